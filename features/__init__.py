@@ -1,0 +1,1 @@
+"""Histories of cards and merchants, and the features that are functions of them."""

@@ -1,0 +1,1 @@
+"""Model artifacts, their scores and decisions, and who is live."""
