@@ -1,0 +1,149 @@
+"""The port to the histories: what a store is asked, and what it answers.
+
+Nothing here talks to a server or computes a feature. `memory_store` and `redis_store` keep these promises,
+and one contract suite holds both to them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Words = NDArray[np.uint64]
+
+
+class Fate(Enum):
+    """What becomes of a transaction, by its card's history alone."""
+
+    DECIDE = "decide"
+    """New, or a redelivery of the very offset that was observed before: it is owed a decision."""
+    REPEATED = "repeated"
+    """The same transaction with the same content at a later offset: decided already, or about to be."""
+    CONFLICT = "transaction_conflict"
+    """The same transaction id with other content."""
+    TOO_LATE = "too_late"
+    """Older than its card's horizon."""
+
+
+class LabelStatus(Enum):
+    """What a label did, by its card's history before the label's first offset."""
+
+    APPLIED = "applied"
+    REPEATED = "repeated"
+    CORRECTED = "corrected"
+    STALE = "stale"
+    UNKNOWN_TRANSACTION = "unknown_transaction"
+
+
+@dataclass(frozen=True, slots=True)
+class Transactions:
+    """A batch of n valid transactions as columns, in the order of the log within each card.
+
+    `occurred_ms` is in whole milliseconds of the Unix epoch, `utc_offset_minutes` that of the wall clock where it
+    happened, `exponent` the currency's number of decimals, `content` a hash of all that a producer's retry must
+    repeat, `partition` and `offset` its place in the transactions topic.
+    """
+
+    transaction_ids: Sequence[str]
+    card_ids: Sequence[str]
+    merchant_ids: Sequence[str]
+    occurred_ms: Ints
+    utc_offset_minutes: Ints
+    amount_minor: Ints
+    exponent: Ints
+    content: Words
+    partition: Ints
+    offset: Ints
+
+    def __len__(self) -> int:
+        """Return n."""
+        return len(self.transaction_ids)
+
+
+class Label(NamedTuple):
+    """One label: `occurred_ms` and `merchant_id` as its sender says, or None to take them from the card's history."""
+
+    transaction_id: str
+    card_id: str
+    fraud: bool
+    labelled_ms: int
+    reported_by: str
+    merchant_id: str | None
+    occurred_ms: int | None
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Histories:
+    """What is visible to each of n transactions, one after the other.
+
+    `rows` is int64 of shape (sum of `lengths`, columns of `features.records`), in the log's order, the transaction's
+    own record last; `lengths` of shape (n,) counts at least 1.
+    """
+
+    rows: Ints
+    lengths: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The answer for a batch of n transactions.
+
+    `fates` has n entries. `cards` and `merchants` hold n histories; for a transaction that is not to be decided they
+    hold its own record alone. `card_positions` and `merchant_positions` count the records before one's own in the
+    key's log since its beginning (trimmed ones included), under `history_epoch`. `incomplete` is true where the
+    store is known to be behind Kafka.
+    """
+
+    fates: Sequence[Fate]
+    cards: Histories
+    merchants: Histories
+    card_positions: Ints
+    merchant_positions: Ints
+    history_epoch: int
+    incomplete: bool
+
+
+class Labelled(NamedTuple):
+    """The answer for one label; `merchant_id` and `occurred_ms` are None where neither side knows them."""
+
+    status: LabelStatus
+    merchant_id: str | None
+    occurred_ms: int | None
+    history_epoch: int
+    card_position: int
+    merchant_position: int | None
+
+
+class HistoryStore(Protocol):
+    """Append-only histories of cards and merchants.
+
+    Every call is idempotent: a record is appended if absent, so a call that failed half-way is simply made again.
+    """
+
+    async def observe(self, transactions: Transactions) -> Observed:
+        """Append each transaction to its card's and its merchant's history, and return what each may see.
+
+        A transaction that is not to be decided is not appended to a history that lacks it, nor counted anywhere.
+
+        Raises:
+            StoreUnavailableError: nothing can be said; ask again later.
+        """
+        ...
+
+    async def label(self, labels: Sequence[Label]) -> Sequence[Labelled]:
+        """Append each label to its card's history, and to the merchant's where the transaction is known.
+
+        Raises:
+            StoreUnavailableError: nothing can be said; ask again later.
+        """
+        ...
+
+    async def tidy(self) -> None:
+        """Trim what has become invisible since the last call; off the path of a decision."""
+        ...
