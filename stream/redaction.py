@@ -1,0 +1,65 @@
+"""Find card numbers in bytes and take them out.
+
+A card number is a run of 14-19 digits, spaces and dashes ignored, that starts with 2-6 and passes Luhn's check; one of
+15 digits only with 34 or 37. Where dashes or spaces part a longer run, each unbroken sequence of its groups counts too.
+"""
+
+import re
+from collections.abc import Iterator
+
+MASK = b"[redacted]"
+"""Shorter than any card number, so what is redacted never grows."""
+
+_RUN = re.compile(rb"\d[\d -]{12,}\d")
+_GROUP = re.compile(rb"\d+")
+_SHORTEST, _LONGEST = 14, 19
+_AMEX_LENGTH = 15
+_DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
+
+
+def is_card_number(digits: bytes) -> bool:
+    """Tell whether these digits, without separators, are a card number."""
+    if not _SHORTEST <= len(digits) <= _LONGEST or digits[0] not in b"23456":
+        return False
+    if len(digits) == _AMEX_LENGTH and digits[:2] not in (b"34", b"37"):
+        return False
+    values = [digit - 48 for digit in reversed(digits)]
+    return (sum(values[::2]) + sum(_DOUBLED[value] for value in values[1::2])) % 10 == 0
+
+
+def card_numbers(text: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the (start, end) of each card number in `text`, in order, none overlapping another."""
+    for run in _RUN.finditer(text):
+        groups = [(run.start() + group.start(), run.start() + group.end()) for group in _GROUP.finditer(run[0])]
+        first = 0
+        while first < len(groups):
+            last = _last_group(text, groups, first)
+            if last is not None:
+                yield groups[first][0], groups[last][1]
+            first = first + 1 if last is None else last + 1
+
+
+def _last_group(text: bytes, groups: list[tuple[int, int]], first: int) -> int | None:
+    """Return the last group of the longest card number that begins with group `first`."""
+    digits, found = b"", None
+    for index in range(first, len(groups)):
+        start, end = groups[index]
+        digits += text[start:end]
+        if len(digits) > _LONGEST:
+            break
+        if is_card_number(digits):
+            found = index
+    return found
+
+
+def holds_card_number(text: str) -> bool:
+    """Tell whether a field's text holds a card number."""
+    return next(card_numbers(text.encode("utf-8", "replace")), None) is not None
+
+
+def redact(text: bytes) -> bytes:
+    """Replace each card number by a mask; the very same object where there is none."""
+    spans = list(card_numbers(text))
+    for start, end in reversed(spans):
+        text = text[:start] + MASK + text[end:]
+    return text
