@@ -1,0 +1,202 @@
+"""The records `command/1` (what someone wants) and `event/1` (what the fleet answers), as values.
+
+Nothing here judges a command or folds an event; `judge` and `lineup` do.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import msgspec
+
+from models.errors import InvalidTimeError
+from models.problems import Problem, ProblemCode
+from models.times import format_time, parse_time_ms
+
+# `$(?!\n)`: Python's `$` alone also matches before a last newline; JSON Schema's does not mind the look-ahead.
+Token = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._:@-]{1,64}$(?!\n)")]
+Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
+ModelName = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{8,64}$(?!\n)")]
+Timestamp = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$(?!\n)")]
+Revision = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+BasisPoints = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
+Actor = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Reason = Annotated[str, msgspec.Meta(max_length=2_000)]
+
+
+class CommandKind(StrEnum):
+    """What may be asked for."""
+
+    CHALLENGE = "challenge"
+    """Put a model into the shadow."""
+    WITHDRAW = "withdraw"
+    """Take the challenger out of the shadow."""
+    PROMOTE = "promote"
+    """Make a model live."""
+    ROLL_BACK = "roll_back"
+    """Return to what was live before."""
+    DEMOTE = "demote"
+    """Return to what was live before, and quarantine what is live now."""
+
+
+NAMES_A_MODEL = frozenset({CommandKind.CHALLENGE, CommandKind.PROMOTE})
+_ALIASES = {"rollback": "roll_back"}  # as the command line says it
+_TIMES = ("issued_at", "expires_at")
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="schema", tag="command/1"):
+    """One wish about who is live. It is void unless `expected_revision` holds when it is judged."""
+
+    command_id: Token
+    deployment: Token
+    expected_revision: Revision
+    kind: CommandKind
+    model: ModelName | None = None
+    share_bp: BasisPoints | None = None
+    arms: dict[str, BasisPoints] | None = None
+    actor: Actor
+    reason: Reason
+    issued_at: Timestamp
+    expires_at: Timestamp
+    force: bool = False
+
+    @property
+    def expires_ms(self) -> int:
+        """The first millisecond of the Unix epoch at which the command is void."""
+        return parse_time_ms(self.expires_at).epoch_ms
+
+
+class EventKind(StrEnum):
+    """What the fleet says."""
+
+    ACCEPTED = "accepted"
+    """The judge made `revision` out of the command."""
+    REFUSED = "refused"
+    """The judge will never do what the command says; `problems` say why."""
+    CANDIDATE = "candidate"
+    """The judge asks every member to load `model` and to answer to this `command_id`."""
+    READY = "ready"
+    """A worker has loaded and probed `model`."""
+    NOT_READY = "not_ready"
+    """A worker could not load `model`; `problems` say why."""
+    CUTOVER = "cutover"
+    """A worker's first decision under `revision` in `partition` is that of `offset`."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="schema", tag="event/1"):
+    """One fact on `model-events`. Fields that do not belong to its kind are absent.
+
+    `command` and `model` (the full digest) are those of the accepted, refused or pending command; `probe_hash`
+    belongs to `ready`; `partition` and `offset` to `cutover`.
+    """
+
+    event_id: Token
+    deployment: Token
+    kind: EventKind
+    revision: Revision
+    worker: Token
+    at: Timestamp
+    command_id: Token | None = None
+    command: CommandKind | None = None
+    model: Digest | None = None
+    probe_hash: Digest | None = None
+    partition: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    offset: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    problems: tuple[Problem, ...] = ()
+
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """A record that is no command: all its problems, and whose it was as far as that can be told."""
+
+    problems: tuple[Problem, ...]
+    command_id: str | None = None
+    deployment: str | None = None
+
+
+_EVENTS = msgspec.json.Decoder(Event)
+
+
+def encode(record: Command | Event) -> bytes:
+    """Write a record as its topic carries it; what is absent or a default is left out, `schema` never."""
+    return msgspec.json.encode(record)
+
+
+def read_event(value: bytes) -> Event | Unreadable:
+    """Read one record of `model-events`. Only workers write there, so the first problem is enough."""
+    try:
+        return _EVENTS.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return Unreadable((Problem(ProblemCode.INVALID_RECORD, f"no event/1: {error}"),))
+
+
+def read_command(value: bytes) -> Command | Unreadable:
+    """Read one record of `model-control`, or say everything that is wrong with it at once.
+
+    Times may come in either form of the contract and leave in the written one; `rollback` means `roll_back`;
+    unknown fields are ignored.
+    """
+    try:
+        record = msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return Unreadable((Problem(ProblemCode.INVALID_RECORD, f"no JSON: {error}"),))
+    if not isinstance(record, dict):
+        return Unreadable((Problem(ProblemCode.INVALID_RECORD, "no JSON object"),))
+    fields = _in_written_form(record)
+    problems = (*_field_problems(fields), *_kind_problems(fields))
+    if problems:
+        return Unreadable(problems, _text(fields, "command_id"), _text(fields, "deployment"))
+    command = msgspec.convert(fields, Command)
+    late = _order_problems(command)
+    return Unreadable(late, command.command_id, command.deployment) if late else command
+
+
+def _in_written_form(record: dict[str, Any]) -> dict[str, Any]:
+    fields = {name: value for name, value in record.items() if value is not None}
+    for name in _TIMES:
+        try:
+            fields[name] = format_time(parse_time_ms(fields.get(name)).epoch_ms)
+        except InvalidTimeError:
+            continue  # left as it came, for `_field_problems` to name
+    kind = fields.get("kind")
+    if isinstance(kind, str):
+        fields["kind"] = _ALIASES.get(kind, kind)
+    return fields
+
+
+def _field_problems(fields: dict[str, Any]) -> tuple[Problem, ...]:
+    problems = []
+    if fields.get("schema", "command/1") != "command/1":
+        problems.append(Problem(ProblemCode.INVALID_FIELD, f"schema: {fields['schema']!r:.80} is not 'command/1'"))
+    for field in msgspec.structs.fields(Command):
+        if field.name not in fields:
+            if field.required:
+                problems.append(Problem(ProblemCode.INVALID_FIELD, f"{field.name}: missing"))
+            continue
+        try:
+            msgspec.convert(fields[field.name], field.type)
+        except msgspec.ValidationError as error:
+            code = ProblemCode.UNSUPPORTED_KIND if field.name == "kind" else ProblemCode.INVALID_FIELD
+            problems.append(Problem(code, f"{field.name}: {error}"))
+    return tuple(problems)
+
+
+def _kind_problems(fields: dict[str, Any]) -> tuple[Problem, ...]:
+    kind = fields.get("kind")
+    if kind in NAMES_A_MODEL and "model" not in fields:
+        return (Problem(ProblemCode.INVALID_FIELD, f"model: missing, {kind} needs one"),)
+    if kind in set(CommandKind) - NAMES_A_MODEL and "model" in fields:
+        return (Problem(ProblemCode.INVALID_FIELD, f"model: {kind} takes none"),)
+    return ()
+
+
+def _order_problems(command: Command) -> tuple[Problem, ...]:
+    if command.expires_ms > parse_time_ms(command.issued_at).epoch_ms:
+        return ()
+    return (Problem(ProblemCode.INVALID_FIELD, "expires_at: not later than issued_at"),)
+
+
+def _text(fields: dict[str, Any], name: str) -> str | None:
+    """Return a token that can be answered to, or None."""
+    try:
+        return msgspec.convert(fields.get(name), Token)
+    except msgspec.ValidationError:
+        return None

@@ -1,0 +1,66 @@
+"""Moments as the records write them: RFC 3339 text with a zone, or whole epoch milliseconds.
+
+Nothing here reads a clock.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from models.errors import InvalidTimeError
+
+_RFC3339 = re.compile(
+    r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
+    re.ASCII | re.IGNORECASE,
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_MINUTE = timedelta(minutes=1)
+EARLIEST_MS = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) // _MILLISECOND
+LATEST_MS = (datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC) - _EPOCH) // _MILLISECOND
+
+
+class Moment(NamedTuple):
+    """A point in time, and the wall clock it was read from (0 for epoch milliseconds, which name none)."""
+
+    epoch_ms: int
+    utc_offset_minutes: int
+
+
+def parse_time_ms(value: object) -> Moment:
+    """Read a moment, cut (not rounded) to whole milliseconds.
+
+    A leap second (`:60`) is refused: epoch milliseconds have no room for it.
+
+    Raises:
+        InvalidTimeError: `value` is neither form, lacks a zone, or lies outside the years 1 to 9999.
+    """
+    if isinstance(value, str):
+        return _parse_text(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _within(Moment(value, 0), value)
+    raise InvalidTimeError(f"{value!r:.80} is neither RFC 3339 text nor integer epoch milliseconds")
+
+
+def format_time(epoch_ms: int) -> str:
+    """Write a moment as the records do: UTC, three decimals, `Z`."""
+    _within(Moment(epoch_ms, 0), epoch_ms)
+    text = (_EPOCH + epoch_ms * _MILLISECOND).replace(tzinfo=None).isoformat(timespec="milliseconds")
+    return f"{text}Z"
+
+
+def _parse_text(text: str) -> Moment:
+    if _RFC3339.fullmatch(text) is None:
+        raise InvalidTimeError(f"{text!r:.80} is not RFC 3339 with a zone, as in 2026-01-31T12:00:00.000Z")
+    try:
+        moment = datetime.fromisoformat(text.upper())
+    except ValueError as error:
+        raise InvalidTimeError(f"{text!r:.80} is no time of the calendar: {error}") from error
+    offset = moment.utcoffset() or timedelta()
+    return _within(Moment((moment - _EPOCH) // _MILLISECOND, offset // _MINUTE), text)
+
+
+def _within(moment: Moment, value: object) -> Moment:
+    if not EARLIEST_MS <= moment.epoch_ms <= LATEST_MS:
+        raise InvalidTimeError(f"{value!r:.80} is outside the years 1 to 9999")
+    return moment
