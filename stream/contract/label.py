@@ -1,0 +1,93 @@
+"""Read `label/1`: what case management says of a transaction, and when it knew."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from features.store import Label
+from stream.contract.codes import DeadLetterCode, Rejection
+from stream.contract.fields import (
+    Field,
+    Time,
+    Token,
+    TransactionId,
+    decode_object,
+    field_problem,
+    key_problem,
+    no_card_number,
+    read_time,
+    schema_problem,
+    well_formed_time,
+)
+
+SCHEMA = "label/1"
+
+Reporter = Literal["chargeback", "customer", "analyst", "rule"]
+FraudType = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+
+
+class LabelRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Whether a transaction was fraud, as someone reported it at `labelled_at`."""
+
+    schema: Literal["label/1"] = "label/1"
+    transaction_id: TransactionId
+    card_id: Token
+    fraud: bool
+    labelled_at: Time
+    reported_by: Reporter
+    merchant_id: Token | None = None
+    occurred_at: Time | None = None
+    fraud_type: FraudType | None = None
+
+
+FIELDS: dict[str, Field] = {
+    "transaction_id": Field(TransactionId, required=True),
+    "card_id": Field(Token, required=True, check=no_card_number),
+    "fraud": Field(bool, required=True),
+    "labelled_at": Field(Time, required=True, check=well_formed_time),
+    "reported_by": Field(Reporter, required=True),
+    "merchant_id": Field(Token, required=False, check=no_card_number),
+    "occurred_at": Field(Time, required=False, check=well_formed_time),
+    "fraud_type": Field(FraudType, required=False),
+}
+
+
+def read_label(value: bytes | None, key: bytes | None, source: tuple[int, int]) -> Label | Rejection:
+    """Read one record of the labels topic; `source` is its partition and offset."""
+    raw = decode_object(value)
+    if isinstance(raw, Rejection):
+        return raw
+    problem = schema_problem(raw, SCHEMA)
+    if problem is not None:
+        return problem
+    problems = {name: problem for name, field in FIELDS.items() if (problem := field_problem(name, field, raw))}
+    fatal = [
+        problem
+        for name, problem in problems.items()
+        if FIELDS[name].required or problem.code is DeadLetterCode.CARD_NUMBER
+    ]
+    if fatal:
+        return Rejection(fatal[0].code, "; ".join(problem.detail for problem in fatal))
+    kept = {name: raw[name] for name in FIELDS if name not in problems and raw.get(name) is not None}
+    return key_problem(key, kept["card_id"]) or _label(kept, source)
+
+
+def _label(kept: dict[str, Any], source: tuple[int, int]) -> Label:
+    return Label(
+        transaction_id=kept["transaction_id"],
+        card_id=kept["card_id"],
+        fraud=kept["fraud"],
+        labelled_ms=_milliseconds(kept["labelled_at"]),
+        reported_by=kept["reported_by"],
+        merchant_id=kept.get("merchant_id"),
+        occurred_ms=_milliseconds(kept["occurred_at"]) if "occurred_at" in kept else None,
+        partition=source[0],
+        offset=source[1],
+    )
+
+
+def _milliseconds(value: int | str) -> int:
+    moment = read_time(value)
+    if isinstance(moment, Rejection):
+        raise TypeError(f"{value!r} passed the field check and is no moment: {moment.detail}")
+    return moment.epoch_ms

@@ -1,0 +1,99 @@
+"""What a worker writes: `score/1` and `outcome/1`, as values."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+import msgspec
+
+from features.store import LabelStatus
+from stream.contract.fields import AmountMinor, CurrencyCode, TimeText, Token, TransactionId
+from stream.contract.label import Reporter
+
+Unit = Annotated[float, msgspec.Meta(ge=0, le=1, description="a calibrated probability of fraud")]
+Band = Annotated[int, msgspec.Meta(ge=0, le=999, description="500 is odds of 1 in 100; 50 more double them")]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Decision(StrEnum):
+    """What is to be done with a payment."""
+
+    APPROVE = "approve"
+    REVIEW = "review"
+    DECLINE = "decline"
+
+
+class DecidedBy(StrEnum):
+    """Who decided: the live model, the one before it, or the rule policy where no model could."""
+
+    MODEL = "model"
+    FALLBACK = "fallback"
+    RULES = "rules"
+
+
+class Source(msgspec.Struct, frozen=True):
+    """Where a record came from."""
+
+    topic: str
+    partition: Count
+    offset: Count
+
+
+class ModelName(msgspec.Struct, frozen=True):
+    """Which model it was; `digest` alone identifies it."""
+
+    name: str
+    version: str
+    digest: str
+
+
+class Positions(msgspec.Struct, frozen=True):
+    """How many records of each history were visible, since its beginning, under which history epoch."""
+
+    history_epoch: Count
+    card: Count
+    merchant: Count | None
+
+
+class Score(msgspec.Struct, frozen=True, kw_only=True):
+    """One decision. It counts if it is valid: see `stream.consumer`."""
+
+    schema: Literal["score/1"] = "score/1"
+    transaction_id: TransactionId
+    card_id: Token
+    merchant_id: Token
+    occurred_at: TimeText
+    amount_minor: AmountMinor
+    currency: CurrencyCode
+    score: Unit | None
+    band: Band | None
+    decision: Decision
+    decided_by: DecidedBy
+    model: ModelName | None
+    arm: str | None
+    revision: Count
+    fingerprint: str
+    code_version: str
+    features: dict[str, float | None] | None
+    positions: Positions
+    degraded: tuple[str, ...]
+    dropped: tuple[str, ...]
+    epoch: Count
+    source: Source
+    scored_at: TimeText
+    latency_ms: int
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What one label did."""
+
+    schema: Literal["outcome/1"] = "outcome/1"
+    transaction_id: TransactionId
+    card_id: Token
+    merchant_id: Token | None
+    occurred_at: TimeText | None
+    fraud: bool
+    labelled_at: TimeText
+    reported_by: Reporter
+    positions: Positions
+    status: LabelStatus
+    source: Source

@@ -1,0 +1,33 @@
+"""JSON Schemas of all records, made from the very types that read and write them."""
+
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from models.commands import Command, Event
+from stream.contract.label import LabelRecord
+from stream.contract.outputs import Outcome, Score
+from stream.contract.transaction import Transaction
+
+RECORDS = MappingProxyType(
+    {
+        "transaction/1": Transaction,
+        "label/1": LabelRecord,
+        "score/1": Score,
+        "outcome/1": Outcome,
+        "command/1": Command,
+        "event/1": Event,
+    }
+)
+
+
+def json_schema(record: str) -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of a record by its name, such as `score/1`.
+
+    Unknown fields are allowed on every record: within a version changes are additive.
+    """
+    schema = msgspec.json.schema(RECORDS[record])
+    for definition in schema.get("$defs", {}).values():
+        definition.pop("additionalProperties", None)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": record, **schema}

@@ -1,0 +1,183 @@
+"""Read `transaction/1`: one decoder for what is clean, one field at a time for what is not.
+
+Both ways agree on what is accepted; the second only says more. Nothing here knows a history or a model.
+"""
+
+import hashlib
+import re
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from models.times import Moment, format_time
+from stream.contract.codes import DeadLetterCode, Rejection
+from stream.contract.fields import (
+    AmountMinor,
+    CategoryCode,
+    CountryCode,
+    CurrencyCode,
+    Field,
+    Latitude,
+    Longitude,
+    Time,
+    Token,
+    TransactionId,
+    decode_object,
+    field_problem,
+    key_problem,
+    known_country,
+    known_currency,
+    no_card_number,
+    read_time,
+    schema_problem,
+    well_formed_time,
+)
+from stream.contract.iso import COUNTRIES, CURRENCY_DECIMALS
+
+SCHEMA = "transaction/1"
+
+
+class Transaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A card payment that someone is waiting to have decided."""
+
+    schema: Literal["transaction/1"] = "transaction/1"
+    transaction_id: TransactionId
+    card_id: Token
+    merchant_id: Token
+    occurred_at: Time
+    amount_minor: AmountMinor
+    currency: CurrencyCode
+    kind: Literal["authorization"] = "authorization"
+    account_id: Token | None = None
+    customer_id: Token | None = None
+    device_id: Token | None = None
+    mcc: CategoryCode | None = None
+    channel: Literal["pos", "ecommerce", "moto", "atm"] | None = None
+    merchant_country: CountryCode | None = None
+    card_country: CountryCode | None = None
+    latitude: Latitude | None = None
+    longitude: Longitude | None = None
+    merchant_amount_minor: AmountMinor | None = None
+    merchant_currency: CurrencyCode | None = None
+
+
+class Accepted(NamedTuple):
+    """A transaction that can be decided.
+
+    `occurred_ms` and `utc_offset_minutes` are its moment and its wall clock; `dropped` names the optional fields that
+    were invalid, `unknown` counts the fields that mean nothing here, `content` hashes what a retry must repeat.
+    """
+
+    transaction: Transaction
+    occurred_ms: int
+    utc_offset_minutes: int
+    dropped: tuple[str, ...]
+    unknown: int
+    content: int
+
+
+FIELDS: dict[str, Field] = {
+    "transaction_id": Field(TransactionId, required=True),
+    "card_id": Field(Token, required=True, check=no_card_number),
+    "merchant_id": Field(Token, required=True, check=no_card_number),
+    "occurred_at": Field(Time, required=True, check=well_formed_time),
+    "amount_minor": Field(AmountMinor, required=True),
+    "currency": Field(CurrencyCode, required=True, check=known_currency),
+    "account_id": Field(Token, required=False, check=no_card_number),
+    "customer_id": Field(Token, required=False, check=no_card_number),
+    "device_id": Field(Token, required=False),
+    "mcc": Field(CategoryCode, required=False),
+    "channel": Field(Literal["pos", "ecommerce", "moto", "atm"], required=False),
+    "merchant_country": Field(CountryCode, required=False, check=known_country),
+    "card_country": Field(CountryCode, required=False, check=known_country),
+    "latitude": Field(Latitude, required=False),
+    "longitude": Field(Longitude, required=False),
+    "merchant_amount_minor": Field(AmountMinor, required=False),
+    "merchant_currency": Field(CurrencyCode, required=False, check=known_currency),
+}
+_KNOWN = frozenset(FIELDS) | {"schema", "kind"}
+_NO_PAN_FIELDS = ("card_id", "merchant_id", "account_id", "customer_id")
+_MANY_DIGITS = re.compile(r"(?:\d[^0-9A-Za-z._:@]*){14}")
+_decode = msgspec.json.Decoder(Transaction).decode
+_pack = msgspec.msgpack.Encoder().encode
+
+
+def read_transaction(value: bytes | None, key: bytes | None, latest_ms: int) -> Accepted | Rejection:
+    """Read one record of the transactions topic.
+
+    Args:
+        value: the record's value.
+        key: the record's key, which must be the card's.
+        latest_ms: epoch milliseconds that `occurred_at` may not be behind of: the record's timestamp and the skew.
+    """
+    try:
+        transaction = _decode(value or b"")
+        clean = _is_clean(transaction)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        clean = False
+    if not clean:
+        return _read_field_by_field(value, key, latest_ms)
+    return _accept(transaction, key, latest_ms)
+
+
+def _is_clean(transaction: Transaction) -> bool:
+    """Tell whether what no type can say holds as well: tables and card numbers."""
+    return (
+        transaction.currency in CURRENCY_DECIMALS
+        and (transaction.merchant_currency is None or transaction.merchant_currency in CURRENCY_DECIMALS)
+        and (transaction.merchant_country is None or transaction.merchant_country in COUNTRIES)
+        and (transaction.card_country is None or transaction.card_country in COUNTRIES)
+        and not any(map(_MANY_DIGITS.search, filter(None, (getattr(transaction, name) for name in _NO_PAN_FIELDS))))
+    )
+
+
+def _accept(
+    transaction: Transaction, key: bytes | None, latest_ms: int, dropped: tuple[str, ...] = (), unknown: int = 0
+) -> Accepted | Rejection:
+    moment = read_time(transaction.occurred_at)
+    if isinstance(moment, Rejection):
+        return Rejection(moment.code, f"occurred_at: {moment.detail}")
+    problem = key_problem(key, transaction.card_id)
+    if problem is not None:
+        return problem
+    if moment.epoch_ms > latest_ms:
+        return Rejection(
+            DeadLetterCode.IN_THE_FUTURE,
+            f"occurred_at: {format_time(moment.epoch_ms)} is later than {format_time(latest_ms)}, "
+            "which is the record's timestamp and the allowed skew",
+        )
+    return Accepted(transaction, *moment, dropped, unknown, _content(transaction, moment))
+
+
+def _content(transaction: Transaction, moment: Moment) -> int:
+    """Hash what a producer's retry must repeat: every field that was read, the time by its value."""
+    packed = _pack((moment, msgspec.structs.replace(transaction, occurred_at=0)))
+    return int.from_bytes(hashlib.blake2b(packed, digest_size=8).digest(), "little")
+
+
+def _read_field_by_field(value: bytes | None, key: bytes | None, latest_ms: int) -> Accepted | Rejection:
+    raw = decode_object(value)
+    if isinstance(raw, Rejection):
+        return raw
+    problem = schema_problem(raw, SCHEMA) or _kind_problem(raw)
+    if problem is not None:
+        return problem
+    problems = {name: problem for name, field in FIELDS.items() if (problem := field_problem(name, field, raw))}
+    fatal = [
+        problem
+        for name, problem in problems.items()
+        if FIELDS[name].required or problem.code is DeadLetterCode.CARD_NUMBER
+    ]
+    if fatal:
+        return Rejection(fatal[0].code, "; ".join(problem.detail for problem in fatal))
+    dropped = tuple(problems)
+    kept = {name: raw[name] for name in FIELDS if name not in problems and raw.get(name) is not None}
+    unknown = sum(name not in _KNOWN for name in raw)
+    return _accept(msgspec.convert(kept, Transaction), key, latest_ms, dropped, unknown)
+
+
+def _kind_problem(raw: dict[str, Any]) -> Rejection | None:
+    kind = raw.get("kind")
+    if kind in (None, "authorization"):
+        return None
+    return Rejection(DeadLetterCode.UNSUPPORTED_KIND, f"kind: {kind!r:.80} has no meaning here; 'authorization' has")

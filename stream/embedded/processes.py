@@ -1,0 +1,140 @@
+"""A child process that cannot outlive us: started tethered, watched until it answers, stopped by its id.
+
+It knows nothing of what it runs. Call `start` from a thread that lives as long as the child may: the kernel's death signal
+follows the thread that forked.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from stream.embedded.errors import NotReady
+
+TETHER = Path(__file__).with_name("tether.py")
+POLL_SECONDS = 0.02
+TAIL_BYTES = 3000
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on now; somebody else may take it before its user does."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def listening(port: int) -> bool:
+    """Say whether something accepts connections on this loopback port."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Child:
+    """One command that is run at most once at a time, its output appended to one log file.
+
+    Args:
+        command: the program and its arguments; the program is looked up on PATH.
+        log: where its output goes; the folder must exist.
+        environment: variables on top of ours.
+    """
+
+    def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.command = tuple(command)
+        self.log = log
+        self._environment = dict(environment or {})
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the command; a running one is left alone."""
+        if self.running:
+            return
+        tether = [sys.executable, "-I", "-S", str(TETHER), str(os.getpid())]
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(  # noqa: S603 - the command is our own
+                [*tether, *self.command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **self._environment},
+                start_new_session=True,  # a Ctrl-C in the terminal is for us to pass on, in order
+            )
+        atexit.register(self.kill)
+
+    @property
+    def running(self) -> bool:
+        """Whether the process exists and has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The process's id, also after its end.
+
+        Raises:
+            NotReady: it was never started.
+        """
+        if self._process is None:
+            raise NotReady(f"{self.command[0]} was never started")
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """How the last process ended, negative for a signal; None while it runs."""
+        return None if self._process is None else self._process.poll()
+
+    def await_ready(self, answers: Callable[[], bool], seconds: float) -> None:
+        """Wait until `answers` says yes.
+
+        Raises:
+            NotReady: the process ended, or `seconds` went by; nothing is left running.
+        """
+        deadline = time.monotonic() + seconds
+        while not answers():
+            if not self.running or time.monotonic() > deadline:
+                code = self.exit_code
+                self.kill()
+                state = f"no answer within {seconds:g} s" if code is None else f"ended with {code}"
+                raise NotReady(f"{Path(self.command[0]).name}: {state}; {self.log} ends with:\n{self.tail()}")
+            time.sleep(POLL_SECONDS)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process, if it still runs."""
+        if self._process is not None and self.running:
+            self._process.send_signal(number)
+
+    def wait(self, seconds: float) -> int:
+        """Wait for the end and return the exit code; raises `subprocess.TimeoutExpired` past `seconds`."""
+        if self._process is None:
+            raise NotReady(f"{self.command[0]} was never started")
+        return self._process.wait(seconds)
+
+    def stop(self, seconds: float = 10) -> None:
+        """Ask the process to end, and kill it if it has not within `seconds`."""
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGTERM)
+        try:
+            if self._process is not None:
+                self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            pass
+        self.kill()
+
+    def kill(self) -> None:
+        """End the process at once and collect it; safe to repeat."""
+        if self._process is not None and self.running:
+            self._process.kill()
+            self._process.wait()
+        atexit.unregister(self.kill)
+
+    def tail(self) -> str:
+        """Return the end of the log."""
+        if not self.log.exists():
+            return ""
+        return self.log.read_bytes()[-TAIL_BYTES:].decode(errors="replace")
