@@ -1,0 +1,107 @@
+"""All settings, read once from the environment, as one frozen value.
+
+The README's table is generated from the docstrings below. Nothing else reads the environment, but the OpenTelemetry
+SDK, whose `OTEL_*` variables are its own.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_type_hints
+
+import msgspec
+
+from stream.errors import SettingsError
+
+PREFIX = "FRAUDSTREAM_"
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h|d)?")
+_SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
+
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,100}(?!\n)$")]
+Prefix = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{0,100}(?!\n)$")]
+Addresses = Annotated[str, msgspec.Meta(pattern=r"^[^\s,:]+:\d+(,[^\s,:]+:\d+)*(?!\n)$")]
+Address = Annotated[str, msgspec.Meta(pattern=r"^[^\s,]*:\d+(?!\n)$")]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a process of fraudstream is told. Each field is the environment's FRAUDSTREAM_<FIELD>."""
+
+    brokers: Addresses = "127.0.0.1:9092"
+    """Kafka's bootstrap servers, `host:port,…`."""
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    """Where the histories are: `redis://`, `rediss://` or `unix://`."""
+    models: str = "models-repository"
+    """The model repository: a folder or an fsspec URL."""
+    deployment: Name = "default"
+    """Prefixes Redis keys, keys the control topic, names revisions: one for each independent lineup."""
+    group: Name = "fraudstream"
+    """The consumer group that the workers of a deployment share."""
+    topic_prefix: Prefix = ""
+    """Put before the name of every topic."""
+    http: Address = "127.0.0.1:6066"
+    """Where a worker answers `/health/live`, `/health/ready` and `/metrics`; port 0 lets the system choose."""
+    deadline_ms: Annotated[int, msgspec.Meta(gt=0)] = 100
+    """A decision later than this after its record's timestamp is counted as a miss."""
+    future_skew: Seconds = 300.0
+    """How far `occurred_at` may be ahead of its record's Kafka timestamp: clocks of terminals drift."""
+    redis_down: Literal["wait", "degrade"] = "wait"
+    """With Redis away: pause and lose nothing, or decide without histories and say so."""
+    features: str = ""
+    """A module with a table of feature rows; empty: the default set."""
+    score_features: Literal["all", "alerts", "none"] = "all"
+    """Which scores carry their features: all, those that are not approved, or none."""
+    session_timeout: Seconds = 10.0
+    """A worker silent for so long is taken for dead and its partitions move."""
+    drain_seconds: Seconds = 20.0
+    """After SIGTERM, or when partitions are taken away, a batch in work may take so long; then the process ends."""
+    poll_records: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 512
+    """The most records in one batch, over all partitions; bounds how long a synchronous step takes."""
+    fetch_wait_ms: Annotated[int, msgspec.Meta(ge=1, le=500)] = 20
+    """The longest a fetch waits for data: a partition left out of it waits as long."""
+    commit_interval: Seconds = 1.0
+    """How often offsets are committed; how much a new owner reads again, not how much is decided again."""
+    kafka_idempotence: bool = True
+    """Have the broker drop a producer's own retries; off only for brokers that cannot (the demo's)."""
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """How to speak to the brokers."""
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    """With a SASL protocol: how to log in."""
+    kafka_sasl_username: str = ""
+    """With a SASL protocol: who logs in."""
+    kafka_sasl_password: str = ""
+    """With a SASL protocol: the password. Never logged."""
+    kafka_ssl_cafile: str = ""
+    """The certificate authority's PEM file; empty: the system's."""
+    worker_id: Prefix = ""
+    """What events call this worker; empty: host and process id."""
+
+    def topic(self, name: str) -> str:
+        """Return a topic's full name."""
+        return f"{self.topic_prefix}{name}"
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Read all settings.
+
+    Raises:
+        SettingsError: names every variable that cannot be used, what it holds and what is expected.
+    """
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, kind in get_type_hints(Settings, include_extras=True).items():
+        text = environment.get(PREFIX + name.upper())
+        if text is None:
+            continue
+        try:
+            values[name] = msgspec.convert(_seconds(text) if kind == Seconds else text, kind, strict=False)
+        except msgspec.ValidationError as error:
+            problems.append(f"{PREFIX}{name.upper()}: {error}, got {'…' if 'PASSWORD' in name.upper() else text!r}")
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return Settings(**values)
+
+
+def _seconds(text: str) -> float | str:
+    """Read a duration such as `20`, `500 ms` or `5 min`; seconds where no unit is given."""
+    match = _DURATION.fullmatch(text.strip())
+    return float(match[1]) * _SECONDS[match[2] or "s"] if match else text
