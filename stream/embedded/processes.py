@@ -1,7 +1,6 @@
 """A child process that cannot outlive us: started tethered, watched until it answers, stopped by its id.
 
-It knows nothing of what it runs. Call `start` from a thread that lives as long as the child may: the kernel's death signal
-follows the thread that forked.
+It knows nothing of what it runs.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from stream.embedded.errors import NotReady
@@ -21,6 +21,9 @@ from stream.embedded.errors import NotReady
 TETHER = Path(__file__).with_name("tether.py")
 POLL_SECONDS = 0.02
 TAIL_BYTES = 3000
+
+# The kernel's death signal follows the thread that forked, not the process: one thread that stays starts them all.
+FORKER = ThreadPoolExecutor(1, "forker")
 
 
 def free_port() -> int:
@@ -56,9 +59,14 @@ class Child:
         """Start the command; a running one is left alone."""
         if self.running:
             return
+        self._process = FORKER.submit(self._fork).result()
+        atexit.register(self.kill)
+
+    def _fork(self) -> subprocess.Popen[bytes]:
+        """Start the tether, which becomes the command."""
         tether = [sys.executable, "-I", "-S", str(TETHER), str(os.getpid())]
         with self.log.open("ab") as output:
-            self._process = subprocess.Popen(  # noqa: S603 - the command is our own
+            return subprocess.Popen(  # noqa: S603 - the command is our own
                 [*tether, *self.command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -66,7 +74,6 @@ class Child:
                 env={**os.environ, **self._environment},
                 start_new_session=True,  # a Ctrl-C in the terminal is for us to pass on, in order
             )
-        atexit.register(self.kill)
 
     @property
     def running(self) -> bool:

@@ -1,7 +1,7 @@
 """Becomes the command in its arguments, tied to the life of the process that started it.
 
-Run as a file, before anything of ours is importable: `python tether.py PARENT_PID COMMAND…`. On Linux the kernel kills the
-command when its parent dies, SIGKILL included; elsewhere it only becomes the command, and the parent's own clean-up has to do.
+Run as a file, before anything of ours is importable: `python tether.py PARENT_PID COMMAND…`. On Linux the kernel kills
+the command when its parent dies, SIGKILL included; elsewhere the parent's own clean-up has to do.
 """
 
 from __future__ import annotations

@@ -1,0 +1,111 @@
+"""Apache Kafka from its Maven artifacts: one KRaft node as a child process, its data in a folder that goes with it."""
+
+import shutil
+import signal
+import subprocess
+import tempfile
+import uuid
+from base64 import urlsafe_b64encode
+from pathlib import Path
+
+from cluster_wire import brokers_in_service
+
+from stream.embedded.processes import Child, free_port
+
+VERSION = "4.3.1"
+HERE = Path(__file__).parent
+RECIPE = HERE / "kafka"
+CACHE = HERE.parent / ".cache" / f"kafka-{VERSION}"
+START_SECONDS = 90.0  # a busy machine; 2-3 s on a quiet one
+RESOLVE_SECONDS = 600.0
+
+
+class NoJars(Exception):  # noqa: N818 - a state of the machine
+    """Java or Maven is missing, or the artifacts cannot be resolved."""
+
+
+def resolve_jars() -> Path:
+    """Return the folder of the broker's jars; Maven fills it the first time, all or nothing.
+
+    Raises:
+        NoJars: there is no `java`, or no `mvn` while the folder is empty, or Maven could not resolve the artifacts.
+    """
+    if shutil.which("java") is None:
+        raise NoJars("no java on PATH")
+    libraries = CACHE / "libs"
+    if libraries.is_dir():
+        return libraries
+    if shutil.which("mvn") is None:
+        raise NoJars("no mvn on PATH")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as name:
+        target = Path(name) / "libs"
+        command = ["mvn", "-q", "-B", "-f", str(RECIPE / "pom.xml"), "dependency:copy-dependencies"]
+        command += [f"-DoutputDirectory={target}"]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=RESOLVE_SECONDS)
+        if done.returncode != 0:
+            raise NoJars(f"mvn could not resolve the broker: {done.stdout[-500:]}{done.stderr[-500:]}")
+        if not libraries.is_dir():  # another run may have been faster
+            target.rename(libraries)
+    return libraries
+
+
+class JarsCluster:
+    """A single Kafka node that can be stopped, killed, paused and started again on its port and data.
+
+    Raises:
+        NoJars: see `resolve_jars`.
+    """
+
+    kind = "apache-kafka-jars"
+
+    def __init__(self) -> None:
+        classpath = f"{resolve_jars()}/*"
+        self._folder = tempfile.TemporaryDirectory(prefix="kafka-")
+        folder = Path(self._folder.name)
+        self.port = free_port()
+        self.brokers = f"127.0.0.1:{self.port}"
+        self._settings = folder / "server.properties"
+        text = (RECIPE / "server.properties").read_text()
+        self._settings.write_text(text.format(port=self.port, controller_port=free_port(), folder=folder))
+        logging = f"-Dlog4j2.configurationFile={RECIPE / 'log4j2.properties'}"
+        java = ["java", "-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", logging]
+        self._java = [*java, "-cp", classpath]
+        self._child = Child([*self._java, "kafka.Kafka", str(self._settings)], folder / "broker.log")
+        self._format()
+
+    def _format(self) -> None:
+        """Give the empty data folder its cluster id."""
+        identity = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
+        tool = ["kafka.tools.StorageTool", "format", "-t", identity, "-c", str(self._settings)]
+        subprocess.run([*self._java, *tool], check=True, capture_output=True, timeout=START_SECONDS)
+
+    def start(self) -> None:
+        """Start the broker, if it does not run, and wait until it is in service."""
+        self._child.start()
+        self._child.await_ready(lambda: brokers_in_service(self.port) > 0, START_SECONDS)
+
+    def stop(self) -> None:
+        """Stop the broker in order; its data stay."""
+        self._child.stop(30)
+
+    def kill(self) -> None:
+        """SIGKILL the broker; its data stay."""
+        self._child.kill()
+
+    def pause(self) -> None:
+        """Stop the broker's clock: connections stay open and nothing answers."""
+        self._child.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """End a pause."""
+        self._child.signal(signal.SIGCONT)
+
+    def log(self) -> str:
+        """Return the end of the broker's log."""
+        return self._child.tail()
+
+    def close(self) -> None:
+        """End the broker and remove its data."""
+        self._child.kill()
+        self._folder.cleanup()

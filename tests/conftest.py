@@ -1,0 +1,73 @@
+"""What the integration tests stand on: one Kafka and one Redis for all, a topic prefix and workers for each test."""
+
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from cluster import Cluster, revive, running_cluster
+from redis_server import redis_server
+from workers import Worker
+
+REPORT = pytest.StashKey[str]()
+
+
+@pytest.fixture(scope="session")
+def kafka(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """The session's broker; a test that stops or pauses it takes `kafka_outage` instead."""
+    with running_cluster() as (cluster, line):
+        request.config.stash[REPORT] = line
+        yield cluster
+
+
+@pytest.fixture
+def kafka_outage(kafka: Cluster) -> Iterator[Cluster]:
+    """The session's broker, for stopping, killing and pausing: it is back in service afterwards."""
+    try:
+        yield kafka
+    finally:
+        revive(kafka)
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """The session's Redis; key prefixes keep tests apart, as `topic_prefix` does for topics."""
+    with redis_server() as url:
+        yield url
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """A prefix that no other test's topics have."""
+    return f"t{uuid.uuid4().hex[:10]}-"
+
+
+@pytest.fixture
+def start_worker(tmp_path: Path) -> Iterator[Callable[[Mapping[str, str]], Worker]]:
+    """A function that starts a worker with these settings; all of a test's workers end with it."""
+    started: list[Worker] = []
+
+    def start(settings: Mapping[str, str]) -> Worker:
+        worker = Worker(settings, tmp_path / f"worker-{len(started)}.log")
+        started.append(worker)
+        worker.start()
+        return worker
+
+    try:
+        yield start
+    finally:
+        for worker in started:
+            worker.kill()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say which Kafka the integration tests ran on."""
+    line = config.stash.get(REPORT, "")
+    if line:
+        terminalreporter.write_line(line)
+
+
+def pytest_report_header() -> str:
+    """Name the interpreter, since the tests start the product with it."""
+    return f"workers are started with {sys.executable}"

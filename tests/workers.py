@@ -1,0 +1,102 @@
+"""Workers as the outside runs them: settings in the environment, an HTTP port, signals and an exit code."""
+
+import http.client
+import json
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stream.embedded.processes import Child, free_port
+
+COMMAND = (sys.executable, "-m", "stream.cli", "worker")
+POLL_SECONDS = 0.05
+
+
+class Worker:
+    """One worker process. `settings` are variables of the contract, with or without `FRAUDSTREAM_` in front.
+
+    A port of its own is chosen unless the settings name one.
+    """
+
+    def __init__(self, settings: Mapping[str, str], log: Path) -> None:
+        named = {k if k.startswith(("FRAUDSTREAM_", "OTEL_")) else f"FRAUDSTREAM_{k}": v for k, v in settings.items()}
+        self.address = named.setdefault("FRAUDSTREAM_HTTP", f"127.0.0.1:{free_port()}")
+        self.settings = named
+        self._child = Child(COMMAND, log, {"PYTHONUNBUFFERED": "1", **named})
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._child.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended (negative: the signal), None while it runs."""
+        return self._child.exit_code
+
+    def start(self) -> None:
+        """Start the process; whether it gets ready is another question."""
+        self._child.start()
+
+    def get(self, path: str, seconds: float = 2.0) -> tuple[int, str]:
+        """Return status and body of a GET on the worker's port; status 0 where nothing answers."""
+        connection = http.client.HTTPConnection(self.address, timeout=seconds)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        except (OSError, http.client.HTTPException) as error:
+            return 0, f"{type(error).__name__}: {error}"
+        finally:
+            connection.close()
+
+    def readiness(self) -> tuple[bool, list[str]]:
+        """Return whether it is ready, and its reasons."""
+        status, body = self.get("/health/ready")
+        if status not in {200, 503}:
+            return False, [f"{status} {body}"]
+        answer: dict[str, Any] = json.loads(body)
+        return status == 200, [str(reason) for reason in answer.get("reasons", [])]
+
+    def await_ready(self, seconds: float = 60.0) -> None:
+        """Wait until it is ready; fails with its reasons and the end of its log."""
+        self._await(wanted=True, seconds=seconds)
+
+    def await_not_ready(self, seconds: float = 30.0) -> list[str]:
+        """Wait until it is alive and not ready, and return its reasons."""
+        return self._await(wanted=False, seconds=seconds)
+
+    def _await(self, *, wanted: bool, seconds: float) -> list[str]:
+        deadline = time.monotonic() + seconds
+        while True:
+            ready, reasons = self.readiness()
+            if ready is wanted and (ready or self.get("/health/live")[0] == 200):
+                return reasons
+            if self.exit_code is not None or time.monotonic() > deadline:
+                state = f"exit code {self.exit_code}, ready={ready}, reasons={reasons}"
+                raise AssertionError(f"wanted ready={wanted} within {seconds:g} s: {state}\n{self.log()}")
+            time.sleep(POLL_SECONDS)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal: SIGSTOP, SIGCONT, SIGTERM, SIGKILL."""
+        self._child.signal(number)
+
+    def terminate(self, seconds: float = 40.0) -> int:
+        """SIGTERM it and return its exit code."""
+        self._child.signal(signal.SIGTERM)
+        return self.wait(seconds)
+
+    def wait(self, seconds: float = 40.0) -> int:
+        """Return the exit code of a process that is about to end."""
+        return self._child.wait(seconds)
+
+    def kill(self) -> None:
+        """SIGKILL it and collect it."""
+        self._child.kill()
+
+    def log(self) -> str:
+        """Return the end of what it wrote."""
+        return self._child.tail()
