@@ -15,7 +15,8 @@ class Lineup:
     """What holds at one revision of a deployment; models are named by their full digests.
 
     `previous` holds what was live before, the latest last. Neither it nor `live` or `challenger` ever names a digest
-    of `quarantined`, and no two neighbours of (`previous`, `live`) are equal. `answers` maps each answered command to its first answer.
+    of `quarantined`, and no two neighbours of (`previous`, `live`) are equal. `answers` maps each answered command to
+    its first answer.
     """
 
     deployment: str

@@ -1,0 +1,149 @@
+"""A model as four files, named by the SHA-256 of their contents.
+
+    model.txt             LightGBM's text
+    manifest.json         `manifest.Manifest`
+    probe_rows.json       vectors with the scores expected of them
+    probe_histories.json  histories with the vectors expected of them; only `features` knows what a history is
+
+Nothing here touches a file system, or hands text to LightGBM.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import DamagedArtifactError
+from models.manifest import Manifest
+from models.policy import Floats
+
+MODEL, MANIFEST = "model.txt", "manifest.json"
+PROBE_ROWS, PROBE_HISTORIES = "probe_rows.json", "probe_histories.json"
+FILES = (MANIFEST, MODEL, PROBE_HISTORIES, PROBE_ROWS)
+LARGEST_BYTES = 512 * 1024 * 1024
+"""The most that one artifact may weigh: a guard for the worker's memory, ten times a large model."""
+
+Contents = Mapping[str, bytes]
+Vector = tuple[float | None, ...]
+_T = TypeVar("_T")
+
+
+class ProbeRows(msgspec.Struct, frozen=True):
+    """Vectors (null is NaN) and the score expected of each, to the bit."""
+
+    vectors: tuple[Vector, ...]
+    scores: tuple[float, ...]
+
+
+class ProbeHistories(msgspec.Struct, frozen=True):
+    """Histories as `features` reads them (JSON, opaque here) and the vector expected of each, to the bit."""
+
+    histories: tuple[msgspec.Raw, ...]
+    vectors: tuple[Vector, ...]
+
+
+class Artifact(msgspec.Struct, frozen=True, kw_only=True):
+    """The four files, read."""
+
+    manifest: Manifest
+    model_text: str
+    probe_rows: ProbeRows
+    probe_histories: ProbeHistories
+
+
+def digest_of(contents: Contents) -> str:
+    """Return the digest: SHA-256 over names, sizes and bytes, in the order of the names' bytes."""
+    digest = hashlib.sha256(b"fraudstream artifact 1\n")
+    for name in sorted(contents, key=str.encode):
+        digest.update(f"{name}\n{len(contents[name])}\n".encode())
+        digest.update(contents[name])
+    return digest.hexdigest()
+
+
+def write_artifact(artifact: Artifact) -> dict[str, bytes]:
+    """Return the files' contents by name; the same artifact gives the same bytes."""
+    return {
+        MANIFEST: _json(artifact.manifest),
+        MODEL: artifact.model_text.encode(),
+        PROBE_HISTORIES: _json(artifact.probe_histories),
+        PROBE_ROWS: _json(artifact.probe_rows),
+    }
+
+
+def read_artifact(contents: Contents) -> Artifact:
+    """Read the files of an artifact.
+
+    Raises:
+        DamagedArtifactError: a file is absent, unknown or no sense can be made of it.
+    """
+    if set(contents) != set(FILES):
+        raise DamagedArtifactError(f"the files are {sorted(contents)}, not {sorted(FILES)}")
+    try:
+        model_text = contents[MODEL].decode("ascii")
+    except UnicodeDecodeError as error:
+        raise DamagedArtifactError(f"{MODEL}: {error}") from error
+    artifact = Artifact(
+        manifest=read_manifest(contents[MANIFEST]),
+        model_text=model_text,
+        probe_rows=_read(contents[PROBE_ROWS], ProbeRows, PROBE_ROWS),
+        probe_histories=_read(contents[PROBE_HISTORIES], ProbeHistories, PROBE_HISTORIES),
+    )
+    _check_shapes(artifact)
+    return artifact
+
+
+def read_manifest(value: bytes) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        DamagedArtifactError: it is none.
+    """
+    return _read(value, Manifest, MANIFEST)
+
+
+def matrix_of(vectors: tuple[Vector, ...], width: int) -> Floats:
+    """Return vectors as float64 of shape (n, width), null as NaN."""
+    return np.array(vectors, dtype=np.float64).reshape(len(vectors), width)
+
+
+def vectors_of(matrix: Floats) -> tuple[Vector, ...]:
+    """Return the rows of a matrix as an artifact writes them, NaN as null."""
+    return tuple(tuple(None if value != value else value for value in row) for row in matrix.tolist())  # noqa: PLR0124
+
+
+def same_bits(left: Floats, right: Floats) -> bool:
+    """Tell whether two arrays are equal to the last bit, the sign of zero included and NaN equal to any NaN."""
+    return left.shape == right.shape and bool(np.array_equal(_bits(left), _bits(right)))
+
+
+def _bits(values: Floats) -> NDArray[np.int64]:
+    canonical = np.ascontiguousarray(np.where(np.isnan(values), np.nan, values), dtype=np.float64)
+    return canonical.view(np.int64)
+
+
+def _json(value: msgspec.Struct) -> bytes:
+    return msgspec.json.encode(value, order="deterministic") + b"\n"
+
+
+def _read(value: bytes, kind: type[_T], name: str) -> _T:
+    try:
+        return msgspec.json.decode(value, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DamagedArtifactError(f"{name}: {error}") from error
+
+
+def _check_shapes(artifact: Artifact) -> None:
+    width = len(artifact.manifest.feature_names)
+    rows, histories = artifact.probe_rows, artifact.probe_histories
+    pairs: tuple[tuple[str, tuple[Vector, ...], tuple[Any, ...]], ...] = (
+        (PROBE_ROWS, rows.vectors, rows.scores),
+        (PROBE_HISTORIES, histories.vectors, histories.histories),
+    )
+    for name, vectors, others in pairs:
+        if not vectors or len(vectors) != len(others):
+            raise DamagedArtifactError(f"{name}: {len(vectors)} vectors for {len(others)} entries, or none")
+        if any(len(vector) != width for vector in vectors):
+            raise DamagedArtifactError(f"{name}: a vector has not the {width} entries of feature_names")

@@ -1,0 +1,72 @@
+"""What a score means to a payment: a decision, and a band for people to read.
+
+Bands are looked up in a table of exact thresholds, because the bits of a vectorised logarithm change with the CPU.
+Nothing here knows a model.
+"""
+
+from decimal import Decimal, localcontext
+from enum import StrEnum
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+class Decision(StrEnum):
+    """What becomes of the payment, mildest first."""
+
+    APPROVE = "approve"
+    REVIEW = "review"
+    DECLINE = "decline"
+
+
+_BY_SEVERITY = tuple(Decision)
+LAST_BAND = 999
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """From which score on a payment is looked at, and from which on it is declined; above 1 means never."""
+
+    review_at: float
+    decline_at: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.review_at <= self.decline_at:
+            raise ValueError(
+                f"review_at {self.review_at} and decline_at {self.decline_at} are not 0 <= review <= decline"
+            )
+
+    def decide(self, scores: Floats) -> list[Decision]:
+        """Decide n payments by their scores of shape (n,)."""
+        thresholds = np.array([self.review_at, self.decline_at])
+        return [_BY_SEVERITY[severity] for severity in np.searchsorted(thresholds, scores, side="right").tolist()]
+
+
+def _band_thresholds() -> Floats:
+    """Return the least score of each band from 1 to 999.
+
+    Band k begins where 500 + 50 log2(99 odds) = k - 1/2. No score lies on such a point (it is irrational), so how
+    halves are rounded does not matter.
+    """
+    with localcontext() as context:
+        context.prec = 50
+        step = (Decimal(2).ln() / 50).exp()
+        odds = (Decimal(2).ln() * Decimal("-499.5") / 50).exp() / 99
+        thresholds = []
+        for _ in range(LAST_BAND):
+            thresholds.append(float(odds / (1 + odds)))
+            odds *= step
+    return np.array(thresholds)
+
+
+_THRESHOLDS = _band_thresholds()
+
+
+def bands(scores: Floats) -> NDArray[np.int64]:
+    """Return round(500 + 50 log2(99 odds)) of each score, clamped to 0..999.
+
+    500 is 1 in 100, 50 more twice the odds.
+    """
+    return np.searchsorted(_THRESHOLDS, scores, side="right").astype(np.int64)

@@ -1,0 +1,186 @@
+"""The door to artifact bytes: a folder, or any fsspec URL, with one folder in it for each digest.
+
+The repository knows digests; it has no "latest". What is read is checked against its digest before anyone sees it.
+Nothing here understands the files.
+"""
+
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from models.artifact import FILES, LARGEST_BYTES, Contents, digest_of
+from models.errors import DamagedArtifactError, MissingArtifactError, RepositoryUnavailableError
+from models.problems import Problem, ProblemCode
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_PREFIX = re.compile(r"[0-9a-f]{8,64}")
+_MANIFEST_LAST = sorted(FILES, key=lambda name: name == "manifest.json")
+
+
+class Repository:
+    """Artifacts by digest. Safe to use from several threads; every call goes to the file system."""
+
+    def __init__(self, url: str) -> None:
+        """Open a folder or an fsspec URL; nothing needs to be there yet.
+
+        Raises:
+            RepositoryUnavailableError: the URL's file system is unknown or not installed.
+        """
+        self.url = url
+        with _translated(url):
+            # Object stores remember listings; another process's artifact must be seen at once.
+            self._files, self._root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+
+    def put(self, contents: Contents) -> str:
+        """Store an artifact and return its digest; storing it again changes nothing.
+
+        In a folder it appears whole or not at all. An object store has no such step, so the manifest goes last and a
+        reader finds a part of it damaged, never good.
+
+        Raises:
+            RepositoryUnavailableError: it cannot be written.
+        """
+        digest = digest_of(contents)
+        with _translated(self.url):
+            if isinstance(self._files, LocalFileSystem):
+                _put_in_folder(Path(self._root), digest, contents)
+            else:
+                self._files.makedirs(self._path(digest), exist_ok=True)
+                for name in _MANIFEST_LAST:
+                    self._files.pipe_file(self._path(digest, name), contents[name])
+        return digest
+
+    def digests(self) -> tuple[str, ...]:
+        """Return the digests that there are, sorted; whether they are whole is seen when they are read.
+
+        Raises:
+            RepositoryUnavailableError: it cannot be listed.
+        """
+        with _translated(self.url):
+            self._files.invalidate_cache()
+            try:
+                paths = self._files.ls(self._root, detail=False)
+            except FileNotFoundError:
+                return ()
+        names = (str(path).rstrip("/").rpartition("/")[2] for path in paths)
+        return tuple(sorted(name for name in names if _DIGEST.fullmatch(name)))
+
+    def resolve(self, name: str) -> str | Problem:
+        """Return the one digest that `name` is or begins.
+
+        Raises:
+            RepositoryUnavailableError: it cannot be listed.
+        """
+        if not _PREFIX.fullmatch(name):
+            return Problem(ProblemCode.INVALID_FIELD, f"model: {name!r:.80} is not 8 to 64 hexadecimal digits")
+        found = [digest for digest in self.digests() if digest.startswith(name)]
+        match found:
+            case [digest]:
+                return digest
+            case []:
+                return Problem(ProblemCode.UNKNOWN_MODEL, f"no artifact {name} in {self.url}")
+            case _:
+                listed = ", ".join(digest[: len(name) + 8] for digest in found[:5])
+                return Problem(ProblemCode.AMBIGUOUS_MODEL, f"{len(found)} artifacts begin with {name}: {listed}")
+
+    def fetch(self, digest: str) -> dict[str, bytes]:
+        """Return an artifact's files by name, as they were when they were put.
+
+        Raises:
+            MissingArtifactError: there is none of this digest.
+            DamagedArtifactError: the bytes are not those that the digest was computed from.
+            RepositoryUnavailableError: it cannot be read.
+        """
+        if not _DIGEST.fullmatch(digest):
+            raise MissingArtifactError(f"{digest!r:.80} is no digest")
+        with _translated(self.url):
+            self._files.invalidate_cache()
+            try:
+                names = self._measured(digest)
+                contents = {name: bytes(self._files.cat_file(self._path(digest, name))) for name in names}
+            except (FileNotFoundError, NotADirectoryError) as error:
+                raise MissingArtifactError(f"no artifact {digest} in {self.url}") from error
+        found = digest_of(contents)
+        if found != digest:
+            raise DamagedArtifactError(f"the files of {digest} in {self.url} have the digest {found}: put it again")
+        return contents
+
+    def _measured(self, digest: str) -> list[str]:
+        """Return the names of an artifact's files, having made sure that they may be read into memory."""
+        entries = self._files.ls(self._path(digest), detail=True)
+        if not entries:
+            raise MissingArtifactError(f"no artifact {digest} in {self.url}")
+        names = sorted(str(entry["name"]).rpartition("/")[2] for entry in entries)
+        if names != sorted(FILES) or any(entry["type"] != "file" for entry in entries):
+            raise DamagedArtifactError(f"{digest} in {self.url} holds {names[:9]}, not {sorted(FILES)}: put it again")
+        weight = sum(int(entry["size"] or 0) for entry in entries)
+        if weight > LARGEST_BYTES:
+            raise DamagedArtifactError(f"{digest} in {self.url} weighs {weight} bytes, more than {LARGEST_BYTES}")
+        return names
+
+    def _path(self, *parts: str) -> str:
+        return "/".join((self._root.rstrip("/"), *parts))
+
+
+@contextmanager
+def _translated(url: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ImportError, ValueError) as error:  # ValueError: fsspec does not know the protocol
+        raise RepositoryUnavailableError(f"{url}: {error}") from error
+
+
+def _put_in_folder(root: Path, digest: str, contents: Contents) -> None:
+    target = root / digest
+    if target.exists() and _holds(target, contents):
+        return
+    root.mkdir(parents=True, exist_ok=True)
+    draft = root / f".{digest[:8]}-{secrets.token_hex(8)}"
+    draft.mkdir()
+    try:
+        for name, value in contents.items():
+            _write_through(draft / name, value)
+        _place(draft, target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _place(draft: Path, target: Path) -> None:
+    """Rename a finished draft to its name; a damaged namesake makes way, a whole one of another writer stays."""
+    if target.exists():
+        target.rename(draft.with_name(f"{draft.name}-old"))
+    try:
+        draft.rename(target)
+    except OSError:
+        if not target.exists():
+            raise
+    finally:
+        shutil.rmtree(draft.with_name(f"{draft.name}-old"), ignore_errors=True)
+    _sync(target.parent)
+
+
+def _holds(folder: Path, contents: Contents) -> bool:
+    names = {path.name for path in folder.iterdir()}
+    return names == set(contents) and all((folder / name).read_bytes() == contents[name] for name in names)
+
+
+def _write_through(path: Path, value: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(value)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
