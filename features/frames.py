@@ -1,0 +1,176 @@
+"""All histories of a batch side by side, and what is asked of them more than once: columns, windows, exact sums.
+
+Integers throughout; floats come out of the last step of each answer, by one conversion, one division or one square
+root of exact integers, so that their bits cannot depend on trimming, on batching or on the layout in memory.
+Nothing here knows a feature by name.
+"""
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features import records
+from features.store import Histories, Ints
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+FINEST = 4
+"""Decimals of the finest currency (CLF): amounts are exact integers of 10^-4 major units."""
+PER_MAJOR = 10**FINEST
+USUAL = 2
+"""Decimals that nearly every currency has at most: coarser units leave more room in 64 bits."""
+POWERS = np.array([10**k for k in range(FINEST + 1)], np.int64)
+
+SAFE_SUM = float(2**62)
+"""Below it no sum of a history's amounts can leave int64, with room for the bound's own rounding."""
+SAFE_ROOT = 2**26.5
+"""Below it n times the largest amount, squared, is an exact float64, and so is every difference of such squares."""
+MIX = np.int64(-7_046_029_254_386_353_131)
+"""An odd constant (2^64 by the golden ratio): spreads the number of a history over the 64 bits of an id."""
+
+
+class Frame:
+    """The histories of n transactions, cut into contiguous columns; own records are the last of each.
+
+    Attributes:
+        own_ms: the transactions' own times, shape (n,).
+        starts: where each history starts in the columns, shape (n,).
+    """
+
+    def __init__(self, histories: Histories, own_ms: Ints) -> None:
+        self.own_ms = own_ms
+        self.lengths = histories.lengths
+        ends = np.cumsum(self.lengths)
+        self.last = ends - 1
+        self.starts = ends - self.lengths
+        self.rows = histories.rows
+        self.time = np.ascontiguousarray(self.rows[:, records.TIME])
+        self.flags = np.ascontiguousarray(self.rows[:, records.FLAGS])
+        self.age = np.repeat(own_ms, self.lengths) - self.time
+        self.labels = records.is_label(self.flags)
+        self.earlier = (self.age >= 0) & ~self.labels
+
+    @cached_property
+    def ids(self) -> Ints:
+        """The records' ids."""
+        return np.ascontiguousarray(self.rows[:, records.ID])
+
+    @cached_property
+    def others(self) -> Ints:
+        """The other parties; of a label its transaction."""
+        return np.ascontiguousarray(self.rows[:, records.OTHER])
+
+    @cached_property
+    def number(self) -> Ints:
+        """Which history each record is of."""
+        return np.repeat(np.arange(len(self.lengths)), self.lengths)
+
+    def keyed(self, ids: Ints, number: Ints) -> Ints:
+        """Return ids told apart by history: one transaction may be seen by several histories of a batch."""
+        return ids + number * MIX
+
+    @cached_property
+    def exponents(self) -> Ints:
+        """The decimals of each record's currency."""
+        return records.exponents(self.flags)
+
+    @cached_property
+    def decimals(self) -> int:
+        """The decimals of `amounts`: 2, or 4 as soon as a finer currency is there."""
+        return USUAL if int(self.exponents.max()) <= USUAL else FINEST
+
+    @cached_property
+    def fold(self) -> int:
+        """How many units of 10^-4 one unit of `amounts` is."""
+        return int(POWERS[FINEST - self.decimals])
+
+    @cached_property
+    def amounts(self) -> Ints:
+        """Exact amounts in units of `fold`; a label has none."""
+        scaled = self.rows[:, records.AMOUNT] * POWERS[self.decimals - self.exponents]
+        return np.where(self.labels, 0, scaled)
+
+    @cached_property
+    def bound(self) -> Floats:
+        """No sum over a window of a history exceeds this many units, shape (n,)."""
+        peaks = np.maximum.reduceat(self.amounts, self.starts)
+        return peaks.astype(np.float64) * self.lengths
+
+    @cached_property
+    def own_amounts(self) -> Ints:
+        """Amounts of the own records, in units of `fold`, shape (n,)."""
+        return self.amounts[self.last]
+
+
+class Window:
+    """The transactions of each history that lie in (t - delay - length, t - delay]."""
+
+    def __init__(self, frame: Frame, length_ms: int, delay_ms: int) -> None:
+        self.frame = frame
+        self.inside = frame.earlier & (frame.age < delay_ms + length_ms)
+        if delay_ms:
+            self.inside &= frame.age >= delay_ms
+
+    def counted(self, which: Flags) -> Ints:
+        """Count the records of `which` per history."""
+        counts: Ints = np.add.reduceat(which, self.frame.starts, dtype=np.int64)
+        return counts
+
+    @cached_property
+    def count(self) -> Ints:
+        """How many transactions, shape (n,)."""
+        return self.counted(self.inside)
+
+    @cached_property
+    def empty(self) -> Flags:
+        """Where there is none."""
+        none: Flags = self.count == 0
+        return none
+
+    @cached_property
+    def amounts(self) -> Ints:
+        """The frame's amounts, 0 outside."""
+        return self.frame.amounts * self.inside
+
+    @cached_property
+    def total(self) -> Floats:
+        """Sum of the amounts in units of 10^-4: the float64 that is nearest to the exact integer."""
+        sums = np.add.reduceat(self.amounts, self.frame.starts)
+        result: Floats = (sums * self.frame.fold).astype(np.float64)
+        for i in np.flatnonzero(self.frame.bound * self.frame.fold >= SAFE_SUM).tolist():
+            result[i] = float(sum(self.exact(i)))
+        return result
+
+    def exact(self, i: int) -> list[int]:
+        """Return the amounts of history i in units of 10^-4, as integers that know no bound."""
+        part = slice(self.frame.starts[i], self.frame.last[i] + 1)
+        fold = self.frame.fold
+        return [amount * fold for amount in self.frame.amounts[part][self.inside[part]].tolist()]
+
+    @cached_property
+    def largest(self) -> Floats:
+        """The largest amount in units of 10^-4; 0 in an empty window."""
+        peaks = np.maximum.reduceat(self.amounts, self.frame.starts)
+        return (peaks * self.frame.fold).astype(np.float64)
+
+    @cached_property
+    def spread(self) -> Floats:
+        """Count * sum(a^2) - (sum a)^2 in units of 10^-8: the float64 that is nearest to the exact integer."""
+        amounts, starts, fold = self.amounts, self.frame.starts, self.frame.fold
+        sums = np.add.reduceat(amounts, starts)
+        squares = np.add.reduceat(amounts * amounts, starts)
+        result: Floats = (self.count * squares - sums * sums).astype(np.float64) * float(fold * fold)
+        for i in np.flatnonzero(self.frame.bound >= SAFE_ROOT).tolist():
+            exact = self.exact(i)
+            result[i] = float(len(exact) * sum(a * a for a in exact) - sum(exact) ** 2)
+        return result
+
+    def own_times_count(self) -> Floats:
+        """Own amount times the count, in units of 10^-4: the float64 that is nearest to the exact integer."""
+        frame = self.frame
+        result: Floats = (frame.own_amounts * self.count * frame.fold).astype(np.float64)
+        for i in np.flatnonzero(frame.bound * frame.fold >= SAFE_SUM).tolist():
+            result[i] = float(int(frame.own_amounts[i]) * int(self.count[i]) * frame.fold)
+        return result

@@ -1,0 +1,184 @@
+"""One history in memory, and what a batch may see of many.
+
+A history grows at its end and may lose its beginning; positions are counted since its very first record. What was
+added last may still be a draft: it is confirmed by `settle` and taken back by `retract`. Nothing here does input or
+output, or knows why a record is added.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from features import records
+from features.store import Histories, Ints
+
+SMALLEST = 8
+"""Rows that a new history has room for; it grows by half."""
+NO_TIME_MS = -(1 << 62)
+"""Newest time where there is no transaction: everything is newer."""
+TRIM_FRACTION = 4
+"""A history is trimmed once a quarter of it is invisible,"""
+TRIM_LEAST = 16
+"""and it has at least so many records."""
+
+
+class History:
+    """The log of one entity.
+
+    Attributes:
+        entity: the hash that names it.
+        entity_id: whose it is, or "" where only the hash is known.
+        base: how many records were trimmed from its beginning.
+        length: how many there are, drafts included; `settled` of them are no drafts.
+        newest_ms: the newest time of its transactions, drafts included.
+        has_labels: false where no record is a label.
+        alive_until_ms: until then, by the wall clock, the server keeps what is settled here.
+        refreshed_ms: when the server was last told so.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_settled_newest_ms",
+        "alive_until_ms",
+        "base",
+        "entity",
+        "entity_id",
+        "has_labels",
+        "length",
+        "newest_ms",
+        "refreshed_ms",
+        "settled",
+    )
+
+    def __init__(self, entity: int, entity_id: str) -> None:
+        self.entity = entity
+        self.entity_id = entity_id
+        self.base = self.length = self.settled = 0
+        self.newest_ms = self._settled_newest_ms = NO_TIME_MS
+        self.has_labels = False
+        self.alive_until_ms = self.refreshed_ms = 0
+        self._buffer: Ints = np.empty((SMALLEST, records.COLUMNS), np.int64)
+
+    @property
+    def rows(self) -> Ints:
+        """All records, drafts included: a view that the next append may leave behind."""
+        return self._buffer[: self.length]
+
+    @property
+    def end(self) -> int:
+        """The position that the next record gets."""
+        return self.base + self.length
+
+    @property
+    def room(self) -> int:
+        """Bytes taken."""
+        return self._buffer.nbytes
+
+    def replace(self, base: int, rows: Ints) -> None:
+        """Become what the server holds, settled; `rows` is copied."""
+        self.base = base
+        self._buffer = np.empty((max(SMALLEST, len(rows) + len(rows) // 4 + 1), records.COLUMNS), np.int64)
+        self._buffer[: len(rows)] = rows
+        self.length = len(rows)
+        labels = records.is_label(rows[:, records.FLAGS])
+        self.has_labels = bool(labels.any())
+        self.newest_ms = int(np.where(labels, NO_TIME_MS, rows[:, records.TIME]).max(initial=NO_TIME_MS))
+        self.settle()
+
+    def append(self, row: Ints, time_ms: int | None) -> int:
+        """Add a draft and return its position; `time_ms` is the time of a transaction, None for a label."""
+        if self.is_full:
+            grown = np.empty((self.length + self.length // 2, records.COLUMNS), np.int64)
+            grown[: self.length] = self._buffer
+            self._buffer = grown
+        self._buffer[self.length] = row
+        self.length += 1
+        if time_ms is None:
+            self.has_labels = True
+        elif time_ms > self.newest_ms:
+            self.newest_ms = time_ms
+        return self.base + self.length - 1
+
+    def find(self, record_id: int) -> int | None:
+        """Return the position of the last record with this id, or None."""
+        found = np.flatnonzero(self.rows[:, records.ID] == record_id)
+        return self.base + int(found[-1]) if len(found) else None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the next record needs a larger buffer."""
+        return self.length == len(self._buffer)
+
+    def upto(self, position: int) -> Ints:
+        """Return all records that are there up to a position, itself included."""
+        return self._buffer[: position - self.base + 1]
+
+    def at(self, position: int) -> Ints:
+        """Return the record at a position."""
+        row: Ints = self._buffer[position - self.base]
+        return row
+
+    def drafts(self) -> Ints:
+        """Return the records that are not settled."""
+        return self._buffer[self.settled : self.length]
+
+    def settle(self) -> None:
+        """Confirm the drafts."""
+        self.settled = self.length
+        self._settled_newest_ms = self.newest_ms
+
+    def retract(self) -> None:
+        """Take back the drafts."""
+        self.length = self.settled
+        self.newest_ms = self._settled_newest_ms
+
+    def splice(self, tail: Ints) -> None:
+        """Settle the drafts behind a tail that others appended first, leaving out the drafts that it holds already."""
+        mine = self.drafts()
+        mine = mine[~np.isin(mine[:, records.ID], tail[:, records.ID])]
+        self.replace(self.base, np.concatenate((self._buffer[: self.settled], tail, mine)))
+
+    def invisible(self, horizon_ms: int) -> int:
+        """Return how many records at the beginning are out of sight for good, 0 while they are not worth trimming."""
+        if self.length < TRIM_LEAST or self.newest_ms == NO_TIME_MS:
+            return 0
+        seen = self.rows[:, records.TIME] > self.newest_ms - horizon_ms
+        first = int(seen.argmax())
+        return first if first * TRIM_FRACTION >= self.length else 0
+
+    def trim(self, count: int) -> None:
+        """Drop settled records from the beginning; the positions of the others stay."""
+        kept = self.rows[count:].copy()
+        self.replace(self.base + count, kept)
+
+
+def known_before(histories: Sequence[History], column: int, values: Ints) -> list[int]:
+    """Return which of `values`, one for each history, occur in a column of it: indexes, ascending."""
+    columns = [history.rows[:, column] for history in histories]
+    lengths = np.fromiter(map(len, columns), np.int64, len(columns))
+    hits = np.flatnonzero(np.concatenate(columns) == np.repeat(values, lengths)) if columns else ()
+    if not len(hits):
+        return []
+    found: list[int] = np.unique(np.searchsorted(np.cumsum(lengths), hits, side="right")).tolist()
+    return found
+
+
+def visible(parts: Sequence[Ints], horizon_ms: int) -> Histories:
+    """Leave out of each part of a history what its last record may not see: what lies behind the horizon.
+
+    The horizon is counted from the newest transaction of the part; its last record is always in.
+    """
+    lengths = np.fromiter(map(len, parts), np.int64, len(parts))
+    if not len(parts):
+        return Histories(np.empty((0, records.COLUMNS), np.int64), lengths)
+    rows = np.concatenate(parts)
+    last = np.cumsum(lengths) - 1
+    starts = last - lengths + 1
+    times = np.ascontiguousarray(rows[:, records.TIME])
+    of_transactions = np.where(records.is_label(rows[:, records.FLAGS]), NO_TIME_MS, times)
+    newest = np.maximum.reduceat(of_transactions, starts)
+    seen = times > np.repeat(newest - horizon_ms, lengths)
+    seen[last] = True
+    if seen.all():
+        return Histories(rows, lengths)
+    return Histories(rows[seen], np.add.reduceat(seen, starts, dtype=np.int64))

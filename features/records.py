@@ -1,0 +1,129 @@
+"""One record of a history: six 64-bit integers, and the hashes by which records and entities are known.
+
+A history is an int64 matrix of such rows, 48 bytes each, little-endian where it is stored. Nothing here knows where
+a history is kept, what is visible in it or which features are made of it.
+
+FLAGS, from the lowest bit: 32 content hash, 1 label, 1 fraud, 3 currency exponent, 24 partition; the sign is never set.
+"""
+
+import hashlib
+from enum import Enum
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.store import Ints, Label, Transactions
+
+TIME = 0
+"""Transaction: when it occurred; label: since when it is known. Milliseconds of the Unix epoch."""
+AMOUNT = 1
+"""Transaction: minor units of its currency; label: when its transaction occurred, in ms, 0 where that is not known."""
+ID = 2
+"""Hash of what makes the record the same record; no label has the id of its transaction."""
+OTHER = 3
+"""Transaction: key hash of the other party (card's history: the merchant); label: the ID of its transaction."""
+OFFSET = 4
+"""Offset in the source topic."""
+FLAGS = 5
+"""Bits, see above."""
+COLUMNS = 6
+RECORD_BYTES = 8 * COLUMNS
+STORED = np.dtype("<i8")
+
+CONTENT_MASK = 0xFFFF_FFFF
+LABEL_BIT = 1 << 32
+FRAUD_BIT = 1 << 33
+EXPONENT_SHIFT = 34
+EXPONENT_MASK = 0b111
+PARTITION_SHIFT = 37
+PLACE_MASK = ~((1 << PARTITION_SHIFT) - 1)
+"""What of FLAGS says, with OFFSET, where the record came from."""
+
+HASH_MASK = 0xFFFF_FFFF_FFFF_FFFF
+REMEMBERED_ENTITIES = 1 << 17
+
+
+class Entity(Enum):
+    """Whose history a feature looks at."""
+
+    CARD = "card"
+    MERCHANT = "merchant"
+    NONE = "none"
+    """Nobody's: the feature is a function of the transaction alone."""
+
+
+def _hash(person: bytes, text: str) -> int:
+    """Return 64 bits of BLAKE2b as a signed integer; `person` keeps the kinds of hash apart."""
+    data = text.encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8, person=person).digest(), "little", signed=True)
+
+
+@lru_cache(maxsize=REMEMBERED_ENTITIES)
+def entity_hash(entity: Entity, entity_id: str) -> int:
+    """Name an entity's history by 64 bits; remembered, since the same cards and merchants come again and again."""
+    return _hash(entity.value.encode(), entity_id)
+
+
+def transaction_hash(card_id: str, transaction_id: str) -> int:
+    """Identify a transaction; the length in front keeps ('a', 'bc') and ('ab', 'c') apart."""
+    return _hash(b"transaction", f"{len(card_id)}:{card_id}{transaction_id}")
+
+
+def label_hash(label: Label) -> int:
+    """Identify a label by its transaction, its source, since when it is known and what it says."""
+    about = f"{len(label.card_id)}:{label.card_id}{len(label.transaction_id)}:{label.transaction_id}"
+    return _hash(b"label", f"{about}{label.labelled_ms}:{label.fraud:d}:{label.reported_by}")
+
+
+def folded(content: NDArray[np.uint64]) -> Ints:
+    """Fold 64-bit content hashes to the 32 bits that a record keeps."""
+    return ((content ^ (content >> np.uint64(32))) & np.uint64(CONTENT_MASK)).astype(np.int64)
+
+
+def card_rows(batch: Transactions) -> Ints:
+    """Return the batch's n records as its cards' histories hold them, shape (n, 6)."""
+    rows = np.empty((len(batch), COLUMNS), np.int64)
+    rows[:, TIME] = batch.occurred_ms
+    rows[:, AMOUNT] = batch.amount_minor
+    rows[:, ID] = list(map(transaction_hash, batch.card_ids, batch.transaction_ids))
+    rows[:, OTHER] = [entity_hash(Entity.MERCHANT, merchant_id) for merchant_id in batch.merchant_ids]
+    rows[:, OFFSET] = batch.offset
+    rows[:, FLAGS] = folded(batch.content) | (batch.exponent << EXPONENT_SHIFT) | (batch.partition << PARTITION_SHIFT)
+    return rows
+
+
+def merchant_rows(batch: Transactions, rows: Ints) -> Ints:
+    """Return the same records as the merchants' histories hold them: the other party is the card."""
+    seen_from_merchants = rows.copy()
+    seen_from_merchants[:, OTHER] = [entity_hash(Entity.CARD, card_id) for card_id in batch.card_ids]
+    return seen_from_merchants
+
+
+def label_row(label: Label) -> Ints:
+    """Return a label's record, shape (6,), with its transaction's time as far as its sender says it."""
+    flags = LABEL_BIT | (FRAUD_BIT if label.fraud else 0) | (label.partition << PARTITION_SHIFT)
+    transaction = transaction_hash(label.card_id, label.transaction_id)
+    values = (label.labelled_ms, label.occurred_ms or 0, label_hash(label), transaction, label.offset, flags)
+    return np.array(values, np.int64)
+
+
+def is_label(flags: Ints) -> NDArray[np.bool_]:
+    """Tell which records are labels, from their FLAGS."""
+    labels: NDArray[np.bool_] = (flags & LABEL_BIT) != 0
+    return labels
+
+
+def exponents(flags: Ints) -> Ints:
+    """Return how many decimals each record's currency has, from their FLAGS."""
+    return (flags >> EXPONENT_SHIFT) & EXPONENT_MASK
+
+
+def same_place(stored: Ints, row: Ints) -> bool:
+    """Tell whether both records came from the same partition and offset."""
+    return bool(stored[OFFSET] == row[OFFSET] and ((stored[FLAGS] ^ row[FLAGS]) & PLACE_MASK) == 0)
+
+
+def same_content(stored: Ints, row: Ints) -> bool:
+    """Tell whether both records repeat the same content."""
+    return ((int(stored[FLAGS]) ^ int(row[FLAGS])) & CONTENT_MASK) == 0
