@@ -1,0 +1,110 @@
+"""Follow `model-events`: every worker folds the same log of verdicts into the same lineup.
+
+Nothing here judges a command (`judging` does) or loads a model (`shelf` does).
+"""
+
+import asyncio
+import logging
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from models.commands import Event, encode, read_event
+from models.lineup import Lineup, follow
+from models.readiness import Candidates, gather
+from stream.kafka import connection_options
+from stream.settings import Settings
+from stream.topics import MODEL_EVENTS
+
+log = logging.getLogger("fraudstream.control")
+
+_RETRY_SECONDS = 1.0
+
+
+class Follower:
+    """The lineup of one deployment as far as its log has been read; wakes whoever waits at every step."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.lineup = Lineup(settings.deployment)
+        self.candidates = Candidates(settings.deployment)
+        self.caught_up = False
+        """Whether the log had been read to the end that it had when we began."""
+        self._settings = settings
+        self._tp = TopicPartition(settings.topic(MODEL_EVENTS.name), 0)
+        self._next_offset = 0
+        self._moved = asyncio.Condition()
+
+    async def run(self) -> None:
+        """Read the log for ever; a broker that is away is asked again."""
+        while True:
+            try:
+                await self._read()
+            except KafkaError as error:
+                log.warning("reading %s failed, trying again: %s", self._tp.topic, error)
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def wait_past(self, offset: int) -> None:
+        """Wait until the event at `offset` has been folded."""
+        async with self._moved:
+            await self._moved.wait_for(lambda: self._next_offset > offset)
+
+    async def wait_for_change(self, timeout: float) -> None:  # noqa: ASYNC109 - a poll, not a failure
+        """Wait until something was folded, or for so many seconds."""
+        async with self._moved:
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._moved.wait()
+            except TimeoutError:
+                return
+
+    async def end_offset(self) -> int:
+        """Ask the broker how long the log is now."""
+        consumer = AIOKafkaConsumer(**connection_options(self._settings), enable_auto_commit=False)
+        await consumer.start()
+        try:
+            end: int = (await consumer.end_offsets([self._tp]))[self._tp]
+            return end
+        finally:
+            await consumer.stop()
+
+    async def _read(self) -> None:
+        consumer = AIOKafkaConsumer(
+            **connection_options(self._settings),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=self._settings.fetch_wait_ms * 5,
+        )
+        await consumer.start()
+        try:
+            consumer.assign([self._tp])
+            end = (await consumer.end_offsets([self._tp]))[self._tp]
+            consumer.seek(self._tp, min(self._next_offset, end))
+            await self._step([], end)
+            while True:
+                taken = await consumer.getmany(self._tp, timeout_ms=1000)
+                await self._step([(record.offset, record.value) for record in taken.get(self._tp, [])], end)
+        finally:
+            await consumer.stop()
+
+    async def _step(self, records: list[tuple[int, bytes | None]], end: int) -> None:
+        for offset, value in records:
+            event = read_event(value or b"")
+            if isinstance(event, Event):
+                self.lineup = follow(self.lineup, event)
+                self.candidates = gather(self.candidates, event)
+            else:
+                log.warning("%s offset %d is no event: %s", self._tp.topic, offset, event.problems)
+            self._next_offset = offset + 1
+        if records or not self.caught_up:
+            self.caught_up = self.caught_up or self._next_offset >= end
+            async with self._moved:
+                self._moved.notify_all()
+
+
+async def announce_event(producer: AIOKafkaProducer, settings: Settings, event: Event) -> int:
+    """Write one event, wait for the broker, and return its offset."""
+    sent = await producer.send_and_wait(
+        settings.topic(MODEL_EVENTS.name), value=encode(event), key=settings.deployment.encode(), partition=0
+    )
+    offset: int = sent.offset
+    return offset

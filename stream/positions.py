@@ -1,0 +1,138 @@
+"""Where each partition's decisions stand, read from the scores topic itself.
+
+The scores topic is the record of decisions: whatever was committed, a worker resumes behind the last valid decision
+that is written there. A commit's metadata names how far that had been read, so only the tail is read again.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from stream.consumer import Standing
+from stream.kafka import connection_options
+from stream.settings import Settings
+from stream.topics import SCORES, TRANSACTIONS
+
+
+class Position(NamedTuple):
+    """One partition's standing behind `scores_offset`, and the revision of its last valid decision.
+
+    `cutovers` are the (revision, first offset) that reading the tail met.
+    """
+
+    standing: Standing = Standing()
+    revision: int = 0
+    scores_offset: int = 0
+    cutovers: tuple[tuple[int, int], ...] = ()
+
+    def epoch(self, generation: int) -> int:
+        """Return an epoch above every earlier one: the group's generation, or one more than the highest seen."""
+        return max(generation, self.standing.highest_epoch + 1)
+
+    def after(self, epoch: int, offset: int, revision: int) -> "Position":
+        """Return the position behind one more score."""
+        scores_offset = self.scores_offset + 1
+        if not self.standing.is_valid(epoch, offset):
+            return self._replace(scores_offset=scores_offset)
+        new = ((revision, offset),) if revision > self.revision else ()
+        return Position(
+            self.standing.after(epoch, offset), max(revision, self.revision), scores_offset, self.cutovers + new
+        )
+
+    def note(self) -> str:
+        """Write what the next owner needs as a commit's metadata."""
+        return msgspec.json.encode((*self.standing, self.revision, self.scores_offset)).decode()
+
+
+class Resumption(NamedTuple):
+    """Where to go on in one partition: what was committed (None: nothing), and the decisions' position."""
+
+    committed: int | None
+    position: Position
+
+
+class _Source(msgspec.Struct):
+    offset: int
+
+
+class _Told(msgspec.Struct):
+    """What a score says of its own validity."""
+
+    epoch: int
+    revision: int
+    source: _Source
+
+
+_decode = msgspec.json.Decoder(_Told).decode
+
+
+def read_note(metadata: str | None) -> Position:
+    """Read a commit's metadata; from the beginning where there is none of ours."""
+    try:
+        epoch, offset, revision, scores_offset = msgspec.json.decode(
+            (metadata or "").encode(), type=tuple[int, int, int, int]
+        )
+    except msgspec.DecodeError:
+        return Position()
+    return Position(Standing(epoch, offset), revision, scores_offset)
+
+
+async def resume(settings: Settings, admin: AIOKafkaAdminClient, partitions: Iterable[int]) -> dict[int, Resumption]:
+    """Read what was committed and the tails of the scores, all partitions at once.
+
+    Raises:
+        aiokafka.errors.KafkaError: the broker does not answer.
+    """
+    topic = settings.topic(TRANSACTIONS.name)
+    asked = [TopicPartition(topic, partition) for partition in partitions]
+    committed = await admin.list_consumer_group_offsets(settings.group, partitions=asked)
+    noted = {tp: committed[tp] for tp in asked if tp in committed and committed[tp].offset >= 0}
+    notes = {tp.partition: read_note(noted[tp].metadata if tp in noted else None) for tp in asked}
+    positions = await read_tails(settings, notes)
+    return {
+        tp.partition: Resumption(noted[tp].offset if tp in noted else None, positions[tp.partition]) for tp in asked
+    }
+
+
+async def read_tails(settings: Settings, notes: Mapping[int, Position]) -> dict[int, Position]:
+    """Fold each scores partition from its note's position to its end."""
+    consumer = AIOKafkaConsumer(
+        **connection_options(settings), enable_auto_commit=False, fetch_max_wait_ms=settings.fetch_wait_ms
+    )
+    await consumer.start()
+    try:
+        tails = {TopicPartition(settings.topic(SCORES.name), partition): note for partition, note in notes.items()}
+        consumer.assign(list(tails))
+        begins, ends = await consumer.beginning_offsets(list(tails)), await consumer.end_offsets(list(tails))
+        positions = {tp: _start(note, begins[tp], ends[tp]) for tp, note in tails.items()}
+        for tp, position in positions.items():
+            consumer.seek(tp, position.scores_offset)
+        await _fold(consumer, positions, ends)
+        return {tp.partition: position for tp, position in positions.items()}
+    finally:
+        await consumer.stop()
+
+
+def _start(note: Position, begin: int, end: int) -> Position:
+    """Begin where the note says; with a clean slate where the topic is another than the note was written on."""
+    if note.scores_offset > end:
+        return Position(scores_offset=begin)
+    return note._replace(scores_offset=max(note.scores_offset, begin))
+
+
+async def _fold(
+    consumer: AIOKafkaConsumer, positions: dict[TopicPartition, Position], ends: Mapping[TopicPartition, int]
+) -> None:
+    while behind := [tp for tp, position in positions.items() if position.scores_offset < ends[tp]]:
+        for tp, records in (await consumer.getmany(*behind, timeout_ms=500)).items():
+            for record in records:
+                at = positions[tp]._replace(scores_offset=record.offset)
+                try:
+                    told = _decode(record.value or b"")
+                except (msgspec.DecodeError, UnicodeDecodeError):
+                    positions[tp] = at._replace(scores_offset=record.offset + 1)  # not ours; it decides nothing
+                    continue
+                positions[tp] = at.after(told.epoch, told.source.offset, told.revision)

@@ -1,0 +1,123 @@
+"""The topics of the contract: how each is laid out, making them, and telling whether they are there.
+
+Nothing here reads or writes a record.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from stream.errors import TopicsError
+from stream.kafka import LARGEST_OUTPUT_BYTES, connection_options
+from stream.settings import Settings
+
+_DAY_MS = 86_400_000
+FOR_EVER = -1
+_KAFKA_DEFAULT_BYTES = 1_048_588
+_SAFE_REPLICATION = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One topic: its name, whether it has N partitions or one, and for how long its records are kept."""
+
+    name: str
+    partitioned: bool
+    retention_ms: int
+    largest_bytes: int = _KAFKA_DEFAULT_BYTES
+
+    def configuration(self, replication: int) -> dict[str, str]:
+        """Return the topic's configuration; two replicas must have a record where there are three."""
+        return {
+            "cleanup.policy": "delete",
+            "retention.ms": str(self.retention_ms),
+            "max.message.bytes": str(self.largest_bytes),
+            "min.insync.replicas": "2" if replication >= _SAFE_REPLICATION else "1",
+        }
+
+
+TRANSACTIONS = Layout("transactions", partitioned=True, retention_ms=45 * _DAY_MS)
+"""Kept behind the longest horizon (a merchant's, 44 days), so that lost histories can be made again."""
+LABELS = Layout("labels", partitioned=True, retention_ms=45 * _DAY_MS)
+SCORES = Layout("scores", partitioned=True, retention_ms=400 * _DAY_MS, largest_bytes=LARGEST_OUTPUT_BYTES)
+SHADOW_SCORES = Layout("shadow-scores", partitioned=True, retention_ms=90 * _DAY_MS)
+OUTCOMES = Layout("outcomes", partitioned=True, retention_ms=400 * _DAY_MS)
+MODEL_CONTROL = Layout("model-control", partitioned=False, retention_ms=FOR_EVER)
+MODEL_EVENTS = Layout("model-events", partitioned=False, retention_ms=FOR_EVER)
+DEAD_LETTERS = Layout("dead-letters", partitioned=False, retention_ms=90 * _DAY_MS, largest_bytes=LARGEST_OUTPUT_BYTES)
+
+LAYOUTS = (TRANSACTIONS, LABELS, SCORES, SHADOW_SCORES, OUTCOMES, MODEL_CONTROL, MODEL_EVENTS, DEAD_LETTERS)
+
+
+async def apply(settings: Settings, partitions: int, replication: int) -> tuple[str, ...]:
+    """Make the topics that are missing, and return their names.
+
+    Raises:
+        TopicsError: a topic is there with another number of partitions, or the broker refuses.
+    """
+    admin = AIOKafkaAdminClient(**connection_options(settings))
+    await admin.start()
+    try:
+        counts = await _partition_counts(admin, settings)
+        problems = _count_problems(settings, counts, partitions)
+        if problems:
+            raise TopicsError("\n".join(problems))
+        missing = [layout for layout in LAYOUTS if settings.topic(layout.name) not in counts]
+        await _create(admin, settings, missing, (partitions, replication))
+    except KafkaError as error:
+        raise TopicsError(f"the broker at {settings.brokers} answered: {error}") from error
+    finally:
+        await admin.close()
+    return tuple(settings.topic(layout.name) for layout in missing)
+
+
+async def problems(settings: Settings, admin: AIOKafkaAdminClient) -> tuple[str, ...]:
+    """Say which topics are missing or do not match the transactions topic; nothing where all is well."""
+    counts = await _partition_counts(admin, settings)
+    missing = [settings.topic(layout.name) for layout in LAYOUTS if settings.topic(layout.name) not in counts]
+    if missing:
+        return (f"topics missing: {', '.join(missing)}; make them with `fraudstream topics apply --partitions N`",)
+    return tuple(_count_problems(settings, counts, counts[settings.topic(TRANSACTIONS.name)]))
+
+
+async def _create(
+    admin: AIOKafkaAdminClient, settings: Settings, layouts: list[Layout], shape: tuple[int, int]
+) -> None:
+    partitions, replication = shape
+    new = [
+        NewTopic(
+            settings.topic(layout.name),
+            partitions if layout.partitioned else 1,
+            replication,
+            topic_configs=layout.configuration(replication),
+        )
+        for layout in layouts
+    ]
+    if not new:
+        return
+    response = await admin.create_topics(new)
+    for topic, code, *message in response.topic_errors:
+        if code not in (0, TopicAlreadyExistsError.errno):
+            raise TopicsError(f"{topic}: {for_code(code).__name__} {' '.join(map(str, filter(None, message)))}")
+
+
+def _count_problems(settings: Settings, counts: dict[str, int], partitions: int) -> list[str]:
+    found = []
+    for layout in LAYOUTS:
+        name = settings.topic(layout.name)
+        wanted = partitions if layout.partitioned else 1
+        if counts.get(name, wanted) != wanted:
+            found.append(
+                f"topic {name} has {counts[name]} partitions where {wanted} are wanted; the count of a topic in use "
+                "cannot change, since a card's records would part: choose another FRAUDSTREAM_TOPIC_PREFIX"
+            )
+    return found
+
+
+async def _partition_counts(admin: AIOKafkaAdminClient, settings: Settings) -> dict[str, int]:
+    names = set(await admin.list_topics())
+    ours = [settings.topic(layout.name) for layout in LAYOUTS if settings.topic(layout.name) in names]
+    described: list[dict[str, Any]] = await admin.describe_topics(ours) if ours else []
+    return {topic["topic"]: len(topic["partitions"]) for topic in described if topic["error_code"] == 0}
