@@ -181,6 +181,8 @@ def _field_problems(fields: dict[str, Any]) -> tuple[Problem, ...]:
 
 def _kind_problems(fields: dict[str, Any]) -> tuple[Problem, ...]:
     kind = fields.get("kind")
+    if not isinstance(kind, str):
+        return ()
     if kind in NAMES_A_MODEL and "model" not in fields:
         return (Problem(ProblemCode.INVALID_FIELD, f"model: missing, {kind} needs one"),)
     if kind in set(CommandKind) - NAMES_A_MODEL and "model" in fields:

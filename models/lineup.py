@@ -5,6 +5,7 @@ Every worker folds the same log and comes to the same lineup. Nothing here judge
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from types import MappingProxyType
 
 from models.commands import Command, CommandKind, Event, EventKind
@@ -121,8 +122,8 @@ def _demote(lineup: Lineup, model: str | None) -> Lineup | None:
 
 def _without(demoted: str, previous: tuple[str, ...], then: str | None) -> tuple[str, ...]:
     """Take a digest out of the past, and the neighbours that this makes equal: a roll-back must change something."""
-    kept = [digest for digest in previous if digest != demoted]
-    return tuple(digest for digest, after in zip(kept, [*kept[1:], then], strict=True) if digest != after)
+    kept: list[str | None] = [digest for digest in previous if digest != demoted]
+    return tuple(digest for digest, after in pairwise([*kept, then]) if digest is not None and digest != after)
 
 
 # None: an event that no judge of this version writes; it is void.

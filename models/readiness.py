@@ -27,7 +27,7 @@ class Candidate:
     """A model that the fleet is asked to load for a command, and each worker's latest answer."""
 
     model: str
-    answers: Mapping[str, Answer] = _NO_ANSWERS
+    answers: Mapping[str, Answer] = field(default_factory=lambda: _NO_ANSWERS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,128 @@
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from models.commands import (
+    Command,
+    CommandKind,
+    Event,
+    EventKind,
+    Unreadable,
+    encode,
+    read_command,
+    read_event,
+)
+from models.problems import Problem, ProblemCode
+
+GOOD = {
+    "command_id": "c-1",
+    "deployment": "default",
+    "expected_revision": 0,
+    "kind": "promote",
+    "model": "0123abcd",
+    "actor": "ann",
+    "reason": "first",
+    "issued_at": "2026-01-01T00:00:00Z",
+    "expires_at": "2026-01-01T01:00:00+00:30",
+}
+
+
+def read(**changes: Any) -> Any:
+    fields = {name: value for name, value in (GOOD | changes).items() if value is not ...}
+    return read_command(msgspec.json.encode(fields))
+
+
+def codes(answer: Any) -> Any:
+    assert isinstance(answer, Unreadable)
+    return [(problem.code, problem.detail.partition(":")[0]) for problem in answer.problems]
+
+
+def test_a_command_is_read_and_written_back_the_same() -> None:
+    command = read(unknown="ignored", issued_at=1767225600000)
+    assert isinstance(command, Command)
+    assert command.kind is CommandKind.PROMOTE
+    assert command.issued_at == "2026-01-01T00:00:00.000Z"
+    assert command.expires_at == "2026-01-01T00:30:00.000Z"
+    assert command.expires_ms == 1767227400000
+    assert read_command(encode(command)) == command
+    assert msgspec.json.decode(encode(command))["schema"] == "command/1"
+
+
+def test_rollback_means_roll_back() -> None:
+    command = read(kind="rollback", model=...)
+    assert isinstance(command, Command)
+    assert command.kind is CommandKind.ROLL_BACK
+
+
+def test_all_problems_come_at_once_with_the_command_id() -> None:
+    answer = read(kind="canary", share_bp=10_001, actor=..., expires_at="tomorrow", model="LATEST", force="yes")
+    assert isinstance(answer, Unreadable)
+    assert (answer.command_id, answer.deployment) == ("c-1", "default")
+    assert set(codes(answer)) == {
+        (ProblemCode.UNSUPPORTED_KIND, "kind"),
+        (ProblemCode.INVALID_FIELD, "share_bp"),
+        (ProblemCode.INVALID_FIELD, "actor"),
+        (ProblemCode.INVALID_FIELD, "expires_at"),
+        (ProblemCode.INVALID_FIELD, "model"),
+        (ProblemCode.INVALID_FIELD, "force"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"model": ...}, "model"),
+        ({"model": "0123abc"}, "model"),
+        ({"kind": "demote"}, "model"),
+        ({"kind": 7}, "kind"),
+        ({"command_id": "c 1"}, "command_id"),
+        ({"command_id": "c-1\n"}, "command_id"),
+        ({"expected_revision": -1}, "expected_revision"),
+        ({"expected_revision": 1.5}, "expected_revision"),
+        ({"schema": "command/2"}, "schema"),
+        ({"expires_at": "2026-01-01T00:00:00Z"}, "expires_at"),
+        ({"issued_at": "2026-01-01T00:00:00"}, "issued_at"),
+    ],
+)
+def test_each_bad_field_is_named(changes: Any, field: Any) -> None:
+    assert field in [name for _, name in codes(read(**changes))]
+
+
+@pytest.mark.parametrize("value", [b"", b"[]", b"null", b'"\xff"', b'{"command_id":', b"[" * 100_000])
+def test_what_is_no_object_is_said_to_be_none(value: Any) -> None:
+    assert codes(read_command(value))[0][0] is ProblemCode.INVALID_RECORD
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*GOOD, "force", "share_bp", "arms", "schema"]),
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text()),
+    )
+)
+def test_no_record_makes_reading_fail(fields: Any) -> None:
+    answer = read_command(msgspec.json.encode(GOOD | fields))
+    assert isinstance(answer, Command) or answer.problems
+
+
+def test_events_and_commands_satisfy_their_schemas() -> None:
+    event = Event(
+        event_id="e-1",
+        deployment="default",
+        kind=EventKind.REFUSED,
+        revision=3,
+        worker="w",
+        at="2026-01-01T00:00:00.000Z",
+        command_id="c-1",
+        problems=(Problem(ProblemCode.EXPIRED, "late"),),
+    )
+    command = read()
+    assert isinstance(command, Command)
+    for record, kind in ((event, Event), (command, Command)):
+        Draft202012Validator(msgspec.json.schema(kind)).validate(msgspec.json.decode(encode(record)))
+    assert read_event(encode(event)) == event
+    assert isinstance(read_event(b"{}"), Unreadable)
+    assert isinstance(read_event(b"\xff"), Unreadable)

@@ -1,0 +1,173 @@
+from typing import Any
+
+import pytest
+
+from models.commands import Command, CommandKind, EventKind, Unreadable
+from models.judge import (
+    Accepted,
+    Answered,
+    Fleet,
+    Holding,
+    Origin,
+    Refused,
+    Waiting,
+    announce,
+    decline_unreadable,
+    judge,
+)
+from models.lineup import Lineup
+from models.problems import Problem, ProblemCode
+from models.readiness import Answer
+
+A, B, C = ("a" * 64, "b" * 64, "c" * 64)
+ISSUED, EXPIRES = 1_767_225_600_000, 1_767_225_660_000
+LIVE = Lineup("default", revision=4, live=A, challenger=C, previous=(B,), quarantined=frozenset({"d" * 64}))
+
+
+def command(kind: Any = "promote", model: Any = B, revision: Any = 4, **changes: Any) -> Any:
+    return Command(
+        command_id="c-1",
+        deployment="default",
+        expected_revision=revision,
+        kind=CommandKind(kind),
+        model=model,
+        actor="ann",
+        reason="",
+        issued_at="2026-01-01T00:00:00.000Z",
+        expires_at="2026-01-01T00:01:00.000Z",
+        **changes,
+    )
+
+
+def fleet(digest: Any = B, *, members: Any = ("w1", "w2"), fingerprint: Any = "f", **answers: Any) -> Any:
+    return Fleet(
+        fingerprints=frozenset({"f"}),
+        members=frozenset(members),
+        holding=Holding(digest, fingerprint) if digest else (),
+        answers={
+            worker: Answer(answer) if isinstance(answer, str) else Answer(None, answer)
+            for worker, answer in answers.items()
+        },
+    )
+
+
+def codes(verdict: Any) -> Any:
+    assert isinstance(verdict, Refused)
+    return [problem.code for problem in verdict.problems]
+
+
+def test_a_promotion_waits_until_every_member_is_ready() -> None:
+    assert judge(LIVE, command(), fleet(), ISSUED) == Waiting(B, ("w1", "w2"))
+    assert judge(LIVE, command(), fleet(w1="h"), ISSUED) == Waiting(B, ("w2",))
+    assert judge(LIVE, command(), fleet(w1="h", w2="h"), ISSUED) == Accepted(5, B)
+
+
+def test_a_group_without_members_is_not_ready() -> None:
+    assert judge(LIVE, command(), fleet(members=()), ISSUED) == Waiting(B, ())
+
+
+def test_who_left_the_group_is_not_waited_for_nor_heard() -> None:
+    assert judge(LIVE, command(), fleet(members=("w1",), w1="h", w2="other"), ISSUED) == Accepted(5, B)
+
+
+def test_force_skips_the_wait() -> None:
+    assert judge(LIVE, command(force=True), fleet(), ISSUED) == Accepted(5, B)
+
+
+def test_it_is_refused_with_each_workers_problems_once_all_have_answered() -> None:
+    damaged = (Problem(ProblemCode.DAMAGED_ARTIFACT, "cut short"),)
+    assert judge(LIVE, command(), fleet(w1=damaged), ISSUED) == Waiting(B, ("w2",))
+    verdict = judge(LIVE, command(), fleet(w1=damaged, w2=()), ISSUED)
+    assert isinstance(verdict, Refused)
+    assert [problem.detail for problem in verdict.problems] == ["w1: damaged_artifact: cut short", "w2: gave no reason"]
+
+
+def test_differing_probe_hashes_are_refused() -> None:
+    assert codes(judge(LIVE, command(), fleet(w1="h1", w2="h2"), ISSUED)) == [ProblemCode.PROBE_MISMATCH]
+
+
+def test_a_command_expires_at_its_time_and_names_who_is_silent() -> None:
+    verdict = judge(LIVE, command(), fleet(w1="h"), EXPIRES)
+    assert codes(verdict) == [ProblemCode.EXPIRED]
+    assert isinstance(verdict, Refused)
+    assert "no answer from w2" in verdict.problems[0].detail
+    assert isinstance(judge(LIVE, command(), fleet(w1="h"), EXPIRES - 1), Waiting)
+    assert codes(judge(LIVE, command("withdraw", None), fleet(None), EXPIRES)) == [ProblemCode.EXPIRED]
+
+
+def test_all_problems_come_at_once() -> None:
+    verdict = judge(LIVE, command(model="d" * 64, revision=3), fleet("d" * 64, fingerprint="other"), EXPIRES)
+    assert codes(verdict) == [
+        ProblemCode.WRONG_REVISION,
+        ProblemCode.QUARANTINED,
+        ProblemCode.WRONG_FINGERPRINT,
+        ProblemCode.EXPIRED,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wish", "seen", "code"),
+    [
+        (command(revision=5), fleet(), ProblemCode.WRONG_REVISION),
+        (command(model=A), fleet(A), ProblemCode.ALREADY_LIVE),
+        (command("challenge", A), fleet(A), ProblemCode.ALREADY_LIVE),
+        (command("challenge", C), fleet(C), ProblemCode.ALREADY_CHALLENGER),
+        (command(), fleet(None), ProblemCode.UNKNOWN_MODEL),
+        (command("challenge", "d" * 64), fleet("d" * 64), ProblemCode.QUARANTINED),
+        (command("roll_back", None), fleet(None), ProblemCode.UNKNOWN_MODEL),
+        (command("roll_back", None), fleet(fingerprint="other"), ProblemCode.WRONG_FINGERPRINT),
+    ],
+)
+def test_what_cannot_be_is_refused(wish: Any, seen: Any, code: Any) -> None:
+    assert codes(judge(LIVE, wish, seen, ISSUED)) == [code]
+
+
+def test_the_repositorys_own_words_are_passed_on() -> None:
+    problem = Problem(ProblemCode.AMBIGUOUS_MODEL, "2 artifacts begin with b")
+    seen = Fleet(frozenset({"f"}), frozenset({"w1"}), (problem,))
+    assert judge(LIVE, command(model="bbbbbbbb"), seen, ISSUED) == Refused((problem,))
+
+
+def test_an_empty_past_and_an_empty_shadow_are_said() -> None:
+    first = Lineup("default", revision=4, live=A)
+    assert codes(judge(first, command("roll_back", None), fleet(None), ISSUED)) == [ProblemCode.NOTHING_TO_ROLL_BACK]
+    assert codes(judge(first, command("withdraw", None), fleet(None), ISSUED)) == [ProblemCode.NO_CHALLENGER]
+    nothing = Lineup("default")
+    assert codes(judge(nothing, command("demote", None, 0), fleet(None), ISSUED)) == [
+        ProblemCode.NOTHING_LIVE,
+        ProblemCode.NOTHING_TO_ROLL_BACK,
+    ]
+
+
+@pytest.mark.parametrize("kind", ["roll_back", "demote"])
+def test_a_way_back_needs_no_waiting(kind: Any) -> None:
+    assert judge(LIVE, command(kind, None), fleet(B), ISSUED) == Accepted(5, B)
+
+
+def test_withdrawing_names_no_model() -> None:
+    assert judge(LIVE, command("withdraw", None), fleet(None), ISSUED) == Accepted(5, None)
+
+
+def test_force_lifts_a_quarantine() -> None:
+    digest = "d" * 64
+    assert judge(LIVE, command(model=digest, force=True), fleet(digest), ISSUED) == Accepted(5, digest)
+
+
+def test_a_repeated_command_gets_its_first_answer_again() -> None:
+    origin = Origin("e-1", "w1", ISSUED)
+    first = announce(command(), Accepted(5, B), 4, origin)
+    assert (first.kind, first.revision, first.model) == (EventKind.ACCEPTED, 5, B)
+    verdict = judge(Lineup("default", answers={"c-1": first}), command(revision=9), fleet(), EXPIRES)
+    assert verdict == Answered(first)
+    assert announce(command(), verdict, 9, Origin("e-2", "w2", EXPIRES)) == first
+
+
+def test_verdicts_become_events() -> None:
+    origin = Origin("e-1", "w1", ISSUED)
+    problems = (Problem(ProblemCode.EXPIRED, "late"),)
+    refused = announce(command(), Refused(problems, B), 4, origin)
+    assert (refused.kind, refused.revision, refused.problems) == (EventKind.REFUSED, 4, problems)
+    waiting = announce(command(), Waiting(B, ("w1",)), 4, origin)
+    assert (waiting.kind, waiting.revision, waiting.model) == (EventKind.CANDIDATE, 4, B)
+    unreadable = decline_unreadable(Unreadable(problems, "c-9"), "default", 4, origin)
+    assert (unreadable.kind, unreadable.command_id, unreadable.deployment) == (EventKind.REFUSED, "c-9", "default")

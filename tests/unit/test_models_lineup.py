@@ -1,0 +1,230 @@
+"""The fold: whatever the log holds, every worker comes to the same lineup and it keeps its promises."""
+
+from functools import reduce
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from models.commands import Command, CommandKind, Event, EventKind
+from models.judge import Accepted, Fleet, Holding, Origin, announce, judge
+from models.lineup import Lineup, follow, subject
+from models.readiness import Candidates, gather
+
+MODELS = tuple(letter * 64 for letter in "abc")
+START = Lineup("default")
+
+
+def accepted(revision: Any, kind: Any, model: Any = None, command_id: Any = None) -> Any:
+    return Event(
+        event_id=f"e-{revision}-{kind}",
+        deployment="default",
+        kind=EventKind.ACCEPTED,
+        revision=revision,
+        worker="w",
+        at="2026-01-01T00:00:00.000Z",
+        command_id=command_id or f"c-{revision}",
+        command=CommandKind(kind),
+        model=model,
+    )
+
+
+def fold(*steps: Any) -> Any:
+    events = [accepted(number, *step) for number, step in enumerate(steps, start=1)]
+    return reduce(follow, events, START)
+
+
+def promises(lineup: Any) -> None:
+    """What holds of every lineup."""
+    named = {lineup.live, lineup.challenger, *lineup.previous} - {None}
+    assert not named & lineup.quarantined
+    past = [*lineup.previous, lineup.live]
+    assert all(left != right for left, right in pairwise(past))
+    assert lineup.live is None or lineup.live != lineup.challenger
+    assert lineup.serving or not lineup.previous
+
+
+A, B, C = MODELS
+
+
+def test_the_first_promotion_makes_revision_one() -> None:
+    lineup = fold(("promote", A))
+    assert (lineup.revision, lineup.live, lineup.before, lineup.needed) == (1, A, None, (A,))
+
+
+def test_a_roll_back_returns_to_what_was_live_before() -> None:
+    lineup = fold(("promote", A), ("promote", B), ("promote", C), ("roll_back", None))
+    assert (lineup.live, lineup.previous, lineup.quarantined) == (B, (A,), frozenset())
+
+
+def test_a_promoted_challenger_leaves_the_shadow_and_another_stays() -> None:
+    lineup = fold(("promote", A), ("challenge", B), ("promote", B))
+    assert (lineup.live, lineup.challenger) == (B, None)
+    assert fold(("promote", A), ("challenge", B), ("promote", C)).challenger == B
+    assert fold(("promote", A), ("challenge", B), ("withdraw", None)).challenger is None
+
+
+def test_a_demoted_model_is_quarantined_and_gone_from_the_past() -> None:
+    lineup = fold(("promote", A), ("promote", B), ("promote", A), ("promote", B), ("demote", None))
+    assert (lineup.live, lineup.previous, lineup.quarantined) == (A, (), {B})
+    assert fold(("promote", A), ("promote", B), ("demote", None), ("promote", B)).quarantined == frozenset()
+
+
+def test_a_stale_revision_is_void_and_answers_nothing() -> None:
+    lineup = fold(("promote", A))
+    assert follow(lineup, accepted(1, "promote", B, "other")) is lineup
+    assert follow(lineup, accepted(3, "promote", B, "other")) is lineup
+
+
+def test_the_first_answer_to_a_command_stays() -> None:
+    refusal = Event(
+        event_id="e",
+        deployment="default",
+        kind=EventKind.REFUSED,
+        revision=0,
+        worker="w",
+        at="2026-01-01T00:00:00.000Z",
+        command_id="c",
+    )
+    refused = follow(START, refusal)
+    assert refused.answers["c"] == refusal
+    assert refused.revision == 0
+    assert follow(refused, accepted(1, "promote", A, "c")) is refused
+
+
+@pytest.mark.parametrize("kind", ["ready", "not_ready", "candidate", "cutover"])
+def test_other_kinds_and_deployments_change_nothing(kind: Any) -> None:
+    event = Event(
+        event_id="e",
+        deployment="default",
+        kind=EventKind(kind),
+        revision=1,
+        worker="w",
+        at="2026-01-01T00:00:00.000Z",
+        command_id="c",
+        command=CommandKind.PROMOTE,
+        model=A,
+    )
+    assert follow(START, event) is START
+    assert follow(Lineup("other"), accepted(1, "promote", A)) == Lineup("other")
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> list[Event]:
+    """Logs in which most acceptances name the next revision, and some a stale or a future one."""
+    lineup, log = START, []
+    for _ in range(draw(st.integers(0, 30))):
+        step = draw(st.sampled_from([1, 1, 1, 1, 0, 2]))
+        kind = draw(st.sampled_from([kind.value for kind in CommandKind]))
+        command_id = f"c-{draw(st.integers(0, 99))}"
+        event = accepted(lineup.revision + step, kind, draw(st.none() | st.sampled_from(MODELS)), command_id)
+        log.append(event)
+        lineup = follow(lineup, event)
+    return log
+
+
+@given(logs())
+def test_the_revision_never_goes_back_and_moves_one_by_one(events: Any) -> None:
+    lineup = START
+    for event in events:
+        after = follow(lineup, event)
+        assert after.revision in {lineup.revision, lineup.revision + 1}
+        assert set(lineup.answers) <= set(after.answers)
+        promises(after)
+        lineup = after
+
+
+@given(logs())
+def test_a_log_read_twice_or_with_repeats_gives_the_same_lineup(events: Any) -> None:
+    once = reduce(follow, events, START)
+    repeated = reduce(follow, [event for event in events for _ in range(2)], START)
+    assert once == repeated
+    # What was void may become next when the log is read on top of itself; what was answered never changes.
+    again = reduce(follow, events, once)
+    assert {command_id: again.answers[command_id] for command_id in once.answers} == dict(once.answers)
+
+
+def wish(number: Any, kind: Any, model: Any, revision: Any) -> Any:
+    return Command(
+        command_id=f"c-{number}",
+        deployment="default",
+        expected_revision=revision,
+        kind=CommandKind(kind),
+        model=model if kind in {"challenge", "promote"} else None,
+        actor="a",
+        reason="",
+        issued_at="2026-01-01T00:00:00.000Z",
+        expires_at="2026-01-02T00:00:00.000Z",
+        force=True,
+    )
+
+
+WISHES = st.lists(st.tuples(st.sampled_from([*CommandKind]), st.sampled_from(MODELS), st.integers(0, 4)), max_size=12)
+
+
+@given(WISHES, st.data())
+def test_two_judges_whose_answers_interleave_cannot_split_the_fleet(wishes: Any, data: Any) -> None:
+    """Each judge reads the log to some point, then writes; the readers fold what comes out, in the log's order."""
+    log = []
+    commands = [wish(number, *parts) for number, parts in enumerate(wishes)]
+    for turn in range(2 * len(commands)):
+        seen = data.draw(st.integers(max(0, len(log) - 3), len(log)))
+        lineup = reduce(follow, log[:seen], START)
+        command = replace(commands[turn // 2], expected_revision=lineup.revision)
+        target = subject(lineup, command)
+        fleet = Fleet(frozenset({"f"}), frozenset(), Holding(target, "f") if target else ())
+        verdict = judge(lineup, command, fleet, 0)
+        log.append(announce(command, verdict, lineup.revision, Origin(f"e-{turn}", f"judge-{turn % 2}", 0)))
+    lineup, revisions = START, []
+    for event in log:
+        after = follow(lineup, event)
+        if after.revision != lineup.revision:
+            revisions.append(after.revision)
+        promises(after)
+        lineup = after
+    assert revisions == list(range(1, lineup.revision + 1))
+    assert set(lineup.answers) <= {command.command_id for command in commands}
+
+
+@given(WISHES)
+def test_what_one_judge_accepts_is_never_void(wishes: Any) -> None:
+    lineup = START
+    for number, parts in enumerate(wishes):
+        kind, model, behind = parts
+        command = wish(number, kind, model, max(0, lineup.revision - behind // 4))
+        target = subject(lineup, command)
+        fleet = Fleet(frozenset({"f"}), frozenset(), Holding(target, "f") if target else ())
+        verdict = judge(lineup, command, fleet, 0)
+        after = follow(lineup, announce(command, verdict, lineup.revision, Origin("e", "w", 0)))
+        assert after.revision == lineup.revision + isinstance(verdict, Accepted)
+        assert command.command_id in after.answers
+        lineup = after
+
+
+def test_candidates_gather_answers_until_the_judge_has_spoken() -> None:
+    def event(kind: Any, worker: Any, **fields: Any) -> Any:
+        return Event(
+            event_id="e",
+            deployment="default",
+            kind=kind,
+            revision=0,
+            worker=worker,
+            at="2026-01-01T00:00:00.000Z",
+            command_id="c-1",
+            **fields,
+        )
+
+    candidates = Candidates("default")
+    assert gather(candidates, event(EventKind.READY, "w1", model=A, probe_hash=C)) == candidates
+    candidates = gather(candidates, event(EventKind.CANDIDATE, "judge", model=A))
+    candidates = gather(candidates, event(EventKind.NOT_READY, "w1", model=A))
+    candidates = gather(candidates, event(EventKind.READY, "w1", model=A, probe_hash=C))
+    candidates = gather(candidates, event(EventKind.READY, "w2", model=B, probe_hash=C))
+    assert candidates.pending["c-1"].model == A
+    assert {worker: answer.probe_hash for worker, answer in candidates.answers_to("c-1").items()} == {"w1": C}
+    candidates = gather(candidates, event(EventKind.REFUSED, "judge"))
+    assert candidates == Candidates("default")
+    assert dict(candidates.answers_to("c-1")) == {}

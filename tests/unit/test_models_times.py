@@ -1,0 +1,78 @@
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.errors import InvalidTimeError
+from models.times import EARLIEST_MS, LATEST_MS, Moment, format_time, parse_time_ms
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("1970-01-01T00:00:00Z", Moment(0, 0)),
+        ("1970-01-01T00:00:00.0019Z", Moment(1, 0)),
+        ("1969-12-31T23:59:59.9999Z", Moment(-1, 0)),
+        ("1970-01-01t05:30:00z".replace("z", "+05:30"), Moment(0, 330)),
+        ("1969-12-31T20:30:00.5-03:30", Moment(500, -210)),
+        ("2026-02-28T12:00:00.123456789z", Moment(1772280000123, 0)),
+        ("2026-02-28T12:00:00-00:00", Moment(1772280000000, 0)),
+        (1772280000123, Moment(1772280000123, 0)),
+    ],
+)
+def test_both_forms_are_read_and_cut_to_milliseconds(value: Any, expected: Any) -> None:
+    assert parse_time_ms(value) == expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2026-01-01T00:00:00",
+        "2026-01-01 00:00:00Z",
+        "2026-01-01",
+        "2026-02-30T00:00:00Z",
+        "2026-01-01T24:00:00Z",
+        "2016-12-31T23:59:60Z",
+        "2026-01-01T00:00Z",
+        "2026-01-01T00:00:00,5Z",
+        "2026-01-01T00:00:00+0100",
+        "2026-01-01T00:00:00+24:00",
+        "2026-01-01T00:00:00Z\n",
+        "\uff12026-01-01T00:00:00Z",
+        "20260101T000000Z",
+        "0000-01-01T00:00:00Z",
+        "0001-01-01T00:00:00+01:00",
+        "9999-12-31T23:59:59-00:01",
+        "",
+        True,
+        None,
+        1.5,
+        LATEST_MS + 1,
+        EARLIEST_MS - 1,
+    ],
+)
+def test_what_is_no_moment_is_refused(value: Any) -> None:
+    with pytest.raises(InvalidTimeError):
+        parse_time_ms(value)
+
+
+@given(st.integers(EARLIEST_MS, LATEST_MS))
+def test_what_is_written_is_read_back(epoch_ms: Any) -> None:
+    text = format_time(epoch_ms)
+    assert len(text) == len("2026-01-01T00:00:00.000Z")
+    assert parse_time_ms(text) == Moment(epoch_ms, 0)
+
+
+@given(st.datetimes(timezones=st.timezones()))
+def test_any_zone_is_cut_not_rounded(moment: Any) -> None:
+    offset = moment.utcoffset()
+    if offset is None or offset.total_seconds() % 60:
+        return  # RFC 3339 has no seconds in a zone
+    try:
+        parsed = parse_time_ms(moment.isoformat())
+    except InvalidTimeError as error:
+        assert "outside the years" in str(error)  # noqa: PT017 - only at the calendar's two ends
+        return
+    assert parsed.utc_offset_minutes == offset.total_seconds() / 60
+    assert parsed.epoch_ms % 1000 == moment.microsecond // 1000
