@@ -6,10 +6,10 @@ Nothing here judges a command (`judging` does) or loads a model (`shelf` does).
 import asyncio
 import logging
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from models.commands import Event, encode, read_event
+from models.commands import Event, read_event
 from models.lineup import Lineup, follow
 from models.readiness import Candidates, gather
 from stream.kafka import connection_options
@@ -99,12 +99,3 @@ class Follower:
             self.caught_up = self.caught_up or self._next_offset >= end
             async with self._moved:
                 self._moved.notify_all()
-
-
-async def announce_event(producer: AIOKafkaProducer, settings: Settings, event: Event) -> int:
-    """Write one event, wait for the broker, and return its offset."""
-    sent = await producer.send_and_wait(
-        settings.topic(MODEL_EVENTS.name), value=encode(event), key=settings.deployment.encode(), partition=0
-    )
-    offset: int = sent.offset
-    return offset

@@ -1,0 +1,172 @@
+"""The judge: the worker that owns the control log's partition answers each command with a verdict.
+
+A command that waits for the fleet holds up nobody: later ones are judged meanwhile, and it is asked about again
+whenever the log moves. What is judged is decided by `models.judge`; here is only what the judge must look up.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Sequence
+from typing import NamedTuple
+from uuid import uuid4
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from models.commands import Command, Event, EventKind, Unreadable, read_command
+from models.judge import (
+    Accepted,
+    Answered,
+    Fleet,
+    Origin,
+    Refused,
+    Verdict,
+    Waiting,
+    announce,
+    decline_unreadable,
+    judge,
+)
+from models.lineup import subject
+from models.loading import examine
+from models.times import format_time
+from stream.batches import Batch, Record
+from stream.clock import now_ms
+from stream.control import Follower
+from stream.membership import members
+from stream.publishing import Publisher
+from stream.settings import Settings
+from stream.shelf import Workshop
+
+log = logging.getLogger("fraudstream.judge")
+
+_ASK_AGAIN_SECONDS = 0.25
+_RETRY_SECONDS = 1.0
+
+
+class Bench(NamedTuple):
+    """What a judge works with."""
+
+    settings: Settings
+    follower: Follower
+    workshop: Workshop
+    publisher: Publisher
+    admin: AIOKafkaAdminClient
+
+
+class Judge:
+    """Takes command batches and writes verdicts, one command at a time but for those that wait."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._turn = asyncio.Lock()
+        self._cases: set[asyncio.Task[None]] = set()
+        self.judged_to = 0
+        """The control log's offset below which every command has been looked at once."""
+
+    async def take(self, batch: Batch) -> None:
+        """Judge a batch of commands; its partition is acknowledged when the last of them has its verdict."""
+        try:
+            for partition, records in batch.records.items():
+                await self._catch_up()
+                waiting = [case for record in records if (case := await self._open(batch, record))]
+                self.judged_to = records[-1].offset + 1
+                self._spawn(self._close(batch, partition, waiting))
+        finally:
+            batch.finish()
+
+    async def _catch_up(self) -> None:
+        """Know every verdict that is written before adding one."""
+        while True:
+            try:
+                return await self._bench.follower.wait_past(await self._bench.follower.end_offset() - 1)
+            except KafkaError as error:
+                log.warning("the log of events cannot be read, trying again: %s", error)
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _open(self, batch: Batch, record: Record) -> "asyncio.Task[None] | None":
+        """Judge one record; a task where the verdict has to wait."""
+        command = read_command(record.value or b"")
+        if command.deployment not in (None, self._bench.settings.deployment):
+            return None
+        if isinstance(command, Unreadable):
+            await self._decline(command)
+            return None
+        if await self._try(command):
+            return None
+        return self._spawn(self._wait(batch, command))
+
+    async def _wait(self, batch: Batch, command: Command) -> None:
+        while batch.current():
+            await self._bench.follower.wait_for_change(_ASK_AGAIN_SECONDS)
+            if await self._try(command):
+                return
+
+    async def _close(self, batch: Batch, partition: int, waiting: Sequence["asyncio.Task[None]"]) -> None:
+        await asyncio.gather(*waiting)
+        batch.acknowledge(partition)
+
+    async def _try(self, command: Command) -> bool:
+        """Judge a command once, write what there is to say, and tell whether that was the verdict."""
+        async with self._turn:
+            try:
+                verdict = judge(self._bench.follower.lineup, command, await self._fleet(command), now_ms())
+                return await self._say(command, verdict)
+            except KafkaError as error:
+                log.warning("command %s cannot be judged yet: %s", command.command_id, error)
+                return False
+
+    async def _fleet(self, command: Command) -> Fleet:
+        bench, name = self._bench, subject(self._bench.follower.lineup, command)
+        return Fleet(
+            fingerprints=frozenset({bench.workshop.fingerprint}),
+            members=await members(bench.admin, bench.settings.group),
+            holding=await asyncio.to_thread(examine, bench.workshop.repository, name) if name else (),
+            answers=bench.follower.candidates.answers_to(command.command_id),
+        )
+
+    async def _say(self, command: Command, verdict: Verdict) -> bool:
+        lineup = self._bench.follower.lineup
+        match verdict:
+            case Waiting():
+                if command.command_id not in self._bench.follower.candidates.pending:
+                    await self._write(self._candidate(command, verdict.model))
+                return False
+            case Answered():
+                await self._write(verdict.answer)
+                return True
+            case Accepted() | Refused():
+                event = announce(command, verdict, lineup.revision, self._origin())
+                log.info("command %s (%s): %s", command.command_id, command.kind, event.kind)
+                await self._write(event)
+                return self._bench.follower.lineup.answers.get(command.command_id) == event
+
+    async def _decline(self, command: Unreadable) -> None:
+        lineup = self._bench.follower.lineup
+        await self._write(decline_unreadable(command, lineup.deployment, lineup.revision, self._origin()))
+
+    async def _write(self, event: Event) -> None:
+        """Write an event and wait until our own fold has it."""
+        await self._bench.follower.wait_past(await self._bench.publisher.announce(event))
+
+    def _candidate(self, command: Command, model: str) -> Event:
+        origin = self._origin()
+        return Event(
+            event_id=origin.event_id,
+            deployment=command.deployment,
+            kind=EventKind.CANDIDATE,
+            revision=self._bench.follower.lineup.revision,
+            worker=origin.worker,
+            at=format_time(origin.at_ms),
+            command_id=command.command_id,
+            command=command.kind,
+            model=model,
+        )
+
+    def _origin(self) -> Origin:
+        return Origin(uuid4().hex, self._bench.workshop.worker, now_ms())
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
+        task = asyncio.create_task(work)
+        self._cases.add(task)
+        task.add_done_callback(self._cases.discard)
+        return task

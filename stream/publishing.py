@@ -1,0 +1,106 @@
+"""The way out: outputs to their topics, each batch acknowledged by the broker before anyone goes on.
+
+A score goes to the same partition number as its transaction, so records are appended to one batch builder a partition
+instead of one future a message. Nothing here knows what a record means.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from models.commands import Event, encode
+from stream.errors import PublishError
+from stream.kafka import producer_options
+from stream.settings import Settings
+from stream.topics import MODEL_EVENTS
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+_ACKNOWLEDGE_SECONDS = 30.0
+
+
+class Outgoing(NamedTuple):
+    """One record on its way out; `headers` are passed on as they came."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class Publisher:
+    """An idempotent producer that writes whole lots and waits for all of them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._producer: AIOKafkaProducer | None = None
+
+    async def start(self) -> None:
+        """Connect.
+
+        Raises:
+            aiokafka.errors.KafkaError: the brokers do not answer.
+        """
+        producer = AIOKafkaProducer(**producer_options(self._settings))
+        await producer.start()
+        self._producer = producer
+
+    async def stop(self) -> None:
+        """Send what is under way and disconnect."""
+        if self._producer is not None:
+            await self._producer.stop()
+
+    async def publish(self, lots: Mapping[tuple[str, int], Iterable[Outgoing]]) -> None:
+        """Write each lot, in order, to its (topic, partition), and wait until the broker has acknowledged all.
+
+        Raises:
+            PublishError: not all of them are known to be written; some may be.
+        """
+        try:
+            async with asyncio.timeout(_ACKNOWLEDGE_SECONDS):
+                sent = [
+                    future
+                    for (topic, partition), records in lots.items()
+                    for future in await self._append(topic, partition, list(records))
+                ]
+                await asyncio.gather(*sent)
+        except (KafkaError, TimeoutError) as error:
+            raise PublishError(f"outputs are not acknowledged: {error!r}") from error
+
+    async def announce(self, event: Event) -> int:
+        """Write one event to `model-events`, wait for the broker, and return its offset.
+
+        Raises:
+            aiokafka.errors.KafkaError: it is not known to be written.
+        """
+        sent = await self._connected().send_and_wait(
+            self._settings.topic(MODEL_EVENTS.name),
+            value=encode(event),
+            key=self._settings.deployment.encode(),
+            partition=0,
+        )
+        offset: int = sent.offset
+        return offset
+
+    async def _append(self, topic: str, partition: int, records: list[Outgoing]) -> list["asyncio.Future[object]"]:
+        """Fill batches with the records and send each when it is full."""
+        producer, sent, at = self._connected(), [], 0
+        while at < len(records):
+            builder = producer.create_batch()
+            first = at
+            while at < len(records) and builder.append(
+                key=records[at].key, value=records[at].value, timestamp=None, headers=list(records[at].headers)
+            ):
+                at += 1
+            if at == first:
+                raise PublishError(f"a record of {len(records[at].value or b'')} bytes fits into no batch for {topic}")
+            builder.close()
+            sent.append(await producer.send_batch(builder, topic, partition=partition))
+        return sent
+
+    def _connected(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            raise PublishError("the producer has not been started")
+        return self._producer
