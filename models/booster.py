@@ -51,3 +51,13 @@ class Booster:
         except lightgbm.basic.LightGBMError as error:
             raise ScoringError(f"LightGBM refused {len(matrix)} rows: {error}") from error
         return np.asarray(margins, dtype=np.float64)
+
+
+def text_of(trees: lightgbm.Booster) -> str:
+    """Return the text of a model's trees, and nothing else.
+
+    LightGBM appends importances and all parameters, the number of threads among them: the digest must not depend on
+    what makes no score.
+    """
+    text, end, _ = trees.model_to_string(num_iteration=-1).partition("\nend of trees\n")
+    return f"{text}{end}"

@@ -6,16 +6,64 @@ Nothing here calls LightGBM, or knows whether the numbers are any good.
 """
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from models.errors import DamagedArtifactError
 
-_FIXED = {"num_class": "1", "num_tree_per_iteration": "1", "objective": "binary sigmoid:1"}
-_PER_SPLIT = ("split_feature", "threshold", "decision_type", "left_child", "right_child")
-_PER_SPLIT_OPTIONAL = ("split_gain", "internal_value", "internal_weight", "internal_count")
-_PER_LEAF_OPTIONAL = ("leaf_weight", "leaf_count")
+_FIXED = {
+    "version": "v4",
+    "num_class": "1",
+    "num_tree_per_iteration": "1",
+    "label_index": "0",
+    "objective": "binary sigmoid:1",
+}
+_HEADER = (*_FIXED, "max_feature_idx", "feature_names", "feature_infos", "tree_sizes")
 _MOST_LEAVES = 131_072  # LightGBM's own bound
-_CATEGORICAL = 1  # the lowest bit of a decision type
+_LARGEST_INT = 2**31 - 1
+_DECISIONS = frozenset({0, 2, 4, 6, 8, 10})  # numeric (bit 0 clear), default left or right, three kinds of missing
+_NUMBER = re.compile(r"-?\d{1,40}(?:\.\d{1,40})?(?:e[+-]?\d{1,3})?", re.ASCII)
+
+
+class _Line(NamedTuple):
+    """One line of a tree: how many numbers for n leaves, and whether they are whole."""
+
+    name: str
+    length: Callable[[int], int]
+    whole: bool
+
+
+def _one(_leaves: int) -> int:
+    return 1
+
+
+def _splits(leaves: int) -> int:
+    return leaves - 1
+
+
+def _leaves(leaves: int) -> int:
+    return leaves
+
+
+_TREE = (
+    _Line("num_leaves", _one, whole=True),
+    _Line("num_cat", _one, whole=True),
+    _Line("split_feature", _splits, whole=True),
+    _Line("split_gain", _splits, whole=False),
+    _Line("threshold", _splits, whole=False),
+    _Line("decision_type", _splits, whole=True),
+    _Line("left_child", _splits, whole=True),
+    _Line("right_child", _splits, whole=True),
+    _Line("leaf_value", _leaves, whole=False),
+    _Line("leaf_weight", _leaves, whole=False),
+    _Line("leaf_count", _leaves, whole=True),
+    _Line("internal_value", _splits, whole=False),
+    _Line("internal_weight", _splits, whole=False),
+    _Line("internal_count", _splits, whole=True),
+    _Line("is_linear", _one, whole=True),
+    _Line("shrinkage", _one, whole=False),
+)
 
 
 def check_model_text(text: str, feature_names: tuple[str, ...]) -> None:
@@ -27,78 +75,92 @@ def check_model_text(text: str, feature_names: tuple[str, ...]) -> None:
     head, separator, trees = text.partition("\n\n")
     if not separator or not head.startswith("tree\n"):
         raise DamagedArtifactError("model.txt: does not begin as a LightGBM model")
-    header = _pairs(head)
-    for name, value in _FIXED.items():
-        if header.get(name) != value:
-            raise DamagedArtifactError(f"model.txt: {name} is {header.get(name)!r:.40}, not {value!r}")
-    if header.get("max_feature_idx") != str(len(feature_names) - 1):
-        raise DamagedArtifactError(f"model.txt: is not of {len(feature_names)} features")
-    if header.get("feature_names", "").split(" ") != list(feature_names):
-        raise DamagedArtifactError("model.txt: feature_names are not those of the manifest")
-    for number, block in enumerate(_blocks(trees, header)):
-        try:
-            _check_tree(_pairs(block), len(feature_names))
-        except ValueError as error:
-            raise DamagedArtifactError(f"model.txt: tree {number}: {error}") from error
+    try:
+        header = _pairs(head.removeprefix("tree\n"))
+        _check_header(header, feature_names)
+        for block in _blocks(trees, header["tree_sizes"].split(" ")):
+            _check_tree(_pairs(block.rstrip("\n")), len(feature_names))
+    except ValueError as error:
+        raise DamagedArtifactError(f"model.txt: {error}") from error
 
 
 def _pairs(block: str) -> dict[str, str]:
-    lines = (line.partition("=") for line in block.split("\n") if line)
-    return {name: value for name, _, value in lines}
+    pairs = [line.partition("=") for line in block.split("\n")]
+    fields = {name: value for name, _, value in pairs}
+    if len(fields) != len(pairs) or any(not equals or "=" in value for _, equals, value in pairs):
+        raise ValueError(f"lines near {block[:40]!r} are not one name and one value each")
+    return fields
 
 
-def _blocks(trees: str, header: dict[str, str]) -> Iterator[str]:
+def _check_header(header: dict[str, str], feature_names: tuple[str, ...]) -> None:
+    if set(header) != set(_HEADER):
+        raise ValueError(f"the header has the fields {sorted(header)}, not {sorted(_HEADER)}")
+    for name, value in _FIXED.items():
+        if header[name] != value:
+            raise ValueError(f"{name} is {header[name]!r:.40}, not {value!r}")
+    if header["max_feature_idx"] != str(len(feature_names) - 1):
+        raise ValueError(f"is not of {len(feature_names)} features")
+    if header["feature_names"].split(" ") != list(feature_names):
+        raise ValueError("feature_names are not those of the manifest")
+    if len(header["feature_infos"].split(" ")) != len(feature_names):
+        raise ValueError("feature_infos are not one for each feature")
+
+
+def _blocks(trees: str, sizes: list[str]) -> Iterator[str]:
     """Yield the text of each tree; LightGBM finds them by their sizes, so the sizes must be right."""
     start = 0
-    sizes = header.get("tree_sizes", "").split()
-    if not sizes:
-        raise DamagedArtifactError("model.txt: has no trees")
     for number, size in enumerate(sizes):
-        end = start + int(size) if size.isdecimal() and len(size) < 12 else -1  # noqa: PLR2004 - 12 digits: no size
+        end = start + int(size) if _NUMBER.fullmatch(size) and size.isdecimal() else start
         block = trees[start:end]
-        if end <= start or not block.startswith(f"Tree={number}\n") or not block.endswith("\n\n\n"):
-            raise DamagedArtifactError(f"model.txt: tree {number} is not where tree_sizes say")
-        yield block
+        opening = f"Tree={number}\n"
+        if not block.startswith(opening) or not block.endswith("\n\n\n"):
+            raise ValueError(f"tree {number} is not where tree_sizes say")
+        yield block.removeprefix(opening)
         start = end
-    if not trees[start:].startswith("end of trees\n"):
-        raise DamagedArtifactError("model.txt: does not end with its last tree")
+    if trees[start:] != "end of trees\n":
+        raise ValueError("does not end with its last tree")
 
 
 def _check_tree(tree: dict[str, str], width: int) -> None:
-    leaves = int(tree.get("num_leaves", ""))
-    if not 1 <= leaves <= _MOST_LEAVES:
-        raise ValueError(f"num_leaves is {leaves}")
-    if tree.get("num_cat") != "0" or tree.get("is_linear", "0") != "0":
-        raise ValueError("has categorical splits or linear leaves, whose bits change with the machine")
-    _check_lengths(tree, leaves)
-    values = [float(value) for value in tree["leaf_value"].split()]
+    if tuple(tree) != tuple(line.name for line in _TREE):
+        raise ValueError("a tree has other fields than a tree of plain splits")
+    leaves = _numbers("num_leaves", tree["num_leaves"], whole=True)
+    if len(leaves) != 1 or not 1 <= leaves[0] <= _MOST_LEAVES:
+        raise ValueError(f"num_leaves is {tree['num_leaves']!r:.20}")
+    columns = {line.name: _column(line, tree[line.name], int(leaves[0])) for line in _TREE}
+    if columns["num_cat"] != [0] or columns["is_linear"] != [0]:
+        raise ValueError("a tree has categorical splits or linear leaves, whose bits change with the machine")
+    if len(columns["leaf_value"]) > 1:
+        _check_splits(columns, len(columns["leaf_value"]), width)
+
+
+def _column(line: _Line, text: str, leaves: int) -> list[float]:
+    values = _numbers(line.name, text, whole=line.whole)
+    lone = leaves == 1 and not values and line.name != "leaf_value"  # a tree of one leaf says little else
+    if len(values) != line.length(leaves) and not lone:
+        raise ValueError(f"{line.name} has not {line.length(leaves)} entries")
+    return values
+
+
+def _numbers(name: str, text: str, *, whole: bool) -> list[float]:
+    """Read numbers divided by single spaces, as LightGBM writes them; whole ones fit into 32 bits."""
+    words = text.split(" ") if text else []
+    if not all(_NUMBER.fullmatch(word) for word in words):
+        raise ValueError(f"{name} holds what is no number")
+    values = [float(word) for word in words]
     if not all(math.isfinite(value) for value in values):
-        raise ValueError("a leaf value is not finite")
-    if leaves > 1:
-        _check_splits(tree, leaves, width)
+        raise ValueError(f"{name} holds a number that is not finite")
+    if whole and not all(word.removeprefix("-").isdecimal() and abs(float(word)) <= _LARGEST_INT for word in words):
+        raise ValueError(f"{name} holds a number that is not whole")
+    return values
 
 
-def _check_lengths(tree: dict[str, str], leaves: int) -> None:
-    wanted = [(name, leaves - 1, True) for name in _PER_SPLIT] if leaves > 1 else []
-    wanted += [(name, leaves - 1, False) for name in _PER_SPLIT_OPTIONAL if leaves > 1]
-    wanted += [("leaf_value", leaves, True)]
-    wanted += [(name, leaves, False) for name in _PER_LEAF_OPTIONAL if leaves > 1]
-    for name, length, required in wanted:
-        if (required or name in tree) and len(tree.get(name, "").split()) != length:
-            raise ValueError(f"{name} has not {length} entries")
-
-
-def _check_splits(tree: dict[str, str], leaves: int, width: int) -> None:
-    features, decisions, left, right = (
-        [int(value) for value in tree[name].split()]
-        for name in ("split_feature", "decision_type", "left_child", "right_child")
-    )
-    if not all(0 <= feature < width for feature in features):
+def _check_splits(columns: dict[str, list[float]], leaves: int, width: int) -> None:
+    if not all(0 <= feature < width for feature in columns["split_feature"]):
         raise ValueError("a split asks for a feature that there is not")
-    if any(decision & _CATEGORICAL for decision in decisions):
-        raise ValueError("a split is categorical")
-    if any(math.isnan(float(value)) for value in tree["threshold"].split()):
-        raise ValueError("a threshold is no number")
+    if not all(decision in _DECISIONS for decision in columns["decision_type"]):
+        raise ValueError("a split is categorical or of an unknown kind")
+    left, right = columns["left_child"], columns["right_child"]
     # Every leaf (from -1 down) and every split but the root has one parent, and parents come first: so it is a tree.
     if sorted(left + right) != [*range(-leaves, 0), *range(1, leaves - 1)]:
         raise ValueError("a node has no parent, or two")

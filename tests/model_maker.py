@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 
 from models.artifact import Artifact, ProbeHistories, ProbeRows, vectors_of, write_artifact
+from models.booster import text_of
 from models.calibration import Calibration, Calibrator
 from models.manifest import Manifest, TrainingData
 from models.policy import Policy
@@ -30,10 +31,6 @@ def train(names: tuple[str, ...] = NAMES, *, seed: int = 0, trees: int = 5) -> l
     frauds = (np.nan_to_num(matrix[:, 0]) + seed / 7 > 1).astype(int)
     parameters = {"objective": "binary", "verbosity": -1, "num_leaves": 6, "num_threads": 1, "seed": seed}
     return lightgbm.train(parameters, lightgbm.Dataset(matrix, frauds, feature_name=list(names)), trees)
-
-
-def model_text(booster: lightgbm.Booster) -> str:
-    return booster.model_to_string(num_iteration=-1).partition("\nparameters:")[0]
 
 
 def history_vectors(histories: list[bytes], width: int = len(NAMES)) -> np.ndarray:
@@ -71,7 +68,7 @@ def artifact(names: tuple[str, ...] = NAMES, *, seed: int = 0, **overrides: Any)
     return write_artifact(
         Artifact(
             manifest=Manifest(**(manifest | overrides)),
-            model_text=model_text(booster),
+            model_text=text_of(booster),
             probe_rows=ProbeRows(vectors_of(matrix), tuple(scores.tolist())),
             probe_histories=ProbeHistories(
                 tuple(msgspec.Raw(history) for history in histories),

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model_maker import CALIBRATION, FINGERPRINT, NAMES, artifact, history_vectors, model_text, rows, train
+from model_maker import CALIBRATION, FINGERPRINT, NAMES, artifact, history_vectors, rows, train
 
 from models.artifact import digest_of, same_bits
-from models.booster import Booster
+from models.booster import Booster, text_of
 from models.calibration import Calibrator
 from models.errors import DamagedArtifactError, ProbeError, ScoringError
 from models.judge import Holding
@@ -24,7 +24,7 @@ from models.problems import ProblemCode
 from models.repository import Repository
 
 TREES = train()
-TEXT = model_text(TREES)
+TEXT = text_of(TREES)
 BOOSTER = Booster(TEXT, NAMES)
 CELLS = st.floats(allow_nan=True, allow_infinity=True, width=64)
 
@@ -188,18 +188,23 @@ def resized(text: Any) -> Any:
         (r"feature_names=a b c", "feature_names=a c b", "feature_names"),
         (r"num_leaves=\d", "num_leaves=7", "entries"),
         (r"num_leaves=\d", "num_leaves=999999999", "num_leaves"),
-        (r"num_leaves=\d", "num_leaves=x", "invalid literal"),
+        (r"num_leaves=\d", "num_leaves=x", "no number"),
         (r"num_cat=0", "num_cat=1", "categorical"),
         (r"is_linear=0", "is_linear=1", "linear"),
         (r"split_feature=\d+", "split_feature=77", "feature that there is not"),
         (r"split_feature=\d+", "split_feature=-1", "feature that there is not"),
         (r"decision_type=\d+", "decision_type=1", "categorical"),
         (r"threshold=\S+", "threshold=nan", "no number"),
-        (r"leaf_value=\S+", "leaf_value=inf", "not finite"),
+        (r"leaf_value=\S+", "leaf_value=1e999", "not finite"),
         (r"leaf_value=\S+ ", "leaf_value=", "entries"),
         (r"left_child=\S+", "left_child=0", "parent"),
+        (r"left_child=\S+", "left_child=0.5", "not whole"),
+        (r"split_gain=", "split_gain= ", "no number"),
+        (r"split_gain=", "split_gain==", "one name"),
+        (r"split_gain=", "split_pain=", "other fields"),
+        (r"decision_type=\d+", "decision_type=14", "unknown kind"),
         (r"left_child=\S+", "left_child=4000000", "parent"),
-        (r"(?s)Tree=0.*(?=end of trees)", "", "no trees"),
+        (r"(?s)Tree=0.*(?=end of trees)", "", "tree 0"),
     ],
 )
 def test_a_text_that_would_take_lightgbm_down_is_refused_first(pattern: Any, replacement: Any, message: Any) -> None:
@@ -234,7 +239,7 @@ def test_a_tree_of_one_leaf_is_a_tree() -> None:
     parameters = {"objective": "binary", "verbosity": -1, "min_data_in_leaf": 90, "num_threads": 1}
     stump = lightgbm.train(parameters, dataset, 2)
     assert same_bits(
-        Booster(model_text(stump), NAMES).margins(rows(9)), np.asarray(stump.predict(rows(9), raw_score=True))
+        Booster(text_of(stump), NAMES).margins(rows(9)), np.asarray(stump.predict(rows(9), raw_score=True))
     )
 
 
