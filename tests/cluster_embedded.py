@@ -1,4 +1,4 @@
-"""The demo's embedded broker as a test cluster: for machines with neither Docker nor Java. It is not Apache Kafka."""
+"""The demo's embedded broker as a test cluster, for machines with neither Docker nor Java: it is not Apache Kafka."""
 
 import tempfile
 from pathlib import Path
@@ -6,42 +6,16 @@ from pathlib import Path
 from stream.embedded.broker import EmbeddedBroker
 
 
-class EmbeddedCluster:
+class EmbeddedCluster(EmbeddedBroker):
     """The embedded broker; it keeps its records in memory, so they are lost with a stop."""
 
     kind = "embedded"
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="embedded-")
-        self._broker = EmbeddedBroker(Path(self._folder.name))
-        self.port = self._broker.port
-        self.brokers = self._broker.brokers
-
-    def start(self) -> None:
-        """Start the broker, if it does not run, and wait until it answers."""
-        self._broker.start()
-
-    def stop(self) -> None:
-        """Stop the broker and lose its records."""
-        self._broker.stop()
-
-    def kill(self) -> None:
-        """SIGKILL the broker and lose its records."""
-        self._broker.kill()
-
-    def pause(self) -> None:
-        """Stop the broker's clock: connections stay open and nothing answers."""
-        self._broker.pause()
-
-    def resume(self) -> None:
-        """End a pause."""
-        self._broker.resume()
-
-    def log(self) -> str:
-        """Return the end of the broker's log."""
-        return self._broker.log()
+        super().__init__(Path(self._folder.name))
 
     def close(self) -> None:
-        """End the broker."""
-        self._broker.kill()
+        """End the broker and remove its log."""
+        self.kill()
         self._folder.cleanup()

@@ -7,15 +7,11 @@ above all the idempotent producer has to be off, and a long poll is not woken by
 from __future__ import annotations
 
 import importlib
-import signal
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from stream.embedded.errors import NotInstalled
 from stream.embedded.processes import Child, free_port, listening
-
-START_SECONDS = 30.0
+from stream.embedded.service import Service
 
 
 def broker_binary() -> str:
@@ -34,56 +30,21 @@ def broker_binary() -> str:
         raise NotInstalled(f"the embedded broker has no program for this platform: {error}") from error
 
 
-class EmbeddedBroker:
-    """The embedded broker on a loopback port; a context manager, and by hand with `start` and `stop`.
+class EmbeddedBroker(Service):
+    """The embedded broker; `brokers` is its address as clients want it.
 
     Args:
         folder: where its log goes.
-        port: where it listens; a free port by default, the same one over restarts.
+        port: where it listens; a free port by default.
 
     Raises:
         NotInstalled: see `broker_binary`.
     """
 
     def __init__(self, folder: Path, port: int | None = None) -> None:
-        self.port = free_port() if port is None else port
-        self.brokers = f"127.0.0.1:{self.port}"
+        chosen = free_port() if port is None else port
+        self.brokers = f"127.0.0.1:{chosen}"
         command = [broker_binary(), "broker", "--storage-engine", "memory://tansu/"]
         command += ["--listener-url", f"tcp://{self.brokers}", "--advertised-listener-url", f"tcp://{self.brokers}"]
-        self._child = Child(command, folder / "broker.log", {"RUST_LOG": "warn", "NO_COLOR": "1"})
-
-    def start(self) -> None:
-        """Start it with nothing in it and wait until it answers; raises NotReady."""
-        self._child.start()
-        self._child.await_ready(lambda: listening(self.port), START_SECONDS)
-
-    def stop(self) -> None:
-        """Stop it; its records are gone."""
-        self._child.stop()
-
-    def kill(self) -> None:
-        """End it at once."""
-        self._child.kill()
-
-    def pause(self) -> None:
-        """Stop its clock: connections stay open and nothing answers."""
-        self._child.signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """End a pause."""
-        self._child.signal(signal.SIGCONT)
-
-    def log(self) -> str:
-        """Return the end of its log."""
-        return self._child.tail()
-
-    def __enter__(self) -> Self:
-        """Start it."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop it, whatever happened."""
-        self.stop()
+        child = Child(command, folder / "broker.log", {"RUST_LOG": "warn", "NO_COLOR": "1"})
+        super().__init__(child, chosen, listening)

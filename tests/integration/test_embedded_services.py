@@ -1,0 +1,120 @@
+"""The demo's services start without Docker or Java, and the broker's known differences are still there.
+
+A difference that goes away fails here: then the decision page and the code that allows for it can lose a line.
+"""
+
+import asyncio
+import importlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import redis
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
+
+from stream.embedded.broker import EmbeddedBroker
+from stream.embedded.errors import NotInstalled
+from stream.embedded.redis import EmbeddedRedis
+
+pytestmark = pytest.mark.integration
+TOPIC = "letters"
+FIRST = TopicPartition(TOPIC, 0)
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
+    with EmbeddedBroker(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def admin(broker: EmbeddedBroker) -> AsyncIterator[Any]:
+    client = AIOKafkaAdminClient(bootstrap_servers=broker.brokers)
+    await client.start()
+    await client.create_topics([NewTopic(TOPIC, 3, 1)])
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+async def consumer(broker: EmbeddedBroker) -> AsyncIterator[Any]:
+    client = AIOKafkaConsumer(bootstrap_servers=broker.brokers, enable_auto_commit=False, fetch_max_wait_ms=20)
+    await client.start()
+    yield client
+    await client.stop()
+
+
+async def send_batch(broker: EmbeddedBroker, count: int) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=broker.brokers)
+    await producer.start()
+    batch = producer.create_batch()
+    for number in range(count):
+        batch.append(key=b"k", value=b"%d" % number, timestamp=1_700_000_000_000 + number, headers=[("h", b"v")])
+    batch.close()
+    await (await producer.send_batch(batch, TOPIC, partition=0))
+    await producer.stop()
+
+
+async def test_a_batch_comes_back_with_headers_and_times(broker: EmbeddedBroker, admin: Any, consumer: Any) -> None:
+    assert len((await admin.describe_topics([TOPIC]))[0]["partitions"]) == 3
+    await send_batch(broker, 5)
+    consumer.assign([FIRST])
+    await consumer.seek_to_beginning(FIRST)
+    async with asyncio.timeout(20):
+        records = [await consumer.getone() for _ in range(5)]
+    assert [(r.offset, r.timestamp, r.headers) for r in records] == [
+        (n, 1_700_000_000_000 + n, (("h", b"v"),)) for n in range(5)
+    ]
+    assert consumer.highwater(FIRST) == 5
+
+
+async def test_the_end_that_it_names_is_the_last_batch_s_beginning(
+    broker: EmbeddedBroker, admin: Any, consumer: Any
+) -> None:
+    del admin
+    await send_batch(broker, 5)
+    assert await consumer.end_offsets([FIRST]) == {FIRST: 1}  # Apache Kafka says 5
+
+
+async def test_it_forgets_the_metadata_of_a_commit(broker: EmbeddedBroker, admin: Any) -> None:
+    client = AIOKafkaConsumer(bootstrap_servers=broker.brokers, group_id="readers", enable_auto_commit=False)
+    client.assign([FIRST])
+    await client.start()
+    await client.commit({FIRST: OffsetAndMetadata(3, "resume at 3")})
+    await client.stop()
+    found = await admin.list_consumer_group_offsets("readers", partitions=[FIRST])
+    assert found == {FIRST: OffsetAndMetadata(3, "")}
+
+
+async def test_it_refuses_the_idempotent_producer(broker: EmbeddedBroker, admin: Any) -> None:
+    del admin
+    producer = AIOKafkaProducer(bootstrap_servers=broker.brokers, enable_idempotence=True)
+    with pytest.raises(KafkaError):
+        await producer.start()
+    await producer.stop()
+
+
+def test_the_embedded_redis_runs_scripts_and_goes_away(tmp_path: Path) -> None:
+    with EmbeddedRedis(tmp_path) as server:
+        with redis.Redis.from_url(server.url) as client:
+            assert client.eval("return redis.call('INCRBY', KEYS[1], ARGV[1])", 1, "k", 7) == 7
+            assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+        server.stop()
+        assert not server.running
+
+
+def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(name: str) -> ModuleType:
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(importlib, "import_module", nothing)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(NotInstalled, match="extra `demo`"):
+        EmbeddedBroker(tmp_path)
+    with pytest.raises(NotInstalled, match="extra `demo`"):
+        EmbeddedRedis(tmp_path)
