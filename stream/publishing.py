@@ -5,11 +5,12 @@ instead of one future a message. Nothing here knows what a record means.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from aiokafka.structs import RecordMetadata
 
 from models.commands import Event, encode
 from stream.errors import PublishError
@@ -18,13 +19,15 @@ from stream.settings import Settings
 from stream.topics import MODEL_EVENTS
 
 Headers = Sequence[tuple[str, bytes | None]]
+Destination = tuple[str, int]
 
 _ACKNOWLEDGE_SECONDS = 30.0
 
 
 class Outgoing(NamedTuple):
-    """One record on its way out; `headers` are passed on as they came."""
+    """One record on its way out; `source_offset` is that of the record it answers, `headers` are passed on."""
 
+    source_offset: int
     key: bytes | None
     value: bytes | None
     headers: Headers
@@ -52,20 +55,18 @@ class Publisher:
         if self._producer is not None:
             await self._producer.stop()
 
-    async def publish(self, lots: Mapping[tuple[str, int], Iterable[Outgoing]]) -> None:
+    async def publish(self, lots: Mapping[Destination, Sequence[Outgoing]]) -> dict[Destination, int]:
         """Write each lot, in order, to its (topic, partition), and wait until the broker has acknowledged all.
+
+        Returns the offset behind the last record of each lot.
 
         Raises:
             PublishError: not all of them are known to be written; some may be.
         """
         try:
             async with asyncio.timeout(_ACKNOWLEDGE_SECONDS):
-                sent = [
-                    future
-                    for (topic, partition), records in lots.items()
-                    for future in await self._append(topic, partition, list(records))
-                ]
-                await asyncio.gather(*sent)
+                sent = {where: await self._append(where, records) for where, records in lots.items() if records}
+                return {where: await _end(parts) for where, parts in sent.items()}
         except (KafkaError, TimeoutError) as error:
             raise PublishError(f"outputs are not acknowledged: {error!r}") from error
 
@@ -84,12 +85,12 @@ class Publisher:
         offset: int = sent.offset
         return offset
 
-    async def _append(self, topic: str, partition: int, records: list[Outgoing]) -> list["asyncio.Future[object]"]:
+    async def _append(self, where: Destination, records: Sequence[Outgoing]) -> list["_Part"]:
         """Fill batches with the records and send each when it is full."""
-        producer, sent, at = self._connected(), [], 0
+        producer, parts, at = self._connected(), [], 0
+        topic, partition = where
         while at < len(records):
-            builder = producer.create_batch()
-            first = at
+            builder, first = producer.create_batch(), at
             while at < len(records) and builder.append(
                 key=records[at].key, value=records[at].value, timestamp=None, headers=list(records[at].headers)
             ):
@@ -97,10 +98,25 @@ class Publisher:
             if at == first:
                 raise PublishError(f"a record of {len(records[at].value or b'')} bytes fits into no batch for {topic}")
             builder.close()
-            sent.append(await producer.send_batch(builder, topic, partition=partition))
-        return sent
+            parts.append(_Part(await producer.send_batch(builder, topic, partition=partition), at - first))
+        return parts
 
     def _connected(self) -> AIOKafkaProducer:
         if self._producer is None:
             raise PublishError("the producer has not been started")
         return self._producer
+
+
+class _Part(NamedTuple):
+    """A batch under way, and how many records are in it."""
+
+    acknowledged: "asyncio.Future[RecordMetadata]"
+    size: int
+
+
+async def _end(parts: Sequence[_Part]) -> int:
+    """Wait for all parts of one lot and return the offset behind the last record."""
+    end = -1
+    for part in parts:
+        end = (await part.acknowledged).offset + part.size
+    return end

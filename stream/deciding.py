@@ -1,0 +1,223 @@
+"""Decide batches of transactions: each offset once, by one revision, acknowledged only when it is written.
+
+The steps themselves are `pipeline`'s. Here is when they may run, for which records, and what is kept of the outcome.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import NamedTuple
+from uuid import uuid4
+
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from models.commands import Event, EventKind
+from models.times import format_time
+from stream.batches import Batch, Record
+from stream.clock import now_ms
+from stream.control import Follower
+from stream.errors import StaleBatchError
+from stream.insisting import insist
+from stream.isolating import decide_isolating
+from stream.pipeline import Outputs, Pipeline
+from stream.positions import Position, resume
+from stream.publishing import Destination, Outgoing, Publisher
+from stream.runs import Runs
+from stream.settings import Settings
+from stream.shelf import Serving, Shelf
+from stream.topics import DEAD_LETTERS, SCORES, TRANSACTIONS
+from stream.transport import BatchConsumer
+
+log = logging.getLogger("fraudstream.deciding")
+
+_LOOK_SECONDS = 0.2
+_RETRY_SECONDS = 0.5
+
+
+class Desk(NamedTuple):
+    """What deciding works with; `consumer` is there once Faust has made it, `settled` is the judge's word."""
+
+    settings: Settings
+    pipeline: Pipeline
+    shelf: Shelf
+    follower: Follower
+    publisher: Publisher
+    admin: AIOKafkaAdminClient
+    consumer: Callable[[], BatchConsumer]
+    settled: Callable[[], bool]
+
+
+class Decider:
+    """Takes transaction batches; knows where each of its partitions stands."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._topic = desk.settings.topic(TRANSACTIONS.name)
+        self._positions: dict[int, Position] = {}
+        self._epochs: dict[int, int] = {}
+        self._committed: dict[int, int] = {}
+        self._generation: int | None = None
+        self._runs = Runs()
+        self._trouble: str | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def reasons(self) -> list[str]:
+        """Say why decisions are held up here; empty where they are not."""
+        found = [f"partition {partition} halted: {why}" for partition, why in self._runs.halted.items()]
+        if self._generation is None:
+            found.append("the consumer group has not been joined")
+        if self._trouble:
+            found.append(self._trouble)
+        return found
+
+    def assigned(self, generation: int, partitions: Iterable[int]) -> None:
+        """Begin to find out where the partitions of a new assignment stand."""
+        self._generation = generation
+        self._positions, self._epochs, self._committed = {}, {}, {}
+        self._spawn(self._resume(generation, frozenset(partitions)))
+
+    def revoked(self) -> None:
+        """Forget the partitions: another worker may own them from now on."""
+        self._generation = None
+
+    async def take(self, batch: Batch) -> None:
+        """Decide a batch, as soon as that is possible and for as long as it is ours."""
+        try:
+            await insist(batch, lambda: self._attempt(batch), self._complain)
+        finally:
+            batch.finish()
+
+    # --- before
+
+    async def _await_serving(self, batch: Batch) -> Serving:
+        """Wait until this batch can be decided."""
+        while batch.may_start():
+            serving = self._desk.shelf.serving()
+            if serving is not None and self._desk.settled() and self._may_serve(batch, serving.revision):
+                return serving
+            await self._desk.follower.wait_for_change(_LOOK_SECONDS)
+        raise StaleBatchError("its partitions were taken away before anything was done")
+
+    def _may_serve(self, batch: Batch, revision: int) -> bool:
+        """Tell whether all partitions are known to stand at this revision or below."""
+        return all(
+            partition in self._positions and self._positions[partition].revision <= revision
+            for partition in batch.current()
+        )
+
+    async def _resume(self, generation: int, partitions: frozenset[int]) -> None:
+        """Read where partitions stand; go back to the first undecided record where a commit is past it."""
+        while self._generation == generation and partitions:
+            try:
+                resumed = await resume(self._desk.settings, self._desk.admin, partitions)
+                if self._generation != generation:
+                    return
+                for partition, (committed, position) in resumed.items():
+                    first = position.standing.last_offset + 1
+                    if committed is not None and 0 < first < committed:
+                        await self._desk.consumer().rewind(TopicPartition(self._topic, partition), first)
+                    self._committed[partition] = committed or 0
+                    self._epochs[partition] = position.epoch(generation)
+                    self._positions[partition] = position
+                    self._tell_cutovers(partition, position.cutovers)
+            except KafkaError as error:
+                log.warning("where decisions stand cannot be read, trying again: %s", error)
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                return
+
+    # --- deciding
+
+    async def _attempt(self, batch: Batch) -> None:
+        serving = await self._await_serving(batch)
+        records = [record for partition in batch.current() for record in self._undecided(batch, partition)]
+        outputs = await decide_isolating(self._desk.pipeline, records, serving, self._epochs)
+        await self._publish(batch, serving, outputs)
+
+    def _undecided(self, batch: Batch, partition: int) -> list[Record]:
+        if partition in self._runs.halted:
+            return []
+        last = self._positions[partition].standing.last_offset
+        return [record for record in batch.records[partition] if record.offset > last]
+
+    async def _publish(self, batch: Batch, serving: Serving, outputs: Outputs) -> None:
+        """Write what a batch came to, and keep where each partition then stands."""
+        current = batch.current()
+        if not current:
+            raise StaleBatchError("its partitions were taken away before anything was written")
+        self._runs.add(outputs.dead, {partition: batch.records[partition] for partition in current})
+        ends = await self._write(self._lots(outputs, current))
+        for partition in current:
+            scores = outputs.scores.get(partition, [])
+            end = ends.get((self._desk.settings.topic(SCORES.name), partition))
+            if scores and end is not None:
+                self._advance(partition, serving.revision, scores, end)
+            if partition in self._runs.halted:
+                self._desk.consumer().halt(TopicPartition(self._topic, partition))
+            else:
+                batch.acknowledge(partition, self._positions[partition].note())
+
+    def _lots(self, outputs: Outputs, current: list[int]) -> dict[Destination, list[Outgoing]]:
+        """Sort outputs by destination; what was dead-lettered and committed before is not written again."""
+        lots: dict[Destination, list[Outgoing]] = defaultdict(list)
+        for partition in current:
+            lots[self._desk.settings.topic(SCORES.name), partition] = outputs.scores.get(partition, [])
+        lots[self._desk.settings.topic(DEAD_LETTERS.name), 0] = [
+            letter.outgoing()
+            for letter in outputs.dead
+            if letter.record.partition in current
+            and letter.record.offset >= self._committed.get(letter.record.partition, 0)
+        ]
+        return lots
+
+    async def _write(self, lots: Mapping[Destination, list[Outgoing]]) -> dict[Destination, int]:
+        """Publish; where that fails nobody knows what was written, so the tails say it before the next try."""
+        try:
+            return await self._desk.publisher.publish(lots)
+        except BaseException:
+            if self._generation is not None:
+                partitions = frozenset(self._positions)
+                self._positions = {}
+                self._spawn(self._resume(self._generation, partitions))
+            raise
+
+    def _advance(self, partition: int, revision: int, scores: list[Outgoing], end: int) -> None:
+        before = self._positions[partition]
+        standing = before.standing.after(self._epochs[partition], scores[-1].source_offset)
+        if revision > before.revision:
+            self._tell_cutovers(partition, ((revision, scores[0].source_offset),))
+        self._positions[partition] = Position(standing, revision, end)
+
+    # --- beside
+
+    def _tell_cutovers(self, partition: int, cutovers: Iterable[tuple[int, int]]) -> None:
+        for revision, offset in cutovers:
+            self._spawn(self._tell_cutover(partition, revision, offset))
+
+    async def _tell_cutover(self, partition: int, revision: int, offset: int) -> None:
+        """Write an index of what `scores` records anyway; one that gets lost costs nothing."""
+        event = Event(
+            event_id=uuid4().hex,
+            deployment=self._desk.settings.deployment,
+            kind=EventKind.CUTOVER,
+            revision=revision,
+            worker=self._desk.settings.worker_id,
+            at=format_time(now_ms()),
+            partition=partition,
+            offset=offset,
+        )
+        try:
+            await self._desk.publisher.announce(event)
+        except KafkaError as error:
+            log.warning("the cutover of partition %d to revision %d was not announced: %s", partition, revision, error)
+
+    def _complain(self, trouble: str | None) -> None:
+        self._trouble = trouble
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,52 @@
+"""From a batch of records to columns, and the dead letters among them; nothing here knows a history or a model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from features.store import Transactions
+from stream.batches import Record
+from stream.contract.codes import Rejection
+from stream.contract.iso import CURRENCY_DECIMALS
+from stream.contract.transaction import Accepted, read_transaction
+from stream.dead_letters import DeadLetter
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The transactions of a batch, as records, as values and as columns of the same order, and what is none."""
+
+    records: Sequence[Record]
+    accepted: Sequence[Accepted]
+    columns: Transactions
+    dead: Sequence[DeadLetter]
+
+
+def decode(records: Sequence[Record], skew_ms: int) -> Decoded:
+    """Read each record; `skew_ms` is how far ahead of its record's timestamp a transaction may be."""
+    kept, accepted, dead = [], [], []
+    for record in records:
+        read = read_transaction(record.value, record.key, record.timestamp + skew_ms)
+        if isinstance(read, Rejection):
+            dead.append(DeadLetter(record, read.code, read.detail))
+        else:
+            kept.append(record)
+            accepted.append(read)
+    return Decoded(kept, accepted, _columns(kept, accepted), dead)
+
+
+def _columns(records: Sequence[Record], accepted: Sequence[Accepted]) -> Transactions:
+    transactions = [one.transaction for one in accepted]
+    return Transactions(
+        transaction_ids=[one.transaction_id for one in transactions],
+        card_ids=[one.card_id for one in transactions],
+        merchant_ids=[one.merchant_id for one in transactions],
+        occurred_ms=np.array([one.occurred_ms for one in accepted], np.int64),
+        utc_offset_minutes=np.array([one.utc_offset_minutes for one in accepted], np.int64),
+        amount_minor=np.array([one.amount_minor for one in transactions], np.int64),
+        exponent=np.array([CURRENCY_DECIMALS[one.currency] for one in transactions], np.int64),
+        content=np.array([one.content for one in accepted], np.uint64),
+        partition=np.array([record.partition for record in records], np.int64),
+        offset=np.array([record.offset for record in records], np.int64),
+    )

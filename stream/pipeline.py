@@ -1,0 +1,106 @@
+"""The way of a transaction, as one line of verbs: decode, observe, vectorise, score, decide, encode.
+
+Read this page first. Everything moves in batches; what is here knows ports and values, and nothing of Faust or Kafka.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+import numpy as np
+
+from features.declaration import FeatureSet
+from features.store import Fate, HistoryStore, Observed
+from features.windows import vectorise
+from stream.batches import Record
+from stream.contract.codes import DeadLetterCode
+from stream.dead_letters import DeadLetter
+from stream.decoding import Decoded, decode
+from stream.encoding import Frame, encode
+from stream.publishing import Outgoing
+from stream.scoring import Floats, Judgement, score
+from stream.settings import Settings
+from stream.shelf import Serving
+
+CODE_VERSION = version("fraudstream")
+
+_WORTH_A_THREAD = 64
+
+_REFUSED = {
+    Fate.CONFLICT: (
+        DeadLetterCode.TRANSACTION_CONFLICT,
+        "transaction_id: this card's history has a transaction of the same id with other content",
+    ),
+    Fate.TOO_LATE: (
+        DeadLetterCode.TOO_LATE,
+        "occurred_at: older than this card's newest transaction by more than its horizon",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What a batch came to: scores by partition in the order of the log, dead letters, and what was only counted."""
+
+    scores: dict[int, list[Outgoing]] = field(default_factory=dict)
+    dead: list[DeadLetter] = field(default_factory=list)
+    repeated: int = 0
+    unknown_fields: int = 0
+
+
+class Pipeline:
+    """Decides batches; it holds what does not change between them."""
+
+    def __init__(self, settings: Settings, feature_set: FeatureSet, store: HistoryStore) -> None:
+        self._settings = settings
+        self._features = feature_set
+        self._store = store
+
+    async def decide(
+        self, records: Sequence[Record], serving: Serving, epochs: Mapping[int, int], now_ms: int
+    ) -> Outputs:
+        """Decide a batch of records; `epochs` holds the epoch of each of their partitions.
+
+        Raises:
+            StoreUnavailableError: the histories cannot be asked; nothing was decided, ask again.
+        """
+        decoded = decode(records, int(self._settings.future_skew * 1000))
+        observed = await self._store.observe(decoded.columns)
+        owed = np.array([fate is Fate.DECIDE for fate in observed.fates], bool)
+        matrix = vectorise(self._features, decoded.columns, observed)[owed]
+        judgements = await self._score(serving, matrix)
+        scores = encode(
+            self._frame(serving, epochs, now_ms), decoded, observed, (np.flatnonzero(owed), matrix, judgements)
+        )
+        return Outputs(
+            scores,
+            [*decoded.dead, *_refused(decoded, observed)],
+            sum(fate is Fate.REPEATED for fate in observed.fates),
+            sum(one.unknown for one in decoded.accepted),
+        )
+
+    async def _score(self, serving: Serving, matrix: Floats) -> list[Judgement]:
+        """Score here, or on another thread where it takes long: LightGBM lets go of the interpreter's lock."""
+        if len(matrix) < _WORTH_A_THREAD:
+            return score(serving, self._features.names, matrix)
+        return await asyncio.to_thread(score, serving, self._features.names, matrix)
+
+    def _frame(self, serving: Serving, epochs: Mapping[int, int], now_ms: int) -> Frame:
+        return Frame(
+            settings=self._settings,
+            names=self._features.names,
+            fingerprint=self._features.fingerprint,
+            code_version=CODE_VERSION,
+            revision=serving.revision,
+            epochs=epochs,
+            now_ms=now_ms,
+        )
+
+
+def _refused(decoded: Decoded, observed: Observed) -> list[DeadLetter]:
+    return [
+        DeadLetter(record, *_REFUSED[fate])
+        for record, fate in zip(decoded.records, observed.fates, strict=True)
+        if fate in _REFUSED
+    ]
