@@ -32,21 +32,17 @@ class History:
         length: how many there are, drafts included; `settled` of them are no drafts.
         newest_ms: the newest time of its transactions, drafts included.
         has_labels: false where no record is a label.
-        alive_until_ms: until then, by the wall clock, the server keeps what is settled here.
-        refreshed_ms: when the server was last told so.
     """
 
     __slots__ = (
         "_buffer",
         "_settled_newest_ms",
-        "alive_until_ms",
         "base",
         "entity",
         "entity_id",
         "has_labels",
         "length",
         "newest_ms",
-        "refreshed_ms",
         "settled",
     )
 
@@ -56,7 +52,6 @@ class History:
         self.base = self.length = self.settled = 0
         self.newest_ms = self._settled_newest_ms = NO_TIME_MS
         self.has_labels = False
-        self.alive_until_ms = self.refreshed_ms = 0
         self._buffer: Ints = np.empty((SMALLEST, records.COLUMNS), np.int64)
 
     @property

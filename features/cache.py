@@ -1,0 +1,146 @@
+"""What a worker remembers of the histories on a server, bounded in bytes, and how a history is written there.
+
+A value is a header of 80 bytes (u64 base position, u64 format, 64 bytes of the entity's id, padded with zeros) and the
+records. Nothing here talks to the server.
+"""
+
+import struct
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from features import records
+from features.errors import StoreRefusedError
+from features.histories import History
+
+HEADER = struct.Struct("<QQ64s")
+FORMAT = 1
+ASK = struct.Struct("<IqII")
+ABSENT, REFRESH = 1, 2
+"""Flags of observe.lua."""
+PER_ENTRY = 600
+"""Bytes of an entry beside its records, roughly."""
+LAST_RECORD = HEADER.size - records.RECORD_BYTES
+
+
+class Cached(History):
+    """A history as the server has it, plus drafts.
+
+    Attributes:
+        key: the server's name for it.
+        refreshed_ms: when the server was last told, through us, to keep it, by the wall clock; 0: never.
+        tidied_end: how far it reached when it was last looked at for trimming.
+    """
+
+    __slots__ = ("key", "refreshed_ms", "tidied_end")
+
+    def __init__(self, entity: int, entity_id: str, key: str) -> None:
+        super().__init__(entity, entity_id)
+        self.key = key
+        self.refreshed_ms = self.tidied_end = 0
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether the server is thought to have nothing of it."""
+        return self.settled == 0
+
+    def take(self, value: bytes | None) -> None:
+        """Become what the server holds.
+
+        Raises:
+            StoreRefusedError: the value is written in a format of a later version.
+        """
+        self.refreshed_ms = 0
+        if value is None:
+            self.replace(0, np.empty((0, records.COLUMNS), np.int64))
+            return
+        base, written, entity_id = HEADER.unpack_from(value)
+        if written != FORMAT:
+            raise StoreRefusedError(
+                f"{self.key}: a history in format {written}, where this version writes {FORMAT}. Run the version that "
+                "wrote it, or another FRAUDSTREAM_DEPLOYMENT."
+            )
+        self.entity_id = entity_id.rstrip(b"\0").decode()
+        self.replace(base, np.frombuffer(value, records.STORED, offset=HEADER.size).reshape(-1, records.COLUMNS))
+
+    def splice_bytes(self, tail: bytes) -> None:
+        """Settle the drafts behind a tail as the server returned it."""
+        self.splice(np.frombuffer(tail, records.STORED).reshape(-1, records.COLUMNS))
+
+    def header(self) -> bytes:
+        """Return the header of the value."""
+        return HEADER.pack(self.base, FORMAT, self.entity_id.encode())
+
+    def contradicts(self, end: int, last_id: int) -> bool:
+        """Tell whether a history that ended so, with this last record, cannot have become this one without a loss."""
+        if end > self.base + self.settled:
+            return True
+        return end > self.base and int(self.at(end - 1)[records.ID]) != last_id
+
+    def ask(self, now_ms: int, refresh_after_ms: int) -> bytes:
+        """Return what observe.lua is told of this history."""
+        flags = REFRESH if now_ms - self.refreshed_ms >= refresh_after_ms else 0
+        start = LAST_RECORD + self.settled * records.RECORD_BYTES
+        if self.settled == 0:
+            return ASK.pack(start, 0, self.length, flags | ABSENT)
+        return ASK.pack(start, self.last_id, self.length - self.settled, flags)
+
+    def cut(self, count: int) -> tuple[bytes, bytes, int, bytes]:
+        """Return what trim.lua is told to drop so many records."""
+        kept_id = struct.pack("<q", int(self.rows[count, records.ID]))
+        return struct.pack("<Q", self.base), struct.pack("<Q", self.base + count), count, kept_id
+
+    @property
+    def last_id(self) -> int:
+        """The id of the last settled record; there has to be one."""
+        return int(self.rows[self.settled - 1, records.ID])
+
+
+class Cache:
+    """The histories of one kind that were used last, within `most_bytes`."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._entries: dict[int, Cached] = {}
+        self._bytes = 0
+        self._weights: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._entries)
+
+    def get(self, entity: int) -> Cached | None:
+        """Return one, which is then the one used last."""
+        entry = self._entries.pop(entity, None)
+        if entry is not None:
+            self._entries[entity] = entry
+        return entry
+
+    def put(self, entries: Iterable[Cached]) -> None:
+        """Weigh entries again, or for the first time, and drop the ones used longest ago."""
+        for entry in entries:
+            weight = entry.room + PER_ENTRY
+            self._bytes += weight - self._weights.get(entry.entity, 0)
+            self._weights[entry.entity] = weight
+            self._entries[entry.entity] = entry
+        while self._bytes > self._most_bytes and len(self._entries) > 1:
+            self.drop(next(iter(self._entries)))
+
+    def drop(self, entity: int) -> None:
+        """Forget one."""
+        if self._entries.pop(entity, None) is not None:
+            self._bytes -= self._weights.pop(entity)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._entries.clear()
+        self._weights.clear()
+        self._bytes = 0
+
+
+def request(entries: Sequence[Cached], now_ms: int, refresh_after_ms: int) -> tuple[bytes, bytes, bytes]:
+    """Write the asks, the drafts and the headers of observe.lua for these histories."""
+    asks = b"".join([entry.ask(now_ms, refresh_after_ms) for entry in entries])
+    drafts = np.concatenate([entry.drafts() for entry in entries]).astype(records.STORED, copy=False).tobytes()
+    headers = b"".join([entry.header() for entry in entries if entry.is_absent])
+    return asks, drafts, headers

@@ -1,0 +1,164 @@
+"""A worker's memory of the histories on a server: recalled before a batch, drafted on, committed in one step.
+
+What is remembered changes only after an answer was read, so a call that failed leaves it as it was; what the server
+did all the same is found by the next call. A loss is noticed here: the epoch key is gone or another, a known position
+lies beyond the end, the record before it is another, or the server was restarted.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from types import MappingProxyType
+
+from features.cache import Cache, Cached, request
+from features.declaration import DAY_MS, HOUR_MS, FeatureSet
+from features.histories import TRIM_LEAST
+from features.records import HASH_MASK, Entity
+from features.redis_link import NO_EPOCH, Appended, OtherEpoch, RedisLink, Unlike
+
+log = logging.getLogger("fraudstream.features.remembering")
+
+REFRESH_AFTER_MS = HOUR_MS
+"""A worker sets a key's expiry anew at most so often."""
+KEPT_LONGER_MS = DAY_MS
+"""A key outlives its horizon by this; what is remembered is trusted until the horizon."""
+KINDS = MappingProxyType({Entity.CARD: "c", Entity.MERCHANT: "m"})
+
+
+class Remembered:
+    """The histories of one deployment as one worker knows them; `keys` begins all names on the server.
+
+    Nothing here may be called twice at the same time.
+    """
+
+    def __init__(self, link: RedisLink, keys: str, feature_set: FeatureSet, now_ms: Callable[[], int]) -> None:
+        self.horizon_ms = {kind: feature_set.horizon_ms(kind) for kind in KINDS}
+        self.epoch = NO_EPOCH
+        self.incomplete = False
+        self._link = link
+        self._keys = keys
+        self._now_ms = now_ms
+        self._caches: dict[Entity, Cache] = {}
+        self._grown: dict[Cached, Entity] = {}
+
+    def bound(self, most_bytes: int) -> None:
+        """Forget everything, and remember at most so much from now on, half of it cards."""
+        self._caches = {kind: Cache(most_bytes // len(KINDS)) for kind in KINDS}
+
+    async def join(self) -> None:
+        """Take over the deployment's history epoch; the first one is the clock's seconds.
+
+        So a deployment whose server was emptied while nobody looked does not use an epoch twice.
+        """
+        self.epoch = await self._link.found_epoch(self._now_ms() // 1000)
+
+    async def recall(self, wanted: Iterable[tuple[Entity, int, str]]) -> list[Cached]:
+        """Return a history for each (kind, hash, id), the same object for the same one; fetch those not remembered.
+
+        One that may have expired on the server counts as not remembered. An unknown id is "".
+        """
+        now_ms = self._now_ms()
+        entries: list[Cached] = []
+        missing: dict[tuple[Entity, int], Cached] = {}
+        for kind, entity, entity_id in wanted:
+            entry = self._caches[kind].get(entity)
+            if entry is None or now_ms - entry.refreshed_ms >= self.horizon_ms[kind]:
+                entry = missing.get((kind, entity))
+                if entry is None:
+                    key = f"{self._keys}{KINDS[kind]}:{entity & HASH_MASK:016x}"
+                    entry = missing[kind, entity] = Cached(entity, entity_id, key)
+            entries.append(entry)
+        await self._fetch(missing.values())
+        return entries
+
+    async def _fetch(self, entries: Iterable[Cached]) -> None:
+        asked = list(entries)
+        if asked:
+            values = await self._link.values([entry.key for entry in asked])
+            for entry, value in zip(asked, values, strict=True):
+                entry.take(value)
+
+    async def commit(self, cards: Sequence[Cached], merchants: Sequence[Cached]) -> frozenset[Cached] | None:
+        """Append all drafts, or none and return None: then recall and draft anew.
+
+        Returns:
+            The histories in which others' records came to lie before the drafts, so that positions have moved.
+        """
+        now_ms = self._now_ms()
+        of_cards, of_merchants = list(dict.fromkeys(cards)), list(dict.fromkeys(merchants))
+        touched = of_cards + of_merchants
+        keep_ms = [self.horizon_ms[kind] + KEPT_LONGER_MS for kind in KINDS]
+        arguments: list[bytes | int] = [len(of_cards), *keep_ms, *request(touched, now_ms, REFRESH_AFTER_MS)]
+        answer = await self._link.observe(self.epoch, [entry.key for entry in touched], arguments)
+        moved: frozenset[Cached] | None = None
+        match answer:
+            case Appended(tails):
+                moved = frozenset(touched[index] for index in tails)
+                for index, tail in tails.items():
+                    touched[index].splice_bytes(tail)
+                self._keep(Entity.CARD, of_cards, now_ms)
+                self._keep(Entity.MERCHANT, of_merchants, now_ms)
+            case Unlike(indexes):
+                await self._look_again([touched[index] for index in indexes])
+            case OtherEpoch(epoch):
+                await self._follow(epoch)
+        if await self._link.is_another_server():
+            await self._lose("the server was restarted, or is another")
+        return moved
+
+    def _keep(self, kind: Entity, entries: Sequence[Cached], now_ms: int) -> None:
+        """Confirm what was appended, and remember it."""
+        for entry in entries:
+            entry.settle()
+            if now_ms - entry.refreshed_ms >= REFRESH_AFTER_MS:
+                entry.refreshed_ms = now_ms
+            if entry.end - entry.tidied_end >= TRIM_LEAST:
+                self._grown[entry] = kind
+        self._caches[kind].put(entries)
+
+    async def _look_again(self, entries: Sequence[Cached]) -> None:
+        """Fetch histories that were not as remembered; growth and trimming explain that, or else something is lost."""
+        before = []
+        for entry in entries:
+            entry.retract()
+            before.append((entry.end, entry.last_id) if entry.settled else (0, 0))
+        await self._fetch(entries)
+        lost = [e.key for e, (end, last_id) in zip(entries, before, strict=True) if e.contradicts(end, last_id)]
+        for entry in entries:
+            for cache in self._caches.values():
+                cache.drop(entry.entity)
+        if lost:
+            await self._lose(f"records are gone from {len(lost)} histories, such as {lost[0]}")
+
+    async def _follow(self, epoch: int) -> None:
+        """Go on under another epoch: raise one that is gone or was set back, adopt what another worker raised."""
+        if epoch <= self.epoch:
+            await self._lose("the history epoch is gone" if epoch == NO_EPOCH else f"the history epoch fell to {epoch}")
+            return
+        log.error("history epoch rose from %d to %d: another worker saw Redis lose records", self.epoch, epoch)
+        self._begin(epoch)
+
+    async def _lose(self, what: str) -> None:
+        """Say that the server lost records, and raise the epoch."""
+        epoch = await self._link.raise_epoch(self.epoch)
+        log.error("Redis at %s lost histories: %s; history epoch %d -> %d", self._link.where, what, self.epoch, epoch)
+        self._begin(epoch)
+
+    def _begin(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.incomplete = True
+        self._grown.clear()
+        for cache in self._caches.values():
+            cache.clear()
+
+    def grown(self) -> list[tuple[Cached, Entity]]:
+        """Return, once, the histories that may be worth trimming."""
+        entries = list(self._grown.items())
+        self._grown.clear()
+        return entries
+
+    async def trim(self, entry: Cached, kind: Entity) -> None:
+        """Trim one history where that is worth it and it is as remembered."""
+        count = entry.invisible(self.horizon_ms[kind])
+        entry.tidied_end = entry.end
+        if count and await self._link.trim(entry.key, entry.cut(count)):
+            entry.trim(count)
