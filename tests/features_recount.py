@@ -1,0 +1,161 @@
+"""The histories' oracle: every feature recounted from the plain list of what was appended, one record at a time.
+
+It shares nothing with the product but the table of features; integers and fractions are Python's own.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from features.declaration import Aggregate, Feature, FeatureSet
+from features.records import Entity
+from features.store import Fate, Label, Transactions
+
+Row = dict[str, object]
+
+
+def transactions(rows: list[dict[str, object]]) -> Transactions:
+    """Turn plain rows into the columns of a batch."""
+
+    def column(name: str, kind: type = np.int64) -> np.ndarray:
+        return np.array([row[name] for row in rows], kind)
+
+    return Transactions(
+        transaction_ids=[str(row["id"]) for row in rows],
+        card_ids=[str(row["card"]) for row in rows],
+        merchant_ids=[str(row["merchant"]) for row in rows],
+        occurred_ms=column("ms"),
+        utc_offset_minutes=column("utc_offset"),
+        amount_minor=column("amount"),
+        exponent=column("exponent"),
+        content=column("content", np.uint64),
+        partition=column("partition"),
+        offset=column("offset"),
+    )
+
+
+def transaction(offset: int, **changes: object) -> Row:
+    """Make one plain row; what is not said is the same for all."""
+    row: Row = {"id": f"t{offset}", "card": "card-1", "merchant": "shop-1", "ms": 1_700_000_000_000 + offset * 1000}
+    row |= {"utc_offset": 0, "amount": 1000, "exponent": 2, "partition": 0, "offset": offset}
+    row |= changes
+    return {"content": abs(hash((row["id"], row["ms"], row["amount"], row["merchant"]))) % 2**63, **row}
+
+
+def label(offset: int, of: Row, fraud: bool, at_ms: int, **changes: object) -> Label:  # noqa: FBT001 - what it says
+    """Make a label of a plain row."""
+    said: Row = {"reported_by": "analyst", "merchant_id": None, "occurred_ms": None, "partition": 0, "offset": offset}
+    said |= {"transaction_id": of["id"], "card_id": of["card"], "fraud": fraud, "labelled_ms": at_ms}
+    return Label(**{**said, **changes})  # type: ignore[arg-type]
+
+
+@dataclass
+class Recount:
+    """Whole logs, never trimmed: each entry is ("t", row) or ("l", label, row of its transaction)."""
+
+    feature_set: FeatureSet
+    cards: dict[str, list[tuple]] = field(default_factory=dict)
+    merchants: dict[str, list[tuple]] = field(default_factory=dict)
+
+    def observe(self, row: Row) -> tuple[Fate, list[float]]:
+        """Judge one transaction as the contract says, count it, and recount its features."""
+        card = self.cards.setdefault(str(row["card"]), [])
+        merchant = self.merchants.setdefault(str(row["merchant"]), [])
+        horizon = self.feature_set.horizon_ms(Entity.CARD)
+        newest = max((e[1]["ms"] for e in card if e[0] == "t"), default=-(10**18))
+        same = [e[1] for e in card if e[0] == "t" and e[1]["id"] == row["id"]]
+        if [s for s in same if (s["partition"], s["offset"]) == (row["partition"], row["offset"])]:
+            own = same[-1]
+        elif row["ms"] <= newest - horizon:
+            return Fate.TOO_LATE, []
+        elif [s for s in same if s["ms"] > newest - horizon]:
+            return (Fate.REPEATED if same[-1]["content"] == row["content"] else Fate.CONFLICT), []
+        else:
+            own = row
+            card.append(("t", own))
+            merchant.append(("t", own))
+            for entry in card:
+                if entry[0] == "l" and entry[1].transaction_id == own["id"]:
+                    append_label(merchant, entry[1])
+        before = {
+            Entity.CARD: self._visible(card, own, Entity.CARD),
+            Entity.MERCHANT: self._visible(merchant, own, Entity.MERCHANT),
+        }
+        return Fate.DECIDE, [value(f, own, before.get(f.entity, [])) for f in self.feature_set.rows]
+
+    def label(self, said: Label) -> None:
+        """Append a label once, and let it follow its transaction."""
+        card = self.cards.setdefault(said.card_id, [])
+        horizon = self.feature_set.horizon_ms(Entity.CARD)
+        newest = max((e[1]["ms"] for e in card if e[0] == "t"), default=-(10**18))
+        ours = [e[1] for e in card if e[0] == "t" and e[1]["id"] == said.transaction_id]
+        for log in [card] + [self.merchants[str(t["merchant"])] for t in ours if t["ms"] > newest - horizon]:
+            append_label(log, said)
+
+    def _visible(self, log: list[tuple], own: Row, entity: Entity) -> list[tuple]:
+        end = next(i for i, e in enumerate(log) if e[0] == "t" and e[1] is own)
+        newest = max(e[1]["ms"] for e in log[: end + 1] if e[0] == "t")
+        oldest = newest - self.feature_set.horizon_ms(entity)
+        time = lambda e: e[1]["ms"] if e[0] == "t" else e[1].labelled_ms  # noqa: E731 - one line of arithmetic
+        return [e for e in log[:end] if time(e) > oldest]
+
+
+def append_label(log: list[tuple], said: Label) -> None:
+    """Append a label once: the place that it came from does not make it another."""
+    key = said._replace(partition=0, offset=0, merchant_id=None, occurred_ms=None)
+    if key not in [
+        e[1]._replace(partition=0, offset=0, merchant_id=None, occurred_ms=None) for e in log if e[0] == "l"
+    ]:
+        log.append(("l", said))
+
+
+def value(feature: Feature, own: Row, before: list[tuple]) -> float:
+    """Recount one feature."""
+    t = own["ms"]
+    wall = t + own["utc_offset"] * 60_000
+    if feature.aggregate is Aggregate.NIGHT:
+        return float(wall // 3_600_000 % 24 <= 6)
+    if feature.aggregate is Aggregate.WEEKEND:
+        return float((wall // 86_400_000 + 3) % 7 >= 5)
+    others = [e[1] for e in before if e[0] == "t"]
+    if feature.aggregate is Aggregate.SECONDS_SINCE_LAST:
+        gaps = [t - o["ms"] for o in others if o["ms"] <= t]
+        return min(gaps) / 1000 if gaps else math.nan
+    newest = t - feature.delay_ms
+    rows = [o for o in [*others, own] if newest - feature.window_ms < o["ms"] <= newest]
+    labels = [e[1] for e in before if e[0] == "l" and e[1].labelled_ms <= t]
+    return of_window(feature, own, rows, labels)
+
+
+def of_window(feature: Feature, own: Row, rows: list[Row], labels: list[Label]) -> float:
+    """Recount what is made of the transactions in the window."""
+    amounts = [r["amount"] * 10 ** (4 - r["exponent"]) for r in rows]
+    n, other = len(rows), "merchant" if feature.entity is Entity.CARD else "card"
+    match feature.aggregate:
+        case Aggregate.COUNT:
+            return float(n)
+        case Aggregate.AMOUNT_SUM:
+            return float(sum(amounts)) / 1e4
+        case Aggregate.AMOUNT_MEAN:
+            return float(sum(amounts)) / (n * 1e4) if n else math.nan
+        case Aggregate.AMOUNT_MAX:
+            return float(max(amounts)) / 1e4 if n else math.nan
+        case Aggregate.AMOUNT_TO_MEAN:
+            mine = own["amount"] * 10 ** (4 - own["exponent"])
+            return float(mine * n) / float(sum(amounts)) if sum(amounts) else math.nan
+        case Aggregate.AMOUNT_DEVIATION:
+            spread = n * sum(a * a for a in amounts) - sum(amounts) ** 2
+            return math.sqrt(float(spread)) / (n * 1e4) if n else math.nan
+        case Aggregate.OTHERS:
+            return float(len({r[other] for r in rows}))
+        case Aggregate.OTHER_FIRST:
+            return float(sum(r[other] == own[other] for r in rows if r is not own) == 0)
+        case _:
+            return sum(is_fraud(r, labels) for r in rows) / n if n else 0.0
+
+
+def is_fraud(row: Row, labels: list[Label]) -> bool:
+    """Go by the latest label; among equals by the one that arrived last."""
+    ours = [said for said in labels if (said.card_id, said.transaction_id) == (row["card"], row["id"])]
+    return bool(ours) and max(enumerate(ours), key=lambda e: (e[1].labelled_ms, e[0]))[1].fraud

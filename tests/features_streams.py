@@ -1,0 +1,139 @@
+"""Small streams of transactions and labels, built to meet every edge: redelivered, sent again, contradicted, late, parked."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from features_recount import Recount, Row, label, transaction, transactions
+from hypothesis import strategies as st
+
+from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, SLACK_MS, FeatureSet
+from features.store import Fate, HistoryStore, Label
+from features.windows import vectorise
+
+START_MS = 1_700_000_000_000
+GAPS_MS = (0, 1, 999, 10 * MINUTE_MS, HOUR_MS, DAY_MS, 7 * DAY_MS, 30 * DAY_MS, 37 * DAY_MS, 44 * DAY_MS)
+AMOUNTS = (0, 1, 999, 123_456, 94_906_267, 10**9, 10**12)
+
+
+class Step(NamedTuple):
+    """One thing that happens; what an act has no use for is ignored."""
+
+    act: str
+    card: int
+    merchant: int
+    gap_ms: int
+    late_ms: int
+    amount: int
+    exponent: int
+    back: int
+    fraud: bool
+    cut: bool
+
+
+gaps = st.builds(lambda gap, off: max(0, gap + off), st.sampled_from(GAPS_MS), st.sampled_from((-1, 0, 1)))
+steps = st.builds(
+    Step,
+    act=st.sampled_from(
+        ("new", "new", "new", "new", "redelivered", "again", "conflict", "label", "early label", "tidy")
+    ),
+    card=st.integers(0, 1),
+    merchant=st.integers(0, 2),
+    gap_ms=gaps,
+    late_ms=st.one_of(st.just(0), gaps),
+    amount=st.sampled_from(AMOUNTS),
+    exponent=st.sampled_from((2, 2, 0, 3, 4)),
+    back=st.integers(0, 5),
+    fraud=st.booleans(),
+    cut=st.booleans(),
+)
+streams = st.lists(steps, min_size=1, max_size=40)
+
+
+class Stream:
+    """What the steps come to: batches of rows, labels and tidying, in order."""
+
+    def __init__(self, of: list[Step]) -> None:
+        self.parts: list[list[Row] | Label | None] = []
+        self._sent: list[Row] = []
+        self._now_ms = START_MS
+        self._offset = 0
+        for step in of:
+            self._now_ms += step.gap_ms
+            self._offset += 1
+            getattr(self, "_" + step.act.replace(" ", "_"))(step)
+
+    def _add(self, row: Row, step: Step) -> None:
+        if step.cut or not (self.parts and isinstance(self.parts[-1], list)):
+            self.parts.append([])
+        self.parts[-1].append(row)  # type: ignore[union-attr]
+        self._sent.append(row)
+
+    def _earlier(self, step: Step) -> Row | None:
+        return self._sent[-1 - step.back] if step.back < len(self._sent) else None
+
+    def _new(self, step: Step) -> None:
+        what = {"card": f"card-{step.card}", "merchant": f"shop-{step.merchant}", "ms": self._now_ms - step.late_ms}
+        self._add(transaction(self._offset, amount=step.amount, exponent=step.exponent, **what), step)
+
+    def _redelivered(self, step: Step) -> None:
+        row = self._earlier(step)
+        if row is not None and max(r["ms"] for r in self._sent) - row["ms"] < SLACK_MS:  # else it may be trimmed
+            self._add(row, step)
+
+    def _again(self, step: Step) -> None:
+        row = self._earlier(step)
+        if row is not None:
+            self._add({**row, "offset": self._offset}, step)
+
+    def _conflict(self, step: Step) -> None:
+        row = self._earlier(step)
+        if row is not None:
+            self._add({**row, "offset": self._offset, "amount": row["amount"] + 1, "content": row["content"] + 1}, step)
+
+    def _label(self, step: Step) -> None:
+        row = self._earlier(step)
+        if row is not None:
+            self.parts.append(label(self._offset, row, step.fraud, self._now_ms - step.late_ms))
+
+    def _early_label(self, step: Step) -> None:
+        row = {"id": f"t{self._offset + 1 + step.back}", "card": f"card-{step.card}"}
+        self.parts.append(label(self._offset, row, step.fraud, self._now_ms - step.late_ms))
+
+    def _tidy(self, _: Step) -> None:
+        self.parts.append(None)
+
+
+async def outcomes(stream: Stream, feature_set: FeatureSet, pick: Callable[[], HistoryStore]) -> list[Any]:
+    """Send a stream through a store, or through several that share a server, and return fates with vectors' bytes."""
+    result: list[Any] = []
+    for part in stream.parts:
+        store = pick()
+        if part is None:
+            await store.tidy()
+        elif isinstance(part, Label):
+            await store.label([part])
+        else:
+            batch = transactions(part)
+            observed = await store.observe(batch)
+            vectors = vectorise(feature_set, batch, observed)
+            pairs = zip(observed.fates, vectors, strict=True)
+            result += [(fate, bits(vector.tolist()) if fate is Fate.DECIDE else None) for fate, vector in pairs]
+    return result
+
+
+def recounted(stream: Stream, feature_set: FeatureSet) -> list[Any]:
+    """Return what the oracle says of the same stream."""
+    recount, result = Recount(feature_set), []
+    for part in stream.parts:
+        if isinstance(part, Label):
+            recount.label(part)
+        for row in part if isinstance(part, list) else ():
+            fate, values = recount.observe(row)
+            result.append((fate, bits(values) if fate is Fate.DECIDE else None))
+    return result
+
+
+def bits(values: list[float]) -> tuple[str, ...]:
+    """Return the values so that they are equal only if their bits are; all NaN are one."""
+    return tuple("nan" if value != value else float(value).hex() for value in np.array(values, np.float64).tolist())  # noqa: PLR0124
