@@ -57,16 +57,6 @@ class Follower:
             except TimeoutError:
                 return
 
-    async def end_offset(self) -> int:
-        """Ask the broker how long the log is now."""
-        consumer = AIOKafkaConsumer(**connection_options(self._settings), enable_auto_commit=False)
-        await consumer.start()
-        try:
-            end: int = (await consumer.end_offsets([self._tp]))[self._tp]
-            return end
-        finally:
-            await consumer.stop()
-
     async def _read(self) -> None:
         consumer = AIOKafkaConsumer(
             **connection_options(self._settings),
@@ -99,3 +89,14 @@ class Follower:
             self.caught_up = self.caught_up or self._next_offset >= end
             async with self._moved:
                 self._moved.notify_all()
+
+
+async def end_offset(settings: Settings, partition: TopicPartition) -> int:
+    """Ask the broker how long a log is now."""
+    consumer = AIOKafkaConsumer(**connection_options(settings), enable_auto_commit=False)
+    await consumer.start()
+    try:
+        end: int = (await consumer.end_offsets([partition]))[partition]
+        return end
+    finally:
+        await consumer.stop()

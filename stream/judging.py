@@ -10,6 +10,7 @@ from collections.abc import Coroutine, Sequence
 from typing import NamedTuple
 from uuid import uuid4
 
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
@@ -31,11 +32,12 @@ from models.loading import examine
 from models.times import format_time
 from stream.batches import Batch, Record
 from stream.clock import now_ms
-from stream.control import Follower
+from stream.control import Follower, end_offset
 from stream.membership import members
 from stream.publishing import Publisher
 from stream.settings import Settings
 from stream.shelf import Workshop
+from stream.topics import MODEL_CONTROL, MODEL_EVENTS
 
 log = logging.getLogger("fraudstream.judge")
 
@@ -60,8 +62,37 @@ class Judge:
         self._bench = bench
         self._turn = asyncio.Lock()
         self._cases: set[asyncio.Task[None]] = set()
-        self.judged_to = 0
-        """The control log's offset below which every command has been looked at once."""
+        self._tp = TopicPartition(bench.settings.topic(MODEL_CONTROL.name), 0)
+        self._events = TopicPartition(bench.settings.topic(MODEL_EVENTS.name), 0)
+        self._judged_to = 0
+        self._settles_at: int | None = 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether every command that was there when the log became ours has been looked at once.
+
+        Decisions wait for it, so that a roll-back is judged before the record that needs it is met again.
+        """
+        return self._settles_at is not None and self._judged_to >= self._settles_at
+
+    def assigned(self, *, owner: bool) -> None:
+        """Hear whether the control log is ours under a new assignment."""
+        self._settles_at = None if owner else 0
+        if owner:
+            self._spawn(self._learn_backlog())
+
+    async def _learn_backlog(self) -> None:
+        """Find out up to where the log must be judged before this worker decides anything."""
+        while self._settles_at is None:
+            try:
+                end = await end_offset(self._bench.settings, self._tp)
+                group = self._bench.settings.group
+                committed = await self._bench.admin.list_consumer_group_offsets(group, partitions=[self._tp])
+                self._judged_to = max(committed[self._tp].offset, 0) if self._tp in committed else 0
+                self._settles_at = end
+            except KafkaError as error:
+                log.warning("the control log's end is not known, asking again: %s", error)
+                await asyncio.sleep(_RETRY_SECONDS)
 
     async def take(self, batch: Batch) -> None:
         """Judge a batch of commands; its partition is acknowledged when the last of them has its verdict."""
@@ -69,7 +100,7 @@ class Judge:
             for partition, records in batch.records.items():
                 await self._catch_up()
                 waiting = [case for record in records if (case := await self._open(batch, record))]
-                self.judged_to = records[-1].offset + 1
+                self._judged_to = max(self._judged_to, records[-1].offset + 1)
                 self._spawn(self._close(batch, partition, waiting))
         finally:
             batch.finish()
@@ -78,7 +109,7 @@ class Judge:
         """Know every verdict that is written before adding one."""
         while True:
             try:
-                return await self._bench.follower.wait_past(await self._bench.follower.end_offset() - 1)
+                return await self._bench.follower.wait_past(await end_offset(self._bench.settings, self._events) - 1)
             except KafkaError as error:
                 log.warning("the log of events cannot be read, trying again: %s", error)
                 await asyncio.sleep(_RETRY_SECONDS)

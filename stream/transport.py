@@ -149,7 +149,11 @@ class BatchConsumer(driver.Consumer):
         await self.commit()
 
     async def rewind(self, partition: TopicPartition, offset: int) -> None:
-        """Read a partition again from `offset`; what is out of it becomes stale."""
+        """Read a partition again from `offset`, once the seek that follows an assignment is done.
+
+        What is out of it becomes stale.
+        """
+        await self.can_resume_flow.wait()
         self.ledger.forget(partition)
         await self._thread.on_loop(_seek(self._thread._ensure_consumer(), partition, offset))  # noqa: SLF001
         self._read_offset[TP(*partition)] = offset or None

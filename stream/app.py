@@ -1,0 +1,170 @@
+"""The Faust app: three agents over the batch transport, and the web endpoints.
+
+Here is the wiring and nothing else; what each part does is on its own page.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from itertools import chain
+from typing import Any
+
+import faust
+from aiokafka.admin import AIOKafkaAdminClient
+from faust.app.base import BootStrategy
+from faust.types import TP
+from mode.types import ServiceT
+
+from features.declaration import load as load_features
+from features.redis_store import RedisStore
+from models.repository import Repository
+from stream.batches import Batch
+from stream.clock import now_ms
+from stream.deciding import Decider, Desk
+from stream.judging import Bench, Judge
+from stream.kafka import connection_options
+from stream.labelling import Labeller
+from stream.membership import client_id
+from stream.pipeline import Pipeline
+from stream.preparation import Preparation
+from stream.settings import Settings
+from stream.shelf import Shelf, Workshop
+from stream.topics import LABELS, MODEL_CONTROL, TRANSACTIONS
+from stream.training.probes import vectorise_probe
+from stream.transport import BatchConsumer, BatchTransport, Consumption
+from stream.watchdog import end_process
+
+_HEARTBEATS_A_SESSION = 3
+_REQUEST_SECONDS = 40.0
+_POLL_SECONDS = 300.0
+
+
+class Boot(BootStrategy):
+    """Web first, so that a worker that waits can say why; Faust's own producer is not used."""
+
+    enable_kafka_producer = False
+
+    def server(self) -> Iterable[ServiceT]:
+        """Return what starts, in this order."""
+        app = self.app
+        assert isinstance(app, WorkerApp)  # noqa: S101 - a wiring error, not an input
+        return chain(
+            self.sensors(),
+            self.web_server(),
+            [app.preparation],
+            self.kafka_consumer(),
+            self.agents(),
+            self.kafka_conductor(),
+            self.tables(),
+        )
+
+
+class WorkerApp(faust.App):
+    """One worker of a deployment."""
+
+    BootStrategy = Boot
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings.group, **_faust_options(settings))
+        self.settings = settings
+        features = load_features(settings.features or None)
+        store = RedisStore(settings.redis_url, settings.deployment, features, now_ms)
+        admin = AIOKafkaAdminClient(**connection_options(settings))
+        self.preparation = Preparation(settings, admin, store)
+        workshop = Workshop(
+            Repository(settings.models), features.fingerprint, vectorise_probe(features), settings.worker_id
+        )
+        follower, publisher = self.preparation.follower, self.preparation.publisher
+        self.shelf = self.preparation.shelf = Shelf(follower, workshop, publisher)
+        self.judge = Judge(Bench(settings, follower, workshop, publisher, admin))
+        self.labeller = Labeller(settings, store, publisher)
+        self.decider = Decider(
+            Desk(
+                settings,
+                Pipeline(settings, features, store),
+                self.shelf,
+                follower,
+                publisher,
+                admin,
+                self.batch_consumer,
+                lambda: self.judge.settled,
+            )
+        )
+        self._attach()
+
+    def batch_consumer(self) -> BatchConsumer:
+        """Return the consumer that the transport made."""
+        consumer = self.consumer
+        assert isinstance(consumer, BatchConsumer)  # noqa: S101 - a wiring error, not an input
+        return consumer
+
+    def reasons(self) -> list[str]:
+        """Say everything that keeps this worker from deciding; empty when it is ready."""
+        waiting = self.preparation.reasons()
+        if waiting:
+            return waiting
+        return [*self.shelf.reasons(), *self.decider.reasons(), *self.labeller.reasons()]
+
+    def _attach(self) -> None:
+        """Give each topic its agent, and hear of assignments."""
+        takers = {
+            self.settings.topic(TRANSACTIONS.name): self.decider.take,
+            self.settings.topic(LABELS.name): self.labeller.take,
+            self.settings.topic(MODEL_CONTROL.name): self.judge.take,
+        }
+        for topic, take in takers.items():
+            self.agent(self.topic(topic, value_type=bytes, value_serializer="raw", key_serializer="raw"), name=topic)(
+                _agent(take)
+            )
+        consumption = Consumption(self.settings, tuple(takers), client_id(self.settings.worker_id), end_process)
+        self.transport = BatchTransport(self, consumption)
+        self.on_partitions_assigned.connect(self._assigned)
+        self.on_partitions_revoked.connect(self._revoked)
+
+    async def _assigned(self, *args: Any, **_: Any) -> None:  # noqa: ANN401 - Faust's signal: the app, the partitions
+        assigned: set[TP] = args[1]
+        transactions = self.settings.topic(TRANSACTIONS.name)
+        self.decider.assigned(
+            self.consumer_generation_id, [tp.partition for tp in assigned if tp.topic == transactions]
+        )
+        self.judge.assigned(owner=TP(self.settings.topic(MODEL_CONTROL.name), 0) in assigned)
+
+    async def _revoked(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - Faust's signal
+        self.decider.revoked()
+
+    def _create_directories(self) -> None:
+        """Keep nothing on disk: there are no tables."""
+
+
+def _agent(take: Callable[[Batch], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+    async def agent(stream: AsyncIterator[Batch]) -> None:
+        async for batch in stream:
+            try:
+                await take(batch)
+            except Exception as error:  # noqa: BLE001 - Faust goes on behind an agent that raised
+                end_process(f"a batch of {batch.topic} failed in a way that nothing foresaw: {error!r}")
+
+    return agent
+
+
+def _faust_options(settings: Settings) -> dict[str, Any]:
+    host, _, port = settings.http.rpartition(":")
+    return {
+        "broker": ";".join(f"kafka://{address}" for address in settings.brokers.split(",")),
+        "autodiscover": False,
+        "key_serializer": "raw",
+        "value_serializer": "raw",
+        "store": "memory://",
+        "table_standby_replicas": 0,
+        "topic_allow_declare": False,
+        "topic_disable_leader": True,
+        "broker_session_timeout": settings.session_timeout,
+        "broker_heartbeat_interval": settings.session_timeout / _HEARTBEATS_A_SESSION,
+        "broker_request_timeout": max(_REQUEST_SECONDS, settings.session_timeout + 1),
+        "broker_rebalance_timeout": settings.drain_seconds + settings.session_timeout,
+        "broker_max_poll_interval": _POLL_SECONDS,
+        "broker_commit_interval": settings.commit_interval,
+        "stream_wait_empty": True,
+        "web_bind": host,
+        "web_host": host,
+        "web_port": int(port),
+        "web_cors_options": None,
+    }

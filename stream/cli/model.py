@@ -1,0 +1,133 @@
+"""`fraudstream model …`: say who is live, and see who is."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from getpass import getuser
+from typing import Any
+
+import click
+import msgspec
+from aiokafka.errors import KafkaError
+
+from models.commands import CommandKind, Event, EventKind
+from models.errors import ModelError
+from models.problems import Problem
+from models.repository import Repository
+from stream.cli.saying import Command, json_option, refuse, say, settings_or_refuse
+from stream.commanding import Wish, command_fleet, read_lineup, read_log
+from stream.settings import Settings
+
+
+@click.group()
+def model() -> None:
+    """Say who is live, and see who is: models are named by digest, or an unambiguous prefix of 8 or more."""
+
+
+def _wish_options(function: Command) -> Command:
+    """Add the options that every command to the fleet has."""
+    for option in (
+        click.option("--reason", default="", help="Why; kept with the command for ever."),
+        click.option(
+            "--expected-revision", type=click.IntRange(0), help="Void unless this holds; looked up if absent."
+        ),
+        click.option(
+            "--wait", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True, help="Seconds."
+        ),
+        click.option("--force", is_flag=True, help="Do not wait for workers to be ready."),
+        json_option,
+    ):
+        function = option(function)
+    return function
+
+
+def _command(kind: CommandKind, name: str, help_text: str) -> None:
+    """Register one command to the fleet."""
+    takes_model = kind in (CommandKind.CHALLENGE, CommandKind.PROMOTE)
+
+    def run(digest: str | None = None, **options: Any) -> None:  # noqa: ANN401 - click's options
+        _send(Wish(kind=kind, model=digest, actor=_actor(), **_without_json(options)), options["as_json"])
+
+    decorated: Callable[..., None] = _wish_options(run)
+    if takes_model:
+        decorated = click.argument("digest", metavar="MODEL")(decorated)
+    model.command(name, help=help_text)(decorated)
+
+
+_command(CommandKind.CHALLENGE, "challenge", "Put MODEL into the shadow: it scores what the live model scores.")
+_command(CommandKind.WITHDRAW, "withdraw", "Take the challenger out of the shadow.")
+_command(CommandKind.PROMOTE, "promote", "Make MODEL live, once every worker is ready with it.")
+_command(CommandKind.ROLL_BACK, "rollback", "Return to the model that was live before.")
+_command(CommandKind.DEMOTE, "demote", "Return to the model that was live before, and quarantine the live one.")
+
+
+@model.command("list")
+@json_option
+def list_models(as_json: bool) -> None:  # noqa: FBT001 - a flag
+    """List the models in the repository, and mark those of the lineup."""
+    settings = settings_or_refuse()
+    try:
+        digests = sorted(Repository(settings.models).digests())
+        lineup = asyncio.run(read_lineup(settings))
+    except (ModelError, KafkaError, OSError) as error:
+        refuse(str(error))
+    roles = {lineup.before: "before", lineup.challenger: "challenger", lineup.live: "live"}
+    rows = [{"digest": digest, "role": roles.get(digest)} for digest in digests]
+    text = "\n".join(f"{row['digest']}  {row['role'] or ''}".rstrip() for row in rows) or "the repository is empty"
+    say(as_json, {"models": rows, "revision": lineup.revision}, text)
+
+
+@model.command("show")
+@click.argument("digest", metavar="MODEL")
+def show(digest: str) -> None:
+    """Print a model's manifest as JSON."""
+    repository = Repository(settings_or_refuse().models)
+    try:
+        found = repository.resolve(digest)
+        if isinstance(found, Problem):
+            refuse(found.detail)
+        click.echo(repository.fetch(found)["manifest.json"].decode())
+    except ModelError as error:
+        refuse(str(error))
+
+
+@model.command("history")
+@json_option
+def history(as_json: bool) -> None:  # noqa: FBT001 - a flag
+    """Print every verdict of the deployment, oldest first."""
+    try:
+        events = asyncio.run(read_log(settings_or_refuse()))
+    except (KafkaError, OSError) as error:
+        refuse(str(error))
+    for event in events:
+        if event.kind in (EventKind.ACCEPTED, EventKind.REFUSED):
+            say(as_json, msgspec.to_builtins(event), _verdict(event))
+
+
+def _send(wish: Wish, as_json: bool) -> None:  # noqa: FBT001 - a flag
+    settings: Settings = settings_or_refuse()
+    try:
+        command_id, answer = asyncio.run(command_fleet(settings, wish))
+    except (KafkaError, OSError) as error:
+        refuse(f"the command was not sent: {error}")
+    if answer is None:
+        say(as_json, {"command_id": command_id, "kind": None}, "")
+        refuse(f"no verdict within {wish.wait:g} s; command {command_id} has expired with it")
+    say(as_json, msgspec.to_builtins(answer), _verdict(answer))
+    if answer.kind is not EventKind.ACCEPTED:
+        raise SystemExit(1)
+
+
+def _verdict(event: Event) -> str:
+    lines = [f"{event.at}  revision {event.revision}  {event.kind}  {event.command or ''} {(event.model or '')[:12]}"]
+    lines += [f"  {problem.code}: {problem.detail}" for problem in event.problems]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _without_json(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name != "as_json"}
+
+
+def _actor() -> str:
+    """Name who speaks: the login name, since Kafka's own principal is not in the record."""
+    return os.environ.get("FRAUDSTREAM_ACTOR") or getuser()

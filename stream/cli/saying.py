@@ -1,0 +1,37 @@
+"""How commands speak: JSON on standard output where asked for, everything else for people."""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, TypeVar
+
+import click
+import msgspec
+
+from stream.errors import SettingsError
+from stream.settings import Settings, read_settings
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+json_option: Callable[[Command], Command] = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object; everything else goes to standard error."
+)
+
+
+def say(as_json: bool, facts: Mapping[str, Any], text: str) -> None:  # noqa: FBT001 - it is the flag itself
+    """Print the facts as one JSON object, or the text for a person."""
+    click.echo(msgspec.json.encode(facts).decode() if as_json else text)
+
+
+def refuse(message: str) -> NoReturn:
+    """Say what is wrong on standard error and end with 1: refused, or found wanting."""
+    click.echo(message, err=True)
+    raise SystemExit(1)
+
+
+def settings_or_refuse() -> Settings:
+    """Read the settings, or end with 2: they are how a command is used."""
+    try:
+        return read_settings(os.environ)
+    except SettingsError as error:
+        click.echo(str(error), err=True)
+        raise SystemExit(2) from error

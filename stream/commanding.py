@@ -1,0 +1,129 @@
+"""Send a command to a fleet and wait for its verdict, from outside the fleet."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Self
+from uuid import uuid4
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from models.commands import Command, CommandKind, Event, encode, read_event
+from models.lineup import Lineup, follow
+from models.times import format_time
+from stream.clock import now_ms
+from stream.kafka import connection_options, producer_options
+from stream.settings import Settings
+from stream.topics import MODEL_CONTROL, MODEL_EVENTS
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What someone wants of the fleet; `wait` in seconds, after which the command is void."""
+
+    kind: CommandKind
+    model: str | None
+    actor: str
+    reason: str
+    expected_revision: int | None
+    wait: float
+    force: bool
+
+
+async def read_log(settings: Settings) -> list[Event]:
+    """Read all events of the deployment that are there now.
+
+    Raises:
+        aiokafka.errors.KafkaError: the broker does not answer.
+    """
+    async with _Log(settings) as log:
+        return [event for _, event in await log.read_to_end()]
+
+
+async def read_lineup(settings: Settings) -> Lineup:
+    """Fold the log of the deployment as it is now."""
+    lineup = Lineup(settings.deployment)
+    for event in await read_log(settings):
+        lineup = follow(lineup, event)
+    return lineup
+
+
+async def command_fleet(settings: Settings, wish: Wish) -> tuple[str, Event | None]:
+    """Send one command; return its id and the first answer, or None where there was none in time."""
+    async with _Log(settings) as log:
+        lineup = Lineup(settings.deployment)
+        for _, event in await log.read_to_end():
+            lineup = follow(lineup, event)
+        command = _command(settings, wish, lineup.revision)
+        await _send(settings, command)
+        try:
+            async with asyncio.timeout(wish.wait + 1.0):
+                while command.command_id not in lineup.answers:
+                    for _, event in await log.read():
+                        lineup = follow(lineup, event)
+        except TimeoutError:
+            return command.command_id, None
+        return command.command_id, lineup.answers[command.command_id]
+
+
+def _command(settings: Settings, wish: Wish, revision: int) -> Command:
+    now = now_ms()
+    return Command(
+        command_id=uuid4().hex,
+        deployment=settings.deployment,
+        expected_revision=revision if wish.expected_revision is None else wish.expected_revision,
+        kind=wish.kind,
+        model=wish.model,
+        actor=wish.actor,
+        reason=wish.reason,
+        issued_at=format_time(now),
+        expires_at=format_time(now + int(wish.wait * 1000)),
+        force=wish.force,
+    )
+
+
+async def _send(settings: Settings, command: Command) -> None:
+    producer = AIOKafkaProducer(**producer_options(settings))
+    await producer.start()
+    try:
+        await producer.send_and_wait(
+            settings.topic(MODEL_CONTROL.name), value=encode(command), key=settings.deployment.encode(), partition=0
+        )
+    finally:
+        await producer.stop()
+
+
+class _Log:
+    """The log of events, from its beginning."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._deployment = settings.deployment
+        self._tp = TopicPartition(settings.topic(MODEL_EVENTS.name), 0)
+        self._consumer = AIOKafkaConsumer(
+            **connection_options(settings), enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=50
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._consumer.start()
+        self._consumer.assign([self._tp])
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._consumer.stop()
+
+    async def read_to_end(self) -> list[tuple[int, Event]]:
+        """Read what is there now."""
+        end = (await self._consumer.end_offsets([self._tp]))[self._tp]
+        found: list[tuple[int, Event]] = []
+        while await self._consumer.position(self._tp) < end:
+            found += await self.read()
+        return found
+
+    async def read(self) -> list[tuple[int, Event]]:
+        """Read what has come since; waits a moment where nothing has."""
+        records = (await self._consumer.getmany(self._tp, timeout_ms=200)).get(self._tp, [])
+        events = [(record.offset, read_event(record.value or b"")) for record in records]
+        return [
+            (offset, event)
+            for offset, event in events
+            if isinstance(event, Event) and event.deployment == self._deployment
+        ]

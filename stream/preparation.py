@@ -1,0 +1,127 @@
+"""What must be so before a worker joins its group: topics, Redis, a producer, the control log read to its end.
+
+Each is asked for until it is there, and until then is the reason why the worker is not ready.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from mode import Service
+
+from features.errors import StoreRefusedError, StoreUnavailableError
+from features.redis_store import RedisStore
+from stream.control import Follower
+from stream.publishing import Publisher
+from stream.settings import Settings
+from stream.shelf import Shelf
+from stream.topics import problems
+
+log = logging.getLogger("fraudstream.preparation")
+
+_RETRY_SECONDS = 1.0
+_TIDY_SECONDS = 1.0
+_PING_SECONDS = 2.0
+
+_NOT_YET = (KafkaError, StoreUnavailableError, StoreRefusedError, OSError)
+
+
+class NotYetError(Exception):
+    """Something that the worker needs is not there yet."""
+
+
+class Preparation(Service):
+    """Starts before the consumer and is done when the worker may join; then it keeps the background work going."""
+
+    def __init__(self, settings: Settings, admin: AIOKafkaAdminClient, store: RedisStore) -> None:
+        super().__init__()
+        self.follower = Follower(settings)
+        self.publisher = Publisher(settings)
+        self.shelf: Shelf | None = None
+        self._settings = settings
+        self._admin = admin
+        self._store = store
+        self._waiting_for: str | None = "starting"
+        self._redis_trouble: str | None = None
+        self._work: list[asyncio.Task[None]] = []
+
+    def reasons(self) -> list[str]:
+        """Say what is waited for; empty when all is there."""
+        return [reason for reason in (self._waiting_for, self._redis_trouble) if reason]
+
+    async def on_start(self) -> None:
+        """Get everything there is to get, one after the other."""
+        await self._until("Kafka", self._admin.start)
+        await self._until("topics", self._topics)
+        await self._until("Kafka's producer", self.publisher.start)
+        await self._until("Redis", self._store.connect)
+        self._begin(self.follower.run())
+        await self._until("the control log", self._caught_up)
+        if self.shelf is not None:
+            self._begin(self.shelf.run())
+        self._begin(self._tidy())
+        self._begin(self._ping())
+
+    async def on_stop(self) -> None:
+        """End the background work; what is published has been acknowledged by now."""
+        for task in self._work:
+            task.cancel()
+        await asyncio.gather(*self._work, return_exceptions=True)
+        await self.publisher.stop()
+        await self._admin.close()
+        await self._store.close()
+
+    async def _until(self, what: str, get: Callable[[], Awaitable[object]]) -> None:
+        while not self.should_stop:
+            try:
+                await get()
+            except (*_NOT_YET, NotYetError) as error:
+                reason = f"{what}: {error}"
+                if reason != self._waiting_for:
+                    log.warning("not ready, trying again: %s", reason)
+                self._waiting_for = reason
+                await self.sleep(_RETRY_SECONDS)
+            else:
+                self._waiting_for = None
+                return
+
+    async def _topics(self) -> None:
+        found = await problems(self._settings, self._admin)
+        if found:
+            raise NotYetError("; ".join(found))
+
+    async def _caught_up(self) -> None:
+        await self.follower.wait_for_change(_RETRY_SECONDS)
+        if not self.follower.caught_up:
+            raise NotYetError("not read to its end yet")
+
+    async def _tidy(self) -> None:
+        """Trim histories off the path of a decision."""
+        while True:
+            await asyncio.sleep(_TIDY_SECONDS)
+            try:
+                await self._store.tidy()
+            except StoreUnavailableError as error:
+                log.info("histories were not trimmed: %s", error)
+
+    async def _ping(self) -> None:
+        """Notice that Redis is away even where nothing is asked of it."""
+        while True:
+            await asyncio.sleep(_PING_SECONDS)
+            try:
+                await self._store.ping()
+                self._redis_trouble = None
+            except (StoreUnavailableError, StoreRefusedError) as error:
+                self._redis_trouble = f"Redis: {error}"
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._ended)
+        self._work.append(task)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and task.exception() is not None:
+            log.critical("background work failed", exc_info=task.exception())
+            self.loop.create_task(self.crash(task.exception() or RuntimeError("unknown")))

@@ -1,0 +1,56 @@
+"""A thread that ends the process when the process no longer works: a worker must die loudly, never linger.
+
+It counts its own wake-ups, so a process that was stopped and continued as a whole is not taken for hung.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+
+log = logging.getLogger("fraudstream.watchdog")
+
+EXIT_FATAL = 70
+"""The exit code of a worker that could not go on (EX_SOFTWARE)."""
+
+_TICK_SECONDS = 1.0
+
+
+def end_process(reason: str) -> None:
+    """End the process now, committing nothing: what was in work is decided by whoever starts next."""
+    log.critical("ending: %s", reason)
+    logging.shutdown()
+    os._exit(EXIT_FATAL)
+
+
+class Watchdog(threading.Thread):
+    """Ends the process when `pulse` has not moved for `patience_seconds`, or a countdown runs out.
+
+    `pulse` returns a number that rises while all is well.
+    """
+
+    def __init__(self, pulse: Callable[[], int], patience_seconds: float) -> None:
+        super().__init__(name="fraudstream-watchdog", daemon=True)
+        self._pulse = pulse
+        self._patience = patience_seconds
+        self._countdown: float | None = None
+
+    def count_down(self, seconds: float) -> None:
+        """End the process in so many seconds unless it has ended by itself."""
+        self._countdown = seconds
+
+    def run(self) -> None:
+        """Watch until the process ends."""
+        last, still = -1, 0.0
+        while True:
+            time.sleep(_TICK_SECONDS)
+            beat = self._pulse()
+            still = 0.0 if beat != last else still + _TICK_SECONDS
+            last = beat
+            if still >= self._patience:
+                end_process(f"nothing has moved for {still:.0f} s")
+            if self._countdown is not None:
+                self._countdown -= _TICK_SECONDS
+                if self._countdown <= 0:
+                    end_process("the drain's deadline passed")

@@ -1,0 +1,71 @@
+"""The worker's process: start, signals, exit codes."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+
+import msgspec
+
+from stream.app import WorkerApp
+from stream.health import add_health
+from stream.settings import Settings
+from stream.watchdog import EXIT_FATAL, Watchdog
+
+log = logging.getLogger("fraudstream.worker")
+
+_PATIENCE_SECONDS = 60.0
+_BEAT_SECONDS = 1.0
+
+
+def run_worker(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT, and return the exit code: 0 after a drain, 70 after a fatal error."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    named = msgspec.structs.replace(settings, worker_id=settings.worker_id or default_worker_id())
+    return asyncio.run(_main(named))
+
+
+def default_worker_id() -> str:
+    """Return host and process id, as a token."""
+    host = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in socket.gethostname())
+    return f"{host[:40]}-{os.getpid()}"
+
+
+class _Heart:
+    """What the watchdog listens to."""
+
+    beats = 0
+
+    async def beat(self) -> None:
+        while True:
+            self.beats += 1
+            await asyncio.sleep(_BEAT_SECONDS)
+
+
+async def _main(settings: Settings) -> int:
+    app = WorkerApp(settings)
+    add_health(app)
+    heart, stopping, loop = _Heart(), asyncio.Event(), asyncio.get_running_loop()
+    watchdog = Watchdog(lambda: heart.beats, _PATIENCE_SECONDS)
+    watchdog.start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    log.info("worker %s of deployment %s, group %s", settings.worker_id, settings.deployment, settings.group)
+    beating = asyncio.create_task(heart.beat())
+    starting = asyncio.create_task(app.start())
+    crashed = asyncio.create_task(app._crashed.wait())  # noqa: SLF001 - mode has no public wait for it
+    stopped = asyncio.create_task(stopping.wait())
+    await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    failed = starting.done() and not starting.cancelled() and starting.exception() is not None
+    if failed:
+        log.critical("the worker could not start", exc_info=starting.exception())
+    elif not stopped.done():
+        await asyncio.wait({crashed, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    watchdog.count_down(settings.drain_seconds)
+    starting.cancel()
+    await app.stop()
+    for task in (beating, crashed, stopped):
+        task.cancel()
+    return EXIT_FATAL if failed or app.crashed else 0
