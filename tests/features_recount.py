@@ -4,6 +4,7 @@ It shares nothing with the product but the table of features; integers and fract
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -130,29 +131,36 @@ def value(feature: Feature, own: Row, before: list[tuple]) -> float:
 
 def of_window(feature: Feature, own: Row, rows: list[Row], labels: list[Label]) -> float:
     """Recount what is made of the transactions in the window."""
-    amounts = [r["amount"] * 10 ** (4 - r["exponent"]) for r in rows]
+    if feature.aggregate in AMOUNTS:
+        amounts = [r["amount"] * 10 ** (4 - r["exponent"]) for r in rows]
+        return AMOUNTS[feature.aggregate](amounts, own["amount"] * 10 ** (4 - own["exponent"]))
     n, other = len(rows), "merchant" if feature.entity is Entity.CARD else "card"
     match feature.aggregate:
         case Aggregate.COUNT:
             return float(n)
-        case Aggregate.AMOUNT_SUM:
-            return float(sum(amounts)) / 1e4
-        case Aggregate.AMOUNT_MEAN:
-            return float(sum(amounts)) / (n * 1e4) if n else math.nan
-        case Aggregate.AMOUNT_MAX:
-            return float(max(amounts)) / 1e4 if n else math.nan
-        case Aggregate.AMOUNT_TO_MEAN:
-            mine = own["amount"] * 10 ** (4 - own["exponent"])
-            return float(mine * n) / float(sum(amounts)) if sum(amounts) else math.nan
-        case Aggregate.AMOUNT_DEVIATION:
-            spread = n * sum(a * a for a in amounts) - sum(amounts) ** 2
-            return math.sqrt(float(spread)) / (n * 1e4) if n else math.nan
         case Aggregate.OTHERS:
             return float(len({r[other] for r in rows}))
         case Aggregate.OTHER_FIRST:
             return float(sum(r[other] == own[other] for r in rows if r is not own) == 0)
         case _:
             return sum(is_fraud(r, labels) for r in rows) / n if n else 0.0
+
+
+def deviation(amounts: list[int]) -> float:
+    """Take the one root of the one exact integer."""
+    n = len(amounts)
+    return math.sqrt(float(n * sum(a * a for a in amounts) - sum(amounts) ** 2)) / (n * 1e4) if n else math.nan
+
+
+AMOUNTS: dict[Aggregate, Callable[[list[int], int], float]] = {
+    Aggregate.AMOUNT_SUM: lambda amounts, _: float(sum(amounts)) / 1e4,
+    Aggregate.AMOUNT_MEAN: lambda amounts, _: float(sum(amounts)) / (len(amounts) * 1e4) if amounts else math.nan,
+    Aggregate.AMOUNT_MAX: lambda amounts, _: float(max(amounts)) / 1e4 if amounts else math.nan,
+    Aggregate.AMOUNT_TO_MEAN: lambda amounts, own: (
+        float(own * len(amounts)) / float(sum(amounts)) if sum(amounts) else math.nan
+    ),
+    Aggregate.AMOUNT_DEVIATION: lambda amounts, _: deviation(amounts),
+}
 
 
 def is_fraud(row: Row, labels: list[Label]) -> bool:

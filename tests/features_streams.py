@@ -1,4 +1,4 @@
-"""Small streams of transactions and labels, built to meet every edge: redelivered, sent again, contradicted, late, parked."""
+"""Small streams of transactions and labels that meet the edges: redelivered, sent again, contradicted, late, parked."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -94,11 +94,15 @@ class Stream:
     def _label(self, step: Step) -> None:
         row = self._earlier(step)
         if row is not None:
-            self.parts.append(label(self._offset, row, step.fraud, self._now_ms - step.late_ms))
+            self.parts.append(label(self._offset, row, step.fraud, self._label_ms(step)))
+
+    def _label_ms(self, step: Step) -> int:
+        """Date a label back, or to a time to come."""
+        return self._now_ms + (step.late_ms if step.cut else -step.late_ms)
 
     def _early_label(self, step: Step) -> None:
         row = {"id": f"t{self._offset + 1 + step.back}", "card": f"card-{step.card}"}
-        self.parts.append(label(self._offset, row, step.fraud, self._now_ms - step.late_ms))
+        self.parts.append(label(self._offset, row, step.fraud, self._label_ms(step)))
 
     def _tidy(self, _: Step) -> None:
         self.parts.append(None)

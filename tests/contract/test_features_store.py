@@ -1,4 +1,4 @@
-"""The promises of `features.store`, held to every store: in memory, on a real redis-server, and two workers sharing one."""
+"""The promises of `features.store`, held to the store in memory, to the one on Redis, and to two that share it."""
 
 import asyncio
 import itertools
@@ -172,6 +172,32 @@ async def test_what_is_as_old_as_the_horizon_is_too_late_and_not_counted(pick: C
     observed = await observe(pick, transaction(2, ms=edge), transaction(3, ms=edge + 1))
     assert list(observed.fates) == [Fate.TOO_LATE, Fate.DECIDE]
     assert observed.card_positions.tolist()[1] == observed.merchant_positions.tolist()[1] == 1
+
+
+async def test_an_id_is_not_recognised_behind_the_horizon(pick: Callable) -> None:
+    row = transaction(1)
+    later = {**row, "ms": row["ms"] + 37 * DAY_MS, "offset": 2, "content": 1}
+    await observe(pick, row, transaction(3, ms=later["ms"]))
+    assert list((await observe(pick, later)).fates) == [Fate.DECIDE]
+
+
+async def test_a_merchant_far_ahead_hides_everything_but_the_own_record(pick: Callable) -> None:
+    now = transaction(1)["ms"]
+    await observe(pick, transaction(1, card="a"), transaction(2, card="b", ms=now + 44 * DAY_MS))
+    late = transaction(3, card="c", ms=now)
+    observed = await observe(pick, late)
+    assert observed.merchants.lengths.tolist() == [2]
+    assert observed.merchants.rows[:, records.TIME].tolist() == [now + 44 * DAY_MS, now]
+
+
+async def test_of_two_labels_known_at_the_same_moment_the_later_arrival_wins(pick: Callable) -> None:
+    rows = [transaction(1), transaction(2)]
+    await observe(pick, *rows)
+    at = rows[0]["ms"]
+    await pick().label([label(offset, rows[0], fraud=fraud, at_ms=at) for offset, fraud in ((1, False), (2, True))])
+    await pick().label([label(offset, rows[1], fraud=fraud, at_ms=at) for offset, fraud in ((3, True), (4, False))])
+    later = transaction(9, ms=at + 8 * DAY_MS)
+    assert value("merchant_fraud_share_delayed_7d", await observe(pick, later), later) == [0.5]
 
 
 async def test_cards_with_confusable_ids_are_kept_apart(pick: Callable) -> None:
