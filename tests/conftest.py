@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 from cluster import Cluster, revive, running_cluster
+from hypothesis import HealthCheck, settings
 from redis_server import redis_server
 from workers import Worker
+
+# a fresh checkout builds its tables of characters in the first draw, and the machine is shared: neither is a failure
+settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("house")
 
 SERVICES = {"kafka", "kafka_outage", "redis_url"}
 REPORT = pytest.StashKey[str]()
