@@ -23,6 +23,7 @@ _HEADER = (*_FIXED, "max_feature_idx", "feature_names", "feature_infos", "tree_s
 _MOST_LEAVES = 131_072  # LightGBM's own bound
 _LARGEST_INT = 2**31 - 1
 _DECISIONS = frozenset({0, 2, 4, 6, 8, 10})  # numeric (bit 0 clear), default left or right, three kinds of missing
+_ALL_BUT_NAN = ("threshold", "inf")  # a split of what is there from what is missing
 _NUMBER = re.compile(r"-?\d{1,40}(?:\.\d{1,40})?(?:e[+-]?\d{1,3})?", re.ASCII)
 
 
@@ -145,10 +146,10 @@ def _column(line: _Line, text: str, leaves: int) -> list[float]:
 def _numbers(name: str, text: str, *, whole: bool) -> list[float]:
     """Read numbers divided by single spaces, as LightGBM writes them; whole ones fit into 32 bits."""
     words = text.split(" ") if text else []
-    if not all(_NUMBER.fullmatch(word) for word in words):
+    if not all(_NUMBER.fullmatch(word) or (name, word) == _ALL_BUT_NAN for word in words):
         raise ValueError(f"{name} holds what is no number")
     values = [float(word) for word in words]
-    if not all(math.isfinite(value) for value in values):
+    if name != "threshold" and not all(math.isfinite(value) for value in values):
         raise ValueError(f"{name} holds a number that is not finite")
     if whole and not all(word.removeprefix("-").isdecimal() and abs(float(word)) <= _LARGEST_INT for word in words):
         raise ValueError(f"{name} holds a number that is not whole")

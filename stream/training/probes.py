@@ -1,0 +1,109 @@
+"""Probe histories: what a few transactions saw, kept in the artifact so that a worker can compute their vectors again.
+
+Both directions are here, and nothing else: written when a model is trained, read when it is loaded.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+import numpy as np
+
+from features.declaration import FeatureSet
+from features.records import COLUMNS
+from features.store import Fate, Histories, Ints, Observed, Transactions
+from features.windows import vectorise
+from models.errors import ProbeError
+from models.loading import VectoriseProbe
+from models.policy import Floats
+
+Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Record = Annotated[tuple[Whole, ...], msgspec.Meta(min_length=COLUMNS, max_length=COLUMNS)]
+History = Annotated[tuple[Record, ...], msgspec.Meta(min_length=1)]
+
+
+class Probe(msgspec.Struct, frozen=True, kw_only=True):
+    """One transaction and the records that it saw, its own one last, as rows of `features.records`."""
+
+    occurred_ms: Whole
+    utc_offset_minutes: Whole
+    amount_minor: Whole
+    exponent: Whole
+    card: History
+    merchant: History
+
+
+_DECODER = msgspec.json.Decoder(Probe)
+
+
+def write_probe(transactions: Transactions, observed: Observed, row: int) -> bytes:
+    """Write what transaction `row` of a batch saw, as JSON."""
+    return msgspec.json.encode(
+        Probe(
+            occurred_ms=int(transactions.occurred_ms[row]),
+            utc_offset_minutes=int(transactions.utc_offset_minutes[row]),
+            amount_minor=int(transactions.amount_minor[row]),
+            exponent=int(transactions.exponent[row]),
+            card=_records(observed.cards, row),
+            merchant=_records(observed.merchants, row),
+        )
+    )
+
+
+def vectorise_probe(feature_set: FeatureSet) -> VectoriseProbe:
+    """Return the function by which `models.loading` checks that this machine computes an artifact's vectors."""
+
+    def vectorise_all(histories: Sequence[bytes]) -> Floats:
+        try:
+            probes = [_DECODER.decode(history) for history in histories]
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise ProbeError(f"a probe history cannot be read: {error}") from error
+        return vectorise(feature_set, _transactions(probes), _observed(probes))
+
+    return vectorise_all
+
+
+def _records(histories: Histories, row: int) -> tuple[tuple[int, ...], ...]:
+    end = int(histories.lengths[: row + 1].sum())
+    start = end - int(histories.lengths[row])
+    return tuple(tuple(record) for record in histories.rows[start:end].tolist())
+
+
+def _transactions(probes: list[Probe]) -> Transactions:
+    count = len(probes)
+    nothing = np.zeros(count, np.int64)
+    return Transactions(
+        transaction_ids=[str(number) for number in range(count)],
+        card_ids=[""] * count,
+        merchant_ids=[""] * count,
+        occurred_ms=_column(probes, "occurred_ms"),
+        utc_offset_minutes=_column(probes, "utc_offset_minutes"),
+        amount_minor=_column(probes, "amount_minor"),
+        exponent=_column(probes, "exponent"),
+        content=np.zeros(count, np.uint64),
+        partition=nothing,
+        offset=nothing,
+    )
+
+
+def _observed(probes: list[Probe]) -> Observed:
+    nothing = np.zeros(len(probes), np.int64)
+    return Observed(
+        fates=[Fate.DECIDE] * len(probes),
+        cards=_histories([probe.card for probe in probes]),
+        merchants=_histories([probe.merchant for probe in probes]),
+        card_positions=nothing,
+        merchant_positions=nothing,
+        history_epoch=1,
+        incomplete=False,
+    )
+
+
+def _histories(histories: list[tuple[tuple[int, ...], ...]]) -> Histories:
+    records = [record for history in histories for record in history]
+    lengths = np.array([len(history) for history in histories], np.int64)
+    return Histories(np.array(records, np.int64).reshape(-1, COLUMNS), lengths)
+
+
+def _column(probes: list[Probe], name: str) -> Ints:
+    return np.array([getattr(probe, name) for probe in probes], np.int64)

@@ -1,0 +1,268 @@
+"""The door to DuckDB: a transactions file, checked whole, sorted by time on disk, read in batches.
+
+What is accepted is what the stream would accept in the same values. Nothing here knows a feature or a model.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.store import Ints, Label, Transactions
+from stream.contract.iso import CURRENCY_DECIMALS
+from stream.redaction import holds_card_number
+from stream.training import sql
+from stream.training.errors import MissingExtraError, TransactionsFileError
+
+DAY_MS = 86_400_000
+LABEL_DELAY_MS = 7 * DAY_MS
+"""When a label without `labelled_at` counts as known: this long after its transaction."""
+UNLABELLED = -1
+_REQUIRED = ("transaction_id", "card_id", "merchant_id", "occurred_at", "amount_minor", "currency")
+_READERS = {
+    "transaction_id": sql.transaction_id,
+    "card_id": sql.token,
+    "merchant_id": sql.token,
+    "occurred_at": sql.time_ms,
+    "amount_minor": sql.amount,
+    "currency": sql.currency,
+    "fraud": sql.flag,
+    "labelled_at": sql.time_ms,
+}
+_RULES = {
+    "transaction_id": "is not a text of 1 to 64 characters",
+    "card_id": "is not a token of 1 to 64 of A-Z a-z 0-9 . _ : @ -",
+    "merchant_id": "is not a token of 1 to 64 of A-Z a-z 0-9 . _ : @ -",
+    "occurred_at": "is not RFC 3339 with a zone (as 2026-01-31T12:00:00Z), nor epoch milliseconds",
+    "amount_minor": "is not a whole number of minor units from 0 to 10^12 (12.34 EUR is 1234)",
+    "currency": "is not an ISO 4217 code such as EUR",
+    "fraud": "is not true, false or nothing",
+    "labelled_at": "is not RFC 3339 with a zone (as 2026-01-31T12:00:00Z), nor epoch milliseconds",
+}
+
+
+class Facts(NamedTuple):
+    """What the file holds; `usable` labels are those known by its last transaction's time."""
+
+    rows: int
+    first_ms: int
+    last_ms: int
+    labelled: int
+    usable: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Transactions in the order of time, with what the file says of each: fraud 1, 0 or -1, and known since when."""
+
+    transactions: Transactions
+    fraud: NDArray[np.int8]
+    labelled_ms: Ints
+    lines: tuple[str, ...]
+    """Each row's content as text, labels included, for the data's fingerprint."""
+
+
+class TransactionsFile:
+    """A file that has been read, checked and sorted; close it, or use it as a context."""
+
+    def __init__(self, path: Path, workplace: Path, threads: int) -> None:
+        """Read a parquet or CSV file; `workplace` is a folder that may become as large as it.
+
+        Raises:
+            MissingExtraError: DuckDB is not installed.
+            TransactionsFileError: the file cannot be used, for all the reasons given.
+        """
+        self._path = path
+        self._duckdb = _import_duckdb()
+        self._connection = self._duckdb.connect(str(workplace / "transactions.duckdb"))
+        # The database's own folder, the workplace, takes what does not fit.
+        self._connection.execute(f"SET threads = {threads}; SET memory_limit = '2GB'")
+        try:
+            self._load()
+        except self._duckdb.Error as error:
+            self.close()
+            raise TransactionsFileError(str(path), (f"cannot be read: {str(error).splitlines()[0]}",)) from error
+        except TransactionsFileError:
+            self.close()
+            raise
+        self.facts = self._facts()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the database; its files belong to the workplace."""
+        self._connection.close()
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Yield all transactions by time, those of one time in the file's order."""
+        for start in range(0, self.facts.rows, size):
+            columns = self._connection.execute(
+                "SELECT * EXCLUDE (row) FROM transactions WHERE rowid >= ? AND rowid < ? ORDER BY rowid",
+                [start, start + size],
+            ).fetchnumpy()
+            yield _batch(columns, start)
+
+    def frauds_known(self, after_ms: int, until_ms: int) -> list[Label]:
+        """Return the labels that say fraud and become known in (after_ms, until_ms], in that order.
+
+        A file says one thing of a transaction, so its other labels can correct nothing and are left out.
+        """
+        found = self._connection.execute(
+            "SELECT transaction_id, card_id, merchant_id, occurred_ms, labelled_ms, position FROM frauds "
+            "WHERE labelled_ms > ? AND labelled_ms <= ? ORDER BY rowid",
+            [after_ms, until_ms],
+        ).fetchall()
+        return [
+            Label(
+                transaction_id=transaction_id,
+                card_id=card_id,
+                fraud=True,
+                labelled_ms=labelled_ms,
+                reported_by="chargeback",
+                merchant_id=merchant_id,
+                occurred_ms=occurred_ms,
+                partition=0,
+                offset=position,
+            )
+            for transaction_id, card_id, merchant_id, occurred_ms, labelled_ms, position in found
+        ]
+
+    def _load(self) -> None:
+        self._connection.execute("CREATE TABLE currencies (code VARCHAR, exponent BIGINT)")
+        self._connection.executemany("INSERT INTO currencies VALUES (?, ?)", list(CURRENCY_DECIMALS.items()))
+        source = self._source()
+        described = self._connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608 - quoted
+        kinds = {str(name): str(kind) for name, kind, *_ in described}
+        self._refuse([f"column {name} is missing" for name in _REQUIRED if name not in kinds])
+        readings = {name: reader(name, kinds[name]) for name, reader in _READERS.items() if name in kinds}
+        self._refuse([reading.problem for reading in readings.values() if reading.problem is not None])
+        self._define(source, readings, kinds)
+        self._refuse(self._bad_values(tuple(readings)))
+        self._refuse(self._card_numbers())
+        self._sort()
+
+    def _source(self) -> str:
+        quoted = "'" + str(self._path).replace("'", "''") + "'"
+        match self._path.suffix.lower():
+            case ".parquet" | ".pq":
+                return f"read_parquet({quoted})"
+            case ".csv" | ".gz" | ".tsv":
+                return f"read_csv({quoted}, all_varchar = true, header = true)"
+            case other:
+                raise TransactionsFileError(str(self._path), (f"ends in {other!r}: bring .parquet or .csv",))
+
+    def _define(self, source: str, readings: dict[str, sql.Reading], kinds: dict[str, str]) -> None:
+        """Make two views: `given`, the columns as they are, and `read`, what they mean, NULL where that is nothing."""
+        present = "kind" in kinds
+        given = ", ".join([*readings, *(["kind"] if present else [])])
+        self._connection.execute(
+            f"CREATE VIEW given AS SELECT row_number() OVER () AS row, {given} FROM {source}"  # noqa: S608 - our own
+        )
+        columns = [f"{reading.expression} AS read_{name}" for name, reading in readings.items()]
+        columns += [f"NULL AS read_{name}" for name in ("fraud", "labelled_at") if name not in readings]
+        columns.append(f"{sql.offset_minutes('occurred_at', kinds['occurred_at'])} AS utc_offset_minutes")
+        columns.append("kind" if present else "NULL AS kind")
+        self._connection.execute(
+            f"CREATE VIEW read AS SELECT row, {', '.join(columns)}, {', '.join(readings)} FROM given"  # noqa: S608
+        )
+
+    def _bad_values(self, names: tuple[str, ...]) -> list[str]:
+        conditions = {
+            f"{name} is missing": f"{name} IS NULL" for name in _REQUIRED
+        } | {
+            f"{name} {_RULES[name]}": f"{name} IS NOT NULL AND read_{name} IS NULL" for name in names
+        } | {
+            "labelled_at is before occurred_at": "read_labelled_at < read_occurred_at",
+            "kind is not 'authorization', the only one that has a meaning here": "kind <> 'authorization'",
+        }  # fmt: skip
+        counts = ", ".join(f"count(*) FILTER ({test}), min(row) FILTER ({test})" for test in conditions.values())
+        found = self._connection.execute(f"SELECT {counts}, count(*) FROM read").fetchall()[0]  # noqa: S608 - our own
+        problems = [
+            f"{what} in {found[2 * place]} rows, first in row {found[2 * place + 1]}"
+            for place, what in enumerate(conditions)
+            if found[2 * place]
+        ]
+        return problems if found[-1] else ["holds no transaction"]
+
+    def _card_numbers(self) -> list[str]:
+        """Name columns that hold card numbers, never the numbers."""
+        problems = []
+        for name in ("card_id", "merchant_id"):
+            digits = f"regexp_replace(read_{name}, '[^0-9]', '', 'g')"
+            found = self._connection.execute(
+                f"SELECT read_{name}, min(row) FROM read WHERE length({digits}) >= 14 GROUP BY 1 ORDER BY 2"  # noqa: S608
+            ).fetchall()
+            row = next((row for value, row in found if holds_card_number(value)), None)
+            if row is not None:
+                problems.append(f"{name} holds a card number in row {row}: replace card numbers by tokens first")
+        return problems
+
+    def _sort(self) -> None:
+        self._connection.execute(
+            "CREATE TABLE transactions AS SELECT row, read_transaction_id AS transaction_id, read_card_id AS card_id, "  # noqa: S608 - a number
+            "read_merchant_id AS merchant_id, read_occurred_at AS occurred_ms, utc_offset_minutes, "
+            "read_amount_minor AS amount_minor, currencies.exponent AS exponent, read_currency AS currency, "
+            "CASE WHEN read_fraud IS NULL THEN -1 WHEN read_fraud THEN 1 ELSE 0 END AS fraud, "
+            f"coalesce(read_labelled_at, read_occurred_at + {LABEL_DELAY_MS}) AS labelled_ms "
+            "FROM read JOIN currencies ON read_currency = currencies.code ORDER BY read_occurred_at, row"
+        )
+        self._connection.execute(
+            "CREATE TABLE frauds AS SELECT transaction_id, card_id, merchant_id, occurred_ms, labelled_ms, "
+            "rowid AS position FROM transactions WHERE fraud = 1 ORDER BY labelled_ms, rowid"
+        )
+
+    def _facts(self) -> Facts:
+        found = self._connection.execute(
+            "SELECT count(*), min(occurred_ms), max(occurred_ms), count(*) FILTER (fraud >= 0), "
+            "count(*) FILTER (fraud >= 0 AND labelled_ms <= (SELECT max(occurred_ms) FROM transactions)) "
+            "FROM transactions"
+        ).fetchall()[0]
+        return Facts(*found)
+
+    def _refuse(self, problems: list[str]) -> None:
+        if problems:
+            raise TransactionsFileError(str(self._path), tuple(problems))
+
+
+def _import_duckdb() -> Any:  # noqa: ANN401 - the module, which may not be there
+    try:
+        import duckdb  # noqa: PLC0415 - of the extra `train`; a worker runs without it
+    except ImportError as error:
+        raise MissingExtraError("training needs DuckDB: install fraudstream[train]") from error
+    return duckdb
+
+
+def _batch(columns: dict[str, Any], start: int) -> Batch:
+    names = ("transaction_id", "card_id", "merchant_id", "currency")
+    transaction_ids, card_ids, merchant_ids, currencies = (columns[name].tolist() for name in names)
+    numbers = ("occurred_ms", "utc_offset_minutes", "amount_minor", "fraud", "labelled_ms")
+    occurred, offsets, amounts, frauds, labelled = (columns[name].tolist() for name in numbers)
+    rows = zip(transaction_ids, card_ids, merchant_ids, occurred, offsets, amounts, currencies, strict=True)
+    contents = ["\t".join(map(str, row)) for row in rows]
+    hashes = [int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") for text in contents]
+    count = len(contents)
+    return Batch(
+        Transactions(
+            transaction_ids=transaction_ids,
+            card_ids=card_ids,
+            merchant_ids=merchant_ids,
+            occurred_ms=np.array(occurred, np.int64),
+            utc_offset_minutes=np.array(offsets, np.int64),
+            amount_minor=np.array(amounts, np.int64),
+            exponent=np.asarray(columns["exponent"], np.int64),
+            content=np.array(hashes, np.uint64),
+            partition=np.zeros(count, np.int64),
+            offset=np.arange(start, start + count, dtype=np.int64),
+        ),
+        np.array(frauds, np.int8),
+        np.array(labelled, np.int64),
+        tuple(f"{text}\t{fraud}\t{known}\n" for text, fraud, known in zip(contents, frauds, labelled, strict=True)),
+    )

@@ -1,0 +1,73 @@
+"""What a training is asked for and what it reports, as values."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from features.declaration import FeatureSet
+
+Progress = Callable[[str, int, int], None]
+"""Told, now and then, the name of the stage, how much of it is done, and of how much."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRequest:
+    """What to train on, how, and under which name.
+
+    `version` defaults to the day of the file's last transaction. `review_share` and `decline_share` of the validation
+    transactions get these decisions or severer ones. `threads` changes how long it takes, not what comes out.
+    """
+
+    file: Path
+    name: str
+    feature_set: FeatureSet
+    version: str | None = None
+    seed: int = 1
+    trees: int = 300
+    leaves: int = 31
+    learning_rate: float = 0.05
+    review_share: float = 0.005
+    decline_share: float = 0.001
+    threads: int = 2
+    code_version: str = ""
+
+    def __post_init__(self) -> None:
+        shares = 0.0 <= self.decline_share <= self.review_share <= 1.0
+        if not shares:
+            raise ValueError("decline_share and review_share are not 0 <= decline <= review <= 1")
+        for name in ("trees", "leaves", "threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is not at least 1")
+
+
+class Period(msgspec.Struct, frozen=True):
+    """Transactions of one part of the split: from the first to the last one's time, how many, how many frauds."""
+
+    since: str
+    until: str
+    rows: int
+    frauds: int
+
+
+class TrainingReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What came out. `metrics` are those of the manifest; `evaluation` says what they mean."""
+
+    digest: str
+    name: str
+    version: str
+    fingerprint: str
+    file: str
+    rows: int
+    labelled: int
+    frauds: int
+    set_aside: int
+    """Repeated or contradicting rows, which the stream would not decide either."""
+    train: Period
+    calibrate: Period
+    validate: Period
+    features: tuple[str, ...]
+    review_at: float
+    decline_at: float
+    metrics: dict[str, float]

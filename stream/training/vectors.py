@@ -1,0 +1,132 @@
+"""Every transaction's vector, in the order of time, by the functions that the stream runs.
+
+Vectors go to a file mapped to memory, so that what is held is one batch and the histories. Nothing here knows a model.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.declaration import FeatureSet
+from features.memory_store import MemoryStore
+from features.store import Fate, Ints, Observed, Transactions
+from features.windows import vectorise
+from models.policy import Floats
+from stream.training.probes import write_probe
+from stream.training.reading import Batch, TransactionsFile
+from stream.training.request import Progress
+
+BATCH = 2_048
+PROBES = 24
+LONGEST_PROBE = 2_000
+"""Records: a transaction that saw more is no probe, so that artifacts stay small."""
+
+
+@dataclass(slots=True)
+class Table:
+    """All n transactions by time: `matrix` of shape (n, features), what is known of each, and some as probes.
+
+    `decided` is false for rows that the stream would not decide (repeated, contradicting); `card` numbers the cards.
+    """
+
+    matrix: Floats
+    occurred_ms: Ints
+    labelled_ms: Ints
+    fraud: NDArray[np.int8]
+    card: Ints
+    decided: NDArray[np.bool_]
+    fingerprint: str = ""
+    probes: list[bytes] = field(default_factory=list)
+    probe_rows: list[int] = field(default_factory=list)
+
+    @property
+    def last_ms(self) -> int:
+        """Return the time at which the file ends: what was known later is not used."""
+        return int(self.occurred_ms[-1])
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Tell which rows have a label that was known when the file ends, and are decided by the stream."""
+        return self.decided & (self.fraud >= 0) & (self.labelled_ms <= self.last_ms)
+
+
+def build_table(
+    source: TransactionsFile, feature_set: FeatureSet, workplace: Path, seed: int, progress: Progress
+) -> Table:
+    """Pass a file through the histories; frauds become visible when they become known."""
+    rows = source.facts.rows
+    table = _empty(rows, feature_set, workplace)
+    pass_ = _Pass(feature_set, table, np.random.default_rng(seed), _probe_batches(rows))
+    known_ms = -1
+    for batch in source.batches(BATCH):
+        until_ms = int(batch.transactions.occurred_ms[-1])
+        pass_.store.label_now(source.frauds_known(known_ms, until_ms))
+        known_ms = until_ms
+        pass_.take(batch)
+        progress("features", pass_.done, rows)
+    table.fingerprint = pass_.digest.hexdigest()
+    return table
+
+
+def _empty(rows: int, feature_set: FeatureSet, workplace: Path) -> Table:
+    shape = (rows, len(feature_set.names))
+    return Table(
+        matrix=np.lib.format.open_memmap(workplace / "vectors.npy", "w+", np.float64, shape),
+        occurred_ms=np.empty(rows, np.int64),
+        labelled_ms=np.empty(rows, np.int64),
+        fraud=np.empty(rows, np.int8),
+        card=np.empty(rows, np.int64),
+        decided=np.empty(rows, np.bool_),
+    )
+
+
+def _probe_batches(rows: int) -> frozenset[int]:
+    """Choose batches spread over the file's later three quarters, where histories are grown."""
+    batches = -(-rows // BATCH)
+    return frozenset(np.linspace(batches // 4, batches - 1, PROBES).astype(int).tolist())
+
+
+class _Pass:
+    """One pass over a file: the histories as they stand, and what has been written so far."""
+
+    def __init__(
+        self, feature_set: FeatureSet, table: Table, random: np.random.Generator, probe_batches: frozenset[int]
+    ) -> None:
+        self.store = MemoryStore(feature_set)
+        self.done = 0
+        self.digest = hashlib.sha256()
+        self._feature_set = feature_set
+        self._table = table
+        self._random = random
+        self._probe_batches = probe_batches
+        self._cards: dict[str, int] = {}
+
+    def take(self, batch: Batch) -> None:
+        """Observe, vectorise and write one batch."""
+        transactions, table = batch.transactions, self._table
+        observed = self.store.observe_now(transactions)
+        place = slice(self.done, self.done + len(transactions))
+        table.matrix[place] = vectorise(self._feature_set, transactions, observed)
+        table.occurred_ms[place] = transactions.occurred_ms
+        table.labelled_ms[place] = batch.labelled_ms
+        table.fraud[place] = batch.fraud
+        table.card[place] = [self._cards.setdefault(card_id, len(self._cards)) for card_id in transactions.card_ids]
+        table.decided[place] = [fate is Fate.DECIDE for fate in observed.fates]
+        self.digest.update("".join(batch.lines).encode())
+        if self.done // BATCH in self._probe_batches:
+            self._probe(transactions, observed)
+        self.done += len(transactions)
+
+    def _probe(self, transactions: Transactions, observed: Observed) -> None:
+        """Keep two of the batch that are short enough: any one, and one of those whose card has the most records."""
+        lengths = observed.cards.lengths
+        decided = np.array([fate is Fate.DECIDE for fate in observed.fates])
+        fit = np.flatnonzero(decided & (lengths <= LONGEST_PROBE) & (observed.merchants.lengths <= LONGEST_PROBE))
+        if not len(fit):
+            return
+        for row in dict.fromkeys((int(self._random.choice(fit)), int(fit[np.argmax(lengths[fit])]))):
+            self._table.probes.append(write_probe(transactions, observed, row))
+            self._table.probe_rows.append(self.done + row)
