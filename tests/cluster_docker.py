@@ -125,8 +125,10 @@ class DockerCluster:
 
         self.port = free_port()
         self.brokers = f"127.0.0.1:{self.port}"
-        container = DockerContainer(IMAGE).with_bind_ports(self.port, ("127.0.0.1", self.port))
-        container = container.with_kwargs(labels={OWNER: str(os.getpid())})
+        container = DockerContainer(IMAGE).with_kwargs(labels={OWNER: str(os.getpid())})
+        container.ports = {
+            f"{self.port}/tcp": ("127.0.0.1", self.port)
+        }  # with_bind_ports has no word for loopback alone
         for name, value in settings(self.port, free_port()).items():
             container = container.with_env(name, value)
         self._container = container
