@@ -109,12 +109,17 @@ class BatchConsumer(driver.Consumer):
         """Rises with every look for records: what a watchdog watches."""
         self._outstanding: set[Batch] = set()
         self._halted: set[TopicPartition] = set()
+        self._takes: set[asyncio.Future[dict[TopicPartition, list[Record]]]] = set()
+        self._taking = {topic: asyncio.Lock() for topic in self._told(args[0]).topics}
         super().__init__(*args, **kwargs)
 
     @property
     def consumption(self) -> Consumption:
         """What the transport was told."""
-        transport = self.transport
+        return self._told(self.transport)
+
+    @staticmethod
+    def _told(transport: object) -> Consumption:
         assert isinstance(transport, BatchTransport)  # noqa: S101 - a wiring error, not an input
         return transport.consumption
 
@@ -124,8 +129,14 @@ class BatchConsumer(driver.Consumer):
     # --- assignment
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Drain and commit before the stock handler forgets what was acknowledged."""
+        """Drain and commit before the stock handler forgets what was acknowledged.
+
+        A look for records that is under way is called off: were it answered behind the seek that follows the next
+        assignment, its records would be read and never handed out.
+        """
         self.stop_flow()
+        for take in self._takes:
+            take.cancel()
         await self.wait_empty()
         await super().on_partitions_revoked(revoked)
         for tp in revoked:
@@ -154,9 +165,10 @@ class BatchConsumer(driver.Consumer):
         What is out of it becomes stale.
         """
         await self.can_resume_flow.wait()
-        self.ledger.forget(partition)
-        await self._thread.on_loop(_seek(self._thread._ensure_consumer(), partition, offset))  # noqa: SLF001
-        self._read_offset[TP(*partition)] = offset or None
+        async with self._taking[partition.topic]:
+            self.ledger.forget(partition)
+            await self._thread.on_loop(_seek(self._thread._ensure_consumer(), partition, offset))  # noqa: SLF001
+            self._read_offset[TP(*partition)] = offset or None
 
     def halt(self, partition: TopicPartition) -> None:
         """Read no more of a partition until the process starts again."""
@@ -187,6 +199,9 @@ class BatchConsumer(driver.Consumer):
             errors = [error for puller in done if (error := puller.exception())]
             if errors and not self._stopping(fetcher):
                 self.consumption.fatal(f"the consumer failed: {errors[0]!r}")
+        except asyncio.CancelledError:
+            if not self._stopping(fetcher):  # else Faust takes it for a crash in the middle of a rebalance
+                raise
         finally:
             for puller in pullers:
                 puller.cancel()
@@ -210,28 +225,45 @@ class BatchConsumer(driver.Consumer):
             await self._pull_once(topic, partitions)
 
     async def _pull_once(self, topic: str, partitions: Sequence[TopicPartition]) -> None:
-        generation = self.app.consumer_generation_id
-        taken = await self._thread.on_loop(self._thread.take(partitions, self.consumption.settings.poll_records))
-        if not self.flow_active or generation != self.app.consumer_generation_id:
-            return  # taken away; the seek that follows an assignment reads them again
-        fresh = {tp.partition: self._unread(TP(*tp), records) for tp, records in taken.items()}
-        fresh = {partition: records for partition, records in fresh.items() if records}
+        async with self._taking[topic]:
+            generation = self.app.consumer_generation_id
+            taken = await self._take(partitions)
+            if generation != self.app.consumer_generation_id:
+                return
+            fresh = {tp.partition: self._unread(TP(*tp), records) for tp, records in taken.items()}
+            fresh = {partition: records for partition, records in fresh.items() if records}
+            batch = Batch(topic, generation, fresh, self.ledger, self.draining)
+            self._hand_out(batch)
         if fresh:
-            await self._deliver(Batch(topic, generation, fresh, self.ledger, self.draining))
+            await self._deliver(batch)
+
+    async def _take(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, list[Record]]:
+        """Look for records; nothing where the look was called off."""
+        take = self._thread.on_loop(self._thread.take(partitions, self.consumption.settings.poll_records))
+        self._takes.add(take)
+        try:
+            await asyncio.wait({take})
+            return {} if take.cancelled() else take.result()
+        finally:
+            self._takes.discard(take)
+            take.cancel()
 
     def _unread(self, tp: TP, records: list[Record]) -> list[Record]:
         """Leave out what lies before the position that a seek asked for."""
         position = self._read_offset[tp]
         return records if position is None else [record for record in records if record.offset >= position]
 
-    async def _deliver(self, batch: Batch) -> None:
+    def _hand_out(self, batch: Batch) -> None:
+        """Enter a batch into the books."""
         for partition, records in batch.records.items():
-            tp = TP(batch.topic, partition)
-            self.ledger.hand_out(TopicPartition(*tp), batch.generation, records[-1].offset)
-            self._read_offset[tp] = records[-1].offset + 1
+            self.ledger.hand_out(TopicPartition(batch.topic, partition), batch.generation, records[-1].offset)
+            self._read_offset[TP(batch.topic, partition)] = records[-1].offset + 1
+
+    async def _deliver(self, batch: Batch) -> None:
+        """Put a batch into its agents' queues and wait until it is finished."""
         self._outstanding.add(batch)
         try:
-            for channel in self._channels(tp):
+            for channel in self._channels(TP(batch.topic, next(iter(batch.records)))):
                 channel.queue.put_nowait_enhanced(
                     Event(self.app, None, batch, None, self._envelope(batch)),
                     on_pressure_high=_nothing,

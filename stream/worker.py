@@ -23,6 +23,8 @@ _BEAT_SECONDS = 1.0
 def run_worker(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT, and return the exit code: 0 after a drain, 70 after a fatal error."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for chatty in ("aiokafka", "faust", "mode", "stream"):  # "stream": what mode calls our own services
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     named = msgspec.structs.replace(settings, worker_id=settings.worker_id or default_worker_id())
     return asyncio.run(_main(named))
 

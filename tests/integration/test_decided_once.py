@@ -1,0 +1,74 @@
+"""Each transaction has exactly one valid score: through crashes, joins, zombies and a producer's retries."""
+
+import signal
+import threading
+import time
+from collections import Counter
+
+from fleet import Fleet, until
+from payments import payment
+from stream.contract.outputs import Score
+
+
+def sources(scores: list[Score]) -> Counter[tuple[int, int]]:
+    return Counter((score.source.partition, score.source.offset) for score in scores)
+
+
+def test_a_worker_killed_between_publishing_and_committing_leaves_nothing_void(fleet: Fleet) -> None:
+    (worker,) = fleet.go_live(COMMIT_INTERVAL="1h")  # so that whatever it publishes is not committed
+    fleet.publish(payment(number) for number in range(600))
+    fleet.await_scores(600)
+    fleet.publish(payment(number) for number in range(600, 3000))
+    until(lambda: len(fleet.read("scores")) > 1000, "some of the second part decided")
+    worker.signal(signal.SIGKILL)
+    fleet.worker().await_ready()
+    valid = fleet.await_scores(3000)
+    reader = fleet.scores()[1]
+    assert (len(valid), reader.void, reader.unreadable) == (3000, 0, 0)
+    assert {score.transaction_id for score in valid} == {f"t-{number}" for number in range(3000)}
+    assert set(sources(valid).values()) == {1}
+
+
+def test_joins_a_sigterm_a_sigkill_and_a_zombie_leave_one_valid_score_for_each(fleet: Fleet) -> None:
+    first, second = fleet.go_live(workers=2)
+    total, rate = 20_000, 2_000
+    feeding = threading.Thread(target=lambda: [feed(fleet, second_, rate) for second_ in range(total // rate)])
+    feeding.start()
+    time.sleep(1.0)
+    third = fleet.worker()
+    third.await_ready()
+    assert first.terminate() == 0
+    fourth = fleet.worker()
+    fourth.await_ready()
+    second.signal(signal.SIGKILL)
+    third.signal(signal.SIGSTOP)
+    time.sleep(5.0)  # past the session timeout of 3 s: its partitions move
+    third.signal(signal.SIGCONT)
+    feeding.join()
+    valid = fleet.await_scores(total, seconds=90)
+    assert len(valid) == total
+    assert {score.transaction_id for score in valid} == {f"t-{number}" for number in range(total)}
+    assert set(sources(valid).values()) == {1}
+    assert fleet.read("dead-letters") == []
+
+
+def feed(fleet: Fleet, second: int, rate: int) -> None:
+    """Publish one second's payments, and take about a second for it."""
+    started = time.monotonic()
+    fleet.publish(payment(number, cards=400, merchants=100) for number in range(second * rate, (second + 1) * rate))
+    time.sleep(max(0.0, 1.0 - (time.monotonic() - started)))
+
+
+def test_a_producers_retry_at_another_offset_is_decided_once_and_other_content_is_a_conflict(fleet: Fleet) -> None:
+    fleet.go_live()
+    fleet.publish([payment(1), payment(2), payment(1)])
+    fleet.await_scores(2)
+    fleet.publish([payment(2), payment(1, amount_minor=99), payment(3, card_id=payment(1)["card_id"])])
+    valid = fleet.await_scores(3)
+    (letter,) = fleet.await_records("dead-letters", 1)
+    assert sorted(score.transaction_id for score in valid) == ["t-1", "t-2", "t-3"]
+    assert dict(letter.headers)["error.code"] == b"transaction_conflict"
+    last = next(score for score in valid if score.transaction_id == "t-3")
+    assert last.features is not None
+    earlier = 1 + (payment(1)["card_id"] == payment(2)["card_id"])
+    assert last.features["card_count_30d"] == earlier + 1
