@@ -2,8 +2,8 @@
 
 Card precision follows Le Borgne et al., Reproducible Machine Learning for Credit Card Fraud Detection (2022), chapter
 4.3: each day the 100 cards with the highest scores are looked at; how many of them are defrauded that day? Cards that
-became known to be compromised, or were found so, in the two weeks before are blocked and leave the measure (there: since
-the beginning of a training week); later they count as replaced. Nothing here trains.
+became known to be compromised, or were found so, in the two weeks before are blocked and leave the measure (in the
+book: since the training week began); later they count as replaced. Nothing here trains.
 """
 
 from typing import Any
@@ -54,7 +54,8 @@ def choose_policy(scores: Floats, review_share: float, decline_share: float) -> 
 def measure(table: Table, rows: Ints, scores: Floats, policy: Policy) -> dict[str, float]:
     """Measure scores of `rows`, all of them labelled.
 
-    `auc`, `average_precision` and `card_precision_at_100` leave out transactions of cards that are blocked. The rates are of all rows.
+    `auc`, `average_precision` and `card_precision_at_100` leave out transactions of cards that are blocked. The rates
+    are of all rows.
     """
     frauds = table.fraud[rows]
     fresh = ~_known_compromised(table, rows)

@@ -25,7 +25,7 @@ class TrainingRequest:
     feature_set: FeatureSet
     version: str | None = None
     seed: int = 1
-    trees: int = 300
+    trees: int = 150
     leaves: int = 31
     learning_rate: float = 0.05
     review_share: float = 0.005

@@ -9,7 +9,8 @@ INTEGERS = frozenset(
     {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"}
 )
 TEXT = "VARCHAR"
-ZONED = "TIMESTAMP WITH TIME ZONE"
+ZONED = {"TIMESTAMP WITH TIME ZONE": "epoch_us({}) // 1000", "TIMESTAMPTZ_NS": "epoch_ns({}) // 1000000"}
+"""Moments with a zone, and how to cut them to milliseconds: epoch_ms rounds, and nanoseconds end in 2262."""
 _TOKEN = r"[A-Za-z0-9._:@-]{1,64}"  # noqa: S105 - the contract's word for an identifier
 _RFC3339 = r"(?i)\d{4}-\d{2}-\d{2}T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)"
 LARGEST_AMOUNT = 10**12
@@ -54,8 +55,8 @@ def time_ms(column: str, kind: str) -> Reading:
     """Read a moment as epoch milliseconds, cut as the stream cuts them."""
     if kind in INTEGERS:
         moment = f"CAST({column} AS BIGINT)"
-    elif kind == ZONED:
-        moment = f"epoch_ms({column})"
+    elif kind in ZONED:
+        moment = f"({ZONED[kind].format(column)})"
     elif kind == TEXT:
         moment = _time_of_text(column)
     else:

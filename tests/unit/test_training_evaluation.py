@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.calibration import Calibrator
+from models.policy import Policy
+from stream.training.errors import TrainingDataError, UnusableModelError
+from stream.training.evaluation import ALERTS_A_DAY, BLOCKED_DAYS, calibrate, choose_policy, measure
+from stream.training.reading import DAY_MS
+from stream.training.splitting import Split, split
+from stream.training.vectors import Table
+
+
+def table(day: list[int], card: list[int], fraud: list[int], labelled_day: list[int] | None = None) -> Table:
+    occurred = np.array(day, np.int64) * DAY_MS + np.arange(len(day))
+    labelled = occurred + 7 * DAY_MS if labelled_day is None else np.array(labelled_day, np.int64) * DAY_MS
+    return Table(
+        matrix=np.zeros((len(day), 1)),
+        occurred_ms=occurred,
+        labelled_ms=labelled,
+        fraud=np.array(fraud, np.int8),
+        card=np.array(card, np.int64),
+        decided=np.ones(len(day), np.bool_),
+    )
+
+
+def precision_by_the_book(days: list[int], cards: list[int], frauds: list[int], scores: list[float]) -> float:
+    """Recount with dictionaries; no card is blocked by a label here, only by having been found."""
+    found: dict[int, int] = {}
+    precisions = []
+    for day in sorted(set(days)):
+        best: dict[int, float] = {}
+        hit: set[int] = set()
+        for its_day, card, fraud, score in zip(days, cards, frauds, scores, strict=True):
+            if its_day == day and (card not in found or day - found[card] >= BLOCKED_DAYS):
+                best[card] = max(best.get(card, -1.0), score)
+                hit |= {card} if fraud else set()
+        top = sorted(best, key=lambda card: (-best[card], card))[:ALERTS_A_DAY]
+        found |= {card: day for card in top if card in hit}
+        precisions.append(len(hit & set(top)) / ALERTS_A_DAY)
+    return sum(precisions) / len(precisions)
+
+
+@given(st.integers(0, 10_000))
+def test_card_precision_is_the_books(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    rows = 600
+    days = np.sort(random.integers(0, 30, rows)).tolist()
+    cards = random.integers(0, 130, rows).tolist()
+    frauds = (random.random(rows) < 0.2).astype(int).tolist()
+    scores = random.permutation(rows) / rows
+    known_later = [1_000] * rows
+    metrics = measure(table(days, cards, frauds, known_later), np.arange(rows), scores, Policy(0.5, 0.9))
+    expected = precision_by_the_book(days, cards, frauds, scores.tolist())
+    assert metrics["card_precision_at_100"] == pytest.approx(expected)
+
+
+def test_a_known_card_is_blocked_for_two_weeks() -> None:
+    data = table([0, 10, 10, 11, 23, 24, 24], [1, 1, 2, 1, 1, 1, 3], [1, 1, 1, 1, 1, 1, 0], [10, *[99] * 6])
+    rows = np.arange(1, 7)
+    scores = np.full(6, 0.5)
+    # The label is known as day 10 begins, so the card is blocked on days 10 to 23.
+    metrics = measure(data, rows, scores, Policy(0.1, 0.9))
+    assert metrics["card_precision_at_100"] == pytest.approx((1 + 1) / 2 / ALERTS_A_DAY)
+
+
+def test_calibration_is_platts_sigmoid_to_the_eye() -> None:
+    random = np.random.default_rng(0)
+    margins = random.normal(-4, 2, 20_000)
+    truth = 1 / (1 + np.exp(-(0.8 * margins + 0.5)))
+    calibration = calibrate(margins, (random.random(20_000) < truth).astype(np.int8))
+    assert len(calibration.margins) == 128
+    found = Calibrator.of(calibration).probabilities(margins)
+    assert np.max(np.abs(found - truth)) < 0.05
+    assert calibration.margins[0] < margins.min() - 1
+    assert calibration.margins[-1] > margins.max() + 1
+
+
+def test_margins_that_tell_nothing_make_no_model() -> None:
+    with pytest.raises(UnusableModelError, match="tell nothing"):
+        calibrate(np.array([2.0, 1.0, 0.0, -1.0]), np.array([0, 0, 1, 1], np.int8))
+
+
+def test_thresholds_give_their_shares() -> None:
+    scores = np.random.default_rng(1).permutation(10_000) / 10_000
+    policy = choose_policy(scores, 0.005, 0.001)
+    assert np.mean(scores >= policy.review_at) == pytest.approx(0.005, abs=2e-4)
+    assert np.mean(scores >= policy.decline_at) == pytest.approx(0.001, abs=2e-4)
+
+
+def spread(days: int, *, fraud_every: int = 5, per_day: int = 20) -> Table:
+    day = [number // per_day for number in range(days * per_day)]
+    fraud = [int(number % fraud_every == 0) for number in range(len(day))]
+    return table(day, [number % 50 for number in range(len(day))], fraud)
+
+
+def test_the_parts_follow_each_other_and_what_was_known_when() -> None:
+    data = spread(100)
+    parts = split(data, 30 * DAY_MS)
+    assert isinstance(parts, Split)
+    assert data.occurred_ms[parts.train[0]] >= data.occurred_ms[0] + 23 * DAY_MS
+    assert parts.train[-1] < parts.calibrate[0] <= parts.calibrate[-1] < parts.validate[0]
+    begin = data.occurred_ms[parts.validate[0]]
+    assert (data.labelled_ms[np.concatenate((parts.train, parts.calibrate))] <= begin).all()
+    assert (data.labelled_ms[parts.validate] <= data.last_ms).all()
+
+
+def test_what_is_missing_for_a_training_is_said() -> None:
+    with pytest.raises(TrainingDataError, match="no transaction is labelled"):
+        split(_unlabelled(spread(50)), 0)
+    with pytest.raises(TrainingDataError, match="bring more days, or labelled_at"):
+        split(spread(5), 0)
+    with pytest.raises(TrainingDataError, match="train on has 0 frauds in 0 transactions"):
+        split(spread(12), 0)
+    with pytest.raises(TrainingDataError, match="at least 10 frauds and some genuine"):
+        split(spread(60, fraud_every=1), 0)
+
+
+def _unlabelled(data: Table) -> Table:
+    data.fraud[:] = -1
+    return data
