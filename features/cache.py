@@ -27,14 +27,14 @@ class Cached(History):
     """A history as the server has it, plus drafts.
 
     Attributes:
-        key: the server's name for it.
+        key: the server's name for it, in ASCII.
         refreshed_ms: when the server was last told, through us, to keep it, by the wall clock; 0: never.
         tidied_end: how far it reached when it was last looked at for trimming.
     """
 
     __slots__ = ("key", "refreshed_ms", "tidied_end")
 
-    def __init__(self, entity: int, entity_id: str, key: str) -> None:
+    def __init__(self, entity: int, entity_id: str, key: bytes) -> None:
         super().__init__(entity, entity_id)
         self.key = key
         self.refreshed_ms = self.tidied_end = 0
@@ -57,8 +57,8 @@ class Cached(History):
         base, written, entity_id = HEADER.unpack_from(value)
         if written != FORMAT:
             raise StoreRefusedError(
-                f"{self.key}: a history in format {written}, where this version writes {FORMAT}. Run the version that "
-                "wrote it, or another FRAUDSTREAM_DEPLOYMENT."
+                f"{self.key.decode()}: a history in format {written}, where this version writes {FORMAT}. Run the "
+                "version that wrote it, or another FRAUDSTREAM_DEPLOYMENT."
             )
         self.entity_id = entity_id.rstrip(b"\0").decode()
         self.replace(base, np.frombuffer(value, records.STORED, offset=HEADER.size).reshape(-1, records.COLUMNS))
@@ -77,23 +77,19 @@ class Cached(History):
             return True
         return end > self.base and int(self.at(end - 1)[records.ID]) != last_id
 
-    def ask(self, now_ms: int, refresh_after_ms: int) -> bytes:
-        """Return what observe.lua is told of this history."""
-        flags = REFRESH if now_ms - self.refreshed_ms >= refresh_after_ms else 0
-        start = LAST_RECORD + self.settled * records.RECORD_BYTES
-        if self.settled == 0:
+    def ask(self, stale_ms: int) -> bytes:
+        """Return what observe.lua is told of this history; its expiry is set anew if it was last at `stale_ms`."""
+        settled = self.settled
+        flags = REFRESH if self.refreshed_ms <= stale_ms else 0
+        start = LAST_RECORD + settled * records.RECORD_BYTES
+        if settled == 0:
             return ASK.pack(start, 0, self.length, flags | ABSENT)
-        return ASK.pack(start, self.last_id, self.length - self.settled, flags)
+        return ASK.pack(start, self.last_id, self.length - settled, flags)
 
     def cut(self, count: int) -> tuple[bytes, bytes, int, bytes]:
         """Return what trim.lua is told to drop so many records."""
         kept_id = struct.pack("<q", int(self.rows[count, records.ID]))
         return struct.pack("<Q", self.base), struct.pack("<Q", self.base + count), count, kept_id
-
-    @property
-    def last_id(self) -> int:
-        """The id of the last settled record; there has to be one."""
-        return int(self.rows[self.settled - 1, records.ID])
 
 
 class Cache:
@@ -119,9 +115,10 @@ class Cache:
     def put(self, entries: Iterable[Cached]) -> None:
         """Weigh entries again, or for the first time, and drop the ones used longest ago."""
         for entry in entries:
-            weight = entry.room + PER_ENTRY
-            self._bytes += weight - self._weights.get(entry.entity, 0)
-            self._weights[entry.entity] = weight
+            weight, before = entry.room + PER_ENTRY, self._weights.get(entry.entity, 0)
+            if weight != before:
+                self._bytes += weight - before
+                self._weights[entry.entity] = weight
             self._entries[entry.entity] = entry
         while self._bytes > self._most_bytes and len(self._entries) > 1:
             self.drop(next(iter(self._entries)))
@@ -138,9 +135,9 @@ class Cache:
         self._bytes = 0
 
 
-def request(entries: Sequence[Cached], now_ms: int, refresh_after_ms: int) -> tuple[bytes, bytes, bytes]:
+def request(entries: Sequence[Cached], stale_ms: int) -> tuple[bytes, bytes, bytes]:
     """Write the asks, the drafts and the headers of observe.lua for these histories."""
-    asks = b"".join([entry.ask(now_ms, refresh_after_ms) for entry in entries])
+    asks = b"".join([entry.ask(stale_ms) for entry in entries])
     drafts = np.concatenate([entry.drafts() for entry in entries]).astype(records.STORED, copy=False).tobytes()
     headers = b"".join([entry.header() for entry in entries if entry.is_absent])
     return asks, drafts, headers

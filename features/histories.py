@@ -82,7 +82,7 @@ class History:
 
     def append(self, row: Ints, time_ms: int | None) -> int:
         """Add a draft and return its position; `time_ms` is the time of a transaction, None for a label."""
-        if self.is_full:
+        if self.length == len(self._buffer):
             grown = np.empty((self.length + self.length // 2, records.COLUMNS), np.int64)
             grown[: self.length] = self._buffer
             self._buffer = grown
@@ -93,6 +93,11 @@ class History:
         elif time_ms > self.newest_ms:
             self.newest_ms = time_ms
         return self.base + self.length - 1
+
+    @property
+    def last_id(self) -> int:
+        """The id of the last settled record; there has to be one."""
+        return self._buffer.item(self.settled - 1, records.ID)
 
     def find(self, record_id: int) -> int | None:
         """Return the position of the last record with this id, or None."""
@@ -149,7 +154,7 @@ class History:
 
 def known_before(histories: Sequence[History], column: int, values: Ints) -> list[int]:
     """Return which of `values`, one for each history, occur in a column of it: indexes, ascending."""
-    columns = [history.rows[:, column] for history in histories]
+    columns = [h._buffer[: h.length, column] for h in histories]  # noqa: SLF001 - the same module
     lengths = np.fromiter(map(len, columns), np.int64, len(columns))
     hits = np.flatnonzero(np.concatenate(columns) == np.repeat(values, lengths)) if columns else ()
     if not len(hits):

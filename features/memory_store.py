@@ -12,7 +12,7 @@ from features import records
 from features.declaration import FeatureSet
 from features.drafting import Rows, draft_card_label, draft_label, draft_transactions, seen
 from features.histories import History
-from features.records import Entity, entity_hash
+from features.records import Entity, card_hash
 from features.store import Label, Labelled, Observed, Transactions
 
 FIRST_EPOCH = 1
@@ -75,7 +75,7 @@ class MemoryStore:
     def _label(self, label: Label) -> Labelled:
         """Append one label to its card's history, and to its merchant's where its transaction is known."""
         row = records.label_row(label)
-        card = _history(self._cards, entity_hash(Entity.CARD, label.card_id), label.card_id)
+        card = _history(self._cards, card_hash(label.card_id), label.card_id)
         noted = draft_card_label(card, row, self._card_horizon_ms)
         card.settle()
         transaction = noted.standing.transaction

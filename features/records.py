@@ -60,9 +60,15 @@ def _hash(person: bytes, text: str) -> int:
 
 
 @lru_cache(maxsize=REMEMBERED_ENTITIES)
-def entity_hash(entity: Entity, entity_id: str) -> int:
-    """Name an entity's history by 64 bits; remembered, since the same cards and merchants come again and again."""
-    return _hash(entity.value.encode(), entity_id)
+def card_hash(card_id: str) -> int:
+    """Name a card's history by 64 bits; remembered, since the same cards come again and again."""
+    return _hash(b"card", card_id)
+
+
+@lru_cache(maxsize=REMEMBERED_ENTITIES)
+def merchant_hash(merchant_id: str) -> int:
+    """Name a merchant's history by 64 bits; remembered likewise."""
+    return _hash(b"merchant", merchant_id)
 
 
 def transaction_hash(card_id: str, transaction_id: str) -> int:
@@ -87,7 +93,7 @@ def card_rows(batch: Transactions) -> Ints:
     rows[:, TIME] = batch.occurred_ms
     rows[:, AMOUNT] = batch.amount_minor
     rows[:, ID] = list(map(transaction_hash, batch.card_ids, batch.transaction_ids))
-    rows[:, OTHER] = [entity_hash(Entity.MERCHANT, merchant_id) for merchant_id in batch.merchant_ids]
+    rows[:, OTHER] = list(map(merchant_hash, batch.merchant_ids))
     rows[:, OFFSET] = batch.offset
     rows[:, FLAGS] = folded(batch.content) | (batch.exponent << EXPONENT_SHIFT) | (batch.partition << PARTITION_SHIFT)
     return rows
@@ -96,7 +102,7 @@ def card_rows(batch: Transactions) -> Ints:
 def merchant_rows(batch: Transactions, rows: Ints) -> Ints:
     """Return the same records as the merchants' histories hold them: the other party is the card."""
     seen_from_merchants = rows.copy()
-    seen_from_merchants[:, OTHER] = [entity_hash(Entity.CARD, card_id) for card_id in batch.card_ids]
+    seen_from_merchants[:, OTHER] = list(map(card_hash, batch.card_ids))
     return seen_from_merchants
 
 

@@ -11,6 +11,7 @@ Nothing here repairs what Redis lost: a loss is noticed, said, and raises the hi
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -20,9 +21,9 @@ from features.cache import Cached
 from features.declaration import FeatureSet
 from features.drafting import NOWHERE, Draft, Noted, Rows, draft_card_label, draft_label, draft_transactions, seen
 from features.errors import StoreUnavailableError
-from features.records import Entity, entity_hash
+from features.records import Entity, card_hash
 from features.redis_link import RedisLink
-from features.remembering import Remembered
+from features.remembering import Named, Remembered
 from features.store import Ints, Label, Labelled, Observed, Transactions
 
 ATTEMPTS = 8
@@ -58,7 +59,7 @@ class RedisStore:
         options: Options = DEFAULT,
     ) -> None:
         keys = f"{options.prefix}{deployment}:"
-        self._link = RedisLink(url, f"{keys}epoch", options.timeout_s)
+        self._link = RedisLink(url, f"{keys}epoch".encode(), options.timeout_s)
         self._remembered = Remembered(self._link, keys, feature_set, now_ms)
         self._remembered.bound(options.cache_bytes)
         self._card_horizon_ms = feature_set.horizon_ms(Entity.CARD)
@@ -102,22 +103,21 @@ class RedisStore:
         """Append and return what is visible, as the port says."""
         card_rows = records.card_rows(transactions)
         rows = Rows(card_rows, records.merchant_rows(transactions, card_rows))
-        wanted = [*_named(Entity.CARD, rows.merchant, transactions.card_ids)]
-        wanted += _named(Entity.MERCHANT, rows.card, transactions.merchant_ids)
+        of_cards = Named(Entity.CARD, rows.merchant[:, records.OTHER].tolist(), transactions.card_ids)
+        of_merchants = Named(Entity.MERCHANT, rows.card[:, records.OTHER].tolist(), transactions.merchant_ids)
         async with self._lock:
             for _ in range(ATTEMPTS):
-                observed = await self._observe(wanted, rows)
+                observed = await self._observe(of_cards, of_merchants, rows)
                 if observed is not None:
                     return observed
         raise _contended()
 
-    async def _observe(self, wanted: Sequence[tuple[Entity, int, str]], rows: Rows) -> Observed | None:
+    async def _observe(self, of_cards: Named, of_merchants: Named, rows: Rows) -> Observed | None:
         """Try once; None if a card changed meanwhile."""
-        entries = await self._remembered.recall(wanted)
-        cards, merchants = entries[: len(rows.card)], entries[len(rows.card) :]
-        with _drafts_of(entries):
+        cards, merchants = await self._remembered.recall(of_cards, of_merchants)
+        with _drafts_of(chain(cards, merchants)):
             draft = draft_transactions(cards, merchants, rows, self._card_horizon_ms)
-            moved = await self._remembered.commit(cards, merchants) if entries else frozenset()
+            moved = await self._remembered.commit(cards, merchants) if cards else frozenset()
         if moved is None:
             return None
         return self._observed(cards, merchants, rows, _relocated(draft, merchants, rows.merchant, moved))
@@ -144,9 +144,8 @@ class RedisStore:
 
     async def _label(self, labels: Sequence[Label]) -> list[Labelled] | None:
         """Try once; None if a card changed meanwhile."""
-        cards = await self._remembered.recall(
-            [(Entity.CARD, entity_hash(Entity.CARD, label.card_id), label.card_id) for label in labels]
-        )
+        ids = [label.card_id for label in labels]
+        (cards,) = await self._remembered.recall(Named(Entity.CARD, [card_hash(card_id) for card_id in ids], ids))
         rows = [records.label_row(label) for label in labels]
         with _drafts_of(cards):
             noted = [draft_card_label(card, row, self._card_horizon_ms) for card, row in zip(cards, rows, strict=True)]
@@ -160,8 +159,9 @@ class RedisStore:
 
     async def _merchants_of(self, noted: Sequence[Noted]) -> dict[int, Cached]:
         """Recall the merchants of known transactions; one of which nothing is kept any more is left out."""
-        hashes = {int(n.standing.transaction[records.OTHER]): "" for n in noted if n.standing.transaction is not None}
-        entries = await self._remembered.recall([(Entity.MERCHANT, entity, "") for entity in hashes])
+        known = [n.standing.transaction for n in noted if n.standing.transaction is not None]
+        hashes = list({int(transaction[records.OTHER]) for transaction in known})
+        (entries,) = await self._remembered.recall(Named(Entity.MERCHANT, hashes, [""] * len(hashes)))
         return {entry.entity: entry for entry in entries if not entry.is_absent}
 
     def _labelled(self, label: Label, row: Ints, noted: Noted, merchants: dict[int, Cached]) -> Labelled:
@@ -191,12 +191,6 @@ def _drafts_of(entries: Iterable[Cached]) -> Iterator[None]:
     finally:
         for entry in entries:
             entry.retract()
-
-
-def _named(kind: Entity, rows: Ints, ids: Sequence[str]) -> Iterator[tuple[Entity, int, str]]:
-    """Name the other parties of records by kind, hash and id."""
-    for entity, entity_id in zip(rows[:, records.OTHER].tolist(), ids, strict=True):
-        yield kind, entity, entity_id
 
 
 def _relocated(draft: Draft, merchants: Sequence[Cached], rows: Ints, moved: frozenset[Cached]) -> Draft:

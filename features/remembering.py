@@ -8,6 +8,7 @@ lies beyond the end, the record before it is another, or the server was restarte
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from types import MappingProxyType
+from typing import NamedTuple
 
 from features.cache import Cache, Cached, request
 from features.declaration import DAY_MS, HOUR_MS, FeatureSet
@@ -22,6 +23,14 @@ REFRESH_AFTER_MS = HOUR_MS
 KEPT_LONGER_MS = DAY_MS
 """A key outlives its horizon by this; what is remembered is trusted until the horizon."""
 KINDS = MappingProxyType({Entity.CARD: "c", Entity.MERCHANT: "m"})
+
+
+class Named(NamedTuple):
+    """Histories of one kind, by hash and by id; an unknown id is ""."""
+
+    kind: Entity
+    hashes: Sequence[int]
+    ids: Sequence[str]
 
 
 class Remembered:
@@ -51,23 +60,28 @@ class Remembered:
         """
         self.epoch = await self._link.found_epoch(self._now_ms() // 1000)
 
-    async def recall(self, wanted: Iterable[tuple[Entity, int, str]]) -> list[Cached]:
-        """Return a history for each (kind, hash, id), the same object for the same one; fetch those not remembered.
+    async def recall(self, *wanted: Named) -> tuple[list[Cached], ...]:
+        """Return, for each kind that is asked for, the histories named; fetch those that are not remembered.
 
-        One that may have expired on the server counts as not remembered. An unknown id is "".
+        One that may have expired on the server counts as not remembered.
         """
-        now_ms = self._now_ms()
-        entries: list[Cached] = []
-        missing: dict[tuple[Entity, int], Cached] = {}
-        for kind, entity, entity_id in wanted:
-            entry = self._caches[kind].get(entity)
-            if entry is None or now_ms - entry.refreshed_ms >= self.horizon_ms[kind]:
-                entry = missing.get((kind, entity))
+        now_ms, missing = self._now_ms(), list[Cached]()
+        found = tuple(self._known(named, now_ms, missing) for named in wanted)
+        await self._fetch(missing)
+        return found
+
+    def _known(self, named: Named, now_ms: int, missing: list[Cached]) -> list[Cached]:
+        """Return the histories of one kind, the same object for the same one, empty ones for those also `missing`."""
+        cache, begin = self._caches[named.kind], f"{self._keys}{KINDS[named.kind]}:"
+        expired_ms, new, entries = now_ms - self.horizon_ms[named.kind], dict[int, Cached](), []
+        for entity, entity_id in zip(named.hashes, named.ids, strict=True):
+            entry = cache.get(entity)
+            if entry is None or entry.refreshed_ms <= expired_ms:
+                entry = new.get(entity)
                 if entry is None:
-                    key = f"{self._keys}{KINDS[kind]}:{entity & HASH_MASK:016x}"
-                    entry = missing[kind, entity] = Cached(entity, entity_id, key)
+                    entry = new[entity] = Cached(entity, entity_id, f"{begin}{entity & HASH_MASK:016x}".encode())
             entries.append(entry)
-        await self._fetch(missing.values())
+        missing.extend(new.values())
         return entries
 
     async def _fetch(self, entries: Iterable[Cached]) -> None:
@@ -87,7 +101,7 @@ class Remembered:
         of_cards, of_merchants = list(dict.fromkeys(cards)), list(dict.fromkeys(merchants))
         touched = of_cards + of_merchants
         keep_ms = [self.horizon_ms[kind] + KEPT_LONGER_MS for kind in KINDS]
-        arguments: list[bytes | int] = [len(of_cards), *keep_ms, *request(touched, now_ms, REFRESH_AFTER_MS)]
+        arguments: list[bytes | int] = [len(of_cards), *keep_ms, *request(touched, now_ms - REFRESH_AFTER_MS)]
         answer = await self._link.observe(self.epoch, [entry.key for entry in touched], arguments)
         moved: frozenset[Cached] | None = None
         match answer:
@@ -107,9 +121,10 @@ class Remembered:
 
     def _keep(self, kind: Entity, entries: Sequence[Cached], now_ms: int) -> None:
         """Confirm what was appended, and remember it."""
+        stale_ms = now_ms - REFRESH_AFTER_MS
         for entry in entries:
             entry.settle()
-            if now_ms - entry.refreshed_ms >= REFRESH_AFTER_MS:
+            if entry.refreshed_ms <= stale_ms:
                 entry.refreshed_ms = now_ms
             if entry.end - entry.tidied_end >= TRIM_LEAST:
                 self._grown[entry] = kind
@@ -127,7 +142,7 @@ class Remembered:
             for cache in self._caches.values():
                 cache.drop(entry.entity)
         if lost:
-            await self._lose(f"records are gone from {len(lost)} histories, such as {lost[0]}")
+            await self._lose(f"records are gone from {len(lost)} histories, such as {lost[0].decode()}")
 
     async def _follow(self, epoch: int) -> None:
         """Go on under another epoch: raise one that is gone or was set back, adopt what another worker raised."""
