@@ -116,10 +116,10 @@ class Cache:
         """Weigh entries again, or for the first time, and drop the ones used longest ago."""
         for entry in entries:
             weight, before = entry.room + PER_ENTRY, self._weights.get(entry.entity, 0)
-            if weight != before:
+            if weight != before or self._entries.get(entry.entity) is not entry:
                 self._bytes += weight - before
                 self._weights[entry.entity] = weight
-            self._entries[entry.entity] = entry
+                self._entries[entry.entity] = entry
         while self._bytes > self._most_bytes and len(self._entries) > 1:
             self.drop(next(iter(self._entries)))
 

@@ -75,9 +75,11 @@ class History:
         self._buffer = np.empty((max(SMALLEST, len(rows) + len(rows) // 4 + 1), records.COLUMNS), np.int64)
         self._buffer[: len(rows)] = rows
         self.length = len(rows)
-        labels = records.is_label(rows[:, records.FLAGS])
+        labels, times = records.is_label(rows[:, records.FLAGS]), rows[:, records.TIME]
         self.has_labels = bool(labels.any())
-        self.newest_ms = int(np.where(labels, NO_TIME_MS, rows[:, records.TIME]).max(initial=NO_TIME_MS))
+        if self.has_labels:
+            times = times[~labels]
+        self.newest_ms = int(times.max(initial=NO_TIME_MS))
         self.settle()
 
     def append(self, row: Ints, time_ms: int | None) -> int:

@@ -22,6 +22,8 @@ REFRESH_AFTER_MS = HOUR_MS
 """A worker sets a key's expiry anew at most so often."""
 KEPT_LONGER_MS = DAY_MS
 """A key outlives its horizon by this; what is remembered is trusted until the horizon."""
+MOST_GROWN = 10_000
+"""So many histories wait for the next tidying at most; the others wait for their next record."""
 KINDS = MappingProxyType({Entity.CARD: "c", Entity.MERCHANT: "m"})
 
 
@@ -126,7 +128,7 @@ class Remembered:
             entry.settle()
             if entry.refreshed_ms <= stale_ms:
                 entry.refreshed_ms = now_ms
-            if entry.end - entry.tidied_end >= TRIM_LEAST:
+            if entry.end - entry.tidied_end >= TRIM_LEAST and len(self._grown) < MOST_GROWN:
                 self._grown[entry] = kind
         self._caches[kind].put(entries)
 
