@@ -4,7 +4,7 @@ What is accepted is what the stream would accept in the same values. Nothing her
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -101,14 +101,17 @@ class TransactionsFile:
         """Let go of the database; its files belong to the workplace."""
         self._connection.close()
 
-    def batches(self, size: int) -> Iterator[Batch]:
-        """Yield all transactions by time, those of one time in the file's order."""
-        for start in range(0, self.facts.rows, size):
+    def batches(self, size: Callable[[], int]) -> Iterator[Batch]:
+        """Yield all transactions by time, those of one time in the file's order; `size` is asked before each batch."""
+        start = 0
+        while start < self.facts.rows:
+            end = start + size()
             columns = self._connection.execute(
                 "SELECT * EXCLUDE (row) FROM transactions WHERE rowid >= ? AND rowid < ? ORDER BY rowid",
-                [start, start + size],
+                [start, end],
             ).fetchnumpy()
             yield _batch(columns, start)
+            start = end
 
     def frauds_known(self, after_ms: int, until_ms: int) -> list[Label]:
         """Return the labels that say fraud and become known in (after_ms, until_ms], in that order.

@@ -36,10 +36,11 @@ DEFAULTS: Mapping[str, Parameter] = MappingProxyType(
         "verbosity": -1,
         "deterministic": True,
         "force_col_wise": True,
-        # Default bins cost 0.03 to 0.06 average precision on the handbook's stream: frauds sit in the thin ends.
+        # On the handbook's stream 255 bins cost 0.07 average precision on six weeks and 0.01 on seventeen (frauds sit
+        # in the thin ends), and leaves of 50 rows cost 0.03 on seventeen weeks over leaves of 200.
         "max_bin": 4095,
         "min_data_in_bin": 1,
-        "min_data_in_leaf": 50,
+        "min_data_in_leaf": 200,
     }
 )
 

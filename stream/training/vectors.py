@@ -20,6 +20,8 @@ from stream.training.reading import Batch, TransactionsFile
 from stream.training.request import Progress
 
 BATCH = 2_048
+MOST_RECORDS = 2_000_000
+"""The most records (100 MB) that a batch should see: a merchant with a long history makes batches small."""
 PROBES = 24
 LONGEST_PROBE = 2_000
 """Records: a transaction that saw more is no probe, so that artifacts stay small."""
@@ -59,9 +61,9 @@ def build_table(
     """Pass a file through the histories; frauds become visible when they become known."""
     rows = source.facts.rows
     table = _empty(rows, feature_set, workplace)
-    pass_ = _Pass(feature_set, table, np.random.default_rng(seed), _probe_batches(rows))
+    pass_ = _Pass(feature_set, table, np.random.default_rng(seed))
     known_ms = -1
-    for batch in source.batches(BATCH):
+    for batch in source.batches(lambda: pass_.batch_size):
         until_ms = int(batch.transactions.occurred_ms[-1])
         pass_.store.label_now(source.frauds_known(known_ms, until_ms))
         known_ms = until_ms
@@ -83,25 +85,20 @@ def _empty(rows: int, feature_set: FeatureSet, workplace: Path) -> Table:
     )
 
 
-def _probe_batches(rows: int) -> frozenset[int]:
-    """Choose batches spread over the file's later three quarters, where histories are grown."""
-    batches = -(-rows // BATCH)
-    return frozenset(np.linspace(batches // 4, batches - 1, PROBES).astype(int).tolist())
-
-
 class _Pass:
     """One pass over a file: the histories as they stand, and what has been written so far."""
 
-    def __init__(
-        self, feature_set: FeatureSet, table: Table, random: np.random.Generator, probe_batches: frozenset[int]
-    ) -> None:
+    def __init__(self, feature_set: FeatureSet, table: Table, random: np.random.Generator) -> None:
         self.store = MemoryStore(feature_set)
         self.done = 0
+        self.batch_size = BATCH
         self.digest = hashlib.sha256()
         self._feature_set = feature_set
         self._table = table
         self._random = random
-        self._probe_batches = probe_batches
+        # Probes come from the later three quarters, where histories are grown.
+        rows = len(table.fraud)
+        self._probe_at = np.linspace(rows // 4, rows - 1, PROBES).astype(int).tolist()
         self._cards: dict[str, int] = {}
 
     def take(self, batch: Batch) -> None:
@@ -116,9 +113,12 @@ class _Pass:
         table.card[place] = [self._cards.setdefault(card_id, len(self._cards)) for card_id in transactions.card_ids]
         table.decided[place] = [fate is Fate.DECIDE for fate in observed.fates]
         self.digest.update("".join(batch.lines).encode())
-        if self.done // BATCH in self._probe_batches:
+        due = [row for row in self._probe_at if self.done <= row < self.done + len(transactions)]
+        if due:
             self._probe(transactions, observed)
         self.done += len(transactions)
+        records = len(observed.cards.rows) + len(observed.merchants.rows)
+        self.batch_size = int(np.clip(len(transactions) * MOST_RECORDS // records, 16, BATCH))
 
     def _probe(self, transactions: Transactions, observed: Observed) -> None:
         """Keep two of the batch that are short enough: any one, and one of those whose card has the most records."""

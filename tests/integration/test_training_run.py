@@ -90,7 +90,7 @@ def test_vectors_are_the_streams_one_transaction_and_one_label_at_a_time(table: 
     again.mkdir()
     with TransactionsFile(tmp_path / "a.parquet", again, 1) as source:
         known = -1
-        for batch in source.batches(1):
+        for batch in source.batches(lambda: 1):
             time = int(batch.transactions.occurred_ms[0])
             for label in source.frauds_known(known, time):
                 store.label_now([label])
@@ -126,6 +126,19 @@ def test_artifacts_carry_probes_that_bite(
     computed = vectorise_probe(FEATURES)([bytes(history) for history in probes.histories])
     answer = load(repository, report.digest, FEATURES.fingerprint, lambda _: np.nextafter(computed, np.inf))
     assert not isinstance(answer, Model)
+
+
+def test_a_merchant_with_a_long_history_makes_batches_small_and_changes_no_vector(
+    tmp_path: Path, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream.training.vectors.MOST_RECORDS", 5_000)
+    sizes: list[int] = []
+    (tmp_path / "again").mkdir()
+    with TransactionsFile(tmp_path / "a.parquet", tmp_path / "again", 1) as source:
+        again = build_table(source, FEATURES, tmp_path / "again", 1, lambda _stage, done, _rows: sizes.append(done))
+    assert min(np.diff(sizes)) < 100
+    assert same_bits(np.asarray(again.matrix), np.asarray(table.matrix))
+    assert again.fingerprint == table.fingerprint
 
 
 def test_repeated_rows_are_set_aside(tmp_path: Path, repository: Repository, columns: dict[str, list[Any]]) -> None:

@@ -74,7 +74,7 @@ def problems(path: Path) -> list[str]:
 
 def test_times_are_those_of_the_stream(file: Path) -> None:
     with opened(write(file, columns(len(TIMES), occurred_at=TIMES))) as source:
-        (batch,) = source.batches(100)
+        (batch,) = source.batches(lambda: 100)
     found = dict(zip(batch.transactions.transaction_ids, zip(
         batch.transactions.occurred_ms.tolist(), batch.transactions.utc_offset_minutes.tolist(), strict=True
     ), strict=True))  # fmt: skip
@@ -153,7 +153,7 @@ def test_an_empty_file_and_one_of_another_kind_are_said(tmp_path: Path) -> None:
 def test_a_file_is_sorted_by_time_and_keeps_its_order_within_one(file: Path) -> None:
     times = [START_MS + 5, START_MS, START_MS + 5, START_MS]
     with opened(write(file, columns(4, occurred_at=times))) as source:
-        batches = list(source.batches(3))
+        batches = list(source.batches(lambda: 3))
     assert [len(batch.transactions) for batch in batches] == [3, 1]
     assert [name for batch in batches for name in batch.transactions.transaction_ids] == ["t1", "t3", "t0", "t2"]
     assert np.concatenate([batch.transactions.offset for batch in batches]).tolist() == [0, 1, 2, 3]
@@ -171,7 +171,7 @@ def test_labels_are_known_when_they_say_or_a_week_later(file: Path) -> None:
             ("t0", 9), ("t1", LABEL_DELAY_MS + 1)
         ]  # fmt: skip
         assert source.frauds_known(START_MS + 9, START_MS + LABEL_DELAY_MS) == []
-        (batch,) = source.batches(10)
+        (batch,) = source.batches(lambda: 10)
         assert batch.fraud.tolist() == [1, 1, 0, -1]
 
 
