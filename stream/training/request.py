@@ -1,15 +1,19 @@
 """What a training is asked for and what it reports, as values."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from features.declaration import FeatureSet
+from models.commands import Token
 
 Progress = Callable[[str, int, int], None]
 """Told, now and then, the name of the stage, how much of it is done, and of how much."""
+
+
+_BOUNDS = {"trees": (1, 10_000), "leaves": (2, 131_072), "threads": (1, 1_024), "seed": (0, 2**31 - 1)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +22,9 @@ class TrainingRequest:
 
     `version` defaults to the day of the file's last transaction. `review_share` and `decline_share` of the validation
     transactions get these decisions or severer ones. `threads` changes how long it takes, not what comes out.
+
+    Raises:
+        ValueError: values that mean nothing, all of them named.
     """
 
     file: Path
@@ -34,12 +41,23 @@ class TrainingRequest:
     code_version: str = ""
 
     def __post_init__(self) -> None:
-        shares = 0.0 <= self.decline_share <= self.review_share <= 1.0
-        if not shares:
-            raise ValueError("decline_share and review_share are not 0 <= decline <= review <= 1")
-        for name in ("trees", "leaves", "threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is not at least 1")
+        problems = tuple(self._problems())
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    def _problems(self) -> Iterator[str]:
+        for name, text in (("name", self.name), ("version", self.version or "-")):
+            try:
+                msgspec.convert(text, Token)
+            except msgspec.ValidationError:
+                yield f"{name} is not 1 to 64 of A-Z a-z 0-9 . _ : @ -"
+        if not 0.0 <= self.decline_share <= self.review_share <= 1.0:
+            yield "decline_share and review_share are not 0 <= decline <= review <= 1"
+        for name, (least, most) in _BOUNDS.items():
+            if not least <= getattr(self, name) <= most:
+                yield f"{name} is not from {least} to {most}"
+        if not 0.0 < self.learning_rate <= 1.0:
+            yield "learning_rate is not above 0 and at most 1"
 
 
 class Period(msgspec.Struct, frozen=True):

@@ -57,6 +57,7 @@ def train(request: TrainingRequest, repository: Repository, progress: Progress) 
         progress("read", 0, 1)
         with TransactionsFile(request.file, workplace, request.threads) as source:
             facts = source.facts
+            progress("read", 1, 1)
             table = build_table(source, request.feature_set, workplace, request.seed, progress)
         parts = split(table, _reach_ms(request))
         artifact = _make(request, table, parts, progress)

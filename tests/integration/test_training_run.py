@@ -63,8 +63,15 @@ def test_the_same_input_gives_the_same_digest_and_a_worker_loads_it(
     assert report.metrics["average_precision"] > 0.5
     assert report.rows == 6_000
     assert report.train.until < report.calibrate.until < report.validate.since
-    assert [stage for stage, done, total in told if done == total] == ["features", "fit", "evaluate"]
+    assert [stage for stage, done, total in told if done == total] == ["read", "features", "fit", "evaluate"]
     assert msgspec.json.decode(msgspec.json.encode(report))["digest"] == report.digest
+
+
+def test_a_request_that_means_nothing_names_all_that_is_wrong() -> None:
+    with pytest.raises(
+        ValueError, match=r"name is not .*; decline_share .*; trees is not .*; seed is not .*; learning"
+    ):
+        request_for(Path("a.csv"), name="a b", decline_share=0.9, trees=0, seed=-1, learning_rate=0.0)
 
 
 def test_seed_name_and_data_make_another_digest(
