@@ -2,14 +2,14 @@
 
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 from cluster import Cluster, revive, running_cluster
 from hypothesis import HealthCheck, settings
 from redis_server import redis_server
-from workers import Worker
+from workers import COMMAND, Worker
 
 # a fresh checkout builds its tables of characters in the first draw, and the machine is shared: neither is a failure
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -54,8 +54,8 @@ def start_worker(tmp_path: Path) -> Iterator[Callable[[Mapping[str, str]], Worke
     """A function that starts a worker with these settings; all of a test's workers end with it."""
     started: list[Worker] = []
 
-    def start(settings: Mapping[str, str]) -> Worker:
-        worker = Worker(settings, tmp_path / f"worker-{len(started)}.log")
+    def start(settings: Mapping[str, str], command: Sequence[str] = COMMAND) -> Worker:
+        worker = Worker(settings, tmp_path / f"worker-{len(started)}.log", command)
         started.append(worker)
         worker.start()
         return worker

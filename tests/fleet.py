@@ -6,15 +6,17 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from aiokafka import ConsumerRecord
-from payments import PARTITIONS, publish, put_model, read_topic
+from payments import PARTITIONS, payment, publish, put_model, read_topic
+from workers import COMMAND, Worker
+
 from stream.consumer import ValidScores
 from stream.contract.outputs import Score
-from workers import Worker
 
 
 class Fleet:
@@ -46,9 +48,9 @@ class Fleet:
             timeout=120,
         )
 
-    def worker(self, **settings: str) -> Worker:
+    def worker(self, command: Sequence[str] = COMMAND, **settings: str) -> Worker:
         """Start a worker; it need not be ready yet."""
-        return self._start(self.environment | settings)
+        return self._start(self.environment | settings, command)
 
     def promote(self, digest: str, *arguments: str) -> dict[str, Any]:
         """Promote a model and return the verdict."""
@@ -119,3 +121,14 @@ def new_fleet(brokers: str, redis_url: str, prefix: str, folder: Path, start: Ca
     done = fleet.cli("topics", "apply", "--partitions", str(PARTITIONS))
     assert done.returncode == 0, done.stderr
     return fleet
+
+
+def sources(scores: list[Score]) -> Counter[tuple[int, int]]:
+    return Counter((score.source.partition, score.source.offset) for score in scores)
+
+
+def feed(fleet: Fleet, second: int, rate: int) -> None:
+    """Publish one second's payments, and take about a second for it."""
+    started = time.monotonic()
+    fleet.publish(payment(number, cards=400, merchants=100) for number in range(second * rate, (second + 1) * rate))
+    time.sleep(max(0.0, 1.0 - (time.monotonic() - started)))

@@ -7,10 +7,11 @@ from typing import Any
 import msgspec
 import numpy as np
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from model_maker import CALIBRATION, train
+
 from features.declaration import load
 from features.memory_store import MemoryStore
 from features.windows import vectorise
-from model_maker import CALIBRATION, train
 from models.artifact import Artifact, ProbeHistories, ProbeRows, vectors_of, write_artifact
 from models.booster import text_of
 from models.calibration import Calibrator
@@ -24,6 +25,7 @@ from stream.decoding import decode
 from stream.training.probes import write_probe
 
 PARTITIONS = 4
+PARTITIONED = ("transactions", "labels")
 START_MS = 1_760_000_000_000
 FEATURES = load(None)
 
@@ -104,7 +106,8 @@ async def publish(brokers: str, topic: str, payments: Iterable[Mapping[str, Any]
     try:
         for one in payments:
             key, value = one if isinstance(one, tuple) else (one["card_id"], msgspec.json.encode(one))
-            await producer.send(topic, value=value, key=key.encode(), partition=partition_of(key))
+            partition = partition_of(key) if topic.endswith(PARTITIONED) else 0
+            await producer.send(topic, value=value, key=key.encode(), partition=partition)
         await producer.flush()
     finally:
         await producer.stop()

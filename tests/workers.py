@@ -5,7 +5,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,11 @@ class Worker:
     A port of its own is chosen unless the settings name one.
     """
 
-    def __init__(self, settings: Mapping[str, str], log: Path) -> None:
+    def __init__(self, settings: Mapping[str, str], log: Path, command: Sequence[str] = COMMAND) -> None:
         named = {k if k.startswith(("FRAUDSTREAM_", "OTEL_")) else f"FRAUDSTREAM_{k}": v for k, v in settings.items()}
         self.address = named.setdefault("FRAUDSTREAM_HTTP", f"127.0.0.1:{free_port()}")
         self.settings = named
-        self._child = Child(COMMAND, log, {"PYTHONUNBUFFERED": "1", **named})
+        self._child = Child(tuple(command), log, {"PYTHONUNBUFFERED": "1", **named})
 
     @property
     def pid(self) -> int:

@@ -3,15 +3,9 @@
 import signal
 import threading
 import time
-from collections import Counter
 
-from fleet import Fleet, until
+from fleet import Fleet, feed, sources, until
 from payments import payment
-from stream.contract.outputs import Score
-
-
-def sources(scores: list[Score]) -> Counter[tuple[int, int]]:
-    return Counter((score.source.partition, score.source.offset) for score in scores)
 
 
 def test_a_worker_killed_between_publishing_and_committing_leaves_nothing_void(fleet: Fleet) -> None:
@@ -50,13 +44,6 @@ def test_joins_a_sigterm_a_sigkill_and_a_zombie_leave_one_valid_score_for_each(f
     assert {score.transaction_id for score in valid} == {f"t-{number}" for number in range(total)}
     assert set(sources(valid).values()) == {1}
     assert fleet.read("dead-letters") == []
-
-
-def feed(fleet: Fleet, second: int, rate: int) -> None:
-    """Publish one second's payments, and take about a second for it."""
-    started = time.monotonic()
-    fleet.publish(payment(number, cards=400, merchants=100) for number in range(second * rate, (second + 1) * rate))
-    time.sleep(max(0.0, 1.0 - (time.monotonic() - started)))
 
 
 def test_a_producers_retry_at_another_offset_is_decided_once_and_other_content_is_a_conflict(fleet: Fleet) -> None:
