@@ -5,6 +5,7 @@ import json
 
 import click
 
+from stream.cli.demo import demo
 from stream.cli.model import model
 from stream.cli.saying import json_option, refuse, say, settings_or_refuse
 from stream.contract.schema import RECORDS, json_schema
@@ -18,6 +19,7 @@ def main() -> None:
     """Decide card payments on a Kafka stream, each once, by a model that is said to be live."""
 
 
+main.add_command(demo)
 main.add_command(model)
 
 

@@ -1,0 +1,96 @@
+"""What must hold when the demo ends. Each check returns what is wrong, and nothing where all is well."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from models.commands import Event, EventKind
+from stream.demo.scoreboard import Place, Scoreboard
+
+SHOWN = 3
+
+
+def never_published(board: Scoreboard) -> tuple[str, ...]:
+    """Name transactions that went out and that the broker did not acknowledge."""
+    return _named("never acknowledged by the broker", [name for name in board.truths if name not in board.published])
+
+
+def late_or_lost(board: Scoreboard) -> tuple[str, ...]:
+    """Name published transactions without a valid score."""
+    late = [f"{name} at {_at(place)}" for name, place in board.published.items() if name not in board.decided]
+    return _named("without a decision when the waiting ended", late)
+
+
+def decided_twice(board: Scoreboard) -> tuple[str, ...]:
+    """Name transactions with more than one valid score."""
+    twice = [f"{name} at {', '.join(map(_at, places))}" for name, places in board.decided.items() if len(places) > 1]
+    return _named("decided more than once", twice)
+
+
+def decided_unasked(board: Scoreboard) -> tuple[str, ...]:
+    """Name scores of transactions that were not published here."""
+    return _named("decided and never published", [name for name in board.decided if name not in board.published])
+
+
+def offset_gaps(board: Scoreboard) -> tuple[str, ...]:
+    """Compare, by partition, the offsets that were decided with those that were published."""
+    published: dict[int, list[int]] = {}
+    for partition, offset in board.published.values():
+        published.setdefault(partition, []).append(offset)
+    problems = []
+    for partition in sorted(published.keys() | board.offsets.keys()):
+        wanted, got = set(published.get(partition, [])), board.offsets.get(partition, [])
+        gaps, extra = sorted(wanted.difference(got)), sorted((Counter(got) - Counter(wanted)).elements())
+        if gaps:
+            problems.append(f"partition {partition}: {len(gaps)} offsets have no decision, the first is {gaps[0]}")
+        if extra:
+            problems.append(f"partition {partition}: {len(extra)} decisions too many, the first of offset {extra[0]}")
+    return tuple(problems)
+
+
+def void_scores(void: int, unreadable: int) -> tuple[str, ...]:
+    """Refuse void scores: only a worker that outlived its assignment writes them, and none did here."""
+    found = {"void": void, "unreadable": unreadable}
+    return tuple(f"{count} scores were {what}" for what, count in found.items() if count)
+
+
+def revisions_gone_back(board: Scoreboard) -> tuple[str, ...]:
+    """Name records that an older revision decided than the record before them."""
+    return _named("decided by a revision older than the one before", list(map(_at, board.went_back)))
+
+
+def missed_cutovers(board: Scoreboard, partitions: Iterable[int], revision: int) -> tuple[str, ...]:
+    """Name partitions in which the revision decided nothing."""
+    missed = [partition for partition in partitions if revision not in board.first_offsets.get(partition, {})]
+    return tuple(f"partition {partition}: revision {revision} decided nothing there" for partition in missed)
+
+
+def cutovers_unlike_announced(board: Scoreboard, events: Sequence[Event], revision: int) -> tuple[str, ...]:
+    """Compare the workers' `cutover` events with the first offsets that the scores themselves show."""
+    announced: Mapping[int | None, int | None] = {
+        event.partition: event.offset
+        for event in events
+        if event.kind is EventKind.CUTOVER and event.revision == revision
+    }
+    return tuple(
+        f"partition {partition}: revision {revision} began at offset {first[revision]}, announced was {told}"
+        for partition, first in sorted(board.first_offsets.items())
+        if revision in first and (told := announced.get(partition)) != first[revision]
+    )
+
+
+def dead_letters(board: Scoreboard) -> tuple[str, ...]:
+    """Refuse dead letters: all that was published is well-formed."""
+    return tuple(f"{count} dead letters with {code}" for code, count in sorted(board.dead.items()))
+
+
+def _at(place: Place) -> str:
+    return f"{place.partition}:{place.offset}"
+
+
+def _named(what: str, names: Sequence[str]) -> tuple[str, ...]:
+    if not names:
+        return ()
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return (f"{len(names)} transactions {what}: {', '.join(names[:SHOWN])}{more}",)

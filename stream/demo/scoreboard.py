@@ -1,0 +1,218 @@
+"""What came of the transactions that were published: a fold over acknowledgements and scores.
+
+Time is an argument. Nothing here reads a topic or draws; `checks` says what is wrong with it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from models.policy import Decision
+from stream.contract.outputs import Score
+from stream.simulation.rows import Pattern
+
+RECENT_MS = 10_000
+LATEST_ALERTS = 8
+
+
+class Truth(NamedTuple):
+    """What the simulator knows of a transaction; only `live` ones count in figures, all count in checks."""
+
+    pattern: Pattern
+    live: bool
+    due_ms: int
+    """When it was to be sent."""
+
+
+class Place(NamedTuple):
+    """Where a record is on the transactions topic."""
+
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Decisions against the truth."""
+
+    approved: int = 0
+    reviewed: int = 0
+    declined: int = 0
+    frauds: int = 0
+    caught: int = 0
+    """Frauds that were reviewed or declined."""
+
+    @property
+    def decided(self) -> int:
+        """How many there are."""
+        return self.approved + self.alerts
+
+    @property
+    def alerts(self) -> int:
+        """How many were not approved."""
+        return self.reviewed + self.declined
+
+    @property
+    def precision(self) -> float | None:
+        """The share of alerts that were fraud; None without alerts."""
+        return self.caught / self.alerts if self.alerts else None
+
+    @property
+    def recall(self) -> float | None:
+        """The share of frauds that were alerted; None without frauds."""
+        return self.caught / self.frauds if self.frauds else None
+
+    def plus(self, decision: Decision, *, fraud: bool) -> Tally:
+        """Return the tally with one more decision."""
+        alert = decision is not Decision.APPROVE
+        return replace(
+            self,
+            approved=self.approved + (decision is Decision.APPROVE),
+            reviewed=self.reviewed + (decision is Decision.REVIEW),
+            declined=self.declined + (decision is Decision.DECLINE),
+            frauds=self.frauds + fraud,
+            caught=self.caught + (fraud and alert),
+        )
+
+
+class Delay(NamedTuple):
+    """How long one decision took, in milliseconds."""
+
+    seen_ms: int
+    """When its score was read here."""
+    decision: int
+    """From the record's time to the score's encoding, as the score says."""
+    round_trip: int
+    """From when it was due to when its score was read here."""
+
+
+class Percentiles(NamedTuple):
+    """Of some delays, in milliseconds."""
+
+    p50: float
+    p99: float
+
+
+@dataclass(slots=True)
+class Scoreboard:
+    """Told what was published and what was decided, it knows the state of everything that is shown or checked."""
+
+    truths: dict[str, Truth] = field(default_factory=dict)
+    published: dict[str, Place] = field(default_factory=dict)
+    decided: dict[str, list[Place]] = field(default_factory=dict)
+    """Every valid score of a transaction: one, if all is well."""
+    offsets: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    """By partition, what was decided, in the order of the scores."""
+    first_offsets: dict[int, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
+    """By partition and revision, the first offset that it decided."""
+    went_back: list[Place] = field(default_factory=list)
+    """Decided by an older revision than the record before them."""
+    digests: dict[int, str] = field(default_factory=dict)
+    """By revision, the model that decided."""
+    tallies: dict[int, Tally] = field(default_factory=dict)
+    patterns: dict[tuple[int, Pattern], Tally] = field(default_factory=dict)
+    delays: list[Delay] = field(default_factory=list)
+    alerts: deque[tuple[Score, Truth]] = field(default_factory=lambda: deque(maxlen=LATEST_ALERTS))
+    fallbacks: int = 0
+    """Decided by something else than the live model."""
+    outcomes: int = 0
+    dead: dict[str, int] = field(default_factory=dict)
+    """Dead letters by their code."""
+    _revisions: dict[int, int] = field(default_factory=dict)
+
+    def due(self, transaction_id: str, truth: Truth) -> None:
+        """Hear that a transaction goes out now."""
+        self.truths[transaction_id] = truth
+
+    def acknowledge(self, transaction_id: str, place: Place) -> None:
+        """Hear that the broker has a transaction."""
+        self.published[transaction_id] = place
+
+    def decide(self, score: Score, seen_ms: int) -> None:
+        """Hear of a valid score, each partition's in order."""
+        place = Place(score.source.partition, score.source.offset)
+        self.decided.setdefault(score.transaction_id, []).append(place)
+        self.offsets[place.partition].append(place.offset)
+        self._revise(place, score.revision)
+        truth = self.truths.get(score.transaction_id)
+        if truth is None or not truth.live:
+            return
+        if score.model is not None:
+            self.digests[score.revision] = score.model.digest
+        self.fallbacks += score.decided_by.value != "model"
+        self._count(score, truth)
+        self.delays.append(Delay(seen_ms, score.latency_ms, seen_ms - truth.due_ms))
+
+    def dead_letter(self, code: str) -> None:
+        """Hear of a dead letter."""
+        self.dead[code] = self.dead.get(code, 0) + 1
+
+    @property
+    def in_flight(self) -> int:
+        """How many have gone out and have no score yet."""
+        return len(self.truths) - len(self.decided)
+
+    @property
+    def total(self) -> Tally:
+        """All revisions together."""
+        every = self.tallies.values()
+        return Tally(
+            *(sum(getattr(tally, name) for tally in every) for name in Tally.__slots__)  # the fields, in order
+        )
+
+    @property
+    def revision(self) -> int | None:
+        """The newest revision that has decided."""
+        return max(self._revisions.values(), default=None)
+
+    def published_by_partition(self) -> Counter[int]:
+        """Count what the broker has, by partition."""
+        return Counter(place.partition for place in self.published.values())
+
+    def rate(self, now_ms: int) -> float:
+        """Return decisions a second over the last ten seconds."""
+        recent = self._recent(now_ms)
+        return len(recent) / max(1.0, (now_ms - recent[0].seen_ms) / 1000) if recent else 0.0
+
+    def recent_decision(self, now_ms: int) -> Percentiles | None:
+        """Return how long decisions of the last ten seconds took."""
+        return percentiles([delay.decision for delay in self._recent(now_ms)])
+
+    def recent_round_trip(self, now_ms: int) -> Percentiles | None:
+        """Return how long round trips of the last ten seconds took."""
+        return percentiles([delay.round_trip for delay in self._recent(now_ms)])
+
+    def _recent(self, now_ms: int) -> list[Delay]:
+        found: list[Delay] = []
+        for delay in reversed(self.delays):
+            if delay.seen_ms <= now_ms - RECENT_MS:
+                break
+            found.append(delay)
+        return found[::-1]
+
+    def _revise(self, place: Place, revision: int) -> None:
+        before = self._revisions.get(place.partition, revision)
+        if revision < before:
+            self.went_back.append(place)
+        self._revisions[place.partition] = max(revision, before)
+        self.first_offsets[place.partition].setdefault(revision, place.offset)
+
+    def _count(self, score: Score, truth: Truth) -> None:
+        fraud = truth.pattern is not Pattern.GENUINE
+        revision, kind = score.revision, (score.revision, truth.pattern)
+        self.tallies[revision] = self.tallies.get(revision, Tally()).plus(score.decision, fraud=fraud)
+        self.patterns[kind] = self.patterns.get(kind, Tally()).plus(score.decision, fraud=fraud)
+        if score.decision is not Decision.APPROVE:
+            self.alerts.appendleft((score, truth))
+
+
+def percentiles(milliseconds: list[int]) -> Percentiles | None:
+    """Return the median and the 99th percentile; None of nothing."""
+    if not milliseconds:
+        return None
+    p50, p99 = np.percentile(milliseconds, (50, 99))
+    return Percentiles(float(p50), float(p99))

@@ -1,0 +1,69 @@
+"""What the demo shows, in numbers. Nothing here starts or draws anything."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+PURCHASES_A_CARD_DAY = 1.1
+KEPT_SECONDS = 3600
+"""With `--keep`, traffic goes on for at most so long."""
+HISTORY_REACH_DAYS = 37
+"""How far the features look back: with fewer days on the stream, histories are younger than those trained on."""
+
+
+class Recipe(NamedTuple):
+    """One of the two models: what it is called, how old its data is, and how large it grows."""
+
+    version: str
+    days_old: int
+    trees: int
+    leaves: int
+
+
+PLAIN = Recipe("plain", days_old=20, trees=5, leaves=4)
+BETTER = Recipe("better", days_old=0, trees=150, leaves=31)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    """How much of everything.
+
+    Raises:
+        ValueError: nothing could be shown with these numbers.
+    """
+
+    seed: int = 1
+    rate: float = 150.0
+    """Live transactions a second."""
+    seconds: float = 80.0
+    """How long the live stream lasts; the second model is promoted in the middle."""
+    cards: int = 1_500
+    merchants: int = 400
+    history_days: int = 60
+    warm_days: int = HISTORY_REACH_DAYS
+    """So many last days of the history are published first, for the histories in Redis to be what live ones are."""
+    partitions: int = 4
+    fraud_share: float = 0.01
+    review_share: float = 0.01
+    """Of validation: twice the default, so that a demo has enough alerts to count."""
+    decline_share: float = 0.004
+    keep: bool = False
+
+    def __post_init__(self) -> None:
+        if self.rate <= 0 or self.seconds <= 0:
+            raise ValueError(f"{self.rate} transactions a second for {self.seconds} seconds")
+        if not PLAIN.days_old < self.history_days or not 0 <= self.warm_days <= self.history_days:
+            raise ValueError(f"{self.history_days} days of history, {self.warm_days} of them on the stream")
+
+    @property
+    def live_count(self) -> int:
+        """How many transactions the live stream has."""
+        return math.ceil(self.rate * self.seconds)
+
+    @property
+    def live_days(self) -> int:
+        """How many days must be simulated behind the history, with a margin for quiet ones."""
+        needed = self.live_count + (self.rate * KEPT_SECONDS if self.keep else 0)
+        return math.ceil(needed * 1.25 / (self.cards * PURCHASES_A_CARD_DAY)) + 1

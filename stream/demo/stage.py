@@ -1,0 +1,120 @@
+"""The processes of the demo: broker, Redis and one worker, in one folder; none of them outlives it.
+
+Nothing here publishes, reads or commands.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from stream.demo.errors import DemoError
+from stream.embedded.broker import EmbeddedBroker
+from stream.embedded.processes import Child, free_port
+from stream.embedded.redis import EmbeddedRedis
+from stream.settings import PREFIX, Settings, read_settings
+
+WORKER_START_SECONDS = 90.0
+POLL_SECONDS = 0.1
+LOG_LINES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What runs, and how to reach it."""
+
+    folder: Path
+    environment: dict[str, str]
+    """The worker's settings; they hold for every other command as well."""
+    worker: Child
+
+    @property
+    def settings(self) -> Settings:
+        """The worker's settings, read as it reads them."""
+        return read_settings(self.environment)
+
+    @property
+    def exports(self) -> tuple[str, ...]:
+        """Lines for a shell, so that `fraudstream …` speaks to this fleet."""
+        return tuple(f"export {name}={value}" for name, value in self.environment.items())
+
+    def reasons(self) -> list[str]:
+        """Return why the worker does not decide yet; empty when it does."""
+        connection = http.client.HTTPConnection(self.settings.http, timeout=2)
+        try:
+            connection.request("GET", "/health/ready")
+            return [str(reason) for reason in json.loads(connection.getresponse().read())["reasons"]]
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            return [f"it does not answer yet ({type(error).__name__})"]
+        finally:
+            connection.close()
+
+    def check(self) -> None:
+        """Raise DemoError if the worker has ended, with the end of its log."""
+        if not self.worker.running:
+            raise DemoError(f"the worker ended with {self.worker.exit_code}; its log ends with:\n{self.log_end()}")
+
+    def await_worker(self, holds: Callable[[list[str]], bool]) -> None:
+        """Wait until the worker's reasons are as wanted; raises DemoError past a minute and a half."""
+        deadline = time.monotonic() + WORKER_START_SECONDS
+        while not holds(reasons := self.reasons()):
+            self.check()
+            if time.monotonic() > deadline:
+                raise DemoError(f"the worker is not ready: {'; '.join(reasons)}; its log ends with:\n{self.log_end()}")
+            time.sleep(POLL_SECONDS)
+
+    def log_end(self) -> str:
+        """Return the last lines of the worker's log."""
+        return "\n".join(self.worker.tail().splitlines()[-LOG_LINES:])
+
+
+def joined(reasons: list[str]) -> bool:
+    """Tell whether nothing is missing but a live model."""
+    return all("no model is live" in reason for reason in reasons)
+
+
+@contextmanager
+def services(folder: Path) -> Iterator[Stage]:
+    """Run a broker and a Redis in `folder`, with a worker that is not started yet; stop all three at the end.
+
+    Raises:
+        EmbeddedError: a service is not installed, or does not start.
+    """
+    with EmbeddedBroker(folder) as broker, EmbeddedRedis(folder) as redis:
+        environment = _environment(folder, broker.brokers, redis.url)
+        command = (sys.executable, "-m", "stream.cli", "worker")
+        worker = Child(command, folder / "worker.log", {"PYTHONUNBUFFERED": "1", "PYTHONPATH": _path(), **environment})
+        try:
+            yield Stage(folder, environment, worker)
+        finally:
+            worker.stop()
+
+
+def _path() -> str:
+    """Let the worker find the packages where this process found them, wherever it was started."""
+    return os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))))
+
+
+def _environment(folder: Path, brokers: str, redis_url: str) -> dict[str, str]:
+    """Return the settings for an embedded broker: docs/decisions/0002 says why they differ from the defaults."""
+    named = {
+        "BROKERS": brokers,
+        "REDIS_URL": redis_url,
+        "MODELS": str(folder / "models"),
+        "DEPLOYMENT": "demo",
+        "GROUP": "demo",
+        "HTTP": f"127.0.0.1:{free_port()}",
+        "KAFKA_IDEMPOTENCE": "false",
+        "SESSION_TIMEOUT": "6s",
+        "FETCH_WAIT_MS": "5",
+        "SCORE_FEATURES": "alerts",
+        "WORKER_ID": "demo-worker",
+    }
+    return {f"{PREFIX}{name}": value for name, value in named.items()}

@@ -1,0 +1,105 @@
+"""The simulated world as records to publish: the last days of its history, then what follows live, with its labels.
+
+Nothing here sends, or knows the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+
+import msgspec
+import numpy as np
+
+from models.times import format_time
+from stream.demo.script import Script
+from stream.injecting import Item
+from stream.settings import Settings
+from stream.simulation.rows import DAY_MS, Pattern
+from stream.simulation.world import Plan, World, simulate
+from stream.simulation.writing import labels, live
+from stream.topics import LABELS, TRANSACTIONS
+
+_encode = msgspec.json.Encoder().encode
+
+
+def invent(script: Script, now_ms: int) -> World:
+    """Simulate the script's population: history and live days, the last of them before today's midnight in UTC."""
+    days = Plan.ending_before(now_ms, script.history_days, script.live_days)
+    plan = replace(days, cards=script.cards, merchants=script.merchants, fraud_share=script.fraud_share)
+    return simulate(np.random.default_rng(script.seed), plan)
+
+
+def as_of(world: World, days_before: int) -> World:
+    """Return the same world with its history cut so many days earlier, and known as it was known then."""
+    history_days = world.plan.history_days - days_before
+    plan = replace(world.plan, history_days=history_days, live_days=world.plan.live_days + days_before)
+    return replace(world, plan=plan, cut=int(np.searchsorted(world.rows.occurred_ms, plan.live_start_ms)))
+
+
+def take(items: Iterator[Item], count: int) -> Iterator[Item]:
+    """Yield the next items up to the transaction number `count`; labels ride along and are not counted."""
+    for item in items:
+        yield item
+        count -= not item.rides
+        if count <= 0:
+            return
+
+
+class Traffic:
+    """What is published, in order. `patterns` has the truth about each transaction that has been handed out."""
+
+    def __init__(self, world: World, script: Script, settings: Settings) -> None:
+        """Begin `script.warm_days` before the end of the world's history."""
+        self.patterns: dict[str, Pattern] = {}
+        self.simulated_at = ""
+        """When the transaction handed out last occurred, in the population's time."""
+        self.labels = 0
+        """How many labels have been handed out."""
+        self._world = world
+        self._transactions, self._labels = settings.topic(TRANSACTIONS.name), settings.topic(LABELS.name)
+        begin = as_of(world, script.warm_days)
+        self.warm_count = world.cut - begin.cut
+        self._begin_ms = begin.plan.live_start_ms
+        self._stream = live(begin)
+
+    def warm(self) -> Iterator[Item]:
+        """Yield the transactions of the last days of the history."""
+        for entry in islice(self._stream, self.warm_count):
+            yield self._transaction(entry.transaction, entry.pattern)
+
+    def warm_labels(self) -> Iterator[Item]:
+        """Yield what had become known of them by the end of the history."""
+        return self._reports(self._begin_ms, self._world.plan.live_start_ms)
+
+    def live(self) -> Iterator[Item]:
+        """Yield the live transactions; each label rides behind the first transaction after its report."""
+        start_ms = self._world.plan.live_start_ms
+        reports = labels(self._world, start_ms, start_ms + self._world.plan.live_days * DAY_MS)
+        report = next(reports, None)
+        for entry in self._stream:
+            yield self._transaction(entry.transaction, entry.pattern)
+            while report is not None and report["labelled_at"] <= entry.transaction["occurred_at"]:
+                if self._is_on_topic(report["occurred_at"]):
+                    yield self._label(report)
+                report = next(reports, None)
+
+    def _reports(self, from_ms: int, until_ms: int) -> Iterator[Item]:
+        for report in labels(self._world, from_ms, until_ms):
+            if self._is_on_topic(report["occurred_at"]):
+                yield self._label(report)
+
+    def _is_on_topic(self, occurred_at: str) -> bool:
+        """Tell whether a transaction of this time was published here; the texts are of one length and zone."""
+        return occurred_at >= format_time(self._begin_ms)
+
+    def _transaction(self, transaction: dict[str, object], pattern: Pattern) -> Item:
+        name = str(transaction["transaction_id"])
+        self.patterns[name] = pattern
+        self.simulated_at = str(transaction["occurred_at"])
+        return Item(self._transactions, str(transaction["card_id"]).encode(), _encode(transaction), name)
+
+    def _label(self, report: dict[str, object]) -> Item:
+        self.labels += 1
+        return Item(self._labels, str(report["card_id"]).encode(), _encode(report), "", rides=True)
