@@ -13,12 +13,15 @@ from faust.app.base import BootStrategy
 from faust.types import TP
 from mode.types import ServiceT
 
+from features.declaration import FeatureSet
 from features.declaration import load as load_features
 from features.redis_store import RedisStore
+from features.store import HistoryStore
 from models.repository import Repository
 from stream.batches import Batch
 from stream.clock import now_ms
 from stream.deciding import Decider, Desk
+from stream.degrading import DegradingStore
 from stream.fetching import Consumption
 from stream.judging import Bench, Judge
 from stream.kafka import connection_options
@@ -26,10 +29,10 @@ from stream.labelling import Labeller
 from stream.membership import client_id
 from stream.pipeline import Pipeline
 from stream.preparation import Preparation
+from stream.probing import vectorise_probe
 from stream.settings import Settings
 from stream.shelf import Shelf, Workshop
 from stream.topics import LABELS, MODEL_CONTROL, TRANSACTIONS
-from stream.training.probes import vectorise_probe
 from stream.transport import BatchConsumer, BatchTransport
 from stream.watchdog import end_process
 
@@ -80,7 +83,7 @@ class WorkerApp(faust.App):
         self.decider = Decider(
             Desk(
                 settings,
-                Pipeline(settings, features, store),
+                Pipeline(settings, features, degrading(settings, features, store)),
                 self.shelf,
                 follower,
                 publisher,
@@ -133,6 +136,11 @@ class WorkerApp(faust.App):
 
     def _create_directories(self) -> None:
         """Keep nothing on disk: there are no tables."""
+
+
+def degrading(settings: Settings, features: FeatureSet, store: RedisStore) -> HistoryStore:
+    """Return the store that decisions ask: Redis itself, or one that goes on without it where that is wanted."""
+    return DegradingStore(store, features) if settings.redis_down == "degrade" else store
 
 
 def _agent(take: Callable[[Batch], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:

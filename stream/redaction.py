@@ -2,6 +2,7 @@
 
 A card number is a run of 14-19 digits, spaces and dashes ignored, that starts with 2-6 and passes Luhn's check; one of
 15 digits only with 34 or 37. Where dashes or spaces part a longer run, each unbroken sequence of its groups counts too.
+Digits, spaces and dashes that JSON text writes as escapes count; the digits of any other escape belong to no run.
 """
 
 import re
@@ -10,8 +11,11 @@ from collections.abc import Iterator
 MASK = b"[redacted]"
 """Shorter than any card number, so what is redacted never grows."""
 
-_RUN = re.compile(rb"\d[\d -]{12,}\d")
-_GROUP = re.compile(rb"\d+")
+_DIGITS = rb"(?:\d|\\u003\d)++"
+_BETWEEN = rb"(?:[ -]|\\u002[0Dd])++"
+_RUN = re.compile(rb"(%b(?:%b%b)*+)|\\u[0-9A-Fa-f]{4}" % (_DIGITS, _BETWEEN, _DIGITS))
+_GROUP = re.compile(rb"(%b)|%b" % (_DIGITS, _BETWEEN))
+_ESCAPE = re.compile(rb"\\u003")
 _SHORTEST, _LONGEST = 14, 19
 _AMEX_LENGTH = 15
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
@@ -30,7 +34,9 @@ def is_card_number(digits: bytes) -> bool:
 def card_numbers(text: bytes) -> Iterator[tuple[int, int]]:
     """Yield the (start, end) of each card number in `text`, in order, none overlapping another."""
     for run in _RUN.finditer(text):
-        groups = [(run.start() + group.start(), run.start() + group.end()) for group in _GROUP.finditer(run[0])]
+        if not run[1] or run.end() - run.start() < _SHORTEST:
+            continue
+        groups = [group.span() for group in _GROUP.finditer(text, *run.span()) if group[1]]
         first = 0
         while first < len(groups):
             last = _last_group(text, groups, first)
@@ -42,9 +48,11 @@ def card_numbers(text: bytes) -> Iterator[tuple[int, int]]:
 def _last_group(text: bytes, groups: list[tuple[int, int]], first: int) -> int | None:
     """Return the last group of the longest card number that begins with group `first`."""
     digits, found = b"", None
+    if text[groups[first][0]] not in b"\\23456":
+        return None
     for index in range(first, len(groups)):
         start, end = groups[index]
-        digits += text[start:end]
+        digits += _ESCAPE.sub(b"", text[start:end])
         if len(digits) > _LONGEST:
             break
         if is_card_number(digits):
@@ -59,7 +67,21 @@ def holds_card_number(text: str) -> bool:
 
 def redact(text: bytes) -> bytes:
     """Replace each card number by a mask; the very same object where there is none."""
-    spans = list(card_numbers(text))
-    for start, end in reversed(spans):
-        text = text[:start] + MASK + text[end:]
-    return text
+    parts, at = [], 0
+    for start, end in card_numbers(text):
+        parts += (text[at:start], MASK)
+        at = end
+    return b"".join((*parts, text[at:])) if parts else text
+
+
+def shown(value: object, longest: int = 80) -> str:
+    """Write a value of a record for people: short, and redacted first, since a cut hides a card number from redaction."""
+    match value:
+        case str():
+            return repr(redact(value.encode("utf-8", "replace")).decode())[:longest]
+        case bytes():
+            return repr(redact(value))[:longest]
+        case dict() | list():
+            return "an object" if isinstance(value, dict) else "an array"
+        case _:
+            return redact(repr(value).encode()).decode()[:longest]

@@ -22,7 +22,7 @@ from models.times import format_time
 from stream.contract.codes import Rejection
 from stream.contract.transaction import read_transaction
 from stream.decoding import decode
-from stream.training.probes import write_probe
+from stream.probing import write_probe
 
 PARTITIONS = 4
 PARTITIONED = ("transactions", "labels")

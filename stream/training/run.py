@@ -23,7 +23,7 @@ from models.repository import Repository
 from models.times import format_time
 from stream.training.errors import UnusableModelError
 from stream.training.evaluation import calibrate, choose_policy, measure
-from stream.training.probes import vectorise_probe
+from stream.probing import vectorise_probe
 from stream.training.reading import Facts, TransactionsFile
 from stream.training.request import Period, Progress, TrainingReport, TrainingRequest
 from stream.training.splitting import Split, split

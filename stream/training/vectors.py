@@ -15,7 +15,7 @@ from features.memory_store import MemoryStore
 from features.store import Fate, Ints, Observed, Transactions
 from features.windows import vectorise
 from models.policy import Floats
-from stream.training.probes import write_probe
+from stream.probing import write_probe
 from stream.training.reading import Batch, TransactionsFile
 from stream.training.request import Progress
 

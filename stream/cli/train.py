@@ -1,0 +1,123 @@
+"""`fraudstream train …` and `fraudstream features …`."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from features.declaration import load as load_features
+from features.declaration import window_text
+from features.errors import DeclarationError
+from models.errors import ModelError
+from models.repository import Repository
+from stream.cli.saying import json_option, refuse, say, settings_or_refuse
+from stream.training.errors import TrainingError
+from stream.training.request import TrainingReport, TrainingRequest
+
+_STATED = ("auc", "average_precision", "card_precision_at_100", "alert_rate")
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--name", required=True, help="What the model is called in scores and lists.")
+@click.option("--version", "model_version", help="Default: the day of the file's last transaction.")
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--trees", type=int, default=150, show_default=True)
+@click.option("--leaves", type=int, default=31, show_default=True)
+@click.option("--learning-rate", type=float, default=0.05, show_default=True)
+@click.option("--review-share", type=float, default=0.005, show_default=True, help="Of validation, reviewed or worse.")
+@click.option("--decline-share", type=float, default=0.001, show_default=True, help="Of validation, declined.")
+@click.option("--threads", type=int, default=2, show_default=True, help="How long it takes, not what comes out.")
+@json_option
+def train(file: Path, name: str, model_version: str | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
+    """Train a model on a transactions FILE (parquet, CSV), and put it into the repository.
+
+    Features are made point in time by the very code of the stream; only labels known by the file's end are used.
+    """
+    settings = settings_or_refuse()
+    try:
+        request = TrainingRequest(
+            file=file,
+            name=name,
+            version=model_version,
+            feature_set=load_features(settings.features or None),
+            code_version=version("fraudstream"),
+            **options,
+        )
+    except (ValueError, DeclarationError) as error:
+        raise click.UsageError(str(error)) from error
+    report = _train(request, Repository(settings.models))
+    say(as_json, msgspec.to_builtins(report), "") if as_json else _print(report)
+
+
+def _train(request: TrainingRequest, repository: Repository) -> TrainingReport:
+    from stream.training.run import train as run  # noqa: PLC0415 - it needs the extra `train`
+
+    columns = (TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        stages: dict[str, TaskID] = {}
+
+        def progress(stage: str, done: int, total: int) -> None:
+            if stage not in stages:
+                stages[stage] = bars.add_task(stage)
+            bars.update(stages[stage], completed=done, total=total)
+
+        try:
+            return run(request, repository, progress)
+        except (TrainingError, ModelError) as error:
+            bars.stop()
+            refuse(str(error))
+
+
+def _print(report: TrainingReport) -> None:
+    table = Table(title=f"{report.name} {report.version}", show_header=False, title_justify="left")
+    table.add_row("digest", report.digest)
+    table.add_row("file", f"{report.rows:,} transactions, {report.labelled:,} labelled, {report.frauds:,} frauds")
+    for part in ("train", "calibrate", "validate"):
+        period = getattr(report, part)
+        table.add_row(part, f"{period.since} to {period.until}: {period.rows:,} rows, {period.frauds:,} frauds")
+    for metric, value in report.metrics.items():
+        table.add_row(metric, f"{value:.4f}", style="bold" if metric in _STATED else "")
+    table.add_row("policy", f"review from {report.review_at:.4f}, decline from {report.decline_at:.4f}")
+    Console().print(table)
+
+
+@click.group()
+def features() -> None:
+    """See the features that are computed here."""
+
+
+@features.command("list")
+@json_option
+def features_list(as_json: bool) -> None:  # noqa: FBT001 - a flag
+    """Print each feature's name, meaning, window, delay and unit, in the order of the vector."""
+    try:
+        feature_set = load_features(settings_or_refuse().features or None)
+    except DeclarationError as error:
+        refuse(str(error))
+    rows = [
+        {
+            "name": row.name,
+            "entity": row.entity.value,
+            "window_ms": row.window_ms,
+            "delay_ms": row.delay_ms,
+            "unit": row.unit,
+            "meaning": row.meaning,
+        }
+        for row in feature_set.rows
+    ]
+    if as_json:
+        say(as_json, {"fingerprint": feature_set.fingerprint, "features": rows}, "")
+        return
+    table = Table("name", "window", "ends", "unit", "meaning")
+    for row in feature_set.rows:
+        window = "" if row.window_ms is None else window_text(row.window_ms)
+        ends = f"{window_text(row.delay_ms)} before" if row.delay_ms else ""
+        table.add_row(row.name, window, ends, row.unit, row.meaning)
+    Console().print(f"fingerprint {feature_set.fingerprint}")
+    Console().print(table)
