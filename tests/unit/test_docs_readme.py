@@ -22,7 +22,7 @@ from stream.contract.codes import Rejection
 from stream.contract.outputs import Score
 from stream.contract.transaction import Accepted, read_transaction
 from stream.settings import PREFIX, Settings
-from stream.training.probes import vectorise_probe
+from stream.probing import vectorise_probe
 
 HOUSE = Path(__file__).parents[2]
 README = (HOUSE / "README.md").read_text()
