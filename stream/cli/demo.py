@@ -1,9 +1,7 @@
 """`fraudstream demo`: the main job on simulated cards, on this machine alone."""
 
 import importlib.util
-import logging
 import signal
-import tempfile
 from types import FrameType
 from typing import Any
 
@@ -55,7 +53,6 @@ def _run(as_json: bool, numbers: dict[str, Any]) -> Any:  # noqa: ANN401, FBT001
     from stream.demo.script import Script  # noqa: PLC0415
     from stream.embedded.errors import EmbeddedError  # noqa: PLC0415
 
-    logging.basicConfig(stream=tempfile.TemporaryFile("w"), level=logging.WARNING, force=True)  # noqa: SIM115
     try:
         return run_demo(Script(**numbers), presenter_for(Console(stderr=as_json, highlight=False)))
     except (StreamError, EmbeddedError, KafkaError, OSError) as error:

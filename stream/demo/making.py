@@ -33,6 +33,7 @@ def make_model(world: World, recipe: Recipe, script: Script, folder: Path, prese
         seed=script.seed,
         trees=recipe.trees,
         leaves=recipe.leaves,
+        learning_rate=recipe.learning_rate,
         review_share=script.review_share,
         decline_share=script.decline_share,
     )
@@ -44,7 +45,7 @@ def make_model(world: World, recipe: Recipe, script: Script, folder: Path, prese
             lambda stage, done, total: step.advance(STAGES.get(stage, stage), done, total),
         )
         step.result = (
-            f"{recipe.trees} trees on {report.rows:,} transactions ({report.frauds} known frauds) until "
-            f"{report.validate.until[:10]}: average precision {report.metrics['average_precision']:.2f}"
+            f"{recipe.trees} trees, {report.rows:,} transactions, {report.frauds} known frauds; "
+            f"average precision {report.metrics['average_precision']:.2f}"
         )
     return report

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from rich.console import Console, RenderableType
@@ -33,25 +33,11 @@ class Presenter(Protocol):
     def say(self, *what: RenderableType) -> None:
         """Print something that stays."""
 
-    def step(self, name: str) -> StepContext:
+    def step(self, name: str) -> AbstractContextManager[Step]:
         """Show that something is going on, and when it is over, how long it took and what came of it."""
 
-    def screen(self) -> DrawContext:
+    def screen(self) -> AbstractContextManager[Draw]:
         """Show something that changes, until the end of the context."""
-
-
-class StepContext(Protocol):
-    """A step that is under way."""
-
-    def __enter__(self) -> Step: ...
-    def __exit__(self, *_: object) -> bool | None: ...
-
-
-class DrawContext(Protocol):
-    """A screen that is shown."""
-
-    def __enter__(self) -> Draw: ...
-    def __exit__(self, *_: object) -> bool | None: ...
 
 
 class TerminalPresenter:
@@ -77,8 +63,8 @@ class TerminalPresenter:
 
     @contextmanager
     def screen(self) -> Iterator[Draw]:
-        """Redraw in place; the last picture stays."""
-        with Live(console=self._console, auto_refresh=False, vertical_overflow="crop") as live:
+        """Redraw in place, and clear it at the end: the summary says the rest."""
+        with Live(console=self._console, auto_refresh=False, vertical_overflow="crop", transient=True) as live:
             yield lambda picture, _line: live.update(picture(), refresh=True)
 
 

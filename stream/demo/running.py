@@ -6,6 +6,7 @@ Services, cards, two models, a worker; then the history's last days, the live st
 from __future__ import annotations
 
 import asyncio
+import logging
 import tempfile
 import time
 from contextlib import ExitStack
@@ -31,6 +32,8 @@ def run_demo(script: Script, presenter: Presenter) -> Summary:
     """
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="fraudstream-demo-") as folder, ExitStack() as stack:
+        # clients of ours may complain; on a screen that is redrawn they would tear holes
+        logging.basicConfig(filename=f"{folder}/demo.log", level=logging.WARNING, force=True)
         with presenter.step("start a Kafka-compatible broker and a Redis") as step:
             stage = stack.enter_context(services(Path(folder)))
             step.result = f"{stage.settings.brokers} and {stage.settings.redis_url}"

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from models.policy import Decision
@@ -90,7 +91,7 @@ class Delay(NamedTuple):
     """From when it was due to when its score was read here."""
 
 
-class Percentiles(NamedTuple):
+class Percentiles(msgspec.Struct, frozen=True):
     """Of some delays, in milliseconds."""
 
     p50: float
@@ -109,6 +110,8 @@ class Scoreboard:
     """By partition, what was decided, in the order of the scores."""
     first_offsets: dict[int, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
     """By partition and revision, the first offset that it decided."""
+    last_offsets: dict[int, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
+    """By partition and revision, the last offset that it decided."""
     went_back: list[Place] = field(default_factory=list)
     """Decided by an older revision than the record before them."""
     digests: dict[int, str] = field(default_factory=dict)
@@ -200,6 +203,7 @@ class Scoreboard:
             self.went_back.append(place)
         self._revisions[place.partition] = max(revision, before)
         self.first_offsets[place.partition].setdefault(revision, place.offset)
+        self.last_offsets[place.partition][revision] = place.offset
 
     def _count(self, score: Score, truth: Truth) -> None:
         fraud = truth.pattern is not Pattern.GENUINE
@@ -215,4 +219,4 @@ def percentiles(milliseconds: list[int]) -> Percentiles | None:
     if not milliseconds:
         return None
     p50, p99 = np.percentile(milliseconds, (50, 99))
-    return Percentiles(float(p50), float(p99))
+    return Percentiles(round(float(p50), 1), round(float(p99), 1))

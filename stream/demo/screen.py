@@ -51,7 +51,10 @@ class View:
 def picture(view: View) -> RenderableType:
     """Draw everything."""
     return Group(
-        Rule(f"live: {view.done:,} of {view.total:,} transactions"),
+        Rule(
+            f"live: {view.done:,} of {view.total:,} transactions, it is {view.simulated_at[:16].replace('T', ' ')} "
+            "for the cards"
+        ),
         ProgressBar(total=view.total, completed=view.done),
         _facts(view),
         models_table(view.board, view.models),
@@ -78,7 +81,7 @@ def models_table(board: Scoreboard, models: Mapping[str, str]) -> Table:
     table = Table(title="who decided what (live transactions only)", title_justify="left", expand=True, box=None)
     table.add_column("revision", justify="right")
     table.add_column("model", min_width=20)
-    for name in ("decided", "approve", "review", "decline", "alerts that are fraud", "frauds alerted"):
+    for name in ("decided", "approve", "review", "decline", "precision", "frauds found"):
         table.add_column(name, justify="right")
     for revision, tally in sorted(board.tallies.items()):
         newest = revision == board.revision
@@ -89,22 +92,20 @@ def models_table(board: Scoreboard, models: Mapping[str, str]) -> Table:
 
 
 def partitions_table(board: Scoreboard, partitions: int) -> Table:
-    """Draw where each partition stands, and the first offset that each revision decided there."""
+    """Draw where each partition stands, and the first and last offset that each revision decided there."""
     revisions = sorted({revision for firsts in board.first_offsets.values() for revision in firsts})
     table = Table(title="partitions of transactions", title_justify="left", expand=True, box=None)
-    for name in ("partition", "published", "decided", "last offset decided"):
+    for name in ("partition", "published", "decided"):
         table.add_column(name, justify="right")
     for revision in revisions:
-        table.add_column(f"revision {revision} begins at", justify="right")
+        table.add_column(f"offsets of revision {revision}", justify="right")
     published = board.published_by_partition()
     for partition in range(partitions):
-        offsets, firsts = board.offsets.get(partition, []), board.first_offsets.get(partition, {})
         table.add_row(
             str(partition),
             f"{published.get(partition, 0):,}",
-            f"{len(offsets):,}",
-            str(offsets[-1]) if offsets else "-",
-            *(str(firsts.get(revision, "-")) for revision in revisions),
+            f"{len(board.offsets.get(partition, [])):,}",
+            *(_span(board, partition, revision) for revision in revisions),
         )
     return table
 
@@ -126,7 +127,7 @@ def promotion_text(view: View) -> Text:
 def patterns_table(board: Scoreboard) -> Table:
     """Draw how much of each kind of fraud each revision alerted."""
     revisions = sorted(board.tallies)
-    table = Table(title="frauds alerted, of all that there were", title_justify="left", box=None)
+    table = Table(title="frauds found (reviewed or declined), of all that there were", title_justify="left", box=None)
     table.add_column("pattern")
     for revision in revisions:
         table.add_column(f"revision {revision}", justify="right")
@@ -139,19 +140,17 @@ def patterns_table(board: Scoreboard) -> Table:
 def _facts(view: View) -> Table:
     board, total = view.board, view.board.total
     grid = Table.grid(padding=(0, 2), expand=True)
-    for _ in range(4):
-        grid.add_column(ratio=1)
+    for _ in range(3):
+        grid.add_column(ratio=1, no_wrap=True)
     grid.add_row(
-        f"rate [bold]{board.rate(view.now_ms):.0f}[/] tx/s",
-        f"latency [bold]{_delay(board.recent_decision(view.now_ms))}[/]",
-        f"seen from outside [bold]{_delay(board.recent_round_trip(view.now_ms))}[/]",
-        f"in flight [bold]{board.in_flight}[/]",
+        f"rate [bold]{board.rate(view.now_ms):.0f}[/] tx/s, in flight [bold]{board.in_flight}[/]",
+        f"decided in [bold]{_delay(board.recent_decision(view.now_ms))}[/]",
+        f"read back in [bold]{_delay(board.recent_round_trip(view.now_ms))}[/]",
     )
     grid.add_row(
-        f"precision [bold]{_share(total.precision)}[/] of {total.alerts} alerts",
+        f"alert precision [bold]{_share(total.precision)}[/] of {total.alerts} alerts",
         f"void scores [bold]{view.void}[/]",
         f"labels sent {view.labels:,}, applied {board.outcomes:,}",
-        f"cards' time {view.simulated_at[:16].replace('T', ' ')}",
     )
     return grid
 
@@ -189,9 +188,14 @@ def _tally(tally: Tally) -> tuple[str, ...]:
         f"{tally.approved:,}",
         str(tally.reviewed),
         str(tally.declined),
-        f"{tally.caught} of {tally.alerts}, {_share(tally.precision)}",
-        f"{tally.caught} of {tally.frauds}, {_share(tally.recall)}",
+        f"{_share(tally.precision)} of {tally.alerts}",
+        f"{_share(tally.recall)} of {tally.frauds}",
     )
+
+
+def _span(board: Scoreboard, partition: int, revision: int) -> str:
+    first = board.first_offsets.get(partition, {}).get(revision)
+    return "-" if first is None else f"{first} to {board.last_offsets[partition][revision]}"
 
 
 def _model(digest: str | None, models: Mapping[str, str]) -> str:

@@ -20,10 +20,11 @@ class Recipe(NamedTuple):
     days_old: int
     trees: int
     leaves: int
+    learning_rate: float
 
 
-PLAIN = Recipe("plain", days_old=20, trees=5, leaves=4)
-BETTER = Recipe("better", days_old=0, trees=150, leaves=31)
+PLAIN = Recipe("plain", days_old=20, trees=5, leaves=4, learning_rate=0.1)
+BETTER = Recipe("better", days_old=0, trees=60, leaves=31, learning_rate=0.1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +46,10 @@ class Script:
     warm_days: int = HISTORY_REACH_DAYS
     """So many last days of the history are published first, for the histories in Redis to be what live ones are."""
     partitions: int = 4
-    fraud_share: float = 0.01
-    review_share: float = 0.01
-    """Of validation: twice the default, so that a demo has enough alerts to count."""
-    decline_share: float = 0.004
+    fraud_share: float = 0.015
+    """More than in life, and so are the two below: a minute has to have enough of each to count."""
+    review_share: float = 0.015
+    decline_share: float = 0.005
     keep: bool = False
 
     def __post_init__(self) -> None:

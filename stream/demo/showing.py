@@ -52,7 +52,6 @@ class Show:
         self._models = models
         self._reader = Reader(self._settings, script.partitions, self.board)
         self._promotion: Promotion | None = None
-        self._live_from_warm = False
 
     async def run(self, presenter: Presenter) -> tuple[View, Injected, list[Event], int]:
         """Do everything, and return the last view, what was injected, all events, and how many scores were unreadable.
@@ -98,9 +97,7 @@ class Show:
                 raise DemoError(f"of {count} transactions, {self.board.in_flight} are not decided")
             seconds = time.monotonic() - began
             await injector.run(self._traffic.warm_labels())
-            step.result = (
-                f"{count:,} transactions, {count / seconds:,.0f} decided a second; {self._traffic.labels} labels"
-            )
+            step.result = f"{count:,} transactions, {count / seconds:,.0f} a second; {self._traffic.labels} labels"
 
     async def _go_live(self, producer: AIOKafkaProducer, second: str) -> Injected:
         """Publish at the rate, promote in the middle, and wait for what is owed then."""
@@ -125,7 +122,7 @@ class Show:
         if answer is None or answer.kind is not EventKind.ACCEPTED:
             why = "no verdict" if answer is None else "; ".join(problem.detail for problem in answer.problems)
             raise DemoError(
-                f"{self._models[digest]} was not promoted: {why}; the worker says:\n{self._stage.log_end()}"
+                f"{self._models[digest]} was not promoted: {why}; the worker's log ends:\n{self._stage.log_end()}"
             )
         return answer
 

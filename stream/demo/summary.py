@@ -134,9 +134,9 @@ def report(run: Run, summary: Summary) -> RenderableType:
         promotion_text(view),
         partitions_table(board, view.partitions),
         "",
-        f"{summary.published:,} transactions published ({summary.warm:,} to fill the histories, "
-        f"{len(board.delays):,} live at {summary.rate:.0f}/s), {summary.decided:,} decided, {summary.void} void scores, "
-        f"{summary.outcomes:,} labels applied",
+        f"published {summary.published:,} transactions ({summary.warm:,} to fill the histories, then "
+        f"{len(board.delays):,} at {summary.rate:.0f}/s), decided {summary.decided:,}; void scores {summary.void}, "
+        f"labels applied {summary.outcomes:,}",
         f"latency of live ones: decided in {_both(summary.latency)}; score read back in {_both(summary.round_trip)} "
         f"(counted from when each was due; this process itself sent at most {summary.worst_lag_ms} ms late)",
         f"{summary.seconds:.0f} s in all",

@@ -1,0 +1,79 @@
+"""`fraudstream publish`: a transactions file onto the stream, at a rate that nothing slows down."""
+
+import asyncio
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from aiokafka.structs import RecordMetadata
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
+
+from stream.cli.saying import json_option, refuse, say, settings_or_refuse
+from stream.errors import StreamError
+from stream.file_records import Kind, RecordsFile
+from stream.injecting import Injected, Injector, Item
+from stream.kafka import producer_options
+from stream.settings import Settings
+from stream.topics import LABELS, TRANSACTIONS
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Records a second; else as fast as it goes.")
+@click.option("--labels", is_flag=True, help="Send the label columns as label/1, instead of the transactions.")
+@json_option
+def publish(file: Path, rate: float | None, labels: bool, as_json: bool) -> None:  # noqa: FBT001 - flags
+    """Publish a transactions FILE (parquet, CSV) in the order of time, each record with its card as key.
+
+    The rate is kept whatever the broker does: a record that goes out late carries the time at which it was due. With
+    --labels they go out in the order in which they became known.
+    """
+    settings = settings_or_refuse()
+    kind = Kind.LABEL if labels else Kind.TRANSACTION
+    try:
+        with tempfile.TemporaryDirectory(prefix="fraudstream-publish-") as workplace:
+            source = RecordsFile(file, Path(workplace))
+            done = asyncio.run(_publish(settings, source, kind, rate))
+    except (StreamError, KafkaError, OSError) as error:
+        refuse(str(error))
+    facts = {"sent": done.sent, "seconds": round(done.seconds, 3), "rate": round(done.sent / done.seconds, 1)}
+    facts["worst_lag_ms"] = done.worst_lag_ms
+    rate_text = f"{done.seconds:.1f} s, {facts['rate']} a second, at most {done.worst_lag_ms} ms late"
+    say(as_json, facts, f"sent {done.sent} {kind}s in {rate_text}")
+
+
+async def _publish(settings: Settings, source: RecordsFile, kind: Kind, rate: float | None) -> Injected:
+    topic = settings.topic(LABELS.name if kind is Kind.LABEL else TRANSACTIONS.name)
+    producer = AIOKafkaProducer(**producer_options(settings))
+    await producer.start()
+    try:
+        with _bar(source.count(kind)) as progress:
+            injector = Injector(producer, rate, lambda _item, _due_ms: None, progress)
+            return await injector.run(Item(topic, key, value, "") for key, value in source.records(kind))
+    finally:
+        await producer.stop()
+
+
+class _Counter:
+    """Moves a bar for each acknowledged record."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress = progress
+        self._task = progress.add_task("publish", total=total)
+
+    def __call__(self, _item: Item, _place: RecordMetadata) -> None:
+        self._progress.advance(self._task)
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[_Counter]:
+    """Show a bar on standard error, if somebody watches."""
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield _Counter(progress, total)

@@ -1,0 +1,135 @@
+"""A transactions file as the records that a producer and a case management would have sent: `transaction/1`, `label/1`.
+
+What a column means is said by `stream.training`, which also checks the file. Nothing here sends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from models.times import format_time
+from stream.training import sql
+from stream.training.errors import MissingExtraError, TransactionsFileError
+from stream.training.reading import LABEL_DELAY_MS, TransactionsFile
+
+CHUNK = 10_000
+REQUIRED = ("transaction_id", "card_id", "merchant_id", "currency")
+TEXTS = ("account_id", "customer_id", "device_id", "channel", "merchant_country", "card_country", "merchant_currency")
+DEGREES = ("latitude", "longitude")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Kind(StrEnum):
+    """Which records of a file are meant."""
+
+    TRANSACTION = "transaction"
+    LABEL = "label"
+
+
+class RecordsFile:
+    """A transactions file that has been found sound.
+
+    Args:
+        path: parquet or CSV.
+        workplace: a folder that may become as large as the file.
+
+    Raises:
+        MissingExtraError: DuckDB is not installed.
+        TransactionsFileError: the file cannot be used, for all the reasons given.
+    """
+
+    def __init__(self, path: Path, workplace: Path) -> None:
+        self._path = path
+        with TransactionsFile(path, workplace, threads=2) as checked:
+            self._counts = {Kind.TRANSACTION: checked.facts.rows, Kind.LABEL: checked.facts.labelled}
+        self._connection = _connect(workplace / "records.duckdb")
+        quoted = "'" + str(path).replace("'", "''") + "'"
+        parquet = path.suffix.lower() in {".parquet", ".pq"}
+        reader = f"read_parquet({quoted})" if parquet else f"read_csv({quoted}, all_varchar = true, header = true)"
+        described = self._connection.execute(f"DESCRIBE SELECT * FROM {reader}").fetchall()  # noqa: S608 - quoted
+        self._source = reader
+        self._kinds = {str(name): str(kind) for name, kind, *_ in described}
+
+    def count(self, kind: Kind) -> int:
+        """Return how many records there are."""
+        return self._counts[kind]
+
+    def records(self, kind: Kind) -> Iterator[tuple[bytes, bytes]]:
+        """Yield key and value of each record: transactions as they occurred, labels as they became known.
+
+        Raises:
+            TransactionsFileError: labels are asked for and the file has no column `fraud`.
+        """
+        if kind is Kind.LABEL and "fraud" not in self._kinds:
+            raise TransactionsFileError(str(self._path), ("column fraud is missing: it has no labels to send",))
+        columns, condition, order = self._labels() if kind is Kind.LABEL else self._transactions()
+        chosen = ", ".join(f"{expression} AS given_{name}" for name, expression in columns.items())
+        query = (
+            f"SELECT * EXCLUDE (place) FROM (SELECT row_number() OVER () AS place, {chosen} FROM {self._source}) "  # noqa: S608 - our own
+            f"WHERE {condition} ORDER BY given_{order}, place"
+        )
+        found = self._connection.execute(query)
+        while rows := found.fetchmany(CHUNK):
+            for row in rows:
+                values = dict(zip(columns, row, strict=True))
+                yield (
+                    str(values["card_id"]).encode(),
+                    _encode(_label(values) if kind is Kind.LABEL else _payment(values)),
+                )
+
+    def _transactions(self) -> tuple[dict[str, str], str, str]:
+        columns = {name: f"CAST({name} AS VARCHAR)" for name in (*REQUIRED, *self._present(TEXTS))}
+        columns |= {"occurred_at": self._time("occurred_at"), "amount_minor": self._amount("amount_minor")}
+        columns["offset_minutes"] = sql.offset_minutes("occurred_at", self._kinds["occurred_at"])
+        columns |= {name: f"TRY_CAST({name} AS DOUBLE)" for name in self._present(DEGREES)}
+        columns |= {name: self._amount(name) for name in self._present(("merchant_amount_minor",))}
+        # a column of numbers has lost its leading zeros
+        columns |= {name: f"lpad(CAST({name} AS VARCHAR), 4, '0')" for name in self._present(("mcc",))}
+        return columns, "true", "occurred_at"
+
+    def _labels(self) -> tuple[dict[str, str], str, str]:
+        columns = {name: f"CAST({name} AS VARCHAR)" for name in ("transaction_id", "card_id", "merchant_id")}
+        columns["occurred_at"] = self._time("occurred_at")
+        columns["fraud"] = sql.flag("fraud", self._kinds["fraud"]).expression
+        told = self._time("labelled_at") if "labelled_at" in self._kinds else "NULL"
+        columns["labelled_at"] = f"coalesce({told}, {columns['occurred_at']} + {LABEL_DELAY_MS})"
+        return columns, "given_fraud IS NOT NULL", "labelled_at"
+
+    def _present(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name for name in names if name in self._kinds)
+
+    def _time(self, name: str) -> str:
+        return sql.time_ms(name, self._kinds[name]).expression
+
+    def _amount(self, name: str) -> str:
+        return sql.amount(name, self._kinds[name]).expression
+
+
+def _payment(values: dict[str, Any]) -> dict[str, Any]:
+    """Write `transaction/1`; what is empty is left out, and the wall clock keeps its own offset."""
+    zone = timezone(timedelta(minutes=values.pop("offset_minutes")))
+    at = (EPOCH + timedelta(milliseconds=values.pop("occurred_at"))).astimezone(zone)
+    given = {name: value for name, value in values.items() if value is not None and value != ""}
+    return {"schema": "transaction/1", "occurred_at": at.isoformat(timespec="milliseconds"), **given}
+
+
+def _label(values: dict[str, Any]) -> dict[str, Any]:
+    """Write `label/1`; a file does not say who reported it."""
+    times = {name: format_time(values[name]) for name in ("occurred_at", "labelled_at")}
+    return {"schema": "label/1", **values, **times, "reported_by": "chargeback"}
+
+
+def _connect(path: Path) -> Any:  # noqa: ANN401 - a connection of a module that may not be there
+    try:
+        import duckdb  # noqa: PLC0415 - of the extra `train`
+    except ImportError as error:
+        raise MissingExtraError("reading a transactions file needs DuckDB: install fraudstream[train]") from error
+    return duckdb.connect(str(path), config={"memory_limit": "2GB"})
