@@ -20,7 +20,7 @@ _MOST_PENDING = 500_000
 
 
 class DegradingStore:
-    """A store that answers from memory while `inner` is away, as `incomplete`, and lets `inner` catch up before it goes on.
+    """Answers from memory while `inner` is away, as `incomplete`, and lets `inner` catch up before it goes on.
 
     Labels wait. A retry of a transaction that was decided before the outage is not recognised during it.
     """
@@ -44,7 +44,7 @@ class DegradingStore:
             except StoreUnavailableError as error:
                 self._ask_at = time.monotonic() + _ASK_AGAIN_SECONDS
                 if self._stopgap is None:
-                    log.error("deciding without histories from now on: %s", error)
+                    log.warning("deciding without histories from now on: %s", error)
                     self._stopgap = MemoryStore(self._features)
         if sum(map(len, self._pending)) + len(transactions) > _MOST_PENDING:
             raise StoreUnavailableError(f"Redis is away and {_MOST_PENDING} transactions wait to be applied")
