@@ -190,14 +190,16 @@ async def test_a_merchant_far_ahead_hides_everything_but_the_own_record(pick: Ca
     assert observed.merchants.rows[:, records.TIME].tolist() == [now + 44 * DAY_MS, now]
 
 
-async def test_of_two_labels_known_at_the_same_moment_the_later_arrival_wins(pick: Callable) -> None:
-    rows = [transaction(1), transaction(2)]
-    await observe(pick, *rows)
-    at = rows[0]["ms"]
-    await pick().label([label(offset, rows[0], fraud=fraud, at_ms=at) for offset, fraud in ((1, False), (2, True))])
-    await pick().label([label(offset, rows[1], fraud=fraud, at_ms=at) for offset, fraud in ((3, True), (4, False))])
-    later = transaction(9, ms=at + 8 * DAY_MS)
-    assert value("merchant_fraud_share_delayed_7d", await observe(pick, later), later) == [0.5]
+@pytest.mark.parametrize(("verdicts", "share"), [((False, True), 1.0), ((True, False), 0.0)])
+async def test_of_two_labels_known_at_the_same_moment_the_later_arrival_wins(
+    pick: Callable, verdicts: tuple[bool, bool], share: float
+) -> None:
+    row = transaction(1)
+    await observe(pick, row)
+    said = [label(offset, row, fraud=fraud, at_ms=row["ms"]) for offset, fraud in enumerate(verdicts)]
+    await pick().label(said)
+    later = transaction(9, ms=row["ms"] + 8 * DAY_MS - 1)
+    assert value("merchant_fraud_share_delayed_7d", await observe(pick, later), later) == [share]
 
 
 async def test_cards_with_confusable_ids_are_kept_apart(pick: Callable) -> None:

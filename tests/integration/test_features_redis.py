@@ -187,6 +187,7 @@ class Cutter:
         self.closes = closes
         self._port = urlsplit(url).port
         self.cut_replies_to: bytes | None = None
+        self.cut_requests_of: bytes | None = None
         self.swallowed = asyncio.Event()
         self._cutting = False
 
@@ -202,6 +203,9 @@ class Cutter:
 
     async def _forth(self, reader: asyncio.StreamReader, down: asyncio.StreamWriter) -> None:
         while data := await reader.read(1 << 20):
+            if self.cut_requests_of is not None and self.cut_requests_of in data:
+                self.cut_requests_of = None
+                break
             self._cutting = self.cut_replies_to is not None and self.cut_replies_to in data
             down.write(data)
         down.close()
@@ -240,6 +244,20 @@ async def test_a_connection_cut_before_the_answer_leaves_nothing_twice_and_nothi
         assert (answer.status, answer.card_position, answer.merchant_position) == (LabelStatus.APPLIED, 2, 3)
         assert not again.incomplete
         assert (await observe(store, transaction(4))).merchant_positions.tolist() == [4]
+
+
+async def test_what_a_failed_call_would_have_appended_is_not_appended_by_the_next_one(
+    server: str, deployment: str
+) -> None:
+    cutter = Cutter(server)
+    async with cutter.open() as url, worker(url, deployment) as store, worker(server, deployment) as fresh:
+        await observe(store, transaction(1, card="a"))
+        cutter.cut_requests_of = b"EVALSHA"
+        with pytest.raises(StoreUnavailableError):
+            await observe(store, transaction(2, card="a"))
+        after = await observe(store, transaction(3, card="b"))
+        assert after.merchant_positions.tolist() == [1]
+        assert (await observe(fresh, transaction(4, card="a"))).card_positions.tolist() == [1]
 
 
 async def test_a_cancelled_call_leaves_the_store_usable(server: str, deployment: str) -> None:

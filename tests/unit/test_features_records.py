@@ -35,7 +35,7 @@ def cached(*offsets: int, entity: int = 1) -> Cached:
 def test_every_part_of_a_record_can_be_read_again(
     amount: int, exponent: int, partition: int, offset: int, content: int
 ) -> None:
-    row = transaction(offset, amount=amount, exponent=exponent, partition=partition, content=content)
+    row = transaction(offset, ms=NOW, amount=amount, exponent=exponent, partition=partition, content=content)
     (kept,) = records.card_rows(transactions([row]))
     assert kept[records.AMOUNT] == amount
     assert kept[records.OFFSET] == offset
