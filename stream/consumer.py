@@ -25,7 +25,8 @@ class Standing(NamedTuple):
 
     def after(self, epoch: int, offset: int) -> "Standing":
         """Return the standing behind such a score, valid or void."""
-        return Standing(epoch, offset) if self.is_valid(epoch, offset) else self
+        last_offset = offset if self.is_valid(epoch, offset) else self.last_offset
+        return Standing(max(self.highest_epoch, epoch), last_offset)
 
 
 class ScoreRecord(Protocol):
@@ -61,7 +62,7 @@ class ValidScores(Generic[Record]):
         for record in records:
             try:
                 score = _decode(record.value or b"")
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 self.unreadable += 1
                 continue
             if self._take(record.partition, score.epoch, score.source.offset):

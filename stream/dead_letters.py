@@ -17,19 +17,23 @@ class DeadLetter(NamedTuple):
     code: DeadLetterCode
     detail: str
 
+    def shown(self) -> str:
+        """Return the detail as it may be written anywhere; redacted before it is cut, or half a number would stay."""
+        return redact(self.detail.encode("utf-8", "replace")).decode()[:_LONGEST_DETAIL]
+
     def outgoing(self) -> Outgoing:
         """Return what is written to `dead-letters`; redaction covers value, key, headers and detail."""
         record = self.record
         kept = tuple((redact(name.encode()).decode(), value and redact(value)) for name, value in record.headers)
         added = {
             "error.code": self.code,
-            "error.detail": self.detail[:_LONGEST_DETAIL],
+            "error.detail": self.shown(),
             "source.topic": record.topic,
             "source.partition": str(record.partition),
             "source.offset": str(record.offset),
             "source.timestamp": str(record.timestamp),
         }
-        headers = (*kept, *((name, redact(text.encode("utf-8", "replace"))) for name, text in added.items()))
+        headers = (*kept, *((name, text.encode()) for name, text in added.items()))
         return Outgoing(
             record.offset, record.key and redact(record.key), record.value and redact(record.value), headers
         )

@@ -44,52 +44,40 @@ def encode(frame: Frame, decoded: Decoded, observed: Observed, decided: Decided)
     out: dict[int, list[Outgoing]] = defaultdict(list)
     which, matrix, judgements = decided
     scored_at = format_time(frame.now_ms)
-    for at, vector, judgement in zip(which.tolist(), matrix.tolist(), judgements, strict=True):
-        record = decoded.records[at]
-        score = _score(frame, decoded, at, judgement)
-        value = _encode(
-            msgspec.structs.replace(
-                score,
-                features=_features(frame, vector, judgement),
-                positions=Positions(
-                    observed.history_epoch, int(observed.card_positions[at]), int(observed.merchant_positions[at])
-                ),
-                degraded=(*judgement.degraded, *((HISTORY_INCOMPLETE,) if observed.incomplete else ())),
-                scored_at=scored_at,
-            )
+    incomplete = (HISTORY_INCOMPLETE,) if observed.incomplete else ()
+    cards, merchants = observed.card_positions[which].tolist(), observed.merchant_positions[which].tolist()
+    for at, vector, judgement, card, merchant in zip(
+        which.tolist(), matrix.tolist(), judgements, cards, merchants, strict=True
+    ):
+        record, accepted = decoded.records[at], decoded.accepted[at]
+        transaction = accepted.transaction
+        score = Score(
+            transaction_id=transaction.transaction_id,
+            card_id=transaction.card_id,
+            merchant_id=transaction.merchant_id,
+            occurred_at=format_time(accepted.occurred_ms),
+            amount_minor=transaction.amount_minor,
+            currency=transaction.currency,
+            score=judgement.score,
+            band=judgement.band,
+            decision=judgement.decision,
+            decided_by=judgement.decided_by,
+            model=judgement.model,
+            arm="live",
+            revision=frame.revision,
+            fingerprint=frame.fingerprint,
+            code_version=frame.code_version,
+            features=_features(frame, vector, judgement),
+            positions=Positions(observed.history_epoch, card, merchant),
+            degraded=judgement.degraded + incomplete,
+            dropped=accepted.dropped,
+            epoch=frame.epochs[record.partition],
+            source=Source(record.topic, record.partition, record.offset),
+            scored_at=scored_at,
+            latency_ms=frame.now_ms - record.timestamp,
         )
-        out[record.partition].append(Outgoing(record.offset, record.key, value, record.headers))
+        out[record.partition].append(Outgoing(record.offset, record.key, _encode(score), record.headers))
     return out
-
-
-def _score(frame: Frame, decoded: Decoded, at: int, judgement: Judgement) -> Score:
-    record, accepted = decoded.records[at], decoded.accepted[at]
-    transaction = accepted.transaction
-    return Score(
-        transaction_id=transaction.transaction_id,
-        card_id=transaction.card_id,
-        merchant_id=transaction.merchant_id,
-        occurred_at=format_time(accepted.occurred_ms),
-        amount_minor=transaction.amount_minor,
-        currency=transaction.currency,
-        score=judgement.score,
-        band=judgement.band,
-        decision=judgement.decision,
-        decided_by=judgement.decided_by,
-        model=judgement.model,
-        arm="live",
-        revision=frame.revision,
-        fingerprint=frame.fingerprint,
-        code_version=frame.code_version,
-        features=None,
-        positions=Positions(0, 0, None),
-        degraded=(),
-        dropped=accepted.dropped,
-        epoch=frame.epochs[record.partition],
-        source=Source(record.topic, record.partition, record.offset),
-        scored_at="",
-        latency_ms=frame.now_ms - record.timestamp,
-    )
 
 
 def _features(frame: Frame, vector: list[float], judgement: Judgement) -> dict[str, float | None] | None:

@@ -5,13 +5,14 @@ that is written there. A commit's metadata names how far that had been read, so 
 """
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from stream.consumer import Standing
+from stream.contract.outputs import Count
 from stream.kafka import connection_options
 from stream.settings import Settings
 from stream.topics import SCORES, TRANSACTIONS
@@ -35,12 +36,11 @@ class Position(NamedTuple):
     def after(self, epoch: int, offset: int, revision: int) -> "Position":
         """Return the position behind one more score."""
         scores_offset = self.scores_offset + 1
+        standing = self.standing.after(epoch, offset)
         if not self.standing.is_valid(epoch, offset):
-            return self._replace(scores_offset=scores_offset)
+            return self._replace(standing=standing, scores_offset=scores_offset)
         new = ((revision, offset),) if revision > self.revision else ()
-        return Position(
-            self.standing.after(epoch, offset), max(revision, self.revision), scores_offset, self.cutovers + new
-        )
+        return Position(standing, max(revision, self.revision), scores_offset, self.cutovers + new)
 
     def note(self) -> str:
         """Write what the next owner needs as a commit's metadata."""
@@ -55,26 +55,26 @@ class Resumption(NamedTuple):
 
 
 class _Source(msgspec.Struct):
-    offset: int
+    offset: Count
 
 
 class _Told(msgspec.Struct):
     """What a score says of its own validity."""
 
-    epoch: int
-    revision: int
+    epoch: Count
+    revision: Count
     source: _Source
 
 
+_Kept = Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]
 _decode = msgspec.json.Decoder(_Told).decode
+_decode_note = msgspec.json.Decoder(tuple[_Kept, _Kept, Count, Count]).decode
 
 
 def read_note(metadata: str | None) -> Position:
     """Read a commit's metadata; from the beginning where there is none of ours."""
     try:
-        epoch, offset, revision, scores_offset = msgspec.json.decode(
-            (metadata or "").encode(), type=tuple[int, int, int, int]
-        )
+        epoch, offset, revision, scores_offset = _decode_note((metadata or "").encode("utf-8", "replace"))
     except msgspec.DecodeError:
         return Position()
     return Position(Standing(epoch, offset), revision, scores_offset)
@@ -132,7 +132,7 @@ async def _fold(
                 at = positions[tp]._replace(scores_offset=record.offset)
                 try:
                     told = _decode(record.value or b"")
-                except (msgspec.DecodeError, UnicodeDecodeError):
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                     positions[tp] = at._replace(scores_offset=record.offset + 1)  # not ours; it decides nothing
                     continue
                 positions[tp] = at.after(told.epoch, told.source.offset, told.revision)

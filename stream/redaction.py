@@ -67,7 +67,8 @@ def holds_card_number(text: str) -> bool:
 
 def redact(text: bytes) -> bytes:
     """Replace each card number by a mask; the very same object where there is none."""
-    parts, at = [], 0
+    parts: list[bytes] = []
+    at = 0
     for start, end in card_numbers(text):
         parts += (text[at:start], MASK)
         at = end
@@ -75,7 +76,7 @@ def redact(text: bytes) -> bytes:
 
 
 def shown(value: object, longest: int = 80) -> str:
-    """Write a value of a record for people: short, and redacted first, since a cut hides a card number from redaction."""
+    """Write a value of a record for people: short, and redacted before it is cut, or half a card number would stay."""
     match value:
         case str():
             return repr(redact(value.encode("utf-8", "replace")).decode())[:longest]

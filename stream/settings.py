@@ -6,21 +6,28 @@ SDK, whose `OTEL_*` variables are its own.
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from stream.errors import SettingsError
 
 PREFIX = "FRAUDSTREAM_"
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h|d)?")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|h|d)?")
+_LOGIN = re.compile(r"//.*@")
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
+
+_HOST = r"(\[[0-9A-Fa-f:.]+\]|[^\s,:\[\]]+)"
+_PORT = r"[0-9]{1,5}"
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,100}(?!\n)$")]
 Prefix = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{0,100}(?!\n)$")]
-Addresses = Annotated[str, msgspec.Meta(pattern=r"^[^\s,:]+:\d+(,[^\s,:]+:\d+)*(?!\n)$")]
-Address = Annotated[str, msgspec.Meta(pattern=r"^[^\s,]*:\d+(?!\n)$")]
+Skew = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
+Addresses = Annotated[str, msgspec.Meta(pattern=rf"^{_HOST}:{_PORT}(,{_HOST}:{_PORT})*(?!\n)$")]
+Address = Annotated[str, msgspec.Meta(pattern=rf"^({_HOST})?:{_PORT}(?!\n)$")]
+RedisUrl = Annotated[str, msgspec.Meta(pattern=r"^(rediss?|redis\+cluster|unix)://[^\s]+(?!\n)$")]
+Place = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,9 +35,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     brokers: Addresses = "127.0.0.1:9092"
     """Kafka's bootstrap servers, `host:port,…`."""
-    redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_url: RedisUrl = "redis://127.0.0.1:6379/0"
     """Where the histories are: `redis://`, `rediss://` or `unix://`."""
-    models: str = "models-repository"
+    models: Place = "models-repository"
     """The model repository: a folder or an fsspec URL."""
     deployment: Name = "default"
     """Prefixes Redis keys, keys the control topic, names revisions: one for each independent lineup."""
@@ -42,7 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where a worker answers `/health/live`, `/health/ready` and `/metrics`; port 0 lets the system choose."""
     deadline_ms: Annotated[int, msgspec.Meta(gt=0)] = 100
     """A decision later than this after its record's timestamp is counted as a miss."""
-    future_skew: Seconds = 300.0
+    future_skew: Skew = 300.0
     """How far `occurred_at` may be ahead of its record's Kafka timestamp: clocks of terminals drift."""
     redis_down: Literal["wait", "degrade"] = "wait"
     """With Redis away: pause and lose nothing, or decide without histories and say so."""
@@ -79,6 +86,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Return a topic's full name."""
         return f"{self.topic_prefix}{name}"
 
+    def __repr__(self) -> str:
+        fields = msgspec.structs.asdict(self).items()
+        return f"Settings({', '.join(f'{name}={_shown(name, value)}' for name, value in fields)})"
+
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read all settings.
@@ -93,12 +104,34 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         if text is None:
             continue
         try:
-            values[name] = msgspec.convert(_seconds(text) if kind == Seconds else text, kind, strict=False)
+            values[name] = msgspec.convert(_seconds(text) if kind in (Seconds, Skew) else text, kind, strict=False)
         except msgspec.ValidationError as error:
-            problems.append(f"{PREFIX}{name.upper()}: {error}, got {'…' if 'PASSWORD' in name.upper() else text!r}")
+            expected = f"Expected one of {', '.join(get_args(kind))}" if get_origin(kind) is Literal else error
+            problems.append(f"{PREFIX}{name.upper()}: {expected}, got {_shown(name, text)}")
+    settings = Settings(**values)
+    problems += _login_problems(settings)
     if problems:
         raise SettingsError("\n".join(problems))
-    return Settings(**values)
+    return settings
+
+
+def _login_problems(settings: Settings) -> list[str]:
+    """Say what is missing of a login that the security protocol asks for."""
+    if not settings.kafka_security_protocol.startswith("SASL"):
+        return []
+    needed = ("kafka_sasl_username", "kafka_sasl_password")
+    return [
+        f"{PREFIX}{name.upper()}: needed with {settings.kafka_security_protocol}, is empty"
+        for name in needed
+        if not getattr(settings, name)
+    ]
+
+
+def _shown(name: str, value: object) -> str:
+    """Write a setting for people: no password, and no login that is part of a URL."""
+    if "password" in name:
+        return "…"
+    return _LOGIN.sub("//…@", repr(value))
 
 
 def _seconds(text: str) -> float | str:

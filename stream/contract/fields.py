@@ -9,7 +9,7 @@ from models.errors import InvalidTimeError
 from models.times import Moment, parse_time_ms
 from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.iso import COUNTRIES, CURRENCY_DECIMALS
-from stream.redaction import holds_card_number
+from stream.redaction import holds_card_number, shown
 
 # `(?!\n)$`: Python's `$` alone also matches before a last newline; JSON Schema's does not mind the look-ahead.
 Token = Annotated[
@@ -32,12 +32,21 @@ TimeText = Annotated[str, msgspec.Meta(description="RFC 3339, UTC, three decimal
 class Field(NamedTuple):
     """How one field is read: its type, whether a record can do without it, and what else must hold.
 
-    `check` takes the converted value and returns None or what is wrong with it.
+    `check` takes the converted value and returns None or what is wrong with it. A field that is `no_card` may hold no
+    card number, of whatever type it is.
     """
 
     type: Any
     required: bool
     check: Callable[[Any], Rejection | None] = lambda _value: None
+    no_card: bool = False
+
+
+class Kept(NamedTuple):
+    """The values of a record that can be used, as they came, and the names of its optional fields that cannot."""
+
+    values: dict[str, Any]
+    dropped: tuple[str, ...]
 
 
 def known_currency(value: str) -> Rejection | None:
@@ -54,21 +63,15 @@ def known_country(value: str) -> Rejection | None:
     return Rejection(DeadLetterCode.INVALID_FIELD, f"{value!r} is no ISO 3166-1 alpha-2 code")
 
 
-def no_card_number(value: str) -> Rejection | None:
-    """Refuse an identifier that holds a card number."""
-    if holds_card_number(value):
-        return Rejection(DeadLetterCode.CARD_NUMBER, "holds a card number; send a token instead")
-    return None
-
-
 def read_time(value: int | str) -> Moment | Rejection:
     """Read a moment between 1970 and 9999, or say why it is none."""
     try:
         moment = parse_time_ms(value)
-    except InvalidTimeError as error:
-        return Rejection(DeadLetterCode.INVALID_FIELD, str(error))
+    except InvalidTimeError:
+        expected = "is neither RFC 3339 with a zone, as in 2026-01-31T12:00:00.000Z, nor integer epoch milliseconds"
+        return Rejection(DeadLetterCode.INVALID_FIELD, f"{shown(value)} {expected}, or no day of the calendar")
     if moment.epoch_ms < 0:
-        return Rejection(DeadLetterCode.INVALID_FIELD, f"{value!r:.80} is before 1970")
+        return Rejection(DeadLetterCode.INVALID_FIELD, f"{shown(value)} is before 1970")
     return moment
 
 
@@ -78,16 +81,36 @@ def well_formed_time(value: int | str) -> Rejection | None:
     return moment if isinstance(moment, Rejection) else None
 
 
-def field_problem(name: str, field: Field, raw: Mapping[str, Any]) -> Rejection | None:
-    """Say what is wrong with one field of a decoded object; None where nothing is, or where it may be absent."""
-    value = raw.get(name)
+def read_fields(fields: Mapping[str, Field], raw: Mapping[str, Any]) -> Kept | Rejection:
+    """Check each field of a decoded object on its own; null means absent.
+
+    A record is refused for any fault of a required field and for a card number, which is named before all else;
+    the detail tells all of these faults.
+    """
+    problems = {name: problem for name, field in fields.items() if (problem := _problem(name, field, raw.get(name)))}
+    fatal = [
+        problem
+        for name, problem in problems.items()
+        if fields[name].required or problem.code is DeadLetterCode.CARD_NUMBER
+    ]
+    if fatal:
+        fatal.sort(key=lambda problem: problem.code is not DeadLetterCode.CARD_NUMBER)
+        return Rejection(fatal[0].code, "; ".join(problem.detail for problem in fatal))
+    values = {name: raw[name] for name in fields if name not in problems and raw.get(name) is not None}
+    return Kept(values, tuple(problems))
+
+
+def _problem(name: str, field: Field, value: object) -> Rejection | None:
     if value is None:
         return Rejection(DeadLetterCode.MISSING_FIELD, f"{name}: absent or null") if field.required else None
+    if field.no_card and isinstance(value, str | int) and holds_card_number(str(value)):
+        return Rejection(DeadLetterCode.CARD_NUMBER, f"{name}: holds a card number; send a token instead")
     try:
         converted = msgspec.convert(value, field.type)
     except msgspec.ValidationError as error:
-        code = DeadLetterCode.UNKNOWN_CURRENCY if field.check is known_currency else DeadLetterCode.INVALID_FIELD
-        return Rejection(code, f"{name}: {error}, got {value!r:.80}")
+        unknown = field.check is known_currency and isinstance(value, str)
+        code = DeadLetterCode.UNKNOWN_CURRENCY if unknown else DeadLetterCode.INVALID_FIELD
+        return Rejection(code, f"{name}: {error}, got {shown(value)}")
     problem = field.check(converted)
     return problem and Rejection(problem.code, f"{name}: {problem.detail}")
 
@@ -97,9 +120,11 @@ def decode_object(value: bytes | None) -> dict[str, Any] | Rejection:
     if not value:
         return Rejection(DeadLetterCode.EMPTY_VALUE, "the record has no value; a JSON object is expected")
     try:
-        raw = msgspec.json.decode(value)
+        raw = _decode(value)
     except RecursionError:
         return Rejection(DeadLetterCode.TOO_DEEP, "nested deeper than the decoder goes")
+    except msgspec.ValidationError as error:  # JSON, with an integer of more digits than Python reads
+        return Rejection(DeadLetterCode.INVALID_FIELD, str(error))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return Rejection(DeadLetterCode.NOT_JSON, f"not UTF-8 JSON: {error}")
     if not isinstance(raw, dict):
@@ -107,17 +132,21 @@ def decode_object(value: bytes | None) -> dict[str, Any] | Rejection:
     return raw
 
 
+_decode = msgspec.json.Decoder(float_hook=float).decode
+"""With a hook, since without one a number such as 1e400 is taken for no JSON, even in a field that no one reads."""
+
+
 def schema_problem(raw: Mapping[str, Any], expected: str) -> Rejection | None:
-    """Refuse a record that names another schema than the one read here."""
-    named = raw.get("schema", expected)
-    if named == expected:
+    """Refuse a record that names another schema than the one read here; null names none."""
+    named = raw.get("schema")
+    if named is None or named == expected:
         return None
-    return Rejection(DeadLetterCode.UNSUPPORTED_SCHEMA, f"schema: {named!r:.80} where {expected!r} is read")
+    return Rejection(DeadLetterCode.UNSUPPORTED_SCHEMA, f"schema: {shown(named)} where {expected!r} is read")
 
 
 def key_problem(key: bytes | None, card_id: str) -> Rejection | None:
     """Refuse a record whose key is not its card, since it may lie on another partition than the card's others."""
     if key == card_id.encode():
         return None
-    shown = "none" if key is None else repr(key[:80])
-    return Rejection(DeadLetterCode.WRONG_KEY, f"the record's key must be its card_id {card_id!r}, got {shown}")
+    got = "none" if key is None else shown(key)
+    return Rejection(DeadLetterCode.WRONG_KEY, f"the record's key must be its card_id {card_id!r}, got {got}")

@@ -5,16 +5,15 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from features.store import Label
-from stream.contract.codes import DeadLetterCode, Rejection
+from stream.contract.codes import Rejection
 from stream.contract.fields import (
     Field,
     Time,
     Token,
     TransactionId,
     decode_object,
-    field_problem,
     key_problem,
-    no_card_number,
+    read_fields,
     read_time,
     schema_problem,
     well_formed_time,
@@ -42,11 +41,11 @@ class LabelRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 FIELDS: dict[str, Field] = {
     "transaction_id": Field(TransactionId, required=True),
-    "card_id": Field(Token, required=True, check=no_card_number),
+    "card_id": Field(Token, required=True, no_card=True),
     "fraud": Field(bool, required=True),
     "labelled_at": Field(Time, required=True, check=well_formed_time),
     "reported_by": Field(Reporter, required=True),
-    "merchant_id": Field(Token, required=False, check=no_card_number),
+    "merchant_id": Field(Token, required=False, no_card=True),
     "occurred_at": Field(Time, required=False, check=well_formed_time),
     "fraud_type": Field(FraudType, required=False),
 }
@@ -60,16 +59,10 @@ def read_label(value: bytes | None, key: bytes | None, source: tuple[int, int]) 
     problem = schema_problem(raw, SCHEMA)
     if problem is not None:
         return problem
-    problems = {name: problem for name, field in FIELDS.items() if (problem := field_problem(name, field, raw))}
-    fatal = [
-        problem
-        for name, problem in problems.items()
-        if FIELDS[name].required or problem.code is DeadLetterCode.CARD_NUMBER
-    ]
-    if fatal:
-        return Rejection(fatal[0].code, "; ".join(problem.detail for problem in fatal))
-    kept = {name: raw[name] for name in FIELDS if name not in problems and raw.get(name) is not None}
-    return key_problem(key, kept["card_id"]) or _label(kept, source)
+    kept = read_fields(FIELDS, raw)
+    if isinstance(kept, Rejection):
+        return kept
+    return key_problem(key, kept.values["card_id"]) or _label(kept.values, source)
 
 
 def _label(kept: dict[str, Any], source: tuple[int, int]) -> Label:
