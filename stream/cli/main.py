@@ -5,9 +5,12 @@ import json
 
 import click
 
+from stream.cli.bench import bench
 from stream.cli.demo import demo
 from stream.cli.model import model
+from stream.cli.publish import publish
 from stream.cli.saying import json_option, refuse, say, settings_or_refuse
+from stream.cli.train import features, train
 from stream.contract.schema import RECORDS, json_schema
 from stream.errors import TopicsError
 from stream.topics import apply as apply_topics
@@ -19,8 +22,12 @@ def main() -> None:
     """Decide card payments on a Kafka stream, each once, by a model that is said to be live."""
 
 
+main.add_command(bench)
 main.add_command(demo)
 main.add_command(model)
+main.add_command(publish)
+main.add_command(train)
+main.add_command(features)
 
 
 @main.command()

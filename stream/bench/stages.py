@@ -1,0 +1,102 @@
+"""Microseconds of each verb of the pipeline, by batch size, on a real Redis and with a real model."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any, TypeVar
+
+import numpy as np
+
+from features.declaration import FeatureSet
+from features.redis_store import RedisStore
+from features.windows import vectorise
+from models.loading import Model
+from stream.bench.traffic import Sent, payments
+from stream.clock import now_ms
+from stream.decoding import decode
+from stream.encoding import Frame, encode
+from stream.pipeline import CODE_VERSION
+from stream.scoring import score
+from stream.settings import Settings
+from stream.shelf import Serving
+
+Result = TypeVar("Result")
+
+SIZES = (1, 32, 256)
+_WARM_UP = 20_000
+_ROUNDS = {1: 2_000, 32: 200, 256: 40}
+_SKEW_MS = 10**15
+
+
+@dataclass
+class _Told:
+    """A record as a consumer hands it over."""
+
+    key: bytes
+    value: bytes
+    offset: int
+    topic: str = "transactions"
+    partition: int = 0
+    timestamp: int = 0
+    timestamp_type: int = 0
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass
+class _Watch:
+    """Times of each stage, in seconds."""
+
+    spent: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def time(self, stage: str, work: Callable[[], Result]) -> Result:
+        started = time.perf_counter()
+        try:
+            return work()
+        finally:
+            self.spent[stage].append(time.perf_counter() - started)
+
+
+async def measure_stages(settings: Settings, feature_set: FeatureSet, model: Model) -> dict[int, dict[str, float]]:
+    """Return the median microseconds per event of each stage, by batch size; histories warm."""
+    store = RedisStore(settings.redis_url, f"bench-{now_ms()}", feature_set, now_ms)
+    await store.connect()
+    try:
+        total = _WARM_UP + sum(size * rounds for size, rounds in _ROUNDS.items())
+        records = [_told(sent, offset) for offset, sent in enumerate(payments(total, seed=1))]
+        for at in range(0, _WARM_UP, 500):
+            await store.observe(decode(records[at : at + 500], _SKEW_MS).columns)  # type: ignore[arg-type] # as told
+        found, at = {}, _WARM_UP
+        for size in SIZES:
+            lots = [records[at + size * number : at + size * (number + 1)] for number in range(_ROUNDS[size])]
+            at += size * _ROUNDS[size]
+            found[size] = await _measure(_Watch(), lots, (settings, feature_set, store, model))
+        return found
+    finally:
+        await store.close()
+
+
+async def _measure(
+    watch: _Watch, lots: list[list[_Told]], parts: tuple[Settings, FeatureSet, RedisStore, Model]
+) -> dict[str, float]:
+    settings, feature_set, store, model = parts
+    serving = Serving(1, model, None)
+    frame = Frame(settings, feature_set.names, feature_set.fingerprint, CODE_VERSION, 1, {0: 1}, now_ms())
+    for lot in lots:
+        records: Any = lot
+        decoded = watch.time("decode", lambda: decode(records, _SKEW_MS))  # noqa: B023 - called at once
+        started = time.perf_counter()
+        observed = await store.observe(decoded.columns)
+        watch.spent["observe (Redis)"].append(time.perf_counter() - started)
+        matrix = watch.time("vectorise", lambda: vectorise(feature_set, decoded.columns, observed))  # noqa: B023
+        judged = watch.time("score", lambda: score(serving, feature_set.names, matrix))  # noqa: B023
+        owed = np.arange(len(lot))
+        watch.time("encode", lambda: encode(frame, decoded, observed, (owed, matrix, judged)))  # noqa: B023
+    size = len(lots[0])
+    each = {stage: median(times) / size * 1e6 for stage, times in watch.spent.items()}
+    return each | {"all": sum(each.values())}
+
+
+def _told(sent: Sent, offset: int) -> _Told:
+    return _Told(sent.key, sent.value, offset)

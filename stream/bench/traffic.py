@@ -1,0 +1,45 @@
+"""Payments to measure with: an invented population's, in order, as they would lie on the topic."""
+
+import hashlib
+from collections.abc import Iterator
+from itertools import islice
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from stream.simulation.world import Plan, simulate
+from stream.simulation.writing import live
+
+_START_MS = 1_760_000_000_000
+_CARDS_PER_THOUSAND = 12
+_DAYS = 60
+
+
+class Sent(NamedTuple):
+    """One record as it is published."""
+
+    key: bytes
+    value: bytes
+
+
+def payments(count: int, seed: int) -> list[Sent]:
+    """Make `count` transactions, some seventy to a card."""
+    cards = max(50, count * _CARDS_PER_THOUSAND // 1000)
+    plan = Plan(_START_MS, history_days=1, live_days=_DAYS, cards=cards, merchants=max(40, cards // 5))
+    return list(islice(_records(simulate_rows(plan, seed)), count))
+
+
+def simulate_rows(plan: Plan, seed: int) -> Iterator[dict[str, object]]:
+    """Yield the transactions of a plan's live days."""
+    return (one.transaction for one in live(simulate(np.random.default_rng(seed), plan)))
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Choose a card's partition; any rule will do that keeps a card on one."""
+    return int.from_bytes(hashlib.blake2b(key, digest_size=4).digest(), "little") % partitions
+
+
+def _records(transactions: Iterator[dict[str, object]]) -> Iterator[Sent]:
+    for transaction in transactions:
+        yield Sent(str(transaction["card_id"]).encode(), msgspec.json.encode(transaction))

@@ -1,0 +1,83 @@
+"""`fraudstream bench …`: measure on the Kafka and Redis of the settings, on topics and keys of its own."""
+
+import asyncio
+from itertools import islice
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from features.declaration import load as load_features
+from models.loading import Model
+from models.loading import load as load_model
+from models.problems import Problem
+from models.repository import Repository
+from stream.cli.saying import json_option, refuse, say, settings_or_refuse
+from stream.probing import vectorise_probe
+from stream.settings import Settings
+
+_MODEL = click.option("--model", "name", required=True, help="A digest in the repository, or a prefix of it.")
+
+
+@click.group()
+def bench() -> None:
+    """Measure what it costs here."""
+
+
+@bench.command()
+@_MODEL
+@json_option
+def stages(name: str, as_json: bool) -> None:  # noqa: FBT001 - a flag
+    """Microseconds per event of each stage, at batches of 1, 32 and 256; the extra `train` has to be installed."""
+    from stream.bench.stages import measure_stages  # noqa: PLC0415 - it needs an extra
+
+    settings = settings_or_refuse()
+    found = asyncio.run(measure_stages(settings, load_features(settings.features or None), _model(settings, name)))
+    table = Table("µs per event", *(f"batch {size}" for size in found))
+    for stage in next(iter(found.values())):
+        table.add_row(stage, *(f"{times[stage]:.1f}" for times in found.values()))
+    if as_json:
+        say(as_json, {"us_per_event": {str(size): times for size, times in found.items()}}, "")
+    else:
+        Console().print(table)
+
+
+@bench.command()
+@_MODEL
+@click.option("--backlog", type=click.IntRange(1), default=60_000, show_default=True, help="Records to drain.")
+@click.option("--rate", "rates", type=float, multiple=True, default=(100.0, 1000.0), show_default=True)
+@click.option("--seconds", type=click.IntRange(1, 600), default=20, show_default=True, help="For each rate.")
+@json_option
+def worker(name: str, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
+    """Throughput from backlog, latency at fixed rates, memory, and the gaps of a start and of a SIGKILL."""
+    settings = settings_or_refuse()
+    facts = asyncio.run(_measure_worker(settings, _model(settings, name).digest, **options))
+    say(as_json, facts, "\n".join(f"{fact:36} {value}" for fact, value in facts.items()))
+
+
+async def _measure_worker(
+    settings: Settings, digest: str, backlog: int, rates: tuple[float, ...], seconds: int
+) -> dict[str, Any]:
+    from stream.bench.driving import Bench, apart  # noqa: PLC0415 - it needs an extra
+    from stream.bench.measuring import LOSS_COUNT, drain, hold, lose_one  # noqa: PLC0415 - likewise
+    from stream.bench.traffic import payments  # noqa: PLC0415 - likewise
+
+    counts = [int(rate * seconds) for rate in rates]
+    records = iter(payments(backlog + sum(counts) + LOSS_COUNT, seed=2))
+    async with Bench(apart(settings)) as run:
+        facts, child = await drain(run, digest, list(islice(records, backlog)))
+        for rate, count in zip(rates, counts, strict=True):
+            facts |= await hold(run, list(islice(records, count)), rate)
+        return facts | await lose_one(run, list(records), child)
+
+
+def _model(settings: Settings, name: str) -> Model:
+    repository, features = Repository(settings.models), load_features(settings.features or None)
+    digest = repository.resolve(name)
+    if isinstance(digest, Problem):
+        refuse(digest.detail)
+    loaded = load_model(repository, digest, features.fingerprint, vectorise_probe(features))
+    if not isinstance(loaded, Model):
+        refuse("\n".join(problem.detail for problem in loaded))
+    return loaded
