@@ -1,0 +1,89 @@
+"""What the demo publishes: the end of the history, then the live days, each record once and in order."""
+
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from stream.contract.codes import Rejection
+from stream.contract.label import read_label
+from stream.contract.transaction import read_transaction
+from stream.demo.script import Script
+from stream.demo.traffic import Traffic, as_of, invent, take
+from stream.injecting import Item
+from stream.settings import Settings
+from stream.simulation.rows import DAY_MS, Pattern
+from stream.simulation.world import World
+
+NOW_MS = 1_767_225_600_000
+SCRIPT = Script(rate=20, seconds=30, cards=200, merchants=200, history_days=40, warm_days=10)
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return invent(SCRIPT, NOW_MS)
+
+
+def test_nothing_that_is_published_lies_in_the_future(world: World) -> None:
+    assert world.rows.occurred_ms.max() < NOW_MS
+    assert len(world.rows) - world.cut >= SCRIPT.live_count
+
+
+def test_warm_and_live_follow_on_each_other_without_a_gap(world: World) -> None:
+    traffic = Traffic(world, SCRIPT, Settings())
+    items = [*traffic.warm(), *take(traffic.live(), SCRIPT.live_count)]
+    names = [item.name for item in items if item.name]
+    first = world.cut - traffic.warm_count
+    assert names == [f"tx-{number:08d}" for number in range(first, world.cut + SCRIPT.live_count)]
+    assert world.rows.occurred_ms[first] - world.plan.live_start_ms >= -SCRIPT.warm_days * DAY_MS
+    assert {item.topic for item in items if item.name} == {"transactions"}
+    assert sum(pattern is not Pattern.GENUINE for pattern in traffic.patterns.values()) > 0
+
+
+def test_every_record_is_what_the_contract_wants_with_its_card_as_key(world: World) -> None:
+    traffic = Traffic(world, SCRIPT, Settings())
+    for item in [*traffic.warm(), *traffic.warm_labels(), *take(traffic.live(), SCRIPT.live_count)]:
+        read = read_transaction(item.value, item.key, NOW_MS) if item.name else read_label(item.value, item.key, (0, 0))
+        assert not isinstance(read, Rejection), read
+
+
+def test_a_label_goes_out_when_it_is_known_and_only_of_what_was_published(world: World) -> None:
+    traffic = Traffic(world, SCRIPT, Settings(topic_prefix="x-"))
+    warm = {item.name for item in traffic.warm()}
+    told = [json.loads(item.value)["transaction_id"] for item in traffic.warm_labels()]
+    assert set(told) <= warm
+    seen, now = warm, ""
+    reports = 0
+    for item in traffic.live():
+        record = json.loads(item.value)
+        if item.rides:
+            assert item.topic == "x-labels"
+            assert record["transaction_id"] in seen
+            assert record["labelled_at"] <= now
+            reports += 1
+        else:
+            seen, now = seen | {item.name}, record["occurred_at"]
+    assert reports > 0
+    assert traffic.labels == reports + len(told)
+
+
+def test_an_earlier_day_knows_less(world: World) -> None:
+    earlier = as_of(world, 20)
+    assert earlier.plan.live_start_ms == world.plan.live_start_ms - 20 * DAY_MS
+    assert earlier.cut < world.cut
+    assert np.all(earlier.rows.occurred_ms[: earlier.cut] < earlier.plan.live_start_ms)
+    assert earlier.rows.occurred_ms[earlier.cut] >= earlier.plan.live_start_ms
+
+
+def test_take_counts_transactions_and_lets_the_rest_follow() -> None:
+    items = iter([Item("t", b"", b"", str(number), rides=number % 2 == 1) for number in range(10)])
+    first, second = list(take(items, 2)), list(take(items, 2))
+    assert [item.name for item in first + second] == [str(number) for number in range(7)]
+    assert all(int(a.name) + 1 == int(b.name) for a, b in pairwise(first + second))
+
+
+@pytest.mark.parametrize("wrong", [{"rate": 0}, {"seconds": 0}, {"history_days": 15}, {"warm_days": 99}])
+def test_a_script_that_shows_nothing_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"transactions a second|days of history"):
+        Script(**wrong)  # type: ignore[arg-type]
