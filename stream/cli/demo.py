@@ -23,7 +23,7 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @click.option(
     "--rate", type=click.FloatRange(1, 2_000), default=150.0, show_default=True, help="Transactions a second."
 )
-@click.option("--seconds", type=click.FloatRange(2), default=80.0, hidden=True)
+@click.option("--seconds", type=click.FloatRange(2), default=100.0, hidden=True)
 @click.option("--cards", type=click.IntRange(100), default=1_500, hidden=True)
 @click.option("--warm-days", type=click.IntRange(0, 60), default=37, hidden=True)
 @json_option

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.rule import Rule
 from rich.table import Table
@@ -55,7 +56,7 @@ def picture(view: View) -> RenderableType:
             f"live: {view.done:,} of {view.total:,} transactions, it is {view.simulated_at[:16].replace('T', ' ')} "
             "for the cards"
         ),
-        ProgressBar(total=view.total, completed=view.done),
+        Padding(ProgressBar(total=view.total, completed=view.done), 0),  # alone it ends no line
         _facts(view),
         models_table(view.board, view.models),
         promotion_text(view),

@@ -38,7 +38,7 @@ class Script:
     seed: int = 1
     rate: float = 150.0
     """Live transactions a second."""
-    seconds: float = 80.0
+    seconds: float = 100.0
     """How long the live stream lasts; the second model is promoted in the middle."""
     cards: int = 1_500
     merchants: int = 400

