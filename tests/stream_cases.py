@@ -1,0 +1,74 @@
+"""What the tests of `stream` share: records as a consumer hands them over, and card numbers, which are nowhere written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from hypothesis import strategies as st
+
+KEY = b"card-1"
+LATEST_MS = 1_800_000_000_000
+PAYMENT = {
+    "transaction_id": "t-1",
+    "card_id": "card-1",
+    "merchant_id": "merchant-1",
+    "occurred_at": "2026-01-31T12:00:00.123Z",
+    "amount_minor": 1250,
+    "currency": "EUR",
+}
+MENTION = {
+    "transaction_id": "t-1",
+    "card_id": "card-1",
+    "fraud": True,
+    "labelled_at": "2026-02-01T00:00:00Z",
+    "reported_by": "customer",
+}
+
+
+@dataclass
+class Told:
+    """A record as a consumer hands it over."""
+
+    value: bytes | None = b"{}"
+    key: bytes | None = KEY
+    partition: int = 0
+    offset: int = 0
+    headers: Sequence[tuple[str, bytes | None]] = ()
+    topic: str = "transactions"
+    timestamp: int = LATEST_MS
+    timestamp_type: int = 0
+
+
+def text(**changes: Any) -> bytes:
+    """Write a payment."""
+    return msgspec.json.encode(PAYMENT | changes)
+
+
+def literally(name: str, literal: str | bytes) -> bytes:
+    """Write a payment one of whose fields is this very piece of JSON, or what is none."""
+    piece = literal.encode() if isinstance(literal, str) else literal
+    return msgspec.json.encode(PAYMENT | {name: "@here@"}).replace(b'"@here@"', piece)
+
+
+def luhn(head: str) -> str:
+    """Complete digits to a number that passes Luhn's check."""
+    doubled = [int(digit) for digit in reversed(head)]
+    total = sum(sum(divmod(2 * digit, 10)) if at % 2 == 0 else digit for at, digit in enumerate(doubled))
+    return head + str(-total % 10)
+
+
+CARD_NUMBER = luhn("453201511283036")
+
+
+def _digits(count: int) -> st.SearchStrategy[str]:
+    return st.text("0123456789", min_size=count, max_size=count)
+
+
+CARD_NUMBERS = st.one_of(
+    st.sampled_from((14, 16, 17, 18, 19)).flatmap(
+        lambda length: st.tuples(st.sampled_from("23456"), _digits(length - 2)).map(lambda parts: luhn("".join(parts)))
+    ),
+    st.tuples(st.sampled_from(("34", "37")), _digits(12)).map(lambda parts: luhn("".join(parts))),
+)
+"""Any number that is a card's by the contract."""
