@@ -1,4 +1,4 @@
-"""What the tests of `stream` share: records as a consumer hands them over, and card numbers, which are nowhere written."""
+"""What the tests of `stream` share: records as a consumer has them, and card numbers, which are nowhere written."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,0 +1,110 @@
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import pytest
+from stream_cases import Told, text
+
+from features.declaration import load
+from features.errors import StoreError, StoreRefusedError, StoreUnavailableError
+from features.memory_store import MemoryStore
+from models.errors import ScoringError
+from models.loading import Model
+from stream.batches import Record
+from stream.contract.codes import DeadLetterCode
+from stream.isolating import decide_isolating
+from stream.pipeline import Outputs, Pipeline
+from stream.settings import Settings
+from stream.shelf import Serving
+
+FEATURES = load(None)
+
+
+class NoModel:
+    """Stands for a live model that cannot score: the rules decide."""
+
+    def score(self, _matrix: Any) -> Any:
+        raise ScoringError("none here")
+
+
+SERVING = Serving(1, cast("Model", NoModel()), None)
+
+
+class Troubled(Pipeline):
+    """A pipeline that raises on batches of which `trouble` says so."""
+
+    def __init__(self, trouble: Callable[[Sequence[Record]], Exception | None]) -> None:
+        super().__init__(Settings(), FEATURES, MemoryStore(FEATURES))
+        self._trouble = trouble
+        self.calls: list[int] = []
+
+    async def decide(
+        self, records: Sequence[Record], serving: Serving, epochs: Mapping[int, int], now_ms: int
+    ) -> Outputs:
+        self.calls.append(len(records))
+        error = self._trouble(records)
+        outputs = await super().decide(records, serving, epochs, now_ms)
+        if error is not None:
+            raise error
+        return outputs
+
+
+def guilty(*offsets: int, error: Exception | None = None) -> Callable[[Sequence[Record]], Exception | None]:
+    raised = error or ZeroDivisionError("a bug of ours")
+    return lambda records: raised if {record.offset for record in records} & set(offsets) else None
+
+
+def a_batch(count: int = 6) -> list[Told]:
+    return [Told(text(transaction_id=f"t-{at}", more=1), partition=at % 2, offset=at) for at in range(count)]
+
+
+async def decide(pipeline: Pipeline, records: Sequence[Record]) -> Outputs:
+    return await decide_isolating(pipeline, records, SERVING, {0: 1, 1: 1})
+
+
+def offsets(outputs: Outputs) -> dict[int, list[int]]:
+    return {partition: [score.source_offset for score in lot] for partition, lot in outputs.scores.items()}
+
+
+async def test_a_batch_without_trouble_is_decided_at_once() -> None:
+    pipeline = Troubled(guilty())
+    outputs = await decide(pipeline, a_batch())
+    assert (offsets(outputs), outputs.dead, pipeline.calls) == ({0: [0, 2, 4], 1: [1, 3, 5]}, [], [6])
+
+
+async def test_one_guilty_record_is_undecidable_and_the_others_are_decided(caplog: pytest.LogCaptureFixture) -> None:
+    records = [*a_batch(), Told(text(transaction_id="t-0", more=1), offset=6), Told(b"x", offset=7)]
+    with caplog.at_level(logging.ERROR):
+        outputs = await decide(Troubled(guilty(3)), records)
+    assert offsets(outputs) == {0: [0, 2, 4], 1: [1, 5]}
+    assert [(letter.record.offset, letter.code) for letter in outputs.dead] == [(3, "undecidable"), (7, "not_json")]
+    assert "ZeroDivisionError" in outputs.dead[0].detail
+    assert "partition 1 offset 3 cannot be decided" in caplog.text
+    assert (outputs.repeated, outputs.unknown_fields) == (1, 6)
+
+
+async def test_what_is_decided_one_by_one_is_what_is_decided_together() -> None:
+    together = await decide(Troubled(guilty()), a_batch())
+    alone = await decide(Troubled(lambda records: ValueError() if len(records) > 1 else None), a_batch())
+    assert offsets(alone) == offsets(together)
+    assert (alone.dead, alone.repeated, alone.unknown_fields) == ([], together.repeated, together.unknown_fields)
+
+
+@pytest.mark.parametrize("error", [StoreUnavailableError("away"), StoreRefusedError("may evict")])
+@pytest.mark.parametrize("only_alone", [True, False])
+async def test_a_fault_of_the_store_is_no_records_fault(error: StoreError, only_alone: bool) -> None:  # noqa: FBT001 - a parameter
+    def trouble(records: Sequence[Record]) -> Exception | None:
+        return ValueError() if only_alone and len(records) > 1 else error
+
+    with pytest.raises(type(error)):
+        await decide(Troubled(trouble), a_batch())
+
+
+async def test_nothing_comes_of_nothing() -> None:
+    assert await decide(Troubled(guilty()), []) == Outputs()
+    assert await decide(Troubled(lambda _: ValueError()), []) == Outputs()
+
+
+async def test_a_record_that_is_undecidable_alone_is_a_dead_letter_by_its_code() -> None:
+    outputs = await decide(Troubled(guilty(0)), a_batch(1))
+    assert [letter.code for letter in outputs.dead] == [DeadLetterCode.UNDECIDABLE]

@@ -1,0 +1,157 @@
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream.errors import SettingsError
+from stream.settings import PREFIX, Settings, read_settings
+
+ALL: dict[str, tuple[str, Any]] = {
+    "brokers": ("kafka-1:9092,[::1]:9093", "kafka-1:9092,[::1]:9093"),
+    "redis_url": ("rediss://user:secret@redis:6380/1", "rediss://user:secret@redis:6380/1"),
+    "models": ("s3://bucket/models", "s3://bucket/models"),
+    "deployment": ("eu-1", "eu-1"),
+    "group": ("cards.eu", "cards.eu"),
+    "topic_prefix": ("eu.", "eu."),
+    "http": (":8080", ":8080"),
+    "deadline_ms": ("250", 250),
+    "future_skew": ("1 min", 60.0),
+    "redis_down": ("degrade", "degrade"),
+    "features": ("bank.features", "bank.features"),
+    "score_features": ("alerts", "alerts"),
+    "session_timeout": ("6500ms", 6.5),
+    "drain_seconds": ("5", 5.0),
+    "poll_records": ("64", 64),
+    "fetch_wait_ms": ("5", 5),
+    "commit_interval": ("0.5s", 0.5),
+    "kafka_idempotence": ("false", False),
+    "kafka_security_protocol": ("SASL_SSL", "SASL_SSL"),
+    "kafka_sasl_mechanism": ("PLAIN", "PLAIN"),
+    "kafka_sasl_username": ("fraud", "fraud"),
+    "kafka_sasl_password": ("secret", "secret"),
+    "kafka_ssl_cafile": ("/etc/ca.pem", "/etc/ca.pem"),
+    "worker_id": ("worker-1", "worker-1"),
+}
+
+
+def read(**variables: str) -> Settings:
+    return read_settings({PREFIX + name.upper(): text for name, text in variables.items()})
+
+
+def refusal(**variables: str) -> str:
+    with pytest.raises(SettingsError, match=PREFIX) as refused:
+        read(**variables)
+    return str(refused.value)
+
+
+def test_nothing_said_means_the_contracts_defaults() -> None:
+    assert read_settings({"FRAUDSTREAM": "x", "OTEL_SDK_DISABLED": "true", "brokers": "?"}) == Settings()
+    assert (Settings().future_skew, Settings().deadline_ms, Settings().session_timeout) == (300.0, 100, 10.0)
+
+
+def test_every_variable_is_read() -> None:
+    assert ALL.keys() == {field.name for field in msgspec.structs.fields(Settings)}
+    settings = read(**{name: text for name, (text, _) in ALL.items()})
+    assert msgspec.structs.asdict(settings) == {name: value for name, (_, value) in ALL.items()}
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("20", 20.0), ("0.5", 0.5), ("500ms", 0.5), ("500 ms", 0.5), (" 5 min ", 300.0), ("1h", 3600.0), ("1 d", 86400.0)],
+)
+def test_durations_may_have_a_unit(text: str, seconds: float) -> None:
+    assert read(drain_seconds=text).drain_seconds == seconds
+
+
+@given(st.integers(1, 86_399_999))
+def test_milliseconds_and_seconds_are_the_same_duration(milliseconds: int) -> None:
+    whole = read(future_skew=f"{milliseconds}ms").future_skew
+    assert int(whole * 1000) in {milliseconds, milliseconds - 1}
+    assert abs(whole - milliseconds / 1000) < 1e-6
+
+
+def test_no_skew_at_all_is_a_skew() -> None:
+    assert read(future_skew="0").future_skew == 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *(
+            ("brokers", text)
+            for text in ("", "kafka", "kafka:", ":9092", "a:1,", "a:1, b:2", "kafka:port", "a:1\n", "::1:9092")
+        ),
+        *(("redis_url", text) for text in ("", "redis", "http://redis", "redis://", "localhost:6379")),
+        *(("http", text) for text in ("", "6066", "127.0.0.1", "127.0.0.1:")),
+        *((name, text) for name in ("deployment", "group") for text in ("", "a b", "a{b}", "x" * 101, "a\n")),
+        *(("topic_prefix", text) for text in ("a/", "a b", "ü")),
+        *(("deadline_ms", text) for text in ("", "0", "-1", "1.5", "soon", "100 ms")),
+        *(
+            (name, text)
+            for name in ("session_timeout", "drain_seconds", "commit_interval")
+            for text in ("", "0", "-1", "2 d", "5 minutes", "nan", "inf")
+        ),
+        *(("future_skew", text) for text in ("", "-1", "nan", "2 d")),
+        *(("poll_records", text) for text in ("0", "10001", "many")),
+        *(("redis_down", text) for text in ("", "WAIT", "fail")),
+        ("score_features", "some"),
+        *(("kafka_idempotence", text) for text in ("", "maybe")),
+        ("kafka_security_protocol", "TLS"),
+        ("kafka_sasl_mechanism", "GSSAPI"),
+        ("models", ""),
+        ("worker_id", "a b"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_name_with_what_it_held(name: str, text: str) -> None:
+    message = refusal(**{name: text})
+    assert message.startswith(f"{PREFIX}{name.upper()}: Expected")
+    assert repr(text) in message
+    assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["topic_prefix", "features", "kafka_sasl_username", "kafka_ssl_cafile", "worker_id"])
+def test_empty_means_none_where_none_is_a_choice(name: str) -> None:
+    assert getattr(read(**{name: ""}), name) == ""
+
+
+def test_all_problems_are_named_at_once_and_a_choice_says_what_there_is() -> None:
+    message = refusal(brokers="", http="x", deadline_ms="x", redis_down="x", kafka_security_protocol="SASL_SSL")
+    assert [line.split(":")[0].removeprefix(PREFIX) for line in message.splitlines()] == [
+        "BROKERS",
+        "HTTP",
+        "DEADLINE_MS",
+        "REDIS_DOWN",
+        "KAFKA_SASL_USERNAME",
+        "KAFKA_SASL_PASSWORD",
+    ]
+    assert "Expected one of wait, degrade, got 'x'" in message
+
+
+@pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "SASL_SSL"])
+def test_a_protocol_with_a_login_needs_one(protocol: str) -> None:
+    assert "KAFKA_SASL_PASSWORD: needed" in refusal(kafka_security_protocol=protocol, kafka_sasl_username="u")
+    read(kafka_security_protocol=protocol, kafka_sasl_username="u", kafka_sasl_password="p")  # noqa: S106 - a test's
+
+
+def test_neither_a_password_nor_a_login_in_a_url_is_ever_shown() -> None:
+    settings = read(**{name: text for name, (text, _) in ALL.items()})
+    shown = [
+        repr(settings),
+        str(settings),
+        f"{settings}",
+        refusal(redis_url="http://user:secret@redis", kafka_security_protocol="x"),
+    ]
+    shown.append(refusal(redis_url="rediss://user:sec/ret secret@redis"))
+    assert not [text for text in shown if "secret" in text]
+
+
+def test_a_topics_full_name_has_the_prefix() -> None:
+    assert read(topic_prefix="eu-").topic("scores") == "eu-scores"
+    assert Settings().topic("scores") == "scores"
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(AttributeError):
+        Settings().group = "other"  # type: ignore[misc]
