@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from redis import asyncio as redis_asyncio
@@ -50,6 +50,14 @@ class OtherEpoch:
 Answer = Appended | Unlike | OtherEpoch
 
 
+class Founded(NamedTuple):
+    """An epoch, whether its histories are known to be all there, and whether it began with this very question."""
+
+    epoch: int
+    whole: bool
+    new: bool
+
+
 def without_password(url: str) -> str:
     """Return a URL as it may be shown."""
     parts = urlsplit(url)
@@ -72,6 +80,7 @@ class RedisLink:
                 "comes later. Set FRAUDSTREAM_REDIS_URL to a single server."
             )
         self._epoch_key = epoch_key
+        self._whole_key = epoch_key + b":whole"
         self._run_id: str | None = None
         self._came_anew = False
         self._scripts = {name: _script(name) for name in ("observe", "trim", "raise")}
@@ -136,11 +145,18 @@ class RedisLink:
                 settings = {}
         return str(settings.get("maxmemory-policy", info.get("maxmemory_policy", "unknown")))
 
-    async def found_epoch(self, first: int) -> int:
-        """Return the deployment's history epoch, `first` if there was none."""
+    async def found_epoch(self, first: int) -> Founded:
+        """Return the deployment's history epoch, `first` if there was none, and what is known of its histories.
+
+        Only the epoch that a second key names is whole: one that was raised over a loss is not, whoever asks and
+        whenever, until a repair says so.
+        """
         with self._translated():
-            await self._client.set(self._epoch_key, first, nx=True)
-            return int(await self._client.get(self._epoch_key) or first)
+            new = bool(await self._client.set(self._epoch_key, first, nx=True))
+            if new:
+                await self._client.set(self._whole_key, first)
+            epoch, whole = await self._client.mget(self._epoch_key, self._whole_key)
+        return Founded(int(epoch or first), whole=epoch is not None and epoch == whole, new=new)
 
     async def raise_epoch(self, above: int) -> int:
         """Make the history epoch one above, unless another worker did already, and return it."""

@@ -87,6 +87,20 @@ class RedisStore:
             await self._link.check_server()
             await self._remembered.join()
 
+    @property
+    def new(self) -> bool:
+        """Whether `connect` found nothing of this deployment: it is new, or its server was emptied meanwhile."""
+        return self._remembered.new
+
+    async def declare_loss(self, what: str) -> None:
+        """Raise the history epoch over a loss that only the caller could notice.
+
+        Raises:
+            StoreUnavailableError: the server does not answer.
+        """
+        async with self._lock:
+            await self._remembered.lose(what)
+
     async def close(self) -> None:
         """Let the server go."""
         await self._link.close()

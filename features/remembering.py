@@ -45,6 +45,7 @@ class Remembered:
         self.horizon_ms = {kind: feature_set.horizon_ms(kind) for kind in KINDS}
         self.epoch = NO_EPOCH
         self.incomplete = False
+        self.new = False
         self._link = link
         self._keys = keys
         self._now_ms = now_ms
@@ -60,7 +61,8 @@ class Remembered:
 
         So a deployment whose server was emptied while nobody looked does not use an epoch twice.
         """
-        self.epoch = await self._link.found_epoch(self._now_ms() // 1000)
+        self.epoch, whole, self.new = await self._link.found_epoch(self._now_ms() // 1000)
+        self.incomplete = not whole
 
     async def recall(self, *wanted: Named) -> tuple[list[Cached], ...]:
         """Return, for each kind that is asked for, the histories named; fetch those that are not remembered.
@@ -118,7 +120,7 @@ class Remembered:
             case OtherEpoch(epoch):
                 await self._follow(epoch)
         if await self._link.is_another_server():
-            await self._lose("the server was restarted, or is another")
+            await self.lose("the server was restarted, or is another")
         return moved
 
     def _keep(self, kind: Entity, entries: Sequence[Cached], now_ms: int) -> None:
@@ -144,17 +146,17 @@ class Remembered:
             for cache in self._caches.values():
                 cache.drop(entry.entity)
         if lost:
-            await self._lose(f"records are gone from {len(lost)} histories, such as {lost[0].decode()}")
+            await self.lose(f"records are gone from {len(lost)} histories, such as {lost[0].decode()}")
 
     async def _follow(self, epoch: int) -> None:
         """Go on under another epoch: raise one that is gone or was set back, adopt what another worker raised."""
         if epoch <= self.epoch:
-            await self._lose("the history epoch is gone" if epoch == NO_EPOCH else f"the history epoch fell to {epoch}")
+            await self.lose("the history epoch is gone" if epoch == NO_EPOCH else f"the history epoch fell to {epoch}")
             return
         log.error("history epoch rose from %d to %d: another worker saw Redis lose records", self.epoch, epoch)
         self._begin(epoch)
 
-    async def _lose(self, what: str) -> None:
+    async def lose(self, what: str) -> None:
         """Say that the server lost records, and raise the epoch."""
         epoch = await self._link.raise_epoch(self.epoch)
         log.error("Redis at %s lost histories: %s; history epoch %d -> %d", self._link.where, what, self.epoch, epoch)

@@ -89,6 +89,7 @@ def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdic
     model = fleet.holding.digest if isinstance(fleet.holding, Holding) else None
     problems = (
         *_revision_problems(lineup, command),
+        *_argument_problems(command),
         *_state_problems(lineup, command, model),
         *_artifact_problems(lineup, command, fleet),
     )
@@ -122,6 +123,13 @@ def _revision_problems(lineup: Lineup, command: Command) -> Iterator[Problem]:
             ProblemCode.WRONG_REVISION,
             f"the command expects revision {command.expected_revision}, {lineup.revision} holds",
         )
+
+
+def _argument_problems(command: Command) -> Iterator[Problem]:
+    """Refuse what would be ignored: a share that is not kept would make a whole promotion of a part."""
+    for name in ("share_bp", "arms"):
+        if getattr(command, name) is not None:
+            yield Problem(ProblemCode.INVALID_FIELD, f"{name}: means nothing to a command of kind {command.kind}")
 
 
 def _state_problems(lineup: Lineup, command: Command, model: str | None) -> Iterator[Problem]:

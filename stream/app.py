@@ -100,12 +100,16 @@ class WorkerApp(faust.App):
         assert isinstance(consumer, BatchConsumer)  # noqa: S101 - a wiring error, not an input
         return consumer
 
+    def pulls(self) -> int:
+        """Return how often records were looked for; 0 before that begins."""
+        return self._consumer.pulls if isinstance(self._consumer, BatchConsumer) else 0
+
     def reasons(self) -> list[str]:
         """Say everything that keeps this worker from deciding; empty when it is ready."""
         waiting = self.preparation.reasons()
         if waiting:
             return waiting
-        return [*self.shelf.reasons(), *self.decider.reasons(), *self.labeller.reasons()]
+        return [*self.shelf.reasons(), *self.decider.reasons(), *self.judge.reasons(), *self.labeller.reasons()]
 
     def _attach(self) -> None:
         """Give each topic its agent, and hear of assignments."""

@@ -60,6 +60,7 @@ class Decider:
         self._epochs: dict[int, int] = {}
         self._committed: dict[int, int] = {}
         self._generation: int | None = None
+        self._partitions: frozenset[int] = frozenset()
         self._runs = Runs()
         self._trouble: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -69,19 +70,25 @@ class Decider:
         found = [f"partition {partition} halted: {why}" for partition, why in self._runs.halted.items()]
         if self._generation is None:
             found.append("the consumer group has not been joined")
+        unread = sorted(self._partitions - self._positions.keys())
+        if unread:
+            found.append(f"where decisions stand is being read for partitions {unread}")
+        behind = [one for one, at in self._positions.items() if at.revision > self._desk.follower.lineup.revision]
+        if behind:
+            found.append(f"partitions {behind} were decided under a revision that is not known here yet")
         if self._trouble:
             found.append(self._trouble)
         return found
 
     def assigned(self, generation: int, partitions: Iterable[int]) -> None:
         """Begin to find out where the partitions of a new assignment stand."""
-        self._generation = generation
+        self._generation, self._partitions = generation, frozenset(partitions)
         self._positions, self._epochs, self._committed = {}, {}, {}
-        self._spawn(self._resume(generation, frozenset(partitions)))
+        self._spawn(self._resume(generation, self._partitions))
 
     def revoked(self) -> None:
         """Forget the partitions: another worker may own them from now on."""
-        self._generation = None
+        self._generation, self._partitions = None, frozenset()
 
     async def take(self, batch: Batch) -> None:
         """Decide a batch, as soon as that is possible and for as long as it is ours."""

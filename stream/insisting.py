@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from aiokafka.errors import KafkaError
 
-from features.errors import StoreUnavailableError
+from features.errors import StoreError
 from stream.batches import Batch
 from stream.errors import PublishError, StaleBatchError
 
@@ -31,7 +31,7 @@ async def insist(batch: Batch, work: Callable[[], Awaitable[None]], complain: Co
         except StaleBatchError as error:
             log.info("dropped a batch of %s: %s", batch.topic, error)
             return
-        except (StoreUnavailableError, PublishError, KafkaError) as error:
+        except (StoreError, PublishError, KafkaError) as error:
             log.warning("%s: trying again in %.2f s: %s", batch.topic, pause, error)
             complain(str(error))
         else:

@@ -75,6 +75,10 @@ class Judge:
         """
         return self._settles_at is not None and self._judged_to >= self._settles_at
 
+    def reasons(self) -> list[str]:
+        """Say why decisions wait for the judge; empty where they do not."""
+        return [] if self.settled else ["commands that were there before are still to be judged"]
+
     def assigned(self, *, owner: bool) -> None:
         """Hear whether the control log is ours under a new assignment."""
         self._settles_at = None if owner else 0

@@ -17,7 +17,7 @@ from stream.control import Follower
 from stream.publishing import Publisher
 from stream.settings import Settings
 from stream.shelf import Shelf
-from stream.topics import problems
+from stream.topics import SCORES, has_records, problems
 
 log = logging.getLogger("fraudstream.preparation")
 
@@ -57,6 +57,7 @@ class Preparation(Service):
         await self._until("topics", self._topics)
         await self._until("Kafka's producer", self.publisher.start)
         await self._until("Redis", self._store.connect)
+        await self._until("Redis", self._notice_emptied)
         self._begin(self.follower.run())
         await self._until("the control log", self._caught_up)
         if self.shelf is not None:
@@ -91,6 +92,11 @@ class Preparation(Service):
         found = await problems(self._settings, self._admin)
         if found:
             raise NotYetError("; ".join(found))
+
+    async def _notice_emptied(self) -> None:
+        """Tell a deployment that begins from one whose Redis was emptied while no worker ran: it has decided before."""
+        if self._store.new and await has_records(self._settings, self._settings.topic(SCORES.name)):
+            await self._store.declare_loss("it holds nothing of this deployment, which has decided before")
 
     async def _caught_up(self) -> None:
         await self.follower.wait_for_change(_RETRY_SECONDS)

@@ -46,7 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     topic_prefix: Prefix = ""
     """Put before the name of every topic."""
     http: Address = "127.0.0.1:6066"
-    """Where a worker answers `/health/live`, `/health/ready` and `/metrics`; port 0 lets the system choose."""
+    """Where a worker answers `/health/live` and `/health/ready`."""
     deadline_ms: Annotated[int, msgspec.Meta(gt=0)] = 100
     """A decision later than this after its record's timestamp is counted as a miss."""
     future_skew: Skew = 300.0
@@ -81,6 +81,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The certificate authority's PEM file; empty: the system's."""
     worker_id: Prefix = ""
     """What events call this worker; empty: host and process id."""
+
+    actor: str = ""
+    """Who sends a command, as it is kept with it; empty: the login name."""
 
     def topic(self, name: str) -> str:
         """Return a topic's full name."""

@@ -6,6 +6,7 @@ Nothing here reads or writes a record.
 from dataclasses import dataclass
 from typing import Any
 
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
@@ -58,8 +59,8 @@ async def apply(settings: Settings, partitions: int, replication: int) -> tuple[
         TopicsError: a topic is there with another number of partitions, or the broker refuses.
     """
     admin = AIOKafkaAdminClient(**connection_options(settings))
-    await admin.start()
     try:
+        await admin.start()
         counts = await _partition_counts(admin, settings)
         problems = _count_problems(settings, counts, partitions)
         if problems:
@@ -80,6 +81,17 @@ async def problems(settings: Settings, admin: AIOKafkaAdminClient) -> tuple[str,
     if missing:
         return (f"topics missing: {', '.join(missing)}; make them with `fraudstream topics apply --partitions N`",)
     return tuple(_count_problems(settings, counts, counts[settings.topic(TRANSACTIONS.name)]))
+
+
+async def has_records(settings: Settings, topic: str) -> bool:
+    """Tell whether anything was ever written to a topic that is there."""
+    consumer = AIOKafkaConsumer(topic, **connection_options(settings), enable_auto_commit=False)
+    await consumer.start()
+    try:
+        partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+        return any((await consumer.end_offsets(partitions)).values())
+    finally:
+        await consumer.stop()
 
 
 async def _create(

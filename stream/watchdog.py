@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 log = logging.getLogger("fraudstream.watchdog")
 
@@ -25,14 +25,14 @@ def end_process(reason: str) -> None:
 
 
 class Watchdog(threading.Thread):
-    """Ends the process when `pulse` has not moved for `patience_seconds`, or a countdown runs out.
+    """Ends the process when one of `pulses` has not moved for `patience_seconds`, or a countdown runs out.
 
-    `pulse` returns a number that rises while all is well.
+    Each returns a number that rises while all is well, by what it is the pulse of.
     """
 
-    def __init__(self, pulse: Callable[[], int], patience_seconds: float) -> None:
+    def __init__(self, pulses: Mapping[str, Callable[[], int]], patience_seconds: float) -> None:
         super().__init__(name="fraudstream-watchdog", daemon=True)
-        self._pulse = pulse
+        self._pulses = pulses
         self._patience = patience_seconds
         self._countdown: float | None = None
 
@@ -42,14 +42,16 @@ class Watchdog(threading.Thread):
 
     def run(self) -> None:
         """Watch until the process ends."""
-        last, still = -1, 0.0
+        last = dict.fromkeys(self._pulses, -1)
+        still = dict.fromkeys(self._pulses, 0.0)
         while True:
             time.sleep(_TICK_SECONDS)
-            beat = self._pulse()
-            still = 0.0 if beat != last else still + _TICK_SECONDS
-            last = beat
-            if still >= self._patience:
-                end_process(f"nothing has moved for {still:.0f} s")
+            for name, pulse in self._pulses.items():
+                beat = pulse()
+                still[name] = 0.0 if beat != last[name] else still[name] + _TICK_SECONDS
+                last[name] = beat
+                if still[name] >= self._patience:
+                    end_process(f"{name} has not moved for {still[name]:.0f} s")
             if self._countdown is not None:
                 self._countdown -= _TICK_SECONDS
                 if self._countdown <= 0:

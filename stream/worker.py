@@ -50,7 +50,8 @@ async def _main(settings: Settings) -> int:
     app = WorkerApp(settings)
     add_health(app)
     heart, stopping, loop = _Heart(), asyncio.Event(), asyncio.get_running_loop()
-    watchdog = Watchdog(lambda: heart.beats, _PATIENCE_SECONDS)
+    pulses = {"the event loop": lambda: heart.beats, "the consumer": lambda: app.pulls() or heart.beats}
+    watchdog = Watchdog(pulses, _PATIENCE_SECONDS)
     watchdog.start()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)

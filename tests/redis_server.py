@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import redis
+
 from stream.embedded.redis import redis_binary as embedded_binary
 
 START_SECONDS = 15.0

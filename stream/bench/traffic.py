@@ -11,9 +11,10 @@ import numpy as np
 from stream.simulation.world import Plan, simulate
 from stream.simulation.writing import live
 
-_START_MS = 1_760_000_000_000
-_CARDS_PER_THOUSAND = 12
+_START_MS = 1_759_968_000_000
+_CARDS_PER_THOUSAND = 20
 _DAYS = 60
+_LEAST_MERCHANTS = 200
 
 
 class Sent(NamedTuple):
@@ -24,10 +25,13 @@ class Sent(NamedTuple):
 
 
 def payments(count: int, seed: int) -> list[Sent]:
-    """Make `count` transactions, some seventy to a card."""
+    """Make `count` transactions, some fifty to a card."""
     cards = max(50, count * _CARDS_PER_THOUSAND // 1000)
-    plan = Plan(_START_MS, history_days=1, live_days=_DAYS, cards=cards, merchants=max(40, cards // 5))
-    return list(islice(_records(simulate_rows(plan, seed)), count))
+    plan = Plan(_START_MS, history_days=1, live_days=_DAYS, cards=cards, merchants=max(_LEAST_MERCHANTS, cards // 5))
+    made = list(islice(_records(simulate_rows(plan, seed)), count))
+    if len(made) < count:
+        raise ValueError(f"{cards} cards made {len(made)} payments in {_DAYS} days where {count} are wanted")
+    return made
 
 
 def simulate_rows(plan: Plan, seed: int) -> Iterator[dict[str, object]]:

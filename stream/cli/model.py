@@ -1,7 +1,6 @@
 """`fraudstream model …`: say who is live, and see who is."""
 
 import asyncio
-import os
 from collections.abc import Callable
 from getpass import getuser
 from typing import Any
@@ -46,7 +45,8 @@ def _command(kind: CommandKind, name: str, help_text: str) -> None:
     takes_model = kind in (CommandKind.CHALLENGE, CommandKind.PROMOTE)
 
     def run(digest: str | None = None, **options: Any) -> None:  # noqa: ANN401 - click's options
-        _send(Wish(kind=kind, model=digest, actor=_actor(), **_without_json(options)), options["as_json"])
+        settings, as_json = settings_or_refuse(), options.pop("as_json")
+        _send(settings, Wish(kind=kind, model=digest, actor=settings.actor or getuser(), **options), as_json)
 
     decorated: Callable[..., None] = _wish_options(run)
     if takes_model:
@@ -104,8 +104,7 @@ def history(as_json: bool) -> None:  # noqa: FBT001 - a flag
             say(as_json, msgspec.to_builtins(event), _verdict(event))
 
 
-def _send(wish: Wish, as_json: bool) -> None:  # noqa: FBT001 - a flag
-    settings: Settings = settings_or_refuse()
+def _send(settings: Settings, wish: Wish, as_json: bool) -> None:  # noqa: FBT001 - a flag
     try:
         command_id, answer = asyncio.run(command_fleet(settings, wish))
     except (KafkaError, OSError) as error:
@@ -122,12 +121,3 @@ def _verdict(event: Event) -> str:
     lines = [f"{event.at}  revision {event.revision}  {event.kind}  {event.command or ''} {(event.model or '')[:12]}"]
     lines += [f"  {problem.code}: {problem.detail}" for problem in event.problems]
     return "\n".join(line.rstrip() for line in lines)
-
-
-def _without_json(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name != "as_json"}
-
-
-def _actor() -> str:
-    """Name who speaks: the login name, since Kafka's own principal is not in the record."""
-    return os.environ.get("FRAUDSTREAM_ACTOR") or getuser()

@@ -21,9 +21,9 @@ from models.manifest import Manifest, Parameter, TrainingData
 from models.policy import Floats, Policy
 from models.repository import Repository
 from models.times import format_time
+from stream.probing import vectorise_probe
 from stream.training.errors import UnusableModelError
 from stream.training.evaluation import calibrate, choose_policy, measure
-from stream.probing import vectorise_probe
 from stream.training.reading import Facts, TransactionsFile
 from stream.training.request import Period, Progress, TrainingReport, TrainingRequest
 from stream.training.splitting import Split, split

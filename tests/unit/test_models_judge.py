@@ -171,3 +171,9 @@ def test_verdicts_become_events() -> None:
     assert (waiting.kind, waiting.revision, waiting.model) == (EventKind.CANDIDATE, 4, B)
     unreadable = decline_unreadable(Unreadable(problems, "c-9"), "default", 4, origin)
     assert (unreadable.kind, unreadable.command_id, unreadable.deployment) == (EventKind.REFUSED, "c-9", "default")
+
+
+@pytest.mark.parametrize("changes", [{"share_bp": 100}, {"arms": {"a": 5_000}}])
+def test_an_argument_that_would_be_ignored_is_refused(changes: Any) -> None:
+    verdict = judge(LIVE, command(**changes), fleet(w1="h", w2="h"), ISSUED)
+    assert codes(verdict) == [ProblemCode.INVALID_FIELD]
