@@ -10,6 +10,9 @@ from stream.settings import Settings
 LARGEST_OUTPUT_BYTES = 2 * 1024 * 1024
 """Outputs may be larger than inputs (a dead letter has its input's headers and more), so twice Kafka's default."""
 
+_FULL_BATCH_BYTES = 512 * 1024
+"""A topic's limit holds for a whole batch: half of Kafka's default fits every topic. A larger record goes alone."""
+
 
 def connection_options(settings: Settings) -> dict[str, Any]:
     """Return what consumers, producers and admin clients share: brokers and security."""
@@ -32,7 +35,7 @@ def producer_options(settings: Settings) -> dict[str, Any]:
         **connection_options(settings),
         "acks": "all",
         "enable_idempotence": settings.kafka_idempotence,
-        "max_batch_size": LARGEST_OUTPUT_BYTES,
+        "max_batch_size": _FULL_BATCH_BYTES,
         "max_request_size": LARGEST_OUTPUT_BYTES,
         "request_timeout_ms": 10_000,
     }

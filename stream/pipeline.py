@@ -65,7 +65,7 @@ class Pipeline:
         Raises:
             StoreUnavailableError: the histories cannot be asked; nothing was decided, ask again.
         """
-        decoded = decode(records, int(self._settings.future_skew * 1000))
+        decoded = decode(records, round(self._settings.future_skew * 1000))
         observed = await self._store.observe(decoded.columns)
         owed = np.array([fate is Fate.DECIDE for fate in observed.fates], bool)
         matrix = vectorise(self._features, decoded.columns, observed)[owed]

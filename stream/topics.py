@@ -44,7 +44,7 @@ TRANSACTIONS = Layout("transactions", partitioned=True, retention_ms=45 * _DAY_M
 LABELS = Layout("labels", partitioned=True, retention_ms=45 * _DAY_MS)
 SCORES = Layout("scores", partitioned=True, retention_ms=400 * _DAY_MS, largest_bytes=LARGEST_OUTPUT_BYTES)
 SHADOW_SCORES = Layout("shadow-scores", partitioned=True, retention_ms=90 * _DAY_MS)
-OUTCOMES = Layout("outcomes", partitioned=True, retention_ms=400 * _DAY_MS)
+OUTCOMES = Layout("outcomes", partitioned=True, retention_ms=400 * _DAY_MS, largest_bytes=LARGEST_OUTPUT_BYTES)
 MODEL_CONTROL = Layout("model-control", partitioned=False, retention_ms=FOR_EVER)
 MODEL_EVENTS = Layout("model-events", partitioned=False, retention_ms=FOR_EVER)
 DEAD_LETTERS = Layout("dead-letters", partitioned=False, retention_ms=90 * _DAY_MS, largest_bytes=LARGEST_OUTPUT_BYTES)
