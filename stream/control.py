@@ -48,6 +48,11 @@ class Follower:
         async with self._moved:
             await self._moved.wait_for(lambda: self._next_offset > offset)
 
+    async def wait_until_caught_up(self) -> None:
+        """Wait until the log has been read to the end that it had when we began."""
+        async with self._moved:
+            await self._moved.wait_for(lambda: self.caught_up)
+
     async def wait_for_change(self, timeout: float) -> None:  # noqa: ASYNC109 - a poll, not a failure
         """Wait until something was folded, or for so many seconds."""
         async with self._moved:

@@ -59,7 +59,9 @@ class Preparation(Service):
         await self._until("Redis", self._store.connect)
         await self._until("Redis", self._notice_emptied)
         self._begin(self.follower.run())
-        await self._until("the control log", self._caught_up)
+        self._waiting_for = "the control log has not been read to its end"
+        await self.follower.wait_until_caught_up()
+        self._waiting_for = None
         if self.shelf is not None:
             self._begin(self.shelf.run())
         self._begin(self._tidy())
@@ -97,11 +99,6 @@ class Preparation(Service):
         """Tell a deployment that begins from one whose Redis was emptied while no worker ran: it has decided before."""
         if self._store.new and await has_records(self._settings, self._settings.topic(SCORES.name)):
             await self._store.declare_loss("it holds nothing of this deployment, which has decided before")
-
-    async def _caught_up(self) -> None:
-        await self.follower.wait_for_change(_RETRY_SECONDS)
-        if not self.follower.caught_up:
-            raise NotYetError("not read to its end yet")
 
     async def _tidy(self) -> None:
         """Trim histories off the path of a decision."""

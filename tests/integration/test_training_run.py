@@ -19,8 +19,8 @@ from models.artifact import PROBE_HISTORIES, ProbeHistories, same_bits
 from models.errors import ProbeError
 from models.loading import Model, load
 from models.repository import Repository
-from stream.training.errors import TrainingDataError
 from stream.probing import vectorise_probe
+from stream.training.errors import TrainingDataError
 from stream.training.reading import TransactionsFile
 from stream.training.request import TrainingRequest
 from stream.training.run import train
