@@ -131,5 +131,7 @@ def _connect(path: Path) -> Any:  # noqa: ANN401 - a connection of a module that
     try:
         import duckdb  # noqa: PLC0415 - of the extra `train`
     except ImportError as error:
-        raise MissingExtraError("reading a transactions file needs DuckDB: install fraudstream[train]") from error
+        raise MissingExtraError(
+            "a transactions file needs DuckDB: install the extra, pip install '.[train]'"
+        ) from error
     return duckdb.connect(str(path), config={"memory_limit": "2GB"})

@@ -17,7 +17,7 @@ from stream.control import Follower
 from stream.publishing import Publisher
 from stream.settings import Settings
 from stream.shelf import Shelf
-from stream.topics import SCORES, has_records, problems
+from stream.topics import SCORES, has_records, problems, risks
 
 log = logging.getLogger("fraudstream.preparation")
 
@@ -94,6 +94,8 @@ class Preparation(Service):
         found = await problems(self._settings, self._admin)
         if found:
             raise NotYetError("; ".join(found))
+        for risk in await risks(self._settings, self._admin):
+            log.warning("decisions may be lost with a broker: %s", risk)
 
     async def _notice_emptied(self) -> None:
         """Tell a deployment that begins from one whose Redis was emptied while no worker ran: it has decided before."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from stream.errors import TopicsError
@@ -81,6 +82,32 @@ async def problems(settings: Settings, admin: AIOKafkaAdminClient) -> tuple[str,
     if missing:
         return (f"topics missing: {', '.join(missing)}; make them with `fraudstream topics apply --partitions N`",)
     return tuple(_count_problems(settings, counts, counts[settings.topic(TRANSACTIONS.name)]))
+
+
+async def risks(settings: Settings, admin: AIOKafkaAdminClient) -> tuple[str, ...]:
+    """Say what could lose a decision that the broker acknowledged: too few replicas, or a leader that lacks some.
+
+    Raises:
+        aiokafka.errors.KafkaError: the broker does not answer.
+    """
+    name = settings.topic(SCORES.name)
+    (described,) = await admin.describe_topics([name])
+    replicas = min((len(partition["replicas"]) for partition in described["partitions"]), default=0)
+    asked = [ConfigResource(ConfigResourceType.TOPIC, name)]
+    configured = {
+        key: value
+        for response in await admin.describe_configs(asked)
+        for *_, entries in response.resources
+        for key, value, *_ in entries
+    }
+    found = []
+    if replicas < _SAFE_REPLICATION:
+        found.append(f"{replicas} replicas, where {_SAFE_REPLICATION} survive the loss of one")
+    if int(configured.get("min.insync.replicas") or 1) < _SAFE_REPLICATION - 1:
+        found.append(f"min.insync.replicas below {_SAFE_REPLICATION - 1}: one broker's disk may hold the only copy")
+    if configured.get("unclean.leader.election.enable") == "true":
+        found.append("unclean leader election is on: a broker that lacks decisions may come to lead")
+    return tuple(f"{name}: {risk}" for risk in found)
 
 
 async def has_records(settings: Settings, topic: str) -> bool:

@@ -36,7 +36,7 @@ def demo(as_json: bool, **numbers: Any) -> None:  # noqa: FBT001, ANN401 - a fla
     """
     missing = [f"{name} ({what})" for name, what in NEEDED.items() if importlib.util.find_spec(name) is None]
     if missing:
-        refuse(f"the demo needs {', '.join(missing)}: pip install 'fraudstream[demo]'")
+        refuse(f"the demo needs {', '.join(missing)}: pip install '.[demo]' in a checkout")
     signals = _Signals()
     try:
         summary = _run(as_json, numbers)

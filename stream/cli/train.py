@@ -115,6 +115,7 @@ def features_list(as_json: bool) -> None:  # noqa: FBT001 - a flag
         say(as_json, {"fingerprint": feature_set.fingerprint, "features": rows}, "")
         return
     table = Table("name", "window", "ends", "unit", "meaning")
+    table.columns[0].no_wrap = True
     for row in feature_set.rows:
         window = "" if row.window_ms is None else window_text(row.window_ms)
         ends = f"{window_text(row.delay_ms)} before" if row.delay_ms else ""

@@ -239,7 +239,7 @@ def _import_duckdb() -> Any:  # noqa: ANN401 - the module, which may not be ther
     try:
         import duckdb  # noqa: PLC0415 - of the extra `train`; a worker runs without it
     except ImportError as error:
-        raise MissingExtraError("training needs DuckDB: install fraudstream[train]") from error
+        raise MissingExtraError("training needs DuckDB: install the extra, pip install '.[train]'") from error
     return duckdb
 
 
