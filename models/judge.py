@@ -162,12 +162,18 @@ def _artifact_problems(lineup: Lineup, command: Command, fleet: Fleet) -> tuple[
     if needed is None:
         return ()
     if not isinstance(fleet.holding, Holding):
+        if command.kind not in NAMES_A_MODEL and _is_away(fleet.holding):
+            return ()  # every worker keeps it loaded, and the way back must be open when all else is not
         return fleet.holding or (Problem(ProblemCode.UNKNOWN_MODEL, f"{needed} was not found in the repository"),)
     if fleet.holding.fingerprint in fleet.fingerprints:
         return ()
     ours = ", ".join(sorted(fleet.fingerprints)) or "none"
     detail = f"the model needs features {fleet.holding.fingerprint}, the fleet computes {ours}"
     return (Problem(ProblemCode.WRONG_FINGERPRINT, detail),)
+
+
+def _is_away(problems: tuple[Problem, ...]) -> bool:
+    return bool(problems) and all(problem.code is ProblemCode.REPOSITORY_UNAVAILABLE for problem in problems)
 
 
 def _answer_problems(fleet: Fleet) -> tuple[Problem, ...]:

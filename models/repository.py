@@ -16,7 +16,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from models.artifact import FILES, LARGEST_BYTES, Contents, digest_of
-from models.errors import DamagedArtifactError, MissingArtifactError, RepositoryUnavailableError
+from models.errors import DamagedArtifactError, MissingArtifactError, ModelError, RepositoryUnavailableError
 from models.problems import Problem, ProblemCode
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -133,7 +133,9 @@ class Repository:
 def _translated(url: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ImportError, ValueError) as error:  # ValueError: fsspec does not know the protocol
+    except ModelError:
+        raise
+    except Exception as error:  # each file system of fsspec has errors of its own, and none of them may end a worker
         raise RepositoryUnavailableError(f"{url}: {error}") from error
 
 

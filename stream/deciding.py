@@ -23,13 +23,14 @@ from stream.errors import StaleBatchError
 from stream.insisting import insist
 from stream.isolating import decide_isolating
 from stream.pipeline import Outputs, Pipeline
-from stream.positions import Position, resume
+from stream.positions import Position, Resumption, resume
 from stream.publishing import Destination, Outgoing, Publisher
 from stream.runs import Runs
 from stream.settings import Settings
 from stream.shelf import Serving, Shelf
 from stream.topics import DEAD_LETTERS, SCORES, TRANSACTIONS
 from stream.transport import BatchConsumer
+from stream.watchdog import end_on_error
 
 log = logging.getLogger("fraudstream.deciding")
 
@@ -116,25 +117,39 @@ class Decider:
         )
 
     async def _resume(self, generation: int, partitions: frozenset[int]) -> None:
-        """Read where partitions stand; go back to the first undecided record where a commit is past it."""
+        """Read where partitions stand; a broker that is away is asked again."""
         while self._generation == generation and partitions:
             try:
                 resumed = await resume(self._desk.settings, self._desk.admin, partitions)
-                if self._generation != generation:
-                    return
-                for partition, (committed, position) in resumed.items():
-                    first = position.standing.last_offset + 1
-                    if committed is not None and 0 < first < committed:
-                        await self._desk.consumer().rewind(TopicPartition(self._topic, partition), first)
-                    self._committed[partition] = committed or 0
-                    self._epochs[partition] = position.epoch(generation)
-                    self._positions[partition] = position
-                    self._tell_cutovers(partition, position.cutovers)
+                for partition, resumption in resumed.items():
+                    await self._take_up(generation, partition, resumption)
             except KafkaError as error:
                 log.warning("where decisions stand cannot be read, trying again: %s", error)
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
                 return
+
+    async def _take_up(self, generation: int, partition: int, resumption: Resumption) -> None:
+        """Go on in one partition; back to the first undecided record where a commit is past it."""
+        committed, position = resumption
+        first = position.standing.last_offset + 1
+        if self._generation == generation and committed is not None and 0 < first < committed:
+            await self._desk.consumer().rewind(TopicPartition(self._topic, partition), first)
+        if self._generation == generation and self._claim(partition, position, generation):
+            self._committed[partition] = committed or 0
+            self._positions[partition] = position
+            self._tell_cutovers(partition, position.cutovers)
+
+    def _claim(self, partition: int, position: Position, generation: int) -> bool:
+        """Take an epoch once an assignment; never outbid whoever came after us, for he is the owner."""
+        mine, seen = self._epochs.get(partition), position.standing.highest_epoch
+        if mine is not None and seen > mine:
+            log.error(
+                "partition %d: epoch %d was written after ours, %d; another worker owns it", partition, seen, mine
+            )
+            return False
+        self._epochs[partition] = position.epoch(generation) if mine is None else mine
+        return True
 
     # --- deciding
 
@@ -228,3 +243,4 @@ class Decider:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(end_on_error)

@@ -34,10 +34,12 @@ from stream.batches import Batch, Record
 from stream.clock import now_ms
 from stream.control import Follower, end_offset
 from stream.membership import members
+from stream.positions import committed_offsets
 from stream.publishing import Publisher
 from stream.settings import Settings
 from stream.shelf import Workshop
 from stream.topics import MODEL_CONTROL, MODEL_EVENTS
+from stream.watchdog import end_on_error
 
 log = logging.getLogger("fraudstream.judge")
 
@@ -64,6 +66,7 @@ class Judge:
         self._cases: set[asyncio.Task[None]] = set()
         self._tp = TopicPartition(bench.settings.topic(MODEL_CONTROL.name), 0)
         self._events = TopicPartition(bench.settings.topic(MODEL_EVENTS.name), 0)
+        self._assignments = 0
         self._judged_to = 0
         self._settles_at: int | None = 0
 
@@ -81,19 +84,21 @@ class Judge:
 
     def assigned(self, *, owner: bool) -> None:
         """Hear whether the control log is ours under a new assignment."""
+        self._assignments += 1
+        self._judged_to = 0
         self._settles_at = None if owner else 0
         if owner:
-            self._spawn(self._learn_backlog())
+            self._spawn(self._learn_backlog(self._assignments))
 
-    async def _learn_backlog(self) -> None:
+    async def _learn_backlog(self, assignment: int) -> None:
         """Find out up to where the log must be judged before this worker decides anything."""
-        while self._settles_at is None:
+        while self._settles_at is None and assignment == self._assignments:
             try:
                 end = await end_offset(self._bench.settings, self._tp)
-                group = self._bench.settings.group
-                committed = await self._bench.admin.list_consumer_group_offsets(group, partitions=[self._tp])
-                self._judged_to = max(committed[self._tp].offset, 0) if self._tp in committed else 0
-                self._settles_at = end
+                committed = await committed_offsets(self._bench.settings, self._bench.admin, [self._tp])
+                if assignment == self._assignments:
+                    self._judged_to = max(committed[self._tp].offset, self._judged_to)
+                    self._settles_at = end
             except KafkaError as error:
                 log.warning("the control log's end is not known, asking again: %s", error)
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -177,7 +182,13 @@ class Judge:
 
     async def _decline(self, command: Unreadable) -> None:
         lineup = self._bench.follower.lineup
-        await self._write(decline_unreadable(command, lineup.deployment, lineup.revision, self._origin()))
+        event = decline_unreadable(command, lineup.deployment, lineup.revision, self._origin())
+        while True:
+            try:
+                return await self._write(event)
+            except KafkaError as error:
+                log.warning("a command that cannot be read is not refused yet, trying again: %s", error)
+                await asyncio.sleep(_RETRY_SECONDS)
 
     async def _write(self, event: Event) -> None:
         """Write an event and wait until our own fold has it."""
@@ -204,4 +215,5 @@ class Judge:
         task = asyncio.create_task(work)
         self._cases.add(task)
         task.add_done_callback(self._cases.discard)
+        task.add_done_callback(end_on_error)
         return task

@@ -10,6 +10,8 @@ from typing import Annotated, NamedTuple
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError
+from aiokafka.structs import OffsetAndMetadata
 
 from stream.consumer import Standing
 from stream.contract.outputs import Count
@@ -88,7 +90,7 @@ async def resume(settings: Settings, admin: AIOKafkaAdminClient, partitions: Ite
     """
     topic = settings.topic(TRANSACTIONS.name)
     asked = [TopicPartition(topic, partition) for partition in partitions]
-    committed = await admin.list_consumer_group_offsets(settings.group, partitions=asked)
+    committed = await committed_offsets(settings, admin, asked)
     noted = {tp: committed[tp] for tp in asked if tp in committed and committed[tp].offset >= 0}
     notes = {tp.partition: read_note(noted[tp].metadata if tp in noted else None) for tp in asked}
     positions = await read_tails(settings, notes)
@@ -97,10 +99,30 @@ async def resume(settings: Settings, admin: AIOKafkaAdminClient, partitions: Ite
     }
 
 
+async def committed_offsets(
+    settings: Settings, admin: AIOKafkaAdminClient, asked: list[TopicPartition]
+) -> dict[TopicPartition, OffsetAndMetadata]:
+    """Ask what the group has committed; an offset of -1 where it has nothing.
+
+    Raises:
+        aiokafka.errors.KafkaError: the coordinator does not say.
+    """
+    committed: dict[TopicPartition, OffsetAndMetadata] = await admin.list_consumer_group_offsets(
+        settings.group, partitions=asked
+    )
+    if any(tp not in committed for tp in asked):
+        # A coordinator that is still loading answers so, and the client takes it for an empty group.
+        raise GroupCoordinatorNotAvailableError(f"no offsets of group {settings.group}")
+    return committed
+
+
 async def read_tails(settings: Settings, notes: Mapping[int, Position]) -> dict[int, Position]:
     """Fold each scores partition from its note's position to its end."""
     consumer = AIOKafkaConsumer(
-        **connection_options(settings), enable_auto_commit=False, fetch_max_wait_ms=settings.fetch_wait_ms
+        **connection_options(settings),
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=settings.fetch_wait_ms,
     )
     await consumer.start()
     try:

@@ -5,6 +5,7 @@ instead of one future a message. Nothing here knows what a record means.
 """
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -17,6 +18,8 @@ from stream.errors import PublishError
 from stream.kafka import producer_options
 from stream.settings import Settings
 from stream.topics import MODEL_EVENTS
+
+log = logging.getLogger("fraudstream.publishing")
 
 Headers = Sequence[tuple[str, bytes | None]]
 Destination = tuple[str, int]
@@ -39,6 +42,8 @@ class Publisher:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._producer: AIOKafkaProducer | None = None
+        self._starting = asyncio.Lock()
+        self._retiring: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Connect.
@@ -46,9 +51,7 @@ class Publisher:
         Raises:
             aiokafka.errors.KafkaError: the brokers do not answer.
         """
-        producer = AIOKafkaProducer(**producer_options(self._settings))
-        await producer.start()
-        self._producer = producer
+        await self._ready()
 
     async def stop(self) -> None:
         """Send what is under way and disconnect."""
@@ -68,6 +71,7 @@ class Publisher:
                 sent = {where: await self._append(where, records) for where, records in lots.items() if records}
                 return {where: await _end(parts) for where, parts in sent.items()}
         except (KafkaError, TimeoutError) as error:
+            self._retire(self._producer)
             raise PublishError(f"outputs are not acknowledged: {error!r}") from error
 
     async def announce(self, event: Event) -> int:
@@ -76,18 +80,18 @@ class Publisher:
         Raises:
             aiokafka.errors.KafkaError: it is not known to be written.
         """
-        sent = await self._connected().send_and_wait(
-            self._settings.topic(MODEL_EVENTS.name),
-            value=encode(event),
-            key=self._settings.deployment.encode(),
-            partition=0,
-        )
+        producer, topic = await self._ready(), self._settings.topic(MODEL_EVENTS.name)
+        try:
+            sent = await producer.send_and_wait(topic, encode(event), self._settings.deployment.encode(), 0)
+        except KafkaError:
+            self._retire(producer)
+            raise
         offset: int = sent.offset
         return offset
 
     async def _append(self, where: Destination, records: Sequence[Outgoing]) -> list["_Part"]:
         """Fill batches with the records and send each when it is full."""
-        producer, parts, at = self._connected(), [], 0
+        producer, parts, at = await self._ready(), list[_Part](), 0
         topic, partition = where
         while at < len(records):
             builder, first = producer.create_batch(), at
@@ -99,12 +103,31 @@ class Publisher:
                 raise PublishError(f"a record of {len(records[at].value or b'')} bytes fits into no batch for {topic}")
             builder.close()
             parts.append(_Part(await producer.send_batch(builder, topic, partition=partition), at - first))
+            if at < len(records):
+                await parts[-1].acknowledged  # a later part must not be there without an earlier one
         return parts
 
-    def _connected(self) -> AIOKafkaProducer:
-        if self._producer is None:
-            raise PublishError("the producer has not been started")
-        return self._producer
+    async def _ready(self) -> AIOKafkaProducer:
+        """Return the producer, a new one where the last was given up."""
+        async with self._starting:
+            if self._producer is None:
+                producer = AIOKafkaProducer(**producer_options(self._settings))
+                try:
+                    await producer.start()
+                except KafkaError:
+                    await producer.stop()
+                    raise
+                self._producer = producer
+            return self._producer
+
+    def _retire(self, producer: AIOKafkaProducer | None) -> None:
+        """Give up a producer that failed: its sequence may have a hole that no broker forgives."""
+        if producer is None or producer is not self._producer:
+            return
+        self._producer = None
+        task = asyncio.create_task(_stop(producer))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
 
 
 class _Part(NamedTuple):
@@ -120,3 +143,11 @@ async def _end(parts: Sequence[_Part]) -> int:
     for part in parts:
         end = (await part.acknowledged).offset + part.size
     return end
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    try:
+        async with asyncio.timeout(_ACKNOWLEDGE_SECONDS):
+            await producer.stop()
+    except (KafkaError, TimeoutError) as error:
+        log.info("a producer that failed did not stop in order: %r", error)

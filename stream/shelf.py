@@ -114,7 +114,7 @@ class Shelf:
     async def _answer_candidates(self) -> None:
         """Say ready or not ready for each candidate that has not heard from us."""
         for command_id, candidate in tuple(self._follower.candidates.pending.items()):
-            if self._workshop.worker in candidate.answers or command_id in self._answered:
+            if command_id in self._answered:  # an answer of the log may be that of a process before this one
                 continue
             await self._ensure(candidate.model, retry=now_ms())
             try:

@@ -91,8 +91,11 @@ class BatchConsumer(driver.Consumer):
 
         What is out of it becomes stale.
         """
+        generation = self.app.consumer_generation_id
         await self.can_resume_flow.wait()
         async with self._taking[partition.topic]:
+            if generation != self.app.consumer_generation_id:
+                return
             self.ledger.forget(partition)
             await self._thread.on_loop(_seek(self._thread._ensure_consumer(), partition, offset))  # noqa: SLF001
             self._read_offset[TP(*partition)] = offset or None

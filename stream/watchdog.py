@@ -3,6 +3,7 @@
 It counts its own wake-ups, so a process that was stopped and continued as a whole is not taken for hung.
 """
 
+import asyncio
 import logging
 import os
 import threading
@@ -22,6 +23,12 @@ def end_process(reason: str) -> None:
     log.critical("ending: %s", reason)
     logging.shutdown()
     os._exit(EXIT_FATAL)
+
+
+def end_on_error(task: "asyncio.Task[None]") -> None:
+    """End the process over background work that failed: what waits for it would wait for ever."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        end_process(f"background work failed: {error!r}")
 
 
 class Watchdog(threading.Thread):
