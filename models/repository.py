@@ -9,7 +9,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import fsspec
@@ -149,23 +149,32 @@ def _put_in_folder(root: Path, digest: str, contents: Contents) -> None:
     try:
         for name, value in contents.items():
             _write_through(draft / name, value)
-        _place(draft, target)
+        _place(draft, target, contents)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _place(draft: Path, target: Path) -> None:
-    """Rename a finished draft to its name; a damaged namesake makes way, a whole one of another writer stays."""
-    if target.exists():
-        target.rename(draft.with_name(f"{draft.name}-old"))
+def _place(draft: Path, target: Path, contents: Contents) -> None:
+    """Rename a finished draft to its name; a whole one of another writer stays, a damaged namesake makes way."""
+    try:
+        draft.rename(target)  # fails where a folder of the name has anything in it
+    except OSError:
+        if not _holds(target, contents):
+            _make_way(draft, target)
+    _sync(target.parent)
+
+
+def _make_way(draft: Path, target: Path) -> None:
+    old = draft.with_name(f"{draft.name}-old")
+    with suppress(FileNotFoundError):  # another writer moved it
+        target.rename(old)
     try:
         draft.rename(target)
     except OSError:
         if not target.exists():
             raise
     finally:
-        shutil.rmtree(draft.with_name(f"{draft.name}-old"), ignore_errors=True)
-    _sync(target.parent)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _holds(folder: Path, contents: Contents) -> bool:

@@ -1,0 +1,39 @@
+"""What a group has committed is an answer or an error, never a guess."""
+
+import asyncio
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import GroupCoordinatorNotAvailableError
+from aiokafka.structs import OffsetAndMetadata
+
+from stream.positions import committed_offsets
+from stream.settings import Settings
+
+FIRST, SECOND = TopicPartition("transactions", 0), TopicPartition("transactions", 1)
+
+
+class Coordinator:
+    """Answers what it is told to."""
+
+    def __init__(self, answer: dict[TopicPartition, OffsetAndMetadata]) -> None:
+        self.answer = answer
+
+    async def list_consumer_group_offsets(
+        self, _group: str, partitions: list[TopicPartition]
+    ) -> dict[TopicPartition, OffsetAndMetadata]:
+        return {tp: self.answer[tp] for tp in partitions if tp in self.answer}
+
+
+def ask(answer: dict[TopicPartition, OffsetAndMetadata]) -> dict[TopicPartition, OffsetAndMetadata]:
+    return asyncio.run(committed_offsets(Settings(), Coordinator(answer), [FIRST, SECOND]))
+
+
+def test_a_partition_without_a_commit_is_told_by_a_negative_offset() -> None:
+    answer = {FIRST: OffsetAndMetadata(5, "note"), SECOND: OffsetAndMetadata(-1, "")}
+    assert ask(answer) == answer
+
+
+def test_a_coordinator_that_leaves_a_partition_out_is_asked_again() -> None:
+    with pytest.raises(GroupCoordinatorNotAvailableError, match="no offsets of group fraudstream"):
+        ask({FIRST: OffsetAndMetadata(5, "note")})
