@@ -180,7 +180,7 @@ def test_an_argument_that_would_be_ignored_is_refused(changes: Any) -> None:
 
 
 @pytest.mark.parametrize(("kind", "accepted"), [("roll_back", True), ("demote", True), ("promote", False)])
-def test_the_way_back_is_open_while_the_repository_is_away(kind: str, accepted: bool) -> None:
+def test_the_way_back_is_open_while_the_repository_is_away(kind: str, *, accepted: bool) -> None:
     away = (Problem(ProblemCode.REPOSITORY_UNAVAILABLE, "no answer"),)
     blind = Fleet(fingerprints=frozenset({"f"}), members=frozenset({"w1"}), holding=away)
     verdict = judge(LIVE, command(kind, model=B if kind == "promote" else None), blind, ISSUED)
