@@ -12,11 +12,11 @@ from uuid import uuid4
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, RebalanceInProgressError
 
 from models.commands import Event, EventKind
 from models.times import format_time
-from stream.batches import Batch, Record
+from stream.batches import Batch, Commit, Record
 from stream.clock import now_ms
 from stream.control import Follower
 from stream.errors import StaleBatchError
@@ -135,14 +135,23 @@ class Decider:
         first = position.standing.last_offset + 1
         if self._generation == generation and committed is not None and 0 < first < committed:
             await self._desk.consumer().rewind(TopicPartition(self._topic, partition), first)
-        if self._generation == generation and self._claim(partition, position, generation):
+        if self._generation == generation and await self._claim(partition, resumption, generation):
             self._committed[partition] = committed or 0
             self._positions[partition] = position
             self._tell_cutovers(partition, position.cutovers)
 
-    def _claim(self, partition: int, position: Position, generation: int) -> bool:
-        """Take an epoch once an assignment; never outbid whoever came after us, for he is the owner."""
+    async def _claim(self, partition: int, resumption: Resumption, generation: int) -> bool:
+        """Take an epoch once an assignment; never outbid whoever came after us, for he is the owner.
+
+        An epoch above our generation is either older than the group's count, or his. Only the coordinator knows: it is
+        asked until it says that we are the owner, or the assignment ends.
+        """
+        committed, position = resumption
         mine, seen = self._epochs.get(partition), position.standing.highest_epoch
+        if mine is None and seen >= generation:
+            commit = Commit(max(committed or 0, position.standing.last_offset + 1), position.note())
+            if not await self._desk.consumer().confirm(TopicPartition(self._topic, partition), commit):
+                raise RebalanceInProgressError(f"epoch {seen} of partition {partition} may be a newer owner's")
         if mine is not None and seen > mine:
             log.error(
                 "partition %d: epoch %d was written after ours, %d; another worker owns it", partition, seen, mine

@@ -73,6 +73,8 @@ class BatchThread(driver.AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         mine = consumer.assignment()
         offsets = {tp: OffsetAndMetadata(*commit) for tp, commit in commits.items() if tp in mine}
+        if not offsets:
+            return False
         try:
             await consumer.commit(offsets)
         except (CommitFailedError, IllegalStateError) as error:

@@ -18,7 +18,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ChannelT, ConsumerMessage, Message
 from mode import ServiceT
 
-from stream.batches import Batch, Ledger, Record
+from stream.batches import Batch, Commit, Ledger, Record
 from stream.fetching import BatchThread, Consumption
 
 _IDLE_SECONDS = 0.05
@@ -99,6 +99,10 @@ class BatchConsumer(driver.Consumer):
             self.ledger.forget(partition)
             await self._thread.on_loop(_seek(self._thread._ensure_consumer(), partition, offset))  # noqa: SLF001
             self._read_offset[TP(*partition)] = offset or None
+
+    async def confirm(self, partition: TopicPartition, commit: Commit) -> bool:
+        """Commit, which a coordinator that has moved on refuses: so the partition is known to be ours now."""
+        return await self._thread.on_loop(self._thread.commit_batches({partition: commit}))
 
     def halt(self, partition: TopicPartition) -> None:
         """Read no more of a partition until the process starts again."""

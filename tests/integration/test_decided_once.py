@@ -59,3 +59,22 @@ def test_a_producers_retry_at_another_offset_is_decided_once_and_other_content_i
     assert last.features is not None
     earlier = 1 + (payment(1)["card_id"] == payment(2)["card_id"])
     assert last.features["card_count_30d"] == earlier + 1
+
+
+def test_a_group_that_begins_anew_decides_on_above_the_epochs_that_were(fleet: Fleet) -> None:
+    (worker,) = fleet.go_live()
+    for more in (100, 200):  # two generations more
+        second = fleet.worker()
+        second.await_ready()
+        fleet.publish(payment(number) for number in range(more - 100, more))
+        fleet.await_scores(more)
+        assert second.terminate() == 0
+    assert worker.terminate() == 0
+    highest = max(score.epoch for score in fleet.scores()[0])
+    fleet.environment["GROUP"] = f"{fleet.prefix}another-group"
+    fleet.worker().await_ready()
+    fleet.publish(payment(number) for number in range(200, 300))
+    valid = fleet.await_scores(300)
+    later = {score.epoch for score in valid if int(score.transaction_id[2:]) >= 200}
+    assert min(later) > highest
+    assert (fleet.scores()[1].void, set(sources(valid).values())) == (0, {1})
