@@ -19,7 +19,7 @@ from models.times import format_time
 from stream.batches import Batch, Commit, Record
 from stream.clock import now_ms
 from stream.control import Follower
-from stream.errors import StaleBatchError
+from stream.errors import PublishError, StaleBatchError
 from stream.insisting import insist
 from stream.isolating import decide_isolating
 from stream.pipeline import Outputs, Pipeline
@@ -208,7 +208,7 @@ class Decider:
         """Publish; where that fails nobody knows what was written, so the tails say it before the next try."""
         try:
             return await self._desk.publisher.publish(lots)
-        except BaseException:
+        except (PublishError, asyncio.CancelledError):
             if self._generation is not None:
                 partitions = frozenset(self._positions)
                 self._positions = {}

@@ -6,7 +6,6 @@ The injector keeps its schedule whatever the worker does, and latency counts fro
 import asyncio
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -14,12 +13,14 @@ from typing import NamedTuple, Self
 import msgspec
 import numpy as np
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.structs import RecordMetadata
 
 from models.commands import CommandKind
-from stream.bench.traffic import Sent, partition_of
+from stream.bench.traffic import Sent
 from stream.clock import now_ms
 from stream.commanding import Wish, command_fleet
 from stream.embedded.processes import Child, free_port
+from stream.injecting import Injector, Item
 from stream.kafka import connection_options, producer_options
 from stream.settings import Settings
 from stream.topics import SCORES, TRANSACTIONS, apply
@@ -99,22 +100,12 @@ class Bench:
 
     async def publish(self, records: list[Sent]) -> None:
         """Publish as fast as it goes."""
-        for sent in records:
-            await self._send(sent, None)
-        await self._producer.flush()
+        await self._inject(records, None)
 
     async def inject(self, records: list[Sent], rate: float) -> Latency:
         """Publish on schedule and wait until all are decided."""
-        before, started = len(self.seen), time.monotonic()
-        offset_ms = now_ms() - started * 1000
-        due: dict[str, float] = {}
-        for number, sent in enumerate(records):
-            scheduled = started + number / rate
-            wait = scheduled - time.monotonic()
-            if wait > 0:
-                await asyncio.sleep(wait)
-            due[msgspec.json.decode(sent.value, type=_Named).transaction_id] = scheduled * 1000 + offset_ms
-            await self._send(sent, int(scheduled * 1000 + offset_ms))
+        before = len(self.seen)
+        due = await self._inject(records, rate)
         await self.await_seen(before + len(records))
         late = np.array(
             [one.at_ms - due[one.transaction_id] for one in self.seen[before:] if one.transaction_id in due]
@@ -128,11 +119,12 @@ class Bench:
                 self._met.clear()
                 await self._met.wait()
 
-    async def _send(self, sent: Sent, timestamp_ms: int | None) -> None:
-        topic = self.settings.topic(TRANSACTIONS.name)
-        await self._producer.send(
-            topic, sent.value, sent.key, partition_of(sent.key, PARTITIONS), timestamp_ms=timestamp_ms
-        )
+    async def _inject(self, records: list[Sent], rate: float | None) -> dict[str, int]:
+        """Send records in an open loop, and return when each was due, in epoch milliseconds."""
+        topic, due = self.settings.topic(TRANSACTIONS.name), dict[str, int]()
+        injector = Injector(self._producer, rate, lambda item, due_ms: due.update({item.name: due_ms}), _taken)
+        await injector.run(Item(topic, one.key, one.value, one.transaction_id) for one in records)
+        return due
 
     async def _watch(self) -> None:
         consumer = AIOKafkaConsumer(**connection_options(self.settings), enable_auto_commit=False, fetch_max_wait_ms=5)
@@ -149,6 +141,10 @@ class Bench:
                 self._met.set()
         finally:
             await consumer.stop()
+
+
+def _taken(_item: Item, _where: RecordMetadata) -> None:
+    """Keep nothing of what the broker took; the injector raises over what it did not."""
 
 
 def resident_mib(child: Child) -> float:

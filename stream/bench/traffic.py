@@ -1,6 +1,5 @@
 """Payments to measure with: an invented population's, in order, as they would lie on the topic."""
 
-import hashlib
 from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
@@ -18,8 +17,9 @@ _LEAST_MERCHANTS = 200
 
 
 class Sent(NamedTuple):
-    """One record as it is published."""
+    """One record as it is published, and the transaction that it is."""
 
+    transaction_id: str
     key: bytes
     value: bytes
 
@@ -39,11 +39,7 @@ def simulate_rows(plan: Plan, seed: int) -> Iterator[dict[str, object]]:
     return (one.transaction for one in live(simulate(np.random.default_rng(seed), plan)))
 
 
-def partition_of(key: bytes, partitions: int) -> int:
-    """Choose a card's partition; any rule will do that keeps a card on one."""
-    return int.from_bytes(hashlib.blake2b(key, digest_size=4).digest(), "little") % partitions
-
-
 def _records(transactions: Iterator[dict[str, object]]) -> Iterator[Sent]:
     for transaction in transactions:
-        yield Sent(str(transaction["card_id"]).encode(), msgspec.json.encode(transaction))
+        key = str(transaction["card_id"]).encode()
+        yield Sent(str(transaction["transaction_id"]), key, msgspec.json.encode(transaction))

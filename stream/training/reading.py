@@ -21,7 +21,6 @@ from stream.training.errors import MissingExtraError, TransactionsFileError
 DAY_MS = 86_400_000
 LABEL_DELAY_MS = 7 * DAY_MS
 """When a label without `labelled_at` counts as known: this long after its transaction."""
-UNLABELLED = -1
 _REQUIRED = ("transaction_id", "card_id", "merchant_id", "occurred_at", "amount_minor", "currency")
 _READERS = {
     "transaction_id": sql.transaction_id,
