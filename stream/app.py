@@ -22,7 +22,9 @@ from stream.batches import Batch
 from stream.clock import now_ms
 from stream.deciding import Decider, Desk
 from stream.degrading import DegradingStore
+from stream.facts import deaf
 from stream.fetching import Consumption
+from stream.journeys import Untraced
 from stream.judging import Bench, Judge
 from stream.kafka import connection_options
 from stream.labelling import Labeller
@@ -31,6 +33,7 @@ from stream.pipeline import Pipeline
 from stream.preparation import Preparation
 from stream.probing import vectorise_probe
 from stream.settings import Settings
+from stream.shadowing import NoShadow
 from stream.shelf import Shelf, Workshop
 from stream.topics import LABELS, MODEL_CONTROL, TRANSACTIONS
 from stream.transport import BatchConsumer, BatchTransport
@@ -79,7 +82,7 @@ class WorkerApp(faust.App):
         follower, publisher = self.preparation.follower, self.preparation.publisher
         self.shelf = self.preparation.shelf = Shelf(follower, workshop, publisher)
         self.judge = Judge(Bench(settings, follower, workshop, publisher, admin))
-        self.labeller = Labeller(settings, store, publisher)
+        self.labeller = Labeller(settings, store, publisher, deaf, Untraced())
         self.decider = Decider(
             Desk(
                 settings,
@@ -90,6 +93,9 @@ class WorkerApp(faust.App):
                 admin,
                 self.batch_consumer,
                 lambda: self.judge.settled,
+                deaf,
+                Untraced(),
+                NoShadow(),
             )
         )
         self._attach()

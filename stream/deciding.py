@@ -17,16 +17,20 @@ from aiokafka.errors import KafkaError, RebalanceInProgressError
 from models.commands import Event, EventKind
 from models.times import format_time
 from stream.batches import Batch, Commit, Record
-from stream.clock import now_ms
+from stream.clock import Stopwatch, now_ms
 from stream.control import Follower
+from stream.dead_letters import DeadLetter
 from stream.errors import PublishError, StaleBatchError
+from stream.facts import Decided, Listen, VoidFound
 from stream.insisting import insist
 from stream.isolating import decide_isolating
-from stream.pipeline import Outputs, Pipeline
+from stream.journeys import Tracing
+from stream.pipeline import Outputs, Pipeline, Terms
 from stream.positions import Position, Resumption, resume
 from stream.publishing import Destination, Outgoing, Publisher
 from stream.runs import Runs
 from stream.settings import Settings
+from stream.shadowing import Shadow
 from stream.shelf import Serving, Shelf
 from stream.topics import DEAD_LETTERS, SCORES, TRANSACTIONS
 from stream.transport import BatchConsumer
@@ -49,6 +53,9 @@ class Desk(NamedTuple):
     admin: AIOKafkaAdminClient
     consumer: Callable[[], BatchConsumer]
     settled: Callable[[], bool]
+    tell: Listen
+    tracing: Tracing
+    shadow: Shadow
 
 
 class Decider:
@@ -94,7 +101,7 @@ class Decider:
     async def take(self, batch: Batch) -> None:
         """Decide a batch, as soon as that is possible and for as long as it is ours."""
         try:
-            await insist(batch, lambda: self._attempt(batch), self._complain)
+            await insist(batch, lambda: self._attempt(batch), self._complain, self._desk.tell)
         finally:
             batch.finish()
 
@@ -138,6 +145,8 @@ class Decider:
         if self._generation == generation and await self._claim(partition, resumption, generation):
             self._committed[partition] = committed or 0
             self._positions[partition] = position
+            if position.void:
+                self._desk.tell(VoidFound(partition, position.void))
             self._tell_cutovers(partition, position.cutovers)
 
     async def _claim(self, partition: int, resumption: Resumption, generation: int) -> bool:
@@ -165,8 +174,13 @@ class Decider:
     async def _attempt(self, batch: Batch) -> None:
         serving = await self._await_serving(batch)
         records = [record for partition in batch.current() for record in self._undecided(batch, partition)]
-        outputs = await decide_isolating(self._desk.pipeline, records, serving, self._epochs)
-        await self._publish(batch, serving, outputs)
+        terms = Terms(serving, self._epochs, self._desk.tracing.begin(records))
+        try:
+            outputs = await decide_isolating(self._desk.pipeline, records, terms)
+            await self._publish(batch, terms, outputs)
+        except BaseException as error:
+            terms.journey.failed(error)
+            raise
 
     def _undecided(self, batch: Batch, partition: int) -> list[Record]:
         if partition in self._runs.halted:
@@ -174,31 +188,54 @@ class Decider:
         last = self._positions[partition].standing.last_offset
         return [record for record in batch.records[partition] if record.offset > last]
 
-    async def _publish(self, batch: Batch, serving: Serving, outputs: Outputs) -> None:
+    async def _publish(self, batch: Batch, terms: Terms, outputs: Outputs) -> None:
         """Write what a batch came to, and keep where each partition then stands."""
         current = batch.current()
         if not current:
             raise StaleBatchError("its partitions were taken away before anything was written")
         self._runs.add(outputs.dead, {partition: batch.records[partition] for partition in current})
-        ends = await self._write(self._lots(outputs, current))
+        watch, lots = Stopwatch(), outputs.scored.lots()
+        ends = await self._write(self._destined(lots, outputs.dead, current))
+        watch.lap("publish")
         for partition in current:
-            scores = outputs.scores.get(partition, [])
+            scores = lots.get(partition, [])
             end = ends.get((self._desk.settings.topic(SCORES.name), partition))
             if scores and end is not None:
-                self._advance(partition, serving.revision, scores, end)
+                self._advance(partition, terms.serving.revision, scores, end)
             if partition in self._runs.halted:
                 self._desk.consumer().halt(TopicPartition(self._topic, partition))
             else:
                 batch.acknowledge(partition, self._positions[partition].note())
+        outputs.stages.extend(watch.stages)
+        self._say(outputs, terms, current)
 
-    def _lots(self, outputs: Outputs, current: list[int]) -> dict[Destination, list[Outgoing]]:
+    def _say(self, outputs: Outputs, terms: Terms, current: list[int]) -> None:
+        """Tell who listens what was written, and offer it to the shadow."""
+        serving, scored = terms.serving, outputs.scored.of(current)
+        dead = [letter for letter in outputs.dead if letter.record.partition in current]
+        fact = Decided(
+            scored,
+            dead,
+            outputs.repeated,
+            outputs.unknown_fields,
+            outputs.stages,
+            serving.revision,
+            serving.live.digest,
+        )
+        self._desk.tell(fact)
+        terms.journey.decided(fact)
+        self._desk.shadow.offer(scored, serving, terms.journey)
+
+    def _destined(
+        self, scores: Mapping[int, list[Outgoing]], dead: Iterable[DeadLetter], current: list[int]
+    ) -> dict[Destination, list[Outgoing]]:
         """Sort outputs by destination; what was dead-lettered and committed before is not written again."""
         lots: dict[Destination, list[Outgoing]] = defaultdict(list)
         for partition in current:
-            lots[self._desk.settings.topic(SCORES.name), partition] = outputs.scores.get(partition, [])
+            lots[self._desk.settings.topic(SCORES.name), partition] = scores.get(partition, [])
         lots[self._desk.settings.topic(DEAD_LETTERS.name), 0] = [
             letter.outgoing()
-            for letter in outputs.dead
+            for letter in dead
             if letter.record.partition in current
             and letter.record.offset >= self._committed.get(letter.record.partition, 0)
         ]

@@ -1,7 +1,6 @@
 """From judgements to `score/1` records, ready for their partitions."""
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -11,9 +10,11 @@ from numpy.typing import NDArray
 from features.store import Observed
 from models.policy import Decision
 from models.times import format_time
+from stream.batches import Record
 from stream.contract.outputs import Positions, Score, Source
+from stream.contract.transaction import Transaction
 from stream.decoding import Decoded
-from stream.publishing import Outgoing
+from stream.publishing import Headers, Outgoing
 from stream.scoring import Judgement
 from stream.settings import Settings
 
@@ -24,7 +25,7 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What all scores of a batch share; `epochs` by partition."""
+    """What all scores of a batch share; `epochs` by partition, `headers` those of a record's score."""
 
     settings: Settings
     names: Sequence[str]
@@ -33,16 +34,81 @@ class Frame:
     revision: int
     epochs: Mapping[int, int]
     now_ms: int
+    headers: Callable[[Record], Headers]
 
 
-Decided = tuple[NDArray[np.intp], NDArray[np.float64], Sequence[Judgement]]
+Judged = tuple[NDArray[np.intp], NDArray[np.float64], Sequence[Judgement]]
 """Which transactions of the batch were decided, their feature vectors, and what they came to."""
 
 
-def encode(frame: Frame, decoded: Decoded, observed: Observed, decided: Decided) -> dict[int, list[Outgoing]]:
-    """Write a score for each decided transaction, by partition, in the order of the batch."""
-    out: dict[int, list[Outgoing]] = defaultdict(list)
-    which, matrix, judgements = decided
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The decisions of a batch: n records, what they say, their vectors of shape (n, features), and what leaves.
+
+    Within each partition they are in the order of the log.
+    """
+
+    records: Sequence[Record]
+    transactions: Sequence[Transaction]
+    dropped: Sequence[tuple[str, ...]]
+    matrix: NDArray[np.float64]
+    judgements: Sequence[Judgement]
+    latencies_ms: Sequence[int]
+    outgoing: Sequence[Outgoing]
+
+    def __len__(self) -> int:
+        """Return n."""
+        return len(self.records)
+
+    @classmethod
+    def nothing(cls) -> "Scored":
+        """Return no decisions."""
+        return cls([], [], [], np.empty((0, 0)), [], [], [])
+
+    @classmethod
+    def joined(cls, parts: Iterable["Scored"]) -> "Scored":
+        """Put decisions behind one another."""
+        some = [part for part in parts if len(part)]
+        if not some:
+            return cls.nothing()
+        return cls(
+            [one for part in some for one in part.records],
+            [one for part in some for one in part.transactions],
+            [one for part in some for one in part.dropped],
+            np.concatenate([part.matrix for part in some]),
+            [one for part in some for one in part.judgements],
+            [one for part in some for one in part.latencies_ms],
+            [one for part in some for one in part.outgoing],
+        )
+
+    def of(self, partitions: Iterable[int]) -> "Scored":
+        """Return the decisions of some partitions."""
+        wanted = frozenset(partitions)
+        kept = [at for at, record in enumerate(self.records) if record.partition in wanted]
+        if len(kept) == len(self):
+            return self
+        return Scored(
+            [self.records[at] for at in kept],
+            [self.transactions[at] for at in kept],
+            [self.dropped[at] for at in kept],
+            self.matrix[kept],
+            [self.judgements[at] for at in kept],
+            [self.latencies_ms[at] for at in kept],
+            [self.outgoing[at] for at in kept],
+        )
+
+    def lots(self) -> dict[int, list[Outgoing]]:
+        """Return what leaves, by partition."""
+        lots: dict[int, list[Outgoing]] = {}
+        for record, outgoing in zip(self.records, self.outgoing, strict=True):
+            lots.setdefault(record.partition, []).append(outgoing)
+        return lots
+
+
+def encode(frame: Frame, decoded: Decoded, observed: Observed, judged: Judged) -> Scored:
+    """Write a score for each decided transaction, in the order of the batch."""
+    out: list[Outgoing] = []
+    which, matrix, judgements = judged
     scored_at = format_time(frame.now_ms)
     incomplete = (HISTORY_INCOMPLETE,) if observed.incomplete else ()
     cards, merchants = observed.card_positions[which].tolist(), observed.merchant_positions[which].tolist()
@@ -76,8 +142,17 @@ def encode(frame: Frame, decoded: Decoded, observed: Observed, decided: Decided)
             scored_at=scored_at,
             latency_ms=frame.now_ms - record.timestamp,
         )
-        out[record.partition].append(Outgoing(record.offset, record.key, _encode(score), record.headers))
-    return out
+        out.append(Outgoing(record.offset, record.key, _encode(score), frame.headers(record)))
+    records, accepted_ones = [decoded.records[at] for at in which], [decoded.accepted[at] for at in which]
+    return Scored(
+        records,
+        [one.transaction for one in accepted_ones],
+        [one.dropped for one in accepted_ones],
+        matrix,
+        judgements,
+        [frame.now_ms - record.timestamp for record in records],
+        out,
+    )
 
 
 def _features(frame: Frame, vector: list[float], judgement: Judgement) -> dict[str, float | None] | None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import msgspec
@@ -9,12 +10,15 @@ import msgspec
 from features.store import HistoryStore, Label, Labelled
 from models.times import format_time
 from stream.batches import Batch, Record
+from stream.clock import Stopwatch
 from stream.contract.codes import Rejection
 from stream.contract.label import Reporter, read_label
 from stream.contract.outputs import Outcome, Positions, Source
 from stream.dead_letters import DeadLetter
 from stream.errors import StaleBatchError
+from stream.facts import LabelsApplied, Listen
 from stream.insisting import insist
+from stream.journeys import Journey, Tracing
 from stream.publishing import Destination, Outgoing, Publisher
 from stream.settings import Settings
 from stream.topics import DEAD_LETTERS, OUTCOMES
@@ -25,12 +29,16 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Labeller:
-    """Takes label batches."""
+    """Takes label batches; `tell` hears what came of them."""
 
-    def __init__(self, settings: Settings, store: HistoryStore, publisher: Publisher) -> None:
+    def __init__(
+        self, settings: Settings, store: HistoryStore, publisher: Publisher, tell: Listen, tracing: Tracing
+    ) -> None:
         self._settings = settings
         self._store = store
         self._publisher = publisher
+        self._tell = tell
+        self._tracing = tracing
         self._trouble: str | None = None
 
     def reasons(self) -> list[str]:
@@ -40,34 +48,60 @@ class Labeller:
     async def take(self, batch: Batch) -> None:
         """Apply a batch and acknowledge what has left as outcomes or dead letters."""
         try:
-            await insist(batch, lambda: self._attempt(batch), self._complain)
+            await insist(batch, lambda: self._attempt(batch), self._complain, self._tell)
         finally:
             batch.finish()
 
     async def _attempt(self, batch: Batch) -> None:
-        labels: list[tuple[Record, Label]] = []
-        dead: list[Outgoing] = []
-        for record in (record for partition in batch.current() for record in batch.records[partition]):
-            read = read_label(record.value, record.key, (record.partition, record.offset))
-            if isinstance(read, Rejection):
-                dead.append(DeadLetter(record, read.code, read.detail).outgoing())
-            else:
-                labels.append((record, read))
+        records = [record for partition in batch.current() for record in batch.records[partition]]
+        journey = self._tracing.begin(records)
+        try:
+            fact = await self._apply(batch, records, journey)
+        except BaseException as error:
+            journey.failed(error)
+            raise
+        self._tell(fact)
+        journey.labelled(fact)
+
+    async def _apply(self, batch: Batch, records: Sequence[Record], journey: Journey) -> LabelsApplied:
+        """Read, apply and publish, and return what came of it."""
+        watch = Stopwatch()
+        labels, dead = _read(records)
+        watch.lap("decode")
         labelled = await self._store.label([label for _, label in labels])
+        watch.lap("observe")
         current = batch.current()
         if not current:
             raise StaleBatchError("its partitions were taken away before anything was written")
         lots: dict[Destination, list[Outgoing]] = defaultdict(list)
         for (record, label), done in zip(labels, labelled, strict=True):
-            outcome = Outgoing(record.offset, record.key, _encode(_outcome(record, label, done)), record.headers)
-            lots[self._settings.topic(OUTCOMES.name), record.partition].append(outcome)
-        lots[self._settings.topic(DEAD_LETTERS.name), 0] = dead
+            outcome = _encode(_outcome(record, label, done))
+            lots[self._settings.topic(OUTCOMES.name), record.partition].append(
+                Outgoing(record.offset, record.key, outcome, journey.headers(record))
+            )
+        lots[self._settings.topic(DEAD_LETTERS.name), 0] = [letter.outgoing() for letter in dead]
+        watch.lap("encode")
         await self._publisher.publish(lots)
+        watch.lap("publish")
         for partition in current:
             batch.acknowledge(partition)
+        return LabelsApplied([done.status for done in labelled], dead, watch.stages)
 
     def _complain(self, trouble: str | None) -> None:
         self._trouble = trouble
+
+
+def _read(records: Iterable[Record]) -> tuple[list[tuple[Record, Label]], list[DeadLetter]]:
+    """Tell labels from what is none."""
+    labels: list[tuple[Record, Label]] = []
+    dead: list[DeadLetter] = []
+    for record in records:
+        read = read_label(record.value, record.key, (record.partition, record.offset))
+        if isinstance(read, Rejection):
+            dead.append(DeadLetter(record, read.code, read.detail))
+        else:
+            labels.append((record, read))
+    return labels, dead
 
 
 def _outcome(record: Record, label: Label, done: Labelled) -> Outcome:

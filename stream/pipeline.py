@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,11 +15,12 @@ from features.declaration import FeatureSet
 from features.store import Fate, HistoryStore, Observed
 from features.windows import vectorise
 from stream.batches import Record
+from stream.clock import Stage, Stopwatch
 from stream.contract.codes import DeadLetterCode
 from stream.dead_letters import DeadLetter
 from stream.decoding import Decoded, decode
-from stream.encoding import Frame, encode
-from stream.publishing import Outgoing
+from stream.encoding import Frame, Scored, encode
+from stream.journeys import Journey
 from stream.scoring import Floats, Judgement, score
 from stream.settings import Settings
 from stream.shelf import Serving
@@ -41,12 +43,21 @@ _REFUSED = {
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What a batch came to: scores by partition in the order of the log, dead letters, and what was only counted."""
+    """What a batch came to: decisions, dead letters, what was only counted, and how long each verb took."""
 
-    scores: dict[int, list[Outgoing]] = field(default_factory=dict)
+    scored: Scored = field(default_factory=Scored.nothing)
     dead: list[DeadLetter] = field(default_factory=list)
     repeated: int = 0
     unknown_fields: int = 0
+    stages: list[Stage] = field(default_factory=list)
+
+
+class Terms(NamedTuple):
+    """Under what a batch is decided: who scores, the epoch of each of its partitions, and who traces it."""
+
+    serving: Serving
+    epochs: Mapping[int, int]
+    journey: Journey
 
 
 class Pipeline:
@@ -57,27 +68,30 @@ class Pipeline:
         self._features = feature_set
         self._store = store
 
-    async def decide(
-        self, records: Sequence[Record], serving: Serving, epochs: Mapping[int, int], now_ms: int
-    ) -> Outputs:
-        """Decide a batch of records; `epochs` holds the epoch of each of their partitions.
+    async def decide(self, records: Sequence[Record], terms: Terms, now_ms: int) -> Outputs:
+        """Decide a batch of records.
 
         Raises:
             StoreUnavailableError: the histories cannot be asked; nothing was decided, ask again.
         """
+        watch = Stopwatch()
         decoded = decode(records, round(self._settings.future_skew * 1000))
+        watch.lap("decode")
         observed = await self._store.observe(decoded.columns)
+        watch.lap("observe")
         owed = np.array([fate is Fate.DECIDE for fate in observed.fates], bool)
         matrix = vectorise(self._features, decoded.columns, observed)[owed]
-        judgements = await self._score(serving, matrix)
-        scores = encode(
-            self._frame(serving, epochs, now_ms), decoded, observed, (np.flatnonzero(owed), matrix, judgements)
-        )
+        watch.lap("vectorise")
+        judgements = await self._score(terms.serving, matrix)
+        watch.lap("score")
+        scored = encode(self._frame(terms, now_ms), decoded, observed, (np.flatnonzero(owed), matrix, judgements))
+        watch.lap("encode")
         return Outputs(
-            scores,
+            scored,
             [*decoded.dead, *_refused(decoded, observed)],
             sum(fate is Fate.REPEATED for fate in observed.fates),
             sum(one.unknown for one in decoded.accepted),
+            watch.stages,
         )
 
     async def _score(self, serving: Serving, matrix: Floats) -> list[Judgement]:
@@ -86,15 +100,16 @@ class Pipeline:
             return score(serving, self._features.names, matrix)
         return await asyncio.to_thread(score, serving, self._features.names, matrix)
 
-    def _frame(self, serving: Serving, epochs: Mapping[int, int], now_ms: int) -> Frame:
+    def _frame(self, terms: Terms, now_ms: int) -> Frame:
         return Frame(
             settings=self._settings,
             names=self._features.names,
             fingerprint=self._features.fingerprint,
             code_version=CODE_VERSION,
-            revision=serving.revision,
-            epochs=epochs,
+            revision=terms.serving.revision,
+            epochs=terms.epochs,
             now_ms=now_ms,
+            headers=terms.journey.headers,
         )
 
 

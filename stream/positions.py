@@ -23,13 +23,14 @@ from stream.topics import SCORES, TRANSACTIONS
 class Position(NamedTuple):
     """One partition's standing behind `scores_offset`, and the revision of its last valid decision.
 
-    `cutovers` are the (revision, first offset) that reading the tail met.
+    `cutovers` are the (revision, first offset) that reading the tail met, `void` counts its void scores.
     """
 
     standing: Standing = Standing()
     revision: int = 0
     scores_offset: int = 0
     cutovers: tuple[tuple[int, int], ...] = ()
+    void: int = 0
 
     def epoch(self, generation: int) -> int:
         """Return an epoch above every earlier one: the group's generation, or one more than the highest seen."""
@@ -40,9 +41,9 @@ class Position(NamedTuple):
         scores_offset = self.scores_offset + 1
         standing = self.standing.after(epoch, offset)
         if not self.standing.is_valid(epoch, offset):
-            return self._replace(standing=standing, scores_offset=scores_offset)
+            return self._replace(standing=standing, scores_offset=scores_offset, void=self.void + 1)
         new = ((revision, offset),) if revision > self.revision else ()
-        return Position(standing, max(revision, self.revision), scores_offset, self.cutovers + new)
+        return Position(standing, max(revision, self.revision), scores_offset, self.cutovers + new, self.void)
 
     def note(self) -> str:
         """Write what the next owner needs as a commit's metadata."""

@@ -27,11 +27,13 @@ _RETRY_LOADS_MS = 5_000
 
 
 class Serving(NamedTuple):
-    """Who decides: the live model of `revision`, and the model that stands in where it fails."""
+    """Who decides: the live model of `revision`, the model that stands in where it fails, and who is compared."""
 
     revision: int
     live: Model
     fallback: Model | None
+    challenger: str | None = None
+    """The digest of the model in the shadow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class Shelf:
         live = self._models.get(lineup.live or "")
         if not self._follower.caught_up or live is None:
             return None
-        return Serving(lineup.revision, live, self._models.get(lineup.before or ""))
+        return Serving(lineup.revision, live, self._models.get(lineup.before or ""), lineup.challenger)
 
     def reasons(self) -> list[str]:
         """Say why nothing can be decided here; empty where it can."""

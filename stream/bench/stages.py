@@ -17,6 +17,7 @@ from stream.bench.traffic import Sent, payments
 from stream.clock import now_ms
 from stream.decoding import decode
 from stream.encoding import Frame, encode
+from stream.journeys import Untraced
 from stream.pipeline import CODE_VERSION
 from stream.scoring import score
 from stream.settings import Settings
@@ -82,7 +83,8 @@ async def _measure(
 ) -> dict[str, float]:
     settings, feature_set, store, model = parts
     serving = Serving(1, model, None)
-    frame = Frame(settings, feature_set.names, feature_set.fingerprint, CODE_VERSION, 1, {0: 1}, now_ms())
+    shared = (feature_set.names, feature_set.fingerprint, CODE_VERSION, 1, {0: 1}, now_ms(), Untraced().headers)
+    frame = Frame(settings, *shared)
     for lot in lots:
         records: Any = lot
         decoded = watch.time("decode", lambda: decode(records, _SKEW_MS))  # noqa: B023 - called at once

@@ -18,7 +18,8 @@ from stream.consumer import ValidScores
 from stream.contract.outputs import DecidedBy, ModelName, Outcome, Positions, Score, Source
 from stream.contract.schema import RECORDS, json_schema
 from stream.decoding import decode
-from stream.encoding import Frame, encode
+from stream.encoding import Frame, Scored, encode
+from stream.journeys import Untraced
 from stream.scoring import Judgement
 from stream.settings import Settings
 
@@ -36,7 +37,14 @@ def judgement(score: float | None = 0.25, decision: Decision = Decision.APPROVE,
 
 def frame(wanted: Any = "all", epochs: dict[int, int] | None = None) -> Frame:
     return Frame(
-        Settings(score_features=wanted), NAMES, "f" * 64, "0.1.0", 7, epochs or {0: 3, 1: 4, 2: 5}, LATEST_MS + 12
+        Settings(score_features=wanted),
+        NAMES,
+        "f" * 64,
+        "0.1.0",
+        7,
+        epochs or {0: 3, 1: 4, 2: 5},
+        LATEST_MS + 12,
+        Untraced().headers,
     )
 
 
@@ -58,7 +66,8 @@ def written(
     assert not decoded.dead
     matrix = np.zeros((len(records), len(NAMES))) if vectors is None else np.array(vectors, np.float64)
     which = np.arange(len(records))
-    return encode(of or frame(), decoded, observed(len(records), incomplete=incomplete), (which, matrix, judgements))
+    seen = observed(len(records), incomplete=incomplete)
+    return encode(of or frame(), decoded, seen, (which, matrix, judgements)).lots()
 
 
 def one(record: Told, *arguments: Any, **changes: Any) -> dict[str, Any]:
@@ -160,12 +169,29 @@ def test_only_what_was_decided_is_written() -> None:
         decode(records, 0),
         observed(4),
         (np.array([1, 3]), np.array([[1.0, 2, 3], [4, 5, 6]]), [judgement(), judgement(0.5)]),
-    )
+    ).lots()
     found = [msgspec.json.decode(outgoing.value) for outgoing in out[0]]
     assert [score["transaction_id"] for score in found] == ["t-1", "t-3"]
     assert [score["positions"]["card"] for score in found] == [11, 13]
     assert [score["features"]["a"] for score in found] == [1.0, 4.0]
-    assert encode(frame(), decode([], 0), observed(0), (np.array([], np.intp), np.empty((0, 3)), [])) == {}
+    nothing = encode(frame(), decode([], 0), observed(0), (np.array([], np.intp), np.empty((0, 3)), []))
+    assert (len(nothing), nothing.lots()) == (0, {})
+
+
+def test_decisions_are_taken_apart_by_partition_and_joined_again_in_order() -> None:
+    records = [Told(text(transaction_id=f"t-{at}"), offset=at, partition=at % 3) for at in range(6)]
+    vectors = np.arange(18.0).reshape(6, 3)
+    seen, judged = observed(6), (np.arange(6), vectors, [judgement()] * 6)
+    whole = encode(frame(), decode(records, 0), seen, judged)
+    assert whole.of([0, 1, 2]) is whole
+    some = whole.of([2, 0])
+    assert [one.transaction_id for one in some.transactions] == ["t-0", "t-2", "t-3", "t-5"]
+    assert some.matrix.tolist() == vectors[[0, 2, 3, 5]].tolist()
+    assert [len(lot) for lot in some.lots().values()] == [2, 2]
+    joined = Scored.joined([some, Scored.nothing(), whole.of([1])])
+    assert [record.offset for record in joined.records] == [0, 2, 3, 5, 1, 4]
+    assert joined.matrix.tolist() == vectors[[0, 2, 3, 5, 1, 4]].tolist()
+    assert [one.source_offset for one in joined.outgoing] == [0, 2, 3, 5, 1, 4]
 
 
 # --- from records to columns

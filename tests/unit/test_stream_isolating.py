@@ -1,5 +1,5 @@
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import pytest
@@ -13,7 +13,8 @@ from models.loading import Model
 from stream.batches import Record
 from stream.contract.codes import DeadLetterCode
 from stream.isolating import decide_isolating
-from stream.pipeline import Outputs, Pipeline
+from stream.journeys import Untraced
+from stream.pipeline import Outputs, Pipeline, Terms
 from stream.settings import Settings
 from stream.shelf import Serving
 
@@ -38,12 +39,10 @@ class Troubled(Pipeline):
         self._trouble = trouble
         self.calls: list[int] = []
 
-    async def decide(
-        self, records: Sequence[Record], serving: Serving, epochs: Mapping[int, int], now_ms: int
-    ) -> Outputs:
+    async def decide(self, records: Sequence[Record], terms: Terms, now_ms: int) -> Outputs:
         self.calls.append(len(records))
         error = self._trouble(records)
-        outputs = await super().decide(records, serving, epochs, now_ms)
+        outputs = await super().decide(records, terms, now_ms)
         if error is not None:
             raise error
         return outputs
@@ -59,11 +58,11 @@ def a_batch(count: int = 6) -> list[Told]:
 
 
 async def decide(pipeline: Pipeline, records: Sequence[Record]) -> Outputs:
-    return await decide_isolating(pipeline, records, SERVING, {0: 1, 1: 1})
+    return await decide_isolating(pipeline, records, Terms(SERVING, {0: 1, 1: 1}, Untraced()))
 
 
 def offsets(outputs: Outputs) -> dict[int, list[int]]:
-    return {partition: [score.source_offset for score in lot] for partition, lot in outputs.scores.items()}
+    return {partition: [score.source_offset for score in lot] for partition, lot in outputs.scored.lots().items()}
 
 
 async def test_a_batch_without_trouble_is_decided_at_once() -> None:
@@ -101,8 +100,9 @@ async def test_a_fault_of_the_store_is_no_records_fault(error: StoreError, only_
 
 
 async def test_nothing_comes_of_nothing() -> None:
-    assert await decide(Troubled(guilty()), []) == Outputs()
-    assert await decide(Troubled(lambda _: ValueError()), []) == Outputs()
+    for trouble in (guilty(), lambda _: ValueError()):
+        outputs = await decide(Troubled(trouble), [])
+        assert (len(outputs.scored), outputs.dead, outputs.repeated) == (0, [], 0)
 
 
 async def test_a_record_that_is_undecidable_alone_is_a_dead_letter_by_its_code() -> None:

@@ -1,0 +1,90 @@
+"""What happened in a worker, as frozen values: telemetry turns them into metrics, tests listen with a list.
+
+Nothing here acts on a fact, and nothing of the worker waits for who listens.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from features.store import LabelStatus
+from models.policy import Decision
+from stream.clock import Stage
+from stream.dead_letters import DeadLetter
+from stream.encoding import Scored
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A batch of transactions came through: all its outputs are acknowledged by the broker.
+
+    `scored` has its decisions, `dead` its dead letters, `unknown` counts fields that mean nothing here; `stages` are
+    the times of the attempt that came through, publishing included. `revision` and `digest` say who was live.
+    """
+
+    scored: Scored
+    dead: Sequence[DeadLetter]
+    repeated: int
+    unknown: int
+    stages: Sequence[Stage]
+    revision: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelsApplied:
+    """A batch of labels came through, as `Decided`."""
+
+    statuses: Sequence[LabelStatus]
+    dead: Sequence[DeadLetter]
+    stages: Sequence[Stage]
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """A batch of a topic is tried again, because of an error of that class."""
+
+    topic: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class VoidFound:
+    """So many void scores were met in the tail of a partition that was taken over."""
+
+    partition: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The challenger has scored n decisions: what it and the live model came to, each of length n.
+
+    `shifts` are challenger's score minus live score, `live` and `challenger` the decisions, amounts in minor units.
+    """
+
+    digest: str
+    shifts: Sequence[float]
+    live: Sequence[Decision]
+    challenger: Sequence[Decision]
+    amounts_minor: Sequence[int]
+    currencies: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """So many decisions get no comparison: the lane was full, or the challenger failed."""
+
+    digest: str
+    reason: Literal["skipped", "failed"]
+    count: int
+
+
+Fact = Decided | LabelsApplied | Retried | VoidFound | Compared | Missed
+
+Listen = Callable[[Fact], None]
+"""Told each fact, on the event loop; it must be quick and must not raise."""
+
+
+def deaf(_fact: Fact) -> None:
+    """Listen to nothing."""
