@@ -44,6 +44,7 @@ lock: setup  ## renew requirements/*.txt from pyproject.toml
 	$(COMPILE) -o requirements/worker.txt pyproject.toml
 	$(COMPILE) -o requirements/demo.txt --extra demo -c requirements/worker.txt pyproject.toml
 	$(COMPILE) -o requirements/dev.txt --extra demo --group dev -c requirements/demo.txt pyproject.toml requirements/tools.in
+	$(COMPILE) -o requirements/build.txt -c requirements/dev.txt requirements/build.in
 
 clean:  ## remove what was built here, .venv included
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
