@@ -6,8 +6,10 @@ The injector keeps its schedule whatever the worker does, and latency counts fro
 import asyncio
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, Self
 
 import msgspec
@@ -15,19 +17,25 @@ import numpy as np
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import RecordMetadata
 
-from models.commands import CommandKind
+from models.commands import CommandKind, EventKind
 from stream.bench.traffic import Sent
 from stream.clock import now_ms
 from stream.commanding import Wish, command_fleet
 from stream.embedded.processes import Child, free_port
+from stream.errors import StreamError
 from stream.injecting import Injector, Item
 from stream.kafka import connection_options, producer_options
 from stream.settings import Settings
 from stream.topics import SCORES, TRANSACTIONS, apply
 
 PARTITIONS = 4
+_WORKER = (sys.executable, "-m", "stream.cli", "worker")
 _READY_SECONDS = 60.0
 _DONE_SECONDS = 120.0
+
+
+class MeasurementError(StreamError):
+    """What is to be measured does not run; the message names its logs. Nothing was measured."""
 
 
 class Seen(NamedTuple):
@@ -81,22 +89,28 @@ class Bench:
             self._watching.cancel()
         await self._producer.stop()
 
-    def start_worker(self) -> Child:
-        """Start a worker; it need not be ready yet."""
+    def start_worker(self, variables: Mapping[str, str] = MappingProxyType({}), command: Sequence[str] = ()) -> Child:
+        """Start a worker with variables on top of the settings, or another program as one; it need not be ready yet."""
         self._started += 1
         environment = {
             f"FRAUDSTREAM_{name.upper()}": _text(value) for name, value in msgspec.structs.asdict(self.settings).items()
         } | {"FRAUDSTREAM_HTTP": f"127.0.0.1:{free_port()}", "FRAUDSTREAM_WORKER_ID": f"bench-{self._started}"}
-        child = Child(
-            (sys.executable, "-m", "stream.cli", "worker"), self._folder / f"{self._started}.log", environment
-        )
+        log = self._folder / f"{self._started}.log"
+        child = Child(tuple(command) or _WORKER, log, {**environment, **variables})
         child.start()
         return child
 
-    async def promote(self, digest: str) -> None:
-        """Make a model live."""
-        wish = Wish(CommandKind.PROMOTE, digest, "bench", "a measurement", None, _READY_SECONDS, force=False)
-        await command_fleet(self.settings, wish)
+    async def command(self, kind: CommandKind, digest: str) -> None:
+        """Make a model live, or a challenger.
+
+        Raises:
+            MeasurementError: the fleet did not do it.
+        """
+        wish = Wish(kind, digest, "bench", "a measurement", None, _READY_SECONDS, force=False)
+        command_id, answer = await command_fleet(self.settings, wish)
+        if answer is None or answer.kind is not EventKind.ACCEPTED:
+            why = "; ".join(problem.detail for problem in answer.problems) if answer else "no verdict"
+            raise MeasurementError(f"{kind} {digest[:12]} ({command_id}) was not accepted: {why}; logs: {self._folder}")
 
     async def publish(self, records: list[Sent]) -> None:
         """Publish as fast as it goes."""

@@ -5,6 +5,7 @@ import signal
 import time
 from typing import Any
 
+from models.commands import CommandKind
 from stream.bench.driving import Bench, resident_mib
 from stream.bench.traffic import Sent
 from stream.embedded.processes import Child
@@ -18,7 +19,7 @@ _LOSS_RATE = 500.0
 async def drain(run: Bench, digest: str, backlog: list[Sent]) -> tuple[Facts, Child]:
     """Start a worker on a backlog; its first decision, its throughput, its memory."""
     first = run.start_worker()
-    await run.promote(digest)
+    await run.command(CommandKind.PROMOTE, digest)
     first.stop()
     await run.publish(backlog)
     started, child = time.monotonic(), run.start_worker()

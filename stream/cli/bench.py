@@ -5,6 +5,7 @@ from itertools import islice
 from typing import Any
 
 import click
+from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.table import Table
 
@@ -13,7 +14,8 @@ from models.loading import Model
 from models.loading import load as load_model
 from models.problems import Problem
 from models.repository import Repository
-from stream.cli.saying import json_option, refuse, say, settings_or_refuse
+from stream.cli.saying import Command, json_option, refuse, say, settings_or_refuse
+from stream.errors import StreamError
 from stream.probing import vectorise_probe
 from stream.settings import Settings
 
@@ -54,6 +56,49 @@ def worker(name: str, as_json: bool, **options: Any) -> None:  # noqa: ANN401, F
     settings = settings_or_refuse()
     facts = asyncio.run(_measure_worker(settings, _model(settings, name).digest, **options))
     say(as_json, facts, "\n".join(f"{fact:36} {value}" for fact, value in facts.items()))
+
+
+def _effort_options(function: Command) -> Command:
+    """Add how much to measure."""
+    for option in (
+        click.option("--rounds", type=click.IntRange(1, 50), default=5, show_default=True),
+        click.option("--backlog", type=click.IntRange(1), default=15_000, show_default=True, help="Records to drain."),
+        click.option("--rate", type=click.FloatRange(1), default=500.0, show_default=True, help="Of the open loop."),
+        click.option("--seconds", type=click.IntRange(1, 600), default=8, show_default=True, help="Of the open loop."),
+        json_option,
+    ):
+        function = option(function)
+    return function
+
+
+@bench.command()
+@_MODEL
+@_effort_options
+def tracing(name: str, as_json: bool, **effort: Any) -> None:  # noqa: ANN401, FBT001 - click's options
+    """Traces off, of 1 % and of all payments: throughput and latency, alternating in one run."""
+    from stream.bench.variants import collector, tracing_variants  # noqa: PLC0415 - it needs an extra
+
+    with collector() as endpoint:
+        _alternate(name, tracing_variants(endpoint), effort, as_json)
+
+
+def _alternate(name: str, variants: Any, effort: dict[str, Any], as_json: bool) -> None:  # noqa: ANN401, FBT001 - the type needs an extra
+    """Measure variants in turns and print their medians and ratios."""
+    from stream.bench.alternating import Effort, alternate, summed  # noqa: PLC0415 - it needs an extra
+
+    settings = settings_or_refuse()
+    try:
+        rounds = asyncio.run(alternate(settings, _model(settings, name).digest, variants, Effort(**effort)))
+    except (StreamError, KafkaError, OSError) as error:
+        refuse(str(error))
+    found = summed(rounds)
+    if as_json:
+        say(as_json, {"medians": found, "rounds": rounds}, "")
+        return
+    table = Table(f"medians of {effort['rounds']} rounds", *found)
+    for figure in next(iter(found.values())):
+        table.add_row(figure, *(f"{figures[figure]:,.2f}" for figures in found.values()))
+    Console().print(table)
 
 
 async def _measure_worker(

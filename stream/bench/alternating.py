@@ -1,0 +1,120 @@
+"""A against B in one run: one worker a variant, all of them there all the time, measured in turns.
+
+A lone figure on a shared machine says little; the ratio of medians of alternating rounds says more. Each variant has
+topics, a group and Redis keys of its own; the others idle while one is measured.
+"""
+
+import asyncio
+import signal
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from statistics import median
+from typing import NamedTuple
+
+from models.commands import CommandKind
+from stream.bench.driving import Bench, Latency, apart
+from stream.bench.traffic import Sent, payments
+from stream.embedded.processes import Child
+from stream.settings import Settings
+
+_SETTLE_SECONDS = 1.0
+"""Behind a round, for what goes on beside decisions (comparisons, spans) to come to rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way to run a worker: variables on top of the settings, another program, a model in its shadow."""
+
+    name: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    command: Sequence[str] = ()
+    challenger: str | None = None
+
+
+class Effort(NamedTuple):
+    """How much to measure: rounds of all variants; in each a backlog, and then an open loop of so many seconds."""
+
+    rounds: int
+    backlog: int
+    rate: float
+    seconds: int
+
+    @property
+    def each(self) -> int:
+        """How many transactions one variant decides in one round."""
+        return self.backlog + int(self.rate * self.seconds)
+
+
+class Round(NamedTuple):
+    """What one variant did in one round."""
+
+    per_second: float
+    latency: Latency
+
+
+@dataclass(slots=True)
+class _Runner:
+    variant: Variant
+    bench: Bench
+    child: Child
+    records: list[Sent]
+    rounds: list[Round] = field(default_factory=list)
+
+    async def measure(self, effort: Effort) -> None:
+        """Let one backlog gather while the worker is stopped, then drain it, then keep a rate."""
+        begin = len(self.rounds) * effort.each
+        backlog = self.records[begin : begin + effort.backlog]
+        paced = self.records[begin + effort.backlog : begin + effort.each]
+        before = len(self.bench.seen)
+        self.child.signal(signal.SIGSTOP)
+        try:
+            await self.bench.publish(backlog)
+        finally:
+            self.child.signal(signal.SIGCONT)
+        await self.bench.await_seen(before + len(backlog))
+        spent = (self.bench.seen[-1].at_ms - self.bench.seen[before].at_ms) / 1000
+        await asyncio.sleep(_SETTLE_SECONDS)
+        self.rounds.append(Round(len(backlog) / spent, await self.bench.inject(paced, effort.rate)))
+        await asyncio.sleep(_SETTLE_SECONDS)
+
+
+async def alternate(
+    settings: Settings, digest: str, variants: Sequence[Variant], effort: Effort
+) -> dict[str, list[Round]]:
+    """Return the rounds of each variant; the first round of each is a warm-up and left out."""
+    records = payments((effort.rounds + 1) * effort.each, seed=3)
+    async with AsyncExitStack() as stack:
+        runners = [await _start(stack, settings, digest, variant, records) for variant in variants]
+        for _ in range(effort.rounds + 1):
+            for runner in runners:
+                await runner.measure(effort)
+        return {runner.variant.name: runner.rounds[1:] for runner in runners}
+
+
+async def _start(
+    stack: AsyncExitStack, settings: Settings, digest: str, variant: Variant, records: list[Sent]
+) -> _Runner:
+    bench = await stack.enter_async_context(Bench(apart(settings)))
+    child = bench.start_worker(variant.environment, variant.command)
+    stack.callback(child.stop)
+    await bench.command(CommandKind.PROMOTE, digest)
+    if variant.challenger is not None:
+        await bench.command(CommandKind.CHALLENGE, variant.challenger)
+    return _Runner(variant, bench, child, records)
+
+
+def summed(rounds: Mapping[str, Sequence[Round]]) -> dict[str, dict[str, float]]:
+    """Return the medians of each variant, and their ratios to the first one's."""
+    found: dict[str, dict[str, float]] = {}
+    base: dict[str, float] | None = None
+    for name, lot in rounds.items():
+        figures = {
+            "decisions/s": median(one.per_second for one in lot),
+            "p50, ms": median(one.latency.p50 for one in lot),
+            "p99, ms": median(one.latency.p99 for one in lot),
+        }
+        base = base or figures
+        ratios = {f"{what} to the first": value / base[what] for what, value in figures.items()}
+        found[name] = {what: round(value, 3) for what, value in (figures | ratios).items()}
+    return found
