@@ -15,6 +15,7 @@ from stream.contract.outputs import Positions, Score, Source
 from stream.contract.transaction import Transaction
 from stream.decoding import Decoded
 from stream.publishing import Headers, Outgoing
+from stream.redaction import redact_headers
 from stream.scoring import Judgement
 from stream.settings import Settings
 
@@ -142,7 +143,7 @@ def encode(frame: Frame, decoded: Decoded, observed: Observed, judged: Judged) -
             scored_at=scored_at,
             latency_ms=frame.now_ms - record.timestamp,
         )
-        out.append(Outgoing(record.offset, record.key, _encode(score), frame.headers(record)))
+        out.append(Outgoing(record.offset, record.key, _encode(score), redact_headers(frame.headers(record))))
     records, accepted_ones = [decoded.records[at] for at in which], [decoded.accepted[at] for at in which]
     return Scored(
         records,

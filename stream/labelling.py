@@ -20,6 +20,7 @@ from stream.facts import LabelsApplied, Listen
 from stream.insisting import insist
 from stream.journeys import Journey, Tracing
 from stream.publishing import Destination, Outgoing, Publisher
+from stream.redaction import redact_headers
 from stream.settings import Settings
 from stream.topics import DEAD_LETTERS, OUTCOMES
 
@@ -77,7 +78,7 @@ class Labeller:
         for (record, label), done in zip(labels, labelled, strict=True):
             outcome = _encode(_outcome(record, label, done))
             lots[self._settings.topic(OUTCOMES.name), record.partition].append(
-                Outgoing(record.offset, record.key, outcome, journey.headers(record))
+                Outgoing(record.offset, record.key, outcome, redact_headers(journey.headers(record)))
             )
         lots[self._settings.topic(DEAD_LETTERS.name), 0] = [letter.outgoing() for letter in dead]
         watch.lap("encode")

@@ -6,7 +6,10 @@ Digits, spaces and dashes that JSON text writes as escapes count; the digits of 
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+PASSED_AS_THEY_ARE = frozenset({"traceparent", "tracestate", "correlation-id"})
+"""Headers whose values are identifiers of machines: a run of digits in them is no card, and a mask would break them."""
 
 MASK = b"[redacted]"
 """Shorter than any card number, so what is redacted never grows."""
@@ -73,6 +76,18 @@ def redact(text: bytes) -> bytes:
         parts += (text[at:start], MASK)
         at = end
     return b"".join((*parts, text[at:])) if parts else text
+
+
+def redact_headers(headers: Sequence[tuple[str, bytes | None]]) -> Sequence[tuple[str, bytes | None]]:
+    """Return the headers that an output passes on: card numbers taken out of all but identifiers."""
+    if not headers:
+        return headers
+    return tuple(
+        (name, value)
+        if name in PASSED_AS_THEY_ARE
+        else (redact(name.encode("utf-8", "replace")).decode(), value and redact(value))
+        for name, value in headers
+    )
 
 
 def shown(value: object, longest: int = 80) -> str:

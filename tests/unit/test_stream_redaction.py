@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from stream_cases import CARD_NUMBER, CARD_NUMBERS, luhn
 
-from stream.redaction import MASK, card_numbers, holds_card_number, redact, shown
+from stream.redaction import MASK, card_numbers, holds_card_number, redact, redact_headers, shown
 
 DIGITS = "0123456789"
 PIECES = st.one_of(
@@ -129,3 +129,14 @@ def test_a_cut_leaves_no_part_of_a_card_number(number: str, before: int) -> None
 )
 def test_values_are_shown_by_their_kind(value: object, expected: str) -> None:
     assert shown(value) == expected
+
+
+def test_headers_lose_card_numbers_and_identifiers_of_machines_stay_as_they_are() -> None:
+    number = CARD_NUMBER.encode()
+    kept = [("traceparent", number), ("tracestate", number), ("correlation-id", number), ("x", None), ("y", b"1")]
+    assert redact_headers([*kept, ("note", b"of " + number), (f"h-{CARD_NUMBER}", b"1")]) == (
+        *kept,
+        ("note", b"of " + MASK),
+        (f"h-{MASK.decode()}", b"1"),
+    )
+    assert redact_headers(()) == ()
