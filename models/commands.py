@@ -18,6 +18,8 @@ Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
 ModelName = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{8,64}$(?!\n)")]
 Timestamp = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$(?!\n)")]
 Revision = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Total = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+WatchSeconds = Annotated[int, msgspec.Meta(ge=0, le=30 * 86_400)]
 BasisPoints = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
 Actor = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Reason = Annotated[str, msgspec.Meta(max_length=2_000)]
@@ -58,6 +60,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     issued_at: Timestamp
     expires_at: Timestamp
     force: bool = False
+    watch_seconds: WatchSeconds | None = None
 
     @property
     def expires_ms(self) -> int:
@@ -80,13 +83,16 @@ class EventKind(StrEnum):
     """A worker could not load `model`; `problems` say why."""
     CUTOVER = "cutover"
     """A worker's first decision under `revision` in `partition` is that of `offset`."""
+    SHADOW = "shadow"
+    """A worker could not compare all: its totals since it took up the challenger `model`, at `revision`."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="schema", tag="event/1"):
     """One fact on `model-events`. Fields that do not belong to its kind are absent.
 
     `command` and `model` (the full digest) are those of the accepted, refused or pending command; `probe_hash`
-    belongs to `ready`; `partition` and `offset` to `cutover`.
+    belongs to `ready`; `partition` and `offset` to `cutover`; `watch_until` to an accepted promotion whose forerunner
+    stays as challenger until then; `compared`, `skipped` and `failed` to `shadow`.
     """
 
     event_id: Token
@@ -101,6 +107,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     probe_hash: Digest | None = None
     partition: Annotated[int, msgspec.Meta(ge=0)] | None = None
     offset: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    watch_until: Timestamp | None = None
+    compared: Total | None = None
+    skipped: Total | None = None
+    failed: Total | None = None
     problems: tuple[Problem, ...] = ()
 
 

@@ -28,21 +28,27 @@ class Fleet:
 
     `holding` is what the repository says about the command's `lineup.subject` (no problems and no holding where the
     command has none), `fingerprints` are those that the workers compute, `members` the workers of the group, and
-    `answers` the answers to this command's candidate.
+    `answers` the answers to this command's candidate. `watch_ms` is for how long its workers watch a promotion that
+    does not say it itself.
     """
 
     fingerprints: frozenset[str]
     members: frozenset[str]
     holding: Holding | tuple[Problem, ...] = ()
     answers: Mapping[str, Answer] = field(default_factory=lambda: MappingProxyType({}))
+    watch_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The command makes `revision`; `model` is the full digest where it has one."""
+    """The command makes `revision`; `model` is the full digest where it has one.
+
+    Up to `watch_until_ms` the model that was live stays in the shadow, where a promotion brings a watch.
+    """
 
     revision: int
     model: str | None
+    watch_until_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +96,7 @@ def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdic
     problems = (
         *_revision_problems(lineup, command),
         *_argument_problems(command),
-        *_state_problems(lineup, command, model),
+        *_state_problems(lineup, command, model, now_ms),
         *_artifact_problems(lineup, command, fleet),
     )
     waits = command.kind in NAMES_A_MODEL and not command.force
@@ -99,18 +105,32 @@ def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdic
         return Refused((*problems, *late), model)
     if problems:
         return Refused(problems, model)
+    accepted = Accepted(lineup.revision + 1, model, _watch_until(lineup, model, _watch_ms(command, fleet), now_ms))
     if model is None or not waits:
-        return Accepted(lineup.revision + 1, model)
-    return _by_answers(lineup, fleet, model)
+        return accepted
+    return _by_answers(accepted, fleet, model)
 
 
-def _by_answers(lineup: Lineup, fleet: Fleet, model: str) -> Verdict:
+def _by_answers(accepted: Accepted, fleet: Fleet, model: str) -> Verdict:
     """Judge what is right in itself by what the members say about its candidate."""
     missing = _silent(fleet)
     if missing or not fleet.members:
         return Waiting(model, missing)
     problems = _answer_problems(fleet)
-    return Refused(problems, model) if problems else Accepted(lineup.revision + 1, model)
+    return Refused(problems, model) if problems else accepted
+
+
+def _watch_until(lineup: Lineup, model: str | None, watch_ms: int, now_ms: int) -> int | None:
+    """Say when the watch of a promotion is over; whoever put another model into the shadow wants that one there."""
+    if not watch_ms or lineup.live is None or lineup.explicit_challenger not in (None, model):
+        return None
+    return now_ms + watch_ms
+
+
+def _watch_ms(command: Command, fleet: Fleet) -> int:
+    if command.kind is not CommandKind.PROMOTE:
+        return 0
+    return fleet.watch_ms if command.watch_seconds is None else command.watch_seconds * 1000
 
 
 def _silent(fleet: Fleet) -> tuple[str, ...]:
@@ -130,14 +150,16 @@ def _argument_problems(command: Command) -> Iterator[Problem]:
     for name in ("share_bp", "arms"):
         if getattr(command, name) is not None:
             yield Problem(ProblemCode.INVALID_FIELD, f"{name}: means nothing to a command of kind {command.kind}")
+    if command.watch_seconds is not None and command.kind is not CommandKind.PROMOTE:
+        yield Problem(ProblemCode.INVALID_FIELD, f"watch_seconds: only a promotion is watched, not {command.kind}")
 
 
-def _state_problems(lineup: Lineup, command: Command, model: str | None) -> Iterator[Problem]:
+def _state_problems(lineup: Lineup, command: Command, model: str | None, now_ms: int) -> Iterator[Problem]:
     match command.kind:
         case CommandKind.CHALLENGE | CommandKind.PROMOTE:
             yield from _choice_problems(lineup, command, model)
         case CommandKind.WITHDRAW:
-            if lineup.challenger is None:
+            if lineup.challenger_at(now_ms) is None:
                 yield Problem(ProblemCode.NO_CHALLENGER, "no model is in the shadow")
         case CommandKind.ROLL_BACK | CommandKind.DEMOTE:
             if lineup.live is None:
@@ -151,7 +173,7 @@ def _choice_problems(lineup: Lineup, command: Command, model: str | None) -> Ite
         return
     if model == lineup.live:
         yield Problem(ProblemCode.ALREADY_LIVE, f"{model} is live since revision {lineup.revision} or before")
-    if command.kind is CommandKind.CHALLENGE and model == lineup.challenger:
+    if command.kind is CommandKind.CHALLENGE and model == lineup.explicit_challenger:
         yield Problem(ProblemCode.ALREADY_CHALLENGER, f"{model} is in the shadow")
     if model in lineup.quarantined and not command.force:
         yield Problem(ProblemCode.QUARANTINED, f"{model} was demoted; force lifts the quarantine")
@@ -207,11 +229,12 @@ def announce(command: Command, verdict: Verdict, revision: int, origin: Origin) 
     `revision` is the one that holds: an acceptance names the next instead.
     """
     problems: tuple[Problem, ...] = ()
+    watch_until_ms: int | None = None
     match verdict:
         case Answered(answer):
             return answer
         case Accepted():
-            kind, stated = EventKind.ACCEPTED, verdict.revision
+            kind, stated, watch_until_ms = EventKind.ACCEPTED, verdict.revision, verdict.watch_until_ms
         case Refused():
             kind, stated, problems = EventKind.REFUSED, revision, verdict.problems
         case Waiting():
@@ -226,6 +249,7 @@ def announce(command: Command, verdict: Verdict, revision: int, origin: Origin) 
         command_id=command.command_id,
         command=command.kind,
         model=verdict.model,
+        watch_until=None if watch_until_ms is None else format_time(watch_until_ms),
         problems=problems,
     )
 

@@ -9,6 +9,8 @@ from itertools import pairwise
 from types import MappingProxyType
 
 from models.commands import Command, CommandKind, Event, EventKind
+from models.errors import InvalidTimeError
+from models.times import parse_time_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +19,15 @@ class Lineup:
 
     `previous` holds what was live before, the latest last. Neither it nor `live` or `challenger` ever names a digest
     of `quarantined`, and no two neighbours of (`previous`, `live`) are equal. `answers` maps each answered command to
-    its first answer.
+    its first answer. Where `watched_until_ms` is set, `challenger` is the model `before`, which stays in the shadow up
+    to that moment for no other reason than that it was live.
     """
 
     deployment: str
     revision: int = 0
     live: str | None = None
     challenger: str | None = None
+    watched_until_ms: int | None = None
     previous: tuple[str, ...] = ()
     quarantined: frozenset[str] = frozenset()
     answers: Mapping[str, Event] = field(default_factory=lambda: MappingProxyType({}))
@@ -40,8 +44,19 @@ class Lineup:
 
     @property
     def needed(self) -> tuple[str, ...]:
-        """Name what a worker keeps loaded, each once: the live model, the one before it, the challenger."""
-        return tuple(dict.fromkeys(digest for digest in (self.live, self.before, self.challenger) if digest))
+        """Name what a worker's own process keeps loaded: the live model, and the one before it."""
+        return tuple(dict.fromkeys(digest for digest in (self.live, self.before) if digest))
+
+    @property
+    def explicit_challenger(self) -> str | None:
+        """Name the model that someone put into the shadow; a model that is merely watched is none."""
+        return self.challenger if self.watched_until_ms is None else None
+
+    def challenger_at(self, now_ms: int) -> str | None:
+        """Name the model that scores in the shadow at a moment: a watch ends by the clock alone."""
+        if self.watched_until_ms is not None and now_ms >= self.watched_until_ms:
+            return None
+        return self.challenger
 
 
 def subject(lineup: Lineup, command: Command) -> str | None:
@@ -67,7 +82,7 @@ def follow(lineup: Lineup, event: Event) -> Lineup:
         return _answered(lineup, event)
     if event.kind is not EventKind.ACCEPTED or event.command is None or event.revision != lineup.revision + 1:
         return lineup
-    moved = _MOVES[event.command](lineup, event.model)
+    moved = _MOVES[event.command](lineup, event)
     return lineup if moved is None else replace(_answered(moved, event), revision=event.revision)
 
 
@@ -75,41 +90,59 @@ def _answered(lineup: Lineup, event: Event) -> Lineup:
     return replace(lineup, answers=MappingProxyType({**lineup.answers, str(event.command_id): event}))
 
 
-def _challenge(lineup: Lineup, model: str | None) -> Lineup | None:
+def _challenge(lineup: Lineup, event: Event) -> Lineup | None:
+    if event.model is None or event.model == lineup.live:
+        return None
+    return replace(
+        lineup, challenger=event.model, watched_until_ms=None, quarantined=lineup.quarantined - {event.model}
+    )
+
+
+def _withdraw(lineup: Lineup, _event: Event) -> Lineup:
+    return replace(lineup, challenger=None, watched_until_ms=None)
+
+
+def _promote(lineup: Lineup, event: Event) -> Lineup | None:
+    model = event.model
     if model is None or model == lineup.live:
         return None
-    return replace(lineup, challenger=model, quarantined=lineup.quarantined - {model})
-
-
-def _withdraw(lineup: Lineup, _model: str | None) -> Lineup:
-    return replace(lineup, challenger=None)
-
-
-def _promote(lineup: Lineup, model: str | None) -> Lineup | None:
-    if model is None or model == lineup.live:
-        return None
+    challenger = None if lineup.explicit_challenger == model else lineup.explicit_challenger
+    watch = _watch_end(event) if lineup.live is not None and challenger is None else None
     return replace(
         lineup,
         live=model,
-        challenger=None if lineup.challenger == model else lineup.challenger,
+        challenger=challenger if watch is None else lineup.live,
+        watched_until_ms=watch,
         previous=lineup.previous if lineup.live is None else (*lineup.previous, lineup.live),
         quarantined=lineup.quarantined - {model},
     )
 
 
-def _roll_back(lineup: Lineup, _model: str | None) -> Lineup | None:
+def _watch_end(event: Event) -> int | None:
+    """Return when the watch that a promotion brings is over; None where it brings none."""
+    if event.watch_until is None:
+        return None
+    try:
+        return parse_time_ms(event.watch_until).epoch_ms
+    except InvalidTimeError:  # no judge of this version writes it
+        return None
+
+
+def _roll_back(lineup: Lineup, _event: Event) -> Lineup | None:
+    """Return to the model before. A watch ends with what it watched, and the model that failed is not watched."""
     if lineup.before is None:
         return None
     return replace(
         lineup,
         live=lineup.before,
-        challenger=None if lineup.challenger == lineup.before else lineup.challenger,
+        challenger=None if lineup.explicit_challenger == lineup.before else lineup.explicit_challenger,
+        watched_until_ms=None,
         previous=lineup.previous[:-1],
     )
 
 
-def _demote(lineup: Lineup, model: str | None) -> Lineup | None:
-    demoted, back = lineup.live, _roll_back(lineup, model)
+def _demote(lineup: Lineup, event: Event) -> Lineup | None:
+    demoted, back = lineup.live, _roll_back(lineup, event)
     if demoted is None or back is None:
         return None
     return replace(
@@ -127,7 +160,7 @@ def _without(demoted: str, previous: tuple[str, ...], then: str | None) -> tuple
 
 
 # None: an event that no judge of this version writes; it is void.
-_MOVES: Mapping[CommandKind, Callable[[Lineup, str | None], Lineup | None]] = MappingProxyType(
+_MOVES: Mapping[CommandKind, Callable[[Lineup, Event], Lineup | None]] = MappingProxyType(
     {
         CommandKind.CHALLENGE: _challenge,
         CommandKind.WITHDRAW: _withdraw,

@@ -49,6 +49,8 @@ class ProblemCode(StrEnum):
     """No other model was live before this one."""
     NOT_READY = "not_ready"
     """A member of the group cannot serve the model; the detail says who and why."""
+    SHADOW_FAILED = "shadow_failed"
+    """The process that runs the challenger ended, did not answer, or got no score; the detail says which."""
 
 
 class Problem(msgspec.Struct, frozen=True):

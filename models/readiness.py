@@ -5,10 +5,10 @@ decides what the answers mean; `judge` does.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from models.commands import Event, EventKind
+from models.commands import CommandKind, Event, EventKind
 from models.problems import Problem
 
 _NO_ANSWERS: Mapping[str, "Answer"] = MappingProxyType({})
@@ -28,6 +28,7 @@ class Candidate:
 
     model: str
     answers: Mapping[str, Answer] = field(default_factory=lambda: _NO_ANSWERS)
+    command: CommandKind | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,14 @@ class Candidates:
 
     deployment: str
     pending: Mapping[str, Candidate] = field(default_factory=lambda: MappingProxyType({}))
+
+    def for_shadow(self, *, wanted: bool) -> dict[str, str]:
+        """Return the models of those that are to be tried in the shadow, or of all the others, by `command_id`."""
+        return {
+            command_id: candidate.model
+            for command_id, candidate in self.pending.items()
+            if (candidate.command is CommandKind.CHALLENGE) is wanted
+        }
 
     def answers_to(self, command_id: str) -> Mapping[str, Answer]:
         """Return the answers by worker, none if the command has no candidate."""
@@ -50,7 +59,7 @@ def gather(candidates: Candidates, event: Event) -> Candidates:
     pending = dict(candidates.pending)
     match event.kind:
         case EventKind.CANDIDATE if event.model is not None:
-            pending.setdefault(event.command_id, Candidate(event.model))
+            pending.setdefault(event.command_id, Candidate(event.model, command=event.command))
         case EventKind.READY | EventKind.NOT_READY if event.command_id in pending:
             pending[event.command_id] = _with_answer(pending[event.command_id], event)
         case EventKind.ACCEPTED | EventKind.REFUSED if event.command_id in pending:
@@ -64,4 +73,4 @@ def _with_answer(candidate: Candidate, event: Event) -> Candidate:
     if event.model != candidate.model:
         return candidate
     answer = Answer(event.probe_hash if event.kind is EventKind.READY else None, event.problems)
-    return Candidate(candidate.model, MappingProxyType({**candidate.answers, event.worker: answer}))
+    return replace(candidate, answers=MappingProxyType({**candidate.answers, event.worker: answer}))

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from models.judge import (
 from models.lineup import Lineup
 from models.problems import Problem, ProblemCode
 from models.readiness import Answer
+from models.times import format_time
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 ISSUED, EXPIRES = 1_767_225_600_000, 1_767_225_660_000
@@ -171,6 +173,39 @@ def test_verdicts_become_events() -> None:
     assert (waiting.kind, waiting.revision, waiting.model) == (EventKind.CANDIDATE, 4, B)
     unreadable = decline_unreadable(Unreadable(problems, "c-9"), "default", 4, origin)
     assert (unreadable.kind, unreadable.command_id, unreadable.deployment) == (EventKind.REFUSED, "c-9", "default")
+
+
+@pytest.mark.parametrize(
+    ("lineup", "changes", "until"),
+    [
+        (Lineup("default", revision=4, live=A), {}, ISSUED + 5_000),
+        (Lineup("default", revision=4, live=A), {"watch_seconds": 60}, ISSUED + 60_000),
+        (Lineup("default", revision=4, live=A), {"watch_seconds": 0}, None),
+        (Lineup("default", revision=4, live=A, challenger=B), {}, ISSUED + 5_000),
+        (Lineup("default", revision=4, live=A, challenger=C, previous=(C,), watched_until_ms=1), {}, ISSUED + 5_000),
+        (LIVE, {}, None),
+        (Lineup("default", revision=4), {}, None),
+    ],
+)
+def test_a_promotion_is_watched_unless_another_challenger_is_there(lineup: Any, changes: Any, until: Any) -> None:
+    seen = fleet(B, w1="h", w2="h")
+    verdict = judge(lineup, command(**changes), replace(seen, watch_ms=5_000), ISSUED)
+    assert verdict == Accepted(5, B, until)
+    event = announce(command(), verdict, 4, Origin("e-1", "w1", ISSUED))
+    assert event.watch_until == (None if until is None else format_time(until))
+
+
+def test_only_a_promotion_is_watched() -> None:
+    verdict = judge(LIVE, command("roll_back", None, watch_seconds=60), fleet(B), ISSUED)
+    assert codes(verdict) == [ProblemCode.INVALID_FIELD]
+    assert judge(LIVE, command("roll_back", None), replace(fleet(B), watch_ms=5_000), ISSUED) == Accepted(5, B)
+
+
+def test_a_watch_that_is_over_leaves_nothing_to_withdraw_and_a_watched_model_may_be_challenged() -> None:
+    watched = Lineup("default", revision=4, live=A, challenger=B, previous=(B,), watched_until_ms=ISSUED + 1)
+    assert judge(watched, command("withdraw", None), fleet(None), ISSUED) == Accepted(5, None)
+    assert codes(judge(watched, command("withdraw", None), fleet(None), ISSUED + 1)) == [ProblemCode.NO_CHALLENGER]
+    assert judge(watched, command("challenge"), fleet(w1="h", w2="h"), ISSUED) == Accepted(5, B)
 
 
 @pytest.mark.parametrize("changes", [{"share_bp": 100}, {"arms": {"a": 5_000}}])

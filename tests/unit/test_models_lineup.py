@@ -18,7 +18,11 @@ MODELS = tuple(letter * 64 for letter in "abc")
 START = Lineup("default")
 
 
-def accepted(revision: Any, kind: Any, model: Any = None, command_id: Any = None) -> Any:
+WATCH_MS = 1_767_225_600_000
+UNTIL = "2026-01-01T00:00:00.000Z"
+
+
+def accepted(revision: Any, kind: Any, model: Any = None, command_id: Any = None, watch_until: Any = None) -> Any:
     return Event(
         event_id=f"e-{revision}-{kind}",
         deployment="default",
@@ -29,7 +33,13 @@ def accepted(revision: Any, kind: Any, model: Any = None, command_id: Any = None
         command_id=command_id or f"c-{revision}",
         command=CommandKind(kind),
         model=model,
+        watch_until=watch_until,
     )
+
+
+def watched(model: Any) -> Any:
+    """A promotion that brings a watch."""
+    return ("promote", model, None, UNTIL)
 
 
 def fold(*steps: Any) -> Any:
@@ -45,6 +55,8 @@ def promises(lineup: Any) -> None:
     assert all(left != right for left, right in pairwise(past))
     assert lineup.live is None or lineup.live != lineup.challenger
     assert lineup.serving or not lineup.previous
+    assert lineup.watched_until_ms is None or lineup.challenger == lineup.before is not None
+    assert lineup.explicit_challenger in {None, lineup.challenger}
 
 
 A, B, C = MODELS
@@ -65,6 +77,36 @@ def test_a_promoted_challenger_leaves_the_shadow_and_another_stays() -> None:
     assert (lineup.live, lineup.challenger) == (B, None)
     assert fold(("promote", A), ("challenge", B), ("promote", C)).challenger == B
     assert fold(("promote", A), ("challenge", B), ("withdraw", None)).challenger is None
+
+
+def test_after_a_promotion_the_model_before_is_watched_until_the_clock_says_so() -> None:
+    lineup = fold(("promote", A), watched(B))
+    assert (lineup.challenger, lineup.explicit_challenger, lineup.watched_until_ms) == (A, None, WATCH_MS)
+    assert lineup.challenger_at(WATCH_MS - 1) == A
+    assert lineup.challenger_at(WATCH_MS) is None
+    assert fold(watched(A)).challenger is None
+    assert fold(("promote", A), ("challenge", B), ("promote", B, None, UNTIL)).challenger == A
+    assert fold(("promote", A), watched(B), watched(C)).challenger == B
+    assert fold(("promote", A), ("promote", B, None, "2026-99-99T00:00:00.000Z")).challenger is None
+
+
+def test_a_challenger_that_someone_named_beats_a_watch() -> None:
+    lineup = fold(("promote", A), ("challenge", C), watched(B))
+    assert (lineup.challenger, lineup.watched_until_ms) == (C, None)
+    assert lineup.challenger_at(WATCH_MS) == C
+    assert fold(("promote", A), watched(B), ("challenge", A)).challenger_at(WATCH_MS) == A
+    assert fold(("promote", A), watched(B), ("challenge", C)).challenger == C
+
+
+@pytest.mark.parametrize("kind", ["withdraw", "roll_back", "demote"])
+def test_a_watch_ends_with_what_it_watched(kind: Any) -> None:
+    lineup = fold(("promote", C), ("promote", A), watched(B), (kind, None))
+    assert (lineup.challenger, lineup.watched_until_ms) == (None, None)
+
+
+def test_the_model_that_failed_is_not_watched_after_a_roll_back() -> None:
+    lineup = fold(("promote", A), ("promote", B), ("roll_back", None, None, UNTIL))
+    assert (lineup.live, lineup.challenger, lineup.watched_until_ms) == (A, None, None)
 
 
 def test_a_demoted_model_is_quarantined_and_gone_from_the_past() -> None:
@@ -95,7 +137,7 @@ def test_the_first_answer_to_a_command_stays() -> None:
     assert follow(refused, accepted(1, "promote", A, "c")) is refused
 
 
-@pytest.mark.parametrize("kind", ["ready", "not_ready", "candidate", "cutover"])
+@pytest.mark.parametrize("kind", ["ready", "not_ready", "candidate", "cutover", "shadow"])
 def test_other_kinds_and_deployments_change_nothing(kind: Any) -> None:
     event = Event(
         event_id="e",
@@ -120,7 +162,8 @@ def logs(draw: st.DrawFn) -> list[Event]:
         step = draw(st.sampled_from([1, 1, 1, 1, 0, 2]))
         kind = draw(st.sampled_from([kind.value for kind in CommandKind]))
         command_id = f"c-{draw(st.integers(0, 99))}"
-        event = accepted(lineup.revision + step, kind, draw(st.none() | st.sampled_from(MODELS)), command_id)
+        model, until = draw(st.none() | st.sampled_from(MODELS)), draw(st.sampled_from([None, UNTIL]))
+        event = accepted(lineup.revision + step, kind, model, command_id, until)
         log.append(event)
         lineup = follow(lineup, event)
     return log
@@ -175,7 +218,8 @@ def test_two_judges_whose_answers_interleave_cannot_split_the_fleet(wishes: Any,
         lineup = reduce(follow, log[:seen], START)
         command = replace(commands[turn // 2], expected_revision=lineup.revision)
         target = subject(lineup, command)
-        fleet = Fleet(frozenset({"f"}), frozenset(), Holding(target, "f") if target else ())
+        watch_ms = data.draw(st.sampled_from([0, 1000]))
+        fleet = Fleet(frozenset({"f"}), frozenset(), Holding(target, "f") if target else (), watch_ms=watch_ms)
         verdict = judge(lineup, command, fleet, 0)
         log.append(announce(command, verdict, lineup.revision, Origin(f"e-{turn}", f"judge-{turn % 2}", 0)))
     lineup, revisions = START, []
@@ -225,6 +269,12 @@ def test_candidates_gather_answers_until_the_judge_has_spoken() -> None:
     candidates = gather(candidates, event(EventKind.READY, "w2", model=B, probe_hash=C))
     assert candidates.pending["c-1"].model == A
     assert {worker: answer.probe_hash for worker, answer in candidates.answers_to("c-1").items()} == {"w1": C}
+    assert candidates.for_shadow(wanted=False) == {"c-1": A}
+    asked = gather(candidates, event(EventKind.CANDIDATE, "judge", model=C, command=CommandKind.CHALLENGE))
+    assert asked == candidates
     candidates = gather(candidates, event(EventKind.REFUSED, "judge"))
     assert candidates == Candidates("default")
     assert dict(candidates.answers_to("c-1")) == {}
+    candidates = gather(candidates, event(EventKind.CANDIDATE, "judge", model=C, command=CommandKind.CHALLENGE))
+    candidates = gather(candidates, event(EventKind.READY, "w1", model=C, probe_hash=C))
+    assert (candidates.for_shadow(wanted=True), candidates.for_shadow(wanted=False)) == ({"c-1": C}, {})
