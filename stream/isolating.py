@@ -1,6 +1,7 @@
 """Keep one record's fault from the others: the one place where any error becomes a dead letter."""
 
 import logging
+import traceback
 from collections.abc import Sequence
 
 from features.errors import StoreError
@@ -24,11 +25,18 @@ async def decide_isolating(pipeline: Pipeline, records: Sequence[Record], terms:
         return await pipeline.decide(records, terms, now_ms())
     except StoreError:
         raise
-    except Exception as error:  # this is that place
+    except Exception as error:  # noqa: BLE001 - this is that place
         if len(records) == 1:
-            log.exception("partition %d offset %d cannot be decided", records[0].partition, records[0].offset)
+            _complain(records[0], error)
             return Outputs(dead=[DeadLetter(records[0], DeadLetterCode.UNDECIDABLE, repr(error))])
     return _merged([await decide_isolating(pipeline, [record], terms) for record in records])
+
+
+def _complain(record: Record, error: Exception) -> None:
+    """Log where it failed; not the error's text, which may quote the payment."""
+    where = "".join(traceback.format_tb(error.__traceback__))
+    kind = type(error).__name__
+    log.error("partition %d offset %d cannot be decided: %s\n%s", record.partition, record.offset, kind, where)
 
 
 def _merged(parts: Sequence[Outputs]) -> Outputs:

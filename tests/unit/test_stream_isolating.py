@@ -78,7 +78,9 @@ async def test_one_guilty_record_is_undecidable_and_the_others_are_decided(caplo
     assert offsets(outputs) == {0: [0, 2, 4], 1: [1, 5]}
     assert [(letter.record.offset, letter.code) for letter in outputs.dead] == [(3, "undecidable"), (7, "not_json")]
     assert "ZeroDivisionError" in outputs.dead[0].detail
-    assert "partition 1 offset 3 cannot be decided" in caplog.text
+    assert "partition 1 offset 3 cannot be decided: ZeroDivisionError" in caplog.text
+    assert "raise error" in caplog.text, "the place is said"
+    assert "a bug of ours" not in caplog.text, "the error's text may quote the payment"
     assert (outputs.repeated, outputs.unknown_fields) == (1, 6)
 
 
