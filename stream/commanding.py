@@ -6,12 +6,13 @@ from typing import Self
 from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
 
 from models.commands import Command, CommandKind, Event, encode, read_event
 from models.lineup import Lineup, follow
 from models.times import format_time
 from stream.clock import now_ms
-from stream.kafka import connection_options, producer_options
+from stream.kafka import connection_options, must_see, producer_options
 from stream.settings import Settings
 from stream.topics import MODEL_CONTROL, MODEL_EVENTS
 
@@ -83,8 +84,8 @@ def _command(settings: Settings, wish: Wish, revision: int) -> Command:
 
 async def _send(settings: Settings, command: Command) -> None:
     producer = AIOKafkaProducer(**producer_options(settings))
-    await producer.start()
     try:
+        await producer.start()
         await producer.send_and_wait(
             settings.topic(MODEL_CONTROL.name), value=encode(command), key=settings.deployment.encode(), partition=0
         )
@@ -103,7 +104,12 @@ class _Log:
         )
 
     async def __aenter__(self) -> Self:
-        await self._consumer.start()
+        try:
+            await self._consumer.start()
+            await must_see(self._consumer, self._tp.topic)
+        except KafkaError:
+            await self._consumer.stop()
+            raise
         self._consumer.assign([self._tp])
         return self
 

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from models.commands import Event, read_event
 from models.lineup import Lineup, follow
 from models.readiness import Candidates, gather
-from stream.kafka import connection_options
+from stream.kafka import connection_options, explain
 from stream.settings import Settings
 from stream.topics import MODEL_EVENTS
 
@@ -29,6 +29,8 @@ class Follower:
         self.candidates = Candidates(settings.deployment)
         self.caught_up = False
         """Whether the log had been read to the end that it had when we began."""
+        self.trouble: str | None = None
+        """Why it could not be read at the last attempt; None since it could."""
         self._settings = settings
         self._tp = TopicPartition(settings.topic(MODEL_EVENTS.name), 0)
         self._next_offset = 0
@@ -40,7 +42,8 @@ class Follower:
             try:
                 await self._read()
             except KafkaError as error:
-                log.warning("reading %s failed, trying again: %s", self._tp.topic, error)
+                self.trouble = await explain(self._settings, error)
+                log.warning("reading %s failed, trying again: %s", self._tp.topic, self.trouble)
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def wait_past(self, offset: int) -> None:
@@ -77,6 +80,7 @@ class Follower:
             await self._step([], end)
             while True:
                 taken = await consumer.getmany(self._tp, timeout_ms=1000)
+                self.trouble = None
                 await self._step([(record.offset, record.value) for record in taken.get(self._tp, [])], end)
         finally:
             await consumer.stop()

@@ -8,12 +8,14 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 from mode import Service
 
 from features.errors import StoreRefusedError, StoreUnavailableError
 from features.redis_store import RedisStore
 from stream.control import Follower
+from stream.kafka import explain
+from stream.membership import members
 from stream.publishing import Publisher
 from stream.settings import Settings
 from stream.shelf import Shelf
@@ -49,12 +51,14 @@ class Preparation(Service):
 
     def reasons(self) -> list[str]:
         """Say what is waited for; empty when all is there."""
-        return [reason for reason in (self._waiting_for, self._redis_trouble) if reason]
+        trouble = None if self.follower.caught_up else self.follower.trouble
+        return [reason for reason in (self._waiting_for, trouble, self._redis_trouble) if reason]
 
     async def on_start(self) -> None:
         """Get everything there is to get, one after the other."""
         await self._until("Kafka", self._admin.start)
         await self._until("topics", self._topics)
+        await self._until("the consumer group", self._group)
         await self._until("Kafka's producer", self.publisher.start)
         await self._until("Redis", self._store.connect)
         await self._until("Redis", self._notice_emptied)
@@ -81,7 +85,7 @@ class Preparation(Service):
             try:
                 await get()
             except (*_NOT_YET, NotYetError) as error:
-                reason = f"{what}: {error}"
+                reason = f"{what}: {await explain(self._settings, error)}"
                 if reason != self._waiting_for:
                     log.warning("not ready, trying again: %s", reason)
                 self._waiting_for = reason
@@ -96,6 +100,15 @@ class Preparation(Service):
             raise NotYetError("; ".join(found))
         for risk in await risks(self._settings, self._admin):
             log.warning("decisions may be lost with a broker: %s", risk)
+
+    async def _group(self) -> None:
+        """Ask who is in the group before joining it: refused later, the consumer could only end the process."""
+        try:
+            await members(self._admin, self._settings.group)
+        except GroupAuthorizationFailedError:
+            raise
+        except KafkaError as error:
+            log.info("the group %s is not described: %s", self._settings.group, error)
 
     async def _notice_emptied(self) -> None:
         """Tell a deployment that begins from one whose Redis was emptied while no worker ran: it has decided before."""

@@ -5,8 +5,9 @@ SDK, whose `OTEL_*` variables are its own.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from urllib.parse import parse_qs, quote, urlsplit
 
 import msgspec
 
@@ -15,6 +16,7 @@ from stream.errors import SettingsError
 PREFIX = "FRAUDSTREAM_"
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|h|d)?")
 _LOGIN = re.compile(r"//.*@")
+_UNDOING = {"ssl_cert_reqs", "ssl_check_hostname"}
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 
 _HOST = r"(\[[0-9A-Fa-f:.]+\]|[^\s,:\[\]]+)"
@@ -78,7 +80,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     kafka_sasl_password: str = ""
     """With a SASL protocol: the password. Never logged."""
     kafka_ssl_cafile: str = ""
-    """The certificate authority's PEM file; empty: the system's."""
+    """The PEM file of the authorities that may have signed the brokers' certificates; empty: the system's."""
+    kafka_ssl_certfile: str = ""
+    """For mutual TLS: our certificate's PEM file, with the authorities between it and the root."""
+    kafka_ssl_keyfile: str = ""
+    """For mutual TLS: its private key's PEM file, not encrypted; empty: the key is in the certificate's file."""
+    redis_cafile: str = ""
+    """With `rediss://`: a PEM file of authorities that are trusted besides the system's."""
     worker_id: Prefix = ""
     """What events call this worker; empty: host and process id."""
 
@@ -112,22 +120,47 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             expected = f"Expected one of {', '.join(get_args(kind))}" if get_origin(kind) is Literal else error
             problems.append(f"{PREFIX}{name.upper()}: {expected}, got {_shown(name, text)}")
     settings = Settings(**values)
-    problems += _login_problems(settings)
+    problems += [*_login_problems(settings), *_tls_problems(settings)]
     if problems:
         raise SettingsError("\n".join(problems))
-    return settings
+    return msgspec.structs.replace(settings, redis_url=_trusting(settings.redis_url, settings.redis_cafile))
 
 
-def _login_problems(settings: Settings) -> list[str]:
-    """Say what is missing of a login that the security protocol asks for."""
-    if not settings.kafka_security_protocol.startswith("SASL"):
-        return []
-    needed = ("kafka_sasl_username", "kafka_sasl_password")
-    return [
-        f"{PREFIX}{name.upper()}: needed with {settings.kafka_security_protocol}, is empty"
-        for name in needed
-        if not getattr(settings, name)
-    ]
+def _login_problems(settings: Settings) -> Iterator[str]:
+    """Say what is missing of a login that the security protocol asks for, or what is there and would do nothing."""
+    protocol = settings.kafka_security_protocol
+    for name in ("kafka_sasl_username", "kafka_sasl_password"):
+        given = bool(getattr(settings, name))
+        if protocol.startswith("SASL") and not given:
+            yield f"{PREFIX}{name.upper()}: needed with {protocol}, is empty"
+        if given and not protocol.startswith("SASL"):
+            yield _idle(name, f"KAFKA_SECURITY_PROTOCOL={protocol}", "SASL_SSL")
+
+
+def _tls_problems(settings: Settings) -> Iterator[str]:
+    """Say what of TLS would do nothing, or would undo it: who sets a file means to be protected by it."""
+    protocol, redis = settings.kafka_security_protocol, urlsplit(settings.redis_url)
+    for name in ("kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile"):
+        if getattr(settings, name) and not protocol.endswith("SSL"):
+            yield _idle(name, f"KAFKA_SECURITY_PROTOCOL={protocol}", "SSL or SASL_SSL")
+    if settings.kafka_ssl_keyfile and not settings.kafka_ssl_certfile:
+        yield f"{PREFIX}KAFKA_SSL_KEYFILE: needs {PREFIX}KAFKA_SSL_CERTFILE beside it, which is empty"
+    if settings.redis_cafile and redis.scheme != "rediss":
+        yield _idle("redis_cafile", f"a {PREFIX}REDIS_URL of {redis.scheme}://", "rediss://")
+    for option in sorted(parse_qs(redis.query).keys() & _UNDOING):
+        yield f"{PREFIX}REDIS_URL: {option} would leave the server's certificate unchecked; take it out"
+
+
+def _idle(name: str, with_what: str, instead: str) -> str:
+    """Say that a setting has no effect beside another."""
+    return f"{PREFIX}{name.upper()}: is set, but does nothing with {with_what}; use {instead}, or leave it empty"
+
+
+def _trusting(url: str, cafile: str) -> str:
+    """Write the authorities' file into a Redis URL, where every client of it will find it."""
+    if not cafile:
+        return url
+    return f"{url}{'&' if urlsplit(url).query else '?'}ssl_ca_certs={quote(cafile)}"
 
 
 def _shown(name: str, value: object) -> str:

@@ -12,7 +12,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from stream.errors import TopicsError
-from stream.kafka import LARGEST_OUTPUT_BYTES, connection_options
+from stream.kafka import LARGEST_OUTPUT_BYTES, UNSEEN, connection_options, explain
 from stream.settings import Settings
 
 _DAY_MS = 86_400_000
@@ -69,7 +69,7 @@ async def apply(settings: Settings, partitions: int, replication: int) -> tuple[
         missing = [layout for layout in LAYOUTS if settings.topic(layout.name) not in counts]
         await _create(admin, settings, missing, (partitions, replication))
     except KafkaError as error:
-        raise TopicsError(f"the broker at {settings.brokers} answered: {error}") from error
+        raise TopicsError(await explain(settings, error)) from error
     finally:
         await admin.close()
     return tuple(settings.topic(layout.name) for layout in missing)
@@ -80,7 +80,9 @@ async def problems(settings: Settings, admin: AIOKafkaAdminClient) -> tuple[str,
     counts = await _partition_counts(admin, settings)
     missing = [settings.topic(layout.name) for layout in LAYOUTS if settings.topic(layout.name) not in counts]
     if missing:
-        return (f"topics missing: {', '.join(missing)}; make them with `fraudstream topics apply --partitions N`",)
+        unseen = "" if settings.kafka_security_protocol == "PLAINTEXT" else f" ({UNSEEN})"
+        advice = f"make them with `fraudstream topics apply --partitions N`{unseen}"
+        return (f"topics missing: {', '.join(missing)}; {advice}",)
     return tuple(_count_problems(settings, counts, counts[settings.topic(TRANSACTIONS.name)]))
 
 
@@ -94,16 +96,14 @@ async def risks(settings: Settings, admin: AIOKafkaAdminClient) -> tuple[str, ..
     (described,) = await admin.describe_topics([name])
     replicas = min((len(partition["replicas"]) for partition in described["partitions"]), default=0)
     asked = [ConfigResource(ConfigResourceType.TOPIC, name)]
-    configured = {
-        key: value
-        for response in await admin.describe_configs(asked)
-        for *_, entries in response.resources
-        for key, value, *_ in entries
-    }
+    answers = [answer for response in await admin.describe_configs(asked) for answer in response.resources]
+    configured = {key: value for *_, entries in answers for key, value, *_ in entries}
     found = []
     if replicas < _SAFE_REPLICATION:
         found.append(f"{replicas} replicas, where {_SAFE_REPLICATION} survive the loss of one")
-    if int(configured.get("min.insync.replicas") or 1) < _SAFE_REPLICATION - 1:
+    if any(code for code, *_ in answers):
+        found.append("its configuration may not be read (DescribeConfigs), so what else could lose one is unknown")
+    elif int(configured.get("min.insync.replicas") or 1) < _SAFE_REPLICATION - 1:
         found.append(f"min.insync.replicas below {_SAFE_REPLICATION - 1}: one broker's disk may hold the only copy")
     if configured.get("unclean.leader.election.enable") == "true":
         found.append("unclean leader election is on: a broker that lacks decisions may come to lead")

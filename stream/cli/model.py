@@ -13,7 +13,7 @@ from models.commands import CommandKind, Event, EventKind
 from models.errors import ModelError
 from models.problems import Problem
 from models.repository import Repository
-from stream.cli.saying import Command, json_option, refuse, say, settings_or_refuse
+from stream.cli.saying import Command, json_option, refuse, refuse_kafka, say, settings_or_refuse
 from stream.commanding import Wish, command_fleet, read_lineup, read_log
 from stream.settings import Settings
 
@@ -70,7 +70,7 @@ def list_models(as_json: bool) -> None:  # noqa: FBT001 - a flag
         digests = sorted(Repository(settings.models).digests())
         lineup = asyncio.run(read_lineup(settings))
     except (ModelError, KafkaError, OSError) as error:
-        refuse(str(error))
+        refuse_kafka(settings, error)
     roles = {lineup.before: "before", lineup.challenger: "challenger", lineup.live: "live"}
     rows = [{"digest": digest, "role": roles.get(digest)} for digest in digests]
     text = "\n".join(f"{row['digest']}  {row['role'] or ''}".rstrip() for row in rows) or "the repository is empty"
@@ -95,10 +95,11 @@ def show(digest: str) -> None:
 @json_option
 def history(as_json: bool) -> None:  # noqa: FBT001 - a flag
     """Print every verdict of the deployment, oldest first."""
+    settings = settings_or_refuse()
     try:
-        events = asyncio.run(read_log(settings_or_refuse()))
+        events = asyncio.run(read_log(settings))
     except (KafkaError, OSError) as error:
-        refuse(str(error))
+        refuse_kafka(settings, error)
     for event in events:
         if event.kind in (EventKind.ACCEPTED, EventKind.REFUSED):
             say(as_json, msgspec.to_builtins(event), _verdict(event))
@@ -108,7 +109,7 @@ def _send(settings: Settings, wish: Wish, as_json: bool) -> None:  # noqa: FBT00
     try:
         command_id, answer = asyncio.run(command_fleet(settings, wish))
     except (KafkaError, OSError) as error:
-        refuse(f"the command was not sent: {error}")
+        refuse_kafka(settings, error, "the command was not sent: ")
     if answer is None:
         say(as_json, {"command_id": command_id, "kind": None}, "")
         refuse(f"no verdict within {wish.wait:g} s; command {command_id} has expired with it")

@@ -13,7 +13,7 @@ from aiokafka.structs import RecordMetadata
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
-from stream.cli.saying import json_option, refuse, say, settings_or_refuse
+from stream.cli.saying import json_option, refuse_kafka, say, settings_or_refuse
 from stream.errors import StreamError
 from stream.file_records import Kind, RecordsFile
 from stream.injecting import Injected, Injector, Item
@@ -40,7 +40,7 @@ def publish(file: Path, rate: float | None, labels: bool, as_json: bool) -> None
             source = RecordsFile(file, Path(workplace))
             done = asyncio.run(_publish(settings, source, kind, rate))
     except (StreamError, KafkaError, OSError) as error:
-        refuse(str(error))
+        refuse_kafka(settings, error)
     facts = {"sent": done.sent, "seconds": round(done.seconds, 3), "rate": round(done.sent / done.seconds, 1)}
     facts["worst_lag_ms"] = done.worst_lag_ms
     rate_text = f"{done.seconds:.1f} s, {facts['rate']} a second, at most {done.worst_lag_ms} ms late"
@@ -50,8 +50,8 @@ def publish(file: Path, rate: float | None, labels: bool, as_json: bool) -> None
 async def _publish(settings: Settings, source: RecordsFile, kind: Kind, rate: float | None) -> Injected:
     topic = settings.topic(LABELS.name if kind is Kind.LABEL else TRANSACTIONS.name)
     producer = AIOKafkaProducer(**producer_options(settings))
-    await producer.start()
     try:
+        await producer.start()
         with _bar(source.count(kind)) as progress:
             injector = Injector(producer, rate, lambda _item, _due_ms: None, progress)
             return await injector.run(Item(topic, key, value, "") for key, value in source.records(kind))

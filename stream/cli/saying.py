@@ -1,5 +1,6 @@
 """How commands speak: JSON on standard output where asked for, everything else for people."""
 
+import asyncio
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeVar
@@ -7,7 +8,9 @@ from typing import Any, NoReturn, TypeVar
 import click
 import msgspec
 
+from stream.certificates import check_files
 from stream.errors import SettingsError
+from stream.kafka import explain
 from stream.settings import Settings, read_settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -28,10 +31,17 @@ def refuse(message: str) -> NoReturn:
     raise SystemExit(1)
 
 
+def refuse_kafka(settings: Settings, error: Exception, before: str = "") -> NoReturn:
+    """Say what Kafka, or whatever else raised it, means by an error, and end with 1."""
+    refuse(before + asyncio.run(explain(settings, error)))
+
+
 def settings_or_refuse() -> Settings:
     """Read the settings, or end with 2: they are how a command is used."""
     try:
-        return read_settings(os.environ)
+        settings = read_settings(os.environ)
+        check_files(settings)
     except SettingsError as error:
         click.echo(str(error), err=True)
         raise SystemExit(2) from error
+    return settings

@@ -55,7 +55,9 @@ def test_every_variable_is_read() -> None:
     names = [field.name for field in msgspec.structs.fields(Settings)]
     given = {name: ALL.get(name, ("text", "text")) for name in names}
     settings = read(**{name: text for name, (text, _) in given.items()})
-    assert msgspec.structs.asdict(settings) == {name: value for name, (_, value) in given.items()}
+    expected = {name: value for name, (_, value) in given.items()}
+    expected["redis_url"] += "?ssl_ca_certs=text"
+    assert msgspec.structs.asdict(settings) == expected
     assert ALL.keys() <= set(names)
 
 
@@ -135,6 +137,36 @@ def test_all_problems_are_named_at_once_and_a_choice_says_what_there_is() -> Non
 def test_a_protocol_with_a_login_needs_one(protocol: str) -> None:
     assert "KAFKA_SASL_PASSWORD: needed" in refusal(kafka_security_protocol=protocol, kafka_sasl_username="u")
     read(kafka_security_protocol=protocol, kafka_sasl_username="u", kafka_sasl_password="p")  # noqa: S106 - a test's
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        (
+            {"kafka_ssl_cafile": "a.pem"},
+            "KAFKA_SSL_CAFILE: is set, but does nothing with KAFKA_SECURITY_PROTOCOL=P",
+        ),
+        ({"kafka_sasl_password": "p"}, "KAFKA_SASL_PASSWORD: is set, but does nothing with KAFKA_SECURITY_PROTOCOL=P"),
+        (
+            {"kafka_security_protocol": "SSL", "kafka_ssl_keyfile": "a.key"},
+            "KAFKA_SSL_KEYFILE: needs FRAUDSTREAM_KAFKA_SSL_CERTFILE beside it",
+        ),
+        ({"redis_cafile": "a.pem"}, "REDIS_CAFILE: is set, but does nothing with a FRAUDSTREAM_REDIS_URL of redis://"),
+        (
+            {"redis_url": "rediss://r?ssl_cert_reqs=none"},
+            "REDIS_URL: ssl_cert_reqs would leave the server",
+        ),
+    ],
+)
+def test_what_would_do_nothing_or_undo_protection_is_refused(variables: dict[str, str], said: str) -> None:
+    message = refusal(**variables)
+    assert message.startswith(PREFIX + said)
+    assert len(message.splitlines()) == 1
+
+
+def test_the_authorities_of_redis_are_in_its_url_for_every_client_to_find() -> None:
+    url = read(redis_url="rediss://r:1/0?db=2", redis_cafile="/a b/ca.pem").redis_url
+    assert url == "rediss://r:1/0?db=2&ssl_ca_certs=/a%20b/ca.pem"
 
 
 def test_neither_a_password_nor_a_login_in_a_url_is_ever_shown() -> None:
