@@ -2,14 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
-PATHS := stream features models shadow tests
+PATHS := stream features models shadow tests deploy
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types unit integration lock clean
+.PHONY: help setup demo test lint unit integration compose-check lock clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-12s %s\n' "$$name" "$$what"; done
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-14s %s\n' "$$name" "$$what"; done
 
 setup: $(STAMP)  ## virtual environment in .venv with the locked dependencies, fraudstream itself editable
 
@@ -23,22 +23,27 @@ $(STAMP): requirements/dev.txt pyproject.toml
 demo: setup  ## the main job on simulated cards, here, without Docker or Java: about three minutes
 	$(BIN)/fraudstream demo
 
-test: lint types  ## everything: lint, types, import contracts, unit, contract and integration tests
+test: lint  ## everything: lint, types, import contracts, unit, contract and integration tests
 	$(BIN)/pytest
 
-lint: setup  ## ruff, formatting and the import contracts
+lint: setup  ## ruff, formatting, the import contracts, and mypy (alone: `make types`)
 	$(BIN)/ruff check $(PATHS)
 	$(BIN)/ruff format --check $(PATHS)
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory types
 
-types: setup  ## mypy, strict
+types: setup
 	$(BIN)/mypy
+	$(BIN)/mypy deploy
 
 unit: setup  ## the tests that need neither Kafka nor Redis
 	$(BIN)/pytest -m "not integration"
 
 integration: setup  ## the tests on Kafka and Redis
 	$(BIN)/pytest -m integration
+
+compose-check: setup  ## the stack of deploy/ in containers, used, hurt and taken down; needs a Docker engine
+	$(BIN)/python -m deploy.check
 
 lock: setup  ## renew requirements/*.txt from pyproject.toml
 	$(COMPILE) -o requirements/worker.txt pyproject.toml

@@ -59,7 +59,9 @@ def write_parts(whole: Path, target: Path, world: World, script: Script) -> None
     """Cut what is published out of a file with everything: the end of the history, and the live parts."""
     start, end = world.plan.live_start_ms, world.plan.live_start_ms + world.plan.live_days * DAY_MS
     (target / "live").mkdir()
-    pieces = [(target / "warm.parquet", (start - script.warm_days * DAY_MS, start), None, 0)]
+    pieces: list[tuple[Path, tuple[int, int], int | None, int]] = [
+        (target / "warm.parquet", (start - script.warm_days * DAY_MS, start), None, 0)
+    ]
     pieces += [
         (target / f"live/{number + 1:05d}.parquet", (start, end), PART, number * PART)
         for number in range(script.live_count // PART)

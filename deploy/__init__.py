@@ -1,0 +1,1 @@
+"""The stack in containers, and the check that runs it."""
