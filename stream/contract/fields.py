@@ -1,5 +1,6 @@
 """The types that fields share, and how one field is checked on its own."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NamedTuple
 
@@ -120,9 +121,9 @@ def decode_object(value: bytes | None) -> dict[str, Any] | Rejection:
     if not value:
         return Rejection(DeadLetterCode.EMPTY_VALUE, "the record has no value; a JSON object is expected")
     try:
-        raw = _decode(value)
+        raw = _decode_bounded(value)
     except RecursionError:
-        return Rejection(DeadLetterCode.TOO_DEEP, "nested deeper than the decoder goes")
+        return Rejection(DeadLetterCode.TOO_DEEP, f"nested deeper than {DEEPEST} levels")
     except msgspec.ValidationError as error:  # JSON, with an integer of more digits than Python reads
         return Rejection(DeadLetterCode.INVALID_FIELD, str(error))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -130,6 +131,31 @@ def decode_object(value: bytes | None) -> dict[str, Any] | Rejection:
     if not isinstance(raw, dict):
         return Rejection(DeadLetterCode.NOT_AN_OBJECT, f"a JSON object is expected, got {type(raw).__name__}")
     return raw
+
+
+DEEPEST = 500
+"""How deep JSON may be nested. Where a decoder gives up differs with the version of Python; this does not."""
+
+_TEXT_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
+
+
+def _decode_bounded(value: bytes) -> Any:  # noqa: ANN401 - any JSON
+    """Decode JSON that is not nested too deep; RecursionError where it is."""
+    if _depth(value) > DEEPEST:
+        raise RecursionError
+    return _decode(value)
+
+
+def _depth(value: bytes) -> int:
+    """Return how deep JSON is nested, or less than DEEPEST where it cannot be deeper."""
+    if value.count(b"[") + value.count(b"{") <= DEEPEST:
+        return 0
+    depth = deepest = 0
+    for found in _TEXT_OR_BRACKET.finditer(value):
+        sign = found[0][:1]
+        depth += (sign in b"[{") - (sign in b"]}")
+        deepest = max(deepest, depth)
+    return deepest
 
 
 _decode = msgspec.json.Decoder(float_hook=float).decode

@@ -9,7 +9,7 @@ from stream_cases import CARD_NUMBER, CARD_NUMBERS, KEY, LATEST_MS, PAYMENT, lit
 
 from stream.contract import transaction as module
 from stream.contract.codes import DeadLetterCode, Rejection
-from stream.contract.fields import decode_object
+from stream.contract.fields import DEEPEST, decode_object
 from stream.contract.iso import COUNTRIES, CURRENCY_DECIMALS
 from stream.contract.schema import json_schema
 from stream.contract.transaction import Accepted, read_transaction
@@ -86,6 +86,7 @@ def test_all_fields_are_read() -> None:
         ("too_deep", literally("x", "[" * 100_000)),
         ("too_deep", literally("latitude", '{"a":' * 5_000 + "1" + "}" * 5_000)),
         ("too_deep", b"[" * 100_000),
+        ("too_deep", literally("x", "[" * 500 + "]" * 500)),
         ("not_an_object", b"[1]"),
         ("not_an_object", b"null"),
         ("not_an_object", b'"text"'),
@@ -423,3 +424,11 @@ def test_the_tables_hold_what_iso_says() -> None:
     assert {"USD": 2, "JPY": 0, "KWD": 3, "CLF": 4}.items() <= CURRENCY_DECIMALS.items()
     assert not {"XXX", "XAU", "XTS", "XDR"} & CURRENCY_DECIMALS.keys()
     assert len(COUNTRIES) == 249
+
+
+def test_brackets_in_texts_and_side_by_side_are_no_depth() -> None:
+    texts = '"' + '[{\\"\\\\' * 2_000 + '"'
+    beside = "[" + ",".join(["[]", "{}"] * 1_000) + "]"
+    deep = "[" * (DEEPEST - 1) + "]" * (DEEPEST - 1)
+    for piece in (texts, beside, deep):
+        assert isinstance(read(literally("x", piece)), Accepted)
