@@ -22,6 +22,9 @@ log = logging.getLogger("fraudstream.features.redis")
 
 OLDEST_SERVER = (6, 2)
 KEEPING_POLICY = "noeviction"
+COMMANDS = ("append", "evalsha", "get", "getrange", "info", "mget", "pexpire", "ping", "script|load", "set")
+"""All that a user needs to be allowed, on the deployment's keys: what is sent, and what the scripts call."""
+_DENIED_TO_SCRIPTS = ("executing the script can't", "ACL failure in script")
 NO_EPOCH = 0
 """Stands for an epoch key that is gone."""
 
@@ -59,9 +62,9 @@ class Founded(NamedTuple):
 
 
 def without_password(url: str) -> str:
-    """Return a URL as it may be shown."""
+    """Return a URL as it may be shown: without a login, and without options, which may hold one."""
     parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
 
 
 class RedisLink:
@@ -108,7 +111,7 @@ class RedisLink:
             await self._client.ping()
 
     async def check_server(self) -> None:
-        """Refuse a server that is too old or may throw histories away; remember which one it is."""
+        """Refuse a server that is too old, may throw histories away or forbids what we need; remember which it is."""
         info = await self._info()
         version = str(info.get("redis_version", "0.0"))
         if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_SERVER:
@@ -120,7 +123,18 @@ class RedisLink:
                 f"short, and features become wrong unnoticed. Set it to {KEEPING_POLICY} (CONFIG SET maxmemory-policy "
                 f"{KEEPING_POLICY}, and in redis.conf)."
             )
+        await self._try_commands()
         self._run_id, self._came_anew = str(info.get("run_id")), False
+
+    async def _try_commands(self) -> None:
+        """Do on a key of no meaning what a batch does: refused there, it would end the process."""
+        key = self._epoch_key + b":tried"
+        with self._translated():
+            await self._client.append(key, b"")
+            await self._client.getrange(key, 0, 0)
+            await self._client.get(key)
+            await self._client.pexpire(key, 1)
+        await self.trim(key, (b"no base", b"", 0, b""))
 
     async def is_another_server(self) -> bool:
         """Tell whether a reconnection since the last call met another server, or the same one after a restart."""
@@ -211,18 +225,35 @@ class RedisLink:
         """Turn the client's errors into ours."""
         try:
             yield
-        except (exceptions.AuthenticationError, exceptions.AuthorizationError, exceptions.NoPermissionError) as error:
-            raise StoreRefusedError(
-                f"{self.where}: Redis does not let this user in, or not do what it must: {error}. Allow it MGET, "
-                "GETRANGE, APPEND, PEXPIRE, GET, SET, INFO, PING, SCRIPT and EVALSHA on the deployment's keys."
-            ) from error
         except exceptions.RedisError as error:
-            if str(error).startswith("WRONGTYPE"):
-                raise StoreRefusedError(
-                    f"{self.where}: a key of this deployment holds something else than a history: {error}. Give the "
-                    "deployment a database or a name (FRAUDSTREAM_DEPLOYMENT) of its own."
-                ) from error
-            raise StoreUnavailableError(f"{self.where}: {error}") from error
+            raise _ours(self.where, error) from error
+
+
+def _ours(where: str, error: exceptions.RedisError) -> StoreRefusedError | StoreUnavailableError:
+    """Say what an error means and what to do about it."""
+    text = str(error)
+    if isinstance(error, exceptions.NoPermissionError) or any(words in text for words in _DENIED_TO_SCRIPTS):
+        needed = " ".join(f"+{command}" for command in COMMANDS)
+        return StoreRefusedError(
+            f"{where}: Redis forbids this user something that it must do: {text}. Allow it {needed} on the "
+            "deployment's keys (fraudstream:*; docs/security.md)."
+        )
+    if isinstance(error, (exceptions.AuthenticationError, exceptions.AuthorizationError)):
+        return StoreRefusedError(
+            f"{where}: Redis does not let us in: {text.rstrip('.')}. Check the user and the password in "
+            "FRAUDSTREAM_REDIS_URL (rediss://user:password@host:port/0, special characters as %xx)."
+        )
+    if text.startswith("WRONGTYPE"):
+        return StoreRefusedError(
+            f"{where}: a key of this deployment holds something else than a history: {text}. Give the deployment a "
+            "database or a name (FRAUDSTREAM_DEPLOYMENT) of its own."
+        )
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return StoreUnavailableError(
+            f"{where}: Redis's certificate is not trusted: {text} Name the file of the authority that signed it in "
+            "FRAUDSTREAM_REDIS_CAFILE, and the server in FRAUDSTREAM_REDIS_URL as its certificate does."
+        )
+    return StoreUnavailableError(f"{where}: {text}")
 
 
 def _encoded(*parts: bytes | int | str) -> bytes:

@@ -15,7 +15,7 @@ from stream.errors import SettingsError
 
 PREFIX = "FRAUDSTREAM_"
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|h|d)?")
-_LOGIN = re.compile(r"//.*@")
+_LOGIN = re.compile(r"//.*@|(?<=[?&])(?:username|password)=[^&']*")
 _UNDOING = {"ssl_cert_reqs", "ssl_check_hostname"}
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 
@@ -120,7 +120,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             expected = f"Expected one of {', '.join(get_args(kind))}" if get_origin(kind) is Literal else error
             problems.append(f"{PREFIX}{name.upper()}: {expected}, got {_shown(name, text)}")
     settings = Settings(**values)
-    problems += [*_login_problems(settings), *_tls_problems(settings)]
+    problems += [*_login_problems(settings), *_tls_problems(settings), *_redis_problems(settings)]
     if problems:
         raise SettingsError("\n".join(problems))
     return msgspec.structs.replace(settings, redis_url=_trusting(settings.redis_url, settings.redis_cafile))
@@ -138,16 +138,28 @@ def _login_problems(settings: Settings) -> Iterator[str]:
 
 
 def _tls_problems(settings: Settings) -> Iterator[str]:
-    """Say what of TLS would do nothing, or would undo it: who sets a file means to be protected by it."""
-    protocol, redis = settings.kafka_security_protocol, urlsplit(settings.redis_url)
+    """Say what of Kafka's TLS would do nothing: who sets a file means to be protected by it."""
+    protocol = settings.kafka_security_protocol
     for name in ("kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile"):
         if getattr(settings, name) and not protocol.endswith("SSL"):
             yield _idle(name, f"KAFKA_SECURITY_PROTOCOL={protocol}", "SSL or SASL_SSL")
     if settings.kafka_ssl_keyfile and not settings.kafka_ssl_certfile:
         yield f"{PREFIX}KAFKA_SSL_KEYFILE: needs {PREFIX}KAFKA_SSL_CERTFILE beside it, which is empty"
+
+
+def _redis_problems(settings: Settings) -> Iterator[str]:
+    """Say what of Redis's TLS would do nothing, or would undo it."""
+    try:
+        redis = urlsplit(settings.redis_url)
+    except ValueError as error:
+        yield f"{PREFIX}REDIS_URL: {error}"
+        return
+    options = parse_qs(redis.query).keys()
     if settings.redis_cafile and redis.scheme != "rediss":
         yield _idle("redis_cafile", f"a {PREFIX}REDIS_URL of {redis.scheme}://", "rediss://")
-    for option in sorted(parse_qs(redis.query).keys() & _UNDOING):
+    if redis.scheme != "rediss" and any(option.startswith("ssl_") for option in options):
+        yield f"{PREFIX}REDIS_URL: has options of TLS, but begins with {redis.scheme}://; use rediss://"
+    for option in sorted(options & _UNDOING):
         yield f"{PREFIX}REDIS_URL: {option} would leave the server's certificate unchecked; take it out"
 
 
@@ -167,7 +179,7 @@ def _shown(name: str, value: object) -> str:
     """Write a setting for people: no password, and no login that is part of a URL."""
     if "password" in name:
         return "…"
-    return _LOGIN.sub("//…@", repr(value))
+    return _LOGIN.sub(lambda login: "//…@" if login[0].startswith("//") else "…", repr(value))
 
 
 def _seconds(text: str) -> float | str:
