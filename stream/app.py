@@ -3,7 +3,7 @@
 Here is the wiring and nothing else; what each part does is on its own page.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -20,11 +20,10 @@ from features.store import HistoryStore
 from models.repository import Repository
 from stream.batches import Batch
 from stream.clock import now_ms
+from stream.comparing import Comparer
 from stream.deciding import Decider, Desk
 from stream.degrading import DegradingStore
-from stream.facts import deaf
 from stream.fetching import Consumption
-from stream.journeys import Untraced
 from stream.judging import Bench, Judge
 from stream.kafka import connection_options
 from stream.labelling import Labeller
@@ -33,11 +32,12 @@ from stream.pipeline import Pipeline
 from stream.preparation import Preparation
 from stream.probing import vectorise_probe
 from stream.settings import Settings
-from stream.shadowing import NoShadow
 from stream.shelf import Shelf, Workshop
+from stream.telemetry.setup import Telemetry
 from stream.topics import LABELS, MODEL_CONTROL, TRANSACTIONS
 from stream.transport import BatchConsumer, BatchTransport
 from stream.watchdog import end_process
+from stream.watching import Lag, Watched
 
 _HEARTBEATS_A_SESSION = 3
 _REQUEST_SECONDS = 40.0
@@ -65,13 +65,16 @@ class Boot(BootStrategy):
 
 
 class WorkerApp(faust.App):
-    """One worker of a deployment."""
+    """One worker of a deployment; `challenger_command` is the challenger's process, the product's where it is None."""
 
     BootStrategy = Boot
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, telemetry: Telemetry, challenger_command: Sequence[str] | None = None
+    ) -> None:
         super().__init__(settings.group, **_faust_options(settings))
         self.settings = settings
+        self.telemetry = telemetry
         features = load_features(settings.features or None)
         store = RedisStore(settings.redis_url, settings.deployment, features, now_ms)
         admin = AIOKafkaAdminClient(**connection_options(settings))
@@ -81,24 +84,28 @@ class WorkerApp(faust.App):
         )
         follower, publisher = self.preparation.follower, self.preparation.publisher
         self.shelf = self.preparation.shelf = Shelf(follower, workshop, publisher)
+        self.comparer = self.preparation.comparer = Comparer(settings, follower, telemetry.tell, challenger_command)
         self.judge = Judge(Bench(settings, follower, workshop, publisher, admin))
-        self.labeller = Labeller(settings, store, publisher, deaf, Untraced())
+        self.labeller = Labeller(settings, store, publisher, telemetry.tell, telemetry.tracing)
+        histories = degrading(settings, features, store)
         self.decider = Decider(
             Desk(
                 settings,
-                Pipeline(settings, features, degrading(settings, features, store)),
+                Pipeline(settings, features, histories),
                 self.shelf,
                 follower,
                 publisher,
                 admin,
                 self.batch_consumer,
                 lambda: self.judge.settled,
-                deaf,
-                Untraced(),
-                NoShadow(),
+                telemetry.tell,
+                telemetry.tracing,
+                self.comparer,
             )
         )
+        self.lag = Lag(self.begun_consumer)
         self._attach()
+        telemetry.watch(self._watched(store, histories).gauges())
 
     def batch_consumer(self) -> BatchConsumer:
         """Return the consumer that the transport made."""
@@ -106,9 +113,14 @@ class WorkerApp(faust.App):
         assert isinstance(consumer, BatchConsumer)  # noqa: S101 - a wiring error, not an input
         return consumer
 
+    def begun_consumer(self) -> BatchConsumer | None:
+        """Return the consumer; None before Faust has made it."""
+        return self._consumer if isinstance(self._consumer, BatchConsumer) else None
+
     def pulls(self) -> int:
         """Return how often records were looked for; 0 before that begins."""
-        return self._consumer.pulls if isinstance(self._consumer, BatchConsumer) else 0
+        consumer = self.begun_consumer()
+        return 0 if consumer is None else consumer.pulls
 
     def reasons(self) -> list[str]:
         """Say everything that keeps this worker from deciding; empty when it is ready."""
@@ -116,6 +128,19 @@ class WorkerApp(faust.App):
         if waiting:
             return waiting
         return [*self.shelf.reasons(), *self.decider.reasons(), *self.judge.reasons(), *self.labeller.reasons()]
+
+    def _watched(self, store: RedisStore, histories: HistoryStore) -> Watched:
+        """Say where the gauges look."""
+        return Watched(
+            topics=tuple(self.settings.topic(one.name) for one in (TRANSACTIONS, LABELS, MODEL_CONTROL)),
+            consumer=self.begun_consumer,
+            shelf=self.shelf,
+            lag=self.lag,
+            reasons=self.reasons,
+            incomplete=lambda: store.incomplete or (isinstance(histories, DegradingStore) and histories.degraded),
+            revision=lambda: self.preparation.follower.lineup.revision,
+            queued=lambda: self.comparer.queued,
+        )
 
     def _attach(self) -> None:
         """Give each topic its agent, and hear of assignments."""

@@ -48,6 +48,7 @@ class Ledger:
     _out: dict[TopicPartition, deque[_Lot]] = field(default_factory=lambda: defaultdict(deque))
     _done: dict[TopicPartition, dict[_Lot, str]] = field(default_factory=lambda: defaultdict(dict))
     _committable: dict[TopicPartition, Commit] = field(default_factory=dict)
+    _behind: dict[TopicPartition, int] = field(default_factory=dict)
 
     def hand_out(self, partition: TopicPartition, generation: int, last_offset: int) -> None:
         """Note that records up to `last_offset` are in work."""
@@ -67,6 +68,11 @@ class Ledger:
         while out and out[0] in done:
             first = out.popleft()
             self._committable[partition] = Commit(first.last_offset + 1, done.pop(first))
+            self._behind[partition] = first.last_offset + 1
+
+    def done_to(self, partition: TopicPartition) -> int | None:
+        """Return the offset behind all that is done with; None where nothing is yet under this assignment."""
+        return self._behind.get(partition)
 
     def committable(self) -> dict[TopicPartition, Commit]:
         """Return what may be committed and has not been."""
@@ -80,7 +86,7 @@ class Ledger:
 
     def forget(self, partition: TopicPartition) -> None:
         """Drop all that is known of a partition that was taken away, or is read again from elsewhere."""
-        for books in (self._out, self._done, self._committable):
+        for books in (self._out, self._done, self._committable, self._behind):
             books.pop(partition, None)
 
 

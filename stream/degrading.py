@@ -32,6 +32,11 @@ class DegradingStore:
         self._pending: list[Transactions] = []
         self._ask_at = 0.0
 
+    @property
+    def degraded(self) -> bool:
+        """Whether decisions are made without Redis now."""
+        return self._stopgap is not None
+
     async def observe(self, transactions: Transactions) -> Observed:
         """Ask Redis, or answer from what was seen since it went away.
 

@@ -1,7 +1,7 @@
 """From judgements to `score/1` records, ready for their partitions."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
@@ -110,8 +110,8 @@ def encode(frame: Frame, decoded: Decoded, observed: Observed, judged: Judged) -
     """Write a score for each decided transaction, in the order of the batch."""
     out: list[Outgoing] = []
     which, matrix, judgements = judged
+    judgements = _marked(judgements, HISTORY_INCOMPLETE) if observed.incomplete else judgements
     scored_at = format_time(frame.now_ms)
-    incomplete = (HISTORY_INCOMPLETE,) if observed.incomplete else ()
     cards, merchants = observed.card_positions[which].tolist(), observed.merchant_positions[which].tolist()
     for at, vector, judgement, card, merchant in zip(
         which.tolist(), matrix.tolist(), judgements, cards, merchants, strict=True
@@ -136,7 +136,7 @@ def encode(frame: Frame, decoded: Decoded, observed: Observed, judged: Judged) -
             code_version=frame.code_version,
             features=_features(frame, vector, judgement),
             positions=Positions(observed.history_epoch, card, merchant),
-            degraded=judgement.degraded + incomplete,
+            degraded=judgement.degraded,
             dropped=accepted.dropped,
             epoch=frame.epochs[record.partition],
             source=Source(record.topic, record.partition, record.offset),
@@ -154,6 +154,10 @@ def encode(frame: Frame, decoded: Decoded, observed: Observed, judged: Judged) -
         [frame.now_ms - record.timestamp for record in records],
         out,
     )
+
+
+def _marked(judgements: Sequence[Judgement], reason: str) -> Sequence[Judgement]:
+    return [replace(judgement, degraded=(*judgement.degraded, reason)) for judgement in judgements]
 
 
 def _features(frame: Frame, vector: list[float], judgement: Judgement) -> dict[str, float | None] | None:

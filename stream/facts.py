@@ -9,6 +9,7 @@ from typing import Literal
 
 from features.store import LabelStatus
 from models.policy import Decision
+from stream.batches import Record
 from stream.clock import Stage
 from stream.dead_letters import DeadLetter
 from stream.encoding import Scored
@@ -33,10 +34,12 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class LabelsApplied:
-    """A batch of labels came through, as `Decided`."""
+    """A batch of labels came through, as `Decided`; `records` are those that were labels, n of them, as `statuses`."""
 
+    records: Sequence[Record]
     statuses: Sequence[LabelStatus]
     dead: Sequence[DeadLetter]
+    unknown: int
     stages: Sequence[Stage]
 
 
@@ -60,7 +63,8 @@ class VoidFound:
 class Compared:
     """The challenger has scored n decisions: what it and the live model came to, each of length n.
 
-    `shifts` are challenger's score minus live score, `live` and `challenger` the decisions, amounts in minor units.
+    `shifts` are challenger's score minus live score, fewer than n where rules decided without a score; `live` and
+    `challenger` are the decisions, amounts are in minor units.
     """
 
     digest: str

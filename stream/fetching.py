@@ -85,6 +85,13 @@ class BatchThread(driver.AIOKafkaConsumerThread):
             return False
         return True
 
+    async def bounds(
+        self, partitions: Sequence[TopicPartition]
+    ) -> tuple[Mapping[TopicPartition, int], Mapping[TopicPartition, int]]:
+        """Ask the brokers where the partitions begin and end now."""
+        consumer = self._ensure_consumer()
+        return await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
+
     def on_loop(self, coroutine: Coroutine[Any, Any, Result]) -> "asyncio.Future[Result]":
         """Run a coroutine on this thread's loop and await it from the main one, past Faust's two-lane queue."""
         return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.thread_loop))

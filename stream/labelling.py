@@ -12,7 +12,7 @@ from models.times import format_time
 from stream.batches import Batch, Record
 from stream.clock import Stopwatch
 from stream.contract.codes import Rejection
-from stream.contract.label import Reporter, read_label
+from stream.contract.label import Reporter, Told, read_label
 from stream.contract.outputs import Outcome, Positions, Source
 from stream.dead_letters import DeadLetter
 from stream.errors import StaleBatchError
@@ -67,16 +67,16 @@ class Labeller:
     async def _apply(self, batch: Batch, records: Sequence[Record], journey: Journey) -> LabelsApplied:
         """Read, apply and publish, and return what came of it."""
         watch = Stopwatch()
-        labels, dead = _read(records)
+        told, dead = _read(records)
         watch.lap("decode")
-        labelled = await self._store.label([label for _, label in labels])
+        labelled = await self._store.label([one.label for _, one in told])
         watch.lap("observe")
         current = batch.current()
         if not current:
             raise StaleBatchError("its partitions were taken away before anything was written")
         lots: dict[Destination, list[Outgoing]] = defaultdict(list)
-        for (record, label), done in zip(labels, labelled, strict=True):
-            outcome = _encode(_outcome(record, label, done))
+        for (record, one), done in zip(told, labelled, strict=True):
+            outcome = _encode(_outcome(record, one.label, done))
             lots[self._settings.topic(OUTCOMES.name), record.partition].append(
                 Outgoing(record.offset, record.key, outcome, redact_headers(journey.headers(record)))
             )
@@ -86,15 +86,21 @@ class Labeller:
         watch.lap("publish")
         for partition in current:
             batch.acknowledge(partition)
-        return LabelsApplied([done.status for done in labelled], dead, watch.stages)
+        return LabelsApplied(
+            [record for record, _ in told],
+            [done.status for done in labelled],
+            dead,
+            sum(one.unknown for _, one in told),
+            watch.stages,
+        )
 
     def _complain(self, trouble: str | None) -> None:
         self._trouble = trouble
 
 
-def _read(records: Iterable[Record]) -> tuple[list[tuple[Record, Label]], list[DeadLetter]]:
+def _read(records: Iterable[Record]) -> tuple[list[tuple[Record, Told]], list[DeadLetter]]:
     """Tell labels from what is none."""
-    labels: list[tuple[Record, Label]] = []
+    labels: list[tuple[Record, Told]] = []
     dead: list[DeadLetter] = []
     for record in records:
         read = read_label(record.value, record.key, (record.partition, record.offset))

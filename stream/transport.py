@@ -7,6 +7,7 @@ means.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -107,6 +108,29 @@ class BatchConsumer(driver.Consumer):
     def halt(self, partition: TopicPartition) -> None:
         """Read no more of a partition until the process starts again."""
         self._halted.add(partition)
+
+    # --- for who watches
+
+    @property
+    def halted(self) -> int:
+        """How many partitions are halted."""
+        return len(self._halted)
+
+    @property
+    def owned(self) -> Counter[str]:
+        """How many partitions of each topic are ours."""
+        return Counter(tp.topic for tp in tuple(self._active_partitions))
+
+    async def backlog(self) -> dict[TopicPartition, int]:
+        """Ask the brokers how many records of each own partition are not done with.
+
+        Raises:
+            aiokafka.errors.KafkaError: they do not answer.
+        """
+        mine = [TopicPartition(*tp) for tp in self._active_partitions]
+        begins, ends = await self._thread.on_loop(self._thread.bounds(mine)) if mine else ({}, {})
+        done = {tp: self.ledger.done_to(tp) or self._committed_offset[TP(*tp)] or begins[tp] for tp in mine}
+        return {tp: max(0, ends[tp] - done[tp]) for tp in mine}
 
     # --- acknowledgements are the ledger's: Faust's own are neither kept nor committed
 

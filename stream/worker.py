@@ -6,27 +6,43 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 
 import msgspec
 
 from stream.app import WorkerApp
+from stream.errors import SettingsError
 from stream.health import add_health
 from stream.settings import Settings
+from stream.telemetry.setup import Telemetry, begin
 from stream.watchdog import EXIT_FATAL, Watchdog
 
 log = logging.getLogger("fraudstream.worker")
+
+EXIT_MISUSED = 2
 
 _PATIENCE_SECONDS = 60.0
 _BEAT_SECONDS = 1.0
 
 
-def run_worker(settings: Settings) -> int:
-    """Run until SIGTERM or SIGINT, and return the exit code: 0 after a drain, 70 after a fatal error."""
+def run_worker(settings: Settings, challenger_command: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT, and return the exit code: 0 after a drain, 70 after a fatal error, 2 if misused.
+
+    `challenger_command` is the program that runs challengers; None: the product's own.
+    """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for chatty in ("aiokafka", "faust", "mode", "stream"):  # "stream": what mode calls our own services
         logging.getLogger(chatty).setLevel(logging.WARNING)
     named = msgspec.structs.replace(settings, worker_id=settings.worker_id or default_worker_id())
-    return asyncio.run(_main(named))
+    try:
+        telemetry = begin(named, os.environ)
+    except SettingsError as error:
+        log.critical("the worker cannot start: %s", error)
+        return EXIT_MISUSED
+    try:
+        return asyncio.run(_main(named, telemetry, challenger_command))
+    finally:
+        telemetry.stop()
 
 
 def default_worker_id() -> str:
@@ -46,8 +62,8 @@ class _Heart:
             await asyncio.sleep(_BEAT_SECONDS)
 
 
-async def _main(settings: Settings) -> int:
-    app = WorkerApp(settings)
+async def _main(settings: Settings, telemetry: Telemetry, challenger_command: Sequence[str] | None) -> int:
+    app = WorkerApp(settings, telemetry, challenger_command)
     add_health(app)
     heart, stopping, loop = _Heart(), asyncio.Event(), asyncio.get_running_loop()
     pulses = {"the event loop": lambda: heart.beats, "the consumer": lambda: app.pulls() or heart.beats}
@@ -56,7 +72,7 @@ async def _main(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     log.info("worker %s of deployment %s, group %s", settings.worker_id, settings.deployment, settings.group)
-    beating = asyncio.create_task(heart.beat())
+    beside = [asyncio.create_task(heart.beat()), asyncio.create_task(app.lag.run())]
     starting = asyncio.create_task(app.start())
     crashed = asyncio.create_task(app._crashed.wait())  # noqa: SLF001 - mode has no public wait for it
     stopped = asyncio.create_task(stopping.wait())
@@ -69,6 +85,6 @@ async def _main(settings: Settings) -> int:
     watchdog.count_down(settings.drain_seconds)
     starting.cancel()
     await app.stop()
-    for task in (beating, crashed, stopped):
+    for task in (*beside, crashed, stopped):
         task.cancel()
     return EXIT_FATAL if failed or app.crashed else 0

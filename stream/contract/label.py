@@ -1,6 +1,6 @@
 """Read `label/1`: what case management says of a transaction, and when it knew."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -51,7 +51,14 @@ FIELDS: dict[str, Field] = {
 }
 
 
-def read_label(value: bytes | None, key: bytes | None, source: tuple[int, int]) -> Label | Rejection:
+class Told(NamedTuple):
+    """A label, and how many fields of its record mean nothing here."""
+
+    label: Label
+    unknown: int
+
+
+def read_label(value: bytes | None, key: bytes | None, source: tuple[int, int]) -> Told | Rejection:
     """Read one record of the labels topic; `source` is its partition and offset."""
     raw = decode_object(value)
     if isinstance(raw, Rejection):
@@ -62,7 +69,8 @@ def read_label(value: bytes | None, key: bytes | None, source: tuple[int, int]) 
     kept = read_fields(FIELDS, raw)
     if isinstance(kept, Rejection):
         return kept
-    return key_problem(key, kept.values["card_id"]) or _label(kept.values, source)
+    unknown = len(raw.keys() - FIELDS.keys() - {"schema"})
+    return key_problem(key, kept.values["card_id"]) or Told(_label(kept.values, source), unknown)
 
 
 def _label(kept: dict[str, Any], source: tuple[int, int]) -> Label:

@@ -23,7 +23,8 @@ def mention(**changes: Any) -> bytes:
 
 
 def read(value: bytes | None, key: bytes | None = KEY) -> Label | Rejection:
-    return read_label(value, key, (3, 14))
+    found = read_label(value, key, (3, 14))
+    return found if isinstance(found, Rejection) else found.label
 
 
 def test_all_fields_are_read() -> None:
@@ -72,6 +73,11 @@ def test_an_invalid_optional_field_costs_nothing(name: str, wrong: str) -> None:
 
 def test_null_and_unknown_fields_change_nothing() -> None:
     assert read(mention(schema=None, occurred_at=None, more=[1])) == read(mention())
+
+
+def test_fields_that_mean_nothing_are_counted() -> None:
+    assert read_label(mention(schema="label/1", more=[1], other=None), KEY, (3, 14))[1] == 2
+    assert read_label(msgspec.json.encode(EVERYTHING), KEY, (3, 14))[1] == 0
 
 
 def test_the_table_of_fields_is_that_of_the_schema() -> None:
