@@ -14,6 +14,7 @@ import yaml
 
 from deploy.check.asking import Jaeger, Prometheus, trouble, until
 from deploy.check.compose import HOUSE, Stack, build, docker, engine
+from deploy.check.naming import prometheus_names
 from deploy.check.outcomes import CheckError, Outcomes
 from deploy.check.records import Ends, Scores, Sent, ends, not_once, read_scores, sent_since
 from stream.embedded.processes import free_port
@@ -79,6 +80,8 @@ def run(check: Check, images: dict[str, str]) -> None:
     since = ends(check.brokers, "transactions")
     check.stack.compose(*PUBLISHER, "1")
     scores = await_decisions(check, since)
+    told = check.stack.compose("logs", "--no-log-prefix", "decisions")
+    check.found.expect("decided (" in told, "the log of `decisions` tells of them", told[-300:])
     look_for_metrics(check, scores)
     look_for_traces(check, sent_since(check.brokers, since))
     kill_a_worker(check)
@@ -114,6 +117,8 @@ def look_for_metrics(check: Check, scores: Scores) -> None:
     written = scores.records
     counted = until(lambda: asked.value("sum(fraudstream_decisions_total)"), lambda value: value == written, seconds=30)
     found.expect(counted == written, f"it counts the {written} decisions that are on the topic", counted)
+    strange = asked.names() - prometheus_names()
+    found.expect(not strange, "every metric that it has of us is in the catalogue", sorted(strange))
     declared = yaml.safe_load((HOUSE / "deploy/prometheus/alerts.yml").read_text())["groups"]
     wanted = {rule["alert"]: "ok" for group in declared for rule in group["rules"]}
     rules = until(asked.rules, lambda rules: rules == wanted, seconds=30)

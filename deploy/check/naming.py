@@ -1,0 +1,15 @@
+"""What Prometheus calls the metrics of the catalogue, by the rules of OpenTelemetry's exporter."""
+
+from stream.telemetry.catalogue import CATALOGUE, Kind
+
+_UNITS = {"s": "_seconds"}
+_ENDINGS = {Kind.COUNTER: ("_total",), Kind.GAUGE: ("",), Kind.HISTOGRAM: ("_bucket", "_sum", "_count")}
+
+
+def prometheus_names() -> frozenset[str]:
+    """Return the name of every series: annotations such as `{record}` and the unit 1 leave no trace in it."""
+    return frozenset(
+        name.replace(".", "_") + _UNITS.get(metric.unit, "") + ending
+        for name, metric in CATALOGUE.items()
+        for ending in _ENDINGS[metric.kind]
+    )

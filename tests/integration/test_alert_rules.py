@@ -1,0 +1,61 @@
+"""The alert rules fire when they must and are silent otherwise, by Prometheus' own tool: on PATH, or in its image."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+FOLDER = DEPLOY / "prometheus"
+
+pytestmark = pytest.mark.integration
+
+
+def promtool() -> list[str]:
+    """Return the words that run promtool on the folder of rules, or skip with what is missing."""
+    if shutil.which("promtool"):
+        return ["promtool"]
+    image = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["prometheus"]["image"]
+    if not shutil.which("docker") or run(["docker", "info"]).returncode:
+        pytest.skip("promtool is not on PATH, and no Docker engine answers")
+    if run(["docker", "image", "inspect", image]).returncode and run(["docker", "pull", image]).returncode:
+        pytest.skip(f"promtool is not on PATH, and the Docker engine cannot pull {image}")
+    mount = ["--volume", f"{FOLDER}:{FOLDER}:ro", "--workdir", str(FOLDER), "--network", "none"]
+    return ["docker", "run", "--rm", *mount, "--entrypoint", "promtool", image]
+
+
+def run(words: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, cwd=FOLDER, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["check", "config", "prometheus.yml"],
+        ["check", "rules", "alerts.yml"],
+        ["test", "rules", "alerts_test.yml"],
+    ],
+    ids=" ".join,
+)
+def test_promtool_is_content(words: list[str]) -> None:
+    done = run([*promtool(), *words])
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_rule_that_is_broken_is_noticed(tmp_path: Path) -> None:
+    tool = promtool()
+    if tool[0] == "docker":
+        tool = [word.replace(str(FOLDER), str(tmp_path)) for word in tool]
+    rules = (FOLDER / "alerts.yml").read_text()
+    (tmp_path / "alerts.yml").write_text(rules.replace("fraudstream_halted > 0", "fraudstream_halted > 5"))
+    (tmp_path / "alerts_test.yml").write_text((FOLDER / "alerts_test.yml").read_text())
+    tmp_path.chmod(0o755)
+    for path in tmp_path.iterdir():
+        path.chmod(0o644)
+    done = subprocess.run(
+        [*tool, "test", "rules", "alerts_test.yml"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert "PartitionHalted" in done.stdout + done.stderr
