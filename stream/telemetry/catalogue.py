@@ -269,3 +269,12 @@ CATALOGUE: dict[MetricName, Metric] = {
 }
 
 assert set(CATALOGUE) == set(get_args(MetricName))  # noqa: S101 - a table with a hole is no table
+
+_UNIT_NAMES = {"s": "_seconds"}
+
+
+def prometheus_name(name: MetricName) -> str:
+    """Return what a metric is called on `/metrics`; a histogram's series add `_bucket`, `_sum` and `_count`."""
+    metric = CATALOGUE[name]
+    suffix = "_total" if metric.kind is Kind.COUNTER else ""
+    return f"{name.replace('.', '_')}{_UNIT_NAMES.get(metric.unit, '')}{suffix}"

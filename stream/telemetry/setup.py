@@ -28,7 +28,7 @@ from stream.settings import Settings
 from stream.telemetry.books import Books, Gauges
 from stream.telemetry.meters import Meters, PrometheusReader, WithHistograms
 from stream.telemetry.quiet import make_quiet
-from stream.telemetry.tracing import Tracers, Traces
+from stream.telemetry.tracing import Ids, Tracers, Traces
 
 SCOPE = "fraudstream"
 
@@ -115,14 +115,15 @@ def _tracers(environment: Mapping[str, str], resource: Resource) -> tuple[Tracer
     exporters = [*_span_exporters(environment)]
     if not exporters:
         return None, None
-    chosen = TracerProvider(resource=resource, shutdown_on_exit=False)
+    ids = Ids()
+    chosen = TracerProvider(resource=resource, shutdown_on_exit=False, id_generator=ids)
     always = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False)
     for exporter in exporters:
         processor = BatchSpanProcessor(exporter)
         chosen.add_span_processor(processor)
         always.add_span_processor(processor)
     release = version(SCOPE)
-    return chosen, Tracers(chosen.get_tracer(SCOPE, release), always.get_tracer(SCOPE, release), chosen.sampler)
+    return chosen, Tracers(chosen.get_tracer(SCOPE, release), always.get_tracer(SCOPE, release), chosen.sampler, ids)
 
 
 def _span_exporters(environment: Mapping[str, str]) -> Iterator[SpanExporter]:

@@ -11,6 +11,7 @@ from typing import NamedTuple, cast
 from urllib.parse import urlsplit
 
 from opentelemetry.context import Context
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ParentBased, Sampler
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.util.types import AnyValue
@@ -29,11 +30,29 @@ MOST_LINKS = 128
 """What the SDK keeps of a span's links, and collectors by default."""
 
 _UNTRACED = Untraced()
+_ROOT = Context()
 _NO_ROOTS = "ParentBased{root:AlwaysOffSampler"
 _OBSERVE = "observe"
 _PUBLISH = "publish"
 
 Place = tuple[int, int]
+
+
+class Ids(RandomIdGenerator):
+    """Random ids; that of the next trace can be drawn beforehand, so that a sampler is asked before a span is made."""
+
+    def __init__(self) -> None:
+        self._drawn: int | None = None
+
+    def draw(self) -> int:
+        """Draw the next trace's id."""
+        self._drawn = super().generate_trace_id()
+        return self._drawn
+
+    def generate_trace_id(self) -> int:
+        """Return the id that was drawn, once; else a new one."""
+        drawn, self._drawn = self._drawn, None
+        return super().generate_trace_id() if drawn is None else drawn
 
 
 class Tracers(NamedTuple):
@@ -42,6 +61,8 @@ class Tracers(NamedTuple):
     chosen: Tracer
     always: Tracer
     sampler: Sampler
+    ids: Ids
+    """Those of `chosen`."""
 
 
 class Route(NamedTuple):
@@ -85,14 +106,20 @@ class Traces:
         sampled: list[Traveller] = []
         for record in records:
             parent = parent_of(record.headers)
-            if not self._roots if parent is None else self._flag_decides and says_unsampled(parent):
-                continue
-            context = Context() if parent is None else context_of(record.headers)
+            if parent is None:
+                context = _ROOT if self._roots and self._wants_root() else None
+            else:
+                context = None if self._flag_decides and says_unsampled(parent) else context_of(record.headers)
             if context is not None:
                 self._add(sampled, record, context)
         if not sampled:
             return _UNTRACED
         return SampledJourney(self._tracers.always, self._routes[records[0].topic], sampled, len(records))
+
+    def _wants_root(self) -> bool:
+        """Ask the sampler about a record that no trace came with; half the price of a span that is not recorded."""
+        ids = self._tracers.ids
+        return self._tracers.sampler.should_sample(_ROOT, ids.draw(), "process").decision.is_sampled()
 
     def _add(self, sampled: list[Traveller], record: Record, context: Context) -> None:
         route = self._routes[record.topic]
@@ -173,7 +200,7 @@ class SampledJourney:
 
     def _begin_batch(self) -> Span:
         links = [Link(one.context) for one in self._sampled.values()][:MOST_LINKS]
-        span = self._tracer.start_span("process batch", Context(), SpanKind.CONSUMER, links=links)
+        span = self._tracer.start_span("process batch", _ROOT, SpanKind.CONSUMER, links=links)
         topic = next(iter(self._sampled.values())).record.topic
         _say(span, _kafka("process", topic) | {"messaging.consumer.group.name": self._route.group})
         _say(span, {"messaging.batch.message_count": self._size, "fraudstream.batch.size": self._size})
