@@ -10,6 +10,11 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000  # noqa: TID251 - this is that place
 
 
+def now_ns() -> int:
+    """Return the wall clock in nanoseconds of the Unix epoch."""
+    return time.time_ns()  # noqa: TID251 - this is that place
+
+
 class Stage(NamedTuple):
     """One stage of a batch's way, from and to in nanoseconds of the Unix epoch."""
 

@@ -1,6 +1,7 @@
 """Send a command to a fleet and wait for its verdict, from outside the fleet."""
 
 import asyncio
+import math
 from dataclasses import dataclass
 from typing import Self
 from uuid import uuid4
@@ -19,7 +20,10 @@ from stream.topics import MODEL_CONTROL, MODEL_EVENTS
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What someone wants of the fleet; `wait` in seconds, after which the command is void."""
+    """What someone wants of the fleet; `wait` in seconds, after which the command is void.
+
+    `watch` is for how many seconds a promotion keeps the model before it in the shadow; None: as the fleet has it.
+    """
 
     kind: CommandKind
     model: str | None
@@ -28,6 +32,7 @@ class Wish:
     expected_revision: int | None
     wait: float
     force: bool
+    watch: float | None = None
 
 
 async def read_log(settings: Settings) -> list[Event]:
@@ -79,6 +84,7 @@ def _command(settings: Settings, wish: Wish, revision: int) -> Command:
         issued_at=format_time(now),
         expires_at=format_time(now + int(wish.wait * 1000)),
         force=wish.force,
+        watch_seconds=None if wish.watch is None else math.ceil(wish.watch),
     )
 
 

@@ -162,6 +162,7 @@ class Judge:
             members=await members(bench.admin, bench.settings.group),
             holding=await asyncio.to_thread(examine, bench.workshop.repository, name) if name else (),
             answers=bench.follower.candidates.answers_to(command.command_id),
+            watch_ms=round(bench.settings.watch * 1000),
         )
 
     async def _say(self, command: Command, verdict: Verdict) -> bool:

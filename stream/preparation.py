@@ -13,6 +13,7 @@ from mode import Service
 
 from features.errors import StoreRefusedError, StoreUnavailableError
 from features.redis_store import RedisStore
+from stream.comparing import Comparer
 from stream.control import Follower
 from stream.kafka import explain
 from stream.membership import members
@@ -42,6 +43,7 @@ class Preparation(Service):
         self.follower = Follower(settings)
         self.publisher = Publisher(settings)
         self.shelf: Shelf | None = None
+        self.comparer: Comparer | None = None
         self._settings = settings
         self._admin = admin
         self._store = store
@@ -68,11 +70,15 @@ class Preparation(Service):
         self._waiting_for = None
         if self.shelf is not None:
             self._begin(self.shelf.run())
+        if self.comparer is not None:
+            self.comparer.start()
         self._begin(self._tidy())
         self._begin(self._ping())
 
     async def on_stop(self) -> None:
         """End the background work; what is published has been acknowledged by now."""
+        if self.comparer is not None:
+            await self.comparer.stop()
         for task in self._work:
             task.cancel()
         await asyncio.gather(*self._work, return_exceptions=True)

@@ -26,6 +26,7 @@ Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,100}(?!\n)$")]
 Prefix = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{0,100}(?!\n)$")]
 Skew = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
+Watch = Annotated[float, msgspec.Meta(ge=0, le=30 * 86_400)]
 Addresses = Annotated[str, msgspec.Meta(pattern=rf"^{_HOST}:{_PORT}(,{_HOST}:{_PORT})*(?!\n)$")]
 Address = Annotated[str, msgspec.Meta(pattern=rf"^({_HOST})?:{_PORT}(?!\n)$")]
 RedisUrl = Annotated[str, msgspec.Meta(pattern=r"^(rediss?|redis\+cluster|unix)://[^\s]+(?!\n)$")]
@@ -87,6 +88,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """For mutual TLS: its private key's PEM file, not encrypted; empty: the key is in the certificate's file."""
     redis_cafile: str = ""
     """With `rediss://`: a PEM file of authorities that are trusted besides the system's."""
+    watch: Watch = 3600.0
+    """How long after a promotion the model that was live stays as challenger, so that the switch is watched; 0: not."""
+    shadow_queue: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 4096
+    """How many decisions may wait for the challenger; what does not fit is skipped and counted."""
+    shadow_timeout: Seconds = 10.0
+    """A challenger that has not answered for so long is taken for dead, and its process is ended and started anew."""
+    shadow_memory_mb: Annotated[int, msgspec.Meta(ge=128, le=1_048_576)] = 1024
+    """How much private memory, in MiB, the challenger's process may take."""
     worker_id: Prefix = ""
     """What events call this worker; empty: host and process id."""
 
@@ -115,7 +124,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         if text is None:
             continue
         try:
-            values[name] = msgspec.convert(_seconds(text) if kind in (Seconds, Skew) else text, kind, strict=False)
+            values[name] = msgspec.convert(
+                read_seconds(text) if kind in (Seconds, Skew, Watch) else text, kind, strict=False
+            )
         except msgspec.ValidationError as error:
             expected = f"Expected one of {', '.join(get_args(kind))}" if get_origin(kind) is Literal else error
             problems.append(f"{PREFIX}{name.upper()}: {expected}, got {_shown(name, text)}")
@@ -182,7 +193,7 @@ def _shown(name: str, value: object) -> str:
     return _LOGIN.sub(lambda login: "//…@" if login[0].startswith("//") else "…", repr(value))
 
 
-def _seconds(text: str) -> float | str:
+def read_seconds(text: str) -> float | str:
     """Read a duration such as `20`, `500 ms` or `5 min`; seconds where no unit is given."""
     match = _DURATION.fullmatch(text.strip())
     return float(match[1]) * _SECONDS[match[2] or "s"] if match else text

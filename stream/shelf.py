@@ -1,21 +1,18 @@
-"""The models that this worker keeps loaded: those of the lineup, and the candidates that the judge asks about.
+"""The models that this worker keeps loaded: the live one, the one before it, and candidates that may become live.
 
-Loading runs off the event loop. Whatever is wrong with an artifact is an answer on `model-events`, never a crash.
+A challenger is none of them: it has a process of its own. Loading runs off the event loop. Whatever is wrong with an
+artifact is an answer on `model-events`, never a crash.
 """
 
 import asyncio
 import logging
 from dataclasses import dataclass
 from typing import NamedTuple
-from uuid import uuid4
 
-from aiokafka.errors import KafkaError
-
-from models.commands import Event, EventKind
 from models.loading import Model, VectoriseProbe, load
 from models.problems import Problem
 from models.repository import Repository
-from models.times import format_time
+from stream.answering import Answers
 from stream.clock import now_ms
 from stream.control import Follower
 from stream.publishing import Publisher
@@ -33,7 +30,7 @@ class Serving(NamedTuple):
     live: Model
     fallback: Model | None
     challenger: str | None = None
-    """The digest of the model in the shadow."""
+    """The digest of the model in the shadow at this moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +56,9 @@ class Shelf:
     def __init__(self, follower: Follower, workshop: Workshop, publisher: Publisher) -> None:
         self._follower = follower
         self._workshop = workshop
-        self._publisher = publisher
+        self._answers = Answers(follower, publisher, workshop.worker)
         self._models: dict[str, Model] = {}
         self._failures: dict[str, Failure] = {}
-        self._answered: set[str] = set()
 
     async def run(self) -> None:
         """Look at every change of the lineup, and now and then for artifacts that were missing."""
@@ -79,7 +75,7 @@ class Shelf:
         live = self._models.get(lineup.live or "")
         if not self._follower.caught_up or live is None:
             return None
-        return Serving(lineup.revision, live, self._models.get(lineup.before or ""), lineup.challenger)
+        return Serving(lineup.revision, live, self._models.get(lineup.before or ""), lineup.challenger_at(now_ms()))
 
     def reasons(self) -> list[str]:
         """Say why nothing can be decided here; empty where it can."""
@@ -95,8 +91,7 @@ class Shelf:
         return [f"revision {lineup.revision} needs model {lineup.live[:12]}: {why}"]
 
     def _wanted(self) -> list[str]:
-        pending = [candidate.model for candidate in self._follower.candidates.pending.values()]
-        return list(dict.fromkeys((*self._follower.lineup.needed, *pending)))
+        return list(dict.fromkeys((*self._follower.lineup.needed, *self._candidates().values())))
 
     async def _ensure(self, digest: str, retry: int) -> None:
         """Load a model that is not loaded, unless that failed after the moment `retry`."""
@@ -115,37 +110,21 @@ class Shelf:
 
     async def _answer_candidates(self) -> None:
         """Say ready or not ready for each candidate that has not heard from us."""
-        for command_id, candidate in tuple(self._follower.candidates.pending.items()):
-            if command_id in self._answered:  # an answer of the log may be that of a process before this one
-                continue
-            await self._ensure(candidate.model, retry=now_ms())
-            try:
-                await self._publisher.announce(self._answer(command_id, candidate.model))
-            except KafkaError as error:
-                log.warning("could not answer for candidate %s, trying again: %s", candidate.model[:12], error)
-                continue
-            self._answered.add(command_id)
+        for command_id, digest in self._answers.owed(self._candidates()).items():
+            await self._ensure(digest, retry=now_ms())
+            model = self._models.get(digest)
+            await self._answers.give(
+                command_id, digest, self._failures[digest].problems if model is None else model.probe_hash
+            )
 
-    def _answer(self, command_id: str, digest: str) -> Event:
-        model = self._models.get(digest)
-        return Event(
-            event_id=uuid4().hex,
-            deployment=self._follower.lineup.deployment,
-            kind=EventKind.NOT_READY if model is None else EventKind.READY,
-            revision=self._follower.lineup.revision,
-            worker=self._workshop.worker,
-            at=format_time(now_ms()),
-            command_id=command_id,
-            model=digest,
-            probe_hash=None if model is None else model.probe_hash,
-            problems=self._failures[digest].problems if model is None else (),
-        )
+    def _candidates(self) -> dict[str, str]:
+        """Return those that may become live, by `command_id`; the others are for the challenger's own process."""
+        return self._follower.candidates.for_shadow(wanted=False)
 
     def _clear(self) -> None:
         """Let go of what neither the lineup nor a candidate needs any more."""
         wanted = set(self._wanted())
         for digest in self._models.keys() - wanted:
             del self._models[digest]
-        self._answered &= self._follower.candidates.pending.keys()
         for digest in self._failures.keys() - wanted:
             del self._failures[digest]

@@ -14,8 +14,9 @@ from models.errors import ModelError
 from models.problems import Problem
 from models.repository import Repository
 from stream.cli.saying import Command, json_option, refuse, refuse_kafka, say, settings_or_refuse
+from stream.clock import now_ms
 from stream.commanding import Wish, command_fleet, read_lineup, read_log
-from stream.settings import Settings
+from stream.settings import Settings, read_seconds
 
 
 @click.group()
@@ -40,6 +41,24 @@ def _wish_options(function: Command) -> Command:
     return function
 
 
+class Duration(click.ParamType):
+    """Reads `30min`, `90 s` or `0` as seconds."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return seconds, or say what was expected."""
+        seconds = read_seconds(str(value))
+        if isinstance(seconds, str):
+            self.fail(f"{value!r} is no duration such as 90, 30min or 2h", param, ctx)
+        return seconds
+
+
+_watch_option = click.option(
+    "--watch", type=Duration(), help="How long the model that was live stays in the shadow, e.g. 30min; 0: not at all."
+)
+
+
 def _command(kind: CommandKind, name: str, help_text: str) -> None:
     """Register one command to the fleet."""
     takes_model = kind in (CommandKind.CHALLENGE, CommandKind.PROMOTE)
@@ -49,6 +68,8 @@ def _command(kind: CommandKind, name: str, help_text: str) -> None:
         _send(settings, Wish(kind=kind, model=digest, actor=settings.actor or getuser(), **options), as_json)
 
     decorated: Callable[..., None] = _wish_options(run)
+    if kind is CommandKind.PROMOTE:
+        decorated = _watch_option(decorated)
     if takes_model:
         decorated = click.argument("digest", metavar="MODEL")(decorated)
     model.command(name, help=help_text)(decorated)
@@ -71,7 +92,8 @@ def list_models(as_json: bool) -> None:  # noqa: FBT001 - a flag
         lineup = asyncio.run(read_lineup(settings))
     except (ModelError, KafkaError, OSError) as error:
         refuse_kafka(settings, error)
-    roles = {lineup.before: "before", lineup.challenger: "challenger", lineup.live: "live"}
+    challenger = lineup.challenger_at(now_ms())
+    roles = {lineup.before: "before", challenger: "challenger", lineup.live: "live"}
     rows = [{"digest": digest, "role": roles.get(digest)} for digest in digests]
     text = "\n".join(f"{row['digest']}  {row['role'] or ''}".rstrip() for row in rows) or "the repository is empty"
     say(as_json, {"models": rows, "revision": lineup.revision}, text)

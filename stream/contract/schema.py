@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from models.commands import Command, Event
+from shadow.comparing import Comparison
 from stream.contract.label import LabelRecord
 from stream.contract.outputs import Outcome, Score
 from stream.contract.transaction import Transaction
@@ -15,6 +16,7 @@ RECORDS = MappingProxyType(
         "transaction/1": Transaction,
         "label/1": LabelRecord,
         "score/1": Score,
+        "comparison/1": Comparison,
         "outcome/1": Outcome,
         "command/1": Command,
         "event/1": Event,

@@ -32,6 +32,10 @@ ALL: dict[str, tuple[str, Any]] = {
     "kafka_sasl_username": ("fraud", "fraud"),
     "kafka_sasl_password": ("secret", "secret"),
     "kafka_ssl_cafile": ("/etc/ca.pem", "/etc/ca.pem"),
+    "watch": ("2 h", 7200.0),
+    "shadow_queue": ("100", 100),
+    "shadow_timeout": ("2 s", 2.0),
+    "shadow_memory_mb": ("512", 512),
     "worker_id": ("worker-1", "worker-1"),
 }
 
@@ -98,6 +102,9 @@ def test_no_skew_at_all_is_a_skew() -> None:
             for text in ("", "0", "-1", "2 d", "5 minutes", "nan", "inf")
         ),
         *(("future_skew", text) for text in ("", "-1", "nan", "2 d")),
+        *(("watch", text) for text in ("", "-1", "31 d", "soon")),
+        *(("shadow_queue", text) for text in ("0", "-1", "many")),
+        *(("shadow_memory_mb", text) for text in ("127", "1 GB")),
         *(("poll_records", text) for text in ("0", "10001", "many")),
         *(("redis_down", text) for text in ("", "WAIT", "fail")),
         ("score_features", "some"),

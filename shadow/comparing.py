@@ -1,0 +1,109 @@
+"""From a decision's record and what the challenger makes of its vector to `comparison/1`.
+
+The record is defined here, the lowest place that knows its meaning. Nothing here loads a model, or reads a clock.
+"""
+
+from typing import Annotated, Literal, NamedTuple
+
+import msgspec
+
+from models.commands import Digest, Revision, Timestamp, Token
+from models.policy import Decision, Floats, Policy, bands
+from models.times import format_time
+
+Unit = Annotated[float, msgspec.Meta(ge=0, le=1, description="a calibrated probability of fraud")]
+Band = Annotated[int, msgspec.Meta(ge=0, le=999, description="500 is odds of 1 in 100; 50 more double them")]
+AmountMinor = Annotated[int, msgspec.Meta(ge=0, le=10**12, description="in the currency's minor unit")]
+Currency = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}(?!\n)$", description="ISO 4217, alphabetic")]
+TransactionId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Source(msgspec.Struct, frozen=True):
+    """Where the transaction was; a comparison may be there twice, its source tells."""
+
+    topic: str
+    partition: Count
+    offset: Count
+
+
+class Side(msgspec.Struct, frozen=True):
+    """What one of the two came to; a live side decided by rules has no digest, score and band."""
+
+    digest: Digest | None
+    score: Unit | None
+    band: Band | None
+    decision: Decision
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """One decision, and what the challenger would have decided. Written at least once for each."""
+
+    schema: Literal["comparison/1"] = "comparison/1"
+    transaction_id: TransactionId
+    card_id: Token
+    occurred_at: Timestamp
+    amount_minor: AmountMinor
+    currency: Currency
+    live: Side
+    challenger: Side
+    decision_changed: bool
+    revision: Revision
+    source: Source
+    compared_at: Timestamp
+
+
+class _Maker(msgspec.Struct, frozen=True):
+    digest: str
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """What is needed of a `score/1` record."""
+
+    transaction_id: str
+    card_id: str
+    occurred_at: str
+    amount_minor: int
+    currency: str
+    score: float | None
+    band: int | None
+    decision: Decision
+    model: _Maker | None
+    revision: int
+    source: Source
+
+
+class Result(NamedTuple):
+    """What a model makes of one vector."""
+
+    score: float
+    band: int
+    decision: Decision
+
+
+read_decided = msgspec.json.Decoder(Decided).decode
+read_comparison = msgspec.json.Decoder(Comparison).decode
+encode_comparison = msgspec.json.Encoder().encode
+
+
+def results(scores: Floats, policy: Policy) -> list[Result]:
+    """Return what n scores of shape (n,) mean, as the live path does it."""
+    return list(map(Result, scores.tolist(), bands(scores).tolist(), policy.decide(scores)))
+
+
+def compare(decided: Decided, digest: str, result: Result, now_ms: int) -> Comparison:
+    """Put a decision beside what the challenger `digest` would have decided."""
+    live_digest = None if decided.model is None else decided.model.digest
+    return Comparison(
+        transaction_id=decided.transaction_id,
+        card_id=decided.card_id,
+        occurred_at=decided.occurred_at,
+        amount_minor=decided.amount_minor,
+        currency=decided.currency,
+        live=Side(live_digest, decided.score, decided.band, decided.decision),
+        challenger=Side(digest, *result),
+        decision_changed=decided.decision is not result.decision,
+        revision=decided.revision,
+        source=decided.source,
+        compared_at=format_time(now_ms),
+    )

@@ -1,0 +1,38 @@
+"""What a challenger's process may take of its machine: what is left of the processor, so much memory, no longer a life.
+
+Each of these is asked of the kernel for the process that calls; where a system does not know one, it goes without.
+"""
+
+import ctypes
+import logging
+import os
+import resource
+import signal
+import sys
+
+log = logging.getLogger("fraudstream.shadow")
+
+_NICENESS = 10
+_PR_SET_PDEATHSIG = 1
+_MIB = 1024 * 1024
+
+
+def stand_back() -> None:
+    """Take the processor only where nobody else wants it: niced, and scheduled in batches on Linux."""
+    os.nice(_NICENESS)
+    if sys.platform.startswith("linux"):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+def end_with_parent() -> None:
+    """Have the kernel end this process with its parent, even where it hangs and does not see its input end."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def bound_memory(megabytes: int) -> None:
+    """Refuse this process more private memory than that; libraries that are merely mapped do not count."""
+    try:
+        resource.setrlimit(resource.RLIMIT_DATA, (megabytes * _MIB, megabytes * _MIB))
+    except (OSError, ValueError) as error:
+        log.warning("the challenger's memory is not bounded: %s", error)

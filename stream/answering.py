@@ -1,0 +1,60 @@
+"""Answer for candidates: `ready` with the hash of the probes, or `not_ready` with what is wrong, once for each.
+
+Whether a model can be served is found out elsewhere: by the shelf for one that shall be live, by the challenger's own
+process for one that shall be in the shadow.
+"""
+
+import logging
+from collections.abc import Mapping
+from uuid import uuid4
+
+from aiokafka.errors import KafkaError
+
+from models.commands import Event, EventKind
+from models.problems import Problem
+from models.times import format_time
+from stream.clock import now_ms
+from stream.control import Follower
+from stream.publishing import Publisher
+
+log = logging.getLogger("fraudstream.answering")
+
+Found = str | tuple[Problem, ...]
+"""The probe hash of a model that is loaded, or why it is not."""
+
+
+class Answers:
+    """Remembers which candidates have heard from this process; an answer of the log may be that of one before it."""
+
+    def __init__(self, follower: Follower, publisher: Publisher, worker: str) -> None:
+        self._follower = follower
+        self._publisher = publisher
+        self._worker = worker
+        self._given: set[str] = set()
+
+    def owed(self, candidates: Mapping[str, str]) -> dict[str, str]:
+        """Return the candidates, model by `command_id`, that have no answer; forget those that are settled."""
+        self._given &= self._follower.candidates.pending.keys()
+        return {command_id: model for command_id, model in candidates.items() if command_id not in self._given}
+
+    async def give(self, command_id: str, model: str, found: Found) -> None:
+        """Answer; a broker that does not take it leaves the answer owed."""
+        ready = isinstance(found, str)
+        event = Event(
+            event_id=uuid4().hex,
+            deployment=self._follower.lineup.deployment,
+            kind=EventKind.READY if ready else EventKind.NOT_READY,
+            revision=self._follower.lineup.revision,
+            worker=self._worker,
+            at=format_time(now_ms()),
+            command_id=command_id,
+            model=model,
+            probe_hash=found if isinstance(found, str) else None,
+            problems=() if isinstance(found, str) else found,
+        )
+        try:
+            await self._publisher.announce(event)
+        except KafkaError as error:
+            log.warning("could not answer for candidate %s, trying again: %s", model[:12], error)
+        else:
+            self._given.add(command_id)

@@ -1,0 +1,82 @@
+"""Challengers that are slow, raise, eat memory, die or hang, for benches and tests: what does the live path notice?
+
+    python -m stream.bench.faulty slow
+
+is a challenger's process as `stream.challenging` is, but for how its models score.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+
+from models.errors import ScoringError
+from models.loading import Model
+from models.policy import Floats
+from shadow.answering import Score
+from stream.challenging import run
+
+Fault = Literal["slow", "raising", "hungry", "dying", "hanging", "printing"]
+
+_SLOW_SECONDS = 0.1
+_BITE = 8 * 1024 * 1024
+
+
+def faulty_command(fault: Fault) -> tuple[str, ...]:
+    """Return the command of a challenger's process with that fault, for `stream.app.WorkerApp` or `run_worker`."""
+    return (sys.executable, "-P", "-m", "stream.bench.faulty", fault)
+
+
+def _slow(model: Model, matrix: Floats) -> Floats:
+    """Score 100 ms later."""
+    time.sleep(_SLOW_SECONDS)
+    return model.score(matrix)
+
+
+def _raising(_model: Model, matrix: Floats) -> Floats:
+    raise ScoringError(f"a faulty challenger scores none of {len(matrix)} rows")
+
+
+def _hungry(_model: Model, _matrix: Floats) -> Floats:
+    """Take memory and touch it, until there is none."""
+    eaten: list[Floats] = []
+    while True:
+        eaten.append(np.ones(_BITE))
+
+
+def _dying(model: Model, matrix: Floats) -> Floats:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return model.score(matrix)
+
+
+def _hanging(model: Model, matrix: Floats) -> Floats:
+    threading.Event().wait()
+    return model.score(matrix)
+
+
+def _printing(model: Model, matrix: Floats) -> Floats:
+    """Print as a careless library would."""
+    os.write(sys.stdout.fileno(), b"between the frames\n")
+    return model.score(matrix)
+
+
+SCORES: Mapping[str, Score] = MappingProxyType(
+    {
+        "slow": _slow,
+        "raising": _raising,
+        "hungry": _hungry,
+        "dying": _dying,
+        "hanging": _hanging,
+        "printing": _printing,
+    }
+)
+
+
+if __name__ == "__main__":
+    run(SCORES[sys.argv[1]])

@@ -1,0 +1,66 @@
+"""The challenger's process: `python -m stream.challenging`, started by a worker, ended with its input.
+
+It knows no broker, no Redis and no password. Whatever goes wrong here, it ends, and its worker counts.
+"""
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+from features.declaration import load as load_features
+from models.loading import Model, load
+from models.problems import Problem
+from models.repository import Repository
+from shadow.answering import Answerer, Score
+from shadow.frames import frame, read_frame
+from shadow.messages import Request, Setup, decode_request, encode
+from shadow.restraint import bound_memory, end_with_parent, stand_back
+from stream.clock import now_ns
+from stream.probing import vectorise_probe
+
+
+def run(score: Score = Model.score) -> None:
+    """Answer until the input ends; `score` is how a model scores, for who wants to see it fail."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    out = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints must not get between the frames
+    end_with_parent()
+    stand_back()
+    requests: SimpleQueue[Request] = SimpleQueue()
+    threading.Thread(target=_listen, args=(requests,), daemon=True, name="listen").start()
+    setup = requests.get()
+    if not isinstance(setup, Setup):
+        raise SystemExit(f"the first request must be a setup, got {type(setup).__name__}")
+    bound_memory(setup.memory_mb)
+    answerer = Answerer(_loader(setup), now_ns, score)
+    with os.fdopen(out, "wb") as replies:
+        while True:
+            reply = answerer.answer(requests.get())
+            if reply is not None:
+                replies.write(frame(encode(reply)))
+                replies.flush()
+
+
+def _loader(setup: Setup) -> Callable[[str], Model | tuple[Problem, ...]]:
+    """Return how a model is loaded here: as a worker does it, with the same checks."""
+    repository, features = Repository(setup.models), load_features(setup.features or None)
+    vectorise = vectorise_probe(features)
+    return lambda digest: load(repository, digest, features.fingerprint, vectorise)
+
+
+def _listen(requests: "SimpleQueue[Request]") -> None:
+    """Take requests in; at the end of the input end the process, even one that is busy or hangs."""
+    code = 1
+    try:
+        while (payload := read_frame(sys.stdin.buffer.read)) is not None:
+            requests.put(decode_request(payload))
+        code = 0
+    finally:
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    run()
