@@ -4,7 +4,7 @@ Read a partition in order and keep two integers: a score is valid if its `epoch`
 `source.offset` is above the last valid one's. Nothing here talks to a broker.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -36,7 +36,32 @@ class ScoreRecord(Protocol):
     value: bytes | None
 
 
+class TracedRecord(Protocol):
+    """What is needed of a record to go on in its trace (aiokafka's fits)."""
+
+    headers: Sequence[tuple[str, bytes | None]]
+
+
 Record = TypeVar("Record", bound=ScoreRecord)
+
+_TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
+
+
+def trace_of(record: TracedRecord) -> dict[str, str]:
+    """Return the trace context that a score came with, as a carrier for OpenTelemetry's `propagate.extract`.
+
+    With it a reader goes on in the trace in which the payment was decided:
+
+        with tracer.start_as_current_span("answer", extract(trace_of(record))):
+            ...
+
+    Empty where the record has none; `extract` then begins a trace of its own.
+    """
+    return {
+        name: value.decode()
+        for name, value in record.headers
+        if name in _TRACE_HEADERS and value is not None and value.isascii()
+    }
 
 
 @dataclass(slots=True)

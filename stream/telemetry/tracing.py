@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.sdk.trace.sampling import ParentBased, Sampler
+from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.util.types import AnyValue
 
@@ -119,7 +119,7 @@ class Traces:
     def _wants_root(self) -> bool:
         """Ask the sampler about a record that no trace came with; half the price of a span that is not recorded."""
         ids = self._tracers.ids
-        return self._tracers.sampler.should_sample(_ROOT, ids.draw(), "process").decision.is_sampled()
+        return self._tracers.sampler.should_sample(_ROOT, ids.draw(), "process").decision is Decision.RECORD_AND_SAMPLE
 
     def _add(self, sampled: list[Traveller], record: Record, context: Context) -> None:
         route = self._routes[record.topic]

@@ -16,6 +16,8 @@ from models.commands import EventKind
 from models.problems import ProblemCode
 from stream.contract.codes import DeadLetterCode
 from stream.settings import PREFIX, Settings
+from stream.telemetry.attributes import MEANINGS
+from stream.telemetry.catalogue import CATALOGUE, prometheus_name
 from stream.topics import FOR_EVER, LAYOUTS
 
 HOUSE = Path(__file__).parents[2]
@@ -84,12 +86,34 @@ def feature_cells(feature: Feature) -> tuple[str, ...]:
     return (f"`{feature.name}`", window, delay, feature.unit, feature.meaning)
 
 
+def metrics() -> str:
+    columns = ("metric", "for Prometheus", "kind, unit", "attributes", "meaning", "look at it when")
+    rows = (
+        (
+            f"`{name}`",
+            f"`{prometheus_name(name)}`",
+            f"{metric.kind}, `{metric.unit}`",
+            ", ".join(f"`{attribute}`" for attribute in metric.attributes),
+            metric.meaning,
+            metric.look_when,
+        )
+        for name, metric in CATALOGUE.items()
+    )
+    return table(columns, rows)
+
+
+def attributes() -> str:
+    return table(("attribute", "what it says"), ((f"`{name}`", meaning) for name, meaning in MEANINGS.items()))
+
+
 PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("README.md", "settings"): settings,
     ("docs/dead-letters.md", "codes"): members("stream/contract/codes.py", DeadLetterCode, "code"),
     ("docs/features.md", "features"): features,
     ("docs/models.md", "events"): members("models/commands.py", EventKind, "kind"),
     ("docs/models.md", "problems"): members("models/problems.py", ProblemCode, "code"),
+    ("docs/telemetry.md", "attributes"): attributes,
+    ("docs/telemetry.md", "metrics"): metrics,
 }
 
 

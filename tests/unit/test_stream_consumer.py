@@ -1,12 +1,15 @@
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.propagate import extract
+from opentelemetry.trace import get_current_span
 from stream_cases import Told
 
-from stream.consumer import Standing, ValidScores
+from stream.consumer import Standing, ValidScores, trace_of
 from stream.positions import Position, _start, read_note
 
 PLACES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 8)), max_size=30)
@@ -209,3 +212,16 @@ def test_a_tail_is_read_from_the_note_unless_the_topic_is_another() -> None:
     assert _start(note, 55, 60) == note._replace(scores_offset=55)
     assert _start(note, 0, 49) == Position()
     assert _start(note, 7, 49) == Position(scores_offset=7)
+
+
+def test_a_reader_goes_on_in_the_trace_that_a_score_came_with() -> None:
+    trace, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    headers = [("traceparent", f"00-{trace}-{span}-01".encode()), ("tracestate", b"bank=1"), ("other", b"1")]
+    told = get_current_span(extract(trace_of(Told(headers=headers)))).get_span_context()
+    assert (f"{told.trace_id:032x}", f"{told.span_id:016x}") == (trace, span)
+    assert told.trace_state["bank"] == "1"
+
+
+@pytest.mark.parametrize("headers", [(), [("traceparent", None)], [("traceparent", b"\xff")], [("other", b"x")]])
+def test_a_score_without_a_trace_gives_an_empty_carrier(headers: Any) -> None:
+    assert trace_of(Told(headers=headers)) == {}
