@@ -20,7 +20,7 @@ from stream.membership import members
 from stream.publishing import Publisher
 from stream.settings import Settings
 from stream.shelf import Shelf
-from stream.topics import SCORES, has_records, problems, risks
+from stream.topics import SCORES, has_records, problems, risks, try_reading
 
 log = logging.getLogger("fraudstream.preparation")
 
@@ -104,6 +104,7 @@ class Preparation(Service):
         found = await problems(self._settings, self._admin)
         if found:
             raise NotYetError("; ".join(found))
+        await try_reading(self._settings, self._settings.topic(SCORES.name))
         for risk in await risks(self._settings, self._admin):
             log.warning("decisions may be lost with a broker: %s", risk)
 

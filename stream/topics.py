@@ -19,6 +19,7 @@ _DAY_MS = 86_400_000
 FOR_EVER = -1
 _KAFKA_DEFAULT_BYTES = 1_048_588
 _SAFE_REPLICATION = 3
+_TRY_MS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,22 @@ async def has_records(settings: Settings, topic: str) -> bool:
     try:
         partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
         return any((await consumer.end_offsets(partitions)).values())
+    finally:
+        await consumer.stop()
+
+
+async def try_reading(settings: Settings, topic: str) -> None:
+    """Read at the end of a topic: who may write it sees it, and would learn at the next crash that it cannot read it.
+
+    Raises:
+        aiokafka.errors.TopicAuthorizationFailedError: we may not read it.
+    """
+    consumer = AIOKafkaConsumer(**connection_options(settings), enable_auto_commit=False, fetch_max_wait_ms=1)
+    await consumer.start()
+    try:
+        consumer.assign([TopicPartition(topic, 0)])
+        await consumer.seek_to_end()
+        await consumer.getmany(timeout_ms=_TRY_MS)
     finally:
         await consumer.stop()
 

@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import TopicAuthorizationFailedError
+from click.testing import CliRunner
 from cluster_jars import NoJars
 from fleet import Fleet, until
 from payments import payment, put_model
@@ -25,17 +27,21 @@ from features.errors import StoreRefusedError, StoreUnavailableError
 from features.redis_link import COMMANDS
 from features.redis_store import RedisStore
 from stream.certificates import check_files
+from stream.cli.main import main
 from stream.consumer import ValidScores
 from stream.contract.outputs import Score
 from stream.embedded.errors import NotReady
 from stream.errors import SettingsError
 from stream.kafka import connection_options, explain, producer_options
 from stream.settings import Settings, read_settings
+from stream.topics import try_reading
 
 pytestmark = pytest.mark.integration
 
 PAYMENTS = 40
 SECRETS = (*PASSWORDS.values(), PASSWORD)
+
+WRONG = "not-this-one"
 
 Environment = dict[str, str]
 
@@ -79,38 +85,42 @@ def redis(authority: Authority) -> Iterator[SecuredRedis]:
         pytest.skip(f"no redis-server with TLS: {reason}")
 
 
-@pytest.fixture
-def settings_of(
-    broker: SecuredCluster, redis: SecuredRedis, authority: Authority, tmp_path: Path
-) -> Callable[[str], Environment]:
-    """Give what a role has in its environment; the prefix of topics is none, as on the page."""
-
-    def settings(role: str) -> Environment:
-        return {
+@pytest.fixture(scope="module")
+def environments(broker: SecuredCluster, redis: SecuredRedis, authority: Authority) -> dict[str, Environment]:
+    """What each role has in its environment, all topics being there; their prefix is none, as on the page."""
+    found = {
+        role: {
             "BROKERS": broker.by_password,
             "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
             "KAFKA_SASL_USERNAME": role,
-            "KAFKA_SASL_PASSWORD": PASSWORDS[role],
+            "KAFKA_SASL_PASSWORD": password,
             "KAFKA_SSL_CAFILE": str(authority.file),
             "REDIS_URL": redis.url(),
             "REDIS_CAFILE": str(authority.file),
-            "MODELS": str(tmp_path / "models"),
+            "MODELS": str(authority.folder / "models"),
             "SESSION_TIMEOUT": "3",
             "TOPIC_PREFIX": "",
         }
-
-    return settings
+        for role, password in PASSWORDS.items()
+    }
+    assert run(found["operator"], "topics", "apply", "--partitions", "2")[0] == 0
+    return found
 
 
 @pytest.fixture
 def role(
-    settings_of: Callable[[str], Environment], tmp_path: Path, start_worker: Callable[..., Worker]
+    environments: dict[str, Environment], tmp_path: Path, start_worker: Callable[..., Worker]
 ) -> Callable[[str], Fleet]:
-    """Give a role's command line and workers, all topics being there."""
-    fleets = {name: Fleet(settings_of(name), tmp_path, start_worker) for name in PASSWORDS}
-    done = fleets["operator"].cli("topics", "apply", "--partitions", "2")
-    assert done.returncode == 0, done.stderr
-    return lambda name: fleets[name]
+    """Give a role's command line and workers."""
+    return lambda name: Fleet(environments[name], tmp_path, start_worker)
+
+
+def run(environment: Environment, *arguments: str, **changes: str) -> tuple[int, str]:
+    """Run a command in this process, and return its exit code and what it said; no secret is in that."""
+    named = {f"FRAUDSTREAM_{name}": text for name, text in (environment | changes).items()}
+    done = CliRunner().invoke(main, arguments, env=named)
+    assert not [secret for secret in (*SECRETS, WRONG) if secret in done.output]
+    return done.exit_code, done.output
 
 
 def read(environment: Environment) -> Settings:
@@ -138,10 +148,10 @@ def write_payments(file: Path) -> Path:
     return file
 
 
-async def consume(settings: Settings, topic: str, count: int, group: str | None = None) -> list[Score]:
-    """Read a topic as a member of a group and return the valid scores on it; of another topic, each record as one."""
-    reader: ValidScores[object] = ValidScores()
-    consumer = AIOKafkaConsumer(topic, group_id=group, auto_offset_reset="earliest", **connection_options(settings))
+async def valid_scores(settings: Settings, group: str, count: int) -> list[Score]:
+    """Read the scores as a member of a group, until so many are valid."""
+    reader: ValidScores[Any] = ValidScores()
+    consumer = AIOKafkaConsumer("scores", group_id=group, auto_offset_reset="earliest", **connection_options(settings))
     found: list[Score] = []
     await consumer.start()
     try:
@@ -154,7 +164,7 @@ async def consume(settings: Settings, topic: str, count: int, group: str | None 
         await consumer.stop()
 
 
-async def count_records(settings: Settings, topic: str, count: int) -> None:
+async def await_records(settings: Settings, topic: str, count: int) -> None:
     """Wait until a topic has so many records."""
     consumer = AIOKafkaConsumer(topic, auto_offset_reset="earliest", **connection_options(settings))
     await consumer.start()
@@ -178,10 +188,9 @@ def test_each_role_does_its_part_with_the_acls_of_the_page(
     for options in ((), ("--labels",)):
         done = role("producer").cli("publish", file, *options)
         assert done.returncode == 0, done.stderr
-    consumer, admin = read(role("consumer").environment), read(role("admin").environment)
-    scores = asyncio.run(consume(consumer, "scores", PAYMENTS, "fraud-desk"))
+    scores = asyncio.run(valid_scores(read(role("consumer").environment), "fraud-desk", PAYMENTS))
     assert Counter(score.transaction_id for score in scores) == {f"t-{number}": 1 for number in range(PAYMENTS)}
-    asyncio.run(count_records(admin, "outcomes", PAYMENTS))
+    asyncio.run(await_records(read(role("admin").environment), "outcomes", PAYMENTS))
     assert [worker.terminate() for worker in workers] == [0, 0]
     for worker in workers:
         assert "min.insync.replicas below" in worker.log()
@@ -191,8 +200,8 @@ def test_each_role_does_its_part_with_the_acls_of_the_page(
 @pytest.mark.parametrize(
     ("name", "topic"), [("producer", "scores"), ("producer", "model-control"), ("consumer", "scores")]
 )
-async def test_nobody_writes_what_is_another_roles(role: Callable[[str], Fleet], name: str, topic: str) -> None:
-    settings = msgspec.structs.replace(read(role(name).environment), kafka_idempotence=False)
+async def test_nobody_writes_what_is_another_roles(environments: dict[str, Environment], name: str, topic: str) -> None:
+    settings = msgspec.structs.replace(read(environments[name]), kafka_idempotence=False)
     producer = AIOKafkaProducer(**producer_options(settings))
     await producer.start()
     try:
@@ -206,54 +215,54 @@ async def test_nobody_writes_what_is_another_roles(role: Callable[[str], Fleet],
 
 
 def test_a_command_of_another_role_is_refused_and_says_why(
-    role: Callable[[str], Fleet], broker: SecuredCluster, authority: Authority, tmp_path: Path
+    environments: dict[str, Environment], broker: SecuredCluster, authority: Authority, tmp_path: Path
 ) -> None:
     file = str(write_payments(tmp_path / "payments.csv"))
     nobody = by_certificate(broker, authority, "nobody")
     told = {
-        documented("lacks a permission"): role("consumer").cli("publish", file),
-        documented("is missing, or we may not see it"): role("producer").cli("model", "promote", "0" * 64),
-        "TopicAuthorizationFailedError": role("consumer").cli("topics", "apply", "--partitions", "2"),
-        "the owner of": role("operator").cli("publish", file, **nobody),
+        documented("lacks a permission"): run(environments["consumer"], "publish", file),
+        documented("is missing, or we may not see it"): run(environments["producer"], "model", "promote", "0" * 64),
+        "TopicAuthorizationFailedError": run(environments["consumer"], "topics", "apply", "--partitions", "2"),
+        "the owner of": run(environments["operator"], "publish", file, **nobody),
     }
-    for complaint, done in told.items():
-        assert complaint in done.stderr
-        assert done.returncode == 1
-
-
-def complaint_of(done: subprocess.CompletedProcess[str]) -> str:
-    assert not [secret for secret in SECRETS if secret in done.stdout + done.stderr]
-    assert done.returncode == 1
-    return done.stderr
+    for complaint, (code, said) in told.items():
+        assert complaint in said
+        assert code == 1
 
 
 def test_a_command_that_kafka_does_not_let_in_says_why(
-    role: Callable[[str], Fleet], broker: SecuredCluster, stranger: Authority
+    environments: dict[str, Environment], broker: SecuredCluster, stranger: Authority
 ) -> None:
-    history = role("operator").cli
-    wrong = history("model", "history", KAFKA_SASL_PASSWORD="not-this-one")  # noqa: S106 - a wrong one
-    assert documented("the broker refuses the user") in complaint_of(wrong)
-    assert "not-this-one" not in wrong.stderr
-    distrusting = history("model", "history", KAFKA_SSL_CAFILE=str(stranger.file))
-    assert documented("the broker's certificate is not trusted") in complaint_of(distrusting)
-    misled = history("model", "history", BROKERS=broker.by_certificate)
-    assert documented("the broker ends the connection") in complaint_of(misled)
+    told = {
+        documented("the broker refuses the user"): {"KAFKA_SASL_PASSWORD": WRONG},
+        documented("the broker's certificate is not trusted"): {"KAFKA_SSL_CAFILE": str(stranger.file)},
+        documented("the broker ends the connection"): {"BROKERS": broker.by_certificate},
+    }
+    for complaint, changes in told.items():
+        code, said = run(environments["operator"], "model", "history", **changes)
+        assert complaint in said
+        assert code == 1
+
+
+async def test_who_sees_a_topic_and_may_not_read_it_learns_so_at_start(environments: dict[str, Environment]) -> None:
+    with pytest.raises(TopicAuthorizationFailedError):
+        await try_reading(read(environments["producer"]), "transactions")
+    await try_reading(read(environments["worker"]), "scores")
 
 
 def test_a_worker_that_is_not_let_in_says_why_it_is_not_ready(
-    role: Callable[[str], Fleet], redis: SecuredRedis, stranger: Authority
+    role: Callable[[str], Fleet], stranger: Authority
 ) -> None:
     start = role("worker").worker
     told = {
-        documented("the broker refuses the user"): start(KAFKA_SASL_PASSWORD="not-this-one"),  # noqa: S106 - wrong
+        documented("the broker refuses the user"): start(KAFKA_SASL_PASSWORD=WRONG),
         "GroupAuthorizationFailedError": start(GROUP="somebody-elses"),
         documented("Redis's certificate is not trusted"): start(REDIS_CAFILE=str(stranger.file)),
-        documented("Redis does not let us in"): start(REDIS_URL=redis.url("not-this-one")),
     }
     for complaint, worker in told.items():
         until(lambda worker=worker, wanted=complaint: wanted in str(worker.readiness()), complaint)  # type: ignore[misc]
         said = f"{worker.readiness()} {worker.log()}"
-        assert not [secret for secret in (*SECRETS, "not-this-one") if secret in said]
+        assert not [secret for secret in (*SECRETS, WRONG) if secret in said]
 
 
 async def reached(url: str) -> str:
@@ -287,13 +296,15 @@ async def test_a_redis_user_needs_each_command_of_the_page_and_no_other(
     assert await reached(url) == "connected"
 
 
-async def test_a_redis_by_another_name_than_its_certificates_is_not_trusted(
+async def test_a_redis_by_another_name_than_its_certificates_is_not_trusted_and_a_wrong_password_not_shown(
     redis: SecuredRedis, authority: Authority
 ) -> None:
     said = await reached(f"{redis.url(host='localhost')}?ssl_ca_certs={authority.file}")
     assert documented("Redis's certificate is not trusted") in said
     assert "ostname mismatch" in said
-    assert PASSWORD not in said
+    wrong = await reached(f"{redis.url(WRONG)}?ssl_ca_certs={authority.file}")
+    assert documented("Redis does not let us in") in wrong
+    assert not [secret for secret in (PASSWORD, WRONG) if secret in said + wrong]
 
 
 def test_a_pair_that_is_none_and_a_key_that_is_encrypted_are_refused(authority: Authority, tmp_path: Path) -> None:
@@ -309,13 +320,9 @@ def test_a_pair_that_is_none_and_a_key_that_is_encrypted_are_refused(authority: 
             check_files(Settings(kafka_ssl_certfile=str(certificate), kafka_ssl_keyfile=str(wrong)))
 
 
-def test_a_command_with_settings_that_cannot_be_used_ends_with_2(tmp_path: Path) -> None:
-    fleet = Fleet({"TOPIC_PREFIX": "", "REDIS_URL": "rediss://r", "REDIS_CAFILE": "none.pem"}, tmp_path, Worker)
-    done = fleet.cli("topics", "apply", "--partitions", "2")
-    assert (done.returncode, done.stderr) == (
-        2,
-        "FRAUDSTREAM_REDIS_CAFILE: none.pem cannot be read: No such file or directory\n",
-    )
+def test_a_command_with_settings_that_cannot_be_used_ends_with_2() -> None:
+    code, said = run({"REDIS_URL": "rediss://r", "REDIS_CAFILE": "none.pem"}, "topics", "apply", "--partitions", "2")
+    assert (code, said) == (2, "FRAUDSTREAM_REDIS_CAFILE: none.pem cannot be read: No such file or directory\n")
 
 
 def test_every_complaint_of_the_page_is_met_here() -> None:
