@@ -1,22 +1,32 @@
-"""Scores as a worker would write them, and boards that have seen them, for tests of the demo."""
+"""Scores as a worker would write them, and runs that have seen them, for tests of the demo."""
 
+from dataclasses import replace
 from typing import Any
 
-from models.commands import Event, EventKind
+from models.commands import Command, CommandKind, Event, EventKind
 from models.policy import Decision
 from models.problems import Problem
+from models.times import format_time
+from shadow.comparing import Comparison, Side
+from shadow.comparing import Source as ComparedSource
 from stream.contract.outputs import DecidedBy, ModelName, Positions, Score, Source
+from stream.demo.chronicle import Chronicle
+from stream.demo.lanes import Lanes
 from stream.demo.scoreboard import Place, Scoreboard, Truth
-from stream.demo.screen import Promotion, View
 from stream.demo.summary import Run
+from stream.demo.view import View
 from stream.simulation.rows import Pattern
 
 OLD, NEW = "a" * 64, "b" * 64
+MODELS = {OLD: "plain", NEW: "better"}
+CHALLENGED, PROMOTED, BACK = 2, 3, 4
+"""The revisions of a story; under the first, nothing is live yet."""
+BEGAN_MS = 900
 
 
 def score(name: str, place: Place, **changes: Any) -> Score:
-    """Make an approval of revision 1, decided within 5 ms."""
-    revision = changes.get("revision", 1)
+    """Make an approval of revision 2, decided within 5 ms."""
+    revision = changes.get("revision", CHALLENGED)
     return Score(
         **{
             "transaction_id": name,
@@ -29,7 +39,7 @@ def score(name: str, place: Place, **changes: Any) -> Score:
             "band": 500,
             "decision": Decision.APPROVE,
             "decided_by": DecidedBy.MODEL,
-            "model": ModelName("cards", "1", OLD if revision == 1 else NEW),
+            "model": ModelName("cards", "1", NEW if revision == PROMOTED else OLD),
             "arm": "live",
             "revision": revision,
             "fingerprint": "f",
@@ -47,6 +57,28 @@ def score(name: str, place: Place, **changes: Any) -> Score:
     )
 
 
+def comparison(name: str, place: Place, pair: tuple[Decision, Decision], **changes: Any) -> Comparison:
+    """Compare what was decided with what the challenger would have, under revision 2."""
+    revision = changes.get("revision", CHALLENGED)
+    live, challenger = (NEW, OLD) if revision == PROMOTED else (OLD, NEW)
+    return Comparison(
+        **{
+            "transaction_id": name,
+            "card_id": "card-1",
+            "occurred_at": "2026-01-01T00:00:00.000Z",
+            "amount_minor": 1250,
+            "currency": "EUR",
+            "live": Side(live, 0.25, 500, pair[0]),
+            "challenger": Side(challenger, 0.5, 550, pair[1]),
+            "decision_changed": pair[0] is not pair[1],
+            "revision": revision,
+            "source": ComparedSource("transactions", place.partition, place.offset),
+            "compared_at": "2026-01-01T00:00:00.010Z",
+        }
+        | changes
+    )
+
+
 def sent(board: Scoreboard, name: str, place: Place, pattern: Pattern = Pattern.GENUINE, *, live: bool = True) -> Place:
     """Let a transaction go out at 1,000 ms and reach the broker."""
     board.due(name, Truth(pattern, live, 1_000))
@@ -54,46 +86,127 @@ def sent(board: Scoreboard, name: str, place: Place, pattern: Pattern = Pattern.
     return place
 
 
-def sound_board(count: int = 8, partitions: int = 2) -> Scoreboard:
-    """Make a board on which all went well: the second half was decided by revision 2."""
+def sound_board(count: int = 12, partitions: int = 2) -> Scoreboard:
+    """Make a board on which all went well: a third each was decided by revisions 2, 3 and 4."""
     board = Scoreboard()
     for number in range(count):
         place = sent(board, f"t{number}", Place(number % partitions, number // partitions))
-        board.decide(score(f"t{number}", place, revision=1 + (number >= count // 2)), 1_010)
+        board.decide(score(f"t{number}", place, revision=CHALLENGED + number * 3 // count), 1_010)
     return board
 
 
-def event(kind: EventKind, revision: int = 2, place: Place | None = None, problems: tuple[Problem, ...] = ()) -> Event:
+def event(kind: EventKind, revision: int, **changes: Any) -> Event:
+    """Make an event of 1,100 ms."""
     return Event(
-        event_id="e",
+        **{
+            "event_id": "e",
+            "deployment": "demo",
+            "kind": kind,
+            "revision": revision,
+            "worker": "w",
+            "at": format_time(1_100),
+        }
+        | changes
+    )
+
+
+def command(command_id: str, kind: CommandKind, model: str | None = None, at_ms: int = 1_000) -> Command:
+    return Command(
+        command_id=command_id,
         deployment="demo",
+        expected_revision=0,
         kind=kind,
-        revision=revision,
-        worker="w",
-        at="2026-01-01T00:00:00.000Z",
-        partition=None if place is None else place.partition,
-        offset=None if place is None else place.offset,
-        problems=problems,
+        model=model,
+        actor="demo",
+        reason="",
+        issued_at=format_time(at_ms),
+        expires_at=format_time(at_ms + 1_000),
     )
 
 
-CUTOVERS = [event(EventKind.CUTOVER, place=place) for place in (Place(0, 2), Place(1, 2))]
+STORY = (
+    (command("one", CommandKind.PROMOTE, OLD, 100), 1, OLD),
+    (command("two", CommandKind.CHALLENGE, NEW, 200), CHALLENGED, NEW),
+    (command("three", CommandKind.PROMOTE, NEW, 1_000), PROMOTED, NEW),
+    (command("four", CommandKind.ROLL_BACK, None, 1_080), BACK, OLD),
+)
 
 
-def run_of(board: Scoreboard, promotion: Promotion | None, void: int = 0) -> Run:
-    view = View(
-        board=board,
-        models={},
-        partitions=2,
-        done=8,
-        total=8,
-        now_ms=2_000,
-        simulated_at="2026-01-01T00:00:00.000Z",
-        labels=0,
-        void=void,
-        promotion=promotion,
+def chronicle_of(board: Scoreboard) -> Chronicle:
+    """Tell the story as the fleet would, with the cutovers that the board shows."""
+    chronicle = Chronicle()
+    for asked, revision, model in STORY:
+        chronicle.command(asked)
+        told = {"command_id": asked.command_id, "command": asked.kind, "model": model}
+        if asked.kind is not CommandKind.ROLL_BACK:
+            chronicle.event(event(EventKind.READY, revision - 1, **told))
+        chronicle.event(event(EventKind.ACCEPTED, revision, **told))
+        for partition, firsts in sorted(board.first_offsets.items()):
+            if revision in firsts:
+                told = {"partition": partition, "offset": firsts[revision]}
+                chronicle.event(event(EventKind.CUTOVER, revision, **told))
+    return chronicle
+
+
+def lanes_of(board: Scoreboard) -> Lanes:
+    """Compare everything that revisions 2 and 3 decided; both models agree on all."""
+    lanes = Lanes(board.truths)
+    names = {place: name for name, places in board.decided.items() for place in places}
+    for partition, firsts in board.first_offsets.items():
+        for offset in board.offsets[partition]:
+            revision = max((known for known, first in firsts.items() if first <= offset), default=0)
+            place = Place(partition, offset)
+            if revision in (CHALLENGED, PROMOTED):
+                pair = (Decision.APPROVE, Decision.APPROVE)
+                lanes.compare([comparison(names[place], place, pair, revision=revision)])
+    return lanes
+
+
+def view_of(board: Scoreboard, **changes: Any) -> View:
+    """Make the last view of a sound story."""
+    return View(
+        **{
+            "board": board,
+            "lanes": lanes_of(board),
+            "chronicle": chronicle_of(board),
+            "outage": None,
+            "models": MODELS,
+            "partitions": len(board.offsets) or 2,
+            "done": len(board.truths),
+            "total": max(1, len(board.truths)),
+            "began_ms": BEGAN_MS,
+            "now_ms": 1_500,
+            "simulated_at": "2026-01-01T12:34:00.000Z",
+            "labels": 3,
+            "void": 0,
+        }
+        | changes
     )
-    return Run(view=view, events=CUTOVERS, unreadable=0, rate=100.0, worst_lag_ms=1, seconds=1.0)
 
 
-PROMOTED = Promotion("b" * 64, 1_000, event(EventKind.ACCEPTED), 1_100)
+def run_of(view: View) -> Run:
+    return Run(view=view, unreadable=0, rate=100.0, worst_lag_ms=1, seconds=1.0)
+
+
+def refused(chronicle: Chronicle, command_id: str, *problems: Problem) -> Chronicle:
+    """Return the chronicle with another verdict for one command."""
+    again = Chronicle()
+    for asked, _, _ in STORY:
+        again.command(asked)
+    for told in chronicle.events:
+        if told.command_id == command_id and told.kind is EventKind.ACCEPTED:
+            again.event(event(EventKind.REFUSED, 0, command_id=command_id, command=told.command, problems=problems))
+        else:
+            again.event(told)
+    return again
+
+
+def without(view: View, command_id: str) -> View:
+    """Return the view of a run in which one command got no verdict."""
+    again = Chronicle()
+    for asked, _, _ in STORY:
+        again.command(asked)
+    for told in view.chronicle.events:
+        if told.command_id != command_id:
+            again.event(told)
+    return replace(view, chronicle=again)

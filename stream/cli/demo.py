@@ -2,6 +2,7 @@
 
 import importlib.util
 import signal
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -20,6 +21,9 @@ INTERRUPTED_QUERY = "Query interrupted"
 
 @click.command()
 @click.option("--keep", is_flag=True, help="Leave everything running at the end, until Ctrl-C, and say how to look.")
+@click.option(
+    "--chaos", is_flag=True, help="Kill the worker in the middle, and show that nothing is lost or done twice."
+)
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the cards and of the models.")
 @click.option(
     "--rate", type=click.FloatRange(1, 2_000), default=150.0, show_default=True, help="Transactions a second."
@@ -27,19 +31,20 @@ INTERRUPTED_QUERY = "Query interrupted"
 @click.option("--seconds", type=click.FloatRange(2), default=100.0, hidden=True)
 @click.option("--cards", type=click.IntRange(100), default=1_500, hidden=True)
 @click.option("--warm-days", type=click.IntRange(0, 60), default=37, hidden=True)
+@click.option("--picture", type=click.Path(dir_okay=False, writable=True, path_type=Path), hidden=True)
 @json_option
-def demo(as_json: bool, **numbers: Any) -> None:  # noqa: FBT001, ANN401 - a flag; click's options
-    """Show the main job: cards, models, a worker, live decisions, and a promotion in mid-stream.
+def demo(as_json: bool, picture: Path | None, **numbers: Any) -> None:  # noqa: FBT001, ANN401 - a flag; click's options
+    """Show the main job: cards, models, a worker, live decisions, a challenger, a promotion and a roll-back.
 
-    It needs the extra `demo`, no Docker and no Java, takes about three minutes, and leaves nothing behind. It ends with
-    1 if a transaction was lost, late or decided twice, or if an offset was skipped.
+    It needs the extra `demo`, no Docker and no Java, takes about two minutes, and leaves nothing behind. It ends with
+    1 if a transaction was lost, late or decided twice, if an offset was skipped, or if a command was refused.
     """
     missing = [f"{name} ({what})" for name, what in NEEDED.items() if importlib.util.find_spec(name) is None]
     if missing:
         refuse(f"the demo needs {', '.join(missing)}: pip install '.[demo]' in a checkout")
     signals = _Signals()
     try:
-        summary = _run(as_json, numbers)
+        summary = _run(as_json, picture, numbers)
     except (KeyboardInterrupt, RuntimeError) as error:
         if isinstance(error, RuntimeError) and str(error) != INTERRUPTED_QUERY:
             raise
@@ -50,14 +55,15 @@ def demo(as_json: bool, **numbers: Any) -> None:  # noqa: FBT001, ANN401 - a fla
     raise SystemExit(0 if summary.ok else 1)
 
 
-def _run(as_json: bool, numbers: dict[str, Any]) -> Any:  # noqa: ANN401, FBT001 - the summary, whose module needs the extra
+def _run(as_json: bool, picture: Path | None, numbers: dict[str, Any]) -> Any:  # noqa: ANN401, FBT001 - the summary, whose module needs the extra
     from stream.demo.presenting import presenter_for  # noqa: PLC0415 - the extra may be missing
-    from stream.demo.running import run_demo  # noqa: PLC0415
+    from stream.demo.running import Audience, run_demo  # noqa: PLC0415
     from stream.demo.script import Script  # noqa: PLC0415
     from stream.embedded.errors import EmbeddedError  # noqa: PLC0415
 
     try:
-        return run_demo(Script(**numbers), presenter_for(Console(stderr=as_json, highlight=False)))
+        presenter = presenter_for(Console(stderr=as_json, highlight=False))
+        return run_demo(Script(**numbers), Audience(presenter, picture))
     except (StreamError, EmbeddedError, KafkaError, OSError) as error:
         refuse(f"the demo cannot go on: {error}")
 

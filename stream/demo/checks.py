@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from models.commands import Event, EventKind
+from models.commands import CommandKind, Event, EventKind
+from stream.demo.chronicle import Chronicle
+from stream.demo.lanes import Lanes
+from stream.demo.outage import Outage, waited
 from stream.demo.scoreboard import Place, Scoreboard
 
 SHOWN = 3
+EXPECTED = {
+    CommandKind.CHALLENGE: "challenge",
+    CommandKind.PROMOTE: "promotion",
+    CommandKind.ROLL_BACK: "roll-back",
+}
+"""What must have been commanded while payments were live, or just before, and what a problem calls it."""
 
 
 def never_published(board: Scoreboard) -> tuple[str, ...]:
@@ -78,6 +87,44 @@ def cutovers_unlike_announced(board: Scoreboard, events: Sequence[Event], revisi
         for partition, first in sorted(board.first_offsets.items())
         if revision in first and (told := announced.get(partition)) != first[revision]
     )
+
+
+def verdicts(chronicle: Chronicle) -> tuple[str, ...]:
+    """Name what was not commanded, got no verdict, or was refused."""
+    problems = []
+    for kind, name in EXPECTED.items():
+        change = chronicle.change(kind)
+        if change is None or change.answer is None:
+            problems.append(f"the {name} got no verdict")
+        elif not change.accepted:
+            problems.append(f"the {name} was refused: {change.refusal}")
+    return tuple(problems)
+
+
+def shadow_unseen(lanes: Lanes, chronicle: Chronicle) -> tuple[str, ...]:
+    """Name revisions under which a challenger was in the shadow, and no decision was compared with its own."""
+    shadowed = [chronicle.change(kind) for kind in (CommandKind.CHALLENGE, CommandKind.PROMOTE)]
+    revisions = [change.revision for change in shadowed if change is not None and change.revision is not None]
+    return tuple(
+        f"revision {revision}: no decision was compared with the challenger's"
+        for revision in revisions
+        if revision not in lanes.by_revision
+    )
+
+
+def not_recovered(board: Scoreboard, outage: Outage, partitions: int) -> tuple[str, ...]:
+    """Say what did not follow the kill: a new owner of each partition, payments that waited, an end of the backlog."""
+    if outage.back_ms is None:
+        return ("after the kill, no new worker decided anything",)
+    problems = []
+    taken = {takeover.partition for takeover in board.takeovers if takeover.seen_ms >= outage.killed_ms}
+    if missed := sorted(set(range(partitions)) - taken):
+        problems.append(f"after the kill, nobody went on in partitions {', '.join(map(str, missed))}")
+    if outage.caught_up_ms is None:
+        problems.append("after the kill, the backlog was never worked off")
+    if not waited(board, outage):
+        problems.append("the kill showed nothing: no payment had to wait for the new worker")
+    return tuple(problems)
 
 
 def dead_letters(board: Scoreboard) -> tuple[str, ...]:

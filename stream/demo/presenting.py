@@ -33,6 +33,9 @@ class Presenter(Protocol):
     def say(self, *what: RenderableType) -> None:
         """Print something that stays."""
 
+    def note(self, text: str) -> None:
+        """Say what has just happened, where the screen that changes does not say it already."""
+
     def step(self, name: str) -> AbstractContextManager[Step]:
         """Show that something is going on, and when it is over, how long it took and what came of it."""
 
@@ -49,6 +52,9 @@ class TerminalPresenter:
     def say(self, *what: RenderableType) -> None:
         """Print something that stays."""
         self._console.print(*what)
+
+    def note(self, text: str) -> None:
+        """Say nothing: the screen does."""
 
     @contextmanager
     def step(self, name: str) -> Iterator[Step]:
@@ -84,6 +90,10 @@ class PlainPresenter:
     def say(self, *what: RenderableType) -> None:
         """Print something that stays."""
         self._console.print(*what, soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """Print it."""
+        self._console.print(text, soft_wrap=True, markup=False)
 
     @contextmanager
     def step(self, name: str) -> Iterator[Step]:

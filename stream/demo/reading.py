@@ -1,19 +1,26 @@
-"""Reads what the worker writes, from outside, and tells the scoreboard: scores, outcomes, dead letters."""
+"""Reads what the fleet writes, from outside, and tells who counts: decisions, comparisons, verdicts, dead letters."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from models.commands import Command, Event, read_command, read_event
+from shadow.comparing import Comparison, read_comparison
 from stream.clock import now_ms
 from stream.consumer import ValidScores
+from stream.demo.chronicle import Chronicle
+from stream.demo.lanes import Lanes
 from stream.demo.scoreboard import Scoreboard
 from stream.kafka import connection_options
 from stream.settings import Settings
-from stream.topics import DEAD_LETTERS, OUTCOMES, SCORES
+from stream.topics import DEAD_LETTERS, MODEL_CONTROL, MODEL_EVENTS, OUTCOMES, SCORES, SHADOW_SCORES
 
 FETCH_WAIT_MS = 10
+Records = list[Any]
 
 
 class Reader:
@@ -21,11 +28,27 @@ class Reader:
 
     def __init__(self, settings: Settings, partitions: int, board: Scoreboard) -> None:
         self.valid: ValidScores[Any] = ValidScores()
+        self.unreadable = 0
+        """Comparisons that are none; scores that are none are counted by `valid`."""
+        self.lanes = Lanes(board.truths)
+        self.chronicle = Chronicle()
         self._settings = settings
         self._board = board
-        self._scores, self._outcomes, self._dead = map(settings.topic, (SCORES.name, OUTCOMES.name, DEAD_LETTERS.name))
-        spread = [TopicPartition(topic, n) for topic in (self._scores, self._outcomes) for n in range(partitions)]
-        self._assigned = [*spread, TopicPartition(self._dead, 0)]
+        spread: dict[str, Callable[[Records], None]] = {
+            SCORES.name: self._scores,
+            SHADOW_SCORES.name: self._comparisons,
+            OUTCOMES.name: self._outcomes,
+        }
+        single: dict[str, Callable[[Records], None]] = {
+            DEAD_LETTERS.name: self._dead_letters,
+            MODEL_CONTROL.name: self._commands,
+            MODEL_EVENTS.name: self._events,
+        }
+        self._takers = {settings.topic(name): take for name, take in (spread | single).items()}
+        self._assigned = [
+            *(TopicPartition(settings.topic(name), number) for name in spread for number in range(partitions)),
+            *(TopicPartition(settings.topic(name), 0) for name in single),
+        ]
 
     async def run(self) -> None:
         """Read until cancelled."""
@@ -41,16 +64,39 @@ class Reader:
             await consumer.seek_to_beginning(*self._assigned)
             while True:
                 for tp, records in (await consumer.getmany(timeout_ms=100)).items():
-                    self._take(tp.topic, records, now_ms())
+                    self._takers[tp.topic](records)
         finally:
             await consumer.stop()
 
-    def _take(self, topic: str, records: list[Any], seen_ms: int) -> None:
-        if topic == self._scores:
-            for _, score in self.valid.of(records):
-                self._board.decide(score, seen_ms)
-        elif topic == self._outcomes:
-            self._board.outcomes += len(records)
-        else:
-            for record in records:
-                self._board.dead_letter(dict(record.headers).get("error.code", b"?").decode())
+    def _scores(self, records: Records) -> None:
+        seen_ms = now_ms()
+        for _, score in self.valid.of(records):
+            self._board.decide(score, seen_ms)
+
+    def _comparisons(self, records: Records) -> None:
+        told: list[Comparison] = []
+        for record in records:
+            try:
+                told.append(read_comparison(record.value or b""))
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                self.unreadable += 1
+        self.lanes.compare(told)
+
+    def _outcomes(self, records: Records) -> None:
+        self._board.outcomes += len(records)
+
+    def _dead_letters(self, records: Records) -> None:
+        for record in records:
+            self._board.dead_letter(dict(record.headers).get("error.code", b"?").decode())
+
+    def _commands(self, records: Records) -> None:
+        for record in records:
+            command = read_command(record.value or b"")
+            if isinstance(command, Command):
+                self.chronicle.command(command)
+
+    def _events(self, records: Records) -> None:
+        for record in records:
+            event = read_event(record.value or b"")
+            if isinstance(event, Event):
+                self.chronicle.event(event)

@@ -5,7 +5,7 @@ Time is an argument. Nothing here reads a topic or draws; `checks` says what is 
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ from stream.contract.outputs import Score
 from stream.simulation.rows import Pattern
 
 RECENT_MS = 10_000
-LATEST_ALERTS = 8
+LATEST_ALERTS = 6
 
 
 class Truth(NamedTuple):
@@ -34,6 +34,13 @@ class Place(NamedTuple):
 
     partition: int
     offset: int
+
+
+class Takeover(NamedTuple):
+    """A partition's first valid score under a higher epoch: somebody else goes on there."""
+
+    seen_ms: int
+    partition: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +97,11 @@ class Delay(NamedTuple):
     round_trip: int
     """From when it was due to when its score was read here."""
 
+    @property
+    def due_ms(self) -> int:
+        """When its transaction was to be sent."""
+        return self.seen_ms - self.round_trip
+
 
 class Percentiles(msgspec.Struct, frozen=True):
     """Of some delays, in milliseconds."""
@@ -110,10 +122,9 @@ class Scoreboard:
     """By partition, what was decided, in the order of the scores."""
     first_offsets: dict[int, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
     """By partition and revision, the first offset that it decided."""
-    last_offsets: dict[int, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
-    """By partition and revision, the last offset that it decided."""
     went_back: list[Place] = field(default_factory=list)
     """Decided by an older revision than the record before them."""
+    takeovers: list[Takeover] = field(default_factory=list)
     digests: dict[int, str] = field(default_factory=dict)
     """By revision, the model that decided."""
     tallies: dict[int, Tally] = field(default_factory=dict)
@@ -126,6 +137,7 @@ class Scoreboard:
     dead: dict[str, int] = field(default_factory=dict)
     """Dead letters by their code."""
     _revisions: dict[int, int] = field(default_factory=dict)
+    _epochs: dict[int, int] = field(default_factory=dict)
 
     def due(self, transaction_id: str, truth: Truth) -> None:
         """Hear that a transaction goes out now."""
@@ -141,6 +153,9 @@ class Scoreboard:
         self.decided.setdefault(score.transaction_id, []).append(place)
         self.offsets[place.partition].append(place.offset)
         self._revise(place, score.revision)
+        if score.epoch > self._epochs.setdefault(place.partition, score.epoch):
+            self._epochs[place.partition] = score.epoch
+            self.takeovers.append(Takeover(seen_ms, place.partition))
         truth = self.truths.get(score.transaction_id)
         if truth is None or not truth.live:
             return
@@ -172,10 +187,6 @@ class Scoreboard:
         """The newest revision that has decided."""
         return max(self._revisions.values(), default=None)
 
-    def published_by_partition(self) -> Counter[int]:
-        """Count what the broker has, by partition."""
-        return Counter(place.partition for place in self.published.values())
-
     def rate(self, now_ms: int) -> float:
         """Return decisions a second over the last ten seconds."""
         recent = self._recent(now_ms)
@@ -203,7 +214,6 @@ class Scoreboard:
             self.went_back.append(place)
         self._revisions[place.partition] = max(revision, before)
         self.first_offsets[place.partition].setdefault(revision, place.offset)
-        self.last_offsets[place.partition][revision] = place.offset
 
     def _count(self, score: Score, truth: Truth) -> None:
         fraud = truth.pattern is not Pattern.GENUINE

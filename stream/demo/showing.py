@@ -1,4 +1,4 @@
-"""The part of the demo that is on the stream: warm the histories, go live, promote in the middle, wait for the rest.
+"""The part of the demo that is on the stream: warm the histories, go live while things happen, wait for the rest.
 
 It publishes and commands from outside, as anybody would, and knows of the worker only whether it lives.
 """
@@ -7,36 +7,48 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
+from rich.console import RenderableType
 
-from models.commands import CommandKind, Event, EventKind
 from stream.clock import now_ms
-from stream.commanding import Wish, command_fleet, read_log
+from stream.demo.acting import Acting, Cast
 from stream.demo.errors import DemoError
 from stream.demo.presenting import Draw, Presenter
 from stream.demo.reading import Reader
 from stream.demo.scoreboard import Place, Scoreboard, Truth
-from stream.demo.screen import Promotion, View, line, picture
+from stream.demo.screen import line, news, picture
 from stream.demo.script import KEPT_SECONDS, Script
 from stream.demo.stage import Stage
 from stream.demo.traffic import Traffic, take
+from stream.demo.view import View
 from stream.injecting import Injected, Injector, Item
 from stream.kafka import producer_options
 
 DRAW_SECONDS = 0.25
 PATIENCE_SECONDS = 20.0
 """So long nothing may be decided while something is owed."""
-VERDICT_SECONDS = 30.0
 WARM_AHEAD = 4_000
 """The backlog is fed so far ahead of the decisions: more would only be held in memory twice."""
+ENCORES = 5
+"""If the last act was late, the stream goes on for at most so many seconds, for its revision to be seen everywhere."""
+NEARLY_OVER = 0.97
+"""At this share of the live stream its picture has most to show."""
 
 Result = TypeVar("Result")
+Keep = Callable[[RenderableType], None]
+
+
+class Shown(NamedTuple):
+    """What is there at the end: the last view, how the live stream went out, and how much could not be read."""
+
+    view: View
+    injected: Injected
+    unreadable: int
 
 
 class Show:
@@ -51,16 +63,22 @@ class Show:
         self._live = traffic.live()
         self._models = models
         self._reader = Reader(self._settings, script.partitions, self.board)
-        self._promotion: Promotion | None = None
+        self._acting = Acting(stage, script, self.board, Cast(*models))
+        self._began_ms = 0
 
-    async def run(self, presenter: Presenter) -> tuple[View, Injected, list[Event], int]:
-        """Do everything, and return the last view, what was injected, all events, and how many scores were unreadable.
+    async def run(self, presenter: Presenter, keep: Keep) -> Shown:
+        """Do everything; `keep` is given the picture once, near the end of the live stream.
 
         Raises:
-            DemoError: the worker died, did not keep up, or refused the first model.
+            DemoError: the worker died unasked, did not keep up, or refused a model before the stream went live.
             KafkaError: the broker does not answer.
         """
-        return await first_of(self._flow(presenter), self._reader.run())
+        return await first_of(self._flow(presenter, keep), self._reader.run())
+
+    @property
+    def second(self) -> str:
+        """The digest of the model that takes over, and is rolled back."""
+        return list(self._models)[1]
 
     async def keep_on(self) -> None:
         """Go on publishing until cancelled, or until the simulated days are over."""
@@ -68,16 +86,18 @@ class Show:
             injector = Injector(producer, self._script.rate, lambda _item, _due: None, lambda _item, _place: None)
             await injector.run(take(self._live, int(self._script.rate * KEPT_SECONDS)))
 
-    async def _flow(self, presenter: Presenter) -> tuple[View, Injected, list[Event], int]:
-        first, second = self._models
-        with presenter.step(f"promote {self._models[first]} through the control topic") as step:
-            step.result = f"revision {(await self._promote(first)).revision}"
+    async def _flow(self, presenter: Presenter, keep: Keep) -> Shown:
+        first, second = self._models.values()
+        with presenter.step(f"promote {first} through the control topic") as step:
+            step.result = f"revision {(await self._acting.begin()).revision}"
         async with self._producer() as producer:
             await self._warm(producer, presenter)
+            with presenter.step(f"put {second} into the shadow") as step:
+                step.result = f"revision {(await self._acting.challenge()).revision}"
             with presenter.screen() as draw:
-                injected = await first_of(self._go_live(producer, second), self._draw(draw))
+                injected = await first_of(self._go_live(producer), self._look(draw, presenter, keep))
                 draw(lambda: picture(self._view()), lambda: line(self._view()))
-        return self._view(), injected, await read_log(self._settings), self._reader.valid.unreadable
+        return Shown(self._view(), injected, self._reader.valid.unreadable + self._reader.unreadable)
 
     # --- the acts
 
@@ -99,51 +119,44 @@ class Show:
             await injector.run(self._traffic.warm_labels())
             step.result = f"{count:,} transactions, {count / seconds:,.0f} a second; {self._traffic.labels} labels"
 
-    async def _go_live(self, producer: AIOKafkaProducer, second: str) -> Injected:
-        """Publish at the rate, promote in the middle, and wait for what is owed then."""
+    async def _go_live(self, producer: AIOKafkaProducer) -> Injected:
+        """Publish at the rate while things happen, and wait for what is owed then."""
         injector = self._injector(producer, self._script.rate, live=True)
-        promoting = asyncio.create_task(self._promote_midway(second))
+        self._began_ms = now_ms()
+        acting = asyncio.create_task(self._acting.run())
         try:
             injected = await injector.run(take(self._live, self._script.live_count))
-            await promoting
+            await acting
+            await self._encore(injector)
         finally:
-            promoting.cancel()
+            acting.cancel()
         await self._until_owing(0)
         return injected
 
-    async def _promote_midway(self, digest: str) -> None:
-        await asyncio.sleep(self._script.seconds / 2)
-        self._promotion = asked = Promotion(digest, now_ms())
-        answer = await self._command(digest, "mid-stream, to show that nothing stops")
-        self._promotion = replace(asked, answer=answer, answered_ms=now_ms())
-
-    async def _promote(self, digest: str) -> Event:
-        answer = await self._command(digest, "the first of the demo")
-        if answer is None or answer.kind is not EventKind.ACCEPTED:
-            why = "no verdict" if answer is None else "; ".join(problem.detail for problem in answer.problems)
-            raise DemoError(
-                f"{self._models[digest]} was not promoted: {why}; the worker's log ends:\n{self._stage.log_end()}"
-            )
-        return answer
-
-    async def _command(self, digest: str, reason: str) -> Event | None:
-        wish = Wish(
-            kind=CommandKind.PROMOTE,
-            model=digest,
-            actor="demo",
-            reason=reason,
-            expected_revision=None,
-            wait=VERDICT_SECONDS,
-            force=False,
-        )
-        return (await command_fleet(self._settings, wish))[1]
+    async def _encore(self, injector: Injector) -> None:
+        """Go on for as long as the newest revision has not decided everywhere, if it may."""
+        for _ in range(ENCORES):
+            newest = max((change.revision or 0 for change in self._reader.chronicle.changes), default=0)
+            if all(newest in self.board.first_offsets[number] for number in range(self._script.partitions)):
+                return
+            await injector.run(take(self._live, int(self._script.rate)))
 
     # --- beside
 
-    async def _draw(self, draw: Draw) -> None:
+    async def _look(self, draw: Draw, presenter: Presenter, keep: Keep) -> None:
+        """Draw, say what has happened as soon as it is over, and keep one picture of when there is most to see."""
+        told: set[str] = set()
+        kept = False
         while True:
             self._stage.check()
+            view = self._view()
             draw(lambda: picture(self._view()), lambda: line(self._view()))
+            for text in [text for text in news(view) if text not in told]:
+                presenter.note(text)
+                told.add(text)
+            if not kept and view.done >= NEARLY_OVER * view.total and not view.to_come:
+                keep(picture(view))
+                kept = True
             await asyncio.sleep(DRAW_SECONDS)
 
     async def _until_owing(self, most: int) -> bool:
@@ -161,15 +174,19 @@ class Show:
     def _view(self) -> View:
         return View(
             board=self.board,
+            lanes=self._reader.lanes,
+            chronicle=self._reader.chronicle,
+            outage=self._acting.outage,
             models=self._models,
             partitions=self._script.partitions,
             done=len(self.board.truths) - self._traffic.warm_count,
             total=self._script.live_count,
+            began_ms=self._began_ms,
             now_ms=now_ms(),
             simulated_at=self._traffic.simulated_at,
             labels=self._traffic.labels,
             void=self._reader.valid.void,
-            promotion=self._promotion,
+            to_come=tuple(self._acting.to_come),
         )
 
     def _injector(self, producer: AIOKafkaProducer, rate: float | None, *, live: bool) -> Injector:

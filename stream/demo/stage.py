@@ -81,14 +81,18 @@ def joined(reasons: list[str]) -> bool:
 
 
 @contextmanager
-def services(folder: Path) -> Iterator[Stage]:
+def services(folder: Path, session_seconds: int) -> Iterator[Stage]:
     """Run a broker and a Redis in `folder`, with a worker that is not started yet; stop all three at the end.
+
+    A worker that is silent for `session_seconds` is taken for dead.
 
     Raises:
         EmbeddedError: a service is not installed, or does not start.
     """
     with EmbeddedBroker(folder) as broker, EmbeddedRedis(folder) as redis:
-        environment = _environment(folder, broker.brokers, redis.url)
+        environment = _environment(folder, broker.brokers, redis.url) | {
+            f"{PREFIX}SESSION_TIMEOUT": f"{session_seconds}s"
+        }
         command = (sys.executable, "-m", "stream.cli", "worker")
         worker = Child(command, folder / "worker.log", {"PYTHONUNBUFFERED": "1", "PYTHONPATH": _path(), **environment})
         try:
@@ -112,7 +116,6 @@ def _environment(folder: Path, brokers: str, redis_url: str) -> dict[str, str]:
         "GROUP": "demo",
         "HTTP": f"127.0.0.1:{free_port()}",
         "KAFKA_IDEMPOTENCE": "false",
-        "SESSION_TIMEOUT": "6s",
         "FETCH_WAIT_MS": "5",
         "SCORE_FEATURES": "alerts",
         "WORKER_ID": "demo-worker",

@@ -1,18 +1,18 @@
-"""What the demo comes to: the facts of a run as one record, for `--json`, and as tables for a person."""
+"""What the demo comes to: the facts of a run as one record, for `--json` and for the report."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
-from rich.console import Group, RenderableType
-from rich.rule import Rule
 
-from models.commands import Event, EventKind
+from models.commands import CommandKind
 from stream.demo import checks
-from stream.demo.scoreboard import Percentiles, Tally, percentiles
-from stream.demo.screen import View, models_table, partitions_table, patterns_table, promotion_text
+from stream.demo.chronicle import Change
+from stream.demo.lanes import Lane, Sum
+from stream.demo.outage import Outage, undisturbed, waited
+from stream.demo.scoreboard import Delay, Percentiles, Tally, percentiles
+from stream.demo.view import View
 
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +25,50 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True):
     decline: int
     precision: float | None
     recall: float | None
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """One command and its verdict. Durations in milliseconds from when it was given."""
+
+    kind: str
+    model: str | None
+    verdict: str | None
+    revision: int | None
+    took_ms: int | None
+    ready_ms: dict[str, int]
+    """By worker, when it had loaded the model."""
+    cutover_ms: int | None
+    """When every partition had its first decision under the new revision."""
+
+
+class Beside(msgspec.Struct, frozen=True, kw_only=True):
+    """What the shadow showed under one revision, of live transactions; `euro` at the simulation's rates."""
+
+    revision: int
+    live: str | None
+    challenger: str | None
+    compared: int
+    coverage: float | None
+    agreement: float | None
+    swapped: int
+    mean_score_shift: float | None
+    frauds_only_challenger: Sum
+    frauds_only_live: Sum
+    false_alarms_only_challenger: Sum
+    false_alarms_only_live: Sum
+
+
+class Chaos(msgspec.Struct, frozen=True, kw_only=True):
+    """What the death of the worker came to."""
+
+    in_flight: int
+    uncommitted: int | None
+    gap_ms: int | None
+    waited: int
+    longest_wait_ms: int | None
+    most_waiting: int
+    caught_up_ms: int | None
+    """From the kill until the backlog was worked off."""
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,12 +84,16 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     fallbacks: int
     rate: float
     latency: Percentiles | None
-    """From the record's time to the decision."""
+    """From the record's time to the decision; with `--chaos` without those that the kill touched."""
     round_trip: Percentiles | None
-    """From when it was due to its score, read back."""
+    """From when it was due to its score, read back; likewise."""
     worst_lag_ms: int
     """By how much the demo itself sent late, at most."""
     promotion_ms: int | None
+    rollback_ms: int | None
+    commands: tuple[Command, ...]
+    shadow: tuple[Beside, ...]
+    chaos: Chaos | None
     revisions: tuple[Revision, ...]
     first_offsets: dict[int, dict[int, int]]
     """By partition and revision."""
@@ -57,7 +105,6 @@ class Run:
     """What is measured beside the scoreboard."""
 
     view: View
-    events: Sequence[Event]
     unreadable: int
     rate: float
     worst_lag_ms: int
@@ -67,7 +114,7 @@ class Run:
 def found(run: Run) -> tuple[str, ...]:
     """Make all checks."""
     view = run.view
-    board, promotion = view.board, view.promotion
+    board, chronicle = view.board, view.chronicle
     problems = [
         *checks.never_published(board),
         *checks.late_or_lost(board),
@@ -77,23 +124,23 @@ def found(run: Run) -> tuple[str, ...]:
         *checks.void_scores(view.void, run.unreadable),
         *checks.revisions_gone_back(board),
         *checks.dead_letters(board),
+        *checks.verdicts(chronicle),
+        *checks.shadow_unseen(view.lanes, chronicle),
     ]
-    if promotion is None or promotion.answer is None:
-        return (*problems, "the second model's promotion got no verdict")
-    if promotion.answer.kind is not EventKind.ACCEPTED:
-        why = "; ".join(problem.detail for problem in promotion.answer.problems)
-        return (*problems, f"the second model's promotion was refused: {why}")
-    revision = promotion.answer.revision
-    problems += checks.missed_cutovers(board, range(view.partitions), revision)
-    problems += checks.cutovers_unlike_announced(board, run.events, revision)
+    for kind in checks.EXPECTED:
+        change = chronicle.change(kind)
+        if change is not None and change.revision is not None:
+            problems += checks.missed_cutovers(board, range(view.partitions), change.revision)
+            problems += checks.cutovers_unlike_announced(board, chronicle.events, change.revision)
+    if view.outage is not None:
+        problems += checks.not_recovered(board, view.outage, view.partitions)
     return tuple(problems)
 
 
 def summarise(run: Run) -> Summary:
     """Fold a run into its facts."""
     view, problems = run.view, found(run)
-    board, promotion = view.board, view.promotion
-    answered = promotion is not None and promotion.answer is not None
+    board, delays = view.board, undisturbed(view.board, view.outage)
     return Summary(
         ok=not problems,
         problems=problems,
@@ -104,10 +151,14 @@ def summarise(run: Run) -> Summary:
         outcomes=board.outcomes,
         fallbacks=board.fallbacks,
         rate=round(run.rate, 1),
-        latency=percentiles([delay.decision for delay in board.delays]),
-        round_trip=percentiles([delay.round_trip for delay in board.delays]),
+        latency=percentiles([delay.decision for delay in delays]),
+        round_trip=percentiles([delay.round_trip for delay in delays]),
         worst_lag_ms=run.worst_lag_ms,
-        promotion_ms=promotion.answered_ms - promotion.sent_ms if promotion is not None and answered else None,
+        promotion_ms=_took(view, CommandKind.PROMOTE),
+        rollback_ms=_took(view, CommandKind.ROLL_BACK),
+        commands=tuple(map(_command, view.chronicle.changes)),
+        shadow=tuple(_beside(view, lane) for _, lane in sorted(view.lanes.by_revision.items())),
+        chaos=None if view.outage is None else _chaos(view, view.outage),
         revisions=tuple(
             _revision(number, board.digests.get(number), tally) for number, tally in sorted(board.tallies.items())
         ),
@@ -116,31 +167,55 @@ def summarise(run: Run) -> Summary:
     )
 
 
-def report(run: Run, summary: Summary) -> RenderableType:
-    """Draw the end."""
-    board, view = run.view.board, run.view
-    verdict = (
-        "[bold green]all checks held[/]: every transaction decided exactly once, no gap, no void score, and no "
-        "partition went back to an older revision"
-        if summary.ok
-        else "[bold red]not as it must be[/]:\n" + "\n".join(f"  {problem}" for problem in summary.problems)
+def longest(delays: list[Delay]) -> int | None:
+    """Return the longest time from a record's to its decision; None of nothing."""
+    return max((delay.decision for delay in delays), default=None)
+
+
+def _took(view: View, kind: CommandKind) -> int | None:
+    change = view.chronicle.change(kind)
+    return None if change is None else change.took_ms
+
+
+def _command(change: Change) -> Command:
+    return Command(
+        kind="" if change.kind is None else change.kind.value,
+        model=change.model,
+        verdict=None if change.answer is None else change.answer.kind.value,
+        revision=change.revision,
+        took_ms=change.took_ms,
+        ready_ms={worker: at - change.asked_ms for worker, at in change.ready.items()},
+        cutover_ms=change.cut_over_ms - change.asked_ms if change.cutovers else None,
     )
-    return Group(
-        Rule("summary"),
-        models_table(board, view.models),
-        "",
-        patterns_table(board),
-        "",
-        promotion_text(view),
-        partitions_table(board, view.partitions),
-        "",
-        f"published {summary.published:,} transactions ({summary.warm:,} to fill the histories, then "
-        f"{len(board.delays):,} at {summary.rate:.0f}/s), decided {summary.decided:,}; void scores {summary.void}, "
-        f"labels applied {summary.outcomes:,}",
-        f"latency of live ones: decided in {_both(summary.latency)}; score read back in {_both(summary.round_trip)} "
-        f"(counted from when each was due; this process itself sent at most {summary.worst_lag_ms} ms late)",
-        f"{summary.seconds:.0f} s in all",
-        verdict,
+
+
+def _beside(view: View, lane: Lane) -> Beside:
+    return Beside(
+        revision=lane.revision,
+        live=lane.live,
+        challenger=lane.challenger,
+        compared=lane.tally.compared,
+        coverage=view.coverage(lane),
+        agreement=lane.agreement,
+        swapped=lane.tally.changed,
+        mean_score_shift=lane.shift.mean,
+        frauds_only_challenger=lane.only_challenger(fraud=True),
+        frauds_only_live=lane.only_live(fraud=True),
+        false_alarms_only_challenger=lane.only_challenger(fraud=False),
+        false_alarms_only_live=lane.only_live(fraud=False),
+    )
+
+
+def _chaos(view: View, outage: Outage) -> Chaos:
+    touched = waited(view.board, outage)
+    return Chaos(
+        in_flight=outage.in_flight,
+        uncommitted=outage.uncommitted,
+        gap_ms=outage.gap_ms,
+        waited=len(touched),
+        longest_wait_ms=longest(touched),
+        most_waiting=outage.most_waiting,
+        caught_up_ms=None if outage.caught_up_ms is None else outage.caught_up_ms - outage.killed_ms,
     )
 
 
@@ -154,7 +229,3 @@ def _revision(number: int, digest: str | None, tally: Tally) -> Revision:
         precision=tally.precision,
         recall=tally.recall,
     )
-
-
-def _both(delay: Percentiles | None) -> str:
-    return "-" if delay is None else f"p50 {delay.p50:.0f} ms, p99 {delay.p99:.0f} ms"

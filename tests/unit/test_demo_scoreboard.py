@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from models.policy import Decision
 from stream.contract.outputs import DecidedBy
-from stream.demo.scoreboard import Percentiles, Place, Scoreboard, Tally, percentiles
+from stream.demo.scoreboard import Percentiles, Place, Scoreboard, Takeover, Tally, percentiles
 from stream.simulation.rows import Pattern
 
 CASES = st.lists(st.tuples(st.sampled_from(list(Decision)), st.booleans()), max_size=60)
@@ -31,18 +31,18 @@ def test_precision_is_of_each_revision_and_of_all() -> None:
     board = Scoreboard()
     for number, (revision, pattern, decision) in enumerate(
         [
-            (1, Pattern.STOLEN, Decision.APPROVE),
-            (1, Pattern.GENUINE, Decision.REVIEW),
-            (2, Pattern.STOLEN, Decision.DECLINE),
-            (2, Pattern.TESTING, Decision.REVIEW),
+            (2, Pattern.STOLEN, Decision.APPROVE),
+            (2, Pattern.GENUINE, Decision.REVIEW),
+            (3, Pattern.STOLEN, Decision.DECLINE),
+            (3, Pattern.TESTING, Decision.REVIEW),
         ]
     ):
         place = sent(board, f"t{number}", Place(0, number), pattern)
         board.decide(score(f"t{number}", place, revision=revision, decision=decision), 1_010)
-    assert (board.tallies[1].precision, board.tallies[2].precision) == (0.0, 1.0)
+    assert (board.tallies[2].precision, board.tallies[3].precision) == (0.0, 1.0)
     assert (board.total.precision, board.total.recall) == (2 / 3, 2 / 3)
-    assert board.patterns[2, Pattern.STOLEN] == Tally(declined=1, frauds=1, caught=1)
-    assert board.digests == {1: OLD, 2: NEW}
+    assert board.patterns[3, Pattern.STOLEN] == Tally(declined=1, frauds=1, caught=1)
+    assert board.digests == {2: OLD, 3: NEW}
     assert [entry[0].transaction_id for entry in board.alerts] == ["t3", "t2", "t1"]
 
 
@@ -56,12 +56,19 @@ def test_what_fills_the_histories_is_checked_but_not_counted() -> None:
     assert board.in_flight == 0
 
 
-def test_the_first_and_last_offset_of_each_revision_are_kept_by_partition() -> None:
-    board = sound_board(count=8, partitions=2)
-    assert board.first_offsets == {0: {1: 0, 2: 2}, 1: {1: 0, 2: 2}}
-    assert board.last_offsets == {0: {1: 1, 2: 3}, 1: {1: 1, 2: 3}}
-    assert board.revision == 2
+def test_the_first_offset_of_each_revision_is_kept_by_partition() -> None:
+    board = sound_board(count=12, partitions=2)
+    assert board.first_offsets == {0: {2: 0, 3: 2, 4: 4}, 1: {2: 0, 3: 2, 4: 4}}
+    assert board.revision == 4
     assert board.went_back == []
+
+
+def test_a_higher_epoch_is_a_takeover_and_the_first_one_is_none() -> None:
+    board = Scoreboard()
+    for offset, (partition, epoch) in enumerate([(0, 3), (1, 3), (0, 3), (0, 4), (0, 4), (1, 6)]):
+        place = sent(board, f"t{offset}", Place(partition, offset))
+        board.decide(score(f"t{offset}", place, epoch=epoch), 1_000 + offset)
+    assert board.takeovers == [Takeover(1_003, 0), Takeover(1_005, 1)]
 
 
 def test_a_revision_that_goes_back_is_kept() -> None:
