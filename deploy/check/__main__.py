@@ -23,6 +23,7 @@ PART = 1_000
 """What `publish-cards 1` publishes."""
 RATE = 100
 WORKERS = 2
+KILLED = 128 + signal.SIGKILL
 PUBLISHER = ("run", "--rm", "--no-deps", "-T", "publisher", "/opt/fraudstream/deploy/publish-cards")
 
 
@@ -162,11 +163,14 @@ def kill_a_worker(check: Check) -> None:
 
 
 def with_one_worker(check: Check) -> None:
-    """See that the loss is noticed."""
+    """See that the loss is noticed, and that the worker that is left ends in order."""
     pending = until(
         lambda: check.prometheus.labels("ALERTS", "alertname"), lambda names: "WorkerLost" in names, seconds=30
     )
     check.found.expect("WorkerLost" in pending, "Prometheus notices that a worker is lost", sorted(pending))
+    check.stack.compose("stop", "worker")
+    codes = sorted(container["ExitCode"] for container in check.stack.containers("worker"))
+    check.found.expect(codes == [0, KILLED], "the other drains and ends with 0 when it is told to stop", codes)
 
 
 def take_down(check: Check) -> None:
