@@ -10,6 +10,7 @@ from stream.cli.demo import demo
 from stream.cli.model import model
 from stream.cli.publish import publish
 from stream.cli.saying import json_option, refuse, say, settings_or_refuse
+from stream.cli.shadow import shadow
 from stream.cli.train import features, train
 from stream.contract.schema import RECORDS, json_schema
 from stream.errors import TopicsError
@@ -26,6 +27,7 @@ main.add_command(bench)
 main.add_command(demo)
 main.add_command(model)
 main.add_command(publish)
+main.add_command(shadow)
 main.add_command(train)
 main.add_command(features)
 

@@ -1,0 +1,96 @@
+"""What the log of events says of shadows: which model was to be compared at which revision, and what workers missed.
+
+Folds of events. Nothing here reads a topic.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from models.commands import Event, EventKind
+from models.errors import InvalidTimeError
+from models.lineup import Lineup, follow
+from models.times import parse_time_ms
+from shadow.telling import Totals
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """Who was in the shadow under one revision, since when, and until when where that was a watch."""
+
+    challenger: str | None
+    since_ms: int
+    until_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The terms of a deployment by revision, and the lineup at the end of the log."""
+
+    lineup: Lineup
+    terms: Mapping[int, Term]
+
+    @classmethod
+    def of(cls, deployment: str, events: Iterable[Event]) -> "History":
+        """Fold the log."""
+        lineup, terms = Lineup(deployment), dict[int, Term]()
+        for event in events:
+            after = follow(lineup, event)
+            if after.revision != lineup.revision:
+                terms[after.revision] = Term(after.challenger, _ms(event.at), after.watched_until_ms)
+            lineup = after
+        return cls(lineup, terms)
+
+    def owed(self, digest: str, revision: int, decided_ms: int) -> bool:
+        """Tell whether a decision of that revision and moment was to be compared with this challenger."""
+        term = self.terms.get(revision)
+        if term is None or term.challenger != digest:
+            return False
+        return term.until_ms is None or decided_ms < term.until_ms
+
+    @property
+    def challengers(self) -> tuple[str, ...]:
+        """Every model that was ever in the shadow, the latest last, each once."""
+        met = [term.challenger for _, term in sorted(self.terms.items()) if term.challenger]
+        return tuple(reversed(dict.fromkeys(reversed(met))))
+
+    def last_term(self, digest: str) -> Term | None:
+        """Return the challenger's latest time in the shadow, through all revisions that left it there."""
+        last: Term | None = None
+        joined = False
+        for _, term in sorted(self.terms.items()):
+            if term.challenger == digest:
+                since_ms = last.since_ms if last is not None and joined else term.since_ms
+                last = Term(digest, since_ms, term.until_ms)
+            elif joined and last is not None:
+                last = Term(digest, last.since_ms, min(term.since_ms, last.until_ms or term.since_ms))
+            joined = term.challenger == digest
+        return last
+
+
+def told(events: Iterable[Event], digest: str, since_ms: int) -> Totals:
+    """Return what workers said they skipped and failed at since a moment, and compared meanwhile.
+
+    Events carry running totals of one worker since it took the challenger up at a revision; they begin anew with a
+    worker that was started again under the same name.
+    """
+    last: dict[tuple[str, int], Totals] = {}
+    total = Totals()
+    for event in events:
+        if event.kind is not EventKind.SHADOW or event.model != digest:
+            continue
+        said = Totals(event.compared or 0, event.skipped or 0, event.failed or 0)
+        run = (event.worker, event.revision)
+        before = last.get(run, Totals())
+        grown = said.minus(before) if said.missed >= before.missed and said.compared >= before.compared else said
+        last[run] = said
+        if _ms(event.at) >= since_ms:
+            total = total.plus(grown)
+    return total
+
+
+def _ms(text: str) -> int:
+    """Read a moment of the log; 0 where a strange writer left none."""
+    try:
+        return parse_time_ms(text).epoch_ms
+    except InvalidTimeError:
+        return 0

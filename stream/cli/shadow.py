@@ -1,0 +1,122 @@
+"""`fraudstream shadow report`: what the challenger would have done, for people or as one JSON object."""
+
+import asyncio
+import time
+from typing import Any
+
+import click
+from aiokafka.errors import KafkaError
+from rich.console import Console
+
+from models.errors import InvalidTimeError
+from models.policy import Decision
+from models.times import format_time, parse_time_ms
+from shadow.tally import Shift, Tally
+from stream.cli.saying import json_option, refuse, refuse_kafka, say, settings_or_refuse
+from stream.cli.shadow_tables import tables
+from stream.clock import now_ms
+from stream.errors import ReportError
+from stream.reporting import Report, report
+
+_QUIET_SECONDS = 2.0
+
+
+@click.group()
+def shadow() -> None:
+    """See what the challenger would have decided."""
+
+
+@shadow.command("report")
+@click.option(
+    "--digest", metavar="MODEL", help="A model that is or was in the shadow; the one of the moment if absent."
+)
+@click.option("--since", metavar="TIME", help="Decisions from then on, RFC 3339 with a zone; a day ago if absent.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Decisions of the last so many minutes.")
+@json_option
+def report_command(digest: str | None, since: str | None, minutes: float | None, as_json: bool) -> None:  # noqa: FBT001 - a flag
+    """Compare challenger and live model: coverage, scores, and decisions that would have been others."""
+    settings = settings_or_refuse()
+    try:
+        found = asyncio.run(report(settings, digest, _since_ms(since, minutes), _Progress().show))
+    except ReportError as error:
+        refuse(str(error))
+    except (KafkaError, OSError) as error:
+        refuse_kafka(settings, error)
+    if as_json:
+        say(as_json, facts(found), "")
+    else:
+        Console(highlight=False).print(tables(found))
+
+
+def _since_ms(since: str | None, minutes: float | None) -> int | None:
+    if since is not None and minutes is not None:
+        raise click.UsageError("--since and --minutes both say where to begin; give one")
+    if minutes is not None:
+        return now_ms() - round(minutes * 60_000)
+    try:
+        return None if since is None else parse_time_ms(since).epoch_ms
+    except InvalidTimeError as error:
+        raise click.BadParameter(str(error), param_hint="--since") from error
+
+
+class _Progress:
+    """Says on standard error how far reading has come, where it takes long."""
+
+    def __init__(self) -> None:
+        self._due = time.monotonic() + _QUIET_SECONDS
+
+    def show(self, topic: str, share: float) -> None:
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + _QUIET_SECONDS
+            click.echo(f"reading {topic}: {share:.0%}", err=True)
+
+
+def facts(found: Report) -> dict[str, Any]:
+    """Return a report as one object; money is in minor units."""
+    tally = found.tally
+    return {
+        "challenger": found.digest,
+        "live": {digest or "rules": count for digest, count in sorted(tally.opponents.items(), key=str)},
+        "in_shadow": found.now,
+        "in_shadow_since": format_time(found.term.since_ms),
+        "in_shadow_until": None if found.term.until_ms is None else format_time(found.term.until_ms),
+        "since": format_time(found.since_ms),
+        "until": format_time(found.until_ms),
+        "eligible": found.eligible,
+        "compared": tally.compared,
+        "skipped": found.missed.skipped,
+        "failed": found.missed.failed,
+        "unexplained": found.unexplained,
+        "coverage": found.coverage,
+        "shift": shift_facts(tally),
+        "decisions": {
+            decision.value: dict(zip(("live", "challenger"), tally.decided(decision), strict=True))
+            for decision in Decision
+        },
+        "changed": tally.changed,
+        "swaps": [swap_facts(tally, live, challenger) for live in Decision for challenger in Decision],
+    }
+
+
+def shift_facts(tally: Tally) -> dict[str, Any]:
+    """Return how far the challenger's scores are from the live ones."""
+    shift = Shift.of(tally)
+    quantiles = shift.band_quantiles or (None, None, None)
+    return {
+        "scored": tally.scored,
+        "mean": shift.mean,
+        "mean_absolute": shift.mean_absolute,
+        "bands": dict(zip(("p1", "p50", "p99"), quantiles, strict=True)),
+        "stability_index": shift.stability_index,
+    }
+
+
+def swap_facts(tally: Tally, live: Decision, challenger: Decision) -> dict[str, Any]:
+    """Return one field of the matrix of decisions, in events and in minor units by currency."""
+    money = {code: tally.minor.get((code, (live, challenger)), 0) for code in tally.currencies}
+    return {
+        "live": live.value,
+        "challenger": challenger.value,
+        "events": tally.events.get((live, challenger), 0),
+        "amount_minor": money,
+    }

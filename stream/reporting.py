@@ -1,0 +1,164 @@
+"""What a challenger would have done: folded from the logs of decisions, of comparisons and of events.
+
+Decisions say what was to be compared, comparisons what was, events why the rest was not. Everything streams: a bit is
+kept for each decision, and a tally. How a report looks is `stream.cli.shadow`'s.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from models.times import parse_time_ms
+from shadow.comparing import Comparison, read_comparison
+from shadow.history import History, Term, told
+from shadow.marks import Marks
+from shadow.tally import Tally
+from shadow.telling import Totals
+from stream.clock import now_ms
+from stream.commanding import read_log
+from stream.consumer import ValidScores
+from stream.errors import ReportError
+from stream.settings import Settings
+from stream.spans import span
+from stream.topics import SCORES, SHADOW_SCORES
+
+DAY_MS = 86_400_000
+_RUN_UP = 1_000
+"""So many scores before the window are read too: validity is a matter of what came before."""
+
+Progress = Callable[[str, float], None]
+"""Told what is read, and which share of it has been."""
+
+
+class Report(NamedTuple):
+    """A challenger in a window of time; `now` says whether it is in the shadow at this moment, `void` counts scores."""
+
+    digest: str
+    term: Term
+    now: bool
+    since_ms: int
+    until_ms: int
+    eligible: int
+    missed: Totals
+    tally: Tally
+    void: int
+
+    @property
+    def unexplained(self) -> int:
+        """Decisions without comparison that no worker spoke of: under way, or lost with a worker."""
+        return max(0, self.eligible - self.tally.compared - self.missed.missed)
+
+    @property
+    def coverage(self) -> float | None:
+        """The share of what was to be compared that was."""
+        return self.tally.compared / self.eligible if self.eligible else None
+
+
+class Owed(NamedTuple):
+    """What was to be compared: source offsets by partition, and how many void scores were met."""
+
+    marks: dict[int, Marks]
+    void: int
+
+    @property
+    def total(self) -> int:
+        """How many they are."""
+        return sum(map(len, self.marks.values()))
+
+
+async def report(settings: Settings, digest: str | None, since_ms: int | None, progress: Progress) -> Report:
+    """Report on the challenger of the moment, or on the one whose digest begins so.
+
+    `since_ms` is a moment of the decisions' Kafka timestamps; None: a day ago.
+
+    Raises:
+        ReportError: there is no such challenger.
+        aiokafka.errors.KafkaError: the broker does not answer.
+    """
+    until_ms = now_ms()
+    window_ms = until_ms - DAY_MS if since_ms is None else since_ms
+    events = await read_log(settings)
+    history = History.of(settings.deployment, events)
+    chosen = choose(history, digest, until_ms)
+    term = history.last_term(chosen) or Term(chosen, window_ms, None)
+    owed = await _owed(settings, (history, chosen), window_ms, progress)
+    eligible = owed.total
+    tally = await _compared(settings, (owed, chosen), window_ms, progress)
+    return Report(
+        chosen,
+        term,
+        history.lineup.challenger_at(until_ms) == chosen,
+        window_ms,
+        until_ms,
+        eligible,
+        told(events, chosen, window_ms),
+        tally,
+        owed.void,
+    )
+
+
+def choose(history: History, digest: str | None, at_ms: int) -> str:
+    """Return the full digest of the challenger that is meant.
+
+    Raises:
+        ReportError: none is in the shadow, or none or several that ever were begin so.
+    """
+    if digest is None:
+        current = history.lineup.challenger_at(at_ms)
+        if current is None:
+            past = ", ".join(one[:12] for one in history.challengers[-3:])
+            earlier = f"; --digest reports on an earlier one: {past}" if past else ""
+            raise ReportError(f"no model is in the shadow: `fraudstream model challenge MODEL` puts one there{earlier}")
+        return current
+    found = [one for one in history.challengers if one.startswith(digest)]
+    if len(found) != 1:
+        what = "none of them begins" if not found else f"{len(found)} of them begin"
+        known = ", ".join(one[:12] for one in history.challengers) or "none"
+        raise ReportError(f"models that have been in the shadow: {known}; {what} with {digest!r}")
+    return found[0]
+
+
+async def _owed(settings: Settings, whom: tuple[History, str], since_ms: int, progress: Progress) -> Owed:
+    """Mark each valid decision of the window that was to be compared."""
+    (history, digest), topic = whom, settings.topic(SCORES.name)
+    marks: dict[int, Marks] = {}
+    valid: ValidScores[Any] = ValidScores()
+    async with span(settings, topic, since_ms, _RUN_UP) as scores:
+        async for records, share in scores.read():
+            for record, score in valid.of(records):
+                decided_ms = parse_time_ms(score.scored_at).epoch_ms
+                if record.offset >= scores.first[record.partition] and history.owed(digest, score.revision, decided_ms):
+                    marks.setdefault(record.partition, Marks()).add(score.source.offset)
+            progress(topic, share)
+    return Owed(marks, valid.void)
+
+
+async def _compared(settings: Settings, what: tuple[Owed, str], since_ms: int, progress: Progress) -> Tally:
+    """Tally the comparisons with what was owed, each source once."""
+    (owed, digest), topic = what, settings.topic(SHADOW_SCORES.name)
+    tally = Tally.zero()
+    async with span(settings, topic, since_ms) as shadow_scores:
+        async for records, share in shadow_scores.read():
+            found = _readable([record.value or b"" for record in records])
+            tally = tally.merge(Tally.of(one for one in found if _settles(owed, digest, one)))
+            progress(topic, share)
+    return tally
+
+
+def _settles(owed: Owed, digest: str, one: Comparison) -> bool:
+    """Tell whether this comparison is the first with something that is owed to this challenger."""
+    if one.challenger.digest != digest or one.source.partition not in owed.marks:
+        return False
+    return owed.marks[one.source.partition].take(one.source.offset)
+
+
+def _readable(values: Sequence[bytes]) -> list[Comparison]:
+    """Read comparisons; what is none is none of ours."""
+    found = []
+    for value in values:
+        try:
+            found.append(read_comparison(value))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+    return found

@@ -1,0 +1,71 @@
+"""Read a topic from a moment to where it ends now, each partition in order, a fetch at a time.
+
+Nothing here knows what a record means.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from stream.kafka import connection_options, must_see
+from stream.settings import Settings
+
+Fetched = tuple[Sequence[ConsumerRecord[bytes, bytes]], float]
+"""Records of one partition, and which share of all has been read with them."""
+
+
+class Span:
+    """The records of a topic since a moment of their timestamps; `first` says where they begin, by partition.
+
+    `before` records of each partition are read ahead of them, for who needs what led there.
+    """
+
+    def __init__(self, consumer: AIOKafkaConsumer, firsts: dict[TopicPartition, int], before: int) -> None:
+        self.first = {tp.partition: offset for tp, offset in firsts.items()}
+        self._consumer = consumer
+        self._firsts = firsts
+        self._before = before
+
+    async def read(self) -> AsyncIterator[Fetched]:
+        """Yield what is fetched, until the ends that the partitions had when this began.
+
+        Raises:
+            aiokafka.errors.KafkaError: the broker does not answer.
+        """
+        tps = list(self._firsts)
+        begins, ends = await self._consumer.beginning_offsets(tps), await self._consumer.end_offsets(tps)
+        at = {tp: max(begins[tp], self._firsts[tp] - self._before) for tp in tps}
+        total = sum(ends[tp] - at[tp] for tp in tps) or 1
+        for tp in tps:
+            self._consumer.seek(tp, at[tp])
+        while behind := [tp for tp in tps if at[tp] < ends[tp]]:
+            for tp, records in (await self._consumer.getmany(*behind, timeout_ms=500)).items():
+                at[tp] = records[-1].offset + 1
+                left = sum(max(ends[one] - at[one], 0) for one in tps)
+                yield [record for record in records if record.offset < ends[tp]], 1 - left / total
+            for tp in behind:  # compaction and control records leave gaps at the end
+                at[tp] = max(at[tp], await self._consumer.position(tp))
+
+
+@asynccontextmanager
+async def span(settings: Settings, topic: str, since_ms: int, before: int = 0) -> AsyncIterator[Span]:
+    """Open a topic at a moment.
+
+    Raises:
+        aiokafka.errors.KafkaError: the broker does not answer, or the topic is not there.
+    """
+    consumer = AIOKafkaConsumer(
+        **connection_options(settings), enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=50
+    )
+    try:
+        await consumer.start()
+        await must_see(consumer, topic)
+        consumer.assign([TopicPartition(topic, 0)])
+        await consumer.end_offsets([TopicPartition(topic, 0)])  # now the client knows how many partitions there are
+        tps = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
+        consumer.assign(tps)
+        found, ends = await consumer.offsets_for_times(dict.fromkeys(tps, since_ms)), await consumer.end_offsets(tps)
+        yield Span(consumer, {tp: ends[tp] if found.get(tp) is None else found[tp].offset for tp in tps}, before)
+    finally:
+        await consumer.stop()
