@@ -122,4 +122,8 @@ class WithHistograms(MetricExporter):
 
 def _observations(name: MetricName, shown: Mapping[Values, float]) -> list[Observation]:
     attributes = CATALOGUE[name].attributes
-    return [Observation(value, dict(zip(attributes, values, strict=True))) for values, value in shown.items()]
+    return [
+        # a truth is 0 or 1: OTLP's encoder loses a whole batch over a bool
+        Observation(int(value) if isinstance(value, bool) else value, dict(zip(attributes, values, strict=True)))
+        for values, value in shown.items()
+    ]
