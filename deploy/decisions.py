@@ -30,6 +30,7 @@ async def watch(settings: Settings) -> None:
     try:
         valid: ValidScores[ConsumerRecord[bytes, bytes]] = ValidScores()
         seen: list[Score] = []
+        quiet = False
         loop = asyncio.get_running_loop()
         due = loop.time() + SECONDS
         while True:
@@ -41,7 +42,9 @@ async def watch(settings: Settings) -> None:
             seen += new
             if loop.time() >= due:
                 due += SECONDS
-                click.echo(several(seen, valid.void))
+                if seen or not quiet:
+                    click.echo(several(seen, valid.void))
+                quiet = not seen
                 seen = []
     finally:
         await consumer.stop()
