@@ -5,7 +5,7 @@ from typing import NamedTuple
 from stream.batches import Record
 from stream.contract.codes import DeadLetterCode
 from stream.publishing import Outgoing
-from stream.redaction import redact
+from stream.redaction import redact, redact_text
 
 _LONGEST_DETAIL = 1_000
 
@@ -19,7 +19,7 @@ class DeadLetter(NamedTuple):
 
     def shown(self) -> str:
         """Return the detail as it may be written anywhere; redacted before it is cut, or half a number would stay."""
-        return redact(self.detail.encode("utf-8", "replace")).decode()[:_LONGEST_DETAIL]
+        return redact_text(self.detail)[:_LONGEST_DETAIL]
 
     def outgoing(self) -> Outgoing:
         """Return what is written to `dead-letters`; redaction covers value, key, headers and detail."""

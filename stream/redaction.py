@@ -78,6 +78,11 @@ def redact(text: bytes) -> bytes:
     return b"".join((*parts, text[at:])) if parts else text
 
 
+def redact_text(text: str) -> str:
+    """Replace each card number in a text."""
+    return redact(text.encode("utf-8", "replace")).decode()
+
+
 def redact_headers(headers: Sequence[tuple[str, bytes | None]]) -> Sequence[tuple[str, bytes | None]]:
     """Return the headers that an output passes on: card numbers taken out of all but identifiers."""
     if not headers:
@@ -85,7 +90,7 @@ def redact_headers(headers: Sequence[tuple[str, bytes | None]]) -> Sequence[tupl
     return tuple(
         (name, value)
         if name in PASSED_AS_THEY_ARE
-        else (redact(name.encode("utf-8", "replace")).decode(), value and redact(value))
+        else (redact_text(name), value and redact(value))
         for name, value in headers
     )
 
@@ -94,7 +99,7 @@ def shown(value: object, longest: int = 80) -> str:
     """Write a value of a record for people: short, and redacted before it is cut, or half a card number would stay."""
     match value:
         case str():
-            return repr(redact(value.encode("utf-8", "replace")).decode())[:longest]
+            return repr(redact_text(value))[:longest]
         case bytes():
             return repr(redact(value))[:longest]
         case dict() | list():
