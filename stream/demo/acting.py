@@ -27,8 +27,8 @@ from stream.kafka import connection_options
 from stream.positions import committed_offsets
 from stream.topics import TRANSACTIONS
 
-VERDICT_SECONDS = 30.0
-BACK_SECONDS = 60.0
+VERDICT_SECONDS = 60.0
+BACK_SECONDS = 120.0
 IN_FLIGHT_LOOKS = 5_000
 LOOK_SECONDS = 0.02
 FOLD_SECONDS = 0.5

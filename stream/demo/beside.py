@@ -8,6 +8,7 @@ from rich.text import Text
 
 from models.commands import CommandKind
 from models.policy import Decision
+from shadow.tally import Pair, Tally
 from stream.demo.lanes import Lane, total
 from stream.demo.view import View, money, share
 
@@ -55,13 +56,14 @@ def swaps_table(lane: Lane) -> Table:
     table.add_column("live \\ challenger", style="dim", no_wrap=True)
     for decision in ORDER:
         table.add_column(decision.value, justify="right", no_wrap=True)
+    tally = lane.tally
     for live in ORDER:
-        table.add_row(live.value, *(_cell(lane, live, challenger) for challenger in ORDER))
+        table.add_row(live.value, *(_cell(tally, (live, challenger)) for challenger in ORDER))
     return table
 
 
-def _cell(lane: Lane, live: Decision, challenger: Decision) -> Text:
-    counted = total(lane.tally, [(live, challenger)])
+def _cell(tally: Tally, pair: Pair) -> Text:
+    (live, challenger), counted = pair, total(tally, [pair])
     if not counted.events:
         return Text("·", "dim")
     if live is challenger:

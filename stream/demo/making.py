@@ -36,6 +36,7 @@ def make_model(world: World, recipe: Recipe, script: Script, folder: Path, prese
         learning_rate=recipe.learning_rate,
         review_share=script.review_share,
         decline_share=script.decline_share,
+        threads=1,  # on a busy machine two wait for each other four times as long as one works
     )
     with presenter.step(f"train model {NAME} {recipe.version}") as step:
         write_history(as_of(world, recipe.days_old), history)

@@ -15,7 +15,7 @@ from stream.demo.script import CHAOS_SESSION_SECONDS
 from stream.demo.summary import Chaos, Run, Summary
 from stream.demo.tables import patterns_table
 from stream.demo.timeline import accepted, cutover
-from stream.demo.view import View, money, seconds, share
+from stream.demo.view import View, money, payments, seconds, share
 
 
 def report(run: Run, summary: Summary) -> RenderableType:
@@ -112,7 +112,7 @@ def _chaos(chaos: Chaos) -> str:
     return (
         f"worker killed, payments in flight: {chaos.in_flight}; another, started at once, decided after "
         f"{seconds(chaos.gap_ms)}: the time to start, while the group waits {CHAOS_SESSION_SECONDS} s (its session "
-        f"timeout) for the dead one. {chaos.waited:,} payments waited, the longest {seconds(chaos.longest_wait_ms)}; "
+        f"timeout) for the dead one. {payments(chaos.waited)} waited, the longest {seconds(chaos.longest_wait_ms)}; "
         f"worked off {seconds(chaos.caught_up_ms)} after the kill.{uncommitted}"
     )
 

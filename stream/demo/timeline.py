@@ -10,7 +10,7 @@ from rich.text import Text
 from models.commands import CommandKind
 from stream.demo.chronicle import Change
 from stream.demo.outage import Outage, waited
-from stream.demo.view import View, seconds
+from stream.demo.view import View, payments, seconds
 
 GOOD, BAD, OPEN, QUIET = "green", "red", "yellow", "dim"
 WHAT_COLUMNS = 28
@@ -108,12 +108,12 @@ def _death(view: View, outage: Outage) -> Moment:
     what = "[bold]worker killed[/] (SIGKILL)"
     if outage.back_ms is None:
         gone = seconds(view.now_ms - outage.killed_ms)
-        waiting = f"{view.board.in_flight:,} payments wait for the new worker, for {gone} now"
+        waiting = f"{payments(view.board.in_flight)} waiting for the new worker, for {gone} now"
         return Moment(outage.killed_ms, what, waiting, OPEN)
     number = len(waited(view.board, outage))
-    verdict = f"back after {seconds(outage.gap_ms)}; {number:,} payments waited"
+    verdict = f"back after {seconds(outage.gap_ms)}; {payments(number)} waited"
     if outage.caught_up_ms is None:
-        return Moment(outage.killed_ms, what, f"{verdict}, {view.board.in_flight:,} still do", OPEN)
+        return Moment(outage.killed_ms, what, f"{verdict}, {view.board.in_flight:,} are still undecided", OPEN)
     verdict += f", caught up {seconds(outage.caught_up_ms - outage.back_ms)} later"
     return Moment(outage.killed_ms, what, verdict, GOOD, _kept(outage))
 

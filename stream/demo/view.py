@@ -73,6 +73,11 @@ def seconds(milliseconds: int | None) -> str:
     return f"{milliseconds} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"  # noqa: PLR2004 - one second
 
 
+def payments(count: int) -> str:
+    """Write how many payments."""
+    return f"{count:,} payment{'' if count == 1 else 's'}"
+
+
 def money(total: Sum) -> str:
     """Write how many, and what they come to."""
     return f"{total.events:,}, € {total.euro:,.0f}" if total.events else "none"

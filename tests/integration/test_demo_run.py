@@ -46,7 +46,7 @@ class Running:
     def errors(self) -> str:
         return self._errors.read_text()
 
-    def until(self, holds: Callable[[], bool], seconds: float = 120.0) -> None:
+    def until(self, holds: Callable[[], bool], seconds: float = 240.0) -> None:
         """Wait, and remember every child that is seen meanwhile."""
         deadline = time.monotonic() + seconds
         while not holds():
@@ -63,7 +63,7 @@ class Running:
         except psutil.NoSuchProcess:
             return
 
-    def end(self, seconds: float = 180.0) -> int:
+    def end(self, seconds: float = 300.0) -> int:
         """Wait for the end and return the exit code."""
         self.until(lambda: self.process.poll() is not None, seconds)
         assert self.process.returncode is not None

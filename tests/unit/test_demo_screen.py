@@ -92,12 +92,12 @@ def test_what_is_to_come_is_shown_and_a_death_as_long_as_it_lasts() -> None:
     text = drawn(picture(view))
     assert "1:20" in text
     assert "the promotion is rolled back" in text
-    assert "1 payments wait for the new worker, for 300 ms now" in text
+    assert "1 payment waiting for the new worker, for 300 ms now" in text
     assert not any("killed" in told for told in news(view))
     board.decide(score("waiting", Place(0, 999), epoch=2, revision=BACK), 5_400)
     back = view_of(board, outage=dead.told(7).after(board, 5_450, calm=0))
     (told,) = [told for told in news(back) if "killed" in told]
-    assert "back after 4.2 s; 1 payments waited, caught up 50 ms later; 7 decisions were written" in told
+    assert "back after 4.2 s; 1 payment waited, caught up 50 ms later; 7 decisions were written" in told
 
 
 def test_a_refused_command_and_one_without_a_verdict_say_so() -> None:
