@@ -1,0 +1,47 @@
+import contextlib
+import io
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shadow.errors import FrameError
+from shadow.frames import HEAD_BYTES, LARGEST_BYTES, MARK, frame, payload_bytes, read_frame
+
+PAYLOADS = st.lists(st.binary(max_size=300), max_size=10)
+
+
+@given(PAYLOADS)
+def test_what_is_framed_comes_back_one_by_one(payloads: Any) -> None:
+    pipe = io.BytesIO(b"".join(map(frame, payloads)))
+    assert [read_frame(pipe.read) for _ in payloads] == payloads
+    assert read_frame(pipe.read) is None
+
+
+@given(st.binary(max_size=100), st.data())
+def test_a_pipe_that_is_cut_is_noticed(payload: Any, data: Any) -> None:
+    whole = frame(payload)
+    cut = data.draw(st.integers(1, len(whole) - 1))
+    with pytest.raises(FrameError, match="cut off after"):
+        read_frame(io.BytesIO(whole[:cut]).read)
+
+
+@given(st.binary(min_size=HEAD_BYTES).filter(lambda noise: not noise.startswith(MARK)))
+def test_something_else_in_the_pipe_is_noticed_at_once(noise: Any) -> None:
+    with pytest.raises(FrameError, match="something printed into the pipe"):
+        read_frame(io.BytesIO(noise).read)
+
+
+@given(st.binary(max_size=200))
+def test_noise_is_a_payload_an_end_or_a_frame_error(noise: Any) -> None:
+    pipe = io.BytesIO(noise)
+    with contextlib.suppress(FrameError):
+        assert isinstance(read_frame(pipe.read), bytes | None)
+
+
+def test_no_frame_promises_more_than_is_taken() -> None:
+    with pytest.raises(FrameError, match=f"at most {LARGEST_BYTES}"):
+        payload_bytes(MARK + b"\xff\xff\xff\xff")
+    with pytest.raises(FrameError, match=f"more than {LARGEST_BYTES}"):
+        frame(bytes(LARGEST_BYTES + 1))

@@ -1,0 +1,145 @@
+from itertools import pairwise
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.commands import CommandKind, Event, EventKind
+from models.times import format_time
+from shadow.history import History, Term, told
+from shadow.marks import Marks
+from shadow.telling import Telling, Totals
+
+A, B, C = (letter * 64 for letter in "abc")
+HOUR_MS = 3_600_000
+
+
+def accepted(revision: int, kind: str, model: Any, at_ms: int, until_ms: Any = None) -> Event:
+    return Event(
+        event_id=f"e-{revision}",
+        deployment="default",
+        kind=EventKind.ACCEPTED,
+        revision=revision,
+        worker="w",
+        at=format_time(at_ms),
+        command_id=f"c-{revision}",
+        command=CommandKind(kind),
+        model=model,
+        watch_until=None if until_ms is None else format_time(until_ms),
+    )
+
+
+LOG = [
+    accepted(1, "promote", A, 1_000),
+    accepted(2, "challenge", B, 2_000),
+    accepted(3, "promote", C, 3_000),
+    accepted(4, "withdraw", None, 4_000),
+    accepted(5, "promote", A, 5_000, 9_000),
+    accepted(6, "challenge", B, 6_000),
+]
+
+
+def test_what_is_owed_is_said_by_the_revision_and_for_a_watch_by_the_clock() -> None:
+    history = History.of("default", LOG)
+    assert [history.owed(B, revision, 0) for revision in range(8)] == [
+        False,
+        False,
+        True,
+        True,
+        False,
+        False,
+        True,
+        False,
+    ]
+    assert (history.owed(C, 5, 8_999), history.owed(C, 5, 9_000)) == (True, False)
+    assert history.challengers == (C, B)
+    assert History.of("other", LOG).challengers == ()
+
+
+def test_the_last_term_runs_through_all_revisions_that_left_it_there() -> None:
+    assert History.of("default", LOG[:3]).last_term(B) == Term(B, 2_000, None)
+    assert History.of("default", LOG[:4]).last_term(B) == Term(B, 2_000, 4_000)
+    history = History.of("default", LOG)
+    assert history.last_term(B) == Term(B, 6_000, None)
+    assert history.last_term(C) == Term(C, 5_000, 6_000)
+    assert history.last_term(A) is None
+
+
+def said(worker: str, revision: int, at_ms: int, *totals: int, model: str = B) -> Event:
+    compared, skipped, failed = totals
+    return Event(
+        event_id="e",
+        deployment="default",
+        kind=EventKind.SHADOW,
+        revision=revision,
+        worker=worker,
+        at=format_time(at_ms),
+        model=model,
+        compared=compared,
+        skipped=skipped,
+        failed=failed,
+    )
+
+
+def test_running_totals_are_added_up_by_what_they_grew() -> None:
+    events = [
+        said("w1", 2, 1_000, 10, 1, 0),
+        said("w2", 2, 1_500, 5, 0, 2),
+        said("w1", 2, 2_000, 20, 4, 1),
+        said("w1", 6, 3_000, 0, 7, 0),
+        said("w1", 6, 4_000, 0, 2, 0),
+        said("w1", 2, 4_000, 9, 9, 9, model=C),
+    ]
+    assert told(events, B, 0) == Totals(25, 13, 3)
+    assert told(events, B, 2_000) == Totals(10, 12, 1)
+    assert told([*LOG, *events], A, 0) == Totals()
+
+
+OFFSETS = st.lists(st.integers(0, 300), max_size=60)
+
+
+@given(OFFSETS, OFFSETS)
+def test_marks_are_a_set_of_offsets_that_begins_with_its_first(added: Any, asked: Any) -> None:
+    marks, plain = Marks(), set()
+    for offset in added:
+        marks.add(offset)
+        plain |= {offset} if offset >= added[0] else set()
+    assert len(marks) == len(plain)
+    for offset in asked:
+        assert (offset in marks) == (offset in plain)
+        assert marks.take(offset) == (offset in plain)
+        plain.discard(offset)
+    assert len(marks) == len(plain)
+
+
+STEPS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 600_000)), min_size=1, max_size=200)
+
+
+@given(STEPS)
+def test_events_are_few_prompt_and_the_last_word_is_never_lost(steps: Any) -> None:
+    telling, totals, now, written = Telling(), Totals(), 0, list[int]()
+    for missed, pause in steps:
+        now += pause
+        totals = totals.plus(Totals(skipped=missed))
+        if telling.is_due(totals, now):
+            telling = telling.after(totals, now)
+            written.append(now)
+    assert bool(written) == (totals.missed > 0)
+    assert telling.is_due(totals, now + HOUR_MS) == (totals.missed > telling.told.missed)
+    assert telling.is_owed(totals) == (totals.missed > 0 and totals != telling.told)
+    assert all(later - earlier >= 1_000 for earlier, later in pairwise(written))
+
+
+def test_a_day_of_trouble_is_some_thirty_events() -> None:
+    telling, totals, written = Telling(), Totals(), 0
+    for now in range(0, 24 * HOUR_MS, 250):
+        totals = totals.plus(Totals(failed=1))
+        if telling.is_due(totals, now):
+            telling, written = telling.after(totals, now), written + 1
+    assert 24 <= written <= 40
+
+
+def test_without_trouble_nothing_is_said() -> None:
+    telling, totals = Telling(), Totals(compared=10**6)
+    assert not telling.is_due(totals, 10**12)
+    assert not telling.is_owed(totals)

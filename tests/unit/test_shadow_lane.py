@@ -1,0 +1,110 @@
+import sys
+import textwrap
+from functools import reduce
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shadow.errors import LaneError
+from shadow.lane import Lane, Rest, Room
+from shadow.messages import Compare, Setup
+
+SETUP = Setup("models", "", 512)
+ASKED = Compare("a" * 64, 1, bytes(8), (b"{}",))
+
+
+@given(st.integers(1, 50), st.lists(st.integers(0, 40)))
+def test_no_more_wait_than_there_is_room_for_and_nothing_is_lost_silently(bound: Any, offers: Any) -> None:
+    room, admitted = Room(bound), 0
+    for offer in offers:
+        room, taken = room.admit(offer)
+        assert 0 <= taken <= offer
+        assert taken == offer or room.held == bound
+        admitted += taken
+        assert room.held == admitted <= bound
+    assert room.release(admitted) == Room(bound)
+
+
+def test_rests_double_from_a_second_to_a_minute() -> None:
+    rests = [reduce(lambda rest, _: rest.after_fault(), range(faults), Rest()).seconds for faults in range(9)]
+    assert rests == [0, 1, 2, 4, 8, 16, 32, 60, 60]
+
+
+def lane(program: str) -> Lane:
+    """A lane whose process is a few lines of Python, with `read` and `write` for messages."""
+    head = """
+        import os, sys, time
+        from shadow.frames import frame, read_frame
+        from shadow.messages import *
+        def read():
+            return decode_request(read_frame(sys.stdin.buffer.read))
+        def write(message):
+            sys.stdout.buffer.write(frame(encode(message)))
+            sys.stdout.buffer.flush()
+        setup = read()
+    """
+    text = textwrap.dedent(head) + textwrap.dedent(program)
+    return Lane((sys.executable, "-c", text), SETUP, {"PYTHONPATH": ":".join(filter(None, sys.path))})
+
+
+async def test_a_process_is_set_up_loads_and_compares() -> None:
+    tried = lane("""
+        write(Loaded(setup.models + read().digest[:1]))
+        asked = read()
+        write(Compared((b"x",), (0.5,), ("approve",), 1, 2))
+    """)
+    assert tried.pid is None
+    loaded = await tried.load("a" * 64)
+    assert loaded.probe_hash == "modelsa"
+    assert tried.loaded == {"a" * 64: "modelsa"}
+    assert (await tried.compare(ASKED, 10)).records == (b"x",)
+    await tried.close()
+    assert (tried.pid, tried.loaded) == (None, {})
+    await tried.close()
+
+
+@pytest.mark.parametrize(
+    ("program", "why"),
+    [
+        ("sys.exit(3)", "it ended with exit code 3"),
+        ("os.kill(os.getpid(), 9)", "it ended with exit code -9"),
+        ("read(); time.sleep(600)", "it did not answer within 0.2 s"),
+        ("read(); print('hello, hello')", "something printed into the pipe"),
+        ("read(); sys.stdout.buffer.write(frame(b'nonsense'))", "MessagePack|Invalid|Expected|malformed"),
+        ("read(); write(Loaded('h'))", "it gave no answer to each of 1 decisions"),
+        ("read(); write(Compared((), (), (), 1, 2))", "it gave no answer to each of 1 decisions"),
+    ],
+)
+async def test_whatever_is_wrong_with_a_process_it_is_given_up(program: str, why: str) -> None:
+    tried = lane(f"read(); write(Loaded('h')); {program}; sys.stdout.flush(); time.sleep(0.2)")
+    await tried.load("a" * 64)
+    with pytest.raises(LaneError, match=why):
+        await tried.compare(ASKED, 0.2 if "did not" in why else 10)
+    assert (tried.pid, tried.loaded) == (None, {})
+
+
+async def test_a_program_that_is_not_there_is_a_fault_like_any_other() -> None:
+    with pytest.raises(LaneError, match="could not be started"):
+        await Lane(("no-such-program-here",), SETUP, {}).load("a" * 64)
+
+
+async def test_a_process_that_ended_while_nothing_was_asked_is_noticed() -> None:
+    tried = lane("read(); write(Loaded('h'))")
+    await tried.load("a" * 64)
+    process = tried._process
+    assert process is not None
+    await process.wait()
+    with pytest.raises(LaneError, match="it ended with exit code 0"):
+        await tried.check()
+    await tried.check()
+
+
+async def test_a_process_that_does_not_end_is_ended() -> None:
+    tried = lane("read(); write(Loaded('h')); time.sleep(600)")
+    await tried.load("a" * 64)
+    process = tried._process
+    assert process is not None
+    await tried.close()
+    assert process.returncode == -9

@@ -1,0 +1,110 @@
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.policy import Decision, bands
+from shadow.comparing import Comparison, Side, Source
+from shadow.tally import SCORE_STEPS, Shift, Tally, quantile, stability_index
+
+LIVE, CHALLENGER = "a" * 64, "b" * 64
+SCORES = st.floats(0, 1)
+
+
+def side(digest: str | None, score: float | None, decision: Decision) -> Side:
+    band = None if score is None else int(bands(score))  # type: ignore[arg-type]
+    return Side(digest, score, band, decision)
+
+
+def comparison(
+    live: Side, challenger: Side, amount_minor: int = 1, currency: str = "EUR", offset: int = 0
+) -> Comparison:
+    return Comparison(
+        transaction_id="t",
+        card_id="c",
+        occurred_at="2026-01-01T00:00:00.000Z",
+        amount_minor=amount_minor,
+        currency=currency,
+        live=live,
+        challenger=challenger,
+        decision_changed=live.decision is not challenger.decision,
+        revision=1,
+        source=Source("transactions", 0, offset),
+        compared_at="2026-01-01T00:00:00.000Z",
+    )
+
+
+@st.composite
+def comparisons(draw: st.DrawFn) -> Comparison:
+    score = draw(st.none() | SCORES)
+    live = side(None if score is None else LIVE, score, draw(st.sampled_from(Decision)))
+    challenger = side(CHALLENGER, draw(SCORES), draw(st.sampled_from(Decision)))
+    return comparison(live, challenger, draw(st.integers(0, 10**12)), draw(st.sampled_from(["EUR", "JPY"])))
+
+
+LISTS = st.lists(comparisons(), max_size=20)
+
+
+@given(LISTS)
+def test_zero_adds_nothing(some: Any) -> None:
+    tally = Tally.of(some)
+    assert Tally.zero().merge(tally) == tally == tally.merge(Tally.zero())
+
+
+@given(LISTS, LISTS, LISTS)
+def test_tallies_merge_in_any_order_and_grouping(a: Any, b: Any, c: Any) -> None:
+    one, two, three = Tally.of(a), Tally.of(b), Tally.of(c)
+    assert one.merge(two) == two.merge(one)
+    assert one.merge(two).merge(three) == one.merge(two.merge(three)) == Tally.of([*c, *a, *b])
+
+
+@given(LISTS, comparisons())
+def test_adding_is_merging_one(some: Any, one: Any) -> None:
+    assert Tally.of(some).add(one) == Tally.of([*some, one])
+
+
+@given(LISTS)
+def test_it_counts_what_a_loop_counts(some: Any) -> None:
+    tally = Tally.of(some)
+    assert tally.compared == len(some)
+    assert tally.changed == sum(one.decision_changed for one in some)
+    assert sum(tally.minor.values()) == sum(one.amount_minor for one in some)
+    for decision in Decision:
+        live, challenger = tally.decided(decision)
+        assert live == sum(one.live.decision is decision for one in some)
+        assert challenger == sum(one.challenger.decision is decision for one in some)
+    shifts = [one.challenger.score - one.live.score for one in some if one.live.score is not None]
+    shift = Shift.of(tally)
+    if not shifts:
+        assert shift == Shift(None, None, None, None)
+        return
+    assert shift.mean == pytest.approx(math.fsum(shifts) / len(shifts), abs=2 / SCORE_STEPS)
+    assert shift.mean_absolute == pytest.approx(math.fsum(map(abs, shifts)) / len(shifts), abs=2 / SCORE_STEPS)
+
+
+@given(st.lists(st.integers(-999, 999), min_size=1), st.sampled_from([1, 50, 99, 100]))
+def test_a_quantile_is_the_least_value_that_so_many_do_not_exceed(values: Any, percent: Any) -> None:
+    counts = {value: values.count(value) for value in values}
+    found = quantile(counts, percent)
+    assert sum(value <= found for value in values) * 100 >= percent * len(values)
+    assert sum(value < found for value in values) * 100 < percent * len(values)
+    with pytest.raises(ValueError, match="quantile of nothing"):
+        quantile({}, percent)
+
+
+HISTOGRAMS = st.dictionaries(st.integers(0, 19), st.integers(1, 10**6), min_size=1)
+
+
+@given(HISTOGRAMS, HISTOGRAMS)
+def test_the_stability_index_is_never_negative_symmetric_and_zero_for_the_same(one: Any, other: Any) -> None:
+    assert stability_index(one, one) == 0.0
+    assert stability_index(one, other) == pytest.approx(stability_index(other, one))
+    assert stability_index(one, other) >= 0.0
+
+
+def test_the_stability_index_is_the_textbooks() -> None:
+    expected, actual = {0: 50, 1: 50}, {0: 25, 1: 75}
+    by_hand = (0.25 - 0.5) * math.log(0.25 / 0.5) + (0.75 - 0.5) * math.log(0.75 / 0.5)
+    assert stability_index(expected, actual) == pytest.approx(by_hand)

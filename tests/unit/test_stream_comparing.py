@@ -1,0 +1,202 @@
+import sys
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from aiokafka.errors import KafkaError
+from hypothesis import given
+from hypothesis import strategies as st
+from stream_cases import LATEST_MS, Told, text
+
+from features.store import Fate, Histories, Observed
+from models.commands import Event, EventKind
+from models.policy import Decision
+from models.problems import Problem, ProblemCode
+from shadow.messages import Compared as Reply
+from stream.batches import Record
+from stream.clock import Stage
+from stream.comparing import Comparer, child_command, child_environment
+from stream.contract.outputs import DecidedBy
+from stream.control import Follower
+from stream.decoding import decode
+from stream.encoding import Frame, Scored, encode
+from stream.facts import Compared, Fact, Missed
+from stream.journeys import Untraced
+from stream.lots import Lot, destined, request, say, take
+from stream.missing import Accounts
+from stream.publishing import Publisher
+from stream.scoring import Judgement
+from stream.settings import Settings
+from stream.shelf import Serving
+
+DIGEST, OTHER = "a" * 64, "b" * 64
+SECOND_MS = 1_000
+
+
+class Journey(Untraced):
+    """A journey that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[list[int], str, Stage]] = []
+
+    def compared(self, records: Sequence[Record], digest: str, stage: Stage) -> None:
+        self.told.append(([record.offset for record in records], digest, stage))
+
+
+def scored(count: int, first: int = 0, score: float | None = 0.25) -> Scored:
+    """Decisions of so many transactions, alternately of two partitions."""
+    records = [Told(text(transaction_id=f"t-{at}"), offset=at, partition=at % 2) for at in range(first, first + count)]
+    decoded = decode(records, 0)
+    nothing = Histories(np.zeros((count, 6), np.int64), np.ones(count, np.int64))
+    observed = Observed(
+        [Fate.DECIDE] * count, nothing, nothing, np.arange(count), np.arange(count), 1, incomplete=False
+    )
+    judgements = [Judgement(score, None, Decision.APPROVE, DecidedBy.MODEL, None)] * count
+    frame = Frame(Settings(), ("x", "y"), "f", "0", 7, {0: 1, 1: 1}, LATEST_MS, Untraced().headers)
+    matrix = np.arange(2.0 * count).reshape(count, 2)
+    return encode(frame, decoded, observed, (np.arange(count), matrix, judgements))
+
+
+def lot(count: int, digest: str = DIGEST, journey: Any = None) -> Lot:
+    return Lot(digest, scored(count), journey or Untraced(), 0, count)
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.sampled_from([DIGEST, OTHER])), max_size=8), st.integers(1, 12))
+def test_portions_hold_all_in_order_each_of_one_challenger_and_not_too_large(offers: Any, most: Any) -> None:
+    waiting = deque(lot(count, digest) for count, digest in offers)
+    offered = [(one.digest, at) for one in waiting for at in range(len(one))]
+    portions = []
+    while waiting:
+        portions.append(take(waiting, most))
+    assert [(one.digest, at) for portion in portions for one in portion for at in range(one.first, one.last)] == offered
+    for portion in portions:
+        assert len({one.digest for one in portion}) == 1
+        assert 0 < sum(map(len, portion)) <= most
+        asked = request(portion)
+        rows = np.frombuffer(asked.matrix).reshape(-1, asked.width)
+        assert rows.tolist() == [one.scored.matrix[at].tolist() for one in portion for at in range(one.first, one.last)]
+        assert len(asked.scores) == len(rows)
+
+
+def test_answers_go_where_their_scores_are_and_each_journey_hears_its_own() -> None:
+    journeys, heard = (Journey(), Journey()), list[Fact]()
+    lots = [Lot(DIGEST, scored(4), journeys[0], 1, 4), Lot(DIGEST, scored(2, 10, None), journeys[1], 0, 2)]
+    rows: tuple[bytes | None, ...] = (b"1", None, b"3", b"10", b"11")
+    decisions = tuple(row and Decision.REVIEW for row in rows)
+    reply = Reply(rows, tuple(row and 0.5 for row in rows), decisions, 5, 9)  # type: ignore[arg-type]
+    sent = destined("shadow-scores", lots, reply)
+    assert {where: [one.value for one in out] for where, out in sent.items()} == {
+        ("shadow-scores", 0): [b"10"],
+        ("shadow-scores", 1): [b"1", b"3", b"11"],
+    }
+    assert [one.source_offset for one in sent["shadow-scores", 1]] == [1, 3, 11]
+    assert {one.key for out in sent.values() for one in out} == {b"card-1"}
+    say(lots, reply, heard.append)
+    stage = Stage("shadow", 5, 9)
+    assert [journey.told for journey in journeys] == [[([1, 3], DIGEST, stage)], [([10, 11], DIGEST, stage)]]
+    one, other = heard
+    assert isinstance(one, Compared)
+    assert (one.shifts, one.live, one.challenger) == ([0.25] * 2, [Decision.APPROVE] * 2, [Decision.REVIEW] * 2)
+    assert (one.amounts_minor, one.currencies) == ([1250] * 2, ["EUR"] * 2)
+    assert isinstance(other, Compared)
+    assert (other.shifts, len(other.live)) == ([], 2)
+
+
+def comparer(heard: list[Fact], queue: int = 10) -> Comparer:
+    settings = Settings(shadow_queue=queue, worker_id="w")
+    made = Comparer(settings, Follower(settings), heard.append)
+    made._lane.loaded = {DIGEST: "hash"}
+    return made
+
+
+def serving(challenger: str | None) -> Serving:
+    return Serving(7, None, None, challenger)  # type: ignore[arg-type] - only the challenger is looked at
+
+
+@given(st.lists(st.integers(0, 8), max_size=8))
+def test_what_does_not_fit_is_skipped_and_counted(offers: Any) -> None:
+    heard: list[Fact] = []
+    made = comparer(heard)
+    for count in offers:
+        made.offer(scored(count) if count else Scored.nothing(), serving(DIGEST), Untraced())
+    skipped = sum(fact.count for fact in heard if isinstance(fact, Missed) and fact.reason == "skipped")
+    assert made.queued == min(sum(offers), 10)
+    assert made.queued + skipped == sum(offers)
+    assert sum(map(len, made._lots)) == made.queued
+
+
+def test_only_what_its_challenger_can_score_is_taken() -> None:
+    heard: list[Fact] = []
+    made = comparer(heard)
+    made.offer(scored(3), serving(OTHER), Untraced())
+    assert heard == [Missed(OTHER, "skipped", 3)]
+    made.offer(scored(3), serving(None), Untraced())
+    assert len(heard) == 1
+    assert made.queued == 0
+
+
+def test_the_challengers_process_is_told_none_of_our_settings() -> None:
+    given_ones = {
+        "FRAUDSTREAM_KAFKA_SASL_PASSWORD": "secret",
+        "FRAUDSTREAM_REDIS_URL": "redis://:secret@r",
+        "HOME": "h",
+    }
+    environment = child_environment(given_ones)
+    assert "secret" not in str(environment)
+    assert (environment["HOME"], environment["OMP_NUM_THREADS"]) == ("h", "1")
+    assert child_command()[0] == sys.executable
+
+
+class Log(Publisher):
+    """A publisher that keeps what is announced, or is away."""
+
+    def __init__(self) -> None:
+        super().__init__(Settings())
+        self.events: list[Event] = []
+        self.away = False
+
+    async def announce(self, event: Event, *_: Any) -> int:
+        if self.away:
+            raise KafkaError("away")
+        self.events.append(event)
+        return len(self.events)
+
+
+async def test_misses_are_told_at_once_and_written_now_and_then_and_at_the_end() -> None:
+    heard, log = list[Fact](), Log()
+    accounts = Accounts(Follower(Settings()), log, "w", heard.append)
+    accounts.compared(DIGEST, 5)
+    await accounts.look({DIGEST}, 0)
+    assert (heard, log.events) == ([], [])
+    accounts.missed(DIGEST, "skipped", 0)
+    accounts.missed(DIGEST, "failed", 2, "it raised")
+    log.away = True
+    await accounts.look({DIGEST}, 0)
+    log.away = False
+    await accounts.look({DIGEST}, 10)
+    accounts.missed(DIGEST, "skipped", 1)
+    await accounts.look({DIGEST}, 10)
+    assert heard == [Missed(DIGEST, "failed", 2), Missed(DIGEST, "skipped", 1)]
+    (first,) = log.events
+    assert (first.kind, first.model, first.compared, first.skipped, first.failed) == (EventKind.SHADOW, DIGEST, 5, 0, 2)
+    assert first.problems == (Problem(ProblemCode.SHADOW_FAILED, "it raised"),)
+    accounts.compared(DIGEST, 1)
+    log.away = True
+    await accounts.look((), 20)
+    log.away = False
+    await accounts.look((), 20)
+    await accounts.look((), 10**9)
+    _, last = log.events
+    assert (last.compared, last.skipped, last.failed) == (6, 1, 2)
+
+
+@pytest.mark.parametrize("missed", [0, 1])
+async def test_a_challenger_that_goes_gets_a_last_word_only_after_trouble(missed: int) -> None:
+    log = Log()
+    accounts = Accounts(Follower(Settings()), log, "w", lambda _: None)
+    accounts.compared(DIGEST, 5)
+    accounts.missed(DIGEST, "skipped", missed)
+    await accounts.look((), SECOND_MS)
+    assert len(log.events) == missed
