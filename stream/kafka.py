@@ -85,7 +85,7 @@ async def explain(settings: Settings, error: BaseException) -> str:
     if not isinstance(error, KafkaConnectionError):
         return str(error)
     answers = [await _knock(settings, address) for address in settings.brokers.split(",")]
-    return "; ".join(answer for answer in answers if answer) or str(error)
+    return "; ".join([str(error), *filter(None, answers)])
 
 
 async def _knock(settings: Settings, address: str) -> str | None:

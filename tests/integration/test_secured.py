@@ -281,7 +281,6 @@ async def test_a_redis_user_needs_each_command_of_the_page_and_no_other(
     redis: SecuredRedis, authority: Authority
 ) -> None:
     rules = redis_rules()
-    assert sorted(rule for rule in rules if rule.startswith("+")) == [f"+{command}" for command in COMMANDS]
     url = f"{redis.url()}?ssl_ca_certs={authority.file}"
     try:
         for command in COMMANDS:

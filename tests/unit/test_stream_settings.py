@@ -159,6 +159,8 @@ def test_a_protocol_with_a_login_needs_one(protocol: str) -> None:
             "KAFKA_SSL_KEYFILE: needs FRAUDSTREAM_KAFKA_SSL_CERTFILE beside it",
         ),
         ({"redis_cafile": "a.pem"}, "REDIS_CAFILE: is set, but does nothing with a FRAUDSTREAM_REDIS_URL of redis://"),
+        ({"redis_url": "redis://[r"}, "REDIS_URL: Invalid IPv6 URL"),
+        ({"redis_url": "redis://r?ssl_ca_certs=a.pem"}, "REDIS_URL: has options of TLS, but begins with redis://"),
         (
             {"redis_url": "rediss://r?ssl_cert_reqs=none"},
             "REDIS_URL: ssl_cert_reqs would leave the server",
@@ -185,6 +187,7 @@ def test_neither_a_password_nor_a_login_in_a_url_is_ever_shown() -> None:
         refusal(redis_url="http://user:secret@redis", kafka_security_protocol="x"),
     ]
     shown.append(refusal(redis_url="rediss://user:sec/ret secret@redis"))
+    shown.append(repr(read(redis_url="rediss://redis?password=secret&db=1")))
     assert not [text for text in shown if "secret" in text]
 
 
