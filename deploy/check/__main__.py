@@ -47,9 +47,10 @@ def main() -> int:
     found = Outcomes()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     ports = {name: free_port() for name in ("KAFKA_PORT", "JAEGER_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT")}
-    images = {"WORKER_IMAGE": "fraudstream:check", "TOOLS_IMAGE": "fraudstream-tools:check"}
+    project = f"fraudstream-check-{os.getpid()}"
+    images = {"WORKER_IMAGE": f"{project}-worker:check", "TOOLS_IMAGE": f"{project}-tools:check"}
     settings = {**images, **{name: str(port) for name, port in ports.items()}, "PUBLISH_RATE": str(RATE)}
-    stack = Stack(f"fraudstream-check-{os.getpid()}", settings)
+    stack = Stack(project, settings)
     check = Check(
         stack,
         f"127.0.0.1:{ports['KAFKA_PORT']}",
@@ -63,7 +64,7 @@ def main() -> int:
     except CheckError as error:
         found.expect(holds=False, text=str(error))
     finally:
-        take_down(check)
+        take_down(check, images)
     found.say(f"{len(found.misses)} misses" if found.misses else "everything as it must be")
     return 1 if found.misses else 0
 
@@ -173,12 +174,13 @@ def with_one_worker(check: Check) -> None:
     check.found.expect(codes == [0, KILLED], "the other drains and ends with 0 when it is told to stop", codes)
 
 
-def take_down(check: Check) -> None:
-    """Remove everything; on a miss, show the end of the logs first."""
+def take_down(check: Check, images: dict[str, str]) -> None:
+    """Remove everything but what the builds keep for the next time; on a miss, show the end of the logs first."""
     try:
         if check.found.misses:
             check.found.say("the logs end with:\n" + check.stack.compose("logs", "--tail", "15", "--no-color"))
         check.stack.down()
+        docker("image", "rm", "--force", *images.values())
         check.found.say("ok    taken down")
     except CheckError as error:
         check.found.expect(holds=False, text=f"the stack could not be taken down: {error}")

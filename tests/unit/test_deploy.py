@@ -101,6 +101,7 @@ def test_a_service_can_do_no_more_than_it_must(name: str) -> None:
     assert service["read_only"] is (name != "kafka")
     assert {"mem_limit", "cpus", "pids_limit"} <= set(service)
     assert "privileged" not in service
+    assert ("build" in service) is (name in OURS)  # one without would be pulled
     assert service.get("network_mode") is None
     if name in OURS:
         assert any(mount.startswith("/tmp") for mount in service["tmpfs"])  # noqa: S108 - the container's
