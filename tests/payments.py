@@ -94,6 +94,13 @@ def model_for_tests(*, seed: int = 0, trees: int = 5, **overrides: Any) -> dict[
     )
 
 
+def luhn(head: str) -> str:
+    """Complete digits to a number that passes Luhn's check."""
+    doubled = [int(digit) for digit in head[::-1]]
+    total = sum(sum(divmod(2 * digit, 10)) if at % 2 == 0 else digit for at, digit in enumerate(doubled))
+    return head + str(-total % 10)
+
+
 def put_model(folder: str, **options: Any) -> str:
     """Put a model into a repository and return its digest."""
     return Repository(folder).put(model_for_tests(**options))

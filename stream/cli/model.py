@@ -16,6 +16,7 @@ from models.repository import Repository
 from stream.cli.saying import Command, json_option, refuse, refuse_kafka, say, settings_or_refuse
 from stream.clock import now_ms
 from stream.commanding import Wish, command_fleet, read_lineup, read_log
+from stream.redaction import holds_card_number
 from stream.settings import Settings, read_seconds
 
 
@@ -24,10 +25,17 @@ def model() -> None:
     """Say who is live, and see who is: models are named by digest, or an unambiguous prefix of 8 or more."""
 
 
+def _harmless(_context: click.Context, _option: click.Parameter, reason: str) -> str:
+    """Refuse a text with a card number in it: it would be kept for ever."""
+    if holds_card_number(reason):
+        raise click.BadParameter("it holds a card number; name the card by its token, or leave it out")
+    return reason
+
+
 def _wish_options(function: Command) -> Command:
     """Add the options that every command to the fleet has."""
     for option in (
-        click.option("--reason", default="", help="Why; kept with the command for ever."),
+        click.option("--reason", default="", callback=_harmless, help="Why; kept with the command for ever."),
         click.option(
             "--expected-revision", type=click.IntRange(0), help="Void unless this holds; looked up if absent."
         ),

@@ -8,18 +8,11 @@ import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
 from fleet import Fleet, until
-from payments import partition_of, payment
+from payments import luhn, partition_of, payment
 
 from stream.contract.codes import DeadLetterCode
 
 KEY = "card-bad"
-
-
-def luhn(head: str) -> str:
-    """Complete digits to a number that passes Luhn's check."""
-    doubled = [int(digit) for digit in head[::-1]]
-    total = sum(sum(divmod(2 * digit, 10)) if at % 2 == 0 else digit for at, digit in enumerate(doubled))
-    return head + str(-total % 10)
 
 
 CARD_NUMBER = luhn("453201511283036")
