@@ -94,7 +94,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How many decisions may wait for the challenger; what does not fit is skipped and counted."""
     shadow_timeout: Seconds = 10.0
     """A challenger that has not answered for so long is taken for dead, and its process is ended and started anew."""
-    shadow_memory_mb: Annotated[int, msgspec.Meta(ge=128, le=1_048_576)] = 1024
+    shadow_memory_mb: Annotated[int, msgspec.Meta(ge=256, le=1_048_576)] = 1024
     """How much private memory, in MiB, the challenger's process may take."""
     worker_id: Prefix = ""
     """What events call this worker; empty: host and process id."""

@@ -104,7 +104,7 @@ def test_no_skew_at_all_is_a_skew() -> None:
         *(("future_skew", text) for text in ("", "-1", "nan", "2 d")),
         *(("watch", text) for text in ("", "-1", "31 d", "soon")),
         *(("shadow_queue", text) for text in ("0", "-1", "many")),
-        *(("shadow_memory_mb", text) for text in ("127", "1 GB")),
+        *(("shadow_memory_mb", text) for text in ("255", "1 GB")),
         *(("poll_records", text) for text in ("0", "10001", "many")),
         *(("redis_down", text) for text in ("", "WAIT", "fail")),
         ("score_features", "some"),
