@@ -101,7 +101,6 @@ def test_a_service_can_do_no_more_than_it_must(name: str) -> None:
     assert service["read_only"] is (name != "kafka")
     assert {"mem_limit", "cpus", "pids_limit"} <= set(service)
     assert "privileged" not in service
-    assert ("build" in service) is (name in OURS)  # one without would be pulled
     assert service.get("network_mode") is None
     if name in OURS:
         assert any(mount.startswith("/tmp") for mount in service["tmpfs"])  # noqa: S108 - the container's
@@ -118,6 +117,13 @@ def test_kafka_makes_no_topic_by_itself_and_redis_forgets_nothing() -> None:
     command = SERVICES["redis"]["command"]
     options = dict(zip(command[1::2], command[2::2], strict=True))
     assert (options["--appendonly"], options["--maxmemory-policy"]) == ("yes", "noeviction")
+
+
+def test_an_image_of_ours_is_built_once_and_never_pulled() -> None:
+    built = [(SERVICES[name]["image"], SERVICES[name]["build"]["target"]) for name in OURS if "build" in SERVICES[name]]
+    assert sorted(target for _, target in built) == ["tools", "worker"]
+    assert {image for image, _ in built} == {SERVICES[name]["image"] for name in OURS}
+    assert {SERVICES[name]["pull_policy"] for name in OURS} == {"never"}
 
 
 @pytest.mark.parametrize("name", OURS)
