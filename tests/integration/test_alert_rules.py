@@ -1,5 +1,6 @@
 """The alert rules fire when they must and are silent otherwise, by Prometheus' own tool: on PATH, or in its image."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -45,17 +46,31 @@ def test_promtool_is_content(words: list[str]) -> None:
 
 
 def test_a_rule_that_is_broken_is_noticed(tmp_path: Path) -> None:
-    tool = promtool()
-    if tool[0] == "docker":
-        tool = [word.replace(str(FOLDER), str(tmp_path)) for word in tool]
     rules = (FOLDER / "alerts.yml").read_text()
     (tmp_path / "alerts.yml").write_text(rules.replace("fraudstream_halted > 0", "fraudstream_halted > 5"))
     (tmp_path / "alerts_test.yml").write_text((FOLDER / "alerts_test.yml").read_text())
-    tmp_path.chmod(0o755)
-    for path in tmp_path.iterdir():
-        path.chmod(0o644)
-    done = subprocess.run(
-        [*tool, "test", "rules", "alerts_test.yml"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = run_in(tmp_path, "test", "rules", "alerts_test.yml")
     assert done.returncode != 0
     assert "PartitionHalted" in done.stdout + done.stderr
+
+
+def test_prometheus_understands_what_the_dashboard_asks(tmp_path: Path) -> None:
+    dashboard = json.loads((DEPLOY / "grafana/dashboards/fraudstream.json").read_text())
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
+    rules = [
+        {"record": f"query:{number}", "expr": query.replace("$__rate_interval", "1m")}
+        for number, query in enumerate(queries)
+    ]
+    (tmp_path / "queries.yml").write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+    done = run_in(tmp_path, "check", "rules", "queries.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(queries)} rules found" in done.stdout
+
+
+def run_in(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run promtool on a folder of a test's own, which the image's user must be able to read."""
+    folder.chmod(0o755)
+    for path in folder.iterdir():
+        path.chmod(0o644)
+    tool = [word.replace(str(FOLDER), str(folder)) for word in promtool()]
+    return subprocess.run([*tool, *words], cwd=folder, capture_output=True, text=True, timeout=300, check=False)
