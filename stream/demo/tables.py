@@ -44,7 +44,7 @@ def patterns_table(view: View) -> Table:
             f"{tally.decided:,}",
             f"{share(tally.precision)} of {tally.alerts}",
             f"{share(tally.recall)} of {tally.frauds}",
-            *(f"{kind.caught} of {kind.frauds}" for kind in kinds),
+            *(f"{kind.caught}/{kind.frauds}" for kind in kinds),
         )
     return table
 

@@ -1,5 +1,6 @@
 """The demo in short form: it ends well by itself, says so when it does not, and leaves nothing behind."""
 
+import contextlib
 import json
 import os
 import re
@@ -56,12 +57,13 @@ class Running:
 
     def look(self) -> None:
         try:
-            self.children |= set(psutil.Process(self.process.pid).children(recursive=True))
-            for child in self.children:
-                if child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
-                    self.commands[child] = " ".join(child.cmdline())
+            now = psutil.Process(self.process.pid).children(recursive=True)
         except psutil.NoSuchProcess:
             return
+        self.children |= set(now)
+        for child in now:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                self.commands[child] = " ".join(child.cmdline()) or self.commands.get(child, "")
 
     def end(self, seconds: float = 300.0) -> int:
         """Wait for the end and return the exit code."""
