@@ -13,9 +13,11 @@ from aiokafka.errors import KafkaError
 from models.commands import Event, EventKind
 from models.problems import Problem
 from models.times import format_time
-from stream.clock import now_ms
-from stream.control import Follower
+from stream.clock import now_ms, now_ns
+from stream.control import Asked, Follower
 from stream.publishing import Publisher
+from stream.steps import Step
+from stream.telemetry.attributes import answered
 
 log = logging.getLogger("fraudstream.answering")
 
@@ -31,15 +33,20 @@ class Answers:
         self._publisher = publisher
         self._worker = worker
         self._given: set[str] = set()
+        self._steps: dict[str, Step] = {}
 
     def owed(self, candidates: Mapping[str, str]) -> dict[str, str]:
         """Return the candidates, model by `command_id`, that have no answer; forget those that are settled."""
-        self._given &= self._follower.candidates.pending.keys()
+        pending = self._follower.candidates.pending
+        self._given &= pending.keys()
+        for command_id in self._steps.keys() - pending.keys():
+            self._steps.pop(command_id).failed("settled")
         return {command_id: model for command_id, model in candidates.items() if command_id not in self._given}
 
     async def give(self, command_id: str, model: str, found: Found) -> None:
         """Answer; a broker that does not take it leaves the answer owed."""
         ready = isinstance(found, str)
+        step = self._step(command_id)
         event = Event(
             event_id=uuid4().hex,
             deployment=self._follower.lineup.deployment,
@@ -53,8 +60,17 @@ class Answers:
             problems=() if isinstance(found, str) else found,
         )
         try:
-            await self._publisher.announce(event)
+            await self._publisher.announce(event, step.headers)
         except KafkaError as error:
             log.warning("could not answer for candidate %s, trying again: %s", model[:12], error)
         else:
             self._given.add(command_id)
+            self._steps.pop(command_id, None)
+            step.done(answered(event))
+
+    def _step(self, command_id: str) -> Step:
+        """Return the step that began when this worker was asked."""
+        if command_id not in self._steps:
+            asked = self._follower.asked.get(command_id) or Asked((), now_ns())
+            self._steps[command_id] = self._follower.steps.step("load and answer", asked.headers, asked.heard_ns)
+        return self._steps[command_id]

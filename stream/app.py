@@ -83,6 +83,7 @@ class WorkerApp(faust.App):
             Repository(settings.models), features.fingerprint, vectorise_probe(features), settings.worker_id
         )
         follower, publisher = self.preparation.follower, self.preparation.publisher
+        follower.steps = telemetry.steps
         self.shelf = self.preparation.shelf = Shelf(follower, workshop, publisher)
         self.comparer = self.preparation.comparer = Comparer(settings, follower, telemetry.tell, challenger_command)
         self.judge = Judge(Bench(settings, follower, workshop, publisher, admin))

@@ -14,8 +14,13 @@ from models.lineup import Lineup, follow
 from models.times import format_time
 from stream.clock import now_ms
 from stream.kafka import connection_options, must_see, producer_options
+from stream.publishing import Headers
 from stream.settings import Settings
+from stream.telemetry.attributes import answered
+from stream.telemetry.outside import steps_outside
 from stream.topics import MODEL_CONTROL, MODEL_EVENTS
+
+_SERVICE = "fraudstream-model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +59,35 @@ async def read_lineup(settings: Settings) -> Lineup:
 
 
 async def command_fleet(settings: Settings, wish: Wish) -> tuple[str, Event | None]:
-    """Send one command; return its id and the first answer, or None where there was none in time."""
+    """Send one command; return its id and the first answer, or None where there was none in time.
+
+    Where traces are on, the command begins one: its verdict and every worker's answer go on in it.
+
+    Raises:
+        aiokafka.errors.KafkaError: the broker does not answer.
+        SettingsError: a variable of OpenTelemetry cannot be used.
+    """
+    with steps_outside(settings, _SERVICE) as steps:
+        step = steps.step(f"model {wish.kind}")
+        try:
+            command_id, answer = await _command_fleet(settings, wish, step.headers)
+        except BaseException as error:
+            step.failed(type(error).__name__)
+            raise
+        if answer is None:
+            step.failed("no_verdict")
+        else:
+            step.done(answered(answer))
+        return command_id, answer
+
+
+async def _command_fleet(settings: Settings, wish: Wish, headers: Headers) -> tuple[str, Event | None]:
     async with _Log(settings) as log:
         lineup = Lineup(settings.deployment)
         for _, event in await log.read_to_end():
             lineup = follow(lineup, event)
         command = _command(settings, wish, lineup.revision)
-        await _send(settings, command)
+        await _send(settings, command, headers)
         try:
             async with asyncio.timeout(wish.wait + 1.0):
                 while command.command_id not in lineup.answers:
@@ -88,13 +115,12 @@ def _command(settings: Settings, wish: Wish, revision: int) -> Command:
     )
 
 
-async def _send(settings: Settings, command: Command) -> None:
+async def _send(settings: Settings, command: Command, headers: Headers) -> None:
     producer = AIOKafkaProducer(**producer_options(settings))
     try:
         await producer.start()
-        await producer.send_and_wait(
-            settings.topic(MODEL_CONTROL.name), value=encode(command), key=settings.deployment.encode(), partition=0
-        )
+        topic, key = settings.topic(MODEL_CONTROL.name), settings.deployment.encode()
+        await producer.send_and_wait(topic, encode(command), key, 0, headers=list(headers))
     finally:
         await producer.stop()
 

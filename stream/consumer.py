@@ -57,11 +57,12 @@ def trace_of(record: TracedRecord) -> dict[str, str]:
 
     Empty where the record has none; `extract` then begins a trace of its own.
     """
-    return {
-        name: value.decode()
-        for name, value in record.headers
-        if name in _TRACE_HEADERS and value is not None and value.isascii()
-    }
+    return {name: value.decode() for name, value in trace_headers(record.headers) if value and value.isascii()}
+
+
+def trace_headers(headers: Sequence[tuple[str, bytes | None]]) -> Sequence[tuple[str, bytes | None]]:
+    """Return those headers of a record that carry its trace."""
+    return [(name, value) for name, value in headers if name in _TRACE_HEADERS]
 
 
 @dataclass(slots=True)

@@ -5,20 +5,34 @@ Nothing here judges a command (`judging` does) or loads a model (`shelf` does).
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from models.commands import Event, read_event
+from models.commands import Event, EventKind, read_event
 from models.lineup import Lineup, follow
 from models.readiness import Candidates, gather
+from stream.batches import Record
+from stream.clock import now_ns
+from stream.consumer import trace_headers
 from stream.kafka import connection_options, explain
+from stream.publishing import Headers
 from stream.settings import Settings
+from stream.steps import Steps, UntracedSteps
 from stream.topics import MODEL_EVENTS
 
 log = logging.getLogger("fraudstream.control")
 
 _RETRY_SECONDS = 1.0
+
+
+class Asked(NamedTuple):
+    """How a candidate was announced: with which trace, and when that was heard here."""
+
+    headers: Headers
+    heard_ns: int
 
 
 class Follower:
@@ -31,6 +45,10 @@ class Follower:
         """Whether the log had been read to the end that it had when we began."""
         self.trouble: str | None = None
         """Why it could not be read at the last attempt; None since it could."""
+        self.steps: Steps = UntracedSteps()
+        """Where the steps of commands are traced."""
+        self.asked: dict[str, Asked] = {}
+        """How pending candidates were announced, by `command_id`."""
         self._settings = settings
         self._tp = TopicPartition(settings.topic(MODEL_EVENTS.name), 0)
         self._next_offset = 0
@@ -81,23 +99,30 @@ class Follower:
             while True:
                 taken = await consumer.getmany(self._tp, timeout_ms=1000)
                 self.trouble = None
-                await self._step([(record.offset, record.value) for record in taken.get(self._tp, [])], end)
+                await self._step(taken.get(self._tp, []), end)
         finally:
             await consumer.stop()
 
-    async def _step(self, records: list[tuple[int, bytes | None]], end: int) -> None:
-        for offset, value in records:
-            event = read_event(value or b"")
+    async def _step(self, records: Sequence[Record], end: int) -> None:
+        for record in records:
+            event = read_event(record.value or b"")
             if isinstance(event, Event):
-                self.lineup = follow(self.lineup, event)
-                self.candidates = gather(self.candidates, event)
+                self._fold(event, record.headers)
             else:
-                log.warning("%s offset %d is no event: %s", self._tp.topic, offset, event.problems)
-            self._next_offset = offset + 1
+                log.warning("%s offset %d is no event: %s", self._tp.topic, record.offset, event.problems)
+            self._next_offset = record.offset + 1
         if records or not self.caught_up:
             self.caught_up = self.caught_up or self._next_offset >= end
             async with self._moved:
                 self._moved.notify_all()
+
+    def _fold(self, event: Event, headers: Headers) -> None:
+        self.lineup = follow(self.lineup, event)
+        self.candidates = gather(self.candidates, event)
+        if event.kind is EventKind.CANDIDATE and event.command_id:
+            self.asked.setdefault(event.command_id, Asked(trace_headers(headers), now_ns()))
+        if self.asked.keys() - self.candidates.pending.keys():
+            self.asked = {one: asked for one, asked in self.asked.items() if one in self.candidates.pending}
 
 
 async def end_offset(settings: Settings, partition: TopicPartition) -> int:

@@ -16,6 +16,9 @@ from aiokafka.structs import RecordMetadata
 
 from stream.clock import now_ms
 from stream.errors import StreamError
+from stream.publishing import Headers
+from stream.steps import Step, UntracedStep
+from stream.telemetry.attributes import sent
 
 _BREATH = 256
 
@@ -33,6 +36,11 @@ class Item(NamedTuple):
     name: str
     """What its sender calls it; not sent."""
     rides: bool = False
+    headers: Headers = ()
+
+
+def _untraced(item: Item) -> Step:
+    return UntracedStep(item.headers)
 
 
 class Injected(NamedTuple):
@@ -51,6 +59,7 @@ class Injector:
         rate: items a second, or None for as fast as the broker takes them.
         due: told each item and its due time in epoch milliseconds just before it goes out.
         acknowledged: told each item and where it is once the broker has it.
+        begin: begins the step that is an item's way out; the step's headers are sent.
     """
 
     def __init__(
@@ -59,11 +68,13 @@ class Injector:
         rate: float | None,
         due: Callable[[Item, int], None],
         acknowledged: Callable[[Item, RecordMetadata], None],
+        begin: Callable[[Item], Step] = _untraced,
     ) -> None:
         self._producer = producer
         self._rate = rate
         self._due = due
         self._acknowledged = acknowledged
+        self._begin = begin
         self._failures: Counter[str] = Counter()
 
     async def run(self, items: Iterable[Item]) -> Injected:
@@ -103,20 +114,29 @@ class Injector:
 
     async def _send(self, item: Item, due_ms: int) -> None:
         self._due(item, due_ms)
+        step = self._begin(item)
         try:
-            future = await self._producer.send(item.topic, value=item.value, key=item.key, timestamp_ms=due_ms)
+            future = await self._producer.send(
+                item.topic, value=item.value, key=item.key, timestamp_ms=due_ms, headers=list(step.headers)
+            )
         except KafkaError as error:
-            self._failures[f"{type(error).__name__}: {error}"] += 1
+            self._failed(step, type(error).__name__, str(error))
             return
-        future.add_done_callback(lambda done: self._done(item, done))
+        future.add_done_callback(lambda done: self._done(item, step, done))
 
-    def _done(self, item: Item, done: "asyncio.Future[RecordMetadata]") -> None:
+    def _done(self, item: Item, step: Step, done: "asyncio.Future[RecordMetadata]") -> None:
         if done.cancelled():
-            self._failures["cancelled"] += 1
+            self._failed(step, "cancelled")
         elif (error := done.exception()) is not None:
-            self._failures[f"{type(error).__name__}: {error}"] += 1
+            self._failed(step, type(error).__name__, str(error))
         else:
-            self._acknowledged(item, done.result())
+            place = done.result()
+            step.done(sent(place.topic, place.partition, place.offset))
+            self._acknowledged(item, place)
+
+    def _failed(self, step: Step, kind: str, why: str = "") -> None:
+        step.failed(kind)
+        self._failures[f"{kind}: {why}" if why else kind] += 1
 
 
 def _summed(failures: Counter[str]) -> str:

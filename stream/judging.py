@@ -32,12 +32,15 @@ from models.loading import examine
 from models.times import format_time
 from stream.batches import Batch, Record
 from stream.clock import now_ms
+from stream.consumer import trace_headers
 from stream.control import Follower, end_offset
 from stream.membership import members
 from stream.positions import committed_offsets
-from stream.publishing import Publisher
+from stream.publishing import Headers, Publisher
 from stream.settings import Settings
 from stream.shelf import Workshop
+from stream.steps import Step
+from stream.telemetry.attributes import answered
 from stream.topics import MODEL_CONTROL, MODEL_EVENTS
 from stream.watchdog import end_on_error
 
@@ -45,6 +48,13 @@ log = logging.getLogger("fraudstream.judge")
 
 _ASK_AGAIN_SECONDS = 0.25
 _RETRY_SECONDS = 1.0
+
+
+class Case(NamedTuple):
+    """A command, and the step of its trace that is its judging."""
+
+    command: Command
+    step: Step
 
 
 class Bench(NamedTuple):
@@ -131,26 +141,30 @@ class Judge:
         if isinstance(command, Unreadable):
             await self._decline(command)
             return None
-        if await self._try(command):
+        steps = self._bench.follower.steps
+        case = Case(command, steps.step(f"judge {command.kind}", trace_headers(record.headers)))
+        if await self._try(case):
             return None
-        return self._spawn(self._wait(batch, command))
+        return self._spawn(self._wait(batch, case))
 
-    async def _wait(self, batch: Batch, command: Command) -> None:
+    async def _wait(self, batch: Batch, case: Case) -> None:
         while batch.current():
             await self._bench.follower.wait_for_change(_ASK_AGAIN_SECONDS)
-            if await self._try(command):
+            if await self._try(case):
                 return
+        case.step.failed("given_up")
 
     async def _close(self, batch: Batch, partition: int, waiting: Sequence["asyncio.Task[None]"]) -> None:
         await asyncio.gather(*waiting)
         batch.acknowledge(partition)
 
-    async def _try(self, command: Command) -> bool:
+    async def _try(self, case: Case) -> bool:
         """Judge a command once, write what there is to say, and tell whether that was the verdict."""
+        command = case.command
         async with self._turn:
             try:
                 verdict = judge(self._bench.follower.lineup, command, await self._fleet(command), now_ms())
-                return await self._say(command, verdict)
+                return await self._say(case, verdict)
             except KafkaError as error:
                 log.warning("command %s cannot be judged yet: %s", command.command_id, error)
                 return False
@@ -165,21 +179,26 @@ class Judge:
             watch_ms=round(bench.settings.watch * 1000),
         )
 
-    async def _say(self, command: Command, verdict: Verdict) -> bool:
-        lineup = self._bench.follower.lineup
+    async def _say(self, case: Case, verdict: Verdict) -> bool:
+        (command, step), lineup = case, self._bench.follower.lineup
         match verdict:
             case Waiting():
                 if command.command_id not in self._bench.follower.candidates.pending:
-                    await self._write(self._candidate(command, verdict.model))
+                    await self._write(self._candidate(command, verdict.model), step.headers)
                 return False
             case Answered():
-                await self._write(verdict.answer)
+                await self._write(verdict.answer, step.headers)
+                step.done(answered(verdict.answer))
                 return True
             case Accepted() | Refused():
                 event = announce(command, verdict, lineup.revision, self._origin())
                 log.info("command %s (%s): %s", command.command_id, command.kind, event.kind)
-                await self._write(event)
-                return self._bench.follower.lineup.answers.get(command.command_id) == event
+                await self._write(event, step.headers)
+                told = self._bench.follower.lineup.answers.get(command.command_id)
+                settled = told is not None and told.event_id == event.event_id
+                if settled:
+                    step.done(answered(event))
+                return settled
 
     async def _decline(self, command: Unreadable) -> None:
         lineup = self._bench.follower.lineup
@@ -191,9 +210,9 @@ class Judge:
                 log.warning("a command that cannot be read is not refused yet, trying again: %s", error)
                 await asyncio.sleep(_RETRY_SECONDS)
 
-    async def _write(self, event: Event) -> None:
+    async def _write(self, event: Event, headers: Headers = ()) -> None:
         """Write an event and wait until our own fold has it."""
-        await self._bench.follower.wait_past(await self._bench.publisher.announce(event))
+        await self._bench.follower.wait_past(await self._bench.publisher.announce(event, headers))
 
     def _candidate(self, command: Command, model: str) -> Event:
         origin = self._origin()

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import RecordMetadata
@@ -16,6 +17,7 @@ from aiokafka.structs import RecordMetadata
 from models.commands import Event, encode
 from stream.errors import PublishError
 from stream.kafka import producer_options
+from stream.redaction import redact_text
 from stream.settings import Settings
 from stream.topics import MODEL_EVENTS
 
@@ -74,7 +76,7 @@ class Publisher:
             self._retire(self._producer)
             raise PublishError(f"outputs are not acknowledged: {error!r}") from error
 
-    async def announce(self, event: Event) -> int:
+    async def announce(self, event: Event, headers: Headers = ()) -> int:
         """Write one event to `model-events`, wait for the broker, and return its offset.
 
         Raises:
@@ -82,7 +84,9 @@ class Publisher:
         """
         producer, topic = await self._ready(), self._settings.topic(MODEL_EVENTS.name)
         try:
-            sent = await producer.send_and_wait(topic, encode(event), self._settings.deployment.encode(), 0)
+            key = self._settings.deployment.encode()
+            value = encode(_presentable(event))
+            sent = await producer.send_and_wait(topic, value, key, 0, headers=list(headers))
         except KafkaError:
             self._retire(producer)
             raise
@@ -128,6 +132,12 @@ class Publisher:
         task = asyncio.create_task(_stop(producer))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
+
+
+def _presentable(event: Event) -> Event:
+    """Take card numbers out of what an event says is wrong: a command that cannot be read may quote anything."""
+    problems = tuple(msgspec.structs.replace(one, detail=redact_text(one.detail)) for one in event.problems)
+    return msgspec.structs.replace(event, problems=problems) if problems != event.problems else event
 
 
 class _Part(NamedTuple):

@@ -129,8 +129,8 @@ class BatchConsumer(driver.Consumer):
         """
         mine = [TopicPartition(*tp) for tp in self._active_partitions]
         begins, ends = await self._thread.on_loop(self._thread.bounds(mine)) if mine else ({}, {})
-        done = {tp: self.ledger.done_to(tp) or self._committed_offset[TP(*tp)] or begins[tp] for tp in mine}
-        return {tp: max(0, ends[tp] - done[tp]) for tp in mine}
+        done = {tp: self.ledger.done_to(tp) or self._committed_offset[TP(*tp)] or 0 for tp in mine}
+        return {tp: max(0, ends[tp] - max(begins[tp], done[tp])) for tp in mine}
 
     # --- acknowledgements are the ledger's: Faust's own are neither kept nor committed
 

@@ -18,6 +18,7 @@ from stream.transport import BatchConsumer
 log = logging.getLogger("fraudstream.watching")
 
 _ASK_SECONDS = 2.0
+_ANSWER_SECONDS = 5.0
 _SHOWN_DIGITS = 12
 
 
@@ -28,15 +29,22 @@ class Lag:
         self._consumer = consumer
         self._lags: Mapping[TopicPartition, int] = {}
 
-    async def run(self) -> None:
+    def start(self) -> "asyncio.Task[None]":
+        """Ask from now on; a fault in it costs the gauge and a line of the log, not the worker."""
+        task = asyncio.create_task(self._run())
+        task.add_done_callback(_complain)
+        return task
+
+    async def _run(self) -> None:
         """Ask for ever; what a broker that is away said last stands until it is back."""
         while True:
             await asyncio.sleep(_ASK_SECONDS)
             consumer = self._consumer()
             try:
-                self._lags = {} if consumer is None else await consumer.backlog()
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    self._lags = {} if consumer is None else await consumer.backlog()
             except (KafkaError, TimeoutError) as error:
-                log.info("how much waits is not known, asking again: %s", error)
+                log.info("how much waits is not known, asking again: %r", error)
 
     def shown(self) -> dict[Values, float]:
         """Return it by topic and partition."""
@@ -84,6 +92,11 @@ class Watched:
                 yield role, model.digest[:_SHOWN_DIGITS], model.name, model.version
         if serving.challenger is not None:
             yield "challenger", serving.challenger[:_SHOWN_DIGITS], "", ""
+
+
+def _complain(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("how much waits is no longer asked for", exc_info=task.exception())
 
 
 def _one(value: float) -> dict[Values, float]:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import msgspec
 
 from stream.app import WorkerApp
-from stream.errors import SettingsError
 from stream.health import add_health
 from stream.settings import Settings
 from stream.telemetry.setup import Telemetry, begin
@@ -19,14 +18,12 @@ from stream.watchdog import EXIT_FATAL, Watchdog
 
 log = logging.getLogger("fraudstream.worker")
 
-EXIT_MISUSED = 2
-
 _PATIENCE_SECONDS = 60.0
 _BEAT_SECONDS = 1.0
 
 
 def run_worker(settings: Settings, challenger_command: Sequence[str] | None = None) -> int:
-    """Run until SIGTERM or SIGINT, and return the exit code: 0 after a drain, 70 after a fatal error, 2 if misused.
+    """Run until SIGTERM or SIGINT, and return the exit code: 0 after a drain, 70 after a fatal error.
 
     `challenger_command` is the program that runs challengers; None: the product's own.
     """
@@ -34,11 +31,7 @@ def run_worker(settings: Settings, challenger_command: Sequence[str] | None = No
     for chatty in ("aiokafka", "faust", "mode", "stream"):  # "stream": what mode calls our own services
         logging.getLogger(chatty).setLevel(logging.WARNING)
     named = msgspec.structs.replace(settings, worker_id=settings.worker_id or default_worker_id())
-    try:
-        telemetry = begin(named, os.environ)
-    except SettingsError as error:
-        log.critical("the worker cannot start: %s", error)
-        return EXIT_MISUSED
+    telemetry = begin(named, os.environ)
     try:
         return asyncio.run(_main(named, telemetry, challenger_command))
     finally:
@@ -72,7 +65,7 @@ async def _main(settings: Settings, telemetry: Telemetry, challenger_command: Se
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     log.info("worker %s of deployment %s, group %s", settings.worker_id, settings.deployment, settings.group)
-    beside = [asyncio.create_task(heart.beat()), asyncio.create_task(app.lag.run())]
+    beside = [asyncio.create_task(heart.beat()), app.lag.start()]
     starting = asyncio.create_task(app.start())
     crashed = asyncio.create_task(app._crashed.wait())  # noqa: SLF001 - mode has no public wait for it
     stopped = asyncio.create_task(stopping.wait())

@@ -19,7 +19,11 @@ from stream.file_records import Kind, RecordsFile
 from stream.injecting import Injected, Injector, Item
 from stream.kafka import producer_options
 from stream.settings import Settings
+from stream.steps import Steps
+from stream.telemetry.outside import steps_outside
 from stream.topics import LABELS, TRANSACTIONS
+
+_SERVICE = "fraudstream-publish"
 
 
 @click.command()
@@ -38,7 +42,8 @@ def publish(file: Path, rate: float | None, labels: bool, as_json: bool) -> None
     try:
         with tempfile.TemporaryDirectory(prefix="fraudstream-publish-") as workplace:
             source = RecordsFile(file, Path(workplace))
-            done = asyncio.run(_publish(settings, source, kind, rate))
+            with steps_outside(settings, _SERVICE) as steps:
+                done = asyncio.run(_publish(settings, source, kind, rate, steps))
     except (StreamError, KafkaError, OSError) as error:
         refuse_kafka(settings, error)
     facts = {"sent": done.sent, "seconds": round(done.seconds, 3), "rate": round(done.sent / done.seconds, 1)}
@@ -47,13 +52,16 @@ def publish(file: Path, rate: float | None, labels: bool, as_json: bool) -> None
     say(as_json, facts, f"sent {done.sent} {kind}s in {rate_text}")
 
 
-async def _publish(settings: Settings, source: RecordsFile, kind: Kind, rate: float | None) -> Injected:
-    topic = settings.topic(LABELS.name if kind is Kind.LABEL else TRANSACTIONS.name)
+async def _publish(settings: Settings, source: RecordsFile, kind: Kind, rate: float | None, steps: Steps) -> Injected:
+    name = LABELS.name if kind is Kind.LABEL else TRANSACTIONS.name
+    topic = settings.topic(name)
     producer = AIOKafkaProducer(**producer_options(settings))
     try:
         await producer.start()
         with _bar(source.count(kind)) as progress:
-            injector = Injector(producer, rate, lambda _item, _due_ms: None, progress)
+            injector = Injector(
+                producer, rate, lambda _item, _due_ms: None, progress, lambda _item: steps.step(f"send {name}")
+            )
             return await injector.run(Item(topic, key, value, "") for key, value in source.records(kind))
     finally:
         await producer.stop()

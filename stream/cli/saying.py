@@ -12,6 +12,7 @@ from stream.certificates import check_files
 from stream.errors import SettingsError
 from stream.kafka import explain
 from stream.settings import Settings, read_settings
+from stream.telemetry.environment import read as read_telemetry
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -41,6 +42,7 @@ def settings_or_refuse() -> Settings:
     try:
         settings = read_settings(os.environ)
         check_files(settings)
+        read_telemetry(os.environ)
     except SettingsError as error:
         click.echo(str(error), err=True)
         raise SystemExit(2) from error

@@ -6,6 +6,8 @@ holds a payment, a card, a token, a key or a text that quotes one. `docs/telemet
 
 from typing import Literal, get_args
 
+from models.commands import Event
+
 Name = Literal[
     "db.operation.batch.size",
     "db.operation.name",
@@ -34,6 +36,34 @@ Name = Literal[
 ]
 
 Attributes = dict[Name, str | int | tuple[str, ...]]
+
+
+def kafka(operation: Literal["process", "send"], topic: str) -> Attributes:
+    """Say what is done with a topic."""
+    return {
+        "messaging.system": "kafka",
+        "messaging.operation.type": operation,
+        "messaging.operation.name": operation,
+        "messaging.destination.name": topic,
+    }
+
+
+def sent(topic: str, partition: int, offset: int | None = None) -> Attributes:
+    """Say where a record went; its offset only once the broker has told it."""
+    said = kafka("send", topic) | {"messaging.destination.partition.id": str(partition)}
+    return said if offset is None else said | {"messaging.kafka.offset": offset}
+
+
+def answered(event: Event) -> Attributes:
+    """Say what a command came to, as the judge or a worker wrote it: codes, not texts."""
+    said: Attributes = {
+        "fraudstream.command.outcome": event.kind,
+        "fraudstream.revision": event.revision,
+        "fraudstream.worker": event.worker,
+        "fraudstream.problems": tuple(problem.code for problem in event.problems),
+    }
+    return said if event.model is None else said | {"fraudstream.model.digest": event.model}
+
 
 MEANINGS: dict[Name, str] = {
     "db.operation.batch.size": "Records in one call of Redis, where they are more than one.",

@@ -22,7 +22,7 @@ from stream.facts import Decided, LabelsApplied
 from stream.journeys import Journey, Untraced
 from stream.publishing import Headers
 from stream.settings import Settings
-from stream.telemetry.attributes import Attributes
+from stream.telemetry.attributes import Attributes, kafka, sent
 from stream.telemetry.contexts import carrying, context_of, parent_of, says_unsampled, within
 from stream.topics import LABELS, OUTCOMES, SCORES, TRANSACTIONS
 
@@ -151,7 +151,7 @@ class SampledJourney:
         if traveller.sending is None:
             name = f"send {self._route.answer}"
             traveller.sending = self._tracer.start_span(name, within(traveller.context), SpanKind.PRODUCER)
-            _say(traveller.sending, _sent(self._route, record.partition))
+            _say(traveller.sending, sent(self._route.answer_topic, record.partition))
         return carrying(record.headers, traveller.sending.get_span_context())
 
     def decided(self, fact: Decided) -> None:
@@ -202,7 +202,7 @@ class SampledJourney:
         links = [Link(one.context) for one in self._sampled.values()][:MOST_LINKS]
         span = self._tracer.start_span("process batch", _ROOT, SpanKind.CONSUMER, links=links)
         topic = next(iter(self._sampled.values())).record.topic
-        _say(span, _kafka("process", topic) | {"messaging.consumer.group.name": self._route.group})
+        _say(span, kafka("process", topic) | {"messaging.consumer.group.name": self._route.group})
         _say(span, {"messaging.batch.message_count": self._size, "fraudstream.batch.size": self._size})
         return span
 
@@ -257,25 +257,12 @@ def _say(span: Span, said: Attributes) -> None:
     span.set_attributes(cast("Mapping[str, AnyValue]", said))
 
 
-def _kafka(operation: str, topic: str) -> Attributes:
-    return {
-        "messaging.system": "kafka",
-        "messaging.operation.type": operation,
-        "messaging.operation.name": operation,
-        "messaging.destination.name": topic,
-    }
-
-
 def _consumed(record: Record, route: Route) -> Attributes:
-    return _kafka("process", record.topic) | {
+    return kafka("process", record.topic) | {
         "messaging.destination.partition.id": str(record.partition),
         "messaging.kafka.offset": record.offset,
         "messaging.consumer.group.name": route.group,
     }
-
-
-def _sent(route: Route, partition: int) -> Attributes:
-    return _kafka("send", route.answer_topic) | {"messaging.destination.partition.id": str(partition)}
 
 
 def _redis(settings: Settings) -> Attributes:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,8 +11,11 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from fleet import Fleet, until
 from otlp_receiver import Received, Receiver, otlp_receiver
-from payments import partition_of, payment
+from payments import partition_of, payment, put_model
+from stream_cases import luhn
+from workers import Worker
 
+from stream.embedded.processes import free_port
 from stream.telemetry.attributes import MEANINGS
 
 Headers = Sequence[tuple[str, bytes]]
@@ -143,3 +147,151 @@ def test_a_batchs_work_is_shown_once_and_linked_with_the_payments_that_are_sampl
 
 def _unsampled(at: int) -> Headers:
     return (("traceparent", UNSAMPLED.format(0xC00 + at).encode()),)
+
+
+def test_a_command_its_verdict_and_every_workers_answer_are_one_trace(
+    fleet: Fleet, collector: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.go_live(workers=2)
+    second = put_model(fleet.models, seed=1)
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_on")
+    verdict = fleet.promote(second)
+    until(lambda: len(collector.named("load and answer")) == 2, "both workers' answers")
+    until(lambda: len(collector.named("judge promote")) == 1, "the judge's span")
+    promote, judge = one(collector.spans, "model promote"), one(collector.spans, "judge promote")
+    answers = collector.named("load and answer")
+    assert (promote.service, judge.service, promote.parent) == ("fraudstream-model", "fraudstream", "")
+    assert {span.trace for span in (judge, *answers)} == {promote.trace}
+    assert judge.parent == promote.id
+    assert {span.parent for span in answers} == {judge.id}
+    outcomes = [
+        (s.attributes["fraudstream.command.outcome"], s.attributes["fraudstream.model.digest"]) for s in answers
+    ]
+    assert outcomes == [("ready", second)] * 2
+    assert {span.attributes["fraudstream.worker"] for span in answers} == {span.instance for span in answers}
+    assert len({span.instance for span in answers}) == 2
+    for span in (promote, judge):
+        assert span.attributes["fraudstream.command.outcome"] == "accepted"
+        assert span.attributes["fraudstream.revision"] == verdict["revision"] == 2
+    carried = {
+        dict(record.headers)["traceparent"].decode().split("-")[2]
+        for record in fleet.read("model-events")
+        if second.encode() in record.value and b"cutover" not in record.value
+    }
+    assert carried == {judge.id, *(span.id for span in answers)}
+
+
+def test_a_refused_command_says_why_by_code(fleet: Fleet, collector: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet.go_live()
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_on")
+    assert fleet.cli("model", "promote", "0123456789abcdef", "--reason", "no such model").returncode == 1
+    until(lambda: len(collector.named("judge promote")) == 1, "the judge's span")
+    judge, promote = one(collector.spans, "judge promote"), one(collector.spans, "model promote")
+    assert judge.attributes["fraudstream.command.outcome"] == "refused"
+    assert judge.attributes["fraudstream.problems"] == promote.attributes["fraudstream.problems"] != []
+    assert not any(b"no such model" in body for body in collector.raw)
+
+
+def test_publishing_begins_the_traces_that_the_worker_goes_on_with(
+    fleet: Fleet, collector: Receiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fleet.go_live()
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_on")
+    file = tmp_path / "payments.csv"
+    rows = [payment(number) for number in range(5)]
+    file.write_text("\n".join([",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]))
+    done = fleet.cli("publish", str(file))
+    assert done.returncode == 0, done.stderr
+    fleet.await_scores(5)
+    until(lambda: len(collector.named("process transactions")) == 5, "the worker's spans")
+    sent = {span.id: span for span in collector.named("send transactions")}
+    assert len(sent) == 5
+    assert {span.service for span in sent.values()} == {"fraudstream-publish"}
+    for span in collector.named("process transactions"):
+        assert sent[span.parent].trace == span.trace
+        assert sent[span.parent].attributes["messaging.kafka.offset"] == span.attributes["messaging.kafka.offset"]
+
+
+def test_labels_and_the_numbers_of_a_worker_reach_a_collector_too(fleet: Fleet, collector: Receiver) -> None:
+    (worker,) = fleet.go_live(
+        OTEL_METRICS_EXPORTER="otlp", OTEL_METRIC_EXPORT_INTERVAL="500", OTEL_EXPORTER_OTLP_COMPRESSION="gzip"
+    )
+    paid = payment(1)
+    send(fleet, [(paid, ())])
+    fleet.await_scores(1)
+    label = {name: paid[name] for name in ("transaction_id", "card_id")}
+    label |= {"fraud": True, "labelled_at": paid["occurred_at"], "reported_by": "customer"}
+    send(fleet, [(label, traced(0xE1))], "labels")
+    until(lambda: len(collector.named("send outcomes")) == 1, "the label's spans")
+    process = one(collector.spans, "process labels")
+    assert (process.trace, process.attributes["fraudstream.outcome"]) == (f"{0xE1:032x}", "applied")
+    until(lambda: {"fraudstream.labels", "fraudstream.latency", "fraudstream.lag"} <= set(collector.metrics), "metrics")
+    page = worker.get("/metrics")[1]
+    assert 'fraudstream_labels_total{status="applied"} 1.0' in page
+    until(lambda: _lag(worker) == {0.0}, "no lag")
+    assert "fraudstream_ready 1.0" in worker.get("/metrics")[1]
+    assert f'fraudstream_partitions{{topic="{fleet.prefix}transactions"}} 4.0' in page
+    assert 'fraudstream_model_info{digest="' in page
+
+
+def _lag(worker: Worker) -> set[float]:
+    lines = [line for line in worker.get("/metrics")[1].splitlines() if line.startswith("fraudstream_lag{")]
+    return {float(line.rpartition(" ")[2]) for line in lines}
+
+
+def test_no_card_number_and_no_token_is_in_a_span_a_number_or_a_line_of_the_log(
+    fleet: Fleet, collector: Receiver
+) -> None:
+    (worker,) = fleet.go_live(OTEL_METRICS_EXPORTER="otlp", OTEL_METRIC_EXPORT_INTERVAL="500")
+    card, token = luhn("453201511283036"), "tok-7f3b9c-secret"
+    odd = "-".join((card[:4], card[4:8], card[8:12], card[12:]))
+    planted: list[tuple[Mapping[str, Any], Headers]] = [
+        (payment(1, card_id=token, merchant_id=f"{token}-m", device_id=card, channel=card), traced(0xD1)),
+        (payment(2, card_id=card), traced(0xD2)),
+        (payment(3, card_id=token, merchant_id=card), traced(0xD3)),
+        (payment(4, card_id=token, transaction_id=card, mcc=odd), traced(0xD4)),
+        (payment(5, card_id=token, occurred_at=card), traced(0xD5)),
+        (payment(6, card_id=token), [("traceparent", card.encode()), ("tracestate", odd.encode()), (card, b"x")]),
+        (payment(7, card_id=token), [*traced(0xD7)[:1], ("tracestate", f"bank={card}".encode())]),
+        (payment(8, card_id=token, more={card: odd}, currency=card), traced(0xD8)),
+    ]
+    send(fleet, planted)
+    label = {"transaction_id": card, "card_id": token, "fraud": card, "labelled_at": odd, "reported_by": token}
+    send(fleet, [(label, traced(0xD9))], "labels")
+    traces = {f"{0xD0 + at:032x}" for at in (1, 2, 3, 4, 5, 7, 8, 9)}
+    until(
+        lambda: {span.trace for span in collector.spans if span.name.startswith("process ")} >= traces,
+        "all planted traces",
+    )
+    pages = worker.get("/metrics")[1], worker.get("/health/ready")[1]
+    assert worker.terminate() == 0
+    told = b"".join(collector.raw) + "".join((*pages, worker.log())).encode()
+    for secret in (card, odd, token, f"{token}-m"):
+        assert secret.encode() not in told
+    codes = {span.attributes.get("error.type") for span in collector.spans}
+    assert {"card_number", "invalid_field"} <= codes
+
+
+def test_a_collector_that_is_away_is_noticed_in_one_line_and_by_no_payment(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    (worker,) = fleet.go_live()
+    send(fleet, [(payment(number), ()) for number in range(20)])
+    fleet.await_scores(20)
+    until(lambda: "fraudstream.telemetry" in worker.log(), "a line about the collector")
+    send(fleet, [(payment(number), ()) for number in range(20, 40)])
+    fleet.await_scores(40)
+    assert worker.terminate() == 0
+    lines = [line for line in worker.log().splitlines() if "fraudstream.telemetry" in line]
+    assert 1 <= len(lines) <= 4
+    assert "Traceback" not in worker.log()
+
+
+def test_a_protocol_that_is_not_installed_is_said_at_start(fleet: Fleet, collector: Receiver) -> None:
+    worker = fleet.worker(OTEL_EXPORTER_OTLP_PROTOCOL="grpc")
+    assert worker.wait() == 2
+    assert "opentelemetry-exporter-otlp-proto-grpc" in worker.log()
+    assert collector.spans == []

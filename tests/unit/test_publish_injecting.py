@@ -17,10 +17,14 @@ class Broker:
 
     def __init__(self, slow: Iterable[int] = (), refused: Iterable[int] = ()) -> None:
         self.taken: list[tuple[str, bytes, int]] = []
+        self.headers: list[list[tuple[str, bytes]]] = []
         self._slow, self._refused = set(slow), set(refused)
 
-    async def send(self, topic: str, *, value: bytes, key: bytes, timestamp_ms: int) -> "asyncio.Future[Any]":
+    async def send(
+        self, topic: str, *, value: bytes, key: bytes, timestamp_ms: int, headers: list[tuple[str, bytes]]
+    ) -> "asyncio.Future[Any]":
         number = len(self.taken)
+        self.headers.append(headers)
         self.taken.append((topic, value, timestamp_ms))
         if number in self._slow:
             await asyncio.sleep(0.2)

@@ -1,0 +1,32 @@
+"""Traces of the command line: of commands to the fleet, and of records that are published.
+
+The SDK is imported only where traces are asked for: a command should start at once.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from stream.settings import Settings
+from stream.steps import Steps, UntracedSteps
+from stream.telemetry.environment import read
+
+
+@contextmanager
+def steps_outside(settings: Settings, service: str) -> Iterator[Steps]:
+    """Trace the steps of a command as `service`, and send them before it ends.
+
+    Raises:
+        SettingsError: a variable of OpenTelemetry cannot be used.
+    """
+    asked = read(os.environ)
+    if not asked.traces:
+        yield UntracedSteps()
+        return
+    from stream.telemetry.setup import begin_steps  # noqa: PLC0415 - the SDK takes half a second to import
+
+    telemetry = begin_steps(settings, asked, service)
+    try:
+        yield telemetry.steps
+    finally:
+        telemetry.stop()
