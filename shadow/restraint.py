@@ -9,19 +9,32 @@ import os
 import resource
 import signal
 import sys
+from pathlib import Path
 
 log = logging.getLogger("fraudstream.shadow")
 
 _NICENESS = 10
 _PR_SET_PDEATHSIG = 1
 _MIB = 1024 * 1024
+_OOM_SCORE = Path("/proc/self/oom_score_adj")
 
 
 def stand_back() -> None:
     """Take the processor only where nobody else wants it: niced, and scheduled in batches on Linux."""
     os.nice(_NICENESS)
     if sys.platform.startswith("linux"):
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        try:
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        except OSError as error:
+            log.warning("the challenger is not scheduled in batches: %s", error)
+
+
+def go_first() -> None:
+    """Have the kernel end this process before all others where memory runs out: a decision must not pay for a trial."""
+    try:
+        _OOM_SCORE.write_text("1000")
+    except OSError as error:
+        log.info("the challenger is not the first to go where memory runs out: %s", error)
 
 
 def end_with_parent() -> None:

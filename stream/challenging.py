@@ -17,7 +17,7 @@ from models.repository import Repository
 from shadow.answering import Answerer, Score
 from shadow.frames import frame, read_frame
 from shadow.messages import Request, Setup, decode_request, encode
-from shadow.restraint import bound_memory, end_with_parent, stand_back
+from shadow.restraint import bound_memory, end_with_parent, go_first, stand_back
 from stream.clock import now_ns
 from stream.probing import vectorise_probe
 
@@ -29,6 +29,7 @@ def run(score: Score = Model.score) -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints must not get between the frames
     end_with_parent()
     stand_back()
+    go_first()
     requests: SimpleQueue[Request] = SimpleQueue()
     threading.Thread(target=_listen, args=(requests,), daemon=True, name="listen").start()
     setup = requests.get()

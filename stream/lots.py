@@ -5,7 +5,8 @@ Nothing here waits for anything.
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from shadow.messages import Compare, Compared
 from stream.clock import Stage
@@ -29,6 +30,14 @@ class Lot:
     def __len__(self) -> int:
         """Return how many decisions they are."""
         return self.last - self.first
+
+
+def head(scored: Scored, count: int) -> Scored:
+    """Return the first decisions of a batch; the others must not be kept in memory for their sake."""
+    if count == len(scored):
+        return scored
+    kept: dict[str, Any] = {field.name: getattr(scored, field.name)[:count] for field in fields(scored)}
+    return Scored(**{**kept, "matrix": scored.matrix[:count].copy()})
 
 
 def take(waiting: deque[Lot], most: int) -> list[Lot]:

@@ -1,4 +1,4 @@
-"""Challengers that are slow, raise, eat memory, die or hang, for benches and tests: what does the live path notice?
+"""Challengers that are slow, raise, eat memory, die, hang or print: what does the live path notice?
 
     python -m stream.bench.faulty slow
 

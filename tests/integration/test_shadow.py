@@ -124,7 +124,6 @@ FAULTS: dict[Fault, tuple[str, dict[str, str]]] = {
     "hungry": ("failed", {"SHADOW_MEMORY_MB": "400"}),
     "dying": ("failed", {}),
     "hanging": ("failed", {"SHADOW_TIMEOUT": "1"}),
-    "printing": ("failed", {}),
 }
 
 
@@ -147,7 +146,9 @@ def test_the_live_path_does_not_notice_a_challenger_that_fails_and_the_report_sa
     assert p99_ms(after) < 3 * p99_ms(before) + 100
     until(lambda: fleet.events("shadow") != [], "the worker says that it misses some")
     assert worker.readiness() == (True, [])
+    beside = children(worker)
     assert worker.terminate() == 0
+    assert [child for child in beside if child.is_running()] == []
     told = report(fleet)
     assert told["eligible"] == len(after) == 1_200
     assert told[reason] > 0

@@ -124,7 +124,7 @@ def test_what_does_not_fit_is_skipped_and_counted(offers: Any) -> None:
     skipped = sum(fact.count for fact in heard if isinstance(fact, Missed) and fact.reason == "skipped")
     assert made.queued == min(sum(offers), 10)
     assert made.queued + skipped == sum(offers)
-    assert sum(map(len, made._lots)) == made.queued
+    assert sum(map(len, made._lots)) == made.queued == sum(len(one.scored) for one in made._lots)
 
 
 def test_only_what_its_challenger_can_score_is_taken() -> None:

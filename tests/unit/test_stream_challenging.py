@@ -1,0 +1,92 @@
+"""The challenger's process as it is started, without a worker: it computes what models compute, or it ends."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import psutil
+import pytest
+from payments import FEATURES, model_for_tests
+
+from models.loading import Model, load
+from models.repository import Repository
+from shadow.errors import LaneError
+from shadow.lane import Lane
+from shadow.messages import Compare, Setup
+from stream.bench.faulty import faulty_command
+from stream.comparing import child_command, child_environment
+from stream.probing import vectorise_probe
+
+DECIDED = msgspec.json.encode(
+    {
+        "transaction_id": "t",
+        "card_id": "c",
+        "occurred_at": "2026-01-01T00:00:00.000Z",
+        "amount_minor": 1,
+        "currency": "EUR",
+        "score": None,
+        "band": None,
+        "decision": "approve",
+        "model": None,
+        "revision": 1,
+        "source": {"topic": "t", "partition": 0, "offset": 1},
+    }
+)
+MATRIX = np.random.default_rng(5).normal(size=(7, len(FEATURES.names)))
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    folder: Path = tmp_path_factory.mktemp("models")
+    return Repository(str(folder))
+
+
+@pytest.fixture(scope="module")
+def digest(repository: Repository) -> str:
+    return repository.put(model_for_tests())
+
+
+@pytest.fixture
+def lane(repository: Repository) -> Callable[[Sequence[str]], Lane]:
+    return lambda command: Lane(command, Setup(repository.url, "", 400), child_environment(os.environ))
+
+
+def asked(digest: str) -> Compare:
+    return Compare(digest, MATRIX.shape[1], MATRIX.tobytes(), (DECIDED,) * len(MATRIX))
+
+
+@pytest.mark.parametrize("command", [child_command(), faulty_command("printing")], ids=["plain", "printing"])
+async def test_it_scores_as_a_worker_does_whatever_is_printed(
+    repository: Repository, digest: str, lane: Callable[[Sequence[str]], Lane], command: Sequence[str]
+) -> None:
+    here = load(repository, digest, FEATURES.fingerprint, vectorise_probe(FEATURES))
+    assert isinstance(here, Model)
+    child = lane(command)
+    assert (await child.load(digest)).probe_hash == here.probe_hash
+    assert psutil.Process(child.pid).nice() == psutil.Process().nice() + 10
+    for _ in range(2):
+        assert list((await child.compare(asked(digest), 30)).scores) == here.score(MATRIX).tolist()
+    await child.close()
+
+
+async def test_one_that_takes_too_much_memory_ends_and_its_lane_says_so(
+    digest: str, lane: Callable[[Sequence[str]], Lane]
+) -> None:
+    child = lane(faulty_command("hungry"))
+    await child.load(digest)
+    with pytest.raises(LaneError, match="it ended with exit code"):
+        await child.compare(asked(digest), 30)
+
+
+async def test_one_that_hangs_ends_with_its_input(digest: str, lane: Callable[[Sequence[str]], Lane]) -> None:
+    child = lane(faulty_command("hanging"))
+    await child.load(digest)
+    process = child._process
+    assert process is not None
+    assert process.stdin is not None
+    await child._tell(asked(digest))
+    process.stdin.close()
+    assert await process.wait() == 0
+    await child.close()
