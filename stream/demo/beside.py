@@ -80,7 +80,8 @@ def facts_table(view: View, lane: Lane) -> Table:
     table.add_column(no_wrap=True)
     table.add_row("compared", f"[bold]{share(view.coverage(lane))}[/] of {view.decided(lane):,} decisions")
     table.add_row("agreed", f"[bold]{share(lane.agreement, 1)}[/], {tally.changed:,} decisions swapped")
-    table.add_row("bands apart", "-" if quantiles is None else "{:+d} {:+d} {:+d} (p1, p50, p99)".format(*quantiles))
+    apart = "-" if quantiles is None else "  ".join(f"{bands:+d}" for bands in quantiles)
+    table.add_row("bands apart, p1 p50 p99", apart)
     table.add_row(f"frauds only {challenger} alerts", f"[bold]{money(lane.only_challenger(fraud=True))}[/]")
     table.add_row(f"frauds only {live} alerts", f"[bold]{money(lane.only_live(fraud=True))}[/]")
     alarms = f"{lane.only_challenger(fraud=False).events:,} {challenger}, {lane.only_live(fraud=False).events:,} {live}"
@@ -93,7 +94,7 @@ def lane_line(view: View, lane: Lane) -> Text:
     challenger, live = view.model(lane.challenger), view.model(lane.live)
     frauds = f"{money(lane.only_challenger(fraud=True))}, only {live} {money(lane.only_live(fraud=True))}"
     return Text(
-        f"before: {challenger} in the shadow of {live}, {share(view.coverage(lane))} compared, "
+        f"before: {challenger} beside {live}, {share(view.coverage(lane))} compared, "
         f"{share(lane.agreement, 1)} agreed; frauds only {challenger} {frauds}",
         style="dim",
     )

@@ -9,7 +9,6 @@ from rich.console import Console, RenderableType
 from rich.terminal_theme import DIMMED_MONOKAI
 
 COLUMNS = 116
-TITLE = "fraudstream demo"
 FONTS = "ui-monospace, 'SF Mono', Menlo, Consolas, 'DejaVu Sans Mono', 'Liberation Mono', monospace"
 # rich's own format, without the typeface that it would fetch
 FORMAT = """\
@@ -37,9 +36,10 @@ FORMAT = """\
 
 
 class Camera:
-    """Keeps what it is shown, in order, as a terminal would have it."""
+    """Keeps what it is shown, in order, as a terminal would have it; `title` is the window's."""
 
-    def __init__(self) -> None:
+    def __init__(self, title: str) -> None:
+        self._title = title
         self._console = Console(
             record=True,
             width=COLUMNS,
@@ -55,5 +55,5 @@ class Camera:
 
     def save(self, path: Path) -> None:
         """Write all that was taken."""
-        drawn = self._console.export_svg(title=TITLE, theme=DIMMED_MONOKAI, code_format=FORMAT, unique_id="demo")
+        drawn = self._console.export_svg(title=self._title, theme=DIMMED_MONOKAI, code_format=FORMAT, unique_id="demo")
         path.write_text(drawn, encoding="utf-8")

@@ -17,6 +17,8 @@ from stream.demo.tables import patterns_table
 from stream.demo.timeline import accepted, cutover
 from stream.demo.view import View, money, payments, seconds, share
 
+NEARLY_ALL = 0.99
+
 
 def report(run: Run, summary: Summary) -> RenderableType:
     """Draw the end."""
@@ -85,11 +87,13 @@ def onward() -> Table:
 
 def _shadow(view: View, lane: Lane) -> tuple[str, str]:
     challenger, live = view.model(lane.challenger), view.model(lane.live)
-    skipped = "" if view.outage is None or not watched(view, lane) else " (the shadow lets a backlog go by)"
+    coverage = view.coverage(lane)
+    whole = view.outage is None or not watched(view, lane) or coverage is None or coverage >= NEARLY_ALL
     said = (
-        f"{challenger} beside {live}: {share(view.coverage(lane))} of {view.decided(lane):,} compared{skipped}, "
-        f"{share(lane.agreement, 1)} agreed; frauds that only {challenger} alerts: "
-        f"{money(lane.only_challenger(fraud=True))}; only {live}: {money(lane.only_live(fraud=True))}"
+        f"{challenger} beside {live}: {share(coverage)} of {view.decided(lane):,} compared"
+        f"{'' if whole else ' (the shadow lets a backlog go by)'}, {share(lane.agreement, 1)} agreed; "
+        f"frauds that only {challenger} alerts: {money(lane.only_challenger(fraud=True))}; "
+        f"only {live}: {money(lane.only_live(fraud=True))}"
     )
     return "watch" if watched(view, lane) else "shadow", said
 

@@ -70,7 +70,7 @@ def _invent(script: Script, presenter: Presenter) -> World:
 
 
 def _show(show: Show, script: Script, audience: Audience, at: tuple[Stage, float]) -> Summary:
-    (stage, began), camera = at, Camera()
+    (stage, began), camera = at, Camera(f"fraudstream demo{' --chaos' if script.chaos else ''}")
     shown = asyncio.run(show.run(audience.presenter, camera.take))
     run = Run(
         view=shown.view,

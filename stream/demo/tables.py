@@ -34,7 +34,7 @@ def patterns_table(view: View) -> Table:
     table = Table(box=None, padding=(0, 1), pad_edge=False)
     table.add_column("rev", justify="right", no_wrap=True)
     table.add_column("model", no_wrap=True)
-    for name in ("decided", "precision", "frauds found", *(pattern.name.lower() for pattern in FRAUDS)):
+    for name in ("decided", "precision", "found", *(pattern.name.lower() for pattern in FRAUDS)):
         table.add_column(name, justify="right", no_wrap=True)
     for revision, tally in sorted(board.tallies.items()):
         kinds = [board.patterns.get((revision, pattern), Tally()) for pattern in FRAUDS]

@@ -96,7 +96,7 @@ def cutover(view: View, change: Change) -> str:
     if len(change.cutovers) < view.partitions:
         return f"in {len(change.cutovers)} of {view.partitions} partitions so far"
     offsets = " ".join(f"{partition}:{offset:,}" for partition, offset in sorted(change.cutovers.items()))
-    return f"in all partitions after {seconds(change.cut_over_ms - change.asked_ms)}, from {offsets}"
+    return f"everywhere after {seconds(change.cut_over_ms - change.asked_ms)}, from {offsets}"
 
 
 def _moves(view: View, change: Change) -> bool:

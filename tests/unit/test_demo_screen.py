@@ -65,12 +65,12 @@ def test_the_picture_fits_a_terminal_and_names_what_matters() -> None:
         "alert precision 100% of 20 alerts",
         "better goes into the shadow",
         "revision 3 accepted in 100 ms; w ready after 100 ms",
-        "in all partitions after 100 ms, from 0:50 1:50 2:50 3:50",
+        "everywhere after 100 ms, from 0:50 1:50 2:50 3:50",
         "rolled back to plain",
         "revision 4 accepted in 20 ms; it was kept loaded",
         "watched after the promotion: plain, in the shadow of better (revision 3, over)",
         "frauds only better alerts  6, € 75",
-        "before: better in the shadow of plain, 100% compared",
+        "before: better beside plain, 100% compared",
         "fraud, takeover",
         "decided in p50 5 p99 5 ms",
     ):
@@ -169,7 +169,7 @@ def test_the_commands_to_go_on_with_are_options_of_the_demo() -> None:
 
 
 def test_the_picture_of_the_terminal_is_well_formed_and_fetches_nothing(tmp_path: Path) -> None:
-    camera = Camera()
+    camera = Camera("fraudstream demo")
     camera.take(picture(busy_view()))
     camera.save(tmp_path / "demo.svg")
     text = (tmp_path / "demo.svg").read_text()
