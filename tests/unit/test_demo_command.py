@@ -1,6 +1,7 @@
 """The command says what is missing before it starts anything."""
 
 import importlib.util
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -21,3 +22,9 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, package: str)
 def test_numbers_that_mean_nothing_are_used_wrongly() -> None:
     assert CliRunner().invoke(main, ["demo", "--rate", "0"]).exit_code == 2
     assert CliRunner().invoke(main, ["demo", "--seed", "-1"]).exit_code == 2
+
+
+def test_a_picture_that_cannot_be_written_is_said_before_anything_starts(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["demo", "--picture", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "is a directory" in done.stderr
