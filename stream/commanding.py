@@ -67,7 +67,7 @@ async def command_fleet(settings: Settings, wish: Wish) -> tuple[str, Event | No
         aiokafka.errors.KafkaError: the broker does not answer.
         SettingsError: a variable of OpenTelemetry cannot be used.
     """
-    with steps_outside(settings, _SERVICE) as steps:
+    async with steps_outside(settings, _SERVICE) as steps:
         step = steps.step(f"model {wish.kind}")
         try:
             command_id, answer = await _command_fleet(settings, wish, step.headers)

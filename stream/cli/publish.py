@@ -42,8 +42,7 @@ def publish(file: Path, rate: float | None, labels: bool, as_json: bool) -> None
     try:
         with tempfile.TemporaryDirectory(prefix="fraudstream-publish-") as workplace:
             source = RecordsFile(file, Path(workplace))
-            with steps_outside(settings, _SERVICE) as steps:
-                done = asyncio.run(_publish(settings, source, kind, rate, steps))
+            done = asyncio.run(_publish(settings, source, kind, rate))
     except (StreamError, KafkaError, OSError) as error:
         refuse_kafka(settings, error)
     facts = {"sent": done.sent, "seconds": round(done.seconds, 3), "rate": round(done.sent / done.seconds, 1)}
@@ -52,7 +51,12 @@ def publish(file: Path, rate: float | None, labels: bool, as_json: bool) -> None
     say(as_json, facts, f"sent {done.sent} {kind}s in {rate_text}")
 
 
-async def _publish(settings: Settings, source: RecordsFile, kind: Kind, rate: float | None, steps: Steps) -> Injected:
+async def _publish(settings: Settings, source: RecordsFile, kind: Kind, rate: float | None) -> Injected:
+    async with steps_outside(settings, _SERVICE) as steps:
+        return await _send(settings, source, kind, rate, steps)
+
+
+async def _send(settings: Settings, source: RecordsFile, kind: Kind, rate: float | None, steps: Steps) -> Injected:
     name = LABELS.name if kind is Kind.LABEL else TRANSACTIONS.name
     topic = settings.topic(name)
     producer = AIOKafkaProducer(**producer_options(settings))

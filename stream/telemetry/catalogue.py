@@ -163,7 +163,7 @@ CATALOGUE: dict[MetricName, Metric] = {
         Kind.GAUGE,
         "1",
         ("role", "digest", "name", "version"),
-        "1 for each model in the lineup that is loaded here.",
+        "1 for each model that this worker works with; of the challenger only the digest is known to it.",
         "asking who is live on which worker.",
     ),
     "fraudstream.partitions": Metric(

@@ -3,17 +3,18 @@
 The SDK is imported only where traces are asked for: a command should start at once.
 """
 
+import asyncio
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from stream.settings import Settings
 from stream.steps import Steps, UntracedSteps
 from stream.telemetry.environment import read
 
 
-@contextmanager
-def steps_outside(settings: Settings, service: str) -> Iterator[Steps]:
+@asynccontextmanager
+async def steps_outside(settings: Settings, service: str) -> AsyncIterator[Steps]:
     """Trace the steps of a command as `service`, and send them before it ends.
 
     Raises:
@@ -29,4 +30,4 @@ def steps_outside(settings: Settings, service: str) -> Iterator[Steps]:
     try:
         yield telemetry.steps
     finally:
-        telemetry.stop()
+        await asyncio.to_thread(telemetry.stop)

@@ -101,3 +101,35 @@ async def test_refused_records_are_counted_and_the_reason_is_named() -> None:
     with pytest.raises(InjectionError, match=r"of 10 records, the broker did not take 2 \(KafkaTimeoutError"):
         await heard.injector(broker, None).run(items(10))
     assert len(heard.places) == 8
+
+
+class Way:
+    """A step that keeps what is said of it."""
+
+    headers = (("traceparent", b"00-x"),)
+
+    def __init__(self) -> None:
+        self.ends: list[Any] = []
+
+    def done(self, said: Any) -> None:
+        self.ends.append(said)
+
+    def failed(self, error: str) -> None:
+        self.ends.append(error)
+
+
+async def test_a_records_way_out_is_a_step_whose_headers_are_sent_and_which_hears_its_end() -> None:
+    broker, way = Broker(refused=[1]), Way()
+    injector = Injector(broker, None, lambda _item, _due_ms: None, lambda _item, _place: None, lambda _item: way)  # type: ignore[arg-type] - it has what is used of a producer
+    with pytest.raises(InjectionError):
+        await injector.run(items(2))
+    assert broker.headers == [list(Way.headers)] * 2
+    first, second = way.ends
+    assert (first["messaging.destination.name"], first["messaging.kafka.offset"]) == ("transactions", 0)
+    assert second == "KafkaTimeoutError"
+
+
+async def test_an_items_own_headers_go_out_with_it() -> None:
+    broker = Broker()
+    await Heard().injector(broker, None).run([items(1)[0]._replace(headers=[("correlation-id", b"1")])])
+    assert broker.headers == [[("correlation-id", b"1")]]

@@ -23,6 +23,7 @@ def test_what_may_be_committed_is_what_is_done_without_a_gap(sizes: list[int], d
         first = next((at for at, one in enumerate(ends) if one not in done), len(ends))
         expected = {P0: Commit(ends[first - 1] + 1, f"note {ends[first - 1]}")} if first else {}
         assert ledger.committable() == expected
+        assert ledger.done_to(P0) == (ends[first - 1] + 1 if first else None)
         assert [ledger.is_current(P0, 1, one) for one in ends] == [at >= first for at in range(len(ends))]
 
 
@@ -46,6 +47,9 @@ def test_what_is_forgotten_is_neither_current_nor_committable() -> None:
     ledger.acknowledge(P0, 1, 9)
     assert ledger.committable() == {P1: Commit(5, "")}
     assert not ledger.is_current(P0, 1, 9)
+    assert (ledger.done_to(P0), ledger.done_to(P1)) == (None, 5)
+    ledger.committed(ledger.committable())
+    assert ledger.done_to(P1) == 5
     ledger.hand_out(P0, 2, 4)
     ledger.acknowledge(P0, 2, 4)
     assert ledger.committable()[P0] == Commit(5, "")

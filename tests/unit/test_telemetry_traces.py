@@ -16,14 +16,16 @@ from stream_cases import CARD_NUMBER, CARD_NUMBERS, Told
 from telling import BEGAN_NS, DIGEST, decided, scored, stages
 
 from features.store import LabelStatus
+from models.commands import Event, EventKind
 from stream.clock import Stage
 from stream.contract.codes import DeadLetterCode
 from stream.dead_letters import DeadLetter
 from stream.facts import LabelsApplied
 from stream.journeys import Untraced
 from stream.settings import Settings
-from stream.telemetry.attributes import MEANINGS
+from stream.telemetry.attributes import MEANINGS, answered, sent
 from stream.telemetry.contexts import carrying, context_of
+from stream.telemetry.steps import TracedSteps
 from stream.telemetry.tracing import MOST_LINKS, Ids, Tracers, Traces
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -42,6 +44,7 @@ class Bench:
         for provider in (chosen, always):
             provider.add_span_processor(SimpleSpanProcessor(self._exporter))
         tracers = Tracers(chosen.get_tracer("t"), always.get_tracer("t"), chosen.sampler, ids)
+        self.steps = TracedSteps(tracers.chosen)
         self.tracing = Traces(tracers, Settings(redis_url="redis://someone:secret@redis.internal:6380/0"))
 
     @property
@@ -258,3 +261,23 @@ def test_a_context_goes_behind_other_headers_where_there_was_none() -> None:
     (left,) = go(bench, [Told(headers=[("correlation-id", b"7")])])
     assert [name for name, _ in left] == ["correlation-id", "traceparent"]
     assert carrying(left, bench.one("send scores").context) == left
+
+
+def test_every_attribute_of_the_list_is_said_by_some_span_and_no_other_is() -> None:
+    bench = Bench(ROOTS_ON)
+    some = records(2)
+    journey = bench.tracing.begin(some)
+    journey.headers(some[0])
+    journey.decided(decided(scored(some[:1]), [DeadLetter(some[1], DeadLetterCode.NOT_JSON, "why")]))
+    bench.steps.step("send transactions").done(sent("transactions", 0, 7))
+    event = Event(
+        event_id="e",
+        deployment="d",
+        kind=EventKind.READY,
+        revision=1,
+        worker="w",
+        at="2026-01-31T00:00:00.000Z",
+        model=DIGEST,
+    )
+    bench.steps.step("load and answer").done(answered(event))
+    assert {name for span in bench.spans for name in said(span)} == set(MEANINGS)
