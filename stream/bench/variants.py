@@ -1,4 +1,4 @@
-"""What is measured against what: a worker's telemetry off and on."""
+"""What is measured against what: a worker's telemetry off and on, its shadow empty, well and ill."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stream.bench.alternating import Variant
+from stream.bench.hampered import hampered_command
 from stream.embedded.processes import Child, free_port, listening
 
 _START_SECONDS = 20.0
@@ -35,4 +36,14 @@ def tracing_variants(endpoint: str) -> tuple[Variant, ...]:
         Variant("off", {"OTEL_TRACES_EXPORTER": "none"}),
         Variant("1 %", {**on, "OTEL_TRACES_SAMPLER_ARG": "0.01"}),
         Variant("100 %", {**on, "OTEL_TRACES_SAMPLER_ARG": "1"}),
+    )
+
+
+def shadow_variants(challenger: str) -> tuple[Variant, ...]:
+    """Return workers without a challenger, with one, with one that takes 100 ms more a time, and one that raises."""
+    return (
+        Variant("off"),
+        Variant("on", challenger=challenger),
+        Variant("100 ms slower", command=hampered_command("slow"), challenger=challenger),
+        Variant("raising", command=hampered_command("raising"), challenger=challenger),
     )

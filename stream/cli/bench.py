@@ -82,6 +82,17 @@ def tracing(name: str, as_json: bool, **effort: Any) -> None:  # noqa: ANN401, F
         _alternate(name, tracing_variants(endpoint), effort, as_json)
 
 
+@bench.command()
+@_MODEL
+@click.option("--challenger", required=True, help="Another model, for the shadow.")
+@_effort_options
+def shadow(name: str, challenger: str, as_json: bool, **effort: Any) -> None:  # noqa: ANN401, FBT001 - click's options
+    """No challenger, one, one 100 ms slower, and one that raises: what decisions notice, alternating in one run."""
+    from stream.bench.variants import shadow_variants  # noqa: PLC0415 - it needs an extra
+
+    _alternate(name, shadow_variants(_model(settings_or_refuse(), challenger).digest), effort, as_json)
+
+
 def _alternate(name: str, variants: Any, effort: dict[str, Any], as_json: bool) -> None:  # noqa: ANN401, FBT001 - the type needs an extra
     """Measure variants in turns and print their medians and ratios."""
     from stream.bench.alternating import Effort, alternate, summed  # noqa: PLC0415 - it needs an extra
