@@ -149,6 +149,26 @@ def _unsampled(at: int) -> Headers:
     return (("traceparent", UNSAMPLED.format(0xC00 + at).encode()),)
 
 
+def test_the_challengers_time_is_in_the_trace_of_what_it_scored(fleet: Fleet, collector: Receiver) -> None:
+    fleet.go_live()
+    second = put_model(fleet.models, seed=1)
+    assert fleet.cli("model", "challenge", second, "--reason", "test").returncode == 0
+    numbers = iter(range(1_000))
+
+    def shown() -> bool:
+        at = next(numbers)
+        send(fleet, [(payment(at), traced(0xF00 + at))])
+        return bool(collector.named("score shadow"))
+
+    until(shown, "a span of the challenger")
+    shadow = collector.named("score shadow")[0]
+    (process,) = [span for span in collector.spans if span.id == shadow.parent]
+    assert (process.name, process.trace) == ("process transactions", shadow.trace)
+    assert shadow.attributes["fraudstream.model.digest"] == second
+    assert process.attributes["fraudstream.model.digest"] != second
+    assert shadow.start_ns > process.start_ns
+
+
 def test_a_command_its_verdict_and_every_workers_answer_are_one_trace(
     fleet: Fleet, collector: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
