@@ -49,7 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     topic_prefix: Prefix = ""
     """Put before the name of every topic."""
     http: Address = "127.0.0.1:6066"
-    """Where a worker answers `/health/live` and `/health/ready`."""
+    """Where a worker answers `/health/live`, `/health/ready` and `/metrics`."""
     deadline_ms: Annotated[int, msgspec.Meta(gt=0)] = 100
     """A decision later than this after its record's timestamp is counted as a miss."""
     future_skew: Skew = 300.0
