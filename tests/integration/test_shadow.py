@@ -118,6 +118,7 @@ def p99_ms(scores: list[Score]) -> float:
     return float(np.percentile([score.latency_ms for score in scores], 99))
 
 
+RATE = 200
 FAULTS: dict[Fault, tuple[str, dict[str, str]]] = {
     "slow": ("skipped", {"SHADOW_QUEUE": "64"}),
     "raising": ("failed", {}),
@@ -133,14 +134,14 @@ def test_the_live_path_does_not_notice_a_challenger_that_fails_and_the_report_sa
 ) -> None:
     reason, settings = FAULTS[fault]
     worker = go_live(fleet, fault, **settings)
-    for second in range(3):
-        feed(fleet, second, 200)
-    before = fleet.await_scores(600)
+    for second in range(2):
+        feed(fleet, second, RATE)
+    before = fleet.await_scores(2 * RATE)
     challenger = put_model(fleet.models, seed=1)
     challenge(fleet, challenger)
-    for second in range(3, 9):
-        feed(fleet, second, 200)
-    valid = fleet.await_scores(1_800)
+    for second in range(2, 6):
+        feed(fleet, second, RATE)
+    valid = fleet.await_scores(6 * RATE)
     assert set(sources(valid).values()) == {1}
     after = valid_since(valid, before)
     assert p99_ms(after) < 3 * p99_ms(before) + 100
@@ -150,13 +151,13 @@ def test_the_live_path_does_not_notice_a_challenger_that_fails_and_the_report_sa
     assert worker.terminate() == 0
     assert [child for child in beside if child.is_running()] == []
     told = report(fleet)
-    assert told["eligible"] == len(after) == 1_200
+    assert told["eligible"] == len(after) == 4 * RATE
     assert told[reason] > 0
     assert told["unexplained"] == 0
-    assert told["compared"] + told["skipped"] + told["failed"] == 1_200
+    assert told["compared"] + told["skipped"] + told["failed"] == 4 * RATE
     assert (told["compared"] > 0) == (fault == "slow")
     last = fleet.events("shadow")[-1]
-    assert (last["model"], last["skipped"] + last["failed"]) == (challenger, 1_200 - told["compared"])
+    assert (last["model"], last["skipped"] + last["failed"]) == (challenger, 4 * RATE - told["compared"])
 
 
 def valid_since(valid: list[Score], before: list[Score]) -> list[Score]:

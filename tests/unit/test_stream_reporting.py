@@ -1,0 +1,144 @@
+import io
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from models.commands import CommandKind, Event, EventKind
+from models.policy import Decision
+from models.times import format_time
+from shadow.comparing import Comparison, Side, Source, encode_comparison
+from shadow.history import History, Term
+from shadow.marks import Marks
+from shadow.tally import Tally
+from shadow.telling import Totals
+from stream.cli.main import main
+from stream.cli.shadow import facts
+from stream.cli.shadow_tables import tables
+from stream.errors import ReportError
+from stream.reporting import Owed, Report, _readable, _settles, choose
+
+LIVE, CHALLENGER = "a" * 64, "b" * 64
+UNTIL_MS = 9_000
+
+
+def accepted(revision: int, kind: str, model: Any, until_ms: Any = None) -> Event:
+    return Event(
+        event_id=f"e-{revision}",
+        deployment="default",
+        kind=EventKind.ACCEPTED,
+        revision=revision,
+        worker="w",
+        at=format_time(revision),
+        command_id=f"c-{revision}",
+        command=CommandKind(kind),
+        model=model,
+        watch_until=None if until_ms is None else format_time(until_ms),
+    )
+
+
+def comparison(
+    offset: int, live: Decision, challenger: Decision, amount_minor: int, currency: str = "EUR"
+) -> Comparison:
+    return Comparison(
+        transaction_id=f"t-{offset}",
+        card_id="c",
+        occurred_at="2026-01-01T00:00:00.000Z",
+        amount_minor=amount_minor,
+        currency=currency,
+        live=Side(LIVE, 0.25, 600, live),
+        challenger=Side(CHALLENGER, 0.5, 700, challenger),
+        decision_changed=live is not challenger,
+        revision=1,
+        source=Source("transactions", 0, offset),
+        compared_at="2026-01-01T00:00:00.000Z",
+    )
+
+
+def report(some: list[Comparison], missed: Totals, eligible: int) -> Report:
+    told, term = Tally.of(some), Term(CHALLENGER, 0, UNTIL_MS)
+    return Report(CHALLENGER, term, True, 0, 1, eligible, missed, told, 0)  # noqa: FBT003 - a named tuple
+
+
+SOME = [
+    comparison(0, Decision.APPROVE, Decision.REVIEW, 123_456),
+    comparison(1, Decision.APPROVE, Decision.REVIEW, 44),
+    comparison(2, Decision.DECLINE, Decision.APPROVE, 700, "JPY"),
+    comparison(3, Decision.APPROVE, Decision.APPROVE, 1),
+]
+
+
+def test_a_report_is_one_object_in_which_the_matrix_adds_up() -> None:
+    told = facts(report(SOME, Totals(skipped=3, failed=2), 10))
+    assert [told[name] for name in ("eligible", "compared", "skipped", "failed", "unexplained")] == [10, 4, 3, 2, 1]
+    assert (told["coverage"], told["changed"], told["live"]) == (0.4, 3, {LIVE: 4})
+    assert (told["in_shadow"], told["in_shadow_until"]) == (True, format_time(UNTIL_MS))
+    assert sum(swap["events"] for swap in told["swaps"]) == 4
+    (swap,) = [one for one in told["swaps"] if (one["live"], one["challenger"]) == ("approve", "review")]
+    assert (swap["events"], swap["amount_minor"]) == (2, {"EUR": 123_500, "JPY": 0})
+    assert told["decisions"]["review"] == {"live": 0, "challenger": 2}
+    assert told["shift"]["mean"] == told["shift"]["mean_absolute"] == 0.25
+    assert told["shift"]["bands"] == {"p1": 100, "p50": 100, "p99": 100}
+
+
+def shown(found: Report) -> str:
+    out = io.StringIO()
+    Console(file=out, width=120, highlight=False).print(tables(found))
+    return out.getvalue()
+
+
+def test_people_read_who_how_much_and_what_would_have_been_otherwise() -> None:
+    text = shown(report(SOME, Totals(skipped=3, failed=2), 10))
+    assert f"challenger {CHALLENGER[:12]} against {LIVE[:12]} (4)" in text
+    for expected in ("40.00%", "decided otherwise: 3 of 4", "approve → review", "1,235.00", "decline → approve", "700"):
+        assert expected in text
+
+
+def test_a_report_on_nothing_yet_says_so_without_dividing_by_it() -> None:
+    empty = report([], Totals(), 0)
+    assert "against nobody yet" in shown(empty)
+    assert (facts(empty)["coverage"], facts(empty)["shift"]["mean"]) == (None, None)
+
+
+def test_which_challenger_is_meant_is_said_or_refused() -> None:
+    none = History.of("default", [accepted(1, "promote", LIVE)])
+    with pytest.raises(ReportError, match="no model is in the shadow: `fraudstream model challenge MODEL`"):
+        choose(none, None, 0)
+    watched = History.of("default", [accepted(1, "promote", CHALLENGER), accepted(2, "promote", LIVE, UNTIL_MS)])
+    assert choose(watched, None, UNTIL_MS - 1) == CHALLENGER
+    with pytest.raises(ReportError, match=f"--digest reports on an earlier one: {CHALLENGER[:12]}"):
+        choose(watched, None, UNTIL_MS)
+    assert choose(watched, "bbbbbbbb", UNTIL_MS) == CHALLENGER
+    with pytest.raises(ReportError, match="none of them begins with 'cccccccc'"):
+        choose(watched, "cccccccc", 0)
+
+
+@given(st.lists(st.integers(0, 30), max_size=40), st.sets(st.integers(0, 30)))
+def test_each_source_that_is_owed_is_settled_once(offsets: Any, wanted: Any) -> None:
+    marks = Marks()
+    for offset in sorted(wanted):
+        marks.add(offset)
+    owed, some = Owed({0: marks}, 0), [comparison(offset, *[Decision.APPROVE] * 2, 1) for offset in offsets]
+    settled = [one.source.offset for one in some if _settles(owed, CHALLENGER, one)]
+    assert sorted(settled) == sorted(wanted & set(offsets))
+    assert not any(_settles(owed, LIVE, one) for one in some)
+    assert owed.total == len(wanted) - len(settled)
+
+
+def test_what_is_no_comparison_is_none_of_ours() -> None:
+    assert _readable([b"", b"[", b"{}", b"\xff", encode_comparison(SOME[0])]) == [SOME[0]]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--since", "yesterday"), ("--minutes", "0"), ("--minutes", "5", "--since", "2026-01-01T00:00:00Z")]
+)
+def test_a_window_that_cannot_be_is_a_wrong_use(arguments: tuple[str, ...]) -> None:
+    assert CliRunner().invoke(main, ["shadow", "report", *arguments]).exit_code == 2
+
+
+@pytest.mark.parametrize(("text", "code"), [("soon", 2), ("-1", 2)])
+def test_a_watch_that_is_no_duration_is_a_wrong_use(text: str, code: int) -> None:
+    assert CliRunner().invoke(main, ["model", "promote", "0123456789", "--watch", text]).exit_code == code
