@@ -5,33 +5,26 @@ from typing import Any
 
 import numpy as np
 import pytest
-from aiokafka.errors import KafkaError
 from hypothesis import given
 from hypothesis import strategies as st
-from stream_cases import LATEST_MS, Told, text
+from shadow_cases import DIGEST, Log, scored, serving
 
-from features.store import Fate, Histories, Observed
-from models.commands import Event, EventKind
+from models.commands import EventKind
 from models.policy import Decision
 from models.problems import Problem, ProblemCode
 from shadow.messages import Compared as Reply
 from stream.batches import Record
 from stream.clock import Stage
 from stream.comparing import Comparer, child_command, child_environment
-from stream.contract.outputs import DecidedBy
 from stream.control import Follower
-from stream.decoding import decode
-from stream.encoding import Frame, Scored, encode
+from stream.encoding import Scored
 from stream.facts import Compared, Fact, Missed
 from stream.journeys import Untraced
 from stream.lots import Lot, destined, request, say, take
 from stream.missing import Accounts
-from stream.publishing import Publisher
-from stream.scoring import Judgement
 from stream.settings import Settings
-from stream.shelf import Serving
 
-DIGEST, OTHER = "a" * 64, "b" * 64
+OTHER = "b" * 64
 SECOND_MS = 1_000
 
 
@@ -43,20 +36,6 @@ class Journey(Untraced):
 
     def compared(self, records: Sequence[Record], digest: str, stage: Stage) -> None:
         self.told.append(([record.offset for record in records], digest, stage))
-
-
-def scored(count: int, first: int = 0, score: float | None = 0.25) -> Scored:
-    """Decisions of so many transactions, alternately of two partitions."""
-    records = [Told(text(transaction_id=f"t-{at}"), offset=at, partition=at % 2) for at in range(first, first + count)]
-    decoded = decode(records, 0)
-    nothing = Histories(np.zeros((count, 6), np.int64), np.ones(count, np.int64))
-    observed = Observed(
-        [Fate.DECIDE] * count, nothing, nothing, np.arange(count), np.arange(count), 1, incomplete=False
-    )
-    judgements = [Judgement(score, None, Decision.APPROVE, DecidedBy.MODEL, None)] * count
-    frame = Frame(Settings(), ("x", "y"), "f", "0", 7, {0: 1, 1: 1}, LATEST_MS, Untraced().headers)
-    matrix = np.arange(2.0 * count).reshape(count, 2)
-    return encode(frame, decoded, observed, (np.arange(count), matrix, judgements))
 
 
 def lot(count: int, digest: str = DIGEST, journey: Any = None) -> Lot:
@@ -111,10 +90,6 @@ def comparer(heard: list[Fact], queue: int = 10) -> Comparer:
     return made
 
 
-def serving(challenger: str | None) -> Serving:
-    return Serving(7, None, None, challenger)  # type: ignore[arg-type] - only the challenger is looked at
-
-
 @given(st.lists(st.integers(0, 8), max_size=8))
 def test_what_does_not_fit_is_skipped_and_counted(offers: Any) -> None:
     heard: list[Fact] = []
@@ -147,21 +122,6 @@ def test_the_challengers_process_is_told_none_of_our_settings() -> None:
     assert "secret" not in str(environment)
     assert (environment["HOME"], environment["OMP_NUM_THREADS"]) == ("h", "1")
     assert child_command()[0] == sys.executable
-
-
-class Log(Publisher):
-    """A publisher that keeps what is announced, or is away."""
-
-    def __init__(self) -> None:
-        super().__init__(Settings())
-        self.events: list[Event] = []
-        self.away = False
-
-    async def announce(self, event: Event, *_: Any) -> int:
-        if self.away:
-            raise KafkaError("away")
-        self.events.append(event)
-        return len(self.events)
 
 
 async def test_misses_are_told_at_once_and_written_now_and_then_and_at_the_end() -> None:

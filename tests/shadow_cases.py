@@ -1,0 +1,54 @@
+"""What tests of the worker's side of the shadow share: decisions, and a publisher that keeps what is announced."""
+
+from typing import Any
+
+import numpy as np
+from aiokafka.errors import KafkaError
+from stream_cases import LATEST_MS, Told, text
+
+from features.store import Fate, Histories, Observed
+from models.commands import Event
+from models.policy import Decision
+from stream.contract.outputs import DecidedBy
+from stream.decoding import decode
+from stream.encoding import Frame, Scored, encode
+from stream.journeys import Untraced
+from stream.publishing import Publisher
+from stream.scoring import Judgement
+from stream.settings import Settings
+from stream.shelf import Serving
+
+DIGEST, LIVE = "a" * 64, "d" * 64
+
+
+def scored(count: int, first: int = 0, score: float | None = 0.25) -> Scored:
+    """Decisions of so many transactions, alternately of two partitions."""
+    records = [Told(text(transaction_id=f"t-{at}"), offset=at, partition=at % 2) for at in range(first, first + count)]
+    decoded = decode(records, 0)
+    nothing = Histories(np.zeros((count, 6), np.int64), np.ones(count, np.int64))
+    observed = Observed(
+        [Fate.DECIDE] * count, nothing, nothing, np.arange(count), np.arange(count), 1, incomplete=False
+    )
+    judgements = [Judgement(score, None, Decision.APPROVE, DecidedBy.MODEL, None)] * count
+    frame = Frame(Settings(), ("x", "y"), "f", "0", 7, {0: 1, 1: 1}, LATEST_MS, Untraced().headers)
+    matrix = np.arange(2.0 * count).reshape(count, 2)
+    return encode(frame, decoded, observed, (np.arange(count), matrix, judgements))
+
+
+def serving(challenger: str | None) -> Serving:
+    return Serving(7, None, None, challenger)  # type: ignore[arg-type] - only the challenger is looked at
+
+
+class Log(Publisher):
+    """A publisher that keeps what is announced, or is away."""
+
+    def __init__(self) -> None:
+        super().__init__(Settings())
+        self.events: list[Event] = []
+        self.away = False
+
+    async def announce(self, event: Event, *_: Any) -> int:
+        if self.away:
+            raise KafkaError("away")
+        self.events.append(event)
+        return len(self.events)

@@ -1,0 +1,218 @@
+"""The worker's side of the shadow at work, with a lane and a broker that do as they are told."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+from shadow_cases import DIGEST, LIVE, Log, scored, serving
+
+from models.commands import CommandKind, Event, EventKind
+from models.lineup import Lineup
+from models.policy import Decision
+from models.problems import ProblemCode
+from models.readiness import gather
+from shadow.errors import LaneError
+from shadow.lane import Lane
+from shadow.messages import Compare, Compared, Loaded, Setup
+from stream import comparing
+from stream.answering import Answers
+from stream.comparing import Comparer
+from stream.control import Follower
+from stream.errors import PublishError
+from stream.facts import Compared as ComparedFact
+from stream.facts import Fact, Missed
+from stream.journeys import Untraced
+from stream.missing import Accounts
+from stream.publishing import Destination, Outgoing
+from stream.settings import Settings
+
+
+class Tame(Lane):
+    """A lane without a process: it loads everything and likes everything, until it is told to fail."""
+
+    def __init__(self) -> None:
+        super().__init__((), Setup("", "", 0), {})
+        self.fails: Callable[[str], bool] = lambda _: False
+        self.kept: set[str] = set()
+
+    async def check(self) -> None:
+        await asyncio.sleep(0)
+
+    async def load(self, digest: str) -> Loaded:
+        self._fail("load")
+        self.loaded[digest] = f"hash of {digest[:4]}"
+        return Loaded(self.loaded[digest])
+
+    async def compare(self, request: Compare, seconds: float) -> Compared:
+        assert seconds > 0
+        self._fail("compare")
+        count = len(request.scores)
+        return Compared((b"x",) * count, (0.5,) * count, (Decision.REVIEW,) * count, 1, 2)
+
+    async def keep(self, digests: Any) -> None:
+        self.kept = set(digests)
+
+    async def close(self) -> None:
+        self.loaded = {}
+
+    def _fail(self, what: str) -> None:
+        if self.fails(what):
+            self.loaded = {}
+            raise LaneError("the challenger's process: it did as it was told")
+
+
+class Broker(Log):
+    """A publisher that takes comparisons, or refuses them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: list[Outgoing] = []
+
+    async def publish(self, lots: Mapping[Destination, Sequence[Outgoing]]) -> dict[Destination, int]:
+        if self.away:
+            raise PublishError("away")
+        self.taken += [one for lot in lots.values() for one in lot]
+        return {}
+
+
+class Scene:
+    """A comparer, what it stands on, and what it told."""
+
+    def __init__(self) -> None:
+        self.heard: list[Fact] = []
+        self.lane, self.broker = Tame(), Broker()
+        settings = Settings(worker_id="w")
+        self.follower = Follower(settings)
+        self.comparer = Comparer(settings, self.follower, self.heard.append)
+        self.comparer._lane = self.lane
+        self.comparer._publisher = self.broker
+        self.comparer._answers = Answers(self.follower, self.broker, "w")
+        self.comparer._accounts = Accounts(self.follower, self.broker, "w", self.heard.append)
+        self.follower.lineup = Lineup("default", revision=2, live=LIVE, challenger=DIGEST)
+
+    def offer(self, count: int) -> None:
+        self.comparer.offer(scored(count), serving(DIGEST), Untraced())
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not holds():  # noqa: ASYNC110 - nothing tells of what is waited for
+                await asyncio.sleep(0.01)
+
+    def missed(self) -> list[Missed]:
+        return [fact for fact in self.heard if isinstance(fact, Missed)]
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    made = Scene()
+    made.comparer.start()
+    await made.until(lambda: DIGEST in made.lane.loaded)
+    yield made
+    await made.comparer.stop()
+
+
+async def test_what_is_offered_is_compared_written_and_told(scene: Scene) -> None:
+    scene.offer(600)
+    scene.offer(5)
+    assert scene.comparer.queued == 605
+    await scene.until(lambda: scene.comparer.queued == 0)
+    assert len(scene.broker.taken) == 605
+    assert {(one.value, one.key) for one in scene.broker.taken} == {(b"x", b"card-1")}
+    assert sum(len(fact.live) for fact in scene.heard if isinstance(fact, ComparedFact)) == 605
+    assert scene.broker.events == []
+
+
+async def test_what_a_process_had_when_it_ended_failed_and_what_comes_meanwhile_is_skipped(scene: Scene) -> None:
+    scene.lane.fails = lambda what: what == "compare"
+    scene.offer(300)
+    await scene.until(lambda: scene.comparer.queued == 0)
+    scene.offer(4)
+    assert [(one.reason, one.count) for one in scene.missed()] == [("failed", 256), ("failed", 44), ("skipped", 4)]
+    await scene.until(lambda: scene.broker.events != [])
+    event = scene.broker.events[0]
+    assert (event.kind, event.failed) == (EventKind.SHADOW, 256)
+    assert "did as it was told" in event.problems[0].detail or "not loaded" in event.problems[0].detail
+
+
+async def test_comparisons_that_the_broker_does_not_take_failed_in_the_end(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparing, "_PUBLISH_SECONDS", 0.05)
+    scene.broker.away = True
+    scene.offer(3)
+    await scene.until(lambda: scene.comparer.queued == 0)
+    assert scene.missed() == [Missed(DIGEST, "failed", 3)]
+    scene.broker.away = False
+    scene.offer(3)
+    await scene.until(lambda: len(scene.broker.taken) == 3)
+
+
+async def test_a_fault_of_ours_is_logged_and_decisions_go_on(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr(comparing, "say", broken)
+    scene.offer(3)
+    await scene.until(lambda: "nothing foresaw" in caplog.text)
+    scene.offer(1)
+    assert scene.comparer.queued == 0
+
+
+async def test_a_worker_that_stops_finishes_what_waits() -> None:
+    scene = Scene()
+    scene.comparer.start()
+    await scene.until(lambda: DIGEST in scene.lane.loaded)
+    scene.offer(1_000)
+    await scene.comparer.stop()
+    assert len(scene.broker.taken) == 1_000
+    scene.offer(1)
+    assert scene.missed() == [Missed(DIGEST, "skipped", 1)]
+
+
+async def test_a_candidate_that_ends_the_process_is_answered_and_the_challenger_comes_back(scene: Scene) -> None:
+    asked = Event(
+        event_id="e",
+        deployment="default",
+        kind=EventKind.CANDIDATE,
+        revision=2,
+        worker="judge",
+        at="2026-01-01T00:00:00.000Z",
+        command_id="c-1",
+        command=CommandKind.CHALLENGE,
+        model="c" * 64,
+    )
+    scene.lane.fails = lambda what: what == "load"
+    scene.follower.candidates = gather(scene.follower.candidates, asked)
+    await scene.until(lambda: scene.broker.events != [])
+    (answer,) = scene.broker.events
+    assert (answer.kind, answer.command_id, answer.worker) == (EventKind.NOT_READY, "c-1", "w")
+    assert [problem.code for problem in answer.problems] == [ProblemCode.SHADOW_FAILED]
+    scene.lane.fails = lambda _: False
+    await scene.until(lambda: DIGEST in scene.lane.loaded)
+    assert len(scene.broker.events) == 1
+
+
+async def test_a_candidate_is_tried_beside_the_challenger_and_kept_until_it_is_settled(scene: Scene) -> None:
+    settled = scene.follower.candidates
+    asked = Event(
+        event_id="e",
+        deployment="default",
+        kind=EventKind.CANDIDATE,
+        revision=2,
+        worker="judge",
+        at="2026-01-01T00:00:00.000Z",
+        command_id="c-1",
+        command=CommandKind.CHALLENGE,
+        model="c" * 64,
+    )
+    scene.follower.candidates = gather(settled, asked)
+    await scene.until(lambda: scene.broker.events != [])
+    assert (scene.broker.events[0].kind, scene.broker.events[0].probe_hash) == (EventKind.READY, "hash of cccc")
+    await scene.until(lambda: scene.lane.kept == {DIGEST, "c" * 64})
+    scene.follower.candidates = settled
+    await scene.until(lambda: scene.lane.kept == {DIGEST})
+    scene.follower.lineup = Lineup("default", revision=3, live=LIVE)
+    await scene.until(lambda: scene.lane.loaded == {})
