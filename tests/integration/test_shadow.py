@@ -8,7 +8,6 @@ import psutil
 import pytest
 from fleet import Fleet, feed, sources, until
 from payments import FEATURES, payment, put_model
-from shadowing_worker import command as shadowing_worker
 from workers import Worker
 
 from models.loading import Model, load
@@ -16,6 +15,7 @@ from models.policy import bands
 from models.repository import Repository
 from shadow.comparing import Comparison, encode_comparison, read_comparison
 from stream.bench.faulty import Fault
+from stream.bench.hampered import hampered_command
 from stream.contract.outputs import Score
 from stream.probing import vectorise_probe
 
@@ -53,7 +53,7 @@ def children(worker: Worker) -> list[psutil.Process]:
 
 def go_live(fleet: Fleet, fault: Fault, **settings: str) -> Worker:
     """Start a worker whose challengers have that fault, and make a first model live."""
-    worker = fleet.worker(command=shadowing_worker(fault), **settings)
+    worker = fleet.worker(command=hampered_command(fault), **settings)
     until(lambda: "joined" not in str(worker.readiness()[1]), "the group is joined")
     fleet.promote(put_model(fleet.models))
     worker.await_ready()
