@@ -73,7 +73,7 @@ class Show:
             DemoError: the worker died unasked, did not keep up, or refused a model before the stream went live.
             KafkaError: the broker does not answer.
         """
-        return await first_of(self._flow(presenter, keep), self._reader.run())
+        return await first_of(self._flow(presenter, keep), first_of(self._reader.run(), self._guard()))
 
     @property
     def second(self) -> str:
@@ -143,12 +143,17 @@ class Show:
 
     # --- beside
 
+    async def _guard(self) -> None:
+        """Notice a worker that dies unasked, whatever is waited for; one that is killed is replaced at once."""
+        while True:
+            self._stage.check()
+            await asyncio.sleep(DRAW_SECONDS)
+
     async def _look(self, draw: Draw, presenter: Presenter, keep: Keep) -> None:
         """Draw, say what has happened as soon as it is over, and keep one picture of when there is most to see."""
         told: set[str] = set()
         kept = False
         while True:
-            self._stage.check()
             view = self._view()
             draw(lambda: picture(self._view()), lambda: line(self._view()))
             for text in [text for text in news(view) if text not in told]:
@@ -163,7 +168,6 @@ class Show:
         """Wait until no more than so many are undecided; False if nothing has been decided for too long."""
         last, seen = time.monotonic(), len(self.board.decided)
         while self.board.in_flight > most:
-            self._stage.check()
             await asyncio.sleep(0.02)
             if len(self.board.decided) != seen:
                 last, seen = time.monotonic(), len(self.board.decided)
