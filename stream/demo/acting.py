@@ -20,7 +20,7 @@ from stream.clock import now_ms
 from stream.commanding import Wish, command_fleet
 from stream.demo.errors import DemoError
 from stream.demo.outage import CALM_SECONDS, Outage
-from stream.demo.scoreboard import Scoreboard
+from stream.demo.reading import Reader
 from stream.demo.script import Act, Script
 from stream.demo.stage import Stage
 from stream.kafka import connection_options
@@ -31,6 +31,9 @@ VERDICT_SECONDS = 60.0
 BACK_SECONDS = 120.0
 IN_FLIGHT_LOOKS = 5_000
 LOOK_SECONDS = 0.02
+WATCH_LOOKS = 2_000
+SHADOWED = 2
+"""Under so many revisions a challenger is in the shadow: before the promotion, and in the watch after it."""
 FOLD_SECONDS = 0.5
 """By then workers have read a verdict; a few payments of the revision before would only puzzle who looks on."""
 
@@ -45,13 +48,13 @@ class Cast(NamedTuple):
 class Acting:
     """Does what the script says, when it says it."""
 
-    def __init__(self, stage: Stage, script: Script, board: Scoreboard, cast: Cast) -> None:
+    def __init__(self, stage: Stage, script: Script, reader: Reader, cast: Cast) -> None:
         self.outage: Outage | None = None
         self.to_come = list(script.acts)
         self._stage = stage
         self._settings = stage.settings
         self._script = script
-        self._board = board
+        self._board, self._lanes = reader.board, reader.lanes
         self._cast = cast
 
     async def begin(self) -> Event:
@@ -84,6 +87,11 @@ class Acting:
         return await self._command(CommandKind.PROMOTE, self._cast.second, "mid-stream, to show that nothing stops")
 
     async def _roll_back(self) -> Event | None:
+        """Roll back once the watch has shown something: a busy machine needs its time to start a challenger."""
+        for _ in range(WATCH_LOOKS):
+            if len(self._lanes.by_revision) >= SHADOWED:
+                break
+            await asyncio.sleep(LOOK_SECONDS)
         return await self._command(CommandKind.ROLL_BACK, None, "to show that the way back is open")
 
     async def _kill(self) -> None:

@@ -33,7 +33,7 @@ class Reader:
         self.lanes = Lanes(board.truths)
         self.chronicle = Chronicle()
         self._settings = settings
-        self._board = board
+        self.board = board
         spread: dict[str, Callable[[Records], None]] = {
             SCORES.name: self._scores,
             SHADOW_SCORES.name: self._comparisons,
@@ -71,7 +71,7 @@ class Reader:
     def _scores(self, records: Records) -> None:
         seen_ms = now_ms()
         for _, score in self.valid.of(records):
-            self._board.decide(score, seen_ms)
+            self.board.decide(score, seen_ms)
 
     def _comparisons(self, records: Records) -> None:
         told: list[Comparison] = []
@@ -83,11 +83,11 @@ class Reader:
         self.lanes.compare(told)
 
     def _outcomes(self, records: Records) -> None:
-        self._board.outcomes += len(records)
+        self.board.outcomes += len(records)
 
     def _dead_letters(self, records: Records) -> None:
         for record in records:
-            self._board.dead_letter(dict(record.headers).get("error.code", b"?").decode())
+            self.board.dead_letter(dict(record.headers).get("error.code", b"?").decode())
 
     def _commands(self, records: Records) -> None:
         for record in records:

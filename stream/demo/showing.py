@@ -34,8 +34,8 @@ PATIENCE_SECONDS = 20.0
 """So long nothing may be decided while something is owed."""
 WARM_AHEAD = 4_000
 """The backlog is fed so far ahead of the decisions: more would only be held in memory twice."""
-ENCORES = 5
-"""If the last act was late, the stream goes on for at most so many seconds, for its revision to be seen everywhere."""
+ENCORES = 60
+"""If an act was late, the stream goes on for at most so many seconds, for its revision to be seen everywhere."""
 NEARLY_OVER = 0.97
 """At this share of the live stream its picture has most to show."""
 
@@ -63,7 +63,7 @@ class Show:
         self._live = traffic.live()
         self._models = models
         self._reader = Reader(self._settings, script.partitions, self.board)
-        self._acting = Acting(stage, script, self.board, Cast(*models))
+        self._acting = Acting(stage, script, self._reader, Cast(*models))
         self._began_ms = 0
 
     async def run(self, presenter: Presenter, keep: Keep) -> Shown:
@@ -126,18 +126,19 @@ class Show:
         acting = asyncio.create_task(self._acting.run())
         try:
             injected = await injector.run(take(self._live, self._script.live_count))
+            await self._encore(injector, acting)
             await acting
-            await self._encore(injector)
         finally:
             acting.cancel()
         await self._until_owing(0)
         return injected
 
-    async def _encore(self, injector: Injector) -> None:
-        """Go on for as long as the newest revision has not decided everywhere, if it may."""
+    async def _encore(self, injector: Injector, acting: asyncio.Task[None]) -> None:
+        """Go on for as long as something is to come, or the newest revision has not decided everywhere, if it may."""
         for _ in range(ENCORES):
             newest = max((change.revision or 0 for change in self._reader.chronicle.changes), default=0)
-            if all(newest in self.board.first_offsets[number] for number in range(self._script.partitions)):
+            seen = all(newest in self.board.first_offsets[number] for number in range(self._script.partitions))
+            if acting.done() and seen:
                 return
             await injector.run(take(self._live, int(self._script.rate)))
 
