@@ -50,9 +50,9 @@ def child_command() -> tuple[str, ...]:
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the challenger's variables: where modules are, one thread for each library, and none of our settings.
 
-    So it holds no password of Kafka's or Redis's; what it must know is in its `Setup`.
+    So it holds no password of Kafka's, Redis's or a collector's; what it must know is in its `Setup`.
     """
-    kept = {name: value for name, value in environment.items() if not name.startswith(PREFIX)}
+    kept = {name: value for name, value in environment.items() if not name.startswith((PREFIX, "OTEL_"))}
     single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return {**kept, **single, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 

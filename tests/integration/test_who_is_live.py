@@ -4,6 +4,8 @@ import json
 import shutil
 import threading
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from fleet import Fleet, feed, sources, until
@@ -22,16 +24,35 @@ def revisions_by_partition(scores: list[Score]) -> dict[int, list[tuple[int, int
     return {partition: sorted(pairs) for partition, pairs in found.items()}
 
 
+@contextmanager
+def payments_without_end(fleet: Fleet, rate: int) -> Iterator[list[int]]:
+    """Publish until the block is left, and for two seconds more; yield how many each second had."""
+    published: list[int] = []
+    left = threading.Event()
+
+    def publish() -> None:
+        behind = 0
+        while behind < 2:
+            behind += left.is_set()
+            feed(fleet, len(published), rate)
+            published.append(rate)
+
+    feeding = threading.Thread(target=publish)
+    feeding.start()
+    try:
+        yield published
+    finally:
+        left.set()
+        feeding.join()
+
+
 def test_a_promotion_under_load_gives_each_offset_one_revision_and_never_goes_back(fleet: Fleet) -> None:
     fleet.go_live(workers=3)
     second = put_model(fleet.models, seed=1)
-    total, rate = 12_000, 2_000
-    feeding = threading.Thread(target=lambda: [feed(fleet, at, rate) for at in range(total // rate)])
-    feeding.start()
-    fleet.await_scores(3_000)
-    assert fleet.promote(second)["revision"] == 2
-    feeding.join()
-    valid = fleet.await_scores(total)
+    with payments_without_end(fleet, rate=2_000) as published:
+        fleet.await_scores(3_000)
+        assert fleet.promote(second)["revision"] == 2
+    valid = fleet.await_scores(sum(published))
     assert set(sources(valid).values()) == {1}
     cutovers = {(event["partition"], event["offset"]) for event in fleet.events("cutover") if event["revision"] == 2}
     for partition, pairs in revisions_by_partition(valid).items():
