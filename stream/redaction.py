@@ -88,9 +88,7 @@ def redact_headers(headers: Sequence[tuple[str, bytes | None]]) -> Sequence[tupl
     if not headers:
         return headers
     return tuple(
-        (name, value)
-        if name in PASSED_AS_THEY_ARE
-        else (redact_text(name), value and redact(value))
+        (name, value) if name in PASSED_AS_THEY_ARE else (redact_text(name), value and redact(value))
         for name, value in headers
     )
 
