@@ -18,6 +18,7 @@ PAGES = (
     Page("README.md", "Which score counts", "how any consumer tells which decision counts"),
     Page("docs/architecture.md", "", "how it works, batch by batch, and where faults go"),
     Page("docs/models.md", "", "commands, verdicts, and how a model becomes live"),
+    Page("docs/shadow.md", "", "what the shadow promises, and how its report is read"),
     Page("docs/telemetry.md", "", "traces, metrics, and when to look at which"),
     Page("deploy/README.md", "", "the same with Apache Kafka, Jaeger and Prometheus, in containers"),
 )
