@@ -136,7 +136,8 @@ def decode_object(value: bytes | None) -> dict[str, Any] | Rejection:
 DEEPEST = 500
 """How deep JSON may be nested. Where a decoder gives up differs with the version of Python; this does not."""
 
-_TEXT_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
+_TEXT_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
+"""A text without an end goes to the end, or each quote in it would be tried as a beginning: minutes for a megabyte."""
 
 
 def _decode_bounded(value: bytes) -> Any:  # noqa: ANN401 - any JSON

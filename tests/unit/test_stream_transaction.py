@@ -1,3 +1,4 @@
+import time
 from typing import Any
 
 import msgspec
@@ -432,3 +433,10 @@ def test_brackets_in_texts_and_side_by_side_are_no_depth() -> None:
     deep = "[" * (DEEPEST - 1) + "]" * (DEEPEST - 1)
     for piece in (texts, beside, deep):
         assert isinstance(read(literally("x", piece)), Accepted)
+
+
+def test_a_text_without_an_end_costs_no_more_than_its_length() -> None:
+    value = b"[" * 501 + b'"' + b'\\"' * 400_000
+    began = time.process_time()
+    assert code(value) == "too_deep"
+    assert time.process_time() - began < 1.0, "quadratic work would take minutes"
