@@ -26,7 +26,7 @@ from stream.insisting import insist
 from stream.isolating import decide_isolating
 from stream.journeys import Tracing
 from stream.pipeline import Outputs, Pipeline, Terms
-from stream.positions import Position, Resumption, resume
+from stream.positions import Position, Resumption, Voids, resume
 from stream.publishing import Destination, Outgoing, Publisher
 from stream.runs import Runs
 from stream.settings import Settings
@@ -67,6 +67,7 @@ class Decider:
         self._positions: dict[int, Position] = {}
         self._epochs: dict[int, int] = {}
         self._committed: dict[int, int] = {}
+        self._voids = Voids()
         self._generation: int | None = None
         self._partitions: frozenset[int] = frozenset()
         self._runs = Runs()
@@ -145,8 +146,8 @@ class Decider:
         if self._generation == generation and await self._claim(partition, resumption, generation):
             self._committed[partition] = committed or 0
             self._positions[partition] = position
-            if position.void:
-                self._desk.tell(VoidFound(partition, position.void))
+            if void := self._voids.fresh(partition, resumption):
+                self._desk.tell(VoidFound(partition, void))
             self._tell_cutovers(partition, position.cutovers)
 
     async def _claim(self, partition: int, resumption: Resumption, generation: int) -> bool:
@@ -212,10 +213,9 @@ class Decider:
     def _say(self, outputs: Outputs, terms: Terms, current: list[int]) -> None:
         """Tell who listens what was written, and offer it to the shadow."""
         serving, scored = terms.serving, outputs.scored.of(current)
-        dead = [letter for letter in outputs.dead if letter.record.partition in current]
         fact = Decided(
             scored,
-            dead,
+            self._unwritten(outputs.dead, current),
             outputs.repeated,
             outputs.unknown_fields,
             outputs.stages,
@@ -234,12 +234,18 @@ class Decider:
         for partition in current:
             lots[self._desk.settings.topic(SCORES.name), partition] = scores.get(partition, [])
         lots[self._desk.settings.topic(DEAD_LETTERS.name), 0] = [
-            letter.outgoing()
+            letter.outgoing() for letter in self._unwritten(dead, current)
+        ]
+        return lots
+
+    def _unwritten(self, dead: Iterable[DeadLetter], current: list[int]) -> list[DeadLetter]:
+        """Leave out dead letters of before the last commit: those are on their topic, and counted."""
+        return [
+            letter
             for letter in dead
             if letter.record.partition in current
             and letter.record.offset >= self._committed.get(letter.record.partition, 0)
         ]
-        return lots
 
     async def _write(self, lots: Mapping[Destination, list[Outgoing]]) -> dict[Destination, int]:
         """Publish; where that fails nobody knows what was written, so the tails say it before the next try."""

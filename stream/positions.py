@@ -5,6 +5,7 @@ that is written there. A commit's metadata names how far that had been read, so 
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -55,6 +56,20 @@ class Resumption(NamedTuple):
 
     committed: int | None
     position: Position
+
+
+@dataclass(slots=True)
+class Voids:
+    """How many void scores each tail had when it was last read: one that is read again has nothing new to tell."""
+
+    _read: dict[int, tuple[int | None, int]] = field(default_factory=dict)
+
+    def fresh(self, partition: int, resumption: Resumption) -> int:
+        """Return how many void scores were not there before; a tail behind another commit is another tail."""
+        committed, void = resumption.committed, resumption.position.void
+        before, known = self._read.get(partition, (committed, 0))
+        self._read[partition] = (committed, void)
+        return max(0, void - known) if before == committed else void
 
 
 class _Source(msgspec.Struct):

@@ -113,8 +113,8 @@ class BatchConsumer(driver.Consumer):
 
     @property
     def halted(self) -> int:
-        """How many partitions are halted."""
-        return len(self._halted)
+        """How many of our partitions are halted."""
+        return sum(TP(*tp) in self._active_partitions for tp in tuple(self._halted))
 
     @property
     def owned(self) -> Counter[str]:

@@ -1,6 +1,7 @@
 """Kafka and Redis that take no strangers: four roles, each with what docs/security.md gives it and nothing more."""
 
 import asyncio
+import json
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -184,6 +185,8 @@ def test_each_role_does_its_part_with_the_acls_of_the_page(
     role("operator").promote(put_model(role("operator").models))
     for worker in workers:
         worker.await_ready()
+    challenged = role("operator").cli("model", "challenge", put_model(role("operator").models, seed=1))
+    assert challenged.returncode == 0, challenged.stderr
     file = str(write_payments(tmp_path / "payments.csv"))
     for options in ((), ("--labels",)):
         done = role("producer").cli("publish", file, *options)
@@ -191,6 +194,10 @@ def test_each_role_does_its_part_with_the_acls_of_the_page(
     scores = asyncio.run(valid_scores(read(role("consumer").environment), "fraud-desk", PAYMENTS))
     assert Counter(score.transaction_id for score in scores) == {f"t-{number}": 1 for number in range(PAYMENTS)}
     asyncio.run(await_records(read(role("admin").environment), "outcomes", PAYMENTS))
+    asyncio.run(await_records(read(role("admin").environment), "shadow-scores", PAYMENTS))
+    report = role("operator").cli("shadow", "report", "--json")
+    assert report.returncode == 0, report.stderr
+    assert json.loads(report.stdout)["compared"] == PAYMENTS
     assert [worker.terminate() for worker in workers] == [0, 0]
     for worker in workers:
         assert "min.insync.replicas below" in worker.log()
