@@ -11,7 +11,7 @@ from models.problems import Problem, ProblemCode
 from stream.demo import checks
 from stream.demo.lanes import Lanes
 from stream.demo.outage import Outage
-from stream.demo.scoreboard import Place, Scoreboard, Truth
+from stream.demo.scoreboard import Delay, Place, Scoreboard, Truth
 from stream.demo.summary import found, summarise
 from stream.simulation.rows import Pattern
 
@@ -151,6 +151,16 @@ def test_a_kill_that_kept_nobody_waiting_or_left_a_partition_or_a_backlog_is_a_f
     assert checks.not_recovered(board, outage, 2) == (
         "after the kill, nobody went on in partitions 1",
         "after the kill, the backlog was never worked off",
+        "the kill showed nothing: no payment had to wait for the new worker",
+    )
+
+
+def test_a_payment_that_the_new_worker_decided_at_once_did_not_wait() -> None:
+    board = killed_board()
+    outage = KILLED.after(board, 3_040, calm=0)
+    assert checks.not_recovered(board, outage, 2) == ()
+    board.delays[:] = [Delay(seen_ms=3_000, decision=10, round_trip=10)]
+    assert checks.not_recovered(board, outage, 2) == (
         "the kill showed nothing: no payment had to wait for the new worker",
     )
 
