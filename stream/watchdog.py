@@ -41,25 +41,38 @@ class Watchdog(threading.Thread):
         super().__init__(name="fraudstream-watchdog", daemon=True)
         self._pulses = pulses
         self._patience = patience_seconds
-        self._countdown: float | None = None
+        self._last = dict.fromkeys(pulses, -1)
+        self._still = dict.fromkeys(pulses, 0.0)
+        self._allowed: float | None = None
+        self._drained = 0.0
 
     def count_down(self, seconds: float) -> None:
-        """End the process in so many seconds unless it has ended by itself."""
-        self._countdown = seconds
+        """End the process in so many seconds unless it has ended by itself, or the watchdog was told to stand down."""
+        self._allowed = seconds
+
+    def stand_down(self) -> None:
+        """Stop the countdown: the drain is through, and what is left to do decides nothing.
+
+        The pulses are watched on, and end with the event loop; so what hangs now is ended after their patience.
+        """
+        self._allowed = None
 
     def run(self) -> None:
         """Watch until the process ends."""
-        last = dict.fromkeys(self._pulses, -1)
-        still = dict.fromkeys(self._pulses, 0.0)
         while True:
             time.sleep(_TICK_SECONDS)
-            for name, pulse in self._pulses.items():
-                beat = pulse()
-                still[name] = 0.0 if beat != last[name] else still[name] + _TICK_SECONDS
-                last[name] = beat
-                if still[name] >= self._patience:
-                    end_process(f"{name} has not moved for {still[name]:.0f} s")
-            if self._countdown is not None:
-                self._countdown -= _TICK_SECONDS
-                if self._countdown <= 0:
-                    end_process("the drain's deadline passed")
+            self.tick()
+
+    def tick(self) -> None:
+        """Look once: what has not moved since the last look has been still for one tick more."""
+        for name, pulse in self._pulses.items():
+            beat = pulse()
+            self._still[name] = 0.0 if beat != self._last[name] else self._still[name] + _TICK_SECONDS
+            self._last[name] = beat
+            if self._still[name] >= self._patience:
+                end_process(f"{name} has not moved for {self._still[name]:.0f} s")
+        allowed = self._allowed  # read once: the main thread may stand the watchdog down meanwhile
+        if allowed is not None:
+            self._drained += _TICK_SECONDS
+            if self._drained >= allowed:
+                end_process("the drain's deadline passed")

@@ -80,4 +80,5 @@ async def _main(settings: Settings, telemetry: Telemetry, challenger_command: Se
     await app.stop()
     for task in (*beside, crashed, stopped):
         task.cancel()
+    watchdog.stand_down()
     return EXIT_FATAL if failed or app.crashed else 0
