@@ -24,14 +24,18 @@ class TracedSteps:
         self._tracer = tracer
 
     def step(self, name: str, came_with: Headers = (), began_ns: int | None = None) -> Step:
-        """Begin a step; one whose context cannot be read passes it on as it came."""
-        context = Context() if parent_of(came_with) is None else context_of(came_with)
+        """Begin a step; one whose context cannot be read passes it on as it came.
+
+        A decision made here against a trace is handed on too, else whoever comes next would decide again.
+        """
+        root = parent_of(came_with) is None
+        context = Context() if root else context_of(came_with)
         if context is None:
             return UntracedStep(came_with)
         kind = SpanKind.PRODUCER if name.startswith(_SENDING) else SpanKind.CONSUMER
         span = self._tracer.start_span(name, context, kind, start_time=began_ns)
         if not span.is_recording():
-            return UntracedStep(came_with)
+            return UntracedStep(carrying(came_with, span.get_span_context()) if root else came_with)
         return TracedStep(span, carrying(came_with, span.get_span_context()))
 
 

@@ -1,6 +1,7 @@
 """Steps as spans, the judge's and a worker's among them; and what gauges show."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -94,7 +95,19 @@ def test_who_sends_begins_a_trace_where_the_sampler_wants_one() -> None:
     assert [name for name, _ in step.headers] == ["traceparent"]
     silent.steps.step("model promote").done({})
     assert silent.spans == ()
-    assert silent.steps.step("model promote").headers == ()
+
+
+@pytest.mark.parametrize("name", ["send transactions", "judge promote"])
+def test_a_no_to_a_trace_is_handed_on_so_that_nobody_decides_again(name: str) -> None:
+    silent, next_one = Kept(ParentBased(ALWAYS_OFF)), Kept()
+    step = silent.steps.step(name, (("other", b"1"),))
+    (other, (carried, value)) = step.headers
+    assert (other, carried) == (("other", b"1"), "traceparent")
+    assert re.fullmatch(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-0[02]", value or b"")
+    then = next_one.steps.step("process transactions", step.headers)
+    then.done({})
+    assert next_one.spans == ()
+    assert then.headers is step.headers
 
 
 @given(
