@@ -13,6 +13,8 @@ log = logging.getLogger("fraudstream.telemetry")
 _PAUSE_SECONDS = 60.0
 _LONGEST = 300
 _SDK = "opentelemetry"
+_QUOTES_HEADERS = "opentelemetry.util.re"
+"""Its messages quote what it cannot read of a collector's headers, and that is where a login stands."""
 
 
 class Quieter(logging.Handler):
@@ -31,10 +33,15 @@ class Quieter(logging.Handler):
             self._left_out += 1
             return
         self._passed[place] = now
-        text = redact(record.getMessage().encode("utf-8", "replace")).decode()[:_LONGEST]
+        text = redact(_said(record).encode("utf-8", "replace")).decode()[:_LONGEST]
         kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
         log.log(record.levelno, "%s%s (%d more left out)", text, f": {kind}" if kind else "", self._left_out)
         self._left_out = 0
+
+
+def _said(record: logging.LogRecord) -> str:
+    """Return a record's message, without what it quotes where that may be a login."""
+    return str(record.msg) if record.name == _QUOTES_HEADERS else record.getMessage()
 
 
 def make_quiet() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import version
 from threading import Thread
+from time import monotonic
 from typing import NamedTuple, Protocol
 
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
@@ -66,12 +67,13 @@ class Telemetry:
         return generate_latest(self.registry)
 
     def stop(self, seconds: float = _STOP_SECONDS) -> None:
-        """Send what is held, for so long at most: a collector that is away keeps no process from ending."""
+        """Send what is held, for so long at most in all: a collector that is away keeps no process from ending."""
         threads = [Thread(target=one.shutdown, daemon=True) for one in self.held]
         for thread in threads:
             thread.start()
+        deadline = monotonic() + seconds
         for thread in threads:
-            thread.join(seconds)
+            thread.join(max(0.0, deadline - monotonic()))
 
 
 def begin(settings: Settings, environment: Mapping[str, str]) -> Telemetry:

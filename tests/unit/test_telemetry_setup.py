@@ -4,9 +4,14 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import time
+from contextlib import nullcontext
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.util.re import parse_env_headers
 from otlp_receiver import otlp_receiver
 from stream_cases import CARD_NUMBER, Told
 from telling import decided, one_of_each, scored
@@ -18,11 +23,12 @@ from stream.steps import UntracedStep, UntracedSteps
 from stream.telemetry.environment import read
 from stream.telemetry.outside import steps_outside
 from stream.telemetry.quiet import Quieter
-from stream.telemetry.setup import begin
+from stream.telemetry.setup import Telemetry, begin
 from stream.telemetry.steps import TracedSteps
 from stream.telemetry.tracing import Traces
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+RATIO = ENDPOINT | {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio"}
 
 
 @pytest.mark.parametrize(
@@ -60,11 +66,61 @@ def test_traces_are_on_where_they_are_asked_for(environment: dict[str, str], tra
             {"OTEL_METRICS_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "grpc"},
             "METRICS_PROTOCOL: grpc needs",
         ),
+        (ENDPOINT | {"OTEL_TRACES_SAMPLER": "sometimes"}, "OTEL_TRACES_SAMPLER: expected one of .* got 'sometimes'"),
+        (RATIO | {"OTEL_TRACES_SAMPLER_ARG": "1%"}, "OTEL_TRACES_SAMPLER_ARG: expected a number from 0 to 1, got '1%'"),
+        (RATIO | {"OTEL_TRACES_SAMPLER_ARG": "1.5"}, "OTEL_TRACES_SAMPLER_ARG: .* got '1.5'"),
+        (RATIO | {"OTEL_TRACES_SAMPLER_ARG": "nan"}, "OTEL_TRACES_SAMPLER_ARG: .* got 'nan'"),
+        (ENDPOINT | {"OTEL_BSP_MAX_QUEUE_SIZE": "many"}, "OTEL_BSP_MAX_QUEUE_SIZE: .* above 0, got 'many'"),
+        (ENDPOINT | {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "0"}, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE: .* above 0, got '0'"),
+        (
+            ENDPOINT | {"OTEL_BSP_MAX_QUEUE_SIZE": "100"},
+            "512 are more than the 100 of OTEL_BSP_MAX_QUEUE_SIZE; set both",
+        ),
     ],
 )
 def test_what_cannot_be_had_is_said_with_what_to_do(environment: dict[str, str], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         read(environment)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"OTEL_TRACES_SAMPLER": "sometimes", "OTEL_BSP_MAX_QUEUE_SIZE": "many"},
+        {"OTEL_EXPORTER_OTLP_HEADERS": "no pair"},
+        ENDPOINT | {"OTEL_TRACES_SAMPLER": "ALWAYS_ON", "OTEL_TRACES_SAMPLER_ARG": "unused"},
+        ENDPOINT | {"OTEL_TRACES_SAMPLER": "", "OTEL_BSP_MAX_QUEUE_SIZE": ""},
+        ENDPOINT | {"OTEL_BSP_MAX_QUEUE_SIZE": "64", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "64"},
+    ],
+)
+def test_what_is_not_used_or_left_empty_is_no_problem(environment: dict[str, str]) -> None:
+    read(environment)
+
+
+@pytest.mark.parametrize("share", ["", "0", "0.001", "1", "1e-3"])
+def test_a_share_is_a_number_from_0_to_1(share: str) -> None:
+    read(RATIO | {"OTEL_TRACES_SAMPLER_ARG": share})
+
+
+@pytest.mark.parametrize("headers", ["authorization: Bearer s3cr3t", "a=1,s3cr3t", "a=s3cr3t;", "=s3cr3t"])
+@pytest.mark.parametrize("signal", ["", "TRACES_", "METRICS_"])
+def test_headers_that_cannot_be_read_are_refused_and_not_shown(headers: str, signal: str) -> None:
+    variable = f"OTEL_EXPORTER_OTLP_{signal}HEADERS"
+    with pytest.raises(SettingsError, match=f"^{variable}: expected key=value") as raised:
+        read(ENDPOINT | {"OTEL_METRICS_EXPORTER": "otlp", variable: headers})
+    assert "s3cr3t" not in str(raised.value)
+
+
+HEADERS = st.lists(st.text(st.sampled_from('aZ09-_=:;"\\ \t%,+/[]^`|~é'), max_size=12), max_size=3)
+
+
+@given(HEADERS)
+def test_headers_are_refused_where_the_exporters_cannot_read_them(headers: list[str]) -> None:
+    text = ",".join(headers)
+    pairs = [pair for pair in text.split(",") if pair.strip()]
+    readable = all(parse_env_headers(pair, liberal=True) for pair in pairs)
+    with nullcontext() if readable else pytest.raises(SettingsError):
+        read(ENDPOINT | {"OTEL_EXPORTER_OTLP_HEADERS": text})
 
 
 def test_all_problems_are_named_at_once() -> None:
@@ -127,6 +183,19 @@ def test_a_collector_that_does_not_answer_keeps_no_process_from_ending(monkeypat
     assert time.monotonic() - began < 5
 
 
+def test_all_that_is_held_has_the_same_few_moments_to_end() -> None:
+    released = threading.Event()
+
+    class Slow:
+        def shutdown(self) -> None:
+            released.wait(30)
+
+    began = time.monotonic()
+    Telemetry(held=tuple(Slow() for _ in range(10))).stop(0.3)
+    assert 0.3 <= time.monotonic() - began < 1.5
+    released.set()
+
+
 async def test_a_command_without_traces_passes_on_what_it_came_with(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("OTEL_")]:
         monkeypatch.delenv(name)
@@ -156,3 +225,16 @@ def test_what_the_exporter_logs_comes_once_a_minute_redacted_and_without_its_tra
         sdk.error("another place")
     ours = [record.getMessage() for record in caplog.records if record.name == "fraudstream.telemetry"]
     assert ours == ["cannot send [redacted]: ValueError (0 more left out)", "another place (49 more left out)"]
+
+
+def test_a_login_that_cannot_be_read_as_a_header_is_not_logged(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parser = logging.getLogger("opentelemetry.util.re")
+    monkeypatch.setattr(parser, "handlers", [Quieter()])
+    monkeypatch.setattr(parser, "propagate", False)
+    with caplog.at_level(logging.WARNING, "fraudstream.telemetry"):
+        assert parse_env_headers("authorization: Bearer s3cr3t", liberal=True) == {}
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "fraudstream.telemetry"]
+    assert line.startswith("Header format invalid!")
+    assert "s3cr3t" not in line
