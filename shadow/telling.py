@@ -48,7 +48,10 @@ class Telling:
         return totals.missed > 0 and totals != self.told
 
     def after(self, totals: Totals, now_ms: int) -> "Telling":
-        """Return what holds once these totals are said; who was quiet for a whole pause begins with short ones."""
-        quiet = now_ms >= self.due_ms + self.pause_ms
+        """Return what holds once these totals are said; who had nothing to say for an hour begins with short pauses.
+
+        Quiet for the pause of the moment is not enough: misses every 3 s would then be told each time, for ever.
+        """
+        quiet = now_ms >= self.due_ms + _LONGEST_PAUSE_MS
         pause_ms = _FIRST_PAUSE_MS if quiet else self.pause_ms
         return replace(self, told=totals, due_ms=now_ms + pause_ms, pause_ms=min(2 * pause_ms, _LONGEST_PAUSE_MS))

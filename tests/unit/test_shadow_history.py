@@ -1,6 +1,7 @@
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -130,13 +131,24 @@ def test_events_are_few_prompt_and_the_last_word_is_never_lost(steps: Any) -> No
     assert all(later - earlier >= 1_000 for earlier, later in pairwise(written))
 
 
-def test_a_day_of_trouble_is_some_thirty_events() -> None:
+@pytest.mark.parametrize("every_ms", [250, 3_000, 5_000, 10_000, 60_000, 900_000])
+def test_a_day_of_trouble_is_some_thirty_events_however_often_it_comes(every_ms: int) -> None:
     telling, totals, written = Telling(), Totals(), 0
-    for now in range(0, 24 * HOUR_MS, 250):
+    for now in range(0, 24 * HOUR_MS, every_ms):
         totals = totals.plus(Totals(failed=1))
         if telling.is_due(totals, now):
             telling, written = telling.after(totals, now), written + 1
     assert 24 <= written <= 40
+
+
+def test_who_was_quiet_for_an_hour_begins_with_short_pauses() -> None:
+    telling, totals = Telling(), Totals()
+    for now in range(0, HOUR_MS, 1_000):
+        totals = totals.plus(Totals(failed=1))
+        telling = telling.after(totals, now) if telling.is_due(totals, now) else telling
+    totals, due_ms = totals.plus(Totals(failed=1)), telling.due_ms
+    assert telling.after(totals, due_ms + HOUR_MS - 1).due_ms > due_ms + HOUR_MS + 1_000
+    assert telling.after(totals, due_ms + HOUR_MS).due_ms == due_ms + HOUR_MS + 1_000
 
 
 def test_without_trouble_nothing_is_said() -> None:
