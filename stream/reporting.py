@@ -1,7 +1,7 @@
 """What a challenger would have done: folded from the logs of decisions, of comparisons and of events.
 
-Decisions say what was to be compared, comparisons what was, events why the rest was not. Everything streams: a bit is
-kept for each decision, and a tally. How a report looks is `stream.cli.shadow`'s.
+Decisions say what was to be compared, comparisons what was, events why the rest was not. Everything streams: a few bits
+are kept for each decision, and a tally. How a report looks is `stream.cli.shadow`'s.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from models.policy import Decision
 from models.times import parse_time_ms
 from shadow.comparing import Comparison, read_comparison
 from shadow.history import History, Term, told
@@ -18,6 +19,7 @@ from shadow.telling import Totals
 from stream.clock import now_ms
 from stream.commanding import read_log
 from stream.consumer import ValidScores
+from stream.contract.outputs import Score
 from stream.errors import ReportError
 from stream.settings import Settings
 from stream.spans import span
@@ -55,11 +57,36 @@ class Report(NamedTuple):
         return self.tally.compared / self.eligible if self.eligible else None
 
 
-class Owed(NamedTuple):
-    """What was to be compared: source offsets by partition, and how many void scores were met."""
+class Sort(NamedTuple):
+    """What a decision and a comparison with it have in common, besides the offset of the transaction.
 
-    marks: dict[int, Marks]
+    A transaction may have been decided twice, by a worker that did not know yet that it had lost the partition: its
+    score is void, but its comparison is there too. What it decided under another revision, or otherwise, is of another
+    sort. There are few: a bit for each offset and sort is what `Owed` takes at most.
+    """
+
+    partition: int
+    revision: int
+    digest: str | None
+    decision: Decision
+
+
+class Owed(NamedTuple):
+    """What was to be compared: source offsets by sort, and how many void scores were met."""
+
+    marks: dict[Sort, Marks]
     void: int
+
+    def add(self, score: Score) -> None:
+        """Mark a valid decision; each partition's come in the order of their sources."""
+        digest = None if score.model is None else score.model.digest
+        sort = Sort(score.source.partition, score.revision, digest, score.decision)
+        self.marks.setdefault(sort, Marks()).add(score.source.offset)
+
+    def take(self, one: Comparison) -> bool:
+        """Take out the decision that this is a comparison with, and tell whether it was in."""
+        marks = self.marks.get(Sort(one.source.partition, one.revision, one.live.digest, one.live.decision))
+        return marks is not None and marks.take(one.source.offset)
 
     @property
     def total(self) -> int:
@@ -122,16 +149,15 @@ def choose(history: History, digest: str | None, at_ms: int) -> str:
 async def _owed(settings: Settings, whom: tuple[History, str], since_ms: int, progress: Progress) -> Owed:
     """Mark each valid decision of the window that was to be compared."""
     (history, digest), topic = whom, settings.topic(SCORES.name)
-    marks: dict[int, Marks] = {}
-    valid: ValidScores[Any] = ValidScores()
+    owed, valid = Owed({}, 0), ValidScores[Any]()
     async with span(settings, topic, since_ms, _RUN_UP) as scores:
         async for records, share in scores.read():
             for record, score in valid.of(records):
                 decided_ms = parse_time_ms(score.scored_at).epoch_ms
                 if record.offset >= scores.first[record.partition] and history.owed(digest, score.revision, decided_ms):
-                    marks.setdefault(record.partition, Marks()).add(score.source.offset)
+                    owed.add(score)
             progress(topic, share)
-    return Owed(marks, valid.void)
+    return owed._replace(void=valid.void)
 
 
 async def _compared(settings: Settings, what: tuple[Owed, str], since_ms: int, progress: Progress) -> Tally:
@@ -148,9 +174,7 @@ async def _compared(settings: Settings, what: tuple[Owed, str], since_ms: int, p
 
 def _settles(owed: Owed, digest: str, one: Comparison) -> bool:
     """Tell whether this comparison is the first with something that is owed to this challenger."""
-    if one.challenger.digest != digest or one.source.partition not in owed.marks:
-        return False
-    return owed.marks[one.source.partition].take(one.source.offset)
+    return one.challenger.digest == digest and owed.take(one)
 
 
 def _readable(values: Sequence[bytes]) -> list[Comparison]:

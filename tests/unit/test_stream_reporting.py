@@ -1,8 +1,11 @@
 import io
+import tracemalloc
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner
+from demo_scores import score
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -12,12 +15,13 @@ from models.policy import Decision
 from models.times import format_time
 from shadow.comparing import Comparison, Side, Source, encode_comparison
 from shadow.history import History, Term
-from shadow.marks import Marks
 from shadow.tally import Tally
 from shadow.telling import Totals
 from stream.cli.main import main
 from stream.cli.shadow import facts
 from stream.cli.shadow_tables import tables
+from stream.contract.outputs import Score
+from stream.demo.scoreboard import Place
 from stream.errors import ReportError
 from stream.reporting import Owed, Report, _readable, _settles, choose
 
@@ -56,6 +60,10 @@ def comparison(
         source=Source("transactions", 0, offset),
         compared_at="2026-01-01T00:00:00.000Z",
     )
+
+
+def decision(offset: int, **changes: Any) -> Score:
+    return score(f"t-{offset}", Place(0, offset), revision=1, **changes)
 
 
 def report(some: list[Comparison], missed: Totals, eligible: int) -> Report:
@@ -118,14 +126,47 @@ def test_which_challenger_is_meant_is_said_or_refused() -> None:
 
 @given(st.lists(st.integers(0, 30), max_size=40), st.sets(st.integers(0, 30)))
 def test_each_source_that_is_owed_is_settled_once(offsets: Any, wanted: Any) -> None:
-    marks = Marks()
+    owed, some = Owed({}, 0), [comparison(offset, *[Decision.APPROVE] * 2, 1) for offset in offsets]
     for offset in sorted(wanted):
-        marks.add(offset)
-    owed, some = Owed({0: marks}, 0), [comparison(offset, *[Decision.APPROVE] * 2, 1) for offset in offsets]
+        owed.add(decision(offset))
     settled = [one.source.offset for one in some if _settles(owed, CHALLENGER, one)]
     assert sorted(settled) == sorted(wanted & set(offsets))
     assert not any(_settles(owed, LIVE, one) for one in some)
     assert owed.total == len(wanted) - len(settled)
+
+
+@pytest.mark.parametrize(
+    "void",
+    [
+        {"revision": 2},
+        {"live": Side("c" * 64, 0.25, 600, Decision.APPROVE)},
+        {"live": Side(None, None, None, Decision.APPROVE)},
+        {"live": Side(LIVE, 0.25, 600, Decision.REVIEW)},
+    ],
+)
+def test_what_a_void_decision_was_compared_with_does_not_settle_the_valid_one(void: dict[str, Any]) -> None:
+    owed, valid = Owed({}, 0), comparison(7, Decision.APPROVE, Decision.APPROVE, 1)
+    owed.add(decision(7))
+    assert not _settles(owed, CHALLENGER, msgspec.structs.replace(valid, **void))
+    assert [_settles(owed, CHALLENGER, one) for one in (valid, valid)] == [True, False]
+
+
+def test_a_decision_by_rules_is_settled_by_its_comparison() -> None:
+    owed, valid = Owed({}, 0), comparison(7, Decision.APPROVE, Decision.APPROVE, 1)
+    owed.add(decision(7, model=None))
+    assert not _settles(owed, CHALLENGER, valid)
+    assert _settles(owed, CHALLENGER, msgspec.structs.replace(valid, live=Side(None, None, None, Decision.APPROVE)))
+
+
+def test_thirty_thousand_decisions_are_kept_in_some_bits_each() -> None:
+    owed, kinds = Owed({}, 0), list(Decision)
+    tracemalloc.start()
+    for offset in range(30_000):
+        owed.add(decision(offset, decision=kinds[offset % 3]))
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert owed.total == 30_000
+    assert size < 30_000
 
 
 def test_what_is_no_comparison_is_none_of_ours() -> None:
