@@ -119,6 +119,29 @@ def test_kafka_makes_no_topic_by_itself_and_redis_forgets_nothing() -> None:
     assert (options["--appendonly"], options["--maxmemory-policy"]) == ("yes", "noeviction")
 
 
+def test_a_mark_that_kafka_is_in_service_is_gone_when_it_starts_again() -> None:
+    emptied = {mount.partition(":")[0] for mount in SERVICES["kafka"]["tmpfs"]}
+    marks = re.findall(r"touch (\S+)", SERVICES["kafka"]["healthcheck"]["test"][-1])
+    assert marks
+    assert {str(Path(mark).parent) for mark in marks} <= emptied
+
+
+def test_a_worker_traces_what_the_publisher_chose_and_nothing_else() -> None:
+    samplers = {name: SERVICES[name]["environment"]["OTEL_TRACES_SAMPLER"] for name in ("worker", "publisher")}
+    assert samplers["worker"] == "parentbased_always_off"
+    assert "parentbased_always_on" in samplers["publisher"]
+
+
+def test_no_alert_takes_two_deployments_for_one() -> None:
+    sums = [
+        (rule["alert"], found)
+        for rule in RULES
+        for found in re.findall(r"\b(?:sum|max|min)\b(?! by \(job\b)[^)]*", rule["expr"])
+        if 'up{job="fraudstream"}' not in found
+    ]
+    assert sums == []
+
+
 def test_an_image_of_ours_is_built_once_and_never_pulled() -> None:
     built = [(SERVICES[name]["image"], SERVICES[name]["build"]["target"]) for name in OURS if "build" in SERVICES[name]]
     assert sorted(target for _, target in built) == ["tools", "worker"]
