@@ -5,6 +5,7 @@ Folds of events. Nothing here reads a topic.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from models.commands import Event, EventKind
 from models.errors import InvalidTimeError
@@ -67,25 +68,39 @@ class History:
         return last
 
 
-def told(events: Iterable[Event], digest: str, since_ms: int) -> Totals:
+class Said(NamedTuple):
+    """What workers said since a moment: of the time since then, and of times that began before it and ended after.
+
+    Of `astride` nobody knows how much was before the moment: it has grown since an event that is older.
+    """
+
+    within: Totals = Totals()
+    astride: Totals = Totals()
+
+
+def told(events: Iterable[Event], digest: str, since_ms: int) -> Said:
     """Return what workers said they skipped and failed at since a moment, and compared meanwhile.
 
     Events carry running totals of one worker since it took the challenger up at a revision; they begin anew with a
-    worker that was started again under the same name.
+    worker that was started again under the same name. The first of them is written at once: it tells of its own moment.
     """
-    last: dict[tuple[str, int], Totals] = {}
-    total = Totals()
+    last: dict[tuple[str, int], tuple[Totals, int]] = {}
+    within, astride = Totals(), Totals()
     for event in events:
         if event.kind is not EventKind.SHADOW or event.model != digest:
             continue
         said = Totals(event.compared or 0, event.skipped or 0, event.failed or 0)
         run = (event.worker, event.revision)
-        before = last.get(run, Totals())
-        grown = said.minus(before) if said.missed >= before.missed and said.compared >= before.compared else said
-        last[run] = said
-        if _ms(event.at) >= since_ms:
-            total = total.plus(grown)
-    return total
+        at_ms, (before, before_ms) = _ms(event.at), last.get(run, (Totals(), since_ms))
+        goes_on = said.missed >= before.missed and said.compared >= before.compared
+        last[run] = (said, at_ms)
+        if at_ms < since_ms:
+            continue
+        if goes_on and before_ms < since_ms:
+            astride = astride.plus(said.minus(before))
+        else:
+            within = within.plus(said.minus(before) if goes_on else said)
+    return Said(within, astride)
 
 
 def _ms(text: str) -> int:

@@ -34,7 +34,10 @@ Progress = Callable[[str, float], None]
 
 
 class Report(NamedTuple):
-    """A challenger in a window of time; `now` says whether it is in the shadow at this moment, `void` counts scores."""
+    """A challenger in a window of time; `now` says whether it is in the shadow at this moment, `void` counts scores.
+
+    `missed` is what workers told of the window, `astride` what they told of times that had begun before it.
+    """
 
     digest: str
     term: Term
@@ -43,12 +46,23 @@ class Report(NamedTuple):
     until_ms: int
     eligible: int
     missed: Totals
+    astride: Totals
     tally: Tally
     void: int
 
     @property
+    def perhaps(self) -> int:
+        """Decisions without comparison that were missed at the window's beginning: at most what is missing."""
+        return min(self.astride.missed, self._left)
+
+    @property
     def unexplained(self) -> int:
         """Decisions without comparison that no worker spoke of: under way, or lost with a worker."""
+        return self._left - self.perhaps
+
+    @property
+    def _left(self) -> int:
+        """What is missing besides what was missed; not below 0, since what failed to be written may be there."""
         return max(0, self.eligible - self.tally.compared - self.missed.missed)
 
     @property
@@ -119,7 +133,7 @@ async def report(settings: Settings, digest: str | None, since_ms: int | None, p
         window_ms,
         until_ms,
         eligible,
-        told(events, chosen, window_ms),
+        *told(events, chosen, window_ms),
         tally,
         owed.void,
     )

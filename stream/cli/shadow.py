@@ -86,6 +86,7 @@ def facts(found: Report) -> dict[str, Any]:
         "compared": tally.compared,
         "skipped": found.missed.skipped,
         "failed": found.missed.failed,
+        "astride": {"skipped": found.astride.skipped, "failed": found.astride.failed, "counted": found.perhaps},
         "unexplained": found.unexplained,
         "coverage": found.coverage,
         "shift": shift_facts(tally),

@@ -16,6 +16,8 @@ _SHORT = 12
 def tables(found: Report) -> RenderableType:
     """Lay a report out: who, how much of it, scores, decisions, and those that would have been others."""
     parts: list[RenderableType] = [Text(_title(found), style="bold"), Text(_when(found)), coverage(found)]
+    if found.astride.missed:
+        parts.append(Text(_astride(found)))
     if found.tally.compared:
         parts += [scores(found.tally), decisions(found.tally), swaps(found.tally)]
     return Group(*parts)
@@ -36,6 +38,14 @@ def _when(found: Report) -> str:
     return f"{state} since {since}{end}; decisions from {format_time(found.since_ms)} to {format_time(found.until_ms)}"
 
 
+def _astride(found: Report) -> str:
+    skipped, failed = found.astride.skipped, found.astride.failed
+    return (
+        f"Workers told of {_count(skipped)} skipped and {_count(failed)} failed in times that reach back before this "
+        "window: as many of them are counted as are missing."
+    )
+
+
 def coverage(found: Report) -> Table:
     """Say how many decisions were to be compared, and what became of them."""
     table = _table("coverage", "decisions", "share")
@@ -44,6 +54,7 @@ def coverage(found: Report) -> Table:
         "compared": found.tally.compared,
         "skipped: no room, or no process": found.missed.skipped,
         "failed: no score, or not written": found.missed.failed,
+        **({"skipped or failed, at most": found.perhaps} if found.astride.missed else {}),
         "unexplained: under way, or lost": found.unexplained,
     }
     for name, count in rows.items():

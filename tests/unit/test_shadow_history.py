@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from models.commands import CommandKind, Event, EventKind
 from models.times import format_time
-from shadow.history import History, Term, told
+from shadow.history import History, Said, Term, told
 from shadow.marks import Marks
 from shadow.telling import Telling, Totals
 
@@ -91,9 +91,23 @@ def test_running_totals_are_added_up_by_what_they_grew() -> None:
         said("w1", 6, 4_000, 0, 2, 0),
         said("w1", 2, 4_000, 9, 9, 9, model=C),
     ]
-    assert told(events, B, 0) == Totals(25, 13, 3)
-    assert told(events, B, 2_000) == Totals(10, 12, 1)
-    assert told([*LOG, *events], A, 0) == Totals()
+    assert told(events, B, 0) == Said(Totals(25, 13, 3))
+    assert told([*LOG, *events], A, 0) == Said()
+
+
+def test_what_was_told_of_a_time_that_began_before_the_window_is_apart() -> None:
+    events = [
+        said("w1", 2, 1_000, 10, 1, 0),
+        said("w2", 2, 1_500, 5, 3, 0),
+        said("w1", 2, 2_000, 20, 4, 1),
+        said("w1", 2, 2_500, 30, 6, 1),
+        said("w2", 2, 2_500, 1, 0, 1),
+        said("w1", 6, 3_000, 0, 7, 0),
+    ]
+    assert told(events, B, 0) == Said(Totals(36, 16, 2))
+    assert told(events, B, 2_000) == Said(Totals(11, 9, 1), Totals(10, 3, 1))
+    assert told(events, B, 2_001) == Said(Totals(1, 7, 1), Totals(10, 2, 0))
+    assert told(events, B, 3_001) == Said()
 
 
 OFFSETS = st.lists(st.integers(0, 300), max_size=60)

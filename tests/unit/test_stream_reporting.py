@@ -66,9 +66,9 @@ def decision(offset: int, **changes: Any) -> Score:
     return score(f"t-{offset}", Place(0, offset), revision=1, **changes)
 
 
-def report(some: list[Comparison], missed: Totals, eligible: int) -> Report:
+def report(some: list[Comparison], missed: Totals, eligible: int, astride: Totals = Totals()) -> Report:  # noqa: B008 - frozen
     told, term = Tally.of(some), Term(CHALLENGER, 0, UNTIL_MS)
-    return Report(CHALLENGER, term, True, 0, 1, eligible, missed, told, 0)  # noqa: FBT003 - a named tuple
+    return Report(CHALLENGER, term, True, 0, 1, eligible, missed, astride, told, 0)  # noqa: FBT003 - a named tuple
 
 
 SOME = [
@@ -101,8 +101,22 @@ def shown(found: Report) -> str:
 def test_people_read_who_how_much_and_what_would_have_been_otherwise() -> None:
     text = shown(report(SOME, Totals(skipped=3, failed=2), 10))
     assert f"challenger {CHALLENGER[:12]} against {LIVE[:12]} (4)" in text
+    assert "reach back" not in text
+    assert "at most" not in text
     for expected in ("40.00%", "decided otherwise: 3 of 4", "approve → review", "1,235.00", "decline → approve", "700"):
         assert expected in text
+
+
+@pytest.mark.parametrize(("eligible", "perhaps", "unexplained"), [(1_000, 900, 91), (100, 91, 0), (9, 0, 0), (4, 0, 0)])
+def test_what_was_missed_since_before_the_window_is_at_most_what_is_missing(
+    eligible: int, perhaps: int, unexplained: int
+) -> None:
+    found = report(SOME, Totals(skipped=3, failed=2), eligible, Totals(skipped=890, failed=10))
+    told, text = facts(found), shown(found)
+    assert told["astride"] == {"skipped": 890, "failed": 10, "counted": perhaps}
+    assert (told["skipped"], told["failed"], told["unexplained"]) == (3, 2, unexplained)
+    assert "890 skipped and 10 failed in times that reach back before this window" in " ".join(text.split())
+    assert any(line.startswith("skipped or failed, at most") and f" {perhaps} " in line for line in text.splitlines())
 
 
 def test_a_report_on_nothing_yet_says_so_without_dividing_by_it() -> None:
