@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from shadow_cases import DIGEST, LIVE, Log, scored, serving
 
@@ -27,6 +28,19 @@ from stream.missing import Accounts
 from stream.publishing import Destination, Outgoing
 from stream.settings import Settings
 
+CANDIDATE = "c" * 64
+ASKED = Event(
+    event_id="e",
+    deployment="default",
+    kind=EventKind.CANDIDATE,
+    revision=2,
+    worker="judge",
+    at="2026-01-01T00:00:00.000Z",
+    command_id="c-1",
+    command=CommandKind.CHALLENGE,
+    model=CANDIDATE,
+)
+
 
 class Tame(Lane):
     """A lane without a process: it loads everything and likes everything, until it is told to fail."""
@@ -47,11 +61,13 @@ class Tame(Lane):
     async def compare(self, request: Compare, seconds: float) -> Compared:
         assert seconds > 0
         self._fail("compare")
+        assert request.digest in self.loaded
         count = len(request.scores)
         return Compared((b"x",) * count, (0.5,) * count, (Decision.REVIEW,) * count, 1, 2)
 
     async def keep(self, digests: Any) -> None:
         self.kept = set(digests)
+        self.loaded = {digest: probe_hash for digest, probe_hash in self.loaded.items() if digest in self.kept}
 
     async def close(self) -> None:
         self.loaded = {}
@@ -173,19 +189,8 @@ async def test_a_worker_that_stops_finishes_what_waits() -> None:
 
 
 async def test_a_candidate_that_ends_the_process_is_answered_and_the_challenger_comes_back(scene: Scene) -> None:
-    asked = Event(
-        event_id="e",
-        deployment="default",
-        kind=EventKind.CANDIDATE,
-        revision=2,
-        worker="judge",
-        at="2026-01-01T00:00:00.000Z",
-        command_id="c-1",
-        command=CommandKind.CHALLENGE,
-        model="c" * 64,
-    )
     scene.lane.fails = lambda what: what == "load"
-    scene.follower.candidates = gather(scene.follower.candidates, asked)
+    scene.follower.candidates = gather(scene.follower.candidates, ASKED)
     await scene.until(lambda: scene.broker.events != [])
     (answer,) = scene.broker.events
     assert (answer.kind, answer.command_id, answer.worker) == (EventKind.NOT_READY, "c-1", "w")
@@ -197,22 +202,33 @@ async def test_a_candidate_that_ends_the_process_is_answered_and_the_challenger_
 
 async def test_a_candidate_is_tried_beside_the_challenger_and_kept_until_it_is_settled(scene: Scene) -> None:
     settled = scene.follower.candidates
-    asked = Event(
-        event_id="e",
-        deployment="default",
-        kind=EventKind.CANDIDATE,
-        revision=2,
-        worker="judge",
-        at="2026-01-01T00:00:00.000Z",
-        command_id="c-1",
-        command=CommandKind.CHALLENGE,
-        model="c" * 64,
-    )
-    scene.follower.candidates = gather(settled, asked)
+    scene.follower.candidates = gather(settled, ASKED)
     await scene.until(lambda: scene.broker.events != [])
     assert (scene.broker.events[0].kind, scene.broker.events[0].probe_hash) == (EventKind.READY, "hash of cccc")
-    await scene.until(lambda: scene.lane.kept == {DIGEST, "c" * 64})
+    await scene.until(lambda: scene.lane.kept == {DIGEST, CANDIDATE})
     scene.follower.candidates = settled
     await scene.until(lambda: scene.lane.kept == {DIGEST})
     scene.follower.lineup = Lineup("default", revision=3, live=LIVE)
     await scene.until(lambda: scene.lane.loaded == {})
+
+
+async def test_one_that_became_the_challenger_while_another_was_tried_is_kept(scene: Scene) -> None:
+    """Accepted during an await, with decisions that wait for it already: its model is not let go of."""
+    settled = scene.follower.candidates
+    scene.follower.candidates = gather(settled, ASKED)
+    await scene.until(lambda: CANDIDATE in scene.lane.loaded)
+
+    async def accepted_meanwhile(_command_id: str, _digest: str) -> None:
+        await asyncio.sleep(0)
+        scene.follower.candidates = settled
+        scene.follower.lineup = Lineup("default", revision=3, live=LIVE, challenger=CANDIDATE)
+        scene.comparer.offer(scored(3), serving(CANDIDATE), Untraced())
+        scene.comparer._answer = answer  # type: ignore[method-assign]
+
+    answer = scene.comparer._answer
+    scene.comparer._answer = accepted_meanwhile  # type: ignore[method-assign]
+    scene.follower.candidates = gather(
+        scene.follower.candidates, msgspec.structs.replace(ASKED, event_id="f", command_id="c-2", model="e" * 64)
+    )
+    await scene.until(lambda: len(scene.broker.taken) == 3)
+    assert scene.missed() == []
