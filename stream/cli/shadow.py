@@ -19,6 +19,8 @@ from stream.errors import ReportError
 from stream.reporting import Report, report
 
 _QUIET_SECONDS = 2.0
+_MOST_MINUTES = 100 * 366 * 24 * 60
+"""A century: more is a slip of the hand."""
 
 
 @click.group()
@@ -49,12 +51,15 @@ def report_command(digest: str | None, since: str | None, minutes: float | None,
 
 
 def _since_ms(since: str | None, minutes: float | None) -> int | None:
+    """Return where the window begins, which Kafka does not know to be before 1970."""
     if since is not None and minutes is not None:
         raise click.UsageError("--since and --minutes both say where to begin; give one")
     if minutes is not None:
-        return now_ms() - round(minutes * 60_000)
+        if not minutes <= _MOST_MINUTES:  # nor is NaN
+            raise click.BadParameter(f"{minutes:g} is not at most {_MOST_MINUTES}, a century", param_hint="--minutes")
+        return max(0, now_ms() - round(minutes * 60_000))
     try:
-        return None if since is None else parse_time_ms(since).epoch_ms
+        return None if since is None else max(0, parse_time_ms(since).epoch_ms)
     except InvalidTimeError as error:
         raise click.BadParameter(str(error), param_hint="--since") from error
 

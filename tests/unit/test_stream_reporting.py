@@ -18,7 +18,7 @@ from shadow.history import History, Term
 from shadow.tally import Tally
 from shadow.telling import Totals
 from stream.cli.main import main
-from stream.cli.shadow import facts
+from stream.cli.shadow import _since_ms, facts
 from stream.cli.shadow_tables import tables
 from stream.contract.outputs import Score
 from stream.demo.scoreboard import Place
@@ -188,10 +188,23 @@ def test_what_is_no_comparison_is_none_of_ours() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--since", "yesterday"), ("--minutes", "0"), ("--minutes", "5", "--since", "2026-01-01T00:00:00Z")]
+    "arguments",
+    [
+        ("--since", "yesterday"),
+        *(("--minutes", minutes) for minutes in ("0", "-1", "1e9", "1e300", "inf", "nan")),
+        ("--minutes", "5", "--since", "2026-01-01T00:00:00Z"),
+    ],
 )
 def test_a_window_that_cannot_be_is_a_wrong_use(arguments: tuple[str, ...]) -> None:
     assert CliRunner().invoke(main, ["shadow", "report", *arguments]).exit_code == 2
+
+
+def test_a_window_begins_in_1970_at_the_earliest() -> None:
+    for since in ("1960-01-01T00:00:00Z", "0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z"):
+        assert _since_ms(since, None) == 0
+    assert _since_ms("1970-01-01T00:00:01Z", None) == 1_000
+    assert _since_ms(None, 90 * 366 * 24 * 60.0) == 0
+    assert (_since_ms(None, 1.0) or 0) > 0
 
 
 @pytest.mark.parametrize(("text", "code"), [("soon", 2), ("-1", 2)])
