@@ -1,128 +1,260 @@
-"""`fraudstream shadow report`: what the challenger would have done, for people or as one JSON object."""
+"""The worker's side of the shadow: a bounded queue, the challenger's process behind it, comparisons on their topic.
+
+Nothing of the live path waits for anything here, and no fault of what is here reaches it: what cannot be compared is
+counted. What a challenger's process does is `shadow.answering`'s; when it is started anew, `shadow.lane`'s.
+"""
 
 import asyncio
-import time
-from typing import Any
+import contextlib
+import logging
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 
-import click
-from aiokafka.errors import KafkaError
-from rich.console import Console
-
-from models.errors import InvalidTimeError
-from models.policy import Decision
-from models.times import format_time, parse_time_ms
-from shadow.tally import Shift, Tally
-from stream.cli.saying import json_option, refuse, refuse_kafka, say, settings_or_refuse
-from stream.cli.shadow_tables import tables
+from models.problems import Problem, ProblemCode
+from shadow.errors import LaneError
+from shadow.lane import Lane, Rest, Room
+from shadow.messages import Setup
+from stream.answering import Answers, Found
 from stream.clock import now_ms
-from stream.errors import ReportError
-from stream.reporting import Report, report
+from stream.control import Follower
+from stream.encoding import Scored
+from stream.errors import PublishError
+from stream.facts import Listen
+from stream.journeys import Journey
+from stream.lots import Lot, destined, head, request, say, take
+from stream.missing import Accounts
+from stream.publishing import Destination, Outgoing, Publisher
+from stream.settings import PREFIX, Settings
+from stream.shelf import Failure, Serving
+from stream.topics import SHADOW_SCORES
 
-_QUIET_SECONDS = 2.0
-_MOST_MINUTES = 100 * 366 * 24 * 60
-"""A century: more is a slip of the hand."""
+log = logging.getLogger("fraudstream.shadow")
 
-
-@click.group()
-def shadow() -> None:
-    """See what the challenger would have decided."""
-
-
-@shadow.command("report")
-@click.option(
-    "--digest", metavar="MODEL", help="A model that is or was in the shadow; the one of the moment if absent."
-)
-@click.option("--since", metavar="TIME", help="Decisions from then on, RFC 3339 with a zone; a day ago if absent.")
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Decisions of the last so many minutes.")
-@json_option
-def report_command(digest: str | None, since: str | None, minutes: float | None, as_json: bool) -> None:  # noqa: FBT001 - a flag
-    """Compare challenger and live model: coverage, scores, and decisions that would have been others."""
-    settings = settings_or_refuse()
-    try:
-        found = asyncio.run(report(settings, digest, _since_ms(since, minutes), _Progress().show))
-    except ReportError as error:
-        refuse(str(error))
-    except (KafkaError, OSError) as error:
-        refuse_kafka(settings, error)
-    if as_json:
-        say(as_json, facts(found), "")
-    else:
-        Console(highlight=False).print(tables(found))
+_PORTION = 256
+_LOOK_SECONDS = 0.25
+_RETRY_LOADS_MS = 5_000
+_RETRY_ANSWERS_MS = 1_000
+_PUBLISH_SECONDS = 10.0
+_PUBLISH_PAUSE_SECONDS = 0.5
+_DRAIN_SECONDS = 2.0
+_LAST_WORD_SECONDS = 1.0
 
 
-def _since_ms(since: str | None, minutes: float | None) -> int | None:
-    """Return where the window begins, which Kafka does not know to be before 1970."""
-    if since is not None and minutes is not None:
-        raise click.UsageError("--since and --minutes both say where to begin; give one")
-    if minutes is not None:
-        if not minutes <= _MOST_MINUTES:  # nor is NaN
-            raise click.BadParameter(f"{minutes:g} is more than {_MOST_MINUTES} minutes", param_hint="--minutes")
-        return max(0, now_ms() - round(minutes * 60_000))
-    try:
-        return None if since is None else max(0, parse_time_ms(since).epoch_ms)
-    except InvalidTimeError as error:
-        raise click.BadParameter(str(error), param_hint="--since") from error
+def child_command() -> tuple[str, ...]:
+    """Return the product's own challenger process: this interpreter, and nothing found in the working directory."""
+    return (sys.executable, "-P", "-m", "stream.challenging")
 
 
-class _Progress:
-    """Says on standard error how far reading has come, where it takes long."""
+def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the challenger's variables: where modules are, one thread for each library, and none of our settings.
 
-    def __init__(self) -> None:
-        self._due = time.monotonic() + _QUIET_SECONDS
-
-    def show(self, topic: str, share: float) -> None:
-        if time.monotonic() >= self._due:
-            self._due = time.monotonic() + _QUIET_SECONDS
-            click.echo(f"reading {topic}: {share:.0%}", err=True)
+    So it holds no password of Kafka's, Redis's or a collector's; what it must know is in its `Setup`.
+    """
+    kept = {name: value for name, value in environment.items() if not name.startswith((PREFIX, "OTEL_"))}
+    single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return {**kept, **single, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
-def facts(found: Report) -> dict[str, Any]:
-    """Return a report as one object; money is in minor units."""
-    tally = found.tally
-    return {
-        "challenger": found.digest,
-        "live": {digest or "rules": count for digest, count in sorted(tally.opponents.items(), key=str)},
-        "in_shadow": found.now,
-        "in_shadow_since": format_time(found.term.since_ms),
-        "in_shadow_until": None if found.term.until_ms is None else format_time(found.term.until_ms),
-        "since": format_time(found.since_ms),
-        "until": format_time(found.until_ms),
-        "eligible": found.eligible,
-        "compared": tally.compared,
-        "skipped": found.missed.skipped,
-        "failed": found.missed.failed,
-        "astride": {"skipped": found.astride.skipped, "failed": found.astride.failed, "counted": found.perhaps},
-        "unexplained": found.unexplained,
-        "coverage": found.coverage,
-        "shift": shift_facts(tally),
-        "decisions": {
-            decision.value: dict(zip(("live", "challenger"), tally.decided(decision), strict=True))
-            for decision in Decision
-        },
-        "changed": tally.changed,
-        "swaps": [swap_facts(tally, live, challenger) for live in Decision for challenger in Decision],
-    }
+class Comparer:
+    """Takes decisions that are written, has the challenger score them, and writes the comparisons.
 
+    Args:
+        settings: those of the worker.
+        follower: says who is in the shadow, and which candidates are to be tried there.
+        tell: hears what was compared and what was missed.
+        command: the challenger's process; another than the product's where a test or a bench wants to see it fail.
+    """
 
-def shift_facts(tally: Tally) -> dict[str, Any]:
-    """Return how far the challenger's scores are from the live ones."""
-    shift = Shift.of(tally)
-    quantiles = shift.band_quantiles or (None, None, None)
-    return {
-        "scored": tally.scored,
-        "mean": shift.mean,
-        "mean_absolute": shift.mean_absolute,
-        "bands": dict(zip(("p1", "p50", "p99"), quantiles, strict=True)),
-        "stability_index": shift.stability_index,
-    }
+    def __init__(
+        self, settings: Settings, follower: Follower, tell: Listen, command: Sequence[str] | None = None
+    ) -> None:
+        self._settings = settings
+        self._follower = follower
+        self._tell = tell
+        self._publisher = Publisher(settings)
+        self._answers = Answers(follower, self._publisher, settings.worker_id)
+        self._accounts = Accounts(follower, self._publisher, settings.worker_id, tell)
+        setup = Setup(settings.models, settings.features, settings.shadow_memory_mb)
+        self._lane = Lane(command or child_command(), setup, child_environment(os.environ))
+        self._room = Room(settings.shadow_queue)
+        self._lots: deque[Lot] = deque()
+        self._failures: dict[str, Failure] = {}
+        self._rest = Rest()
+        self._resume_at = 0.0
+        self._woken = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._work: asyncio.Task[None] | None = None
+        self._stopping = False
 
+    @property
+    def queued(self) -> int:
+        """How many decisions wait for the challenger, those in its hands included."""
+        return self._room.held
 
-def swap_facts(tally: Tally, live: Decision, challenger: Decision) -> dict[str, Any]:
-    """Return one field of the matrix of decisions, in events and in minor units by currency."""
-    money = {code: tally.minor.get((code, (live, challenger)), 0) for code in tally.currencies}
-    return {
-        "live": live.value,
-        "challenger": challenger.value,
-        "events": tally.events.get((live, challenger), 0),
-        "amount_minor": money,
-    }
+    def offer(self, scored: Scored, serving: Serving, journey: Journey) -> None:
+        """Take decisions for the challenger, or count them as skipped; returns at once and does not raise."""
+        digest, taken = serving.challenger, 0
+        if digest is None or not len(scored):
+            return
+        if digest in self._lane.loaded and not self._stopping:
+            self._room, taken = self._room.admit(len(scored))
+        if taken:
+            self._lots.append(Lot(digest, head(scored, taken), journey, 0, taken))
+            self._idle.clear()
+            self._woken.set()
+        self._accounts.missed(digest, "skipped", len(scored) - taken)
+
+    def start(self) -> None:
+        """Begin, once the control log is followed."""
+        self._work = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Finish what waits, as far as that is done in a moment, say what was missed, and end the process."""
+        self._stopping = True
+        if self._work is None:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                await self._idle.wait()
+        self._work.cancel()
+        await asyncio.gather(self._work, return_exceptions=True)
+        self._give_up("the worker was stopped", lambda _: True)
+        await self._lane.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORD_SECONDS):
+                await self._accounts.look((), now_ms())
+                await self._publisher.stop()
+
+    # --- the work, one thing at a time
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._turn()
+            except LaneError as error:
+                self._pause(str(error))
+            except Exception:  # whatever is wrong here, decisions go on
+                log.exception("comparing failed in a way that nothing foresaw; decisions go on")
+                await self._lane.close()
+                self._pause("a fault of ours")
+
+    def _pause(self, why: str) -> None:
+        """Start nothing for a while."""
+        self._rest = self._rest.after_fault()
+        self._resume_at = asyncio.get_running_loop().time() + self._rest.seconds
+        log.warning("%s; another is started in %g s", why, self._rest.seconds)
+
+    async def _turn(self) -> None:
+        """Have loaded what is wanted, then compare what waits, or wait."""
+        await self._lane.check()
+        now = now_ms()
+        candidates = self._answers.owed(self._follower.candidates.for_shadow(wanted=True))
+        challenger = self._follower.lineup.challenger_at(now)
+        await self._accounts.look(self._held(), now)
+        for command_id, digest in candidates.items():
+            await self._answer(command_id, digest)
+        if challenger and asyncio.get_running_loop().time() >= self._resume_at:
+            await self._ensure(challenger, now - _RETRY_LOADS_MS)
+        await self._tidy()
+        self._give_up("the challenger is not loaded", lambda lot: lot.digest not in self._lane.loaded)
+        if self._lots:
+            await self._compare(take(self._lots, _PORTION))
+        else:
+            await self._wait()
+
+    def _held(self) -> set[str]:
+        """Return the challengers that are needed at this moment: the lineup and the queue may change at every await."""
+        challenger = self._follower.lineup.challenger_at(now_ms())
+        return {lot.digest for lot in self._lots} | ({challenger} if challenger else set())
+
+    async def _tidy(self) -> None:
+        """Let go of models that nobody needs any more, and of the process with the last of them."""
+        kept = self._held() | set(self._follower.candidates.for_shadow(wanted=True).values())
+        self._failures = {digest: failure for digest, failure in self._failures.items() if digest in kept}
+        if kept:
+            await self._lane.keep(kept)
+        else:
+            await self._lane.close()
+
+    async def _wait(self) -> None:
+        self._idle.set()
+        self._woken.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await self._woken.wait()
+
+    # --- models
+
+    async def _answer(self, command_id: str, digest: str) -> None:
+        """Try a candidate, and say what came of it, also where that was the end of the process."""
+        try:
+            await self._ensure(digest, now_ms() - _RETRY_ANSWERS_MS)
+        finally:
+            if digest in self._lane.loaded or digest in self._failures:
+                await self._answers.give(command_id, digest, self._found(digest))
+
+    def _found(self, digest: str) -> Found:
+        return self._lane.loaded.get(digest) or self._failures[digest].problems
+
+    async def _ensure(self, digest: str, retry: int) -> None:
+        """Load a model that is not loaded, unless that failed after the moment `retry`."""
+        failure = self._failures.get(digest)
+        if digest in self._lane.loaded or (failure is not None and failure.tried_ms > retry):
+            return
+        try:
+            problems = (await self._lane.load(digest)).problems
+        except LaneError as error:
+            self._failures[digest] = Failure((Problem(ProblemCode.SHADOW_FAILED, str(error)),), now_ms())
+            raise
+        if digest in self._lane.loaded:
+            self._failures.pop(digest, None)
+            log.info("the challenger's process loaded %s", digest[:12])
+        else:
+            self._failures[digest] = Failure(problems, now_ms())
+            log.error("challenger %s cannot be loaded: %s", digest[:12], "; ".join(one.detail for one in problems))
+
+    # --- decisions
+
+    def _give_up(self, why: str, hopeless: Callable[[Lot], bool]) -> None:
+        """Count what waits in vain as failed."""
+        lost = [lot for lot in self._lots if hopeless(lot)]
+        if lost:
+            self._lots = deque(lot for lot in self._lots if not hopeless(lot))
+        for lot in lost:
+            self._room = self._room.release(len(lot))
+            self._accounts.missed(lot.digest, "failed", len(lot), why)
+
+    async def _compare(self, lots: Sequence[Lot]) -> None:
+        """Have decisions compared and written; those that are not in the end are counted as failed."""
+        digest, count, why = lots[0].digest, sum(map(len, lots)), "the worker was stopped"
+        left = count
+        try:
+            reply = await self._lane.compare(request(lots), self._settings.shadow_timeout)
+            self._rest = Rest()
+            why = reply.why or "comparisons could not be written"
+            if await self._publish(destined(self._settings.topic(SHADOW_SCORES.name), lots, reply)):
+                left = sum(record is None for record in reply.records)
+                say(lots, reply, self._tell)
+        except LaneError as error:
+            why = str(error)
+            raise
+        finally:
+            self._room = self._room.release(count)
+            self._accounts.compared(digest, count - left)
+            self._accounts.missed(digest, "failed", left, why)
+
+    async def _publish(self, outgoing: Mapping[Destination, Sequence[Outgoing]]) -> bool:
+        """Write comparisons, trying for a while; tell whether they are known to be written."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PUBLISH_SECONDS):
+                while True:
+                    try:
+                        await self._publisher.publish(outgoing)
+                    except PublishError as error:
+                        log.warning("comparisons are not written, trying again: %s", error)
+                        await asyncio.sleep(_PUBLISH_PAUSE_SECONDS)
+                    else:
+                        return True
+        return False
