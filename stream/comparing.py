@@ -23,7 +23,7 @@ from stream.encoding import Scored
 from stream.errors import PublishError
 from stream.facts import Listen
 from stream.journeys import Journey
-from stream.lots import Lot, destined, head, request, say, take
+from stream.lots import Kept, Lot, destined, request, say, take
 from stream.missing import Accounts
 from stream.publishing import Destination, Outgoing, Publisher
 from stream.settings import PREFIX, Settings
@@ -101,7 +101,7 @@ class Comparer:
         if digest in self._lane.loaded and not self._stopping:
             self._room, taken = self._room.admit(len(scored))
         if taken:
-            self._lots.append(Lot(digest, head(scored, taken), journey, 0, taken))
+            self._lots.append(Lot(digest, Kept.of(scored, taken), journey, 0, taken))
             self._idle.clear()
             self._woken.set()
         self._accounts.missed(digest, "skipped", len(scored) - taken)

@@ -5,24 +5,75 @@ Nothing here waits for anything.
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
+from models.policy import Decision
 from shadow.messages import Compare, Compared
 from stream.clock import Stage
 from stream.encoding import Scored
 from stream.facts import Compared as ComparedFact
 from stream.facts import Listen
 from stream.journeys import Journey
-from stream.publishing import Destination, Outgoing
+from stream.publishing import Destination, Headers, Outgoing
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the shadow needs of n decisions. What came in is let go of: a record may be a thousand times its score."""
+
+    matrix: NDArray[np.float64]
+    partitions: Sequence[int]
+    outgoing: Sequence[Outgoing]
+    decisions: Sequence[Decision]
+    scores: Sequence[float | None]
+    amounts_minor: Sequence[int]
+    currencies: Sequence[str]
+
+    def __len__(self) -> int:
+        """Return n."""
+        return len(self.outgoing)
+
+    @classmethod
+    def of(cls, scored: Scored, count: int) -> "Kept":
+        """Keep the first decisions of a batch; the others must not be kept in memory for their sake."""
+        return cls(
+            scored.matrix if count == len(scored) else scored.matrix[:count].copy(),
+            [record.partition for record in scored.records[:count]],
+            scored.outgoing[:count],
+            [judgement.decision for judgement in scored.judgements[:count]],
+            [judgement.score for judgement in scored.judgements[:count]],
+            [transaction.amount_minor for transaction in scored.transactions[:count]],
+            [transaction.currency for transaction in scored.transactions[:count]],
+        )
+
+    def mark(self, at: int) -> "Mark":
+        """Return the place of the record that was decided."""
+        return Mark(self.partitions[at], self.outgoing[at].source_offset)
+
+
+@dataclass(slots=True)
+class Mark:
+    """A record's place, for who knows it by partition and offset: a `stream.batches.Record` with nothing else in it."""
+
+    partition: int
+    offset: int
+    topic: str = ""
+    timestamp: int = 0
+    timestamp_type: int = 0
+    key: bytes | None = None
+    value: bytes | None = None
+    headers: Headers = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Lot:
-    """Decisions `first` to `last` of a batch, that wait for one challenger."""
+    """Decisions `first` to `last` of those kept of a batch, that wait for one challenger."""
 
     digest: str
-    scored: Scored
+    kept: Kept
     journey: Journey
     first: int
     last: int
@@ -30,14 +81,6 @@ class Lot:
     def __len__(self) -> int:
         """Return how many decisions they are."""
         return self.last - self.first
-
-
-def head(scored: Scored, count: int) -> Scored:
-    """Return the first decisions of a batch; the others must not be kept in memory for their sake."""
-    if count == len(scored):
-        return scored
-    kept: dict[str, Any] = {field.name: getattr(scored, field.name)[:count] for field in fields(scored)}
-    return Scored(**{**kept, "matrix": scored.matrix[:count].copy()})
 
 
 def take(waiting: deque[Lot], most: int) -> list[Lot]:
@@ -57,20 +100,20 @@ def request(lots: Sequence[Lot]) -> Compare:
     """Return what the challenger's process is asked about decisions for one model."""
     return Compare(
         lots[0].digest,
-        lots[0].scored.matrix.shape[1],
-        b"".join(lot.scored.matrix[lot.first : lot.last].tobytes() for lot in lots),
-        tuple(one.value or b"" for lot in lots for one in lot.scored.outgoing[lot.first : lot.last]),
+        lots[0].kept.matrix.shape[1],
+        b"".join(lot.kept.matrix[lot.first : lot.last].tobytes() for lot in lots),
+        tuple(one.value or b"" for lot in lots for one in lot.kept.outgoing[lot.first : lot.last]),
     )
 
 
 def destined(topic: str, lots: Sequence[Lot], reply: Compared) -> dict[Destination, list[Outgoing]]:
     """Sort comparisons by partition: that of the score, under the score's key and with its headers."""
     sorted_out: dict[Destination, list[Outgoing]] = {}
-    rows = [(lot.scored, at) for lot in lots for at in range(lot.first, lot.last)]
-    for (scored, at), record in zip(rows, reply.records, strict=True):
+    rows = [(lot.kept, at) for lot in lots for at in range(lot.first, lot.last)]
+    for (kept, at), record in zip(rows, reply.records, strict=True):
         if record is not None:
-            where = (topic, scored.records[at].partition)
-            sorted_out.setdefault(where, []).append(scored.outgoing[at]._replace(value=record))
+            where = (topic, kept.partitions[at])
+            sorted_out.setdefault(where, []).append(kept.outgoing[at]._replace(value=record))
     return sorted_out
 
 
@@ -81,24 +124,23 @@ def say(lots: Sequence[Lot], reply: Compared, tell: Listen) -> None:
         rows = [row for row in range(len(lot)) if reply.records[at + row] is not None]
         if rows:
             tell(_fact(lot, reply, at, rows))
-            records = [lot.scored.records[lot.first + row] for row in rows]
-            lot.journey.compared(records, lot.digest, Stage("shadow", reply.start_ns, reply.end_ns))
+            marks = [lot.kept.mark(lot.first + row) for row in rows]
+            lot.journey.compared(marks, lot.digest, Stage("shadow", reply.start_ns, reply.end_ns))
         at += len(lot)
 
 
 def _fact(lot: Lot, reply: Compared, at: int, rows: Sequence[int]) -> ComparedFact:
-    judgements = [lot.scored.judgements[lot.first + row] for row in rows]
+    kept, which = lot.kept, [lot.first + row for row in rows]
     scores = [reply.scores[at + row] for row in rows]
-    transactions = [lot.scored.transactions[lot.first + row] for row in rows]
     return ComparedFact(
         lot.digest,
         [
-            score - judgement.score
-            for score, judgement in zip(scores, judgements, strict=True)
-            if score is not None and judgement.score is not None
+            score - live
+            for score, live in zip(scores, [kept.scores[one] for one in which], strict=True)
+            if score is not None and live is not None
         ],
-        [judgement.decision for judgement in judgements],
+        [kept.decisions[one] for one in which],
         [decision for row in rows if (decision := reply.decisions[at + row]) is not None],
-        [transaction.amount_minor for transaction in transactions],
-        [transaction.currency for transaction in transactions],
+        [kept.amounts_minor[one] for one in which],
+        [kept.currencies[one] for one in which],
     )

@@ -1,4 +1,6 @@
+import gc
 import sys
+import weakref
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +22,7 @@ from stream.control import Follower
 from stream.encoding import Scored
 from stream.facts import Compared, Fact, Missed
 from stream.journeys import Untraced
-from stream.lots import Lot, destined, request, say, take
+from stream.lots import Kept, Lot, destined, request, say, take
 from stream.missing import Accounts
 from stream.settings import Settings
 
@@ -39,7 +41,7 @@ class Journey(Untraced):
 
 
 def lot(count: int, digest: str = DIGEST, journey: Any = None) -> Lot:
-    return Lot(digest, scored(count), journey or Untraced(), 0, count)
+    return Lot(digest, Kept.of(scored(count), count), journey or Untraced(), 0, count)
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.sampled_from([DIGEST, OTHER])), max_size=8), st.integers(1, 12))
@@ -55,13 +57,14 @@ def test_portions_hold_all_in_order_each_of_one_challenger_and_not_too_large(off
         assert 0 < sum(map(len, portion)) <= most
         asked = request(portion)
         rows = np.frombuffer(asked.matrix).reshape(-1, asked.width)
-        assert rows.tolist() == [one.scored.matrix[at].tolist() for one in portion for at in range(one.first, one.last)]
+        assert rows.tolist() == [one.kept.matrix[at].tolist() for one in portion for at in range(one.first, one.last)]
         assert len(asked.scores) == len(rows)
 
 
 def test_answers_go_where_their_scores_are_and_each_journey_hears_its_own() -> None:
     journeys, heard = (Journey(), Journey()), list[Fact]()
-    lots = [Lot(DIGEST, scored(4), journeys[0], 1, 4), Lot(DIGEST, scored(2, 10, None), journeys[1], 0, 2)]
+    first, second = Kept.of(scored(4), 4), Kept.of(scored(2, 10, None), 2)
+    lots = [Lot(DIGEST, first, journeys[0], 1, 4), Lot(DIGEST, second, journeys[1], 0, 2)]
     rows: tuple[bytes | None, ...] = (b"1", None, b"3", b"10", b"11")
     decisions = tuple(row and Decision.REVIEW for row in rows)
     reply = Reply(rows, tuple(row and 0.5 for row in rows), decisions, 5, 9)  # type: ignore[arg-type]
@@ -83,6 +86,20 @@ def test_answers_go_where_their_scores_are_and_each_journey_hears_its_own() -> N
     assert (other.shifts, len(other.live)) == ([], 2)
 
 
+def test_what_came_in_is_let_go_of_while_a_decision_waits() -> None:
+    whole = scored(3)
+    kept, records = Kept.of(whole, 2), [weakref.ref(record) for record in whole.records]
+    value = whole.records[0].value
+    assert len(kept) == 2
+    del whole
+    gc.collect()
+    assert [record() for record in records] == [None] * 3
+    assert value not in [one.value for one in kept.outgoing]
+    assert kept.matrix.base is None
+    marks = [kept.mark(at) for at in range(2)]
+    assert [(one.partition, one.offset, one.value) for one in marks] == [(0, 0, None), (1, 1, None)]
+
+
 def comparer(heard: list[Fact], queue: int = 10) -> Comparer:
     settings = Settings(shadow_queue=queue, worker_id="w")
     made = Comparer(settings, Follower(settings), heard.append)
@@ -99,7 +116,7 @@ def test_what_does_not_fit_is_skipped_and_counted(offers: Any) -> None:
     skipped = sum(fact.count for fact in heard if isinstance(fact, Missed) and fact.reason == "skipped")
     assert made.queued == min(sum(offers), 10)
     assert made.queued + skipped == sum(offers)
-    assert sum(map(len, made._lots)) == made.queued == sum(len(one.scored) for one in made._lots)
+    assert sum(map(len, made._lots)) == made.queued == sum(len(one.kept) for one in made._lots)
 
 
 def test_only_what_its_challenger_can_score_is_taken() -> None:
