@@ -121,8 +121,10 @@ class Lane:
         try:
             async with asyncio.timeout(_LOAD_SECONDS):
                 await self._tell(Keep(tuple(self.loaded)))
-        except (OSError, TimeoutError) as error:
+        except TimeoutError as error:
             raise await self._fault("it does not read") from error
+        except OSError as error:
+            raise await self._fault(await self._ending()) from error
 
     async def close(self) -> None:
         """Let the process end, and end it where it does not."""
@@ -150,7 +152,7 @@ class Lane:
         except TimeoutError as error:
             raise await self._fault(f"it did not answer within {seconds:g} s") from error
         except (OSError, asyncio.IncompleteReadError) as error:
-            raise await self._fault(f"it ended with exit code {await self._let_end()}") from error
+            raise await self._fault(await self._ending()) from error
         except (FrameError, msgspec.MsgspecError) as error:
             raise await self._fault(str(error)) from error
 
@@ -172,13 +174,25 @@ class Lane:
         await self._end()
         return LaneError(f"the challenger's process: {what}")
 
-    async def _let_end(self) -> int | None:
-        """Close the process's input, and wait a moment for its exit code, negative for a signal; None: it goes on."""
+    async def _ending(self) -> str:
+        """Say how a process ended that closed a pipe, negative for a signal; its input stays open until that is known.
+
+        At the end of its input a process ends in order, and its own code would be lost.
+        """
+        code = await self._exit_code()
+        return "it closed a pipe, and goes on" if code is None else f"it ended with exit code {code}"
+
+    async def _let_end(self) -> None:
+        """Close the process's input, and wait a moment for its end."""
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+        await self._exit_code()
+
+    async def _exit_code(self) -> int | None:
+        """Wait a moment for the process's end; None: it goes on, or was never there."""
         process = self._process
         if process is None:
             return None
-        if process.stdin is not None:
-            process.stdin.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await process.wait()

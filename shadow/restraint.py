@@ -43,6 +43,14 @@ def end_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
+def leave_no_core() -> None:
+    """Have no image of this process written where it aborts: it would hold payments, and fill a disk at each trial."""
+    try:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    except (OSError, ValueError) as error:
+        log.warning("the challenger may leave a core file: %s", error)
+
+
 def bound_memory(megabytes: int) -> None:
     """Refuse this process more private memory than that; libraries that are merely mapped do not count."""
     try:

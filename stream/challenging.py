@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from queue import SimpleQueue
 
@@ -17,32 +18,56 @@ from models.repository import Repository
 from shadow.answering import Answerer, Score
 from shadow.frames import frame, read_frame
 from shadow.messages import Request, Setup, decode_request, encode
-from shadow.restraint import bound_memory, end_with_parent, go_first, stand_back
+from shadow.restraint import bound_memory, end_with_parent, go_first, leave_no_core, stand_back
 from stream.clock import now_ns
 from stream.probing import vectorise_probe
 
+log = logging.getLogger("fraudstream.shadow")
+
 
 def run(score: Score = Model.score) -> None:
-    """Answer until the input ends; `score` is how a model scores, for who wants to see it fail."""
+    """Answer until the input ends, and end with 1 at a fault; `score` is how a model scores: a bench makes it fail.
+
+    At a fault the interpreter is not wound up: the thread that holds the input would have it abort, with a signal.
+    """
+    try:
+        _serve(score)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the worker must learn that this was the end
+        _complain(error)
+    finally:
+        os._exit(1)
+
+
+def _serve(score: Score) -> None:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     out = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints must not get between the frames
     end_with_parent()
+    leave_no_core()
     stand_back()
     go_first()
     requests: SimpleQueue[Request] = SimpleQueue()
     threading.Thread(target=_listen, args=(requests,), daemon=True, name="listen").start()
     setup = requests.get()
     if not isinstance(setup, Setup):
-        raise SystemExit(f"the first request must be a setup, got {type(setup).__name__}")
+        raise TypeError(type(setup).__name__)  # the first request must be a setup
     bound_memory(setup.memory_mb)
-    answerer = Answerer(_loader(setup), now_ns, score)
-    with os.fdopen(out, "wb") as replies:
+    _answer(Answerer(_loader(setup), now_ns, score), requests, out)
+
+
+def _answer(answerer: Answerer, requests: "SimpleQueue[Request]", out: int) -> None:
+    with os.fdopen(out, "wb", closefd=False) as replies:  # the pipe must not end before the process
         while True:
             reply = answerer.answer(requests.get())
             if reply is not None:
                 replies.write(frame(encode(reply)))
                 replies.flush()
+
+
+def _complain(error: BaseException) -> None:
+    """Log where it failed; not the error's text, which may quote a payment."""
+    where = "".join(traceback.format_tb(error.__traceback__))
+    log.critical("the challenger's process ends: %s\n%s", type(error).__name__, where)
 
 
 def _loader(setup: Setup) -> Callable[[str], Model | tuple[Problem, ...]]:

@@ -69,6 +69,8 @@ async def test_a_process_is_set_up_loads_and_compares() -> None:
     ("program", "why"),
     [
         ("sys.exit(3)", "it ended with exit code 3"),
+        ("os.close(1); time.sleep(0.1); os._exit(4)", "it ended with exit code 4"),
+        ("os.close(1); time.sleep(600)", "it closed a pipe, and goes on"),
         ("os.kill(os.getpid(), 9)", "it ended with exit code -9"),
         ("read(); time.sleep(600)", "it did not answer within 0.2 s"),
         ("read(); print('hello, hello')", "something printed into the pipe"),

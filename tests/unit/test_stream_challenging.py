@@ -1,6 +1,7 @@
 """The challenger's process as it is started, without a worker: it computes what models compute, or it ends."""
 
 import os
+import resource
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from models.loading import Model, load
 from models.repository import Repository
 from shadow.errors import LaneError
 from shadow.lane import Lane
-from shadow.messages import Compare, Setup
+from shadow.messages import Compare, Load, Setup
 from stream.bench.faulty import faulty_command
 from stream.comparing import child_command, child_environment
 from stream.probing import vectorise_probe
@@ -76,7 +77,7 @@ async def test_one_that_takes_too_much_memory_ends_and_its_lane_says_so(
 ) -> None:
     child = lane(faulty_command("hungry"))
     await child.load(digest)
-    with pytest.raises(LaneError, match="it ended with exit code"):
+    with pytest.raises(LaneError, match=r"it ended with exit code 1$"):
         await child.compare(asked(digest), 30)
 
 
@@ -89,4 +90,32 @@ async def test_one_that_hangs_ends_with_its_input(digest: str, lane: Callable[[S
     await child._tell(asked(digest))
     process.stdin.close()
     assert await process.wait() == 0
+    await child.close()
+
+
+async def test_one_that_fails_says_where_and_nothing_of_the_payment(
+    digest: str, lane: Callable[[Sequence[str]], Lane], capfd: pytest.CaptureFixture[str]
+) -> None:
+    child = lane(child_command())
+    await child.load(digest)
+    payment = DECIDED.replace(b'"amount_minor":1', b'"amount_minor":"4111"')
+    with pytest.raises(LaneError, match=r"it ended with exit code 1$"):
+        await child.compare(msgspec.structs.replace(asked(digest), scores=(payment,) * len(MATRIX)), 30)
+    said = capfd.readouterr().err
+    assert "the challenger's process ends: ValidationError" in said
+    assert "shadow/answering.py" in said
+    assert "amount_minor" not in said
+
+
+async def test_one_that_was_asked_before_it_was_set_up_ends_with_a_code_too() -> None:
+    child = Lane(child_command(), Load("a" * 64), child_environment(os.environ))  # type: ignore[arg-type]
+    with pytest.raises(LaneError, match=r"it ended with exit code 1$"):
+        await child.load("a" * 64)
+
+
+async def test_it_leaves_no_core_file(digest: str, lane: Callable[[Sequence[str]], Lane]) -> None:
+    child = lane(child_command())
+    await child.load(digest)
+    assert child.pid is not None
+    assert resource.prlimit(child.pid, resource.RLIMIT_CORE) == (0, 0)
     await child.close()
