@@ -134,17 +134,18 @@ class Comparer:
             try:
                 await self._turn()
             except LaneError as error:
-                self._pause(str(error))
+                await self._pause(str(error))
             except Exception:  # whatever is wrong here, decisions go on
                 log.exception("comparing failed in a way that nothing foresaw; decisions go on")
                 await self._lane.close()
-                self._pause("a fault of ours")
+                await self._pause("a fault of ours")
 
-    def _pause(self, why: str) -> None:
-        """Start nothing for a while."""
+    async def _pause(self, why: str) -> None:
+        """Do nothing for a moment, and start no challenger for a while."""
         self._rest = self._rest.after_fault()
         self._resume_at = asyncio.get_running_loop().time() + self._rest.seconds
         log.warning("%s; another is started in %g s", why, self._rest.seconds)
+        await asyncio.sleep(_LOOK_SECONDS)
 
     async def _turn(self) -> None:
         """Have loaded what is wanted, then compare what waits, or wait."""
@@ -205,8 +206,9 @@ class Comparer:
             return
         try:
             problems = (await self._lane.load(digest)).problems
-        except LaneError as error:
-            self._failures[digest] = Failure((Problem(ProblemCode.SHADOW_FAILED, str(error)),), now_ms())
+        except Exception as error:
+            why = str(error) if isinstance(error, LaneError) else f"a fault of the worker: {type(error).__name__}"
+            self._failures[digest] = Failure((Problem(ProblemCode.SHADOW_FAILED, why),), now_ms())
             raise
         if digest in self._lane.loaded:
             self._failures.pop(digest, None)

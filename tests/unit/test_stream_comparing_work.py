@@ -232,3 +232,19 @@ async def test_one_that_became_the_challenger_while_another_was_tried_is_kept(sc
     )
     await scene.until(lambda: len(scene.broker.taken) == 3)
     assert scene.missed() == []
+
+
+async def test_a_candidate_whose_trial_is_a_fault_of_ours_is_answered_and_tried_after_a_pause(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(digest: str) -> Loaded:
+        raise ZeroDivisionError(f"nothing foresaw what is in {digest}")
+
+    monkeypatch.setattr(scene.lane, "load", broken)
+    monkeypatch.setattr(scene.comparer._answers, "owed", lambda _: {"c-1": CANDIDATE})
+    scene.follower.candidates = gather(scene.follower.candidates, ASKED)
+    await scene.until(lambda: scene.broker.events != [])
+    (problem,) = scene.broker.events[0].problems
+    assert (problem.code, problem.detail) == (ProblemCode.SHADOW_FAILED, "a fault of the worker: ZeroDivisionError")
+    await asyncio.sleep(1)
+    assert 1 <= caplog.text.count("a fault of ours") <= 4
