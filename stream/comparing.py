@@ -119,7 +119,7 @@ class Comparer:
             async with asyncio.timeout(_DRAIN_SECONDS):
                 await self._idle.wait()
         self._work.cancel()
-        await asyncio.gather(self._work, return_exceptions=True)
+        await asyncio.wait((self._work,), timeout=_LAST_WORD_SECONDS)  # not `gather`: that waits for one that lingers
         self._give_up("the worker was stopped", lambda _: True)
         await self._lane.close()
         with contextlib.suppress(TimeoutError):
@@ -189,12 +189,16 @@ class Comparer:
     # --- models
 
     async def _answer(self, command_id: str, digest: str) -> None:
-        """Try a candidate, and say what came of it, also where that was the end of the process."""
+        """Try a candidate, and say what came of it, also where that was the end of the process.
+
+        Not where the worker stops meanwhile: an answer may wait for Kafka, and nobody waits for that any more.
+        """
         try:
             await self._ensure(digest, now_ms() - _RETRY_ANSWERS_MS)
-        finally:
-            if digest in self._lane.loaded or digest in self._failures:
-                await self._answers.give(command_id, digest, self._found(digest))
+        except Exception:
+            await self._answers.give(command_id, digest, self._found(digest))
+            raise
+        await self._answers.give(command_id, digest, self._found(digest))
 
     def _found(self, digest: str) -> Found:
         return self._lane.loaded.get(digest) or self._failures[digest].problems

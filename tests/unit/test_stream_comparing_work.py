@@ -248,3 +248,52 @@ async def test_a_candidate_whose_trial_is_a_fault_of_ours_is_answered_and_tried_
     assert (problem.code, problem.detail) == (ProblemCode.SHADOW_FAILED, "a fault of the worker: ZeroDivisionError")
     await asyncio.sleep(1)
     assert 1 <= caplog.text.count("a fault of ours") <= 4
+
+
+async def test_a_worker_that_stops_does_not_wait_for_kafka_to_take_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene, trying, released = Scene(), asyncio.Event(), asyncio.Event()
+
+    async def slow(_digest: str) -> Loaded:
+        trying.set()
+        try:
+            await asyncio.sleep(600)
+        finally:
+            scene.lane.loaded[CANDIDATE] = "hash"  # so that there would be something to say
+        raise AssertionError
+
+    async def stuck(*_: object) -> int:
+        await released.wait()
+        return 0
+
+    monkeypatch.setattr(comparing, "_DRAIN_SECONDS", 0.05)
+    scene.follower.candidates = gather(scene.follower.candidates, ASKED)
+    monkeypatch.setattr(scene.lane, "load", slow)
+    monkeypatch.setattr(scene.broker, "announce", stuck)
+    scene.comparer.start()
+    await trying.wait()
+    async with asyncio.timeout(0.9):
+        await scene.comparer.stop()
+    assert scene.comparer._work is not None
+    assert scene.comparer._work.cancelled()
+
+
+async def test_a_worker_that_stops_leaves_work_behind_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene, begun, released = Scene(), asyncio.Event(), asyncio.Event()
+
+    async def lingering() -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(600)
+        finally:
+            await released.wait()
+
+    monkeypatch.setattr(comparing, "_DRAIN_SECONDS", 0.05)
+    monkeypatch.setattr(comparing, "_LAST_WORD_SECONDS", 0.05)
+    monkeypatch.setattr(scene.comparer, "_run", lingering)
+    scene.comparer.start()
+    await begun.wait()
+    async with asyncio.timeout(2):
+        await scene.comparer.stop()
+    released.set()
+    assert scene.comparer._work is not None
+    await asyncio.wait((scene.comparer._work,))
