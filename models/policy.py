@@ -6,12 +6,15 @@ Nothing here knows a model.
 
 from decimal import Decimal, localcontext
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Unit = Annotated[float, msgspec.Meta(ge=0, le=1, description="a calibrated probability of fraud")]
+Band = Annotated[int, msgspec.Meta(ge=0, le=999, description="500 is odds of 1 in 100; 50 more double them")]
 
 
 class Decision(StrEnum):

@@ -8,11 +8,9 @@ from typing import Annotated, Literal, NamedTuple
 import msgspec
 
 from models.commands import Digest, Revision, Timestamp, Token
-from models.policy import Decision, Floats, Policy, bands
+from models.policy import Band, Decision, Floats, Policy, Unit, bands
 from models.times import format_time
 
-Unit = Annotated[float, msgspec.Meta(ge=0, le=1, description="a calibrated probability of fraud")]
-Band = Annotated[int, msgspec.Meta(ge=0, le=999, description="500 is odds of 1 in 100; 50 more double them")]
 AmountMinor = Annotated[int, msgspec.Meta(ge=0, le=10**12, description="in the currency's minor unit")]
 Currency = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}(?!\n)$", description="ISO 4217, alphabetic")]
 TransactionId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]

@@ -24,7 +24,7 @@ class DeadLetter(NamedTuple):
     def outgoing(self) -> Outgoing:
         """Return what is written to `dead-letters`; redaction covers value, key, headers and detail."""
         record = self.record
-        kept = tuple((redact(name.encode()).decode(), value and redact(value)) for name, value in record.headers)
+        kept = tuple((redact_text(name), value and redact(value)) for name, value in record.headers)
         added = {
             "error.code": self.code,
             "error.detail": self.shown(),

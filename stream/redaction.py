@@ -103,4 +103,4 @@ def shown(value: object, longest: int = 80) -> str:
         case dict() | list():
             return "an object" if isinstance(value, dict) else "an array"
         case _:
-            return redact(repr(value).encode()).decode()[:longest]
+            return redact_text(repr(value))[:longest]

@@ -1,4 +1,4 @@
-"""What tests of the worker's side of the shadow share: decisions, and a publisher that keeps what is announced."""
+"""What tests of the shadow share: decisions, accepted commands, and a publisher that keeps what is announced."""
 
 from typing import Any
 
@@ -7,8 +7,9 @@ from aiokafka.errors import KafkaError
 from stream_cases import LATEST_MS, Told, text
 
 from features.store import Fate, Histories, Observed
-from models.commands import Event
+from models.commands import CommandKind, Event, EventKind
 from models.policy import Decision
+from models.times import format_time
 from stream.contract.outputs import DecidedBy
 from stream.decoding import decode
 from stream.encoding import Frame, Scored, encode
@@ -19,6 +20,22 @@ from stream.settings import Settings
 from stream.shelf import Serving
 
 DIGEST, LIVE = "a" * 64, "d" * 64
+
+
+def accepted(revision: int, kind: str, model: Any, at_ms: int, until_ms: Any = None) -> Event:
+    """An accepted command in the log, with the end of its watch where it has one."""
+    return Event(
+        event_id=f"e-{revision}",
+        deployment="default",
+        kind=EventKind.ACCEPTED,
+        revision=revision,
+        worker="w",
+        at=format_time(at_ms),
+        command_id=f"c-{revision}",
+        command=CommandKind(kind),
+        model=model,
+        watch_until=None if until_ms is None else format_time(until_ms),
+    )
 
 
 def scored(count: int, first: int = 0, score: float | None = 0.25) -> Scored:

@@ -6,12 +6,10 @@ from typing import Annotated, Literal
 import msgspec
 
 from features.store import LabelStatus
-from models.policy import Decision
+from models.policy import Band, Decision, Unit
 from stream.contract.fields import AmountMinor, CurrencyCode, TimeText, Token, TransactionId
 from stream.contract.label import Reporter
 
-Unit = Annotated[float, msgspec.Meta(ge=0, le=1, description="a calibrated probability of fraud")]
-Band = Annotated[int, msgspec.Meta(ge=0, le=999, description="500 is odds of 1 in 100; 50 more double them")]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 

@@ -6,7 +6,7 @@ Its messages are redacted and come without tracebacks, whose last line may quote
 import logging
 import time
 
-from stream.redaction import redact
+from stream.redaction import redact_text
 
 log = logging.getLogger("fraudstream.telemetry")
 
@@ -33,7 +33,7 @@ class Quieter(logging.Handler):
             self._left_out += 1
             return
         self._passed[place] = now
-        text = redact(_said(record).encode("utf-8", "replace")).decode()[:_LONGEST]
+        text = redact_text(_said(record))[:_LONGEST]
         kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
         log.log(record.levelno, "%s%s (%d more left out)", text, f": {kind}" if kind else "", self._left_out)
         self._left_out = 0

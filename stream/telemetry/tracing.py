@@ -18,6 +18,7 @@ from opentelemetry.util.types import AnyValue
 
 from stream.batches import Record
 from stream.clock import Stage
+from stream.dead_letters import DeadLetter
 from stream.facts import Decided, LabelsApplied
 from stream.journeys import Journey, Untraced
 from stream.publishing import Headers
@@ -157,10 +158,7 @@ class SampledJourney:
     def decided(self, fact: Decided) -> None:
         """End it: every record with what it came to."""
         who: Attributes = {"fraudstream.revision": fact.revision, "fraudstream.model.digest": fact.digest}
-        came_to: dict[Place, Attributes] = {
-            _place(letter.record): {"fraudstream.outcome": "dead_letter", "error.type": letter.code}
-            for letter in fact.dead
-        }
+        came_to = _died(fact.dead)
         for record, judgement in zip(fact.scored.records, fact.scored.judgements, strict=True):
             if _place(record) in self._sampled:
                 came_to[_place(record)] = who | {
@@ -173,10 +171,7 @@ class SampledJourney:
 
     def labelled(self, fact: LabelsApplied) -> None:
         """End it: every label with its status."""
-        came_to: dict[Place, Attributes] = {
-            _place(letter.record): {"fraudstream.outcome": "dead_letter", "error.type": letter.code}
-            for letter in fact.dead
-        }
+        came_to = _died(fact.dead)
         for record, status in zip(fact.records, fact.statuses, strict=True):
             came_to[_place(record)] = {"fraudstream.outcome": status.value}
         self._end(came_to, "given_up", fact.stages)
@@ -247,6 +242,11 @@ class SampledJourney:
             yield traveller.span
         if self._batch is not None:
             yield self._batch
+
+
+def _died(dead: Iterable[DeadLetter]) -> dict[Place, Attributes]:
+    """Say of dead letters that they are, and why, by their code."""
+    return {_place(letter.record): {"fraudstream.outcome": "dead_letter", "error.type": letter.code} for letter in dead}
 
 
 def _place(record: Record) -> Place:

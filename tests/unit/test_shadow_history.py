@@ -4,8 +4,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from shadow_cases import accepted
 
-from models.commands import CommandKind, Event, EventKind
+from models.commands import Event, EventKind
 from models.times import format_time
 from shadow.history import History, Said, Term, told
 from shadow.marks import Marks
@@ -13,21 +14,6 @@ from shadow.telling import Telling, Totals
 
 A, B, C = (letter * 64 for letter in "abc")
 HOUR_MS = 3_600_000
-
-
-def accepted(revision: int, kind: str, model: Any, at_ms: int, until_ms: Any = None) -> Event:
-    return Event(
-        event_id=f"e-{revision}",
-        deployment="default",
-        kind=EventKind.ACCEPTED,
-        revision=revision,
-        worker="w",
-        at=format_time(at_ms),
-        command_id=f"c-{revision}",
-        command=CommandKind(kind),
-        model=model,
-        watch_until=None if until_ms is None else format_time(until_ms),
-    )
 
 
 LOG = [

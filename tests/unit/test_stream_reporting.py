@@ -9,8 +9,8 @@ from demo_scores import score
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from shadow_cases import accepted
 
-from models.commands import CommandKind, Event, EventKind
 from models.policy import Decision
 from models.times import format_time
 from shadow.comparing import Comparison, Side, Source, encode_comparison
@@ -27,21 +27,6 @@ from stream.reporting import Owed, Report, _readable, _settles, choose
 
 LIVE, CHALLENGER = "a" * 64, "b" * 64
 UNTIL_MS = 9_000
-
-
-def accepted(revision: int, kind: str, model: Any, until_ms: Any = None) -> Event:
-    return Event(
-        event_id=f"e-{revision}",
-        deployment="default",
-        kind=EventKind.ACCEPTED,
-        revision=revision,
-        worker="w",
-        at=format_time(revision),
-        command_id=f"c-{revision}",
-        command=CommandKind(kind),
-        model=model,
-        watch_until=None if until_ms is None else format_time(until_ms),
-    )
 
 
 def comparison(
@@ -126,10 +111,10 @@ def test_a_report_on_nothing_yet_says_so_without_dividing_by_it() -> None:
 
 
 def test_which_challenger_is_meant_is_said_or_refused() -> None:
-    none = History.of("default", [accepted(1, "promote", LIVE)])
+    none = History.of("default", [accepted(1, "promote", LIVE, 1)])
     with pytest.raises(ReportError, match="no model is in the shadow: `fraudstream model challenge MODEL`"):
         choose(none, None, 0)
-    watched = History.of("default", [accepted(1, "promote", CHALLENGER), accepted(2, "promote", LIVE, UNTIL_MS)])
+    watched = History.of("default", [accepted(1, "promote", CHALLENGER, 1), accepted(2, "promote", LIVE, 2, UNTIL_MS)])
     assert choose(watched, None, UNTIL_MS - 1) == CHALLENGER
     with pytest.raises(ReportError, match=f"--digest reports on an earlier one: {CHALLENGER[:12]}"):
         choose(watched, None, UNTIL_MS)
