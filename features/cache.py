@@ -6,6 +6,8 @@ records. Nothing here talks to the server.
 
 import struct
 from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import attrgetter
 
 import numpy as np
 
@@ -14,13 +16,12 @@ from features.errors import StoreRefusedError
 from features.histories import History
 
 HEADER = struct.Struct("<QQ64s")
-FORMAT = 1
+FORMAT = 2
 ASK = struct.Struct("<IqII")
 ABSENT, REFRESH = 1, 2
 """Flags of observe.lua."""
 PER_ENTRY = 600
 """Bytes of an entry beside its records, roughly."""
-LAST_RECORD = HEADER.size - records.RECORD_BYTES
 
 
 class Cached(History):
@@ -34,10 +35,15 @@ class Cached(History):
 
     __slots__ = ("key", "refreshed_ms", "tidied_end")
 
-    def __init__(self, entity: int, entity_id: str, key: bytes) -> None:
-        super().__init__(entity, entity_id)
+    def __init__(self, entity: int, entity_id: str, columns: int, key: bytes) -> None:
+        super().__init__(entity, entity_id, columns)
         self.key = key
         self.refreshed_ms = self.tidied_end = 0
+
+    @property
+    def record_bytes(self) -> int:
+        """How long a record is on the server."""
+        return self.columns * records.COLUMN_BYTES
 
     @property
     def is_absent(self) -> bool:
@@ -52,7 +58,7 @@ class Cached(History):
         """
         self.refreshed_ms = 0
         if value is None:
-            self.replace(0, np.empty((0, records.COLUMNS), np.int64))
+            self.replace(0, np.empty((0, self.columns), np.int64))
             return
         base, written, entity_id = HEADER.unpack_from(value)
         if written != FORMAT:
@@ -61,11 +67,11 @@ class Cached(History):
                 "version that wrote it, or another FRAUDSTREAM_DEPLOYMENT."
             )
         self.entity_id = entity_id.rstrip(b"\0").decode()
-        self.replace(base, np.frombuffer(value, records.STORED, offset=HEADER.size).reshape(-1, records.COLUMNS))
+        self.replace(base, np.frombuffer(value, records.STORED, offset=HEADER.size).reshape(-1, self.columns))
 
     def splice_bytes(self, tail: bytes) -> None:
         """Settle the drafts behind a tail as the server returned it."""
-        self.splice(np.frombuffer(tail, records.STORED).reshape(-1, records.COLUMNS))
+        self.splice(np.frombuffer(tail, records.STORED).reshape(-1, self.columns))
 
     def header(self) -> bytes:
         """Return the header of the value."""
@@ -81,7 +87,7 @@ class Cached(History):
         """Return what observe.lua is told of this history; its expiry is set anew if it was last at `stale_ms`."""
         settled = self.settled
         flags = REFRESH if self.refreshed_ms <= stale_ms else 0
-        start = LAST_RECORD + settled * records.RECORD_BYTES
+        start = HEADER.size + (settled - 1) * self.record_bytes
         if settled == 0:
             return ASK.pack(start, 0, self.length, flags | ABSENT)
         return ASK.pack(start, self.last_id, self.length - settled, flags)
@@ -89,7 +95,7 @@ class Cached(History):
     def cut(self, count: int) -> tuple[bytes, bytes, int, bytes]:
         """Return what trim.lua is told to drop so many records."""
         kept_id = struct.pack("<q", int(self.rows[count, records.ID]))
-        return struct.pack("<Q", self.base), struct.pack("<Q", self.base + count), count, kept_id
+        return struct.pack("<Q", self.base), struct.pack("<Q", self.base + count), count * self.record_bytes, kept_id
 
 
 class Cache:
@@ -136,8 +142,11 @@ class Cache:
 
 
 def request(entries: Sequence[Cached], stale_ms: int) -> tuple[bytes, bytes, bytes]:
-    """Write the asks, the drafts and the headers of observe.lua for these histories."""
+    """Write the asks, the drafts and the headers of observe.lua for these histories, those of one kind in a row."""
     asks = b"".join([entry.ask(stale_ms) for entry in entries])
-    drafts = np.concatenate([entry.drafts() for entry in entries]).astype(records.STORED, copy=False).tobytes()
+    drafts = b"".join(
+        np.concatenate([entry.drafts() for entry in alike]).astype(records.STORED, copy=False).tobytes()
+        for _, alike in groupby(entries, key=attrgetter("columns"))
+    )
     headers = b"".join([entry.header() for entry in entries if entry.is_absent])
     return asks, drafts, headers

@@ -6,13 +6,14 @@ A row that cannot mean anything cannot be built. Nothing here computes a value; 
 import hashlib
 import importlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
+from types import MappingProxyType
 
+from features.entities import Entity
 from features.errors import DeclarationError
-from features.records import Entity
 
 SECOND_MS = 1_000
 MINUTE_MS = 60 * SECOND_MS
@@ -48,7 +49,9 @@ class Aggregate(Enum):
 CALENDAR = frozenset({Aggregate.NIGHT, Aggregate.WEEKEND})
 WINDOWLESS = CALENDAR | {Aggregate.SECONDS_SINCE_LAST}
 _SUFFIXES = (("d", DAY_MS), ("h", HOUR_MS), ("m", MINUTE_MS), ("s", SECOND_MS))
-_OTHER_PARTY = {Entity.CARD: "merchant", Entity.MERCHANT: "card"}
+_OTHER_PARTY = {Entity.CARD: "merchant", Entity.MERCHANT: "card", Entity.DEVICE: "card"}
+ALWAYS_KEPT = frozenset({Entity.CARD, Entity.MERCHANT})
+"""A card's history judges its transactions, and a score says how much of its merchant's was visible."""
 
 
 def window_text(window_ms: int) -> str:
@@ -150,9 +153,16 @@ class FeatureSet:
         canonical = json.dumps(facts, separators=(",", ":"), sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
-    def horizon_ms(self, entity: Entity) -> int:
-        """Return how much older than its newest transaction a record of such a history may be and still be visible."""
-        return SLACK_MS + max((row.reach_ms for row in self.rows if row.entity is entity), default=0)
+    @cached_property
+    def horizons_ms(self) -> Mapping[Entity, int]:
+        """How much older than its newest transaction a record may be and still be visible, by whose history it is in.
+
+        These are the histories that are kept: cards' and merchants' always, devices' if a feature looks at one.
+        """
+        asked = {row.entity for row in self.rows}
+        kept = [kind for kind in (Entity.CARD, Entity.MERCHANT, Entity.DEVICE) if kind in ALWAYS_KEPT | asked]
+        reach = {kind: max((row.reach_ms for row in self.rows if row.entity is kind), default=0) for kind in kept}
+        return MappingProxyType({kind: SLACK_MS + reach_ms for kind, reach_ms in reach.items()})
 
 
 def load(module_name: str | None) -> FeatureSet:

@@ -4,7 +4,7 @@ Nothing here is computed: each row says what a column means.
 """
 
 from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, Aggregate, Feature, window_text
-from features.records import Entity
+from features.entities import Entity
 
 LABEL_DELAY_MS = 7 * DAY_MS
 """Risk features look no nearer than this: what is younger has hardly any label yet."""

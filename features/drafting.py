@@ -4,62 +4,43 @@ Both stores draft in the same way. The one in memory confirms at once; the one o
 them when the server has taken all of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from features import records
+from features.entities import Entity
 from features.histories import History, known_before, visible
 from features.judging import Standing, judge_label, judge_transaction, labels_about
-from features.store import Fate, Histories, Ints
-
-NOWHERE = -1
-"""The position of what is in no history."""
-
-
-class Rows(NamedTuple):
-    """A batch's records as cards hold them and as merchants hold them, int64 of shape (n, 6) each."""
-
-    card: Ints
-    merchant: Ints
+from features.parties import Parties
+from features.store import NOWHERE, Fate, Histories, Ints
 
 
 class Draft(NamedTuple):
-    """Fates, and the positions of the records; a transaction that is not to be decided has none (NOWHERE)."""
+    """Fates, and the positions of the records in each kind of history; NOWHERE of what is in none."""
 
     fates: list[Fate]
-    card_positions: list[int]
-    merchant_positions: list[int]
+    positions: dict[Entity, list[int]]
 
 
-def draft_transactions(
-    cards: Sequence[History],
-    merchants: Sequence[History],
-    rows: Rows,
-    horizon_ms: int,
-) -> Draft:
-    """Judge n transactions in order, and append each that is to be decided to its card and its merchant, if absent.
+Kept = Mapping[Entity, Sequence[History | None]]
+"""One history of each kind for each of n transactions, the same object where it is the same entity; None: nobody's."""
 
-    `cards` and `merchants` name one history for each transaction, the same object where it is the same entity.
-    Labels that waited for their transaction in the card's history follow it into the merchant's.
+
+def draft_transactions(histories: Kept, parties: Mapping[Entity, Parties], horizon_ms: int) -> Draft:
+    """Judge n transactions in order, and append each that is to be decided to the histories that lack it.
+
+    `horizon_ms` is the cards'. Labels that waited for their transaction in the card's history follow it into the
+    others'.
     """
-    fates, card_positions = _draft_cards(cards, rows.card, horizon_ms)
-    ids: list[int] = rows.merchant[:, records.ID].tolist()
-    times: list[int] = rows.merchant[:, records.TIME].tolist()
-    present = set(known_before(merchants, records.ID, rows.merchant[:, records.ID]))
-    drafted: set[int] = set()
-    merchant_positions = []
-    for i, merchant in enumerate(merchants):
-        position: int | None = NOWHERE
-        if fates[i] is Fate.DECIDE:
-            position = merchant.find(ids[i]) if i in present or ids[i] in drafted else None
-            drafted.add(ids[i])
-        if position is None:
-            position = merchant.append(rows.merchant[i], times[i])
-        if fates[i] is Fate.DECIDE and cards[i].has_labels:
-            for label in labels_about(cards[i], ids[i], card_positions[i]):
-                draft_label(merchant, label, times[i])
-        merchant_positions.append(position)
-    return Draft(fates, card_positions, merchant_positions)
+    cards = [card for card in histories[Entity.CARD] if card is not None]
+    fates, positions = _draft_cards(cards, parties[Entity.CARD].rows, horizon_ms)
+    draft = Draft(fates, {Entity.CARD: positions})
+    for kind, theirs in histories.items():
+        if kind is not Entity.CARD:
+            draft.positions[kind] = _follow(theirs, parties[kind].rows, cards, draft)
+    return draft
 
 
 def _draft_cards(cards: Sequence[History], rows: Ints, horizon_ms: int) -> tuple[list[Fate], list[int]]:
@@ -78,22 +59,43 @@ def _draft_cards(cards: Sequence[History], rows: Ints, horizon_ms: int) -> tuple
     return fates, positions
 
 
-def seen(histories: Sequence[History], positions: Sequence[int], own: Ints, horizon_ms: int) -> Histories:
-    """Return what each of n transactions may see of its card or of its merchant: its own record alone if NOWHERE."""
+def _follow(theirs: Sequence[History | None], rows: Ints, cards: Sequence[History], draft: Draft) -> list[int]:
+    """Append what the cards' histories took to those of one other kind, if absent, with the labels that waited."""
+    positions = [NOWHERE] * len(theirs)
+    which = [i for i, history in enumerate(theirs) if history is not None and draft.fates[i] is Fate.DECIDE]
+    known = [history for i in which if (history := theirs[i]) is not None]
+    present = {which[place] for place in known_before(known, records.ID, rows[which, records.ID])}
+    ids: list[int] = rows[:, records.ID].tolist()
+    times: list[int] = rows[:, records.TIME].tolist()
+    drafted: set[int] = set()
+    for i, history in zip(which, known, strict=True):
+        position = history.find(ids[i]) if i in present or ids[i] in drafted else None
+        drafted.add(ids[i])
+        positions[i] = history.append(rows[i], times[i]) if position is None else position
+        if cards[i].has_labels:
+            for label in labels_about(cards[i], ids[i], draft.positions[Entity.CARD][i]):
+                draft_label(history, label, times[i])
+    return positions
+
+
+def seen(theirs: Sequence[History | None], positions: Sequence[int], own: Ints, horizon_ms: int) -> Histories:
+    """Return what each of n transactions may see of one kind of history: its own record alone if that is NOWHERE."""
+    if not len(own):
+        return Histories(own, np.empty(0, np.int64), np.empty(0, np.int64))
     parts = [
-        own[i : i + 1] if position == NOWHERE else history.upto(position)
-        for i, (history, position) in enumerate(zip(histories, positions, strict=True))
+        own[i : i + 1] if history is None or position == NOWHERE else history.upto(position)
+        for i, (history, position) in enumerate(zip(theirs, positions, strict=True))
     ]
-    return visible(parts, horizon_ms)
+    return Histories(*visible(parts, horizon_ms), np.array(positions, np.int64))
 
 
-def draft_label(merchant: History, label: Ints, occurred_ms: int) -> int:
-    """Append a label with its transaction's time to a merchant's history, if absent, and return its position."""
-    position = merchant.find(int(label[records.ID]))
+def draft_label(history: History, label: Ints, occurred_ms: int) -> int:
+    """Append a label with its transaction's time to another party's history, if absent, and return its position."""
+    position = history.find(int(label[records.ID]))
     if position is None:
-        row = label.copy()
+        row = label[: records.SHARED_COLUMNS].copy()
         row[records.AMOUNT] = occurred_ms
-        position = merchant.append(row, None)
+        position = history.append(row, None)
     return position
 
 
@@ -102,6 +104,16 @@ class Noted(NamedTuple):
 
     standing: Standing
     position: int
+
+    def party(self, kind: Entity) -> int | None:
+        """Return whose history of another kind the label's transaction is in; None where nobody's, or not known."""
+        return None if self.standing.transaction is None else records.party(self.standing.transaction, kind) or None
+
+    def follow(self, history: History, row: Ints) -> int:
+        """Append the label's record to another party's history, and return its position there."""
+        transaction = self.standing.transaction
+        assert transaction is not None  # noqa: S101 - only a known transaction has parties
+        return draft_label(history, row, int(transaction[records.TIME]))
 
 
 def draft_card_label(card: History, row: Ints, horizon_ms: int) -> Noted:

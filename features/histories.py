@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from features import records
-from features.store import Histories, Ints
+from features.store import Ints
 
 SMALLEST = 8
 """Rows that a new history has room for; it grows by half."""
@@ -28,6 +28,7 @@ class History:
     Attributes:
         entity: the hash that names it.
         entity_id: whose it is, or "" where only the hash is known.
+        columns: how wide a record is.
         base: how many records were trimmed from its beginning.
         length: how many there are, drafts included; `settled` of them are no drafts.
         newest_ms: the newest time of its transactions, drafts included.
@@ -38,6 +39,7 @@ class History:
         "_buffer",
         "_settled_newest_ms",
         "base",
+        "columns",
         "entity",
         "entity_id",
         "has_labels",
@@ -46,13 +48,14 @@ class History:
         "settled",
     )
 
-    def __init__(self, entity: int, entity_id: str) -> None:
+    def __init__(self, entity: int, entity_id: str, columns: int) -> None:
         self.entity = entity
         self.entity_id = entity_id
+        self.columns = columns
         self.base = self.length = self.settled = 0
         self.newest_ms = self._settled_newest_ms = NO_TIME_MS
         self.has_labels = False
-        self._buffer: Ints = np.empty((SMALLEST, records.COLUMNS), np.int64)
+        self._buffer: Ints = np.empty((SMALLEST, columns), np.int64)
 
     @property
     def rows(self) -> Ints:
@@ -72,7 +75,7 @@ class History:
     def replace(self, base: int, rows: Ints) -> None:
         """Become what the server holds, settled; `rows` is copied."""
         self.base = base
-        self._buffer = np.empty((max(SMALLEST, len(rows) + len(rows) // 4 + 1), records.COLUMNS), np.int64)
+        self._buffer = np.empty((max(SMALLEST, len(rows) + len(rows) // 4 + 1), self.columns), np.int64)
         self._buffer[: len(rows)] = rows
         self.length = len(rows)
         labels, times = records.is_label(rows[:, records.FLAGS]), rows[:, records.TIME]
@@ -85,7 +88,7 @@ class History:
     def append(self, row: Ints, time_ms: int | None) -> int:
         """Add a draft and return its position; `time_ms` is the time of a transaction, None for a label."""
         if self.length == len(self._buffer):
-            grown = np.empty((self.length + self.length // 2, records.COLUMNS), np.int64)
+            grown = np.empty((self.length + self.length // 2, self.columns), np.int64)
             grown[: self.length] = self._buffer
             self._buffer = grown
         self._buffer[self.length] = row
@@ -165,14 +168,15 @@ def known_before(histories: Sequence[History], column: int, values: Ints) -> lis
     return found
 
 
-def visible(parts: Sequence[Ints], horizon_ms: int) -> Histories:
+def visible(parts: Sequence[Ints], horizon_ms: int) -> tuple[Ints, Ints]:
     """Leave out of each part of a history what its last record may not see: what lies behind the horizon.
 
     The horizon is counted from the newest transaction of the part; its last record is always in.
+
+    Returns:
+        The rows of all parts, one after the other, and how many are left of each.
     """
     lengths = np.fromiter(map(len, parts), np.int64, len(parts))
-    if not len(parts):
-        return Histories(np.empty((0, records.COLUMNS), np.int64), lengths)
     rows = np.concatenate(parts)
     last = np.cumsum(lengths) - 1
     starts = last - lengths + 1
@@ -182,5 +186,5 @@ def visible(parts: Sequence[Ints], horizon_ms: int) -> Histories:
     seen = times > np.repeat(newest - horizon_ms, lengths)
     seen[last] = True
     if seen.all():
-        return Histories(rows, lengths)
-    return Histories(rows[seen], np.add.reduceat(seen, starts, dtype=np.int64))
+        return rows, lengths
+    return rows[seen], np.add.reduceat(seen, starts, dtype=np.int64)

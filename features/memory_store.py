@@ -6,14 +6,13 @@ process. What is invisible is trimmed as histories grow, so its size follows the
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
 from features import records
 from features.declaration import FeatureSet
-from features.drafting import Rows, draft_card_label, draft_label, draft_transactions, seen
+from features.drafting import Noted, draft_card_label, draft_transactions, seen
+from features.entities import Entity
 from features.histories import History
-from features.records import Entity, card_hash
-from features.store import Label, Labelled, Observed, Transactions
+from features.parties import NOBODY, Parties, parties
+from features.store import Ints, Label, Labelled, Observed, Transactions
 
 FIRST_EPOCH = 1
 
@@ -22,10 +21,8 @@ class MemoryStore:
     """Keeps the histories that `feature_set` looks at, for as long as its horizons say."""
 
     def __init__(self, feature_set: FeatureSet) -> None:
-        self._card_horizon_ms = feature_set.horizon_ms(Entity.CARD)
-        self._merchant_horizon_ms = feature_set.horizon_ms(Entity.MERCHANT)
-        self._cards: dict[int, History] = {}
-        self._merchants: dict[int, History] = {}
+        self._horizons_ms = feature_set.horizons_ms
+        self._histories: dict[Entity, dict[int, History]] = {kind: {} for kind in self._horizons_ms}
 
     async def observe(self, transactions: Transactions) -> Observed:
         """Append and return what is visible, as the port says; see also `observe_now`."""
@@ -33,27 +30,16 @@ class MemoryStore:
 
     def observe_now(self, transactions: Transactions) -> Observed:
         """Do what `observe` does, for callers without an event loop; nothing here ever waits."""
-        card_rows = records.card_rows(transactions)
-        rows = Rows(card_rows, records.merchant_rows(transactions, card_rows))
-        card_hashes, merchant_hashes = rows.merchant[:, records.OTHER].tolist(), rows.card[:, records.OTHER].tolist()
-        cards = [_history(self._cards, *named) for named in zip(card_hashes, transactions.card_ids, strict=True)]
-        merchants = [
-            _history(self._merchants, *named) for named in zip(merchant_hashes, transactions.merchant_ids, strict=True)
-        ]
-        draft = draft_transactions(cards, merchants, rows, self._card_horizon_ms)
-        seen_of_cards = seen(cards, draft.card_positions, rows.card, self._card_horizon_ms)
-        seen_of_merchants = seen(merchants, draft.merchant_positions, rows.merchant, self._merchant_horizon_ms)
-        _settle(cards, self._card_horizon_ms)
-        _settle(merchants, self._merchant_horizon_ms)
-        return Observed(
-            fates=draft.fates,
-            cards=seen_of_cards,
-            merchants=seen_of_merchants,
-            card_positions=np.array(draft.card_positions, np.int64),
-            merchant_positions=np.array(draft.merchant_positions, np.int64),
-            history_epoch=FIRST_EPOCH,
-            incomplete=False,
-        )
+        theirs = parties(transactions, tuple(self._horizons_ms))
+        histories = {kind: self._of(kind, one) for kind, one in theirs.items()}
+        draft = draft_transactions(histories, theirs, self._horizons_ms[Entity.CARD])
+        visible = {
+            kind: seen(histories[kind], draft.positions[kind], one.rows, self._horizons_ms[kind])
+            for kind, one in theirs.items()
+        }
+        for kind, touched in histories.items():
+            _settle(touched, self._horizons_ms[kind])
+        return Observed(fates=draft.fates, histories=visible, history_epoch=FIRST_EPOCH, incomplete=False)
 
     async def label(self, labels: Sequence[Label]) -> Sequence[Labelled]:
         """Append labels as the port says; see also `label_now`."""
@@ -65,49 +51,61 @@ class MemoryStore:
 
     async def tidy(self) -> None:
         """Trim every history that is worth it."""
-        for histories, horizon_ms in (
-            (self._cards, self._card_horizon_ms),
-            (self._merchants, self._merchant_horizon_ms),
-        ):
-            for history in histories.values():
+        for kind, horizon_ms in self._horizons_ms.items():
+            for history in self._histories[kind].values():
                 _trim(history, horizon_ms)
 
+    def _of(self, kind: Entity, one: Parties) -> list[History | None]:
+        """Return the histories of one kind, new ones where there are none."""
+        return [
+            None if entity == NOBODY else self._history(kind, entity, entity_id)
+            for entity, entity_id in zip(one.hashes, one.ids, strict=True)
+        ]
+
+    def _history(self, kind: Entity, entity: int, entity_id: str) -> History:
+        known = self._histories[kind]
+        history = known.get(entity)
+        if history is None:
+            history = known[entity] = History(entity, entity_id, records.COLUMNS[kind])
+        return history
+
     def _label(self, label: Label) -> Labelled:
-        """Append one label to its card's history, and to its merchant's where its transaction is known."""
+        """Append one label to its card's history, and to the other parties' where its transaction is known."""
         row = records.label_row(label)
-        card = _history(self._cards, card_hash(label.card_id), label.card_id)
-        noted = draft_card_label(card, row, self._card_horizon_ms)
+        card = self._history(Entity.CARD, records.card_hash(label.card_id), label.card_id)
+        noted = draft_card_label(card, row, self._horizons_ms[Entity.CARD])
         card.settle()
+        positions = {kind: self._follow(kind, row, noted) for kind in self._horizons_ms if kind is not Entity.CARD}
+        return self._labelled(label, noted, positions[Entity.MERCHANT])
+
+    def _follow(self, kind: Entity, row: Ints, noted: Noted) -> int | None:
+        history = self._histories[kind].get(noted.party(kind) or NOBODY)
+        if history is None:
+            return None
+        position = noted.follow(history, row)
+        history.settle()
+        return position
+
+    def _labelled(self, label: Label, noted: Noted, merchant_position: int | None) -> Labelled:
         transaction = noted.standing.transaction
-        merchant = None if transaction is None else self._merchants.get(int(transaction[records.OTHER]))
-        position = None
-        if transaction is not None and merchant is not None:
-            position = draft_label(merchant, row, int(transaction[records.TIME]))
-            merchant.settle()
+        merchant = self._histories[Entity.MERCHANT].get(noted.party(Entity.MERCHANT) or NOBODY)
         return Labelled(
             status=noted.standing.status,
             merchant_id=label.merchant_id if merchant is None else merchant.entity_id,
             occurred_ms=label.occurred_ms if transaction is None else int(transaction[records.TIME]),
             history_epoch=FIRST_EPOCH,
             card_position=noted.position,
-            merchant_position=position,
+            merchant_position=merchant_position,
         )
 
 
-def _history(histories: dict[int, History], entity: int, entity_id: str) -> History:
-    """Return an entity's history, a new one if there is none."""
-    history = histories.get(entity)
-    if history is None:
-        history = histories[entity] = History(entity, entity_id)
-    return history
-
-
-def _settle(touched: Iterable[History], horizon_ms: int) -> None:
+def _settle(touched: Iterable[History | None], horizon_ms: int) -> None:
     """Confirm what was drafted, and trim rather than let a buffer grow."""
     for history in touched:
-        history.settle()
-        if history.is_full:
-            _trim(history, horizon_ms)
+        if history is not None:
+            history.settle()
+            if history.is_full:
+                _trim(history, horizon_ms)
 
 
 def _trim(history: History, horizon_ms: int) -> None:

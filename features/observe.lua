@@ -1,36 +1,36 @@
 -- Appends the records of one batch to their histories, each once, or appends nothing and says what stands in the way.
 --
 -- KEYS[1]    the deployment's history epoch.
--- KEYS[2..]  the histories: first the cards', then the merchants'; each key once.
+-- KEYS[2..]  the histories, kind by kind: first the cards'; each key once.
 -- ARGV[1]    the history epoch that the caller believes in, as text.
--- ARGV[2]    how many of the keys are cards'.
--- ARGV[3]    milliseconds that a card's history is kept from now on; ARGV[4] a merchant's.
--- ARGV[5]    for each history 20 bytes, little-endian:
+-- ARGV[2]    for each history 20 bytes, little-endian:
 --              u32  the byte at which the last record that the caller knows begins (for a history that it believes
 --                   absent: the byte at which one would, were it there);
 --              8 bytes of what is found 16 bytes behind it: that record's id;
 --              u32  how many records are to be appended; none of them is among those that the caller knows;
 --              u32  flags: 1 the history is believed absent, 2 its expiry is to be set anew.
--- ARGV[6]    these records, 48 bytes each, history by history.
--- ARGV[7]    headers for the histories believed absent, 80 bytes each, in their order.
+-- ARGV[3]    these records, history by history.
+-- ARGV[4]    headers for the histories believed absent, 80 bytes each, in their order.
+-- ARGV[5..]  for each kind, four: how many of the keys are of it; bytes of a record; milliseconds that it is kept from
+--            now on; 1 where others may append to it, 0 where only the caller may.
 --
--- Reply: {0, index, tail, index, tail, ...}  all is appended; an index (from 1, among the histories) names a merchant's
+-- Reply: {0, index, tail, index, tail, ...}  all is appended; an index (from 1, among the histories) names a shared
 --          history in which others had appended `tail` first: the caller's records follow, but those in the tail.
---        {1, index, index, ...}              nothing is appended; these are not as the caller knows them: a card's
---          history has grown, or the last known record is another or gone.
+--        {1, index, index, ...}              nothing is appended; these are not as the caller knows them: one that is
+--          not shared has grown, or the last known record is another or gone.
 --        {2, epoch}                          nothing is appended; the epoch is another, or none ("").
 --
 -- Second delivery: cards answer 1, for their histories have grown; the caller looks and finds its records there.
--- A merchant's record that is in the tail already is not appended again.
+-- A record that is in the tail already is not appended again.
 
-local RECORD, HEADER = 48, 80
+local HEADER = 80
 
-local function holds(tail, id)
+local function holds(tail, id, width)
   local from = 1
   while true do
     local at = string.find(tail, id, from, true)
     if not at then return false end
-    if (at - 17) % RECORD == 0 then return true end
+    if (at - 17) % width == 0 then return true end
     from = at + 1
   end
 end
@@ -38,41 +38,54 @@ end
 local epoch = redis.call('GET', KEYS[1]) or ''
 if epoch ~= ARGV[1] then return {2, epoch} end
 
-local cards, asks = tonumber(ARGV[2]), ARGV[5]
-local found, counts, flags, wrong = {}, {}, {}, {1}
-for i = 1, #KEYS - 1 do
-  local start, id, count, flag = struct.unpack('<I4c8I4I4', asks, i * 20 - 19)
-  local blob = redis.call('GETRANGE', KEYS[i + 1], start, -1)
-  if flag % 2 == 1 then
-    if #blob > 0 then wrong[#wrong + 1] = i end
-  elseif string.sub(blob, 17, 24) ~= id or (i <= cards and #blob > RECORD) then
-    wrong[#wrong + 1] = i
+local asks, kinds = ARGV[2], {}
+for k = 5, #ARGV, 4 do
+  kinds[#kinds + 1] = {tonumber(ARGV[k]), tonumber(ARGV[k + 1]), ARGV[k + 2], ARGV[k + 3] == '1'}
+end
+
+local found, counts, flags, wrong, i = {}, {}, {}, {1}, 0
+for _, kind in ipairs(kinds) do
+  local width, shared = kind[2], kind[4]
+  for _ = 1, kind[1] do
+    i = i + 1
+    local start, id, count, flag = struct.unpack('<I4c8I4I4', asks, i * 20 - 19)
+    local blob = redis.call('GETRANGE', KEYS[i + 1], start, -1)
+    if flag % 2 == 1 then
+      if #blob > 0 then wrong[#wrong + 1] = i end
+    elseif string.sub(blob, 17, 24) ~= id or (not shared and #blob > width) then
+      wrong[#wrong + 1] = i
+    end
+    found[i], counts[i], flags[i] = blob, count, flag
   end
-  found[i], counts[i], flags[i] = blob, count, flag
 end
 if #wrong > 1 then return wrong end
 
 local reply, at, header = {0}, 1, 1
-for i = 1, #KEYS - 1 do
-  local key, blob, count, flag = KEYS[i + 1], found[i], counts[i], flags[i]
-  local mine = string.sub(ARGV[6], at, at + count * RECORD - 1)
-  at = at + count * RECORD
-  if flag % 2 == 1 then
-    if count > 0 then redis.call('APPEND', key, string.sub(ARGV[7], header, header + HEADER - 1) .. mine) end
-    header = header + HEADER
-  elseif #blob > RECORD then
-    local tail, absent = string.sub(blob, RECORD + 1), {}
-    for from = 1, #mine, RECORD do
-      if not holds(tail, string.sub(mine, from + 16, from + 23)) then
-        absent[#absent + 1] = string.sub(mine, from, from + RECORD - 1)
+i = 0
+for _, kind in ipairs(kinds) do
+  local width, kept = kind[2], kind[3]
+  for _ = 1, kind[1] do
+    i = i + 1
+    local key, blob, count, flag = KEYS[i + 1], found[i], counts[i], flags[i]
+    local mine = string.sub(ARGV[3], at, at + count * width - 1)
+    at = at + count * width
+    if flag % 2 == 1 then
+      if count > 0 then redis.call('APPEND', key, string.sub(ARGV[4], header, header + HEADER - 1) .. mine) end
+      header = header + HEADER
+    elseif #blob > width then
+      local tail, absent = string.sub(blob, width + 1), {}
+      for from = 1, #mine, width do
+        if not holds(tail, string.sub(mine, from + 16, from + 23), width) then
+          absent[#absent + 1] = string.sub(mine, from, from + width - 1)
+        end
       end
+      if #absent > 0 then redis.call('APPEND', key, table.concat(absent)) end
+      reply[#reply + 1] = i
+      reply[#reply + 1] = tail
+    elseif count > 0 then
+      redis.call('APPEND', key, mine)
     end
-    if #absent > 0 then redis.call('APPEND', key, table.concat(absent)) end
-    reply[#reply + 1] = i
-    reply[#reply + 1] = tail
-  elseif count > 0 then
-    redis.call('APPEND', key, mine)
+    if flag >= 2 then redis.call('PEXPIRE', key, kept) end
   end
-  if flag >= 2 then redis.call('PEXPIRE', key, i <= cards and ARGV[3] or ARGV[4]) end
 end
 return reply

@@ -1,18 +1,19 @@
-"""One record of a history: six 64-bit integers, and the hashes by which records and entities are known.
+"""One record of a history: some 64-bit integers, and the hashes by which records and entities are known.
 
-A history is an int64 matrix of such rows, 48 bytes each, little-endian where it is stored. Nothing here knows where
-a history is kept, what is visible in it or which features are made of it.
+A history is an int64 matrix of such rows, little-endian where it is stored: nine columns in a card's, the first six of
+them in all others. Nothing here knows where a history is kept, what is visible in it or which features are made of it.
 
 FLAGS, from the lowest bit: 32 content hash, 1 label, 1 fraud, 3 currency exponent, 24 partition; the sign is never set.
 """
 
 import hashlib
-from enum import Enum
 from functools import lru_cache
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from features.entities import Entity
 from features.store import Ints, Label, Transactions
 
 TIME = 0
@@ -22,13 +23,19 @@ AMOUNT = 1
 ID = 2
 """Hash of what makes the record the same record; no label has the id of its transaction."""
 OTHER = 3
-"""Transaction: key hash of the other party (card's history: the merchant); label: the ID of its transaction."""
+"""Transaction: the other party's hash (card's history: the merchant; else: the card); label: its transaction's ID."""
 OFFSET = 4
 """Offset in the source topic."""
 FLAGS = 5
 """Bits, see above."""
-COLUMNS = 6
-RECORD_BYTES = 8 * COLUMNS
+SHARED_COLUMNS = 6
+DEVICE = 6
+"""Cards only. Transaction: hash of the device, 0 where none is told."""
+PLACE = 7
+"""Cards only. Transaction: where the terminal is, see `features.traits`."""
+TRAITS = 8
+"""Cards only. Transaction: what else is told, see `features.traits`."""
+CARD_COLUMNS = 9
 STORED = np.dtype("<i8")
 
 CONTENT_MASK = 0xFFFF_FFFF
@@ -44,13 +51,9 @@ HASH_MASK = 0xFFFF_FFFF_FFFF_FFFF
 REMEMBERED_ENTITIES = 1 << 17
 
 
-class Entity(Enum):
-    """Whose history a feature looks at."""
-
-    CARD = "card"
-    MERCHANT = "merchant"
-    NONE = "none"
-    """Nobody's: the feature is a function of the transaction alone."""
+COLUMNS = MappingProxyType({Entity.CARD: CARD_COLUMNS, Entity.MERCHANT: SHARED_COLUMNS, Entity.DEVICE: SHARED_COLUMNS})
+"""How wide a record is in each kind of history that is kept."""
+COLUMN_BYTES = 8
 
 
 def _hash(person: bytes, text: str) -> int:
@@ -71,6 +74,12 @@ def merchant_hash(merchant_id: str) -> int:
     return _hash(b"merchant", merchant_id)
 
 
+@lru_cache(maxsize=REMEMBERED_ENTITIES)
+def device_hash(device_id: str | None) -> int:
+    """Name a device's history likewise; 0 for none."""
+    return 0 if device_id is None else _hash(b"device", device_id)
+
+
 def transaction_hash(card_id: str, transaction_id: str) -> int:
     """Identify a transaction; the length in front keeps ('a', 'bc') and ('ab', 'c') apart."""
     return _hash(b"transaction", f"{len(card_id)}:{card_id}{transaction_id}")
@@ -88,29 +97,37 @@ def folded(content: NDArray[np.uint64]) -> Ints:
 
 
 def card_rows(batch: Transactions) -> Ints:
-    """Return the batch's n records as its cards' histories hold them, shape (n, 6)."""
-    rows = np.empty((len(batch), COLUMNS), np.int64)
+    """Return the batch's n records as its cards' histories hold them, shape (n, 9)."""
+    rows = np.empty((len(batch), CARD_COLUMNS), np.int64)
     rows[:, TIME] = batch.occurred_ms
     rows[:, AMOUNT] = batch.amount_minor
     rows[:, ID] = list(map(transaction_hash, batch.card_ids, batch.transaction_ids))
     rows[:, OTHER] = list(map(merchant_hash, batch.merchant_ids))
     rows[:, OFFSET] = batch.offset
     rows[:, FLAGS] = folded(batch.content) | (batch.exponent << EXPONENT_SHIFT) | (batch.partition << PARTITION_SHIFT)
+    rows[:, DEVICE] = list(map(device_hash, batch.device_ids))
+    rows[:, PLACE] = batch.place
+    rows[:, TRAITS] = batch.traits
     return rows
 
 
-def merchant_rows(batch: Transactions, rows: Ints) -> Ints:
-    """Return the same records as the merchants' histories hold them: the other party is the card."""
-    seen_from_merchants = rows.copy()
-    seen_from_merchants[:, OTHER] = list(map(card_hash, batch.card_ids))
-    return seen_from_merchants
+def shared_rows(rows: Ints, cards: Ints) -> Ints:
+    """Return cards' records as all others' histories hold them, shape (n, 6): the other party is the card."""
+    seen_by_others = rows[:, :SHARED_COLUMNS].copy()
+    seen_by_others[:, OTHER] = cards
+    return seen_by_others
+
+
+def party(row: Ints, kind: Entity) -> int:
+    """Return the hash of whose history, of this kind, a transaction of a card's history is in as well; 0: nobody's."""
+    return int(row[OTHER if kind is Entity.MERCHANT else DEVICE])
 
 
 def label_row(label: Label) -> Ints:
-    """Return a label's record, shape (6,), with its transaction's time as far as its sender says it."""
+    """Return a label's record, shape (9,), with its transaction's time as far as its sender says it."""
     flags = LABEL_BIT | (FRAUD_BIT if label.fraud else 0) | (label.partition << PARTITION_SHIFT)
     transaction = transaction_hash(label.card_id, label.transaction_id)
-    values = (label.labelled_ms, label.occurred_ms or 0, label_hash(label), transaction, label.offset, flags)
+    values = (label.labelled_ms, label.occurred_ms or 0, label_hash(label), transaction, label.offset, flags, 0, 0, 0)
     return np.array(values, np.int64)
 
 

@@ -9,22 +9,21 @@ Nothing here repairs what Redis lost: a loss is noticed, said, and raises the hi
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from typing import NamedTuple
-
-import numpy as np
 
 from features import records
 from features.cache import Cached
 from features.declaration import FeatureSet
-from features.drafting import NOWHERE, Draft, Noted, Rows, draft_card_label, draft_label, draft_transactions, seen
+from features.drafting import Noted, draft_card_label, draft_transactions, seen
+from features.entities import Entity
 from features.errors import StoreUnavailableError
-from features.records import Entity, card_hash
+from features.parties import NOBODY, Parties, parties
+from features.records import card_hash
 from features.redis_link import RedisLink
 from features.remembering import Named, Remembered
-from features.store import Ints, Label, Labelled, Observed, Transactions
+from features.store import NOWHERE, Ints, Label, Labelled, Observed, Transactions
 
 ATTEMPTS = 8
 """Each is lost only to another worker that wrote to one of the batch's cards in between, or to a loss."""
@@ -42,6 +41,7 @@ class Options(NamedTuple):
 
 
 DEFAULT = Options()
+Others = Mapping[Entity, Mapping[int, Cached]]
 
 
 class RedisStore:
@@ -62,8 +62,7 @@ class RedisStore:
         self._link = RedisLink(url, f"{keys}epoch".encode(), options.timeout_s)
         self._remembered = Remembered(self._link, keys, feature_set, now_ms)
         self._remembered.bound(options.cache_bytes)
-        self._card_horizon_ms = feature_set.horizon_ms(Entity.CARD)
-        self._merchant_horizon_ms = feature_set.horizon_ms(Entity.MERCHANT)
+        self._horizons_ms = feature_set.horizons_ms
         self._lock = asyncio.Lock()
 
     @property
@@ -115,34 +114,30 @@ class RedisStore:
 
     async def observe(self, transactions: Transactions) -> Observed:
         """Append and return what is visible, as the port says."""
-        card_rows = records.card_rows(transactions)
-        rows = Rows(card_rows, records.merchant_rows(transactions, card_rows))
-        of_cards = Named(Entity.CARD, rows.merchant[:, records.OTHER].tolist(), transactions.card_ids)
-        of_merchants = Named(Entity.MERCHANT, rows.card[:, records.OTHER].tolist(), transactions.merchant_ids)
+        theirs = parties(transactions, tuple(self._horizons_ms))
         async with self._lock:
             for _ in range(ATTEMPTS):
-                observed = await self._observe(of_cards, of_merchants, rows)
+                observed = await self._observe(theirs)
                 if observed is not None:
                     return observed
         raise _contended()
 
-    async def _observe(self, of_cards: Named, of_merchants: Named, rows: Rows) -> Observed | None:
+    async def _observe(self, theirs: Mapping[Entity, Parties]) -> Observed | None:
         """Try once; None if a card changed meanwhile."""
-        cards, merchants = await self._remembered.recall(of_cards, of_merchants)
-        with _drafts_of(chain(cards, merchants)):
-            draft = draft_transactions(cards, merchants, rows, self._card_horizon_ms)
-            moved = await self._remembered.commit(cards, merchants) if cards else frozenset()
+        recalled = await self._remembered.recall({kind: Named(one.hashes, one.ids) for kind, one in theirs.items()})
+        with _drafts_of(recalled.values()):
+            draft = draft_transactions(recalled, theirs, self._horizons_ms[Entity.CARD])
+            moved = await self._remembered.commit(recalled) if draft.fates else frozenset()
         if moved is None:
             return None
-        return self._observed(cards, merchants, rows, _relocated(draft, merchants, rows.merchant, moved))
-
-    def _observed(self, cards: Sequence[Cached], merchants: Sequence[Cached], rows: Rows, draft: Draft) -> Observed:
+        for kind, one in theirs.items():
+            _relocate(draft.positions[kind], recalled[kind], one.rows, moved)
         return Observed(
             fates=draft.fates,
-            cards=seen(cards, draft.card_positions, rows.card, self._card_horizon_ms),
-            merchants=seen(merchants, draft.merchant_positions, rows.merchant, self._merchant_horizon_ms),
-            card_positions=np.array(draft.card_positions, np.int64),
-            merchant_positions=np.array(draft.merchant_positions, np.int64),
+            histories={
+                kind: seen(recalled[kind], draft.positions[kind], one.rows, self._horizons_ms[kind])
+                for kind, one in theirs.items()
+            },
             history_epoch=self._remembered.epoch,
             incomplete=self._remembered.incomplete,
         )
@@ -159,28 +154,35 @@ class RedisStore:
     async def _label(self, labels: Sequence[Label]) -> list[Labelled] | None:
         """Try once; None if a card changed meanwhile."""
         ids = [label.card_id for label in labels]
-        (cards,) = await self._remembered.recall(Named(Entity.CARD, [card_hash(card_id) for card_id in ids], ids))
+        recalled = await self._remembered.recall({Entity.CARD: Named([card_hash(card_id) for card_id in ids], ids)})
+        cards = [card for card in recalled[Entity.CARD] if card is not None]
         rows = [records.label_row(label) for label in labels]
-        with _drafts_of(cards):
-            noted = [draft_card_label(card, row, self._card_horizon_ms) for card, row in zip(cards, rows, strict=True)]
-            merchants = await self._merchants_of(noted)
-            with _drafts_of(merchants.values()):
-                for row, note in zip(rows, noted, strict=True):
-                    _draft_at_merchant(merchants, row, note)
-                if await self._remembered.commit(cards, list(merchants.values())) is None:
+        with _drafts_of([cards]):
+            horizon_ms = self._horizons_ms[Entity.CARD]
+            noted = [draft_card_label(card, row, horizon_ms) for card, row in zip(cards, rows, strict=True)]
+            others = await self._parties_of(noted)
+            with _drafts_of(known.values() for known in others.values()):
+                for kind, known in others.items():
+                    for row, note in zip(rows, noted, strict=True):
+                        _follow(known, row, note, kind)
+                everyone = {kind: list(known.values()) for kind, known in others.items()}
+                if await self._remembered.commit({Entity.CARD: cards, **everyone}) is None:
                     return None
-        return [self._labelled(*each, merchants) for each in zip(labels, rows, noted, strict=True)]
+        return [self._labelled(*each, others) for each in zip(labels, rows, noted, strict=True)]
 
-    async def _merchants_of(self, noted: Sequence[Noted]) -> dict[int, Cached]:
-        """Recall the merchants of known transactions; one of which nothing is kept any more is left out."""
-        known = [n.standing.transaction for n in noted if n.standing.transaction is not None]
-        hashes = list({int(transaction[records.OTHER]) for transaction in known})
-        (entries,) = await self._remembered.recall(Named(Entity.MERCHANT, hashes, [""] * len(hashes)))
-        return {entry.entity: entry for entry in entries if not entry.is_absent}
+    async def _parties_of(self, noted: Sequence[Noted]) -> dict[Entity, dict[int, Cached]]:
+        """Recall the other parties of known transactions; one of which nothing is kept any more is left out."""
+        kinds = [kind for kind in self._horizons_ms if kind is not Entity.CARD]
+        hashes = {kind: list({party for note in noted if (party := note.party(kind))}) for kind in kinds}
+        recalled = await self._remembered.recall({kind: Named(one, [""] * len(one)) for kind, one in hashes.items()})
+        return {
+            kind: {entry.entity: entry for entry in found if entry and not entry.is_absent}
+            for kind, found in recalled.items()
+        }
 
-    def _labelled(self, label: Label, row: Ints, noted: Noted, merchants: dict[int, Cached]) -> Labelled:
+    def _labelled(self, label: Label, row: Ints, noted: Noted, others: Others) -> Labelled:
         transaction = noted.standing.transaction
-        merchant = None if transaction is None else merchants.get(int(transaction[records.OTHER]))
+        merchant = others[Entity.MERCHANT].get(noted.party(Entity.MERCHANT) or NOBODY)
         return Labelled(
             status=noted.standing.status,
             merchant_id=label.merchant_id if merchant is None else merchant.entity_id,
@@ -198,8 +200,9 @@ class RedisStore:
 
 
 @contextmanager
-def _drafts_of(entries: Iterable[Cached]) -> Iterator[None]:
+def _drafts_of(groups: Iterable[Iterable[Cached | None]]) -> Iterator[None]:
     """Take back, however the block ends, all drafts that were not confirmed in it."""
+    entries = [entry for group in groups for entry in group if entry is not None]
     try:
         yield
     finally:
@@ -207,21 +210,19 @@ def _drafts_of(entries: Iterable[Cached]) -> Iterator[None]:
             entry.retract()
 
 
-def _relocated(draft: Draft, merchants: Sequence[Cached], rows: Ints, moved: frozenset[Cached]) -> Draft:
-    """Look again for the records in those merchants' histories to which others had appended first."""
-    for i, merchant in enumerate(merchants) if moved else ():
-        if merchant in moved and draft.merchant_positions[i] != NOWHERE:
-            position = merchant.find(int(rows[i, records.ID]))
-            draft.merchant_positions[i] = NOWHERE if position is None else position
-    return draft
+def _relocate(positions: list[int], histories: Sequence[Cached | None], rows: Ints, moved: frozenset[Cached]) -> None:
+    """Look again for the records in those histories to which others had appended first."""
+    for i, history in enumerate(histories) if moved else ():
+        if history in moved and positions[i] != NOWHERE:
+            position = history.find(int(rows[i, records.ID]))
+            positions[i] = NOWHERE if position is None else position
 
 
-def _draft_at_merchant(merchants: dict[int, Cached], row: Ints, noted: Noted) -> None:
-    """Let a label follow its transaction into its merchant's history."""
-    transaction = noted.standing.transaction
-    merchant = None if transaction is None else merchants.get(int(transaction[records.OTHER]))
-    if transaction is not None and merchant is not None:
-        draft_label(merchant, row, int(transaction[records.TIME]))
+def _follow(known: Mapping[int, Cached], row: Ints, noted: Noted, kind: Entity) -> None:
+    """Let a label follow its transaction into another party's history."""
+    history = known.get(noted.party(kind) or NOBODY)
+    if history is not None:
+        noted.follow(history, row)
 
 
 def _contended() -> StoreUnavailableError:

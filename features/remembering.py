@@ -6,14 +6,17 @@ lies beyond the end, the record before it is another, or the server was restarte
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
+from features import records
 from features.cache import Cache, Cached, request
 from features.declaration import DAY_MS, HOUR_MS, FeatureSet
+from features.entities import Entity
 from features.histories import TRIM_LEAST
-from features.records import HASH_MASK, Entity
+from features.parties import NOBODY
+from features.records import HASH_MASK
 from features.redis_link import NO_EPOCH, Appended, OtherEpoch, RedisLink, Unlike
 
 log = logging.getLogger("fraudstream.features.remembering")
@@ -24,15 +27,18 @@ KEPT_LONGER_MS = DAY_MS
 """A key outlives its horizon by this; what is remembered is trusted until the horizon."""
 MOST_GROWN = 10_000
 """So many histories wait for the next tidying at most; the others wait for their next record."""
-KINDS = MappingProxyType({Entity.CARD: "c", Entity.MERCHANT: "m"})
+LETTERS = MappingProxyType({Entity.CARD: "c", Entity.MERCHANT: "m", Entity.DEVICE: "d"})
 
 
 class Named(NamedTuple):
-    """Histories of one kind, by hash and by id; an unknown id is ""."""
+    """Histories of one kind, by hash (NOBODY: none) and by id; an unknown id is ""."""
 
-    kind: Entity
     hashes: Sequence[int]
     ids: Sequence[str]
+
+
+Recalled = Mapping[Entity, Sequence[Cached | None]]
+"""Histories as they were asked for; None where that was nobody's."""
 
 
 class Remembered:
@@ -42,7 +48,7 @@ class Remembered:
     """
 
     def __init__(self, link: RedisLink, keys: str, feature_set: FeatureSet, now_ms: Callable[[], int]) -> None:
-        self.horizon_ms = {kind: feature_set.horizon_ms(kind) for kind in KINDS}
+        self.horizons_ms = feature_set.horizons_ms
         self.epoch = NO_EPOCH
         self.incomplete = False
         self.new = False
@@ -53,8 +59,8 @@ class Remembered:
         self._grown: dict[Cached, Entity] = {}
 
     def bound(self, most_bytes: int) -> None:
-        """Forget everything, and remember at most so much from now on, half of it cards."""
-        self._caches = {kind: Cache(most_bytes // len(KINDS)) for kind in KINDS}
+        """Forget everything, and remember at most so much from now on, as much of each kind."""
+        self._caches = {kind: Cache(most_bytes // len(self.horizons_ms)) for kind in self.horizons_ms}
 
     async def join(self) -> None:
         """Take over the deployment's history epoch; the first one is the clock's seconds.
@@ -64,26 +70,27 @@ class Remembered:
         self.epoch, whole, self.new = await self._link.found_epoch(self._now_ms() // 1000)
         self.incomplete = not whole
 
-    async def recall(self, *wanted: Named) -> tuple[list[Cached], ...]:
-        """Return, for each kind that is asked for, the histories named; fetch those that are not remembered.
+    async def recall(self, wanted: Mapping[Entity, Named]) -> Recalled:
+        """Return the histories named; fetch those that are not remembered.
 
         One that may have expired on the server counts as not remembered.
         """
         now_ms, missing = self._now_ms(), list[Cached]()
-        found = tuple(self._known(named, now_ms, missing) for named in wanted)
+        found = {kind: self._known(kind, named, now_ms, missing) for kind, named in wanted.items()}
         await self._fetch(missing)
         return found
 
-    def _known(self, named: Named, now_ms: int, missing: list[Cached]) -> list[Cached]:
+    def _known(self, kind: Entity, named: Named, now_ms: int, missing: list[Cached]) -> list[Cached | None]:
         """Return the histories of one kind, the same object for the same one, empty ones for those also `missing`."""
-        cache, begin = self._caches[named.kind], f"{self._keys}{KINDS[named.kind]}:"
-        expired_ms, new, entries = now_ms - self.horizon_ms[named.kind], dict[int, Cached](), []
+        cache, begin, columns = self._caches[kind], f"{self._keys}{LETTERS[kind]}:", records.COLUMNS[kind]
+        expired_ms, new, entries = now_ms - self.horizons_ms[kind], dict[int, Cached](), list[Cached | None]()
         for entity, entity_id in zip(named.hashes, named.ids, strict=True):
             entry = cache.get(entity)
-            if entry is None or entry.refreshed_ms <= expired_ms:
+            if entity != NOBODY and (entry is None or entry.refreshed_ms <= expired_ms):
                 entry = new.get(entity)
                 if entry is None:
-                    entry = new[entity] = Cached(entity, entity_id, f"{begin}{entity & HASH_MASK:016x}".encode())
+                    key = f"{begin}{entity & HASH_MASK:016x}".encode()
+                    entry = new[entity] = Cached(entity, entity_id, columns, key)
             entries.append(entry)
         missing.extend(new.values())
         return entries
@@ -95,17 +102,16 @@ class Remembered:
             for entry, value in zip(asked, values, strict=True):
                 entry.take(value)
 
-    async def commit(self, cards: Sequence[Cached], merchants: Sequence[Cached]) -> frozenset[Cached] | None:
+    async def commit(self, recalled: Recalled) -> frozenset[Cached] | None:
         """Append all drafts, or none and return None: then recall and draft anew.
 
         Returns:
             The histories in which others' records came to lie before the drafts, so that positions have moved.
         """
         now_ms = self._now_ms()
-        of_cards, of_merchants = list(dict.fromkeys(cards)), list(dict.fromkeys(merchants))
-        touched = of_cards + of_merchants
-        keep_ms = [self.horizon_ms[kind] + KEPT_LONGER_MS for kind in KINDS]
-        arguments: list[bytes | int] = [len(of_cards), *keep_ms, *request(touched, now_ms - REFRESH_AFTER_MS)]
+        groups = {kind: [entry for entry in dict.fromkeys(found) if entry] for kind, found in recalled.items()}
+        touched = [entry for group in groups.values() for entry in group]
+        arguments = [*request(touched, now_ms - REFRESH_AFTER_MS), *self._described(groups)]
         answer = await self._link.observe(self.epoch, [entry.key for entry in touched], arguments)
         moved: frozenset[Cached] | None = None
         match answer:
@@ -113,8 +119,8 @@ class Remembered:
                 moved = frozenset(touched[index] for index in tails)
                 for index, tail in tails.items():
                     touched[index].splice_bytes(tail)
-                self._keep(Entity.CARD, of_cards, now_ms)
-                self._keep(Entity.MERCHANT, of_merchants, now_ms)
+                for kind, group in groups.items():
+                    self._keep(kind, group, now_ms)
             case Unlike(indexes):
                 await self._look_again([touched[index] for index in indexes])
             case OtherEpoch(epoch):
@@ -122,6 +128,14 @@ class Remembered:
         if await self._link.is_another_server():
             await self.lose("the server was restarted, or is another")
         return moved
+
+    def _described(self, groups: Mapping[Entity, Sequence[Cached]]) -> list[bytes | int]:
+        """Return what observe.lua is told of each kind: how many, how wide, how long they are kept, whose they are."""
+        facts: list[bytes | int] = []
+        for kind, group in groups.items():
+            record_bytes = records.COLUMNS[kind] * records.COLUMN_BYTES
+            facts += [len(group), record_bytes, self.horizons_ms[kind] + KEPT_LONGER_MS, int(kind is not Entity.CARD)]
+        return facts
 
     def _keep(self, kind: Entity, entries: Sequence[Cached], now_ms: int) -> None:
         """Confirm what was appended, and remember it."""
@@ -177,7 +191,7 @@ class Remembered:
 
     async def trim(self, entry: Cached, kind: Entity) -> None:
         """Trim one history where that is worth it and it is as remembered."""
-        count = entry.invisible(self.horizon_ms[kind])
+        count = entry.invisible(self.horizons_ms[kind])
         entry.tidied_end = entry.end
         if count and await self._link.trim(entry.key, entry.cut(count)):
             entry.trim(count)

@@ -4,7 +4,7 @@ Nothing here talks to a server or computes a feature. `memory_store` and `redis_
 and one contract suite holds both to them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol
@@ -12,7 +12,11 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from features.entities import Entity
+
 Ints = NDArray[np.int64]
+NOWHERE = -1
+"""The position of what is in no history."""
 Words = NDArray[np.uint64]
 
 
@@ -45,7 +49,8 @@ class Transactions:
 
     `occurred_ms` is in whole milliseconds of the Unix epoch, `utc_offset_minutes` that of the wall clock where it
     happened, `exponent` the currency's number of decimals, `content` a hash of all that a producer's retry must
-    repeat, `partition` and `offset` its place in the transactions topic.
+    repeat, `partition` and `offset` its place in the transactions topic; `device_ids` has None where none is told,
+    `place` and `traits` are what `features.traits` packs.
     """
 
     transaction_ids: Sequence[str]
@@ -58,6 +63,9 @@ class Transactions:
     content: Words
     partition: Ints
     offset: Ints
+    device_ids: Sequence[str | None]
+    place: Ints
+    traits: Ints
 
     def __len__(self) -> int:
         """Return n."""
@@ -80,33 +88,41 @@ class Label(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Histories:
-    """What is visible to each of n transactions, one after the other.
+    """What is visible to each of n transactions of one kind of history, one after the other.
 
     `rows` is int64 of shape (sum of `lengths`, columns of `features.records`), in the log's order, the transaction's
-    own record last; `lengths` of shape (n,) counts at least 1.
+    own record last; `lengths` of shape (n,) counts at least 1. `positions` of shape (n,) count the records before one's
+    own in the key's log since its beginning, trimmed ones included; NOWHERE where one's own is in none.
     """
 
     rows: Ints
     lengths: Ints
+    positions: Ints
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
     """The answer for a batch of n transactions.
 
-    `fates` has n entries. `cards` and `merchants` hold n histories; for a transaction that is not to be decided they
-    hold its own record alone. `card_positions` and `merchant_positions` count the records before one's own in the
-    key's log since its beginning (trimmed ones included), under `history_epoch`. `incomplete` is true where the
-    store is known to be behind Kafka.
+    `fates` has n entries. `histories` holds n of each kind that the store keeps, cards and merchants at least; for a
+    transaction that is not to be decided, or that has no such party, its own record alone. Positions count under
+    `history_epoch`. `incomplete` is true where the store is known to be behind Kafka.
     """
 
     fates: Sequence[Fate]
-    cards: Histories
-    merchants: Histories
-    card_positions: Ints
-    merchant_positions: Ints
+    histories: Mapping[Entity, Histories]
     history_epoch: int
     incomplete: bool
+
+    @property
+    def cards(self) -> Histories:
+        """The cards' histories."""
+        return self.histories[Entity.CARD]
+
+    @property
+    def merchants(self) -> Histories:
+        """The merchants' histories."""
+        return self.histories[Entity.MERCHANT]
 
 
 class Labelled(NamedTuple):
@@ -121,13 +137,13 @@ class Labelled(NamedTuple):
 
 
 class HistoryStore(Protocol):
-    """Append-only histories of cards and merchants.
+    """Append-only histories of cards, merchants and devices.
 
     Every call is idempotent: a record is appended if absent, so a call that failed half-way is simply made again.
     """
 
     async def observe(self, transactions: Transactions) -> Observed:
-        """Append each transaction to its card's and its merchant's history, and return what each may see.
+        """Append each transaction to the histories of its parties, and return what each may see.
 
         A transaction that is not to be decided is not appended to a history that lacks it, nor counted anywhere.
 
@@ -137,7 +153,7 @@ class HistoryStore(Protocol):
         ...
 
     async def label(self, labels: Sequence[Label]) -> Sequence[Labelled]:
-        """Append each label to its card's history, and to the merchant's where the transaction is known.
+        """Append each label to its card's history, and to the other parties' where the transaction is known.
 
         Raises:
             StoreUnavailableError: nothing can be said; ask again later.

@@ -3,16 +3,16 @@
 -- KEYS[1]  the history.
 -- ARGV[1]  its base position as the caller knows it: u64, little-endian.
 -- ARGV[2]  its base position afterwards, likewise.
--- ARGV[3]  how many records of 48 bytes to drop.
+-- ARGV[3]  how many bytes of records to drop.
 -- ARGV[4]  8 bytes: the id of the first record that stays.
 --
 -- Reply: 1 where that was done, 0 where the history is not as the caller knows it and was left alone.
 -- Second delivery: 0, for the base is another. The expiry stays as it is.
 
-local HEADER, RECORD = 80, 48
+local HEADER = 80
 local head = redis.call('GETRANGE', KEYS[1], 0, HEADER - 1)
 if string.sub(head, 1, 8) ~= ARGV[1] then return 0 end
-local kept = redis.call('GETRANGE', KEYS[1], HEADER + ARGV[3] * RECORD, -1)
+local kept = redis.call('GETRANGE', KEYS[1], HEADER + ARGV[3], -1)
 if string.sub(kept, 17, 24) ~= ARGV[4] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2] .. string.sub(head, 9) .. kept, 'KEEPTTL')
 return 1

@@ -11,9 +11,9 @@ import numpy as np
 
 from features import records
 from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, Aggregate, Feature, FeatureSet
+from features.entities import Entity
 from features.frames import PER_MAJOR, Flags, Floats, Frame, Window
-from features.records import Entity
-from features.store import Histories, Ints, Observed, Transactions
+from features.store import NOWHERE, Ints, Observed, Transactions
 
 DAYS_OF_WEEK = 7
 HOURS_OF_DAY = 24
@@ -42,10 +42,7 @@ class _Reading:
 
     def __init__(self, transactions: Transactions, observed: Observed) -> None:
         self.transactions = transactions
-        self._histories: Mapping[Entity, Histories] = {
-            Entity.CARD: observed.cards,
-            Entity.MERCHANT: observed.merchants,
-        }
+        self._histories = observed.histories
         self._frames: dict[Entity, Frame] = {}
         self._windows: dict[tuple[Entity, int, int], Window] = {}
         self._frauds: dict[Entity, Flags] = {}
@@ -54,6 +51,15 @@ class _Reading:
         """Return one column."""
         if feature.entity is Entity.NONE:
             return _CALENDAR[feature.aggregate](self.transactions)
+        column = self._of_history(feature)
+        return column if feature.entity is not Entity.DEVICE else np.where(self._told(feature.entity), column, np.nan)
+
+    def _told(self, entity: Entity) -> Flags:
+        """Tell which transactions have such a party at all."""
+        known: Flags = self._histories[entity].positions != NOWHERE
+        return known
+
+    def _of_history(self, feature: Feature) -> Floats:
         if feature.window_ms is None:
             return seconds_since_last(self.frame(feature.entity))
         window = self.window(feature.entity, feature.window_ms, feature.delay_ms)

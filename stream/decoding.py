@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from features import traits
 from features.store import Transactions
 from stream.batches import Record
 from stream.contract.codes import Rejection
 from stream.contract.iso import CURRENCY_DECIMALS
-from stream.contract.transaction import Accepted, read_transaction
+from stream.contract.transaction import Accepted, Transaction, read_transaction
 from stream.dead_letters import DeadLetter
 
 
@@ -49,4 +50,22 @@ def _columns(records: Sequence[Record], accepted: Sequence[Accepted]) -> Transac
         content=np.array([one.content for one in accepted], np.uint64),
         partition=np.array([record.partition for record in records], np.int64),
         offset=np.array([record.offset for record in records], np.int64),
+        device_ids=[one.device_id for one in transactions],
+        place=np.array([_place(one) for one in transactions], np.int64),
+        traits=np.array([_traits(one) for one in accepted], np.int64),
     )
+
+
+def _place(transaction: Transaction) -> int:
+    """Return where the terminal is, packed; 0 where that is not told."""
+    if transaction.latitude is None or transaction.longitude is None:
+        return 0
+    return traits.place(transaction.latitude, transaction.longitude)
+
+
+def _traits(accepted: Accepted) -> int:
+    """Return what else a card's history keeps, packed."""
+    one = accepted.transaction
+    packed = traits.pack(one.mcc, one.merchant_country, one.channel, accepted.utc_offset_minutes, one.currency)
+    placed = one.latitude is not None and one.longitude is not None
+    return packed | (placed << traits.PLACED.shift)

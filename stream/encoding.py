@@ -1,13 +1,13 @@
 """From judgements to `score/1` records, ready for their partitions."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from features.store import Observed
+from features.store import NOWHERE, Observed
 from models.policy import Decision
 from models.times import format_time
 from stream.batches import Record
@@ -112,9 +112,8 @@ def encode(frame: Frame, decoded: Decoded, observed: Observed, judged: Judged) -
     which, matrix, judgements = judged
     judgements = _marked(judgements, HISTORY_INCOMPLETE) if observed.incomplete else judgements
     scored_at = format_time(frame.now_ms)
-    cards, merchants = observed.card_positions[which].tolist(), observed.merchant_positions[which].tolist()
-    for at, vector, judgement, card, merchant in zip(
-        which.tolist(), matrix.tolist(), judgements, cards, merchants, strict=True
+    for at, vector, judgement, positions in zip(
+        which.tolist(), matrix.tolist(), judgements, _positions(observed, which), strict=True
     ):
         record, accepted = decoded.records[at], decoded.accepted[at]
         transaction = accepted.transaction
@@ -135,7 +134,7 @@ def encode(frame: Frame, decoded: Decoded, observed: Observed, judged: Judged) -
             fingerprint=frame.fingerprint,
             code_version=frame.code_version,
             features=_features(frame, vector, judgement),
-            positions=Positions(observed.history_epoch, card, merchant),
+            positions=positions,
             degraded=judgement.degraded,
             dropped=accepted.dropped,
             epoch=frame.epochs[record.partition],
@@ -154,6 +153,13 @@ def encode(frame: Frame, decoded: Decoded, observed: Observed, judged: Judged) -
         [frame.now_ms - record.timestamp for record in records],
         out,
     )
+
+
+def _positions(observed: Observed, which: NDArray[np.intp]) -> Iterator[Positions]:
+    """Yield how much of each history those that were decided saw."""
+    columns = [one.positions[which].tolist() for one in observed.histories.values()]
+    for card, merchant, *device in zip(*columns, strict=True):
+        yield Positions(observed.history_epoch, card, merchant, *(at if at != NOWHERE else None for at in device))
 
 
 def _marked(judgements: Sequence[Judgement], reason: str) -> Sequence[Judgement]:

@@ -10,27 +10,31 @@ import msgspec
 import numpy as np
 
 from features.declaration import FeatureSet
-from features.records import COLUMNS
-from features.store import Fate, Histories, Ints, Observed, Transactions
+from features.entities import Entity
+from features.records import CARD_COLUMNS, COLUMNS, SHARED_COLUMNS
+from features.store import NOWHERE, Fate, Histories, Ints, Observed, Transactions
 from features.windows import vectorise
 from models.errors import ProbeError
 from models.loading import VectoriseProbe
 from models.policy import Floats
 
 Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-Record = Annotated[tuple[Whole, ...], msgspec.Meta(min_length=COLUMNS, max_length=COLUMNS)]
+Record = Annotated[tuple[Whole, ...], msgspec.Meta(min_length=SHARED_COLUMNS, max_length=CARD_COLUMNS)]
 History = Annotated[tuple[Record, ...], msgspec.Meta(min_length=1)]
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
-    """One transaction and the records that it saw, its own one last, as rows of `features.records`."""
+    """One transaction and the records that it saw, its own one last, as rows of `features.records`.
+
+    `told` says whose histories its own record is in, by kind.
+    """
 
     occurred_ms: Whole
     utc_offset_minutes: Whole
     amount_minor: Whole
     exponent: Whole
-    card: History
-    merchant: History
+    histories: dict[str, History]
+    told: frozenset[str]
 
 
 _DECODER = msgspec.json.Decoder(Probe)
@@ -44,8 +48,8 @@ def write_probe(transactions: Transactions, observed: Observed, row: int) -> byt
             utc_offset_minutes=int(transactions.utc_offset_minutes[row]),
             amount_minor=int(transactions.amount_minor[row]),
             exponent=int(transactions.exponent[row]),
-            card=_records(observed.cards, row),
-            merchant=_records(observed.merchants, row),
+            histories={kind.value: _records(one, row) for kind, one in observed.histories.items()},
+            told=frozenset(kind.value for kind, one in observed.histories.items() if one.positions[row] != NOWHERE),
         )
     )
 
@@ -58,7 +62,7 @@ def vectorise_probe(feature_set: FeatureSet) -> VectoriseProbe:
             probes = [_DECODER.decode(history) for history in histories]
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ProbeError(f"a probe history cannot be read: {error}") from error
-        return vectorise(feature_set, _transactions(probes), _observed(probes))
+        return vectorise(feature_set, _transactions(probes), _observed(probes, tuple(feature_set.horizons_ms)))
 
     return vectorise_all
 
@@ -83,26 +87,32 @@ def _transactions(probes: list[Probe]) -> Transactions:
         content=np.zeros(count, np.uint64),
         partition=nothing,
         offset=nothing,
+        device_ids=[None] * count,
+        place=nothing,
+        traits=nothing,
     )
 
 
-def _observed(probes: list[Probe]) -> Observed:
-    nothing = np.zeros(len(probes), np.int64)
+def _observed(probes: list[Probe], kinds: Sequence[Entity]) -> Observed:
     return Observed(
         fates=[Fate.DECIDE] * len(probes),
-        cards=_histories([probe.card for probe in probes]),
-        merchants=_histories([probe.merchant for probe in probes]),
-        card_positions=nothing,
-        merchant_positions=nothing,
+        histories={kind: _histories(probes, kind) for kind in kinds},
         history_epoch=1,
         incomplete=False,
     )
 
 
-def _histories(histories: list[tuple[tuple[int, ...], ...]]) -> Histories:
-    records = [record for history in histories for record in history]
+def _histories(probes: list[Probe], kind: Entity) -> Histories:
+    try:
+        histories = [probe.histories[kind.value] for probe in probes]
+        records = np.array([record for history in histories for record in history], np.int64)
+        rows = records.reshape(-1, COLUMNS[kind])
+    except (KeyError, ValueError) as error:
+        raise ProbeError(f"a probe history holds no {kind.value}'s records of this version: {error}") from error
     lengths = np.array([len(history) for history in histories], np.int64)
-    return Histories(np.array(records, np.int64).reshape(-1, COLUMNS), lengths)
+    return Histories(
+        rows, lengths, np.array([0 if kind.value in probe.told else NOWHERE for probe in probes], np.int64)
+    )
 
 
 def _column(probes: list[Probe], name: str) -> Ints:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from features.declaration import Aggregate, Feature, FeatureSet
-from features.records import Entity
+from features.entities import Entity
 from features.store import Fate, Label, Transactions
 
 Row = dict[str, object]
@@ -33,6 +33,9 @@ def transactions(rows: list[dict[str, object]]) -> Transactions:
         content=column("content", np.uint64),
         partition=column("partition"),
         offset=column("offset"),
+        device_ids=[row["device"] for row in rows],  # type: ignore[misc]
+        place=column("place"),
+        traits=column("traits"),
     )
 
 
@@ -40,6 +43,7 @@ def transaction(offset: int, **changes: object) -> Row:
     """Make one plain row; what is not said is the same for all."""
     row: Row = {"id": f"t{offset}", "card": "card-1", "merchant": "shop-1", "ms": 1_700_000_000_000 + offset * 1000}
     row |= {"utc_offset": 0, "amount": 1000, "exponent": 2, "partition": 0, "offset": offset}
+    row |= {"device": None, "place": 0, "traits": 0}
     row |= changes
     return {"content": abs(hash((row["id"], row["ms"], row["amount"], row["merchant"]))) % 2**63, **row}
 
@@ -58,12 +62,12 @@ class Recount:
     feature_set: FeatureSet
     cards: dict[str, list[tuple]] = field(default_factory=dict)
     merchants: dict[str, list[tuple]] = field(default_factory=dict)
+    devices: dict[str, list[tuple]] = field(default_factory=dict)
 
     def observe(self, row: Row) -> tuple[Fate, list[float]]:
         """Judge one transaction as the contract says, count it, and recount its features."""
         card = self.cards.setdefault(str(row["card"]), [])
-        merchant = self.merchants.setdefault(str(row["merchant"]), [])
-        horizon = self.feature_set.horizon_ms(Entity.CARD)
+        horizon = self.feature_set.horizons_ms[Entity.CARD]
         newest = max((e[1]["ms"] for e in card if e[0] == "t"), default=-(10**18))
         same = [e[1] for e in card if e[0] == "t" and e[1]["id"] == row["id"]]
         if [s for s in same if (s["partition"], s["offset"]) == (row["partition"], row["offset"])]:
@@ -75,29 +79,43 @@ class Recount:
         else:
             own = row
             card.append(("t", own))
-            merchant.append(("t", own))
-            for entry in card:
-                if entry[0] == "l" and entry[1].transaction_id == own["id"]:
-                    append_label(merchant, entry[1])
-        before = {
-            Entity.CARD: self._visible(card, own, Entity.CARD),
-            Entity.MERCHANT: self._visible(merchant, own, Entity.MERCHANT),
+            for log in self._others(own):
+                log.append(("t", own))
+                for entry in card:
+                    if entry[0] == "l" and entry[1].transaction_id == own["id"]:
+                        append_label(log, entry[1])
+        kept = self.feature_set.horizons_ms
+        logs = {kind: log for kind, log in self._logs(own).items() if kind in kept and log is not None}
+        before = {kind: self._visible(log, own, kind) for kind, log in logs.items()} | {Entity.NONE: []}
+        return Fate.DECIDE, [
+            value(f, own, before[f.entity]) if f.entity in before else math.nan for f in self.feature_set.rows
+        ]
+
+    def _logs(self, row: Row) -> dict[Entity, list[tuple] | None]:
+        """Return the logs of a transaction's parties; None of a device that is not told."""
+        device = row["device"]
+        return {
+            Entity.CARD: self.cards.setdefault(str(row["card"]), []),
+            Entity.MERCHANT: self.merchants.setdefault(str(row["merchant"]), []),
+            Entity.DEVICE: None if device is None else self.devices.setdefault(str(device), []),
         }
-        return Fate.DECIDE, [value(f, own, before.get(f.entity, [])) for f in self.feature_set.rows]
+
+    def _others(self, row: Row) -> list[list[tuple]]:
+        return [log for kind, log in self._logs(row).items() if kind is not Entity.CARD and log is not None]
 
     def label(self, said: Label) -> None:
         """Append a label once, and let it follow its transaction."""
         card = self.cards.setdefault(said.card_id, [])
-        horizon = self.feature_set.horizon_ms(Entity.CARD)
+        horizon = self.feature_set.horizons_ms[Entity.CARD]
         newest = max((e[1]["ms"] for e in card if e[0] == "t"), default=-(10**18))
         ours = [e[1] for e in card if e[0] == "t" and e[1]["id"] == said.transaction_id]
-        for log in [card] + [self.merchants[str(t["merchant"])] for t in ours if t["ms"] > newest - horizon]:
+        for log in [card] + [log for t in ours if t["ms"] > newest - horizon for log in self._others(t)]:
             append_label(log, said)
 
     def _visible(self, log: list[tuple], own: Row, entity: Entity) -> list[tuple]:
         end = next(i for i, e in enumerate(log) if e[0] == "t" and e[1] is own)
         newest = max(e[1]["ms"] for e in log[: end + 1] if e[0] == "t")
-        oldest = newest - self.feature_set.horizon_ms(entity)
+        oldest = newest - self.feature_set.horizons_ms[entity]
         time = lambda e: e[1]["ms"] if e[0] == "t" else e[1].labelled_ms  # noqa: E731 - one line of arithmetic
         return [e for e in log[:end] if time(e) > oldest]
 

@@ -22,6 +22,7 @@ class Step(NamedTuple):
     act: str
     card: int
     merchant: int
+    device: int | None
     gap_ms: int
     late_ms: int
     amount: int
@@ -39,6 +40,7 @@ steps = st.builds(
     ),
     card=st.integers(0, 1),
     merchant=st.integers(0, 2),
+    device=st.sampled_from((None, 0, 1)),
     gap_ms=gaps,
     late_ms=st.one_of(st.just(0), gaps),
     amount=st.sampled_from(AMOUNTS),
@@ -74,6 +76,7 @@ class Stream:
 
     def _new(self, step: Step) -> None:
         what = {"card": f"card-{step.card}", "merchant": f"shop-{step.merchant}", "ms": self._now_ms - step.late_ms}
+        what["device"] = None if step.device is None else f"phone-{step.device}"
         self._add(transaction(self._offset, amount=step.amount, exponent=step.exponent, **what), step)
 
     def _redelivered(self, step: Step) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 from aiokafka.errors import KafkaError
 from stream_cases import LATEST_MS, Told, text
 
+from features.entities import Entity
 from features.store import Fate, Histories, Observed
 from models.commands import CommandKind, Event, EventKind
 from models.policy import Decision
@@ -42,10 +43,9 @@ def scored(count: int, first: int = 0, score: float | None = 0.25) -> Scored:
     """Decisions of so many transactions, alternately of two partitions."""
     records = [Told(text(transaction_id=f"t-{at}"), offset=at, partition=at % 2) for at in range(first, first + count)]
     decoded = decode(records, 0)
-    nothing = Histories(np.zeros((count, 6), np.int64), np.ones(count, np.int64))
-    observed = Observed(
-        [Fate.DECIDE] * count, nothing, nothing, np.arange(count), np.arange(count), 1, incomplete=False
-    )
+    nothing = Histories(np.zeros((count, 9), np.int64), np.ones(count, np.int64), np.arange(count))
+    histories = {Entity.CARD: nothing, Entity.MERCHANT: nothing}
+    observed = Observed([Fate.DECIDE] * count, histories, 1, incomplete=False)
     judgements = [Judgement(score, None, Decision.APPROVE, DecidedBy.MODEL, None)] * count
     frame = Frame(Settings(), ("x", "y"), "f", "0", 7, {0: 1, 1: 1}, LATEST_MS, Untraced().headers)
     matrix = np.arange(2.0 * count).reshape(count, 2)

@@ -43,6 +43,7 @@ class Positions(msgspec.Struct, frozen=True):
     history_epoch: Count
     card: Count
     merchant: Count | None
+    device: Count | None = None
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from features import traits
 from features.store import Ints, Label, Transactions
 from stream.contract.iso import CURRENCY_DECIMALS
 from stream.redaction import holds_card_number
@@ -263,6 +264,9 @@ def _batch(columns: dict[str, Any], start: int) -> Batch:
             content=np.array(hashes, np.uint64),
             partition=np.zeros(count, np.int64),
             offset=np.arange(start, start + count, dtype=np.int64),
+            device_ids=[None] * count,
+            place=np.zeros(count, np.int64),
+            traits=np.array([traits.pack(None, None, None, *told) for told in zip(offsets, currencies, strict=True)]),
         ),
         np.array(frauds, np.int8),
         np.array(labelled, np.int64),

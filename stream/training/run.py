@@ -11,7 +11,7 @@ from types import MappingProxyType
 import msgspec
 import numpy as np
 
-from features.records import Entity
+from features.entities import Entity
 from features.store import Ints
 from models.artifact import Artifact, Contents, ProbeHistories, ProbeRows, vectors_of, write_artifact
 from models.booster import Booster, fit

@@ -2,25 +2,37 @@
 
 import asyncio
 import itertools
+import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import numpy as np
 import pytest
 from features_recount import Row, label, transaction, transactions
-from features_streams import START_MS, Stream, outcomes, recounted, streams
+from features_streams import START_MS, Stream, bits, outcomes, recounted, streams
 from hypothesis import HealthCheck, given, settings
 from redis_server import redis_server
 
 from features import records
-from features.declaration import DAY_MS, FeatureSet, load
+from features.declaration import DAY_MS, Aggregate, Feature, FeatureSet, load
 from features.default_set import FEATURES
+from features.entities import Entity
 from features.memory_store import MemoryStore
 from features.redis_store import RedisStore
-from features.store import Fate, HistoryStore, LabelStatus, Observed
+from features.store import NOWHERE, Fate, HistoryStore, LabelStatus, Observed
 from features.windows import vectorise
 
 DEFAULT = load(None)
+WITH_DEVICES = FeatureSet(
+    (
+        *FEATURES,
+        Feature("device_cards_30d", Entity.DEVICE, Aggregate.OTHERS, 30 * DAY_MS, 0, "cards", "different ones"),
+        Feature("device_card_first_7d", Entity.DEVICE, Aggregate.OTHER_FIRST, 7 * DAY_MS, 0, "0 or 1", "a new one"),
+        Feature(
+            "device_fraud_share_delayed_7d", Entity.DEVICE, Aggregate.FRAUD_SHARE, 7 * DAY_MS, DAY_MS, "share", "frauds"
+        ),
+    )
+)
 DEPLOYMENTS = itertools.count()
 KINDS = ("memory", "redis", "two workers")
 
@@ -71,10 +83,10 @@ def value(name: str, observed: Observed, *rows: Row) -> list[float]:
 @settings(max_examples=150, deadline=None)
 def test_memory_says_what_a_recount_of_everything_says(stream: list) -> None:
     async def told() -> list:
-        store = MemoryStore(DEFAULT)
-        return await outcomes(Stream(stream), DEFAULT, lambda: store)
+        store = MemoryStore(WITH_DEVICES)
+        return await outcomes(Stream(stream), WITH_DEVICES, lambda: store)
 
-    assert asyncio.run(told()) == recounted(Stream(stream), DEFAULT)
+    assert asyncio.run(told()) == recounted(Stream(stream), WITH_DEVICES)
 
 
 @pytest.mark.parametrize("kind", KINDS[1:])
@@ -82,10 +94,31 @@ def test_memory_says_what_a_recount_of_everything_says(stream: list) -> None:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_redis_says_what_a_recount_of_everything_says(server: str, kind: str, stream: list) -> None:
     async def told() -> list:
-        async with opened(kind, server) as pick:
-            return await outcomes(Stream(stream), DEFAULT, pick)
+        async with opened(kind, server, WITH_DEVICES) as pick:
+            return await outcomes(Stream(stream), WITH_DEVICES, pick)
 
-    assert asyncio.run(told()) == recounted(Stream(stream), DEFAULT)
+    assert asyncio.run(told()) == recounted(Stream(stream), WITH_DEVICES)
+
+
+async def test_a_device_has_a_history_of_its_own_where_one_is_told(server: str) -> None:
+    for kind in KINDS:
+        async with opened(kind, server, WITH_DEVICES) as pick:
+            rows = [
+                transaction(1, card="a", device="phone"),
+                transaction(2, card="b", device="phone"),
+                transaction(3, card="b"),
+            ]
+            observed = await observe(pick, *rows)
+            assert observed.histories[Entity.DEVICE].positions.tolist() == [0, 1, NOWHERE]
+            cards = vectorise(WITH_DEVICES, transactions(rows), observed)[
+                :, WITH_DEVICES.names.index("device_cards_30d")
+            ]
+            assert bits(cards.tolist()) == bits([1.0, 2.0, math.nan])
+
+
+async def test_devices_are_kept_only_where_a_feature_looks_at_one(pick: Callable) -> None:
+    observed = await observe(pick, transaction(1, device="phone"))
+    assert set(observed.histories) == {Entity.CARD, Entity.MERCHANT}
 
 
 async def test_a_first_transaction_is_decided_and_sees_itself_alone(pick: Callable) -> None:
@@ -93,14 +126,14 @@ async def test_a_first_transaction_is_decided_and_sees_itself_alone(pick: Callab
     observed = await observe(pick, row)
     assert list(observed.fates) == [Fate.DECIDE]
     assert observed.cards.lengths.tolist() == observed.merchants.lengths.tolist() == [1]
-    assert observed.card_positions.tolist() == observed.merchant_positions.tolist() == [0]
+    assert observed.cards.positions.tolist() == observed.merchants.positions.tolist() == [0]
     assert observed.cards.rows[0, records.TIME] == row["ms"]
     assert not observed.incomplete
 
 
 async def test_an_empty_batch_is_answered(pick: Callable) -> None:
     observed = await observe(pick)
-    assert (len(observed.fates), observed.cards.rows.shape, observed.merchants.rows.shape) == (0, (0, 6), (0, 6))
+    assert (len(observed.fates), observed.cards.rows.shape, observed.merchants.rows.shape) == (0, (0, 9), (0, 6))
     assert vectorise(DEFAULT, transactions([]), observed).shape == (0, len(DEFAULT))
     assert list(await pick().label([])) == []
 
@@ -112,15 +145,15 @@ async def test_trap_1_a_retry_of_a_remembered_record_is_appended_once(pick: Call
     assert list(again.fates) == [Fate.DECIDE, Fate.DECIDE]
     assert (again.cards.rows == first.cards.rows).all()
     assert (again.merchants.rows == first.merchants.rows).all()
-    assert again.card_positions.tolist() == [0, 1]
-    assert (await observe(pick, transaction(3))).card_positions.tolist() == [2]
+    assert again.cards.positions.tolist() == [0, 1]
+    assert (await observe(pick, transaction(3))).cards.positions.tolist() == [2]
 
 
 async def test_trap_2_a_transaction_twice_in_one_batch_is_appended_once(pick: Callable) -> None:
     row = transaction(1)
     observed = await observe(pick, row, row, {**row, "offset": 2}, transaction(3))
     assert list(observed.fates) == [Fate.DECIDE, Fate.DECIDE, Fate.REPEATED, Fate.DECIDE]
-    assert observed.card_positions.tolist()[3] == observed.merchant_positions.tolist()[3] == 1
+    assert observed.cards.positions.tolist()[3] == observed.merchants.positions.tolist()[3] == 1
 
 
 async def test_trap_3_a_redelivery_behind_what_others_appended_is_appended_once(pick: Callable) -> None:
@@ -129,7 +162,7 @@ async def test_trap_3_a_redelivery_behind_what_others_appended_is_appended_once(
     for offset in range(2, 6):
         await observe(pick, transaction(offset, card="b"))
     again = await observe(pick, mine, transaction(7, card="a"))
-    assert again.merchant_positions.tolist() == [0, 5]
+    assert again.merchants.positions.tolist() == [0, 5]
     assert again.merchants.lengths.tolist() == [1, 6]
 
 
@@ -144,7 +177,7 @@ async def test_trap_6_a_label_that_comes_first_is_not_taken_for_its_transaction(
     assert observed.merchants.lengths.tolist() == [1]
     later = transaction(2, ms=row["ms"] + 8 * DAY_MS)
     observed = await observe(pick, later)
-    assert observed.merchant_positions.tolist() == [2]
+    assert observed.merchants.positions.tolist() == [2]
     assert value("merchant_fraud_share_delayed_7d", observed, later) == [1.0]
 
 
@@ -171,7 +204,7 @@ async def test_what_is_as_old_as_the_horizon_is_too_late_and_not_counted(pick: C
     edge = newest["ms"] - 37 * DAY_MS
     observed = await observe(pick, transaction(2, ms=edge), transaction(3, ms=edge + 1))
     assert list(observed.fates) == [Fate.TOO_LATE, Fate.DECIDE]
-    assert observed.card_positions.tolist()[1] == observed.merchant_positions.tolist()[1] == 1
+    assert observed.cards.positions.tolist()[1] == observed.merchants.positions.tolist()[1] == 1
 
 
 async def test_an_id_is_not_recognised_behind_the_horizon(pick: Callable) -> None:
@@ -269,7 +302,7 @@ async def test_positions_go_on_growing_when_a_history_is_trimmed(pick: Callable)
         row = transaction(day, ms=START_MS + day * DAY_MS)
         observed = await observe(pick, row)
         await pick().tidy()
-        assert observed.card_positions.tolist() == observed.merchant_positions.tolist() == [day]
+        assert observed.cards.positions.tolist() == observed.merchants.positions.tolist() == [day]
     assert observed.cards.lengths.tolist() == [37]
     assert observed.merchants.lengths.tolist() == [44]
     assert value("card_count_30d", observed, row) == [30.0]

@@ -57,6 +57,9 @@ def batch_of(stream: dict[str, Any], part: slice) -> Transactions:
         content=ids.astype(np.uint64),
         partition=zeros,
         offset=ids,
+        device_ids=[None] * len(ids),
+        place=zeros,
+        traits=zeros,
     )
 
 

@@ -80,7 +80,7 @@ async def test_trap_4_a_history_that_is_gone_is_noticed(
     assert after.cards.lengths.tolist() == [1]
     assert after.merchants.lengths.tolist() == [7]
     (key,) = await keys(client, deployment, "c")
-    assert await client.strlen(key) == 80 + 48
+    assert await client.strlen(key) == 80 + 72
 
 
 async def test_trap_5_records_replaced_by_as_many_others_are_noticed(
@@ -174,8 +174,8 @@ async def test_a_zombies_record_behind_what_is_remembered_is_not_appended_again(
         first = await observe(zombie, row)
         again = await observe(owner, row, transaction(4, card="c"))
         later = await observe(zombie, transaction(5, card="d"))
-    assert first.merchant_positions.tolist() == [2]
-    assert again.merchant_positions.tolist() == [2, 3]
+    assert first.merchants.positions.tolist() == [2]
+    assert again.merchants.positions.tolist() == [2, 3]
     assert again.merchants.lengths.tolist() == [3, 4]
     assert later.merchants.lengths.tolist() == [5]
 
@@ -234,8 +234,8 @@ async def test_a_connection_cut_before_the_answer_leaves_nothing_twice_and_nothi
             await observe(store, *rows)
         again = await observe(store, *rows)
         assert list(again.fates) == [Fate.DECIDE, Fate.DECIDE]
-        assert again.card_positions.tolist() == [1, 0]
-        assert again.merchant_positions.tolist() == [1, 2]
+        assert again.cards.positions.tolist() == [1, 0]
+        assert again.merchants.positions.tolist() == [1, 2]
         said = label(1, rows[0], fraud=True, at_ms=NOW)
         cutter.cut_replies_to = b"EVALSHA"
         with pytest.raises(StoreUnavailableError):
@@ -243,7 +243,7 @@ async def test_a_connection_cut_before_the_answer_leaves_nothing_twice_and_nothi
         (answer,) = await store.label([said])
         assert (answer.status, answer.card_position, answer.merchant_position) == (LabelStatus.APPLIED, 2, 3)
         assert not again.incomplete
-        assert (await observe(store, transaction(4))).merchant_positions.tolist() == [4]
+        assert (await observe(store, transaction(4))).merchants.positions.tolist() == [4]
 
 
 async def test_what_a_failed_call_would_have_appended_is_not_appended_by_the_next_one(
@@ -256,8 +256,8 @@ async def test_what_a_failed_call_would_have_appended_is_not_appended_by_the_nex
         with pytest.raises(StoreUnavailableError):
             await observe(store, transaction(2, card="a"))
         after = await observe(store, transaction(3, card="b"))
-        assert after.merchant_positions.tolist() == [1]
-        assert (await observe(fresh, transaction(4, card="a"))).card_positions.tolist() == [1]
+        assert after.merchants.positions.tolist() == [1]
+        assert (await observe(fresh, transaction(4, card="a"))).cards.positions.tolist() == [1]
 
 
 async def test_a_cancelled_call_leaves_the_store_usable(server: str, deployment: str) -> None:
@@ -271,7 +271,7 @@ async def test_a_cancelled_call_leaves_the_store_usable(server: str, deployment:
         with pytest.raises(asyncio.CancelledError):
             await task
         after = await observe(store, transaction(2), transaction(3))
-    assert after.card_positions.tolist() == [1, 2]
+    assert after.cards.positions.tolist() == [1, 2]
     assert not after.incomplete
 
 
@@ -336,7 +336,7 @@ async def test_scripts_that_the_server_forgot_are_sent_again(
     async with worker(server, deployment) as store:
         await observe(store, transaction(1))
         await client.script_flush()
-        assert (await observe(store, transaction(2))).card_positions.tolist() == [1]
+        assert (await observe(store, transaction(2))).cards.positions.tolist() == [1]
 
 
 async def test_keys_expire_a_day_after_their_horizon_and_the_expiry_is_set_once_an_hour(
@@ -378,15 +378,15 @@ async def test_trimming_shortens_the_value_and_other_workers_follow(
             row = transaction(day, ms=NOW + day * DAY_MS)
             await observe(two if day in (20, 40) else one, row)
         (card,) = await keys(client, deployment, "c")
-        assert await client.strlen(card) == 80 + 60 * 48
+        assert await client.strlen(card) == 80 + 60 * 72
         await one.tidy()
-        assert await client.strlen(card) == 80 + 37 * 48
+        assert await client.strlen(card) == 80 + 37 * 72
         assert await client.pttl(card) > 0
         row = transaction(60, ms=NOW + 60 * DAY_MS)
         seen = [await observe(store, row) for store in (two, one)]
         async with worker(server, deployment) as fresh:
             seen.append(await observe(fresh, row))
-    assert [s.card_positions.tolist() for s in seen] == [[60]] * 3
+    assert [s.cards.positions.tolist() for s in seen] == [[60]] * 3
     assert len({vectorise(DEFAULT, transactions([row]), s).tobytes() for s in seen}) == 1
     assert not any(s.incomplete for s in seen)
 

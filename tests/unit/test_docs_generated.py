@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from features.declaration import DAY_MS, Feature, FeatureSet, load, window_text
-from features.records import Entity
+from features.entities import Entity
 from models.commands import EventKind
 from models.problems import ProblemCode
 from stream.contract.codes import DeadLetterCode
@@ -74,7 +74,7 @@ def features() -> str:
     columns = ("#", "name", "window", "delay", "unit", "meaning")
     rows = ((str(number), *feature_cells(feature)) for number, feature in enumerate(feature_set.rows))
     horizons = ", ".join(
-        f"of a {entity.value} {feature_set.horizon_ms(entity) // DAY_MS} days"
+        f"of a {entity.value} {feature_set.horizons_ms[entity] // DAY_MS} days"
         for entity in (Entity.CARD, Entity.MERCHANT)
     )
     return f"{table(columns, rows)}\n\nHorizons: {horizons}. Fingerprint: `{feature_set.fingerprint}`."

@@ -8,8 +8,8 @@ import pytest
 
 from features.declaration import DAY_MS, Aggregate, Feature, FeatureSet, load, window_text
 from features.default_set import FEATURES
+from features.entities import Entity
 from features.errors import DeclarationError, FeatureError, StoreError, StoreRefusedError, StoreUnavailableError
-from features.records import Entity
 
 CONTRACT = [
     *(
@@ -38,10 +38,10 @@ def test_the_default_fingerprint_changes_only_on_purpose() -> None:
 
 
 def test_histories_reach_as_far_as_the_longest_window_its_delay_and_the_slack() -> None:
-    assert load(None).horizon_ms(Entity.CARD) == 37 * DAY_MS
-    assert load(None).horizon_ms(Entity.MERCHANT) == 44 * DAY_MS
-    assert FeatureSet((COUNT,)).horizon_ms(Entity.CARD) == 8 * DAY_MS
-    assert FeatureSet((COUNT,)).horizon_ms(Entity.MERCHANT) == 7 * DAY_MS
+    assert load(None).horizons_ms[Entity.CARD] == 37 * DAY_MS
+    assert load(None).horizons_ms[Entity.MERCHANT] == 44 * DAY_MS
+    assert FeatureSet((COUNT,)).horizons_ms[Entity.CARD] == 8 * DAY_MS
+    assert FeatureSet((COUNT,)).horizons_ms[Entity.MERCHANT] == 7 * DAY_MS
 
 
 @pytest.mark.parametrize(

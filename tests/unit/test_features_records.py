@@ -20,7 +20,7 @@ def rows_of(*offsets: int) -> np.ndarray:
 
 
 def cached(*offsets: int, entity: int = 1) -> Cached:
-    history = Cached(entity, "card-1", b"key")
+    history = Cached(entity, "card-1", records.CARD_COLUMNS, b"key")
     history.replace(0, rows_of(*offsets))
     return history
 
@@ -79,7 +79,7 @@ def test_content_and_place_are_told_apart() -> None:
 
 
 def test_drafts_are_taken_back_with_their_times() -> None:
-    history = History(1, "card-1")
+    history = History(1, "card-1", records.CARD_COLUMNS)
     for i, row in enumerate(rows_of(*range(20))):
         history.append(row, NOW + i)
     assert (history.end, history.newest_ms, len(history.drafts())) == (20, NOW + 19, 20)
@@ -88,7 +88,7 @@ def test_drafts_are_taken_back_with_their_times() -> None:
 
 
 def test_a_history_of_labels_alone_is_never_trimmed() -> None:
-    history = History(1, "card-1")
+    history = History(1, "card-1", records.CARD_COLUMNS)
     for i in range(20):
         history.append(records.label_row(label(i, transaction(i), fraud=True, at_ms=NOW + i * 90 * DAY_MS)), None)
     assert history.invisible(37 * DAY_MS) == 0
@@ -96,7 +96,7 @@ def test_a_history_of_labels_alone_is_never_trimmed() -> None:
 
 def test_a_value_is_read_as_it_was_written() -> None:
     history = cached(1, 2, 3)
-    again = Cached(1, "", b"key")
+    again = Cached(1, "", records.CARD_COLUMNS, b"key")
     again.take(history.header() + history.rows.tobytes())
     assert (again.entity_id, again.base, again.settled) == ("card-1", 0, 3)
     assert (again.rows == history.rows).all()
@@ -105,8 +105,8 @@ def test_a_value_is_read_as_it_was_written() -> None:
 
 
 def test_a_value_of_a_later_format_is_refused() -> None:
-    with pytest.raises(StoreRefusedError, match="history in format 2, where this version writes 1"):
-        Cached(1, "", b"key").take(HEADER.pack(0, 2, b"card-1"))
+    with pytest.raises(StoreRefusedError, match="history in format 3, where this version writes 2"):
+        Cached(1, "", records.CARD_COLUMNS, b"key").take(HEADER.pack(0, 3, b"card-1"))
 
 
 def test_growth_and_trimming_are_no_loss_and_anything_else_is() -> None:
@@ -137,13 +137,13 @@ def test_an_entry_that_takes_anothers_place_is_the_one_remembered() -> None:
 
 
 def test_a_request_states_what_is_known_and_carries_the_drafts() -> None:
-    known, absent = cached(1, 2), Cached(2, "card-2", b"other")
+    known, absent = cached(1, 2), Cached(2, "card-2", records.CARD_COLUMNS, b"other")
     known.append(rows_of(3)[0], NOW)
     absent.append(rows_of(4)[0], NOW)
     known.refreshed_ms = 5
     asks, drafts, headers = request([known, absent], 4)
     assert len(asks) == 2 * 20
-    assert int.from_bytes(asks[:4], "little") == 80 + 48
+    assert int.from_bytes(asks[:4], "little") == 80 + 72
     assert asks[4:12] == rows_of(2)[0, records.ID].tobytes()
     assert [asks[16], asks[36]] == [0, 3]
     assert drafts == rows_of(3, 4).tobytes()

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,10 +13,10 @@ from hypothesis import strategies as st
 
 from features import frames, records, windows
 from features.declaration import DAY_MS, HOUR_MS, Aggregate, Feature, FeatureSet, load, window_text
+from features.entities import Entity
 from features.frames import Flags, Frame, Window
 from features.memory_store import MemoryStore
-from features.records import Entity
-from features.store import Histories, Ints, Observed
+from features.store import Histories, Ints
 from features.windows import known_frauds, vectorise
 
 DEFAULT = load(None)
@@ -119,7 +120,7 @@ def shuffled(seen: Histories, seed: int) -> Histories:
     for length in seen.lengths.tolist():
         rows[start : start + length - 1] = rng.permutation(rows[start : start + length - 1])
         start += length
-    return Histories(rows, seen.lengths)
+    return Histories(rows, seen.lengths, seen.positions)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -135,12 +136,8 @@ def test_the_order_of_records_changes_no_bit(seed: int) -> None:
         store.label_now([label(i, rows[i], fraud=bool(rng.integers(2)), at_ms=rows[i]["ms"] + DAY_MS)])
     batch = transactions(rows[63:])
     seen = store.observe_now(batch)
-    other = Observed(seen.fates, shuffled(seen.cards, seed), shuffled(seen.merchants, seed), *vars_of(seen))
+    other = replace(seen, histories={kind: shuffled(one, seed) for kind, one in seen.histories.items()})
     assert vectorise(DEFAULT, batch, seen).tobytes() == vectorise(DEFAULT, batch, other).tobytes()
-
-
-def vars_of(seen: Observed) -> tuple:
-    return seen.card_positions, seen.merchant_positions, seen.history_epoch, seen.incomplete
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from stream_cases import KEY, LATEST_MS, Told, text
 
+from features.entities import Entity
 from features.store import Fate, Histories, LabelStatus, Observed
 from models.commands import Event, EventKind
 from models.commands import encode as encode_event
@@ -49,9 +50,12 @@ def frame(wanted: Any = "all", epochs: dict[int, int] | None = None) -> Frame:
 
 
 def observed(count: int, *, incomplete: bool = False) -> Observed:
-    histories = Histories(np.zeros((count, 6), np.int64), np.ones(count, np.int64))
-    places = np.arange(count)
-    return Observed([Fate.DECIDE] * count, histories, histories, 10 + places, 20 + places, 1_770_000_000, incomplete)
+    ones, places = np.ones(count, np.int64), np.arange(count)
+    histories = {
+        Entity.CARD: Histories(np.zeros((count, 9), np.int64), ones, 10 + places),
+        Entity.MERCHANT: Histories(np.zeros((count, 6), np.int64), ones, 20 + places),
+    }
+    return Observed([Fate.DECIDE] * count, histories, 1_770_000_000, incomplete)
 
 
 def written(
@@ -97,7 +101,7 @@ def test_a_score_says_all_that_the_contract_lists() -> None:
         "fingerprint": "f" * 64,
         "code_version": "0.1.0",
         "features": {"a": 1.5, "b": None, "c": -0.0},
-        "positions": {"history_epoch": 1_770_000_000, "card": 10, "merchant": 20},
+        "positions": {"history_epoch": 1_770_000_000, "card": 10, "merchant": 20, "device": None},
         "degraded": [],
         "dropped": ["mcc"],
         "epoch": 5,
