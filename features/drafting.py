@@ -86,7 +86,8 @@ def seen(theirs: Sequence[History | None], positions: Sequence[int], own: Ints, 
         own[i : i + 1] if history is None or position == NOWHERE else history.upto(position)
         for i, (history, position) in enumerate(zip(theirs, positions, strict=True))
     ]
-    return Histories(*visible(parts, horizon_ms), np.array(positions, np.int64))
+    lengths = np.fromiter(map(len, parts), np.int64, len(parts))
+    return Histories(*visible(np.concatenate(parts), lengths, horizon_ms), np.array(positions, np.int64))
 
 
 def draft_label(history: History, label: Ints, occurred_ms: int) -> int:

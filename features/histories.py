@@ -168,16 +168,14 @@ def known_before(histories: Sequence[History], column: int, values: Ints) -> lis
     return found
 
 
-def visible(parts: Sequence[Ints], horizon_ms: int) -> tuple[Ints, Ints]:
-    """Leave out of each part of a history what its last record may not see: what lies behind the horizon.
+def visible(rows: Ints, lengths: Ints, horizon_ms: int) -> tuple[Ints, Ints]:
+    """Leave out of parts of histories, `rows` one after the other, what the last record of each may not see.
 
-    The horizon is counted from the newest transaction of the part; its last record is always in.
+    That is what lies behind the horizon, counted from the newest transaction of the part. The last record is always in.
 
     Returns:
-        The rows of all parts, one after the other, and how many are left of each.
+        The rows that are left, and how many they are of each part.
     """
-    lengths = np.fromiter(map(len, parts), np.int64, len(parts))
-    rows = np.concatenate(parts)
     last = np.cumsum(lengths) - 1
     starts = last - lengths + 1
     times = np.ascontiguousarray(rows[:, records.TIME])

@@ -7,21 +7,20 @@ process. What is invisible is trimmed as histories grow, so its size follows the
 from collections.abc import Iterable, Sequence
 
 from features import records
-from features.declaration import FeatureSet
 from features.drafting import Noted, draft_card_label, draft_transactions, seen
 from features.entities import Entity
 from features.histories import History
 from features.parties import NOBODY, Parties, parties
-from features.store import Ints, Label, Labelled, Observed, Transactions
+from features.store import Ints, Keeping, Label, Labelled, Observed, Transactions
 
 FIRST_EPOCH = 1
 
 
 class MemoryStore:
-    """Keeps the histories that `feature_set` looks at, for as long as its horizons say."""
+    """Keeps the histories that a feature set looks at, for as long as its horizons say."""
 
-    def __init__(self, feature_set: FeatureSet) -> None:
-        self._horizons_ms = feature_set.horizons_ms
+    def __init__(self, keeping: Keeping) -> None:
+        self._horizons_ms = keeping.horizons_ms
         self._histories: dict[Entity, dict[int, History]] = {kind: {} for kind in self._horizons_ms}
 
     async def observe(self, transactions: Transactions) -> Observed:

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 from features import records
 from features.cache import Cached
-from features.declaration import FeatureSet
 from features.drafting import Noted, draft_card_label, draft_transactions, seen
 from features.entities import Entity
 from features.errors import StoreUnavailableError
@@ -23,7 +22,7 @@ from features.parties import NOBODY, Parties, parties
 from features.records import card_hash
 from features.redis_link import RedisLink
 from features.remembering import Named, Remembered
-from features.store import NOWHERE, Ints, Label, Labelled, Observed, Transactions
+from features.store import NOWHERE, Ints, Keeping, Label, Labelled, Observed, Transactions
 
 ATTEMPTS = 8
 """Each is lost only to another worker that wrote to one of the batch's cards in between, or to a loss."""
@@ -54,15 +53,15 @@ class RedisStore:
         self,
         url: str,
         deployment: str,
-        feature_set: FeatureSet,
+        keeping: Keeping,
         now_ms: Callable[[], int],
         options: Options = DEFAULT,
     ) -> None:
         keys = f"{options.prefix}{deployment}:"
         self._link = RedisLink(url, f"{keys}epoch".encode(), options.timeout_s)
-        self._remembered = Remembered(self._link, keys, feature_set, now_ms)
+        self._remembered = Remembered(self._link, keys, keeping, now_ms)
         self._remembered.bound(options.cache_bytes)
-        self._horizons_ms = feature_set.horizons_ms
+        self._horizons_ms = keeping.horizons_ms
         self._lock = asyncio.Lock()
 
     @property

@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 from features import records
 from features.cache import Cache, Cached, request
-from features.declaration import DAY_MS, HOUR_MS, FeatureSet
+from features.declaration import DAY_MS, HOUR_MS
 from features.entities import Entity
 from features.histories import TRIM_LEAST
 from features.parties import NOBODY
 from features.records import HASH_MASK
 from features.redis_link import NO_EPOCH, Appended, OtherEpoch, RedisLink, Unlike
+from features.store import Keeping
 
 log = logging.getLogger("fraudstream.features.remembering")
 
@@ -47,8 +48,8 @@ class Remembered:
     Nothing here may be called twice at the same time.
     """
 
-    def __init__(self, link: RedisLink, keys: str, feature_set: FeatureSet, now_ms: Callable[[], int]) -> None:
-        self.horizons_ms = feature_set.horizons_ms
+    def __init__(self, link: RedisLink, keys: str, keeping: Keeping, now_ms: Callable[[], int]) -> None:
+        self.horizons_ms = keeping.horizons_ms
         self.epoch = NO_EPOCH
         self.incomplete = False
         self.new = False

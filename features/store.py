@@ -136,6 +136,15 @@ class Labelled(NamedTuple):
     merchant_position: int | None
 
 
+class Keeping(Protocol):
+    """Says how long histories are kept: a feature set, or several side by side."""
+
+    @property
+    def horizons_ms(self) -> Mapping[Entity, int]:
+        """How much older than its newest transaction a record may be, by whose history it is in."""
+        ...
+
+
 class HistoryStore(Protocol):
     """Append-only histories of cards, merchants and devices.
 

@@ -5,7 +5,7 @@ caller brings the function that turns histories into vectors.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -84,20 +84,21 @@ class Model:
         return scores
 
 
-def load(
-    repository: Repository, digest: str, fingerprint: str, vectorise_probe: VectoriseProbe
-) -> Model | tuple[Problem, ...]:
+def load(repository: Repository, digest: str, computed: Mapping[str, VectoriseProbe]) -> Model | tuple[Problem, ...]:
     """Fetch, verify, probe and warm a model, or say everything that speaks against it.
 
-    `digest` is a full one, `fingerprint` that of the features computed here.
+    `digest` is a full one; `computed` has the fingerprints of the features that are computed here, each with the
+    function that makes vectors of probe histories.
     """
     try:
         artifact = read_artifact(repository.fetch(digest))
         model = Model(digest, artifact.manifest, Booster(artifact.model_text, artifact.manifest.feature_names))
     except (ArtifactError, RepositoryUnavailableError) as error:
         return (_problem(error),)
-    if artifact.manifest.fingerprint != fingerprint:
-        detail = f"the model needs features {artifact.manifest.fingerprint}, this worker computes {fingerprint}"
+    vectorise_probe = computed.get(artifact.manifest.fingerprint)
+    if vectorise_probe is None:
+        ours = ", ".join(computed)
+        detail = f"the model needs features {artifact.manifest.fingerprint}, this worker computes {ours}"
         return (Problem(ProblemCode.WRONG_FINGERPRINT, detail),)
     scores, row_problems = _probe_rows(model, artifact)
     vectors, history_problems = _probe_histories(vectorise_probe, artifact)

@@ -57,8 +57,8 @@ class Answerer:
         found = self._models.get(digest) or self._load(digest)
         if isinstance(found, Model):
             self._models[digest] = found
-            return Loaded(found.probe_hash)
-        return Loaded(None, found)
+            return Loaded(found.probe_hash, found.fingerprint)
+        return Loaded(None, problems=found)
 
     def _compare(self, request: Compare) -> Compared:
         start_ns = self._now_ns()

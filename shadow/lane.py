@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import msgspec
 
@@ -49,6 +50,13 @@ class Rest:
         return Rest(min(max(2 * self.seconds, _FIRST_REST_SECONDS), _LONGEST_REST_SECONDS))
 
 
+class Holding(NamedTuple):
+    """What is known of a model that the process holds: its probe hash, and the fingerprint of its features."""
+
+    probe_hash: str
+    fingerprint: str
+
+
 class Lane:
     """One process that runs challengers, or none.
 
@@ -59,8 +67,8 @@ class Lane:
     """
 
     def __init__(self, command: Sequence[str], setup: Setup, environment: Mapping[str, str]) -> None:
-        self.loaded: dict[str, str] = {}
-        """The models that the process holds: digest to probe hash."""
+        self.loaded: dict[str, Holding] = {}
+        """The models that the process holds, by digest."""
         self._command = tuple(command)
         self._setup = setup
         self._environment = dict(environment)
@@ -93,7 +101,7 @@ class Lane:
         if not isinstance(reply, Loaded):
             raise await self._fault(f"it answered {type(reply).__name__} to a model to load")
         if reply.probe_hash is not None:
-            self.loaded[digest] = reply.probe_hash
+            self.loaded[digest] = Holding(reply.probe_hash, reply.fingerprint)
         return reply
 
     async def compare(self, request: Compare, seconds: float) -> Compared:
@@ -117,7 +125,7 @@ class Lane:
         kept = frozenset(digests)
         if self._process is None or self.loaded.keys() <= kept:
             return
-        self.loaded = {digest: probe_hash for digest, probe_hash in self.loaded.items() if digest in kept}
+        self.loaded = {digest: held for digest, held in self.loaded.items() if digest in kept}
         try:
             async with asyncio.timeout(_LOAD_SECONDS):
                 await self._tell(Keep(tuple(self.loaded)))

@@ -41,9 +41,10 @@ class Compare(msgspec.Struct, frozen=True, tag=True):
 
 
 class Loaded(msgspec.Struct, frozen=True, tag=True):
-    """The model's probe hash, or why it is not loaded."""
+    """The model's probe hash and the fingerprint of its features, or why it is not loaded."""
 
     probe_hash: str | None
+    fingerprint: str = ""
     problems: tuple[Problem, ...] = ()
 
 

@@ -13,9 +13,8 @@ from faust.app.base import BootStrategy
 from faust.types import TP
 from mode.types import ServiceT
 
-from features.declaration import FeatureSet
-from features.declaration import load as load_features
 from features.redis_store import RedisStore
+from features.sets import FeatureSets, load_sets
 from features.store import HistoryStore
 from models.repository import Repository
 from stream.batches import Batch
@@ -30,7 +29,7 @@ from stream.labelling import Labeller
 from stream.membership import client_id
 from stream.pipeline import Pipeline
 from stream.preparation import Preparation
-from stream.probing import vectorise_probe
+from stream.probing import probers
 from stream.settings import Settings
 from stream.shelf import Shelf, Workshop
 from stream.telemetry.setup import Telemetry
@@ -75,13 +74,11 @@ class WorkerApp(faust.App):
         super().__init__(settings.group, **_faust_options(settings))
         self.settings = settings
         self.telemetry = telemetry
-        features = load_features(settings.features or None)
+        features = load_sets(settings.features)
         store = RedisStore(settings.redis_url, settings.deployment, features, now_ms)
         admin = AIOKafkaAdminClient(**connection_options(settings))
         self.preparation = Preparation(settings, admin, store)
-        workshop = Workshop(
-            Repository(settings.models), features.fingerprint, vectorise_probe(features), settings.worker_id
-        )
+        workshop = Workshop(Repository(settings.models), probers(features), settings.worker_id)
         follower, publisher = self.preparation.follower, self.preparation.publisher
         follower.steps = telemetry.steps
         self.shelf = self.preparation.shelf = Shelf(follower, workshop, publisher)
@@ -174,7 +171,7 @@ class WorkerApp(faust.App):
         """Keep nothing on disk: there are no tables."""
 
 
-def degrading(settings: Settings, features: FeatureSet, store: RedisStore) -> HistoryStore:
+def degrading(settings: Settings, features: FeatureSets, store: RedisStore) -> HistoryStore:
     """Return the store that decisions ask: Redis itself, or one that goes on without it where that is wanted."""
     return DegradingStore(store, features) if settings.redis_down == "degrade" else store
 

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from queue import SimpleQueue
 
-from features.declaration import load as load_features
+from features.sets import load_sets
 from models.loading import Model, load
 from models.problems import Problem
 from models.repository import Repository
@@ -20,7 +20,7 @@ from shadow.frames import frame, read_frame
 from shadow.messages import Request, Setup, decode_request, encode
 from shadow.restraint import bound_memory, end_with_parent, go_first, leave_no_core, stand_back
 from stream.clock import now_ns
-from stream.probing import vectorise_probe
+from stream.probing import probers
 
 log = logging.getLogger("fraudstream.shadow")
 
@@ -72,9 +72,8 @@ def _complain(error: BaseException) -> None:
 
 def _loader(setup: Setup) -> Callable[[str], Model | tuple[Problem, ...]]:
     """Return how a model is loaded here: as a worker does it, with the same checks."""
-    repository, features = Repository(setup.models), load_features(setup.features or None)
-    vectorise = vectorise_probe(features)
-    return lambda digest: load(repository, digest, features.fingerprint, vectorise)
+    repository, computed = Repository(setup.models), probers(load_sets(setup.features))
+    return lambda digest: load(repository, digest, computed)
 
 
 def _listen(requests: "SimpleQueue[Request]") -> None:

@@ -98,10 +98,11 @@ class Comparer:
         digest, taken = serving.challenger, 0
         if digest is None or not len(scored):
             return
-        if digest in self._lane.loaded and not self._stopping:
+        held = self._lane.loaded.get(digest)
+        if held is not None and held.fingerprint in scored.vectors and not self._stopping:
             self._room, taken = self._room.admit(len(scored))
-        if taken:
-            self._lots.append(Lot(digest, Kept.of(scored, taken), journey, 0, taken))
+        if held is not None and taken:
+            self._lots.append(Lot(digest, Kept.of(scored, held.fingerprint, taken), journey, 0, taken))
             self._idle.clear()
             self._woken.set()
         self._accounts.missed(digest, "skipped", len(scored) - taken)
@@ -201,7 +202,8 @@ class Comparer:
         await self._answers.give(command_id, digest, self._found(digest))
 
     def _found(self, digest: str) -> Found:
-        return self._lane.loaded.get(digest) or self._failures[digest].problems
+        held = self._lane.loaded.get(digest)
+        return self._failures[digest].problems if held is None else held.probe_hash
 
     async def _ensure(self, digest: str, retry: int) -> None:
         """Load a model that is not loaded, unless that failed after the moment `retry`."""

@@ -8,10 +8,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from features.declaration import FeatureSet
 from features.errors import StoreUnavailableError
 from features.memory_store import MemoryStore
-from features.store import HistoryStore, Label, Labelled, Observed, Transactions
+from features.store import HistoryStore, Keeping, Label, Labelled, Observed, Transactions
 
 log = logging.getLogger("fraudstream.degrading")
 
@@ -25,9 +24,9 @@ class DegradingStore:
     Labels wait. A retry of a transaction that was decided before the outage is not recognised during it.
     """
 
-    def __init__(self, inner: HistoryStore, feature_set: FeatureSet) -> None:
+    def __init__(self, inner: HistoryStore, keeping: Keeping) -> None:
         self._inner = inner
-        self._features = feature_set
+        self._keeping = keeping
         self._stopgap: MemoryStore | None = None
         self._pending: list[Transactions] = []
         self._ask_at = 0.0
@@ -50,7 +49,7 @@ class DegradingStore:
                 self._ask_at = time.monotonic() + _ASK_AGAIN_SECONDS
                 if self._stopgap is None:
                     log.warning("deciding without histories from now on: %s", error)
-                    self._stopgap = MemoryStore(self._features)
+                    self._stopgap = MemoryStore(self._keeping)
         if sum(map(len, self._pending)) + len(transactions) > _MOST_PENDING:
             raise StoreUnavailableError(f"Redis is away and {_MOST_PENDING} transactions wait to be applied")
         self._pending.append(transactions)

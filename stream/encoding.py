@@ -38,21 +38,22 @@ class Frame:
     headers: Callable[[Record], Headers]
 
 
-Judged = tuple[NDArray[np.intp], NDArray[np.float64], Sequence[Judgement]]
-"""Which transactions of the batch were decided, their feature vectors, and what they came to."""
+Judged = tuple[NDArray[np.intp], Mapping[str, NDArray[np.float64]], Sequence[Judgement]]
+"""Which transactions of the batch were decided, their vectors by fingerprint, and what they came to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The decisions of a batch: n records, what they say, their vectors of shape (n, features), and what leaves.
+    """The decisions of a batch: n records, what they say, their vectors, and what leaves.
 
-    Within each partition they are in the order of the log.
+    Within each partition they are in the order of the log. `vectors` holds matrices of shape (n, features) by the
+    fingerprint of their feature set: the live model's, and all that are computed here while a challenger looks on.
     """
 
     records: Sequence[Record]
     transactions: Sequence[Transaction]
     dropped: Sequence[tuple[str, ...]]
-    matrix: NDArray[np.float64]
+    vectors: Mapping[str, NDArray[np.float64]]
     judgements: Sequence[Judgement]
     latencies_ms: Sequence[int]
     outgoing: Sequence[Outgoing]
@@ -64,7 +65,7 @@ class Scored:
     @classmethod
     def nothing(cls) -> "Scored":
         """Return no decisions."""
-        return cls([], [], [], np.empty((0, 0)), [], [], [])
+        return cls([], [], [], {}, [], [], [])
 
     @classmethod
     def joined(cls, parts: Iterable["Scored"]) -> "Scored":
@@ -76,7 +77,7 @@ class Scored:
             [one for part in some for one in part.records],
             [one for part in some for one in part.transactions],
             [one for part in some for one in part.dropped],
-            np.concatenate([part.matrix for part in some]),
+            {name: np.concatenate([part.vectors[name] for part in some]) for name in some[0].vectors},
             [one for part in some for one in part.judgements],
             [one for part in some for one in part.latencies_ms],
             [one for part in some for one in part.outgoing],
@@ -92,7 +93,7 @@ class Scored:
             [self.records[at] for at in kept],
             [self.transactions[at] for at in kept],
             [self.dropped[at] for at in kept],
-            self.matrix[kept],
+            {name: matrix[kept] for name, matrix in self.vectors.items()},
             [self.judgements[at] for at in kept],
             [self.latencies_ms[at] for at in kept],
             [self.outgoing[at] for at in kept],
@@ -109,7 +110,8 @@ class Scored:
 def encode(frame: Frame, decoded: Decoded, observed: Observed, judged: Judged) -> Scored:
     """Write a score for each decided transaction, in the order of the batch."""
     out: list[Outgoing] = []
-    which, matrix, judgements = judged
+    which, vectors, judgements = judged
+    matrix = vectors[frame.fingerprint]
     judgements = _marked(judgements, HISTORY_INCOMPLETE) if observed.incomplete else judgements
     scored_at = format_time(frame.now_ms)
     for at, vector, judgement, positions in zip(
@@ -148,7 +150,7 @@ def encode(frame: Frame, decoded: Decoded, observed: Observed, judged: Judged) -
         records,
         [one.transaction for one in accepted_ones],
         [one.dropped for one in accepted_ones],
-        matrix,
+        vectors,
         judgements,
         [frame.now_ms - record.timestamp for record in records],
         out,

@@ -172,7 +172,7 @@ class Judge:
     async def _fleet(self, command: Command) -> Fleet:
         bench, name = self._bench, subject(self._bench.follower.lineup, command)
         return Fleet(
-            fingerprints=frozenset({bench.workshop.fingerprint}),
+            fingerprints=frozenset(bench.workshop.computed),
             members=await members(bench.admin, bench.settings.group),
             holding=await asyncio.to_thread(examine, bench.workshop.repository, name) if name else (),
             answers=bench.follower.candidates.answers_to(command.command_id),

@@ -37,10 +37,14 @@ class Kept:
         return len(self.outgoing)
 
     @classmethod
-    def of(cls, scored: Scored, count: int) -> "Kept":
-        """Keep the first decisions of a batch; the others must not be kept in memory for their sake."""
+    def of(cls, scored: Scored, fingerprint: str, count: int) -> "Kept":
+        """Keep the first decisions of a batch; the others must not be kept in memory for their sake.
+
+        `fingerprint` is that of the features which the challenger was trained on.
+        """
+        matrix = scored.vectors[fingerprint]
         return cls(
-            scored.matrix if count == len(scored) else scored.matrix[:count].copy(),
+            matrix if count == len(scored) else matrix[:count].copy(),
             [record.partition for record in scored.records[:count]],
             scored.outgoing[:count],
             [judgement.decision for judgement in scored.judgements[:count]],

@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from features.declaration import FeatureSet
+from features.sets import FeatureSets, Vectors
 from features.store import Fate, HistoryStore, Observed
-from features.windows import vectorise
 from stream.batches import Record
 from stream.clock import Stage, Stopwatch
 from stream.contract.codes import DeadLetterCode
@@ -21,7 +20,7 @@ from stream.dead_letters import DeadLetter
 from stream.decoding import Decoded, decode
 from stream.encoding import Frame, Scored, encode
 from stream.journeys import Journey
-from stream.scoring import Floats, Judgement, score
+from stream.scoring import Judgement, score
 from stream.settings import Settings
 from stream.shelf import Serving
 
@@ -63,9 +62,9 @@ class Terms(NamedTuple):
 class Pipeline:
     """Decides batches; it holds what does not change between them."""
 
-    def __init__(self, settings: Settings, feature_set: FeatureSet, store: HistoryStore) -> None:
+    def __init__(self, settings: Settings, feature_sets: FeatureSets, store: HistoryStore) -> None:
         self._settings = settings
-        self._features = feature_set
+        self._features = feature_sets
         self._store = store
 
     async def decide(self, records: Sequence[Record], terms: Terms, now_ms: int) -> Outputs:
@@ -79,12 +78,14 @@ class Pipeline:
         watch.lap("decode")
         observed = await self._store.observe(decoded.columns)
         watch.lap("observe")
-        owed = np.array([fate is Fate.DECIDE for fate in observed.fates], bool)
-        matrix = vectorise(self._features, decoded.columns, observed)[owed]
+        owed, live = np.array([fate is Fate.DECIDE for fate in observed.fates], bool), terms.serving.live.fingerprint
+        vectors = Vectors(self._features, decoded.columns, observed, owed)
+        wanted = vectors.all() if terms.serving.challenger else {live: vectors.of(live)}
         watch.lap("vectorise")
-        judgements = await self._score(terms.serving, matrix)
+        judgements = await self._score(terms.serving, vectors, int(owed.sum()))
         watch.lap("score")
-        scored = encode(self._frame(terms, now_ms), decoded, observed, (np.flatnonzero(owed), matrix, judgements))
+        frame = self._frame(terms, vectors.names(live), now_ms)
+        scored = encode(frame, decoded, observed, (np.flatnonzero(owed), wanted, judgements))
         watch.lap("encode")
         return Outputs(
             scored,
@@ -94,17 +95,17 @@ class Pipeline:
             watch.stages,
         )
 
-    async def _score(self, serving: Serving, matrix: Floats) -> list[Judgement]:
+    async def _score(self, serving: Serving, vectors: Vectors, count: int) -> list[Judgement]:
         """Score here, or on another thread where it takes long: LightGBM lets go of the interpreter's lock."""
-        if len(matrix) < _WORTH_A_THREAD:
-            return score(serving, self._features.names, matrix)
-        return await asyncio.to_thread(score, serving, self._features.names, matrix)
+        if count < _WORTH_A_THREAD:
+            return score(serving, vectors)
+        return await asyncio.to_thread(score, serving, vectors)
 
-    def _frame(self, terms: Terms, now_ms: int) -> Frame:
+    def _frame(self, terms: Terms, names: Sequence[str], now_ms: int) -> Frame:
         return Frame(
             settings=self._settings,
-            names=self._features.names,
-            fingerprint=self._features.fingerprint,
+            names=names,
+            fingerprint=terms.serving.live.fingerprint,
             code_version=CODE_VERSION,
             revision=terms.serving.revision,
             epochs=terms.epochs,

@@ -3,7 +3,7 @@
 Both directions are here, and nothing else: written when a model is trained, read when it is loaded.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import msgspec
@@ -12,6 +12,7 @@ import numpy as np
 from features.declaration import FeatureSet
 from features.entities import Entity
 from features.records import CARD_COLUMNS, COLUMNS, SHARED_COLUMNS
+from features.sets import FeatureSets
 from features.store import NOWHERE, Fate, Histories, Ints, Observed, Transactions
 from features.windows import vectorise
 from models.errors import ProbeError
@@ -52,6 +53,11 @@ def write_probe(transactions: Transactions, observed: Observed, row: int) -> byt
             told=frozenset(kind.value for kind, one in observed.histories.items() if one.positions[row] != NOWHERE),
         )
     )
+
+
+def probers(sets: FeatureSets) -> Mapping[str, VectoriseProbe]:
+    """Return, by fingerprint, what `models.loading` is told of the features that are computed here."""
+    return {one.fingerprint: vectorise_probe(one) for one in sets.sets}
 
 
 def vectorise_probe(feature_set: FeatureSet) -> VectoriseProbe:

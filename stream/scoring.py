@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,27 +32,41 @@ class Judgement:
     degraded: tuple[str, ...] = ()
 
 
-def score(serving: Serving, names: Sequence[str], matrix: Floats) -> list[Judgement]:
-    """Judge n payments by their features, of shape (n, len(names))."""
+class Vectors(Protocol):
+    """The vectors of n payments, by the fingerprint of a feature set; `features.sets` makes them."""
+
+    def of(self, fingerprint: str) -> Floats:
+        """Return float64 of shape (n, features)."""
+        ...
+
+    def names(self, fingerprint: str) -> Sequence[str]:
+        """Return the features' names."""
+        ...
+
+
+def score(serving: Serving, vectors: Vectors) -> list[Judgement]:
+    """Judge n payments by their features, each model by those that it was trained on."""
+    matrix = vectors.of(serving.live.fingerprint)
     if not len(matrix):
         return []
     try:
         return _by_model(serving.live, matrix, DecidedBy.MODEL)
     except ScoringError:
-        return [_one(serving, names, row[np.newaxis]) for row in matrix]
+        return [_one(serving, vectors, at) for at in range(len(matrix))]
 
 
-def _one(serving: Serving, names: Sequence[str], row: Floats) -> Judgement:
+def _one(serving: Serving, vectors: Vectors, at: int) -> Judgement:
     """Judge one payment by whoever still can."""
     candidates = [(serving.live, DecidedBy.MODEL, ()), (serving.fallback, DecidedBy.FALLBACK, (LIVE_MODEL_FAILED,))]
     for model, decided_by, degraded in candidates:
         if model is None:
             continue
         try:
-            return _by_model(model, row, decided_by, degraded)[0]
+            return _by_model(model, vectors.of(model.fingerprint)[at : at + 1], decided_by, degraded)[0]
         except ScoringError:
             continue
-    decision = decide_by_rules(names, row[0])
+    own = serving.live.fingerprint
+    decision = decide_by_rules(vectors.names(own), vectors.of(own)[at])
     return Judgement(None, None, decision, DecidedBy.RULES, None, (LIVE_MODEL_FAILED, NO_MODEL))
 
 

@@ -57,7 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_down: Literal["wait", "degrade"] = "wait"
     """With Redis away: pause and lose nothing, or decide without histories and say so."""
     features: str = ""
-    """A module with a table of feature rows; empty: the default set."""
+    """A module with a table of feature rows, or the old and the new one while tables change; empty: the default set."""
     score_features: Literal["all", "alerts", "none"] = "all"
     """Which scores carry their features: all, those that are not approved, or none."""
     session_timeout: Seconds = 10.0

@@ -6,6 +6,7 @@ artifact is an answer on `model-events`, never a crash.
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -35,11 +36,10 @@ class Serving(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """What loading needs: where artifacts are, the fingerprint of the features computed here, and how to probe them."""
+    """What loading needs: where artifacts are, and how to probe those of each fingerprint that is computed here."""
 
     repository: Repository
-    fingerprint: str
-    vectorise_probe: VectoriseProbe
+    computed: Mapping[str, VectoriseProbe]
     worker: str
 
 
@@ -99,7 +99,7 @@ class Shelf:
         if digest in self._models or (failure is not None and failure.tried_ms > retry):
             return
         shop = self._workshop
-        loaded = await asyncio.to_thread(load, shop.repository, digest, shop.fingerprint, shop.vectorise_probe)
+        loaded = await asyncio.to_thread(load, shop.repository, digest, shop.computed)
         if isinstance(loaded, Model):
             self._models[digest] = loaded
             self._failures.pop(digest, None)

@@ -49,7 +49,7 @@ def scored(count: int, first: int = 0, score: float | None = 0.25) -> Scored:
     judgements = [Judgement(score, None, Decision.APPROVE, DecidedBy.MODEL, None)] * count
     frame = Frame(Settings(), ("x", "y"), "f", "0", 7, {0: 1, 1: 1}, LATEST_MS, Untraced().headers)
     matrix = np.arange(2.0 * count).reshape(count, 2)
-    return encode(frame, decoded, observed, (np.arange(count), matrix, judgements))
+    return encode(frame, decoded, observed, (np.arange(count), {"f": matrix}, judgements))
 
 
 def serving(challenger: str | None) -> Serving:

@@ -67,4 +67,4 @@ def one_of_each(prefix: str = "") -> list[Fact]:
     ]
 
 
-_LAST = ("matrix", "judgements", "latencies_ms", "outgoing")
+_LAST = ("vectors", "judgements", "latencies_ms", "outgoing")

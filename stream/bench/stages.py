@@ -9,9 +9,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from features.declaration import FeatureSet
 from features.redis_store import RedisStore
-from features.windows import vectorise
+from features.sets import FeatureSets, Vectors
 from models.loading import Model
 from stream.bench.traffic import Sent, payments
 from stream.clock import now_ms
@@ -59,9 +58,9 @@ class _Watch:
             self.spent[stage].append(time.perf_counter() - started)
 
 
-async def measure_stages(settings: Settings, feature_set: FeatureSet, model: Model) -> dict[int, dict[str, float]]:
+async def measure_stages(settings: Settings, sets: FeatureSets, model: Model) -> dict[int, dict[str, float]]:
     """Return the median microseconds per event of each stage, by batch size; histories warm."""
-    store = RedisStore(settings.redis_url, f"bench-{now_ms()}", feature_set, now_ms)
+    store = RedisStore(settings.redis_url, f"bench-{now_ms()}", sets, now_ms)
     await store.connect()
     try:
         total = _WARM_UP + sum(size * rounds for size, rounds in _ROUNDS.items())
@@ -72,18 +71,19 @@ async def measure_stages(settings: Settings, feature_set: FeatureSet, model: Mod
         for size in SIZES:
             lots = [records[at + size * number : at + size * (number + 1)] for number in range(_ROUNDS[size])]
             at += size * _ROUNDS[size]
-            found[size] = await _measure(_Watch(), lots, (settings, feature_set, store, model))
+            found[size] = await _measure(_Watch(), lots, (settings, sets, store, model))
         return found
     finally:
         await store.close()
 
 
 async def _measure(
-    watch: _Watch, lots: list[list[_Told]], parts: tuple[Settings, FeatureSet, RedisStore, Model]
+    watch: _Watch, lots: list[list[_Told]], parts: tuple[Settings, FeatureSets, RedisStore, Model]
 ) -> dict[str, float]:
-    settings, feature_set, store, model = parts
+    settings, sets, store, model = parts
+    live = model.fingerprint
     serving = Serving(1, model, None)
-    shared = (feature_set.names, feature_set.fingerprint, CODE_VERSION, 1, {0: 1}, now_ms(), Untraced().headers)
+    shared = (sets.by_fingerprint[live].names, live, CODE_VERSION, 1, {0: 1}, now_ms(), Untraced().headers)
     frame = Frame(settings, *shared)
     for lot in lots:
         records: Any = lot
@@ -91,10 +91,11 @@ async def _measure(
         started = time.perf_counter()
         observed = await store.observe(decoded.columns)
         watch.spent["observe (Redis)"].append(time.perf_counter() - started)
-        matrix = watch.time("vectorise", lambda: vectorise(feature_set, decoded.columns, observed))  # noqa: B023
-        judged = watch.time("score", lambda: score(serving, feature_set.names, matrix))  # noqa: B023
         owed = np.arange(len(lot))
-        watch.time("encode", lambda: encode(frame, decoded, observed, (owed, matrix, judged)))  # noqa: B023
+        vectors = Vectors(sets, decoded.columns, observed, np.ones(len(lot), np.bool_))
+        matrix = watch.time("vectorise", lambda: vectors.of(live))  # noqa: B023
+        judged = watch.time("score", lambda: score(serving, vectors))  # noqa: B023
+        watch.time("encode", lambda: encode(frame, decoded, observed, (owed, {live: matrix}, judged)))  # noqa: B023
     size = len(lots[0])
     each = {stage: median(times) / size * 1e6 for stage, times in watch.spent.items()}
     return each | {"all": sum(each.values())}

@@ -9,14 +9,14 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.table import Table
 
-from features.declaration import load as load_features
+from features.sets import load_sets
 from models.loading import Model
 from models.loading import load as load_model
 from models.problems import Problem
 from models.repository import Repository
 from stream.cli.saying import Command, json_option, refuse, say, settings_or_refuse
 from stream.errors import StreamError
-from stream.probing import vectorise_probe
+from stream.probing import probers
 from stream.settings import Settings
 
 _MODEL = click.option("--model", "name", required=True, help="A digest in the repository, or a prefix of it.")
@@ -35,7 +35,7 @@ def stages(name: str, as_json: bool) -> None:  # noqa: FBT001 - a flag
     from stream.bench.stages import measure_stages  # noqa: PLC0415 - it needs an extra
 
     settings = settings_or_refuse()
-    found = asyncio.run(measure_stages(settings, load_features(settings.features or None), _model(settings, name)))
+    found = asyncio.run(measure_stages(settings, load_sets(settings.features), _model(settings, name)))
     table = Table("µs per event", *(f"batch {size}" for size in found))
     for stage in next(iter(found.values())):
         table.add_row(stage, *(f"{times[stage]:.1f}" for times in found.values()))
@@ -129,11 +129,11 @@ async def _measure_worker(
 
 
 def _model(settings: Settings, name: str) -> Model:
-    repository, features = Repository(settings.models), load_features(settings.features or None)
+    repository, features = Repository(settings.models), load_sets(settings.features)
     digest = repository.resolve(name)
     if isinstance(digest, Problem):
         refuse(digest.detail)
-    loaded = load_model(repository, digest, features.fingerprint, vectorise_probe(features))
+    loaded = load_model(repository, digest, probers(features))
     if not isinstance(loaded, Model):
         refuse("\n".join(problem.detail for problem in loaded))
     return loaded

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from features.declaration import load as load_features
 from features.declaration import window_text
 from features.errors import DeclarationError
+from features.sets import load_sets
 from models.errors import ModelError
 from models.repository import Repository
 from stream.cli.saying import json_option, refuse, say, settings_or_refuse
@@ -45,7 +45,7 @@ def train(file: Path, name: str, model_version: str | None, as_json: bool, **opt
             file=file,
             name=name,
             version=model_version,
-            feature_set=load_features(settings.features or None),
+            feature_set=load_sets(settings.features).newest,
             code_version=version("fraudstream"),
             **options,
         )
@@ -97,7 +97,7 @@ def features() -> None:
 def features_list(as_json: bool) -> None:  # noqa: FBT001 - a flag
     """Print each feature's name, meaning, window, delay and unit, in the order of the vector."""
     try:
-        feature_set = load_features(settings_or_refuse().features or None)
+        feature_set = load_sets(settings_or_refuse().features).newest
     except DeclarationError as error:
         refuse(str(error))
     rows = [

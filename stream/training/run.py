@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from features.entities import Entity
+from features.sets import FeatureSets
 from features.store import Ints
 from models.artifact import Artifact, Contents, ProbeHistories, ProbeRows, vectors_of, write_artifact
 from models.booster import Booster, fit
@@ -21,7 +22,7 @@ from models.manifest import Manifest, Parameter, TrainingData
 from models.policy import Floats, Policy
 from models.repository import Repository
 from models.times import format_time
-from stream.probing import vectorise_probe
+from stream.probing import probers
 from stream.training.errors import UnusableModelError
 from stream.training.evaluation import calibrate, choose_policy, measure
 from stream.training.reading import Facts, TransactionsFile
@@ -144,7 +145,7 @@ def _prove(request: TrainingRequest, contents: Contents, workplace: Path) -> Non
     """Load the artifact as a worker would, before anyone can see it."""
     trial = Repository(str(workplace / "trial"))
     digest = trial.put(contents)
-    model = load(trial, digest, request.feature_set.fingerprint, vectorise_probe(request.feature_set))
+    model = load(trial, digest, probers(FeatureSets((request.feature_set,))))
     if not isinstance(model, Model):
         raise UnusableModelError("; ".join(f"{problem.code}: {problem.detail}" for problem in model))
 

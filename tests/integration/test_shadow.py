@@ -37,7 +37,7 @@ def report(fleet: Fleet, *arguments: str) -> dict[str, Any]:
 
 
 def model_of(fleet: Fleet, digest: str) -> Model:
-    found = load(Repository(fleet.models), digest, FEATURES.fingerprint, vectorise_probe(FEATURES))
+    found = load(Repository(fleet.models), digest, {FEATURES.fingerprint: vectorise_probe(FEATURES)})
     assert isinstance(found, Model)
     return found
 

@@ -57,7 +57,7 @@ def test_the_same_input_gives_the_same_digest_and_a_worker_loads_it(
     again = train(request_for(write(tmp_path / "b.csv", columns), threads=2), repository, silent)
     assert again.digest == report.digest
     assert repository.digests() == (report.digest,)
-    model = load(repository, report.digest, FEATURES.fingerprint, vectorise_probe(FEATURES))
+    model = load(repository, report.digest, {FEATURES.fingerprint: vectorise_probe(FEATURES)})
     assert isinstance(model, Model)
     assert (model.name, model.version) == ("card", "2026-03-01")
     assert report.metrics["average_precision"] > 0.5

@@ -59,7 +59,7 @@ def commands() -> list[str]:
 def scored(folder: str) -> tuple[Score, bytes]:
     """Make a score as a worker does, by a real model in the repository `folder`."""
     features, digest = load(None), put_model(folder)
-    model = load_model(Repository(folder), digest, features.fingerprint, vectorise_probe(features))
+    model = load_model(Repository(folder), digest, {features.fingerprint: vectorise_probe(features)})
     assert isinstance(model, Model)
     vector = np.random.default_rng(1).normal(size=(1, len(features)))
     vector[0, 3] = np.nan

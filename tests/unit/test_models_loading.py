@@ -60,7 +60,7 @@ def test_a_matrix_of_another_width_is_refused(shape: Any) -> None:
 
 def test_a_sound_artifact_becomes_a_model(repository: Repository) -> None:
     digest = repository.put(artifact())
-    model = load(repository, digest, FINGERPRINT, history_vectors)
+    model = load(repository, digest, {FINGERPRINT: history_vectors})
     assert isinstance(model, Model)
     assert (model.digest, model.name, model.version, model.fingerprint) == (digest, "card", "1", FINGERPRINT)
     assert len(model.probe_hash) == 64
@@ -68,13 +68,13 @@ def test_a_sound_artifact_becomes_a_model(repository: Repository) -> None:
     expected = Calibrator.of(CALIBRATION).probabilities(np.asarray(TREES.predict(matrix, raw_score=True)))
     assert same_bits(model.score(matrix), expected)
     assert model.policy.decide(model.score(matrix)).count("approve") > 100
-    again = load(repository, digest, FINGERPRINT, history_vectors)
+    again = load(repository, digest, {FINGERPRINT: history_vectors})
     assert isinstance(again, Model)
     assert again.probe_hash == model.probe_hash
 
 
 def test_threads_score_the_same_bits(repository: Repository) -> None:
-    model = load(repository, repository.put(artifact()), FINGERPRINT, history_vectors)
+    model = load(repository, repository.put(artifact()), {FINGERPRINT: history_vectors})
     assert isinstance(model, Model)
     matrix = rows(2_000, seed=6)
     expected, found = model.score(matrix), []
@@ -100,7 +100,7 @@ def test_examining_tells_the_judge_digest_and_fingerprint(repository: Repository
 
 def test_other_features_are_refused_before_anything_is_scored(repository: Repository) -> None:
     digest = repository.put(artifact(fingerprint="other"))
-    assert codes(load(repository, digest, FINGERPRINT, history_vectors)) == [ProblemCode.WRONG_FINGERPRINT]
+    assert codes(load(repository, digest, {FINGERPRINT: history_vectors})) == [ProblemCode.WRONG_FINGERPRINT]
 
 
 def test_other_bits_are_told_for_rows_and_histories_at_once(repository: Repository) -> None:
@@ -109,7 +109,7 @@ def test_other_bits_are_told_for_rows_and_histories_at_once(repository: Reposito
     probes["scores"][3] = float(np.nextafter(probes["scores"][3], 2))
     contents["probe_rows.json"] = msgspec.json.encode(probes)
     digest = repository.put(contents)
-    answer = load(repository, digest, FINGERPRINT, lambda histories: np.nextafter(history_vectors(histories), 9))
+    answer = load(repository, digest, {FINGERPRINT: lambda histories: np.nextafter(history_vectors(histories), 9)})
     assert codes(answer) == [ProblemCode.PROBE_MISMATCH] * 3
     assert isinstance(answer, tuple)
     assert "first 3" in answer[0].detail
@@ -120,14 +120,14 @@ def test_a_history_that_cannot_be_read_is_an_answer(repository: Repository) -> N
         raise ProbeError("history 0: no card")
 
     digest = repository.put(artifact())
-    assert codes(load(repository, digest, FINGERPRINT, unreadable)) == [ProblemCode.PROBE_MISMATCH]
+    assert codes(load(repository, digest, {FINGERPRINT: unreadable})) == [ProblemCode.PROBE_MISMATCH]
 
 
 def test_an_absent_repository_or_artifact_is_an_answer(tmp_path: Path, repository: Repository) -> None:
-    assert codes(load(repository, "0" * 64, FINGERPRINT, history_vectors)) == [ProblemCode.MISSING_ARTIFACT]
+    assert codes(load(repository, "0" * 64, {FINGERPRINT: history_vectors})) == [ProblemCode.MISSING_ARTIFACT]
     (tmp_path / "file").write_text("")
     broken = Repository(str(tmp_path / "file"))
-    assert codes(load(broken, "0" * 64, FINGERPRINT, history_vectors))[0] in {
+    assert codes(load(broken, "0" * 64, {FINGERPRINT: history_vectors}))[0] in {
         ProblemCode.MISSING_ARTIFACT,
         ProblemCode.REPOSITORY_UNAVAILABLE,
     }
@@ -151,7 +151,7 @@ BAD_FILES = {
 @pytest.mark.parametrize("name", BAD_FILES)
 def test_whatever_is_broken_is_an_answer(name: Any, repository: Repository) -> None:
     digest = repository.put(artifact() | BAD_FILES[name])
-    assert codes(load(repository, digest, FINGERPRINT, history_vectors)) == [ProblemCode.DAMAGED_ARTIFACT]
+    assert codes(load(repository, digest, {FINGERPRINT: history_vectors})) == [ProblemCode.DAMAGED_ARTIFACT]
 
 
 def test_a_policy_or_calibration_without_sense_is_damage(repository: Repository) -> None:
@@ -160,14 +160,14 @@ def test_a_policy_or_calibration_without_sense_is_damage(repository: Repository)
         assert old in contents["manifest.json"]
         contents["manifest.json"] = contents["manifest.json"].replace(old, new)
         digest = repository.put(contents)
-        assert codes(load(repository, digest, FINGERPRINT, history_vectors)) == [ProblemCode.DAMAGED_ARTIFACT]
+        assert codes(load(repository, digest, {FINGERPRINT: history_vectors})) == [ProblemCode.DAMAGED_ARTIFACT]
 
 
 def test_bytes_changed_after_the_digest_never_reach_lightgbm(tmp_path: Path, repository: Repository) -> None:
     digest = repository.put(artifact())
     path = tmp_path / digest / "model.txt"
     path.write_bytes(path.read_bytes().replace(b"num_leaves=", b"num_leaves=9"))
-    assert codes(load(repository, digest, FINGERPRINT, history_vectors)) == [ProblemCode.DAMAGED_ARTIFACT]
+    assert codes(load(repository, digest, {FINGERPRINT: history_vectors})) == [ProblemCode.DAMAGED_ARTIFACT]
 
 
 def resized(text: Any) -> Any:

@@ -47,7 +47,7 @@ def digest(repository: Repository) -> str:
 
 def answerer(repository: Repository, score: Score = Model.score) -> Answerer:
     clock = count(1_767_225_600_000_000_000, 1_000_000)
-    return Answerer(lambda name: load(repository, name, FINGERPRINT, history_vectors), lambda: next(clock), score)
+    return Answerer(lambda name: load(repository, name, {FINGERPRINT: history_vectors}), lambda: next(clock), score)
 
 
 def decided(number: int, score: float | None = 0.25, decision: Decision = Decision.APPROVE) -> bytes:
@@ -164,7 +164,7 @@ def test_models_are_loaded_once_kept_as_told_and_their_problems_are_answers(
 
 
 def test_nothing_is_judged_without_a_question(repository: Repository, digest: str) -> None:
-    model = load(repository, digest, FINGERPRINT, history_vectors)
+    model = load(repository, digest, {FINGERPRINT: history_vectors})
     assert isinstance(model, Model)
     assert judge(model, np.empty((0, 3)), Model.score) == ([], None)
 

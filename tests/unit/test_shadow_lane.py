@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shadow.errors import LaneError
-from shadow.lane import Lane, Rest, Room
+from shadow.lane import Holding, Lane, Rest, Room
 from shadow.messages import Compare, Setup
 
 SETUP = Setup("models", "", 512)
@@ -58,7 +58,7 @@ async def test_a_process_is_set_up_loads_and_compares() -> None:
     assert tried.pid is None
     loaded = await tried.load("a" * 64)
     assert loaded.probe_hash == "modelsa"
-    assert tried.loaded == {"a" * 64: "modelsa"}
+    assert tried.loaded == {"a" * 64: Holding("modelsa", "")}
     assert (await tried.compare(ASKED, 10)).records == (b"x",)
     await tried.close()
     assert (tried.pid, tried.loaded) == (None, {})

@@ -62,7 +62,7 @@ def asked(digest: str) -> Compare:
 async def test_it_scores_as_a_worker_does_whatever_is_printed(
     repository: Repository, digest: str, lane: Callable[[Sequence[str]], Lane], command: Sequence[str]
 ) -> None:
-    here = load(repository, digest, FEATURES.fingerprint, vectorise_probe(FEATURES))
+    here = load(repository, digest, {FEATURES.fingerprint: vectorise_probe(FEATURES)})
     assert isinstance(here, Model)
     child = lane(command)
     assert (await child.load(digest)).probe_hash == here.probe_hash

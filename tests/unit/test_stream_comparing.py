@@ -14,6 +14,7 @@ from shadow_cases import DIGEST, Log, scored, serving
 from models.commands import EventKind
 from models.policy import Decision
 from models.problems import Problem, ProblemCode
+from shadow.lane import Holding
 from shadow.messages import Compared as Reply
 from stream.batches import Record
 from stream.clock import Stage
@@ -41,7 +42,7 @@ class Journey(Untraced):
 
 
 def lot(count: int, digest: str = DIGEST, journey: Any = None) -> Lot:
-    return Lot(digest, Kept.of(scored(count), count), journey or Untraced(), 0, count)
+    return Lot(digest, Kept.of(scored(count), "f", count), journey or Untraced(), 0, count)
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.sampled_from([DIGEST, OTHER])), max_size=8), st.integers(1, 12))
@@ -63,7 +64,7 @@ def test_portions_hold_all_in_order_each_of_one_challenger_and_not_too_large(off
 
 def test_answers_go_where_their_scores_are_and_each_journey_hears_its_own() -> None:
     journeys, heard = (Journey(), Journey()), list[Fact]()
-    first, second = Kept.of(scored(4), 4), Kept.of(scored(2, 10, None), 2)
+    first, second = Kept.of(scored(4), "f", 4), Kept.of(scored(2, 10, None), "f", 2)
     lots = [Lot(DIGEST, first, journeys[0], 1, 4), Lot(DIGEST, second, journeys[1], 0, 2)]
     rows: tuple[bytes | None, ...] = (b"1", None, b"3", b"10", b"11")
     decisions = tuple(row and Decision.REVIEW for row in rows)
@@ -88,7 +89,7 @@ def test_answers_go_where_their_scores_are_and_each_journey_hears_its_own() -> N
 
 def test_what_came_in_is_let_go_of_while_a_decision_waits() -> None:
     whole = scored(3)
-    kept, records = Kept.of(whole, 2), [weakref.ref(record) for record in whole.records]
+    kept, records = Kept.of(whole, "f", 2), [weakref.ref(record) for record in whole.records]
     value = whole.records[0].value
     assert len(kept) == 2
     del whole
@@ -103,7 +104,7 @@ def test_what_came_in_is_let_go_of_while_a_decision_waits() -> None:
 def comparer(heard: list[Fact], queue: int = 10) -> Comparer:
     settings = Settings(shadow_queue=queue, worker_id="w")
     made = Comparer(settings, Follower(settings), heard.append)
-    made._lane.loaded = {DIGEST: "hash"}
+    made._lane.loaded = {DIGEST: Holding("hash", "f")}
     return made
 
 

@@ -14,7 +14,7 @@ from models.policy import Decision
 from models.problems import ProblemCode
 from models.readiness import gather
 from shadow.errors import LaneError
-from shadow.lane import Lane
+from shadow.lane import Holding, Lane
 from shadow.messages import Compare, Compared, Loaded, Setup
 from stream import comparing
 from stream.answering import Answers
@@ -55,8 +55,8 @@ class Tame(Lane):
 
     async def load(self, digest: str) -> Loaded:
         self._fail("load")
-        self.loaded[digest] = f"hash of {digest[:4]}"
-        return Loaded(self.loaded[digest])
+        self.loaded[digest] = Holding(f"hash of {digest[:4]}", "f")
+        return Loaded(*self.loaded[digest])
 
     async def compare(self, request: Compare, seconds: float) -> Compared:
         assert seconds > 0
@@ -67,7 +67,7 @@ class Tame(Lane):
 
     async def keep(self, digests: Any) -> None:
         self.kept = set(digests)
-        self.loaded = {digest: probe_hash for digest, probe_hash in self.loaded.items() if digest in self.kept}
+        self.loaded = {digest: held for digest, held in self.loaded.items() if digest in self.kept}
 
     async def close(self) -> None:
         self.loaded = {}
@@ -258,7 +258,7 @@ async def test_a_worker_that_stops_does_not_wait_for_kafka_to_take_an_answer(mon
         try:
             await asyncio.sleep(600)
         finally:
-            scene.lane.loaded[CANDIDATE] = "hash"  # so that there would be something to say
+            scene.lane.loaded[CANDIDATE] = Holding("hash", "f")  # so that there would be something to say
         raise AssertionError
 
     async def stuck(*_: object) -> int:

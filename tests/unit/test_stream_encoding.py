@@ -24,6 +24,7 @@ from stream.journeys import Untraced
 from stream.scoring import Judgement
 from stream.settings import Settings
 
+FINGERPRINT = "f" * 64
 NAMES = ("a", "b", "c")
 MODEL = ModelName("card", "1", "d" * 64)
 SCORE_SCHEMA = Draft202012Validator(json_schema("score/1"))
@@ -40,7 +41,7 @@ def frame(wanted: Any = "all", epochs: dict[int, int] | None = None) -> Frame:
     return Frame(
         Settings(score_features=wanted),
         NAMES,
-        "f" * 64,
+        FINGERPRINT,
         "0.1.0",
         7,
         epochs or {0: 3, 1: 4, 2: 5},
@@ -71,7 +72,7 @@ def written(
     matrix = np.zeros((len(records), len(NAMES))) if vectors is None else np.array(vectors, np.float64)
     which = np.arange(len(records))
     seen = observed(len(records), incomplete=incomplete)
-    return encode(of or frame(), decoded, seen, (which, matrix, judgements)).lots()
+    return encode(of or frame(), decoded, seen, (which, {FINGERPRINT: matrix}, judgements)).lots()
 
 
 def one(record: Told, *arguments: Any, **changes: Any) -> dict[str, Any]:
@@ -98,7 +99,7 @@ def test_a_score_says_all_that_the_contract_lists() -> None:
         "model": {"name": "card", "version": "1", "digest": "d" * 64},
         "arm": "live",
         "revision": 7,
-        "fingerprint": "f" * 64,
+        "fingerprint": FINGERPRINT,
         "code_version": "0.1.0",
         "features": {"a": 1.5, "b": None, "c": -0.0},
         "positions": {"history_epoch": 1_770_000_000, "card": 10, "merchant": 20, "device": None},
@@ -172,7 +173,7 @@ def test_only_what_was_decided_is_written() -> None:
         frame(),
         decode(records, 0),
         observed(4),
-        (np.array([1, 3]), np.array([[1.0, 2, 3], [4, 5, 6]]), [judgement(), judgement(0.5)]),
+        (np.array([1, 3]), {FINGERPRINT: np.array([[1.0, 2, 3], [4, 5, 6]])}, [judgement(), judgement(0.5)]),
     ).lots()
     found = [msgspec.json.decode(outgoing.value) for outgoing in out[0]]
     assert [score["transaction_id"] for score in found] == ["t-1", "t-3"]
@@ -185,16 +186,16 @@ def test_only_what_was_decided_is_written() -> None:
 def test_decisions_are_taken_apart_by_partition_and_joined_again_in_order() -> None:
     records = [Told(text(transaction_id=f"t-{at}"), offset=at, partition=at % 3) for at in range(6)]
     vectors = np.arange(18.0).reshape(6, 3)
-    seen, judged = observed(6), (np.arange(6), vectors, [judgement()] * 6)
+    seen, judged = observed(6), (np.arange(6), {FINGERPRINT: vectors}, [judgement()] * 6)
     whole = encode(frame(), decode(records, 0), seen, judged)
     assert whole.of([0, 1, 2]) is whole
     some = whole.of([2, 0])
     assert [one.transaction_id for one in some.transactions] == ["t-0", "t-2", "t-3", "t-5"]
-    assert some.matrix.tolist() == vectors[[0, 2, 3, 5]].tolist()
+    assert some.vectors[FINGERPRINT].tolist() == vectors[[0, 2, 3, 5]].tolist()
     assert [len(lot) for lot in some.lots().values()] == [2, 2]
     joined = Scored.joined([some, Scored.nothing(), whole.of([1])])
     assert [record.offset for record in joined.records] == [0, 2, 3, 5, 1, 4]
-    assert joined.matrix.tolist() == vectors[[0, 2, 3, 5, 1, 4]].tolist()
+    assert joined.vectors[FINGERPRINT].tolist() == vectors[[0, 2, 3, 5, 1, 4]].tolist()
     assert [one.source_offset for one in joined.outgoing] == [0, 2, 3, 5, 1, 4]
 
 

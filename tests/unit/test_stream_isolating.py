@@ -5,9 +5,9 @@ from typing import Any, cast
 import pytest
 from stream_cases import Told, text
 
-from features.declaration import load
 from features.errors import StoreError, StoreRefusedError, StoreUnavailableError
 from features.memory_store import MemoryStore
+from features.sets import load_sets
 from models.errors import ScoringError
 from models.loading import Model
 from stream.batches import Record
@@ -18,11 +18,13 @@ from stream.pipeline import Outputs, Pipeline, Terms
 from stream.settings import Settings
 from stream.shelf import Serving
 
-FEATURES = load(None)
+FEATURES = load_sets("")
 
 
 class NoModel:
     """Stands for a live model that cannot score: the rules decide."""
+
+    fingerprint = FEATURES.newest.fingerprint
 
     def score(self, _matrix: Any) -> Any:
         raise ScoringError("none here")

@@ -1,0 +1,110 @@
+"""The feature sets that one process computes side by side: one as a rule, two while a deployment changes its table.
+
+Histories are kept as long as the longest horizon asks. Each set sees no more of them than its own horizons allow, so
+its numbers are the same whatever stands beside it. Nothing here knows a store or a model.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.declaration import FeatureSet, load
+from features.entities import Entity
+from features.errors import DeclarationError
+from features.frames import Floats
+from features.histories import visible
+from features.store import Histories, Observed, Transactions
+from features.windows import vectorise
+
+
+@dataclass(frozen=True)
+class FeatureSets:
+    """Sets with different fingerprints; the last one is the newest, with which new models are trained.
+
+    Raises:
+        DeclarationError: there is none, or two compute the same.
+    """
+
+    sets: tuple[FeatureSet, ...]
+
+    def __post_init__(self) -> None:
+        if not self.sets:
+            raise DeclarationError("at least one set of features is needed")
+        if len(self.by_fingerprint) < len(self.sets):
+            raise DeclarationError("two of the sets of features are the same: name each once")
+
+    @cached_property
+    def by_fingerprint(self) -> Mapping[str, FeatureSet]:
+        """The sets by their fingerprints."""
+        return MappingProxyType({one.fingerprint: one for one in self.sets})
+
+    @property
+    def newest(self) -> FeatureSet:
+        """The set named last."""
+        return self.sets[-1]
+
+    @cached_property
+    def horizons_ms(self) -> Mapping[Entity, int]:
+        """How long histories are kept for all sets together, by whose they are."""
+        kinds = [kind for kind in Entity if any(kind in one.horizons_ms for one in self.sets)]
+        return MappingProxyType({kind: max(one.horizons_ms.get(kind, 0) for one in self.sets) for kind in kinds})
+
+
+class Vectors:
+    """A batch's vectors by feature set, each made when it is first asked for.
+
+    `which` tells the transactions, n of the batch, that vectors are wanted of; `observed` is what a store that keeps
+    histories for all of `sets` saw.
+    """
+
+    def __init__(
+        self, sets: FeatureSets, transactions: Transactions, observed: Observed, which: NDArray[np.bool_]
+    ) -> None:
+        self._sets = sets
+        self._transactions = transactions
+        self._observed = observed
+        self._which = which
+        self._made: dict[str, Floats] = {}
+
+    def of(self, fingerprint: str) -> Floats:
+        """Return the vectors of one set, float64 of shape (n, its features)."""
+        if fingerprint not in self._made:
+            one = self._sets.by_fingerprint[fingerprint]
+            observed = narrowed(self._observed, self._sets.horizons_ms, one.horizons_ms)
+            self._made[fingerprint] = vectorise(one, self._transactions, observed)[self._which]
+        return self._made[fingerprint]
+
+    def names(self, fingerprint: str) -> tuple[str, ...]:
+        """Return the names of a set's columns."""
+        return self._sets.by_fingerprint[fingerprint].names
+
+    def all(self) -> Mapping[str, Floats]:
+        """Return the vectors of all sets, by fingerprint."""
+        return {fingerprint: self.of(fingerprint) for fingerprint in self._sets.by_fingerprint}
+
+
+def narrowed(observed: Observed, kept_ms: Mapping[Entity, int], seen_ms: Mapping[Entity, int]) -> Observed:
+    """Return what is visible within shorter horizons than those of the store."""
+    shorter = [kind for kind in observed.histories if seen_ms.get(kind, kept_ms[kind]) < kept_ms[kind]]
+    if not shorter:
+        return observed
+    narrow = {kind: _within(observed.histories[kind], seen_ms[kind]) for kind in shorter}
+    return replace(observed, histories={**observed.histories, **narrow})
+
+
+def _within(histories: Histories, horizon_ms: int) -> Histories:
+    return Histories(*visible(histories.rows, histories.lengths, horizon_ms), histories.positions)
+
+
+def load_sets(modules: str) -> FeatureSets:
+    """Build the sets of the modules that a deployment names, parted by commas; the default set where that is empty.
+
+    Raises:
+        DeclarationError: a module is not there or holds no rows of features, or two hold the same.
+    """
+    names = [name.strip() for name in modules.split(",") if name.strip()]
+    return FeatureSets(tuple(map(load, names)) if names else (load(None),))
