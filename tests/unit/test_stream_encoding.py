@@ -179,7 +179,7 @@ def test_only_what_was_decided_is_written() -> None:
     assert [score["transaction_id"] for score in found] == ["t-1", "t-3"]
     assert [score["positions"]["card"] for score in found] == [11, 13]
     assert [score["features"]["a"] for score in found] == [1.0, 4.0]
-    nothing = encode(frame(), decode([], 0), observed(0), (np.array([], np.intp), np.empty((0, 3)), []))
+    nothing = encode(frame(), decode([], 0), observed(0), (np.array([], np.intp), {FINGERPRINT: np.empty((0, 3))}, []))
     assert (len(nothing), nothing.lots()) == (0, {})
 
 
