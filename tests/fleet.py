@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka import ConsumerRecord
-from payments import PARTITIONS, payment, publish, put_model, read_topic
+from payments import PARTITIONS, count_records, payment, publish, put_model, read_topic
 from workers import COMMAND, Worker
 
 from stream.consumer import ValidScores
@@ -36,7 +36,7 @@ class Fleet:
     def models(self) -> str:
         return self.environment["MODELS"]
 
-    def cli(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    def cli(self, *arguments: str, seconds: float = 120.0, **settings: str) -> subprocess.CompletedProcess[str]:
         """Run the command line with this fleet's settings."""
         named = {f"FRAUDSTREAM_{name}": value for name, value in (self.environment | settings).items()}
         return subprocess.run(
@@ -45,7 +45,7 @@ class Fleet:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=seconds,
         )
 
     def worker(self, command: Sequence[str] = COMMAND, **settings: str) -> Worker:
@@ -84,13 +84,19 @@ class Fleet:
 
     def await_scores(self, count: int, seconds: float = 60.0) -> list[Score]:
         """Wait until so many scores are valid."""
-        until(lambda: len(self.scores()[0]) >= count, f"{count} valid scores", seconds)
+        until(
+            lambda: self._count("scores") >= count and self.scores()[1].valid >= count, f"{count} valid scores", seconds
+        )
         return self.scores()[0]
 
     def await_records(self, topic: str, count: int, seconds: float = 60.0) -> list[ConsumerRecord[bytes, bytes]]:
         """Wait until a topic has so many records."""
-        until(lambda: len(self.read(topic)) >= count, f"{count} records in {topic}", seconds)
+        until(lambda: self._count(topic) >= count, f"{count} records in {topic}", seconds)
         return self.read(topic)
+
+    def _count(self, topic: str) -> int:
+        """Return how many records a topic has: quicker than reading it."""
+        return asyncio.run(count_records(self.brokers, self.prefix + topic))
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         """Return the events of one kind."""

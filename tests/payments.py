@@ -139,6 +139,18 @@ async def read_topic(brokers: str, topic: str) -> list[Any]:
         await consumer.stop()
 
 
+async def count_records(brokers: str, topic: str) -> int:
+    """Count a topic's records by its offsets; nothing here is compacted or deleted."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=brokers, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        partitions = sorted(consumer.partitions_for_topic(topic) or await _partitions(consumer, topic))
+        assigned = [TopicPartition(topic, partition) for partition in partitions]
+        return sum((await consumer.end_offsets(assigned)).values())
+    finally:
+        await consumer.stop()
+
+
 async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> Sequence[int]:
     metadata = await consumer._client.fetch_all_metadata()
     return sorted(metadata.partitions_for_topic(topic) or ())
