@@ -1,4 +1,4 @@
-"""Histories on one Redis server, shared by all workers of a deployment, each remembering what it works on.
+"""Histories on a Redis server or a Redis Cluster, shared by a deployment's workers, each remembering what it works on.
 
 A worker drafts a batch on the histories that it remembers, and one script appends all drafts if the cards' histories
 are as they were remembered; else nothing happens, the worker looks again and drafts anew. So all judging is done here,
@@ -15,13 +15,17 @@ from typing import NamedTuple
 
 from features import records
 from features.cache import Cached
+from features.cluster_link import ClusterLink
+from features.cluster_urls import is_cluster
 from features.drafting import Noted, draft_card_label, draft_transactions, seen
 from features.entities import Entity
 from features.errors import StoreUnavailableError
+from features.link import Link
 from features.parties import NOBODY, Parties, parties
 from features.records import card_hash
 from features.redis_link import RedisLink
 from features.remembering import Named, Remembered
+from features.shards import ALONE, HOME, ON_A_CLUSTER, Shards
 from features.store import NOWHERE, Ints, Keeping, Label, Labelled, Observed, Transactions
 
 ATTEMPTS = 8
@@ -31,12 +35,14 @@ ATTEMPTS = 8
 class Options(NamedTuple):
     """How a store uses its server.
 
-    `prefix` begins all keys; `timeout_s` is the longest wait for one answer; `cache_bytes` bounds what is remembered.
+    `prefix` begins all keys; `timeout_s` is the longest wait for one answer; `cache_bytes` bounds what is remembered;
+    `cluster_shards` are so many on a Redis Cluster, as long as a deployment lives.
     """
 
     prefix: str = "fraudstream:"
     timeout_s: float = 1.0
     cache_bytes: int = 512 << 20
+    cluster_shards: int = ON_A_CLUSTER
 
 
 DEFAULT = Options()
@@ -44,7 +50,7 @@ Others = Mapping[Entity, Mapping[int, Cached]]
 
 
 class RedisStore:
-    """Keeps the promises of `features.store` on one Redis server, 6.2 or later; `now_ms` is the wall clock, for expiry.
+    """Keeps the promises of `features.store` on Redis 6.2 or later, or a Cluster; `now_ms` is the clock, for expiry.
 
     `connect` comes first. Calls of one store are made one after the other, whoever makes them.
     """
@@ -57,9 +63,9 @@ class RedisStore:
         now_ms: Callable[[], int],
         options: Options = DEFAULT,
     ) -> None:
-        keys = f"{options.prefix}{deployment}:"
-        self._link = RedisLink(url, f"{keys}epoch".encode(), options.timeout_s)
-        self._remembered = Remembered(self._link, keys, keeping, now_ms)
+        shards = Shards(options.prefix, deployment, options.cluster_shards if is_cluster(url) else ALONE)
+        self._link = _link(url, shards, options.timeout_s)
+        self._remembered = Remembered(self._link, shards, keeping, now_ms)
         self._remembered.bound(options.cache_bytes)
         self._horizons_ms = keeping.horizons_ms
         self._lock = asyncio.Lock()
@@ -196,6 +202,12 @@ class RedisStore:
         for entry, kind in self._remembered.grown():
             async with self._lock:
                 await self._remembered.trim(entry, kind)
+
+
+def _link(url: str, shards: Shards, timeout_s: float) -> Link:
+    if is_cluster(url):
+        return ClusterLink(url, shards, timeout_s)
+    return RedisLink(url, shards.epochs[HOME] + b":tried", timeout_s)
 
 
 @contextmanager

@@ -7,28 +7,34 @@ lies beyond the end, the record before it is another, or the server was restarte
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import MappingProxyType
 from typing import NamedTuple
 
 from features import records
-from features.cache import Cache, Cached, request
-from features.declaration import DAY_MS, HOUR_MS
+from features.cache import Cache, Cached
 from features.entities import Entity
+from features.epochs import Epochs
 from features.histories import TRIM_LEAST
+from features.link import Call, Link
+from features.observing import (
+    NO_EPOCH,
+    REFRESH_AFTER_MS,
+    Appended,
+    OtherEpoch,
+    Part,
+    Terms,
+    Unlike,
+    answer,
+    call,
+    steps,
+)
 from features.parties import NOBODY
-from features.records import HASH_MASK
-from features.redis_link import NO_EPOCH, Appended, OtherEpoch, RedisLink, Unlike
+from features.shards import Shards
 from features.store import Keeping
 
 log = logging.getLogger("fraudstream.features.remembering")
 
-REFRESH_AFTER_MS = HOUR_MS
-"""A worker sets a key's expiry anew at most so often."""
-KEPT_LONGER_MS = DAY_MS
-"""A key outlives its horizon by this; what is remembered is trusted until the horizon."""
 MOST_GROWN = 10_000
 """So many histories wait for the next tidying at most; the others wait for their next record."""
-LETTERS = MappingProxyType({Entity.CARD: "c", Entity.MERCHANT: "m", Entity.DEVICE: "d"})
 
 
 class Named(NamedTuple):
@@ -43,18 +49,19 @@ Recalled = Mapping[Entity, Sequence[Cached | None]]
 
 
 class Remembered:
-    """The histories of one deployment as one worker knows them; `keys` begins all names on the server.
+    """The histories of one deployment as one worker knows them; `shards` are its keys on the server.
 
     Nothing here may be called twice at the same time.
     """
 
-    def __init__(self, link: RedisLink, keys: str, keeping: Keeping, now_ms: Callable[[], int]) -> None:
+    def __init__(self, link: Link, shards: Shards, keeping: Keeping, now_ms: Callable[[], int]) -> None:
         self.horizons_ms = keeping.horizons_ms
         self.epoch = NO_EPOCH
         self.incomplete = False
         self.new = False
         self._link = link
-        self._keys = keys
+        self._shards = shards
+        self._epochs = Epochs(link, shards)
         self._now_ms = now_ms
         self._caches: dict[Entity, Cache] = {}
         self._grown: dict[Cached, Entity] = {}
@@ -68,7 +75,7 @@ class Remembered:
 
         So a deployment whose server was emptied while nobody looked does not use an epoch twice.
         """
-        self.epoch, whole, self.new = await self._link.found_epoch(self._now_ms() // 1000)
+        self.epoch, whole, self.new = await self._epochs.join(self._now_ms() // 1000)
         self.incomplete = not whole
 
     async def recall(self, wanted: Mapping[Entity, Named]) -> Recalled:
@@ -83,14 +90,14 @@ class Remembered:
 
     def _known(self, kind: Entity, named: Named, now_ms: int, missing: list[Cached]) -> list[Cached | None]:
         """Return the histories of one kind, the same object for the same one, empty ones for those also `missing`."""
-        cache, begin, columns = self._caches[kind], f"{self._keys}{LETTERS[kind]}:", records.COLUMNS[kind]
+        cache, columns = self._caches[kind], records.COLUMNS[kind]
         expired_ms, new, entries = now_ms - self.horizons_ms[kind], dict[int, Cached](), list[Cached | None]()
         for entity, entity_id in zip(named.hashes, named.ids, strict=True):
             entry = cache.get(entity)
             if entity != NOBODY and (entry is None or entry.refreshed_ms <= expired_ms):
                 entry = new.get(entity)
                 if entry is None:
-                    key = f"{begin}{entity & HASH_MASK:016x}".encode()
+                    key = self._shards.key(kind, entity)
                     entry = new[entity] = Cached(entity, entity_id, columns, key)
             entries.append(entry)
         missing.extend(new.values())
@@ -99,7 +106,7 @@ class Remembered:
     async def _fetch(self, entries: Iterable[Cached]) -> None:
         asked = list(entries)
         if asked:
-            values = await self._link.values([entry.key for entry in asked])
+            values = await self._link.values([(self._shards.of(entry.entity), entry.key) for entry in asked])
             for entry, value in zip(asked, values, strict=True):
                 entry.take(value)
 
@@ -109,34 +116,46 @@ class Remembered:
         Returns:
             The histories in which others' records came to lie before the drafts, so that positions have moved.
         """
-        now_ms = self._now_ms()
-        groups = {kind: [entry for entry in dict.fromkeys(found) if entry] for kind, found in recalled.items()}
-        touched = [entry for group in groups.values() for entry in group]
-        arguments = [*request(touched, now_ms - REFRESH_AFTER_MS), *self._described(groups)]
-        answer = await self._link.observe(self.epoch, [entry.key for entry in touched], arguments)
-        moved: frozenset[Cached] | None = None
-        match answer:
-            case Appended(tails):
-                moved = frozenset(touched[index] for index in tails)
-                for index, tail in tails.items():
-                    touched[index].splice_bytes(tail)
-                for kind, group in groups.items():
-                    self._keep(kind, group, now_ms)
-            case Unlike(indexes):
-                await self._look_again([touched[index] for index in indexes])
-            case OtherEpoch(epoch):
-                await self._follow(epoch)
-        if await self._link.is_another_server():
-            await self.lose("the server was restarted, or is another")
-        return moved
+        terms = Terms(self.epoch, self.horizons_ms, self._now_ms())
+        touched = {kind: [entry for entry in dict.fromkeys(found) if entry] for kind, found in recalled.items()}
+        moved: set[Cached] | None = set()
+        for parts in steps(touched, self._shards):
+            others = await self._append(parts, terms)
+            if moved is None or others is None:
+                moved = None
+                break
+            moved |= others
+        why = await self._link.suspicion()
+        if why is not None:
+            await self.lose(why)
+        return None if moved is None else frozenset(moved)
 
-    def _described(self, groups: Mapping[Entity, Sequence[Cached]]) -> list[bytes | int]:
-        """Return what observe.lua is told of each kind: how many, how wide, how long they are kept, whose they are."""
-        facts: list[bytes | int] = []
-        for kind, group in groups.items():
-            record_bytes = records.COLUMNS[kind] * records.COLUMN_BYTES
-            facts += [len(group), record_bytes, self.horizons_ms[kind] + KEPT_LONGER_MS, int(kind is not Entity.CARD)]
-        return facts
+    async def _append(self, parts: Sequence[Part], terms: Terms) -> set[Cached] | None:
+        """Append one step; None where not all of it is appended, after looking again at what was not."""
+        replies = await self._link.run("observe", [call(part, self._shards, terms) for part in parts])
+        moved, unlike, epochs = set[Cached](), list[Cached](), list[int]()
+        for part, reply in zip(parts, replies, strict=True):
+            match answer(reply):
+                case Appended(tails):
+                    moved |= self._confirm(part, tails, terms.now_ms)
+                case Unlike(indexes):
+                    unlike += [part.entries[index] for index in indexes]
+                case OtherEpoch(epoch):
+                    epochs.append(epoch)
+        if epochs:
+            await self._follow(max(epochs))
+        elif unlike:
+            await self._look_again(unlike)
+        return None if epochs or unlike else moved
+
+    def _confirm(self, part: Part, tails: Mapping[int, bytes], now_ms: int) -> set[Cached]:
+        """Remember what a call appended, and return the histories that others had appended to first."""
+        entries = part.entries
+        for index, tail in tails.items():
+            entries[index].splice_bytes(tail)
+        for kind, group in part.groups.items():
+            self._keep(kind, group, now_ms)
+        return {entries[index] for index in tails}
 
     def _keep(self, kind: Entity, entries: Sequence[Cached], now_ms: int) -> None:
         """Confirm what was appended, and remember it."""
@@ -168,12 +187,14 @@ class Remembered:
         if epoch <= self.epoch:
             await self.lose("the history epoch is gone" if epoch == NO_EPOCH else f"the history epoch fell to {epoch}")
             return
+        epoch = await self._epochs.follow(self.epoch)
         log.error("history epoch rose from %d to %d: another worker saw Redis lose records", self.epoch, epoch)
         self._begin(epoch)
 
     async def lose(self, what: str) -> None:
         """Say that the server lost records, and raise the epoch."""
-        epoch = await self._link.raise_epoch(self.epoch)
+        epoch = await self._epochs.rise(self.epoch)
+        self._link.trust()
         log.error("Redis at %s lost histories: %s; history epoch %d -> %d", self._link.where, what, self.epoch, epoch)
         self._begin(epoch)
 
@@ -194,5 +215,8 @@ class Remembered:
         """Trim one history where that is worth it and it is as remembered."""
         count = entry.invisible(self.horizons_ms[kind])
         entry.tidied_end = entry.end
-        if count and await self._link.trim(entry.key, entry.cut(count)):
-            entry.trim(count)
+        if count:
+            cut = Call(self._shards.of(entry.entity), (entry.key,), entry.cut(count))
+            (done,) = await self._link.run("trim", [cut])
+            if done:
+                entry.trim(count)

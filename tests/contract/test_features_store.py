@@ -1,16 +1,20 @@
-"""The promises of `features.store`, held to the store in memory, to the one on Redis, and to two that share it."""
+"""The promises of `features.store`, held to the store in memory, to the one on Redis and on a Redis Cluster, and to two
+that share one of these.
+"""
 
 import asyncio
 import itertools
 import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from features_recount import Row, label, transaction, transactions
 from features_streams import START_MS, Stream, bits, outcomes, recounted, streams
 from hypothesis import HealthCheck, given, settings
+from redis_cluster import redis_cluster
 from redis_server import redis_server
 
 from features import records
@@ -34,7 +38,17 @@ WITH_DEVICES = FeatureSet(
     )
 )
 DEPLOYMENTS = itertools.count()
-KINDS = ("memory", "redis", "two workers")
+KINDS = ("memory", "redis", "two workers", "cluster", "two workers on a cluster")
+
+
+class Servers(NamedTuple):
+    """Where the stores keep what they are told."""
+
+    redis: str
+    cluster: str
+
+    def url(self, kind: str) -> str:
+        return self.cluster if "cluster" in kind else self.redis
 
 
 def clock() -> int:
@@ -42,13 +56,13 @@ def clock() -> int:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with redis_server() as url:
-        yield url
+def servers() -> Iterator[Servers]:
+    with redis_server() as url, redis_cluster(replicas=False) as cluster:
+        yield Servers(url, cluster.url)
 
 
 @asynccontextmanager
-async def opened(kind: str, url: str, feature_set: FeatureSet = DEFAULT) -> AsyncIterator[Callable[[], HistoryStore]]:
+async def opened(kind: str, servers: Servers, feature_set: FeatureSet = DEFAULT) -> AsyncIterator[Callable[[], HistoryStore]]:
     """Yield what gives the store to use next: the same one, or two in turn."""
     if kind == "memory":
         store = MemoryStore(feature_set)
@@ -57,8 +71,8 @@ async def opened(kind: str, url: str, feature_set: FeatureSet = DEFAULT) -> Asyn
     deployment = f"d{next(DEPLOYMENTS)}"
     async with AsyncExitStack() as stack:
         stores = []
-        for _ in range(1 if kind == "redis" else 2):
-            stores.append(RedisStore(url, deployment, feature_set, clock))
+        for _ in range(2 if "two" in kind else 1):
+            stores.append(RedisStore(servers.url(kind), deployment, feature_set, clock))
             stack.push_async_callback(stores[-1].close)
             await stores[-1].connect()
         turns = itertools.cycle(stores)
@@ -66,8 +80,8 @@ async def opened(kind: str, url: str, feature_set: FeatureSet = DEFAULT) -> Asyn
 
 
 @pytest.fixture(params=KINDS)
-async def pick(request: pytest.FixtureRequest, server: str) -> AsyncIterator[Callable[[], HistoryStore]]:
-    async with opened(request.param, server) as picked:
+async def pick(request: pytest.FixtureRequest, servers: Servers) -> AsyncIterator[Callable[[], HistoryStore]]:
+    async with opened(request.param, servers) as picked:
         yield picked
 
 
@@ -92,17 +106,17 @@ def test_memory_says_what_a_recount_of_everything_says(stream: list) -> None:
 @pytest.mark.parametrize("kind", KINDS[1:])
 @given(stream=streams)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_redis_says_what_a_recount_of_everything_says(server: str, kind: str, stream: list) -> None:
+def test_redis_says_what_a_recount_of_everything_says(servers: Servers, kind: str, stream: list) -> None:
     async def told() -> list:
-        async with opened(kind, server, WITH_DEVICES) as pick:
+        async with opened(kind, servers, WITH_DEVICES) as pick:
             return await outcomes(Stream(stream), WITH_DEVICES, pick)
 
     assert asyncio.run(told()) == recounted(Stream(stream), WITH_DEVICES)
 
 
-async def test_a_device_has_a_history_of_its_own_where_one_is_told(server: str) -> None:
+async def test_a_device_has_a_history_of_its_own_where_one_is_told(servers: Servers) -> None:
     for kind in KINDS:
-        async with opened(kind, server, WITH_DEVICES) as pick:
+        async with opened(kind, servers, WITH_DEVICES) as pick:
             rows = [
                 transaction(1, card="a", device="phone"),
                 transaction(2, card="b", device="phone"),
@@ -309,7 +323,7 @@ async def test_positions_go_on_growing_when_a_history_is_trimmed(pick: Callable)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_bits_depend_neither_on_batches_nor_on_trimming(kind: str, server: str) -> None:
+async def test_bits_depend_neither_on_batches_nor_on_trimming(kind: str, servers: Servers) -> None:
     rng = np.random.default_rng(7)
     rows = [
         transaction(
@@ -323,7 +337,7 @@ async def test_bits_depend_neither_on_batches_nor_on_trimming(kind: str, server:
     ]
     told = []
     for size, tidies in ((1, True), (7, True), (600, False)):
-        async with opened(kind, server) as pick:
+        async with opened(kind, servers) as pick:
             vectors = []
             for start in range(0, len(rows), size):
                 part = transactions(rows[start : start + size])

@@ -25,7 +25,7 @@ from workers import Worker
 
 from features.declaration import load
 from features.errors import StoreRefusedError, StoreUnavailableError
-from features.redis_link import COMMANDS
+from features.redis_terms import COMMANDS
 from features.redis_store import RedisStore
 from stream.certificates import check_files
 from stream.cli.main import main

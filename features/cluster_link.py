@@ -1,0 +1,130 @@
+"""The histories' bytes on a Redis Cluster: scripts on all shards at once, and masters that are not who they were.
+
+A replica that took over may lack what its master had not sent it yet, and nothing tells how much: so that counts as a
+loss, an orderly change-over too. A shard that was handed from master to master has taken its keys along.
+Nothing here knows a history; how a command gets to its server is `cluster_wire`'s.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from features.cluster_wire import Server, Wire
+from features.errors import StoreUnavailableError
+from features.link import Call, Script
+from features.redis_terms import SCRIPTS, encoded, require_usable, script_text, translated
+from features.shards import Shards
+from features.topology import Master, Owner, Topology, master, suspicion
+
+
+class _Seen(NamedTuple):
+    """The cluster as it was met: who serves what, the servers that are needed, and the master of each shard."""
+
+    topology: Topology
+    servers: tuple[Server, ...]
+    masters: tuple[Master, ...]
+
+
+class ClusterLink:
+    """Connections to the masters that serve `shards`, as `features.link` says; each waits `timeout_s` for an answer."""
+
+    def __init__(self, url: str, shards: Shards, timeout_s: float) -> None:
+        self._wire = Wire(url, shards.slots, timeout_s)
+        self.where = self._wire.where
+        self._shards = shards
+        texts = {name: script_text(name).encode() for name in SCRIPTS}
+        self._loads = {name: encoded(b"SCRIPT", b"LOAD", text) for name, text in texts.items()}
+        self._digests = {name: hashlib.sha1(text, usedforsecurity=False).hexdigest() for name, text in texts.items()}
+        self._trusted: _Seen | None = None
+        self._seen: _Seen | None = None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._wire.close()
+
+    async def ping(self) -> None:
+        """Return if all masters answer."""
+        await self._wire.obeyed([(shard, encoded(b"PING")) for shard in (await self._wire.homes()).values()])
+
+    async def check_server(self) -> None:
+        """Refuse masters that must not be used, and trust those that are there."""
+        self._wire.forget()
+        self._seen = await self._look()
+        homes = list((await self._wire.homes()).values())
+        await self._wire.obeyed([(shard, load) for shard in homes for load in self._loads.values()])
+        for shard in homes:
+            await self._try_commands(shard)
+        self.trust()
+
+    async def _try_commands(self, shard: int) -> None:
+        """Do on a key of no meaning what a batch does: refused there, it would end the process."""
+        key = self._shards.epochs[shard] + b":tried"
+        tried = ((b"APPEND", key, b""), (b"GETRANGE", key, 0, 0), (b"GET", key), (b"PEXPIRE", key, 1))
+        await self._wire.obeyed([(shard, encoded(*command)) for command in tried])
+        await self.run("trim", [Call(shard, (key,), (b"no base", b"", 0, b""))])
+
+    async def values(self, keys: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
+        """Fetch whole values."""
+        places: dict[int, list[int]] = {}
+        for place, (shard, _) in enumerate(keys):
+            places.setdefault(shard, []).append(place)
+        orders = [(shard, encoded(b"MGET", *[keys[place][1] for place in mine])) for shard, mine in places.items()]
+        found: list[bytes | None] = [None] * len(keys)
+        for mine, values in zip(places.values(), await self._wire.obeyed(orders), strict=True):
+            for place, value in zip(mine, values, strict=True):
+                found[place] = value
+        return found
+
+    async def set(self, shard: int, key: bytes, value: int) -> None:
+        """Set one value."""
+        await self._wire.obeyed([(shard, encoded(b"SET", key, value))])
+
+    async def run(self, script: Script, calls: Sequence[Call]) -> list[Any]:
+        """Call a script on all shards at once."""
+        digest = self._digests[script]
+        orders = [
+            (call.shard, encoded(b"EVALSHA", digest, len(call.keys), *call.keys, *call.arguments)) for call in calls
+        ]
+        return await self._wire.obeyed(orders, self._loads[script])
+
+    async def suspicion(self) -> str | None:
+        """Say why a shard may lack what it had: a replica took over, or its master was started anew."""
+        known = await self._wire.known()
+        if self._seen is None or known != self._seen.topology or any(server.anew for server in self._seen.servers):
+            self._seen = await self._look()
+        if self._trusted is None or self._seen == self._trusted:
+            return None
+        before = {one.node_id: one for one in self._trusted.masters}
+        for was, now in zip(self._trusted.masters, self._seen.masters, strict=True):
+            why = suspicion(was, now, before, self._trusted.topology.replicas)
+            if why is not None:
+                return why
+        self.trust()
+        return None
+
+    def trust(self) -> None:
+        """Trust the masters that were last looked at."""
+        self._trusted = self._seen
+
+    async def _look(self) -> _Seen:
+        """Ask all masters who they are, and refuse those that must not be used."""
+        known = await self._wire.known()
+        met = {owner: await self._meet(owner) for owner in known.masters}
+        servers = tuple(self._wire.server(owner.address) for owner in met)
+        return _Seen(known, servers, tuple(met[owner] for owner in known.owners))
+
+    async def _meet(self, owner: Owner) -> Master:
+        server = self._wire.server(owner.address)
+        try:
+            server.anew = False
+            with translated(self.where):
+                info: Any = await server.client.info()
+        except BaseException:
+            server.anew = True
+            raise
+        met = master(owner.node_id, info)
+        if met is None:
+            self._wire.forget()
+            raise StoreUnavailableError(f"{self.where}: {owner.address} is no master any more; ask again")
+        require_usable(info, str(info.get("maxmemory_policy", "unknown")), f"{self.where}, {owner.address}")
+        return met

@@ -1,0 +1,200 @@
+"""Commands for the masters of a Redis Cluster: who serves what, and many commands on their way at once.
+
+Commands are sent to all masters before any answer is read, so these work side by side. One that was not done because
+its slot is elsewhere, or its script unknown, is sent again; all else is the caller's to try again.
+Nothing here knows what a command is about, or minds that a server is another than before.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from redis import asyncio as redis_asyncio
+from redis import exceptions
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from features.cluster_urls import seeds, server_url
+from features.errors import StoreError, StoreRefusedError, StoreUnavailableError
+from features.redis_terms import encoded, ours, translated, without_password
+from features.topology import Address, Owner, Topology, topology
+
+Order = tuple[int, bytes]
+"""A place among the wire's slots, and a command for whoever serves it."""
+TRIES = 4
+"""Of a command, each after what kept it from being done was mended."""
+
+
+class Server:
+    """One server of the cluster; `anew` says that there was a new connection since that was last looked at."""
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        self.anew = True
+        self.client: redis_asyncio.Redis = redis_asyncio.Redis.from_url(
+            url,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            retry=Retry(NoBackoff(), 0),
+            redis_connect_func=self._greet,
+        )
+
+    async def _greet(self, connection: redis_asyncio.Connection) -> None:
+        """Do what redis-py does on a new connection, and remember that there was one."""
+        self.anew = True
+        await connection.on_connect()
+
+
+class Wire:
+    """Connections to whoever serves `slots` of the cluster that `url` names; each waits `timeout_s` for an answer.
+
+    Raises, everywhere:
+        StoreRefusedError: the URL names no cluster, or a server will never do what it is asked.
+        StoreUnavailableError: a server does not answer in time, or cannot serve now.
+    """
+
+    def __init__(self, url: str, slots: Sequence[int], timeout_s: float) -> None:
+        self.where = without_password(url)
+        self._url = url
+        self._slots = slots
+        self._timeout_s = timeout_s
+        try:
+            self._addresses = list(seeds(url))
+        except ValueError as error:
+            raise StoreRefusedError(f"{self.where}: {error}") from error
+        self._servers: dict[Address, Server] = {}
+        self._known: Topology | None = None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for server in self._servers.values():
+            await server.client.aclose()
+
+    def forget(self) -> None:
+        """Ask who serves what before the next command."""
+        self._known = None
+
+    async def known(self) -> Topology:
+        """Return who serves what, asking one server after the other where that may have changed."""
+        if self._known is None:
+            self._known = await self._ask_around()
+            self._addresses += sorted({owner.address for owner in self._known.owners} - set(self._addresses))
+        return self._known
+
+    async def homes(self) -> dict[Owner, int]:
+        """Return the masters that are needed, each with the place of one of its slots."""
+        return {owner: place for place, owner in enumerate((await self.known()).owners)}
+
+    async def _ask_around(self) -> Topology:
+        """Ask whoever was not asked for longest: one that is cut off from the others does not know what has changed."""
+        problem: StoreUnavailableError | None = None
+        for address in dict.fromkeys(self._addresses):
+            try:
+                found = topology(await self._slots_by(address), self._slots, address)
+            except StoreUnavailableError as error:
+                problem = error
+            else:
+                self._addresses = [one for one in dict.fromkeys(self._addresses) if one != address] + [address]
+                return found
+        raise StoreUnavailableError(f"{self.where}: no server tells who serves what: {problem}") from problem
+
+    async def _slots_by(self, address: Address) -> Any:  # noqa: ANN401 - as the protocol has it
+        with translated(self.where):
+            (reply,) = await _exchange([(self.server(address), encoded(b"CLUSTER", b"SLOTS"))])
+        if not isinstance(reply, exceptions.ResponseError):
+            return reply
+        if "cluster support disabled" in str(reply):
+            raise StoreRefusedError(
+                f"{self.where}: {address} belongs to no Redis Cluster. Set FRAUDSTREAM_REDIS_URL to redis://, for one "
+                "server."
+            )
+        raise ours(self.where, reply) from reply
+
+    def server(self, address: Address) -> Server:
+        """Return the server at an address."""
+        if address not in self._servers:
+            self._servers[address] = Server(server_url(self._url, address), self._timeout_s)
+        return self._servers[address]
+
+    async def obeyed(self, orders: Sequence[Order], remedy: bytes | None = None) -> list[Any]:
+        """Return the replies to commands, in their order, when all were done.
+
+        `remedy` is the command that makes a server know the script that the orders call.
+        """
+        try:
+            return await self._obeyed(orders, remedy)
+        except StoreError:
+            self.forget()
+            raise
+
+    async def _obeyed(self, orders: Sequence[Order], remedy: bytes | None) -> list[Any]:
+        replies: list[Any] = [None] * len(orders)
+        left: Sequence[int] = range(len(orders))
+        for attempt in range(TRIES):
+            for place, reply in zip(left, await self._answers([orders[place] for place in left]), strict=True):
+                replies[place] = reply
+            left = [place for place in left if isinstance(replies[place], exceptions.ResponseError)]
+            if not left:
+                break
+            refusals = {orders[place][0]: replies[place] for place in left}
+            unmended = await self._mended(refusals, remedy)
+            if unmended is not None or attempt + 1 == TRIES:
+                refusal = unmended or replies[left[0]]
+                raise ours(self.where, refusal) from refusal
+        return replies
+
+    async def _answers(self, orders: Sequence[Order]) -> list[Any]:
+        owners = (await self.known()).owners
+        with translated(self.where):
+            return await _exchange([(self.server(owners[place].address), command) for place, command in orders])
+
+    async def _mended(
+        self, refusals: Mapping[int, exceptions.ResponseError], remedy: bytes | None
+    ) -> exceptions.ResponseError | None:
+        """Learn where slots have moved to, and send a script to those who do not know it; return what has no remedy."""
+        unaware: dict[Address, int] = {}
+        owners = (await self.known()).owners
+        for place, refusal in refusals.items():
+            match refusal:
+                case exceptions.MovedError():
+                    self.forget()
+                    self._addresses[:0] = [Address(refusal.host, refusal.port)] if refusal.host else []
+                case exceptions.NoScriptError() if remedy is not None:
+                    unaware[owners[place].address] = place
+                case _:
+                    return refusal
+        if remedy is not None:
+            await self._answers([(place, remedy) for place in unaware.values()])
+        return None
+
+
+async def _exchange(orders: Sequence[tuple[Server, bytes]]) -> list[Any]:
+    """Send commands to several servers, each over one connection, and return their replies and refusals in order."""
+    posts: dict[Server, list[int]] = {}
+    for place, (server, _) in enumerate(orders):
+        posts.setdefault(server, []).append(place)
+    replies: list[Any] = [None] * len(orders)
+    opened: dict[Server, Any] = {}
+    try:
+        for server in posts:
+            opened[server] = await _pool(server).get_connection()
+        for server, places in posts.items():
+            await opened[server].send_packed_command([orders[place][1] for place in places])
+        for server, places in posts.items():
+            for place in places:
+                replies[place] = await _reply(opened[server])
+            await _pool(server).release(opened.pop(server))
+    finally:
+        for server, connection in opened.items():  # answers are on their way that nobody will read
+            await connection.disconnect(nowait=True)
+            await _pool(server).release(connection)
+    return replies
+
+
+def _pool(server: Server) -> Any:  # noqa: ANN401 - redis-py types it for one kind of connection
+    return server.client.connection_pool
+
+
+async def _reply(connection: Any) -> Any:  # noqa: ANN401 - each command's own reply
+    try:
+        return await connection.read_response()
+    except exceptions.ResponseError as refusal:
+        return refusal

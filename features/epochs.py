@@ -1,0 +1,81 @@
+"""The history epoch of a deployment: the same in each of its shards, and above every earlier one after a loss.
+
+Each shard holds the epoch beside its histories, so a shard that lost them shows it. An epoch that not all shards have
+is none: whoever meets that raises all of them above it, for it cannot be told from a shard that was set back.
+Nothing here knows a history, or why an epoch is raised.
+"""
+
+from typing import NamedTuple
+
+from features.link import Call, Link
+from features.observing import NO_EPOCH
+from features.shards import HOME, Shards
+
+
+class Founded(NamedTuple):
+    """An epoch, whether its histories are known to be all there, and whether it began with this very question."""
+
+    epoch: int
+    whole: bool
+    new: bool
+
+
+class Epochs:
+    """The history epoch of the deployment whose keys are `shards`."""
+
+    def __init__(self, link: Link, shards: Shards) -> None:
+        self._link = link
+        self._shards = shards
+
+    async def join(self, first: int) -> Founded:
+        """Return the deployment's history epoch, `first` if there was none, and what is known of its histories.
+
+        Only the epoch that a key of its own names is whole: one that was raised over a loss is not, whoever asks and
+        whenever, until a repair says so.
+        """
+        found, whole = await self._read()
+        if not any(found):
+            await self._link.run("found", [Call(HOME, (self._shards.epochs[HOME], self._shards.whole), (first,))])
+            found, whole = await self._read()
+        epoch = found[HOME]
+        if whole < 0 and max(found) == epoch == -whole:
+            return await self._begin(epoch)
+        epoch = await self._agreed(found, NO_EPOCH)
+        return Founded(epoch, whole=epoch == whole, new=False)
+
+    async def _begin(self, epoch: int) -> Founded:
+        """Give a new deployment's epoch to all shards, whoever began it."""
+        await self._raise(epoch - 1, epoch)
+        await self._link.set(HOME, self._shards.whole, epoch)
+        return Founded(epoch, whole=True, new=True)
+
+    async def follow(self, above: int) -> int:
+        """Return the epoch above one that all shards agree in, after such a one was met in some."""
+        found, _ = await self._read()
+        return await self._agreed(found, above)
+
+    async def _agreed(self, found: list[int], above: int) -> int:
+        """Return the epoch that was found in all shards, or raise them where it is not above `above`."""
+        return found[HOME] if len(set(found)) == 1 and found[HOME] > above else await self.rise(max(*found, above))
+
+    async def rise(self, above: int) -> int:
+        """Raise the epoch of all shards above one, unless another worker did already, and return it."""
+        while True:
+            before = await self._raise(above, above + 1)
+            highest = max(before)
+            if highest <= above:
+                return above + 1
+            if len(set(before)) == 1:
+                return highest
+            above = highest
+
+    async def _raise(self, above: int, to: int) -> list[int]:
+        """Raise the epoch of all shards that have none above `above`, and return what they had."""
+        calls = [Call(shard, (key,), (above, to)) for shard, key in enumerate(self._shards.epochs)]
+        return [int(before or NO_EPOCH) for before in await self._link.run("raise", calls)]
+
+    async def _read(self) -> tuple[list[int], int]:
+        """Return the epoch of each shard, and the one that is whole, negative while a deployment begins."""
+        keys = [*enumerate(self._shards.epochs), (HOME, self._shards.whole)]
+        *found, whole = [int(value or NO_EPOCH) for value in await self._link.values(keys)]
+        return found, whole

@@ -1,0 +1,61 @@
+"""The port to whatever keeps the histories' bytes: one server, or a cluster of them.
+
+Nothing here knows what a history is. `redis_link` and `cluster_link` keep these promises.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, Protocol
+
+Script = Literal["found", "observe", "raise", "trim"]
+"""Each is the file of that name, with what it is told and answers at its head."""
+
+
+class Call(NamedTuple):
+    """One script's call; all its keys are of one shard."""
+
+    shard: int
+    keys: Sequence[bytes]
+    arguments: Sequence[bytes | int]
+
+
+class Link(Protocol):
+    """A way to one server or several, `where` being its URL without a password.
+
+    Raises, everywhere:
+        StoreUnavailableError: a server does not answer in time, or cannot serve now. What was asked may have been done.
+        StoreRefusedError: one never will as it is set up.
+    """
+
+    where: str
+
+    async def check_server(self) -> None:
+        """Refuse servers that are too old, may throw histories away or forbid what we need; remember which they are."""
+        ...
+
+    async def ping(self) -> None:
+        """Return if all servers answer."""
+        ...
+
+    async def close(self) -> None:
+        """Close all connections."""
+        ...
+
+    async def values(self, keys: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
+        """Fetch whole values of keys, each with its shard."""
+        ...
+
+    async def set(self, shard: int, key: bytes, value: int) -> None:
+        """Set one value."""
+        ...
+
+    async def run(self, script: Script, calls: Sequence[Call]) -> list[Any]:
+        """Call a script, and return its replies in the order of the calls; each call is done wholly or not at all."""
+        ...
+
+    async def suspicion(self) -> str | None:
+        """Say why records may be lost, if a server is another than the trusted one, or was started anew."""
+        ...
+
+    def trust(self) -> None:
+        """Trust the servers as they were when `suspicion` last looked: a loss of theirs is dealt with."""
+        ...

@@ -1,0 +1,118 @@
+"""In which calls the drafts of a batch are appended, what each call tells the server, and what its answer means.
+
+One server takes everything in one call. On a Redis Cluster a call reaches one shard, so the cards' calls go first and
+the others' follow when all cards have taken theirs: whether a transaction counts at all is judged on its card. Whoever
+is stopped between the two finds his records at their own places when he asks again, and goes on.
+Nothing here talks to a server.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from features import records
+from features.cache import Cached, request
+from features.declaration import DAY_MS, HOUR_MS
+from features.entities import Entity
+from features.link import Call
+from features.shards import ALONE, HOME, Shards
+
+REFRESH_AFTER_MS = HOUR_MS
+"""A worker sets a key's expiry anew at most so often."""
+KEPT_LONGER_MS = DAY_MS
+"""A key outlives its horizon by this; what is remembered is trusted until the horizon."""
+NO_EPOCH = 0
+"""Stands for an epoch key that is gone."""
+
+Touched = Mapping[Entity, Sequence[Cached]]
+"""Histories by kind, each once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """All of a call is appended; `tails` holds, by index of the history, what others had appended to it first."""
+
+    tails: dict[int, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Unlike:
+    """Nothing of a call is appended: these histories, by index, are not as they were thought to be."""
+
+    indexes: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class OtherEpoch:
+    """Nothing of a call is appended: the shard's history epoch is another, or NO_EPOCH."""
+
+    epoch: int
+
+
+Answer = Appended | Unlike | OtherEpoch
+
+
+def answer(reply: list[Any]) -> Answer:
+    """Read a reply of observe.lua."""
+    match reply[0]:
+        case 0:
+            return Appended({reply[i] - 1: reply[i + 1] for i in range(1, len(reply), 2)})
+        case 1:
+            return Unlike([index - 1 for index in reply[1:]])
+        case _:
+            return OtherEpoch(int(reply[1] or NO_EPOCH))
+
+
+class Part(NamedTuple):
+    """What one call appends: histories of one shard, by kind."""
+
+    shard: int
+    groups: Touched
+
+    @property
+    def entries(self) -> list[Cached]:
+        """All of them, in the order of the call."""
+        return [entry for group in self.groups.values() for entry in group]
+
+
+def steps(touched: Touched, shards: Shards) -> list[list[Part]]:
+    """Return what is appended in one go, one after the other; a step begins when all of the one before is appended.
+
+    A third step looks at the cards again, where another party's history begins with this batch: a label that came to
+    a card meanwhile found no history to follow its transaction into, and has to be drafted there.
+    """
+    if shards.number == ALONE:
+        return [[Part(HOME, touched)]]
+    cards: Touched = {kind: group for kind, group in touched.items() if kind is Entity.CARD}
+    others: Touched = {kind: group for kind, group in touched.items() if kind is not Entity.CARD}
+    begun = any(entry.is_absent and entry.length for group in others.values() for entry in group)
+    in_turn = [divided(cards, shards), divided(others, shards)]
+    return in_turn + in_turn[:1] if begun else in_turn
+
+
+def divided(touched: Touched, shards: Shards) -> list[Part]:
+    """Return one part for each shard that any of the histories is in."""
+    parts: dict[int, dict[Entity, list[Cached]]] = {}
+    for kind, group in touched.items():
+        for shard, places in shards.grouped(entry.entity for entry in group).items():
+            parts.setdefault(shard, {})[kind] = [group[place] for place in places]
+    return [Part(shard, groups) for shard, groups in parts.items()]
+
+
+class Terms(NamedTuple):
+    """What holds for all calls of a batch: the epoch that is believed in, and how long each kind is kept, from when."""
+
+    epoch: int
+    horizons_ms: Mapping[Entity, int]
+    now_ms: int
+
+
+def call(part: Part, shards: Shards, terms: Terms) -> Call:
+    """Write a part as observe.lua is told it."""
+    entries = part.entries
+    arguments: list[bytes | int] = [terms.epoch, *request(entries, terms.now_ms - REFRESH_AFTER_MS)]
+    for kind, group in part.groups.items():
+        record_bytes = records.COLUMNS[kind] * records.COLUMN_BYTES
+        kept_ms = terms.horizons_ms[kind] + KEPT_LONGER_MS
+        arguments += [len(group), record_bytes, kept_ms, int(kind is not Entity.CARD)]
+    return Call(part.shard, [shards.epochs[part.shard], *[entry.key for entry in entries]], arguments)

@@ -1,0 +1,71 @@
+"""Which keys a deployment has on its server, and which of them live together: its shards.
+
+One server holds one shard. On a Redis Cluster, where all keys of a call must share a slot, there are always as many
+shards as when the deployment began; each owns an equal part of the slots, so that nodes with equal parts of the slots
+have equally many. Nothing here knows which node serves one.
+"""
+
+from binascii import crc_hqx
+from collections.abc import Iterable
+from itertools import count
+from types import MappingProxyType
+
+from features.entities import Entity
+from features.records import HASH_MASK
+
+SLOTS = 16384
+"""Of every Redis Cluster."""
+ALONE = 1
+"""How many shards one server holds."""
+ON_A_CLUSTER = 64
+"""How many shards a cluster holds, whatever its size: another number is another place for every history."""
+HOME = 0
+"""The shard of all that is kept once."""
+LETTERS = MappingProxyType({Entity.CARD: "c", Entity.MERCHANT: "m", Entity.DEVICE: "d"})
+
+
+def slot(tag: str) -> int:
+    """Return the slot of all keys with this hash tag: CRC16 (XMODEM) modulo 16384, by the cluster specification."""
+    return crc_hqx(tag.encode(), 0) % SLOTS
+
+
+class Shards:
+    """The keys of one deployment in `number` shards; `prefix` begins all names.
+
+    Attributes:
+        slots: the slot of each shard; means nothing where there is one.
+        epochs: the key of each shard's history epoch.
+    """
+
+    def __init__(self, prefix: str, deployment: str, number: int) -> None:
+        self.number = number
+        tags = [_tag(deployment, shard, number) for shard in range(number)]
+        self.slots = tuple(map(slot, tags))
+        self._begins = [f"{prefix}{{{tag}}}:" for tag in tags] if number > ALONE else [f"{prefix}{deployment}:"]
+        self.epochs = tuple(f"{begin}epoch".encode() for begin in self._begins)
+
+    @property
+    def whole(self) -> bytes:
+        """The key, in the shard HOME, of the epoch whose histories are known to be all there."""
+        return self.epochs[HOME] + b":whole"
+
+    def of(self, entity: int) -> int:
+        """Return the shard of an entity, by the hash that names it."""
+        return (entity & HASH_MASK) % self.number
+
+    def key(self, kind: Entity, entity: int) -> bytes:
+        """Return the key of a history."""
+        return f"{self._begins[self.of(entity)]}{LETTERS[kind]}:{entity & HASH_MASK:016x}".encode()
+
+    def grouped(self, entities: Iterable[int]) -> dict[int, list[int]]:
+        """Return which places of `entities` belong to each shard, in order."""
+        places: dict[int, list[int]] = {}
+        for place, entity in enumerate(entities):
+            places.setdefault((entity & HASH_MASK) % self.number, []).append(place)
+        return places
+
+
+def _tag(deployment: str, shard: int, number: int) -> str:
+    """Return the first name whose slot is in the shard's part; no deployment's name has a `/`, so they stay apart."""
+    first, behind = shard * SLOTS // number, (shard + 1) * SLOTS // number
+    return next(tag for n in count() if first <= slot(tag := f"{deployment}/{n}") < behind)

@@ -1,0 +1,99 @@
+"""Who serves a Redis Cluster's slots, and what it means when another server does than before.
+
+A slot that is handed from master to master takes its keys along; one whose replica took over may lack what the replica
+had not received yet. The cluster says which server has a slot, and a server how it came to be a master.
+Nothing here talks to a server.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from features.errors import StoreUnavailableError
+
+NEVER_A_REPLICA = "0" * 40
+"""What a server says of the replication that it was part of before, if it was in none since it started."""
+
+
+class Address(NamedTuple):
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """Return what follows `//` in a URL."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Owner(NamedTuple):
+    """A master, by the name that it has in the cluster for as long as it belongs to it."""
+
+    node_id: str
+    address: Address
+
+
+class Topology(NamedTuple):
+    """Who serves each of some slots, and the names of all replicas."""
+
+    owners: tuple[Owner, ...]
+    replicas: frozenset[str]
+
+    @property
+    def masters(self) -> list[Owner]:
+        """The owners, each once."""
+        return list(dict.fromkeys(self.owners))
+
+
+def topology(reply: Sequence[Any], slots: Sequence[int], asked: Address) -> Topology:
+    """Read a server's answer to CLUSTER SLOTS; where it does not know its own host, that is the one that was asked.
+
+    Raises:
+        StoreUnavailableError: one of `slots` is served by nobody.
+    """
+    owners: dict[int, Owner] = {}
+    replicas = set()
+    for first, last, master, *others in reply:
+        owner = Owner(_text(master[2]), Address(_text(master[0] or b"") or asked.host, int(master[1])))
+        replicas |= {_text(other[2]) for other in others}
+        owners |= {slot: owner for slot in slots if first <= slot <= last}
+    unserved = sorted(set(slots) - owners.keys())
+    if unserved:
+        raise StoreUnavailableError(f"{asked}: nobody serves slot {unserved[0]} and {len(unserved) - 1} others")
+    return Topology(tuple(owners[slot] for slot in slots), frozenset(replicas))
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+class Master(NamedTuple):
+    """A master as it was met: its name, its process, the replication that it leads, whether it was a replica before."""
+
+    node_id: str
+    run_id: str
+    replication_id: str
+    promoted: bool
+
+
+def master(node_id: str, info: Mapping[str, Any]) -> Master | None:
+    """Read a server's INFO; None if it is no master now."""
+    if info.get("role") != "master":
+        return None
+    promoted = str(info.get("master_replid2", NEVER_A_REPLICA)) != NEVER_A_REPLICA
+    return Master(node_id, str(info.get("run_id")), str(info.get("master_replid")), promoted)
+
+
+def suspicion(before: Master, now: Master, known: Mapping[str, Master], replicas: Collection[str]) -> str | None:
+    """Say why what a master had may be gone with the one that serves its slot now; None where it cannot be.
+
+    `known` are the masters as they were met before, by name, and `replicas` the names of all replicas at that time.
+    """
+    met = before if now.node_id == before.node_id else known.get(now.node_id)
+    if met is None:
+        took_over = now.promoted or now.node_id in replicas
+        return f"a replica took over from {before.node_id[:8]}" if took_over else None
+    if met.run_id != now.run_id:
+        return f"{now.node_id[:8]} was started anew"
+    if met.replication_id != now.replication_id and now.promoted:
+        return f"{now.node_id[:8]} was a replica meanwhile"
+    return None
