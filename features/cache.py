@@ -6,8 +6,6 @@ records. Nothing here talks to the server.
 
 import struct
 from collections.abc import Iterable, Sequence
-from itertools import groupby
-from operator import attrgetter
 
 import numpy as np
 
@@ -44,6 +42,11 @@ class Cached(History):
     def record_bytes(self) -> int:
         """How long a record is on the server."""
         return self.columns * records.COLUMN_BYTES
+
+    @property
+    def draft_bytes(self) -> int:
+        """How long its drafts are together."""
+        return (self.length - self.settled) * self.record_bytes
 
     @property
     def is_absent(self) -> bool:
@@ -141,12 +144,14 @@ class Cache:
         self._bytes = 0
 
 
-def request(entries: Sequence[Cached], stale_ms: int) -> tuple[bytes, bytes, bytes]:
-    """Write the asks, the drafts and the headers of observe.lua for these histories, those of one kind in a row."""
-    asks = b"".join([entry.ask(stale_ms) for entry in entries])
-    drafts = b"".join(
-        np.concatenate([entry.drafts() for entry in alike]).astype(records.STORED, copy=False).tobytes()
-        for _, alike in groupby(entries, key=attrgetter("columns"))
-    )
-    headers = b"".join([entry.header() for entry in entries if entry.is_absent])
-    return asks, drafts, headers
+def request(groups: Sequence[Sequence[Cached]], stale_ms: int) -> list[tuple[bytes, bytes, bytes]]:
+    """Write the asks, the drafts and the headers of observe.lua, for each group of histories; all are of one kind."""
+    everyone = [entry for group in groups for entry in group]
+    drafts = np.concatenate([entry.drafts() for entry in everyone]).astype(records.STORED, copy=False).tobytes()
+    written, begin = [], 0
+    for group in groups:
+        end = begin + sum([entry.draft_bytes for entry in group])
+        headers = b"".join([entry.header() for entry in group if entry.is_absent])
+        written.append((b"".join([entry.ask(stale_ms) for entry in group]), drafts[begin:end], headers))
+        begin = end
+    return written

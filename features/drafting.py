@@ -31,8 +31,8 @@ Kept = Mapping[Entity, Sequence[History | None]]
 def draft_transactions(histories: Kept, parties: Mapping[Entity, Parties], horizon_ms: int) -> Draft:
     """Judge n transactions in order, and append each that is to be decided to the histories that lack it.
 
-    `horizon_ms` is the cards'. Labels that waited for their transaction in the card's history follow it into the
-    others'.
+    `horizon_ms` is the cards'. A transaction's labels that are in the card's history, before it or behind, follow it
+    into the others'.
     """
     cards = [card for card in histories[Entity.CARD] if card is not None]
     fates, positions = _draft_cards(cards, parties[Entity.CARD].rows, horizon_ms)
@@ -73,7 +73,7 @@ def _follow(theirs: Sequence[History | None], rows: Ints, cards: Sequence[Histor
         drafted.add(ids[i])
         positions[i] = history.append(rows[i], times[i]) if position is None else position
         if cards[i].has_labels:
-            for label in labels_about(cards[i], ids[i], draft.positions[Entity.CARD][i]):
+            for label in labels_about(cards[i], ids[i]):
                 draft_label(history, label, times[i])
     return positions
 

@@ -77,8 +77,9 @@ def _against(earlier: Ints, row: Ints) -> LabelStatus:
     return LabelStatus.APPLIED if same else LabelStatus.CORRECTED
 
 
-def labels_about(card: History, transaction_id: int, before: int) -> Ints:
-    """Return the labels of a transaction that lie before a position of its card's history, in the log's order."""
-    rows = card.rows[: before - card.base]
-    about: Ints = rows[records.is_label(rows[:, records.FLAGS]) & (rows[:, records.OTHER] == transaction_id)]
+def labels_about(card: History, transaction_id: int) -> Ints:
+    """Return the labels of a transaction, wherever they lie in its card's history."""
+    about: Ints = card.rows[
+        records.is_label(card.rows[:, records.FLAGS]) & (card.rows[:, records.OTHER] == transaction_id)
+    ]
     return about

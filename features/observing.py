@@ -6,7 +6,7 @@ is stopped between the two finds his records at their own places when he asks ag
 Nothing here talks to a server.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ NO_EPOCH = 0
 """Stands for an epoch key that is gone."""
 
 Touched = Mapping[Entity, Sequence[Cached]]
-"""Histories by kind, each once."""
+"""Histories by kind, cards first, each once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,7 @@ def steps(touched: Touched, shards: Shards) -> list[list[Part]]:
     A third step looks at the cards again, where another party's history begins with this batch: a label that came to
     a card meanwhile found no history to follow its transaction into, and has to be drafted there.
     """
+    touched = {kind: group for kind, group in touched.items() if group}
     if shards.number == ALONE:
         return [[Part(HOME, touched)]]
     cards: Touched = {kind: group for kind, group in touched.items() if kind is Entity.CARD}
@@ -99,6 +100,15 @@ def divided(touched: Touched, shards: Shards) -> list[Part]:
     return [Part(shard, groups) for shard, groups in parts.items()]
 
 
+def by_kind(parts: Iterable[Part]) -> dict[Entity, list[Sequence[Cached]]]:
+    """Return the groups of each kind, part by part."""
+    groups: dict[Entity, list[Sequence[Cached]]] = {}
+    for part in parts:
+        for kind, group in part.groups.items():
+            groups.setdefault(kind, []).append(group)
+    return groups
+
+
 class Terms(NamedTuple):
     """What holds for all calls of a batch: the epoch that is believed in, and how long each kind is kept, from when."""
 
@@ -107,12 +117,18 @@ class Terms(NamedTuple):
     now_ms: int
 
 
-def call(part: Part, shards: Shards, terms: Terms) -> Call:
-    """Write a part as observe.lua is told it."""
-    entries = part.entries
-    arguments: list[bytes | int] = [terms.epoch, *request(entries, terms.now_ms - REFRESH_AFTER_MS)]
+def calls(parts: Sequence[Part], shards: Shards, terms: Terms) -> list[Call]:
+    """Write the parts of one step as observe.lua is told them."""
+    stale_ms = terms.now_ms - REFRESH_AFTER_MS
+    lines = {kind: iter(request(groups, stale_ms)) for kind, groups in by_kind(parts).items()}
+    return [_call(part, [next(lines[kind]) for kind in part.groups], shards, terms) for part in parts]
+
+
+def _call(part: Part, lines: Sequence[tuple[bytes, bytes, bytes]], shards: Shards, terms: Terms) -> Call:
+    asks, drafts, headers = map(b"".join, zip(*lines, strict=True))
+    arguments: list[bytes | int] = [terms.epoch, asks, drafts, headers]
     for kind, group in part.groups.items():
         record_bytes = records.COLUMNS[kind] * records.COLUMN_BYTES
         kept_ms = terms.horizons_ms[kind] + KEPT_LONGER_MS
         arguments += [len(group), record_bytes, kept_ms, int(kind is not Entity.CARD)]
-    return Call(part.shard, [shards.epochs[part.shard], *[entry.key for entry in entries]], arguments)
+    return Call(part.shard, [shards.epochs[part.shard], *[entry.key for entry in part.entries]], arguments)

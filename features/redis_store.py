@@ -173,6 +173,8 @@ class RedisStore:
                 everyone = {kind: list(known.values()) for kind, known in others.items()}
                 if await self._remembered.commit({Entity.CARD: cards, **everyone}) is None:
                     return None
+                if await self._begun_meanwhile(noted, others):
+                    return None
         return [self._labelled(*each, others) for each in zip(labels, rows, noted, strict=True)]
 
     async def _parties_of(self, noted: Sequence[Noted]) -> dict[Entity, dict[int, Cached]]:
@@ -184,6 +186,14 @@ class RedisStore:
             kind: {entry.entity: entry for entry in found if entry and not entry.is_absent}
             for kind, found in recalled.items()
         }
+
+    async def _begun_meanwhile(self, noted: Sequence[Noted], others: Others) -> bool:
+        """Tell whether a history that was not there is there now: a transaction was on its way to it."""
+        parties_of = {kind: {party for note in noted if (party := note.party(kind))} for kind in others}
+        if all(parties_of[kind] <= known.keys() for kind, known in others.items()):
+            return False
+        now = await self._parties_of(noted)
+        return any(known.keys() != now[kind].keys() for kind, known in others.items())
 
     def _labelled(self, label: Label, row: Ints, noted: Noted, others: Others) -> Labelled:
         transaction = noted.standing.transaction

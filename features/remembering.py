@@ -24,7 +24,8 @@ from features.observing import (
     Terms,
     Unlike,
     answer,
-    call,
+    by_kind,
+    calls,
     steps,
 )
 from features.parties import NOBODY
@@ -132,30 +133,24 @@ class Remembered:
 
     async def _append(self, parts: Sequence[Part], terms: Terms) -> set[Cached] | None:
         """Append one step; None where not all of it is appended, after looking again at what was not."""
-        replies = await self._link.run("observe", [call(part, self._shards, terms) for part in parts])
-        moved, unlike, epochs = set[Cached](), list[Cached](), list[int]()
+        replies = await self._link.run("observe", calls(parts, self._shards, terms))
+        appended, moved, unlike, epochs = list[Part](), set[Cached](), list[Cached](), list[int]()
         for part, reply in zip(parts, replies, strict=True):
             match answer(reply):
                 case Appended(tails):
-                    moved |= self._confirm(part, tails, terms.now_ms)
+                    appended.append(part)
+                    moved |= _spliced(part.entries, tails) if tails else set()
                 case Unlike(indexes):
                     unlike += [part.entries[index] for index in indexes]
                 case OtherEpoch(epoch):
                     epochs.append(epoch)
+        for kind, groups in by_kind(appended).items():
+            self._keep(kind, [entry for group in groups for entry in group], terms.now_ms)
         if epochs:
             await self._follow(max(epochs))
         elif unlike:
             await self._look_again(unlike)
         return None if epochs or unlike else moved
-
-    def _confirm(self, part: Part, tails: Mapping[int, bytes], now_ms: int) -> set[Cached]:
-        """Remember what a call appended, and return the histories that others had appended to first."""
-        entries = part.entries
-        for index, tail in tails.items():
-            entries[index].splice_bytes(tail)
-        for kind, group in part.groups.items():
-            self._keep(kind, group, now_ms)
-        return {entries[index] for index in tails}
 
     def _keep(self, kind: Entity, entries: Sequence[Cached], now_ms: int) -> None:
         """Confirm what was appended, and remember it."""
@@ -220,3 +215,10 @@ class Remembered:
             (done,) = await self._link.run("trim", [cut])
             if done:
                 entry.trim(count)
+
+
+def _spliced(entries: Sequence[Cached], tails: Mapping[int, bytes]) -> set[Cached]:
+    """Settle drafts behind what others had appended first, and return these histories."""
+    for index, tail in tails.items():
+        entries[index].splice_bytes(tail)
+    return {entries[index] for index in tails}

@@ -141,10 +141,14 @@ def test_a_request_states_what_is_known_and_carries_the_drafts() -> None:
     known.append(rows_of(3)[0], NOW)
     absent.append(rows_of(4)[0], NOW)
     known.refreshed_ms = 5
-    asks, drafts, headers = request([known, absent], 4)
+    ((asks, drafts, headers),) = request([[known, absent]], 4)
     assert len(asks) == 2 * 20
     assert int.from_bytes(asks[:4], "little") == 80 + 72
     assert asks[4:12] == rows_of(2)[0, records.ID].tobytes()
     assert [asks[16], asks[36]] == [0, 3]
     assert drafts == rows_of(3, 4).tobytes()
     assert headers == absent.header()
+    assert request([[known], [absent]], 4) == [
+        (asks[:20], rows_of(3).tobytes(), b""),
+        (asks[20:], rows_of(4).tobytes(), absent.header()),
+    ]
