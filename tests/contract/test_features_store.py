@@ -62,7 +62,9 @@ def servers() -> Iterator[Servers]:
 
 
 @asynccontextmanager
-async def opened(kind: str, servers: Servers, feature_set: FeatureSet = DEFAULT) -> AsyncIterator[Callable[[], HistoryStore]]:
+async def opened(
+    kind: str, servers: Servers, feature_set: FeatureSet = DEFAULT
+) -> AsyncIterator[Callable[[], HistoryStore]]:
     """Yield what gives the store to use next: the same one, or two in turn."""
     if kind == "memory":
         store = MemoryStore(feature_set)

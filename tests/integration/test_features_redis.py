@@ -10,8 +10,11 @@ from urllib.parse import urlsplit
 import pytest
 from features_recount import label, transaction, transactions
 from redis import asyncio as redis_asyncio
+from redis.asyncio.cluster import ClusterNode
+from redis_cluster import redis_cluster
 from redis_server import free_port, redis_server
 
+from features.cluster_urls import is_cluster, seeds
 from features.declaration import DAY_MS, load
 from features.errors import StoreRefusedError, StoreUnavailableError
 from features.redis_store import Options, RedisStore
@@ -21,14 +24,26 @@ from features.windows import vectorise
 pytestmark = pytest.mark.integration
 
 DEFAULT = load(None)
+Client = redis_asyncio.Redis | redis_asyncio.RedisCluster
 DEPLOYMENTS = itertools.count()
 NOW = 1_700_000_000_000
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
+def one_server() -> Iterator[str]:
     with redis_server() as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    with redis_cluster(replicas=False) as opened:
+        yield opened.url
+
+
+@pytest.fixture(params=["one_server", "cluster"])
+def server(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue(request.param))
 
 
 @pytest.fixture
@@ -37,9 +52,15 @@ def deployment() -> str:
 
 
 @pytest.fixture
-async def client(server: str) -> AsyncIterator[redis_asyncio.Redis]:
-    async with redis_asyncio.Redis.from_url(server) as opened:
+async def client(server: str) -> AsyncIterator[Client]:
+    async with client_of(server) as opened:
         yield opened
+
+
+def client_of(url: str) -> Client:
+    if not is_cluster(url):
+        return redis_asyncio.Redis.from_url(url)
+    return redis_asyncio.RedisCluster(startup_nodes=[ClusterNode(*address) for address in seeds(url)])
 
 
 class Clock:
@@ -64,13 +85,12 @@ async def observe(store: RedisStore, *rows: dict) -> Observed:
     return await store.observe(transactions(list(rows)))
 
 
-async def keys(client: redis_asyncio.Redis, deployment: str, kind: str) -> list[bytes]:
-    return sorted([key async for key in client.scan_iter(f"fraudstream:{deployment}:{kind}:*")])
+async def keys(client: Client, deployment: str, kind: str) -> list[bytes]:
+    names = (f"fraudstream:{deployment}:{kind}:*", f"fraudstream:{{{deployment}/*}}:{kind}:*")
+    return sorted([key for name in names async for key in client.scan_iter(name)])
 
 
-async def test_trap_4_a_history_that_is_gone_is_noticed(
-    server: str, deployment: str, client: redis_asyncio.Redis
-) -> None:
+async def test_trap_4_a_history_that_is_gone_is_noticed(server: str, deployment: str, client: Client) -> None:
     async with worker(server, deployment) as store:
         first = await observe(store, *(transaction(i) for i in range(6)))
         await client.delete(*await keys(client, deployment, "c"))
@@ -84,7 +104,7 @@ async def test_trap_4_a_history_that_is_gone_is_noticed(
 
 
 async def test_trap_5_records_replaced_by_as_many_others_are_noticed(
-    server: str, deployment: str, client: redis_asyncio.Redis
+    server: str, deployment: str, client: Client
 ) -> None:
     async with worker(server, deployment) as store, worker(server, deployment) as other:
         await observe(store, transaction(1), transaction(2))
@@ -101,7 +121,7 @@ async def test_trap_5_records_replaced_by_as_many_others_are_noticed(
 
 
 async def test_a_flushed_server_is_noticed_by_every_worker_and_raises_the_epoch_once(
-    server: str, deployment: str, client: redis_asyncio.Redis
+    server: str, deployment: str, client: Client
 ) -> None:
     async with worker(server, deployment) as one, worker(server, deployment) as two:
         first = await observe(one, transaction(1))
@@ -113,9 +133,7 @@ async def test_a_flushed_server_is_noticed_by_every_worker_and_raises_the_epoch_
     assert [o.merchants.lengths.tolist() for o in after] == [[1], [2]]
 
 
-async def test_after_a_loss_what_is_applied_again_is_counted_once(
-    server: str, deployment: str, client: redis_asyncio.Redis
-) -> None:
+async def test_after_a_loss_what_is_applied_again_is_counted_once(server: str, deployment: str, client: Client) -> None:
     rows = [transaction(i, card=f"c{i % 2}") for i in range(8)]
     async with worker(server, deployment) as store:
         first = await observe(store, *rows)
@@ -223,9 +241,9 @@ class Cutter:
 
 
 async def test_a_connection_cut_before_the_answer_leaves_nothing_twice_and_nothing_out(
-    server: str, deployment: str
+    one_server: str, deployment: str
 ) -> None:
-    cutter = Cutter(server)
+    cutter = Cutter(one_server)
     async with cutter.open() as url, worker(url, deployment) as store:
         await observe(store, transaction(1))
         cutter.cut_replies_to = b"EVALSHA"
@@ -247,10 +265,10 @@ async def test_a_connection_cut_before_the_answer_leaves_nothing_twice_and_nothi
 
 
 async def test_what_a_failed_call_would_have_appended_is_not_appended_by_the_next_one(
-    server: str, deployment: str
+    one_server: str, deployment: str
 ) -> None:
-    cutter = Cutter(server)
-    async with cutter.open() as url, worker(url, deployment) as store, worker(server, deployment) as fresh:
+    cutter = Cutter(one_server)
+    async with cutter.open() as url, worker(url, deployment) as store, worker(one_server, deployment) as fresh:
         await observe(store, transaction(1, card="a"))
         cutter.cut_requests_of = b"EVALSHA"
         with pytest.raises(StoreUnavailableError):
@@ -260,8 +278,8 @@ async def test_what_a_failed_call_would_have_appended_is_not_appended_by_the_nex
         assert (await observe(fresh, transaction(4, card="a"))).cards.positions.tolist() == [1]
 
 
-async def test_a_cancelled_call_leaves_the_store_usable(server: str, deployment: str) -> None:
-    cutter = Cutter(server, closes=False)
+async def test_a_cancelled_call_leaves_the_store_usable(one_server: str, deployment: str) -> None:
+    cutter = Cutter(one_server, closes=False)
     async with cutter.open() as url, worker(url, deployment) as store:
         await observe(store, transaction(1))
         cutter.cut_replies_to = b"EVALSHA"
@@ -315,12 +333,7 @@ async def test_without_config_the_policy_is_read_from_info_and_wrong_passwords_a
         await wrong.close()
 
 
-def test_a_cluster_is_refused_for_now() -> None:
-    with pytest.raises(StoreRefusedError, match=r"Redis Cluster .* comes later"):
-        RedisStore("redis+cluster://:pw@10.0.0.1:7000", "d", DEFAULT, Clock())
-
-
-async def test_a_key_of_somebody_else_is_refused(server: str, deployment: str, client: redis_asyncio.Redis) -> None:
+async def test_a_key_of_somebody_else_is_refused(server: str, deployment: str, client: Client) -> None:
     async with worker(server, deployment) as store:
         await observe(store, transaction(1))
         (key,) = await keys(client, deployment, "m")
@@ -330,9 +343,7 @@ async def test_a_key_of_somebody_else_is_refused(server: str, deployment: str, c
             await observe(store, transaction(2))
 
 
-async def test_scripts_that_the_server_forgot_are_sent_again(
-    server: str, deployment: str, client: redis_asyncio.Redis
-) -> None:
+async def test_scripts_that_the_server_forgot_are_sent_again(server: str, deployment: str, client: Client) -> None:
     async with worker(server, deployment) as store:
         await observe(store, transaction(1))
         await client.script_flush()
@@ -340,7 +351,7 @@ async def test_scripts_that_the_server_forgot_are_sent_again(
 
 
 async def test_keys_expire_a_day_after_their_horizon_and_the_expiry_is_set_once_an_hour(
-    server: str, deployment: str, client: redis_asyncio.Redis
+    server: str, deployment: str, client: Client
 ) -> None:
     clock = Clock()
     async with worker(server, deployment, clock) as store:
@@ -357,9 +368,7 @@ async def test_keys_expire_a_day_after_their_horizon_and_the_expiry_is_set_once_
         assert await client.pttl(card) > 0
 
 
-async def test_a_history_that_expired_is_young_and_not_lost(
-    server: str, deployment: str, client: redis_asyncio.Redis
-) -> None:
+async def test_a_history_that_expired_is_young_and_not_lost(server: str, deployment: str, client: Client) -> None:
     clock = Clock()
     async with worker(server, deployment, clock) as store:
         await observe(store, transaction(1))
@@ -371,7 +380,7 @@ async def test_a_history_that_expired_is_young_and_not_lost(
 
 
 async def test_trimming_shortens_the_value_and_other_workers_follow(
-    server: str, deployment: str, client: redis_asyncio.Redis
+    server: str, deployment: str, client: Client
 ) -> None:
     async with worker(server, deployment) as one, worker(server, deployment) as two:
         for day in range(60):
@@ -400,7 +409,7 @@ async def test_a_small_memory_changes_no_answer(server: str, deployment: str) ->
             assert told[0] == told[1]
 
 
-async def test_no_id_of_a_card_is_in_a_key(server: str, deployment: str, client: redis_asyncio.Redis) -> None:
+async def test_no_id_of_a_card_is_in_a_key(server: str, deployment: str, client: Client) -> None:
     async with worker(server, deployment) as store:
         await observe(store, transaction(1, card="card-of-somebody"))
     assert not [key for key in await client.keys("*") if b"card-of-somebody" in key]

@@ -1,0 +1,215 @@
+"""The history epoch over several shards: agreed on by all, and above every one under which anything was lost."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis import Redis
+from redis_server import redis_server
+
+from features.epochs import Epochs, Founded
+from features.link import Call, Script
+from features.redis_link import RedisLink
+from features.shards import HOME, Shards
+
+pytestmark = pytest.mark.integration
+
+DEPLOYMENTS = itertools.count()
+NUMBER = 3
+FIRST = 100
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with redis_server() as url:
+        yield url
+
+
+@pytest.fixture
+def shards() -> Shards:
+    return new_shards()
+
+
+def new_shards() -> Shards:
+    """Several shards on one server: it does not mind which slots they are in."""
+    return Shards("fraudstream:", f"e{next(DEPLOYMENTS)}", NUMBER)
+
+
+class Link(RedisLink):
+    """A connection that can end in the middle of what it is told, or be slow with it."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, b"tried", 1.0)
+        self.calls_left: int | None = None
+        self.pauses: Iterator[int] = itertools.repeat(0)
+
+    async def run(self, script: Script, calls: Sequence[Call]) -> list[Any]:
+        replies = []
+        for call in calls:
+            if self.calls_left is not None:
+                if not self.calls_left:
+                    raise KeyboardInterrupt
+                self.calls_left -= 1
+            for _ in range(next(self.pauses)):
+                await asyncio.sleep(0)
+            replies += await super().run(script, [call])
+        return replies
+
+
+@pytest.fixture
+async def link(server: str) -> AsyncIterator[Link]:
+    opened = Link(server)
+    yield opened
+    await opened.close()
+
+
+async def found(link: Link, shards: Shards) -> list[int]:
+    return [int(value or 0) for value in await link.values(list(enumerate(shards.epochs)))]
+
+
+async def test_a_new_deployment_begins_in_all_shards_once(link: Link, shards: Shards) -> None:
+    epochs = Epochs(link, shards)
+    assert await epochs.join(FIRST) == Founded(FIRST, whole=True, new=True)
+    assert await found(link, shards) == [FIRST] * NUMBER
+    assert await epochs.join(FIRST + 9) == Founded(FIRST, whole=True, new=False)
+
+
+@pytest.mark.parametrize("calls", range(1, NUMBER + 1))
+async def test_a_beginning_that_was_interrupted_is_ended_by_the_next_worker(
+    link: Link, shards: Shards, calls: int
+) -> None:
+    epochs = Epochs(link, shards)
+    link.calls_left = calls
+    with pytest.raises(KeyboardInterrupt):
+        await epochs.join(FIRST)
+    link.calls_left = None
+    assert await epochs.join(FIRST + 9) == Founded(FIRST, whole=True, new=True)
+    assert await found(link, shards) == [FIRST] * NUMBER
+
+
+async def test_two_workers_that_begin_at_once_begin_the_same(link: Link, shards: Shards) -> None:
+    link.pauses = itertools.cycle((0, 3, 1, 0, 2))
+    joined = await asyncio.gather(*(Epochs(link, shards).join(FIRST + number) for number in range(4)))
+    assert {one.epoch for one in joined} == {joined[0].epoch}
+    assert all(one.whole for one in joined)
+    assert await found(link, shards) == [joined[0].epoch] * NUMBER
+
+
+async def test_a_risen_epoch_is_not_whole(link: Link, shards: Shards) -> None:
+    epochs = Epochs(link, shards)
+    await epochs.join(FIRST)
+    assert await epochs.rise(FIRST) == FIRST + 1
+    assert await found(link, shards) == [FIRST + 1] * NUMBER
+    assert await epochs.join(FIRST) == Founded(FIRST + 1, whole=False, new=False)
+
+
+async def test_workers_that_notice_the_same_loss_raise_the_epoch_once(link: Link, shards: Shards) -> None:
+    epochs = Epochs(link, shards)
+    await epochs.join(FIRST)
+    assert [await epochs.rise(FIRST), await epochs.rise(FIRST), await epochs.follow(FIRST)] == [FIRST + 1] * 3
+
+
+@pytest.mark.parametrize("lost", range(NUMBER))
+@pytest.mark.parametrize("to", [None, FIRST - 1])
+async def test_a_shard_that_lost_its_epoch_or_was_set_back_is_noticed_by_who_joins(
+    server: str, link: Link, shards: Shards, lost: int, to: int | None
+) -> None:
+    await Epochs(link, shards).join(FIRST)
+    with Redis.from_url(server) as client:
+        client.delete(*(key for key in client.scan_iter(shards.epochs[lost] + b"*")))
+        if to is not None:
+            client.set(shards.epochs[lost], to)
+    assert await Epochs(link, shards).join(FIRST + 9) == Founded(FIRST + 1, whole=False, new=False)
+    assert await found(link, shards) == [FIRST + 1] * NUMBER
+
+
+async def test_a_rise_that_was_interrupted_is_ended_above_it_by_whoever_meets_it(link: Link, shards: Shards) -> None:
+    epochs = Epochs(link, shards)
+    await epochs.join(FIRST)
+    link.calls_left = 1
+    with pytest.raises(KeyboardInterrupt):
+        await epochs.rise(FIRST)
+    link.calls_left = None
+    assert await found(link, shards) == [FIRST + 1, FIRST, FIRST]
+    assert await epochs.follow(FIRST) == FIRST + 2
+    assert await found(link, shards) == [FIRST + 2] * NUMBER
+
+
+async def test_a_loss_is_not_hidden_by_a_worker_that_still_believes_in_an_earlier_epoch(
+    server: str, link: Link, shards: Shards
+) -> None:
+    epochs = Epochs(link, shards)
+    await epochs.join(FIRST)
+    await epochs.rise(FIRST)
+    with Redis.from_url(server) as client:
+        client.delete(shards.epochs[1])
+    assert await epochs.rise(FIRST) == FIRST + 2
+    assert await found(link, shards) == [FIRST + 2] * NUMBER
+
+
+class Deployment:
+    """Workers that touch shards, as batches do, and losses; what was lost under which epoch is kept beside."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._shards = new_shards()
+        self._epochs = Epochs(link, self._shards)
+        self._believed: list[int] = []
+        self._lost_under = [0] * NUMBER
+
+    async def begin(self, workers: int) -> None:
+        self._believed = [(await self._epochs.join(FIRST)).epoch for _ in range(workers)]
+
+    async def touch(self, worker: int, shard: int) -> None:
+        """Do with a shard what a batch does, and what follows; go on with it only under an epoch above its losses."""
+        epoch = (await found(self._link, self._shards))[shard]
+        believed = self._believed[worker]
+        if epoch == believed:
+            assert epoch > self._lost_under[shard]
+        elif epoch > believed:
+            self._believed[worker] = await self._epochs.follow(believed)
+        else:
+            self._believed[worker] = await self._epochs.rise(believed)
+
+    async def lose(self, shard: int) -> None:
+        """Lose a shard; HOME's tells, too, what is whole."""
+        everywhere = await found(self._link, self._shards)
+        self._lost_under[shard] = max(everywhere)
+        keys = [self._shards.epochs[shard], *([self._shards.whole] if shard == HOME else [])]
+        await self._link._client.delete(*keys)
+
+
+acts = st.one_of(
+    st.tuples(st.just("touch"), st.integers(0, 2), st.integers(0, NUMBER - 1)),
+    st.tuples(st.just("touch"), st.integers(0, 2), st.integers(0, NUMBER - 1)),
+    st.tuples(st.just("lose"), st.just(0), st.integers(0, NUMBER - 1)),
+)
+
+
+@given(plan=st.lists(st.lists(acts, min_size=1, max_size=3), max_size=12), pauses=st.lists(st.integers(0, 4)))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_nobody_works_on_a_shard_under_an_epoch_under_which_it_was_lost(
+    server: str, plan: list[list[tuple[str, int, int]]], pauses: list[int]
+) -> None:
+    """What a list of the plan holds goes on at the same time, but for losses, which come first."""
+
+    async def happen() -> None:
+        link = Link(server)
+        link.pauses = itertools.cycle([*pauses, 0])
+        try:
+            deployment = Deployment(link)
+            await deployment.begin(3)
+            for at_once in plan:
+                for _, _, shard in (act for act in at_once if act[0] == "lose"):
+                    await deployment.lose(shard)
+                await asyncio.gather(*(deployment.touch(*act[1:]) for act in at_once if act[0] == "touch"))
+            for worker, shard in itertools.product(range(3), range(NUMBER)):
+                await deployment.touch(worker, shard)
+        finally:
+            await link.close()
+
+    asyncio.run(happen())

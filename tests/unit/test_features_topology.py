@@ -1,0 +1,91 @@
+"""Who serves a slot, and what another server in its place means."""
+
+import pytest
+
+from features.cluster_urls import is_cluster, seeds, server_url
+from features.errors import StoreUnavailableError
+from features.topology import NEVER_A_REPLICA, Address, Master, Owner, master, suspicion, topology
+
+ASKED = Address("10.0.0.9", 7000)
+BEFORE = Master("a" * 40, "run-a", "line-a", promoted=False)
+OTHER = Master("b" * 40, "run-b", "line-b", promoted=True)
+KNOWN = {one.node_id: one for one in (BEFORE, OTHER)}
+REPLICAS = frozenset({"r" * 40})
+
+
+def test_the_owner_of_each_slot_and_all_replicas_are_read() -> None:
+    reply = [
+        [0, 5460, [b"10.0.0.1", 7000, b"a", []], [b"10.0.0.2", 7001, b"ra", []]],
+        [5461, 16383, [b"", 7002, b"b", [b"hostname", b"h"]], [b"::1", 7003, b"rb", []]],
+    ]
+    a, b = Owner("a", Address("10.0.0.1", 7000)), Owner("b", Address("10.0.0.9", 7002))
+    known = topology(reply, [5460, 5461, 0, 16383], ASKED)
+    assert known.owners == (a, b, a, b)
+    assert known.masters == [a, b]
+    assert known.replicas == {"ra", "rb"}
+
+
+def test_a_slot_that_nobody_serves_is_named() -> None:
+    with pytest.raises(StoreUnavailableError, match=r"10\.0\.0\.9:7000: nobody serves slot 11 and 1 others"):
+        topology([[0, 10, [b"h", 1, b"a"]]], [3, 12, 11], ASKED)
+
+
+def test_a_master_is_read_from_what_it_says_of_itself() -> None:
+    info = {"role": "master", "run_id": "r", "master_replid": "l", "master_replid2": NEVER_A_REPLICA}
+    assert master("a", info) == Master("a", "r", "l", promoted=False)
+    assert master("a", {**info, "master_replid2": "f" * 40}) == Master("a", "r", "l", promoted=True)
+    assert master("a", {**info, "role": "slave"}) is None
+
+
+@pytest.mark.parametrize(
+    ("now", "why"),
+    [
+        (BEFORE, None),
+        (BEFORE._replace(run_id="anew"), "aaaaaaaa was started anew"),
+        (BEFORE._replace(run_id="anew", replication_id="new"), "aaaaaaaa was started anew"),
+        (BEFORE._replace(replication_id="new", promoted=True), "aaaaaaaa was a replica meanwhile"),
+        (BEFORE._replace(replication_id="new"), None),  # as an hour after its last replica left
+        (OTHER, None),  # moved to a master that was there, though that had taken over from one long ago
+        (OTHER._replace(run_id="anew"), "bbbbbbbb was started anew"),
+        (OTHER._replace(replication_id="new"), "bbbbbbbb was a replica meanwhile"),
+        (Master("c" * 40, "run-c", "line-c", promoted=False), None),  # moved to one that is new
+        (Master("c" * 40, "run-c", "line-c", promoted=True), "a replica took over from aaaaaaaa"),
+        (Master("r" * 40, "run-r", "line-r", promoted=True), "a replica took over from aaaaaaaa"),
+        (Master("r" * 40, "run-r", "line-r", promoted=False), "a replica took over from aaaaaaaa"),
+    ],
+)
+def test_only_a_slot_that_was_handed_over_keeps_its_trust(now: Master, why: str | None) -> None:
+    assert suspicion(BEFORE, now, KNOWN, REPLICAS) == why
+
+
+def test_seeds_are_read_with_and_without_ports_and_logins() -> None:
+    url = "rediss+cluster://user:p%40ss@h1:7001,h2,[::1]:7003/?ssl_ca_certs=ca.pem"
+    assert is_cluster(url)
+    assert seeds(url) == (("h1", 7001), ("h2", 6379), ("::1", 7003))
+    assert [server_url(url, address) for address in seeds(url)[1:]] == [
+        "rediss://user:p%40ss@h2:6379?ssl_ca_certs=ca.pem",
+        "rediss://user:p%40ss@[::1]:7003?ssl_ca_certs=ca.pem",
+    ]
+    assert seeds("redis+cluster://h:1/0") == (("h", 1),)
+    assert server_url("redis+cluster://h:1/0", Address("g", 2)) == "redis://g:2"
+    assert not is_cluster("redis://h:1,g:2")
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("redis+cluster://u:secret@h:1/3", "has no databases, but the URL names '3'; leave it out"),
+        (
+            "redis+cluster://u:secret@h:port",
+            "'h:port' is no host and port: .*; use redis.cluster://host:port,host:port",
+        ),
+        ("redis+cluster://u:secret@h:1,,g", "a server of the cluster has no name; use redis.cluster://host:port"),
+        ("redis+cluster://", "a server of the cluster has no name"),
+        ("redis+cluster://u:secret@h:99999", "'h:99999' is no host and port"),
+        ("redis+cluster://u:secret@[h", "Invalid IPv6 URL"),
+    ],
+)
+def test_a_url_that_names_no_cluster_says_what_is_wrong_without_its_password(url: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why) as refused:
+        seeds(url)
+    assert "secret" not in str(refused.value)
