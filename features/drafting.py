@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from features import records
+from features.displacing import IN_PLACE, Displaced
 from features.entities import Entity
 from features.histories import History, known_before, visible
 from features.judging import Standing, judge_label, judge_transaction, labels_about
@@ -44,16 +45,21 @@ def draft_transactions(histories: Kept, parties: Mapping[Entity, Parties], horiz
 
 
 def _draft_cards(cards: Sequence[History], rows: Ints, horizon_ms: int) -> tuple[list[Fate], list[int]]:
-    """Judge in order; what is new, alone on its card and in time, as nearly all are, is settled without a search."""
+    """Judge in order; what is new, alone on its card and in time, as nearly all are, is settled without a search.
+
+    What was in time when it came and is out of sight by now, as a repair may meet it, is not appended to its card.
+    """
     times: list[int] = rows[:, records.TIME].tolist()
     lengths = [card.length for card in cards]
     present = set(known_before(cards, records.ID, rows[:, records.ID]))
     fates, positions = [], []
     for i, card in enumerate(cards):
         fate, position = Fate.DECIDE, None
-        if i in present or card.length != lengths[i] or times[i] <= card.newest_ms - horizon_ms:
+        invisible = times[i] <= card.newest_ms - horizon_ms
+        if i in present or card.length != lengths[i] or invisible:
             fate, position = judge_transaction(card, rows[i], horizon_ms)
-            position = position if fate is Fate.DECIDE else NOWHERE
+            if fate is not Fate.DECIDE or (position is None and invisible):
+                position = NOWHERE
         fates.append(fate)
         positions.append(card.append(rows[i], times[i]) if position is None else position)
     return fates, positions
@@ -69,7 +75,7 @@ def _follow(theirs: Sequence[History | None], rows: Ints, cards: Sequence[Histor
     times: list[int] = rows[:, records.TIME].tolist()
     drafted: set[int] = set()
     for i, history in zip(which, known, strict=True):
-        position = history.find(ids[i]) if i in present or ids[i] in drafted else None
+        position = history.find(ids[i], times[i]) if i in present or ids[i] in drafted else None
         drafted.add(ids[i])
         positions[i] = history.append(rows[i], times[i]) if position is None else position
         if cards[i].has_labels:
@@ -78,16 +84,30 @@ def _follow(theirs: Sequence[History | None], rows: Ints, cards: Sequence[Histor
     return positions
 
 
-def seen(theirs: Sequence[History | None], positions: Sequence[int], own: Ints, horizon_ms: int) -> Histories:
-    """Return what each of n transactions may see of one kind of history: its own record alone if that is NOWHERE."""
+class Sight(NamedTuple):
+    """How far back one kind of history is visible, and which records may not lie in it where they came in."""
+
+    horizon_ms: int
+    displaced: Displaced = IN_PLACE
+
+
+def seen(theirs: Sequence[History | None], positions: Sequence[int], own: Ints, sight: Sight) -> Histories:
+    """Return what each of n transactions may see of one kind of history: its own record alone if that is NOWHERE.
+
+    One that may be displaced sees all but what its own partition has behind it.
+    """
     if not len(own):
         return Histories(own, np.empty(0, np.int64), np.empty(0, np.int64))
     parts = [
-        own[i : i + 1] if history is None or position == NOWHERE else history.upto(position)
-        for i, (history, position) in enumerate(zip(theirs, positions, strict=True))
+        own[i : i + 1]
+        if history is None or position == NOWHERE
+        else history.but_later(position)
+        if apart
+        else history.upto(position)
+        for i, (history, position, apart) in enumerate(zip(theirs, positions, sight.displaced.among(own), strict=True))
     ]
     lengths = np.fromiter(map(len, parts), np.int64, len(parts))
-    return Histories(*visible(np.concatenate(parts), lengths, horizon_ms), np.array(positions, np.int64))
+    return Histories(*visible(np.concatenate(parts), lengths, sight.horizon_ms), np.array(positions, np.int64))
 
 
 def draft_label(history: History, label: Ints, occurred_ms: int) -> int:
@@ -117,9 +137,9 @@ class Noted(NamedTuple):
         return draft_label(history, row, int(transaction[records.TIME]))
 
 
-def draft_card_label(card: History, row: Ints, horizon_ms: int) -> Noted:
+def draft_card_label(card: History, row: Ints, sight: Sight) -> Noted:
     """Judge a label and append it to its card's history, if absent."""
-    standing = judge_label(card, row, horizon_ms)
+    standing = judge_label(card, row, sight.horizon_ms, sight.displaced)
     if standing.position is not None:
         return Noted(standing, standing.position)
     if standing.transaction is not None:

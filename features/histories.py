@@ -104,9 +104,12 @@ class History:
         """The id of the last settled record; there has to be one."""
         return self._buffer.item(self.settled - 1, records.ID)
 
-    def find(self, record_id: int) -> int | None:
-        """Return the position of the last record with this id, or None."""
-        found = np.flatnonzero(self.rows[:, records.ID] == record_id)
+    def find(self, record_id: int, time_ms: int | None = None) -> int | None:
+        """Return the position of the last record with this id, and of this time where one is given, or None."""
+        same = self.rows[:, records.ID] == record_id
+        if time_ms is not None:
+            same &= self.rows[:, records.TIME] == time_ms
+        found = np.flatnonzero(same)
         return self.base + int(found[-1]) if len(found) else None
 
     @property
@@ -117,6 +120,13 @@ class History:
     def upto(self, position: int) -> Ints:
         """Return all records that are there up to a position, itself included."""
         return self._buffer[: position - self.base + 1]
+
+    def but_later(self, position: int) -> Ints:
+        """Return all records, that at a position last, without those that its own partition has behind it."""
+        own = self.at(position)
+        others = ~records.came_later(self.rows, own)
+        others[position - self.base] = False
+        return np.concatenate((self.rows[others], own[np.newaxis]))
 
     def at(self, position: int) -> Ints:
         """Return the record at a position."""

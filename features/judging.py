@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from features import records
+from features.displacing import IN_PLACE, Displaced
 from features.histories import NO_TIME_MS, History
 from features.store import Fate, Ints, LabelStatus
 
@@ -34,23 +35,30 @@ def judge_transaction(card: History, row: Ints, horizon_ms: int) -> Found:
     The record in the history names the offset that is owed the decision. So its own redelivery is DECIDE, however
     late; the same transaction from any other offset or partition is REPEATED, even from an earlier one (a repair that
     began between the two made the later one the first), or both would be decided. What lies behind the horizon is
-    not recognised, since it may have been trimmed.
+    not recognised, since it may have been trimmed. What its own partition has behind it does not make it late, so that
+    one that is applied again meets its first fate.
     """
-    position = card.find(int(row[records.ID]))
-    if position is not None and records.same_place(card.at(position), row):
-        return Found(Fate.DECIDE, position)
-    oldest_ms = card.newest_ms - horizon_ms
-    if row[records.TIME] <= oldest_ms:
-        return Found(Fate.TOO_LATE, card.end)
-    if position is None or card.at(position)[records.TIME] <= oldest_ms:
-        return Found(Fate.DECIDE, None)
-    return Found(Fate.REPEATED if records.same_content(card.at(position), row) else Fate.CONFLICT, position)
+    rows = card.rows
+    same: list[int] = np.flatnonzero(rows[:, records.ID] == row[records.ID]).tolist()
+    for index in same:
+        if records.same_place(rows[index], row):
+            return Found(Fate.DECIDE, card.base + index)
+    earlier = ~records.is_label(rows[:, records.FLAGS]) & ~records.came_later(rows, row)
+    newest_ms = int(rows[earlier, records.TIME].max(initial=NO_TIME_MS))
+    time_ms = int(row[records.TIME])
+    if time_ms <= newest_ms - horizon_ms:
+        return Found(Fate.TOO_LATE, None)
+    for index in reversed(same):
+        if newest_ms - horizon_ms < rows[index, records.TIME] < time_ms + horizon_ms:
+            repeated = records.same_content(rows[index], row)
+            return Found(Fate.REPEATED if repeated else Fate.CONFLICT, card.base + index)
+    return Found(Fate.DECIDE, None)
 
 
-def judge_label(card: History, row: Ints, horizon_ms: int) -> Standing:
+def judge_label(card: History, row: Ints, horizon_ms: int, displaced: Displaced = IN_PLACE) -> Standing:
     """Decide what a label does, by what its card's history held before the label's first offset."""
     position = card.find(int(row[records.ID]))
-    before = card.rows if position is None else card.rows[: position - card.base]
+    before = _before(card, position, row, displaced)
     labels = records.is_label(before[:, records.FLAGS])
     times = before[:, records.TIME]
     seen = times > np.where(labels, NO_TIME_MS, times).max(initial=NO_TIME_MS) - horizon_ms
@@ -65,14 +73,22 @@ def judge_label(card: History, row: Ints, horizon_ms: int) -> Standing:
     return Standing(status, position, transaction)
 
 
+def _before(card: History, position: int | None, row: Ints, displaced: Displaced) -> Ints:
+    """Return what came before a label that is at a position, or is new."""
+    if position is None:
+        return card.rows
+    if displaced.holds(row):
+        return card.but_later(position)[:-1]
+    return card.upto(position)[:-1]
+
+
 def _against(earlier: Ints, row: Ints) -> LabelStatus:
-    """Compare a label with the earlier ones of its transaction; known at the same moment, the later arrival wins."""
+    """Compare a label with the earlier ones of its transaction; known at the same moment, the later offset wins."""
     if not len(earlier):
         return LabelStatus.APPLIED
-    latest_ms = earlier[:, records.TIME].max()
-    if row[records.TIME] < latest_ms:
+    latest = earlier[records.latest_last(earlier)[-1]]
+    if row[records.TIME] < latest[records.TIME]:
         return LabelStatus.STALE
-    latest = earlier[np.flatnonzero(earlier[:, records.TIME] == latest_ms)[-1]]
     same = ((latest[records.FLAGS] ^ row[records.FLAGS]) & records.FRAUD_BIT) == 0
     return LabelStatus.APPLIED if same else LabelStatus.CORRECTED
 

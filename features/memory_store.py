@@ -7,7 +7,8 @@ process. What is invisible is trimmed as histories grow, so its size follows the
 from collections.abc import Iterable, Sequence
 
 from features import records
-from features.drafting import Noted, draft_card_label, draft_transactions, seen
+from features.displacing import IN_PLACE
+from features.drafting import Noted, Sight, draft_card_label, draft_transactions, seen
 from features.entities import Entity
 from features.histories import History
 from features.parties import NOBODY, Parties, parties
@@ -21,6 +22,7 @@ class MemoryStore:
 
     def __init__(self, keeping: Keeping) -> None:
         self._horizons_ms = keeping.horizons_ms
+        self._displaced = IN_PLACE
         self._histories: dict[Entity, dict[int, History]] = {kind: {} for kind in self._horizons_ms}
 
     async def observe(self, transactions: Transactions) -> Observed:
@@ -33,7 +35,7 @@ class MemoryStore:
         histories = {kind: self._of(kind, one) for kind, one in theirs.items()}
         draft = draft_transactions(histories, theirs, self._horizons_ms[Entity.CARD])
         visible = {
-            kind: seen(histories[kind], draft.positions[kind], one.rows, self._horizons_ms[kind])
+            kind: seen(histories[kind], draft.positions[kind], one.rows, self._sight(kind))
             for kind, one in theirs.items()
         }
         for kind, touched in histories.items():
@@ -54,6 +56,9 @@ class MemoryStore:
             for history in self._histories[kind].values():
                 _trim(history, horizon_ms)
 
+    def _sight(self, kind: Entity) -> Sight:
+        return Sight(self._horizons_ms[kind], self._displaced)
+
     def _of(self, kind: Entity, one: Parties) -> list[History | None]:
         """Return the histories of one kind, new ones where there are none."""
         return [
@@ -72,7 +77,7 @@ class MemoryStore:
         """Append one label to its card's history, and to the other parties' where its transaction is known."""
         row = records.label_row(label)
         card = self._history(Entity.CARD, records.card_hash(label.card_id), label.card_id)
-        noted = draft_card_label(card, row, self._horizons_ms[Entity.CARD])
+        noted = draft_card_label(card, row, self._sight(Entity.CARD))
         card.settle()
         positions = {kind: self._follow(kind, row, noted) for kind in self._horizons_ms if kind is not Entity.CARD}
         return self._labelled(label, noted, positions[Entity.MERCHANT])

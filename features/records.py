@@ -46,6 +46,8 @@ EXPONENT_MASK = 0b111
 PARTITION_SHIFT = 37
 PLACE_MASK = ~((1 << PARTITION_SHIFT) - 1)
 """What of FLAGS says, with OFFSET, where the record came from."""
+SOURCE_MASK = PLACE_MASK | LABEL_BIT
+"""What of FLAGS says from which partition of which topic."""
 
 HASH_MASK = 0xFFFF_FFFF_FFFF_FFFF
 REMEMBERED_ENTITIES = 1 << 17
@@ -140,6 +142,29 @@ def is_label(flags: Ints) -> NDArray[np.bool_]:
 def exponents(flags: Ints) -> Ints:
     """Return how many decimals each record's currency has, from their FLAGS."""
     return (flags >> EXPONENT_SHIFT) & EXPONENT_MASK
+
+
+def partitions(flags: Ints) -> Ints:
+    """Return the partition that each record came from, from their FLAGS."""
+    return flags >> PARTITION_SHIFT
+
+
+def source(partition: int, *, of_labels: bool) -> int:
+    """Return what FLAGS under SOURCE_MASK say of records from a partition of the labels or of the transactions."""
+    return (partition << PARTITION_SHIFT) | (LABEL_BIT if of_labels else 0)
+
+
+def came_later(rows: Ints, row: Ints) -> NDArray[np.bool_]:
+    """Tell which records lie behind another in the very partition that it came from."""
+    same_source = ((rows[:, FLAGS] ^ row[FLAGS]) & SOURCE_MASK) == 0
+    later: NDArray[np.bool_] = same_source & (rows[:, OFFSET] > row[OFFSET])
+    return later
+
+
+def latest_last(labels: Ints) -> Ints:
+    """Return the order in which labels overrule each other: by when they are known, then by where they came from."""
+    order: Ints = np.lexsort((partitions(labels[:, FLAGS]), labels[:, OFFSET], labels[:, TIME]))
+    return order
 
 
 def same_place(stored: Ints, row: Ints) -> bool:

@@ -17,7 +17,7 @@ from features import records
 from features.cache import Cached
 from features.cluster_link import ClusterLink
 from features.cluster_urls import is_cluster
-from features.drafting import Noted, draft_card_label, draft_transactions, seen
+from features.drafting import Noted, Sight, draft_card_label, draft_transactions, seen
 from features.entities import Entity
 from features.errors import StoreUnavailableError
 from features.link import Link
@@ -140,7 +140,7 @@ class RedisStore:
         return Observed(
             fates=draft.fates,
             histories={
-                kind: seen(recalled[kind], draft.positions[kind], one.rows, self._horizons_ms[kind])
+                kind: seen(recalled[kind], draft.positions[kind], one.rows, Sight(self._horizons_ms[kind]))
                 for kind, one in theirs.items()
             },
             history_epoch=self._remembered.epoch,
@@ -163,8 +163,8 @@ class RedisStore:
         cards = [card for card in recalled[Entity.CARD] if card is not None]
         rows = [records.label_row(label) for label in labels]
         with _drafts_of([cards]):
-            horizon_ms = self._horizons_ms[Entity.CARD]
-            noted = [draft_card_label(card, row, horizon_ms) for card, row in zip(cards, rows, strict=True)]
+            sight = Sight(self._horizons_ms[Entity.CARD])
+            noted = [draft_card_label(card, row, sight) for card, row in zip(cards, rows, strict=True)]
             others = await self._parties_of(noted)
             with _drafts_of(known.values() for known in others.values()):
                 for kind, known in others.items():
@@ -235,7 +235,7 @@ def _relocate(positions: list[int], histories: Sequence[Cached | None], rows: In
     """Look again for the records in those histories to which others had appended first."""
     for i, history in enumerate(histories) if moved else ():
         if history in moved and positions[i] != NOWHERE:
-            position = history.find(int(rows[i, records.ID]))
+            position = history.find(int(rows[i, records.ID]), int(rows[i, records.TIME]))
             positions[i] = NOWHERE if position is None else position
 
 

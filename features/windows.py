@@ -1,7 +1,7 @@
 """The vector of a batch: every declared feature of all its transactions at once, as a function of what each may see.
 
 There is one implementation, for the stream, for training and for replay. It keeps no state, asks no store and has no
-loop over events; the order of the records within a history changes nothing, but for labels known at the same moment.
+loop over events; the order of the records within a history changes nothing.
 """
 
 from collections.abc import Callable, Mapping
@@ -88,13 +88,14 @@ class _Reading:
 
 
 def known_frauds(frame: Frame) -> Flags:
-    """Mark the transactions whose latest label known at the own time says fraud; among equals the later record wins."""
+    """Mark the transactions whose latest label known at the own time says fraud; among equals the later offset wins."""
     marked = np.zeros(len(frame.age), np.bool_)
     said = np.flatnonzero(frame.labels & (frame.age >= 0))
     if not len(said):
         return marked
     about = frame.keyed(frame.others[said], frame.number[said])
-    order = np.lexsort((said, frame.time[said], about))
+    order = records.latest_last(frame.rows[said])
+    order = order[np.argsort(about[order], kind="stable")]
     about, said = about[order], said[order]
     latest = np.append(about[1:] != about[:-1], True)
     fraud = latest & ((frame.flags[said] & records.FRAUD_BIT) != 0)

@@ -182,6 +182,6 @@ AMOUNTS: dict[Aggregate, Callable[[list[int], int], float]] = {
 
 
 def is_fraud(row: Row, labels: list[Label]) -> bool:
-    """Go by the latest label; among equals by the one that arrived last."""
+    """Go by the latest label; among equals by the one of the latest offset."""
     ours = [said for said in labels if (said.card_id, said.transaction_id) == (row["card"], row["id"])]
-    return bool(ours) and max(enumerate(ours), key=lambda e: (e[1].labelled_ms, e[0]))[1].fraud
+    return bool(ours) and max(ours, key=lambda said: (said.labelled_ms, said.offset, said.partition)).fraud

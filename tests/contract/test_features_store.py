@@ -225,7 +225,7 @@ async def test_what_is_as_old_as_the_horizon_is_too_late_and_not_counted(pick: C
 
 async def test_an_id_is_not_recognised_behind_the_horizon(pick: Callable) -> None:
     row = transaction(1)
-    later = {**row, "ms": row["ms"] + 37 * DAY_MS, "offset": 2, "content": 1}
+    later = {**row, "ms": row["ms"] + 37 * DAY_MS, "offset": 4, "content": 1}
     await observe(pick, row, transaction(3, ms=later["ms"]))
     assert list((await observe(pick, later)).fates) == [Fate.DECIDE]
 
