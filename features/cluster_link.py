@@ -37,14 +37,11 @@ class ClusterLink:
         self._digests = {name: hashlib.sha1(text, usedforsecurity=False).hexdigest() for name, text in texts.items()}
         self._trusted: _Seen | None = None
         self._seen: _Seen | None = None
+        self._looks = self._seen_look = 0
 
     async def close(self) -> None:
         """Close all connections."""
         await self._wire.close()
-
-    async def ping(self) -> None:
-        """Return if all masters answer."""
-        await self._wire.obeyed([(shard, encoded(b"PING")) for shard in (await self._wire.homes()).values()])
 
     async def check_server(self) -> None:
         """Refuse masters that must not be used, and trust those that are there."""
@@ -75,7 +72,7 @@ class ClusterLink:
                 found[place] = value
         return found
 
-    async def set(self, shard: int, key: bytes, value: int) -> None:
+    async def set(self, shard: int, key: bytes, value: str) -> None:
         """Set one value."""
         await self._wire.obeyed([(shard, encoded(b"SET", key, value))])
 
@@ -87,12 +84,15 @@ class ClusterLink:
         ]
         return await self._wire.obeyed(orders, self._loads[script])
 
-    async def suspicion(self) -> str | None:
+    async def suspicion(self, *, afresh: bool = False) -> str | None:
         """Say why a shard may lack what it had: a replica took over, or its master was started anew."""
-        known = await self._wire.known()
-        if self._seen is None or known != self._seen.topology or any(server.anew for server in self._seen.servers):
-            self._seen = await self._look()
-        if self._trusted is None or self._seen == self._trusted:
+        known, seen = await self._wire.known(), self._seen
+        if afresh or seen is None or known != seen.topology or any(server.anew for server in seen.servers):
+            self._looks += 1
+            look, seen = self._looks, await self._look()
+            if look > self._seen_look:  # else one that began later was quicker
+                self._seen, self._seen_look = seen, look
+        if self._trusted is None or self._seen is None or self._seen == self._trusted:
             return None
         before = {one.node_id: one for one in self._trusted.masters}
         for was, now in zip(self._trusted.masters, self._seen.masters, strict=True):
@@ -115,13 +115,10 @@ class ClusterLink:
 
     async def _meet(self, owner: Owner) -> Master:
         server = self._wire.server(owner.address)
-        try:
-            server.anew = False
-            with translated(self.where):
-                info: Any = await server.client.info()
-        except BaseException:
-            server.anew = True
-            raise
+        connected = server.connected
+        with translated(self.where):
+            info: Any = await server.client.info()
+        server.met = max(server.met, connected)
         met = master(owner.node_id, info)
         if met is None:
             self._wire.forget()

@@ -25,10 +25,11 @@ TRIES = 4
 
 
 class Server:
-    """One server of the cluster; `anew` says that there was a new connection since that was last looked at."""
+    """One server of the cluster; of its `connected` connections so far, `met` were there when it was last looked at."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
-        self.anew = True
+        self.connected = 1
+        self.met = 0
         self.client: redis_asyncio.Redis = redis_asyncio.Redis.from_url(
             url,
             socket_timeout=timeout_s,
@@ -39,8 +40,13 @@ class Server:
 
     async def _greet(self, connection: redis_asyncio.Connection) -> None:
         """Do what redis-py does on a new connection, and remember that there was one."""
-        self.anew = True
+        self.connected += 1
         await connection.on_connect()
+
+    @property
+    def anew(self) -> bool:
+        """Whether there was a new connection since."""
+        return self.connected != self.met
 
 
 class Wire:

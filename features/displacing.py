@@ -33,3 +33,5 @@ class Displaced:
 
 IN_PLACE = Displaced()
 """Nothing is displaced: these histories were never repaired."""
+ANYWHERE = Displaced(everything=True)
+"""Everything may be: these histories are not whole."""

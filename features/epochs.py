@@ -7,6 +7,7 @@ Nothing here knows a history, or why an epoch is raised.
 
 from typing import NamedTuple
 
+from features.cover import Cover, Whole, read_whole
 from features.link import Call, Link
 from features.observing import NO_EPOCH
 from features.shards import HOME, Shards
@@ -21,37 +22,39 @@ class Founded(NamedTuple):
 
 
 class Epochs:
-    """The history epoch of the deployment whose keys are `shards`."""
+    """The history epoch of the deployment whose keys are `shards`, for who needs histories as far back as `cover`."""
 
-    def __init__(self, link: Link, shards: Shards) -> None:
+    def __init__(self, link: Link, shards: Shards, cover: Cover) -> None:
         self._link = link
         self._shards = shards
+        self._cover = cover
 
-    async def join(self, first: int) -> Founded:
+    async def join(self, first: int, *, emptied: bool = False) -> Founded:
         """Return the deployment's history epoch, `first` if there was none, and what is known of its histories.
 
         Only the epoch that a key of its own names is whole: one that was raised over a loss is not, whoever asks and
-        whenever, until a repair says so.
+        whenever, until a repair says so. Nor is the first one of a deployment that is known to have had histories: it
+        was `emptied`.
         """
-        found, whole = await self._read()
+        found, whole = await self.read()
         if not any(found):
             await self._link.run("found", [Call(HOME, (self._shards.epochs[HOME], self._shards.whole), (first,))])
-            found, whole = await self._read()
+            found, whole = await self.read()
         epoch = found[HOME]
-        if whole < 0 and max(found) == epoch == -whole:
-            return await self._begin(epoch)
+        if whole.epoch < 0 and max(found) == epoch == -whole.epoch:
+            return await self._begin(epoch, emptied=emptied)
         epoch = await self._agreed(found, NO_EPOCH)
-        return Founded(epoch, whole=epoch == whole, new=False)
+        return Founded(epoch, whole=whole.holds(epoch, self._cover), new=False)
 
-    async def _begin(self, epoch: int) -> Founded:
+    async def _begin(self, epoch: int, *, emptied: bool) -> Founded:
         """Give a new deployment's epoch to all shards, whoever began it."""
         await self._raise(epoch - 1, epoch)
-        await self._link.set(HOME, self._shards.whole, epoch)
-        return Founded(epoch, whole=True, new=True)
+        await self._link.set(HOME, self._shards.whole, Whole(NO_EPOCH if emptied else epoch, self._cover).text)
+        return Founded(epoch, whole=not emptied, new=True)
 
     async def follow(self, above: int) -> int:
         """Return the epoch above one that all shards agree in, after such a one was met in some."""
-        found, _ = await self._read()
+        found, _ = await self.read()
         return await self._agreed(found, above)
 
     async def _agreed(self, found: list[int], above: int) -> int:
@@ -74,8 +77,8 @@ class Epochs:
         calls = [Call(shard, (key,), (above, to)) for shard, key in enumerate(self._shards.epochs)]
         return [int(before or NO_EPOCH) for before in await self._link.run("raise", calls)]
 
-    async def _read(self) -> tuple[list[int], int]:
-        """Return the epoch of each shard, and the one that is whole, negative while a deployment begins."""
+    async def read(self) -> tuple[list[int], Whole]:
+        """Return the epoch of each shard, and what is known to be whole."""
         keys = [*enumerate(self._shards.epochs), (HOME, self._shards.whole)]
-        *found, whole = [int(value or NO_EPOCH) for value in await self._link.values(keys)]
-        return found, whole
+        *found, whole = await self._link.values(keys)
+        return [int(value or NO_EPOCH) for value in found], read_whole(whole)

@@ -6,7 +6,7 @@ Nothing here knows what a history is. `redis_link` and `cluster_link` keep these
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
-Script = Literal["found", "observe", "raise", "trim"]
+Script = Literal["fields", "found", "observe", "raise", "report", "trim"]
 """Each is the file of that name, with what it is told and answers at its head."""
 
 
@@ -32,10 +32,6 @@ class Link(Protocol):
         """Refuse servers that are too old, may throw histories away or forbid what we need; remember which they are."""
         ...
 
-    async def ping(self) -> None:
-        """Return if all servers answer."""
-        ...
-
     async def close(self) -> None:
         """Close all connections."""
         ...
@@ -44,7 +40,7 @@ class Link(Protocol):
         """Fetch whole values of keys, each with its shard."""
         ...
 
-    async def set(self, shard: int, key: bytes, value: int) -> None:
+    async def set(self, shard: int, key: bytes, value: str) -> None:
         """Set one value."""
         ...
 
@@ -52,8 +48,11 @@ class Link(Protocol):
         """Call a script, and return its replies in the order of the calls; each call is done wholly or not at all."""
         ...
 
-    async def suspicion(self) -> str | None:
-        """Say why records may be lost, if a server is another than the trusted one, or was started anew."""
+    async def suspicion(self, *, afresh: bool = False) -> str | None:
+        """Say why records may be lost, if a server is another than the trusted one, or was started anew.
+
+        Servers are asked where there was a new connection since, and anyway if `afresh`.
+        """
         ...
 
     def trust(self) -> None:

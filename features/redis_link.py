@@ -11,10 +11,11 @@ from redis import exceptions
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from features.errors import StoreRefusedError
+from features.errors import StoreRefusedError, StoreUnavailableError
 from features.link import Call, Script
 from features.redis_terms import SCRIPTS, encoded, require_usable, script_text, translated, without_password
 from features.shards import HOME
+from features.topology import Master, master, suspicion
 
 
 class RedisLink:
@@ -26,9 +27,10 @@ class RedisLink:
     def __init__(self, url: str, tried_key: bytes, timeout_s: float) -> None:
         self.where = without_password(url)
         self._tried_key = tried_key
-        self._run_id: str | None = None
-        self._seen_run_id: str | None = None
-        self._came_anew = False
+        self._trusted: Master | None = None
+        self._seen: Master | None = None
+        self._connected = 0
+        self._seen_connected = 0
         self._scripts = {name: script_text(name) for name in SCRIPTS}
         self._digests: dict[str, str] = {}
         self._client: redis_asyncio.Redis = redis_asyncio.Redis.from_url(
@@ -41,17 +43,12 @@ class RedisLink:
 
     async def _greet(self, connection: redis_asyncio.Connection) -> None:
         """Do what redis-py does on a new connection, and remember that there was one."""
-        self._came_anew = True
+        self._connected += 1
         await connection.on_connect()
 
     async def close(self) -> None:
         """Close all connections."""
         await self._client.aclose()
-
-    async def ping(self) -> None:
-        """Return if the server answers."""
-        with translated(self.where):
-            await self._client.ping()
 
     async def check_server(self) -> None:
         """Refuse a server that must not be used, and trust the one that is there."""
@@ -63,7 +60,7 @@ class RedisLink:
             )
         require_usable(info, await self._policy(info), self.where)
         await self._try_commands()
-        self._seen_run_id, self._came_anew = str(info.get("run_id")), False
+        await self.suspicion(afresh=True)
         self.trust()
 
     async def _try_commands(self) -> None:
@@ -76,20 +73,28 @@ class RedisLink:
             await self._client.pexpire(key, 1)
         await self.run("trim", [Call(HOME, (key,), (b"no base", b"", 0, b""))])
 
-    async def suspicion(self) -> str | None:
-        """Say so if a reconnection met another server than the trusted one, or the same one after a restart."""
-        if self._came_anew:
-            self._came_anew = False
-            try:
-                self._seen_run_id = str((await self._info()).get("run_id"))
-            except BaseException:
-                self._came_anew = True
-                raise
-        return None if self._seen_run_id == self._run_id else "the server was restarted, or is another"
+    async def suspicion(self, *, afresh: bool = False) -> str | None:
+        """Say so if the server is another than the trusted one, or the same one after a restart or as a replica.
+
+        What was asked over an older connection is forgotten where a newer one was asked meanwhile.
+        """
+        connected = self._connected
+        if afresh or connected != self._seen_connected:
+            met = master("server", await self._info())
+            if met is None:
+                raise StoreUnavailableError(f"{self.where}: the server is a replica; decisions wait for a master")
+            if connected >= self._seen_connected:
+                self._seen, self._seen_connected = met, connected
+        if self._trusted is None or self._seen is None or self._seen == self._trusted:
+            return None
+        if suspicion(self._trusted, self._seen, {}, ()) is not None:
+            return "the server was restarted, or is another"
+        self.trust()
+        return None
 
     def trust(self) -> None:
         """Trust the server that `suspicion` last saw."""
-        self._run_id = self._seen_run_id
+        self._trusted = self._seen
 
     async def _info(self) -> dict[str, Any]:
         with translated(self.where):
@@ -111,7 +116,7 @@ class RedisLink:
             values: Any = await self._client.mget([key for _, key in keys])
         return list(values)
 
-    async def set(self, shard: int, key: bytes, value: int) -> None:  # noqa: ARG002 - there is one
+    async def set(self, shard: int, key: bytes, value: str) -> None:  # noqa: ARG002 - there is one
         """Set one value."""
         with translated(self.where):
             await self._client.set(key, value)

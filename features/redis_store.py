@@ -27,6 +27,7 @@ from features.redis_link import RedisLink
 from features.remembering import Named, Remembered
 from features.shards import ALONE, HOME, ON_A_CLUSTER, Shards
 from features.store import NOWHERE, Ints, Keeping, Label, Labelled, Observed, Transactions
+from features.wholeness import Wholeness
 
 ATTEMPTS = 8
 """Each is lost only to another worker that wrote to one of the batch's cards in between, or to a loss."""
@@ -77,11 +78,13 @@ class RedisStore:
 
     @property
     def incomplete(self) -> bool:
-        """Whether Redis was seen to lose records since this store was connected."""
+        """Whether Redis is known to be behind the log: it lost records, which are not all applied again yet."""
         return self._remembered.incomplete
 
-    async def connect(self) -> None:
+    async def connect(self, *, emptied: bool = False) -> None:
         """Check the server and join the deployment's history epoch.
+
+        `emptied` says that there were histories before: a server that knows of none has lost them.
 
         Raises:
             StoreRefusedError: the server is too old, may evict, or does not let us in.
@@ -89,12 +92,7 @@ class RedisStore:
         """
         async with self._lock:
             await self._link.check_server()
-            await self._remembered.join()
-
-    @property
-    def new(self) -> bool:
-        """Whether `connect` found nothing of this deployment: it is new, or its server was emptied meanwhile."""
-        return self._remembered.new
+            await self._remembered.join(emptied=emptied)
 
     async def declare_loss(self, what: str) -> None:
         """Raise the history epoch over a loss that only the caller could notice.
@@ -109,13 +107,20 @@ class RedisStore:
         """Let the server go."""
         await self._link.close()
 
-    async def ping(self) -> None:
-        """Return if the server answers.
+    @property
+    def wholeness(self) -> Wholeness:
+        """What all workers know of a repair."""
+        return self._remembered.wholeness
+
+    async def look(self) -> None:
+        """Notice a loss though nothing is asked of the server, and the end of a repair.
 
         Raises:
-            StoreUnavailableError: it does not.
+            StoreUnavailableError: it does not answer.
         """
-        await self._link.ping()
+        if await self._remembered.look(act=False):
+            async with self._lock:
+                await self._remembered.look(act=True)
 
     async def observe(self, transactions: Transactions) -> Observed:
         """Append and return what is visible, as the port says."""
@@ -140,12 +145,15 @@ class RedisStore:
         return Observed(
             fates=draft.fates,
             histories={
-                kind: seen(recalled[kind], draft.positions[kind], one.rows, Sight(self._horizons_ms[kind]))
+                kind: seen(recalled[kind], draft.positions[kind], one.rows, self._sight(kind))
                 for kind, one in theirs.items()
             },
             history_epoch=self._remembered.epoch,
             incomplete=self._remembered.incomplete,
         )
+
+    def _sight(self, kind: Entity) -> Sight:
+        return Sight(self._horizons_ms[kind], self._remembered.displaced)
 
     async def label(self, labels: Sequence[Label]) -> Sequence[Labelled]:
         """Append labels as the port says."""
@@ -163,7 +171,7 @@ class RedisStore:
         cards = [card for card in recalled[Entity.CARD] if card is not None]
         rows = [records.label_row(label) for label in labels]
         with _drafts_of([cards]):
-            sight = Sight(self._horizons_ms[Entity.CARD])
+            sight = self._sight(Entity.CARD)
             noted = [draft_card_label(card, row, sight) for card, row in zip(cards, rows, strict=True)]
             others = await self._parties_of(noted)
             with _drafts_of(known.values() for known in others.values()):

@@ -16,11 +16,14 @@ from features.link import Script
 
 OLDEST_SERVER = (6, 2)
 KEEPING_POLICY = "noeviction"
-COMMANDS = ("append", "evalsha", "get", "getrange", "info", "mget", "pexpire", "ping", "script|load", "set")
+COMMANDS = (
+    *("append", "evalsha", "get", "getrange", "hget", "hgetall", "hset", "info", "mget"),
+    *("pexpire", "script|load", "set"),
+)
 """All that a user needs to be allowed, on the deployment's keys: what is sent, and what the scripts call."""
 CLUSTER_COMMANDS = ("cluster|slots",)
 """What a user of a cluster needs beside them."""
-SCRIPTS: tuple[Script, ...] = ("found", "observe", "raise", "trim")
+SCRIPTS: tuple[Script, ...] = ("fields", "found", "observe", "raise", "report", "trim")
 _DENIED_TO_SCRIPTS = ("executing the script can't", "ACL failure in script")
 
 

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from features import records
 from features.cache import Cache, Cached
+from features.cover import Cover
+from features.displacing import ANYWHERE, IN_PLACE
 from features.entities import Entity
 from features.epochs import Epochs
 from features.histories import TRIM_LEAST
@@ -31,6 +33,7 @@ from features.observing import (
 from features.parties import NOBODY
 from features.shards import Shards
 from features.store import Keeping
+from features.wholeness import Wholeness
 
 log = logging.getLogger("fraudstream.features.remembering")
 
@@ -59,10 +62,12 @@ class Remembered:
         self.horizons_ms = keeping.horizons_ms
         self.epoch = NO_EPOCH
         self.incomplete = False
-        self.new = False
+        self.displaced = IN_PLACE
         self._link = link
         self._shards = shards
-        self._epochs = Epochs(link, shards)
+        self._cover = Cover.of(keeping.horizons_ms)
+        self._epochs = Epochs(link, shards, self._cover)
+        self.wholeness = Wholeness(link, shards, self._cover)
         self._now_ms = now_ms
         self._caches: dict[Entity, Cache] = {}
         self._grown: dict[Cached, Entity] = {}
@@ -71,13 +76,17 @@ class Remembered:
         """Forget everything, and remember at most so much from now on, as much of each kind."""
         self._caches = {kind: Cache(most_bytes // len(self.horizons_ms)) for kind in self.horizons_ms}
 
-    async def join(self) -> None:
+    async def join(self, *, emptied: bool) -> None:
         """Take over the deployment's history epoch; the first one is the clock's seconds.
 
         So a deployment whose server was emptied while nobody looked does not use an epoch twice.
         """
-        self.epoch, whole, self.new = await self._epochs.join(self._now_ms() // 1000)
-        self.incomplete = not whole
+        self.epoch, whole, new = await self._epochs.join(self._now_ms() // 1000, emptied=emptied)
+        if new and emptied:
+            log.error("Redis at %s holds nothing of this deployment, which has decided before", self._link.where)
+        self._begin(self.epoch)
+        if whole:
+            await self._mend()
 
     async def recall(self, wanted: Mapping[Entity, Named]) -> Recalled:
         """Return the histories named; fetch those that are not remembered.
@@ -186,6 +195,34 @@ class Remembered:
         log.error("history epoch rose from %d to %d: another worker saw Redis lose records", self.epoch, epoch)
         self._begin(epoch)
 
+    async def look(self, *, act: bool) -> bool:
+        """Tell whether something was lost, or all is there again, though nothing else is asked of the server.
+
+        With `act` that is dealt with; without, nothing changes here, and this may run beside other calls.
+        """
+        why = await self._link.suspicion(afresh=True)
+        found, read = await self._epochs.read()
+        others, whole = [epoch for epoch in found if epoch != self.epoch], read.holds(self.epoch, self._cover)
+        if why is None and not others and whole is not self.incomplete:
+            return False
+        if not act:
+            return True
+        if why is not None:
+            await self.lose(why)
+        elif others:
+            await self._follow(min(others) if min(others) < self.epoch else max(others))
+        elif whole:
+            await self._mend()
+        else:
+            await self.lose("what said that the histories are whole is gone")
+        return True
+
+    async def _mend(self) -> None:
+        """Take the histories for whole: they are as if nothing had been lost, but for where displaced records lie."""
+        self.displaced = await self.wholeness.displaced(self.epoch)
+        self._forget()
+        self.incomplete = False
+
     async def lose(self, what: str) -> None:
         """Say that the server lost records, and raise the epoch."""
         epoch = await self._epochs.rise(self.epoch)
@@ -196,6 +233,10 @@ class Remembered:
     def _begin(self, epoch: int) -> None:
         self.epoch = epoch
         self.incomplete = True
+        self.displaced = ANYWHERE
+        self._forget()
+
+    def _forget(self) -> None:
         self._grown.clear()
         for cache in self._caches.values():
             cache.clear()

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from features.errors import StoreUnavailableError
 
-NEVER_A_REPLICA = "0" * 40
-"""What a server says of the replication that it was part of before, if it was in none since it started."""
+NO_REPLICATION = "0"
+"""What a server says, in forty of them or as a number, of the one that it was in before, if it was in none."""
 
 
 class Address(NamedTuple):
@@ -79,7 +79,7 @@ def master(node_id: str, info: Mapping[str, Any]) -> Master | None:
     """Read a server's INFO; None if it is no master now."""
     if info.get("role") != "master":
         return None
-    promoted = str(info.get("master_replid2", NEVER_A_REPLICA)) != NEVER_A_REPLICA
+    promoted = bool(str(info.get("master_replid2", NO_REPLICATION)).strip(NO_REPLICATION))
     return Master(node_id, str(info.get("run_id")), str(info.get("master_replid")), promoted)
 
 

@@ -26,7 +26,7 @@ log = logging.getLogger("fraudstream.preparation")
 
 _RETRY_SECONDS = 1.0
 _TIDY_SECONDS = 1.0
-_PING_SECONDS = 2.0
+_LOOK_SECONDS = 0.5
 
 _NOT_YET = (KafkaError, StoreUnavailableError, StoreRefusedError, OSError)
 
@@ -62,8 +62,7 @@ class Preparation(Service):
         await self._until("topics", self._topics)
         await self._until("the consumer group", self._group)
         await self._until("Kafka's producer", self.publisher.start)
-        await self._until("Redis", self._store.connect)
-        await self._until("Redis", self._notice_emptied)
+        await self._until("Redis", self._histories)
         self._begin(self.follower.run())
         self._waiting_for = "the control log has not been read to its end"
         await self.follower.wait_until_caught_up()
@@ -73,7 +72,7 @@ class Preparation(Service):
         if self.comparer is not None:
             self.comparer.start()
         self._begin(self._tidy())
-        self._begin(self._ping())
+        self._begin(self._look())
 
     async def on_stop(self) -> None:
         """End the background work; what is published has been acknowledged by now."""
@@ -117,26 +116,26 @@ class Preparation(Service):
         except KafkaError as error:
             log.info("the group %s is not described: %s", self._settings.group, error)
 
-    async def _notice_emptied(self) -> None:
-        """Tell a deployment that begins from one whose Redis was emptied while no worker ran: it has decided before."""
-        if self._store.new and await has_records(self._settings, self._settings.topic(SCORES.name)):
-            await self._store.declare_loss("it holds nothing of this deployment, which has decided before")
+    async def _histories(self) -> None:
+        """Join the histories; a server that knows of none has lost them where the deployment has decided before."""
+        await self._store.connect(emptied=await has_records(self._settings, self._settings.topic(SCORES.name)))
 
     async def _tidy(self) -> None:
-        """Trim histories off the path of a decision."""
+        """Trim histories off the path of a decision; not while they are put together again."""
         while True:
             await asyncio.sleep(_TIDY_SECONDS)
             try:
-                await self._store.tidy()
+                if not self._store.incomplete:
+                    await self._store.tidy()
             except StoreUnavailableError as error:
                 log.info("histories were not trimmed: %s", error)
 
-    async def _ping(self) -> None:
-        """Notice that Redis is away even where nothing is asked of it."""
+    async def _look(self) -> None:
+        """Notice that Redis is away, lost something or has it again, even where nothing is asked of it."""
         while True:
-            await asyncio.sleep(_PING_SECONDS)
+            await asyncio.sleep(_LOOK_SECONDS)
             try:
-                await self._store.ping()
+                await self._store.look()
                 self._redis_trouble = None
             except (StoreUnavailableError, StoreRefusedError) as error:
                 self._redis_trouble = f"Redis: {error}"

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from redis import Redis
 from redis_server import redis_server
 
+from features.cover import Cover
 from features.epochs import Epochs, Founded
 from features.link import Call, Script
 from features.redis_link import RedisLink
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.integration
 DEPLOYMENTS = itertools.count()
 NUMBER = 3
 FIRST = 100
+COVER = Cover({"card": 5, "merchant": 7})
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,7 @@ async def found(link: Link, shards: Shards) -> list[int]:
 
 
 async def test_a_new_deployment_begins_in_all_shards_once(link: Link, shards: Shards) -> None:
-    epochs = Epochs(link, shards)
+    epochs = Epochs(link, shards, COVER)
     assert await epochs.join(FIRST) == Founded(FIRST, whole=True, new=True)
     assert await found(link, shards) == [FIRST] * NUMBER
     assert await epochs.join(FIRST + 9) == Founded(FIRST, whole=True, new=False)
@@ -82,7 +84,7 @@ async def test_a_new_deployment_begins_in_all_shards_once(link: Link, shards: Sh
 async def test_a_beginning_that_was_interrupted_is_ended_by_the_next_worker(
     link: Link, shards: Shards, calls: int
 ) -> None:
-    epochs = Epochs(link, shards)
+    epochs = Epochs(link, shards, COVER)
     link.calls_left = calls
     with pytest.raises(KeyboardInterrupt):
         await epochs.join(FIRST)
@@ -93,14 +95,14 @@ async def test_a_beginning_that_was_interrupted_is_ended_by_the_next_worker(
 
 async def test_two_workers_that_begin_at_once_begin_the_same(link: Link, shards: Shards) -> None:
     link.pauses = itertools.cycle((0, 3, 1, 0, 2))
-    joined = await asyncio.gather(*(Epochs(link, shards).join(FIRST + number) for number in range(4)))
+    joined = await asyncio.gather(*(Epochs(link, shards, COVER).join(FIRST + number) for number in range(4)))
     assert {one.epoch for one in joined} == {joined[0].epoch}
     assert all(one.whole for one in joined)
     assert await found(link, shards) == [joined[0].epoch] * NUMBER
 
 
 async def test_a_risen_epoch_is_not_whole(link: Link, shards: Shards) -> None:
-    epochs = Epochs(link, shards)
+    epochs = Epochs(link, shards, COVER)
     await epochs.join(FIRST)
     assert await epochs.rise(FIRST) == FIRST + 1
     assert await found(link, shards) == [FIRST + 1] * NUMBER
@@ -108,7 +110,7 @@ async def test_a_risen_epoch_is_not_whole(link: Link, shards: Shards) -> None:
 
 
 async def test_workers_that_notice_the_same_loss_raise_the_epoch_once(link: Link, shards: Shards) -> None:
-    epochs = Epochs(link, shards)
+    epochs = Epochs(link, shards, COVER)
     await epochs.join(FIRST)
     assert [await epochs.rise(FIRST), await epochs.rise(FIRST), await epochs.follow(FIRST)] == [FIRST + 1] * 3
 
@@ -118,17 +120,17 @@ async def test_workers_that_notice_the_same_loss_raise_the_epoch_once(link: Link
 async def test_a_shard_that_lost_its_epoch_or_was_set_back_is_noticed_by_who_joins(
     server: str, link: Link, shards: Shards, lost: int, to: int | None
 ) -> None:
-    await Epochs(link, shards).join(FIRST)
+    await Epochs(link, shards, COVER).join(FIRST)
     with Redis.from_url(server) as client:
         client.delete(*(key for key in client.scan_iter(shards.epochs[lost] + b"*")))
         if to is not None:
             client.set(shards.epochs[lost], to)
-    assert await Epochs(link, shards).join(FIRST + 9) == Founded(FIRST + 1, whole=False, new=False)
+    assert await Epochs(link, shards, COVER).join(FIRST + 9) == Founded(FIRST + 1, whole=False, new=False)
     assert await found(link, shards) == [FIRST + 1] * NUMBER
 
 
 async def test_a_rise_that_was_interrupted_is_ended_above_it_by_whoever_meets_it(link: Link, shards: Shards) -> None:
-    epochs = Epochs(link, shards)
+    epochs = Epochs(link, shards, COVER)
     await epochs.join(FIRST)
     link.calls_left = 1
     with pytest.raises(KeyboardInterrupt):
@@ -142,7 +144,7 @@ async def test_a_rise_that_was_interrupted_is_ended_above_it_by_whoever_meets_it
 async def test_a_loss_is_not_hidden_by_a_worker_that_still_believes_in_an_earlier_epoch(
     server: str, link: Link, shards: Shards
 ) -> None:
-    epochs = Epochs(link, shards)
+    epochs = Epochs(link, shards, COVER)
     await epochs.join(FIRST)
     await epochs.rise(FIRST)
     with Redis.from_url(server) as client:
@@ -157,7 +159,7 @@ class Deployment:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._shards = new_shards()
-        self._epochs = Epochs(link, self._shards)
+        self._epochs = Epochs(link, self._shards, COVER)
         self._believed: list[int] = []
         self._lost_under = [0] * NUMBER
 

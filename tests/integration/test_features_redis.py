@@ -310,7 +310,7 @@ async def test_a_server_that_does_not_answer_is_unavailable_within_the_timeout(d
 async def test_no_server_is_unavailable(deployment: str) -> None:
     store = RedisStore(f"redis://127.0.0.1:{free_port()}/0", deployment, DEFAULT, Clock())
     with pytest.raises(StoreUnavailableError):
-        await store.ping()
+        await store.look()
     await store.close()
 
 
@@ -325,7 +325,7 @@ async def test_a_server_that_evicts_is_refused_and_says_what_to_do(deployment: s
 async def test_without_config_the_policy_is_read_from_info_and_wrong_passwords_are_refused(deployment: str) -> None:
     with redis_server("--rename-command", "CONFIG", "", password="s3cret") as url:  # noqa: S106 - of this server alone
         async with worker(url, deployment) as store:
-            await store.ping()
+            await store.look()
         wrong = RedisStore(url.replace("s3cret", "gu3ss"), deployment, DEFAULT, Clock())
         with pytest.raises(StoreRefusedError) as refused:
             await wrong.connect()

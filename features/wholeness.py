@@ -1,0 +1,100 @@
+"""How far the histories of an epoch are put together again, as all workers of a deployment know it.
+
+It is kept in Redis beside the epoch, in the shard HOME. A log has two parts for each partition, one of transactions and
+one of labels; when all parts are applied again, the epoch's histories are whole. Nothing here reads a log.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from features.cover import Cover, Whole
+from features.declaration import DAY_MS
+from features.displacing import Displaced
+from features.link import Call, Link
+from features.records import source
+from features.shards import HOME, Shards
+
+KEPT_MS = 45 * DAY_MS
+"""What is noted of a repair outlives all that the log keeps."""
+NO_END = 1 << 62
+"""Above every offset."""
+
+
+class Part(NamedTuple):
+    """One partition of the labels or of the transactions."""
+
+    of_labels: bool
+    partition: int
+
+    @property
+    def text(self) -> str:
+        """As it is kept."""
+        return f"{'labels' if self.of_labels else 'transactions'}:{self.partition}"
+
+
+class Reached(NamedTuple):
+    """How far a part is applied again: from `first` up to `reached`, and to go on to `end`, as offsets."""
+
+    first: int
+    reached: int
+    end: int
+
+    @property
+    def done(self) -> bool:
+        """Whether all of it is applied again."""
+        return self.reached >= self.end
+
+
+class Report(NamedTuple):
+    """How far a part is, and the offset below which its records may lie where the loss or the repair put them."""
+
+    reached: Reached
+    displaced_below: int
+
+
+class Wholeness:
+    """What is known of the repair of one deployment's histories, as far back as `cover` asks."""
+
+    def __init__(self, link: Link, shards: Shards, cover: Cover) -> None:
+        self._link = link
+        self._shards = shards
+        self._cover = cover
+
+    async def report(self, epoch: int, reports: Mapping[Part, Report], parts: int) -> bool | None:
+        """Note how far parts are, of so many that there are.
+
+        Returns:
+            Whether the epoch's histories are whole with that; None where it is not the epoch any more.
+        """
+        noted: list[bytes | int] = [epoch, parts, self._cover.text.encode(), KEPT_MS, len(reports)]
+        for part, (reached, _) in reports.items():
+            noted += [part.text.encode(), f"{reached.first} {reached.reached} {reached.end} {reached.done:d}".encode()]
+        for part, (_, displaced_below) in reports.items():
+            noted += [source(part.partition, of_labels=part.of_labels), displaced_below]
+        keys = (self._shards.epochs[HOME], self._shards.whole, self._repair(epoch), self._displaced(epoch))
+        (reply,) = await self._link.run("report", [Call(HOME, keys, noted)])
+        return None if reply < 0 else bool(reply)
+
+    async def progress(self, epoch: int) -> dict[Part, Reached]:
+        """Return how far each part is under an epoch, as far as anything was reported."""
+        found = {}
+        for field, value in (await self._fields(self._repair(epoch))).items():
+            topic, _, partition = field.partition(":")
+            first, reached, end, _ = map(int, value.split())
+            found[Part(topic == "labels", int(partition))] = Reached(first, reached, end)
+        return found
+
+    async def displaced(self, epoch: int) -> Displaced:
+        """Return which records the repair of an epoch may have put elsewhere than they came in."""
+        return Displaced({int(place): int(end) for place, end in (await self._fields(self._displaced(epoch))).items()})
+
+    async def _fields(self, key: bytes) -> dict[str, str]:
+        (reply,) = await self._link.run("fields", [Call(HOME, (key,), ())])
+        texts = [text.decode() for text in reply]
+        return dict(zip(texts[::2], texts[1::2], strict=True))
+
+    def _repair(self, epoch: int) -> bytes:
+        return self._shards.epochs[HOME] + f":rebuilding:{Whole(epoch, self._cover).text}".encode()
+
+    def _displaced(self, epoch: int) -> bytes:
+        return self._shards.epochs[HOME] + f":displaced:{epoch}".encode()

@@ -1,0 +1,241 @@
+"""A loss is noticed though nothing is asked, and an epoch is whole when all parts of the log are applied again."""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+from features_recount import transaction, transactions
+from redis import asyncio as redis_asyncio
+from redis_server import free_port, redis_server
+
+from features.cover import Cover, Whole, read_whole
+from features.declaration import DAY_MS, Aggregate, Feature, FeatureSet, load
+from features.displacing import ANYWHERE, IN_PLACE, Displaced
+from features.entities import Entity
+from features.errors import StoreUnavailableError
+from features.records import source
+from features.redis_store import RedisStore
+from features.wholeness import Part, Reached, Report
+
+pytestmark = pytest.mark.integration
+
+DEFAULT = load(None)
+LONGER = FeatureSet(
+    (*DEFAULT.rows, Feature("card_count_60d", Entity.CARD, Aggregate.COUNT, 60 * DAY_MS, 0, "any", "any"))
+)
+DEPLOYMENTS = itertools.count()
+NOW = 1_700_000_000_000
+SOURCE, LABELS = Part(of_labels=False, partition=0), Part(of_labels=True, partition=0)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with redis_server() as url:
+        yield url
+
+
+@pytest.fixture
+def deployment() -> str:
+    return f"w{next(DEPLOYMENTS)}"
+
+
+@pytest.fixture
+async def client(server: str) -> AsyncIterator[redis_asyncio.Redis]:
+    async with redis_asyncio.Redis.from_url(server) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def worker(
+    url: str, deployment: str, features: FeatureSet = DEFAULT, *, emptied: bool = False
+) -> AsyncIterator[RedisStore]:
+    store = RedisStore(url, deployment, features, lambda: NOW)
+    try:
+        await store.connect(emptied=emptied)
+        yield store
+    finally:
+        await store.close()
+
+
+def done(end: int, displaced_below: int = 0) -> Report:
+    return Report(Reached(0, end, end), displaced_below)
+
+
+def halfway(end: int) -> Report:
+    return Report(Reached(0, end // 2, end), end)
+
+
+async def all_done(store: RedisStore) -> None:
+    assert await store.wholeness.report(store.history_epoch, {SOURCE: done(5, 9), LABELS: done(3)}, 2)
+    await store.look()
+
+
+def test_what_is_kept_of_whole_histories_can_be_read_again() -> None:
+    whole = Whole(7, Cover.of(DEFAULT.horizons_ms))
+    assert read_whole(whole.text.encode()) == whole
+    assert read_whole(None) == Whole(0, Cover({}))
+    assert read_whole(b"-7") == Whole(-7, Cover({}))
+
+
+def test_an_epoch_is_whole_for_who_asks_no_further_back_and_for_no_other_kind() -> None:
+    whole = Whole(7, Cover({"card": 5, "merchant": 7}))
+    asked = [{"card": 5, "merchant": 7}, {"card": 4}, {"card": 6, "merchant": 7}, {"card": 5, "device": 1}]
+    assert [whole.holds(7, Cover(horizons)) for horizons in asked] == [True, True, False, False]
+    assert not whole.holds(8, Cover({"card": 5}))
+
+
+async def test_histories_are_whole_when_all_parts_have_reported_and_not_before(server: str, deployment: str) -> None:
+    async with worker(server, deployment) as one, worker(server, deployment) as two:
+        assert (one.incomplete, one._remembered.displaced) == (False, IN_PLACE)
+        await one.declare_loss("a test")
+        await two.look()
+        epoch = one.history_epoch
+        assert (one.incomplete, two.incomplete, two.history_epoch) == (True, True, epoch)
+        assert two._remembered.displaced == ANYWHERE
+        assert await one.wholeness.report(epoch, {SOURCE: done(5, 9)}, 2) is False
+        assert await two.wholeness.report(epoch, {LABELS: halfway(4)}, 2) is False
+        await one.look()
+        assert one.incomplete
+        assert await two.wholeness.progress(epoch) == {SOURCE: Reached(0, 5, 5), LABELS: Reached(0, 2, 4)}
+        assert await two.wholeness.report(epoch, {LABELS: done(4)}, 2) is True
+        await one.look()
+        await two.look()
+        assert not one.incomplete
+        assert not two.incomplete
+        places = {source(0, of_labels=False): 9, source(0, of_labels=True): 4}
+        assert one._remembered.displaced == two._remembered.displaced == Displaced(places)
+    async with worker(server, deployment) as later:
+        assert not later.incomplete
+        assert later._remembered.displaced == Displaced(places)
+
+
+async def test_a_report_that_comes_twice_or_late_takes_nothing_back(server: str, deployment: str) -> None:
+    async with worker(server, deployment) as store:
+        await store.declare_loss("a test")
+        epoch = store.history_epoch
+        await store.wholeness.report(epoch, {SOURCE: done(5, 9)}, 3)
+        await store.wholeness.report(epoch, {SOURCE: done(5, 9)}, 3)
+        assert await store.wholeness.report(epoch, {SOURCE: halfway(4)}, 3) is False
+        assert await store.wholeness.progress(epoch) == {SOURCE: Reached(0, 5, 5)}
+        assert (await store.wholeness.displaced(epoch)).below == {source(0, of_labels=False): 9}
+
+
+async def test_a_report_under_an_epoch_that_is_over_is_not_noted(server: str, deployment: str) -> None:
+    async with worker(server, deployment) as store:
+        await store.declare_loss("a test")
+        before = store.history_epoch
+        await store.declare_loss("another test")
+        assert await store.wholeness.report(before, {SOURCE: done(5)}, 1) is None
+        assert await store.wholeness.progress(before) == {}
+        await store.look()
+        assert store.incomplete
+
+
+async def test_a_feature_set_that_looks_further_back_is_not_covered_until_it_was_repaired_for(
+    server: str, deployment: str
+) -> None:
+    async with worker(server, deployment) as store:
+        assert not store.incomplete
+        async with worker(server, deployment, LONGER) as longer:
+            assert longer.incomplete
+            assert longer.history_epoch == store.history_epoch
+            await all_done(longer)
+            await store.look()
+            assert (longer.incomplete, store.incomplete) == (False, False)
+        async with worker(server, deployment) as again:
+            assert not again.incomplete
+
+
+async def test_what_was_whole_for_one_set_stays_so_when_it_becomes_whole_for_another(
+    server: str, deployment: str, client: redis_asyncio.Redis
+) -> None:
+    async with worker(server, deployment, LONGER) as longer, worker(server, deployment) as store:
+        await client.set(f"fraudstream:{deployment}:epoch:whole", f"{store.history_epoch} card={90 * DAY_MS}")
+        await store.wholeness.report(store.history_epoch, {SOURCE: done(5)}, 1)
+        await longer.look()
+        assert not longer.incomplete
+
+
+@pytest.mark.parametrize("how", ["flushed", "epoch deleted", "epoch set back", "whole deleted"])
+async def test_a_loss_is_noticed_by_a_look_alone(
+    server: str, deployment: str, client: redis_asyncio.Redis, how: str
+) -> None:
+    async with worker(server, deployment) as store, worker(server, deployment) as other:
+        await store.observe(transactions([transaction(1)]))
+        before, key = store.history_epoch, f"fraudstream:{deployment}:epoch"
+        match how:
+            case "flushed":
+                await client.flushall()
+            case "epoch deleted":
+                await client.delete(key)
+            case "epoch set back":
+                await client.set(key, before - 5)
+            case _:
+                await client.delete(f"{key}:whole")
+        await store.look()
+        await other.look()
+        assert (store.incomplete, other.incomplete) == (True, True)
+        assert store.history_epoch == other.history_epoch == before + 1
+
+
+async def test_a_restart_is_noticed_by_a_look_alone(deployment: str) -> None:
+    port = free_port()
+    with contextlib.ExitStack() as first:
+        url = first.enter_context(redis_server(port=port))
+        async with worker(url, deployment) as store:
+            before = store.history_epoch
+            first.close()
+            with pytest.raises(StoreUnavailableError):
+                await store.look()
+            with redis_server(port=port):
+                async with redis_asyncio.Redis.from_url(url) as restored:  # as a snapshot would have it
+                    await restored.set(f"fraudstream:{deployment}:epoch", before)
+                    await restored.set(
+                        f"fraudstream:{deployment}:epoch:whole", f"{before} {Cover.of(DEFAULT.horizons_ms).text}"
+                    )
+                await store.look()
+                assert store.incomplete
+                assert store.history_epoch == before + 1
+
+
+async def test_a_new_replica_is_no_loss_and_having_been_one_meanwhile_is(
+    deployment: str,
+) -> None:
+    with redis_server() as url, redis_server() as second:
+        host, port = url.removesuffix("/0").removeprefix("redis://").split(":")
+        async with worker(url, deployment) as store, redis_asyncio.Redis.from_url(second) as replica:
+            before = store.history_epoch
+            await replica.replicaof(host, port)
+            await synchronised(replica)
+            await store.look()
+            assert not store.incomplete
+            async with redis_asyncio.Redis.from_url(url) as demoted:
+                await replica.replicaof("NO", "ONE")
+                await demoted.replicaof("127.0.0.1", second.removesuffix("/0").rpartition(":")[2])
+                await synchronised(demoted)
+                with pytest.raises(StoreUnavailableError, match="replica"):
+                    await store.look()
+                await demoted.replicaof("NO", "ONE")
+            await store.look()
+            assert store.incomplete
+            assert store.history_epoch == before + 1
+
+
+async def synchronised(replica: redis_asyncio.Redis) -> None:
+    """Wait until a replica has all that its master has; it tells nobody."""
+    for _ in range(1000):
+        if (await replica.info("replication")).get("master_link_status") == "up":
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("the replica is not synchronised after 10 s")
+
+
+async def test_an_emptied_server_of_a_deployment_that_decided_before_is_not_whole(server: str, deployment: str) -> None:
+    async with worker(server, deployment, emptied=True) as store, worker(server, deployment) as other:
+        assert store.incomplete
+        assert other.incomplete
+        await all_done(store)
+        assert not store.incomplete
