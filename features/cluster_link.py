@@ -56,7 +56,12 @@ class ClusterLink:
     async def _try_commands(self, shard: int) -> None:
         """Do on a key of no meaning what a batch does: refused there, it would end the process."""
         key = self._shards.epochs[shard] + b":tried"
-        tried = ((b"APPEND", key, b""), (b"GETRANGE", key, 0, 0), (b"GET", key), (b"PEXPIRE", key, 1))
+        noted = key + b":noted"
+        tried = (
+            *((b"SET", key, b""), (b"APPEND", key, b""), (b"GETRANGE", key, 0, 0), (b"GET", key), (b"PEXPIRE", key, 1)),
+            *((b"HSET", noted, b"f", b"v"), (b"HGET", noted, b"f"), (b"HGETALL", noted)),
+            (b"PEXPIRE", noted, 1),
+        )
         await self._wire.obeyed([(shard, encoded(*command)) for command in tried])
         await self.run("trim", [Call(shard, (key,), (b"no base", b"", 0, b""))])
 
@@ -101,6 +106,9 @@ class ClusterLink:
                 return why
         self.trust()
         return None
+
+    def deletions(self) -> None:
+        """Return nothing: each server tells of its own keys alone."""
 
     def trust(self) -> None:
         """Trust the masters that were last looked at."""

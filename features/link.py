@@ -4,10 +4,25 @@ Nothing here knows what a history is. `redis_link` and `cluster_link` keep these
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from types import TracebackType
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 Script = Literal["fields", "found", "observe", "raise", "report", "trim"]
 """Each is the file of that name, with what it is told and answers at its head."""
+
+
+class Deletions(Protocol):
+    """A subscription to keys that were deleted or evicted, while it is entered."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    async def next(self, seconds: float) -> bytes | None:
+        """Return the name of a key that is gone; None where none went for so long."""
+        ...
 
 
 class Call(NamedTuple):
@@ -53,6 +68,10 @@ class Link(Protocol):
 
         Servers are asked where there was a new connection since, and anyway if `afresh`.
         """
+        ...
+
+    def deletions(self) -> Deletions | None:
+        """Return a subscription to what others delete; None where that is not to be had."""
         ...
 
     def trust(self) -> None:

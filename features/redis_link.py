@@ -11,6 +11,7 @@ from redis import exceptions
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from features.deletions import Deletions
 from features.errors import StoreRefusedError, StoreUnavailableError
 from features.link import Call, Script
 from features.redis_terms import SCRIPTS, encoded, require_usable, script_text, translated, without_password
@@ -65,12 +66,18 @@ class RedisLink:
 
     async def _try_commands(self) -> None:
         """Do on a key of no meaning what a batch does: refused there, it would end the process."""
-        key = self._tried_key
+        client: Any = self._client  # whose types leave open whether it waits
+        key, noted = self._tried_key, self._tried_key + b":noted"
         with translated(self.where):
-            await self._client.append(key, b"")
-            await self._client.getrange(key, 0, 0)
-            await self._client.get(key)
-            await self._client.pexpire(key, 1)
+            await client.set(key, b"")
+            await client.append(key, b"")
+            await client.getrange(key, 0, 0)
+            await client.get(key)
+            await client.hset(noted, "field", "value")
+            await client.hget(noted, "field")
+            await client.hgetall(noted)
+            for tried in (key, noted):
+                await client.pexpire(tried, 1)
         await self.run("trim", [Call(HOME, (key,), (b"no base", b"", 0, b""))])
 
     async def suspicion(self, *, afresh: bool = False) -> str | None:
@@ -91,6 +98,10 @@ class RedisLink:
             return "the server was restarted, or is another"
         self.trust()
         return None
+
+    def deletions(self) -> Deletions:
+        """Return a subscription to what others delete."""
+        return Deletions(self._client, self.where)
 
     def trust(self) -> None:
         """Trust the server that `suspicion` last saw."""

@@ -21,6 +21,7 @@ from features.drafting import Noted, Sight, draft_card_label, draft_transactions
 from features.entities import Entity
 from features.errors import StoreUnavailableError
 from features.link import Link
+from features.noticing import notice_deletions
 from features.parties import NOBODY, Parties, parties
 from features.records import card_hash
 from features.redis_link import RedisLink
@@ -69,6 +70,7 @@ class RedisStore:
         self._remembered = Remembered(self._link, shards, keeping, now_ms)
         self._remembered.bound(options.cache_bytes)
         self._horizons_ms = keeping.horizons_ms
+        self._shards = shards
         self._lock = asyncio.Lock()
 
     @property
@@ -94,14 +96,23 @@ class RedisStore:
             await self._link.check_server()
             await self._remembered.join(emptied=emptied)
 
-    async def declare_loss(self, what: str) -> None:
+    async def declare_loss(self, what: str, above: int | None = None) -> None:
         """Raise the history epoch over a loss that only the caller could notice.
+
+        It happened under the epoch `above`, or under the one that holds: one that was raised since covers it.
 
         Raises:
             StoreUnavailableError: the server does not answer.
         """
         async with self._lock:
-            await self._remembered.lose(what)
+            if above is None or self._remembered.epoch <= above:
+                await self._remembered.lose(what)
+
+    async def watch(self) -> None:
+        """Notice histories that others delete, as `noticing` says; return at once where no server tells of it."""
+        deletions = self._link.deletions()
+        if deletions is not None:
+            await notice_deletions(deletions, self._shards.is_history, self)
 
     async def close(self) -> None:
         """Let the server go."""

@@ -18,7 +18,7 @@ OLDEST_SERVER = (6, 2)
 KEEPING_POLICY = "noeviction"
 COMMANDS = (
     *("append", "evalsha", "get", "getrange", "hget", "hgetall", "hset", "info", "mget"),
-    *("pexpire", "script|load", "set"),
+    *("pexpire", "script|load", "set", "subscribe"),
 )
 """All that a user needs to be allowed, on the deployment's keys: what is sent, and what the scripts call."""
 CLUSTER_COMMANDS = ("cluster|slots",)

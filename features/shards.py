@@ -57,6 +57,12 @@ class Shards:
         """Return the key of a history."""
         return f"{self._begins[self.of(entity)]}{LETTERS[kind]}:{entity & HASH_MASK:016x}".encode()
 
+    def is_history(self, key: bytes) -> bool:
+        """Tell whether a key is a history's of this deployment."""
+        return any(
+            key.startswith(f"{begin}{letter}:".encode()) for begin in self._begins for letter in LETTERS.values()
+        )
+
     def grouped(self, entities: Iterable[int]) -> dict[int, list[int]]:
         """Return which places of `entities` belong to each shard, in order."""
         places: dict[int, list[int]] = {}

@@ -73,6 +73,7 @@ class Preparation(Service):
             self.comparer.start()
         self._begin(self._tidy())
         self._begin(self._look())
+        self._begin(self._watch())
 
     async def on_stop(self) -> None:
         """End the background work; what is published has been acknowledged by now."""
@@ -139,6 +140,19 @@ class Preparation(Service):
                 self._redis_trouble = None
             except (StoreUnavailableError, StoreRefusedError) as error:
                 self._redis_trouble = f"Redis: {error}"
+
+    async def _watch(self) -> None:
+        """Notice histories that are deleted under our hands, where Redis tells of it."""
+        while True:
+            try:
+                await self._store.watch()
+            except StoreUnavailableError:
+                await asyncio.sleep(_LOOK_SECONDS)
+            except StoreRefusedError as error:
+                log.warning("histories that others delete may go unnoticed: %s", error)
+                return
+            else:
+                return
 
     def _begin(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

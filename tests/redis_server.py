@@ -51,7 +51,8 @@ def wait_until_it_answers(process: subprocess.Popen[bytes], port: int, password:
 def launch(folder: Path, port: int, settings: tuple[str, ...]) -> subprocess.Popen[bytes]:
     """Start a server in `folder` that listens on loopback alone and evicts nothing."""
     command = [redis_binary(), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
-    command += ["--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction", *settings]
+    command += ["--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"]
+    command += ["--notify-keyspace-events", "Ege", *settings]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

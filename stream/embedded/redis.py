@@ -61,5 +61,14 @@ class EmbeddedRedis(Service):
         chosen = free_port() if port is None else port
         self.url = f"redis://127.0.0.1:{chosen}/0"
         command = [redis_binary(), "--port", str(chosen), "--bind", "127.0.0.1", "--dir", str(folder)]
-        command += ["--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"]
+        command += [
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--maxmemory-policy",
+            "noeviction",
+            "--notify-keyspace-events",
+            "Ege",
+        ]
         super().__init__(Child(command, folder / "redis.log"), chosen, pings)

@@ -239,3 +239,68 @@ async def test_an_emptied_server_of_a_deployment_that_decided_before_is_not_whol
         assert other.incomplete
         await all_done(store)
         assert not store.incomplete
+
+
+@asynccontextmanager
+async def watched(store: RedisStore) -> AsyncIterator[None]:
+    """Have a store watch; it has subscribed by the time that this goes on."""
+    watching = asyncio.create_task(store.watch())
+    await asyncio.sleep(0.2)
+    try:
+        yield
+    finally:
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
+
+
+async def notices(store: RedisStore, epoch: int) -> bool:
+    """Tell whether a store has taken up an epoch within a second."""
+    for _ in range(100):
+        if store.history_epoch == epoch:
+            return True
+        await asyncio.sleep(0.01)
+    return False
+
+
+async def test_a_history_that_nobody_remembers_is_missed_when_it_is_deleted(
+    server: str, deployment: str, client: redis_asyncio.Redis
+) -> None:
+    async with worker(server, deployment) as store, worker(server, deployment) as other:
+        await store.observe(transactions([transaction(1), transaction(2, card="b")]))
+        store._remembered._forget()
+        before = store.history_epoch
+        async with watched(store), watched(other):
+            keys = [key async for key in client.scan_iter(f"fraudstream:{deployment}:c:*")]
+            for key in keys:
+                await client.delete(key)
+            assert await notices(store, before + 1)
+            assert await notices(other, before + 1)
+            await asyncio.sleep(0.3)
+            assert store.history_epoch == before + 1
+
+
+async def test_what_a_deployment_deletes_itself_or_lets_expire_is_no_loss(
+    server: str, deployment: str, client: redis_asyncio.Redis
+) -> None:
+    async with worker(server, deployment) as store:
+        await store.observe(transactions([transaction(1)]))
+        before = store.history_epoch
+        async with watched(store):
+            (key,) = [key async for key in client.scan_iter(f"fraudstream:{deployment}:c:*")]
+            await client.pexpire(key, 1)
+            await client.set(f"fraudstream:{deployment}x:c:0", "another's")
+            await client.delete(f"fraudstream:{deployment}x:c:0", f"fraudstream:{deployment}:epoch:displaced:1")
+            assert not await notices(store, before + 1)
+
+
+async def test_a_server_that_does_not_tell_of_deletions_is_said_to(
+    deployment: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with redis_server("--notify-keyspace-events", "Kx") as url:
+        async with worker(url, deployment) as store, watched(store):
+            assert "set notify-keyspace-events to Ege" in caplog.text
+    caplog.clear()
+    with redis_server() as url:
+        async with worker(url, deployment) as store, watched(store):
+            assert "notify-keyspace-events" not in caplog.text

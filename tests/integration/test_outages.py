@@ -23,7 +23,8 @@ class OwnRedis:
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
         options = ["--bind", "127.0.0.1", "--dir", str(folder), "--appendonly", "yes", "--appendfsync", "always"]
-        command = (redis_binary(), "--port", str(self.port), "--maxmemory-policy", "noeviction", *options)
+        options += ["--maxmemory-policy", "noeviction", "--notify-keyspace-events", "Ege"]
+        command = (redis_binary(), "--port", str(self.port), *options)
         self._new = lambda: Child(command, folder / "redis.log", {})
         self._child = self._new()
 
