@@ -84,9 +84,9 @@ class Fleet:
 
     def await_scores(self, count: int, seconds: float = 60.0) -> list[Score]:
         """Wait until so many scores are valid."""
-        until(
-            lambda: self._count("scores") >= count and self.scores()[1].valid >= count, f"{count} valid scores", seconds
-        )
+        deadline = time.monotonic() + seconds
+        self.await_records("scores", count, seconds)
+        until(lambda: len(self.scores()[0]) >= count, f"{count} valid scores", deadline - time.monotonic())
         return self.scores()[0]
 
     def await_records(self, topic: str, count: int, seconds: float = 60.0) -> list[ConsumerRecord[bytes, bytes]]:

@@ -22,7 +22,7 @@ _QUEUE = "OTEL_BSP_MAX_QUEUE_SIZE"
 _BATCH = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"
 _SIZES = {_QUEUE: 2048, _BATCH: 512}
 """The sizes of the queue of spans, and the SDK's defaults."""
-_HEADER = re.compile(r"[!#-'*+\-.0-9A-Z^-z|~]+[ \t]*=[ !#-+\--:<-\[\]-~\t]*")
+_HEADER = re.compile(r"[!#-'*+\-.0-9A-Z^-z|~]+[ \t]*=[ \t]*[ !#-+\--:<-\[\]-~]*[ \t]*")
 """One of a collector's headers, as the exporters read it: https://opentelemetry.io/docs/specs/otel/protocol/exporter/."""
 
 
