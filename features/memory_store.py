@@ -4,7 +4,7 @@ It keeps the promises of `features.store` to the letter, with two limits: nobody
 process. What is invisible is trimmed as histories grow, so its size follows the horizon, not the length of the stream.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from features import records
 from features.displacing import IN_PLACE
@@ -16,11 +16,22 @@ from features.store import Ints, Keeping, Label, Labelled, Observed, Transaction
 
 FIRST_EPOCH = 1
 
+Recall = Callable[[Entity, int], History | None]
+"""Gives a copy of what is known elsewhere of a history, by its kind and hash; None where nothing is."""
+
+
+def know_nothing(_kind: Entity, _entity: int) -> None:
+    """Recall nothing."""
+
 
 class MemoryStore:
-    """Keeps the histories that a feature set looks at, for as long as its horizons say."""
+    """Keeps the histories that a feature set looks at, for as long as its horizons say.
 
-    def __init__(self, keeping: Keeping) -> None:
+    A history that is met for the first time begins with what `recall` gives.
+    """
+
+    def __init__(self, keeping: Keeping, recall: Recall = know_nothing) -> None:
+        self._recall = recall
         self._horizons_ms = keeping.horizons_ms
         self._displaced = IN_PLACE
         self._histories: dict[Entity, dict[int, History]] = {kind: {} for kind in self._horizons_ms}
@@ -70,7 +81,8 @@ class MemoryStore:
         known = self._histories[kind]
         history = known.get(entity)
         if history is None:
-            history = known[entity] = History(entity, entity_id, records.COLUMNS[kind])
+            recalled = self._recall(kind, entity)
+            history = known[entity] = recalled or History(entity, entity_id, records.COLUMNS[kind])
         return history
 
     def _label(self, label: Label) -> Labelled:

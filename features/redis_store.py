@@ -20,6 +20,7 @@ from features.cluster_urls import is_cluster
 from features.drafting import Noted, Sight, draft_card_label, draft_transactions, seen
 from features.entities import Entity
 from features.errors import StoreUnavailableError
+from features.histories import History
 from features.link import Link
 from features.noticing import notice_deletions
 from features.parties import NOBODY, Parties, parties
@@ -72,6 +73,10 @@ class RedisStore:
         self._horizons_ms = keeping.horizons_ms
         self._shards = shards
         self._lock = asyncio.Lock()
+
+    def recall(self, kind: Entity, entity: int) -> History | None:
+        """Return a copy of what is remembered of a history, without asking the server; None where nothing is."""
+        return self._remembered.copy(kind, entity)
 
     @property
     def history_epoch(self) -> int:

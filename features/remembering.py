@@ -15,7 +15,7 @@ from features.cover import Cover
 from features.displacing import ANYWHERE, IN_PLACE
 from features.entities import Entity
 from features.epochs import Epochs
-from features.histories import TRIM_LEAST
+from features.histories import TRIM_LEAST, History
 from features.link import Call, Link
 from features.observing import (
     NO_EPOCH,
@@ -112,6 +112,15 @@ class Remembered:
             entries.append(entry)
         missing.extend(new.values())
         return entries
+
+    def copy(self, kind: Entity, entity: int) -> History | None:
+        """Return a copy of one that is remembered, without what is drafted on it."""
+        entry = self._caches[kind].get(entity)
+        if entry is None:
+            return None
+        history = History(entity, entry.entity_id, records.COLUMNS[kind])
+        history.replace(entry.base, entry.rows[: entry.settled])
+        return history
 
     async def _fetch(self, entries: Iterable[Cached]) -> None:
         asked = list(entries)

@@ -106,13 +106,15 @@ class Observed:
 
     `fates` has n entries. `histories` holds n of each kind that the store keeps, cards and merchants at least; for a
     transaction that is not to be decided, or that has no such party, its own record alone. Positions count under
-    `history_epoch`. `incomplete` is true where the store is known to be behind Kafka.
+    `history_epoch`. `incomplete` is true where the store is known to be behind Kafka; `stopgap`, where it
+    was not even asked, and this is what was seen meanwhile.
     """
 
     fates: Sequence[Fate]
     histories: Mapping[Entity, Histories]
     history_epoch: int
     incomplete: bool
+    stopgap: bool = False
 
     @property
     def cards(self) -> Histories:

@@ -77,19 +77,19 @@ class WorkerApp(faust.App):
         features = load_sets(settings.features)
         store = RedisStore(settings.redis_url, settings.deployment, features, now_ms)
         admin = AIOKafkaAdminClient(**connection_options(settings))
-        self.preparation = Preparation(settings, admin, store)
+        self.histories = degrading(settings, features, store)
+        self.preparation = Preparation(settings, admin, store, self._catch_up)
         workshop = Workshop(Repository(settings.models), probers(features), settings.worker_id)
         follower, publisher = self.preparation.follower, self.preparation.publisher
         follower.steps = telemetry.steps
         self.shelf = self.preparation.shelf = Shelf(follower, workshop, publisher)
         self.comparer = self.preparation.comparer = Comparer(settings, follower, telemetry.tell, challenger_command)
         self.judge = Judge(Bench(settings, follower, workshop, publisher, admin))
-        self.labeller = Labeller(settings, store, publisher, telemetry.tell, telemetry.tracing)
-        histories = degrading(settings, features, store)
+        self.labeller = Labeller(settings, self.histories, publisher, telemetry.tell, telemetry.tracing)
         self.decider = Decider(
             Desk(
                 settings,
-                Pipeline(settings, features, histories),
+                Pipeline(settings, features, self.histories),
                 self.shelf,
                 follower,
                 publisher,
@@ -103,7 +103,7 @@ class WorkerApp(faust.App):
         )
         self.lag = Lag(self.begun_consumer)
         self._attach()
-        telemetry.watch(self._watched(store, histories).gauges())
+        telemetry.watch(self._watched(store).gauges())
 
     def batch_consumer(self) -> BatchConsumer:
         """Return the consumer that the transport made."""
@@ -127,8 +127,18 @@ class WorkerApp(faust.App):
             return waiting
         return [*self.shelf.reasons(), *self.decider.reasons(), *self.judge.reasons(), *self.labeller.reasons()]
 
-    def _watched(self, store: RedisStore, histories: HistoryStore) -> Watched:
+    async def _catch_up(self) -> None:
+        if isinstance(self.histories, DegradingStore):
+            await self.histories.catch_up()
+
+    def _withheld(self, topic: str) -> bool:
+        """Tell whether decisions of a topic are not in Redis yet: whoever goes on behind us has to apply them."""
+        behind = isinstance(self.histories, DegradingStore) and self.histories.behind
+        return behind and topic == self.settings.topic(TRANSACTIONS.name)
+
+    def _watched(self, store: RedisStore) -> Watched:
         """Say where the gauges look."""
+        histories = self.histories
         return Watched(
             topics=tuple(self.settings.topic(one.name) for one in (TRANSACTIONS, LABELS, MODEL_CONTROL)),
             consumer=self.begun_consumer,
@@ -151,7 +161,8 @@ class WorkerApp(faust.App):
             self.agent(self.topic(topic, value_type=bytes, value_serializer="raw", key_serializer="raw"), name=topic)(
                 _agent(take)
             )
-        consumption = Consumption(self.settings, tuple(takers), client_id(self.settings.worker_id), end_process)
+        name = client_id(self.settings.worker_id)
+        consumption = Consumption(self.settings, tuple(takers), name, end_process, self._withheld)
         self.transport = BatchTransport(self, consumption)
         self.on_partitions_assigned.connect(self._assigned)
         self.on_partitions_revoked.connect(self._revoked)
@@ -173,7 +184,7 @@ class WorkerApp(faust.App):
 
 def degrading(settings: Settings, features: FeatureSets, store: RedisStore) -> HistoryStore:
     """Return the store that decisions ask: Redis itself, or one that goes on without it where that is wanted."""
-    return DegradingStore(store, features) if settings.redis_down == "degrade" else store
+    return DegradingStore(store, features, store.recall) if settings.redis_down == "degrade" else store
 
 
 def _agent(take: Callable[[Batch], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:

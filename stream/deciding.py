@@ -5,25 +5,22 @@ The steps themselves are `pipeline`'s. Here is when they may run, for which reco
 
 import asyncio
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import NamedTuple
-from uuid import uuid4
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, RebalanceInProgressError
 
-from models.commands import Event, EventKind
-from models.times import format_time
 from stream.batches import Batch, Commit, Record
-from stream.clock import Stopwatch, now_ms
+from stream.clock import Stopwatch
 from stream.control import Follower
+from stream.cutovers import Cutover, announce_cutover
 from stream.dead_letters import DeadLetter
 from stream.errors import PublishError, StaleBatchError
 from stream.facts import Decided, Listen, VoidFound
 from stream.insisting import insist
-from stream.isolating import decide_isolating
+from stream.isolating import apply_isolating, decide_isolating
 from stream.journeys import Tracing
 from stream.pipeline import Outputs, Pipeline, Terms
 from stream.positions import Position, Resumption, Voids, resume
@@ -159,7 +156,7 @@ class Decider:
         committed, position = resumption
         mine, seen = self._epochs.get(partition), position.standing.highest_epoch
         if mine is None and seen >= generation:
-            commit = Commit(max(committed or 0, position.standing.last_offset + 1), position.note())
+            commit = Commit(committed or 0, position.note())  # no further: what is behind it may not be applied yet
             if not await self._desk.consumer().confirm(TopicPartition(self._topic, partition), commit):
                 raise RebalanceInProgressError(f"epoch {seen} of partition {partition} may be a newer owner's")
         if mine is not None and seen > mine:
@@ -174,7 +171,8 @@ class Decider:
 
     async def _attempt(self, batch: Batch) -> None:
         serving = await self._await_serving(batch)
-        records = [record for partition in batch.current() for record in self._undecided(batch, partition)]
+        decided, records = self._parted(batch)
+        await apply_isolating(self._desk.pipeline, decided)
         terms = Terms(serving, self._epochs, self._desk.tracing.begin(records))
         try:
             outputs = await decide_isolating(self._desk.pipeline, records, terms)
@@ -183,11 +181,18 @@ class Decider:
             terms.journey.failed(error)
             raise
 
-    def _undecided(self, batch: Batch, partition: int) -> list[Record]:
-        if partition in self._runs.halted:
-            return []
-        last = self._positions[partition].standing.last_offset
-        return [record for record in batch.records[partition] if record.offset > last]
+    def _parted(self, batch: Batch) -> tuple[list[Record], list[Record]]:
+        """Part what was decided before us from what is to be decided.
+
+        The former was not committed: who decided it may have ended before it was applied to the histories.
+        """
+        decided: list[Record] = []
+        undecided: list[Record] = []
+        for partition in batch.current():
+            last = self._positions[partition].standing.last_offset
+            for record in () if partition in self._runs.halted else batch.records[partition]:
+                (undecided if record.offset > last else decided).append(record)
+        return decided, undecided
 
     async def _publish(self, batch: Batch, terms: Terms, outputs: Outputs) -> None:
         """Write what a batch came to, and keep where each partition then stands."""
@@ -196,7 +201,10 @@ class Decider:
             raise StaleBatchError("its partitions were taken away before anything was written")
         self._runs.add(outputs.dead, {partition: batch.records[partition] for partition in current})
         watch, lots = Stopwatch(), outputs.scored.lots()
-        ends = await self._write(self._destined(lots, outputs.dead, current))
+        letters = [letter.outgoing() for letter in self._unwritten(outputs.dead, current)]
+        ends = await self._write(
+            {(self._desk.settings.topic(DEAD_LETTERS.name), 0): letters}, self._destined(lots, current)
+        )
         watch.lap("publish")
         for partition in current:
             scores = lots.get(partition, [])
@@ -221,22 +229,15 @@ class Decider:
             outputs.stages,
             serving.revision,
             serving.live.digest,
+            outputs.stopgap,
         )
         self._desk.tell(fact)
         terms.journey.decided(fact)
         self._desk.shadow.offer(scored, serving, terms.journey)
 
-    def _destined(
-        self, scores: Mapping[int, list[Outgoing]], dead: Iterable[DeadLetter], current: list[int]
-    ) -> dict[Destination, list[Outgoing]]:
-        """Sort outputs by destination; what was dead-lettered and committed before is not written again."""
-        lots: dict[Destination, list[Outgoing]] = defaultdict(list)
-        for partition in current:
-            lots[self._desk.settings.topic(SCORES.name), partition] = scores.get(partition, [])
-        lots[self._desk.settings.topic(DEAD_LETTERS.name), 0] = [
-            letter.outgoing() for letter in self._unwritten(dead, current)
-        ]
-        return lots
+    def _destined(self, scores: Mapping[int, list[Outgoing]], current: list[int]) -> dict[Destination, list[Outgoing]]:
+        """Send each partition's scores to the partition of the same number."""
+        return {(self._desk.settings.topic(SCORES.name), partition): scores.get(partition, []) for partition in current}
 
     def _unwritten(self, dead: Iterable[DeadLetter], current: list[int]) -> list[DeadLetter]:
         """Leave out dead letters of before the last commit: those are on their topic, and counted."""
@@ -247,9 +248,15 @@ class Decider:
             and letter.record.offset >= self._committed.get(letter.record.partition, 0)
         ]
 
-    async def _write(self, lots: Mapping[Destination, list[Outgoing]]) -> dict[Destination, int]:
-        """Publish; where that fails nobody knows what was written, so the tails say it before the next try."""
+    async def _write(
+        self, letters: Mapping[Destination, list[Outgoing]], lots: Mapping[Destination, list[Outgoing]]
+    ) -> dict[Destination, int]:
+        """Publish; where that fails nobody knows what was written, so the tails say it before the next try.
+
+        Dead letters first: nobody goes back behind a decision that is written.
+        """
         try:
+            await self._desk.publisher.publish(letters)
             return await self._desk.publisher.publish(lots)
         except (PublishError, asyncio.CancelledError):
             if self._generation is not None:
@@ -269,24 +276,8 @@ class Decider:
 
     def _tell_cutovers(self, partition: int, cutovers: Iterable[tuple[int, int]]) -> None:
         for revision, offset in cutovers:
-            self._spawn(self._tell_cutover(partition, revision, offset))
-
-    async def _tell_cutover(self, partition: int, revision: int, offset: int) -> None:
-        """Write an index of what `scores` records anyway; one that gets lost costs nothing."""
-        event = Event(
-            event_id=uuid4().hex,
-            deployment=self._desk.settings.deployment,
-            kind=EventKind.CUTOVER,
-            revision=revision,
-            worker=self._desk.settings.worker_id,
-            at=format_time(now_ms()),
-            partition=partition,
-            offset=offset,
-        )
-        try:
-            await self._desk.publisher.announce(event)
-        except KafkaError as error:
-            log.warning("the cutover of partition %d to revision %d was not announced: %s", partition, revision, error)
+            cutover = Cutover(partition, revision, offset)
+            self._spawn(announce_cutover(self._desk.publisher, self._desk.settings, cutover))
 
     def _complain(self, trouble: str | None) -> None:
         self._trouble = trouble

@@ -1,40 +1,56 @@
-"""Go on without Redis where that is wanted: decide by what is seen meanwhile, mark it, and apply it afterwards.
+"""Go on without Redis where that is wanted: decide by what is remembered and seen meanwhile, mark it, apply it later.
 
-A worker that ends while Redis is away takes what it has not applied with it; so does none of the scores.
+What waits to be applied is in memory, and in Kafka: as long as something waits, the offsets of transactions are not
+committed, so whoever goes on behind a worker that ended applies them. Nothing here knows an offset.
 """
 
+import asyncio
 import logging
-import time
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+from itertools import accumulate, chain, islice, takewhile
+from typing import Any
+
+import numpy as np
 
 from features.errors import StoreUnavailableError
-from features.memory_store import MemoryStore
+from features.memory_store import MemoryStore, Recall
 from features.store import HistoryStore, Keeping, Label, Labelled, Observed, Transactions
 
 log = logging.getLogger("fraudstream.degrading")
 
-_ASK_AGAIN_SECONDS = 1.0
 _MOST_PENDING = 500_000
+_AT_ONCE = 4096
+"""Catching up has to be faster than what comes in, however slow a call is."""
 
 
 class DegradingStore:
-    """Answers from memory while `inner` is away, as `incomplete`, and lets `inner` catch up before it goes on.
+    """Answers from memory while `inner` is away, as `incomplete`, and lets `inner` catch up before it asks it again.
 
-    Labels wait. A retry of a transaction that was decided before the outage is not recognised during it.
+    `recall` gives what is remembered of a history: with it a card that was met lately keeps nearly all of its history,
+    and a retry of its earlier payments is recognised. Labels wait. Whether `inner` is back is found out in the
+    background, by `catch_up`; no decision waits for that.
     """
 
-    def __init__(self, inner: HistoryStore, keeping: Keeping) -> None:
+    def __init__(self, inner: HistoryStore, keeping: Keeping, recall: Recall) -> None:
         self._inner = inner
         self._keeping = keeping
+        self._recall = recall
         self._stopgap: MemoryStore | None = None
-        self._pending: list[Transactions] = []
-        self._ask_at = 0.0
+        self._pending: deque[Transactions] = deque()
+        self._waiting = 0
+        self._deciding = asyncio.Lock()
 
     @property
     def degraded(self) -> bool:
         """Whether decisions are made without Redis now."""
         return self._stopgap is not None
+
+    @property
+    def behind(self) -> bool:
+        """Whether something was answered for that `inner` does not have yet."""
+        return bool(self._pending)
 
     async def observe(self, transactions: Transactions) -> Observed:
         """Ask Redis, or answer from what was seen since it went away.
@@ -42,34 +58,83 @@ class DegradingStore:
         Raises:
             StoreUnavailableError: it is away and too much waits to be applied.
         """
-        if self._stopgap is None or time.monotonic() >= self._ask_at:
-            try:
-                return await self._caught_up(transactions)
-            except StoreUnavailableError as error:
-                self._ask_at = time.monotonic() + _ASK_AGAIN_SECONDS
-                if self._stopgap is None:
-                    log.warning("deciding without histories from now on: %s", error)
-                    self._stopgap = MemoryStore(self._keeping)
-        if sum(map(len, self._pending)) + len(transactions) > _MOST_PENDING:
-            raise StoreUnavailableError(f"Redis is away and {_MOST_PENDING} transactions wait to be applied")
-        self._pending.append(transactions)
-        return replace(await self._stopgap.observe(transactions), incomplete=True)
+        async with self._deciding:
+            if self._stopgap is None:
+                try:
+                    return await self._inner.observe(transactions)
+                except StoreUnavailableError as error:
+                    log.warning("deciding without Redis from now on: %s", error)
+                    self._stopgap = MemoryStore(self._keeping, self._recall)
+            return await self._improvise(self._stopgap, transactions)
+
+    async def _improvise(self, stopgap: MemoryStore, transactions: Transactions) -> Observed:
+        """Answer from memory, and keep what is to be applied."""
+        if self._waiting + len(transactions) > _MOST_PENDING:
+            raise StoreUnavailableError(f"Redis is away and {self._waiting} transactions wait to be applied")
+        if len(transactions):
+            self._pending.append(transactions)
+            self._waiting += len(transactions)
+        return replace(await stopgap.observe(transactions), incomplete=True, stopgap=True)
 
     async def label(self, labels: Sequence[Label]) -> Sequence[Labelled]:
-        """Apply labels, which can wait."""
+        """Apply labels, which can wait: until what came before them is applied.
+
+        Raises:
+            StoreUnavailableError: Redis is away, or has not caught up yet.
+        """
+        if self._stopgap is not None:
+            raise StoreUnavailableError(
+                f"labels wait until Redis is back and has caught up on {self._waiting} decisions"
+            )
         return await self._inner.label(labels)
 
     async def tidy(self) -> None:
         """Trim what has become invisible."""
         await self._inner.tidy()
 
-    async def _caught_up(self, transactions: Transactions) -> Observed:
-        """Apply what waits, then ask."""
-        while self._pending:
-            await self._inner.observe(self._pending[0])
-            del self._pending[0]
-        observed = await self._inner.observe(transactions)
-        if self._stopgap is not None:
-            log.warning("histories are back, and what was decided without them is applied")
+    async def catch_up(self) -> None:
+        """Apply what waits, in the order of the decisions, if Redis is back.
+
+        More may come in meanwhile; only for the last step decisions wait, or there would be no end.
+
+        Raises:
+            StoreUnavailableError: it is not back.
+        """
+        if self._stopgap is None:
+            return
+        await self._apply_first()
+        while len(self._first()) < len(self._pending):
+            await self._apply_first()
+        async with self._deciding:
+            while self._pending:
+                await self._apply_first()
             self._stopgap = None
-        return observed
+        log.warning("Redis is back, and what was decided without it is applied")
+
+    async def _apply_first(self) -> None:
+        """Apply some of what waits.
+
+        Raises:
+            StoreUnavailableError: `inner` is away, as far as is known.
+        """
+        first = self._first()
+        await self._inner.observe(_joined(first))
+        for batch in first:
+            self._waiting -= len(batch)
+            self._pending.popleft()
+
+    def _first(self) -> list[Transactions]:
+        """Return the first batches that wait, as many as go together; one at least."""
+        fitting = sum(1 for _ in takewhile(lambda end: end <= _AT_ONCE, accumulate(map(len, self._pending))))
+        return list(islice(self._pending, max(1, fitting)))
+
+
+def _joined(batches: Sequence[Transactions]) -> Transactions:
+    """Make one batch of several."""
+    return Transactions(
+        **{field.name: _column([getattr(b, field.name) for b in batches]) for field in fields(batches[0])}
+    )
+
+
+def _column(parts: Sequence[Any]) -> Any:  # noqa: ANN401 - an array of arrays, or a list of sequences
+    return np.concatenate(parts) if isinstance(parts[0], np.ndarray) else list(chain.from_iterable(parts))

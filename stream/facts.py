@@ -20,7 +20,8 @@ class Decided:
     """A batch of transactions came through: all its outputs are acknowledged by the broker.
 
     `scored` has its decisions, `dead` its dead letters, `unknown` counts fields that mean nothing here; `stages` are
-    the times of the attempt that came through, publishing included. `revision` and `digest` say who was live.
+    the times of the attempt that came through, publishing included. `revision` and `digest` say who was live. With
+    `stopgap` the histories were not asked, but what was seen since they went away.
     """
 
     scored: Scored
@@ -30,6 +31,7 @@ class Decided:
     stages: Sequence[Stage]
     revision: int
     digest: str
+    stopgap: bool = False
 
 
 @dataclass(frozen=True, slots=True)

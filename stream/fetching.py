@@ -28,12 +28,16 @@ _POLL_MS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Consumption:
-    """What the transport is told: topics, limits, the client's name, and whom to tell that it cannot go on."""
+    """What the transport is told: topics, limits, the client's name, and whom to tell that it cannot go on.
+
+    `withheld` says of a topic whether nothing of it may be committed now, though it is acknowledged.
+    """
 
     settings: Settings
     topics: tuple[str, ...]
     client_id: str
     fatal: Callable[[str], None]
+    withheld: Callable[[str], bool]
 
 
 class BatchThread(driver.AIOKafkaConsumerThread):

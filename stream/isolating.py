@@ -32,6 +32,25 @@ async def decide_isolating(pipeline: Pipeline, records: Sequence[Record], terms:
     return _merged([await decide_isolating(pipeline, [record], terms) for record in records])
 
 
+async def apply_isolating(pipeline: Pipeline, records: Sequence[Record]) -> None:
+    """Apply records that were decided before to their histories, but for one that fails for a reason of ours.
+
+    Raises:
+        StoreError: as above.
+    """
+    try:
+        if records:
+            await pipeline.apply(records)
+    except StoreError:
+        raise
+    except Exception as error:  # noqa: BLE001 - this is that place
+        if len(records) == 1:
+            _complain(records[0], error)
+            return
+        for record in records:
+            await apply_isolating(pipeline, [record])
+
+
 def _complain(record: Record, error: Exception) -> None:
     """Log where it failed; not the error's text, which may quote the payment."""
     where = "".join(traceback.format_tb(error.__traceback__))
@@ -47,4 +66,5 @@ def _merged(parts: Sequence[Outputs]) -> Outputs:
         sum(part.repeated for part in parts),
         sum(part.unknown_fields for part in parts),
         [stage for part in parts for stage in part.stages],
+        any(part.stopgap for part in parts),
     )

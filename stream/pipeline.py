@@ -42,13 +42,17 @@ _REFUSED = {
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What a batch came to: decisions, dead letters, what was only counted, and how long each verb took."""
+    """What a batch came to: decisions, dead letters, what was only counted, and how long each verb took.
+
+    `stopgap`: the histories were not asked, but what was seen since they went away.
+    """
 
     scored: Scored = field(default_factory=Scored.nothing)
     dead: list[DeadLetter] = field(default_factory=list)
     repeated: int = 0
     unknown_fields: int = 0
     stages: list[Stage] = field(default_factory=list)
+    stopgap: bool = False
 
 
 class Terms(NamedTuple):
@@ -74,7 +78,7 @@ class Pipeline:
             StoreUnavailableError: the histories cannot be asked; nothing was decided, ask again.
         """
         watch = Stopwatch()
-        decoded = decode(records, round(self._settings.future_skew * 1000))
+        decoded = self._decode(records)
         watch.lap("decode")
         observed = await self._store.observe(decoded.columns)
         watch.lap("observe")
@@ -93,7 +97,19 @@ class Pipeline:
             sum(fate is Fate.REPEATED for fate in observed.fates),
             sum(one.unknown for one in decoded.accepted),
             watch.stages,
+            observed.stopgap,
         )
+
+    async def apply(self, records: Sequence[Record]) -> None:
+        """Append records to the histories and decide nothing: they are decided, and perhaps not there yet.
+
+        Raises:
+            StoreUnavailableError: the histories cannot be asked; ask again.
+        """
+        await self._store.observe(self._decode(records).columns)
+
+    def _decode(self, records: Sequence[Record]) -> Decoded:
+        return decode(records, round(self._settings.future_skew * 1000))
 
     async def _score(self, serving: Serving, vectors: Vectors, count: int) -> list[Judgement]:
         """Score here, or on another thread where it takes long: LightGBM lets go of the interpreter's lock."""

@@ -36,10 +36,20 @@ class NotYetError(Exception):
 
 
 class Preparation(Service):
-    """Starts before the consumer and is done when the worker may join; then it keeps the background work going."""
+    """Starts before the consumer and is done when the worker may join; then it keeps the background work going.
 
-    def __init__(self, settings: Settings, admin: AIOKafkaAdminClient, store: RedisStore) -> None:
+    `catch_up` lets Redis have what was decided without it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        admin: AIOKafkaAdminClient,
+        store: RedisStore,
+        catch_up: Callable[[], Awaitable[None]],
+    ) -> None:
         super().__init__()
+        self._catch_up = catch_up
         self.follower = Follower(settings)
         self.publisher = Publisher(settings)
         self.shelf: Shelf | None = None
@@ -122,14 +132,15 @@ class Preparation(Service):
         await self._store.connect(emptied=await has_records(self._settings, self._settings.topic(SCORES.name)))
 
     async def _tidy(self) -> None:
-        """Trim histories off the path of a decision; not while they are put together again."""
+        """Look after the histories off the path of a decision; trim none while they are put together again."""
         while True:
             await asyncio.sleep(_TIDY_SECONDS)
             try:
+                await self._catch_up()
                 if not self._store.incomplete:
                     await self._store.tidy()
             except StoreUnavailableError as error:
-                log.info("histories were not trimmed: %s", error)
+                log.info("histories were not looked after: %s", error)
 
     async def _look(self) -> None:
         """Notice that Redis is away, lost something or has it again, even where nothing is asked of it."""

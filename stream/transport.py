@@ -139,8 +139,9 @@ class BatchConsumer(driver.Consumer):
         return True
 
     async def force_commit(self, topics: object = None, start_new_transaction: bool = True) -> bool:  # noqa: ARG002, FBT001, FBT002 - Faust's signature
-        """Commit what the ledger says may be."""
-        commits = self.ledger.committable()
+        """Commit what the ledger says may be, of topics that nothing is withheld of."""
+        withheld = {topic for topic in self.consumption.topics if self.consumption.withheld(topic)}
+        commits = {tp: commit for tp, commit in self.ledger.committable().items() if tp.topic not in withheld}
         if not commits:
             return False
         done: bool = await self._thread.on_loop(self._thread.commit_batches(commits))

@@ -138,6 +138,7 @@ class SampledJourney:
         self._route = route
         self._sampled: Mapping[Place, Traveller] = {_place(one.record): one for one in sampled}
         self._size = size
+        self._asked_redis = True
         self._batch = self._begin_batch() if size > 1 else None
         for one in sampled:
             _say(one.span, {"fraudstream.batch.size": size})
@@ -157,6 +158,7 @@ class SampledJourney:
 
     def decided(self, fact: Decided) -> None:
         """End it: every record with what it came to."""
+        self._asked_redis = not fact.stopgap
         who: Attributes = {"fraudstream.revision": fact.revision, "fraudstream.model.digest": fact.digest}
         came_to = _died(fact.dead)
         for record, judgement in zip(fact.scored.records, fact.scored.judgements, strict=True):
@@ -225,12 +227,12 @@ class SampledJourney:
         self._show(name, traveller.context, stage, self._of(stage))
 
     def _of(self, stage: Stage) -> Attributes:
-        if stage.name == _OBSERVE:
+        if stage.name == _OBSERVE and self._asked_redis:
             return self._route.redis | ({"db.operation.batch.size": self._size} if self._size > 1 else {})
         return {}
 
     def _show(self, name: str, parent: SpanContext, stage: Stage, said: Attributes) -> None:
-        kind = SpanKind.CLIENT if name == _OBSERVE else SpanKind.INTERNAL
+        kind = SpanKind.CLIENT if "db.system.name" in said else SpanKind.INTERNAL
         span = self._tracer.start_span(name, within(parent), kind, start_time=stage.start_ns)
         _say(span, said)
         span.end(stage.end_ns)

@@ -5,18 +5,20 @@ import contextlib
 import itertools
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
 
 import pytest
 from features_recount import label, transaction, transactions
 from redis import asyncio as redis_asyncio
 from redis.asyncio.cluster import ClusterNode
 from redis_cluster import redis_cluster
+from redis_proxy import Loss, RedisProxy
 from redis_server import free_port, redis_server
 
 from features.cluster_urls import is_cluster, seeds
 from features.declaration import DAY_MS, load
+from features.entities import Entity
 from features.errors import StoreRefusedError, StoreUnavailableError
+from features.records import card_hash, merchant_hash
 from features.redis_store import Options, RedisStore
 from features.store import Fate, LabelStatus, Observed
 from features.windows import vectorise
@@ -44,6 +46,12 @@ def cluster() -> Iterator[str]:
 @pytest.fixture(params=["one_server", "cluster"])
 def server(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def proxy(one_server: str) -> Iterator[RedisProxy]:
+    with RedisProxy(one_server) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -198,55 +206,12 @@ async def test_a_zombies_record_behind_what_is_remembered_is_not_appended_again(
     assert later.merchants.lengths.tolist() == [5]
 
 
-class Cutter:
-    """A proxy in front of a server that can swallow a reply, and cut the connection with it."""
-
-    def __init__(self, url: str, *, closes: bool = True) -> None:
-        self.closes = closes
-        self._port = urlsplit(url).port
-        self.cut_replies_to: bytes | None = None
-        self.cut_requests_of: bytes | None = None
-        self.swallowed = asyncio.Event()
-        self._cutting = False
-
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[str]:
-        proxy = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        async with proxy:
-            yield f"redis://127.0.0.1:{proxy.sockets[0].getsockname()[1]}/0"
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        up, down = await asyncio.open_connection("127.0.0.1", self._port)
-        await asyncio.gather(self._forth(reader, down), self._back(up, writer))
-
-    async def _forth(self, reader: asyncio.StreamReader, down: asyncio.StreamWriter) -> None:
-        while data := await reader.read(1 << 20):
-            if self.cut_requests_of is not None and self.cut_requests_of in data:
-                self.cut_requests_of = None
-                break
-            self._cutting = self.cut_replies_to is not None and self.cut_replies_to in data
-            down.write(data)
-        down.close()
-
-    async def _back(self, up: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await up.read(1 << 20):
-            if self._cutting:
-                self.cut_replies_to = None
-                self.swallowed.set()
-                if self.closes:
-                    break
-                continue
-            writer.write(data)
-        writer.close()
-
-
 async def test_a_connection_cut_before_the_answer_leaves_nothing_twice_and_nothing_out(
-    one_server: str, deployment: str
+    proxy: RedisProxy, deployment: str
 ) -> None:
-    cutter = Cutter(one_server)
-    async with cutter.open() as url, worker(url, deployment) as store:
+    async with worker(proxy.url, deployment) as store:
         await observe(store, transaction(1))
-        cutter.cut_replies_to = b"EVALSHA"
+        proxy.lose(Loss.REPLY)
         rows = [transaction(2), transaction(3, card="other")]
         with pytest.raises(StoreUnavailableError):
             await observe(store, *rows)
@@ -255,7 +220,7 @@ async def test_a_connection_cut_before_the_answer_leaves_nothing_twice_and_nothi
         assert again.cards.positions.tolist() == [1, 0]
         assert again.merchants.positions.tolist() == [1, 2]
         said = label(1, rows[0], fraud=True, at_ms=NOW)
-        cutter.cut_replies_to = b"EVALSHA"
+        proxy.lose(Loss.REPLY)
         with pytest.raises(StoreUnavailableError):
             await store.label([said])
         (answer,) = await store.label([said])
@@ -265,12 +230,11 @@ async def test_a_connection_cut_before_the_answer_leaves_nothing_twice_and_nothi
 
 
 async def test_what_a_failed_call_would_have_appended_is_not_appended_by_the_next_one(
-    one_server: str, deployment: str
+    one_server: str, proxy: RedisProxy, deployment: str
 ) -> None:
-    cutter = Cutter(one_server)
-    async with cutter.open() as url, worker(url, deployment) as store, worker(one_server, deployment) as fresh:
+    async with worker(proxy.url, deployment) as store, worker(one_server, deployment) as fresh:
         await observe(store, transaction(1, card="a"))
-        cutter.cut_requests_of = b"EVALSHA"
+        proxy.lose(Loss.REQUEST)
         with pytest.raises(StoreUnavailableError):
             await observe(store, transaction(2, card="a"))
         after = await observe(store, transaction(3, card="b"))
@@ -278,19 +242,42 @@ async def test_what_a_failed_call_would_have_appended_is_not_appended_by_the_nex
         assert (await observe(fresh, transaction(4, card="a"))).cards.positions.tolist() == [1]
 
 
-async def test_a_cancelled_call_leaves_the_store_usable(one_server: str, deployment: str) -> None:
-    cutter = Cutter(one_server, closes=False)
-    async with cutter.open() as url, worker(url, deployment) as store:
+async def test_a_cancelled_call_leaves_the_store_usable(proxy: RedisProxy, deployment: str) -> None:
+    async with worker(proxy.url, deployment) as store:
         await observe(store, transaction(1))
-        cutter.cut_replies_to = b"EVALSHA"
+        proxy.lose(Loss.SILENCE)
         task = asyncio.ensure_future(observe(store, transaction(2)))
-        await cutter.swallowed.wait()
+        assert await asyncio.to_thread(proxy.lost.wait, 5)
+        for _ in range(10):  # until it reads: Python 3.11's wait_for swallows a cancellation at the end of a send
+            await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         after = await observe(store, transaction(2), transaction(3))
     assert after.cards.positions.tolist() == [1, 2]
     assert not after.incomplete
+
+
+async def test_what_is_remembered_is_told_without_the_server_and_without_drafts(
+    proxy: RedisProxy, deployment: str
+) -> None:
+    rows = [transaction(1), transaction(2)]
+    card, merchant = card_hash(rows[0]["card"]), merchant_hash(rows[0]["merchant"])
+    async with worker(proxy.url, deployment) as store:
+        assert store.recall(Entity.CARD, card) is None
+        seen = await observe(store, *rows)
+        proxy.lose(Loss.SILENCE)
+        with pytest.raises(StoreUnavailableError):
+            await observe(store, transaction(3))
+        for kind, entity, own in (
+            (Entity.CARD, card, seen.cards.rows),
+            (Entity.MERCHANT, merchant, seen.merchants.rows),
+        ):
+            told = store.recall(kind, entity)
+            assert told is not None
+            assert (told.rows == own[-2:]).all()
+            told.append(own[0], NOW)
+        assert (await observe(store, transaction(4))).cards.positions.tolist() == [3]
 
 
 async def test_a_server_that_does_not_answer_is_unavailable_within_the_timeout(deployment: str) -> None:

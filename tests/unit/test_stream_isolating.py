@@ -12,7 +12,7 @@ from models.errors import ScoringError
 from models.loading import Model
 from stream.batches import Record
 from stream.contract.codes import DeadLetterCode
-from stream.isolating import decide_isolating
+from stream.isolating import apply_isolating, decide_isolating
 from stream.journeys import Untraced
 from stream.pipeline import Outputs, Pipeline, Terms
 from stream.settings import Settings
@@ -48,6 +48,13 @@ class Troubled(Pipeline):
         if error is not None:
             raise error
         return outputs
+
+    async def apply(self, records: Sequence[Record]) -> None:
+        self.calls.append(len(records))
+        error = self._trouble(records)
+        if error is not None:
+            raise error
+        await super().apply(records)
 
 
 def guilty(*offsets: int, error: Exception | None = None) -> Callable[[Sequence[Record]], Exception | None]:
@@ -112,3 +119,29 @@ async def test_nothing_comes_of_nothing() -> None:
 async def test_a_record_that_is_undecidable_alone_is_a_dead_letter_by_its_code() -> None:
     outputs = await decide(Troubled(guilty(0)), a_batch(1))
     assert [letter.code for letter in outputs.dead] == [DeadLetterCode.UNDECIDABLE]
+
+
+async def test_what_was_decided_before_is_applied_and_its_retries_are_known() -> None:
+    pipeline = Troubled(guilty())
+    await apply_isolating(pipeline, a_batch())
+    outputs = await decide(pipeline, [Told(text(transaction_id="t-0", more=1), offset=9)])
+    assert (len(outputs.scored), outputs.repeated) == (0, 1)
+
+
+async def test_a_record_that_cannot_be_applied_is_left_out_and_the_others_are_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pipeline = Troubled(guilty(3))
+    await apply_isolating(pipeline, a_batch())
+    assert pipeline.calls == [6, 1, 1, 1, 1, 1, 1]
+    assert "partition 1 offset 3 cannot be decided" in caplog.text
+    outputs = await decide(pipeline, [Told(text(transaction_id=f"t-{at}", more=1), offset=9 + at) for at in range(6)])
+    assert (len(outputs.scored), outputs.repeated) == (1, 5)
+
+
+async def test_applying_waits_for_the_store_and_does_nothing_with_nothing() -> None:
+    with pytest.raises(StoreUnavailableError):
+        await apply_isolating(Troubled(guilty(3, error=StoreUnavailableError("away"))), a_batch())
+    pipeline = Troubled(guilty())
+    await apply_isolating(pipeline, [])
+    assert pipeline.calls == []

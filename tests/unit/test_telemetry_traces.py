@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler, TraceIdRatioBased
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import SpanKind, StatusCode
 from stream_cases import CARD_NUMBER, CARD_NUMBERS, Told
 from telling import BEGAN_NS, DIGEST, decided, scored, stages
 
@@ -281,3 +281,16 @@ def test_every_attribute_of_the_list_is_said_by_some_span_and_no_other_is() -> N
     )
     bench.steps.step("load and answer").done(answered(event))
     assert {name for span in bench.spans for name in said(span)} == set(MEANINGS)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_what_was_decided_without_redis_does_not_say_that_redis_was_asked(count: int) -> None:
+    bench = Bench()
+    go(bench, records(count), stopgap=True)
+    asked, stopgap = Bench(), bench.named("observe")
+    go(asked, records(count))
+    for span in stopgap:
+        assert span.kind is SpanKind.INTERNAL
+        assert not [name for name in said(span) if name.startswith(("db.", "server."))]
+    assert len(stopgap) == len(asked.named("observe")) > 0
+    assert {span.kind for span in asked.named("observe")} == {SpanKind.CLIENT}
