@@ -12,7 +12,9 @@ from features.store import Fate, HistoryStore, Label
 from features.windows import vectorise
 
 START_MS = 1_700_000_000_000
-GAPS_MS = (0, 1, 999, 10 * MINUTE_MS, HOUR_MS, DAY_MS, 7 * DAY_MS, 30 * DAY_MS, 37 * DAY_MS, 44 * DAY_MS)
+GAPS_MS = (0, 1, 999, 10 * MINUTE_MS, HOUR_MS, *(days * DAY_MS for days in (1, 7, 8, 14, 30, 37, 44)))
+"""The lengths of the windows, alone and behind the label delay, and the horizons."""
+CARD_HORIZON_MS = 37 * DAY_MS
 AMOUNTS = (0, 1, 999, 123_456, 94_906_267, 10**9, 10**12)
 
 
@@ -33,23 +35,36 @@ class Step(NamedTuple):
 
 
 gaps = st.builds(lambda gap, off: max(0, gap + off), st.sampled_from(GAPS_MS), st.sampled_from((-1, 0, 1)))
-steps = st.builds(
-    Step,
-    act=st.sampled_from(
-        ("new", "new", "new", "new", "redelivered", "again", "conflict", "label", "early label", "tidy")
-    ),
-    card=st.integers(0, 1),
-    merchant=st.integers(0, 2),
-    device=st.sampled_from((None, 0, 1)),
-    gap_ms=gaps,
-    late_ms=st.one_of(st.just(0), gaps),
-    amount=st.sampled_from(AMOUNTS),
-    exponent=st.sampled_from((2, 2, 0, 3, 4)),
-    back=st.integers(0, 5),
-    fraud=st.booleans(),
-    cut=st.booleans(),
-)
-streams = st.lists(steps, min_size=1, max_size=40)
+ACTS = ("new", "new", "new", "new", "redelivered", "again", "conflict", "label", "early label", "tidy")
+EDGES = ("edge", "horizon", "risk")
+"""What meets the edges of windows, of horizons and of what a label is known from, on purpose."""
+
+
+def a_step(acts: tuple[str, ...]) -> st.SearchStrategy[Step]:
+    """Draw one thing that happens."""
+    return st.builds(
+        Step,
+        act=st.sampled_from(acts),
+        card=st.integers(0, 1),
+        merchant=st.integers(0, 2),
+        device=st.sampled_from((None, 0, 1)),
+        gap_ms=gaps,
+        late_ms=st.one_of(st.just(0), gaps),
+        amount=st.sampled_from(AMOUNTS),
+        exponent=st.sampled_from((2, 2, 0, 3, 4)),
+        back=st.integers(0, 5),
+        fraud=st.booleans(),
+        cut=st.booleans(),
+    )
+
+
+def some_steps(acts: tuple[str, ...]) -> st.SearchStrategy[list[Step]]:
+    """Draw few or many."""
+    return st.one_of(*(st.lists(a_step(acts), min_size=least, max_size=40) for least in (1, 10)))
+
+
+streams = some_steps(ACTS + EDGES)
+plain_streams = some_steps(ACTS)
 
 
 class Stream:
@@ -75,9 +90,31 @@ class Stream:
         return self._sent[-1 - step.back] if step.back < len(self._sent) else None
 
     def _new(self, step: Step) -> None:
-        what = {"card": f"card-{step.card}", "merchant": f"shop-{step.merchant}", "ms": self._now_ms - step.late_ms}
-        what["device"] = None if step.device is None else f"phone-{step.device}"
-        self._add(transaction(self._offset, amount=step.amount, exponent=step.exponent, **what), step)
+        self._make(step, f"card-{step.card}", f"shop-{step.merchant}", self._now_ms - step.late_ms)
+
+    def _make(self, step: Step, card: str, merchant: str, ms: int) -> None:
+        what = {"card": card, "merchant": merchant, "ms": ms, "amount": step.amount, "exponent": step.exponent}
+        device = None if step.device is None else f"phone-{step.device}"
+        self._add(transaction(self._offset, device=device, **what), step)
+
+    def _edge(self, step: Step) -> None:
+        """Let an earlier transaction lie at the edge of the next one's window."""
+        row = self._earlier(step)
+        if row is not None:
+            self._make(step, row["card"], row["merchant"], row["ms"] + step.gap_ms)
+
+    def _horizon(self, step: Step) -> None:
+        """Let one come a horizon away from its card's newest, before it or behind, or a millisecond off."""
+        card, away_ms = f"card-{step.card}", CARD_HORIZON_MS if step.cut else -CARD_HORIZON_MS
+        newest_ms = max((row["ms"] for row in self._sent if row["card"] == card), default=self._now_ms)
+        self._make(step, card, f"shop-{step.merchant}", newest_ms + away_ms + step.back % 3 - 1)
+
+    def _risk(self, step: Step) -> None:
+        """Let a label be known from some moment on, and ask its merchant's risk around it."""
+        row = self._earlier(step)
+        if row is not None:
+            self.parts.append(label(self._offset, row, step.fraud, row["ms"] + step.gap_ms))
+            self._make(step, f"card-{step.card}", row["merchant"], row["ms"] + step.late_ms)
 
     def _redelivered(self, step: Step) -> None:
         row = self._earlier(step)

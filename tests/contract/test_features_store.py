@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from features_recount import Row, label, transaction, transactions
-from features_streams import START_MS, Stream, bits, outcomes, recounted, streams
+from features_streams import START_MS, Stream, bits, outcomes, plain_streams, recounted, streams
 from hypothesis import HealthCheck, given, settings
 from redis_cluster import redis_cluster
 from redis_server import redis_server
@@ -106,7 +106,7 @@ def test_memory_says_what_a_recount_of_everything_says(stream: list) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS[1:])
-@given(stream=streams)
+@given(stream=plain_streams)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_redis_says_what_a_recount_of_everything_says(servers: Servers, kind: str, stream: list) -> None:
     async def told() -> list:
