@@ -17,6 +17,7 @@ settings.load_profile("house")
 
 SERVICES = {"kafka", "kafka_outage", "redis_url"}
 REPORT = pytest.StashKey[str]()
+FIGURES = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +51,12 @@ def topic_prefix() -> str:
 
 
 @pytest.fixture
+def report(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Takes a line with a test's figures: kills, cuts, rows compared; all of them are shown at the end."""
+    return lambda line: request.config.stash.setdefault(FIGURES, []).append(f"{request.node.name}: {line}")
+
+
+@pytest.fixture
 def start_worker(tmp_path: Path) -> Iterator[Callable[[Mapping[str, str]], Worker]]:
     """A function that starts a worker with these settings; all of a test's workers end with it."""
     started: list[Worker] = []
@@ -75,10 +82,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say which Kafka the integration tests ran on."""
-    line = config.stash.get(REPORT, "")
-    if line:
-        terminalreporter.write_line(line)
+    """Say which Kafka the integration tests ran on, and the figures that they reported."""
+    for line in (config.stash.get(REPORT, ""), *config.stash.get(FIGURES, [])):
+        if line:
+            terminalreporter.write_line(line)
 
 
 def pytest_report_header() -> str:
