@@ -1,11 +1,12 @@
 """Fixtures of the tests of the whole."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from cluster import Cluster
 from fleet import Fleet, new_fleet
+from own_redis import OwnRedis
 from workers import Worker
 
 
@@ -18,3 +19,20 @@ def fleet(
     if kafka.kind == "embedded":
         made.environment["KAFKA_IDEMPOTENCE"] = "false"
     return made
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
+    (tmp_path / "redis").mkdir()
+    server = OwnRedis(tmp_path / "redis")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def apart(
+    kafka: Cluster, own_redis: OwnRedis, topic_prefix: str, tmp_path: Path, start_worker: Callable[..., Worker]
+) -> Fleet:
+    """A fleet on a Redis of its own."""
+    return new_fleet(kafka.brokers, own_redis.url, topic_prefix, tmp_path, start_worker)
