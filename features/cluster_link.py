@@ -124,12 +124,12 @@ class ClusterLink:
     async def _meet(self, owner: Owner) -> Master:
         server = self._wire.server(owner.address)
         connected = server.connected
-        with translated(self.where):
+        with translated(server.where):
             info: Any = await server.client.info()
         server.met = max(server.met, connected)
         met = master(owner.node_id, info)
         if met is None:
             self._wire.forget()
-            raise StoreUnavailableError(f"{self.where}: {owner.address} is no master any more; ask again")
-        require_usable(info, str(info.get("maxmemory_policy", "unknown")), f"{self.where}, {owner.address}")
+            raise StoreUnavailableError(f"{server.where}: is no master any more; ask again")
+        require_usable(info, str(info.get("maxmemory_policy", "unknown")), server.where)
         return met

@@ -25,9 +25,13 @@ TRIES = 4
 
 
 class Server:
-    """One server of the cluster; of its `connected` connections so far, `met` were there when it was last looked at."""
+    """One server of the cluster, `where` being how it is named to people.
 
-    def __init__(self, url: str, timeout_s: float) -> None:
+    Of its `connected` connections so far, `met` were there when it was last looked at.
+    """
+
+    def __init__(self, url: str, where: str, timeout_s: float) -> None:
+        self.where = where
         self.connected = 1
         self.met = 0
         self.client: redis_asyncio.Redis = redis_asyncio.Redis.from_url(
@@ -103,8 +107,7 @@ class Wire:
         raise StoreUnavailableError(f"{self.where}: no server tells who serves what: {problem}") from problem
 
     async def _slots_by(self, address: Address) -> Any:  # noqa: ANN401 - as the protocol has it
-        with translated(self.where):
-            (reply,) = await _exchange([(self.server(address), encoded(b"CLUSTER", b"SLOTS"))])
+        (reply,) = await _exchange([(self.server(address), encoded(b"CLUSTER", b"SLOTS"))])
         if not isinstance(reply, exceptions.ResponseError):
             return reply
         if "cluster support disabled" in str(reply):
@@ -117,7 +120,8 @@ class Wire:
     def server(self, address: Address) -> Server:
         """Return the server at an address."""
         if address not in self._servers:
-            self._servers[address] = Server(server_url(self._url, address), self._timeout_s)
+            where = f"{self.where}, {address}"
+            self._servers[address] = Server(server_url(self._url, address), where, self._timeout_s)
         return self._servers[address]
 
     async def obeyed(self, orders: Sequence[Order], remedy: bytes | None = None) -> list[Any]:
@@ -149,8 +153,7 @@ class Wire:
 
     async def _answers(self, orders: Sequence[Order]) -> list[Any]:
         owners = (await self.known()).owners
-        with translated(self.where):
-            return await _exchange([(self.server(owners[place].address), command) for place, command in orders])
+        return await _exchange([(self.server(owners[place].address), command) for place, command in orders])
 
     async def _mended(
         self, refusals: Mapping[int, exceptions.ResponseError], remedy: bytes | None
@@ -181,12 +184,15 @@ async def _exchange(orders: Sequence[tuple[Server, bytes]]) -> list[Any]:
     opened: dict[Server, Any] = {}
     try:
         for server in posts:
-            opened[server] = await _pool(server).get_connection()
+            with translated(server.where):
+                opened[server] = await _pool(server).get_connection()
         for server, places in posts.items():
-            await opened[server].send_packed_command([orders[place][1] for place in places])
+            with translated(server.where):
+                await opened[server].send_packed_command([orders[place][1] for place in places])
         for server, places in posts.items():
-            for place in places:
-                replies[place] = await _reply(opened[server])
+            with translated(server.where):
+                for place in places:
+                    replies[place] = await _reply(opened[server])
             await _pool(server).release(opened.pop(server))
     finally:
         for server, connection in opened.items():  # answers are on their way that nobody will read

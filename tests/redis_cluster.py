@@ -1,4 +1,4 @@
-"""A real Redis Cluster on loopback: three masters, each with a replica, or masters alone; and what can happen to one.
+"""A real Redis Cluster on loopback, three masters, each with a replica, or masters alone; and what can happen to one.
 
 Nothing here knows what is stored in it; it keeps nothing on disk but what a test asks for, and goes away with its
 context.
@@ -40,11 +40,12 @@ def until(what: str, holds: Callable[[], object]) -> None:
 
 
 class Node:
-    """One server, which can be killed, stopped, continued and started again under the same port."""
+    """One server, which can be killed, stopped, continued and started again under the same port and name."""
 
     def __init__(self, folder: Path, settings: Sequence[str]) -> None:
-        self.folder = folder
+        self._folder = folder
         self._settings = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS), *settings)
+        self._settings += ("--repl-diskless-sync-delay", "0")
         for _ in range(10):
             self.port = _port()
             self.process = launch(folder, self.port, self._settings)
@@ -68,7 +69,7 @@ class Node:
 
     def start(self) -> None:
         """Start it again as it was; it knows the others from its own file."""
-        self.process = launch(self.folder, self.port, self._settings)
+        self.process = launch(self._folder, self.port, self._settings)
         if not wait_until_it_answers(self.process, self.port, None):
             raise OSError(f"the server on port {self.port} did not come back")
 
@@ -94,12 +95,13 @@ def _port() -> int:
 
 
 class Cluster:
-    """Its nodes, the masters of the beginning first and their replicas after them, in the same order."""
+    """Its nodes; which of them are masters may change."""
 
-    def __init__(self, nodes: Sequence[Node], masters: int) -> None:
-        self.nodes = list(nodes)
-        self.masters = self.nodes[:masters]
-        self.replicas = self.nodes[masters:]
+    def __init__(self, folder: Path, settings: Sequence[str]) -> None:
+        self.nodes: list[Node] = []
+        self._folder = folder
+        self._settings = settings
+        self._replicas = False
 
     @property
     def url(self) -> str:
@@ -111,23 +113,56 @@ class Cluster:
         """The nodes that were not killed."""
         return [node for node in self.nodes if node.process.poll() is None]
 
-    def join(self) -> None:
-        """Make one cluster of the nodes: the masters share the slots, and each replica follows its master."""
-        for number, node in enumerate(self.nodes):
+    def begin(self, masters: int, *, replicas: bool) -> None:
+        """Make the cluster: the masters share the slots, and each has a replica where that is wanted."""
+        self._replicas = replicas
+        nodes = [self.start() for _ in range(masters * (1 + replicas))]
+        for number, node in enumerate(nodes):
             node.do("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-            node.do("CLUSTER", "MEET", "127.0.0.1", self.nodes[0].port)
-        bounds = [number * SLOTS // len(self.masters) for number in range(len(self.masters) + 1)]
-        for node, (first, behind) in zip(self.masters, itertools.pairwise(bounds), strict=True):
+        self._meet()
+        bounds = [number * SLOTS // masters for number in range(masters + 1)]
+        for node, (first, behind) in zip(nodes, itertools.pairwise(bounds), strict=False):
             node.do("CLUSTER", "ADDSLOTS", *range(first, behind))
-        all_of_them = f"cluster_known_nodes:{len(self.nodes)}"
-        until("all know all", lambda: all(all_of_them in node.do("CLUSTER", "INFO") for node in self.nodes))
-        for master, replica in zip(self.masters, self.replicas, strict=False):
+        for master, replica in zip(nodes, nodes[masters:], strict=False):
             replica.do("CLUSTER", "REPLICATE", master.node_id)
         self.settle()
 
+    def start(self) -> Node:
+        """Start another node, which is not a part of anything yet."""
+        folder = self._folder / str(len(self.nodes))
+        folder.mkdir()
+        self.nodes.append(Node(folder, self._settings))
+        return self.nodes[-1]
+
+    def add(self) -> Node:
+        """Let another master join, which serves nothing yet."""
+        node = self.start()
+        self._meet()
+        self.settle()
+        return node
+
+    def _meet(self) -> None:
+        for node in self.nodes[1:]:
+            node.do("CLUSTER", "MEET", "127.0.0.1", self.nodes[0].port)
+        all_of_them = f"cluster_known_nodes:{len(self.nodes)}"
+        until("all know all", lambda: all(all_of_them in node.do("CLUSTER", "INFO") for node in self.running))
+
     def settle(self) -> None:
-        """Wait until every node that runs finds the cluster in order, and every replica follows."""
-        until("the cluster is in order", lambda: all(map(_in_order, self.running)))
+        """Wait until all nodes that run say the same of who serves what, and every other one follows its master."""
+        until("the cluster is in order", self._in_order)
+
+    def _in_order(self) -> bool:
+        views = [node.do("CLUSTER", "SLOTS") for node in self.running]
+        owners = {node_id for _, _, (_, _, node_id, *_), *_ in views[0]}
+        agreed = all({node_id for _, _, (_, _, node_id, *_), *_ in view} == owners for view in views)
+        return agreed and all(self._is_in_place(node, owners) for node in self.running)
+
+    def _is_in_place(self, node: Node, owners: set[str]) -> bool:
+        if "cluster_state:ok" not in node.do("CLUSTER", "INFO"):
+            return False
+        if node.node_id in owners or not self._replicas:
+            return node.info("role") == "master"
+        return node.info("master_link_status") == "up"
 
     def owner(self, slot: int) -> Node:
         """Return who serves a slot, by what the first of the nodes that run says."""
@@ -136,13 +171,13 @@ class Cluster:
                 return next(node for node in self.nodes if node.node_id == node_id)
         raise LookupError(f"nobody serves slot {slot}")
 
-    def move(self, slot: int, to: Node) -> None:
-        """Hand a slot to another master, key by key, as an operator's tool does."""
-        for _ in self.moving(slot, to):
-            pass
+    def replica_of(self, master: Node) -> Node:
+        """Return a node that follows a master."""
+        port = str(master.port)
+        return next(node for node in self.running if node is not master and node.info("master_port") == port)
 
     def moving(self, slot: int, to: Node) -> Iterator[None]:
-        """Hand a slot over, with a pause before the first key, behind each, and before all are told."""
+        """Hand a slot to another master as an operator's tool does, with a pause before and behind each key."""
         source = self.owner(slot)
         to.do("CLUSTER", "SETSLOT", slot, "IMPORTING", source.node_id)
         source.do("CLUSTER", "SETSLOT", slot, "MIGRATING", to.node_id)
@@ -153,34 +188,28 @@ class Cluster:
         for node in (to, source, *(node for node in self.running if node.info("role") == "master")):
             node.do("CLUSTER", "SETSLOT", slot, "NODE", to.node_id)
 
-    def fail_over(self, master: Node) -> Node:
-        """Kill a master, wait until its replica serves in its place, and return that."""
-        replica = self.replicas[self.masters.index(master)]
-        master.signal(signal.SIGKILL)
+    def taken_over(self, replica: Node) -> None:
+        """Wait until a replica serves in its master's place."""
         until("the replica took over", lambda: replica.info("role") == "master")
+
+    def restore(self) -> None:
+        """Start again what was killed, and continue what was stopped."""
+        for node in self.nodes:
+            if node.process.poll() is None:
+                node.signal(signal.SIGCONT)
+            else:
+                node.start()
         self.settle()
-        return replica
-
-
-def _in_order(node: Node) -> bool:
-    if "cluster_state:ok" not in node.do("CLUSTER", "INFO"):
-        return False
-    return node.info("role") == "master" or node.info("master_link_status") == "up"
 
 
 @contextmanager
 def redis_cluster(*settings: str, masters: int = 3, replicas: bool = True) -> Iterator[Cluster]:
     """Yield a running cluster; `settings` are further arguments of every server."""
-    nodes: list[Node] = []
     with tempfile.TemporaryDirectory(prefix="redis-cluster-") as name:
+        cluster = Cluster(Path(name), settings)
         try:
-            for number in range(masters * (1 + replicas)):
-                folder = Path(name) / str(number)
-                folder.mkdir()
-                nodes.append(Node(folder, settings))
-            cluster = Cluster(nodes, masters)
-            cluster.join()
+            cluster.begin(masters, replicas=replicas)
             yield cluster
         finally:
-            for node in nodes:
+            for node in cluster.nodes:
                 node.end()

@@ -31,13 +31,9 @@ def test_a_slot_that_nobody_serves_is_named() -> None:
 
 
 def test_a_master_is_read_from_what_it_says_of_itself() -> None:
-    info = {
-        "role": "master",
-        "run_id": "r",
-        "master_replid": "l",
-        "master_replid2": 0,
-    }  # as the client reads forty zeros
+    info = {"role": "master", "run_id": "r", "master_replid": "l", "master_replid2": "0" * 40}
     assert master("a", info) == Master("a", "r", "l", promoted=False)
+    assert master("a", {**info, "master_replid2": 0}) == Master("a", "r", "l", promoted=False)
     assert master("a", {**info, "master_replid2": "f" * 40}) == Master("a", "r", "l", promoted=True)
     assert master("a", {**info, "role": "slave"}) is None
 
