@@ -334,7 +334,7 @@ async def test_a_label_that_overtakes_its_transaction_on_the_way_to_its_merchant
     async with worker(cluster.url, deployment) as store, worker(cluster.url, deployment) as other:
         held = Held(store, before=step)
         going = asyncio.ensure_future(observe(store, row))
-        await held.reached.wait()
+        await asyncio.wait_for(held.reached.wait(), 10)
         (answer,) = await other.label([label(1, row, fraud=True, at_ms=NOW)])
         held.let_go.set()
         await going
@@ -350,9 +350,9 @@ async def test_a_label_whose_merchants_history_begins_under_its_hands_gets_there
     async with worker(cluster.url, deployment) as store, worker(cluster.url, deployment) as other:
         on_the_way, labelling = Held(store, before=2), Held(other, before=1)
         going = asyncio.ensure_future(observe(store, row))
-        await on_the_way.reached.wait()
+        await asyncio.wait_for(on_the_way.reached.wait(), 10)
         labelled = asyncio.ensure_future(other.label([label(1, row, fraud=True, at_ms=NOW)]))
-        await labelling.reached.wait()
+        await asyncio.wait_for(labelling.reached.wait(), 10)
         on_the_way.let_go.set()
         await going
         labelling.let_go.set()
