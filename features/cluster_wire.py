@@ -10,11 +10,10 @@ from typing import Any
 
 from redis import asyncio as redis_asyncio
 from redis import exceptions
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from features.cluster_urls import seeds, server_url
 from features.errors import StoreError, StoreRefusedError, StoreUnavailableError
+from features.redis_client import new_client
 from features.redis_terms import encoded, ours, translated, without_password
 from features.topology import Address, Owner, Topology, topology
 
@@ -34,13 +33,7 @@ class Server:
         self.where = where
         self.connected = 1
         self.met = 0
-        self.client: redis_asyncio.Redis = redis_asyncio.Redis.from_url(
-            url,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 0),
-            redis_connect_func=self._greet,
-        )
+        self.client = new_client(url, timeout_s, self._greet)
 
     async def _greet(self, connection: redis_asyncio.Connection) -> None:
         """Do what redis-py does on a new connection, and remember that there was one."""
@@ -71,6 +64,7 @@ class Wire:
         except ValueError as error:
             raise StoreRefusedError(f"{self.where}: {error}") from error
         self._servers: dict[Address, Server] = {}
+        self.server(self._addresses[0])
         self._known: Topology | None = None
 
     async def close(self) -> None:

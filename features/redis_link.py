@@ -8,12 +8,11 @@ from typing import Any
 
 from redis import asyncio as redis_asyncio
 from redis import exceptions
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from features.deletions import Deletions
 from features.errors import StoreRefusedError, StoreUnavailableError
 from features.link import Call, Script
+from features.redis_client import new_client
 from features.redis_terms import SCRIPTS, encoded, require_usable, script_text, translated, without_password
 from features.shards import HOME
 from features.topology import Master, master, suspicion
@@ -34,13 +33,7 @@ class RedisLink:
         self._seen_connected = 0
         self._scripts = {name: script_text(name) for name in SCRIPTS}
         self._digests: dict[str, str] = {}
-        self._client: redis_asyncio.Redis = redis_asyncio.Redis.from_url(
-            url,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 0),
-            redis_connect_func=self._greet,
-        )
+        self._client = new_client(url, timeout_s, self._greet)
 
     async def _greet(self, connection: redis_asyncio.Connection) -> None:
         """Do what redis-py does on a new connection, and remember that there was one."""

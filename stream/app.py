@@ -13,6 +13,7 @@ from faust.app.base import BootStrategy
 from faust.types import TP
 from mode.types import ServiceT
 
+from features.errors import StoreRefusedError
 from features.redis_store import RedisStore
 from features.sets import FeatureSets, load_sets
 from features.store import HistoryStore
@@ -22,6 +23,7 @@ from stream.clock import now_ms
 from stream.comparing import Comparer
 from stream.deciding import Decider, Desk
 from stream.degrading import DegradingStore
+from stream.errors import SettingsError
 from stream.fetching import Consumption
 from stream.judging import Bench, Judge
 from stream.kafka import connection_options
@@ -30,7 +32,7 @@ from stream.membership import client_id
 from stream.pipeline import Pipeline
 from stream.preparation import Preparation
 from stream.probing import probers
-from stream.settings import Settings
+from stream.settings import PREFIX, Settings
 from stream.shelf import Shelf, Workshop
 from stream.telemetry.setup import Telemetry
 from stream.topics import LABELS, MODEL_CONTROL, TRANSACTIONS
@@ -75,7 +77,7 @@ class WorkerApp(faust.App):
         self.settings = settings
         self.telemetry = telemetry
         features = load_sets(settings.features)
-        store = RedisStore(settings.redis_url, settings.deployment, features, now_ms)
+        store = _store(settings, features)
         admin = AIOKafkaAdminClient(**connection_options(settings))
         self.histories = degrading(settings, features, store)
         self.preparation = Preparation(settings, admin, store, self._catch_up)
@@ -180,6 +182,18 @@ class WorkerApp(faust.App):
 
     def _create_directories(self) -> None:
         """Keep nothing on disk: there are no tables."""
+
+
+def _store(settings: Settings, features: FeatureSets) -> RedisStore:
+    """Return the store on Redis, not connected yet.
+
+    Raises:
+        SettingsError: no server can be reached by this URL.
+    """
+    try:
+        return RedisStore(settings.redis_url, settings.deployment, features, now_ms)
+    except StoreRefusedError as error:
+        raise SettingsError(f"{PREFIX}REDIS_URL: {error}") from error
 
 
 def degrading(settings: Settings, features: FeatureSets, store: RedisStore) -> HistoryStore:

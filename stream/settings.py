@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import msgspec
 
+from features.cluster_urls import is_cluster, seeds
 from stream.errors import SettingsError
 
 PREFIX = "FRAUDSTREAM_"
@@ -29,7 +30,7 @@ Skew = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 Watch = Annotated[float, msgspec.Meta(ge=0, le=30 * 86_400)]
 Addresses = Annotated[str, msgspec.Meta(pattern=rf"^{_HOST}:{_PORT}(,{_HOST}:{_PORT})*(?!\n)$")]
 Address = Annotated[str, msgspec.Meta(pattern=rf"^({_HOST})?:{_PORT}(?!\n)$")]
-RedisUrl = Annotated[str, msgspec.Meta(pattern=r"^(rediss?|redis\+cluster|unix)://[^\s]+(?!\n)$")]
+RedisUrl = Annotated[str, msgspec.Meta(pattern=r"^(rediss?(\+cluster)?|unix)://[^\s]+(?!\n)$")]
 Place = Annotated[str, msgspec.Meta(min_length=1)]
 
 
@@ -39,7 +40,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     brokers: Addresses = "127.0.0.1:9092"
     """Kafka's bootstrap servers, `host:port,…`."""
     redis_url: RedisUrl = "redis://127.0.0.1:6379/0"
-    """Where the histories are: `redis://`, `rediss://` or `unix://`."""
+    """Where the histories are: `redis://`, `rediss://`, `unix://`, or a Redis Cluster: `redis+cluster://host:port,…`,
+    `rediss+cluster://`."""
     models: Place = "models-repository"
     """The model repository: a folder or an fsspec URL."""
     deployment: Name = "default"
@@ -87,7 +89,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     kafka_ssl_keyfile: str = ""
     """For mutual TLS: its private key's PEM file, not encrypted; empty: the key is in the certificate's file."""
     redis_cafile: str = ""
-    """With `rediss://`: a PEM file of authorities that are trusted besides the system's."""
+    """With `rediss://` and `rediss+cluster://`: a PEM file of authorities that are trusted besides the system's."""
     watch: Watch = 3600.0
     """How long after a promotion the model that was live stays as challenger, so that the switch is watched; 0: not."""
     shadow_queue: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 4096
@@ -162,13 +164,15 @@ def _redis_problems(settings: Settings) -> Iterator[str]:
     """Say what of Redis's TLS would do nothing, or would undo it."""
     try:
         redis = urlsplit(settings.redis_url)
+        _ = seeds(settings.redis_url) if is_cluster(settings.redis_url) else redis.port
     except ValueError as error:
         yield f"{PREFIX}REDIS_URL: {error}"
         return
+    encrypted = redis.scheme.startswith("rediss")
     options = parse_qs(redis.query).keys()
-    if settings.redis_cafile and redis.scheme != "rediss":
+    if settings.redis_cafile and not encrypted:
         yield _idle("redis_cafile", f"a {PREFIX}REDIS_URL of {redis.scheme}://", "rediss://")
-    if redis.scheme != "rediss" and any(option.startswith("ssl_") for option in options):
+    if not encrypted and any(option.startswith("ssl_") for option in options):
         yield f"{PREFIX}REDIS_URL: has options of TLS, but begins with {redis.scheme}://; use rediss://"
     for option in sorted(options & _UNDOING):
         yield f"{PREFIX}REDIS_URL: {option} would leave the server's certificate unchecked; take it out"

@@ -9,7 +9,7 @@ from stream.cli.bench import bench
 from stream.cli.demo import demo
 from stream.cli.model import model
 from stream.cli.publish import publish
-from stream.cli.saying import json_option, refuse, say, settings_or_refuse
+from stream.cli.saying import json_option, refuse, refused_settings, say, settings_or_refuse
 from stream.cli.shadow import shadow
 from stream.cli.train import features, train
 from stream.contract.schema import RECORDS, json_schema
@@ -37,7 +37,8 @@ def worker() -> None:
     """Run one worker until SIGTERM; it says at /health/ready whether it decides, and if not, why."""
     from stream.worker import run_worker  # noqa: PLC0415 - Faust takes a second to import, and only this needs it
 
-    raise SystemExit(run_worker(settings_or_refuse()))
+    with refused_settings():
+        raise SystemExit(run_worker(settings_or_refuse()))
 
 
 @main.group()

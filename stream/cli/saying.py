@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -39,11 +40,18 @@ def refuse_kafka(settings: Settings, error: Exception, before: str = "") -> NoRe
 
 def settings_or_refuse() -> Settings:
     """Read the settings, or end with 2: they are how a command is used."""
-    try:
+    with refused_settings():
         settings = read_settings(os.environ)
         check_files(settings)
         read_telemetry(os.environ)
+    return settings
+
+
+@contextmanager
+def refused_settings() -> Iterator[None]:
+    """End with 2, and say why, where a setting turns out to be unusable."""
+    try:
+        yield
     except SettingsError as error:
         click.echo(str(error), err=True)
         raise SystemExit(2) from error
-    return settings

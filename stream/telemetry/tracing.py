@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.util.types import AnyValue
 
+from features.cluster_urls import is_cluster, seeds
 from stream.batches import Record
 from stream.clock import Stage
 from stream.dead_letters import DeadLetter
@@ -268,11 +269,12 @@ def _consumed(record: Record, route: Route) -> Attributes:
 
 
 def _redis(settings: Settings) -> Attributes:
-    """Say which server is asked, without the login that its URL may have."""
+    """Say which server is asked, without the login that its URL may have; of a cluster, the first that it names."""
     said: Attributes = {"db.system.name": "redis", "db.operation.name": "EVALSHA"}
-    url = urlsplit(settings.redis_url)
-    if url.hostname:
-        said["server.address"] = url.hostname
+    url = settings.redis_url
+    host = seeds(url)[0].host if is_cluster(url) else urlsplit(url).hostname
+    if host:
+        said["server.address"] = host
     return said
 
 

@@ -413,9 +413,19 @@ async def test_any_of_the_named_servers_will_do(cluster: Cluster, deployment: st
             pass
 
 
-def test_a_url_that_names_no_cluster_is_refused() -> None:
-    with pytest.raises(StoreRefusedError, match=r"redis\+cluster://h:1/3: a Redis Cluster has no databases"):
-        RedisStore("redis+cluster://:secret@h:1/3", "d", DEFAULT, lambda: NOW)
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("redis+cluster://:secret@h:1/3", r"redis\+cluster://h:1/3: a Redis Cluster has no databases"),
+        ("redis+cluster://:secret@h:1/?speed=1", "redis://h:1: no server can be reached by this URL: .*'speed'"),
+        ("redis://:secret@h:1/0?socket_timeout=soon", "redis://h:1/0: no server can .*'socket_timeout'"),
+        ("redis://:secret@h:port/0", "redis://h:port/0: no server can be reached by this URL: Port could not be cast"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_refused_without_its_password(url: str, why: str) -> None:
+    with pytest.raises(StoreRefusedError, match=why) as refused:
+        RedisStore(url, "d", DEFAULT, lambda: NOW)
+    assert "secret" not in str(refused.value)
 
 
 async def test_a_node_that_forgot_the_scripts_is_sent_them_again(cluster: Cluster, deployment: str) -> None:

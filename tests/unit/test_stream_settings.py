@@ -160,7 +160,14 @@ def test_a_protocol_with_a_login_needs_one(protocol: str) -> None:
         ),
         ({"redis_cafile": "a.pem"}, "REDIS_CAFILE: is set, but does nothing with a FRAUDSTREAM_REDIS_URL of redis://"),
         ({"redis_url": "redis://[r"}, "REDIS_URL: Invalid IPv6 URL"),
+        ({"redis_url": "redis://r:port"}, "REDIS_URL: Port could not be cast to integer value as 'port'"),
+        ({"redis_url": "redis+cluster://r:1,"}, "REDIS_URL: a server of the cluster has no name; use redis+cluster://"),
+        ({"redis_url": "redis+cluster://r/2"}, "REDIS_URL: a Redis Cluster has no databases, but the URL names '2'"),
         ({"redis_url": "redis://r?ssl_ca_certs=a.pem"}, "REDIS_URL: has options of TLS, but begins with redis://"),
+        (
+            {"redis_url": "redis+cluster://r", "redis_cafile": "a.pem"},
+            "REDIS_CAFILE: is set, but does nothing with a FRAUDSTREAM_REDIS_URL of redis+cluster://",
+        ),
         (
             {"redis_url": "rediss://r?ssl_cert_reqs=none"},
             "REDIS_URL: ssl_cert_reqs would leave the server",
@@ -176,6 +183,8 @@ def test_what_would_do_nothing_or_undo_protection_is_refused(variables: dict[str
 def test_the_authorities_of_redis_are_in_its_url_for_every_client_to_find() -> None:
     url = read(redis_url="rediss://r:1/0?db=2", redis_cafile="/a b/ca.pem").redis_url
     assert url == "rediss://r:1/0?db=2&ssl_ca_certs=/a%20b/ca.pem"
+    url = read(redis_url="rediss+cluster://r:1,s:2", redis_cafile="ca.pem").redis_url
+    assert url == "rediss+cluster://r:1,s:2?ssl_ca_certs=ca.pem"
 
 
 def test_neither_a_password_nor_a_login_in_a_url_is_ever_shown() -> None:
