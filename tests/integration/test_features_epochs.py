@@ -178,8 +178,10 @@ class Deployment:
             self._believed[worker] = await self._epochs.rise(believed)
 
     async def lose(self, shard: int) -> None:
-        """Lose a shard; HOME's tells, too, what is whole."""
+        """Lose a shard, HOME's with what is whole, if another one is there that still knows the epoch."""
         everywhere = await found(self._link, self._shards)
+        if not any(epoch for place, epoch in enumerate(everywhere) if place != shard):
+            return
         self._lost_under[shard] = max(everywhere)
         keys = [self._shards.epochs[shard], *([self._shards.whole] if shard == HOME else [])]
         await self._link._client.delete(*keys)
