@@ -52,17 +52,20 @@ class Epochs:
         await self._link.set(HOME, self._shards.whole, Whole(NO_EPOCH if emptied else epoch, self._cover).text)
         return Founded(epoch, whole=not emptied, new=True)
 
-    async def follow(self, above: int) -> int:
-        """Return the epoch above one that all shards agree in, after such a one was met in some."""
+    async def rise(self, above: int) -> int:
+        """Return the epoch above one that all shards agree in, after raising them unless another worker did already.
+
+        What they have is read first: a worker that still believes in an epoch of long ago would else raise a shard
+        that is lost to the very one that the others believe in, and hide the loss.
+        """
         found, _ = await self.read()
         return await self._agreed(found, above)
 
     async def _agreed(self, found: list[int], above: int) -> int:
         """Return the epoch that was found in all shards, or raise them where it is not above `above`."""
-        return found[HOME] if len(set(found)) == 1 and found[HOME] > above else await self.rise(max(*found, above))
-
-    async def rise(self, above: int) -> int:
-        """Raise the epoch of all shards above one, unless another worker did already, and return it."""
+        if len(set(found)) == 1 and found[HOME] > above:
+            return found[HOME]
+        above = max(*found, above)
         while True:
             before = await self._raise(above, above + 1)
             highest = max(before)

@@ -200,7 +200,7 @@ class Remembered:
         if epoch <= self.epoch:
             await self.lose("the history epoch is gone" if epoch == NO_EPOCH else f"the history epoch fell to {epoch}")
             return
-        epoch = await self._epochs.follow(self.epoch)
+        epoch = await self._epochs.rise(self.epoch)
         log.error("history epoch rose from %d to %d: another worker saw Redis lose records", self.epoch, epoch)
         self._begin(epoch)
 

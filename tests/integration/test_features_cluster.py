@@ -236,11 +236,11 @@ async def test_a_master_that_is_away_for_a_moment_loses_nothing(cluster: Cluster
         master = a_master(cluster)
         master.signal(signal.SIGSTOP)
         with pytest.raises(StoreUnavailableError, match=str(master.port)):
-            await store.ping()
+            await store.look()
         with pytest.raises(StoreUnavailableError, match=r"redis\+cluster://127\.0\.0\.1:"):
             await observe(store, *batch_of(3))
         master.signal(signal.SIGCONT)
-        await store.ping()
+        await store.look()
         after = await beside.on(3)
     assert not after.incomplete
 
