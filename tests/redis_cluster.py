@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from redis_server import free_port, launch, wait_until_it_answers
+from redis_server import free_port, launch, redis_binary, wait_until_it_answers
 
 SLOTS = 16384
 NODE_TIMEOUT_MS = 800
@@ -42,13 +42,14 @@ def until(what: str, holds: Callable[[], object]) -> None:
 class Node:
     """One server, which can be killed, stopped, continued and started again under the same port and name."""
 
-    def __init__(self, folder: Path, settings: Sequence[str]) -> None:
+    def __init__(self, folder: Path, settings: Sequence[str], binary: str) -> None:
         self._folder = folder
+        self._binary = binary
         self._settings = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS), *settings)
         self._settings += ("--repl-diskless-sync-delay", "0")
         for _ in range(10):
             self.port = _port()
-            self.process = launch(folder, self.port, self._settings)
+            self.process = launch(folder, self.port, self._settings, binary)
             if wait_until_it_answers(self.process, self.port, None):
                 break
         self.client = redis.Redis(port=self.port, socket_timeout=5, decode_responses=True)
@@ -69,7 +70,7 @@ class Node:
 
     def start(self) -> None:
         """Start it again as it was; it knows the others from its own file."""
-        self.process = launch(self._folder, self.port, self._settings)
+        self.process = launch(self._folder, self.port, self._settings, self._binary)
         if not wait_until_it_answers(self.process, self.port, None):
             raise OSError(f"the server on port {self.port} did not come back")
 
@@ -97,9 +98,10 @@ def _port() -> int:
 class Cluster:
     """Its nodes; which of them are masters may change."""
 
-    def __init__(self, folder: Path, settings: Sequence[str]) -> None:
+    def __init__(self, folder: Path, settings: Sequence[str], binary: str) -> None:
         self.nodes: list[Node] = []
         self._folder = folder
+        self._binary = binary
         self._settings = settings
         self._replicas = False
 
@@ -131,7 +133,7 @@ class Cluster:
         """Start another node, which is not a part of anything yet."""
         folder = self._folder / str(len(self.nodes))
         folder.mkdir()
-        self.nodes.append(Node(folder, self._settings))
+        self.nodes.append(Node(folder, self._settings, self._binary))
         return self.nodes[-1]
 
     def add(self) -> Node:
@@ -203,10 +205,12 @@ class Cluster:
 
 
 @contextmanager
-def redis_cluster(*settings: str, masters: int = 3, replicas: bool = True) -> Iterator[Cluster]:
+def redis_cluster(
+    *settings: str, masters: int = 3, replicas: bool = True, binary: str | None = None
+) -> Iterator[Cluster]:
     """Yield a running cluster; `settings` are further arguments of every server."""
     with tempfile.TemporaryDirectory(prefix="redis-cluster-") as name:
-        cluster = Cluster(Path(name), settings)
+        cluster = Cluster(Path(name), settings, binary or redis_binary())
         try:
             cluster.begin(masters, replicas=replicas)
             yield cluster

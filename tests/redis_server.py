@@ -11,7 +11,7 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -77,23 +77,25 @@ def wait_until_it_answers(process: subprocess.Popen[bytes], port: int, password:
     raise TimeoutError(f"redis-server on port {port} did not answer within {START_SECONDS} s")
 
 
-def launch(folder: Path, port: int, settings: tuple[str, ...]) -> subprocess.Popen[bytes]:
+def launch(folder: Path, port: int, settings: Sequence[str], binary: str | None = None) -> subprocess.Popen[bytes]:
     """Start a server in `folder` that listens on loopback alone and evicts nothing."""
-    command = [redis_binary(), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
+    command = [binary or redis_binary(), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
     command += ["--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"]
     command += ["--notify-keyspace-events", "Ege", *settings]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 @contextmanager
-def redis_server(*settings: str, password: str | None = None, port: int | None = None) -> Iterator[str]:
+def redis_server(
+    *settings: str, password: str | None = None, port: int | None = None, binary: str | None = None
+) -> Iterator[str]:
     """Yield the URL of a running redis-server; `settings` are further arguments, such as "--maxmemory-policy"."""
     extra = (*settings, "--requirepass", password) if password is not None else settings
     credentials = f":{password}@" if password is not None else ""
     with tempfile.TemporaryDirectory(prefix="redis-") as name:
         for _ in range(5):
             chosen = port or free_port()
-            process = launch(Path(name), chosen, extra)
+            process = launch(Path(name), chosen, extra, binary)
             try:
                 if wait_until_it_answers(process, chosen, password):
                     yield f"redis://{credentials}127.0.0.1:{chosen}/0"

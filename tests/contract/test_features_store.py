@@ -1,13 +1,12 @@
-"""The promises of `features.store`, held to the store in memory, to the one on Redis and on a Redis Cluster, and to two
-that share one of these.
+"""The promises of `features.store`, held to the store in memory, to the one on Redis and on a Redis Cluster, to two
+that share one of these, and to all servers that can be had.
 """
 
 import asyncio
 import itertools
 import math
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import NamedTuple
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from features_recount import Row, label, transaction, transactions
 from features_streams import START_MS, Stream, bits, outcomes, plain_streams, recounted, streams
 from hypothesis import HealthCheck, given, settings
 from redis_cluster import redis_cluster
-from redis_server import redis_server
+from redis_server import NAMES, redis_server, wheel_binary
 
 from features import records
 from features.declaration import DAY_MS, Aggregate, Feature, FeatureSet, load
@@ -38,17 +37,34 @@ WITH_DEVICES = FeatureSet(
     )
 )
 DEPLOYMENTS = itertools.count()
-KINDS = ("memory", "redis", "two workers", "cluster", "two workers on a cluster")
+KINDS = (
+    *("memory", "redis", "two workers", "cluster", "two workers on a cluster"),
+    *("oldest", "newest", "valkey", "cluster of the oldest", "cluster of the newest", "cluster of valkey"),
+)
 
 
-class Servers(NamedTuple):
-    """Where the stores keep what they are told."""
+class Servers:
+    """Where the stores keep what they are told: started when they are first asked for."""
 
-    redis: str
-    cluster: str
+    def __init__(self, started: ExitStack) -> None:
+        self._started = started
+        self._urls: dict[tuple[bool, str | None], str] = {}
 
     def url(self, kind: str) -> str:
-        return self.cluster if "cluster" in kind else self.redis
+        names = [name for name in NAMES if name in kind]
+        which = "cluster" in kind, names[0] if names else None
+        if which not in self._urls:
+            self._urls[which] = self._start(*which)
+        return self._urls[which]
+
+    def _start(self, clustered: bool, name: str | None) -> str:  # noqa: FBT001 - it is the fact itself
+        try:
+            binary = None if name is None else wheel_binary(name)
+        except FileNotFoundError as error:
+            pytest.skip(str(error))
+        if clustered:
+            return self._started.enter_context(redis_cluster(replicas=False, binary=binary)).url
+        return self._started.enter_context(redis_server(binary=binary))
 
 
 def clock() -> int:
@@ -57,8 +73,8 @@ def clock() -> int:
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[Servers]:
-    with redis_server() as url, redis_cluster(replicas=False) as cluster:
-        yield Servers(url, cluster.url)
+    with ExitStack() as started:
+        yield Servers(started)
 
 
 @asynccontextmanager
@@ -116,20 +132,18 @@ def test_redis_says_what_a_recount_of_everything_says(servers: Servers, kind: st
     assert asyncio.run(told()) == recounted(Stream(stream), WITH_DEVICES)
 
 
-async def test_a_device_has_a_history_of_its_own_where_one_is_told(servers: Servers) -> None:
-    for kind in KINDS:
-        async with opened(kind, servers, WITH_DEVICES) as pick:
-            rows = [
-                transaction(1, card="a", device="phone"),
-                transaction(2, card="b", device="phone"),
-                transaction(3, card="b"),
-            ]
-            observed = await observe(pick, *rows)
-            assert observed.histories[Entity.DEVICE].positions.tolist() == [0, 1, NOWHERE]
-            cards = vectorise(WITH_DEVICES, transactions(rows), observed)[
-                :, WITH_DEVICES.names.index("device_cards_30d")
-            ]
-            assert bits(cards.tolist()) == bits([1.0, 2.0, math.nan])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_device_has_a_history_of_its_own_where_one_is_told(servers: Servers, kind: str) -> None:
+    async with opened(kind, servers, WITH_DEVICES) as pick:
+        rows = [
+            transaction(1, card="a", device="phone"),
+            transaction(2, card="b", device="phone"),
+            transaction(3, card="b"),
+        ]
+        observed = await observe(pick, *rows)
+        assert observed.histories[Entity.DEVICE].positions.tolist() == [0, 1, NOWHERE]
+        cards = vectorise(WITH_DEVICES, transactions(rows), observed)[:, WITH_DEVICES.names.index("device_cards_30d")]
+        assert bits(cards.tolist()) == bits([1.0, 2.0, math.nan])
 
 
 async def test_devices_are_kept_only_where_a_feature_looks_at_one(pick: Callable) -> None:
