@@ -16,7 +16,7 @@ from features_streams import Stream, bits, recounted, streams
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis_cluster import Cluster, Node, redis_cluster
-from redis_server import free_port, redis_server
+from redis_server import free_port, redis_server, wheel_binary
 
 from features.declaration import load
 from features.entities import Entity
@@ -227,6 +227,20 @@ async def test_a_slot_handed_to_a_master_that_has_just_joined_is_no_loss(deploym
     assert not after.incomplete
     assert after.history_epoch == NOW // 1000
     assert emptied.incomplete
+
+
+async def test_slots_that_valkey_hands_over_at_once_let_nobody_wait_and_are_no_loss(deployment: str) -> None:
+    with redis_cluster(replicas=False, binary=wheel_binary("valkey")) as cluster:
+        async with worker(cluster.url, deployment) as store:
+            beside = Beside(store)
+            await beside.on(3)
+            source, to = cluster.owner(0), cluster.owner(12_000)
+            source.do("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", 0, 4000, "NODE", to.node_id)
+            while cluster.owner(0) is not to:
+                await beside.once()
+            after = await beside.on(3)
+    assert not after.incomplete
+    assert after.history_epoch == NOW // 1000
 
 
 async def test_a_master_that_is_away_for_a_moment_loses_nothing(cluster: Cluster, deployment: str) -> None:
