@@ -31,7 +31,7 @@ _SKEW_MS = 10**15
 
 
 @dataclass
-class _Told:
+class Told:
     """A record as a consumer hands it over."""
 
     key: bytes
@@ -64,7 +64,7 @@ async def measure_stages(settings: Settings, sets: FeatureSets, model: Model) ->
     await store.connect()
     try:
         total = _WARM_UP + sum(size * rounds for size, rounds in _ROUNDS.items())
-        records = [_told(sent, offset) for offset, sent in enumerate(payments(total, seed=1))]
+        records = [told(sent, offset) for offset, sent in enumerate(payments(total, seed=1))]
         for at in range(0, _WARM_UP, 500):
             await store.observe(decode(records[at : at + 500], _SKEW_MS).columns)  # type: ignore[arg-type] # as told
         found, at = {}, _WARM_UP
@@ -78,7 +78,7 @@ async def measure_stages(settings: Settings, sets: FeatureSets, model: Model) ->
 
 
 async def _measure(
-    watch: _Watch, lots: list[list[_Told]], parts: tuple[Settings, FeatureSets, RedisStore, Model]
+    watch: _Watch, lots: list[list[Told]], parts: tuple[Settings, FeatureSets, RedisStore, Model]
 ) -> dict[str, float]:
     settings, sets, store, model = parts
     live = model.fingerprint
@@ -101,5 +101,6 @@ async def _measure(
     return each | {"all": sum(each.values())}
 
 
-def _told(sent: Sent, offset: int) -> _Told:
-    return _Told(sent.key, sent.value, offset)
+def told(sent: Sent, offset: int) -> Told:
+    """Return a payment as a consumer would hand it over."""
+    return Told(sent.key, sent.value, offset)

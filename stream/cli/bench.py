@@ -9,6 +9,7 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.table import Table
 
+from features.errors import StoreError
 from features.sets import load_sets
 from models.loading import Model
 from models.loading import load as load_model
@@ -41,6 +42,27 @@ def stages(name: str, as_json: bool) -> None:  # noqa: FBT001 - a flag
         table.add_row(stage, *(f"{times[stage]:.1f}" for times in found.values()))
     if as_json:
         say(as_json, {"us_per_event": {str(size): times for size, times in found.items()}}, "")
+    else:
+        Console().print(table)
+
+
+@bench.command()
+@click.option("--beside", multiple=True, help="The URL of another Redis, or of a cluster: redis+cluster://host:port,…")
+@json_option
+def servers(beside: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001 - a flag
+    """Microseconds per event of appending and reading histories, on the settings' Redis and on others, in turns."""
+    from stream.bench.servers import compare_servers  # noqa: PLC0415 - it needs an extra
+
+    settings = settings_or_refuse()
+    try:
+        lines = asyncio.run(compare_servers((settings.redis_url, *beside), load_sets(settings.features)))
+    except StoreError as error:
+        refuse(str(error))
+    table = Table("Redis", "batch", "µs of Python", "µs of time")
+    for line in lines:
+        table.add_row(line.where, str(line.batch), f"{line.python_us:.1f}", f"{line.wall_us:.1f}")
+    if as_json:
+        say(as_json, {"lines": [line._asdict() for line in lines]}, "")
     else:
         Console().print(table)
 

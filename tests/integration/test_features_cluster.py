@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis_cluster import Cluster, Node, redis_cluster
 from redis_server import free_port, redis_server, wheel_binary
+from securing_page import redis_rules
 
 from features.declaration import load
 from features.entities import Entity
@@ -407,6 +408,31 @@ async def test_one_master_that_evicts_is_refused_by_name(cluster: Cluster, deplo
                 pass
     finally:
         master.do("CONFIG", "SET", "maxmemory-policy", "noeviction")
+
+
+async def test_a_user_needs_the_rules_of_the_page_and_to_ask_who_serves_what(cluster: Cluster, deployment: str) -> None:
+    url = cluster.url.replace("://", "://fraudstream:secret@")
+    alone = [rule.replace("~fraudstream:*", f"~fraudstream:{{{deployment}/*") for rule in redis_rules()]
+
+    def allow(*rules: str) -> None:
+        for node in cluster.running:
+            node.do("ACL", "SETUSER", "fraudstream", "reset", "on", ">secret", *rules)
+
+    try:
+        allow(*alone)
+        with pytest.raises(StoreRefusedError, match=r"\+cluster\|slots") as refused:
+            async with worker(url, deployment):
+                pass
+        allow(*alone, "+cluster|slots")
+        async with worker(url, deployment) as store:
+            assert list((await observe(store, transaction(1))).fates) == [Fate.DECIDE]
+        with pytest.raises(StoreRefusedError, match="on the deployment's keys"):
+            async with worker(url, f"{deployment}-another"):
+                pass
+    finally:
+        for node in cluster.running:
+            node.do("ACL", "DELUSER", "fraudstream")
+    assert "secret" not in str(refused.value)
 
 
 async def test_a_cluster_and_one_server_are_not_taken_for_each_other(cluster: Cluster, deployment: str) -> None:
