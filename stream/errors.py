@@ -4,6 +4,7 @@ StreamError                     catch this to catch all of ours
 ├── SettingsError               a setting is wrong: mend it and start again (all problems are named at once)
 ├── StaleBatchError             the batch's partition is no longer ours: drop it, acknowledge nothing
 ├── TopicsError                 topics are missing or laid out otherwise: `fraudstream topics apply`
+├── MeasurementError            what is to be measured does not run: say it to who asked; nothing was measured
 ├── ReportError                 there is nothing to report on: say it to who asked
 └── PublishError                the broker has not acknowledged all outputs: read the tail again, then retry
 """
@@ -23,6 +24,10 @@ class StaleBatchError(StreamError):
 
 class TopicsError(StreamError):
     """The topics are not as the contract lays them out."""
+
+
+class MeasurementError(StreamError):
+    """What is to be measured does not run; the message says why, or names its logs. Nothing was measured."""
 
 
 class ReportError(StreamError):

@@ -22,7 +22,7 @@ from stream.bench.traffic import Sent
 from stream.clock import now_ms
 from stream.commanding import Wish, command_fleet
 from stream.embedded.processes import Child, free_port
-from stream.errors import StreamError
+from stream.errors import MeasurementError
 from stream.injecting import Injector, Item
 from stream.kafka import connection_options, producer_options
 from stream.settings import Settings
@@ -32,10 +32,6 @@ PARTITIONS = 4
 _WORKER = (sys.executable, "-m", "stream.cli", "worker")
 _READY_SECONDS = 60.0
 _DONE_SECONDS = 120.0
-
-
-class MeasurementError(StreamError):
-    """What is to be measured does not run; the message names its logs. Nothing was measured."""
 
 
 class Seen(NamedTuple):

@@ -9,12 +9,13 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.table import Table
 
-from features.errors import StoreError
+from features.errors import FeatureError, StoreError
 from features.sets import load_sets
 from models.loading import Model
 from models.loading import load as load_model
 from models.problems import Problem
 from models.repository import Repository
+from stream.bench.contest import Effort, compete
 from stream.cli.saying import Command, json_option, refuse, say, settings_or_refuse
 from stream.errors import StreamError
 from stream.probing import probers
@@ -44,6 +45,32 @@ def stages(name: str, as_json: bool) -> None:  # noqa: FBT001 - a flag
         say(as_json, {"us_per_event": {str(size): times for size, times in found.items()}}, "")
     else:
         Console().print(table)
+
+
+@bench.command("features")
+@click.option("--cards", type=click.IntRange(10), default=2_000, show_default=True, help="Of some 60 payments each.")
+@click.option("--events", type=click.IntRange(256), default=4_096, show_default=True, help="Of each size and round.")
+@click.option("--rounds", type=click.IntRange(1, 50), default=5, show_default=True)
+@json_option
+def features(as_json: bool, **effort: int) -> None:  # noqa: FBT001 - a flag
+    """Histories against sorted sets and counters: CPU of Redis and of Python per event, and bytes; some minutes."""
+    settings = settings_or_refuse()
+    try:
+        feature_set = load_sets(settings.features).newest
+        found = asyncio.run(compete(settings, feature_set, Effort(**effort)))
+    except (FeatureError, StreamError) as error:
+        refuse(str(error))
+    if as_json:
+        facts = {"features": len(feature_set), **effort, "lines": [line._asdict() for line in found.lines]}
+        say(as_json, {**facts, "bytes_each": found.bytes_each}, "")
+        return
+    table = Table("µs per event", "batch", "Redis", "Python", "both", "to ours", "least", "most to least", "time")
+    for line in found.lines:
+        table.add_row(line.contestant, str(line.batch), *(f"{figure:,.2f}" for figure in line[2:]))
+    memory = Table("bytes in Redis", *next(iter(found.bytes_each.values())))
+    for name, sizes in found.bytes_each.items():
+        memory.add_row(name, *(f"{size:,}" for size in sizes.values()))
+    Console().print(table, memory)
 
 
 @bench.command()

@@ -1,0 +1,154 @@
+"""The second alternative in `bench features`: one hash of counters for each card and merchant, a field a pane.
+
+It knows counts, sums, means and shares, each wrong by up to a pane at the ends of its window, and no largest, no
+deviation and no parties. Nothing tells whether an event was counted already: a redelivery, a retry or a zombie
+counts again.
+"""
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from redis.asyncio import Redis
+
+from features.declaration import DAY_MS, Aggregate, Feature, FeatureSet
+from features.entities import Entity
+from features.frames import FINEST, PER_MAJOR, POWERS, Floats
+from features.store import Ints, Label, Transactions
+from stream.bench.contestants import key_begin
+
+PANES = 10
+"""Panes to a window, or to its delay where that is longer; the fewer, the cheaper and the wronger."""
+KINDS = (Entity.CARD, Entity.MERCHANT)
+COUNT, AMOUNT, FRAUDS = range(3)
+NEEDS = {
+    Aggregate.COUNT: (COUNT,),
+    Aggregate.AMOUNT_SUM: (AMOUNT,),
+    Aggregate.AMOUNT_MEAN: (COUNT, AMOUNT),
+    Aggregate.FRAUD_SHARE: (COUNT, FRAUDS),
+}
+FIELD = struct.Struct("<qqq")
+"""A field's name: what is counted, how long its panes are, and which of them it is."""
+
+
+class Pane(NamedTuple):
+    """What a window is made of: of whom, what is counted, and how many milliseconds long the panes are."""
+
+    kind: Entity
+    what: int
+    length_ms: int
+
+
+class Fields(NamedTuple):
+    """All fields of the hashes of n events: which event's, the three parts of the name, and the value."""
+
+    owners: Ints
+    whats: Ints
+    lengths_ms: Ints
+    numbers: Ints
+    values: Floats
+
+
+class Counters:
+    """Counts what `feature_set` asks for and counters can tell, for the contestant of this `name`."""
+
+    def __init__(self, client: Redis, name: str, feature_set: FeatureSet) -> None:
+        self._client = client
+        self._begins = {kind: key_begin(name, kind) for kind in feature_set.horizons_ms}
+        self._feature_set = feature_set
+        self._panes = dict.fromkeys(pane for row in feature_set.rows for pane in _panes(row))
+        self._reach_ms: dict[tuple[Entity, int], int] = {}
+        for row in feature_set.rows:
+            for pane in _panes(row):
+                longest_ms = self._reach_ms.get((pane.kind, pane.length_ms), 0)
+                self._reach_ms[pane.kind, pane.length_ms] = max(row.reach_ms, longest_ms)
+        self._touched: dict[str, tuple[Entity, int]] = {}
+
+    async def vectors(self, batch: Transactions) -> Floats:
+        """Add to each hash and read it, event by event, in one pipeline; then add up panes."""
+        times = batch.occurred_ms.tolist()
+        adding = {COUNT: [1] * len(batch), AMOUNT: (batch.amount_minor * POWERS[FINEST - batch.exponent]).tolist()}
+        pipeline = self._client.pipeline(transaction=False)
+        for kind, ids in zip(KINDS, (batch.card_ids, batch.merchant_ids), strict=True):
+            panes = [pane for pane in self._panes if pane.kind is kind and pane.what in adding]
+            for i, entity_id in enumerate(ids):
+                key = f"{self._begins[kind]}{entity_id}"
+                self._touched[key] = kind, times[i]
+                for pane in panes:
+                    field = FIELD.pack(pane.what, pane.length_ms, times[i] // pane.length_ms)
+                    pipeline.hincrby(key, field, adding[pane.what][i])
+                pipeline.hgetall(key)
+        hashes = [reply for reply in await pipeline.execute() if isinstance(reply, dict)]
+        read = dict(zip(KINDS, (_fields(hashes[: len(batch)]), _fields(hashes[len(batch) :])), strict=True))
+        vectors = np.full((len(batch), len(self._feature_set)), np.nan)
+        for column, feature in enumerate(self._feature_set.rows):
+            if feature.aggregate in NEEDS and feature.entity in read:
+                vectors[:, column] = _value(feature, read[feature.entity], batch.occurred_ms)
+        return vectors
+
+    async def label(self, labels: Sequence[Label]) -> None:
+        """Count frauds at their merchants."""
+        pipeline = self._client.pipeline(transaction=False)
+        for label in labels:
+            for pane in self._panes:
+                if pane.what == FRAUDS and label.fraud and label.occurred_ms is not None:
+                    field = FIELD.pack(pane.what, pane.length_ms, label.occurred_ms // pane.length_ms)
+                    pipeline.hincrby(f"{self._begins[pane.kind]}{label.merchant_id}", field, 1)
+        await pipeline.execute()
+
+    async def tidy(self) -> None:
+        """Drop panes that no window reaches any more, and let keys expire."""
+        reading = self._client.pipeline(transaction=False)
+        for key in self._touched:
+            reading.hkeys(key)
+        names = await reading.execute()
+        dropping = self._client.pipeline(transaction=False)
+        for (key, (kind, time_ms)), fields in zip(self._touched.items(), names, strict=True):
+            old = [field for field in fields if self._is_old(kind, field, time_ms)]
+            if old:
+                dropping.hdel(key, *old)
+            dropping.pexpire(key, self._feature_set.horizons_ms[kind] + DAY_MS)
+        self._touched.clear()
+        await dropping.execute()
+
+    def _is_old(self, kind: Entity, field: bytes, time_ms: int) -> bool:
+        _, length_ms, number = FIELD.unpack(field)
+        return bool(number < (time_ms - self._reach_ms[kind, length_ms]) // length_ms)
+
+
+def _panes(row: Feature) -> Iterator[Pane]:
+    """Yield what a feature is made of, if counters can tell it at all."""
+    if row.entity in KINDS and row.window_ms is not None:
+        length_ms = max(row.window_ms, row.delay_ms) // PANES
+        for what in NEEDS.get(row.aggregate, ()):
+            yield Pane(row.entity, what, length_ms)
+
+
+def _fields(hashes: Sequence[Mapping[bytes, bytes]]) -> Fields:
+    owners = np.repeat(np.arange(len(hashes)), [len(one) for one in hashes])
+    names = np.frombuffer(b"".join([b"".join(one) for one in hashes]), np.int64).reshape(-1, 3)
+    values = [int(value) for one in hashes for value in one.values()]
+    return Fields(owners, names[:, 0], names[:, 1], names[:, 2], np.array(values, np.float64))
+
+
+def _value(row: Feature, fields: Fields, times: Ints) -> Floats:
+    """Make one feature of the panes that its window touches, but for the oldest one."""
+    sums = [_total(row, pane, fields, times) for pane in _panes(row)]
+    divisor: Floats | float = 1.0
+    match row.aggregate:
+        case Aggregate.AMOUNT_SUM:
+            divisor = PER_MAJOR
+        case Aggregate.AMOUNT_MEAN:
+            divisor = sums[0] * PER_MAJOR
+        case Aggregate.FRAUD_SHARE:
+            divisor = np.maximum(sums[0], 1.0)
+    value: Floats = sums[-1] / divisor
+    return value
+
+
+def _total(row: Feature, pane: Pane, fields: Fields, times: Ints) -> Floats:
+    age = ((times - row.delay_ms) // pane.length_ms)[fields.owners] - fields.numbers
+    inside = (age >= 0) & (age < (row.window_ms or 0) // pane.length_ms)
+    which = inside & (fields.whats == pane.what) & (fields.lengths_ms == pane.length_ms)
+    return np.bincount(fields.owners[which], fields.values[which], len(times)).astype(np.float64)
