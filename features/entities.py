@@ -11,3 +11,6 @@ class Entity(Enum):
     DEVICE = "device"
     NONE = "none"
     """Nobody's: the feature is a function of the transaction alone."""
+
+    __hash__ = object.__hash__
+    """Members are single; before Python 3.12 the hash of an Enum takes longer than the look-up that it is for."""
