@@ -195,4 +195,4 @@ def visible(rows: Ints, lengths: Ints, horizon_ms: int) -> tuple[Ints, Ints]:
     seen[last] = True
     if seen.all():
         return rows, lengths
-    return rows[seen], np.add.reduceat(seen, starts, dtype=np.int64)
+    return rows.compress(seen, axis=0), np.add.reduceat(seen, starts, dtype=np.int64)
