@@ -78,7 +78,7 @@ def _follow(theirs: Sequence[History | None], rows: Ints, cards: Sequence[Histor
         position = history.find(ids[i], times[i]) if i in present or ids[i] in drafted else None
         drafted.add(ids[i])
         positions[i] = history.append(rows[i], times[i]) if position is None else position
-        if cards[i].has_labels:
+        if ids[i] in (cards[i].labelled or ()):
             for label in labels_about(cards[i], ids[i]):
                 draft_label(history, label, times[i])
     return positions

@@ -32,7 +32,7 @@ class History:
         base: how many records were trimmed from its beginning.
         length: how many there are, drafts included; `settled` of them are no drafts.
         newest_ms: the newest time of its transactions, drafts included.
-        has_labels: false where no record is a label.
+        labelled: the ids of the transactions that its labels are about, drafts included; None where it has none.
     """
 
     __slots__ = (
@@ -42,7 +42,7 @@ class History:
         "columns",
         "entity",
         "entity_id",
-        "has_labels",
+        "labelled",
         "length",
         "newest_ms",
         "settled",
@@ -54,7 +54,7 @@ class History:
         self.columns = columns
         self.base = self.length = self.settled = 0
         self.newest_ms = self._settled_newest_ms = NO_TIME_MS
-        self.has_labels = False
+        self.labelled: set[int] | None = None
         self._buffer: Ints = np.empty((SMALLEST, columns), np.int64)
 
     @property
@@ -79,8 +79,8 @@ class History:
         self._buffer[: len(rows)] = rows
         self.length = len(rows)
         labels, times = records.is_label(rows[:, records.FLAGS]), rows[:, records.TIME]
-        self.has_labels = bool(labels.any())
-        if self.has_labels:
+        self.labelled = set(rows[labels, records.OTHER].tolist()) or None
+        if self.labelled:
             times = times[~labels]
         self.newest_ms = int(times.max(initial=NO_TIME_MS))
         self.settle()
@@ -94,7 +94,8 @@ class History:
         self._buffer[self.length] = row
         self.length += 1
         if time_ms is None:
-            self.has_labels = True
+            self.labelled = self.labelled or set()
+            self.labelled.add(int(row[records.OTHER]))
         elif time_ms > self.newest_ms:
             self.newest_ms = time_ms
         return self.base + self.length - 1
