@@ -4,16 +4,16 @@ A row that cannot mean anything cannot be built. Nothing here computes a value; 
 """
 
 import hashlib
-import importlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from functools import cached_property
 from types import MappingProxyType
 
-from features.entities import Entity
+from features.aggregates import ABOUT, Aggregate, spelled
+from features.entities import WHO, Entity
 from features.errors import DeclarationError
+from features.importing import exported
 
 SECOND_MS = 1_000
 MINUTE_MS = 60 * SECOND_MS
@@ -23,33 +23,13 @@ DAY_MS = 24 * HOUR_MS
 SLACK_MS = 7 * DAY_MS
 """How far behind its history's newest event a transaction may come and still find its longest window whole."""
 
+SETTLED_MS = DAY_MS
+"""What happened longer ago has arrived from all partitions, but for outages of days."""
+
 SEMANTICS_VERSION = 1
 """Raised whenever some row comes to mean another number: it is part of every fingerprint."""
 
-
-class Aggregate(Enum):
-    """What is made of the transactions of a window; the value is the middle of the feature's name."""
-
-    COUNT = "count"
-    AMOUNT_SUM = "amount_sum"
-    AMOUNT_MEAN = "amount_mean"
-    AMOUNT_MAX = "amount_max"
-    AMOUNT_TO_MEAN = "amount_to_mean"
-    AMOUNT_DEVIATION = "amount_deviation"
-    OTHERS = "others"
-    """Distinct other parties; in a name `merchants` of a card, `cards` of a merchant."""
-    OTHER_FIRST = "other_first"
-    """Whether the other party is new here; in a name `merchant_first` of a card, `card_first` of a merchant."""
-    FRAUD_SHARE = "fraud_share"
-    SECONDS_SINCE_LAST = "seconds_since_last"
-    NIGHT = "is_night"
-    WEEKEND = "is_weekend"
-
-
-CALENDAR = frozenset({Aggregate.NIGHT, Aggregate.WEEKEND})
-WINDOWLESS = CALENDAR | {Aggregate.SECONDS_SINCE_LAST}
 _SUFFIXES = (("d", DAY_MS), ("h", HOUR_MS), ("m", MINUTE_MS), ("s", SECOND_MS))
-_OTHER_PARTY = {Entity.CARD: "merchant", Entity.MERCHANT: "card", Entity.DEVICE: "card"}
 ALWAYS_KEPT = frozenset({Entity.CARD, Entity.MERCHANT})
 """A card's history judges its transactions, and a score says how much of its merchant's was visible."""
 
@@ -64,17 +44,15 @@ def window_text(window_ms: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One column of the vector.
+    """One column of the vector; `rows` has the short way to write one.
 
     The window is (t - delay_ms - window_ms, t - delay_ms] around the transaction's own time t; `window_ms` is None for
-    what looks at no window. `unit` and `meaning` are for readers. The name has to be the one that the rest spells out,
-    `<entity>_<what>[_<aggregate>][_delayed]_<window>`; it is stated all the same, so that a table can be searched.
+    what looks at no window. `unit` and `meaning` are for readers.
 
     Raises:
-        DeclarationError: the row means nothing, or its name says something else.
+        DeclarationError: the row means nothing.
     """
 
-    name: str
     entity: Entity
     aggregate: Aggregate
     window_ms: int | None
@@ -83,30 +61,31 @@ class Feature:
     meaning: str
 
     def __post_init__(self) -> None:
-        problems = tuple(self._problems())
-        if problems:
-            raise DeclarationError(f"feature {self.name!r}: " + "; ".join(problems))
+        name, problem = self.name, next(self._problems(), None)
+        if problem is not None:
+            raise DeclarationError(f"feature {name!r}: {problem}")
 
     def _problems(self) -> Iterator[str]:
-        """Yield what is wrong with this row; its name is looked at last, once the rest can spell one."""
-        if (self.aggregate in CALENDAR) != (self.entity is Entity.NONE):
-            yield f"{self.aggregate.value} cannot be asked of entity {self.entity.value!r}"
-        elif (self.aggregate in WINDOWLESS) != (self.window_ms is None):
-            yield f"{self.aggregate.value} {'has no' if self.aggregate in WINDOWLESS else 'needs a'} window"
-        elif self.window_ms is not None and self.window_ms <= 0:
+        """Yield what is wrong with this row."""
+        about = ABOUT[self.aggregate]
+        if self.entity not in about.of:
+            asked = " or ".join(WHO[kind] for kind in Entity if kind in about.of)
+            yield f"{self.aggregate.value} can be asked of {asked}, not of {WHO[self.entity]}"
+        if about.windowed != (self.window_ms is not None):
+            yield f"{self.aggregate.value} {'needs a' if about.windowed else 'has no'} window"
+        if self.window_ms is not None and self.window_ms <= 0:
             yield f"its window must be longer than 0 ms, not {self.window_ms}"
-        elif self.delay_ms < 0 or (self.delay_ms and self.window_ms is None):
+        if self.delay_ms < 0 or (self.delay_ms and self.window_ms is None):
             yield f"a delay of {self.delay_ms} ms cannot be meant"
-        elif self.name != self.spelled:
-            yield f"what is declared is called {self.spelled!r}"
+        if self.delay_ms % SECOND_MS:
+            yield f"a delay of {self.delay_ms} ms is not a whole number of seconds"
 
     @property
-    def spelled(self) -> str:
-        """The name that the other fields give."""
+    def name(self) -> str:
+        """`<entity>_<what>[_<aggregate>][_delayed]_<window>`."""
         if self.entity is Entity.NONE:
             return self.aggregate.value
-        what = self.aggregate.value.replace("other", _OTHER_PARTY[self.entity], 1)
-        parts = [self.entity.value, what]
+        parts = [self.entity.value, spelled(self.aggregate, self.entity)]
         if self.delay_ms:
             parts.append("delayed")
         if self.window_ms is not None:
@@ -117,6 +96,15 @@ class Feature:
     def reach_ms(self) -> int:
         """How far before its own time the feature looks."""
         return (self.window_ms or 0) + self.delay_ms
+
+    @property
+    def depends_on_arrival(self) -> bool:
+        """Whether the order in which payments of different partitions arrive can change the value.
+
+        A card's payments share a partition. Everyone else's come from all, and what happened less than `SETTLED_MS` ago
+        may still be on its way. When a label arrives is another matter, and concerns every share of frauds.
+        """
+        return self.entity in {Entity.MERCHANT, Entity.DEVICE} and self.delay_ms < SETTLED_MS
 
 
 @dataclass(frozen=True)
@@ -169,15 +157,19 @@ def load(module_name: str | None) -> FeatureSet:
     """Build the set of the module that a deployment names, by its `FEATURES`; the default set for None.
 
     Raises:
-        DeclarationError: there is no such module, or no rows of features in it.
+        DeclarationError: there is no such module, it cannot be imported, or `FEATURES` in it is no table of features.
     """
     name = module_name or "features.default_set"
+    found = exported(name, "FEATURES")
+    if not isinstance(found, Sequence) or isinstance(found, str):
+        raise DeclarationError(f"{name}.FEATURES must be a tuple of rows, not a {type(found).__name__}")
+    for place, row in enumerate(found):
+        if not isinstance(row, Feature):
+            raise DeclarationError(
+                f"{name}.FEATURES[{place}] must be a row, made by card, merchant, device or own of features.rows, "
+                f"not a {type(row).__name__}: {row!r}"
+            )
     try:
-        module = importlib.import_module(name)
-    except ImportError as error:
-        raise DeclarationError(f"the module of features {name!r} cannot be imported: {error}") from error
-    rows: Sequence[object] = getattr(module, "FEATURES", ())
-    features = tuple(row for row in rows if isinstance(row, Feature))
-    if not features or len(features) != len(rows):
-        raise DeclarationError(f"{name}.FEATURES must be a sequence of features.declaration.Feature, and not empty")
-    return FeatureSet(features)
+        return FeatureSet(tuple(found))
+    except DeclarationError as error:
+        raise DeclarationError(f"{name}.FEATURES: {error}") from error

@@ -5,7 +5,9 @@ root of exact integers, so that their bits cannot depend on trimming, on batchin
 Nothing here knows a feature by name.
 """
 
+from collections.abc import Callable
 from functools import cached_property
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,8 @@ from numpy.typing import NDArray
 from features import records
 from features.store import Histories, Ints
 
+View = TypeVar("View")
+Kind = TypeVar("Kind", np.int64, np.bool_)
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
@@ -61,6 +65,20 @@ class Frame:
     def others(self) -> Ints:
         """The other parties; of a label its transaction."""
         return np.ascontiguousarray(self.rows[:, records.OTHER])
+
+    @cached_property
+    def traits(self) -> Ints:
+        """What else cards' records tell, packed as `features.traits` says; 0 of a label."""
+        return np.ascontiguousarray(self.rows[:, records.TRAITS])
+
+    @cached_property
+    def unlike(self) -> Ints:
+        """The bits of `traits` in which a record differs from its history's own one."""
+        return self.traits ^ self.of_own(self.traits)
+
+    def of_own(self, column: NDArray[Kind]) -> NDArray[Kind]:
+        """Return the own records' values of a column, one for each record of the same history."""
+        return column[self.last][self.number]
 
     @cached_property
     def number(self) -> Ints:
@@ -112,6 +130,13 @@ class Window:
         self.inside = frame.earlier & (frame.age < delay_ms + length_ms)
         if delay_ms:
             self.inside &= frame.age >= delay_ms
+        self._views: dict[Callable[[Window], object], object] = {}
+
+    def view(self, kind: Callable[["Window"], View]) -> View:
+        """Return what several features look at in this window, made once."""
+        if kind not in self._views:
+            self._views[kind] = kind(self)
+        return cast("View", self._views[kind])
 
     def counted(self, which: Flags) -> Ints:
         """Count the records of `which` per history."""
@@ -122,6 +147,18 @@ class Window:
     def count(self) -> Ints:
         """How many transactions, shape (n,)."""
         return self.counted(self.inside)
+
+    @cached_property
+    def own(self) -> Flags:
+        """Whether the own record is in the window, which it is where that has no delay."""
+        return self.inside[self.frame.last]
+
+    @cached_property
+    def others(self) -> Flags:
+        """Which records are in the window and not the own one."""
+        others: Flags = self.inside.copy()
+        others[self.frame.last] = False
+        return others
 
     @cached_property
     def empty(self) -> Flags:

@@ -26,6 +26,11 @@ class Trait(NamedTuple):
     shift: int
     bits: int
 
+    @property
+    def mask(self) -> int:
+        """Its bits."""
+        return ((1 << self.bits) - 1) << self.shift
+
 
 CATEGORY = Trait(0, 14)
 """The merchant's category (MCC) plus 1; 0: not told."""

@@ -9,8 +9,9 @@ from types import MappingProxyType
 
 import numpy as np
 
-from features import records
-from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, Aggregate, Feature, FeatureSet
+from features import habits, novelty, records, travel, trials
+from features.aggregates import Aggregate
+from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, Feature, FeatureSet
 from features.entities import Entity
 from features.frames import PER_MAJOR, Flags, Floats, Frame, Window
 from features.store import NOWHERE, Ints, Observed, Transactions
@@ -205,5 +206,16 @@ _OF_A_WINDOW: Mapping[Aggregate, Callable[[Window], Floats]] = MappingProxyType(
         Aggregate.AMOUNT_DEVIATION: deviation,
         Aggregate.OTHERS: distinct_others,
         Aggregate.OTHER_FIRST: other_is_new,
+        Aggregate.AMOUNT_TO_SMALLEST: trials.amount_to_smallest,
+        Aggregate.AMOUNT_REPEATED: trials.amount_repeated,
+        Aggregate.COUNTRIES: novelty.countries,
+        Aggregate.COUNTRY_JUMP: travel.country_jump,
+        Aggregate.DISTANCE_FROM_LAST: travel.distance_from_last,
+        Aggregate.SPEED_FROM_LAST: travel.speed_from_last,
+        Aggregate.DEVICES: novelty.devices,
+        Aggregate.DEVICE_FIRST: novelty.device_is_new,
+        Aggregate.CATEGORY_SHARE: habits.category_share,
+        Aggregate.CHANNEL_SHARE: habits.channel_share,
+        Aggregate.TIME_OF_DAY_SHARE: habits.time_of_day_share,
     },
 )

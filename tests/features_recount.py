@@ -1,6 +1,7 @@
 """The histories' oracle: every feature recounted from the plain list of what was appended, one record at a time.
 
-It shares nothing with the product but the table of features; integers and fractions are Python's own.
+It shares nothing with the product but the table of features and how a transaction is handed over; integers and
+fractions are Python's own.
 """
 
 import math
@@ -8,8 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from features_recount_past import OF_OTHERS
 
-from features.declaration import Aggregate, Feature, FeatureSet
+from features import traits
+from features.aggregates import Aggregate
+from features.declaration import Feature, FeatureSet
 from features.entities import Entity
 from features.store import Fate, Label, Transactions
 
@@ -34,16 +38,22 @@ def transactions(rows: list[dict[str, object]]) -> Transactions:
         partition=column("partition"),
         offset=column("offset"),
         device_ids=[row["device"] for row in rows],  # type: ignore[misc]
-        place=column("place"),
-        traits=column("traits"),
+        place=np.array([0 if row["at"] is None else traits.place(*row["at"]) for row in rows], np.int64),  # type: ignore[misc]
+        traits=np.array(list(map(packed, rows)), np.int64),
     )
+
+
+def packed(row: Row) -> int:
+    """Pack what a row tells besides its place."""
+    told = traits.pack(row["mcc"], row["country"], row["channel"], row["utc_offset"], row["currency"])  # type: ignore[arg-type]
+    return told | ((row["at"] is not None) << traits.PLACED.shift)
 
 
 def transaction(offset: int, **changes: object) -> Row:
     """Make one plain row; what is not said is the same for all."""
     row: Row = {"id": f"t{offset}", "card": "card-1", "merchant": "shop-1", "ms": 1_700_000_000_000 + offset * 1000}
     row |= {"utc_offset": 0, "amount": 1000, "exponent": 2, "partition": 0, "offset": offset}
-    row |= {"device": None, "place": 0, "traits": 0}
+    row |= {"device": None, "at": None, "mcc": None, "country": None, "channel": None, "currency": "EUR"}
     row |= changes
     return {"content": abs(hash((row["id"], row["ms"], row["amount"], row["merchant"]))) % 2**63, **row}
 
@@ -152,6 +162,8 @@ def of_window(feature: Feature, own: Row, rows: list[Row], labels: list[Label]) 
     if feature.aggregate in AMOUNTS:
         amounts = [r["amount"] * 10 ** (4 - r["exponent"]) for r in rows]
         return AMOUNTS[feature.aggregate](amounts, own["amount"] * 10 ** (4 - own["exponent"]))
+    if feature.aggregate in OF_OTHERS:
+        return OF_OTHERS[feature.aggregate](own, [r for r in rows if r is not own], any(r is own for r in rows))
     n, other = len(rows), "merchant" if feature.entity is Entity.CARD else "card"
     match feature.aggregate:
         case Aggregate.COUNT:

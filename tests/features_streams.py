@@ -16,6 +16,17 @@ GAPS_MS = (0, 1, 999, 10 * MINUTE_MS, HOUR_MS, *(days * DAY_MS for days in (1, 7
 """The lengths of the windows, alone and behind the label delay, and the horizons."""
 CARD_HORIZON_MS = 37 * DAY_MS
 AMOUNTS = (0, 1, 999, 123_456, 94_906_267, 10**9, 10**12)
+TOWN = (48.14, 11.58)
+PLACES = (None, TOWN, TOWN, (48.141, 11.58), (-48.14, -168.42), (52.52, 13.4), (90.0, 0.0), (0.0, 180.0))
+"""Nowhere, a town and its next corner, across the Earth, another town, and where longitudes end."""
+TOLD = {
+    "country": (None, "DE", "DE", "FR", "US"),
+    "mcc": (None, "0000", "5411", "5411", "9999"),
+    "channel": (None, "pos", "ecommerce"),
+    "currency": ("EUR", "EUR", "CHF"),
+    "utc_offset": (0, 0, 60, -1439, 1439),
+    "at": PLACES,
+}
 
 
 class Step(NamedTuple):
@@ -32,39 +43,46 @@ class Step(NamedTuple):
     back: int
     fraud: bool
     cut: bool
+    told: dict[str, Any]
 
 
 gaps = st.builds(lambda gap, off: max(0, gap + off), st.sampled_from(GAPS_MS), st.sampled_from((-1, 0, 1)))
 ACTS = ("new", "new", "new", "new", "redelivered", "again", "conflict", "label", "early label", "tidy")
 EDGES = ("edge", "horizon", "risk")
 """What meets the edges of windows, of horizons and of what a label is known from, on purpose."""
+FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "act": st.sampled_from(ACTS + EDGES),
+    "card": st.integers(0, 1),
+    "merchant": st.integers(0, 2),
+    "device": st.sampled_from((None, 0, 1)),
+    "gap_ms": gaps,
+    "late_ms": st.one_of(st.just(0), gaps),
+    "amount": st.sampled_from(AMOUNTS),
+    "exponent": st.sampled_from((2, 2, 0, 3, 4)),
+    "back": st.integers(0, 5),
+    "fraud": st.booleans(),
+    "cut": st.booleans(),
+    "told": st.fixed_dictionaries({name: st.sampled_from(values) for name, values in TOLD.items()}),
+}
 
 
-def a_step(acts: tuple[str, ...]) -> st.SearchStrategy[Step]:
-    """Draw one thing that happens."""
-    return st.builds(
-        Step,
-        act=st.sampled_from(acts),
-        card=st.integers(0, 1),
-        merchant=st.integers(0, 2),
-        device=st.sampled_from((None, 0, 1)),
-        gap_ms=gaps,
-        late_ms=st.one_of(st.just(0), gaps),
-        amount=st.sampled_from(AMOUNTS),
-        exponent=st.sampled_from((2, 2, 0, 3, 4)),
-        back=st.integers(0, 5),
-        fraud=st.booleans(),
-        cut=st.booleans(),
-    )
-
-
-def some_steps(acts: tuple[str, ...]) -> st.SearchStrategy[list[Step]]:
+def some_steps(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Step]]:
     """Draw few or many."""
-    return st.one_of(*(st.lists(a_step(acts), min_size=least, max_size=40) for least in (1, 10)))
+    step = st.builds(Step, **{**FIELDS, **fields})
+    return st.one_of(*(st.lists(step, min_size=least, max_size=40) for least in (1, 10)))
 
 
-streams = some_steps(ACTS + EDGES)
-plain_streams = some_steps(ACTS)
+streams = some_steps()
+plain_streams = some_steps(act=st.sampled_from(ACTS))
+NEAR_MS = (0, 0, 1, 59_999, 60_000, 2 * HOUR_MS - 1, 2 * HOUR_MS, 2 * HOUR_MS + 1, DAY_MS - 2 * HOUR_MS, DAY_MS)
+BUSY: dict[str, st.SearchStrategy[Any]] = {
+    "act": st.just("new"),
+    "card": st.just(0),
+    "gap_ms": st.sampled_from(NEAR_MS),
+    "late_ms": st.sampled_from((0, 0, 0, 1, HOUR_MS)),
+}
+journeys = st.lists(st.builds(Step, **{**FIELDS, **BUSY}), min_size=4, max_size=14)
+"""Streams of one busy card, where something came before at nearly every step."""
 
 
 class Stream:
@@ -94,8 +112,9 @@ class Stream:
 
     def _make(self, step: Step, card: str, merchant: str, ms: int) -> None:
         what = {"card": card, "merchant": merchant, "ms": ms, "amount": step.amount, "exponent": step.exponent}
-        device = None if step.device is None else f"phone-{step.device}"
-        self._add(transaction(self._offset, device=device, **what), step)
+        what |= step.told
+        what["device"] = None if step.device is None else f"phone-{step.device}"
+        self._add(transaction(self._offset, **what), step)
 
     def _edge(self, step: Step) -> None:
         """Let an earlier transaction lie at the edge of the next one's window."""

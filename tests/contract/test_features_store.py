@@ -17,11 +17,12 @@ from redis_cluster import redis_cluster
 from redis_server import NAMES, redis_server, wheel_binary
 
 from features import records
-from features.declaration import DAY_MS, Aggregate, Feature, FeatureSet, load
+from features.declaration import DAY_MS, FeatureSet, load
 from features.default_set import FEATURES
 from features.entities import Entity
 from features.memory_store import MemoryStore
 from features.redis_store import RedisStore
+from features.rows import device
 from features.store import NOWHERE, Fate, HistoryStore, LabelStatus, Observed
 from features.windows import vectorise
 
@@ -29,11 +30,9 @@ DEFAULT = load(None)
 WITH_DEVICES = FeatureSet(
     (
         *FEATURES,
-        Feature("device_cards_30d", Entity.DEVICE, Aggregate.OTHERS, 30 * DAY_MS, 0, "cards", "different ones"),
-        Feature("device_card_first_7d", Entity.DEVICE, Aggregate.OTHER_FIRST, 7 * DAY_MS, 0, "0 or 1", "a new one"),
-        Feature(
-            "device_fraud_share_delayed_7d", Entity.DEVICE, Aggregate.FRAUD_SHARE, 7 * DAY_MS, DAY_MS, "share", "frauds"
-        ),
+        device("cards", "30d"),
+        device("card_first", "7d"),
+        device("fraud_share", "7d", delay="1d"),
     )
 )
 DEPLOYMENTS = itertools.count()

@@ -1,15 +1,15 @@
 """The table of features: what cannot be declared, what a fingerprint covers, how far histories reach."""
 
-import sys
-import types
 from dataclasses import replace
 
 import pytest
 
-from features.declaration import DAY_MS, Aggregate, Feature, FeatureSet, load, window_text
+from features.aggregates import ABOUT, Aggregate
+from features.declaration import DAY_MS, SECOND_MS, Feature, FeatureSet, load, window_text
 from features.default_set import FEATURES
 from features.entities import Entity
 from features.errors import DeclarationError, FeatureError, StoreError, StoreRefusedError, StoreUnavailableError
+from features.rows import card, device, merchant
 
 CONTRACT = [
     *(
@@ -26,11 +26,25 @@ CONTRACT = [
     "is_night",
     "is_weekend",
 ]
-COUNT = Feature("card_count_1d", Entity.CARD, Aggregate.COUNT, DAY_MS, 0, "transactions", "how many")
+BEYOND = [
+    "card_merchants_1h",
+    "card_amount_repeated_1d",
+    "card_amount_to_smallest_1d",
+    "card_country_jump_7d",
+    "card_countries_7d",
+    "card_distance_from_last_7d",
+    "card_speed_from_last_7d",
+    "card_devices_30d",
+    "card_device_first_30d",
+    "card_category_share_30d",
+    "card_channel_share_30d",
+    "card_time_of_day_share_30d",
+]
+COUNT = card("count", "1d")
 
 
-def test_the_default_set_is_the_contracts() -> None:
-    assert list(load(None).names) == CONTRACT
+def test_the_default_set_begins_with_the_contracts() -> None:
+    assert list(load(None).names) == CONTRACT + BEYOND
 
 
 def test_the_default_fingerprint_changes_only_on_purpose() -> None:
@@ -47,25 +61,64 @@ def test_histories_reach_as_far_as_the_longest_window_its_delay_and_the_slack() 
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"name": "card_count_24h"}, "what is declared is called 'card_count_1d'"),
         ({"window_ms": 0}, "must be longer than 0 ms"),
         ({"window_ms": -DAY_MS}, "must be longer than 0 ms"),
-        ({"window_ms": None}, "count needs a window"),
+        ({"window_ms": None}, "feature 'card_count': count needs a window"),
         ({"window_ms": 1500}, "not a whole number of seconds"),
         ({"delay_ms": -1}, "a delay of -1 ms cannot be meant"),
-        ({"delay_ms": DAY_MS}, "called 'card_count_delayed_1d'"),
-        ({"entity": Entity.NONE}, "count cannot be asked of entity 'none'"),
-        ({"aggregate": Aggregate.NIGHT}, "is_night cannot be asked of entity 'card'"),
+        ({"delay_ms": 1500}, "a delay of 1500 ms is not a whole number of seconds"),
+        (
+            {"entity": Entity.NONE},
+            "count can be asked of a card or a merchant or a device, not of the transaction alone",
+        ),
+        ({"aggregate": Aggregate.NIGHT}, "is_night can be asked of the transaction alone, not of a card"),
+        ({"aggregate": Aggregate.COUNTRIES, "entity": Entity.DEVICE}, "can be asked of a card, not of a device"),
         ({"aggregate": Aggregate.SECONDS_SINCE_LAST}, "seconds_since_last has no window"),
         ({"aggregate": Aggregate.SECONDS_SINCE_LAST, "window_ms": None, "delay_ms": 1}, "a delay of 1 ms"),
-        ({"aggregate": Aggregate.OTHERS}, "called 'card_merchants_1d'"),
-        ({"aggregate": Aggregate.OTHER_FIRST, "entity": Entity.MERCHANT}, "called 'merchant_card_first_1d'"),
     ],
 )
 def test_a_row_that_means_nothing_cannot_be_built(changes: dict, problem: str) -> None:
     with pytest.raises(DeclarationError) as refused:
         replace(COUNT, **changes)
     assert problem in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        (card("merchants", "1d"), "card_merchants_1d"),
+        (merchant("card_first", "90m"), "merchant_card_first_90m"),
+        (device("fraud_share", "30d", delay="7d"), "device_fraud_share_delayed_30d"),
+        (card("seconds_since_last"), "card_seconds_since_last"),
+    ],
+)
+def test_a_name_says_whose_history_what_of_it_and_over_which_window(row: Feature, name: str) -> None:
+    assert row.name == name
+
+
+@pytest.mark.parametrize(
+    ("row", "depends"),
+    [
+        (card("count", "1d"), False),
+        (merchant("count", "1d"), True),
+        (merchant("seconds_since_last"), True),
+        (merchant("count", "1d", delay="23h"), True),
+        (merchant("count", "1d", delay="1d"), False),
+        (device("cards", "1d"), True),
+        (device("fraud_share", "1d", delay="7d"), False),
+    ],
+)
+def test_what_comes_from_all_partitions_depends_on_arrival_until_it_is_settled(row: Feature, depends: bool) -> None:  # noqa: FBT001 - what is expected
+    assert row.depends_on_arrival is depends
+
+
+def test_nothing_in_the_default_set_depends_on_the_arrival_of_other_partitions() -> None:
+    assert [row.name for row in FEATURES if row.depends_on_arrival] == []
+
+
+def test_every_aggregate_says_what_it_is() -> None:
+    assert set(ABOUT) == set(Aggregate)
+    assert all(about.unit and about.meaning and about.of for about in ABOUT.values())
 
 
 def test_a_set_needs_rows_with_names_of_their_own() -> None:
@@ -84,22 +137,10 @@ def test_a_fingerprint_covers_all_that_decides_a_number_and_nothing_else() -> No
 
 
 @pytest.mark.parametrize(
-    ("length_ms", "text"), [(1000, "1s"), (600_000, "10m"), (3_600_000, "1h"), (90 * 60_000, "90m")]
+    ("length_ms", "text"), [(SECOND_MS, "1s"), (600_000, "10m"), (3_600_000, "1h"), (90 * 60_000, "90m")]
 )
 def test_a_length_is_written_in_the_largest_unit_that_divides_it(length_ms: int, text: str) -> None:
     assert window_text(length_ms) == text
-
-
-def test_a_deployment_names_a_module_with_rows_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = types.ModuleType("own_features")
-    module.FEATURES = [COUNT]  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "own_features", module)
-    assert load("own_features").names == ("card_count_1d",)
-    module.FEATURES = [COUNT, "card_count_1h"]  # type: ignore[attr-defined]
-    with pytest.raises(DeclarationError, match=r"own_features\.FEATURES must be a sequence"):
-        load("own_features")
-    with pytest.raises(DeclarationError, match="'no_such_features' cannot be imported"):
-        load("no_such_features")
 
 
 def test_every_error_is_a_feature_error_and_store_errors_are_of_one_kind() -> None:

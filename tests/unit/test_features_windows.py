@@ -7,36 +7,32 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from features_recount import Row, label, transaction, transactions
-from features_streams import Stream, outcomes, recounted, streams
+from features_streams import Stream, journeys, outcomes, recounted, streams
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from features import frames, records, windows
-from features.declaration import DAY_MS, HOUR_MS, Aggregate, Feature, FeatureSet, load, window_text
+from features import frames, globe, habits, records, traits, travel, windows
+from features.aggregates import ABOUT
+from features.declaration import DAY_MS, HOUR_MS, Feature, FeatureSet, load
 from features.entities import Entity
 from features.frames import Flags, Frame, Window
 from features.memory_store import MemoryStore
 from features.store import Histories, Ints
+from features.travel import latest_telling
 from features.windows import known_frauds, vectorise
 
 DEFAULT = load(None)
 NOW = 1_700_000_000_000
 
 
-def row_of(name: str, aggregate: Aggregate, entity: Entity, window_ms: int | None, delay_ms: int = 0) -> Feature:
-    return Feature(name, entity, aggregate, window_ms, delay_ms, "any", "any")
-
-
 def everything() -> FeatureSet:
-    """Return all that can be asked of a card and of a merchant, delayed and not."""
+    """Return all that can be asked of a card, a merchant and a device, delayed and not."""
     rows = []
-    for entity, other in ((Entity.CARD, "merchant"), (Entity.MERCHANT, "card")):
-        for aggregate in list(Aggregate)[:9]:
-            what = aggregate.value.replace("other", other, 1)
-            for delay_ms, part in ((0, ""), (7 * DAY_MS, "_delayed")):
-                name = f"{entity.value}_{what}{part}_{window_text(7 * DAY_MS)}"
-                rows.append(row_of(name, aggregate, entity, 7 * DAY_MS, delay_ms))
-        rows.append(row_of(f"{entity.value}_seconds_since_last", Aggregate.SECONDS_SINCE_LAST, entity, None))
+    for aggregate, about in ABOUT.items():
+        for entity in sorted(about.of, key=lambda kind: kind.value):
+            for delay_ms in (0, 7 * DAY_MS) if about.windowed else (0,):
+                window_ms = 7 * DAY_MS if about.windowed else None
+                rows.append(Feature(entity, aggregate, window_ms, delay_ms, "any", "any"))
     return FeatureSet(tuple(rows))
 
 
@@ -49,12 +45,15 @@ def last(rows: list[Row], feature_set: FeatureSet = DEFAULT) -> dict[str, float]
     )
 
 
-@given(stream=streams)
-@settings(max_examples=80, deadline=None)
-def test_everything_that_can_be_declared_is_what_a_recount_says(stream: list) -> None:
+@pytest.mark.parametrize("few", [globe.FEW, 0], ids=["one by one", "by arrays"])
+@given(stream=st.one_of(streams, journeys))
+@settings(max_examples=120, deadline=None)
+def test_everything_that_can_be_declared_is_what_a_recount_says(few: int, stream: list) -> None:
     feature_set = everything()
     store = MemoryStore(feature_set)
-    told = asyncio.run(outcomes(Stream(stream), feature_set, lambda: store))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(globe, "FEW", few)
+        told = asyncio.run(outcomes(Stream(stream), feature_set, lambda: store))
     assert told == recounted(Stream(stream), feature_set)
 
 
@@ -189,7 +188,25 @@ def with_labels_to_come(frame: Frame) -> Flags:
     return known_frauds(frame)
 
 
+def only_one(window: Window, tells: Flags) -> Ints:
+    found = latest_telling(window, tells)
+    first = np.ones(len(found), np.bool_)
+    first[1:] = np.diff(window.frame.number[found]) != 0
+    return found[first]
+
+
+def never_own(window: Window) -> Flags:
+    return np.zeros(len(window.frame.lengths), np.bool_)
+
+
 BUGS = {
+    "one of two places of one millisecond is asked": (travel, "latest_telling", only_one),
+    "own transaction counts among the others": (Window, "own", property(never_own)),
+    "every clock is that of Greenwich": (traits, "clock_minutes", lambda told: told * 0),
+    "midnight parts the day": (habits, "DAY_MS", 10**12),
+    "one currency's amounts are another's": (traits, "CURRENCY", traits.Trait(0, 0)),
+    "the longitudes' end is a border": (globe, "FULL_TURN", 10**9),
+    "a distance is rounded in another order": (globe, "SINE", globe.SINE[1:]),
     "windows are one millisecond too long": (windows, "Window", too_long),
     "the future is counted": (windows, "Frame", with_the_future),
     "labels are known before they are": (windows, "known_frauds", with_labels_to_come),
@@ -206,7 +223,6 @@ def test_the_recount_sees_it_when(bug: str, monkeypatch: pytest.MonkeyPatch) -> 
 
     feature_set = everything()
 
-    @given(stream=streams)
     @settings(max_examples=400, deadline=None, database=None, derandomize=True, phases=[Phase.generate])
     def agree(stream: list) -> None:
         store = MemoryStore(feature_set)
@@ -214,5 +230,9 @@ def test_the_recount_sees_it_when(bug: str, monkeypatch: pytest.MonkeyPatch) -> 
             Stream(stream), feature_set
         )
 
+    def agree_on_all() -> None:
+        for of in (streams, journeys):
+            given(stream=of)(agree)()
+
     with pytest.raises((AssertionError, RuntimeWarning)):
-        agree()
+        agree_on_all()

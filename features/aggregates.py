@@ -1,0 +1,104 @@
+"""What can be asked of a history: each aggregate's name, of whom it can be asked, its unit and what it says.
+
+Nothing here computes one. `windows` and the modules beside it do; the docstrings there hold formula, edges and source.
+"""
+
+from collections.abc import Mapping
+from enum import Enum
+from types import MappingProxyType
+from typing import NamedTuple
+
+from features.entities import Entity
+
+
+class Aggregate(Enum):
+    """What is made of the transactions of a window; the value is the middle of the feature's name."""
+
+    COUNT = "count"
+    AMOUNT_SUM = "amount_sum"
+    AMOUNT_MEAN = "amount_mean"
+    AMOUNT_MAX = "amount_max"
+    AMOUNT_TO_MEAN = "amount_to_mean"
+    AMOUNT_DEVIATION = "amount_deviation"
+    OTHERS = "others"
+    """Distinct other parties; in a name `merchants` of a card, `cards` of a merchant or a device."""
+    OTHER_FIRST = "other_first"
+    """Whether the other party is new here; in a name `merchant_first` of a card, `card_first` of the others."""
+    FRAUD_SHARE = "fraud_share"
+    AMOUNT_TO_SMALLEST = "amount_to_smallest"
+    AMOUNT_REPEATED = "amount_repeated"
+    COUNTRIES = "countries"
+    COUNTRY_JUMP = "country_jump"
+    DISTANCE_FROM_LAST = "distance_from_last"
+    SPEED_FROM_LAST = "speed_from_last"
+    DEVICES = "devices"
+    DEVICE_FIRST = "device_first"
+    CATEGORY_SHARE = "category_share"
+    CHANNEL_SHARE = "channel_share"
+    TIME_OF_DAY_SHARE = "time_of_day_share"
+    SECONDS_SINCE_LAST = "seconds_since_last"
+    NIGHT = "is_night"
+    WEEKEND = "is_weekend"
+
+
+class About(NamedTuple):
+    """What holds of an aggregate wherever it is asked; `{other}` in a unit is the entity's other party."""
+
+    unit: str
+    meaning: str
+    of: frozenset[Entity]
+    windowed: bool = True
+
+
+_ANYONE = frozenset({Entity.CARD, Entity.MERCHANT, Entity.DEVICE})
+_CARD = frozenset({Entity.CARD})
+"""Only a card's records tell place, country, device and clock."""
+_NOBODY = frozenset({Entity.NONE})
+OTHER_PARTY: Mapping[Entity, str] = MappingProxyType(
+    {Entity.CARD: "merchant", Entity.MERCHANT: "card", Entity.DEVICE: "card"}
+)
+
+ABOUT: Mapping[Aggregate, About] = MappingProxyType(
+    {
+        Aggregate.COUNT: About("transactions", "how many", _ANYONE),
+        Aggregate.AMOUNT_SUM: About("major units", "what the amounts come to", _ANYONE),
+        Aggregate.AMOUNT_MEAN: About("major units", "sum of the amounts by count", _ANYONE),
+        Aggregate.AMOUNT_MAX: About("major units", "the largest amount", _ANYONE),
+        Aggregate.AMOUNT_TO_MEAN: About("ratio", "own amount by the mean", _ANYONE),
+        Aggregate.AMOUNT_DEVIATION: About("major units", "population standard deviation of the amounts", _ANYONE),
+        Aggregate.OTHERS: About("{other}s", "how many different ones", _ANYONE),
+        Aggregate.OTHER_FIRST: About("0 or 1", "1 where no other transaction was with own {other}", _ANYONE),
+        Aggregate.FRAUD_SHARE: About("share", "known frauds among all, 0 of none", _ANYONE),
+        Aggregate.AMOUNT_TO_SMALLEST: About("ratio", "own amount by the smallest of the others", _ANYONE),
+        Aggregate.AMOUNT_REPEATED: About("transactions", "how many others have own amount and currency", _CARD),
+        Aggregate.COUNTRIES: About("countries", "how many different ones of merchants", _CARD),
+        Aggregate.COUNTRY_JUMP: About("0 or 1", "1 where the latest other told another country", _CARD),
+        Aggregate.DISTANCE_FROM_LAST: About("km", "from where the latest other was", _CARD),
+        Aggregate.SPEED_FROM_LAST: About("km/h", "to have come from where the latest other was", _CARD),
+        Aggregate.DEVICES: About("devices", "how many different ones", _CARD),
+        Aggregate.DEVICE_FIRST: About("0 or 1", "1 where no other transaction was on own device", _CARD),
+        Aggregate.CATEGORY_SHARE: About("share", "others of own merchant category", _CARD),
+        Aggregate.CHANNEL_SHARE: About("share", "others through own channel", _CARD),
+        Aggregate.TIME_OF_DAY_SHARE: About("share", "others within 2 hours of own time of day", _CARD),
+        Aggregate.SECONDS_SINCE_LAST: About(
+            "seconds", "since the latest other transaction not later than own", _ANYONE, windowed=False
+        ),
+        Aggregate.NIGHT: About("0 or 1", "hour 0-6 by the transaction's own clock", _NOBODY, windowed=False),
+        Aggregate.WEEKEND: About("0 or 1", "Saturday or Sunday by its own clock", _NOBODY, windowed=False),
+    }
+)
+
+
+def spelled(aggregate: Aggregate, entity: Entity) -> str:
+    """Return how names write an aggregate that is asked of an entity."""
+    return aggregate.value.replace("other", OTHER_PARTY.get(entity, "other"), 1)
+
+
+def unit_of(aggregate: Aggregate, entity: Entity) -> str:
+    """Return the unit of an aggregate that is asked of an entity."""
+    return ABOUT[aggregate].unit.format(other=OTHER_PARTY.get(entity, ""))
+
+
+def meaning_of(aggregate: Aggregate, entity: Entity) -> str:
+    """Return in a few words what an aggregate says of an entity."""
+    return ABOUT[aggregate].meaning.format(other=OTHER_PARTY.get(entity, ""))

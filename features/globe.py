@@ -1,0 +1,106 @@
+"""How far apart two places are, in bits that no CPU changes.
+
+A library's sine differs with the CPU's vector extensions, so sine and arc sine are series here, and each step is one
+addition, multiplication, division or square root of IEEE doubles. Nothing here knows a record.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.store import Ints
+
+Number = TypeVar("Number", float, NDArray[np.float64])
+Floats = NDArray[np.float64]
+
+RADIUS_KM = 6371.0088
+"""Mean radius (2a + b) / 3 of the Earth: Moritz, Geodetic Reference System 1980, J. Geodesy 74 (2000) 128-133."""
+QUARTER_TURN = 9_000_000
+"""90 degrees in units of 10^-5 degrees."""
+FULL_TURN = 4 * QUARTER_TURN
+RADIANS = math.pi / FULL_TURN
+"""Of half a unit."""
+SINE_TERMS = 11
+"""The first one that is left out is below 2e-18 of a quarter turn's sine."""
+HALVINGS = 3
+"""How often a quarter turn is halved before the series of the arc sine begins,"""
+ARC_SINE_TERMS = 7
+"""whose first term that is left out is then below 2e-12."""
+FEW = 16
+"""So many distances are made faster one by one than by arrays."""
+
+
+def _sine_term(k: int) -> float:
+    return (-1.0 if k % 2 else 1.0) / math.factorial(2 * k + 1)
+
+
+def _arc_sine_term(k: int) -> float:
+    return math.comb(2 * k, k) / int(4**k * (2 * k + 1))
+
+
+SINE = tuple(_sine_term(k) for k in reversed(range(SINE_TERMS)))
+ARC_SINE = tuple(_arc_sine_term(k) for k in reversed(range(ARC_SINE_TERMS)))
+
+
+def distances_km(from_north: Ints, from_east: Ints, to_north: Ints, to_east: Ints) -> Floats:
+    """Return the great-circle distances between n pairs of places, in km, float64 of shape (n,).
+
+    Places are latitudes and longitudes in 10^-5 degrees. On the sphere of RADIUS_KM the result is within 1 mm and 10^-9
+    of the exact one, and within 0.3 m where the places face each other across the Earth. A real distance on the
+    ellipsoid differs by up to 0.56 %.
+
+    Formula: 2 R arcsin sqrt(sin^2((b2 - b1) / 2) + cos b1 cos b2 sin^2((l2 - l1) / 2)), b latitude, l longitude: the
+    haversine, which stays exact for places close by. Sinnott, Virtues of the Haversine, Sky & Telescope 68 (1984) 159.
+    """
+    if len(from_north) <= FEW:
+        places = (from_north.tolist(), from_east.tolist(), to_north.tolist(), to_east.tolist())
+        return np.array([_distance(*ends) for ends in zip(*places, strict=True)], np.float64)
+    turned = np.abs(to_east - from_east)
+    angles = np.stack(
+        (
+            to_north - from_north,
+            np.minimum(turned, FULL_TURN - turned),
+            2 * (QUARTER_TURN - np.abs(from_north)),
+            2 * (QUARTER_TURN - np.abs(to_north)),
+        )
+    )
+    return _haversine(_series(SINE, angles.astype(np.float64) * RADIANS), np.sqrt)
+
+
+def _distance(from_north: int, from_east: int, to_north: int, to_east: int) -> float:
+    turned = abs(to_east - from_east)
+    angles = (
+        to_north - from_north,
+        min(turned, FULL_TURN - turned),
+        2 * (QUARTER_TURN - abs(from_north)),
+        2 * (QUARTER_TURN - abs(to_north)),
+    )
+    return _haversine([_series(SINE, float(angle) * RADIANS) for angle in angles], math.sqrt)
+
+
+def _haversine(sines: Iterable[Number], root: Callable[[Number], Number]) -> Number:
+    """Return distances, of floats or of arrays alike, from the sines of half differences, then of complements."""
+    north, east, cosine, other_cosine = sines
+    square = north * north + cosine * other_cosine * (east * east)
+    return 2.0 * RADIUS_KM * _arc_sine(square, root)
+
+
+def _arc_sine(square: Number, root: Callable[[Number], Number]) -> Number:
+    """Return the arc sine of the root of `square`: by the sine of an eighth of the angle, which is small."""
+    sine, cosine = root(square), root(abs(1.0 - square))  # rounding may leave the square just above 1
+    for _ in range(HALVINGS):
+        sine = sine / root(2.0 + 2.0 * cosine)
+        cosine = root(0.5 + 0.5 * cosine)
+    return 2.0**HALVINGS * _series(ARC_SINE, sine)
+
+
+def _series(terms: Sequence[float], x: Number) -> Number:
+    """Return x times the polynomial in x^2 with these terms, the highest first."""
+    square = x * x
+    total = terms[0] * square + terms[1]
+    for term in terms[2:]:
+        total = total * square + term
+    return total * x

@@ -1,0 +1,66 @@
+"""Distances on the globe: as exact as said, and the same bits by whatever way."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from features import globe
+from features.globe import distances_km
+
+QUARTER, HALF = 9_000_000, 18_000_000
+norths, easts = st.integers(-QUARTER, QUARTER), st.integers(-HALF, HALF)
+places = st.tuples(norths, easts)
+
+
+def distance(here: tuple[int, int], there: tuple[int, int]) -> float:
+    return float(distances_km(*(np.array([x]) for x in (*here, *there)))[0])
+
+
+def expected_km(here: tuple[int, int], there: tuple[int, int]) -> float:
+    """Take the angle of two vectors by the arc tangent, which is exact for all angles."""
+    (b1, l1), (b2, l2) = ([math.radians(x / 100_000) for x in place] for place in (here, there))
+    across = math.cos(b1) * math.sin(b2) - math.sin(b1) * math.cos(b2) * math.cos(l2 - l1)
+    along = math.sin(b1) * math.sin(b2) + math.cos(b1) * math.cos(b2) * math.cos(l2 - l1)
+    return globe.RADIUS_KM * math.atan2(math.hypot(math.cos(b2) * math.sin(l2 - l1), across), along)
+
+
+@given(here=places, there=places)
+@example(here=(0, 0), there=(0, HALF))
+@example(here=(QUARTER, 0), there=(-QUARTER, 0))
+@example(here=(0, -HALF), there=(0, HALF))
+def test_a_distance_is_within_a_millimetre_and_less_than_half_a_metre_across_the_earth(
+    here: tuple[int, int], there: tuple[int, int]
+) -> None:
+    told, expected = distance(here, there), expected_km(here, there)
+    allowed_km = 1e-6 if expected < 20_000 else 3e-4
+    assert told == pytest.approx(expected, abs=allowed_km)
+
+
+@given(north=norths, east=easts, up=st.integers(-300, 300), right=st.integers(-300, 300))
+def test_what_is_near_has_a_distance_as_exact_as_it_is_small(north: int, east: int, up: int, right: int) -> None:
+    here, there = (north, east), (max(-QUARTER, min(QUARTER, north + up)), max(-HALF, min(HALF, east + right)))
+    assert distance(here, there) == pytest.approx(expected_km(here, there), rel=1e-6, abs=1e-9)
+
+
+@given(north=norths, east=easts, off=places)
+def test_across_the_earth_it_is_still_within_half_a_metre(north: int, east: int, off: tuple[int, int]) -> None:
+    there = (max(-QUARTER, min(QUARTER, -north + off[0] % 200 - 100)), (east + HALF + off[1] % 200) % (2 * HALF) - HALF)
+    assert distance((north, east), there) == pytest.approx(expected_km((north, east), there), abs=3e-4)
+
+
+@given(here=places, there=places)
+def test_there_and_back_is_the_same_way_and_no_way_is_none(here: tuple[int, int], there: tuple[int, int]) -> None:
+    assert distance(here, there) == distance(there, here)
+    assert distance(here, here) == 0.0
+
+
+@given(ends=st.lists(st.tuples(norths, easts, norths, easts), min_size=1, max_size=60))
+def test_bits_depend_neither_on_how_many_there_are_nor_on_their_layout(ends: list) -> None:
+    columns = np.array(ends, np.int64)
+    together = distances_km(*np.repeat(columns, globe.FEW + 1, axis=0).T)[:: globe.FEW + 1]
+    alone = [distances_km(*row.reshape(4, 1))[0] for row in columns]
+    contiguous = distances_km(*np.ascontiguousarray(columns.T))
+    assert together.tobytes() == np.array(alone).tobytes() == contiguous.tobytes()

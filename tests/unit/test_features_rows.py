@@ -1,0 +1,54 @@
+"""Writing rows: what comes out of the short form, and what is said of one that means nothing."""
+
+import pytest
+
+from features.aggregates import Aggregate
+from features.declaration import DAY_MS, MINUTE_MS, Feature
+from features.entities import Entity
+from features.errors import DeclarationError
+from features.rows import card, device, merchant, own
+
+
+def test_a_row_is_short_and_says_everything() -> None:
+    assert merchant("cards", "10m", delay="7d") == Feature(
+        Entity.MERCHANT, Aggregate.OTHERS, 10 * MINUTE_MS, 7 * DAY_MS, "cards", "how many different ones"
+    )
+    assert card("merchant_first", "30d").meaning == "1 where no other transaction was with own merchant"
+    assert own("is_night") == Feature(Entity.NONE, Aggregate.NIGHT, None, 0, "0 or 1", own("is_night").meaning)
+    assert device("count", "1d", meaning="in other words").meaning == "in other words"
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (
+            lambda: card("amount_summ", "7d"),
+            r"card\('amount_summ', '7d'\): there is no 'amount_summ', did you mean 'amount_sum'\? a card can be asked",
+        ),
+        (lambda: own("noon"), r"own\('noon'\): there is no 'noon', the transaction alone can be asked for is_night, "),
+        (lambda: card("count"), r"card\('count'\): it needs a window, as in card\('count', '7d'\)"),
+        (
+            lambda: merchant("count", delay="7d"),
+            r"merchant\('count', delay='7d'\): it needs a window, as in merchant\('count', '7d', delay='7d'\)",
+        ),
+        (
+            lambda: card("seconds_since_last", "1d"),
+            r"card\('seconds_since_last', '1d'\): it looks at no window: write card\('seconds_since_last'\)",
+        ),
+        (
+            lambda: merchant("country_jump", "7d"),
+            r"merchant\('country_jump', '7d'\): a merchant cannot be asked for it, but card can",
+        ),
+        (lambda: card("cards", "7d"), "a card cannot be asked for it, but merchant or device can"),
+        (lambda: card("is_night"), r"card\('is_night'\): a card cannot be asked for it, but own can"),
+        (lambda: card("count", "7 days"), "the window '7 days' is not a whole number and s, m, h or d, as in '10m'"),
+        (lambda: card("count", "0d"), "the window '0d' is not"),
+        (lambda: card("count", "1.5h"), "the window '1.5h' is not"),
+        (lambda: card("count", 7), "the window 7 is not"),  # type: ignore[arg-type]
+        (lambda: merchant("count", "7d", delay="-1d"), "the delay '-1d' is not"),
+        (lambda: card(None, "7d"), r"card\(None, '7d'\): there is no None, a card can be asked for"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_row_that_means_nothing_is_named_with_what_it_should_be(write: object, said: str) -> None:
+    with pytest.raises(DeclarationError, match=said):
+        write()  # type: ignore[operator]
