@@ -98,6 +98,11 @@ class Feature:
         return (self.window_ms or 0) + self.delay_ms
 
     @property
+    def keeps_ms(self) -> int:
+        """How long this row makes the histories of its entity keep a record; 0 where it looks at none."""
+        return 0 if self.entity is Entity.NONE else self.reach_ms + SLACK_MS
+
+    @property
     def depends_on_arrival(self) -> bool:
         """Whether the order in which payments of different partitions arrive can change the value.
 
@@ -149,8 +154,8 @@ class FeatureSet:
         """
         asked = {row.entity for row in self.rows}
         kept = [kind for kind in (Entity.CARD, Entity.MERCHANT, Entity.DEVICE) if kind in ALWAYS_KEPT | asked]
-        reach = {kind: max((row.reach_ms for row in self.rows if row.entity is kind), default=0) for kind in kept}
-        return MappingProxyType({kind: SLACK_MS + reach_ms for kind, reach_ms in reach.items()})
+        keeps = {kind: [row.keeps_ms for row in self.rows if row.entity is kind] for kind in kept}
+        return MappingProxyType({kind: max(keeps[kind], default=SLACK_MS) for kind in kept})
 
 
 def load(module_name: str | None) -> FeatureSet:

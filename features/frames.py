@@ -72,6 +72,11 @@ class Frame:
         return np.ascontiguousarray(self.rows[:, records.TRAITS])
 
     @cached_property
+    def devices(self) -> Ints:
+        """The devices that cards' records tell, by hash; 0 where none is told, and of a label."""
+        return np.ascontiguousarray(self.rows[:, records.DEVICE])
+
+    @cached_property
     def unlike(self) -> Ints:
         """The bits of `traits` in which a record differs from its history's own one."""
         return self.traits ^ self.of_own(self.traits)

@@ -29,7 +29,7 @@ HALVINGS = 3
 """How often a quarter turn is halved before the series of the arc sine begins,"""
 ARC_SINE_TERMS = 7
 """whose first term that is left out is then below 2e-12."""
-FEW = 16
+FEW = 24
 """So many distances are made faster one by one than by arrays."""
 
 

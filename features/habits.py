@@ -51,22 +51,22 @@ def time_of_day_share(window: Window) -> Floats:
     wall_ms = frame.time + traits.clock_minutes(frame.traits) * MINUTE_MS
     behind_ms = wall_ms - frame.of_own(wall_ms) + NEAR_MS
     around_ms = behind_ms - behind_ms // DAY_MS * DAY_MS
-    near = window.counted(window.inside & (around_ms <= 2 * NEAR_MS))
-    return _share(near - window.own, window.count - window.own)
+    near = window.counted(window.others & (around_ms <= 2 * NEAR_MS))
+    return _share(near, window.count - window.own)
 
 
 def _share_of_own(window: Window, trait: Trait) -> Floats:
     """Divide the others that tell the same as own by those that tell anything."""
     frame = window.frame
-    told = (frame.traits[frame.last] & trait.mask) != 0
-    tells = window.inside & ((frame.traits & trait.mask) != 0)
-    same = window.counted(tells & ((frame.unlike & trait.mask) == 0))
-    own = window.own & told
-    return np.where(told, _share(same - own, window.counted(tells) - own), np.nan)
+    tells = (frame.traits & trait.mask) != 0
+    telling = window.others & tells
+    same = window.counted(telling & ((frame.unlike & trait.mask) == 0))
+    return _share(same, window.counted(telling) * tells[frame.last])
 
 
 def _share(part: Ints, whole: Ints) -> Floats:
     """Divide counts; undefined of nothing."""
-    result: Floats = np.full(len(part), np.nan)
-    np.divide(part, whole, out=result, where=whole > 0)
-    return result
+    below = whole.astype(np.float64)
+    below[whole == 0] = np.nan
+    share: Floats = part / below
+    return share

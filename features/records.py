@@ -56,6 +56,8 @@ REMEMBERED_ENTITIES = 1 << 17
 COLUMNS = MappingProxyType({Entity.CARD: CARD_COLUMNS, Entity.MERCHANT: SHARED_COLUMNS, Entity.DEVICE: SHARED_COLUMNS})
 """How wide a record is in each kind of history that is kept."""
 COLUMN_BYTES = 8
+RECORD_BYTES = MappingProxyType({kind: columns * COLUMN_BYTES for kind, columns in COLUMNS.items()})
+"""How large a record is in each kind of history."""
 
 
 def _hash(person: bytes, text: str) -> int:

@@ -16,14 +16,16 @@ LEAST_ELAPSED_MS = 60_000
 """Clocks of terminals agree no better: what took less counts as a minute."""
 MS_PER_HOUR = 3_600_000.0
 NEVER_MS = np.int64(1 << 62)
+NOWHERE_KM = -1.0
+"""Less than any distance."""
 
 
 class Trip(NamedTuple):
-    """How each of n transactions came from the latest other place: km, ms, and which came from any at all."""
+    """How each of n transactions came from the latest other place: km, ms, and which came from none that is known."""
 
     km: Floats
     elapsed_ms: Ints
-    known: Flags
+    unknown: Flags
 
 
 class Travel:
@@ -38,12 +40,12 @@ class Travel:
         frame = self._window.frame
         latest = latest_telling(self._window, (frame.traits & traits.PLACED.mask) != 0)
         number = frame.number[latest]
-        here, there = frame.rows[frame.last[number], records.PLACE], frame.rows[latest, records.PLACE]
-        km, elapsed_ms = np.full(len(frame.lengths), -1.0), np.zeros(len(frame.lengths), np.int64)
+        km, elapsed_ms = np.full(len(frame.lengths), NOWHERE_KM), np.zeros(len(frame.lengths), np.int64)
         if len(latest):
+            here, there = frame.rows[frame.last[number], records.PLACE], frame.rows[latest, records.PLACE]
             np.maximum.at(km, number, globe.distances_km(*traits.places(there), *traits.places(here)))
             elapsed_ms[number] = frame.age[latest]
-        return Trip(km, elapsed_ms, km >= 0)
+        return Trip(km, elapsed_ms, km == NOWHERE_KM)
 
 
 def latest_telling(window: Window, tells: Flags) -> Ints:
@@ -52,13 +54,11 @@ def latest_telling(window: Window, tells: Flags) -> Ints:
     None of a transaction that does not tell it itself: there is nothing to compare.
     """
     frame = window.frame
-    found = np.flatnonzero(window.others & tells & frame.of_own(tells))
-    if not len(found):
-        return found
-    number, age = frame.number[found], frame.age[found]
-    youngest = np.full(len(frame.lengths), NEVER_MS)
-    np.minimum.at(youngest, number, age)
-    latest: Ints = found[age == youngest[number]]
+    telling = window.others & tells & frame.of_own(tells)
+    ages = frame.age.copy()
+    ages[~telling] = NEVER_MS
+    youngest = np.minimum.reduceat(ages, frame.starts)
+    latest: Ints = (telling & (ages == youngest[frame.number])).nonzero()[0]
     return latest
 
 
@@ -90,7 +90,9 @@ def distance_from_last(window: Window) -> Floats:
         at the distance between payments in sequence.
     """
     trip = window.view(Travel).trip
-    return np.where(trip.known, trip.km, np.nan)
+    km = trip.km.copy()
+    km[trip.unknown] = np.nan
+    return km
 
 
 def speed_from_last(window: Window) -> Floats:
@@ -101,5 +103,6 @@ def speed_from_last(window: Window) -> Floats:
     Source: as the distance; issuers' rules call it geo-velocity.
     """
     trip = window.view(Travel).trip
-    speed = trip.km * MS_PER_HOUR / np.maximum(trip.elapsed_ms, LEAST_ELAPSED_MS)
-    return np.where(trip.known, speed, np.nan)
+    speed: Floats = trip.km * MS_PER_HOUR / np.maximum(trip.elapsed_ms, LEAST_ELAPSED_MS)
+    speed[trip.unknown] = np.nan
+    return speed

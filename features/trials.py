@@ -22,8 +22,8 @@ def amount_repeated(window: Window) -> Floats:
     """
     frame = window.frame
     minor = frame.rows[:, records.AMOUNT]
-    same = window.inside & (minor == frame.of_own(minor)) & ((frame.unlike & traits.CURRENCY.mask) == 0)
-    return (window.counted(same) - window.own).astype(np.float64)
+    same = window.others & (minor == frame.of_own(minor)) & ((frame.unlike & traits.CURRENCY.mask) == 0)
+    return window.counted(same).astype(np.float64)
 
 
 def amount_to_smallest(window: Window) -> Floats:
@@ -36,9 +36,11 @@ def amount_to_smallest(window: Window) -> Floats:
         OAT-012 Cashing Out.
     """
     frame = window.frame
-    amounts = np.where(window.others, frame.amounts, LARGER_THAN_ANY)
+    amounts = frame.amounts.copy()
+    amounts[~window.others] = LARGER_THAN_ANY
     least = np.minimum.reduceat(amounts, frame.starts)
     alone = least == LARGER_THAN_ANY
-    least = np.maximum(np.where(alone, 0, least) * frame.fold, LEAST)
-    ratio: Floats = (frame.own_amounts * frame.fold).astype(np.float64) / least.astype(np.float64)
-    return np.where(alone, np.nan, ratio)
+    least[alone] = 0
+    ratio: Floats = (frame.own_amounts * frame.fold).astype(np.float64) / np.maximum(least * frame.fold, LEAST)
+    ratio[alone] = np.nan
+    return ratio

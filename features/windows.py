@@ -9,22 +9,13 @@ from types import MappingProxyType
 
 import numpy as np
 
-from features import habits, novelty, records, travel, trials
+from features import amounts, habits, hours, novelty, travel, trials
 from features.aggregates import Aggregate
-from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, Feature, FeatureSet
+from features.declaration import Feature, FeatureSet
 from features.entities import Entity
-from features.frames import PER_MAJOR, Flags, Floats, Frame, Window
-from features.store import NOWHERE, Ints, Observed, Transactions
-
-DAYS_OF_WEEK = 7
-HOURS_OF_DAY = 24
-LAST_NIGHT_HOUR = 6
-EPOCH_WEEKDAY = 3
-"""1970-01-01 was a Thursday; Monday is 0."""
-SATURDAY = 5
-SIEVE = 1 << 16
-"""Few ids share their lowest bits with a fraud's, so that the others need not be looked for."""
-NEVER_MS = np.int64(1 << 62)
+from features.frames import Flags, Floats, Frame, Window
+from features.frauds import fraud_share, known_frauds
+from features.store import NOWHERE, Observed, Transactions
 
 
 def vectorise(feature_set: FeatureSet, transactions: Transactions, observed: Observed) -> Floats:
@@ -64,7 +55,7 @@ class _Reading:
 
     def _of_history(self, feature: Feature) -> Floats:
         if feature.window_ms is None:
-            return seconds_since_last(self.frame(feature.entity))
+            return hours.seconds_since_last(self.frame(feature.entity))
         window = self.window(feature.entity, feature.window_ms, feature.delay_ms)
         if feature.aggregate is Aggregate.FRAUD_SHARE:
             return fraud_share(window, self.frauds(feature.entity))
@@ -90,122 +81,19 @@ class _Reading:
         return self._frauds[entity]
 
 
-def known_frauds(frame: Frame) -> Flags:
-    """Mark the transactions whose latest label known at the own time says fraud; among equals the later offset wins."""
-    marked = np.zeros(len(frame.age), np.bool_)
-    said = np.flatnonzero(frame.labels & (frame.age >= 0))
-    if not len(said):
-        return marked
-    about = frame.keyed(frame.others[said], frame.number[said])
-    order = records.latest_last(frame.rows[said])
-    order = order[np.argsort(about[order], kind="stable")]
-    about, said = about[order], said[order]
-    latest = np.append(about[1:] != about[:-1], True)
-    fraud = latest & ((frame.flags[said] & records.FRAUD_BIT) != 0)
-    keys = about[fraud]
-    if not len(keys):
-        return marked
-    sieve = np.zeros(SIEVE, np.bool_)
-    sieve[frame.others[said[fraud]] & (SIEVE - 1)] = True
-    candidates = np.flatnonzero(frame.earlier & sieve[frame.ids & (SIEVE - 1)])
-    wanted = frame.keyed(frame.ids[candidates], frame.number[candidates])
-    nearest = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    marked[candidates[keys[nearest] == wanted]] = True
-    return marked
-
-
-def fraud_share(window: Window, frauds: Flags) -> Floats:
-    """Divide the known frauds of a window by its transactions; 0 where there are none."""
-    share: Floats = window.counted(frauds & window.inside) / np.maximum(window.count, 1)
-    return share
-
-
-def seconds_since_last(frame: Frame) -> Floats:
-    """Return the seconds since the latest other transaction that is not later than one's own."""
-    others = frame.earlier.copy()
-    others[frame.last] = False
-    gaps = np.minimum.reduceat(np.where(others, frame.age, NEVER_MS), frame.starts)
-    return np.where(gaps == NEVER_MS, np.nan, gaps / 1000.0)
-
-
-def mean(window: Window) -> Floats:
-    """Return the mean amount in major units."""
-    return _quotient(window.total, window.count * PER_MAJOR, window.empty)
-
-
-def amount_to_mean(window: Window) -> Floats:
-    """Return own amount by the mean; undefined where the mean is, or is 0."""
-    return _quotient(window.own_times_count(), window.total, window.empty | (window.total == 0))
-
-
-def deviation(window: Window) -> Floats:
-    """Return the population standard deviation of the amounts in major units."""
-    return _quotient(np.sqrt(window.spread), window.count * PER_MAJOR, window.empty)
-
-
-def largest(window: Window) -> Floats:
-    """Return the largest amount in major units."""
-    return np.where(window.empty, np.nan, window.largest / PER_MAJOR)
-
-
-def distinct_others(window: Window) -> Floats:
-    """Count the different other parties."""
-    frame = window.frame
-    inside = np.flatnonzero(window.inside)
-    number = frame.number[inside]
-    keys = frame.keyed(frame.others[inside], number)
-    order = np.argsort(keys)
-    keys, number = keys[order], number[order]
-    first = np.ones(len(keys), np.bool_)
-    np.not_equal(keys[1:], keys[:-1], out=first[1:])
-    return np.bincount(number[first], minlength=len(frame.lengths)).astype(np.float64)
-
-
-def other_is_new(window: Window) -> Floats:
-    """Return 1 where no other transaction of the window was with the same other party, else 0."""
-    frame = window.frame
-    same = window.inside & (frame.others == np.repeat(frame.others[frame.last], frame.lengths))
-    same[frame.last] = False
-    new: Floats = (window.counted(same) == 0).astype(np.float64)
-    return new
-
-
-def is_night(transactions: Transactions) -> Floats:
-    """Return 1 where the hour is 0 to 6 by the clock of the place where it happened."""
-    hours = _wall_clock_ms(transactions) // HOUR_MS % HOURS_OF_DAY
-    return (hours <= LAST_NIGHT_HOUR).astype(np.float64)
-
-
-def is_weekend(transactions: Transactions) -> Floats:
-    """Return 1 on a Saturday or a Sunday by the clock of the place where it happened."""
-    weekday = (_wall_clock_ms(transactions) // DAY_MS + EPOCH_WEEKDAY) % DAYS_OF_WEEK
-    return (weekday >= SATURDAY).astype(np.float64)
-
-
-def _wall_clock_ms(transactions: Transactions) -> Ints:
-    return transactions.occurred_ms + transactions.utc_offset_minutes * MINUTE_MS
-
-
-def _quotient(above: Floats, below: Ints | Floats, undefined: Flags) -> Floats:
-    """Divide, and leave NaN where that is undefined."""
-    result: Floats = np.full(len(above), np.nan)
-    np.divide(above, below, out=result, where=~undefined)
-    return result
-
-
 _CALENDAR: Mapping[Aggregate, Callable[[Transactions], Floats]] = MappingProxyType(
-    {Aggregate.NIGHT: is_night, Aggregate.WEEKEND: is_weekend},
+    {Aggregate.NIGHT: hours.is_night, Aggregate.WEEKEND: hours.is_weekend},
 )
 _OF_A_WINDOW: Mapping[Aggregate, Callable[[Window], Floats]] = MappingProxyType(
     {
-        Aggregate.COUNT: lambda window: window.count.astype(np.float64),
-        Aggregate.AMOUNT_SUM: lambda window: window.total / PER_MAJOR,
-        Aggregate.AMOUNT_MEAN: mean,
-        Aggregate.AMOUNT_MAX: largest,
-        Aggregate.AMOUNT_TO_MEAN: amount_to_mean,
-        Aggregate.AMOUNT_DEVIATION: deviation,
-        Aggregate.OTHERS: distinct_others,
-        Aggregate.OTHER_FIRST: other_is_new,
+        Aggregate.COUNT: amounts.count,
+        Aggregate.AMOUNT_SUM: amounts.amount_sum,
+        Aggregate.AMOUNT_MEAN: amounts.mean,
+        Aggregate.AMOUNT_MAX: amounts.largest,
+        Aggregate.AMOUNT_TO_MEAN: amounts.amount_to_mean,
+        Aggregate.AMOUNT_DEVIATION: amounts.deviation,
+        Aggregate.OTHERS: novelty.distinct_others,
+        Aggregate.OTHER_FIRST: novelty.other_is_new,
         Aggregate.AMOUNT_TO_SMALLEST: trials.amount_to_smallest,
         Aggregate.AMOUNT_REPEATED: trials.amount_repeated,
         Aggregate.COUNTRIES: novelty.countries,
@@ -219,3 +107,12 @@ _OF_A_WINDOW: Mapping[Aggregate, Callable[[Window], Floats]] = MappingProxyType(
         Aggregate.TIME_OF_DAY_SHARE: habits.time_of_day_share,
     },
 )
+COMPUTED_BY: Mapping[Aggregate, Callable[..., Floats]] = MappingProxyType(
+    {
+        **_OF_A_WINDOW,
+        Aggregate.FRAUD_SHARE: fraud_share,
+        Aggregate.SECONDS_SINCE_LAST: hours.seconds_since_last,
+        **_CALENDAR,
+    },
+)
+"""Who computes what; the page about features is made of their docstrings."""

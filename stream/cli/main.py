@@ -7,11 +7,12 @@ import click
 
 from stream.cli.bench import bench
 from stream.cli.demo import demo
+from stream.cli.features import features
 from stream.cli.model import model
 from stream.cli.publish import publish
 from stream.cli.saying import json_option, refuse, refused_settings, say, settings_or_refuse
 from stream.cli.shadow import shadow
-from stream.cli.train import features, train
+from stream.cli.train import train
 from stream.contract.schema import RECORDS, json_schema
 from stream.errors import TopicsError
 from stream.topics import apply as apply_topics
@@ -25,11 +26,11 @@ def main() -> None:
 
 main.add_command(bench)
 main.add_command(demo)
+main.add_command(features)
 main.add_command(model)
 main.add_command(publish)
 main.add_command(shadow)
 main.add_command(train)
-main.add_command(features)
 
 
 @main.command()

@@ -1,4 +1,4 @@
-"""`fraudstream train …` and `fraudstream features …`."""
+"""`fraudstream train …`: from a transactions file to an artifact in the repository."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from features.declaration import window_text
 from features.errors import DeclarationError
 from features.sets import load_sets
 from models.errors import ModelError
@@ -84,41 +83,4 @@ def _print(report: TrainingReport) -> None:
     for metric, value in report.metrics.items():
         table.add_row(metric, f"{value:.4f}", style="bold" if metric in _STATED else "")
     table.add_row("policy", f"review from {report.review_at:.4f}, decline from {report.decline_at:.4f}")
-    Console().print(table)
-
-
-@click.group()
-def features() -> None:
-    """See the features that are computed here."""
-
-
-@features.command("list")
-@json_option
-def features_list(as_json: bool) -> None:  # noqa: FBT001 - a flag
-    """Print each feature's name, meaning, window, delay and unit, in the order of the vector."""
-    try:
-        feature_set = load_sets(settings_or_refuse().features).newest
-    except DeclarationError as error:
-        refuse(str(error))
-    rows = [
-        {
-            "name": row.name,
-            "entity": row.entity.value,
-            "window_ms": row.window_ms,
-            "delay_ms": row.delay_ms,
-            "unit": row.unit,
-            "meaning": row.meaning,
-        }
-        for row in feature_set.rows
-    ]
-    if as_json:
-        say(as_json, {"fingerprint": feature_set.fingerprint, "features": rows}, "")
-        return
-    table = Table("name", "window", "ends", "unit", "meaning")
-    table.columns[0].no_wrap = True
-    for row in feature_set.rows:
-        window = "" if row.window_ms is None else window_text(row.window_ms)
-        ends = f"{window_text(row.delay_ms)} before" if row.delay_ms else ""
-        table.add_row(row.name, window, ends, row.unit, row.meaning)
-    Console().print(f"fingerprint {feature_set.fingerprint}")
     Console().print(table)

@@ -2,16 +2,18 @@
 
 import ast
 import re
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable
 from enum import StrEnum
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from features.declaration import DAY_MS, Feature, FeatureSet, load, window_text
-from features.entities import Entity
+from features.aggregates import ABOUT
+from features.declaration import DAY_MS
 from models.commands import EventKind
 from models.problems import ProblemCode
 from stream.contract.codes import DeadLetterCode
@@ -21,6 +23,8 @@ from stream.telemetry.catalogue import CATALOGUE, prometheus_name
 from stream.topics import FOR_EVER, LAYOUTS
 
 HOUSE = Path(__file__).parents[2]
+sys.path.append(str(HOUSE / "tests"))
+import features_page  # noqa: E402 - run as a script, this file must be told where the tests' modules are
 
 
 def documented(module: str, name: str) -> dict[str, str]:
@@ -35,7 +39,7 @@ def documented(module: str, name: str) -> dict[str, str]:
     return found
 
 
-def table(headings: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
+def table(headings: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     lines = [headings, tuple("---" for _ in headings), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
@@ -69,23 +73,6 @@ def members(module: str, kind: type[StrEnum], heading: str) -> Callable[[], str]
     return write
 
 
-def features() -> str:
-    feature_set: FeatureSet = load(None)
-    columns = ("#", "name", "window", "delay", "unit", "meaning")
-    rows = ((str(number), *feature_cells(feature)) for number, feature in enumerate(feature_set.rows))
-    horizons = ", ".join(
-        f"of a {entity.value} {feature_set.horizons_ms[entity] // DAY_MS} days"
-        for entity in (Entity.CARD, Entity.MERCHANT)
-    )
-    return f"{table(columns, rows)}\n\nHorizons: {horizons}. Fingerprint: `{feature_set.fingerprint}`."
-
-
-def feature_cells(feature: Feature) -> tuple[str, ...]:
-    window = "" if feature.window_ms is None else window_text(feature.window_ms)
-    delay = window_text(feature.delay_ms) if feature.delay_ms else ""
-    return (f"`{feature.name}`", window, delay, feature.unit, feature.meaning)
-
-
 def metrics() -> str:
     columns = ("metric", "for Prometheus", "kind, unit", "attributes", "meaning", "look at it when")
     rows = (
@@ -109,7 +96,9 @@ def attributes() -> str:
 PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("README.md", "settings"): settings,
     ("docs/dead-letters.md", "codes"): members("stream/contract/codes.py", DeadLetterCode, "code"),
-    ("docs/features.md", "features"): features,
+    ("docs/features.md", "aggregates"): partial(features_page.aggregates, table),
+    ("docs/features.md", "default"): partial(features_page.default, table),
+    ("docs/features.md", "extended"): partial(features_page.extended, table),
     ("docs/models.md", "events"): members("models/commands.py", EventKind, "kind"),
     ("docs/models.md", "problems"): members("models/problems.py", ProblemCode, "code"),
     ("docs/telemetry.md", "attributes"): attributes,
@@ -136,6 +125,13 @@ def test_no_page_has_a_generated_part_that_nobody_writes() -> None:
         for part in re.findall(r"<!-- generated from \S+ by \S+: (\S+) -->", page.read_text())
     }
     assert written == set(PARTS)
+
+
+def test_every_aggregate_has_its_formula_its_edges_and_its_source() -> None:
+    for aggregate in ABOUT:
+        summary, sections = features_page.explained(aggregate)
+        assert summary.endswith("."), aggregate
+        assert tuple(sections) == features_page.SECTIONS, aggregate
 
 
 def test_every_setting_and_every_code_says_what_it_means() -> None:

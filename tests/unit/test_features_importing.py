@@ -69,6 +69,13 @@ def test_the_installed_program_finds_it_too(here: Path) -> None:
     assert '"merchant_cards_1d"' in told.stdout
 
 
+def test_the_module_that_the_page_shows_is_one(here: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "features.md").read_text()
+    (example,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    (here / "our_rows.py").write_text(example)
+    assert load("our_rows").names[-1] == "device_cards_1h"
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

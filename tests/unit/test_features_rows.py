@@ -11,9 +11,9 @@ from features.rows import card, device, merchant, own
 
 def test_a_row_is_short_and_says_everything() -> None:
     assert merchant("cards", "10m", delay="7d") == Feature(
-        Entity.MERCHANT, Aggregate.OTHERS, 10 * MINUTE_MS, 7 * DAY_MS, "cards", "how many different ones"
+        Entity.MERCHANT, Aggregate.OTHERS, 10 * MINUTE_MS, 7 * DAY_MS, "cards", "how many different cards"
     )
-    assert card("merchant_first", "30d").meaning == "1 where no other transaction was with own merchant"
+    assert card("merchant_first", "30d").meaning == "1 where no other one was with own merchant"
     assert own("is_night") == Feature(Entity.NONE, Aggregate.NIGHT, None, 0, "0 or 1", own("is_night").meaning)
     assert device("count", "1d", meaning="in other words").meaning == "in other words"
 

@@ -1,0 +1,49 @@
+"""Which transactions of a history are known frauds, and how many of a window are.
+
+A label counts from the moment on at which it is known. Nothing here knows whose history it is.
+"""
+
+import numpy as np
+
+from features import records
+from features.frames import Flags, Floats, Frame, Window
+
+SIEVE = 1 << 16
+"""Few ids share their lowest bits with a fraud's, so that the others need not be looked for."""
+
+
+def known_frauds(frame: Frame) -> Flags:
+    """Mark the transactions whose latest label known at the own time says fraud; among equals the later offset wins."""
+    marked = np.zeros(len(frame.age), np.bool_)
+    said = np.flatnonzero(frame.labels & (frame.age >= 0))
+    if not len(said):
+        return marked
+    about = frame.keyed(frame.others[said], frame.number[said])
+    order = records.latest_last(frame.rows[said])
+    order = order[np.argsort(about[order], kind="stable")]
+    about, said = about[order], said[order]
+    latest = np.append(about[1:] != about[:-1], True)
+    fraud = latest & ((frame.flags[said] & records.FRAUD_BIT) != 0)
+    keys = about[fraud]
+    if not len(keys):
+        return marked
+    sieve = np.zeros(SIEVE, np.bool_)
+    sieve[frame.others[said[fraud]] & (SIEVE - 1)] = True
+    candidates = np.flatnonzero(frame.earlier & sieve[frame.ids & (SIEVE - 1)])
+    wanted = frame.keyed(frame.ids[candidates], frame.number[candidates])
+    nearest = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    marked[candidates[keys[nearest] == wanted]] = True
+    return marked
+
+
+def fraud_share(window: Window, frauds: Flags) -> Floats:
+    """Divide the known frauds of a window by its transactions.
+
+    Formula: |{i : the latest label of i that is known at t says fraud}| / |window|.
+    Edges: an unlabelled transaction counts as genuine; 0 where the window is empty. Of labels known at the same moment
+        the one of the later offset counts.
+    Source: the terminal risk of Le Borgne et al., Fraud Detection Handbook, ULB (2022), Baseline feature
+        transformation.
+    """
+    share: Floats = window.counted(frauds & window.inside) / np.maximum(window.count, 1)
+    return share

@@ -1,0 +1,64 @@
+"""`fraudstream features …`: what is computed here, and what it costs to keep."""
+
+from typing import Any
+
+import click
+from rich.console import Console
+
+from features.declaration import Feature, FeatureSet
+from features.errors import DeclarationError
+from features.records import RECORD_BYTES
+from features.sets import load_sets
+from stream.cli.features_table import listing
+from stream.cli.saying import json_option, refuse, say, settings_or_refuse
+
+
+@click.group()
+def features() -> None:
+    """See the features that are computed here."""
+
+
+@features.command("list")
+@click.option("--set", "module", metavar="MODULE", help="Another table than the one of FRAUDSTREAM_FEATURES.")
+@json_option
+def list_command(module: str | None, as_json: bool) -> None:  # noqa: FBT001 - a flag
+    """Print the features in the order of the vector: what each says, and what it makes histories keep.
+
+    Of two tables in FRAUDSTREAM_FEATURES it is the newest, the one named last.
+    """
+    named = settings_or_refuse().features if module is None else module
+    try:
+        feature_set = load_sets(named).newest
+    except DeclarationError as error:
+        refuse(str(error))
+    if as_json:
+        say(as_json, facts(feature_set), "")
+    else:
+        console = Console(highlight=False)
+        console.print(listing(feature_set, console.width))
+
+
+def facts(feature_set: FeatureSet) -> dict[str, Any]:
+    """Return a table as one object; times are in milliseconds."""
+    return {
+        "fingerprint": feature_set.fingerprint,
+        "features": [_row(row) for row in feature_set.rows],
+        "histories": {
+            kind.value: {"horizon_ms": horizon_ms, "record_bytes": RECORD_BYTES[kind]}
+            for kind, horizon_ms in feature_set.horizons_ms.items()
+        },
+    }
+
+
+def _row(row: Feature) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "entity": row.entity.value,
+        "window_ms": row.window_ms,
+        "delay_ms": row.delay_ms,
+        "unit": row.unit,
+        "meaning": row.meaning,
+        "depends_on_arrival": row.depends_on_arrival,
+        "keeps_ms": row.keeps_ms,
+        "record_bytes": RECORD_BYTES.get(row.entity, 0),
+    }

@@ -1,0 +1,62 @@
+"""What the page about features says of the shipped tables and of each aggregate, from the code."""
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+
+from features.aggregates import ABOUT, Aggregate, spelled, unit_of
+from features.declaration import DAY_MS, Feature, FeatureSet, load, window_text
+from features.entities import WHO, Entity
+from features.windows import COMPUTED_BY
+
+Table = Callable[[tuple[str, ...], Sequence[tuple[str, ...]]], str]
+HEADINGS = ("#", "name", "window", "delay", "unit", "meaning", "arrival")
+SECTIONS = ("Formula", "Edges", "Source")
+
+
+def default(table: Table) -> str:
+    """Write the default table and what follows from it."""
+    return shown(table, load(None), 0)
+
+
+def extended(table: Table) -> str:
+    """Write the rows that the extended table has beyond the default one."""
+    return shown(table, load("features.extended_set"), len(load(None)))
+
+
+def shown(table: Table, feature_set: FeatureSet, first: int) -> str:
+    rows = [(str(number), *cells(row)) for number, row in enumerate(feature_set.rows) if number >= first]
+    horizons = ", ".join(
+        f"of {WHO[kind]} {horizon_ms // DAY_MS} days" for kind, horizon_ms in feature_set.horizons_ms.items()
+    )
+    return f"{table(HEADINGS, rows)}\n\nHorizons: {horizons}. Fingerprint: `{feature_set.fingerprint}`."
+
+
+def cells(feature: Feature) -> tuple[str, ...]:
+    window = "" if feature.window_ms is None else window_text(feature.window_ms)
+    delay = window_text(feature.delay_ms) if feature.delay_ms else ""
+    arrival = "depends" if feature.depends_on_arrival else ""
+    return (f"`{feature.name}`", window, delay, feature.unit, feature.meaning, arrival)
+
+
+def aggregates(_: Table) -> str:
+    """Write what can be asked: each aggregate with its formula, its edges and its source."""
+    return "\n\n".join(map(described, ABOUT))
+
+
+def described(aggregate: Aggregate) -> str:
+    about = ABOUT[aggregate]
+    asked = [kind for kind in Entity if kind in about.of]
+    names = list(dict.fromkeys(f"`{spelled(aggregate, kind)}`" for kind in asked))
+    units = list(dict.fromkeys(unit_of(aggregate, kind) for kind in asked))
+    summary, sections = explained(aggregate)
+    lines = [f"**{', '.join(names)}** (of {', '.join(WHO[kind] for kind in asked)}; {', '.join(units)}). {summary}"]
+    return "\n".join([*lines, *(f"- {name}: {sections[name]}" for name in SECTIONS)])
+
+
+def explained(aggregate: Aggregate) -> tuple[str, dict[str, str]]:
+    """Part the docstring of what computes an aggregate into its first sentence and its sections."""
+    text = inspect.getdoc(COMPUTED_BY[aggregate]) or ""
+    summary, *parts = re.split(rf"^({'|'.join(SECTIONS)}): ", text, flags=re.MULTILINE)
+    said = {name: " ".join(part.split()) for name, part in zip(parts[::2], parts[1::2], strict=True)}
+    return " ".join(summary.split()), said
