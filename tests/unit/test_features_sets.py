@@ -8,26 +8,17 @@ from features_recount import transactions
 from features_streams import Stream, bits, outcomes, streams
 from hypothesis import given, settings
 
-from features.declaration import DAY_MS, HOUR_MS, Aggregate, Feature, FeatureSet, load
+from features.declaration import DAY_MS, FeatureSet, load
 from features.entities import Entity
 from features.errors import DeclarationError
 from features.memory_store import MemoryStore
+from features.rows import card, device
 from features.sets import FeatureSets, Vectors, load_sets
 from features.store import Fate, Label
 
 DEFAULT = load(None)
-SHORT = FeatureSet(
-    (
-        Feature("card_count_1h", Entity.CARD, Aggregate.COUNT, HOUR_MS, 0, "transactions", "own included"),
-        Feature("card_seconds_since_last", Entity.CARD, Aggregate.SECONDS_SINCE_LAST, None, 0, "seconds", "gap"),
-    )
-)
-LONG = FeatureSet(
-    (
-        Feature("card_count_60d", Entity.CARD, Aggregate.COUNT, 60 * DAY_MS, 0, "transactions", "own included"),
-        Feature("device_cards_7d", Entity.DEVICE, Aggregate.OTHERS, 7 * DAY_MS, 0, "cards", "different ones"),
-    )
-)
+SHORT = FeatureSet((card("count", "1h"), card("seconds_since_last")))
+LONG = FeatureSet((card("count", "60d"), device("cards", "7d")))
 TOGETHER = FeatureSets((SHORT, DEFAULT, LONG))
 
 
