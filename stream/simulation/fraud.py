@@ -126,12 +126,18 @@ def _takeover(rng: Generator, population: Population, days: int, victims: int) -
 
 
 def _testing(rng: Generator, population: Population, days: int, victims: int) -> Rows:
-    """A machine tries the card for cents at one merchant, seconds apart; mostly a large purchase follows."""
+    """A machine tries the card for cents at one merchant, seconds apart; mostly a large purchase follows.
+
+    Every other machine tries the same amount again and again.
+    """
     start = rng.integers(0, days * DAY_MS, victims)
     episodes = Episodes.of(_cards(rng, population, victims), start, 6 + rng.poisson(7, victims) + 1)
     size = len(episodes.step)
     ends = (episodes.step == episodes.last) & (rng.random(victims) < TESTED_THEN_USED)[episodes.number]
-    amount = np.where(ends, rng.lognormal(np.log(280.0), 0.4, size), rng.uniform(0.5, 2.0, size))
+    cents = rng.uniform(0.5, 2.0, size)
+    first = cents[np.flatnonzero(episodes.step == 0)][episodes.number]
+    cents = np.where(episodes.number % 2 == 0, first, cents)
+    amount = np.where(ends, rng.lognormal(np.log(280.0), 0.4, size), cents)
     tried = rng.choice(population.merchants.online, victims)[episodes.number]
     merchant = np.where(ends, rng.choice(population.merchants.online, size), tried)
     at = episodes.times(rng, 25_000) + ends * rng.integers(5 * MINUTE_MS, 60 * MINUTE_MS, size)

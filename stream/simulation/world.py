@@ -11,9 +11,10 @@ from typing import Self
 import numpy as np
 from numpy.random import Generator
 
+from stream.simulation.devices import equip
 from stream.simulation.fraud import abuse
 from stream.simulation.population import Population, populate
-from stream.simulation.rows import DAY_MS, HOUR_MS, Millis, Rows
+from stream.simulation.rows import DAY_MS, HOUR_MS, Indices, Millis, Rows
 from stream.simulation.spending import spend
 
 REPORTED_BY = ("customer", "chargeback")
@@ -69,6 +70,8 @@ class World:
     """When the truth about a row becomes known; never before the row itself."""
     by_customer: np.ndarray[tuple[int], np.dtype[np.bool_]]
     """Whether the holder says so, and not a chargeback."""
+    device: Indices
+    """On which device a row was bought, `devices.NONE` at a terminal."""
     cut: int
     """The first live row."""
 
@@ -83,8 +86,9 @@ def simulate(rng: Generator, plan: Plan) -> World:
     rows = Rows.joined(parts)
     rows = rows.take(np.argsort(rows.occurred_ms, kind="stable"))
     delay, by_customer = _delays(rng, len(rows))
+    device = equip(rng, population, rows)
     cut = int(np.searchsorted(rows.occurred_ms, plan.live_start_ms))
-    return World(plan, population, rows, rows.occurred_ms + delay, by_customer, cut)
+    return World(plan, population, rows, rows.occurred_ms + delay, by_customer, device, cut)
 
 
 def _delays(rng: Generator, count: int) -> tuple[Millis, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
@@ -111,3 +115,8 @@ def card_name(card: int) -> str:
 def merchant_name(merchant: int) -> str:
     """Name a merchant."""
     return f"shop-{merchant:05d}"
+
+
+def device_name(device: int) -> str:
+    """Name a device."""
+    return f"dev-{device:07d}"

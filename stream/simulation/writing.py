@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.times import format_time
+from stream.simulation.devices import NONE
 from stream.simulation.population import CATEGORIES, CURRENCIES, EURO, IS_ONLINE, TOWNS
 from stream.simulation.rows import Pattern
-from stream.simulation.world import REPORTED_BY, World, card_name, merchant_name, transaction_name
+from stream.simulation.world import REPORTED_BY, World, card_name, device_name, merchant_name, transaction_name
 
 CHUNK = 50_000
 FORMATS = {".parquet": "FORMAT parquet, COMPRESSION zstd", ".csv": "FORMAT csv, HEADER"}
@@ -21,8 +22,9 @@ FORMATS = {".parquet": "FORMAT parquet, COMPRESSION zstd", ".csv": "FORMAT csv, 
 HISTORY = """
 SELECT printf('tx-%08d', number) AS transaction_id, printf('card-%06d', card) AS card_id,
     printf('shop-%05d', merchant) AS merchant_id, make_timestamptz(occurred_ms * 1000) AS occurred_at, amount_minor,
-    home.currency AS currency, kind.mcc AS mcc, kind.channel AS channel, place.country AS merchant_country,
-    home.country AS card_country, CASE WHEN isnan(latitude) THEN NULL ELSE latitude END AS latitude,
+    home.currency AS currency, CASE WHEN device >= 0 THEN printf('dev-%07d', device) END AS device_id,
+    kind.mcc AS mcc, kind.channel AS channel, place.country AS merchant_country, home.country AS card_country,
+    CASE WHEN isnan(latitude) THEN NULL ELSE latitude END AS latitude,
     CASE WHEN isnan(longitude) THEN NULL ELSE longitude END AS longitude,
     CASE WHEN labelled_ms <= $known_ms THEN fraud END AS fraud,
     CASE WHEN labelled_ms <= $known_ms THEN make_timestamptz(labelled_ms * 1000) END AS labelled_at
@@ -124,6 +126,8 @@ def _transaction(world: World, row: int, amount_minor: int) -> dict[str, Any]:
         "merchant_country": TOWNS[shops.town[merchant]].country,
         "card_country": home.country,
     }
+    if world.device[row] != NONE:
+        written["device_id"] = device_name(int(world.device[row]))
     if not IS_ONLINE[shops.category[merchant]]:
         written["latitude"], written["longitude"] = (round(float(degrees), 5) for degrees in shops.place[merchant])
     return written
@@ -142,6 +146,7 @@ def _columns(world: World) -> dict[str, NDArray[Any]]:
         "card_town": world.population.home[card],
         "merchant_town": shops.town[merchant],
         "category": shops.category[merchant],
+        "device": world.device[past],
         "latitude": np.round(shops.place[merchant, 0], 5),
         "longitude": np.round(shops.place[merchant, 1], 5),
         "fraud": world.rows.pattern[past] != Pattern.GENUINE,

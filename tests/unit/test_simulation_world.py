@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from features.frames import Flags
+from stream.simulation.devices import NONE
 from stream.simulation.population import IS_ONLINE, TOWNS, populate
-from stream.simulation.rows import DAY_MS, HOUR_MS, MINUTE_MS, Millis, Pattern, Rows
+from stream.simulation.rows import DAY_MS, HOUR_MS, MINUTE_MS, Indices, Millis, Pattern, Rows
 from stream.simulation.world import Plan, World, simulate
 
 START_MS = 20_000 * DAY_MS
@@ -33,6 +35,7 @@ def test_the_same_seed_gives_the_same_world(world: World) -> None:
     for name in ("card", "merchant", "occurred_ms", "amount", "pattern"):
         assert np.array_equal(getattr(world.rows, name), getattr(again.rows, name)), name
     assert np.array_equal(world.labelled_ms, again.labelled_ms)
+    assert np.array_equal(world.device, again.device)
 
 
 def test_another_seed_gives_another_world(world: World) -> None:
@@ -101,6 +104,43 @@ def test_cards_are_tested_with_cents_within_minutes(world: World) -> None:
     assert np.quantile(rows.amount, 0.85) <= 2
     assert rows.amount.max() > 100
     assert np.median(gaps_ms(rows)) < MINUTE_MS
+
+
+def test_every_other_machine_repeats_its_amount(world: World) -> None:
+    rows = of(world, Pattern.TESTING)
+    order = np.lexsort((rows.occurred_ms, rows.card))
+    card, amount = rows.card[order], rows.amount[order]
+    repeated = (np.diff(card) == 0) & (np.diff(amount) == 0)
+    assert 0.3 < repeated.mean() < 0.6
+
+
+def test_copied_cards_are_used_far_from_home(world: World) -> None:
+    rows, shops = of(world, Pattern.SKIMMED), world.population.merchants
+    away = shops.town[rows.merchant] != world.population.home[rows.card]
+    assert away.mean() > 0.7
+
+
+def test_only_what_is_bought_online_has_a_device(world: World) -> None:
+    online = IS_ONLINE[world.population.merchants.category[world.rows.merchant]]
+    assert np.array_equal(world.device != NONE, online)
+
+
+def test_honest_holders_keep_to_two_devices_and_thieves_use_theirs_for_several_cards(world: World) -> None:
+    told = world.device != NONE
+    honest = told & (world.rows.pattern == Pattern.GENUINE)
+    own = world.device[honest] < 2 * PLAN.cards
+    assert 0.97 < own.mean() < 0.995
+    assert 0 < len(shared(world, honest & (world.device < 2 * PLAN.cards))) < 0.3 * PLAN.cards
+    abused = told & ~honest
+    assert not np.isin(world.device[abused], world.device[honest]).any()
+    assert np.isin(world.device[abused], shared(world, abused)).mean() > 0.6
+
+
+def shared(world: World, which: Flags) -> Indices:
+    """Return the devices on which several cards were used."""
+    pairs = np.unique(np.stack((world.device[which], world.rows.card[which])), axis=1)
+    device, cards = np.unique(pairs[0], return_counts=True)
+    return device[cards > 1]
 
 
 def test_the_truth_comes_after_the_transaction_and_within_a_month(world: World) -> None:

@@ -78,6 +78,22 @@ def test_live_continues_the_history_with_records_that_the_contract_accepts(world
         assert not answer.dropped
 
 
+def test_what_is_bought_online_names_its_device_in_history_and_live(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "history.parquet"
+    write_history(world, path)
+    told = read(path, "bool_and((device_id IS NOT NULL) = (channel = 'ecommerce')), count(DISTINCT device_id)")
+    assert told[0][0]
+    assert told[0][1] > 100
+    devices = dict(read(path, "transaction_id, device_id"))
+    assert devices == {f"tx-{row:08d}": name(world, row) for row in range(world.cut)}
+    for number, (transaction, _) in enumerate(live(world), start=world.cut):
+        assert transaction.get("device_id") == name(world, number)
+
+
+def name(world: World, row: int) -> str | None:
+    return None if world.device[row] < 0 else f"dev-{world.device[row]:07d}"
+
+
 def test_live_says_which_transactions_are_fraud(world: World) -> None:
     fraud = [entry.fraud for entry in live(world)]
     assert sum(fraud) == np.count_nonzero(world.rows.pattern[world.cut :])
