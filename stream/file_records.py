@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from models.times import format_time
-from stream.training import sql
+from stream.training import optional, sql
 from stream.training.errors import MissingExtraError, TransactionsFileError
 from stream.training.reading import LABEL_DELAY_MS, TransactionsFile
 
@@ -89,10 +89,10 @@ class RecordsFile:
         columns = {name: f"CAST({name} AS VARCHAR)" for name in (*REQUIRED, *self._present(TEXTS))}
         columns |= {"occurred_at": self._time("occurred_at"), "amount_minor": self._amount("amount_minor")}
         columns["offset_minutes"] = sql.offset_minutes("occurred_at", self._kinds["occurred_at"])
-        columns |= {name: f"TRY_CAST({name} AS DOUBLE)" for name in self._present(DEGREES)}
+        columns |= {name: optional.number(name, self._kinds[name]) for name in self._present(DEGREES)}
         columns |= {name: self._amount(name) for name in self._present(("merchant_amount_minor",))}
-        # a column of numbers has lost its leading zeros
-        columns |= {name: f"lpad(CAST({name} AS VARCHAR), 4, '0')" for name in self._present(("mcc",))}
+        for name in self._present(("mcc",)):  # what is none goes along as it is, and is dropped where it arrives
+            columns[name] = f"coalesce({optional.category(name, self._kinds[name])}, CAST({name} AS VARCHAR))"
         return columns, "true", "occurred_at"
 
     def _labels(self) -> tuple[dict[str, str], str, str]:

@@ -77,6 +77,8 @@ def _print(report: TrainingReport) -> None:
     table = Table(title=f"{report.name} {report.version}", show_header=False, title_justify="left")
     table.add_row("digest", report.digest)
     table.add_row("file", f"{report.rows:,} transactions, {report.labelled:,} labelled, {report.frauds:,} frauds")
+    if report.dropped:
+        table.add_row("dropped", ", ".join(f"{count:,} invalid in {name}" for name, count in report.dropped.items()))
     for part in ("train", "calibrate", "validate"):
         period = getattr(report, part)
         table.add_row(part, f"{period.since} to {period.until}: {period.rows:,} rows, {period.frauds:,} frauds")

@@ -12,17 +12,31 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from features import traits
 from features.store import Ints, Label, Transactions
 from stream.contract.iso import CURRENCY_DECIMALS
 from stream.redaction import holds_card_number
-from stream.training import sql
+from stream.training import optional, sql
 from stream.training.errors import MissingExtraError, TransactionsFileError
 
 DAY_MS = 86_400_000
 LABEL_DELAY_MS = 7 * DAY_MS
 """When a label without `labelled_at` counts as known: this long after its transaction."""
+CONTENT = (
+    "transaction_id",
+    "card_id",
+    "merchant_id",
+    "occurred_ms",
+    "utc_offset_minutes",
+    "amount_minor",
+    "currency",
+    "device_id",
+    "place",
+    "traits",
+)
+"""What a row repeats if it is the same transaction again."""
 _REQUIRED = ("transaction_id", "card_id", "merchant_id", "occurred_at", "amount_minor", "currency")
+_PARTIES = ("account_id", "customer_id")
+"""Optional columns that are not read, but that may hold no card number."""
 _READERS = {
     "transaction_id": sql.transaction_id,
     "card_id": sql.token,
@@ -67,7 +81,12 @@ class Batch:
 
 
 class TransactionsFile:
-    """A file that has been read, checked and sorted; close it, or use it as a context."""
+    """A file that has been read, checked and sorted; close it, or use it as a context.
+
+    Attributes:
+        facts: what it holds.
+        dropped: how many optional values were invalid, by column; they are read as if they were not there.
+    """
 
     def __init__(self, path: Path, workplace: Path, threads: int) -> None:
         """Read a parquet or CSV file; `workplace` is a folder that may become as large as it.
@@ -149,7 +168,8 @@ class TransactionsFile:
         self._refuse([reading.problem for reading in readings.values() if reading.problem is not None])
         self._define(source, readings, kinds)
         self._refuse(self._bad_values(tuple(readings)))
-        self._refuse(self._card_numbers())
+        self._refuse(self._card_numbers(kinds))
+        self.dropped = self._dropped(kinds)
         self._sort()
 
     def _source(self) -> str:
@@ -165,14 +185,16 @@ class TransactionsFile:
     def _define(self, source: str, readings: dict[str, sql.Reading], kinds: dict[str, str]) -> None:
         """Make two views: `given`, the columns as they are, and `read`, what they mean, NULL where that is nothing."""
         present = "kind" in kinds
-        given = ", ".join([*readings, *(["kind"] if present else [])])
+        extra = [name for name in ("kind", *_PARTIES, *optional.READERS) if name in kinds]
+        given = ", ".join([*readings, *extra])
         self._connection.execute(
             f"CREATE VIEW given AS SELECT row_number() OVER () AS row, {given} FROM {source}"  # noqa: S608 - our own
         )
         columns = [f"{reading.expression} AS read_{name}" for name, reading in readings.items()]
         columns += [f"NULL AS read_{name}" for name in ("fraud", "labelled_at") if name not in readings]
         columns.append(f"{sql.offset_minutes('occurred_at', kinds['occurred_at'])} AS utc_offset_minutes")
-        columns.append("kind" if present else "NULL AS kind")
+        columns += [f"{expression} AS read_{name}" for name, expression in optional.readings(kinds).items()]
+        columns += extra if present else [*extra, "NULL AS kind"]
         self._connection.execute(
             f"CREATE VIEW read AS SELECT row, {', '.join(columns)}, {', '.join(readings)} FROM given"  # noqa: S608
         )
@@ -195,24 +217,33 @@ class TransactionsFile:
         ]
         return problems if found[-1] else ["holds no transaction"]
 
-    def _card_numbers(self) -> list[str]:
+    def _card_numbers(self, kinds: dict[str, str]) -> list[str]:
         """Name columns that hold card numbers, never the numbers."""
         problems = []
-        for name in ("card_id", "merchant_id"):
-            digits = f"regexp_replace(read_{name}, '[^0-9]', '', 'g')"
+        for name in ("card_id", "merchant_id", *(party for party in _PARTIES if party in kinds)):
+            text = f"CAST({name} AS VARCHAR)"
+            digits = f"regexp_replace({text}, '[^0-9]', '', 'g')"
             found = self._connection.execute(
-                f"SELECT read_{name}, min(row) FROM read WHERE length({digits}) >= 14 GROUP BY 1 ORDER BY 2"  # noqa: S608
+                f"SELECT {text}, min(row) FROM read WHERE length({digits}) >= 14 GROUP BY 1 ORDER BY 2"  # noqa: S608
             ).fetchall()
             row = next((row for value, row in found if holds_card_number(value)), None)
             if row is not None:
                 problems.append(f"{name} holds a card number in row {row}: replace card numbers by tokens first")
         return problems
 
+    def _dropped(self, kinds: dict[str, str]) -> dict[str, int]:
+        """Count the optional values that are invalid, by column; such a value is no one's fault but its own."""
+        conditions = optional.dropped(kinds)
+        counts = ", ".join(["0", *(f"count(*) FILTER ({test})" for test in conditions.values())])
+        found = self._connection.execute(f"SELECT {counts} FROM read").fetchall()[0]  # noqa: S608 - our own
+        return {name: count for name, count in zip(conditions, found[1:], strict=True) if count}
+
     def _sort(self) -> None:
         self._connection.execute(
             "CREATE TABLE transactions AS SELECT row, read_transaction_id AS transaction_id, read_card_id AS card_id, "  # noqa: S608 - a number
             "read_merchant_id AS merchant_id, read_occurred_at AS occurred_ms, utc_offset_minutes, "
             "read_amount_minor AS amount_minor, currencies.exponent AS exponent, read_currency AS currency, "
+            f"read_device_id AS device_id, {optional.PLACE} AS place, {optional.TRAITS} AS traits, "
             "CASE WHEN read_fraud IS NULL THEN -1 WHEN read_fraud THEN 1 ELSE 0 END AS fraud, "
             f"coalesce(read_labelled_at, read_occurred_at + {LABEL_DELAY_MS}) AS labelled_ms "
             "FROM read JOIN currencies ON read_currency = currencies.code ORDER BY read_occurred_at, row"
@@ -244,29 +275,26 @@ def _import_duckdb() -> Any:  # noqa: ANN401 - the module, which may not be ther
 
 
 def _batch(columns: dict[str, Any], start: int) -> Batch:
-    names = ("transaction_id", "card_id", "merchant_id", "currency")
-    transaction_ids, card_ids, merchant_ids, currencies = (columns[name].tolist() for name in names)
-    numbers = ("occurred_ms", "utc_offset_minutes", "amount_minor", "fraud", "labelled_ms")
-    occurred, offsets, amounts, frauds, labelled = (columns[name].tolist() for name in numbers)
-    rows = zip(transaction_ids, card_ids, merchant_ids, occurred, offsets, amounts, currencies, strict=True)
-    contents = ["\t".join(map(str, row)) for row in rows]
+    told = {name: columns[name].tolist() for name in CONTENT}
+    frauds, labelled = columns["fraud"].tolist(), columns["labelled_ms"].tolist()
+    contents = ["\t".join(map(str, row)) for row in zip(*told.values(), strict=True)]
     hashes = [int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") for text in contents]
     count = len(contents)
     return Batch(
         Transactions(
-            transaction_ids=transaction_ids,
-            card_ids=card_ids,
-            merchant_ids=merchant_ids,
-            occurred_ms=np.array(occurred, np.int64),
-            utc_offset_minutes=np.array(offsets, np.int64),
-            amount_minor=np.array(amounts, np.int64),
+            transaction_ids=told["transaction_id"],
+            card_ids=told["card_id"],
+            merchant_ids=told["merchant_id"],
+            occurred_ms=np.array(told["occurred_ms"], np.int64),
+            utc_offset_minutes=np.array(told["utc_offset_minutes"], np.int64),
+            amount_minor=np.array(told["amount_minor"], np.int64),
             exponent=np.asarray(columns["exponent"], np.int64),
             content=np.array(hashes, np.uint64),
             partition=np.zeros(count, np.int64),
             offset=np.arange(start, start + count, dtype=np.int64),
-            device_ids=[None] * count,
-            place=np.zeros(count, np.int64),
-            traits=np.array([traits.pack(None, None, None, *told) for told in zip(offsets, currencies, strict=True)]),
+            device_ids=told["device_id"],
+            place=np.array(told["place"], np.int64),
+            traits=np.array(told["traits"], np.int64),
         ),
         np.array(frauds, np.int8),
         np.array(labelled, np.int64),

@@ -82,6 +82,8 @@ class TrainingReport(msgspec.Struct, frozen=True, kw_only=True):
     frauds: int
     set_aside: int
     """Repeated or contradicting rows, which the stream would not decide either."""
+    dropped: dict[str, int]
+    """Optional values that were invalid, by column; the stream drops them as well."""
     train: Period
     calibrate: Period
     validate: Period

@@ -57,7 +57,7 @@ def train(request: TrainingRequest, repository: Repository, progress: Progress) 
         workplace = Path(folder)
         progress("read", 0, 1)
         with TransactionsFile(request.file, workplace, request.threads) as source:
-            facts = source.facts
+            facts, dropped = source.facts, source.dropped
             progress("read", 1, 1)
             table = build_table(source, request.feature_set, workplace, request.seed, progress)
         parts = split(table, _reach_ms(request))
@@ -65,7 +65,7 @@ def train(request: TrainingRequest, repository: Repository, progress: Progress) 
         contents = write_artifact(artifact)
         _prove(request, contents, workplace)
         digest = repository.put(contents)
-    return _report(request, digest, artifact.manifest, (facts, table, parts))
+    return _report(request, digest, artifact.manifest, (facts, dropped, table, parts))
 
 
 def _make(request: TrainingRequest, table: Table, parts: Split, progress: Progress) -> Artifact:
@@ -156,9 +156,9 @@ def _period(table: Table, rows: Ints) -> Period:
 
 
 def _report(
-    request: TrainingRequest, digest: str, manifest: Manifest, seen: tuple[Facts, Table, Split]
+    request: TrainingRequest, digest: str, manifest: Manifest, seen: tuple[Facts, dict[str, int], Table, Split]
 ) -> TrainingReport:
-    facts, table, parts = seen
+    facts, dropped, table, parts = seen
     policy: Policy = manifest.policy
     return TrainingReport(
         digest=digest,
@@ -170,6 +170,7 @@ def _report(
         labelled=facts.usable,
         frauds=int(table.fraud[table.known].sum()),
         set_aside=int((~table.decided).sum()),
+        dropped=dropped,
         train=_period(table, parts.train),
         calibrate=_period(table, parts.calibrate),
         validate=_period(table, parts.validate),

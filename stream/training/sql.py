@@ -11,7 +11,7 @@ INTEGERS = frozenset(
 TEXT = "VARCHAR"
 ZONED = {"TIMESTAMP WITH TIME ZONE": "epoch_us({}) // 1000", "TIMESTAMPTZ_NS": "epoch_ns({}) // 1000000"}
 """Moments with a zone, and how to cut them to milliseconds: epoch_ms rounds, and nanoseconds end in 2262."""
-_TOKEN = r"[A-Za-z0-9._:@-]{1,64}"  # noqa: S105 - the contract's word for an identifier
+TOKEN = r"[A-Za-z0-9._:@-]{1,64}"  # noqa: S105 - the contract's word for an identifier
 _RFC3339 = r"(?i)\d{4}-\d{2}-\d{2}T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)"
 LARGEST_AMOUNT = 10**12
 
@@ -28,7 +28,7 @@ def token(column: str, kind: str) -> Reading:
     if kind not in INTEGERS | {TEXT}:
         return Reading("NULL", f"column {column} is {kind}: write identifiers as text")
     text = f"CAST({column} AS VARCHAR)"
-    return Reading(f"CASE WHEN regexp_full_match({text}, '{_TOKEN}') THEN {text} END")
+    return Reading(f"CASE WHEN regexp_full_match({text}, '{TOKEN}') THEN {text} END")
 
 
 def transaction_id(column: str, kind: str) -> Reading:

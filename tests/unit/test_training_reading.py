@@ -141,6 +141,12 @@ def test_card_numbers_are_refused_and_not_repeated(file: Path) -> None:
     assert number not in "".join(found)
 
 
+@pytest.mark.parametrize("column", ["account_id", "customer_id"])
+def test_a_card_number_in_an_optional_identifier_is_refused_as_the_stream_refuses_it(file: Path, column: str) -> None:
+    (found,) = problems(write(file, columns(2, **{column: ["a", "4111111111111111"]})))
+    assert f"{column} holds a card number in row 2" in found
+
+
 def test_an_empty_file_and_one_of_another_kind_are_said(tmp_path: Path) -> None:
     empty = {name: pa.array([], pa.string()) for name in ROW}
     assert problems(write(tmp_path / "a.parquet", empty)) == ["holds no transaction"]
