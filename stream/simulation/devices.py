@@ -14,14 +14,14 @@ from stream.simulation.rows import Indices, Pattern, Rows
 NONE = -1
 SECOND = 0.18
 """How much an honest holder buys on the second device,"""
-NEW = 0.015
+NEW = 0.03
 """and on one that is never seen again."""
 SHARED = 0.08
 """How many cards share their first device with another one's holder."""
 VICTIMS_A_DEVICE = 5
 """Cards that a thief uses on the same device, about."""
-CAREFUL = 0.2
-"""How many victims see a device of the thief that serves for nobody else."""
+REMOTE = 0.3
+"""How many victims' own devices do what the thief wants."""
 
 
 def equip(rng: Generator, population: Population, rows: Rows) -> Indices:
@@ -35,16 +35,15 @@ def equip(rng: Generator, population: Population, rows: Rows) -> Indices:
     device[new] = 2 * cards + np.flatnonzero(new)
     first = 2 * cards + len(rows)
     for pattern in Pattern:
+        remote = rng.random(cards) < REMOTE
         if pattern is not Pattern.GENUINE:
-            fraud = rows.pattern == pattern
+            fraud = (rows.pattern == pattern) & ~remote[rows.card]
             device[fraud] = first + pattern * cards + _thieves(rng, rows.card[fraud], cards)[rows.card[fraud]]
     device[~IS_ONLINE[population.merchants.category[rows.merchant]]] = NONE
     return device.astype(np.int32)
 
 
 def _thieves(rng: Generator, victims: Indices, cards: int) -> Indices:
-    """Draw for each card the device on which it is abused, if it is, from 0 to `cards`."""
+    """Draw for each card the device on which it is abused, if it is: fewer than there are victims."""
     count = max(1, len(np.unique(victims)) // VICTIMS_A_DEVICE)
-    shared = rng.integers(0, count, cards)
-    careful = rng.random(cards) < CAREFUL
-    return np.where(careful, np.arange(cards), shared).astype(np.int32)
+    return rng.integers(0, count, cards).astype(np.int32)

@@ -129,11 +129,12 @@ def test_honest_holders_keep_to_two_devices_and_thieves_use_theirs_for_several_c
     told = world.device != NONE
     honest = told & (world.rows.pattern == Pattern.GENUINE)
     own = world.device[honest] < 2 * PLAN.cards
-    assert 0.97 < own.mean() < 0.995
+    assert 0.95 < own.mean() < 0.99
     assert 0 < len(shared(world, honest & (world.device < 2 * PLAN.cards))) < 0.3 * PLAN.cards
     abused = told & ~honest
-    assert not np.isin(world.device[abused], world.device[honest]).any()
-    assert np.isin(world.device[abused], shared(world, abused)).mean() > 0.6
+    remote = np.isin(world.device, world.device[honest])
+    assert 0.1 < remote[abused].mean() < 0.5
+    assert np.isin(world.device[abused & ~remote], shared(world, abused)).mean() > 0.8
 
 
 def shared(world: World, which: Flags) -> Indices:
