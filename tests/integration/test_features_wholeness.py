@@ -12,20 +12,18 @@ from redis import asyncio as redis_asyncio
 from redis_server import free_port, redis_server
 
 from features.cover import Cover, Whole, read_whole
-from features.declaration import DAY_MS, Aggregate, Feature, FeatureSet, load
+from features.declaration import DAY_MS, FeatureSet, load
 from features.displacing import ANYWHERE, IN_PLACE, Displaced
-from features.entities import Entity
 from features.errors import StoreUnavailableError
 from features.records import source
 from features.redis_store import RedisStore
+from features.rows import card
 from features.wholeness import Part, Reached, Report
 
 pytestmark = pytest.mark.integration
 
 DEFAULT = load(None)
-LONGER = FeatureSet(
-    (*DEFAULT.rows, Feature("card_count_60d", Entity.CARD, Aggregate.COUNT, 60 * DAY_MS, 0, "any", "any"))
-)
+LONGER = FeatureSet((*DEFAULT.rows, card("count", "60d")))
 DEPLOYMENTS = itertools.count()
 NOW = 1_700_000_000_000
 SOURCE, LABELS = Part(of_labels=False, partition=0), Part(of_labels=True, partition=0)

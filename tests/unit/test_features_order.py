@@ -6,16 +6,17 @@ from typing import Any
 
 import pytest
 from features_recount import Row, label, transaction, transactions
-from features_streams import START_MS, Step, Stream, bits, outcomes
+from features_streams import FIELDS, START_MS, Step, Stream, bits, outcomes
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from features import records
-from features.declaration import DAY_MS, HOUR_MS, Aggregate, Feature, FeatureSet, load
+from features.declaration import DAY_MS, HOUR_MS, FeatureSet, load
 from features.displacing import IN_PLACE, Displaced
 from features.entities import Entity
 from features.histories import History
 from features.memory_store import MemoryStore
+from features.rows import card, device, merchant
 from features.store import Fate, Label, LabelStatus
 from features.windows import vectorise
 
@@ -24,11 +25,11 @@ TRANSACTIONS, LABELS = records.source(0, of_labels=False), records.source(0, of_
 NEAR = FeatureSet(
     (
         *DEFAULT.rows,
-        Feature("merchant_count_1d", Entity.MERCHANT, Aggregate.COUNT, DAY_MS, 0, "any", "any"),
-        Feature("merchant_fraud_share_7d", Entity.MERCHANT, Aggregate.FRAUD_SHARE, 7 * DAY_MS, 0, "any", "any"),
-        Feature("device_count_7d", Entity.DEVICE, Aggregate.COUNT, 7 * DAY_MS, 0, "any", "any"),
-        Feature("device_fraud_share_30d", Entity.DEVICE, Aggregate.FRAUD_SHARE, 30 * DAY_MS, 0, "any", "any"),
-        Feature("card_fraud_share_7d", Entity.CARD, Aggregate.FRAUD_SHARE, 7 * DAY_MS, 0, "any", "any"),
+        merchant("count", "1d"),
+        merchant("fraud_share", "7d"),
+        device("count", "7d"),
+        device("fraud_share", "30d"),
+        card("fraud_share", "7d"),
     )
 )
 """With features that look at the very last records, of a merchant, a device and of labels too."""
@@ -75,6 +76,7 @@ steps = st.builds(
     back=st.integers(0, 3),
     fraud=st.booleans(),
     cut=st.booleans(),
+    told=FIELDS["told"],
 )
 busy_streams = st.lists(steps, min_size=12, max_size=40)
 
