@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from features.entities import Entity
+from features.formulas import Formula
 
 
 class Aggregate(Enum):
@@ -89,16 +90,16 @@ ABOUT: Mapping[Aggregate, About] = MappingProxyType(
 )
 
 
-def spelled(aggregate: Aggregate, entity: Entity) -> str:
+def about(aggregate: Aggregate | Formula, entity: Entity) -> About:
+    """Return what holds of an aggregate that is asked of an entity; a formula can be asked of anyone's history."""
+    if isinstance(aggregate, Formula):
+        return About(aggregate.unit, aggregate.meaning, _ANYONE)
+    general, other = ABOUT[aggregate], OTHER_PARTY.get(entity, "")
+    return general._replace(unit=general.unit.format(other=other), meaning=general.meaning.format(other=other))
+
+
+def spelled(aggregate: Aggregate | Formula, entity: Entity) -> str:
     """Return how names write an aggregate that is asked of an entity."""
+    if isinstance(aggregate, Formula):
+        return aggregate.name
     return aggregate.value.replace("other", OTHER_PARTY.get(entity, "other"), 1)
-
-
-def unit_of(aggregate: Aggregate, entity: Entity) -> str:
-    """Return the unit of an aggregate that is asked of an entity."""
-    return ABOUT[aggregate].unit.format(other=OTHER_PARTY.get(entity, ""))
-
-
-def meaning_of(aggregate: Aggregate, entity: Entity) -> str:
-    """Return in a few words what an aggregate says of an entity."""
-    return ABOUT[aggregate].meaning.format(other=OTHER_PARTY.get(entity, ""))

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 
-from features.aggregates import ABOUT, Aggregate, spelled
+from features.aggregates import Aggregate, about, spelled
 from features.entities import WHO, Entity
 from features.errors import DeclarationError
+from features.formulas import Formula
 from features.importing import exported
 
 SECOND_MS = 1_000
@@ -54,7 +55,7 @@ class Feature:
     """
 
     entity: Entity
-    aggregate: Aggregate
+    aggregate: Aggregate | Formula
     window_ms: int | None
     delay_ms: int
     unit: str
@@ -67,12 +68,12 @@ class Feature:
 
     def _problems(self) -> Iterator[str]:
         """Yield what is wrong with this row."""
-        about = ABOUT[self.aggregate]
-        if self.entity not in about.of:
-            asked = " or ".join(WHO[kind] for kind in Entity if kind in about.of)
-            yield f"{self.aggregate.value} can be asked of {asked}, not of {WHO[self.entity]}"
-        if about.windowed != (self.window_ms is not None):
-            yield f"{self.aggregate.value} {'needs a' if about.windowed else 'has no'} window"
+        what, holds = spelled(self.aggregate, self.entity), about(self.aggregate, self.entity)
+        if self.entity not in holds.of:
+            asked = " or ".join(WHO[kind] for kind in Entity if kind in holds.of)
+            yield f"{what} can be asked of {asked}, not of {WHO[self.entity]}"
+        if holds.windowed != (self.window_ms is not None):
+            yield f"{what} {'needs a' if holds.windowed else 'has no'} window"
         if self.window_ms is not None and self.window_ms <= 0:
             yield f"its window must be longer than 0 ms, not {self.window_ms}"
         if self.delay_ms < 0 or (self.delay_ms and self.window_ms is None):
@@ -84,7 +85,7 @@ class Feature:
     def name(self) -> str:
         """`<entity>_<what>[_<aggregate>][_delayed]_<window>`."""
         if self.entity is Entity.NONE:
-            return self.aggregate.value
+            return spelled(self.aggregate, self.entity)
         parts = [self.entity.value, spelled(self.aggregate, self.entity)]
         if self.delay_ms:
             parts.append("delayed")
@@ -141,7 +142,7 @@ class FeatureSet:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256, in hex, of all that decides which numbers come out, and in which order."""
-        rows = [[r.name, r.entity.value, r.aggregate.value, r.window_ms, r.delay_ms, r.unit] for r in self.rows]
+        rows = [[r.name, r.entity.value, _identity(r), r.window_ms, r.delay_ms, r.unit] for r in self.rows]
         facts = {"semantics": SEMANTICS_VERSION, "slack_ms": SLACK_MS, "rows": rows}
         canonical = json.dumps(facts, separators=(",", ":"), sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()
@@ -156,6 +157,13 @@ class FeatureSet:
         kept = [kind for kind in (Entity.CARD, Entity.MERCHANT, Entity.DEVICE) if kind in ALWAYS_KEPT | asked]
         keeps = {kind: [row.keeps_ms for row in self.rows if row.entity is kind] for kind in kept}
         return MappingProxyType({kind: max(keeps[kind], default=SLACK_MS) for kind in kept})
+
+
+def _identity(row: Feature) -> str | list[str | int]:
+    """Return what tells a fingerprint how a row is computed."""
+    if isinstance(row.aggregate, Formula):
+        return ["formula", row.aggregate.name, row.aggregate.version]
+    return row.aggregate.value
 
 
 def load(module_name: str | None) -> FeatureSet:

@@ -2,6 +2,7 @@
 
     FeatureError
     ├── DeclarationError        a row of the feature table is wrong: correct it; nothing starts with it
+    ├── FormulaError            a function of a deployment's own failed on a transaction: correct it, raise its version
     └── StoreError
         ├── StoreUnavailableError   nothing is known of the outcome: make the same call again, later
         └── StoreRefusedError       this server, or this URL, must not be used as it is: a person has to change it
@@ -16,6 +17,10 @@ class FeatureError(Exception):
 
 class DeclarationError(FeatureError):
     """A feature row cannot mean anything, or contradicts another: the message names the row and what it should be."""
+
+
+class FormulaError(FeatureError):
+    """A formula of a deployment's own raised something or returned no number: the message names row and error."""
 
 
 class StoreError(FeatureError):

@@ -11,21 +11,26 @@ The name follows from the row, unit and meaning from the aggregate. What can be 
 import re
 from difflib import get_close_matches
 
-from features.aggregates import ABOUT, Aggregate, meaning_of, spelled, unit_of
+from features.aggregates import ABOUT, Aggregate, about, spelled
 from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Feature
 from features.entities import WHO, Entity
 from features.errors import DeclarationError
+from features.formulas import Formula
 
 _CALLS = {Entity.CARD: "card", Entity.MERCHANT: "merchant", Entity.DEVICE: "device", Entity.NONE: "own"}
 _UNITS_MS = {"s": SECOND_MS, "m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS}
+Said = tuple[str | Formula, str | None, str | None]
+"""What, over which window, with which delay."""
 _LENGTH = re.compile(r"([1-9][0-9]{0,5})([smhd])")
 
 
-def card(what: str, window: str | None = None, *, delay: str | None = None, meaning: str | None = None) -> Feature:
+def card(
+    what: str | Formula, window: str | None = None, *, delay: str | None = None, meaning: str | None = None
+) -> Feature:
     """Declare a feature of the card's history.
 
     Args:
-        what: the aggregate as names write it, such as `amount_sum` or `merchants`.
+        what: the aggregate as names write it, such as `amount_sum` or `merchants`, or a formula of one's own.
         window: its length, such as `10m`, `1h` or `30d`; None for what looks at no window.
         delay: how long before the transaction the window ends; None: with the transaction, which is in it.
         meaning: other words for the list of features.
@@ -36,12 +41,16 @@ def card(what: str, window: str | None = None, *, delay: str | None = None, mean
     return _row(Entity.CARD, (what, window, delay), meaning)
 
 
-def merchant(what: str, window: str | None = None, *, delay: str | None = None, meaning: str | None = None) -> Feature:
+def merchant(
+    what: str | Formula, window: str | None = None, *, delay: str | None = None, meaning: str | None = None
+) -> Feature:
     """Declare a feature of the merchant's history; as `card` otherwise."""
     return _row(Entity.MERCHANT, (what, window, delay), meaning)
 
 
-def device(what: str, window: str | None = None, *, delay: str | None = None, meaning: str | None = None) -> Feature:
+def device(
+    what: str | Formula, window: str | None = None, *, delay: str | None = None, meaning: str | None = None
+) -> Feature:
     """Declare a feature of the device's history, undefined where no device is told; as `card` otherwise."""
     return _row(Entity.DEVICE, (what, window, delay), meaning)
 
@@ -51,24 +60,25 @@ def own(what: str, *, meaning: str | None = None) -> Feature:
     return _row(Entity.NONE, (what, None, None), meaning)
 
 
-def _row(entity: Entity, said: tuple[str, str | None, str | None], meaning: str | None) -> Feature:
+def _row(entity: Entity, said: Said, meaning: str | None) -> Feature:
     what, window, delay = said
     try:
-        aggregate = _aggregate(entity, what)
-        _look(ABOUT[aggregate].windowed, entity, said)
+        aggregate = what if isinstance(what, Formula) else _aggregate(entity, what)
+        holds = about(aggregate, entity)
+        _look(holds.windowed, entity, said)
         return Feature(
             entity,
             aggregate,
             None if window is None else _length_ms(window, "window"),
             0 if delay is None else _length_ms(delay, "delay"),
-            unit_of(aggregate, entity),
-            meaning or meaning_of(aggregate, entity),
+            holds.unit,
+            meaning or holds.meaning,
         )
     except DeclarationError as error:
         raise DeclarationError(f"{_written(entity, said)}: {error}") from None
 
 
-def _look(windowed: bool, entity: Entity, said: tuple[str, str | None, str | None]) -> None:  # noqa: FBT001 - what it is
+def _look(windowed: bool, entity: Entity, said: Said) -> None:  # noqa: FBT001 - what it is
     """Refuse a row without the window that its aggregate needs, or with one that it has no use for."""
     what, window, delay = said
     if windowed and window is None:
@@ -101,10 +111,10 @@ def _length_ms(text: str, part: str) -> int:
     return int(found[1]) * _UNITS_MS[found[2]]
 
 
-def _written(entity: Entity, said: tuple[str, str | None, str | None]) -> str:
+def _written(entity: Entity, said: Said) -> str:
     """Return a row as its author wrote it, by which he finds it."""
     what, window, delay = said
-    parts = [repr(what)]
+    parts = [what.name if isinstance(what, Formula) else repr(what)]
     if window is not None:
         parts.append(repr(window))
     if delay is not None:

@@ -13,6 +13,7 @@ from features import amounts, habits, hours, novelty, travel, trials
 from features.aggregates import Aggregate
 from features.declaration import Feature, FeatureSet
 from features.entities import Entity
+from features.formulas import Formula, evaluate
 from features.frames import Flags, Floats, Frame, Window
 from features.frauds import fraud_share, known_frauds
 from features.store import NOWHERE, Observed, Transactions
@@ -43,7 +44,7 @@ class _Reading:
 
     def value(self, feature: Feature) -> Floats:
         """Return one column."""
-        if feature.entity is Entity.NONE:
+        if isinstance(feature.aggregate, Aggregate) and feature.aggregate in _CALENDAR:
             return _CALENDAR[feature.aggregate](self.transactions)
         column = self._of_history(feature)
         return column if feature.entity is not Entity.DEVICE else np.where(self._told(feature.entity), column, np.nan)
@@ -57,6 +58,8 @@ class _Reading:
         if feature.window_ms is None:
             return hours.seconds_since_last(self.frame(feature.entity))
         window = self.window(feature.entity, feature.window_ms, feature.delay_ms)
+        if isinstance(feature.aggregate, Formula):
+            return evaluate(feature.aggregate, feature.name, window)
         if feature.aggregate is Aggregate.FRAUD_SHARE:
             return fraud_share(window, self.frauds(feature.entity))
         return _OF_A_WINDOW[feature.aggregate](window)

@@ -11,6 +11,7 @@ import numpy as np
 
 from features.declaration import FeatureSet
 from features.entities import Entity
+from features.errors import FormulaError
 from features.records import CARD_COLUMNS, COLUMNS, SHARED_COLUMNS
 from features.sets import FeatureSets
 from features.store import NOWHERE, Fate, Histories, Ints, Observed, Transactions
@@ -68,7 +69,11 @@ def vectorise_probe(feature_set: FeatureSet) -> VectoriseProbe:
             probes = [_DECODER.decode(history) for history in histories]
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ProbeError(f"a probe history cannot be read: {error}") from error
-        return vectorise(feature_set, _transactions(probes), _observed(probes, tuple(feature_set.horizons_ms)))
+        observed = _observed(probes, tuple(feature_set.horizons_ms))
+        try:
+            return vectorise(feature_set, _transactions(probes), observed)
+        except FormulaError as error:
+            raise ProbeError(f"a probe's vector cannot be computed: {error}") from error
 
     return vectorise_all
 

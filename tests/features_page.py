@@ -4,7 +4,7 @@ import inspect
 import re
 from collections.abc import Callable, Sequence
 
-from features.aggregates import ABOUT, Aggregate, spelled, unit_of
+from features.aggregates import ABOUT, Aggregate, about, spelled
 from features.declaration import DAY_MS, Feature, FeatureSet, load, window_text
 from features.entities import WHO, Entity
 from features.windows import COMPUTED_BY
@@ -45,10 +45,10 @@ def aggregates(_: Table) -> str:
 
 
 def described(aggregate: Aggregate) -> str:
-    about = ABOUT[aggregate]
-    asked = [kind for kind in Entity if kind in about.of]
+    general = ABOUT[aggregate]
+    asked = [kind for kind in Entity if kind in general.of]
     names = list(dict.fromkeys(f"`{spelled(aggregate, kind)}`" for kind in asked))
-    units = list(dict.fromkeys(unit_of(aggregate, kind) for kind in asked))
+    units = list(dict.fromkeys(about(aggregate, kind).unit for kind in asked))
     summary, sections = explained(aggregate)
     lines = [f"**{', '.join(names)}** (of {', '.join(WHO[kind] for kind in asked)}; {', '.join(units)}). {summary}"]
     return "\n".join([*lines, *(f"- {name}: {sections[name]}" for name in SECTIONS)])

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from features.errors import DeclarationError
+from features.errors import DeclarationError, FormulaError
 from features.sets import load_sets
 from models.errors import ModelError
 from models.repository import Repository
@@ -68,7 +68,7 @@ def _train(request: TrainingRequest, repository: Repository) -> TrainingReport:
 
         try:
             return run(request, repository, progress)
-        except (TrainingError, ModelError) as error:
+        except (TrainingError, ModelError, FormulaError) as error:
             bars.stop()
             refuse(str(error))
 

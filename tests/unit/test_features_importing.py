@@ -71,9 +71,9 @@ def test_the_installed_program_finds_it_too(here: Path) -> None:
 
 def test_the_module_that_the_page_shows_is_one(here: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "features.md").read_text()
-    (example,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
-    (here / "our_rows.py").write_text(example)
-    assert load("our_rows").names[-1] == "device_cards_1h"
+    examples = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    (here / "our_rows.py").write_text("\n".join(examples))
+    assert load("our_rows").names[-2:] == ("device_cards_1h", "card_same_weekday_share_30d")
 
 
 @pytest.mark.parametrize(
