@@ -42,6 +42,18 @@ class Aggregate(Enum):
     WEEKEND = "is_weekend"
 
 
+AT_ONCE = frozenset(
+    {
+        Aggregate.COUNT,
+        Aggregate.AMOUNT_SUM,
+        Aggregate.AMOUNT_MEAN,
+        Aggregate.AMOUNT_MAX,
+        Aggregate.FRAUD_SHARE,
+    }
+)
+"""What is computed of windows of several lengths at once."""
+
+
 class About(NamedTuple):
     """What holds of an aggregate wherever it is asked; `{other}` in a unit is the entity's other party."""
 

@@ -68,11 +68,14 @@ def largest(window: Window) -> Floats:
     Edges: undefined where the window is empty.
     Source: the maximum beside the mean of Whitrow et al., Data Mining and Knowledge Discovery 18 (2009) 30-55.
     """
-    return np.where(window.empty, np.nan, window.largest / PER_MAJOR)
+    peaks: Floats = window.largest / PER_MAJOR
+    peaks[window.empty] = np.nan
+    return peaks
 
 
 def _quotient(above: Floats, below: Ints | Floats, undefined: Flags) -> Floats:
     """Divide, and leave NaN where that is undefined."""
-    result: Floats = np.full(len(above), np.nan)
-    np.divide(above, below, out=result, where=~undefined)
-    return result
+    divisor = below.astype(np.float64)
+    divisor[undefined] = np.nan
+    quotient: Floats = above / divisor
+    return quotient

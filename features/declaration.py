@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
+from typing import NamedTuple
 
-from features.aggregates import Aggregate, about, spelled
+from features.aggregates import AT_ONCE, Aggregate, about, spelled
 from features.entities import WHO, Entity
 from features.errors import DeclarationError
 from features.formulas import Formula
@@ -113,6 +114,13 @@ class Feature:
         return self.entity in {Entity.MERCHANT, Entity.DEVICE} and self.delay_ms < SETTLED_MS
 
 
+class Group(NamedTuple):
+    """Rows that ask the same of the same windows but for their lengths, and their columns."""
+
+    rows: tuple[Feature, ...]
+    columns: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class FeatureSet:
     """A table of features: the vector's columns are its rows, in order.
@@ -138,6 +146,15 @@ class FeatureSet:
     def names(self) -> tuple[str, ...]:
         """The columns' names, in order."""
         return tuple(row.name for row in self.rows)
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """All rows, those together that can be computed at once."""
+        found: dict[object, list[int]] = {}
+        for column, row in enumerate(self.rows):
+            alike = (row.entity, row.aggregate, row.delay_ms) if row.aggregate in AT_ONCE else column
+            found.setdefault(alike, []).append(column)
+        return tuple(Group(tuple(self.rows[i] for i in columns), tuple(columns)) for columns in found.values())
 
     @cached_property
     def fingerprint(self) -> str:

@@ -18,9 +18,8 @@ def distinct(frame: Frame, which: Flags, column: Ints) -> Floats:
     if len(frame.lengths) <= FEW:
         ends = zip(frame.starts.tolist(), (frame.last + 1).tolist(), strict=True)
         return np.array([float(len(set(column[a:b][which[a:b]].tolist()))) for a, b in ends])
-    found = which.nonzero()[0]
-    number = frame.number[found]
-    once = number[representatives(frame.keyed(column[found], number))]
+    number = frame.number[which]
+    once = number[representatives(frame.keyed(column[which], number))]
     return np.bincount(once, minlength=len(frame.lengths)).astype(np.float64)
 
 
@@ -32,13 +31,14 @@ def representatives(keys: Ints) -> Ints:
     """
     bits = max(LEAST_BITS, len(keys).bit_length() + 2)
     table = np.empty(1 << bits, np.int64)
-    left, chosen, shift = np.arange(len(keys)), [], 0
-    while len(left):
-        mine = keys[left]
-        slots = (mine >> shift) & (len(table) - 1)
-        table[slots] = left
-        last = table[slots]
-        chosen.append(left[last == left])
-        left = left[keys[last] != mine]
+    places, chosen, shift = np.arange(len(keys)), [], 0
+    while len(keys):
+        slots = (keys >> shift if shift else keys) & (len(table) - 1)
+        mine = np.arange(len(keys))
+        table[slots] = mine
+        last = table.take(slots)
+        chosen.append(places[last == mine])
+        missed = (keys.take(last) != keys).nonzero()[0]
+        places, keys = places[missed], keys[missed]
         shift = (shift + bits) % (64 - bits)
-    return np.concatenate(chosen) if chosen else left
+    return np.concatenate(chosen) if chosen else places

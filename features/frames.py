@@ -52,7 +52,7 @@ class Frame:
         self.rows = histories.rows
         self.time = np.ascontiguousarray(self.rows[:, records.TIME])
         self.flags = np.ascontiguousarray(self.rows[:, records.FLAGS])
-        self.age = np.repeat(own_ms, self.lengths) - self.time
+        self.age = self.spread_out(own_ms) - self.time
         self.labels = records.is_label(self.flags)
         self.earlier = (self.age >= 0) & ~self.labels
 
@@ -81,9 +81,13 @@ class Frame:
         """The bits of `traits` in which a record differs from its history's own one."""
         return self.traits ^ self.of_own(self.traits)
 
+    def spread_out(self, values: NDArray[Kind]) -> NDArray[Kind]:
+        """Return the values of n histories so that each meets all records of its history; a single one meets any."""
+        return values if len(values) == 1 else np.repeat(values, self.lengths)
+
     def of_own(self, column: NDArray[Kind]) -> NDArray[Kind]:
-        """Return the own records' values of a column, one for each record of the same history."""
-        return column[self.last][self.number]
+        """Return the own records' values of a column, to be compared with all values of it."""
+        return self.spread_out(column[self.last])
 
     @cached_property
     def number(self) -> Ints:
@@ -110,9 +114,14 @@ class Frame:
         return int(POWERS[FINEST - self.decimals])
 
     @cached_property
+    def minor(self) -> Ints:
+        """Amounts in minor units of each currency; of a label something else."""
+        return np.ascontiguousarray(self.rows[:, records.AMOUNT])
+
+    @cached_property
     def amounts(self) -> Ints:
         """Exact amounts in units of `fold`; a label has none."""
-        scaled = self.rows[:, records.AMOUNT] * POWERS[self.decimals - self.exponents]
+        scaled = self.minor * POWERS[self.decimals - self.exponents]
         return np.where(self.labels, 0, scaled)
 
     @cached_property
@@ -122,15 +131,25 @@ class Frame:
         return peaks.astype(np.float64) * self.lengths
 
     @cached_property
+    def unsafe(self) -> list[int]:
+        """Which histories' sums may leave 64 bits: few, if any."""
+        found: list[int] = (self.bound * self.fold >= SAFE_SUM).nonzero()[0].tolist()
+        return found
+
+    @cached_property
     def own_amounts(self) -> Ints:
         """Amounts of the own records, in units of `fold`, shape (n,)."""
         return self.amounts[self.last]
 
 
 class Window:
-    """The transactions of each history that lie in (t - delay - length, t - delay]."""
+    """The transactions of each history that lie in (t - delay - length, t - delay].
 
-    def __init__(self, frame: Frame, length_ms: int, delay_ms: int) -> None:
+    Several lengths, as a column of shape (k, 1), make k windows at once: what has n values for one has (k, n) then. A
+    few aggregates are asked of many windows, and each call of numpy costs a batch of one as much as all its records.
+    """
+
+    def __init__(self, frame: Frame, length_ms: int | Ints, delay_ms: int) -> None:
         self.frame = frame
         self.inside = frame.earlier & (frame.age < delay_ms + length_ms)
         if delay_ms:
@@ -145,12 +164,12 @@ class Window:
 
     def counted(self, which: Flags) -> Ints:
         """Count the records of `which` per history."""
-        counts: Ints = np.add.reduceat(which, self.frame.starts, dtype=np.int64)
+        counts: Ints = np.add.reduceat(which, self.frame.starts, axis=-1, dtype=np.int64)
         return counts
 
     @cached_property
     def count(self) -> Ints:
-        """How many transactions, shape (n,)."""
+        """How many transactions, shape (n,), or (k, n) of several lengths."""
         return self.counted(self.inside)
 
     @cached_property
@@ -179,10 +198,12 @@ class Window:
     @cached_property
     def total(self) -> Floats:
         """Sum of the amounts in units of 10^-4: the float64 that is nearest to the exact integer."""
-        sums = np.add.reduceat(self.amounts, self.frame.starts)
+        sums = np.add.reduceat(self.amounts, self.frame.starts, axis=-1)
         result: Floats = (sums * self.frame.fold).astype(np.float64)
-        for i in np.flatnonzero(self.frame.bound * self.frame.fold >= SAFE_SUM).tolist():
-            result[i] = float(sum(self.exact(i)))
+        for i in self.frame.unsafe:
+            part = slice(self.frame.starts[i], self.frame.last[i] + 1)
+            for inside, totals in zip(np.atleast_2d(self.inside), np.atleast_2d(result), strict=True):
+                totals[i] = float(sum(self.frame.amounts[part][inside[part]].tolist()) * self.frame.fold)
         return result
 
     def exact(self, i: int) -> list[int]:
@@ -194,7 +215,7 @@ class Window:
     @cached_property
     def largest(self) -> Floats:
         """The largest amount in units of 10^-4; 0 in an empty window."""
-        peaks = np.maximum.reduceat(self.amounts, self.frame.starts)
+        peaks = np.maximum.reduceat(self.amounts, self.frame.starts, axis=-1)
         return (peaks * self.frame.fold).astype(np.float64)
 
     @cached_property
@@ -213,6 +234,6 @@ class Window:
         """Own amount times the count, in units of 10^-4: the float64 that is nearest to the exact integer."""
         frame = self.frame
         result: Floats = (frame.own_amounts * self.count * frame.fold).astype(np.float64)
-        for i in np.flatnonzero(frame.bound * frame.fold >= SAFE_SUM).tolist():
+        for i in frame.unsafe:
             result[i] = float(int(frame.own_amounts[i]) * int(self.count[i]) * frame.fold)
         return result

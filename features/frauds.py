@@ -45,5 +45,5 @@ def fraud_share(window: Window, frauds: Flags) -> Floats:
     Source: the terminal risk of Le Borgne et al., Fraud Detection Handbook, ULB (2022), Baseline feature
         transformation.
     """
-    share: Floats = window.counted(frauds & window.inside) / np.maximum(window.count, 1)
+    share: Floats = window.counted(window.inside & frauds) / np.maximum(window.count, 1)
     return share

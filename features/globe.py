@@ -23,13 +23,13 @@ QUARTER_TURN = 9_000_000
 FULL_TURN = 4 * QUARTER_TURN
 RADIANS = math.pi / FULL_TURN
 """Of half a unit."""
-SINE_TERMS = 11
-"""The first one that is left out is below 2e-18 of a quarter turn's sine."""
+SINE_TERMS = 10
+"""The first one that is left out is below 3e-16 of a quarter turn's sine."""
 HALVINGS = 3
 """How often a quarter turn is halved before the series of the arc sine begins,"""
 ARC_SINE_TERMS = 7
 """whose first term that is left out is then below 2e-12."""
-FEW = 24
+FEW = 10
 """So many distances are made faster one by one than by arrays."""
 
 
@@ -59,15 +59,12 @@ def distances_km(from_north: Ints, from_east: Ints, to_north: Ints, to_east: Int
         places = (from_north.tolist(), from_east.tolist(), to_north.tolist(), to_east.tolist())
         return np.array([_distance(*ends) for ends in zip(*places, strict=True)], np.float64)
     turned = np.abs(to_east - from_east)
-    angles = np.stack(
-        (
-            to_north - from_north,
-            np.minimum(turned, FULL_TURN - turned),
-            2 * (QUARTER_TURN - np.abs(from_north)),
-            2 * (QUARTER_TURN - np.abs(to_north)),
-        )
-    )
-    return _haversine(_series(SINE, angles.astype(np.float64) * RADIANS), np.sqrt)
+    angles = np.empty((4, len(turned)))
+    angles[0] = to_north - from_north
+    np.minimum(turned, FULL_TURN - turned, out=angles[1])
+    angles[2] = 2 * (QUARTER_TURN - np.abs(from_north))
+    angles[3] = 2 * (QUARTER_TURN - np.abs(to_north))
+    return _haversine(_series(SINE, angles * RADIANS), np.sqrt)
 
 
 def _distance(from_north: int, from_east: int, to_north: int, to_east: int) -> float:
@@ -100,7 +97,9 @@ def _arc_sine(square: Number, root: Callable[[Number], Number]) -> Number:
 def _series(terms: Sequence[float], x: Number) -> Number:
     """Return x times the polynomial in x^2 with these terms, the highest first."""
     square = x * x
-    total = terms[0] * square + terms[1]
-    for term in terms[2:]:
-        total = total * square + term
+    total = terms[0] * square
+    for term in terms[1:-1]:
+        total += term
+        total *= square  # in place: there are no copies of arrays to make
+    total += terms[-1]
     return total * x

@@ -48,7 +48,7 @@ def time_of_day_share(window: Window) -> Floats:
         Applications 51 (2016) 134-142, who fit a von Mises distribution; a share within a distance is exact.
     """
     frame = window.frame
-    wall_ms = frame.time + traits.clock_minutes(frame.traits) * MINUTE_MS
+    wall_ms = frame.time + traits.told(frame.traits, traits.CLOCK) * MINUTE_MS  # off by a day, which is no matter here
     behind_ms = wall_ms - frame.of_own(wall_ms) + NEAR_MS
     around_ms = behind_ms - behind_ms // DAY_MS * DAY_MS
     near = window.counted(window.others & (around_ms <= 2 * NEAR_MS))

@@ -30,8 +30,7 @@ def other_is_new(window: Window) -> Floats:
         (2015) 38-48.
     """
     frame = window.frame
-    same = window.inside & (frame.others == np.repeat(frame.others[frame.last], frame.lengths))
-    same[frame.last] = False
+    same = window.others & (frame.others == frame.of_own(frame.others))
     new: Floats = (window.counted(same) == 0).astype(np.float64)
     return new
 
@@ -58,7 +57,7 @@ def device_is_new(window: Window) -> Floats:
     """
     frame = window.frame
     own = frame.devices[frame.last]
-    same = window.counted(window.others & (frame.devices == own[frame.number]))
+    same = window.counted(window.others & (frame.devices == frame.spread_out(own)))
     new: Floats = (same == 0).astype(np.float64)
     new[own == 0] = np.nan
     return new
@@ -71,5 +70,9 @@ def countries(window: Window) -> Floats:
     Edges: a transaction that tells no country adds none; 0 where none does.
     Source: aggregation by country in Bahnsen et al., Expert Systems with Applications 51 (2016) 134-142.
     """
-    column = window.frame.traits & traits.COUNTRY.mask
-    return distinct(window.frame, window.inside & (column != 0), column)
+    frame = window.frame
+    column = frame.traits & traits.COUNTRY.mask
+    told = window.inside & (column != 0)
+    foreign = (frame.unlike & traits.COUNTRY.mask) != 0  # mostly there are few, or none
+    counts: Floats = distinct(frame, told & foreign, column) + (window.counted(told & ~foreign) != 0)
+    return counts

@@ -54,11 +54,11 @@ def latest_telling(window: Window, tells: Flags) -> Ints:
     None of a transaction that does not tell it itself: there is nothing to compare.
     """
     frame = window.frame
-    telling = window.others & tells & frame.of_own(tells)
-    ages = frame.age.copy()
-    ages[~telling] = NEVER_MS
-    youngest = np.minimum.reduceat(ages, frame.starts)
-    latest: Ints = (telling & (ages == youngest[frame.number])).nonzero()[0]
+    found = (window.others & tells & frame.of_own(tells)).nonzero()[0]
+    number, age = frame.number[found], frame.age[found]
+    youngest = np.full(len(frame.lengths), NEVER_MS)
+    np.minimum.at(youngest, number, age)
+    latest: Ints = found[age == youngest[number]]
     return latest
 
 

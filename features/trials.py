@@ -5,7 +5,7 @@ Amounts are exact integers until the last division. Nothing here knows a feature
 
 import numpy as np
 
-from features import records, traits
+from features import traits
 from features.frames import PER_MAJOR, Floats, Window
 
 LEAST = PER_MAJOR // 100
@@ -21,8 +21,7 @@ def amount_repeated(window: Window) -> Floats:
     Source: cards tried by a script, which seldom varies the amount: OWASP Automated Threats, OAT-001 Carding.
     """
     frame = window.frame
-    minor = frame.rows[:, records.AMOUNT]
-    same = window.others & (minor == frame.of_own(minor)) & ((frame.unlike & traits.CURRENCY.mask) == 0)
+    same = window.others & (frame.minor == frame.of_own(frame.minor)) & ((frame.unlike & traits.CURRENCY.mask) == 0)
     return window.counted(same).astype(np.float64)
 
 

@@ -4,7 +4,7 @@ There is one implementation, for the stream, for training and for replay. It kee
 loop over events; the order of the records within a history changes nothing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -27,8 +27,8 @@ def vectorise(feature_set: FeatureSet, transactions: Transactions, observed: Obs
     vectors = np.empty((len(transactions), len(feature_set)), np.float64)
     if len(transactions):
         reading = _Reading(transactions, observed)
-        for column, feature in enumerate(feature_set.rows):
-            vectors[:, column] = reading.value(feature)
+        for group in feature_set.groups:
+            vectors[:, group.columns] = reading.values(group.rows)
     return vectors
 
 
@@ -39,25 +39,28 @@ class _Reading:
         self.transactions = transactions
         self._histories = observed.histories
         self._frames: dict[Entity, Frame] = {}
-        self._windows: dict[tuple[Entity, int, int], Window] = {}
+        self._windows: dict[tuple[Entity, tuple[int, ...], int], Window] = {}
         self._frauds: dict[Entity, Flags] = {}
 
-    def value(self, feature: Feature) -> Floats:
-        """Return one column."""
-        if isinstance(feature.aggregate, Aggregate) and feature.aggregate in _CALENDAR:
-            return _CALENDAR[feature.aggregate](self.transactions)
-        column = self._of_history(feature)
-        return column if feature.entity is not Entity.DEVICE else np.where(self._told(feature.entity), column, np.nan)
+    def values(self, rows: Sequence[Feature]) -> Floats:
+        """Return the columns of a group, shape (n, columns)."""
+        first = rows[0]
+        if isinstance(first.aggregate, Aggregate) and first.aggregate in _CALENDAR:
+            return _CALENDAR[first.aggregate](self.transactions)[:, np.newaxis]
+        found = self._of_history(first, tuple(row.window_ms or 0 for row in rows))
+        if first.entity is Entity.DEVICE:
+            found = np.where(self._told(first.entity), found, np.nan)
+        return np.atleast_2d(found).T
 
     def _told(self, entity: Entity) -> Flags:
         """Tell which transactions have such a party at all."""
         known: Flags = self._histories[entity].positions != NOWHERE
         return known
 
-    def _of_history(self, feature: Feature) -> Floats:
+    def _of_history(self, feature: Feature, lengths_ms: tuple[int, ...]) -> Floats:
         if feature.window_ms is None:
             return hours.seconds_since_last(self.frame(feature.entity))
-        window = self.window(feature.entity, feature.window_ms, feature.delay_ms)
+        window = self.window(feature.entity, lengths_ms, feature.delay_ms)
         if isinstance(feature.aggregate, Formula):
             return evaluate(feature.aggregate, feature.name, window)
         if feature.aggregate is Aggregate.FRAUD_SHARE:
@@ -70,10 +73,11 @@ class _Reading:
             self._frames[entity] = Frame(self._histories[entity], self.transactions.occurred_ms)
         return self._frames[entity]
 
-    def window(self, entity: Entity, length_ms: int, delay_ms: int) -> Window:
-        """Return one window over them."""
-        key = (entity, length_ms, delay_ms)
+    def window(self, entity: Entity, lengths_ms: tuple[int, ...], delay_ms: int) -> Window:
+        """Return one window over them, or several at once."""
+        key = (entity, lengths_ms, delay_ms)
         if key not in self._windows:
+            length_ms = lengths_ms[0] if len(lengths_ms) == 1 else np.array(lengths_ms)[:, np.newaxis]
             self._windows[key] = Window(self.frame(entity), length_ms, delay_ms)
         return self._windows[key]
 

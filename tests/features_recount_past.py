@@ -64,7 +64,7 @@ def km(here: tuple[float, float], there: tuple[float, float]) -> float:
 
 
 def sine(half_units: int) -> float:
-    terms = [Fraction((-1) ** k, math.factorial(2 * k + 1)) for k in range(11)]
+    terms = [Fraction((-1) ** k, math.factorial(2 * k + 1)) for k in range(10)]
     return series(terms, half_units * (math.pi / 36_000_000))
 
 

@@ -203,7 +203,7 @@ def never_own(window: Window) -> Flags:
 BUGS = {
     "one of two places of one millisecond is asked": (travel, "latest_telling", only_one),
     "own transaction counts among the others": (Window, "own", property(never_own)),
-    "every clock is that of Greenwich": (traits, "clock_minutes", lambda told: told * 0),
+    "every clock is that of Greenwich": (habits, "MINUTE_MS", 0),
     "midnight parts the day": (habits, "DAY_MS", 10**12),
     "one currency's amounts are another's": (traits, "CURRENCY", traits.Trait(0, 0)),
     "the longitudes' end is a border": (globe, "FULL_TURN", 10**9),
