@@ -96,8 +96,8 @@ def _aggregate(entity: Entity, what: str) -> Aggregate:
     if others:
         raise DeclarationError(f"{WHO[entity]} cannot be asked for it, but {' or '.join(others)} can")
     near = get_close_matches(str(what), known, 1)
-    guess = f", did you mean {near[0]!r}?" if near else ","
-    raise DeclarationError(f"there is no {what!r}{guess} {WHO[entity]} can be asked for {', '.join(sorted(known))}")
+    guess = f", did you mean {near[0]!r}? There are" if near else ", there are"
+    raise DeclarationError(f"there is no {what!r} of {WHO[entity]}{guess}: {', '.join(sorted(known))}")
 
 
 def _known(entity: Entity) -> dict[str, Aggregate]:

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from redis.asyncio import Redis
 
-from features.declaration import DAY_MS, Aggregate, Feature, FeatureSet
+from features.aggregates import Aggregate
+from features.declaration import DAY_MS, Feature, FeatureSet
 from features.entities import Entity
 from features.frames import FINEST, PER_MAJOR, POWERS, Floats
 from features.store import Ints, Label, Transactions
@@ -121,7 +122,8 @@ def _panes(row: Feature) -> Iterator[Pane]:
     """Yield what a feature is made of, if counters can tell it at all."""
     if row.entity in KINDS and row.window_ms is not None:
         length_ms = max(row.window_ms, row.delay_ms) // PANES
-        for what in NEEDS.get(row.aggregate, ()):
+        needs = NEEDS.get(row.aggregate, ()) if isinstance(row.aggregate, Aggregate) else ()
+        for what in needs:
             yield Pane(row.entity, what, length_ms)
 
 

@@ -10,13 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from features.errors import FeatureError, StoreError
-from features.sets import load_sets
 from models.loading import Model
 from models.loading import load as load_model
 from models.problems import Problem
 from models.repository import Repository
-from stream.bench.contest import Effort, compete
-from stream.cli.saying import Command, json_option, refuse, say, settings_or_refuse
+from stream.cli.saying import Command, features_or_refuse, json_option, refuse, say, settings_or_refuse
 from stream.errors import StreamError
 from stream.probing import probers
 from stream.settings import Settings
@@ -37,7 +35,7 @@ def stages(name: str, as_json: bool) -> None:  # noqa: FBT001 - a flag
     from stream.bench.stages import measure_stages  # noqa: PLC0415 - it needs an extra
 
     settings = settings_or_refuse()
-    found = asyncio.run(measure_stages(settings, load_sets(settings.features), _model(settings, name)))
+    found = asyncio.run(measure_stages(settings, features_or_refuse(settings.features), _model(settings, name)))
     table = Table("µs per event", *(f"batch {size}" for size in found))
     for stage in next(iter(found.values())):
         table.add_row(stage, *(f"{times[stage]:.1f}" for times in found.values()))
@@ -54,9 +52,11 @@ def stages(name: str, as_json: bool) -> None:  # noqa: FBT001 - a flag
 @json_option
 def features(as_json: bool, **effort: int) -> None:  # noqa: FBT001 - a flag
     """Histories against sorted sets and counters: CPU of Redis and of Python per event, and bytes; some minutes."""
+    from stream.bench.contest import Effort, compete  # noqa: PLC0415 - it needs an extra
+
     settings = settings_or_refuse()
+    feature_set = features_or_refuse(settings.features).newest
     try:
-        feature_set = load_sets(settings.features).newest
         found = asyncio.run(compete(settings, feature_set, Effort(**effort)))
     except (FeatureError, StreamError) as error:
         refuse(str(error))
@@ -82,7 +82,7 @@ def servers(beside: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001 - a
 
     settings = settings_or_refuse()
     try:
-        lines = asyncio.run(compare_servers((settings.redis_url, *beside), load_sets(settings.features)))
+        lines = asyncio.run(compare_servers((settings.redis_url, *beside), features_or_refuse(settings.features)))
     except StoreError as error:
         refuse(str(error))
     table = Table("Redis", "batch", "µs of Python", "µs of time")
@@ -178,7 +178,7 @@ async def _measure_worker(
 
 
 def _model(settings: Settings, name: str) -> Model:
-    repository, features = Repository(settings.models), load_sets(settings.features)
+    repository, features = Repository(settings.models), features_or_refuse(settings.features)
     digest = repository.resolve(name)
     if isinstance(digest, Problem):
         refuse(digest.detail)

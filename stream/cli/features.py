@@ -6,11 +6,9 @@ import click
 from rich.console import Console
 
 from features.declaration import Feature, FeatureSet
-from features.errors import DeclarationError
 from features.records import RECORD_BYTES
-from features.sets import load_sets
 from stream.cli.features_table import listing
-from stream.cli.saying import json_option, refuse, say, settings_or_refuse
+from stream.cli.saying import features_or_refuse, json_option, say, settings_or_refuse
 
 
 @click.group()
@@ -26,11 +24,7 @@ def list_command(module: str | None, as_json: bool) -> None:  # noqa: FBT001 - a
 
     Of two tables in FRAUDSTREAM_FEATURES it is the newest, the one named last.
     """
-    named = settings_or_refuse().features if module is None else module
-    try:
-        feature_set = load_sets(named).newest
-    except DeclarationError as error:
-        refuse(str(error))
+    feature_set = features_or_refuse(settings_or_refuse().features if module is None else module).newest
     if as_json:
         say(as_json, facts(feature_set), "")
     else:

@@ -10,7 +10,7 @@ from stream.cli.demo import demo
 from stream.cli.features import features
 from stream.cli.model import model
 from stream.cli.publish import publish
-from stream.cli.saying import json_option, refuse, refused_settings, say, settings_or_refuse
+from stream.cli.saying import features_or_refuse, json_option, refuse, refused_settings, say, settings_or_refuse
 from stream.cli.shadow import shadow
 from stream.cli.train import train
 from stream.contract.schema import RECORDS, json_schema
@@ -38,8 +38,10 @@ def worker() -> None:
     """Run one worker until SIGTERM; it says at /health/ready whether it decides, and if not, why."""
     from stream.worker import run_worker  # noqa: PLC0415 - Faust takes a second to import, and only this needs it
 
+    settings = settings_or_refuse()
+    features_or_refuse(settings.features)
     with refused_settings():
-        raise SystemExit(run_worker(settings_or_refuse()))
+        raise SystemExit(run_worker(settings))
 
 
 @main.group()

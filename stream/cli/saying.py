@@ -9,6 +9,8 @@ from typing import Any, NoReturn, TypeVar
 import click
 import msgspec
 
+from features.errors import DeclarationError
+from features.sets import FeatureSets, load_sets
 from stream.certificates import check_files
 from stream.errors import SettingsError
 from stream.kafka import explain
@@ -53,5 +55,14 @@ def refused_settings() -> Iterator[None]:
     try:
         yield
     except SettingsError as error:
+        click.echo(str(error), err=True)
+        raise SystemExit(2) from error
+
+
+def features_or_refuse(modules: str) -> FeatureSets:
+    """Load the tables of features that a setting names, or end with 2: it is a setting like any other."""
+    try:
+        return load_sets(modules)
+    except DeclarationError as error:
         click.echo(str(error), err=True)
         raise SystemExit(2) from error

@@ -10,11 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from features.errors import DeclarationError, FormulaError
-from features.sets import load_sets
+from features.errors import FormulaError
 from models.errors import ModelError
 from models.repository import Repository
-from stream.cli.saying import json_option, refuse, say, settings_or_refuse
+from stream.cli.saying import features_or_refuse, json_option, refuse, say, settings_or_refuse
 from stream.training.errors import TrainingError
 from stream.training.request import TrainingReport, TrainingRequest
 
@@ -44,11 +43,11 @@ def train(file: Path, name: str, model_version: str | None, as_json: bool, **opt
             file=file,
             name=name,
             version=model_version,
-            feature_set=load_sets(settings.features).newest,
+            feature_set=features_or_refuse(settings.features).newest,
             code_version=version("fraudstream"),
             **options,
         )
-    except (ValueError, DeclarationError) as error:
+    except ValueError as error:
         raise click.UsageError(str(error)) from error
     report = _train(request, Repository(settings.models))
     say(as_json, msgspec.to_builtins(report), "") if as_json else _print(report)

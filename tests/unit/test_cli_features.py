@@ -76,5 +76,16 @@ def test_of_two_tables_the_newest_is_listed(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_table_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     told = CliRunner().invoke(main, ["features", "list", "--set", "no_such_rows"])
-    assert (told.exit_code, told.stdout) == (1, "")
+    assert (told.exit_code, told.stdout) == (2, "")
     assert "there is no module 'no_such_rows': looked in" in told.stderr
+
+
+@pytest.mark.parametrize("command", [["worker"], ["features", "list"], ["bench", "stages", "--model", "x"]])
+def test_a_setting_that_names_no_table_is_a_wrong_setting_whatever_is_started(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FRAUDSTREAM_FEATURES", "no_such_rows")
+    told = CliRunner().invoke(main, command)
+    assert (told.exit_code, told.stdout) == (2, "")
+    assert told.stderr.startswith("there is no module 'no_such_rows': looked in")

@@ -23,9 +23,9 @@ def test_a_row_is_short_and_says_everything() -> None:
     [
         (
             lambda: card("amount_summ", "7d"),
-            r"card\('amount_summ', '7d'\): there is no 'amount_summ', did you mean 'amount_sum'\? a card can be asked",
+            r"card\('amount_summ', '7d'\): there is no 'amount_summ' of a card, did you mean 'amount_sum'\? There are: ",  # noqa: E501 - one message
         ),
-        (lambda: own("noon"), r"own\('noon'\): there is no 'noon', the transaction alone can be asked for is_night, "),
+        (lambda: own("noon"), r"own\('noon'\): there is no 'noon' of the transaction alone, there are: is_night, "),
         (lambda: card("count"), r"card\('count'\): it needs a window, as in card\('count', '7d'\)"),
         (
             lambda: merchant("count", delay="7d"),
@@ -46,7 +46,7 @@ def test_a_row_is_short_and_says_everything() -> None:
         (lambda: card("count", "1.5h"), "the window '1.5h' is not"),
         (lambda: card("count", 7), "the window 7 is not"),  # type: ignore[arg-type]
         (lambda: merchant("count", "7d", delay="-1d"), "the delay '-1d' is not"),
-        (lambda: card(None, "7d"), r"card\(None, '7d'\): there is no None, a card can be asked for"),  # type: ignore[arg-type]
+        (lambda: card(None, "7d"), r"card\(None, '7d'\): there is no None of a card, there are: "),  # type: ignore[arg-type]
     ],
 )
 def test_a_row_that_means_nothing_is_named_with_what_it_should_be(write: object, said: str) -> None:
