@@ -131,7 +131,7 @@ def test_artifacts_carry_probes_that_bite(
     probes = msgspec.json.decode(contents[PROBE_HISTORIES], type=ProbeHistories)
     assert len(probes.histories) > 2
     computed = vectorise_probe(FEATURES)([bytes(history) for history in probes.histories])
-    answer = load(repository, report.digest, FEATURES.fingerprint, lambda _: np.nextafter(computed, np.inf))
+    answer = load(repository, report.digest, {FEATURES.fingerprint: lambda _: np.nextafter(computed, np.inf)})
     assert not isinstance(answer, Model)
 
 
