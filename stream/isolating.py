@@ -22,7 +22,7 @@ async def decide_isolating(pipeline: Pipeline, records: Sequence[Record], terms:
         StoreError: that is no record's fault; ask again, or mend the store first.
     """
     try:
-        return await pipeline.decide(records, terms, now_ms())
+        return await pipeline.decide(records, terms, now_ms)
     except StoreError:
         raise
     except Exception as error:  # noqa: BLE001 - this is that place

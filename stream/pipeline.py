@@ -4,7 +4,7 @@ Read this page first. Everything moves in batches; what is here knows ports and 
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import NamedTuple
@@ -71,8 +71,8 @@ class Pipeline:
         self._features = feature_sets
         self._store = store
 
-    async def decide(self, records: Sequence[Record], terms: Terms, now_ms: int) -> Outputs:
-        """Decide a batch of records.
+    async def decide(self, records: Sequence[Record], terms: Terms, clock: Callable[[], int]) -> Outputs:
+        """Decide a batch of records; `clock` is asked once, when they are scored and about to be encoded.
 
         Raises:
             StoreUnavailableError: the histories cannot be asked; nothing was decided, ask again.
@@ -88,7 +88,7 @@ class Pipeline:
         watch.lap("vectorise")
         judgements = await self._score(terms.serving, vectors, int(owed.sum()))
         watch.lap("score")
-        frame = self._frame(terms, vectors.names(live), now_ms)
+        frame = self._frame(terms, vectors.names(live), clock())
         scored = encode(frame, decoded, observed, (np.flatnonzero(owed), wanted, judgements))
         watch.lap("encode")
         return Outputs(

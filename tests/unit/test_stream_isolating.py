@@ -8,6 +8,7 @@ from stream_cases import Told, text
 from features.errors import StoreError, StoreRefusedError, StoreUnavailableError
 from features.memory_store import MemoryStore
 from features.sets import load_sets
+from features.store import Observed, Transactions
 from models.errors import ScoringError
 from models.loading import Model
 from stream.batches import Record
@@ -41,10 +42,10 @@ class Troubled(Pipeline):
         self._trouble = trouble
         self.calls: list[int] = []
 
-    async def decide(self, records: Sequence[Record], terms: Terms, now_ms: int) -> Outputs:
+    async def decide(self, records: Sequence[Record], terms: Terms, clock: Callable[[], int]) -> Outputs:
         self.calls.append(len(records))
         error = self._trouble(records)
-        outputs = await super().decide(records, terms, now_ms)
+        outputs = await super().decide(records, terms, clock)
         if error is not None:
             raise error
         return outputs
@@ -119,6 +120,22 @@ async def test_nothing_comes_of_nothing() -> None:
 async def test_a_record_that_is_undecidable_alone_is_a_dead_letter_by_its_code() -> None:
     outputs = await decide(Troubled(guilty(0)), a_batch(1))
     assert [letter.code for letter in outputs.dead] == [DeadLetterCode.UNDECIDABLE]
+
+
+async def test_a_decisions_latency_has_the_wait_for_its_histories_in_it() -> None:
+    time_ms = 1_000
+
+    class Slow(MemoryStore):
+        async def observe(self, transactions: Transactions) -> Observed:
+            nonlocal time_ms
+            time_ms += 200
+            return await super().observe(transactions)
+
+    pipeline = Pipeline(Settings(), FEATURES, Slow(FEATURES))
+    terms = Terms(SERVING, {0: 1, 1: 1}, Untraced())
+    record = Told(text(transaction_id="t-0", occurred_at=0), timestamp=900)
+    (latency_ms,) = (await pipeline.decide([record], terms, lambda: time_ms)).scored.latencies_ms
+    assert latency_ms == 300
 
 
 async def test_what_was_decided_before_is_applied_and_its_retries_are_known() -> None:
