@@ -22,8 +22,11 @@ FEATURES = load(None)
 DAY_MS = 86_400_000
 START_MS = 1_700_000_000_000
 APART_MS = 8 * DAY_MS
-SPACING_MS = (30 * 60_000, 60_000, 10 * 60_000)
-"""Between two payments of a part: a month of some, days of many, days of some."""
+SPACING_MS = (8 * 60_000, 60_000, 10 * 60_000)
+"""Between two payments of a part."""
+
+EARLY = 200
+"""Of the payments meanwhile, so many of the first have labels: they are there before anything happens."""
 
 Payments = list[dict[str, Any]]
 
@@ -42,10 +45,11 @@ def a_season(before: int, during: int, after: int, seed: int) -> Season:
     """Invent so many payments for each part."""
     random, at, parts = np.random.default_rng(seed), START_MS, list[Payments]()
     for count, spacing in zip((before, during, after), SPACING_MS, strict=True):
+        assert count * spacing < 7 * DAY_MS, "payments of one part would see each other at their merchants"
         parts.append([_payment(f"{len(parts)}-{number}", at + number * spacing, random) for number in range(count)])
         at += count * spacing + APART_MS
     known_late = parts[2][0]["occurred_at"]
-    late = [*parts[0][1::2], *parts[1][::3]]
+    late = [*parts[0][1::2], *parts[1][:EARLY:2]]
     return Season(
         *parts,
         [_label(one, one["occurred_at"] + 7 * DAY_MS, random) for one in parts[0][::2]],
