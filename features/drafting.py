@@ -5,6 +5,7 @@ them when the server has taken all of them.
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -28,19 +29,26 @@ class Draft(NamedTuple):
 Kept = Mapping[Entity, Sequence[History | None]]
 """One history of each kind for each of n transactions, the same object where it is the same entity; None: nobody's."""
 
+FOR_EVER_MS = 1 << 61
+NOT_SPARED: Mapping[Entity, int] = MappingProxyType({})
 
-def draft_transactions(histories: Kept, parties: Mapping[Entity, Parties], horizon_ms: int) -> Draft:
+
+def draft_transactions(
+    histories: Kept, parties: Mapping[Entity, Parties], horizon_ms: int, spared_ms: Mapping[Entity, int] = NOT_SPARED
+) -> Draft:
     """Judge n transactions in order, and append each that is to be decided to the histories that lack it.
 
     `horizon_ms` is the cards'. A transaction's labels that are in the card's history, before it or behind, follow it
-    into the others'.
+    into the others'. Those whose horizon is in `spared_ms` are spared what is out of their sight.
     """
     cards = [card for card in histories[Entity.CARD] if card is not None]
     fates, positions = _draft_cards(cards, parties[Entity.CARD].rows, horizon_ms)
     draft = Draft(fates, {Entity.CARD: positions})
     for kind, theirs in histories.items():
         if kind is not Entity.CARD:
-            draft.positions[kind] = _follow(theirs, parties[kind].rows, cards, draft)
+            draft.positions[kind] = _follow(
+                theirs, parties[kind].rows, cards, (draft, spared_ms.get(kind, FOR_EVER_MS))
+            )
     return draft
 
 
@@ -65,8 +73,11 @@ def _draft_cards(cards: Sequence[History], rows: Ints, horizon_ms: int) -> tuple
     return fates, positions
 
 
-def _follow(theirs: Sequence[History | None], rows: Ints, cards: Sequence[History], draft: Draft) -> list[int]:
+def _follow(
+    theirs: Sequence[History | None], rows: Ints, cards: Sequence[History], terms: tuple[Draft, int]
+) -> list[int]:
     """Append what the cards' histories took to those of one other kind, if absent, with the labels that waited."""
+    draft, spared_ms = terms
     positions = [NOWHERE] * len(theirs)
     which = [i for i, history in enumerate(theirs) if history is not None and draft.fates[i] is Fate.DECIDE]
     known = [history for i in which if (history := theirs[i]) is not None]
@@ -77,6 +88,8 @@ def _follow(theirs: Sequence[History | None], rows: Ints, cards: Sequence[Histor
     for i, history in zip(which, known, strict=True):
         position = history.find(ids[i], times[i]) if i in present or ids[i] in drafted else None
         drafted.add(ids[i])
+        if position is None and times[i] <= history.newest_ms - spared_ms:
+            continue
         positions[i] = history.append(rows[i], times[i]) if position is None else position
         if ids[i] in (cards[i].labelled or ()):
             for label in labels_about(cards[i], ids[i]):

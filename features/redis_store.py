@@ -17,7 +17,7 @@ from features import records
 from features.cache import Cached
 from features.cluster_link import ClusterLink
 from features.cluster_urls import is_cluster
-from features.drafting import Noted, Sight, draft_card_label, draft_transactions, seen
+from features.drafting import Draft, Noted, Sight, draft_card_label, draft_transactions, seen
 from features.entities import Entity
 from features.errors import StoreUnavailableError
 from features.histories import History
@@ -26,7 +26,7 @@ from features.noticing import notice_deletions
 from features.parties import NOBODY, Parties, parties
 from features.records import card_hash
 from features.redis_link import RedisLink
-from features.remembering import Named, Remembered
+from features.remembering import Named, Recalled, Remembered
 from features.shards import ALONE, HOME, ON_A_CLUSTER, Shards
 from features.store import NOWHERE, Ints, Keeping, Label, Labelled, Observed, Transactions
 from features.wholeness import Wholeness
@@ -142,31 +142,41 @@ class RedisStore:
         """Append and return what is visible, as the port says."""
         theirs = parties(transactions, tuple(self._horizons_ms))
         async with self._lock:
-            for _ in range(ATTEMPTS):
-                observed = await self._observe(theirs)
-                if observed is not None:
-                    return observed
-        raise _contended()
+            recalled, draft = await self._append(theirs, {})
+            return Observed(
+                fates=draft.fates,
+                histories={
+                    kind: seen(recalled[kind], draft.positions[kind], one.rows, self._sight(kind))
+                    for kind, one in theirs.items()
+                },
+                history_epoch=self._remembered.epoch,
+                incomplete=self._remembered.incomplete,
+            )
 
-    async def _observe(self, theirs: Mapping[Entity, Parties]) -> Observed | None:
-        """Try once; None if a card changed meanwhile."""
-        recalled = await self._remembered.recall({kind: Named(one.hashes, one.ids) for kind, one in theirs.items()})
-        with _drafts_of(recalled.values()):
-            draft = draft_transactions(recalled, theirs, self._horizons_ms[Entity.CARD])
-            moved = await self._remembered.commit(recalled) if draft.fates else frozenset()
-        if moved is None:
-            return None
-        for kind, one in theirs.items():
-            _relocate(draft.positions[kind], recalled[kind], one.rows, moved)
-        return Observed(
-            fates=draft.fates,
-            histories={
-                kind: seen(recalled[kind], draft.positions[kind], one.rows, self._sight(kind))
-                for kind, one in theirs.items()
-            },
-            history_epoch=self._remembered.epoch,
-            incomplete=self._remembered.incomplete,
-        )
+    async def apply(self, transactions: Transactions) -> None:
+        """Append transactions again that were observed before a loss; nobody waits for what they may see.
+
+        Raises:
+            StoreUnavailableError: some may not be appended; ask again.
+        """
+        theirs = parties(transactions, tuple(self._horizons_ms))
+        async with self._lock:
+            await self._append(theirs, self._horizons_ms)
+
+    async def _append(
+        self, theirs: Mapping[Entity, Parties], spared_ms: Mapping[Entity, int]
+    ) -> tuple[Recalled, Draft]:
+        """Append a batch, and return the histories that it went to and where its records are."""
+        for _ in range(ATTEMPTS):
+            recalled = await self._remembered.recall({kind: Named(one.hashes, one.ids) for kind, one in theirs.items()})
+            with _drafts_of(recalled.values()):
+                draft = draft_transactions(recalled, theirs, self._horizons_ms[Entity.CARD], spared_ms)
+                moved = await self._remembered.commit(recalled) if draft.fates else frozenset()
+            if moved is not None:
+                for kind, one in theirs.items():
+                    _relocate(draft.positions[kind], recalled[kind], one.rows, moved)
+                return recalled, draft
+        raise _contended()
 
     def _sight(self, kind: Entity) -> Sight:
         return Sight(self._horizons_ms[kind], self._remembered.displaced)

@@ -30,7 +30,7 @@ local done = 0
 for i, value in ipairs(redis.call('HGETALL', KEYS[3])) do
   if i % 2 == 0 and string.sub(value, -2) == ' 1' then done = done + 1 end
 end
-if done < tonumber(ARGV[2]) then return 0 end
+if done < math.max(1, tonumber(ARGV[2])) then return 0 end
 
 local covered, names, text = {}, {}, {}
 local before = redis.call('GET', KEYS[2]) or ''

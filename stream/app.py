@@ -32,11 +32,13 @@ from stream.membership import client_id
 from stream.pipeline import Pipeline
 from stream.preparation import Preparation
 from stream.probing import probers
+from stream.repairing import Repairer, Yard
 from stream.settings import PREFIX, Settings
 from stream.shelf import Shelf, Workshop
 from stream.telemetry.setup import Telemetry
 from stream.topics import LABELS, MODEL_CONTROL, TRANSACTIONS
 from stream.transport import BatchConsumer, BatchTransport
+from stream.waiting import WaitingStore
 from stream.watchdog import end_process
 from stream.watching import Lag, Watched
 
@@ -97,15 +99,23 @@ class WorkerApp(faust.App):
                 publisher,
                 admin,
                 self.batch_consumer,
-                lambda: self.judge.settled,
+                lambda: self.judge.settled and (self.degrades or not store.incomplete),
                 telemetry.tell,
                 telemetry.tracing,
                 self.comparer,
             )
         )
+        self.repairer = self.preparation.repairer = Repairer(
+            Yard(settings, features, store, self.begun_consumer, self.decider.decided, telemetry.tell)
+        )
         self.lag = Lag(self.begun_consumer)
         self._attach()
         telemetry.watch(self._watched(store).gauges())
+
+    @property
+    def degrades(self) -> bool:
+        """Whether decisions go on without histories where those are away or not whole."""
+        return self.settings.redis_down == "degrade"
 
     def batch_consumer(self) -> BatchConsumer:
         """Return the consumer that the transport made."""
@@ -127,7 +137,9 @@ class WorkerApp(faust.App):
         waiting = self.preparation.reasons()
         if waiting:
             return waiting
-        return [*self.shelf.reasons(), *self.decider.reasons(), *self.judge.reasons(), *self.labeller.reasons()]
+        lacking = [] if self.degrades else self.repairer.reasons()
+        parts = (self.shelf, self.decider, self.judge, self.labeller)
+        return lacking or [reason for part in parts for reason in part.reasons()]
 
     async def _catch_up(self) -> None:
         if isinstance(self.histories, DegradingStore):
@@ -148,6 +160,7 @@ class WorkerApp(faust.App):
             lag=self.lag,
             reasons=self.reasons,
             incomplete=lambda: store.incomplete or (isinstance(histories, DegradingStore) and histories.degraded),
+            open_parts=lambda: self.repairer.open_parts,
             revision=lambda: self.preparation.follower.lineup.revision,
             queued=lambda: self.comparer.queued,
         )
@@ -175,10 +188,12 @@ class WorkerApp(faust.App):
         self.decider.assigned(
             self.consumer_generation_id, [tp.partition for tp in assigned if tp.topic == transactions]
         )
+        self.repairer.assigned()
         self.judge.assigned(owner=TP(self.settings.topic(MODEL_CONTROL.name), 0) in assigned)
 
     async def _revoked(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - Faust's signal
         self.decider.revoked()
+        self.repairer.revoked()
 
     def _create_directories(self) -> None:
         """Keep nothing on disk: there are no tables."""
@@ -197,8 +212,10 @@ def _store(settings: Settings, features: FeatureSets) -> RedisStore:
 
 
 def degrading(settings: Settings, features: FeatureSets, store: RedisStore) -> HistoryStore:
-    """Return the store that decisions ask: Redis itself, or one that goes on without it where that is wanted."""
-    return DegradingStore(store, features, store.recall) if settings.redis_down == "degrade" else store
+    """Return the store that decisions ask: one that waits for Redis, or goes on without it where that is wanted."""
+    if settings.redis_down == "degrade":
+        return DegradingStore(WaitingStore(store, labels_alone=True), features, store.recall)
+    return WaitingStore(store)
 
 
 def _agent(take: Callable[[Batch], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:

@@ -40,7 +40,7 @@ _RETRY_SECONDS = 0.5
 
 
 class Desk(NamedTuple):
-    """What deciding works with; `consumer` is there once Faust has made it, `settled` is the judge's word."""
+    """What deciding works with; `consumer` is there once Faust has made it, `settled` is the word of others."""
 
     settings: Settings
     pipeline: Pipeline
@@ -102,6 +102,12 @@ class Decider:
             await insist(batch, lambda: self._attempt(batch), self._complain, self._desk.tell)
         finally:
             batch.finish()
+
+    def decided(self) -> Mapping[int, int] | None:
+        """Return the offset behind each own partition's last valid decision; None while one is not known."""
+        if self._generation is None or self._partitions - self._positions.keys():
+            return None
+        return {partition: at.standing.last_offset + 1 for partition, at in self._positions.items()}
 
     # --- before
 

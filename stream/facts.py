@@ -86,7 +86,15 @@ class Missed:
     count: int
 
 
-Fact = Decided | LabelsApplied | Retried | VoidFound | Compared | Missed
+@dataclass(frozen=True, slots=True)
+class Reapplied:
+    """So many records of a topic were applied again, to histories that Redis had lost."""
+
+    topic: Literal["transactions", "labels"]
+    count: int
+
+
+Fact = Decided | LabelsApplied | Retried | VoidFound | Compared | Missed | Reapplied
 
 Listen = Callable[[Fact], None]
 """Told each fact, on the event loop; it must be quick and must not raise."""

@@ -18,6 +18,7 @@ from stream.control import Follower
 from stream.kafka import explain
 from stream.membership import members
 from stream.publishing import Publisher
+from stream.repairing import Repairer
 from stream.settings import Settings
 from stream.shelf import Shelf
 from stream.topics import SCORES, has_records, problems, risks, try_reading
@@ -54,6 +55,7 @@ class Preparation(Service):
         self.publisher = Publisher(settings)
         self.shelf: Shelf | None = None
         self.comparer: Comparer | None = None
+        self.repairer: Repairer | None = None
         self._settings = settings
         self._admin = admin
         self._store = store
@@ -81,6 +83,8 @@ class Preparation(Service):
             self._begin(self.shelf.run())
         if self.comparer is not None:
             self.comparer.start()
+        if self.repairer is not None:
+            self._begin(self.repairer.run())
         self._begin(self._tidy())
         self._begin(self._look())
         self._begin(self._watch())

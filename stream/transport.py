@@ -105,6 +105,14 @@ class BatchConsumer(driver.Consumer):
         """Commit, which a coordinator that has moved on refuses: so the partition is known to be ours now."""
         return await self._thread.on_loop(self._thread.commit_batches({partition: commit}))
 
+    async def handed_out(self, topic: str) -> dict[int, int]:
+        """Return how far each own partition of a topic has been handed out, once the seek after an assignment is done.
+
+        What has the offset or a higher one will be handed out under this assignment, if it stays ours.
+        """
+        await self.can_resume_flow.wait()
+        return {tp.partition: self._read_offset[tp] or 0 for tp in self._active_partitions if tp.topic == topic}
+
     def halt(self, partition: TopicPartition) -> None:
         """Read no more of a partition until the process starts again."""
         self._halted.add(partition)

@@ -61,6 +61,7 @@ class Watched:
     lag: Lag
     reasons: Callable[[], list[str]]
     incomplete: Callable[[], bool]
+    open_parts: Callable[[], int]
     revision: Callable[[], int]
     queued: Callable[[], int]
 
@@ -69,6 +70,7 @@ class Watched:
         return {
             "fraudstream.halted": lambda: _one(consumer.halted if (consumer := self.consumer()) else 0),
             "fraudstream.history.incomplete": lambda: _one(self.incomplete()),
+            "fraudstream.history.open_parts": lambda: _one(self.open_parts()),
             "fraudstream.lag": self.lag.shown,
             "fraudstream.model.info": lambda: dict.fromkeys(self._models(), 1),
             "fraudstream.partitions": self._partitions,

@@ -1,10 +1,11 @@
-"""A Redis of one test's own, that can go away and come back with what it knew."""
+"""A Redis of one test's own, that can go away and come back, with what it knew or without."""
 
 import asyncio
 import signal
 from pathlib import Path
 
 from fleet import until
+from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 
 from stream.embedded.processes import Child, free_port
@@ -12,13 +13,15 @@ from stream.embedded.redis import redis_binary
 
 
 class OwnRedis:
-    """A server that writes down what it acknowledges; its folder and its port stay the same through restarts."""
+    """A server that writes down what it acknowledges, or nothing; folder and port stay the same through restarts."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, forgetful: bool = False) -> None:
         self.port = free_port()
-        options = ["--bind", "127.0.0.1", "--dir", str(folder), "--appendonly", "yes", "--appendfsync", "always"]
+        options = ["--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
+        options += ["--appendonly", "no"] if forgetful else ["--appendonly", "yes", "--appendfsync", "always"]
         options += ["--maxmemory-policy", "noeviction", "--notify-keyspace-events", "Ege"]
         command = (redis_binary(), "--port", str(self.port), *options)
+        self.client = SyncRedis(port=self.port)
         self._new = lambda: Child(command, folder / "redis.log", {})
         self._child = self._new()
 
@@ -32,6 +35,7 @@ class OwnRedis:
         until(lambda: asyncio.run(self._answers()), "redis answers")
 
     def kill(self) -> None:
+        self.client.close()
         self._child.kill()
 
     def pause(self) -> None:

@@ -91,6 +91,11 @@ class RedisProxy:
         """Lose nothing after all, if that has not happened yet."""
         self._armed = None
 
+    def switch(self, url: str) -> None:
+        """Stand in front of another server from now on, and cut all connections to the one before."""
+        self._behind = urlsplit(url)
+        self.cut()
+
     def cut(self) -> None:
         """Cut all connections now, in whatever they are."""
         self._do(self._cut)

@@ -15,7 +15,7 @@ from stream.clock import Stage
 from stream.contract.codes import DeadLetterCode
 from stream.contract.outputs import DecidedBy
 from stream.encoding import HISTORY_INCOMPLETE, Scored
-from stream.facts import Compared, Decided, Fact, LabelsApplied, Missed, Retried, VoidFound
+from stream.facts import Compared, Decided, Fact, LabelsApplied, Missed, Reapplied, Retried, VoidFound
 from stream.scoring import LIVE_MODEL_FAILED, NO_MODEL
 from stream.settings import Settings
 from stream.telemetry.catalogue import CATALOGUE, Kind, MetricName
@@ -59,6 +59,8 @@ class Books:
                 self._counts["fraudstream.retries"][fact.topic, fact.error] += 1
             case VoidFound():
                 self._counts["fraudstream.void_scores"][()] += fact.count
+            case Reapplied():
+                self._counts["fraudstream.history.reapplied"][(fact.topic,)] += fact.count
             case Missed():
                 self._counts["fraudstream.shadow.missed"][(fact.reason,)] += fact.count
             case _:
@@ -141,6 +143,7 @@ def _known(transactions: str, labels: str) -> Iterator[tuple[MetricName, Values]
     yield from (("fraudstream.decisions", pair) for pair in product(Decision, DecidedBy))
     yield from (("fraudstream.dead_letters", pair) for pair in product((transactions, labels), DeadLetterCode))
     yield from (("fraudstream.degraded", (reason,)) for reason in (HISTORY_INCOMPLETE, LIVE_MODEL_FAILED, NO_MODEL))
+    yield from (("fraudstream.history.reapplied", (topic.name,)) for topic in (TRANSACTIONS, LABELS))
     yield from (("fraudstream.labels", (status.value,)) for status in LabelStatus)
     yield from (("fraudstream.unknown_fields", (topic,)) for topic in (transactions, labels))
     yield from (("fraudstream.shadow.missed", (reason,)) for reason in ("skipped", "failed"))
