@@ -3,37 +3,20 @@
 What is accepted is what the stream would accept in the same values. Nothing here knows a feature or a model.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
-from features.store import Ints, Label, Transactions
+from features.store import Label
 from stream.contract.iso import CURRENCY_DECIMALS
 from stream.redaction import holds_card_number
 from stream.training import optional, sql
+from stream.training.batching import Batch, batch_of
 from stream.training.errors import MissingExtraError, TransactionsFileError
 
 DAY_MS = 86_400_000
 LABEL_DELAY_MS = 7 * DAY_MS
 """When a label without `labelled_at` counts as known: this long after its transaction."""
-CONTENT = (
-    "transaction_id",
-    "card_id",
-    "merchant_id",
-    "occurred_ms",
-    "utc_offset_minutes",
-    "amount_minor",
-    "currency",
-    "device_id",
-    "place",
-    "traits",
-)
-"""What a row repeats if it is the same transaction again."""
 _REQUIRED = ("transaction_id", "card_id", "merchant_id", "occurred_at", "amount_minor", "currency")
 _PARTIES = ("account_id", "customer_id")
 """Optional columns that are not read, but that may hold no card number."""
@@ -67,17 +50,6 @@ class Facts(NamedTuple):
     last_ms: int
     labelled: int
     usable: int
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Transactions in the order of time, with what the file says of each: fraud 1, 0 or -1, and known since when."""
-
-    transactions: Transactions
-    fraud: NDArray[np.int8]
-    labelled_ms: Ints
-    lines: tuple[str, ...]
-    """Each row's content as text, labels included, for the data's fingerprint."""
 
 
 class TransactionsFile:
@@ -129,7 +101,7 @@ class TransactionsFile:
                 "SELECT * EXCLUDE (row) FROM transactions WHERE rowid >= ? AND rowid < ? ORDER BY rowid",
                 [start, end],
             ).fetchnumpy()
-            yield _batch(columns, start)
+            yield batch_of(columns, start)
             start = end
 
     def frauds_known(self, after_ms: int, until_ms: int) -> list[Label]:
@@ -272,31 +244,3 @@ def _import_duckdb() -> Any:  # noqa: ANN401 - the module, which may not be ther
     except ImportError as error:
         raise MissingExtraError("training needs DuckDB: install the extra, pip install '.[train]'") from error
     return duckdb
-
-
-def _batch(columns: dict[str, Any], start: int) -> Batch:
-    told = {name: columns[name].tolist() for name in CONTENT}
-    frauds, labelled = columns["fraud"].tolist(), columns["labelled_ms"].tolist()
-    contents = ["\t".join(map(str, row)) for row in zip(*told.values(), strict=True)]
-    hashes = [int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") for text in contents]
-    count = len(contents)
-    return Batch(
-        Transactions(
-            transaction_ids=told["transaction_id"],
-            card_ids=told["card_id"],
-            merchant_ids=told["merchant_id"],
-            occurred_ms=np.array(told["occurred_ms"], np.int64),
-            utc_offset_minutes=np.array(told["utc_offset_minutes"], np.int64),
-            amount_minor=np.array(told["amount_minor"], np.int64),
-            exponent=np.asarray(columns["exponent"], np.int64),
-            content=np.array(hashes, np.uint64),
-            partition=np.zeros(count, np.int64),
-            offset=np.arange(start, start + count, dtype=np.int64),
-            device_ids=told["device_id"],
-            place=np.array(told["place"], np.int64),
-            traits=np.array(told["traits"], np.int64),
-        ),
-        np.array(frauds, np.int8),
-        np.array(labelled, np.int64),
-        tuple(f"{text}\t{fraud}\t{known}\n" for text, fraud, known in zip(contents, frauds, labelled, strict=True)),
-    )

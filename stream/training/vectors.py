@@ -16,7 +16,8 @@ from features.store import Fate, Ints, Observed, Transactions
 from features.windows import vectorise
 from models.policy import Floats
 from stream.probing import write_probe
-from stream.training.reading import Batch, TransactionsFile
+from stream.training.batching import Batch
+from stream.training.reading import TransactionsFile
 from stream.training.request import Progress
 
 BATCH = 2_048

@@ -77,7 +77,7 @@ def labels_known_too_early(frame: Frame) -> Flags:
 
 def a_sum_of_floats(window: Window) -> Floats:
     majors = window.amounts * window.frame.fold / frames.PER_MAJOR
-    sums: Floats = np.add.reduceat(majors, window.frame.starts) * frames.PER_MAJOR
+    sums: Floats = np.add.reduceat(majors, window.frame.starts, axis=-1) * frames.PER_MAJOR
     return sums
 
 
