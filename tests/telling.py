@@ -15,7 +15,7 @@ from stream.contract.outputs import DecidedBy, ModelName
 from stream.contract.transaction import Transaction
 from stream.dead_letters import DeadLetter
 from stream.encoding import Scored
-from stream.facts import Compared, Decided, Fact, LabelsApplied, Missed, Retried, VoidFound
+from stream.facts import Compared, Decided, Fact, LabelsApplied, Missed, Reapplied, Retried, VoidFound
 from stream.publishing import Outgoing
 from stream.scoring import Judgement
 
@@ -64,6 +64,8 @@ def one_of_each(prefix: str = "") -> list[Fact]:
         VoidFound(0, 3),
         Compared(DIGEST, [0.25], [Decision.APPROVE], [Decision.DECLINE], [1250], ["EUR"]),
         Missed(DIGEST, "skipped", 2),
+        Reapplied("transactions", 2),
+        Reapplied("labels", 1),
     ]
 
 

@@ -159,6 +159,23 @@ def story(apart: Fleet, own_redis: OwnRedis) -> Story:
 
 
 @pytest.fixture
+def another(tmp_path: Path) -> Iterator[Callable[..., OwnRedis]]:
+    """A function that starts one server more."""
+    started: list[OwnRedis] = []
+
+    def start(**options: bool) -> OwnRedis:
+        folder = tmp_path / f"another-{len(started)}"
+        folder.mkdir()
+        started.append(OwnRedis(folder, **options))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.kill()
+
+
+@pytest.fixture
 def slow(
     kafka: Cluster, own_redis: OwnRedis, topic_prefix: str, tmp_path: Path, start_worker: Callable[..., Worker]
 ) -> Iterator[tuple[Story, RedisProxy]]:
@@ -194,12 +211,11 @@ def test_an_emptied_redis_is_repaired_under_load_and_no_decision_shows_it(story:
     assert {score.positions.history_epoch for score in valid} == {before, before + 1}
 
 
-def test_a_redis_that_comes_back_empty_is_repaired_and_decisions_wait_for_it(story: Story, tmp_path: Path) -> None:
-    story.redis.kill()
-    (tmp_path / "forgetful").mkdir()
-    forgetful = story.redis = OwnRedis(tmp_path / "forgetful", forgetful=True)
+def test_a_redis_that_comes_back_empty_is_repaired_and_decisions_wait_for_it(
+    story: Story, another: Callable[..., OwnRedis]
+) -> None:
+    forgetful = story.redis = another(forgetful=True)
     story.fleet.environment["REDIS_URL"] = forgetful.url
-    forgetful.start()
     (worker,) = story.fleet.go_live()
     story.tell(0, 1, 2, 3, 4)
     before = story.epoch
@@ -213,12 +229,10 @@ def test_a_redis_that_comes_back_empty_is_repaired_and_decisions_wait_for_it(sto
     assert unmarked(story.check())
 
 
-def test_a_replica_that_lacks_the_end_is_repaired(slow: Slow, tmp_path: Path) -> None:
+def test_a_replica_that_lacks_the_end_is_repaired(slow: Slow, another: Callable[..., OwnRedis]) -> None:
     story, front = slow
     story.fleet.go_live(workers=2)
-    (tmp_path / "replica").mkdir()
-    replica = OwnRedis(tmp_path / "replica")
-    replica.start()
+    replica = another()
     story.tell(0, 1, 2)
     replica.client.replicaof("127.0.0.1", story.redis.port)
     until(lambda: replica.client.info("replication").get("master_link_status") == "up", "the replica follows")
@@ -234,7 +248,6 @@ def test_a_replica_that_lacks_the_end_is_repaired(slow: Slow, tmp_path: Path) ->
     story.tell(5, 6)
     story.await_whole()
     assert unmarked(story.check())
-    replica.kill()
 
 
 @pytest.mark.parametrize("remembered", [True, False])

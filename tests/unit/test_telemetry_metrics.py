@@ -22,7 +22,7 @@ from stream.telemetry.tallies import Tally
 GAUGES: Gauges = {
     "fraudstream.halted": lambda: {(): 0},
     "fraudstream.history.incomplete": lambda: {(): 1},
-    "fraudstream.history.open_parts": lambda: {(): 5},
+    "fraudstream.history.open_parts": lambda: {(): 4},
     "fraudstream.lag": lambda: {("transactions", "0"): 17},
     "fraudstream.model.info": lambda: {("live", DIGEST[:12], "cards", "1"): 1},
     "fraudstream.partitions": lambda: {("transactions",): 4},
