@@ -160,7 +160,9 @@ class FeatureSet:
     def fingerprint(self) -> str:
         """SHA-256, in hex, of all that decides which numbers come out, and in which order."""
         rows = [[r.name, r.entity.value, _identity(r), r.window_ms, r.delay_ms, r.unit] for r in self.rows]
-        facts = {"semantics": SEMANTICS_VERSION, "slack_ms": SLACK_MS, "rows": rows}
+        facts: dict[str, object] = {"semantics": SEMANTICS_VERSION, "slack_ms": SLACK_MS, "rows": rows}
+        if self._labelled_ms > self._keeps_ms(Entity.CARD):
+            facts["card_horizon_ms"] = self._labelled_ms
         canonical = json.dumps(facts, separators=(",", ":"), sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -168,12 +170,23 @@ class FeatureSet:
     def horizons_ms(self) -> Mapping[Entity, int]:
         """How much older than its newest transaction a record may be and still be visible, by whose history it is in.
 
-        These are the histories that are kept: cards' and merchants' always, devices' if a feature looks at one.
+        These are the histories that are kept: cards' and merchants' always, devices' if a feature looks at one. A
+        card's is as long as any share of frauds looks back, since it is there that a label finds its transaction.
         """
         asked = {row.entity for row in self.rows}
         kept = [kind for kind in (Entity.CARD, Entity.MERCHANT, Entity.DEVICE) if kind in ALWAYS_KEPT | asked]
-        keeps = {kind: [row.keeps_ms for row in self.rows if row.entity is kind] for kind in kept}
-        return MappingProxyType({kind: max(keeps[kind], default=SLACK_MS) for kind in kept})
+        horizons: dict[Entity, int] = {kind: self._keeps_ms(kind) for kind in kept}
+        horizons[Entity.CARD] = max(horizons[Entity.CARD], self._labelled_ms)
+        return MappingProxyType(horizons)
+
+    def _keeps_ms(self, kind: Entity) -> int:
+        """How long the features of one kind have its histories kept."""
+        return max((row.keeps_ms for row in self.rows if row.entity is kind), default=SLACK_MS)
+
+    @property
+    def _labelled_ms(self) -> int:
+        """How far back a label can still count."""
+        return max((row.reach_ms for row in self.rows if row.aggregate is Aggregate.FRAUD_SHARE), default=0)
 
 
 def _identity(row: Feature) -> str | list[str | int]:

@@ -3,30 +3,25 @@ that share one of these, and to all servers that can be had.
 """
 
 import asyncio
-import itertools
 import math
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from features_recount import Row, label, transaction, transactions
-from features_streams import START_MS, Stream, bits, outcomes, plain_streams, recounted, streams
+from features_streams import START_MS, Stream, bits, outcomes, recounted, streams
 from hypothesis import HealthCheck, given, settings
-from redis_cluster import redis_cluster
-from redis_server import NAMES, redis_server, wheel_binary
+from stores import DEFAULT, KINDS, Servers, opened
 
 from features import records
-from features.declaration import DAY_MS, FeatureSet, load
+from features.declaration import DAY_MS, FeatureSet
 from features.default_set import FEATURES
 from features.entities import Entity
 from features.memory_store import MemoryStore
-from features.redis_store import RedisStore
 from features.rows import device
 from features.store import NOWHERE, Fate, HistoryStore, LabelStatus, Observed
 from features.windows import vectorise
 
-DEFAULT = load(None)
 WITH_DEVICES = FeatureSet(
     (
         *FEATURES,
@@ -35,71 +30,6 @@ WITH_DEVICES = FeatureSet(
         device("fraud_share", "7d", delay="1d"),
     )
 )
-DEPLOYMENTS = itertools.count()
-KINDS = (
-    *("memory", "redis", "two workers", "cluster", "two workers on a cluster"),
-    *("oldest", "newest", "valkey", "cluster of the oldest", "cluster of the newest", "cluster of valkey"),
-)
-
-
-class Servers:
-    """Where the stores keep what they are told: started when they are first asked for."""
-
-    def __init__(self, started: ExitStack) -> None:
-        self._started = started
-        self._urls: dict[tuple[bool, str | None], str] = {}
-
-    def url(self, kind: str) -> str:
-        names = [name for name in NAMES if name in kind]
-        which = "cluster" in kind, names[0] if names else None
-        if which not in self._urls:
-            self._urls[which] = self._start(*which)
-        return self._urls[which]
-
-    def _start(self, clustered: bool, name: str | None) -> str:  # noqa: FBT001 - it is the fact itself
-        try:
-            binary = None if name is None else wheel_binary(name)
-        except FileNotFoundError as error:
-            pytest.skip(str(error))
-        if clustered:
-            return self._started.enter_context(redis_cluster(replicas=False, binary=binary)).url
-        return self._started.enter_context(redis_server(binary=binary))
-
-
-def clock() -> int:
-    return START_MS
-
-
-@pytest.fixture(scope="module")
-def servers() -> Iterator[Servers]:
-    with ExitStack() as started:
-        yield Servers(started)
-
-
-@asynccontextmanager
-async def opened(
-    kind: str, servers: Servers, feature_set: FeatureSet = DEFAULT
-) -> AsyncIterator[Callable[[], HistoryStore]]:
-    """Yield what gives the store to use next: the same one, or two in turn."""
-    if kind == "memory":
-        store = MemoryStore(feature_set)
-        yield lambda: store
-        return
-    deployment = f"d{next(DEPLOYMENTS)}"
-    async with AsyncExitStack() as stack:
-        stores = []
-        for _ in range(2 if "two" in kind else 1):
-            stores.append(RedisStore(servers.url(kind), deployment, feature_set, clock))
-            stack.push_async_callback(stores[-1].close)
-            await stores[-1].connect()
-        turns = itertools.cycle(stores)
-        yield lambda: next(turns)
-
-
-@pytest.fixture(params=KINDS)
-async def pick(request: pytest.FixtureRequest, servers: Servers) -> AsyncIterator[Callable[[], HistoryStore]]:
-    async with opened(request.param, servers) as picked:
-        yield picked
 
 
 async def observe(pick: Callable[[], HistoryStore], *rows: Row) -> Observed:
@@ -121,7 +51,7 @@ def test_memory_says_what_a_recount_of_everything_says(stream: list) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS[1:])
-@given(stream=plain_streams)
+@given(stream=streams)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_redis_says_what_a_recount_of_everything_says(servers: Servers, kind: str, stream: list) -> None:
     async def told() -> list:

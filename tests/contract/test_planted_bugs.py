@@ -5,18 +5,15 @@ Each is planted in one function by its name. The streams are drawn in the same o
 
 import asyncio
 import copy
-import itertools
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from features_streams import START_MS, Step, Stream, outcomes, recounted, streams
 from hypothesis import Phase, find, settings
 from hypothesis.errors import NoSuchExample
-from redis_server import redis_server
+from stores import DEFAULT, DEPLOYMENTS, Servers
 
 from features import drafting, frames, histories, judging, windows
-from features.declaration import load
 from features.frames import Flags, Floats, Frame, Window
 from features.histories import History
 from features.judging import Found
@@ -24,25 +21,20 @@ from features.memory_store import MemoryStore
 from features.redis_store import RedisStore
 from features.store import Ints
 
-DEFAULT = load(None)
-DEPLOYMENTS = itertools.count()
 MOST_STREAMS = 400
 DRAWN = settings(max_examples=MOST_STREAMS, derandomize=True, database=None, deadline=None, phases=[Phase.generate])
 
 window_begins = Window.__init__
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with redis_server() as url:
-        yield url
-
-
-def agrees(server: str, steps: list[Step]) -> bool:
+def agrees(servers: Servers, steps: list[Step]) -> bool:
     """Tell whether a naive recount, the store of the stream and the store of offline work say the same."""
 
     async def told() -> tuple[list, list]:
-        offline, store = MemoryStore(DEFAULT), RedisStore(server, f"p{next(DEPLOYMENTS)}", DEFAULT, lambda: START_MS)
+        offline, store = (
+            MemoryStore(DEFAULT),
+            RedisStore(servers.redis, f"p{next(DEPLOYMENTS)}", DEFAULT, lambda: START_MS),
+        )
         await store.connect()
         try:
             return (
@@ -102,19 +94,19 @@ BUGS: dict[str, tuple[object, str, object]] = {
 }
 
 
-def find_a_difference(server: str) -> list[Step]:
-    return find(streams, lambda steps: not agrees(server, steps), settings=DRAWN)
+def find_a_difference(servers: Servers) -> list[Step]:
+    return find(streams, lambda steps: not agrees(servers, steps), settings=DRAWN)
 
 
 @pytest.mark.parametrize("bug", BUGS)
-def test_a_planted_bug_is_found(server: str, bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_planted_bug_is_found(servers: Servers, bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
     where, name, wrong = BUGS[bug]
     monkeypatch.setattr(where, name, wrong)
-    found = find_a_difference(server)
+    found = find_a_difference(servers)
     monkeypatch.undo()
-    assert agrees(server, found), "it is the bug that makes the difference"
+    assert agrees(servers, found), "it is the bug that makes the difference"
 
 
-def test_without_a_bug_nothing_is_found(server: str) -> None:
+def test_without_a_bug_nothing_is_found(servers: Servers) -> None:
     with pytest.raises(NoSuchExample):
-        find_a_difference(server)
+        find_a_difference(servers)

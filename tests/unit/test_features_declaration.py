@@ -145,6 +145,21 @@ def test_a_length_is_written_in_the_largest_unit_that_divides_it(length_ms: int,
     assert window_text(length_ms) == text
 
 
+def test_a_card_is_remembered_for_as_long_as_labels_count_and_the_fingerprint_tells(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    share = (Entity.MERCHANT, Aggregate.FRAUD_SHARE, 30 * DAY_MS, 60 * DAY_MS, "share", "frauds of long ago")
+    rows = (COUNT, Feature("merchant_fraud_share_delayed_30d", *share))
+    slow = FeatureSet(rows)
+    told = slow.fingerprint
+    assert slow.horizons_ms == {Entity.CARD: 90 * DAY_MS, Entity.MERCHANT: 97 * DAY_MS}
+    assert load(None).horizons_ms[Entity.CARD] == 37 * DAY_MS
+    monkeypatch.setattr(FeatureSet, "_labelled_ms", 0)
+    short = FeatureSet(rows)
+    assert short.horizons_ms[Entity.CARD] == 8 * DAY_MS
+    assert short.fingerprint != told
+
+
 def test_every_error_is_a_feature_error_and_store_errors_are_of_one_kind() -> None:
     assert issubclass(DeclarationError, FeatureError)
     assert all(issubclass(kind, StoreError) for kind in (StoreUnavailableError, StoreRefusedError))

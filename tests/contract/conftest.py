@@ -1,0 +1,21 @@
+"""The servers that the stores are held to their promises on, and each store in turn."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from stores import KINDS, Servers, opened
+
+from features.store import HistoryStore
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    with ExitStack() as started:
+        yield Servers(started)
+
+
+@pytest.fixture(params=KINDS)
+async def pick(request: pytest.FixtureRequest, servers: Servers) -> AsyncIterator[Callable[[], HistoryStore]]:
+    async with opened(request.param, servers) as picked:
+        yield picked

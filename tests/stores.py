@@ -1,0 +1,73 @@
+"""Every store that keeps the promises of `features.store`: in memory, on Redis, on a Cluster, or two that share one.
+
+The oldest and the newest server that can be had, and Valkey, are held to them as well.
+"""
+
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+
+import pytest
+from features_streams import START_MS
+from redis_cluster import redis_cluster
+from redis_server import NAMES, redis_server, wheel_binary
+
+from features.declaration import FeatureSet, load
+from features.memory_store import MemoryStore
+from features.redis_store import RedisStore
+from features.store import HistoryStore
+
+DEFAULT = load(None)
+DEPLOYMENTS = itertools.count()
+KINDS = (
+    *("memory", "redis", "two workers", "cluster", "two workers on a cluster"),
+    *("oldest", "newest", "valkey", "cluster of the oldest", "cluster of the newest", "cluster of valkey"),
+)
+
+
+class Servers:
+    """Where the stores keep what they are told: started when they are first asked for."""
+
+    def __init__(self, started: ExitStack) -> None:
+        self._started = started
+        self._urls: dict[tuple[bool, str | None], str] = {}
+
+    def url(self, kind: str) -> str:
+        names = [name for name in NAMES if name in kind]
+        which = "cluster" in kind, names[0] if names else None
+        if which not in self._urls:
+            self._urls[which] = self._start(*which)
+        return self._urls[which]
+
+    def _start(self, clustered: bool, name: str | None) -> str:  # noqa: FBT001 - it is the fact itself
+        try:
+            binary = None if name is None else wheel_binary(name)
+        except FileNotFoundError as error:
+            pytest.skip(str(error))
+        if clustered:
+            return self._started.enter_context(redis_cluster(replicas=False, binary=binary)).url
+        return self._started.enter_context(redis_server(binary=binary))
+
+
+def clock() -> int:
+    return START_MS
+
+
+@asynccontextmanager
+async def opened(
+    kind: str, servers: Servers, feature_set: FeatureSet = DEFAULT
+) -> AsyncIterator[Callable[[], HistoryStore]]:
+    """Yield what gives the store to use next: the same one, or two in turn."""
+    if kind == "memory":
+        store = MemoryStore(feature_set)
+        yield lambda: store
+        return
+    deployment = f"d{next(DEPLOYMENTS)}"
+    async with AsyncExitStack() as stack:
+        stores = []
+        for _ in range(2 if "two" in kind else 1):
+            stores.append(RedisStore(servers.url(kind), deployment, feature_set, clock))
+            stack.push_async_callback(stores[-1].close)
+            await stores[-1].connect()
+        turns = itertools.cycle(stores)
+        yield lambda: next(turns)
