@@ -64,16 +64,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "cut": st.booleans(),
     "told": st.fixed_dictionaries({name: st.sampled_from(values) for name, values in TOLD.items()}),
 }
-
-
-def some_steps(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Step]]:
-    """Draw few or many."""
-    step = st.builds(Step, **{**FIELDS, **fields})
-    return st.one_of(*(st.lists(step, min_size=least, max_size=40) for least in (1, 10)))
-
-
-streams = some_steps()
-plain_streams = some_steps(act=st.sampled_from(ACTS))
+streams = st.one_of(*(st.lists(st.builds(Step, **FIELDS), min_size=least, max_size=40) for least in (1, 10)))
 NEAR_MS = (0, 0, 1, 59_999, 60_000, 2 * HOUR_MS - 1, 2 * HOUR_MS, 2 * HOUR_MS + 1, DAY_MS - 2 * HOUR_MS, DAY_MS)
 BUSY: dict[str, st.SearchStrategy[Any]] = {
     "act": st.just("new"),
