@@ -1,14 +1,41 @@
 """Services that go away: nothing is lost, nothing is decided twice, and what is decided meanwhile says so."""
 
+import asyncio
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 from cluster import Cluster
-from fleet import new_fleet, sources, until
-from payments import payment
+from fleet import Fleet, new_fleet, sources, until
+from payments import PARTITIONS, payment
 from workers import Worker
+
+
+def test_a_dead_letter_that_cannot_be_written_is_not_lost_behind_the_decision_that_follows_it(fleet: Fleet) -> None:
+    (worker,) = fleet.go_live()
+    asyncio.run(without_topic(fleet.brokers, f"{fleet.prefix}dead-letters"))
+    card = payment(1)["card_id"]
+    fleet.publish([payment(1), (card, b"{"), payment(2, card_id=card)])
+    until(lambda: "dead-letters" in worker.log() or len(fleet.scores()[0]) > 1, "it is known that the topic is gone")
+    worker.signal(signal.SIGKILL)
+    assert fleet.cli("topics", "apply", "--partitions", str(PARTITIONS)).returncode == 0
+    fleet.worker().await_ready()
+    valid = fleet.await_scores(2)
+    (letter,) = fleet.await_records("dead-letters", 1)
+    assert letter.value == b"{"
+    assert set(sources(valid).values()) == {1}
+
+
+async def without_topic(brokers: str, name: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=brokers)
+    await admin.start()
+    try:
+        await admin.delete_topics([name])
+    finally:
+        await admin.close()
 
 
 def test_with_kafka_away_nothing_is_lost_or_decided_twice(
