@@ -148,8 +148,7 @@ def test_a_length_is_written_in_the_largest_unit_that_divides_it(length_ms: int,
 def test_a_card_is_remembered_for_as_long_as_labels_count_and_the_fingerprint_tells(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    share = (Entity.MERCHANT, Aggregate.FRAUD_SHARE, 30 * DAY_MS, 60 * DAY_MS, "share", "frauds of long ago")
-    rows = (COUNT, Feature("merchant_fraud_share_delayed_30d", *share))
+    rows = (COUNT, merchant("fraud_share", "30d", delay="60d"))
     slow = FeatureSet(rows)
     told = slow.fingerprint
     assert slow.horizons_ms == {Entity.CARD: 90 * DAY_MS, Entity.MERCHANT: 97 * DAY_MS}
