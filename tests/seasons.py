@@ -94,6 +94,10 @@ def _events(fleet: Fleet) -> Iterator[tuple[int, Row | Label]]:
     yield from ((int(row["ms"]), row) for row in rows_of(decode(fleet.read("transactions"), 0).columns))
 
 
+NOT_TOLD: Row = {"at": None, "mcc": None, "country": None, "channel": None, "currency": "EUR"}
+"""What a season's payments say beside: nothing."""
+
+
 def rows_of(batch: Transactions) -> Iterator[Row]:
     """Turn the columns of a batch into plain rows."""
     for at in range(len(batch)):
@@ -109,8 +113,7 @@ def rows_of(batch: Transactions) -> Iterator[Row]:
             "content": int(batch.content[at]),
             "partition": int(batch.partition[at]),
             "offset": int(batch.offset[at]),
-            "place": int(batch.place[at]),
-            "traits": int(batch.traits[at]),
+            **NOT_TOLD,
         }
 
 
