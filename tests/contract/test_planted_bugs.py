@@ -33,7 +33,7 @@ def agrees(servers: Servers, steps: list[Step]) -> bool:
     async def told() -> tuple[list, list]:
         offline, store = (
             MemoryStore(DEFAULT),
-            RedisStore(servers.redis, f"p{next(DEPLOYMENTS)}", DEFAULT, lambda: START_MS),
+            RedisStore(servers.url("redis"), f"p{next(DEPLOYMENTS)}", DEFAULT, lambda: START_MS),
         )
         await store.connect()
         try:
