@@ -10,9 +10,10 @@ import pytest
 from features_recount import Row, label, transaction, transactions
 from stores import DEFAULT, Servers, opened
 
-from features.declaration import DAY_MS, HOUR_MS, Aggregate, Feature, FeatureSet
+from features.aggregates import Aggregate
+from features.declaration import DAY_MS, HOUR_MS, FeatureSet
 from features.default_set import FEATURES
-from features.entities import Entity
+from features.rows import merchant
 from features.store import HistoryStore, Label, Labelled, LabelStatus
 from features.windows import vectorise
 
@@ -167,15 +168,7 @@ async def test_a_millisecond_before_the_horizon_it_is_applied(asking: Asking) ->
 @pytest.mark.parametrize("kind", ["memory", "redis"])
 async def test_a_card_remembers_for_as_long_as_a_risk_feature_looks_back(kind: str, servers: Servers) -> None:
     """A chargeback of seven weeks must find its transaction where a feature waits two months for it."""
-    slow = Feature(
-        "merchant_fraud_share_delayed_30d",
-        Entity.MERCHANT,
-        Aggregate.FRAUD_SHARE,
-        30 * DAY_MS,
-        60 * DAY_MS,
-        "share",
-        "",
-    )
+    slow = merchant("fraud_share", "30d", delay="60d")
     feature_set = FeatureSet((*(row for row in FEATURES if row.aggregate is not Aggregate.FRAUD_SHARE), slow))
     async with opened(kind, servers, feature_set) as pick:
         asking = Asking(pick, feature_set)
