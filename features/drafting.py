@@ -53,21 +53,22 @@ def draft_transactions(
 
 
 def _draft_cards(cards: Sequence[History], rows: Ints, horizon_ms: int) -> tuple[list[Fate], list[int]]:
-    """Judge in order; what is new, alone on its card and in time, as nearly all are, is settled without a search.
+    """Judge in order; what is new and in time, as nearly all are, is settled without a search.
 
     What was in time when it came and is out of sight by now, as a repair may meet it, is not appended to its card.
     """
     times: list[int] = rows[:, records.TIME].tolist()
-    lengths = [card.length for card in cards]
-    present = set(known_before(cards, records.ID, rows[:, records.ID]))
+    ids: list[int] = rows[:, records.ID].tolist()
+    present, met = set(known_before(cards, records.ID, rows[:, records.ID])), set[int]()
     fates, positions = [], []
     for i, card in enumerate(cards):
         fate, position = Fate.DECIDE, None
         invisible = times[i] <= card.newest_ms - horizon_ms
-        if i in present or card.length != lengths[i] or invisible:
+        if i in present or ids[i] in met or invisible:
             fate, position = judge_transaction(card, rows[i], horizon_ms)
             if fate is not Fate.DECIDE or (position is None and invisible):
                 position = NOWHERE
+        met.add(ids[i])
         fates.append(fate)
         positions.append(card.append(rows[i], times[i]) if position is None else position)
     return fates, positions
