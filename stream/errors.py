@@ -5,6 +5,7 @@ StreamError                     catch this to catch all of ours
 ├── StaleBatchError             the batch's partition is no longer ours: drop it, acknowledge nothing
 ├── TopicsError                 topics are missing or laid out otherwise: `fraudstream topics apply`
 ├── MeasurementError            what is to be measured does not run: say it to who asked; nothing was measured
+├── RebuildError                histories cannot be put together so: the message says what to do
 ├── ReportError                 there is nothing to report on: say it to who asked
 └── PublishError                the broker has not acknowledged all outputs: read the tail again, then retry
 """
@@ -28,6 +29,10 @@ class TopicsError(StreamError):
 
 class MeasurementError(StreamError):
     """What is to be measured does not run; the message says why, or names its logs. Nothing was measured."""
+
+
+class RebuildError(StreamError):
+    """Histories are not put together, and why."""
 
 
 class ReportError(StreamError):

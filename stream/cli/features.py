@@ -1,4 +1,4 @@
-"""`fraudstream features …`: what is computed here, and what it costs to keep."""
+"""`fraudstream features …`: what is computed here, what it costs to keep, and having histories put together anew."""
 
 from typing import Any
 
@@ -7,13 +7,17 @@ from rich.console import Console
 
 from features.declaration import Feature, FeatureSet
 from features.records import RECORD_BYTES
+from stream.cli.features_rebuild import rebuild_command
 from stream.cli.features_table import listing
 from stream.cli.saying import features_or_refuse, json_option, say, settings_or_refuse
 
 
 @click.group()
 def features() -> None:
-    """See the features that are computed here."""
+    """See the features that are computed here, and have their histories put together anew."""
+
+
+features.add_command(rebuild_command)
 
 
 @features.command("list")

@@ -4,6 +4,7 @@ The stream is one of ours: few cards and merchants, a quarter of an hour between
 windows and delays; every payment is labelled a week later.
 """
 
+import json
 import math
 import signal
 import threading
@@ -367,3 +368,44 @@ def test_a_redis_that_was_emptied_while_no_worker_ran_is_repaired_at_the_next_st
     story.fleet.worker().await_ready()
     story.tell(6)
     assert unmarked(story.check())
+
+
+def test_a_rebuild_by_hand_is_done_by_the_workers_and_changes_nothing(story: Story) -> None:
+    story.fleet.go_live(workers=2)
+    story.tell(0, 1, 2, 3, 4)
+    before = story.epoch
+    done = story.fleet.cli("features", "rebuild", "--reason", "a test", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["epoch"], told["applied"]) == (before + 1, 2 * story.decided)
+    refused = story.fleet.cli("features", "rebuild", "--here")
+    assert refused.returncode == 1
+    assert "2 workers run" in refused.stderr
+    assert story.epoch == before + 1
+    story.tell(5)
+    assert unmarked(story.check())
+
+
+def test_without_workers_a_rebuild_says_what_to_do_and_can_be_done_here(story: Story) -> None:
+    (worker,) = story.fleet.go_live()
+    story.tell(0, 1, 2, 3, 4)
+    assert worker.terminate() == 0
+    story.redis.client.flushall()
+    refused = story.fleet.cli("features", "rebuild")
+    assert refused.returncode == 1
+    assert "no worker has begun" in refused.stderr
+    assert "--here" in refused.stderr
+    assert not story.is_whole
+    done = story.fleet.cli("features", "rebuild", "--here")
+    assert done.returncode == 0, done.stderr
+    assert f"{2 * story.decided:,} records applied" in done.stdout
+    assert story.is_whole
+    story.fleet.worker().await_ready()
+    story.tell(5)
+    assert unmarked(story.check())
+
+
+def test_a_deployment_that_decided_nothing_has_nothing_to_rebuild(fleet: Fleet) -> None:
+    refused = fleet.cli("features", "rebuild", "--here")
+    assert refused.returncode == 1
+    assert "decided nothing yet" in refused.stderr

@@ -1,0 +1,78 @@
+"""`fraudstream features rebuild`: all histories anew from Kafka, and how far that is, how fast, how long it takes."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import click
+from aiokafka.errors import KafkaError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from features.errors import StoreError
+from features.sets import FeatureSets
+from stream.cli.saying import features_or_refuse, json_option, refuse, refuse_kafka, say, settings_or_refuse
+from stream.errors import RebuildError
+from stream.mending import Seen
+from stream.rebuilding import begun, decided, done_here, watched
+from stream.settings import Settings
+
+
+@click.command("rebuild")
+@click.option("--reason", metavar="TEXT", default="no reason given", help="Why, for the logs of all workers.")
+@click.option("--here", is_flag=True, help="Do it in this process: for a deployment whose workers do not run.")
+@json_option
+def rebuild_command(reason: str, here: bool, as_json: bool) -> None:  # noqa: FBT001 - flags
+    """Have all histories put together anew from Kafka.
+
+    Until that is done decisions wait, or say that their histories are incomplete (FRAUDSTREAM_REDIS_DOWN). Ended early,
+    this ends nothing: the workers go on.
+    """
+    settings = settings_or_refuse()
+    sets = features_or_refuse(settings.features)
+    began = time.monotonic()
+    try:
+        seen, epoch = asyncio.run(_rebuild(settings, sets, reason, here=here))
+    except (RebuildError, StoreError) as error:
+        refuse(str(error))
+    except (KafkaError, OSError) as error:
+        refuse_kafka(settings, error)
+    found = facts(seen, epoch, time.monotonic() - began)
+    text = "{applied:,} records applied in {seconds:.1f} s, {records_per_second:,.0f} a second; history epoch {epoch}"
+    say(as_json, found, text.format_map(found))
+
+
+def facts(seen: Seen, epoch: int, seconds: float) -> dict[str, Any]:
+    """Return what a rebuild came to as one object."""
+    rate = seen.applied / seconds
+    return {"epoch": epoch, "applied": seen.applied, "seconds": round(seconds, 3), "records_per_second": round(rate, 1)}
+
+
+async def _rebuild(settings: Settings, sets: FeatureSets, reason: str, *, here: bool) -> tuple[Seen, int]:
+    ends = await decided(settings) if here else None
+    async with begun(settings, sets, reason) as rebuild:
+        progress = watched(rebuild) if ends is None else done_here(rebuild, ends)
+        return await _shown(progress), rebuild.store.history_epoch
+
+
+async def _shown(progress: AsyncIterator[Seen]) -> Seen:
+    """Draw a bar on standard error, and return what was seen last."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    last = Seen({}, 0)
+    with Progress(*columns, console=Console(stderr=True, highlight=False)) as bar:
+        task = bar.add_task("waiting for a worker", total=None)
+        async for seen in progress:
+            doing = f"{seen.parts_done} of {seen.parts} parts" if seen.progress else "waiting for a worker"
+            bar.update(task, description=doing, completed=seen.applied, total=seen.wanted or None)
+            last = seen
+    return last
+
+
+class _Rate(ProgressColumn):
+    """Records a second, lately."""
+
+    def render(self, task: Task) -> Text:
+        """Say it once there is something to say."""
+        return Text("" if task.speed is None else f"{task.speed:,.0f}/s")

@@ -1,0 +1,163 @@
+"""One repair of some parts of the log: applied again under an epoch, labels first, and reported so that others go on.
+
+Labels come first, those of all who repair: a transaction that is applied again takes its labels along, wherever they
+lie, but a label finds no transaction that its card no longer sees. Nothing here knows whose the parts are, or why.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from aiokafka import AIOKafkaConsumer
+
+from features.redis_store import Options, RedisStore
+from features.store import Keeping
+from features.wholeness import NO_END, Part, Reached
+from stream.clock import now_ms
+from stream.facts import Listen, Reapplied
+from stream.reapplying import Stretch, log_reader, part_count, place, reapply
+from stream.settings import Settings
+
+REPORT_SECONDS = 0.5
+_TIDY_SECONDS = 10.0
+_CACHE_BYTES = 256 << 20
+
+Ends = Callable[[], Awaitable[Mapping[Part, int]]]
+"""Answers how far which parts are to be applied again, as offsets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How far all who repair are together, as was last read, of so many parts."""
+
+    progress: Mapping[Part, Reached]
+    parts: int
+
+    @property
+    def labels_done(self) -> bool:
+        """Whether all labels are applied again."""
+        return 2 * sum(part.of_labels and reached.done for part, reached in self.progress.items()) >= self.parts
+
+    @property
+    def parts_done(self) -> int:
+        """How many parts are applied again."""
+        return sum(reached.done for reached in self.progress.values())
+
+    @property
+    def applied(self) -> int:
+        """How many records are applied again."""
+        return sum(reached.reached - reached.first for reached in self.progress.values())
+
+    @property
+    def wanted(self) -> int:
+        """How many are to be, of the parts that somebody has begun."""
+        return sum(reached.end - reached.first for reached in self.progress.values())
+
+    def __str__(self) -> str:
+        """Say it for people."""
+        return f"{self.applied:,} of {self.wanted:,} records so far, {self.parts_done} of {self.parts} parts done"
+
+
+class Terms(NamedTuple):
+    """What is repaired, and who hears of it: `tell` of records, whoever reads `Mending.seen` of parts."""
+
+    settings: Settings
+    keeping: Keeping
+    epoch: int
+    tell: Listen
+
+
+class Mending:
+    """Repairs parts of the log, over connections of its own.
+
+    Attributes:
+        seen: how far all are; None until that is known.
+        open: the parts that are repaired here, and how far.
+    """
+
+    def __init__(self, terms: Terms) -> None:
+        self.seen: Seen | None = None
+        self.open: Mapping[Part, Stretch] = {}
+        self._terms = terms
+
+    async def run(self, ends: Ends) -> bool:
+        """Apply parts again, and wait for what others apply; return whether the epoch is whole then, or over.
+
+        Raises:
+            StoreUnavailableError: Redis is away; what was reported need not be done again.
+            aiokafka.errors.KafkaError: so is Kafka.
+        """
+        settings, keeping, epoch, _ = self._terms
+        store = RedisStore(settings.redis_url, settings.deployment, keeping, now_ms, Options(cache_bytes=_CACHE_BYTES))
+        try:
+            await store.connect(emptied=True)  # if it was emptied again meanwhile
+            async with log_reader(settings) as reader:
+                work = _Work(store, reader, part_count(reader, settings))
+                seen = await self._look(work)
+                self.open = {one.part: one for one in await self._stretches(work, await ends(), seen.progress)}
+                await self._apply(work, of_labels=True)
+                while store.history_epoch == epoch and not seen.labels_done:
+                    seen = await self._look(work, REPORT_SECONDS)
+                await self._apply(work, of_labels=False)
+                while store.history_epoch == epoch and seen.parts_done < work.parts:
+                    seen = await self._look(work, REPORT_SECONDS)
+                return store.history_epoch == epoch
+        finally:
+            await store.close()
+
+    async def _look(self, work: "_Work", after_s: float = 0.0) -> Seen:
+        """Read how far all are, and whether that is still asked."""
+        await asyncio.sleep(after_s)
+        await work.store.look()
+        self.seen = Seen(await work.store.wholeness.progress(self._terms.epoch), work.parts)
+        return self.seen
+
+    async def _stretches(
+        self, work: "_Work", ends: Mapping[Part, int], progress: Mapping[Part, Reached]
+    ) -> list[Stretch]:
+        """Return what is to be applied again here, from where whoever began it was; what is done included."""
+        tps = {part: place(self._terms.settings, part) for part in ends}
+        begins = await work.reader.beginning_offsets(list(tps.values()))
+        log_ends = await work.reader.end_offsets(list(tps.values()))
+        degrades = self._terms.settings.redis_down == "degrade"
+        found = []
+        for part, tp in tps.items():
+            before = progress.get(part, Reached(begins[tp], begins[tp], NO_END))
+            end = before.reached if before.done else max(before.reached, min(ends[part], log_ends[tp]))
+            displaced_below = NO_END if degrades else log_ends[tp]
+            found.append(Stretch(part, before.first, before.reached, end, displaced_below))
+        return found
+
+    async def _apply(self, work: "_Work", *, of_labels: bool) -> None:
+        """Apply the parts of one topic again, and report."""
+        mine = [stretch for part, stretch in self.open.items() if part.of_labels is of_labels]
+        due = tidy_due = 0.0
+
+        async def note(stretches: Sequence[Stretch], applied: int) -> bool:
+            nonlocal due, tidy_due
+            self.open = {**self.open, **{stretch.part: stretch for stretch in stretches}}
+            self._terms.tell(Reapplied("labels" if of_labels else "transactions", applied))
+            now = time.monotonic()
+            if now >= due or all(stretch.at >= stretch.end for stretch in stretches):
+                due = now + REPORT_SECONDS
+                reports = {stretch.part: stretch.report for stretch in stretches}
+                if await work.store.wholeness.report(self._terms.epoch, reports, work.parts) is None:
+                    return False
+                await self._look(work)
+            if now >= tidy_due and not of_labels:
+                tidy_due = now + _TIDY_SECONDS
+                await work.store.tidy()
+            return work.store.history_epoch == self._terms.epoch
+
+        if mine:
+            await reapply(work.reader, self._terms.settings, work.store, mine, note)
+
+
+class _Work(NamedTuple):
+    """Connections to both sides, and of how many parts the log is made."""
+
+    store: RedisStore
+    reader: AIOKafkaConsumer
+    parts: int

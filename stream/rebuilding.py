@@ -1,0 +1,137 @@
+"""Have all histories of a deployment put together anew, from outside: ask its workers, or do it here where none runs.
+
+Nothing here prints.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from features.redis_store import RedisStore
+from features.sets import FeatureSets
+from features.wholeness import Part
+from stream.clock import now_ms
+from stream.errors import RebuildError
+from stream.facts import deaf
+from stream.kafka import connection_options
+from stream.membership import members
+from stream.mending import REPORT_SECONDS, Mending, Seen, Terms
+from stream.positions import committed_offsets, resume
+from stream.reapplying import log_reader, part_count
+from stream.settings import Settings
+from stream.topics import LABELS, SCORES, has_records
+
+NOBODY_SECONDS = 15.0
+"""Workers look twice a second, so one that has not begun by then is not there."""
+
+
+class Rebuild(NamedTuple):
+    """A repair under way: where to ask for it, under which epoch it was asked for, and of how many parts the log is."""
+
+    settings: Settings
+    sets: FeatureSets
+    store: RedisStore
+    epoch: int
+    parts: int
+
+
+@asynccontextmanager
+async def begun(settings: Settings, sets: FeatureSets, reason: str) -> AsyncIterator[Rebuild]:
+    """Raise the history epoch, unless a repair is under way; its workers begin then.
+
+    Raises:
+        RebuildError: there is nothing of this deployment.
+        StoreUnavailableError: Redis does not answer.
+        StoreRefusedError: it does not let us.
+        aiokafka.errors.KafkaError: Kafka does not answer.
+    """
+    async with log_reader(settings) as reader:
+        parts = part_count(reader, settings)
+    if not await has_records(settings, settings.topic(SCORES.name)):
+        raise RebuildError(f"deployment {settings.deployment} has decided nothing yet, so it has no histories to lose")
+    store = RedisStore(settings.redis_url, settings.deployment, sets, now_ms)
+    try:
+        await store.connect(emptied=True)
+        if not store.incomplete:
+            await store.declare_loss(f"asked for by hand: {reason}")
+        yield Rebuild(settings, sets, store, store.history_epoch, parts)
+    finally:
+        await store.close()
+
+
+async def watched(rebuild: Rebuild) -> AsyncIterator[Seen]:
+    """Yield how far workers are until the histories are whole.
+
+    Raises:
+        RebuildError: no worker has begun in time.
+        StoreUnavailableError: Redis does not answer.
+    """
+    store, quiet_s = rebuild.store, 0.0
+    while store.incomplete:
+        progress = await store.wholeness.progress(store.history_epoch)
+        yield Seen(progress, rebuild.parts)
+        quiet_s = 0.0 if progress else quiet_s + REPORT_SECONDS
+        if quiet_s >= NOBODY_SECONDS:
+            raise RebuildError(
+                f"no worker has begun in {NOBODY_SECONDS:.0f} s. Histories count as incomplete until one has: start "
+                "workers (fraudstream worker), or run this again with --here"
+            )
+        await asyncio.sleep(REPORT_SECONDS)
+        await store.look()
+    yield Seen(await store.wholeness.progress(store.history_epoch), rebuild.parts)
+
+
+async def done_here(rebuild: Rebuild, ends: Mapping[Part, int]) -> AsyncIterator[Seen]:
+    """Do it in this process, for all partitions, up to their `ends`, and yield how far that is.
+
+    Raises:
+        RebuildError: something was lost again meanwhile.
+        StoreUnavailableError: Redis does not answer.
+        aiokafka.errors.KafkaError: Kafka does not answer.
+    """
+    mending = Mending(Terms(rebuild.settings, rebuild.sets, rebuild.epoch, deaf))
+
+    async def told() -> Mapping[Part, int]:
+        return ends
+
+    work = asyncio.create_task(mending.run(told))
+    try:
+        while not work.done():
+            await asyncio.wait({work}, timeout=REPORT_SECONDS)
+            if mending.seen is not None:
+                yield mending.seen
+        if not await work:
+            raise RebuildError("Redis lost something again meanwhile, or somebody asked for this again; run it again")
+    finally:
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+
+
+async def decided(settings: Settings) -> dict[Part, int]:
+    """Return how far each partition is decided, and its labels applied; nobody goes further, since nobody runs.
+
+    Raises:
+        RebuildError: somebody does.
+        aiokafka.errors.KafkaError: Kafka does not answer.
+    """
+    async with log_reader(settings) as reader:
+        partitions = range(part_count(reader, settings) // 2)
+    admin = AIOKafkaAdminClient(**connection_options(settings))
+    try:
+        await admin.start()
+        running = await members(admin, settings.group)
+        if running:
+            raise RebuildError(f"{len(running)} workers run, and do this themselves: leave out --here, or stop them")
+        resumed = await resume(settings, admin, partitions)
+        labels = [TopicPartition(settings.topic(LABELS.name), partition) for partition in partitions]
+        committed = await committed_offsets(settings, admin, labels)
+    finally:
+        await admin.close()
+    ends = {Part(of_labels=True, partition=tp.partition): max(0, committed[tp].offset) for tp in labels}
+    for partition, (offset, position) in resumed.items():
+        ends[Part(of_labels=False, partition=partition)] = max(offset or 0, position.standing.last_offset + 1)
+    return ends
