@@ -110,6 +110,9 @@ class ClusterLink:
     def deletions(self) -> None:
         """Return nothing: each server tells of its own keys alone."""
 
+    def identity(self) -> None:
+        """Return nothing: what one master still has says nothing of the others."""
+
     def trust(self) -> None:
         """Trust the masters that were last looked at."""
         self._trusted = self._seen

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
-Script = Literal["fields", "found", "observe", "raise", "report", "trim"]
+Script = Literal["fields", "found", "mark", "observe", "raise", "report", "trim"]
 """Each is the file of that name, with what it is told and answers at its head."""
 
 
@@ -72,6 +72,10 @@ class Link(Protocol):
 
     def deletions(self) -> Deletions | None:
         """Return a subscription to what others delete; None where that is not to be had."""
+        ...
+
+    def identity(self) -> tuple[str, str] | None:
+        """Return the trusted server's process, and the replication that it leads; None where there are several."""
         ...
 
     def trust(self) -> None:

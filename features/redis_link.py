@@ -96,6 +96,10 @@ class RedisLink:
         """Return a subscription to what others delete."""
         return Deletions(self._client, self.where)
 
+    def identity(self) -> tuple[str, str] | None:
+        """Return the trusted server's process, and the replication that it leads."""
+        return None if self._trusted is None else (self._trusted.run_id, self._trusted.replication_id)
+
     def trust(self) -> None:
         """Trust the server that `suspicion` last saw."""
         self._trusted = self._seen

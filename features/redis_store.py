@@ -29,7 +29,7 @@ from features.redis_link import RedisLink
 from features.remembering import Named, Recalled, Remembered
 from features.shards import ALONE, HOME, ON_A_CLUSTER, Shards
 from features.store import NOWHERE, Ints, Keeping, Label, Labelled, Observed, Transactions
-from features.wholeness import Wholeness
+from features.wholeness import Part, Wholeness
 
 ATTEMPTS = 8
 """Each is lost only to another worker that wrote to one of the batch's cards in between, or to a loss."""
@@ -111,7 +111,7 @@ class RedisStore:
         """
         async with self._lock:
             if above is None or self._remembered.epoch <= above:
-                await self._remembered.lose(what)
+                await self._remembered.lose(what, taken=True)
 
     async def watch(self) -> None:
         """Notice histories that others delete, as `noticing` says; return at once where no server tells of it."""
@@ -127,6 +127,10 @@ class RedisStore:
     def wholeness(self) -> Wholeness:
         """What all workers know of a repair."""
         return self._remembered.wholeness
+
+    async def mark(self, marks: Mapping[Part, int]) -> bool:
+        """Note that of each part all below an offset is applied; tell whether that stands. See `Wholeness.mark`."""
+        return not self.incomplete and await self.wholeness.mark(self.history_epoch, marks)
 
     async def look(self) -> None:
         """Notice a loss though nothing is asked of the server, and the end of a repair.

@@ -232,12 +232,25 @@ class Remembered:
         self._forget()
         self.incomplete = False
 
-    async def lose(self, what: str) -> None:
-        """Say that the server lost records, and raise the epoch."""
-        epoch = await self._epochs.rise(self.epoch)
+    async def lose(self, what: str, *, taken: bool = False) -> None:
+        """Say that records are lost, and raise the epoch.
+
+        Where a server was lost, the marks that the next one knows stand. Where records are gone from the same server,
+        or were `taken` from it, they do not; nor does a repair that somebody else has begun from them.
+        """
+        above = self.epoch
+        if (taken or await self._link.suspicion() is None) and await self._void_marks():
+            found, _ = await self._epochs.read()
+            above = max(*found, above)
+        epoch = await self._epochs.rise(above)
         self._link.trust()
         log.error("Redis at %s lost histories: %s; history epoch %d -> %d", self._link.where, what, self.epoch, epoch)
         self._begin(epoch)
+
+    async def _void_marks(self) -> bool:
+        """Make the marks void that a repair would begin from; tell if there were any."""
+        epochs = {(await self.wholeness.whole()).epoch, self.epoch} - {NO_EPOCH}
+        return any([await self.wholeness.void_marks(epoch) for epoch in epochs])
 
     def _begin(self, epoch: int) -> None:
         self.epoch = epoch

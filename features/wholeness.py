@@ -4,10 +4,10 @@ It is kept in Redis beside the epoch, in the shard HOME. A log has two parts for
 one of labels; when all parts are applied again, the epoch's histories are whole. Nothing here reads a log.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from features.cover import Cover, Whole
+from features.cover import Cover, Whole, read_whole
 from features.declaration import DAY_MS
 from features.displacing import Displaced
 from features.link import Call, Link
@@ -18,6 +18,8 @@ KEPT_MS = 45 * DAY_MS
 """What is noted of a repair outlives all that the log keeps."""
 NO_END = 1 << 62
 """Above every offset."""
+VOID = "void"
+"""Among marks: they mean nothing."""
 
 
 class Part(NamedTuple):
@@ -79,14 +81,45 @@ class Wholeness:
         """Return how far each part is under an epoch, as far as anything was reported."""
         found = {}
         for field, value in (await self._fields(self._repair(epoch))).items():
-            topic, _, partition = field.partition(":")
             first, reached, end, _ = map(int, value.split())
-            found[Part(topic == "labels", int(partition))] = Reached(first, reached, end)
+            found[_part(field)] = Reached(first, reached, end)
         return found
 
     async def displaced(self, epoch: int) -> Displaced:
         """Return which records the repair of an epoch may have put elsewhere than they came in."""
         return Displaced({int(place): int(end) for place, end in (await self._fields(self._displaced(epoch))).items()})
+
+    async def mark(self, epoch: int, marks: Mapping[Part, int]) -> bool:
+        """Note that of each part all below an offset is applied, and was when this was asked; tell whether that stands.
+
+        Replication and what a server writes down keep the order of its commands: one that still knows of a mark has all
+        that came before. So a repair after the loss of a server begins there.
+        """
+        identity = self._link.identity()
+        if identity is None or not marks:
+            return False
+        pairs = [word for part, offset in marks.items() for word in (part.text.encode(), offset)]
+        return await self._mark(epoch, [epoch, *map(str.encode, identity), KEPT_MS, *pairs])
+
+    async def void_marks(self, epoch: int) -> bool:
+        """Make the marks of an epoch mean nothing, since records are gone that came before; tell if there were any."""
+        return await self._mark(epoch, [epoch, b"", b"", KEPT_MS])
+
+    async def _mark(self, epoch: int, arguments: Sequence[bytes | int]) -> bool:
+        keys = (self._shards.epochs[HOME], self._shards.whole, self._marks(epoch))
+        (reply,) = await self._link.run("mark", [Call(HOME, keys, arguments)])
+        return bool(reply)
+
+    async def marks(self) -> dict[Part, int]:
+        """Return below which offsets all was applied when the histories were last whole, as the server still knows."""
+        whole = await self.whole()
+        fields = await self._fields(self._marks(whole.epoch)) if whole.cover.reaches(self._cover) else {}
+        return {} if VOID in fields else {_part(field): int(offset) for field, offset in fields.items()}
+
+    async def whole(self) -> Whole:
+        """Return the last epoch whose histories were all there, and how far back."""
+        (value,) = await self._link.values([(HOME, self._shards.whole)])
+        return read_whole(value)
 
     async def _fields(self, key: bytes) -> dict[str, str]:
         (reply,) = await self._link.run("fields", [Call(HOME, (key,), ())])
@@ -98,3 +131,11 @@ class Wholeness:
 
     def _displaced(self, epoch: int) -> bytes:
         return self._shards.epochs[HOME] + f":displaced:{epoch}".encode()
+
+    def _marks(self, epoch: int) -> bytes:
+        return self._shards.epochs[HOME] + f":marks:{epoch}".encode()
+
+
+def _part(text: str) -> Part:
+    topic, _, partition = text.partition(":")
+    return Part(topic == "labels", int(partition))

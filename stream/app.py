@@ -106,7 +106,7 @@ class WorkerApp(faust.App):
             )
         )
         self.repairer = self.preparation.repairer = Repairer(
-            Yard(settings, features, store, self.begun_consumer, self.decider.decided, telemetry.tell)
+            Yard(settings, features, store, self.begun_consumer, self.decider.decided, self._withheld, telemetry.tell)
         )
         self.lag = Lag(self.begun_consumer)
         self._attach()

@@ -117,14 +117,20 @@ class Mending:
     async def _stretches(
         self, work: "_Work", ends: Mapping[Part, int], progress: Mapping[Part, Reached]
     ) -> list[Stretch]:
-        """Return what is to be applied again here, from where whoever began it was; what is done included."""
+        """Return what is to be applied again here, from where whoever began it was; what is done included.
+
+        What nobody has begun begins at its mark, if the log still has that, else with all that the log has.
+        """
         tps = {part: place(self._terms.settings, part) for part in ends}
         begins = await work.reader.beginning_offsets(list(tps.values()))
         log_ends = await work.reader.end_offsets(list(tps.values()))
+        marks = await work.store.wholeness.marks()
         degrades = self._terms.settings.redis_down == "degrade"
         found = []
         for part, tp in tps.items():
-            before = progress.get(part, Reached(begins[tp], begins[tp], NO_END))
+            first = marks.get(part, 0)
+            first = first if begins[tp] <= first <= log_ends[tp] else begins[tp]
+            before = progress.get(part, Reached(first, first, NO_END))
             end = before.reached if before.done else max(before.reached, min(ends[part], log_ends[tp]))
             displaced_below = NO_END if degrades else log_ends[tp]
             found.append(Stretch(part, before.first, before.reached, end, displaced_below))

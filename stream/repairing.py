@@ -6,6 +6,7 @@ the partition then goes on from what was reported. Nothing here decides; when de
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -25,12 +26,14 @@ log = logging.getLogger("fraudstream.repairing")
 
 _LOOK_SECONDS = 0.2
 _RETRY_SECONDS = 1.0
+_MARK_SECONDS = 10.0
 
 
 class Yard(NamedTuple):
     """What repairing works with: `store` is the one that decisions ask, `decided` how far each partition is decided.
 
-    `decided` is None while that is not known of all partitions.
+    `decided` is None while that is not known of all partitions; `withheld` tells whether what was done of a topic is
+    not in Redis yet.
     """
 
     settings: Settings
@@ -38,6 +41,7 @@ class Yard(NamedTuple):
     store: RedisStore
     consumer: Callable[[], BatchConsumer | None]
     decided: Callable[[], Mapping[int, int] | None]
+    withheld: Callable[[str], bool]
     tell: Listen
 
 
@@ -80,12 +84,31 @@ class Repairer:
         self._assignment = None
 
     async def run(self) -> None:
-        """Repair whenever that is due, for ever."""
+        """Repair whenever that is due, for ever; in between, note how far histories are applied."""
+        mark_due = 0.0
         while True:
             situation = self._situation()
             if situation is not None:
                 await self._under(situation)
+            elif time.monotonic() >= mark_due:
+                mark_due = time.monotonic() + _MARK_SECONDS
+                await self._mark()
             await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _mark(self) -> None:
+        """Note below which offsets our partitions are applied, for a repair after the loss of a server."""
+        consumer = self._yard.consumer()
+        if consumer is None or self._assignment is None:
+            return
+        marks: dict[Part, int] = {}
+        for layout in (TRANSACTIONS, LABELS):
+            topic = self._yard.settings.topic(layout.name)
+            done = {} if self._yard.withheld(topic) else consumer.done(topic)
+            marks |= {Part(layout is LABELS, partition): offset for partition, offset in done.items() if offset}
+        try:
+            await self._yard.store.mark(marks)
+        except StoreUnavailableError as error:
+            log.info("how far histories are applied is not noted: %s", error)
 
     def _situation(self) -> _Situation | None:
         store = self._yard.store

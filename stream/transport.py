@@ -113,6 +113,11 @@ class BatchConsumer(driver.Consumer):
         await self.can_resume_flow.wait()
         return {tp.partition: self._read_offset[tp] or 0 for tp in self._active_partitions if tp.topic == topic}
 
+    def done(self, topic: str) -> dict[int, int]:
+        """Return the offset behind all that is done with, of each own partition of a topic."""
+        mine = [TopicPartition(*tp) for tp in self._active_partitions if tp.topic == topic]
+        return {tp.partition: self.ledger.done_to(tp) or self._committed_offset[TP(*tp)] or 0 for tp in mine}
+
     def halt(self, partition: TopicPartition) -> None:
         """Read no more of a partition until the process starts again."""
         self._halted.add(partition)
@@ -137,8 +142,8 @@ class BatchConsumer(driver.Consumer):
         """
         mine = [TopicPartition(*tp) for tp in self._active_partitions]
         begins, ends = await self._thread.on_loop(self._thread.bounds(mine)) if mine else ({}, {})
-        done = {tp: self.ledger.done_to(tp) or self._committed_offset[TP(*tp)] or 0 for tp in mine}
-        return {tp: max(0, ends[tp] - max(begins[tp], done[tp])) for tp in mine}
+        done = {topic: self.done(topic) for topic in {tp.topic for tp in mine}}
+        return {tp: max(0, ends[tp] - max(begins[tp], done[tp.topic].get(tp.partition, 0))) for tp in mine}
 
     # --- acknowledgements are the ledger's: Faust's own are neither kept nor committed
 

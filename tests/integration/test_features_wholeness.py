@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from features_recount import transaction, transactions
 from redis import asyncio as redis_asyncio
+from redis_proxy import RedisProxy
 from redis_server import free_port, redis_server
 
 from features.cover import Cover, Whole, read_whole
@@ -302,3 +303,88 @@ async def test_a_server_that_does_not_tell_of_deletions_is_said_to(
     with redis_server() as url:
         async with worker(url, deployment) as store, watched(store):
             assert "notify-keyspace-events" not in caplog.text
+
+
+async def test_marks_are_noted_under_a_whole_epoch_and_only_rise(server: str, deployment: str) -> None:
+    async with worker(server, deployment) as store:
+        assert await store.mark({SOURCE: 7, LABELS: 3})
+        assert await store.mark({SOURCE: 5})
+        assert await store.wholeness.marks() == {SOURCE: 7, LABELS: 3}
+        before = store.history_epoch
+        assert not await store.wholeness.mark(before - 1, {SOURCE: 99})
+    async with worker(server, deployment, LONGER) as longer:
+        assert not await longer.mark({SOURCE: 9})
+        assert await longer.wholeness.marks() == {}
+
+
+async def test_after_records_were_taken_marks_mean_nothing_and_none_is_added(server: str, deployment: str) -> None:
+    async with worker(server, deployment) as store, worker(server, deployment) as other:
+        await store.mark({SOURCE: 7})
+        await store.declare_loss("a key was deleted")
+        assert await store.wholeness.marks() == {}
+        assert not await other.mark({SOURCE: 9})  # who has not heard of it yet
+        assert await store.wholeness.marks() == {}
+        await all_done(store)
+        assert await store.mark({SOURCE: 4})
+        assert await store.wholeness.marks() == {SOURCE: 4}
+
+
+async def test_records_that_are_gone_from_the_same_server_void_the_marks(
+    server: str, deployment: str, client: redis_asyncio.Redis
+) -> None:
+    async with worker(server, deployment) as store:
+        await store.observe(transactions([transaction(1)]))
+        await store.mark({SOURCE: 7})
+        await client.delete(*[key async for key in client.scan_iter(f"fraudstream:{deployment}:c:*")])
+        await store.observe(transactions([transaction(2)]))
+        assert store.incomplete
+        assert await store.wholeness.marks() == {}
+
+
+async def copied(one: str, other: str, pattern: str) -> None:
+    """Give another server the keys of one, as a replica would have them."""
+    async with redis_asyncio.Redis.from_url(one) as here, redis_asyncio.Redis.from_url(other) as there:
+        async for key in here.scan_iter(pattern):
+            await there.restore(key, 0, await here.dump(key), replace=True)
+
+
+async def test_after_the_loss_of_a_server_the_marks_of_the_next_one_stand(deployment: str) -> None:
+    with redis_server() as first, redis_server() as second, RedisProxy(first) as front:
+        async with worker(front.url, deployment) as store:
+            await store.observe(transactions([transaction(1)]))
+            await store.mark({SOURCE: 7})
+            await copied(first, second, "*")
+            await store.observe(transactions([transaction(2)]))  # which the second one lacks
+            front.switch(second)
+            with contextlib.suppress(StoreUnavailableError):
+                await store.observe(transactions([transaction(3)]))
+            after = await store.observe(transactions([transaction(3)]))
+            assert after.incomplete
+            assert await store.wholeness.marks() == {SOURCE: 7}
+
+
+async def test_who_does_not_know_that_the_server_is_another_notes_nothing_there(deployment: str) -> None:
+    with redis_server() as first, redis_server() as second, RedisProxy(first) as front:
+        async with worker(front.url, deployment) as store:
+            await copied(first, second, "*")
+            assert await store.mark({SOURCE: 7})
+            front.switch(second)
+            with contextlib.suppress(StoreUnavailableError):
+                await store.mark({SOURCE: 9})
+            assert not await store.mark({SOURCE: 9})
+            assert await store.wholeness.marks() == {}
+            assert not store.incomplete
+
+
+async def test_a_repair_that_another_began_from_marks_is_begun_anew_where_records_were_taken_too(
+    server: str, deployment: str
+) -> None:
+    async with worker(server, deployment) as one, worker(server, deployment) as two:
+        before = one.history_epoch
+        await one.mark({SOURCE: 7})
+        await two._remembered._epochs.rise(before)  # as over the loss of a server, which keeps the marks
+        await one.declare_loss("a key was deleted", above=before)
+        assert one.history_epoch == before + 2
+        await two.look()
+        await two.declare_loss("the same key", above=before)
+        assert two.history_epoch == before + 2
