@@ -13,6 +13,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 CHUNK_BYTES = 1 << 20
+SETTLE_SECONDS = 0.05
 EVALSHA = b"EVALSHA"
 """What every batch of records and of labels goes through: losing it hits the middle of a call."""
 
@@ -125,6 +126,7 @@ class RedisProxy:
     async def _close(self) -> None:
         assert self._server is not None
         self._server.close()
+        await asyncio.sleep(SETTLE_SECONDS)  # whoever was let in last is served first, so that he can be cut
         for task in tuple(self._connections):
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
