@@ -7,7 +7,6 @@ from rich.console import Console
 
 from features.declaration import Feature, FeatureSet
 from features.records import RECORD_BYTES
-from stream.cli.features_rebuild import rebuild_command
 from stream.cli.features_table import listing
 from stream.cli.saying import features_or_refuse, json_option, say, settings_or_refuse
 
@@ -17,7 +16,19 @@ def features() -> None:
     """See the features that are computed here, and have their histories put together anew."""
 
 
-features.add_command(rebuild_command)
+@features.command("rebuild")
+@click.option("--reason", metavar="TEXT", default="no reason given", help="Why, for the logs of all workers.")
+@click.option("--here", is_flag=True, help="Do it in this process: for a deployment whose workers do not run.")
+@json_option
+def rebuild_command(reason: str, here: bool, as_json: bool) -> None:  # noqa: FBT001 - flags
+    """Have all histories put together anew from Kafka.
+
+    Until that is done decisions wait, or say that their histories are incomplete (FRAUDSTREAM_REDIS_DOWN). Ended early,
+    this ends nothing: the workers go on.
+    """
+    from stream.cli.features_rebuild import rebuild  # noqa: PLC0415 - models and telemetry come with it, for it alone
+
+    rebuild(reason, as_json, here=here)
 
 
 @features.command("list")

@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-import click
 from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -13,23 +12,15 @@ from rich.text import Text
 
 from features.errors import StoreError
 from features.sets import FeatureSets
-from stream.cli.saying import features_or_refuse, json_option, refuse, refuse_kafka, say, settings_or_refuse
+from stream.cli.saying import features_or_refuse, refuse, refuse_kafka, say, settings_or_refuse
 from stream.errors import RebuildError
 from stream.mending import Seen
 from stream.rebuilding import begun, decided, done_here, watched
 from stream.settings import Settings
 
 
-@click.command("rebuild")
-@click.option("--reason", metavar="TEXT", default="no reason given", help="Why, for the logs of all workers.")
-@click.option("--here", is_flag=True, help="Do it in this process: for a deployment whose workers do not run.")
-@json_option
-def rebuild_command(reason: str, here: bool, as_json: bool) -> None:  # noqa: FBT001 - flags
-    """Have all histories put together anew from Kafka.
-
-    Until that is done decisions wait, or say that their histories are incomplete (FRAUDSTREAM_REDIS_DOWN). Ended early,
-    this ends nothing: the workers go on.
-    """
+def rebuild(reason: str, as_json: bool, *, here: bool) -> None:  # noqa: FBT001 - a flag
+    """Have all histories put together anew, and show it until it is done."""
     settings = settings_or_refuse()
     sets = features_or_refuse(settings.features)
     began = time.monotonic()
