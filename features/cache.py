@@ -29,24 +29,20 @@ class Cached(History):
         key: the server's name for it, in ASCII.
         refreshed_ms: when the server was last told, through us, to keep it, by the wall clock; 0: never.
         tidied_end: how far it reached when it was last looked at for trimming.
+        weighed: its room when a cache last took it in; 0: it is in none.
     """
 
-    __slots__ = ("key", "refreshed_ms", "tidied_end")
+    __slots__ = ("key", "refreshed_ms", "tidied_end", "weighed")
 
     def __init__(self, entity: int, entity_id: str, columns: int, key: bytes) -> None:
         super().__init__(entity, entity_id, columns)
         self.key = key
-        self.refreshed_ms = self.tidied_end = 0
+        self.refreshed_ms = self.tidied_end = self.weighed = 0
 
     @property
     def record_bytes(self) -> int:
         """How long a record is on the server."""
         return self.columns * records.COLUMN_BYTES
-
-    @property
-    def draft_bytes(self) -> int:
-        """How long its drafts are together."""
-        return (self.length - self.settled) * self.record_bytes
 
     @property
     def is_absent(self) -> bool:
@@ -108,7 +104,6 @@ class Cache:
         self._most_bytes = most_bytes
         self._entries: dict[int, Cached] = {}
         self._bytes = 0
-        self._weights: dict[int, int] = {}
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -122,36 +117,38 @@ class Cache:
         return entry
 
     def put(self, entries: Iterable[Cached]) -> None:
-        """Weigh entries again, or for the first time, and drop the ones used longest ago."""
+        """Weigh entries again where they grew, or for the first time, and drop the ones used longest ago."""
         for entry in entries:
-            weight, before = entry.room + PER_ENTRY, self._weights.get(entry.entity, 0)
-            if weight != before or self._entries.get(entry.entity) is not entry:
-                self._bytes += weight - before
-                self._weights[entry.entity] = weight
+            if entry.weighed != entry.room:
+                self.drop(entry.entity)
+                entry.weighed = entry.room
+                self._bytes += entry.weighed + PER_ENTRY
                 self._entries[entry.entity] = entry
         while self._bytes > self._most_bytes and len(self._entries) > 1:
             self.drop(next(iter(self._entries)))
 
     def drop(self, entity: int) -> None:
         """Forget one."""
-        if self._entries.pop(entity, None) is not None:
-            self._bytes -= self._weights.pop(entity)
+        entry = self._entries.pop(entity, None)
+        if entry is not None:
+            self._bytes -= entry.weighed + PER_ENTRY
+            entry.weighed = 0
 
     def clear(self) -> None:
         """Forget all."""
-        self._entries.clear()
-        self._weights.clear()
-        self._bytes = 0
+        for entity in list(self._entries):
+            self.drop(entity)
 
 
 def request(groups: Sequence[Sequence[Cached]], stale_ms: int) -> list[tuple[bytes, bytes, bytes]]:
     """Write the asks, the drafts and the headers of observe.lua, for each group of histories; all are of one kind."""
-    everyone = [entry for group in groups for entry in group]
-    drafts = np.concatenate([entry.drafts() for entry in everyone]).astype(records.STORED, copy=False).tobytes()
-    written, begin = [], 0
+    drafts = [entry.drafts() for group in groups for entry in group]
+    record_bytes, written, begin = drafts[0].itemsize * drafts[0].shape[1], [], 0
+    appended = np.concatenate(drafts).astype(records.STORED, copy=False).tobytes()
     for group in groups:
-        end = begin + sum([entry.draft_bytes for entry in group])
+        asks = b"".join([entry.ask(stale_ms) for entry in group])
         headers = b"".join([entry.header() for entry in group if entry.is_absent])
-        written.append((b"".join([entry.ask(stale_ms) for entry in group]), drafts[begin:end], headers))
+        end = begin + sum([entry.length - entry.settled for entry in group]) * record_bytes
+        written.append((asks, appended[begin:end], headers))
         begin = end
     return written

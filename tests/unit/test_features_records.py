@@ -128,6 +128,22 @@ def test_the_memory_forgets_what_was_used_longest_ago() -> None:
     assert len(cache) == 2
 
 
+def test_what_grew_weighs_more_and_what_was_dropped_can_come_back() -> None:
+    first, second = cached(1, entity=1), cached(2, entity=2)
+    cache = Cache(first.room + second.room + 2 * 600)
+    cache.put([first, second])
+    while not first.is_full:
+        first.append(rows_of(3)[0], NOW)
+    first.append(rows_of(4)[0], NOW)
+    cache.put([first])
+    assert (cache.get(1), cache.get(2)) == (first, None)
+    cache.put([second])
+    assert (cache.get(1), cache.get(2)) == (None, second)
+    cache.clear()
+    cache.put([second])
+    assert cache.get(2) is second
+
+
 def test_an_entry_that_takes_anothers_place_is_the_one_remembered() -> None:
     cache = Cache(10_000)
     old, new = cached(1), cached(1)
