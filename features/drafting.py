@@ -77,16 +77,21 @@ def _draft_cards(cards: Sequence[History], rows: Ints, horizon_ms: int) -> tuple
 def _follow(
     theirs: Sequence[History | None], rows: Ints, cards: Sequence[History], terms: tuple[Draft, int]
 ) -> list[int]:
-    """Append what the cards' histories took to those of one other kind, if absent, with the labels that waited."""
+    """Append what the cards' histories took to those of one other kind, if absent, with the labels that waited.
+
+    What is newer than all of a history is not in it, so nearly all is settled without a search.
+    """
     draft, spared_ms = terms
     positions = [NOWHERE] * len(theirs)
-    which = [i for i, history in enumerate(theirs) if history is not None and draft.fates[i] is Fate.DECIDE]
-    known = [history for i in which if (history := theirs[i]) is not None]
-    present = {which[place] for place in known_before(known, records.ID, rows[which, records.ID])}
     ids: list[int] = rows[:, records.ID].tolist()
     times: list[int] = rows[:, records.TIME].tolist()
+    owed = [fate is Fate.DECIDE for fate in draft.fates]
+    known = {i: history for i, history in enumerate(theirs) if history is not None and owed[i]}
+    older = {i: history for i, history in known.items() if times[i] <= history.newest_ms}
+    which = list(older)
+    present = {which[place] for place in known_before(list(older.values()), records.ID, rows[which, records.ID])}
     drafted: set[int] = set()
-    for i, history in zip(which, known, strict=True):
+    for i, history in known.items():
         position = history.find(ids[i], times[i]) if i in present or ids[i] in drafted else None
         drafted.add(ids[i])
         if position is None and times[i] <= history.newest_ms - spared_ms:
