@@ -157,6 +157,12 @@ class FeatureSet:
         return tuple(Group(tuple(self.rows[i] for i in columns), tuple(columns)) for columns in found.values())
 
     @cached_property
+    def order(self) -> tuple[int, ...]:
+        """Where each row is among all rows of all groups."""
+        columns = [column for group in self.groups for column in group.columns]
+        return tuple(sorted(range(len(columns)), key=columns.__getitem__))
+
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256, in hex, of all that decides which numbers come out, and in which order."""
         rows = [[r.name, r.entity.value, _identity(r), r.window_ms, r.delay_ms, r.unit] for r in self.rows]

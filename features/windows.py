@@ -24,12 +24,11 @@ def vectorise(feature_set: FeatureSet, transactions: Transactions, observed: Obs
 
     What it says of a transaction that is not to be decided means nothing: only its own record was visible.
     """
-    vectors = np.empty((len(transactions), len(feature_set)), np.float64)
-    if len(transactions):
-        reading = _Reading(transactions, observed)
-        for group in feature_set.groups:
-            vectors[:, group.columns] = reading.values(group.rows)
-    return vectors
+    if not len(transactions):
+        return np.empty((0, len(feature_set)), np.float64)
+    reading = _Reading(transactions, observed)
+    found = np.concatenate([reading.values(group.rows) for group in feature_set.groups])
+    return found.T.take(feature_set.order, axis=1)
 
 
 class _Reading:
@@ -43,14 +42,14 @@ class _Reading:
         self._frauds: dict[Entity, Flags] = {}
 
     def values(self, rows: Sequence[Feature]) -> Floats:
-        """Return the columns of a group, shape (n, columns)."""
+        """Return the columns of a group, shape (columns, n)."""
         first = rows[0]
         if isinstance(first.aggregate, Aggregate) and first.aggregate in _CALENDAR:
-            return _CALENDAR[first.aggregate](self.transactions)[:, np.newaxis]
+            return _CALENDAR[first.aggregate](self.transactions)[np.newaxis]
         found = self._of_history(first, tuple(row.window_ms or 0 for row in rows))
         if first.entity is Entity.DEVICE:
             found = np.where(self._told(first.entity), found, np.nan)
-        return np.atleast_2d(found).T
+        return found if found.ndim > 1 else found[np.newaxis]
 
     def _told(self, entity: Entity) -> Flags:
         """Tell which transactions have such a party at all."""
