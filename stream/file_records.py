@@ -1,6 +1,6 @@
 """A transactions file as the records that a producer and a case management would have sent: `transaction/1`, `label/1`.
 
-What a column means is said by `stream.training`, which also checks the file. Nothing here sends.
+What a column means is said by `stream.transactions_file`, which also checks the file. Nothing here sends.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import Any
 import msgspec
 
 from models.times import format_time
-from stream.training import optional, sql
-from stream.training.errors import MissingExtraError, TransactionsFileError
-from stream.training.reading import LABEL_DELAY_MS, TransactionsFile
+from stream.transactions_file import optional, sql
+from stream.transactions_file.database import connect
+from stream.transactions_file.errors import TransactionsFileError
+from stream.transactions_file.reading import LABEL_DELAY_MS, TransactionsFile, source_of
 
 CHUNK = 10_000
 REQUIRED = ("transaction_id", "card_id", "merchant_id", "currency")
@@ -50,10 +51,8 @@ class RecordsFile:
         self._path = path
         with TransactionsFile(path, workplace, threads=2) as checked:
             self._counts = {Kind.TRANSACTION: checked.facts.rows, Kind.LABEL: checked.facts.labelled}
-        self._connection = _connect(workplace / "records.duckdb")
-        quoted = "'" + str(path).replace("'", "''") + "'"
-        parquet = path.suffix.lower() in {".parquet", ".pq"}
-        reader = f"read_parquet({quoted})" if parquet else f"read_csv({quoted}, all_varchar = true, header = true)"
+        self._connection = connect(workplace / "records.duckdb", threads=2)
+        reader = source_of(path)
         described = self._connection.execute(f"DESCRIBE SELECT * FROM {reader}").fetchall()  # noqa: S608 - quoted
         self._source = reader
         self._kinds = {str(name): str(kind) for name, kind, *_ in described}
@@ -125,13 +124,3 @@ def _label(values: dict[str, Any]) -> dict[str, Any]:
     """Write `label/1`; a file does not say who reported it."""
     times = {name: format_time(values[name]) for name in ("occurred_at", "labelled_at")}
     return {"schema": "label/1", **values, **times, "reported_by": "chargeback"}
-
-
-def _connect(path: Path) -> Any:  # noqa: ANN401 - a connection of a module that may not be there
-    try:
-        import duckdb  # noqa: PLC0415 - of the extra `train`
-    except ImportError as error:
-        raise MissingExtraError(
-            "a transactions file needs DuckDB: install the extra, pip install '.[train]'"
-        ) from error
-    return duckdb.connect(str(path), config={"memory_limit": "2GB"})

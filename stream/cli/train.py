@@ -16,6 +16,7 @@ from models.repository import Repository
 from stream.cli.saying import features_or_refuse, json_option, refuse, say, settings_or_refuse
 from stream.training.errors import TrainingError
 from stream.training.request import TrainingReport, TrainingRequest
+from stream.transactions_file.errors import FileError
 
 _STATED = ("auc", "average_precision", "card_precision_at_100", "alert_rate")
 
@@ -67,7 +68,7 @@ def _train(request: TrainingRequest, repository: Repository) -> TrainingReport:
 
         try:
             return run(request, repository, progress)
-        except (TrainingError, ModelError, FormulaError) as error:
+        except (TrainingError, FileError, ModelError, FormulaError) as error:
             bars.stop()
             refuse(str(error))
 

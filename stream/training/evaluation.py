@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from features.store import Ints
 from models.calibration import Calibration
 from models.policy import Floats, Policy
-from stream.training.errors import MissingExtraError, UnusableModelError
-from stream.training.reading import DAY_MS
+from stream.training.errors import UnusableModelError
 from stream.training.vectors import Table
+from stream.transactions_file.errors import MissingExtraError
+from stream.transactions_file.reading import DAY_MS
 
 KNOTS = 128
 WIDEST_LOGIT = 30.0

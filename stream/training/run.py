@@ -25,10 +25,10 @@ from models.times import format_time
 from stream.probing import probers
 from stream.training.errors import UnusableModelError
 from stream.training.evaluation import calibrate, choose_policy, measure
-from stream.training.reading import Facts, TransactionsFile
 from stream.training.request import Period, Progress, TrainingReport, TrainingRequest
 from stream.training.splitting import Split, split
 from stream.training.vectors import Table, build_table
+from stream.transactions_file.reading import Facts, TransactionsFile
 
 PROBE_ROWS = 64
 DEFAULTS: Mapping[str, Parameter] = MappingProxyType(
@@ -50,7 +50,8 @@ def train(request: TrainingRequest, repository: Repository, progress: Progress) 
     """Train a model on a transactions file and put its artifact into the repository.
 
     Raises:
-        TrainingError: what is missing, or wrong with the file or its labels, and what to do about it.
+        FileError: what is wrong with the file, and what to do about it.
+        TrainingError: its labels are not enough, or the model tells nothing.
         ModelError: the repository cannot be written.
     """
     with tempfile.TemporaryDirectory(prefix="fraudstream-train-") as folder:

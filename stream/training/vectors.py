@@ -16,9 +16,9 @@ from features.store import Fate, Ints, Observed, Transactions
 from features.windows import vectorise
 from models.policy import Floats
 from stream.probing import write_probe
-from stream.training.batching import Batch
-from stream.training.reading import TransactionsFile
 from stream.training.request import Progress
+from stream.transactions_file.batching import Batch
+from stream.transactions_file.reading import TransactionsFile
 
 BATCH = 2_048
 MOST_RECORDS = 2_000_000

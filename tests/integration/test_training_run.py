@@ -21,10 +21,10 @@ from models.loading import Model, load
 from models.repository import Repository
 from stream.probing import vectorise_probe
 from stream.training.errors import TrainingDataError
-from stream.training.reading import TransactionsFile
 from stream.training.request import TrainingRequest
 from stream.training.run import train
 from stream.training.vectors import Table, build_table
+from stream.transactions_file.reading import TransactionsFile
 
 FEATURES = load_features(None)
 

@@ -12,7 +12,7 @@ from stream.contract.codes import Rejection
 from stream.contract.label import read_label
 from stream.contract.transaction import read_transaction
 from stream.file_records import Kind, RecordsFile
-from stream.training.errors import TransactionsFileError
+from stream.transactions_file.errors import TransactionsFileError
 
 FUTURE_MS = 2**50
 

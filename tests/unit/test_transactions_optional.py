@@ -15,7 +15,7 @@ from features import traits
 from features.store import Transactions
 from stream.decoding import decode
 from stream.file_records import Kind, RecordsFile
-from stream.training.reading import TransactionsFile
+from stream.transactions_file.reading import TransactionsFile
 
 FUTURE_MS = 2**50
 texts = st.text(st.characters(codec="ascii", categories=("L", "N", "P")), min_size=1, max_size=5)

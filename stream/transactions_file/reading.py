@@ -1,19 +1,22 @@
-"""The door to DuckDB: a transactions file, checked whole, sorted by time on disk, read in batches.
+"""A transactions file, checked whole, sorted by time in a database on disk, read in batches.
 
 What is accepted is what the stream would accept in the same values. Nothing here knows a feature or a model.
 """
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from features.store import Label
 from stream.contract.iso import CURRENCY_DECIMALS
 from stream.redaction import holds_card_number
-from stream.training import optional, sql
-from stream.training.batching import Batch, batch_of
-from stream.training.errors import MissingExtraError, TransactionsFileError
+from stream.transactions_file import optional, sql
+from stream.transactions_file.batching import Batch, batch_of
+from stream.transactions_file.database import connect, import_duckdb, quoted
+from stream.transactions_file.errors import TransactionsFileError
 
+DATABASE = "transactions.duckdb"
+"""Its file in the workplace; it stays there when the file is closed."""
 DAY_MS = 86_400_000
 LABEL_DELAY_MS = 7 * DAY_MS
 """When a label without `labelled_at` counts as known: this long after its transaction."""
@@ -68,10 +71,8 @@ class TransactionsFile:
             TransactionsFileError: the file cannot be used, for all the reasons given.
         """
         self._path = path
-        self._duckdb = _import_duckdb()
-        self._connection = self._duckdb.connect(str(workplace / "transactions.duckdb"))
-        # The database's own folder, the workplace, takes what does not fit.
-        self._connection.execute(f"SET threads = {threads}; SET memory_limit = '2GB'")
+        self._duckdb = import_duckdb()
+        self._connection = connect(workplace / DATABASE, threads)
         try:
             self._load()
         except self._duckdb.Error as error:
@@ -132,7 +133,7 @@ class TransactionsFile:
     def _load(self) -> None:
         self._connection.execute("CREATE TABLE currencies (code VARCHAR, exponent BIGINT)")
         self._connection.executemany("INSERT INTO currencies VALUES (?, ?)", list(CURRENCY_DECIMALS.items()))
-        source = self._source()
+        source = source_of(self._path)
         described = self._connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608 - quoted
         kinds = {str(name): str(kind) for name, kind, *_ in described}
         self._refuse([f"column {name} is missing" for name in _REQUIRED if name not in kinds])
@@ -143,16 +144,6 @@ class TransactionsFile:
         self._refuse(self._card_numbers(kinds))
         self.dropped = self._dropped(kinds)
         self._sort()
-
-    def _source(self) -> str:
-        quoted = "'" + str(self._path).replace("'", "''") + "'"
-        match self._path.suffix.lower():
-            case ".parquet" | ".pq":
-                return f"read_parquet({quoted})"
-            case ".csv" | ".gz" | ".tsv":
-                return f"read_csv({quoted}, all_varchar = true, header = true)"
-            case other:
-                raise TransactionsFileError(str(self._path), (f"ends in {other!r}: bring .parquet or .csv",))
 
     def _define(self, source: str, readings: dict[str, sql.Reading], kinds: dict[str, str]) -> None:
         """Make two views: `given`, the columns as they are, and `read`, what they mean, NULL where that is nothing."""
@@ -238,9 +229,16 @@ class TransactionsFile:
             raise TransactionsFileError(str(self._path), tuple(problems))
 
 
-def _import_duckdb() -> Any:  # noqa: ANN401 - the module, which may not be there
-    try:
-        import duckdb  # noqa: PLC0415 - of the extra `train`; a worker runs without it
-    except ImportError as error:
-        raise MissingExtraError("training needs DuckDB: install the extra, pip install '.[train]'") from error
-    return duckdb
+def source_of(path: Path) -> str:
+    """Return what SQL selects from to read a file.
+
+    Raises:
+        TransactionsFileError: its name ends in nothing that is read here.
+    """
+    match path.suffix.lower():
+        case ".parquet" | ".pq":
+            return f"read_parquet({quoted(path)})"
+        case ".csv" | ".gz" | ".tsv":
+            return f"read_csv({quoted(path)}, all_varchar = true, header = true)"
+        case other:
+            raise TransactionsFileError(str(path), (f"ends in {other!r}: bring .parquet or .csv",))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from features import traits
 from features.traits import Trait
 from stream.contract.iso import COUNTRIES
-from stream.training.sql import INTEGERS, TEXT, TOKEN
+from stream.transactions_file.sql import INTEGERS, TEXT, TOKEN
 
 _FLOATS = ("DOUBLE", "FLOAT", "DECIMAL")
 _COUNTRY = ", ".join(f"'{code}'" for code in sorted(COUNTRIES))

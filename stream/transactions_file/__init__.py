@@ -1,0 +1,1 @@
+"""A transactions file (parquet, CSV), read as the stream would read the same values."""
