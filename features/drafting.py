@@ -42,51 +42,69 @@ def draft_transactions(
     into the others'. Those whose horizon is in `spared_ms` are spared what is out of their sight.
     """
     cards = [card for card in histories[Entity.CARD] if card is not None]
-    fates, positions = _draft_cards(cards, parties[Entity.CARD].rows, horizon_ms)
-    draft = Draft(fates, {Entity.CARD: positions})
-    for kind, theirs in histories.items():
-        if kind is not Entity.CARD:
-            draft.positions[kind] = _follow(
-                theirs, parties[kind].rows, cards, (draft, spared_ms.get(kind, FOR_EVER_MS))
-            )
-    return draft
+    rows = parties[Entity.CARD].rows
+    fates, positions = draft_cards(cards, rows, horizon_ms)
+    following = Following([fate is Fate.DECIDE for fate in fates], labels_of(cards, rows, fates))
+    others = {
+        kind: draft_others(theirs, parties[kind].rows, following, spared_ms.get(kind, FOR_EVER_MS))
+        for kind, theirs in histories.items()
+        if kind is not Entity.CARD
+    }
+    return Draft(fates, {Entity.CARD: positions} | others)
 
 
-def _draft_cards(cards: Sequence[History], rows: Ints, horizon_ms: int) -> tuple[list[Fate], list[int]]:
-    """Judge in order; what is new and in time, as nearly all are, is settled without a search.
+def draft_cards(cards: Sequence[History], rows: Ints, horizon_ms: int) -> tuple[list[Fate], list[int]]:
+    """Judge n transactions in order, append those that are to be decided to their cards, and say where they are.
 
-    What was in time when it came and is out of sight by now, as a repair may meet it, is not appended to its card.
+    What is new and in time, as nearly all are, is settled without a search. What was in time when it came and is out
+    of sight by now, as a repair may meet it, is not appended to its card.
     """
-    times: list[int] = rows[:, records.TIME].tolist()
     ids: list[int] = rows[:, records.ID].tolist()
-    present, met = set(known_before(cards, records.ID, rows[:, records.ID])), set[int]()
+    times: list[int] = rows[:, records.TIME].tolist()
+    present = set(known_before(cards, records.ID, rows[:, records.ID]))
+    drafted: set[int] = set()
     fates, positions = [], []
     for i, card in enumerate(cards):
         fate, position = Fate.DECIDE, None
         invisible = times[i] <= card.newest_ms - horizon_ms
-        if i in present or ids[i] in met or invisible:
+        if i in present or ids[i] in drafted or invisible:
             fate, position = judge_transaction(card, rows[i], horizon_ms)
             if fate is not Fate.DECIDE or (position is None and invisible):
                 position = NOWHERE
-        met.add(ids[i])
+        drafted.add(ids[i])
         fates.append(fate)
         positions.append(card.append(rows[i], times[i]) if position is None else position)
     return fates, positions
 
 
-def _follow(
-    theirs: Sequence[History | None], rows: Ints, cards: Sequence[History], terms: tuple[Draft, int]
+class Following(NamedTuple):
+    """Which of n transactions go on from their cards to other parties, and the labels that go with them, by number."""
+
+    owed: Sequence[bool]
+    labels: Mapping[int, Ints]
+
+
+def labels_of(cards: Sequence[History], rows: Ints, fates: Sequence[Fate]) -> dict[int, Ints]:
+    """Return the labels that the cards' histories hold about transactions that are to be decided, by their number."""
+    ids: list[int] = rows[:, records.ID].tolist()
+    return {
+        i: labels_about(card, ids[i])
+        for i, card in enumerate(cards)
+        if fates[i] is Fate.DECIDE and ids[i] in (card.labelled or ())
+    }
+
+
+def draft_others(
+    theirs: Sequence[History | None], rows: Ints, following: Following, spared_ms: int = FOR_EVER_MS
 ) -> list[int]:
-    """Append what the cards' histories took to those of one other kind, if absent, with the labels that waited.
+    """Append what the cards' histories took to those of one other kind, if absent, with the labels about it.
 
     What is newer than all of a history is not in it, so nearly all is settled without a search.
     """
-    draft, spared_ms = terms
     positions = [NOWHERE] * len(theirs)
     ids: list[int] = rows[:, records.ID].tolist()
     times: list[int] = rows[:, records.TIME].tolist()
-    owed = [fate is Fate.DECIDE for fate in draft.fates]
-    known = {i: history for i, history in enumerate(theirs) if history is not None and owed[i]}
+    known = {i: history for i, history in enumerate(theirs) if history is not None and following.owed[i]}
     older = {i: history for i, history in known.items() if times[i] <= history.newest_ms}
     which = list(older)
     present = {which[place] for place in known_before(list(older.values()), records.ID, rows[which, records.ID])}
@@ -97,9 +115,8 @@ def _follow(
         if position is None and times[i] <= history.newest_ms - spared_ms:
             continue
         positions[i] = history.append(rows[i], times[i]) if position is None else position
-        if ids[i] in (cards[i].labelled or ()):
-            for label in labels_about(cards[i], ids[i]):
-                draft_label(history, label, times[i])
+        for label in following.labels.get(i, ()):
+            draft_label(history, label, times[i])
     return positions
 
 
