@@ -7,12 +7,12 @@ from typing import Any
 import click
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from features.errors import FormulaError
 from models.errors import ModelError
 from models.repository import Repository
+from stream.cli.bars import bars
 from stream.cli.saying import features_or_refuse, json_option, refuse, say, settings_or_refuse
 from stream.training.errors import TrainingError
 from stream.training.request import TrainingReport, TrainingRequest
@@ -57,20 +57,11 @@ def train(file: Path, name: str, model_version: str | None, as_json: bool, **opt
 def _train(request: TrainingRequest, repository: Repository) -> TrainingReport:
     from stream.training.run import train as run  # noqa: PLC0415 - it needs the extra `train`
 
-    columns = (TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        stages: dict[str, TaskID] = {}
-
-        def progress(stage: str, done: int, total: int) -> None:
-            if stage not in stages:
-                stages[stage] = bars.add_task(stage)
-            bars.update(stages[stage], completed=done, total=total)
-
-        try:
+    try:
+        with bars() as progress:
             return run(request, repository, progress)
-        except (TrainingError, FileError, ModelError, FormulaError) as error:
-            bars.stop()
-            refuse(str(error))
+    except (TrainingError, FileError, ModelError, FormulaError) as error:
+        refuse(str(error))
 
 
 def _print(report: TrainingReport) -> None:
