@@ -17,6 +17,16 @@ DAY_MS = 86_400_000
 LABEL_DELAY_MS = 7 * DAY_MS
 HORIZON_MS = 37 * DAY_MS
 
+PUBLISHED = {
+    "is_weekend": "TX_DURING_WEEKEND",
+    "is_night": "TX_DURING_NIGHT",
+    **{f"card_count_{n}d": f"CUSTOMER_ID_NB_TX_{n}DAY_WINDOW" for n in (1, 7, 30)},
+    **{f"card_amount_mean_{n}d": f"CUSTOMER_ID_AVG_AMOUNT_{n}DAY_WINDOW" for n in (1, 7, 30)},
+    **{f"merchant_count_delayed_{n}d": f"TERMINAL_ID_NB_TX_{n}DAY_WINDOW" for n in (1, 7, 30)},
+    **{f"merchant_fraud_share_delayed_{n}d": f"TERMINAL_ID_RISK_{n}DAY_WINDOW" for n in (1, 7, 30)},
+}
+"""Our features that the published table has, and what they are called there."""
+
 needs_handbook = pytest.mark.skipif(not TRANSACTIONS.exists(), reason=f"the handbook stream is not at {FOLDER}")
 
 

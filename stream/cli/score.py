@@ -52,8 +52,9 @@ def _features(module: str) -> FeatureSet:
 
 
 def _print(report: ScoreReport) -> None:
-    table = Table(title=f"{report.out}: {report.rows:,} rows", show_header=False, title_justify="left")
+    table = Table(show_header=False)
     table.add_row("model", report.digest)
+    table.add_row("rows", f"{report.rows:,}")
     for kind in (report.fates, report.decisions):
         for name, count in kind.items():
             table.add_row(name, f"{count:,}")

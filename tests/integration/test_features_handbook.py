@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from handbook import PUBLISHED
 
 from features.declaration import DAY_MS, FeatureSet
 from features.default_set import FEATURES
@@ -21,14 +22,6 @@ TRANSACTIONS_FILE = HANDBOOK / "transactions-2018-04-01_2018-07-31.parquet"
 FIRST_PUBLISHED_MS = 1_531_872_000_000  # 2018-07-18
 WARM_UP_MS = 38 * DAY_MS
 BATCH = 1000
-COLUMNS = {
-    "is_weekend": "TX_DURING_WEEKEND",
-    "is_night": "TX_DURING_NIGHT",
-    **{f"card_count_{n}d": f"CUSTOMER_ID_NB_TX_{n}DAY_WINDOW" for n in (1, 7, 30)},
-    **{f"card_amount_mean_{n}d": f"CUSTOMER_ID_AVG_AMOUNT_{n}DAY_WINDOW" for n in (1, 7, 30)},
-    **{f"merchant_count_delayed_{n}d": f"TERMINAL_ID_NB_TX_{n}DAY_WINDOW" for n in (1, 7, 30)},
-    **{f"merchant_fraud_share_delayed_{n}d": f"TERMINAL_ID_RISK_{n}DAY_WINDOW" for n in (1, 7, 30)},
-}
 PRINTED = 1e-9
 """The published means are rolling float sums, whose errors show from the eleventh decimal on."""
 pytestmark = [
@@ -108,7 +101,7 @@ def test_the_published_table_comes_out_again() -> None:
     needed = np.flatnonzero(stream["ms"] >= FIRST_PUBLISHED_MS - WARM_UP_MS)
     needed = needed[np.argsort(stream["TRANSACTION_ID"][needed])]
     stream = {name: column[needed] for name, column in stream.items()}
-    feature_set = FeatureSet(tuple(row for row in FEATURES if row.name in COLUMNS))
+    feature_set = FeatureSet(tuple(row for row in FEATURES if row.name in PUBLISHED))
     ties = np.array((HANDBOOK / "tie-transaction-ids.txt").read_text().split(), np.int64)
     ids = published["TRANSACTION_ID"]
     rows = np.searchsorted(stream["TRANSACTION_ID"], ids)
@@ -117,6 +110,6 @@ def test_the_published_table_comes_out_again() -> None:
     compared = ~np.isin(ids, ties)
     assert compared.sum() > 134_000
     for column, name in enumerate(feature_set.names):
-        off = np.abs(ours[compared, column] - published[COLUMNS[name]][compared])
+        off = np.abs(ours[compared, column] - published[PUBLISHED[name]][compared])
         assert not (off > PRINTED).any(), f"{name}: {(off > PRINTED).sum()} rows, off by up to {off.max()}"
         assert not np.isnan(off).any(), name
