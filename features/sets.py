@@ -12,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from features.declaration import FeatureSet, load
+from features.declaration import Feature, FeatureSet, load
 from features.entities import Entity
 from features.errors import DeclarationError
 from features.frames import Floats
@@ -37,6 +37,10 @@ class FeatureSets:
         if len(self.by_fingerprint) < len(self.sets):
             raise DeclarationError("two of the sets of features are the same: name each once")
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Travel to another process as rows alone, without what was made of them here."""
+        return _of_rows, tuple(one.rows for one in self.sets)
+
     @cached_property
     def by_fingerprint(self) -> Mapping[str, FeatureSet]:
         """The sets by their fingerprints."""
@@ -52,6 +56,10 @@ class FeatureSets:
         """How long histories are kept for all sets together, by whose they are."""
         kinds = [kind for kind in Entity if any(kind in one.horizons_ms for one in self.sets)]
         return MappingProxyType({kind: max(one.horizons_ms.get(kind, 0) for one in self.sets) for kind in kinds})
+
+
+def _of_rows(*tables: tuple[Feature, ...]) -> FeatureSets:
+    return FeatureSets(tuple(map(FeatureSet, tables)))
 
 
 class Vectors:

@@ -90,11 +90,10 @@ def load(repository: Repository, digest: str, computed: Mapping[str, VectorisePr
     `digest` is a full one; `computed` has the fingerprints of the features that are computed here, each with the
     function that makes vectors of probe histories.
     """
-    try:
-        artifact = read_artifact(repository.fetch(digest))
-        model = Model(digest, artifact.manifest, Booster(artifact.model_text, artifact.manifest.feature_names))
-    except (ArtifactError, RepositoryUnavailableError) as error:
-        return (_problem(error),)
+    opened = _open(repository, digest)
+    if isinstance(opened, Problem):
+        return (opened,)
+    model, artifact = opened
     vectorise_probe = computed.get(artifact.manifest.fingerprint)
     if vectorise_probe is None:
         ours = ", ".join(computed)
@@ -107,6 +106,23 @@ def load(repository: Repository, digest: str, computed: Mapping[str, VectorisePr
         return problems
     model.probe_hash = hashlib.sha256(scores.tobytes() + vectors.tobytes()).hexdigest()
     return model
+
+
+def reopen(repository: Repository, digest: str) -> Model | tuple[Problem, ...]:
+    """Fetch and verify a model that is to score recorded vectors: whoever recorded them computed them."""
+    opened = _open(repository, digest)
+    if isinstance(opened, Problem):
+        return (opened,)
+    _, problems = _probe_rows(*opened)
+    return problems or opened[0]
+
+
+def _open(repository: Repository, digest: str) -> tuple[Model, Artifact] | Problem:
+    try:
+        artifact = read_artifact(repository.fetch(digest))
+        return Model(digest, artifact.manifest, Booster(artifact.model_text, artifact.manifest.feature_names)), artifact
+    except (ArtifactError, RepositoryUnavailableError) as error:
+        return _problem(error)
 
 
 def examine(repository: Repository, name: str) -> Holding | tuple[Problem, ...]:

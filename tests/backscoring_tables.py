@@ -4,27 +4,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from features_recount import Row
+from features_recount import Row, transactions
 from features_streams import Stream
 
 from features.declaration import FeatureSet
+from features.sets import FeatureSets
 from features.store import Label
 from stream.backscoring.ledgers import assemble
 from stream.backscoring.pool import Pool
-from stream.backscoring.run import run_passes
 from stream.backscoring.sharding import part
+from stream.backscoring.stages import run_passes
 from stream.backscoring.tasks import FATES
 from stream.backscoring.workplace import Workplace
+from stream.transactions_file.batching import columns_of
 from stream.transactions_file.database import connect
 
-PLACES = "card_key BIGINT, card_tie BIGINT, merchant_key BIGINT, merchant_tie BIGINT"
-ROWS = f"""CREATE TABLE rows (number BIGINT, "row" BIGINT, transaction_id VARCHAR, card_id VARCHAR, merchant_id VARCHAR,
-    occurred_ms BIGINT, utc_offset_minutes BIGINT, amount_minor BIGINT, exponent BIGINT, content UBIGINT,
-    partition BIGINT, "offset" BIGINT, {PLACES})"""
+KINDS = ("card", "merchant", "device")
 LABELS = f"""CREATE TABLE labels (number BIGINT, transaction_id VARCHAR, card_id VARCHAR, fraud BOOLEAN,
     labelled_ms BIGINT, reported_by VARCHAR, merchant_id VARCHAR, occurred_ms BIGINT, partition BIGINT,
-    "offset" BIGINT, {PLACES})"""
-FIELDS = ("id", "card", "merchant", "ms", "utc_offset", "amount", "exponent", "content", "partition", "offset")
+    "offset" BIGINT, told_ms BIGINT, {", ".join(f"{kind}_key BIGINT, {kind}_tie BIGINT" for kind in KINDS)})"""
 
 
 def without_redeliveries(stream: Stream) -> Stream:
@@ -44,19 +42,23 @@ def sequence(stream: Stream) -> list[Row | Label]:
 
 def lay_out(stream: Stream, folder: Path, feature_set: FeatureSet, shards: int) -> Workplace:
     """Write the tables; the place in every log is the place in the stream."""
-    rows, labels = [], []
-    for at, one in enumerate(sequence(stream)):
-        if isinstance(one, Label):
-            labels.append((at, *one, at, 0, at, 0))
-        else:
-            rows.append((len(rows), len(rows), *(one[name] for name in FIELDS), at, 0, at, 0))
-    place = Workplace(folder, feature_set, len(rows), len(rows), shards, 128)
+    told = list(enumerate(sequence(stream)))
+    labels = [(at, *one, 0, *(at, 0) * len(KINDS)) for at, one in told if isinstance(one, Label)]
+    rows = [(at, one) for at, one in told if not isinstance(one, Label)]
+    columns = columns_of(transactions([row for _, row in rows]))
+    columns |= {"number": np.arange(len(rows)), "row": np.arange(len(rows))}
+    for kind in KINDS:
+        columns |= {f"{kind}_key": np.array([at for at, _ in rows]), f"{kind}_tie": np.zeros(len(rows), np.int64)}
+    place = Workplace(folder, FeatureSets((feature_set,)), len(rows), len(rows), shards, 128)
     with connect(place.database, 1) as connection:
-        for statement, table, values in ((ROWS, "rows", rows), (LABELS, "labels", labels)):
-            connection.execute(statement)
-            if values:
-                connection.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values[0]))})", values)  # noqa: S608
-        part(connection, place, "transaction_id")
+        connection.register("columns", columns)
+        texts = "CAST(device_id AS VARCHAR) AS device_id, CAST(content AS UBIGINT) AS content"
+        connection.execute(f"CREATE TABLE rows AS SELECT * REPLACE ({texts}) FROM columns")  # noqa: S608
+        connection.execute(LABELS)
+        if labels:
+            connection.executemany(f"INSERT INTO labels VALUES ({', '.join('?' * len(labels[0]))})", labels)  # noqa: S608
+        connection.execute("CREATE VIEW base AS SELECT row, number FROM rows")
+        part(connection, place)
     return place
 
 
@@ -64,6 +66,7 @@ def run_through(place: Workplace, threads: int = 1) -> tuple[list[Any], np.ndarr
     """Return fates and vectors of all rows."""
     with Pool(threads) as pool:
         run_passes(place, pool, lambda _stage, _done, _total: None)
-    blocks = [assemble(place, block)[0] for block in range(place.blocks)]
+    (feature_set,) = place.sets.sets
+    blocks = [assemble(place, block, feature_set.fingerprint) for block in range(place.blocks)]
     codes = place.fates()[: place.numbers]
-    return [FATES[code] for code in codes.tolist()], np.concatenate([np.empty((0, len(place.feature_set))), *blocks])
+    return [FATES[code] for code in codes.tolist()], np.concatenate([np.empty((0, len(feature_set))), *blocks])

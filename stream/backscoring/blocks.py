@@ -1,6 +1,6 @@
 """A block of the output: vectors put together, scored by a model, and written as one part of the file."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,32 +27,36 @@ class Block(NamedTuple):
     base: Columns
     decided: Flags
     matrix: Floats
-    visible: Mapping[Any, Any]
 
 
 def score_block(url: str, digest: str, place: Workplace, block: int) -> None:
     """Score a block by one model and write it."""
-    model = model_of(url, digest, place.feature_set)
-    rows = read_block(place, block)
-    columns = rows.base | judged(model, rows) | features(place, rows.matrix)
+    model = model_of(url, digest, place.sets)
+    rows = read_block(place, block, model.fingerprint)
+    columns = rows.base | judged(model, rows) | features(model.manifest.feature_names, rows.matrix)
     write_part(place, block, columns)
     place.progress()[block] = len(rows.decided)
 
 
-def read_block(place: Workplace, block: int) -> Block:
-    """Put a block together."""
+def read_block(place: Workplace, block: int, fingerprint: str) -> Block:
+    """Put a block together, with the vectors of one feature set."""
+    base = read_base(place, block)
+    codes = place.fates()[base.pop("number")]
+    matrix = assemble(place, block, fingerprint)
+    decided = codes == DECIDE
+    matrix[~decided] = np.nan
+    return Block(base | {"fate": _FATE_NAMES[codes]}, decided, matrix)
+
+
+def read_base(place: Workplace, block: int) -> Columns:
+    """Return what the base says of a block's rows, their numbers among it."""
     start, end = place.span(block)
     with connect_memory(place.folder, place.memory_mb) as connection:
         base: Columns = connection.execute(
-            f"SELECT * FROM read_parquet({quoted(place.base)}) WHERE row >= ? AND row < ? ORDER BY row",
+            f"SELECT * EXCLUDE (row) FROM read_parquet({quoted(place.base)}) WHERE row >= ? AND row < ? ORDER BY row",
             [start, end],
         ).fetchnumpy()
-    del base["row"]
-    codes = place.fates()[base.pop("number")]
-    matrix, visible = assemble(place, block)
-    decided = codes == DECIDE
-    matrix[~decided] = np.nan
-    return Block(base | {"fate": _FATE_NAMES[codes]}, decided, matrix, visible)
+    return base
 
 
 def judged(model: Model, rows: Block) -> Columns:
@@ -64,9 +68,9 @@ def judged(model: Model, rows: Block) -> Columns:
     return {"score": scores, "band": band, "decision": decisions}
 
 
-def features(place: Workplace, matrix: Floats) -> Columns:
+def features(names: Sequence[str], matrix: Floats) -> Columns:
     """Return the vectors by their columns' names."""
-    return {name: np.ascontiguousarray(matrix[:, at]) for at, name in enumerate(place.feature_set.names)}
+    return {name: np.ascontiguousarray(matrix[:, at]) for at, name in enumerate(names)}
 
 
 def write_part(place: Workplace, block: int, columns: Columns) -> None:

@@ -6,22 +6,27 @@ A label comes before the first transaction that occurred when it was known, or l
 from pathlib import Path
 from typing import Any
 
+from features.records import COLUMNS
+from stream.transactions_file.batching import CONTENT
 from stream.transactions_file.database import connect
-from stream.transactions_file.reading import CONTENT, DATABASE, Facts, TransactionsFile
+from stream.transactions_file.reading import DATABASE, Facts, TransactionsFile
 
-BASE = (
-    "transaction_id, card_id, merchant_id, make_timestamptz(occurred_ms * 1000) AS occurred_at, amount_minor, currency"
-)
-ROWS = f"""
-CREATE TEMP VIEW rows AS SELECT *, number AS row, hash({", ".join(CONTENT)}) AS content, 0 AS partition,
-    number AS "offset", occurred_ms AS card_key, 1 AS card_tie, occurred_ms AS merchant_key, 1 AS merchant_tie
+BASE = """
+CREATE TEMP VIEW base AS SELECT row, number, transaction_id, card_id, merchant_id,
+    make_timestamptz(occurred_ms * 1000) AS occurred_at, amount_minor, currency
+FROM rows
+"""
+ROWS = """
+CREATE TEMP VIEW rows AS
+SELECT *, number AS row, hash({content}) AS content, 0 AS partition, number AS "offset", {places}
 FROM (SELECT * EXCLUDE (row), rowid AS number FROM transactions)
 """
 # A label that never says fraud, nor takes it back, changes no feature.
 LABELS = """
-CREATE TEMP VIEW labels AS SELECT rowid AS number, transaction_id, card_id, merchant_id, fraud = 1 AS fraud, labelled_ms,
+CREATE TEMP VIEW labels AS
+SELECT rowid AS number, transaction_id, card_id, merchant_id, fraud = 1 AS fraud, labelled_ms,
     'chargeback' AS reported_by, occurred_ms, 0 AS partition, rowid AS "offset",
-    labelled_ms AS card_key, 0 AS card_tie, labelled_ms AS merchant_key, 0 AS merchant_tie
+    labelled_ms AS told_ms, {places}
 FROM transactions SEMI JOIN frauds USING (card_id, transaction_id)
 WHERE fraud >= 0
 """
@@ -41,6 +46,12 @@ def read_file(file: Path, folder: Path, threads: int) -> Facts:
 def open_tables(folder: Path, threads: int) -> Any:  # noqa: ANN401 - a connection of a module without types
     """Open the database of a file that was read."""
     connection = connect(folder / DATABASE, threads)
-    connection.execute(ROWS)
-    connection.execute(LABELS)
+    connection.execute(ROWS.format(content=", ".join(CONTENT), places=_places("occurred_ms", behind=1)))
+    connection.execute(LABELS.format(places=_places("labelled_ms", behind=0)))
+    connection.execute(BASE)
     return connection
+
+
+def _places(time: str, behind: int) -> str:
+    """Return the places in all logs: by a time, labels before transactions."""
+    return ", ".join(f"{time} AS {kind.value}_key, {behind} AS {kind.value}_tie" for kind in COLUMNS)

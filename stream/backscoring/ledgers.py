@@ -9,13 +9,15 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from features.entities import Entity
 from features.frames import Floats
-from features.records import COLUMNS, Entity
+from features.records import SHARED_COLUMNS
 from features.store import Ints
 from stream.backscoring.passes import GoingOn, Seen, about, columns_of
 from stream.backscoring.shards import Place
 from stream.backscoring.workplace import Workplace
 
+_HEAD = 5
 WAITS = -1
 """The key of a label that follows its transaction."""
 
@@ -23,12 +25,14 @@ WAITS = -1
 class Ledger:
     """Keeps what the rows of a shard saw, by output row, ascending; use it as a context."""
 
-    def __init__(self, place: Workplace, entity: Entity, shard: int, rows: Ints) -> None:
+    def __init__(self, place: Workplace, entity: Entity, shard: int, rows: Ints, *, moved: bool = False) -> None:
         self._rows = rows
-        width = len(columns_of(place.feature_set, entity))
-        np.save(place.result(entity, shard, "rows"), rows)
-        self._vectors = _new(place.result(entity, shard, "vectors"), np.float64, (len(rows), width))
-        self._visible = _new(place.result(entity, shard, "visible"), np.int64, (len(rows),))
+        np.save(place.result(entity, shard, "rows", moved=moved), rows)
+        self._vectors = [
+            _new(place.vectors(entity, shard, at, moved=moved), np.float64, (len(rows), len(columns_of(one, entity))))
+            for at, one in enumerate(place.sets.sets)
+        ]
+        self._visible = _new(place.result(entity, shard, "visible", moved=moved), np.int64, (len(rows),))
 
     def __enter__(self) -> Self:
         return self
@@ -39,7 +43,8 @@ class Ledger:
     def keep(self, rows: Ints, seen: Seen) -> None:
         """Keep what these output rows saw."""
         at = np.searchsorted(self._rows, rows)
-        self._vectors[at] = seen.vectors
+        for kept, vectors in zip(self._vectors, seen.vectors, strict=True):
+            kept[at] = vectors
         self._visible[at] = seen.visible
 
 
@@ -52,23 +57,37 @@ def _new(path: Path, kind: type[np.generic], shape: tuple[int, ...]) -> Any:  # 
     return np.lib.format.open_memmap(path, "w+", kind, shape)
 
 
-def assemble(place: Workplace, block: int) -> tuple[Floats, Mapping[Entity, Ints]]:
-    """Return the vectors of a block's rows, and how many records each saw, by entity."""
+def assemble(place: Workplace, block: int, fingerprint: str) -> Floats:
+    """Return the vectors of a block's rows by one feature set, NaN where there is no such party."""
     start, end = place.span(block)
-    matrix = np.full((end - start, len(place.feature_set)), np.nan)
-    visible = {}
+    matrix = np.full((end - start, len(place.sets.by_fingerprint[fingerprint])), np.nan)
     for entity in place.entities:
-        visible[entity] = np.zeros(end - start, np.int64)
-        columns = columns_of(place.feature_set, entity)
-        for shard in range(place.shards):
-            rows, vectors, counts = (
-                _mapped(place.result(entity, shard, what)) for what in ("rows", "vectors", "visible")
-            )
-            low, high = np.searchsorted(rows, [start, end])
-            at = rows[low:high] - start
-            matrix[np.ix_(at, columns)] = vectors[low:high]
-            visible[entity][at] = counts[low:high]
-    return matrix, visible
+        fill(place, block, fingerprint, (entity, matrix), moved=False)
+    return matrix
+
+
+def fill(place: Workplace, block: int, fingerprint: str, what: tuple[Entity, Floats], *, moved: bool) -> None:
+    """Write one entity's columns into a matrix of a block's rows; `moved`: as the pass by time saw them."""
+    entity, matrix = what
+    start, end = place.span(block)
+    which = list(place.sets.by_fingerprint).index(fingerprint)
+    columns = columns_of(place.sets.sets[which], entity)
+    for shard in range(place.shards):
+        rows = _mapped(place.result(entity, shard, "rows", moved=moved))
+        vectors = _mapped(place.vectors(entity, shard, which, moved=moved))
+        low, high = np.searchsorted(rows, [start, end])
+        matrix[np.ix_(rows[low:high] - start, columns)] = vectors[low:high]
+
+
+def visible(place: Workplace, block: int, entity: Entity) -> Ints:
+    """Return how many records of such a history a block's rows saw, own included; 0: no such party."""
+    start, end = place.span(block)
+    found = np.zeros(end - start, np.int64)
+    for shard in range(place.shards):
+        rows, counts = (_mapped(place.result(entity, shard, what)) for what in ("rows", "visible"))
+        low, high = np.searchsorted(rows, [start, end])
+        found[rows[low:high] - start] = counts[low:high]
+    return found
 
 
 def _mapped(path: Path) -> Any:  # noqa: ANN401 - an array of some kind
@@ -82,24 +101,25 @@ class Followers(NamedTuple):
     waiting: Mapping[tuple[int, int], Ints]
 
 
-def write_followers(path: Path, going_on: Iterable[GoingOn], places: Mapping[int, Place]) -> None:
-    """Keep labels that go on; `places` has, by the label's number, those that are known."""
+def write_followers(path: Path, going_on: Iterable[GoingOn], told: Mapping[int, tuple[Place | None, int]]) -> None:
+    """Keep labels that go on; `told` has, by the label's number, its place if that is known, and when it came."""
     lines = []
     for one in going_on:
-        key, tie, number = (WAITS, 0, 0) if one.number is None else places.get(one.number, (WAITS, 0, 0))
-        lines.append((one.entity, key, tie, number, *one.row.tolist()))
-    np.save(path, np.array(lines, np.int64).reshape(len(lines), 4 + COLUMNS))
+        place, at_ms = (None, 0) if one.number is None else told[one.number]
+        lines.append((one.party, at_ms, *(place or (WAITS, 0, 0)), *one.row.tolist()))
+    np.save(path, np.array(lines, np.int64).reshape(len(lines), _HEAD + SHARED_COLUMNS))
 
 
-def read_followers(place: Workplace, entity: Entity, parties: Iterable[int]) -> Followers:
-    """Return those of all shards that go on to some parties."""
+def read_followers(place: Workplace, entity: Entity, parties: Iterable[int], *, by_time: bool = False) -> Followers:
+    """Return those of all shards that go on to some parties; `by_time`: those that have a place, by when they came."""
     lines = np.concatenate([np.load(place.going_on(entity, shard)) for shard in range(place.shards)])
     lines = lines[np.isin(lines[:, 0], np.fromiter(parties, np.int64))]
-    waits = lines[:, 1] == WAITS
+    waits = lines[:, 2] == WAITS
     placed = sorted(
-        ((key, tie, number), party, np.array(row, np.int64)) for party, key, tie, number, *row in lines[~waits].tolist()
+        ((at_ms, -1, number) if by_time else (key, tie, number), party, np.array(row, np.int64))
+        for party, at_ms, key, tie, number, *row in lines[~waits].tolist()
     )
     waiting: dict[tuple[int, int], list[Ints]] = {}
     for line in lines[waits]:
-        waiting.setdefault((int(line[0]), about(line[4:])), []).append(line[4:])
+        waiting.setdefault((int(line[0]), about(line[_HEAD:])), []).append(line[_HEAD:])
     return Followers(placed, {key: np.array(rows) for key, rows in waiting.items()})

@@ -2,13 +2,13 @@
 
 from functools import lru_cache
 
-from features.declaration import FeatureSet
+from features.sets import FeatureSets
 from models.errors import ModelError
-from models.loading import Model, load
-from models.problems import Problem
+from models.loading import Model, load, reopen
+from models.problems import Problem, ProblemCode
 from models.repository import Repository
 from stream.backscoring.errors import UnknownModelError
-from stream.probing import vectorise_probe
+from stream.probing import probers
 
 
 def resolve(url: str, name: str) -> str:
@@ -27,14 +27,14 @@ def resolve(url: str, name: str) -> str:
 
 
 @lru_cache(maxsize=16)
-def model_of(url: str, digest: str, feature_set: FeatureSet) -> Model:
+def model_of(url: str, digest: str, sets: FeatureSets) -> Model:
     """Return a model that computes here what it computed where it was made; remembered by each process.
 
     Raises:
         UnknownModelError: it is not there, or does not.
     """
     try:
-        found = load(Repository(url), digest, feature_set.fingerprint, vectorise_probe(feature_set))
+        found = load(Repository(url), digest, probers(sets))
     except ModelError as error:
         raise UnknownModelError(str(error)) from error
     if isinstance(found, Model):
@@ -42,3 +42,23 @@ def model_of(url: str, digest: str, feature_set: FeatureSet) -> Model:
     raise UnknownModelError(
         f"model {digest[:12]} cannot be used here: {'; '.join(problem.detail for problem in found)}"
     )
+
+
+@lru_cache(maxsize=64)
+def maker_of(url: str, digest: str) -> Model | None:
+    """Return the model that made a score, to be given the features that it was given; None: it cannot be had.
+
+    A repository that does not answer is no reason to think that it is gone.
+
+    Raises:
+        UnknownModelError: the repository does not answer.
+    """
+    try:
+        found = reopen(Repository(url), digest)
+    except ModelError as error:
+        raise UnknownModelError(str(error)) from error
+    if isinstance(found, Model):
+        return found
+    if any(problem.code is ProblemCode.REPOSITORY_UNAVAILABLE for problem in found):
+        raise UnknownModelError("; ".join(problem.detail for problem in found))
+    return None

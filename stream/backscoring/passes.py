@@ -7,6 +7,7 @@ This is the one module here that drafts on histories and makes vectors of them; 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from itertools import groupby
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,15 +15,27 @@ from numpy.typing import NDArray
 
 from features import records
 from features.declaration import FeatureSet
-from features.drafting import NOWHERE, draft_card_label, draft_cards, draft_label, draft_others, labels_that_wait, seen
+from features.displacing import IN_PLACE, Displaced
+from features.drafting import (
+    Following,
+    Sight,
+    draft_card_label,
+    draft_cards,
+    draft_label,
+    draft_others,
+    labels_of,
+    seen,
+)
+from features.entities import Entity
 from features.frames import Floats
 from features.histories import History
-from features.records import Entity, card_hash, merchant_hash
-from features.store import Fate, Histories, Ints, Label, Observed, Transactions
+from features.parties import NOBODY, parties
+from features.sets import FeatureSets, narrowed
+from features.store import Fate, Ints, Label, Observed, Transactions
 from features.windows import vectorise
 
-OTHERS = (Entity.MERCHANT,)
-"""The parties whose histories take in what cards judged."""
+OTHERS = MappingProxyType({Entity.MERCHANT: records.merchant_hash, Entity.DEVICE: records.device_hash})
+"""The parties whose histories take in what cards judged, and how they are named."""
 MOST_RECORDS = 100_000
 """The most records (5 MB, what a core keeps at hand) that are looked at together, unless one history has more."""
 Flags = NDArray[np.bool_]
@@ -34,10 +47,18 @@ def columns_of(feature_set: FeatureSet, entity: Entity) -> list[int]:
     return [column for column, row in enumerate(feature_set.rows) if row.entity in kinds]
 
 
-class Seen(NamedTuple):
-    """Of k transactions: their vectors of shape (k, columns of the pass), and how many records each saw, its own in."""
+def looked_at(sets: FeatureSets) -> tuple[Entity, ...]:
+    """Return the other parties that some feature looks at."""
+    return tuple(kind for kind in OTHERS if any(columns_of(one, kind) for one in sets.sets))
 
-    vectors: Floats
+
+class Seen(NamedTuple):
+    """Of k transactions: for each feature set their vectors, and how many records each saw, its own included.
+
+    A matrix has shape (k, columns of the pass).
+    """
+
+    vectors: Sequence[Floats]
     visible: Ints
 
 
@@ -50,12 +71,13 @@ class Mark(NamedTuple):
 
 
 class GoingOn(NamedTuple):
-    """A label's record on its way to the history `entity` of another party.
+    """A label's record on its way to the history `party` of another kind.
 
     It goes there at the place of the label `number`; or, if that is None, it waited for its transaction and follows it.
     """
 
-    entity: int
+    kind: Entity
+    party: int
     number: int | None
     row: Ints
 
@@ -65,30 +87,33 @@ class Judged(NamedTuple):
 
     fates: Sequence[Fate]
     seen: Seen
-    going_on: Mapping[Entity, Sequence[GoingOn]]
+    going_on: Sequence[GoingOn]
 
 
 class Placed(NamedTuple):
-    """A label's record that comes before transaction `at` of a batch, into the history `entity`."""
+    """A label's record that comes before transaction `at` of a batch, into the history `party`."""
 
     at: int
-    entity: int
+    party: int
     row: Ints
 
 
 class _Pass:
     """The histories of one kind, and how they are looked at."""
 
-    def __init__(self, feature_set: FeatureSet, entity: Entity) -> None:
-        rows = tuple(feature_set.rows[column] for column in columns_of(feature_set, entity))
-        self._features = FeatureSet(rows) if rows else None
-        self._horizon_ms = feature_set.horizon_ms(entity)
+    def __init__(self, sets: FeatureSets, kind: Entity, displaced: Displaced = IN_PLACE) -> None:
+        self._sets = sets
+        self._kind = kind
+        self._horizon_ms = sets.horizons_ms[kind]
+        self._sight = Sight(self._horizon_ms, displaced)
+        own = [tuple(one.rows[column] for column in columns_of(one, kind)) for one in sets.sets]
+        self._features = [FeatureSet(rows) if rows else None for rows in own]
         self._histories: dict[int, History] = {}
 
-    def _history(self, entity: int) -> History:
-        history = self._histories.get(entity)
+    def _history(self, name: int) -> History:
+        history = self._histories.get(name)
         if history is None:
-            history = self._histories[entity] = History(entity, "")
+            history = self._histories[name] = History(name, "", records.COLUMNS[self._kind])
         return history
 
     def _settle(self, touched: Iterable[History]) -> None:
@@ -102,30 +127,39 @@ class _Pass:
 
     def _look(self, batch: Transactions, at: Sequence[tuple[int, History, int]], rows: Ints) -> Seen:
         """Make the vectors of some transactions of a batch: each by number, history and its record's position."""
-        if self._features is None:
-            return Seen(np.empty((len(at), 0)), np.ones(len(at), np.int64))
-        vectors, visible = [np.empty((0, len(self._features)))], [np.empty(0, np.int64)]
+        vectors = [[np.empty((0, 0 if one is None else len(one)))] for one in self._features]
+        visible = [np.empty(0, np.int64)]
         for part in _bounded(at):
             which, histories, positions = zip(*part, strict=True)
-            view = seen(histories, positions, rows[list(which)], self._horizon_ms)
-            vectors.append(vectorise(self._features, chosen(batch, which), _observed(view)))
+            view = seen(histories, positions, rows[list(which)], self._sight)
+            observed = Observed([Fate.DECIDE] * len(which), {self._kind: view}, history_epoch=0, incomplete=False)
+            for made, one in zip(vectors, self._vectors(chosen(batch, which), observed), strict=True):
+                made.append(one)
             visible.append(view.lengths)
-        return Seen(np.concatenate(vectors), np.concatenate(visible))
+        return Seen([np.concatenate(made) for made in vectors], np.concatenate(visible))
+
+    def _vectors(self, batch: Transactions, observed: Observed) -> Iterator[Floats]:
+        for whole, own in zip(self._sets.sets, self._features, strict=True):
+            if own is None:
+                yield np.empty((len(batch), 0))
+            else:
+                yield vectorise(own, batch, narrowed(observed, self._sets.horizons_ms, whole.horizons_ms))
 
 
 class CardPass(_Pass):
     """Judges transactions by their cards' histories, in the order of the log."""
 
-    def __init__(self, feature_set: FeatureSet) -> None:
-        super().__init__(feature_set, Entity.CARD)
+    def __init__(self, sets: FeatureSets) -> None:
+        super().__init__(sets, Entity.CARD)
+        self._others = looked_at(sets)
 
     def take(self, batch: Transactions, marks: Sequence[Mark], wanted: Flags) -> Judged:
         """Judge n transactions and, between them, labels in the order of `marks`.
 
         Those of the transactions that are `wanted`, shape (n,), and to be decided are looked at, in their order.
         """
-        rows = records.card_rows(batch)
-        cards = [self._history(card_hash(card_id)) for card_id in batch.card_ids]
+        theirs = parties(batch, ())[Entity.CARD]
+        rows, cards = theirs.rows, [self._history(name) for name in theirs.hashes]
         touched = set(cards)
         fates: list[Fate] = []
         positions: list[int] = []
@@ -134,65 +168,70 @@ class CardPass(_Pass):
             judged, placed = draft_cards(cards[part], rows[part], self._horizon_ms)
             fates += judged
             positions += placed
+            for i, waiting in labels_of(cards[part], rows[part], judged).items():
+                going_on += [one for label in waiting for one in self._following(rows[part][i], None, label)]
             for mark in labels:
-                touched.add(self._history(card_hash(mark.label.card_id)))
+                touched.add(self._history(records.card_hash(mark.label.card_id)))
                 going_on += self._note(mark)
-        for i, labels_before in labels_that_wait(cards, rows, positions).items():
-            going_on += [GoingOn(int(rows[i, records.OTHER]), None, label.copy()) for label in labels_before]
-        at = [(i, cards[i], positions[i]) for i in np.flatnonzero(wanted).tolist() if positions[i] != NOWHERE]
+        owed = [i for i in np.flatnonzero(wanted).tolist() if fates[i] is Fate.DECIDE]
+        at = [(i, cards[i], positions[i]) for i in owed]
         looked = self._look(batch, at, rows)
         self._settle(touched)
-        return Judged(fates, looked, {Entity.MERCHANT: going_on})
+        return Judged(fates, looked, going_on)
 
-    def note(self, marks: Sequence[Mark]) -> Mapping[Entity, Sequence[GoingOn]]:
+    def note(self, marks: Sequence[Mark]) -> Sequence[GoingOn]:
         """Append labels that come behind all transactions."""
-        return {Entity.MERCHANT: [one for mark in marks for one in self._note(mark)]}
+        return [one for mark in marks for one in self._note(mark)]
 
     def _note(self, mark: Mark) -> Iterator[GoingOn]:
         """Append a label to its card's history; it goes on where its transaction is known."""
-        card, row = self._history(card_hash(mark.label.card_id)), records.label_row(mark.label)
-        transaction = draft_card_label(card, row, self._horizon_ms).standing.transaction
+        card, row = self._history(records.card_hash(mark.label.card_id)), records.label_row(mark.label)
+        transaction = draft_card_label(card, row, self._sight).standing.transaction
         if transaction is not None:
             row[records.AMOUNT] = transaction[records.TIME]
-            yield GoingOn(int(transaction[records.OTHER]), mark.number, row)
+            yield from self._following(transaction, mark.number, row)
+
+    def _following(self, transaction: Ints, number: int | None, row: Ints) -> Iterator[GoingOn]:
+        for kind in self._others:
+            party = records.party(transaction, kind)
+            if party != NOBODY:
+                yield GoingOn(kind, party, number, row[: records.SHARED_COLUMNS])
 
 
 class OtherPass(_Pass):
-    """Takes decided transactions, and the labels that go on with them, into the histories of another party."""
+    """Takes decided transactions, and the labels that go on with them, into the histories of another kind of party.
 
-    def __init__(self, feature_set: FeatureSet, entity: Entity) -> None:
-        super().__init__(feature_set, entity)
+    With `displaced`, what is taken together sees all that is there but what its own partition has behind it.
+    """
 
     def take(
         self, batch: Transactions, placed: Sequence[Placed], waiting: Mapping[tuple[int, int], Ints], wanted: Flags
     ) -> Seen:
         """Take in n transactions that are to be decided, in the order of this party's log, and look at the wanted ones.
 
-        `waiting` has, by party and transaction, the records of labels that follow it.
+        Each has such a party. `waiting` has, by party and transaction, the records of labels that follow it.
         """
-        rows = records.merchant_rows(batch, records.card_rows(batch))
-        parties = self.hashes(batch.merchant_ids)
-        histories = [self._history(party) for party in parties]
+        theirs = parties(batch, (self._kind,))[self._kind]
+        rows, histories = theirs.rows, [self._history(name) for name in theirs.hashes]
         touched = set(histories)
         positions: list[int] = []
         for part, labels in _parts(len(batch), placed):
-            ids = rows[part, records.ID].tolist()
-            following = {
-                i: waiting[key] for i, key in enumerate(zip(parties[part], ids, strict=True)) if key in waiting
-            }
-            positions += draft_others(histories[part], rows[part], [True] * len(ids), following)
+            names = list(zip(theirs.hashes[part], rows[part, records.ID].tolist(), strict=True))
+            following = {i: waiting[name] for i, name in enumerate(names) if name in waiting}
+            positions += draft_others(histories[part], rows[part], Following([True] * len(names), following))
             for label in labels:
                 touched.add(self._note(label))
-        looked = self._look(batch, [(i, histories[i], positions[i]) for i in np.flatnonzero(wanted).tolist()], rows)
+        at = [(i, histories[i], positions[i]) for i in np.flatnonzero(wanted).tolist()]
+        looked = self._look(batch, at, rows)
         self._settle(touched)
         return looked
 
     def hashes(self, names: Iterable[str]) -> list[int]:
         """Return which histories are meant."""
-        return list(map(merchant_hash, names))
+        return list(map(OTHERS[self._kind], names))
 
     def _note(self, label: Placed) -> History:
-        history = self._history(label.entity)
+        history = self._history(label.party)
         draft_label(history, label.row, int(label.row[records.AMOUNT]))
         return history
 
@@ -231,17 +270,3 @@ def _bounded(at: Sequence[tuple[int, History, int]]) -> Iterator[Sequence[tuple[
         records_seen += length
     if start < len(at):
         yield at[start:]
-
-
-def _observed(view: Histories) -> Observed:
-    """Dress one entity's histories as an answer; what is said of the other entities is not looked at."""
-    nothing = np.zeros(len(view.lengths), np.int64)
-    return Observed(
-        fates=[Fate.DECIDE] * len(nothing),
-        cards=view,
-        merchants=view,
-        card_positions=nothing,
-        merchant_positions=nothing,
-        history_epoch=0,
-        incomplete=False,
-    )

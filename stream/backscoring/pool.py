@@ -9,6 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, T
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
 from multiprocessing import get_context
+from pickle import PicklingError
 from types import TracebackType
 from typing import Self
 
@@ -53,6 +54,10 @@ class Pool(AbstractContextManager["Pool"]):
             raise ComputationError(
                 "a process ended in the middle of its work, most likely for want of memory: "
                 "take fewer --threads, or a machine with more"
+            ) from error
+        except PicklingError as error:
+            raise ComputationError(
+                f"{error}: a formula that is no function of a module cannot go to another process; take --threads 1"
             ) from error
         finally:
             for one in left:

@@ -1,18 +1,16 @@
 """What back-scoring is asked for and what it reports, as values."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from features.declaration import FeatureSet
+from features.sets import FeatureSets
+from stream.backscoring.gathering import Range
+from stream.settings import Settings
 
-Progress = Callable[[str, int, int], None]
-"""Told, now and then, the name of the stage, how much of it is done, and of how much."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class FileRequest:
     """Score a transactions file by a model (a digest, or the beginning of one), on so many processes."""
 
@@ -20,7 +18,18 @@ class FileRequest:
     model: str
     out: Path
     models: str
-    feature_set: FeatureSet
+    sets: FeatureSets
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class TopicRequest:
+    """Score a range of the transactions topic, or compare a range of decisions, on so many processes."""
+
+    settings: Settings
+    range: Range
+    out: Path | None
+    sets: FeatureSets
     threads: int
 
 
@@ -32,3 +41,32 @@ class ScoreReport(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     fates: dict[str, int]
     decisions: dict[str, int]
+
+
+class Example(msgspec.Struct, frozen=True):
+    """A decision that nothing explains; `differences` is JSON: what differs, on record and made again."""
+
+    transaction_id: str
+    card_id: str
+    partition: int
+    offset: int
+    differences: str
+
+
+class DiffReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What comparing decisions came to.
+
+    `reasons` counts the decisions that each explains, a decision with two in both. `undecided` are transactions among
+    them that would be decided and have no valid decision, `void` counts scores that were met and do not count.
+    """
+
+    compared: int
+    equal: int
+    explained: int
+    unexplained: int
+    reasons: dict[str, int]
+    models: dict[str, int]
+    decided_by: dict[str, int]
+    undecided: int
+    void: int
+    examples: tuple[Example, ...]

@@ -4,17 +4,17 @@ Nothing here knows a feature or a history.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from features.records import Entity
+from features.entities import Entity
 from features.store import Ints, Label, Transactions
-from stream.backscoring.passes import OTHERS
 from stream.backscoring.workplace import Workplace
+from stream.transactions_file.batching import transactions_of
 from stream.transactions_file.database import connect_memory, quoted
-from stream.transactions_file.reading import transactions_of
 
 READ_ROWS = 16_384
 _LABEL = ", ".join(Label._fields).replace("offset", '"offset"')
@@ -24,10 +24,11 @@ Place = tuple[int, int, int]
 
 
 class LabelAt(NamedTuple):
-    """A label, its place in its card's log, and those in the logs of other parties that are known."""
+    """A label, its place in its card's log, those in the logs of other parties that are known, and when it came."""
 
     place: Place
     elsewhere: Mapping[Entity, Place]
+    at_ms: int
     label: Label
 
 
@@ -50,13 +51,37 @@ class Lot(NamedTuple):
         return int(self.keys[-1]), int(self.ties[-1]), int(self.numbers[-1])
 
 
+class Order(NamedTuple):
+    """In which order a shard is read: by key and tie, as SQL; which of its transactions, as a condition of SQL.
+
+    `is_together` says that what has one key must not be parted.
+    """
+
+    key: str
+    tie: str
+    which: str = "true"
+    is_together: bool = False
+
+    @classmethod
+    def of(cls, entity: Entity) -> "Order":
+        """Return the order of an entity's log."""
+        return cls(f"{entity.value}_key", f"{entity.value}_tie")
+
+    @classmethod
+    def by_time(cls, entity: Entity) -> "Order":
+        """Return the order in which decisions were made, of those parties that met another history epoch."""
+        moved = f"(SELECT {entity.value}_id FROM told WHERE is_later_epoch)"
+        return cls("scored_ms", "0", f"is_decided AND {entity.value}_id IN {moved}", is_together=True)
+
+
 class Shard:
     """One shard, sorted; use it as a context."""
 
-    def __init__(self, place: Workplace, entity: Entity, number: int) -> None:
+    def __init__(self, place: Workplace, entity: Entity, number: int, order: Order | None = None) -> None:
         self._place = place
         self._entity = entity
         self._number = number
+        self._order = order or Order.of(entity)
         self._connection = connect_memory(place.folder, place.memory_mb)
         self._count = self._sort()
 
@@ -67,11 +92,12 @@ class Shard:
         self._connection.close()
 
     def _sort(self) -> int:
-        folder, name = self._place.shard_folder(self._entity) / f"shard={self._number}", self._entity.value
+        folder, order = self._place.shard_folder(self._entity) / f"shard={self._number}", self._order
         if not folder.exists():
             return 0
         self._connection.execute(
-            f"CREATE TEMP TABLE sorted AS SELECT * FROM {_files(folder)} ORDER BY {name}_key, {name}_tie, number"
+            f"CREATE TEMP TABLE sorted AS WITH told AS (SELECT * FROM {_files(folder)}) "
+            f"SELECT *, {order.key} AS key, {order.tie} AS tie FROM told WHERE {order.which} ORDER BY key, tie, number"
         )
         return int(self._connection.execute("SELECT count(*) FROM sorted").fetchall()[0][0])
 
@@ -90,32 +116,44 @@ class Shard:
         return [str(one) for (one,) in self._connection.execute(f"SELECT DISTINCT {name} FROM sorted").fetchall()]
 
     def lots(self) -> Iterator[Lot]:
-        """Yield all transactions in order."""
-        for start in range(0, self._count, READ_ROWS):
+        """Yield all transactions in order; what has one key by time stays together."""
+        for start, end in pairwise(self._cuts()):
             columns = self._connection.execute(
-                "SELECT * FROM sorted WHERE rowid >= ? AND rowid < ? ORDER BY rowid", [start, start + READ_ROWS]
+                "SELECT * FROM sorted WHERE rowid >= ? AND rowid < ? ORDER BY rowid", [start, end]
             ).fetchnumpy()
-            names = ("number", "row", f"{self._entity.value}_key", f"{self._entity.value}_tie")
+            names = ("number", "row", "key", "tie")
             yield Lot(transactions_of(columns), *(np.asarray(columns[name], np.int64) for name in names))
+
+    def _cuts(self) -> list[int]:
+        """Return where lots begin, and where the last ends."""
+        if not (self._order.is_together and self._count):
+            return [*range(0, self._count, READ_ROWS), self._count]
+        keys = self._connection.execute("SELECT key FROM sorted ORDER BY rowid").fetchnumpy()["key"]
+        cuts = [0]
+        for change in (np.flatnonzero(np.diff(keys)) + 1).tolist():
+            if change - cuts[-1] >= READ_ROWS:
+                cuts.append(change)
+        return [*cuts, self._count]
 
     def labels(self) -> list[LabelAt]:
         """Return the labels of a shard of cards, in the order of the log."""
         folder = self._place.labels_folder() / f"shard={self._number}"
         if not folder.exists():
             return []
-        places = ", ".join(f"{entity.value}_key, {entity.value}_tie" for entity in (Entity.CARD, *OTHERS))
+        places = ", ".join(f"{entity.value}_key, {entity.value}_tie" for entity in self._place.entities)
         found = self._connection.execute(
-            f"SELECT number, {places}, {_LABEL} FROM {_files(folder)} ORDER BY card_key, card_tie, number"
+            f"SELECT number, {places}, told_ms, {_LABEL} FROM {_files(folder)} ORDER BY card_key, card_tie, number"
         )
-        return [_label(row) for row in found.fetchall()]
+        return [_label(row, self._place.others) for row in found.fetchall()]
 
 
-def _label(row: Sequence[Any]) -> LabelAt:
+def _label(row: Sequence[Any], others: Sequence[Entity]) -> LabelAt:
     number, key, tie, *rest = row
     elsewhere = {
-        entity: (rest[2 * at], rest[2 * at + 1], number) for at, entity in enumerate(OTHERS) if rest[2 * at] is not None
+        entity: (rest[2 * at], rest[2 * at + 1], number) for at, entity in enumerate(others) if rest[2 * at] is not None
     }
-    return LabelAt((key, tie, number), elsewhere, Label(*rest[2 * len(OTHERS) :]))
+    at_ms, *told = rest[2 * len(others) :]
+    return LabelAt((key, tie, number), elsewhere, at_ms, Label(*told))
 
 
 def _files(folder: Path) -> str:

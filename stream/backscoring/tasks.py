@@ -1,16 +1,18 @@
 """The work of back-scoring, cut into pieces that processes do one by one: each reads the workplace and writes to it."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from types import MappingProxyType
 
 import numpy as np
 
-from features.records import Entity
+from features.displacing import ANYWHERE
+from features.entities import Entity
 from features.store import Fate, Ints
 from stream.backscoring.ledgers import Ledger, read_followers, write_followers
 from stream.backscoring.passes import CardPass, GoingOn, Mark, OtherPass, Placed, chosen
-from stream.backscoring.shards import LabelAt, Lot, Place, Shard
+from stream.backscoring.shards import LabelAt, Lot, Order, Place, Shard
 from stream.backscoring.workplace import Workplace
 
 FATES = tuple(Fate)
@@ -22,21 +24,21 @@ DECIDE = CODE[Fate.DECIDE]
 def judge_cards(place: Workplace, shard: int) -> None:
     """Run through a shard of cards: fates, what was seen of cards, and the labels that go on to other parties."""
     fates, done = place.fates(), place.progress()
-    going_on: dict[Entity, list[GoingOn]] = {entity: [] for entity in place.others}
+    going_on: list[GoingOn] = []
     with Shard(place, Entity.CARD, shard) as source, Ledger(place, Entity.CARD, shard, source.rows()) as ledger:
-        cards, labels = CardPass(place.feature_set), source.labels()
+        cards, labels = CardPass(place.sets), source.labels()
         due = deque(labels)
         for lot in source.lots():
             places = lot.places() if due and due[0].place <= lot.last else ()
             judged = cards.take(lot.transactions, [*_marks(due, places, lot.last)], lot.rows >= 0)
             fates[lot.numbers] = codes = np.array([CODE[fate] for fate in judged.fates], np.int8)
             ledger.keep(lot.rows[(lot.rows >= 0) & (codes == DECIDE)], judged.seen)
-            _extend(going_on, judged.going_on)
+            going_on += judged.going_on
             done[shard] += len(lot.numbers)
-        _extend(going_on, cards.note([Mark(0, one.place[2], one.label) for one in due]))
-    for entity, followers in going_on.items():
-        places_there = {one.place[2]: one.elsewhere[entity] for one in labels if entity in one.elsewhere}
-        write_followers(place.going_on(entity, shard), followers, places_there)
+        going_on += cards.note([Mark(0, one.place[2], one.label) for one in due])
+    for kind in place.others:
+        told = {one.place[2]: (one.elsewhere.get(kind), one.at_ms) for one in labels}
+        write_followers(place.going_on(kind, shard), [one for one in going_on if one.kind is kind], told)
 
 
 def _marks(due: deque[LabelAt], places: Sequence[Place], last: Place) -> Iterator[Mark]:
@@ -49,16 +51,11 @@ def _marks(due: deque[LabelAt], places: Sequence[Place], last: Place) -> Iterato
         yield Mark(at, one.place[2], one.label)
 
 
-def _extend(going_on: dict[Entity, list[GoingOn]], more: Mapping[Entity, Sequence[GoingOn]]) -> None:
-    for entity in going_on:
-        going_on[entity] += more.get(entity, ())
-
-
 def take_in(entity: Entity, place: Workplace, shard: int) -> None:
     """Run through a shard of another party: what is to be decided, and the labels that come with it."""
     fates, done = place.fates(), place.progress()
     with Shard(place, entity, shard) as source, Ledger(place, entity, shard, source.rows()) as ledger:
-        party = OtherPass(place.feature_set, entity)
+        party = OtherPass(place.sets, entity)
         followers = read_followers(place, entity, party.hashes(source.names()))
         due = deque(followers.placed)
         for lot in source.lots():
@@ -87,3 +84,37 @@ def _placed(due: deque[tuple[Place, int, Ints]], places: Sequence[Place], last: 
         while places[at] < where:
             at += 1
         yield Placed(at, party, row)
+
+
+def take_in_by_time(entity: Entity, place: Workplace, shard: int) -> None:
+    """Run through those parties of a shard that met a later history epoch, as whoever may be displaced saw them.
+
+    That is what a decision sees whose record a repair may have put elsewhere: all that is there by then, and what is
+    decided together with it, but what its own partition has behind it.
+    """
+    fates, done = place.fates(), place.progress()
+    with Shard(place, entity, shard, Order.by_time(entity)) as source:
+        party = OtherPass(place.sets, entity, ANYWHERE)
+        followers = read_followers(place, entity, party.hashes(source.names()), by_time=True)
+        due = deque(followers.placed)
+        with Ledger(place, entity, shard, source.rows(), moved=True) as ledger:
+            for lot in source.lots():
+                for together in _together(_owed(lot, fates[lot.numbers] == DECIDE)):
+                    before = [Placed(0, who, row) for _, who, row in _taken(due, together.last)]
+                    seen = party.take(together.transactions, before, followers.waiting, together.rows >= 0)
+                    ledger.keep(together.rows[together.rows >= 0], seen)
+                done[shard] += len(lot.numbers)
+
+
+def _together(lot: Lot) -> Iterator[Lot]:
+    """Cut a lot into what was decided at one moment."""
+    cuts = (np.flatnonzero(np.diff(lot.keys)) + 1).tolist()
+    for start, end in pairwise([0, *cuts, len(lot.keys)]):
+        if end > start:
+            which = np.arange(start, end)
+            yield Lot(chosen(lot.transactions, which), *(column[which] for column in lot[1:]))
+
+
+def _taken(due: deque[tuple[Place, int, Ints]], last: Place) -> Iterator[tuple[Place, int, Ints]]:
+    while due and due[0][0] <= last:
+        yield due.popleft()

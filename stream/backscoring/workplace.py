@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from features.declaration import FeatureSet
-from features.records import Entity
+from features.entities import Entity
+from features.sets import FeatureSets
 from features.store import Ints
-from stream.backscoring.passes import OTHERS, columns_of
+from stream.backscoring.passes import looked_at
 from stream.transactions_file.reading import DATABASE
 
 SHARD_ROWS = 300_000
@@ -25,15 +25,17 @@ Bytes = np.ndarray[tuple[int, ...], np.dtype[np.int8]]
 class Workplace:
     """A folder with `numbers` transactions in it, `rows` of which are scored, parted into `shards` for each entity.
 
-    `memory_mb` is what one process may give its database. It can be sent to another process.
+    `memory_mb` is what one process may give its database; `by_time` says that the passes by time are done as well. It
+    can be sent to another process.
     """
 
     folder: Path
-    feature_set: FeatureSet
+    sets: FeatureSets
     numbers: int
     rows: int
     shards: int
     memory_mb: int
+    by_time: bool = False
 
     @property
     def entities(self) -> tuple[Entity, ...]:
@@ -43,7 +45,7 @@ class Workplace:
     @property
     def others(self) -> tuple[Entity, ...]:
         """The other parties that some feature looks at."""
-        return tuple(entity for entity in OTHERS if columns_of(self.feature_set, entity))
+        return looked_at(self.sets)
 
     @property
     def database(self) -> Path:
@@ -72,13 +74,21 @@ class Workplace:
         """Where the labels of the cards' shards are."""
         return self.folder / "labels"
 
+    def loose(self, kind: Entity) -> Path:
+        """Where the transactions are whose place in the logs of such parties nobody knows."""
+        return self.folder / f"loose-{kind.value}.parquet"
+
     def part(self, block: int) -> Path:
         """Where a block of the output is."""
         return self.folder / f"part-{block:05}.parquet"
 
-    def result(self, entity: Entity, shard: int, what: str) -> Path:
-        """Where a pass left an array of its shard."""
-        return self.folder / f"{entity.value}-{shard:05}.{what}.npy"
+    def result(self, entity: Entity, shard: int, what: str, *, moved: bool = False) -> Path:
+        """Where a pass left an array of its shard; `moved`: the pass by time."""
+        return self.folder / f"{entity.value}-{shard:05}{'-moved' if moved else ''}.{what}.npy"
+
+    def vectors(self, entity: Entity, shard: int, which: int, *, moved: bool = False) -> Path:
+        """Where a pass left the vectors of one feature set."""
+        return self.result(entity, shard, f"vectors-{which}", moved=moved)
 
     def going_on(self, entity: Entity, shard: int) -> Path:
         """Where the cards of a shard left the labels that go on to another party."""

@@ -1,61 +1,132 @@
 """`fraudstream score`: decisions made over again in batch, by the functions of the stream."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
+from aiokafka.errors import KafkaError
 from rich.console import Console
-from rich.table import Table
 
-from features.declaration import FeatureSet
-from features.declaration import load as load_features
-from features.errors import DeclarationError
-from models.errors import ModelError
+from features.errors import FormulaError
+from features.sets import FeatureSets
+from models.errors import InvalidTimeError, ModelError
+from models.times import parse_time_ms
 from stream.backscoring.errors import BackscoringError
-from stream.backscoring.request import FileRequest, ScoreReport
+from stream.backscoring.gathering import Range
+from stream.backscoring.request import DiffReport, FileRequest, ScoreReport, TopicRequest
 from stream.cli.bars import bars
-from stream.cli.saying import json_option, refuse, say, settings_or_refuse
+from stream.cli.saying import features_or_refuse, json_option, refuse, refuse_kafka, say, settings_or_refuse
+from stream.cli.score_tables import compared, scored
+from stream.settings import Settings
 from stream.transactions_file.errors import FileError
+
+_OFFSETS = re.compile(r"(\d+):(\d+)-(\d+)")
+
+
+class Moment(click.ParamType):
+    """Reads RFC 3339 text with a zone, or epoch milliseconds."""
+
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return epoch milliseconds, or say what was expected."""
+        text = str(value)
+        try:
+            return parse_time_ms(int(text) if text.isdecimal() else text).epoch_ms
+        except InvalidTimeError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Offsets(click.ParamType):
+    """Reads a partition and a range of its offsets, as `0:100-200`: 100 is in it and 200 is not."""
+
+    name = "partition:from-to"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int, int]:
+        """Return partition, first offset and the first behind, or say what was expected."""
+        found = _OFFSETS.fullmatch(str(value))
+        if found is None:
+            self.fail(f"{value!r} is not PARTITION:FROM-TO, as 0:100-200", param, ctx)
+        return int(found[1]), int(found[2]), int(found[3])
 
 
 @click.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--model", required=True, metavar="DIGEST", help="Who scores: a digest, or the first 8 digits or more.")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
+@click.option("--topic", is_flag=True, help="Score transactions of the topic, in the order in which they were seen.")
+@click.option("--diff", is_flag=True, help="With --topic: make the decisions on record again, and compare.")
+@click.option("--from-time", type=Moment(), help="With --topic: records with this timestamp or a later one.")
+@click.option("--to-time", type=Moment(), help="With --topic: records with an earlier timestamp.")
 @click.option(
-    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The parquet file to be written."
+    "--offsets",
+    type=Offsets(),
+    multiple=True,
+    help="With --topic: transactions 100 to 199 of partition 0 by 0:100-200; repeatable.",
 )
+@click.option("--model", metavar="DIGEST", help="Who scores: a digest, or its first 8 digits or more.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The parquet file to be written.")
 @click.option(
     "--threads", type=click.IntRange(1, 1024), default=lambda: len(os.sched_getaffinity(0)), show_default="all cores"
 )
 @json_option
-def score(file: Path, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
-    """Score a transactions FILE (parquet, CSV): for each row its features as they stood then, score, decision, fate."""
-    from stream.backscoring.run import score_file  # noqa: PLC0415 - it needs the extra `train`
+def score(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
+    """Make decisions over again: of a transactions FILE (parquet, CSV), or of the topic.
 
+    Each row gets its features as they stood at its time, its score, its decision and its fate. With --diff the
+    decisions on record are compared with what comes out, and a difference that nothing explains ends it with 1.
+    """
+    _check_use(file, options)
     settings = settings_or_refuse()
-    request = FileRequest(file=file, models=settings.models, feature_set=_features(settings.features), **options)
+    sets = features_or_refuse(settings.features)
     try:
         with bars() as progress:
-            report = score_file(request, progress)
-    except (FileError, BackscoringError, ModelError) as error:
+            report = _run(settings, sets, file, options, progress)
+    except (FileError, BackscoringError, ModelError, FormulaError) as error:
         refuse(str(error))
-    say(as_json, msgspec.to_builtins(report), "") if as_json else _print(report)
+    except (KafkaError, ConnectionError) as error:
+        refuse_kafka(settings, error)
+    if as_json:
+        say(as_json, msgspec.to_builtins(report), "")
+    else:
+        Console(highlight=False).print(compared(report) if isinstance(report, DiffReport) else scored(report))
+    if isinstance(report, DiffReport) and report.unexplained:
+        raise SystemExit(1)
 
 
-def _features(module: str) -> FeatureSet:
-    try:
-        return load_features(module or None)
-    except DeclarationError as error:
-        refuse(str(error))
+def _check_use(file: Path | None, options: dict[str, Any]) -> None:
+    """Refuse options that contradict each other, or would do nothing."""
+    ranged = [name for name in ("from_time", "to_time", "offsets") if options[name] not in (None, ())]
+    if (file is None) is not options["topic"]:
+        raise click.UsageError("name a FILE, or --topic: one of the two")
+    if file is not None and (options["diff"] or ranged):
+        raise click.UsageError(f"--{(ranged or ['diff'])[0].replace('_', '-')} is for --topic")
+    if options["offsets"] and len(ranged) > 1:
+        raise click.UsageError("--offsets says which transactions are meant; leave --from-time and --to-time out")
+    if options["diff"] is (options["model"] is not None):
+        wanted = "leave --model out: each record names its own" if options["diff"] else "name a --model"
+        raise click.UsageError(wanted)
+    if options["out"] is None and not options["diff"]:
+        raise click.UsageError("name the file to be written: --out")
 
 
-def _print(report: ScoreReport) -> None:
-    table = Table(show_header=False)
-    table.add_row("model", report.digest)
-    table.add_row("rows", f"{report.rows:,}")
-    for kind in (report.fates, report.decisions):
-        for name, count in kind.items():
-            table.add_row(name, f"{count:,}")
-    Console().print(table)
+def _run(
+    settings: Settings,
+    sets: FeatureSets,
+    file: Path | None,
+    options: dict[str, Any],
+    progress: Any,  # noqa: ANN401 - a function
+) -> ScoreReport | DiffReport:
+    from stream.backscoring.run import score_file  # noqa: PLC0415 - it needs the extra `train`
+    from stream.backscoring.topic_run import compare_topic, score_topic  # noqa: PLC0415 - likewise
+
+    out, threads = options["out"], options["threads"]
+    if file is not None:
+        request = FileRequest(file, options["model"], out, settings.models, sets, threads)
+        return score_file(request, progress)
+    offsets = {partition: (first, behind) for partition, first, behind in options["offsets"]} or None
+    wanted = TopicRequest(settings, Range(options["from_time"], options["to_time"], offsets), out, sets, threads)
+    if options["diff"]:
+        return compare_topic(wanted, progress)
+    return score_topic(wanted, options["model"], progress)

@@ -7,7 +7,7 @@ import pytest
 from handbook import FOLDER, PUBLISHED, TRANSACTIONS, needs_handbook
 from payments import put_model
 
-from features.declaration import load
+from features.sets import load_sets
 from stream.backscoring.request import FileRequest
 from stream.backscoring.run import score_file
 
@@ -33,7 +33,7 @@ def test_the_published_table_comes_out_of_a_file_row_by_row(tmp_path: Path) -> N
         model=put_model(models),
         out=tmp_path / "out.parquet",
         models=models,
-        feature_set=load(None),
+        sets=load_sets(""),
         threads=2,
     )
     report = score_file(request, lambda _stage, _done, _total: None)

@@ -17,6 +17,7 @@ from training_files import DAY_MS, START_MS, transactions, write
 
 from features.declaration import load as load_features
 from features.memory_store import MemoryStore
+from features.sets import FeatureSets
 from features.store import Fate, Label
 from features.windows import vectorise
 from models.loading import Model, load
@@ -26,7 +27,7 @@ from stream.backscoring import run, workplace
 from stream.backscoring.errors import BackscoringError, ComputationError, UnknownModelError
 from stream.backscoring.request import FileRequest, ScoreReport
 from stream.cli.main import main
-from stream.probing import vectorise_probe
+from stream.probing import probers
 from stream.training.request import TrainingRequest
 from stream.training.run import train
 from stream.transactions_file.errors import TransactionsFileError
@@ -59,7 +60,7 @@ def scored(folder: Path, columns: dict[str, Any], models: str, digest: str, **ch
 
 def report(folder: Path, columns: dict[str, Any], models: str, digest: str, **changes: Any) -> ScoreReport:
     request = {"file": write(folder / "in.parquet", columns), "model": digest, "out": folder / "out.parquet"}
-    request |= {"models": models, "feature_set": FEATURES, "threads": 1} | changes
+    request |= {"models": models, "sets": FeatureSets((FEATURES,)), "threads": 1} | changes
     return run.score_file(FileRequest(**request), lambda _stage, _done, _total: None)
 
 
@@ -136,7 +137,7 @@ def test_each_row_is_what_the_store_in_memory_says_of_it_at_its_turn(
 def test_a_row_has_what_the_model_makes_of_its_features(tmp_path: Path, models: str, digest: str) -> None:
     found = scored(tmp_path, transactions(rows=500), models, digest)
     assert tuple(found) == COLUMNS
-    model = load(Repository(models), digest, FEATURES.fingerprint, vectorise_probe(FEATURES))
+    model = load(Repository(models), digest, probers(FeatureSets((FEATURES,))))
     assert isinstance(model, Model)
     scores = model.score(np.column_stack([np.array(found[name], np.float64) for name in FEATURES.names]))
     assert found["score"] == scores.tolist()

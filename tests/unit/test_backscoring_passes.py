@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.declaration import DAY_MS, FeatureSet, load
-from features.drafting import seen
+from features.drafting import Sight, seen
+from features.entities import Entity
 from features.memory_store import MemoryStore
-from features.records import Entity
+from features.rows import device
 from features.store import Fate
 from stream.backscoring import passes, shards
 
-FEATURES = load(None)
+FEATURES = FeatureSet((*load(None).rows, device("cards", "30d"), device("fraud_share", "7d")))
 
 
 def in_memory(stream: Stream, feature_set: FeatureSet = FEATURES) -> list[object]:
@@ -65,9 +66,9 @@ def test_a_table_without_features_of_cards_still_lets_cards_judge() -> None:
 @pytest.mark.parametrize(
     ("place", "bug"),
     [
-        ("passes.labels_that_wait", lambda *_: {}),
+        ("passes.labels_of", lambda *_: {}),
         ("tasks._owed", lambda lot, _decided: lot),
-        ("passes.seen", lambda histories, positions, own, _horizon: seen(histories, positions, own, 1)),
+        ("passes.seen", lambda histories, positions, own, _sight: seen(histories, positions, own, Sight(1))),
         ("tasks._placed", lambda _due, _places, _last: ()),
     ],
 )
@@ -95,6 +96,16 @@ def every_act() -> Stream:
         ("new", {"late_ms": 40 * DAY_MS}),
         ("new", {"card": 1, "late_ms": 5 * DAY_MS}),
     ]
-    plain = {"card": 0, "merchant": 0, "gap_ms": 1, "late_ms": 0, "amount": 999, "exponent": 2, "back": 0}
+    plain = {
+        "card": 0,
+        "merchant": 0,
+        "gap_ms": 1,
+        "late_ms": 0,
+        "amount": 999,
+        "exponent": 2,
+        "back": 0,
+        "device": 1,
+        "told": {},
+    }
     plain |= {"fraud": False, "cut": False}
     return Stream([Step(act=act, **(plain | changes)) for act, changes in acts])  # type: ignore[arg-type]

@@ -1,0 +1,130 @@
+"""Scores, bands and decisions made over again from vectors, by the model that each record names, or by rules.
+
+Nothing here knows where a vector comes from.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.frames import Floats
+from features.store import Ints
+from models.errors import ScoringError
+from models.loading import Model
+from models.policy import bands
+from stream.backscoring.loading import maker_of
+from stream.backscoring.passes import Flags
+from stream.contract.outputs import DecidedBy
+from stream.rules import decide_by_rules
+
+Objects = NDArray[np.object_]
+NO_BAND = -1
+
+
+class Made(NamedTuple):
+    """What n decisions came to: score (NaN: none), band (NO_BAND: none) and decision (None: none)."""
+
+    scores: Floats
+    bands: Ints
+    decisions: Objects
+
+    def differences(self, other: "Made") -> tuple[Flags, Flags, Flags]:
+        """Tell which scores, which bands and which decisions differ."""
+        return different(self.scores, other.scores), self.bands != other.bands, self.decisions != other.decisions
+
+    def of(self, which: Ints | Flags) -> "Made":
+        """Return some of them."""
+        return Made(self.scores[which], self.bands[which], self.decisions[which])
+
+
+class Makers(NamedTuple):
+    """Who made n decisions, as their records say: the model's digest, None where `decided_by` rules."""
+
+    url: str
+    digests: Objects
+    decided_by: Objects
+
+    def of(self, which: Ints) -> "Makers":
+        """Return those of some."""
+        return Makers(self.url, self.digests[which], self.decided_by[which])
+
+
+def different(left: Floats, right: Floats) -> Flags:
+    """Tell where two arrays differ in a bit, NaN being equal to any NaN."""
+    both_nan = np.isnan(left) & np.isnan(right)
+    bits = np.ascontiguousarray(left).view(np.int64) != np.ascontiguousarray(right).view(np.int64)
+    differs: Flags = bits & ~both_nan
+    return differs
+
+
+def nothing(count: int) -> Made:
+    """Return what nobody made."""
+    return Made(np.full(count, np.nan), np.full(count, NO_BAND, np.int64), np.full(count, None, object))
+
+
+def remake(makers: Makers, names: Sequence[str], vectors: Floats) -> tuple[Made, Flags]:
+    """Make n decisions again from vectors of shape (n, len(names)).
+
+    Returns:
+        The decisions, and which of them could be tried: their maker is there.
+    """
+    made, known = nothing(len(vectors)), np.zeros(len(vectors), np.bool_)
+    for digest in dict.fromkeys(makers.digests.tolist()):
+        which = np.flatnonzero(makers.digests == digest)
+        if digest is None:
+            which = which[makers.decided_by[which] == DecidedBy.RULES.value]
+            made.decisions[which] = [decide_by_rules(names, vector).value for vector in vectors[which]]
+        else:
+            model = maker_of(makers.url, digest)
+            if model is None:
+                continue
+            _score(model, names, (vectors, which), made)
+        known[which] = True
+    return made, known
+
+
+def remake_from(makers: Makers, features: Sequence[dict[str, float | None]]) -> tuple[Made, Flags]:
+    """Make n decisions again from features as they were recorded, whatever table they are of."""
+    made, known = nothing(len(features)), np.zeros(len(features), np.bool_)
+    for at, named in enumerate(features):
+        vector = np.array([list(named.values())], np.float64)
+        one, its_known = remake(makers.of(np.array([at])), list(named), vector)
+        made.scores[at], made.bands[at], made.decisions[at] = one.scores[0], one.bands[0], one.decisions[0]
+        known[at] = its_known[0]
+    return made, known
+
+
+def _score(model: Model, names: Sequence[str], what: tuple[Floats, Ints], made: Made) -> None:
+    """Score some vectors, and leave empty what the model gives no score for."""
+    vectors, which = what
+    wanted = model.manifest.feature_names
+    if set(wanted) != set(names):
+        return
+    order = [list(names).index(name) for name in wanted]
+    ordered = vectors[which][:, order]
+    try:
+        _keep(model, ordered, which, made)
+    except ScoringError:
+        for at, row in zip(which.tolist(), ordered, strict=True):
+            try:
+                _keep(model, row[np.newaxis], np.array([at]), made)
+            except ScoringError:
+                continue
+
+
+def _keep(model: Model, vectors: Floats, which: Ints, made: Made) -> None:
+    scores = model.score(vectors)
+    made.scores[which] = scores
+    made.bands[which] = bands(scores)
+    made.decisions[which] = [decision.value for decision in model.policy.decide(scores)]
+
+
+def recorded(columns: dict[str, Any]) -> Made:
+    """Return what the records say."""
+    return Made(
+        np.ma.filled(np.ma.asarray(columns["recorded_score"], np.float64), np.nan),
+        np.ma.filled(np.ma.asarray(columns["recorded_band"], np.int64), NO_BAND),
+        np.array(columns["recorded_decision"].tolist(), object),
+    )

@@ -1,0 +1,173 @@
+"""Records of the topics as tables of a database: transactions, valid decisions, and labels as they were applied.
+
+Records come in batches, and nothing is kept in memory. What is none of ours is counted. Nothing here talks to a broker.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from features.sets import FeatureSets
+from models.times import parse_time_ms
+from stream.batches import Record
+from stream.consumer import ValidScores
+from stream.contract.codes import Rejection
+from stream.contract.label import read_label
+from stream.contract.outputs import Outcome, Score
+from stream.decoding import decode
+from stream.encoding import HISTORY_INCOMPLETE
+from stream.transactions_file.batching import columns_of
+
+TOLD = """CREATE TABLE told (partition BIGINT, "offset" BIGINT, timestamp_ms BIGINT, transaction_id VARCHAR,
+    card_id VARCHAR, merchant_id VARCHAR, device_id VARCHAR, occurred_ms BIGINT, utc_offset_minutes BIGINT,
+    amount_minor BIGINT, exponent BIGINT, currency VARCHAR, content UBIGINT, place BIGINT, traits BIGINT)"""
+DECIDED = """CREATE TABLE decided (partition BIGINT, "offset" BIGINT, score_offset BIGINT, scored_ms BIGINT,
+    transaction_id VARCHAR, card_id VARCHAR, merchant_id VARCHAR, occurred_ms BIGINT, amount_minor BIGINT,
+    currency VARCHAR, history_epoch BIGINT, card_position BIGINT, merchant_position BIGINT, device_position BIGINT,
+    incomplete BOOLEAN, score DOUBLE, band BIGINT, decision VARCHAR, decided_by VARCHAR, digest VARCHAR,
+    fingerprint VARCHAR, degraded VARCHAR, features BLOB, is_vector BOOLEAN)"""
+APPLIED = """CREATE TABLE applied (partition BIGINT, "offset" BIGINT, told_ms BIGINT, transaction_id VARCHAR,
+    card_id VARCHAR, merchant_id VARCHAR, fraud BOOLEAN, labelled_ms BIGINT, reported_by VARCHAR, occurred_ms BIGINT,
+    history_epoch BIGINT, card_position BIGINT, merchant_position BIGINT, device_position BIGINT)"""
+POSITIONS = ("card", "merchant", "device")
+
+Columns = dict[str, Any]
+_outcome = msgspec.json.Decoder(Outcome).decode
+_encode = msgspec.json.Encoder().encode
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class Spool:
+    """The tables `told`, `decided` and `applied` of a database, and what was met on the way to them.
+
+    Attributes:
+        rejected: records that are no transactions.
+        unreadable: records that are no outcomes, or no labels.
+        valid: the reader of scores, which counts the others.
+    """
+
+    def __init__(self, connection: Any, sets: FeatureSets, skew_ms: int) -> None:  # noqa: ANN401 - of a module without types
+        self._connection = connection
+        self._skew_ms = skew_ms
+        self._names = {fingerprint: one.names for fingerprint, one in sets.by_fingerprint.items()}
+        self.rejected = self.unreadable = 0
+        self.valid: ValidScores[Record] = ValidScores()
+        for statement in (TOLD, DECIDED, APPLIED):
+            connection.execute(statement)
+
+    def transactions(self, records: Sequence[Record]) -> None:
+        """Take in records of the transactions topic."""
+        decoded = decode(records, self._skew_ms)
+        self.rejected += len(decoded.dead)
+        columns = columns_of(decoded.columns)
+        columns["timestamp_ms"] = np.array([record.timestamp for record in decoded.records], np.int64)
+        columns["currency"] = _texts(one.transaction.currency for one in decoded.accepted)
+        self._insert("told", columns)
+
+    def scores(self, records: Sequence[Record]) -> None:
+        """Take in records of the scores topic, each partition in order."""
+        found = list(self.valid.of(records))
+        scores = [score for _, score in found]
+        columns = _numbers(
+            partition=[score.source.partition for score in scores],
+            offset=[score.source.offset for score in scores],
+            score_offset=[record.offset for record, _ in found],
+            scored_ms=[parse_time_ms(score.scored_at).epoch_ms for score in scores],
+            occurred_ms=[parse_time_ms(score.occurred_at).epoch_ms for score in scores],
+            amount_minor=[score.amount_minor for score in scores],
+            history_epoch=[score.positions.history_epoch for score in scores],
+            band=[score.band for score in scores],
+            **_positions(scores),
+        )
+        columns["incomplete"] = np.array([HISTORY_INCOMPLETE in score.degraded for score in scores], np.bool_)
+        columns["score"] = np.array([np.nan if score.score is None else score.score for score in scores], np.float64)
+        for name in ("transaction_id", "card_id", "merchant_id", "currency", "decision", "decided_by", "fingerprint"):
+            columns[name] = _texts(str(getattr(score, name)) for score in scores)
+        columns["digest"] = _texts(None if score.model is None else score.model.digest for score in scores)
+        columns["degraded"] = _texts(",".join(score.degraded) for score in scores)
+        columns["is_vector"] = np.array([self._is_ours(score) for score in scores], np.bool_)
+        columns["features"] = _texts(map(self._packed, scores))
+        self._insert("decided", columns)
+
+    def _is_ours(self, score: Score) -> bool:
+        """Tell whether the features are those of a set that is computed here."""
+        names = self._names.get(score.fingerprint)
+        return score.features is not None and names is not None and set(names) == set(score.features)
+
+    def _packed(self, score: Score) -> bytes | None:
+        """Write recorded features: as a vector where they are ours, else as they are."""
+        if score.features is None or not self._is_ours(score):
+            return None if score.features is None else _encode(score.features)
+        return np.array([score.features[name] for name in self._names[score.fingerprint]], np.float64).tobytes()
+
+    def outcomes(self, records: Sequence[Record]) -> None:
+        """Take in records of the outcomes topic: labels, and where in the logs they came to lie."""
+        found = []
+        for record in records:
+            try:
+                found.append((record.timestamp, _outcome(record.value or b"")))
+            except _UNREADABLE:
+                self.unreadable += 1
+        outcomes = [outcome for _, outcome in found]
+        columns = _numbers(
+            partition=[one.source.partition for one in outcomes],
+            offset=[one.source.offset for one in outcomes],
+            told_ms=[at_ms for at_ms, _ in found],
+            labelled_ms=[parse_time_ms(one.labelled_at).epoch_ms for one in outcomes],
+            occurred_ms=[
+                None if one.occurred_at is None else parse_time_ms(one.occurred_at).epoch_ms for one in outcomes
+            ],
+            history_epoch=[one.positions.history_epoch for one in outcomes],
+            **_positions(outcomes),
+        )
+        columns["fraud"] = np.array([one.fraud for one in outcomes], np.bool_)
+        for name in ("transaction_id", "card_id", "merchant_id", "reported_by"):
+            columns[name] = _texts(getattr(one, name) for one in outcomes)
+        self._insert("applied", columns)
+
+    def labels(self, records: Sequence[Record]) -> None:
+        """Take in records of the labels topic, of which it is not known whether they have been applied."""
+        read = [(one, read_label(one.value, one.key, (one.partition, one.offset))) for one in records]
+        found = [(record.timestamp, one.label) for record, one in read if not isinstance(one, Rejection)]
+        self.unreadable += len(read) - len(found)
+        labels = [label for _, label in found]
+        columns = _numbers(
+            partition=[one.partition for one in labels],
+            offset=[one.offset for one in labels],
+            told_ms=[at_ms for at_ms, _ in found],
+            labelled_ms=[one.labelled_ms for one in labels],
+            occurred_ms=[one.occurred_ms for one in labels],
+        )
+        columns["fraud"] = np.array([one.fraud for one in labels], np.bool_)
+        for name in ("transaction_id", "card_id", "merchant_id", "reported_by"):
+            columns[name] = _texts(getattr(one, name) for one in labels)
+        self._insert("applied", columns)
+
+    def _insert(self, table: str, columns: Columns) -> None:
+        if len(columns["partition"]):
+            self._connection.register("batch", columns)
+            self._connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM batch")
+            self._connection.unregister("batch")
+
+
+def _positions(told: Sequence[Score] | Sequence[Outcome]) -> Mapping[str, list[int | None]]:
+    return {f"{kind}_position": [getattr(one.positions, kind) for one in told] for kind in POSITIONS}
+
+
+def _numbers(**columns: Sequence[int | None]) -> Columns:
+    """Make columns of integers; None becomes NULL."""
+    made: Columns = {}
+    for name, values in columns.items():
+        absent = [value is None for value in values]
+        numbers = np.array([value or 0 for value in values], np.int64)
+        made[name] = np.ma.masked_array(numbers, absent) if any(absent) else numbers
+    return made
+
+
+def _texts(values: Iterable[str | bytes | None]) -> Any:  # noqa: ANN401 - an array of objects
+    found = list(values)
+    made = np.empty(len(found), object)
+    made[:] = found
+    return made

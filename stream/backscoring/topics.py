@@ -1,0 +1,116 @@
+"""Parts of topics, read from an offset to an offset in each partition, without a consumer group.
+
+Nothing here knows what a record means.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from stream.batches import Record
+from stream.kafka import connection_options, must_see
+from stream.settings import Settings
+
+FETCH_BYTES = 8 * 1024 * 1024
+"""How much of a partition is fetched at a time."""
+WAIT_MS = 500
+Records = Sequence[Record]
+Offsets = Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a topic: for each partition the first offset, and the first behind it."""
+
+    topic: str
+    starts: Offsets
+    ends: Offsets
+
+    @property
+    def count(self) -> int:
+        """How many offsets that are; where records were deleted, there are fewer records."""
+        return sum(max(0, self.ends[one] - start) for one, start in self.starts.items())
+
+
+class Topics:
+    """Topics as one consumer reads them, one part after the other."""
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer = consumer
+
+    async def whole(self, topic: str) -> Part:
+        """Return a topic as it is now.
+
+        Raises:
+            aiokafka.errors.KafkaError: the broker does not answer, or the topic is not there.
+        """
+        await must_see(self._consumer, topic)
+        self._consumer.assign([TopicPartition(topic, 0)])
+        await self._consumer.end_offsets([TopicPartition(topic, 0)])  # now the client knows how many there are
+        tps = [TopicPartition(topic, number) for number in sorted(self._consumer.partitions_for_topic(topic) or ())]
+        self._consumer.assign(tps)
+        begins, ends = await self._consumer.beginning_offsets(tps), await self._consumer.end_offsets(tps)
+        return Part(topic, {tp.partition: begins[tp] for tp in tps}, {tp.partition: ends[tp] for tp in tps})
+
+    async def since(self, whole: Part, moment_ms: int | None) -> Offsets:
+        """Return each partition's first offset with a timestamp not before a moment; its first for None."""
+        if moment_ms is None:
+            return whole.starts
+        tps = [TopicPartition(whole.topic, partition) for partition in whole.starts]
+        found = await self._consumer.offsets_for_times(dict.fromkeys(tps, max(0, moment_ms)))
+        return {tp.partition: whole.ends[tp.partition] if found.get(tp) is None else found[tp].offset for tp in tps}
+
+    async def until(self, whole: Part, moment_ms: int | None) -> Offsets:
+        """Return each partition's first offset with a timestamp not before a moment; its end for None."""
+        return whole.ends if moment_ms is None else await self.since(whole, moment_ms)
+
+    async def read(self, part: Part) -> AsyncIterator[Records]:
+        """Yield records of one partition after another, each partition in order.
+
+        Raises:
+            aiokafka.errors.KafkaError: the broker does not answer.
+        """
+        at = {TopicPartition(part.topic, partition): start for partition, start in part.starts.items()}
+        ends = {tp: part.ends[tp.partition] for tp in at}
+        self._consumer.assign(list(at))
+        for tp, start in at.items():
+            self._consumer.seek(tp, start)
+        while behind := [tp for tp in at if at[tp] < ends[tp]]:
+            for tp, records in (await self._consumer.getmany(*behind, timeout_ms=WAIT_MS)).items():
+                at[tp] = records[-1].offset + 1
+                yield [record for record in records if record.offset < ends[tp]]
+            for tp in behind:  # compaction and control records leave gaps at the end
+                at[tp] = max(at[tp], await self._consumer.position(tp))
+
+    async def first_ms(self, whole: Part) -> Mapping[int, int]:
+        """Return the timestamp of each partition's first record; a partition that has none is left out."""
+        found: dict[int, int] = {}
+        filled = {one: start for one, start in whole.starts.items() if start < whole.ends[one]}
+        one_each = Part(whole.topic, filled, {one: start + 1 for one, start in filled.items()})
+        async for records in self.read(one_each):
+            for record in records[:1]:
+                found[record.partition] = record.timestamp
+        return found
+
+
+@asynccontextmanager
+async def reading(settings: Settings) -> AsyncIterator[Topics]:
+    """Open a consumer for reading parts of topics.
+
+    Raises:
+        aiokafka.errors.KafkaError: the broker does not answer.
+    """
+    consumer = AIOKafkaConsumer(
+        **connection_options(settings),
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=50,
+        max_partition_fetch_bytes=FETCH_BYTES,
+    )
+    try:
+        await consumer.start()
+        yield Topics(consumer)
+    finally:
+        await consumer.stop()
