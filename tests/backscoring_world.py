@@ -145,6 +145,11 @@ class World:
         made = {"score": float(value[0]), "band": int(bands(value)[0]), "decision": self.model.policy.decide(value)[0]}
         return msgspec.structs.replace(score, **made)
 
+    @asynccontextmanager
+    async def reading(self, _settings: Settings) -> AsyncIterator["ListedTopics"]:
+        """Open this world as a broker is opened."""
+        yield ListedTopics(self.topics, {name: dict.fromkeys(range(PARTITIONS), 0) for name in self.topics})
+
     def drop(self, topic: str, before: Mapping[int, int]) -> None:
         """Delete the beginning of a topic, as retention does."""
         for number, offset in before.items():
@@ -192,10 +197,4 @@ class ListedTopics:
 
 def opened(world: World, monkeypatch: Any) -> None:
     """Let back-scoring read this world instead of a broker."""
-    ends = {name: dict.fromkeys(range(PARTITIONS), 0) for name in world.topics}
-
-    @asynccontextmanager
-    async def reading(_settings: Settings) -> AsyncIterator[ListedTopics]:
-        yield ListedTopics(world.topics, ends)
-
-    monkeypatch.setattr(topic_run, "reading", reading)
+    monkeypatch.setattr(topic_run, "reading", world.reading)

@@ -11,6 +11,7 @@ import numpy as np
 
 from features.sets import FeatureSets
 from models.times import parse_time_ms
+from stream.backscoring.only import Only
 from stream.batches import Record
 from stream.consumer import ValidScores
 from stream.contract.codes import Rejection
@@ -48,8 +49,9 @@ class Spool:
         valid: the reader of scores, which counts the others.
     """
 
-    def __init__(self, connection: Any, sets: FeatureSets, skew_ms: int) -> None:  # noqa: ANN401 - of a module without types
+    def __init__(self, connection: Any, sets: FeatureSets, skew_ms: int, only: Only | None = None) -> None:  # noqa: ANN401 - of a module without types
         self._connection = connection
+        self._only = only
         self._skew_ms = skew_ms
         self._names = {fingerprint: one.names for fingerprint, one in sets.by_fingerprint.items()}
         self.rejected = self.unreadable = 0
@@ -64,11 +66,19 @@ class Spool:
         columns = columns_of(decoded.columns)
         columns["timestamp_ms"] = np.array([record.timestamp for record in decoded.records], np.int64)
         columns["currency"] = _texts(one.transaction.currency for one in decoded.accepted)
+        if self._only is not None:
+            which = self._only.transactions(decoded.columns)
+            columns = {name: values[which] for name, values in columns.items()}
         self._insert("told", columns)
 
     def scores(self, records: Sequence[Record]) -> None:
         """Take in records of the scores topic, each partition in order."""
-        found = list(self.valid.of(records))
+        only = self._only
+        found = [
+            (record, score)
+            for record, score in self.valid.of(records)
+            if only is None or only.decision(score.source.partition, score.source.offset)
+        ]
         scores = [score for _, score in found]
         columns = _numbers(
             partition=[score.source.partition for score in scores],
@@ -110,6 +120,8 @@ class Spool:
                 found.append((record.timestamp, _outcome(record.value or b"")))
             except _UNREADABLE:
                 self.unreadable += 1
+        if self._only is not None:
+            found = [one for one in found if self._only.label(one[1].card_id, one[1].transaction_id)]
         outcomes = [outcome for _, outcome in found]
         columns = _numbers(
             partition=[one.source.partition for one in outcomes],

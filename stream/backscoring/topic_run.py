@@ -18,6 +18,7 @@ from stream.backscoring.comparing import compare_block
 from stream.backscoring.errors import NothingToScoreError
 from stream.backscoring.gathering import Gathered, Gatherer, Need
 from stream.backscoring.loading import model_of, resolve
+from stream.backscoring.only import Only
 from stream.backscoring.placing import place_all
 from stream.backscoring.pool import Pool
 from stream.backscoring.progress import Progress
@@ -58,7 +59,7 @@ def score_topic(request: TopicRequest, model: str, progress: Progress) -> ScoreR
     url = request.settings.models
     digest = resolve(url, model)
     model_of(url, digest, request.sets)
-    with _prepared(request, progress, decisions=False) as made, Pool(request.threads) as pool:
+    with prepared(request, progress, decisions=False) as made, Pool(request.threads) as pool:
         run_passes(made.place, pool, progress)
         stage(
             made.place, pool, partial(score_block, url, digest), ("score", made.place.blocks, made.place.rows), progress
@@ -81,7 +82,7 @@ def compare_topic(request: TopicRequest, progress: Progress) -> DiffReport:
         BackscoringError: what is wrong with the range or this machine.
         aiokafka.errors.KafkaError: the broker does not answer, or a topic is not there.
     """
-    with _prepared(request, progress, decisions=True) as made, Pool(request.threads) as pool:
+    with prepared(request, progress, decisions=True) as made, Pool(request.threads) as pool:
         run_passes(made.place, pool, progress)
         compare = partial(compare_block, request.settings.models)
         stage(made.place, pool, compare, ("compare", made.place.blocks, made.place.rows), progress)
@@ -95,11 +96,13 @@ def compare_topic(request: TopicRequest, progress: Progress) -> DiffReport:
 
 
 @contextmanager
-def _prepared(request: TopicRequest, progress: Progress, *, decisions: bool) -> Iterator[Prepared]:
-    """Gather a range into a workplace, find every place, and part it."""
+def prepared(
+    request: TopicRequest, progress: Progress, *, decisions: bool, only: Only | None = None
+) -> Iterator[Prepared]:
+    """Gather a range into a workplace, find every place, and part it; `only` leaves out other parties' records."""
     beside = None if request.out is None else request.out.parent
     with workfolder(beside) as folder, connect(folder / DATABASE, request.threads) as connection:
-        spool = Spool(connection, request.sets, round(request.settings.future_skew * 1000))
+        spool = Spool(connection, request.sets, round(request.settings.future_skew * 1000), only)
         gathered = asyncio.run(_gathered(request, spool, progress, decisions=decisions))
         place = _placed(request, (folder, connection), gathered, progress)
         describe(connection, place, decisions=decisions)

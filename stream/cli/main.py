@@ -10,6 +10,7 @@ from stream.cli.demo import demo
 from stream.cli.features import features
 from stream.cli.model import model
 from stream.cli.publish import publish
+from stream.cli.replay import replay
 from stream.cli.saying import features_or_refuse, json_option, refuse, refused_settings, say, settings_or_refuse
 from stream.cli.score import score
 from stream.cli.shadow import shadow
@@ -30,6 +31,7 @@ main.add_command(demo)
 main.add_command(features)
 main.add_command(model)
 main.add_command(publish)
+main.add_command(replay)
 main.add_command(score)
 main.add_command(shadow)
 main.add_command(train)

@@ -1,0 +1,103 @@
+"""`fraudstream replay`: one decision made again, from its own record and from the logs, each step for a reader."""
+
+import click
+import msgspec
+from aiokafka.errors import KafkaError
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from features.errors import FormulaError
+from models.errors import ModelError
+from stream.backscoring.errors import BackscoringError
+from stream.cli.bars import bars
+from stream.cli.saying import features_or_refuse, json_option, refuse, refuse_kafka, say, settings_or_refuse
+from stream.transactions_file.errors import FileError
+
+_SHOWN = 5
+
+
+@click.command()
+@click.argument("transaction_id")
+@click.option("--card", metavar="CARD_ID", help="Whose transaction it is: several cards may use one id; also quicker.")
+@json_option
+def replay(transaction_id: str, card: str | None, as_json: bool) -> None:  # noqa: FBT001 - a flag
+    """Make the decision about a transaction again: from its own record, and from the logs."""
+    from stream.backscoring.replaying import replay as run  # noqa: PLC0415 - it needs the extra `train`
+
+    settings = settings_or_refuse()
+    sets = features_or_refuse(settings.features)
+    try:
+        with bars() as progress:
+            found = run(settings, sets, (transaction_id, card), progress)
+    except (BackscoringError, FileError, ModelError, FormulaError) as error:
+        refuse(str(error))
+    except (KafkaError, ConnectionError) as error:
+        refuse_kafka(settings, error)
+    if as_json:
+        say(as_json, msgspec.to_builtins(found), "")
+    else:
+        Console(highlight=False).print(_shown(msgspec.to_builtins(found)))
+
+
+def _shown(found: dict) -> RenderableType:  # type: ignore[type-arg]
+    """Lay a replay out."""
+    place = f"partition {found['partition']} offset {found['offset']}, scores offset {found['scores_offset']}"
+    head = f"{found['transaction_id']} of {found['card_id']}, decided at {found['decided_at']}: {place}"
+    parts: list[RenderableType] = [Text(head, style="bold"), _steps(found["from_record"])]
+    logs = found["logs"]
+    if logs is None:
+        parts.append(Text(f"\nfrom the logs: {found['logs_note']}"))
+    else:
+        parts += [_history(one) for one in logs["histories"]]
+        parts += [_features(logs["features"]), Text(_verdict(logs))]
+    return Group(*parts)
+
+
+def _steps(steps: list[dict]) -> Table:  # type: ignore[type-arg]
+    table = _table("from its own record", "recorded", "again", "", "")
+    for step in steps:
+        table.add_row(step["step"], _text(step["recorded"]), _text(step["again"]), _sign(step["equal"]), step["note"])
+    return table
+
+
+def _history(one: dict) -> Table:  # type: ignore[type-arg]
+    told = f"{one['visible']} records in sight; by its position {one['position']} lay before it"
+    table = _table(f"{one['kind']} {one['id']}: {told}", "occurred", "amount", "card", "merchant")
+    for record in one["newest"][:_SHOWN]:
+        amount = f"{record['amount_minor']} {record['currency']}"
+        table.add_row(record["transaction_id"], record["occurred_at"], amount, record["card_id"], record["merchant_id"])
+    if len(one["newest"]) > _SHOWN:
+        table.add_row("…", "", "", "", "")
+    return table
+
+
+def _features(features: list[dict]) -> Table:  # type: ignore[type-arg]
+    table = _table("from the logs", "recorded", "again", "")
+    for one in features:
+        table.add_row(one["name"], _text(one["recorded"]), _text(one["again"]), _sign(one["equal"]))
+    return table
+
+
+def _verdict(logs: dict) -> str:  # type: ignore[type-arg]
+    why = f", explained by {', '.join(logs['reasons'])}" if logs["reasons"] else ""
+    made = f"score {_text(logs['score'])}, band {_text(logs['band'])}, {logs['decision'] or logs['fate']}"
+    return f"\nfrom the logs: {made}; {logs['verdict']}{why}"
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title_justify="left", header_style="bold", pad_edge=False, box=None, padding=(0, 3, 0, 0))
+    table.add_column(f"\n{title}")
+    for column in columns:
+        table.add_column(f"\n{column}")
+    return table
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "none"
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+def _sign(equal: bool | None) -> str:  # noqa: FBT001 - what it shows
+    return "" if equal is None else "equal" if equal else "different"
