@@ -30,10 +30,13 @@ COUNT = 6_000
 @pytest.fixture(scope="module")
 def contents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """A model that was trained, so that its scores depend on many features."""
-    folder = tmp_path_factory.mktemp("training")
+    return trained(tmp_path_factory.mktemp("training"), None)
+
+
+def trained(folder: Path, features: str | None) -> dict[str, bytes]:
     file = write(folder / "train.parquet", transactions())
     wanted = TrainingRequest(
-        file=file, name="card", feature_set=load_features(None), trees=20, threads=1, review_share=0.1
+        file=file, name="card", feature_set=load_features(features), trees=20, threads=1, review_share=0.1
     )
     repository = Repository(str(folder / "models"))
     return repository.fetch(train(wanted, repository, lambda _stage, _done, _total: None).digest)
@@ -166,6 +169,20 @@ def test_an_outage_and_a_loss_explain_what_was_decided_meanwhile_and_nothing_els
     assert (found["compared"], found["unexplained"], found["examples"]) == (till.paid, 0, [])
     assert found["explained"] <= len(degraded)
     assert set(found["reasons"]) <= {"degraded"}
+
+
+def test_what_depends_on_the_order_of_arrival_comes_out_again_by_positions(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.environment["FEATURES"] = "features.extended_set"
+    digest = Repository(fleet.models).put(trained(tmp_path, "features.extended_set"))
+    workers = [fleet.worker() for _ in range(2)]
+    until(lambda: all("joined" not in str(one.readiness()[1]) for one in workers), "the group is joined")
+    fleet.promote(digest)
+    for start in range(0, 3_000, 500):
+        made = [payment(number, cards=200, merchants=5) for number in range(start, start + 500)]
+        fleet.publish(one | {"device_id": f"phone-{number % 7}"} for number, one in enumerate(made))
+    fleet.await_scores(3_000, seconds=90)
+    found = compared(fleet)
+    assert (found["compared"], found["equal"], found["examples"]) == (3_000, 3_000, [])
 
 
 class Till:
