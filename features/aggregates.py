@@ -54,6 +54,10 @@ AT_ONCE = frozenset(
 """What is computed of windows of several lengths at once."""
 
 
+MERGEABLE = frozenset({*AT_ONCE, Aggregate.AMOUNT_TO_MEAN, Aggregate.AMOUNT_DEVIATION})
+"""What can be told from sums over panes."""
+
+
 class About(NamedTuple):
     """What holds of an aggregate wherever it is asked; `{other}` in a unit is the entity's other party."""
 

@@ -5,11 +5,12 @@ Exact integers until the last step of each answer, as `frames` hands them over. 
 
 import numpy as np
 
-from features.frames import PER_MAJOR, Flags, Floats, Window
+from features.frames import PER_MAJOR, Flags, Floats
 from features.store import Ints
+from features.sums import Sums
 
 
-def count(window: Window) -> Floats:
+def count(window: Sums) -> Floats:
     """Count the transactions.
 
     Formula: |window|.
@@ -20,7 +21,7 @@ def count(window: Window) -> Floats:
     return window.count.astype(np.float64)
 
 
-def amount_sum(window: Window) -> Floats:
+def amount_sum(window: Sums) -> Floats:
     """Add up the amounts, in major units.
 
     Formula: sum(amount(i)).
@@ -31,7 +32,7 @@ def amount_sum(window: Window) -> Floats:
     return total
 
 
-def mean(window: Window) -> Floats:
+def mean(window: Sums) -> Floats:
     """Return the mean amount in major units.
 
     Formula: sum(amount(i)) / |window|.
@@ -41,7 +42,7 @@ def mean(window: Window) -> Floats:
     return _quotient(window.total, window.count * PER_MAJOR, window.empty)
 
 
-def amount_to_mean(window: Window) -> Floats:
+def amount_to_mean(window: Sums) -> Floats:
     """Return own amount by the mean.
 
     Formula: amount(own) * |window| / sum(amount(i)).
@@ -51,7 +52,7 @@ def amount_to_mean(window: Window) -> Floats:
     return _quotient(window.own_times_count(), window.total, window.empty | (window.total == 0))
 
 
-def deviation(window: Window) -> Floats:
+def deviation(window: Sums) -> Floats:
     """Return the population standard deviation of the amounts in major units.
 
     Formula: sqrt(n sum(amount(i)^2) - sum(amount(i))^2) / n, n = |window|.
@@ -61,7 +62,7 @@ def deviation(window: Window) -> Floats:
     return _quotient(np.sqrt(window.spread), window.count * PER_MAJOR, window.empty)
 
 
-def largest(window: Window) -> Floats:
+def largest(window: Sums) -> Floats:
     """Return the largest amount in major units.
 
     Formula: max(amount(i)).

@@ -6,15 +6,19 @@ records. Nothing here talks to the server.
 
 import struct
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from features import records
+from features.entities import Entity
 from features.errors import StoreRefusedError
 from features.histories import History
+from features.store import Ints
 
 HEADER = struct.Struct("<QQ64s")
-FORMAT = 2
+PLAIN, FOLDED = 2, 3
+"""Formats: a log alone, or one with what `features.folded` says before it."""
 ASK = struct.Struct("<IqII")
 ABSENT, REFRESH = 1, 2
 """Flags of observe.lua."""
@@ -26,16 +30,18 @@ class Cached(History):
     """A history as the server has it, plus drafts.
 
     Attributes:
+        kind: what kind of history it is.
         key: the server's name for it, in ASCII.
         refreshed_ms: when the server was last told, through us, to keep it, by the wall clock; 0: never.
         tidied_end: how far it reached when it was last looked at for trimming.
         weighed: its room when a cache last took it in; 0: it is in none.
     """
 
-    __slots__ = ("key", "refreshed_ms", "tidied_end", "weighed")
+    __slots__ = ("key", "kind", "refreshed_ms", "tidied_end", "weighed")
 
-    def __init__(self, entity: int, entity_id: str, columns: int, key: bytes) -> None:
-        super().__init__(entity, entity_id, columns)
+    def __init__(self, kind: Entity, entity: int, entity_id: str, key: bytes) -> None:
+        super().__init__(entity, entity_id, records.COLUMNS[kind])
+        self.kind = kind
         self.key = key
         self.refreshed_ms = self.tidied_end = self.weighed = 0
 
@@ -60,10 +66,10 @@ class Cached(History):
             self.replace(0, np.empty((0, self.columns), np.int64))
             return
         base, written, entity_id = HEADER.unpack_from(value)
-        if written != FORMAT:
+        if written not in {PLAIN, FOLDED}:
             raise StoreRefusedError(
-                f"{self.key.decode()}: a history in format {written}, where this version writes {FORMAT}. Run the "
-                "version that wrote it, or another FRAUDSTREAM_DEPLOYMENT."
+                f"{self.key.decode()}: a history in format {written}, where this version writes {PLAIN} and {FOLDED}. "
+                "Run the version that wrote it, or another FRAUDSTREAM_DEPLOYMENT."
             )
         self.entity_id = entity_id.rstrip(b"\0").decode()
         self.replace(base, np.frombuffer(value, records.STORED, offset=HEADER.size).reshape(-1, self.columns))
@@ -74,11 +80,14 @@ class Cached(History):
 
     def header(self) -> bytes:
         """Return the header of the value."""
-        return HEADER.pack(self.base, FORMAT, self.entity_id.encode())
+        return self._header(self.base, PLAIN if self.folded is None else FOLDED)
+
+    def _header(self, base: int, written: int) -> bytes:
+        return HEADER.pack(base, written, self.entity_id.encode())
 
     def contradicts(self, end: int, last_id: int) -> bool:
         """Tell whether a history that ended so, with this last record, cannot have become this one without a loss."""
-        if end > self.base + self.settled:
+        if end > self.settled_end:
             return True
         return end > self.base and int(self.at(end - 1)[records.ID]) != last_id
 
@@ -96,11 +105,38 @@ class Cached(History):
         kept_id = struct.pack("<q", int(self.rows[count, records.ID]))
         return struct.pack("<Q", self.base), struct.pack("<Q", self.base + count), count * self.record_bytes, kept_id
 
+    def rewriting(self, leaving: int, carried: Ints) -> tuple[bytes, int, bytes, bytes]:
+        """Return what fold.lua is told to take so many records out of the log, and put these rows before it."""
+        known = self.header() + _bytes(self.rows[: int(self.folded is not None)])
+        begins = HEADER.size + (self.carried + leaving) * self.record_bytes
+        kept_id = struct.pack("<q", int(self.log[leaving, records.ID]))
+        head = self._header(self.base + leaving, FOLDED if len(carried) else PLAIN)
+        return known, begins, kept_id, head + _bytes(carried)
+
+
+class Use(NamedTuple):
+    """What came of a cache so far: look-ups that found a history and that did not, histories dropped for room.
+
+    `held_bytes` is what it holds now.
+    """
+
+    hits: int
+    misses: int
+    evictions: int
+    held_bytes: int
+
 
 class Cache:
-    """The histories of one kind that were used last, within `most_bytes`."""
+    """The histories of one kind that were used last, within `most_bytes`.
+
+    Attributes:
+        hits: how many look-ups found one, as the one who looks counts them.
+        misses: how many did not.
+        evictions: how many were dropped for room.
+    """
 
     def __init__(self, most_bytes: int) -> None:
+        self.hits = self.misses = self.evictions = 0
         self._most_bytes = most_bytes
         self._entries: dict[int, Cached] = {}
         self._bytes = 0
@@ -108,6 +144,11 @@ class Cache:
     def __len__(self) -> int:
         """Return how many there are."""
         return len(self._entries)
+
+    @property
+    def use(self) -> Use:
+        """What came of it so far."""
+        return Use(self.hits, self.misses, self.evictions, self._bytes)
 
     def get(self, entity: int) -> Cached | None:
         """Return one, which is then the one used last."""
@@ -126,6 +167,7 @@ class Cache:
                 self._entries[entry.entity] = entry
         while self._bytes > self._most_bytes and len(self._entries) > 1:
             self.drop(next(iter(self._entries)))
+            self.evictions += 1
 
     def drop(self, entity: int) -> None:
         """Forget one."""
@@ -140,11 +182,15 @@ class Cache:
             self.drop(entity)
 
 
+def _bytes(rows: Ints) -> bytes:
+    return rows.astype(records.STORED, copy=False).tobytes()
+
+
 def request(groups: Sequence[Sequence[Cached]], stale_ms: int) -> list[tuple[bytes, bytes, bytes]]:
     """Write the asks, the drafts and the headers of observe.lua, for each group of histories; all are of one kind."""
-    drafts = [entry.drafts() for group in groups for entry in group]
-    record_bytes, written, begin = drafts[0].itemsize * drafts[0].shape[1], [], 0
-    appended = np.concatenate(drafts).astype(records.STORED, copy=False).tobytes()
+    everyone = [entry for group in groups for entry in group]
+    record_bytes, written, begin = everyone[0].record_bytes, [], 0
+    appended = _bytes(np.concatenate([entry.drafts() for entry in everyone]))
     for group in groups:
         asks = b"".join([entry.ask(stale_ms) for entry in group])
         headers = b"".join([entry.header() for entry in group if entry.is_absent])

@@ -8,14 +8,17 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
+from operator import attrgetter
 from types import MappingProxyType
 from typing import NamedTuple
 
-from features.aggregates import AT_ONCE, Aggregate, about, spelled
+from features.aggregates import AT_ONCE, MERGEABLE, Aggregate, about, spelled
 from features.entities import WHO, Entity
 from features.errors import DeclarationError
 from features.formulas import Formula
 from features.importing import exported
+from features.ladders import EXACT_MS, Keep, Ladder, exact, ladder_of
 
 SECOND_MS = 1_000
 MINUTE_MS = 60 * SECOND_MS
@@ -32,6 +35,7 @@ SEMANTICS_VERSION = 1
 """Raised whenever some row comes to mean another number: it is part of every fingerprint."""
 
 _SUFFIXES = (("d", DAY_MS), ("h", HOUR_MS), ("m", MINUTE_MS), ("s", SECOND_MS))
+_KINDS = (Entity.CARD, Entity.MERCHANT, Entity.DEVICE)
 ALWAYS_KEPT = frozenset({Entity.CARD, Entity.MERCHANT})
 """A card's history judges its transactions, and a score says how much of its merchant's was visible."""
 
@@ -51,6 +55,9 @@ class Feature:
     The window is (t - delay_ms - window_ms, t - delay_ms] around the transaction's own time t; `window_ms` is None for
     what looks at no window. `unit` and `meaning` are for readers.
 
+    With a resolution above EXACT_MS the window is paned: its ends are moved back to whole multiples of it, but for an
+    end at t itself, so that old transactions need not be told apart; see `features.paned_windows`. The name stays.
+
     Raises:
         DeclarationError: the row means nothing.
     """
@@ -61,6 +68,7 @@ class Feature:
     delay_ms: int
     unit: str
     meaning: str
+    resolution_ms: int = EXACT_MS
 
     def __post_init__(self) -> None:
         name, problem = self.name, next(self._problems(), None)
@@ -81,6 +89,23 @@ class Feature:
             yield f"a delay of {self.delay_ms} ms cannot be meant"
         if self.delay_ms % SECOND_MS:
             yield f"a delay of {self.delay_ms} ms is not a whole number of seconds"
+        if self.resolution_ms != EXACT_MS:
+            yield from self._pane_problems(self.window_ms or 0)
+
+    def _pane_problems(self, window_ms: int) -> Iterator[str]:
+        """Yield why this row cannot be paned."""
+        if self.entity is Entity.CARD:
+            yield "a card's history judges its transactions and is kept as it is: leave its features exact"
+        if self.aggregate not in MERGEABLE:
+            able = ", ".join(sorted(aggregate.value for aggregate in MERGEABLE))
+            yield f"{spelled(self.aggregate, self.entity)} cannot be told from sums over panes, as these can: {able}"
+        if self.resolution_ms <= 0 or window_ms % self.resolution_ms:
+            yield f"panes of {self.resolution_ms} ms do not divide its window of {window_ms} ms"
+
+    @property
+    def is_paned(self) -> bool:
+        """Whether its window's ends are moved back to whole panes."""
+        return self.resolution_ms > EXACT_MS
 
     @property
     def name(self) -> str:
@@ -97,7 +122,7 @@ class Feature:
     @property
     def reach_ms(self) -> int:
         """How far before its own time the feature looks."""
-        return (self.window_ms or 0) + self.delay_ms
+        return (self.window_ms or 0) + self.delay_ms + (self.resolution_ms if self.is_paned else 0)
 
     @property
     def keeps_ms(self) -> int:
@@ -137,6 +162,9 @@ class FeatureSet:
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
         if twice:
             raise DeclarationError(f"declared more than once: {', '.join(twice)}")
+        problems = [problem for kind in _KINDS for problem in _mixed(kind, self._of(kind))]
+        if problems:
+            raise DeclarationError("; ".join(problems))
 
     def __len__(self) -> int:
         """Return the number of columns."""
@@ -152,7 +180,8 @@ class FeatureSet:
         """All rows, those together that can be computed at once."""
         found: dict[object, list[int]] = {}
         for column, row in enumerate(self.rows):
-            alike = (row.entity, row.aggregate, row.delay_ms) if row.aggregate in AT_ONCE else column
+            at_once = row.aggregate in AT_ONCE and not row.is_paned
+            alike = (row.entity, row.aggregate, row.delay_ms) if at_once else column
             found.setdefault(alike, []).append(column)
         return tuple(Group(tuple(self.rows[i] for i in columns), tuple(columns)) for columns in found.values())
 
@@ -167,32 +196,63 @@ class FeatureSet:
         """SHA-256, in hex, of all that decides which numbers come out, and in which order."""
         rows = [[r.name, r.entity.value, _identity(r), r.window_ms, r.delay_ms, r.unit] for r in self.rows]
         facts: dict[str, object] = {"semantics": SEMANTICS_VERSION, "slack_ms": SLACK_MS, "rows": rows}
-        if self._labelled_ms > self._keeps_ms(Entity.CARD):
+        if self._labelled_ms > self._ladder(Entity.CARD).horizon_ms:
             facts["card_horizon_ms"] = self._labelled_ms
+        if any(row.is_paned for row in self.rows):
+            facts["resolutions_ms"] = [row.resolution_ms for row in self.rows]
+            facts["ladders_ms"] = [[*ladder.resolutions_ms, *ladder.tails_ms] for ladder in self.ladders.values()]
         canonical = json.dumps(facts, separators=(",", ":"), sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
+    def _of(self, kind: Entity) -> list[Feature]:
+        return [row for row in self.rows if row.entity is kind]
+
     @cached_property
-    def horizons_ms(self) -> Mapping[Entity, int]:
-        """How much older than its newest transaction a record may be and still be visible, by whose history it is in.
+    def ladders(self) -> Mapping[Entity, Ladder]:
+        """How coarse histories may be at which age, by whose they are.
 
         These are the histories that are kept: cards' and merchants' always, devices' if a feature looks at one. A
         card's is as long as any share of frauds looks back, since it is there that a label finds its transaction.
         """
         asked = {row.entity for row in self.rows}
-        kept = [kind for kind in (Entity.CARD, Entity.MERCHANT, Entity.DEVICE) if kind in ALWAYS_KEPT | asked]
-        horizons: dict[Entity, int] = {kind: self._keeps_ms(kind) for kind in kept}
-        horizons[Entity.CARD] = max(horizons[Entity.CARD], self._labelled_ms)
-        return MappingProxyType(horizons)
+        ladders = {kind: self._ladder(kind) for kind in _KINDS if kind in ALWAYS_KEPT | asked}
+        if self._labelled_ms > ladders[Entity.CARD].horizon_ms:
+            ladders[Entity.CARD] = exact(self._labelled_ms)
+        return MappingProxyType(ladders)
 
-    def _keeps_ms(self, kind: Entity) -> int:
-        """How long the features of one kind have its histories kept."""
-        return max((row.keeps_ms for row in self.rows if row.entity is kind), default=SLACK_MS)
+    def _ladder(self, kind: Entity) -> Ladder:
+        """Return what the features of one kind need its histories to tell apart."""
+        return ladder_of(_reach_ms(self._of(kind)), SLACK_MS)
 
     @property
     def _labelled_ms(self) -> int:
         """How far back a label can still count."""
         return max((row.reach_ms for row in self.rows if row.aggregate is Aggregate.FRAUD_SHARE), default=0)
+
+    @cached_property
+    def horizons_ms(self) -> Mapping[Entity, int]:
+        """How much older than its newest transaction a record may be and still be seen, by whose history it is in."""
+        return MappingProxyType({kind: ladder.horizon_ms for kind, ladder in self.ladders.items()})
+
+    @cached_property
+    def keeps(self) -> Mapping[Entity, Keep]:
+        """How long and how fine histories are kept for this set alone, by whose they are."""
+        return MappingProxyType({kind: Keep((ladder,)) for kind, ladder in self.ladders.items()})
+
+
+def _reach_ms(rows: Sequence[Feature]) -> dict[int, int]:
+    """Return how far back rows look, by resolution."""
+    return {row.resolution_ms: row.reach_ms for row in sorted(rows, key=attrgetter("reach_ms"))}
+
+
+def _mixed(kind: Entity, rows: Sequence[Feature]) -> Iterator[str]:
+    """Yield why these rows cannot share the histories of one kind."""
+    for fine, coarse in pairwise(sorted({row.resolution_ms for row in rows})):
+        if coarse % fine:
+            yield f"{kind.value}s' panes of {coarse} ms are no multiple of those of {fine} ms"
+    unbounded = [row.name for row in rows if row.window_ms is None]
+    if unbounded and any(row.is_paned for row in rows):
+        yield f"{', '.join(unbounded)} cannot be asked of {kind.value}s' histories that others let be folded into panes"
 
 
 def _identity(row: Feature) -> str | list[str | int]:

@@ -15,6 +15,7 @@ from features.displacing import IN_PLACE, Displaced
 from features.entities import Entity
 from features.histories import History, known_before, visible
 from features.judging import Standing, judge_label, judge_transaction, labels_about
+from features.ladders import Keep
 from features.parties import Parties
 from features.store import NOWHERE, Fate, Histories, Ints
 
@@ -34,23 +35,27 @@ NOT_SPARED: Mapping[Entity, int] = MappingProxyType({})
 
 
 def draft_transactions(
-    histories: Kept, parties: Mapping[Entity, Parties], horizon_ms: int, spared_ms: Mapping[Entity, int] = NOT_SPARED
+    histories: Kept,
+    parties: Mapping[Entity, Parties],
+    keeps: Mapping[Entity, Keep],
+    spared_ms: Mapping[Entity, int] = NOT_SPARED,
 ) -> Draft:
     """Judge n transactions in order, and append each that is to be decided to the histories that lack it.
 
-    `horizon_ms` is the cards'. A transaction's labels that are in the card's history, before it or behind, follow it
-    into the others'. Those whose horizon is in `spared_ms` are spared what is out of their sight.
+    A transaction's labels that are in the card's history, before it or behind, follow it into the others'. Those whose
+    horizon is in `spared_ms` are spared what is out of their sight.
     """
     cards = [card for card in histories[Entity.CARD] if card is not None]
     rows = parties[Entity.CARD].rows
-    fates, positions = draft_cards(cards, rows, horizon_ms)
-    following = Following([fate is Fate.DECIDE for fate in fates], labels_of(cards, rows, fates))
-    others = {
-        kind: draft_others(theirs, parties[kind].rows, following, spared_ms.get(kind, FOR_EVER_MS))
-        for kind, theirs in histories.items()
-        if kind is not Entity.CARD
-    }
-    return Draft(fates, {Entity.CARD: positions} | others)
+    fates, positions = draft_cards(cards, rows, keeps[Entity.CARD].horizon_ms)
+    owed, labels = [fate is Fate.DECIDE for fate in fates], labels_of(cards, rows, fates)
+    draft = Draft(fates, {Entity.CARD: positions})
+    for kind, theirs in histories.items():
+        if kind is not Entity.CARD:
+            following = Following(owed, _telling(labels) if keeps[kind].folds else labels)
+            spared = spared_ms.get(kind, FOR_EVER_MS)
+            draft.positions[kind] = draft_others(theirs, parties[kind].rows, following, spared)
+    return draft
 
 
 def draft_cards(cards: Sequence[History], rows: Ints, horizon_ms: int) -> tuple[list[Fate], list[int]]:
@@ -61,7 +66,7 @@ def draft_cards(cards: Sequence[History], rows: Ints, horizon_ms: int) -> tuple[
     """
     ids: list[int] = rows[:, records.ID].tolist()
     times: list[int] = rows[:, records.TIME].tolist()
-    present = set(known_before(cards, records.ID, rows[:, records.ID]))
+    present = set(known_before(cards, rows[:, records.ID]))
     drafted: set[int] = set()
     fates, positions = [], []
     for i, card in enumerate(cards):
@@ -107,10 +112,12 @@ def draft_others(
     known = {i: history for i, history in enumerate(theirs) if history is not None and following.owed[i]}
     older = {i: history for i, history in known.items() if times[i] <= history.newest_ms}
     which = list(older)
-    present = {which[place] for place in known_before(list(older.values()), records.ID, rows[which, records.ID])}
+    present = {which[place] for place in known_before(list(older.values()), rows[which, records.ID])}
     drafted: set[int] = set()
     for i, history in known.items():
         position = history.find(ids[i], times[i]) if i in present or ids[i] in drafted else None
+        if position is None and history.folded is not None:
+            position = history.place_of_folded(rows[i])
         drafted.add(ids[i])
         if position is None and times[i] <= history.newest_ms - spared_ms:
             continue
@@ -120,10 +127,19 @@ def draft_others(
     return positions
 
 
+def _telling(labels: Mapping[int, Ints]) -> dict[int, Ints]:
+    """Return the labels about those transactions of which some label says fraud.
+
+    Where histories fold, what is labelled genuine and nothing else is as good as unlabelled, and a bank may label
+    everything.
+    """
+    return {i: about for i, about in labels.items() if (about[:, records.FLAGS] & records.FRAUD_BIT).any()}
+
+
 class Sight(NamedTuple):
     """How far back one kind of history is visible, and which records may not lie in it where they came in."""
 
-    horizon_ms: int
+    keep: Keep
     displaced: Displaced = IN_PLACE
 
 
@@ -137,13 +153,13 @@ def seen(theirs: Sequence[History | None], positions: Sequence[int], own: Ints, 
     parts = [
         own[i : i + 1]
         if history is None or position == NOWHERE
-        else history.but_later(position)
+        else history.but_later(position, own[i])
         if apart
-        else history.upto(position)
+        else history.upto_own(position, own[i])
         for i, (history, position, apart) in enumerate(zip(theirs, positions, sight.displaced.among(own), strict=True))
     ]
     lengths = np.fromiter(map(len, parts), np.int64, len(parts))
-    return Histories(*visible(np.concatenate(parts), lengths, sight.horizon_ms), np.array(positions, np.int64))
+    return Histories(*visible(np.concatenate(parts), lengths, sight.keep), np.array(positions, np.int64))
 
 
 def draft_label(history: History, label: Ints, occurred_ms: int) -> int:
@@ -159,6 +175,7 @@ def draft_label(history: History, label: Ints, occurred_ms: int) -> int:
 class Noted(NamedTuple):
     """A label's standing and its position in its card's history."""
 
+    card: History
     standing: Standing
     position: int
 
@@ -166,18 +183,27 @@ class Noted(NamedTuple):
         """Return whose history of another kind the label's transaction is in; None where nobody's, or not known."""
         return None if self.standing.transaction is None else records.party(self.standing.transaction, kind) or None
 
-    def follow(self, history: History, row: Ints) -> int:
-        """Append the label's record to another party's history, and return its position there."""
+    def follow(self, history: History, row: Ints, *, folds: bool) -> int | None:
+        """Append the label's record to another party's history, and return its position there.
+
+        Where histories fold, all labels about the transaction go there once one says fraud, and none before.
+        """
         transaction = self.standing.transaction
         assert transaction is not None  # noqa: S101 - only a known transaction has parties
-        return draft_label(history, row, int(transaction[records.TIME]))
+        occurred_ms = int(transaction[records.TIME])
+        if not folds:
+            return draft_label(history, row, occurred_ms)
+        for about in _telling({0: labels_about(self.card, int(transaction[records.ID]))}).values():
+            for label in about:
+                draft_label(history, label, occurred_ms)
+        return history.find(int(row[records.ID]))
 
 
 def draft_card_label(card: History, row: Ints, sight: Sight) -> Noted:
     """Judge a label and append it to its card's history, if absent."""
-    standing = judge_label(card, row, sight.horizon_ms, sight.displaced)
+    standing = judge_label(card, row, sight.keep.horizon_ms, sight.displaced)
     if standing.position is not None:
-        return Noted(standing, standing.position)
+        return Noted(card, standing, standing.position)
     if standing.transaction is not None:
         row[records.AMOUNT] = standing.transaction[records.TIME]
-    return Noted(standing, card.append(row, None))
+    return Noted(card, standing, card.append(row, None))

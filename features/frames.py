@@ -12,7 +12,9 @@ from typing import TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from features import records
+from features import panes, records
+from features.histories import NO_TIME_MS
+from features.ladders import Ladder
 from features.store import Histories, Ints
 
 View = TypeVar("View")
@@ -41,9 +43,10 @@ class Frame:
     Attributes:
         own_ms: the transactions' own times, shape (n,).
         starts: where each history starts in the columns, shape (n,).
+        earlier: the transactions that are not later than one's own, nor so old that a pane may hold them.
     """
 
-    def __init__(self, histories: Histories, own_ms: Ints) -> None:
+    def __init__(self, histories: Histories, own_ms: Ints, ladder: Ladder | None = None) -> None:
         self.own_ms = own_ms
         self.lengths = histories.lengths
         ends = np.cumsum(self.lengths)
@@ -54,7 +57,22 @@ class Frame:
         self.flags = np.ascontiguousarray(self.rows[:, records.FLAGS])
         self.age = self.spread_out(own_ms) - self.time
         self.labels = records.is_label(self.flags)
-        self.earlier = (self.age >= 0) & ~self.labels
+        self.transactions = ~self.labels if ladder is None or not ladder.folds else records.is_transaction(self.flags)
+        self.earlier = (self.age >= 0) & self.transactions
+        if ladder is not None and ladder.folds:
+            self.earlier &= self.time > self.spread_out(ladder.exact_after(self.newest_ms))
+            self.earlier[self.last] = True
+
+    @cached_property
+    def newest_ms(self) -> Ints:
+        """The time of each history's newest transaction, shape (n,)."""
+        newest: Ints = np.maximum.reduceat(np.where(self.transactions, self.time, NO_TIME_MS), self.starts)
+        return newest
+
+    @cached_property
+    def counts(self) -> Ints:
+        """How many transactions each row stands for: a pane for as many as it holds, a label for none."""
+        return panes.counts(self.rows)
 
     @cached_property
     def ids(self) -> Ints:
@@ -120,9 +138,9 @@ class Frame:
 
     @cached_property
     def amounts(self) -> Ints:
-        """Exact amounts in units of `fold`; a label has none."""
+        """Exact amounts in units of `fold`; only of transactions."""
         scaled = self.minor * POWERS[self.decimals - self.exponents]
-        return np.where(self.labels, 0, scaled)
+        return np.where(self.transactions, scaled, 0)
 
     @cached_property
     def bound(self) -> Floats:

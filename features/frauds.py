@@ -7,28 +7,37 @@ import numpy as np
 
 from features import records
 from features.frames import Flags, Floats, Frame, Window
+from features.store import Ints
 
 SIEVE = 1 << 16
 """Few ids share their lowest bits with a fraud's, so that the others need not be looked for."""
 
 
-def known_frauds(frame: Frame) -> Flags:
-    """Mark the transactions whose latest label known at the own time says fraud; among equals the later offset wins."""
-    marked = np.zeros(len(frame.age), np.bool_)
+def fraud_verdicts(frame: Frame) -> Ints:
+    """Return the rows of the labels that say fraud and are the latest about their transaction known at the own time.
+
+    Among labels known at the same moment the later offset wins. They are in the order of their transactions' keys.
+    """
     said = np.flatnonzero(frame.labels & (frame.age >= 0))
     if not len(said):
-        return marked
+        return said
     about = frame.keyed(frame.others[said], frame.number[said])
     order = records.latest_last(frame.rows[said])
     order = order[np.argsort(about[order], kind="stable")]
     about, said = about[order], said[order]
     latest = np.append(about[1:] != about[:-1], True)
-    fraud = latest & ((frame.flags[said] & records.FRAUD_BIT) != 0)
-    keys = about[fraud]
-    if not len(keys):
+    verdicts: Ints = said[latest & ((frame.flags[said] & records.FRAUD_BIT) != 0)]
+    return verdicts
+
+
+def known_frauds(frame: Frame) -> Flags:
+    """Mark the transactions that labels known at the own time make frauds."""
+    marked, verdicts = np.zeros(len(frame.age), np.bool_), fraud_verdicts(frame)
+    if not len(verdicts):
         return marked
+    keys = frame.keyed(frame.others[verdicts], frame.number[verdicts])
     sieve = np.zeros(SIEVE, np.bool_)
-    sieve[frame.others[said[fraud]] & (SIEVE - 1)] = True
+    sieve[frame.others[verdicts] & (SIEVE - 1)] = True
     candidates = np.flatnonzero(frame.earlier & sieve[frame.ids & (SIEVE - 1)])
     wanted = frame.keyed(frame.ids[candidates], frame.number[candidates])
     nearest = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)

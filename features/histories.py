@@ -1,8 +1,9 @@
 """One history in memory, and what a batch may see of many.
 
 A history grows at its end and may lose its beginning; positions are counted since its very first record. What was
-added last may still be a draft: it is confirmed by `settle` and taken back by `retract`. Nothing here does input or
-output, or knows why a record is added.
+added last may still be a draft: it is confirmed by `settle` and taken back by `retract`. What was folded (see
+`features.folded`) lies before the log, in rows that have no positions. Nothing here does input or output, or knows why
+a record is added.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from features import records
+from features.folded import Folded, read
+from features.ladders import Keep, Ladder
 from features.store import Ints
 
 SMALLEST = 8
@@ -29,8 +32,10 @@ class History:
         entity: the hash that names it.
         entity_id: whose it is, or "" where only the hash is known.
         columns: how wide a record is.
-        base: how many records were trimmed from its beginning.
-        length: how many there are, drafts included; `settled` of them are no drafts.
+        base: how many records were trimmed or folded at its beginning.
+        length: how many rows there are, drafts included; `settled` of them are no drafts.
+        folded: what it says of what was folded; None where nothing was.
+        carried: how many rows of what was folded lie before the log.
         newest_ms: the newest time of its transactions, drafts included.
         labelled: the ids of the transactions that its labels are about, drafts included; None where it has none.
     """
@@ -39,9 +44,11 @@ class History:
         "_buffer",
         "_settled_newest_ms",
         "base",
+        "carried",
         "columns",
         "entity",
         "entity_id",
+        "folded",
         "labelled",
         "length",
         "newest_ms",
@@ -55,6 +62,8 @@ class History:
         self.base = self.length = self.settled = 0
         self.newest_ms = self._settled_newest_ms = NO_TIME_MS
         self.labelled: set[int] | None = None
+        self.folded: Folded | None = None
+        self.carried = 0
         self._buffer: Ints = np.empty((SMALLEST, columns), np.int64)
 
     @property
@@ -65,7 +74,27 @@ class History:
     @property
     def end(self) -> int:
         """The position that the next record gets."""
-        return self.base + self.length
+        return self.base + self.length - self.carried
+
+    @property
+    def settled_end(self) -> int:
+        """The position behind the last settled record."""
+        return self.base + self.settled - self.carried
+
+    @property
+    def log(self) -> Ints:
+        """The records that have positions, drafts included."""
+        return self._buffer[self.carried : self.length]
+
+    @property
+    def panes(self) -> Ints:
+        """The panes."""
+        return self._buffer[:0] if self.folded is None else self._buffer[self.folded.hidden : self.folded.named]
+
+    @property
+    def labels(self) -> Ints:
+        """The labels of folded transactions."""
+        return self._buffer[:0] if self.folded is None else self._buffer[self.folded.named : self.folded.carried]
 
     @property
     def room(self) -> int:
@@ -78,8 +107,11 @@ class History:
         self._buffer = np.empty((max(SMALLEST, len(rows) + len(rows) // 4 + 1), self.columns), np.int64)
         self._buffer[: len(rows)] = rows
         self.length = len(rows)
-        labels, times = records.is_label(rows[:, records.FLAGS]), rows[:, records.TIME]
-        self.labelled = set(rows[labels, records.OTHER].tolist()) or None
+        self.folded = read(rows)
+        self.carried = 0 if self.folded is None else self.folded.carried
+        log = self.log
+        labels, times = records.is_label(log[:, records.FLAGS]), log[:, records.TIME]
+        self.labelled = set(log[labels, records.OTHER].tolist()) or None
         if self.labelled:
             times = times[~labels]
         self.newest_ms = int(times.max(initial=NO_TIME_MS))
@@ -98,7 +130,7 @@ class History:
             self.labelled.add(int(row[records.OTHER]))
         elif time_ms > self.newest_ms:
             self.newest_ms = time_ms
-        return self.base + self.length - 1
+        return self.end - 1
 
     @property
     def last_id(self) -> int:
@@ -106,12 +138,29 @@ class History:
         return self._buffer.item(self.settled - 1, records.ID)
 
     def find(self, record_id: int, time_ms: int | None = None) -> int | None:
-        """Return the position of the last record with this id, and of this time where one is given, or None."""
-        same = self.rows[:, records.ID] == record_id
+        """Return the position of the last record with this id, and of this time where one is given, or None.
+
+        A folded transaction has none any more.
+        """
+        first = 0 if self.folded is None else self.folded.named
+        rows = self._buffer[first : self.length]
+        same = rows[:, records.ID] == record_id
         if time_ms is not None:
-            same &= self.rows[:, records.TIME] == time_ms
+            same &= rows[:, records.TIME] == time_ms
         found = np.flatnonzero(same)
-        return self.base + int(found[-1]) if len(found) else None
+        if not len(found):
+            return None
+        place = first + int(found[-1])
+        if place < self.carried:
+            return self._buffer.item(place, records.FLAGS) & records.CONTENT_MASK
+        return self.base + place - self.carried
+
+    def place_of_folded(self, row: Ints) -> int | None:
+        """Return the position of a transaction that is not in the log if it was folded, else None.
+
+        It has lost its own: it sees the history as it is now, as if it had come last.
+        """
+        return self.end - 1 if self.folded is not None and self.folded.holds(row) else None
 
     @property
     def is_full(self) -> bool:
@@ -119,19 +168,32 @@ class History:
         return self.length == len(self._buffer)
 
     def upto(self, position: int) -> Ints:
-        """Return all records that are there up to a position, itself included."""
-        return self._buffer[: position - self.base + 1]
+        """Return all that is there up to a position, itself included, and all that was folded."""
+        hidden = 0 if self.folded is None else self.folded.hidden
+        return self._buffer[hidden : self.carried + position - self.base + 1]
 
-    def but_later(self, position: int) -> Ints:
-        """Return all records, that at a position last, without those that its own partition has behind it."""
-        own = self.at(position)
-        others = ~records.came_later(self.rows, own)
-        others[position - self.base] = False
-        return np.concatenate((self.rows[others], own[np.newaxis]))
+    def upto_own(self, position: int, own: Ints) -> Ints:
+        """Return all that is there up to a position, and one's own record last even if it was folded."""
+        rows = self.upto(position)
+        if self.folded is None or rows[-1, records.ID] == own[records.ID]:
+            return rows
+        return np.concatenate((rows, own[np.newaxis]))
+
+    def but_later(self, position: int, own: Ints) -> Ints:
+        """Return all that is there, one's own record last, without those that its own partition has behind it.
+
+        One that was folded sees all: of what was folded with it, nothing can be left out.
+        """
+        if self.at(position)[records.ID] != own[records.ID]:
+            return self.upto_own(position, own)
+        rows = self.upto(self.end - 1)
+        others = ~records.came_later(rows, own)
+        others[position - self.end] = False
+        return np.concatenate((rows[others], own[np.newaxis]))
 
     def at(self, position: int) -> Ints:
         """Return the record at a position."""
-        row: Ints = self._buffer[position - self.base]
+        row: Ints = self._buffer[self.carried + position - self.base]
         return row
 
     def drafts(self) -> Ints:
@@ -164,22 +226,25 @@ class History:
 
     def trim(self, count: int) -> None:
         """Drop settled records from the beginning; the positions of the others stay."""
-        kept = self.rows[count:].copy()
-        self.replace(self.base + count, kept)
+        self.carry(count, self._buffer[:0])
+
+    def carry(self, count: int, carried: Ints) -> None:
+        """Take so many settled records out of the log, and carry other rows before it than before."""
+        self.replace(self.base + count, np.concatenate((carried, self.log[count:])))
 
 
-def known_before(histories: Sequence[History], column: int, values: Ints) -> list[int]:
-    """Return which of `values`, one for each history, occur in a column of it: indexes, ascending."""
-    columns = [h._buffer[: h.length, column] for h in histories]  # noqa: SLF001 - the same module
+def known_before(histories: Sequence[History], ids: Ints) -> list[int]:
+    """Return which of `ids`, one for each history, may be in it already: indexes, ascending."""
+    columns = [h._buffer[: h.length, records.ID] for h in histories]  # noqa: SLF001 - the same module
     lengths = np.fromiter(map(len, columns), np.int64, len(columns))
-    hits = np.flatnonzero(np.concatenate(columns) == np.repeat(values, lengths)) if columns else ()
+    hits = np.flatnonzero(np.concatenate(columns) == np.repeat(ids, lengths)) if columns else ()
     if not len(hits):
         return []
     found: list[int] = np.unique(np.searchsorted(np.cumsum(lengths), hits, side="right")).tolist()
     return found
 
 
-def visible(rows: Ints, lengths: Ints, horizon_ms: int) -> tuple[Ints, Ints]:
+def visible(rows: Ints, lengths: Ints, within: Ladder | Keep) -> tuple[Ints, Ints]:
     """Leave out of parts of histories, `rows` one after the other, what the last record of each may not see.
 
     That is what lies behind the horizon, counted from the newest transaction of the part. The last record is always in.
@@ -190,9 +255,9 @@ def visible(rows: Ints, lengths: Ints, horizon_ms: int) -> tuple[Ints, Ints]:
     last = np.cumsum(lengths) - 1
     starts = last - lengths + 1
     times = np.ascontiguousarray(rows[:, records.TIME])
-    of_transactions = np.where(records.is_label(rows[:, records.FLAGS]), NO_TIME_MS, times)
+    of_transactions = np.where(records.is_transaction(rows[:, records.FLAGS]), times, NO_TIME_MS)
     newest = np.maximum.reduceat(of_transactions, starts)
-    seen = times > np.repeat(newest - horizon_ms, lengths)
+    seen = times > np.repeat(within.oldest_ms(newest), lengths)
     seen[last] = True
     if seen.all():
         return rows, lengths

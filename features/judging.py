@@ -78,7 +78,7 @@ def _before(card: History, position: int | None, row: Ints, displaced: Displaced
     if position is None:
         return card.rows
     if displaced.holds(row):
-        return card.but_later(position)[:-1]
+        return card.but_later(position, card.at(position))[:-1]
     return card.upto(position)[:-1]
 
 

@@ -1,7 +1,8 @@
 """Histories in this process's memory: the store of offline work (training, backtests, the demo) and of tests.
 
 It keeps the promises of `features.store` to the letter, with two limits: nobody else sees it, and it ends with the
-process. What is invisible is trimmed as histories grow, so its size follows the horizon, not the length of the stream.
+process. What is invisible is trimmed as histories grow, and what may be is folded, so its size follows the horizon, not
+the length of the stream.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -10,7 +11,9 @@ from features import records
 from features.displacing import IN_PLACE
 from features.drafting import Noted, Sight, draft_card_label, draft_transactions, seen
 from features.entities import Entity
+from features.folding import shorten
 from features.histories import History
+from features.ladders import Keep
 from features.parties import NOBODY, Parties, parties
 from features.store import Ints, Keeping, Label, Labelled, Observed, Transactions
 
@@ -32,9 +35,9 @@ class MemoryStore:
 
     def __init__(self, keeping: Keeping, recall: Recall = know_nothing) -> None:
         self._recall = recall
-        self._horizons_ms = keeping.horizons_ms
+        self._keeps = keeping.keeps
         self._displaced = IN_PLACE
-        self._histories: dict[Entity, dict[int, History]] = {kind: {} for kind in self._horizons_ms}
+        self._histories: dict[Entity, dict[int, History]] = {kind: {} for kind in self._keeps}
 
     async def observe(self, transactions: Transactions) -> Observed:
         """Append and return what is visible, as the port says; see also `observe_now`."""
@@ -42,15 +45,15 @@ class MemoryStore:
 
     def observe_now(self, transactions: Transactions) -> Observed:
         """Do what `observe` does, for callers without an event loop; nothing here ever waits."""
-        theirs = parties(transactions, tuple(self._horizons_ms))
+        theirs = parties(transactions, tuple(self._keeps))
         histories = {kind: self._of(kind, one) for kind, one in theirs.items()}
-        draft = draft_transactions(histories, theirs, self._horizons_ms[Entity.CARD])
+        draft = draft_transactions(histories, theirs, self._keeps)
         visible = {
             kind: seen(histories[kind], draft.positions[kind], one.rows, self._sight(kind))
             for kind, one in theirs.items()
         }
         for kind, touched in histories.items():
-            _settle(touched, self._horizons_ms[kind])
+            _settle(touched, self._keeps[kind])
         return Observed(fates=draft.fates, histories=visible, history_epoch=FIRST_EPOCH, incomplete=False)
 
     async def label(self, labels: Sequence[Label]) -> Sequence[Labelled]:
@@ -62,13 +65,13 @@ class MemoryStore:
         return [self._label(label) for label in labels]
 
     async def tidy(self) -> None:
-        """Trim every history that is worth it."""
-        for kind, horizon_ms in self._horizons_ms.items():
+        """Trim or fold every history that is worth it."""
+        for kind, keep in self._keeps.items():
             for history in self._histories[kind].values():
-                _trim(history, horizon_ms)
+                shorten(history, keep, FIRST_EPOCH)
 
     def _sight(self, kind: Entity) -> Sight:
-        return Sight(self._horizons_ms[kind], self._displaced)
+        return Sight(self._keeps[kind], self._displaced)
 
     def _of(self, kind: Entity, one: Parties) -> list[History | None]:
         """Return the histories of one kind, new ones where there are none."""
@@ -91,14 +94,14 @@ class MemoryStore:
         card = self._history(Entity.CARD, records.card_hash(label.card_id), label.card_id)
         noted = draft_card_label(card, row, self._sight(Entity.CARD))
         card.settle()
-        positions = {kind: self._follow(kind, row, noted) for kind in self._horizons_ms if kind is not Entity.CARD}
+        positions = {kind: self._follow(kind, row, noted) for kind in self._keeps if kind is not Entity.CARD}
         return self._labelled(label, noted, positions[Entity.MERCHANT])
 
     def _follow(self, kind: Entity, row: Ints, noted: Noted) -> int | None:
         history = self._histories[kind].get(noted.party(kind) or NOBODY)
         if history is None:
             return None
-        position = noted.follow(history, row)
+        position = noted.follow(history, row, folds=self._keeps[kind].folds)
         history.settle()
         return position
 
@@ -115,16 +118,10 @@ class MemoryStore:
         )
 
 
-def _settle(touched: Iterable[History | None], horizon_ms: int) -> None:
+def _settle(touched: Iterable[History | None], keep: Keep) -> None:
     """Confirm what was drafted, and trim rather than let a buffer grow."""
     for history in touched:
         if history is not None:
             history.settle()
             if history.is_full:
-                _trim(history, horizon_ms)
-
-
-def _trim(history: History, horizon_ms: int) -> None:
-    count = history.invisible(horizon_ms)
-    if count:
-        history.trim(count)
+                shorten(history, keep, FIRST_EPOCH)

@@ -3,7 +3,8 @@
 A history is an int64 matrix of such rows, little-endian where it is stored: nine columns in a card's, the first six of
 them in all others. Nothing here knows where a history is kept, what is visible in it or which features are made of it.
 
-FLAGS, from the lowest bit: 32 content hash, 1 label, 1 fraud, 3 currency exponent, 24 partition; the sign is never set.
+FLAGS, from the lowest bit: 32 content hash, 1 label, 1 fraud, 3 currency exponent, 24 partition, 1 pane, 1 note; the
+sign is never set. Panes and notes are rows of folded histories: see `features.panes` and `features.folded`.
 """
 
 import hashlib
@@ -44,6 +45,9 @@ FRAUD_BIT = 1 << 33
 EXPONENT_SHIFT = 34
 EXPONENT_MASK = 0b111
 PARTITION_SHIFT = 37
+PANE_BIT = 1 << 61
+NOTE_BIT = 1 << 62
+NO_TRANSACTION = LABEL_BIT | PANE_BIT | NOTE_BIT
 PLACE_MASK = ~((1 << PARTITION_SHIFT) - 1)
 """What of FLAGS says, with OFFSET, where the record came from."""
 SOURCE_MASK = PLACE_MASK | LABEL_BIT
@@ -139,6 +143,12 @@ def is_label(flags: Ints) -> NDArray[np.bool_]:
     """Tell which records are labels, from their FLAGS."""
     labels: NDArray[np.bool_] = (flags & LABEL_BIT) != 0
     return labels
+
+
+def is_transaction(flags: Ints) -> NDArray[np.bool_]:
+    """Tell which rows are single transactions, from their FLAGS."""
+    transactions: NDArray[np.bool_] = (flags & NO_TRANSACTION) == 0
+    return transactions
 
 
 def exponents(flags: Ints) -> Ints:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from features import records
-from features.cache import Cached
+from features.cache import Cached, Use
 from features.cluster_link import ClusterLink
 from features.cluster_urls import is_cluster
 from features.drafting import Draft, Noted, Sight, draft_card_label, draft_transactions, seen
@@ -70,7 +70,7 @@ class RedisStore:
         self._link = _link(url, shards, options.timeout_s)
         self._remembered = Remembered(self._link, shards, keeping, now_ms)
         self._remembered.bound(options.cache_bytes)
-        self._horizons_ms = keeping.horizons_ms
+        self._keeps = keeping.keeps
         self._shards = shards
         self._lock = asyncio.Lock()
 
@@ -87,6 +87,11 @@ class RedisStore:
     def incomplete(self) -> bool:
         """Whether Redis is known to be behind the log: it lost records, which are not all applied again yet."""
         return self._remembered.incomplete
+
+    @property
+    def uses(self) -> Mapping[Entity, Use]:
+        """What came of remembering histories so far, by whose they are."""
+        return self._remembered.uses
 
     async def connect(self, *, emptied: bool = False) -> None:
         """Check the server and join the deployment's history epoch.
@@ -144,7 +149,7 @@ class RedisStore:
 
     async def observe(self, transactions: Transactions) -> Observed:
         """Append and return what is visible, as the port says."""
-        theirs = parties(transactions, tuple(self._horizons_ms))
+        theirs = parties(transactions, tuple(self._keeps))
         async with self._lock:
             recalled, draft = await self._append(theirs, {})
             return Observed(
@@ -163,9 +168,9 @@ class RedisStore:
         Raises:
             StoreUnavailableError: some may not be appended; ask again.
         """
-        theirs = parties(transactions, tuple(self._horizons_ms))
+        theirs = parties(transactions, tuple(self._keeps))
         async with self._lock:
-            await self._append(theirs, self._horizons_ms)
+            await self._append(theirs, {kind: keep.horizon_ms for kind, keep in self._keeps.items()})
 
     async def _append(
         self, theirs: Mapping[Entity, Parties], spared_ms: Mapping[Entity, int]
@@ -174,7 +179,7 @@ class RedisStore:
         for _ in range(ATTEMPTS):
             recalled = await self._remembered.recall({kind: Named(one.hashes, one.ids) for kind, one in theirs.items()})
             with _drafts_of(recalled.values()):
-                draft = draft_transactions(recalled, theirs, self._horizons_ms[Entity.CARD], spared_ms)
+                draft = draft_transactions(recalled, theirs, self._keeps, spared_ms)
                 moved = await self._remembered.commit(recalled) if draft.fates else frozenset()
             if moved is not None:
                 for kind, one in theirs.items():
@@ -183,7 +188,7 @@ class RedisStore:
         raise _contended()
 
     def _sight(self, kind: Entity) -> Sight:
-        return Sight(self._horizons_ms[kind], self._remembered.displaced)
+        return Sight(self._keeps[kind], self._remembered.displaced)
 
     async def label(self, labels: Sequence[Label]) -> Sequence[Labelled]:
         """Append labels as the port says."""
@@ -207,7 +212,7 @@ class RedisStore:
             with _drafts_of(known.values() for known in others.values()):
                 for kind, known in others.items():
                     for row, note in zip(rows, noted, strict=True):
-                        _follow(known, row, note, kind)
+                        _follow(known, row, note, (kind, self._keeps[kind].folds))
                 everyone = {kind: list(known.values()) for kind, known in others.items()}
                 if await self._remembered.commit({Entity.CARD: cards, **everyone}) is None:
                     return None
@@ -217,7 +222,7 @@ class RedisStore:
 
     async def _parties_of(self, noted: Sequence[Noted]) -> dict[Entity, dict[int, Cached]]:
         """Recall the other parties of known transactions; one of which nothing is kept any more is left out."""
-        kinds = [kind for kind in self._horizons_ms if kind is not Entity.CARD]
+        kinds = [kind for kind in self._keeps if kind is not Entity.CARD]
         hashes = {kind: list({party for note in noted if (party := note.party(kind))}) for kind in kinds}
         recalled = await self._remembered.recall({kind: Named(one, [""] * len(one)) for kind, one in hashes.items()})
         return {
@@ -246,10 +251,14 @@ class RedisStore:
         )
 
     async def tidy(self) -> None:
-        """Trim what has become invisible in the histories that grew since the last call, one after the other."""
-        for entry, kind in self._remembered.grown():
+        """Trim or fold, one after the other, the histories that grew since the last call."""
+        grown = self._remembered.grown()
+        if grown:
             async with self._lock:
-                await self._remembered.trim(entry, kind)
+                await self._remembered.agree()
+        for entry in grown:
+            async with self._lock:
+                await self._remembered.tidy(entry)
 
 
 def _link(url: str, shards: Shards, timeout_s: float) -> Link:
@@ -274,14 +283,16 @@ def _relocate(positions: list[int], histories: Sequence[Cached | None], rows: In
     for i, history in enumerate(histories) if moved else ():
         if history in moved and positions[i] != NOWHERE:
             position = history.find(int(rows[i, records.ID]), int(rows[i, records.TIME]))
+            if position is None:
+                position = history.place_of_folded(rows[i])
             positions[i] = NOWHERE if position is None else position
 
 
-def _follow(known: Mapping[int, Cached], row: Ints, noted: Noted, kind: Entity) -> None:
-    """Let a label follow its transaction into another party's history."""
-    history = known.get(noted.party(kind) or NOBODY)
+def _follow(known: Mapping[int, Cached], row: Ints, noted: Noted, kind: tuple[Entity, bool]) -> None:
+    """Let a label follow its transaction into another party's history; `kind` says whether such histories fold."""
+    history = known.get(noted.party(kind[0]) or NOBODY)
     if history is not None:
-        noted.follow(history, row)
+        noted.follow(history, row, folds=kind[1])
 
 
 def _contended() -> StoreUnavailableError:

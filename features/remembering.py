@@ -9,14 +9,13 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from features import records
-from features.cache import Cache, Cached
+from features.cache import Cache, Cached, Use
 from features.cover import Cover
 from features.displacing import ANYWHERE, IN_PLACE
 from features.entities import Entity
 from features.epochs import Epochs
 from features.histories import TRIM_LEAST, History
-from features.link import Call, Link
+from features.link import Link
 from features.observing import (
     NO_EPOCH,
     REFRESH_AFTER_MS,
@@ -33,6 +32,7 @@ from features.observing import (
 from features.parties import NOBODY
 from features.shards import Shards
 from features.store import Keeping
+from features.tidying import Tidying
 from features.wholeness import Wholeness
 
 log = logging.getLogger("fraudstream.features.remembering")
@@ -59,18 +59,19 @@ class Remembered:
     """
 
     def __init__(self, link: Link, shards: Shards, keeping: Keeping, now_ms: Callable[[], int]) -> None:
-        self.horizons_ms = keeping.horizons_ms
+        self.horizons_ms = {kind: keep.horizon_ms for kind, keep in keeping.keeps.items()}
         self.epoch = NO_EPOCH
         self.incomplete = False
         self.displaced = IN_PLACE
         self._link = link
         self._shards = shards
-        self._cover = Cover.of(keeping.horizons_ms)
+        self._cover = Cover.of(self.horizons_ms)
         self._epochs = Epochs(link, shards, self._cover)
         self.wholeness = Wholeness(link, shards, self._cover)
         self._now_ms = now_ms
+        self._tidying = Tidying(link, shards, keeping.keeps)
         self._caches: dict[Entity, Cache] = {}
-        self._grown: dict[Cached, Entity] = {}
+        self._grown: dict[Cached, None] = {}
 
     def bound(self, most_bytes: int) -> None:
         """Forget everything, and remember at most so much from now on, as much of each kind."""
@@ -87,6 +88,11 @@ class Remembered:
         self._begin(self.epoch)
         if whole:
             await self._mend()
+        await self.agree()
+
+    async def agree(self) -> None:
+        """Say for how long and how fine we need histories, and learn what other workers need."""
+        await self._tidying.agree(self._now_ms())
 
     async def recall(self, wanted: Mapping[Entity, Named]) -> Recalled:
         """Return the histories named; fetch those that are not remembered.
@@ -100,25 +106,32 @@ class Remembered:
 
     def _known(self, kind: Entity, named: Named, now_ms: int, missing: list[Cached]) -> list[Cached | None]:
         """Return the histories of one kind, the same object for the same one, empty ones for those also `missing`."""
-        cache, columns = self._caches[kind], records.COLUMNS[kind]
-        expired_ms, new, entries = now_ms - self.horizons_ms[kind], dict[int, Cached](), list[Cached | None]()
+        cache, expired_ms = self._caches[kind], now_ms - self.horizons_ms[kind]
+        new, entries = dict[int, Cached](), list[Cached | None]()
         for entity, entity_id in zip(named.hashes, named.ids, strict=True):
             entry = cache.get(entity)
             if entity != NOBODY and (entry is None or entry.refreshed_ms <= expired_ms):
                 entry = new.get(entity)
                 if entry is None:
                     key = self._shards.key(kind, entity)
-                    entry = new[entity] = Cached(entity, entity_id, columns, key)
+                    entry = new[entity] = Cached(kind, entity, entity_id, key)
             entries.append(entry)
         missing.extend(new.values())
+        cache.misses += len(new)
+        cache.hits += len(entries) - entries.count(None) - len(new)
         return entries
+
+    @property
+    def uses(self) -> Mapping[Entity, Use]:
+        """What came of remembering so far, by whose histories."""
+        return {kind: cache.use for kind, cache in self._caches.items()}
 
     def copy(self, kind: Entity, entity: int) -> History | None:
         """Return a copy of one that is remembered, without what is drafted on it."""
         entry = self._caches[kind].get(entity)
         if entry is None:
             return None
-        history = History(entity, entry.entity_id, records.COLUMNS[kind])
+        history = History(entity, entry.entity_id, entry.columns)
         history.replace(entry.base, entry.rows[: entry.settled])
         return history
 
@@ -128,6 +141,7 @@ class Remembered:
             values = await self._link.values([(self._shards.of(entry.entity), entry.key) for entry in asked])
             for entry, value in zip(asked, values, strict=True):
                 entry.take(value)
+                await self._tidying.examine(entry, self.epoch)
 
     async def commit(self, recalled: Recalled) -> frozenset[Cached] | None:
         """Append all drafts, or none and return None: then recall and draft anew.
@@ -178,7 +192,7 @@ class Remembered:
             if entry.refreshed_ms <= stale_ms:
                 entry.refreshed_ms = now_ms
             if entry.end - entry.tidied_end >= TRIM_LEAST and len(self._grown) < MOST_GROWN:
-                self._grown[entry] = kind
+                self._grown[entry] = None
         self._caches[kind].put(entries)
 
     async def _look_again(self, entries: Sequence[Cached]) -> None:
@@ -263,21 +277,17 @@ class Remembered:
         for cache in self._caches.values():
             cache.clear()
 
-    def grown(self) -> list[tuple[Cached, Entity]]:
-        """Return, once, the histories that may be worth trimming."""
-        entries = list(self._grown.items())
+    def grown(self) -> list[Cached]:
+        """Return, once, the histories that may be worth tidying."""
+        entries = list(self._grown)
         self._grown.clear()
         return entries
 
-    async def trim(self, entry: Cached, kind: Entity) -> None:
-        """Trim one history where that is worth it and it is as remembered."""
-        count = entry.invisible(self.horizons_ms[kind])
+    async def tidy(self, entry: Cached) -> None:
+        """Trim or fold one history where that is worth it, and forget it if it is not as remembered."""
         entry.tidied_end = entry.end
-        if count:
-            cut = Call(self._shards.of(entry.entity), (entry.key,), entry.cut(count))
-            (done,) = await self._link.run("trim", [cut])
-            if done:
-                entry.trim(count)
+        if not await self._tidying.tidy(entry, self.epoch, incomplete=self.incomplete):
+            self._caches[entry.kind].drop(entry.entity)
 
 
 def _spliced(entries: Sequence[Cached], tails: Mapping[int, bytes]) -> set[Cached]:

@@ -4,11 +4,13 @@
     merchant("fraud_share", "30d", delay="7d")          merchant_fraud_share_delayed_30d
     device("cards", "1d")                               device_cards_1d
     own("is_night")                                     is_night
+    paned(merchant("count", "1d", delay="7d"), "1h")    merchant_count_delayed_1d
 
 The name follows from the row, unit and meaning from the aggregate. What can be asked is in `features.aggregates`.
 """
 
 import re
+from dataclasses import replace
 from difflib import get_close_matches
 
 from features.aggregates import ABOUT, Aggregate, about, spelled
@@ -58,6 +60,17 @@ def device(
 def own(what: str, *, meaning: str | None = None) -> Feature:
     """Declare a feature of the transaction alone; as `card` otherwise."""
     return _row(Entity.NONE, (what, None, None), meaning)
+
+
+def paned(feature: Feature, panes: str) -> Feature:
+    """Declare the same feature of a window whose ends are moved back to whole panes of a length, such as `1h`.
+
+    What is old need not be told apart then, so that a merchant with thousands of payments an hour takes little memory.
+
+    Raises:
+        DeclarationError: it cannot be told from sums over panes, or panes so wide do not divide its window.
+    """
+    return replace(feature, resolution_ms=_length_ms(panes, "pane"))
 
 
 def _row(entity: Entity, said: Said, meaning: str | None) -> Feature:

@@ -1,7 +1,8 @@
 """The feature sets that one process computes side by side: one as a rule, two while a deployment changes its table.
 
-Histories are kept as long as the longest horizon asks. Each set sees no more of them than its own horizons allow, so
-its numbers are the same whatever stands beside it. Nothing here knows a store or a model.
+Histories are kept as long as the longest horizon asks, and as fine as the finest set needs them. Each set sees no more
+of them than its own horizons allow, so its numbers are the same whatever stands beside it. Nothing here knows a store
+or a model.
 """
 
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from features.entities import Entity
 from features.errors import DeclarationError
 from features.frames import Floats
 from features.histories import visible
+from features.ladders import Keep, Ladder
 from features.store import Histories, Observed, Transactions
 from features.windows import vectorise
 
@@ -54,8 +56,15 @@ class FeatureSets:
     @cached_property
     def horizons_ms(self) -> Mapping[Entity, int]:
         """How long histories are kept for all sets together, by whose they are."""
-        kinds = [kind for kind in Entity if any(kind in one.horizons_ms for one in self.sets)]
-        return MappingProxyType({kind: max(one.horizons_ms.get(kind, 0) for one in self.sets) for kind in kinds})
+        return MappingProxyType({kind: keep.horizon_ms for kind, keep in self.keeps.items()})
+
+    @cached_property
+    def keeps(self) -> Mapping[Entity, Keep]:
+        """How long and how fine histories are kept for all sets together, by whose they are."""
+        each = [one.ladders for one in self.sets]
+        kinds = [kind for kind in Entity if any(kind in one for one in each)]
+        ladders = {kind: dict.fromkeys(one[kind] for one in each if kind in one) for kind in kinds}
+        return MappingProxyType({kind: Keep(tuple(asked)) for kind, asked in ladders.items()})
 
 
 def _of_rows(*tables: tuple[Feature, ...]) -> FeatureSets:
@@ -82,7 +91,7 @@ class Vectors:
         """Return the vectors of one set, float64 of shape (n, its features)."""
         if fingerprint not in self._made:
             one = self._sets.by_fingerprint[fingerprint]
-            observed = narrowed(self._observed, self._sets.horizons_ms, one.horizons_ms)
+            observed = narrowed(self._observed, self._sets.keeps, one.ladders)
             self._made[fingerprint] = vectorise(one, self._transactions, observed)[self._which]
         return self._made[fingerprint]
 
@@ -95,17 +104,17 @@ class Vectors:
         return {fingerprint: self.of(fingerprint) for fingerprint in self._sets.by_fingerprint}
 
 
-def narrowed(observed: Observed, kept_ms: Mapping[Entity, int], seen_ms: Mapping[Entity, int]) -> Observed:
-    """Return what is visible within shorter horizons than those of the store."""
-    shorter = [kind for kind in observed.histories if seen_ms.get(kind, kept_ms[kind]) < kept_ms[kind]]
-    if not shorter:
+def narrowed(observed: Observed, kept: Mapping[Entity, Keep], seen: Mapping[Entity, Ladder]) -> Observed:
+    """Return what is visible to one set of those for which a store keeps histories."""
+    other = [kind for kind in observed.histories if kind in seen and kept[kind].ladders != (seen[kind],)]
+    if not other:
         return observed
-    narrow = {kind: _within(observed.histories[kind], seen_ms[kind]) for kind in shorter}
+    narrow = {kind: _within(observed.histories[kind], seen[kind]) for kind in other}
     return replace(observed, histories={**observed.histories, **narrow})
 
 
-def _within(histories: Histories, horizon_ms: int) -> Histories:
-    return Histories(*visible(histories.rows, histories.lengths, horizon_ms), histories.positions)
+def _within(histories: Histories, ladder: Ladder) -> Histories:
+    return Histories(*visible(histories.rows, histories.lengths, ladder), histories.positions)
 
 
 def load_sets(modules: str) -> FeatureSets:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.entities import Entity
+from features.ladders import Keep
 
 Ints = NDArray[np.int64]
 NOWHERE = -1
@@ -139,11 +140,11 @@ class Labelled(NamedTuple):
 
 
 class Keeping(Protocol):
-    """Says how long histories are kept: a feature set, or several side by side."""
+    """Says which histories are kept, how long and how fine: a feature set, or several side by side."""
 
     @property
-    def horizons_ms(self) -> Mapping[Entity, int]:
-        """How much older than its newest transaction a record may be, by whose history it is in."""
+    def keeps(self) -> Mapping[Entity, Keep]:
+        """How long and how fine histories are kept, by whose they are."""
         ...
 
 

@@ -15,8 +15,10 @@ from features.declaration import Feature, FeatureSet
 from features.entities import Entity
 from features.formulas import Formula, evaluate
 from features.frames import Flags, Floats, Frame, Window
-from features.frauds import fraud_share, known_frauds
-from features.store import NOWHERE, Observed, Transactions
+from features.frauds import fraud_share, fraud_verdicts, known_frauds
+from features.paned_windows import PanedWindow
+from features.store import NOWHERE, Ints, Observed, Transactions
+from features.sums import Sums
 
 
 def vectorise(feature_set: FeatureSet, transactions: Transactions, observed: Observed) -> Floats:
@@ -26,7 +28,7 @@ def vectorise(feature_set: FeatureSet, transactions: Transactions, observed: Obs
     """
     if not len(transactions):
         return np.empty((0, len(feature_set)), np.float64)
-    reading = _Reading(transactions, observed)
+    reading = _Reading(feature_set, transactions, observed)
     found = np.concatenate([reading.values(group.rows) for group in feature_set.groups])
     return found.T.take(feature_set.order, axis=1)
 
@@ -34,12 +36,15 @@ def vectorise(feature_set: FeatureSet, transactions: Transactions, observed: Obs
 class _Reading:
     """One batch being read: frames and windows that several features share are made once."""
 
-    def __init__(self, transactions: Transactions, observed: Observed) -> None:
+    def __init__(self, feature_set: FeatureSet, transactions: Transactions, observed: Observed) -> None:
+        self._ladders = feature_set.ladders
         self.transactions = transactions
         self._histories = observed.histories
         self._frames: dict[Entity, Frame] = {}
         self._windows: dict[tuple[Entity, tuple[int, ...], int], Window] = {}
+        self._paned: dict[tuple[Entity, int | None, int, int], PanedWindow] = {}
         self._frauds: dict[Entity, Flags] = {}
+        self._verdicts: dict[Entity, Ints] = {}
 
     def values(self, rows: Sequence[Feature]) -> Floats:
         """Return the columns of a group, shape (columns, n)."""
@@ -59,6 +64,8 @@ class _Reading:
     def _of_history(self, feature: Feature, lengths_ms: tuple[int, ...]) -> Floats:
         if feature.window_ms is None:
             return hours.seconds_since_last(self.frame(feature.entity))
+        if feature.is_paned:
+            return self._of_panes(feature)
         window = self.window(feature.entity, lengths_ms, feature.delay_ms)
         if isinstance(feature.aggregate, Formula):
             return evaluate(feature.aggregate, feature.name, window)
@@ -69,8 +76,21 @@ class _Reading:
     def frame(self, entity: Entity) -> Frame:
         """Return the histories of one kind."""
         if entity not in self._frames:
-            self._frames[entity] = Frame(self._histories[entity], self.transactions.occurred_ms)
+            ladder = self._ladders[entity]
+            self._frames[entity] = Frame(self._histories[entity], self.transactions.occurred_ms, ladder)
         return self._frames[entity]
+
+    def _of_panes(self, feature: Feature) -> Floats:
+        entity = feature.entity
+        key = (entity, feature.window_ms, feature.delay_ms, feature.resolution_ms)
+        if key not in self._paned:
+            self._paned[key] = PanedWindow(self.frame(entity), feature, self._ladders[entity])
+        window = self._paned[key]
+        if isinstance(feature.aggregate, Aggregate) and feature.aggregate in _OF_SUMS:
+            return _OF_SUMS[feature.aggregate](window)
+        if entity not in self._verdicts:
+            self._verdicts[entity] = fraud_verdicts(self.frame(entity))
+        return window.fraud_share(self._verdicts[entity])
 
     def window(self, entity: Entity, lengths_ms: tuple[int, ...], delay_ms: int) -> Window:
         """Return one window over them, or several at once."""
@@ -90,7 +110,7 @@ class _Reading:
 _CALENDAR: Mapping[Aggregate, Callable[[Transactions], Floats]] = MappingProxyType(
     {Aggregate.NIGHT: hours.is_night, Aggregate.WEEKEND: hours.is_weekend},
 )
-_OF_A_WINDOW: Mapping[Aggregate, Callable[[Window], Floats]] = MappingProxyType(
+_OF_SUMS: Mapping[Aggregate, Callable[[Sums], Floats]] = MappingProxyType(
     {
         Aggregate.COUNT: amounts.count,
         Aggregate.AMOUNT_SUM: amounts.amount_sum,
@@ -98,6 +118,11 @@ _OF_A_WINDOW: Mapping[Aggregate, Callable[[Window], Floats]] = MappingProxyType(
         Aggregate.AMOUNT_MAX: amounts.largest,
         Aggregate.AMOUNT_TO_MEAN: amounts.amount_to_mean,
         Aggregate.AMOUNT_DEVIATION: amounts.deviation,
+    },
+)
+_OF_A_WINDOW: Mapping[Aggregate, Callable[[Window], Floats]] = MappingProxyType(
+    {
+        **_OF_SUMS,
         Aggregate.OTHERS: novelty.distinct_others,
         Aggregate.OTHER_FIRST: novelty.other_is_new,
         Aggregate.AMOUNT_TO_SMALLEST: trials.amount_to_smallest,

@@ -14,7 +14,7 @@ from faust.types import TP
 from mode.types import ServiceT
 
 from features.errors import StoreRefusedError
-from features.redis_store import RedisStore
+from features.redis_store import Options, RedisStore
 from features.sets import FeatureSets, load_sets
 from features.store import HistoryStore
 from models.repository import Repository
@@ -163,6 +163,7 @@ class WorkerApp(faust.App):
             open_parts=lambda: self.repairer.open_parts,
             revision=lambda: self.preparation.follower.lineup.revision,
             queued=lambda: self.comparer.queued,
+            remembered=lambda: store.uses,
         )
 
     def _attach(self) -> None:
@@ -206,7 +207,8 @@ def _store(settings: Settings, features: FeatureSets) -> RedisStore:
         SettingsError: no server can be reached by this URL.
     """
     try:
-        return RedisStore(settings.redis_url, settings.deployment, features, now_ms)
+        options = Options(cache_bytes=settings.cache_mb << 20)
+        return RedisStore(settings.redis_url, settings.deployment, features, now_ms, options)
     except StoreRefusedError as error:
         raise SettingsError(f"{PREFIX}REDIS_URL: {error}") from error
 

@@ -56,6 +56,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A decision later than this after its record's timestamp is counted as a miss."""
     future_skew: Skew = 300.0
     """How far `occurred_at` may be ahead of its record's Kafka timestamp: clocks of terminals drift."""
+    cache_mb: Annotated[int, msgspec.Meta(ge=1, le=1_048_576)] = 512
+    """How much memory, in MiB, a worker may take to remember histories; what it forgets, it fetches again."""
     redis_down: Literal["wait", "degrade"] = "wait"
     """With Redis away: pause and lose nothing, or decide without histories and say so."""
     features: str = ""

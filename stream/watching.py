@@ -5,12 +5,14 @@ Nothing here is counted, and only the lag is asked for: brokers know the end of 
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, ItemsView, Iterator, Mapping
 from dataclasses import dataclass
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from features.cache import Use
+from features.entities import Entity
 from stream.shelf import Shelf
 from stream.telemetry.books import Gauges, Values
 from stream.transport import BatchConsumer
@@ -64,10 +66,18 @@ class Watched:
     open_parts: Callable[[], int]
     revision: Callable[[], int]
     queued: Callable[[], int]
+    remembered: Callable[[], Mapping[Entity, Use]]
 
     def gauges(self) -> Gauges:
         """Say what each gauge of the catalogue shows."""
         return {
+            "fraudstream.cache.evictions": lambda: {(kind.value,): use.evictions for kind, use in self._uses()},
+            "fraudstream.cache.lookups": lambda: {
+                (kind.value, result): count
+                for kind, use in self._uses()
+                for result, count in (("hit", use.hits), ("miss", use.misses))
+            },
+            "fraudstream.cache.size": lambda: {(kind.value,): use.held_bytes for kind, use in self._uses()},
             "fraudstream.halted": lambda: _one(consumer.halted if (consumer := self.consumer()) else 0),
             "fraudstream.history.incomplete": lambda: _one(self.incomplete()),
             "fraudstream.history.open_parts": lambda: _one(self.open_parts()),
@@ -78,6 +88,9 @@ class Watched:
             "fraudstream.revision": lambda: _one(self.revision()),
             "fraudstream.shadow.queued": lambda: _one(self.queued()),
         }
+
+    def _uses(self) -> ItemsView[Entity, Use]:
+        return self.remembered().items()
 
     def _partitions(self) -> dict[Values, float]:
         consumer = self.consumer()

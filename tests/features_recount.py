@@ -7,6 +7,7 @@ fractions are Python's own.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from features_recount_past import OF_OTHERS
@@ -98,7 +99,8 @@ class Recount:
         logs = {kind: log for kind, log in self._logs(own).items() if kind in kept and log is not None}
         before = {kind: self._visible(log, own, kind) for kind, log in logs.items()} | {Entity.NONE: []}
         return Fate.DECIDE, [
-            value(f, own, before[f.entity]) if f.entity in before else math.nan for f in self.feature_set.rows
+            value(f, own, before[f.entity], self.feature_set) if f.entity in before else math.nan
+            for f in self.feature_set.rows
         ]
 
     def _logs(self, row: Row) -> dict[Entity, list[tuple] | None]:
@@ -126,6 +128,7 @@ class Recount:
         end = next(i for i, e in enumerate(log) if e[0] == "t" and e[1] is own)
         newest = max(e[1]["ms"] for e in log[: end + 1] if e[0] == "t")
         oldest = newest - self.feature_set.horizons_ms[entity]
+        oldest -= oldest % max((row.resolution_ms for row in self.feature_set.rows if row.entity is entity), default=1)
         time = lambda e: e[1]["ms"] if e[0] == "t" else e[1].labelled_ms  # noqa: E731 - one line of arithmetic
         return [e for e in log[:end] if time(e) > oldest]
 
@@ -139,7 +142,7 @@ def append_label(log: list[tuple], said: Label) -> None:
         log.append(("l", said))
 
 
-def value(feature: Feature, own: Row, before: list[tuple]) -> float:
+def value(feature: Feature, own: Row, before: list[tuple], feature_set: FeatureSet) -> float:
     """Recount one feature."""
     t = own["ms"]
     wall = t + own["utc_offset"] * 60_000
@@ -151,10 +154,39 @@ def value(feature: Feature, own: Row, before: list[tuple]) -> float:
     if feature.aggregate is Aggregate.SECONDS_SINCE_LAST:
         gaps = [t - o["ms"] for o in others if o["ms"] <= t]
         return min(gaps) / 1000 if gaps else math.nan
-    newest = t - feature.delay_ms
-    rows = [o for o in [*others, own] if newest - feature.window_ms < o["ms"] <= newest]
+    begin, end = window(feature, own, others, feature_set)
+    rows = [o for o in others if begin < o["ms"] <= end] + ([] if feature.delay_ms else [own])
     labels = [e[1] for e in before if e[0] == "l" and e[1].labelled_ms <= t]
     return of_window(feature, own, rows, labels)
+
+
+def window(feature: Feature, own: Row, others: list[Row], feature_set: FeatureSet) -> tuple[int, int]:
+    """Return behind which moment a window begins and at which it ends, own transaction apart."""
+    t, width = own["ms"], feature.resolution_ms
+    begin, end = t - feature.delay_ms - feature.window_ms, t - feature.delay_ms
+    seen = bounds(feature.entity, max([t, *(o["ms"] for o in others)]), feature_set)
+    if not seen:
+        return begin, end
+    if width > 1:
+        begin -= begin % width
+        if feature.delay_ms:
+            end -= end % width
+        elif end <= seen[1]:
+            end -= (end - 1) % width + 1
+    return max(begin, seen[width]), end
+
+
+def bounds(entity: Entity, newest: int, feature_set: FeatureSet) -> dict[int, int]:
+    """Return behind which moment features of each resolution see anything; nothing where all are exact."""
+    day, week = 86_400_000, 7 * 86_400_000
+    rows = [row for row in feature_set.rows if row.entity is entity]
+    widths = sorted({1, *(row.resolution_ms for row in rows)})
+    tail, found = 0, {}
+    for width, wider in pairwise(widths):
+        reach = [r.window_ms + r.delay_ms + (width if width > 1 else 0) for r in rows if r.resolution_ms == width]
+        tail = max(tail, max(reach) + min(week, max(day, *reach)) if reach else 3_600_000)
+        found[width] = (newest - tail) // wider * wider
+    return found and {**found, widths[-1]: -(10**18)}
 
 
 def of_window(feature: Feature, own: Row, rows: list[Row], labels: list[Label]) -> float:

@@ -46,7 +46,12 @@ class Step(NamedTuple):
     told: dict[str, Any]
 
 
-gaps = st.builds(lambda gap, off: max(0, gap + off), st.sampled_from(GAPS_MS), st.sampled_from((-1, 0, 1)))
+def gaps_of(lengths_ms: tuple[int, ...]) -> st.SearchStrategy[int]:
+    """Draw one of these lengths, or a millisecond more or less."""
+    return st.builds(lambda gap, off: max(0, gap + off), st.sampled_from(lengths_ms), st.sampled_from((-1, 0, 1)))
+
+
+gaps = gaps_of(GAPS_MS)
 ACTS = ("new", "new", "new", "new", "redelivered", "again", "conflict", "label", "early label", "tidy")
 EDGES = ("edge", "horizon", "risk")
 """What meets the edges of windows, of horizons and of what a label is known from, on purpose."""
@@ -74,12 +79,25 @@ BUSY: dict[str, st.SearchStrategy[Any]] = {
 }
 journeys = st.lists(st.builds(Step, **{**FIELDS, **BUSY}), min_size=4, max_size=14)
 """Streams of one busy card, where something came before at nearly every step."""
+hours = gaps_of((0, 20 * MINUTE_MS, HOUR_MS, 3 * HOUR_MS))
+DENSE: dict[str, st.SearchStrategy[Any]] = {
+    "act": st.sampled_from((*ACTS, "label", "redelivered", "tidy")),
+    "merchant": st.just(0),
+    "gap_ms": hours,
+    "late_ms": st.one_of(st.just(0), hours),
+}
+dense_streams = st.lists(st.builds(Step, **{**FIELDS, **DENSE}), min_size=15, max_size=60)
+"""Everything at one merchant, and close together."""
 
 
 class Stream:
-    """What the steps come to: batches of rows, labels and tidying, in order."""
+    """What the steps come to: batches of rows, labels and tidying, in order.
 
-    def __init__(self, of: list[Step]) -> None:
+    A row that is delivered again after `exact_for_ms` of event time is marked: what it sees by then is not compared.
+    """
+
+    def __init__(self, of: list[Step], exact_for_ms: int = SLACK_MS) -> None:
+        self._exact_for_ms = exact_for_ms
         self.parts: list[list[Row] | Label | None] = []
         self._sent: list[Row] = []
         self._now_ms = START_MS
@@ -128,8 +146,9 @@ class Stream:
 
     def _redelivered(self, step: Step) -> None:
         row = self._earlier(step)
-        if row is not None and max(r["ms"] for r in self._sent) - row["ms"] < SLACK_MS:  # else it may be trimmed
-            self._add(row, step)
+        age_ms = 0 if row is None else max(r["ms"] for r in self._sent) - row["ms"]
+        if row is not None and age_ms < SLACK_MS:  # else it may be trimmed
+            self._add(row if age_ms < self._exact_for_ms else {**row, "blurred": True}, step)
 
     def _again(self, step: Step) -> None:
         row = self._earlier(step)
@@ -171,8 +190,8 @@ async def outcomes(stream: Stream, feature_set: FeatureSet, pick: Callable[[], H
             batch = transactions(part)
             observed = await store.observe(batch)
             vectors = vectorise(feature_set, batch, observed)
-            pairs = zip(observed.fates, vectors, strict=True)
-            result += [(fate, bits(vector.tolist()) if fate is Fate.DECIDE else None) for fate, vector in pairs]
+            told = zip(part, observed.fates, vectors.tolist(), strict=True)
+            result += [(fate, compared(row, fate, vector)) for row, fate, vector in told]
     return result
 
 
@@ -184,8 +203,13 @@ def recounted(stream: Stream, feature_set: FeatureSet) -> list[Any]:
             recount.label(part)
         for row in part if isinstance(part, list) else ():
             fate, values = recount.observe(row)
-            result.append((fate, bits(values) if fate is Fate.DECIDE else None))
+            result.append((fate, compared(row, fate, values)))
     return result
+
+
+def compared(row: Row, fate: Fate, values: list[float]) -> tuple[str, ...] | None:
+    """Return what has to be equal of a vector."""
+    return bits(values) if fate is Fate.DECIDE and "blurred" not in row else None
 
 
 def bits(values: list[float]) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """What Prometheus calls the metrics of the catalogue, by the rules of OpenTelemetry's exporter."""
 
-from stream.telemetry.catalogue import CATALOGUE, Kind
+from stream.telemetry.catalogue import CATALOGUE
+from stream.telemetry.kinds import Kind
 
-_UNITS = {"s": "_seconds"}
+_UNITS = {"By": "_bytes", "s": "_seconds"}
 _ENDINGS = {Kind.COUNTER: ("_total",), Kind.GAUGE: ("",), Kind.HISTOGRAM: ("_bucket", "_sum", "_count")}
 
 

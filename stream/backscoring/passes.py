@@ -27,8 +27,10 @@ from features.drafting import (
     seen,
 )
 from features.entities import Entity
+from features.folding import shorten
 from features.frames import Floats
 from features.histories import History
+from features.observing import NO_EPOCH
 from features.parties import NOBODY, parties
 from features.sets import FeatureSets, narrowed
 from features.store import Fate, Ints, Label, Observed, Transactions
@@ -104,8 +106,8 @@ class _Pass:
     def __init__(self, sets: FeatureSets, kind: Entity, displaced: Displaced = IN_PLACE) -> None:
         self._sets = sets
         self._kind = kind
-        self._horizon_ms = sets.horizons_ms[kind]
-        self._sight = Sight(self._horizon_ms, displaced)
+        self._keep = sets.keeps[kind]
+        self._sight = Sight(self._keep, displaced)
         own = [tuple(one.rows[column] for column in columns_of(one, kind)) for one in sets.sets]
         self._features = [FeatureSet(rows) if rows else None for rows in own]
         self._histories: dict[int, History] = {}
@@ -117,13 +119,11 @@ class _Pass:
         return history
 
     def _settle(self, touched: Iterable[History]) -> None:
-        """Confirm what was drafted, and trim rather than let a buffer grow, as the store in memory does."""
+        """Confirm what was drafted, and shorten rather than let a buffer grow, as the store in memory does."""
         for history in touched:
             history.settle()
             if history.is_full:
-                count = history.invisible(self._horizon_ms)
-                if count:
-                    history.trim(count)
+                shorten(history, self._keep, NO_EPOCH)
 
     def _look(self, batch: Transactions, at: Sequence[tuple[int, History, int]], rows: Ints) -> Seen:
         """Make the vectors of some transactions of a batch: each by number, history and its record's position."""
@@ -143,7 +143,7 @@ class _Pass:
             if own is None:
                 yield np.empty((len(batch), 0))
             else:
-                yield vectorise(own, batch, narrowed(observed, self._sets.horizons_ms, whole.horizons_ms))
+                yield vectorise(own, batch, narrowed(observed, self._sets.keeps, whole.ladders))
 
 
 class CardPass(_Pass):
@@ -165,7 +165,7 @@ class CardPass(_Pass):
         positions: list[int] = []
         going_on: list[GoingOn] = []
         for part, labels in _parts(len(batch), marks):
-            judged, placed = draft_cards(cards[part], rows[part], self._horizon_ms)
+            judged, placed = draft_cards(cards[part], rows[part], self._keep.horizon_ms)
             fates += judged
             positions += placed
             for i, waiting in labels_of(cards[part], rows[part], judged).items():

@@ -112,7 +112,8 @@ def prepared(
 
 
 async def _gathered(request: TopicRequest, spool: Spool, progress: Progress, *, decisions: bool) -> Gathered:
-    need = Need(max(request.sets.horizons_ms.values()), round(request.settings.future_skew * 1000))
+    oldest_ms = max(keep.oldest_age_ms for keep in request.sets.keeps.values())
+    need = Need(oldest_ms, round(request.settings.future_skew * 1000))
     async with reading(request.settings) as topics:
         return await Gatherer(request.settings, topics, need, progress).gather(
             spool, request.range, decisions=decisions

@@ -107,6 +107,35 @@ def worker(name: str, as_json: bool, **options: Any) -> None:  # noqa: ANN401, F
     say(as_json, facts, "\n".join(f"{fact:36} {value}" for fact, value in facts.items()))
 
 
+@bench.command("memory")
+@click.option(
+    "--records",
+    "rates",
+    type=click.IntRange(1),
+    multiple=True,
+    default=(1, 10, 1_000, 100_000),
+    show_default=True,
+    help="A month, in one history.",
+)
+@json_option
+def memory(rates: tuple[int, ...], as_json: bool) -> None:  # noqa: FBT001 - a flag
+    """Bytes of one history by its records a month, exact and paned, and what a payment costs that reads it."""
+    from stream.bench.memory import cases, measure  # noqa: PLC0415 - nothing else needs it
+
+    settings = settings_or_refuse()
+    try:
+        lines = [asyncio.run(measure(settings, rate, case)) for case in cases() for rate in rates]
+    except FeatureError as error:
+        refuse(str(error))
+    if as_json:
+        say(as_json, {"lines": [line._asdict() for line in lines]}, "")
+        return
+    table = Table("history", "windows", "a month", "bytes", "tidied", "in a worker", "µs alone", "µs of 32")
+    for line in lines:
+        table.add_row(line.kind, line.windows, *(f"{figure:,.0f}" for figure in line[2:]))
+    Console().print(table)
+
+
 def _effort_options(function: Command) -> Command:
     """Add how much to measure."""
     for option in (

@@ -18,7 +18,8 @@ from stream.encoding import HISTORY_INCOMPLETE, Scored
 from stream.facts import Compared, Decided, Fact, LabelsApplied, Missed, Reapplied, Retried, VoidFound
 from stream.scoring import LIVE_MODEL_FAILED, NO_MODEL
 from stream.settings import Settings
-from stream.telemetry.catalogue import CATALOGUE, Kind, MetricName
+from stream.telemetry.catalogue import CATALOGUE, MetricName
+from stream.telemetry.kinds import Kind
 from stream.telemetry.tallies import Tally
 from stream.topics import LABELS, TRANSACTIONS
 
@@ -27,7 +28,9 @@ Values = tuple[str, ...]
 
 
 Gauges = Mapping[MetricName, Callable[[], Mapping[Values, float]]]
-"""What each gauge shows now, by the values of its attributes; asked by whatever thread collects: it must only read."""
+"""What each gauge shows now, and each counter that a part of the worker keeps itself, by the values of its attributes.
+
+Asked by whatever thread collects: it must only read."""
 
 
 class Books:

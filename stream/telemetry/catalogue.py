@@ -4,20 +4,15 @@
 and the dashboard in `deploy/` are held to it by a test. Nothing here counts.
 """
 
-from enum import StrEnum
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
-
-class Kind(StrEnum):
-    """What a metric does: only rises, holds the last value, or sorts values into buckets."""
-
-    COUNTER = "counter"
-    GAUGE = "gauge"
-    HISTOGRAM = "histogram"
-
+from stream.telemetry.kinds import Kind, Metric
 
 MetricName = Literal[
     "fraudstream.batch.size",
+    "fraudstream.cache.evictions",
+    "fraudstream.cache.lookups",
+    "fraudstream.cache.size",
     "fraudstream.dead_letters",
     "fraudstream.deadline.missed_amount",
     "fraudstream.deadline.misses",
@@ -50,18 +45,6 @@ MetricName = Literal[
 ]
 
 
-class Metric(NamedTuple):
-    """One row; `unit` is a UCUM code as OpenTelemetry has it, `{…}` counting things; `look_when` says who needs it."""
-
-    kind: Kind
-    unit: str
-    attributes: tuple[str, ...]
-    meaning: str
-    look_when: str
-    bounds: tuple[float, ...] = ()
-    """A histogram's bucket bounds, in its unit."""
-
-
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0)
 _STAGE_SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 _SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
@@ -75,6 +58,23 @@ CATALOGUE: dict[MetricName, Metric] = {
         "Transactions decided together.",
         "throughput is low: small batches mean a quiet stream, full ones a backlog.",
         _SIZES,
+    ),
+    "fraudstream.cache.evictions": Metric(
+        Kind.COUNTER,
+        "{history}",
+        ("entity",),
+        "Histories that were forgotten to stay within FRAUDSTREAM_CACHE_MB.",
+        "it rises steadily: what this worker meets does not fit.",
+    ),
+    "fraudstream.cache.lookups": Metric(
+        Kind.COUNTER,
+        "{history}",
+        ("entity", "result"),
+        "Histories that a batch needed, by whether this worker remembered them: `hit`, or `miss` and a fetch.",
+        "the share of hits falls: `observe` takes longer; raise FRAUDSTREAM_CACHE_MB.",
+    ),
+    "fraudstream.cache.size": Metric(
+        Kind.GAUGE, "By", ("entity",), "What this worker remembers of histories.", "sizing a worker's memory."
     ),
     "fraudstream.dead_letters": Metric(
         Kind.COUNTER,
@@ -286,7 +286,7 @@ CATALOGUE: dict[MetricName, Metric] = {
 
 assert set(CATALOGUE) == set(get_args(MetricName))  # noqa: S101 - a table with a hole is no table
 
-_UNIT_NAMES = {"s": "_seconds"}
+_UNIT_NAMES = {"By": "_bytes", "s": "_seconds"}
 
 
 def prometheus_name(name: MetricName) -> str:

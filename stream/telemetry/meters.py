@@ -23,7 +23,8 @@ from prometheus_client import CollectorRegistry
 
 from stream.clock import now_ms
 from stream.telemetry.books import Books, Gauges, Values
-from stream.telemetry.catalogue import CATALOGUE, Kind, MetricName
+from stream.telemetry.catalogue import CATALOGUE, MetricName
+from stream.telemetry.kinds import Kind
 from stream.telemetry.tallies import Tally
 
 _NS_A_MS = 1_000_000
@@ -60,10 +61,14 @@ class Meters:
         return replace(collected, resource_metrics=[replace(first, scope_metrics=[scope, *scopes]), *others])
 
     def _counted(self, name: MetricName) -> Callable[[CallbackOptions], Iterable[Observation]]:
-        return lambda _options: _observations(name, self._books.counted(name))
+        return lambda _options: _observations(name, self._shown(name) or self._books.counted(name))
 
     def _watched(self, name: MetricName) -> Callable[[CallbackOptions], Iterable[Observation]]:
-        return lambda _options: _observations(name, self._gauges[name]() if name in self._gauges else {})
+        return lambda _options: _observations(name, self._shown(name))
+
+    def _shown(self, name: MetricName) -> Mapping[Values, float]:
+        """Ask whoever keeps it himself."""
+        return self._gauges[name]() if name in self._gauges else {}
 
     def _histograms(self) -> Iterator[Metric]:
         at_ns = now_ms() * _NS_A_MS

@@ -282,7 +282,7 @@ async def test_bits_depend_neither_on_batches_nor_on_trimming(kind: str, servers
     ]
     told = []
     for size, tidies in ((1, True), (7, True), (600, False)):
-        async with opened(kind, servers) as pick:
+        async with opened(kind, servers, DEFAULT) as pick:
             vectors = []
             for start in range(0, len(rows), size):
                 part = transactions(rows[start : start + size])

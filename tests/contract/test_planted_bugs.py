@@ -17,6 +17,7 @@ from features import drafting, frames, histories, judging, windows
 from features.frames import Flags, Floats, Frame, Window
 from features.histories import History
 from features.judging import Found
+from features.ladders import Keep, exact
 from features.memory_store import MemoryStore
 from features.redis_store import RedisStore
 from features.store import Ints
@@ -56,7 +57,7 @@ def a_window_that_ends_a_millisecond_early(window: Window, frame: Frame, length_
     window_begins(window, frame, length_ms - 1, delay_ms + 1)
 
 
-def nothing_is_there(_histories: list[History], _column: int, _values: Ints) -> list[int]:
+def nothing_is_there(_histories: list[History], _ids: Ints) -> list[int]:
     """Append without looking."""
     return []
 
@@ -73,8 +74,8 @@ def a_sum_of_floats(window: Window) -> Floats:
     return sums
 
 
-def seen_a_millisecond_longer(rows: Ints, lengths: Ints, horizon_ms: int) -> tuple[Ints, Ints]:
-    return visible(rows, lengths, horizon_ms + 1)
+def seen_a_millisecond_longer(rows: Ints, lengths: Ints, keep: Keep) -> tuple[Ints, Ints]:
+    return visible(rows, lengths, exact(keep.horizon_ms + 1))
 
 
 def taken_a_millisecond_longer(card: History, row: Ints, horizon_ms: int) -> Found:

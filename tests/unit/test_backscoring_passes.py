@@ -3,19 +3,23 @@
 import asyncio
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from backscoring_tables import lay_out, run_through, without_redeliveries
-from features_streams import Step, Stream, bits, outcomes, streams
+from features_panes import FINER
+from features_streams import Step, Stream, bits, dense_streams, outcomes, streams
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from features import folding
 from features.declaration import DAY_MS, FeatureSet, load
 from features.drafting import Sight, seen
 from features.entities import Entity
+from features.ladders import Keep, exact
 from features.memory_store import MemoryStore
 from features.rows import device
-from features.store import Fate
+from features.store import Fate, Histories
 from stream.backscoring import passes, shards
 
 FEATURES = FeatureSet((*load(None).rows, device("cards", "30d"), device("fraud_share", "7d")))
@@ -46,6 +50,16 @@ def test_what_comes_out_is_the_store_in_memory_row_by_row(stream: Stream, parts:
         assert in_shards(stream, parts) == in_memory(stream)
 
 
+@given(stream=st.one_of(streams, dense_streams), parts=st.integers(1, 3), lot=st.integers(1, 5))
+@settings(max_examples=40)
+def test_what_is_folded_on_the_way_changes_nothing(stream: list[Step], parts: int, lot: int) -> None:
+    told = without_redeliveries(Stream(stream))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards, "READ_ROWS", lot)
+        patch.setattr(folding, "worth", lambda *_: True)
+        assert in_shards(told, parts, FINER) == in_memory(told, FINER)
+
+
 def test_two_processes_come_to_the_same() -> None:
     stream = every_act()
     assert in_shards(stream, 3, threads=2) == in_memory(stream)
@@ -63,12 +77,16 @@ def test_a_table_without_features_of_cards_still_lets_cards_judge() -> None:
     assert in_shards(stream, 2, alone) == in_memory(stream, alone)
 
 
+def seen_for_a_millisecond(histories: Any, positions: Any, own: Any, _sight: Sight) -> Histories:
+    return seen(histories, positions, own, Sight(Keep((exact(1),))))
+
+
 @pytest.mark.parametrize(
     ("place", "bug"),
     [
         ("passes.labels_of", lambda *_: {}),
         ("tasks._owed", lambda lot, _decided: lot),
-        ("passes.seen", lambda histories, positions, own, _sight: seen(histories, positions, own, Sight(1))),
+        ("passes.seen", seen_for_a_millisecond),
         ("tasks._placed", lambda _due, _places, _last: ()),
     ],
 )

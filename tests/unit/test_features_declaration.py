@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from features.aggregates import ABOUT, Aggregate
-from features.declaration import DAY_MS, SECOND_MS, Feature, FeatureSet, load, window_text
+from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Feature, FeatureSet, load, window_text
 from features.default_set import FEATURES
 from features.entities import Entity
 from features.errors import DeclarationError, FeatureError, StoreError, StoreRefusedError, StoreUnavailableError
-from features.rows import card, device, merchant
+from features.rows import card, device, merchant, paned
 
 CONTRACT = [
     *(
@@ -163,3 +163,60 @@ def test_every_error_is_a_feature_error_and_store_errors_are_of_one_kind() -> No
     assert issubclass(DeclarationError, FeatureError)
     assert all(issubclass(kind, StoreError) for kind in (StoreUnavailableError, StoreRefusedError))
     assert issubclass(StoreError, FeatureError)
+
+
+SHOP = merchant("count", "7d")
+
+
+@pytest.mark.parametrize(
+    ("row", "panes", "problem"),
+    [
+        (COUNT, "1h", "a card's history judges its transactions and is kept as it is: leave its features exact"),
+        (merchant("cards", "7d"), "1h", "cards cannot be told from sums over panes, as these can: amount_deviation"),
+        (merchant("seconds_since_last"), "1h", "seconds_since_last cannot be told from sums over panes"),
+        (SHOP, "5h", "panes of 18000000 ms do not divide its window of 604800000 ms"),
+        (SHOP, "8d", "do not divide its window"),
+        (SHOP, "1 h", "the pane '1 h' is not a whole number and s, m, h or d"),
+    ],
+)
+def test_what_cannot_be_told_from_panes_cannot_be_paned(row: Feature, panes: str, problem: str) -> None:
+    with pytest.raises(DeclarationError) as refused:
+        paned(row, panes)
+    assert problem in str(refused.value)
+
+
+def test_windows_of_one_entity_have_to_share_its_panes() -> None:
+    with pytest.raises(DeclarationError, match="panes of 86400000 ms are no multiple of those of 25200000 ms"):
+        FeatureSet((paned(SHOP, "7h"), paned(merchant("count", "8d"), "1d")))
+    with pytest.raises(DeclarationError, match="merchant_seconds_since_last cannot be asked of merchants' histories"):
+        FeatureSet((merchant("seconds_since_last"), paned(SHOP, "1h")))
+
+
+def test_the_resolution_is_part_of_the_fingerprint_and_not_of_the_name() -> None:
+    rows = [SHOP, paned(SHOP, "1h"), paned(SHOP, "1d")]
+    assert {row.name for row in rows} == {"merchant_count_7d"}
+    assert len({FeatureSet((row,)).fingerprint for row in rows}) == 3
+
+
+def test_a_paned_history_is_exact_for_an_hour_or_as_far_as_its_exact_features_look_and_as_much_again() -> None:
+    def tails_ms(*rows: Feature) -> dict[int, int]:
+        ladder = FeatureSet(rows).ladders[Entity.MERCHANT]
+        return dict(zip(ladder.resolutions_ms, ladder.tails_ms, strict=True))
+
+    near, two_days, far = merchant("count", "1h"), merchant("count", "2d"), paned(SHOP, "1d")
+    horizon_ms = 15 * DAY_MS
+    assert tails_ms(far) == {1: HOUR_MS, DAY_MS: horizon_ms}
+    assert tails_ms(near, far) == {1: HOUR_MS + DAY_MS, DAY_MS: horizon_ms}
+    assert tails_ms(near, two_days, far) == {1: 4 * DAY_MS, DAY_MS: horizon_ms}
+    steps = {1: HOUR_MS, MINUTE_MS: HOUR_MS + MINUTE_MS + DAY_MS, DAY_MS: horizon_ms}
+    assert tails_ms(paned(near, "1m"), far) == steps
+
+
+def test_the_table_for_hot_merchants_is_the_default_one_with_merchants_windows_paned() -> None:
+    hot, default = load("features.hot_merchants_set"), load(None)
+    assert hot.names == default.names
+    assert hot.fingerprint != default.fingerprint
+    ours, theirs = ([row for row in one.rows if row.entity is not Entity.MERCHANT] for one in (hot, default))
+    assert ours == theirs
+    assert all(row.is_paned for row in hot.rows if row.entity is Entity.MERCHANT)
+    assert hot.ladders[Entity.MERCHANT].resolutions_ms == (1, HOUR_MS, 6 * HOUR_MS, DAY_MS)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from features import records
 from features.cache import HEADER, Cache, Cached, request
 from features.declaration import DAY_MS
+from features.entities import Entity
 from features.errors import StoreRefusedError
 from features.histories import NO_TIME_MS, History
 
@@ -20,7 +21,7 @@ def rows_of(*offsets: int) -> np.ndarray:
 
 
 def cached(*offsets: int, entity: int = 1) -> Cached:
-    history = Cached(entity, "card-1", records.CARD_COLUMNS, b"key")
+    history = Cached(Entity.CARD, entity, "card-1", b"key")
     history.replace(0, rows_of(*offsets))
     return history
 
@@ -96,7 +97,7 @@ def test_a_history_of_labels_alone_is_never_trimmed() -> None:
 
 def test_a_value_is_read_as_it_was_written() -> None:
     history = cached(1, 2, 3)
-    again = Cached(1, "", records.CARD_COLUMNS, b"key")
+    again = Cached(Entity.CARD, 1, "", b"key")
     again.take(history.header() + history.rows.tobytes())
     assert (again.entity_id, again.base, again.settled) == ("card-1", 0, 3)
     assert (again.rows == history.rows).all()
@@ -105,8 +106,8 @@ def test_a_value_is_read_as_it_was_written() -> None:
 
 
 def test_a_value_of_a_later_format_is_refused() -> None:
-    with pytest.raises(StoreRefusedError, match="history in format 3, where this version writes 2"):
-        Cached(1, "", records.CARD_COLUMNS, b"key").take(HEADER.pack(0, 3, b"card-1"))
+    with pytest.raises(StoreRefusedError, match="history in format 4, where this version writes 2 and 3"):
+        Cached(Entity.CARD, 1, "", b"key").take(HEADER.pack(0, 4, b"card-1"))
 
 
 def test_growth_and_trimming_are_no_loss_and_anything_else_is() -> None:
@@ -153,7 +154,7 @@ def test_an_entry_that_takes_anothers_place_is_the_one_remembered() -> None:
 
 
 def test_a_request_states_what_is_known_and_carries_the_drafts() -> None:
-    known, absent = cached(1, 2), Cached(2, "card-2", records.CARD_COLUMNS, b"other")
+    known, absent = cached(1, 2), Cached(Entity.CARD, 2, "card-2", b"other")
     known.append(rows_of(3)[0], NOW)
     absent.append(rows_of(4)[0], NOW)
     known.refreshed_ms = 5

@@ -22,7 +22,7 @@ numbers = st.sampled_from((2, 3, 16, ON_A_CLUSTER))
 
 
 def history(entity: int, kind: Entity, shards: Shards, drafts: int = 1, settled: int = 0) -> Cached:
-    made = Cached(entity, "x", records.COLUMNS[kind], shards.key(kind, entity))
+    made = Cached(kind, entity, "x", shards.key(kind, entity))
     made.replace(0, np.ones((settled, made.columns), np.int64))
     for number in range(drafts):
         made.append(np.full(made.columns, 2 + number, np.int64), NOW)

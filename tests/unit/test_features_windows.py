@@ -16,6 +16,7 @@ from features.aggregates import ABOUT
 from features.declaration import DAY_MS, HOUR_MS, Feature, FeatureSet, load
 from features.entities import Entity
 from features.frames import Flags, Frame, Window
+from features.ladders import Ladder
 from features.memory_store import MemoryStore
 from features.store import Histories, Ints
 from features.travel import latest_telling
@@ -178,8 +179,8 @@ def too_long(frame: Frame, length_ms: int, delay_ms: int) -> Window:
     return Window(frame, length_ms + 1, delay_ms)
 
 
-def with_the_future(seen: Histories, own_ms: Ints) -> Frame:
-    frame = Frame(seen, own_ms)
+def with_the_future(seen: Histories, own_ms: Ints, ladder: Ladder) -> Frame:
+    frame = Frame(seen, own_ms, ladder)
     frame.earlier = ~frame.labels
     return frame
 

@@ -36,6 +36,7 @@ ALL: dict[str, tuple[str, Any]] = {
     "shadow_queue": ("100", 100),
     "shadow_timeout": ("2 s", 2.0),
     "shadow_memory_mb": ("512", 512),
+    "cache_mb": ("256", 256),
     "worker_id": ("worker-1", "worker-1"),
 }
 

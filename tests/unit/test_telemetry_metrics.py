@@ -15,11 +15,15 @@ from stream.facts import Compared, Fact, deaf
 from stream.journeys import Untraced
 from stream.settings import Settings
 from stream.telemetry.books import Books, Gauges
-from stream.telemetry.catalogue import CATALOGUE, Kind, prometheus_name
+from stream.telemetry.catalogue import CATALOGUE, prometheus_name
+from stream.telemetry.kinds import Kind
 from stream.telemetry.setup import begin
 from stream.telemetry.tallies import Tally
 
 GAUGES: Gauges = {
+    "fraudstream.cache.evictions": lambda: {("card",): 2},
+    "fraudstream.cache.lookups": lambda: {("card", "hit"): 9, ("card", "miss"): 1},
+    "fraudstream.cache.size": lambda: {("card",): 4096},
     "fraudstream.halted": lambda: {(): 0},
     "fraudstream.history.incomplete": lambda: {(): 1},
     "fraudstream.history.open_parts": lambda: {(): 4},

@@ -1,0 +1,114 @@
+"""Folds what is old in a history into panes, and drops what is out of sight; off the path of a decision.
+
+Only the beginning of the log is folded, as far as every transaction in it is old enough. So whoever sees a record
+of the log sees all that was folded, and what came before it in the log. Nothing here knows where a history is kept.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from features import panes, records
+from features.folded import Folded
+from features.histories import NO_TIME_MS, TRIM_FRACTION, TRIM_LEAST, History
+from features.ladders import Keep
+from features.store import Ints
+
+
+class Fold(NamedTuple):
+    """What becomes of a history: its first `leaving` records leave the log, and `carried` lies before the others."""
+
+    leaving: int
+    carried: Ints
+
+
+class Terms(NamedTuple):
+    """Under which epoch a history is folded, what of it is out of sight, and up to when panes are how wide."""
+
+    epoch: int
+    oldest_ms: int
+    bounds_ms: Mapping[int, int]
+
+
+def fold(history: History, keep: Keep, epoch: int) -> Fold | None:
+    """Fold a settled history under a history epoch; None while that would not make it much shorter."""
+    if history.newest_ms == NO_TIME_MS:
+        return None
+    terms, log = Terms(epoch, keep.oldest_ms(history.newest_ms), _bounds(history, keep)), history.log
+    until_ms = max(terms.oldest_ms, *terms.bounds_ms.values())
+    count = int((records.is_transaction(log[:, records.FLAGS]) & (log[:, records.TIME] > until_ms)).argmax())
+    expired = int((history.panes[:, records.TIME] <= terms.oldest_ms).sum())
+    if not count + expired or not worth(count + expired, history.length):
+        return None
+    made = _carried(history, count, terms)
+    return Fold(count, made) if worth(history.carried + count - len(made), history.length) else None
+
+
+def shorten(history: History, keep: Keep, epoch: int) -> None:
+    """Trim or fold a settled history that is in memory alone, where that is worth it."""
+    if keep.folds:
+        made = fold(history, keep, epoch)
+        if made is not None:
+            history.carry(*made)
+        return
+    count = history.invisible(keep.horizon_ms)
+    if count:
+        history.trim(count)
+
+
+def worth(fewer: int, length: int) -> bool:
+    """Tell whether so many rows fewer are worth that a history of this length is written anew."""
+    return length >= TRIM_LEAST and fewer * TRIM_FRACTION >= length
+
+
+def _bounds(history: History, keep: Keep) -> dict[int, int]:
+    """Return up to when everything is in panes at least so wide from now on, the finest first."""
+    now = keep.bounds_ms(history.newest_ms)
+    before = {} if history.folded is None else history.folded.bounds_ms
+    return {width: max(now.get(width, NO_TIME_MS), before.get(width, NO_TIME_MS)) for width in sorted({*now, *before})}
+
+
+def _carried(history: History, count: int, terms: Terms) -> Ints:
+    """Return all that lies before the log once its first `count` records have left it."""
+    leaving = history.log[:count]
+    ours = records.is_transaction(leaving[:, records.FLAGS])
+    summed = np.concatenate((history.panes, leaving[ours]))
+    summed = summed[summed[:, records.TIME] > terms.oldest_ms]
+    made = panes.merged(summed, _ends(summed[:, records.TIME], terms.bounds_ms))
+    labels = np.concatenate((history.labels, _placed(leaving, history.base)[~ours]))
+    labels = labels[np.minimum(labels[:, records.TIME], labels[:, records.AMOUNT]) > terms.oldest_ms]
+    notes = Folded(
+        epoch=terms.epoch,
+        since_ms=max(terms.oldest_ms, NO_TIME_MS if history.folded is None else history.folded.since_ms),
+        panes=len(made),
+        labels=len(labels),
+        bounds_ms=terms.bounds_ms,
+        offsets=_offsets(history.folded, leaving[ours]),
+    )
+    return np.concatenate((notes.notes(history.columns), made, labels))
+
+
+def _ends(times_ms: Ints, bounds_ms: Mapping[int, int]) -> Ints:
+    """Return where the pane of each row ends."""
+    ends_ms = times_ms
+    for coarse_ms, bound_ms in bounds_ms.items():
+        ends_ms = np.where(times_ms <= bound_ms, -(-times_ms // coarse_ms) * coarse_ms, ends_ms)
+    return ends_ms
+
+
+def _placed(rows: Ints, base: int) -> Ints:
+    """Return records of the log with their positions where a transaction has its content; labels have none."""
+    placed = rows.copy()
+    positions = np.arange(base, base + len(rows)) & records.CONTENT_MASK
+    placed[:, records.FLAGS] = (placed[:, records.FLAGS] & ~records.CONTENT_MASK) | positions
+    return placed
+
+
+def _offsets(before: Folded | None, leaving: Ints) -> dict[int, int]:
+    """Return the highest folded offset of each partition."""
+    known = {} if before is None else dict(before.offsets)
+    partitions = leaving[:, records.FLAGS] >> records.PARTITION_SHIFT
+    order = np.lexsort((leaving[:, records.OFFSET], partitions))
+    highest = dict(zip(partitions[order].tolist(), leaving[order, records.OFFSET].tolist(), strict=True))
+    return known | {partition: max(offset, known.get(partition, -1)) for partition, offset in highest.items()}

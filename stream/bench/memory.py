@@ -1,0 +1,171 @@
+"""What one history takes, on the server and in a worker, and what a transaction costs that reads it.
+
+Each is written record by record, evenly over its horizon, so that the server's buffers are as a stream leaves them.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from statistics import median
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+from redis.asyncio import Redis
+
+from features import records
+from features.cache import Cached
+from features.declaration import DAY_MS, FeatureSet, load
+from features.entities import Entity
+from features.parties import parties
+from features.redis_store import RedisStore
+from features.rows import device, paned
+from features.shards import ALONE, Shards
+from features.store import Ints, Transactions
+from features.windows import vectorise
+from stream.clock import now_ms
+from stream.settings import Settings
+
+MONTH_MS = 30 * DAY_MS
+_LOT = 1_000
+_OTHERS = 32
+_ASKED = 1 << 40
+"""The first offset of those that ask."""
+_ROUNDS = {1: 40, 32: 5}
+_PREFIX = "fraudstream:"
+_WHO = {Entity.CARD: "card-of-all", Entity.MERCHANT: "shop-of-all", Entity.DEVICE: "phone-of-all"}
+
+
+class Case(NamedTuple):
+    """One kind of history under one table of features."""
+
+    kind: Entity
+    windows: str
+    feature_set: FeatureSet
+
+
+class Line(NamedTuple):
+    """What a history with so many records a month comes to.
+
+    Bytes on the server as records came in and after tidying, and in a worker's memory; microseconds of a worker and its
+    server for each transaction that reads it, alone and with 31 others that do.
+    """
+
+    kind: str
+    windows: str
+    a_month: int
+    fresh_bytes: int
+    tidy_bytes: int
+    worker_bytes: int
+    alone_us: float
+    together_us: float
+
+
+def cases() -> Iterator[Case]:
+    """Yield cards, merchants and devices, and the latter two with paned windows as well."""
+    default, counted = load(None), device("count", "30d")
+    yield Case(Entity.CARD, "exact", default)
+    yield Case(Entity.MERCHANT, "exact", default)
+    yield Case(Entity.MERCHANT, "paned", load("features.hot_merchants_set"))
+    yield Case(Entity.DEVICE, "exact", FeatureSet((counted,)))
+    yield Case(Entity.DEVICE, "paned", FeatureSet((paned(counted, "6h"),)))
+
+
+async def measure(settings: Settings, a_month: int, case: Case) -> Line:
+    """Write one history, and measure it."""
+    deployment = f"bench-{now_ms()}"
+    async with _opened(settings, deployment, case.feature_set) as (client, store):
+        newest_ms = now_ms() - 60_000
+        key = await _write(client, deployment, case, a_month, newest_ms)
+        asking = _Asking(case, newest_ms)
+        await store.observe(asking.next(1))
+        fresh_bytes = await client.memory_usage(key) or 0
+        held = store.uses[case.kind].held_bytes
+        await store.tidy()
+        tidy_bytes = await client.memory_usage(key) or 0
+        await store.observe(asking.next(1))
+        held = min(held, store.uses[case.kind].held_bytes)
+        alone_us, together_us = [await _cost_us(store, case.feature_set, asking, size) for size in _ROUNDS]
+        return Line(case.kind.value, case.windows, a_month, fresh_bytes, tidy_bytes, held, alone_us, together_us)
+
+
+@asynccontextmanager
+async def _opened(
+    settings: Settings, deployment: str, feature_set: FeatureSet
+) -> AsyncIterator[tuple[Redis, RedisStore]]:
+    """Yield a client and a store; afterwards the deployment's keys are gone."""
+    store = RedisStore(settings.redis_url, deployment, feature_set, now_ms)
+    async with Redis.from_url(settings.redis_url) as client:
+        try:
+            await store.connect()
+            yield client, store
+        finally:
+            await store.close()
+            await client.delete(*[key async for key in client.scan_iter(f"{_PREFIX}{deployment}:*", 1_000)])
+
+
+async def _write(client: Redis, deployment: str, case: Case, a_month: int, newest_ms: int) -> bytes:
+    """Append records one by one up to now, and return the key."""
+    horizon_ms = case.feature_set.horizons_ms[case.kind]
+    times_ms = newest_ms - np.arange(horizon_ms * a_month // MONTH_MS, -1, -1) * (MONTH_MS // a_month)
+    ours = parties(_payments(case.kind, times_ms, 0), (case.kind,))[case.kind]
+    entity = ours.hashes[0]
+    key = Shards(_PREFIX, deployment, ALONE).key(case.kind, entity)
+    written = [row.tobytes() for row in ours.rows.astype(records.STORED, copy=False)]
+    written[0] = Cached(case.kind, entity, _WHO[case.kind], key).header() + written[0]
+    for begin in range(0, len(written), _LOT):
+        async with client.pipeline(transaction=False) as pipeline:
+            for record in written[begin : begin + _LOT]:
+                pipeline.append(key, record)
+            await pipeline.execute()
+    return key
+
+
+class _Asking:
+    """Payments behind those that were written, one a millisecond, of few other parties."""
+
+    def __init__(self, case: Case, newest_ms: int) -> None:
+        self._kind = case.kind
+        self._newest_ms = newest_ms
+        self._made = 0
+
+    def next(self, count: int) -> Transactions:
+        """Make the next so many."""
+        times_ms = self._newest_ms + 1 + np.arange(self._made, self._made + count)
+        self._made += count
+        return _payments(self._kind, times_ms, _ASKED)
+
+
+def _payments(kind: Entity, times_ms: Ints, first: int) -> Transactions:
+    """Make payments at these times, all of one entity of a kind; the others take turns."""
+    count = len(times_ms)
+    names = {
+        each: [_WHO[each] if each is kind else f"{each.value}-{number % _OTHERS}" for number in range(count)]
+        for each in _WHO
+    }
+    return Transactions(
+        transaction_ids=[f"{first}-{time_ms}" for time_ms in times_ms.tolist()],
+        card_ids=names[Entity.CARD],
+        merchant_ids=names[Entity.MERCHANT],
+        occurred_ms=times_ms,
+        utc_offset_minutes=np.zeros(count, np.int64),
+        amount_minor=times_ms % 100_000,
+        exponent=np.full(count, 2, np.int64),
+        content=times_ms.astype(np.uint64),
+        partition=np.zeros(count, np.int64),
+        offset=first + np.arange(count),
+        device_ids=names[Entity.DEVICE],
+        place=np.zeros(count, np.int64),
+        traits=np.zeros(count, np.int64),
+    )
+
+
+async def _cost_us(store: RedisStore, feature_set: FeatureSet, asking: _Asking, size: int) -> float:
+    """Return the median of what observing and computing a batch costs, by its size."""
+    spent = []
+    await store.observe(asking.next(_OTHERS))
+    for _ in range(_ROUNDS[size]):
+        batch = asking.next(size)
+        started = perf_counter()
+        vectorise(feature_set, batch, await store.observe(batch))
+        spent.append((perf_counter() - started) / size * 1e6)
+    return median(spent)

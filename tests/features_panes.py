@@ -1,0 +1,27 @@
+"""Feature sets whose merchants' windows are paned: all in hours, and finer the nearer they look."""
+
+from features.aggregates import Aggregate
+from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, Feature, FeatureSet
+from features.entities import Entity
+
+MERGEABLE = ("count", "amount_sum", "amount_mean", "amount_max", "amount_to_mean", "amount_deviation", "fraud_share")
+
+
+def row_of(what: str, window_ms: int, delay_ms: int = 0, resolution_ms: int = 1) -> Feature:
+    return Feature(Entity.MERCHANT, Aggregate(what), window_ms, delay_ms, "any", "any", resolution_ms)
+
+
+def all_of(window_ms: int, delay_ms: int, resolution_ms: int) -> list[Feature]:
+    """Return all that can be paned, of one window."""
+    return [row_of(what, window_ms, delay_ms, resolution_ms) for what in MERGEABLE]
+
+
+HOURLY = FeatureSet((*all_of(6 * HOUR_MS, 0, HOUR_MS), *all_of(6 * HOUR_MS, 5 * HOUR_MS, HOUR_MS)))
+FINER = FeatureSet(
+    (
+        *all_of(10 * MINUTE_MS, 0, 1),
+        *all_of(HOUR_MS, 0, MINUTE_MS),
+        *all_of(DAY_MS, HOUR_MS, HOUR_MS),
+        *all_of(30 * DAY_MS, 7 * DAY_MS, DAY_MS),
+    )
+)
