@@ -86,7 +86,9 @@ class Remembered:
         if new and emptied:
             log.error("Redis at %s holds nothing of this deployment, which has decided before", self._link.where)
         self._begin(self.epoch)
-        if whole:
+        if whole and await self.wholeness.is_marked_elsewhere():
+            await self.lose("the server is another, or was started anew, since a worker last said so", taken=False)
+        elif whole:
             await self._mend()
         await self.agree()
 
@@ -246,14 +248,15 @@ class Remembered:
         self._forget()
         self.incomplete = False
 
-    async def lose(self, what: str, *, taken: bool = False) -> None:
+    async def lose(self, what: str, *, taken: bool | None = None) -> None:
         """Say that records are lost, and raise the epoch.
 
-        Where a server was lost, the marks that the next one knows stand. Where records are gone from the same server,
-        or were `taken` from it, they do not; nor does a repair that somebody else has begun from them.
+        Where a server was lost, the marks that the next one knows stand. Where records were `taken` from the same
+        server, as they were if nothing is known of it, they do not; nor does a repair that was begun from them.
         """
         above = self.epoch
-        if (taken or await self._link.suspicion() is None) and await self._void_marks():
+        taken = await self._link.suspicion() is None if taken is None else taken
+        if taken and await self._void_marks():
             found, _ = await self._epochs.read()
             above = max(*found, above)
         epoch = await self._epochs.rise(above)

@@ -49,6 +49,10 @@ class Shards:
         """The key, in the shard HOME, of the epoch whose histories are known to be all there."""
         return self.epochs[HOME] + b":whole"
 
+    def marks(self, shard: int, epoch: int) -> bytes:
+        """Return the key, in a shard, of below which offsets all was applied under an epoch."""
+        return self.epochs[shard] + f":marks:{epoch}".encode()
+
     def of(self, entity: int) -> int:
         """Return the shard of an entity, by the hash that names it."""
         return (entity & HASH_MASK) % self.number

@@ -14,6 +14,7 @@ from features.ladders import Keep, Ladder
 from features.link import Call, Link
 from features.shards import HOME, Shards
 from features.store import Ints
+from features.wholeness import KEPT_MS
 
 NEEDED_MS = 600_000
 """So long after it was last heard of is a worker's need respected."""
@@ -87,8 +88,9 @@ class Tidying:
 
     async def _rewrite(self, entry: Cached, epoch: int, leaving: int, carried: Ints) -> bool:
         shard = self._shards.of(entry.entity)
-        keys = (self._shards.epochs[shard], entry.key)
-        (done,) = await self._link.run("fold", [Call(shard, keys, (epoch, *entry.rewriting(leaving, carried)))])
+        keys = (self._shards.epochs[shard], entry.key, self._shards.marks(shard, epoch))
+        asked = Call(shard, keys, (epoch, *entry.rewriting(leaving, carried), KEPT_MS))
+        (done,) = await self._link.run("fold", [asked])
         return bool(done)
 
 

@@ -18,8 +18,8 @@ KEPT_MS = 45 * DAY_MS
 """What is noted of a repair outlives all that the log keeps."""
 NO_END = 1 << 62
 """Above every offset."""
-VOID = "void"
-"""Among marks: they mean nothing."""
+VOID, SERVER = "void", "server"
+"""Among marks: they mean nothing; the process of the server that they were last noted on."""
 
 
 class Part(NamedTuple):
@@ -106,15 +106,25 @@ class Wholeness:
         return await self._mark(epoch, [epoch, b"", b"", KEPT_MS])
 
     async def _mark(self, epoch: int, arguments: Sequence[bytes | int]) -> bool:
-        keys = (self._shards.epochs[HOME], self._shards.whole, self._marks(epoch))
+        keys = (self._shards.epochs[HOME], self._shards.whole, self._shards.marks(HOME, epoch))
         (reply,) = await self._link.run("mark", [Call(HOME, keys, arguments)])
         return bool(reply)
 
     async def marks(self) -> dict[Part, int]:
         """Return below which offsets all was applied when the histories were last whole, as the server still knows."""
         whole = await self.whole()
-        fields = await self._fields(self._marks(whole.epoch)) if whole.cover.reaches(self._cover) else {}
+        fields = await self._fields(self._shards.marks(HOME, whole.epoch)) if whole.cover.reaches(self._cover) else {}
+        fields.pop(SERVER, None)
         return {} if VOID in fields else {_part(field): int(offset) for field, offset in fields.items()}
+
+    async def is_marked_elsewhere(self) -> bool:
+        """Tell whether the marks were noted on another server than this one, or before it was started anew.
+
+        It may have come back as it was long before, and while no worker runs, nobody notices.
+        """
+        identity = self._link.identity()
+        fields = await self._fields(self._shards.marks(HOME, (await self.whole()).epoch))
+        return identity is not None and fields.get(SERVER, identity[0]) != identity[0]
 
     async def whole(self) -> Whole:
         """Return the last epoch whose histories were all there, and how far back."""
@@ -131,9 +141,6 @@ class Wholeness:
 
     def _displaced(self, epoch: int) -> bytes:
         return self._shards.epochs[HOME] + f":displaced:{epoch}".encode()
-
-    def _marks(self, epoch: int) -> bytes:
-        return self._shards.epochs[HOME] + f":marks:{epoch}".encode()
 
 
 def _part(text: str) -> Part:

@@ -90,6 +90,7 @@ class Repairer:
             situation = self._situation()
             if situation is not None:
                 await self._under(situation)
+                mark_due = 0.0
             elif time.monotonic() >= mark_due:
                 mark_due = time.monotonic() + _MARK_SECONDS
                 await self._mark()

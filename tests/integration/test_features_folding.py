@@ -19,6 +19,7 @@ from features.errors import StoreRefusedError
 from features.ladders import Keep, exact
 from features.redis_store import RedisStore
 from features.store import Fate, Keeping, Observed
+from features.wholeness import Part
 from features.windows import vectorise
 from stream.clock import now_ms
 
@@ -102,6 +103,16 @@ async def test_folding_gives_memory_back_and_other_workers_follow(
     assert not any(s.incomplete for s in seen)
     assert len({told(s, row) for s in seen}) == 1
     assert told(seen[0], row) == await unfolded(server, row)
+
+
+async def test_a_repair_begins_before_all_marks_once_something_was_folded(server: str, deployment: str) -> None:
+    async with worker(server, deployment) as store:
+        await observe(store, *BUSY)
+        assert await store.mark({Part(of_labels=False, partition=0): 500})
+        assert len(await store.wholeness.marks()) == 1
+        await store.tidy()
+        assert await store.wholeness.marks() == {}
+        assert not await store.mark({Part(of_labels=False, partition=0): 600})
 
 
 async def unfolded(server: str, row: Row) -> bytes:

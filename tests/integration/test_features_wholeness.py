@@ -363,6 +363,32 @@ async def test_after_the_loss_of_a_server_the_marks_of_the_next_one_stand(deploy
             assert await store.wholeness.marks() == {SOURCE: 7}
 
 
+async def test_a_server_that_came_back_with_less_while_no_worker_ran_is_noticed(deployment: str) -> None:
+    with redis_server() as first, redis_server() as second:
+        async with worker(first, deployment) as store:
+            await store.observe(transactions([transaction(1)]))
+            assert await store.mark({SOURCE: 7})
+            await copied(first, second, "*")
+            await store.observe(transactions([transaction(2)]))  # which the second one lacks
+        async with worker(first, deployment) as again:
+            assert not again.incomplete, "nothing was lost here"
+        async with worker(second, deployment) as late, worker(second, deployment) as later:
+            assert late.incomplete
+            assert late.history_epoch == later.history_epoch == again.history_epoch + 1
+            assert await late.wholeness.marks() == {SOURCE: 7}
+
+
+async def test_it_is_noticed_too_where_the_marks_mean_nothing(deployment: str) -> None:
+    with redis_server() as first, redis_server() as second:
+        async with worker(first, deployment) as store:
+            await store.wholeness.void_marks(store.history_epoch)
+            assert not await store.mark({SOURCE: 7})
+            await copied(first, second, "*")
+        async with worker(second, deployment) as late:
+            assert late.incomplete
+            assert await late.wholeness.marks() == {}
+
+
 async def test_who_does_not_know_that_the_server_is_another_notes_nothing_there(deployment: str) -> None:
     with redis_server() as first, redis_server() as second, RedisProxy(first) as front:
         async with worker(front.url, deployment) as store:
