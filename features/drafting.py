@@ -155,6 +155,8 @@ def seen(theirs: Sequence[History | None], positions: Sequence[int], own: Ints, 
         if history is None or position == NOWHERE
         else history.but_later(position, own[i])
         if apart
+        else history.upto(position)
+        if history.folded is None
         else history.upto_own(position, own[i])
         for i, (history, position, apart) in enumerate(zip(theirs, positions, sight.displaced.among(own), strict=True))
     ]
