@@ -42,11 +42,14 @@ def until(what: str, holds: Callable[[], object]) -> None:
 class Node:
     """One server, which can be killed, stopped, continued and started again under the same port and name."""
 
-    def __init__(self, folder: Path, settings: Sequence[str], binary: str) -> None:
+    def __init__(self, folder: Path, settings: Sequence[str], binary: str, *, secure: bool = False) -> None:
         self._folder = folder
         self._binary = binary
+        self.secure_port = _port() if secure else 0
         self._settings = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS), *settings)
         self._settings += ("--repl-diskless-sync-delay", "0")
+        if secure:
+            self._settings += ("--tls-port", str(self.secure_port), "--tls-cluster", "yes", "--tls-replication", "yes")
         for _ in range(10):
             self.port = _port()
             self.process = launch(folder, self.port, self._settings, binary)
@@ -96,9 +99,10 @@ def _port() -> int:
 
 
 class Cluster:
-    """Its nodes; which of them are masters may change."""
+    """Its nodes; which of them are masters may change. A `secure` one listens with TLS too, and speaks it inside."""
 
-    def __init__(self, folder: Path, settings: Sequence[str], binary: str) -> None:
+    def __init__(self, folder: Path, settings: Sequence[str], binary: str, *, secure: bool = False) -> None:
+        self._secure = secure
         self.nodes: list[Node] = []
         self._folder = folder
         self._binary = binary
@@ -109,6 +113,11 @@ class Cluster:
     def url(self) -> str:
         """The first two of its nodes, as a worker is told."""
         return f"redis+cluster://{','.join(f'127.0.0.1:{node.port}' for node in self.nodes[:2])}"
+
+    @property
+    def secure_url(self) -> str:
+        """Its first node's port for TLS."""
+        return f"rediss+cluster://127.0.0.1:{self.nodes[0].secure_port}"
 
     @property
     def running(self) -> list[Node]:
@@ -133,7 +142,7 @@ class Cluster:
         """Start another node, which is not a part of anything yet."""
         folder = self._folder / str(len(self.nodes))
         folder.mkdir()
-        self.nodes.append(Node(folder, self._settings, self._binary))
+        self.nodes.append(Node(folder, self._settings, self._binary, secure=self._secure))
         return self.nodes[-1]
 
     def add(self) -> Node:
@@ -145,7 +154,7 @@ class Cluster:
 
     def _meet(self) -> None:
         for node in self.nodes[1:]:
-            node.do("CLUSTER", "MEET", "127.0.0.1", self.nodes[0].port)
+            node.do("CLUSTER", "MEET", "127.0.0.1", self.nodes[0].secure_port or self.nodes[0].port)
         all_of_them = f"cluster_known_nodes:{len(self.nodes)}"
         until("all know all", lambda: all(all_of_them in node.do("CLUSTER", "INFO") for node in self.running))
 
@@ -175,8 +184,8 @@ class Cluster:
 
     def replica_of(self, master: Node) -> Node:
         """Return a node that follows a master."""
-        port = str(master.port)
-        return next(node for node in self.running if node is not master and node.info("master_port") == port)
+        ports = {str(master.port), str(master.secure_port)}
+        return next(node for node in self.running if node is not master and node.info("master_port") in ports)
 
     def moving(self, slot: int, to: Node) -> Iterator[None]:
         """Hand a slot to another master as an operator's tool does, with a pause before and behind each key."""
@@ -206,11 +215,11 @@ class Cluster:
 
 @contextmanager
 def redis_cluster(
-    *settings: str, masters: int = 3, replicas: bool = True, binary: str | None = None
+    *settings: str, masters: int = 3, replicas: bool = True, binary: str | None = None, secure: bool = False
 ) -> Iterator[Cluster]:
     """Yield a running cluster; `settings` are further arguments of every server."""
     with tempfile.TemporaryDirectory(prefix="redis-cluster-") as name:
-        cluster = Cluster(Path(name), settings, binary or redis_binary())
+        cluster = Cluster(Path(name), settings, binary or redis_binary(), secure=secure)
         try:
             cluster.begin(masters, replicas=replicas)
             yield cluster

@@ -15,6 +15,7 @@ from features_recount import Row, label, transaction, transactions
 from features_streams import Stream, bits, recounted, streams
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from insisting import insist
 from redis_cluster import Cluster, Node, redis_cluster
 from redis_server import free_port, redis_server, wheel_binary
 from securing_page import redis_rules
@@ -35,8 +36,6 @@ pytestmark = pytest.mark.integration
 DEFAULT = load(None)
 DEPLOYMENTS = itertools.count()
 NOW = 1_700_000_000_000
-PATIENCE_S = 30.0
-"""Within which a cluster is itself again after anything that is done to it here."""
 
 
 @pytest.fixture(scope="module")
@@ -63,20 +62,6 @@ async def worker(url: str, deployment: str, **options: Any) -> AsyncIterator[Red
 async def observe(store: RedisStore, *rows: Row) -> Observed:
     """Observe, once: what is away is away."""
     return await store.observe(transactions(list(rows)))
-
-
-async def insist(store: RedisStore, batch: Transactions) -> tuple[Observed, int]:
-    """Observe as a worker does, until it is answered; say how often it was not."""
-    loop = asyncio.get_running_loop()
-    until = loop.time() + PATIENCE_S
-    for failures in itertools.count():
-        try:
-            return await store.observe(batch), failures
-        except StoreUnavailableError:
-            if loop.time() > until:
-                raise
-            await asyncio.sleep(0.02)
-    raise AssertionError("unreachable")
 
 
 def batch_of(number: int, size: int = 40) -> list[Row]:
