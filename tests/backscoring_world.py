@@ -128,10 +128,14 @@ class World:
     def tell(self, *labels: Mapping[str, Any]) -> None:
         """Publish labels and apply them."""
         for record in self.publish(*labels, topic="labels"):
-            self.now_ms += 1
-            told = read_label(record.value, record.key, (record.partition, record.offset))
-            (done,) = asyncio.run(self.histories.label([told.label]))  # type: ignore[union-attr]
-            self.append("outcomes", record.partition, _encode(_outcome(record, told.label, done)))  # type: ignore[union-attr]
+            self.answer(record)
+
+    def answer(self, label: Record) -> None:
+        """Apply a label that is published."""
+        self.now_ms += 1
+        told = read_label(label.value, label.key, (label.partition, label.offset))
+        (done,) = asyncio.run(self.histories.label([told.label]))  # type: ignore[union-attr]
+        self.append("outcomes", label.partition, _encode(_outcome(label, told.label, done)))  # type: ignore[union-attr]
 
     def pay(self, number: int, **changes: Any) -> dict[str, Any]:
         """Make a payment that occurs now."""

@@ -108,7 +108,7 @@ class Comparison:
         """
         vectors, moved = assemble(self._place, self._number, fingerprint), np.zeros(len(which), np.bool_)
         found, feature_set = vectors[which], self._place.sets.by_fingerprint[fingerprint]
-        for kind in self._place.others if self._place.by_time else ():
+        for kind in self._place.others if self._place.is_searched else ():
             columns = columns_of(feature_set, kind)
             otherwise = vectors.copy()
             fill(self._place, self._number, fingerprint, (kind, otherwise), moved=True)

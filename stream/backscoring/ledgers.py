@@ -94,10 +94,19 @@ def _mapped(path: Path) -> Any:  # noqa: ANN401 - an array of some kind
     return np.load(path, mmap_mode="r")
 
 
+class Follower(NamedTuple):
+    """A label that goes on to another party: its place in that log, whose, when it was told of, its record."""
+
+    place: Place
+    party: int
+    at_ms: int
+    row: Ints
+
+
 class Followers(NamedTuple):
     """Labels that go on to another party: those with a place of their own, in order, and those that follow theirs."""
 
-    placed: list[tuple[Place, int, Ints]]
+    placed: list[Follower]
     waiting: Mapping[tuple[int, int], Ints]
 
 
@@ -110,14 +119,17 @@ def write_followers(path: Path, going_on: Iterable[GoingOn], told: Mapping[int, 
     np.save(path, np.array(lines, np.int64).reshape(len(lines), _HEAD + SHARED_COLUMNS))
 
 
-def read_followers(place: Workplace, entity: Entity, parties: Iterable[int], *, by_time: bool = False) -> Followers:
-    """Return those of all shards that go on to some parties; `by_time`: those that have a place, by when they came."""
+def read_followers(place: Workplace, entity: Entity, parties: Iterable[int]) -> Followers:
+    """Return those of all shards that go on to some parties."""
     lines = np.concatenate([np.load(place.going_on(entity, shard)) for shard in range(place.shards)])
     lines = lines[np.isin(lines[:, 0], np.fromiter(parties, np.int64))]
     waits = lines[:, 2] == WAITS
     placed = sorted(
-        ((at_ms, -1, number) if by_time else (key, tie, number), party, np.array(row, np.int64))
-        for party, at_ms, key, tie, number, *row in lines[~waits].tolist()
+        (
+            Follower((key, tie, number), party, at_ms, np.array(row, np.int64))
+            for party, at_ms, key, tie, number, *row in lines[~waits].tolist()
+        ),
+        key=lambda one: one.place,
     )
     waiting: dict[tuple[int, int], list[Ints]] = {}
     for line in lines[waits]:

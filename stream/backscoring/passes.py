@@ -100,6 +100,15 @@ class Placed(NamedTuple):
     row: Ints
 
 
+class Drafted(NamedTuple):
+    """What was taken into histories: n transactions' records, histories and positions, and labels with theirs."""
+
+    rows: Ints
+    histories: Sequence[History]
+    positions: Sequence[int]
+    labels: Sequence[tuple[History, int]]
+
+
 class _Pass:
     """The histories of one kind, and how they are looked at."""
 
@@ -125,7 +134,7 @@ class _Pass:
             if history.is_full:
                 shorten(history, self._keep, NO_EPOCH)
 
-    def _look(self, batch: Transactions, at: Sequence[tuple[int, History, int]], rows: Ints) -> Seen:
+    def look(self, batch: Transactions, at: Sequence[tuple[int, History, int]], rows: Ints) -> Seen:
         """Make the vectors of some transactions of a batch: each by number, history and its record's position."""
         vectors = [[np.empty((0, 0 if one is None else len(one)))] for one in self._features]
         visible = [np.empty(0, np.int64)]
@@ -175,7 +184,7 @@ class CardPass(_Pass):
                 going_on += self._note(mark)
         owed = [i for i in np.flatnonzero(wanted).tolist() if fates[i] is Fate.DECIDE]
         at = [(i, cards[i], positions[i]) for i in owed]
-        looked = self._look(batch, at, rows)
+        looked = self.look(batch, at, rows)
         self._settle(touched)
         return Judged(fates, looked, going_on)
 
@@ -211,29 +220,32 @@ class OtherPass(_Pass):
 
         Each has such a party. `waiting` has, by party and transaction, the records of labels that follow it.
         """
+        drafted = self.draft(batch, placed, waiting)
+        at = [(i, drafted.histories[i], drafted.positions[i]) for i in np.flatnonzero(wanted).tolist()]
+        looked = self.look(batch, at, drafted.rows)
+        self._settle({*drafted.histories, *(history for history, _ in drafted.labels)})
+        return looked
+
+    def draft(self, batch: Transactions, placed: Sequence[Placed], waiting: Mapping[tuple[int, int], Ints]) -> Drafted:
+        """Take in n transactions and labels, as `take` does, as drafts, and look at nothing."""
         theirs = parties(batch, (self._kind,))[self._kind]
         rows, histories = theirs.rows, [self._history(name) for name in theirs.hashes]
-        touched = set(histories)
         positions: list[int] = []
+        noted: list[tuple[History, int]] = []
         for part, labels in _parts(len(batch), placed):
             names = list(zip(theirs.hashes[part], rows[part, records.ID].tolist(), strict=True))
             following = {i: waiting[name] for i, name in enumerate(names) if name in waiting}
             positions += draft_others(histories[part], rows[part], Following([True] * len(names), following))
-            for label in labels:
-                touched.add(self._note(label))
-        at = [(i, histories[i], positions[i]) for i in np.flatnonzero(wanted).tolist()]
-        looked = self._look(batch, at, rows)
-        self._settle(touched)
-        return looked
+            noted += map(self._note, labels)
+        return Drafted(rows, histories, positions, noted)
 
     def hashes(self, names: Iterable[str]) -> list[int]:
         """Return which histories are meant."""
         return list(map(OTHERS[self._kind], names))
 
-    def _note(self, label: Placed) -> History:
+    def _note(self, label: Placed) -> tuple[History, int]:
         history = self._history(label.party)
-        draft_label(history, label.row, int(label.row[records.AMOUNT]))
-        return history
+        return history, draft_label(history, label.row, int(label.row[records.AMOUNT]))
 
 
 def about(row: Ints) -> int:

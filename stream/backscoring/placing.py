@@ -66,14 +66,30 @@ WITH items AS (
 SELECT number, is_label, who, at_ms, row_number() OVER (PARTITION BY who ORDER BY history_epoch, life, lies) AS key
 FROM counted
 """
-# A card's transactions: each at its own place or, if that is unknown, behind the one before it in its partition.
+# A card's transactions: each at its own place or, if that is unknown, behind the one before it in its partition, and
+# behind the labels that were told of by then.
 CARD_PLACES = """
 CREATE TABLE card_places AS
-SELECT joined.number,
-    CASE WHEN is_passed THEN coalesce(max(key) OVER log, 0) ELSE {behind} END AS card_key,
-    CASE WHEN is_passed THEN 0 ELSE max(timestamp_ms) OVER log END AS card_tie
-FROM joined LEFT JOIN card_keys AS keys ON joined.number = keys.number AND NOT keys.is_label
-WINDOW log AS (PARTITION BY card_id ORDER BY joined.number)
+WITH timed AS (
+    SELECT number, is_label, who, at_ms, key FROM card_keys
+    UNION ALL
+    SELECT number, false, card_id, scored_ms, NULL FROM joined
+    WHERE is_decided AND (incomplete OR card_position IS NULL)
+), placed AS (
+    SELECT number, key, max(key) OVER (PARTITION BY who ORDER BY at_ms, key NULLS LAST) AS before FROM timed
+    QUALIFY NOT is_label
+), bounded AS (
+    SELECT joined.number, key, NOT coalesce(is_passed, false) AS is_new, coalesce(max(key) OVER log, 0) AS low,
+        max(before) OVER log AS before, min(key) OVER rest - 1 AS high,
+        max(timestamp_ms) OVER log AS told_ms, max(scored_ms) OVER log AS at_ms
+    FROM joined LEFT JOIN placed USING (number)
+    WINDOW log AS (PARTITION BY card_id ORDER BY joined.number),
+        rest AS (PARTITION BY card_id ORDER BY joined.number ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING)
+)
+SELECT number,
+    CASE WHEN is_new THEN {behind} WHEN key IS NULL THEN greatest(low, least(before, high)) ELSE low END AS card_key,
+    CASE WHEN is_new THEN told_ms WHEN key IS NULL THEN coalesce(at_ms, 0) ELSE 0 END AS card_tie
+FROM bounded
 """
 OTHER_PLACES = """
 CREATE TABLE {kind}_places AS

@@ -54,13 +54,13 @@ class Lot(NamedTuple):
 class Order(NamedTuple):
     """In which order a shard is read: by key and tie, as SQL; which of its transactions, as a condition of SQL.
 
-    `is_together` says that what has one key must not be parted.
+    With `whole`, the name of a column, each of its values comes by itself, and whole.
     """
 
     key: str
     tie: str
     which: str = "true"
-    is_together: bool = False
+    whole: str = ""
 
     @classmethod
     def of(cls, entity: Entity) -> "Order":
@@ -68,10 +68,11 @@ class Order(NamedTuple):
         return cls(f"{entity.value}_key", f"{entity.value}_tie")
 
     @classmethod
-    def by_time(cls, entity: Entity) -> "Order":
-        """Return the order in which decisions were made, of those parties that met another history epoch."""
-        moved = f"(SELECT {entity.value}_id FROM told WHERE is_later_epoch)"
-        return cls("scored_ms", "0", f"is_decided AND {entity.value}_id IN {moved}", is_together=True)
+    def by_party(cls, entity: Entity, rows: Path) -> "Order":
+        """Return the order of an entity's log, party by party, of those that have one of the output rows of a file."""
+        theirs = f"(SELECT {entity.value}_id FROM told WHERE row IN (SELECT row FROM {quoted(rows)}))"
+        which = f"is_decided AND {entity.value}_id IN {theirs}"
+        return cls(f"{entity.value}_key", f"{entity.value}_tie", which, f"{entity.value}_id")
 
 
 class Shard:
@@ -97,7 +98,8 @@ class Shard:
             return 0
         self._connection.execute(
             f"CREATE TEMP TABLE sorted AS WITH told AS (SELECT * FROM {_files(folder)}) "
-            f"SELECT *, {order.key} AS key, {order.tie} AS tie FROM told WHERE {order.which} ORDER BY key, tie, number"
+            f"SELECT *, {order.key} AS key, {order.tie} AS tie FROM told WHERE {order.which} "
+            f"ORDER BY {order.whole and order.whole + ','} key, tie, number"
         )
         return int(self._connection.execute("SELECT count(*) FROM sorted").fetchall()[0][0])
 
@@ -108,6 +110,10 @@ class Shard:
         found = self._connection.execute("SELECT row FROM sorted WHERE row >= 0 ORDER BY row").fetchnumpy()
         return np.asarray(found["row"], np.int64)
 
+    def column(self, name: str) -> Any:  # noqa: ANN401 - an array of some kind
+        """Return a column of all transactions, in order."""
+        return self._connection.execute(f"SELECT {name} FROM sorted ORDER BY rowid").fetchnumpy()[name]
+
     def names(self) -> list[str]:
         """Return the entities of this shard."""
         if not self._count:
@@ -116,7 +122,7 @@ class Shard:
         return [str(one) for (one,) in self._connection.execute(f"SELECT DISTINCT {name} FROM sorted").fetchall()]
 
     def lots(self) -> Iterator[Lot]:
-        """Yield all transactions in order; what has one key by time stays together."""
+        """Yield all transactions in order."""
         for start, end in pairwise(self._cuts()):
             columns = self._connection.execute(
                 "SELECT * FROM sorted WHERE rowid >= ? AND rowid < ? ORDER BY rowid", [start, end]
@@ -126,14 +132,10 @@ class Shard:
 
     def _cuts(self) -> list[int]:
         """Return where lots begin, and where the last ends."""
-        if not (self._order.is_together and self._count):
+        if not (self._order.whole and self._count):
             return [*range(0, self._count, READ_ROWS), self._count]
-        keys = self._connection.execute("SELECT key FROM sorted ORDER BY rowid").fetchnumpy()["key"]
-        cuts = [0]
-        for change in (np.flatnonzero(np.diff(keys)) + 1).tolist():
-            if change - cuts[-1] >= READ_ROWS:
-                cuts.append(change)
-        return [*cuts, self._count]
+        names = self.column(self._order.whole)
+        return [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1).tolist(), self._count]
 
     def labels(self) -> list[LabelAt]:
         """Return the labels of a shard of cards, in the order of the log."""

@@ -13,7 +13,8 @@ from typing import Any
 from stream.backscoring.errors import ComputationError
 from stream.backscoring.pool import Pool
 from stream.backscoring.progress import Progress
-from stream.backscoring.tasks import judge_cards, take_in, take_in_by_time
+from stream.backscoring.searching import search
+from stream.backscoring.tasks import judge_cards, take_in
 from stream.backscoring.workplace import Workplace
 from stream.transactions_file.database import import_duckdb, quoted
 
@@ -40,11 +41,11 @@ def run_passes(place: Workplace, pool: Pool, progress: Progress) -> None:
         stage(place, pool, partial(take_in, entity), (f"{entity.value}s", place.shards, place.numbers), progress)
 
 
-def run_passes_by_time(place: Workplace, pool: Pool, progress: Progress) -> None:
-    """Run through the histories of other parties once more, as decisions saw them that a repair may have displaced."""
+def run_searches(place: Workplace, pool: Pool, progress: Progress) -> None:
+    """Look for what a repair may have displaced in the histories of other parties."""
     for entity in place.others:
-        size = (f"{entity.value}s by time", place.shards, place.numbers)
-        stage(place, pool, partial(take_in_by_time, entity), size, progress)
+        size = (f"{entity.value}s again", place.shards, place.numbers)
+        stage(place, pool, partial(search, entity), size, progress)
 
 
 def stage(

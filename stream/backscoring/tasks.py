@@ -2,17 +2,15 @@
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from types import MappingProxyType
 
 import numpy as np
 
-from features.displacing import ANYWHERE
 from features.entities import Entity
 from features.store import Fate, Ints
-from stream.backscoring.ledgers import Ledger, read_followers, write_followers
+from stream.backscoring.ledgers import Follower, Ledger, read_followers, write_followers
 from stream.backscoring.passes import CardPass, GoingOn, Mark, OtherPass, Placed, chosen
-from stream.backscoring.shards import LabelAt, Lot, Order, Place, Shard
+from stream.backscoring.shards import LabelAt, Lot, Place, Shard
 from stream.backscoring.workplace import Workplace
 
 FATES = tuple(Fate)
@@ -59,16 +57,16 @@ def take_in(entity: Entity, place: Workplace, shard: int) -> None:
         followers = read_followers(place, entity, party.hashes(source.names()))
         due = deque(followers.placed)
         for lot in source.lots():
-            owed = _owed(lot, fates[lot.numbers] == DECIDE)
+            owed = to_decide(lot, fates[lot.numbers] == DECIDE)
             if len(owed.numbers):
-                places = owed.places() if due and due[0][0] <= owed.last else ()
-                placed = [*_placed(due, places, owed.last)] if places else []
+                places = owed.places() if due and due[0].place <= owed.last else ()
+                placed = [*placed_before(due, places, owed.last)] if places else []
                 seen = party.take(owed.transactions, placed, followers.waiting, owed.rows >= 0)
                 ledger.keep(owed.rows[owed.rows >= 0], seen)
             done[shard] += len(lot.numbers)
 
 
-def _owed(lot: Lot, decided: Ints) -> Lot:
+def to_decide(lot: Lot, decided: Ints) -> Lot:
     """Return those of a lot that are to be decided."""
     if decided.all():
         return lot
@@ -76,45 +74,11 @@ def _owed(lot: Lot, decided: Ints) -> Lot:
     return Lot(chosen(lot.transactions, which), *(column[which] for column in lot[1:]))
 
 
-def _placed(due: deque[tuple[Place, int, Ints]], places: Sequence[Place], last: Place) -> Iterator[Placed]:
+def placed_before(due: deque[Follower], places: Sequence[Place], last: Place) -> Iterator[Placed]:
     """Take off the labels that come before the last of some transactions."""
     at = 0
-    while due and due[0][0] <= last:
-        where, party, row = due.popleft()
-        while places[at] < where:
+    while due and due[0].place <= last:
+        one = due.popleft()
+        while places[at] < one.place:
             at += 1
-        yield Placed(at, party, row)
-
-
-def take_in_by_time(entity: Entity, place: Workplace, shard: int) -> None:
-    """Run through those parties of a shard that met a later history epoch, as whoever may be displaced saw them.
-
-    That is what a decision sees whose record a repair may have put elsewhere: all that is there by then, and what is
-    decided together with it, but what its own partition has behind it.
-    """
-    fates, done = place.fates(), place.progress()
-    with Shard(place, entity, shard, Order.by_time(entity)) as source:
-        party = OtherPass(place.sets, entity, ANYWHERE)
-        followers = read_followers(place, entity, party.hashes(source.names()), by_time=True)
-        due = deque(followers.placed)
-        with Ledger(place, entity, shard, source.rows(), moved=True) as ledger:
-            for lot in source.lots():
-                for together in _together(_owed(lot, fates[lot.numbers] == DECIDE)):
-                    before = [Placed(0, who, row) for _, who, row in _taken(due, together.last)]
-                    seen = party.take(together.transactions, before, followers.waiting, together.rows >= 0)
-                    ledger.keep(together.rows[together.rows >= 0], seen)
-                done[shard] += len(lot.numbers)
-
-
-def _together(lot: Lot) -> Iterator[Lot]:
-    """Cut a lot into what was decided at one moment."""
-    cuts = (np.flatnonzero(np.diff(lot.keys)) + 1).tolist()
-    for start, end in pairwise([0, *cuts, len(lot.keys)]):
-        if end > start:
-            which = np.arange(start, end)
-            yield Lot(chosen(lot.transactions, which), *(column[which] for column in lot[1:]))
-
-
-def _taken(due: deque[tuple[Place, int, Ints]], last: Place) -> Iterator[tuple[Place, int, Ints]]:
-    while due and due[0][0] <= last:
-        yield due.popleft()
+        yield Placed(at, one.party, one.row)

@@ -82,3 +82,15 @@ def describe(connection: Any, place: Workplace, *, decisions: bool) -> None:  # 
 def is_repaired(connection: Any) -> bool:  # noqa: ANN401 - likewise
     """Tell whether some decisions were made under another history epoch than the first that is known."""
     return bool(connection.execute("SELECT coalesce(bool_or(is_later_epoch), false) FROM placed").fetchall()[0][0])
+
+
+def list_unexplained(connection: Any, place: Workplace) -> int:  # noqa: ANN401 - likewise
+    """Write down the unexplained decisions of later history epochs, by row, and return how many they are."""
+    parts = ", ".join(quoted(place.part(block)) for block in range(place.blocks))
+    connection.execute(
+        f"COPY (SELECT base.row, base.fingerprint, base.features FROM {quoted(place.base)} AS base "
+        f'JOIN read_parquet([{parts}]) AS told USING (partition, "offset") '
+        f"WHERE told.verdict = 'unexplained' AND base.is_vector AND base.is_later_epoch ORDER BY base.row) "
+        f"TO {quoted(place.unexplained)} ({FORMAT})"
+    )
+    return int(connection.execute(f"SELECT count(*) FROM {quoted(place.unexplained)}").fetchall()[0][0])

@@ -25,8 +25,8 @@ Bytes = np.ndarray[tuple[int, ...], np.dtype[np.int8]]
 class Workplace:
     """A folder with `numbers` transactions in it, `rows` of which are scored, parted into `shards` for each entity.
 
-    `memory_mb` is what one process may give its database; `by_time` says that the passes by time are done as well. It
-    can be sent to another process.
+    `memory_mb` is what one process may give its database; `is_searched` says that what was unexplained was searched
+    for. It can be sent to another process.
     """
 
     folder: Path
@@ -35,7 +35,7 @@ class Workplace:
     rows: int
     shards: int
     memory_mb: int
-    by_time: bool = False
+    is_searched: bool = False
 
     @property
     def entities(self) -> tuple[Entity, ...]:
@@ -82,8 +82,13 @@ class Workplace:
         """Where a block of the output is."""
         return self.folder / f"part-{block:05}.parquet"
 
+    @property
+    def unexplained(self) -> Path:
+        """Where the decisions are that are searched for."""
+        return self.folder / "unexplained.parquet"
+
     def result(self, entity: Entity, shard: int, what: str, *, moved: bool = False) -> Path:
-        """Where a pass left an array of its shard; `moved`: the pass by time."""
+        """Where a pass left an array of its shard; `moved`: the search."""
         return self.folder / f"{entity.value}-{shard:05}{'-moved' if moved else ''}.{what}.npy"
 
     def vectors(self, entity: Entity, shard: int, which: int, *, moved: bool = False) -> Path:

@@ -34,4 +34,4 @@ def test_what_happened_to_redis_explains_every_difference(live: Trained, stream:
         found = compared(world)
         assert found.examples == ()
         assert found.compared == play.decided == found.equal + found.explained
-        assert set(found.reasons) <= {"degraded", "order_unknown"}
+        assert set(found.reasons) <= {"degraded", "order_unknown", "history_epoch_changed"}

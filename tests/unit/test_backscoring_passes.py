@@ -85,9 +85,9 @@ def seen_for_a_millisecond(histories: Any, positions: Any, own: Any, _sight: Sig
     ("place", "bug"),
     [
         ("passes.labels_of", lambda *_: {}),
-        ("tasks._owed", lambda lot, _decided: lot),
+        ("tasks.to_decide", lambda lot, _decided: lot),
         ("passes.seen", seen_for_a_millisecond),
-        ("tasks._placed", lambda _due, _places, _last: ()),
+        ("tasks.placed_before", lambda _due, _places, _last: ()),
     ],
 )
 def test_a_planted_bug_is_caught(place: str, bug: object, monkeypatch: pytest.MonkeyPatch) -> None:

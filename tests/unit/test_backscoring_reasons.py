@@ -167,6 +167,23 @@ def place(world: World, card_id: str) -> int:
     return record.partition
 
 
+def test_a_label_finds_its_transaction_although_the_next_was_decided_in_an_outage_out_of_its_sight(
+    live: Trained,
+) -> None:
+    world = live.world()
+    world.publish(world.pay(0))
+    world.decide()
+    said = {"transaction_id": "t-0", "card_id": "card-0", "fraud": True, "reported_by": "rule"}
+    world.tell(said | {"labelled_at": world.now_ms})
+    world.publish(world.pay(1, card_id="card-1"))
+    world.decide()
+    world.now_ms += 60 * DAY_MS
+    world.publish(world.pay(2))
+    world.decide(store=Stopgap(SETS))
+    found = compared(world)
+    assert (verdict(found), found.examples) == ((3, 0, 0), ())
+
+
 # --- lost and repaired
 
 
@@ -205,6 +222,34 @@ def test_a_repair_that_left_records_out_is_proven_by_positions(live: Trained) ->
     enough = {"card": 60, "merchant": 60, "device": None}
     alter(world, "t-96", positions={"history_epoch": world.histories.epoch, **enough})
     assert verdict(compared(world)) == (96, 0, 1)
+
+
+def test_a_label_under_way_at_a_loss_is_seen_before_it_is_told_of(live: Trained) -> None:
+    world = live.world()
+    ahead, behind = payer(world, 0), payer(world, 1)
+    for number in range(5):  # out of sight by then, but in the log, so that no position proves a thing
+        world.publish(world.pay(number, card_id=ahead))
+    world.decide()
+    world.now_ms += 80 * DAY_MS
+    world.publish(world.pay(5, card_id=behind))
+    world.decide()
+    world.publish(world.pay(6, card_id=ahead))
+    world.observe([0])
+    said = {"transaction_id": "t-5", "card_id": behind, "fraud": True, "reported_by": "rule"}
+    (under_way,) = world.publish(said | {"labelled_at": world.now_ms - 60_000}, topic="labels")
+    lose(world)
+    repair(world, [0, 1, 2])
+    world.decide()
+    world.answer(under_way)
+    found = compared(world)
+    assert (verdict(found), found.reasons) == ((6, 1, 0), {"history_epoch_changed": 1})
+    alter(world, "t-6", features={"merchant_count_delayed_7d": 77.0}, rescored=True)
+    assert differences(compared(world)) == {"t-6": {"merchant_count_delayed_7d", "merchant_fraud_share_30d"}}
+
+
+def payer(world: World, partition: int) -> str:
+    """Return a card of a partition."""
+    return next(card for card in (f"payer-{n}" for n in range(50)) if place(world, card) == partition)
 
 
 # --- retention
