@@ -18,6 +18,8 @@ from workers import COMMAND, Worker
 from stream.consumer import ValidScores
 from stream.contract.outputs import Score
 
+CLI = (sys.executable, "-m", "stream.cli")
+
 
 class Fleet:
     """Workers that share topics, Redis keys and a repository, apart from every other test's."""
@@ -36,11 +38,13 @@ class Fleet:
     def models(self) -> str:
         return self.environment["MODELS"]
 
-    def cli(self, *arguments: str, seconds: float = 120.0, **settings: str) -> subprocess.CompletedProcess[str]:
-        """Run the command line with this fleet's settings."""
+    def cli(
+        self, *arguments: str, seconds: float = 120.0, command: Sequence[str] = CLI, **settings: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the command line, or another command in its place, with this fleet's settings."""
         named = {f"FRAUDSTREAM_{name}": value for name, value in (self.environment | settings).items()}
         return subprocess.run(
-            [sys.executable, "-m", "stream.cli", *arguments],
+            [*command, *arguments],
             env=os.environ | named,
             capture_output=True,
             text=True,

@@ -8,7 +8,11 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from features.declaration import load
+from models.repository import Repository
 from models.times import format_time
+from stream.training.request import TrainingRequest
+from stream.training.run import train
 
 START_MS = 1_767_225_600_000  # 2026-01-01
 DAY_MS = 86_400_000
@@ -41,3 +45,11 @@ def write(path: Path, columns: dict[str, Any]) -> Path:
     else:
         pyarrow.parquet.write_table(table, path)
     return path
+
+
+def trained(folder: Path, features: str | None = None) -> dict[str, bytes]:
+    """Train a model on such a file, so that its scores depend on many features; return its files."""
+    file = write(folder / "train.parquet", transactions())
+    wanted = TrainingRequest(file=file, name="card", feature_set=load(features), trees=20, threads=1, review_share=0.1)
+    repository = Repository(str(folder / "models"))
+    return repository.fetch(train(wanted, repository, lambda _stage, _done, _total: None).digest)

@@ -15,14 +15,11 @@ from fleet import Fleet, new_fleet, until
 from handbook import label, needs_handbook, rows, transaction, weeks
 from own_redis import OwnRedis
 from payments import PARTITIONS, payment
-from training_files import transactions, write
+from training_files import trained
 from workers import Worker
 
-from features.declaration import load as load_features
 from models.repository import Repository
 from stream.contract.outputs import Score
-from stream.training.request import TrainingRequest
-from stream.training.run import train
 
 COUNT = 6_000
 
@@ -30,16 +27,7 @@ COUNT = 6_000
 @pytest.fixture(scope="module")
 def contents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """A model that was trained, so that its scores depend on many features."""
-    return trained(tmp_path_factory.mktemp("training"), None)
-
-
-def trained(folder: Path, features: str | None) -> dict[str, bytes]:
-    file = write(folder / "train.parquet", transactions())
-    wanted = TrainingRequest(
-        file=file, name="card", feature_set=load_features(features), trees=20, threads=1, review_share=0.1
-    )
-    repository = Repository(str(folder / "models"))
-    return repository.fetch(train(wanted, repository, lambda _stage, _done, _total: None).digest)
+    return trained(tmp_path_factory.mktemp("training"))
 
 
 @pytest.fixture
