@@ -32,7 +32,7 @@ MOST_BEGINNINGS = 1_000
 
 
 class Told(NamedTuple):
-    """A decision that nothing explains: by which of the feature sets, and the vector on record."""
+    """A decision in which something differs: by which of the feature sets, and the vector on record."""
 
     which: int
     vector: Floats
@@ -114,9 +114,9 @@ def beginning(history: History, end: int) -> History:
 
 
 def search(entity: Entity, place: Workplace, shard: int) -> None:
-    """Look for the unexplained decisions of a shard's parties of one kind; keep what they saw as `moved`."""
-    told, fates = _unexplained(place), place.fates()
-    with Shard(place, entity, shard, Order.by_party(entity, place.unexplained)) as source:
+    """Look for the decisions that differ of a shard's parties of one kind; keep what they saw as `moved`."""
+    told, fates = _unlike(place), place.fates()
+    with Shard(place, entity, shard, Order.by_party(entity, place.unlike)) as source:
         rows = np.intersect1d(source.rows(), np.fromiter(told, np.int64, len(told)))
         with Ledger(place, entity, shard, rows, moved=True) as ledger:
             if not len(rows):
@@ -137,9 +137,9 @@ def search(entity: Entity, place: Workplace, shard: int) -> None:
             place.progress()[shard] = start
 
 
-def _unexplained(place: Workplace) -> dict[int, Told]:
+def _unlike(place: Workplace) -> dict[int, Told]:
     """Return the decisions to be looked for, by output row."""
     which = {fingerprint: at for at, fingerprint in enumerate(place.sets.by_fingerprint)}
     with connect_memory(place.folder, place.memory_mb) as connection:
-        found = connection.execute(f"SELECT row, fingerprint, features FROM {quoted(place.unexplained)}").fetchall()
+        found = connection.execute(f"SELECT row, fingerprint, features FROM {quoted(place.unlike)}").fetchall()
     return {row: Told(which[name], np.frombuffer(packed)) for row, name, packed in found if name in which}

@@ -27,7 +27,7 @@ from stream.backscoring.sharding import part
 from stream.backscoring.spool import Spool
 from stream.backscoring.stages import PROCESS_MEMORY_MB, counted, run_passes, run_searches, stage, workfolder
 from stream.backscoring.tasks import DECIDE
-from stream.backscoring.topic_source import describe, is_repaired, list_unexplained, select
+from stream.backscoring.topic_source import describe, is_repaired, list_unlike, select
 from stream.backscoring.topics import reading
 from stream.backscoring.workplace import Workplace, shards_for
 from stream.transactions_file.database import connect, quoted
@@ -86,7 +86,7 @@ def compare_topic(request: TopicRequest, progress: Progress) -> DiffReport:
         run_passes(made.place, pool, progress)
         compare = partial(compare_block, request.settings.models)
         stage(made.place, pool, compare, ("compare", made.place.blocks, made.place.rows), progress)
-        if is_repaired(made.connection) and list_unexplained(made.connection, made.place):
+        if is_repaired(made.connection) and list_unlike(made.connection, made.place):
             run_searches(made.place, pool, progress)
             again = replace(made.place, is_searched=True)
             stage(again, pool, compare, ("compare again", again.blocks, again.rows), progress)

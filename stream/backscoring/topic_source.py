@@ -84,13 +84,13 @@ def is_repaired(connection: Any) -> bool:  # noqa: ANN401 - likewise
     return bool(connection.execute("SELECT coalesce(bool_or(is_later_epoch), false) FROM placed").fetchall()[0][0])
 
 
-def list_unexplained(connection: Any, place: Workplace) -> int:  # noqa: ANN401 - likewise
-    """Write down the unexplained decisions of later history epochs, by row, and return how many they are."""
+def list_unlike(connection: Any, place: Workplace) -> int:  # noqa: ANN401 - likewise
+    """Write down the decisions of later history epochs in which something differs, by row, and return how many."""
     parts = ", ".join(quoted(place.part(block)) for block in range(place.blocks))
     connection.execute(
         f"COPY (SELECT base.row, base.fingerprint, base.features FROM {quoted(place.base)} AS base "
         f'JOIN read_parquet([{parts}]) AS told USING (partition, "offset") '
-        f"WHERE told.verdict = 'unexplained' AND base.is_vector AND base.is_later_epoch ORDER BY base.row) "
-        f"TO {quoted(place.unexplained)} ({FORMAT})"
+        f"WHERE told.differences IS NOT NULL AND base.is_vector AND base.is_later_epoch AND NOT base.incomplete "
+        f"ORDER BY base.row) TO {quoted(place.unlike)} ({FORMAT})"
     )
-    return int(connection.execute(f"SELECT count(*) FROM {quoted(place.unexplained)}").fetchall()[0][0])
+    return int(connection.execute(f"SELECT count(*) FROM {quoted(place.unlike)}").fetchall()[0][0])

@@ -25,8 +25,8 @@ Bytes = np.ndarray[tuple[int, ...], np.dtype[np.int8]]
 class Workplace:
     """A folder with `numbers` transactions in it, `rows` of which are scored, parted into `shards` for each entity.
 
-    `memory_mb` is what one process may give its database; `is_searched` says that what was unexplained was searched
-    for. It can be sent to another process.
+    `memory_mb` is what one process may give its database; `is_searched` says that what differed was searched for. All
+    of it can be sent to another process.
     """
 
     folder: Path
@@ -83,9 +83,9 @@ class Workplace:
         return self.folder / f"part-{block:05}.parquet"
 
     @property
-    def unexplained(self) -> Path:
+    def unlike(self) -> Path:
         """Where the decisions are that are searched for."""
-        return self.folder / "unexplained.parquet"
+        return self.folder / "unlike.parquet"
 
     def result(self, entity: Entity, shard: int, what: str, *, moved: bool = False) -> Path:
         """Where a pass left an array of its shard; `moved`: the search."""

@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import duckdb
 import pytest
 from faulty_scoring import BUGS
 from faulty_scoring import COMMAND as FAULTY
@@ -134,12 +135,15 @@ def trouble(story: Story, stretch: int) -> None:
 def again(fleet: Fleet, report: Callable[[str], None]) -> dict[str, Any]:
     """Make every decision of the topic again and compare."""
     named = {f"FRAUDSTREAM_{name}": value for name, value in fleet.environment.items()}
-    done = weigh((*CLI, "score", "--topic", "--diff", "--json"), named, SECONDS)
+    out = fleet.folder / "compared.parquet"
+    done = weigh((*CLI, "score", "--topic", "--diff", "--out", str(out), "--json"), named, SECONDS)
     assert done.exit_code in {0, 1}, done.output + done.errors
     found: dict[str, Any] = json.loads(done.output)
     said = ", ".join(f"{name} {found[name]}" for name in SAID)
     cost = f"{done.seconds:.1f} s, {found['compared'] / done.seconds:,.0f} rows/s, {done.peak_mb:,.0f} MB"
     report(f"{said}; {cost}")
+    off = f"SELECT count(*) FROM '{out}' WHERE reasons = 'history_epoch_changed' AND differences IS NOT NULL"  # noqa: S608
+    assert duckdb.connect().execute(off).fetchall() == [(0,)], "what a repair displaced comes out exactly"
     return found
 
 
