@@ -14,7 +14,7 @@ from models.loading import Model
 from models.loading import load as load_model
 from models.problems import Problem
 from models.repository import Repository
-from stream.cli.saying import Command, features_or_refuse, json_option, refuse, say, settings_or_refuse
+from stream.cli.saying import Command, features_or_refuse, json_option, refuse, refuse_kafka, say, settings_or_refuse
 from stream.errors import StreamError
 from stream.probing import probers
 from stream.settings import Settings
@@ -105,6 +105,35 @@ def worker(name: str, as_json: bool, **options: Any) -> None:  # noqa: ANN401, F
     settings = settings_or_refuse()
     facts = asyncio.run(_measure_worker(settings, _model(settings, name).digest, **options))
     say(as_json, facts, "\n".join(f"{fact:36} {value}" for fact, value in facts.items()))
+
+
+@bench.command()
+@click.option("--payments", type=click.IntRange(1_000), default=200_000, show_default=True, help="And as many labels.")
+@json_option
+def repair(payments: int, as_json: bool) -> None:  # noqa: FBT001 - a flag
+    """How fast histories that Redis lost are put together again, by one worker and by two, and what a month takes."""
+    from stream.bench.repair import estimates, measure_repair, spoken  # noqa: PLC0415 - it needs an extra
+
+    settings = settings_or_refuse()
+    progress = Console(stderr=True)
+    try:
+        found = asyncio.run(measure_repair(settings, features_or_refuse(settings.features), payments, progress.print))
+    except (FeatureError, StreamError) as error:
+        refuse(str(error))
+    except (KafkaError, OSError) as error:
+        refuse_kafka(settings, error)
+    times = list(estimates(found))
+    if as_json:
+        facts = {"speeds": [one._asdict() for one in found], "estimates": [one._asdict() for one in times]}
+        say(as_json, {"payments": payments, **facts}, "")
+        return
+    speeds = Table("workers", "transactions a second", "labels a second", "seconds in all")
+    for one in found:
+        speeds.add_row(*(f"{figure:,.0f}" for figure in one))
+    table = Table("workers", "payments a second", "a day", "a month", "a day, all labelled", "a month, all labelled")
+    for time in times:
+        table.add_row(*(str(figure) for figure in time[:2]), *(spoken(seconds) for seconds in time[2:]))
+    Console().print(speeds, table)
 
 
 @bench.command("memory")
