@@ -63,12 +63,15 @@ def _steps(steps: list[dict]) -> Table:  # type: ignore[type-arg]
 
 def _history(one: dict) -> Table:  # type: ignore[type-arg]
     told = f"{one['visible']} records in sight; by its position {one['position']} lay before it"
-    table = _table(f"{one['kind']} {one['id']}: {told}", "occurred", "amount", "card", "merchant")
+    parties = [party for party in ("card", "merchant") if party != one["kind"]]
+    table = _table("transaction", "occurred", "amount", *parties)
+    table.title, table.title_style = f"\n{one['kind']} {one['id']}: {told}", "bold"
     for record in one["newest"][:_SHOWN]:
         amount = f"{record['amount_minor']} {record['currency']}"
-        table.add_row(record["transaction_id"], record["occurred_at"], amount, record["card_id"], record["merchant_id"])
+        others = [record[f"{party}_id"] for party in parties]
+        table.add_row(record["transaction_id"], record["occurred_at"], amount, *others)
     if len(one["newest"]) > _SHOWN:
-        table.add_row("…", "", "", "", "")
+        table.add_row("…")
     return table
 
 
@@ -87,9 +90,9 @@ def _verdict(logs: dict) -> str:  # type: ignore[type-arg]
 
 def _table(title: str, *columns: str) -> Table:
     table = Table(title_justify="left", header_style="bold", pad_edge=False, box=None, padding=(0, 3, 0, 0))
-    table.add_column(f"\n{title}")
+    table.add_column(f"\n{title}", overflow="fold")
     for column in columns:
-        table.add_column(f"\n{column}")
+        table.add_column(f"\n{column}", overflow="fold")
     return table
 
 
