@@ -74,11 +74,15 @@ def features(names: Sequence[str], matrix: Floats) -> Columns:
 
 
 def write_part(place: Workplace, block: int, columns: Columns) -> None:
-    """Write a block's columns, in their order."""
+    """Write a block's columns, in their order; texts are texts even where all of a block are NULL."""
+    typed = ", ".join(
+        f'CAST("{name}" AS VARCHAR) AS "{name}"' if values.dtype == object else f'"{name}"'
+        for name, values in columns.items()
+    )
     with connect_memory(place.folder, place.memory_mb) as connection:
         connection.register("columns", columns)
         connection.execute(
-            f"COPY (SELECT * FROM columns) TO {quoted(place.part(block))} (FORMAT parquet, COMPRESSION lz4_raw)"
+            f"COPY (SELECT {typed} FROM columns) TO {quoted(place.part(block))} (FORMAT parquet, COMPRESSION lz4_raw)"
         )
 
 

@@ -17,8 +17,7 @@ def connect(path: Path, threads: int, memory_mb: int = MEMORY_MB) -> Any:  # noq
     Raises:
         MissingExtraError: DuckDB is not installed.
     """
-    options = {"threads": threads, "memory_limit": f"{memory_mb}MiB", "temp_directory": str(path.parent / "overflow")}
-    return import_duckdb().connect(str(path), config=options)
+    return _opened(str(path), threads, memory_mb, path.parent)
 
 
 def connect_memory(folder: Path, memory_mb: int) -> Any:  # noqa: ANN401 - likewise
@@ -27,8 +26,18 @@ def connect_memory(folder: Path, memory_mb: int) -> Any:  # noqa: ANN401 - likew
     Raises:
         MissingExtraError: DuckDB is not installed.
     """
-    options = {"threads": 1, "memory_limit": f"{memory_mb}MiB", "temp_directory": str(folder / "overflow")}
-    return import_duckdb().connect(":memory:", config=options)
+    return _opened(":memory:", 1, memory_mb, folder)
+
+
+def _opened(name: str, threads: int, memory_mb: int, folder: Path) -> Any:  # noqa: ANN401 - likewise
+    """Open a database that draws no bar: it would be on standard output, which may be somebody's JSON.
+
+    It does where it takes the process for somebody at a prompt, as it does with those of a pool.
+    """
+    options = {"threads": threads, "memory_limit": f"{memory_mb}MiB", "temp_directory": str(folder / "overflow")}
+    connection = import_duckdb().connect(name, config=options)
+    connection.execute("SET enable_progress_bar = false")
+    return connection
 
 
 def import_duckdb() -> Any:  # noqa: ANN401 - the module, which may not be there

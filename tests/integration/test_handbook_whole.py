@@ -137,7 +137,7 @@ def again(fleet: Fleet, report: Callable[[str], None]) -> dict[str, Any]:
     named = {f"FRAUDSTREAM_{name}": value for name, value in fleet.environment.items()}
     out = fleet.folder / "compared.parquet"
     done = weigh((*CLI, "score", "--topic", "--diff", "--out", str(out), "--json"), named, SECONDS)
-    assert done.exit_code in {0, 1}, done.output + done.errors
+    assert done.output.startswith("{"), done.errors
     found: dict[str, Any] = json.loads(done.output)
     said = ", ".join(f"{name} {found[name]}" for name in SAID)
     cost = f"{done.seconds:.1f} s, {found['compared'] / done.seconds:,.0f} rows/s, {done.peak_mb:,.0f} MB"

@@ -1,6 +1,8 @@
 """The processes of back-scoring: how far they are is told, and one that ends is said."""
 
 import os
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -36,6 +38,13 @@ def test_each_task_is_done_once_and_somebody_is_told(threads: int, tmp_path: Pat
     assert looks
     here = {int(pid) == os.getpid() for _, pid in names}
     assert here == {threads == 1}
+
+
+def test_a_process_without_a_script_draws_no_bar_on_standard_output(tmp_path: Path) -> None:
+    asked = f"connect_memory(Path({str(tmp_path)!r}), 64).sql(\"SELECT current_setting('enable_progress_bar')\")"
+    program = f"from pathlib import Path\nfrom stream.transactions_file.database import *\nprint({asked}.fetchall())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[(False,)]\n"
 
 
 def test_a_process_that_ends_is_said_with_what_to_do() -> None:

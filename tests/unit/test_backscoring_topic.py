@@ -7,13 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 from backscoring_faults import DAY_MS
-from backscoring_model import FEATURES, SETS, Trained, compared, lines, scored, trained
+from backscoring_model import FEATURES, SETS, Trained, alter, compared, lines, scored, trained
 from backscoring_world import PARTITIONS, Record, World
 from click.testing import CliRunner
 
 from features.memory_store import MemoryStore
 from features.store import Fate
 from features.windows import vectorise
+from stream.backscoring import workplace
 from stream.backscoring.errors import NothingToScoreError
 from stream.backscoring.gathering import Range
 from stream.backscoring.spool import Spool
@@ -146,6 +147,19 @@ def test_what_is_no_transaction_disturbs_nobody(live: Trained) -> None:
     world.decide()
     found = compared(world)
     assert (found.compared, found.equal) == (20, 20)
+
+
+def test_blocks_without_and_with_differences_make_one_file(
+    live: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workplace, "BLOCK_ROWS", 8)
+    world = weeks(live, 20)
+    last = max(world.topics["scores"], key=lambda number: len(world.topics["scores"][number]) and number)
+    altered = msgspec.json.decode(world.topics["scores"][last][-1].value or b"", type=Score).transaction_id
+    alter(world, altered, features={"card_count_30d": 99.0})
+    found = compared(world, out=tmp_path / "out.parquet")
+    assert (found.compared, found.equal, found.unexplained) == (20, 19, 1)
+    assert [name for name, row in lines(tmp_path / "out.parquet").items() if row["differences"]] == [altered]
 
 
 # --- scoring without comparing
