@@ -11,6 +11,8 @@ from stream.transactions_file.batching import CONTENT
 from stream.transactions_file.database import connect
 from stream.transactions_file.reading import DATABASE, Facts, TransactionsFile
 
+MEMORY_MB = 512
+"""What the database may take: no more than a process that runs through a shard, so that a larger file needs no more."""
 BASE = """
 CREATE TEMP VIEW base AS SELECT row, number, transaction_id, card_id, merchant_id,
     make_timestamptz(occurred_ms * 1000) AS occurred_at, amount_minor, currency
@@ -39,13 +41,13 @@ def read_file(file: Path, folder: Path, threads: int) -> Facts:
         MissingExtraError: DuckDB is not installed.
         TransactionsFileError: the file cannot be used, for all the reasons given.
     """
-    with TransactionsFile(file, folder, threads) as source:
+    with TransactionsFile(file, folder, threads, MEMORY_MB) as source:
         return source.facts
 
 
 def open_tables(folder: Path, threads: int) -> Any:  # noqa: ANN401 - a connection of a module without types
     """Open the database of a file that was read."""
-    connection = connect(folder / DATABASE, threads)
+    connection = connect(folder / DATABASE, threads, MEMORY_MB)
     connection.execute(ROWS.format(content=", ".join(CONTENT), places=_places("occurred_ms", behind=1)))
     connection.execute(LABELS.format(places=_places("labelled_ms", behind=0)))
     connection.execute(BASE)

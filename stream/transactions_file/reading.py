@@ -12,7 +12,7 @@ from stream.contract.iso import CURRENCY_DECIMALS
 from stream.redaction import holds_card_number
 from stream.transactions_file import optional, sql
 from stream.transactions_file.batching import Batch, batch_of
-from stream.transactions_file.database import connect, import_duckdb, quoted
+from stream.transactions_file.database import MEMORY_MB, connect, import_duckdb, quoted
 from stream.transactions_file.errors import TransactionsFileError
 
 DATABASE = "transactions.duckdb"
@@ -63,7 +63,7 @@ class TransactionsFile:
         dropped: how many optional values were invalid, by column; they are read as if they were not there.
     """
 
-    def __init__(self, path: Path, workplace: Path, threads: int) -> None:
+    def __init__(self, path: Path, workplace: Path, threads: int, memory_mb: int = MEMORY_MB) -> None:
         """Read a parquet or CSV file; `workplace` is a folder that may become as large as it.
 
         Raises:
@@ -72,7 +72,7 @@ class TransactionsFile:
         """
         self._path = path
         self._duckdb = import_duckdb()
-        self._connection = connect(workplace / DATABASE, threads)
+        self._connection = connect(workplace / DATABASE, threads, memory_mb)
         try:
             self._load()
         except self._duckdb.Error as error:
