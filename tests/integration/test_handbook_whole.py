@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
+import numpy as np
 import pytest
 from faulty_scoring import BUGS
 from faulty_scoring import COMMAND as FAULTY
@@ -23,6 +24,9 @@ from training_files import trained
 from weighing import weigh
 from workers import Worker
 
+from features import records
+from features.cache import HEADER
+from features.folded import read
 from models.repository import Repository
 
 COUNT = int(os.environ.get("FRAUDSTREAM_TEST_ROWS", "30000"))
@@ -74,6 +78,9 @@ def test_every_decision_of_a_disturbed_stream_comes_out_again_from_the_logs(
     assert apart.read("dead-letters") == []
     assert len({score.positions.history_epoch for score in valid}) > 1, "the loss was noticed"
     assert any(score.degraded for score in valid) is (case.redis_down == "degrade")
+    in_panes = folded(apart, own_redis)
+    report(f"{in_panes} merchants in panes")
+    assert (in_panes > 0) is bool(case.features)
 
     found = again(apart, report)
     assert (found["compared"], found["unexplained"], found["examples"]) == (count, 0, [])
@@ -134,6 +141,13 @@ def trouble(story: Story, stretch: int) -> None:
             story.redis.client.flushall()
         case _:
             return
+
+
+def folded(fleet: Fleet, redis: OwnRedis) -> int:
+    """Return how many merchants' histories are in panes now."""
+    keys = redis.client.scan_iter(f"fraudstream:{fleet.environment['DEPLOYMENT']}:m:*", count=1_000)
+    values = [np.frombuffer(redis.client.get(key), records.STORED, offset=HEADER.size) for key in keys]
+    return sum(read(rows.reshape(-1, records.SHARED_COLUMNS)) is not None for rows in values)
 
 
 def again(fleet: Fleet, report: Callable[[str], None]) -> dict[str, Any]:
