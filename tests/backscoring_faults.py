@@ -17,6 +17,8 @@ from stream.decoding import decode
 
 DAY_MS = 86_400_000
 SKEW_MS = 300_000
+MOST_WAITING_MS = 40 * DAY_MS
+"""Keys on a server would expire before a decision that waits for longer, and its record be gone from the topic."""
 
 
 class Stopgap:
@@ -117,11 +119,20 @@ class Play:
         self._pay(stream[0])
         self.decided += self.world.decide()
         for act in stream:
-            self.world.now_ms += act.pause_ms
+            if self._waiting_ms() + act.pause_ms < MOST_WAITING_MS:
+                self.world.now_ms += act.pause_ms
             getattr(self, "_" + act.what.replace(" ", "_"))(act)
         self._back(stream[-1])
         self.decided += self.world.decide()
         return self.decided
+
+    def _waiting_ms(self) -> int:
+        """Return for how long the oldest payment has waited for its decision."""
+        logs = self.world.topics["transactions"]
+        waiting = [
+            one.timestamp for number in range(PARTITIONS) for one in logs[number][self.world.undecided[number] :]
+        ]
+        return self.world.now_ms - min(waiting, default=self.world.now_ms)
 
     def _pay(self, act: Act) -> None:
         number = len(self.paid)
