@@ -176,8 +176,9 @@ class Cache:
             self._bytes -= entry.weighed + PER_ENTRY
             entry.weighed = 0
 
-    def clear(self) -> None:
-        """Forget all."""
+    def clear(self, most_bytes: int) -> None:
+        """Forget all, and hold at most so much from now on."""
+        self._most_bytes = most_bytes
         for entity in list(self._entries):
             self.drop(entity)
 

@@ -63,7 +63,7 @@ class ClusterLink:
             (b"PEXPIRE", noted, 1),
         )
         await self._wire.obeyed([(shard, encoded(*command)) for command in tried])
-        await self.run("trim", [Call(shard, (key,), (b"no base", b"", 0, b""))])
+        await self.run("trim", [Call(shard, (key, key), (b"no base", b"", 0, b"", b"not this"))])
 
     async def values(self, keys: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
         """Fetch whole values."""

@@ -1,24 +1,33 @@
 """The history epoch of a deployment: the same in each of its shards, and above every earlier one after a loss.
 
 Each shard holds the epoch beside its histories, so a shard that lost them shows it. An epoch that not all shards have
-is none: whoever meets that raises all of them above it, for it cannot be told from a shard that was set back.
-Nothing here knows a history, or why an epoch is raised.
+is none: whoever meets that raises all of them above it, for it cannot be told from a shard that was set back. Beside it
+each shard holds how histories are kept under it. Nothing here knows a history, or why an epoch is raised.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from features.cover import Cover, Whole, read_whole
+from features.cover import Cover, Span, read_span
+from features.keeping import Kept, read_kept
 from features.link import Call, Link
 from features.observing import NO_EPOCH
 from features.shards import HOME, Shards
 
 
 class Founded(NamedTuple):
-    """An epoch, whether its histories are known to be all there, and whether it began with this very question."""
+    """An epoch, and whether it began with this very question."""
 
     epoch: int
-    whole: bool
     new: bool
+
+
+class Found(NamedTuple):
+    """The epoch of each shard, how far back histories are known to be all there, and how they are kept."""
+
+    epochs: list[int]
+    whole: Span
+    kept: Kept
 
 
 class Epochs:
@@ -30,27 +39,38 @@ class Epochs:
         self._cover = cover
 
     async def join(self, first: int, *, emptied: bool = False) -> Founded:
-        """Return the deployment's history epoch, `first` if there was none, and what is known of its histories.
+        """Return the deployment's history epoch, `first` if there was none.
 
         Only the epoch that a key of its own names is whole: one that was raised over a loss is not, whoever asks and
         whenever, until a repair says so. Nor is the first one of a deployment that is known to have had histories: it
         was `emptied`.
         """
-        found, whole = await self.read()
+        found, whole, _ = await self.read()
         if not any(found):
             await self._link.run("found", [Call(HOME, (self._shards.epochs[HOME], self._shards.whole), (first,))])
-            found, whole = await self.read()
+            found, whole, _ = await self.read()
         epoch = found[HOME]
         if whole.epoch < 0 and max(found) == epoch == -whole.epoch:
             return await self._begin(epoch, emptied=emptied)
-        epoch = await self._agreed(found, NO_EPOCH)
-        return Founded(epoch, whole=whole.holds(epoch, self._cover), new=False)
+        return Founded(await self._agreed(found, NO_EPOCH), new=False)
 
     async def _begin(self, epoch: int, *, emptied: bool) -> Founded:
         """Give a new deployment's epoch to all shards, whoever began it."""
         await self._raise(epoch - 1, epoch)
-        await self._link.set(HOME, self._shards.whole, Whole(NO_EPOCH if emptied else epoch, self._cover).text)
-        return Founded(epoch, whole=not emptied, new=True)
+        await self._link.set(HOME, self._shards.whole, Span(NO_EPOCH if emptied else epoch, self._cover).text)
+        return Founded(epoch, new=True)
+
+    async def keep(self, epoch: int, needs: Iterable[str]) -> Kept:
+        """Have histories kept as is asked under an epoch, and return how they are.
+
+        All read it in the shard HOME, which hears of it last: by then no shard drops what is to be kept.
+        """
+        asked: list[bytes | int] = [epoch, *(need.encode() for need in needs)]
+        *others, home = [Call(shard, (key,), asked) for shard, key in reversed(list(enumerate(self._shards.kept)))]
+        if others:
+            await self._link.run("keep", others)
+        (kept,) = await self._link.run("keep", [home])
+        return read_kept(kept)
 
     async def rise(self, above: int) -> int:
         """Return the epoch above one that all shards agree in, after raising them unless another worker did already.
@@ -58,8 +78,7 @@ class Epochs:
         What they have is read first: a worker that still believes in an epoch of long ago would else raise a shard
         that is lost to the very one that the others believe in, and hide the loss.
         """
-        found, _ = await self.read()
-        return await self._agreed(found, above)
+        return await self._agreed((await self.read()).epochs, above)
 
     async def _agreed(self, found: list[int], above: int) -> int:
         """Return the epoch that was found in all shards, or raise them where it is not above `above`."""
@@ -80,8 +99,8 @@ class Epochs:
         calls = [Call(shard, (key,), (above, to)) for shard, key in enumerate(self._shards.epochs)]
         return [int(before or NO_EPOCH) for before in await self._link.run("raise", calls)]
 
-    async def read(self) -> tuple[list[int], Whole]:
-        """Return the epoch of each shard, and what is known to be whole."""
-        keys = [*enumerate(self._shards.epochs), (HOME, self._shards.whole)]
-        *found, whole = await self._link.values(keys)
-        return [int(value or NO_EPOCH) for value in found], read_whole(whole)
+    async def read(self) -> Found:
+        """Return what the server has of all this."""
+        keys = [*enumerate(self._shards.epochs), (HOME, self._shards.whole), (HOME, self._shards.kept[HOME])]
+        *found, whole, kept = await self._link.values(keys)
+        return Found([int(value or NO_EPOCH) for value in found], read_span(whole), read_kept(kept))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
-Script = Literal["fields", "fold", "found", "mark", "needs", "observe", "raise", "report", "trim"]
+Script = Literal["fields", "fold", "found", "keep", "mark", "observe", "raise", "report", "trim"]
 """Each is the file of that name, with what it is told and answers at its head."""
 
 

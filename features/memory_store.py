@@ -5,7 +5,7 @@ process. What is invisible is trimmed as histories grow, and what may be is fold
 the length of the stream.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from features import records
 from features.displacing import IN_PLACE
@@ -28,14 +28,17 @@ def know_nothing(_kind: Entity, _entity: int) -> None:
 
 
 class MemoryStore:
-    """Keeps the histories that a feature set looks at, for as long as its horizons say.
+    """Keeps the histories that a feature set looks at, for as long as its horizons say, or as `kept` says.
 
     A history that is met for the first time begins with what `recall` gives.
     """
 
-    def __init__(self, keeping: Keeping, recall: Recall = know_nothing) -> None:
+    def __init__(
+        self, keeping: Keeping, recall: Recall = know_nothing, kept: Mapping[Entity, Keep] | None = None
+    ) -> None:
         self._recall = recall
-        self._keeps = keeping.keeps
+        self._seen = keeping.keeps
+        self._keeps = kept or self._seen
         self._displaced = IN_PLACE
         self._histories: dict[Entity, dict[int, History]] = {kind: {} for kind in self._keeps}
 
@@ -49,8 +52,8 @@ class MemoryStore:
         histories = {kind: self._of(kind, one) for kind, one in theirs.items()}
         draft = draft_transactions(histories, theirs, self._keeps)
         visible = {
-            kind: seen(histories[kind], draft.positions[kind], one.rows, self._sight(kind))
-            for kind, one in theirs.items()
+            kind: seen(histories[kind], draft.positions[kind], theirs[kind].rows, Sight(keep, self._displaced))
+            for kind, keep in self._seen.items()
         }
         for kind, touched in histories.items():
             _settle(touched, self._keeps[kind])
@@ -69,9 +72,6 @@ class MemoryStore:
         for kind, keep in self._keeps.items():
             for history in self._histories[kind].values():
                 shorten(history, keep, FIRST_EPOCH)
-
-    def _sight(self, kind: Entity) -> Sight:
-        return Sight(self._keeps[kind], self._displaced)
 
     def _of(self, kind: Entity, one: Parties) -> list[History | None]:
         """Return the histories of one kind, new ones where there are none."""
@@ -92,7 +92,7 @@ class MemoryStore:
         """Append one label to its card's history, and to the other parties' where its transaction is known."""
         row = records.label_row(label)
         card = self._history(Entity.CARD, records.card_hash(label.card_id), label.card_id)
-        noted = draft_card_label(card, row, self._sight(Entity.CARD))
+        noted = draft_card_label(card, row, Sight(self._keeps[Entity.CARD], self._displaced))
         card.settle()
         positions = {kind: self._follow(kind, row, noted) for kind in self._keeps if kind is not Entity.CARD}
         return self._labelled(label, noted, positions[Entity.MERCHANT])

@@ -71,7 +71,7 @@ class RedisLink:
             await client.hgetall(noted)
             for tried in (key, noted):
                 await client.pexpire(tried, 1)
-        await self.run("trim", [Call(HOME, (key,), (b"no base", b"", 0, b""))])
+        await self.run("trim", [Call(HOME, (key, key), (b"no base", b"", 0, b"", b"not this"))])
 
     async def suspicion(self, *, afresh: bool = False) -> str | None:
         """Say so if the server is another than the trusted one, or the same one after a restart or as a replica.

@@ -9,53 +9,45 @@ Nothing here repairs what Redis lost: a loss is noticed, said, and raises the hi
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import TypeVar
 
 from features import records
 from features.cache import Cached, Use
-from features.cluster_link import ClusterLink
-from features.cluster_urls import is_cluster
+from features.cover import Cover
 from features.drafting import Draft, Noted, Sight, draft_card_label, draft_transactions, seen
 from features.entities import Entity
 from features.errors import StoreUnavailableError
 from features.histories import History
-from features.link import Link
+from features.ladders import Keep
 from features.noticing import notice_deletions
+from features.opening import DEFAULT, Options, open_link
 from features.parties import NOBODY, Parties, parties
 from features.records import card_hash
-from features.redis_link import RedisLink
 from features.remembering import Named, Recalled, Remembered
-from features.shards import ALONE, HOME, ON_A_CLUSTER, Shards
 from features.store import NOWHERE, Ints, Keeping, Label, Labelled, Observed, Transactions
 from features.wholeness import Part, Wholeness
 
 ATTEMPTS = 8
 """Each is lost only to another worker that wrote to one of the batch's cards in between, or to a loss."""
 
+OUT_OF_TURN = 2
+"""So many of them are made by a repair while decisions may come between."""
 
-class Options(NamedTuple):
-    """How a store uses its server.
-
-    `prefix` begins all keys; `timeout_s` is the longest wait for one answer; `cache_bytes` bounds what is remembered;
-    `cluster_shards` are so many on a Redis Cluster, as long as a deployment lives.
-    """
-
-    prefix: str = "fraudstream:"
-    timeout_s: float = 1.0
-    cache_bytes: int = 512 << 20
-    cluster_shards: int = ON_A_CLUSTER
-
-
-DEFAULT = Options()
+T = TypeVar("T")
 Others = Mapping[Entity, Mapping[int, Cached]]
+Appended = tuple[Mapping[Entity, Parties], Recalled, Draft]
 
 
 class RedisStore:
     """Keeps the promises of `features.store` on Redis 6.2 or later, or a Cluster; `now_ms` is the clock, for expiry.
 
     `connect` comes first. Calls of one store are made one after the other, whoever makes them.
+
+    Attributes:
+        standing: how the deployment's histories stand, as is known here.
+        lock: held during each call.
     """
 
     def __init__(
@@ -66,13 +58,15 @@ class RedisStore:
         now_ms: Callable[[], int],
         options: Options = DEFAULT,
     ) -> None:
-        shards = Shards(options.prefix, deployment, options.cluster_shards if is_cluster(url) else ALONE)
-        self._link = _link(url, shards, options.timeout_s)
-        self._remembered = Remembered(self._link, shards, keeping, now_ms)
+        self._link, self._shards = open_link(url, deployment, options)
+        self._remembered = Remembered(self._link, self._shards, keeping, now_ms)
         self._remembered.bound(options.cache_bytes)
-        self._keeps = keeping.keeps
-        self._shards = shards
-        self._lock = asyncio.Lock()
+        self.standing = self._remembered.standing
+        self._seen = keeping.keeps
+        own_ms = {kind: keep.horizon_ms for kind, keep in keeping.keeps.items()}
+        self._needed = options.needed or (lambda: own_ms)
+        self._turns = options.turns
+        self.lock = asyncio.Lock()
 
     def recall(self, kind: Entity, entity: int) -> History | None:
         """Return a copy of what is remembered of a history, without asking the server; None where nothing is."""
@@ -81,12 +75,18 @@ class RedisStore:
     @property
     def history_epoch(self) -> int:
         """The epoch of the latest answer."""
-        return self._remembered.epoch
+        return self.standing.epoch
 
     @property
     def incomplete(self) -> bool:
-        """Whether Redis is known to be behind the log: it lost records, which are not all applied again yet."""
-        return self._remembered.incomplete
+        """Whether Redis is known to be behind the log, by what is needed: records are not all applied again yet."""
+        return not self.standing.covers(self._needed())
+
+    def lacks(self, horizons_ms: Mapping[Entity, int]) -> bool:
+        """Tell whether somebody who looks so far back would miss more than those do whose needs are met first."""
+        if self.standing.covers(horizons_ms):
+            return False
+        return not Cover.of(self._needed()).reaches(Cover.of(horizons_ms))
 
     @property
     def uses(self) -> Mapping[Entity, Use]:
@@ -102,7 +102,7 @@ class RedisStore:
             StoreRefusedError: the server is too old, may evict, or does not let us in.
             StoreUnavailableError: it does not answer.
         """
-        async with self._lock:
+        async with self.lock:
             await self._link.check_server()
             await self._remembered.join(emptied=emptied)
 
@@ -114,9 +114,9 @@ class RedisStore:
         Raises:
             StoreUnavailableError: the server does not answer.
         """
-        async with self._lock:
-            if above is None or self._remembered.epoch <= above:
-                await self._remembered.lose(what, taken=True)
+        async with self.lock:
+            if above is None or self.standing.epoch <= above:
+                await self.standing.lose(what, taken=True)
 
     async def watch(self) -> None:
         """Notice histories that others delete, as `noticing` says; return at once where no server tells of it."""
@@ -131,35 +131,34 @@ class RedisStore:
     @property
     def wholeness(self) -> Wholeness:
         """What all workers know of a repair."""
-        return self._remembered.wholeness
+        return self.standing.wholeness
 
     async def mark(self, marks: Mapping[Part, int]) -> bool:
         """Note that of each part all below an offset is applied; tell whether that stands. See `Wholeness.mark`."""
         return not self.incomplete and await self.wholeness.mark(self.history_epoch, marks)
 
     async def look(self) -> None:
-        """Notice a loss though nothing is asked of the server, and the end of a repair.
+        """Notice a loss though nothing is asked of the server, the end of a repair, and what others have kept.
 
         Raises:
             StoreUnavailableError: it does not answer.
         """
-        if await self._remembered.look(act=False):
-            async with self._lock:
-                await self._remembered.look(act=True)
+        if await self.standing.look(act=False):
+            async with self.lock:
+                await self.standing.look(act=True)
 
     async def observe(self, transactions: Transactions) -> Observed:
         """Append and return what is visible, as the port says."""
-        theirs = parties(transactions, tuple(self._keeps))
-        async with self._lock:
-            recalled, draft = await self._append(theirs, {})
+        async with self.lock:
+            theirs, recalled, draft = await self._insist(lambda: self._append(transactions))
             return Observed(
                 fates=draft.fates,
                 histories={
-                    kind: seen(recalled[kind], draft.positions[kind], one.rows, self._sight(kind))
-                    for kind, one in theirs.items()
+                    kind: seen(recalled[kind], draft.positions[kind], theirs[kind].rows, self._sight(keep))
+                    for kind, keep in self._seen.items()
                 },
-                history_epoch=self._remembered.epoch,
-                incomplete=self._remembered.incomplete,
+                history_epoch=self.standing.epoch,
+                incomplete=self.incomplete,
             )
 
     async def apply(self, transactions: Transactions) -> None:
@@ -168,36 +167,39 @@ class RedisStore:
         Raises:
             StoreUnavailableError: some may not be appended; ask again.
         """
-        theirs = parties(transactions, tuple(self._keeps))
-        async with self._lock:
-            await self._append(theirs, {kind: keep.horizon_ms for kind, keep in self._keeps.items()})
+        async with self.lock:
+            await self._insist(lambda: self._append(transactions, again=True))
 
-    async def _append(
-        self, theirs: Mapping[Entity, Parties], spared_ms: Mapping[Entity, int]
-    ) -> tuple[Recalled, Draft]:
-        """Append a batch, and return the histories that it went to and where its records are."""
-        for _ in range(ATTEMPTS):
-            recalled = await self._remembered.recall({kind: Named(one.hashes, one.ids) for kind, one in theirs.items()})
-            with _drafts_of(recalled.values()):
-                draft = draft_transactions(recalled, theirs, self._keeps, spared_ms)
-                moved = await self._remembered.commit(recalled) if draft.fates else frozenset()
-            if moved is not None:
-                for kind, one in theirs.items():
-                    _relocate(draft.positions[kind], recalled[kind], one.rows, moved)
-                return recalled, draft
-        raise _contended()
+    async def _insist(self, attempt: Callable[[], Awaitable[T | None]]) -> T:
+        """Try until nobody else wrote to a card in between; soon so that no other store of this process can."""
+        for number in range(ATTEMPTS):
+            async with self._turns if self._turns and number >= OUT_OF_TURN else nullcontext():
+                done = await attempt()
+            if done is not None:
+                return done
+        raise StoreUnavailableError(f"cards' histories changed under {ATTEMPTS} attempts in a row; ask again")
 
-    def _sight(self, kind: Entity) -> Sight:
-        return Sight(self._keeps[kind], self._remembered.displaced)
+    async def _append(self, transactions: Transactions, *, again: bool = False) -> Appended | None:
+        """Append a batch, and return whose histories it went to, these, and where its records are; None as `_label`."""
+        keeps = self.standing.keeps
+        theirs = parties(transactions, tuple(keeps))
+        recalled = await self._remembered.recall({kind: Named(one.hashes, one.ids) for kind, one in theirs.items()})
+        with _drafts_of(recalled.values()):
+            draft = draft_transactions(recalled, theirs, keeps, self.standing.horizons_ms if again else {})
+            moved = await self._remembered.commit(recalled) if draft.fates else frozenset()
+        if moved is None:
+            return None
+        for kind, one in theirs.items():
+            _relocate(draft.positions[kind], recalled[kind], one.rows, moved)
+        return theirs, recalled, draft
+
+    def _sight(self, keep: Keep) -> Sight:
+        return Sight(keep, self.standing.displaced)
 
     async def label(self, labels: Sequence[Label]) -> Sequence[Labelled]:
         """Append labels as the port says."""
-        async with self._lock:
-            for _ in range(ATTEMPTS):
-                answers = await self._label(labels) if labels else []
-                if answers is not None:
-                    return answers
-        raise _contended()
+        async with self.lock:
+            return await self._insist(lambda: self._label(labels)) if labels else []
 
     async def _label(self, labels: Sequence[Label]) -> list[Labelled] | None:
         """Try once; None if a card changed meanwhile."""
@@ -206,13 +208,14 @@ class RedisStore:
         cards = [card for card in recalled[Entity.CARD] if card is not None]
         rows = [records.label_row(label) for label in labels]
         with _drafts_of([cards]):
-            sight = self._sight(Entity.CARD)
+            keeps = self.standing.keeps
+            sight = self._sight(keeps[Entity.CARD])
             noted = [draft_card_label(card, row, sight) for card, row in zip(cards, rows, strict=True)]
             others = await self._parties_of(noted)
             with _drafts_of(known.values() for known in others.values()):
                 for kind, known in others.items():
                     for row, note in zip(rows, noted, strict=True):
-                        _follow(known, row, note, (kind, self._keeps[kind].folds))
+                        _follow(known, row, note, (kind, keeps[kind].folds))
                 everyone = {kind: list(known.values()) for kind, known in others.items()}
                 if await self._remembered.commit({Entity.CARD: cards, **everyone}) is None:
                     return None
@@ -222,7 +225,7 @@ class RedisStore:
 
     async def _parties_of(self, noted: Sequence[Noted]) -> dict[Entity, dict[int, Cached]]:
         """Recall the other parties of known transactions; one of which nothing is kept any more is left out."""
-        kinds = [kind for kind in self._keeps if kind is not Entity.CARD]
+        kinds = [kind for kind in self.standing.keeps if kind is not Entity.CARD]
         hashes = {kind: list({party for note in noted if (party := note.party(kind))}) for kind in kinds}
         recalled = await self._remembered.recall({kind: Named(one, [""] * len(one)) for kind, one in hashes.items()})
         return {
@@ -236,7 +239,7 @@ class RedisStore:
         if all(parties_of[kind] <= known.keys() for kind, known in others.items()):
             return False
         now = await self._parties_of(noted)
-        return any(known.keys() != now[kind].keys() for kind, known in others.items())
+        return any(known.keys() != now.get(kind, {}).keys() for kind, known in others.items())
 
     def _labelled(self, label: Label, row: Ints, noted: Noted, others: Others) -> Labelled:
         transaction = noted.standing.transaction
@@ -245,26 +248,16 @@ class RedisStore:
             status=noted.standing.status,
             merchant_id=label.merchant_id if merchant is None else merchant.entity_id,
             occurred_ms=label.occurred_ms if transaction is None else int(transaction[records.TIME]),
-            history_epoch=self._remembered.epoch,
+            history_epoch=self.standing.epoch,
             card_position=noted.position,
             merchant_position=None if merchant is None else merchant.find(int(row[records.ID])),
         )
 
     async def tidy(self) -> None:
         """Trim or fold, one after the other, the histories that grew since the last call."""
-        grown = self._remembered.grown()
-        if grown:
-            async with self._lock:
-                await self._remembered.agree()
-        for entry in grown:
-            async with self._lock:
+        for entry in self._remembered.grown():
+            async with self.lock:
                 await self._remembered.tidy(entry)
-
-
-def _link(url: str, shards: Shards, timeout_s: float) -> Link:
-    if is_cluster(url):
-        return ClusterLink(url, shards, timeout_s)
-    return RedisLink(url, shards.epochs[HOME] + b":tried", timeout_s)
 
 
 @contextmanager
@@ -293,7 +286,3 @@ def _follow(known: Mapping[int, Cached], row: Ints, noted: Noted, kind: tuple[En
     history = known.get(noted.party(kind[0]) or NOBODY)
     if history is not None:
         noted.follow(history, row, folds=kind[1])
-
-
-def _contended() -> StoreUnavailableError:
-    return StoreUnavailableError(f"cards' histories changed under {ATTEMPTS} attempts in a row; ask again")

@@ -23,7 +23,7 @@ COMMANDS = (
 """All that a user needs to be allowed, on the deployment's keys: what is sent, and what the scripts call."""
 CLUSTER_COMMANDS = ("cluster|slots",)
 """What a user of a cluster needs beside them."""
-SCRIPTS: tuple[Script, ...] = ("fields", "fold", "found", "mark", "needs", "observe", "raise", "report", "trim")
+SCRIPTS: tuple[Script, ...] = ("fields", "fold", "found", "keep", "mark", "observe", "raise", "report", "trim")
 _DENIED_TO_SCRIPTS = ("executing the script can't", "ACL failure in script")
 
 

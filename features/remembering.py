@@ -5,19 +5,14 @@ did all the same is found by the next call. A loss is noticed here: the epoch ke
 lies beyond the end, the record before it is another, or the server was restarted.
 """
 
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from features.cache import Cache, Cached, Use
-from features.cover import Cover
-from features.displacing import ANYWHERE, IN_PLACE
 from features.entities import Entity
-from features.epochs import Epochs
 from features.histories import TRIM_LEAST, History
 from features.link import Link
 from features.observing import (
-    NO_EPOCH,
     REFRESH_AFTER_MS,
     Appended,
     OtherEpoch,
@@ -30,12 +25,10 @@ from features.observing import (
     steps,
 )
 from features.parties import NOBODY
-from features.shards import Shards
+from features.shards import LETTERS, Shards
+from features.standing import Standing
 from features.store import Keeping
 from features.tidying import Tidying
-from features.wholeness import Wholeness
-
-log = logging.getLogger("fraudstream.features.remembering")
 
 MOST_GROWN = 10_000
 """So many histories wait for the next tidying at most; the others wait for their next record."""
@@ -59,42 +52,23 @@ class Remembered:
     """
 
     def __init__(self, link: Link, shards: Shards, keeping: Keeping, now_ms: Callable[[], int]) -> None:
-        self.horizons_ms = {kind: keep.horizon_ms for kind, keep in keeping.keeps.items()}
-        self.epoch = NO_EPOCH
-        self.incomplete = False
-        self.displaced = IN_PLACE
+        self.standing = Standing(link, shards, keeping, self._forget)
         self._link = link
         self._shards = shards
-        self._cover = Cover.of(self.horizons_ms)
-        self._epochs = Epochs(link, shards, self._cover)
-        self.wholeness = Wholeness(link, shards, self._cover)
         self._now_ms = now_ms
-        self._tidying = Tidying(link, shards, keeping.keeps)
+        self._tidying = Tidying(link, shards, keeping.keeps, self.standing)
+        self._most_bytes = 0
         self._caches: dict[Entity, Cache] = {}
         self._grown: dict[Cached, None] = {}
 
     def bound(self, most_bytes: int) -> None:
-        """Forget everything, and remember at most so much from now on, as much of each kind."""
-        self._caches = {kind: Cache(most_bytes // len(self.horizons_ms)) for kind in self.horizons_ms}
+        """Forget everything, and remember at most so much from now on, as much of each kind that is kept."""
+        self._most_bytes = most_bytes
+        self._forget()
 
     async def join(self, *, emptied: bool) -> None:
-        """Take over the deployment's history epoch; the first one is the clock's seconds.
-
-        So a deployment whose server was emptied while nobody looked does not use an epoch twice.
-        """
-        self.epoch, whole, new = await self._epochs.join(self._now_ms() // 1000, emptied=emptied)
-        if new and emptied:
-            log.error("Redis at %s holds nothing of this deployment, which has decided before", self._link.where)
-        self._begin(self.epoch)
-        if whole and await self.wholeness.is_marked_elsewhere():
-            await self.lose("the server is another, or was started anew, since a worker last said so", taken=False)
-        elif whole:
-            await self._mend()
-        await self.agree()
-
-    async def agree(self) -> None:
-        """Say for how long and how fine we need histories, and learn what other workers need."""
-        await self._tidying.agree(self._now_ms())
+        """Take over the deployment's history epoch."""
+        await self.standing.join(self._now_ms(), emptied=emptied)
 
     async def recall(self, wanted: Mapping[Entity, Named]) -> Recalled:
         """Return the histories named; fetch those that are not remembered.
@@ -108,7 +82,7 @@ class Remembered:
 
     def _known(self, kind: Entity, named: Named, now_ms: int, missing: list[Cached]) -> list[Cached | None]:
         """Return the histories of one kind, the same object for the same one, empty ones for those also `missing`."""
-        cache, expired_ms = self._caches[kind], now_ms - self.horizons_ms[kind]
+        cache, expired_ms = self._caches[kind], now_ms - self.standing.keeps[kind].horizon_ms
         new, entries = dict[int, Cached](), list[Cached | None]()
         for entity, entity_id in zip(named.hashes, named.ids, strict=True):
             entry = cache.get(entity)
@@ -126,7 +100,7 @@ class Remembered:
     @property
     def uses(self) -> Mapping[Entity, Use]:
         """What came of remembering so far, by whose histories."""
-        return {kind: cache.use for kind, cache in self._caches.items()}
+        return {kind: self._caches[kind].use for kind in self.standing.keeps}
 
     def copy(self, kind: Entity, entity: int) -> History | None:
         """Return a copy of one that is remembered, without what is drafted on it."""
@@ -143,7 +117,7 @@ class Remembered:
             values = await self._link.values([(self._shards.of(entry.entity), entry.key) for entry in asked])
             for entry, value in zip(asked, values, strict=True):
                 entry.take(value)
-                await self._tidying.examine(entry, self.epoch)
+                await self._tidying.examine(entry)
 
     async def commit(self, recalled: Recalled) -> frozenset[Cached] | None:
         """Append all drafts, or none and return None: then recall and draft anew.
@@ -151,7 +125,7 @@ class Remembered:
         Returns:
             The histories in which others' records came to lie before the drafts, so that positions have moved.
         """
-        terms = Terms(self.epoch, self.horizons_ms, self._now_ms())
+        terms = Terms(self.standing.epoch, self.standing.horizons_ms, self._now_ms())
         touched = {kind: [entry for entry in dict.fromkeys(found) if entry] for kind, found in recalled.items()}
         moved: set[Cached] | None = set()
         for parts in steps(touched, self._shards):
@@ -162,7 +136,7 @@ class Remembered:
             moved |= others
         why = await self._link.suspicion()
         if why is not None:
-            await self.lose(why)
+            await self.standing.lose(why)
         return None if moved is None else frozenset(moved)
 
     async def _append(self, parts: Sequence[Part], terms: Terms) -> set[Cached] | None:
@@ -181,7 +155,7 @@ class Remembered:
         for kind, groups in by_kind(appended).items():
             self._keep(kind, [entry for group in groups for entry in group], terms.now_ms)
         if epochs:
-            await self._follow(max(epochs))
+            await self.standing.follow(max(epochs))
         elif unlike:
             await self._look_again(unlike)
         return None if epochs or unlike else moved
@@ -209,76 +183,15 @@ class Remembered:
             for cache in self._caches.values():
                 cache.drop(entry.entity)
         if lost:
-            await self.lose(f"records are gone from {len(lost)} histories, such as {lost[0].decode()}")
-
-    async def _follow(self, epoch: int) -> None:
-        """Go on under another epoch: raise one that is gone or was set back, adopt what another worker raised."""
-        if epoch <= self.epoch:
-            await self.lose("the history epoch is gone" if epoch == NO_EPOCH else f"the history epoch fell to {epoch}")
-            return
-        epoch = await self._epochs.rise(self.epoch)
-        log.error("history epoch rose from %d to %d: another worker saw Redis lose records", self.epoch, epoch)
-        self._begin(epoch)
-
-    async def look(self, *, act: bool) -> bool:
-        """Tell whether something was lost, or all is there again, though nothing else is asked of the server.
-
-        With `act` that is dealt with; without, nothing changes here, and this may run beside other calls.
-        """
-        why = await self._link.suspicion(afresh=True)
-        found, read = await self._epochs.read()
-        others, whole = [epoch for epoch in found if epoch != self.epoch], read.holds(self.epoch, self._cover)
-        if why is None and not others and whole is not self.incomplete:
-            return False
-        if not act:
-            return True
-        if why is not None:
-            await self.lose(why)
-        elif others:
-            await self._follow(min(others) if min(others) < self.epoch else max(others))
-        elif whole:
-            await self._mend()
-        else:
-            await self.lose("what said that the histories are whole is gone")
-        return True
-
-    async def _mend(self) -> None:
-        """Take the histories for whole: they are as if nothing had been lost, but for where displaced records lie."""
-        self.displaced = await self.wholeness.displaced(self.epoch)
-        self._forget()
-        self.incomplete = False
-
-    async def lose(self, what: str, *, taken: bool | None = None) -> None:
-        """Say that records are lost, and raise the epoch.
-
-        Where a server was lost, the marks that the next one knows stand. Where records were `taken` from the same
-        server, as they were if nothing is known of it, they do not; nor does a repair that was begun from them.
-        """
-        above = self.epoch
-        taken = await self._link.suspicion() is None if taken is None else taken
-        if taken and await self._void_marks():
-            found, _ = await self._epochs.read()
-            above = max(*found, above)
-        epoch = await self._epochs.rise(above)
-        self._link.trust()
-        log.error("Redis at %s lost histories: %s; history epoch %d -> %d", self._link.where, what, self.epoch, epoch)
-        self._begin(epoch)
-
-    async def _void_marks(self) -> bool:
-        """Make the marks void that a repair would begin from; tell if there were any."""
-        epochs = {(await self.wholeness.whole()).epoch, self.epoch} - {NO_EPOCH}
-        return any([await self.wholeness.void_marks(epoch) for epoch in epochs])
-
-    def _begin(self, epoch: int) -> None:
-        self.epoch = epoch
-        self.incomplete = True
-        self.displaced = ANYWHERE
-        self._forget()
+            await self.standing.lose(f"records are gone from {len(lost)} histories, such as {lost[0].decode()}")
 
     def _forget(self) -> None:
         self._grown.clear()
-        for cache in self._caches.values():
-            cache.clear()
+        most_bytes = self._most_bytes // len(self.standing.keeps)
+        for kind in LETTERS:
+            if kind not in self._caches:
+                self._caches[kind] = Cache(most_bytes)
+            self._caches[kind].clear(most_bytes)
 
     def grown(self) -> list[Cached]:
         """Return, once, the histories that may be worth tidying."""
@@ -289,7 +202,7 @@ class Remembered:
     async def tidy(self, entry: Cached) -> None:
         """Trim or fold one history where that is worth it, and forget it if it is not as remembered."""
         entry.tidied_end = entry.end
-        if not await self._tidying.tidy(entry, self.epoch, incomplete=self.incomplete):
+        if not await self._tidying.tidy(entry):
             self._caches[entry.kind].drop(entry.entity)
 
 

@@ -35,6 +35,7 @@ class Shards:
     Attributes:
         slots: the slot of each shard; means nothing where there is one.
         epochs: the key of each shard's history epoch.
+        kept: the key of each shard's word on how histories are kept.
     """
 
     def __init__(self, prefix: str, deployment: str, number: int) -> None:
@@ -43,6 +44,7 @@ class Shards:
         self.slots = tuple(map(slot, tags))
         self._begins = [f"{prefix}{{{tag}}}:" for tag in tags] if number > ALONE else [f"{prefix}{deployment}:"]
         self.epochs = tuple(f"{begin}epoch".encode() for begin in self._begins)
+        self.kept = tuple(key + b":kept" for key in self.epochs)
 
     @property
     def whole(self) -> bytes:

@@ -7,7 +7,7 @@ one of labels; when all parts are applied again, the epoch's histories are whole
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from features.cover import Cover, Whole, read_whole
+from features.cover import Cover, Span, read_span
 from features.declaration import DAY_MS
 from features.displacing import Displaced
 from features.link import Call, Link
@@ -48,39 +48,48 @@ class Reached(NamedTuple):
 
 
 class Report(NamedTuple):
-    """How far a part is, and the offset below which its records may lie where the loss or the repair put them."""
+    """How far a part is, and the offset below which its records may lie where the loss or the repair put them.
+
+    It is `final` where that offset will stay; only then the part counts as done.
+    """
 
     reached: Reached
     displaced_below: int
+    final: bool = True
+
+    @property
+    def text(self) -> str:
+        """As it is kept."""
+        (first, reached, end), done = self.reached, self.reached.done and self.final
+        return f"{first} {reached} {end} {done:d}"
 
 
 class Wholeness:
-    """What is known of the repair of one deployment's histories, as far back as `cover` asks."""
+    """What is known of the repairs of one deployment's histories: each is of an epoch, as far back as is kept."""
 
-    def __init__(self, link: Link, shards: Shards, cover: Cover) -> None:
+    def __init__(self, link: Link, shards: Shards) -> None:
         self._link = link
         self._shards = shards
-        self._cover = cover
 
-    async def report(self, epoch: int, reports: Mapping[Part, Report], parts: int) -> bool | None:
+    async def report(self, repair: Span, reports: Mapping[Part, Report], parts: int) -> bool | None:
         """Note how far parts are, of so many that there are.
 
         Returns:
-            Whether the epoch's histories are whole with that; None where it is not the epoch any more.
+            Whether the histories are whole with that; None where it is not the epoch any more.
         """
-        noted: list[bytes | int] = [epoch, parts, self._cover.text.encode(), KEPT_MS, len(reports)]
-        for part, (reached, _) in reports.items():
-            noted += [part.text.encode(), f"{reached.first} {reached.reached} {reached.end} {reached.done:d}".encode()]
-        for part, (_, displaced_below) in reports.items():
-            noted += [source(part.partition, of_labels=part.of_labels), displaced_below]
-        keys = (self._shards.epochs[HOME], self._shards.whole, self._repair(epoch), self._displaced(epoch))
+        noted: list[bytes | int] = [repair.epoch, parts, repair.cover.text.encode(), KEPT_MS, len(reports)]
+        for part, report in reports.items():
+            noted += [part.text.encode(), report.text.encode()]
+        for part, report in reports.items():
+            noted += [source(part.partition, of_labels=part.of_labels), report.displaced_below]
+        keys = (self._shards.epochs[HOME], self._shards.whole, self._repair(repair), self._displaced(repair.epoch))
         (reply,) = await self._link.run("report", [Call(HOME, keys, noted)])
         return None if reply < 0 else bool(reply)
 
-    async def progress(self, epoch: int) -> dict[Part, Reached]:
-        """Return how far each part is under an epoch, as far as anything was reported."""
+    async def progress(self, repair: Span) -> dict[Part, Reached]:
+        """Return how far each part is, as far as anything was reported."""
         found = {}
-        for field, value in (await self._fields(self._repair(epoch))).items():
+        for field, value in (await self._fields(self._repair(repair))).items():
             first, reached, end, _ = map(int, value.split())
             found[_part(field)] = Reached(first, reached, end)
         return found
@@ -110,10 +119,13 @@ class Wholeness:
         (reply,) = await self._link.run("mark", [Call(HOME, keys, arguments)])
         return bool(reply)
 
-    async def marks(self) -> dict[Part, int]:
-        """Return below which offsets all was applied when the histories were last whole, as the server still knows."""
+    async def marks(self, wanted: Cover) -> dict[Part, int]:
+        """Return below which offsets all was applied when the histories were last whole, as the server still knows.
+
+        That means nothing where they were not so as far back as is wanted.
+        """
         whole = await self.whole()
-        fields = await self._fields(self._shards.marks(HOME, whole.epoch)) if whole.cover.reaches(self._cover) else {}
+        fields = await self._fields(self._shards.marks(HOME, whole.epoch)) if whole.cover.reaches(wanted) else {}
         fields.pop(SERVER, None)
         return {} if VOID in fields else {_part(field): int(offset) for field, offset in fields.items()}
 
@@ -126,18 +138,18 @@ class Wholeness:
         fields = await self._fields(self._shards.marks(HOME, (await self.whole()).epoch))
         return identity is not None and fields.get(SERVER, identity[0]) != identity[0]
 
-    async def whole(self) -> Whole:
+    async def whole(self) -> Span:
         """Return the last epoch whose histories were all there, and how far back."""
         (value,) = await self._link.values([(HOME, self._shards.whole)])
-        return read_whole(value)
+        return read_span(value)
 
     async def _fields(self, key: bytes) -> dict[str, str]:
         (reply,) = await self._link.run("fields", [Call(HOME, (key,), ())])
         texts = [text.decode() for text in reply]
         return dict(zip(texts[::2], texts[1::2], strict=True))
 
-    def _repair(self, epoch: int) -> bytes:
-        return self._shards.epochs[HOME] + f":rebuilding:{Whole(epoch, self._cover).text}".encode()
+    def _repair(self, repair: Span) -> bytes:
+        return self._shards.epochs[HOME] + f":rebuilding:{repair.text}".encode()
 
     def _displaced(self, epoch: int) -> bytes:
         return self._shards.epochs[HOME] + f":displaced:{epoch}".encode()

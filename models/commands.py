@@ -80,7 +80,7 @@ class EventKind(StrEnum):
     READY = "ready"
     """A worker has loaded and probed `model`."""
     NOT_READY = "not_ready"
-    """A worker could not load `model`; `problems` say why."""
+    """A worker could not load `model`, or may not serve it yet; `problems` say why."""
     CUTOVER = "cutover"
     """A worker's first decision under `revision` in `partition` is that of `offset`."""
     SHADOW = "shadow"

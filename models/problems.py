@@ -49,6 +49,8 @@ class ProblemCode(StrEnum):
     """No other model was live before this one."""
     NOT_READY = "not_ready"
     """A member of the group cannot serve the model; the detail says who and why."""
+    FEATURES_WARMING = "features_warming"
+    """The model's features look back further than histories are put together yet; the detail says how far that is."""
     SHADOW_FAILED = "shadow_failed"
     """The process that runs the challenger ended, did not answer, or got no score; the detail says which."""
 

@@ -3,7 +3,7 @@
 Here is the wiring and nothing else; what each part does is on its own page.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -13,8 +13,11 @@ from faust.app.base import BootStrategy
 from faust.types import TP
 from mode.types import ServiceT
 
+from features.entities import Entity
 from features.errors import StoreRefusedError
-from features.redis_store import Options, RedisStore
+from features.memory_store import MemoryStore
+from features.opening import Options
+from features.redis_store import RedisStore
 from features.sets import FeatureSets, load_sets
 from features.store import HistoryStore
 from models.repository import Repository
@@ -39,6 +42,7 @@ from stream.telemetry.setup import Telemetry
 from stream.topics import LABELS, MODEL_CONTROL, TRANSACTIONS
 from stream.transport import BatchConsumer, BatchTransport
 from stream.waiting import WaitingStore
+from stream.warming import Warming, needed
 from stream.watchdog import end_process
 from stream.watching import Lag, Watched
 
@@ -79,15 +83,18 @@ class WorkerApp(faust.App):
         self.settings = settings
         self.telemetry = telemetry
         features = load_sets(settings.features)
-        store = _store(settings, features)
+        store = _store(settings, features, lambda: needed(features, self.shelf.serving()))
         admin = AIOKafkaAdminClient(**connection_options(settings))
         self.histories = degrading(settings, features, store)
         self.preparation = Preparation(settings, admin, store, self._catch_up)
-        workshop = Workshop(Repository(settings.models), probers(features), settings.worker_id)
+        warming = Warming(features, store, lambda: self.repairer.how_far)
+        workshop = Workshop(Repository(settings.models), probers(features), settings.worker_id, warming.problems)
         follower, publisher = self.preparation.follower, self.preparation.publisher
         follower.steps = telemetry.steps
         self.shelf = self.preparation.shelf = Shelf(follower, workshop, publisher)
-        self.comparer = self.preparation.comparer = Comparer(settings, follower, telemetry.tell, challenger_command)
+        self.comparer = self.preparation.comparer = Comparer(
+            settings, follower, telemetry.tell, challenger_command, warming.problems
+        )
         self.judge = Judge(Bench(settings, follower, workshop, publisher, admin))
         self.labeller = Labeller(settings, self.histories, publisher, telemetry.tell, telemetry.tracing)
         self.decider = Decider(
@@ -200,14 +207,14 @@ class WorkerApp(faust.App):
         """Keep nothing on disk: there are no tables."""
 
 
-def _store(settings: Settings, features: FeatureSets) -> RedisStore:
-    """Return the store on Redis, not connected yet.
+def _store(settings: Settings, features: FeatureSets, looks_back: Callable[[], Mapping[Entity, int]]) -> RedisStore:
+    """Return the store on Redis, not connected yet; `looks_back` tells how far back histories are needed at a moment.
 
     Raises:
         SettingsError: no server can be reached by this URL.
     """
     try:
-        options = Options(cache_bytes=settings.cache_mb << 20)
+        options = Options(cache_bytes=settings.cache_mb << 20, needed=looks_back)
         return RedisStore(settings.redis_url, settings.deployment, features, now_ms, options)
     except StoreRefusedError as error:
         raise SettingsError(f"{PREFIX}REDIS_URL: {error}") from error
@@ -216,7 +223,8 @@ def _store(settings: Settings, features: FeatureSets) -> RedisStore:
 def degrading(settings: Settings, features: FeatureSets, store: RedisStore) -> HistoryStore:
     """Return the store that decisions ask: one that waits for Redis, or goes on without it where that is wanted."""
     if settings.redis_down == "degrade":
-        return DegradingStore(WaitingStore(store, labels_alone=True), features, store.recall)
+        inner = WaitingStore(store, labels_alone=True)
+        return DegradingStore(inner, lambda: MemoryStore(features, store.recall, store.standing.keeps))
     return WaitingStore(store)
 
 

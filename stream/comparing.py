@@ -27,7 +27,7 @@ from stream.lots import Kept, Lot, destined, request, say, take
 from stream.missing import Accounts
 from stream.publishing import Destination, Outgoing, Publisher
 from stream.settings import PREFIX, Settings
-from stream.shelf import Failure, Serving
+from stream.shelf import Failure, Lacking, Serving, nothing_lacks
 from stream.topics import SHADOW_SCORES
 
 log = logging.getLogger("fraudstream.shadow")
@@ -65,11 +65,18 @@ class Comparer:
         follower: says who is in the shadow, and which candidates are to be tried there.
         tell: hears what was compared and what was missed.
         command: the challenger's process; another than the product's where a test or a bench wants to see it fail.
+        lacking: asked of candidates that are loaded.
     """
 
     def __init__(
-        self, settings: Settings, follower: Follower, tell: Listen, command: Sequence[str] | None = None
+        self,
+        settings: Settings,
+        follower: Follower,
+        tell: Listen,
+        command: Sequence[str] | None = None,
+        lacking: Lacking = nothing_lacks,
     ) -> None:
+        self._lacking = lacking
         self._settings = settings
         self._follower = follower
         self._tell = tell
@@ -203,7 +210,9 @@ class Comparer:
 
     def _found(self, digest: str) -> Found:
         held = self._lane.loaded.get(digest)
-        return self._failures[digest].problems if held is None else held.probe_hash
+        if held is None:
+            return self._failures[digest].problems
+        return self._lacking(held.fingerprint) or held.probe_hash
 
     async def _ensure(self, digest: str, retry: int) -> None:
         """Load a model that is not loaded, unless that failed after the moment `retry`."""

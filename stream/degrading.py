@@ -7,7 +7,7 @@ committed, so whoever goes on behind a worker that ended applies them. Nothing h
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from itertools import accumulate, chain, islice, takewhile
 from typing import Any
@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from features.errors import StoreUnavailableError
-from features.memory_store import MemoryStore, Recall
-from features.store import HistoryStore, Keeping, Label, Labelled, Observed, Transactions
+from features.memory_store import MemoryStore
+from features.store import HistoryStore, Label, Labelled, Observed, Transactions
 
 log = logging.getLogger("fraudstream.degrading")
 
@@ -28,15 +28,14 @@ _AT_ONCE = 4096
 class DegradingStore:
     """Answers from memory while `inner` is away, as `incomplete`, and lets `inner` catch up before it asks it again.
 
-    `recall` gives what is remembered of a history: with it a card that was met lately keeps nearly all of its history,
-    and a retry of its earlier payments is recognised. Labels wait. Whether `inner` is back is found out in the
-    background, by `catch_up`; no decision waits for that.
+    `stopgap` makes that memory, which begins with what is remembered of histories: so a card that was met lately keeps
+    nearly all of its history, and a retry of its earlier payments is recognised. Labels wait. Whether `inner` is back
+    is found out in the background, by `catch_up`; no decision waits for that.
     """
 
-    def __init__(self, inner: HistoryStore, keeping: Keeping, recall: Recall) -> None:
+    def __init__(self, inner: HistoryStore, stopgap: Callable[[], MemoryStore]) -> None:
         self._inner = inner
-        self._keeping = keeping
-        self._recall = recall
+        self._new_stopgap = stopgap
         self._stopgap: MemoryStore | None = None
         self._pending: deque[Transactions] = deque()
         self._waiting = 0
@@ -64,7 +63,7 @@ class DegradingStore:
                     return await self._inner.observe(transactions)
                 except StoreUnavailableError as error:
                     log.warning("deciding without Redis from now on: %s", error)
-                    self._stopgap = MemoryStore(self._keeping, self._recall)
+                    self._stopgap = self._new_stopgap()
             return await self._improvise(self._stopgap, transactions)
 
     async def _improvise(self, stopgap: MemoryStore, transactions: Transactions) -> Observed:

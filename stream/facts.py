@@ -88,7 +88,7 @@ class Missed:
 
 @dataclass(frozen=True, slots=True)
 class Reapplied:
-    """So many records of a topic were applied again, to histories that Redis had lost."""
+    """So many records of a topic were applied again, to histories that Redis lost or that are kept for longer now."""
 
     topic: Literal["transactions", "labels"]
     count: int

@@ -1,7 +1,8 @@
 """One repair of some parts of the log: applied again under an epoch, labels first, and reported so that others go on.
 
 Labels come first, those of all who repair: a transaction that is applied again takes its labels along, wherever they
-lie, but a label finds no transaction that its card no longer sees. Nothing here knows whose the parts are, or why.
+lie, but a label finds no transaction that its card no longer sees. Decisions may go on meanwhile: where histories are
+whole, and put together further back, or where they do not wait. Nothing here knows whose the parts are, or why.
 """
 
 import asyncio
@@ -10,14 +11,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from aiokafka import AIOKafkaConsumer
-
-from features.redis_store import Options, RedisStore
+from features.cover import NOTHING, Span
+from features.opening import Options
+from features.redis_store import RedisStore
 from features.store import Keeping
 from features.wholeness import NO_END, Part, Reached
 from stream.clock import now_ms
 from stream.facts import Listen, Reapplied
-from stream.reapplying import Stretch, log_reader, part_count, place, reapply
+from stream.reapplying import GENTLY, SWIFTLY, Again, Stretch, log_reader, part_count, place, reapply
 from stream.settings import Settings
 
 REPORT_SECONDS = 0.5
@@ -61,12 +62,16 @@ class Seen:
 
 
 class Terms(NamedTuple):
-    """What is repaired, and who hears of it: `tell` of records, whoever reads `Mending.seen` of parts."""
+    """What is repaired, and who hears of it: `tell` of records, whoever reads `Mending.seen` of parts.
+
+    `repair` is the epoch and how far back; `turns` the lock of the store that decisions of this process ask.
+    """
 
     settings: Settings
     keeping: Keeping
-    epoch: int
+    repair: Span
     tell: Listen
+    turns: asyncio.Lock | None = None
 
 
 class Mending:
@@ -89,29 +94,43 @@ class Mending:
             StoreUnavailableError: Redis is away; what was reported need not be done again.
             aiokafka.errors.KafkaError: so is Kafka.
         """
-        settings, keeping, epoch, _ = self._terms
-        store = RedisStore(settings.redis_url, settings.deployment, keeping, now_ms, Options(cache_bytes=_CACHE_BYTES))
+        settings, keeping, _, _, turns = self._terms
+        options = Options(cache_bytes=_CACHE_BYTES, turns=turns)
+        store = RedisStore(settings.redis_url, settings.deployment, keeping, now_ms, options)
         try:
             await store.connect(emptied=True)  # if it was emptied again meanwhile
+            gently = settings.redis_down == "degrade" or store.standing.whole is not NOTHING
             async with log_reader(settings) as reader:
-                work = _Work(store, reader, part_count(reader, settings))
-                seen = await self._look(work)
-                self.open = {one.part: one for one in await self._stretches(work, await ends(), seen.progress)}
-                await self._apply(work, of_labels=True)
-                while store.history_epoch == epoch and not seen.labels_done:
-                    seen = await self._look(work, REPORT_SECONDS)
-                await self._apply(work, of_labels=False)
-                while store.history_epoch == epoch and seen.parts_done < work.parts:
-                    seen = await self._look(work, REPORT_SECONDS)
-                return store.history_epoch == epoch
+                again = Again(reader, settings, store, GENTLY if gently else SWIFTLY)
+                await self._all(_Work(store, again, part_count(reader, settings), gently), ends)
+            return self._goes_on(store)
         finally:
             await store.close()
+
+    async def _all(self, work: "_Work", ends: Ends) -> None:
+        """Go through it step by step, each when all who repair are through with the one before."""
+        seen = await self._look(work)
+        self.open = {one.part: one for one in await self._stretches(work, await ends(), seen.progress)}
+        await self._apply(work, of_labels=True)
+        while self._goes_on(work.store) and not seen.labels_done:
+            seen = await self._look(work, REPORT_SECONDS)
+        await self._apply(work, of_labels=False)
+        while self._goes_on(work.store) and seen.parts_done < work.parts:
+            seen = await self._look(work, REPORT_SECONDS)
+        if work.gently:
+            await self._conclude(work)
+        while self._goes_on(work.store) and work.store.standing.missing:
+            await self._look(work, REPORT_SECONDS)
+
+    def _goes_on(self, store: RedisStore) -> bool:
+        """Tell whether this repair is still the one that is wanted."""
+        return store.standing.aim == self._terms.repair
 
     async def _look(self, work: "_Work", after_s: float = 0.0) -> Seen:
         """Read how far all are, and whether that is still asked."""
         await asyncio.sleep(after_s)
         await work.store.look()
-        self.seen = Seen(await work.store.wholeness.progress(self._terms.epoch), work.parts)
+        self.seen = Seen(await work.store.wholeness.progress(self._terms.repair), work.parts)
         return self.seen
 
     async def _stretches(
@@ -122,18 +141,16 @@ class Mending:
         What nobody has begun begins at its mark, if the log still has that, else with all that the log has.
         """
         tps = {part: place(self._terms.settings, part) for part in ends}
-        begins = await work.reader.beginning_offsets(list(tps.values()))
-        log_ends = await work.reader.end_offsets(list(tps.values()))
-        marks = await work.store.wholeness.marks()
-        degrades = self._terms.settings.redis_down == "degrade"
+        begins = await work.again.reader.beginning_offsets(list(tps.values()))
+        log_ends = await work.again.reader.end_offsets(list(tps.values()))
+        marks = await work.store.wholeness.marks(self._terms.repair.cover)
         found = []
         for part, tp in tps.items():
             first = marks.get(part, 0)
             first = first if begins[tp] <= first <= log_ends[tp] else begins[tp]
             before = progress.get(part, Reached(first, first, NO_END))
             end = before.reached if before.done else max(before.reached, min(ends[part], log_ends[tp]))
-            displaced_below = NO_END if degrades else log_ends[tp]
-            found.append(Stretch(part, before.first, before.reached, end, displaced_below))
+            found.append(Stretch(part, before.first, before.reached, end, log_ends[tp]))
         return found
 
     async def _apply(self, work: "_Work", *, of_labels: bool) -> None:
@@ -148,22 +165,37 @@ class Mending:
             now = time.monotonic()
             if now >= due or all(stretch.at >= stretch.end for stretch in stretches):
                 due = now + REPORT_SECONDS
-                reports = {stretch.part: stretch.report for stretch in stretches}
-                if await work.store.wholeness.report(self._terms.epoch, reports, work.parts) is None:
+                if not await self._report(work, stretches, final=not work.gently):
                     return False
                 await self._look(work)
             if now >= tidy_due and not of_labels:
                 tidy_due = now + _TIDY_SECONDS
                 await work.store.tidy()
-            return work.store.history_epoch == self._terms.epoch
+            return self._goes_on(work.store)
 
         if mine:
-            await reapply(work.reader, self._terms.settings, work.store, mine, note)
+            await reapply(work.again, mine, note)
+
+    async def _conclude(self, work: "_Work") -> None:
+        """Report our parts for the last time, where decisions have gone on.
+
+        What they have appended before everything was applied again may be displaced: all that is in the log by now.
+        """
+        tps = {part: place(self._terms.settings, part) for part in self.open}
+        log_ends = await work.again.reader.end_offsets(list(tps.values()))
+        self.open = {part: one._replace(displaced_below=log_ends[tps[part]]) for part, one in self.open.items()}
+        await self._report(work, list(self.open.values()), final=True)
+
+    async def _report(self, work: "_Work", stretches: Sequence[Stretch], *, final: bool) -> bool:
+        """Report; tell whether this repair is still the one that is wanted."""
+        reports = {stretch.part: stretch.report._replace(final=final) for stretch in stretches}
+        return await work.store.wholeness.report(self._terms.repair, reports, work.parts) is not None
 
 
 class _Work(NamedTuple):
-    """Connections to both sides, and of how many parts the log is made."""
+    """What works, of how many parts the log is made, and whether decisions go on meanwhile."""
 
     store: RedisStore
-    reader: AIOKafkaConsumer
+    again: Again
     parts: int
+    gently: bool

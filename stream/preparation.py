@@ -141,7 +141,7 @@ class Preparation(Service):
             await asyncio.sleep(_TIDY_SECONDS)
             try:
                 await self._catch_up()
-                if not self._store.incomplete:
+                if not self._store.incomplete and self._store.standing.missing is None:
                     await self._store.tidy()
             except StoreUnavailableError as error:
                 log.info("histories were not looked after: %s", error)

@@ -5,6 +5,7 @@ Nothing here knows which stretches are wanted, or who else reads others.
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
@@ -25,10 +26,30 @@ from stream.topics import LABELS, TRANSACTIONS
 
 log = logging.getLogger("fraudstream.reapplying")
 
-AT_ONCE = 2_000
-"""Records that are applied together: enough to be quick, few enough that decisions get their turn."""
 _FETCH_MS = 500
 _FETCH_BYTES = 4 * 1024 * 1024
+
+
+class Pace(NamedTuple):
+    """How many records are applied together, and for how long nothing is done then: so many times as that took."""
+
+    at_once: int
+    rests: float
+
+
+SWIFTLY = Pace(2_000, 0.0)
+"""While decisions wait for it."""
+GENTLY = Pace(200, 1.0)
+"""While they do not: what is applied together holds them up for some ms, and half of the time is theirs alone."""
+
+
+class Again(NamedTuple):
+    """From where, and to what, records are applied again, and how."""
+
+    reader: AIOKafkaConsumer
+    settings: Settings
+    store: RedisStore
+    pace: Pace
 
 
 class Stretch(NamedTuple):
@@ -93,15 +114,14 @@ def place(settings: Settings, part: Part) -> TopicPartition:
     return TopicPartition(settings.topic((LABELS if part.of_labels else TRANSACTIONS).name), part.partition)
 
 
-async def reapply(
-    reader: AIOKafkaConsumer, settings: Settings, store: RedisStore, stretches: Iterable[Stretch], note: Note
-) -> bool:
+async def reapply(again: Again, stretches: Iterable[Stretch], note: Note) -> bool:
     """Apply stretches again, side by side, each in order; return whether that came to its end.
 
     Raises:
         StoreUnavailableError: Redis is away; what was noted is applied.
         aiokafka.errors.KafkaError: so is Kafka.
     """
+    reader, settings, store, pace = again
     now = {place(settings, stretch.part): stretch for stretch in stretches}
     reader.assign(list(now))
     begins = await reader.beginning_offsets(list(now)) if now else {}
@@ -111,13 +131,15 @@ async def reapply(
         reader.seek(tp, at)
     going_on = await note(list(now.values()), 0)
     while going_on and (behind := [tp for tp, one in now.items() if one.at < one.end]):
-        lots = await reader.getmany(*behind, timeout_ms=_FETCH_MS, max_records=AT_ONCE)
+        lots = await reader.getmany(*behind, timeout_ms=_FETCH_MS, max_records=pace.at_once)
         records = [record for tp, lot in lots.items() for record in lot if record.offset < now[tp].end]
+        began = time.monotonic()
         await _apply(settings, store, records)
+        took_s = time.monotonic() - began
         for tp in behind:  # control records and compaction leave gaps, so the reader's position counts
             now[tp] = now[tp]._replace(at=max(now[tp].at, await reader.position(tp)))
         going_on = await note(list(now.values()), len(records))
-        await asyncio.sleep(0)
+        await asyncio.sleep(pace.rests * took_s)
     return going_on
 
 

@@ -30,12 +30,11 @@ NOBODY_SECONDS = 15.0
 
 
 class Rebuild(NamedTuple):
-    """A repair under way: where to ask for it, under which epoch it was asked for, and of how many parts the log is."""
+    """A repair under way: where to ask for it, and of how many parts the log is."""
 
     settings: Settings
     sets: FeatureSets
     store: RedisStore
-    epoch: int
     parts: int
 
 
@@ -58,7 +57,7 @@ async def begun(settings: Settings, sets: FeatureSets, reason: str) -> AsyncIter
         await store.connect(emptied=True)
         if not store.incomplete:
             await store.declare_loss(f"asked for by hand: {reason}")
-        yield Rebuild(settings, sets, store, store.history_epoch, parts)
+        yield Rebuild(settings, sets, store, parts)
     finally:
         await store.close()
 
@@ -72,7 +71,7 @@ async def watched(rebuild: Rebuild) -> AsyncIterator[Seen]:
     """
     store, quiet_s = rebuild.store, 0.0
     while store.incomplete:
-        progress = await store.wholeness.progress(store.history_epoch)
+        progress = await store.wholeness.progress(store.standing.aim)
         yield Seen(progress, rebuild.parts)
         quiet_s = 0.0 if progress else quiet_s + REPORT_SECONDS
         if quiet_s >= NOBODY_SECONDS:
@@ -82,7 +81,7 @@ async def watched(rebuild: Rebuild) -> AsyncIterator[Seen]:
             )
         await asyncio.sleep(REPORT_SECONDS)
         await store.look()
-    yield Seen(await store.wholeness.progress(store.history_epoch), rebuild.parts)
+    yield Seen(await store.wholeness.progress(store.standing.aim), rebuild.parts)
 
 
 async def done_here(rebuild: Rebuild, ends: Mapping[Part, int]) -> AsyncIterator[Seen]:
@@ -93,7 +92,7 @@ async def done_here(rebuild: Rebuild, ends: Mapping[Part, int]) -> AsyncIterator
         StoreUnavailableError: Redis does not answer.
         aiokafka.errors.KafkaError: Kafka does not answer.
     """
-    mending = Mending(Terms(rebuild.settings, rebuild.sets, rebuild.epoch, deaf))
+    mending = Mending(Terms(rebuild.settings, rebuild.sets, rebuild.store.standing.aim, deaf))
 
     async def told() -> Mapping[Part, int]:
         return ends

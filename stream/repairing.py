@@ -1,4 +1,4 @@
-"""Put lost histories together again: each worker applies its own partitions anew, and all know when that is done.
+"""Put together histories that are lost, or from now on kept for longer: each worker applies its own partitions again.
 
 Whatever ends a repair in the middle (the partition goes, the worker dies, Redis loses something again), whoever owns
 the partition then goes on from what was reported. Nothing here decides; when decisions wait for it is `waiting`'s.
@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from aiokafka.errors import KafkaError
 
+from features.cover import Span
 from features.errors import StoreUnavailableError
 from features.redis_store import RedisStore
 from features.store import Keeping
@@ -46,9 +47,9 @@ class Yard(NamedTuple):
 
 
 class _Situation(NamedTuple):
-    """Under which epoch, and which assignment of ours, something is to be repaired."""
+    """What is to be repaired, an epoch and how far back, and under which assignment of ours."""
 
-    epoch: int
+    repair: Span
     assignment: int
 
 
@@ -70,9 +71,13 @@ class Repairer:
         """Say that histories are not whole, and how far that is; empty where they are."""
         if not self._yard.store.incomplete:
             return []
+        return [f"Redis lacks histories, which are put together again from Kafka: {self.how_far}"]
+
+    @property
+    def how_far(self) -> str:
+        """How far that is, for people."""
         seen = None if self._mending is None else self._mending.seen
-        how_far = "" if seen is None else f": {seen}"
-        return [f"Redis lost histories, which are put together again from Kafka{how_far}"]
+        return "not begun" if seen is None else str(seen)
 
     def assigned(self) -> None:
         """Repair under a new assignment, if there is something to repair."""
@@ -112,15 +117,15 @@ class Repairer:
             log.info("how far histories are applied is not noted: %s", error)
 
     def _situation(self) -> _Situation | None:
-        store = self._yard.store
-        if self._assignment is None or not store.incomplete:
+        missing = self._yard.store.standing.missing
+        if self._assignment is None or missing is None:
             return None
-        return _Situation(store.history_epoch, self._assignment)
+        return _Situation(missing, self._assignment)
 
     async def _under(self, situation: _Situation) -> None:
         """Repair until the situation is another; what is away is asked again."""
         yard = self._yard
-        self._mending = Mending(Terms(yard.settings, yard.keeping, situation.epoch, yard.tell))
+        self._mending = Mending(Terms(yard.settings, yard.keeping, situation.repair, yard.tell, yard.store.lock))
         work = asyncio.create_task(self._mending.run(self._ends))
         try:
             while self._situation() == situation and not (work.done() and work.exception()):

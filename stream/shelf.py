@@ -6,14 +6,14 @@ artifact is an answer on `model-events`, never a crash.
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from models.loading import Model, VectoriseProbe, load
 from models.problems import Problem
 from models.repository import Repository
-from stream.answering import Answers
+from stream.answering import Answers, Found
 from stream.clock import now_ms
 from stream.control import Follower
 from stream.publishing import Publisher
@@ -34,13 +34,26 @@ class Serving(NamedTuple):
     """The digest of the model in the shadow at this moment."""
 
 
+Lacking = Callable[[str], tuple[Problem, ...]]
+"""Says why models with features of this fingerprint cannot be served yet; nothing where they can."""
+
+
+def nothing_lacks(_fingerprint: str) -> tuple[Problem, ...]:
+    """Let every model be served that can be loaded."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """What loading needs: where artifacts are, and how to probe those of each fingerprint that is computed here."""
+    """What loading needs: where artifacts are, and how to probe those of each fingerprint that is computed here.
+
+    `lacking` is asked of candidates that are loaded.
+    """
 
     repository: Repository
     computed: Mapping[str, VectoriseProbe]
     worker: str
+    lacking: Lacking = nothing_lacks
 
 
 class Failure(NamedTuple):
@@ -112,10 +125,13 @@ class Shelf:
         """Say ready or not ready for each candidate that has not heard from us."""
         for command_id, digest in self._answers.owed(self._candidates()).items():
             await self._ensure(digest, retry=now_ms())
-            model = self._models.get(digest)
-            await self._answers.give(
-                command_id, digest, self._failures[digest].problems if model is None else model.probe_hash
-            )
+            await self._answers.give(command_id, digest, self._found(digest))
+
+    def _found(self, digest: str) -> Found:
+        model = self._models.get(digest)
+        if model is None:
+            return self._failures[digest].problems
+        return self._workshop.lacking(model.fingerprint) or model.probe_hash
 
     def _candidates(self) -> dict[str, str]:
         """Return those that may become live, by `command_id`; the others are for the challenger's own process."""

@@ -1,6 +1,6 @@
-"""Let nothing be decided on histories that lack something: what was observed on them is observed again.
+"""Let nothing be decided on histories that lack what decisions look at: it is observed again when that is there.
 
-Nothing here repairs anything; `repairing` does.
+Nothing here repairs anything; `repairing` does. How far back decisions look, `warming` knows.
 """
 
 from collections.abc import Sequence
@@ -55,4 +55,4 @@ class WaitingStore:
 
 
 def _lost() -> StoreUnavailableError:
-    return StoreUnavailableError("Redis lost histories, and they are not all put together again from Kafka yet")
+    return StoreUnavailableError("Redis lacks histories, and they are not all put together again from Kafka yet")

@@ -9,7 +9,7 @@ import numpy as np
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from model_maker import CALIBRATION, train
 
-from features.declaration import load
+from features.declaration import FeatureSet, load
 from features.memory_store import MemoryStore
 from features.windows import vectorise
 from models.artifact import Artifact, ProbeHistories, ProbeRows, vectors_of, write_artifact
@@ -56,22 +56,24 @@ def partition_of(card_id: str, partitions: int = PARTITIONS) -> int:
     return int.from_bytes(hashlib.blake2b(card_id.encode(), digest_size=4).digest(), "little") % partitions
 
 
-def model_for_tests(*, seed: int = 0, trees: int = 5, **overrides: Any) -> dict[str, bytes]:
-    """Make a real artifact for the default features, with probe histories of a short stream."""
+def model_for_tests(
+    *, seed: int = 0, trees: int = 5, features: FeatureSet = FEATURES, **overrides: Any
+) -> dict[str, bytes]:
+    """Make a real artifact, for the default features unless told otherwise, with probe histories of a short stream."""
     encoded = [msgspec.json.encode(payment(number, cards=3)) for number in range(60)]
     told = [Told(value, msgspec.json.decode(value)["card_id"].encode(), at) for at, value in enumerate(encoded)]
     columns = decode(told, 0).columns
-    observed = MemoryStore(FEATURES).observe_now(columns)
-    vectors = vectorise(FEATURES, columns, observed)[-20:]
-    booster = train(FEATURES.names, seed=seed, trees=trees)
+    observed = MemoryStore(features).observe_now(columns)
+    vectors = vectorise(features, columns, observed)[-20:]
+    booster = train(features.names, seed=seed, trees=trees)
     scores = Calibrator.of(CALIBRATION).probabilities(np.asarray(booster.predict(vectors, raw_score=True)))
     probes = [write_probe(columns, observed, row) for row in range(40, 60)]
     manifest = Manifest(
         **{
             "name": "card",
             "version": str(seed),
-            "fingerprint": FEATURES.fingerprint,
-            "feature_names": FEATURES.names,
+            "fingerprint": features.fingerprint,
+            "feature_names": features.names,
             "training": TrainingData(
                 since=format_time(0), until=format_time(1), rows=400, frauds=60, fingerprint="0" * 64
             ),

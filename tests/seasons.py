@@ -12,7 +12,7 @@ import numpy as np
 from features_recount import Recount, Row
 from fleet import Fleet
 
-from features.declaration import load
+from features.declaration import FeatureSet, load
 from features.store import Fate, Label, Transactions
 from stream.contract.label import Told, read_label
 from stream.contract.outputs import Score
@@ -73,9 +73,9 @@ def _label(of: dict[str, Any], known_ms: int, random: np.random.Generator) -> di
     return about | {"fraud": bool(random.random() < 0.3), "labelled_at": known_ms, "reported_by": "analyst"}
 
 
-def recounted(fleet: Fleet) -> Mapping[str, list[float]]:
+def recounted(fleet: Fleet, features: FeatureSet = FEATURES) -> Mapping[str, list[float]]:
     """Return every feature of every payment in the topic, by transaction, recounted in the order of time."""
-    recount, found = Recount(FEATURES), dict[str, list[float]]()
+    recount, found = Recount(features), dict[str, list[float]]()
     for _, event in sorted(_events(fleet), key=lambda one: one[0]):
         if isinstance(event, Label):
             recount.label(event)
@@ -117,12 +117,14 @@ def rows_of(batch: Transactions) -> Iterator[Row]:
         }
 
 
-def differing(scores: list[Score], expected: Mapping[str, list[float]]) -> list[tuple[str, str, float | None, float]]:
+def differing(
+    scores: list[Score], expected: Mapping[str, list[float]], features: FeatureSet = FEATURES
+) -> list[tuple[str, str, float | None, float]]:
     """Return where a score's features are others than the recount's: transaction, feature, told, recounted."""
     found = []
     for score in scores:
         assert score.features is not None
-        for name, value in zip(FEATURES.names, expected[score.transaction_id], strict=True):
+        for name, value in zip(features.names, expected[score.transaction_id], strict=True):
             told = score.features[name]
             if told != (None if math.isnan(value) else value):
                 found.append((score.transaction_id, name, told, value))

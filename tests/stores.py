@@ -15,7 +15,7 @@ from redis_server import NAMES, redis_server, wheel_binary
 from features.declaration import FeatureSet, load
 from features.memory_store import MemoryStore
 from features.redis_store import RedisStore
-from features.store import HistoryStore
+from features.store import HistoryStore, Keeping
 
 DEFAULT = load(None)
 DEPLOYMENTS = itertools.count()
@@ -55,16 +55,20 @@ def clock() -> int:
 
 @asynccontextmanager
 async def opened(
-    kind: str, servers: Servers, feature_set: FeatureSet = DEFAULT
+    kind: str, servers: Servers, feature_set: FeatureSet = DEFAULT, kept: Keeping | None = None
 ) -> AsyncIterator[Callable[[], HistoryStore]]:
-    """Yield what gives the store to use next: the same one, or two in turn."""
+    """Yield what gives the store to use next: the same one, or two in turn; histories are kept as `kept` says, too."""
     if kind == "memory":
-        store = MemoryStore(feature_set)
+        store = MemoryStore(feature_set, kept=None if kept is None else kept.keeps)
         yield lambda: store
         return
     deployment = f"d{next(DEPLOYMENTS)}"
     async with AsyncExitStack() as stack:
         stores = []
+        if kept is not None:
+            asking = RedisStore(servers.url(kind), deployment, kept, clock)
+            stack.push_async_callback(asking.close)
+            await asking.connect()
         for _ in range(2 if "two" in kind else 1):
             stores.append(RedisStore(servers.url(kind), deployment, feature_set, clock))
             stack.push_async_callback(stores[-1].close)

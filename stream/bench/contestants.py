@@ -12,7 +12,8 @@ from redis.asyncio import Redis
 from features.declaration import FeatureSet
 from features.entities import Entity
 from features.frames import Floats
-from features.redis_store import DEFAULT, Options, RedisStore
+from features.opening import DEFAULT, Options
+from features.redis_store import RedisStore
 from features.shards import LETTERS
 from features.store import Label, Transactions
 from features.windows import vectorise

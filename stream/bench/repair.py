@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from redis.asyncio import Redis
 
+from features.cover import Span
 from features.redis_store import RedisStore
 from features.redis_terms import without_password
 from features.sets import FeatureSets, load_sets
@@ -78,7 +79,7 @@ class Task(NamedTuple):
     """What one process is to repair."""
 
     settings: Settings
-    epoch: int
+    repair: Span
     partitions: tuple[int, ...]
 
 
@@ -173,7 +174,7 @@ async def _repair(settings: Settings, sets: FeatureSets, workers: int, count: in
                 await store.declare_loss("a measurement")
                 began = time.monotonic()
                 shares = [tuple(range(PARTITIONS))[number::workers] for number in range(workers)]
-                stints = await _all(pool, _mend, [Task(settings, store.history_epoch, share) for share in shares])
+                stints = await _all(pool, _mend, [Task(settings, store.standing.aim, share) for share in shares])
                 return _speed(stints, count, time.monotonic() - began)
         finally:
             await store.close()
@@ -218,7 +219,7 @@ def _mend(task: Task) -> Stint:
     async def told() -> dict[Part, int]:
         return ends
 
-    mending = Mending(Terms(task.settings, load_sets(task.settings.features), task.epoch, tell))
+    mending = Mending(Terms(task.settings, load_sets(task.settings.features), task.repair, tell))
     if not asyncio.run(mending.run(told)):
         raise MeasurementError("Redis lost something in the middle of the measurement: try again")
     return Stint(counts, begun_s, ended_s)

@@ -25,8 +25,9 @@ from features.entities import Entity
 from features.errors import StoreRefusedError, StoreUnavailableError
 from features.link import Call, Script
 from features.memory_store import MemoryStore
+from features.opening import Options
 from features.records import card_hash, merchant_hash
-from features.redis_store import Options, RedisStore
+from features.redis_store import RedisStore
 from features.shards import ON_A_CLUSTER, Shards
 from features.store import Fate, Label, LabelStatus, Observed, Transactions
 from features.windows import vectorise

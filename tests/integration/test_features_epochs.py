@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from redis import Redis
 from redis_server import redis_server
 
-from features.cover import Cover
+from features.cover import NOTHING, Cover, Span
+from features.entities import Entity
 from features.epochs import Epochs, Founded
+from features.keeping import NOT_KNOWN, Kept, read_kept
+from features.ladders import Keep, Ladder
 from features.link import Call, Script
 from features.redis_link import RedisLink
 from features.shards import HOME, Shards
@@ -73,11 +76,16 @@ async def found(link: Link, shards: Shards) -> list[int]:
     return [int(value or 0) for value in await link.values(list(enumerate(shards.epochs)))]
 
 
+async def whole(link: Link, shards: Shards) -> Span:
+    return (await Epochs(link, shards, COVER).read()).whole
+
+
 async def test_a_new_deployment_begins_in_all_shards_once(link: Link, shards: Shards) -> None:
     epochs = Epochs(link, shards, COVER)
-    assert await epochs.join(FIRST) == Founded(FIRST, whole=True, new=True)
+    assert await epochs.join(FIRST) == Founded(FIRST, new=True)
     assert await found(link, shards) == [FIRST] * NUMBER
-    assert await epochs.join(FIRST + 9) == Founded(FIRST, whole=True, new=False)
+    assert await epochs.join(FIRST + 9) == Founded(FIRST, new=False)
+    assert await whole(link, shards) == Span(FIRST, COVER)
 
 
 @pytest.mark.parametrize("calls", range(1, NUMBER + 1))
@@ -89,7 +97,8 @@ async def test_a_beginning_that_was_interrupted_is_ended_by_the_next_worker(
     with pytest.raises(KeyboardInterrupt):
         await epochs.join(FIRST)
     link.calls_left = None
-    assert await epochs.join(FIRST + 9) == Founded(FIRST, whole=True, new=True)
+    assert await epochs.join(FIRST + 9) == Founded(FIRST, new=True)
+    assert await whole(link, shards) == Span(FIRST, COVER)
     assert await found(link, shards) == [FIRST] * NUMBER
 
 
@@ -97,7 +106,7 @@ async def test_two_workers_that_begin_at_once_begin_the_same(link: Link, shards:
     link.pauses = itertools.cycle((0, 3, 1, 0, 2))
     joined = await asyncio.gather(*(Epochs(link, shards, COVER).join(FIRST + number) for number in range(4)))
     assert {one.epoch for one in joined} == {joined[0].epoch}
-    assert all(one.whole for one in joined)
+    assert await whole(link, shards) == Span(joined[0].epoch, COVER)
     assert await found(link, shards) == [joined[0].epoch] * NUMBER
 
 
@@ -106,7 +115,8 @@ async def test_a_risen_epoch_is_not_whole(link: Link, shards: Shards) -> None:
     await epochs.join(FIRST)
     assert await epochs.rise(FIRST) == FIRST + 1
     assert await found(link, shards) == [FIRST + 1] * NUMBER
-    assert await epochs.join(FIRST) == Founded(FIRST + 1, whole=False, new=False)
+    assert await epochs.join(FIRST) == Founded(FIRST + 1, new=False)
+    assert (await whole(link, shards)).under(FIRST + 1) == NOTHING
 
 
 async def test_workers_that_notice_the_same_loss_raise_the_epoch_once(link: Link, shards: Shards) -> None:
@@ -125,7 +135,8 @@ async def test_a_shard_that_lost_its_epoch_or_was_set_back_is_noticed_by_who_joi
         client.delete(*(key for key in client.scan_iter(shards.epochs[lost] + b"*")))
         if to is not None:
             client.set(shards.epochs[lost], to)
-    assert await Epochs(link, shards, COVER).join(FIRST + 9) == Founded(FIRST + 1, whole=False, new=False)
+    assert await Epochs(link, shards, COVER).join(FIRST + 9) == Founded(FIRST + 1, new=False)
+    assert (await whole(link, shards)).under(FIRST + 1) == NOTHING
     assert await found(link, shards) == [FIRST + 1] * NUMBER
 
 
@@ -151,6 +162,59 @@ async def test_a_loss_is_not_hidden_by_a_worker_that_still_believes_in_an_earlie
         client.delete(shards.epochs[1])
     assert await epochs.rise(FIRST) == FIRST + 2
     assert await found(link, shards) == [FIRST + 2] * NUMBER
+
+
+SHORT, LONG, FINE = "card 1/5", "card 1/9", "merchant 1/3 6/8"
+
+
+async def kept(link: Link, shards: Shards) -> list[Kept]:
+    return [read_kept(value) for value in await link.values(list(enumerate(shards.kept)))]
+
+
+async def test_histories_are_kept_as_all_ask_together_in_all_shards(link: Link, shards: Shards) -> None:
+    epochs = Epochs(link, shards, COVER)
+    assert await epochs.keep(FIRST, [SHORT]) == Kept(FIRST, (SHORT,))
+    everything = Kept(FIRST, (SHORT, LONG, FINE))
+    assert await epochs.keep(FIRST, [FINE, LONG]) == everything
+    assert await epochs.keep(FIRST, [SHORT]) == everything
+    assert await kept(link, shards) == [everything] * NUMBER
+    assert (await epochs.read()).kept == everything
+    assert everything.cover == Cover({"card": 9, "merchant": 8})
+    assert everything.keeps[Entity.MERCHANT] == Keep((Ladder((1, 6), (3, 8)),))
+
+
+async def test_what_was_asked_under_an_earlier_epoch_is_forgotten_and_under_a_later_one_stays(
+    link: Link, shards: Shards
+) -> None:
+    epochs = Epochs(link, shards, COVER)
+    await epochs.keep(FIRST, [LONG])
+    assert await epochs.keep(FIRST + 1, [SHORT]) == Kept(FIRST + 1, (SHORT,))
+    assert await epochs.keep(FIRST, [LONG]) == Kept(FIRST + 1, (SHORT,))
+    assert await kept(link, shards) == [Kept(FIRST + 1, (SHORT,))] * NUMBER
+
+
+@pytest.mark.parametrize("calls", range(1, NUMBER))
+async def test_who_is_interrupted_while_asking_has_others_hear_of_it_last(
+    link: Link, shards: Shards, calls: int
+) -> None:
+    epochs = Epochs(link, shards, COVER)
+    await epochs.keep(FIRST, [SHORT])
+    link.calls_left = calls
+    with pytest.raises(KeyboardInterrupt):
+        await epochs.keep(FIRST, [LONG])
+    link.calls_left = None
+    assert (await epochs.read()).kept == Kept(FIRST, (SHORT,))
+    assert await epochs.keep(FIRST, [LONG]) == Kept(FIRST, (SHORT, LONG))
+    assert await kept(link, shards) == [Kept(FIRST, (SHORT, LONG))] * NUMBER
+
+
+def test_what_is_missing_is_ones_own_needs_and_what_must_not_be_trimmed_since_it_is_whole() -> None:
+    known = Kept(FIRST, (FINE, SHORT))
+    assert known.lacking((SHORT,), Cover({"card": 5, "merchant": 8})) == set()
+    assert known.lacking((LONG,), COVER) == {LONG}
+    assert known.lacking((SHORT,), Cover({"card": 7, "device": 2})) == {"card 1/7", "device 1/2"}
+    assert known.lacking((LONG,), Cover({"card": 7})) == {LONG}
+    assert NOT_KNOWN.lacking((SHORT,), Cover({})) == {SHORT}
 
 
 class Deployment:

@@ -20,7 +20,8 @@ from redis_server import redis_server
 
 from features.declaration import load
 from features.errors import StoreUnavailableError
-from features.redis_store import Options, RedisStore
+from features.opening import Options
+from features.redis_store import RedisStore
 from features.store import Fate, HistoryStore, Label
 from features.windows import vectorise
 

@@ -12,7 +12,7 @@ from redis import asyncio as redis_asyncio
 from redis_server import redis_server
 
 from features import observing
-from features.cover import Cover, Whole
+from features.cover import Cover, Span
 from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, FeatureSet, load
 from features.entities import Entity
 from features.errors import StoreRefusedError
@@ -109,9 +109,9 @@ async def test_a_repair_begins_before_all_marks_once_something_was_folded(server
     async with worker(server, deployment) as store:
         await observe(store, *BUSY)
         assert await store.mark({Part(of_labels=False, partition=0): 500})
-        assert len(await store.wholeness.marks()) == 1
+        assert len(await store.wholeness.marks(Cover.of(HOURLY.horizons_ms))) == 1
         await store.tidy()
-        assert await store.wholeness.marks() == {}
+        assert await store.wholeness.marks(Cover.of(HOURLY.horizons_ms)) == {}
         assert not await store.mark({Part(of_labels=False, partition=0): 600})
 
 
@@ -189,13 +189,19 @@ async def test_when_all_is_there_again_histories_are_folded_again(
         await one.tidy()
         await one.declare_loss("a drill")
         await apply_again([one])
-        whole = Whole(one.history_epoch, Cover.of(HOURLY.horizons_ms))
-        await client.set(f"fraudstream:{deployment}:epoch:whole", whole.text)
+        await call_whole(client, deployment, one)
     async with worker(server, deployment) as two:
         assert told(await observe(two, row), row) == await labelled_but_unfolded(server, row)
         await observe(two, *later)
         await two.tidy()
         assert await client.strlen(await only(client, deployment, "m")) < 80 + 48 * 150
+
+
+async def call_whole(client: redis_asyncio.Redis, deployment: str, store: RedisStore) -> None:
+    """Say what the last report of a repair says."""
+    whole = Span(store.history_epoch, Cover.of(HOURLY.horizons_ms))
+    await client.set(f"fraudstream:{deployment}:epoch:whole", whole.text)
+    await store.look()
 
 
 async def labelled_but_unfolded(server: str, row: Row) -> bytes:
@@ -268,16 +274,29 @@ async def test_how_often_histories_were_remembered_is_counted(server: str, deplo
     assert uses[Entity.MERCHANT].held_bytes >= 20 * 48
 
 
+@pytest.mark.parametrize("heard", [False, True])
 async def test_nothing_is_folded_that_another_worker_with_another_table_needs(
-    server: str, deployment: str, client: redis_asyncio.Redis
+    server: str, deployment: str, client: redis_asyncio.Redis, *, heard: bool
 ) -> None:
-    clock = Clock()
-    async with worker(server, deployment, clock=clock) as paned, worker(server, deployment, DEFAULT):
+    async with worker(server, deployment) as paned:
         await observe(paned, *BUSY)
-        await paned.tidy()
-        merchant = await only(client, deployment, "m")
-        assert await client.strlen(merchant) == 80 + 48 * 600
-        clock.ms += 600_000  # the other one was last heard of ten minutes ago
+        async with worker(server, deployment, DEFAULT):
+            if heard:
+                await paned.look()
+            await paned.tidy()
+            merchant = await only(client, deployment, "m")
+            assert await client.strlen(merchant) == 80 + 48 * 600
         await observe(paned, *(transaction(600 + i, card="c", ms=START_MS + 600 * MINUTE_MS) for i in range(16)))
+        await paned.look()
+        await paned.tidy()
+        assert await client.strlen(merchant) == 80 + 48 * 616, "nobody says that it is not needed any more"
+        await paned.declare_loss("by hand")
+        await observe(
+            paned, *BUSY[:20], *(transaction(700 + i, card="c", ms=START_MS + 600 * MINUTE_MS) for i in range(16))
+        )
+        await paned.tidy()
+        assert await client.strlen(merchant) == 80 + 48 * 632, "not all is there"
+        await call_whole(client, deployment, paned)
+        await observe(paned, *(transaction(800 + i, card="c", ms=START_MS + 600 * MINUTE_MS) for i in range(16)))
         await paned.tidy()
         assert await client.strlen(merchant) < 80 + 48 * 150

@@ -18,8 +18,9 @@ from features.cluster_urls import is_cluster, seeds
 from features.declaration import DAY_MS, load
 from features.entities import Entity
 from features.errors import StoreRefusedError, StoreUnavailableError
+from features.opening import Options
 from features.records import card_hash, merchant_hash
-from features.redis_store import Options, RedisStore
+from features.redis_store import RedisStore
 from features.store import Fate, LabelStatus, Observed
 from features.windows import vectorise
 

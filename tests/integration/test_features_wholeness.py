@@ -12,21 +12,25 @@ from redis import asyncio as redis_asyncio
 from redis_proxy import RedisProxy
 from redis_server import free_port, redis_server
 
-from features.cover import Cover, Whole, read_whole
+from features.cover import Cover, Span, read_span
 from features.declaration import DAY_MS, FeatureSet, load
 from features.displacing import ANYWHERE, IN_PLACE, Displaced
+from features.entities import Entity
 from features.errors import StoreUnavailableError
+from features.keeping import read_kept
 from features.records import source
 from features.redis_store import RedisStore
-from features.rows import card
+from features.rows import card, device
 from features.wholeness import Part, Reached, Report
 
 pytestmark = pytest.mark.integration
 
 DEFAULT = load(None)
 LONGER = FeatureSet((*DEFAULT.rows, card("count", "60d")))
+WITH_DEVICES = FeatureSet((*DEFAULT.rows, device("cards", "30d")))
 DEPLOYMENTS = itertools.count()
 NOW = 1_700_000_000_000
+COVER = Cover.of(DEFAULT.horizons_ms)
 SOURCE, LABELS = Part(of_labels=False, partition=0), Part(of_labels=True, partition=0)
 
 
@@ -68,19 +72,19 @@ def halfway(end: int) -> Report:
 
 
 async def all_done(store: RedisStore) -> None:
-    assert await store.wholeness.report(store.history_epoch, {SOURCE: done(5, 9), LABELS: done(3)}, 2)
+    assert await store.wholeness.report(store.standing.aim, {SOURCE: done(5, 9), LABELS: done(3)}, 2)
     await store.look()
 
 
 def test_what_is_kept_of_whole_histories_can_be_read_again() -> None:
-    whole = Whole(7, Cover.of(DEFAULT.horizons_ms))
-    assert read_whole(whole.text.encode()) == whole
-    assert read_whole(None) == Whole(0, Cover({}))
-    assert read_whole(b"-7") == Whole(-7, Cover({}))
+    whole = Span(7, Cover.of(DEFAULT.horizons_ms))
+    assert read_span(whole.text.encode()) == whole
+    assert read_span(None) == Span(0, Cover({}))
+    assert read_span(b"-7") == Span(-7, Cover({}))
 
 
 def test_an_epoch_is_whole_for_who_asks_no_further_back_and_for_no_other_kind() -> None:
-    whole = Whole(7, Cover({"card": 5, "merchant": 7}))
+    whole = Span(7, Cover({"card": 5, "merchant": 7}))
     asked = [{"card": 5, "merchant": 7}, {"card": 4}, {"card": 6, "merchant": 7}, {"card": 5, "device": 1}]
     assert [whole.holds(7, Cover(horizons)) for horizons in asked] == [True, True, False, False]
     assert not whole.holds(8, Cover({"card": 5}))
@@ -88,44 +92,44 @@ def test_an_epoch_is_whole_for_who_asks_no_further_back_and_for_no_other_kind() 
 
 async def test_histories_are_whole_when_all_parts_have_reported_and_not_before(server: str, deployment: str) -> None:
     async with worker(server, deployment) as one, worker(server, deployment) as two:
-        assert (one.incomplete, one._remembered.displaced) == (False, IN_PLACE)
+        assert (one.incomplete, one.standing.displaced) == (False, IN_PLACE)
         await one.declare_loss("a test")
         await two.look()
         epoch = one.history_epoch
         assert (one.incomplete, two.incomplete, two.history_epoch) == (True, True, epoch)
-        assert two._remembered.displaced == ANYWHERE
-        assert await one.wholeness.report(epoch, {SOURCE: done(5, 9)}, 2) is False
-        assert await two.wholeness.report(epoch, {LABELS: halfway(4)}, 2) is False
+        assert two.standing.displaced == ANYWHERE
+        assert await one.wholeness.report(one.standing.aim, {SOURCE: done(5, 9)}, 2) is False
+        assert await two.wholeness.report(one.standing.aim, {LABELS: halfway(4)}, 2) is False
         await one.look()
         assert one.incomplete
-        assert await two.wholeness.progress(epoch) == {SOURCE: Reached(0, 5, 5), LABELS: Reached(0, 2, 4)}
-        assert await two.wholeness.report(epoch, {LABELS: done(4)}, 2) is True
+        assert await two.wholeness.progress(one.standing.aim) == {SOURCE: Reached(0, 5, 5), LABELS: Reached(0, 2, 4)}
+        assert await two.wholeness.report(one.standing.aim, {LABELS: done(4)}, 2) is True
         await one.look()
         await two.look()
         assert not one.incomplete
         assert not two.incomplete
         places = {source(0, of_labels=False): 9, source(0, of_labels=True): 4}
-        assert one._remembered.displaced == two._remembered.displaced == Displaced(places)
+        assert one.standing.displaced == two.standing.displaced == Displaced(places)
     async with worker(server, deployment) as later:
         assert not later.incomplete
-        assert later._remembered.displaced == Displaced(places)
+        assert later.standing.displaced == Displaced(places)
 
 
 async def test_a_report_that_comes_twice_or_late_takes_nothing_back(server: str, deployment: str) -> None:
     async with worker(server, deployment) as store:
         await store.declare_loss("a test")
         epoch = store.history_epoch
-        await store.wholeness.report(epoch, {SOURCE: done(5, 9)}, 3)
-        await store.wholeness.report(epoch, {SOURCE: done(5, 9)}, 3)
-        assert await store.wholeness.report(epoch, {SOURCE: halfway(4)}, 3) is False
-        assert await store.wholeness.progress(epoch) == {SOURCE: Reached(0, 5, 5)}
+        await store.wholeness.report(store.standing.aim, {SOURCE: done(5, 9)}, 3)
+        await store.wholeness.report(store.standing.aim, {SOURCE: done(5, 9)}, 3)
+        assert await store.wholeness.report(store.standing.aim, {SOURCE: halfway(4)}, 3) is False
+        assert await store.wholeness.progress(store.standing.aim) == {SOURCE: Reached(0, 5, 5)}
         assert (await store.wholeness.displaced(epoch)).below == {source(0, of_labels=False): 9}
 
 
 async def test_a_report_under_an_epoch_that_is_over_is_not_noted(server: str, deployment: str) -> None:
     async with worker(server, deployment) as store:
         await store.declare_loss("a test")
-        before = store.history_epoch
+        before = store.standing.aim
         await store.declare_loss("another test")
         assert await store.wholeness.report(before, {SOURCE: done(5)}, 1) is None
         assert await store.wholeness.progress(before) == {}
@@ -148,14 +152,110 @@ async def test_a_feature_set_that_looks_further_back_is_not_covered_until_it_was
             assert not again.incomplete
 
 
-async def test_what_was_whole_for_one_set_stays_so_when_it_becomes_whole_for_another(
+async def test_who_asks_for_less_keeps_as_long_as_who_asks_for_more_and_is_whole_meanwhile(
+    server: str, deployment: str
+) -> None:
+    async with worker(server, deployment) as store:
+        async with worker(server, deployment, LONGER) as longer:
+            await store.look()
+            both = Span(store.history_epoch, Cover.of(LONGER.horizons_ms))
+            assert store.standing.aim == longer.standing.aim == both
+            assert store.standing.missing == longer.standing.missing == both
+            assert (store.incomplete, longer.incomplete) == (False, True)
+            assert (store.lacks(DEFAULT.horizons_ms), store.lacks(LONGER.horizons_ms)) == (False, True)
+            assert not longer.lacks(LONGER.horizons_ms)  # what it needs is missed anyway
+            assert store.standing.displaced == IN_PLACE
+        await all_done(store)  # who asks for less takes part, though the other is gone again
+        assert store.standing.missing is None
+        assert not store.lacks(LONGER.horizons_ms)
+    async with worker(server, deployment, LONGER) as later:
+        assert not later.incomplete
+
+
+async def test_a_repair_that_aims_at_less_than_is_kept_by_now_says_nothing_of_more(
+    server: str, deployment: str
+) -> None:
+    async with worker(server, deployment) as store:
+        await store.declare_loss("a test")
+        short = store.standing.aim
+        async with worker(server, deployment, LONGER):
+            await store.wholeness.report(short, {SOURCE: done(5), LABELS: done(5)}, 2)
+            await store.look()
+            assert (store.incomplete, store.lacks(LONGER.horizons_ms)) == (False, True)
+            assert await store.wholeness.progress(store.standing.aim) == {}
+            await all_done(store)
+            assert not store.lacks(LONGER.horizons_ms)
+            await store.wholeness.report(short, {SOURCE: done(5)}, 2)  # which came late
+            await store.look()
+            assert not store.lacks(LONGER.horizons_ms)
+
+
+async def test_a_part_whose_displaced_records_are_not_all_told_is_not_done(server: str, deployment: str) -> None:
+    async with worker(server, deployment) as store:
+        await store.declare_loss("a test")
+        repair = store.standing.aim
+        assert await store.wholeness.report(repair, {SOURCE: done(5, 9)._replace(final=False)}, 1) is False
+        assert await store.wholeness.progress(repair) == {SOURCE: Reached(0, 5, 5)}
+        assert await store.wholeness.report(repair, {SOURCE: done(5, 12)}, 1) is True
+        assert (await store.wholeness.displaced(repair.epoch)).below == {source(0, of_labels=False): 12}
+
+
+async def test_the_next_epoch_forgets_what_nobody_asks_for_any_more(server: str, deployment: str) -> None:
+    async with worker(server, deployment) as store:
+        async with worker(server, deployment, LONGER):
+            await store.look()
+        assert store.standing.aim.cover == Cover.of(LONGER.horizons_ms)
+        await store.declare_loss("by hand")
+        assert store.standing.aim == Span(store.history_epoch, COVER)
+        async with worker(server, deployment, LONGER):
+            await store.look()
+            assert store.standing.aim.cover == Cover.of(LONGER.horizons_ms)
+
+
+async def test_what_says_how_long_histories_are_kept_is_said_anew_as_far_as_they_are_whole(
     server: str, deployment: str, client: redis_asyncio.Redis
 ) -> None:
-    async with worker(server, deployment, LONGER) as longer, worker(server, deployment) as store:
-        await client.set(f"fraudstream:{deployment}:epoch:whole", f"{store.history_epoch} card={90 * DAY_MS}")
-        await store.wholeness.report(store.history_epoch, {SOURCE: done(5)}, 1)
-        await longer.look()
-        assert not longer.incomplete
+    async with worker(server, deployment) as store:
+        async with worker(server, deployment, LONGER) as longer:
+            await all_done(longer)
+        await store.look()
+        before = store.standing.aim
+        await client.delete(f"fraudstream:{deployment}:epoch:kept")
+        await store.look()
+        assert store.standing.aim == before
+        assert read_kept(await client.get(f"fraudstream:{deployment}:epoch:kept")).cover == before.cover
+        assert not store.incomplete
+
+
+OF_A_CARD = 20
+"""Records of a card that a tidying would drop, and as many that it would not."""
+
+
+async def test_nobody_trims_what_another_has_just_had_kept(server: str, deployment: str) -> None:
+    old = [transaction(number) for number in range(OF_A_CARD)]
+    new = [transaction(OF_A_CARD + number, ms=NOW + 40 * DAY_MS + number) for number in range(OF_A_CARD)]
+    async with worker(server, deployment) as store, worker(server, deployment, LONGER) as longer:
+        await store.observe(transactions(old + new))  # it has not heard of the other yet
+        await store.tidy()
+        observed = await longer.observe(transactions([transaction(100, ms=NOW + 41 * DAY_MS)]))
+        assert observed.cards.lengths.tolist() == [2 * OF_A_CARD + 1]
+    async with worker(server, deployment) as store:
+        await store.observe(transactions([transaction(101 + n, ms=NOW + 41 * DAY_MS + n) for n in range(OF_A_CARD)]))
+        await store.tidy()
+    async with worker(server, deployment, LONGER) as longer:
+        observed = await longer.observe(transactions([transaction(200, ms=NOW + 42 * DAY_MS)]))
+        assert observed.cards.lengths.tolist() == [3 * OF_A_CARD + 2]
+
+
+async def test_who_has_no_devices_in_his_features_keeps_them_for_who_has(server: str, deployment: str) -> None:
+    async with worker(server, deployment) as store, worker(server, deployment, WITH_DEVICES) as other:
+        await store.look()
+        mine = await store.observe(transactions([transaction(1, device="phone")]))
+        assert set(mine.histories) == {Entity.CARD, Entity.MERCHANT}
+        theirs = await other.observe(transactions([transaction(2, device="phone")]))
+        assert theirs.histories[Entity.DEVICE].lengths.tolist() == [2]
+        await store.declare_loss("so that devices are given up")
+        await store.observe(transactions([transaction(3, device="phone")]))
 
 
 @pytest.mark.parametrize("how", ["flushed", "epoch deleted", "epoch set back", "whole deleted"])
@@ -309,24 +409,25 @@ async def test_marks_are_noted_under_a_whole_epoch_and_only_rise(server: str, de
     async with worker(server, deployment) as store:
         assert await store.mark({SOURCE: 7, LABELS: 3})
         assert await store.mark({SOURCE: 5})
-        assert await store.wholeness.marks() == {SOURCE: 7, LABELS: 3}
+        assert await store.wholeness.marks(COVER) == {SOURCE: 7, LABELS: 3}
         before = store.history_epoch
         assert not await store.wholeness.mark(before - 1, {SOURCE: 99})
     async with worker(server, deployment, LONGER) as longer:
         assert not await longer.mark({SOURCE: 9})
-        assert await longer.wholeness.marks() == {}
+        assert await longer.wholeness.marks(COVER) == {SOURCE: 7, LABELS: 3}
+        assert await longer.wholeness.marks(Cover.of(LONGER.horizons_ms)) == {}
 
 
 async def test_after_records_were_taken_marks_mean_nothing_and_none_is_added(server: str, deployment: str) -> None:
     async with worker(server, deployment) as store, worker(server, deployment) as other:
         await store.mark({SOURCE: 7})
         await store.declare_loss("a key was deleted")
-        assert await store.wholeness.marks() == {}
+        assert await store.wholeness.marks(COVER) == {}
         assert not await other.mark({SOURCE: 9})  # who has not heard of it yet
-        assert await store.wholeness.marks() == {}
+        assert await store.wholeness.marks(COVER) == {}
         await all_done(store)
         assert await store.mark({SOURCE: 4})
-        assert await store.wholeness.marks() == {SOURCE: 4}
+        assert await store.wholeness.marks(COVER) == {SOURCE: 4}
 
 
 async def test_records_that_are_gone_from_the_same_server_void_the_marks(
@@ -338,7 +439,7 @@ async def test_records_that_are_gone_from_the_same_server_void_the_marks(
         await client.delete(*[key async for key in client.scan_iter(f"fraudstream:{deployment}:c:*")])
         await store.observe(transactions([transaction(2)]))
         assert store.incomplete
-        assert await store.wholeness.marks() == {}
+        assert await store.wholeness.marks(COVER) == {}
 
 
 async def copied(one: str, other: str, pattern: str) -> None:
@@ -360,7 +461,7 @@ async def test_after_the_loss_of_a_server_the_marks_of_the_next_one_stand(deploy
                 await store.observe(transactions([transaction(3)]))
             after = await store.observe(transactions([transaction(3)]))
             assert after.incomplete
-            assert await store.wholeness.marks() == {SOURCE: 7}
+            assert await store.wholeness.marks(COVER) == {SOURCE: 7}
 
 
 async def test_a_server_that_came_back_with_less_while_no_worker_ran_is_noticed(deployment: str) -> None:
@@ -375,7 +476,7 @@ async def test_a_server_that_came_back_with_less_while_no_worker_ran_is_noticed(
         async with worker(second, deployment) as late, worker(second, deployment) as later:
             assert late.incomplete
             assert late.history_epoch == later.history_epoch == again.history_epoch + 1
-            assert await late.wholeness.marks() == {SOURCE: 7}
+            assert await late.wholeness.marks(COVER) == {SOURCE: 7}
 
 
 async def test_it_is_noticed_too_where_the_marks_mean_nothing(deployment: str) -> None:
@@ -386,7 +487,7 @@ async def test_it_is_noticed_too_where_the_marks_mean_nothing(deployment: str) -
             await copied(first, second, "*")
         async with worker(second, deployment) as late:
             assert late.incomplete
-            assert await late.wholeness.marks() == {}
+            assert await late.wholeness.marks(COVER) == {}
 
 
 async def test_who_does_not_know_that_the_server_is_another_notes_nothing_there(deployment: str) -> None:
@@ -398,7 +499,7 @@ async def test_who_does_not_know_that_the_server_is_another_notes_nothing_there(
             with contextlib.suppress(StoreUnavailableError):
                 await store.mark({SOURCE: 9})
             assert not await store.mark({SOURCE: 9})
-            assert await store.wholeness.marks() == {}
+            assert await store.wholeness.marks(COVER) == {}
             assert not store.incomplete
 
 
@@ -408,7 +509,7 @@ async def test_a_repair_that_another_began_from_marks_is_begun_anew_where_record
     async with worker(server, deployment) as one, worker(server, deployment) as two:
         before = one.history_epoch
         await one.mark({SOURCE: 7})
-        await two._remembered._epochs.rise(before)  # as over the loss of a server, which keeps the marks
+        await two.standing._epochs.rise(before)  # as over the loss of a server, which keeps the marks
         await one.declare_loss("a key was deleted", above=before)
         assert one.history_epoch == before + 2
         await two.look()

@@ -102,14 +102,15 @@ class Story:
         return whole.split(b" ")[0] == (self.redis.client.get(self._key()) or b"none")
 
     def parts_done(self) -> list[bool]:
-        """Tell of each part that was reported on whether it is done."""
+        """Tell of each part that was reported on whether all of it is applied again."""
         (key,) = self.redis.client.keys(self._key(f":rebuilding:{self.epoch} *")) or [b"none"]
-        return [value.endswith(b" 1") for value in self.redis.client.hvals(key)]
+        parts = [tuple(map(int, value.split()[1:3])) for value in self.redis.client.hvals(key)]
+        return [reached >= end for reached, end in parts]
 
     def marked(self, redis: OwnRedis) -> int:
         """Return how many offsets a server's marks add up to, under the epoch that holds."""
         marks = redis.client.hgetall(self._key(f":marks:{self.epoch}"))
-        return sum(map(int, marks.values()))
+        return sum(int(offset) for part, offset in marks.items() if b":" in part)
 
     def repaired(self) -> tuple[int, int]:
         """Return how many records the last repair left alone, and how many it applied again."""

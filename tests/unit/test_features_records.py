@@ -140,7 +140,7 @@ def test_what_grew_weighs_more_and_what_was_dropped_can_come_back() -> None:
     assert (cache.get(1), cache.get(2)) == (first, None)
     cache.put([second])
     assert (cache.get(1), cache.get(2)) == (None, second)
-    cache.clear()
+    cache.clear(10_000)
     cache.put([second])
     assert cache.get(2) is second
 

@@ -63,7 +63,8 @@ class Flaky:
 
 def a_pair(*, remembers: bool = True) -> tuple[Flaky, DegradingStore]:
     redis = Flaky()
-    return redis, DegradingStore(redis, FEATURES, redis.recall if remembers else know_nothing)
+    recall = redis.recall if remembers else know_nothing
+    return redis, DegradingStore(redis, lambda: MemoryStore(FEATURES, recall))
 
 
 async def observe(store: DegradingStore, *rows: Row) -> Observed:
