@@ -1,6 +1,6 @@
 """The port to the histories: what a store is asked, and what it answers.
 
-Nothing here talks to a server or computes a feature. `memory_store` and `redis_store` keep these promises,
+Nothing here talks to a server or computes a feature. `memory_store` and `redis.store` keep these promises,
 and one contract suite holds both to them.
 """
 

@@ -16,8 +16,8 @@ from mode.types import ServiceT
 from features.entities import Entity
 from features.errors import StoreRefusedError
 from features.memory_store import MemoryStore
-from features.opening import Options
-from features.redis_store import RedisStore
+from features.redis.opening import Options
+from features.redis.store import RedisStore
 from features.sets import FeatureSets, load_sets
 from features.store import HistoryStore
 from models.repository import Repository
@@ -35,14 +35,14 @@ from stream.membership import client_id
 from stream.pipeline import Pipeline
 from stream.preparation import Preparation
 from stream.probing import probers
-from stream.repairing import Repairer, Yard
+from stream.repair.repairing import Repairer, Yard
+from stream.repair.warming import Warming, needed
 from stream.settings import PREFIX, Settings
 from stream.shelf import Shelf, Workshop
 from stream.telemetry.setup import Telemetry
 from stream.topics import LABELS, MODEL_CONTROL, TRANSACTIONS
 from stream.transport import BatchConsumer, BatchTransport
 from stream.waiting import WaitingStore
-from stream.warming import Warming, needed
 from stream.watchdog import end_process
 from stream.watching import Lag, Watched
 

@@ -12,13 +12,13 @@ from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 from mode import Service
 
 from features.errors import StoreRefusedError, StoreUnavailableError
-from features.redis_store import RedisStore
+from features.redis.store import RedisStore
 from stream.comparing import Comparer
 from stream.control import Follower
 from stream.kafka import explain
 from stream.membership import members
 from stream.publishing import Publisher
-from stream.repairing import Repairer
+from stream.repair.repairing import Repairer
 from stream.settings import Settings
 from stream.shelf import Shelf
 from stream.topics import SCORES, has_records, problems, risks, try_reading

@@ -6,7 +6,7 @@ Nothing here repairs anything; `repairing` does. How far back decisions look, `w
 from collections.abc import Sequence
 
 from features.errors import StoreUnavailableError
-from features.redis_store import RedisStore
+from features.redis.store import RedisStore
 from features.store import Label, Labelled, Observed, Transactions
 
 

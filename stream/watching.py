@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from features.cache import Use
 from features.entities import Entity
+from features.redis.cache import Use
 from stream.shelf import Shelf
 from stream.telemetry.books import Gauges, Values
 from stream.transport import BatchConsumer

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from features.displacing import Displaced
 from features.memory_store import MemoryStore
 from features.records import source
+from features.redis.wholeness import NO_END
 from features.sets import FeatureSets
 from features.store import Label, Labelled, Observed, Transactions
-from features.wholeness import NO_END
 from stream.contract.label import read_label
 from stream.decoding import decode
 
@@ -47,7 +47,7 @@ def lose(world: World) -> None:
 
 
 def repair(world: World, order: list[int], *, degrades: bool = False) -> None:
-    """Apply all that was handed out anew, partition by partition, labels first, as `stream.repairing` does.
+    """Apply all that was handed out anew, partition by partition, labels first, as `stream.repair.repairing` does.
 
     What lies below where the log ends now may be displaced; in a deployment that degrades, anything may.
     """

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 
 from features.errors import StoreUnavailableError
-from features.redis_store import RedisStore
+from features.redis.store import RedisStore
 from features.store import Observed, Transactions
 
 PATIENCE_S = 30.0

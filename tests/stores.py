@@ -14,7 +14,7 @@ from redis_server import NAMES, redis_server, wheel_binary
 
 from features.declaration import FeatureSet, load
 from features.memory_store import MemoryStore
-from features.redis_store import RedisStore
+from features.redis.store import RedisStore
 from features.store import HistoryStore, Keeping
 
 DEFAULT = load(None)

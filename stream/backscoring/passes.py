@@ -30,8 +30,8 @@ from features.entities import Entity
 from features.folding import shorten
 from features.frames import Floats
 from features.histories import History
-from features.observing import NO_EPOCH
 from features.parties import NOBODY, parties
+from features.redis.observing import NO_EPOCH
 from features.sets import FeatureSets, narrowed
 from features.store import Fate, Ints, Label, Observed, Transactions
 from features.windows import vectorise

@@ -12,9 +12,9 @@ from redis.asyncio import Redis
 from features.declaration import FeatureSet
 from features.entities import Entity
 from features.frames import Floats
-from features.opening import DEFAULT, Options
-from features.redis_store import RedisStore
-from features.shards import LETTERS
+from features.redis.opening import DEFAULT, Options
+from features.redis.shards import LETTERS
+from features.redis.store import RedisStore
 from features.store import Label, Transactions
 from features.windows import vectorise
 from stream.clock import now_ms

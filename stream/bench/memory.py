@@ -13,13 +13,13 @@ import numpy as np
 from redis.asyncio import Redis
 
 from features import records
-from features.cache import Cached
 from features.declaration import DAY_MS, FeatureSet, load
 from features.entities import Entity
 from features.parties import parties
-from features.redis_store import RedisStore
+from features.redis.cache import Cached
+from features.redis.shards import ALONE, Shards
+from features.redis.store import RedisStore
 from features.rows import device, paned
-from features.shards import ALONE, Shards
 from features.store import Ints, Transactions
 from features.windows import vectorise
 from stream.clock import now_ms

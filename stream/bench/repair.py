@@ -1,7 +1,8 @@
 """How fast lost histories are put together again: a log of payments and their labels, a Redis that holds nothing of it.
 
-What is measured is what a worker does beside its decisions (`stream.mending`), in processes of their own: one that has
-all partitions, then two that share them. Topics and keys are the measurement's own, and are gone afterwards.
+What is measured is what a worker does beside its decisions (`stream.repair.mending`), in processes of
+their own: one that has all partitions, then two that share them. Topics and keys are the measurement's own, and are
+gone afterwards.
 """
 
 import asyncio
@@ -18,11 +19,11 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from redis.asyncio import Redis
 
-from features.cover import Span
-from features.redis_store import RedisStore
-from features.redis_terms import without_password
+from features.redis.cover import Span
+from features.redis.store import RedisStore
+from features.redis.terms import without_password
+from features.redis.wholeness import NO_END, Part
 from features.sets import FeatureSets, load_sets
-from features.wholeness import NO_END, Part
 from models.times import format_time, parse_time_ms
 from stream.bench.contestants import keys_of, sweep
 from stream.bench.driving import PARTITIONS, apart
@@ -32,7 +33,7 @@ from stream.errors import MeasurementError
 from stream.facts import Fact, Reapplied
 from stream.injecting import Injector, Item
 from stream.kafka import connection_options, producer_options
-from stream.mending import Mending, Terms
+from stream.repair.mending import Mending, Terms
 from stream.settings import Settings
 from stream.topics import LABELS, LAYOUTS, TRANSACTIONS, apply
 

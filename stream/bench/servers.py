@@ -9,8 +9,8 @@ from contextlib import AsyncExitStack
 from statistics import median
 from typing import NamedTuple
 
-from features.redis_store import RedisStore
-from features.redis_terms import without_password
+from features.redis.store import RedisStore
+from features.redis.terms import without_password
 from features.sets import FeatureSets
 from features.store import Transactions
 from stream.bench.stages import Told, told

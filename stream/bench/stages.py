@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from features.redis_store import RedisStore
+from features.redis.store import RedisStore
 from features.sets import FeatureSets, Vectors
 from models.loading import Model
 from stream.bench.traffic import Sent, payments

@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stores import KINDS, Servers, opened
 
-from features import folding, remembering
+from features import folding
 from features.ladders import UNFOLDED_MS
+from features.redis import remembering
 
 SETS = {"hourly": HOURLY, "finer": FINER}
 

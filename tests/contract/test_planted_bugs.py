@@ -19,7 +19,7 @@ from features.histories import History
 from features.judging import Found
 from features.ladders import Keep, exact
 from features.memory_store import MemoryStore
-from features.redis_store import RedisStore
+from features.redis.store import RedisStore
 from features.store import Ints
 
 MOST_STREAMS = 400

@@ -23,12 +23,12 @@ from securing_page import redis_rules
 from features.declaration import load
 from features.entities import Entity
 from features.errors import StoreRefusedError, StoreUnavailableError
-from features.link import Call, Script
 from features.memory_store import MemoryStore
-from features.opening import Options
 from features.records import card_hash, merchant_hash
-from features.redis_store import RedisStore
-from features.shards import ON_A_CLUSTER, Shards
+from features.redis.link import Call, Script
+from features.redis.opening import Options
+from features.redis.shards import ON_A_CLUSTER, Shards
+from features.redis.store import RedisStore
 from features.store import Fate, Label, LabelStatus, Observed, Transactions
 from features.windows import vectorise
 

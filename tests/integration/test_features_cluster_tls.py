@@ -14,7 +14,7 @@ from securing_redis import secured_redis
 
 from features.declaration import load
 from features.errors import StoreUnavailableError
-from features.redis_store import RedisStore
+from features.redis.store import RedisStore
 from features.store import Fate
 from stream.embedded.errors import NotReady
 

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from redis import Redis
 from redis_server import redis_server
 
-from features.cover import NOTHING, Cover, Span
 from features.entities import Entity
-from features.epochs import Epochs, Founded
-from features.keeping import NOT_KNOWN, Kept, read_kept
 from features.ladders import Keep, Ladder
-from features.link import Call, Script
-from features.redis_link import RedisLink
-from features.shards import HOME, Shards
+from features.redis.cover import NOTHING, Cover, Span
+from features.redis.epochs import Epochs, Founded
+from features.redis.keeping import NOT_KNOWN, Kept, read_kept
+from features.redis.link import Call, Script
+from features.redis.server_link import RedisLink
+from features.redis.shards import HOME, Shards
 
 pytestmark = pytest.mark.integration
 

@@ -20,8 +20,8 @@ from redis_server import redis_server
 
 from features.declaration import load
 from features.errors import StoreUnavailableError
-from features.opening import Options
-from features.redis_store import RedisStore
+from features.redis.opening import Options
+from features.redis.store import RedisStore
 from features.store import Fate, HistoryStore, Label
 from features.windows import vectorise
 

@@ -11,15 +11,15 @@ from features_recount import Row, label, transaction, transactions
 from redis import asyncio as redis_asyncio
 from redis_server import redis_server
 
-from features import observing
-from features.cover import Cover, Span
 from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, FeatureSet, load
 from features.entities import Entity
 from features.errors import StoreRefusedError
 from features.ladders import Keep, exact
-from features.redis_store import RedisStore
+from features.redis import observing
+from features.redis.cover import Cover, Span
+from features.redis.store import RedisStore
+from features.redis.wholeness import Part
 from features.store import Fate, Keeping, Observed
-from features.wholeness import Part
 from features.windows import vectorise
 from stream.clock import now_ms
 

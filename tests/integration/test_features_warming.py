@@ -11,15 +11,15 @@ from redis_server import redis_server
 
 from features.declaration import DAY_MS, FeatureSet
 from features.entities import Entity
-from features.opening import Options
-from features.redis_store import RedisStore
+from features.redis.opening import Options
+from features.redis.store import RedisStore
+from features.redis.wholeness import Part, Reached, Report
 from features.rows import card, merchant
 from features.sets import FeatureSets
-from features.wholeness import Part, Reached, Report
 from models.loading import Model
 from models.problems import ProblemCode
+from stream.repair.warming import Warming, needed
 from stream.shelf import Serving
-from stream.warming import Warming, needed
 
 pytestmark = pytest.mark.integration
 

@@ -12,16 +12,16 @@ from redis import asyncio as redis_asyncio
 from redis_proxy import RedisProxy
 from redis_server import free_port, redis_server
 
-from features.cover import Cover, Span, read_span
 from features.declaration import DAY_MS, FeatureSet, load
 from features.displacing import ANYWHERE, IN_PLACE, Displaced
 from features.entities import Entity
 from features.errors import StoreUnavailableError
-from features.keeping import read_kept
 from features.records import source
-from features.redis_store import RedisStore
+from features.redis.cover import Cover, Span, read_span
+from features.redis.keeping import read_kept
+from features.redis.store import RedisStore
+from features.redis.wholeness import Part, Reached, Report
 from features.rows import card, device
-from features.wholeness import Part, Reached, Report
 
 pytestmark = pytest.mark.integration
 

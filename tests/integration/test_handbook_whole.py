@@ -25,8 +25,8 @@ from weighing import weigh
 from workers import Worker
 
 from features import records
-from features.cache import HEADER
 from features.folded import read
+from features.redis.cache import HEADER
 from models.repository import Repository
 
 COUNT = int(os.environ.get("FRAUDSTREAM_TEST_ROWS", "30000"))

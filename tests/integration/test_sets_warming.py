@@ -25,8 +25,8 @@ from redis_proxy import RedisProxy
 from seasons import differing, recounted
 from workers import Worker
 
-from features.cover import Cover, Span
 from features.declaration import load
+from features.redis.cover import Cover, Span
 from features.sets import FeatureSets
 from models.problems import ProblemCode
 from stream.contract.outputs import Score

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features import records
-from features.cache import HEADER, Cache, Cached, request
 from features.declaration import DAY_MS
 from features.entities import Entity
 from features.errors import StoreRefusedError
 from features.histories import NO_TIME_MS, History
+from features.redis.cache import HEADER, Cache, Cached, request
 
 NOW = 1_700_000_000_000
 

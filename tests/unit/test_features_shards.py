@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from redis.crc import key_slot
 
 from features import records
-from features.cache import Cached
 from features.entities import Entity
-from features.observing import Part, Terms, calls, steps
-from features.shards import ALONE, HOME, ON_A_CLUSTER, SLOTS, Shards
+from features.redis.cache import Cached
+from features.redis.observing import Part, Terms, calls, steps
+from features.redis.shards import ALONE, HOME, ON_A_CLUSTER, SLOTS, Shards
 
 NOW = 1_700_000_000_000
 HORIZONS = dict.fromkeys((Entity.CARD, Entity.MERCHANT, Entity.DEVICE), 1)

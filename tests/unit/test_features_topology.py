@@ -2,9 +2,9 @@
 
 import pytest
 
-from features.cluster_urls import is_cluster, seeds, server_url
 from features.errors import StoreUnavailableError
-from features.topology import Address, Master, Owner, master, suspicion, topology
+from features.redis.cluster_urls import is_cluster, seeds, server_url
+from features.redis.topology import Address, Master, Owner, master, suspicion, topology
 
 ASKED = Address("10.0.0.9", 7000)
 BEFORE = Master("a" * 40, "run-a", "line-a", promoted=False)

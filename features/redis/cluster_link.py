@@ -9,12 +9,12 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from features.cluster_wire import Server, Wire
 from features.errors import StoreUnavailableError
-from features.link import Call, Script
-from features.redis_terms import SCRIPTS, encoded, require_usable, script_text, translated
-from features.shards import Shards
-from features.topology import Master, Owner, Topology, master, suspicion
+from features.redis.cluster_wire import Server, Wire
+from features.redis.link import Call, Script
+from features.redis.shards import Shards
+from features.redis.terms import SCRIPTS, encoded, require_usable, script_text, translated
+from features.redis.topology import Master, Owner, Topology, master, suspicion
 
 
 class _Seen(NamedTuple):
@@ -26,7 +26,7 @@ class _Seen(NamedTuple):
 
 
 class ClusterLink:
-    """Connections to the masters that serve `shards`, as `features.link` says; each waits `timeout_s` for an answer."""
+    """Connections to the masters that serve `shards`, as `link` says; each waits `timeout_s` for an answer."""
 
     def __init__(self, url: str, shards: Shards, timeout_s: float) -> None:
         self._wire = Wire(url, shards.slots, timeout_s)

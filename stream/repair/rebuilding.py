@@ -11,17 +11,17 @@ from typing import NamedTuple
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from features.redis_store import RedisStore
+from features.redis.store import RedisStore
+from features.redis.wholeness import Part
 from features.sets import FeatureSets
-from features.wholeness import Part
 from stream.clock import now_ms
 from stream.errors import RebuildError
 from stream.facts import deaf
 from stream.kafka import connection_options
 from stream.membership import members
-from stream.mending import REPORT_SECONDS, Mending, Seen, Terms
 from stream.positions import committed_offsets, resume
-from stream.reapplying import log_reader, part_count
+from stream.repair.mending import REPORT_SECONDS, Mending, Seen, Terms
+from stream.repair.reapplying import log_reader, part_count
 from stream.settings import Settings
 from stream.topics import LABELS, SCORES, has_records
 

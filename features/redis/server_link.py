@@ -1,6 +1,6 @@
 """A connection to one Redis server: its scripts, its identity, and whether it is one that may be used.
 
-Nothing here knows what a transaction is or keeps anything of a history; `redis_store` does.
+Nothing here knows what a transaction is or keeps anything of a history; `store` does.
 """
 
 from collections.abc import Sequence
@@ -9,17 +9,17 @@ from typing import Any
 from redis import asyncio as redis_asyncio
 from redis import exceptions
 
-from features.deletions import Deletions
 from features.errors import StoreRefusedError, StoreUnavailableError
-from features.link import Call, Script
-from features.redis_client import new_client
-from features.redis_terms import SCRIPTS, encoded, require_usable, script_text, translated, without_password
-from features.shards import HOME
-from features.topology import Master, master, suspicion
+from features.redis.client import new_client
+from features.redis.deletions import Deletions
+from features.redis.link import Call, Script
+from features.redis.shards import HOME
+from features.redis.terms import SCRIPTS, encoded, require_usable, script_text, translated, without_password
+from features.redis.topology import Master, master, suspicion
 
 
 class RedisLink:
-    """A connection to one server, as `features.link` says; it waits `timeout_s` for an answer.
+    """A connection to one server, as `link` says; it waits `timeout_s` for an answer.
 
     `tried_key` is a key of no meaning, on which `check_server` does what a batch does.
     """

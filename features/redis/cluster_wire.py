@@ -11,11 +11,11 @@ from typing import Any
 from redis import asyncio as redis_asyncio
 from redis import exceptions
 
-from features.cluster_urls import seeds, server_url
 from features.errors import StoreError, StoreRefusedError, StoreUnavailableError
-from features.redis_client import new_client
-from features.redis_terms import encoded, ours, translated, without_password
-from features.topology import Address, Owner, Topology, topology
+from features.redis.client import new_client
+from features.redis.cluster_urls import seeds, server_url
+from features.redis.terms import encoded, ours, translated, without_password
+from features.redis.topology import Address, Owner, Topology, topology
 
 Order = tuple[int, bytes]
 """A place among the wire's slots, and a command for whoever serves it."""

@@ -8,11 +8,11 @@ each shard holds how histories are kept under it. Nothing here knows a history, 
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from features.cover import Cover, Span, read_span
-from features.keeping import Kept, read_kept
-from features.link import Call, Link
-from features.observing import NO_EPOCH
-from features.shards import HOME, Shards
+from features.redis.cover import Cover, Span, read_span
+from features.redis.keeping import Kept, read_kept
+from features.redis.link import Call, Link
+from features.redis.observing import NO_EPOCH
+from features.redis.shards import HOME, Shards
 
 
 class Founded(NamedTuple):

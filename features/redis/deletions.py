@@ -12,9 +12,9 @@ from typing import Any, Self
 from redis import asyncio as redis_asyncio
 from redis import exceptions
 
-from features.redis_terms import translated
+from features.redis.terms import translated
 
-log = logging.getLogger("fraudstream.features.deletions")
+log = logging.getLogger("fraudstream.features.redis.deletions")
 
 EVENTS = ("del", "evicted")
 SETTING = "notify-keyspace-events"

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from features.errors import StoreUnavailableError
-from features.link import Deletions
+from features.redis.link import Deletions
 
 TOGETHER_S = 0.2
 """Keys that are deleted so soon one after the other are one loss."""

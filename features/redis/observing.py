@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from features import records
-from features.cache import Cached, request
 from features.declaration import DAY_MS, HOUR_MS
 from features.entities import Entity
-from features.link import Call
-from features.shards import ALONE, HOME, Shards
+from features.redis.cache import Cached, request
+from features.redis.link import Call
+from features.redis.shards import ALONE, HOME, Shards
 
 REFRESH_AFTER_MS = HOUR_MS
 """A worker sets a key's expiry anew at most so often."""

@@ -7,18 +7,18 @@ raises the epoch, once for all. Nothing here knows a history; who remembers some
 import logging
 from collections.abc import Callable, Mapping
 
-from features.cover import NOTHING, Cover, Span
 from features.displacing import ANYWHERE, IN_PLACE
 from features.entities import Entity
-from features.epochs import Epochs, Found
-from features.keeping import NOT_KNOWN, needs_of
-from features.link import Link
-from features.observing import NO_EPOCH
-from features.shards import Shards
+from features.redis.cover import NOTHING, Cover, Span
+from features.redis.epochs import Epochs, Found
+from features.redis.keeping import NOT_KNOWN, needs_of
+from features.redis.link import Link
+from features.redis.observing import NO_EPOCH
+from features.redis.shards import Shards
+from features.redis.wholeness import Wholeness
 from features.store import Keeping
-from features.wholeness import Wholeness
 
-log = logging.getLogger("fraudstream.features.standing")
+log = logging.getLogger("fraudstream.features.redis.standing")
 
 
 class Standing:

@@ -14,20 +14,20 @@ from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 
 from features import records
-from features.cache import Cached, Use
-from features.cover import Cover
 from features.drafting import Draft, Noted, Sight, draft_card_label, draft_transactions, seen
 from features.entities import Entity
 from features.errors import StoreUnavailableError
 from features.histories import History
 from features.ladders import Keep
-from features.noticing import notice_deletions
-from features.opening import DEFAULT, Options, open_link
 from features.parties import NOBODY, Parties, parties
 from features.records import card_hash
-from features.remembering import Named, Recalled, Remembered
+from features.redis.cache import Cached, Use
+from features.redis.cover import Cover
+from features.redis.noticing import notice_deletions
+from features.redis.opening import DEFAULT, Options, open_link
+from features.redis.remembering import Named, Recalled, Remembered
+from features.redis.wholeness import Part, Wholeness
 from features.store import NOWHERE, Ints, Keeping, Label, Labelled, Observed, Transactions
-from features.wholeness import Part, Wholeness
 
 ATTEMPTS = 8
 """Each is lost only to another worker that wrote to one of the batch's cards in between, or to a loss."""

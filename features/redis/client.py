@@ -11,7 +11,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from features.errors import StoreRefusedError
-from features.redis_terms import without_password
+from features.redis.terms import without_password
 
 Greet = Callable[[redis_asyncio.Connection], Awaitable[None]]
 """Called with every new connection; it has to do what redis-py would: `await connection.on_connect()`."""

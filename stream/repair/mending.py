@@ -11,14 +11,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from features.cover import NOTHING, Span
-from features.opening import Options
-from features.redis_store import RedisStore
+from features.redis.cover import NOTHING, Span
+from features.redis.opening import Options
+from features.redis.store import RedisStore
+from features.redis.wholeness import NO_END, Part, Reached
 from features.store import Keeping
-from features.wholeness import NO_END, Part, Reached
 from stream.clock import now_ms
 from stream.facts import Listen, Reapplied
-from stream.reapplying import GENTLY, SWIFTLY, Again, Stretch, log_reader, part_count, place, reapply
+from stream.repair.reapplying import GENTLY, SWIFTLY, Again, Stretch, log_reader, part_count, place, reapply
 from stream.settings import Settings
 
 REPORT_SECONDS = 0.5

@@ -6,9 +6,9 @@ Each asks for the ladders of its own sets. Nothing here talks to a server; `epoc
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from features.cover import Cover
 from features.entities import Entity
 from features.ladders import Keep, Ladder, exact
+from features.redis.cover import Cover
 
 
 class Kept(NamedTuple):

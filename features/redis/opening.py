@@ -7,12 +7,12 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from features.cluster_link import ClusterLink
-from features.cluster_urls import is_cluster
 from features.entities import Entity
-from features.link import Link
-from features.redis_link import RedisLink
-from features.shards import ALONE, HOME, ON_A_CLUSTER, Shards
+from features.redis.cluster_link import ClusterLink
+from features.redis.cluster_urls import is_cluster
+from features.redis.link import Link
+from features.redis.server_link import RedisLink
+from features.redis.shards import ALONE, HOME, ON_A_CLUSTER, Shards
 
 
 class Options(NamedTuple):

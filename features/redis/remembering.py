@@ -8,11 +8,12 @@ lies beyond the end, the record before it is another, or the server was restarte
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from features.cache import Cache, Cached, Use
 from features.entities import Entity
 from features.histories import TRIM_LEAST, History
-from features.link import Link
-from features.observing import (
+from features.parties import NOBODY
+from features.redis.cache import Cache, Cached, Use
+from features.redis.link import Link
+from features.redis.observing import (
     REFRESH_AFTER_MS,
     Appended,
     OtherEpoch,
@@ -24,11 +25,10 @@ from features.observing import (
     calls,
     steps,
 )
-from features.parties import NOBODY
-from features.shards import LETTERS, Shards
-from features.standing import Standing
+from features.redis.shards import LETTERS, Shards
+from features.redis.standing import Standing
+from features.redis.tidying import Tidying
 from features.store import Keeping
-from features.tidying import Tidying
 
 MOST_GROWN = 10_000
 """So many histories wait for the next tidying at most; the others wait for their next record."""

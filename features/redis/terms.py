@@ -1,6 +1,6 @@
 """The terms on which a Redis server is used, alone or in a cluster: what it must be and allow, what its errors mean.
 
-Nothing here holds a connection; `redis_link` and `cluster_link` do.
+Nothing here holds a connection; `server_link` and `cluster_link` do.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from redis import exceptions
 
 from features.errors import StoreRefusedError, StoreUnavailableError
-from features.link import Script
+from features.redis.link import Script
 
 OLDEST_SERVER = (6, 2)
 KEEPING_POLICY = "noeviction"
@@ -35,7 +35,7 @@ def without_password(url: str) -> str:
 
 def script_text(name: Script) -> str:
     """Return a script as the server is sent it."""
-    return resources.files("features").joinpath(f"{name}.lua").read_text(encoding="utf-8")
+    return resources.files("features.redis").joinpath(f"{name}.lua").read_text(encoding="utf-8")
 
 
 def encoded(*parts: bytes | int | str) -> bytes:

@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 from aiokafka.errors import KafkaError
 
-from features.cover import Span
 from features.errors import StoreUnavailableError
-from features.redis_store import RedisStore
+from features.redis.cover import Span
+from features.redis.store import RedisStore
+from features.redis.wholeness import Part
 from features.store import Keeping
-from features.wholeness import Part
 from stream.facts import Listen
-from stream.mending import Mending, Terms
+from stream.repair.mending import Mending, Terms
 from stream.settings import Settings
 from stream.topics import LABELS, TRANSACTIONS
 from stream.transport import BatchConsumer

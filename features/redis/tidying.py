@@ -6,16 +6,16 @@ folded that another worker needs, one with other tables of features: `standing` 
 
 from collections.abc import Mapping
 
-from features.cache import Cached
 from features.entities import Entity
 from features.errors import StoreRefusedError
 from features.folding import fold
 from features.ladders import Keep
-from features.link import Call, Link
-from features.shards import Shards
-from features.standing import Standing
+from features.redis.cache import Cached
+from features.redis.link import Call, Link
+from features.redis.shards import Shards
+from features.redis.standing import Standing
+from features.redis.wholeness import KEPT_MS
 from features.store import Ints
-from features.wholeness import KEPT_MS
 
 
 class Tidying:

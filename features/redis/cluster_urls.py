@@ -5,7 +5,7 @@ Any of its servers will do, since each knows the others. Nothing here connects t
 
 from urllib.parse import urlsplit
 
-from features.topology import Address
+from features.redis.topology import Address
 
 SCHEMES = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
 """And how one server of each is named."""

@@ -7,12 +7,12 @@ one of labels; when all parts are applied again, the epoch's histories are whole
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from features.cover import Cover, Span, read_span
 from features.declaration import DAY_MS
 from features.displacing import Displaced
-from features.link import Call, Link
 from features.records import source
-from features.shards import HOME, Shards
+from features.redis.cover import Cover, Span, read_span
+from features.redis.link import Call, Link
+from features.redis.shards import HOME, Shards
 
 KEPT_MS = 45 * DAY_MS
 """What is noted of a repair outlives all that the log keeps."""

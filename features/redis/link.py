@@ -1,6 +1,6 @@
 """The port to whatever keeps the histories' bytes: one server, or a cluster of them.
 
-Nothing here knows what a history is. `redis_link` and `cluster_link` keep these promises.
+Nothing here knows what a history is. `server_link` and `cluster_link` keep these promises.
 """
 
 from collections.abc import Sequence
