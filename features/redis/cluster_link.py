@@ -14,7 +14,7 @@ from features.redis.cluster_wire import Server, Wire
 from features.redis.link import Call, Script
 from features.redis.shards import Shards
 from features.redis.terms import SCRIPTS, encoded, require_usable, script_text, translated
-from features.redis.topology import Master, Owner, Topology, master, suspicion
+from features.redis.topology import Master, Owner, Servers, Topology, master
 
 
 class _Seen(NamedTuple):
@@ -23,6 +23,11 @@ class _Seen(NamedTuple):
     topology: Topology
     servers: tuple[Server, ...]
     masters: tuple[Master, ...]
+
+    @property
+    def serving(self) -> Servers:
+        """Who they are, whatever the connections to them."""
+        return Servers(self.masters, self.topology.replicas)
 
 
 class ClusterLink:
@@ -99,19 +104,20 @@ class ClusterLink:
                 self._seen, self._seen_look = seen, look
         if self._trusted is None or self._seen is None or self._seen == self._trusted:
             return None
-        before = {one.node_id: one for one in self._trusted.masters}
-        for was, now in zip(self._trusted.masters, self._seen.masters, strict=True):
-            why = suspicion(was, now, before, self._trusted.topology.replicas)
-            if why is not None:
-                return why
-        self.trust()
-        return None
+        why = self._trusted.serving.suspicion(self._seen.serving)
+        if why is None:
+            self.trust()
+        return why
 
     def deletions(self) -> None:
         """Return nothing: each server tells of its own keys alone."""
 
     def identity(self) -> None:
         """Return nothing: what one master still has says nothing of the others."""
+
+    def trusted(self) -> Servers | None:
+        """Return the trusted masters."""
+        return None if self._trusted is None else self._trusted.serving
 
     def trust(self) -> None:
         """Trust the masters that were last looked at."""

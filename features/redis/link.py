@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
+from features.redis.topology import Servers
+
 Script = Literal["fields", "fold", "found", "keep", "mark", "observe", "raise", "report", "trim"]
 """Each is the file of that name, with what it is told and answers at its head."""
 
@@ -76,6 +78,10 @@ class Link(Protocol):
 
     def identity(self) -> tuple[str, str] | None:
         """Return the trusted server's process, and the replication that it leads; None where there are several."""
+        ...
+
+    def trusted(self) -> Servers | None:
+        """Return the trusted servers; None before any was met."""
         ...
 
     def trust(self) -> None:

@@ -2,8 +2,8 @@
 --
 -- KEYS[1]  the history epoch.
 -- KEYS[2]  the epoch whose histories are known to be all there.
--- KEYS[3]  the marks of that epoch: a hash with a field for each part, an offset below which all is applied; "void"
---          where these mean nothing; and "server", the process that noted them last, void or not.
+-- KEYS[3]  the marks of that epoch: a hash with a field for each part, an offset below which all is applied; and
+--          "void" where these mean nothing.
 -- ARGV[1]  the epoch that the caller believes in.
 -- ARGV[2]  the process of the server that it believes to speak to; ARGV[3] the replication that this one leads.
 -- ARGV[4]  milliseconds that the marks are kept from now on.
@@ -24,7 +24,6 @@ if string.match(redis.call('GET', KEYS[2]) or '', '^%S+') ~= ARGV[1] then return
 local server, replication = redis.call('INFO', 'server'), redis.call('INFO', 'replication')
 if not string.find(server, 'run_id:' .. ARGV[2], 1, true) then return 0 end
 if not string.find(replication, 'master_replid:' .. ARGV[3], 1, true) then return 0 end
-redis.call('HSET', KEYS[3], 'server', ARGV[2])
 redis.call('PEXPIRE', KEYS[3], ARGV[4])
 if redis.call('HGET', KEYS[3], 'void') then return 0 end
 for i = 5, #ARGV, 2 do

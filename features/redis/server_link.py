@@ -15,7 +15,7 @@ from features.redis.deletions import Deletions
 from features.redis.link import Call, Script
 from features.redis.shards import HOME
 from features.redis.terms import SCRIPTS, encoded, require_usable, script_text, translated, without_password
-from features.redis.topology import Master, master, suspicion
+from features.redis.topology import Master, Servers, master
 
 
 class RedisLink:
@@ -87,7 +87,7 @@ class RedisLink:
                 self._seen, self._seen_connected = met, connected
         if self._trusted is None or self._seen is None or self._seen == self._trusted:
             return None
-        if suspicion(self._trusted, self._seen, {}, ()) is not None:
+        if Servers((self._trusted,)).suspicion(Servers((self._seen,))) is not None:
             return "the server was restarted, or is another"
         self.trust()
         return None
@@ -99,6 +99,10 @@ class RedisLink:
     def identity(self) -> tuple[str, str] | None:
         """Return the trusted server's process, and the replication that it leads."""
         return None if self._trusted is None else (self._trusted.run_id, self._trusted.replication_id)
+
+    def trusted(self) -> Servers | None:
+        """Return the trusted server."""
+        return None if self._trusted is None else Servers((self._trusted,))
 
     def trust(self) -> None:
         """Trust the server that `suspicion` last saw."""

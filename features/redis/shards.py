@@ -51,6 +51,11 @@ class Shards:
         """The key, in the shard HOME, of the epoch whose histories are known to be all there."""
         return self.epochs[HOME] + b":whole"
 
+    @property
+    def servers(self) -> bytes:
+        """The key, in the shard HOME, of who serves the histories, as a worker last said."""
+        return self.epochs[HOME] + b":servers"
+
     def marks(self, shard: int, epoch: int) -> bytes:
         """Return the key, in a shard, of below which offsets all was applied under an epoch."""
         return self.epochs[shard] + f":marks:{epoch}".encode()

@@ -14,7 +14,8 @@ from features.redis.epochs import Epochs, Found
 from features.redis.keeping import NOT_KNOWN, needs_of
 from features.redis.link import Link
 from features.redis.observing import NO_EPOCH
-from features.redis.shards import Shards
+from features.redis.shards import HOME, Shards
+from features.redis.topology import Servers, read_servers
 from features.redis.wholeness import Wholeness
 from features.store import Keeping
 
@@ -44,6 +45,8 @@ class Standing:
         self._own = needs_of(keeping.keeps)
         self._epochs = Epochs(link, shards, Cover.of(self.horizons_ms))
         self._link = link
+        self._servers_key = shards.servers
+        self._said: Servers | None = None
         self._forget = forget
 
     def covers(self, horizons_ms: Mapping[Entity, int]) -> bool:
@@ -79,8 +82,23 @@ class Standing:
         if new and emptied:
             log.error("Redis at %s holds nothing of this deployment, which has decided before", self._link.where)
         await self._begin(epoch)
-        if self.whole is not NOTHING and await self.wholeness.is_marked_elsewhere():
-            await self.lose("the server is another, or was started anew, since a worker last said so", taken=False)
+        why = await self._changed_meanwhile()
+        if why is not None:
+            await self.lose(f"while no worker looked, {why}", taken=False)
+        await self._say_who_serves()
+
+    async def _changed_meanwhile(self) -> str | None:
+        """Say why records may be lost since a worker last said who serves: nobody notices while none runs."""
+        (said,) = await self._link.values([(HOME, self._servers_key)])
+        now = self._link.trusted()
+        return None if said is None or now is None else read_servers(said).suspicion(now)
+
+    async def _say_who_serves(self) -> None:
+        """Say it to those who join when all workers of now are gone."""
+        serving = self._link.trusted()
+        if serving is not None and serving != self._said:
+            await self._link.set(HOME, self._servers_key, serving.text)
+            self._said = serving
 
     async def look(self, *, act: bool) -> bool:
         """Tell whether something was lost, is whole or is kept for longer, though nothing else is asked of the server.
@@ -91,10 +109,9 @@ class Standing:
         found = await self._epochs.read()
         others = [epoch for epoch in found.epochs if epoch != self.epoch]
         whole, kept = found.whole.under(self.epoch), found.kept.under(self.epoch)
-        if why is None and not others and self.kept is not NOT_KNOWN and (whole, kept) == (self.whole, self.kept):
-            return False
         if not act:
-            return True
+            news = why is not None or others or self.kept is NOT_KNOWN or (whole, kept) != (self.whole, self.kept)
+            return bool(news) or self._link.trusted() != self._said
         if why is not None:
             await self.lose(why)
         elif others:
@@ -103,6 +120,7 @@ class Standing:
             await self.lose("what said that the histories are whole is gone")
         else:
             await self._learn(found)
+        await self._say_who_serves()
         return True
 
     async def follow(self, epoch: int) -> None:
@@ -137,6 +155,7 @@ class Standing:
     async def _begin(self, epoch: int) -> None:
         """Believe in another epoch: nothing of it is known."""
         self.epoch, self.whole, self.kept, self.displaced = epoch, NOTHING, NOT_KNOWN, ANYWHERE
+        self._said = None  # it may be gone with the rest
         self._forget()
         await self._learn(await self._epochs.read())
 

@@ -5,6 +5,7 @@ had not received yet. The cluster says which server has a slot, and a server how
 Nothing here talks to a server.
 """
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -83,7 +84,33 @@ def master(node_id: str, info: Mapping[str, Any]) -> Master | None:
     return Master(node_id, str(info.get("run_id")), str(info.get("master_replid")), promoted)
 
 
-def suspicion(before: Master, now: Master, known: Mapping[str, Master], replicas: Collection[str]) -> str | None:
+class Servers(NamedTuple):
+    """Who serves a deployment's histories: the master of each shard, and the names of all replicas."""
+
+    masters: tuple[Master, ...]
+    replicas: frozenset[str] = frozenset()
+
+    @property
+    def text(self) -> str:
+        """As it is kept: a master stands for its shards by its place."""
+        met = list(dict.fromkeys(self.masters))
+        return json.dumps([met, [met.index(one) for one in self.masters], sorted(self.replicas)])
+
+    def suspicion(self, now: "Servers") -> str | None:
+        """Say why what these had may be gone with those that serve now; None where it cannot be."""
+        known = {one.node_id: one for one in self.masters}
+        reasons = (_suspicion(*pair, known, self.replicas) for pair in zip(self.masters, now.masters, strict=True))
+        return next((why for why in reasons if why is not None), None)
+
+
+def read_servers(text: bytes) -> Servers:
+    """Read what is kept of who served."""
+    met, places, replicas = json.loads(text)
+    masters = [Master(*one) for one in met]
+    return Servers(tuple(masters[place] for place in places), frozenset(replicas))
+
+
+def _suspicion(before: Master, now: Master, known: Mapping[str, Master], replicas: Collection[str]) -> str | None:
     """Say why what a master had may be gone with the one that serves its slot now; None where it cannot be.
 
     `known` are the masters as they were met before, by name, and `replicas` the names of all replicas at that time.

@@ -18,8 +18,8 @@ KEPT_MS = 45 * DAY_MS
 """What is noted of a repair outlives all that the log keeps."""
 NO_END = 1 << 62
 """Above every offset."""
-VOID, SERVER = "void", "server"
-"""Among marks: they mean nothing; the process of the server that they were last noted on."""
+VOID = "void"
+"""Among marks: they mean nothing."""
 
 
 class Part(NamedTuple):
@@ -126,17 +126,7 @@ class Wholeness:
         """
         whole = await self.whole()
         fields = await self._fields(self._shards.marks(HOME, whole.epoch)) if whole.cover.reaches(wanted) else {}
-        fields.pop(SERVER, None)
         return {} if VOID in fields else {_part(field): int(offset) for field, offset in fields.items()}
-
-    async def is_marked_elsewhere(self) -> bool:
-        """Tell whether the marks were noted on another server than this one, or before it was started anew.
-
-        It may have come back as it was long before, and while no worker runs, nobody notices.
-        """
-        identity = self._link.identity()
-        fields = await self._fields(self._shards.marks(HOME, (await self.whole()).epoch))
-        return identity is not None and fields.get(SERVER, identity[0]) != identity[0]
 
     async def whole(self) -> Span:
         """Return the last epoch whose histories were all there, and how far back."""

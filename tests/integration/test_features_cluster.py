@@ -216,6 +216,51 @@ async def test_a_slot_handed_to_a_master_that_has_just_joined_is_no_loss(deploym
     assert emptied.incomplete
 
 
+async def test_masters_that_came_back_with_less_while_no_worker_ran_are_noticed(deployment: str) -> None:
+    with redis_cluster(replicas=False) as cluster:
+        card = card_on(cluster, deployment, a_master(cluster, 2))
+        async with worker(cluster.url, deployment) as store:
+            await observe(store, *batch_of(0))
+            for node in cluster.nodes:
+                node.do("SAVE")
+            written = await observe(store, transaction(1_000, card=card))
+        async with worker(cluster.url, deployment) as again:
+            assert not again.incomplete, "nothing was lost yet"
+        for node in cluster.nodes:
+            node.signal(signal.SIGKILL)
+        cluster.restore()
+        async with worker(cluster.url, deployment) as late, worker(cluster.url, deployment) as later:
+            assert late.incomplete
+            assert late.history_epoch == later.history_epoch == written.history_epoch + 1
+            after = await observe(late, transaction(1_001, card=card))
+            assert after.cards.lengths.tolist() == written.cards.lengths.tolist(), "one was gone"
+
+
+async def test_a_replica_that_took_over_while_no_worker_ran_is_noticed(cluster: Cluster, deployment: str) -> None:
+    async with worker(cluster.url, deployment) as store:
+        before = (await observe(store, *batch_of(0))).history_epoch
+    replica = cluster.replica_of(a_master(cluster))
+    replica.do("CLUSTER", "FAILOVER")
+    await asyncio.to_thread(cluster.taken_over, replica)
+    await asyncio.to_thread(cluster.settle)
+    async with worker(cluster.url, deployment) as late:
+        assert late.incomplete
+        assert late.history_epoch == before + 1
+    async with worker(cluster.url, deployment) as known:
+        assert known.history_epoch == before + 1, "who serves now was said"
+
+
+async def test_a_slot_handed_over_while_no_worker_ran_is_no_loss(deployment: str) -> None:
+    with redis_cluster(replicas=False) as cluster:
+        async with worker(cluster.url, deployment) as store:
+            await observe(store, *batch_of(0))
+        slot, *_ = Shards("fraudstream:", deployment, ON_A_CLUSTER).slots
+        for _ in cluster.moving(slot, a_master(cluster, 2)):
+            pass
+        async with worker(cluster.url, deployment) as late:
+            assert not late.incomplete
+
+
 async def test_slots_that_valkey_hands_over_at_once_let_nobody_wait_and_are_no_loss(deployment: str) -> None:
     with redis_cluster(replicas=False, binary=wheel_binary("valkey")) as cluster:
         async with worker(cluster.url, deployment) as store:

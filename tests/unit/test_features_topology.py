@@ -4,12 +4,11 @@ import pytest
 
 from features.errors import StoreUnavailableError
 from features.redis.cluster_urls import is_cluster, seeds, server_url
-from features.redis.topology import Address, Master, Owner, master, suspicion, topology
+from features.redis.topology import Address, Master, Owner, Servers, master, read_servers, topology
 
 ASKED = Address("10.0.0.9", 7000)
 BEFORE = Master("a" * 40, "run-a", "line-a", promoted=False)
 OTHER = Master("b" * 40, "run-b", "line-b", promoted=True)
-KNOWN = {one.node_id: one for one in (BEFORE, OTHER)}
 REPLICAS = frozenset({"r" * 40})
 
 
@@ -56,7 +55,15 @@ def test_a_master_is_read_from_what_it_says_of_itself() -> None:
     ],
 )
 def test_only_a_slot_that_was_handed_over_keeps_its_trust(now: Master, why: str | None) -> None:
-    assert suspicion(BEFORE, now, KNOWN, REPLICAS) == why
+    before = Servers((BEFORE, OTHER), REPLICAS)
+    assert before.suspicion(Servers((now, OTHER))) == why
+    assert read_servers(before.text.encode()).suspicion(Servers((now, OTHER))) == why
+
+
+def test_what_is_kept_of_servers_names_each_once_and_is_read_as_it_was() -> None:
+    servers = Servers((BEFORE, OTHER, BEFORE, BEFORE), REPLICAS)
+    assert read_servers(servers.text.encode()) == servers
+    assert servers.text.count(BEFORE.run_id) == 1
 
 
 def test_seeds_are_read_with_and_without_ports_and_logins() -> None:
