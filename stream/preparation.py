@@ -166,8 +166,6 @@ class Preparation(Service):
             except StoreRefusedError as error:
                 log.warning("histories that others delete may go unnoticed: %s", error)
                 return
-            else:
-                return
 
     def _begin(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from features.errors import StoreUnavailableError
+from features.redis.cluster_deletions import ClusterDeletions
 from features.redis.cluster_wire import Server, Wire
 from features.redis.link import Call, Script
 from features.redis.shards import Shards
@@ -109,8 +110,9 @@ class ClusterLink:
             self.trust()
         return why
 
-    def deletions(self) -> None:
-        """Return nothing: each server tells of its own keys alone."""
+    def deletions(self) -> ClusterDeletions:
+        """Return subscriptions to what others delete, on all masters."""
+        return ClusterDeletions(self._wire)
 
     def identity(self) -> None:
         """Return nothing: what one master still has says nothing of the others."""

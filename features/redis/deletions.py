@@ -54,6 +54,10 @@ class Deletions:
             message = await self._events.get_message(timeout=seconds)
         return None if message is None else bytes(message["data"])
 
+    async def is_elsewhere(self, key: bytes) -> bool:  # noqa: ARG002 - one server hands nothing to another
+        """Tell whether a key was handed to another server."""
+        return False
+
     async def _advise(self) -> None:
         """Say so where the server is known not to tell; managed services do not let us ask."""
         try:

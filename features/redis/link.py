@@ -26,6 +26,10 @@ class Deletions(Protocol):
         """Return the name of a key that is gone; None where none went for so long."""
         ...
 
+    async def is_elsewhere(self, key: bytes) -> bool:
+        """Tell whether the key that was told of last is only gone from there to another server."""
+        ...
+
 
 class Call(NamedTuple):
     """One script's call; all its keys are of one shard."""
@@ -72,8 +76,8 @@ class Link(Protocol):
         """
         ...
 
-    def deletions(self) -> Deletions | None:
-        """Return a subscription to what others delete; None where that is not to be had."""
+    def deletions(self) -> Deletions:
+        """Return a subscription to what others delete."""
         ...
 
     def identity(self) -> tuple[str, str] | None:

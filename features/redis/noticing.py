@@ -40,7 +40,7 @@ async def notice_deletions(deletions: Deletions, is_history: Callable[[bytes], b
     async with deletions:
         while True:
             key = await deletions.next(WAIT_S)
-            if key is not None and is_history(key):
+            if key is not None and is_history(key) and not await deletions.is_elsewhere(key):
                 await _gone(key, deletions, store)
 
 

@@ -119,10 +119,8 @@ class RedisStore:
                 await self.standing.lose(what, taken=True)
 
     async def watch(self) -> None:
-        """Notice histories that others delete, as `noticing` says; return at once where no server tells of it."""
-        deletions = self._link.deletions()
-        if deletions is not None:
-            await notice_deletions(deletions, self._shards.is_history, self)
+        """Notice histories that others delete, as `noticing` says; this never returns."""
+        await notice_deletions(self._link.deletions(), self._shards.is_history, self)
 
     async def close(self) -> None:
         """Let the server go."""

@@ -28,6 +28,7 @@ from features.records import card_hash, merchant_hash
 from features.redis.link import Call, Script
 from features.redis.opening import Options
 from features.redis.shards import ON_A_CLUSTER, Shards
+from features.redis.shards import slot as slot_by_name
 from features.redis.store import RedisStore
 from features.store import Fate, Label, LabelStatus, Observed, Transactions
 from features.windows import vectorise
@@ -259,6 +260,81 @@ async def test_a_slot_handed_over_while_no_worker_ran_is_no_loss(deployment: str
             pass
         async with worker(cluster.url, deployment) as late:
             assert not late.incomplete
+
+
+@asynccontextmanager
+async def watched(store: RedisStore) -> AsyncIterator[None]:
+    """Have a store watch; it has subscribed by the time that this goes on."""
+    watching = asyncio.create_task(store.watch())
+    await asyncio.sleep(0.3)
+    try:
+        yield
+    finally:
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+
+
+async def rises(store: RedisStore, epoch: int) -> bool:
+    """Tell whether a store takes up a later epoch within a second."""
+    for _ in range(100):
+        if store.history_epoch > epoch:
+            return True
+        await asyncio.sleep(0.01)
+    return False
+
+
+async def test_a_key_that_nobody_remembers_is_missed_whichever_master_it_is_deleted_from(
+    cluster: Cluster, deployment: str
+) -> None:
+    keys = Shards("fraudstream:", deployment, ON_A_CLUSTER)
+    async with worker(cluster.url, deployment) as before:
+        await observe(before, *batch_of(0))
+    async with worker(cluster.url, deployment) as store, watched(store):
+        for number in range(3):
+            epoch = store.history_epoch
+            master = a_master(cluster, number)
+            cards = (str(row["card"]) for row in batch_of(0))
+            card = next(card for card in cards if cluster.owner(slot_of(deployment, card_hash(card))) is master)
+            assert master.do("DEL", keys.key(Entity.CARD, card_hash(card))) == 1
+            assert await rises(store, epoch)
+
+
+async def test_deletions_are_told_by_a_master_that_took_over(cluster: Cluster, deployment: str) -> None:
+    keys = Shards("fraudstream:", deployment, ON_A_CLUSTER)
+    async with worker(cluster.url, deployment) as store, watched(store):
+        replica = cluster.replica_of(a_master(cluster, 1))
+        replica.do("CLUSTER", "FAILOVER")
+        await asyncio.to_thread(cluster.taken_over, replica)
+        await asyncio.to_thread(cluster.settle)
+        card = card_on(cluster, deployment, replica)
+        await insist(store, transactions([transaction(1, card=card)]))
+        await asyncio.sleep(1.5)  # by then it listens to the new one
+        epoch = store.history_epoch
+        assert replica.do("DEL", keys.key(Entity.CARD, card_hash(card))) == 1
+        assert await rises(store, epoch)
+
+
+async def test_a_slot_that_is_handed_over_deletes_nothing(deployment: str) -> None:
+    slot = slot_of(deployment, card_hash("card-7"))
+    with redis_cluster(replicas=False) as cluster:
+        async with worker(cluster.url, deployment) as store, watched(store):
+            await observe(store, *batch_of(0))
+            source = cluster.owner(slot)
+            to = next(node for node in cluster.nodes if node is not source)
+            told = source.client.pubsub(ignore_subscribe_messages=True)
+            told.subscribe("__keyevent@0__:del")
+            assert told.get_message(timeout=1.0) is None  # the answer
+            for _ in cluster.moving(slot, to):
+                await asyncio.sleep(0.05)
+            assert not await rises(store, NOW // 1000)
+            heard = iter(lambda: told.get_message(timeout=0.2), None)
+            assert any(keys_in(slot, message["data"]) for message in heard), "it does tell of keys that it hands over"
+            told.close()
+
+
+def keys_in(slot: int, key: str) -> bool:
+    return slot_by_name(key.partition("{")[2].partition("}")[0]) == slot
 
 
 async def test_slots_that_valkey_hands_over_at_once_let_nobody_wait_and_are_no_loss(deployment: str) -> None:

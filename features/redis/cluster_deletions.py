@@ -1,0 +1,86 @@
+"""What all masters of a Redis Cluster tell of keys that were deleted or evicted: each of its own.
+
+A key that is handed to another master is deleted too where it was. Nothing here knows which keys matter.
+"""
+
+import asyncio
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from redis import exceptions
+
+from features.errors import StoreUnavailableError
+from features.redis.cluster_wire import Server, Wire
+from features.redis.deletions import Deletions
+from features.redis.topology import Owner
+
+WAIT_S = 1.0
+AGAIN_S = 0.5
+"""After a master did not answer; what it tells meanwhile is missed."""
+
+
+class ClusterDeletions:
+    """Subscriptions to the deletions of whoever is a master, while it is entered.
+
+    Raises, everywhere:
+        StoreRefusedError: we may not subscribe.
+    """
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._listeners: dict[Owner, asyncio.Task[None]] = {}
+        self._told: asyncio.Queue[tuple[bytes, Server]] = asyncio.Queue()
+        self._teller: Server | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._follow()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for listener in self._listeners.values():
+            listener.cancel()
+        await asyncio.gather(*self._listeners.values(), return_exceptions=True)
+
+    async def next(self, seconds: float) -> bytes | None:
+        """Return the name of a key that is gone from a master; None where none went for so long."""
+        await self._follow()
+        for listener in self._listeners.values():
+            if listener.done():
+                listener.result()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                key, self._teller = await self._told.get()
+                return key
+        return None
+
+    async def is_elsewhere(self, key: bytes) -> bool:
+        """Tell whether the master that told of a key last has handed it to another, or is about to."""
+        if self._teller is None:
+            return False
+        try:
+            await self._teller.client.getrange(key, 0, 0)
+        except exceptions.RedisError as error:
+            return isinstance(error, exceptions.AskError | exceptions.MovedError)
+        return False
+
+    async def _follow(self) -> None:
+        """Listen to those who are masters now, and to nobody else."""
+        with suppress(StoreUnavailableError):
+            masters = set((await self._wire.known()).masters)
+            for owner in self._listeners.keys() - masters:
+                self._listeners.pop(owner).cancel()
+            for owner in masters - self._listeners.keys():
+                self._listeners[owner] = asyncio.create_task(self._listen(self._wire.server(owner.address)))
+
+    async def _listen(self, server: Server) -> None:
+        while True:
+            with suppress(StoreUnavailableError):
+                async with Deletions(server.client, server.where) as deletions:
+                    while True:
+                        key = await deletions.next(WAIT_S)
+                        if key is not None:
+                            self._told.put_nowait((key, server))
+            await asyncio.sleep(AGAIN_S)
