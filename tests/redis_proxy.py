@@ -127,9 +127,13 @@ class RedisProxy:
         assert self._server is not None
         self._server.close()
         await asyncio.sleep(SETTLE_SECONDS)  # whoever was let in last is served first, so that he can be cut
-        for task in tuple(self._connections):
+        connections = dict(self._connections)
+        for task in connections:
             task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+        await asyncio.gather(*connections, return_exceptions=True)
+        for connection in connections.values():
+            connection.end()  # one that was cancelled before it began has not
+        await asyncio.sleep(0)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = Connection((reader, writer))

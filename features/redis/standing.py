@@ -146,6 +146,7 @@ class Standing:
         self._link.trust()
         log.error("Redis at %s lost histories: %s; history epoch %d -> %d", self._link.where, what, self.epoch, epoch)
         await self._begin(epoch)
+        await self._say_who_serves()
 
     async def _void_marks(self) -> bool:
         """Make the marks void that a repair would begin from; tell if there were any."""
