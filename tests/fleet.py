@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka import ConsumerRecord
-from payments import PARTITIONS, count_records, payment, publish, put_model, read_topic
+from payments import PARTITIONS, ends, payment, publish, put_model, read_topic
 from workers import COMMAND, Worker
 
 from stream.consumer import ValidScores
@@ -95,12 +95,12 @@ class Fleet:
 
     def await_records(self, topic: str, count: int, seconds: float = 60.0) -> list[ConsumerRecord[bytes, bytes]]:
         """Wait until a topic has so many records."""
-        until(lambda: self._count(topic) >= count, f"{count} records in {topic}", seconds)
+        until(lambda: sum(self.ends(topic).values()) >= count, f"{count} records in {topic}", seconds)
         return self.read(topic)
 
-    def _count(self, topic: str) -> int:
-        """Return how many records a topic has: quicker than reading it."""
-        return asyncio.run(count_records(self.brokers, self.prefix + topic))
+    def ends(self, topic: str) -> dict[int, int]:
+        """Return how many records each partition of a topic has: quicker than reading it."""
+        return asyncio.run(ends(self.brokers, self.prefix + topic))
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         """Return the events of one kind."""

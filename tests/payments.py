@@ -141,14 +141,14 @@ async def read_topic(brokers: str, topic: str) -> list[Any]:
         await consumer.stop()
 
 
-async def count_records(brokers: str, topic: str) -> int:
-    """Count a topic's records by its offsets; nothing here is compacted or deleted."""
+async def ends(brokers: str, topic: str) -> dict[int, int]:
+    """Return how many records each partition of a topic has, by offsets; nothing here is compacted or deleted."""
     consumer = AIOKafkaConsumer(bootstrap_servers=brokers, enable_auto_commit=False)
     await consumer.start()
     try:
         partitions = sorted(consumer.partitions_for_topic(topic) or await _partitions(consumer, topic))
         assigned = [TopicPartition(topic, partition) for partition in partitions]
-        return sum((await consumer.end_offsets(assigned)).values())
+        return {tp.partition: end for tp, end in (await consumer.end_offsets(assigned)).items()}
     finally:
         await consumer.stop()
 

@@ -8,22 +8,21 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from features.redis.store import RedisStore
-from features.redis.wholeness import Part
+from features.redis.wholeness import NO_END, Part
 from features.sets import FeatureSets
 from stream.clock import now_ms
 from stream.errors import RebuildError
 from stream.facts import deaf
 from stream.kafka import connection_options
 from stream.membership import members
-from stream.positions import committed_offsets, resume
+from stream.positions import resume
 from stream.repair.mending import REPORT_SECONDS, Mending, Seen, Terms
 from stream.repair.reapplying import log_reader, part_count
 from stream.settings import Settings
-from stream.topics import LABELS, SCORES, has_records
+from stream.topics import SCORES, has_records
 
 NOBODY_SECONDS = 15.0
 """Workers look twice a second, so one that has not begun by then is not there."""
@@ -111,7 +110,7 @@ async def done_here(rebuild: Rebuild, ends: Mapping[Part, int]) -> AsyncIterator
 
 
 async def decided(settings: Settings) -> dict[Part, int]:
-    """Return how far each partition is decided, and its labels applied; nobody goes further, since nobody runs.
+    """Return how far each partition is decided; labels are applied to their end, as `Repairer` does.
 
     Raises:
         RebuildError: somebody does.
@@ -126,11 +125,9 @@ async def decided(settings: Settings) -> dict[Part, int]:
         if running:
             raise RebuildError(f"{len(running)} workers run, and do this themselves: leave out --here, or stop them")
         resumed = await resume(settings, admin, partitions)
-        labels = [TopicPartition(settings.topic(LABELS.name), partition) for partition in partitions]
-        committed = await committed_offsets(settings, admin, labels)
     finally:
         await admin.close()
-    ends = {Part(of_labels=True, partition=tp.partition): max(0, committed[tp].offset) for tp in labels}
+    ends = {Part(of_labels=True, partition=partition): NO_END for partition in partitions}
     for partition, (offset, position) in resumed.items():
         ends[Part(of_labels=False, partition=partition)] = max(offset or 0, position.standing.last_offset + 1)
     return ends

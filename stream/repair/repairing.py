@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 from features.errors import StoreUnavailableError
 from features.redis.cover import Span
 from features.redis.store import RedisStore
-from features.redis.wholeness import Part
+from features.redis.wholeness import NO_END, Part
 from features.store import Keeping
 from stream.facts import Listen
 from stream.repair.mending import Mending, Terms
@@ -143,7 +143,10 @@ class Repairer:
                 raise error
 
     async def _ends(self) -> dict[Part, int]:
-        """Return how far our partitions were handed out, or decided under an earlier assignment."""
+        """Return how far our transactions were handed out, or decided under an earlier assignment; labels to their end.
+
+        What a label's owner told of it before it was killed may lie behind what it committed: decisions have seen it.
+        """
         consumer = self._yard.consumer()
         while consumer is None or (decided := self._yard.decided()) is None:
             await asyncio.sleep(_LOOK_SECONDS)
@@ -152,7 +155,7 @@ class Repairer:
         labels = await consumer.handed_out(settings.topic(LABELS.name))
         transactions = await consumer.handed_out(settings.topic(TRANSACTIONS.name))
         return {
-            **{Part(of_labels=True, partition=partition): offset for partition, offset in labels.items()},
+            **{Part(of_labels=True, partition=partition): NO_END for partition in labels},
             **{
                 Part(of_labels=False, partition=partition): max(offset, decided.get(partition, 0))
                 for partition, offset in transactions.items()

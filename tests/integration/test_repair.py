@@ -433,6 +433,23 @@ def test_without_workers_a_rebuild_says_what_to_do_and_can_be_done_here(story: S
     assert unmarked(story.check())
 
 
+@pytest.mark.parametrize("here", [True, False], ids=["here", "by a worker"])
+def test_labels_that_were_told_of_and_not_committed_are_put_together_too(story: Story, *, here: bool) -> None:
+    (worker,) = story.fleet.go_live(COMMIT_INTERVAL="600")
+    story.tell(0, 1, 2, 3, 4)
+    worker.signal(signal.SIGKILL)
+    story.redis.client.flushall()
+    if here:
+        until(
+            lambda: story.fleet.cli("features", "rebuild", "--here").returncode == 0, "the dead worker left the group"
+        )
+    story.fleet.worker().await_ready()
+    story.await_whole()
+    assert story.repaired() == (0, 2 * story.decided)
+    story.tell(5)
+    assert unmarked(story.check())
+
+
 def test_a_deployment_that_decided_nothing_has_nothing_to_rebuild(fleet: Fleet) -> None:
     refused = fleet.cli("features", "rebuild", "--here")
     assert refused.returncode == 1
