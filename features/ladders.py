@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+Kind = TypeVar("Kind")
 Moments = TypeVar("Moments", int, NDArray[np.int64])
 """One moment, or one for each of many histories, in ms."""
 
@@ -128,3 +129,8 @@ class Keep:
         """Tell whether a history is long and fine enough for all: kept since then, in panes so wide up to then."""
         fine = all(bound_ms <= self.bound_ms(newest_ms, width_ms) for width_ms, bound_ms in bounds_ms.items())
         return fine and since_ms <= self.oldest_ms(newest_ms)
+
+
+def horizons_of(keeps: Mapping[Kind, Keep]) -> dict[Kind, int]:
+    """Return for how many milliseconds histories are kept, by kind."""
+    return {kind: keep.horizon_ms for kind, keep in keeps.items()}

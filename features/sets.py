@@ -18,7 +18,7 @@ from features.entities import Entity
 from features.errors import DeclarationError
 from features.frames import Floats
 from features.histories import visible
-from features.ladders import Keep, Ladder
+from features.ladders import Keep, Ladder, horizons_of
 from features.store import Histories, Observed, Transactions
 from features.windows import vectorise
 
@@ -56,7 +56,7 @@ class FeatureSets:
     @cached_property
     def horizons_ms(self) -> Mapping[Entity, int]:
         """How long histories are kept for all sets together, by whose they are."""
-        return MappingProxyType({kind: keep.horizon_ms for kind, keep in self.keeps.items()})
+        return MappingProxyType(horizons_of(self.keeps))
 
     @cached_property
     def keeps(self) -> Mapping[Entity, Keep]:

@@ -37,18 +37,18 @@ class _Cancellable:
             await self.connect_check_health(check_health=False)
         if check_health:
             await self.check_health()
+        sent = False
         try:
             async with asyncio.timeout(self.socket_timeout):
                 await self._send_packed_command([command] if isinstance(command, bytes) else command)
+            sent = True
         except TimeoutError as error:
-            await self.disconnect(nowait=True)
             raise exceptions.TimeoutError("timeout while writing to the socket") from error
         except OSError as error:
-            await self.disconnect(nowait=True)
             raise exceptions.ConnectionError(f"error while writing to the socket: {error}") from error
-        except BaseException:
-            await self.disconnect(nowait=True)
-            raise
+        finally:
+            if not sent:  # a part of it may be on its way
+                await self.disconnect(nowait=True)
 
 
 def new_client(url: str, timeout_s: float, greet: Greet) -> redis_asyncio.Redis:

@@ -13,7 +13,8 @@
 -- ARGV[7]  what the caller believes that KEYS[4] says; "" where panes are only taken out, which drops nothing.
 --
 -- Reply: 1 where that was done, 0 where the epoch is another, histories are to be kept longer or finer, or this one is
--- not as the caller knows it; then it was left alone. Second delivery: 0, for the beginning is another. The expiry stays as it is, and the value has its size.
+-- not as the caller knows it; then it was left alone. Second delivery: 0, for the beginning is another. The expiry stays
+-- as it is, and the value has its size.
 
 local HEADER = 80
 

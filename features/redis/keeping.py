@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from features.entities import Entity
-from features.ladders import Keep, Ladder, exact
+from features.ladders import Keep, Ladder, exact, horizons_of
 from features.redis.cover import Cover
 
 
@@ -33,7 +33,7 @@ class Kept(NamedTuple):
     @property
     def cover(self) -> Cover:
         """How far back that is."""
-        return Cover.of({kind: keep.horizon_ms for kind, keep in self.keeps.items()})
+        return Cover.of(horizons_of(self.keeps))
 
     def under(self, epoch: int) -> "Kept":
         """Return what is asked under an epoch: nothing where this is about another."""

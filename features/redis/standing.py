@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 from features.displacing import ANYWHERE, IN_PLACE
 from features.entities import Entity
+from features.ladders import horizons_of
 from features.redis.cover import NOTHING, Cover, Span
 from features.redis.epochs import Epochs, Found
 from features.redis.keeping import NOT_KNOWN, needs_of
@@ -56,7 +57,7 @@ class Standing:
     @property
     def horizons_ms(self) -> Mapping[Entity, int]:
         """For how long histories are kept, by kind."""
-        return {kind: keep.horizon_ms for kind, keep in self.keeps.items()}
+        return horizons_of(self.keeps)
 
     @property
     def aim(self) -> Span:

@@ -18,7 +18,7 @@ from features.drafting import Draft, Noted, Sight, draft_card_label, draft_trans
 from features.entities import Entity
 from features.errors import StoreUnavailableError
 from features.histories import History
-from features.ladders import Keep
+from features.ladders import Keep, horizons_of
 from features.parties import NOBODY, Parties, parties
 from features.records import card_hash
 from features.redis.cache import Cached, Use
@@ -63,7 +63,7 @@ class RedisStore:
         self._remembered.bound(options.cache_bytes)
         self.standing = self._remembered.standing
         self._seen = keeping.keeps
-        own_ms = {kind: keep.horizon_ms for kind, keep in keeping.keeps.items()}
+        own_ms = horizons_of(keeping.keeps)
         self._needed = options.needed or (lambda: own_ms)
         self._turns = options.turns
         self.lock = asyncio.Lock()

@@ -19,6 +19,7 @@ from insisting import insist
 from redis_cluster import Cluster, Node, redis_cluster
 from redis_server import free_port, redis_server, wheel_binary
 from securing_page import redis_rules
+from watching_stores import notices, watched
 
 from features.declaration import load
 from features.entities import Entity
@@ -262,28 +263,6 @@ async def test_a_slot_handed_over_while_no_worker_ran_is_no_loss(deployment: str
             assert not late.incomplete
 
 
-@asynccontextmanager
-async def watched(store: RedisStore) -> AsyncIterator[None]:
-    """Have a store watch; it has subscribed by the time that this goes on."""
-    watching = asyncio.create_task(store.watch())
-    await asyncio.sleep(0.3)
-    try:
-        yield
-    finally:
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
-
-
-async def rises(store: RedisStore, epoch: int) -> bool:
-    """Tell whether a store takes up a later epoch within a second."""
-    for _ in range(100):
-        if store.history_epoch > epoch:
-            return True
-        await asyncio.sleep(0.01)
-    return False
-
-
 async def test_a_key_that_nobody_remembers_is_missed_whichever_master_it_is_deleted_from(
     cluster: Cluster, deployment: str
 ) -> None:
@@ -297,7 +276,7 @@ async def test_a_key_that_nobody_remembers_is_missed_whichever_master_it_is_dele
             cards = (str(row["card"]) for row in batch_of(0))
             card = next(card for card in cards if cluster.owner(slot_of(deployment, card_hash(card))) is master)
             assert master.do("DEL", keys.key(Entity.CARD, card_hash(card))) == 1
-            assert await rises(store, epoch)
+            assert await notices(store, epoch + 1)
 
 
 async def test_deletions_are_told_by_a_master_that_took_over(cluster: Cluster, deployment: str) -> None:
@@ -312,7 +291,7 @@ async def test_deletions_are_told_by_a_master_that_took_over(cluster: Cluster, d
         await asyncio.sleep(1.5)  # by then it listens to the new one
         epoch = store.history_epoch
         assert replica.do("DEL", keys.key(Entity.CARD, card_hash(card))) == 1
-        assert await rises(store, epoch)
+        assert await notices(store, epoch + 1)
 
 
 async def test_a_slot_that_is_handed_over_deletes_nothing(deployment: str) -> None:
@@ -327,7 +306,8 @@ async def test_a_slot_that_is_handed_over_deletes_nothing(deployment: str) -> No
             assert told.get_message(timeout=1.0) is None  # the answer
             for _ in cluster.moving(slot, to):
                 await asyncio.sleep(0.05)
-            assert not await rises(store, NOW // 1000)
+            assert not await notices(store, NOW // 1000 + 1)
+            assert store.history_epoch == NOW // 1000
             heard = iter(lambda: told.get_message(timeout=0.2), None)
             assert any(keys_in(slot, message["data"]) for message in heard), "it does tell of keys that it hands over"
             told.close()

@@ -11,6 +11,7 @@ from features_recount import transaction, transactions
 from redis import asyncio as redis_asyncio
 from redis_proxy import RedisProxy
 from redis_server import free_port, redis_server
+from watching_stores import notices, watched
 
 from features.declaration import DAY_MS, FeatureSet, load
 from features.displacing import ANYWHERE, IN_PLACE, Displaced
@@ -338,28 +339,6 @@ async def test_an_emptied_server_of_a_deployment_that_decided_before_is_not_whol
         assert other.incomplete
         await all_done(store)
         assert not store.incomplete
-
-
-@asynccontextmanager
-async def watched(store: RedisStore) -> AsyncIterator[None]:
-    """Have a store watch; it has subscribed by the time that this goes on."""
-    watching = asyncio.create_task(store.watch())
-    await asyncio.sleep(0.2)
-    try:
-        yield
-    finally:
-        watching.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watching
-
-
-async def notices(store: RedisStore, epoch: int) -> bool:
-    """Tell whether a store has taken up an epoch within a second."""
-    for _ in range(100):
-        if store.history_epoch == epoch:
-            return True
-        await asyncio.sleep(0.01)
-    return False
 
 
 async def test_a_history_that_nobody_remembers_is_missed_when_it_is_deleted(
