@@ -16,8 +16,7 @@ from models.times import format_time
 from stream.clock import now_ms, now_ns
 from stream.control import Asked, Follower
 from stream.publishing import Publisher
-from stream.steps import Step
-from stream.telemetry.attributes import answered
+from stream.steps import Attributes, Step
 
 log = logging.getLogger("fraudstream.answering")
 
@@ -74,3 +73,14 @@ class Answers:
             asked = self._follower.asked.get(command_id) or Asked((), now_ns())
             self._steps[command_id] = self._follower.steps.step("load and answer", asked.headers, asked.heard_ns)
         return self._steps[command_id]
+
+
+def answered(event: Event) -> Attributes:
+    """Say what a command came to, as the judge or a worker wrote it: codes, not texts."""
+    said: Attributes = {
+        "fraudstream.command.outcome": event.kind,
+        "fraudstream.revision": event.revision,
+        "fraudstream.worker": event.worker,
+        "fraudstream.problems": tuple(problem.code for problem in event.problems),
+    }
+    return said if event.model is None else said | {"fraudstream.model.digest": event.model}

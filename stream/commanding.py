@@ -12,15 +12,13 @@ from aiokafka.errors import KafkaError
 from models.commands import Command, CommandKind, Event, encode, read_event
 from models.lineup import Lineup, follow
 from models.times import format_time
+from stream.answering import answered
 from stream.clock import now_ms
 from stream.kafka import connection_options, must_see, producer_options
 from stream.publishing import Headers
 from stream.settings import Settings
-from stream.telemetry.attributes import answered
-from stream.telemetry.outside import steps_outside
+from stream.steps import Steps
 from stream.topics import MODEL_CONTROL, MODEL_EVENTS
-
-_SERVICE = "fraudstream-model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,27 +56,25 @@ async def read_lineup(settings: Settings) -> Lineup:
     return lineup
 
 
-async def command_fleet(settings: Settings, wish: Wish) -> tuple[str, Event | None]:
+async def command_fleet(settings: Settings, wish: Wish, steps: Steps) -> tuple[str, Event | None]:
     """Send one command; return its id and the first answer, or None where there was none in time.
 
-    Where traces are on, the command begins one: its verdict and every worker's answer go on in it.
+    Where `steps` are traced, the command begins a trace: its verdict and every worker's answer go on in it.
 
     Raises:
         aiokafka.errors.KafkaError: the broker does not answer.
-        SettingsError: a variable of OpenTelemetry cannot be used.
     """
-    async with steps_outside(settings, _SERVICE) as steps:
-        step = steps.step(f"model {wish.kind}")
-        try:
-            command_id, answer = await _command_fleet(settings, wish, step.headers)
-        except BaseException as error:
-            step.failed(type(error).__name__)
-            raise
-        if answer is None:
-            step.failed("no_verdict")
-        else:
-            step.done(answered(answer))
-        return command_id, answer
+    step = steps.step(f"model {wish.kind}")
+    try:
+        command_id, answer = await _command_fleet(settings, wish, step.headers)
+    except BaseException as error:
+        step.failed(type(error).__name__)
+        raise
+    if answer is None:
+        step.failed("no_verdict")
+    else:
+        step.done(answered(answer))
+    return command_id, answer
 
 
 async def _command_fleet(settings: Settings, wish: Wish, headers: Headers) -> tuple[str, Event | None]:

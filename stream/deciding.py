@@ -179,13 +179,17 @@ class Decider:
         serving = await self._await_serving(batch)
         decided, records = self._parted(batch)
         await apply_isolating(self._desk.pipeline, decided)
-        terms = Terms(serving, self._epochs, self._desk.tracing.begin(records))
+        journey = self._desk.tracing.begin(records)
+        terms = Terms(serving, self._epochs, journey.headers)
         try:
             outputs = await decide_isolating(self._desk.pipeline, records, terms)
-            await self._publish(batch, terms, outputs)
+            fact = await self._publish(batch, terms, outputs)
         except BaseException as error:
-            terms.journey.failed(error)
+            journey.failed(error)
             raise
+        self._desk.tell(fact)
+        journey.decided(fact)
+        self._desk.shadow.offer(fact.scored, serving, journey)
 
     def _parted(self, batch: Batch) -> tuple[list[Record], list[Record]]:
         """Part what was decided before us from what is to be decided.
@@ -200,8 +204,8 @@ class Decider:
                 (undecided if record.offset > last else decided).append(record)
         return decided, undecided
 
-    async def _publish(self, batch: Batch, terms: Terms, outputs: Outputs) -> None:
-        """Write what a batch came to, and keep where each partition then stands."""
+    async def _publish(self, batch: Batch, terms: Terms, outputs: Outputs) -> Decided:
+        """Write what a batch came to, keep where each partition then stands, and return what was written."""
         current = batch.current()
         if not current:
             raise StaleBatchError("its partitions were taken away before anything was written")
@@ -222,24 +226,16 @@ class Decider:
             else:
                 batch.acknowledge(partition, self._positions[partition].note())
         outputs.stages.extend(watch.stages)
-        self._say(outputs, terms, current)
-
-    def _say(self, outputs: Outputs, terms: Terms, current: list[int]) -> None:
-        """Tell who listens what was written, and offer it to the shadow."""
-        serving, scored = terms.serving, outputs.scored.of(current)
-        fact = Decided(
-            scored,
+        return Decided(
+            outputs.scored.of(current),
             self._unwritten(outputs.dead, current),
             outputs.repeated,
             outputs.unknown_fields,
             outputs.stages,
-            serving.revision,
-            serving.live.digest,
+            terms.serving.revision,
+            terms.serving.live.digest,
             outputs.stopgap,
         )
-        self._desk.tell(fact)
-        terms.journey.decided(fact)
-        self._desk.shadow.offer(scored, serving, terms.journey)
 
     def _destined(self, scores: Mapping[int, list[Outgoing]], current: list[int]) -> dict[Destination, list[Outgoing]]:
         """Send each partition's scores to the partition of the same number."""

@@ -17,8 +17,7 @@ from aiokafka.structs import RecordMetadata
 from stream.clock import now_ms
 from stream.errors import StreamError
 from stream.publishing import Headers
-from stream.steps import Step, UntracedStep
-from stream.telemetry.attributes import sent
+from stream.steps import Step, UntracedStep, sent
 
 _BREATH = 256
 

@@ -30,6 +30,7 @@ from models.judge import (
 from models.lineup import subject
 from models.loading import examine
 from models.times import format_time
+from stream.answering import answered
 from stream.batches import Batch, Record
 from stream.clock import now_ms
 from stream.consumer import trace_headers
@@ -40,7 +41,6 @@ from stream.publishing import Headers, Publisher
 from stream.settings import Settings
 from stream.shelf import Workshop
 from stream.steps import Step
-from stream.telemetry.attributes import answered
 from stream.topics import MODEL_CONTROL, MODEL_EVENTS
 from stream.watchdog import end_on_error
 

@@ -19,7 +19,7 @@ from stream.contract.codes import DeadLetterCode
 from stream.dead_letters import DeadLetter
 from stream.decoding import Decoded, decode
 from stream.encoding import Frame, Scored, encode
-from stream.journeys import Journey
+from stream.publishing import Headers
 from stream.scoring import Judgement, score
 from stream.settings import Settings
 from stream.shelf import Serving
@@ -56,11 +56,11 @@ class Outputs:
 
 
 class Terms(NamedTuple):
-    """Under what a batch is decided: who scores, the epoch of each of its partitions, and who traces it."""
+    """Under what a batch is decided: who scores, the epoch of each of its partitions, and its scores' headers."""
 
     serving: Serving
     epochs: Mapping[int, int]
-    journey: Journey
+    headers: Callable[[Record], Headers]
 
 
 class Pipeline:
@@ -126,7 +126,7 @@ class Pipeline:
             revision=terms.serving.revision,
             epochs=terms.epochs,
             now_ms=now_ms,
-            headers=terms.journey.headers,
+            headers=terms.headers,
         )
 
 

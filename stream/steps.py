@@ -5,10 +5,56 @@ Nothing here makes a span.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from stream.publishing import Headers
-from stream.telemetry.attributes import Attributes
+
+Name = Literal[
+    "db.operation.batch.size",
+    "db.operation.name",
+    "db.system.name",
+    "error.type",
+    "fraudstream.batch.size",
+    "fraudstream.command.outcome",
+    "fraudstream.decided_by",
+    "fraudstream.decision",
+    "fraudstream.degraded",
+    "fraudstream.model.digest",
+    "fraudstream.outcome",
+    "fraudstream.problems",
+    "fraudstream.revision",
+    "fraudstream.worker",
+    "messaging.batch.message_count",
+    "messaging.consumer.group.name",
+    "messaging.destination.name",
+    "messaging.destination.partition.id",
+    "messaging.kafka.offset",
+    "messaging.operation.name",
+    "messaging.operation.type",
+    "messaging.system",
+    "server.address",
+]
+
+"""Names are those of OpenTelemetry's semantic conventions for messaging, databases and errors where they have one. None
+holds a payment, a card, a token, a key or a text that quotes one."""
+
+Attributes = dict[Name, str | int | tuple[str, ...]]
+
+
+def kafka(operation: Literal["process", "send"], topic: str) -> Attributes:
+    """Say what is done with a topic."""
+    return {
+        "messaging.system": "kafka",
+        "messaging.operation.type": operation,
+        "messaging.operation.name": operation,
+        "messaging.destination.name": topic,
+    }
+
+
+def sent(topic: str, partition: int, offset: int | None = None) -> Attributes:
+    """Say where a record went; its offset only once the broker has told it."""
+    said = kafka("send", topic) | {"messaging.destination.partition.id": str(partition)}
+    return said if offset is None else said | {"messaging.kafka.offset": offset}
 
 
 class Step(Protocol):

@@ -108,7 +108,7 @@ class World:
         pipeline = Pipeline(self.settings, self.sets, store or self.histories)
         serving = terms.get("serving", Serving(1, self.model, None))
         outputs = asyncio.run(
-            pipeline.decide(waiting, Terms(serving, dict.fromkeys(chosen, 1), Untraced()), lambda: self.now_ms)
+            pipeline.decide(waiting, Terms(serving, dict.fromkeys(chosen, 1), Untraced().headers), lambda: self.now_ms)
         )
         for partition, lot in outputs.scored.lots().items():
             for one in lot:

@@ -20,12 +20,13 @@ from aiokafka.structs import RecordMetadata
 from models.commands import CommandKind, EventKind
 from stream.bench.traffic import Sent
 from stream.clock import now_ms
-from stream.commanding import Wish, command_fleet
+from stream.commanding import Wish
 from stream.embedded.processes import Child, free_port
 from stream.errors import MeasurementError
 from stream.injecting import Injector, Item
 from stream.kafka import connection_options, producer_options
 from stream.settings import Settings
+from stream.telemetry.outside import command_traced
 from stream.topics import SCORES, TRANSACTIONS, apply
 
 PARTITIONS = 4
@@ -103,7 +104,7 @@ class Bench:
             MeasurementError: the fleet did not do it.
         """
         wish = Wish(kind, digest, "bench", "a measurement", None, _READY_SECONDS, force=False)
-        command_id, answer = await command_fleet(self.settings, wish)
+        command_id, answer = await command_traced(self.settings, wish)
         if answer is None or answer.kind is not EventKind.ACCEPTED:
             why = "; ".join(problem.detail for problem in answer.problems) if answer else "no verdict"
             raise MeasurementError(f"{kind} {digest[:12]} ({command_id}) was not accepted: {why}; logs: {self._folder}")

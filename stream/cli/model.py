@@ -15,9 +15,10 @@ from models.problems import Problem
 from models.repository import Repository
 from stream.cli.saying import Command, json_option, refuse, refuse_kafka, say, settings_or_refuse
 from stream.clock import now_ms
-from stream.commanding import Wish, command_fleet, read_lineup, read_log
+from stream.commanding import Wish, read_lineup, read_log
 from stream.redaction import holds_card_number
 from stream.settings import Settings, read_seconds
+from stream.telemetry.outside import command_traced
 
 
 @click.group()
@@ -137,7 +138,7 @@ def history(as_json: bool) -> None:  # noqa: FBT001 - a flag
 
 def _send(settings: Settings, wish: Wish, as_json: bool) -> None:  # noqa: FBT001 - a flag
     try:
-        command_id, answer = asyncio.run(command_fleet(settings, wish))
+        command_id, answer = asyncio.run(command_traced(settings, wish))
     except (KafkaError, OSError) as error:
         refuse_kafka(settings, error, "the command was not sent: ")
     if answer is None:

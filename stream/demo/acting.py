@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 
 from models.commands import CommandKind, Event, EventKind
 from stream.clock import now_ms
-from stream.commanding import Wish, command_fleet
+from stream.commanding import Wish
 from stream.demo.errors import DemoError
 from stream.demo.outage import CALM_SECONDS, Outage
 from stream.demo.reading import Reader
@@ -25,6 +25,7 @@ from stream.demo.script import Act, Script
 from stream.demo.stage import Stage
 from stream.kafka import connection_options
 from stream.positions import committed_offsets
+from stream.telemetry.outside import command_traced
 from stream.topics import TRANSACTIONS
 
 VERDICT_SECONDS = 60.0
@@ -149,4 +150,4 @@ class Acting:
             wait=VERDICT_SECONDS,
             force=False,
         )
-        return (await command_fleet(self._settings, wish))[1]
+        return (await command_traced(self._settings, wish))[1]

@@ -1,68 +1,11 @@
-"""Every attribute that a span of ours may have: this list, and nothing beside it, leaves the process in a trace.
+"""What each span attribute means. `docs/telemetry.md` is generated from this table.
 
-Names are those of OpenTelemetry's semantic conventions for messaging, databases and errors where they have one. None
-holds a payment, a card, a token, a key or a text that quotes one. `docs/telemetry.md` is generated from this table.
+The names themselves are `stream.steps.Name`: that list, and nothing beside it, leaves the process in a trace.
 """
 
-from typing import Literal, get_args
+from typing import get_args
 
-from models.commands import Event
-
-Name = Literal[
-    "db.operation.batch.size",
-    "db.operation.name",
-    "db.system.name",
-    "error.type",
-    "fraudstream.batch.size",
-    "fraudstream.command.outcome",
-    "fraudstream.decided_by",
-    "fraudstream.decision",
-    "fraudstream.degraded",
-    "fraudstream.model.digest",
-    "fraudstream.outcome",
-    "fraudstream.problems",
-    "fraudstream.revision",
-    "fraudstream.worker",
-    "messaging.batch.message_count",
-    "messaging.consumer.group.name",
-    "messaging.destination.name",
-    "messaging.destination.partition.id",
-    "messaging.kafka.offset",
-    "messaging.operation.name",
-    "messaging.operation.type",
-    "messaging.system",
-    "server.address",
-]
-
-Attributes = dict[Name, str | int | tuple[str, ...]]
-
-
-def kafka(operation: Literal["process", "send"], topic: str) -> Attributes:
-    """Say what is done with a topic."""
-    return {
-        "messaging.system": "kafka",
-        "messaging.operation.type": operation,
-        "messaging.operation.name": operation,
-        "messaging.destination.name": topic,
-    }
-
-
-def sent(topic: str, partition: int, offset: int | None = None) -> Attributes:
-    """Say where a record went; its offset only once the broker has told it."""
-    said = kafka("send", topic) | {"messaging.destination.partition.id": str(partition)}
-    return said if offset is None else said | {"messaging.kafka.offset": offset}
-
-
-def answered(event: Event) -> Attributes:
-    """Say what a command came to, as the judge or a worker wrote it: codes, not texts."""
-    said: Attributes = {
-        "fraudstream.command.outcome": event.kind,
-        "fraudstream.revision": event.revision,
-        "fraudstream.worker": event.worker,
-        "fraudstream.problems": tuple(problem.code for problem in event.problems),
-    }
-    return said if event.model is None else said | {"fraudstream.model.digest": event.model}
-
+from stream.steps import Name
 
 MEANINGS: dict[Name, str] = {
     "db.operation.batch.size": "Records in one call of Redis, where they are more than one.",

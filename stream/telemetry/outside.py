@@ -8,6 +8,8 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from models.commands import Event
+from stream.commanding import Wish, command_fleet
 from stream.settings import Settings
 from stream.steps import Steps, UntracedSteps
 from stream.telemetry.environment import read
@@ -31,3 +33,14 @@ async def steps_outside(settings: Settings, service: str) -> AsyncIterator[Steps
         yield telemetry.steps
     finally:
         await asyncio.to_thread(telemetry.stop)
+
+
+async def command_traced(settings: Settings, wish: Wish) -> tuple[str, Event | None]:
+    """Send one command to the fleet as `command_fleet` does, traced where traces are on.
+
+    Raises:
+        aiokafka.errors.KafkaError: the broker does not answer.
+        SettingsError: a variable of OpenTelemetry cannot be used.
+    """
+    async with steps_outside(settings, "fraudstream-model") as steps:
+        return await command_fleet(settings, wish, steps)

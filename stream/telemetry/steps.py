@@ -9,8 +9,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.util.types import AnyValue
 
 from stream.publishing import Headers
-from stream.steps import Step, UntracedStep
-from stream.telemetry.attributes import Attributes
+from stream.steps import Attributes, Step, UntracedStep
 from stream.telemetry.contexts import carrying, context_of, parent_of
 
 _SENDING = ("send ", "model ")

@@ -24,7 +24,7 @@ from stream.facts import Decided, LabelsApplied
 from stream.journeys import Journey, Untraced
 from stream.publishing import Headers
 from stream.settings import Settings
-from stream.telemetry.attributes import Attributes, kafka, sent
+from stream.steps import Attributes, kafka, sent
 from stream.telemetry.contexts import carrying, context_of, parent_of, says_unsampled, within
 from stream.topics import LABELS, OUTCOMES, SCORES, TRANSACTIONS
 

@@ -68,7 +68,7 @@ def a_batch(count: int = 6) -> list[Told]:
 
 
 async def decide(pipeline: Pipeline, records: Sequence[Record]) -> Outputs:
-    return await decide_isolating(pipeline, records, Terms(SERVING, {0: 1, 1: 1}, Untraced()))
+    return await decide_isolating(pipeline, records, Terms(SERVING, {0: 1, 1: 1}, Untraced().headers))
 
 
 def offsets(outputs: Outputs) -> dict[int, list[int]]:
@@ -132,7 +132,7 @@ async def test_a_decisions_latency_has_the_wait_for_its_histories_in_it() -> Non
             return await super().observe(transactions)
 
     pipeline = Pipeline(Settings(), FEATURES, Slow(FEATURES))
-    terms = Terms(SERVING, {0: 1, 1: 1}, Untraced())
+    terms = Terms(SERVING, {0: 1, 1: 1}, Untraced().headers)
     record = Told(text(transaction_id="t-0", occurred_at=0), timestamp=900)
     (latency_ms,) = (await pipeline.decide([record], terms, lambda: time_ms)).scored.latencies_ms
     assert latency_ms == 300

@@ -19,11 +19,11 @@ from stream_cases import CARD_NUMBER, Told
 from models.commands import CommandKind, Event, EventKind, encode
 from models.problems import Problem, ProblemCode
 from models.times import format_time
-from stream.answering import Answers
+from stream.answering import Answers, answered
 from stream.control import Follower
 from stream.publishing import Headers
 from stream.settings import Settings
-from stream.telemetry.attributes import MEANINGS, answered
+from stream.telemetry.attributes import MEANINGS
 from stream.telemetry.steps import TracedSteps
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

@@ -17,13 +17,15 @@ from telling import BEGAN_NS, DIGEST, decided, scored, stages
 
 from features.store import LabelStatus
 from models.commands import Event, EventKind
+from stream.answering import answered
 from stream.clock import Stage
 from stream.contract.codes import DeadLetterCode
 from stream.dead_letters import DeadLetter
 from stream.facts import LabelsApplied
 from stream.journeys import Untraced
 from stream.settings import Settings
-from stream.telemetry.attributes import MEANINGS, answered, sent
+from stream.steps import sent
+from stream.telemetry.attributes import MEANINGS
 from stream.telemetry.contexts import carrying, context_of
 from stream.telemetry.steps import TracedSteps
 from stream.telemetry.tracing import MOST_LINKS, Ids, Tracers, Traces
