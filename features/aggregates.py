@@ -8,8 +8,8 @@ from enum import Enum
 from types import MappingProxyType
 from typing import NamedTuple
 
-from features.entities import Entity
 from features.formulas import Formula
+from features.history.store import Entity
 
 
 class Aggregate(Enum):

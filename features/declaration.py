@@ -14,11 +14,10 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from features.aggregates import AT_ONCE, MERGEABLE, Aggregate, about, spelled
-from features.entities import WHO, Entity
 from features.errors import DeclarationError
-from features.formulas import Formula
-from features.importing import exported
-from features.ladders import EXACT_MS, Keep, Ladder, exact, ladder_of
+from features.formulas import Formula, exported
+from features.history.retention import EXACT_MS, Keep, Ladder, exact, ladder_of
+from features.history.store import WHO, Entity
 
 SECOND_MS = 1_000
 MINUTE_MS = 60 * SECOND_MS
@@ -56,7 +55,7 @@ class Feature:
     what looks at no window. `unit` and `meaning` are for readers.
 
     With a resolution above EXACT_MS the window is paned: its ends are moved back to whole multiples of it, but for an
-    end at t itself, so that old transactions need not be told apart; see `features.paned_windows`. The name stays.
+    end at t itself, so that old transactions need not be told apart; see `features.vector.paned`. The name stays.
 
     Raises:
         DeclarationError: the row means nothing.

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from features import default_set
 from features.declaration import DAY_MS, Feature
-from features.entities import Entity
+from features.history.store import Entity
 from features.rows import paned
 
 PANES = MappingProxyType({DAY_MS: "1h", 7 * DAY_MS: "6h", 30 * DAY_MS: "1d"})

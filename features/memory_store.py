@@ -1,21 +1,19 @@
 """Histories in this process's memory: the store of offline work (training, backtests, the demo) and of tests.
 
-It keeps the promises of `features.store` to the letter, with two limits: nobody else sees it, and it ends with the
-process. What is invisible is trimmed as histories grow, and what may be is folded, so its size follows the horizon, not
-the length of the stream.
+It keeps the promises of `features.history.store` to the letter, with two limits: nobody else sees it, and it ends with
+the process. What is invisible is trimmed as histories grow, and what may be is folded, so its size follows the horizon,
+not the length of the stream.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from features import records
-from features.displacing import IN_PLACE
-from features.drafting import Noted, Sight, draft_card_label, draft_transactions, seen
-from features.entities import Entity
-from features.folding import shorten
-from features.histories import History
-from features.ladders import Keep
-from features.parties import NOBODY, Parties, parties
-from features.store import Ints, Keeping, Label, Labelled, Observed, Transactions
+from features.history import records
+from features.history.append import NOBODY, Noted, Parties, Sight, draft_card_label, draft_transactions, parties, seen
+from features.history.compaction import shorten
+from features.history.displaced import IN_PLACE
+from features.history.history import History
+from features.history.retention import Keep
+from features.history.store import Entity, Ints, Keeping, Label, Labelled, Observed, Transactions
 
 FIRST_EPOCH = 1
 

@@ -15,9 +15,9 @@ from difflib import get_close_matches
 
 from features.aggregates import ABOUT, Aggregate, about, spelled
 from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Feature
-from features.entities import WHO, Entity
 from features.errors import DeclarationError
 from features.formulas import Formula
+from features.history.store import WHO, Entity
 
 _CALLS = {Entity.CARD: "card", Entity.MERCHANT: "merchant", Entity.DEVICE: "device", Entity.NONE: "own"}
 _UNITS_MS = {"s": SECOND_MS, "m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS}

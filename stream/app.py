@@ -13,13 +13,12 @@ from faust.app.base import BootStrategy
 from faust.types import TP
 from mode.types import ServiceT
 
-from features.entities import Entity
 from features.errors import StoreRefusedError
+from features.history.store import Entity, HistoryStore
 from features.memory_store import MemoryStore
 from features.redis.opening import Options
 from features.redis.store import RedisStore
-from features.sets import FeatureSets, load_sets
-from features.store import HistoryStore
+from features.vector.sets import FeatureSets, load_sets
 from models.repository import Repository
 from stream.batches import Batch
 from stream.clock import now_ms

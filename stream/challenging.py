@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from queue import SimpleQueue
 
-from features.sets import load_sets
+from features.vector.sets import load_sets
 from models.loading import Model, load
 from models.problems import Problem
 from models.repository import Repository

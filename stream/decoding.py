@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from features import traits
-from features.store import Transactions
+from features.history.records import PLACED, pack, place
+from features.history.store import Transactions
 from stream.batches import Record
 from stream.contract.codes import Rejection
 from stream.contract.iso import CURRENCY_DECIMALS
@@ -60,12 +60,12 @@ def _place(transaction: Transaction) -> int:
     """Return where the terminal is, packed; 0 where that is not told."""
     if transaction.latitude is None or transaction.longitude is None:
         return 0
-    return traits.place(transaction.latitude, transaction.longitude)
+    return place(transaction.latitude, transaction.longitude)
 
 
 def _traits(accepted: Accepted) -> int:
     """Return what else a card's history keeps, packed."""
     one = accepted.transaction
-    packed = traits.pack(one.mcc, one.merchant_country, one.channel, accepted.utc_offset_minutes, one.currency)
+    packed = pack(one.mcc, one.merchant_country, one.channel, accepted.utc_offset_minutes, one.currency)
     placed = one.latitude is not None and one.longitude is not None
-    return packed | (placed << traits.PLACED.shift)
+    return packed | (placed << PLACED.shift)

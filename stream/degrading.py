@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from features.errors import StoreUnavailableError
+from features.history.store import HistoryStore, Label, Labelled, Observed, Transactions
 from features.memory_store import MemoryStore
-from features.store import HistoryStore, Label, Labelled, Observed, Transactions
 
 log = logging.getLogger("fraudstream.degrading")
 

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from features.store import NOWHERE, Observed
+from features.history.store import NOWHERE, Observed
 from models.policy import Decision
 from models.times import format_time
 from stream.batches import Record

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from features.store import LabelStatus
+from features.history.store import LabelStatus
 from models.policy import Decision
 from stream.batches import Record
 from stream.clock import Stage

@@ -7,7 +7,7 @@ from typing import cast
 
 import msgspec
 
-from features.store import HistoryStore, Label, Labelled
+from features.history.store import HistoryStore, Label, Labelled
 from models.times import format_time
 from stream.batches import Batch, Record
 from stream.clock import Stopwatch

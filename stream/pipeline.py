@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from features.sets import FeatureSets, Vectors
-from features.store import Fate, HistoryStore, Observed
+from features.history.store import Fate, HistoryStore, Observed
+from features.vector.sets import FeatureSets, Vectors
 from stream.batches import Record
 from stream.clock import Stage, Stopwatch
 from stream.contract.codes import DeadLetterCode

@@ -10,12 +10,11 @@ import msgspec
 import numpy as np
 
 from features.declaration import FeatureSet
-from features.entities import Entity
 from features.errors import FormulaError
-from features.records import CARD_COLUMNS, COLUMNS, SHARED_COLUMNS
-from features.sets import FeatureSets
-from features.store import NOWHERE, Fate, Histories, Ints, Observed, Transactions
-from features.windows import vectorise
+from features.history.records import CARD_COLUMNS, COLUMNS, SHARED_COLUMNS
+from features.history.store import NOWHERE, Entity, Fate, Histories, Ints, Observed, Transactions
+from features.vector.sets import FeatureSets
+from features.vector.vectorise import vectorise
 from models.errors import ProbeError
 from models.loading import VectoriseProbe
 from models.policy import Floats
@@ -26,7 +25,7 @@ History = Annotated[tuple[Record, ...], msgspec.Meta(min_length=1)]
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
-    """One transaction and the records that it saw, its own one last, as rows of `features.records`.
+    """One transaction and the records that it saw, its own one last, as rows of `features.history.records`.
 
     `told` says whose histories its own record is in, by kind.
     """

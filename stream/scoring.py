@@ -33,7 +33,7 @@ class Judgement:
 
 
 class Vectors(Protocol):
-    """The vectors of n payments, by the fingerprint of a feature set; `features.sets` makes them."""
+    """The vectors of n payments, by the fingerprint of a feature set; `features.vector.sets` makes them."""
 
     def of(self, fingerprint: str) -> Floats:
         """Return float64 of shape (n, features)."""

@@ -6,8 +6,8 @@ Nothing here repairs anything; `repairing` does. How far back decisions look, `w
 from collections.abc import Sequence
 
 from features.errors import StoreUnavailableError
+from features.history.store import Label, Labelled, Observed, Transactions
 from features.redis.store import RedisStore
-from features.store import Label, Labelled, Observed, Transactions
 
 
 class WaitingStore:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from features.entities import Entity
+from features.history.store import Entity
 from features.redis.cache import Use
 from stream.shelf import Shelf
 from stream.telemetry.books import Gauges, Values

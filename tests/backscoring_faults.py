@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 from backscoring_world import PARTITIONS, World
 from hypothesis import strategies as st
 
-from features.displacing import Displaced
+from features.history.displaced import Displaced
+from features.history.records import source
+from features.history.store import Label, Labelled, Observed, Transactions
 from features.memory_store import MemoryStore
-from features.records import source
 from features.redis.wholeness import NO_END
-from features.sets import FeatureSets
-from features.store import Label, Labelled, Observed, Transactions
+from features.vector.sets import FeatureSets
 from stream.contract.label import read_label
 from stream.decoding import decode
 

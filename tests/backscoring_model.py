@@ -11,7 +11,7 @@ from training_files import START_MS, transactions, write
 
 from features.declaration import FeatureSet, load
 from features.rows import device, merchant
-from features.sets import FeatureSets
+from features.vector.sets import FeatureSets
 from models.loading import Model
 from models.loading import load as load_model
 from models.repository import Repository

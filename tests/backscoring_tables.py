@@ -8,8 +8,8 @@ from features_recount import Row, transactions
 from features_streams import Stream
 
 from features.declaration import FeatureSet
-from features.sets import FeatureSets
-from features.store import Label
+from features.history.store import Label
+from features.vector.sets import FeatureSets
 from stream.backscoring.ledgers import assemble
 from stream.backscoring.pool import Pool
 from stream.backscoring.sharding import part

@@ -14,9 +14,9 @@ import msgspec
 import numpy as np
 from payments import partition_of
 
+from features.history.store import HistoryStore, Label, Labelled, Observed, Transactions
 from features.memory_store import MemoryStore
-from features.sets import FeatureSets
-from features.store import HistoryStore, Label, Labelled, Observed, Transactions
+from features.vector.sets import FeatureSets
 from models.loading import Model
 from models.policy import bands
 from stream.backscoring import topic_run

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from features import records
-from features.histories import History
-from features.store import Ints
+from features.history import records
+from features.history.history import History
+from features.history.store import Ints
 
 COMMAND = (sys.executable, str(Path(__file__).resolve()))
 FORGETFUL_CARDS = 50

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from features.aggregates import ABOUT, Aggregate, about, spelled
 from features.declaration import DAY_MS, Feature, FeatureSet, load, window_text
-from features.entities import WHO, Entity
-from features.windows import COMPUTED_BY
+from features.history.store import WHO, Entity
+from features.vector.vectorise import COMPUTED_BY
 
 Table = Callable[[tuple[str, ...], Sequence[tuple[str, ...]]], str]
 HEADINGS = ("#", "name", "window", "delay", "unit", "meaning", "arrival")

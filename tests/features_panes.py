@@ -2,7 +2,7 @@
 
 from features.aggregates import Aggregate
 from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, Feature, FeatureSet
-from features.entities import Entity
+from features.history.store import Entity
 
 MERGEABLE = ("count", "amount_sum", "amount_mean", "amount_max", "amount_to_mean", "amount_deviation", "fraud_share")
 

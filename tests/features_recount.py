@@ -12,11 +12,10 @@ from itertools import pairwise
 import numpy as np
 from features_recount_past import OF_OTHERS
 
-from features import traits
 from features.aggregates import Aggregate
 from features.declaration import Feature, FeatureSet
-from features.entities import Entity
-from features.store import Fate, Label, Transactions
+from features.history import records
+from features.history.store import Entity, Fate, Label, Transactions
 
 Row = dict[str, object]
 
@@ -39,15 +38,15 @@ def transactions(rows: list[dict[str, object]]) -> Transactions:
         partition=column("partition"),
         offset=column("offset"),
         device_ids=[row["device"] for row in rows],  # type: ignore[misc]
-        place=np.array([0 if row["at"] is None else traits.place(*row["at"]) for row in rows], np.int64),  # type: ignore[misc]
+        place=np.array([0 if row["at"] is None else records.place(*row["at"]) for row in rows], np.int64),  # type: ignore[misc]
         traits=np.array(list(map(packed, rows)), np.int64),
     )
 
 
 def packed(row: Row) -> int:
     """Pack what a row tells besides its place."""
-    told = traits.pack(row["mcc"], row["country"], row["channel"], row["utc_offset"], row["currency"])  # type: ignore[arg-type]
-    return told | ((row["at"] is not None) << traits.PLACED.shift)
+    told = records.pack(row["mcc"], row["country"], row["channel"], row["utc_offset"], row["currency"])  # type: ignore[arg-type]
+    return told | ((row["at"] is not None) << records.PLACED.shift)
 
 
 def transaction(offset: int, **changes: object) -> Row:

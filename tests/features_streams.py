@@ -8,8 +8,8 @@ from features_recount import Recount, Row, label, transaction, transactions
 from hypothesis import strategies as st
 
 from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, SLACK_MS, FeatureSet
-from features.store import Fate, HistoryStore, Label
-from features.windows import vectorise
+from features.history.store import Fate, HistoryStore, Label
+from features.vector.vectorise import vectorise
 
 START_MS = 1_700_000_000_000
 GAPS_MS = (0, 1, 999, 10 * MINUTE_MS, HOUR_MS, *(days * DAY_MS for days in (1, 7, 8, 14, 30, 37, 44)))

@@ -4,8 +4,8 @@ import asyncio
 import itertools
 
 from features.errors import StoreUnavailableError
+from features.history.store import Observed, Transactions
 from features.redis.store import RedisStore
-from features.store import Observed, Transactions
 
 PATIENCE_S = 30.0
 """Within which a cluster is itself again after anything that is done to it in a test."""

@@ -11,7 +11,7 @@ from model_maker import CALIBRATION, train
 
 from features.declaration import FeatureSet, load
 from features.memory_store import MemoryStore
-from features.windows import vectorise
+from features.vector.vectorise import vectorise
 from models.artifact import Artifact, ProbeHistories, ProbeRows, vectors_of, write_artifact
 from models.booster import text_of
 from models.calibration import Calibrator

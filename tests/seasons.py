@@ -13,7 +13,7 @@ from features_recount import Recount, Row
 from fleet import Fleet
 
 from features.declaration import FeatureSet, load
-from features.store import Fate, Label, Transactions
+from features.history.store import Fate, Label, Transactions
 from stream.contract.label import Told, read_label
 from stream.contract.outputs import Score
 from stream.decoding import decode

@@ -6,8 +6,7 @@ import numpy as np
 from aiokafka.errors import KafkaError
 from stream_cases import LATEST_MS, Told, text
 
-from features.entities import Entity
-from features.store import Fate, Histories, Observed
+from features.history.store import Entity, Fate, Histories, Observed
 from models.commands import CommandKind, Event, EventKind
 from models.policy import Decision
 from models.times import format_time

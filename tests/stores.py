@@ -1,4 +1,4 @@
-"""Every store that keeps the promises of `features.store`: in memory, on Redis, on a Cluster, or two that share one.
+"""Every implementation of `features.history.store`: in memory, on Redis, on a Cluster, or two that share one.
 
 The oldest and the newest server that can be had, and Valkey, are held to them as well.
 """
@@ -13,9 +13,9 @@ from redis_cluster import redis_cluster
 from redis_server import NAMES, redis_server, wheel_binary
 
 from features.declaration import FeatureSet, load
+from features.history.store import HistoryStore, Keeping
 from features.memory_store import MemoryStore
 from features.redis.store import RedisStore
-from features.store import HistoryStore, Keeping
 
 DEFAULT = load(None)
 DEPLOYMENTS = itertools.count()

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 from stream_cases import PAYMENT, Told
 
-from features.store import LabelStatus
+from features.history.store import LabelStatus
 from models.policy import Decision
 from stream.clock import Stage
 from stream.contract.codes import DeadLetterCode

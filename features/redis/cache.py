@@ -10,15 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from features import records
-from features.entities import Entity
 from features.errors import StoreRefusedError
-from features.histories import History
-from features.store import Ints
+from features.history import records
+from features.history.history import History
+from features.history.store import Entity, Ints
 
 HEADER = struct.Struct("<QQ64s")
 PLAIN, FOLDED = 2, 3
-"""Formats: a log alone, or one with what `features.folded` says before it."""
+"""Formats: a log alone, or one with what `features.history.panes` says before it."""
 ASK = struct.Struct("<IqII")
 ABSENT, REFRESH = 1, 2
 """Flags of observe.lua."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from features.declaration import DAY_MS
-from features.entities import Entity
+from features.history.store import Entity
 
 
 class Cover(NamedTuple):

@@ -6,8 +6,8 @@ Each asks for the ladders of its own sets. Nothing here talks to a server; `epoc
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from features.entities import Entity
-from features.ladders import Keep, Ladder, exact, horizons_of
+from features.history.retention import Keep, Ladder, exact, horizons_of
+from features.history.store import Entity
 from features.redis.cover import Cover
 
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from features import records
 from features.declaration import DAY_MS, HOUR_MS
-from features.entities import Entity
+from features.history import records
+from features.history.store import Entity
 from features.redis.cache import Cached, request
 from features.redis.link import Call
 from features.redis.shards import ALONE, HOME, Shards

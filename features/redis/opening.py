@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from features.entities import Entity
+from features.history.store import Entity
 from features.redis.cluster_link import ClusterLink
 from features.redis.cluster_urls import is_cluster
 from features.redis.link import Link

@@ -8,9 +8,9 @@ lies beyond the end, the record before it is another, or the server was restarte
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from features.entities import Entity
-from features.histories import TRIM_LEAST, History
-from features.parties import NOBODY
+from features.history.append import NOBODY
+from features.history.history import TRIM_LEAST, History
+from features.history.store import Entity, Keeping
 from features.redis.cache import Cache, Cached, Use
 from features.redis.link import Link
 from features.redis.observing import (
@@ -28,7 +28,6 @@ from features.redis.observing import (
 from features.redis.shards import LETTERS, Shards
 from features.redis.standing import Standing
 from features.redis.tidying import Tidying
-from features.store import Keeping
 
 MOST_GROWN = 10_000
 """So many histories wait for the next tidying at most; the others wait for their next record."""

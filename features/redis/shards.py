@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from itertools import count
 from types import MappingProxyType
 
-from features.entities import Entity
-from features.records import HASH_MASK
+from features.history.records import HASH_MASK
+from features.history.store import Entity
 
 SLOTS = 16384
 """Of every Redis Cluster."""

@@ -7,9 +7,9 @@ raises the epoch, once for all. Nothing here knows a history; who remembers some
 import logging
 from collections.abc import Callable, Mapping
 
-from features.displacing import ANYWHERE, IN_PLACE
-from features.entities import Entity
-from features.ladders import horizons_of
+from features.history.displaced import ANYWHERE, IN_PLACE
+from features.history.retention import horizons_of
+from features.history.store import Entity, Keeping
 from features.redis.cover import NOTHING, Cover, Span
 from features.redis.epochs import Epochs, Found
 from features.redis.keeping import NOT_KNOWN, needs_of
@@ -18,7 +18,6 @@ from features.redis.observing import NO_EPOCH
 from features.redis.shards import HOME, Shards
 from features.redis.topology import Servers, read_servers
 from features.redis.wholeness import Wholeness
-from features.store import Keeping
 
 log = logging.getLogger("fraudstream.features.redis.standing")
 

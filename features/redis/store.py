@@ -13,21 +13,29 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 
-from features import records
-from features.drafting import Draft, Noted, Sight, draft_card_label, draft_transactions, seen
-from features.entities import Entity
 from features.errors import StoreUnavailableError
-from features.histories import History
-from features.ladders import Keep, horizons_of
-from features.parties import NOBODY, Parties, parties
-from features.records import card_hash
+from features.history import records
+from features.history.append import (
+    NOBODY,
+    Draft,
+    Noted,
+    Parties,
+    Sight,
+    draft_card_label,
+    draft_transactions,
+    parties,
+    seen,
+)
+from features.history.history import History
+from features.history.records import card_hash
+from features.history.retention import Keep, horizons_of
+from features.history.store import NOWHERE, Entity, Ints, Keeping, Label, Labelled, Observed, Transactions
 from features.redis.cache import Cached, Use
 from features.redis.cover import Cover
 from features.redis.noticing import notice_deletions
 from features.redis.opening import DEFAULT, Options, open_link
 from features.redis.remembering import Named, Recalled, Remembered
 from features.redis.wholeness import Part, Wholeness
-from features.store import NOWHERE, Ints, Keeping, Label, Labelled, Observed, Transactions
 
 ATTEMPTS = 8
 """Each is lost only to another worker that wrote to one of the batch's cards in between, or to a loss."""
@@ -41,7 +49,7 @@ Appended = tuple[Mapping[Entity, Parties], Recalled, Draft]
 
 
 class RedisStore:
-    """Keeps the promises of `features.store` on Redis 6.2 or later, or a Cluster; `now_ms` is the clock, for expiry.
+    """Implements `features.history.store` on Redis 6.2 or later, or a Cluster; `now_ms` is the clock, for expiry.
 
     `connect` comes first. Calls of one store are made one after the other, whoever makes them.
 

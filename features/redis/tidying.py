@@ -6,16 +6,15 @@ folded that another worker needs, one with other tables of features: `standing` 
 
 from collections.abc import Mapping
 
-from features.entities import Entity
 from features.errors import StoreRefusedError
-from features.folding import fold
-from features.ladders import Keep
+from features.history.compaction import fold
+from features.history.retention import Keep
+from features.history.store import Entity, Ints
 from features.redis.cache import Cached
 from features.redis.link import Call, Link
 from features.redis.shards import Shards
 from features.redis.standing import Standing
 from features.redis.wholeness import KEPT_MS
-from features.store import Ints
 
 
 class Tidying:

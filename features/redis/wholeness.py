@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from features.declaration import DAY_MS
-from features.displacing import Displaced
-from features.records import source
+from features.history.displaced import Displaced
+from features.history.records import source
 from features.redis.cover import Cover, Span, read_span
 from features.redis.link import Call, Link
 from features.redis.shards import HOME, Shards

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from features.frames import Floats
+from features.history.frames import Floats
 from models.loading import Model
 from models.policy import bands
 from stream.backscoring.ledgers import assemble

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from features.frames import Floats
-from features.store import Ints
+from features.history.frames import Floats
+from features.history.store import Ints
 from stream.backscoring.blocks import Columns, read_base, write_part
 from stream.backscoring.explaining import Explainer, Rows
 from stream.backscoring.ledgers import assemble, fill, visible

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from features.declaration import FeatureSet
-from features.entities import Entity
-from features.store import Ints
+from features.history.store import Entity, Ints
 from stream.backscoring.passes import Flags
 from stream.backscoring.reasons import Reason
 from stream.backscoring.tasks import DECIDE

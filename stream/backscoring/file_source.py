@@ -6,7 +6,7 @@ A label comes before the first transaction that occurred when it was known, or l
 from pathlib import Path
 from typing import Any
 
-from features.records import COLUMNS
+from features.history.records import COLUMNS
 from stream.transactions_file.batching import CONTENT
 from stream.transactions_file.database import connect
 from stream.transactions_file.reading import DATABASE, Facts, TransactionsFile

@@ -9,10 +9,9 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from features.entities import Entity
-from features.frames import Floats
-from features.records import SHARED_COLUMNS
-from features.store import Ints
+from features.history.frames import Floats
+from features.history.records import SHARED_COLUMNS
+from features.history.store import Entity, Ints
 from stream.backscoring.passes import GoingOn, Seen, about, columns_of
 from stream.backscoring.shards import Place
 from stream.backscoring.workplace import Workplace

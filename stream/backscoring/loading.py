@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 
-from features.sets import FeatureSets
+from features.vector.sets import FeatureSets
 from models.errors import ModelError
 from models.loading import Model, load, reopen
 from models.problems import Problem, ProblemCode

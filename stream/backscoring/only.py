@@ -3,7 +3,7 @@
 Nothing here reads a topic.
 """
 
-from features.store import Transactions
+from features.history.store import Transactions
 from stream.contract.outputs import Score
 
 

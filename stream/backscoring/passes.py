@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from features import records
 from features.declaration import FeatureSet
-from features.displacing import IN_PLACE, Displaced
-from features.drafting import (
+from features.history import records
+from features.history.append import (
+    NOBODY,
     Following,
     Sight,
     draft_card_label,
@@ -24,17 +24,17 @@ from features.drafting import (
     draft_label,
     draft_others,
     labels_of,
+    parties,
     seen,
 )
-from features.entities import Entity
-from features.folding import shorten
-from features.frames import Floats
-from features.histories import History
-from features.parties import NOBODY, parties
+from features.history.compaction import shorten
+from features.history.displaced import IN_PLACE, Displaced
+from features.history.frames import Floats
+from features.history.history import History
+from features.history.store import Entity, Fate, Ints, Label, Observed, Transactions
 from features.redis.observing import NO_EPOCH
-from features.sets import FeatureSets, narrowed
-from features.store import Fate, Ints, Label, Observed, Transactions
-from features.windows import vectorise
+from features.vector.sets import FeatureSets, narrowed
+from features.vector.vectorise import vectorise
 
 OTHERS = MappingProxyType({Entity.MERCHANT: records.merchant_hash, Entity.DEVICE: records.device_hash})
 """The parties whose histories take in what cards judged, and how they are named."""

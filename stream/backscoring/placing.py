@@ -13,7 +13,7 @@ behind all else, as its records' timestamps have it. SQL over the tables of `spo
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from features.entities import Entity
+from features.history.store import Entity
 
 BEHIND = 1 << 62
 """The key of what nobody has decided."""

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from features.frames import Floats
-from features.store import Ints
+from features.history.frames import Floats
+from features.history.store import Ints
 from models.errors import ScoringError
 from models.loading import Model
 from models.policy import bands

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from features.sets import FeatureSets
+from features.vector.sets import FeatureSets
 from models.policy import bands
 from stream.backscoring.finding import Found, find
 from stream.backscoring.gathering import Range

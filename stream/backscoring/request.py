@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from features.sets import FeatureSets
+from features.vector.sets import FeatureSets
 from stream.backscoring.gathering import Range
 from stream.settings import Settings
 

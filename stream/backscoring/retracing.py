@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from features.entities import Entity
+from features.history.store import Entity
 from models.times import format_time
 from stream.backscoring.comparing import compare_block
 from stream.backscoring.errors import NothingToScoreError

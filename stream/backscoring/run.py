@@ -6,7 +6,7 @@ comes out depends on neither. Nothing here reads a clock or prints.
 
 from functools import partial
 
-from features.sets import FeatureSets
+from features.vector.sets import FeatureSets
 from models.loading import Model
 from stream.backscoring.blocks import join_parts, score_block
 from stream.backscoring.file_source import open_tables, read_file

@@ -11,11 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from features.displacing import ANYWHERE
-from features.entities import Entity
-from features.frames import Floats
-from features.histories import History
-from features.store import Ints, Transactions
+from features.history.displaced import ANYWHERE
+from features.history.frames import Floats
+from features.history.history import History
+from features.history.store import Entity, Ints, Transactions
 from stream.backscoring.ledgers import Follower, Ledger, read_followers
 from stream.backscoring.passes import MOST_RECORDS, OtherPass, Placed, Seen, chosen, columns_of
 from stream.backscoring.remaking import different

@@ -2,15 +2,15 @@
 
 The database has a table or view `rows` with the columns of `transactions_of`, `number`, `row` (-1: not scored), and for
 each entity `<entity>_key` and `<entity>_tie`: its place in that log, by key, tie, number. So has `labels`, with the
-fields of `features.store.Label`; a label comes before the transactions that have its place or a later one. Its place in
-another party's log is NULL where it follows its transaction at once. `base` has what the output says of each `row`
-besides features and scores, and its `number`. Nothing here knows how places came about.
+fields of `features.history.store.Label`; a label comes before the transactions that have its place or a later one. Its
+place in another party's log is NULL where it follows its transaction at once. `base` has what the output says of each
+`row` besides features and scores, and its `number`. Nothing here knows how places came about.
 """
 
 from pathlib import Path
 from typing import Any
 
-from features.entities import Entity
+from features.history.store import Entity
 from stream.backscoring.workplace import Workplace
 from stream.transactions_file.database import quoted
 

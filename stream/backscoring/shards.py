@@ -10,8 +10,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from features.entities import Entity
-from features.store import Ints, Label, Transactions
+from features.history.store import Entity, Ints, Label, Transactions
 from stream.backscoring.workplace import Workplace
 from stream.transactions_file.batching import transactions_of
 from stream.transactions_file.database import connect_memory, quoted

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from features.sets import FeatureSets
+from features.vector.sets import FeatureSets
 from models.times import parse_time_ms
 from stream.backscoring.only import Only
 from stream.batches import Record

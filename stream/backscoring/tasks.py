@@ -6,8 +6,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from features.entities import Entity
-from features.store import Fate, Ints
+from features.history.store import Entity, Fate, Ints
 from stream.backscoring.ledgers import Follower, Ledger, read_followers, write_followers
 from stream.backscoring.passes import CardPass, GoingOn, Mark, OtherPass, Placed, chosen
 from stream.backscoring.shards import LabelAt, Lot, Place, Shard

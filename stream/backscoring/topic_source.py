@@ -5,7 +5,7 @@ Nothing here reads a topic.
 
 from typing import Any
 
-from features.entities import Entity
+from features.history.store import Entity
 from stream.backscoring.gathering import Gathered
 from stream.backscoring.sharding import FORMAT
 from stream.backscoring.workplace import Workplace

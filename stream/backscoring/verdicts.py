@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from features.frames import Floats
-from features.store import Ints
+from features.history.frames import Floats
+from features.history.store import Ints
 from stream.backscoring.explaining import Explainer, Rows
 from stream.backscoring.passes import Flags
 from stream.backscoring.reasons import Reason, Verdict

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from features.entities import Entity
-from features.sets import FeatureSets
-from features.store import Ints
+from features.history.store import Entity, Ints
+from features.vector.sets import FeatureSets
 from stream.backscoring.passes import looked_at
 from stream.transactions_file.reading import DATABASE
 

@@ -10,13 +10,12 @@ from typing import Protocol
 from redis.asyncio import Redis
 
 from features.declaration import FeatureSet
-from features.entities import Entity
-from features.frames import Floats
+from features.history.frames import Floats
+from features.history.store import Entity, Label, Transactions
 from features.redis.opening import DEFAULT, Options
 from features.redis.shards import LETTERS
 from features.redis.store import RedisStore
-from features.store import Label, Transactions
-from features.windows import vectorise
+from features.vector.vectorise import vectorise
 from stream.clock import now_ms
 from stream.settings import Settings
 

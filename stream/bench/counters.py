@@ -14,9 +14,8 @@ from redis.asyncio import Redis
 
 from features.aggregates import Aggregate
 from features.declaration import DAY_MS, Feature, FeatureSet
-from features.entities import Entity
-from features.frames import FINEST, PER_MAJOR, POWERS, Floats
-from features.store import Ints, Label, Transactions
+from features.history.frames import FINEST, PER_MAJOR, POWERS, Floats
+from features.history.store import Entity, Ints, Label, Transactions
 from stream.bench.contestants import key_begin
 
 PANES = 10

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from features import traits
 from features.declaration import DAY_MS
-from features.store import Label, Transactions
+from features.history import records
+from features.history.store import Label, Transactions
 
 _START_MS = 1_759_968_000_000
 _WITH_DEVICE = 3
@@ -61,7 +61,7 @@ class Crowd:
             partition=numbers % 4,
             offset=numbers,
             device_ids=[None if card % _WITH_DEVICE else f"phone-{card:05d}" for card in cards],
-            place=np.array([traits.place(52.0 + merchant * 1e-3, 4.0) for merchant in merchants], np.int64),
+            place=np.array([records.place(52.0 + merchant * 1e-3, 4.0) for merchant in merchants], np.int64),
             traits=np.array([_traits(merchant) for merchant in merchants], np.int64),
         )
         frauds = np.flatnonzero(numbers % _LABELLED == 0).tolist()
@@ -69,8 +69,8 @@ class Crowd:
 
 
 def _traits(merchant: int) -> int:
-    packed = traits.pack(f"{5000 + merchant % 50}", "NL", traits.CHANNELS[merchant % 2], _ZONE_MINUTES, "EUR")
-    return packed | (1 << traits.PLACED.shift)
+    packed = records.pack(f"{5000 + merchant % 50}", "NL", records.CHANNELS[merchant % 2], _ZONE_MINUTES, "EUR")
+    return packed | (1 << records.PLACED.shift)
 
 
 def _fraud(batch: Transactions, place: int) -> Label:

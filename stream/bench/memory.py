@@ -12,16 +12,15 @@ from typing import NamedTuple
 import numpy as np
 from redis.asyncio import Redis
 
-from features import records
 from features.declaration import DAY_MS, FeatureSet, load
-from features.entities import Entity
-from features.parties import parties
+from features.history import records
+from features.history.append import parties
+from features.history.store import Entity, Ints, Transactions
 from features.redis.cache import Cached
 from features.redis.shards import ALONE, Shards
 from features.redis.store import RedisStore
 from features.rows import device, paned
-from features.store import Ints, Transactions
-from features.windows import vectorise
+from features.vector.vectorise import vectorise
 from stream.clock import now_ms
 from stream.settings import Settings
 

@@ -23,7 +23,7 @@ from features.redis.cover import Span
 from features.redis.store import RedisStore
 from features.redis.terms import without_password
 from features.redis.wholeness import NO_END, Part
-from features.sets import FeatureSets, load_sets
+from features.vector.sets import FeatureSets, load_sets
 from models.times import format_time, parse_time_ms
 from stream.bench.contestants import keys_of, sweep
 from stream.bench.driving import PARTITIONS, apart

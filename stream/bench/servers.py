@@ -9,10 +9,10 @@ from contextlib import AsyncExitStack
 from statistics import median
 from typing import NamedTuple
 
+from features.history.store import Transactions
 from features.redis.store import RedisStore
 from features.redis.terms import without_password
-from features.sets import FeatureSets
-from features.store import Transactions
+from features.vector.sets import FeatureSets
 from stream.bench.stages import Told, told
 from stream.bench.traffic import payments
 from stream.clock import now_ms

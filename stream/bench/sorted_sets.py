@@ -10,13 +10,12 @@ from itertools import chain
 import numpy as np
 from redis.asyncio import Redis
 
-from features import records
 from features.declaration import DAY_MS, FeatureSet
-from features.entities import Entity
-from features.frames import Floats
-from features.parties import NOBODY, parties
-from features.store import NOWHERE, Fate, Histories, Label, Observed, Transactions
-from features.windows import vectorise
+from features.history import records
+from features.history.append import NOBODY, parties
+from features.history.frames import Floats
+from features.history.store import NOWHERE, Entity, Fate, Histories, Label, Observed, Transactions
+from features.vector.vectorise import vectorise
 from stream.bench.contestants import key_begin
 
 

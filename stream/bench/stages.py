@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from features.redis.store import RedisStore
-from features.sets import FeatureSets, Vectors
+from features.vector.sets import FeatureSets, Vectors
 from models.loading import Model
 from stream.bench.traffic import Sent, payments
 from stream.clock import now_ms

@@ -6,7 +6,7 @@ import click
 from rich.console import Console
 
 from features.declaration import Feature, FeatureSet
-from features.records import RECORD_BYTES
+from features.history.records import RECORD_BYTES
 from stream.cli.features_table import listing
 from stream.cli.saying import features_or_refuse, json_option, say, settings_or_refuse
 

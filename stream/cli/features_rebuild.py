@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from features.errors import StoreError
-from features.sets import FeatureSets
+from features.vector.sets import FeatureSets
 from stream.cli.saying import features_or_refuse, refuse, refuse_kafka, say, settings_or_refuse
 from stream.errors import RebuildError
 from stream.repair.mending import Seen

@@ -6,8 +6,8 @@ from rich.table import Table
 from rich.text import Text
 
 from features.declaration import DAY_MS, Feature, FeatureSet, window_text
-from features.entities import WHO, Entity
-from features.records import RECORD_BYTES
+from features.history.records import RECORD_BYTES
+from features.history.store import WHO, Entity
 
 WIDE = 140
 """From so many columns on, a feature takes one line; below, its meaning stands under its name."""

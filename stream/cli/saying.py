@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from features.errors import DeclarationError
-from features.sets import FeatureSets, load_sets
+from features.vector.sets import FeatureSets, load_sets
 from stream.certificates import check_files
 from stream.errors import SettingsError
 from stream.kafka import explain

@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 
 from features.errors import FormulaError
-from features.sets import FeatureSets
+from features.vector.sets import FeatureSets
 from models.errors import InvalidTimeError, ModelError
 from models.times import parse_time_ms
 from stream.backscoring.errors import BackscoringError

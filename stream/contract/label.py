@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
-from features.store import Label
+from features.history.store import Label
 from stream.contract.codes import Rejection
 from stream.contract.fields import (
     Field,

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from features.store import LabelStatus
+from features.history.store import LabelStatus
 from models.policy import Band, Decision, Unit
 from stream.contract.fields import AmountMinor, CurrencyCode, TimeText, Token, TransactionId
 from stream.contract.label import Reporter

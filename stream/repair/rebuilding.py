@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from features.redis.store import RedisStore
 from features.redis.wholeness import NO_END, Part
-from features.sets import FeatureSets
+from features.vector.sets import FeatureSets
 from stream.clock import now_ms
 from stream.errors import RebuildError
 from stream.facts import deaf

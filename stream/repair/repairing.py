@@ -13,10 +13,10 @@ from typing import NamedTuple
 from aiokafka.errors import KafkaError
 
 from features.errors import StoreUnavailableError
+from features.history.store import Keeping
 from features.redis.cover import Span
 from features.redis.store import RedisStore
 from features.redis.wholeness import NO_END, Part
-from features.store import Keeping
 from stream.facts import Listen
 from stream.repair.mending import Mending, Terms
 from stream.settings import Settings

@@ -6,10 +6,10 @@ decisions, which wait for nothing but what their own model looks at. Nothing her
 
 from collections.abc import Callable, Mapping
 
-from features.entities import Entity
+from features.history.store import Entity
 from features.redis.cover import Cover
 from features.redis.store import RedisStore
-from features.sets import FeatureSets
+from features.vector.sets import FeatureSets
 from models.problems import Problem, ProblemCode
 from stream.shelf import Serving
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import product
 from typing import assert_never
 
-from features.store import LabelStatus
+from features.history.store import LabelStatus
 from models.policy import Decision
 from stream.clock import Stage
 from stream.contract.codes import DeadLetterCode

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from features.store import Ints
+from features.history.store import Ints
 from models.calibration import Calibration
 from models.policy import Floats, Policy
 from stream.training.errors import UnusableModelError

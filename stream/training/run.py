@@ -11,9 +11,8 @@ from types import MappingProxyType
 import msgspec
 import numpy as np
 
-from features.entities import Entity
-from features.sets import FeatureSets
-from features.store import Ints
+from features.history.store import Entity, Ints
+from features.vector.sets import FeatureSets
 from models.artifact import Artifact, Contents, ProbeHistories, ProbeRows, vectors_of, write_artifact
 from models.booster import Booster, fit
 from models.calibration import Calibration, Calibrator

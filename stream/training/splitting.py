@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from features.store import Ints
+from features.history.store import Ints
 from models.times import format_time
 from stream.training.errors import TrainingDataError
 from stream.training.vectors import Table

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.declaration import FeatureSet
+from features.history.store import Fate, Ints, Observed, Transactions
 from features.memory_store import MemoryStore
-from features.store import Fate, Ints, Observed, Transactions
-from features.windows import vectorise
+from features.vector.vectorise import vectorise
 from models.policy import Floats
 from stream.probing import write_probe
 from stream.training.request import Progress

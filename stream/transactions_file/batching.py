@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from features.store import Ints, Transactions
+from features.history.store import Ints, Transactions
 
 CONTENT = (
     "transaction_id",

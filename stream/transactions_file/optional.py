@@ -6,14 +6,14 @@ that whoever reads its tables finds it. Nothing here talks to a database.
 
 from collections.abc import Callable, Mapping
 
-from features import traits
-from features.traits import Trait
+from features.history import records
+from features.history.records import Trait
 from stream.contract.iso import COUNTRIES
 from stream.transactions_file.sql import INTEGERS, TEXT, TOKEN
 
 _FLOATS = ("DOUBLE", "FLOAT", "DECIMAL")
 _COUNTRY = ", ".join(f"'{code}'" for code in sorted(COUNTRIES))
-_CHANNEL = ", ".join(f"'{channel}'" for channel in traits.CHANNELS)
+_CHANNEL = ", ".join(f"'{channel}'" for channel in records.CHANNELS)
 
 
 def device(column: str, _kind: str) -> str:
@@ -85,14 +85,14 @@ def dropped(kinds: Mapping[str, str]) -> dict[str, str]:
 
 def _units(column: str) -> str:
     """Round degrees as Python does, half to even."""
-    return f"CAST(round_even({column} * {traits.PLACE_UNITS}, 0) AS BIGINT)"
+    return f"CAST(round_even({column} * {records.PLACE_UNITS}, 0) AS BIGINT)"
 
 
 def _letters(column: str, count: int) -> str:
     """Number a code by its letters."""
     value = "0"
     for at in range(1, count + 1):
-        value = f"({value} * {traits.LETTERS} + ascii({column}[{at}]) - ascii('A'))"
+        value = f"({value} * {records.LETTERS} + ascii({column}[{at}]) - ascii('A'))"
     return value
 
 
@@ -102,18 +102,18 @@ def _shifted(trait: Trait, value: str) -> str:
 
 _PLACED = "(read_latitude IS NOT NULL AND read_longitude IS NOT NULL)"
 PLACE = (
-    f"CASE WHEN {_PLACED} THEN {_units('read_latitude')} * {1 << traits.LOW_HALF} + "
-    f"({_units('read_longitude')} & {traits.LOW_MASK}) ELSE 0 END"
+    f"CASE WHEN {_PLACED} THEN {_units('read_latitude')} * {1 << records.LOW_HALF} + "
+    f"({_units('read_longitude')} & {records.LOW_MASK}) ELSE 0 END"
 )
-"""As `features.traits.place` packs it."""
+"""As `features.history.records.place` packs it."""
 TRAITS = " | ".join(
     (
-        _shifted(traits.CATEGORY, "coalesce(CAST(read_mcc AS BIGINT) + 1, 0)"),
-        _shifted(traits.COUNTRY, f"coalesce(1 + {_letters('read_merchant_country', 2)}, 0)"),
-        _shifted(traits.CHANNEL, f"coalesce(list_position([{_CHANNEL}], read_channel), 0)"),
-        _shifted(traits.CLOCK, f"utc_offset_minutes + {traits.LATEST_CLOCK_MINUTES}"),
-        _shifted(traits.CURRENCY, _letters("read_currency", 3)),
-        _shifted(traits.PLACED, _PLACED),
+        _shifted(records.CATEGORY, "coalesce(CAST(read_mcc AS BIGINT) + 1, 0)"),
+        _shifted(records.COUNTRY, f"coalesce(1 + {_letters('read_merchant_country', 2)}, 0)"),
+        _shifted(records.CHANNEL, f"coalesce(list_position([{_CHANNEL}], read_channel), 0)"),
+        _shifted(records.CLOCK, f"utc_offset_minutes + {records.LATEST_CLOCK_MINUTES}"),
+        _shifted(records.CURRENCY, _letters("read_currency", 3)),
+        _shifted(records.PLACED, _PLACED),
     )
 )
-"""As `features.traits.pack` packs them, and whether there is a place."""
+"""As `features.history.records.pack` packs them, and whether there is a place."""

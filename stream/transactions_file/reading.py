@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from features.store import Label
+from features.history.store import Label
 from stream.contract.iso import CURRENCY_DECIMALS
 from stream.redaction import holds_card_number
 from stream.transactions_file import optional, sql

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 from stores import KINDS, Servers, opened
 
-from features.store import HistoryStore
+from features.history.store import HistoryStore
 
 
 @pytest.fixture(scope="session")

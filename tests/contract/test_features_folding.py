@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stores import KINDS, Servers, opened
 
-from features import folding
-from features.ladders import UNFOLDED_MS
+from features.history import compaction
+from features.history.retention import UNFOLDED_MS
 from features.redis import remembering
 
 SETS = {"hourly": HOURLY, "finer": FINER}
@@ -26,6 +26,6 @@ def test_what_was_folded_changes_no_number(servers: Servers, kind: str, name: st
             return await outcomes(Stream(stream, UNFOLDED_MS), SETS[name], pick)
 
     with pytest.MonkeyPatch.context() as patching:
-        patching.setattr(folding, "worth", lambda *_: True)
+        patching.setattr(compaction, "worth", lambda *_: True)
         patching.setattr(remembering, "TRIM_LEAST", 1)
         assert asyncio.run(told()) == recounted(Stream(stream, UNFOLDED_MS), SETS[name])

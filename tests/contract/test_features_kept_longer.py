@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from stores import KINDS, Servers, opened
 
 from features.declaration import FeatureSet
+from features.history.store import Fate
 from features.memory_store import MemoryStore
 from features.rows import card, device
-from features.sets import FeatureSets
-from features.store import Fate
+from features.vector.sets import FeatureSets
 
 SHORT = FeatureSet((card("count", "1h"), card("seconds_since_last")))
 LONG = FeatureSet((card("count", "60d"), device("cards", "7d")))

@@ -1,5 +1,6 @@
-"""The promises of `features.store`, held to the store in memory, to the one on Redis and on a Redis Cluster, to two
-that share one of these, and to all servers that can be had.
+"""The promises of `features.history.store`, kept by every store and on every server that can be had.
+
+The stores: in memory, on Redis, on a Redis Cluster, and two that share one of these.
 """
 
 import asyncio
@@ -13,14 +14,13 @@ from features_streams import START_MS, Stream, bits, outcomes, recounted, stream
 from hypothesis import HealthCheck, given, settings
 from stores import DEFAULT, KINDS, Servers, opened
 
-from features import records
 from features.declaration import DAY_MS, FeatureSet
 from features.default_set import FEATURES
-from features.entities import Entity
+from features.history import records
+from features.history.store import NOWHERE, Entity, Fate, HistoryStore, LabelStatus, Observed
 from features.memory_store import MemoryStore
 from features.rows import device
-from features.store import NOWHERE, Fate, HistoryStore, LabelStatus, Observed
-from features.windows import vectorise
+from features.vector.vectorise import vectorise
 
 WITH_DEVICES = FeatureSet(
     (

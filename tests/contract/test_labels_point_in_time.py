@@ -13,9 +13,9 @@ from stores import DEFAULT, Servers, opened
 from features.aggregates import Aggregate
 from features.declaration import DAY_MS, HOUR_MS, FeatureSet
 from features.default_set import FEATURES
+from features.history.store import HistoryStore, Label, Labelled, LabelStatus
 from features.rows import merchant
-from features.store import HistoryStore, Label, Labelled, LabelStatus
-from features.windows import vectorise
+from features.vector.vectorise import vectorise
 
 Pick = Callable[[], HistoryStore]
 

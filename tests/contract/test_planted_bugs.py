@@ -13,14 +13,15 @@ from hypothesis import Phase, find, settings
 from hypothesis.errors import NoSuchExample
 from stores import DEFAULT, DEPLOYMENTS, Servers
 
-from features import drafting, frames, histories, judging, windows
-from features.frames import Flags, Floats, Frame, Window
-from features.histories import History
-from features.judging import Found
-from features.ladders import Keep, exact
+from features.history import append, frames, history, rules
+from features.history.frames import Flags, Floats, Frame, Window
+from features.history.history import History
+from features.history.retention import Keep, exact
+from features.history.rules import Found
+from features.history.store import Ints
 from features.memory_store import MemoryStore
 from features.redis.store import RedisStore
-from features.store import Ints
+from features.vector import vectorise
 
 MOST_STREAMS = 400
 DRAWN = settings(max_examples=MOST_STREAMS, derandomize=True, database=None, deadline=None, phases=[Phase.generate])
@@ -82,16 +83,16 @@ def taken_a_millisecond_longer(card: History, row: Ints, horizon_ms: int) -> Fou
     return judge_transaction(card, row, horizon_ms + 1)
 
 
-known_frauds, visible, judge_transaction = windows.known_frauds, histories.visible, judging.judge_transaction
+known_frauds, visible, judge_transaction = vectorise.known_frauds, history.visible, rules.judge_transaction
 
 BUGS: dict[str, tuple[object, str, object]] = {
     "a window's beginning, off by one": (Window, "__init__", a_window_that_begins_a_millisecond_early),
     "a window's end, off by one": (Window, "__init__", a_window_that_ends_a_millisecond_early),
-    "a double count": (drafting, "known_before", nothing_is_there),
-    "a label before it is known": (windows, "known_frauds", labels_known_too_early),
+    "a double count": (append, "known_before", nothing_is_there),
+    "a label before it is known": (vectorise, "known_frauds", labels_known_too_early),
     "a float sum": (Window, "total", property(a_sum_of_floats)),
-    "a horizon that shows too much": (drafting, "visible", seen_a_millisecond_longer),
-    "a horizon that takes too much": (drafting, "judge_transaction", taken_a_millisecond_longer),
+    "a horizon that shows too much": (append, "visible", seen_a_millisecond_longer),
+    "a horizon that takes too much": (append, "judge_transaction", taken_a_millisecond_longer),
 }
 
 

@@ -22,17 +22,16 @@ from securing_page import redis_rules
 from watching_stores import notices, watched
 
 from features.declaration import load
-from features.entities import Entity
 from features.errors import StoreRefusedError, StoreUnavailableError
+from features.history.records import card_hash, merchant_hash
+from features.history.store import Entity, Fate, Label, LabelStatus, Observed, Transactions
 from features.memory_store import MemoryStore
-from features.records import card_hash, merchant_hash
 from features.redis.link import Call, Script
 from features.redis.opening import Options
 from features.redis.shards import ON_A_CLUSTER, Shards
 from features.redis.shards import slot as slot_by_name
 from features.redis.store import RedisStore
-from features.store import Fate, Label, LabelStatus, Observed, Transactions
-from features.windows import vectorise
+from features.vector.vectorise import vectorise
 
 pytestmark = pytest.mark.integration
 

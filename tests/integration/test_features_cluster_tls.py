@@ -14,8 +14,8 @@ from securing_redis import secured_redis
 
 from features.declaration import load
 from features.errors import StoreUnavailableError
+from features.history.store import Fate
 from features.redis.store import RedisStore
-from features.store import Fate
 from stream.embedded.errors import NotReady
 
 pytestmark = pytest.mark.integration

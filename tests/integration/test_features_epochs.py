@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from redis import Redis
 from redis_server import redis_server
 
-from features.entities import Entity
-from features.ladders import Keep, Ladder
+from features.history.retention import Keep, Ladder
+from features.history.store import Entity
 from features.redis.cover import NOTHING, Cover, Span
 from features.redis.epochs import Epochs, Founded
 from features.redis.keeping import NOT_KNOWN, Kept, read_kept

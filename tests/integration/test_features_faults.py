@@ -20,10 +20,10 @@ from redis_server import redis_server
 
 from features.declaration import load
 from features.errors import StoreUnavailableError
+from features.history.store import Fate, HistoryStore, Label
 from features.redis.opening import Options
 from features.redis.store import RedisStore
-from features.store import Fate, HistoryStore, Label
-from features.windows import vectorise
+from features.vector.vectorise import vectorise
 
 pytestmark = pytest.mark.integration
 

@@ -12,15 +12,14 @@ from redis import asyncio as redis_asyncio
 from redis_server import redis_server
 
 from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, FeatureSet, load
-from features.entities import Entity
 from features.errors import StoreRefusedError
-from features.ladders import Keep, exact
+from features.history.retention import Keep, exact
+from features.history.store import Entity, Fate, Keeping, Observed
 from features.redis import observing
 from features.redis.cover import Cover, Span
 from features.redis.store import RedisStore
 from features.redis.wholeness import Part
-from features.store import Fate, Keeping, Observed
-from features.windows import vectorise
+from features.vector.vectorise import vectorise
 from stream.clock import now_ms
 
 pytestmark = pytest.mark.integration

@@ -12,9 +12,9 @@ from handbook import PUBLISHED
 
 from features.declaration import DAY_MS, FeatureSet
 from features.default_set import FEATURES
+from features.history.store import Label, Transactions
 from features.memory_store import MemoryStore
-from features.store import Label, Transactions
-from features.windows import vectorise
+from features.vector.vectorise import vectorise
 
 HANDBOOK = Path(__file__).parents[2].parent / "shared" / "data" / "handbook"
 FEATURES_FILE = HANDBOOK / "features-2018-07-18_2018-07-31.parquet"

@@ -15,14 +15,13 @@ from redis_proxy import Loss, RedisProxy
 from redis_server import free_port, redis_server
 
 from features.declaration import DAY_MS, load
-from features.entities import Entity
 from features.errors import StoreRefusedError, StoreUnavailableError
-from features.records import card_hash, merchant_hash
+from features.history.records import card_hash, merchant_hash
+from features.history.store import Entity, Fate, LabelStatus, Observed
 from features.redis.cluster_urls import is_cluster, seeds
 from features.redis.opening import Options
 from features.redis.store import RedisStore
-from features.store import Fate, LabelStatus, Observed
-from features.windows import vectorise
+from features.vector.vectorise import vectorise
 
 pytestmark = pytest.mark.integration
 

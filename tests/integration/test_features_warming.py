@@ -10,12 +10,12 @@ import pytest
 from redis_server import redis_server
 
 from features.declaration import DAY_MS, FeatureSet
-from features.entities import Entity
+from features.history.store import Entity
 from features.redis.opening import Options
 from features.redis.store import RedisStore
 from features.redis.wholeness import Part, Reached, Report
 from features.rows import card, merchant
-from features.sets import FeatureSets
+from features.vector.sets import FeatureSets
 from models.loading import Model
 from models.problems import ProblemCode
 from stream.repair.warming import Warming, needed

@@ -14,10 +14,10 @@ from redis_server import free_port, redis_server
 from watching_stores import notices, watched
 
 from features.declaration import DAY_MS, FeatureSet, load
-from features.displacing import ANYWHERE, IN_PLACE, Displaced
-from features.entities import Entity
 from features.errors import StoreUnavailableError
-from features.records import source
+from features.history.displaced import ANYWHERE, IN_PLACE, Displaced
+from features.history.records import source
+from features.history.store import Entity
 from features.redis.cover import Cover, Span, read_span
 from features.redis.keeping import read_kept
 from features.redis.store import RedisStore

@@ -24,8 +24,8 @@ from training_files import trained
 from weighing import weigh
 from workers import Worker
 
-from features import records
-from features.folded import read
+from features.history import records
+from features.history.panes import read
 from features.redis.cache import HEADER
 from models.repository import Repository
 

@@ -12,7 +12,7 @@ from payments import payment
 from redis_cluster import Cluster, redis_cluster
 from workers import Worker
 
-from features.records import card_hash
+from features.history.records import card_hash
 from features.redis.shards import ON_A_CLUSTER, Shards
 from stream.contract.outputs import Score
 

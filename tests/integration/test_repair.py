@@ -23,7 +23,7 @@ from payments import START_MS
 from redis_proxy import RedisProxy
 from workers import Worker
 
-from features import records
+from features.history import records
 from stream.contract.outputs import Score
 
 GAP_MS = 900_000

@@ -7,7 +7,7 @@ import pytest
 from handbook import FOLDER, PUBLISHED, TRANSACTIONS, needs_handbook
 from payments import put_model
 
-from features.sets import load_sets
+from features.vector.sets import load_sets
 from stream.backscoring.request import FileRequest
 from stream.backscoring.run import score_file
 

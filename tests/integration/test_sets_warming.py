@@ -27,7 +27,7 @@ from workers import Worker
 
 from features.declaration import load
 from features.redis.cover import Cover, Span
-from features.sets import FeatureSets
+from features.vector.sets import FeatureSets
 from models.problems import ProblemCode
 from stream.contract.outputs import Score
 

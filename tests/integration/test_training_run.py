@@ -12,9 +12,9 @@ import pytest
 from training_files import HANDBOOK, transactions, write
 
 from features.declaration import load as load_features
+from features.history.store import Transactions
 from features.memory_store import MemoryStore
-from features.store import Transactions
-from features.windows import vectorise
+from features.vector.vectorise import vectorise
 from models.artifact import PROBE_HISTORIES, ProbeHistories, same_bits
 from models.errors import ProbeError
 from models.loading import Model, load

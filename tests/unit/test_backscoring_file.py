@@ -16,10 +16,10 @@ from payments import put_model
 from training_files import DAY_MS, START_MS, transactions, write
 
 from features.declaration import load as load_features
+from features.history.store import Fate, Label
 from features.memory_store import MemoryStore
-from features.sets import FeatureSets
-from features.store import Fate, Label
-from features.windows import vectorise
+from features.vector.sets import FeatureSets
+from features.vector.vectorise import vectorise
 from models.loading import Model, load
 from models.policy import bands
 from models.repository import Repository

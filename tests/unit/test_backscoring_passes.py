@@ -12,14 +12,13 @@ from features_streams import Step, Stream, bits, dense_streams, outcomes, stream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features import folding
 from features.declaration import DAY_MS, FeatureSet, load
-from features.drafting import Sight, seen
-from features.entities import Entity
-from features.ladders import Keep, exact
+from features.history import compaction
+from features.history.append import Sight, seen
+from features.history.retention import Keep, exact
+from features.history.store import Entity, Fate, Histories
 from features.memory_store import MemoryStore
 from features.rows import device
-from features.store import Fate, Histories
 from stream.backscoring import passes, shards
 
 FEATURES = FeatureSet((*load(None).rows, device("cards", "30d"), device("fraud_share", "7d")))
@@ -56,7 +55,7 @@ def test_what_is_folded_on_the_way_changes_nothing(stream: list[Step], parts: in
     told = without_redeliveries(Stream(stream))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shards, "READ_ROWS", lot)
-        patch.setattr(folding, "worth", lambda *_: True)
+        patch.setattr(compaction, "worth", lambda *_: True)
         assert in_shards(told, parts, FINER) == in_memory(told, FINER)
 
 

@@ -12,7 +12,7 @@ from backscoring_world import PARTITIONS, World
 
 from features.declaration import load
 from features.memory_store import MemoryStore
-from features.sets import FeatureSets
+from features.vector.sets import FeatureSets
 from models.errors import ScoringError
 from models.loading import Model
 from stream.backscoring.gathering import Range

@@ -11,9 +11,9 @@ from backscoring_model import FEATURES, SETS, Trained, alter, compared, lines, s
 from backscoring_world import PARTITIONS, Record, World
 from click.testing import CliRunner
 
+from features.history.store import Fate
 from features.memory_store import MemoryStore
-from features.store import Fate
-from features.windows import vectorise
+from features.vector.vectorise import vectorise
 from stream.backscoring import workplace
 from stream.backscoring.errors import NothingToScoreError
 from stream.backscoring.gathering import Range

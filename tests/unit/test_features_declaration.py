@@ -7,8 +7,8 @@ import pytest
 from features.aggregates import ABOUT, Aggregate
 from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Feature, FeatureSet, load, window_text
 from features.default_set import FEATURES
-from features.entities import Entity
 from features.errors import DeclarationError, FeatureError, StoreError, StoreRefusedError, StoreUnavailableError
+from features.history.store import Entity
 from features.rows import card, device, merchant, paned
 
 CONTRACT = [

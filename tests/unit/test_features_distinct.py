@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features import distinct
-from features.distinct import representatives
-from features.frames import Frame
-from features.store import Histories
+from features.history.frames import Frame
+from features.history.store import Histories
+from features.vector import novelty
+from features.vector.novelty import representatives
 
 values = st.one_of(
     st.sampled_from((0, 1, -1, 1 << 10, 1 << 20, -(1 << 63), (1 << 63) - 1)), st.integers(-(1 << 63), (1 << 63) - 1)
@@ -35,6 +35,6 @@ def test_values_are_counted_apart_by_history(few: int, histories: list[list[tupl
         np.array([pair[i] for one in histories for pair in one], kind) for i, kind in enumerate((int, bool))
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(distinct, "FEW", few)
-        counts = distinct.distinct(frame, which, column)
+        patch.setattr(novelty, "FEW", few)
+        counts = novelty.distinct(frame, which, column)
     assert counts.tolist() == [float(len({value for value, counted in one if counted})) for one in histories]

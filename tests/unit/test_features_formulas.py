@@ -16,8 +16,8 @@ from features.errors import DeclarationError, FormulaError
 from features.formulas import Formula, Payments
 from features.memory_store import MemoryStore
 from features.rows import card, merchant
-from features.sets import FeatureSets
-from features.windows import vectorise
+from features.vector.sets import FeatureSets
+from features.vector.vectorise import vectorise
 from models.errors import ProbeError, ScoringError
 from models.loading import Model
 from stream.isolating import decide_isolating

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from features import globe
-from features.globe import distances_km
+from features.vector import travel
+from features.vector.travel import distances_km
 
 QUARTER, HALF = 9_000_000, 18_000_000
 norths, easts = st.integers(-QUARTER, QUARTER), st.integers(-HALF, HALF)
@@ -24,7 +24,7 @@ def expected_km(here: tuple[int, int], there: tuple[int, int]) -> float:
     (b1, l1), (b2, l2) = ([math.radians(x / 100_000) for x in place] for place in (here, there))
     across = math.cos(b1) * math.sin(b2) - math.sin(b1) * math.cos(b2) * math.cos(l2 - l1)
     along = math.sin(b1) * math.sin(b2) + math.cos(b1) * math.cos(b2) * math.cos(l2 - l1)
-    return globe.RADIUS_KM * math.atan2(math.hypot(math.cos(b2) * math.sin(l2 - l1), across), along)
+    return travel.RADIUS_KM * math.atan2(math.hypot(math.cos(b2) * math.sin(l2 - l1), across), along)
 
 
 @given(here=places, there=places)
@@ -60,7 +60,7 @@ def test_there_and_back_is_the_same_way_and_no_way_is_none(here: tuple[int, int]
 @given(ends=st.lists(st.tuples(norths, easts, norths, easts), min_size=1, max_size=60))
 def test_bits_depend_neither_on_how_many_there_are_nor_on_their_layout(ends: list) -> None:
     columns = np.array(ends, np.int64)
-    together = distances_km(*np.repeat(columns, globe.FEW + 1, axis=0).T)[:: globe.FEW + 1]
+    together = distances_km(*np.repeat(columns, travel.FEW + 1, axis=0).T)[:: travel.FEW + 1]
     alone = [distances_km(*row.reshape(4, 1))[0] for row in columns]
     contiguous = distances_km(*np.ascontiguousarray(columns.T))
     assert together.tobytes() == np.array(alone).tobytes() == contiguous.tobytes()

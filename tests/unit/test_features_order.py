@@ -10,15 +10,14 @@ from features_streams import FIELDS, START_MS, Step, Stream, bits, outcomes
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from features import records
 from features.declaration import DAY_MS, HOUR_MS, FeatureSet, load
-from features.displacing import IN_PLACE, Displaced
-from features.entities import Entity
-from features.histories import History
+from features.history import records
+from features.history.displaced import IN_PLACE, Displaced
+from features.history.history import History
+from features.history.store import Entity, Fate, Label, LabelStatus
 from features.memory_store import MemoryStore
 from features.rows import card, device, merchant
-from features.store import Fate, Label, LabelStatus
-from features.windows import vectorise
+from features.vector.vectorise import vectorise
 
 DEFAULT = load(None)
 TRANSACTIONS, LABELS = records.source(0, of_labels=False), records.source(0, of_labels=True)

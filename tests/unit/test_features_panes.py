@@ -11,18 +11,18 @@ from features_streams import Stream, compared, dense_streams, outcomes, recounte
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from features import folding, paned_windows, panes, records
 from features.declaration import DAY_MS, HOUR_MS, Feature, FeatureSet, load
-from features.displacing import ANYWHERE
-from features.entities import Entity
-from features.folded import Folded
-from features.frames import Frame
-from features.ladders import UNFOLDED_MS, Keep, Ladder, Moments, exact
+from features.history import compaction, panes, records
+from features.history.displaced import ANYWHERE
+from features.history.frames import Frame
+from features.history.panes import Folded
+from features.history.retention import UNFOLDED_MS, Keep, Ladder, Moments, exact
+from features.history.store import Entity, Fate, Ints, Observed
 from features.memory_store import MemoryStore
 from features.rows import card
-from features.sets import FeatureSets, Vectors
-from features.store import Fate, Ints, Observed
-from features.windows import vectorise
+from features.vector import paned
+from features.vector.sets import FeatureSets, Vectors
+from features.vector.vectorise import vectorise
 
 SETS = {"hourly": HOURLY, "finer": FINER}
 HOUR = 1_700_000_000_000 // HOUR_MS * HOUR_MS
@@ -32,7 +32,7 @@ HOUR = 1_700_000_000_000 // HOUR_MS * HOUR_MS
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fold whatever may be folded, worth it or not."""
-    monkeypatch.setattr(folding, "worth", lambda *_: True)
+    monkeypatch.setattr(compaction, "worth", lambda *_: True)
 
 
 def at(*times_ms: int, **changes: object) -> list[Row]:
@@ -92,7 +92,7 @@ def test_what_was_folded_changes_no_number(name: str, stream: list) -> None:
     feature_set = SETS[name]
     store = MemoryStore(feature_set)
     with pytest.MonkeyPatch.context() as patching:
-        patching.setattr(folding, "worth", lambda *_: True)
+        patching.setattr(compaction, "worth", lambda *_: True)
         told = asyncio.run(outcomes(Stream(stream, UNFOLDED_MS), feature_set, lambda: store))
     assert told == recounted(Stream(stream, UNFOLDED_MS), feature_set)
 
@@ -101,9 +101,9 @@ def test_what_was_folded_changes_no_number(name: str, stream: list) -> None:
 @settings(max_examples=60, deadline=None)
 def test_positions_count_what_was_folded(stream: list) -> None:
     with pytest.MonkeyPatch.context() as patching:
-        patching.setattr(folding, "worth", lambda *_: False)
+        patching.setattr(compaction, "worth", lambda *_: False)
         apart = list(positions(stream))
-        patching.setattr(folding, "worth", lambda *_: True)
+        patching.setattr(compaction, "worth", lambda *_: True)
         assert list(positions(stream)) == apart
 
 
@@ -274,7 +274,7 @@ BESIDE = {name: FeatureSet((*one.rows, card("count", "31d"))) for name, one in S
 @settings(max_examples=60, deadline=None)
 def test_a_paned_set_gives_the_same_numbers_beside_another(name: str, stream: list) -> None:
     with pytest.MonkeyPatch.context() as patching:
-        patching.setattr(folding, "worth", lambda *_: True)
+        patching.setattr(compaction, "worth", lambda *_: True)
         assert beside_each_other(BESIDE[name], stream) == recounted(Stream(stream, UNFOLDED_MS), BESIDE[name])
 
 
@@ -354,15 +354,15 @@ def labels_dropped(rows: Ints, _base: int) -> Ints:
 
 
 real_seen_after = Ladder.seen_after
-real_ends, folding_ends, panes_squares = paned_windows._ends, folding._ends, panes.squares
+real_ends, folding_ends, panes_squares = paned._ends, compaction._ends, panes.squares
 BUGS = {
-    "what is folded is counted a pane early": (folding, "_ends", a_pane_early),
+    "what is folded is counted a pane early": (compaction, "_ends", a_pane_early),
     "bounds are moved forward": (Ladder, "seen_after", moved_forward),
     "the first part of squares is lost": (panes, "squares", without_first_parts),
-    "labels of what was folded are dropped": (folding, "_placed", labels_dropped),
+    "labels of what was folded are dropped": (compaction, "_placed", labels_dropped),
     "what was folded is not known again": (Folded, "holds", lambda *_: False),
     "everything counts as folded": (Folded, "holds", lambda *_: True),
-    "late ones are cut to the millisecond": (paned_windows, "_ends", blind_to_lateness),
+    "late ones are cut to the millisecond": (paned, "_ends", blind_to_lateness),
 }
 
 

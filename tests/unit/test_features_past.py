@@ -8,7 +8,7 @@ from features_recount import Row, transaction, transactions
 from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, Feature, FeatureSet
 from features.memory_store import MemoryStore
 from features.rows import card, device, merchant
-from features.windows import vectorise
+from features.vector.vectorise import vectorise
 
 NOW = 1_700_000_000_000
 """22:13:20 in UTC."""

@@ -6,11 +6,11 @@ from features_recount import label, transaction, transactions
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features import records
 from features.declaration import DAY_MS
-from features.entities import Entity
 from features.errors import StoreRefusedError
-from features.histories import NO_TIME_MS, History
+from features.history import records
+from features.history.history import NO_TIME_MS, History
+from features.history.store import Entity
 from features.redis.cache import HEADER, Cache, Cached, request
 
 NOW = 1_700_000_000_000

@@ -4,8 +4,8 @@ import pytest
 
 from features.aggregates import Aggregate
 from features.declaration import DAY_MS, MINUTE_MS, Feature
-from features.entities import Entity
 from features.errors import DeclarationError
+from features.history.store import Entity
 from features.rows import card, device, merchant, own
 
 

@@ -9,12 +9,11 @@ from features_streams import Stream, bits, outcomes, streams
 from hypothesis import given, settings
 
 from features.declaration import DAY_MS, FeatureSet, load
-from features.entities import Entity
 from features.errors import DeclarationError
+from features.history.store import Entity, Fate, Label
 from features.memory_store import MemoryStore
 from features.rows import card, device
-from features.sets import FeatureSets, Vectors, load_sets
-from features.store import Fate, Label
+from features.vector.sets import FeatureSets, Vectors, load_sets
 
 DEFAULT = load(None)
 SHORT = FeatureSet((card("count", "1h"), card("seconds_since_last")))

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
-from features import records
-from features.entities import Entity
+from features.history import records
+from features.history.store import Entity
 from features.redis.cache import Cached
 from features.redis.observing import Part, Terms, calls, steps
 from features.redis.shards import ALONE, HOME, ON_A_CLUSTER, SLOTS, Shards

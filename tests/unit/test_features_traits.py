@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features import traits
+from features.history import records
 
 codes = st.text("ABCXYZ", min_size=2, max_size=2)
 
@@ -13,31 +13,31 @@ codes = st.text("ABCXYZ", min_size=2, max_size=2)
 @given(
     category=st.none() | st.integers(0, 9999).map("{:04d}".format),
     country=st.none() | codes,
-    channel=st.none() | st.sampled_from(traits.CHANNELS),
+    channel=st.none() | st.sampled_from(records.CHANNELS),
     clock=st.integers(-1439, 1439),
     currency=st.text("ABCXYZ", min_size=3, max_size=3),
 )
 def test_every_trait_can_be_read_again(
     category: str | None, country: str | None, channel: str | None, clock: int, currency: str
 ) -> None:
-    packed = np.array([traits.pack(category, country, channel, clock, currency)])
+    packed = np.array([records.pack(category, country, channel, clock, currency)])
     assert packed[0] >= 0
-    assert traits.told(packed, traits.CATEGORY)[0] == (0 if category is None else int(category) + 1)
-    assert (traits.told(packed, traits.COUNTRY)[0] == 0) == (country is None)
-    assert traits.told(packed, traits.CHANNEL)[0] == (0 if channel is None else 1 + traits.CHANNELS.index(channel))
-    assert traits.clock_minutes(packed)[0] == clock
-    assert traits.told(packed, traits.PLACED)[0] == 0
+    assert records.told(packed, records.CATEGORY)[0] == (0 if category is None else int(category) + 1)
+    assert (records.told(packed, records.COUNTRY)[0] == 0) == (country is None)
+    assert records.told(packed, records.CHANNEL)[0] == (0 if channel is None else 1 + records.CHANNELS.index(channel))
+    assert records.clock_minutes(packed)[0] == clock
+    assert records.told(packed, records.PLACED)[0] == 0
 
 
 @given(st.lists(codes, min_size=2, max_size=2, unique=True))
 def test_two_countries_are_two_traits(pair: list[str]) -> None:
-    packed = np.array([traits.pack(None, country, None, 0, "EUR") for country in pair])
-    first, second = traits.told(packed, traits.COUNTRY)
+    packed = np.array([records.pack(None, country, None, 0, "EUR") for country in pair])
+    first, second = records.told(packed, records.COUNTRY)
     assert first != second
 
 
 @given(latitude=st.floats(-90, 90), longitude=st.floats(-180, 180))
 def test_a_place_can_be_read_again_to_the_metre(latitude: float, longitude: float) -> None:
-    (north,), (east,) = traits.places(np.array([traits.place(latitude, longitude)]))
+    (north,), (east,) = records.places(np.array([records.place(latitude, longitude)]))
     assert north / 1e5 == pytest.approx(latitude, abs=6e-6)
     assert east / 1e5 == pytest.approx(longitude, abs=6e-6)

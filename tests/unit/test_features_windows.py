@@ -11,16 +11,17 @@ from features_streams import Stream, journeys, outcomes, recounted, streams
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from features import distinct, frames, globe, habits, records, traits, travel, windows
 from features.aggregates import ABOUT
 from features.declaration import DAY_MS, HOUR_MS, Feature, FeatureSet, load
-from features.entities import Entity
-from features.frames import Flags, Frame, Window
-from features.ladders import Ladder
+from features.history import frames, records
+from features.history.frames import Flags, Frame, Window
+from features.history.retention import Ladder
+from features.history.store import Entity, Histories, Ints
 from features.memory_store import MemoryStore
-from features.store import Histories, Ints
-from features.travel import latest_telling
-from features.windows import known_frauds, vectorise
+from features.vector import habits, novelty, travel
+from features.vector import vectorise as vectorise_module
+from features.vector.travel import latest_telling
+from features.vector.vectorise import known_frauds, vectorise
 
 DEFAULT = load(None)
 NOW = 1_700_000_000_000
@@ -53,8 +54,8 @@ def test_everything_that_can_be_declared_is_what_a_recount_says(few: int, stream
     feature_set = everything()
     store = MemoryStore(feature_set)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(globe, "FEW", few)
-        patch.setattr(distinct, "FEW", few)
+        patch.setattr(travel, "FEW", few)
+        patch.setattr(novelty, "FEW", few)
         told = asyncio.run(outcomes(Stream(stream), feature_set, lambda: store))
     assert told == recounted(Stream(stream), feature_set)
 
@@ -206,12 +207,12 @@ BUGS = {
     "own transaction counts among the others": (Window, "own", property(never_own)),
     "every clock is that of Greenwich": (habits, "MINUTE_MS", 0),
     "midnight parts the day": (habits, "DAY_MS", 10**12),
-    "one currency's amounts are another's": (traits, "CURRENCY", traits.Trait(0, 0)),
-    "the longitudes' end is a border": (globe, "FULL_TURN", 10**9),
-    "a distance is rounded in another order": (globe, "SINE", globe.SINE[1:]),
-    "windows are one millisecond too long": (windows, "Window", too_long),
-    "the future is counted": (windows, "Frame", with_the_future),
-    "labels are known before they are": (windows, "known_frauds", with_labels_to_come),
+    "one currency's amounts are another's": (records, "CURRENCY", records.Trait(0, 0)),
+    "the longitudes' end is a border": (travel, "FULL_TURN", 10**9),
+    "a distance is rounded in another order": (travel, "SINE", travel.SINE[1:]),
+    "windows are one millisecond too long": (vectorise_module, "Window", too_long),
+    "the future is counted": (vectorise_module, "Frame", with_the_future),
+    "labels are known before they are": (vectorise_module, "known_frauds", with_labels_to_come),
     "squares are trusted beyond 53 bits": (frames, "SAFE_ROOT", math.inf),
     "the histories of a batch are mixed up": (frames, "MIX", np.int64(0)),
     "no record is known again": (records, "same_place", lambda *_: False),
@@ -221,7 +222,7 @@ BUGS = {
 
 @pytest.mark.parametrize("bug", BUGS)
 def test_the_recount_sees_it_when(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distinct, "FEW", 0)
+    monkeypatch.setattr(novelty, "FEW", 0)
     monkeypatch.setattr(*BUGS[bug])
 
     feature_set = everything()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from features.frames import Flags
+from features.history.frames import Flags
 from stream.simulation.devices import NONE
 from stream.simulation.population import IS_ONLINE, TOWNS, populate
 from stream.simulation.rows import DAY_MS, HOUR_MS, MINUTE_MS, Indices, Millis, Pattern, Rows

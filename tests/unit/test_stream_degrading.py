@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.declaration import DAY_MS, load
-from features.entities import Entity
 from features.errors import StoreUnavailableError
-from features.histories import History
+from features.history.history import History
+from features.history.store import Entity, Fate, Label, Labelled, LabelStatus, Observed, Transactions
 from features.memory_store import MemoryStore, know_nothing
-from features.store import Fate, Label, Labelled, LabelStatus, Observed, Transactions
-from features.windows import vectorise
+from features.vector.vectorise import vectorise
 from stream.degrading import DegradingStore
 
 FEATURES = load(None)

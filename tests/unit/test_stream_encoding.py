@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from stream_cases import KEY, LATEST_MS, Told, text
 
-from features.entities import Entity
-from features.store import Fate, Histories, LabelStatus, Observed
+from features.history.store import Entity, Fate, Histories, LabelStatus, Observed
 from models.commands import Event, EventKind
 from models.commands import encode as encode_event
 from models.policy import Decision, Policy, bands

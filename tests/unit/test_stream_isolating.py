@@ -6,9 +6,9 @@ import pytest
 from stream_cases import Told, text
 
 from features.errors import StoreError, StoreRefusedError, StoreUnavailableError
+from features.history.store import Observed, Transactions
 from features.memory_store import MemoryStore
-from features.sets import load_sets
-from features.store import Observed, Transactions
+from features.vector.sets import load_sets
 from models.errors import ScoringError
 from models.loading import Model
 from stream.batches import Record

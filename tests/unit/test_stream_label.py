@@ -5,7 +5,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from stream_cases import CARD_NUMBER, KEY, MENTION
 
-from features.store import Label
+from features.history.store import Label
 from stream.contract.codes import Rejection
 from stream.contract.label import FIELDS, LabelRecord, read_label
 from stream.contract.schema import json_schema

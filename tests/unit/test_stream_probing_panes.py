@@ -6,16 +6,16 @@ import pytest
 from features_panes import HOURLY
 from features_recount import transaction, transactions
 
-from features import folding
 from features.declaration import HOUR_MS
+from features.history import compaction
 from features.memory_store import MemoryStore
-from features.sets import FeatureSets
-from features.windows import vectorise
+from features.vector.sets import FeatureSets
+from features.vector.vectorise import vectorise
 from stream.probing import probers, write_probe
 
 
 def test_a_probe_with_panes_is_read_as_it_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folding, "worth", lambda *_: True)
+    monkeypatch.setattr(compaction, "worth", lambda *_: True)
     store = MemoryStore(HOURLY)
     rows = [transaction(i, card=f"c{i}", amount=10**12 - i, ms=1_700_000_000_000 + i * HOUR_MS) for i in range(9)]
     store.observe_now(transactions(rows[:8]))

@@ -15,7 +15,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from stream_cases import CARD_NUMBER, CARD_NUMBERS, Told
 from telling import BEGAN_NS, DIGEST, decided, scored, stages
 
-from features.store import LabelStatus
+from features.history.store import LabelStatus
 from models.commands import Event, EventKind
 from stream.answering import answered
 from stream.clock import Stage

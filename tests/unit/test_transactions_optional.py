@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from stream_cases import Told
 from training_files import write
 
-from features import traits
-from features.store import Transactions
+from features.history.records import CHANNELS, pack
+from features.history.store import Transactions
 from stream.decoding import decode
 from stream.file_records import Kind, RecordsFile
 from stream.transactions_file.reading import TransactionsFile
@@ -23,7 +23,7 @@ rows = st.fixed_dictionaries(
     {
         "device_id": st.none() | st.sampled_from(("phone", "a b", "x" * 64, "x" * 65)) | texts,
         "mcc": st.none() | st.sampled_from(("5411", "0000", "742", "54111", "-411", "५४११", "5411\n")),
-        "channel": st.none() | st.sampled_from((*traits.CHANNELS, "POS", "phone")),
+        "channel": st.none() | st.sampled_from((*CHANNELS, "POS", "phone")),
         "merchant_country": st.none() | st.sampled_from(("DE", "US", "ZW", "AA", "de", "DEU", "Ä")),
         "latitude": st.none() | st.floats(-91, 91) | st.sampled_from((0.0, 90.0, -90.0, 0.000005, 1.000015, -0.000025)),
         "longitude": st.none() | st.floats(-181, 181) | st.sampled_from((0.0, 180.0, -180.0, 0.000015)),
@@ -105,5 +105,5 @@ def test_a_column_of_another_type_is_dropped_whole(tmp_path: Path) -> None:
 
 def test_a_file_that_tells_nothing_more_is_read_as_one(tmp_path: Path) -> None:
     path = file_of(tmp_path / "f.csv", [{"occurred_at": "2026-01-31T23:30:00+01:00", "currency": "CHF"}])
-    packed = traits.pack(None, None, None, 60, "CHF")
+    packed = pack(None, None, None, 60, "CHF")
     assert read(path) == ({"t0": (None, 0, packed)}, {})

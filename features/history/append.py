@@ -2,22 +2,53 @@
 
 Both stores draft in the same way. The one in memory confirms at once; the one on Redis sends the drafts and confirms
 them when the server has taken all of them.
+
+Whose histories a batch's transactions belong to, and the records as each of these holds them.
+
+Every transaction is in its card's history and its merchant's; in its device's where one is told and devices' are kept.
+Nothing here knows a history.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
-from features import records
-from features.displacing import IN_PLACE, Displaced
-from features.entities import Entity
-from features.histories import History, known_before, visible
-from features.judging import Standing, judge_label, judge_transaction, labels_about
-from features.ladders import Keep
-from features.parties import Parties
-from features.store import NOWHERE, Fate, Histories, Ints
+from features.history import records
+from features.history.displaced import IN_PLACE, Displaced
+from features.history.history import History, known_before, visible
+from features.history.retention import Keep
+from features.history.rules import Standing, judge_label, judge_transaction, labels_about
+from features.history.store import NOWHERE, Entity, Fate, Histories, Ints, Transactions
+
+NOBODY = 0
+"""The hash of whoever is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parties:
+    """One kind of entity, for n transactions: their hashes (NOBODY: none) and ids ("": none), and their records."""
+
+    hashes: Sequence[int]
+    ids: Sequence[str]
+    rows: Ints
+
+
+def parties(batch: Transactions, kinds: Sequence[Entity]) -> Mapping[Entity, Parties]:
+    """Return a batch's parties of each kind, cards first."""
+    rows = records.card_rows(batch)
+    cards = list(map(records.card_hash, batch.card_ids))
+    shared = records.shared_rows(rows, np.array(cards, np.int64))
+    found = {
+        Entity.CARD: Parties(cards, batch.card_ids, rows),
+        Entity.MERCHANT: Parties(rows[:, records.OTHER].tolist(), batch.merchant_ids, shared),
+    }
+    if Entity.DEVICE in kinds:
+        ids = [device_id or "" for device_id in batch.device_ids]
+        found[Entity.DEVICE] = Parties(rows[:, records.DEVICE].tolist(), ids, shared)
+    return found
 
 
 class Draft(NamedTuple):

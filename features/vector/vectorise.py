@@ -9,16 +9,14 @@ from types import MappingProxyType
 
 import numpy as np
 
-from features import amounts, habits, hours, novelty, travel, trials
 from features.aggregates import Aggregate
 from features.declaration import Feature, FeatureSet
-from features.entities import Entity
 from features.formulas import Formula, evaluate
-from features.frames import Flags, Floats, Frame, Window
-from features.frauds import fraud_share, fraud_verdicts, known_frauds
-from features.paned_windows import PanedWindow
-from features.store import NOWHERE, Ints, Observed, Transactions
-from features.sums import Sums
+from features.history.frames import Flags, Floats, Frame, Sums, Window
+from features.history.store import NOWHERE, Entity, Ints, Observed, Transactions
+from features.vector import amounts, habits, novelty, travel
+from features.vector.frauds import fraud_share, fraud_verdicts, known_frauds
+from features.vector.paned import PanedWindow
 
 
 def vectorise(feature_set: FeatureSet, transactions: Transactions, observed: Observed) -> Floats:
@@ -63,7 +61,7 @@ class _Reading:
 
     def _of_history(self, feature: Feature, lengths_ms: tuple[int, ...]) -> Floats:
         if feature.window_ms is None:
-            return hours.seconds_since_last(self.frame(feature.entity))
+            return habits.seconds_since_last(self.frame(feature.entity))
         if feature.is_paned:
             return self._of_panes(feature)
         window = self.window(feature.entity, lengths_ms, feature.delay_ms)
@@ -108,7 +106,7 @@ class _Reading:
 
 
 _CALENDAR: Mapping[Aggregate, Callable[[Transactions], Floats]] = MappingProxyType(
-    {Aggregate.NIGHT: hours.is_night, Aggregate.WEEKEND: hours.is_weekend},
+    {Aggregate.NIGHT: habits.is_night, Aggregate.WEEKEND: habits.is_weekend},
 )
 _OF_SUMS: Mapping[Aggregate, Callable[[Sums], Floats]] = MappingProxyType(
     {
@@ -125,8 +123,8 @@ _OF_A_WINDOW: Mapping[Aggregate, Callable[[Window], Floats]] = MappingProxyType(
         **_OF_SUMS,
         Aggregate.OTHERS: novelty.distinct_others,
         Aggregate.OTHER_FIRST: novelty.other_is_new,
-        Aggregate.AMOUNT_TO_SMALLEST: trials.amount_to_smallest,
-        Aggregate.AMOUNT_REPEATED: trials.amount_repeated,
+        Aggregate.AMOUNT_TO_SMALLEST: amounts.amount_to_smallest,
+        Aggregate.AMOUNT_REPEATED: amounts.amount_repeated,
         Aggregate.COUNTRIES: novelty.countries,
         Aggregate.COUNTRY_JUMP: travel.country_jump,
         Aggregate.DISTANCE_FROM_LAST: travel.distance_from_last,
@@ -142,7 +140,7 @@ COMPUTED_BY: Mapping[Aggregate, Callable[..., Floats]] = MappingProxyType(
     {
         **_OF_A_WINDOW,
         Aggregate.FRAUD_SHARE: fraud_share,
-        Aggregate.SECONDS_SINCE_LAST: hours.seconds_since_last,
+        Aggregate.SECONDS_SINCE_LAST: habits.seconds_since_last,
         **_CALENDAR,
     },
 )

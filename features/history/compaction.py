@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from features import panes, records
-from features.folded import Folded
-from features.histories import NO_TIME_MS, TRIM_FRACTION, TRIM_LEAST, History
-from features.ladders import Keep
-from features.store import Ints
+from features.history import panes, records
+from features.history.history import NO_TIME_MS, TRIM_FRACTION, TRIM_LEAST, History
+from features.history.panes import Folded
+from features.history.retention import Keep
+from features.history.store import Ints
 
 
 class Fold(NamedTuple):

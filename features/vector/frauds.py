@@ -5,9 +5,9 @@ A label counts from the moment on at which it is known. Nothing here knows whose
 
 import numpy as np
 
-from features import records
-from features.frames import Flags, Floats, Frame, Window
-from features.store import Ints
+from features.history import records
+from features.history.frames import Flags, Floats, Frame, Window
+from features.history.store import Ints
 
 SIEVE = 1 << 16
 """Few ids share their lowest bits with a fraud's, so that the others need not be looked for."""

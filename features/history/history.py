@@ -2,18 +2,18 @@
 
 A history grows at its end and may lose its beginning; positions are counted since its very first record. What was
 added last may still be a draft: it is confirmed by `settle` and taken back by `retract`. What was folded (see
-`features.folded`) lies before the log, in rows that have no positions. Nothing here does input or output, or knows why
-a record is added.
+`features.history.panes`) lies before the log, in rows that have no positions. Nothing here does input or output, or
+knows why a record is added.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from features import records
-from features.folded import Folded, read
-from features.ladders import Keep, Ladder
-from features.store import Ints
+from features.history import records
+from features.history.panes import Folded, read
+from features.history.retention import Keep, Ladder
+from features.history.store import Ints
 
 SMALLEST = 8
 """Rows that a new history has room for; it grows by half."""

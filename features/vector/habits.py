@@ -1,4 +1,8 @@
-"""How usual a transaction is for its card: its merchant category, its channel, its time of day.
+"""What a transaction's own time says: how long ago the one before was, night, weekend.
+
+Wall clocks are those of the places where it happened. Nothing here looks at a window.
+
+How usual a transaction is for its card: its merchant category, its channel, its time of day.
 
 Each is a share of the other transactions of a window, by integers until the last division. Nothing here looks at
 amounts or places.
@@ -6,14 +10,21 @@ amounts or places.
 
 import numpy as np
 
-from features import traits
 from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS
-from features.frames import Floats, Window
-from features.store import Ints
-from features.traits import Trait
+from features.history import records
+from features.history.frames import Floats, Frame, Window
+from features.history.records import Trait
+from features.history.store import Ints, Transactions
 
 NEAR_MS = 2 * HOUR_MS
 """What is no further from own time of day is at the same time of day."""
+DAYS_OF_WEEK = 7
+HOURS_OF_DAY = 24
+LAST_NIGHT_HOUR = 6
+EPOCH_WEEKDAY = 3
+"""1970-01-01 was a Thursday; Monday is 0."""
+SATURDAY = 5
+NEVER_MS = np.int64(1 << 62)
 
 
 def category_share(window: Window) -> Floats:
@@ -24,7 +35,7 @@ def category_share(window: Window) -> Floats:
     Source: aggregation by merchant group in Bahnsen et al., Expert Systems with Applications 51 (2016) 134-142, as a
         share.
     """
-    return _share_of_own(window, traits.CATEGORY)
+    return _share_of_own(window, records.CATEGORY)
 
 
 def channel_share(window: Window) -> Floats:
@@ -35,7 +46,7 @@ def channel_share(window: Window) -> Floats:
     Source: aggregation by transaction type in Bahnsen et al., Expert Systems with Applications 51 (2016) 134-142, as a
         share.
     """
-    return _share_of_own(window, traits.CHANNEL)
+    return _share_of_own(window, records.CHANNEL)
 
 
 def time_of_day_share(window: Window) -> Floats:
@@ -48,7 +59,9 @@ def time_of_day_share(window: Window) -> Floats:
         Applications 51 (2016) 134-142, who fit a von Mises distribution; a share within a distance is exact.
     """
     frame = window.frame
-    wall_ms = frame.time + traits.told(frame.traits, traits.CLOCK) * MINUTE_MS  # off by a day, which is no matter here
+    wall_ms = (
+        frame.time + records.told(frame.traits, records.CLOCK) * MINUTE_MS
+    )  # off by a day, which is no matter here
     behind_ms = wall_ms - frame.of_own(wall_ms) + NEAR_MS
     around_ms = behind_ms - behind_ms // DAY_MS * DAY_MS
     near = window.counted(window.others & (around_ms <= 2 * NEAR_MS))
@@ -70,3 +83,42 @@ def _share(part: Ints, whole: Ints) -> Floats:
     below[whole == 0] = np.nan
     share: Floats = part / below
     return share
+
+
+def seconds_since_last(frame: Frame) -> Floats:
+    """Return the seconds since the latest other transaction that is not later than one's own.
+
+    Formula: min(t - t(i)) / 1000, over the others with t(i) <= t.
+    Edges: 0 where one is of the same millisecond; undefined where there is none within the horizon.
+    Source: recency in Van Vlasselaer et al., APATE, Decision Support Systems 75 (2015) 38-48.
+    """
+    others = frame.earlier.copy()
+    others[frame.last] = False
+    gaps = np.minimum.reduceat(np.where(others, frame.age, NEVER_MS), frame.starts)
+    return np.where(gaps == NEVER_MS, np.nan, gaps / 1000.0)
+
+
+def is_night(transactions: Transactions) -> Floats:
+    """Tell whether the hour is 0 to 6 by the clock of the place where it happened.
+
+    Formula: 1 if hour(t + offset) <= 6, else 0.
+    Edges: a time without an offset of its own is taken as UTC.
+    Source: Le Borgne et al., Fraud Detection Handbook, ULB (2022), Baseline feature transformation.
+    """
+    hours = _wall_clock_ms(transactions) // HOUR_MS % HOURS_OF_DAY
+    return (hours <= LAST_NIGHT_HOUR).astype(np.float64)
+
+
+def is_weekend(transactions: Transactions) -> Floats:
+    """Tell whether it is a Saturday or a Sunday by the clock of the place where it happened.
+
+    Formula: 1 if weekday(t + offset) is Saturday or Sunday, else 0.
+    Edges: a time without an offset of its own is taken as UTC.
+    Source: Le Borgne et al., Fraud Detection Handbook, ULB (2022), Baseline feature transformation.
+    """
+    weekday = (_wall_clock_ms(transactions) // DAY_MS + EPOCH_WEEKDAY) % DAYS_OF_WEEK
+    return (weekday >= SATURDAY).astype(np.float64)
+
+
+def _wall_clock_ms(transactions: Transactions) -> Ints:
+    return transactions.occurred_ms + transactions.utc_offset_minutes * MINUTE_MS

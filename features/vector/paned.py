@@ -13,15 +13,15 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from features import panes, records
 from features.declaration import Feature
-from features.frames import FINEST, POWERS, Flags, Floats, Frame
-from features.ladders import Ladder
-from features.store import Ints
+from features.history import panes, records
+from features.history.frames import FINEST, POWERS, Flags, Floats, Frame
+from features.history.retention import Ladder
+from features.history.store import Ints
 
 
 class PanedWindow:
-    """The transactions of each history in a paned window, singly or in panes; asked like `features.frames.Window`."""
+    """The transactions of each history in a paned window, singly or in panes; has the interface of `Window`."""
 
     def __init__(self, frame: Frame, feature: Feature, ladder: Ladder) -> None:
         self.frame = frame

@@ -14,13 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.declaration import Feature, FeatureSet, load
-from features.entities import Entity
 from features.errors import DeclarationError
-from features.frames import Floats
-from features.histories import visible
-from features.ladders import Keep, Ladder, horizons_of
-from features.store import Histories, Observed, Transactions
-from features.windows import vectorise
+from features.history.frames import Floats
+from features.history.history import visible
+from features.history.retention import Keep, Ladder, horizons_of
+from features.history.store import Entity, Histories, Observed, Transactions
+from features.vector.vectorise import vectorise
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,21 @@
 Integers throughout; floats come out of the last step of each answer, by one conversion, one division or one square
 root of exact integers, so that their bits cannot depend on trimming, on batching or on the layout in memory.
 Nothing here knows a feature by name.
+
+What aggregates that add amounts up have to know of a window, whether it is made of records or of panes as well.
 """
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from features import panes, records
-from features.histories import NO_TIME_MS
-from features.ladders import Ladder
-from features.store import Histories, Ints
+from features.history import panes, records
+from features.history.history import NO_TIME_MS
+from features.history.retention import Ladder
+from features.history.store import Histories, Ints
 
 View = TypeVar("View")
 Kind = TypeVar("Kind", np.int64, np.bool_)
@@ -35,6 +37,39 @@ SAFE_ROOT = 2**26.5
 """Below it n times the largest amount, squared, is an exact float64, and so is every difference of such squares."""
 MIX = np.int64(-7_046_029_254_386_353_131)
 """An odd constant (2^64 by the golden ratio): spreads the number of a history over the 64 bits of an id."""
+
+
+class Sums(Protocol):
+    """What `Window` and `features.vector.paned.PanedWindow` both tell of each history, shape (n,)."""
+
+    @property
+    def count(self) -> Ints:
+        """How many transactions."""
+        ...
+
+    @property
+    def empty(self) -> Flags:
+        """Where there is none."""
+        ...
+
+    @property
+    def total(self) -> Floats:
+        """Sum of the amounts in units of 10^-4: the float64 that is nearest to the exact integer."""
+        ...
+
+    @property
+    def largest(self) -> Floats:
+        """The largest amount in units of 10^-4; 0 in an empty window."""
+        ...
+
+    @property
+    def spread(self) -> Floats:
+        """Count * sum(a^2) - (sum a)^2 in units of 10^-8: the float64 that is nearest to the exact integer."""
+        ...
+
+    def own_times_count(self) -> Floats:
+        """Own amount times the count, in units of 10^-4: the float64 that is nearest to the exact integer."""
+        ...
 
 
 class Frame:
@@ -86,7 +121,7 @@ class Frame:
 
     @cached_property
     def traits(self) -> Ints:
-        """What else cards' records tell, packed as `features.traits` says; 0 of a label."""
+        """What else cards' records tell, packed as `features.history.records` says; 0 of a label."""
         return np.ascontiguousarray(self.rows[:, records.TRAITS])
 
     @cached_property

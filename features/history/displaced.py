@@ -7,8 +7,8 @@ Nothing here knows how a repair works.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from features import records
-from features.store import Ints
+from features.history import records
+from features.history.store import Ints
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from features import records
-from features.displacing import IN_PLACE, Displaced
-from features.histories import NO_TIME_MS, History
-from features.store import Fate, Ints, LabelStatus
+from features.history import records
+from features.history.displaced import IN_PLACE, Displaced
+from features.history.history import NO_TIME_MS, History
+from features.history.store import Fate, Ints, LabelStatus
 
 
 class Found(NamedTuple):

@@ -2,23 +2,49 @@
 
 Nothing here talks to a server or computes a feature. `memory_store` and `redis.store` keep these promises,
 and one contract suite holds both to them.
+
+Whose histories there are. Nothing here knows what is in one.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from features.entities import Entity
-from features.ladders import Keep
+from features.history.retention import Keep
 
 Ints = NDArray[np.int64]
 NOWHERE = -1
 """The position of what is in no history."""
 Words = NDArray[np.uint64]
+
+
+class Entity(Enum):
+    """Whose history a feature looks at."""
+
+    CARD = "card"
+    MERCHANT = "merchant"
+    DEVICE = "device"
+    NONE = "none"
+    """Nobody's: the feature is a function of the transaction alone."""
+
+    __hash__ = object.__hash__
+    """Members are single; before Python 3.12 the hash of an Enum takes longer than the look-up that it is for."""
+
+
+WHO: Mapping[Entity, str] = MappingProxyType(
+    {
+        Entity.CARD: "a card",
+        Entity.MERCHANT: "a merchant",
+        Entity.DEVICE: "a device",
+        Entity.NONE: "the transaction alone",
+    }
+)
+"""How messages call them."""
 
 
 class Fate(Enum):
@@ -51,7 +77,7 @@ class Transactions:
     `occurred_ms` is in whole milliseconds of the Unix epoch, `utc_offset_minutes` that of the wall clock where it
     happened, `exponent` the currency's number of decimals, `content` a hash of all that a producer's retry must
     repeat, `partition` and `offset` its place in the transactions topic; `device_ids` has None where none is told,
-    `place` and `traits` are what `features.traits` packs.
+    `place` and `traits` are what `features.history.records` packs.
     """
 
     transaction_ids: Sequence[str]
@@ -91,9 +117,10 @@ class Label(NamedTuple):
 class Histories:
     """What is visible to each of n transactions of one kind of history, one after the other.
 
-    `rows` is int64 of shape (sum of `lengths`, columns of `features.records`), in the log's order, the transaction's
-    own record last; `lengths` of shape (n,) counts at least 1. `positions` of shape (n,) count the records before one's
-    own in the key's log since its beginning, trimmed ones included; NOWHERE where one's own is in none.
+    `rows` is int64 of shape (sum of `lengths`, columns of `features.history.records`), in the log's order, the
+    transaction's own record last; `lengths` of shape (n,) counts at least 1. `positions` of shape (n,) count the
+    records before one's own in the key's log since its beginning, trimmed ones included; NOWHERE where one's own is in
+    none.
     """
 
     rows: Ints

@@ -1,0 +1,1 @@
+"""From the histories of a batch to its feature vectors."""
