@@ -12,7 +12,7 @@ from redis import exceptions
 
 from features.errors import StoreUnavailableError
 from features.redis.cluster_wire import Server, Wire
-from features.redis.deletions import Deletions
+from features.redis.deletions import ServerDeletions
 from features.redis.topology import Owner
 
 WAIT_S = 1.0
@@ -78,7 +78,7 @@ class ClusterDeletions:
     async def _listen(self, server: Server) -> None:
         while True:
             with suppress(StoreUnavailableError):
-                async with Deletions(server.client, server.where) as deletions:
+                async with ServerDeletions(server.client, server.where) as deletions:
                     while True:
                         key = await deletions.next(WAIT_S)
                         if key is not None:

@@ -22,7 +22,7 @@ NEEDED = ({"E"}, {"g", "A"}, {"e", "A"})
 """One of each: events by their names; of DEL and its like; of eviction."""
 
 
-class Deletions:
+class ServerDeletions:
     """A subscription to a server's deletions, while it is entered.
 
     Raises, everywhere:

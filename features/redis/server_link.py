@@ -11,7 +11,7 @@ from redis import exceptions
 
 from features.errors import StoreRefusedError, StoreUnavailableError
 from features.redis.client import new_client
-from features.redis.deletions import Deletions
+from features.redis.deletions import ServerDeletions
 from features.redis.link import Call, Script
 from features.redis.shards import HOME
 from features.redis.terms import SCRIPTS, encoded, require_usable, script_text, translated, without_password
@@ -92,9 +92,9 @@ class RedisLink:
         self.trust()
         return None
 
-    def deletions(self) -> Deletions:
+    def deletions(self) -> ServerDeletions:
         """Return a subscription to what others delete."""
-        return Deletions(self._client, self.where)
+        return ServerDeletions(self._client, self.where)
 
     def identity(self) -> tuple[str, str] | None:
         """Return the trusted server's process, and the replication that it leads."""
