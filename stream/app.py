@@ -16,8 +16,7 @@ from mode.types import ServiceT
 from features.errors import StoreRefusedError
 from features.history.store import Entity, HistoryStore
 from features.memory_store import MemoryStore
-from features.redis.opening import Options
-from features.redis.store import RedisStore
+from features.redis.store import Options, RedisStore
 from features.vector.sets import FeatureSets, load_sets
 from models.repository import Repository
 from stream.batches import Batch

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import msgspec
 
-from features.redis.cluster_urls import is_cluster, seeds
+from features.redis.topology import is_cluster, seeds
 from stream.errors import SettingsError
 
 PREFIX = "FRAUDSTREAM_"

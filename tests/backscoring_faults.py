@@ -10,7 +10,7 @@ from features.history.displaced import Displaced
 from features.history.records import source
 from features.history.store import Label, Labelled, Observed, Transactions
 from features.memory_store import MemoryStore
-from features.redis.wholeness import NO_END
+from features.redis.progress import NO_END
 from features.vector.sets import FeatureSets
 from stream.contract.label import read_label
 from stream.decoding import decode

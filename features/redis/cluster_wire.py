@@ -12,10 +12,8 @@ from redis import asyncio as redis_asyncio
 from redis import exceptions
 
 from features.errors import StoreError, StoreRefusedError, StoreUnavailableError
-from features.redis.client import new_client
-from features.redis.cluster_urls import seeds, server_url
-from features.redis.terms import encoded, ours, translated, without_password
-from features.redis.topology import Address, Owner, Topology, topology
+from features.redis.client import encoded, new_client, ours, translated, without_password
+from features.redis.topology import Address, Owner, Topology, seeds, server_url, topology
 
 Order = tuple[int, bytes]
 """A place among the wire's slots, and a command for whoever serves it."""

@@ -8,11 +8,10 @@ each shard holds how histories are kept under it. Nothing here knows a history, 
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from features.redis.cover import Cover, Span, read_span
-from features.redis.keeping import Kept, read_kept
-from features.redis.link import Call, Link
-from features.redis.observing import NO_EPOCH
-from features.redis.shards import HOME, Shards
+from features.redis.append import NO_EPOCH
+from features.redis.connection import Call, Link
+from features.redis.keys import HOME, Shards
+from features.redis.retention import Cover, Kept, Span, read_kept, read_span
 
 
 class Founded(NamedTuple):

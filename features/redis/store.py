@@ -6,12 +6,16 @@ by the same code as in memory, and the server only compares and appends. Merchan
 one comes back with the answer.
 
 Nothing here repairs what Redis lost: a loss is noticed, said, and raises the history epoch.
+
+How a store uses its server, and the way to it: one server or a Redis Cluster, as the URL says.
+
+Nothing here knows a history.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from features.errors import StoreUnavailableError
 from features.history import records
@@ -31,11 +35,15 @@ from features.history.records import card_hash
 from features.history.retention import Keep, horizons_of
 from features.history.store import NOWHERE, Entity, Ints, Keeping, Label, Labelled, Observed, Transactions
 from features.redis.cache import Cached, Use
-from features.redis.cover import Cover
-from features.redis.noticing import notice_deletions
-from features.redis.opening import DEFAULT, Options, open_link
-from features.redis.remembering import Named, Recalled, Remembered
-from features.redis.wholeness import Part, Wholeness
+from features.redis.cluster import ClusterLink
+from features.redis.connection import Link
+from features.redis.deletions import notice_deletions
+from features.redis.keys import ALONE, HOME, ON_A_CLUSTER, Shards
+from features.redis.progress import Part, Wholeness
+from features.redis.retention import Cover
+from features.redis.server import RedisLink
+from features.redis.session import Named, Recalled, Remembered
+from features.redis.topology import is_cluster
 
 ATTEMPTS = 8
 """Each is lost only to another worker that wrote to one of the batch's cards in between, or to a loss."""
@@ -46,6 +54,34 @@ OUT_OF_TURN = 2
 T = TypeVar("T")
 Others = Mapping[Entity, Mapping[int, Cached]]
 Appended = tuple[Mapping[Entity, Parties], Recalled, Draft]
+
+
+class Options(NamedTuple):
+    """What can be chosen.
+
+    `prefix` begins all keys; `timeout_s` is the longest wait for one answer; `cache_bytes` bounds what is remembered;
+    `cluster_shards` are so many on a Redis Cluster, as long as a deployment lives. `needed` says how far back histories
+    have to be whole at this moment: as far as the store's own sets look where it is None. `turns` is the lock of
+    another store of this process, which is taken where its calls would come between again and again.
+    """
+
+    prefix: str = "fraudstream:"
+    timeout_s: float = 1.0
+    cache_bytes: int = 512 << 20
+    cluster_shards: int = ON_A_CLUSTER
+    needed: Callable[[], Mapping[Entity, int]] | None = None
+    turns: asyncio.Lock | None = None
+
+
+DEFAULT = Options()
+
+
+def open_link(url: str, deployment: str, options: Options) -> tuple[Link, Shards]:
+    """Return the way to a server, which is not gone yet, and which keys of a deployment live together there."""
+    shards = Shards(options.prefix, deployment, options.cluster_shards if is_cluster(url) else ALONE)
+    if is_cluster(url):
+        return ClusterLink(url, shards, options.timeout_s), shards
+    return RedisLink(url, shards.epochs[HOME] + b":tried", options.timeout_s), shards
 
 
 class RedisStore:

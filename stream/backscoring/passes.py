@@ -32,7 +32,7 @@ from features.history.displaced import IN_PLACE, Displaced
 from features.history.frames import Floats
 from features.history.history import History
 from features.history.store import Entity, Fate, Ints, Label, Observed, Transactions
-from features.redis.observing import NO_EPOCH
+from features.redis.append import NO_EPOCH
 from features.vector.sets import FeatureSets, narrowed
 from features.vector.vectorise import vectorise
 

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from features.declaration import FeatureSet
 from features.history.store import Entity, Transactions
-from features.redis.terms import without_password
+from features.redis.client import without_password
 from stream.bench.contestants import Contestant, key_begin, keys_of, mean_bytes, ours, server_cpu_s, sweep
 from stream.bench.counters import Counters
 from stream.bench.crowd import Crowd

@@ -12,9 +12,8 @@ from redis.asyncio import Redis
 from features.declaration import FeatureSet
 from features.history.frames import Floats
 from features.history.store import Entity, Label, Transactions
-from features.redis.opening import DEFAULT, Options
-from features.redis.shards import LETTERS
-from features.redis.store import RedisStore
+from features.redis.keys import LETTERS
+from features.redis.store import DEFAULT, Options, RedisStore
 from features.vector.vectorise import vectorise
 from stream.clock import now_ms
 from stream.settings import Settings

@@ -17,7 +17,7 @@ from features.history import records
 from features.history.append import parties
 from features.history.store import Entity, Ints, Transactions
 from features.redis.cache import Cached
-from features.redis.shards import ALONE, Shards
+from features.redis.keys import ALONE, Shards
 from features.redis.store import RedisStore
 from features.rows import device, paned
 from features.vector.vectorise import vectorise

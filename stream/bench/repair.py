@@ -19,10 +19,10 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from redis.asyncio import Redis
 
-from features.redis.cover import Span
+from features.redis.client import without_password
+from features.redis.progress import NO_END, Part
+from features.redis.retention import Span
 from features.redis.store import RedisStore
-from features.redis.terms import without_password
-from features.redis.wholeness import NO_END, Part
 from features.vector.sets import FeatureSets, load_sets
 from models.times import format_time, parse_time_ms
 from stream.bench.contestants import keys_of, sweep

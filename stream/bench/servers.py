@@ -10,8 +10,8 @@ from statistics import median
 from typing import NamedTuple
 
 from features.history.store import Transactions
+from features.redis.client import without_password
 from features.redis.store import RedisStore
-from features.redis.terms import without_password
 from features.vector.sets import FeatureSets
 from stream.bench.stages import Told, told
 from stream.bench.traffic import payments

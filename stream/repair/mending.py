@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from features.history.store import Keeping
-from features.redis.cover import NOTHING, Span
-from features.redis.opening import Options
-from features.redis.store import RedisStore
-from features.redis.wholeness import NO_END, Part, Reached
+from features.redis.progress import NO_END, Part, Reached
+from features.redis.retention import NOTHING, Span
+from features.redis.store import Options, RedisStore
 from stream.clock import now_ms
 from stream.facts import Listen, Reapplied
 from stream.repair.reapplying import GENTLY, SWIFTLY, Again, Stretch, log_reader, part_count, place, reapply

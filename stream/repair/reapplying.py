@@ -14,8 +14,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import UnknownTopicOrPartitionError
 
 from features.errors import StoreError
+from features.redis.progress import Part, Reached, Report
 from features.redis.store import RedisStore
-from features.redis.wholeness import Part, Reached, Report
 from stream.batches import Record
 from stream.contract.codes import Rejection
 from stream.contract.label import read_label

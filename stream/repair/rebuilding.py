@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient
 
+from features.redis.progress import NO_END, Part
 from features.redis.store import RedisStore
-from features.redis.wholeness import NO_END, Part
 from features.vector.sets import FeatureSets
 from stream.clock import now_ms
 from stream.errors import RebuildError

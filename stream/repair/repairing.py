@@ -14,9 +14,9 @@ from aiokafka.errors import KafkaError
 
 from features.errors import StoreUnavailableError
 from features.history.store import Keeping
-from features.redis.cover import Span
+from features.redis.progress import NO_END, Part
+from features.redis.retention import Span
 from features.redis.store import RedisStore
-from features.redis.wholeness import NO_END, Part
 from stream.facts import Listen
 from stream.repair.mending import Mending, Terms
 from stream.settings import Settings

@@ -7,7 +7,7 @@ decisions, which wait for nothing but what their own model looks at. Nothing her
 from collections.abc import Callable, Mapping
 
 from features.history.store import Entity
-from features.redis.cover import Cover
+from features.redis.retention import Cover
 from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets
 from models.problems import Problem, ProblemCode

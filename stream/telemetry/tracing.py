@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.util.types import AnyValue
 
-from features.redis.cluster_urls import is_cluster, seeds
+from features.redis.topology import is_cluster, seeds
 from stream.batches import Record
 from stream.clock import Stage
 from stream.dead_letters import DeadLetter

@@ -11,7 +11,7 @@ from stores import KINDS, Servers, opened
 
 from features.history import compaction
 from features.history.retention import UNFOLDED_MS
-from features.redis import remembering
+from features.redis import session
 
 SETS = {"hourly": HOURLY, "finer": FINER}
 
@@ -27,5 +27,5 @@ def test_what_was_folded_changes_no_number(servers: Servers, kind: str, name: st
 
     with pytest.MonkeyPatch.context() as patching:
         patching.setattr(compaction, "worth", lambda *_: True)
-        patching.setattr(remembering, "TRIM_LEAST", 1)
+        patching.setattr(session, "TRIM_LEAST", 1)
         assert asyncio.run(told()) == recounted(Stream(stream, UNFOLDED_MS), SETS[name])

@@ -26,11 +26,10 @@ from features.errors import StoreRefusedError, StoreUnavailableError
 from features.history.records import card_hash, merchant_hash
 from features.history.store import Entity, Fate, Label, LabelStatus, Observed, Transactions
 from features.memory_store import MemoryStore
-from features.redis.link import Call, Script
-from features.redis.opening import Options
-from features.redis.shards import ON_A_CLUSTER, Shards
-from features.redis.shards import slot as slot_by_name
-from features.redis.store import RedisStore
+from features.redis.connection import Call, Script
+from features.redis.keys import ON_A_CLUSTER, Shards
+from features.redis.keys import slot as slot_by_name
+from features.redis.store import Options, RedisStore
 from features.vector.vectorise import vectorise
 
 pytestmark = pytest.mark.integration

@@ -13,12 +13,11 @@ from redis_server import redis_server
 
 from features.history.retention import Keep, Ladder
 from features.history.store import Entity
-from features.redis.cover import NOTHING, Cover, Span
+from features.redis.connection import Call, Script
 from features.redis.epochs import Epochs, Founded
-from features.redis.keeping import NOT_KNOWN, Kept, read_kept
-from features.redis.link import Call, Script
-from features.redis.server_link import RedisLink
-from features.redis.shards import HOME, Shards
+from features.redis.keys import HOME, Shards
+from features.redis.retention import NOT_KNOWN, NOTHING, Cover, Kept, Span, read_kept
+from features.redis.server import RedisLink
 
 pytestmark = pytest.mark.integration
 

@@ -21,8 +21,7 @@ from redis_server import redis_server
 from features.declaration import load
 from features.errors import StoreUnavailableError
 from features.history.store import Fate, HistoryStore, Label
-from features.redis.opening import Options
-from features.redis.store import RedisStore
+from features.redis.store import Options, RedisStore
 from features.vector.vectorise import vectorise
 
 pytestmark = pytest.mark.integration

@@ -15,10 +15,10 @@ from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, FeatureSet, load
 from features.errors import StoreRefusedError
 from features.history.retention import Keep, exact
 from features.history.store import Entity, Fate, Keeping, Observed
-from features.redis import observing
-from features.redis.cover import Cover, Span
+from features.redis import append
+from features.redis.progress import Part
+from features.redis.retention import Cover, Span
 from features.redis.store import RedisStore
-from features.redis.wholeness import Part
 from features.vector.vectorise import vectorise
 from stream.clock import now_ms
 
@@ -245,7 +245,7 @@ class Short:
 async def test_keys_expire_and_what_expired_is_young_and_not_lost(
     server: str, deployment: str, client: redis_asyncio.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(observing, "KEPT_LONGER_MS", 100)
+    monkeypatch.setattr(append, "KEPT_LONGER_MS", 100)
     store = RedisStore(server, deployment, Short(), now_ms)  # type: ignore[arg-type]
     await store.connect()
     try:

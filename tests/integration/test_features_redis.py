@@ -18,9 +18,8 @@ from features.declaration import DAY_MS, load
 from features.errors import StoreRefusedError, StoreUnavailableError
 from features.history.records import card_hash, merchant_hash
 from features.history.store import Entity, Fate, LabelStatus, Observed
-from features.redis.cluster_urls import is_cluster, seeds
-from features.redis.opening import Options
-from features.redis.store import RedisStore
+from features.redis.store import Options, RedisStore
+from features.redis.topology import is_cluster, seeds
 from features.vector.vectorise import vectorise
 
 pytestmark = pytest.mark.integration

@@ -11,9 +11,8 @@ from redis_server import redis_server
 
 from features.declaration import DAY_MS, FeatureSet
 from features.history.store import Entity
-from features.redis.opening import Options
-from features.redis.store import RedisStore
-from features.redis.wholeness import Part, Reached, Report
+from features.redis.progress import Part, Reached, Report
+from features.redis.store import Options, RedisStore
 from features.rows import card, merchant
 from features.vector.sets import FeatureSets
 from models.loading import Model

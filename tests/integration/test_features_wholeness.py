@@ -18,10 +18,9 @@ from features.errors import StoreUnavailableError
 from features.history.displaced import ANYWHERE, IN_PLACE, Displaced
 from features.history.records import source
 from features.history.store import Entity
-from features.redis.cover import Cover, Span, read_span
-from features.redis.keeping import read_kept
+from features.redis.progress import Part, Reached, Report
+from features.redis.retention import Cover, Span, read_kept, read_span
 from features.redis.store import RedisStore
-from features.redis.wholeness import Part, Reached, Report
 from features.rows import card, device
 
 pytestmark = pytest.mark.integration

@@ -13,7 +13,7 @@ from redis_cluster import Cluster, redis_cluster
 from workers import Worker
 
 from features.history.records import card_hash
-from features.redis.shards import ON_A_CLUSTER, Shards
+from features.redis.keys import ON_A_CLUSTER, Shards
 from stream.contract.outputs import Score
 
 PART = 1_500

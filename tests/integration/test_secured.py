@@ -25,8 +25,8 @@ from workers import Worker
 
 from features.declaration import load
 from features.errors import StoreRefusedError, StoreUnavailableError
+from features.redis.client import COMMANDS
 from features.redis.store import RedisStore
-from features.redis.terms import COMMANDS
 from stream.certificates import check_files
 from stream.cli.main import main
 from stream.consumer import ValidScores

@@ -26,7 +26,7 @@ from seasons import differing, recounted
 from workers import Worker
 
 from features.declaration import load
-from features.redis.cover import Cover, Span
+from features.redis.retention import Cover, Span
 from features.vector.sets import FeatureSets
 from models.problems import ProblemCode
 from stream.contract.outputs import Score

@@ -5,7 +5,7 @@ from typing import Any
 
 from securing_page import acl_commands, redis_rules
 
-from features.redis.terms import COMMANDS
+from features.redis.client import COMMANDS
 from stream.settings import Settings
 from stream.topics import LAYOUTS
 

@@ -10,9 +10,9 @@ from redis.crc import key_slot
 
 from features.history import records
 from features.history.store import Entity
+from features.redis.append import Part, Terms, calls, steps
 from features.redis.cache import Cached
-from features.redis.observing import Part, Terms, calls, steps
-from features.redis.shards import ALONE, HOME, ON_A_CLUSTER, SLOTS, Shards
+from features.redis.keys import ALONE, HOME, ON_A_CLUSTER, SLOTS, Shards
 
 NOW = 1_700_000_000_000
 HORIZONS = dict.fromkeys((Entity.CARD, Entity.MERCHANT, Entity.DEVICE), 1)

@@ -3,8 +3,18 @@
 import pytest
 
 from features.errors import StoreUnavailableError
-from features.redis.cluster_urls import is_cluster, seeds, server_url
-from features.redis.topology import Address, Master, Owner, Servers, master, read_servers, topology
+from features.redis.topology import (
+    Address,
+    Master,
+    Owner,
+    Servers,
+    is_cluster,
+    master,
+    read_servers,
+    seeds,
+    server_url,
+    topology,
+)
 
 ASKED = Address("10.0.0.9", 7000)
 BEFORE = Master("a" * 40, "run-a", "line-a", promoted=False)

@@ -11,9 +11,7 @@ from typing import NamedTuple
 from features.history.append import NOBODY
 from features.history.history import TRIM_LEAST, History
 from features.history.store import Entity, Keeping
-from features.redis.cache import Cache, Cached, Use
-from features.redis.link import Link
-from features.redis.observing import (
+from features.redis.append import (
     REFRESH_AFTER_MS,
     Appended,
     OtherEpoch,
@@ -25,9 +23,11 @@ from features.redis.observing import (
     calls,
     steps,
 )
-from features.redis.shards import LETTERS, Shards
-from features.redis.standing import Standing
-from features.redis.tidying import Tidying
+from features.redis.cache import Cache, Cached, Use
+from features.redis.connection import Link
+from features.redis.keys import LETTERS, Shards
+from features.redis.state import Standing
+from features.redis.trim import Tidying
 
 MOST_GROWN = 10_000
 """So many histories wait for the next tidying at most; the others wait for their next record."""

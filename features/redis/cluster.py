@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from features.errors import StoreUnavailableError
+from features.redis.client import SCRIPTS, encoded, require_usable, script_text, translated
 from features.redis.cluster_deletions import ClusterDeletions
 from features.redis.cluster_wire import Server, Wire
-from features.redis.link import Call, Script
-from features.redis.shards import Shards
-from features.redis.terms import SCRIPTS, encoded, require_usable, script_text, translated
+from features.redis.connection import Call, Script
+from features.redis.keys import Shards
 from features.redis.topology import Master, Owner, Servers, Topology, master
 
 

@@ -10,11 +10,18 @@ from redis import asyncio as redis_asyncio
 from redis import exceptions
 
 from features.errors import StoreRefusedError, StoreUnavailableError
-from features.redis.client import new_client
+from features.redis.client import (
+    SCRIPTS,
+    encoded,
+    new_client,
+    require_usable,
+    script_text,
+    translated,
+    without_password,
+)
+from features.redis.connection import Call, Script
 from features.redis.deletions import ServerDeletions
-from features.redis.link import Call, Script
-from features.redis.shards import HOME
-from features.redis.terms import SCRIPTS, encoded, require_usable, script_text, translated, without_password
+from features.redis.keys import HOME
 from features.redis.topology import Master, Servers, master
 
 

@@ -14,8 +14,8 @@ from features.declaration import DAY_MS, HOUR_MS
 from features.history import records
 from features.history.store import Entity
 from features.redis.cache import Cached, request
-from features.redis.link import Call
-from features.redis.shards import ALONE, HOME, Shards
+from features.redis.connection import Call
+from features.redis.keys import ALONE, HOME, Shards
 
 REFRESH_AFTER_MS = HOUR_MS
 """A worker sets a key's expiry anew at most so often."""

@@ -10,14 +10,13 @@ from collections.abc import Callable, Mapping
 from features.history.displaced import ANYWHERE, IN_PLACE
 from features.history.retention import horizons_of
 from features.history.store import Entity, Keeping
-from features.redis.cover import NOTHING, Cover, Span
+from features.redis.append import NO_EPOCH
+from features.redis.connection import Link
 from features.redis.epochs import Epochs, Found
-from features.redis.keeping import NOT_KNOWN, needs_of
-from features.redis.link import Link
-from features.redis.observing import NO_EPOCH
-from features.redis.shards import HOME, Shards
+from features.redis.keys import HOME, Shards
+from features.redis.progress import Wholeness
+from features.redis.retention import NOT_KNOWN, NOTHING, Cover, Span, needs_of
 from features.redis.topology import Servers, read_servers
-from features.redis.wholeness import Wholeness
 
 log = logging.getLogger("fraudstream.features.redis.standing")
 

@@ -11,10 +11,10 @@ from features.history.compaction import fold
 from features.history.retention import Keep
 from features.history.store import Entity, Ints
 from features.redis.cache import Cached
-from features.redis.link import Call, Link
-from features.redis.shards import Shards
-from features.redis.standing import Standing
-from features.redis.wholeness import KEPT_MS
+from features.redis.connection import Call, Link
+from features.redis.keys import Shards
+from features.redis.progress import KEPT_MS
+from features.redis.state import Standing
 
 
 class Tidying:

@@ -10,9 +10,9 @@ from typing import NamedTuple
 from features.declaration import DAY_MS
 from features.history.displaced import Displaced
 from features.history.records import source
-from features.redis.cover import Cover, Span, read_span
-from features.redis.link import Call, Link
-from features.redis.shards import HOME, Shards
+from features.redis.connection import Call, Link
+from features.redis.keys import HOME, Shards
+from features.redis.retention import Cover, Span, read_span
 
 KEPT_MS = 45 * DAY_MS
 """What is noted of a repair outlives all that the log keeps."""
