@@ -9,9 +9,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from models.commands import NAMES_A_MODEL, Command, CommandKind, Event, EventKind, Unreadable
-from models.lineup import Lineup, subject
+from models.lineup import Answer, Lineup, subject
 from models.problems import Problem, ProblemCode
-from models.readiness import Answer
 from models.times import format_time
 
 

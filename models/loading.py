@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from models.artifact import Artifact, matrix_of, read_artifact, read_manifest, same_bits
+from models.artifact import Artifact, Manifest, matrix_of, read_artifact, read_manifest, same_bits
 from models.booster import Booster
 from models.calibration import Calibrator
 from models.errors import (
@@ -21,7 +21,6 @@ from models.errors import (
     ScoringError,
 )
 from models.judge import Holding
-from models.manifest import Manifest
 from models.policy import Floats, Policy
 from models.problems import Problem, ProblemCode
 from models.repository import Repository

@@ -12,8 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from models.commands import Event, EventKind, read_event
-from models.lineup import Lineup, follow
-from models.readiness import Candidates, gather
+from models.lineup import Candidates, Lineup, follow, gather
 from stream.batches import Record
 from stream.clock import now_ns
 from stream.consumer import trace_headers

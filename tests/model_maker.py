@@ -6,10 +6,9 @@ import lightgbm
 import msgspec
 import numpy as np
 
-from models.artifact import Artifact, ProbeHistories, ProbeRows, vectors_of, write_artifact
+from models.artifact import Artifact, Manifest, ProbeHistories, ProbeRows, TrainingData, vectors_of, write_artifact
 from models.booster import text_of
 from models.calibration import Calibration, Calibrator
-from models.manifest import Manifest, TrainingData
 from models.policy import Policy
 
 NAMES = ("a", "b", "c")

@@ -12,10 +12,9 @@ from model_maker import CALIBRATION, train
 from features.declaration import FeatureSet, load
 from features.memory_store import MemoryStore
 from features.vector.vectorise import vectorise
-from models.artifact import Artifact, ProbeHistories, ProbeRows, vectors_of, write_artifact
+from models.artifact import Artifact, Manifest, ProbeHistories, ProbeRows, TrainingData, vectors_of, write_artifact
 from models.booster import text_of
 from models.calibration import Calibrator
-from models.manifest import Manifest, TrainingData
 from models.policy import Policy
 from models.repository import Repository
 from models.times import format_time

@@ -13,11 +13,20 @@ import numpy as np
 
 from features.history.store import Entity, Ints
 from features.vector.sets import FeatureSets
-from models.artifact import Artifact, Contents, ProbeHistories, ProbeRows, vectors_of, write_artifact
+from models.artifact import (
+    Artifact,
+    Contents,
+    Manifest,
+    Parameter,
+    ProbeHistories,
+    ProbeRows,
+    TrainingData,
+    vectors_of,
+    write_artifact,
+)
 from models.booster import Booster, fit
 from models.calibration import Calibration, Calibrator
 from models.loading import Model, load
-from models.manifest import Manifest, Parameter, TrainingData
 from models.policy import Floats, Policy
 from models.repository import Repository
 from models.times import format_time

@@ -16,9 +16,8 @@ from models.judge import (
     decline_unreadable,
     judge,
 )
-from models.lineup import Lineup
+from models.lineup import Answer, Lineup
 from models.problems import Problem, ProblemCode
-from models.readiness import Answer
 from models.times import format_time
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)

@@ -11,8 +11,7 @@ from msgspec.structs import replace
 
 from models.commands import Command, CommandKind, Event, EventKind
 from models.judge import Accepted, Fleet, Holding, Origin, announce, judge
-from models.lineup import Lineup, follow, subject
-from models.readiness import Candidates, gather
+from models.lineup import Candidates, Lineup, follow, gather, subject
 
 MODELS = tuple(letter * 64 for letter in "abc")
 START = Lineup("default")

@@ -9,10 +9,9 @@ import pytest
 from shadow_cases import DIGEST, LIVE, Log, scored, serving
 
 from models.commands import CommandKind, Event, EventKind
-from models.lineup import Lineup
+from models.lineup import Lineup, gather
 from models.policy import Decision
 from models.problems import ProblemCode
-from models.readiness import gather
 from shadow.errors import LaneError
 from shadow.lane import Holding, Lane
 from shadow.messages import Compare, Compared, Loaded, Setup
