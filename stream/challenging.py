@@ -15,10 +15,9 @@ from features.vector.sets import load_sets
 from models.loading import Model, load
 from models.problems import Problem
 from models.repository import Repository
-from shadow.answering import Answerer, Score
-from shadow.frames import frame, read_frame
-from shadow.messages import Request, Setup, decode_request, encode
-from shadow.restraint import bound_memory, end_with_parent, go_first, leave_no_core, stand_back
+from shadow.protocol import Request, Setup, decode_request, encode, frame, read_frame
+from shadow.sandbox import bound_memory, end_with_parent, go_first, leave_no_core, stand_back
+from shadow.server import Answerer, Score
 from stream.clock import now_ns
 from stream.probing import probers
 

@@ -1,7 +1,7 @@
 """The worker's side of the shadow: a bounded queue, the challenger's process behind it, comparisons on their topic.
 
 Nothing of the live path waits for anything here, and no fault of what is here reaches it: what cannot be compared is
-counted. What a challenger's process does is `shadow.answering`'s; when it is started anew, `shadow.lane`'s.
+counted. What a challenger's process does is `shadow.server`'s; when it is started anew, `shadow.process`'s.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from models.problems import Problem, ProblemCode
 from shadow.errors import LaneError
-from shadow.lane import Lane, Rest, Room
-from shadow.messages import Setup
+from shadow.process import Lane, Rest, Room
+from shadow.protocol import Setup
 from stream.answering import Answers, Found
 from stream.clock import now_ms
 from stream.control import Follower

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.policy import Decision
-from shadow.messages import Compare, Compared
+from shadow.protocol import Compare, Compared
 from stream.clock import Stage
 from stream.encoding import Scored
 from stream.facts import Compared as ComparedFact

@@ -1,6 +1,6 @@
 """What this worker's challengers missed: counted by challenger, told as facts, and now and then written as an event.
 
-When an event is worth it is said by `shadow.telling`.
+When an event is worth it is said by `shadow.history`.
 """
 
 import logging
@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from models.commands import Event, EventKind
 from models.problems import Problem, ProblemCode
 from models.times import format_time
-from shadow.telling import Telling, Totals
+from shadow.history import Telling, Totals
 from stream.control import Follower
 from stream.facts import Listen, Missed
 from stream.publishing import Publisher

@@ -12,10 +12,8 @@ import msgspec
 from models.policy import Decision
 from models.times import parse_time_ms
 from shadow.comparing import Comparison, read_comparison
-from shadow.history import History, Term, told
-from shadow.marks import Marks
-from shadow.tally import Tally
-from shadow.telling import Totals
+from shadow.history import History, Term, Totals, told
+from shadow.tally import Marks, Tally
 from stream.clock import now_ms
 from stream.commanding import read_log
 from stream.consumer import ValidScores

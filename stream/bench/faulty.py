@@ -19,7 +19,7 @@ import numpy as np
 from models.errors import ScoringError
 from models.loading import Model
 from models.policy import Floats
-from shadow.answering import Score
+from shadow.server import Score
 from stream.challenging import run
 
 Fault = Literal["slow", "raising", "hungry", "dying", "hanging", "printing"]

@@ -17,9 +17,8 @@ from models.errors import ScoringError
 from models.loading import Model, load
 from models.policy import Decision, Floats, Policy, bands
 from models.repository import Repository
-from shadow.answering import Answerer, Score, judge
 from shadow.comparing import read_comparison
-from shadow.messages import (
+from shadow.protocol import (
     Compare,
     Compared,
     Keep,
@@ -29,6 +28,7 @@ from shadow.messages import (
     decode_request,
     encode,
 )
+from shadow.server import Answerer, Score, judge
 from stream.contract.schema import json_schema
 
 LIVE = "d" * 64

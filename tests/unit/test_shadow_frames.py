@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shadow.errors import FrameError
-from shadow.frames import HEAD_BYTES, LARGEST_BYTES, MARK, frame, payload_bytes, read_frame
+from shadow.protocol import HEAD_BYTES, LARGEST_BYTES, MARK, frame, payload_bytes, read_frame
 
 PAYLOADS = st.lists(st.binary(max_size=300), max_size=10)
 

@@ -8,9 +8,8 @@ from shadow_cases import accepted
 
 from models.commands import Event, EventKind
 from models.times import format_time
-from shadow.history import History, Said, Term, told
-from shadow.marks import Marks
-from shadow.telling import Telling, Totals
+from shadow.history import History, Said, Telling, Term, Totals, told
+from shadow.tally import Marks
 
 A, B, C = (letter * 64 for letter in "abc")
 HOUR_MS = 3_600_000

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shadow.errors import LaneError
-from shadow.lane import Holding, Lane, Rest, Room
-from shadow.messages import Compare, Setup
+from shadow.process import Holding, Lane, Rest, Room
+from shadow.protocol import Compare, Setup
 
 SETUP = Setup("models", "", 512)
 ASKED = Compare("a" * 64, 1, bytes(8), (b"{}",))
@@ -36,8 +36,8 @@ def lane(program: str) -> Lane:
     """A lane whose process is a few lines of Python, with `read` and `write` for messages."""
     head = """
         import os, sys, time
-        from shadow.frames import frame, read_frame
-        from shadow.messages import *
+        from shadow.protocol import frame, read_frame
+        from shadow.protocol import *
         def read():
             return decode_request(read_frame(sys.stdin.buffer.read))
         def write(message):

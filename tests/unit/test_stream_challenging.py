@@ -14,8 +14,8 @@ from payments import FEATURES, model_for_tests
 from models.loading import Model, load
 from models.repository import Repository
 from shadow.errors import LaneError
-from shadow.lane import Lane
-from shadow.messages import Compare, Load, Setup
+from shadow.process import Lane
+from shadow.protocol import Compare, Load, Setup
 from stream.bench.faulty import faulty_command
 from stream.comparing import child_command, child_environment
 from stream.probing import vectorise_probe
@@ -103,7 +103,7 @@ async def test_one_that_fails_says_where_and_nothing_of_the_payment(
         await child.compare(msgspec.structs.replace(asked(digest), scores=(payment,) * len(MATRIX)), 30)
     said = capfd.readouterr().err
     assert "the challenger's process ends: ValidationError" in said
-    assert "shadow/answering.py" in said
+    assert "shadow/server.py" in said
     assert "amount_minor" not in said
 
 

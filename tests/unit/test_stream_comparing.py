@@ -14,8 +14,8 @@ from shadow_cases import DIGEST, Log, scored, serving
 from models.commands import EventKind
 from models.policy import Decision
 from models.problems import Problem, ProblemCode
-from shadow.lane import Holding
-from shadow.messages import Compared as Reply
+from shadow.process import Holding
+from shadow.protocol import Compared as Reply
 from stream.batches import Record
 from stream.clock import Stage
 from stream.comparing import Comparer, child_command, child_environment

@@ -13,8 +13,8 @@ from models.lineup import Lineup, gather
 from models.policy import Decision
 from models.problems import ProblemCode
 from shadow.errors import LaneError
-from shadow.lane import Holding, Lane
-from shadow.messages import Compare, Compared, Loaded, Setup
+from shadow.process import Holding, Lane
+from shadow.protocol import Compare, Compared, Loaded, Setup
 from stream import comparing
 from stream.answering import Answers
 from stream.comparing import Comparer

@@ -14,9 +14,8 @@ from shadow_cases import accepted
 from models.policy import Decision
 from models.times import format_time
 from shadow.comparing import Comparison, Side, Source, encode_comparison
-from shadow.history import History, Term
+from shadow.history import History, Term, Totals
 from shadow.tally import Tally
-from shadow.telling import Totals
 from stream.cli.main import main
 from stream.cli.shadow import _since_ms, facts
 from stream.cli.shadow_tables import tables

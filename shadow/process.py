@@ -13,8 +13,21 @@ from typing import NamedTuple
 import msgspec
 
 from shadow.errors import FrameError, LaneError
-from shadow.frames import HEAD_BYTES, frame, payload_bytes
-from shadow.messages import Compare, Compared, Keep, Load, Loaded, Reply, Request, Setup, decode_reply, encode
+from shadow.protocol import (
+    HEAD_BYTES,
+    Compare,
+    Compared,
+    Keep,
+    Load,
+    Loaded,
+    Reply,
+    Request,
+    Setup,
+    decode_reply,
+    encode,
+    frame,
+    payload_bytes,
+)
 
 _LOAD_SECONDS = 60.0
 _CLOSE_SECONDS = 0.5
@@ -61,7 +74,7 @@ class Lane:
     """One process that runs challengers, or none.
 
     Args:
-        command: the program and its arguments; it speaks `shadow.messages` on its standard input and output.
+        command: the program and its arguments; it speaks `shadow.protocol` on its standard input and output.
         setup: the first thing that it is told.
         environment: all of its variables.
     """

@@ -12,7 +12,7 @@ from models.loading import Model
 from models.policy import Floats
 from models.problems import Problem
 from shadow.comparing import Result, compare, encode_comparison, read_decided, results
-from shadow.messages import Compare, Compared, Keep, Load, Loaded, Request
+from shadow.protocol import Compare, Compared, Keep, Load, Loaded, Request
 
 Score = Callable[[Model, Floats], Floats]
 """Scores a matrix with a model; `Model.score`, or one that a test or a bench makes fail."""
