@@ -15,8 +15,7 @@ from features.vector.sets import FeatureSets
 from models.loading import Model
 from models.loading import load as load_model
 from models.repository import Repository
-from stream.backscoring.gathering import Range
-from stream.backscoring.request import DiffReport, ScoreReport, TopicRequest
+from stream.backscoring.request import DiffReport, Range, ScoreReport, TopicRequest
 from stream.backscoring.topic_run import compare_topic, score_topic
 from stream.contract.outputs import Score
 from stream.probing import probers

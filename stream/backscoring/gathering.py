@@ -16,6 +16,7 @@ from models.errors import InvalidTimeError
 from models.times import format_time, parse_time_ms
 from stream.backscoring.errors import NothingToScoreError
 from stream.backscoring.progress import Progress
+from stream.backscoring.request import Range
 from stream.backscoring.spool import Spool
 from stream.backscoring.topics import Offsets, Part, Records, Topics
 from stream.settings import Settings
@@ -26,14 +27,6 @@ DAY_MS = 24 * HOUR_MS
 RUN_UP = 1_000
 """So many scores before those that are needed are read too: validity is a matter of what came before."""
 FOR_EVER_MS = 1 << 62
-
-
-class Range(NamedTuple):
-    """Which decisions are meant: by moments (None: from the first, to the last), or by offsets of transactions."""
-
-    from_ms: int | None = None
-    to_ms: int | None = None
-    offsets: Mapping[int, tuple[int, int]] | None = None
 
 
 class Gathered(NamedTuple):

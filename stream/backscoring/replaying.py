@@ -12,11 +12,10 @@ import numpy as np
 from features.vector.sets import FeatureSets
 from models.policy import bands
 from stream.backscoring.finding import Found, find
-from stream.backscoring.gathering import Range
 from stream.backscoring.loading import maker_of
 from stream.backscoring.progress import Progress
 from stream.backscoring.remaking import different
-from stream.backscoring.request import TopicRequest
+from stream.backscoring.request import Range, TopicRequest
 from stream.backscoring.retracing import Traced, retrace
 from stream.backscoring.topics import reading
 from stream.contract.outputs import Score

@@ -1,13 +1,22 @@
 """What back-scoring is asked for and what it reports, as values."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from features.vector.sets import FeatureSets
-from stream.backscoring.gathering import Range
 from stream.settings import Settings
+
+
+class Range(NamedTuple):
+    """Which decisions are meant: by moments (None: from the first, to the last), or by offsets of transactions."""
+
+    from_ms: int | None = None
+    to_ms: int | None = None
+    offsets: Mapping[int, tuple[int, int]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

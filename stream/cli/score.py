@@ -15,8 +15,7 @@ from features.vector.sets import FeatureSets
 from models.errors import InvalidTimeError, ModelError
 from models.times import parse_time_ms
 from stream.backscoring.errors import BackscoringError
-from stream.backscoring.gathering import Range
-from stream.backscoring.request import DiffReport, FileRequest, ScoreReport, TopicRequest
+from stream.backscoring.request import DiffReport, FileRequest, Range, ScoreReport, TopicRequest
 from stream.cli.bars import bars
 from stream.cli.saying import features_or_refuse, json_option, refuse, refuse_kafka, say, settings_or_refuse
 from stream.cli.score_tables import compared, scored

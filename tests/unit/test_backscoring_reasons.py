@@ -15,8 +15,7 @@ from features.memory_store import MemoryStore
 from features.vector.sets import FeatureSets
 from models.errors import ScoringError
 from models.loading import Model
-from stream.backscoring.gathering import Range
-from stream.backscoring.request import DiffReport
+from stream.backscoring.request import DiffReport, Range
 from stream.contract.outputs import ModelName, Score
 
 DEFAULT = FeatureSets((load(None),))

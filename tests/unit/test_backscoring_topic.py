@@ -16,7 +16,7 @@ from features.memory_store import MemoryStore
 from features.vector.vectorise import vectorise
 from stream.backscoring import workplace
 from stream.backscoring.errors import NothingToScoreError
-from stream.backscoring.gathering import Range
+from stream.backscoring.request import Range
 from stream.backscoring.spool import Spool
 from stream.cli.main import main
 from stream.contract.label import read_label
