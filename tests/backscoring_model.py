@@ -15,10 +15,10 @@ from features.vector.sets import FeatureSets
 from models.loading import Model
 from models.loading import load as load_model
 from models.repository import Repository
-from stream.backscoring.request import DiffReport, Range, ScoreReport, TopicRequest
-from stream.backscoring.topic_run import compare_topic, score_topic
 from stream.contract.outputs import Score
 from stream.probing import probers
+from stream.rescoring.request import DiffReport, Range, ScoreReport, TopicRequest
+from stream.rescoring.topic_run import compare_topic, score_topic
 from stream.settings import Settings
 from stream.training.request import TrainingRequest
 from stream.training.run import train

@@ -10,12 +10,11 @@ from features_streams import Stream
 from features.declaration import FeatureSet
 from features.history.store import Label
 from features.vector.sets import FeatureSets
-from stream.backscoring.ledgers import assemble
-from stream.backscoring.pool import Pool
-from stream.backscoring.sharding import part
-from stream.backscoring.stages import run_passes
-from stream.backscoring.tasks import FATES
-from stream.backscoring.workplace import Workplace
+from stream.rescoring.ledgers import assemble
+from stream.rescoring.shards import part
+from stream.rescoring.stages import Pool, run_passes
+from stream.rescoring.tasks import FATES
+from stream.rescoring.workdir import Workplace
 from stream.transactions_file.batching import columns_of
 from stream.transactions_file.database import connect
 

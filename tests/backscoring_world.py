@@ -19,14 +19,14 @@ from features.memory_store import MemoryStore
 from features.vector.sets import FeatureSets
 from models.loading import Model
 from models.policy import bands
-from stream.backscoring import topic_run
-from stream.backscoring.topics import Offsets, Part, Records
 from stream.contract.label import read_label
 from stream.contract.outputs import Score
 from stream.decoding import decode
 from stream.journeys import Untraced
 from stream.labelling import _encode, _outcome
 from stream.pipeline import Pipeline, Terms
+from stream.rescoring import topic_run
+from stream.rescoring.topics import Offsets, Part, Records
 from stream.settings import Settings
 from stream.shelf import Serving
 
@@ -161,7 +161,7 @@ class World:
 
 
 class ListedTopics:
-    """Topics of a world, read as `stream.backscoring.topics.Topics` reads them."""
+    """Topics of a world, read as `stream.rescoring.topics.Topics` reads them."""
 
     def __init__(self, topics: Mapping[str, Mapping[int, Sequence[Record]]], ends: Mapping[str, Offsets]) -> None:
         self._topics = topics

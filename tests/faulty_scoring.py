@@ -17,9 +17,9 @@ FORGETFUL_CARDS = 50
 
 def labels_before_they_came() -> None:
     """Let a merchant see a label from the beginning, not from where its outcome says."""
-    from stream.backscoring import placing  # noqa: PLC0415 - it needs an extra
+    from stream.rescoring import order  # noqa: PLC0415 - it needs an extra
 
-    placing.LABEL_PLACES = placing.LABEL_PLACES.replace("coalesce(key, before)", "0")
+    order.LABEL_PLACES = order.LABEL_PLACES.replace("coalesce(key, before)", "0")
 
 
 def a_record_is_missing() -> None:

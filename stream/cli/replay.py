@@ -9,9 +9,9 @@ from rich.text import Text
 
 from features.errors import FormulaError
 from models.errors import ModelError
-from stream.backscoring.errors import BackscoringError
 from stream.cli.bars import bars
 from stream.cli.saying import features_or_refuse, json_option, refuse, refuse_kafka, say, settings_or_refuse
+from stream.rescoring.request import BackscoringError
 from stream.transactions_file.errors import FileError
 
 _SHOWN = 5
@@ -23,7 +23,7 @@ _SHOWN = 5
 @json_option
 def replay(transaction_id: str, card: str | None, as_json: bool) -> None:  # noqa: FBT001 - a flag
     """Make the decision about a transaction again: from its own record, and from the logs."""
-    from stream.backscoring.replaying import replay as run  # noqa: PLC0415 - it needs the extra `train`
+    from stream.rescoring.replay import replay as run  # noqa: PLC0415 - it needs the extra `train`
 
     settings = settings_or_refuse()
     sets = features_or_refuse(settings.features)

@@ -14,11 +14,10 @@ from features.errors import FormulaError
 from features.vector.sets import FeatureSets
 from models.errors import InvalidTimeError, ModelError
 from models.times import parse_time_ms
-from stream.backscoring.errors import BackscoringError
-from stream.backscoring.request import DiffReport, FileRequest, Range, ScoreReport, TopicRequest
 from stream.cli.bars import bars
 from stream.cli.saying import features_or_refuse, json_option, refuse, refuse_kafka, say, settings_or_refuse
 from stream.cli.score_tables import compared, scored
+from stream.rescoring.request import BackscoringError, DiffReport, FileRequest, Range, ScoreReport, TopicRequest
 from stream.settings import Settings
 from stream.transactions_file.errors import FileError
 
@@ -117,8 +116,8 @@ def _run(
     options: dict[str, Any],
     progress: Any,  # noqa: ANN401 - a function
 ) -> ScoreReport | DiffReport:
-    from stream.backscoring.run import score_file  # noqa: PLC0415 - it needs the extra `train`
-    from stream.backscoring.topic_run import compare_topic, score_topic  # noqa: PLC0415 - likewise
+    from stream.rescoring.file_run import score_file  # noqa: PLC0415 - it needs the extra `train`
+    from stream.rescoring.topic_run import compare_topic, score_topic  # noqa: PLC0415 - likewise
 
     out, threads = options["out"], options["threads"]
     if file is not None:

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from stream.backscoring.request import DiffReport, ScoreReport
+from stream.rescoring.request import DiffReport, ScoreReport
 
 _SHORT = 12
 

@@ -11,7 +11,7 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 from backscoring_world import ListedTopics, Record
 from cluster import Cluster
 
-from stream.backscoring.topics import Part, Topics, reading
+from stream.rescoring.topics import Part, Topics, reading
 from stream.settings import Settings
 
 TIMES_MS = {0: [1000, 2000, 3000, 2500, 5000], 1: [], 2: [4000, 6000]}

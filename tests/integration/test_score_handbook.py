@@ -8,8 +8,8 @@ from handbook import FOLDER, PUBLISHED, TRANSACTIONS, needs_handbook
 from payments import put_model
 
 from features.vector.sets import load_sets
-from stream.backscoring.request import FileRequest
-from stream.backscoring.run import score_file
+from stream.rescoring.file_run import score_file
+from stream.rescoring.request import FileRequest
 
 FROM = "2018-06-10"  # 38 days before the first published row: the default horizons
 PRINTED = 1e-9

@@ -23,11 +23,10 @@ from features.vector.vectorise import vectorise
 from models.loading import Model, load
 from models.policy import bands
 from models.repository import Repository
-from stream.backscoring import run, workplace
-from stream.backscoring.errors import BackscoringError, ComputationError, UnknownModelError
-from stream.backscoring.request import FileRequest, ScoreReport
 from stream.cli.main import main
 from stream.probing import probers
+from stream.rescoring import file_run, workdir
+from stream.rescoring.request import BackscoringError, ComputationError, FileRequest, ScoreReport, UnknownModelError
 from stream.training.request import TrainingRequest
 from stream.training.run import train
 from stream.transactions_file.errors import TransactionsFileError
@@ -61,7 +60,7 @@ def scored(folder: Path, columns: dict[str, Any], models: str, digest: str, **ch
 def report(folder: Path, columns: dict[str, Any], models: str, digest: str, **changes: Any) -> ScoreReport:
     request = {"file": write(folder / "in.parquet", columns), "model": digest, "out": folder / "out.parquet"}
     request |= {"models": models, "sets": FeatureSets((FEATURES,)), "threads": 1} | changes
-    return run.score_file(FileRequest(**request), lambda _stage, _done, _total: None)
+    return file_run.score_file(FileRequest(**request), lambda _stage, _done, _total: None)
 
 
 def read(path: Path) -> dict[str, list[Any]]:
@@ -125,7 +124,7 @@ def test_each_row_is_what_the_store_in_memory_says_of_it_at_its_turn(
         "labelled_at": pa.array(columns["labelled_at"], pa.int64()),
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workplace, "SHARD_ROWS", shard)
+        patch.setattr(workdir, "SHARD_ROWS", shard)
         found = scored(folder, columns, models, digest)
     (folder / "again").mkdir()
     expected = list(one_by_one(folder / "in.parquet", folder / "again"))
@@ -152,8 +151,8 @@ def test_neither_threads_nor_shards_nor_blocks_change_a_byte(
     columns = transactions(rows=3_000)
     report(tmp_path, columns, models, digest, out=tmp_path / "one.parquet")
     report(tmp_path, columns, models, digest, out=tmp_path / "two.parquet", threads=2)
-    monkeypatch.setattr(workplace, "SHARD_ROWS", 400)
-    monkeypatch.setattr(workplace, "BLOCK_ROWS", 1_000)
+    monkeypatch.setattr(workdir, "SHARD_ROWS", 400)
+    monkeypatch.setattr(workdir, "BLOCK_ROWS", 1_000)
     report(tmp_path, columns, models, digest, out=tmp_path / "three.parquet")
     one, two, three = (read(tmp_path / f"{name}.parquet") for name in ("one", "two", "three"))
     assert one == two

@@ -19,7 +19,7 @@ from features.history.retention import Keep, exact
 from features.history.store import Entity, Fate, Histories
 from features.memory_store import MemoryStore
 from features.rows import device
-from stream.backscoring import passes, shards
+from stream.rescoring import passes, shards
 
 FEATURES = FeatureSet((*load(None).rows, device("cards", "30d"), device("fraud_share", "7d")))
 
@@ -91,7 +91,7 @@ def seen_for_a_millisecond(histories: Any, positions: Any, own: Any, _sight: Sig
 )
 def test_a_planted_bug_is_caught(place: str, bug: object, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = every_act()
-    monkeypatch.setattr(f"stream.backscoring.{place}", bug)
+    monkeypatch.setattr(f"stream.rescoring.{place}", bug)
     assert in_shards(stream, 2) != in_memory(stream)
 
 

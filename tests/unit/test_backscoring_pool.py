@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stream.backscoring.errors import ComputationError
-from stream.backscoring.pool import Pool
+from stream.rescoring.request import ComputationError
+from stream.rescoring.stages import Pool
 
 
 def leave_a_mark(folder: Path, number: int) -> None:

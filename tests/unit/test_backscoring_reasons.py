@@ -15,8 +15,8 @@ from features.memory_store import MemoryStore
 from features.vector.sets import FeatureSets
 from models.errors import ScoringError
 from models.loading import Model
-from stream.backscoring.request import DiffReport, Range
 from stream.contract.outputs import ModelName, Score
+from stream.rescoring.request import DiffReport, Range
 
 DEFAULT = FeatureSets((load(None),))
 

@@ -7,9 +7,10 @@ from backscoring_faults import DAY_MS, Stopgap
 from backscoring_model import SETS, Trained, alter, trained
 from backscoring_world import World, opened
 
-from stream.backscoring import replaying, retracing
-from stream.backscoring.errors import NothingToScoreError
-from stream.backscoring.replaying import Replay, replay
+from stream.rescoring import replay as replay_module
+from stream.rescoring import trace
+from stream.rescoring.replay import Replay, replay
+from stream.rescoring.request import NothingToScoreError
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def weeks(live: Trained, **settings: Any) -> World:
 def replayed(world: World, transaction_id: str, card_id: str | None = None) -> Replay:
     with pytest.MonkeyPatch.context() as patch:
         opened(world, patch)
-        for module in (replaying, retracing):
+        for module in (replay_module, trace):
             patch.setattr(module, "reading", world.reading)
         return replay(world.settings, SETS, (transaction_id, card_id), lambda _stage, _done, _total: None)
 

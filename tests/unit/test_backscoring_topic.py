@@ -14,14 +14,13 @@ from click.testing import CliRunner
 from features.history.store import Fate
 from features.memory_store import MemoryStore
 from features.vector.vectorise import vectorise
-from stream.backscoring import workplace
-from stream.backscoring.errors import NothingToScoreError
-from stream.backscoring.request import Range
-from stream.backscoring.spool import Spool
 from stream.cli.main import main
 from stream.contract.label import read_label
 from stream.contract.outputs import Score
 from stream.decoding import decode
+from stream.rescoring import workdir
+from stream.rescoring.request import NothingToScoreError, Range
+from stream.rescoring.spool import Spool
 
 STEP_MS = DAY_MS // 2
 
@@ -152,7 +151,7 @@ def test_what_is_no_transaction_disturbs_nobody(live: Trained) -> None:
 def test_blocks_without_and_with_differences_make_one_file(
     live: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workplace, "BLOCK_ROWS", 8)
+    monkeypatch.setattr(workdir, "BLOCK_ROWS", 8)
     world = weeks(live, 20)
     last = max(world.topics["scores"], key=lambda number: len(world.topics["scores"][number]) and number)
     altered = msgspec.json.decode(world.topics["scores"][last][-1].value or b"", type=Score).transaction_id

@@ -9,11 +9,11 @@ import numpy as np
 from features.history.frames import Floats
 from models.loading import Model
 from models.policy import bands
-from stream.backscoring.ledgers import assemble
-from stream.backscoring.loading import model_of
-from stream.backscoring.passes import Flags
-from stream.backscoring.tasks import DECIDE, FATES
-from stream.backscoring.workplace import Workplace
+from stream.rescoring.ledgers import assemble
+from stream.rescoring.passes import Flags
+from stream.rescoring.rescore import model_of
+from stream.rescoring.tasks import DECIDE, FATES
+from stream.rescoring.workdir import Workplace
 from stream.transactions_file.database import connect_memory, quoted
 
 Columns = dict[str, Any]

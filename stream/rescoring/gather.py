@@ -14,11 +14,9 @@ import msgspec
 
 from models.errors import InvalidTimeError
 from models.times import format_time, parse_time_ms
-from stream.backscoring.errors import NothingToScoreError
-from stream.backscoring.progress import Progress
-from stream.backscoring.request import Range
-from stream.backscoring.spool import Spool
-from stream.backscoring.topics import Offsets, Part, Records, Topics
+from stream.rescoring.request import NothingToScoreError, Progress, Range
+from stream.rescoring.spool import Spool
+from stream.rescoring.topics import Offsets, Part, Records, Topics
 from stream.settings import Settings
 from stream.topics import LABELS, OUTCOMES, SCORES, TRANSACTIONS
 

@@ -15,12 +15,12 @@ from features.history.displaced import ANYWHERE
 from features.history.frames import Floats
 from features.history.history import History
 from features.history.store import Entity, Ints, Transactions
-from stream.backscoring.ledgers import Follower, Ledger, read_followers
-from stream.backscoring.passes import MOST_RECORDS, OtherPass, Placed, Seen, chosen, columns_of
-from stream.backscoring.remaking import different
-from stream.backscoring.shards import Lot, Order, Shard
-from stream.backscoring.tasks import DECIDE, placed_before, to_decide
-from stream.backscoring.workplace import Workplace
+from stream.rescoring.ledgers import Follower, Ledger, read_followers
+from stream.rescoring.passes import MOST_RECORDS, OtherPass, Placed, Seen, chosen, columns_of
+from stream.rescoring.rescore import different
+from stream.rescoring.shards import Lot, Order, Shard
+from stream.rescoring.tasks import DECIDE, placed_before, to_decide
+from stream.rescoring.workdir import Workplace
 from stream.transactions_file.database import connect_memory, quoted
 
 UNDER_WAY_MS = 30_000

@@ -1,25 +1,85 @@
 """The stages that scoring a file and scoring a range have in common, and the folder in which they work.
 
 Nothing here knows where transactions come from or what becomes of a block.
+
+Runs the tasks of one stage on several processes, and tells how far they are.
+
+Nothing here knows what a task does.
 """
 
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from pickle import PicklingError
+from types import TracebackType
+from typing import Any, Self
 
-from stream.backscoring.errors import ComputationError
-from stream.backscoring.pool import Pool
-from stream.backscoring.progress import Progress
-from stream.backscoring.searching import search
-from stream.backscoring.tasks import judge_cards, take_in
-from stream.backscoring.workplace import Workplace
+from stream.rescoring.request import ComputationError, Progress
+from stream.rescoring.search import search
+from stream.rescoring.tasks import judge_cards, take_in
+from stream.rescoring.workdir import Workplace
 from stream.transactions_file.database import import_duckdb, quoted
 
+LOOK_SECONDS = 0.2
+Task = Callable[[int], None]
 PROCESS_MEMORY_MB = 512
 """What the database of one process may take."""
+
+
+class Pool(AbstractContextManager["Pool"]):
+    """As many processes as there are `threads`; a single one is a thread of this process."""
+
+    def __init__(self, threads: int) -> None:
+        self._executor: Executor
+        if threads == 1:
+            self._executor = ThreadPoolExecutor(1)
+        else:
+            self._executor = ProcessPoolExecutor(threads, get_context("spawn"), _deaf_to_signals)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._executor.shutdown(cancel_futures=True)
+
+    def run(self, task: Task, count: int, look: Callable[[], None]) -> None:
+        """Do a task for each number below `count`; `look` is called now and then.
+
+        Raises:
+            ComputationError: a process ended.
+        """
+        left = {self._executor.submit(task, number) for number in range(count)}
+        try:
+            while left:
+                done, left = wait(left, LOOK_SECONDS, FIRST_COMPLETED)
+                look()
+                for one in done:
+                    one.result()
+        except BrokenProcessPool as error:
+            raise ComputationError(
+                "a process ended in the middle of its work, most likely for want of memory: "
+                "take fewer --threads, or a machine with more"
+            ) from error
+        except PicklingError as error:
+            raise ComputationError(
+                f"{error}: a formula that is no function of a module cannot go to another process; take --threads 1"
+            ) from error
+        finally:
+            for one in left:
+                one.cancel()
+
+
+def _deaf_to_signals() -> None:
+    """Leave Ctrl-C to the process that started this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager

@@ -12,10 +12,10 @@ import numpy as np
 
 from features.history.frames import Floats
 from features.history.store import Ints
-from stream.backscoring.explaining import Explainer, Rows
-from stream.backscoring.passes import Flags
-from stream.backscoring.reasons import Reason, Verdict
-from stream.backscoring.remaking import NO_BAND, Made, different
+from stream.rescoring.explain import Explainer, Rows
+from stream.rescoring.passes import Flags
+from stream.rescoring.reasons import Reason, Verdict
+from stream.rescoring.rescore import NO_BAND, Made, different
 
 FATE, TRANSACTION, FEATURES = "fate", "transaction", "features"
 """What may differ besides single features and outputs."""

@@ -1,6 +1,16 @@
-"""What back-scoring is asked for and what it reports, as values."""
+"""What back-scoring is asked for and what it reports, as values.
 
-from collections.abc import Mapping
+The errors of back-scoring, under the root of `stream`.
+
+BackscoringError               catch this to catch all of ours; what is wrong with the file itself is a `FileError`
+├── UnknownModelError          no such model here, or it cannot be used here: name another, or mend what is said
+├── NothingToScoreError        the range holds nothing, or nothing of what is asked for: ask for another
+└── ComputationError           a process ended, or the disk is full: the message says what to do before trying again
+
+How far a long computation is, as whoever waits for it is told.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +18,27 @@ from typing import NamedTuple
 import msgspec
 
 from features.vector.sets import FeatureSets
+from stream.errors import StreamError
 from stream.settings import Settings
+
+Progress = Callable[[str, int, int], None]
+"""Told, now and then, the name of the stage, how much of it is done, and of how much."""
+
+
+class BackscoringError(StreamError):
+    """Any error that scoring a file or a range raises on purpose."""
+
+
+class UnknownModelError(BackscoringError):
+    """The model cannot be had, or does not compute here what it computed where it was made."""
+
+
+class NothingToScoreError(BackscoringError):
+    """What was asked for is not there."""
+
+
+class ComputationError(BackscoringError):
+    """The work could not be finished on this machine as it is."""
 
 
 class Range(NamedTuple):

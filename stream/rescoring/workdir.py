@@ -10,7 +10,7 @@ import numpy as np
 
 from features.history.store import Entity, Ints
 from features.vector.sets import FeatureSets
-from stream.backscoring.passes import looked_at
+from stream.rescoring.passes import looked_at
 from stream.transactions_file.reading import DATABASE
 
 SHARD_ROWS = 300_000

@@ -11,19 +11,16 @@ import numpy as np
 
 from features.history.store import Entity
 from models.times import format_time
-from stream.backscoring.comparing import compare_block
-from stream.backscoring.errors import NothingToScoreError
-from stream.backscoring.gathering import FOR_EVER_MS
-from stream.backscoring.ledgers import visible
-from stream.backscoring.only import Only
-from stream.backscoring.pool import Pool
-from stream.backscoring.progress import Progress
-from stream.backscoring.request import TopicRequest
-from stream.backscoring.stages import run_passes
-from stream.backscoring.topic_run import Prepared, prepared
-from stream.backscoring.topics import Part, reading
 from stream.contract.outputs import Score
 from stream.decoding import decode
+from stream.rescoring.compare import compare_block
+from stream.rescoring.gather import FOR_EVER_MS
+from stream.rescoring.ledgers import visible
+from stream.rescoring.request import NothingToScoreError, Progress, TopicRequest
+from stream.rescoring.spool import Only
+from stream.rescoring.stages import Pool, run_passes
+from stream.rescoring.topic_run import Prepared, prepared
+from stream.rescoring.topics import Part, reading
 from stream.settings import Settings
 from stream.topics import TRANSACTIONS
 from stream.transactions_file.database import quoted

@@ -10,10 +10,10 @@ import numpy as np
 
 from features.declaration import FeatureSet
 from features.history.store import Entity, Ints
-from stream.backscoring.passes import Flags
-from stream.backscoring.reasons import Reason
-from stream.backscoring.tasks import DECIDE
-from stream.backscoring.workplace import Workplace
+from stream.rescoring.passes import Flags
+from stream.rescoring.reasons import Reason
+from stream.rescoring.tasks import DECIDE
+from stream.rescoring.workdir import Workplace
 from stream.transactions_file.database import connect_memory, quoted
 
 

@@ -7,10 +7,10 @@ from types import MappingProxyType
 import numpy as np
 
 from features.history.store import Entity, Fate, Ints
-from stream.backscoring.ledgers import Follower, Ledger, read_followers, write_followers
-from stream.backscoring.passes import CardPass, GoingOn, Mark, OtherPass, Placed, chosen
-from stream.backscoring.shards import LabelAt, Lot, Place, Shard
-from stream.backscoring.workplace import Workplace
+from stream.rescoring.ledgers import Follower, Ledger, read_followers, write_followers
+from stream.rescoring.passes import CardPass, GoingOn, Mark, OtherPass, Placed, chosen
+from stream.rescoring.shards import LabelAt, Lot, Place, Shard
+from stream.rescoring.workdir import Workplace
 
 FATES = tuple(Fate)
 CODE = MappingProxyType({fate: code for code, fate in enumerate(FATES)})

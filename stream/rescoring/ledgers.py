@@ -12,9 +12,9 @@ import numpy as np
 from features.history.frames import Floats
 from features.history.records import SHARED_COLUMNS
 from features.history.store import Entity, Ints
-from stream.backscoring.passes import GoingOn, Seen, about, columns_of
-from stream.backscoring.shards import Place
-from stream.backscoring.workplace import Workplace
+from stream.rescoring.passes import GoingOn, Seen, about, columns_of
+from stream.rescoring.shards import Place
+from stream.rescoring.workdir import Workplace
 
 _HEAD = 5
 WAITS = -1

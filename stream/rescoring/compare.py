@@ -11,15 +11,15 @@ import numpy as np
 
 from features.history.frames import Floats
 from features.history.store import Ints
-from stream.backscoring.blocks import Columns, read_base, write_part
-from stream.backscoring.explaining import Explainer, Rows
-from stream.backscoring.ledgers import assemble, fill, visible
-from stream.backscoring.passes import Flags, columns_of
-from stream.backscoring.reasons import Reason, Verdict
-from stream.backscoring.remaking import NO_BAND, Makers, Objects, different, nothing, recorded, remake, remake_from
-from stream.backscoring.tasks import DECIDE, FATES
-from stream.backscoring.verdicts import TRANSACTION, Contrast, Line, judge, outputs
-from stream.backscoring.workplace import Workplace
+from stream.rescoring.blocks import Columns, read_base, write_part
+from stream.rescoring.explain import Explainer, Rows
+from stream.rescoring.ledgers import assemble, fill, visible
+from stream.rescoring.passes import Flags, columns_of
+from stream.rescoring.reasons import Reason, Verdict
+from stream.rescoring.rescore import NO_BAND, Makers, Objects, different, nothing, recorded, remake, remake_from
+from stream.rescoring.tasks import DECIDE, FATES
+from stream.rescoring.verdicts import TRANSACTION, Contrast, Line, judge, outputs
+from stream.rescoring.workdir import Workplace
 
 GONE = -1
 """The number of a decision whose transaction is not there."""
