@@ -16,9 +16,8 @@ from features.declaration import FeatureSet
 from features.history.store import Entity, Transactions
 from features.redis.client import without_password
 from stream.bench.contestants import Contestant, key_begin, keys_of, mean_bytes, ours, server_cpu_s, sweep
-from stream.bench.counters import Counters
 from stream.bench.crowd import Crowd
-from stream.bench.sorted_sets import SortedSets
+from stream.bench.rivals import Counters, SortedSets
 from stream.clock import now_ms
 from stream.errors import MeasurementError
 from stream.settings import Settings

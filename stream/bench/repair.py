@@ -26,8 +26,8 @@ from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets, load_sets
 from models.times import format_time, parse_time_ms
 from stream.bench.contestants import keys_of, sweep
+from stream.bench.crowd import Sent, payments
 from stream.bench.driving import PARTITIONS, apart
-from stream.bench.traffic import Sent, payments
 from stream.clock import now_ms
 from stream.errors import MeasurementError
 from stream.facts import Fact, Reapplied

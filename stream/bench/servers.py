@@ -13,8 +13,8 @@ from features.history.store import Transactions
 from features.redis.client import without_password
 from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets
+from stream.bench.crowd import payments
 from stream.bench.stages import Told, told
-from stream.bench.traffic import payments
 from stream.clock import now_ms
 from stream.decoding import decode
 

@@ -12,7 +12,7 @@ import numpy as np
 from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets, Vectors
 from models.loading import Model
-from stream.bench.traffic import Sent, payments
+from stream.bench.crowd import Sent, payments
 from stream.clock import now_ms
 from stream.decoding import decode
 from stream.encoding import Frame, encode

@@ -183,7 +183,7 @@ def _effort_options(function: Command) -> Command:
 @_effort_options
 def tracing(name: str, as_json: bool, **effort: Any) -> None:  # noqa: ANN401, FBT001 - click's options
     """Traces off, of 1 % and of all payments: throughput and latency, alternating in one run."""
-    from stream.bench.variants import collector, tracing_variants  # noqa: PLC0415 - it needs an extra
+    from stream.bench.alternating import collector, tracing_variants  # noqa: PLC0415 - it needs an extra
 
     with collector() as endpoint:
         _alternate(name, tracing_variants(endpoint), effort, as_json)
@@ -195,7 +195,7 @@ def tracing(name: str, as_json: bool, **effort: Any) -> None:  # noqa: ANN401, F
 @_effort_options
 def shadow(name: str, challenger: str, as_json: bool, **effort: Any) -> None:  # noqa: ANN401, FBT001 - click's options
     """No challenger, one, one 100 ms slower, and one that raises: what decisions notice, alternating in one run."""
-    from stream.bench.variants import shadow_variants  # noqa: PLC0415 - it needs an extra
+    from stream.bench.alternating import shadow_variants  # noqa: PLC0415 - it needs an extra
 
     _alternate(name, shadow_variants(_model(settings_or_refuse(), challenger).digest), effort, as_json)
 
@@ -222,9 +222,8 @@ def _alternate(name: str, variants: Any, effort: dict[str, Any], as_json: bool) 
 async def _measure_worker(
     settings: Settings, digest: str, backlog: int, rates: tuple[float, ...], seconds: int
 ) -> dict[str, Any]:
-    from stream.bench.driving import Bench, apart  # noqa: PLC0415 - it needs an extra
-    from stream.bench.measuring import LOSS_COUNT, drain, hold, lose_one  # noqa: PLC0415 - likewise
-    from stream.bench.traffic import payments  # noqa: PLC0415 - likewise
+    from stream.bench.crowd import payments  # noqa: PLC0415 - likewise
+    from stream.bench.driving import LOSS_COUNT, Bench, apart, drain, hold, lose_one  # noqa: PLC0415 - it needs an extra  # noqa: PLC0415 - likewise
 
     counts = [int(rate * seconds) for rate in rates]
     records = iter(payments(backlog + sum(counts) + LOSS_COUNT, seed=2))
