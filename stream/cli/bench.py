@@ -14,7 +14,7 @@ from models.loading import Model
 from models.loading import load as load_model
 from models.problems import Problem
 from models.repository import Repository
-from stream.cli.saying import Command, features_or_refuse, json_option, refuse, refuse_kafka, say, settings_or_refuse
+from stream.cli.output import Command, features_or_refuse, json_option, refuse, refuse_kafka, say, settings_or_refuse
 from stream.errors import StreamError
 from stream.probing import probers
 from stream.settings import Settings

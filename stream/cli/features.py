@@ -1,14 +1,84 @@
-"""`fraudstream features …`: what is computed here, what it costs to keep, and having histories put together anew."""
+"""`fraudstream features …`: what is computed here, what it costs to keep, and having histories put together anew.
+
+A table of features as people like to read it, in wide terminals and in narrow ones.
+"""
 
 from typing import Any
 
 import click
-from rich.console import Console
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
 
-from features.declaration import Feature, FeatureSet
+from features.declaration import DAY_MS, Feature, FeatureSet, window_text
 from features.history.records import RECORD_BYTES
-from stream.cli.features_table import listing
-from stream.cli.saying import features_or_refuse, json_option, say, settings_or_refuse
+from features.history.store import WHO, Entity
+from stream.cli.output import features_or_refuse, json_option, say, settings_or_refuse
+
+WIDE = 140
+"""From so many columns on, a feature takes one line; below, its meaning stands under its name."""
+
+
+def listing(feature_set: FeatureSet, width: int) -> RenderableType:
+    """Lay out a table of features for a terminal of this width, and what it comes to."""
+    table = _wide(feature_set) if width >= WIDE else _narrow(feature_set)
+    return Group(table, Text(""), *(Text(line) for line in _totals(feature_set)))
+
+
+def _wide(feature_set: FeatureSet) -> Table:
+    table = _table("#", "feature", "of", "window", "delay", "unit", "arrival", "keeps", "meaning")
+    for number, row in enumerate(feature_set.rows):
+        window, delay, arrival, keeps = _facts(row)
+        table.add_row(str(number), row.name, _whose(row), window, delay, row.unit, arrival, keeps, row.meaning)
+    return table
+
+
+def _narrow(feature_set: FeatureSet) -> Table:
+    table = _table("#", "feature", "window", "delay", "arrival", "keeps")
+    for number, row in enumerate(feature_set.rows):
+        said = Text.assemble(row.name, "\n", (f"{row.unit}: {row.meaning}", "dim"))
+        window, delay, arrival, keeps = _facts(row)
+        table.add_row(str(number), said, window, delay, arrival, keeps.partition(" ")[0])
+    return table
+
+
+def _whose(row: Feature) -> str:
+    return "" if row.entity is Entity.NONE else row.entity.value
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    for column in columns:
+        number = column in {"#", "window", "delay", "keeps"}
+        table.add_column(column, justify="right" if number else "left", no_wrap=column not in {"feature", "meaning"})
+    return table
+
+
+def _facts(row: Feature) -> tuple[str, str, str, str]:
+    """Return window, delay, whether the order of arrival matters, and what the row makes a history keep."""
+    window = "" if row.window_ms is None else window_text(row.window_ms)
+    delay = window_text(row.delay_ms) if row.delay_ms else ""
+    keeps = f"{_days(row.keeps_ms)} x {RECORD_BYTES[row.entity]} B" if row.entity in RECORD_BYTES else ""
+    return window, delay, "yes" if row.depends_on_arrival else "", keeps
+
+
+def _totals(feature_set: FeatureSet) -> list[str]:
+    kept = [
+        f"The history of {WHO[kind]} keeps {_days(horizon_ms)} of records, {RECORD_BYTES[kind]} bytes each."
+        for kind, horizon_ms in feature_set.horizons_ms.items()
+    ]
+    arrival = sum(row.depends_on_arrival for row in feature_set.rows)
+    return [
+        *kept,
+        f"{len(feature_set)} features; the order in which partitions' payments arrive can change {arrival} of them.",
+        f"fingerprint {feature_set.fingerprint}",
+    ]
+
+
+def _days(length_ms: int) -> str:
+    """Write a length in days, rounded up to a tenth."""
+    return f"{-(-length_ms * 10 // DAY_MS) / 10:g}d"
 
 
 @click.group()
@@ -26,7 +96,7 @@ def rebuild_command(reason: str, here: bool, as_json: bool) -> None:  # noqa: FB
     Until that is done decisions wait, or say that their histories are incomplete (FRAUDSTREAM_REDIS_DOWN). Ended early,
     this ends nothing: the workers go on.
     """
-    from stream.cli.features_rebuild import rebuild  # noqa: PLC0415 - models and telemetry come with it, for it alone
+    from stream.cli.rebuild import rebuild  # noqa: PLC0415 - models and telemetry come with it, for it alone
 
     rebuild(reason, as_json, here=here)
 

@@ -9,9 +9,9 @@ from stream.cli.bench import bench
 from stream.cli.demo import demo
 from stream.cli.features import features
 from stream.cli.model import model
+from stream.cli.output import features_or_refuse, json_option, refuse, refused_settings, say, settings_or_refuse
 from stream.cli.publish import publish
 from stream.cli.replay import replay
-from stream.cli.saying import features_or_refuse, json_option, refuse, refused_settings, say, settings_or_refuse
 from stream.cli.score import score
 from stream.cli.shadow import shadow
 from stream.cli.train import train

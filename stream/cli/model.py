@@ -13,7 +13,7 @@ from models.commands import CommandKind, Event, EventKind
 from models.errors import ModelError
 from models.problems import Problem
 from models.repository import Repository
-from stream.cli.saying import Command, json_option, refuse, refuse_kafka, say, settings_or_refuse
+from stream.cli.output import Command, json_option, refuse, refuse_kafka, say, settings_or_refuse
 from stream.clock import now_ms
 from stream.commanding import Wish, read_lineup, read_log
 from stream.redaction import holds_card_number

@@ -13,7 +13,7 @@ from aiokafka.structs import RecordMetadata
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
-from stream.cli.saying import json_option, refuse_kafka, say, settings_or_refuse
+from stream.cli.output import json_option, refuse_kafka, say, settings_or_refuse
 from stream.errors import StreamError
 from stream.file_records import Kind, RecordsFile
 from stream.injecting import Injected, Injector, Item

@@ -9,8 +9,7 @@ from rich.text import Text
 
 from features.errors import FormulaError
 from models.errors import ModelError
-from stream.cli.bars import bars
-from stream.cli.saying import features_or_refuse, json_option, refuse, refuse_kafka, say, settings_or_refuse
+from stream.cli.output import bars, features_or_refuse, json_option, refuse, refuse_kafka, say, settings_or_refuse
 from stream.rescoring.request import BackscoringError
 from stream.transactions_file.errors import FileError
 

@@ -12,8 +12,7 @@ from rich.table import Table
 from features.errors import FormulaError
 from models.errors import ModelError
 from models.repository import Repository
-from stream.cli.bars import bars
-from stream.cli.saying import features_or_refuse, json_option, refuse, say, settings_or_refuse
+from stream.cli.output import bars, features_or_refuse, json_option, refuse, say, settings_or_refuse
 from stream.training.errors import TrainingError
 from stream.training.request import TrainingReport, TrainingRequest
 from stream.transactions_file.errors import FileError

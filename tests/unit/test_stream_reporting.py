@@ -17,8 +17,7 @@ from shadow.comparing import Comparison, Side, Source, encode_comparison
 from shadow.history import History, Term, Totals
 from shadow.tally import Tally
 from stream.cli.main import main
-from stream.cli.shadow import _since_ms, facts
-from stream.cli.shadow_tables import tables
+from stream.cli.shadow import _since_ms, facts, tables
 from stream.contract.outputs import Score
 from stream.demo.scoreboard import Place
 from stream.errors import ReportError

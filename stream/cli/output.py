@@ -1,4 +1,7 @@
-"""How commands speak: JSON on standard output where asked for, everything else for people."""
+"""How commands speak: JSON on standard output where asked for, everything else for people.
+
+How far a long command is: a bar for each of its stages, on standard error.
+"""
 
 import asyncio
 import os
@@ -8,6 +11,8 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from features.errors import DeclarationError
 from features.vector.sets import FeatureSets, load_sets
@@ -22,6 +27,21 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 json_option: Callable[[Command], Command] = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object; everything else goes to standard error."
 )
+
+
+@contextmanager
+def bars() -> Iterator[Callable[[str, int, int], None]]:
+    """Yield a function that is told a stage, how much of it is done, and of how much."""
+    columns = (TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as shown:
+        stages: dict[str, TaskID] = {}
+
+        def progress(stage: str, done: int, total: int) -> None:
+            if stage not in stages:
+                stages[stage] = shown.add_task(stage)
+            shown.update(stages[stage], completed=done, total=total)
+
+        yield progress
 
 
 def say(as_json: bool, facts: Mapping[str, Any], text: str) -> None:  # noqa: FBT001 - it is the flag itself
