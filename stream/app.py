@@ -22,21 +22,21 @@ from models.repository import Repository
 from stream.batches import Batch
 from stream.clock import now_ms
 from stream.comparing import Comparer
+from stream.control.judge import Bench, Judge
+from stream.control.model_cache import Shelf, Workshop
+from stream.control.probes import probers
 from stream.deciding import Decider, Desk
 from stream.degrading import DegradingStore
 from stream.errors import SettingsError
 from stream.fetching import Consumption
-from stream.judging import Bench, Judge
 from stream.kafka import connection_options
 from stream.labelling import Labeller
 from stream.membership import client_id
 from stream.pipeline import Pipeline
 from stream.preparation import Preparation
-from stream.probing import probers
 from stream.repair.repairing import Repairer, Yard
 from stream.repair.warming import Warming, needed
 from stream.settings import PREFIX, Settings
-from stream.shelf import Shelf, Workshop
 from stream.telemetry.setup import Telemetry
 from stream.topics import LABELS, MODEL_CONTROL, TRANSACTIONS
 from stream.transport import BatchConsumer, BatchTransport

@@ -19,7 +19,7 @@ from shadow.protocol import Request, Setup, decode_request, encode, frame, read_
 from shadow.sandbox import bound_memory, end_with_parent, go_first, leave_no_core, stand_back
 from shadow.server import Answerer, Score
 from stream.clock import now_ns
-from stream.probing import probers
+from stream.control.probes import probers
 
 log = logging.getLogger("fraudstream.shadow")
 

@@ -16,9 +16,10 @@ from models.problems import Problem, ProblemCode
 from shadow.errors import LaneError
 from shadow.process import Lane, Rest, Room
 from shadow.protocol import Setup
-from stream.answering import Answers, Found
 from stream.clock import now_ms
-from stream.control import Follower
+from stream.control.announcements import Answers, Found
+from stream.control.follower import Follower
+from stream.control.model_cache import Failure, Lacking, Serving, nothing_lacks
 from stream.encoding import Scored
 from stream.errors import PublishError
 from stream.facts import Listen
@@ -27,7 +28,6 @@ from stream.lots import Kept, Lot, destined, request, say, take
 from stream.missing import Accounts
 from stream.publishing import Destination, Outgoing, Publisher
 from stream.settings import PREFIX, Settings
-from stream.shelf import Failure, Lacking, Serving, nothing_lacks
 from stream.topics import SHADOW_SCORES
 
 log = logging.getLogger("fraudstream.shadow")

@@ -14,8 +14,9 @@ from aiokafka.errors import KafkaError, RebalanceInProgressError
 
 from stream.batches import Batch, Commit, Record
 from stream.clock import Stopwatch
-from stream.control import Follower
-from stream.cutovers import Cutover, announce_cutover
+from stream.control.announcements import Cutover, announce_cutover
+from stream.control.follower import Follower
+from stream.control.model_cache import Serving, Shelf
 from stream.dead_letters import DeadLetter
 from stream.errors import PublishError, StaleBatchError
 from stream.facts import Decided, Listen, VoidFound
@@ -28,7 +29,6 @@ from stream.publishing import Destination, Outgoing, Publisher
 from stream.runs import Runs
 from stream.settings import Settings
 from stream.shadowing import Shadow
-from stream.shelf import Serving, Shelf
 from stream.topics import DEAD_LETTERS, SCORES, TRANSACTIONS
 from stream.transport import BatchConsumer
 from stream.watchdog import end_on_error

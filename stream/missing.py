@@ -15,7 +15,7 @@ from models.commands import Event, EventKind
 from models.problems import Problem, ProblemCode
 from models.times import format_time
 from shadow.history import Telling, Totals
-from stream.control import Follower
+from stream.control.follower import Follower
 from stream.facts import Listen, Missed
 from stream.publishing import Publisher
 

@@ -16,13 +16,13 @@ from features.vector.sets import FeatureSets, Vectors
 from stream.batches import Record
 from stream.clock import Stage, Stopwatch
 from stream.contract.codes import DeadLetterCode
+from stream.control.model_cache import Serving
 from stream.dead_letters import DeadLetter
 from stream.decoding import Decoded, decode
 from stream.encoding import Frame, Scored, encode
 from stream.publishing import Headers
 from stream.scoring import Judgement, score
 from stream.settings import Settings
-from stream.shelf import Serving
 
 CODE_VERSION = version("fraudstream")
 

@@ -14,13 +14,13 @@ from mode import Service
 from features.errors import StoreRefusedError, StoreUnavailableError
 from features.redis.store import RedisStore
 from stream.comparing import Comparer
-from stream.control import Follower
+from stream.control.follower import Follower
+from stream.control.model_cache import Shelf
 from stream.kafka import explain
 from stream.membership import members
 from stream.publishing import Publisher
 from stream.repair.repairing import Repairer
 from stream.settings import Settings
-from stream.shelf import Shelf
 from stream.topics import SCORES, has_records, problems, risks, try_reading
 
 log = logging.getLogger("fraudstream.preparation")

@@ -15,9 +15,9 @@ from shadow.comparing import Comparison, read_comparison
 from shadow.history import History, Term, Totals, told
 from shadow.tally import Marks, Tally
 from stream.clock import now_ms
-from stream.commanding import read_log
 from stream.consumer import ValidScores
 from stream.contract.outputs import Score
+from stream.control.client import read_log
 from stream.errors import ReportError
 from stream.settings import Settings
 from stream.spans import span

@@ -11,8 +11,8 @@ from models.errors import ScoringError
 from models.loading import Model
 from models.policy import Decision, bands
 from stream.contract.outputs import DecidedBy, ModelName
+from stream.control.model_cache import Serving
 from stream.rules import decide_by_rules
-from stream.shelf import Serving
 
 Floats = NDArray[np.float64]
 

@@ -2,9 +2,9 @@
 
 from typing import Protocol
 
+from stream.control.model_cache import Serving
 from stream.encoding import Scored
 from stream.journeys import Journey
-from stream.shelf import Serving
 
 
 class Shadow(Protocol):

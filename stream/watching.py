@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 
 from features.history.store import Entity
 from features.redis.cache import Use
-from stream.shelf import Shelf
+from stream.control.model_cache import Shelf
 from stream.telemetry.books import Gauges, Values
 from stream.transport import BatchConsumer
 

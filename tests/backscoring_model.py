@@ -16,7 +16,7 @@ from models.loading import Model
 from models.loading import load as load_model
 from models.repository import Repository
 from stream.contract.outputs import Score
-from stream.probing import probers
+from stream.control.probes import probers
 from stream.rescoring.request import DiffReport, Range, ScoreReport, TopicRequest
 from stream.rescoring.topic_run import compare_topic, score_topic
 from stream.settings import Settings

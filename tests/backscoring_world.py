@@ -21,6 +21,7 @@ from models.loading import Model
 from models.policy import bands
 from stream.contract.label import read_label
 from stream.contract.outputs import Score
+from stream.control.model_cache import Serving
 from stream.decoding import decode
 from stream.journeys import Untraced
 from stream.labelling import _encode, _outcome
@@ -28,7 +29,6 @@ from stream.pipeline import Pipeline, Terms
 from stream.rescoring import topic_run
 from stream.rescoring.topics import Offsets, Part, Records
 from stream.settings import Settings
-from stream.shelf import Serving
 
 PARTITIONS = 3
 FIRST_EPOCH = 1_700_000_000

@@ -20,8 +20,8 @@ from models.repository import Repository
 from models.times import format_time
 from stream.contract.codes import Rejection
 from stream.contract.transaction import read_transaction
+from stream.control.probes import write_probe
 from stream.decoding import decode
-from stream.probing import write_probe
 
 PARTITIONS = 4
 PARTITIONED = ("transactions", "labels")

@@ -11,13 +11,13 @@ from models.commands import CommandKind, Event, EventKind
 from models.policy import Decision
 from models.times import format_time
 from stream.contract.outputs import DecidedBy
+from stream.control.model_cache import Serving
 from stream.decoding import decode
 from stream.encoding import Frame, Scored, encode
 from stream.journeys import Untraced
 from stream.publishing import Publisher
 from stream.scoring import Judgement
 from stream.settings import Settings
-from stream.shelf import Serving
 
 DIGEST, LIVE = "a" * 64, "d" * 64
 

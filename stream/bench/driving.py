@@ -24,7 +24,7 @@ from aiokafka.structs import RecordMetadata
 from models.commands import CommandKind, EventKind
 from stream.bench.crowd import Sent
 from stream.clock import now_ms
-from stream.commanding import Wish
+from stream.control.client import Wish
 from stream.embedded.processes import Child, free_port
 from stream.errors import MeasurementError
 from stream.injecting import Injector, Item

@@ -14,13 +14,13 @@ from features.vector.sets import FeatureSets, Vectors
 from models.loading import Model
 from stream.bench.crowd import Sent, payments
 from stream.clock import now_ms
+from stream.control.model_cache import Serving
 from stream.decoding import decode
 from stream.encoding import Frame, encode
 from stream.journeys import Untraced
 from stream.pipeline import CODE_VERSION
 from stream.scoring import score
 from stream.settings import Settings
-from stream.shelf import Serving
 
 Result = TypeVar("Result")
 

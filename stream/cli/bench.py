@@ -15,8 +15,8 @@ from models.loading import load as load_model
 from models.problems import Problem
 from models.repository import Repository
 from stream.cli.output import Command, features_or_refuse, json_option, refuse, refuse_kafka, say, settings_or_refuse
+from stream.control.probes import probers
 from stream.errors import StreamError
-from stream.probing import probers
 from stream.settings import Settings
 
 _MODEL = click.option("--model", "name", required=True, help="A digest in the repository, or a prefix of it.")

@@ -15,7 +15,7 @@ from models.problems import Problem
 from models.repository import Repository
 from stream.cli.output import Command, json_option, refuse, refuse_kafka, say, settings_or_refuse
 from stream.clock import now_ms
-from stream.commanding import Wish, read_lineup, read_log
+from stream.control.client import Wish, read_lineup, read_log
 from stream.redaction import holds_card_number
 from stream.settings import Settings, read_seconds
 from stream.telemetry.outside import command_traced

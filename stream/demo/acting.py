@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError
 
 from models.commands import CommandKind, Event, EventKind
 from stream.clock import now_ms
-from stream.commanding import Wish
+from stream.control.client import Wish
 from stream.demo.errors import DemoError
 from stream.demo.outage import CALM_SECONDS, Outage
 from stream.demo.reading import Reader

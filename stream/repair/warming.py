@@ -11,7 +11,7 @@ from features.redis.retention import Cover
 from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets
 from models.problems import Problem, ProblemCode
-from stream.shelf import Serving
+from stream.control.model_cache import Serving
 
 
 def needed(sets: FeatureSets, serving: Serving | None) -> Mapping[Entity, int]:

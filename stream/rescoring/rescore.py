@@ -21,7 +21,7 @@ from models.policy import bands
 from models.problems import Problem, ProblemCode
 from models.repository import Repository
 from stream.contract.outputs import DecidedBy
-from stream.probing import probers
+from stream.control.probes import probers
 from stream.rescoring.passes import Flags
 from stream.rescoring.request import UnknownModelError
 from stream.rules import decide_by_rules

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from models.commands import Event
-from stream.commanding import Wish, command_fleet
+from stream.control.client import Wish, command_fleet
 from stream.settings import Settings
 from stream.steps import Steps, UntracedSteps
 from stream.telemetry.environment import read

@@ -30,7 +30,7 @@ from models.loading import Model, load
 from models.policy import Floats, Policy
 from models.repository import Repository
 from models.times import format_time
-from stream.probing import probers
+from stream.control.probes import probers
 from stream.training.errors import UnusableModelError
 from stream.training.evaluation import calibrate, choose_policy, measure
 from stream.training.request import Period, Progress, TrainingReport, TrainingRequest

@@ -15,7 +15,7 @@ from features.history.store import Fate, Ints, Observed, Transactions
 from features.memory_store import MemoryStore
 from features.vector.vectorise import vectorise
 from models.policy import Floats
-from stream.probing import write_probe
+from stream.control.probes import write_probe
 from stream.training.request import Progress
 from stream.transactions_file.batching import Batch
 from stream.transactions_file.reading import TransactionsFile

@@ -17,8 +17,8 @@ from features.rows import card, merchant
 from features.vector.sets import FeatureSets
 from models.loading import Model
 from models.problems import ProblemCode
+from stream.control.model_cache import Serving
 from stream.repair.warming import Warming, needed
-from stream.shelf import Serving
 
 pytestmark = pytest.mark.integration
 

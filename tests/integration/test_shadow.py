@@ -17,7 +17,7 @@ from shadow.comparing import Comparison, encode_comparison, read_comparison
 from stream.bench.faulty import Fault
 from stream.bench.hampered import hampered_command
 from stream.contract.outputs import Score
-from stream.probing import vectorise_probe
+from stream.control.probes import vectorise_probe
 
 
 def challenge(fleet: Fleet, digest: str) -> None:

@@ -19,7 +19,7 @@ from models.artifact import PROBE_HISTORIES, ProbeHistories, same_bits
 from models.errors import ProbeError
 from models.loading import Model, load
 from models.repository import Repository
-from stream.probing import vectorise_probe
+from stream.control.probes import vectorise_probe
 from stream.training.errors import TrainingDataError
 from stream.training.request import TrainingRequest
 from stream.training.run import train

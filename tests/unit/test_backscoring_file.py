@@ -24,7 +24,7 @@ from models.loading import Model, load
 from models.policy import bands
 from models.repository import Repository
 from stream.cli.main import main
-from stream.probing import probers
+from stream.control.probes import probers
 from stream.rescoring import file_run, workdir
 from stream.rescoring.request import BackscoringError, ComputationError, FileRequest, ScoreReport, UnknownModelError
 from stream.training.request import TrainingRequest

@@ -21,7 +21,7 @@ from stream.cli.main import main
 from stream.contract.codes import Rejection
 from stream.contract.outputs import Score
 from stream.contract.transaction import Accepted, read_transaction
-from stream.probing import vectorise_probe
+from stream.control.probes import vectorise_probe
 from stream.settings import PREFIX, Settings
 
 HOUSE = Path(__file__).parents[2]

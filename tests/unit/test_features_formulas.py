@@ -20,12 +20,12 @@ from features.vector.sets import FeatureSets
 from features.vector.vectorise import vectorise
 from models.errors import ProbeError, ScoringError
 from models.loading import Model
+from stream.control.model_cache import Serving
+from stream.control.probes import vectorise_probe, write_probe
 from stream.isolating import decide_isolating
 from stream.journeys import Untraced
 from stream.pipeline import Pipeline, Terms
-from stream.probing import vectorise_probe, write_probe
 from stream.settings import Settings
-from stream.shelf import Serving
 
 NOW = 1_700_000_000_000
 

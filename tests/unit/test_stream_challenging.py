@@ -18,7 +18,7 @@ from shadow.process import Lane
 from shadow.protocol import Compare, Load, Setup
 from stream.bench.faulty import faulty_command
 from stream.comparing import child_command, child_environment
-from stream.probing import vectorise_probe
+from stream.control.probes import vectorise_probe
 
 DECIDED = msgspec.json.encode(
     {

@@ -19,7 +19,7 @@ from shadow.protocol import Compared as Reply
 from stream.batches import Record
 from stream.clock import Stage
 from stream.comparing import Comparer, child_command, child_environment
-from stream.control import Follower
+from stream.control.follower import Follower
 from stream.encoding import Scored
 from stream.facts import Compared, Fact, Missed
 from stream.journeys import Untraced

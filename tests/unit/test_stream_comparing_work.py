@@ -16,9 +16,9 @@ from shadow.errors import LaneError
 from shadow.process import Holding, Lane
 from shadow.protocol import Compare, Compared, Loaded, Setup
 from stream import comparing
-from stream.answering import Answers
 from stream.comparing import Comparer
-from stream.control import Follower
+from stream.control.announcements import Answers
+from stream.control.follower import Follower
 from stream.errors import PublishError
 from stream.facts import Compared as ComparedFact
 from stream.facts import Fact, Missed

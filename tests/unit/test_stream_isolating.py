@@ -13,11 +13,11 @@ from models.errors import ScoringError
 from models.loading import Model
 from stream.batches import Record
 from stream.contract.codes import DeadLetterCode
+from stream.control.model_cache import Serving
 from stream.isolating import apply_isolating, decide_isolating
 from stream.journeys import Untraced
 from stream.pipeline import Outputs, Pipeline, Terms
 from stream.settings import Settings
-from stream.shelf import Serving
 
 FEATURES = load_sets("")
 

@@ -11,7 +11,7 @@ from features.history import compaction
 from features.memory_store import MemoryStore
 from features.vector.sets import FeatureSets
 from features.vector.vectorise import vectorise
-from stream.probing import probers, write_probe
+from stream.control.probes import probers, write_probe
 
 
 def test_a_probe_with_panes_is_read_as_it_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:

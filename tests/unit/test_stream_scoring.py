@@ -14,9 +14,9 @@ from models.loading import Model, load
 from models.policy import Decision, bands
 from models.repository import Repository
 from stream.contract.outputs import DecidedBy, ModelName
+from stream.control.model_cache import Serving
 from stream.rules import REVIEW_ABOVE, decide_by_rules
 from stream.scoring import Floats, score
-from stream.shelf import Serving
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from stream_cases import CARD_NUMBER, Told
 from models.commands import CommandKind, Event, EventKind, encode
 from models.problems import Problem, ProblemCode
 from models.times import format_time
-from stream.answering import Answers, answered
-from stream.control import Follower
+from stream.control.announcements import Answers, answered
+from stream.control.follower import Follower
 from stream.publishing import Headers
 from stream.settings import Settings
 from stream.telemetry.attributes import MEANINGS

@@ -17,9 +17,9 @@ from telling import BEGAN_NS, DIGEST, decided, scored, stages
 
 from features.history.store import LabelStatus
 from models.commands import Event, EventKind
-from stream.answering import answered
 from stream.clock import Stage
 from stream.contract.codes import DeadLetterCode
+from stream.control.announcements import answered
 from stream.dead_letters import DeadLetter
 from stream.facts import LabelsApplied
 from stream.journeys import Untraced

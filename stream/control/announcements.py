@@ -2,10 +2,15 @@
 
 Whether a model can be served is found out elsewhere: by the shelf for one that shall be live, by the challenger's own
 process for one that shall be in the shadow.
+
+Announces where a partition's decisions went over to another revision.
+
+It is an index of what `scores` records anyway; nothing here decides where that is.
 """
 
 import logging
 from collections.abc import Mapping
+from typing import NamedTuple
 from uuid import uuid4
 
 from aiokafka.errors import KafkaError
@@ -14,14 +19,41 @@ from models.commands import Event, EventKind
 from models.problems import Problem
 from models.times import format_time
 from stream.clock import now_ms, now_ns
-from stream.control import Asked, Follower
+from stream.control.follower import Asked, Follower
 from stream.publishing import Publisher
+from stream.settings import Settings
 from stream.steps import Attributes, Step
 
 log = logging.getLogger("fraudstream.answering")
 
 Found = str | tuple[Problem, ...]
 """The probe hash of a model that is loaded, or why it is not."""
+
+
+class Cutover(NamedTuple):
+    """The first offset of a partition that was decided under a revision."""
+
+    partition: int
+    revision: int
+    offset: int
+
+
+async def announce_cutover(publisher: Publisher, settings: Settings, cutover: Cutover) -> None:
+    """Write the event; one that gets lost costs nothing."""
+    event = Event(
+        event_id=uuid4().hex,
+        deployment=settings.deployment,
+        kind=EventKind.CUTOVER,
+        revision=cutover.revision,
+        worker=settings.worker_id,
+        at=format_time(now_ms()),
+        partition=cutover.partition,
+        offset=cutover.offset,
+    )
+    try:
+        await publisher.announce(event)
+    except KafkaError as error:
+        log.warning("%s was not announced: %s", cutover, error)
 
 
 class Answers:

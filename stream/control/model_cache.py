@@ -13,9 +13,9 @@ from typing import NamedTuple
 from models.loading import Model, VectoriseProbe, load
 from models.problems import Problem
 from models.repository import Repository
-from stream.answering import Answers, Found
 from stream.clock import now_ms
-from stream.control import Follower
+from stream.control.announcements import Answers, Found
+from stream.control.follower import Follower
 from stream.publishing import Publisher
 
 log = logging.getLogger("fraudstream.shelf")

@@ -30,16 +30,16 @@ from models.judge import (
 from models.lineup import subject
 from models.loading import examine
 from models.times import format_time
-from stream.answering import answered
 from stream.batches import Batch, Record
 from stream.clock import now_ms
 from stream.consumer import trace_headers
-from stream.control import Follower, end_offset
+from stream.control.announcements import answered
+from stream.control.follower import Follower, end_offset
+from stream.control.model_cache import Workshop
 from stream.membership import members
 from stream.positions import committed_offsets
 from stream.publishing import Headers, Publisher
 from stream.settings import Settings
-from stream.shelf import Workshop
 from stream.steps import Step
 from stream.topics import MODEL_CONTROL, MODEL_EVENTS
 from stream.watchdog import end_on_error

@@ -12,8 +12,8 @@ from aiokafka.errors import KafkaError
 from models.commands import Command, CommandKind, Event, encode, read_event
 from models.lineup import Lineup, follow
 from models.times import format_time
-from stream.answering import answered
 from stream.clock import now_ms
+from stream.control.announcements import answered
 from stream.kafka import connection_options, must_see, producer_options
 from stream.publishing import Headers
 from stream.settings import Settings

@@ -1,0 +1,1 @@
+"""Who is live: the log of commands followed, judged and answered by the fleet."""
