@@ -1,6 +1,6 @@
 """What the challenger's process does with what it is asked: load models, score vectors, write comparisons.
 
-Here are no pipes and no clock; `stream.challenging` brings them.
+Here are no pipes and no clock; `stream.challenger.process` brings them.
 """
 
 from collections.abc import Callable, Iterable

@@ -20,8 +20,8 @@ from features.redis.store import Options, RedisStore
 from features.vector.sets import FeatureSets, load_sets
 from models.repository import Repository
 from stream.batches import Batch
+from stream.challenger.comparer import Comparer
 from stream.clock import now_ms
-from stream.comparing import Comparer
 from stream.control.judge import Bench, Judge
 from stream.control.model_cache import Shelf, Workshop
 from stream.control.probes import probers

@@ -13,7 +13,7 @@ from mode import Service
 
 from features.errors import StoreRefusedError, StoreUnavailableError
 from features.redis.store import RedisStore
-from stream.comparing import Comparer
+from stream.challenger.comparer import Comparer
 from stream.control.follower import Follower
 from stream.control.model_cache import Shelf
 from stream.kafka import explain

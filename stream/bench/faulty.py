@@ -2,7 +2,7 @@
 
     python -m stream.bench.faulty slow
 
-is a challenger's process as `stream.challenging` is, but for how its models score.
+is a challenger's process as `stream.challenger.process` is, but for how its models score.
 """
 
 import os
@@ -20,7 +20,7 @@ from models.errors import ScoringError
 from models.loading import Model
 from models.policy import Floats
 from shadow.server import Score
-from stream.challenging import run
+from stream.challenger.process import run
 
 Fault = Literal["slow", "raising", "hungry", "dying", "hanging", "printing"]
 

@@ -17,11 +17,11 @@ from models.errors import InvalidTimeError
 from models.policy import Decision
 from models.times import format_time, parse_time_ms
 from shadow.tally import Pair, Shift, Tally
+from stream.challenger.report import Report, report
 from stream.cli.output import json_option, refuse, refuse_kafka, say, settings_or_refuse
 from stream.clock import now_ms
 from stream.contract.iso import CURRENCY_DECIMALS
 from stream.errors import ReportError
-from stream.reporting import Report, report
 
 _SHORT = 12
 _QUIET_SECONDS = 2.0

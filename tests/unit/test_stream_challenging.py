@@ -17,7 +17,7 @@ from shadow.errors import LaneError
 from shadow.process import Lane
 from shadow.protocol import Compare, Load, Setup
 from stream.bench.faulty import faulty_command
-from stream.comparing import child_command, child_environment
+from stream.challenger.comparer import child_command, child_environment
 from stream.control.probes import vectorise_probe
 
 DECIDED = msgspec.json.encode(

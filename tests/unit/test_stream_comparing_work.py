@@ -15,15 +15,15 @@ from models.problems import ProblemCode
 from shadow.errors import LaneError
 from shadow.process import Holding, Lane
 from shadow.protocol import Compare, Compared, Loaded, Setup
-from stream import comparing
-from stream.comparing import Comparer
+from stream.challenger import comparer
+from stream.challenger.comparer import Comparer
+from stream.challenger.misses import Accounts
 from stream.control.announcements import Answers
 from stream.control.follower import Follower
 from stream.errors import PublishError
 from stream.facts import Compared as ComparedFact
 from stream.facts import Fact, Missed
 from stream.journeys import Untraced
-from stream.missing import Accounts
 from stream.publishing import Destination, Outgoing
 from stream.settings import Settings
 
@@ -153,7 +153,7 @@ async def test_what_a_process_had_when_it_ended_failed_and_what_comes_meanwhile_
 async def test_comparisons_that_the_broker_does_not_take_failed_in_the_end(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(comparing, "_PUBLISH_SECONDS", 0.05)
+    monkeypatch.setattr(comparer, "_PUBLISH_SECONDS", 0.05)
     scene.broker.away = True
     scene.offer(3)
     await scene.until(lambda: scene.comparer.queued == 0)
@@ -169,7 +169,7 @@ async def test_a_fault_of_ours_is_logged_and_decisions_go_on(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr(comparing, "say", broken)
+    monkeypatch.setattr(comparer, "say", broken)
     scene.offer(3)
     await scene.until(lambda: "nothing foresaw" in caplog.text)
     scene.offer(1)
@@ -264,7 +264,7 @@ async def test_a_worker_that_stops_does_not_wait_for_kafka_to_take_an_answer(mon
         await released.wait()
         return 0
 
-    monkeypatch.setattr(comparing, "_DRAIN_SECONDS", 0.05)
+    monkeypatch.setattr(comparer, "_DRAIN_SECONDS", 0.05)
     scene.follower.candidates = gather(scene.follower.candidates, ASKED)
     monkeypatch.setattr(scene.lane, "load", slow)
     monkeypatch.setattr(scene.broker, "announce", stuck)
@@ -286,8 +286,8 @@ async def test_a_worker_that_stops_leaves_work_behind_that_does_not_end(monkeypa
         finally:
             await released.wait()
 
-    monkeypatch.setattr(comparing, "_DRAIN_SECONDS", 0.05)
-    monkeypatch.setattr(comparing, "_LAST_WORD_SECONDS", 0.05)
+    monkeypatch.setattr(comparer, "_DRAIN_SECONDS", 0.05)
+    monkeypatch.setattr(comparer, "_LAST_WORD_SECONDS", 0.05)
     monkeypatch.setattr(scene.comparer, "_run", lingering)
     scene.comparer.start()
     await begun.wait()

@@ -16,12 +16,12 @@ from models.times import format_time
 from shadow.comparing import Comparison, Side, Source, encode_comparison
 from shadow.history import History, Term, Totals
 from shadow.tally import Tally
+from stream.challenger.report import Owed, Report, _readable, _settles, choose
 from stream.cli.main import main
 from stream.cli.shadow import _since_ms, facts, tables
 from stream.contract.outputs import Score
 from stream.demo.scoreboard import Place
 from stream.errors import ReportError
-from stream.reporting import Owed, Report, _readable, _settles, choose
 
 LIVE, CHALLENGER = "a" * 64, "b" * 64
 UNTIL_MS = 9_000

@@ -16,6 +16,8 @@ from models.problems import Problem, ProblemCode
 from shadow.errors import LaneError
 from shadow.process import Lane, Rest, Room
 from shadow.protocol import Setup
+from stream.challenger.misses import Accounts
+from stream.challenger.queue import Kept, Lot, destined, request, say, take
 from stream.clock import now_ms
 from stream.control.announcements import Answers, Found
 from stream.control.follower import Follower
@@ -24,8 +26,6 @@ from stream.encoding import Scored
 from stream.errors import PublishError
 from stream.facts import Listen
 from stream.journeys import Journey
-from stream.lots import Kept, Lot, destined, request, say, take
-from stream.missing import Accounts
 from stream.publishing import Destination, Outgoing, Publisher
 from stream.settings import PREFIX, Settings
 from stream.topics import SHADOW_SCORES
@@ -44,7 +44,7 @@ _LAST_WORD_SECONDS = 1.0
 
 def child_command() -> tuple[str, ...]:
     """Return the product's own challenger process: this interpreter, and nothing found in the working directory."""
-    return (sys.executable, "-P", "-m", "stream.challenging")
+    return (sys.executable, "-P", "-m", "stream.challenger.process")
 
 
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:

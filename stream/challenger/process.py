@@ -1,4 +1,4 @@
-"""The challenger's process: `python -m stream.challenging`, started by a worker, ended with its input.
+"""The challenger's process: `python -m stream.challenger.process`, started by a worker, ended with its input.
 
 It knows no broker, no Redis and no password. Whatever goes wrong here, it ends, and its worker counts.
 """
