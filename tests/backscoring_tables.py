@@ -10,13 +10,12 @@ from features_streams import Stream
 from features.declaration import FeatureSet
 from features.history.store import Label
 from features.vector.sets import FeatureSets
+from stream.dataset.database import columns_of, connect
 from stream.rescoring.ledgers import assemble
 from stream.rescoring.shards import part
 from stream.rescoring.stages import Pool, run_passes
 from stream.rescoring.tasks import FATES
 from stream.rescoring.workdir import Workplace
-from stream.transactions_file.batching import columns_of
-from stream.transactions_file.database import connect
 
 KINDS = ("card", "merchant", "device")
 LABELS = f"""CREATE TABLE labels (number BIGINT, transaction_id VARCHAR, card_id VARCHAR, fraud BOOLEAN,

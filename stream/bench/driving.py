@@ -25,9 +25,9 @@ from models.commands import CommandKind, EventKind
 from stream.bench.crowd import Sent
 from stream.clock import now_ms
 from stream.control.client import Wish
+from stream.dataset.injector import Injector, Item
 from stream.embedded.processes import Child, free_port
 from stream.errors import MeasurementError
-from stream.injecting import Injector, Item
 from stream.kafka import connection_options, producer_options
 from stream.settings import Settings
 from stream.telemetry.outside import command_traced

@@ -29,9 +29,9 @@ from stream.bench.contestants import keys_of, sweep
 from stream.bench.crowd import Sent, payments
 from stream.bench.driving import PARTITIONS, apart
 from stream.clock import now_ms
+from stream.dataset.injector import Injector, Item
 from stream.errors import MeasurementError
 from stream.facts import Fact, Reapplied
-from stream.injecting import Injector, Item
 from stream.kafka import connection_options, producer_options
 from stream.repair.mending import Mending, Terms
 from stream.settings import Settings

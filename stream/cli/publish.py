@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
 from stream.cli.output import json_option, refuse_kafka, say, settings_or_refuse
+from stream.dataset.injector import Injected, Injector, Item
+from stream.dataset.records import Kind, RecordsFile
 from stream.errors import StreamError
-from stream.file_records import Kind, RecordsFile
-from stream.injecting import Injected, Injector, Item
 from stream.kafka import producer_options
 from stream.settings import Settings
 from stream.steps import Steps

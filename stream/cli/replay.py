@@ -10,8 +10,8 @@ from rich.text import Text
 from features.errors import FormulaError
 from models.errors import ModelError
 from stream.cli.output import bars, features_or_refuse, json_option, refuse, refuse_kafka, say, settings_or_refuse
+from stream.dataset.errors import FileError
 from stream.rescoring.request import BackscoringError
-from stream.transactions_file.errors import FileError
 
 _SHOWN = 5
 

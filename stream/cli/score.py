@@ -21,9 +21,9 @@ from features.vector.sets import FeatureSets
 from models.errors import InvalidTimeError, ModelError
 from models.times import parse_time_ms
 from stream.cli.output import bars, features_or_refuse, json_option, refuse, refuse_kafka, say, settings_or_refuse
+from stream.dataset.errors import FileError
 from stream.rescoring.request import BackscoringError, DiffReport, FileRequest, Range, ScoreReport, TopicRequest
 from stream.settings import Settings
-from stream.transactions_file.errors import FileError
 
 _SHORT = 12
 _OFFSETS = re.compile(r"(\d+):(\d+)-(\d+)")

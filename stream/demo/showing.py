@@ -16,6 +16,7 @@ from aiokafka.structs import RecordMetadata
 from rich.console import RenderableType
 
 from stream.clock import now_ms
+from stream.dataset.injector import Injected, Injector, Item
 from stream.demo.acting import Acting, Cast
 from stream.demo.errors import DemoError
 from stream.demo.presenting import Draw, Presenter
@@ -26,7 +27,6 @@ from stream.demo.script import KEPT_SECONDS, Script
 from stream.demo.stage import Stage
 from stream.demo.traffic import Traffic, take
 from stream.demo.view import View
-from stream.injecting import Injected, Injector, Item
 from stream.kafka import producer_options
 
 DRAW_SECONDS = 0.25

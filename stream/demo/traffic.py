@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 
 from models.times import format_time
+from stream.dataset.injector import Item
 from stream.demo.script import Script
-from stream.injecting import Item
 from stream.settings import Settings
 from stream.simulation.rows import DAY_MS, Pattern
 from stream.simulation.world import Plan, World, simulate

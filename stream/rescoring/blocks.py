@@ -9,12 +9,12 @@ import numpy as np
 from features.history.frames import Floats
 from models.loading import Model
 from models.policy import bands
+from stream.dataset.database import connect_memory, quoted
 from stream.rescoring.ledgers import assemble
 from stream.rescoring.passes import Flags
 from stream.rescoring.rescore import model_of
 from stream.rescoring.tasks import DECIDE, FATES
 from stream.rescoring.workdir import Workplace
-from stream.transactions_file.database import connect_memory, quoted
 
 Columns = dict[str, Any]
 """Arrays of one length; NaN, None and what is masked become NULL."""

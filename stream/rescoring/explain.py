@@ -10,11 +10,11 @@ import numpy as np
 
 from features.declaration import FeatureSet
 from features.history.store import Entity, Ints
+from stream.dataset.database import connect_memory, quoted
 from stream.rescoring.passes import Flags
 from stream.rescoring.reasons import Reason
 from stream.rescoring.tasks import DECIDE
 from stream.rescoring.workdir import Workplace
-from stream.transactions_file.database import connect_memory, quoted
 
 
 class Rows(NamedTuple):

@@ -15,15 +15,14 @@ from typing import Any
 from features.history.records import COLUMNS
 from features.vector.sets import FeatureSets
 from models.loading import Model
+from stream.dataset.database import CONTENT, connect
+from stream.dataset.file import DATABASE, Facts, TransactionsFile
 from stream.rescoring.blocks import join_parts, score_block
 from stream.rescoring.request import FileRequest, Progress, ScoreReport
 from stream.rescoring.rescore import model_of, resolve
 from stream.rescoring.shards import part
 from stream.rescoring.stages import PROCESS_MEMORY_MB, Pool, counted, run_passes, stage, workfolder
 from stream.rescoring.workdir import Workplace, shards_for
-from stream.transactions_file.batching import CONTENT
-from stream.transactions_file.database import connect
-from stream.transactions_file.reading import DATABASE, Facts, TransactionsFile
 
 MEMORY_MB = 512
 """What the database may take: no more than a process that runs through a shard, so that a larger file needs no more."""

@@ -15,13 +15,13 @@ from features.history.displaced import ANYWHERE
 from features.history.frames import Floats
 from features.history.history import History
 from features.history.store import Entity, Ints, Transactions
+from stream.dataset.database import connect_memory, quoted
 from stream.rescoring.ledgers import Follower, Ledger, read_followers
 from stream.rescoring.passes import MOST_RECORDS, OtherPass, Placed, Seen, chosen, columns_of
 from stream.rescoring.rescore import different
 from stream.rescoring.shards import Lot, Order, Shard
 from stream.rescoring.tasks import DECIDE, placed_before, to_decide
 from stream.rescoring.workdir import Workplace
-from stream.transactions_file.database import connect_memory, quoted
 
 UNDER_WAY_MS = 30_000
 """What is told of within so long after a decision may have been in the log by then: a batch is told of when it is done,

@@ -19,9 +19,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from features.history.store import Entity, Ints, Label, Transactions
+from stream.dataset.database import connect_memory, quoted, transactions_of
 from stream.rescoring.workdir import Workplace
-from stream.transactions_file.batching import transactions_of
-from stream.transactions_file.database import connect_memory, quoted
 
 FORMAT = "FORMAT parquet, COMPRESSION lz4_raw"
 READ_ROWS = 16_384

@@ -20,11 +20,11 @@ from pickle import PicklingError
 from types import TracebackType
 from typing import Any, Self
 
+from stream.dataset.database import import_duckdb, quoted
 from stream.rescoring.request import ComputationError, Progress
 from stream.rescoring.search import search
 from stream.rescoring.tasks import judge_cards, take_in
 from stream.rescoring.workdir import Workplace
-from stream.transactions_file.database import import_duckdb, quoted
 
 LOOK_SECONDS = 0.2
 Task = Callable[[int], None]

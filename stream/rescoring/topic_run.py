@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from features.history.store import Entity
+from stream.dataset.database import connect, quoted
+from stream.dataset.file import DATABASE
 from stream.rescoring.blocks import join_parts, score_block
 from stream.rescoring.compare import compare_block
 from stream.rescoring.gather import Gathered, Gatherer, Need
@@ -30,8 +32,6 @@ from stream.rescoring.stages import PROCESS_MEMORY_MB, Pool, counted, run_passes
 from stream.rescoring.tasks import DECIDE
 from stream.rescoring.topics import reading
 from stream.rescoring.workdir import Workplace, shards_for
-from stream.transactions_file.database import connect, quoted
-from stream.transactions_file.reading import DATABASE
 
 RANGES = 'CREATE TABLE ranges (partition BIGINT, "first" BIGINT, behind BIGINT, start BIGINT, floor_ms BIGINT)'
 WANTED_TRANSACTIONS = """

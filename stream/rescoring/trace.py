@@ -12,6 +12,7 @@ import numpy as np
 from features.history.store import Entity
 from models.times import format_time
 from stream.contract.outputs import Score
+from stream.dataset.database import quoted
 from stream.decoding import decode
 from stream.rescoring.compare import compare_block
 from stream.rescoring.gather import FOR_EVER_MS
@@ -23,7 +24,6 @@ from stream.rescoring.topic_run import Prepared, prepared
 from stream.rescoring.topics import Part, reading
 from stream.settings import Settings
 from stream.topics import TRANSACTIONS
-from stream.transactions_file.database import quoted
 
 MOST_SHOWN = 100
 """So many of the visible records are named, the newest first."""

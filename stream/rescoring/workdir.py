@@ -10,8 +10,8 @@ import numpy as np
 
 from features.history.store import Entity, Ints
 from features.vector.sets import FeatureSets
+from stream.dataset.file import DATABASE
 from stream.rescoring.passes import looked_at
-from stream.transactions_file.reading import DATABASE
 
 SHARD_ROWS = 300_000
 """About so many transactions are run through by one process at a time: some 200 MB with what they see."""

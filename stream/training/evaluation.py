@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from features.history.store import Ints
 from models.calibration import Calibration
 from models.policy import Floats, Policy
+from stream.dataset.errors import MissingExtraError
+from stream.dataset.file import DAY_MS
 from stream.training.errors import UnusableModelError
 from stream.training.vectors import Table
-from stream.transactions_file.errors import MissingExtraError
-from stream.transactions_file.reading import DAY_MS
 
 KNOTS = 128
 WIDEST_LOGIT = 30.0

@@ -31,12 +31,12 @@ from models.policy import Floats, Policy
 from models.repository import Repository
 from models.times import format_time
 from stream.control.probes import probers
+from stream.dataset.file import Facts, TransactionsFile
 from stream.training.errors import UnusableModelError
 from stream.training.evaluation import calibrate, choose_policy, measure
 from stream.training.request import Period, Progress, TrainingReport, TrainingRequest
 from stream.training.splitting import Split, split
 from stream.training.vectors import Table, build_table
-from stream.transactions_file.reading import Facts, TransactionsFile
 
 PROBE_ROWS = 64
 DEFAULTS: Mapping[str, Parameter] = MappingProxyType(

@@ -10,9 +10,9 @@ import numpy as np
 
 from features.history.store import Ints
 from models.times import format_time
+from stream.dataset.file import DAY_MS
 from stream.training.errors import TrainingDataError
 from stream.training.vectors import Table
-from stream.transactions_file.reading import DAY_MS
 
 VALIDATE_SHARE = 0.3
 CALIBRATE_SHARE = 0.2

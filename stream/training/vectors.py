@@ -16,9 +16,9 @@ from features.memory_store import MemoryStore
 from features.vector.vectorise import vectorise
 from models.policy import Floats
 from stream.control.probes import write_probe
+from stream.dataset.database import Batch
+from stream.dataset.file import TransactionsFile
 from stream.training.request import Progress
-from stream.transactions_file.batching import Batch
-from stream.transactions_file.reading import TransactionsFile
 
 BATCH = 2_048
 MOST_RECORDS = 2_000_000

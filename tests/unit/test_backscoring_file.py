@@ -25,12 +25,12 @@ from models.policy import bands
 from models.repository import Repository
 from stream.cli.main import main
 from stream.control.probes import probers
+from stream.dataset.errors import TransactionsFileError
+from stream.dataset.file import TransactionsFile
 from stream.rescoring import file_run, workdir
 from stream.rescoring.request import BackscoringError, ComputationError, FileRequest, ScoreReport, UnknownModelError
 from stream.training.request import TrainingRequest
 from stream.training.run import train
-from stream.transactions_file.errors import TransactionsFileError
-from stream.transactions_file.reading import TransactionsFile
 
 FEATURES = load_features(None)
 COLUMNS = (

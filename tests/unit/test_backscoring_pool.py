@@ -42,7 +42,7 @@ def test_each_task_is_done_once_and_somebody_is_told(threads: int, tmp_path: Pat
 
 def test_a_process_without_a_script_draws_no_bar_on_standard_output(tmp_path: Path) -> None:
     asked = f"connect_memory(Path({str(tmp_path)!r}), 64).sql(\"SELECT current_setting('enable_progress_bar')\")"
-    program = f"from pathlib import Path\nfrom stream.transactions_file.database import *\nprint({asked}.fetchall())"
+    program = f"from pathlib import Path\nfrom stream.dataset.database import *\nprint({asked}.fetchall())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[(False,)]\n"
 

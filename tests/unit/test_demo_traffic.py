@@ -9,9 +9,9 @@ import pytest
 from stream.contract.codes import Rejection
 from stream.contract.label import read_label
 from stream.contract.transaction import read_transaction
+from stream.dataset.injector import Item
 from stream.demo.script import Script
 from stream.demo.traffic import Traffic, as_of, invent, take
-from stream.injecting import Item
 from stream.settings import Settings
 from stream.simulation.rows import DAY_MS, Pattern
 from stream.simulation.world import World

@@ -9,7 +9,7 @@ import pytest
 from aiokafka.errors import KafkaTimeoutError
 from aiokafka.structs import RecordMetadata, TopicPartition
 
-from stream.injecting import InjectionError, Injector, Item
+from stream.dataset.injector import InjectionError, Injector, Item
 
 
 class Broker:

@@ -11,8 +11,8 @@ from models.times import format_time
 from stream.contract.codes import Rejection
 from stream.contract.label import read_label
 from stream.contract.transaction import read_transaction
-from stream.file_records import Kind, RecordsFile
-from stream.transactions_file.errors import TransactionsFileError
+from stream.dataset.errors import TransactionsFileError
+from stream.dataset.records import Kind, RecordsFile
 
 FUTURE_MS = 2**50
 

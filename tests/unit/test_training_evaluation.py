@@ -5,11 +5,11 @@ from hypothesis import strategies as st
 
 from models.calibration import Calibrator
 from models.policy import Policy
+from stream.dataset.file import DAY_MS
 from stream.training.errors import TrainingDataError, UnusableModelError
 from stream.training.evaluation import ALERTS_A_DAY, BLOCKED_DAYS, calibrate, choose_policy, measure
 from stream.training.splitting import Split, split
 from stream.training.vectors import Table
-from stream.transactions_file.reading import DAY_MS
 
 
 def table(day: list[int], card: list[int], fraud: list[int], labelled_day: list[int] | None = None) -> Table:

@@ -13,8 +13,8 @@ from training_files import START_MS, write
 
 from models.errors import InvalidTimeError
 from models.times import parse_time_ms
-from stream.transactions_file.errors import MissingExtraError, TransactionsFileError
-from stream.transactions_file.reading import LABEL_DELAY_MS, TransactionsFile
+from stream.dataset.errors import MissingExtraError, TransactionsFileError
+from stream.dataset.file import LABEL_DELAY_MS, TransactionsFile
 
 ROW = {
     "transaction_id": "t",

@@ -13,9 +13,9 @@ from training_files import write
 
 from features.history.records import CHANNELS, pack
 from features.history.store import Transactions
+from stream.dataset.file import TransactionsFile
+from stream.dataset.records import Kind, RecordsFile
 from stream.decoding import decode
-from stream.file_records import Kind, RecordsFile
-from stream.transactions_file.reading import TransactionsFile
 
 FUTURE_MS = 2**50
 texts = st.text(st.characters(codec="ascii", categories=("L", "N", "P")), min_size=1, max_size=5)

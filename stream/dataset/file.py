@@ -9,11 +9,10 @@ from typing import NamedTuple, Self
 
 from features.history.store import Label
 from stream.contract.iso import CURRENCY_DECIMALS
+from stream.dataset import columns as columns_module
+from stream.dataset.database import MEMORY_MB, Batch, batch_of, connect, import_duckdb, quoted
+from stream.dataset.errors import TransactionsFileError
 from stream.redaction import holds_card_number
-from stream.transactions_file import optional, sql
-from stream.transactions_file.batching import Batch, batch_of
-from stream.transactions_file.database import MEMORY_MB, connect, import_duckdb, quoted
-from stream.transactions_file.errors import TransactionsFileError
 
 DATABASE = "transactions.duckdb"
 """Its file in the workplace; it stays there when the file is closed."""
@@ -24,14 +23,14 @@ _REQUIRED = ("transaction_id", "card_id", "merchant_id", "occurred_at", "amount_
 _PARTIES = ("account_id", "customer_id")
 """Optional columns that are not read, but that may hold no card number."""
 _READERS = {
-    "transaction_id": sql.transaction_id,
-    "card_id": sql.token,
-    "merchant_id": sql.token,
-    "occurred_at": sql.time_ms,
-    "amount_minor": sql.amount,
-    "currency": sql.currency,
-    "fraud": sql.flag,
-    "labelled_at": sql.time_ms,
+    "transaction_id": columns_module.transaction_id,
+    "card_id": columns_module.token,
+    "merchant_id": columns_module.token,
+    "occurred_at": columns_module.time_ms,
+    "amount_minor": columns_module.amount,
+    "currency": columns_module.currency,
+    "fraud": columns_module.flag,
+    "labelled_at": columns_module.time_ms,
 }
 _RULES = {
     "transaction_id": "is not a text of 1 to 64 characters",
@@ -145,18 +144,18 @@ class TransactionsFile:
         self.dropped = self._dropped(kinds)
         self._sort()
 
-    def _define(self, source: str, readings: dict[str, sql.Reading], kinds: dict[str, str]) -> None:
+    def _define(self, source: str, readings: dict[str, columns_module.Reading], kinds: dict[str, str]) -> None:
         """Make two views: `given`, the columns as they are, and `read`, what they mean, NULL where that is nothing."""
         present = "kind" in kinds
-        extra = [name for name in ("kind", *_PARTIES, *optional.READERS) if name in kinds]
+        extra = [name for name in ("kind", *_PARTIES, *columns_module.READERS) if name in kinds]
         given = ", ".join([*readings, *extra])
         self._connection.execute(
             f"CREATE VIEW given AS SELECT row_number() OVER () AS row, {given} FROM {source}"  # noqa: S608 - our own
         )
         columns = [f"{reading.expression} AS read_{name}" for name, reading in readings.items()]
         columns += [f"NULL AS read_{name}" for name in ("fraud", "labelled_at") if name not in readings]
-        columns.append(f"{sql.offset_minutes('occurred_at', kinds['occurred_at'])} AS utc_offset_minutes")
-        columns += [f"{expression} AS read_{name}" for name, expression in optional.readings(kinds).items()]
+        columns.append(f"{columns_module.offset_minutes('occurred_at', kinds['occurred_at'])} AS utc_offset_minutes")
+        columns += [f"{expression} AS read_{name}" for name, expression in columns_module.readings(kinds).items()]
         columns += extra if present else [*extra, "NULL AS kind"]
         self._connection.execute(
             f"CREATE VIEW read AS SELECT row, {', '.join(columns)}, {', '.join(readings)} FROM given"  # noqa: S608
@@ -196,7 +195,7 @@ class TransactionsFile:
 
     def _dropped(self, kinds: dict[str, str]) -> dict[str, int]:
         """Count the optional values that are invalid, by column; such a value is no one's fault but its own."""
-        conditions = optional.dropped(kinds)
+        conditions = columns_module.dropped(kinds)
         counts = ", ".join(["0", *(f"count(*) FILTER ({test})" for test in conditions.values())])
         found = self._connection.execute(f"SELECT {counts} FROM read").fetchall()[0]  # noqa: S608 - our own
         return {name: count for name, count in zip(conditions, found[1:], strict=True) if count}
@@ -206,7 +205,7 @@ class TransactionsFile:
             "CREATE TABLE transactions AS SELECT row, read_transaction_id AS transaction_id, read_card_id AS card_id, "  # noqa: S608 - a number
             "read_merchant_id AS merchant_id, read_occurred_at AS occurred_ms, utc_offset_minutes, "
             "read_amount_minor AS amount_minor, currencies.exponent AS exponent, read_currency AS currency, "
-            f"read_device_id AS device_id, {optional.PLACE} AS place, {optional.TRAITS} AS traits, "
+            f"read_device_id AS device_id, {columns_module.PLACE} AS place, {columns_module.TRAITS} AS traits, "
             "CASE WHEN read_fraud IS NULL THEN -1 WHEN read_fraud THEN 1 ELSE 0 END AS fraud, "
             f"coalesce(read_labelled_at, read_occurred_at + {LABEL_DELAY_MS}) AS labelled_ms "
             "FROM read JOIN currencies ON read_currency = currencies.code ORDER BY read_occurred_at, row"

@@ -1,14 +1,21 @@
-"""Columns of a database as the transactions that histories take, and back. Nothing here reads a file."""
+"""The door to DuckDB: databases in a folder that takes what does not fit into memory.
+
+Nothing here knows what is in a database.
+
+Columns of a database as the transactions that histories take, and back. Nothing here reads a file.
+"""
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.history.store import Ints, Transactions
+from stream.dataset.errors import MissingExtraError
 
 CONTENT = (
     "transaction_id",
@@ -27,6 +34,7 @@ CONTENT = (
 
 _TEXTS = {name: f"{name}s" for name in ("transaction_id", "card_id", "merchant_id", "device_id")}
 _NUMBERS = ("occurred_ms", "utc_offset_minutes", "amount_minor", "exponent", "partition", "offset", "place", "traits")
+MEMORY_MB = 2_048
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +77,50 @@ def columns_of(transactions: Transactions) -> dict[str, Any]:
     """Return what `transactions_of` makes the same transactions of."""
     texts = {name: np.array(getattr(transactions, field), object) for name, field in _TEXTS.items()}
     return texts | {name: getattr(transactions, name) for name in (*_NUMBERS, "content")}
+
+
+def connect(path: Path, threads: int, memory_mb: int = MEMORY_MB) -> Any:  # noqa: ANN401 - of a module that may not be there
+    """Open or make the database of a file; what does not fit into `memory_mb` goes to its folder.
+
+    Raises:
+        MissingExtraError: DuckDB is not installed.
+    """
+    return _opened(str(path), threads, memory_mb, path.parent)
+
+
+def connect_memory(folder: Path, memory_mb: int) -> Any:  # noqa: ANN401 - likewise
+    """Open a database in memory, for one thread; what does not fit goes to a folder.
+
+    Raises:
+        MissingExtraError: DuckDB is not installed.
+    """
+    return _opened(":memory:", 1, memory_mb, folder)
+
+
+def _opened(name: str, threads: int, memory_mb: int, folder: Path) -> Any:  # noqa: ANN401 - likewise
+    """Open a database that draws no bar: it would be on standard output, which may be somebody's JSON.
+
+    It does where it takes the process for somebody at a prompt, as it does with those of a pool.
+    """
+    options = {"threads": threads, "memory_limit": f"{memory_mb}MiB", "temp_directory": str(folder / "overflow")}
+    connection = import_duckdb().connect(name, config=options)
+    connection.execute("SET enable_progress_bar = false")
+    return connection
+
+
+def import_duckdb() -> Any:  # noqa: ANN401 - the module, which may not be there
+    """Return the module.
+
+    Raises:
+        MissingExtraError: DuckDB is not installed.
+    """
+    try:
+        import duckdb  # noqa: PLC0415 - of the extra `train`; a worker runs without it
+    except ImportError as error:
+        raise MissingExtraError("transactions files need DuckDB: install the extra, pip install '.[train]'") from error
+    return duckdb
+
+
+def quoted(text: object) -> str:
+    """Write a text, or a path, as a literal of SQL."""
+    return "'" + str(text).replace("'", "''") + "'"

@@ -1,6 +1,6 @@
 """A transactions file as the records that a producer and a case management would have sent: `transaction/1`, `label/1`.
 
-What a column means is said by `stream.transactions_file`, which also checks the file. Nothing here sends.
+What a column means is said by `stream.dataset`, which also checks the file. Nothing here sends.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 
 from models.times import format_time
-from stream.transactions_file import optional, sql
-from stream.transactions_file.database import connect
-from stream.transactions_file.errors import TransactionsFileError
-from stream.transactions_file.reading import LABEL_DELAY_MS, TransactionsFile, source_of
+from stream.dataset import columns as columns_module
+from stream.dataset.database import connect
+from stream.dataset.errors import TransactionsFileError
+from stream.dataset.file import LABEL_DELAY_MS, TransactionsFile, source_of
 
 CHUNK = 10_000
 REQUIRED = ("transaction_id", "card_id", "merchant_id", "currency")
@@ -87,17 +87,17 @@ class RecordsFile:
     def _transactions(self) -> tuple[dict[str, str], str, str]:
         columns = {name: f"CAST({name} AS VARCHAR)" for name in (*REQUIRED, *self._present(TEXTS))}
         columns |= {"occurred_at": self._time("occurred_at"), "amount_minor": self._amount("amount_minor")}
-        columns["offset_minutes"] = sql.offset_minutes("occurred_at", self._kinds["occurred_at"])
-        columns |= {name: optional.number(name, self._kinds[name]) for name in self._present(DEGREES)}
+        columns["offset_minutes"] = columns_module.offset_minutes("occurred_at", self._kinds["occurred_at"])
+        columns |= {name: columns_module.number(name, self._kinds[name]) for name in self._present(DEGREES)}
         columns |= {name: self._amount(name) for name in self._present(("merchant_amount_minor",))}
         for name in self._present(("mcc",)):  # what is none goes along as it is, and is dropped where it arrives
-            columns[name] = f"coalesce({optional.category(name, self._kinds[name])}, CAST({name} AS VARCHAR))"
+            columns[name] = f"coalesce({columns_module.category(name, self._kinds[name])}, CAST({name} AS VARCHAR))"
         return columns, "true", "occurred_at"
 
     def _labels(self) -> tuple[dict[str, str], str, str]:
         columns = {name: f"CAST({name} AS VARCHAR)" for name in ("transaction_id", "card_id", "merchant_id")}
         columns["occurred_at"] = self._time("occurred_at")
-        columns["fraud"] = sql.flag("fraud", self._kinds["fraud"]).expression
+        columns["fraud"] = columns_module.flag("fraud", self._kinds["fraud"]).expression
         told = self._time("labelled_at") if "labelled_at" in self._kinds else "NULL"
         columns["labelled_at"] = f"coalesce({told}, {columns['occurred_at']} + {LABEL_DELAY_MS})"
         return columns, "given_fraud IS NOT NULL", "labelled_at"
@@ -106,10 +106,10 @@ class RecordsFile:
         return tuple(name for name in names if name in self._kinds)
 
     def _time(self, name: str) -> str:
-        return sql.time_ms(name, self._kinds[name]).expression
+        return columns_module.time_ms(name, self._kinds[name]).expression
 
     def _amount(self, name: str) -> str:
-        return sql.amount(name, self._kinds[name]).expression
+        return columns_module.amount(name, self._kinds[name]).expression
 
 
 def _payment(values: dict[str, Any]) -> dict[str, Any]:
