@@ -9,7 +9,7 @@ import docker
 from cluster_wire import brokers_in_service
 from docker.errors import DockerException, ImageNotFound
 
-from stream.embedded.processes import free_port
+from stream.demo.services.processes import free_port
 
 IMAGE = "apache/kafka:4.3.1"
 OWNER = "fraudstream.test.owner"

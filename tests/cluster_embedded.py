@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from stream.embedded.broker import EmbeddedBroker
+from stream.demo.services.servers import EmbeddedBroker
 
 
 class EmbeddedCluster(EmbeddedBroker):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cluster_wire import brokers_in_service
 
-from stream.embedded.processes import Child, free_port
+from stream.demo.services.processes import Child, free_port
 
 VERSION = "4.3.1"
 HERE = Path(__file__).parent

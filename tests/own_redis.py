@@ -8,8 +8,8 @@ from fleet import until
 from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 
-from stream.embedded.processes import Child, free_port
-from stream.embedded.redis import redis_binary
+from stream.demo.services.processes import Child, free_port
+from stream.demo.services.servers import redis_binary
 
 
 class OwnRedis:

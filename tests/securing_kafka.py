@@ -6,7 +6,7 @@ from pathlib import Path
 from cluster_jars import START_SECONDS, JarsCluster, Layout, resolve_jars
 from securing import Authority
 
-from stream.embedded.processes import free_port
+from stream.demo.services.processes import free_port
 
 PASSWORDS = {name: f"{name}-secret" for name in ("admin", "worker", "producer", "consumer", "operator")}
 ACL_COMMAND = "org.apache.kafka.tools.AclCommand"

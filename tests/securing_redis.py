@@ -10,7 +10,7 @@ from redis_server import redis_binary
 from securing import Authority
 from securing_page import redis_rules
 
-from stream.embedded.processes import Child, free_port
+from stream.demo.services.processes import Child, free_port
 
 PASSWORD = "redis-secret"  # noqa: S105 - of a server that lives for a test
 START_SECONDS = 15.0

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stream.embedded.processes import Child, free_port
+from stream.demo.services.processes import Child, free_port
 
 COMMAND = (sys.executable, "-m", "stream.cli", "worker")
 POLL_SECONDS = 0.05

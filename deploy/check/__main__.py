@@ -17,7 +17,7 @@ from deploy.check.compose import HOUSE, Stack, build, docker, engine
 from deploy.check.naming import prometheus_names
 from deploy.check.outcomes import CheckError, Outcomes
 from deploy.check.records import Ends, Scores, Sent, ends, not_once, read_scores, sent_since
-from stream.embedded.processes import free_port
+from stream.demo.services.processes import free_port
 
 PART = 1_000
 """What `publish-cards 1` publishes."""

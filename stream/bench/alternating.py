@@ -23,7 +23,7 @@ from models.commands import CommandKind
 from stream.bench.crowd import Sent, payments
 from stream.bench.driving import Bench, Latency, apart
 from stream.bench.hampered import hampered_command
-from stream.embedded.processes import Child, free_port, listening
+from stream.demo.services.processes import Child, free_port, listening
 from stream.settings import Settings
 
 _SETTLE_SECONDS = 1.0

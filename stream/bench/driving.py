@@ -26,7 +26,7 @@ from stream.bench.crowd import Sent
 from stream.clock import now_ms
 from stream.control.client import Wish
 from stream.dataset.injector import Injector, Item
-from stream.embedded.processes import Child, free_port
+from stream.demo.services.processes import Child, free_port
 from stream.errors import MeasurementError
 from stream.kafka import connection_options, producer_options
 from stream.settings import Settings

@@ -59,7 +59,7 @@ def _run(as_json: bool, picture: Path | None, numbers: dict[str, Any]) -> Any:  
     from stream.demo.presenting import presenter_for  # noqa: PLC0415 - the extra may be missing
     from stream.demo.running import Audience, run_demo  # noqa: PLC0415
     from stream.demo.script import Script  # noqa: PLC0415
-    from stream.embedded.errors import EmbeddedError  # noqa: PLC0415
+    from stream.demo.services.errors import EmbeddedError  # noqa: PLC0415
 
     try:
         presenter = presenter_for(Console(stderr=as_json, highlight=False))

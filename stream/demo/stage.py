@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stream.demo.errors import DemoError
-from stream.embedded.broker import EmbeddedBroker
-from stream.embedded.processes import Child, free_port
-from stream.embedded.redis import EmbeddedRedis
+from stream.demo.services.processes import Child, free_port
+from stream.demo.services.servers import EmbeddedBroker, EmbeddedRedis
 from stream.settings import PREFIX, Settings, read_settings
 
 WORKER_START_SECONDS = 90.0

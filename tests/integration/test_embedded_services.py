@@ -17,9 +17,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
-from stream.embedded.broker import EmbeddedBroker
-from stream.embedded.errors import NotInstalled
-from stream.embedded.redis import EmbeddedRedis
+from stream.demo.services.errors import NotInstalled
+from stream.demo.services.servers import EmbeddedBroker, EmbeddedRedis
 
 pytestmark = pytest.mark.integration
 TOPIC = "letters"

@@ -16,7 +16,7 @@ from features.declaration import load
 from features.errors import StoreUnavailableError
 from features.history.store import Fate
 from features.redis.store import RedisStore
-from stream.embedded.errors import NotReady
+from stream.demo.services.errors import NotReady
 
 pytestmark = pytest.mark.integration
 

@@ -10,7 +10,7 @@ import pytest
 from fleet import Fleet
 from training_files import transactions, write
 
-from stream.embedded.processes import Child, free_port
+from stream.demo.services.processes import Child, free_port
 
 
 def test_a_file_is_published_at_its_rate_with_cards_as_keys(fleet: Fleet, tmp_path: Path) -> None:

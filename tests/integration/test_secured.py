@@ -31,7 +31,7 @@ from stream.certificates import check_files
 from stream.cli.main import main
 from stream.consumer import ValidScores
 from stream.contract.outputs import Score
-from stream.embedded.errors import NotReady
+from stream.demo.services.errors import NotReady
 from stream.errors import SettingsError
 from stream.kafka import connection_options, explain, producer_options
 from stream.settings import Settings, read_settings

@@ -15,7 +15,7 @@ from payments import partition_of, payment, put_model
 from stream_cases import luhn
 from workers import Worker
 
-from stream.embedded.processes import free_port
+from stream.demo.services.processes import free_port
 from stream.telemetry.attributes import MEANINGS
 
 Headers = Sequence[tuple[str, bytes]]

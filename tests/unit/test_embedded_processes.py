@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stream.embedded.errors import NotReady
-from stream.embedded.processes import Child
+from stream.demo.services.errors import NotReady
+from stream.demo.services.processes import Child
 
 SLEEPER = (sys.executable, "-S", "-c", "import time; time.sleep(600)")
 DEAF = """
@@ -22,7 +22,7 @@ time.sleep(600)
 OWNER = """
 import sys, time
 from pathlib import Path
-from stream.embedded.processes import Child
+from stream.demo.services.processes import Child
 child = Child((sys.executable, "-S", "-c", "import time; time.sleep(600)"), Path(sys.argv[1]))
 child.start()
 print(child.pid, flush=True)

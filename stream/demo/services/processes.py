@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from stream.embedded.errors import NotReady
+from stream.demo.services.errors import NotReady
 
 TETHER = Path(__file__).with_name("tether.py")
 POLL_SECONDS = 0.02

