@@ -16,9 +16,9 @@ from models.times import format_time
 from stream.clock import now_ms
 from stream.demo.script import Script
 from stream.demo.traffic import as_of, invent
-from stream.simulation.rows import DAY_MS
-from stream.simulation.world import World
-from stream.simulation.writing import write_history
+from stream.demo.world.rows import DAY_MS
+from stream.demo.world.world import World
+from stream.demo.world.writing import write_history
 
 PART = 1_000
 """Transactions in a file of live ones: what is published in one go."""

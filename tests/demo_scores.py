@@ -15,7 +15,7 @@ from stream.demo.lanes import Lanes
 from stream.demo.scoreboard import Place, Scoreboard, Truth
 from stream.demo.summary import Run
 from stream.demo.view import View
-from stream.simulation.rows import Pattern
+from stream.demo.world.rows import Pattern
 
 OLD, NEW = "a" * 64, "b" * 64
 MODELS = {OLD: "plain", NEW: "better"}

@@ -16,8 +16,8 @@ import numpy as np
 from features.declaration import DAY_MS
 from features.history import records
 from features.history.store import Label, Transactions
-from stream.simulation.world import Plan, simulate
-from stream.simulation.writing import live
+from stream.demo.world.world import Plan, simulate
+from stream.demo.world.writing import live
 
 _START_MS = 1_759_968_000_000
 _CARDS_PER_THOUSAND = 20

@@ -13,8 +13,8 @@ from models.policy import Decision
 from shadow.comparing import Comparison
 from shadow.tally import Pair, Shift, Tally
 from stream.demo.scoreboard import Truth
-from stream.simulation.population import CURRENCIES, EURO
-from stream.simulation.rows import Pattern
+from stream.demo.world.population import CURRENCIES, EURO
+from stream.demo.world.rows import Pattern
 
 CENTS_PER_EURO = {currency.code: currency.per_euro * 100 for currency in (EURO, *CURRENCIES.values())}
 

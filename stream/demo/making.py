@@ -9,8 +9,8 @@ from models.repository import Repository
 from stream.demo.presenting import Presenter
 from stream.demo.script import Recipe, Script
 from stream.demo.traffic import as_of
-from stream.simulation.world import World
-from stream.simulation.writing import write_history
+from stream.demo.world.world import World
+from stream.demo.world.writing import write_history
 from stream.training.request import TrainingReport, TrainingRequest
 from stream.training.run import train
 

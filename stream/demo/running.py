@@ -24,7 +24,7 @@ from stream.demo.showing import Show
 from stream.demo.stage import Stage, joined, services
 from stream.demo.summary import Run, Summary, summarise
 from stream.demo.traffic import Traffic, invent
-from stream.simulation.world import World
+from stream.demo.world.world import World
 from stream.topics import apply as apply_topics
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from models.policy import Decision
 from stream.contract.outputs import Score
-from stream.simulation.rows import Pattern
+from stream.demo.world.rows import Pattern
 
 RECENT_MS = 10_000
 LATEST_ALERTS = 6

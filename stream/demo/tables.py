@@ -8,7 +8,7 @@ from stream.contract.outputs import Score
 from stream.demo.beside import COLOURS
 from stream.demo.scoreboard import Scoreboard, Tally, Truth
 from stream.demo.view import SHORT, View, share
-from stream.simulation.rows import Pattern
+from stream.demo.world.rows import Pattern
 
 FRAUDS = list(Pattern)[1:]
 

@@ -15,10 +15,10 @@ import numpy as np
 from models.times import format_time
 from stream.dataset.injector import Item
 from stream.demo.script import Script
+from stream.demo.world.rows import DAY_MS, Pattern
+from stream.demo.world.world import Plan, World, simulate
+from stream.demo.world.writing import labels, live
 from stream.settings import Settings
-from stream.simulation.rows import DAY_MS, Pattern
-from stream.simulation.world import Plan, World, simulate
-from stream.simulation.writing import labels, live
 from stream.topics import LABELS, TRANSACTIONS
 
 _encode = msgspec.json.Encoder().encode

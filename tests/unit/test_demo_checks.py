@@ -13,7 +13,7 @@ from stream.demo.lanes import Lanes
 from stream.demo.outage import Outage
 from stream.demo.scoreboard import Delay, Place, Scoreboard, Truth
 from stream.demo.summary import found, summarise
-from stream.simulation.rows import Pattern
+from stream.demo.world.rows import Pattern
 
 
 def test_a_sound_run_has_no_problems() -> None:

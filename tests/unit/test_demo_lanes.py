@@ -6,7 +6,7 @@ from demo_scores import NEW, OLD, PROMOTED, comparison, score, sent, sound_board
 from models.policy import Decision
 from stream.demo.lanes import Lanes, Sum
 from stream.demo.scoreboard import Place, Scoreboard
-from stream.simulation.rows import Pattern
+from stream.demo.world.rows import Pattern
 
 APPROVE, REVIEW, DECLINE = Decision
 

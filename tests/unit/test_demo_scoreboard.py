@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from models.policy import Decision
 from stream.contract.outputs import DecidedBy
 from stream.demo.scoreboard import Percentiles, Place, Scoreboard, Takeover, Tally, percentiles
-from stream.simulation.rows import Pattern
+from stream.demo.world.rows import Pattern
 
 CASES = st.lists(st.tuples(st.sampled_from(list(Decision)), st.booleans()), max_size=60)
 

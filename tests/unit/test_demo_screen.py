@@ -24,7 +24,7 @@ from stream.demo.script import Act, Scene, Script
 from stream.demo.summary import summarise
 from stream.demo.timeline import clock
 from stream.demo.view import View, seconds, share
-from stream.simulation.rows import Pattern
+from stream.demo.world.rows import Pattern
 
 HOUSE = Path(__file__).parents[2]
 

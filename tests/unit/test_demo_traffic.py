@@ -12,9 +12,9 @@ from stream.contract.transaction import read_transaction
 from stream.dataset.injector import Item
 from stream.demo.script import Script
 from stream.demo.traffic import Traffic, as_of, invent, take
+from stream.demo.world.rows import DAY_MS, Pattern
+from stream.demo.world.world import World
 from stream.settings import Settings
-from stream.simulation.rows import DAY_MS, Pattern
-from stream.simulation.world import World
 
 NOW_MS = 1_767_225_600_000
 SCRIPT = Script(rate=20, seconds=30, cards=200, merchants=200, history_days=40, warm_days=10)

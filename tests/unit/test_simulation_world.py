@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from features.history.frames import Flags
-from stream.simulation.devices import NONE
-from stream.simulation.population import IS_ONLINE, TOWNS, populate
-from stream.simulation.rows import DAY_MS, HOUR_MS, MINUTE_MS, Indices, Millis, Pattern, Rows
-from stream.simulation.world import Plan, World, simulate
+from stream.demo.world.population import IS_ONLINE, TOWNS, populate
+from stream.demo.world.rows import DAY_MS, HOUR_MS, MINUTE_MS, Indices, Millis, Pattern, Rows
+from stream.demo.world.spending import NONE
+from stream.demo.world.world import Plan, World, simulate
 
 START_MS = 20_000 * DAY_MS
 PLAN = Plan(START_MS, history_days=40, live_days=2, cards=2_000, merchants=400)

@@ -12,10 +12,10 @@ from models.times import parse_time_ms
 from stream.contract.codes import Rejection
 from stream.contract.label import read_label
 from stream.contract.transaction import read_transaction
+from stream.demo.world.rows import DAY_MS, Pattern
+from stream.demo.world.world import Plan, World, simulate
+from stream.demo.world.writing import labels, live, write_history
 from stream.redaction import holds_card_number
-from stream.simulation.rows import DAY_MS, Pattern
-from stream.simulation.world import Plan, World, simulate
-from stream.simulation.writing import labels, live, write_history
 
 PLAN = Plan(20_000 * DAY_MS, history_days=20, live_days=2, cards=500, merchants=300)
 

@@ -1,6 +1,10 @@
 """What honest holders buy: by day of the week, hour, merchant and habit, a whole period at once.
 
 A few of them go on sprees and some are awake at night, so that neither a burst nor the hour alone is fraud.
+
+On what people buy online: the holder's own two devices as a rule, a household's, a new one, or a thief's.
+
+A thief uses one device for several cards, which is what gives it away. Terminals have none.
 """
 
 from __future__ import annotations
@@ -9,9 +13,20 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from stream.simulation.population import CATEGORIES, Population, shares
-from stream.simulation.rows import DAY_MS, HOUR_MS, MINUTE_MS, Amounts, Indices, Millis, Pattern, Rows
+from stream.demo.world.population import CATEGORIES, IS_ONLINE, Population, shares
+from stream.demo.world.rows import DAY_MS, HOUR_MS, MINUTE_MS, Amounts, Indices, Millis, Pattern, Rows
 
+NONE = -1
+SECOND = 0.18
+"""How much an honest holder buys on the second device,"""
+NEW = 0.03
+"""and on one that is never seen again."""
+SHARED = 0.08
+"""How many cards share their first device with another one's holder."""
+VICTIMS_A_DEVICE = 5
+"""Cards that a thief uses on the same device, about."""
+REMOTE = 0.3
+"""How many victims' own devices do what the thief wants."""
 FAMILIAR = 0.86
 AWAY = 0.04
 SPREES_A_CARD_DAY = 0.002
@@ -28,6 +43,31 @@ WEEKDAYS = np.array([0.92, 0.94, 0.97, 1.0, 1.2, 1.25, 0.72])
 """How much is bought on each day of the week, Monday first."""
 EPOCH_WEEKDAY = 3
 """1970-01-01 was a Thursday."""
+
+
+def equip(rng: Generator, population: Population, rows: Rows) -> Indices:
+    """Draw the device of each row, by number; NONE at a terminal."""
+    cards = len(population.home)
+    own = np.arange(2 * cards).reshape(cards, 2)
+    sharing = np.flatnonzero(rng.random(cards) < SHARED)
+    own[sharing, 0] = own[rng.integers(0, cards, len(sharing)), 0]
+    device = own[rows.card, (rng.random(len(rows)) < SECOND).astype(np.int64)]
+    new = rng.random(len(rows)) < NEW
+    device[new] = 2 * cards + np.flatnonzero(new)
+    first = 2 * cards + len(rows)
+    for pattern in Pattern:
+        remote = rng.random(cards) < REMOTE
+        if pattern is not Pattern.GENUINE:
+            fraud = (rows.pattern == pattern) & ~remote[rows.card]
+            device[fraud] = first + pattern * cards + _thieves(rng, rows.card[fraud], cards)[rows.card[fraud]]
+    device[~IS_ONLINE[population.merchants.category[rows.merchant]]] = NONE
+    return device.astype(np.int32)
+
+
+def _thieves(rng: Generator, victims: Indices, cards: int) -> Indices:
+    """Draw for each card the device on which it is abused, if it is: fewer than there are victims."""
+    count = max(1, len(np.unique(victims)) // VICTIMS_A_DEVICE)
+    return rng.integers(0, count, cards).astype(np.int32)
 
 
 def spend(rng: Generator, population: Population, start_ms: int, days: int) -> Rows:

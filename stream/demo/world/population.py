@@ -13,7 +13,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from stream.simulation.rows import Amounts, Indices
+from stream.demo.world.rows import Amounts, Indices
 
 ONLINE = "ecommerce"
 LOCAL_FAVOURITES = 10

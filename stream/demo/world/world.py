@@ -11,11 +11,10 @@ from typing import Self
 import numpy as np
 from numpy.random import Generator
 
-from stream.simulation.devices import equip
-from stream.simulation.fraud import abuse
-from stream.simulation.population import Population, populate
-from stream.simulation.rows import DAY_MS, HOUR_MS, Indices, Millis, Rows
-from stream.simulation.spending import spend
+from stream.demo.world.fraud import abuse
+from stream.demo.world.population import Population, populate
+from stream.demo.world.rows import DAY_MS, HOUR_MS, Indices, Millis, Rows
+from stream.demo.world.spending import equip, spend
 
 REPORTED_BY = ("customer", "chargeback")
 CUSTOMER_SHARE = 0.45

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from stream.simulation.population import Population
-from stream.simulation.rows import DAY_MS, HOUR_MS, MINUTE_MS, Amounts, Indices, Millis, Pattern, Rows
+from stream.demo.world.population import Population
+from stream.demo.world.rows import DAY_MS, HOUR_MS, MINUTE_MS, Amounts, Indices, Millis, Pattern, Rows
 
 SHARES = {Pattern.STOLEN: 0.35, Pattern.SKIMMED: 0.25, Pattern.TAKEOVER: 0.2, Pattern.TESTING: 0.2}
 """How much of the fraud, by transactions, each pattern makes up."""

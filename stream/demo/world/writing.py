@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.times import format_time
-from stream.simulation.devices import NONE
-from stream.simulation.population import CATEGORIES, CURRENCIES, EURO, IS_ONLINE, TOWNS
-from stream.simulation.rows import Pattern
-from stream.simulation.world import REPORTED_BY, World, card_name, device_name, merchant_name, transaction_name
+from stream.demo.world.population import CATEGORIES, CURRENCIES, EURO, IS_ONLINE, TOWNS
+from stream.demo.world.rows import Pattern
+from stream.demo.world.spending import NONE
+from stream.demo.world.world import REPORTED_BY, World, card_name, device_name, merchant_name, transaction_name
 
 CHUNK = 50_000
 FORMATS = {".parquet": "FORMAT parquet, COMPRESSION zstd", ".csv": "FORMAT csv, HEADER"}
