@@ -10,8 +10,7 @@ from models.times import format_time
 from shadow.comparing import Comparison, Side
 from shadow.comparing import Source as ComparedSource
 from stream.contract.outputs import DecidedBy, ModelName, Positions, Score, Source
-from stream.demo.chronicle import Chronicle
-from stream.demo.lanes import Lanes
+from stream.demo.chronicle import Chronicle, Lanes
 from stream.demo.scoreboard import Place, Scoreboard, Truth
 from stream.demo.summary import Run
 from stream.demo.view import View

@@ -56,8 +56,8 @@ def demo(as_json: bool, picture: Path | None, **numbers: Any) -> None:  # noqa: 
 
 
 def _run(as_json: bool, picture: Path | None, numbers: dict[str, Any]) -> Any:  # noqa: ANN401, FBT001 - the summary, whose module needs the extra
-    from stream.demo.presenting import presenter_for  # noqa: PLC0415 - the extra may be missing
-    from stream.demo.running import Audience, run_demo  # noqa: PLC0415
+    from stream.demo.presenter import presenter_for  # noqa: PLC0415 - the extra may be missing
+    from stream.demo.run import Audience, run_demo  # noqa: PLC0415
     from stream.demo.script import Script  # noqa: PLC0415
     from stream.demo.services.errors import EmbeddedError  # noqa: PLC0415
 

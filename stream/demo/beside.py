@@ -9,7 +9,7 @@ from rich.text import Text
 from models.commands import CommandKind
 from models.policy import Decision
 from shadow.tally import Pair, Tally
-from stream.demo.lanes import Lane, total
+from stream.demo.chronicle import Lane, total
 from stream.demo.view import View, money, share
 
 ORDER = (Decision.APPROVE, Decision.REVIEW, Decision.DECLINE)

@@ -6,10 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from models.commands import CommandKind, Event, EventKind
-from stream.demo.chronicle import Chronicle
-from stream.demo.lanes import Lanes
-from stream.demo.outage import Outage, waited
-from stream.demo.scoreboard import Place, Scoreboard
+from stream.demo.chronicle import Chronicle, Lanes
+from stream.demo.scoreboard import Outage, Place, Scoreboard, waited
 
 SHOWN = 3
 EXPECTED = {

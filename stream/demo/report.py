@@ -1,6 +1,11 @@
-"""The end of the demo: what was shown, in numbers that can be pasted somewhere, and where to go from here."""
+"""The end of the demo: what was shown, in numbers that can be pasted somewhere, and where to go from here.
+
+What to read after the demo, and how to go on. A test holds that every page is there.
+"""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from rich.console import Group, RenderableType
 from rich.rule import Rule
@@ -8,8 +13,7 @@ from rich.table import Table
 
 from models.commands import CommandKind
 from stream.demo.beside import watched
-from stream.demo.lanes import Lane
-from stream.demo.onward import GO_ON, reading_list
+from stream.demo.chronicle import Lane
 from stream.demo.scoreboard import Percentiles
 from stream.demo.script import CHAOS_SESSION_SECONDS
 from stream.demo.summary import Chaos, Run, Summary
@@ -18,6 +22,34 @@ from stream.demo.timeline import accepted, cutover
 from stream.demo.view import View, money, payments, seconds, share
 
 NEARLY_ALL = 0.99
+
+
+class Page(NamedTuple):
+    """A page of the repository, its section if one is meant, and why one would read it."""
+
+    path: str
+    section: str
+    why: str
+
+
+PAGES = (
+    Page("README.md", "With your own Kafka and Redis", "the same, on your own Kafka and Redis"),
+    Page("README.md", "Which score counts", "how any consumer tells which decision counts"),
+    Page("docs/architecture.md", "", "how it works, batch by batch, and where faults go"),
+    Page("docs/models.md", "", "commands, verdicts, and how a model becomes live"),
+    Page("docs/shadow.md", "", "what the shadow promises, and how its report is read"),
+    Page("docs/telemetry.md", "", "traces, metrics, and when to look at which"),
+    Page("deploy/README.md", "", "the same with Apache Kafka, Jaeger and Prometheus, in containers"),
+)
+GO_ON = (
+    ("fraudstream demo --chaos", "kills the worker in the middle"),
+    ("fraudstream demo --keep", "leaves it running at the end, for your own hands"),
+)
+
+
+def reading_list() -> list[tuple[str, str]]:
+    """Return where to read on, and why."""
+    return [(f"{page.path}{page.section and f', {page.section!r}'}", page.why) for page in PAGES]
 
 
 def report(run: Run, summary: Summary) -> RenderableType:

@@ -8,10 +8,8 @@ import msgspec
 
 from models.commands import CommandKind
 from stream.demo import checks
-from stream.demo.chronicle import Change
-from stream.demo.lanes import Lane, Sum
-from stream.demo.outage import Outage, undisturbed, waited
-from stream.demo.scoreboard import Delay, Percentiles, Tally, percentiles
+from stream.demo.chronicle import Change, Lane, Sum
+from stream.demo.scoreboard import Delay, Outage, Percentiles, Tally, percentiles, undisturbed, waited
 from stream.demo.view import View
 
 

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from models.commands import CommandKind
 from stream.demo.chronicle import Change
-from stream.demo.outage import Outage, waited
+from stream.demo.scoreboard import Outage, waited
 from stream.demo.view import View, payments, seconds
 
 GOOD, BAD, OPEN, QUIET = "green", "red", "yellow", "dim"

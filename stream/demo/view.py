@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stream.demo.chronicle import Chronicle
-from stream.demo.lanes import Lane, Lanes, Sum
-from stream.demo.outage import Outage
-from stream.demo.scoreboard import Percentiles, Scoreboard, Tally
+from stream.demo.chronicle import Chronicle, Lane, Lanes, Sum
+from stream.demo.scoreboard import Outage, Percentiles, Scoreboard, Tally
 from stream.demo.script import Scene
 
 SHORT = 8

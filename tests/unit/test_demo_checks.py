@@ -9,9 +9,8 @@ from demo_scores import BACK, PROMOTED, chronicle_of, event, refused, run_of, sc
 from models.commands import EventKind
 from models.problems import Problem, ProblemCode
 from stream.demo import checks
-from stream.demo.lanes import Lanes
-from stream.demo.outage import Outage
-from stream.demo.scoreboard import Delay, Place, Scoreboard, Truth
+from stream.demo.chronicle import Lanes
+from stream.demo.scoreboard import Delay, Outage, Place, Scoreboard, Truth
 from stream.demo.summary import found, summarise
 from stream.demo.world.rows import Pattern
 

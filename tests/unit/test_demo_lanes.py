@@ -4,7 +4,7 @@ import pytest
 from demo_scores import NEW, OLD, PROMOTED, comparison, score, sent, sound_board, view_of
 
 from models.policy import Decision
-from stream.demo.lanes import Lanes, Sum
+from stream.demo.chronicle import Lanes, Sum
 from stream.demo.scoreboard import Place, Scoreboard
 from stream.demo.world.rows import Pattern
 

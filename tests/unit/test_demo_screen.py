@@ -12,13 +12,11 @@ from rich.console import Console
 
 from models.policy import Decision
 from models.problems import Problem, ProblemCode
-from stream.demo.camera import Camera
-from stream.demo.lanes import Lanes
-from stream.demo.onward import GO_ON, PAGES
-from stream.demo.outage import Outage
-from stream.demo.presenting import PlainPresenter, TerminalPresenter, presenter_for
-from stream.demo.report import report
-from stream.demo.scoreboard import Place, Scoreboard
+from stream.demo.chronicle import Lanes
+from stream.demo.presenter import PlainPresenter, TerminalPresenter, presenter_for
+from stream.demo.report import GO_ON, PAGES, report
+from stream.demo.run import Camera
+from stream.demo.scoreboard import Outage, Place, Scoreboard
 from stream.demo.screen import line, news, picture
 from stream.demo.script import Act, Scene, Script
 from stream.demo.summary import summarise

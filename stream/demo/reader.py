@@ -12,8 +12,7 @@ from models.commands import Command, Event, read_command, read_event
 from shadow.comparing import Comparison, read_comparison
 from stream.clock import now_ms
 from stream.consumer import ValidScores
-from stream.demo.chronicle import Chronicle
-from stream.demo.lanes import Lanes
+from stream.demo.chronicle import Chronicle, Lanes
 from stream.demo.scoreboard import Scoreboard
 from stream.kafka import connection_options
 from stream.settings import Settings

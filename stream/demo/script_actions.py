@@ -19,8 +19,8 @@ from models.commands import CommandKind, Event, EventKind
 from stream.clock import now_ms
 from stream.control.client import Wish
 from stream.demo.errors import DemoError
-from stream.demo.outage import CALM_SECONDS, Outage
-from stream.demo.reading import Reader
+from stream.demo.reader import Reader
+from stream.demo.scoreboard import CALM_SECONDS, Outage
 from stream.demo.script import Act, Script
 from stream.demo.stage import Stage
 from stream.kafka import connection_options

@@ -17,13 +17,13 @@ from rich.console import RenderableType
 
 from stream.clock import now_ms
 from stream.dataset.injector import Injected, Injector, Item
-from stream.demo.acting import Acting, Cast
 from stream.demo.errors import DemoError
-from stream.demo.presenting import Draw, Presenter
-from stream.demo.reading import Reader
+from stream.demo.presenter import Draw, Presenter
+from stream.demo.reader import Reader
 from stream.demo.scoreboard import Place, Scoreboard, Truth
 from stream.demo.screen import line, news, picture
 from stream.demo.script import KEPT_SECONDS, Script
+from stream.demo.script_actions import Acting, Cast
 from stream.demo.stage import Stage
 from stream.demo.traffic import Traffic, take
 from stream.demo.view import View
