@@ -16,9 +16,9 @@ from aiokafka.structs import ConsumerRecord
 from stream.consumer import ValidScores
 from stream.contract.iso import CURRENCY_DECIMALS
 from stream.contract.outputs import Score
-from stream.kafka import connection_options
+from stream.kafka.client import connection_options
+from stream.kafka.topics import SCORES
 from stream.settings import Settings, read_settings
-from stream.topics import SCORES
 
 SECONDS = 10.0
 

@@ -19,7 +19,6 @@ from features.memory_store import MemoryStore
 from features.redis.store import Options, RedisStore
 from features.vector.sets import FeatureSets, load_sets
 from models.repository import Repository
-from stream.batches import Batch
 from stream.challenger.comparer import Comparer
 from stream.clock import now_ms
 from stream.control.judge import Bench, Judge
@@ -28,18 +27,18 @@ from stream.control.probes import probers
 from stream.deciding import Decider, Desk
 from stream.degrading import DegradingStore
 from stream.errors import SettingsError
-from stream.fetching import Consumption
-from stream.kafka import connection_options
+from stream.kafka.batches import Batch
+from stream.kafka.client import client_id, connection_options
+from stream.kafka.fetch_thread import Consumption
+from stream.kafka.topics import LABELS, MODEL_CONTROL, TRANSACTIONS
+from stream.kafka.transport import BatchConsumer, BatchTransport
 from stream.labelling import Labeller
-from stream.membership import client_id
 from stream.pipeline import Pipeline
 from stream.preparation import Preparation
 from stream.repair.repairing import Repairer, Yard
 from stream.repair.warming import Warming, needed
 from stream.settings import PREFIX, Settings
 from stream.telemetry.setup import Telemetry
-from stream.topics import LABELS, MODEL_CONTROL, TRANSACTIONS
-from stream.transport import BatchConsumer, BatchTransport
 from stream.waiting import WaitingStore
 from stream.watchdog import end_process
 from stream.watching import Lag, Watched

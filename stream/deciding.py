@@ -12,25 +12,24 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, RebalanceInProgressError
 
-from stream.batches import Batch, Commit, Record
 from stream.clock import Stopwatch
 from stream.control.announcements import Cutover, announce_cutover
 from stream.control.follower import Follower
 from stream.control.model_cache import Serving, Shelf
-from stream.dead_letters import DeadLetter
 from stream.errors import PublishError, StaleBatchError
 from stream.facts import Decided, Listen, VoidFound
 from stream.insisting import insist
 from stream.isolating import apply_isolating, decide_isolating
 from stream.journeys import Tracing
+from stream.kafka.batches import Batch, Commit, Record
+from stream.kafka.dead_letters import DeadLetter, Runs
+from stream.kafka.offsets import Position, Resumption, Voids, resume
+from stream.kafka.publisher import Destination, Outgoing, Publisher
+from stream.kafka.topics import DEAD_LETTERS, SCORES, TRANSACTIONS
+from stream.kafka.transport import BatchConsumer
 from stream.pipeline import Outputs, Pipeline, Terms
-from stream.positions import Position, Resumption, Voids, resume
-from stream.publishing import Destination, Outgoing, Publisher
-from stream.runs import Runs
 from stream.settings import Settings
 from stream.shadowing import Shadow
-from stream.topics import DEAD_LETTERS, SCORES, TRANSACTIONS
-from stream.transport import BatchConsumer
 from stream.watchdog import end_on_error
 
 log = logging.getLogger("fraudstream.deciding")

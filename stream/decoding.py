@@ -7,11 +7,11 @@ import numpy as np
 
 from features.history.records import PLACED, pack, place
 from features.history.store import Transactions
-from stream.batches import Record
 from stream.contract.codes import Rejection
 from stream.contract.iso import CURRENCY_DECIMALS
 from stream.contract.transaction import Accepted, Transaction, read_transaction
-from stream.dead_letters import DeadLetter
+from stream.kafka.batches import Record
+from stream.kafka.dead_letters import DeadLetter
 
 
 @dataclass(frozen=True, slots=True)

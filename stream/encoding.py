@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from features.history.store import NOWHERE, Observed
 from models.policy import Decision
 from models.times import format_time
-from stream.batches import Record
 from stream.contract.outputs import Positions, Score, Source
 from stream.contract.transaction import Transaction
 from stream.decoding import Decoded
-from stream.publishing import Headers, Outgoing
+from stream.kafka.batches import Record
+from stream.kafka.publisher import Headers, Outgoing
 from stream.redaction import redact_headers
 from stream.scoring import Judgement
 from stream.settings import Settings

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 from aiokafka.errors import KafkaError
 
 from features.errors import StoreError
-from stream.batches import Batch
 from stream.errors import PublishError, StaleBatchError
 from stream.facts import Listen, Retried
+from stream.kafka.batches import Batch
 
 log = logging.getLogger("fraudstream.insisting")
 

@@ -5,11 +5,11 @@ import traceback
 from collections.abc import Sequence
 
 from features.errors import StoreError
-from stream.batches import Record
 from stream.clock import now_ms
 from stream.contract.codes import DeadLetterCode
-from stream.dead_letters import DeadLetter
 from stream.encoding import Scored
+from stream.kafka.batches import Record
+from stream.kafka.dead_letters import DeadLetter
 from stream.pipeline import Outputs, Pipeline, Terms
 
 log = logging.getLogger("fraudstream.isolating")

@@ -7,10 +7,10 @@ span.
 from collections.abc import Sequence
 from typing import Protocol
 
-from stream.batches import Record
 from stream.clock import Stage
 from stream.facts import Decided, LabelsApplied
-from stream.publishing import Headers
+from stream.kafka.batches import Record
+from stream.kafka.publisher import Headers
 
 
 class Journey(Protocol):

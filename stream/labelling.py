@@ -9,20 +9,20 @@ import msgspec
 
 from features.history.store import HistoryStore, Label, Labelled
 from models.times import format_time
-from stream.batches import Batch, Record
 from stream.clock import Stopwatch
 from stream.contract.codes import Rejection
 from stream.contract.label import Reporter, Told, read_label
 from stream.contract.outputs import Outcome, Positions, Source
-from stream.dead_letters import DeadLetter
 from stream.errors import StaleBatchError
 from stream.facts import LabelsApplied, Listen
 from stream.insisting import insist
 from stream.journeys import Journey, Tracing
-from stream.publishing import Destination, Outgoing, Publisher
+from stream.kafka.batches import Batch, Record
+from stream.kafka.dead_letters import DeadLetter
+from stream.kafka.publisher import Destination, Outgoing, Publisher
+from stream.kafka.topics import DEAD_LETTERS, OUTCOMES
 from stream.redaction import redact_headers
 from stream.settings import Settings
-from stream.topics import DEAD_LETTERS, OUTCOMES
 
 log = logging.getLogger("fraudstream.labelling")
 

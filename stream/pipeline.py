@@ -13,14 +13,14 @@ import numpy as np
 
 from features.history.store import Fate, HistoryStore, Observed
 from features.vector.sets import FeatureSets, Vectors
-from stream.batches import Record
 from stream.clock import Stage, Stopwatch
 from stream.contract.codes import DeadLetterCode
 from stream.control.model_cache import Serving
-from stream.dead_letters import DeadLetter
 from stream.decoding import Decoded, decode
 from stream.encoding import Frame, Scored, encode
-from stream.publishing import Headers
+from stream.kafka.batches import Record
+from stream.kafka.dead_letters import DeadLetter
+from stream.kafka.publisher import Headers
 from stream.scoring import Judgement, score
 from stream.settings import Settings
 

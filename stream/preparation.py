@@ -16,12 +16,11 @@ from features.redis.store import RedisStore
 from stream.challenger.comparer import Comparer
 from stream.control.follower import Follower
 from stream.control.model_cache import Shelf
-from stream.kafka import explain
-from stream.membership import members
-from stream.publishing import Publisher
+from stream.kafka.client import explain, members
+from stream.kafka.publisher import Publisher
+from stream.kafka.topics import SCORES, has_records, problems, risks, try_reading
 from stream.repair.repairing import Repairer
 from stream.settings import Settings
-from stream.topics import SCORES, has_records, problems, risks, try_reading
 
 log = logging.getLogger("fraudstream.preparation")
 

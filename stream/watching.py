@@ -14,8 +14,8 @@ from aiokafka.errors import KafkaError
 from features.history.store import Entity
 from features.redis.cache import Use
 from stream.control.model_cache import Shelf
+from stream.kafka.transport import BatchConsumer
 from stream.telemetry.books import Gauges, Values
-from stream.transport import BatchConsumer
 
 log = logging.getLogger("fraudstream.watching")
 

@@ -15,7 +15,7 @@ from stream.control.model_cache import Serving
 from stream.decoding import decode
 from stream.encoding import Frame, Scored, encode
 from stream.journeys import Untraced
-from stream.publishing import Publisher
+from stream.kafka.publisher import Publisher
 from stream.scoring import Judgement
 from stream.settings import Settings
 

@@ -13,10 +13,10 @@ from stream.clock import Stage
 from stream.contract.codes import DeadLetterCode
 from stream.contract.outputs import DecidedBy, ModelName
 from stream.contract.transaction import Transaction
-from stream.dead_letters import DeadLetter
 from stream.encoding import Scored
 from stream.facts import Compared, Decided, Fact, LabelsApplied, Missed, Reapplied, Retried, VoidFound
-from stream.publishing import Outgoing
+from stream.kafka.dead_letters import DeadLetter
+from stream.kafka.publisher import Outgoing
 from stream.scoring import Judgement
 
 BEGAN_NS = 1_769_860_800_000_000_000

@@ -28,10 +28,10 @@ from stream.control.client import Wish
 from stream.dataset.injector import Injector, Item
 from stream.demo.services.processes import Child, free_port
 from stream.errors import MeasurementError
-from stream.kafka import connection_options, producer_options
+from stream.kafka.client import connection_options, producer_options
+from stream.kafka.topics import SCORES, TRANSACTIONS, apply
 from stream.settings import Settings
 from stream.telemetry.outside import command_traced
-from stream.topics import SCORES, TRANSACTIONS, apply
 
 PARTITIONS = 4
 _WORKER = (sys.executable, "-m", "stream.cli", "worker")

@@ -32,10 +32,10 @@ from stream.clock import now_ms
 from stream.dataset.injector import Injector, Item
 from stream.errors import MeasurementError
 from stream.facts import Fact, Reapplied
-from stream.kafka import connection_options, producer_options
+from stream.kafka.client import connection_options, producer_options
+from stream.kafka.topics import LABELS, LAYOUTS, TRANSACTIONS, apply
 from stream.repair.mending import Mending, Terms
 from stream.settings import Settings
-from stream.topics import LABELS, LAYOUTS, TRANSACTIONS, apply
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")

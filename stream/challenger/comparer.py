@@ -26,9 +26,9 @@ from stream.encoding import Scored
 from stream.errors import PublishError
 from stream.facts import Listen
 from stream.journeys import Journey
-from stream.publishing import Destination, Outgoing, Publisher
+from stream.kafka.publisher import Destination, Outgoing, Publisher
+from stream.kafka.topics import SHADOW_SCORES
 from stream.settings import PREFIX, Settings
-from stream.topics import SHADOW_SCORES
 
 log = logging.getLogger("fraudstream.shadow")
 

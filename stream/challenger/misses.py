@@ -17,7 +17,7 @@ from models.times import format_time
 from shadow.history import Telling, Totals
 from stream.control.follower import Follower
 from stream.facts import Listen, Missed
-from stream.publishing import Publisher
+from stream.kafka.publisher import Publisher
 
 log = logging.getLogger("fraudstream.shadow")
 

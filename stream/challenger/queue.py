@@ -17,7 +17,7 @@ from stream.encoding import Scored
 from stream.facts import Compared as ComparedFact
 from stream.facts import Listen
 from stream.journeys import Journey
-from stream.publishing import Destination, Headers, Outgoing
+from stream.kafka.publisher import Destination, Headers, Outgoing
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Kept:
 
 @dataclass(slots=True)
 class Mark:
-    """A record's place, for who knows it by partition and offset: a `stream.batches.Record` with nothing else in it."""
+    """A record's place, for who knows it by partition and offset: a `stream.kafka.batches.Record` with nothing else in it."""
 
     partition: int
     offset: int

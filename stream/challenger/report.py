@@ -19,9 +19,9 @@ from stream.consumer import ValidScores
 from stream.contract.outputs import Score
 from stream.control.client import read_log
 from stream.errors import ReportError
+from stream.kafka.scan import span
+from stream.kafka.topics import SCORES, SHADOW_SCORES
 from stream.settings import Settings
-from stream.spans import span
-from stream.topics import SCORES, SHADOW_SCORES
 
 DAY_MS = 86_400_000
 _RUN_UP = 1_000

@@ -17,7 +17,7 @@ from stream.cli.shadow import shadow
 from stream.cli.train import train
 from stream.contract.schema import RECORDS, json_schema
 from stream.errors import TopicsError
-from stream.topics import apply as apply_topics
+from stream.kafka.topics import apply as apply_topics
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -16,9 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from features.errors import DeclarationError
 from features.vector.sets import FeatureSets, load_sets
-from stream.certificates import check_files
 from stream.errors import SettingsError
-from stream.kafka import explain
+from stream.kafka.client import check_files, explain
 from stream.settings import Settings, read_settings
 from stream.telemetry.environment import read as read_telemetry
 

@@ -17,11 +17,11 @@ from stream.cli.output import json_option, refuse_kafka, say, settings_or_refuse
 from stream.dataset.injector import Injected, Injector, Item
 from stream.dataset.records import Kind, RecordsFile
 from stream.errors import StreamError
-from stream.kafka import producer_options
+from stream.kafka.client import producer_options
+from stream.kafka.topics import LABELS, TRANSACTIONS
+from stream.kafka.tracing import Steps
 from stream.settings import Settings
-from stream.steps import Steps
 from stream.telemetry.outside import steps_outside
-from stream.topics import LABELS, TRANSACTIONS
 
 _SERVICE = "fraudstream-publish"
 

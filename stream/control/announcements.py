@@ -20,9 +20,9 @@ from models.problems import Problem
 from models.times import format_time
 from stream.clock import now_ms, now_ns
 from stream.control.follower import Asked, Follower
-from stream.publishing import Publisher
+from stream.kafka.publisher import Publisher
+from stream.kafka.tracing import Attributes, Step
 from stream.settings import Settings
-from stream.steps import Attributes, Step
 
 log = logging.getLogger("fraudstream.answering")
 

@@ -14,11 +14,11 @@ from models.lineup import Lineup, follow
 from models.times import format_time
 from stream.clock import now_ms
 from stream.control.announcements import answered
-from stream.kafka import connection_options, must_see, producer_options
-from stream.publishing import Headers
+from stream.kafka.client import connection_options, must_see, producer_options
+from stream.kafka.publisher import Headers
+from stream.kafka.topics import MODEL_CONTROL, MODEL_EVENTS
+from stream.kafka.tracing import Steps
 from stream.settings import Settings
-from stream.steps import Steps
-from stream.topics import MODEL_CONTROL, MODEL_EVENTS
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,14 +13,14 @@ from aiokafka.errors import KafkaError
 
 from models.commands import Event, EventKind, read_event
 from models.lineup import Candidates, Lineup, follow, gather
-from stream.batches import Record
 from stream.clock import now_ns
 from stream.consumer import trace_headers
-from stream.kafka import connection_options, explain
-from stream.publishing import Headers
+from stream.kafka.batches import Record
+from stream.kafka.client import connection_options, explain
+from stream.kafka.publisher import Headers
+from stream.kafka.topics import MODEL_EVENTS
+from stream.kafka.tracing import Steps, UntracedSteps
 from stream.settings import Settings
-from stream.steps import Steps, UntracedSteps
-from stream.topics import MODEL_EVENTS
 
 log = logging.getLogger("fraudstream.control")
 

@@ -30,18 +30,18 @@ from models.judge import (
 from models.lineup import subject
 from models.loading import examine
 from models.times import format_time
-from stream.batches import Batch, Record
 from stream.clock import now_ms
 from stream.consumer import trace_headers
 from stream.control.announcements import answered
 from stream.control.follower import Follower, end_offset
 from stream.control.model_cache import Workshop
-from stream.membership import members
-from stream.positions import committed_offsets
-from stream.publishing import Headers, Publisher
+from stream.kafka.batches import Batch, Record
+from stream.kafka.client import members
+from stream.kafka.offsets import committed_offsets
+from stream.kafka.publisher import Headers, Publisher
+from stream.kafka.topics import MODEL_CONTROL, MODEL_EVENTS
+from stream.kafka.tracing import Step
 from stream.settings import Settings
-from stream.steps import Step
-from stream.topics import MODEL_CONTROL, MODEL_EVENTS
 from stream.watchdog import end_on_error
 
 log = logging.getLogger("fraudstream.judge")

@@ -16,7 +16,7 @@ from models.repository import Repository
 from stream.clock import now_ms
 from stream.control.announcements import Answers, Found
 from stream.control.follower import Follower
-from stream.publishing import Publisher
+from stream.kafka.publisher import Publisher
 
 log = logging.getLogger("fraudstream.shelf")
 

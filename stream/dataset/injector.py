@@ -16,8 +16,8 @@ from aiokafka.structs import RecordMetadata
 
 from stream.clock import now_ms
 from stream.errors import StreamError
-from stream.publishing import Headers
-from stream.steps import Step, UntracedStep, sent
+from stream.kafka.publisher import Headers
+from stream.kafka.tracing import Step, UntracedStep, sent
 
 _BREATH = 256
 

@@ -14,9 +14,9 @@ from stream.clock import now_ms
 from stream.consumer import ValidScores
 from stream.demo.chronicle import Chronicle, Lanes
 from stream.demo.scoreboard import Scoreboard
-from stream.kafka import connection_options
+from stream.kafka.client import connection_options
+from stream.kafka.topics import DEAD_LETTERS, MODEL_CONTROL, MODEL_EVENTS, OUTCOMES, SCORES, SHADOW_SCORES
 from stream.settings import Settings
-from stream.topics import DEAD_LETTERS, MODEL_CONTROL, MODEL_EVENTS, OUTCOMES, SCORES, SHADOW_SCORES
 
 FETCH_WAIT_MS = 10
 Records = list[Any]

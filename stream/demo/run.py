@@ -34,7 +34,7 @@ from stream.demo.summary import Run, Summary, summarise
 from stream.demo.traffic import Traffic, as_of, invent
 from stream.demo.world.world import World
 from stream.demo.world.writing import write_history
-from stream.topics import apply as apply_topics
+from stream.kafka.topics import apply as apply_topics
 from stream.training.request import TrainingReport, TrainingRequest
 from stream.training.run import train
 

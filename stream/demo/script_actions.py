@@ -23,10 +23,10 @@ from stream.demo.reader import Reader
 from stream.demo.scoreboard import CALM_SECONDS, Outage
 from stream.demo.script import Act, Script
 from stream.demo.stage import Stage
-from stream.kafka import connection_options
-from stream.positions import committed_offsets
+from stream.kafka.client import connection_options
+from stream.kafka.offsets import committed_offsets
+from stream.kafka.topics import TRANSACTIONS
 from stream.telemetry.outside import command_traced
-from stream.topics import TRANSACTIONS
 
 VERDICT_SECONDS = 60.0
 BACK_SECONDS = 120.0

@@ -27,7 +27,7 @@ from stream.demo.script_actions import Acting, Cast
 from stream.demo.stage import Stage
 from stream.demo.traffic import Traffic, take
 from stream.demo.view import View
-from stream.kafka import producer_options
+from stream.kafka.client import producer_options
 
 DRAW_SECONDS = 0.25
 PATIENCE_SECONDS = 20.0

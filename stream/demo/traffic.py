@@ -18,8 +18,8 @@ from stream.demo.script import Script
 from stream.demo.world.rows import DAY_MS, Pattern
 from stream.demo.world.world import Plan, World, simulate
 from stream.demo.world.writing import labels, live
+from stream.kafka.topics import LABELS, TRANSACTIONS
 from stream.settings import Settings
-from stream.topics import LABELS, TRANSACTIONS
 
 _encode = msgspec.json.Encoder().encode
 

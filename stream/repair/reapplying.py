@@ -16,13 +16,13 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 from features.errors import StoreError
 from features.redis.progress import Part, Reached, Report
 from features.redis.store import RedisStore
-from stream.batches import Record
 from stream.contract.codes import Rejection
 from stream.contract.label import read_label
 from stream.decoding import decode
-from stream.kafka import connection_options, must_see
+from stream.kafka.batches import Record
+from stream.kafka.client import connection_options, must_see
+from stream.kafka.topics import LABELS, TRANSACTIONS
 from stream.settings import Settings
-from stream.topics import LABELS, TRANSACTIONS
 
 log = logging.getLogger("fraudstream.reapplying")
 

@@ -16,13 +16,12 @@ from features.vector.sets import FeatureSets
 from stream.clock import now_ms
 from stream.errors import RebuildError
 from stream.facts import deaf
-from stream.kafka import connection_options
-from stream.membership import members
-from stream.positions import resume
+from stream.kafka.client import connection_options, members
+from stream.kafka.offsets import resume
+from stream.kafka.topics import SCORES, has_records
 from stream.repair.mending import REPORT_SECONDS, Mending, Seen, Terms
 from stream.repair.reapplying import log_reader, part_count
 from stream.settings import Settings
-from stream.topics import SCORES, has_records
 
 NOBODY_SECONDS = 15.0
 """Workers look twice a second, so one that has not begun by then is not there."""

@@ -18,10 +18,10 @@ from features.redis.progress import NO_END, Part
 from features.redis.retention import Span
 from features.redis.store import RedisStore
 from stream.facts import Listen
+from stream.kafka.topics import LABELS, TRANSACTIONS
+from stream.kafka.transport import BatchConsumer
 from stream.repair.mending import Mending, Terms
 from stream.settings import Settings
-from stream.topics import LABELS, TRANSACTIONS
-from stream.transport import BatchConsumer
 
 log = logging.getLogger("fraudstream.repairing")
 

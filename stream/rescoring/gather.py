@@ -14,11 +14,11 @@ import msgspec
 
 from models.errors import InvalidTimeError
 from models.times import format_time, parse_time_ms
+from stream.kafka.topics import LABELS, OUTCOMES, SCORES, TRANSACTIONS
 from stream.rescoring.request import NothingToScoreError, Progress, Range
 from stream.rescoring.spool import Spool
 from stream.rescoring.topics import Offsets, Part, Records, Topics
 from stream.settings import Settings
-from stream.topics import LABELS, OUTCOMES, SCORES, TRANSACTIONS
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS

@@ -19,13 +19,13 @@ from features.vector.sets import FeatureSets
 from models.policy import bands
 from stream.consumer import Standing
 from stream.contract.outputs import Count, Score
+from stream.kafka.topics import SCORES
 from stream.rescoring.request import NothingToScoreError, Progress, Range, TopicRequest
 from stream.rescoring.rescore import different, maker_of
 from stream.rescoring.topics import Part, Topics, reading
 from stream.rescoring.trace import Traced, retrace
 from stream.rules import decide_by_rules
 from stream.settings import Settings
-from stream.topics import SCORES
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 

@@ -16,7 +16,6 @@ import numpy as np
 from features.history.store import Transactions
 from features.vector.sets import FeatureSets
 from models.times import parse_time_ms
-from stream.batches import Record
 from stream.consumer import ValidScores
 from stream.contract.codes import Rejection
 from stream.contract.label import read_label
@@ -24,6 +23,7 @@ from stream.contract.outputs import Outcome, Score
 from stream.dataset.database import columns_of
 from stream.decoding import decode
 from stream.encoding import HISTORY_INCOMPLETE
+from stream.kafka.batches import Record
 
 TOLD = """CREATE TABLE told (partition BIGINT, "offset" BIGINT, timestamp_ms BIGINT, transaction_id VARCHAR,
     card_id VARCHAR, merchant_id VARCHAR, device_id VARCHAR, occurred_ms BIGINT, utc_offset_minutes BIGINT,

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from stream.batches import Record
-from stream.kafka import connection_options, must_see
+from stream.kafka.batches import Record
+from stream.kafka.client import connection_options, must_see
 from stream.settings import Settings
 
 FETCH_BYTES = 8 * 1024 * 1024

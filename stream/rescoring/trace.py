@@ -14,6 +14,7 @@ from models.times import format_time
 from stream.contract.outputs import Score
 from stream.dataset.database import quoted
 from stream.decoding import decode
+from stream.kafka.topics import TRANSACTIONS
 from stream.rescoring.compare import compare_block
 from stream.rescoring.gather import FOR_EVER_MS
 from stream.rescoring.ledgers import visible
@@ -23,7 +24,6 @@ from stream.rescoring.stages import Pool, run_passes
 from stream.rescoring.topic_run import Prepared, prepared
 from stream.rescoring.topics import Part, reading
 from stream.settings import Settings
-from stream.topics import TRANSACTIONS
 
 MOST_SHOWN = 100
 """So many of the visible records are named, the newest first."""

@@ -1,11 +1,11 @@
 """What each span attribute means. `docs/telemetry.md` is generated from this table.
 
-The names themselves are `stream.steps.Name`: that list, and nothing beside it, leaves the process in a trace.
+The names themselves are `stream.kafka.tracing.Name`: that list, and nothing beside it, leaves the process in a trace.
 """
 
 from typing import get_args
 
-from stream.steps import Name
+from stream.kafka.tracing import Name
 
 MEANINGS: dict[Name, str] = {
     "db.operation.batch.size": "Records in one call of Redis, where they are more than one.",

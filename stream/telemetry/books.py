@@ -16,12 +16,12 @@ from stream.contract.codes import DeadLetterCode
 from stream.contract.outputs import DecidedBy
 from stream.encoding import HISTORY_INCOMPLETE, Scored
 from stream.facts import Compared, Decided, Fact, LabelsApplied, Missed, Reapplied, Retried, VoidFound
+from stream.kafka.topics import LABELS, TRANSACTIONS
 from stream.scoring import LIVE_MODEL_FAILED, NO_MODEL
 from stream.settings import Settings
 from stream.telemetry.catalogue import CATALOGUE, MetricName
 from stream.telemetry.kinds import Kind
 from stream.telemetry.tallies import Tally
-from stream.topics import LABELS, TRANSACTIONS
 
 Values = tuple[str, ...]
 """The values of a metric's attributes, in the catalogue's order."""

@@ -8,7 +8,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, SpanContext, get_current_span, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from stream.publishing import Headers
+from stream.kafka.publisher import Headers
 from stream.redaction import card_numbers
 
 TRACEPARENT = "traceparent"

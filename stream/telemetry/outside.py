@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 
 from models.commands import Event
 from stream.control.client import Wish, command_fleet
+from stream.kafka.tracing import Steps, UntracedSteps
 from stream.settings import Settings
-from stream.steps import Steps, UntracedSteps
 from stream.telemetry.environment import read
 
 

@@ -23,8 +23,8 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from stream.facts import Listen, deaf
 from stream.journeys import Tracing, Untraced
+from stream.kafka.tracing import Steps, UntracedSteps
 from stream.settings import Settings
-from stream.steps import Steps, UntracedSteps
 from stream.telemetry.books import Books, Gauges
 from stream.telemetry.environment import GRPC, Asked, read
 from stream.telemetry.meters import Meters, PrometheusReader, WithHistograms

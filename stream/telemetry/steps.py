@@ -8,8 +8,8 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.util.types import AnyValue
 
-from stream.publishing import Headers
-from stream.steps import Attributes, Step, UntracedStep
+from stream.kafka.publisher import Headers
+from stream.kafka.tracing import Attributes, Step, UntracedStep
 from stream.telemetry.contexts import carrying, context_of, parent_of
 
 _SENDING = ("send ", "model ")

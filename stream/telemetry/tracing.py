@@ -17,16 +17,16 @@ from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, Statu
 from opentelemetry.util.types import AnyValue
 
 from features.redis.topology import is_cluster, seeds
-from stream.batches import Record
 from stream.clock import Stage
-from stream.dead_letters import DeadLetter
 from stream.facts import Decided, LabelsApplied
 from stream.journeys import Journey, Untraced
-from stream.publishing import Headers
+from stream.kafka.batches import Record
+from stream.kafka.dead_letters import DeadLetter
+from stream.kafka.publisher import Headers
+from stream.kafka.topics import LABELS, OUTCOMES, SCORES, TRANSACTIONS
+from stream.kafka.tracing import Attributes, kafka, sent
 from stream.settings import Settings
-from stream.steps import Attributes, kafka, sent
 from stream.telemetry.contexts import carrying, context_of, parent_of, says_unsampled, within
-from stream.topics import LABELS, OUTCOMES, SCORES, TRANSACTIONS
 
 MOST_LINKS = 128
 """What the SDK keeps of a span's links, and collectors by default."""

@@ -27,15 +27,14 @@ from features.declaration import load
 from features.errors import StoreRefusedError, StoreUnavailableError
 from features.redis.client import COMMANDS
 from features.redis.store import RedisStore
-from stream.certificates import check_files
 from stream.cli.main import main
 from stream.consumer import ValidScores
 from stream.contract.outputs import Score
 from stream.demo.services.errors import NotReady
 from stream.errors import SettingsError
-from stream.kafka import connection_options, explain, producer_options
+from stream.kafka.client import check_files, connection_options, explain, producer_options
+from stream.kafka.topics import try_reading
 from stream.settings import Settings, read_settings
-from stream.topics import try_reading
 
 pytestmark = pytest.mark.integration
 

@@ -6,8 +6,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from cluster import Cluster
 from fleet import Fleet
 
+from stream.kafka.topics import LAYOUTS, risks
 from stream.settings import Settings
-from stream.topics import LAYOUTS, risks
 
 
 def test_topics_are_made_once_and_another_partition_count_is_refused(fleet: Fleet) -> None:

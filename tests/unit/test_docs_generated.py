@@ -17,10 +17,10 @@ from features.declaration import DAY_MS
 from models.commands import EventKind
 from models.problems import ProblemCode
 from stream.contract.codes import DeadLetterCode
+from stream.kafka.topics import FOR_EVER, LAYOUTS
 from stream.settings import PREFIX, Settings
 from stream.telemetry.attributes import MEANINGS
 from stream.telemetry.catalogue import CATALOGUE, prometheus_name
-from stream.topics import FOR_EVER, LAYOUTS
 
 HOUSE = Path(__file__).parents[2]
 sys.path.append(str(HOUSE / "tests"))

@@ -6,8 +6,8 @@ from typing import Any
 from securing_page import acl_commands, redis_rules
 
 from features.redis.client import COMMANDS
+from stream.kafka.topics import LAYOUTS
 from stream.settings import Settings
-from stream.topics import LAYOUTS
 
 
 def named(words: list[str], option: str) -> set[str]:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stream_cases import Told
 
-from stream.batches import Batch, Commit, Ledger
+from stream.kafka.batches import Batch, Commit, Ledger
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from stream.certificates import check_files
 from stream.errors import SettingsError
+from stream.kafka.client import check_files
 from stream.settings import Settings
 
 

@@ -16,7 +16,6 @@ from models.policy import Decision
 from models.problems import Problem, ProblemCode
 from shadow.process import Holding
 from shadow.protocol import Compared as Reply
-from stream.batches import Record
 from stream.challenger.comparer import Comparer, child_command, child_environment
 from stream.challenger.misses import Accounts
 from stream.challenger.queue import Kept, Lot, destined, request, say, take
@@ -25,6 +24,7 @@ from stream.control.follower import Follower
 from stream.encoding import Scored
 from stream.facts import Compared, Fact, Missed
 from stream.journeys import Untraced
+from stream.kafka.batches import Record
 from stream.settings import Settings
 
 OTHER = "b" * 64

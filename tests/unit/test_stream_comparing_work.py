@@ -24,7 +24,7 @@ from stream.errors import PublishError
 from stream.facts import Compared as ComparedFact
 from stream.facts import Fact, Missed
 from stream.journeys import Untraced
-from stream.publishing import Destination, Outgoing
+from stream.kafka.publisher import Destination, Outgoing
 from stream.settings import Settings
 
 CANDIDATE = "c" * 64

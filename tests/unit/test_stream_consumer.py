@@ -10,7 +10,7 @@ from opentelemetry.trace import get_current_span
 from stream_cases import Told
 
 from stream.consumer import Standing, ValidScores, trace_of
-from stream.positions import Position, _start, read_note
+from stream.kafka.offsets import Position, _start, read_note
 
 PLACES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 8)), max_size=30)
 

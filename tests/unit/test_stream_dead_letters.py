@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 from stream_cases import CARD_NUMBER, CARD_NUMBERS, Told
 
 from stream.contract.codes import DeadLetterCode
-from stream.dead_letters import DeadLetter
-from stream.runs import LONGEST_RUN, Runs
+from stream.kafka.dead_letters import LONGEST_RUN, DeadLetter, Runs
 
 ADDED = ("error.code", "error.detail", "source.topic", "source.partition", "source.offset", "source.timestamp")
 MOST_ADDED_BYTES = 6_000

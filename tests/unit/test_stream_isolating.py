@@ -11,11 +11,11 @@ from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
 from models.errors import ScoringError
 from models.loading import Model
-from stream.batches import Record
 from stream.contract.codes import DeadLetterCode
 from stream.control.model_cache import Serving
 from stream.isolating import apply_isolating, decide_isolating
 from stream.journeys import Untraced
+from stream.kafka.batches import Record
 from stream.pipeline import Outputs, Pipeline, Terms
 from stream.settings import Settings
 

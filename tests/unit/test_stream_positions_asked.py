@@ -7,7 +7,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.structs import OffsetAndMetadata
 
-from stream.positions import Position, Resumption, Voids, committed_offsets
+from stream.kafka.offsets import Position, Resumption, Voids, committed_offsets
 from stream.settings import Settings
 
 FIRST, SECOND = TopicPartition("transactions", 0), TopicPartition("transactions", 1)

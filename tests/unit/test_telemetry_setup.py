@@ -18,8 +18,8 @@ from telling import decided, one_of_each, scored
 
 from stream.errors import SettingsError
 from stream.journeys import Untraced
+from stream.kafka.tracing import UntracedStep, UntracedSteps
 from stream.settings import Settings
-from stream.steps import UntracedStep, UntracedSteps
 from stream.telemetry.environment import read
 from stream.telemetry.outside import steps_outside
 from stream.telemetry.quiet import Quieter

@@ -21,7 +21,7 @@ from models.problems import Problem, ProblemCode
 from models.times import format_time
 from stream.control.announcements import Answers, answered
 from stream.control.follower import Follower
-from stream.publishing import Headers
+from stream.kafka.publisher import Headers
 from stream.settings import Settings
 from stream.telemetry.attributes import MEANINGS
 from stream.telemetry.steps import TracedSteps

@@ -20,11 +20,11 @@ from models.commands import Event, EventKind
 from stream.clock import Stage
 from stream.contract.codes import DeadLetterCode
 from stream.control.announcements import answered
-from stream.dead_letters import DeadLetter
 from stream.facts import LabelsApplied
 from stream.journeys import Untraced
+from stream.kafka.dead_letters import DeadLetter
+from stream.kafka.tracing import sent
 from stream.settings import Settings
-from stream.steps import sent
 from stream.telemetry.attributes import MEANINGS
 from stream.telemetry.contexts import carrying, context_of
 from stream.telemetry.steps import TracedSteps

@@ -16,10 +16,10 @@ from aiokafka.structs import RecordMetadata
 
 from models.commands import Event, encode
 from stream.errors import PublishError
-from stream.kafka import producer_options
+from stream.kafka.client import producer_options
+from stream.kafka.topics import MODEL_EVENTS
 from stream.redaction import redact_text
 from stream.settings import Settings
-from stream.topics import MODEL_EVENTS
 
 log = logging.getLogger("fraudstream.publishing")
 

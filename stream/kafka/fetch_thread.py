@@ -15,8 +15,8 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 
-from stream.batches import Commit, Record
-from stream.kafka import connection_options
+from stream.kafka.batches import Commit, Record
+from stream.kafka.client import connection_options
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.fetching")

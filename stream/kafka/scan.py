@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from stream.kafka import connection_options, must_see
+from stream.kafka.client import connection_options, must_see
 from stream.settings import Settings
 
 Fetched = tuple[Sequence[ConsumerRecord[bytes, bytes]], float]

@@ -16,9 +16,9 @@ from aiokafka.structs import OffsetAndMetadata
 
 from stream.consumer import Standing
 from stream.contract.outputs import Count
-from stream.kafka import connection_options
+from stream.kafka.client import connection_options
+from stream.kafka.topics import SCORES, TRANSACTIONS
 from stream.settings import Settings
-from stream.topics import SCORES, TRANSACTIONS
 
 
 class Position(NamedTuple):

@@ -12,7 +12,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from stream.errors import TopicsError
-from stream.kafka import LARGEST_OUTPUT_BYTES, UNSEEN, connection_options, explain
+from stream.kafka.client import LARGEST_OUTPUT_BYTES, UNSEEN, connection_options, explain
 from stream.settings import Settings
 
 _DAY_MS = 86_400_000

@@ -19,8 +19,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ChannelT, ConsumerMessage, Message
 from mode import ServiceT
 
-from stream.batches import Batch, Commit, Ledger, Record
-from stream.fetching import BatchThread, Consumption
+from stream.kafka.batches import Batch, Commit, Ledger, Record
+from stream.kafka.fetch_thread import BatchThread, Consumption
 
 _IDLE_SECONDS = 0.05
 

@@ -7,7 +7,7 @@ Nothing here makes a span.
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from stream.publishing import Headers
+from stream.kafka.publisher import Headers
 
 Name = Literal[
     "db.operation.batch.size",

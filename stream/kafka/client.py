@@ -1,12 +1,22 @@
 """How every client of ours speaks to Kafka: the options that come from the settings, in one place.
 
 And what it means for whoever runs it that a broker does not let us in.
+
+The PEM files of TLS: what is made of them, and whether they can be used, before anyone connects with them.
+
+Nothing here speaks to a server; whether a server's certificate is good is said when it is met.
+
+Who is in the consumer group: a worker's client id carries its name, and the group coordinator lists client ids.
 """
 
 import ssl
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import create_conn
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
@@ -17,11 +27,13 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
     UnsupportedSaslMechanismError,
+    for_code,
 )
 
-from stream.certificates import kafka_context
+from stream.errors import SettingsError
 from stream.settings import PREFIX, Settings
 
+_CLIENT_PREFIX = "fraudstream-worker-"
 LARGEST_OUTPUT_BYTES = 2 * 1024 * 1024
 """Outputs may be larger than inputs (a dead letter has its input's headers and more), so twice Kafka's default."""
 
@@ -35,6 +47,98 @@ _PROTOCOL = (
     f"{PREFIX}KAFKA_SECURITY_PROTOCOL may not be that of this port, or the broker wants a certificate of ours "
     f"({PREFIX}KAFKA_SSL_CERTFILE)"
 )
+
+
+def client_id(worker: str) -> str:
+    """Return the client id that a worker joins its group with."""
+    return _CLIENT_PREFIX + worker
+
+
+async def members(admin: AIOKafkaAdminClient, group: str) -> frozenset[str]:
+    """Return the names of the workers that are in the group now.
+
+    Raises:
+        aiokafka.errors.KafkaError: the coordinator does not answer.
+    """
+    found: set[str] = set()
+    for response in await admin.describe_consumer_groups([group]):
+        for code, _group, _state, _type, _protocol, group_members, *_rest in response.groups:
+            if code:
+                raise for_code(code)
+            found |= {_name(member_id, client_id) for member_id, client_id, *_ in group_members}
+    return frozenset(found)
+
+
+def _name(member_id: str, client_id: str) -> str:
+    """Read the worker's name; some brokers keep no client id, but all begin the member's id with it."""
+    return (client_id or member_id[: -len("-" + str(UUID(int=0)))]).removeprefix(_CLIENT_PREFIX)
+
+
+def kafka_context(settings: Settings) -> ssl.SSLContext:
+    """Return what a TLS connection to a broker needs: whom to trust, and who we are.
+
+    The broker's certificate and its name are always checked, and nothing below TLS 1.2 is spoken.
+    """
+    context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile or None)
+    _present(context, settings)
+    return context
+
+
+def check_files(settings: Settings) -> None:
+    """Read every file that the settings name, as a connection would.
+
+    Raises:
+        SettingsError: names every variable whose file cannot be used, and why.
+    """
+    named = ("kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile", "redis_cafile")
+    unreadable = {name: problem for name in named if (problem := _unreadable(name, settings))}
+    problems = list(unreadable.values())
+    for name in ("kafka_ssl_cafile", "redis_cafile"):
+        problems += [] if name in unreadable else _untrustworthy(name, getattr(settings, name))
+    if not unreadable.keys() & {"kafka_ssl_certfile", "kafka_ssl_keyfile"}:
+        problems += _unpresentable(settings)
+    if problems:
+        raise SettingsError("\n".join(problems))
+
+
+def _present(context: ssl.SSLContext, settings: Settings) -> None:
+    """Load our own certificate, if there is one; for an encrypted key, OpenSSL would ask the terminal."""
+    if settings.kafka_ssl_certfile:
+        context.load_cert_chain(
+            settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile or None, password=lambda: "no password"
+        )
+
+
+def _unreadable(name: str, settings: Settings) -> str | None:
+    """Say why a file cannot be read, if one is named."""
+    file = getattr(settings, name)
+    if not file:
+        return None
+    try:
+        Path(file).read_bytes()
+    except OSError as error:
+        return f"{PREFIX}{name.upper()}: {file} cannot be read: {error.strerror}"
+    return None
+
+
+def _untrustworthy(name: str, file: str) -> Iterator[str]:
+    try:
+        if file:
+            ssl.create_default_context(cafile=file)
+    except ssl.SSLError as error:
+        yield f"{PREFIX}{name.upper()}: {file} holds no certificates in PEM: {error.reason or error}"
+
+
+def _unpresentable(settings: Settings) -> Iterator[str]:
+    certificate = settings.kafka_ssl_certfile
+    try:
+        _present(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), settings)
+    except ssl.SSLError as error:
+        yield (
+            f"{PREFIX}KAFKA_SSL_CERTFILE: the certificate in {certificate} and the private key in "
+            f"{settings.kafka_ssl_keyfile or certificate} are not one pair, both in PEM, the key not encrypted: "
+            f"{error.reason or error}"
+        )
 
 
 def connection_options(settings: Settings) -> dict[str, Any]:
