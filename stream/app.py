@@ -25,7 +25,6 @@ from stream.control.judge import Bench, Judge
 from stream.control.model_cache import Shelf, Workshop
 from stream.control.probes import probers
 from stream.deciding import Decider, Desk
-from stream.degrading import DegradingStore
 from stream.errors import SettingsError
 from stream.kafka.batches import Batch
 from stream.kafka.client import client_id, connection_options
@@ -35,11 +34,10 @@ from stream.kafka.transport import BatchConsumer, BatchTransport
 from stream.labelling import Labeller
 from stream.pipeline import Pipeline
 from stream.preparation import Preparation
-from stream.repair.repairing import Repairer, Yard
-from stream.repair.warming import Warming, needed
+from stream.recovery.outage import DegradingStore, WaitingStore
+from stream.recovery.repairer import Repairer, Warming, Yard, needed
 from stream.settings import PREFIX, Settings
 from stream.telemetry.setup import Telemetry
-from stream.waiting import WaitingStore
 from stream.watchdog import end_process
 from stream.watching import Lag, Watched
 

@@ -19,7 +19,7 @@ from stream.control.model_cache import Shelf
 from stream.kafka.client import explain, members
 from stream.kafka.publisher import Publisher
 from stream.kafka.topics import SCORES, has_records, problems, risks, try_reading
-from stream.repair.repairing import Repairer
+from stream.recovery.repairer import Repairer
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.preparation")

@@ -22,7 +22,7 @@ MOST_WAITING_MS = 40 * DAY_MS
 
 
 class Stopgap:
-    """Decides without Redis, as `stream.degrading` does, and keeps what is to be applied."""
+    """Decides without Redis, as `stream.recovery.outage` does, and keeps what is to be applied."""
 
     def __init__(self, sets: FeatureSets) -> None:
         self._inner = MemoryStore(sets)
@@ -47,7 +47,7 @@ def lose(world: World) -> None:
 
 
 def repair(world: World, order: list[int], *, degrades: bool = False) -> None:
-    """Apply all that was handed out anew, partition by partition, labels first, as `stream.repair.repairing` does.
+    """Apply all that was handed out anew, partition by partition, labels first, as `stream.recovery.repairer` does.
 
     What lies below where the log ends now may be displaced; in a deployment that degrades, anything may.
     """

@@ -1,6 +1,6 @@
 """How fast lost histories are put together again: a log of payments and their labels, a Redis that holds nothing of it.
 
-What is measured is what a worker does beside its decisions (`stream.repair.mending`), in processes of
+What is measured is what a worker does beside its decisions (`stream.recovery.repair`), in processes of
 their own: one that has all partitions, then two that share them. Topics and keys are the measurement's own, and are
 gone afterwards.
 """
@@ -34,7 +34,7 @@ from stream.errors import MeasurementError
 from stream.facts import Fact, Reapplied
 from stream.kafka.client import connection_options, producer_options
 from stream.kafka.topics import LABELS, LAYOUTS, TRANSACTIONS, apply
-from stream.repair.mending import Mending, Terms
+from stream.recovery.repair import Mending, Terms
 from stream.settings import Settings
 
 Given = TypeVar("Given")

@@ -60,7 +60,7 @@ class Kept:
 
 @dataclass(slots=True)
 class Mark:
-    """A record's place, for who knows it by partition and offset: a `stream.kafka.batches.Record` with nothing else in it."""
+    """A record's place: a `stream.kafka.batches.Record` with nothing else in it, for tracing."""
 
     partition: int
     offset: int

@@ -14,8 +14,8 @@ from features.errors import StoreError
 from features.vector.sets import FeatureSets
 from stream.cli.output import features_or_refuse, refuse, refuse_kafka, say, settings_or_refuse
 from stream.errors import RebuildError
-from stream.repair.mending import Seen
-from stream.repair.rebuilding import begun, decided, done_here, watched
+from stream.recovery.rebuild import begun, decided, done_here, watched
+from stream.recovery.repair import Seen
 from stream.settings import Settings
 
 

@@ -18,7 +18,7 @@ from features.vector.sets import FeatureSets
 from models.loading import Model
 from models.problems import ProblemCode
 from stream.control.model_cache import Serving
-from stream.repair.warming import Warming, needed
+from stream.recovery.repairer import Warming, needed
 
 pytestmark = pytest.mark.integration
 

@@ -19,8 +19,8 @@ from stream.facts import deaf
 from stream.kafka.client import connection_options, members
 from stream.kafka.offsets import resume
 from stream.kafka.topics import SCORES, has_records
-from stream.repair.mending import REPORT_SECONDS, Mending, Seen, Terms
-from stream.repair.reapplying import log_reader, part_count
+from stream.recovery.reapply import log_reader, part_count
+from stream.recovery.repair import REPORT_SECONDS, Mending, Seen, Terms
 from stream.settings import Settings
 
 NOBODY_SECONDS = 15.0

@@ -2,6 +2,11 @@
 
 Whatever ends a repair in the middle (the partition goes, the worker dies, Redis loses something again), whoever owns
 the partition then goes on from what was reported. Nothing here decides; when decisions wait for it is `waiting`'s.
+
+Of which models do features look further back than histories are whole yet, and how far must they be for decisions?
+
+A model that would decide on histories that lack something is not accepted: putting them together goes on beside
+decisions, which wait for nothing but what their own model looks at. Nothing here repairs anything; `repairing` does.
 """
 
 import asyncio
@@ -13,14 +18,17 @@ from typing import NamedTuple
 from aiokafka.errors import KafkaError
 
 from features.errors import StoreUnavailableError
-from features.history.store import Keeping
+from features.history.store import Entity, Keeping
 from features.redis.progress import NO_END, Part
-from features.redis.retention import Span
+from features.redis.retention import Cover, Span
 from features.redis.store import RedisStore
+from features.vector.sets import FeatureSets
+from models.problems import Problem, ProblemCode
+from stream.control.model_cache import Serving
 from stream.facts import Listen
 from stream.kafka.topics import LABELS, TRANSACTIONS
 from stream.kafka.transport import BatchConsumer
-from stream.repair.mending import Mending, Terms
+from stream.recovery.repair import Mending, Terms
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.repairing")
@@ -28,6 +36,34 @@ log = logging.getLogger("fraudstream.repairing")
 _LOOK_SECONDS = 0.2
 _RETRY_SECONDS = 1.0
 _MARK_SECONDS = 10.0
+
+
+def needed(sets: FeatureSets, serving: Serving | None) -> Mapping[Entity, int]:
+    """Return how far back the model that decides looks, and the one that stands in for it; nowhere where none does."""
+    models = [] if serving is None else [serving.live, serving.fallback]
+    looks = [sets.by_fingerprint[model.fingerprint].horizons_ms for model in models if model is not None]
+    return {kind: max(look.get(kind, 0) for look in looks) for kind in Entity if any(kind in look for look in looks)}
+
+
+class Warming:
+    """Says what speaks against a candidate; `how_far` the repair is, for people."""
+
+    def __init__(self, sets: FeatureSets, store: RedisStore, how_far: Callable[[], str]) -> None:
+        self._sets = sets
+        self._store = store
+        self._how_far = how_far
+
+    def problems(self, fingerprint: str) -> tuple[Problem, ...]:
+        """Return why a model with features that are computed here cannot be served yet; nothing where it can."""
+        horizons_ms = self._sets.by_fingerprint[fingerprint].horizons_ms
+        if not self._store.lacks(horizons_ms):
+            return ()
+        detail = (
+            f"its features look back further ({Cover.of(horizons_ms)}) than histories are put together from Kafka yet "
+            f"({self._store.standing.whole.cover}): {self._how_far()}. Decisions go on meanwhile; send the command "
+            "again when that is through"
+        )
+        return (Problem(ProblemCode.FEATURES_WARMING, detail),)
 
 
 class Yard(NamedTuple):
