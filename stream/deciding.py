@@ -17,10 +17,8 @@ from stream.control.announcements import Cutover, announce_cutover
 from stream.control.follower import Follower
 from stream.control.model_cache import Serving, Shelf
 from stream.errors import PublishError, StaleBatchError
-from stream.facts import Decided, Listen, VoidFound
 from stream.insisting import insist
 from stream.isolating import apply_isolating, decide_isolating
-from stream.journeys import Tracing
 from stream.kafka.batches import Batch, Commit, Record
 from stream.kafka.dead_letters import DeadLetter, Runs
 from stream.kafka.offsets import Position, Resumption, Voids, resume
@@ -28,6 +26,8 @@ from stream.kafka.publisher import Destination, Outgoing, Publisher
 from stream.kafka.topics import DEAD_LETTERS, SCORES, TRANSACTIONS
 from stream.kafka.transport import BatchConsumer
 from stream.pipeline import Outputs, Pipeline, Terms
+from stream.scoring.facts import Decided, Listen, VoidFound
+from stream.scoring.tracing import Tracing
 from stream.settings import Settings
 from stream.shadowing import Shadow
 from stream.watchdog import end_on_error

@@ -11,8 +11,8 @@ from aiokafka.errors import KafkaError
 
 from features.errors import StoreError
 from stream.errors import PublishError, StaleBatchError
-from stream.facts import Listen, Retried
 from stream.kafka.batches import Batch
+from stream.scoring.facts import Listen, Retried
 
 log = logging.getLogger("fraudstream.insisting")
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from features.errors import StoreError
 from stream.clock import now_ms
 from stream.contract.codes import DeadLetterCode
-from stream.encoding import Scored
 from stream.kafka.batches import Record
 from stream.kafka.dead_letters import DeadLetter
 from stream.pipeline import Outputs, Pipeline, Terms
+from stream.scoring.encode import Scored
 
 log = logging.getLogger("fraudstream.isolating")
 

@@ -14,14 +14,14 @@ from stream.contract.codes import Rejection
 from stream.contract.label import Reporter, Told, read_label
 from stream.contract.outputs import Outcome, Positions, Source
 from stream.errors import StaleBatchError
-from stream.facts import LabelsApplied, Listen
 from stream.insisting import insist
-from stream.journeys import Journey, Tracing
 from stream.kafka.batches import Batch, Record
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Destination, Outgoing, Publisher
 from stream.kafka.topics import DEAD_LETTERS, OUTCOMES
 from stream.redaction import redact_headers
+from stream.scoring.facts import LabelsApplied, Listen
+from stream.scoring.tracing import Journey, Tracing
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.labelling")

@@ -16,12 +16,12 @@ from features.vector.sets import FeatureSets, Vectors
 from stream.clock import Stage, Stopwatch
 from stream.contract.codes import DeadLetterCode
 from stream.control.model_cache import Serving
-from stream.decoding import Decoded, decode
-from stream.encoding import Frame, Scored, encode
 from stream.kafka.batches import Record
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Headers
-from stream.scoring import Judgement, score
+from stream.scoring.decode import Decoded, decode
+from stream.scoring.encode import Frame, Scored, encode
+from stream.scoring.score import Judgement, score
 from stream.settings import Settings
 
 CODE_VERSION = version("fraudstream")

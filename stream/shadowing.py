@@ -3,8 +3,8 @@
 from typing import Protocol
 
 from stream.control.model_cache import Serving
-from stream.encoding import Scored
-from stream.journeys import Journey
+from stream.scoring.encode import Scored
+from stream.scoring.tracing import Journey
 
 
 class Shadow(Protocol):

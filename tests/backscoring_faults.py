@@ -13,7 +13,7 @@ from features.memory_store import MemoryStore
 from features.redis.progress import NO_END
 from features.vector.sets import FeatureSets
 from stream.contract.label import read_label
-from stream.decoding import decode
+from stream.scoring.decode import decode
 
 DAY_MS = 86_400_000
 SKEW_MS = 300_000

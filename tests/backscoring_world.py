@@ -22,12 +22,12 @@ from models.policy import bands
 from stream.contract.label import read_label
 from stream.contract.outputs import Score
 from stream.control.model_cache import Serving
-from stream.decoding import decode
-from stream.journeys import Untraced
 from stream.labelling import _encode, _outcome
 from stream.pipeline import Pipeline, Terms
 from stream.rescoring import topic_run
 from stream.rescoring.topics import Offsets, Part, Records
+from stream.scoring.decode import decode
+from stream.scoring.tracing import Untraced
 from stream.settings import Settings
 
 PARTITIONS = 3

@@ -21,7 +21,7 @@ from models.times import format_time
 from stream.contract.codes import Rejection
 from stream.contract.transaction import read_transaction
 from stream.control.probes import write_probe
-from stream.decoding import decode
+from stream.scoring.decode import decode
 
 PARTITIONS = 4
 PARTITIONED = ("transactions", "labels")

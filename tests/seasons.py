@@ -16,7 +16,7 @@ from features.declaration import FeatureSet, load
 from features.history.store import Fate, Label, Transactions
 from stream.contract.label import Told, read_label
 from stream.contract.outputs import Score
-from stream.decoding import decode
+from stream.scoring.decode import decode
 
 FEATURES = load(None)
 DAY_MS = 86_400_000

@@ -12,11 +12,11 @@ from models.policy import Decision
 from models.times import format_time
 from stream.contract.outputs import DecidedBy
 from stream.control.model_cache import Serving
-from stream.decoding import decode
-from stream.encoding import Frame, Scored, encode
-from stream.journeys import Untraced
 from stream.kafka.publisher import Publisher
-from stream.scoring import Judgement
+from stream.scoring.decode import decode
+from stream.scoring.encode import Frame, Scored, encode
+from stream.scoring.score import Judgement
+from stream.scoring.tracing import Untraced
 from stream.settings import Settings
 
 DIGEST, LIVE = "a" * 64, "d" * 64

@@ -13,11 +13,11 @@ from stream.clock import Stage
 from stream.contract.codes import DeadLetterCode
 from stream.contract.outputs import DecidedBy, ModelName
 from stream.contract.transaction import Transaction
-from stream.encoding import Scored
-from stream.facts import Compared, Decided, Fact, LabelsApplied, Missed, Reapplied, Retried, VoidFound
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Outgoing
-from stream.scoring import Judgement
+from stream.scoring.encode import Scored
+from stream.scoring.facts import Compared, Decided, Fact, LabelsApplied, Missed, Reapplied, Retried, VoidFound
+from stream.scoring.score import Judgement
 
 BEGAN_NS = 1_769_860_800_000_000_000
 DIGEST = "d" * 64

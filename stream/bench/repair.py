@@ -31,10 +31,10 @@ from stream.bench.driving import PARTITIONS, apart
 from stream.clock import now_ms
 from stream.dataset.injector import Injector, Item
 from stream.errors import MeasurementError
-from stream.facts import Fact, Reapplied
 from stream.kafka.client import connection_options, producer_options
 from stream.kafka.topics import LABELS, LAYOUTS, TRANSACTIONS, apply
 from stream.recovery.repair import Mending, Terms
+from stream.scoring.facts import Fact, Reapplied
 from stream.settings import Settings
 
 Given = TypeVar("Given")

@@ -16,7 +16,7 @@ from features.vector.sets import FeatureSets
 from stream.bench.crowd import payments
 from stream.bench.stages import Told, told
 from stream.clock import now_ms
-from stream.decoding import decode
+from stream.scoring.decode import decode
 
 SIZES = (1, 32, 256)
 ROUNDS = 7

@@ -15,11 +15,11 @@ from models.loading import Model
 from stream.bench.crowd import Sent, payments
 from stream.clock import now_ms
 from stream.control.model_cache import Serving
-from stream.decoding import decode
-from stream.encoding import Frame, encode
-from stream.journeys import Untraced
 from stream.pipeline import CODE_VERSION
-from stream.scoring import score
+from stream.scoring.decode import decode
+from stream.scoring.encode import Frame, encode
+from stream.scoring.score import score
+from stream.scoring.tracing import Untraced
 from stream.settings import Settings
 
 Result = TypeVar("Result")

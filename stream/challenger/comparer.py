@@ -22,12 +22,12 @@ from stream.clock import now_ms
 from stream.control.announcements import Answers, Found
 from stream.control.follower import Follower
 from stream.control.model_cache import Failure, Lacking, Serving, nothing_lacks
-from stream.encoding import Scored
 from stream.errors import PublishError
-from stream.facts import Listen
-from stream.journeys import Journey
 from stream.kafka.publisher import Destination, Outgoing, Publisher
 from stream.kafka.topics import SHADOW_SCORES
+from stream.scoring.encode import Scored
+from stream.scoring.facts import Listen
+from stream.scoring.tracing import Journey
 from stream.settings import PREFIX, Settings
 
 log = logging.getLogger("fraudstream.shadow")

@@ -16,8 +16,8 @@ from models.problems import Problem, ProblemCode
 from models.times import format_time
 from shadow.history import Telling, Totals
 from stream.control.follower import Follower
-from stream.facts import Listen, Missed
 from stream.kafka.publisher import Publisher
+from stream.scoring.facts import Listen, Missed
 
 log = logging.getLogger("fraudstream.shadow")
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from models.policy import Decision
 from shadow.protocol import Compare, Compared
 from stream.clock import Stage
-from stream.encoding import Scored
-from stream.facts import Compared as ComparedFact
-from stream.facts import Listen
-from stream.journeys import Journey
 from stream.kafka.publisher import Destination, Headers, Outgoing
+from stream.scoring.encode import Scored
+from stream.scoring.facts import Compared as ComparedFact
+from stream.scoring.facts import Listen
+from stream.scoring.tracing import Journey
 
 
 @dataclass(frozen=True, slots=True)

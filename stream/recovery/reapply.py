@@ -18,10 +18,10 @@ from features.redis.progress import Part, Reached, Report
 from features.redis.store import RedisStore
 from stream.contract.codes import Rejection
 from stream.contract.label import read_label
-from stream.decoding import decode
 from stream.kafka.batches import Record
 from stream.kafka.client import connection_options, must_see
 from stream.kafka.topics import LABELS, TRANSACTIONS
+from stream.scoring.decode import decode
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.reapplying")

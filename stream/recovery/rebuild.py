@@ -15,12 +15,12 @@ from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets
 from stream.clock import now_ms
 from stream.errors import RebuildError
-from stream.facts import deaf
 from stream.kafka.client import connection_options, members
 from stream.kafka.offsets import resume
 from stream.kafka.topics import SCORES, has_records
 from stream.recovery.reapply import log_reader, part_count
 from stream.recovery.repair import REPORT_SECONDS, Mending, Seen, Terms
+from stream.scoring.facts import deaf
 from stream.settings import Settings
 
 NOBODY_SECONDS = 15.0

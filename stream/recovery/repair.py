@@ -16,8 +16,8 @@ from features.redis.progress import NO_END, Part, Reached
 from features.redis.retention import NOTHING, Span
 from features.redis.store import Options, RedisStore
 from stream.clock import now_ms
-from stream.facts import Listen, Reapplied
 from stream.recovery.reapply import GENTLY, SWIFTLY, Again, Stretch, log_reader, part_count, place, reapply
+from stream.scoring.facts import Listen, Reapplied
 from stream.settings import Settings
 
 REPORT_SECONDS = 0.5

@@ -25,10 +25,10 @@ from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets
 from models.problems import Problem, ProblemCode
 from stream.control.model_cache import Serving
-from stream.facts import Listen
 from stream.kafka.topics import LABELS, TRANSACTIONS
 from stream.kafka.transport import BatchConsumer
 from stream.recovery.repair import Mending, Terms
+from stream.scoring.facts import Listen
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.repairing")

@@ -24,7 +24,7 @@ from stream.rescoring.request import NothingToScoreError, Progress, Range, Topic
 from stream.rescoring.rescore import different, maker_of
 from stream.rescoring.topics import Part, Topics, reading
 from stream.rescoring.trace import Traced, retrace
-from stream.rules import decide_by_rules
+from stream.scoring.score import decide_by_rules
 from stream.settings import Settings
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

@@ -24,7 +24,7 @@ from stream.contract.outputs import DecidedBy
 from stream.control.probes import probers
 from stream.rescoring.passes import Flags
 from stream.rescoring.request import UnknownModelError
-from stream.rules import decide_by_rules
+from stream.scoring.score import decide_by_rules
 
 Objects = NDArray[np.object_]
 NO_BAND = -1

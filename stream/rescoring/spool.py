@@ -21,9 +21,9 @@ from stream.contract.codes import Rejection
 from stream.contract.label import read_label
 from stream.contract.outputs import Outcome, Score
 from stream.dataset.database import columns_of
-from stream.decoding import decode
-from stream.encoding import HISTORY_INCOMPLETE
 from stream.kafka.batches import Record
+from stream.scoring.decode import decode
+from stream.scoring.encode import HISTORY_INCOMPLETE
 
 TOLD = """CREATE TABLE told (partition BIGINT, "offset" BIGINT, timestamp_ms BIGINT, transaction_id VARCHAR,
     card_id VARCHAR, merchant_id VARCHAR, device_id VARCHAR, occurred_ms BIGINT, utc_offset_minutes BIGINT,

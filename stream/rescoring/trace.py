@@ -13,7 +13,6 @@ from features.history.store import Entity
 from models.times import format_time
 from stream.contract.outputs import Score
 from stream.dataset.database import quoted
-from stream.decoding import decode
 from stream.kafka.topics import TRANSACTIONS
 from stream.rescoring.compare import compare_block
 from stream.rescoring.gather import FOR_EVER_MS
@@ -23,6 +22,7 @@ from stream.rescoring.spool import Only
 from stream.rescoring.stages import Pool, run_passes
 from stream.rescoring.topic_run import Prepared, prepared
 from stream.rescoring.topics import Part, reading
+from stream.scoring.decode import decode
 from stream.settings import Settings
 
 MOST_SHOWN = 100

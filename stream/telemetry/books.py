@@ -14,10 +14,10 @@ from models.policy import Decision
 from stream.clock import Stage
 from stream.contract.codes import DeadLetterCode
 from stream.contract.outputs import DecidedBy
-from stream.encoding import HISTORY_INCOMPLETE, Scored
-from stream.facts import Compared, Decided, Fact, LabelsApplied, Missed, Reapplied, Retried, VoidFound
 from stream.kafka.topics import LABELS, TRANSACTIONS
-from stream.scoring import LIVE_MODEL_FAILED, NO_MODEL
+from stream.scoring.encode import HISTORY_INCOMPLETE, Scored
+from stream.scoring.facts import Compared, Decided, Fact, LabelsApplied, Missed, Reapplied, Retried, VoidFound
+from stream.scoring.score import LIVE_MODEL_FAILED, NO_MODEL
 from stream.settings import Settings
 from stream.telemetry.catalogue import CATALOGUE, MetricName
 from stream.telemetry.kinds import Kind

@@ -21,9 +21,9 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExport
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 
-from stream.facts import Listen, deaf
-from stream.journeys import Tracing, Untraced
 from stream.kafka.tracing import Steps, UntracedSteps
+from stream.scoring.facts import Listen, deaf
+from stream.scoring.tracing import Tracing, Untraced
 from stream.settings import Settings
 from stream.telemetry.books import Books, Gauges
 from stream.telemetry.environment import GRPC, Asked, read

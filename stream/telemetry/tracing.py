@@ -18,13 +18,13 @@ from opentelemetry.util.types import AnyValue
 
 from features.redis.topology import is_cluster, seeds
 from stream.clock import Stage
-from stream.facts import Decided, LabelsApplied
-from stream.journeys import Journey, Untraced
 from stream.kafka.batches import Record
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Headers
 from stream.kafka.topics import LABELS, OUTCOMES, SCORES, TRANSACTIONS
 from stream.kafka.tracing import Attributes, kafka, sent
+from stream.scoring.facts import Decided, LabelsApplied
+from stream.scoring.tracing import Journey, Untraced
 from stream.settings import Settings
 from stream.telemetry.contexts import carrying, context_of, parent_of, says_unsampled, within
 

@@ -17,10 +17,10 @@ from features.vector.vectorise import vectorise
 from stream.cli.main import main
 from stream.contract.label import read_label
 from stream.contract.outputs import Score
-from stream.decoding import decode
 from stream.rescoring import workdir
 from stream.rescoring.request import NothingToScoreError, Range
 from stream.rescoring.spool import Spool
+from stream.scoring.decode import decode
 
 STEP_MS = DAY_MS // 2
 

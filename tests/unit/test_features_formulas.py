@@ -23,8 +23,8 @@ from models.loading import Model
 from stream.control.model_cache import Serving
 from stream.control.probes import vectorise_probe, write_probe
 from stream.isolating import decide_isolating
-from stream.journeys import Untraced
 from stream.pipeline import Pipeline, Terms
+from stream.scoring.tracing import Untraced
 from stream.settings import Settings
 
 NOW = 1_700_000_000_000

@@ -21,10 +21,10 @@ from stream.challenger.misses import Accounts
 from stream.challenger.queue import Kept, Lot, destined, request, say, take
 from stream.clock import Stage
 from stream.control.follower import Follower
-from stream.encoding import Scored
-from stream.facts import Compared, Fact, Missed
-from stream.journeys import Untraced
 from stream.kafka.batches import Record
+from stream.scoring.encode import Scored
+from stream.scoring.facts import Compared, Fact, Missed
+from stream.scoring.tracing import Untraced
 from stream.settings import Settings
 
 OTHER = "b" * 64

@@ -21,10 +21,10 @@ from stream.challenger.misses import Accounts
 from stream.control.announcements import Answers
 from stream.control.follower import Follower
 from stream.errors import PublishError
-from stream.facts import Compared as ComparedFact
-from stream.facts import Fact, Missed
-from stream.journeys import Untraced
 from stream.kafka.publisher import Destination, Outgoing
+from stream.scoring.facts import Compared as ComparedFact
+from stream.scoring.facts import Fact, Missed
+from stream.scoring.tracing import Untraced
 from stream.settings import Settings
 
 CANDIDATE = "c" * 64

@@ -17,10 +17,10 @@ from models.policy import Decision, Policy, bands
 from stream.consumer import ValidScores
 from stream.contract.outputs import DecidedBy, ModelName, Outcome, Positions, Score, Source
 from stream.contract.schema import RECORDS, json_schema
-from stream.decoding import decode
-from stream.encoding import Frame, Scored, encode
-from stream.journeys import Untraced
-from stream.scoring import Judgement
+from stream.scoring.decode import decode
+from stream.scoring.encode import Frame, Scored, encode
+from stream.scoring.score import Judgement
+from stream.scoring.tracing import Untraced
 from stream.settings import Settings
 
 FINGERPRINT = "f" * 64

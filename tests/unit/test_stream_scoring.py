@@ -15,8 +15,7 @@ from models.policy import Decision, bands
 from models.repository import Repository
 from stream.contract.outputs import DecidedBy, ModelName
 from stream.control.model_cache import Serving
-from stream.rules import REVIEW_ABOVE, decide_by_rules
-from stream.scoring import Floats, score
+from stream.scoring.score import REVIEW_ABOVE, Floats, decide_by_rules, score
 
 
 @pytest.fixture(scope="module")

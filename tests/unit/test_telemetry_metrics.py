@@ -11,8 +11,8 @@ from stream_cases import Told
 from telling import DIGEST, decided, one_of_each, scored
 
 from models.policy import Decision
-from stream.facts import Compared, Fact, deaf
-from stream.journeys import Untraced
+from stream.scoring.facts import Compared, Fact, deaf
+from stream.scoring.tracing import Untraced
 from stream.settings import Settings
 from stream.telemetry.books import Books, Gauges
 from stream.telemetry.catalogue import CATALOGUE, prometheus_name

@@ -17,8 +17,8 @@ from stream_cases import CARD_NUMBER, Told
 from telling import decided, one_of_each, scored
 
 from stream.errors import SettingsError
-from stream.journeys import Untraced
 from stream.kafka.tracing import UntracedStep, UntracedSteps
+from stream.scoring.tracing import Untraced
 from stream.settings import Settings
 from stream.telemetry.environment import read
 from stream.telemetry.outside import steps_outside

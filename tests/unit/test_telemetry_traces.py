@@ -20,10 +20,10 @@ from models.commands import Event, EventKind
 from stream.clock import Stage
 from stream.contract.codes import DeadLetterCode
 from stream.control.announcements import answered
-from stream.facts import LabelsApplied
-from stream.journeys import Untraced
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.tracing import sent
+from stream.scoring.facts import LabelsApplied
+from stream.scoring.tracing import Untraced
 from stream.settings import Settings
 from stream.telemetry.attributes import MEANINGS
 from stream.telemetry.contexts import carrying, context_of

@@ -15,7 +15,7 @@ from features.history.records import CHANNELS, pack
 from features.history.store import Transactions
 from stream.dataset.file import TransactionsFile
 from stream.dataset.records import Kind, RecordsFile
-from stream.decoding import decode
+from stream.scoring.decode import decode
 
 FUTURE_MS = 2**50
 texts = st.text(st.characters(codec="ascii", categories=("L", "N", "P")), min_size=1, max_size=5)

@@ -10,9 +10,9 @@ from typing import Literal
 from features.history.store import LabelStatus
 from models.policy import Decision
 from stream.clock import Stage
-from stream.encoding import Scored
 from stream.kafka.batches import Record
 from stream.kafka.dead_letters import DeadLetter
+from stream.scoring.encode import Scored
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,9 @@
-"""Score a matrix with the live model; where it fails, row by row, then by the model before it, then by rules."""
+"""Score a matrix with the live model; where it fails, row by row, then by the model before it, then by rules.
+
+The rule policy: what is decided where no model can, so that every payment still gets its answer.
+
+It is meant to be mild and plain: it never declines, and sends to review what a person would look at first.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +17,25 @@ from models.loading import Model
 from models.policy import Decision, bands
 from stream.contract.outputs import DecidedBy, ModelName
 from stream.control.model_cache import Serving
-from stream.rules import decide_by_rules
 
+REVIEW_ABOVE = {
+    "card_count_10m": 5.0,
+    "card_amount_to_mean_30d": 10.0,
+    "card_count_1h": 15.0,
+}
+"""Feature to the value above which a payment is reviewed; what is undefined or not computed says nothing."""
 Floats = NDArray[np.float64]
 
 LIVE_MODEL_FAILED = "live_model_failed"
 NO_MODEL = "no_model"
+
+
+def decide_by_rules(names: Sequence[str], vector: NDArray[np.float64]) -> Decision:
+    """Decide one payment by its features, of shape (len(names),)."""
+    values = dict(zip(names, vector.tolist(), strict=True))
+    if any(values.get(name, 0.0) > limit for name, limit in REVIEW_ABOVE.items()):
+        return Decision.REVIEW
+    return Decision.APPROVE
 
 
 @dataclass(frozen=True, slots=True)

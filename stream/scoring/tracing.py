@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from stream.clock import Stage
-from stream.facts import Decided, LabelsApplied
 from stream.kafka.batches import Record
 from stream.kafka.publisher import Headers
+from stream.scoring.facts import Decided, LabelsApplied
 
 
 class Journey(Protocol):

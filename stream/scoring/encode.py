@@ -12,11 +12,11 @@ from models.policy import Decision
 from models.times import format_time
 from stream.contract.outputs import Positions, Score, Source
 from stream.contract.transaction import Transaction
-from stream.decoding import Decoded
 from stream.kafka.batches import Record
 from stream.kafka.publisher import Headers, Outgoing
 from stream.redaction import redact_headers
-from stream.scoring import Judgement
+from stream.scoring.decode import Decoded
+from stream.scoring.score import Judgement
 from stream.settings import Settings
 
 HISTORY_INCOMPLETE = "history_incomplete"

@@ -1,0 +1,1 @@
+"""From records to decisions: decoded, scored, encoded; and what happened, as facts."""
