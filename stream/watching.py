@@ -15,7 +15,7 @@ from features.history.store import Entity
 from features.redis.cache import Use
 from stream.control.model_cache import Shelf
 from stream.kafka.transport import BatchConsumer
-from stream.telemetry.books import Gauges, Values
+from stream.telemetry.metrics import Gauges, Values
 
 log = logging.getLogger("fraudstream.watching")
 

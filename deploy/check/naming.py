@@ -1,7 +1,6 @@
 """What Prometheus calls the metrics of the catalogue, by the rules of OpenTelemetry's exporter."""
 
-from stream.telemetry.catalogue import CATALOGUE
-from stream.telemetry.kinds import Kind
+from stream.telemetry.catalogue import CATALOGUE, Kind
 
 _UNITS = {"By": "_bytes", "s": "_seconds"}
 _ENDINGS = {Kind.COUNTER: ("_total",), Kind.GAUGE: ("",), Kind.HISTOGRAM: ("_bucket", "_sum", "_count")}

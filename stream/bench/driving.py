@@ -31,7 +31,7 @@ from stream.errors import MeasurementError
 from stream.kafka.client import connection_options, producer_options
 from stream.kafka.topics import SCORES, TRANSACTIONS, apply
 from stream.settings import Settings
-from stream.telemetry.outside import command_traced
+from stream.telemetry.command_line import command_traced
 
 PARTITIONS = 4
 _WORKER = (sys.executable, "-m", "stream.cli", "worker")

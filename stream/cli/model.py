@@ -18,7 +18,7 @@ from stream.clock import now_ms
 from stream.control.client import Wish, read_lineup, read_log
 from stream.redaction import holds_card_number
 from stream.settings import Settings, read_seconds
-from stream.telemetry.outside import command_traced
+from stream.telemetry.command_line import command_traced
 
 
 @click.group()

@@ -21,7 +21,7 @@ from stream.kafka.client import producer_options
 from stream.kafka.topics import LABELS, TRANSACTIONS
 from stream.kafka.tracing import Steps
 from stream.settings import Settings
-from stream.telemetry.outside import steps_outside
+from stream.telemetry.command_line import steps_outside
 
 _SERVICE = "fraudstream-publish"
 

@@ -26,7 +26,7 @@ from stream.demo.stage import Stage
 from stream.kafka.client import connection_options
 from stream.kafka.offsets import committed_offsets
 from stream.kafka.topics import TRANSACTIONS
-from stream.telemetry.outside import command_traced
+from stream.telemetry.command_line import command_traced
 
 VERDICT_SECONDS = 60.0
 BACK_SECONDS = 120.0

@@ -2,11 +2,33 @@
 
 `docs/telemetry.md` is generated from this table; instruments are made from it and from nothing else; the alert rules
 and the dashboard in `deploy/` are held to it by a test. Nothing here counts.
+
+What a metric is: its kind, and what the catalogue says of each. Nothing here names one.
 """
 
-from typing import Literal, get_args
+from enum import StrEnum
+from typing import Literal, NamedTuple, get_args
 
-from stream.telemetry.kinds import Kind, Metric
+
+class Kind(StrEnum):
+    """What a metric does: only rises, holds the last value, or sorts values into buckets."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class Metric(NamedTuple):
+    """One row; `unit` is a UCUM code as OpenTelemetry has it, `{…}` counting things; `look_when` says who needs it."""
+
+    kind: Kind
+    unit: str
+    attributes: tuple[str, ...]
+    meaning: str
+    look_when: str
+    bounds: tuple[float, ...] = ()
+    """A histogram's bucket bounds, in its unit."""
+
 
 MetricName = Literal[
     "fraudstream.batch.size",
@@ -283,6 +305,7 @@ CATALOGUE: dict[MetricName, Metric] = {
         "above 0: a worker outlived its assignment; consumers drop its scores.",
     ),
 }
+
 
 assert set(CATALOGUE) == set(get_args(MetricName))  # noqa: S101 - a table with a hole is no table
 

@@ -10,7 +10,7 @@ from opentelemetry.util.types import AnyValue
 
 from stream.kafka.publisher import Headers
 from stream.kafka.tracing import Attributes, Step, UntracedStep
-from stream.telemetry.contexts import carrying, context_of, parent_of
+from stream.telemetry.tracing import carrying, context_of, parent_of
 
 _SENDING = ("send ", "model ")
 """How steps begin whose message starts others; all others are started by one."""

@@ -14,11 +14,9 @@ from models.policy import Decision
 from stream.scoring.facts import Compared, Fact, deaf
 from stream.scoring.tracing import Untraced
 from stream.settings import Settings
-from stream.telemetry.books import Books, Gauges
-from stream.telemetry.catalogue import CATALOGUE, prometheus_name
-from stream.telemetry.kinds import Kind
+from stream.telemetry.catalogue import CATALOGUE, Kind, prometheus_name
+from stream.telemetry.metrics import Books, Gauges, Tally
 from stream.telemetry.setup import begin
-from stream.telemetry.tallies import Tally
 
 GAUGES: Gauges = {
     "fraudstream.cache.evictions": lambda: {("card",): 2},

@@ -20,10 +20,9 @@ from stream.errors import SettingsError
 from stream.kafka.tracing import UntracedStep, UntracedSteps
 from stream.scoring.tracing import Untraced
 from stream.settings import Settings
+from stream.telemetry.command_line import steps_outside
 from stream.telemetry.environment import read
-from stream.telemetry.outside import steps_outside
-from stream.telemetry.quiet import Quieter
-from stream.telemetry.setup import Telemetry, begin
+from stream.telemetry.setup import Quieter, Telemetry, begin
 from stream.telemetry.steps import TracedSteps
 from stream.telemetry.tracing import Traces
 

@@ -26,9 +26,8 @@ from stream.scoring.facts import LabelsApplied
 from stream.scoring.tracing import Untraced
 from stream.settings import Settings
 from stream.telemetry.attributes import MEANINGS
-from stream.telemetry.contexts import carrying, context_of
 from stream.telemetry.steps import TracedSteps
-from stream.telemetry.tracing import MOST_LINKS, Ids, Tracers, Traces
+from stream.telemetry.tracing import MOST_LINKS, Ids, Tracers, Traces, carrying, context_of
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SAMPLED = f"00-{TRACE}-{PARENT}-01".encode()
