@@ -14,8 +14,7 @@ from models.errors import ModelError
 from models.repository import Repository
 from stream.cli.output import bars, features_or_refuse, json_option, refuse, say, settings_or_refuse
 from stream.dataset.errors import FileError
-from stream.training.errors import TrainingError
-from stream.training.request import TrainingReport, TrainingRequest
+from stream.training.request import TrainingError, TrainingReport, TrainingRequest
 
 _STATED = ("auc", "average_precision", "card_precision_at_100", "alert_rate")
 

@@ -1,4 +1,11 @@
-"""What a training is asked for and what it reports, as values."""
+"""What a training is asked for and what it reports, as values.
+
+The errors of training, under the root of this package.
+
+TrainingError                  catch this to catch all of ours; what is wrong with the file itself is a `FileError`
+├── TrainingDataError          the file is sound and not enough: bring more days, labels or frauds
+└── UnusableModelError         what was trained tells nothing, or does not compute the same twice: it is not stored
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,12 +15,25 @@ import msgspec
 
 from features.declaration import FeatureSet
 from models.commands import Token
+from stream.errors import StreamError
 
 Progress = Callable[[str, int, int], None]
 """Told, now and then, the name of the stage, how much of it is done, and of how much."""
 
 
 _BOUNDS = {"trees": (1, 10_000), "leaves": (2, 131_072), "threads": (1, 1_024), "seed": (0, 2**31 - 1)}
+
+
+class TrainingError(StreamError):
+    """Any error that training raises on purpose."""
+
+
+class TrainingDataError(TrainingError):
+    """The transactions are sound, and too few, or too few of them are labelled."""
+
+
+class UnusableModelError(TrainingError):
+    """The trained model cannot go into the repository."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,10 +32,8 @@ from models.repository import Repository
 from models.times import format_time
 from stream.control.probes import probers
 from stream.dataset.file import Facts, TransactionsFile
-from stream.training.errors import UnusableModelError
-from stream.training.evaluation import calibrate, choose_policy, measure
-from stream.training.request import Period, Progress, TrainingReport, TrainingRequest
-from stream.training.splitting import Split, split
+from stream.training.evaluation import Split, calibrate, choose_policy, measure, split
+from stream.training.request import Period, Progress, TrainingReport, TrainingRequest, UnusableModelError
 from stream.training.vectors import Table, build_table
 
 PROBE_ROWS = 64

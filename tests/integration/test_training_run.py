@@ -21,8 +21,7 @@ from models.loading import Model, load
 from models.repository import Repository
 from stream.control.probes import vectorise_probe
 from stream.dataset.file import TransactionsFile
-from stream.training.errors import TrainingDataError
-from stream.training.request import TrainingRequest
+from stream.training.request import TrainingDataError, TrainingRequest
 from stream.training.run import train
 from stream.training.vectors import Table, build_table
 

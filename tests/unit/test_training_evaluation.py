@@ -6,9 +6,8 @@ from hypothesis import strategies as st
 from models.calibration import Calibrator
 from models.policy import Policy
 from stream.dataset.file import DAY_MS
-from stream.training.errors import TrainingDataError, UnusableModelError
-from stream.training.evaluation import ALERTS_A_DAY, BLOCKED_DAYS, calibrate, choose_policy, measure
-from stream.training.splitting import Split, split
+from stream.training.evaluation import ALERTS_A_DAY, BLOCKED_DAYS, Split, calibrate, choose_policy, measure, split
+from stream.training.request import TrainingDataError, UnusableModelError
 from stream.training.vectors import Table
 
 
