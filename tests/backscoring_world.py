@@ -22,13 +22,13 @@ from models.policy import bands
 from stream.contract.label import read_label
 from stream.contract.outputs import Score
 from stream.control.model_cache import Serving
-from stream.labelling import _encode, _outcome
 from stream.pipeline import Pipeline, Terms
 from stream.rescoring import topic_run
 from stream.rescoring.topics import Offsets, Part, Records
 from stream.scoring.decode import decode
 from stream.scoring.tracing import Untraced
 from stream.settings import Settings
+from stream.worker.labeller import _encode, _outcome
 
 PARTITIONS = 3
 FIRST_EPOCH = 1_700_000_000

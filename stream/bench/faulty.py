@@ -29,7 +29,7 @@ _BITE = 8 * 1024 * 1024
 
 
 def faulty_command(fault: Fault) -> tuple[str, ...]:
-    """Return the command of a challenger's process with that fault, for `stream.app.WorkerApp` or `run_worker`."""
+    """Return the command of a challenger's process with that fault, for `WorkerApp` or `run_worker`."""
     return (sys.executable, "-P", "-m", "stream.bench.faulty", fault)
 
 

@@ -6,7 +6,7 @@ from typing import get_args
 
 from stream.bench.faulty import Fault, faulty_command
 from stream.settings import read_settings
-from stream.worker import run_worker
+from stream.worker.main import run_worker
 
 
 def hampered_command(fault: Fault) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ main.add_command(train)
 @main.command()
 def worker() -> None:
     """Run one worker until SIGTERM; it says at /health/ready whether it decides, and if not, why."""
-    from stream.worker import run_worker  # noqa: PLC0415 - Faust takes a second to import, and only this needs it
+    from stream.worker.main import run_worker  # noqa: PLC0415 - Faust takes a second to import, and only this needs it
 
     settings = settings_or_refuse()
     features_or_refuse(settings.features)

@@ -22,10 +22,10 @@ from models.errors import ProbeError, ScoringError
 from models.loading import Model
 from stream.control.model_cache import Serving
 from stream.control.probes import vectorise_probe, write_probe
-from stream.isolating import decide_isolating
 from stream.pipeline import Pipeline, Terms
 from stream.scoring.tracing import Untraced
 from stream.settings import Settings
+from stream.worker.isolation import decide_isolating
 
 NOW = 1_700_000_000_000
 

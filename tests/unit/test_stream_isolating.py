@@ -13,11 +13,11 @@ from models.errors import ScoringError
 from models.loading import Model
 from stream.contract.codes import DeadLetterCode
 from stream.control.model_cache import Serving
-from stream.isolating import apply_isolating, decide_isolating
 from stream.kafka.batches import Record
 from stream.pipeline import Outputs, Pipeline, Terms
 from stream.scoring.tracing import Untraced
 from stream.settings import Settings
+from stream.worker.isolation import apply_isolating, decide_isolating
 
 FEATURES = load_sets("")
 

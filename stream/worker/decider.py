@@ -1,12 +1,14 @@
 """Decide batches of transactions: each offset once, by one revision, acknowledged only when it is written.
 
 The steps themselves are `pipeline`'s. Here is when they may run, for which records, and what is kept of the outcome.
+
+The port to the shadow: what was decided is offered to the challenger, and nobody waits for it.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -17,8 +19,6 @@ from stream.control.announcements import Cutover, announce_cutover
 from stream.control.follower import Follower
 from stream.control.model_cache import Serving, Shelf
 from stream.errors import PublishError, StaleBatchError
-from stream.insisting import insist
-from stream.isolating import apply_isolating, decide_isolating
 from stream.kafka.batches import Batch, Commit, Record
 from stream.kafka.dead_letters import DeadLetter, Runs
 from stream.kafka.offsets import Position, Resumption, Voids, resume
@@ -26,16 +26,33 @@ from stream.kafka.publisher import Destination, Outgoing, Publisher
 from stream.kafka.topics import DEAD_LETTERS, SCORES, TRANSACTIONS
 from stream.kafka.transport import BatchConsumer
 from stream.pipeline import Outputs, Pipeline, Terms
+from stream.scoring.encode import Scored
 from stream.scoring.facts import Decided, Listen, VoidFound
-from stream.scoring.tracing import Tracing
+from stream.scoring.tracing import Journey, Tracing
 from stream.settings import Settings
-from stream.shadowing import Shadow
 from stream.watchdog import end_on_error
+from stream.worker.isolation import apply_isolating, decide_isolating
+from stream.worker.retry import insist
 
 log = logging.getLogger("fraudstream.deciding")
 
 _LOOK_SECONDS = 0.2
 _RETRY_SECONDS = 0.5
+
+
+class Shadow(Protocol):
+    """Takes decisions that are written, for the challenger to score the same vectors."""
+
+    def offer(self, scored: Scored, serving: Serving, journey: Journey) -> None:
+        """Take them, or count them as skipped; returns at once and does not raise."""
+        ...
+
+
+class NoShadow:
+    """The shadow of a process that compares nothing."""
+
+    def offer(self, scored: Scored, serving: Serving, journey: Journey) -> None:
+        """Let them go."""
 
 
 class Desk(NamedTuple):

@@ -24,22 +24,22 @@ from stream.clock import now_ms
 from stream.control.judge import Bench, Judge
 from stream.control.model_cache import Shelf, Workshop
 from stream.control.probes import probers
-from stream.deciding import Decider, Desk
 from stream.errors import SettingsError
 from stream.kafka.batches import Batch
 from stream.kafka.client import client_id, connection_options
 from stream.kafka.fetch_thread import Consumption
 from stream.kafka.topics import LABELS, MODEL_CONTROL, TRANSACTIONS
 from stream.kafka.transport import BatchConsumer, BatchTransport
-from stream.labelling import Labeller
 from stream.pipeline import Pipeline
-from stream.preparation import Preparation
 from stream.recovery.outage import DegradingStore, WaitingStore
 from stream.recovery.repairer import Repairer, Warming, Yard, needed
 from stream.settings import PREFIX, Settings
 from stream.telemetry.setup import Telemetry
 from stream.watchdog import end_process
-from stream.watching import Lag, Watched
+from stream.worker.decider import Decider, Desk
+from stream.worker.gauges import Lag, Watched
+from stream.worker.labeller import Labeller
+from stream.worker.startup import Preparation
 
 _HEARTBEATS_A_SESSION = 3
 _REQUEST_SECONDS = 40.0

@@ -14,7 +14,6 @@ from stream.contract.codes import Rejection
 from stream.contract.label import Reporter, Told, read_label
 from stream.contract.outputs import Outcome, Positions, Source
 from stream.errors import StaleBatchError
-from stream.insisting import insist
 from stream.kafka.batches import Batch, Record
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Destination, Outgoing, Publisher
@@ -23,6 +22,7 @@ from stream.redaction import redact_headers
 from stream.scoring.facts import LabelsApplied, Listen
 from stream.scoring.tracing import Journey, Tracing
 from stream.settings import Settings
+from stream.worker.retry import insist
 
 log = logging.getLogger("fraudstream.labelling")
 

@@ -1,4 +1,7 @@
-"""The worker's process: start, signals, exit codes."""
+"""The worker's process: start, signals, exit codes.
+
+The worker's HTTP answers about itself.
+"""
 
 import asyncio
 import logging
@@ -9,17 +12,38 @@ import sys
 from collections.abc import Sequence
 
 import msgspec
+from faust.web import Request, Response, View
 
-from stream.app import WorkerApp
-from stream.health import add_health
 from stream.settings import Settings
 from stream.telemetry.setup import Telemetry, begin
 from stream.watchdog import EXIT_FATAL, Watchdog
+from stream.worker.app import WorkerApp
 
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 log = logging.getLogger("fraudstream.worker")
 
 _PATIENCE_SECONDS = 60.0
 _BEAT_SECONDS = 1.0
+
+
+def add_health(app: WorkerApp) -> None:
+    """Serve `/health/live`, `/health/ready` and `/metrics`."""
+
+    @app.page("/health/live")
+    async def live(view: View, _request: Request) -> Response:
+        """Say that the process answers at all."""
+        return view.json({"live": True})
+
+    @app.page("/health/ready")
+    async def ready(view: View, _request: Request) -> Response:
+        """Say whether decisions can be made here, and if not, why."""
+        reasons = app.reasons()
+        return view.json({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
+
+    @app.page("/metrics")
+    async def metrics(view: View, _request: Request) -> Response:
+        """Say all that is counted, in Prometheus's text format."""
+        return view.bytes(app.telemetry.metrics(), headers={"Content-Type": METRICS_TYPE})
 
 
 def run_worker(settings: Settings, challenger_command: Sequence[str] | None = None) -> int:
