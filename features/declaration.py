@@ -16,7 +16,7 @@ from typing import NamedTuple
 from features.aggregates import AT_ONCE, MERGEABLE, Aggregate, about, spelled
 from features.errors import DeclarationError
 from features.formulas import Formula, exported
-from features.history.retention import EXACT_MS, Keep, Ladder, exact, ladder_of
+from features.history.retention import EXACT_MS, Ladder, Retention, exact, ladder_of
 from features.history.store import WHO, Entity
 
 SECOND_MS = 1_000
@@ -234,9 +234,9 @@ class FeatureSet:
         return MappingProxyType({kind: ladder.horizon_ms for kind, ladder in self.ladders.items()})
 
     @cached_property
-    def keeps(self) -> Mapping[Entity, Keep]:
+    def keeps(self) -> Mapping[Entity, Retention]:
         """How long and how fine histories are kept for this set alone, by whose they are."""
-        return MappingProxyType({kind: Keep((ladder,)) for kind, ladder in self.ladders.items()})
+        return MappingProxyType({kind: Retention((ladder,)) for kind, ladder in self.ladders.items()})
 
 
 def _reach_ms(rows: Sequence[Feature]) -> dict[int, int]:

@@ -8,12 +8,21 @@ not the length of the stream.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from features.history import records
-from features.history.append import NOBODY, Noted, Parties, Sight, draft_card_label, draft_transactions, parties, seen
+from features.history.append import (
+    NOBODY,
+    AppendedLabel,
+    Parties,
+    Visibility,
+    draft_card_label,
+    draft_transactions,
+    parties,
+    seen,
+)
 from features.history.compaction import shorten
 from features.history.displaced import IN_PLACE
 from features.history.history import History
-from features.history.retention import Keep
-from features.history.store import Entity, Ints, Keeping, Label, Labelled, Observed, Transactions
+from features.history.retention import Retention
+from features.history.store import Entity, Ints, Keeping, Label, LabelResult, Observed, Transactions
 
 FIRST_EPOCH = 1
 
@@ -32,7 +41,7 @@ class MemoryStore:
     """
 
     def __init__(
-        self, keeping: Keeping, recall: Recall = know_nothing, kept: Mapping[Entity, Keep] | None = None
+        self, keeping: Keeping, recall: Recall = know_nothing, kept: Mapping[Entity, Retention] | None = None
     ) -> None:
         self._recall = recall
         self._seen = keeping.keeps
@@ -50,18 +59,18 @@ class MemoryStore:
         histories = {kind: self._of(kind, one) for kind, one in theirs.items()}
         draft = draft_transactions(histories, theirs, self._keeps)
         visible = {
-            kind: seen(histories[kind], draft.positions[kind], theirs[kind].rows, Sight(keep, self._displaced))
+            kind: seen(histories[kind], draft.positions[kind], theirs[kind].rows, Visibility(keep, self._displaced))
             for kind, keep in self._seen.items()
         }
         for kind, touched in histories.items():
             _settle(touched, self._keeps[kind])
         return Observed(fates=draft.fates, histories=visible, history_epoch=FIRST_EPOCH, incomplete=False)
 
-    async def label(self, labels: Sequence[Label]) -> Sequence[Labelled]:
+    async def label(self, labels: Sequence[Label]) -> Sequence[LabelResult]:
         """Append labels as the port says; see also `label_now`."""
         return self.label_now(labels)
 
-    def label_now(self, labels: Sequence[Label]) -> Sequence[Labelled]:
+    def label_now(self, labels: Sequence[Label]) -> Sequence[LabelResult]:
         """Do what `label` does, for callers without an event loop."""
         return [self._label(label) for label in labels]
 
@@ -86,16 +95,16 @@ class MemoryStore:
             history = known[entity] = recalled or History(entity, entity_id, records.COLUMNS[kind])
         return history
 
-    def _label(self, label: Label) -> Labelled:
+    def _label(self, label: Label) -> LabelResult:
         """Append one label to its card's history, and to the other parties' where its transaction is known."""
         row = records.label_row(label)
         card = self._history(Entity.CARD, records.card_hash(label.card_id), label.card_id)
-        noted = draft_card_label(card, row, Sight(self._keeps[Entity.CARD], self._displaced))
+        noted = draft_card_label(card, row, Visibility(self._keeps[Entity.CARD], self._displaced))
         card.settle()
         positions = {kind: self._follow(kind, row, noted) for kind in self._keeps if kind is not Entity.CARD}
         return self._labelled(label, noted, positions[Entity.MERCHANT])
 
-    def _follow(self, kind: Entity, row: Ints, noted: Noted) -> int | None:
+    def _follow(self, kind: Entity, row: Ints, noted: AppendedLabel) -> int | None:
         history = self._histories[kind].get(noted.party(kind) or NOBODY)
         if history is None:
             return None
@@ -103,10 +112,10 @@ class MemoryStore:
         history.settle()
         return position
 
-    def _labelled(self, label: Label, noted: Noted, merchant_position: int | None) -> Labelled:
+    def _labelled(self, label: Label, noted: AppendedLabel, merchant_position: int | None) -> LabelResult:
         transaction = noted.standing.transaction
         merchant = self._histories[Entity.MERCHANT].get(noted.party(Entity.MERCHANT) or NOBODY)
-        return Labelled(
+        return LabelResult(
             status=noted.standing.status,
             merchant_id=label.merchant_id if merchant is None else merchant.entity_id,
             occurred_ms=label.occurred_ms if transaction is None else int(transaction[records.TIME]),
@@ -116,7 +125,7 @@ class MemoryStore:
         )
 
 
-def _settle(touched: Iterable[History | None], keep: Keep) -> None:
+def _settle(touched: Iterable[History | None], keep: Retention) -> None:
     """Confirm what was drafted, and trim rather than let a buffer grow."""
     for history in touched:
         if history is not None:

@@ -14,7 +14,7 @@ from models.problems import Problem, ProblemCode
 from models.times import format_time
 
 
-class Holding(NamedTuple):
+class HeldArtifact(NamedTuple):
     """An artifact that the repository holds, whole: its full digest, and the fingerprint of its features."""
 
     digest: str
@@ -33,7 +33,7 @@ class Fleet:
 
     fingerprints: frozenset[str]
     members: frozenset[str]
-    holding: Holding | tuple[Problem, ...] = ()
+    holding: HeldArtifact | tuple[Problem, ...] = ()
     answers: Mapping[str, Answer] = field(default_factory=lambda: MappingProxyType({}))
     watch_ms: int = 0
 
@@ -91,7 +91,7 @@ def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdic
     """
     if command.command_id in lineup.answers:
         return Answered(lineup.answers[command.command_id])
-    model = fleet.holding.digest if isinstance(fleet.holding, Holding) else None
+    model = fleet.holding.digest if isinstance(fleet.holding, HeldArtifact) else None
     problems = (
         *_revision_problems(lineup, command),
         *_argument_problems(command),
@@ -182,7 +182,7 @@ def _artifact_problems(lineup: Lineup, command: Command, fleet: Fleet) -> tuple[
     needed = subject(lineup, command)
     if needed is None:
         return ()
-    if not isinstance(fleet.holding, Holding):
+    if not isinstance(fleet.holding, HeldArtifact):
         if command.kind not in NAMES_A_MODEL and _is_away(fleet.holding):
             return ()  # every worker keeps it loaded, and the way back must be open when all else is not
         return fleet.holding or (Problem(ProblemCode.UNKNOWN_MODEL, f"{needed} was not found in the repository"),)

@@ -20,7 +20,7 @@ from models.errors import (
     RepositoryUnavailableError,
     ScoringError,
 )
-from models.judge import Holding
+from models.judge import HeldArtifact
 from models.policy import Floats, Policy
 from models.problems import Problem, ProblemCode
 from models.repository import Repository
@@ -124,7 +124,7 @@ def _open(repository: Repository, digest: str) -> tuple[Model, Artifact] | Probl
         return _problem(error)
 
 
-def examine(repository: Repository, name: str) -> Holding | tuple[Problem, ...]:
+def examine(repository: Repository, name: str) -> HeldArtifact | tuple[Problem, ...]:
     """Say what the judge needs to know of the model that `name` is or begins, without loading it."""
     try:
         digest = repository.resolve(name)
@@ -133,7 +133,7 @@ def examine(repository: Repository, name: str) -> Holding | tuple[Problem, ...]:
         manifest = read_manifest(repository.fetch(digest)["manifest.json"])
     except (ArtifactError, RepositoryUnavailableError) as error:
         return (_problem(error),)
-    return Holding(digest, manifest.fingerprint)
+    return HeldArtifact(digest, manifest.fingerprint)
 
 
 def _probe_rows(model: Model, artifact: Artifact) -> tuple[Floats, tuple[Problem, ...]]:

@@ -16,5 +16,5 @@ class FrameError(ShadowError):
     """The bytes do not begin as a frame, promise too much, or end too early."""
 
 
-class LaneError(ShadowError):
+class ChallengerProcessError(ShadowError):
     """The process is gone; whatever it was asked has no answer."""

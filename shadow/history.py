@@ -43,7 +43,7 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
+class ReportSchedule:
     """What was told last, and from which moment on more is told: at once, then at pauses that double up to an hour."""
 
     told: Totals = Totals()
@@ -58,7 +58,7 @@ class Telling:
         """Tell whether a last word is owed: something was missed, and what was said is not the end of it."""
         return totals.missed > 0 and totals != self.told
 
-    def after(self, totals: Totals, now_ms: int) -> "Telling":
+    def after(self, totals: Totals, now_ms: int) -> "ReportSchedule":
         """Return what holds once these totals are said; who had nothing to say for an hour begins with short pauses.
 
         Quiet for the pause of the moment is not enough: misses every 3 s would then be told each time, for ever.
@@ -69,7 +69,7 @@ class Telling:
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class ShadowTerm:
     """Who was in the shadow under one revision, since when, and until when where that was a watch."""
 
     challenger: str | None
@@ -78,20 +78,20 @@ class Term:
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class ChallengerHistory:
     """The terms of a deployment by revision, and the lineup at the end of the log."""
 
     lineup: Lineup
-    terms: Mapping[int, Term]
+    terms: Mapping[int, ShadowTerm]
 
     @classmethod
-    def of(cls, deployment: str, events: Iterable[Event]) -> "History":
+    def of(cls, deployment: str, events: Iterable[Event]) -> "ChallengerHistory":
         """Fold the log."""
-        lineup, terms = Lineup(deployment), dict[int, Term]()
+        lineup, terms = Lineup(deployment), dict[int, ShadowTerm]()
         for event in events:
             after = follow(lineup, event)
             if after.revision != lineup.revision:
-                terms[after.revision] = Term(after.challenger, _ms(event.at), after.watched_until_ms)
+                terms[after.revision] = ShadowTerm(after.challenger, _ms(event.at), after.watched_until_ms)
             lineup = after
         return cls(lineup, terms)
 
@@ -108,21 +108,21 @@ class History:
         met = [term.challenger for _, term in sorted(self.terms.items()) if term.challenger]
         return tuple(reversed(dict.fromkeys(reversed(met))))
 
-    def last_term(self, digest: str) -> Term | None:
+    def last_term(self, digest: str) -> ShadowTerm | None:
         """Return the challenger's latest time in the shadow, through all revisions that left it there."""
-        last: Term | None = None
+        last: ShadowTerm | None = None
         joined = False
         for _, term in sorted(self.terms.items()):
             if term.challenger == digest:
                 since_ms = last.since_ms if last is not None and joined else term.since_ms
-                last = Term(digest, since_ms, term.until_ms)
+                last = ShadowTerm(digest, since_ms, term.until_ms)
             elif joined and last is not None:
-                last = Term(digest, last.since_ms, min(term.since_ms, last.until_ms or term.since_ms))
+                last = ShadowTerm(digest, last.since_ms, min(term.since_ms, last.until_ms or term.since_ms))
             joined = term.challenger == digest
         return last
 
 
-class Said(NamedTuple):
+class WorkerReports(NamedTuple):
     """What workers said since a moment: of the time since then, and of times that began before it and ended after.
 
     Of `astride` nobody knows how much was before the moment: it has grown since an event that is older.
@@ -132,7 +132,7 @@ class Said(NamedTuple):
     astride: Totals = Totals()
 
 
-def told(events: Iterable[Event], digest: str, since_ms: int) -> Said:
+def told(events: Iterable[Event], digest: str, since_ms: int) -> WorkerReports:
     """Return what workers said they skipped and failed at since a moment, and compared meanwhile.
 
     Events carry running totals of one worker since it took the challenger up at a revision; they begin anew with a
@@ -154,7 +154,7 @@ def told(events: Iterable[Event], digest: str, since_ms: int) -> Said:
             astride = astride.plus(said.minus(before))
         else:
             within = within.plus(said.minus(before) if goes_on else said)
-    return Said(within, astride)
+    return WorkerReports(within, astride)
 
 
 def _ms(text: str) -> int:

@@ -1,7 +1,7 @@
 """The challenger's lane: how much may wait, how long it rests after a fault, and the process at its end.
 
-`Room` and `Rest` are policy, as values; `Lane` is the process: started, asked one thing at a time, given up at the
-first fault. Nothing here knows what becomes of an answer.
+`QueueRoom` and `Backoff` are policy, as values; `ChallengerProcess` is the process: started, asked one thing at a time,
+given up at the first fault. Nothing here knows what becomes of an answer.
 """
 
 import asyncio
@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from shadow.errors import FrameError, LaneError
+from shadow.errors import ChallengerProcessError, FrameError
 from shadow.protocol import (
     HEAD_BYTES,
     Compare,
-    Compared,
-    Keep,
+    CompareResult,
+    KeepOnly,
     Load,
     Loaded,
     Reply,
@@ -36,41 +36,41 @@ _LONGEST_REST_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class QueueRoom:
     """How many decisions may wait for the challenger, those in its hands included, and how many do."""
 
     bound: int
     held: int = 0
 
-    def admit(self, count: int) -> tuple["Room", int]:
+    def admit(self, count: int) -> tuple["QueueRoom", int]:
         """Return the room after an offer, and how many of the offer it takes; the others do not fit."""
         taken = min(count, self.bound - self.held)
         return replace(self, held=self.held + taken), taken
 
-    def release(self, count: int) -> "Room":
+    def release(self, count: int) -> "QueueRoom":
         """Return the room after so many left."""
         return replace(self, held=self.held - count)
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
+class Backoff:
     """For how long nothing is started after a fault: a second, twice as long each time, a minute at most."""
 
     seconds: float = 0.0
 
-    def after_fault(self) -> "Rest":
+    def after_fault(self) -> "Backoff":
         """Return the next, longer rest."""
-        return Rest(min(max(2 * self.seconds, _FIRST_REST_SECONDS), _LONGEST_REST_SECONDS))
+        return Backoff(min(max(2 * self.seconds, _FIRST_REST_SECONDS), _LONGEST_REST_SECONDS))
 
 
-class Holding(NamedTuple):
+class HeldModel(NamedTuple):
     """What is known of a model that the process holds: its probe hash, and the fingerprint of its features."""
 
     probe_hash: str
     fingerprint: str
 
 
-class Lane:
+class ChallengerProcess:
     """One process that runs challengers, or none.
 
     Args:
@@ -80,7 +80,7 @@ class Lane:
     """
 
     def __init__(self, command: Sequence[str], setup: Setup, environment: Mapping[str, str]) -> None:
-        self.loaded: dict[str, Holding] = {}
+        self.loaded: dict[str, HeldModel] = {}
         """The models that the process holds, by digest."""
         self._command = tuple(command)
         self._setup = setup
@@ -114,10 +114,10 @@ class Lane:
         if not isinstance(reply, Loaded):
             raise await self._fault(f"it answered {type(reply).__name__} to a model to load")
         if reply.probe_hash is not None:
-            self.loaded[digest] = Holding(reply.probe_hash, reply.fingerprint)
+            self.loaded[digest] = HeldModel(reply.probe_hash, reply.fingerprint)
         return reply
 
-    async def compare(self, request: Compare, seconds: float) -> Compared:
+    async def compare(self, request: Compare, seconds: float) -> CompareResult:
         """Have decisions compared by a model that is loaded.
 
         Raises:
@@ -125,7 +125,9 @@ class Lane:
         """
         reply = await self._ask(request, seconds)
         wanted = len(request.scores)
-        if not isinstance(reply, Compared) or {len(reply.records), len(reply.scores), len(reply.decisions)} != {wanted}:
+        if not isinstance(reply, CompareResult) or {len(reply.records), len(reply.scores), len(reply.decisions)} != {
+            wanted
+        }:
             raise await self._fault(f"it gave no answer to each of {wanted} decisions")
         return reply
 
@@ -141,7 +143,7 @@ class Lane:
         self.loaded = {digest: held for digest, held in self.loaded.items() if digest in kept}
         try:
             async with asyncio.timeout(_LOAD_SECONDS):
-                await self._tell(Keep(tuple(self.loaded)))
+                await self._tell(KeepOnly(tuple(self.loaded)))
         except TimeoutError as error:
             raise await self._fault("it does not read") from error
         except OSError as error:
@@ -190,10 +192,10 @@ class Lane:
             raise BrokenPipeError("there is no process")
         return await process.stdout.readexactly(payload_bytes(await process.stdout.readexactly(HEAD_BYTES)))
 
-    async def _fault(self, what: str) -> LaneError:
+    async def _fault(self, what: str) -> ChallengerProcessError:
         """Give the process up, and return the error that says why."""
         await self._end()
-        return LaneError(f"the challenger's process: {what}")
+        return ChallengerProcessError(f"the challenger's process: {what}")
 
     async def _ending(self) -> str:
         """Say how a process ended that closed a pipe, negative for a signal; its input stays open until that is known.

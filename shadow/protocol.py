@@ -5,7 +5,7 @@ mean.
 
 What a worker and its challenger's process say to each other, as MessagePack in frames.
 
-The worker asks one thing at a time. `Setup` comes first; it and `Keep` get no answer. Nothing here does anything.
+The worker asks one thing at a time. `Setup` comes first; it and `KeepOnly` get no answer. Nothing here does anything.
 """
 
 import struct
@@ -37,7 +37,7 @@ class Load(msgspec.Struct, frozen=True, tag=True):
     digest: str
 
 
-class Keep(msgspec.Struct, frozen=True, tag=True):
+class KeepOnly(msgspec.Struct, frozen=True, tag=True):
     """Let go of all models but these."""
 
     digests: tuple[str, ...]
@@ -60,7 +60,7 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
     problems: tuple[Problem, ...] = ()
 
 
-class Compared(msgspec.Struct, frozen=True, tag=True):
+class CompareResult(msgspec.Struct, frozen=True, tag=True):
     """What n decisions came to, each None where the challenger gave no score: `comparison/1`, score, decision.
 
     `start_ns` and `end_ns` are nanoseconds of the Unix epoch, `why` says what the first row without a score failed at.
@@ -74,8 +74,8 @@ class Compared(msgspec.Struct, frozen=True, tag=True):
     why: str | None = None
 
 
-Request = Setup | Load | Keep | Compare
-Reply = Loaded | Compared
+Request = Setup | Load | KeepOnly | Compare
+Reply = Loaded | CompareResult
 
 encode = msgspec.msgpack.Encoder().encode
 decode_request: Callable[[bytes], Request] = msgspec.msgpack.Decoder(Request).decode

@@ -11,8 +11,8 @@ from models.errors import ScoringError
 from models.loading import Model
 from models.policy import Floats
 from models.problems import Problem
-from shadow.comparing import Result, compare, encode_comparison, read_decided, results
-from shadow.protocol import Compare, Compared, Keep, Load, Loaded, Request
+from shadow.comparison import Result, compare, encode_comparison, read_decided, results
+from shadow.protocol import Compare, CompareResult, KeepOnly, Load, Loaded, Request
 
 Score = Callable[[Model, Floats], Floats]
 """Scores a matrix with a model; `Model.score`, or one that a test or a bench makes fail."""
@@ -20,7 +20,7 @@ Score = Callable[[Model, Floats], Floats]
 _MS = 1_000_000
 
 
-class Answerer:
+class ChallengerServer:
     """Holds the models that it was asked to load.
 
     Args:
@@ -37,7 +37,7 @@ class Answerer:
         self._score = score
         self._models: dict[str, Model] = {}
 
-    def answer(self, request: Request) -> Loaded | Compared | None:
+    def answer(self, request: Request) -> Loaded | CompareResult | None:
         """Do what is asked and return the answer, None where there is none.
 
         Raises:
@@ -46,7 +46,7 @@ class Answerer:
         match request:
             case Load():
                 return self._take_in(request.digest)
-            case Keep():
+            case KeepOnly():
                 for digest in self._models.keys() - set(request.digests):
                     del self._models[digest]
             case Compare():
@@ -60,7 +60,7 @@ class Answerer:
             return Loaded(found.probe_hash, found.fingerprint)
         return Loaded(None, problems=found)
 
-    def _compare(self, request: Compare) -> Compared:
+    def _compare(self, request: Compare) -> CompareResult:
         start_ns = self._now_ns()
         model = self._models[request.digest]
         matrix = np.frombuffer(request.matrix, np.float64).reshape(len(request.scores), request.width)
@@ -69,7 +69,7 @@ class Answerer:
             result and encode_comparison(compare(read_decided(record), request.digest, result, self._now_ns() // _MS))
             for record, result in zip(request.scores, found, strict=True)
         )
-        return Compared(
+        return CompareResult(
             records,
             tuple(result and result.score for result in found),
             tuple(result and result.decision for result in found),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Self, TypeVar
 
 from models.policy import Decision
-from shadow.comparing import Comparison
+from shadow.comparison import Comparison
 
 _BITS = 8
 SCORE_STEPS = 10**12
@@ -28,7 +28,7 @@ Pair = tuple[Decision, Decision]
 """What the live model decided, and what the challenger would have."""
 
 
-class Marks:
+class OffsetSet:
     """A set of offsets that begins with the first that is added; what lies before it is never in it."""
 
     def __init__(self) -> None:

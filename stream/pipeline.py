@@ -20,7 +20,7 @@ from stream.kafka.batches import Record
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Headers
 from stream.scoring.decode import Decoded, decode
-from stream.scoring.encode import Frame, Scored, encode
+from stream.scoring.encode import Scored, ScoreFrame, encode
 from stream.scoring.score import Judgement, score
 from stream.settings import Settings
 
@@ -55,7 +55,7 @@ class Outputs:
     stopgap: bool = False
 
 
-class Terms(NamedTuple):
+class DecisionTerms(NamedTuple):
     """Under what a batch is decided: who scores, the epoch of each of its partitions, and its scores' headers."""
 
     serving: Serving
@@ -71,7 +71,7 @@ class Pipeline:
         self._features = feature_sets
         self._store = store
 
-    async def decide(self, records: Sequence[Record], terms: Terms, clock: Callable[[], int]) -> Outputs:
+    async def decide(self, records: Sequence[Record], terms: DecisionTerms, clock: Callable[[], int]) -> Outputs:
         """Decide a batch of records; `clock` is asked once, when they are scored and about to be encoded.
 
         Raises:
@@ -117,8 +117,8 @@ class Pipeline:
             return score(serving, vectors)
         return await asyncio.to_thread(score, serving, vectors)
 
-    def _frame(self, terms: Terms, names: Sequence[str], now_ms: int) -> Frame:
-        return Frame(
+    def _frame(self, terms: DecisionTerms, names: Sequence[str], now_ms: int) -> ScoreFrame:
+        return ScoreFrame(
             settings=self._settings,
             names=names,
             fingerprint=terms.serving.live.fingerprint,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from features.history.displaced import Displaced
 from features.history.records import source
-from features.history.store import Label, Labelled, Observed, Transactions
+from features.history.store import Label, LabelResult, Observed, Transactions
 from features.memory_store import MemoryStore
 from features.redis.progress import NO_END
 from features.vector.sets import FeatureSets
@@ -32,7 +32,7 @@ class Stopgap:
         self.pending.append(transactions)
         return replace(self._inner.observe_now(transactions), incomplete=True)
 
-    async def label(self, labels: list[Label]) -> list[Labelled]:
+    async def label(self, labels: list[Label]) -> list[LabelResult]:
         raise NotImplementedError
 
     async def tidy(self) -> None:

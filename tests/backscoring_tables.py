@@ -15,7 +15,7 @@ from stream.rescoring.ledgers import assemble
 from stream.rescoring.shards import part
 from stream.rescoring.stages import Pool, run_passes
 from stream.rescoring.tasks import FATES
-from stream.rescoring.workdir import Workplace
+from stream.rescoring.workdir import Workdir
 
 KINDS = ("card", "merchant", "device")
 LABELS = f"""CREATE TABLE labels (number BIGINT, transaction_id VARCHAR, card_id VARCHAR, fraud BOOLEAN,
@@ -38,7 +38,7 @@ def sequence(stream: Stream) -> list[Row | Label]:
     return [one for part in stream.parts for one in (part if isinstance(part, list) else [part]) if one is not None]
 
 
-def lay_out(stream: Stream, folder: Path, feature_set: FeatureSet, shards: int) -> Workplace:
+def lay_out(stream: Stream, folder: Path, feature_set: FeatureSet, shards: int) -> Workdir:
     """Write the tables; the place in every log is the place in the stream."""
     told = list(enumerate(sequence(stream)))
     labels = [(at, *one, 0, *(at, 0) * len(KINDS)) for at, one in told if isinstance(one, Label)]
@@ -47,7 +47,7 @@ def lay_out(stream: Stream, folder: Path, feature_set: FeatureSet, shards: int) 
     columns |= {"number": np.arange(len(rows)), "row": np.arange(len(rows))}
     for kind in KINDS:
         columns |= {f"{kind}_key": np.array([at for at, _ in rows]), f"{kind}_tie": np.zeros(len(rows), np.int64)}
-    place = Workplace(folder, FeatureSets((feature_set,)), len(rows), len(rows), shards, 128)
+    place = Workdir(folder, FeatureSets((feature_set,)), len(rows), len(rows), shards, 128)
     with connect(place.database, 1) as connection:
         connection.register("columns", columns)
         texts = "CAST(device_id AS VARCHAR) AS device_id, CAST(content AS UBIGINT) AS content"
@@ -60,7 +60,7 @@ def lay_out(stream: Stream, folder: Path, feature_set: FeatureSet, shards: int) 
     return place
 
 
-def run_through(place: Workplace, threads: int = 1) -> tuple[list[Any], np.ndarray]:
+def run_through(place: Workdir, threads: int = 1) -> tuple[list[Any], np.ndarray]:
     """Return fates and vectors of all rows."""
     with Pool(threads) as pool:
         run_passes(place, pool, lambda _stage, _done, _total: None)

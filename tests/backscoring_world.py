@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from payments import partition_of
 
-from features.history.store import HistoryStore, Label, Labelled, Observed, Transactions
+from features.history.store import HistoryStore, Label, LabelResult, Observed, Transactions
 from features.memory_store import MemoryStore
 from features.vector.sets import FeatureSets
 from models.loading import Model
@@ -22,11 +22,11 @@ from models.policy import bands
 from stream.contract.label import read_label
 from stream.contract.outputs import Score
 from stream.control.model_cache import Serving
-from stream.pipeline import Pipeline, Terms
+from stream.pipeline import DecisionTerms, Pipeline
 from stream.rescoring import topic_run
-from stream.rescoring.topics import Offsets, Part, Records
+from stream.rescoring.topics import Offsets, Records, TopicPart
 from stream.scoring.decode import decode
-from stream.scoring.tracing import Untraced
+from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from stream.worker.labeller import _encode, _outcome
 
@@ -61,7 +61,7 @@ class Histories:
         observed = self.inner.observe_now(transactions)
         return replace(observed, history_epoch=self.epoch, incomplete=self.incomplete)
 
-    async def label(self, labels: Sequence[Label]) -> Sequence[Labelled]:
+    async def label(self, labels: Sequence[Label]) -> Sequence[LabelResult]:
         return [one._replace(history_epoch=self.epoch) for one in self.inner.label_now(labels)]
 
     async def tidy(self) -> None:
@@ -108,7 +108,9 @@ class World:
         pipeline = Pipeline(self.settings, self.sets, store or self.histories)
         serving = terms.get("serving", Serving(1, self.model, None))
         outputs = asyncio.run(
-            pipeline.decide(waiting, Terms(serving, dict.fromkeys(chosen, 1), Untraced().headers), lambda: self.now_ms)
+            pipeline.decide(
+                waiting, DecisionTerms(serving, dict.fromkeys(chosen, 1), NoTracing().headers), lambda: self.now_ms
+            )
         )
         for partition, lot in outputs.scored.lots().items():
             for one in lot:
@@ -167,12 +169,12 @@ class ListedTopics:
         self._topics = topics
         self._ends = ends
 
-    async def whole(self, topic: str) -> Part:
+    async def whole(self, topic: str) -> TopicPart:
         logs = self._topics[topic]
         ends = {number: log[-1].offset + 1 if log else self._ends[topic][number] for number, log in logs.items()}
-        return Part(topic, {number: log[0].offset if log else ends[number] for number, log in logs.items()}, ends)
+        return TopicPart(topic, {number: log[0].offset if log else ends[number] for number, log in logs.items()}, ends)
 
-    async def since(self, whole: Part, moment_ms: int | None) -> Offsets:
+    async def since(self, whole: TopicPart, moment_ms: int | None) -> Offsets:
         if moment_ms is None:
             return whole.starts
         logs = self._topics[whole.topic]
@@ -181,16 +183,16 @@ class ListedTopics:
             for number in whole.starts
         }
 
-    async def until(self, whole: Part, moment_ms: int | None) -> Offsets:
+    async def until(self, whole: TopicPart, moment_ms: int | None) -> Offsets:
         return whole.ends if moment_ms is None else await self.since(whole, moment_ms)
 
-    async def read(self, part: Part) -> AsyncIterator[Records]:
+    async def read(self, part: TopicPart) -> AsyncIterator[Records]:
         for number, start in part.starts.items():
             found = [one for one in self._topics[part.topic][number] if start <= one.offset < part.ends[number]]
             for at in range(0, len(found), 7):
                 yield found[at : at + 7]
 
-    async def first_ms(self, whole: Part) -> Mapping[int, int]:
+    async def first_ms(self, whole: TopicPart) -> Mapping[int, int]:
         found = {}
         for number, start in whole.starts.items():
             records = [one for one in self._topics[whole.topic][number] if start <= one.offset < whole.ends[number]]

@@ -7,10 +7,9 @@ from models.commands import Command, CommandKind, Event, EventKind
 from models.policy import Decision
 from models.problems import Problem
 from models.times import format_time
-from shadow.comparing import Comparison, Side
-from shadow.comparing import Source as ComparedSource
+from shadow.comparison import Comparison, Side, TransactionSource
 from stream.contract.outputs import DecidedBy, ModelName, Positions, Score, Source
-from stream.demo.chronicle import Chronicle, Lanes
+from stream.demo.chronicle import Chronicle, RevisionComparisons
 from stream.demo.scoreboard import Place, Scoreboard, Truth
 from stream.demo.summary import Run
 from stream.demo.view import View
@@ -71,7 +70,7 @@ def comparison(name: str, place: Place, pair: tuple[Decision, Decision], **chang
             "challenger": Side(challenger, 0.5, 550, pair[1]),
             "decision_changed": pair[0] is not pair[1],
             "revision": revision,
-            "source": ComparedSource("transactions", place.partition, place.offset),
+            "source": TransactionSource("transactions", place.partition, place.offset),
             "compared_at": "2026-01-01T00:00:00.010Z",
         }
         | changes
@@ -147,9 +146,9 @@ def chronicle_of(board: Scoreboard) -> Chronicle:
     return chronicle
 
 
-def lanes_of(board: Scoreboard) -> Lanes:
+def lanes_of(board: Scoreboard) -> RevisionComparisons:
     """Compare everything that revisions 2 and 3 decided; both models agree on all."""
-    lanes = Lanes(board.truths)
+    lanes = RevisionComparisons(board.truths)
     names = {place: name for name, places in board.decided.items() for place in places}
     for partition, firsts in board.first_offsets.items():
         for offset in board.offsets[partition]:

@@ -14,7 +14,7 @@ from fleet import Fleet
 
 from features.declaration import FeatureSet, load
 from features.history.store import Fate, Label, Transactions
-from stream.contract.label import Told, read_label
+from stream.contract.label import ParsedLabel, read_label
 from stream.contract.outputs import Score
 from stream.scoring.decode import decode
 
@@ -89,7 +89,7 @@ def recounted(fleet: Fleet, features: FeatureSet = FEATURES) -> Mapping[str, lis
 def _events(fleet: Fleet) -> Iterator[tuple[int, Row | Label]]:
     for record in fleet.read("labels"):
         told = read_label(record.value, record.key, (record.partition, record.offset))
-        assert isinstance(told, Told)
+        assert isinstance(told, ParsedLabel)
         yield told.label.labelled_ms, told.label
     yield from ((int(row["ms"]), row) for row in rows_of(decode(fleet.read("transactions"), 0).columns))
 

@@ -14,9 +14,9 @@ from stream.contract.outputs import DecidedBy
 from stream.control.model_cache import Serving
 from stream.kafka.publisher import Publisher
 from stream.scoring.decode import decode
-from stream.scoring.encode import Frame, Scored, encode
+from stream.scoring.encode import Scored, ScoreFrame, encode
 from stream.scoring.score import Judgement
-from stream.scoring.tracing import Untraced
+from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 
 DIGEST, LIVE = "a" * 64, "d" * 64
@@ -46,7 +46,7 @@ def scored(count: int, first: int = 0, score: float | None = 0.25) -> Scored:
     histories = {Entity.CARD: nothing, Entity.MERCHANT: nothing}
     observed = Observed([Fate.DECIDE] * count, histories, 1, incomplete=False)
     judgements = [Judgement(score, None, Decision.APPROVE, DecidedBy.MODEL, None)] * count
-    frame = Frame(Settings(), ("x", "y"), "f", "0", 7, {0: 1, 1: 1}, LATEST_MS, Untraced().headers)
+    frame = ScoreFrame(Settings(), ("x", "y"), "f", "0", 7, {0: 1, 1: 1}, LATEST_MS, NoTracing().headers)
     matrix = np.arange(2.0 * count).reshape(count, 2)
     return encode(frame, decoded, observed, (np.arange(count), {"f": matrix}, judgements))
 

@@ -1,9 +1,13 @@
 """What Prometheus calls the metrics of the catalogue, by the rules of OpenTelemetry's exporter."""
 
-from stream.telemetry.catalogue import CATALOGUE, Kind
+from stream.telemetry.catalogue import CATALOGUE, MetricKind
 
 _UNITS = {"By": "_bytes", "s": "_seconds"}
-_ENDINGS = {Kind.COUNTER: ("_total",), Kind.GAUGE: ("",), Kind.HISTOGRAM: ("_bucket", "_sum", "_count")}
+_ENDINGS = {
+    MetricKind.COUNTER: ("_total",),
+    MetricKind.GAUGE: ("",),
+    MetricKind.HISTOGRAM: ("_bucket", "_sum", "_count"),
+}
 
 
 def prometheus_names() -> frozenset[str]:

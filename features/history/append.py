@@ -19,8 +19,8 @@ import numpy as np
 from features.history import records
 from features.history.displaced import IN_PLACE, Displaced
 from features.history.history import History, known_before, visible
-from features.history.retention import Keep
-from features.history.rules import Standing, judge_label, judge_transaction, labels_about
+from features.history.retention import Retention
+from features.history.rules import LabelVerdict, judge_label, judge_transaction, labels_about
 from features.history.store import NOWHERE, Entity, Fate, Histories, Ints, Transactions
 
 NOBODY = 0
@@ -68,7 +68,7 @@ NOT_SPARED: Mapping[Entity, int] = MappingProxyType({})
 def draft_transactions(
     histories: Kept,
     parties: Mapping[Entity, Parties],
-    keeps: Mapping[Entity, Keep],
+    keeps: Mapping[Entity, Retention],
     spared_ms: Mapping[Entity, int] = NOT_SPARED,
 ) -> Draft:
     """Judge n transactions in order, and append each that is to be decided to the histories that lack it.
@@ -167,14 +167,14 @@ def _telling(labels: Mapping[int, Ints]) -> dict[int, Ints]:
     return {i: about for i, about in labels.items() if (about[:, records.FLAGS] & records.FRAUD_BIT).any()}
 
 
-class Sight(NamedTuple):
+class Visibility(NamedTuple):
     """How far back one kind of history is visible, and which records may not lie in it where they came in."""
 
-    keep: Keep
+    keep: Retention
     displaced: Displaced = IN_PLACE
 
 
-def seen(theirs: Sequence[History | None], positions: Sequence[int], own: Ints, sight: Sight) -> Histories:
+def seen(theirs: Sequence[History | None], positions: Sequence[int], own: Ints, sight: Visibility) -> Histories:
     """Return what each of n transactions may see of one kind of history: its own record alone if that is NOWHERE.
 
     One that may be displaced sees all but what its own partition has behind it.
@@ -205,11 +205,11 @@ def draft_label(history: History, label: Ints, occurred_ms: int) -> int:
     return position
 
 
-class Noted(NamedTuple):
+class AppendedLabel(NamedTuple):
     """A label's standing and its position in its card's history."""
 
     card: History
-    standing: Standing
+    standing: LabelVerdict
     position: int
 
     def party(self, kind: Entity) -> int | None:
@@ -232,11 +232,11 @@ class Noted(NamedTuple):
         return history.find(int(row[records.ID]))
 
 
-def draft_card_label(card: History, row: Ints, sight: Sight) -> Noted:
+def draft_card_label(card: History, row: Ints, sight: Visibility) -> AppendedLabel:
     """Judge a label and append it to its card's history, if absent."""
     standing = judge_label(card, row, sight.keep.horizon_ms, sight.displaced)
     if standing.position is not None:
-        return Noted(card, standing, standing.position)
+        return AppendedLabel(card, standing, standing.position)
     if standing.transaction is not None:
         row[records.AMOUNT] = standing.transaction[records.TIME]
-    return Noted(card, standing, card.append(row, None))
+    return AppendedLabel(card, standing, card.append(row, None))

@@ -12,7 +12,7 @@ import numpy as np
 from features.history import panes, records
 from features.history.history import NO_TIME_MS, TRIM_FRACTION, TRIM_LEAST, History
 from features.history.panes import Folded
-from features.history.retention import Keep
+from features.history.retention import Retention
 from features.history.store import Ints
 
 
@@ -23,7 +23,7 @@ class Fold(NamedTuple):
     carried: Ints
 
 
-class Terms(NamedTuple):
+class CompactionRules(NamedTuple):
     """Under which epoch a history is folded, what of it is out of sight, and up to when panes are how wide."""
 
     epoch: int
@@ -31,11 +31,11 @@ class Terms(NamedTuple):
     bounds_ms: Mapping[int, int]
 
 
-def fold(history: History, keep: Keep, epoch: int) -> Fold | None:
+def fold(history: History, keep: Retention, epoch: int) -> Fold | None:
     """Fold a settled history under a history epoch; None while that would not make it much shorter."""
     if history.newest_ms == NO_TIME_MS:
         return None
-    terms, log = Terms(epoch, keep.oldest_ms(history.newest_ms), _bounds(history, keep)), history.log
+    terms, log = CompactionRules(epoch, keep.oldest_ms(history.newest_ms), _bounds(history, keep)), history.log
     until_ms = max(terms.oldest_ms, *terms.bounds_ms.values())
     count = int((records.is_transaction(log[:, records.FLAGS]) & (log[:, records.TIME] > until_ms)).argmax())
     expired = int((history.panes[:, records.TIME] <= terms.oldest_ms).sum())
@@ -45,7 +45,7 @@ def fold(history: History, keep: Keep, epoch: int) -> Fold | None:
     return Fold(count, made) if worth(history.carried + count - len(made), history.length) else None
 
 
-def shorten(history: History, keep: Keep, epoch: int) -> None:
+def shorten(history: History, keep: Retention, epoch: int) -> None:
     """Trim or fold a settled history that is in memory alone, where that is worth it."""
     if keep.folds:
         made = fold(history, keep, epoch)
@@ -62,14 +62,14 @@ def worth(fewer: int, length: int) -> bool:
     return length >= TRIM_LEAST and fewer * TRIM_FRACTION >= length
 
 
-def _bounds(history: History, keep: Keep) -> dict[int, int]:
+def _bounds(history: History, keep: Retention) -> dict[int, int]:
     """Return up to when everything is in panes at least so wide from now on, the finest first."""
     now = keep.bounds_ms(history.newest_ms)
     before = {} if history.folded is None else history.folded.bounds_ms
     return {width: max(now.get(width, NO_TIME_MS), before.get(width, NO_TIME_MS)) for width in sorted({*now, *before})}
 
 
-def _carried(history: History, count: int, terms: Terms) -> Ints:
+def _carried(history: History, count: int, terms: CompactionRules) -> Ints:
     """Return all that lies before the log once its first `count` records have left it."""
     leaving = history.log[:count]
     ours = records.is_transaction(leaving[:, records.FLAGS])

@@ -12,7 +12,7 @@ import numpy as np
 
 from features.history import records
 from features.history.panes import Folded, read
-from features.history.retention import Keep, Ladder
+from features.history.retention import Ladder, Retention
 from features.history.store import Ints
 
 SMALLEST = 8
@@ -244,7 +244,7 @@ def known_before(histories: Sequence[History], ids: Ints) -> list[int]:
     return found
 
 
-def visible(rows: Ints, lengths: Ints, within: Ladder | Keep) -> tuple[Ints, Ints]:
+def visible(rows: Ints, lengths: Ints, within: Ladder | Retention) -> tuple[Ints, Ints]:
     """Leave out of parts of histories, `rows` one after the other, what the last record of each may not see.
 
     That is what lies behind the horizon, counted from the newest transaction of the part. The last record is always in.

@@ -84,7 +84,7 @@ def _tail_ms(reach_ms: int | None, slack_ms: int) -> int:
 
 
 @dataclass(frozen=True)
-class Keep:
+class Retention:
     """How long, and how fine, histories of one kind are kept for the ladders of one feature set or of several."""
 
     ladders: tuple[Ladder, ...]
@@ -131,6 +131,6 @@ class Keep:
         return fine and since_ms <= self.oldest_ms(newest_ms)
 
 
-def horizons_of(keeps: Mapping[Kind, Keep]) -> dict[Kind, int]:
+def horizons_of(keeps: Mapping[Kind, Retention]) -> dict[Kind, int]:
     """Return for how many milliseconds histories are kept, by kind."""
     return {kind: keep.horizon_ms for kind, keep in keeps.items()}

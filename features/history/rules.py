@@ -14,14 +14,14 @@ from features.history.history import NO_TIME_MS, History
 from features.history.store import Fate, Ints, LabelStatus
 
 
-class Found(NamedTuple):
+class TransactionVerdict(NamedTuple):
     """A verdict, and the position of the record that it rests on: None where the record is to be appended."""
 
     fate: Fate
     position: int | None
 
 
-class Standing(NamedTuple):
+class LabelVerdict(NamedTuple):
     """A label's verdict, its position if it is there already, and its transaction's record, if that is known."""
 
     status: LabelStatus
@@ -29,7 +29,7 @@ class Standing(NamedTuple):
     transaction: Ints | None
 
 
-def judge_transaction(card: History, row: Ints, horizon_ms: int) -> Found:
+def judge_transaction(card: History, row: Ints, horizon_ms: int) -> TransactionVerdict:
     """Decide a transaction's fate by all that its card's history holds at this moment.
 
     The record in the history names the offset that is owed the decision. So its own redelivery is DECIDE, however
@@ -42,20 +42,20 @@ def judge_transaction(card: History, row: Ints, horizon_ms: int) -> Found:
     same: list[int] = np.flatnonzero(rows[:, records.ID] == row[records.ID]).tolist()
     for index in same:
         if records.same_place(rows[index], row):
-            return Found(Fate.DECIDE, card.base + index)
+            return TransactionVerdict(Fate.DECIDE, card.base + index)
     earlier = ~records.is_label(rows[:, records.FLAGS]) & ~records.came_later(rows, row)
     newest_ms = int(rows[earlier, records.TIME].max(initial=NO_TIME_MS))
     time_ms = int(row[records.TIME])
     if time_ms <= newest_ms - horizon_ms:
-        return Found(Fate.TOO_LATE, None)
+        return TransactionVerdict(Fate.TOO_LATE, None)
     for index in reversed(same):
         if newest_ms - horizon_ms < rows[index, records.TIME] < time_ms + horizon_ms:
             repeated = records.same_content(rows[index], row)
-            return Found(Fate.REPEATED if repeated else Fate.CONFLICT, card.base + index)
-    return Found(Fate.DECIDE, None)
+            return TransactionVerdict(Fate.REPEATED if repeated else Fate.CONFLICT, card.base + index)
+    return TransactionVerdict(Fate.DECIDE, None)
 
 
-def judge_label(card: History, row: Ints, horizon_ms: int, displaced: Displaced = IN_PLACE) -> Standing:
+def judge_label(card: History, row: Ints, horizon_ms: int, displaced: Displaced = IN_PLACE) -> LabelVerdict:
     """Decide what a label does, by what its card's history held before the label's first offset."""
     position = card.find(int(row[records.ID]))
     before = _before(card, position, row, displaced)
@@ -70,7 +70,7 @@ def judge_label(card: History, row: Ints, horizon_ms: int, displaced: Displaced 
         status = LabelStatus.UNKNOWN_TRANSACTION
     else:
         status = _against(before[seen & labels & (before[:, records.OTHER] == row[records.OTHER])], row)
-    return Standing(status, position, transaction)
+    return LabelVerdict(status, position, transaction)
 
 
 def _before(card: History, position: int | None, row: Ints, displaced: Displaced) -> Ints:

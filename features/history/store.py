@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from features.history.retention import Keep
+from features.history.retention import Retention
 
 Ints = NDArray[np.int64]
 NOWHERE = -1
@@ -155,7 +155,7 @@ class Observed:
         return self.histories[Entity.MERCHANT]
 
 
-class Labelled(NamedTuple):
+class LabelResult(NamedTuple):
     """The answer for one label; `merchant_id` and `occurred_ms` are None where neither side knows them."""
 
     status: LabelStatus
@@ -170,7 +170,7 @@ class Keeping(Protocol):
     """Says which histories are kept, how long and how fine: a feature set, or several side by side."""
 
     @property
-    def keeps(self) -> Mapping[Entity, Keep]:
+    def keeps(self) -> Mapping[Entity, Retention]:
         """How long and how fine histories are kept, by whose they are."""
         ...
 
@@ -191,7 +191,7 @@ class HistoryStore(Protocol):
         """
         ...
 
-    async def label(self, labels: Sequence[Label]) -> Sequence[Labelled]:
+    async def label(self, labels: Sequence[Label]) -> Sequence[LabelResult]:
         """Append each label to its card's history, and to the other parties' where the transaction is known.
 
         Raises:

@@ -63,7 +63,7 @@ def answer(reply: list[Any]) -> Answer:
             return OtherEpoch(int(reply[1] or NO_EPOCH))
 
 
-class Part(NamedTuple):
+class ShardAppend(NamedTuple):
     """What one call appends: histories of one shard, by kind."""
 
     shard: int
@@ -75,7 +75,7 @@ class Part(NamedTuple):
         return [entry for group in self.groups.values() for entry in group]
 
 
-def steps(touched: Touched, shards: Shards) -> list[list[Part]]:
+def steps(touched: Touched, shards: Shards) -> list[list[ShardAppend]]:
     """Return what is appended in one go, one after the other; a step begins when all of the one before is appended.
 
     A third step looks at the cards again, where another party's history begins with this batch: a label that came to
@@ -83,7 +83,7 @@ def steps(touched: Touched, shards: Shards) -> list[list[Part]]:
     """
     touched = {kind: group for kind, group in touched.items() if group}
     if shards.number == ALONE:
-        return [[Part(HOME, touched)]]
+        return [[ShardAppend(HOME, touched)]]
     cards: Touched = {kind: group for kind, group in touched.items() if kind is Entity.CARD}
     others: Touched = {kind: group for kind, group in touched.items() if kind is not Entity.CARD}
     begun = any(entry.is_absent and entry.length for group in others.values() for entry in group)
@@ -91,16 +91,16 @@ def steps(touched: Touched, shards: Shards) -> list[list[Part]]:
     return in_turn + in_turn[:1] if begun else in_turn
 
 
-def divided(touched: Touched, shards: Shards) -> list[Part]:
+def divided(touched: Touched, shards: Shards) -> list[ShardAppend]:
     """Return one part for each shard that any of the histories is in."""
     parts: dict[int, dict[Entity, list[Cached]]] = {}
     for kind, group in touched.items():
         for shard, places in shards.grouped(entry.entity for entry in group).items():
             parts.setdefault(shard, {})[kind] = [group[place] for place in places]
-    return [Part(shard, groups) for shard, groups in parts.items()]
+    return [ShardAppend(shard, groups) for shard, groups in parts.items()]
 
 
-def by_kind(parts: Iterable[Part]) -> dict[Entity, list[Sequence[Cached]]]:
+def by_kind(parts: Iterable[ShardAppend]) -> dict[Entity, list[Sequence[Cached]]]:
     """Return the groups of each kind, part by part."""
     groups: dict[Entity, list[Sequence[Cached]]] = {}
     for part in parts:
@@ -109,7 +109,7 @@ def by_kind(parts: Iterable[Part]) -> dict[Entity, list[Sequence[Cached]]]:
     return groups
 
 
-class Terms(NamedTuple):
+class AppendContext(NamedTuple):
     """What holds for all calls of a batch: the epoch that is believed in, and how long each kind is kept, from when."""
 
     epoch: int
@@ -117,14 +117,14 @@ class Terms(NamedTuple):
     now_ms: int
 
 
-def calls(parts: Sequence[Part], shards: Shards, terms: Terms) -> list[Call]:
+def calls(parts: Sequence[ShardAppend], shards: Shards, terms: AppendContext) -> list[Call]:
     """Write the parts of one step as observe.lua is told them."""
     stale_ms = terms.now_ms - REFRESH_AFTER_MS
     lines = {kind: iter(request(groups, stale_ms)) for kind, groups in by_kind(parts).items()}
     return [_call(part, [next(lines[kind]) for kind in part.groups], shards, terms) for part in parts]
 
 
-def _call(part: Part, lines: Sequence[tuple[bytes, bytes, bytes]], shards: Shards, terms: Terms) -> Call:
+def _call(part: ShardAppend, lines: Sequence[tuple[bytes, bytes, bytes]], shards: Shards, terms: AppendContext) -> Call:
     asks, drafts, headers = map(b"".join, zip(*lines, strict=True))
     arguments: list[bytes | int] = [terms.epoch, asks, drafts, headers]
     for kind, group in part.groups.items():

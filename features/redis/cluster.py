@@ -12,17 +12,17 @@ from typing import Any, NamedTuple
 from features.errors import StoreUnavailableError
 from features.redis.client import SCRIPTS, encoded, require_usable, script_text, translated
 from features.redis.cluster_deletions import ClusterDeletions
-from features.redis.cluster_wire import Server, Wire
+from features.redis.cluster_wire import ClusterClient, ClusterServer
 from features.redis.connection import Call, Script
 from features.redis.keys import Shards
 from features.redis.topology import Master, Owner, Servers, Topology, master
 
 
-class _Seen(NamedTuple):
+class _ClusterView(NamedTuple):
     """The cluster as it was met: who serves what, the servers that are needed, and the master of each shard."""
 
     topology: Topology
-    servers: tuple[Server, ...]
+    servers: tuple[ClusterServer, ...]
     masters: tuple[Master, ...]
 
     @property
@@ -31,18 +31,18 @@ class _Seen(NamedTuple):
         return Servers(self.masters, self.topology.replicas)
 
 
-class ClusterLink:
+class ClusterConnection:
     """Connections to the masters that serve `shards`, as `link` says; each waits `timeout_s` for an answer."""
 
     def __init__(self, url: str, shards: Shards, timeout_s: float) -> None:
-        self._wire = Wire(url, shards.slots, timeout_s)
+        self._wire = ClusterClient(url, shards.slots, timeout_s)
         self.where = self._wire.where
         self._shards = shards
         texts = {name: script_text(name).encode() for name in SCRIPTS}
         self._loads = {name: encoded(b"SCRIPT", b"LOAD", text) for name, text in texts.items()}
         self._digests = {name: hashlib.sha1(text, usedforsecurity=False).hexdigest() for name, text in texts.items()}
-        self._trusted: _Seen | None = None
-        self._seen: _Seen | None = None
+        self._trusted: _ClusterView | None = None
+        self._seen: _ClusterView | None = None
         self._looks = self._seen_look = 0
 
     async def close(self) -> None:
@@ -125,12 +125,12 @@ class ClusterLink:
         """Trust the masters that were last looked at."""
         self._trusted = self._seen
 
-    async def _look(self) -> _Seen:
+    async def _look(self) -> _ClusterView:
         """Ask all masters who they are, and refuse those that must not be used."""
         known = await self._wire.known()
         met = {owner: await self._meet(owner) for owner in known.masters}
         servers = tuple(self._wire.server(owner.address) for owner in met)
-        return _Seen(known, servers, tuple(met[owner] for owner in known.owners))
+        return _ClusterView(known, servers, tuple(met[owner] for owner in known.owners))
 
     async def _meet(self, owner: Owner) -> Master:
         server = self._wire.server(owner.address)

@@ -11,7 +11,7 @@ from typing import Self
 from redis import exceptions
 
 from features.errors import StoreUnavailableError
-from features.redis.cluster_wire import Server, Wire
+from features.redis.cluster_wire import ClusterClient, ClusterServer
 from features.redis.deletions import ServerDeletions
 from features.redis.topology import Owner
 
@@ -27,11 +27,11 @@ class ClusterDeletions:
         StoreRefusedError: we may not subscribe.
     """
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: ClusterClient) -> None:
         self._wire = wire
         self._listeners: dict[Owner, asyncio.Task[None]] = {}
-        self._told: asyncio.Queue[tuple[bytes, Server]] = asyncio.Queue()
-        self._teller: Server | None = None
+        self._told: asyncio.Queue[tuple[bytes, ClusterServer]] = asyncio.Queue()
+        self._teller: ClusterServer | None = None
 
     async def __aenter__(self) -> Self:
         await self._follow()
@@ -75,7 +75,7 @@ class ClusterDeletions:
             for owner in masters - self._listeners.keys():
                 self._listeners[owner] = asyncio.create_task(self._listen(self._wire.server(owner.address)))
 
-    async def _listen(self, server: Server) -> None:
+    async def _listen(self, server: ClusterServer) -> None:
         while True:
             with suppress(StoreUnavailableError):
                 async with ServerDeletions(server.client, server.where) as deletions:

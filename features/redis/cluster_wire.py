@@ -21,7 +21,7 @@ TRIES = 4
 """Of a command, each after what kept it from being done was mended."""
 
 
-class Server:
+class ClusterServer:
     """One server of the cluster, `where` being how it is named to people.
 
     Of its `connected` connections so far, `met` were there when it was last looked at.
@@ -44,7 +44,7 @@ class Server:
         return self.connected != self.met
 
 
-class Wire:
+class ClusterClient:
     """Connections to whoever serves `slots` of the cluster that `url` names; each waits `timeout_s` for an answer.
 
     Raises, everywhere:
@@ -61,7 +61,7 @@ class Wire:
             self._addresses = list(seeds(url))
         except ValueError as error:
             raise StoreRefusedError(f"{self.where}: {error}") from error
-        self._servers: dict[Address, Server] = {}
+        self._servers: dict[Address, ClusterServer] = {}
         self.server(self._addresses[0])
         self._known: Topology | None = None
 
@@ -109,11 +109,11 @@ class Wire:
             )
         raise ours(self.where, reply) from reply
 
-    def server(self, address: Address) -> Server:
+    def server(self, address: Address) -> ClusterServer:
         """Return the server at an address."""
         if address not in self._servers:
             where = f"{self.where}, {address}"
-            self._servers[address] = Server(server_url(self._url, address), where, self._timeout_s)
+            self._servers[address] = ClusterServer(server_url(self._url, address), where, self._timeout_s)
         return self._servers[address]
 
     async def obeyed(self, orders: Sequence[Order], remedy: bytes | None = None) -> list[Any]:
@@ -167,13 +167,13 @@ class Wire:
         return None
 
 
-async def _exchange(orders: Sequence[tuple[Server, bytes]]) -> list[Any]:
+async def _exchange(orders: Sequence[tuple[ClusterServer, bytes]]) -> list[Any]:
     """Send commands to several servers, each over one connection, and return their replies and refusals in order."""
-    posts: dict[Server, list[int]] = {}
+    posts: dict[ClusterServer, list[int]] = {}
     for place, (server, _) in enumerate(orders):
         posts.setdefault(server, []).append(place)
     replies: list[Any] = [None] * len(orders)
-    opened: dict[Server, Any] = {}
+    opened: dict[ClusterServer, Any] = {}
     try:
         for server in posts:
             with translated(server.where):
@@ -193,7 +193,7 @@ async def _exchange(orders: Sequence[tuple[Server, bytes]]) -> list[Any]:
     return replies
 
 
-def _pool(server: Server) -> Any:  # noqa: ANN401 - redis-py types it for one kind of connection
+def _pool(server: ClusterServer) -> Any:  # noqa: ANN401 - redis-py types it for one kind of connection
     return server.client.connection_pool
 
 

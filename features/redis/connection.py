@@ -39,7 +39,7 @@ class Call(NamedTuple):
     arguments: Sequence[bytes | int]
 
 
-class Link(Protocol):
+class Connection(Protocol):
     """A way to one server or several, `where` being its URL without a password.
 
     Raises, everywhere:

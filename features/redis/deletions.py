@@ -35,7 +35,7 @@ NEEDED = ({"E"}, {"g", "A"}, {"e", "A"})
 """One of each: events by their names; of DEL and its like; of eviction."""
 
 
-class Losing(Protocol):
+class LossSink(Protocol):
     """A store whose losses can be declared."""
 
     @property
@@ -48,7 +48,7 @@ class Losing(Protocol):
         ...
 
 
-async def notice_deletions(deletions: Deletions, is_history: Callable[[bytes], bool], store: Losing) -> None:
+async def notice_deletions(deletions: Deletions, is_history: Callable[[bytes], bool], store: LossSink) -> None:
     """Declare a loss whenever a history is deleted or evicted; this never returns.
 
     Raises:
@@ -62,7 +62,7 @@ async def notice_deletions(deletions: Deletions, is_history: Callable[[bytes], b
                 await _gone(key, deletions, store)
 
 
-async def _gone(key: bytes, deletions: Deletions, store: Losing) -> None:
+async def _gone(key: bytes, deletions: Deletions, store: LossSink) -> None:
     """Declare the loss of a key, and of those that go with it, once; a server that is away is asked again."""
     above, until = store.history_epoch, time.monotonic() + TOGETHER_S
     while (left_s := until - time.monotonic()) > 0:

@@ -9,35 +9,35 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from features.redis.append import NO_EPOCH
-from features.redis.connection import Call, Link
+from features.redis.connection import Call, Connection
 from features.redis.keys import HOME, Shards
-from features.redis.retention import Cover, Kept, Span, read_kept, read_span
+from features.redis.retention import Cover, EpochCover, StoredRetention, read_kept, read_span
 
 
-class Founded(NamedTuple):
+class EpochAnswer(NamedTuple):
     """An epoch, and whether it began with this very question."""
 
     epoch: int
     new: bool
 
 
-class Found(NamedTuple):
+class EpochState(NamedTuple):
     """The epoch of each shard, how far back histories are known to be all there, and how they are kept."""
 
     epochs: list[int]
-    whole: Span
-    kept: Kept
+    whole: EpochCover
+    kept: StoredRetention
 
 
 class Epochs:
     """The history epoch of the deployment whose keys are `shards`, for who needs histories as far back as `cover`."""
 
-    def __init__(self, link: Link, shards: Shards, cover: Cover) -> None:
+    def __init__(self, link: Connection, shards: Shards, cover: Cover) -> None:
         self._link = link
         self._shards = shards
         self._cover = cover
 
-    async def join(self, first: int, *, emptied: bool = False) -> Founded:
+    async def join(self, first: int, *, emptied: bool = False) -> EpochAnswer:
         """Return the deployment's history epoch, `first` if there was none.
 
         Only the epoch that a key of its own names is whole: one that was raised over a loss is not, whoever asks and
@@ -51,15 +51,15 @@ class Epochs:
         epoch = found[HOME]
         if whole.epoch < 0 and max(found) == epoch == -whole.epoch:
             return await self._begin(epoch, emptied=emptied)
-        return Founded(await self._agreed(found, NO_EPOCH), new=False)
+        return EpochAnswer(await self._agreed(found, NO_EPOCH), new=False)
 
-    async def _begin(self, epoch: int, *, emptied: bool) -> Founded:
+    async def _begin(self, epoch: int, *, emptied: bool) -> EpochAnswer:
         """Give a new deployment's epoch to all shards, whoever began it."""
         await self._raise(epoch - 1, epoch)
-        await self._link.set(HOME, self._shards.whole, Span(NO_EPOCH if emptied else epoch, self._cover).text)
-        return Founded(epoch, new=True)
+        await self._link.set(HOME, self._shards.whole, EpochCover(NO_EPOCH if emptied else epoch, self._cover).text)
+        return EpochAnswer(epoch, new=True)
 
-    async def keep(self, epoch: int, needs: Iterable[str]) -> Kept:
+    async def keep(self, epoch: int, needs: Iterable[str]) -> StoredRetention:
         """Have histories kept as is asked under an epoch, and return how they are.
 
         All read it in the shard HOME, which hears of it last: by then no shard drops what is to be kept.
@@ -98,8 +98,8 @@ class Epochs:
         calls = [Call(shard, (key,), (above, to)) for shard, key in enumerate(self._shards.epochs)]
         return [int(before or NO_EPOCH) for before in await self._link.run("raise", calls)]
 
-    async def read(self) -> Found:
+    async def read(self) -> EpochState:
         """Return what the server has of all this."""
         keys = [*enumerate(self._shards.epochs), (HOME, self._shards.whole), (HOME, self._shards.kept[HOME])]
         *found, whole, kept = await self._link.values(keys)
-        return Found([int(value or NO_EPOCH) for value in found], read_span(whole), read_kept(kept))
+        return EpochState([int(value or NO_EPOCH) for value in found], read_span(whole), read_kept(kept))

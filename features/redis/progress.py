@@ -10,9 +10,9 @@ from typing import NamedTuple
 from features.declaration import DAY_MS
 from features.history.displaced import Displaced
 from features.history.records import source
-from features.redis.connection import Call, Link
+from features.redis.connection import Call, Connection
 from features.redis.keys import HOME, Shards
-from features.redis.retention import Cover, Span, read_span
+from features.redis.retention import Cover, EpochCover, read_span
 
 KEPT_MS = 45 * DAY_MS
 """What is noted of a repair outlives all that the log keeps."""
@@ -22,7 +22,7 @@ VOID = "void"
 """Among marks: they mean nothing."""
 
 
-class Part(NamedTuple):
+class LogPart(NamedTuple):
     """One partition of the labels or of the transactions."""
 
     of_labels: bool
@@ -47,7 +47,7 @@ class Reached(NamedTuple):
         return self.reached >= self.end
 
 
-class Report(NamedTuple):
+class PartReport(NamedTuple):
     """How far a part is, and the offset below which its records may lie where the loss or the repair put them.
 
     It is `final` where that offset will stay; only then the part counts as done.
@@ -64,14 +64,14 @@ class Report(NamedTuple):
         return f"{first} {reached} {end} {done:d}"
 
 
-class Wholeness:
+class RepairProgress:
     """What is known of the repairs of one deployment's histories: each is of an epoch, as far back as is kept."""
 
-    def __init__(self, link: Link, shards: Shards) -> None:
+    def __init__(self, link: Connection, shards: Shards) -> None:
         self._link = link
         self._shards = shards
 
-    async def report(self, repair: Span, reports: Mapping[Part, Report], parts: int) -> bool | None:
+    async def report(self, repair: EpochCover, reports: Mapping[LogPart, PartReport], parts: int) -> bool | None:
         """Note how far parts are, of so many that there are.
 
         Returns:
@@ -86,7 +86,7 @@ class Wholeness:
         (reply,) = await self._link.run("report", [Call(HOME, keys, noted)])
         return None if reply < 0 else bool(reply)
 
-    async def progress(self, repair: Span) -> dict[Part, Reached]:
+    async def progress(self, repair: EpochCover) -> dict[LogPart, Reached]:
         """Return how far each part is, as far as anything was reported."""
         found = {}
         for field, value in (await self._fields(self._repair(repair))).items():
@@ -98,7 +98,7 @@ class Wholeness:
         """Return which records the repair of an epoch may have put elsewhere than they came in."""
         return Displaced({int(place): int(end) for place, end in (await self._fields(self._displaced(epoch))).items()})
 
-    async def mark(self, epoch: int, marks: Mapping[Part, int]) -> bool:
+    async def mark(self, epoch: int, marks: Mapping[LogPart, int]) -> bool:
         """Note that of each part all below an offset is applied, and was when this was asked; tell whether that stands.
 
         Replication and what a server writes down keep the order of its commands: one that still knows of a mark has all
@@ -119,7 +119,7 @@ class Wholeness:
         (reply,) = await self._link.run("mark", [Call(HOME, keys, arguments)])
         return bool(reply)
 
-    async def marks(self, wanted: Cover) -> dict[Part, int]:
+    async def marks(self, wanted: Cover) -> dict[LogPart, int]:
         """Return below which offsets all was applied when the histories were last whole, as the server still knows.
 
         That means nothing where they were not so as far back as is wanted.
@@ -128,7 +128,7 @@ class Wholeness:
         fields = await self._fields(self._shards.marks(HOME, whole.epoch)) if whole.cover.reaches(wanted) else {}
         return {} if VOID in fields else {_part(field): int(offset) for field, offset in fields.items()}
 
-    async def whole(self) -> Span:
+    async def whole(self) -> EpochCover:
         """Return the last epoch whose histories were all there, and how far back."""
         (value,) = await self._link.values([(HOME, self._shards.whole)])
         return read_span(value)
@@ -138,13 +138,13 @@ class Wholeness:
         texts = [text.decode() for text in reply]
         return dict(zip(texts[::2], texts[1::2], strict=True))
 
-    def _repair(self, repair: Span) -> bytes:
+    def _repair(self, repair: EpochCover) -> bytes:
         return self._shards.epochs[HOME] + f":rebuilding:{repair.text}".encode()
 
     def _displaced(self, epoch: int) -> bytes:
         return self._shards.epochs[HOME] + f":displaced:{epoch}".encode()
 
 
-def _part(text: str) -> Part:
+def _part(text: str) -> LogPart:
     topic, _, partition = text.partition(":")
-    return Part(topic == "labels", int(partition))
+    return LogPart(topic == "labels", int(partition))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from features.declaration import DAY_MS
-from features.history.retention import Keep, Ladder, exact, horizons_of
+from features.history.retention import Ladder, Retention, exact, horizons_of
 from features.history.store import Entity
 
 
@@ -49,7 +49,7 @@ class Cover(NamedTuple):
         return ", ".join(f"{name} {ms / DAY_MS:g} days" for name, ms in sorted(self.horizons_ms.items())) or "no time"
 
 
-class Span(NamedTuple):
+class EpochCover(NamedTuple):
     """An epoch, and how far back something is so under it; a negative epoch while a deployment begins."""
 
     epoch: int
@@ -64,23 +64,23 @@ class Span(NamedTuple):
         """Tell whether it is so under an epoch, as far back as is asked."""
         return self.epoch == epoch and self.cover.reaches(wanted)
 
-    def under(self, epoch: int) -> "Span":
+    def under(self, epoch: int) -> "EpochCover":
         """Return what that says of an epoch: nothing where it is about another."""
         return self if self.epoch == epoch else NOTHING
 
 
-NOTHING = Span(0, Cover({}))
+NOTHING = EpochCover(0, Cover({}))
 """Is so under no epoch."""
 
 
-def read_span(value: bytes | None) -> Span:
+def read_span(value: bytes | None) -> EpochCover:
     """Read what is kept; no epoch is 0."""
     epoch, _, cover = (value or b"0").decode().partition(" ")
     pairs = (pair.partition("=") for pair in cover.split(",") if pair)
-    return Span(int(epoch), Cover({name: int(ms) for name, _, ms in pairs}))
+    return EpochCover(int(epoch), Cover({name: int(ms) for name, _, ms in pairs}))
 
 
-class Kept(NamedTuple):
+class StoredRetention(NamedTuple):
     """What is asked under an epoch: one text for each ladder of a kind of history, in order."""
 
     epoch: int
@@ -92,41 +92,41 @@ class Kept(NamedTuple):
         return "\n".join((str(self.epoch), *self.needs)).encode()
 
     @property
-    def keeps(self) -> Mapping[Entity, Keep]:
+    def keeps(self) -> Mapping[Entity, Retention]:
         """The same by kind, cards first."""
         asked = dict[Entity, list[Ladder]]()
         for kind, ladder in map(_read, self.needs):
             asked.setdefault(kind, []).append(ladder)
-        return {kind: Keep(tuple(asked[kind])) for kind in Entity if kind in asked}
+        return {kind: Retention(tuple(asked[kind])) for kind in Entity if kind in asked}
 
     @property
     def cover(self) -> Cover:
         """How far back that is."""
         return Cover.of(horizons_of(self.keeps))
 
-    def under(self, epoch: int) -> "Kept":
+    def under(self, epoch: int) -> "StoredRetention":
         """Return what is asked under an epoch: nothing where this is about another."""
         return self if self.epoch == epoch else NOT_KNOWN
 
     def lacking(self, own: Iterable[str], whole: Cover) -> set[str]:
         """Return what is missing of our own needs, and of what histories are whole for: that must not be trimmed."""
-        asked = Kept(self.epoch, tuple({*self.needs, *own}))
+        asked = StoredRetention(self.epoch, tuple({*self.needs, *own}))
         far = asked.cover.horizons_ms
         beyond = {kind: ms for kind, ms in whole.by_kind.items() if far.get(kind.value, 0) < ms}
         return {*asked.needs, *(_written(kind, exact(ms)) for kind, ms in beyond.items())} - {*self.needs}
 
 
-NOT_KNOWN = Kept(0, ())
+NOT_KNOWN = StoredRetention(0, ())
 """Stands for what nobody has said."""
 
 
-def read_kept(value: bytes | None) -> Kept:
+def read_kept(value: bytes | None) -> StoredRetention:
     """Read what is kept on a server; nothing is no epoch's."""
     epoch, *needs = (value or b"0").decode().split("\n")
-    return Kept(int(epoch), tuple(needs))
+    return StoredRetention(int(epoch), tuple(needs))
 
 
-def needs_of(keeps: Mapping[Entity, Keep]) -> tuple[str, ...]:
+def needs_of(keeps: Mapping[Entity, Retention]) -> tuple[str, ...]:
     """Write what is asked by who keeps histories so."""
     return tuple(sorted({_written(kind, ladder) for kind, keep in keeps.items() for ladder in keep.ladders}))
 

@@ -25,7 +25,7 @@ from features.redis.keys import HOME
 from features.redis.topology import Master, Servers, master
 
 
-class RedisLink:
+class ServerConnection:
     """A connection to one server, as `link` says; it waits `timeout_s` for an answer.
 
     `tried_key` is a key of no meaning, on which `check_server` does what a batch does.

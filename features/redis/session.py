@@ -13,10 +13,10 @@ from features.history.history import TRIM_LEAST, History
 from features.history.store import Entity, Keeping
 from features.redis.append import (
     REFRESH_AFTER_MS,
+    AppendContext,
     Appended,
     OtherEpoch,
-    Part,
-    Terms,
+    ShardAppend,
     Unlike,
     answer,
     by_kind,
@@ -24,16 +24,16 @@ from features.redis.append import (
     steps,
 )
 from features.redis.cache import Cache, Cached, Use
-from features.redis.connection import Link
+from features.redis.connection import Connection
 from features.redis.keys import LETTERS, Shards
-from features.redis.state import Standing
-from features.redis.trim import Tidying
+from features.redis.state import HistoryState
+from features.redis.trim import Trimmer
 
 MOST_GROWN = 10_000
 """So many histories wait for the next tidying at most; the others wait for their next record."""
 
 
-class Named(NamedTuple):
+class NamedHistories(NamedTuple):
     """Histories of one kind, by hash (NOBODY: none) and by id; an unknown id is ""."""
 
     hashes: Sequence[int]
@@ -44,18 +44,18 @@ Recalled = Mapping[Entity, Sequence[Cached | None]]
 """Histories as they were asked for; None where that was nobody's."""
 
 
-class Remembered:
+class HistorySession:
     """The histories of one deployment as one worker knows them; `shards` are its keys on the server.
 
     Nothing here may be called twice at the same time.
     """
 
-    def __init__(self, link: Link, shards: Shards, keeping: Keeping, now_ms: Callable[[], int]) -> None:
-        self.standing = Standing(link, shards, keeping, self._forget)
+    def __init__(self, link: Connection, shards: Shards, keeping: Keeping, now_ms: Callable[[], int]) -> None:
+        self.standing = HistoryState(link, shards, keeping, self._forget)
         self._link = link
         self._shards = shards
         self._now_ms = now_ms
-        self._tidying = Tidying(link, shards, keeping.keeps, self.standing)
+        self._tidying = Trimmer(link, shards, keeping.keeps, self.standing)
         self._most_bytes = 0
         self._caches: dict[Entity, Cache] = {}
         self._grown: dict[Cached, None] = {}
@@ -69,7 +69,7 @@ class Remembered:
         """Take over the deployment's history epoch."""
         await self.standing.join(self._now_ms(), emptied=emptied)
 
-    async def recall(self, wanted: Mapping[Entity, Named]) -> Recalled:
+    async def recall(self, wanted: Mapping[Entity, NamedHistories]) -> Recalled:
         """Return the histories named; fetch those that are not remembered.
 
         One that may have expired on the server counts as not remembered.
@@ -79,7 +79,7 @@ class Remembered:
         await self._fetch(missing)
         return found
 
-    def _known(self, kind: Entity, named: Named, now_ms: int, missing: list[Cached]) -> list[Cached | None]:
+    def _known(self, kind: Entity, named: NamedHistories, now_ms: int, missing: list[Cached]) -> list[Cached | None]:
         """Return the histories of one kind, the same object for the same one, empty ones for those also `missing`."""
         cache, expired_ms = self._caches[kind], now_ms - self.standing.keeps[kind].horizon_ms
         new, entries = dict[int, Cached](), list[Cached | None]()
@@ -124,7 +124,7 @@ class Remembered:
         Returns:
             The histories in which others' records came to lie before the drafts, so that positions have moved.
         """
-        terms = Terms(self.standing.epoch, self.standing.horizons_ms, self._now_ms())
+        terms = AppendContext(self.standing.epoch, self.standing.horizons_ms, self._now_ms())
         touched = {kind: [entry for entry in dict.fromkeys(found) if entry] for kind, found in recalled.items()}
         moved: set[Cached] | None = set()
         for parts in steps(touched, self._shards):
@@ -138,10 +138,10 @@ class Remembered:
             await self.standing.lose(why)
         return None if moved is None else frozenset(moved)
 
-    async def _append(self, parts: Sequence[Part], terms: Terms) -> set[Cached] | None:
+    async def _append(self, parts: Sequence[ShardAppend], terms: AppendContext) -> set[Cached] | None:
         """Append one step; None where not all of it is appended, after looking again at what was not."""
         replies = await self._link.run("observe", calls(parts, self._shards, terms))
-        appended, moved, unlike, epochs = list[Part](), set[Cached](), list[Cached](), list[int]()
+        appended, moved, unlike, epochs = list[ShardAppend](), set[Cached](), list[Cached](), list[int]()
         for part, reply in zip(parts, replies, strict=True):
             match answer(reply):
                 case Appended(tails):

@@ -11,17 +11,17 @@ from features.history.displaced import ANYWHERE, IN_PLACE
 from features.history.retention import horizons_of
 from features.history.store import Entity, Keeping
 from features.redis.append import NO_EPOCH
-from features.redis.connection import Link
-from features.redis.epochs import Epochs, Found
+from features.redis.connection import Connection
+from features.redis.epochs import Epochs, EpochState
 from features.redis.keys import HOME, Shards
-from features.redis.progress import Wholeness
-from features.redis.retention import NOT_KNOWN, NOTHING, Cover, Span, needs_of
+from features.redis.progress import RepairProgress
+from features.redis.retention import NOT_KNOWN, NOTHING, Cover, EpochCover, needs_of
 from features.redis.topology import Servers, read_servers
 
 log = logging.getLogger("fraudstream.features.redis.standing")
 
 
-class Standing:
+class HistoryState:
     """What a worker believes, until a look shows that it is otherwise.
 
     Nothing here may be called twice at the same time, but for looks that do not act.
@@ -35,12 +35,12 @@ class Standing:
         wholeness: what all workers know of repairs.
     """
 
-    def __init__(self, link: Link, shards: Shards, keeping: Keeping, forget: Callable[[], None]) -> None:
+    def __init__(self, link: Connection, shards: Shards, keeping: Keeping, forget: Callable[[], None]) -> None:
         self.epoch = NO_EPOCH
         self.whole, self.kept = NOTHING, NOT_KNOWN
         self.keeps = keeping.keeps
         self.displaced = IN_PLACE
-        self.wholeness = Wholeness(link, shards)
+        self.wholeness = RepairProgress(link, shards)
         self._own = needs_of(keeping.keeps)
         self._epochs = Epochs(link, shards, Cover.of(self.horizons_ms))
         self._link = link
@@ -58,12 +58,12 @@ class Standing:
         return horizons_of(self.keeps)
 
     @property
-    def aim(self) -> Span:
+    def aim(self) -> EpochCover:
         """The epoch, and how far back its histories are to be whole."""
-        return Span(self.kept.epoch, Cover.of(self.horizons_ms))
+        return EpochCover(self.kept.epoch, Cover.of(self.horizons_ms))
 
     @property
-    def missing(self) -> Span | None:
+    def missing(self) -> EpochCover | None:
         """What is to be put together: the same where they are not whole so far back; None where they are."""
         return None if self.kept is NOT_KNOWN or self.covers(self.horizons_ms) else self.aim
 
@@ -159,7 +159,7 @@ class Standing:
         self._forget()
         await self._learn(await self._epochs.read())
 
-    async def _learn(self, found: Found) -> None:
+    async def _learn(self, found: EpochState) -> None:
         """Take in how far back histories are whole under the epoch, and how they are kept: as we ask, or have them so.
 
         Whole histories are as if nothing had been lost, but for where displaced records lie.

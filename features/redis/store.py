@@ -21,10 +21,10 @@ from features.errors import StoreUnavailableError
 from features.history import records
 from features.history.append import (
     NOBODY,
+    AppendedLabel,
     Draft,
-    Noted,
     Parties,
-    Sight,
+    Visibility,
     draft_card_label,
     draft_transactions,
     parties,
@@ -32,17 +32,17 @@ from features.history.append import (
 )
 from features.history.history import History
 from features.history.records import card_hash
-from features.history.retention import Keep, horizons_of
-from features.history.store import NOWHERE, Entity, Ints, Keeping, Label, Labelled, Observed, Transactions
+from features.history.retention import Retention, horizons_of
+from features.history.store import NOWHERE, Entity, Ints, Keeping, Label, LabelResult, Observed, Transactions
 from features.redis.cache import Cached, Use
-from features.redis.cluster import ClusterLink
-from features.redis.connection import Link
+from features.redis.cluster import ClusterConnection
+from features.redis.connection import Connection
 from features.redis.deletions import notice_deletions
 from features.redis.keys import ALONE, HOME, ON_A_CLUSTER, Shards
-from features.redis.progress import Part, Wholeness
+from features.redis.progress import LogPart, RepairProgress
 from features.redis.retention import Cover
-from features.redis.server import RedisLink
-from features.redis.session import Named, Recalled, Remembered
+from features.redis.server import ServerConnection
+from features.redis.session import HistorySession, NamedHistories, Recalled
 from features.redis.topology import is_cluster
 
 ATTEMPTS = 8
@@ -56,7 +56,7 @@ Others = Mapping[Entity, Mapping[int, Cached]]
 Appended = tuple[Mapping[Entity, Parties], Recalled, Draft]
 
 
-class Options(NamedTuple):
+class StoreOptions(NamedTuple):
     """What can be chosen.
 
     `prefix` begins all keys; `timeout_s` is the longest wait for one answer; `cache_bytes` bounds what is remembered;
@@ -73,15 +73,15 @@ class Options(NamedTuple):
     turns: asyncio.Lock | None = None
 
 
-DEFAULT = Options()
+DEFAULT = StoreOptions()
 
 
-def open_link(url: str, deployment: str, options: Options) -> tuple[Link, Shards]:
+def open_link(url: str, deployment: str, options: StoreOptions) -> tuple[Connection, Shards]:
     """Return the way to a server, which is not gone yet, and which keys of a deployment live together there."""
     shards = Shards(options.prefix, deployment, options.cluster_shards if is_cluster(url) else ALONE)
     if is_cluster(url):
-        return ClusterLink(url, shards, options.timeout_s), shards
-    return RedisLink(url, shards.epochs[HOME] + b":tried", options.timeout_s), shards
+        return ClusterConnection(url, shards, options.timeout_s), shards
+    return ServerConnection(url, shards.epochs[HOME] + b":tried", options.timeout_s), shards
 
 
 class RedisStore:
@@ -100,10 +100,10 @@ class RedisStore:
         deployment: str,
         keeping: Keeping,
         now_ms: Callable[[], int],
-        options: Options = DEFAULT,
+        options: StoreOptions = DEFAULT,
     ) -> None:
         self._link, self._shards = open_link(url, deployment, options)
-        self._remembered = Remembered(self._link, self._shards, keeping, now_ms)
+        self._remembered = HistorySession(self._link, self._shards, keeping, now_ms)
         self._remembered.bound(options.cache_bytes)
         self.standing = self._remembered.standing
         self._seen = keeping.keeps
@@ -171,12 +171,12 @@ class RedisStore:
         await self._link.close()
 
     @property
-    def wholeness(self) -> Wholeness:
+    def wholeness(self) -> RepairProgress:
         """What all workers know of a repair."""
         return self.standing.wholeness
 
-    async def mark(self, marks: Mapping[Part, int]) -> bool:
-        """Note that of each part all below an offset is applied; tell whether that stands. See `Wholeness.mark`."""
+    async def mark(self, marks: Mapping[LogPart, int]) -> bool:
+        """Note that all of each part below an offset is applied; tell whether it holds. See `RepairProgress.mark`."""
         return not self.incomplete and await self.wholeness.mark(self.history_epoch, marks)
 
     async def look(self) -> None:
@@ -225,7 +225,9 @@ class RedisStore:
         """Append a batch, and return whose histories it went to, these, and where its records are; None as `_label`."""
         keeps = self.standing.keeps
         theirs = parties(transactions, tuple(keeps))
-        recalled = await self._remembered.recall({kind: Named(one.hashes, one.ids) for kind, one in theirs.items()})
+        recalled = await self._remembered.recall(
+            {kind: NamedHistories(one.hashes, one.ids) for kind, one in theirs.items()}
+        )
         with _drafts_of(recalled.values()):
             draft = draft_transactions(recalled, theirs, keeps, self.standing.horizons_ms if again else {})
             moved = await self._remembered.commit(recalled) if draft.fates else frozenset()
@@ -235,18 +237,20 @@ class RedisStore:
             _relocate(draft.positions[kind], recalled[kind], one.rows, moved)
         return theirs, recalled, draft
 
-    def _sight(self, keep: Keep) -> Sight:
-        return Sight(keep, self.standing.displaced)
+    def _sight(self, keep: Retention) -> Visibility:
+        return Visibility(keep, self.standing.displaced)
 
-    async def label(self, labels: Sequence[Label]) -> Sequence[Labelled]:
+    async def label(self, labels: Sequence[Label]) -> Sequence[LabelResult]:
         """Append labels as the port says."""
         async with self.lock:
             return await self._insist(lambda: self._label(labels)) if labels else []
 
-    async def _label(self, labels: Sequence[Label]) -> list[Labelled] | None:
+    async def _label(self, labels: Sequence[Label]) -> list[LabelResult] | None:
         """Try once; None if a card changed meanwhile."""
         ids = [label.card_id for label in labels]
-        recalled = await self._remembered.recall({Entity.CARD: Named([card_hash(card_id) for card_id in ids], ids)})
+        recalled = await self._remembered.recall(
+            {Entity.CARD: NamedHistories([card_hash(card_id) for card_id in ids], ids)}
+        )
         cards = [card for card in recalled[Entity.CARD] if card is not None]
         rows = [records.label_row(label) for label in labels]
         with _drafts_of([cards]):
@@ -265,17 +269,19 @@ class RedisStore:
                     return None
         return [self._labelled(*each, others) for each in zip(labels, rows, noted, strict=True)]
 
-    async def _parties_of(self, noted: Sequence[Noted]) -> dict[Entity, dict[int, Cached]]:
+    async def _parties_of(self, noted: Sequence[AppendedLabel]) -> dict[Entity, dict[int, Cached]]:
         """Recall the other parties of known transactions; one of which nothing is kept any more is left out."""
         kinds = [kind for kind in self.standing.keeps if kind is not Entity.CARD]
         hashes = {kind: list({party for note in noted if (party := note.party(kind))}) for kind in kinds}
-        recalled = await self._remembered.recall({kind: Named(one, [""] * len(one)) for kind, one in hashes.items()})
+        recalled = await self._remembered.recall(
+            {kind: NamedHistories(one, [""] * len(one)) for kind, one in hashes.items()}
+        )
         return {
             kind: {entry.entity: entry for entry in found if entry and not entry.is_absent}
             for kind, found in recalled.items()
         }
 
-    async def _begun_meanwhile(self, noted: Sequence[Noted], others: Others) -> bool:
+    async def _begun_meanwhile(self, noted: Sequence[AppendedLabel], others: Others) -> bool:
         """Tell whether a history that was not there is there now: a transaction was on its way to it."""
         parties_of = {kind: {party for note in noted if (party := note.party(kind))} for kind in others}
         if all(parties_of[kind] <= known.keys() for kind, known in others.items()):
@@ -283,10 +289,10 @@ class RedisStore:
         now = await self._parties_of(noted)
         return any(known.keys() != now.get(kind, {}).keys() for kind, known in others.items())
 
-    def _labelled(self, label: Label, row: Ints, noted: Noted, others: Others) -> Labelled:
+    def _labelled(self, label: Label, row: Ints, noted: AppendedLabel, others: Others) -> LabelResult:
         transaction = noted.standing.transaction
         merchant = others[Entity.MERCHANT].get(noted.party(Entity.MERCHANT) or NOBODY)
-        return Labelled(
+        return LabelResult(
             status=noted.standing.status,
             merchant_id=label.merchant_id if merchant is None else merchant.entity_id,
             occurred_ms=label.occurred_ms if transaction is None else int(transaction[records.TIME]),
@@ -323,7 +329,7 @@ def _relocate(positions: list[int], histories: Sequence[Cached | None], rows: In
             positions[i] = NOWHERE if position is None else position
 
 
-def _follow(known: Mapping[int, Cached], row: Ints, noted: Noted, kind: tuple[Entity, bool]) -> None:
+def _follow(known: Mapping[int, Cached], row: Ints, noted: AppendedLabel, kind: tuple[Entity, bool]) -> None:
     """Let a label follow its transaction into another party's history; `kind` says whether such histories fold."""
     history = known.get(noted.party(kind[0]) or NOBODY)
     if history is not None:

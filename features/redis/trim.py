@@ -8,19 +8,21 @@ from collections.abc import Mapping
 
 from features.errors import StoreRefusedError
 from features.history.compaction import fold
-from features.history.retention import Keep
+from features.history.retention import Retention
 from features.history.store import Entity, Ints
 from features.redis.cache import Cached
-from features.redis.connection import Call, Link
+from features.redis.connection import Call, Connection
 from features.redis.keys import Shards
 from features.redis.progress import KEPT_MS
-from features.redis.state import Standing
+from features.redis.state import HistoryState
 
 
-class Tidying:
+class Trimmer:
     """What is done to a deployment's histories beside appending, so that they are kept so long and so fine."""
 
-    def __init__(self, link: Link, shards: Shards, own: Mapping[Entity, Keep], standing: Standing) -> None:
+    def __init__(
+        self, link: Connection, shards: Shards, own: Mapping[Entity, Retention], standing: HistoryState
+    ) -> None:
         self._link = link
         self._shards = shards
         self._own = own
@@ -68,7 +70,7 @@ class Tidying:
             entry.carry(*made)
         return done
 
-    async def _trim(self, entry: Cached, keep: Keep, kept: bytes) -> bool:
+    async def _trim(self, entry: Cached, keep: Retention, kept: bytes) -> bool:
         count, shard = entry.invisible(keep.horizon_ms), self._shards.of(entry.entity)
         if not count:
             return True

@@ -17,7 +17,7 @@ from features.declaration import Feature, FeatureSet, load
 from features.errors import DeclarationError
 from features.history.frames import Floats
 from features.history.history import visible
-from features.history.retention import Keep, Ladder, horizons_of
+from features.history.retention import Ladder, Retention, horizons_of
 from features.history.store import Entity, Histories, Observed, Transactions
 from features.vector.vectorise import vectorise
 
@@ -58,12 +58,12 @@ class FeatureSets:
         return MappingProxyType(horizons_of(self.keeps))
 
     @cached_property
-    def keeps(self) -> Mapping[Entity, Keep]:
+    def keeps(self) -> Mapping[Entity, Retention]:
         """How long and how fine histories are kept for all sets together, by whose they are."""
         each = [one.ladders for one in self.sets]
         kinds = [kind for kind in Entity if any(kind in one for one in each)]
         ladders = {kind: dict.fromkeys(one[kind] for one in each if kind in one) for kind in kinds}
-        return MappingProxyType({kind: Keep(tuple(asked)) for kind, asked in ladders.items()})
+        return MappingProxyType({kind: Retention(tuple(asked)) for kind, asked in ladders.items()})
 
 
 def _of_rows(*tables: tuple[Feature, ...]) -> FeatureSets:
@@ -103,7 +103,7 @@ class Vectors:
         return {fingerprint: self.of(fingerprint) for fingerprint in self._sets.by_fingerprint}
 
 
-def narrowed(observed: Observed, kept: Mapping[Entity, Keep], seen: Mapping[Entity, Ladder]) -> Observed:
+def narrowed(observed: Observed, kept: Mapping[Entity, Retention], seen: Mapping[Entity, Ladder]) -> Observed:
     """Return what is visible to one set of those for which a store keeps histories."""
     other = [kind for kind in observed.histories if kind in seen and kept[kind].ladders != (seen[kind],)]
     if not other:

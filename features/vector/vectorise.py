@@ -26,12 +26,12 @@ def vectorise(feature_set: FeatureSet, transactions: Transactions, observed: Obs
     """
     if not len(transactions):
         return np.empty((0, len(feature_set)), np.float64)
-    reading = _Reading(feature_set, transactions, observed)
+    reading = _BatchReader(feature_set, transactions, observed)
     found = np.concatenate([reading.values(group.rows) for group in feature_set.groups])
     return found.T.take(feature_set.order, axis=1)
 
 
-class _Reading:
+class _BatchReader:
     """One batch being read: frames and windows that several features share are made once."""
 
     def __init__(self, feature_set: FeatureSet, transactions: Transactions, observed: Observed) -> None:

@@ -20,8 +20,8 @@ from statistics import median
 from typing import NamedTuple
 
 from models.commands import CommandKind
-from stream.bench.crowd import Sent, payments
-from stream.bench.driving import Bench, Latency, apart
+from stream.bench.crowd import PublishedPayment, payments
+from stream.bench.driving import Latency, WorkerBench, apart
 from stream.bench.hampered import hampered_command
 from stream.demo.services.processes import Child, free_port, listening
 from stream.settings import Settings
@@ -41,7 +41,7 @@ class Variant:
     challenger: str | None = None
 
 
-class Effort(NamedTuple):
+class AlternatingEffort(NamedTuple):
     """How much to measure: rounds of all variants; in each a backlog, and then an open loop of so many seconds."""
 
     rounds: int
@@ -55,7 +55,7 @@ class Effort(NamedTuple):
         return self.backlog + int(self.rate * self.seconds)
 
 
-class Round(NamedTuple):
+class VariantRound(NamedTuple):
     """What one variant did in one round."""
 
     per_second: float
@@ -65,12 +65,12 @@ class Round(NamedTuple):
 @dataclass(slots=True)
 class _Runner:
     variant: Variant
-    bench: Bench
+    bench: WorkerBench
     child: Child
-    records: list[Sent]
-    rounds: list[Round] = field(default_factory=list)
+    records: list[PublishedPayment]
+    rounds: list[VariantRound] = field(default_factory=list)
 
-    async def measure(self, effort: Effort) -> None:
+    async def measure(self, effort: AlternatingEffort) -> None:
         """Let one backlog gather while the worker is stopped, then drain it, then keep a rate."""
         begin = len(self.rounds) * effort.each
         backlog = self.records[begin : begin + effort.backlog]
@@ -84,13 +84,13 @@ class _Runner:
         await self.bench.await_seen(before + len(backlog))
         spent = (self.bench.seen[-1].at_ms - self.bench.seen[before].at_ms) / 1000
         await asyncio.sleep(_SETTLE_SECONDS)
-        self.rounds.append(Round(len(backlog) / spent, await self.bench.inject(paced, effort.rate)))
+        self.rounds.append(VariantRound(len(backlog) / spent, await self.bench.inject(paced, effort.rate)))
         await asyncio.sleep(_SETTLE_SECONDS)
 
 
 async def alternate(
-    settings: Settings, digest: str, variants: Sequence[Variant], effort: Effort
-) -> dict[str, list[Round]]:
+    settings: Settings, digest: str, variants: Sequence[Variant], effort: AlternatingEffort
+) -> dict[str, list[VariantRound]]:
     """Return the rounds of each variant; the first round of each is a warm-up and left out."""
     records = payments((effort.rounds + 1) * effort.each, seed=3)
     async with AsyncExitStack() as stack:
@@ -102,9 +102,9 @@ async def alternate(
 
 
 async def _start(
-    stack: AsyncExitStack, settings: Settings, digest: str, variant: Variant, records: list[Sent]
+    stack: AsyncExitStack, settings: Settings, digest: str, variant: Variant, records: list[PublishedPayment]
 ) -> _Runner:
-    bench = await stack.enter_async_context(Bench(apart(settings)))
+    bench = await stack.enter_async_context(WorkerBench(apart(settings)))
     child = bench.start_worker(variant.environment, variant.command)
     stack.callback(child.stop)
     await bench.command(CommandKind.PROMOTE, digest)
@@ -113,7 +113,7 @@ async def _start(
     return _Runner(variant, bench, child, records)
 
 
-def summed(rounds: Mapping[str, Sequence[Round]]) -> dict[str, dict[str, float]]:
+def summed(rounds: Mapping[str, Sequence[VariantRound]]) -> dict[str, dict[str, float]]:
     """Return the medians of each variant, and their ratios to the first one's."""
     found: dict[str, dict[str, float]] = {}
     base: dict[str, float] | None = None

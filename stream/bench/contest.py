@@ -32,7 +32,7 @@ _TIDY_EVERY = 20
 _SEED = 5
 
 
-class Effort(NamedTuple):
+class ContestEffort(NamedTuple):
     """How many cards there are, how many events of each batch size in each round, and how many rounds."""
 
     cards: int
@@ -44,7 +44,7 @@ class Effort(NamedTuple):
         return max(1, self.events // (ALONE if size == 1 else size))
 
 
-class Round(NamedTuple):
+class ContestRound(NamedTuple):
     """One contestant's batches of one size in one round: microseconds per event.
 
     `redis_us` is CPU of the server, its network included; `python_us` is CPU of this thread, the median of the batches;
@@ -56,7 +56,7 @@ class Round(NamedTuple):
     wall_us: float
 
 
-class Line(NamedTuple):
+class ContestLine(NamedTuple):
     """One contestant at one batch size: medians of its rounds, and the sum of both CPUs.
 
     `times_ours` is that sum by that of ours; `least_us` is that of the cheapest round, `spread` the dearest's by it.
@@ -73,17 +73,17 @@ class Line(NamedTuple):
     wall_us: float
 
 
-class Found(NamedTuple):
+class ContestResult(NamedTuple):
     """What a contest came to, and the mean bytes that a card and a merchant take in Redis, by contestant."""
 
-    lines: list[Line]
+    lines: list[ContestLine]
     bytes_each: dict[str, dict[str, int]]
 
 
-Rounds = dict[tuple[str, int], list[Round]]
+Rounds = dict[tuple[str, int], list[ContestRound]]
 
 
-async def compete(settings: Settings, feature_set: FeatureSet, effort: Effort) -> Found:
+async def compete(settings: Settings, feature_set: FeatureSet, effort: ContestEffort) -> ContestResult:
     """Measure everyone.
 
     Raises:
@@ -100,7 +100,7 @@ async def compete(settings: Settings, feature_set: FeatureSet, effort: Effort) -
             sizes = {name: await _bytes_each(client, f"{begin}-{NAMES[name]}") for name in contestants}
     except RedisError as error:
         raise MeasurementError(f"{where}: {error}") from error
-    return Found(list(_lines(rounds)), sizes)
+    return ContestResult(list(_lines(rounds)), sizes)
 
 
 @asynccontextmanager
@@ -134,7 +134,7 @@ async def _warm_up(contestants: list[Contestant], crowd: Crowd) -> None:
                 await contestant.tidy()
 
 
-async def _in_turns(client: Redis, contestants: dict[str, Contestant], crowd: Crowd, effort: Effort) -> Rounds:
+async def _in_turns(client: Redis, contestants: dict[str, Contestant], crowd: Crowd, effort: ContestEffort) -> Rounds:
     rounds: Rounds = {(name, size): [] for size in SIZES for name in contestants}
     for _ in range(effort.rounds):
         for size in SIZES:
@@ -146,7 +146,7 @@ async def _in_turns(client: Redis, contestants: dict[str, Contestant], crowd: Cr
     return rounds
 
 
-async def _measure(client: Redis, contestant: Contestant, lots: list[Transactions]) -> Round:
+async def _measure(client: Redis, contestant: Contestant, lots: list[Transactions]) -> ContestRound:
     python_s, wall_s, before_s = [], [], await server_cpu_s(client)
     for lot in lots:
         began, cpu = time.perf_counter(), time.thread_time()
@@ -154,7 +154,7 @@ async def _measure(client: Redis, contestant: Contestant, lots: list[Transaction
         python_s.append(time.thread_time() - cpu)
         wall_s.append(time.perf_counter() - began)
     redis_s = (await server_cpu_s(client) - before_s) / len(lots)
-    return Round(*(each / len(lots[0]) * 1e6 for each in (redis_s, median(python_s), median(wall_s))))
+    return ContestRound(*(each / len(lots[0]) * 1e6 for each in (redis_s, median(python_s), median(wall_s))))
 
 
 async def _bytes_each(client: Redis, name: str) -> dict[str, int]:
@@ -162,14 +162,14 @@ async def _bytes_each(client: Redis, name: str) -> dict[str, int]:
     return {kind.value: await mean_bytes(client, key_begin(name, kind)) for kind in kinds}
 
 
-def _lines(rounds: Rounds) -> Iterator[Line]:
+def _lines(rounds: Rounds) -> Iterator[ContestLine]:
     """Sum up, size by size, ours first."""
     for size in SIZES:
         ours_us = median(one.redis_us + one.python_us for one in rounds[OURS, size])
         for name in NAMES:
             redis, python, wall = zip(*rounds[name, size], strict=True)
             both = [one.redis_us + one.python_us for one in rounds[name, size]]
-            yield Line(
+            yield ContestLine(
                 name,
                 size,
                 redis_us=round(median(redis), 2),

@@ -13,7 +13,7 @@ from features.declaration import FeatureSet
 from features.history.frames import Floats
 from features.history.store import Entity, Label, Transactions
 from features.redis.keys import LETTERS
-from features.redis.store import DEFAULT, Options, RedisStore
+from features.redis.store import DEFAULT, RedisStore, StoreOptions
 from features.vector.vectorise import vectorise
 from stream.clock import now_ms
 from stream.settings import Settings
@@ -63,7 +63,7 @@ async def ours(
     settings: Settings, name: str, feature_set: FeatureSet, cache_bytes: int = DEFAULT.cache_bytes
 ) -> AsyncIterator[Ours]:
     """Connect a store of the stream; with `cache_bytes` 0 it remembers nothing from one batch to the next."""
-    options = Options(prefix=keys_of(""), cache_bytes=cache_bytes)
+    options = StoreOptions(prefix=keys_of(""), cache_bytes=cache_bytes)
     store = RedisStore(settings.redis_url, name, feature_set, now_ms, options)
     await store.connect()
     try:

@@ -29,7 +29,7 @@ _CURRENCY_DECIMALS = 2
 _ZONE_MINUTES = 120
 
 
-class Sent(NamedTuple):
+class PublishedPayment(NamedTuple):
     """One record as it is published, and the transaction that it is."""
 
     transaction_id: str
@@ -37,7 +37,7 @@ class Sent(NamedTuple):
     value: bytes
 
 
-def payments(count: int, seed: int) -> list[Sent]:
+def payments(count: int, seed: int) -> list[PublishedPayment]:
     """Make `count` transactions, some fifty to a card."""
     cards = max(50, count * _CARDS_PER_THOUSAND // 1000)
     plan = Plan(_START_MS, history_days=1, live_days=_DAYS, cards=cards, merchants=max(_LEAST_MERCHANTS, cards // 5))
@@ -52,13 +52,13 @@ def simulate_rows(plan: Plan, seed: int) -> Iterator[dict[str, object]]:
     return (one.transaction for one in live(simulate(np.random.default_rng(seed), plan)))
 
 
-def _records(transactions: Iterator[dict[str, object]]) -> Iterator[Sent]:
+def _records(transactions: Iterator[dict[str, object]]) -> Iterator[PublishedPayment]:
     for transaction in transactions:
         key = str(transaction["card_id"]).encode()
-        yield Sent(str(transaction["transaction_id"]), key, msgspec.json.encode(transaction))
+        yield PublishedPayment(str(transaction["transaction_id"]), key, msgspec.json.encode(transaction))
 
 
-class Labelled(NamedTuple):
+class LabelledBatch(NamedTuple):
     """A batch, and the labels of its frauds."""
 
     batch: Transactions
@@ -82,7 +82,7 @@ class Crowd:
         self._random = np.random.default_rng(seed)
         self._made = 0
 
-    def next(self, count: int) -> Labelled:
+    def next(self, count: int) -> LabelledBatch:
         """Make the next payments."""
         numbers = np.arange(self._made, self._made + count)
         self._made += count
@@ -104,7 +104,7 @@ class Crowd:
             traits=np.array([_traits(merchant) for merchant in merchants], np.int64),
         )
         frauds = np.flatnonzero(numbers % _LABELLED == 0).tolist()
-        return Labelled(batch, [_fraud(batch, place) for place in frauds])
+        return LabelledBatch(batch, [_fraud(batch, place) for place in frauds])
 
 
 def _traits(merchant: int) -> int:

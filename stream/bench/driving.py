@@ -22,10 +22,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import RecordMetadata
 
 from models.commands import CommandKind, EventKind
-from stream.bench.crowd import Sent
+from stream.bench.crowd import PublishedPayment
 from stream.clock import now_ms
-from stream.control.client import Wish
-from stream.dataset.injector import Injector, Item
+from stream.control.client import CommandRequest
+from stream.dataset.injector import Injector, ScheduledRecord
 from stream.demo.services.processes import Child, free_port
 from stream.errors import MeasurementError
 from stream.kafka.client import connection_options, producer_options
@@ -43,7 +43,7 @@ LOSS_COUNT = 5_000
 _LOSS_RATE = 500.0
 
 
-class Seen(NamedTuple):
+class SeenScore(NamedTuple):
     """One score as an outside consumer met it: which transaction, and when (epoch milliseconds)."""
 
     transaction_id: str
@@ -71,12 +71,12 @@ def apart(settings: Settings) -> Settings:
     return msgspec.structs.replace(settings, topic_prefix=f"{name}-", group=name, deployment=name)
 
 
-class Bench:
+class WorkerBench:
     """A worker under measurement, and the outside's view of its scores."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.seen: list[Seen] = []
+        self.seen: list[SeenScore] = []
         self._folder = Path(tempfile.mkdtemp(prefix="fraudstream-bench-"))
         self._started = 0
         self._met = asyncio.Event()
@@ -111,17 +111,17 @@ class Bench:
         Raises:
             MeasurementError: the fleet did not do it.
         """
-        wish = Wish(kind, digest, "bench", "a measurement", None, _READY_SECONDS, force=False)
+        wish = CommandRequest(kind, digest, "bench", "a measurement", None, _READY_SECONDS, force=False)
         command_id, answer = await command_traced(self.settings, wish)
         if answer is None or answer.kind is not EventKind.ACCEPTED:
             why = "; ".join(problem.detail for problem in answer.problems) if answer else "no verdict"
             raise MeasurementError(f"{kind} {digest[:12]} ({command_id}) was not accepted: {why}; logs: {self._folder}")
 
-    async def publish(self, records: list[Sent]) -> None:
+    async def publish(self, records: list[PublishedPayment]) -> None:
         """Publish as fast as it goes."""
         await self._inject(records, None)
 
-    async def inject(self, records: list[Sent], rate: float) -> Latency:
+    async def inject(self, records: list[PublishedPayment], rate: float) -> Latency:
         """Publish on schedule and wait until all are decided."""
         before = len(self.seen)
         due = await self._inject(records, rate)
@@ -138,11 +138,11 @@ class Bench:
                 self._met.clear()
                 await self._met.wait()
 
-    async def _inject(self, records: list[Sent], rate: float | None) -> dict[str, int]:
+    async def _inject(self, records: list[PublishedPayment], rate: float | None) -> dict[str, int]:
         """Send records in an open loop, and return when each was due, in epoch milliseconds."""
         topic, due = self.settings.topic(TRANSACTIONS.name), dict[str, int]()
         injector = Injector(self._producer, rate, lambda item, due_ms: due.update({item.name: due_ms}), _taken)
-        await injector.run(Item(topic, one.key, one.value, one.transaction_id) for one in records)
+        await injector.run(ScheduledRecord(topic, one.key, one.value, one.transaction_id) for one in records)
         return due
 
     async def _watch(self) -> None:
@@ -156,13 +156,13 @@ class Bench:
                 now = now_ms()
                 for records in taken.values():
                     named = (msgspec.json.decode(record.value or b"", type=_Named) for record in records)
-                    self.seen += [Seen(one.transaction_id, now) for one in named]
+                    self.seen += [SeenScore(one.transaction_id, now) for one in named]
                 self._met.set()
         finally:
             await consumer.stop()
 
 
-def _taken(_item: Item, _where: RecordMetadata) -> None:
+def _taken(_item: ScheduledRecord, _where: RecordMetadata) -> None:
     """Keep nothing of what the broker took; the injector raises over what it did not."""
 
 
@@ -176,7 +176,7 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-async def drain(run: Bench, digest: str, backlog: list[Sent]) -> tuple[Facts, Child]:
+async def drain(run: WorkerBench, digest: str, backlog: list[PublishedPayment]) -> tuple[Facts, Child]:
     """Start a worker on a backlog; its first decision, its throughput, its memory."""
     first = run.start_worker()
     await run.command(CommandKind.PROMOTE, digest)
@@ -194,13 +194,13 @@ async def drain(run: Bench, digest: str, backlog: list[Sent]) -> tuple[Facts, Ch
     }, child
 
 
-async def hold(run: Bench, records: list[Sent], rate: float) -> Facts:
+async def hold(run: WorkerBench, records: list[PublishedPayment], rate: float) -> Facts:
     """Inject at a fixed rate."""
     latency = await run.inject(records, rate)
     return {f"at {rate:g}/s: p50, p99, worst, ms": (latency.p50, latency.p99, latency.worst)}
 
 
-async def lose_one(run: Bench, records: list[Sent], child: Child) -> Facts:
+async def lose_one(run: WorkerBench, records: list[PublishedPayment], child: Child) -> Facts:
     """Kill one of two workers in mid-stream; the longest that a payment then waits."""
     other, before = run.start_worker(), len(run.seen)
     await asyncio.sleep(5)  # a rebalance

@@ -34,7 +34,7 @@ _PREFIX = "fraudstream:"
 _WHO = {Entity.CARD: "card-of-all", Entity.MERCHANT: "shop-of-all", Entity.DEVICE: "phone-of-all"}
 
 
-class Case(NamedTuple):
+class MemoryCase(NamedTuple):
     """One kind of history under one table of features."""
 
     kind: Entity
@@ -42,7 +42,7 @@ class Case(NamedTuple):
     feature_set: FeatureSet
 
 
-class Line(NamedTuple):
+class MemoryLine(NamedTuple):
     """What a history with so many records a month comes to.
 
     Bytes on the server as records came in and after tidying, and in a worker's memory; microseconds of a worker and its
@@ -59,17 +59,17 @@ class Line(NamedTuple):
     together_us: float
 
 
-def cases() -> Iterator[Case]:
+def cases() -> Iterator[MemoryCase]:
     """Yield cards, merchants and devices, and the latter two with paned windows as well."""
     default, counted = load(None), device("count", "30d")
-    yield Case(Entity.CARD, "exact", default)
-    yield Case(Entity.MERCHANT, "exact", default)
-    yield Case(Entity.MERCHANT, "paned", load("features.hot_merchants_set"))
-    yield Case(Entity.DEVICE, "exact", FeatureSet((counted,)))
-    yield Case(Entity.DEVICE, "paned", FeatureSet((paned(counted, "6h"),)))
+    yield MemoryCase(Entity.CARD, "exact", default)
+    yield MemoryCase(Entity.MERCHANT, "exact", default)
+    yield MemoryCase(Entity.MERCHANT, "paned", load("features.hot_merchants_set"))
+    yield MemoryCase(Entity.DEVICE, "exact", FeatureSet((counted,)))
+    yield MemoryCase(Entity.DEVICE, "paned", FeatureSet((paned(counted, "6h"),)))
 
 
-async def measure(settings: Settings, a_month: int, case: Case) -> Line:
+async def measure(settings: Settings, a_month: int, case: MemoryCase) -> MemoryLine:
     """Write one history, and measure it."""
     deployment = f"bench-{now_ms()}"
     async with _opened(settings, deployment, case.feature_set) as (client, store):
@@ -84,7 +84,7 @@ async def measure(settings: Settings, a_month: int, case: Case) -> Line:
         await store.observe(asking.next(1))
         held = min(held, store.uses[case.kind].held_bytes)
         alone_us, together_us = [await _cost_us(store, case.feature_set, asking, size) for size in _ROUNDS]
-        return Line(case.kind.value, case.windows, a_month, fresh_bytes, tidy_bytes, held, alone_us, together_us)
+        return MemoryLine(case.kind.value, case.windows, a_month, fresh_bytes, tidy_bytes, held, alone_us, together_us)
 
 
 @asynccontextmanager
@@ -102,7 +102,7 @@ async def _opened(
             await client.delete(*[key async for key in client.scan_iter(f"{_PREFIX}{deployment}:*", 1_000)])
 
 
-async def _write(client: Redis, deployment: str, case: Case, a_month: int, newest_ms: int) -> bytes:
+async def _write(client: Redis, deployment: str, case: MemoryCase, a_month: int, newest_ms: int) -> bytes:
     """Append records one by one up to now, and return the key."""
     horizon_ms = case.feature_set.horizons_ms[case.kind]
     times_ms = newest_ms - np.arange(horizon_ms * a_month // MONTH_MS, -1, -1) * (MONTH_MS // a_month)
@@ -122,7 +122,7 @@ async def _write(client: Redis, deployment: str, case: Case, a_month: int, newes
 class _Asking:
     """Payments behind those that were written, one a millisecond, of few other parties."""
 
-    def __init__(self, case: Case, newest_ms: int) -> None:
+    def __init__(self, case: MemoryCase, newest_ms: int) -> None:
         self._kind = case.kind
         self._newest_ms = newest_ms
         self._made = 0

@@ -20,20 +20,20 @@ from aiokafka.admin import AIOKafkaAdminClient
 from redis.asyncio import Redis
 
 from features.redis.client import without_password
-from features.redis.progress import NO_END, Part
-from features.redis.retention import Span
+from features.redis.progress import NO_END, LogPart
+from features.redis.retention import EpochCover
 from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets, load_sets
 from models.times import format_time, parse_time_ms
 from stream.bench.contestants import keys_of, sweep
-from stream.bench.crowd import Sent, payments
+from stream.bench.crowd import PublishedPayment, payments
 from stream.bench.driving import PARTITIONS, apart
 from stream.clock import now_ms
-from stream.dataset.injector import Injector, Item
+from stream.dataset.injector import Injector, ScheduledRecord
 from stream.errors import MeasurementError
 from stream.kafka.client import connection_options, producer_options
 from stream.kafka.topics import LABELS, LAYOUTS, TRANSACTIONS, apply
-from stream.recovery.repair import Mending, Terms
+from stream.recovery.repair import Repair, RepairDeps
 from stream.scoring.facts import Fact, Reapplied
 from stream.settings import Settings
 
@@ -80,7 +80,7 @@ class Task(NamedTuple):
     """What one process is to repair."""
 
     settings: Settings
-    repair: Span
+    repair: EpochCover
     partitions: tuple[int, ...]
 
 
@@ -136,7 +136,9 @@ async def filled(settings: Settings, count: int, say: Callable[[str], None]) -> 
         injector = Injector(producer, None, lambda _item, _due_ms: None, lambda _item, _where: None)
         topics = settings.topic(TRANSACTIONS.name), settings.topic(LABELS.name)
         lots = zip(topics, (made, labels(made)), strict=True)
-        await injector.run(Item(topic, one.key, one.value, one.transaction_id) for topic, lot in lots for one in lot)
+        await injector.run(
+            ScheduledRecord(topic, one.key, one.value, one.transaction_id) for topic, lot in lots for one in lot
+        )
         yield
     finally:
         await producer.stop()
@@ -149,7 +151,7 @@ class _Payment(msgspec.Struct):
     occurred_at: str
 
 
-def labels(made: Sequence[Sent]) -> Iterator[Sent]:
+def labels(made: Sequence[PublishedPayment]) -> Iterator[PublishedPayment]:
     """Yield a label of each payment, known a week later; one in a hundred is fraud."""
     for number, one in enumerate(made):
         paid = msgspec.json.decode(one.value, type=_Payment)
@@ -161,7 +163,7 @@ def labels(made: Sequence[Sent]) -> Iterator[Sent]:
             "labelled_at": format_time(known_ms),
             "reported_by": "chargeback",
         }
-        yield Sent(one.transaction_id, one.key, msgspec.json.encode(said))
+        yield PublishedPayment(one.transaction_id, one.key, msgspec.json.encode(said))
 
 
 async def _repair(settings: Settings, sets: FeatureSets, workers: int, count: int) -> Speed:
@@ -215,12 +217,12 @@ def _mend(task: Task) -> Stint:
             begun_s.setdefault(fact.topic, time.monotonic())
             ended_s[fact.topic] = time.monotonic()
 
-    ends = {Part(of_labels, partition): NO_END for of_labels in (True, False) for partition in task.partitions}
+    ends = {LogPart(of_labels, partition): NO_END for of_labels in (True, False) for partition in task.partitions}
 
-    async def told() -> dict[Part, int]:
+    async def told() -> dict[LogPart, int]:
         return ends
 
-    mending = Mending(Terms(task.settings, load_sets(task.settings.features), task.repair, tell))
+    mending = Repair(RepairDeps(task.settings, load_sets(task.settings.features), task.repair, tell))
     if not asyncio.run(mending.run(told)):
         raise MeasurementError("Redis lost something in the middle of the measurement: try again")
     return Stint(counts, begun_s, ended_s)

@@ -14,7 +14,7 @@ from features.redis.client import without_password
 from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets
 from stream.bench.crowd import payments
-from stream.bench.stages import Told, told
+from stream.bench.stages import ConsumedRecord, told
 from stream.clock import now_ms
 from stream.scoring.decode import decode
 
@@ -26,7 +26,7 @@ _WARM_UP_BATCH = 500
 _SKEW_MS = 10**15
 
 
-class Line(NamedTuple):
+class ServerLine(NamedTuple):
     """One place at one batch size, per event: this thread's CPU, and all of the time; medians of rounds' medians."""
 
     where: str
@@ -35,7 +35,7 @@ class Line(NamedTuple):
     wall_us: float
 
 
-async def compare_servers(urls: Sequence[str], sets: FeatureSets) -> list[Line]:
+async def compare_servers(urls: Sequence[str], sets: FeatureSets) -> list[ServerLine]:
     """Measure all places.
 
     Raises:
@@ -57,7 +57,9 @@ async def compare_servers(urls: Sequence[str], sets: FeatureSets) -> list[Line]:
                     spent = await _measure(store, lots[1 + part * len(SIZES) + number])
                     found.setdefault((size, url), []).append(spent)
     return [
-        Line(without_password(url), size, *(round(median(each) / size * 1e6, 1) for each in zip(*spent, strict=True)))
+        ServerLine(
+            without_password(url), size, *(round(median(each) / size * 1e6, 1) for each in zip(*spent, strict=True))
+        )
         for (size, url), spent in found.items()
     ]
 
@@ -69,7 +71,7 @@ def _lots() -> list[list[Transactions]]:
     return [[_columns([next(records) for _ in range(size)]) for size in lot] for lot in sizes]
 
 
-def _columns(records: list[Told]) -> Transactions:
+def _columns(records: list[ConsumedRecord]) -> Transactions:
     return decode(records, _SKEW_MS).columns  # type: ignore[arg-type] # as told
 
 

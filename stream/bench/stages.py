@@ -12,14 +12,14 @@ import numpy as np
 from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets, Vectors
 from models.loading import Model
-from stream.bench.crowd import Sent, payments
+from stream.bench.crowd import PublishedPayment, payments
 from stream.clock import now_ms
 from stream.control.model_cache import Serving
 from stream.pipeline import CODE_VERSION
 from stream.scoring.decode import decode
-from stream.scoring.encode import Frame, encode
+from stream.scoring.encode import ScoreFrame, encode
 from stream.scoring.score import score
-from stream.scoring.tracing import Untraced
+from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 
 Result = TypeVar("Result")
@@ -31,7 +31,7 @@ _SKEW_MS = 10**15
 
 
 @dataclass
-class Told:
+class ConsumedRecord:
     """A record as a consumer hands it over."""
 
     key: bytes
@@ -78,13 +78,13 @@ async def measure_stages(settings: Settings, sets: FeatureSets, model: Model) ->
 
 
 async def _measure(
-    watch: _Watch, lots: list[list[Told]], parts: tuple[Settings, FeatureSets, RedisStore, Model]
+    watch: _Watch, lots: list[list[ConsumedRecord]], parts: tuple[Settings, FeatureSets, RedisStore, Model]
 ) -> dict[str, float]:
     settings, sets, store, model = parts
     live = model.fingerprint
     serving = Serving(1, model, None)
-    shared = (sets.by_fingerprint[live].names, live, CODE_VERSION, 1, {0: 1}, now_ms(), Untraced().headers)
-    frame = Frame(settings, *shared)
+    shared = (sets.by_fingerprint[live].names, live, CODE_VERSION, 1, {0: 1}, now_ms(), NoTracing().headers)
+    frame = ScoreFrame(settings, *shared)
     for lot in lots:
         records: Any = lot
         decoded = watch.time("decode", lambda: decode(records, _SKEW_MS))  # noqa: B023 - called at once
@@ -101,6 +101,6 @@ async def _measure(
     return each | {"all": sum(each.values())}
 
 
-def told(sent: Sent, offset: int) -> Told:
+def told(sent: PublishedPayment, offset: int) -> ConsumedRecord:
     """Return a payment as a consumer would hand it over."""
-    return Told(sent.key, sent.value, offset)
+    return ConsumedRecord(sent.key, sent.value, offset)

@@ -13,21 +13,21 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 from models.problems import Problem, ProblemCode
-from shadow.errors import LaneError
-from shadow.process import Lane, Rest, Room
+from shadow.errors import ChallengerProcessError
+from shadow.process import Backoff, ChallengerProcess, QueueRoom
 from shadow.protocol import Setup
-from stream.challenger.misses import Accounts
-from stream.challenger.queue import Kept, Lot, destined, request, say, take
+from stream.challenger.misses import MissLog
+from stream.challenger.queue import DecisionColumns, QueuedDecisions, destined, request, say, take
 from stream.clock import now_ms
-from stream.control.announcements import Answers, Found
+from stream.control.announcements import CandidateAnswers, Found
 from stream.control.follower import Follower
-from stream.control.model_cache import Failure, Lacking, Serving, nothing_lacks
+from stream.control.model_cache import Lacking, LoadFailure, Serving, nothing_lacks
 from stream.errors import PublishError
 from stream.kafka.publisher import Destination, Outgoing, Publisher
 from stream.kafka.topics import SHADOW_SCORES
 from stream.scoring.encode import Scored
 from stream.scoring.facts import Listen
-from stream.scoring.tracing import Journey
+from stream.scoring.tracing import BatchTrace
 from stream.settings import PREFIX, Settings
 
 log = logging.getLogger("fraudstream.shadow")
@@ -81,14 +81,14 @@ class Comparer:
         self._follower = follower
         self._tell = tell
         self._publisher = Publisher(settings)
-        self._answers = Answers(follower, self._publisher, settings.worker_id)
-        self._accounts = Accounts(follower, self._publisher, settings.worker_id, tell)
+        self._answers = CandidateAnswers(follower, self._publisher, settings.worker_id)
+        self._accounts = MissLog(follower, self._publisher, settings.worker_id, tell)
         setup = Setup(settings.models, settings.features, settings.shadow_memory_mb)
-        self._lane = Lane(command or child_command(), setup, child_environment(os.environ))
-        self._room = Room(settings.shadow_queue)
-        self._lots: deque[Lot] = deque()
-        self._failures: dict[str, Failure] = {}
-        self._rest = Rest()
+        self._lane = ChallengerProcess(command or child_command(), setup, child_environment(os.environ))
+        self._room = QueueRoom(settings.shadow_queue)
+        self._lots: deque[QueuedDecisions] = deque()
+        self._failures: dict[str, LoadFailure] = {}
+        self._rest = Backoff()
         self._resume_at = 0.0
         self._woken = asyncio.Event()
         self._idle = asyncio.Event()
@@ -100,7 +100,7 @@ class Comparer:
         """How many decisions wait for the challenger, those in its hands included."""
         return self._room.held
 
-    def offer(self, scored: Scored, serving: Serving, journey: Journey) -> None:
+    def offer(self, scored: Scored, serving: Serving, journey: BatchTrace) -> None:
         """Take decisions for the challenger, or count them as skipped; returns at once and does not raise."""
         digest, taken = serving.challenger, 0
         if digest is None or not len(scored):
@@ -109,7 +109,9 @@ class Comparer:
         if held is not None and held.fingerprint in scored.vectors and not self._stopping:
             self._room, taken = self._room.admit(len(scored))
         if held is not None and taken:
-            self._lots.append(Lot(digest, Kept.of(scored, held.fingerprint, taken), journey, 0, taken))
+            self._lots.append(
+                QueuedDecisions(digest, DecisionColumns.of(scored, held.fingerprint, taken), journey, 0, taken)
+            )
             self._idle.clear()
             self._woken.set()
         self._accounts.missed(digest, "skipped", len(scored) - taken)
@@ -141,7 +143,7 @@ class Comparer:
         while True:
             try:
                 await self._turn()
-            except LaneError as error:
+            except ChallengerProcessError as error:
                 await self._pause(str(error))
             except Exception:  # whatever is wrong here, decisions go on
                 log.exception("comparing failed in a way that nothing foresaw; decisions go on")
@@ -222,19 +224,23 @@ class Comparer:
         try:
             problems = (await self._lane.load(digest)).problems
         except Exception as error:
-            why = str(error) if isinstance(error, LaneError) else f"a fault of the worker: {type(error).__name__}"
-            self._failures[digest] = Failure((Problem(ProblemCode.SHADOW_FAILED, why),), now_ms())
+            why = (
+                str(error)
+                if isinstance(error, ChallengerProcessError)
+                else f"a fault of the worker: {type(error).__name__}"
+            )
+            self._failures[digest] = LoadFailure((Problem(ProblemCode.SHADOW_FAILED, why),), now_ms())
             raise
         if digest in self._lane.loaded:
             self._failures.pop(digest, None)
             log.info("the challenger's process loaded %s", digest[:12])
         else:
-            self._failures[digest] = Failure(problems, now_ms())
+            self._failures[digest] = LoadFailure(problems, now_ms())
             log.error("challenger %s cannot be loaded: %s", digest[:12], "; ".join(one.detail for one in problems))
 
     # --- decisions
 
-    def _give_up(self, why: str, hopeless: Callable[[Lot], bool]) -> None:
+    def _give_up(self, why: str, hopeless: Callable[[QueuedDecisions], bool]) -> None:
         """Count what waits in vain as failed."""
         lost = [lot for lot in self._lots if hopeless(lot)]
         if lost:
@@ -243,18 +249,18 @@ class Comparer:
             self._room = self._room.release(len(lot))
             self._accounts.missed(lot.digest, "failed", len(lot), why)
 
-    async def _compare(self, lots: Sequence[Lot]) -> None:
+    async def _compare(self, lots: Sequence[QueuedDecisions]) -> None:
         """Have decisions compared and written; those that are not in the end are counted as failed."""
         digest, count, why = lots[0].digest, sum(map(len, lots)), "the worker was stopped"
         left = count
         try:
             reply = await self._lane.compare(request(lots), self._settings.shadow_timeout)
-            self._rest = Rest()
+            self._rest = Backoff()
             why = reply.why or "comparisons could not be written"
             if await self._publish(destined(self._settings.topic(SHADOW_SCORES.name), lots, reply)):
                 left = sum(record is None for record in reply.records)
                 say(lots, reply, self._tell)
-        except LaneError as error:
+        except ChallengerProcessError as error:
             why = str(error)
             raise
         finally:

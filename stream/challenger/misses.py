@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from models.commands import Event, EventKind
 from models.problems import Problem, ProblemCode
 from models.times import format_time
-from shadow.history import Telling, Totals
+from shadow.history import ReportSchedule, Totals
 from stream.control.follower import Follower
 from stream.kafka.publisher import Publisher
 from stream.scoring.facts import Listen, Missed
@@ -23,16 +23,16 @@ log = logging.getLogger("fraudstream.shadow")
 
 
 @dataclass(slots=True)
-class Account:
+class ChallengerTotals:
     """One challenger's totals since this worker took it up, at `revision`, and why it last failed."""
 
     revision: int
     totals: Totals = field(default_factory=Totals)
-    telling: Telling = field(default_factory=Telling)
+    telling: ReportSchedule = field(default_factory=ReportSchedule)
     why: str | None = None
 
 
-class Accounts:
+class MissLog:
     """Keeps an account for each challenger that has missed or compared something and is still there."""
 
     def __init__(self, follower: Follower, publisher: Publisher, worker: str, tell: Listen) -> None:
@@ -40,7 +40,7 @@ class Accounts:
         self._publisher = publisher
         self._worker = worker
         self._tell = tell
-        self._accounts: dict[str, Account] = {}
+        self._accounts: dict[str, ChallengerTotals] = {}
 
     def compared(self, digest: str, count: int) -> None:
         """Count what came through."""
@@ -66,10 +66,10 @@ class Accounts:
             if gone:
                 del self._accounts[digest]
 
-    def _of(self, digest: str) -> Account:
-        return self._accounts.setdefault(digest, Account(self._follower.lineup.revision))
+    def _of(self, digest: str) -> ChallengerTotals:
+        return self._accounts.setdefault(digest, ChallengerTotals(self._follower.lineup.revision))
 
-    async def _write(self, digest: str, account: Account, now_ms: int) -> bool:
+    async def _write(self, digest: str, account: ChallengerTotals, now_ms: int) -> bool:
         totals = account.totals
         problems = (Problem(ProblemCode.SHADOW_FAILED, account.why),) if account.why else ()
         event = Event(

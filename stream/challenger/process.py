@@ -17,7 +17,7 @@ from models.problems import Problem
 from models.repository import Repository
 from shadow.protocol import Request, Setup, decode_request, encode, frame, read_frame
 from shadow.sandbox import bound_memory, end_with_parent, go_first, leave_no_core, stand_back
-from shadow.server import Answerer, Score
+from shadow.server import ChallengerServer, Score
 from stream.clock import now_ns
 from stream.control.probes import probers
 
@@ -51,10 +51,10 @@ def _serve(score: Score) -> None:
     if not isinstance(setup, Setup):
         raise TypeError(type(setup).__name__)  # the first request must be a setup
     bound_memory(setup.memory_mb)
-    _answer(Answerer(_loader(setup), now_ns, score), requests, out)
+    _answer(ChallengerServer(_loader(setup), now_ns, score), requests, out)
 
 
-def _answer(answerer: Answerer, requests: "SimpleQueue[Request]", out: int) -> None:
+def _answer(answerer: ChallengerServer, requests: "SimpleQueue[Request]", out: int) -> None:
     with os.fdopen(out, "wb", closefd=False) as replies:  # the pipe must not end before the process
         while True:
             reply = answerer.answer(requests.get())

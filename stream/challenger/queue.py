@@ -11,17 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.policy import Decision
-from shadow.protocol import Compare, Compared
+from shadow.protocol import Compare, CompareResult
 from stream.clock import Stage
 from stream.kafka.publisher import Destination, Headers, Outgoing
 from stream.scoring.encode import Scored
-from stream.scoring.facts import Compared as ComparedFact
-from stream.scoring.facts import Listen
-from stream.scoring.tracing import Journey
+from stream.scoring.facts import Compared, Listen
+from stream.scoring.tracing import BatchTrace
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class DecisionColumns:
     """What the shadow needs of n decisions. What came in is let go of: a record may be a thousand times its score."""
 
     matrix: NDArray[np.float64]
@@ -37,7 +36,7 @@ class Kept:
         return len(self.outgoing)
 
     @classmethod
-    def of(cls, scored: Scored, fingerprint: str, count: int) -> "Kept":
+    def of(cls, scored: Scored, fingerprint: str, count: int) -> "DecisionColumns":
         """Keep the first decisions of a batch; the others must not be kept in memory for their sake.
 
         `fingerprint` is that of the features which the challenger was trained on.
@@ -53,13 +52,13 @@ class Kept:
             [transaction.currency for transaction in scored.transactions[:count]],
         )
 
-    def mark(self, at: int) -> "Mark":
+    def mark(self, at: int) -> "RecordPlace":
         """Return the place of the record that was decided."""
-        return Mark(self.partitions[at], self.outgoing[at].source_offset)
+        return RecordPlace(self.partitions[at], self.outgoing[at].source_offset)
 
 
 @dataclass(slots=True)
-class Mark:
+class RecordPlace:
     """A record's place: a `stream.kafka.batches.Record` with nothing else in it, for tracing."""
 
     partition: int
@@ -73,12 +72,12 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Lot:
+class QueuedDecisions:
     """Decisions `first` to `last` of those kept of a batch, that wait for one challenger."""
 
     digest: str
-    kept: Kept
-    journey: Journey
+    kept: DecisionColumns
+    journey: BatchTrace
     first: int
     last: int
 
@@ -87,9 +86,9 @@ class Lot:
         return self.last - self.first
 
 
-def take(waiting: deque[Lot], most: int) -> list[Lot]:
+def take(waiting: deque[QueuedDecisions], most: int) -> list[QueuedDecisions]:
     """Take from the queue the next decisions for one challenger, at most so many; a lot that is too large is cut."""
-    taken: list[Lot] = []
+    taken: list[QueuedDecisions] = []
     while most and waiting and (not taken or waiting[0].digest == taken[0].digest):
         lot = waiting.popleft()
         middle = min(lot.first + most, lot.last)
@@ -100,7 +99,7 @@ def take(waiting: deque[Lot], most: int) -> list[Lot]:
     return taken
 
 
-def request(lots: Sequence[Lot]) -> Compare:
+def request(lots: Sequence[QueuedDecisions]) -> Compare:
     """Return what the challenger's process is asked about decisions for one model."""
     return Compare(
         lots[0].digest,
@@ -110,7 +109,7 @@ def request(lots: Sequence[Lot]) -> Compare:
     )
 
 
-def destined(topic: str, lots: Sequence[Lot], reply: Compared) -> dict[Destination, list[Outgoing]]:
+def destined(topic: str, lots: Sequence[QueuedDecisions], reply: CompareResult) -> dict[Destination, list[Outgoing]]:
     """Sort comparisons by partition: that of the score, under the score's key and with its headers."""
     sorted_out: dict[Destination, list[Outgoing]] = {}
     rows = [(lot.kept, at) for lot in lots for at in range(lot.first, lot.last)]
@@ -121,7 +120,7 @@ def destined(topic: str, lots: Sequence[Lot], reply: Compared) -> dict[Destinati
     return sorted_out
 
 
-def say(lots: Sequence[Lot], reply: Compared, tell: Listen) -> None:
+def say(lots: Sequence[QueuedDecisions], reply: CompareResult, tell: Listen) -> None:
     """Tell who listens what was compared, and each journey its own part."""
     at = 0
     for lot in lots:
@@ -133,10 +132,10 @@ def say(lots: Sequence[Lot], reply: Compared, tell: Listen) -> None:
         at += len(lot)
 
 
-def _fact(lot: Lot, reply: Compared, at: int, rows: Sequence[int]) -> ComparedFact:
+def _fact(lot: QueuedDecisions, reply: CompareResult, at: int, rows: Sequence[int]) -> Compared:
     kept, which = lot.kept, [lot.first + row for row in rows]
     scores = [reply.scores[at + row] for row in rows]
-    return ComparedFact(
+    return Compared(
         lot.digest,
         [
             score - live

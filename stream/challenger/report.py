@@ -11,9 +11,9 @@ import msgspec
 
 from models.policy import Decision
 from models.times import parse_time_ms
-from shadow.comparing import Comparison, read_comparison
-from shadow.history import History, Term, Totals, told
-from shadow.tally import Marks, Tally
+from shadow.comparison import Comparison, read_comparison
+from shadow.history import ChallengerHistory, ShadowTerm, Totals, told
+from shadow.tally import OffsetSet, Tally
 from stream.clock import now_ms
 from stream.consumer import ValidScores
 from stream.contract.outputs import Score
@@ -31,14 +31,14 @@ Progress = Callable[[str, float], None]
 """Told what is read, and which share of it has been."""
 
 
-class Report(NamedTuple):
+class ShadowReport(NamedTuple):
     """A challenger in a window of time; `now` says whether it is in the shadow at this moment, `void` counts scores.
 
     `missed` is what workers told of the window, `astride` what they told of times that had begun before it.
     """
 
     digest: str
-    term: Term
+    term: ShadowTerm
     now: bool
     since_ms: int
     until_ms: int
@@ -69,12 +69,12 @@ class Report(NamedTuple):
         return self.tally.compared / self.eligible if self.eligible else None
 
 
-class Sort(NamedTuple):
+class DecisionKey(NamedTuple):
     """What a decision and a comparison with it have in common, besides the offset of the transaction.
 
     A transaction may have been decided twice, by a worker that did not know yet that it had lost the partition: its
     score is void, but its comparison is there too. What it decided under another revision, or otherwise, is of another
-    sort. There are few: a bit for each offset and sort is what `Owed` takes at most.
+    sort. There are few: a bit for each offset and sort is what `ExpectedComparisons` takes at most.
     """
 
     partition: int
@@ -83,21 +83,21 @@ class Sort(NamedTuple):
     decision: Decision
 
 
-class Owed(NamedTuple):
+class ExpectedComparisons(NamedTuple):
     """What was to be compared: source offsets by sort, and how many void scores were met."""
 
-    marks: dict[Sort, Marks]
+    marks: dict[DecisionKey, OffsetSet]
     void: int
 
     def add(self, score: Score) -> None:
         """Mark a valid decision; each partition's come in the order of their sources."""
         digest = None if score.model is None else score.model.digest
-        sort = Sort(score.source.partition, score.revision, digest, score.decision)
-        self.marks.setdefault(sort, Marks()).add(score.source.offset)
+        sort = DecisionKey(score.source.partition, score.revision, digest, score.decision)
+        self.marks.setdefault(sort, OffsetSet()).add(score.source.offset)
 
     def take(self, one: Comparison) -> bool:
         """Take out the decision that this is a comparison with, and tell whether it was in."""
-        marks = self.marks.get(Sort(one.source.partition, one.revision, one.live.digest, one.live.decision))
+        marks = self.marks.get(DecisionKey(one.source.partition, one.revision, one.live.digest, one.live.decision))
         return marks is not None and marks.take(one.source.offset)
 
     @property
@@ -106,7 +106,7 @@ class Owed(NamedTuple):
         return sum(map(len, self.marks.values()))
 
 
-async def report(settings: Settings, digest: str | None, since_ms: int | None, progress: Progress) -> Report:
+async def report(settings: Settings, digest: str | None, since_ms: int | None, progress: Progress) -> ShadowReport:
     """Report on the challenger of the moment, or on the one whose digest begins so.
 
     `since_ms` is a moment of the decisions' Kafka timestamps; None: a day ago.
@@ -118,13 +118,13 @@ async def report(settings: Settings, digest: str | None, since_ms: int | None, p
     until_ms = now_ms()
     window_ms = until_ms - DAY_MS if since_ms is None else since_ms
     events = await read_log(settings)
-    history = History.of(settings.deployment, events)
+    history = ChallengerHistory.of(settings.deployment, events)
     chosen = choose(history, digest, until_ms)
-    term = history.last_term(chosen) or Term(chosen, window_ms, None)
+    term = history.last_term(chosen) or ShadowTerm(chosen, window_ms, None)
     owed = await _owed(settings, (history, chosen), window_ms, progress)
     eligible = owed.total
     tally = await _compared(settings, (owed, chosen), window_ms, progress)
-    return Report(
+    return ShadowReport(
         chosen,
         term,
         history.lineup.challenger_at(until_ms) == chosen,
@@ -137,7 +137,7 @@ async def report(settings: Settings, digest: str | None, since_ms: int | None, p
     )
 
 
-def choose(history: History, digest: str | None, at_ms: int) -> str:
+def choose(history: ChallengerHistory, digest: str | None, at_ms: int) -> str:
     """Return the full digest of the challenger that is meant.
 
     Raises:
@@ -158,10 +158,12 @@ def choose(history: History, digest: str | None, at_ms: int) -> str:
     return found[0]
 
 
-async def _owed(settings: Settings, whom: tuple[History, str], since_ms: int, progress: Progress) -> Owed:
+async def _owed(
+    settings: Settings, whom: tuple[ChallengerHistory, str], since_ms: int, progress: Progress
+) -> ExpectedComparisons:
     """Mark each valid decision of the window that was to be compared."""
     (history, digest), topic = whom, settings.topic(SCORES.name)
-    owed, valid = Owed({}, 0), ValidScores[Any]()
+    owed, valid = ExpectedComparisons({}, 0), ValidScores[Any]()
     async with span(settings, topic, since_ms, _RUN_UP) as scores:
         async for records, share in scores.read():
             for record, score in valid.of(records):
@@ -172,7 +174,9 @@ async def _owed(settings: Settings, whom: tuple[History, str], since_ms: int, pr
     return owed._replace(void=valid.void)
 
 
-async def _compared(settings: Settings, what: tuple[Owed, str], since_ms: int, progress: Progress) -> Tally:
+async def _compared(
+    settings: Settings, what: tuple[ExpectedComparisons, str], since_ms: int, progress: Progress
+) -> Tally:
     """Tally the comparisons with what was owed, each source once."""
     (owed, digest), topic = what, settings.topic(SHADOW_SCORES.name)
     tally = Tally.zero()
@@ -184,7 +188,7 @@ async def _compared(settings: Settings, what: tuple[Owed, str], since_ms: int, p
     return tally
 
 
-def _settles(owed: Owed, digest: str, one: Comparison) -> bool:
+def _settles(owed: ExpectedComparisons, digest: str, one: Comparison) -> bool:
     """Tell whether this comparison is the first with something that is owed to this challenger."""
     return one.challenger.digest == digest and owed.take(one)
 

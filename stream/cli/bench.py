@@ -52,12 +52,12 @@ def stages(name: str, as_json: bool) -> None:  # noqa: FBT001 - a flag
 @json_option
 def features(as_json: bool, **effort: int) -> None:  # noqa: FBT001 - a flag
     """Histories against sorted sets and counters: CPU of Redis and of Python per event, and bytes; some minutes."""
-    from stream.bench.contest import Effort, compete  # noqa: PLC0415 - it needs an extra
+    from stream.bench.contest import ContestEffort, compete  # noqa: PLC0415 - it needs an extra
 
     settings = settings_or_refuse()
     feature_set = features_or_refuse(settings.features).newest
     try:
-        found = asyncio.run(compete(settings, feature_set, Effort(**effort)))
+        found = asyncio.run(compete(settings, feature_set, ContestEffort(**effort)))
     except (FeatureError, StreamError) as error:
         refuse(str(error))
     if as_json:
@@ -202,11 +202,11 @@ def shadow(name: str, challenger: str, as_json: bool, **effort: Any) -> None:  #
 
 def _alternate(name: str, variants: Any, effort: dict[str, Any], as_json: bool) -> None:  # noqa: ANN401, FBT001 - the type needs an extra
     """Measure variants in turns and print their medians and ratios."""
-    from stream.bench.alternating import Effort, alternate, summed  # noqa: PLC0415 - it needs an extra
+    from stream.bench.alternating import AlternatingEffort, alternate, summed  # noqa: PLC0415 - it needs an extra
 
     settings = settings_or_refuse()
     try:
-        rounds = asyncio.run(alternate(settings, _model(settings, name).digest, variants, Effort(**effort)))
+        rounds = asyncio.run(alternate(settings, _model(settings, name).digest, variants, AlternatingEffort(**effort)))
     except (StreamError, KafkaError, OSError) as error:
         refuse(str(error))
     found = summed(rounds)
@@ -223,11 +223,11 @@ async def _measure_worker(
     settings: Settings, digest: str, backlog: int, rates: tuple[float, ...], seconds: int
 ) -> dict[str, Any]:
     from stream.bench.crowd import payments  # noqa: PLC0415 - likewise
-    from stream.bench.driving import LOSS_COUNT, Bench, apart, drain, hold, lose_one  # noqa: PLC0415 - it needs an extra  # noqa: PLC0415 - likewise
+    from stream.bench.driving import LOSS_COUNT, WorkerBench, apart, drain, hold, lose_one  # noqa: PLC0415 - it needs an extra  # noqa: PLC0415 - likewise
 
     counts = [int(rate * seconds) for rate in rates]
     records = iter(payments(backlog + sum(counts) + LOSS_COUNT, seed=2))
-    async with Bench(apart(settings)) as run:
+    async with WorkerBench(apart(settings)) as run:
         facts, child = await drain(run, digest, list(islice(records, backlog)))
         for rate, count in zip(rates, counts, strict=True):
             facts |= await hold(run, list(islice(records, count)), rate)

@@ -15,7 +15,7 @@ from models.problems import Problem
 from models.repository import Repository
 from stream.cli.output import Command, json_option, refuse, refuse_kafka, say, settings_or_refuse
 from stream.clock import now_ms
-from stream.control.client import Wish, read_lineup, read_log
+from stream.control.client import CommandRequest, read_lineup, read_log
 from stream.redaction import holds_card_number
 from stream.settings import Settings, read_seconds
 from stream.telemetry.command_line import command_traced
@@ -74,7 +74,7 @@ def _command(kind: CommandKind, name: str, help_text: str) -> None:
 
     def run(digest: str | None = None, **options: Any) -> None:  # noqa: ANN401 - click's options
         settings, as_json = settings_or_refuse(), options.pop("as_json")
-        _send(settings, Wish(kind=kind, model=digest, actor=settings.actor or getuser(), **options), as_json)
+        _send(settings, CommandRequest(kind=kind, model=digest, actor=settings.actor or getuser(), **options), as_json)
 
     decorated: Callable[..., None] = _wish_options(run)
     if kind is CommandKind.PROMOTE:
@@ -136,7 +136,7 @@ def history(as_json: bool) -> None:  # noqa: FBT001 - a flag
             say(as_json, msgspec.to_builtins(event), _verdict(event))
 
 
-def _send(settings: Settings, wish: Wish, as_json: bool) -> None:  # noqa: FBT001 - a flag
+def _send(settings: Settings, wish: CommandRequest, as_json: bool) -> None:  # noqa: FBT001 - a flag
     try:
         command_id, answer = asyncio.run(command_traced(settings, wish))
     except (KafkaError, OSError) as error:

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
 from stream.cli.output import json_option, refuse_kafka, say, settings_or_refuse
-from stream.dataset.injector import Injected, Injector, Item
-from stream.dataset.records import Kind, RecordsFile
+from stream.dataset.injector import Injected, Injector, ScheduledRecord
+from stream.dataset.records import RecordKind, RecordsFile
 from stream.errors import StreamError
 from stream.kafka.client import producer_options
 from stream.kafka.topics import LABELS, TRANSACTIONS
@@ -38,7 +38,7 @@ def publish(file: Path, rate: float | None, labels: bool, as_json: bool) -> None
     --labels they go out in the order in which they became known.
     """
     settings = settings_or_refuse()
-    kind = Kind.LABEL if labels else Kind.TRANSACTION
+    kind = RecordKind.LABEL if labels else RecordKind.TRANSACTION
     try:
         with tempfile.TemporaryDirectory(prefix="fraudstream-publish-") as workplace:
             source = RecordsFile(file, Path(workplace))
@@ -51,13 +51,15 @@ def publish(file: Path, rate: float | None, labels: bool, as_json: bool) -> None
     say(as_json, facts, f"sent {done.sent} {kind}s in {rate_text}")
 
 
-async def _publish(settings: Settings, source: RecordsFile, kind: Kind, rate: float | None) -> Injected:
+async def _publish(settings: Settings, source: RecordsFile, kind: RecordKind, rate: float | None) -> Injected:
     async with steps_outside(settings, _SERVICE) as steps:
         return await _send(settings, source, kind, rate, steps)
 
 
-async def _send(settings: Settings, source: RecordsFile, kind: Kind, rate: float | None, steps: Steps) -> Injected:
-    name = LABELS.name if kind is Kind.LABEL else TRANSACTIONS.name
+async def _send(
+    settings: Settings, source: RecordsFile, kind: RecordKind, rate: float | None, steps: Steps
+) -> Injected:
+    name = LABELS.name if kind is RecordKind.LABEL else TRANSACTIONS.name
     topic = settings.topic(name)
     producer = AIOKafkaProducer(**producer_options(settings))
     try:
@@ -66,7 +68,7 @@ async def _send(settings: Settings, source: RecordsFile, kind: Kind, rate: float
             injector = Injector(
                 producer, rate, lambda _item, _due_ms: None, progress, lambda _item: steps.step(f"send {name}")
             )
-            return await injector.run(Item(topic, key, value, "") for key, value in source.records(kind))
+            return await injector.run(ScheduledRecord(topic, key, value, "") for key, value in source.records(kind))
     finally:
         await producer.stop()
 
@@ -78,7 +80,7 @@ class _Counter:
         self._progress = progress
         self._task = progress.add_task("publish", total=total)
 
-    def __call__(self, _item: Item, _place: RecordMetadata) -> None:
+    def __call__(self, _item: ScheduledRecord, _place: RecordMetadata) -> None:
         self._progress.advance(self._task)
 
 

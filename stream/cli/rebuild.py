@@ -15,7 +15,7 @@ from features.vector.sets import FeatureSets
 from stream.cli.output import features_or_refuse, refuse, refuse_kafka, say, settings_or_refuse
 from stream.errors import RebuildError
 from stream.recovery.rebuild import begun, decided, done_here, watched
-from stream.recovery.repair import Seen
+from stream.recovery.repair import RepairStatus
 from stream.settings import Settings
 
 
@@ -35,23 +35,23 @@ def rebuild(reason: str, as_json: bool, *, here: bool) -> None:  # noqa: FBT001 
     say(as_json, found, text.format_map(found))
 
 
-def facts(seen: Seen, epoch: int, seconds: float) -> dict[str, Any]:
+def facts(seen: RepairStatus, epoch: int, seconds: float) -> dict[str, Any]:
     """Return what a rebuild came to as one object."""
     rate = seen.applied / seconds
     return {"epoch": epoch, "applied": seen.applied, "seconds": round(seconds, 3), "records_per_second": round(rate, 1)}
 
 
-async def _rebuild(settings: Settings, sets: FeatureSets, reason: str, *, here: bool) -> tuple[Seen, int]:
+async def _rebuild(settings: Settings, sets: FeatureSets, reason: str, *, here: bool) -> tuple[RepairStatus, int]:
     ends = await decided(settings) if here else None
     async with begun(settings, sets, reason) as rebuild:
         progress = watched(rebuild) if ends is None else done_here(rebuild, ends)
         return await _shown(progress), rebuild.store.history_epoch
 
 
-async def _shown(progress: AsyncIterator[Seen]) -> Seen:
+async def _shown(progress: AsyncIterator[RepairStatus]) -> RepairStatus:
     """Draw a bar on standard error, and return what was seen last."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    last = Seen({}, 0)
+    last = RepairStatus({}, 0)
     with Progress(*columns, console=Console(stderr=True, highlight=False)) as bar:
         task = bar.add_task("waiting for a worker", total=None)
         async for seen in progress:

@@ -11,7 +11,7 @@ from features.errors import FormulaError
 from models.errors import ModelError
 from stream.cli.output import bars, features_or_refuse, json_option, refuse, refuse_kafka, say, settings_or_refuse
 from stream.dataset.errors import FileError
-from stream.rescoring.request import BackscoringError
+from stream.rescoring.request import RescoringError
 
 _SHOWN = 5
 
@@ -29,7 +29,7 @@ def replay(transaction_id: str, card: str | None, as_json: bool) -> None:  # noq
     try:
         with bars() as progress:
             found = run(settings, sets, (transaction_id, card), progress)
-    except (BackscoringError, FileError, ModelError, FormulaError) as error:
+    except (RescoringError, FileError, ModelError, FormulaError) as error:
         refuse(str(error))
     except (KafkaError, ConnectionError) as error:
         refuse_kafka(settings, error)

@@ -22,7 +22,7 @@ from models.errors import InvalidTimeError, ModelError
 from models.times import parse_time_ms
 from stream.cli.output import bars, features_or_refuse, json_option, refuse, refuse_kafka, say, settings_or_refuse
 from stream.dataset.errors import FileError
-from stream.rescoring.request import BackscoringError, DiffReport, FileRequest, Range, ScoreReport, TopicRequest
+from stream.rescoring.request import DiffReport, FileRequest, Range, RescoringError, ScoreReport, TopicRequest
 from stream.settings import Settings
 
 _SHORT = 12
@@ -69,7 +69,7 @@ def _examples(report: DiffReport) -> Table:
     return table
 
 
-class Moment(click.ParamType):
+class MomentParam(click.ParamType):
     """Reads RFC 3339 text with a zone, or epoch milliseconds."""
 
     name = "time"
@@ -100,8 +100,8 @@ class Offsets(click.ParamType):
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
 @click.option("--topic", is_flag=True, help="Score transactions of the topic, in the order in which they were seen.")
 @click.option("--diff", is_flag=True, help="With --topic: make the decisions on record again, and compare.")
-@click.option("--from-time", type=Moment(), help="With --topic: records with this timestamp or a later one.")
-@click.option("--to-time", type=Moment(), help="With --topic: records with an earlier timestamp.")
+@click.option("--from-time", type=MomentParam(), help="With --topic: records with this timestamp or a later one.")
+@click.option("--to-time", type=MomentParam(), help="With --topic: records with an earlier timestamp.")
 @click.option(
     "--offsets",
     type=Offsets(),
@@ -126,7 +126,7 @@ def score(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: AN
     try:
         with bars() as progress:
             report = _run(settings, sets, file, options, progress)
-    except (FileError, BackscoringError, ModelError, FormulaError) as error:
+    except (FileError, RescoringError, ModelError, FormulaError) as error:
         refuse(str(error))
     except (KafkaError, ConnectionError) as error:
         refuse_kafka(settings, error)

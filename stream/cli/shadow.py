@@ -17,7 +17,7 @@ from models.errors import InvalidTimeError
 from models.policy import Decision
 from models.times import format_time, parse_time_ms
 from shadow.tally import Pair, Shift, Tally
-from stream.challenger.report import Report, report
+from stream.challenger.report import ShadowReport, report
 from stream.cli.output import json_option, refuse, refuse_kafka, say, settings_or_refuse
 from stream.clock import now_ms
 from stream.contract.iso import CURRENCY_DECIMALS
@@ -29,7 +29,7 @@ _MOST_MINUTES = 100 * 366 * 24 * 60
 """A century: more is a slip of the hand."""
 
 
-def tables(found: Report) -> RenderableType:
+def tables(found: ShadowReport) -> RenderableType:
     """Lay a report out: who, how much of it, scores, decisions, and those that would have been others."""
     parts: list[RenderableType] = [Text(_title(found), style="bold"), Text(_when(found)), coverage(found)]
     if found.astride.missed:
@@ -39,7 +39,7 @@ def tables(found: Report) -> RenderableType:
     return Group(*parts)
 
 
-def _title(found: Report) -> str:
+def _title(found: ShadowReport) -> str:
     against = ", ".join(
         f"{(digest or 'rules')[:_SHORT]} ({_count(count)})"
         for digest, count in sorted(found.tally.opponents.items(), key=str)
@@ -47,14 +47,14 @@ def _title(found: Report) -> str:
     return f"challenger {found.digest[:_SHORT]} against {against or 'nobody yet'}"
 
 
-def _when(found: Report) -> str:
+def _when(found: ShadowReport) -> str:
     since, until = format_time(found.term.since_ms), found.term.until_ms
     end = "" if until is None else f" until {format_time(until)}"
     state = "is in the shadow" if found.now else "was in the shadow"
     return f"{state} since {since}{end}; decisions from {format_time(found.since_ms)} to {format_time(found.until_ms)}"
 
 
-def _astride(found: Report) -> str:
+def _astride(found: ShadowReport) -> str:
     skipped, failed = found.astride.skipped, found.astride.failed
     return (
         f"Workers told of {_count(skipped)} skipped and {_count(failed)} failed in times that reach back before this "
@@ -62,7 +62,7 @@ def _astride(found: Report) -> str:
     )
 
 
-def coverage(found: Report) -> Table:
+def coverage(found: ShadowReport) -> Table:
     """Say how many decisions were to be compared, and what became of them."""
     table = _table("coverage", "decisions", "share")
     rows = {
@@ -193,7 +193,7 @@ class _Progress:
             click.echo(f"reading {topic}: {share:.0%}", err=True)
 
 
-def facts(found: Report) -> dict[str, Any]:
+def facts(found: ShadowReport) -> dict[str, Any]:
     """Return a report as one object; money is in minor units."""
     tally = found.tally
     return {

@@ -43,7 +43,7 @@ class Field(NamedTuple):
     no_card: bool = False
 
 
-class Kept(NamedTuple):
+class FieldValues(NamedTuple):
     """The values of a record that can be used, as they came, and the names of its optional fields that cannot."""
 
     values: dict[str, Any]
@@ -82,7 +82,7 @@ def well_formed_time(value: int | str) -> Rejection | None:
     return moment if isinstance(moment, Rejection) else None
 
 
-def read_fields(fields: Mapping[str, Field], raw: Mapping[str, Any]) -> Kept | Rejection:
+def read_fields(fields: Mapping[str, Field], raw: Mapping[str, Any]) -> FieldValues | Rejection:
     """Check each field of a decoded object on its own; null means absent.
 
     A record is refused for any fault of a required field and for a card number, which is named before all else;
@@ -98,7 +98,7 @@ def read_fields(fields: Mapping[str, Field], raw: Mapping[str, Any]) -> Kept | R
         fatal.sort(key=lambda problem: problem.code is not DeadLetterCode.CARD_NUMBER)
         return Rejection(fatal[0].code, "; ".join(problem.detail for problem in fatal))
     values = {name: raw[name] for name in fields if name not in problems and raw.get(name) is not None}
-    return Kept(values, tuple(problems))
+    return FieldValues(values, tuple(problems))
 
 
 def _problem(name: str, field: Field, value: object) -> Rejection | None:

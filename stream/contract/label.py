@@ -51,14 +51,14 @@ FIELDS: dict[str, Field] = {
 }
 
 
-class Told(NamedTuple):
+class ParsedLabel(NamedTuple):
     """A label, and how many fields of its record mean nothing here."""
 
     label: Label
     unknown: int
 
 
-def read_label(value: bytes | None, key: bytes | None, source: tuple[int, int]) -> Told | Rejection:
+def read_label(value: bytes | None, key: bytes | None, source: tuple[int, int]) -> ParsedLabel | Rejection:
     """Read one record of the labels topic; `source` is its partition and offset."""
     raw = decode_object(value)
     if isinstance(raw, Rejection):
@@ -70,7 +70,7 @@ def read_label(value: bytes | None, key: bytes | None, source: tuple[int, int]) 
     if isinstance(kept, Rejection):
         return kept
     unknown = len(raw.keys() - FIELDS.keys() - {"schema"})
-    return key_problem(key, kept.values["card_id"]) or Told(_label(kept.values, source), unknown)
+    return key_problem(key, kept.values["card_id"]) or ParsedLabel(_label(kept.values, source), unknown)
 
 
 def _label(kept: dict[str, Any], source: tuple[int, int]) -> Label:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from models.commands import Command, Event
-from shadow.comparing import Comparison
+from shadow.comparison import Comparison
 from stream.contract.label import LabelRecord
 from stream.contract.outputs import Outcome, Score
 from stream.contract.transaction import Transaction

@@ -61,7 +61,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     merchant_currency: CurrencyCode | None = None
 
 
-class Accepted(NamedTuple):
+class ParsedTransaction(NamedTuple):
     """A transaction that can be decided.
 
     `occurred_ms` and `utc_offset_minutes` are its moment and its wall clock; `dropped` names the optional fields that
@@ -101,7 +101,7 @@ _decode = msgspec.json.Decoder(Transaction).decode
 _pack = msgspec.msgpack.Encoder().encode
 
 
-def read_transaction(value: bytes | None, key: bytes | None, latest_ms: int) -> Accepted | Rejection:
+def read_transaction(value: bytes | None, key: bytes | None, latest_ms: int) -> ParsedTransaction | Rejection:
     """Read one record of the transactions topic.
 
     Args:
@@ -138,7 +138,7 @@ def _holds_card_number(transaction: Transaction) -> bool:
 
 def _accept(
     transaction: Transaction, key: bytes | None, latest_ms: int, dropped: tuple[str, ...] = (), unknown: int = 0
-) -> Accepted | Rejection:
+) -> ParsedTransaction | Rejection:
     moment = read_time(transaction.occurred_at)
     if isinstance(moment, Rejection):
         return Rejection(moment.code, f"occurred_at: {moment.detail}")
@@ -151,7 +151,7 @@ def _accept(
             f"occurred_at: {format_time(moment.epoch_ms)} is {moment.epoch_ms - latest_ms} ms later than the record's "
             "timestamp and the allowed skew permit",
         )
-    return Accepted(transaction, *moment, dropped, unknown, _content(transaction, moment))
+    return ParsedTransaction(transaction, *moment, dropped, unknown, _content(transaction, moment))
 
 
 def _content(transaction: Transaction, moment: Moment) -> int:
@@ -160,7 +160,7 @@ def _content(transaction: Transaction, moment: Moment) -> int:
     return int.from_bytes(hashlib.blake2b(packed, digest_size=8).digest(), "little")
 
 
-def _read_carefully(value: bytes | None, key: bytes | None, latest_ms: int) -> Accepted | Rejection:
+def _read_carefully(value: bytes | None, key: bytes | None, latest_ms: int) -> ParsedTransaction | Rejection:
     """Read what is not clean; many a producer sends fields that mean nothing here, and nothing else is wrong."""
     raw = decode_object(value)
     if isinstance(raw, Rejection):
@@ -177,7 +177,7 @@ def _read_carefully(value: bytes | None, key: bytes | None, latest_ms: int) -> A
     return _accept(transaction, key, latest_ms, unknown=_unknown(raw))
 
 
-def _read_field_by_field(raw: dict[str, Any], key: bytes | None, latest_ms: int) -> Accepted | Rejection:
+def _read_field_by_field(raw: dict[str, Any], key: bytes | None, latest_ms: int) -> ParsedTransaction | Rejection:
     problem = schema_problem(raw, SCHEMA) or _kind_problem(raw)
     if problem is not None:
         return problem

@@ -19,7 +19,7 @@ from models.commands import Event, EventKind
 from models.problems import Problem
 from models.times import format_time
 from stream.clock import now_ms, now_ns
-from stream.control.follower import Asked, Follower
+from stream.control.follower import CandidateNotice, Follower
 from stream.kafka.publisher import Publisher
 from stream.kafka.tracing import Attributes, Step
 from stream.settings import Settings
@@ -56,7 +56,7 @@ async def announce_cutover(publisher: Publisher, settings: Settings, cutover: Cu
         log.warning("%s was not announced: %s", cutover, error)
 
 
-class Answers:
+class CandidateAnswers:
     """Remembers which candidates have heard from this process; an answer of the log may be that of one before it."""
 
     def __init__(self, follower: Follower, publisher: Publisher, worker: str) -> None:
@@ -102,7 +102,7 @@ class Answers:
     def _step(self, command_id: str) -> Step:
         """Return the step that began when this worker was asked."""
         if command_id not in self._steps:
-            asked = self._follower.asked.get(command_id) or Asked((), now_ns())
+            asked = self._follower.asked.get(command_id) or CandidateNotice((), now_ns())
             self._steps[command_id] = self._follower.steps.step("load and answer", asked.headers, asked.heard_ns)
         return self._steps[command_id]
 

@@ -22,7 +22,7 @@ from stream.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class CommandRequest:
     """What someone wants of the fleet; `wait` in seconds, after which the command is void.
 
     `watch` is for how many seconds a promotion keeps the model before it in the shadow; None: as the fleet has it.
@@ -56,7 +56,7 @@ async def read_lineup(settings: Settings) -> Lineup:
     return lineup
 
 
-async def command_fleet(settings: Settings, wish: Wish, steps: Steps) -> tuple[str, Event | None]:
+async def command_fleet(settings: Settings, wish: CommandRequest, steps: Steps) -> tuple[str, Event | None]:
     """Send one command; return its id and the first answer, or None where there was none in time.
 
     Where `steps` are traced, the command begins a trace: its verdict and every worker's answer go on in it.
@@ -77,7 +77,7 @@ async def command_fleet(settings: Settings, wish: Wish, steps: Steps) -> tuple[s
     return command_id, answer
 
 
-async def _command_fleet(settings: Settings, wish: Wish, headers: Headers) -> tuple[str, Event | None]:
+async def _command_fleet(settings: Settings, wish: CommandRequest, headers: Headers) -> tuple[str, Event | None]:
     async with _Log(settings) as log:
         lineup = Lineup(settings.deployment)
         for _, event in await log.read_to_end():
@@ -94,7 +94,7 @@ async def _command_fleet(settings: Settings, wish: Wish, headers: Headers) -> tu
         return command.command_id, lineup.answers[command.command_id]
 
 
-def _command(settings: Settings, wish: Wish, revision: int) -> Command:
+def _command(settings: Settings, wish: CommandRequest, revision: int) -> Command:
     now = now_ms()
     return Command(
         command_id=uuid4().hex,

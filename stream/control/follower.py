@@ -27,7 +27,7 @@ log = logging.getLogger("fraudstream.control")
 _RETRY_SECONDS = 1.0
 
 
-class Asked(NamedTuple):
+class CandidateNotice(NamedTuple):
     """How a candidate was announced: with which trace, and when that was heard here."""
 
     headers: Headers
@@ -46,7 +46,7 @@ class Follower:
         """Why it could not be read at the last attempt; None since it could."""
         self.steps: Steps = UntracedSteps()
         """Where the steps of commands are traced."""
-        self.asked: dict[str, Asked] = {}
+        self.asked: dict[str, CandidateNotice] = {}
         """How pending candidates were announced, by `command_id`."""
         self._settings = settings
         self._tp = TopicPartition(settings.topic(MODEL_EVENTS.name), 0)
@@ -119,7 +119,7 @@ class Follower:
         self.lineup = follow(self.lineup, event)
         self.candidates = gather(self.candidates, event)
         if event.kind is EventKind.CANDIDATE and event.command_id:
-            self.asked.setdefault(event.command_id, Asked(trace_headers(headers), now_ns()))
+            self.asked.setdefault(event.command_id, CandidateNotice(trace_headers(headers), now_ns()))
         if self.asked.keys() - self.candidates.pending.keys():
             self.asked = {one: asked for one, asked in self.asked.items() if one in self.candidates.pending}
 

@@ -34,7 +34,7 @@ from stream.clock import now_ms
 from stream.consumer import trace_headers
 from stream.control.announcements import answered
 from stream.control.follower import Follower, end_offset
-from stream.control.model_cache import Workshop
+from stream.control.model_cache import ModelLoader
 from stream.kafka.batches import Batch, Record
 from stream.kafka.client import members
 from stream.kafka.offsets import committed_offsets
@@ -50,19 +50,19 @@ _ASK_AGAIN_SECONDS = 0.25
 _RETRY_SECONDS = 1.0
 
 
-class Case(NamedTuple):
+class PendingCommand(NamedTuple):
     """A command, and the step of its trace that is its judging."""
 
     command: Command
     step: Step
 
 
-class Bench(NamedTuple):
+class JudgeDeps(NamedTuple):
     """What a judge works with."""
 
     settings: Settings
     follower: Follower
-    workshop: Workshop
+    workshop: ModelLoader
     publisher: Publisher
     admin: AIOKafkaAdminClient
 
@@ -70,7 +70,7 @@ class Bench(NamedTuple):
 class Judge:
     """Takes command batches and writes verdicts, one command at a time but for those that wait."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: JudgeDeps) -> None:
         self._bench = bench
         self._turn = asyncio.Lock()
         self._cases: set[asyncio.Task[None]] = set()
@@ -142,12 +142,12 @@ class Judge:
             await self._decline(command)
             return None
         steps = self._bench.follower.steps
-        case = Case(command, steps.step(f"judge {command.kind}", trace_headers(record.headers)))
+        case = PendingCommand(command, steps.step(f"judge {command.kind}", trace_headers(record.headers)))
         if await self._try(case):
             return None
         return self._spawn(self._wait(batch, case))
 
-    async def _wait(self, batch: Batch, case: Case) -> None:
+    async def _wait(self, batch: Batch, case: PendingCommand) -> None:
         while batch.current():
             await self._bench.follower.wait_for_change(_ASK_AGAIN_SECONDS)
             if await self._try(case):
@@ -158,7 +158,7 @@ class Judge:
         await asyncio.gather(*waiting)
         batch.acknowledge(partition)
 
-    async def _try(self, case: Case) -> bool:
+    async def _try(self, case: PendingCommand) -> bool:
         """Judge a command once, write what there is to say, and tell whether that was the verdict."""
         command = case.command
         async with self._turn:
@@ -179,7 +179,7 @@ class Judge:
             watch_ms=round(bench.settings.watch * 1000),
         )
 
-    async def _say(self, case: Case, verdict: Verdict) -> bool:
+    async def _say(self, case: PendingCommand, verdict: Verdict) -> bool:
         (command, step), lineup = case, self._bench.follower.lineup
         match verdict:
             case Waiting():

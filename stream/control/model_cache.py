@@ -14,7 +14,7 @@ from models.loading import Model, VectoriseProbe, load
 from models.problems import Problem
 from models.repository import Repository
 from stream.clock import now_ms
-from stream.control.announcements import Answers, Found
+from stream.control.announcements import CandidateAnswers, Found
 from stream.control.follower import Follower
 from stream.kafka.publisher import Publisher
 
@@ -44,7 +44,7 @@ def nothing_lacks(_fingerprint: str) -> tuple[Problem, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
+class ModelLoader:
     """What loading needs: where artifacts are, and how to probe those of each fingerprint that is computed here.
 
     `lacking` is asked of candidates that are loaded.
@@ -56,22 +56,22 @@ class Workshop:
     lacking: Lacking = nothing_lacks
 
 
-class Failure(NamedTuple):
+class LoadFailure(NamedTuple):
     """Why a model could not be loaded, and when that was last tried."""
 
     problems: tuple[Problem, ...]
     tried_ms: int
 
 
-class Shelf:
+class ModelCache:
     """Keeps loaded what the lineup needs, and answers for candidates."""
 
-    def __init__(self, follower: Follower, workshop: Workshop, publisher: Publisher) -> None:
+    def __init__(self, follower: Follower, workshop: ModelLoader, publisher: Publisher) -> None:
         self._follower = follower
         self._workshop = workshop
-        self._answers = Answers(follower, publisher, workshop.worker)
+        self._answers = CandidateAnswers(follower, publisher, workshop.worker)
         self._models: dict[str, Model] = {}
-        self._failures: dict[str, Failure] = {}
+        self._failures: dict[str, LoadFailure] = {}
 
     async def run(self) -> None:
         """Look at every change of the lineup, and now and then for artifacts that were missing."""
@@ -118,7 +118,7 @@ class Shelf:
             self._failures.pop(digest, None)
             log.info("loaded model %s %s (%s)", loaded.name, loaded.version, digest[:12])
         else:
-            self._failures[digest] = Failure(loaded, now_ms())
+            self._failures[digest] = LoadFailure(loaded, now_ms())
             log.error("model %s cannot be loaded: %s", digest[:12], "; ".join(problem.detail for problem in loaded))
 
     async def _answer_candidates(self) -> None:

@@ -29,30 +29,30 @@ _COUNTRY = ", ".join(f"'{code}'" for code in sorted(COUNTRIES))
 _CHANNEL = ", ".join(f"'{channel}'" for channel in records.CHANNELS)
 
 
-class Reading(NamedTuple):
+class ColumnExpression(NamedTuple):
     """How a column is read: its normalised expression, or why it cannot be read at all."""
 
     expression: str
     problem: str | None = None
 
 
-def token(column: str, kind: str) -> Reading:
+def token(column: str, kind: str) -> ColumnExpression:
     """Read an identifier; whole numbers are taken as their digits."""
     if kind not in INTEGERS | {TEXT}:
-        return Reading("NULL", f"column {column} is {kind}: write identifiers as text")
+        return ColumnExpression("NULL", f"column {column} is {kind}: write identifiers as text")
     text = f"CAST({column} AS VARCHAR)"
-    return Reading(f"CASE WHEN regexp_full_match({text}, '{TOKEN}') THEN {text} END")
+    return ColumnExpression(f"CASE WHEN regexp_full_match({text}, '{TOKEN}') THEN {text} END")
 
 
-def transaction_id(column: str, kind: str) -> Reading:
+def transaction_id(column: str, kind: str) -> ColumnExpression:
     """Read a transaction's id: any text of 1 to 64 characters."""
     if kind not in INTEGERS | {TEXT}:
-        return Reading("NULL", f"column {column} is {kind}: write identifiers as text")
+        return ColumnExpression("NULL", f"column {column} is {kind}: write identifiers as text")
     text = f"CAST({column} AS VARCHAR)"
-    return Reading(f"CASE WHEN length({text}) BETWEEN 1 AND 64 THEN {text} END")
+    return ColumnExpression(f"CASE WHEN length({text}) BETWEEN 1 AND 64 THEN {text} END")
 
 
-def amount(column: str, kind: str) -> Reading:
+def amount(column: str, kind: str) -> ColumnExpression:
     """Read whole minor units."""
     if kind in INTEGERS:
         whole = f"CAST({column} AS HUGEINT)"
@@ -60,11 +60,11 @@ def amount(column: str, kind: str) -> Reading:
         whole = rf"CASE WHEN regexp_full_match({column}, '\d{{1,13}}') THEN CAST({column} AS HUGEINT) END"
     else:
         advice = "write whole minor units (12.34 EUR is 1234) in a column of integers"
-        return Reading("NULL", f"column {column} is {kind}: {advice}")
-    return Reading(f"CASE WHEN {whole} BETWEEN 0 AND {LARGEST_AMOUNT} THEN CAST({whole} AS BIGINT) END")
+        return ColumnExpression("NULL", f"column {column} is {kind}: {advice}")
+    return ColumnExpression(f"CASE WHEN {whole} BETWEEN 0 AND {LARGEST_AMOUNT} THEN CAST({whole} AS BIGINT) END")
 
 
-def time_ms(column: str, kind: str) -> Reading:
+def time_ms(column: str, kind: str) -> ColumnExpression:
     """Read a moment as epoch milliseconds, cut as the stream cuts them."""
     if kind in INTEGERS:
         moment = f"CAST({column} AS BIGINT)"
@@ -74,8 +74,8 @@ def time_ms(column: str, kind: str) -> Reading:
         moment = _time_of_text(column)
     else:
         advice = "write RFC 3339 text with a zone, a timestamp with time zone, or integer epoch milliseconds"
-        return Reading("NULL", f"column {column} is {kind}, which names no zone: {advice}")
-    return Reading(f"CASE WHEN {moment} BETWEEN 0 AND 253402300799999 THEN {moment} END")
+        return ColumnExpression("NULL", f"column {column} is {kind}, which names no zone: {advice}")
+    return ColumnExpression(f"CASE WHEN {moment} BETWEEN 0 AND 253402300799999 THEN {moment} END")
 
 
 def offset_minutes(column: str, kind: str) -> str:
@@ -83,23 +83,25 @@ def offset_minutes(column: str, kind: str) -> str:
     return f"coalesce({_offset_of_text(column)}, 0)" if kind == TEXT else "0"
 
 
-def flag(column: str, kind: str) -> Reading:
+def flag(column: str, kind: str) -> ColumnExpression:
     """Read true or false, also written 1 or 0."""
     if kind == "BOOLEAN":
-        return Reading(column)
+        return ColumnExpression(column)
     if kind in INTEGERS | {"DOUBLE", "FLOAT"}:  # a column of integers with gaps comes as floats from pandas
-        return Reading(f"CASE {column} WHEN 0 THEN false WHEN 1 THEN true END")
+        return ColumnExpression(f"CASE {column} WHEN 0 THEN false WHEN 1 THEN true END")
     if kind == TEXT:
         word = f"lower({column})"
-        return Reading(f"CASE WHEN {word} IN ('true', '1') THEN true WHEN {word} IN ('false', '0') THEN false END")
-    return Reading("NULL", f"column {column} is {kind}: write true, false or nothing")
+        return ColumnExpression(
+            f"CASE WHEN {word} IN ('true', '1') THEN true WHEN {word} IN ('false', '0') THEN false END"
+        )
+    return ColumnExpression("NULL", f"column {column} is {kind}: write true, false or nothing")
 
 
-def currency(column: str, kind: str) -> Reading:
+def currency(column: str, kind: str) -> ColumnExpression:
     """Read a currency's code; whether it is one is for the table of currencies to say."""
     if kind != TEXT:
-        return Reading("NULL", f"column {column} is {kind}: write ISO 4217 codes such as EUR")
-    return Reading(f"CASE WHEN {column} IN (SELECT code FROM currencies) THEN {column} END")  # noqa: S608 - columns are the contract's names
+        return ColumnExpression("NULL", f"column {column} is {kind}: write ISO 4217 codes such as EUR")
+    return ColumnExpression(f"CASE WHEN {column} IN (SELECT code FROM currencies) THEN {column} END")  # noqa: S608 - columns are the contract's names
 
 
 def _time_of_text(column: str) -> str:

@@ -38,7 +38,7 @@ MEMORY_MB = 2_048
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class DatasetBatch:
     """Transactions in the order of time, with what the file says of each: fraud 1, 0 or -1, and known since when."""
 
     transactions: Transactions
@@ -48,14 +48,14 @@ class Batch:
     """Each row's content as text, labels included, for the data's fingerprint."""
 
 
-def batch_of(columns: dict[str, Any], start: int) -> Batch:
+def batch_of(columns: dict[str, Any], start: int) -> DatasetBatch:
     """Make a batch of a query's columns, the first of them the file's transaction number `start`."""
     contents = ["\t".join(map(str, row)) for row in zip(*(columns[name].tolist() for name in CONTENT), strict=True)]
     hashes = [int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") for text in contents]
     places = np.arange(start, start + len(contents), dtype=np.int64)
     columns |= {"content": np.array(hashes, np.uint64), "partition": np.zeros_like(places), "offset": places}
     frauds, labelled = columns["fraud"].tolist(), columns["labelled_ms"].tolist()
-    return Batch(
+    return DatasetBatch(
         transactions_of(columns),
         np.array(frauds, np.int8),
         np.array(labelled, np.int64),

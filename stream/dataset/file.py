@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 from features.history.store import Label
 from stream.contract.iso import CURRENCY_DECIMALS
 from stream.dataset import columns as columns_module
-from stream.dataset.database import MEMORY_MB, Batch, batch_of, connect, import_duckdb, quoted
+from stream.dataset.database import MEMORY_MB, DatasetBatch, batch_of, connect, import_duckdb, quoted
 from stream.dataset.errors import TransactionsFileError
 from stream.redaction import holds_card_number
 
@@ -44,7 +44,7 @@ _RULES = {
 }
 
 
-class Facts(NamedTuple):
+class FileFacts(NamedTuple):
     """What the file holds; `usable` labels are those known by its last transaction's time."""
 
     rows: int
@@ -92,7 +92,7 @@ class TransactionsFile:
         """Let go of the database; its files belong to the workplace."""
         self._connection.close()
 
-    def batches(self, size: Callable[[], int]) -> Iterator[Batch]:
+    def batches(self, size: Callable[[], int]) -> Iterator[DatasetBatch]:
         """Yield all transactions by time, those of one time in the file's order; `size` is asked before each batch."""
         start = 0
         while start < self.facts.rows:
@@ -144,7 +144,7 @@ class TransactionsFile:
         self.dropped = self._dropped(kinds)
         self._sort()
 
-    def _define(self, source: str, readings: dict[str, columns_module.Reading], kinds: dict[str, str]) -> None:
+    def _define(self, source: str, readings: dict[str, columns_module.ColumnExpression], kinds: dict[str, str]) -> None:
         """Make two views: `given`, the columns as they are, and `read`, what they mean, NULL where that is nothing."""
         present = "kind" in kinds
         extra = [name for name in ("kind", *_PARTIES, *columns_module.READERS) if name in kinds]
@@ -215,13 +215,13 @@ class TransactionsFile:
             "rowid AS position FROM transactions WHERE fraud = 1 ORDER BY labelled_ms, rowid"
         )
 
-    def _facts(self) -> Facts:
+    def _facts(self) -> FileFacts:
         found = self._connection.execute(
             "SELECT count(*), min(occurred_ms), max(occurred_ms), count(*) FILTER (fraud >= 0), "
             "count(*) FILTER (fraud >= 0 AND labelled_ms <= (SELECT max(occurred_ms) FROM transactions)) "
             "FROM transactions"
         ).fetchall()[0]
-        return Facts(*found)
+        return FileFacts(*found)
 
     def _refuse(self, problems: list[str]) -> None:
         if problems:

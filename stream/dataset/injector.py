@@ -26,7 +26,7 @@ class InjectionError(StreamError):
     """The broker did not take all records; how many it did is in the message. Send the file again: repeats are told."""
 
 
-class Item(NamedTuple):
+class ScheduledRecord(NamedTuple):
     """One record; one that `rides` goes out with the record before it and takes no time of its own."""
 
     topic: str
@@ -38,7 +38,7 @@ class Item(NamedTuple):
     headers: Headers = ()
 
 
-def _untraced(item: Item) -> Step:
+def _untraced(item: ScheduledRecord) -> Step:
     return UntracedStep(item.headers)
 
 
@@ -65,9 +65,9 @@ class Injector:
         self,
         producer: AIOKafkaProducer,
         rate: float | None,
-        due: Callable[[Item, int], None],
-        acknowledged: Callable[[Item, RecordMetadata], None],
-        begin: Callable[[Item], Step] = _untraced,
+        due: Callable[[ScheduledRecord, int], None],
+        acknowledged: Callable[[ScheduledRecord, RecordMetadata], None],
+        begin: Callable[[ScheduledRecord], Step] = _untraced,
     ) -> None:
         self._producer = producer
         self._rate = rate
@@ -76,7 +76,7 @@ class Injector:
         self._begin = begin
         self._failures: Counter[str] = Counter()
 
-    async def run(self, items: Iterable[Item]) -> Injected:
+    async def run(self, items: Iterable[ScheduledRecord]) -> Injected:
         """Send all items and wait for their acknowledgements.
 
         Raises:
@@ -111,7 +111,7 @@ class Injector:
             await asyncio.sleep(0)
         return max(0.0, -ahead) if self._rate else 0.0
 
-    async def _send(self, item: Item, due_ms: int) -> None:
+    async def _send(self, item: ScheduledRecord, due_ms: int) -> None:
         self._due(item, due_ms)
         step = self._begin(item)
         try:
@@ -123,7 +123,7 @@ class Injector:
             return
         future.add_done_callback(lambda done: self._done(item, step, done))
 
-    def _done(self, item: Item, step: Step, done: "asyncio.Future[RecordMetadata]") -> None:
+    def _done(self, item: ScheduledRecord, step: Step, done: "asyncio.Future[RecordMetadata]") -> None:
         if done.cancelled():
             self._failed(step, "cancelled")
         elif (error := done.exception()) is not None:

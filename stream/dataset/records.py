@@ -28,7 +28,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _encode = msgspec.json.Encoder().encode
 
 
-class Kind(StrEnum):
+class RecordKind(StrEnum):
     """Which records of a file are meant."""
 
     TRANSACTION = "transaction"
@@ -50,26 +50,26 @@ class RecordsFile:
     def __init__(self, path: Path, workplace: Path) -> None:
         self._path = path
         with TransactionsFile(path, workplace, threads=2) as checked:
-            self._counts = {Kind.TRANSACTION: checked.facts.rows, Kind.LABEL: checked.facts.labelled}
+            self._counts = {RecordKind.TRANSACTION: checked.facts.rows, RecordKind.LABEL: checked.facts.labelled}
         self._connection = connect(workplace / "records.duckdb", threads=2)
         reader = source_of(path)
         described = self._connection.execute(f"DESCRIBE SELECT * FROM {reader}").fetchall()  # noqa: S608 - quoted
         self._source = reader
         self._kinds = {str(name): str(kind) for name, kind, *_ in described}
 
-    def count(self, kind: Kind) -> int:
+    def count(self, kind: RecordKind) -> int:
         """Return how many records there are."""
         return self._counts[kind]
 
-    def records(self, kind: Kind) -> Iterator[tuple[bytes, bytes]]:
+    def records(self, kind: RecordKind) -> Iterator[tuple[bytes, bytes]]:
         """Yield key and value of each record: transactions as they occurred, labels as they became known.
 
         Raises:
             TransactionsFileError: labels are asked for and the file has no column `fraud`.
         """
-        if kind is Kind.LABEL and "fraud" not in self._kinds:
+        if kind is RecordKind.LABEL and "fraud" not in self._kinds:
             raise TransactionsFileError(str(self._path), ("column fraud is missing: it has no labels to send",))
-        columns, condition, order = self._labels() if kind is Kind.LABEL else self._transactions()
+        columns, condition, order = self._labels() if kind is RecordKind.LABEL else self._transactions()
         chosen = ", ".join(f"{expression} AS given_{name}" for name, expression in columns.items())
         query = (
             f"SELECT * EXCLUDE (place) FROM (SELECT row_number() OVER () AS place, {chosen} FROM {self._source}) "  # noqa: S608 - our own
@@ -81,7 +81,7 @@ class RecordsFile:
                 values = dict(zip(columns, row, strict=True))
                 yield (
                     str(values["card_id"]).encode(),
-                    _encode(_label(values) if kind is Kind.LABEL else _payment(values)),
+                    _encode(_label(values) if kind is RecordKind.LABEL else _payment(values)),
                 )
 
     def _transactions(self) -> tuple[dict[str, str], str, str]:

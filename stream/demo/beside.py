@@ -9,7 +9,7 @@ from rich.text import Text
 from models.commands import CommandKind
 from models.policy import Decision
 from shadow.tally import Pair, Tally
-from stream.demo.chronicle import Lane, total
+from stream.demo.chronicle import RevisionComparison, total
 from stream.demo.view import View, money, share
 
 ORDER = (Decision.APPROVE, Decision.REVIEW, Decision.DECLINE)
@@ -28,7 +28,7 @@ def shadow_title(view: View) -> str:
     return f"before a promotion: {challenger}, in the shadow of {live} (revision {lane.revision}{over})"
 
 
-def watched(view: View, lane: Lane) -> bool:
+def watched(view: View, lane: RevisionComparison) -> bool:
     """Tell whether the challenger is there because it was live before."""
     promotions = [change for change in view.chronicle.changes if change.kind is CommandKind.PROMOTE]
     return lane.revision in [change.revision for change in promotions]
@@ -50,7 +50,7 @@ def shadow_panel(view: View, *, wide: bool) -> RenderableType:
     return Group(both, *earlier)
 
 
-def swaps_table(lane: Lane) -> Table:
+def swaps_table(lane: RevisionComparison) -> Table:
     """Draw what was decided (down) by what the challenger would have decided (across): events, and money if swapped."""
     table = Table(box=None, padding=(0, 1), pad_edge=False)
     table.add_column("live \\ challenger", style="dim", no_wrap=True)
@@ -71,7 +71,7 @@ def _cell(tally: Tally, pair: Pair) -> Text:
     return Text(money(counted), COLOURS[challenger])
 
 
-def facts_table(view: View, lane: Lane) -> Table:
+def facts_table(view: View, lane: RevisionComparison) -> Table:
     """Draw coverage, agreement, shift, and whom the truth gives right."""
     challenger, live = view.model(lane.challenger), view.model(lane.live)
     tally, quantiles = lane.tally, lane.shift.band_quantiles
@@ -89,7 +89,7 @@ def facts_table(view: View, lane: Lane) -> Table:
     return table
 
 
-def lane_line(view: View, lane: Lane) -> Text:
+def lane_line(view: View, lane: RevisionComparison) -> Text:
     """Say the most important of a lane in one line."""
     challenger, live = view.model(lane.challenger), view.model(lane.live)
     frauds = f"{money(lane.only_challenger(fraud=True))}, only {live} {money(lane.only_live(fraud=True))}"

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from models.commands import CommandKind, Event, EventKind
-from stream.demo.chronicle import Chronicle, Lanes
+from stream.demo.chronicle import Chronicle, RevisionComparisons
 from stream.demo.scoreboard import Outage, Place, Scoreboard, waited
 
 SHOWN = 3
@@ -99,7 +99,7 @@ def verdicts(chronicle: Chronicle) -> tuple[str, ...]:
     return tuple(problems)
 
 
-def shadow_unseen(lanes: Lanes, chronicle: Chronicle) -> tuple[str, ...]:
+def shadow_unseen(lanes: RevisionComparisons, chronicle: Chronicle) -> tuple[str, ...]:
     """Name revisions under which a challenger was in the shadow, and no decision was compared with its own."""
     shadowed = [chronicle.change(kind) for kind in (CommandKind.CHALLENGE, CommandKind.PROMOTE)]
     revisions = [change.revision for change in shadowed if change is not None and change.revision is not None]

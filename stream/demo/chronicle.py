@@ -16,7 +16,7 @@ from typing import NamedTuple
 from models.commands import Command, CommandKind, Event, EventKind
 from models.policy import Decision
 from models.times import parse_time_ms
-from shadow.comparing import Comparison
+from shadow.comparison import Comparison
 from shadow.tally import Pair, Shift, Tally
 from stream.demo.scoreboard import Truth
 from stream.demo.world.population import CURRENCIES, EURO
@@ -33,7 +33,7 @@ class Sum(NamedTuple):
 
 
 @dataclass(slots=True)
-class Lane:
+class RevisionComparison:
     """What was compared under one revision, always between the same two models."""
 
     revision: int
@@ -70,12 +70,12 @@ class Lane:
 
 
 @dataclass(slots=True)
-class Lanes:
+class RevisionComparisons:
     """Told of comparisons, it knows every lane, by revision."""
 
     truths: Mapping[str, Truth]
     """What the simulator knows, by transaction."""
-    by_revision: dict[int, Lane] = field(default_factory=dict)
+    by_revision: dict[int, RevisionComparison] = field(default_factory=dict)
     _seen: set[tuple[int, int]] = field(default_factory=set)
 
     def compare(self, comparisons: Iterable[Comparison]) -> None:
@@ -91,14 +91,16 @@ class Lanes:
             self._add(self._lane(revision, some[0]), Tally.of(some), fraud=fraud)
 
     @property
-    def newest(self) -> Lane | None:
+    def newest(self) -> RevisionComparison | None:
         """The lane of the newest revision that was compared."""
         return self.by_revision[max(self.by_revision)] if self.by_revision else None
 
-    def _lane(self, revision: int, first: Comparison) -> Lane:
-        return self.by_revision.setdefault(revision, Lane(revision, first.live.digest, first.challenger.digest))
+    def _lane(self, revision: int, first: Comparison) -> RevisionComparison:
+        return self.by_revision.setdefault(
+            revision, RevisionComparison(revision, first.live.digest, first.challenger.digest)
+        )
 
-    def _add(self, lane: Lane, tally: Tally, *, fraud: bool) -> None:
+    def _add(self, lane: RevisionComparison, tally: Tally, *, fraud: bool) -> None:
         if fraud:
             lane.frauds = lane.frauds.merge(tally)
         else:

@@ -19,7 +19,7 @@ Draw = Callable[[Callable[[], RenderableType], Callable[[], str]], None]
 """Takes a picture and a line that say the same; only what is shown is made."""
 
 
-class Step:
+class ProgressStep:
     """Something that takes a while: told how far it is, and at the end what came of it."""
 
     def __init__(self, advance: Callable[[str, int, int], None]) -> None:
@@ -36,7 +36,7 @@ class Presenter(Protocol):
     def note(self, text: str) -> None:
         """Say what has just happened, where the screen that changes does not say it already."""
 
-    def step(self, name: str) -> AbstractContextManager[Step]:
+    def step(self, name: str) -> AbstractContextManager[ProgressStep]:
         """Show that something is going on, and when it is over, how long it took and what came of it."""
 
     def screen(self) -> AbstractContextManager[Draw]:
@@ -57,13 +57,13 @@ class TerminalPresenter:
         """Say nothing: the screen does."""
 
     @contextmanager
-    def step(self, name: str) -> Iterator[Step]:
+    def step(self, name: str) -> Iterator[ProgressStep]:
         """Show a bar, and a line when it is over."""
         began = time.monotonic()
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self._console, transient=True) as progress:
             bar = progress.add_task(name, total=None)
-            step = Step(_mover(progress, bar, name))
+            step = ProgressStep(_mover(progress, bar, name))
             yield step
         self._console.print(f"[green]✓[/] {name}  [dim]{time.monotonic() - began:.1f} s[/]  {step.result}")
 
@@ -96,10 +96,10 @@ class PlainPresenter:
         self._console.print(text, soft_wrap=True, markup=False)
 
     @contextmanager
-    def step(self, name: str) -> Iterator[Step]:
+    def step(self, name: str) -> Iterator[ProgressStep]:
         """Print a line when it is over."""
         began = time.monotonic()
-        step = Step(lambda _what, _done, _total: None)
+        step = ProgressStep(lambda _what, _done, _total: None)
         yield step
         self.say(f"{name}: {time.monotonic() - began:.1f} s  {step.result}".rstrip())
 

@@ -9,10 +9,10 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from models.commands import Command, Event, read_command, read_event
-from shadow.comparing import Comparison, read_comparison
+from shadow.comparison import Comparison, read_comparison
 from stream.clock import now_ms
 from stream.consumer import ValidScores
-from stream.demo.chronicle import Chronicle, Lanes
+from stream.demo.chronicle import Chronicle, RevisionComparisons
 from stream.demo.scoreboard import Scoreboard
 from stream.kafka.client import connection_options
 from stream.kafka.topics import DEAD_LETTERS, MODEL_CONTROL, MODEL_EVENTS, OUTCOMES, SCORES, SHADOW_SCORES
@@ -29,7 +29,7 @@ class Reader:
         self.valid: ValidScores[Any] = ValidScores()
         self.unreadable = 0
         """Comparisons that are none; scores that are none are counted by `valid`."""
-        self.lanes = Lanes(board.truths)
+        self.lanes = RevisionComparisons(board.truths)
         self.chronicle = Chronicle()
         self._settings = settings
         self.board = board

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from models.commands import CommandKind
 from stream.demo.beside import watched
-from stream.demo.chronicle import Lane
+from stream.demo.chronicle import RevisionComparison
 from stream.demo.scoreboard import Percentiles
 from stream.demo.script import CHAOS_SESSION_SECONDS
 from stream.demo.summary import Chaos, Run, Summary
@@ -117,7 +117,7 @@ def onward() -> Table:
     return table
 
 
-def _shadow(view: View, lane: Lane) -> tuple[str, str]:
+def _shadow(view: View, lane: RevisionComparison) -> tuple[str, str]:
     challenger, live = view.model(lane.challenger), view.model(lane.live)
     coverage = view.coverage(lane)
     whole = view.outage is None or not watched(view, lane) or coverage is None or coverage >= NEARLY_ALL

@@ -29,7 +29,7 @@ from stream.demo.presenter import Presenter
 from stream.demo.report import report
 from stream.demo.script import BETTER, PLAIN, Recipe, Script
 from stream.demo.show import Show
-from stream.demo.stage import Stage, joined, services
+from stream.demo.stage import DemoStack, joined, services
 from stream.demo.summary import Run, Summary, summarise
 from stream.demo.traffic import Traffic, as_of, invent
 from stream.demo.world.world import World
@@ -166,7 +166,7 @@ def _invent(script: Script, presenter: Presenter) -> World:
     return world
 
 
-def _show(show: Show, script: Script, audience: Audience, at: tuple[Stage, float]) -> Summary:
+def _show(show: Show, script: Script, audience: Audience, at: tuple[DemoStack, float]) -> Summary:
     (stage, began), camera = at, Camera(f"fraudstream demo{' --chaos' if script.chaos else ''}")
     shown = asyncio.run(show.run(audience.presenter, camera.take))
     run = Run(
@@ -186,7 +186,7 @@ def _show(show: Show, script: Script, audience: Audience, at: tuple[Stage, float
     return summary
 
 
-def _keep(show: Show, stage: Stage, presenter: Presenter) -> None:
+def _keep(show: Show, stage: DemoStack, presenter: Presenter) -> None:
     """Leave everything running, traffic included, until Ctrl-C."""
     for text in (
         "",

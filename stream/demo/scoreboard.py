@@ -50,7 +50,7 @@ class Takeover(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class TruthTally:
     """Decisions against the truth."""
 
     approved: int = 0
@@ -80,7 +80,7 @@ class Tally:
         """The share of frauds that were alerted; None without frauds."""
         return self.caught / self.frauds if self.frauds else None
 
-    def plus(self, decision: Decision, *, fraud: bool) -> Tally:
+    def plus(self, decision: Decision, *, fraud: bool) -> TruthTally:
         """Return the tally with one more decision."""
         alert = decision is not Decision.APPROVE
         return replace(
@@ -133,8 +133,8 @@ class Scoreboard:
     takeovers: list[Takeover] = field(default_factory=list)
     digests: dict[int, str] = field(default_factory=dict)
     """By revision, the model that decided."""
-    tallies: dict[int, Tally] = field(default_factory=dict)
-    patterns: dict[tuple[int, Pattern], Tally] = field(default_factory=dict)
+    tallies: dict[int, TruthTally] = field(default_factory=dict)
+    patterns: dict[tuple[int, Pattern], TruthTally] = field(default_factory=dict)
     delays: list[Delay] = field(default_factory=list)
     alerts: deque[tuple[Score, Truth]] = field(default_factory=lambda: deque(maxlen=LATEST_ALERTS))
     fallbacks: int = 0
@@ -181,11 +181,11 @@ class Scoreboard:
         return len(self.truths) - len(self.decided)
 
     @property
-    def total(self) -> Tally:
+    def total(self) -> TruthTally:
         """All revisions together."""
         every = self.tallies.values()
-        return Tally(
-            *(sum(getattr(tally, name) for tally in every) for name in Tally.__slots__)  # the fields, in order
+        return TruthTally(
+            *(sum(getattr(tally, name) for tally in every) for name in TruthTally.__slots__)  # the fields, in order
         )
 
     @property
@@ -224,8 +224,8 @@ class Scoreboard:
     def _count(self, score: Score, truth: Truth) -> None:
         fraud = truth.pattern is not Pattern.GENUINE
         revision, kind = score.revision, (score.revision, truth.pattern)
-        self.tallies[revision] = self.tallies.get(revision, Tally()).plus(score.decision, fraud=fraud)
-        self.patterns[kind] = self.patterns.get(kind, Tally()).plus(score.decision, fraud=fraud)
+        self.tallies[revision] = self.tallies.get(revision, TruthTally()).plus(score.decision, fraud=fraud)
+        self.patterns[kind] = self.patterns.get(kind, TruthTally()).plus(score.decision, fraud=fraud)
         if score.decision is not Decision.APPROVE:
             self.alerts.appendleft((score, truth))
 

@@ -17,12 +17,12 @@ from aiokafka.errors import KafkaError
 
 from models.commands import CommandKind, Event, EventKind
 from stream.clock import now_ms
-from stream.control.client import Wish
+from stream.control.client import CommandRequest
 from stream.demo.errors import DemoError
 from stream.demo.reader import Reader
 from stream.demo.scoreboard import CALM_SECONDS, Outage
 from stream.demo.script import Act, Script
-from stream.demo.stage import Stage
+from stream.demo.stage import DemoStack
 from stream.kafka.client import connection_options
 from stream.kafka.offsets import committed_offsets
 from stream.kafka.topics import TRANSACTIONS
@@ -39,17 +39,17 @@ FOLD_SECONDS = 0.5
 """By then workers have read a verdict; a few payments of the revision before would only puzzle who looks on."""
 
 
-class Cast(NamedTuple):
+class DemoModels(NamedTuple):
     """The two models, by digest: the one that begins, and the one that is to take over."""
 
     first: str
     second: str
 
 
-class Acting:
+class ScriptActions:
     """Does what the script says, when it says it."""
 
-    def __init__(self, stage: Stage, script: Script, reader: Reader, cast: Cast) -> None:
+    def __init__(self, stage: DemoStack, script: Script, reader: Reader, cast: DemoModels) -> None:
         self.outage: Outage | None = None
         self.to_come = list(script.acts)
         self._stage = stage
@@ -141,7 +141,7 @@ class Acting:
         raise DemoError(f"a command was not accepted: {why}; the worker's log ends:\n{self._stage.log_end()}")
 
     async def _command(self, kind: CommandKind, digest: str | None, reason: str) -> Event | None:
-        wish = Wish(
+        wish = CommandRequest(
             kind=kind,
             model=digest,
             actor="demo",

@@ -16,15 +16,15 @@ from aiokafka.structs import RecordMetadata
 from rich.console import RenderableType
 
 from stream.clock import now_ms
-from stream.dataset.injector import Injected, Injector, Item
+from stream.dataset.injector import Injected, Injector, ScheduledRecord
 from stream.demo.errors import DemoError
 from stream.demo.presenter import Draw, Presenter
 from stream.demo.reader import Reader
 from stream.demo.scoreboard import Place, Scoreboard, Truth
 from stream.demo.screen import line, news, picture
 from stream.demo.script import KEPT_SECONDS, Script
-from stream.demo.script_actions import Acting, Cast
-from stream.demo.stage import Stage
+from stream.demo.script_actions import DemoModels, ScriptActions
+from stream.demo.stage import DemoStack
 from stream.demo.traffic import Traffic, take
 from stream.demo.view import View
 from stream.kafka.client import producer_options
@@ -54,7 +54,7 @@ class Shown(NamedTuple):
 class Show:
     """One run on the stream. `models` names each digest: first the one that begins, then the one that takes over."""
 
-    def __init__(self, stage: Stage, script: Script, traffic: Traffic, models: dict[str, str]) -> None:
+    def __init__(self, stage: DemoStack, script: Script, traffic: Traffic, models: dict[str, str]) -> None:
         self.board = Scoreboard()
         self._stage = stage
         self._settings = stage.settings
@@ -63,7 +63,7 @@ class Show:
         self._live = traffic.live()
         self._models = models
         self._reader = Reader(self._settings, script.partitions, self.board)
-        self._acting = Acting(stage, script, self._reader, Cast(*models))
+        self._acting = ScriptActions(stage, script, self._reader, DemoModels(*models))
         self._began_ms = 0
 
     async def run(self, presenter: Presenter, keep: Keep) -> Shown:
@@ -195,11 +195,11 @@ class Show:
         )
 
     def _injector(self, producer: AIOKafkaProducer, rate: float | None, *, live: bool) -> Injector:
-        def due(item: Item, due_ms: int) -> None:
+        def due(item: ScheduledRecord, due_ms: int) -> None:
             if item.name:
                 self.board.due(item.name, Truth(self._traffic.patterns.pop(item.name), live, due_ms))
 
-        def acknowledged(item: Item, placed: RecordMetadata) -> None:
+        def acknowledged(item: ScheduledRecord, placed: RecordMetadata) -> None:
             if item.name:
                 self.board.acknowledge(item.name, Place(placed.partition, placed.offset))
 

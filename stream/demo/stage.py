@@ -26,7 +26,7 @@ LOG_LINES = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class DemoStack:
     """What runs, and how to reach it."""
 
     folder: Path
@@ -80,7 +80,7 @@ def joined(reasons: list[str]) -> bool:
 
 
 @contextmanager
-def services(folder: Path, session_seconds: int) -> Iterator[Stage]:
+def services(folder: Path, session_seconds: int) -> Iterator[DemoStack]:
     """Run a broker and a Redis in `folder`, with a worker that is not started yet; stop all three at the end.
 
     A worker that is silent for `session_seconds` is taken for dead.
@@ -95,7 +95,7 @@ def services(folder: Path, session_seconds: int) -> Iterator[Stage]:
         command = (sys.executable, "-m", "stream.cli", "worker")
         worker = Child(command, folder / "worker.log", {"PYTHONUNBUFFERED": "1", "PYTHONPATH": _path(), **environment})
         try:
-            yield Stage(folder, environment, worker)
+            yield DemoStack(folder, environment, worker)
         finally:
             worker.stop()
 

@@ -8,8 +8,8 @@ import msgspec
 
 from models.commands import CommandKind
 from stream.demo import checks
-from stream.demo.chronicle import Change, Lane, Sum
-from stream.demo.scoreboard import Delay, Outage, Percentiles, Tally, percentiles, undisturbed, waited
+from stream.demo.chronicle import Change, RevisionComparison, Sum
+from stream.demo.scoreboard import Delay, Outage, Percentiles, TruthTally, percentiles, undisturbed, waited
 from stream.demo.view import View
 
 
@@ -25,7 +25,7 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True):
     recall: float | None
 
 
-class Command(msgspec.Struct, frozen=True, kw_only=True):
+class CommandSummary(msgspec.Struct, frozen=True, kw_only=True):
     """One command and its verdict. Durations in milliseconds from when it was given."""
 
     kind: str
@@ -89,7 +89,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """By how much the demo itself sent late, at most."""
     promotion_ms: int | None
     rollback_ms: int | None
-    commands: tuple[Command, ...]
+    commands: tuple[CommandSummary, ...]
     shadow: tuple[Beside, ...]
     chaos: Chaos | None
     revisions: tuple[Revision, ...]
@@ -175,8 +175,8 @@ def _took(view: View, kind: CommandKind) -> int | None:
     return None if change is None else change.took_ms
 
 
-def _command(change: Change) -> Command:
-    return Command(
+def _command(change: Change) -> CommandSummary:
+    return CommandSummary(
         kind="" if change.kind is None else change.kind.value,
         model=change.model,
         verdict=None if change.answer is None else change.answer.kind.value,
@@ -187,7 +187,7 @@ def _command(change: Change) -> Command:
     )
 
 
-def _beside(view: View, lane: Lane) -> Beside:
+def _beside(view: View, lane: RevisionComparison) -> Beside:
     return Beside(
         revision=lane.revision,
         live=lane.live,
@@ -217,7 +217,7 @@ def _chaos(view: View, outage: Outage) -> Chaos:
     )
 
 
-def _revision(number: int, digest: str | None, tally: Tally) -> Revision:
+def _revision(number: int, digest: str | None, tally: TruthTally) -> Revision:
     return Revision(
         revision=number,
         model=digest or "",

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from stream.contract.outputs import Score
 from stream.demo.beside import COLOURS
-from stream.demo.scoreboard import Scoreboard, Tally, Truth
+from stream.demo.scoreboard import Scoreboard, Truth, TruthTally
 from stream.demo.view import SHORT, View, share
 from stream.demo.world.rows import Pattern
 
@@ -37,7 +37,7 @@ def patterns_table(view: View) -> Table:
     for name in ("decided", "precision", "found", *(pattern.name.lower() for pattern in FRAUDS)):
         table.add_column(name, justify="right", no_wrap=True)
     for revision, tally in sorted(board.tallies.items()):
-        kinds = [board.patterns.get((revision, pattern), Tally()) for pattern in FRAUDS]
+        kinds = [board.patterns.get((revision, pattern), TruthTally()) for pattern in FRAUDS]
         table.add_row(
             str(revision),
             view.model(board.digests.get(revision)),
@@ -77,7 +77,7 @@ def _alert(score: Score, truth: Truth) -> tuple[str, ...]:
     )
 
 
-def _tally(tally: Tally) -> tuple[str, ...]:
+def _tally(tally: TruthTally) -> tuple[str, ...]:
     return (
         f"{tally.decided:,}",
         f"{tally.approved:,}",

@@ -17,7 +17,7 @@ WHAT_COLUMNS = 28
 SIGNS = {GOOD: "✓", BAD: "✗", OPEN: "…", QUIET: "·"}
 
 
-class Moment(NamedTuple):
+class TimelineEntry(NamedTuple):
     """One thing that happened: when, what, and what came of it, in one line or two."""
 
     at_ms: int
@@ -32,7 +32,7 @@ class Moment(NamedTuple):
         return self.style != OPEN
 
 
-def moments(view: View) -> list[Moment]:
+def moments(view: View) -> list[TimelineEntry]:
     """Return everything that has happened, in order."""
     found = [_moment(view, change) for change in view.chronicle.changes]
     if view.outage is not None:
@@ -61,14 +61,14 @@ def clock(milliseconds: int) -> str:
     return f"{'-' if milliseconds < 0 else ''}{whole // 60}:{whole % 60:02d}"
 
 
-def _moment(view: View, change: Change) -> Moment:
+def _moment(view: View, change: Change) -> TimelineEntry:
     at_ms, what = change.asked_ms or change.answered_ms, _what(view, change)
     if change.answer is None:
-        return Moment(at_ms, what, "asked for, no verdict yet", OPEN)
+        return TimelineEntry(at_ms, what, "asked for, no verdict yet", OPEN)
     if not change.accepted:
-        return Moment(at_ms, what, f"refused: {change.refusal}", BAD)
+        return TimelineEntry(at_ms, what, f"refused: {change.refusal}", BAD)
     style = GOOD if len(change.cutovers) >= view.partitions or not _moves(view, change) else OPEN
-    return Moment(at_ms, what, accepted(change), style, cutover(view, change) if _moves(view, change) else "")
+    return TimelineEntry(at_ms, what, accepted(change), style, cutover(view, change) if _moves(view, change) else "")
 
 
 def _what(view: View, change: Change) -> str:
@@ -104,18 +104,18 @@ def _moves(view: View, change: Change) -> bool:
     return change.asked_ms >= view.began_ms > 0 and change.kind is not CommandKind.CHALLENGE
 
 
-def _death(view: View, outage: Outage) -> Moment:
+def _death(view: View, outage: Outage) -> TimelineEntry:
     what = "[bold]worker killed[/] (SIGKILL)"
     if outage.back_ms is None:
         gone = seconds(view.now_ms - outage.killed_ms)
         waiting = f"{payments(view.board.in_flight)} waiting for the new worker, for {gone} now"
-        return Moment(outage.killed_ms, what, waiting, OPEN)
+        return TimelineEntry(outage.killed_ms, what, waiting, OPEN)
     number = len(waited(view.board, outage))
     verdict = f"back after {seconds(outage.gap_ms)}; {payments(number)} waited"
     if outage.caught_up_ms is None:
-        return Moment(outage.killed_ms, what, f"{verdict}, {view.board.in_flight:,} are still undecided", OPEN)
+        return TimelineEntry(outage.killed_ms, what, f"{verdict}, {view.board.in_flight:,} are still undecided", OPEN)
     verdict += f", caught up {seconds(outage.caught_up_ms - outage.back_ms)} later"
-    return Moment(outage.killed_ms, what, verdict, GOOD, _kept(outage))
+    return TimelineEntry(outage.killed_ms, what, verdict, GOOD, _kept(outage))
 
 
 def _kept(outage: Outage) -> str:

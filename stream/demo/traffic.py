@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from models.times import format_time
-from stream.dataset.injector import Item
+from stream.dataset.injector import ScheduledRecord
 from stream.demo.script import Script
 from stream.demo.world.rows import DAY_MS, Pattern
 from stream.demo.world.world import Plan, World, simulate
@@ -38,7 +38,7 @@ def as_of(world: World, days_before: int) -> World:
     return replace(world, plan=plan, cut=int(np.searchsorted(world.rows.occurred_ms, plan.live_start_ms)))
 
 
-def take(items: Iterator[Item], count: int) -> Iterator[Item]:
+def take(items: Iterator[ScheduledRecord], count: int) -> Iterator[ScheduledRecord]:
     """Yield the next items up to the transaction number `count`; labels ride along and are not counted."""
     for item in items:
         yield item
@@ -64,16 +64,16 @@ class Traffic:
         self._begin_ms = begin.plan.live_start_ms
         self._stream = live(begin)
 
-    def warm(self) -> Iterator[Item]:
+    def warm(self) -> Iterator[ScheduledRecord]:
         """Yield the transactions of the last days of the history."""
         for entry in islice(self._stream, self.warm_count):
             yield self._transaction(entry.transaction, entry.pattern)
 
-    def warm_labels(self) -> Iterator[Item]:
+    def warm_labels(self) -> Iterator[ScheduledRecord]:
         """Yield what had become known of them by the end of the history."""
         return self._reports(self._begin_ms, self._world.plan.live_start_ms)
 
-    def live(self) -> Iterator[Item]:
+    def live(self) -> Iterator[ScheduledRecord]:
         """Yield the live transactions; each label rides behind the first transaction after its report."""
         start_ms = self._world.plan.live_start_ms
         reports = labels(self._world, start_ms, start_ms + self._world.plan.live_days * DAY_MS)
@@ -85,7 +85,7 @@ class Traffic:
                     yield self._label(report)
                 report = next(reports, None)
 
-    def _reports(self, from_ms: int, until_ms: int) -> Iterator[Item]:
+    def _reports(self, from_ms: int, until_ms: int) -> Iterator[ScheduledRecord]:
         for report in labels(self._world, from_ms, until_ms):
             if self._is_on_topic(report["occurred_at"]):
                 yield self._label(report)
@@ -94,12 +94,12 @@ class Traffic:
         """Tell whether a transaction of this time was published here; the texts are of one length and zone."""
         return occurred_at >= format_time(self._begin_ms)
 
-    def _transaction(self, transaction: dict[str, object], pattern: Pattern) -> Item:
+    def _transaction(self, transaction: dict[str, object], pattern: Pattern) -> ScheduledRecord:
         name = str(transaction["transaction_id"])
         self.patterns[name] = pattern
         self.simulated_at = str(transaction["occurred_at"])
-        return Item(self._transactions, str(transaction["card_id"]).encode(), _encode(transaction), name)
+        return ScheduledRecord(self._transactions, str(transaction["card_id"]).encode(), _encode(transaction), name)
 
-    def _label(self, report: dict[str, object]) -> Item:
+    def _label(self, report: dict[str, object]) -> ScheduledRecord:
         self.labels += 1
-        return Item(self._labels, str(report["card_id"]).encode(), _encode(report), "", rides=True)
+        return ScheduledRecord(self._labels, str(report["card_id"]).encode(), _encode(report), "", rides=True)

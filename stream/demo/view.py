@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stream.demo.chronicle import Chronicle, Lane, Lanes, Sum
-from stream.demo.scoreboard import Outage, Percentiles, Scoreboard, Tally
+from stream.demo.chronicle import Chronicle, RevisionComparison, RevisionComparisons, Sum
+from stream.demo.scoreboard import Outage, Percentiles, Scoreboard, TruthTally
 from stream.demo.script import Scene
 
 SHORT = 8
@@ -17,7 +17,7 @@ class View:
     """One moment. Times in epoch milliseconds, `simulated_at` in the population's own time."""
 
     board: Scoreboard
-    lanes: Lanes
+    lanes: RevisionComparisons
     chronicle: Chronicle
     outage: Outage | None
     models: Mapping[str, str]
@@ -39,11 +39,11 @@ class View:
         """Return what a model is called."""
         return "no model" if digest is None else self.models.get(digest, digest[:SHORT])
 
-    def decided(self, lane: Lane) -> int:
+    def decided(self, lane: RevisionComparison) -> int:
         """Return how many live transactions the lane's revision has decided."""
-        return self.board.tallies.get(lane.revision, Tally()).decided
+        return self.board.tallies.get(lane.revision, TruthTally()).decided
 
-    def coverage(self, lane: Lane) -> float | None:
+    def coverage(self, lane: RevisionComparison) -> float | None:
         """Return the share of a revision's live decisions that have been compared; None of nothing."""
         decided = self.decided(lane)
         return min(1.0, lane.tally.compared / decided) if decided else None

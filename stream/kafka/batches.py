@@ -38,7 +38,7 @@ class _Lot(NamedTuple):
 
 
 @dataclass(slots=True)
-class Ledger:
+class CommitLedger:
     """Which lots are out, in the order of the log, and which of them are done.
 
     A lot is one partition's part of a batch. Lots are keyed by their group generation: what an agent says of a lot that
@@ -102,7 +102,7 @@ class Batch:
     topic: str
     generation: int
     records: Mapping[int, Sequence[Record]]
-    ledger: Ledger
+    ledger: CommitLedger
     draining: asyncio.Event
     started: bool = False
     finished: asyncio.Event = field(default_factory=asyncio.Event)

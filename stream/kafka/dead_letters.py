@@ -46,7 +46,7 @@ class DeadLetter(NamedTuple):
 
 
 @dataclass(slots=True)
-class Runs:
+class DeadLetterRuns:
     """The length of the current run by partition, and the partitions that went over the limit, with the reason.
 
     `counted` is the last offset that was counted, by partition: what failed to be written and is tried again counts

@@ -27,7 +27,7 @@ _POLL_MS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Consumption:
+class ConsumerOptions:
     """What the transport is told: topics, limits, the client's name, and whom to tell that it cannot go on.
 
     `withheld` says of a topic whether nothing of it may be committed now, though it is acknowledged.
@@ -44,7 +44,7 @@ class BatchThread(driver.AIOKafkaConsumerThread):
     """The thread that speaks to Kafka: heartbeats and fetches go on while the main loop computes."""
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
-        consumption: Consumption = transport.consumption  # type: ignore[attr-defined] # it is a BatchTransport
+        consumption: ConsumerOptions = transport.consumption  # type: ignore[attr-defined] # it is a BatchTransport
         settings, conf = consumption.settings, self.app.conf
         return AIOKafkaConsumer(
             **connection_options(settings),

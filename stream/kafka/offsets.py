@@ -72,20 +72,20 @@ class Voids:
         return max(0, void - known) if before == committed else void
 
 
-class _Source(msgspec.Struct):
+class _TailSource(msgspec.Struct):
     offset: Count
 
 
-class _Told(msgspec.Struct):
+class _TailScore(msgspec.Struct):
     """What a score says of its own validity."""
 
     epoch: Count
     revision: Count
-    source: _Source
+    source: _TailSource
 
 
 _Kept = Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]
-_decode = msgspec.json.Decoder(_Told).decode
+_decode = msgspec.json.Decoder(_TailScore).decode
 _decode_note = msgspec.json.Decoder(tuple[_Kept, _Kept, Count, Count]).decode
 
 

@@ -15,7 +15,7 @@ Fetched = tuple[Sequence[ConsumerRecord[bytes, bytes]], float]
 """Records of one partition, and which share of all has been read with them."""
 
 
-class Span:
+class TopicScan:
     """The records of a topic since a moment of their timestamps; `first` says where they begin, by partition.
 
     `before` records of each partition are read ahead of them, for who needs what led there.
@@ -49,7 +49,7 @@ class Span:
 
 
 @asynccontextmanager
-async def span(settings: Settings, topic: str, since_ms: int, before: int = 0) -> AsyncIterator[Span]:
+async def span(settings: Settings, topic: str, since_ms: int, before: int = 0) -> AsyncIterator[TopicScan]:
     """Open a topic at a moment.
 
     Raises:
@@ -66,6 +66,6 @@ async def span(settings: Settings, topic: str, since_ms: int, before: int = 0) -
         tps = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
         consumer.assign(tps)
         found, ends = await consumer.offsets_for_times(dict.fromkeys(tps, since_ms)), await consumer.end_offsets(tps)
-        yield Span(consumer, {tp: ends[tp] if found.get(tp) is None else found[tp].offset for tp in tps}, before)
+        yield TopicScan(consumer, {tp: ends[tp] if found.get(tp) is None else found[tp].offset for tp in tps}, before)
     finally:
         await consumer.stop()

@@ -23,7 +23,7 @@ _TRY_MS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class TopicLayout:
     """One topic: its name, whether it has N partitions or one, and for how long its records are kept."""
 
     name: str
@@ -41,15 +41,17 @@ class Layout:
         }
 
 
-TRANSACTIONS = Layout("transactions", partitioned=True, retention_ms=45 * _DAY_MS)
+TRANSACTIONS = TopicLayout("transactions", partitioned=True, retention_ms=45 * _DAY_MS)
 """Kept behind the longest horizon (a merchant's, 44 days), so that lost histories can be made again."""
-LABELS = Layout("labels", partitioned=True, retention_ms=45 * _DAY_MS)
-SCORES = Layout("scores", partitioned=True, retention_ms=400 * _DAY_MS, largest_bytes=LARGEST_OUTPUT_BYTES)
-SHADOW_SCORES = Layout("shadow-scores", partitioned=True, retention_ms=90 * _DAY_MS)
-OUTCOMES = Layout("outcomes", partitioned=True, retention_ms=400 * _DAY_MS, largest_bytes=LARGEST_OUTPUT_BYTES)
-MODEL_CONTROL = Layout("model-control", partitioned=False, retention_ms=FOR_EVER)
-MODEL_EVENTS = Layout("model-events", partitioned=False, retention_ms=FOR_EVER)
-DEAD_LETTERS = Layout("dead-letters", partitioned=False, retention_ms=90 * _DAY_MS, largest_bytes=LARGEST_OUTPUT_BYTES)
+LABELS = TopicLayout("labels", partitioned=True, retention_ms=45 * _DAY_MS)
+SCORES = TopicLayout("scores", partitioned=True, retention_ms=400 * _DAY_MS, largest_bytes=LARGEST_OUTPUT_BYTES)
+SHADOW_SCORES = TopicLayout("shadow-scores", partitioned=True, retention_ms=90 * _DAY_MS)
+OUTCOMES = TopicLayout("outcomes", partitioned=True, retention_ms=400 * _DAY_MS, largest_bytes=LARGEST_OUTPUT_BYTES)
+MODEL_CONTROL = TopicLayout("model-control", partitioned=False, retention_ms=FOR_EVER)
+MODEL_EVENTS = TopicLayout("model-events", partitioned=False, retention_ms=FOR_EVER)
+DEAD_LETTERS = TopicLayout(
+    "dead-letters", partitioned=False, retention_ms=90 * _DAY_MS, largest_bytes=LARGEST_OUTPUT_BYTES
+)
 
 LAYOUTS = (TRANSACTIONS, LABELS, SCORES, SHADOW_SCORES, OUTCOMES, MODEL_CONTROL, MODEL_EVENTS, DEAD_LETTERS)
 
@@ -139,7 +141,7 @@ async def try_reading(settings: Settings, topic: str) -> None:
 
 
 async def _create(
-    admin: AIOKafkaAdminClient, settings: Settings, layouts: list[Layout], shape: tuple[int, int]
+    admin: AIOKafkaAdminClient, settings: Settings, layouts: list[TopicLayout], shape: tuple[int, int]
 ) -> None:
     partitions, replication = shape
     new = [

@@ -19,8 +19,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ChannelT, ConsumerMessage, Message
 from mode import ServiceT
 
-from stream.kafka.batches import Batch, Commit, Ledger, Record
-from stream.kafka.fetch_thread import BatchThread, Consumption
+from stream.kafka.batches import Batch, Commit, CommitLedger, Record
+from stream.kafka.fetch_thread import BatchThread, ConsumerOptions
 
 _IDLE_SECONDS = 0.05
 
@@ -31,7 +31,7 @@ class BatchConsumer(driver.Consumer):
     _thread: BatchThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Faust's own
-        self.ledger = Ledger()
+        self.ledger = CommitLedger()
         self.draining = asyncio.Event()
         self.pulls = 0
         """Rises with every look for records: what a watchdog watches."""
@@ -42,12 +42,12 @@ class BatchConsumer(driver.Consumer):
         super().__init__(*args, **kwargs)
 
     @property
-    def consumption(self) -> Consumption:
+    def consumption(self) -> ConsumerOptions:
         """What the transport was told."""
         return self._told(self.transport)
 
     @staticmethod
-    def _told(transport: object) -> Consumption:
+    def _told(transport: object) -> ConsumerOptions:
         assert isinstance(transport, BatchTransport)  # noqa: S101 - a wiring error, not an input
         return transport.consumption
 
@@ -279,7 +279,7 @@ class BatchTransport(driver.Transport):
 
     Consumer = BatchConsumer
 
-    def __init__(self, app: App, consumption: Consumption) -> None:
+    def __init__(self, app: App, consumption: ConsumerOptions) -> None:
         self.consumption = consumption
         super().__init__(app.conf.broker_consumer, app)
 

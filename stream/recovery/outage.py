@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from features.errors import StoreUnavailableError
-from features.history.store import HistoryStore, Label, Labelled, Observed, Transactions
+from features.history.store import HistoryStore, Label, LabelResult, Observed, Transactions
 from features.memory_store import MemoryStore
 from features.redis.store import RedisStore
 
@@ -54,7 +54,7 @@ class WaitingStore:
             raise _lost()
         return observed
 
-    async def label(self, labels: Sequence[Label]) -> Sequence[Labelled]:
+    async def label(self, labels: Sequence[Label]) -> Sequence[LabelResult]:
         """Apply labels, likewise.
 
         Raises:
@@ -128,7 +128,7 @@ class DegradingStore:
             self._waiting += len(transactions)
         return replace(await stopgap.observe(transactions), incomplete=True, stopgap=True)
 
-    async def label(self, labels: Sequence[Label]) -> Sequence[Labelled]:
+    async def label(self, labels: Sequence[Label]) -> Sequence[LabelResult]:
         """Apply labels, which can wait: until what came before them is applied.
 
         Raises:

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import UnknownTopicOrPartitionError
 
 from features.errors import StoreError
-from features.redis.progress import Part, Reached, Report
+from features.redis.progress import LogPart, PartReport, Reached
 from features.redis.store import RedisStore
 from stream.contract.codes import Rejection
 from stream.contract.label import read_label
@@ -43,7 +43,7 @@ GENTLY = Pace(200, 1.0)
 """While they do not: what is applied together holds them up for some ms, and half of the time is theirs alone."""
 
 
-class Again(NamedTuple):
+class ReapplyDeps(NamedTuple):
     """From where, and to what, records are applied again, and how."""
 
     reader: AIOKafkaConsumer
@@ -52,22 +52,22 @@ class Again(NamedTuple):
     pace: Pace
 
 
-class Stretch(NamedTuple):
+class OffsetRange(NamedTuple):
     """What is to be read of a part of the log, as offsets: from `first`, now `at`, up to `end`."""
 
-    part: Part
+    part: LogPart
     first: int
     at: int
     end: int
     displaced_below: int
 
     @property
-    def report(self) -> Report:
+    def report(self) -> PartReport:
         """How far it is."""
-        return Report(Reached(self.first, self.at, self.end), self.displaced_below)
+        return PartReport(Reached(self.first, self.at, self.end), self.displaced_below)
 
 
-Note = Callable[[Sequence[Stretch], int], Awaitable[bool]]
+Note = Callable[[Sequence[OffsetRange], int], Awaitable[bool]]
 """Told how far all stretches are, and how many records were just applied; answers whether to go on."""
 
 
@@ -87,7 +87,7 @@ async def log_reader(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
     )
     try:
         await reader.start()
-        first = [place(settings, Part(of_labels=of_labels, partition=0)) for of_labels in (True, False)]
+        first = [place(settings, LogPart(of_labels=of_labels, partition=0)) for of_labels in (True, False)]
         for tp in first:
             await must_see(reader, tp.topic)
         reader.assign(first)
@@ -109,12 +109,12 @@ def part_count(reader: AIOKafkaConsumer, settings: Settings) -> int:
     return sum(counts)
 
 
-def place(settings: Settings, part: Part) -> TopicPartition:
+def place(settings: Settings, part: LogPart) -> TopicPartition:
     """Return where a part is in Kafka."""
     return TopicPartition(settings.topic((LABELS if part.of_labels else TRANSACTIONS).name), part.partition)
 
 
-async def reapply(again: Again, stretches: Iterable[Stretch], note: Note) -> bool:
+async def reapply(again: ReapplyDeps, stretches: Iterable[OffsetRange], note: Note) -> bool:
     """Apply stretches again, side by side, each in order; return whether that came to its end.
 
     Raises:

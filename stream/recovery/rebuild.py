@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient
 
-from features.redis.progress import NO_END, Part
+from features.redis.progress import NO_END, LogPart
 from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets
 from stream.clock import now_ms
@@ -19,7 +19,7 @@ from stream.kafka.client import connection_options, members
 from stream.kafka.offsets import resume
 from stream.kafka.topics import SCORES, has_records
 from stream.recovery.reapply import log_reader, part_count
-from stream.recovery.repair import REPORT_SECONDS, Mending, Seen, Terms
+from stream.recovery.repair import REPORT_SECONDS, Repair, RepairDeps, RepairStatus
 from stream.scoring.facts import deaf
 from stream.settings import Settings
 
@@ -60,7 +60,7 @@ async def begun(settings: Settings, sets: FeatureSets, reason: str) -> AsyncIter
         await store.close()
 
 
-async def watched(rebuild: Rebuild) -> AsyncIterator[Seen]:
+async def watched(rebuild: Rebuild) -> AsyncIterator[RepairStatus]:
     """Yield how far workers are until the histories are whole.
 
     Raises:
@@ -70,7 +70,7 @@ async def watched(rebuild: Rebuild) -> AsyncIterator[Seen]:
     store, quiet_s = rebuild.store, 0.0
     while store.incomplete:
         progress = await store.wholeness.progress(store.standing.aim)
-        yield Seen(progress, rebuild.parts)
+        yield RepairStatus(progress, rebuild.parts)
         quiet_s = 0.0 if progress else quiet_s + REPORT_SECONDS
         if quiet_s >= NOBODY_SECONDS:
             raise RebuildError(
@@ -79,10 +79,10 @@ async def watched(rebuild: Rebuild) -> AsyncIterator[Seen]:
             )
         await asyncio.sleep(REPORT_SECONDS)
         await store.look()
-    yield Seen(await store.wholeness.progress(store.standing.aim), rebuild.parts)
+    yield RepairStatus(await store.wholeness.progress(store.standing.aim), rebuild.parts)
 
 
-async def done_here(rebuild: Rebuild, ends: Mapping[Part, int]) -> AsyncIterator[Seen]:
+async def done_here(rebuild: Rebuild, ends: Mapping[LogPart, int]) -> AsyncIterator[RepairStatus]:
     """Do it in this process, for all partitions, up to their `ends`, and yield how far that is.
 
     Raises:
@@ -90,9 +90,9 @@ async def done_here(rebuild: Rebuild, ends: Mapping[Part, int]) -> AsyncIterator
         StoreUnavailableError: Redis does not answer.
         aiokafka.errors.KafkaError: Kafka does not answer.
     """
-    mending = Mending(Terms(rebuild.settings, rebuild.sets, rebuild.store.standing.aim, deaf))
+    mending = Repair(RepairDeps(rebuild.settings, rebuild.sets, rebuild.store.standing.aim, deaf))
 
-    async def told() -> Mapping[Part, int]:
+    async def told() -> Mapping[LogPart, int]:
         return ends
 
     work = asyncio.create_task(mending.run(told))
@@ -108,7 +108,7 @@ async def done_here(rebuild: Rebuild, ends: Mapping[Part, int]) -> AsyncIterator
         await asyncio.gather(work, return_exceptions=True)
 
 
-async def decided(settings: Settings) -> dict[Part, int]:
+async def decided(settings: Settings) -> dict[LogPart, int]:
     """Return how far each partition is decided; labels are applied to their end, as `Repairer` does.
 
     Raises:
@@ -126,7 +126,7 @@ async def decided(settings: Settings) -> dict[Part, int]:
         resumed = await resume(settings, admin, partitions)
     finally:
         await admin.close()
-    ends = {Part(of_labels=True, partition=partition): NO_END for partition in partitions}
+    ends = {LogPart(of_labels=True, partition=partition): NO_END for partition in partitions}
     for partition, (offset, position) in resumed.items():
-        ends[Part(of_labels=False, partition=partition)] = max(offset or 0, position.standing.last_offset + 1)
+        ends[LogPart(of_labels=False, partition=partition)] = max(offset or 0, position.standing.last_offset + 1)
     return ends

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from features.history.store import Keeping
-from features.redis.progress import NO_END, Part, Reached
-from features.redis.retention import NOTHING, Span
-from features.redis.store import Options, RedisStore
+from features.redis.progress import NO_END, LogPart, Reached
+from features.redis.retention import NOTHING, EpochCover
+from features.redis.store import RedisStore, StoreOptions
 from stream.clock import now_ms
-from stream.recovery.reapply import GENTLY, SWIFTLY, Again, Stretch, log_reader, part_count, place, reapply
+from stream.recovery.reapply import GENTLY, SWIFTLY, OffsetRange, ReapplyDeps, log_reader, part_count, place, reapply
 from stream.scoring.facts import Listen, Reapplied
 from stream.settings import Settings
 
@@ -24,15 +24,15 @@ REPORT_SECONDS = 0.5
 _TIDY_SECONDS = 10.0
 _CACHE_BYTES = 256 << 20
 
-Ends = Callable[[], Awaitable[Mapping[Part, int]]]
+Ends = Callable[[], Awaitable[Mapping[LogPart, int]]]
 """Answers how far which parts are to be applied again, as offsets."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class RepairStatus:
     """How far all who repair are together, as was last read, of so many parts."""
 
-    progress: Mapping[Part, Reached]
+    progress: Mapping[LogPart, Reached]
     parts: int
 
     @property
@@ -60,20 +60,20 @@ class Seen:
         return f"{self.applied:,} of {self.wanted:,} records so far, {self.parts_done} of {self.parts} parts done"
 
 
-class Terms(NamedTuple):
-    """What is repaired, and who hears of it: `tell` of records, whoever reads `Mending.seen` of parts.
+class RepairDeps(NamedTuple):
+    """What is repaired, and who hears of it: `tell` of records, whoever reads `Repair.seen` of parts.
 
     `repair` is the epoch and how far back; `turns` the lock of the store that decisions of this process ask.
     """
 
     settings: Settings
     keeping: Keeping
-    repair: Span
+    repair: EpochCover
     tell: Listen
     turns: asyncio.Lock | None = None
 
 
-class Mending:
+class Repair:
     """Repairs parts of the log, over connections of its own.
 
     Attributes:
@@ -81,9 +81,9 @@ class Mending:
         open: the parts that are repaired here, and how far.
     """
 
-    def __init__(self, terms: Terms) -> None:
-        self.seen: Seen | None = None
-        self.open: Mapping[Part, Stretch] = {}
+    def __init__(self, terms: RepairDeps) -> None:
+        self.seen: RepairStatus | None = None
+        self.open: Mapping[LogPart, OffsetRange] = {}
         self._terms = terms
 
     async def run(self, ends: Ends) -> bool:
@@ -94,13 +94,13 @@ class Mending:
             aiokafka.errors.KafkaError: so is Kafka.
         """
         settings, keeping, _, _, turns = self._terms
-        options = Options(cache_bytes=_CACHE_BYTES, turns=turns)
+        options = StoreOptions(cache_bytes=_CACHE_BYTES, turns=turns)
         store = RedisStore(settings.redis_url, settings.deployment, keeping, now_ms, options)
         try:
             await store.connect(emptied=True)  # if it was emptied again meanwhile
             gently = settings.redis_down == "degrade" or store.standing.whole is not NOTHING
             async with log_reader(settings) as reader:
-                again = Again(reader, settings, store, GENTLY if gently else SWIFTLY)
+                again = ReapplyDeps(reader, settings, store, GENTLY if gently else SWIFTLY)
                 await self._all(_Work(store, again, part_count(reader, settings), gently), ends)
             return self._goes_on(store)
         finally:
@@ -125,16 +125,16 @@ class Mending:
         """Tell whether this repair is still the one that is wanted."""
         return store.standing.aim == self._terms.repair
 
-    async def _look(self, work: "_Work", after_s: float = 0.0) -> Seen:
+    async def _look(self, work: "_Work", after_s: float = 0.0) -> RepairStatus:
         """Read how far all are, and whether that is still asked."""
         await asyncio.sleep(after_s)
         await work.store.look()
-        self.seen = Seen(await work.store.wholeness.progress(self._terms.repair), work.parts)
+        self.seen = RepairStatus(await work.store.wholeness.progress(self._terms.repair), work.parts)
         return self.seen
 
     async def _stretches(
-        self, work: "_Work", ends: Mapping[Part, int], progress: Mapping[Part, Reached]
-    ) -> list[Stretch]:
+        self, work: "_Work", ends: Mapping[LogPart, int], progress: Mapping[LogPart, Reached]
+    ) -> list[OffsetRange]:
         """Return what is to be applied again here, from where whoever began it was; what is done included.
 
         What nobody has begun begins at its mark, if the log still has that, else with all that the log has.
@@ -149,7 +149,7 @@ class Mending:
             first = first if begins[tp] <= first <= log_ends[tp] else begins[tp]
             before = progress.get(part, Reached(first, first, NO_END))
             end = before.reached if before.done else max(before.reached, min(ends[part], log_ends[tp]))
-            found.append(Stretch(part, before.first, before.reached, end, log_ends[tp]))
+            found.append(OffsetRange(part, before.first, before.reached, end, log_ends[tp]))
         return found
 
     async def _apply(self, work: "_Work", *, of_labels: bool) -> None:
@@ -157,7 +157,7 @@ class Mending:
         mine = [stretch for part, stretch in self.open.items() if part.of_labels is of_labels]
         due = tidy_due = 0.0
 
-        async def note(stretches: Sequence[Stretch], applied: int) -> bool:
+        async def note(stretches: Sequence[OffsetRange], applied: int) -> bool:
             nonlocal due, tidy_due
             self.open = {**self.open, **{stretch.part: stretch for stretch in stretches}}
             self._terms.tell(Reapplied("labels" if of_labels else "transactions", applied))
@@ -185,7 +185,7 @@ class Mending:
         self.open = {part: one._replace(displaced_below=log_ends[tps[part]]) for part, one in self.open.items()}
         await self._report(work, list(self.open.values()), final=True)
 
-    async def _report(self, work: "_Work", stretches: Sequence[Stretch], *, final: bool) -> bool:
+    async def _report(self, work: "_Work", stretches: Sequence[OffsetRange], *, final: bool) -> bool:
         """Report; tell whether this repair is still the one that is wanted."""
         reports = {stretch.part: stretch.report._replace(final=final) for stretch in stretches}
         return await work.store.wholeness.report(self._terms.repair, reports, work.parts) is not None
@@ -195,6 +195,6 @@ class _Work(NamedTuple):
     """What works, of how many parts the log is made, and whether decisions go on meanwhile."""
 
     store: RedisStore
-    again: Again
+    again: ReapplyDeps
     parts: int
     gently: bool

@@ -19,15 +19,15 @@ from aiokafka.errors import KafkaError
 
 from features.errors import StoreUnavailableError
 from features.history.store import Entity, Keeping
-from features.redis.progress import NO_END, Part
-from features.redis.retention import Cover, Span
+from features.redis.progress import NO_END, LogPart
+from features.redis.retention import Cover, EpochCover
 from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets
 from models.problems import Problem, ProblemCode
 from stream.control.model_cache import Serving
 from stream.kafka.topics import LABELS, TRANSACTIONS
 from stream.kafka.transport import BatchConsumer
-from stream.recovery.repair import Mending, Terms
+from stream.recovery.repair import Repair, RepairDeps
 from stream.scoring.facts import Listen
 from stream.settings import Settings
 
@@ -45,7 +45,7 @@ def needed(sets: FeatureSets, serving: Serving | None) -> Mapping[Entity, int]:
     return {kind: max(look.get(kind, 0) for look in looks) for kind in Entity if any(kind in look for look in looks)}
 
 
-class Warming:
+class WarmupCheck:
     """Says what speaks against a candidate; `how_far` the repair is, for people."""
 
     def __init__(self, sets: FeatureSets, store: RedisStore, how_far: Callable[[], str]) -> None:
@@ -66,7 +66,7 @@ class Warming:
         return (Problem(ProblemCode.FEATURES_WARMING, detail),)
 
 
-class Yard(NamedTuple):
+class RepairerDeps(NamedTuple):
     """What repairing works with: `store` is the one that decisions ask, `decided` how far each partition is decided.
 
     `decided` is None while that is not known of all partitions; `withheld` tells whether what was done of a topic is
@@ -85,18 +85,18 @@ class Yard(NamedTuple):
 class _Situation(NamedTuple):
     """What is to be repaired, an epoch and how far back, and under which assignment of ours."""
 
-    repair: Span
+    repair: EpochCover
     assignment: int
 
 
 class Repairer:
     """Repairs what this worker owns, whenever there is something to repair."""
 
-    def __init__(self, yard: Yard) -> None:
+    def __init__(self, yard: RepairerDeps) -> None:
         self._yard = yard
         self._assignment: int | None = None
         self._assignments = 0
-        self._mending: Mending | None = None
+        self._mending: Repair | None = None
 
     @property
     def open_parts(self) -> int:
@@ -142,11 +142,11 @@ class Repairer:
         consumer = self._yard.consumer()
         if consumer is None or self._assignment is None:
             return
-        marks: dict[Part, int] = {}
+        marks: dict[LogPart, int] = {}
         for layout in (TRANSACTIONS, LABELS):
             topic = self._yard.settings.topic(layout.name)
             done = {} if self._yard.withheld(topic) else consumer.done(topic)
-            marks |= {Part(layout is LABELS, partition): offset for partition, offset in done.items() if offset}
+            marks |= {LogPart(layout is LABELS, partition): offset for partition, offset in done.items() if offset}
         try:
             await self._yard.store.mark(marks)
         except StoreUnavailableError as error:
@@ -161,7 +161,7 @@ class Repairer:
     async def _under(self, situation: _Situation) -> None:
         """Repair until the situation is another; what is away is asked again."""
         yard = self._yard
-        self._mending = Mending(Terms(yard.settings, yard.keeping, situation.repair, yard.tell, yard.store.lock))
+        self._mending = Repair(RepairDeps(yard.settings, yard.keeping, situation.repair, yard.tell, yard.store.lock))
         work = asyncio.create_task(self._mending.run(self._ends))
         try:
             while self._situation() == situation and not (work.done() and work.exception()):
@@ -178,7 +178,7 @@ class Repairer:
             case Exception():
                 raise error
 
-    async def _ends(self) -> dict[Part, int]:
+    async def _ends(self) -> dict[LogPart, int]:
         """Return how far our transactions were handed out, or decided under an earlier assignment; labels to their end.
 
         What a label's owner told of it before it was killed may lie behind what it committed: decisions have seen it.
@@ -191,9 +191,9 @@ class Repairer:
         labels = await consumer.handed_out(settings.topic(LABELS.name))
         transactions = await consumer.handed_out(settings.topic(TRANSACTIONS.name))
         return {
-            **{Part(of_labels=True, partition=partition): NO_END for partition in labels},
+            **{LogPart(of_labels=True, partition=partition): NO_END for partition in labels},
             **{
-                Part(of_labels=False, partition=partition): max(offset, decided.get(partition, 0))
+                LogPart(of_labels=False, partition=partition): max(offset, decided.get(partition, 0))
                 for partition, offset in transactions.items()
             },
         }

@@ -14,7 +14,7 @@ from stream.rescoring.ledgers import assemble
 from stream.rescoring.passes import Flags
 from stream.rescoring.rescore import model_of
 from stream.rescoring.tasks import DECIDE, FATES
-from stream.rescoring.workdir import Workplace
+from stream.rescoring.workdir import Workdir
 
 Columns = dict[str, Any]
 """Arrays of one length; NaN, None and what is masked become NULL."""
@@ -29,7 +29,7 @@ class Block(NamedTuple):
     matrix: Floats
 
 
-def score_block(url: str, digest: str, place: Workplace, block: int) -> None:
+def score_block(url: str, digest: str, place: Workdir, block: int) -> None:
     """Score a block by one model and write it."""
     model = model_of(url, digest, place.sets)
     rows = read_block(place, block, model.fingerprint)
@@ -38,7 +38,7 @@ def score_block(url: str, digest: str, place: Workplace, block: int) -> None:
     place.progress()[block] = len(rows.decided)
 
 
-def read_block(place: Workplace, block: int, fingerprint: str) -> Block:
+def read_block(place: Workdir, block: int, fingerprint: str) -> Block:
     """Put a block together, with the vectors of one feature set."""
     base = read_base(place, block)
     codes = place.fates()[base.pop("number")]
@@ -48,7 +48,7 @@ def read_block(place: Workplace, block: int, fingerprint: str) -> Block:
     return Block(base | {"fate": _FATE_NAMES[codes]}, decided, matrix)
 
 
-def read_base(place: Workplace, block: int) -> Columns:
+def read_base(place: Workdir, block: int) -> Columns:
     """Return what the base says of a block's rows, their numbers among it."""
     start, end = place.span(block)
     with connect_memory(place.folder, place.memory_mb) as connection:
@@ -73,7 +73,7 @@ def features(names: Sequence[str], matrix: Floats) -> Columns:
     return {name: np.ascontiguousarray(matrix[:, at]) for at, name in enumerate(names)}
 
 
-def write_part(place: Workplace, block: int, columns: Columns) -> None:
+def write_part(place: Workdir, block: int, columns: Columns) -> None:
     """Write a block's columns, in their order; texts are texts even where all of a block are NULL."""
     typed = ", ".join(
         f'CAST("{name}" AS VARCHAR) AS "{name}"' if values.dtype == object else f'"{name}"'
@@ -86,7 +86,7 @@ def write_part(place: Workplace, block: int, columns: Columns) -> None:
         )
 
 
-def join_parts(connection: Any, place: Workplace, out: Path) -> None:  # noqa: ANN401 - a connection of a module without types
+def join_parts(connection: Any, place: Workdir, out: Path) -> None:  # noqa: ANN401 - a connection of a module without types
     """Write the parts, one behind the other, as one file that appears whole or not at all."""
     draft = out.with_name(f".{out.name}.{place.folder.name}")
     parts = ", ".join(quoted(place.part(block)) for block in range(place.blocks))

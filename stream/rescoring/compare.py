@@ -12,14 +12,14 @@ import numpy as np
 from features.history.frames import Floats
 from features.history.store import Ints
 from stream.rescoring.blocks import Columns, read_base, write_part
-from stream.rescoring.explain import Explainer, Rows
+from stream.rescoring.explain import DifferingRows, Explainer
 from stream.rescoring.ledgers import assemble, fill, visible
 from stream.rescoring.passes import Flags, columns_of
 from stream.rescoring.reasons import Reason, Verdict
-from stream.rescoring.rescore import NO_BAND, Makers, Objects, different, nothing, recorded, remake, remake_from
+from stream.rescoring.rescore import NO_BAND, DecidingModels, Objects, different, nothing, recorded, remake, remake_from
 from stream.rescoring.tasks import DECIDE, FATES
-from stream.rescoring.verdicts import TRANSACTION, Contrast, Line, judge, outputs
-from stream.rescoring.workdir import Workplace
+from stream.rescoring.verdicts import TRANSACTION, Contrast, VerdictLine, judge, outputs
+from stream.rescoring.workdir import Workdir
 
 GONE = -1
 """The number of a decision whose transaction is not there."""
@@ -28,24 +28,24 @@ _KEPT = ("partition", "offset", "transaction_id", "card_id", "merchant_id", "occ
 _FATE_NAMES = np.array([*(fate.value for fate in FATES), None], object)
 
 
-def compare_block(url: str, place: Workplace, number: int) -> None:
+def compare_block(url: str, place: Workdir, number: int) -> None:
     """Compare a block of decisions with what is made again, and write what came of it."""
-    comparison = Comparison(url, place, number)
+    comparison = BlockComparison(url, place, number)
     comparison.run()
     write_part(place, number, comparison.columns())
     place.progress()[number] = len(comparison.numbers)
 
 
-class Comparison:
+class BlockComparison:
     """One block being compared; `numbers` are those of its n transactions, or GONE."""
 
-    def __init__(self, url: str, place: Workplace, number: int) -> None:
+    def __init__(self, url: str, place: Workdir, number: int) -> None:
         self._place = place
         self._number = number
         self._base = read_base(place, number)
         self.numbers: Ints = np.asarray(self._base["number"], np.int64)
         self._codes: Ints = np.where(self.numbers == GONE, GONE, place.fates()[np.maximum(self.numbers, 0)])
-        self._makers = Makers(url, _objects(self._base["digest"]), _objects(self._base["decided_by"]))
+        self._makers = DecidingModels(url, _objects(self._base["digest"]), _objects(self._base["decided_by"]))
         self._recorded = recorded(self._base)
         self._features = self._base["features"].tolist()
         self._is_vector = np.asarray(self._base["is_vector"], np.bool_)
@@ -128,9 +128,9 @@ class Comparison:
                 told[at] = np.frombuffer(bytes(self._features[row]), np.float64)
         return told
 
-    def _rows(self, which: Ints) -> Rows:
+    def _rows(self, which: Ints) -> DifferingRows:
         seen = {kind: visible(self._place, self._number, kind)[which] for kind in self._place.entities}
-        return Rows({name: values[which] for name, values in self._base.items()}, self.numbers[which], seen)
+        return DifferingRows({name: values[which] for name, values in self._base.items()}, self.numbers[which], seen)
 
     def _check(self, which: Ints, reason: Reason | None) -> None:
         """Check decisions by their own features alone, for this reason; None: the transaction should be there."""
@@ -146,7 +146,7 @@ class Comparison:
         nowhere = np.empty((len(which), 0))
         flags = np.ones(len(which), np.bool_)
         contrast = Contrast(nowhere, nowhere, self._recorded.of(which), made, has, flags, tried, ~flags, ~flags)
-        lines = [Line() for _ in which]
+        lines = [VerdictLine() for _ in which]
         for at, line in enumerate(lines):
             line.because(reason) if reason else line.differ(TRANSACTION, ("decided", None), None)
             outputs(line, contrast, at, None)
@@ -161,7 +161,7 @@ class Comparison:
         names = self._place.sets.by_fingerprint[str(self._base["fingerprint"][row])].names
         return dict(zip(names, np.frombuffer(packed, np.float64).tolist(), strict=True))
 
-    def _say(self, which: Ints, lines: list[Line]) -> None:
+    def _say(self, which: Ints, lines: list[VerdictLine]) -> None:
         for row, line in zip(which.tolist(), lines, strict=True):
             self._lines[row] = line.texts()
 

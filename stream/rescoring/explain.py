@@ -14,10 +14,10 @@ from stream.dataset.database import connect_memory, quoted
 from stream.rescoring.passes import Flags
 from stream.rescoring.reasons import Reason
 from stream.rescoring.tasks import DECIDE
-from stream.rescoring.workdir import Workplace
+from stream.rescoring.workdir import Workdir
 
 
-class Rows(NamedTuple):
+class DifferingRows(NamedTuple):
     """k decisions that differ: what their records say, by column, and how many records each saw, by kind."""
 
     columns: Mapping[str, Any]
@@ -40,7 +40,7 @@ class Rows(NamedTuple):
 class Explainer:
     """Explains differences in one table of features."""
 
-    def __init__(self, place: Workplace, feature_set: FeatureSet) -> None:
+    def __init__(self, place: Workdir, feature_set: FeatureSet) -> None:
         self._place = place
         rows = feature_set.rows
         horizons_ms = feature_set.horizons_ms
@@ -55,7 +55,7 @@ class Explainer:
         """Tell which columns look at such a history."""
         return np.array([kind in kinds for kind in self._kinds], np.bool_)
 
-    def explain(self, rows: Rows) -> Iterator[tuple[Reason, Flags]]:
+    def explain(self, rows: DifferingRows) -> Iterator[tuple[Reason, Flags]]:
         """Yield each reason with the features that it explains, shape (k, features)."""
         of_histories = self.of(*self._place.entities)
         yield Reason.DEGRADED, rows.flags("incomplete")[:, np.newaxis] & of_histories
@@ -63,12 +63,12 @@ class Explainer:
         yield Reason.BEYOND_RETENTION, self._unheld(rows)
         yield Reason.ORDER_UNKNOWN, self._unplaced(rows)
 
-    def fate(self, rows: Rows) -> Iterator[tuple[Reason, Flags]]:
+    def fate(self, rows: DifferingRows) -> Iterator[tuple[Reason, Flags]]:
         """Yield each reason with the decisions that it explains although they would not be made again, shape (k,)."""
         yield Reason.DEGRADED, rows.flags("incomplete")
         yield Reason.BEYOND_RETENTION, rows.times() - self._horizon_ms < rows.integers("card_floor_ms", _NO_FLOOR)
 
-    def _lost(self, rows: Rows) -> Flags:
+    def _lost(self, rows: DifferingRows) -> Flags:
         """Tell where fewer records lay before the decision than the logs show, in a history of a later epoch."""
         found = np.zeros((len(rows.numbers), len(self._kinds)), np.bool_)
         for kind in self._place.entities:
@@ -77,14 +77,14 @@ class Explainer:
             found |= short[:, np.newaxis] & self.of(kind)
         return found
 
-    def _unheld(self, rows: Rows) -> Flags:
+    def _unheld(self, rows: DifferingRows) -> Flags:
         """Tell where a feature looks back to before what was read."""
         since = rows.times()[:, np.newaxis] - self._reach_ms
         card = since < rows.integers("card_floor_ms", _NO_FLOOR)[:, np.newaxis]
         other = since < rows.integers("other_floor_ms", _NO_FLOOR)[:, np.newaxis]
         return (card & self.of(Entity.CARD)) | (other & self.of(*self._place.others))
 
-    def _unplaced(self, rows: Rows) -> Flags:
+    def _unplaced(self, rows: DifferingRows) -> Flags:
         """Tell where a transaction of unknown place lies in a feature's window."""
         found = np.zeros((len(rows.numbers), len(self._kinds)), np.bool_)
         for kind in self._place.entities:
@@ -92,7 +92,7 @@ class Explainer:
                 found[at] |= self.of(kind) & (self._delay_ms <= age_ms) & (age_ms < self._reach_ms)
         return found
 
-    def _loose(self, rows: Rows, kind: Entity) -> Iterator[tuple[int, int]]:
+    def _loose(self, rows: DifferingRows, kind: Entity) -> Iterator[tuple[int, int]]:
         """Yield, by row, how old each transaction of the same party is whose place nobody knows."""
         asked = {"line": np.arange(len(rows.numbers)), "number": rows.numbers, "occurred_ms": rows.times()}
         asked["who"] = rows.columns[f"{kind.value}_id"]

@@ -16,13 +16,13 @@ from features.history.records import COLUMNS
 from features.vector.sets import FeatureSets
 from models.loading import Model
 from stream.dataset.database import CONTENT, connect
-from stream.dataset.file import DATABASE, Facts, TransactionsFile
+from stream.dataset.file import DATABASE, FileFacts, TransactionsFile
 from stream.rescoring.blocks import join_parts, score_block
 from stream.rescoring.request import FileRequest, Progress, ScoreReport
 from stream.rescoring.rescore import model_of, resolve
 from stream.rescoring.shards import part
 from stream.rescoring.stages import PROCESS_MEMORY_MB, Pool, counted, run_passes, stage, workfolder
-from stream.rescoring.workdir import Workplace, shards_for
+from stream.rescoring.workdir import Workdir, shards_for
 
 MEMORY_MB = 512
 """What the database may take: no more than a process that runs through a shard, so that a larger file needs no more."""
@@ -47,7 +47,7 @@ WHERE fraud >= 0
 """
 
 
-def read_file(file: Path, folder: Path, threads: int) -> Facts:
+def read_file(file: Path, folder: Path, threads: int) -> FileFacts:
     """Read and check a file, and leave it in the folder's database.
 
     Raises:
@@ -86,7 +86,7 @@ def score_file(request: FileRequest, progress: Progress) -> ScoreReport:
         facts = read_file(request.file, folder, request.threads)
         progress("read", 1, 1)
         shards = shards_for(facts.rows, request.threads)
-        place = Workplace(folder, sets, facts.rows, facts.rows, shards, PROCESS_MEMORY_MB)
+        place = Workdir(folder, sets, facts.rows, facts.rows, shards, PROCESS_MEMORY_MB)
         with open_tables(folder, request.threads) as connection:
             part(connection, place)
         progress("part", 1, 1)
@@ -102,7 +102,7 @@ def sets_of(model: Model, sets: FeatureSets) -> FeatureSets:
     return FeatureSets((sets.by_fingerprint[model.fingerprint],))
 
 
-def write(place: Workplace, request: FileRequest, digest: str) -> ScoreReport:
+def write(place: Workdir, request: FileRequest, digest: str) -> ScoreReport:
     """Join the parts, and count what is in them."""
     with open_tables(place.folder, request.threads) as connection:
         join_parts(connection, place, request.out)

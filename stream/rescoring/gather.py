@@ -17,7 +17,7 @@ from models.times import format_time, parse_time_ms
 from stream.kafka.topics import LABELS, OUTCOMES, SCORES, TRANSACTIONS
 from stream.rescoring.request import NothingToScoreError, Progress, Range
 from stream.rescoring.spool import Spool
-from stream.rescoring.topics import Offsets, Part, Records, Topics
+from stream.rescoring.topics import Offsets, Records, TopicPart, Topics
 from stream.settings import Settings
 
 HOUR_MS = 3_600_000
@@ -88,7 +88,7 @@ class Gatherer:
         wanted_offsets = {one: (start, asked.ends[one]) for one, start in asked.starts.items()}
         return Gathered(wanted_offsets, decisions, by_score, read.starts, await self._floors(read, low_ms))
 
-    async def _asked(self, transactions: Part, wanted: Range, *, by_score: bool) -> Part:
+    async def _asked(self, transactions: TopicPart, wanted: Range, *, by_score: bool) -> TopicPart:
         """Return the part that is meant, or say that nothing is in it."""
         whole = await self._topics.whole(self._settings.topic(SCORES.name)) if by_score else transactions
         if wanted.offsets is None:
@@ -96,21 +96,21 @@ class Gatherer:
                 await self._topics.since(whole, wanted.from_ms),
                 await self._topics.until(whole, wanted.to_ms),
             )
-            part = Part(whole.topic, starts, ends)
+            part = TopicPart(whole.topic, starts, ends)
         else:
             part = _clipped(whole, wanted.offsets)
         if not part.count:
             raise NothingToScoreError(f"nothing of topic {whole.topic} is in the range: {await self._holds(whole)}")
         return part
 
-    async def _holds(self, whole: Part) -> str:
+    async def _holds(self, whole: TopicPart) -> str:
         first = await self._topics.first_ms(whole)
         if not first:
             return "it is empty"
         offsets = ", ".join(f"{one}:{whole.starts[one]}-{whole.ends[one]}" for one in sorted(whole.starts))
         return f"it holds records since {format_time(min(first.values()))}, by partition {offsets}"
 
-    async def _earliest(self, asked: Part) -> int:
+    async def _earliest(self, asked: TopicPart) -> int:
         """Return when the earliest transaction of a range occurred."""
         earliest = FOR_EVER_MS
 
@@ -121,22 +121,22 @@ class Gatherer:
         await self._take("range", asked, look)
         return earliest
 
-    async def _part(self, whole: Part, low_ms: int | None, high_ms: int | None) -> Part:
-        return Part(whole.topic, await self._topics.since(whole, low_ms), await self._topics.until(whole, high_ms))
+    async def _part(self, whole: TopicPart, low_ms: int | None, high_ms: int | None) -> TopicPart:
+        return TopicPart(whole.topic, await self._topics.since(whole, low_ms), await self._topics.until(whole, high_ms))
 
-    async def _decided_since(self, transactions: Part, low_ms: int | None) -> int | None:
+    async def _decided_since(self, transactions: TopicPart, low_ms: int | None) -> int | None:
         """Return since when decisions are needed: nobody decides before the record is there, by another's clock."""
         if low_ms is None and any(transactions.starts.values()):
             low_ms = min((await self._topics.first_ms(transactions)).values(), default=None)
         return None if low_ms is None else low_ms - HOUR_MS
 
-    async def _behind(self, name: str, since_ms: int | None, until_ms: int | None, run_up: int = 0) -> Part:
+    async def _behind(self, name: str, since_ms: int | None, until_ms: int | None, run_up: int = 0) -> TopicPart:
         whole = await self._topics.whole(self._settings.topic(name))
         part = await self._part(whole, since_ms, until_ms)
         starts = {one: max(whole.starts[one], start - run_up) for one, start in part.starts.items()}
         return replace(part, starts=starts)
 
-    async def _take(self, stage: str, part: Part, take: Callable[[Records], None]) -> None:
+    async def _take(self, stage: str, part: TopicPart, take: Callable[[Records], None]) -> None:
         done, total = 0, part.count
         self._progress(stage, 0, total)
         async for records in self._topics.read(part):
@@ -145,7 +145,7 @@ class Gatherer:
             self._progress(stage, done, total)
         self._progress(stage, total, total)
 
-    async def _floors(self, read: Part, low_ms: int | None) -> Mapping[int, int | None]:
+    async def _floors(self, read: TopicPart, low_ms: int | None) -> Mapping[int, int | None]:
         first_ms = await self._topics.first_ms(read)
         unknown_ms = FOR_EVER_MS if low_ms is None else low_ms
         return {
@@ -154,12 +154,12 @@ class Gatherer:
         }
 
 
-def _clipped(whole: Part, offsets: Mapping[int, tuple[int, int]]) -> Part:
+def _clipped(whole: TopicPart, offsets: Mapping[int, tuple[int, int]]) -> TopicPart:
     unknown = sorted(offsets.keys() - whole.starts.keys())
     if unknown:
         raise NothingToScoreError(f"topic {whole.topic} has no partitions {unknown}, but 0 to {max(whole.starts)}")
     starts = {one: max(whole.starts[one], start) for one, (start, _) in offsets.items()}
-    return Part(whole.topic, starts, {one: min(whole.ends[one], end) for one, (_, end) in offsets.items()})
+    return TopicPart(whole.topic, starts, {one: min(whole.ends[one], end) for one, (_, end) in offsets.items()})
 
 
 class _When(msgspec.Struct):

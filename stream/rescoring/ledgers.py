@@ -12,19 +12,19 @@ import numpy as np
 from features.history.frames import Floats
 from features.history.records import SHARED_COLUMNS
 from features.history.store import Entity, Ints
-from stream.rescoring.passes import GoingOn, Seen, about, columns_of
+from stream.rescoring.passes import ForwardedLabel, VisibleFeatures, about, columns_of
 from stream.rescoring.shards import Place
-from stream.rescoring.workdir import Workplace
+from stream.rescoring.workdir import Workdir
 
 _HEAD = 5
 WAITS = -1
 """The key of a label that follows its transaction."""
 
 
-class Ledger:
+class ShardLedger:
     """Keeps what the rows of a shard saw, by output row, ascending; use it as a context."""
 
-    def __init__(self, place: Workplace, entity: Entity, shard: int, rows: Ints, *, moved: bool = False) -> None:
+    def __init__(self, place: Workdir, entity: Entity, shard: int, rows: Ints, *, moved: bool = False) -> None:
         self._rows = rows
         np.save(place.result(entity, shard, "rows", moved=moved), rows)
         self._vectors = [
@@ -39,7 +39,7 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         del self._vectors, self._visible
 
-    def keep(self, rows: Ints, seen: Seen) -> None:
+    def keep(self, rows: Ints, seen: VisibleFeatures) -> None:
         """Keep what these output rows saw."""
         at = np.searchsorted(self._rows, rows)
         for kept, vectors in zip(self._vectors, seen.vectors, strict=True):
@@ -56,7 +56,7 @@ def _new(path: Path, kind: type[np.generic], shape: tuple[int, ...]) -> Any:  # 
     return np.lib.format.open_memmap(path, "w+", kind, shape)
 
 
-def assemble(place: Workplace, block: int, fingerprint: str) -> Floats:
+def assemble(place: Workdir, block: int, fingerprint: str) -> Floats:
     """Return the vectors of a block's rows by one feature set, NaN where there is no such party."""
     start, end = place.span(block)
     matrix = np.full((end - start, len(place.sets.by_fingerprint[fingerprint])), np.nan)
@@ -65,7 +65,7 @@ def assemble(place: Workplace, block: int, fingerprint: str) -> Floats:
     return matrix
 
 
-def fill(place: Workplace, block: int, fingerprint: str, what: tuple[Entity, Floats], *, moved: bool) -> None:
+def fill(place: Workdir, block: int, fingerprint: str, what: tuple[Entity, Floats], *, moved: bool) -> None:
     """Write one entity's columns into a matrix of a block's rows; `moved`: as the pass by time saw them."""
     entity, matrix = what
     start, end = place.span(block)
@@ -78,7 +78,7 @@ def fill(place: Workplace, block: int, fingerprint: str, what: tuple[Entity, Flo
         matrix[np.ix_(rows[low:high] - start, columns)] = vectors[low:high]
 
 
-def visible(place: Workplace, block: int, entity: Entity) -> Ints:
+def visible(place: Workdir, block: int, entity: Entity) -> Ints:
     """Return how many records of such a history a block's rows saw, own included; 0: no such party."""
     start, end = place.span(block)
     found = np.zeros(end - start, np.int64)
@@ -93,7 +93,7 @@ def _mapped(path: Path) -> Any:  # noqa: ANN401 - an array of some kind
     return np.load(path, mmap_mode="r")
 
 
-class Follower(NamedTuple):
+class FollowingLabel(NamedTuple):
     """A label that goes on to another party: its place in that log, whose, when it was told of, its record."""
 
     place: Place
@@ -102,14 +102,16 @@ class Follower(NamedTuple):
     row: Ints
 
 
-class Followers(NamedTuple):
+class FollowingLabels(NamedTuple):
     """Labels that go on to another party: those with a place of their own, in order, and those that follow theirs."""
 
-    placed: list[Follower]
+    placed: list[FollowingLabel]
     waiting: Mapping[tuple[int, int], Ints]
 
 
-def write_followers(path: Path, going_on: Iterable[GoingOn], told: Mapping[int, tuple[Place | None, int]]) -> None:
+def write_followers(
+    path: Path, going_on: Iterable[ForwardedLabel], told: Mapping[int, tuple[Place | None, int]]
+) -> None:
     """Keep labels that go on; `told` has, by the label's number, its place if that is known, and when it came."""
     lines = []
     for one in going_on:
@@ -118,14 +120,14 @@ def write_followers(path: Path, going_on: Iterable[GoingOn], told: Mapping[int, 
     np.save(path, np.array(lines, np.int64).reshape(len(lines), _HEAD + SHARED_COLUMNS))
 
 
-def read_followers(place: Workplace, entity: Entity, parties: Iterable[int]) -> Followers:
+def read_followers(place: Workdir, entity: Entity, parties: Iterable[int]) -> FollowingLabels:
     """Return those of all shards that go on to some parties."""
     lines = np.concatenate([np.load(place.going_on(entity, shard)) for shard in range(place.shards)])
     lines = lines[np.isin(lines[:, 0], np.fromiter(parties, np.int64))]
     waits = lines[:, 2] == WAITS
     placed = sorted(
         (
-            Follower((key, tie, number), party, at_ms, np.array(row, np.int64))
+            FollowingLabel((key, tie, number), party, at_ms, np.array(row, np.int64))
             for party, at_ms, key, tie, number, *row in lines[~waits].tolist()
         ),
         key=lambda one: one.place,
@@ -133,4 +135,4 @@ def read_followers(place: Workplace, entity: Entity, parties: Iterable[int]) -> 
     waiting: dict[tuple[int, int], list[Ints]] = {}
     for line in lines[waits]:
         waiting.setdefault((int(line[0]), about(line[_HEAD:])), []).append(line[_HEAD:])
-    return Followers(placed, {key: np.array(rows) for key, rows in waiting.items()})
+    return FollowingLabels(placed, {key: np.array(rows) for key, rows in waiting.items()})

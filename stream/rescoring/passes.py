@@ -18,7 +18,7 @@ from features.history import records
 from features.history.append import (
     NOBODY,
     Following,
-    Sight,
+    Visibility,
     draft_card_label,
     draft_cards,
     draft_label,
@@ -54,7 +54,7 @@ def looked_at(sets: FeatureSets) -> tuple[Entity, ...]:
     return tuple(kind for kind in OTHERS if any(columns_of(one, kind) for one in sets.sets))
 
 
-class Seen(NamedTuple):
+class VisibleFeatures(NamedTuple):
     """Of k transactions: for each feature set their vectors, and how many records each saw, its own included.
 
     A matrix has shape (k, columns of the pass).
@@ -64,7 +64,7 @@ class Seen(NamedTuple):
     visible: Ints
 
 
-class Mark(NamedTuple):
+class LabelMark(NamedTuple):
     """A label that comes before transaction `at` of a batch; `number` is the caller's name for it."""
 
     at: int
@@ -72,7 +72,7 @@ class Mark(NamedTuple):
     label: Label
 
 
-class GoingOn(NamedTuple):
+class ForwardedLabel(NamedTuple):
     """A label's record on its way to the history `party` of another kind.
 
     It goes there at the place of the label `number`; or, if that is None, it waited for its transaction and follows it.
@@ -84,15 +84,15 @@ class GoingOn(NamedTuple):
     row: Ints
 
 
-class Judged(NamedTuple):
+class JudgedBatch(NamedTuple):
     """What became of a batch: n fates, what the transactions asked for saw, and what goes on to other parties."""
 
     fates: Sequence[Fate]
-    seen: Seen
-    going_on: Sequence[GoingOn]
+    seen: VisibleFeatures
+    going_on: Sequence[ForwardedLabel]
 
 
-class Placed(NamedTuple):
+class PlacedLabel(NamedTuple):
     """A label's record that comes before transaction `at` of a batch, into the history `party`."""
 
     at: int
@@ -100,7 +100,7 @@ class Placed(NamedTuple):
     row: Ints
 
 
-class Drafted(NamedTuple):
+class AppendedBatch(NamedTuple):
     """What was taken into histories: n transactions' records, histories and positions, and labels with theirs."""
 
     rows: Ints
@@ -109,14 +109,14 @@ class Drafted(NamedTuple):
     labels: Sequence[tuple[History, int]]
 
 
-class _Pass:
+class _HistoryPass:
     """The histories of one kind, and how they are looked at."""
 
     def __init__(self, sets: FeatureSets, kind: Entity, displaced: Displaced = IN_PLACE) -> None:
         self._sets = sets
         self._kind = kind
         self._keep = sets.keeps[kind]
-        self._sight = Sight(self._keep, displaced)
+        self._sight = Visibility(self._keep, displaced)
         own = [tuple(one.rows[column] for column in columns_of(one, kind)) for one in sets.sets]
         self._features = [FeatureSet(rows) if rows else None for rows in own]
         self._histories: dict[int, History] = {}
@@ -134,7 +134,7 @@ class _Pass:
             if history.is_full:
                 shorten(history, self._keep, NO_EPOCH)
 
-    def look(self, batch: Transactions, at: Sequence[tuple[int, History, int]], rows: Ints) -> Seen:
+    def look(self, batch: Transactions, at: Sequence[tuple[int, History, int]], rows: Ints) -> VisibleFeatures:
         """Make the vectors of some transactions of a batch: each by number, history and its record's position."""
         vectors = [[np.empty((0, 0 if one is None else len(one)))] for one in self._features]
         visible = [np.empty(0, np.int64)]
@@ -145,7 +145,7 @@ class _Pass:
             for made, one in zip(vectors, self._vectors(chosen(batch, which), observed), strict=True):
                 made.append(one)
             visible.append(view.lengths)
-        return Seen([np.concatenate(made) for made in vectors], np.concatenate(visible))
+        return VisibleFeatures([np.concatenate(made) for made in vectors], np.concatenate(visible))
 
     def _vectors(self, batch: Transactions, observed: Observed) -> Iterator[Floats]:
         for whole, own in zip(self._sets.sets, self._features, strict=True):
@@ -155,14 +155,14 @@ class _Pass:
                 yield vectorise(own, batch, narrowed(observed, self._sets.keeps, whole.ladders))
 
 
-class CardPass(_Pass):
+class CardPass(_HistoryPass):
     """Judges transactions by their cards' histories, in the order of the log."""
 
     def __init__(self, sets: FeatureSets) -> None:
         super().__init__(sets, Entity.CARD)
         self._others = looked_at(sets)
 
-    def take(self, batch: Transactions, marks: Sequence[Mark], wanted: Flags) -> Judged:
+    def take(self, batch: Transactions, marks: Sequence[LabelMark], wanted: Flags) -> JudgedBatch:
         """Judge n transactions and, between them, labels in the order of `marks`.
 
         Those of the transactions that are `wanted`, shape (n,), and to be decided are looked at, in their order.
@@ -172,7 +172,7 @@ class CardPass(_Pass):
         touched = set(cards)
         fates: list[Fate] = []
         positions: list[int] = []
-        going_on: list[GoingOn] = []
+        going_on: list[ForwardedLabel] = []
         for part, labels in _parts(len(batch), marks):
             judged, placed = draft_cards(cards[part], rows[part], self._keep.horizon_ms)
             fates += judged
@@ -186,13 +186,13 @@ class CardPass(_Pass):
         at = [(i, cards[i], positions[i]) for i in owed]
         looked = self.look(batch, at, rows)
         self._settle(touched)
-        return Judged(fates, looked, going_on)
+        return JudgedBatch(fates, looked, going_on)
 
-    def note(self, marks: Sequence[Mark]) -> Sequence[GoingOn]:
+    def note(self, marks: Sequence[LabelMark]) -> Sequence[ForwardedLabel]:
         """Append labels that come behind all transactions."""
         return [one for mark in marks for one in self._note(mark)]
 
-    def _note(self, mark: Mark) -> Iterator[GoingOn]:
+    def _note(self, mark: LabelMark) -> Iterator[ForwardedLabel]:
         """Append a label to its card's history; it goes on where its transaction is known."""
         card, row = self._history(records.card_hash(mark.label.card_id)), records.label_row(mark.label)
         transaction = draft_card_label(card, row, self._sight).standing.transaction
@@ -200,22 +200,22 @@ class CardPass(_Pass):
             row[records.AMOUNT] = transaction[records.TIME]
             yield from self._following(transaction, mark.number, row)
 
-    def _following(self, transaction: Ints, number: int | None, row: Ints) -> Iterator[GoingOn]:
+    def _following(self, transaction: Ints, number: int | None, row: Ints) -> Iterator[ForwardedLabel]:
         for kind in self._others:
             party = records.party(transaction, kind)
             if party != NOBODY:
-                yield GoingOn(kind, party, number, row[: records.SHARED_COLUMNS])
+                yield ForwardedLabel(kind, party, number, row[: records.SHARED_COLUMNS])
 
 
-class OtherPass(_Pass):
+class OtherPass(_HistoryPass):
     """Takes decided transactions, and the labels that go on with them, into the histories of another kind of party.
 
     With `displaced`, what is taken together sees all that is there but what its own partition has behind it.
     """
 
     def take(
-        self, batch: Transactions, placed: Sequence[Placed], waiting: Mapping[tuple[int, int], Ints], wanted: Flags
-    ) -> Seen:
+        self, batch: Transactions, placed: Sequence[PlacedLabel], waiting: Mapping[tuple[int, int], Ints], wanted: Flags
+    ) -> VisibleFeatures:
         """Take in n transactions that are to be decided, in the order of this party's log, and look at the wanted ones.
 
         Each has such a party. `waiting` has, by party and transaction, the records of labels that follow it.
@@ -226,7 +226,9 @@ class OtherPass(_Pass):
         self._settle({*drafted.histories, *(history for history, _ in drafted.labels)})
         return looked
 
-    def draft(self, batch: Transactions, placed: Sequence[Placed], waiting: Mapping[tuple[int, int], Ints]) -> Drafted:
+    def draft(
+        self, batch: Transactions, placed: Sequence[PlacedLabel], waiting: Mapping[tuple[int, int], Ints]
+    ) -> AppendedBatch:
         """Take in n transactions and labels, as `take` does, as drafts, and look at nothing."""
         theirs = parties(batch, (self._kind,))[self._kind]
         rows, histories = theirs.rows, [self._history(name) for name in theirs.hashes]
@@ -237,13 +239,13 @@ class OtherPass(_Pass):
             following = {i: waiting[name] for i, name in enumerate(names) if name in waiting}
             positions += draft_others(histories[part], rows[part], Following([True] * len(names), following))
             noted += map(self._note, labels)
-        return Drafted(rows, histories, positions, noted)
+        return AppendedBatch(rows, histories, positions, noted)
 
     def hashes(self, names: Iterable[str]) -> list[int]:
         """Return which histories are meant."""
         return list(map(OTHERS[self._kind], names))
 
-    def _note(self, label: Placed) -> tuple[History, int]:
+    def _note(self, label: PlacedLabel) -> tuple[History, int]:
         history = self._history(label.party)
         return history, draft_label(history, label.row, int(label.row[records.AMOUNT]))
 
@@ -262,7 +264,7 @@ def chosen(batch: Transactions, which: Sequence[int] | Ints) -> Transactions:
     return Transactions(**values)
 
 
-def _parts(count: int, marks: Sequence[Mark] | Sequence[Placed]) -> Iterator[tuple[slice, Sequence[Any]]]:
+def _parts(count: int, marks: Sequence[LabelMark] | Sequence[PlacedLabel]) -> Iterator[tuple[slice, Sequence[Any]]]:
     """Cut a batch of `count` where labels come between: each part, and the labels behind it."""
     start = 0
     for at, labels in groupby(marks, key=lambda mark: mark.at):

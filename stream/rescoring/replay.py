@@ -22,7 +22,7 @@ from stream.contract.outputs import Count, Score
 from stream.kafka.topics import SCORES
 from stream.rescoring.request import NothingToScoreError, Progress, Range, TopicRequest
 from stream.rescoring.rescore import different, maker_of
-from stream.rescoring.topics import Part, Topics, reading
+from stream.rescoring.topics import TopicPart, Topics, reading
 from stream.rescoring.trace import Traced, retrace
 from stream.scoring.score import decide_by_rules
 from stream.settings import Settings
@@ -30,29 +30,29 @@ from stream.settings import Settings
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-class _Source(msgspec.Struct):
+class _ScoreSource(msgspec.Struct):
     offset: Count
 
 
-class _Told(msgspec.Struct):
+class _ScoreValidity(msgspec.Struct):
     """What a score says of its own validity."""
 
     epoch: Count
-    source: _Source
+    source: _ScoreSource
 
 
-_told = msgspec.json.Decoder(_Told).decode
+_told = msgspec.json.Decoder(_ScoreValidity).decode
 _score = msgspec.json.Decoder(Score).decode
 
 
-class Found(NamedTuple):
+class FoundDecision(NamedTuple):
     """A valid decision, and its offset on the scores topic."""
 
     score: Score
     offset: int
 
 
-async def find(settings: Settings, topics: Topics, wanted: tuple[str, str | None], progress: Progress) -> Found:
+async def find(settings: Settings, topics: Topics, wanted: tuple[str, str | None], progress: Progress) -> FoundDecision:
     """Return the valid decision about a transaction, by its id and its card's, if that is known.
 
     A card's partition is guessed as most producers choose it, and looked at first.
@@ -63,9 +63,9 @@ async def find(settings: Settings, topics: Topics, wanted: tuple[str, str | None
     """
     transaction_id, card_id = wanted
     whole = await topics.whole(settings.topic(SCORES.name))
-    found: list[Found] = []
+    found: list[FoundDecision] = []
     for partition in _ordered(whole, card_id):
-        part = Part(whole.topic, {partition: whole.starts[partition]}, {partition: whole.ends[partition]})
+        part = TopicPart(whole.topic, {partition: whole.starts[partition]}, {partition: whole.ends[partition]})
         found += await _search(topics, part, wanted, progress)
         if found and card_id is not None:
             break
@@ -81,7 +81,7 @@ async def find(settings: Settings, topics: Topics, wanted: tuple[str, str | None
     return found[0]
 
 
-def _ordered(whole: Part, card_id: str | None) -> Sequence[int]:
+def _ordered(whole: TopicPart, card_id: str | None) -> Sequence[int]:
     """Return the partitions, the one first in which most producers would have put a card."""
     partitions = sorted(whole.starts)
     if card_id is None:
@@ -90,9 +90,11 @@ def _ordered(whole: Part, card_id: str | None) -> Sequence[int]:
     return [first, *(one for one in partitions if one != first)]
 
 
-async def _search(topics: Topics, part: Part, wanted: tuple[str, str | None], progress: Progress) -> list[Found]:
+async def _search(
+    topics: Topics, part: TopicPart, wanted: tuple[str, str | None], progress: Progress
+) -> list[FoundDecision]:
     """Return the valid decisions of one partition about a transaction."""
-    sign, standing, found, done = msgspec.json.encode(wanted[0]), Standing(), list[Found](), 0
+    sign, standing, found, done = msgspec.json.encode(wanted[0]), Standing(), list[FoundDecision](), 0
     (partition,) = part.starts
     async for records in topics.read(part):
         for record in records:
@@ -105,7 +107,7 @@ async def _search(topics: Topics, part: Part, wanted: tuple[str, str | None], pr
             is_valid = standing.is_valid(told.epoch, told.source.offset)
             standing = standing.after(told.epoch, told.source.offset)
             if is_valid and score is not None and _is_meant(score, wanted):
-                found.append(Found(score, record.offset))
+                found.append(FoundDecision(score, record.offset))
         done += len(records)
         progress(f"scores {partition}", done, part.count)
     return found
@@ -116,7 +118,7 @@ def _is_meant(score: Score, wanted: tuple[str, str | None]) -> bool:
     return score.transaction_id == transaction_id and card_id in {None, score.card_id}
 
 
-class Step(msgspec.Struct, frozen=True):
+class ReplayStep(msgspec.Struct, frozen=True):
     """One step: what is on record, what came out, and whether these are equal; None: it was not possible."""
 
     step: str
@@ -135,7 +137,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     offset: int
     scores_offset: int
     decided_at: str
-    from_record: tuple[Step, ...]
+    from_record: tuple[ReplayStep, ...]
     logs: Traced | None
     logs_note: str
     equal: bool
@@ -168,34 +170,39 @@ def replay(settings: Settings, sets: FeatureSets, wanted: tuple[str, str | None]
     )
 
 
-async def _found(settings: Settings, wanted: tuple[str, str | None], progress: Progress) -> Found:
+async def _found(settings: Settings, wanted: tuple[str, str | None], progress: Progress) -> FoundDecision:
     async with reading(settings) as topics:
         return await find(settings, topics, wanted, progress)
 
 
-def from_record(score: Score, url: str) -> list[Step]:
+def from_record(score: Score, url: str) -> list[ReplayStep]:
     """Make a decision again from its own record: features, model, score, band, policy."""
     if score.features is None:
-        return [Step("features", None, None, None, "not on record: FRAUDSTREAM_SCORE_FEATURES left them out")]
-    steps = [Step("features", len(score.features), len(score.features), equal=True, note="as recorded")]
+        return [ReplayStep("features", None, None, None, "not on record: FRAUDSTREAM_SCORE_FEATURES left them out")]
+    steps = [ReplayStep("features", len(score.features), len(score.features), equal=True, note="as recorded")]
     if score.model is None:
         vector = np.array(list(score.features.values()), np.float64)
         again = decide_by_rules(list(score.features), vector).value
-        return [*steps, Step("rules", score.decision.value, again, again == score.decision.value, "no model decided")]
+        return [
+            *steps,
+            ReplayStep("rules", score.decision.value, again, again == score.decision.value, "no model decided"),
+        ]
     model = maker_of(url, score.model.digest)
     if model is None:
-        return [*steps, Step("model", score.model.digest, None, None, "not in the repository, or damaged")]
-    steps.append(Step("model", score.model.digest, model.digest, equal=True, note=f"{model.name} {model.version}"))
+        return [*steps, ReplayStep("model", score.model.digest, None, None, "not in the repository, or damaged")]
+    steps.append(
+        ReplayStep("model", score.model.digest, model.digest, equal=True, note=f"{model.name} {model.version}")
+    )
     names = model.manifest.feature_names
     if set(names) != set(score.features):
-        return [*steps, Step("vector", sorted(score.features), sorted(names), equal=False, note="other features")]
+        return [*steps, ReplayStep("vector", sorted(score.features), sorted(names), equal=False, note="other features")]
     value = model.score(np.array([[score.features[name] for name in names]], np.float64))
     band, decision = int(bands(value)[0]), model.policy.decide(value)[0].value
     recorded = np.array([np.nan if score.score is None else score.score])
     policy = f"review from {model.policy.review_at:.6g}, decline from {model.policy.decline_at:.6g}"
     return [
         *steps,
-        Step("score", score.score, float(value[0]), not different(value, recorded)[0], "calibrated probability"),
-        Step("band", score.band, band, band == score.band),
-        Step("policy", score.decision.value, decision, decision == score.decision.value, policy),
+        ReplayStep("score", score.score, float(value[0]), not different(value, recorded)[0], "calibrated probability"),
+        ReplayStep("band", score.band, band, band == score.band),
+        ReplayStep("policy", score.decision.value, decision, decision == score.decision.value, policy),
     ]

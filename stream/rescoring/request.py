@@ -25,19 +25,19 @@ Progress = Callable[[str, int, int], None]
 """Told, now and then, the name of the stage, how much of it is done, and of how much."""
 
 
-class BackscoringError(StreamError):
+class RescoringError(StreamError):
     """Any error that scoring a file or a range raises on purpose."""
 
 
-class UnknownModelError(BackscoringError):
+class UnknownModelError(RescoringError):
     """The model cannot be had, or does not compute here what it computed where it was made."""
 
 
-class NothingToScoreError(BackscoringError):
+class NothingToScoreError(RescoringError):
     """What was asked for is not there."""
 
 
-class ComputationError(BackscoringError):
+class ComputationError(RescoringError):
     """The work could not be finished on this machine as it is."""
 
 

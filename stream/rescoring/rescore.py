@@ -83,32 +83,32 @@ def maker_of(url: str, digest: str) -> Model | None:
     return None
 
 
-class Made(NamedTuple):
+class RescoredOutputs(NamedTuple):
     """What n decisions came to: score (NaN: none), band (NO_BAND: none) and decision (None: none)."""
 
     scores: Floats
     bands: Ints
     decisions: Objects
 
-    def differences(self, other: "Made") -> tuple[Flags, Flags, Flags]:
+    def differences(self, other: "RescoredOutputs") -> tuple[Flags, Flags, Flags]:
         """Tell which scores, which bands and which decisions differ."""
         return different(self.scores, other.scores), self.bands != other.bands, self.decisions != other.decisions
 
-    def of(self, which: Ints | Flags) -> "Made":
+    def of(self, which: Ints | Flags) -> "RescoredOutputs":
         """Return some of them."""
-        return Made(self.scores[which], self.bands[which], self.decisions[which])
+        return RescoredOutputs(self.scores[which], self.bands[which], self.decisions[which])
 
 
-class Makers(NamedTuple):
+class DecidingModels(NamedTuple):
     """Who made n decisions, as their records say: the model's digest, None where `decided_by` rules."""
 
     url: str
     digests: Objects
     decided_by: Objects
 
-    def of(self, which: Ints) -> "Makers":
+    def of(self, which: Ints) -> "DecidingModels":
         """Return those of some."""
-        return Makers(self.url, self.digests[which], self.decided_by[which])
+        return DecidingModels(self.url, self.digests[which], self.decided_by[which])
 
 
 def different(left: Floats, right: Floats) -> Flags:
@@ -119,12 +119,12 @@ def different(left: Floats, right: Floats) -> Flags:
     return differs
 
 
-def nothing(count: int) -> Made:
+def nothing(count: int) -> RescoredOutputs:
     """Return what nobody made."""
-    return Made(np.full(count, np.nan), np.full(count, NO_BAND, np.int64), np.full(count, None, object))
+    return RescoredOutputs(np.full(count, np.nan), np.full(count, NO_BAND, np.int64), np.full(count, None, object))
 
 
-def remake(makers: Makers, names: Sequence[str], vectors: Floats) -> tuple[Made, Flags]:
+def remake(makers: DecidingModels, names: Sequence[str], vectors: Floats) -> tuple[RescoredOutputs, Flags]:
     """Make n decisions again from vectors of shape (n, len(names)).
 
     Returns:
@@ -145,7 +145,7 @@ def remake(makers: Makers, names: Sequence[str], vectors: Floats) -> tuple[Made,
     return made, known
 
 
-def remake_from(makers: Makers, features: Sequence[dict[str, float | None]]) -> tuple[Made, Flags]:
+def remake_from(makers: DecidingModels, features: Sequence[dict[str, float | None]]) -> tuple[RescoredOutputs, Flags]:
     """Make n decisions again from features as they were recorded, whatever table they are of."""
     made, known = nothing(len(features)), np.zeros(len(features), np.bool_)
     for at, named in enumerate(features):
@@ -156,7 +156,7 @@ def remake_from(makers: Makers, features: Sequence[dict[str, float | None]]) -> 
     return made, known
 
 
-def _score(model: Model, names: Sequence[str], what: tuple[Floats, Ints], made: Made) -> None:
+def _score(model: Model, names: Sequence[str], what: tuple[Floats, Ints], made: RescoredOutputs) -> None:
     """Score some vectors, and leave empty what the model gives no score for."""
     vectors, which = what
     wanted = model.manifest.feature_names
@@ -174,16 +174,16 @@ def _score(model: Model, names: Sequence[str], what: tuple[Floats, Ints], made: 
                 continue
 
 
-def _keep(model: Model, vectors: Floats, which: Ints, made: Made) -> None:
+def _keep(model: Model, vectors: Floats, which: Ints, made: RescoredOutputs) -> None:
     scores = model.score(vectors)
     made.scores[which] = scores
     made.bands[which] = bands(scores)
     made.decisions[which] = [decision.value for decision in model.policy.decide(scores)]
 
 
-def recorded(columns: dict[str, Any]) -> Made:
+def recorded(columns: dict[str, Any]) -> RescoredOutputs:
     """Return what the records say."""
-    return Made(
+    return RescoredOutputs(
         np.ma.filled(np.ma.asarray(columns["recorded_score"], np.float64), np.nan),
         np.ma.filled(np.ma.asarray(columns["recorded_band"], np.int64), NO_BAND),
         np.array(columns["recorded_decision"].tolist(), object),

@@ -16,12 +16,12 @@ from features.history.frames import Floats
 from features.history.history import History
 from features.history.store import Entity, Ints, Transactions
 from stream.dataset.database import connect_memory, quoted
-from stream.rescoring.ledgers import Follower, Ledger, read_followers
-from stream.rescoring.passes import MOST_RECORDS, OtherPass, Placed, Seen, chosen, columns_of
+from stream.rescoring.ledgers import FollowingLabel, ShardLedger, read_followers
+from stream.rescoring.passes import MOST_RECORDS, OtherPass, PlacedLabel, VisibleFeatures, chosen, columns_of
 from stream.rescoring.rescore import different
-from stream.rescoring.shards import Lot, Order, Shard
+from stream.rescoring.shards import Shard, ShardBatch, ShardOrder
 from stream.rescoring.tasks import DECIDE, placed_before, to_decide
-from stream.rescoring.workdir import Workplace
+from stream.rescoring.workdir import Workdir
 
 UNDER_WAY_MS = 30_000
 """What is told of within so long after a decision may have been in the log by then: a batch is told of when it is done,
@@ -30,7 +30,7 @@ MOST_BEGINNINGS = 1_000
 """So many beginnings are looked at for one decision at most."""
 
 
-class Told(NamedTuple):
+class DifferingDecision(NamedTuple):
     """A decision in which something differs: by which of the feature sets, and the vector on record."""
 
     which: int
@@ -60,15 +60,17 @@ class Log(NamedTuple):
 class LogPass(OtherPass):
     """Takes one party's log at once, and then looks at its beginnings."""
 
-    def __init__(self, place: Workplace, entity: Entity) -> None:
+    def __init__(self, place: Workdir, entity: Entity) -> None:
         super().__init__(place.sets, entity, ANYWHERE)
         self._columns = [columns_of(one, entity) for one in place.sets.sets]
 
-    def log(self, lot: Lot, told_ms: Ints, followers: deque[Follower], waiting: Mapping[tuple[int, int], Ints]) -> Log:
+    def log(
+        self, lot: ShardBatch, told_ms: Ints, followers: deque[FollowingLabel], waiting: Mapping[tuple[int, int], Ints]
+    ) -> Log:
         """Take all of a party's transactions, told of at these times, and the labels that come with them."""
         due = list(followers)
         placed = [*placed_before(followers, lot.places(), lot.last)]
-        placed += [Placed(len(lot.numbers), one.party, one.row) for one in followers]
+        placed += [PlacedLabel(len(lot.numbers), one.party, one.row) for one in followers]
         drafted = self.draft(lot.transactions, placed, waiting)
         (history,) = set(drafted.histories)
         found = np.full(history.length, -1, np.int64)
@@ -77,7 +79,7 @@ class LogPass(OtherPass):
         last = np.maximum.accumulate(np.where(found < 0, 0, np.arange(len(found))))  # labels that follow theirs
         return Log(lot.transactions, history, np.array(drafted.positions, np.int64), found[last])
 
-    def search(self, log: Log, at: int, told: Told) -> Seen:
+    def search(self, log: Log, at: int, told: DifferingDecision) -> VisibleFeatures:
         """Return what transaction `at` saw of the first beginning in which it comes out; else of the likeliest."""
         wanted, found = told.vector[self._columns[told.which]], []
         for seen in self._beginnings(log, at):
@@ -88,7 +90,7 @@ class LogPass(OtherPass):
             found = found or [_one(seen, 0)]
         return found[0]
 
-    def _beginnings(self, log: Log, at: int) -> Iterator[Seen]:
+    def _beginnings(self, log: Log, at: int) -> Iterator[VisibleFeatures]:
         """Yield what a transaction saw of beginnings of the log, some at a time."""
         ends, position = log.ends(at), int(log.positions[at])
         some = max(1, MOST_RECORDS // log.history.length)
@@ -101,8 +103,8 @@ class LogPass(OtherPass):
             yield self.look(batch, looked, np.repeat(row[np.newaxis], len(these), axis=0))
 
 
-def _one(seen: Seen, at: int) -> Seen:
-    return Seen([vectors[at : at + 1] for vectors in seen.vectors], seen.visible[at : at + 1])
+def _one(seen: VisibleFeatures, at: int) -> VisibleFeatures:
+    return VisibleFeatures([vectors[at : at + 1] for vectors in seen.vectors], seen.visible[at : at + 1])
 
 
 def beginning(history: History, end: int) -> History:
@@ -112,12 +114,12 @@ def beginning(history: History, end: int) -> History:
     return found
 
 
-def search(entity: Entity, place: Workplace, shard: int) -> None:
+def search(entity: Entity, place: Workdir, shard: int) -> None:
     """Look for the decisions that differ of a shard's parties of one kind; keep what they saw as `moved`."""
     told, fates = _unlike(place), place.fates()
-    with Shard(place, entity, shard, Order.by_party(entity, place.unlike)) as source:
+    with Shard(place, entity, shard, ShardOrder.by_party(entity, place.unlike)) as source:
         rows = np.intersect1d(source.rows(), np.fromiter(told, np.int64, len(told)))
-        with Ledger(place, entity, shard, rows, moved=True) as ledger:
+        with ShardLedger(place, entity, shard, rows, moved=True) as ledger:
             if not len(rows):
                 return
             followers = read_followers(place, entity, OtherPass(place.sets, entity).hashes(source.names()))
@@ -136,9 +138,9 @@ def search(entity: Entity, place: Workplace, shard: int) -> None:
             place.progress()[shard] = start
 
 
-def _unlike(place: Workplace) -> dict[int, Told]:
+def _unlike(place: Workdir) -> dict[int, DifferingDecision]:
     """Return the decisions to be looked for, by output row."""
     which = {fingerprint: at for at, fingerprint in enumerate(place.sets.by_fingerprint)}
     with connect_memory(place.folder, place.memory_mb) as connection:
         found = connection.execute(f"SELECT row, fingerprint, features FROM {quoted(place.unlike)}").fetchall()
-    return {row: Told(which[name], np.frombuffer(packed)) for row, name, packed in found if name in which}
+    return {row: DifferingDecision(which[name], np.frombuffer(packed)) for row, name, packed in found if name in which}

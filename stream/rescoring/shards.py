@@ -20,7 +20,7 @@ import numpy as np
 
 from features.history.store import Entity, Ints, Label, Transactions
 from stream.dataset.database import connect_memory, quoted, transactions_of
-from stream.rescoring.workdir import Workplace
+from stream.rescoring.workdir import Workdir
 
 FORMAT = "FORMAT parquet, COMPRESSION lz4_raw"
 READ_ROWS = 16_384
@@ -30,7 +30,7 @@ Place = tuple[int, int, int]
 """Key, tie and number, as tuples compare."""
 
 
-def part(connection: Any, place: Workplace) -> None:  # noqa: ANN401 - a connection of a module without types
+def part(connection: Any, place: Workdir) -> None:  # noqa: ANN401 - a connection of a module without types
     """Write the shards of all entities, the labels of the cards' shards, and the base of the output."""
     for entity in place.entities:
         _part(connection, "rows", entity, place.shards, place.shard_folder(entity))
@@ -55,7 +55,7 @@ class LabelAt(NamedTuple):
     label: Label
 
 
-class Lot(NamedTuple):
+class ShardBatch(NamedTuple):
     """Some transactions in the order of a log: their numbers, output rows (-1: none), and places."""
 
     transactions: Transactions
@@ -74,7 +74,7 @@ class Lot(NamedTuple):
         return int(self.keys[-1]), int(self.ties[-1]), int(self.numbers[-1])
 
 
-class Order(NamedTuple):
+class ShardOrder(NamedTuple):
     """In which order a shard is read: by key and tie, as SQL; which of its transactions, as a condition of SQL.
 
     With `whole`, the name of a column, each of its values comes by itself, and whole.
@@ -86,12 +86,12 @@ class Order(NamedTuple):
     whole: str = ""
 
     @classmethod
-    def of(cls, entity: Entity) -> "Order":
+    def of(cls, entity: Entity) -> "ShardOrder":
         """Return the order of an entity's log."""
         return cls(f"{entity.value}_key", f"{entity.value}_tie")
 
     @classmethod
-    def by_party(cls, entity: Entity, rows: Path) -> "Order":
+    def by_party(cls, entity: Entity, rows: Path) -> "ShardOrder":
         """Return the order of an entity's log, party by party, of those that have one of the output rows of a file."""
         theirs = f"(SELECT {entity.value}_id FROM told WHERE row IN (SELECT row FROM {quoted(rows)}))"
         which = f"is_decided AND {entity.value}_id IN {theirs}"
@@ -101,11 +101,11 @@ class Order(NamedTuple):
 class Shard:
     """One shard, sorted; use it as a context."""
 
-    def __init__(self, place: Workplace, entity: Entity, number: int, order: Order | None = None) -> None:
+    def __init__(self, place: Workdir, entity: Entity, number: int, order: ShardOrder | None = None) -> None:
         self._place = place
         self._entity = entity
         self._number = number
-        self._order = order or Order.of(entity)
+        self._order = order or ShardOrder.of(entity)
         self._connection = connect_memory(place.folder, place.memory_mb)
         self._count = self._sort()
 
@@ -144,14 +144,14 @@ class Shard:
         name = f"{self._entity.value}_id"
         return [str(one) for (one,) in self._connection.execute(f"SELECT DISTINCT {name} FROM sorted").fetchall()]
 
-    def lots(self) -> Iterator[Lot]:
+    def lots(self) -> Iterator[ShardBatch]:
         """Yield all transactions in order."""
         for start, end in pairwise(self._cuts()):
             columns = self._connection.execute(
                 "SELECT * FROM sorted WHERE rowid >= ? AND rowid < ? ORDER BY rowid", [start, end]
             ).fetchnumpy()
             names = ("number", "row", "key", "tie")
-            yield Lot(transactions_of(columns), *(np.asarray(columns[name], np.int64) for name in names))
+            yield ShardBatch(transactions_of(columns), *(np.asarray(columns[name], np.int64) for name in names))
 
     def _cuts(self) -> list[int]:
         """Return where lots begin, and where the last ends."""

@@ -44,7 +44,7 @@ _encode = msgspec.json.Encoder().encode
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-class Only:
+class EntityFilter:
     """Takes in what one decision's card, merchant and device have on the topics, and leaves the rest."""
 
     def __init__(self, score: Score, device_id: str | None) -> None:
@@ -85,7 +85,7 @@ class Spool:
         valid: the reader of scores, which counts the others.
     """
 
-    def __init__(self, connection: Any, sets: FeatureSets, skew_ms: int, only: Only | None = None) -> None:  # noqa: ANN401 - of a module without types
+    def __init__(self, connection: Any, sets: FeatureSets, skew_ms: int, only: EntityFilter | None = None) -> None:  # noqa: ANN401 - of a module without types
         self._connection = connection
         self._only = only
         self._skew_ms = skew_ms

@@ -24,7 +24,7 @@ from stream.dataset.database import import_duckdb, quoted
 from stream.rescoring.request import ComputationError, Progress
 from stream.rescoring.search import search
 from stream.rescoring.tasks import judge_cards, take_in
-from stream.rescoring.workdir import Workplace
+from stream.rescoring.workdir import Workdir
 
 LOOK_SECONDS = 0.2
 Task = Callable[[int], None]
@@ -93,7 +93,7 @@ def workfolder(beside: Path | None) -> Iterator[Path]:
         raise ComputationError(f"{beside or tempfile.gettempdir()}: {str(error).splitlines()[0]}") from error
 
 
-def run_passes(place: Workplace, pool: Pool, progress: Progress) -> None:
+def run_passes(place: Workdir, pool: Pool, progress: Progress) -> None:
     """Run through all histories: cards first, for they judge."""
     place.fates(new=True)
     stage(place, pool, judge_cards, ("cards", place.shards, place.numbers), progress)
@@ -101,7 +101,7 @@ def run_passes(place: Workplace, pool: Pool, progress: Progress) -> None:
         stage(place, pool, partial(take_in, entity), (f"{entity.value}s", place.shards, place.numbers), progress)
 
 
-def run_searches(place: Workplace, pool: Pool, progress: Progress) -> None:
+def run_searches(place: Workdir, pool: Pool, progress: Progress) -> None:
     """Look for what a repair may have displaced in the histories of other parties."""
     for entity in place.others:
         size = (f"{entity.value}s again", place.shards, place.numbers)
@@ -109,7 +109,7 @@ def run_searches(place: Workplace, pool: Pool, progress: Progress) -> None:
 
 
 def stage(
-    place: Workplace, pool: Pool, task: Callable[[Workplace, int], None], size: tuple[str, int, int], progress: Progress
+    place: Workdir, pool: Pool, task: Callable[[Workdir, int], None], size: tuple[str, int, int], progress: Progress
 ) -> None:
     """Run the tasks of one stage: its name, how many they are, and how many transactions in all."""
     name, count, total = size
@@ -118,7 +118,7 @@ def stage(
     progress(name, total, total)
 
 
-def counted(connection: Any, place: Workplace, values: str) -> dict[str, int]:  # noqa: ANN401 - a connection of a module without types
+def counted(connection: Any, place: Workdir, values: str) -> dict[str, int]:  # noqa: ANN401 - a connection of a module without types
     """Count the values of a column, or of an expression, over the parts."""
     parts = ", ".join(quoted(place.part(block)) for block in range(place.blocks))
     found = connection.execute(

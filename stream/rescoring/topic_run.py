@@ -27,11 +27,11 @@ from stream.rescoring.order import place_all
 from stream.rescoring.request import DiffReport, Example, NothingToScoreError, Progress, ScoreReport, TopicRequest
 from stream.rescoring.rescore import model_of, resolve
 from stream.rescoring.shards import FORMAT, part
-from stream.rescoring.spool import Only, Spool
+from stream.rescoring.spool import EntityFilter, Spool
 from stream.rescoring.stages import PROCESS_MEMORY_MB, Pool, counted, run_passes, run_searches, stage, workfolder
 from stream.rescoring.tasks import DECIDE
 from stream.rescoring.topics import reading
-from stream.rescoring.workdir import Workplace, shards_for
+from stream.rescoring.workdir import Workdir, shards_for
 
 RANGES = 'CREATE TABLE ranges (partition BIGINT, "first" BIGINT, behind BIGINT, start BIGINT, floor_ms BIGINT)'
 WANTED_TRANSACTIONS = """
@@ -91,7 +91,7 @@ def select(connection: Any, gathered: Gathered, *, is_begun: bool) -> tuple[int,
     return counts[0], counts[1]
 
 
-def describe(connection: Any, place: Workplace, *, decisions: bool) -> None:  # noqa: ANN401 - likewise
+def describe(connection: Any, place: Workdir, *, decisions: bool) -> None:  # noqa: ANN401 - likewise
     """Say what the output has of each row and, where decisions are compared, what nobody knows the place of."""
     if not decisions:
         connection.execute(BASE)
@@ -111,7 +111,7 @@ def is_repaired(connection: Any) -> bool:  # noqa: ANN401 - likewise
     return bool(connection.execute("SELECT coalesce(bool_or(is_later_epoch), false) FROM placed").fetchall()[0][0])
 
 
-def list_unlike(connection: Any, place: Workplace) -> int:  # noqa: ANN401 - likewise
+def list_unlike(connection: Any, place: Workdir) -> int:  # noqa: ANN401 - likewise
     """Write down the decisions of later history epochs in which something differs, by row, and return how many."""
     parts = ", ".join(quoted(place.part(block)) for block in range(place.blocks))
     connection.execute(
@@ -127,7 +127,7 @@ def list_unlike(connection: Any, place: Workplace) -> int:  # noqa: ANN401 - lik
 class Prepared:
     """A workplace with the transactions of a range, parted; and what was read on the way."""
 
-    place: Workplace
+    place: Workdir
     connection: Any
     spool: Spool
 
@@ -180,7 +180,7 @@ def compare_topic(request: TopicRequest, progress: Progress) -> DiffReport:
 
 @contextmanager
 def prepared(
-    request: TopicRequest, progress: Progress, *, decisions: bool, only: Only | None = None
+    request: TopicRequest, progress: Progress, *, decisions: bool, only: EntityFilter | None = None
 ) -> Iterator[Prepared]:
     """Gather a range into a workplace, find every place, and part it; `only` leaves out other parties' records."""
     beside = None if request.out is None else request.out.parent
@@ -203,16 +203,16 @@ async def _gathered(request: TopicRequest, spool: Spool, progress: Progress, *, 
         )
 
 
-def _placed(request: TopicRequest, where: tuple[Path, Any], gathered: Gathered, progress: Progress) -> Workplace:
+def _placed(request: TopicRequest, where: tuple[Path, Any], gathered: Gathered, progress: Progress) -> Workdir:
     folder, connection = where
-    sketch = Workplace(folder, request.sets, 0, 0, 1, PROCESS_MEMORY_MB)
+    sketch = Workdir(folder, request.sets, 0, 0, 1, PROCESS_MEMORY_MB)
     progress("place", 0, 1)
     place_all(connection, request.sets.horizons_ms, sketch.entities)
     progress("place", 1, 1)
     numbers, rows = select(connection, gathered, is_begun=request.range.from_ms is not None)
     if not rows:
         raise NothingToScoreError("the range holds records, but none of them is a transaction or a valid decision")
-    return Workplace(folder, request.sets, numbers, rows, shards_for(numbers, request.threads), PROCESS_MEMORY_MB)
+    return Workdir(folder, request.sets, numbers, rows, shards_for(numbers, request.threads), PROCESS_MEMORY_MB)
 
 
 def _diff(made: Prepared) -> DiffReport:
@@ -233,7 +233,7 @@ def _diff(made: Prepared) -> DiffReport:
     )
 
 
-def _examples(connection: Any, place: Workplace) -> tuple[Example, ...]:  # noqa: ANN401 - a connection of a module without types
+def _examples(connection: Any, place: Workdir) -> tuple[Example, ...]:  # noqa: ANN401 - a connection of a module without types
     parts = ", ".join(quoted(place.part(block)) for block in range(place.blocks))
     found = connection.execute(
         f'SELECT transaction_id, card_id, partition, "offset", differences FROM read_parquet([{parts}]) '

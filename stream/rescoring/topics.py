@@ -21,7 +21,7 @@ Offsets = Mapping[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class TopicPart:
     """A part of a topic: for each partition the first offset, and the first behind it."""
 
     topic: str
@@ -40,7 +40,7 @@ class Topics:
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
 
-    async def whole(self, topic: str) -> Part:
+    async def whole(self, topic: str) -> TopicPart:
         """Return a topic as it is now.
 
         Raises:
@@ -52,9 +52,9 @@ class Topics:
         tps = [TopicPartition(topic, number) for number in sorted(self._consumer.partitions_for_topic(topic) or ())]
         self._consumer.assign(tps)
         begins, ends = await self._consumer.beginning_offsets(tps), await self._consumer.end_offsets(tps)
-        return Part(topic, {tp.partition: begins[tp] for tp in tps}, {tp.partition: ends[tp] for tp in tps})
+        return TopicPart(topic, {tp.partition: begins[tp] for tp in tps}, {tp.partition: ends[tp] for tp in tps})
 
-    async def since(self, whole: Part, moment_ms: int | None) -> Offsets:
+    async def since(self, whole: TopicPart, moment_ms: int | None) -> Offsets:
         """Return each partition's first offset with a timestamp not before a moment; its first for None."""
         if moment_ms is None:
             return whole.starts
@@ -62,11 +62,11 @@ class Topics:
         found = await self._consumer.offsets_for_times(dict.fromkeys(tps, max(0, moment_ms)))
         return {tp.partition: whole.ends[tp.partition] if found.get(tp) is None else found[tp].offset for tp in tps}
 
-    async def until(self, whole: Part, moment_ms: int | None) -> Offsets:
+    async def until(self, whole: TopicPart, moment_ms: int | None) -> Offsets:
         """Return each partition's first offset with a timestamp not before a moment; its end for None."""
         return whole.ends if moment_ms is None else await self.since(whole, moment_ms)
 
-    async def read(self, part: Part) -> AsyncIterator[Records]:
+    async def read(self, part: TopicPart) -> AsyncIterator[Records]:
         """Yield records of one partition after another, each partition in order.
 
         Raises:
@@ -84,11 +84,11 @@ class Topics:
             for tp in behind:  # compaction and control records leave gaps at the end
                 at[tp] = max(at[tp], await self._consumer.position(tp))
 
-    async def first_ms(self, whole: Part) -> Mapping[int, int]:
+    async def first_ms(self, whole: TopicPart) -> Mapping[int, int]:
         """Return the timestamp of each partition's first record; a partition that has none is left out."""
         found: dict[int, int] = {}
         filled = {one: start for one, start in whole.starts.items() if start < whole.ends[one]}
-        one_each = Part(whole.topic, filled, {one: start + 1 for one, start in filled.items()})
+        one_each = TopicPart(whole.topic, filled, {one: start + 1 for one, start in filled.items()})
         async for records in self.read(one_each):
             for record in records[:1]:
                 found[record.partition] = record.timestamp

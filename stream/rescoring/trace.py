@@ -18,10 +18,10 @@ from stream.rescoring.compare import compare_block
 from stream.rescoring.gather import FOR_EVER_MS
 from stream.rescoring.ledgers import visible
 from stream.rescoring.request import NothingToScoreError, Progress, TopicRequest
-from stream.rescoring.spool import Only
+from stream.rescoring.spool import EntityFilter
 from stream.rescoring.stages import Pool, run_passes
 from stream.rescoring.topic_run import Prepared, prepared
-from stream.rescoring.topics import Part, reading
+from stream.rescoring.topics import TopicPart, reading
 from stream.scoring.decode import decode
 from stream.settings import Settings
 
@@ -29,7 +29,7 @@ MOST_SHOWN = 100
 """So many of the visible records are named, the newest first."""
 
 
-class Seen(msgspec.Struct, frozen=True, kw_only=True):
+class VisibleHistory(msgspec.Struct, frozen=True, kw_only=True):
     """A history as the decision saw it: by its position, how many records lay before it; how many were in sight."""
 
     kind: str
@@ -40,7 +40,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     newest: tuple[dict[str, Any], ...]
 
 
-class Compared(msgspec.Struct, frozen=True):
+class FeatureComparison(msgspec.Struct, frozen=True):
     """One feature, as recorded and as it comes out of the logs."""
 
     name: str
@@ -52,8 +52,8 @@ class Compared(msgspec.Struct, frozen=True):
 class Traced(msgspec.Struct, frozen=True, kw_only=True):
     """The decision from the logs: what was visible, each feature, what that comes to, the verdict and its reasons."""
 
-    histories: tuple[Seen, ...]
-    features: tuple[Compared, ...]
+    histories: tuple[VisibleHistory, ...]
+    features: tuple[FeatureComparison, ...]
     fate: str | None
     score: float | None
     band: int | None
@@ -71,7 +71,7 @@ def retrace(request: TopicRequest, score: Score, progress: Progress) -> tuple[Tr
         )
     try:
         device_id = asyncio.run(_device(request.settings, score))
-        with prepared(request, progress, decisions=True, only=Only(score, device_id)) as made, Pool(1) as pool:
+        with prepared(request, progress, decisions=True, only=EntityFilter(score, device_id)) as made, Pool(1) as pool:
             run_passes(made.place, pool, progress)
             compare_block(request.settings.models, made.place, 0)
             return _traced(made, score, request), ""
@@ -86,7 +86,7 @@ async def _device(settings: Settings, score: Score) -> str | None:
         whole = await topics.whole(topic)
         if not whole.starts.get(place.partition, 0) <= place.offset < whole.ends.get(place.partition, 0):
             raise NothingToScoreError(f"{topic} {place.partition} begins at offset {whole.starts.get(place.partition)}")
-        part = Part(topic, {place.partition: place.offset}, {place.partition: place.offset + 1})
+        part = TopicPart(topic, {place.partition: place.offset}, {place.partition: place.offset + 1})
         async for records in topics.read(part):
             decoded = decode(records, FOR_EVER_MS)
             if len(decoded.columns):
@@ -99,7 +99,9 @@ def _traced(made: Prepared, score: Score, request: TopicRequest) -> Traced:
     line = dict(zip([column[0] for column in found.description], found.fetchall()[0], strict=True))
     recorded = score.features
     features = [
-        Compared(name, None if recorded is None else recorded.get(name), line[name], _equal(recorded, name, line[name]))
+        FeatureComparison(
+            name, None if recorded is None else recorded.get(name), line[name], _equal(recorded, name, line[name])
+        )
         for name in request.sets.by_fingerprint[score.fingerprint].names
     ]
     return Traced(
@@ -118,7 +120,7 @@ def _equal(recorded: dict[str, float | None] | None, name: str, again: float | N
     return None if recorded is None else recorded.get(name) == again
 
 
-def _seen(made: Prepared, score: Score, kind: Entity) -> Seen:
+def _seen(made: Prepared, score: Score, kind: Entity) -> VisibleHistory:
     """Say what was visible of one history: what lies before the decision in its log, within the horizon."""
     name, horizon_ms = kind.value, made.place.sets.horizons_ms[kind]
     fields = ("transaction_id", "card_id", "merchant_id", "occurred_ms", "amount_minor", "currency")
@@ -132,7 +134,7 @@ def _seen(made: Prepared, score: Score, kind: Entity) -> Seen:
     told = [dict(zip(fields, row, strict=True)) for row in rows]
     for record in told:
         record["occurred_at"] = format_time(record.pop("occurred_ms"))
-    return Seen(
+    return VisibleHistory(
         kind=name,
         id=(who[0][0] if who else None) or "",
         history_epoch=score.positions.history_epoch,

@@ -12,10 +12,10 @@ import numpy as np
 
 from features.history.frames import Floats
 from features.history.store import Ints
-from stream.rescoring.explain import Explainer, Rows
+from stream.rescoring.explain import DifferingRows, Explainer
 from stream.rescoring.passes import Flags
 from stream.rescoring.reasons import Reason, Verdict
-from stream.rescoring.rescore import NO_BAND, Made, different
+from stream.rescoring.rescore import NO_BAND, RescoredOutputs, different
 
 FATE, TRANSACTION, FEATURES = "fate", "transaction", "features"
 """What may differ besides single features and outputs."""
@@ -32,8 +32,8 @@ class Contrast(NamedTuple):
 
     told: Floats
     vectors: Floats
-    recorded: Made
-    again: Made
+    recorded: RescoredOutputs
+    again: RescoredOutputs
     compared: Flags
     decided: Flags
     tried: Flags
@@ -64,7 +64,7 @@ class Contrast(NamedTuple):
 
 
 @dataclass(slots=True)
-class Line:
+class VerdictLine:
     """What is said of one decision: differing things with both values (what is on record first), and reasons."""
 
     differences: dict[str, tuple[Any, Any]] = field(default_factory=dict)
@@ -100,13 +100,13 @@ class Line:
         )
 
 
-def judge(names: Sequence[str], contrast: Contrast, explainer: Explainer, rows: Rows) -> Iterator[Line]:
+def judge(names: Sequence[str], contrast: Contrast, explainer: Explainer, rows: DifferingRows) -> Iterator[VerdictLine]:
     """Say of each decision what differs and why."""
     reasons, masks = zip(*explainer.explain(rows), strict=True)
     first, fates = _first(masks), list(explainer.fate(rows))
     unlike = contrast.unlike()
     for at in range(len(first)):
-        line = Line()
+        line = VerdictLine()
         if not contrast.decided[at]:
             line.differ(FATE, ("decide", None), next((reason for reason, holds in fates if holds[at]), None))
         if contrast.moved[at]:
@@ -121,7 +121,7 @@ def judge(names: Sequence[str], contrast: Contrast, explainer: Explainer, rows: 
         yield line
 
 
-def outputs(line: Line, contrast: Contrast, at: int, otherwise: Reason | None) -> None:
+def outputs(line: VerdictLine, contrast: Contrast, at: int, otherwise: Reason | None) -> None:
     """Say whether score, band and decision came out again.
 
     With features on record nothing may explain that they did not. Without, they were made of features from the logs,

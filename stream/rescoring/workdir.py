@@ -21,7 +21,7 @@ Bytes = np.ndarray[tuple[int, ...], np.dtype[np.int8]]
 
 
 @dataclass(frozen=True, slots=True)
-class Workplace:
+class Workdir:
     """A folder with `numbers` transactions in it, `rows` of which are scored, parted into `shards` for each entity.
 
     `memory_mb` is what one process may give its database; `is_searched` says that what differed was searched for. All

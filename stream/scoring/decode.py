@@ -9,7 +9,7 @@ from features.history.records import PLACED, pack, place
 from features.history.store import Transactions
 from stream.contract.codes import Rejection
 from stream.contract.iso import CURRENCY_DECIMALS
-from stream.contract.transaction import Accepted, Transaction, read_transaction
+from stream.contract.transaction import ParsedTransaction, Transaction, read_transaction
 from stream.kafka.batches import Record
 from stream.kafka.dead_letters import DeadLetter
 
@@ -19,7 +19,7 @@ class Decoded:
     """The transactions of a batch, as records, as values and as columns of the same order, and what is none."""
 
     records: Sequence[Record]
-    accepted: Sequence[Accepted]
+    accepted: Sequence[ParsedTransaction]
     columns: Transactions
     dead: Sequence[DeadLetter]
 
@@ -37,7 +37,7 @@ def decode(records: Sequence[Record], skew_ms: int) -> Decoded:
     return Decoded(kept, accepted, _columns(kept, accepted), dead)
 
 
-def _columns(records: Sequence[Record], accepted: Sequence[Accepted]) -> Transactions:
+def _columns(records: Sequence[Record], accepted: Sequence[ParsedTransaction]) -> Transactions:
     transactions = [one.transaction for one in accepted]
     return Transactions(
         transaction_ids=[one.transaction_id for one in transactions],
@@ -63,7 +63,7 @@ def _place(transaction: Transaction) -> int:
     return place(transaction.latitude, transaction.longitude)
 
 
-def _traits(accepted: Accepted) -> int:
+def _traits(accepted: ParsedTransaction) -> int:
     """Return what else a card's history keeps, packed."""
     one = accepted.transaction
     packed = pack(one.mcc, one.merchant_country, one.channel, accepted.utc_offset_minutes, one.currency)

@@ -25,7 +25,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class ScoreFrame:
     """What all scores of a batch share; `epochs` by partition, `headers` those of a record's score."""
 
     settings: Settings
@@ -107,7 +107,7 @@ class Scored:
         return lots
 
 
-def encode(frame: Frame, decoded: Decoded, observed: Observed, judged: Judged) -> Scored:
+def encode(frame: ScoreFrame, decoded: Decoded, observed: Observed, judged: Judged) -> Scored:
     """Write a score for each decided transaction, in the order of the batch."""
     out: list[Outgoing] = []
     which, vectors, judgements = judged
@@ -168,7 +168,7 @@ def _marked(judgements: Sequence[Judgement], reason: str) -> Sequence[Judgement]
     return [replace(judgement, degraded=(*judgement.degraded, reason)) for judgement in judgements]
 
 
-def _features(frame: Frame, vector: list[float], judgement: Judgement) -> dict[str, float | None] | None:
+def _features(frame: ScoreFrame, vector: list[float], judgement: Judgement) -> dict[str, float | None] | None:
     """Name the vector's numbers; NaN becomes null in JSON."""
     wanted = frame.settings.score_features
     if wanted == "none" or (wanted == "alerts" and judgement.decision is Decision.APPROVE):

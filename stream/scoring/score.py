@@ -50,7 +50,7 @@ class Judgement:
     degraded: tuple[str, ...] = ()
 
 
-class Vectors(Protocol):
+class VectorSource(Protocol):
     """The vectors of n payments, by the fingerprint of a feature set; `features.vector.sets` makes them."""
 
     def of(self, fingerprint: str) -> Floats:
@@ -62,7 +62,7 @@ class Vectors(Protocol):
         ...
 
 
-def score(serving: Serving, vectors: Vectors) -> list[Judgement]:
+def score(serving: Serving, vectors: VectorSource) -> list[Judgement]:
     """Judge n payments by their features, each model by those that it was trained on."""
     matrix = vectors.of(serving.live.fingerprint)
     if not len(matrix):
@@ -73,7 +73,7 @@ def score(serving: Serving, vectors: Vectors) -> list[Judgement]:
         return [_one(serving, vectors, at) for at in range(len(matrix))]
 
 
-def _one(serving: Serving, vectors: Vectors, at: int) -> Judgement:
+def _one(serving: Serving, vectors: VectorSource, at: int) -> Judgement:
     """Judge one payment by whoever still can."""
     candidates = [(serving.live, DecidedBy.MODEL, ()), (serving.fallback, DecidedBy.FALLBACK, (LIVE_MODEL_FAILED,))]
     for model, decided_by, degraded in candidates:

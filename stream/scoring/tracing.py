@@ -13,7 +13,7 @@ from stream.kafka.publisher import Headers
 from stream.scoring.facts import Decided, LabelsApplied
 
 
-class Journey(Protocol):
+class BatchTrace(Protocol):
     """One attempt at a batch, seen by tracing. Exactly one of `decided`, `labelled` and `failed` ends it."""
 
     def headers(self, record: Record) -> Headers:
@@ -40,15 +40,15 @@ class Journey(Protocol):
 class Tracing(Protocol):
     """Begins journeys."""
 
-    def begin(self, records: Sequence[Record]) -> Journey:
+    def begin(self, records: Sequence[Record]) -> BatchTrace:
         """Begin an attempt at these records."""
         ...
 
 
-class Untraced:
+class NoTracing:
     """The journey, and the tracing, of a process without traces: costs nothing."""
 
-    def begin(self, records: Sequence[Record]) -> Journey:  # noqa: ARG002 - the port's signature
+    def begin(self, records: Sequence[Record]) -> BatchTrace:  # noqa: ARG002 - the port's signature
         """Return itself: nothing is kept."""
         return self
 

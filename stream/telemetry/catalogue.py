@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Literal, NamedTuple, get_args
 
 
-class Kind(StrEnum):
+class MetricKind(StrEnum):
     """What a metric does: only rises, holds the last value, or sorts values into buckets."""
 
     COUNTER = "counter"
@@ -21,7 +21,7 @@ class Kind(StrEnum):
 class Metric(NamedTuple):
     """One row; `unit` is a UCUM code as OpenTelemetry has it, `{…}` counting things; `look_when` says who needs it."""
 
-    kind: Kind
+    kind: MetricKind
     unit: str
     attributes: tuple[str, ...]
     meaning: str
@@ -74,7 +74,7 @@ _SHIFTS = (-0.5, -0.2, -0.1, -0.05, -0.02, -0.01, -0.001, 0.001, 0.01, 0.02, 0.0
 
 CATALOGUE: dict[MetricName, Metric] = {
     "fraudstream.batch.size": Metric(
-        Kind.HISTOGRAM,
+        MetricKind.HISTOGRAM,
         "{transaction}",
         (),
         "Transactions decided together.",
@@ -82,115 +82,115 @@ CATALOGUE: dict[MetricName, Metric] = {
         _SIZES,
     ),
     "fraudstream.cache.evictions": Metric(
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "{history}",
         ("entity",),
         "Histories that were forgotten to stay within FRAUDSTREAM_CACHE_MB.",
         "it rises steadily: what this worker meets does not fit.",
     ),
     "fraudstream.cache.lookups": Metric(
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "{history}",
         ("entity", "result"),
         "Histories that a batch needed, by whether this worker remembered them: `hit`, or `miss` and a fetch.",
         "the share of hits falls: `observe` takes longer; raise FRAUDSTREAM_CACHE_MB.",
     ),
     "fraudstream.cache.size": Metric(
-        Kind.GAUGE, "By", ("entity",), "What this worker remembers of histories.", "sizing a worker's memory."
+        MetricKind.GAUGE, "By", ("entity",), "What this worker remembers of histories.", "sizing a worker's memory."
     ),
     "fraudstream.dead_letters": Metric(
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "{record}",
         ("topic", "code"),
         "Records that went to `dead-letters`, by source topic and code.",
         "a producer changed, or `fraudstream.halted` rises.",
     ),
     "fraudstream.deadline.missed_amount": Metric(
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "{minor_unit}",
         ("currency",),
         "Money of the decisions that came past the deadline, in minor units.",
         "deciding what a late answer costs.",
     ),
     "fraudstream.deadline.misses": Metric(
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "{decision}",
         (),
         "Decisions later than FRAUDSTREAM_DEADLINE_MS after their record's timestamp.",
         "customers wait: compare with `fraudstream.lag` and the stages.",
     ),
     "fraudstream.decided.amount": Metric(
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "{minor_unit}",
         ("currency", "decision"),
         "Money decided on, in minor units.",
         "a change of policy or model moved money, not only counts.",
     ),
     "fraudstream.decisions": Metric(
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "{decision}",
         ("decision", "decided_by"),
         "Decisions written, by what they were and who decided.",
         "the approval rate moves, or anything but `model` decides.",
     ),
     "fraudstream.degraded": Metric(
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "{decision}",
         ("reason",),
         "Decisions made with less than the whole, by reason.",
         "Redis was away or lost, or the live model fails.",
     ),
     "fraudstream.dropped_fields": Metric(
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "{field}",
         ("field",),
         "Optional fields that could not be used and were dropped.",
         "a producer sends a field in another form.",
     ),
     "fraudstream.halted": Metric(
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "{partition}",
         (),
         "Partitions that are halted by a run of dead letters.",
         "above 0: the producer is broken; mend it, then restart the worker.",
     ),
     "fraudstream.history.incomplete": Metric(
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "1",
         (),
         "1 while histories are known to be behind Kafka, as far back as the live model looks.",
         "1: Redis lost records; decisions wait or carry `history_incomplete` until all are applied again.",
     ),
     "fraudstream.history.open_parts": Metric(
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "{part}",
         (),
         "Partitions of transactions and labels that this worker is about to apply again to histories.",
         "histories stay incomplete, or a longer table's models refused: 0 everywhere then means that nobody owns them.",
     ),
     "fraudstream.history.reapplied": Metric(
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "{record}",
         ("topic",),
         "Records that were applied again, to histories that Redis had lost or that are kept for longer from now on.",
         "histories are incomplete, or models refused: its rate says how long that will last.",
     ),
     "fraudstream.labels": Metric(
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "{label}",
         ("status",),
         "Labels taken in, by outcome status.",
         "case management stops reporting, or reports what is unknown here.",
     ),
     "fraudstream.lag": Metric(
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "{record}",
         ("topic", "partition"),
         "Records of an own partition that are not done with.",
         "it grows: more arrives than is decided; add workers or partitions.",
     ),
     "fraudstream.latency": Metric(
-        Kind.HISTOGRAM,
+        MetricKind.HISTOGRAM,
         "s",
         (),
         "From a record's timestamp to its decision's encoding.",
@@ -198,84 +198,84 @@ CATALOGUE: dict[MetricName, Metric] = {
         _SECONDS,
     ),
     "fraudstream.model.info": Metric(
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "1",
         ("role", "digest", "name", "version"),
         "1 for each model that this worker works with; of the challenger only the digest is known to it.",
         "asking who is live on which worker.",
     ),
     "fraudstream.partitions": Metric(
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "{partition}",
         ("topic",),
         "Partitions assigned to this worker.",
         "load is uneven, or a rebalance does not end.",
     ),
     "fraudstream.ready": Metric(
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "1",
         (),
         "1 where `/health/ready` says so.",
         "0: ask `/health/ready` for the reasons.",
     ),
     "fraudstream.repeated": Metric(
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "{transaction}",
         (),
         "Transactions sent again with the same content; they get no second decision.",
         "a producer retries too much.",
     ),
     "fraudstream.retries": Metric(
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "{attempt}",
         ("topic", "error"),
         "Batches tried again because something they need was away.",
         "Redis or Kafka flaps.",
     ),
     "fraudstream.revision": Metric(
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "1",
         (),
         "The newest revision of the lineup that is folded here.",
         "workers disagree: one does not read `model-events`.",
     ),
     "fraudstream.shadow.changed_amount": Metric(
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "{minor_unit}",
         ("currency", "live", "challenger"),
         "Money on which live model and challenger decide differently, in minor units.",
         "weighing a promotion.",
     ),
     "fraudstream.shadow.compared": Metric(
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "{decision}",
         (),
         "Decisions that the challenger scored as well.",
         "a challenger is in and this stands still.",
     ),
     "fraudstream.shadow.decisions_changed": Metric(
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "{decision}",
         ("live", "challenger"),
         "Comparisons in which the challenger decides differently.",
         "weighing a promotion.",
     ),
     "fraudstream.shadow.missed": Metric(
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "{decision}",
         ("reason",),
         "Decisions that got no comparison: `skipped` (lane full) or `failed`.",
         "the challenger is slow or broken; the live path does not notice.",
     ),
     "fraudstream.shadow.queued": Metric(
-        Kind.GAUGE,
+        MetricKind.GAUGE,
         "{decision}",
         (),
         "Decisions that wait for the challenger.",
         "it stays near its bound: the challenger is too slow for this stream.",
     ),
     "fraudstream.shadow.score_shift": Metric(
-        Kind.HISTOGRAM,
+        MetricKind.HISTOGRAM,
         "1",
         (),
         "Challenger's score minus live score.",
@@ -283,7 +283,7 @@ CATALOGUE: dict[MetricName, Metric] = {
         _SHIFTS,
     ),
     "fraudstream.stage.duration": Metric(
-        Kind.HISTOGRAM,
+        MetricKind.HISTOGRAM,
         "s",
         ("stage",),
         "Time of one batch in a stage: decode, observe, vectorise, score, encode, publish.",
@@ -291,14 +291,14 @@ CATALOGUE: dict[MetricName, Metric] = {
         _STAGE_SECONDS,
     ),
     "fraudstream.unknown_fields": Metric(
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "{field}",
         ("topic",),
         "Fields of inputs that this version does not know; ignored.",
         "a producer is ahead of the workers.",
     ),
     "fraudstream.void_scores": Metric(
-        Kind.COUNTER,
+        MetricKind.COUNTER,
         "{score}",
         (),
         "Void scores met when a partition was taken over.",
@@ -315,5 +315,5 @@ _UNIT_NAMES = {"By": "_bytes", "s": "_seconds"}
 def prometheus_name(name: MetricName) -> str:
     """Return what a metric is called on `/metrics`; a histogram's series add `_bucket`, `_sum` and `_count`."""
     metric = CATALOGUE[name]
-    suffix = "_total" if metric.kind is Kind.COUNTER else ""
+    suffix = "_total" if metric.kind is MetricKind.COUNTER else ""
     return f"{name.replace('.', '_')}{_UNIT_NAMES.get(metric.unit, '')}{suffix}"

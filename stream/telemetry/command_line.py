@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from models.commands import Event
-from stream.control.client import Wish, command_fleet
+from stream.control.client import CommandRequest, command_fleet
 from stream.kafka.tracing import Steps, UntracedSteps
 from stream.settings import Settings
 from stream.telemetry.environment import read
@@ -35,7 +35,7 @@ async def steps_outside(settings: Settings, service: str) -> AsyncIterator[Steps
         await asyncio.to_thread(telemetry.stop)
 
 
-async def command_traced(settings: Settings, wish: Wish) -> tuple[str, Event | None]:
+async def command_traced(settings: Settings, wish: CommandRequest) -> tuple[str, Event | None]:
     """Send one command to the fleet as `command_fleet` does, traced where traces are on.
 
     Raises:

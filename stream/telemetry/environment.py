@@ -26,7 +26,7 @@ _HEADER = re.compile(r"[!#-'*+\-.0-9A-Z^-z|~]+[ \t]*=[ \t]*[ !#-+\--:<-\[\]-~]*[
 """One of a collector's headers, as the exporters read it: https://opentelemetry.io/docs/specs/otel/protocol/exporter/."""
 
 
-class Asked(NamedTuple):
+class TelemetryOptions(NamedTuple):
     """What is on: exporters by name, and how each kind of OTLP goes. With `disabled`, nothing is."""
 
     disabled: bool
@@ -36,15 +36,15 @@ class Asked(NamedTuple):
     metrics_protocol: str
 
 
-def read(environment: Mapping[str, str]) -> Asked:
+def read(environment: Mapping[str, str]) -> TelemetryOptions:
     """Read what is asked for.
 
     Raises:
         SettingsError: names each variable that cannot be used, and what to set or install instead.
     """
     if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-        return Asked(disabled=True, traces=(), metrics=(), traces_protocol=HTTP, metrics_protocol=HTTP)
-    asked = Asked(
+        return TelemetryOptions(disabled=True, traces=(), metrics=(), traces_protocol=HTTP, metrics_protocol=HTTP)
+    asked = TelemetryOptions(
         disabled=False,
         traces=_traces(environment),
         metrics=_named(environment, "OTEL_METRICS_EXPORTER"),
@@ -66,7 +66,7 @@ def _traces(environment: Mapping[str, str]) -> tuple[str, ...]:
     return _named(environment, "OTEL_TRACES_EXPORTER") or (("otlp",) if told else ())
 
 
-def _problems(asked: Asked) -> Iterator[str]:
+def _problems(asked: TelemetryOptions) -> Iterator[str]:
     for variable, names, known in (
         ("OTEL_TRACES_EXPORTER", asked.traces, _TRACES),
         ("OTEL_METRICS_EXPORTER", asked.metrics, _METRICS),
@@ -88,7 +88,7 @@ def _protocol_problems(variable: str, protocol: str) -> Iterator[str]:
         yield f"{where}: {GRPC} needs the package {package}, which is not installed; install it, or set {HTTP}"
 
 
-def _header_problems(asked: Asked, environment: Mapping[str, str]) -> Iterator[str]:
+def _header_problems(asked: TelemetryOptions, environment: Mapping[str, str]) -> Iterator[str]:
     """Name the variables whose headers the exporters could not read, and never a value: a login stands there."""
     for variable, used in (
         ("OTEL_EXPORTER_OTLP_HEADERS", "otlp" in (*asked.traces, *asked.metrics)),

@@ -46,7 +46,7 @@ from stream.scoring.encode import HISTORY_INCOMPLETE, Scored
 from stream.scoring.facts import Compared, Decided, Fact, LabelsApplied, Missed, Reapplied, Retried, VoidFound
 from stream.scoring.score import LIVE_MODEL_FAILED, NO_MODEL
 from stream.settings import Settings
-from stream.telemetry.catalogue import CATALOGUE, Kind, MetricName
+from stream.telemetry.catalogue import CATALOGUE, MetricKind, MetricName
 
 _FEW = 24
 """Below, a loop is faster than numpy's calls."""
@@ -61,7 +61,7 @@ Asked by whatever thread collects: it must only read."""
 _NS_A_MS = 1_000_000
 
 
-class Sorted(NamedTuple):
+class HistogramSnapshot(NamedTuple):
     """A histogram at one moment: `buckets` has one more than the bounds; each bound belongs to the bucket below it."""
 
     buckets: tuple[int, ...]
@@ -71,7 +71,7 @@ class Sorted(NamedTuple):
 
 
 @dataclass(slots=True)
-class Tally:
+class HistogramTally:
     """The values of one histogram and one combination of attributes, since the process began.
 
     Read by another thread than the one that adds, hence the lock.
@@ -103,13 +103,13 @@ class Tally:
             self._lowest = min(self._lowest, *values)
             self._highest = max(self._highest, *values)
 
-    def now(self) -> Sorted:
+    def now(self) -> HistogramSnapshot:
         """Return what has been sorted in so far."""
         with self._lock:
-            return Sorted(tuple(self._buckets), self._total, self._lowest, self._highest)
+            return HistogramSnapshot(tuple(self._buckets), self._total, self._lowest, self._highest)
 
 
-class Books:
+class MetricTotals:
     """The sums of one process. Counters that can be named beforehand stand at 0, so that their first step is seen."""
 
     def __init__(self, settings: Settings) -> None:
@@ -117,10 +117,10 @@ class Books:
         self._transactions = settings.topic(TRANSACTIONS.name)
         self._labels = settings.topic(LABELS.name)
         self._counts: dict[MetricName, Counter[Values]] = {
-            name: Counter() for name, metric in CATALOGUE.items() if metric.kind is Kind.COUNTER
+            name: Counter() for name, metric in CATALOGUE.items() if metric.kind is MetricKind.COUNTER
         }
-        self._tallies: dict[MetricName, dict[Values, Tally]] = {
-            name: {} for name, metric in CATALOGUE.items() if metric.kind is Kind.HISTOGRAM
+        self._tallies: dict[MetricName, dict[Values, HistogramTally]] = {
+            name: {} for name, metric in CATALOGUE.items() if metric.kind is MetricKind.HISTOGRAM
         }
         for name, values in _known(self._transactions, self._labels):
             self._counts[name][values] = 0
@@ -149,7 +149,7 @@ class Books:
         """Return a counter's sums."""
         return self._counts[name].copy()
 
-    def tallied(self, name: MetricName) -> Mapping[Values, Tally]:
+    def tallied(self, name: MetricName) -> Mapping[Values, HistogramTally]:
         """Return a histogram's tallies."""
         return self._tallies[name].copy()
 
@@ -207,17 +207,17 @@ class Books:
         for stage in stages:
             self._tally("fraudstream.stage.duration", stage.name).add([(stage.end_ns - stage.start_ns) / 1e9])
 
-    def _tally(self, name: MetricName, *values: str) -> Tally:
+    def _tally(self, name: MetricName, *values: str) -> HistogramTally:
         tallies = self._tallies[name]
         tally = tallies.get(values)
         if tally is None:
-            tally = tallies[values] = Tally(CATALOGUE[name].bounds)
+            tally = tallies[values] = HistogramTally(CATALOGUE[name].bounds)
         return tally
 
 
 def _known(transactions: str, labels: str) -> Iterator[tuple[MetricName, Values]]:
     """Name the series that can be named before anything happens."""
-    plain = (name for name, metric in CATALOGUE.items() if metric.kind is Kind.COUNTER and not metric.attributes)
+    plain = (name for name, metric in CATALOGUE.items() if metric.kind is MetricKind.COUNTER and not metric.attributes)
     yield from ((name, ()) for name in plain)
     yield from (("fraudstream.decisions", pair) for pair in product(Decision, DecidedBy))
     yield from (("fraudstream.dead_letters", pair) for pair in product((transactions, labels), DeadLetterCode))
@@ -228,10 +228,10 @@ def _known(transactions: str, labels: str) -> Iterator[tuple[MetricName, Values]
     yield from (("fraudstream.shadow.missed", (reason,)) for reason in ("skipped", "failed"))
 
 
-class Meters:
+class Instruments:
     """All instruments of a process over its books; gauges show nothing until `watch` says where to look."""
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: MetricTotals) -> None:
         self._books = books
         self._gauges: Gauges = {}
         self._began_ns = now_ms() * _NS_A_MS
@@ -240,11 +240,11 @@ class Meters:
         """Make the instruments that are observed."""
         for name, metric in CATALOGUE.items():
             match metric.kind:
-                case Kind.COUNTER:
+                case MetricKind.COUNTER:
                     meter.create_observable_counter(name, [self._counted(name)], metric.unit, metric.meaning)
-                case Kind.GAUGE:
+                case MetricKind.GAUGE:
                     meter.create_observable_gauge(name, [self._watched(name)], metric.unit, metric.meaning)
-                case Kind.HISTOGRAM:
+                case MetricKind.HISTOGRAM:
                     pass  # `with_histograms`
 
     def watch(self, gauges: Gauges) -> None:
@@ -271,12 +271,12 @@ class Meters:
     def _histograms(self) -> Iterator[Metric]:
         at_ns = now_ms() * _NS_A_MS
         for name, metric in CATALOGUE.items():
-            if metric.kind is Kind.HISTOGRAM and (tallied := self._books.tallied(name)):
+            if metric.kind is MetricKind.HISTOGRAM and (tallied := self._books.tallied(name)):
                 points = [self._point(name, values, tally, at_ns) for values, tally in tallied.items()]
                 data = Histogram(points, AggregationTemporality.CUMULATIVE)
                 yield Metric(name, metric.meaning, metric.unit, data)
 
-    def _point(self, name: MetricName, values: Values, tally: Tally, at_ns: int) -> HistogramDataPoint:
+    def _point(self, name: MetricName, values: Values, tally: HistogramTally, at_ns: int) -> HistogramDataPoint:
         now = tally.now()
         return HistogramDataPoint(
             attributes=dict(zip(CATALOGUE[name].attributes, values, strict=True)),
@@ -294,7 +294,7 @@ class Meters:
 class PrometheusReader(PrometheusMetricReader):
     """The exporter's reader, with our histograms."""
 
-    def __init__(self, meters: Meters, registry: CollectorRegistry) -> None:
+    def __init__(self, meters: Instruments, registry: CollectorRegistry) -> None:
         self._meters = meters
         super().__init__(scope_info_enabled=False, registry=registry)
 
@@ -305,7 +305,7 @@ class PrometheusReader(PrometheusMetricReader):
 class WithHistograms(MetricExporter):
     """Another exporter, with our histograms."""
 
-    def __init__(self, meters: Meters, inner: MetricExporter) -> None:
+    def __init__(self, meters: Instruments, inner: MetricExporter) -> None:
         super().__init__()
         self._meters = meters
         self._inner = inner

@@ -30,12 +30,12 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from stream.kafka.tracing import Steps, UntracedSteps
 from stream.redaction import redact_text
 from stream.scoring.facts import Listen, deaf
-from stream.scoring.tracing import Tracing, Untraced
+from stream.scoring.tracing import NoTracing, Tracing
 from stream.settings import Settings
-from stream.telemetry.environment import GRPC, Asked, read
-from stream.telemetry.metrics import Books, Gauges, Meters, PrometheusReader, WithHistograms
+from stream.telemetry.environment import GRPC, TelemetryOptions, read
+from stream.telemetry.metrics import Gauges, Instruments, MetricTotals, PrometheusReader, WithHistograms
 from stream.telemetry.steps import TracedSteps
-from stream.telemetry.tracing import Ids, Tracers, Traces
+from stream.telemetry.tracing import BatchTracer, Ids, Tracers
 
 log = logging.getLogger("fraudstream.telemetry")
 
@@ -98,10 +98,10 @@ class Telemetry:
     """What a worker tells, and whom: facts to `tell`, journeys from `tracing`, commands' `steps`, gauges by `watch`."""
 
     tell: Listen = deaf
-    tracing: Tracing = field(default_factory=Untraced)
+    tracing: Tracing = field(default_factory=NoTracing)
     steps: Steps = field(default_factory=UntracedSteps)
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
-    meters: Meters | None = None
+    meters: Instruments | None = None
     held: tuple[Held, ...] = ()
 
     def watch(self, gauges: Gauges) -> None:
@@ -136,8 +136,8 @@ def begin(settings: Settings, environment: Mapping[str, str]) -> Telemetry:
     if asked.disabled:
         return Telemetry(registry=registry)
     make_quiet()
-    resource, books = _resource(settings, SCOPE), Books(settings)
-    meters = Meters(books)
+    resource, books = _resource(settings, SCOPE), MetricTotals(settings)
+    meters = Instruments(books)
     others = [PeriodicExportingMetricReader(WithHistograms(meters, one)) for one in _metric_exporters(asked)]
     provider = MeterProvider(
         [PrometheusReader(meters, registry), *others], resource, AlwaysOffExemplarFilter(), shutdown_on_exit=False
@@ -146,11 +146,11 @@ def begin(settings: Settings, environment: Mapping[str, str]) -> Telemetry:
     spans = _spans(asked, resource)
     if spans is None:
         return Telemetry(books.tell, registry=registry, meters=meters, held=(provider,))
-    tracing, steps = Traces(spans.tracers, settings), TracedSteps(spans.tracers.chosen)
+    tracing, steps = BatchTracer(spans.tracers, settings), TracedSteps(spans.tracers.chosen)
     return Telemetry(books.tell, tracing, steps, registry, meters, (provider, spans.provider))
 
 
-def begin_steps(settings: Settings, asked: Asked, service: str) -> Telemetry:
+def begin_steps(settings: Settings, asked: TelemetryOptions, service: str) -> Telemetry:
     """Set up the traces of a command line's process, which counts nothing."""
     make_quiet()
     spans = _spans(asked, _resource(settings, service))
@@ -164,7 +164,7 @@ class _Spans(NamedTuple):
     provider: TracerProvider
 
 
-def _spans(asked: Asked, resource: Resource) -> _Spans | None:
+def _spans(asked: TelemetryOptions, resource: Resource) -> _Spans | None:
     """Make two providers over one way out: the sampler's choice, and what belongs to it."""
     if not asked.traces:
         return None
@@ -179,7 +179,7 @@ def _spans(asked: Asked, resource: Resource) -> _Spans | None:
     return _Spans(Tracers(chosen.get_tracer(*mine), always.get_tracer(*mine), chosen.sampler, ids), chosen)
 
 
-def _span_exporters(asked: Asked) -> Iterator[SpanExporter]:
+def _span_exporters(asked: TelemetryOptions) -> Iterator[SpanExporter]:
     for name in asked.traces:
         if name == "console":
             yield ConsoleSpanExporter()
@@ -189,7 +189,7 @@ def _span_exporters(asked: Asked) -> Iterator[SpanExporter]:
             yield OTLPSpanExporter()
 
 
-def _metric_exporters(asked: Asked) -> Iterator[MetricExporter]:
+def _metric_exporters(asked: TelemetryOptions) -> Iterator[MetricExporter]:
     """Make exporters for where metrics go besides `/metrics`."""
     for name in asked.metrics:
         if name == "console":

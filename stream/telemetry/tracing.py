@@ -42,7 +42,7 @@ from stream.kafka.topics import LABELS, OUTCOMES, SCORES, TRANSACTIONS
 from stream.kafka.tracing import Attributes, kafka, sent
 from stream.redaction import card_numbers
 from stream.scoring.facts import Decided, LabelsApplied
-from stream.scoring.tracing import Journey, Untraced
+from stream.scoring.tracing import BatchTrace, NoTracing
 from stream.settings import Settings
 
 TRACEPARENT = "traceparent"
@@ -56,7 +56,7 @@ _extract = TraceContextTextMapPropagator().extract
 MOST_LINKS = 128
 """What the SDK keeps of a span's links, and collectors by default."""
 
-_UNTRACED = Untraced()
+_UNTRACED = NoTracing()
 _ROOT = Context()
 _NO_ROOTS = "ParentBased{root:AlwaysOffSampler"
 _OBSERVE = "observe"
@@ -149,7 +149,7 @@ class Route(NamedTuple):
 
 
 @dataclass(slots=True)
-class Traveller:
+class SampledRecord:
     """A sampled record under way; `sending` is there once its answer has asked for headers."""
 
     record: Record
@@ -162,7 +162,7 @@ class Traveller:
         return self.span.get_span_context()
 
 
-class Traces:
+class BatchTracer:
     """Begins journeys of which some records are sampled; others are the untraced journey."""
 
     def __init__(self, tracers: Tracers, settings: Settings) -> None:
@@ -174,9 +174,9 @@ class Traces:
             for source, answer in ((TRANSACTIONS.name, SCORES.name), (LABELS.name, OUTCOMES.name))
         }
 
-    def begin(self, records: Sequence[Record]) -> Journey:
+    def begin(self, records: Sequence[Record]) -> BatchTrace:
         """Begin an attempt at these records, all of one topic."""
-        sampled: list[Traveller] = []
+        sampled: list[SampledRecord] = []
         for record in records:
             parent = parent_of(record.headers)
             if parent is None:
@@ -187,28 +187,28 @@ class Traces:
                 self._add(sampled, record, context)
         if not sampled:
             return _UNTRACED
-        return SampledJourney(self._tracers.always, self._routes[records[0].topic], sampled, len(records))
+        return SampledBatchTrace(self._tracers.always, self._routes[records[0].topic], sampled, len(records))
 
     def _wants_root(self) -> bool:
         """Ask the sampler about a record that no trace came with; half the price of a span that is not recorded."""
         ids = self._tracers.ids
         return self._tracers.sampler.should_sample(_ROOT, ids.draw(), "process").decision is Decision.RECORD_AND_SAMPLE
 
-    def _add(self, sampled: list[Traveller], record: Record, context: Context) -> None:
+    def _add(self, sampled: list[SampledRecord], record: Record, context: Context) -> None:
         route = self._routes[record.topic]
         span = self._tracers.chosen.start_span(f"process {route.source}", context, SpanKind.CONSUMER)
         if span.is_recording():
-            sampled.append(Traveller(record, span))
+            sampled.append(SampledRecord(record, span))
             _say(span, _consumed(record, route))
 
 
-class SampledJourney:
+class SampledBatchTrace:
     """One attempt at a batch of `size` records, of which `sampled` are traced."""
 
-    def __init__(self, tracer: Tracer, route: Route, sampled: Sequence[Traveller], size: int) -> None:
+    def __init__(self, tracer: Tracer, route: Route, sampled: Sequence[SampledRecord], size: int) -> None:
         self._tracer = tracer
         self._route = route
-        self._sampled: Mapping[Place, Traveller] = {_place(one.record): one for one in sampled}
+        self._sampled: Mapping[Place, SampledRecord] = {_place(one.record): one for one in sampled}
         self._size = size
         self._asked_redis = True
         self._batch = self._begin_batch() if size > 1 else None
@@ -291,7 +291,7 @@ class SampledJourney:
                 self._show(stage.name, self._batch.get_span_context(), stage, self._of(stage))
             self._batch.end(end_ns)
 
-    def _stage(self, stage: Stage, traveller: Traveller) -> None:
+    def _stage(self, stage: Stage, traveller: SampledRecord) -> None:
         """Show a stage in a record's own trace; publishing is there as the span that its answer goes on from."""
         if stage.name == _PUBLISH and traveller.sending is not None:
             return

@@ -31,7 +31,7 @@ from models.policy import Floats, Policy
 from models.repository import Repository
 from models.times import format_time
 from stream.control.probes import probers
-from stream.dataset.file import Facts, TransactionsFile
+from stream.dataset.file import FileFacts, TransactionsFile
 from stream.training.evaluation import Split, calibrate, choose_policy, measure, split
 from stream.training.request import Period, Progress, TrainingReport, TrainingRequest, UnusableModelError
 from stream.training.vectors import Table, build_table
@@ -163,7 +163,7 @@ def _period(table: Table, rows: Ints) -> Period:
 
 
 def _report(
-    request: TrainingRequest, digest: str, manifest: Manifest, seen: tuple[Facts, dict[str, int], Table, Split]
+    request: TrainingRequest, digest: str, manifest: Manifest, seen: tuple[FileFacts, dict[str, int], Table, Split]
 ) -> TrainingReport:
     facts, dropped, table, parts = seen
     policy: Policy = manifest.policy

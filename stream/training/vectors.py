@@ -16,7 +16,7 @@ from features.memory_store import MemoryStore
 from features.vector.vectorise import vectorise
 from models.policy import Floats
 from stream.control.probes import write_probe
-from stream.dataset.database import Batch
+from stream.dataset.database import DatasetBatch
 from stream.dataset.file import TransactionsFile
 from stream.training.request import Progress
 
@@ -62,7 +62,7 @@ def build_table(
     """Pass a file through the histories; frauds become visible when they become known."""
     rows = source.facts.rows
     table = _empty(rows, feature_set, workplace)
-    pass_ = _Pass(feature_set, table, np.random.default_rng(seed))
+    pass_ = _FilePass(feature_set, table, np.random.default_rng(seed))
     known_ms = -1
     for batch in source.batches(lambda: pass_.batch_size):
         until_ms = int(batch.transactions.occurred_ms[-1])
@@ -86,7 +86,7 @@ def _empty(rows: int, feature_set: FeatureSet, workplace: Path) -> Table:
     )
 
 
-class _Pass:
+class _FilePass:
     """One pass over a file: the histories as they stand, and what has been written so far."""
 
     def __init__(self, feature_set: FeatureSet, table: Table, random: np.random.Generator) -> None:
@@ -102,7 +102,7 @@ class _Pass:
         self._probe_at = np.linspace(rows // 4, rows - 1, PROBES).astype(int).tolist()
         self._cards: dict[str, int] = {}
 
-    def take(self, batch: Batch) -> None:
+    def take(self, batch: DatasetBatch) -> None:
         """Observe, vectorise and write one batch."""
         transactions, table = batch.transactions, self._table
         observed = self.store.observe_now(transactions)

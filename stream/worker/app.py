@@ -16,30 +16,30 @@ from mode.types import ServiceT
 from features.errors import StoreRefusedError
 from features.history.store import Entity, HistoryStore
 from features.memory_store import MemoryStore
-from features.redis.store import Options, RedisStore
+from features.redis.store import RedisStore, StoreOptions
 from features.vector.sets import FeatureSets, load_sets
 from models.repository import Repository
 from stream.challenger.comparer import Comparer
 from stream.clock import now_ms
-from stream.control.judge import Bench, Judge
-from stream.control.model_cache import Shelf, Workshop
+from stream.control.judge import Judge, JudgeDeps
+from stream.control.model_cache import ModelCache, ModelLoader
 from stream.control.probes import probers
 from stream.errors import SettingsError
 from stream.kafka.batches import Batch
 from stream.kafka.client import client_id, connection_options
-from stream.kafka.fetch_thread import Consumption
+from stream.kafka.fetch_thread import ConsumerOptions
 from stream.kafka.topics import LABELS, MODEL_CONTROL, TRANSACTIONS
 from stream.kafka.transport import BatchConsumer, BatchTransport
 from stream.pipeline import Pipeline
 from stream.recovery.outage import DegradingStore, WaitingStore
-from stream.recovery.repairer import Repairer, Warming, Yard, needed
+from stream.recovery.repairer import Repairer, RepairerDeps, WarmupCheck, needed
 from stream.settings import PREFIX, Settings
 from stream.telemetry.setup import Telemetry
 from stream.watchdog import end_process
-from stream.worker.decider import Decider, Desk
-from stream.worker.gauges import Lag, Watched
+from stream.worker.decider import Decider, DeciderDeps
+from stream.worker.gauges import GaugeSources, Lag
 from stream.worker.labeller import Labeller
-from stream.worker.startup import Preparation
+from stream.worker.startup import Startup
 
 _HEARTBEATS_A_SESSION = 3
 _REQUEST_SECONDS = 40.0
@@ -81,19 +81,19 @@ class WorkerApp(faust.App):
         store = _store(settings, features, lambda: needed(features, self.shelf.serving()))
         admin = AIOKafkaAdminClient(**connection_options(settings))
         self.histories = degrading(settings, features, store)
-        self.preparation = Preparation(settings, admin, store, self._catch_up)
-        warming = Warming(features, store, lambda: self.repairer.how_far)
-        workshop = Workshop(Repository(settings.models), probers(features), settings.worker_id, warming.problems)
+        self.preparation = Startup(settings, admin, store, self._catch_up)
+        warming = WarmupCheck(features, store, lambda: self.repairer.how_far)
+        workshop = ModelLoader(Repository(settings.models), probers(features), settings.worker_id, warming.problems)
         follower, publisher = self.preparation.follower, self.preparation.publisher
         follower.steps = telemetry.steps
-        self.shelf = self.preparation.shelf = Shelf(follower, workshop, publisher)
+        self.shelf = self.preparation.shelf = ModelCache(follower, workshop, publisher)
         self.comparer = self.preparation.comparer = Comparer(
             settings, follower, telemetry.tell, challenger_command, warming.problems
         )
-        self.judge = Judge(Bench(settings, follower, workshop, publisher, admin))
+        self.judge = Judge(JudgeDeps(settings, follower, workshop, publisher, admin))
         self.labeller = Labeller(settings, self.histories, publisher, telemetry.tell, telemetry.tracing)
         self.decider = Decider(
-            Desk(
+            DeciderDeps(
                 settings,
                 Pipeline(settings, features, self.histories),
                 self.shelf,
@@ -108,7 +108,9 @@ class WorkerApp(faust.App):
             )
         )
         self.repairer = self.preparation.repairer = Repairer(
-            Yard(settings, features, store, self.begun_consumer, self.decider.decided, self._withheld, telemetry.tell)
+            RepairerDeps(
+                settings, features, store, self.begun_consumer, self.decider.decided, self._withheld, telemetry.tell
+            )
         )
         self.lag = Lag(self.begun_consumer)
         self._attach()
@@ -152,10 +154,10 @@ class WorkerApp(faust.App):
         behind = isinstance(self.histories, DegradingStore) and self.histories.behind
         return behind and topic == self.settings.topic(TRANSACTIONS.name)
 
-    def _watched(self, store: RedisStore) -> Watched:
+    def _watched(self, store: RedisStore) -> GaugeSources:
         """Say where the gauges look."""
         histories = self.histories
-        return Watched(
+        return GaugeSources(
             topics=tuple(self.settings.topic(one.name) for one in (TRANSACTIONS, LABELS, MODEL_CONTROL)),
             consumer=self.begun_consumer,
             shelf=self.shelf,
@@ -180,7 +182,7 @@ class WorkerApp(faust.App):
                 _agent(take)
             )
         name = client_id(self.settings.worker_id)
-        consumption = Consumption(self.settings, tuple(takers), name, end_process, self._withheld)
+        consumption = ConsumerOptions(self.settings, tuple(takers), name, end_process, self._withheld)
         self.transport = BatchTransport(self, consumption)
         self.on_partitions_assigned.connect(self._assigned)
         self.on_partitions_revoked.connect(self._revoked)
@@ -209,7 +211,7 @@ def _store(settings: Settings, features: FeatureSets, looks_back: Callable[[], M
         SettingsError: no server can be reached by this URL.
     """
     try:
-        options = Options(cache_bytes=settings.cache_mb << 20, needed=looks_back)
+        options = StoreOptions(cache_bytes=settings.cache_mb << 20, needed=looks_back)
         return RedisStore(settings.redis_url, settings.deployment, features, now_ms, options)
     except StoreRefusedError as error:
         raise SettingsError(f"{PREFIX}REDIS_URL: {error}") from error

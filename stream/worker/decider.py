@@ -17,18 +17,18 @@ from aiokafka.errors import KafkaError, RebalanceInProgressError
 from stream.clock import Stopwatch
 from stream.control.announcements import Cutover, announce_cutover
 from stream.control.follower import Follower
-from stream.control.model_cache import Serving, Shelf
+from stream.control.model_cache import ModelCache, Serving
 from stream.errors import PublishError, StaleBatchError
 from stream.kafka.batches import Batch, Commit, Record
-from stream.kafka.dead_letters import DeadLetter, Runs
+from stream.kafka.dead_letters import DeadLetter, DeadLetterRuns
 from stream.kafka.offsets import Position, Resumption, Voids, resume
 from stream.kafka.publisher import Destination, Outgoing, Publisher
 from stream.kafka.topics import DEAD_LETTERS, SCORES, TRANSACTIONS
 from stream.kafka.transport import BatchConsumer
-from stream.pipeline import Outputs, Pipeline, Terms
+from stream.pipeline import DecisionTerms, Outputs, Pipeline
 from stream.scoring.encode import Scored
 from stream.scoring.facts import Decided, Listen, VoidFound
-from stream.scoring.tracing import Journey, Tracing
+from stream.scoring.tracing import BatchTrace, Tracing
 from stream.settings import Settings
 from stream.watchdog import end_on_error
 from stream.worker.isolation import apply_isolating, decide_isolating
@@ -43,7 +43,7 @@ _RETRY_SECONDS = 0.5
 class Shadow(Protocol):
     """Takes decisions that are written, for the challenger to score the same vectors."""
 
-    def offer(self, scored: Scored, serving: Serving, journey: Journey) -> None:
+    def offer(self, scored: Scored, serving: Serving, journey: BatchTrace) -> None:
         """Take them, or count them as skipped; returns at once and does not raise."""
         ...
 
@@ -51,16 +51,16 @@ class Shadow(Protocol):
 class NoShadow:
     """The shadow of a process that compares nothing."""
 
-    def offer(self, scored: Scored, serving: Serving, journey: Journey) -> None:
+    def offer(self, scored: Scored, serving: Serving, journey: BatchTrace) -> None:
         """Let them go."""
 
 
-class Desk(NamedTuple):
+class DeciderDeps(NamedTuple):
     """What deciding works with; `consumer` is there once Faust has made it, `settled` is the word of others."""
 
     settings: Settings
     pipeline: Pipeline
-    shelf: Shelf
+    shelf: ModelCache
     follower: Follower
     publisher: Publisher
     admin: AIOKafkaAdminClient
@@ -74,7 +74,7 @@ class Desk(NamedTuple):
 class Decider:
     """Takes transaction batches; knows where each of its partitions stands."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: DeciderDeps) -> None:
         self._desk = desk
         self._topic = desk.settings.topic(TRANSACTIONS.name)
         self._positions: dict[int, Position] = {}
@@ -83,7 +83,7 @@ class Decider:
         self._voids = Voids()
         self._generation: int | None = None
         self._partitions: frozenset[int] = frozenset()
-        self._runs = Runs()
+        self._runs = DeadLetterRuns()
         self._trouble: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -196,7 +196,7 @@ class Decider:
         decided, records = self._parted(batch)
         await apply_isolating(self._desk.pipeline, decided)
         journey = self._desk.tracing.begin(records)
-        terms = Terms(serving, self._epochs, journey.headers)
+        terms = DecisionTerms(serving, self._epochs, journey.headers)
         try:
             outputs = await decide_isolating(self._desk.pipeline, records, terms)
             fact = await self._publish(batch, terms, outputs)
@@ -220,7 +220,7 @@ class Decider:
                 (undecided if record.offset > last else decided).append(record)
         return decided, undecided
 
-    async def _publish(self, batch: Batch, terms: Terms, outputs: Outputs) -> Decided:
+    async def _publish(self, batch: Batch, terms: DecisionTerms, outputs: Outputs) -> Decided:
         """Write what a batch came to, keep where each partition then stands, and return what was written."""
         current = batch.current()
         if not current:

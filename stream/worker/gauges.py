@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 
 from features.history.store import Entity
 from features.redis.cache import Use
-from stream.control.model_cache import Shelf
+from stream.control.model_cache import ModelCache
 from stream.kafka.transport import BatchConsumer
 from stream.telemetry.metrics import Gauges, Values
 
@@ -54,12 +54,12 @@ class Lag:
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class GaugeSources:
     """The parts of a worker that are looked at; each function must be quick, and may be called by another thread."""
 
     topics: tuple[str, ...]
     consumer: Callable[[], BatchConsumer | None]
-    shelf: Shelf
+    shelf: ModelCache
     lag: Lag
     reasons: Callable[[], list[str]]
     incomplete: Callable[[], bool]

@@ -9,13 +9,13 @@ from stream.clock import now_ms
 from stream.contract.codes import DeadLetterCode
 from stream.kafka.batches import Record
 from stream.kafka.dead_letters import DeadLetter
-from stream.pipeline import Outputs, Pipeline, Terms
+from stream.pipeline import DecisionTerms, Outputs, Pipeline
 from stream.scoring.encode import Scored
 
 log = logging.getLogger("fraudstream.isolating")
 
 
-async def decide_isolating(pipeline: Pipeline, records: Sequence[Record], terms: Terms) -> Outputs:
+async def decide_isolating(pipeline: Pipeline, records: Sequence[Record], terms: DecisionTerms) -> Outputs:
     """Decide records together; where that fails for a reason of ours, one by one, so that only the guilty one is lost.
 
     Raises:

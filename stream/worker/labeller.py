@@ -7,11 +7,11 @@ from typing import cast
 
 import msgspec
 
-from features.history.store import HistoryStore, Label, Labelled
+from features.history.store import HistoryStore, Label, LabelResult
 from models.times import format_time
 from stream.clock import Stopwatch
 from stream.contract.codes import Rejection
-from stream.contract.label import Reporter, Told, read_label
+from stream.contract.label import ParsedLabel, Reporter, read_label
 from stream.contract.outputs import Outcome, Positions, Source
 from stream.errors import StaleBatchError
 from stream.kafka.batches import Batch, Record
@@ -20,7 +20,7 @@ from stream.kafka.publisher import Destination, Outgoing, Publisher
 from stream.kafka.topics import DEAD_LETTERS, OUTCOMES
 from stream.redaction import redact_headers
 from stream.scoring.facts import LabelsApplied, Listen
-from stream.scoring.tracing import Journey, Tracing
+from stream.scoring.tracing import BatchTrace, Tracing
 from stream.settings import Settings
 from stream.worker.retry import insist
 
@@ -64,7 +64,7 @@ class Labeller:
         self._tell(fact)
         journey.labelled(fact)
 
-    async def _apply(self, batch: Batch, records: Sequence[Record], journey: Journey) -> LabelsApplied:
+    async def _apply(self, batch: Batch, records: Sequence[Record], journey: BatchTrace) -> LabelsApplied:
         """Read, apply and publish, and return what came of it."""
         watch = Stopwatch()
         told, dead = _read(records)
@@ -98,9 +98,9 @@ class Labeller:
         self._trouble = trouble
 
 
-def _read(records: Iterable[Record]) -> tuple[list[tuple[Record, Told]], list[DeadLetter]]:
+def _read(records: Iterable[Record]) -> tuple[list[tuple[Record, ParsedLabel]], list[DeadLetter]]:
     """Tell labels from what is none."""
-    labels: list[tuple[Record, Told]] = []
+    labels: list[tuple[Record, ParsedLabel]] = []
     dead: list[DeadLetter] = []
     for record in records:
         read = read_label(record.value, record.key, (record.partition, record.offset))
@@ -111,7 +111,7 @@ def _read(records: Iterable[Record]) -> tuple[list[tuple[Record, Told]], list[De
     return labels, dead
 
 
-def _outcome(record: Record, label: Label, done: Labelled) -> Outcome:
+def _outcome(record: Record, label: Label, done: LabelResult) -> Outcome:
     return Outcome(
         transaction_id=label.transaction_id,
         card_id=label.card_id,

@@ -15,7 +15,7 @@ from features.errors import StoreRefusedError, StoreUnavailableError
 from features.redis.store import RedisStore
 from stream.challenger.comparer import Comparer
 from stream.control.follower import Follower
-from stream.control.model_cache import Shelf
+from stream.control.model_cache import ModelCache
 from stream.kafka.client import explain, members
 from stream.kafka.publisher import Publisher
 from stream.kafka.topics import SCORES, has_records, problems, risks, try_reading
@@ -31,11 +31,11 @@ _LOOK_SECONDS = 0.5
 _NOT_YET = (KafkaError, StoreUnavailableError, StoreRefusedError, OSError)
 
 
-class NotYetError(Exception):
+class NotReadyError(Exception):
     """Something that the worker needs is not there yet."""
 
 
-class Preparation(Service):
+class Startup(Service):
     """Starts before the consumer and is done when the worker may join; then it keeps the background work going.
 
     `catch_up` lets Redis have what was decided without it.
@@ -52,7 +52,7 @@ class Preparation(Service):
         self._catch_up = catch_up
         self.follower = Follower(settings)
         self.publisher = Publisher(settings)
-        self.shelf: Shelf | None = None
+        self.shelf: ModelCache | None = None
         self.comparer: Comparer | None = None
         self.repairer: Repairer | None = None
         self._settings = settings
@@ -103,7 +103,7 @@ class Preparation(Service):
         while not self.should_stop:
             try:
                 await get()
-            except (*_NOT_YET, NotYetError) as error:
+            except (*_NOT_YET, NotReadyError) as error:
                 reason = f"{what}: {await explain(self._settings, error)}"
                 if reason != self._waiting_for:
                     log.warning("not ready, trying again: %s", reason)
@@ -116,7 +116,7 @@ class Preparation(Service):
     async def _topics(self) -> None:
         found = await problems(self._settings, self._admin)
         if found:
-            raise NotYetError("; ".join(found))
+            raise NotReadyError("; ".join(found))
         await try_reading(self._settings, self._settings.topic(SCORES.name))
         for risk in await risks(self._settings, self._admin):
             log.warning("decisions may be lost with a broker: %s", risk)

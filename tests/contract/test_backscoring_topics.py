@@ -11,7 +11,7 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 from backscoring_world import ListedTopics, Record
 from cluster import Cluster
 
-from stream.rescoring.topics import Part, Topics, reading
+from stream.rescoring.topics import TopicPart, Topics, reading
 from stream.settings import Settings
 
 TIMES_MS = {0: [1000, 2000, 3000, 2500, 5000], 1: [], 2: [4000, 6000]}
@@ -92,7 +92,7 @@ async def test_a_part_is_read_each_partition_in_order(topics: Any) -> None:
     found, topic = topics
     whole = await found.whole(topic)
     read: dict[int, list[tuple[int, int, bytes]]] = {}
-    async for records in found.read(Part(topic, {0: 3, 2: 0}, {0: 5, 2: 1})):
+    async for records in found.read(TopicPart(topic, {0: 3, 2: 0}, {0: 5, 2: 1})):
         for one in records:
             read.setdefault(one.partition, []).append((one.offset, one.timestamp, one.value))
     assert read == {0: [(3, 2500, b"3"), (4, 5000, b"4")], 2: [(0, 4000, b"0")]}

@@ -13,7 +13,7 @@ from stores import DEFAULT, Servers, opened
 from features.aggregates import Aggregate
 from features.declaration import DAY_MS, HOUR_MS, FeatureSet
 from features.default_set import FEATURES
-from features.history.store import HistoryStore, Label, Labelled, LabelStatus
+from features.history.store import HistoryStore, Label, LabelResult, LabelStatus
 from features.rows import merchant
 from features.vector.vectorise import vectorise
 
@@ -48,7 +48,7 @@ class Asking:
             found.append((await self.observe(row))[feature])
         return found
 
-    async def label(self, *said: Label) -> list[Labelled]:
+    async def label(self, *said: Label) -> list[LabelResult]:
         """Say labels, each in a call of its own."""
         return [one for label_ in said for one in await self._pick().label([label_])]
 
@@ -58,7 +58,7 @@ def asking(pick: Pick) -> Asking:
     return Asking(pick)
 
 
-def statuses(answers: Sequence[Labelled]) -> list[str]:
+def statuses(answers: Sequence[LabelResult]) -> list[str]:
     return [answer.status.value for answer in answers]
 
 

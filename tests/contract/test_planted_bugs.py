@@ -16,8 +16,8 @@ from stores import DEFAULT, DEPLOYMENTS, Servers
 from features.history import append, frames, history, rules
 from features.history.frames import Flags, Floats, Frame, Window
 from features.history.history import History
-from features.history.retention import Keep, exact
-from features.history.rules import Found
+from features.history.retention import Retention, exact
+from features.history.rules import TransactionVerdict
 from features.history.store import Ints
 from features.memory_store import MemoryStore
 from features.redis.store import RedisStore
@@ -75,11 +75,11 @@ def a_sum_of_floats(window: Window) -> Floats:
     return sums
 
 
-def seen_a_millisecond_longer(rows: Ints, lengths: Ints, keep: Keep) -> tuple[Ints, Ints]:
+def seen_a_millisecond_longer(rows: Ints, lengths: Ints, keep: Retention) -> tuple[Ints, Ints]:
     return visible(rows, lengths, exact(keep.horizon_ms + 1))
 
 
-def taken_a_millisecond_longer(card: History, row: Ints, horizon_ms: int) -> Found:
+def taken_a_millisecond_longer(card: History, row: Ints, horizon_ms: int) -> TransactionVerdict:
     return judge_transaction(card, row, horizon_ms + 1)
 
 

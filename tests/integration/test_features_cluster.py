@@ -29,7 +29,7 @@ from features.memory_store import MemoryStore
 from features.redis.connection import Call, Script
 from features.redis.keys import ON_A_CLUSTER, Shards
 from features.redis.keys import slot as slot_by_name
-from features.redis.store import Options, RedisStore
+from features.redis.store import RedisStore, StoreOptions
 from features.vector.vectorise import vectorise
 
 pytestmark = pytest.mark.integration
@@ -52,7 +52,7 @@ def deployment() -> str:
 
 @asynccontextmanager
 async def worker(url: str, deployment: str, **options: Any) -> AsyncIterator[RedisStore]:
-    store = RedisStore(url, deployment, DEFAULT, lambda: NOW, Options(**options))
+    store = RedisStore(url, deployment, DEFAULT, lambda: NOW, StoreOptions(**options))
     try:
         await store.connect()
         yield store

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from redis import Redis
 from redis_server import redis_server
 
-from features.history.retention import Keep, Ladder
+from features.history.retention import Ladder, Retention
 from features.history.store import Entity
 from features.redis.connection import Call, Script
-from features.redis.epochs import Epochs, Founded
+from features.redis.epochs import EpochAnswer, Epochs
 from features.redis.keys import HOME, Shards
-from features.redis.retention import NOT_KNOWN, NOTHING, Cover, Kept, Span, read_kept
-from features.redis.server import RedisLink
+from features.redis.retention import NOT_KNOWN, NOTHING, Cover, EpochCover, StoredRetention, read_kept
+from features.redis.server import ServerConnection
 
 pytestmark = pytest.mark.integration
 
@@ -43,7 +43,7 @@ def new_shards() -> Shards:
     return Shards("fraudstream:", f"e{next(DEPLOYMENTS)}", NUMBER)
 
 
-class Link(RedisLink):
+class Link(ServerConnection):
     """A connection that can end in the middle of what it is told, or be slow with it."""
 
     def __init__(self, url: str) -> None:
@@ -75,16 +75,16 @@ async def found(link: Link, shards: Shards) -> list[int]:
     return [int(value or 0) for value in await link.values(list(enumerate(shards.epochs)))]
 
 
-async def whole(link: Link, shards: Shards) -> Span:
+async def whole(link: Link, shards: Shards) -> EpochCover:
     return (await Epochs(link, shards, COVER).read()).whole
 
 
 async def test_a_new_deployment_begins_in_all_shards_once(link: Link, shards: Shards) -> None:
     epochs = Epochs(link, shards, COVER)
-    assert await epochs.join(FIRST) == Founded(FIRST, new=True)
+    assert await epochs.join(FIRST) == EpochAnswer(FIRST, new=True)
     assert await found(link, shards) == [FIRST] * NUMBER
-    assert await epochs.join(FIRST + 9) == Founded(FIRST, new=False)
-    assert await whole(link, shards) == Span(FIRST, COVER)
+    assert await epochs.join(FIRST + 9) == EpochAnswer(FIRST, new=False)
+    assert await whole(link, shards) == EpochCover(FIRST, COVER)
 
 
 @pytest.mark.parametrize("calls", range(1, NUMBER + 1))
@@ -96,8 +96,8 @@ async def test_a_beginning_that_was_interrupted_is_ended_by_the_next_worker(
     with pytest.raises(KeyboardInterrupt):
         await epochs.join(FIRST)
     link.calls_left = None
-    assert await epochs.join(FIRST + 9) == Founded(FIRST, new=True)
-    assert await whole(link, shards) == Span(FIRST, COVER)
+    assert await epochs.join(FIRST + 9) == EpochAnswer(FIRST, new=True)
+    assert await whole(link, shards) == EpochCover(FIRST, COVER)
     assert await found(link, shards) == [FIRST] * NUMBER
 
 
@@ -105,7 +105,7 @@ async def test_two_workers_that_begin_at_once_begin_the_same(link: Link, shards:
     link.pauses = itertools.cycle((0, 3, 1, 0, 2))
     joined = await asyncio.gather(*(Epochs(link, shards, COVER).join(FIRST + number) for number in range(4)))
     assert {one.epoch for one in joined} == {joined[0].epoch}
-    assert await whole(link, shards) == Span(joined[0].epoch, COVER)
+    assert await whole(link, shards) == EpochCover(joined[0].epoch, COVER)
     assert await found(link, shards) == [joined[0].epoch] * NUMBER
 
 
@@ -114,7 +114,7 @@ async def test_a_risen_epoch_is_not_whole(link: Link, shards: Shards) -> None:
     await epochs.join(FIRST)
     assert await epochs.rise(FIRST) == FIRST + 1
     assert await found(link, shards) == [FIRST + 1] * NUMBER
-    assert await epochs.join(FIRST) == Founded(FIRST + 1, new=False)
+    assert await epochs.join(FIRST) == EpochAnswer(FIRST + 1, new=False)
     assert (await whole(link, shards)).under(FIRST + 1) == NOTHING
 
 
@@ -134,7 +134,7 @@ async def test_a_shard_that_lost_its_epoch_or_was_set_back_is_noticed_by_who_joi
         client.delete(*(key for key in client.scan_iter(shards.epochs[lost] + b"*")))
         if to is not None:
             client.set(shards.epochs[lost], to)
-    assert await Epochs(link, shards, COVER).join(FIRST + 9) == Founded(FIRST + 1, new=False)
+    assert await Epochs(link, shards, COVER).join(FIRST + 9) == EpochAnswer(FIRST + 1, new=False)
     assert (await whole(link, shards)).under(FIRST + 1) == NOTHING
     assert await found(link, shards) == [FIRST + 1] * NUMBER
 
@@ -166,20 +166,20 @@ async def test_a_loss_is_not_hidden_by_a_worker_that_still_believes_in_an_earlie
 SHORT, LONG, FINE = "card 1/5", "card 1/9", "merchant 1/3 6/8"
 
 
-async def kept(link: Link, shards: Shards) -> list[Kept]:
+async def kept(link: Link, shards: Shards) -> list[StoredRetention]:
     return [read_kept(value) for value in await link.values(list(enumerate(shards.kept)))]
 
 
 async def test_histories_are_kept_as_all_ask_together_in_all_shards(link: Link, shards: Shards) -> None:
     epochs = Epochs(link, shards, COVER)
-    assert await epochs.keep(FIRST, [SHORT]) == Kept(FIRST, (SHORT,))
-    everything = Kept(FIRST, (SHORT, LONG, FINE))
+    assert await epochs.keep(FIRST, [SHORT]) == StoredRetention(FIRST, (SHORT,))
+    everything = StoredRetention(FIRST, (SHORT, LONG, FINE))
     assert await epochs.keep(FIRST, [FINE, LONG]) == everything
     assert await epochs.keep(FIRST, [SHORT]) == everything
     assert await kept(link, shards) == [everything] * NUMBER
     assert (await epochs.read()).kept == everything
     assert everything.cover == Cover({"card": 9, "merchant": 8})
-    assert everything.keeps[Entity.MERCHANT] == Keep((Ladder((1, 6), (3, 8)),))
+    assert everything.keeps[Entity.MERCHANT] == Retention((Ladder((1, 6), (3, 8)),))
 
 
 async def test_what_was_asked_under_an_earlier_epoch_is_forgotten_and_under_a_later_one_stays(
@@ -187,9 +187,9 @@ async def test_what_was_asked_under_an_earlier_epoch_is_forgotten_and_under_a_la
 ) -> None:
     epochs = Epochs(link, shards, COVER)
     await epochs.keep(FIRST, [LONG])
-    assert await epochs.keep(FIRST + 1, [SHORT]) == Kept(FIRST + 1, (SHORT,))
-    assert await epochs.keep(FIRST, [LONG]) == Kept(FIRST + 1, (SHORT,))
-    assert await kept(link, shards) == [Kept(FIRST + 1, (SHORT,))] * NUMBER
+    assert await epochs.keep(FIRST + 1, [SHORT]) == StoredRetention(FIRST + 1, (SHORT,))
+    assert await epochs.keep(FIRST, [LONG]) == StoredRetention(FIRST + 1, (SHORT,))
+    assert await kept(link, shards) == [StoredRetention(FIRST + 1, (SHORT,))] * NUMBER
 
 
 @pytest.mark.parametrize("calls", range(1, NUMBER))
@@ -202,13 +202,13 @@ async def test_who_is_interrupted_while_asking_has_others_hear_of_it_last(
     with pytest.raises(KeyboardInterrupt):
         await epochs.keep(FIRST, [LONG])
     link.calls_left = None
-    assert (await epochs.read()).kept == Kept(FIRST, (SHORT,))
-    assert await epochs.keep(FIRST, [LONG]) == Kept(FIRST, (SHORT, LONG))
-    assert await kept(link, shards) == [Kept(FIRST, (SHORT, LONG))] * NUMBER
+    assert (await epochs.read()).kept == StoredRetention(FIRST, (SHORT,))
+    assert await epochs.keep(FIRST, [LONG]) == StoredRetention(FIRST, (SHORT, LONG))
+    assert await kept(link, shards) == [StoredRetention(FIRST, (SHORT, LONG))] * NUMBER
 
 
 def test_what_is_missing_is_ones_own_needs_and_what_must_not_be_trimmed_since_it_is_whole() -> None:
-    known = Kept(FIRST, (FINE, SHORT))
+    known = StoredRetention(FIRST, (FINE, SHORT))
     assert known.lacking((SHORT,), Cover({"card": 5, "merchant": 8})) == set()
     assert known.lacking((LONG,), COVER) == {LONG}
     assert known.lacking((SHORT,), Cover({"card": 7, "device": 2})) == {"card 1/7", "device 1/2"}

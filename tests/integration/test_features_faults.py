@@ -21,7 +21,7 @@ from redis_server import redis_server
 from features.declaration import load
 from features.errors import StoreUnavailableError
 from features.history.store import Fate, HistoryStore, Label
-from features.redis.store import Options, RedisStore
+from features.redis.store import RedisStore, StoreOptions
 from features.vector.vectorise import vectorise
 
 pytestmark = pytest.mark.integration
@@ -144,7 +144,7 @@ def test_whatever_befalls_the_calls_every_later_feature_is_that_of_a_recount(
         async with AsyncExitStack() as stack:
             stores = []
             for _ in range(WORKERS):
-                options = Options(timeout_s=PATIENCE_S)
+                options = StoreOptions(timeout_s=PATIENCE_S)
                 stores.append(RedisStore(proxy.url, deployment, DEFAULT, lambda: 1_700_000_000_000, options))
                 stack.push_async_callback(stores[-1].close)
                 await connected(stores[-1])

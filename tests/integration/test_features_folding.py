@@ -13,11 +13,11 @@ from redis_server import redis_server
 
 from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, FeatureSet, load
 from features.errors import StoreRefusedError
-from features.history.retention import Keep, exact
+from features.history.retention import Retention, exact
 from features.history.store import Entity, Fate, Keeping, Observed
 from features.redis import append
-from features.redis.progress import Part
-from features.redis.retention import Cover, Span
+from features.redis.progress import LogPart
+from features.redis.retention import Cover, EpochCover
 from features.redis.store import RedisStore
 from features.vector.vectorise import vectorise
 from stream.clock import now_ms
@@ -107,11 +107,11 @@ async def test_folding_gives_memory_back_and_other_workers_follow(
 async def test_a_repair_begins_before_all_marks_once_something_was_folded(server: str, deployment: str) -> None:
     async with worker(server, deployment) as store:
         await observe(store, *BUSY)
-        assert await store.mark({Part(of_labels=False, partition=0): 500})
+        assert await store.mark({LogPart(of_labels=False, partition=0): 500})
         assert len(await store.wholeness.marks(Cover.of(HOURLY.horizons_ms))) == 1
         await store.tidy()
         assert await store.wholeness.marks(Cover.of(HOURLY.horizons_ms)) == {}
-        assert not await store.mark({Part(of_labels=False, partition=0): 600})
+        assert not await store.mark({LogPart(of_labels=False, partition=0): 600})
 
 
 async def unfolded(server: str, row: Row) -> bytes:
@@ -198,7 +198,7 @@ async def test_when_all_is_there_again_histories_are_folded_again(
 
 async def call_whole(client: redis_asyncio.Redis, deployment: str, store: RedisStore) -> None:
     """Say what the last report of a repair says."""
-    whole = Span(store.history_epoch, Cover.of(HOURLY.horizons_ms))
+    whole = EpochCover(store.history_epoch, Cover.of(HOURLY.horizons_ms))
     await client.set(f"fraudstream:{deployment}:epoch:whole", whole.text)
     await store.look()
 
@@ -239,7 +239,7 @@ async def test_what_was_folded_for_another_table_is_refused_where_that_is_too_co
 class Short:
     """Keeps everything for a fifth of a second."""
 
-    keeps: Mapping[Entity, Keep] = dict.fromkeys((Entity.CARD, Entity.MERCHANT), Keep((exact(200),)))
+    keeps: Mapping[Entity, Retention] = dict.fromkeys((Entity.CARD, Entity.MERCHANT), Retention((exact(200),)))
 
 
 async def test_keys_expire_and_what_expired_is_young_and_not_lost(

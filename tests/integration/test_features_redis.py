@@ -18,7 +18,7 @@ from features.declaration import DAY_MS, load
 from features.errors import StoreRefusedError, StoreUnavailableError
 from features.history.records import card_hash, merchant_hash
 from features.history.store import Entity, Fate, LabelStatus, Observed
-from features.redis.store import Options, RedisStore
+from features.redis.store import RedisStore, StoreOptions
 from features.redis.topology import is_cluster, seeds
 from features.vector.vectorise import vectorise
 
@@ -80,7 +80,7 @@ class Clock:
 
 @asynccontextmanager
 async def worker(url: str, deployment: str, clock: Clock | None = None, **options: object) -> AsyncIterator[RedisStore]:
-    store = RedisStore(url, deployment, DEFAULT, clock or Clock(), Options(**options))  # type: ignore[arg-type]
+    store = RedisStore(url, deployment, DEFAULT, clock or Clock(), StoreOptions(**options))  # type: ignore[arg-type]
     try:
         await store.connect()
         yield store
@@ -287,7 +287,7 @@ async def test_a_server_that_does_not_answer_is_unavailable_within_the_timeout(d
     deaf = await asyncio.start_server(silent, "127.0.0.1", 0)
     async with deaf:
         url = f"redis://127.0.0.1:{deaf.sockets[0].getsockname()[1]}/0"
-        store = RedisStore(url, deployment, DEFAULT, Clock(), Options(timeout_s=0.05))
+        store = RedisStore(url, deployment, DEFAULT, Clock(), StoreOptions(timeout_s=0.05))
         with pytest.raises(StoreUnavailableError, match=r"127\.0\.0\.1"):
             await store.connect()
         await store.close()

@@ -11,14 +11,14 @@ from redis_server import redis_server
 
 from features.declaration import DAY_MS, FeatureSet
 from features.history.store import Entity
-from features.redis.progress import Part, Reached, Report
-from features.redis.store import Options, RedisStore
+from features.redis.progress import LogPart, PartReport, Reached
+from features.redis.store import RedisStore, StoreOptions
 from features.rows import card, merchant
 from features.vector.sets import FeatureSets
 from models.loading import Model
 from models.problems import ProblemCode
 from stream.control.model_cache import Serving
-from stream.recovery.repairer import Warming, needed
+from stream.recovery.repairer import WarmupCheck, needed
 
 pytestmark = pytest.mark.integration
 
@@ -26,7 +26,7 @@ OLD = FeatureSet((card("count", "30d"), merchant("count", "1d")))
 NEW = FeatureSet((card("count", "10d"), merchant("count", "60d")))
 BOTH = FeatureSets((OLD, NEW))
 DEPLOYMENTS = itertools.count()
-DONE = {Part(of_labels, 0): Report(Reached(0, 3, 3), 3) for of_labels in (True, False)}
+DONE = {LogPart(of_labels, 0): PartReport(Reached(0, 3, 3), 3) for of_labels in (True, False)}
 
 
 @dataclass
@@ -52,7 +52,7 @@ def server() -> Iterator[str]:
 async def worker(
     url: str, deployment: str, sets: FeatureSets, needs: Mapping[Entity, int] | None = None
 ) -> AsyncIterator[RedisStore]:
-    options = Options(needed=None if needs is None else lambda: needs)
+    options = StoreOptions(needed=None if needs is None else lambda: needs)
     store = RedisStore(url, deployment, sets, lambda: 1_700_000_000_000, options)
     try:
         await store.connect()
@@ -79,7 +79,7 @@ async def test_a_model_of_a_set_that_is_not_warm_is_told_how_far_that_is_until_i
     server: str, deployment: str
 ) -> None:
     async with worker(server, deployment, BOTH, needed(BOTH, serving(OLD))) as store:
-        warming = Warming(BOTH, store, lambda: "7 of 9 records so far")
+        warming = WarmupCheck(BOTH, store, lambda: "7 of 9 records so far")
         assert not store.incomplete
         assert warming.problems(OLD.fingerprint) == ()
         (problem,) = warming.problems(NEW.fingerprint)
@@ -94,12 +94,12 @@ async def test_a_model_of_a_set_that_is_not_warm_is_told_how_far_that_is_until_i
 async def test_where_decisions_lack_as_much_themselves_nothing_speaks_against_it(server: str, deployment: str) -> None:
     async with worker(server, deployment, BOTH, needed(BOTH, serving(OLD, NEW))) as store:
         assert store.incomplete
-        assert Warming(BOTH, store, str).problems(NEW.fingerprint) == ()
+        assert WarmupCheck(BOTH, store, str).problems(NEW.fingerprint) == ()
     async with worker(server, deployment, BOTH, needed(BOTH, serving(OLD))) as store:
         await store.declare_loss("a test")
         assert store.incomplete
-        assert Warming(BOTH, store, str).problems(OLD.fingerprint) == ()
-        assert Warming(BOTH, store, str).problems(NEW.fingerprint) != ()
+        assert WarmupCheck(BOTH, store, str).problems(OLD.fingerprint) == ()
+        assert WarmupCheck(BOTH, store, str).problems(NEW.fingerprint) != ()
 
 
 async def test_while_nothing_is_live_histories_that_are_whole_at_all_suffice(server: str, deployment: str) -> None:

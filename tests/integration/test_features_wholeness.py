@@ -18,8 +18,8 @@ from features.errors import StoreUnavailableError
 from features.history.displaced import ANYWHERE, IN_PLACE, Displaced
 from features.history.records import source
 from features.history.store import Entity
-from features.redis.progress import Part, Reached, Report
-from features.redis.retention import Cover, Span, read_kept, read_span
+from features.redis.progress import LogPart, PartReport, Reached
+from features.redis.retention import Cover, EpochCover, read_kept, read_span
 from features.redis.store import RedisStore
 from features.rows import card, device
 
@@ -31,7 +31,7 @@ WITH_DEVICES = FeatureSet((*DEFAULT.rows, device("cards", "30d")))
 DEPLOYMENTS = itertools.count()
 NOW = 1_700_000_000_000
 COVER = Cover.of(DEFAULT.horizons_ms)
-SOURCE, LABELS = Part(of_labels=False, partition=0), Part(of_labels=True, partition=0)
+SOURCE, LABELS = LogPart(of_labels=False, partition=0), LogPart(of_labels=True, partition=0)
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +63,12 @@ async def worker(
         await store.close()
 
 
-def done(end: int, displaced_below: int = 0) -> Report:
-    return Report(Reached(0, end, end), displaced_below)
+def done(end: int, displaced_below: int = 0) -> PartReport:
+    return PartReport(Reached(0, end, end), displaced_below)
 
 
-def halfway(end: int) -> Report:
-    return Report(Reached(0, end // 2, end), end)
+def halfway(end: int) -> PartReport:
+    return PartReport(Reached(0, end // 2, end), end)
 
 
 async def all_done(store: RedisStore) -> None:
@@ -77,14 +77,14 @@ async def all_done(store: RedisStore) -> None:
 
 
 def test_what_is_kept_of_whole_histories_can_be_read_again() -> None:
-    whole = Span(7, Cover.of(DEFAULT.horizons_ms))
+    whole = EpochCover(7, Cover.of(DEFAULT.horizons_ms))
     assert read_span(whole.text.encode()) == whole
-    assert read_span(None) == Span(0, Cover({}))
-    assert read_span(b"-7") == Span(-7, Cover({}))
+    assert read_span(None) == EpochCover(0, Cover({}))
+    assert read_span(b"-7") == EpochCover(-7, Cover({}))
 
 
 def test_an_epoch_is_whole_for_who_asks_no_further_back_and_for_no_other_kind() -> None:
-    whole = Span(7, Cover({"card": 5, "merchant": 7}))
+    whole = EpochCover(7, Cover({"card": 5, "merchant": 7}))
     asked = [{"card": 5, "merchant": 7}, {"card": 4}, {"card": 6, "merchant": 7}, {"card": 5, "device": 1}]
     assert [whole.holds(7, Cover(horizons)) for horizons in asked] == [True, True, False, False]
     assert not whole.holds(8, Cover({"card": 5}))
@@ -158,7 +158,7 @@ async def test_who_asks_for_less_keeps_as_long_as_who_asks_for_more_and_is_whole
     async with worker(server, deployment) as store:
         async with worker(server, deployment, LONGER) as longer:
             await store.look()
-            both = Span(store.history_epoch, Cover.of(LONGER.horizons_ms))
+            both = EpochCover(store.history_epoch, Cover.of(LONGER.horizons_ms))
             assert store.standing.aim == longer.standing.aim == both
             assert store.standing.missing == longer.standing.missing == both
             assert (store.incomplete, longer.incomplete) == (False, True)
@@ -206,7 +206,7 @@ async def test_the_next_epoch_forgets_what_nobody_asks_for_any_more(server: str,
             await store.look()
         assert store.standing.aim.cover == Cover.of(LONGER.horizons_ms)
         await store.declare_loss("by hand")
-        assert store.standing.aim == Span(store.history_epoch, COVER)
+        assert store.standing.aim == EpochCover(store.history_epoch, COVER)
         async with worker(server, deployment, LONGER):
             await store.look()
             assert store.standing.aim.cover == Cover.of(LONGER.horizons_ms)

@@ -26,7 +26,7 @@ from seasons import differing, recounted
 from workers import Worker
 
 from features.declaration import load
-from features.redis.retention import Cover, Span
+from features.redis.retention import Cover, EpochCover
 from features.vector.sets import FeatureSets
 from models.problems import ProblemCode
 from stream.contract.outputs import Score
@@ -122,7 +122,7 @@ class Story:
 
     def is_covered(self) -> bool:
         """Tell whether histories are whole for both sets."""
-        return self.redis.client.get(self.key("epoch:whole")) == Span(self.epoch, BOTH).text.encode()
+        return self.redis.client.get(self.key("epoch:whole")) == EpochCover(self.epoch, BOTH).text.encode()
 
     def key(self, rest: str) -> str:
         return f"fraudstream:{self.fleet.environment['DEPLOYMENT']}:{rest}"

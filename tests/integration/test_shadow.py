@@ -13,7 +13,7 @@ from workers import Worker
 from models.loading import Model, load
 from models.policy import bands
 from models.repository import Repository
-from shadow.comparing import Comparison, encode_comparison, read_comparison
+from shadow.comparison import Comparison, encode_comparison, read_comparison
 from stream.bench.faulty import Fault
 from stream.bench.hampered import hampered_command
 from stream.contract.outputs import Score

@@ -28,7 +28,7 @@ from stream.control.probes import probers
 from stream.dataset.errors import TransactionsFileError
 from stream.dataset.file import TransactionsFile
 from stream.rescoring import file_run, workdir
-from stream.rescoring.request import BackscoringError, ComputationError, FileRequest, ScoreReport, UnknownModelError
+from stream.rescoring.request import ComputationError, FileRequest, RescoringError, ScoreReport, UnknownModelError
 from stream.training.request import TrainingRequest
 from stream.training.run import train
 
@@ -238,4 +238,4 @@ def test_the_command_says_what_is_wrong_and_ends_with_one(tmp_path: Path, models
     done = command(str(file), "--model", digest, "--out", str(tmp_path / "out.parquet"), models=models)
     assert done.exit_code == 1
     assert "column transaction_id is missing" in done.stderr
-    assert issubclass(UnknownModelError, BackscoringError)
+    assert issubclass(UnknownModelError, RescoringError)

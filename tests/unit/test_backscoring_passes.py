@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from features.declaration import DAY_MS, FeatureSet, load
 from features.history import compaction
-from features.history.append import Sight, seen
-from features.history.retention import Keep, exact
+from features.history.append import Visibility, seen
+from features.history.retention import Retention, exact
 from features.history.store import Entity, Fate, Histories
 from features.memory_store import MemoryStore
 from features.rows import device
@@ -76,8 +76,8 @@ def test_a_table_without_features_of_cards_still_lets_cards_judge() -> None:
     assert in_shards(stream, 2, alone) == in_memory(stream, alone)
 
 
-def seen_for_a_millisecond(histories: Any, positions: Any, own: Any, _sight: Sight) -> Histories:
-    return seen(histories, positions, own, Sight(Keep((exact(1),))))
+def seen_for_a_millisecond(histories: Any, positions: Any, own: Any, _sight: Visibility) -> Histories:
+    return seen(histories, positions, own, Visibility(Retention((exact(1),))))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from demo_scores import BACK, PROMOTED, chronicle_of, event, refused, run_of, sc
 from models.commands import EventKind
 from models.problems import Problem, ProblemCode
 from stream.demo import checks
-from stream.demo.chronicle import Lanes
+from stream.demo.chronicle import RevisionComparisons
 from stream.demo.scoreboard import Delay, Outage, Place, Scoreboard, Truth
 from stream.demo.summary import found, summarise
 from stream.demo.world.rows import Pattern
@@ -105,7 +105,7 @@ def test_a_command_without_a_verdict_and_a_refused_one_are_faults(command_id: st
 
 def test_a_shadow_that_compared_nothing_is_a_fault() -> None:
     board = sound_board()
-    blind = view_of(board, lanes=Lanes(board.truths))
+    blind = view_of(board, lanes=RevisionComparisons(board.truths))
     assert found(run_of(blind)) == (
         "revision 2: no decision was compared with the challenger's",
         "revision 3: no decision was compared with the challenger's",

@@ -4,16 +4,16 @@ import pytest
 from demo_scores import NEW, OLD, PROMOTED, comparison, score, sent, sound_board, view_of
 
 from models.policy import Decision
-from stream.demo.chronicle import Lanes, Sum
+from stream.demo.chronicle import RevisionComparisons, Sum
 from stream.demo.scoreboard import Place, Scoreboard
 from stream.demo.world.rows import Pattern
 
 APPROVE, REVIEW, DECLINE = Decision
 
 
-def lanes_with(*cases: tuple[Pattern, Decision, Decision]) -> Lanes:
+def lanes_with(*cases: tuple[Pattern, Decision, Decision]) -> RevisionComparisons:
     board = Scoreboard()
-    lanes = Lanes(board.truths)
+    lanes = RevisionComparisons(board.truths)
     for number, (pattern, live, challenger) in enumerate(cases):
         place = sent(board, f"t{number}", Place(0, number), pattern)
         lanes.compare([comparison(f"t{number}", place, (live, challenger))])
@@ -38,7 +38,7 @@ def test_the_truth_says_which_alerts_of_one_side_were_right() -> None:
 
 def test_money_is_in_euro_whatever_the_card_is_billed_in() -> None:
     board = Scoreboard()
-    lanes = Lanes(board.truths)
+    lanes = RevisionComparisons(board.truths)
     for number, currency in enumerate(("EUR", "GBP")):
         place = sent(board, f"t{number}", Place(0, number), Pattern.STOLEN)
         told = comparison(f"t{number}", place, (APPROVE, REVIEW), amount_minor=8600, currency=currency)
@@ -50,7 +50,7 @@ def test_money_is_in_euro_whatever_the_card_is_billed_in() -> None:
 
 def test_each_revision_has_its_own_lane_and_a_comparison_that_comes_twice_counts_once() -> None:
     board = Scoreboard()
-    lanes = Lanes(board.truths)
+    lanes = RevisionComparisons(board.truths)
     told = [
         comparison("a", sent(board, "a", Place(0, 0)), (APPROVE, APPROVE)),
         comparison("b", sent(board, "b", Place(0, 1)), (APPROVE, APPROVE), revision=PROMOTED),
@@ -64,7 +64,7 @@ def test_each_revision_has_its_own_lane_and_a_comparison_that_comes_twice_counts
 
 def test_what_filled_the_histories_or_came_from_others_is_not_counted() -> None:
     board = Scoreboard()
-    lanes = Lanes(board.truths)
+    lanes = RevisionComparisons(board.truths)
     old = sent(board, "old", Place(0, 0), live=False)
     lanes.compare([comparison("old", old, (APPROVE, REVIEW)), comparison("alien", Place(0, 1), (APPROVE, REVIEW))])
     assert lanes.newest is None

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from models.policy import Decision
 from stream.contract.outputs import DecidedBy
-from stream.demo.scoreboard import Percentiles, Place, Scoreboard, Takeover, Tally, percentiles
+from stream.demo.scoreboard import Percentiles, Place, Scoreboard, Takeover, TruthTally, percentiles
 from stream.demo.world.rows import Pattern
 
 CASES = st.lists(st.tuples(st.sampled_from(list(Decision)), st.booleans()), max_size=60)
@@ -17,7 +17,7 @@ CASES = st.lists(st.tuples(st.sampled_from(list(Decision)), st.booleans()), max_
 
 @given(CASES)
 def test_a_tally_counts_what_was_alerted_and_what_was_fraud(cases: Sequence[tuple[Decision, bool]]) -> None:
-    tally = Tally()
+    tally = TruthTally()
     for decision, fraud in cases:
         tally = tally.plus(decision, fraud=fraud)
     alerts = [fraud for decision, fraud in cases if decision is not Decision.APPROVE]
@@ -41,7 +41,7 @@ def test_precision_is_of_each_revision_and_of_all() -> None:
         board.decide(score(f"t{number}", place, revision=revision, decision=decision), 1_010)
     assert (board.tallies[2].precision, board.tallies[3].precision) == (0.0, 1.0)
     assert (board.total.precision, board.total.recall) == (2 / 3, 2 / 3)
-    assert board.patterns[3, Pattern.STOLEN] == Tally(declined=1, frauds=1, caught=1)
+    assert board.patterns[3, Pattern.STOLEN] == TruthTally(declined=1, frauds=1, caught=1)
     assert board.digests == {2: OLD, 3: NEW}
     assert [entry[0].transaction_id for entry in board.alerts] == ["t3", "t2", "t1"]
 
@@ -50,7 +50,7 @@ def test_what_fills_the_histories_is_checked_but_not_counted() -> None:
     board = Scoreboard()
     place = sent(board, "old", Place(0, 0), Pattern.STOLEN, live=False)
     board.decide(score("old", place, decision=Decision.DECLINE), 9_000)
-    assert board.total == Tally()
+    assert board.total == TruthTally()
     assert board.delays == []
     assert board.offsets == {0: [0]}
     assert board.in_flight == 0

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from models.policy import Decision
 from models.problems import Problem, ProblemCode
-from stream.demo.chronicle import Lanes
+from stream.demo.chronicle import RevisionComparisons
 from stream.demo.presenter import PlainPresenter, TerminalPresenter, presenter_for
 from stream.demo.report import GO_ON, PAGES, report
 from stream.demo.run import Camera
@@ -118,7 +118,7 @@ def test_a_line_says_the_same_in_short() -> None:
 
 def test_an_empty_board_can_be_drawn() -> None:
     board = Scoreboard()
-    view = view_of(board, lanes=Lanes(board.truths), began_ms=0)
+    view = view_of(board, lanes=RevisionComparisons(board.truths), began_ms=0)
     assert "precision -" in line(view)
     text = drawn(picture(view))
     assert "who decided what" in text

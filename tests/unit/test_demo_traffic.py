@@ -9,7 +9,7 @@ import pytest
 from stream.contract.codes import Rejection
 from stream.contract.label import read_label
 from stream.contract.transaction import read_transaction
-from stream.dataset.injector import Item
+from stream.dataset.injector import ScheduledRecord
 from stream.demo.script import Script
 from stream.demo.traffic import Traffic, as_of, invent, take
 from stream.demo.world.rows import DAY_MS, Pattern
@@ -77,7 +77,7 @@ def test_an_earlier_day_knows_less(world: World) -> None:
 
 
 def test_take_counts_transactions_and_lets_the_rest_follow() -> None:
-    items = iter([Item("t", b"", b"", str(number), rides=number % 2 == 1) for number in range(10)])
+    items = iter([ScheduledRecord("t", b"", b"", str(number), rides=number % 2 == 1) for number in range(10)])
     first, second = list(take(items, 2)), list(take(items, 2))
     assert [item.name for item in first + second] == [str(number) for number in range(7)]
     assert all(int(a.name) + 1 == int(b.name) for a, b in pairwise(first + second))

@@ -20,7 +20,7 @@ from models.repository import Repository
 from stream.cli.main import main
 from stream.contract.codes import Rejection
 from stream.contract.outputs import Score
-from stream.contract.transaction import Accepted, read_transaction
+from stream.contract.transaction import ParsedTransaction, read_transaction
 from stream.control.probes import vectorise_probe
 from stream.settings import PREFIX, Settings
 
@@ -89,7 +89,7 @@ def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 def test_the_transaction_is_accepted_whole() -> None:
     read = read_transaction(TRANSACTION, msgspec.json.decode(TRANSACTION)["card_id"].encode(), 2**50)
     assert not isinstance(read, Rejection)
-    assert isinstance(read, Accepted)
+    assert isinstance(read, ParsedTransaction)
     assert (read.dropped, read.unknown) == ((), 0)
 
 

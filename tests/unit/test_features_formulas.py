@@ -22,8 +22,8 @@ from models.errors import ProbeError, ScoringError
 from models.loading import Model
 from stream.control.model_cache import Serving
 from stream.control.probes import vectorise_probe, write_probe
-from stream.pipeline import Pipeline, Terms
-from stream.scoring.tracing import Untraced
+from stream.pipeline import DecisionTerms, Pipeline
+from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from stream.worker.isolation import decide_isolating
 
@@ -173,6 +173,6 @@ async def test_a_fault_costs_the_decision_of_the_payment_that_it_meets_and_of_no
     amounts: Sequence[int] = (100, 700, 800)
     records = [Told(text(transaction_id=f"t-{at}", amount_minor=a), offset=at) for at, a in enumerate(amounts)]
     serving = Serving(1, cast("Model", Rules(sets.newest.fingerprint)), None)
-    outputs = await decide_isolating(pipeline, records, Terms(serving, {0: 1}, Untraced().headers))
+    outputs = await decide_isolating(pipeline, records, DecisionTerms(serving, {0: 1}, NoTracing().headers))
     assert [(letter.record.offset, letter.code) for letter in outputs.dead] == [(1, "undecidable")]
     assert len(outputs.scored) == 2

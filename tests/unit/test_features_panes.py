@@ -16,7 +16,7 @@ from features.history import compaction, panes, records
 from features.history.displaced import ANYWHERE
 from features.history.frames import Frame
 from features.history.panes import Folded
-from features.history.retention import UNFOLDED_MS, Keep, Ladder, Moments, exact
+from features.history.retention import UNFOLDED_MS, Ladder, Moments, Retention, exact
 from features.history.store import Entity, Fate, Ints, Observed
 from features.memory_store import MemoryStore
 from features.rows import card
@@ -307,7 +307,7 @@ def test_beside_a_set_that_asks_the_same_of_merchants_nothing_changes() -> None:
 
 
 def test_of_exact_sets_the_longest_horizon_holds() -> None:
-    keep = Keep((exact(7), exact(9)))
+    keep = Retention((exact(7), exact(9)))
     assert (keep.folds, keep.horizon_ms, keep.oldest_ms(20)) == (False, 9, 11)
 
 
@@ -322,7 +322,7 @@ ladders = st.builds(
 def test_what_several_sets_let_be_folded_is_nowhere_coarser_than_any_needs(
     several: list[Ladder], newest: int, later: int
 ) -> None:
-    keep = Keep(tuple(several))
+    keep = Retention(tuple(several))
     bounds = keep.bounds_ms(newest)
     assert keep.allows(keep.oldest_ms(newest), bounds, newest + later)
     for ladder in several:

@@ -10,7 +10,7 @@ from redis.crc import key_slot
 
 from features.history import records
 from features.history.store import Entity
-from features.redis.append import Part, Terms, calls, steps
+from features.redis.append import AppendContext, ShardAppend, calls, steps
 from features.redis.cache import Cached
 from features.redis.keys import ALONE, HOME, ON_A_CLUSTER, SLOTS, Shards
 
@@ -116,7 +116,7 @@ def test_what_the_calls_of_a_step_say_is_what_each_part_says_alone(
     batch: tuple[Shards, dict[Entity, list[Cached]]],
 ) -> None:
     shards, touched = batch
-    terms = Terms(7, HORIZONS, NOW)
+    terms = AppendContext(7, HORIZONS, NOW)
     for step in steps(touched, shards):
         assert calls(step, shards, terms) == [calls([part], shards, terms)[0] for part in step]
 
@@ -124,7 +124,9 @@ def test_what_the_calls_of_a_step_say_is_what_each_part_says_alone(
 def test_a_call_names_its_shards_epoch_and_describes_each_kind() -> None:
     shards = Shards("p:", "d", 2)
     card, shop = history(2, Entity.CARD, shards), history(4, Entity.MERCHANT, shards, drafts=2, settled=1)
-    (call,) = calls([Part(0, {Entity.CARD: [card], Entity.MERCHANT: [shop]})], shards, Terms(7, HORIZONS, NOW))
+    (call,) = calls(
+        [ShardAppend(0, {Entity.CARD: [card], Entity.MERCHANT: [shop]})], shards, AppendContext(7, HORIZONS, NOW)
+    )
     assert call.shard == 0
     assert call.keys == [shards.epochs[0], card.key, shop.key]
     epoch, asks, drafts, headers, *kinds = call.arguments

@@ -8,7 +8,7 @@ from models.judge import (
     Accepted,
     Answered,
     Fleet,
-    Holding,
+    HeldArtifact,
     Origin,
     Refused,
     Waiting,
@@ -44,7 +44,7 @@ def fleet(digest: Any = B, *, members: Any = ("w1", "w2"), fingerprint: Any = "f
     return Fleet(
         fingerprints=frozenset({"f"}),
         members=frozenset(members),
-        holding=Holding(digest, fingerprint) if digest else (),
+        holding=HeldArtifact(digest, fingerprint) if digest else (),
         answers={
             worker: Answer(answer) if isinstance(answer, str) else Answer(None, answer)
             for worker, answer in answers.items()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from models.commands import Command, CommandKind, Event, EventKind
-from models.judge import Accepted, Fleet, Holding, Origin, announce, judge
+from models.judge import Accepted, Fleet, HeldArtifact, Origin, announce, judge
 from models.lineup import Candidates, Lineup, follow, gather, subject
 
 MODELS = tuple(letter * 64 for letter in "abc")
@@ -218,7 +218,7 @@ def test_two_judges_whose_answers_interleave_cannot_split_the_fleet(wishes: Any,
         command = replace(commands[turn // 2], expected_revision=lineup.revision)
         target = subject(lineup, command)
         watch_ms = data.draw(st.sampled_from([0, 1000]))
-        fleet = Fleet(frozenset({"f"}), frozenset(), Holding(target, "f") if target else (), watch_ms=watch_ms)
+        fleet = Fleet(frozenset({"f"}), frozenset(), HeldArtifact(target, "f") if target else (), watch_ms=watch_ms)
         verdict = judge(lineup, command, fleet, 0)
         log.append(announce(command, verdict, lineup.revision, Origin(f"e-{turn}", f"judge-{turn % 2}", 0)))
     lineup, revisions = START, []
@@ -239,7 +239,7 @@ def test_what_one_judge_accepts_is_never_void(wishes: Any) -> None:
         kind, model, behind = parts
         command = wish(number, kind, model, max(0, lineup.revision - behind // 4))
         target = subject(lineup, command)
-        fleet = Fleet(frozenset({"f"}), frozenset(), Holding(target, "f") if target else ())
+        fleet = Fleet(frozenset({"f"}), frozenset(), HeldArtifact(target, "f") if target else ())
         verdict = judge(lineup, command, fleet, 0)
         after = follow(lineup, announce(command, verdict, lineup.revision, Origin("e", "w", 0)))
         assert after.revision == lineup.revision + isinstance(verdict, Accepted)

@@ -17,7 +17,7 @@ from models.artifact import digest_of, same_bits
 from models.booster import Booster, text_of
 from models.calibration import Calibrator
 from models.errors import DamagedArtifactError, ProbeError, ScoringError
-from models.judge import Holding
+from models.judge import HeldArtifact
 from models.loading import Model, examine, load
 from models.model_text import check_model_text
 from models.problems import ProblemCode
@@ -93,7 +93,7 @@ def test_threads_score_the_same_bits(repository: Repository) -> None:
 
 def test_examining_tells_the_judge_digest_and_fingerprint(repository: Repository) -> None:
     digest = repository.put(artifact())
-    assert examine(repository, digest[:8]) == Holding(digest, FINGERPRINT)
+    assert examine(repository, digest[:8]) == HeldArtifact(digest, FINGERPRINT)
     assert codes(examine(repository, "0" * 8)) == [ProblemCode.UNKNOWN_MODEL]
     assert codes(examine(repository, "latest")) == [ProblemCode.INVALID_FIELD]
 

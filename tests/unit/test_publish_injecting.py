@@ -9,7 +9,7 @@ import pytest
 from aiokafka.errors import KafkaTimeoutError
 from aiokafka.structs import RecordMetadata, TopicPartition
 
-from stream.dataset.injector import InjectionError, Injector, Item
+from stream.dataset.injector import InjectionError, Injector, ScheduledRecord
 
 
 class Broker:
@@ -56,8 +56,8 @@ class Heard:
         )
 
 
-def items(count: int) -> list[Item]:
-    return [Item("transactions", b"card", b"{}", str(number)) for number in range(count)]
+def items(count: int) -> list[ScheduledRecord]:
+    return [ScheduledRecord("transactions", b"card", b"{}", str(number)) for number in range(count)]
 
 
 async def test_records_go_out_at_the_rate_and_carry_their_due_time() -> None:

@@ -12,19 +12,23 @@ from stream.contract.codes import Rejection
 from stream.contract.label import read_label
 from stream.contract.transaction import read_transaction
 from stream.dataset.errors import TransactionsFileError
-from stream.dataset.records import Kind, RecordsFile
+from stream.dataset.records import RecordKind, RecordsFile
 
 FUTURE_MS = 2**50
 
 
-def records(path: Path, workplace: Path, kind: Kind = Kind.TRANSACTION) -> list[dict[str, Any]]:
+def records(path: Path, workplace: Path, kind: RecordKind = RecordKind.TRANSACTION) -> list[dict[str, Any]]:
     source = RecordsFile(path, workplace)
     found = list(source.records(kind))
     assert len(found) == source.count(kind)
     decoded = [json.loads(value) for _, value in found]
     assert [key.decode() for key, _ in found] == [record["card_id"] for record in decoded]
     for key, value in found:
-        read = read_transaction(value, key, FUTURE_MS) if kind is Kind.TRANSACTION else read_label(value, key, (0, 0))
+        read = (
+            read_transaction(value, key, FUTURE_MS)
+            if kind is RecordKind.TRANSACTION
+            else read_label(value, key, (0, 0))
+        )
         assert not isinstance(read, Rejection), read
     return decoded
 
@@ -79,7 +83,7 @@ def test_labels_come_as_they_became_known_without_the_unlabelled(tmp_path: Path)
         fraud=[True, None, False],
         labelled_at=[format_time(START_MS + 90 * 86_400_000), None, format_time(START_MS + 80 * 86_400_000)],
     )
-    found = records(write(tmp_path / "p.parquet", given), tmp_path, Kind.LABEL)
+    found = records(write(tmp_path / "p.parquet", given), tmp_path, RecordKind.LABEL)
     assert [(label["transaction_id"], label["fraud"]) for label in found] == [("t2", False), ("t0", True)]
     assert found[0]["labelled_at"] == format_time(START_MS + 80 * 86_400_000)
     assert found[0]["occurred_at"] == given["occurred_at"][2]
@@ -87,7 +91,7 @@ def test_labels_come_as_they_became_known_without_the_unlabelled(tmp_path: Path)
 
 def test_a_label_without_a_time_is_known_a_week_later_as_in_training(tmp_path: Path) -> None:
     given = columns(1, occurred_at=[START_MS], fraud=[True])
-    (label,) = records(write(tmp_path / "p.parquet", given), tmp_path, Kind.LABEL)
+    (label,) = records(write(tmp_path / "p.parquet", given), tmp_path, RecordKind.LABEL)
     assert label["labelled_at"] == format_time(START_MS + 7 * 86_400_000)
 
 
@@ -95,7 +99,7 @@ def test_a_file_without_labels_has_none_to_send(tmp_path: Path) -> None:
     given = columns(3)
     del given["fraud"]
     with pytest.raises(TransactionsFileError, match="column fraud is missing"):
-        records(write(tmp_path / "p.parquet", given), tmp_path, Kind.LABEL)
+        records(write(tmp_path / "p.parquet", given), tmp_path, RecordKind.LABEL)
 
 
 def test_a_bad_file_is_refused_before_anything_is_sent(tmp_path: Path) -> None:

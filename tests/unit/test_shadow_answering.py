@@ -17,18 +17,18 @@ from models.errors import ScoringError
 from models.loading import Model, load
 from models.policy import Decision, Floats, Policy, bands
 from models.repository import Repository
-from shadow.comparing import read_comparison
+from shadow.comparison import read_comparison
 from shadow.protocol import (
     Compare,
-    Compared,
-    Keep,
+    CompareResult,
+    KeepOnly,
     Load,
     Loaded,
     decode_reply,
     decode_request,
     encode,
 )
-from shadow.server import Answerer, Score, judge
+from shadow.server import ChallengerServer, Score, judge
 from stream.contract.schema import json_schema
 
 LIVE = "d" * 64
@@ -45,9 +45,11 @@ def digest(repository: Repository) -> str:
     return repository.put(artifact(seed=3))
 
 
-def answerer(repository: Repository, score: Score = Model.score) -> Answerer:
+def answerer(repository: Repository, score: Score = Model.score) -> ChallengerServer:
     clock = count(1_767_225_600_000_000_000, 1_000_000)
-    return Answerer(lambda name: load(repository, name, {FINGERPRINT: history_vectors}), lambda: next(clock), score)
+    return ChallengerServer(
+        lambda name: load(repository, name, {FINGERPRINT: history_vectors}), lambda: next(clock), score
+    )
 
 
 def decided(number: int, score: float | None = 0.25, decision: Decision = Decision.APPROVE) -> bytes:
@@ -88,7 +90,7 @@ def test_a_comparison_is_what_the_booster_and_the_policy_say_to_the_last_bit(
     lane, matrix = answerer(repository), rows(size, seed=seed)
     assert isinstance(lane.answer(Load(digest)), Loaded)
     reply = lane.answer(ask(digest, matrix, [decided(number) for number in range(size)]))
-    assert isinstance(reply, Compared)
+    assert isinstance(reply, CompareResult)
     plain = Calibrator.of(CALIBRATION).probabilities(np.asarray(trees.predict(matrix, raw_score=True, num_threads=1)))
     decisions = Policy(review_at=0.5, decline_at=0.8).decide(plain)
     assert list(reply.scores) == plain.tolist()
@@ -112,7 +114,7 @@ def test_a_decision_of_the_rules_is_compared_too(repository: Repository, digest:
     lane = answerer(repository)
     lane.answer(Load(digest))
     reply = lane.answer(ask(digest, rows(2), [decided(1, None, Decision.REVIEW), decided(2)]))
-    assert isinstance(reply, Compared)
+    assert isinstance(reply, CompareResult)
     one = read_comparison(reply.records[0] or b"")
     assert (one.live.digest, one.live.score, one.live.band, one.live.decision) == (None, None, None, Decision.REVIEW)
     for record in reply.records:
@@ -131,7 +133,7 @@ def test_guilty_rows_fail_and_the_others_are_compared(repository: Repository, di
     lane = answerer(repository, fails)
     lane.answer(Load(digest))
     reply = lane.answer(ask(digest, matrix, [decided(number) for number in range(6)]))
-    assert isinstance(reply, Compared)
+    assert isinstance(reply, CompareResult)
     assert [record is None for record in reply.records] == [False, False, False, False, True, False]
     assert [score is None for score in reply.scores] == [decision is None for decision in reply.decisions]
     assert reply.why == "the number of the beast"
@@ -141,7 +143,7 @@ def test_a_matrix_of_another_width_fails_row_by_row(repository: Repository, dige
     lane = answerer(repository)
     lane.answer(Load(digest))
     reply = lane.answer(ask(digest, rows(3, width=4), [decided(number) for number in range(3)]))
-    assert isinstance(reply, Compared)
+    assert isinstance(reply, CompareResult)
     assert reply.records == (None, None, None)
     assert reply.why is not None
     assert "4 features" in reply.why or "(1, 4)" in reply.why
@@ -156,9 +158,9 @@ def test_models_are_loaded_once_kept_as_told_and_their_problems_are_answers(
     assert (missing.probe_hash, [one.code for one in missing.problems]) == (None, ["missing_artifact"])
     first = lane.answer(Load(digest))
     assert first == lane.answer(Load(digest))
-    assert lane.answer(Keep((digest,))) is None
+    assert lane.answer(KeepOnly((digest,))) is None
     assert lane.answer(ask(digest, rows(1), [decided(1)])) is not None
-    lane.answer(Keep(()))
+    lane.answer(KeepOnly(()))
     with pytest.raises(KeyError):
         lane.answer(ask(digest, rows(1), [decided(1)]))
 
@@ -170,9 +172,9 @@ def test_nothing_is_judged_without_a_question(repository: Repository, digest: st
 
 
 def test_messages_come_back_as_they_went() -> None:
-    for request in (Load("a"), Keep(("a", "b")), Compare("a", 1, b"12345678", (b"{}",))):
+    for request in (Load("a"), KeepOnly(("a", "b")), Compare("a", 1, b"12345678", (b"{}",))):
         assert decode_request(encode(request)) == request
-    for reply in (Loaded(None), Compared((b"x", None), (0.5, None), (Decision.REVIEW, None), 1, 2, "why")):
+    for reply in (Loaded(None), CompareResult((b"x", None), (0.5, None), (Decision.REVIEW, None), 1, 2, "why")):
         assert decode_reply(encode(reply)) == reply
 
 

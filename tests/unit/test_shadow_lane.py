@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shadow.errors import LaneError
-from shadow.process import Holding, Lane, Rest, Room
+from shadow.errors import ChallengerProcessError
+from shadow.process import Backoff, ChallengerProcess, HeldModel, QueueRoom
 from shadow.protocol import Compare, Setup
 
 SETUP = Setup("models", "", 512)
@@ -17,22 +17,22 @@ ASKED = Compare("a" * 64, 1, bytes(8), (b"{}",))
 
 @given(st.integers(1, 50), st.lists(st.integers(0, 40)))
 def test_no_more_wait_than_there_is_room_for_and_nothing_is_lost_silently(bound: Any, offers: Any) -> None:
-    room, admitted = Room(bound), 0
+    room, admitted = QueueRoom(bound), 0
     for offer in offers:
         room, taken = room.admit(offer)
         assert 0 <= taken <= offer
         assert taken == offer or room.held == bound
         admitted += taken
         assert room.held == admitted <= bound
-    assert room.release(admitted) == Room(bound)
+    assert room.release(admitted) == QueueRoom(bound)
 
 
 def test_rests_double_from_a_second_to_a_minute() -> None:
-    rests = [reduce(lambda rest, _: rest.after_fault(), range(faults), Rest()).seconds for faults in range(9)]
+    rests = [reduce(lambda rest, _: rest.after_fault(), range(faults), Backoff()).seconds for faults in range(9)]
     assert rests == [0, 1, 2, 4, 8, 16, 32, 60, 60]
 
 
-def lane(program: str) -> Lane:
+def lane(program: str) -> ChallengerProcess:
     """A lane whose process is a few lines of Python, with `read` and `write` for messages."""
     head = """
         import os, sys, time
@@ -46,7 +46,7 @@ def lane(program: str) -> Lane:
         setup = read()
     """
     text = textwrap.dedent(head) + textwrap.dedent(program)
-    return Lane((sys.executable, "-c", text), SETUP, {"PYTHONPATH": ":".join(filter(None, sys.path))})
+    return ChallengerProcess((sys.executable, "-c", text), SETUP, {"PYTHONPATH": ":".join(filter(None, sys.path))})
 
 
 async def test_a_process_is_set_up_loads_and_compares() -> None:
@@ -58,7 +58,7 @@ async def test_a_process_is_set_up_loads_and_compares() -> None:
     assert tried.pid is None
     loaded = await tried.load("a" * 64)
     assert loaded.probe_hash == "modelsa"
-    assert tried.loaded == {"a" * 64: Holding("modelsa", "")}
+    assert tried.loaded == {"a" * 64: HeldModel("modelsa", "")}
     assert (await tried.compare(ASKED, 10)).records == (b"x",)
     await tried.close()
     assert (tried.pid, tried.loaded) == (None, {})
@@ -82,14 +82,14 @@ async def test_a_process_is_set_up_loads_and_compares() -> None:
 async def test_whatever_is_wrong_with_a_process_it_is_given_up(program: str, why: str) -> None:
     tried = lane(f"read(); write(Loaded('h')); {program}; sys.stdout.flush(); time.sleep(0.2)")
     await tried.load("a" * 64)
-    with pytest.raises(LaneError, match=why):
+    with pytest.raises(ChallengerProcessError, match=why):
         await tried.compare(ASKED, 0.2 if "did not" in why else 10)
     assert (tried.pid, tried.loaded) == (None, {})
 
 
 async def test_a_program_that_is_not_there_is_a_fault_like_any_other() -> None:
-    with pytest.raises(LaneError, match="could not be started"):
-        await Lane(("no-such-program-here",), SETUP, {}).load("a" * 64)
+    with pytest.raises(ChallengerProcessError, match="could not be started"):
+        await ChallengerProcess(("no-such-program-here",), SETUP, {}).load("a" * 64)
 
 
 async def test_a_process_that_ended_while_nothing_was_asked_is_noticed() -> None:
@@ -98,7 +98,7 @@ async def test_a_process_that_ended_while_nothing_was_asked_is_noticed() -> None
     process = tried._process
     assert process is not None
     await process.wait()
-    with pytest.raises(LaneError, match="it ended with exit code 0"):
+    with pytest.raises(ChallengerProcessError, match="it ended with exit code 0"):
         await tried.check()
     await tried.check()
 

@@ -5,7 +5,7 @@ import pytest
 
 from features.history.frames import Flags
 from stream.demo.world.population import IS_ONLINE, TOWNS, populate
-from stream.demo.world.rows import DAY_MS, HOUR_MS, MINUTE_MS, Indices, Millis, Pattern, Rows
+from stream.demo.world.rows import DAY_MS, HOUR_MS, MINUTE_MS, Indices, Millis, Pattern, TransactionRows
 from stream.demo.world.spending import NONE
 from stream.demo.world.world import Plan, World, simulate
 
@@ -18,11 +18,11 @@ def world() -> World:
     return simulate(np.random.default_rng(7), PLAN)
 
 
-def of(world: World, pattern: Pattern) -> Rows:
+def of(world: World, pattern: Pattern) -> TransactionRows:
     return world.rows.take(world.rows.pattern == pattern)
 
 
-def gaps_ms(rows: Rows) -> Millis:
+def gaps_ms(rows: TransactionRows) -> Millis:
     """Distances in time between neighbours on the same card."""
     order = np.lexsort((rows.occurred_ms, rows.card))
     card, at = rows.card[order], rows.occurred_ms[order]
@@ -188,4 +188,4 @@ def test_a_population_needs_merchants_in_every_town() -> None:
 def test_columns_of_unequal_length_are_refused(world: World) -> None:
     rows = world.rows
     with pytest.raises(ValueError, match="columns of lengths"):
-        Rows(rows.card[:1], rows.merchant, rows.occurred_ms, rows.amount, rows.pattern)
+        TransactionRows(rows.card[:1], rows.merchant, rows.occurred_ms, rows.amount, rows.pattern)

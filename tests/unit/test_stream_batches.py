@@ -5,14 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stream_cases import Told
 
-from stream.kafka.batches import Batch, Commit, Ledger
+from stream.kafka.batches import Batch, Commit, CommitLedger
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=12), st.data())
 def test_what_may_be_committed_is_what_is_done_without_a_gap(sizes: list[int], data: st.DataObject) -> None:
-    ledger, ends = Ledger(), [sum(sizes[: at + 1]) - 1 for at in range(len(sizes))]
+    ledger, ends = CommitLedger(), [sum(sizes[: at + 1]) - 1 for at in range(len(sizes))]
     for end in ends:
         ledger.hand_out(P0, 1, end)
     done: set[int] = set()
@@ -28,7 +28,7 @@ def test_what_may_be_committed_is_what_is_done_without_a_gap(sizes: list[int], d
 
 
 def test_an_acknowledgement_of_another_generation_offset_or_partition_means_nothing() -> None:
-    ledger = Ledger()
+    ledger = CommitLedger()
     ledger.hand_out(P0, 2, 9)
     for partition, generation, offset in ((P0, 1, 9), (P0, 3, 9), (P0, 2, 8), (P1, 2, 9)):
         ledger.acknowledge(partition, generation, offset)
@@ -38,7 +38,7 @@ def test_an_acknowledgement_of_another_generation_offset_or_partition_means_noth
 
 
 def test_what_is_forgotten_is_neither_current_nor_committable() -> None:
-    ledger = Ledger()
+    ledger = CommitLedger()
     for partition in (P0, P1):
         for offset in (4, 9):
             ledger.hand_out(partition, 1, offset)
@@ -56,7 +56,7 @@ def test_what_is_forgotten_is_neither_current_nor_committable() -> None:
 
 
 def test_what_is_committed_is_not_committed_again_unless_it_has_moved_on() -> None:
-    ledger = Ledger()
+    ledger = CommitLedger()
     ledger.hand_out(P0, 1, 4)
     ledger.hand_out(P0, 1, 9)
     ledger.acknowledge(P0, 1, 4)
@@ -68,7 +68,7 @@ def test_what_is_committed_is_not_committed_again_unless_it_has_moved_on() -> No
     assert ledger.committable() == {}
 
 
-def a_batch(ledger: Ledger, draining: asyncio.Event) -> Batch:
+def a_batch(ledger: CommitLedger, draining: asyncio.Event) -> Batch:
     records = {0: [Told(offset=3), Told(offset=4)], 1: [Told(partition=1, offset=7)]}
     for partition, lot in records.items():
         ledger.hand_out(TopicPartition("t", partition), 5, lot[-1].offset)
@@ -76,7 +76,7 @@ def a_batch(ledger: Ledger, draining: asyncio.Event) -> Batch:
 
 
 def test_a_batch_knows_which_of_its_partitions_are_still_ours() -> None:
-    ledger = Ledger()
+    ledger = CommitLedger()
     batch = a_batch(ledger, asyncio.Event())
     assert batch.current() == [0, 1]
     ledger.forget(P0)
@@ -89,7 +89,7 @@ def test_a_batch_knows_which_of_its_partitions_are_still_ours() -> None:
 
 def test_a_batch_does_not_start_while_partitions_are_taken_away() -> None:
     draining = asyncio.Event()
-    batch = a_batch(Ledger(), draining)
+    batch = a_batch(CommitLedger(), draining)
     assert batch.start()
     assert batch.started
     draining.set()

@@ -13,8 +13,8 @@ from payments import FEATURES, model_for_tests
 
 from models.loading import Model, load
 from models.repository import Repository
-from shadow.errors import LaneError
-from shadow.process import Lane
+from shadow.errors import ChallengerProcessError
+from shadow.process import ChallengerProcess
 from shadow.protocol import Compare, Load, Setup
 from stream.bench.faulty import faulty_command
 from stream.challenger.comparer import child_command, child_environment
@@ -50,8 +50,8 @@ def digest(repository: Repository) -> str:
 
 
 @pytest.fixture
-def lane(repository: Repository) -> Callable[[Sequence[str]], Lane]:
-    return lambda command: Lane(command, Setup(repository.url, "", 400), child_environment(os.environ))
+def lane(repository: Repository) -> Callable[[Sequence[str]], ChallengerProcess]:
+    return lambda command: ChallengerProcess(command, Setup(repository.url, "", 400), child_environment(os.environ))
 
 
 def asked(digest: str) -> Compare:
@@ -60,7 +60,7 @@ def asked(digest: str) -> Compare:
 
 @pytest.mark.parametrize("command", [child_command(), faulty_command("printing")], ids=["plain", "printing"])
 async def test_it_scores_as_a_worker_does_whatever_is_printed(
-    repository: Repository, digest: str, lane: Callable[[Sequence[str]], Lane], command: Sequence[str]
+    repository: Repository, digest: str, lane: Callable[[Sequence[str]], ChallengerProcess], command: Sequence[str]
 ) -> None:
     here = load(repository, digest, {FEATURES.fingerprint: vectorise_probe(FEATURES)})
     assert isinstance(here, Model)
@@ -73,15 +73,17 @@ async def test_it_scores_as_a_worker_does_whatever_is_printed(
 
 
 async def test_one_that_takes_too_much_memory_ends_and_its_lane_says_so(
-    digest: str, lane: Callable[[Sequence[str]], Lane]
+    digest: str, lane: Callable[[Sequence[str]], ChallengerProcess]
 ) -> None:
     child = lane(faulty_command("hungry"))
     await child.load(digest)
-    with pytest.raises(LaneError, match=r"it ended with exit code 1$"):
+    with pytest.raises(ChallengerProcessError, match=r"it ended with exit code 1$"):
         await child.compare(asked(digest), 30)
 
 
-async def test_one_that_hangs_ends_with_its_input(digest: str, lane: Callable[[Sequence[str]], Lane]) -> None:
+async def test_one_that_hangs_ends_with_its_input(
+    digest: str, lane: Callable[[Sequence[str]], ChallengerProcess]
+) -> None:
     child = lane(faulty_command("hanging"))
     await child.load(digest)
     process = child._process
@@ -94,12 +96,12 @@ async def test_one_that_hangs_ends_with_its_input(digest: str, lane: Callable[[S
 
 
 async def test_one_that_fails_says_where_and_nothing_of_the_payment(
-    digest: str, lane: Callable[[Sequence[str]], Lane], capfd: pytest.CaptureFixture[str]
+    digest: str, lane: Callable[[Sequence[str]], ChallengerProcess], capfd: pytest.CaptureFixture[str]
 ) -> None:
     child = lane(child_command())
     await child.load(digest)
     payment = DECIDED.replace(b'"amount_minor":1', b'"amount_minor":"4111"')
-    with pytest.raises(LaneError, match=r"it ended with exit code 1$"):
+    with pytest.raises(ChallengerProcessError, match=r"it ended with exit code 1$"):
         await child.compare(msgspec.structs.replace(asked(digest), scores=(payment,) * len(MATRIX)), 30)
     said = capfd.readouterr().err
     assert "the challenger's process ends: ValidationError" in said
@@ -108,12 +110,12 @@ async def test_one_that_fails_says_where_and_nothing_of_the_payment(
 
 
 async def test_one_that_was_asked_before_it_was_set_up_ends_with_a_code_too() -> None:
-    child = Lane(child_command(), Load("a" * 64), child_environment(os.environ))  # type: ignore[arg-type]
-    with pytest.raises(LaneError, match=r"it ended with exit code 1$"):
+    child = ChallengerProcess(child_command(), Load("a" * 64), child_environment(os.environ))  # type: ignore[arg-type]
+    with pytest.raises(ChallengerProcessError, match=r"it ended with exit code 1$"):
         await child.load("a" * 64)
 
 
-async def test_it_leaves_no_core_file(digest: str, lane: Callable[[Sequence[str]], Lane]) -> None:
+async def test_it_leaves_no_core_file(digest: str, lane: Callable[[Sequence[str]], ChallengerProcess]) -> None:
     child = lane(child_command())
     await child.load(digest)
     assert child.pid is not None

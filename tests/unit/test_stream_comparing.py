@@ -14,24 +14,24 @@ from shadow_cases import DIGEST, Log, scored, serving
 from models.commands import EventKind
 from models.policy import Decision
 from models.problems import Problem, ProblemCode
-from shadow.process import Holding
-from shadow.protocol import Compared as Reply
+from shadow.process import HeldModel
+from shadow.protocol import CompareResult
 from stream.challenger.comparer import Comparer, child_command, child_environment
-from stream.challenger.misses import Accounts
-from stream.challenger.queue import Kept, Lot, destined, request, say, take
+from stream.challenger.misses import MissLog
+from stream.challenger.queue import DecisionColumns, QueuedDecisions, destined, request, say, take
 from stream.clock import Stage
 from stream.control.follower import Follower
 from stream.kafka.batches import Record
 from stream.scoring.encode import Scored
 from stream.scoring.facts import Compared, Fact, Missed
-from stream.scoring.tracing import Untraced
+from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 
 OTHER = "b" * 64
 SECOND_MS = 1_000
 
 
-class Journey(Untraced):
+class Journey(NoTracing):
     """A journey that remembers what it was told."""
 
     def __init__(self) -> None:
@@ -41,8 +41,8 @@ class Journey(Untraced):
         self.told.append(([record.offset for record in records], digest, stage))
 
 
-def lot(count: int, digest: str = DIGEST, journey: Any = None) -> Lot:
-    return Lot(digest, Kept.of(scored(count), "f", count), journey or Untraced(), 0, count)
+def lot(count: int, digest: str = DIGEST, journey: Any = None) -> QueuedDecisions:
+    return QueuedDecisions(digest, DecisionColumns.of(scored(count), "f", count), journey or NoTracing(), 0, count)
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.sampled_from([DIGEST, OTHER])), max_size=8), st.integers(1, 12))
@@ -64,11 +64,11 @@ def test_portions_hold_all_in_order_each_of_one_challenger_and_not_too_large(off
 
 def test_answers_go_where_their_scores_are_and_each_journey_hears_its_own() -> None:
     journeys, heard = (Journey(), Journey()), list[Fact]()
-    first, second = Kept.of(scored(4), "f", 4), Kept.of(scored(2, 10, None), "f", 2)
-    lots = [Lot(DIGEST, first, journeys[0], 1, 4), Lot(DIGEST, second, journeys[1], 0, 2)]
+    first, second = DecisionColumns.of(scored(4), "f", 4), DecisionColumns.of(scored(2, 10, None), "f", 2)
+    lots = [QueuedDecisions(DIGEST, first, journeys[0], 1, 4), QueuedDecisions(DIGEST, second, journeys[1], 0, 2)]
     rows: tuple[bytes | None, ...] = (b"1", None, b"3", b"10", b"11")
     decisions = tuple(row and Decision.REVIEW for row in rows)
-    reply = Reply(rows, tuple(row and 0.5 for row in rows), decisions, 5, 9)  # type: ignore[arg-type]
+    reply = CompareResult(rows, tuple(row and 0.5 for row in rows), decisions, 5, 9)  # type: ignore[arg-type]
     sent = destined("shadow-scores", lots, reply)
     assert {where: [one.value for one in out] for where, out in sent.items()} == {
         ("shadow-scores", 0): [b"10"],
@@ -89,7 +89,7 @@ def test_answers_go_where_their_scores_are_and_each_journey_hears_its_own() -> N
 
 def test_what_came_in_is_let_go_of_while_a_decision_waits() -> None:
     whole = scored(3)
-    kept, records = Kept.of(whole, "f", 2), [weakref.ref(record) for record in whole.records]
+    kept, records = DecisionColumns.of(whole, "f", 2), [weakref.ref(record) for record in whole.records]
     value = whole.records[0].value
     assert len(kept) == 2
     del whole
@@ -104,7 +104,7 @@ def test_what_came_in_is_let_go_of_while_a_decision_waits() -> None:
 def comparer(heard: list[Fact], queue: int = 10) -> Comparer:
     settings = Settings(shadow_queue=queue, worker_id="w")
     made = Comparer(settings, Follower(settings), heard.append)
-    made._lane.loaded = {DIGEST: Holding("hash", "f")}
+    made._lane.loaded = {DIGEST: HeldModel("hash", "f")}
     return made
 
 
@@ -113,7 +113,7 @@ def test_what_does_not_fit_is_skipped_and_counted(offers: Any) -> None:
     heard: list[Fact] = []
     made = comparer(heard)
     for count in offers:
-        made.offer(scored(count) if count else Scored.nothing(), serving(DIGEST), Untraced())
+        made.offer(scored(count) if count else Scored.nothing(), serving(DIGEST), NoTracing())
     skipped = sum(fact.count for fact in heard if isinstance(fact, Missed) and fact.reason == "skipped")
     assert made.queued == min(sum(offers), 10)
     assert made.queued + skipped == sum(offers)
@@ -123,9 +123,9 @@ def test_what_does_not_fit_is_skipped_and_counted(offers: Any) -> None:
 def test_only_what_its_challenger_can_score_is_taken() -> None:
     heard: list[Fact] = []
     made = comparer(heard)
-    made.offer(scored(3), serving(OTHER), Untraced())
+    made.offer(scored(3), serving(OTHER), NoTracing())
     assert heard == [Missed(OTHER, "skipped", 3)]
-    made.offer(scored(3), serving(None), Untraced())
+    made.offer(scored(3), serving(None), NoTracing())
     assert len(heard) == 1
     assert made.queued == 0
 
@@ -144,7 +144,7 @@ def test_the_challengers_process_is_told_none_of_our_settings() -> None:
 
 async def test_misses_are_told_at_once_and_written_now_and_then_and_at_the_end() -> None:
     heard, log = list[Fact](), Log()
-    accounts = Accounts(Follower(Settings()), log, "w", heard.append)
+    accounts = MissLog(Follower(Settings()), log, "w", heard.append)
     accounts.compared(DIGEST, 5)
     await accounts.look({DIGEST}, 0)
     assert (heard, log.events) == ([], [])
@@ -173,7 +173,7 @@ async def test_misses_are_told_at_once_and_written_now_and_then_and_at_the_end()
 @pytest.mark.parametrize("missed", [0, 1])
 async def test_a_challenger_that_goes_gets_a_last_word_only_after_trouble(missed: int) -> None:
     log = Log()
-    accounts = Accounts(Follower(Settings()), log, "w", lambda _: None)
+    accounts = MissLog(Follower(Settings()), log, "w", lambda _: None)
     accounts.compared(DIGEST, 5)
     accounts.missed(DIGEST, "skipped", missed)
     await accounts.look((), SECOND_MS)

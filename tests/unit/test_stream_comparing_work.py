@@ -12,19 +12,19 @@ from models.commands import CommandKind, Event, EventKind
 from models.lineup import Lineup, gather
 from models.policy import Decision
 from models.problems import ProblemCode
-from shadow.errors import LaneError
-from shadow.process import Holding, Lane
-from shadow.protocol import Compare, Compared, Loaded, Setup
+from shadow.errors import ChallengerProcessError
+from shadow.process import ChallengerProcess, HeldModel
+from shadow.protocol import Compare, CompareResult, Loaded, Setup
 from stream.challenger import comparer
 from stream.challenger.comparer import Comparer
-from stream.challenger.misses import Accounts
-from stream.control.announcements import Answers
+from stream.challenger.misses import MissLog
+from stream.control.announcements import CandidateAnswers
 from stream.control.follower import Follower
 from stream.errors import PublishError
 from stream.kafka.publisher import Destination, Outgoing
-from stream.scoring.facts import Compared as ComparedFact
+from stream.scoring.facts import CompareResult as ComparedFact
 from stream.scoring.facts import Fact, Missed
-from stream.scoring.tracing import Untraced
+from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 
 CANDIDATE = "c" * 64
@@ -41,7 +41,7 @@ ASKED = Event(
 )
 
 
-class Tame(Lane):
+class Tame(ChallengerProcess):
     """A lane without a process: it loads everything and likes everything, until it is told to fail."""
 
     def __init__(self) -> None:
@@ -54,15 +54,15 @@ class Tame(Lane):
 
     async def load(self, digest: str) -> Loaded:
         self._fail("load")
-        self.loaded[digest] = Holding(f"hash of {digest[:4]}", "f")
+        self.loaded[digest] = HeldModel(f"hash of {digest[:4]}", "f")
         return Loaded(*self.loaded[digest])
 
-    async def compare(self, request: Compare, seconds: float) -> Compared:
+    async def compare(self, request: Compare, seconds: float) -> CompareResult:
         assert seconds > 0
         self._fail("compare")
         assert request.digest in self.loaded
         count = len(request.scores)
-        return Compared((b"x",) * count, (0.5,) * count, (Decision.REVIEW,) * count, 1, 2)
+        return CompareResult((b"x",) * count, (0.5,) * count, (Decision.REVIEW,) * count, 1, 2)
 
     async def keep(self, digests: Any) -> None:
         self.kept = set(digests)
@@ -74,7 +74,7 @@ class Tame(Lane):
     def _fail(self, what: str) -> None:
         if self.fails(what):
             self.loaded = {}
-            raise LaneError("the challenger's process: it did as it was told")
+            raise ChallengerProcessError("the challenger's process: it did as it was told")
 
 
 class Broker(Log):
@@ -102,12 +102,12 @@ class Scene:
         self.comparer = Comparer(settings, self.follower, self.heard.append)
         self.comparer._lane = self.lane
         self.comparer._publisher = self.broker
-        self.comparer._answers = Answers(self.follower, self.broker, "w")
-        self.comparer._accounts = Accounts(self.follower, self.broker, "w", self.heard.append)
+        self.comparer._answers = CandidateAnswers(self.follower, self.broker, "w")
+        self.comparer._accounts = MissLog(self.follower, self.broker, "w", self.heard.append)
         self.follower.lineup = Lineup("default", revision=2, live=LIVE, challenger=DIGEST)
 
     def offer(self, count: int) -> None:
-        self.comparer.offer(scored(count), serving(DIGEST), Untraced())
+        self.comparer.offer(scored(count), serving(DIGEST), NoTracing())
 
     async def until(self, holds: Callable[[], bool]) -> None:
         async with asyncio.timeout(10):
@@ -221,7 +221,7 @@ async def test_one_that_became_the_challenger_while_another_was_tried_is_kept(sc
         await asyncio.sleep(0)
         scene.follower.candidates = settled
         scene.follower.lineup = Lineup("default", revision=3, live=LIVE, challenger=CANDIDATE)
-        scene.comparer.offer(scored(3), serving(CANDIDATE), Untraced())
+        scene.comparer.offer(scored(3), serving(CANDIDATE), NoTracing())
         scene.comparer._answer = answer  # type: ignore[method-assign]
 
     answer = scene.comparer._answer
@@ -257,7 +257,7 @@ async def test_a_worker_that_stops_does_not_wait_for_kafka_to_take_an_answer(mon
         try:
             await asyncio.sleep(600)
         finally:
-            scene.lane.loaded[CANDIDATE] = Holding("hash", "f")  # so that there would be something to say
+            scene.lane.loaded[CANDIDATE] = HeldModel("hash", "f")  # so that there would be something to say
         raise AssertionError
 
     async def stuck(*_: object) -> int:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from stream_cases import CARD_NUMBER, CARD_NUMBERS, Told
 
 from stream.contract.codes import DeadLetterCode
-from stream.kafka.dead_letters import LONGEST_RUN, DeadLetter, Runs
+from stream.kafka.dead_letters import LONGEST_RUN, DeadLetter, DeadLetterRuns
 
 ADDED = ("error.code", "error.detail", "source.topic", "source.partition", "source.offset", "source.timestamp")
 MOST_ADDED_BYTES = 6_000
@@ -90,7 +90,7 @@ def a_lot(count: int, since: int = 0, partition: int = 0) -> list[Told]:
 
 
 def test_999_in_a_row_halt_nothing_and_one_more_does() -> None:
-    runs, lot = Runs(), a_lot(LONGEST_RUN)
+    runs, lot = DeadLetterRuns(), a_lot(LONGEST_RUN)
     runs.add(map(letter, lot[:-1]), {0: lot[:-1]})
     assert runs.halted == {}
     runs.add([letter(lot[-1], f"got {CARD_NUMBER}")], {0: lot[-1:]})
@@ -100,7 +100,7 @@ def test_999_in_a_row_halt_nothing_and_one_more_does() -> None:
 
 def test_one_good_record_ends_a_run() -> None:
     for good in ([Told(offset=500)], a_lot(50, 500)):
-        runs = Runs()
+        runs = DeadLetterRuns()
         runs.add(map(letter, a_lot(500)), {0: a_lot(500)})
         runs.add([], {0: good})
         after = a_lot(999, 600)
@@ -109,7 +109,7 @@ def test_one_good_record_ends_a_run() -> None:
 
 
 def test_a_batch_that_is_tried_again_counts_once() -> None:
-    runs = Runs()
+    runs = DeadLetterRuns()
     for _ in range(3):
         runs.add(map(letter, a_lot(600)), {0: a_lot(600)})
     assert (runs.halted, runs.lengths) == ({}, {0: 600})
@@ -122,7 +122,7 @@ def test_a_batch_that_is_tried_again_counts_once() -> None:
 def test_each_partition_has_its_own_run_however_records_come_in_batches(
     stream: list[tuple[int, bool]], cuts: list[int]
 ) -> None:
-    runs, at, turn = Runs(), 0, 0
+    runs, at, turn = DeadLetterRuns(), 0, 0
     while at < len(stream):
         size = cuts[turn % len(cuts)]
         lot = [

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from features.declaration import DAY_MS, load
 from features.errors import StoreUnavailableError
 from features.history.history import History
-from features.history.store import Entity, Fate, Label, Labelled, LabelStatus, Observed, Transactions
+from features.history.store import Entity, Fate, Label, LabelResult, LabelStatus, Observed, Transactions
 from features.memory_store import MemoryStore, know_nothing
 from features.vector.vectorise import vectorise
 from stream.recovery.outage import DegradingStore
@@ -44,7 +44,7 @@ class Flaky:
     async def observe(self, batch: Transactions) -> Observed:
         return await (await self._answers()).observe(batch)
 
-    async def label(self, labels: Sequence[Label]) -> Sequence[Labelled]:
+    async def label(self, labels: Sequence[Label]) -> Sequence[LabelResult]:
         return await (await self._answers()).label(labels)
 
     async def tidy(self) -> None:

@@ -18,9 +18,9 @@ from stream.consumer import ValidScores
 from stream.contract.outputs import DecidedBy, ModelName, Outcome, Positions, Score, Source
 from stream.contract.schema import RECORDS, json_schema
 from stream.scoring.decode import decode
-from stream.scoring.encode import Frame, Scored, encode
+from stream.scoring.encode import Scored, ScoreFrame, encode
 from stream.scoring.score import Judgement
-from stream.scoring.tracing import Untraced
+from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 
 FINGERPRINT = "f" * 64
@@ -36,8 +36,8 @@ def judgement(score: float | None = 0.25, decision: Decision = Decision.APPROVE,
     return Judgement(score, band, decision, **given)
 
 
-def frame(wanted: Any = "all", epochs: dict[int, int] | None = None) -> Frame:
-    return Frame(
+def frame(wanted: Any = "all", epochs: dict[int, int] | None = None) -> ScoreFrame:
+    return ScoreFrame(
         Settings(score_features=wanted),
         NAMES,
         FINGERPRINT,
@@ -45,7 +45,7 @@ def frame(wanted: Any = "all", epochs: dict[int, int] | None = None) -> Frame:
         7,
         epochs or {0: 3, 1: 4, 2: 5},
         LATEST_MS + 12,
-        Untraced().headers,
+        NoTracing().headers,
     )
 
 
@@ -63,7 +63,7 @@ def written(
     judgements: Sequence[Judgement],
     vectors: Any = None,
     *,
-    of: Frame | None = None,
+    of: ScoreFrame | None = None,
     incomplete: bool = False,
 ) -> dict[int, list[Any]]:
     decoded = decode(records, 0)

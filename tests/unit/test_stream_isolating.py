@@ -14,8 +14,8 @@ from models.loading import Model
 from stream.contract.codes import DeadLetterCode
 from stream.control.model_cache import Serving
 from stream.kafka.batches import Record
-from stream.pipeline import Outputs, Pipeline, Terms
-from stream.scoring.tracing import Untraced
+from stream.pipeline import DecisionTerms, Outputs, Pipeline
+from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from stream.worker.isolation import apply_isolating, decide_isolating
 
@@ -42,7 +42,7 @@ class Troubled(Pipeline):
         self._trouble = trouble
         self.calls: list[int] = []
 
-    async def decide(self, records: Sequence[Record], terms: Terms, clock: Callable[[], int]) -> Outputs:
+    async def decide(self, records: Sequence[Record], terms: DecisionTerms, clock: Callable[[], int]) -> Outputs:
         self.calls.append(len(records))
         error = self._trouble(records)
         outputs = await super().decide(records, terms, clock)
@@ -68,7 +68,7 @@ def a_batch(count: int = 6) -> list[Told]:
 
 
 async def decide(pipeline: Pipeline, records: Sequence[Record]) -> Outputs:
-    return await decide_isolating(pipeline, records, Terms(SERVING, {0: 1, 1: 1}, Untraced().headers))
+    return await decide_isolating(pipeline, records, DecisionTerms(SERVING, {0: 1, 1: 1}, NoTracing().headers))
 
 
 def offsets(outputs: Outputs) -> dict[int, list[int]]:
@@ -132,7 +132,7 @@ async def test_a_decisions_latency_has_the_wait_for_its_histories_in_it() -> Non
             return await super().observe(transactions)
 
     pipeline = Pipeline(Settings(), FEATURES, Slow(FEATURES))
-    terms = Terms(SERVING, {0: 1, 1: 1}, Untraced().headers)
+    terms = DecisionTerms(SERVING, {0: 1, 1: 1}, NoTracing().headers)
     record = Told(text(transaction_id="t-0", occurred_at=0), timestamp=900)
     (latency_ms,) = (await pipeline.decide([record], terms, lambda: time_ms)).scored.latencies_ms
     assert latency_ms == 300

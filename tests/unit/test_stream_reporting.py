@@ -13,10 +13,10 @@ from shadow_cases import accepted
 
 from models.policy import Decision
 from models.times import format_time
-from shadow.comparing import Comparison, Side, Source, encode_comparison
-from shadow.history import History, Term, Totals
+from shadow.comparison import Comparison, Side, TransactionSource, encode_comparison
+from shadow.history import ChallengerHistory, ShadowTerm, Totals
 from shadow.tally import Tally
-from stream.challenger.report import Owed, Report, _readable, _settles, choose
+from stream.challenger.report import ExpectedComparisons, ShadowReport, _readable, _settles, choose
 from stream.cli.main import main
 from stream.cli.shadow import _since_ms, facts, tables
 from stream.contract.outputs import Score
@@ -40,7 +40,7 @@ def comparison(
         challenger=Side(CHALLENGER, 0.5, 700, challenger),
         decision_changed=live is not challenger,
         revision=1,
-        source=Source("transactions", 0, offset),
+        source=TransactionSource("transactions", 0, offset),
         compared_at="2026-01-01T00:00:00.000Z",
     )
 
@@ -49,9 +49,9 @@ def decision(offset: int, **changes: Any) -> Score:
     return score(f"t-{offset}", Place(0, offset), revision=1, **changes)
 
 
-def report(some: list[Comparison], missed: Totals, eligible: int, astride: Totals = Totals()) -> Report:  # noqa: B008 - frozen
-    told, term = Tally.of(some), Term(CHALLENGER, 0, UNTIL_MS)
-    return Report(CHALLENGER, term, True, 0, 1, eligible, missed, astride, told, 0)  # noqa: FBT003 - a named tuple
+def report(some: list[Comparison], missed: Totals, eligible: int, astride: Totals = Totals()) -> ShadowReport:  # noqa: B008 - frozen
+    told, term = Tally.of(some), ShadowTerm(CHALLENGER, 0, UNTIL_MS)
+    return ShadowReport(CHALLENGER, term, True, 0, 1, eligible, missed, astride, told, 0)  # noqa: FBT003 - a named tuple
 
 
 SOME = [
@@ -75,7 +75,7 @@ def test_a_report_is_one_object_in_which_the_matrix_adds_up() -> None:
     assert told["shift"]["bands"] == {"p1": 100, "p50": 100, "p99": 100}
 
 
-def shown(found: Report) -> str:
+def shown(found: ShadowReport) -> str:
     out = io.StringIO()
     Console(file=out, width=120, highlight=False).print(tables(found))
     return out.getvalue()
@@ -109,10 +109,12 @@ def test_a_report_on_nothing_yet_says_so_without_dividing_by_it() -> None:
 
 
 def test_which_challenger_is_meant_is_said_or_refused() -> None:
-    none = History.of("default", [accepted(1, "promote", LIVE, 1)])
+    none = ChallengerHistory.of("default", [accepted(1, "promote", LIVE, 1)])
     with pytest.raises(ReportError, match="no model is in the shadow: `fraudstream model challenge MODEL`"):
         choose(none, None, 0)
-    watched = History.of("default", [accepted(1, "promote", CHALLENGER, 1), accepted(2, "promote", LIVE, 2, UNTIL_MS)])
+    watched = ChallengerHistory.of(
+        "default", [accepted(1, "promote", CHALLENGER, 1), accepted(2, "promote", LIVE, 2, UNTIL_MS)]
+    )
     assert choose(watched, None, UNTIL_MS - 1) == CHALLENGER
     with pytest.raises(ReportError, match=f"--digest reports on an earlier one: {CHALLENGER[:12]}"):
         choose(watched, None, UNTIL_MS)
@@ -123,7 +125,7 @@ def test_which_challenger_is_meant_is_said_or_refused() -> None:
 
 @given(st.lists(st.integers(0, 30), max_size=40), st.sets(st.integers(0, 30)))
 def test_each_source_that_is_owed_is_settled_once(offsets: Any, wanted: Any) -> None:
-    owed, some = Owed({}, 0), [comparison(offset, *[Decision.APPROVE] * 2, 1) for offset in offsets]
+    owed, some = ExpectedComparisons({}, 0), [comparison(offset, *[Decision.APPROVE] * 2, 1) for offset in offsets]
     for offset in sorted(wanted):
         owed.add(decision(offset))
     settled = [one.source.offset for one in some if _settles(owed, CHALLENGER, one)]
@@ -142,21 +144,21 @@ def test_each_source_that_is_owed_is_settled_once(offsets: Any, wanted: Any) -> 
     ],
 )
 def test_what_a_void_decision_was_compared_with_does_not_settle_the_valid_one(void: dict[str, Any]) -> None:
-    owed, valid = Owed({}, 0), comparison(7, Decision.APPROVE, Decision.APPROVE, 1)
+    owed, valid = ExpectedComparisons({}, 0), comparison(7, Decision.APPROVE, Decision.APPROVE, 1)
     owed.add(decision(7))
     assert not _settles(owed, CHALLENGER, msgspec.structs.replace(valid, **void))
     assert [_settles(owed, CHALLENGER, one) for one in (valid, valid)] == [True, False]
 
 
 def test_a_decision_by_rules_is_settled_by_its_comparison() -> None:
-    owed, valid = Owed({}, 0), comparison(7, Decision.APPROVE, Decision.APPROVE, 1)
+    owed, valid = ExpectedComparisons({}, 0), comparison(7, Decision.APPROVE, Decision.APPROVE, 1)
     owed.add(decision(7, model=None))
     assert not _settles(owed, CHALLENGER, valid)
     assert _settles(owed, CHALLENGER, msgspec.structs.replace(valid, live=Side(None, None, None, Decision.APPROVE)))
 
 
 def test_thirty_thousand_decisions_are_kept_in_some_bits_each() -> None:
-    owed, kinds = Owed({}, 0), list(Decision)
+    owed, kinds = ExpectedComparisons({}, 0), list(Decision)
     tracemalloc.start()
     for offset in range(30_000):
         owed.add(decision(offset, decision=kinds[offset % 3]))

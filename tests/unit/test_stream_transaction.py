@@ -13,7 +13,7 @@ from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.fields import DEEPEST, decode_object
 from stream.contract.iso import COUNTRIES, CURRENCY_DECIMALS
 from stream.contract.schema import json_schema
-from stream.contract.transaction import Accepted, read_transaction
+from stream.contract.transaction import ParsedTransaction, read_transaction
 
 EVERYTHING = PAYMENT | {
     "schema": "transaction/1",
@@ -34,13 +34,13 @@ OPTIONAL = EVERYTHING.keys() - PAYMENT.keys() - {"schema", "kind"}
 IDENTIFIERS = ("card_id", "merchant_id", "account_id", "customer_id")
 
 
-def read(value: bytes | None, key: bytes | None = KEY, latest_ms: int = LATEST_MS) -> Accepted | Rejection:
+def read(value: bytes | None, key: bytes | None = KEY, latest_ms: int = LATEST_MS) -> ParsedTransaction | Rejection:
     return read_transaction(value, key, latest_ms)
 
 
-def accepted(value: bytes | None, key: bytes | None = KEY) -> Accepted:
+def accepted(value: bytes | None, key: bytes | None = KEY) -> ParsedTransaction:
     found = read(value, key)
-    assert isinstance(found, Accepted), found
+    assert isinstance(found, ParsedTransaction), found
     return found
 
 
@@ -206,12 +206,12 @@ def test_times_are_cut_to_milliseconds_and_keep_their_wall_clock(literal: str, e
 
 def test_the_last_moment_of_the_calendar_is_read_where_it_is_not_too_far_ahead() -> None:
     for moment in ("9999-12-31T23:59:59.999Z", 253402300799999):
-        assert isinstance(read(text(occurred_at=moment), latest_ms=253402300799999), Accepted)
+        assert isinstance(read(text(occurred_at=moment), latest_ms=253402300799999), ParsedTransaction)
         assert code(text(occurred_at=moment)) == "in_the_future"
 
 
 def test_the_future_begins_a_millisecond_behind_what_is_allowed() -> None:
-    assert isinstance(read(text(occurred_at=LATEST_MS)), Accepted)
+    assert isinstance(read(text(occurred_at=LATEST_MS)), ParsedTransaction)
     assert code(text(occurred_at=LATEST_MS + 1)) == "in_the_future"
     assert isinstance(read(text(occurred_at=5), latest_ms=-(10**18)), Rejection)
 
@@ -382,7 +382,7 @@ RECORDS = st.fixed_dictionaries(
 ).flatmap(lambda chosen: st.sampled_from([chosen, EVERYTHING | chosen, PAYMENT | chosen]))
 
 
-def outcome(found: Accepted | Rejection) -> object:
+def outcome(found: ParsedTransaction | Rejection) -> object:
     return found.code if isinstance(found, Rejection) else found
 
 
@@ -395,7 +395,7 @@ def test_the_fast_the_careful_and_the_slow_way_agree(record: dict[str, Any]) -> 
     assert isinstance(raw, dict)
     slow = outcome(module._read_field_by_field(raw, KEY, LATEST_MS))
     assert slow == fast
-    assert (careful._replace(unknown=0) if isinstance(careful, Accepted) else careful) == fast
+    assert (careful._replace(unknown=0) if isinstance(careful, ParsedTransaction) else careful) == fast
 
 
 @given(RECORDS)
@@ -403,8 +403,8 @@ def test_what_the_schema_allows_is_accepted_but_for_what_no_schema_says(record: 
     if Draft202012Validator(json_schema("transaction/1")).is_valid(record):
         found = read(msgspec.json.encode(record))
         beyond = {"unknown_currency", "wrong_key", "invalid_field"}  # tables, keys, the calendar, and 1.0 for 1
-        assert isinstance(found, Accepted) or found.code in beyond
-    elif isinstance(read(msgspec.json.encode(record)), Accepted):
+        assert isinstance(found, ParsedTransaction) or found.code in beyond
+    elif isinstance(read(msgspec.json.encode(record)), ParsedTransaction):
         found = accepted(msgspec.json.encode(record))
         assert found.dropped or record.get("schema", 1) is None or record.get("kind", 1) is None
 
@@ -418,7 +418,7 @@ def test_any_json_is_read_or_refused_and_nothing_is_raised(value: Any) -> None:
 
 @given(st.binary(max_size=60) | st.binary(max_size=40).map(lambda piece: text()[:40] + piece + text()[40:]))
 def test_any_bytes_are_read_or_refused_and_nothing_is_raised(value: bytes) -> None:
-    assert isinstance(read(value), Accepted | Rejection)
+    assert isinstance(read(value), ParsedTransaction | Rejection)
 
 
 def test_the_tables_hold_what_iso_says() -> None:
@@ -432,7 +432,7 @@ def test_brackets_in_texts_and_side_by_side_are_no_depth() -> None:
     beside = "[" + ",".join(["[]", "{}"] * 1_000) + "]"
     deep = "[" * (DEEPEST - 1) + "]" * (DEEPEST - 1)
     for piece in (texts, beside, deep):
-        assert isinstance(read(literally("x", piece)), Accepted)
+        assert isinstance(read(literally("x", piece)), ParsedTransaction)
 
 
 def test_a_text_without_an_end_costs_no_more_than_its_length() -> None:

@@ -12,10 +12,10 @@ from telling import DIGEST, decided, one_of_each, scored
 
 from models.policy import Decision
 from stream.scoring.facts import Compared, Fact, deaf
-from stream.scoring.tracing import Untraced
+from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
-from stream.telemetry.catalogue import CATALOGUE, Kind, prometheus_name
-from stream.telemetry.metrics import Books, Gauges, Tally
+from stream.telemetry.catalogue import CATALOGUE, MetricKind, prometheus_name
+from stream.telemetry.metrics import Gauges, HistogramTally, MetricTotals
 from stream.telemetry.setup import begin
 
 GAUGES: Gauges = {
@@ -58,11 +58,11 @@ def test_every_metric_of_the_catalogue_is_produced_with_its_attributes_and_no_ot
     ours = {name: labels for name, labels in series.items() if name.startswith("fraudstream_")}
     expected = set()
     for name, metric in CATALOGUE.items():
-        sample = prometheus_name(name) + ("_bucket" if metric.kind is Kind.HISTOGRAM else "")
+        sample = prometheus_name(name) + ("_bucket" if metric.kind is MetricKind.HISTOGRAM else "")
         expected.add(sample)
         keys = {key for labels in ours[sample] for key, _ in labels} - {"le"}
         assert keys == set(metric.attributes), name
-        assert any(value for value in ours[sample].values()) or metric.kind is Kind.GAUGE, name
+        assert any(value for value in ours[sample].values()) or metric.kind is MetricKind.GAUGE, name
     parts = tuple(f"{name.removesuffix('_bucket')}_{part}" for name in expected for part in ("sum", "count"))
     assert set(ours) - set(parts) == expected
     assert "process_cpu_seconds_total" in series
@@ -113,7 +113,7 @@ def test_only_decisions_that_differ_are_changed_ones_and_a_missing_score_is_no_s
 @given(st.lists(st.lists(st.floats(-2, 2, width=32), max_size=60), max_size=5))
 def test_many_values_at_once_are_sorted_as_one_by_one(lots: list[list[float]]) -> None:
     bounds = (-0.5, 0.0, 0.001, 1.0)
-    tally = Tally(bounds)
+    tally = HistogramTally(bounds)
     for lot in lots:
         tally.add(lot)
     values = [one for lot in lots for one in lot]
@@ -129,7 +129,7 @@ def test_many_values_at_once_are_sorted_as_one_by_one(lots: list[list[float]]) -
 
 @given(st.lists(st.sampled_from(one_of_each()), max_size=8))
 def test_no_order_of_facts_raises(facts: list[Fact]) -> None:
-    books = Books(Settings())
+    books = MetricTotals(Settings())
     for fact in facts:
         books.tell(fact)
     assert books.counted("fraudstream.void_scores")[()] == 3 * sum(type(fact).__name__ == "VoidFound" for fact in facts)
@@ -138,7 +138,7 @@ def test_no_order_of_facts_raises(facts: list[Fact]) -> None:
 def test_switched_off_nothing_is_counted_and_the_process_is_still_seen() -> None:
     telemetry = begin(Settings(), {"OTEL_SDK_DISABLED": "true"})
     assert telemetry.tell is deaf
-    assert isinstance(telemetry.tracing, Untraced)
+    assert isinstance(telemetry.tracing, NoTracing)
     telemetry.watch(GAUGES)
     page = telemetry.metrics().decode()
     assert "fraudstream_" not in page

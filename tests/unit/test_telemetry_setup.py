@@ -18,13 +18,13 @@ from telling import decided, one_of_each, scored
 
 from stream.errors import SettingsError
 from stream.kafka.tracing import UntracedStep, UntracedSteps
-from stream.scoring.tracing import Untraced
+from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from stream.telemetry.command_line import steps_outside
 from stream.telemetry.environment import read
 from stream.telemetry.setup import Quieter, Telemetry, begin
 from stream.telemetry.steps import TracedSteps
-from stream.telemetry.tracing import Traces
+from stream.telemetry.tracing import BatchTracer
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
 RATIO = ENDPOINT | {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio"}
@@ -137,7 +137,7 @@ def test_a_signals_own_protocol_goes_before_the_general_one() -> None:
 
 def test_without_an_endpoint_nothing_is_traced_and_all_is_counted() -> None:
     telemetry = begin(Settings(), {})
-    assert isinstance(telemetry.tracing, Untraced)
+    assert isinstance(telemetry.tracing, NoTracing)
     assert isinstance(telemetry.steps, UntracedSteps)
     telemetry.tell(decided(scored([Told()])))
     assert b'fraudstream_decisions_total{decided_by="model",decision="approve"} 1.0' in telemetry.metrics()
@@ -150,7 +150,7 @@ def test_spans_and_numbers_reach_a_collector_and_say_who_we_are(monkeypatch: pyt
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         telemetry = begin(Settings(worker_id="w-1", deployment="cards"), environment)
-        assert isinstance(telemetry.tracing, Traces)
+        assert isinstance(telemetry.tracing, BatchTracer)
         assert isinstance(telemetry.steps, TracedSteps)
         telemetry.tracing.begin([Told()]).decided(decided(scored([Told()])))
         for fact in one_of_each():

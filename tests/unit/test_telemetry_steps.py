@@ -19,7 +19,7 @@ from stream_cases import CARD_NUMBER, Told
 from models.commands import CommandKind, Event, EventKind, encode
 from models.problems import Problem, ProblemCode
 from models.times import format_time
-from stream.control.announcements import Answers, answered
+from stream.control.announcements import CandidateAnswers, answered
 from stream.control.follower import Follower
 from stream.kafka.publisher import Headers
 from stream.settings import Settings
@@ -135,7 +135,7 @@ def test_a_verdict_leaves_codes_and_no_texts() -> None:
 async def test_an_answer_goes_on_where_the_candidate_was_announced_from_the_moment_it_was_heard() -> None:
     kept, follower, published = Kept(), Follower(Settings()), Announced(failures=1)
     follower.steps = kept.steps
-    answers = Answers(follower, published, "w-1")  # type: ignore[arg-type] - it has what is used of a publisher
+    answers = CandidateAnswers(follower, published, "w-1")  # type: ignore[arg-type] - it has what is used of a publisher
     await heard(follower, [(event(EventKind.CANDIDATE), (*SAMPLED, ("other", b"1")))])
     assert answers.owed({"c-1": MODEL}) == {"c-1": MODEL}
     await answers.give("c-1", MODEL, "p" * 64)
@@ -157,7 +157,7 @@ async def test_an_answer_goes_on_where_the_candidate_was_announced_from_the_mome
 async def test_what_was_asked_is_forgotten_with_the_verdict_and_a_step_that_hung_is_ended() -> None:
     kept, follower = Kept(), Follower(Settings())
     follower.steps = kept.steps
-    answers = Answers(follower, Announced(failures=9), "w-1")  # type: ignore[arg-type] - likewise
+    answers = CandidateAnswers(follower, Announced(failures=9), "w-1")  # type: ignore[arg-type] - likewise
     await heard(follower, [(event(EventKind.CANDIDATE), SAMPLED)])
     await answers.give("c-1", MODEL, ())
     await heard(follower, [(event(EventKind.REFUSED), ())])

@@ -23,11 +23,11 @@ from stream.control.announcements import answered
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.tracing import sent
 from stream.scoring.facts import LabelsApplied
-from stream.scoring.tracing import Untraced
+from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from stream.telemetry.attributes import MEANINGS
 from stream.telemetry.steps import TracedSteps
-from stream.telemetry.tracing import MOST_LINKS, Ids, Tracers, Traces, carrying, context_of
+from stream.telemetry.tracing import MOST_LINKS, BatchTracer, Ids, Tracers, carrying, context_of
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SAMPLED = f"00-{TRACE}-{PARENT}-01".encode()
@@ -46,7 +46,7 @@ class Bench:
             provider.add_span_processor(SimpleSpanProcessor(self._exporter))
         tracers = Tracers(chosen.get_tracer("t"), always.get_tracer("t"), chosen.sampler, ids)
         self.steps = TracedSteps(tracers.chosen)
-        self.tracing = Traces(tracers, Settings(redis_url="redis://someone:secret@redis.internal:6380/0"))
+        self.tracing = BatchTracer(tracers, Settings(redis_url="redis://someone:secret@redis.internal:6380/0"))
 
     @property
     def spans(self) -> tuple[ReadableSpan, ...]:
@@ -91,7 +91,7 @@ def test_a_score_carries_the_span_that_sent_it_in_the_place_of_its_producers() -
 def test_what_is_not_sampled_passes_as_it_came_and_takes_no_journey(headers: Any) -> None:
     bench = Bench()
     some = records(3, headers)
-    assert isinstance(bench.tracing.begin(some), Untraced)
+    assert isinstance(bench.tracing.begin(some), NoTracing)
     assert all(passed is headers for passed in go(bench, some))
     assert bench.spans == ()
 

@@ -14,7 +14,7 @@ from training_files import write
 from features.history.records import CHANNELS, pack
 from features.history.store import Transactions
 from stream.dataset.file import TransactionsFile
-from stream.dataset.records import Kind, RecordsFile
+from stream.dataset.records import RecordKind, RecordsFile
 from stream.scoring.decode import decode
 
 FUTURE_MS = 2**50
@@ -58,7 +58,7 @@ def read(path: Path) -> tuple[dict[str, tuple[Any, ...]], dict[str, int]]:
 def streamed(path: Path) -> tuple[dict[str, tuple[Any, ...]], dict[str, int]]:
     """Send a file as `publish` does, and decode it as a worker does."""
     with TemporaryDirectory() as workplace:
-        sent = list(RecordsFile(path, Path(workplace)).records(Kind.TRANSACTION))
+        sent = list(RecordsFile(path, Path(workplace)).records(RecordKind.TRANSACTION))
     records = [Told(value, key, offset=at, timestamp=FUTURE_MS) for at, (key, value) in enumerate(sent)]
     decoded = decode(records, 0)
     assert not decoded.dead

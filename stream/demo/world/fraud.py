@@ -12,7 +12,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from stream.demo.world.population import Population
-from stream.demo.world.rows import DAY_MS, HOUR_MS, MINUTE_MS, Amounts, Indices, Millis, Pattern, Rows
+from stream.demo.world.rows import DAY_MS, HOUR_MS, MINUTE_MS, Amounts, Indices, Millis, Pattern, TransactionRows
 
 SHARES = {Pattern.STOLEN: 0.35, Pattern.SKIMMED: 0.25, Pattern.TAKEOVER: 0.2, Pattern.TESTING: 0.2}
 """How much of the fraud, by transactions, each pattern makes up."""
@@ -57,7 +57,7 @@ class Episodes:
         return self.start_ms + total - total[first][self.number]
 
 
-def abuse(rng: Generator, population: Population, start_ms: int, days: int, count: int) -> Rows:
+def abuse(rng: Generator, population: Population, start_ms: int, days: int, count: int) -> TransactionRows:
     """Return about `count` fraudulent transactions in the `days` from `start_ms`, a midnight in UTC."""
     drawn = [
         _stolen(rng, population, days, _victims(count, Pattern.STOLEN)),
@@ -65,9 +65,9 @@ def abuse(rng: Generator, population: Population, start_ms: int, days: int, coun
         _takeover(rng, population, days, _victims(count, Pattern.TAKEOVER)),
         _testing(rng, population, days, _victims(count, Pattern.TESTING)),
     ]
-    rows = Rows.joined(drawn)
+    rows = TransactionRows.joined(drawn)
     inside = rows.take(rows.occurred_ms < days * DAY_MS)
-    return Rows(inside.card, inside.merchant, inside.occurred_ms + start_ms, inside.amount, inside.pattern)
+    return TransactionRows(inside.card, inside.merchant, inside.occurred_ms + start_ms, inside.amount, inside.pattern)
 
 
 def _victims(count: int, pattern: Pattern) -> int:
@@ -79,12 +79,12 @@ def _cards(rng: Generator, population: Population, count: int) -> Indices:
     return rng.integers(0, len(population.home), count).astype(np.int32)
 
 
-def _rows(episodes: Episodes, merchant: Indices, at: Millis, amount: Amounts, pattern: Pattern) -> Rows:
+def _rows(episodes: Episodes, merchant: Indices, at: Millis, amount: Amounts, pattern: Pattern) -> TransactionRows:
     kinds = np.full(len(merchant), pattern, np.int8)
-    return Rows(episodes.card, merchant.astype(np.int32), at, np.maximum(amount, 0.5), kinds)
+    return TransactionRows(episodes.card, merchant.astype(np.int32), at, np.maximum(amount, 0.5), kinds)
 
 
-def _stolen(rng: Generator, population: Population, days: int, victims: int) -> Rows:
+def _stolen(rng: Generator, population: Population, days: int, victims: int) -> TransactionRows:
     """One small purchase online to see whether the card works, then large ones a quarter of an hour apart."""
     start = rng.integers(0, days * DAY_MS, victims)
     episodes = Episodes.of(_cards(rng, population, victims), start, 3 + rng.poisson(3, victims))
@@ -95,7 +95,7 @@ def _stolen(rng: Generator, population: Population, days: int, victims: int) -> 
     return _rows(episodes, merchant, episodes.times(rng, 15 * MINUTE_MS), amount, Pattern.STOLEN)
 
 
-def _skimmed(rng: Generator, population: Population, days: int, victims: int) -> Rows:
+def _skimmed(rng: Generator, population: Population, days: int, victims: int) -> TransactionRows:
     """Campaigns: copies of one town's cards, used for a week or so at two complicit merchants."""
     campaigns = max(1, victims // VICTIMS_A_CAMPAIGN)
     town = population.home[_cards(rng, population, campaigns)]
@@ -114,7 +114,7 @@ def _skimmed(rng: Generator, population: Population, days: int, victims: int) ->
     return rows.take(rows.occurred_ms >= 0)
 
 
-def _takeover(rng: Generator, population: Population, days: int, victims: int) -> Rows:
+def _takeover(rng: Generator, population: Population, days: int, victims: int) -> TransactionRows:
     """Between one and four at night, at merchants online, several times what the holder spends."""
     night = rng.integers(1 * HOUR_MS, 4 * HOUR_MS, victims)
     start = rng.integers(0, days, victims) * DAY_MS + night
@@ -125,7 +125,7 @@ def _takeover(rng: Generator, population: Population, days: int, victims: int) -
     return _rows(episodes, merchant, episodes.times(rng, 20 * MINUTE_MS), amount, Pattern.TAKEOVER)
 
 
-def _testing(rng: Generator, population: Population, days: int, victims: int) -> Rows:
+def _testing(rng: Generator, population: Population, days: int, victims: int) -> TransactionRows:
     """A machine tries the card for cents at one merchant, seconds apart; mostly a large purchase follows.
 
     Every other machine tries the same amount again and again.

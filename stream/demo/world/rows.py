@@ -34,7 +34,7 @@ class Pattern(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class TransactionRows:
     """Transactions in columns of equal length, in no promised order; refuses columns of unequal length."""
 
     card: Indices

@@ -14,7 +14,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from stream.demo.world.population import CATEGORIES, IS_ONLINE, Population, shares
-from stream.demo.world.rows import DAY_MS, HOUR_MS, MINUTE_MS, Amounts, Indices, Millis, Pattern, Rows
+from stream.demo.world.rows import DAY_MS, HOUR_MS, MINUTE_MS, Amounts, Indices, Millis, Pattern, TransactionRows
 
 NONE = -1
 SECOND = 0.18
@@ -45,7 +45,7 @@ EPOCH_WEEKDAY = 3
 """1970-01-01 was a Thursday."""
 
 
-def equip(rng: Generator, population: Population, rows: Rows) -> Indices:
+def equip(rng: Generator, population: Population, rows: TransactionRows) -> Indices:
     """Draw the device of each row, by number; NONE at a terminal."""
     cards = len(population.home)
     own = np.arange(2 * cards).reshape(cards, 2)
@@ -70,13 +70,13 @@ def _thieves(rng: Generator, victims: Indices, cards: int) -> Indices:
     return rng.integers(0, count, cards).astype(np.int32)
 
 
-def spend(rng: Generator, population: Population, start_ms: int, days: int) -> Rows:
+def spend(rng: Generator, population: Population, start_ms: int, days: int) -> TransactionRows:
     """Return everything that honest holders bought in the `days` from `start_ms`, a midnight in UTC."""
     everyday = _everyday(rng, population, days)
     spree = _sprees(rng, population, days)
     card, merchant, at = (np.concatenate([one, other]) for one, other in zip(everyday, spree, strict=True))
     inside = (at >= 0) & (at < days * DAY_MS)
-    kept = Rows(
+    kept = TransactionRows(
         card=card.astype(np.int32),
         merchant=merchant.astype(np.int32),
         occurred_ms=at + start_ms,

@@ -13,7 +13,7 @@ from numpy.random import Generator
 
 from stream.demo.world.fraud import abuse
 from stream.demo.world.population import Population, populate
-from stream.demo.world.rows import DAY_MS, HOUR_MS, Indices, Millis, Rows
+from stream.demo.world.rows import DAY_MS, HOUR_MS, Indices, Millis, TransactionRows
 from stream.demo.world.spending import equip, spend
 
 REPORTED_BY = ("customer", "chargeback")
@@ -64,7 +64,7 @@ class World:
 
     plan: Plan
     population: Population
-    rows: Rows
+    rows: TransactionRows
     labelled_ms: Millis
     """When the truth about a row becomes known; never before the row itself."""
     by_customer: np.ndarray[tuple[int], np.dtype[np.bool_]]
@@ -82,7 +82,7 @@ def simulate(rng: Generator, plan: Plan) -> World:
     genuine = spend(rng, population, plan.history_start_ms, days)
     count = round(len(genuine) * plan.fraud_share / (1 - plan.fraud_share))
     parts = [genuine, abuse(rng, population, plan.history_start_ms, days, count)] if count else [genuine]
-    rows = Rows.joined(parts)
+    rows = TransactionRows.joined(parts)
     rows = rows.take(np.argsort(rows.occurred_ms, kind="stable"))
     delay, by_customer = _delays(rng, len(rows))
     device = equip(rng, population, rows)

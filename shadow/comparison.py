@@ -17,7 +17,7 @@ TransactionId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class Source(msgspec.Struct, frozen=True):
+class TransactionSource(msgspec.Struct, frozen=True):
     """Where the transaction was; a comparison may be there twice, its source tells."""
 
     topic: str
@@ -47,15 +47,15 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     challenger: Side
     decision_changed: bool
     revision: Revision
-    source: Source
+    source: TransactionSource
     compared_at: Timestamp
 
 
-class _Maker(msgspec.Struct, frozen=True):
+class _ModelRef(msgspec.Struct, frozen=True):
     digest: str
 
 
-class Decided(msgspec.Struct, frozen=True):
+class DecidedScore(msgspec.Struct, frozen=True):
     """What is needed of a `score/1` record."""
 
     transaction_id: str
@@ -66,9 +66,9 @@ class Decided(msgspec.Struct, frozen=True):
     score: float | None
     band: int | None
     decision: Decision
-    model: _Maker | None
+    model: _ModelRef | None
     revision: int
-    source: Source
+    source: TransactionSource
 
 
 class Result(NamedTuple):
@@ -79,7 +79,7 @@ class Result(NamedTuple):
     decision: Decision
 
 
-read_decided = msgspec.json.Decoder(Decided).decode
+read_decided = msgspec.json.Decoder(DecidedScore).decode
 read_comparison = msgspec.json.Decoder(Comparison).decode
 encode_comparison = msgspec.json.Encoder().encode
 
@@ -89,7 +89,7 @@ def results(scores: Floats, policy: Policy) -> list[Result]:
     return list(map(Result, scores.tolist(), bands(scores).tolist(), policy.decide(scores)))
 
 
-def compare(decided: Decided, digest: str, result: Result, now_ms: int) -> Comparison:
+def compare(decided: DecidedScore, digest: str, result: Result, now_ms: int) -> Comparison:
     """Put a decision beside what the challenger `digest` would have decided."""
     live_digest = None if decided.model is None else decided.model.digest
     return Comparison(
