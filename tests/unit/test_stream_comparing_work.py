@@ -22,8 +22,7 @@ from stream.control.announcements import CandidateAnswers
 from stream.control.follower import Follower
 from stream.errors import PublishError
 from stream.kafka.publisher import Destination, Outgoing
-from stream.scoring.facts import CompareResult as ComparedFact
-from stream.scoring.facts import Fact, Missed
+from stream.scoring.facts import Compared, Fact, Missed
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 
@@ -134,7 +133,7 @@ async def test_what_is_offered_is_compared_written_and_told(scene: Scene) -> Non
     await scene.until(lambda: scene.comparer.queued == 0)
     assert len(scene.broker.taken) == 605
     assert {(one.value, one.key) for one in scene.broker.taken} == {(b"x", b"card-1")}
-    assert sum(len(fact.live) for fact in scene.heard if isinstance(fact, ComparedFact)) == 605
+    assert sum(len(fact.live) for fact in scene.heard if isinstance(fact, Compared)) == 605
     assert scene.broker.events == []
 
 
