@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from cluster import Cluster, revive, running_cluster
 from hypothesis import HealthCheck, settings
-from redis_server import redis_server
-from workers import COMMAND, Worker
+
+from support.fleet.workers import COMMAND, Worker
+from support.kafka.cluster import Cluster, revive, running_cluster
+from support.redis.server import redis_server
 
 # a fresh checkout builds its tables of characters in the first draw, and the machine is shared: neither is a failure
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
-from stores import KINDS, Servers, opened
 
 from features.history.store import HistoryStore
+from support.features.stores import KINDS, Servers, opened
 
 
 @pytest.fixture(scope="session")

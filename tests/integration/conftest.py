@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from cluster import Cluster
-from fleet import Fleet, new_fleet
-from own_redis import OwnRedis
-from workers import Worker
+
+from support.fleet.fleet import Fleet, new_fleet
+from support.fleet.workers import Worker
+from support.kafka.cluster import Cluster
+from support.redis.own import OwnRedis
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-HOUSE = Path(__file__).parents[2]
+from support.paths import HOUSE
+
 PACKAGES = ("stream", "features", "models", "shadow")
 LONGEST_FILE = 450
 LOCKS = ("worker", "demo", "dev")

@@ -1,0 +1,31 @@
+"""What is folded into panes, on every store: the numbers stay, nothing is counted twice, memory is given back."""
+
+import asyncio
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from features.history import compaction
+from features.history.retention import UNFOLDED_MS
+from features.redis import session
+from support.features.paned_sets import FINER, HOURLY
+from support.features.stores import KINDS, Servers, opened
+from support.features.streams import Stream, dense_streams, outcomes, recounted, streams
+
+SETS = {"hourly": HOURLY, "finer": FINER}
+
+
+@pytest.mark.parametrize("kind", KINDS[:5])
+@pytest.mark.parametrize("name", SETS)
+@given(stream=st.one_of(streams, dense_streams))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_was_folded_changes_no_number(servers: Servers, kind: str, name: str, stream: list) -> None:
+    async def told() -> list:
+        async with opened(kind, servers, SETS[name]) as pick:
+            return await outcomes(Stream(stream, UNFOLDED_MS), SETS[name], pick)
+
+    with pytest.MonkeyPatch.context() as patching:
+        patching.setattr(compaction, "worth", lambda *_: True)
+        patching.setattr(session, "TRIM_LEAST", 1)
+        assert asyncio.run(told()) == recounted(Stream(stream, UNFOLDED_MS), SETS[name])

@@ -1,0 +1,47 @@
+"""Histories that others have kept for longer, on every store: who looks less far back sees what it sees alone."""
+
+import asyncio
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from features.declaration import FeatureSet
+from features.history.store import Fate
+from features.memory_store import MemoryStore
+from features.rows import card, device
+from features.vector.sets import FeatureSets
+from support.features.stores import KINDS, Servers, opened
+from support.features.streams import Stream, outcomes, streams
+
+SHORT = FeatureSet((card("count", "1h"), card("seconds_since_last")))
+LONG = FeatureSet((card("count", "60d"), device("cards", "7d")))
+TOGETHER = FeatureSets((SHORT, LONG))
+
+
+@pytest.mark.parametrize("kind", KINDS[:5])
+@given(stream=streams)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_is_kept_for_others_changes_no_number_and_less_is_too_late(
+    servers: Servers, kind: str, stream: list
+) -> None:
+    async def told() -> list:
+        async with opened(kind, servers, SHORT, TOGETHER) as pick:
+            return await outcomes(Stream(stream), SHORT, pick)
+
+    store = MemoryStore(SHORT)
+    alone, beside = asyncio.run(outcomes(Stream(stream), SHORT, lambda: store)), asyncio.run(told())
+    assert len(alone) == len(beside)
+    for one, other in zip(alone, beside, strict=True):
+        if one[0] is Fate.DECIDE:
+            assert other == one
+
+
+@pytest.mark.parametrize("kind", KINDS[:5])
+@given(stream=streams)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_fates_are_those_of_the_set_that_looks_furthest_back(servers: Servers, kind: str, stream: list) -> None:
+    async def told(feature_set: FeatureSet) -> list:
+        async with opened(kind, servers, feature_set, TOGETHER) as pick:
+            return [fate for fate, _ in await outcomes(Stream(stream), feature_set, pick)]
+
+    assert asyncio.run(told(SHORT)) == asyncio.run(told(LONG))

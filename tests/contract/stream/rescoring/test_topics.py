@@ -1,0 +1,105 @@
+"""What parts of topics are, and what reading them yields: on a broker, and in the list that stands for one in tests."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.errors import UnknownTopicOrPartitionError
+
+from stream.rescoring.topics import TopicPart, Topics, reading
+from stream.settings import Settings
+from support.kafka.cluster import Cluster
+from support.rescoring.world import ListedTopics, Record
+
+TIMES_MS = {0: [1000, 2000, 3000, 2500, 5000], 1: [], 2: [4000, 6000]}
+"""Of each partition's records; a producer's clock may go back."""
+DELETED = 2
+"""So many of partition 0 are gone."""
+
+
+@pytest.fixture(params=["kafka", "listed"])
+async def topics(request: pytest.FixtureRequest, topic_prefix: str) -> AsyncIterator[tuple[Topics | ListedTopics, str]]:
+    topic = f"{topic_prefix}parts"
+    if request.param == "listed":
+        yield listed(topic), topic
+    else:
+        async with on_a_broker(request.getfixturevalue("kafka"), topic) as real:
+            yield real, topic
+
+
+def listed(topic: str) -> ListedTopics:
+    logs = {
+        number: [Record(topic, number, at, time, b"k", str(at).encode()) for at, time in enumerate(times)]
+        for number, times in TIMES_MS.items()
+    }
+    logs[0] = logs[0][DELETED:]
+    return ListedTopics({topic: logs}, {topic: {number: len(times) for number, times in TIMES_MS.items()}})
+
+
+@asynccontextmanager
+async def on_a_broker(kafka: Cluster, topic: str) -> AsyncIterator[Topics]:
+    if kafka.kind == "embedded":
+        pytest.skip("the embedded broker deletes no records")
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.brokers)
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.brokers)
+    await admin.start()
+    await producer.start()
+    try:
+        await admin.create_topics([NewTopic(topic, len(TIMES_MS), 1)])
+        for number, times in TIMES_MS.items():
+            for at, time in enumerate(times):
+                await producer.send_and_wait(topic, str(at).encode(), b"k", partition=number, timestamp_ms=time)
+        await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before_offset=DELETED)})
+        async with reading(Settings(brokers=kafka.brokers)) as found:
+            yield found
+    finally:
+        await producer.stop()
+        await admin.close()
+
+
+async def test_a_topic_is_whole_without_what_was_deleted(topics: Any) -> None:
+    found, topic = topics
+    whole = await found.whole(topic)
+    assert (dict(whole.starts), dict(whole.ends)) == ({0: 2, 1: 0, 2: 0}, {0: 5, 1: 0, 2: 2})
+    assert whole.count == 5
+
+
+@pytest.mark.parametrize(
+    ("moment_ms", "starts"),
+    [
+        (None, {0: 2, 1: 0, 2: 0}),
+        (-5, {0: 2, 1: 0, 2: 0}),
+        (2600, {0: 2, 1: 0, 2: 0}),
+        (3001, {0: 4, 1: 0, 2: 0}),
+        (4001, {0: 4, 1: 0, 2: 1}),
+        (9000, {0: 5, 1: 0, 2: 2}),
+    ],
+)
+async def test_a_moment_begins_at_the_first_record_that_is_not_before_it(
+    topics: Any, moment_ms: int | None, starts: Mapping[int, int]
+) -> None:
+    found, topic = topics
+    whole = await found.whole(topic)
+    assert dict(await found.since(whole, moment_ms)) == starts
+    ends = starts if moment_ms is not None else {0: 5, 1: 0, 2: 2}
+    assert dict(await found.until(whole, moment_ms)) == ends
+
+
+async def test_a_part_is_read_each_partition_in_order(topics: Any) -> None:
+    found, topic = topics
+    whole = await found.whole(topic)
+    read: dict[int, list[tuple[int, int, bytes]]] = {}
+    async for records in found.read(TopicPart(topic, {0: 3, 2: 0}, {0: 5, 2: 1})):
+        for one in records:
+            read.setdefault(one.partition, []).append((one.offset, one.timestamp, one.value))
+    assert read == {0: [(3, 2500, b"3"), (4, 5000, b"4")], 2: [(0, 4000, b"0")]}
+    assert dict(await found.first_ms(whole)) == {0: 3000, 2: 4000}
+
+
+async def test_a_topic_that_is_not_there_is_said_at_once(kafka: Cluster) -> None:
+    async with reading(Settings(brokers=kafka.brokers)) as found:
+        with pytest.raises(UnknownTopicOrPartitionError, match=r"absent is missing, or we may not see it"):
+            await found.whole("absent")

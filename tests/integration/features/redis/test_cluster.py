@@ -1,0 +1,567 @@
+"""What only a Redis Cluster does to histories: lose a master, hand over a slot, take part of a batch, be set up wrong.
+
+Whatever happens, an answer is what a recount of everything says, or it says of itself that something may be missing.
+"""
+
+import asyncio
+import itertools
+import signal
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from features.declaration import load
+from features.errors import StoreRefusedError, StoreUnavailableError
+from features.history.records import card_hash, merchant_hash
+from features.history.store import Entity, Fate, Label, LabelStatus, Observed, Transactions
+from features.memory_store import MemoryStore
+from features.redis.connection import Call, Script
+from features.redis.keys import ON_A_CLUSTER, Shards
+from features.redis.keys import slot as slot_by_name
+from features.redis.store import RedisStore, StoreOptions
+from features.vector.vectorise import vectorise
+from support.features.recount import Row, label, transaction, transactions
+from support.features.streams import Stream, bits, recounted, streams
+from support.redis.cluster import Cluster, Node, redis_cluster
+from support.redis.retry import insist
+from support.redis.server import free_port, redis_server, wheel_binary
+from support.redis.watch import notices, watched
+from support.security_page import redis_rules
+
+pytestmark = pytest.mark.integration
+
+DEFAULT = load(None)
+DEPLOYMENTS = itertools.count()
+NOW = 1_700_000_000_000
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with redis_cluster() as opened:
+        yield opened
+
+
+@pytest.fixture
+def deployment() -> str:
+    return f"k{next(DEPLOYMENTS)}"
+
+
+@asynccontextmanager
+async def worker(url: str, deployment: str, **options: Any) -> AsyncIterator[RedisStore]:
+    store = RedisStore(url, deployment, DEFAULT, lambda: NOW, StoreOptions(**options))
+    try:
+        await store.connect()
+        yield store
+    finally:
+        await store.close()
+
+
+async def observe(store: RedisStore, *rows: Row) -> Observed:
+    """Observe, once: what is away is away."""
+    return await store.observe(transactions(list(rows)))
+
+
+def batch_of(number: int, size: int = 40) -> list[Row]:
+    """A batch over 300 cards and 50 shops, so that it meets most shards."""
+    first = number * size
+    return [
+        transaction(n, card=f"card-{n * 7 % 300}", merchant=f"shop-{n * 11 % 50}", ms=NOW + n)
+        for n in range(first, first + size)
+    ]
+
+
+def said(observed: Observed, batch: Transactions) -> list[object]:
+    pairs = zip(observed.fates, vectorise(DEFAULT, batch, observed).tolist(), strict=True)
+    return [(fate, bits(vector)) for fate, vector in pairs]
+
+
+class Beside:
+    """A store, and one in memory that is told the same: they agree, or the first says that it may lack something."""
+
+    def __init__(self, store: RedisStore) -> None:
+        self.store = store
+        self.failures = 0
+        self._recount = MemoryStore(DEFAULT)
+        self._numbers = itertools.count()
+
+    async def once(self) -> Observed:
+        batch = transactions(batch_of(next(self._numbers)))
+        observed, failures = await insist(self.store, batch)
+        self.failures += failures
+        expected = said(self._recount.observe_now(batch), batch)
+        assert observed.incomplete or said(observed, batch) == expected
+        assert set(observed.fates) == {Fate.DECIDE}
+        return observed
+
+    async def on(self, batches: int) -> Observed:
+        for _ in range(batches - 1):
+            await self.once()
+        return await self.once()
+
+
+def slot_of(deployment: str, entity: int) -> int:
+    shards = Shards("fraudstream:", deployment, ON_A_CLUSTER)
+    return shards.slots[shards.of(entity)]
+
+
+def card_on(cluster: Cluster, deployment: str, node: Node) -> str:
+    """Return a card that a node serves."""
+    cards = (f"card-{number}" for number in itertools.count())
+    return next(card for card in cards if cluster.owner(slot_of(deployment, card_hash(card))) is node)
+
+
+def a_master(cluster: Cluster, number: int = 0) -> Node:
+    """Return one of the three; for a while after one was replaced, the others do not vote about it again."""
+    return cluster.owner(number * 6000)
+
+
+async def test_a_master_killed_under_load_is_replaced_and_noticed_by_every_worker(
+    cluster: Cluster, deployment: str
+) -> None:
+    async with worker(cluster.url, deployment) as store, worker(cluster.url, deployment) as idle:
+        beside = Beside(store)
+        before = await beside.on(20)
+        master = a_master(cluster)
+        killed = asyncio.get_running_loop().call_later(0.05, master.signal, signal.SIGKILL)
+        while not beside.failures:
+            await beside.once()
+        assert killed.when() < asyncio.get_running_loop().time()
+        after = await beside.on(5)
+        told, _ = await insist(idle, transactions([transaction(10_000, card="else", merchant="else")]))
+        cluster.restore()
+    assert not before.incomplete
+    assert after.incomplete
+    assert told.incomplete
+    assert before.history_epoch < after.history_epoch <= told.history_epoch
+
+
+async def test_a_tail_that_a_replica_never_received_is_noticed_though_nothing_of_it_is_remembered(
+    cluster: Cluster, deployment: str
+) -> None:
+    master = a_master(cluster, 1)
+    replica = cluster.replica_of(master)
+    card = card_on(cluster, deployment, master)
+    async with worker(cluster.url, deployment) as store, worker(cluster.url, deployment) as fresh:
+        await observe(store, transaction(1, card=card))
+        master.do("SET", Shards("other:", deployment, ON_A_CLUSTER).key(Entity.CARD, card_hash(card)), "written last")
+        assert master.do("WAIT", 1, 5000) == 1
+        replica.signal(signal.SIGSTOP)
+        master.do("CLIENT", "KILL", "TYPE", "REPLICA")
+        await observe(store, transaction(2, card=card))
+        master.signal(signal.SIGKILL)
+        replica.signal(signal.SIGCONT)
+        await asyncio.to_thread(cluster.taken_over, replica)
+        after, _ = await insist(fresh, transactions([transaction(3, card=card)]))
+        cluster.restore()
+    assert after.cards.lengths.tolist() == [2]
+    assert after.incomplete
+    assert after.history_epoch > NOW // 1000
+
+
+async def test_an_orderly_change_over_counts_as_a_loss_once(cluster: Cluster, deployment: str) -> None:
+    async with worker(cluster.url, deployment) as store:
+        beside = Beside(store)
+        before = await beside.on(3)
+        replica = cluster.replica_of(a_master(cluster, 2))
+        replica.do("CLUSTER", "FAILOVER")
+        await asyncio.to_thread(cluster.taken_over, replica)
+        first = await beside.on(2)
+        cluster.settle()
+        again = await beside.on(2)
+    assert (before.incomplete, first.incomplete) == (False, True)
+    assert again.history_epoch == first.history_epoch == before.history_epoch + 1
+
+
+async def test_a_slot_on_its_way_lets_batches_wait_and_is_no_loss(cluster: Cluster, deployment: str) -> None:
+    slot = slot_of(deployment, card_hash("card-7"))
+    others = [node for node in cluster.running if node.info("role") == "master" and node is not cluster.owner(slot)]
+    for to in others:
+        async with worker(cluster.url, deployment) as store, worker(cluster.url, deployment) as idle:
+            beside = Beside(store)
+            moving = cluster.moving(slot, to)
+            next(moving)
+            next(moving, None)
+            going = asyncio.ensure_future(beside.on(10))
+            await asyncio.to_thread(list, moving)
+            after = await going
+            told = await observe(idle, *batch_of(0))
+        deployment = f"{deployment}-"
+        slot = slot_of(deployment, card_hash("card-7"))
+        assert beside.failures
+        assert not after.incomplete
+        assert not told.incomplete
+        assert after.history_epoch == told.history_epoch == NOW // 1000
+
+
+async def test_a_slot_handed_to_a_master_that_has_just_joined_is_no_loss(deployment: str) -> None:
+    with redis_cluster(replicas=False) as cluster:
+        async with worker(cluster.url, deployment) as store:
+            beside = Beside(store)
+            await beside.on(3)
+            newcomer = cluster.add()
+            for slot in Shards("fraudstream:", deployment, ON_A_CLUSTER).slots[:4]:
+                for _ in cluster.moving(slot, newcomer):
+                    pass
+            after = await beside.on(3)
+            newcomer.signal(signal.SIGKILL)
+            newcomer.start()
+            cluster.settle()
+            emptied = await beside.on(2)
+    assert not after.incomplete
+    assert after.history_epoch == NOW // 1000
+    assert emptied.incomplete
+
+
+async def test_masters_that_came_back_with_less_while_no_worker_ran_are_noticed(deployment: str) -> None:
+    with redis_cluster(replicas=False) as cluster:
+        card = card_on(cluster, deployment, a_master(cluster, 2))
+        async with worker(cluster.url, deployment) as store:
+            await observe(store, *batch_of(0))
+            for node in cluster.nodes:
+                node.do("SAVE")
+            written = await observe(store, transaction(1_000, card=card))
+        async with worker(cluster.url, deployment) as again:
+            assert not again.incomplete, "nothing was lost yet"
+        for node in cluster.nodes:
+            node.signal(signal.SIGKILL)
+        cluster.restore()
+        async with worker(cluster.url, deployment) as late, worker(cluster.url, deployment) as later:
+            assert late.incomplete
+            assert late.history_epoch == later.history_epoch == written.history_epoch + 1
+            after = await observe(late, transaction(1_001, card=card))
+            assert after.cards.lengths.tolist() == written.cards.lengths.tolist(), "one was gone"
+
+
+async def test_a_replica_that_took_over_while_no_worker_ran_is_noticed(cluster: Cluster, deployment: str) -> None:
+    async with worker(cluster.url, deployment) as store:
+        before = (await observe(store, *batch_of(0))).history_epoch
+    replica = cluster.replica_of(a_master(cluster))
+    replica.do("CLUSTER", "FAILOVER")
+    await asyncio.to_thread(cluster.taken_over, replica)
+    await asyncio.to_thread(cluster.settle)
+    async with worker(cluster.url, deployment) as late:
+        assert late.incomplete
+        assert late.history_epoch == before + 1
+    async with worker(cluster.url, deployment) as known:
+        assert known.history_epoch == before + 1, "who serves now was said"
+
+
+async def test_a_slot_handed_over_while_no_worker_ran_is_no_loss(deployment: str) -> None:
+    with redis_cluster(replicas=False) as cluster:
+        async with worker(cluster.url, deployment) as store:
+            await observe(store, *batch_of(0))
+        slot, *_ = Shards("fraudstream:", deployment, ON_A_CLUSTER).slots
+        for _ in cluster.moving(slot, a_master(cluster, 2)):
+            pass
+        async with worker(cluster.url, deployment) as late:
+            assert not late.incomplete
+
+
+async def test_a_key_that_nobody_remembers_is_missed_whichever_master_it_is_deleted_from(
+    cluster: Cluster, deployment: str
+) -> None:
+    keys = Shards("fraudstream:", deployment, ON_A_CLUSTER)
+    async with worker(cluster.url, deployment) as before:
+        await observe(before, *batch_of(0))
+    async with worker(cluster.url, deployment) as store, watched(store):
+        for number in range(3):
+            epoch = store.history_epoch
+            master = a_master(cluster, number)
+            cards = (str(row["card"]) for row in batch_of(0))
+            card = next(card for card in cards if cluster.owner(slot_of(deployment, card_hash(card))) is master)
+            assert master.do("DEL", keys.key(Entity.CARD, card_hash(card))) == 1
+            assert await notices(store, epoch + 1)
+
+
+async def test_deletions_are_told_by_a_master_that_took_over(cluster: Cluster, deployment: str) -> None:
+    keys = Shards("fraudstream:", deployment, ON_A_CLUSTER)
+    async with worker(cluster.url, deployment) as store, watched(store):
+        replica = cluster.replica_of(a_master(cluster, 1))
+        replica.do("CLUSTER", "FAILOVER")
+        await asyncio.to_thread(cluster.taken_over, replica)
+        await asyncio.to_thread(cluster.settle)
+        card = card_on(cluster, deployment, replica)
+        await insist(store, transactions([transaction(1, card=card)]))
+        await asyncio.sleep(1.5)  # by then it listens to the new one
+        epoch = store.history_epoch
+        assert replica.do("DEL", keys.key(Entity.CARD, card_hash(card))) == 1
+        assert await notices(store, epoch + 1)
+
+
+async def test_a_slot_that_is_handed_over_deletes_nothing(deployment: str) -> None:
+    slot = slot_of(deployment, card_hash("card-7"))
+    with redis_cluster(replicas=False) as cluster:
+        async with worker(cluster.url, deployment) as store, watched(store):
+            await observe(store, *batch_of(0))
+            source = cluster.owner(slot)
+            to = next(node for node in cluster.nodes if node is not source)
+            told = source.client.pubsub(ignore_subscribe_messages=True)
+            told.subscribe("__keyevent@0__:del")
+            assert told.get_message(timeout=1.0) is None  # the answer
+            for _ in cluster.moving(slot, to):
+                await asyncio.sleep(0.05)
+            assert not await notices(store, NOW // 1000 + 1)
+            assert store.history_epoch == NOW // 1000
+            heard = iter(lambda: told.get_message(timeout=0.2), None)
+            assert any(keys_in(slot, message["data"]) for message in heard), "it does tell of keys that it hands over"
+            told.close()
+
+
+def keys_in(slot: int, key: str) -> bool:
+    return slot_by_name(key.partition("{")[2].partition("}")[0]) == slot
+
+
+async def test_slots_that_valkey_hands_over_at_once_let_nobody_wait_and_are_no_loss(deployment: str) -> None:
+    with redis_cluster(replicas=False, binary=wheel_binary("valkey")) as cluster:
+        async with worker(cluster.url, deployment) as store:
+            beside = Beside(store)
+            await beside.on(3)
+            source, to = cluster.owner(0), cluster.owner(12_000)
+            source.do("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", 0, 4000, "NODE", to.node_id)
+            while cluster.owner(0) is not to:
+                await beside.once()
+            after = await beside.on(3)
+    assert not after.incomplete
+    assert after.history_epoch == NOW // 1000
+
+
+async def test_a_master_that_is_away_for_a_moment_loses_nothing(cluster: Cluster, deployment: str) -> None:
+    async with worker(cluster.url, deployment, timeout_s=0.1) as store:
+        beside = Beside(store)
+        await beside.on(3)
+        master = a_master(cluster)
+        master.signal(signal.SIGSTOP)
+        with pytest.raises(StoreUnavailableError, match=str(master.port)):
+            await store.look()
+        with pytest.raises(StoreUnavailableError, match=r"redis\+cluster://127\.0\.0\.1:"):
+            await observe(store, *batch_of(3))
+        master.signal(signal.SIGCONT)
+        await store.look()
+        after = await beside.on(3)
+    assert not after.incomplete
+
+
+async def test_a_flushed_master_is_noticed_by_the_next_batch_that_meets_it(cluster: Cluster, deployment: str) -> None:
+    async with worker(cluster.url, deployment) as store:
+        before = await Beside(store).on(2)
+        master = a_master(cluster)
+        master.do("FLUSHALL")
+        after = await observe(store, transaction(9_000, card=card_on(cluster, deployment, master), merchant="new"))
+    assert (before.incomplete, after.incomplete) == (False, True)
+    assert after.history_epoch == before.history_epoch + 1
+
+
+class Cutting:
+    """Lets only some calls of a step come through, and then says that nothing is known; `cuts` says which, in turn."""
+
+    def __init__(self, store: RedisStore, cuts: Sequence[int | None]) -> None:
+        self._inner = store._link.run
+        self._cuts = iter(cuts)
+        store._link.run = self.run  # type: ignore[method-assign]
+
+    async def run(self, script: Script, calls: Sequence[Call]) -> list[Any]:
+        cut = next(self._cuts, None) if script == "observe" else None
+        if cut is None:
+            return await self._inner(script, calls)
+        passed = [call for number, call in enumerate(calls) if cut >> number & 1]
+        if passed:
+            await self._inner(script, passed)
+        raise StoreUnavailableError("cut")
+
+
+async def outcomes(stream: Stream, stores: Sequence[RedisStore]) -> list[Any]:
+    """Send a stream through stores in turn, each part until it is answered, wherever it was cut before."""
+    result: list[Any] = []
+    for number, part in enumerate(stream.parts):
+        for store in itertools.islice(itertools.cycle(stores), number, None):
+            with suppress(StoreUnavailableError):
+                if part is None:
+                    await store.tidy()
+                elif isinstance(part, Label):
+                    await store.label([part])
+                else:
+                    batch = transactions(part)
+                    observed = await store.observe(batch)
+                    pairs = zip(observed.fates, vectorise(DEFAULT, batch, observed).tolist(), strict=True)
+                    result += [bits(vector) if fate is Fate.DECIDE else None for fate, vector in pairs]
+                break
+    return result
+
+
+@given(stream=streams, cuts=st.lists(st.none() | st.integers(0, 15), max_size=30))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_batch_that_came_through_in_part_is_counted_once(
+    cluster: Cluster, stream: list[Any], cuts: list[int | None]
+) -> None:
+    async def told() -> list[Any]:
+        deployment = f"p{next(DEPLOYMENTS)}"
+        async with worker(cluster.url, deployment) as one, worker(cluster.url, deployment) as other:
+            Cutting(one, cuts[::2])
+            Cutting(other, cuts[1::2])
+            return await outcomes(Stream(stream), [one, other])
+
+    decided = [vector for _, vector in recounted(Stream(stream), DEFAULT)]
+    assert asyncio.run(told()) == decided
+
+
+class Held:
+    """Stops a store before one of its steps until it is let go."""
+
+    def __init__(self, store: RedisStore, before: int) -> None:
+        self.reached, self.let_go = asyncio.Event(), asyncio.Event()
+        self._inner = store._link.run
+        self._before = before
+        store._link.run = self.run  # type: ignore[method-assign]
+
+    async def run(self, script: Script, calls: Sequence[Call]) -> list[Any]:
+        if script == "observe":
+            self._before -= 1
+            if not self._before:
+                self.reached.set()
+                await self.let_go.wait()
+        return await self._inner(script, calls)
+
+
+@pytest.mark.parametrize(("step", "merchant_position"), [(2, None), (3, 1)])
+async def test_a_label_that_overtakes_its_transaction_on_the_way_to_its_merchant_gets_there(
+    cluster: Cluster, deployment: str, step: int, merchant_position: int | None
+) -> None:
+    row = transaction(1)
+    async with worker(cluster.url, deployment) as store, worker(cluster.url, deployment) as other:
+        held = Held(store, before=step)
+        going = asyncio.ensure_future(observe(store, row))
+        await asyncio.wait_for(held.reached.wait(), 10)
+        (answer,) = await other.label([label(1, row, fraud=True, at_ms=NOW)])
+        held.let_go.set()
+        await going
+        seen = await observe(store, transaction(2, card="other"))
+    assert (answer.status, answer.merchant_position) == (LabelStatus.APPLIED, merchant_position)
+    assert seen.merchants.lengths.tolist() == [3]
+
+
+async def test_a_label_whose_merchants_history_begins_under_its_hands_gets_there(
+    cluster: Cluster, deployment: str
+) -> None:
+    row = transaction(1)
+    async with worker(cluster.url, deployment) as store, worker(cluster.url, deployment) as other:
+        on_the_way, labelling = Held(store, before=2), Held(other, before=1)
+        going = asyncio.ensure_future(observe(store, row))
+        await asyncio.wait_for(on_the_way.reached.wait(), 10)
+        labelled = asyncio.ensure_future(other.label([label(1, row, fraud=True, at_ms=NOW)]))
+        await asyncio.wait_for(labelling.reached.wait(), 10)
+        on_the_way.let_go.set()
+        await going
+        labelling.let_go.set()
+        ((answer),) = await labelled
+        seen = await observe(store, transaction(2, card="other"))
+    assert (answer.status, answer.merchant_position) == (LabelStatus.APPLIED, 1)
+    assert seen.merchants.lengths.tolist() == [3]
+
+
+async def test_a_refused_transaction_reaches_no_merchant_whatever_its_card_was_thought_to_be(
+    cluster: Cluster, deployment: str
+) -> None:
+    row = transaction(1)
+    async with worker(cluster.url, deployment) as store, worker(cluster.url, deployment) as other:
+        await observe(store, transaction(0))
+        await observe(other, row)
+        again = await observe(store, {**row, "offset": 9})
+        seen = await observe(store, transaction(2, card="other"))
+    assert list(again.fates) == [Fate.REPEATED]
+    assert seen.merchants.lengths.tolist() == [3]
+
+
+async def test_histories_lie_on_all_masters(cluster: Cluster, deployment: str) -> None:
+    async with worker(cluster.url, deployment) as store:
+        await Beside(store).on(3)
+    masters = [node for node in cluster.running if node.info("role") == "master"]
+    counts = [len(node.do("KEYS", f"fraudstream:{{{deployment}/*}}:c:*")) for node in masters]
+    assert sum(counts) == len({row["card"] for number in range(3) for row in batch_of(number)})
+    assert min(counts) > max(counts) // 2
+
+
+async def test_one_master_that_evicts_is_refused_by_name(cluster: Cluster, deployment: str) -> None:
+    master = a_master(cluster)
+    master.do("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    try:
+        with pytest.raises(StoreRefusedError, match=rf"127\.0\.0\.1:{master.port}: maxmemory-policy is 'allkeys-lru'"):
+            async with worker(cluster.url, deployment):
+                pass
+    finally:
+        master.do("CONFIG", "SET", "maxmemory-policy", "noeviction")
+
+
+async def test_a_user_needs_the_rules_of_the_page_and_to_ask_who_serves_what(cluster: Cluster, deployment: str) -> None:
+    url = cluster.url.replace("://", "://fraudstream:secret@")
+    alone = [rule.replace("~fraudstream:*", f"~fraudstream:{{{deployment}/*") for rule in redis_rules()]
+
+    def allow(*rules: str) -> None:
+        for node in cluster.running:
+            node.do("ACL", "SETUSER", "fraudstream", "reset", "on", ">secret", *rules)
+
+    try:
+        allow(*alone)
+        with pytest.raises(StoreRefusedError, match=r"\+cluster\|slots") as refused:
+            async with worker(url, deployment):
+                pass
+        allow(*alone, "+cluster|slots")
+        async with worker(url, deployment) as store:
+            assert list((await observe(store, transaction(1))).fates) == [Fate.DECIDE]
+        with pytest.raises(StoreRefusedError, match="on the deployment's keys"):
+            async with worker(url, f"{deployment}-another"):
+                pass
+    finally:
+        for node in cluster.running:
+            node.do("ACL", "DELUSER", "fraudstream")
+    assert "secret" not in str(refused.value)
+
+
+async def test_a_cluster_and_one_server_are_not_taken_for_each_other(cluster: Cluster, deployment: str) -> None:
+    with pytest.raises(StoreRefusedError, match=r"belongs to a Redis Cluster.*redis\+cluster://"):
+        async with worker(f"redis://127.0.0.1:{cluster.nodes[0].port}/0", deployment):
+            pass
+    with redis_server() as url, pytest.raises(StoreRefusedError, match=r"belongs to no Redis Cluster.*redis://"):
+        async with worker(url.replace("redis://", "redis+cluster://"), deployment):
+            pass
+
+
+async def test_any_of_the_named_servers_will_do(cluster: Cluster, deployment: str) -> None:
+    nobody = f"127.0.0.1:{free_port()}"
+    async with worker(f"redis+cluster://{nobody},127.0.0.1:{cluster.nodes[-1].port}", deployment) as store:
+        assert list((await observe(store, transaction(1))).fates) == [Fate.DECIDE]
+    with pytest.raises(StoreUnavailableError, match=r"no server tells who serves what"):
+        async with worker(f"redis+cluster://{nobody}", deployment):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("redis+cluster://:secret@h:1/3", r"redis\+cluster://h:1/3: a Redis Cluster has no databases"),
+        ("redis+cluster://:secret@h:1/?speed=1", "redis://h:1: no server can be reached by this URL: .*'speed'"),
+        ("redis://:secret@h:1/0?socket_timeout=soon", "redis://h:1/0: no server can .*'socket_timeout'"),
+        ("redis://:secret@h:port/0", "redis://h:port/0: no server can be reached by this URL: Port could not be cast"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_refused_without_its_password(url: str, why: str) -> None:
+    with pytest.raises(StoreRefusedError, match=why) as refused:
+        RedisStore(url, "d", DEFAULT, lambda: NOW)
+    assert "secret" not in str(refused.value)
+
+
+async def test_a_node_that_forgot_the_scripts_is_sent_them_again(cluster: Cluster, deployment: str) -> None:
+    async with worker(cluster.url, deployment) as store:
+        beside = Beside(store)
+        await beside.on(2)
+        a_master(cluster).do("SCRIPT", "FLUSH")
+        await beside.on(2)
+        assert not beside.failures
+
+
+def test_the_places_of_these_tests_differ() -> None:
+    assert slot_of("d", card_hash("card-7")) != slot_of("d", merchant_hash("shop-7"))
+    assert Entity.CARD in DEFAULT.horizons_ms

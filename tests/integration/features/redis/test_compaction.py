@@ -1,0 +1,301 @@
+"""What folding does to the value on a server, to other workers, and after a loss; and that keys really expire."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+from redis import asyncio as redis_asyncio
+
+from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, FeatureSet, load
+from features.errors import StoreRefusedError
+from features.history.retention import Retention, exact
+from features.history.store import Entity, Fate, Keeping, Observed
+from features.redis import append
+from features.redis.progress import LogPart
+from features.redis.retention import Cover, EpochCover
+from features.redis.store import RedisStore
+from features.vector.vectorise import vectorise
+from stream.clock import now_ms
+from support.features.paned_sets import HOURLY, all_of
+from support.features.recount import Row, label, transaction, transactions
+from support.redis.server import redis_server
+
+pytestmark = pytest.mark.integration
+
+DEPLOYMENTS = itertools.count()
+START_MS = 1_700_000_000_000
+DEFAULT = load(None)
+BUSY = [transaction(i, card=f"c{i % 7}", ms=START_MS + i * MINUTE_MS) for i in range(600)]
+"""Ten hours of a payment a minute at one merchant."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with redis_server() as url:
+        yield url
+
+
+@pytest.fixture
+def deployment() -> str:
+    return f"f{next(DEPLOYMENTS)}"
+
+
+@pytest.fixture
+async def client(server: str) -> AsyncIterator[redis_asyncio.Redis]:
+    async with redis_asyncio.Redis.from_url(server) as opened:
+        yield opened
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.ms = START_MS
+
+    def __call__(self) -> int:
+        return self.ms
+
+
+@asynccontextmanager
+async def worker(
+    url: str, deployment: str, keeping: Keeping = HOURLY, clock: Clock | None = None
+) -> AsyncIterator[RedisStore]:
+    store = RedisStore(url, deployment, keeping, clock or Clock())
+    try:
+        await store.connect()
+        yield store
+    finally:
+        await store.close()
+
+
+async def observe(store: RedisStore, *rows: Row) -> Observed:
+    return await store.observe(transactions(list(rows)))
+
+
+async def only(client: redis_asyncio.Redis, deployment: str, kind: str) -> bytes:
+    (key,) = [key async for key in client.scan_iter(f"fraudstream:{deployment}:{kind}:*")]
+    return bytes(key)
+
+
+def told(observed: Observed, *rows: Row, feature_set: FeatureSet = HOURLY) -> bytes:
+    return vectorise(feature_set, transactions(list(rows)), observed).tobytes()
+
+
+async def test_folding_gives_memory_back_and_other_workers_follow(
+    server: str, deployment: str, client: redis_asyncio.Redis
+) -> None:
+    async with worker(server, deployment) as one, worker(server, deployment) as two:
+        await observe(one, *BUSY[:300])
+        await observe(two, *BUSY[300:])
+        await observe(one, *BUSY[598:])
+        merchant = await only(client, deployment, "m")
+        before = await client.memory_usage(merchant)
+        await one.tidy()
+        assert await client.memory_usage(merchant) * 4 < before
+        assert await client.strlen(merchant) < 80 + 48 * 150
+        assert 0 < await client.pttl(merchant) <= 9 * DAY_MS
+        row = transaction(1000, card="new", ms=START_MS + 600 * MINUTE_MS)
+        seen = [await observe(two, row), await observe(one, row)]
+        async with worker(server, deployment) as fresh:
+            seen.append(await observe(fresh, row))
+    assert [s.merchants.positions.tolist() for s in seen] == [[600]] * 3
+    assert not any(s.incomplete for s in seen)
+    assert len({told(s, row) for s in seen}) == 1
+    assert told(seen[0], row) == await unfolded(server, row)
+
+
+async def test_a_repair_begins_before_all_marks_once_something_was_folded(server: str, deployment: str) -> None:
+    async with worker(server, deployment) as store:
+        await observe(store, *BUSY)
+        assert await store.mark({LogPart(of_labels=False, partition=0): 500})
+        assert len(await store.wholeness.marks(Cover.of(HOURLY.horizons_ms))) == 1
+        await store.tidy()
+        assert await store.wholeness.marks(Cover.of(HOURLY.horizons_ms)) == {}
+        assert not await store.mark({LogPart(of_labels=False, partition=0): 600})
+
+
+async def unfolded(server: str, row: Row) -> bytes:
+    """Return what is told of a transaction where all of BUSY is there and nothing was ever tidied."""
+    async with worker(server, f"plain{next(DEPLOYMENTS)}") as plain:
+        await observe(plain, *BUSY)
+        return told(await observe(plain, row), row)
+
+
+async def test_what_others_append_and_fold_meanwhile_is_neither_lost_nor_folded_twice(
+    server: str, deployment: str
+) -> None:
+    async with worker(server, deployment) as one, worker(server, deployment) as two:
+        await observe(one, *BUSY[:500])
+        await observe(two, *BUSY[498:500])
+        await observe(two, *BUSY[500:])
+        await one.tidy()
+        await two.tidy()
+        await one.tidy()
+        row = transaction(1000, card="new", ms=START_MS + 600 * MINUTE_MS)
+        seen = [await observe(store, row) for store in (one, two)]
+    assert [s.merchants.positions.tolist() for s in seen] == [[600]] * 2
+    assert {told(s, row) for s in seen} == {await unfolded(server, row)}
+
+
+async def test_the_same_offset_delivered_again_after_folding_is_counted_once(server: str, deployment: str) -> None:
+    row = transaction(1000, card="new", ms=START_MS + 600 * MINUTE_MS)
+    async with worker(server, deployment) as one:
+        await observe(one, *BUSY)
+        await one.tidy()
+        async with worker(server, deployment) as two:
+            again = [await observe(store, *BUSY[:50]) for store in (one, two)]
+            after = await observe(two, row)
+    assert [set(s.fates) for s in again] == [{Fate.DECIDE}] * 2
+    assert [s.merchants.positions.tolist() for s in again] == [[599] * 50] * 2
+    assert after.merchants.positions.tolist() == [600]
+    assert told(after, row) == await unfolded(server, row)
+
+
+SAID = label(0, BUSY[20], fraud=True, at_ms=START_MS + HOUR_MS)
+
+
+async def apply_again(stores: Sequence[RedisStore]) -> None:
+    """Do what a repair does, whoever owns the partitions meanwhile."""
+    for begin in range(0, 600, 100):
+        await observe(stores[begin // 100 % len(stores)], *BUSY[begin : begin + 100])
+    await stores[0].label([SAID])
+
+
+async def test_after_a_loss_what_was_folded_is_put_together_anew_and_not_folded_before_all_is_there(
+    server: str, deployment: str, client: redis_asyncio.Redis
+) -> None:
+    row = transaction(1000, card="new", ms=START_MS + 660 * MINUTE_MS)
+    async with worker(server, deployment) as one, worker(server, deployment) as two:
+        await observe(one, *BUSY)
+        await one.label([SAID])
+        await one.tidy()
+        merchant = await only(client, deployment, "m")
+        assert await client.strlen(merchant) < 80 + 48 * 150
+        await one.declare_loss("a drill")
+        await apply_again([one, two])
+        await one.tidy()
+        assert await client.strlen(merchant) == 80 + 48 * 601
+        assert told(await observe(two, row), row) == await labelled_but_unfolded(server, row)
+
+
+async def test_when_all_is_there_again_histories_are_folded_again(
+    server: str, deployment: str, client: redis_asyncio.Redis
+) -> None:
+    row = transaction(1000, card="new", ms=START_MS + 660 * MINUTE_MS)
+    later = [transaction(600 + i, card=f"c{i}", ms=START_MS + 720 * MINUTE_MS) for i in range(20)]
+    async with worker(server, deployment) as one:
+        await observe(one, *BUSY)
+        await one.tidy()
+        await one.declare_loss("a drill")
+        await apply_again([one])
+        await call_whole(client, deployment, one)
+    async with worker(server, deployment) as two:
+        assert told(await observe(two, row), row) == await labelled_but_unfolded(server, row)
+        await observe(two, *later)
+        await two.tidy()
+        assert await client.strlen(await only(client, deployment, "m")) < 80 + 48 * 150
+
+
+async def call_whole(client: redis_asyncio.Redis, deployment: str, store: RedisStore) -> None:
+    """Say what the last report of a repair says."""
+    whole = EpochCover(store.history_epoch, Cover.of(HOURLY.horizons_ms))
+    await client.set(f"fraudstream:{deployment}:epoch:whole", whole.text)
+    await store.look()
+
+
+async def labelled_but_unfolded(server: str, row: Row) -> bytes:
+    async with worker(server, f"plain{next(DEPLOYMENTS)}") as plain:
+        await observe(plain, *BUSY)
+        await plain.label([SAID])
+        return told(await observe(plain, row), row)
+
+
+async def test_a_worker_behind_the_epoch_folds_nothing(
+    server: str, deployment: str, client: redis_asyncio.Redis
+) -> None:
+    async with worker(server, deployment) as one, worker(server, deployment) as behind:
+        await observe(behind, *BUSY)
+        await one.declare_loss("a drill")
+        await behind.tidy()
+        assert await client.strlen(await only(client, deployment, "m")) == 80 + 48 * 600
+
+
+async def test_what_was_folded_for_another_table_is_refused_where_that_is_too_coarse(
+    server: str, deployment: str
+) -> None:
+    finer = FeatureSet(tuple(all_of(6 * HOUR_MS, 0, 15 * MINUTE_MS)))
+    fewer = FeatureSet(HOURLY.rows[3:])
+    row = transaction(1000, card="new", ms=START_MS + 600 * MINUTE_MS)
+    async with worker(server, deployment) as one:
+        await observe(one, *BUSY)
+        await one.tidy()
+    async with worker(server, deployment, fewer) as other:
+        assert told(await observe(other, row), row) == await unfolded(server, row)
+    async with worker(server, deployment, finer) as other:
+        with pytest.raises(StoreRefusedError, match=r"merchant's history was folded .* `fraudstream features rebuild`"):
+            await observe(other, transaction(1001))
+
+
+class Short:
+    """Keeps everything for a fifth of a second."""
+
+    keeps: Mapping[Entity, Retention] = dict.fromkeys((Entity.CARD, Entity.MERCHANT), Retention((exact(200),)))
+
+
+async def test_keys_expire_and_what_expired_is_young_and_not_lost(
+    server: str, deployment: str, client: redis_asyncio.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(append, "KEPT_LONGER_MS", 100)
+    store = RedisStore(server, deployment, Short(), now_ms)  # type: ignore[arg-type]
+    await store.connect()
+    try:
+        first = await observe(store, transaction(1))
+        assert await client.exists(await only(client, deployment, "c"), await only(client, deployment, "m")) == 2
+        async with asyncio.timeout(5):
+            while await client.keys(f"fraudstream:{deployment}:[cm]:*"):  # noqa: ASYNC110 - the server's clock
+                await asyncio.sleep(0.01)
+        after = await observe(store, transaction(2))
+    finally:
+        await store.close()
+    assert not after.incomplete
+    assert after.history_epoch == first.history_epoch
+    assert after.cards.lengths.tolist() == after.merchants.lengths.tolist() == [1]
+
+
+async def test_how_often_histories_were_remembered_is_counted(server: str, deployment: str) -> None:
+    async with worker(server, deployment) as store:
+        await observe(store, *BUSY[:10])
+        await observe(store, *BUSY[:10])
+        uses = store.uses
+    assert (uses[Entity.CARD].hits, uses[Entity.CARD].misses) == (3 + 10, 7)
+    assert (uses[Entity.MERCHANT].hits, uses[Entity.MERCHANT].misses) == (9 + 10, 1)
+    assert uses[Entity.CARD].evictions == 0
+    assert uses[Entity.MERCHANT].held_bytes >= 20 * 48
+
+
+@pytest.mark.parametrize("heard", [False, True])
+async def test_nothing_is_folded_that_another_worker_with_another_table_needs(
+    server: str, deployment: str, client: redis_asyncio.Redis, *, heard: bool
+) -> None:
+    async with worker(server, deployment) as paned:
+        await observe(paned, *BUSY)
+        async with worker(server, deployment, DEFAULT):
+            if heard:
+                await paned.look()
+            await paned.tidy()
+            merchant = await only(client, deployment, "m")
+            assert await client.strlen(merchant) == 80 + 48 * 600
+        await observe(paned, *(transaction(600 + i, card="c", ms=START_MS + 600 * MINUTE_MS) for i in range(16)))
+        await paned.look()
+        await paned.tidy()
+        assert await client.strlen(merchant) == 80 + 48 * 616, "nobody says that it is not needed any more"
+        await paned.declare_loss("by hand")
+        await observe(
+            paned, *BUSY[:20], *(transaction(700 + i, card="c", ms=START_MS + 600 * MINUTE_MS) for i in range(16))
+        )
+        await paned.tidy()
+        assert await client.strlen(merchant) == 80 + 48 * 632, "not all is there"
+        await call_whole(client, deployment, paned)
+        await observe(paned, *(transaction(800 + i, card="c", ms=START_MS + 600 * MINUTE_MS) for i in range(16)))
+        await paned.tidy()
+        assert await client.strlen(merchant) < 80 + 48 * 150

@@ -1,0 +1,156 @@
+"""Counted once at the store: answers lost, calls made again, zombies that write late, batches cut otherwise.
+
+Three workers' stores on one server, each behind a proxy that loses what it is told to. The call that counts is made
+until it is answered, as a worker does; what every later transaction sees has to be what a recount of the log says.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, suppress
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from features.declaration import load
+from features.errors import StoreUnavailableError
+from features.history.store import Fate, HistoryStore, Label
+from features.redis.store import RedisStore, StoreOptions
+from features.vector.vectorise import vectorise
+from support.features.recount import Row, transactions
+from support.features.streams import Stream, bits, recounted, streams
+from support.redis.proxy import EVALSHA, Loss, RedisProxy
+from support.redis.server import redis_server
+
+pytestmark = pytest.mark.integration
+
+DEFAULT = load(None)
+DEPLOYMENTS = itertools.count()
+WORKERS = 3
+PATIENCE_S = 0.3
+MOST_TRIES = 5
+
+
+class Trouble(NamedTuple):
+    """What befalls one call: who makes it, what of it is lost at which word, and what a zombie does before and after.
+
+    `before`: so many of the batch's first records are observed by the zombie beforehand. `again`: so many of the
+    records that came last are observed by it afterwards, as one batch.
+    """
+
+    worker: int
+    successor: int
+    zombie: int
+    loss: Loss | None
+    word: bytes
+    before: int
+    again: int
+
+
+worker_numbers = st.integers(0, WORKERS - 1)
+troubles = st.builds(
+    Trouble,
+    worker=worker_numbers,
+    successor=worker_numbers,
+    zombie=worker_numbers,
+    loss=st.sampled_from((*[None] * 6, *[Loss.REPLY] * 6, *[Loss.REQUEST] * 3, Loss.SILENCE)),
+    word=st.sampled_from((EVALSHA, EVALSHA, b"MGET")),
+    before=st.sampled_from((0, 0, 1, 2)),
+    again=st.sampled_from((1, 1, 3, 10)),
+)
+plans = st.lists(troubles, min_size=1, max_size=12)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with redis_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def proxy(server: str) -> Iterator[RedisProxy]:
+    with RedisProxy(server) as opened:
+        yield opened
+
+
+class Troubled:
+    """Sends a stream through stores that are troubled by a plan, which begins anew where it is too short."""
+
+    def __init__(self, proxy: RedisProxy, stores: list[RedisStore], plan: list[Trouble]) -> None:
+        self._proxy = proxy
+        self._stores = stores
+        self._plan = itertools.cycle(plan)
+        self._sent: list[Row] = []
+
+    async def take(self, part: list[Row] | Label | None) -> list[Any]:
+        """Make the call that counts, whatever it takes, and return fates with vectors' bits."""
+        trouble = next(self._plan)
+        zombie = self._stores[trouble.zombie]
+        with suppress(StoreUnavailableError):
+            await answered(zombie, part[: trouble.before] if isinstance(part, list) else None)
+        answers = await self._insist(trouble, part)
+        self._sent += part if isinstance(part, list) else []
+        with suppress(StoreUnavailableError):
+            await answered(zombie, part if isinstance(part, Label) else self._sent[-trouble.again :])
+        return answers
+
+    async def _insist(self, trouble: Trouble, part: list[Row] | Label | None) -> list[Any]:
+        if trouble.loss is not None:
+            self._proxy.lose(trouble.loss, trouble.word)
+        try:
+            for store in [self._stores[trouble.worker], *[self._stores[trouble.successor]] * MOST_TRIES]:
+                try:
+                    return await answered(store, part)
+                except StoreUnavailableError:
+                    continue
+        finally:
+            self._proxy.spare()
+        raise AssertionError(f"not answered in {MOST_TRIES} tries: {trouble}")
+
+
+async def connected(store: RedisStore) -> None:
+    """Connect; on a busy machine that may take longer than a call is given."""
+    for _ in range(MOST_TRIES):
+        with suppress(StoreUnavailableError):
+            return await store.connect()
+    raise AssertionError(f"not connected in {MOST_TRIES} tries")
+
+
+async def answered(store: HistoryStore, part: list[Row] | Label | None) -> list[Any]:
+    """Make one call."""
+    if part is None:
+        await store.tidy()
+        return []
+    if isinstance(part, Label):
+        await store.label([part])
+        return []
+    batch = transactions(part)
+    observed = await store.observe(batch)
+    assert not observed.incomplete, "a lost answer was taken for a lost history"
+    vectors = vectorise(DEFAULT, batch, observed)
+    pairs = zip(observed.fates, vectors, strict=True)
+    return [(fate, bits(vector.tolist()) if fate is Fate.DECIDE else None) for fate, vector in pairs]
+
+
+@given(stream=streams, plan=plans)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_befalls_the_calls_every_later_feature_is_that_of_a_recount(
+    proxy: RedisProxy, stream: list, plan: list[Trouble]
+) -> None:
+    async def told() -> list[Any]:
+        deployment, result = f"f{next(DEPLOYMENTS)}", list[Any]()
+        async with AsyncExitStack() as stack:
+            stores = []
+            for _ in range(WORKERS):
+                options = StoreOptions(timeout_s=PATIENCE_S)
+                stores.append(RedisStore(proxy.url, deployment, DEFAULT, lambda: 1_700_000_000_000, options))
+                stack.push_async_callback(stores[-1].close)
+                await connected(stores[-1])
+            troubled = Troubled(proxy, stores, plan)
+            for part in Stream(stream).parts:
+                result += await troubled.take(part)
+        return result
+
+    assert asyncio.run(told()) == recounted(Stream(stream), DEFAULT)

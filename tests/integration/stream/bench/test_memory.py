@@ -1,0 +1,36 @@
+"""What one history takes is measured on a real server, and nothing of it stays there."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from support.redis.server import redis_server
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with redis_server() as url:
+        yield url
+
+
+def test_a_paned_history_takes_less_than_an_exact_one_and_nothing_stays_behind(server: str) -> None:
+    command = (sys.executable, "-m", "stream.cli", "bench", "memory", "--records", "2000", "--json")
+    environment = {**os.environ, "FRAUDSTREAM_REDIS_URL": server}
+    said = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    lines = {(line["kind"], line["windows"]): line for line in json.loads(said.stdout)["lines"]}
+    assert len(lines) == 5
+    for kind in ("merchant", "device"):
+        exact, paned = lines[kind, "exact"], lines[kind, "paned"]
+        assert exact["fresh_bytes"] == pytest.approx(paned["fresh_bytes"], rel=0.01)
+        assert exact["fresh_bytes"] > 48 * 2000
+        assert paned["tidy_bytes"] * 3 < exact["tidy_bytes"]
+        assert paned["worker_bytes"] * 3 < exact["worker_bytes"]
+    with redis.Redis.from_url(server) as client:
+        assert client.keys("*") == []

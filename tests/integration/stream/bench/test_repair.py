@@ -1,0 +1,48 @@
+"""`bench repair` applies all that it published, says what that makes of a month, and leaves nothing behind."""
+
+import asyncio
+import json
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from click.testing import CliRunner
+from redis import Redis
+
+from stream.bench.repair import Speed, estimates
+from stream.cli.main import main
+from support.kafka.cluster import Cluster
+
+PAYMENTS = 2_000
+
+
+@pytest.mark.integration
+def test_one_worker_and_two_are_measured_and_nothing_is_left(
+    kafka: Cluster, redis_url: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"BROKERS": kafka.brokers, "REDIS_URL": redis_url, "TOPIC_PREFIX": topic_prefix}
+    settings |= {"KAFKA_IDEMPOTENCE": "false"} if kafka.kind == "embedded" else {}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"FRAUDSTREAM_{name}", value)
+    done = CliRunner().invoke(main, ["bench", "repair", "--payments", str(PAYMENTS), "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert [one["workers"] for one in found["speeds"]] == [1, 2]
+    assert all(0 < one["transactions_per_second"] < 10**6 for one in found["speeds"])
+    assert all(PAYMENTS / one["labels_per_second"] < one["seconds"] for one in found["speeds"])
+    with Redis.from_url(redis_url) as client:
+        assert list(client.scan_iter("fraudstream:bench-*")) == []
+    assert [name for name in asyncio.run(topics(kafka)) if name.startswith("bench-")] == []
+
+
+async def topics(kafka: Cluster) -> list[str]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.brokers)
+    try:
+        await admin.start()
+        return list(await admin.list_topics())
+    finally:
+        await admin.close()
+
+
+def test_a_month_is_thirty_days_and_labels_come_on_top() -> None:
+    slow, *_ = estimates([Speed(1, transactions_per_second=1_000.0, labels_per_second=500.0, seconds=1.0)])
+    assert slow == (1, 10, 864.0, 25_920.0, 2_592.0, 77_760.0)

@@ -1,0 +1,204 @@
+"""The challenger compares every decision, and whatever becomes of it, decisions go on."""
+
+import json
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from models.loading import Model, load
+from models.policy import bands
+from models.repository import Repository
+from shadow.comparison import Comparison, encode_comparison, read_comparison
+from stream.bench.faulty import Fault
+from stream.bench.hampered import hampered_command
+from stream.contract.outputs import Score
+from stream.control.probes import vectorise_probe
+from support.fleet.fleet import Fleet, feed, sources, until
+from support.fleet.payments import FEATURES, payment, put_model
+from support.fleet.workers import Worker
+
+
+def challenge(fleet: Fleet, digest: str) -> None:
+    done = fleet.cli("model", "challenge", digest, "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def read(record: Any) -> Comparison:
+    return read_comparison(record.value)
+
+
+def report(fleet: Fleet, *arguments: str) -> dict[str, Any]:
+    done = fleet.cli("shadow", "report", "--json", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def model_of(fleet: Fleet, digest: str) -> Model:
+    found = load(Repository(fleet.models), digest, {FEATURES.fingerprint: vectorise_probe(FEATURES)})
+    assert isinstance(found, Model)
+    return found
+
+
+def vector(score: Score) -> np.ndarray:
+    assert score.features is not None
+    return np.array([[np.nan if score.features[name] is None else score.features[name] for name in FEATURES.names]])
+
+
+def children(worker: Worker) -> list[psutil.Process]:
+    return psutil.Process(worker.pid).children(recursive=True)
+
+
+def go_live(fleet: Fleet, fault: Fault, **settings: str) -> Worker:
+    """Start a worker whose challengers have that fault, and make a first model live."""
+    worker = fleet.worker(command=hampered_command(fault), **settings)
+    until(lambda: "joined" not in str(worker.readiness()[1]), "the group is joined")
+    fleet.promote(put_model(fleet.models))
+    worker.await_ready()
+    return worker
+
+
+def equals_scoring(one: Comparison, score: Score, model: Model) -> None:
+    """The comparison is what the challenger makes of the features on the score, to the last bit."""
+    expected = model.score(vector(score))
+    assert (one.live.score, one.live.decision, one.revision) == (score.score, score.decision, score.revision)
+    assert (one.challenger.digest, one.challenger.score) == (model.digest, expected[0])
+    assert one.challenger.band == bands(expected)[0]
+    assert [one.challenger.decision] == model.policy.decide(expected)
+    assert one.decision_changed == (one.live.decision != one.challenger.decision)
+
+
+def test_each_decision_is_compared_as_the_challenger_scores_its_features(fleet: Fleet) -> None:
+    (worker,) = fleet.go_live()
+    assert children(worker) == []
+    challenger = put_model(fleet.models, seed=1)
+    challenge(fleet, challenger)
+    fleet.publish(payment(number) for number in range(400))
+    valid = fleet.await_scores(400)
+    records = fleet.await_records("shadow-scores", 400)
+    found = {(one.source.partition, one.source.offset): one for one in map(read, records)}
+    assert set(found) == set(sources(valid))
+    assert all(record.partition == read(record).source.partition for record in records)
+    assert all(record.key.decode() == read(record).card_id for record in records)
+    model = model_of(fleet, challenger)
+    for score in valid:
+        equals_scoring(found[score.source.partition, score.source.offset], score, model)
+    (child,) = children(worker)
+    assert child.nice() == 10
+    assert fleet.cli("model", "withdraw").returncode == 0
+    until(lambda: children(worker) == [], "the challenger's process ends with its last model")
+    assert fleet.events("shadow") == []
+    assert worker.terminate() == 0
+
+
+def test_the_report_counts_what_was_compared_and_is_still_there_when_the_challenger_is_gone(fleet: Fleet) -> None:
+    fleet.go_live()
+    challenger = put_model(fleet.models, seed=1)
+    challenge(fleet, challenger)
+    fleet.publish(payment(number) for number in range(200))
+    valid = fleet.await_scores(200)
+    found = [read(record) for record in fleet.await_records("shadow-scores", 200)]
+    fleet.publish(((one.card_id, encode_comparison(one)) for one in found), topic="shadow-scores")
+    assert fleet.cli("model", "withdraw").returncode == 0
+    told = report(fleet, "--digest", challenger[:8])
+    assert (told["challenger"], told["in_shadow"]) == (challenger, False)
+    assert [told[name] for name in ("eligible", "compared", "skipped", "failed", "unexplained")] == [200, 200, 0, 0, 0]
+    assert told["changed"] == sum(one.decision_changed for one in found)
+    assert sum(swap["amount_minor"]["EUR"] for swap in told["swaps"]) == sum(one.amount_minor for one in valid)
+    text = fleet.cli("shadow", "report", "--digest", challenger[:8], "--minutes", "10").stdout
+    assert challenger[:12] in text
+    assert "100.00%" in text
+    refused = fleet.cli("shadow", "report")
+    assert (refused.returncode, challenger[:12] in refused.stderr) == (1, True)
+
+
+def p99_ms(scores: list[Score]) -> float:
+    return float(np.percentile([score.latency_ms for score in scores], 99))
+
+
+RATE = 200
+FAULTS: dict[Fault, tuple[str, dict[str, str]]] = {
+    "slow": ("skipped", {"SHADOW_QUEUE": "64"}),
+    "raising": ("failed", {}),
+    "hungry": ("failed", {"SHADOW_MEMORY_MB": "400"}),
+    "dying": ("failed", {}),
+    "hanging": ("failed", {"SHADOW_TIMEOUT": "1"}),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_live_path_does_not_notice_a_challenger_that_fails_and_the_report_says_so(
+    fleet: Fleet, fault: Fault
+) -> None:
+    reason, settings = FAULTS[fault]
+    worker = go_live(fleet, fault, **settings)
+    for second in range(2):
+        feed(fleet, second, RATE)
+    before = fleet.await_scores(2 * RATE)
+    challenger = put_model(fleet.models, seed=1)
+    challenge(fleet, challenger)
+    for second in range(2, 6):
+        feed(fleet, second, RATE)
+    valid = fleet.await_scores(6 * RATE)
+    assert set(sources(valid).values()) == {1}
+    after = valid_since(valid, before)
+    assert p99_ms(after) < 3 * p99_ms(before) + 100
+    until(lambda: fleet.events("shadow") != [], "the worker says that it misses some")
+    assert worker.readiness() == (True, [])
+    beside = children(worker)
+    assert worker.terminate() == 0
+    assert [child for child in beside if child.is_running()] == []
+    told = report(fleet)
+    assert told["eligible"] == len(after) == 4 * RATE
+    assert told[reason] > 0
+    assert told["unexplained"] == 0
+    assert told["compared"] + told["skipped"] + told["failed"] == 4 * RATE
+    assert (told["compared"] > 0) == (fault == "slow")
+    last = fleet.events("shadow")[-1]
+    assert (last["model"], last["skipped"] + last["failed"]) == (challenger, 4 * RATE - told["compared"])
+
+
+def valid_since(valid: list[Score], before: list[Score]) -> list[Score]:
+    known = {score.transaction_id for score in before}
+    return [score for score in valid if score.transaction_id not in known]
+
+
+def test_no_process_is_left_behind_a_worker_that_is_killed_even_where_it_hangs(fleet: Fleet) -> None:
+    worker = go_live(fleet, "hanging")
+    challenge(fleet, put_model(fleet.models, seed=1))
+    fleet.publish(payment(number) for number in range(10))
+    fleet.await_scores(10)
+    (child,) = children(worker)
+    worker.kill()
+    until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the challenger's process ends")
+
+
+def test_after_a_promotion_the_model_before_is_compared_until_the_watch_is_over(fleet: Fleet) -> None:
+    (worker,) = fleet.go_live(SHADOW_QUEUE="100000")
+    first = fleet.events("accepted")[0]["model"]
+    second = put_model(fleet.models, seed=1)
+    verdict = fleet.promote(second, "--watch", "15 s")
+    assert verdict["watch_until"] > verdict["at"]
+    until(lambda: children(worker) != [], "the challenger's process is there")
+    listed = json.loads(fleet.cli("model", "list", "--json").stdout)["models"]
+    assert {row["role"] for row in listed if row["digest"] == first} == {"challenger"}
+
+    def compared() -> bool:
+        numbers = iter(range(10 * len(fleet.read("transactions")), 10**6))
+        fleet.publish(payment(next(numbers)) for _ in range(5))
+        return fleet.read("shadow-scores") != []
+
+    until(compared, "the model before is compared")
+    one = read(fleet.read("shadow-scores")[0])
+    assert (one.live.digest, one.challenger.digest) == (second, first)
+    until(lambda: children(worker) == [], "the watch is over, and its process ended")
+    many = len(fleet.read("shadow-scores"))
+    fleet.publish(payment(number) for number in range(10**6, 10**6 + 50))
+    fleet.await_scores(len(fleet.read("transactions")))
+    assert len(fleet.read("shadow-scores")) == many
+    assert fleet.cli("model", "withdraw").returncode == 1
+    told = report(fleet, "--digest", first[:8])
+    assert told["compared"] == many
+    assert told["eligible"] < len(fleet.read("transactions"))

@@ -1,0 +1,153 @@
+"""Commands change who is live: in order, once, and on the record of every decision."""
+
+import json
+import shutil
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stream.contract.outputs import Score
+from support.fleet.crashing_worker import COMMAND as KILLING_WORKER
+from support.fleet.crashing_worker import KILLER
+from support.fleet.fleet import Fleet, feed, sources, until
+from support.fleet.payments import payment, put_model
+
+
+def revisions_by_partition(scores: list[Score]) -> dict[int, list[tuple[int, int]]]:
+    """Return (offset, revision) in the order of the offsets, by partition."""
+    found: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for score in scores:
+        found[score.source.partition].append((score.source.offset, score.revision))
+    return {partition: sorted(pairs) for partition, pairs in found.items()}
+
+
+@contextmanager
+def payments_without_end(fleet: Fleet, rate: int) -> Iterator[list[int]]:
+    """Publish until the block is left, and for two seconds more; yield how many each second had."""
+    published: list[int] = []
+    left = threading.Event()
+
+    def publish() -> None:
+        behind = 0
+        while behind < 2:
+            behind += left.is_set()
+            feed(fleet, len(published), rate)
+            published.append(rate)
+
+    feeding = threading.Thread(target=publish)
+    feeding.start()
+    try:
+        yield published
+    finally:
+        left.set()
+        feeding.join()
+
+
+def test_a_promotion_under_load_gives_each_offset_one_revision_and_never_goes_back(fleet: Fleet) -> None:
+    fleet.go_live(workers=3)
+    second = put_model(fleet.models, seed=1)
+    with payments_without_end(fleet, rate=2_000) as published:
+        fleet.await_scores(3_000)
+        assert fleet.promote(second)["revision"] == 2
+    valid = fleet.await_scores(sum(published))
+    assert set(sources(valid).values()) == {1}
+    cutovers = {(event["partition"], event["offset"]) for event in fleet.events("cutover") if event["revision"] == 2}
+    for partition, pairs in revisions_by_partition(valid).items():
+        revisions = [revision for _, revision in pairs]
+        assert revisions == sorted(revisions)
+        first = next(offset for offset, revision in pairs if revision == 2)
+        assert (partition, first) in cutovers
+    deciders = {(score.revision, score.model.digest) for score in valid if score.model}
+    assert {revision for revision, _ in deciders} == {1, 2}
+    assert len(deciders) == 2
+
+
+def test_a_rollback_returns_to_the_model_before_and_a_demotion_quarantines(fleet: Fleet) -> None:
+    (worker,) = fleet.go_live()
+    first = fleet.events("accepted")[0]["model"]
+    second = put_model(fleet.models, seed=1)
+    fleet.promote(second)
+    assert json.loads(fleet.cli("model", "rollback", "--json").stdout)["kind"] == "accepted"
+    fleet.publish([payment(1)])
+    (score,) = fleet.await_scores(1)
+    assert score.model is not None
+    assert (score.revision, score.model.digest) == (3, first)
+    fleet.promote(second)
+    assert json.loads(fleet.cli("model", "demote", "--json").stdout)["kind"] == "accepted"
+    refused = fleet.cli("model", "promote", second, "--json")
+    assert refused.returncode == 1
+    assert [problem["code"] for problem in json.loads(refused.stdout)["problems"]] == ["quarantined"]
+    assert worker.readiness() == (True, [])
+
+
+def test_a_bad_command_is_refused_with_all_its_problems_and_changes_nothing(fleet: Fleet) -> None:
+    fleet.go_live()
+    put_model(fleet.models, seed=1, fingerprint="f" * 64)
+    live = fleet.events("accepted")[0]["model"]
+    wrong = next(digest for digest in Path(fleet.models).iterdir() if digest.name != live)
+    cases = {
+        ("0123456789abcdef", "--expected-revision", "7"): {"wrong_revision", "unknown_model"},
+        (wrong.name,): {"wrong_fingerprint"},
+        (live,): {"already_live"},
+    }
+    for arguments, codes in cases.items():
+        refused = fleet.cli("model", "promote", *arguments, "--json")
+        assert refused.returncode == 1
+        assert {problem["code"] for problem in json.loads(refused.stdout)["problems"]} == codes
+    assert fleet.cli("model", "withdraw").returncode == 1
+    fleet.publish([payment(1)])
+    assert fleet.await_scores(1)[0].revision == 1
+
+
+def test_a_repeated_command_gets_its_first_answer_again(fleet: Fleet) -> None:
+    fleet.go_live()
+    (command,) = fleet.read("model-control")
+    fleet.publish([("again", command.value)], topic="model-control")
+    until(lambda: len(fleet.events("accepted")) == 2, "a second answer")
+    first, again = fleet.events("accepted")
+    assert (first["revision"], first["command_id"]) == (again["revision"], again["command_id"])
+    fleet.publish([payment(1)])
+    assert fleet.await_scores(1)[0].revision == 1
+
+
+def test_a_worker_that_lacks_the_artifact_pauses_and_says_so(fleet: Fleet, tmp_path: Path) -> None:
+    (worker,) = fleet.go_live()
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(fleet.models, elsewhere)
+    second = put_model(fleet.models, seed=1)
+    poor = fleet.worker(MODELS=str(elsewhere))
+    poor.await_ready()
+    refused = fleet.cli("model", "promote", second, "--json")
+    assert refused.returncode == 1
+    assert "not_ready" in refused.stdout or "missing_artifact" in refused.stdout
+    fleet.promote(second, "--force")
+    reasons = poor.await_not_ready()
+    assert second[:12] in str(reasons)
+    shutil.copytree(Path(fleet.models) / second, elsewhere / second)
+    poor.await_ready()
+    worker.await_ready()
+    fleet.publish(payment(number) for number in range(200))
+    valid = fleet.await_scores(200)
+    assert {score.revision for score in valid} == {2}
+
+
+def test_a_model_that_kills_the_process_on_one_record_is_rolled_back_and_the_other_decides_it(fleet: Fleet) -> None:
+    (worker,) = fleet.go_live()
+    fleet.promote(put_model(fleet.models, seed=KILLER))
+    worker.terminate()
+    deadly = [fleet.worker(command=KILLING_WORKER) for _ in range(2)]
+    deadly[0].await_ready()
+    fleet.publish([*(payment(number) for number in range(20)), payment(20, amount_minor=666), payment(21)])
+    until(lambda: all(one.exit_code is not None for one in deadly), "every worker that meets the record dies")
+    sent = threading.Thread(target=lambda: fleet.cli("model", "rollback", "--wait", "50"))
+    sent.start()
+    until(lambda: len(fleet.read("model-control")) == 3, "the roll-back is on the control topic")
+    last = fleet.worker(command=KILLING_WORKER)
+    valid = fleet.await_scores(22)
+    sent.join()
+    assert last.exit_code is None
+    (victim,) = [score for score in valid if score.amount_minor == 666]
+    assert (victim.revision, victim.decided_by) == (3, "model")
+    assert fleet.scores()[1].void == 0

@@ -1,0 +1,67 @@
+"""`fraudstream publish` puts a file onto the topics, at its rate, and says how many records that were."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from stream.demo.services.processes import Child, free_port
+from support.fleet.fleet import Fleet
+from support.training_files import transactions, write
+
+
+def test_a_file_is_published_at_its_rate_with_cards_as_keys(fleet: Fleet, tmp_path: Path) -> None:
+    path = write(tmp_path / "payments.parquet", transactions(rows=200))
+    done = fleet.cli("publish", str(path), "--rate", "100", "--json")
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)
+    assert facts["sent"] == 200
+    assert facts["rate"] == pytest.approx(100, rel=0.15)
+    found = fleet.read("transactions")
+    assert len(found) == 200
+    assert all(record.key.decode() == json.loads(record.value)["card_id"] for record in found)
+    keys = {record.key: record.partition for record in found}
+    assert all(keys[record.key] == record.partition for record in found)
+    times = sorted(record.timestamp for record in found)
+    assert times[-1] - times[0] == pytest.approx(1_990, abs=2)
+
+
+def test_labels_go_to_their_own_topic(fleet: Fleet, tmp_path: Path) -> None:
+    columns = transactions(rows=100)
+    path = write(tmp_path / "payments.csv", columns)
+    done = fleet.cli("publish", str(path), "--labels", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["sent"] == 100
+    found = [json.loads(record.value) for record in fleet.read("labels")]
+    assert {label["transaction_id"]: label["fraud"] for label in found} == dict(
+        zip(columns["transaction_id"], columns["fraud"], strict=True)
+    )
+    assert fleet.read("transactions") == []
+
+
+def test_a_bad_file_and_a_broker_that_is_away_are_said_clearly(fleet: Fleet, tmp_path: Path) -> None:
+    bad = write(tmp_path / "bad.csv", transactions(rows=3) | {"amount_minor": [1, -2, 3]})
+    done = fleet.cli("publish", str(bad))
+    assert done.returncode == 1
+    assert "amount_minor is not a whole number" in done.stderr
+    good = write(tmp_path / "good.csv", transactions(rows=3))
+    away = fleet.cli("publish", str(good), BROKERS=f"127.0.0.1:{free_port()}")
+    assert away.returncode == 1
+    assert "Unable to bootstrap" in away.stderr
+    assert "Traceback" not in away.stderr
+    assert fleet.read("transactions") == []
+
+
+def test_ctrl_c_ends_it_without_a_traceback(fleet: Fleet, tmp_path: Path) -> None:
+    path = write(tmp_path / "payments.parquet", transactions(rows=200))
+    named = {f"FRAUDSTREAM_{name}": value for name, value in fleet.environment.items()}
+    command = (sys.executable, "-m", "stream.cli", "publish", str(path), "--rate", "1")
+    child = Child(command, tmp_path / "publish.log", os.environ | named)
+    child.start()
+    child.await_ready(lambda: len(fleet.read("transactions")) > 0, 60)
+    child.signal(signal.SIGINT)
+    assert child.wait(20) != 0
+    assert "Traceback" not in child.tail()

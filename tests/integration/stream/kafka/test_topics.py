@@ -1,0 +1,54 @@
+"""Topics as the contract lays them out: made once, never changed, missed by name."""
+
+import asyncio
+
+from aiokafka.admin import AIOKafkaAdminClient
+
+from stream.kafka.topics import LAYOUTS, risks
+from stream.settings import Settings
+from support.fleet.fleet import Fleet
+from support.kafka.cluster import Cluster
+
+
+def test_topics_are_made_once_and_another_partition_count_is_refused(fleet: Fleet) -> None:
+    again = fleet.cli("topics", "apply", "--partitions", "4", "--json")
+    assert (again.returncode, '"created":[]' in again.stdout) == (0, True)
+    other = fleet.cli("topics", "apply", "--partitions", "8")
+    assert other.returncode == 1
+    assert f"{fleet.prefix}transactions has 4 partitions where 8 are wanted" in other.stderr
+
+
+def test_a_worker_that_misses_topics_names_them_and_gets_ready_when_they_come(fleet: Fleet) -> None:
+    fleet.environment["TOPIC_PREFIX"] = fleet.prefix = f"later-{fleet.prefix}"
+    worker = fleet.worker()
+    reasons = str(worker.await_not_ready())
+    while "missing" not in reasons:
+        reasons = str(worker.await_not_ready())
+    assert all(f"{fleet.prefix}{layout.name}" in reasons for layout in LAYOUTS)
+    assert fleet.cli("topics", "apply", "--partitions", "4").returncode == 0
+    while "no model is live" not in reasons:
+        reasons = str(worker.await_not_ready())
+    assert worker.terminate() == 0
+
+
+def test_without_a_broker_topics_are_refused_with_its_address(fleet: Fleet) -> None:
+    refused = fleet.cli("topics", "apply", "--partitions", "4", BROKERS="127.0.0.1:1")
+    assert refused.returncode == 1
+    assert "127.0.0.1:1" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_what_could_lose_decisions_is_said(fleet: Fleet, kafka: Cluster) -> None:
+    settings = Settings(brokers=kafka.brokers, topic_prefix=fleet.prefix)
+
+    async def ask() -> tuple[str, ...]:
+        admin = AIOKafkaAdminClient(bootstrap_servers=kafka.brokers)
+        await admin.start()
+        try:
+            return await risks(settings, admin)
+        finally:
+            await admin.close()
+
+    few, unsafe = asyncio.run(ask())
+    assert "1 replicas" in few
+    assert "min.insync.replicas below 2" in unsafe

@@ -1,0 +1,109 @@
+"""A model whose features look further back than histories are whole hears how far that is; decisions do not wait."""
+
+import itertools
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import cast
+
+import pytest
+
+from features.declaration import DAY_MS, FeatureSet
+from features.history.store import Entity
+from features.redis.progress import LogPart, PartReport, Reached
+from features.redis.store import RedisStore, StoreOptions
+from features.rows import card, merchant
+from features.vector.sets import FeatureSets
+from models.loading import Model
+from models.problems import ProblemCode
+from stream.control.model_cache import Serving
+from stream.recovery.repairer import WarmupCheck, needed
+from support.redis.server import redis_server
+
+pytestmark = pytest.mark.integration
+
+OLD = FeatureSet((card("count", "30d"), merchant("count", "1d")))
+NEW = FeatureSet((card("count", "10d"), merchant("count", "60d")))
+BOTH = FeatureSets((OLD, NEW))
+DEPLOYMENTS = itertools.count()
+DONE = {LogPart(of_labels, 0): PartReport(Reached(0, 3, 3), 3) for of_labels in (True, False)}
+
+
+@dataclass
+class Named:
+    """A model as far as one is asked here."""
+
+    fingerprint: str
+
+
+def serving(live: FeatureSet, fallback: FeatureSet | None = None) -> Serving:
+    models = [None if one is None else cast("Model", Named(one.fingerprint)) for one in (live, fallback)]
+    assert models[0] is not None
+    return Serving(1, models[0], models[1])
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with redis_server() as url:
+        yield url
+
+
+@asynccontextmanager
+async def worker(
+    url: str, deployment: str, sets: FeatureSets, needs: Mapping[Entity, int] | None = None
+) -> AsyncIterator[RedisStore]:
+    options = StoreOptions(needed=None if needs is None else lambda: needs)
+    store = RedisStore(url, deployment, sets, lambda: 1_700_000_000_000, options)
+    try:
+        await store.connect()
+        yield store
+    finally:
+        await store.close()
+
+
+@pytest.fixture
+async def deployment(server: str) -> str:
+    """Return one that began with the old set alone."""
+    name = f"v{next(DEPLOYMENTS)}"
+    async with worker(server, name, FeatureSets((OLD,))):
+        return name
+
+
+def test_what_is_needed_is_what_the_live_model_looks_at_and_the_one_that_stands_in() -> None:
+    assert needed(BOTH, None) == {}
+    assert needed(BOTH, serving(OLD)) == OLD.horizons_ms
+    assert needed(BOTH, serving(OLD, NEW)) == {Entity.CARD: 37 * DAY_MS, Entity.MERCHANT: 67 * DAY_MS}
+
+
+async def test_a_model_of_a_set_that_is_not_warm_is_told_how_far_that_is_until_it_is(
+    server: str, deployment: str
+) -> None:
+    async with worker(server, deployment, BOTH, needed(BOTH, serving(OLD))) as store:
+        warming = WarmupCheck(BOTH, store, lambda: "7 of 9 records so far")
+        assert not store.incomplete
+        assert warming.problems(OLD.fingerprint) == ()
+        (problem,) = warming.problems(NEW.fingerprint)
+        assert problem.code is ProblemCode.FEATURES_WARMING
+        assert "(card 17 days, merchant 67 days)" in problem.detail
+        assert "yet (card 37 days, merchant 8 days): 7 of 9 records so far. Decisions go on" in problem.detail
+        assert await store.wholeness.report(store.standing.aim, DONE, 2)
+        await store.look()
+        assert warming.problems(NEW.fingerprint) == ()
+
+
+async def test_where_decisions_lack_as_much_themselves_nothing_speaks_against_it(server: str, deployment: str) -> None:
+    async with worker(server, deployment, BOTH, needed(BOTH, serving(OLD, NEW))) as store:
+        assert store.incomplete
+        assert WarmupCheck(BOTH, store, str).problems(NEW.fingerprint) == ()
+    async with worker(server, deployment, BOTH, needed(BOTH, serving(OLD))) as store:
+        await store.declare_loss("a test")
+        assert store.incomplete
+        assert WarmupCheck(BOTH, store, str).problems(OLD.fingerprint) == ()
+        assert WarmupCheck(BOTH, store, str).problems(NEW.fingerprint) != ()
+
+
+async def test_while_nothing_is_live_histories_that_are_whole_at_all_suffice(server: str, deployment: str) -> None:
+    async with worker(server, deployment, BOTH, needed(BOTH, None)) as store:
+        assert not store.incomplete
+        await store.declare_loss("a test")
+        assert store.incomplete

@@ -1,0 +1,197 @@
+"""`fraudstream score --topic` and `replay` on real Kafka and Redis: what workers decided comes out again to the bit."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import msgspec
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from models.repository import Repository
+from stream.contract.outputs import Score
+from support.fleet.fleet import Fleet, new_fleet, until
+from support.fleet.payments import PARTITIONS, payment
+from support.fleet.workers import Worker
+from support.handbook import label, needs_handbook, rows, transaction, weeks
+from support.kafka.cluster import Cluster
+from support.redis.own import OwnRedis
+from support.training_files import trained
+
+COUNT = 6_000
+
+
+@pytest.fixture(scope="module")
+def contents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """A model that was trained, so that its scores depend on many features."""
+    return trained(tmp_path_factory.mktemp("training"))
+
+
+@pytest.fixture
+def own_fleet(
+    kafka: Cluster, topic_prefix: str, tmp_path: Path, start_worker: Callable[..., Worker]
+) -> Iterable[tuple[Fleet, OwnRedis]]:
+    """A fleet whose Redis is its own."""
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    redis = OwnRedis(folder)
+    redis.start()
+    try:
+        fleet = new_fleet(kafka.brokers, redis.url, topic_prefix, tmp_path, start_worker)
+        if kafka.kind == "embedded":
+            fleet.environment["KAFKA_IDEMPOTENCE"] = "false"
+        yield fleet, redis
+    finally:
+        redis.kill()
+
+
+def run_through(fleet: Fleet, stream: list[dict[str, Any]], contents: dict[str, bytes]) -> str:
+    """Let two workers decide a stream, each week's labels behind it; return the model's digest."""
+    fleet.go_live(2)
+    digest = Repository(fleet.models).put(contents)
+    fleet.promote(digest)
+    decided = 0
+    for stretch in weeks(stream):
+        fleet.publish(transaction(row) for row in stretch)
+        decided += len(stretch)
+        fleet.await_scores(decided, seconds=90)
+        fleet.publish((label(row) for row in stretch), topic="labels")
+        fleet.await_records("outcomes", decided, seconds=90)
+    return digest
+
+
+def compared(fleet: Fleet, *arguments: str, exit_code: int = 0, **settings: str) -> dict[str, Any]:
+    done = fleet.cli("score", "--topic", "--diff", "--json", "--threads", "2", *arguments, **settings)
+    assert done.returncode == exit_code, done.stdout[-2000:] + done.stderr[-2000:]
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def replayed(fleet: Fleet, *arguments: str, exit_code: int = 0) -> dict[str, Any]:
+    done = fleet.cli("replay", *arguments, "--json")
+    assert done.returncode == exit_code, done.stdout[-2000:] + done.stderr[-2000:]
+    return json.loads(done.stdout) if exit_code == 0 else {"said": done.stderr}
+
+
+@needs_handbook
+def test_every_decision_of_a_stream_comes_out_again_and_a_planted_fault_is_found(
+    fleet: Fleet, contents: dict[str, bytes], tmp_path: Path
+) -> None:
+    stream = rows(terminals=100, most=COUNT)
+    digest = run_through(fleet, stream, contents)
+    out = tmp_path / "out.parquet"
+    found = compared(fleet, "--out", str(out))
+    assert (found["compared"], found["equal"], found["unexplained"], found["examples"]) == (COUNT, COUNT, 0, [])
+    assert found["models"] == {digest: COUNT}
+    (alerts,) = duckdb.connect().execute(f"SELECT count(*) FROM '{out}' WHERE decision <> 'approve'").fetchall()[0]  # noqa: S608
+    assert 0 < alerts < COUNT
+
+    done = fleet.cli("score", "--topic", "--model", digest[:12], "--out", str(tmp_path / "scored.parquet"), "--json")
+    assert done.returncode == 0, done.stderr
+    both = f"'{out}' a JOIN '{tmp_path}/scored.parquet' b USING (transaction_id)"
+    unlike = duckdb.connect().execute(f"SELECT count(*), count(*) FILTER (a.score <> b.score) FROM {both}")  # noqa: S608
+    assert unlike.fetchall() == [(COUNT, 0)]
+
+    find_a_planted_fault(fleet, stream[-1]["transaction_id"])
+
+
+def find_a_planted_fault(fleet: Fleet, last: str) -> None:
+    again = replayed(fleet, last)
+    assert again["equal"]
+    assert again["logs"]["verdict"] == "equal"
+    assert "no valid decision" in replayed(fleet, "nobody", exit_code=1)["said"]
+    copy = f"{fleet.prefix}copy-"
+    assert fleet.cli("topics", "apply", "--partitions", str(PARTITIONS), TOPIC_PREFIX=copy).returncode == 0
+    asyncio.run(copied(fleet, copy, last))
+    found = compared(fleet, exit_code=1, TOPIC_PREFIX=copy)
+    assert (found["equal"], found["unexplained"]) == (COUNT - 1, 1)
+    (example,) = found["examples"]
+    assert example["transaction_id"] == last
+    assert set(json.loads(example["differences"])) >= {"card_count_30d"}
+
+
+async def copied(fleet: Fleet, prefix: str, altered: str) -> None:
+    """Copy the topics, and add one to a feature on the way."""
+    producer = AIOKafkaProducer(bootstrap_servers=fleet.brokers, linger_ms=5)
+    await producer.start()
+    try:
+        for topic in ("transactions", "labels", "scores", "outcomes"):
+            for record in await asyncio.to_thread(fleet.read, topic):
+                value = record.value
+                if topic == "scores" and f'"{altered}"'.encode() in value:
+                    score = msgspec.json.decode(value, type=Score)
+                    features = score.features | {"card_count_30d": score.features["card_count_30d"] + 1}
+                    value = msgspec.json.encode(msgspec.structs.replace(score, features=features))
+                place = {"partition": record.partition, "timestamp_ms": record.timestamp}
+                await producer.send(f"{prefix}{topic}", value, record.key, **place)
+        await producer.flush()
+    finally:
+        await producer.stop()
+
+
+def test_an_outage_and_a_loss_explain_what_was_decided_meanwhile_and_nothing_else(
+    own_fleet: tuple[Fleet, OwnRedis], contents: dict[str, bytes]
+) -> None:
+    fleet, redis = own_fleet
+    fleet.go_live(1, REDIS_DOWN="degrade")
+    fleet.promote(Repository(fleet.models).put(contents))
+    till = Till(fleet)
+    till.pay(1_000)
+    redis.kill()
+    till.pay(400)
+    redis.start()
+    till.pay_until_whole()
+    till.pay(500)
+    asyncio.run(redis.empty())
+    till.pay(100)
+    till.pay_until_whole()
+    till.pay(500)
+    valid = fleet.scores()[0]
+    degraded = {one.transaction_id for one in valid if "history_incomplete" in one.degraded}
+    assert len(degraded) >= 400
+    assert len({one.positions.history_epoch for one in valid if not one.degraded}) > 1
+    found = compared(fleet)
+    assert (found["compared"], found["unexplained"], found["examples"]) == (till.paid, 0, [])
+    assert found["explained"] <= len(degraded)
+    assert set(found["reasons"]) <= {"degraded"}
+
+
+def test_what_depends_on_the_order_of_arrival_comes_out_again_by_positions(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.environment["FEATURES"] = "features.extended_set"
+    digest = Repository(fleet.models).put(trained(tmp_path, "features.extended_set"))
+    workers = [fleet.worker() for _ in range(2)]
+    until(lambda: all("joined" not in str(one.readiness()[1]) for one in workers), "the group is joined")
+    fleet.promote(digest)
+    for start in range(0, 3_000, 500):
+        made = [payment(number, cards=200, merchants=5) for number in range(start, start + 500)]
+        fleet.publish(one | {"device_id": f"phone-{number % 7}"} for number, one in enumerate(made))
+    fleet.await_scores(3_000, seconds=90)
+    found = compared(fleet)
+    assert (found["compared"], found["equal"], found["examples"]) == (3_000, 3_000, [])
+
+
+class Till:
+    """Takes payments of a few cards at a few merchants, some of which run into each other."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self.paid = 0
+
+    def pay(self, count: int) -> list[Score]:
+        """Publish payments, wait until all are decided, and return all decisions."""
+        numbers = range(self.paid, self.paid + count)
+        self.fleet.publish(payment(number, cards=80, merchants=20) for number in numbers)
+        self.paid += count
+        return self.fleet.await_scores(self.paid, seconds=90)
+
+    def pay_until_whole(self) -> None:
+        """Publish one payment after another until one is decided with its histories."""
+        until(lambda: not self._pay_one().degraded, "histories are whole again", 120)
+
+    def _pay_one(self) -> Score:
+        name = f"t-{self.paid}"
+        (score,) = [one for one in self.pay(1) if one.transaction_id == name]
+        return score

@@ -1,0 +1,317 @@
+"""What a collector gets of a real worker: spans, parents, links and attributes, and no card in any of them."""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from stream.demo.services.processes import free_port
+from stream.telemetry.attributes import MEANINGS
+from support.fleet.fleet import Fleet, until
+from support.fleet.payments import partition_of, payment, put_model
+from support.fleet.workers import Worker
+from support.otlp_receiver import Received, Receiver, otlp_receiver
+from support.stream_records import luhn
+
+Headers = Sequence[tuple[str, bytes]]
+
+SAMPLED = "00-{:032x}-00f067aa0ba902b7-01"
+UNSAMPLED = "00-{:032x}-00f067aa0ba902b7-00"
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
+    """A collector that every process of the test sends to, where a producer's flag asks for it."""
+    with otlp_receiver() as receiver:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
+        monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
+        yield receiver
+
+
+def send(fleet: Fleet, payments: Sequence[tuple[Mapping[str, Any], Headers]], topic: str = "transactions") -> None:
+    """Publish payments with headers, all in one go."""
+
+    async def publish() -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=fleet.brokers, linger_ms=100)
+        await producer.start()
+        try:
+            for value, headers in payments:
+                key, place = str(value["card_id"]).encode(), partition_of(str(value["card_id"]))
+                data = msgspec.json.encode(value)
+                await producer.send(fleet.prefix + topic, data, key, partition=place, headers=list(headers))
+            await producer.flush()
+        finally:
+            await producer.stop()
+
+    asyncio.run(publish())
+
+
+def traced(number: int) -> Headers:
+    return (("traceparent", SAMPLED.format(number).encode()), ("tracestate", b"bank=1"), ("correlation-id", b"c-1"))
+
+
+def one(spans: Sequence[Received], name: str) -> Received:
+    (found,) = [span for span in spans if span.name == name]
+    return found
+
+
+def test_a_lone_payments_trace_goes_from_its_producer_through_redis_to_its_score(
+    fleet: Fleet, collector: Receiver
+) -> None:
+    (worker,) = fleet.go_live()
+    send(fleet, [(payment(1), traced(0xA1))])
+    (score,) = fleet.await_scores(1)
+    trace = f"{0xA1:032x}"
+    until(lambda: len(collector.trace(trace)) >= 7, "the spans of one payment")
+    spans = collector.trace(trace)
+    process = one(spans, "process transactions")
+    assert (process.parent, process.kind, process.state) == ("00f067aa0ba902b7", "CONSUMER", "bank=1")
+    assert (process.service, process.instance) == ("fraudstream", fleet.events("ready")[0]["worker"])
+    assert {span.name: span.kind for span in spans} == {
+        "process transactions": "CONSUMER",
+        "decode": "INTERNAL",
+        "observe": "CLIENT",
+        "vectorise": "INTERNAL",
+        "score live": "INTERNAL",
+        "encode": "INTERNAL",
+        "send scores": "PRODUCER",
+    }
+    assert {span.parent for span in spans} == {"00f067aa0ba902b7", process.id}
+    assert all(process.start_ns <= span.start_ns <= span.end_ns <= process.end_ns for span in spans)
+    assert score.model is not None
+    assert process.attributes == {
+        "messaging.system": "kafka",
+        "messaging.operation.type": "process",
+        "messaging.operation.name": "process",
+        "messaging.destination.name": f"{fleet.prefix}transactions",
+        "messaging.destination.partition.id": str(score.source.partition),
+        "messaging.kafka.offset": score.source.offset,
+        "messaging.consumer.group.name": fleet.environment["GROUP"],
+        "fraudstream.batch.size": 1,
+        "fraudstream.revision": 1,
+        "fraudstream.model.digest": score.model.digest,
+        "fraudstream.outcome": "decided",
+        "fraudstream.decision": score.decision,
+        "fraudstream.decided_by": "model",
+        "fraudstream.degraded": [],
+    }
+    observe = one(spans, "observe").attributes
+    assert (observe["db.system.name"], observe["db.operation.name"]) == ("redis", "EVALSHA")
+    sent = one(spans, "send scores")
+    assert sent.attributes["messaging.destination.name"] == f"{fleet.prefix}scores"
+    (record,) = fleet.read("scores")
+    assert dict(record.headers) == {
+        "traceparent": f"00-{trace}-{sent.id}-01".encode(),
+        "tracestate": b"bank=1",
+        "correlation-id": b"c-1",
+    }
+    assert "fraudstream_decisions_total" in worker.get("/metrics")[1]
+
+
+def test_a_batchs_work_is_shown_once_and_linked_with_the_payments_that_are_sampled(
+    fleet: Fleet, collector: Receiver
+) -> None:
+    fleet.go_live(FETCH_WAIT_MS="500")
+    sampled = {f"{0xB00 + at:032x}" for at in range(0, 60, 3)}
+    headers = [traced(0xB00 + at) if at % 3 == 0 else _unsampled(at) for at in range(60)]
+    send(fleet, [(payment(at), one) for at, one in enumerate(headers)])
+    fleet.await_scores(60)
+    until(lambda: {span.trace for span in collector.named("process transactions")} == sampled, "all sampled traces")
+    batches = {span.id: span for span in collector.named("process batch")}
+    in_batches = [
+        span for span in collector.named("process transactions") if span.attributes["fraudstream.batch.size"] > 1
+    ]
+    assert in_batches
+    for span in in_batches:
+        ((trace, batch),) = span.links
+        assert batches[batch].trace == trace
+        assert (span.trace, span.id) in batches[batch].links
+        own = {child.name for child in collector.spans if child.parent == span.id}
+        assert own == {"observe", "score live", "send scores"}
+    for batch in batches.values():
+        assert batch.parent == ""
+        assert batch.attributes["messaging.batch.message_count"] == batch.attributes["fraudstream.batch.size"] > 1
+        stages = [child for child in collector.trace(batch.trace) if child.parent == batch.id]
+        assert [stage.name for stage in stages] == ["decode", "observe", "vectorise", "score", "encode", "publish"]
+        assert all(before.end_ns <= after.start_ns for before, after in pairwise(stages))
+    passed = {dict(record.headers)["traceparent"] for record in fleet.read("scores")}
+    assert passed > {dict(one)["traceparent"] for one in headers if b"-00" in dict(one)["traceparent"][-3:]}
+    assert {name for span in collector.spans for name in span.attributes} <= set(MEANINGS)
+
+
+def _unsampled(at: int) -> Headers:
+    return (("traceparent", UNSAMPLED.format(0xC00 + at).encode()),)
+
+
+def test_the_challengers_time_is_in_the_trace_of_what_it_scored(fleet: Fleet, collector: Receiver) -> None:
+    fleet.go_live()
+    second = put_model(fleet.models, seed=1)
+    assert fleet.cli("model", "challenge", second, "--reason", "test").returncode == 0
+    numbers = iter(range(1_000))
+
+    def shown() -> bool:
+        at = next(numbers)
+        send(fleet, [(payment(at), traced(0xF00 + at))])
+        return bool(collector.named("score shadow"))
+
+    until(shown, "a span of the challenger")
+    shadow = collector.named("score shadow")[0]
+    (process,) = [span for span in collector.spans if span.id == shadow.parent]
+    assert (process.name, process.trace) == ("process transactions", shadow.trace)
+    assert shadow.attributes["fraudstream.model.digest"] == second
+    assert process.attributes["fraudstream.model.digest"] != second
+    assert shadow.start_ns > process.start_ns
+
+
+def test_a_command_its_verdict_and_every_workers_answer_are_one_trace(
+    fleet: Fleet, collector: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.go_live(workers=2)
+    second = put_model(fleet.models, seed=1)
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_on")
+    verdict = fleet.promote(second)
+    until(lambda: len(collector.named("load and answer")) == 2, "both workers' answers")
+    until(lambda: len(collector.named("judge promote")) == 1, "the judge's span")
+    promote, judge = one(collector.spans, "model promote"), one(collector.spans, "judge promote")
+    answers = collector.named("load and answer")
+    assert (promote.service, judge.service, promote.parent) == ("fraudstream-model", "fraudstream", "")
+    assert {span.trace for span in (judge, *answers)} == {promote.trace}
+    assert judge.parent == promote.id
+    assert {span.parent for span in answers} == {judge.id}
+    outcomes = [
+        (s.attributes["fraudstream.command.outcome"], s.attributes["fraudstream.model.digest"]) for s in answers
+    ]
+    assert outcomes == [("ready", second)] * 2
+    assert {span.attributes["fraudstream.worker"] for span in answers} == {span.instance for span in answers}
+    assert len({span.instance for span in answers}) == 2
+    for span in (promote, judge):
+        assert span.attributes["fraudstream.command.outcome"] == "accepted"
+        assert span.attributes["fraudstream.revision"] == verdict["revision"] == 2
+    carried = {
+        dict(record.headers)["traceparent"].decode().split("-")[2]
+        for record in fleet.read("model-events")
+        if second.encode() in record.value and b"cutover" not in record.value
+    }
+    assert carried == {judge.id, *(span.id for span in answers)}
+
+
+def test_a_refused_command_says_why_by_code(fleet: Fleet, collector: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet.go_live()
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_on")
+    assert fleet.cli("model", "promote", "0123456789abcdef", "--reason", "no such model").returncode == 1
+    until(lambda: len(collector.named("judge promote")) == 1, "the judge's span")
+    judge, promote = one(collector.spans, "judge promote"), one(collector.spans, "model promote")
+    assert judge.attributes["fraudstream.command.outcome"] == "refused"
+    assert judge.attributes["fraudstream.problems"] == promote.attributes["fraudstream.problems"] != []
+    assert not any(b"no such model" in body for body in collector.raw)
+
+
+def test_publishing_begins_the_traces_that_the_worker_goes_on_with(
+    fleet: Fleet, collector: Receiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fleet.go_live()
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_on")
+    file = tmp_path / "payments.csv"
+    rows = [payment(number) for number in range(5)]
+    file.write_text("\n".join([",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]))
+    done = fleet.cli("publish", str(file))
+    assert done.returncode == 0, done.stderr
+    fleet.await_scores(5)
+    until(lambda: len(collector.named("process transactions")) == 5, "the worker's spans")
+    sent = {span.id: span for span in collector.named("send transactions")}
+    assert len(sent) == 5
+    assert {span.service for span in sent.values()} == {"fraudstream-publish"}
+    for span in collector.named("process transactions"):
+        assert sent[span.parent].trace == span.trace
+        assert sent[span.parent].attributes["messaging.kafka.offset"] == span.attributes["messaging.kafka.offset"]
+
+
+def test_labels_and_the_numbers_of_a_worker_reach_a_collector_too(fleet: Fleet, collector: Receiver) -> None:
+    (worker,) = fleet.go_live(
+        OTEL_METRICS_EXPORTER="otlp", OTEL_METRIC_EXPORT_INTERVAL="500", OTEL_EXPORTER_OTLP_COMPRESSION="gzip"
+    )
+    paid = payment(1)
+    send(fleet, [(paid, ())])
+    fleet.await_scores(1)
+    label = {name: paid[name] for name in ("transaction_id", "card_id")}
+    label |= {"fraud": True, "labelled_at": paid["occurred_at"], "reported_by": "customer"}
+    send(fleet, [(label, traced(0xE1))], "labels")
+    until(lambda: len(collector.named("send outcomes")) == 1, "the label's spans")
+    process = one(collector.spans, "process labels")
+    assert (process.trace, process.attributes["fraudstream.outcome"]) == (f"{0xE1:032x}", "applied")
+    until(lambda: {"fraudstream.labels", "fraudstream.latency", "fraudstream.lag"} <= set(collector.metrics), "metrics")
+    page = worker.get("/metrics")[1]
+    assert 'fraudstream_labels_total{status="applied"} 1.0' in page
+    until(lambda: _lag(worker) == {0.0}, "no lag")
+    assert "fraudstream_ready 1.0" in worker.get("/metrics")[1]
+    assert f'fraudstream_partitions{{topic="{fleet.prefix}transactions"}} 4.0' in page
+    assert 'fraudstream_model_info{digest="' in page
+
+
+def _lag(worker: Worker) -> set[float]:
+    lines = [line for line in worker.get("/metrics")[1].splitlines() if line.startswith("fraudstream_lag{")]
+    return {float(line.rpartition(" ")[2]) for line in lines}
+
+
+def test_no_card_number_and_no_token_is_in_a_span_a_number_or_a_line_of_the_log(
+    fleet: Fleet, collector: Receiver
+) -> None:
+    (worker,) = fleet.go_live(OTEL_METRICS_EXPORTER="otlp", OTEL_METRIC_EXPORT_INTERVAL="500")
+    card, token = luhn("453201511283036"), "tok-7f3b9c-secret"
+    odd = "-".join((card[:4], card[4:8], card[8:12], card[12:]))
+    planted: list[tuple[Mapping[str, Any], Headers]] = [
+        (payment(1, card_id=token, merchant_id=f"{token}-m", device_id=card, channel=card), traced(0xD1)),
+        (payment(2, card_id=card), traced(0xD2)),
+        (payment(3, card_id=token, merchant_id=card), traced(0xD3)),
+        (payment(4, card_id=token, transaction_id=card, mcc=odd), traced(0xD4)),
+        (payment(5, card_id=token, occurred_at=card), traced(0xD5)),
+        (payment(6, card_id=token), [("traceparent", card.encode()), ("tracestate", odd.encode()), (card, b"x")]),
+        (payment(7, card_id=token), [*traced(0xD7)[:1], ("tracestate", f"bank={card}".encode())]),
+        (payment(8, card_id=token, more={card: odd}, currency=card), traced(0xD8)),
+    ]
+    send(fleet, planted)
+    label = {"transaction_id": card, "card_id": token, "fraud": card, "labelled_at": odd, "reported_by": token}
+    send(fleet, [(label, traced(0xD9))], "labels")
+    traces = {f"{0xD0 + at:032x}" for at in (1, 2, 3, 4, 5, 7, 8, 9)}
+    until(
+        lambda: {span.trace for span in collector.spans if span.name.startswith("process ")} >= traces,
+        "all planted traces",
+    )
+    pages = worker.get("/metrics")[1], worker.get("/health/ready")[1]
+    assert worker.terminate() == 0
+    told = b"".join(collector.raw) + "".join((*pages, worker.log())).encode()
+    for secret in (card, odd, token, f"{token}-m"):
+        assert secret.encode() not in told
+    codes = {span.attributes.get("error.type") for span in collector.spans}
+    assert {"card_number", "invalid_field"} <= codes
+
+
+def test_a_collector_that_is_away_is_noticed_in_one_line_and_by_no_payment(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    (worker,) = fleet.go_live()
+    send(fleet, [(payment(number), ()) for number in range(20)])
+    fleet.await_scores(20)
+    until(lambda: "fraudstream.telemetry" in worker.log(), "a line about the collector")
+    send(fleet, [(payment(number), ()) for number in range(20, 40)])
+    fleet.await_scores(40)
+    assert worker.terminate() == 0
+    lines = [line for line in worker.log().splitlines() if "fraudstream.telemetry" in line]
+    assert 1 <= len(lines) <= 4
+    assert "Traceback" not in worker.log()
+
+
+def test_a_protocol_that_is_not_installed_is_said_at_start(fleet: Fleet, collector: Receiver) -> None:
+    worker = fleet.worker(OTEL_EXPORTER_OTLP_PROTOCOL="grpc")
+    assert worker.wait() == 2
+    assert "opentelemetry-exporter-otlp-proto-grpc" in worker.log()
+    assert collector.spans == []

@@ -1,0 +1,180 @@
+"""Training, whole: the same file gives the same digest, and what comes out is what a worker can load."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import msgspec
+import numpy as np
+import pytest
+
+from features.declaration import load as load_features
+from features.history.store import Transactions
+from features.memory_store import MemoryStore
+from features.vector.vectorise import vectorise
+from models.artifact import PROBE_HISTORIES, ProbeHistories, same_bits
+from models.errors import ProbeError
+from models.loading import Model, load
+from models.repository import Repository
+from stream.control.probes import vectorise_probe
+from stream.dataset.file import TransactionsFile
+from stream.training.request import TrainingDataError, TrainingRequest
+from stream.training.run import train
+from stream.training.vectors import Table, build_table
+from support.paths import HANDBOOK
+from support.training_files import transactions, write
+
+FEATURES = load_features(None)
+
+
+def silent(_stage: str, _done: int, _total: int) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def columns() -> dict[str, list[Any]]:
+    return transactions()
+
+
+def request_for(path: Path, **changes: Any) -> TrainingRequest:
+    base = TrainingRequest(file=path, name="card", feature_set=FEATURES, trees=15, threads=1, code_version="0.1.0")
+    return replace(base, **changes)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return Repository(str(tmp_path / "models"))
+
+
+def test_the_same_input_gives_the_same_digest_and_a_worker_loads_it(
+    tmp_path: Path, repository: Repository, columns: dict[str, list[Any]]
+) -> None:
+    file = write(tmp_path / "a.parquet", columns)
+    told: list[tuple[str, int, int]] = []
+    report = train(request_for(file), repository, lambda *told_now: told.append(told_now))
+    again = train(request_for(write(tmp_path / "b.csv", columns), threads=2), repository, silent)
+    assert again.digest == report.digest
+    assert repository.digests() == (report.digest,)
+    model = load(repository, report.digest, {FEATURES.fingerprint: vectorise_probe(FEATURES)})
+    assert isinstance(model, Model)
+    assert (model.name, model.version) == ("card", "2026-03-01")
+    assert report.metrics["average_precision"] > 0.5
+    assert report.rows == 6_000
+    assert report.train.until < report.calibrate.until < report.validate.since
+    assert [stage for stage, done, total in told if done == total] == ["read", "features", "fit", "evaluate"]
+    assert msgspec.json.decode(msgspec.json.encode(report))["digest"] == report.digest
+
+
+def test_a_request_that_means_nothing_names_all_that_is_wrong() -> None:
+    with pytest.raises(
+        ValueError, match=r"name is not .*; decline_share .*; trees is not .*; seed is not .*; learning"
+    ):
+        request_for(Path("a.csv"), name="a b", decline_share=0.9, trees=0, seed=-1, learning_rate=0.0)
+
+
+def test_seed_name_and_data_make_another_digest(
+    tmp_path: Path, repository: Repository, columns: dict[str, list[Any]]
+) -> None:
+    file = write(tmp_path / "a.parquet", columns)
+    requests = [request_for(file), request_for(file, name="other"), request_for(file, seed=2)]
+    digests = {train(request, repository, silent).digest for request in requests}
+    assert len(digests) == 3
+
+
+@pytest.fixture
+def table(tmp_path: Path, columns: dict[str, list[Any]]) -> Iterator[Table]:
+    workplace = tmp_path / "workplace"
+    workplace.mkdir()
+    with TransactionsFile(write(tmp_path / "a.parquet", columns), workplace, 1) as source:
+        yield build_table(source, FEATURES, workplace, 1, silent)
+
+
+def test_vectors_are_the_streams_one_transaction_and_one_label_at_a_time(table: Table, tmp_path: Path) -> None:
+    store, rows = MemoryStore(FEATURES), []
+    again = tmp_path / "again"
+    again.mkdir()
+    with TransactionsFile(tmp_path / "a.parquet", again, 1) as source:
+        known = -1
+        for batch in source.batches(lambda: 1):
+            time = int(batch.transactions.occurred_ms[0])
+            for label in source.frauds_known(known, time):
+                store.label_now([label])
+            known = time
+            rows.append(_vector(store, batch.transactions))
+            if len(rows) == 1_500:
+                break
+    assert same_bits(np.asarray(table.matrix[:1_500]), np.concatenate(rows))
+
+
+def _vector(store: MemoryStore, transactions: Transactions) -> np.ndarray:
+    return vectorise(FEATURES, transactions, store.observe_now(transactions))
+
+
+def test_probe_histories_give_their_vectors_again(table: Table) -> None:
+    assert len(table.probes) > 2
+    assert same_bits(vectorise_probe(FEATURES)(table.probes), np.asarray(table.matrix[table.probe_rows]))
+
+
+@pytest.mark.parametrize("probe", [b"{}", b"{", b'{"occurred_ms":1e99}', b"\xff"])
+def test_a_probe_history_that_is_none_is_said(probe: bytes) -> None:
+    with pytest.raises(ProbeError, match="cannot be read"):
+        vectorise_probe(FEATURES)([probe])
+
+
+def test_artifacts_carry_probes_that_bite(
+    tmp_path: Path, repository: Repository, columns: dict[str, list[Any]]
+) -> None:
+    report = train(request_for(write(tmp_path / "a.parquet", columns)), repository, silent)
+    contents = repository.fetch(report.digest)
+    probes = msgspec.json.decode(contents[PROBE_HISTORIES], type=ProbeHistories)
+    assert len(probes.histories) > 2
+    computed = vectorise_probe(FEATURES)([bytes(history) for history in probes.histories])
+    answer = load(repository, report.digest, {FEATURES.fingerprint: lambda _: np.nextafter(computed, np.inf)})
+    assert not isinstance(answer, Model)
+
+
+def test_a_merchant_with_a_long_history_makes_batches_small_and_changes_no_vector(
+    tmp_path: Path, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream.training.vectors.MOST_RECORDS", 5_000)
+    sizes: list[int] = []
+    (tmp_path / "again").mkdir()
+    with TransactionsFile(tmp_path / "a.parquet", tmp_path / "again", 1) as source:
+        again = build_table(source, FEATURES, tmp_path / "again", 1, lambda _stage, done, _rows: sizes.append(done))
+    assert min(np.diff(sizes)) < 100
+    assert same_bits(np.asarray(again.matrix), np.asarray(table.matrix))
+    assert again.fingerprint == table.fingerprint
+
+
+def test_repeated_rows_are_set_aside(tmp_path: Path, repository: Repository, columns: dict[str, list[Any]]) -> None:
+    doubled = {name: [*values, *values[:100]] for name, values in columns.items()}
+    report = train(request_for(write(tmp_path / "a.parquet", doubled)), repository, silent)
+    assert report.set_aside == 100
+
+
+def test_labels_known_after_the_end_are_not_used(
+    tmp_path: Path, repository: Repository, columns: dict[str, list[Any]]
+) -> None:
+    late = columns | {"labelled_at": ["2027-01-01T00:00:00Z"] * len(columns["fraud"])}
+    with pytest.raises(TrainingDataError, match="no label was known by 2026-03-01"):
+        train(request_for(write(tmp_path / "a.parquet", late)), repository, silent)
+    assert repository.digests() == ()
+
+
+@pytest.mark.skipif(not HANDBOOK.exists(), reason="the handbook's stream lies beside the project, not in it")
+def test_five_weeks_of_the_handbook_are_learned(tmp_path: Path, repository: Repository) -> None:
+    source = next(HANDBOOK.glob("transactions-*.parquet"))
+    wanted = (
+        "CAST(TRANSACTION_ID AS VARCHAR) AS transaction_id, 'c' || CUSTOMER_ID AS card_id, "
+        "'m' || TERMINAL_ID AS merchant_id, CAST(round(TX_AMOUNT * 100) AS BIGINT) AS amount_minor, 'EUR' AS currency, "
+        "strftime(CAST(TX_DATETIME AS TIMESTAMP), '%Y-%m-%dT%H:%M:%SZ') AS occurred_at, TX_FRAUD = 1 AS fraud"
+    )
+    rows = duckdb.connect().sql(f"SELECT {wanted} FROM '{source}' WHERE TX_TIME_DAYS < 35 ORDER BY TRANSACTION_ID")  # noqa: S608
+    rows.write_parquet(f"{tmp_path}/weeks.parquet")
+    report = train(request_for(tmp_path / "weeks.parquet", trees=60), repository, silent)
+    assert report.rows > 330_000
+    assert 0.5 < report.metrics["average_precision"] < 0.8
+    assert 0.8 < report.metrics["auc"] < 0.95
+    assert report.metrics["alert_rate"] == pytest.approx(0.005, abs=5e-4)

@@ -1,0 +1,161 @@
+"""Each row of bad input ends in `dead-letters` with its code, and the good records around it are decided."""
+
+import asyncio
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from stream.contract.codes import DeadLetterCode
+from support.fleet.fleet import Fleet, until
+from support.fleet.payments import luhn, partition_of, payment
+
+KEY = "card-bad"
+
+
+CARD_NUMBER = luhn("453201511283036")
+
+
+def bad(**changes: Any) -> bytes:
+    return msgspec.json.encode(payment(0, card_id=KEY) | changes)
+
+
+def without(name: str) -> bytes:
+    return msgspec.json.encode({key: value for key, value in payment(0, card_id=KEY).items() if key != name})
+
+
+ROWS: list[tuple[DeadLetterCode, str, bytes | None]] = [
+    (DeadLetterCode.NOT_JSON, KEY, b"card,amount\n1,2"),
+    (DeadLetterCode.NOT_JSON, KEY, bad().replace(b'"EUR"', b"NaN")),
+    (DeadLetterCode.NOT_JSON, KEY, bad().replace(b"EUR", b"\\ud800")),
+    (DeadLetterCode.NOT_JSON, KEY, bad().replace(b"EUR", b"\xed\xa0\x80")),
+    (DeadLetterCode.TOO_DEEP, KEY, bad()[:-1] + b',"more":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+    (DeadLetterCode.NOT_AN_OBJECT, KEY, b"[1]"),
+    (DeadLetterCode.INVALID_FIELD, KEY, bad(amount_minor="12")),
+    (DeadLetterCode.INVALID_FIELD, KEY, bad(amount_minor=-1)),
+    (DeadLetterCode.INVALID_FIELD, KEY, bad(amount_minor=10**12 + 1)),
+    (DeadLetterCode.INVALID_FIELD, KEY, bad(amount_minor=10**30)),
+    (DeadLetterCode.INVALID_FIELD, KEY, bad(occurred_at="2026-01-01T00:00:00")),
+    (DeadLetterCode.MISSING_FIELD, KEY, without("merchant_id")),
+    (DeadLetterCode.MISSING_FIELD, KEY, bad(amount_minor=None)),
+    (DeadLetterCode.IN_THE_FUTURE, KEY, bad(occurred_at="2126-01-01T00:00:00Z")),
+    (DeadLetterCode.UNKNOWN_CURRENCY, KEY, bad(currency="ZZZ")),
+    (DeadLetterCode.CARD_NUMBER, CARD_NUMBER, bad(card_id=CARD_NUMBER)),
+    (DeadLetterCode.CARD_NUMBER, KEY, bad(merchant_id=f"m-{CARD_NUMBER}")),
+    (DeadLetterCode.CARD_NUMBER, KEY, bad(account_id=CARD_NUMBER)),
+    (DeadLetterCode.CARD_NUMBER, KEY, bad(customer_id="-".join((CARD_NUMBER[:4], CARD_NUMBER[4:])))),
+    (DeadLetterCode.WRONG_KEY, "another-card", bad()),
+    (DeadLetterCode.EMPTY_VALUE, KEY, b""),
+    (DeadLetterCode.EMPTY_VALUE, KEY, None),
+    (DeadLetterCode.UNSUPPORTED_SCHEMA, KEY, bad(schema="transaction/9")),
+    (DeadLetterCode.UNSUPPORTED_KIND, KEY, bad(kind="refund")),
+    (DeadLetterCode.INVALID_FIELD, KEY, bad(amount_minor=1.5, note="x" * 1_000_000)),
+]
+
+
+def test_each_row_of_bad_input_is_a_dead_letter_and_what_is_around_it_is_decided(fleet: Fleet) -> None:
+    fleet.go_live()
+    records: list[Any] = [payment(0)]
+    for number, (_, key, value) in enumerate(ROWS, 1):
+        records += [(key, value), payment(number)]
+    fleet.publish(records)
+    valid = fleet.await_scores(len(ROWS) + 1)
+    letters = fleet.await_records("dead-letters", len(ROWS))
+    assert {score.transaction_id for score in valid} == {f"t-{number}" for number in range(len(ROWS) + 1)}
+    assert len(letters) == len(ROWS)
+    sent = {key_value(record): dict(record.headers) for record in letters}
+    for code, key, value in ROWS:
+        if code is not DeadLetterCode.CARD_NUMBER:
+            assert sent[key.encode(), value]["error.code"] == code.encode(), (code, key, (value or b"")[:80])
+    codes = sorted(dict(record.headers)["error.code"].decode() for record in letters)
+    assert codes == sorted(code for code, _, _ in ROWS)
+
+
+def key_value(record: Any) -> tuple[bytes, bytes | None]:
+    return record.key, record.value
+
+
+def test_a_dead_letter_keeps_its_headers_and_says_where_it_came_from_without_card_numbers(fleet: Fleet) -> None:
+    fleet.go_live()
+    fleet.publish([payment(1)])
+    fleet.await_scores(1)
+    asyncio.run(
+        _send(fleet, bad(merchant_id=CARD_NUMBER), [("correlation-id", b"c-1"), ("note", CARD_NUMBER.encode())])
+    )
+    (letter,) = fleet.await_records("dead-letters", 1)
+    headers = dict(letter.headers)
+    assert headers["correlation-id"] == b"c-1"
+    assert headers["source.topic"] == f"{fleet.prefix}transactions".encode()
+    assert headers["source.partition"] == str(partition_of(KEY)).encode()
+    everything = letter.value + letter.key + b"".join(value for _, value in letter.headers)
+    assert CARD_NUMBER.encode() not in everything
+    assert b"[redacted]" in letter.value
+
+
+async def _send(fleet: Fleet, value: bytes, headers: list[tuple[str, bytes]]) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=fleet.brokers)
+    await producer.start()
+    try:
+        await producer.send_and_wait(
+            f"{fleet.prefix}transactions", value=value, key=KEY.encode(), partition=partition_of(KEY), headers=headers
+        )
+    finally:
+        await producer.stop()
+
+
+def test_headers_of_a_transaction_are_passed_on_and_invalid_optional_fields_are_dropped(fleet: Fleet) -> None:
+    fleet.go_live()
+    asyncio.run(_send(fleet, bad(mcc="12", latitude=99, extra=1), [("correlation-id", b"c-2")]))
+    (score,) = fleet.await_scores(1)
+    (record,) = fleet.read("scores")
+    assert sorted(score.dropped) == ["latitude", "mcc"]
+    assert record.headers == (("correlation-id", b"c-2"),)
+    assert record.key == KEY.encode()
+
+
+def test_labels_leave_as_outcomes_and_bad_ones_as_dead_letters(fleet: Fleet) -> None:
+    fleet.go_live()
+    fleet.publish([payment(1)])
+    fleet.await_scores(1)
+    label = {"transaction_id": "t-1", "card_id": payment(1)["card_id"], "reported_by": "chargeback"}
+    known = "2025-11-01T00:00:00.000Z"
+    rows = [
+        label | {"fraud": True, "labelled_at": known},
+        label | {"fraud": True, "labelled_at": known},
+        label | {"fraud": False, "labelled_at": "2025-12-01T00:00:00Z"},
+        label | {"fraud": True, "labelled_at": "2025-10-20T00:00:00Z"},
+        label | {"fraud": True, "labelled_at": known, "transaction_id": "t-none"},
+        label | {"fraud": "yes", "labelled_at": known},
+    ]
+    fleet.publish(rows, topic="labels")
+    outcomes = [json.loads(record.value) for record in fleet.await_records("outcomes", 5)]
+    assert [one["status"] for one in outcomes] == ["applied", "repeated", "corrected", "stale", "unknown_transaction"]
+    assert (outcomes[0]["merchant_id"], outcomes[0]["occurred_at"]) == (
+        payment(1)["merchant_id"],
+        payment(1)["occurred_at"],
+    )
+    (letter,) = fleet.await_records("dead-letters", 1)
+    assert dict(letter.headers)["error.code"] == b"invalid_field"
+
+
+def test_a_thousand_dead_letters_in_a_row_halt_their_partition_loudly(fleet: Fleet) -> None:
+    (worker,) = fleet.go_live()
+    other = next(f"card-{at}" for at in range(50) if partition_of(f"card-{at}") != partition_of(KEY))
+    fleet.publish([(KEY, b"broken")] * 1_000)
+    fleet.await_records("dead-letters", 1_000)
+    reasons = worker.await_not_ready()
+    assert "1000 dead letters in a row" in str(reasons)
+    fleet.publish([payment(1, card_id=KEY), payment(2, card_id=other)])
+    (score,) = fleet.await_scores(1)
+    assert score.card_id == other
+
+
+@pytest.mark.parametrize("setting", ["REDIS_URL", "BROKERS"])
+def test_a_worker_whose_services_are_away_says_so_and_does_not_end(fleet: Fleet, setting: str) -> None:
+    away = {"REDIS_URL": "redis://127.0.0.1:1/0", "BROKERS": "127.0.0.1:1"}[setting]
+    worker = fleet.worker(**{setting: away})
+    reasons = worker.await_not_ready()
+    until(lambda: "127.0.0.1" in str(worker.readiness()[1]), "the reason names the address")
+    assert worker.exit_code is None, reasons

@@ -1,0 +1,72 @@
+"""Twenty thousand transactions of a public stream, with their labels, through three workers and every fault at once."""
+
+import math
+import signal
+import time
+from typing import Any
+
+from stream.contract.outputs import Score
+from support.fleet.fleet import Fleet, sources
+from support.fleet.workers import Worker
+from support.handbook import Recount, label, needs_handbook, rows, transaction, weeks
+
+COUNT = 20_000
+
+
+@needs_handbook
+def test_faults_leave_one_valid_score_for_each_with_features_equal_to_a_recount(fleet: Fleet) -> None:
+    stream = rows(terminals=215, most=COUNT)
+    assert len(stream) == COUNT
+    workers = fleet.go_live(workers=2)
+    decided = 0
+    for number, stretch in enumerate(weeks(stream)):
+        fleet.publish(transaction(row) for row in stretch)
+        trouble(fleet, workers, number)
+        decided += len(stretch)
+        fleet.await_scores(decided, seconds=90)
+        fleet.publish((label(row) for row in stretch), topic="labels")
+        fleet.await_records("outcomes", decided, seconds=90)
+    valid = fleet.scores()[0]
+    assert set(sources(valid).values()) == {1}
+    assert {score.transaction_id for score in valid} == {row["transaction_id"] for row in stream}
+    assert fleet.read("dead-letters") == []
+    assert differences(stream, valid) == []
+
+
+def trouble(fleet: Fleet, workers: list[Worker], stretch: int) -> None:
+    """Do to the fleet what is due in this stretch: a join, a SIGTERM, a SIGKILL, a SIGSTOP past the session timeout."""
+    match stretch:
+        case 2:
+            workers.append(fleet.worker())
+        case 5:
+            assert workers[0].terminate() == 0
+            workers.append(fleet.worker())
+        case 8:
+            workers[1].signal(signal.SIGKILL)
+            workers.append(fleet.worker())
+        case 11:
+            workers[2].signal(signal.SIGSTOP)
+            time.sleep(5.0)
+            workers[2].signal(signal.SIGCONT)
+        case _:
+            return
+
+
+def differences(stream: list[dict[str, Any]], valid: list[Score]) -> list[tuple[str, str, float | None, float | None]]:
+    """Compare every feature of every score with the recount."""
+    by_id, recount = {score.transaction_id: score for score in valid}, Recount()
+    found = []
+    for row in stream:
+        features = by_id[row["transaction_id"]].features or {}
+        found += [
+            (row["transaction_id"], name, features[name], value)
+            for name, value in recount.features(row).items()
+            if not same(features[name], value)
+        ]
+    return found
+
+
+def same(computed: float | None, expected: float | None) -> bool:
+    if computed is None or expected is None:
+        return computed is expected
+    return math.isclose(computed, expected, rel_tol=1e-12, abs_tol=1e-12)

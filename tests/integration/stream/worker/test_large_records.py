@@ -1,0 +1,49 @@
+"""Records near the broker's limit: what belongs to them still finds its way out."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+
+from support.fleet.fleet import Fleet
+from support.fleet.payments import partition_of, payment
+
+NEAR_THE_LIMIT = 1_040_000
+
+
+async def send(fleet: Fleet, topic: str, value: bytes, headers: list[tuple[str, bytes]]) -> None:
+    key = msgspec.json.decode(value)["card_id"]
+    producer = AIOKafkaProducer(bootstrap_servers=fleet.brokers, max_request_size=2**21)
+    await producer.start()
+    try:
+        await producer.send_and_wait(
+            fleet.prefix + topic, value=value, key=key.encode(), partition=partition_of(key), headers=headers
+        )
+    finally:
+        await producer.stop()
+
+
+def test_a_payment_a_label_and_a_dead_letter_near_the_limit_leave_with_their_headers(fleet: Fleet) -> None:
+    fleet.go_live()
+    heavy = [("note", b"x" * NEAR_THE_LIMIT)]
+    good = msgspec.json.encode(payment(1))
+    bad = msgspec.json.encode(payment(2, amount_minor=-1))
+    label: dict[str, Any] = {"transaction_id": "t-1", "card_id": payment(1)["card_id"], "fraud": True}
+    label |= {"labelled_at": "2026-01-01T00:00:00Z", "reported_by": "analyst"}
+    for topic, value in (("transactions", good), ("transactions", bad), ("labels", msgspec.json.encode(label))):
+        asyncio.run(send(fleet, topic, value, heavy))
+    fleet.publish([payment(3)])
+    assert {score.transaction_id for score in fleet.await_scores(2)} == {"t-1", "t-3"}
+    for topic in ("outcomes", "dead-letters"):
+        (record,) = fleet.await_records(topic, 1)
+        assert ("note", heavy[0][1]) in record.headers
+    heaviest = max(fleet.read("scores"), key=lambda record: len(record.headers))
+    assert ("note", heavy[0][1]) in heaviest.headers
+
+
+def test_a_full_batch_of_scores_is_parted_to_fit_the_topic(fleet: Fleet) -> None:
+    fleet.go_live(POLL_RECORDS="5000")
+    card = payment(0)["card_id"]
+    fleet.publish(payment(number, card_id=card) for number in range(3_000))
+    assert len(fleet.await_scores(3_000)) == 3_000

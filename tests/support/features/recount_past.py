@@ -1,0 +1,112 @@
+"""The oracle of what is made of a window's other transactions: places, countries, devices, habits, trials.
+
+Like `recount` it shares nothing with the product: the haversine is written down again, its series' terms as
+fractions, in the order of steps that makes the bits.
+"""
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+
+from features.aggregates import Aggregate
+
+Row = dict[str, object]
+DAY_MS = 86_400_000
+
+
+def countries(own: Row, others: list[Row], counted: bool) -> float:  # noqa: FBT001 - whether own is in the window
+    return different(own, others, counted, "country")
+
+
+def devices(own: Row, others: list[Row], counted: bool) -> float:  # noqa: FBT001 - likewise
+    return different(own, others, counted, "device")
+
+
+def different(own: Row, others: list[Row], counted: bool, what: str) -> float:  # noqa: FBT001 - likewise
+    return float(len({row[what] for row in [*others, *([own] if counted else [])]} - {None}))
+
+
+def device_first(own: Row, others: list[Row], _: bool) -> float:  # noqa: FBT001 - likewise
+    return math.nan if own["device"] is None else float(own["device"] not in [row["device"] for row in others])
+
+
+def latest(own: Row, others: list[Row], what: str) -> list[Row]:
+    """Return the latest that tell something, if own does; several where they are of one millisecond."""
+    telling = [row for row in others if row[what] is not None and own[what] is not None]
+    return [row for row in telling if row["ms"] == max(one["ms"] for one in telling)]
+
+
+def country_jump(own: Row, others: list[Row], _: bool) -> float:  # noqa: FBT001 - likewise
+    before = latest(own, others, "country")
+    return float(any(row["country"] != own["country"] for row in before)) if before else math.nan
+
+
+def distance(own: Row, others: list[Row], _: bool = False) -> float:  # noqa: FBT001, FBT002 - likewise
+    return max((km(row["at"], own["at"]) for row in latest(own, others, "at")), default=math.nan)
+
+
+def speed(own: Row, others: list[Row], _: bool) -> float:  # noqa: FBT001 - likewise
+    before = latest(own, others, "at")
+    return distance(own, others) * 3_600_000 / max(60_000, own["ms"] - before[0]["ms"]) if before else math.nan
+
+
+def km(here: tuple[float, float], there: tuple[float, float]) -> float:
+    """Write the haversine down, each step one rounding."""
+    (north, east), (other_north, other_east) = ([round(x * 10**5) for x in place] for place in (here, there))
+    turned = abs(other_east - east)
+    up, around = sine(other_north - north), sine(min(turned, 36_000_000 - turned))
+    h = up * up + sine(2 * (9_000_000 - abs(north))) * sine(2 * (9_000_000 - abs(other_north))) * (around * around)
+    s, c = math.sqrt(h), math.sqrt(abs(1 - h))
+    for _ in range(3):
+        s, c = s / math.sqrt(2 + 2 * c), math.sqrt(0.5 + 0.5 * c)
+    choose = [Fraction(math.comb(2 * k, k), 4**k * (2 * k + 1)) for k in range(7)]
+    return 2 * 6371.0088 * (8 * series(choose, s))
+
+
+def sine(half_units: int) -> float:
+    terms = [Fraction((-1) ** k, math.factorial(2 * k + 1)) for k in range(10)]
+    return series(terms, half_units * (math.pi / 36_000_000))
+
+
+def series(terms: list[Fraction], x: float) -> float:
+    total = 0.0
+    for term in reversed(terms):
+        total = total * (x * x) + float(term)
+    return total * x
+
+
+def repeated(own: Row, others: list[Row], _: bool) -> float:  # noqa: FBT001 - likewise
+    return float(sum((row["amount"], row["currency"]) == (own["amount"], own["currency"]) for row in others))
+
+
+def to_smallest(own: Row, others: list[Row], _: bool) -> float:  # noqa: FBT001 - likewise
+    exact = [row["amount"] * 10 ** (4 - row["exponent"]) for row in [own, *others]]
+    return float(exact[0]) / float(max(100, min(exact[1:]))) if others else math.nan
+
+
+def share(own: Row, others: list[Row], what: str) -> float:
+    telling = [row[what] for row in others if row[what] is not None]
+    if own[what] is None or not telling:
+        return math.nan
+    return telling.count(own[what]) / len(telling)
+
+
+def time_of_day(own: Row, others: list[Row], _: bool) -> float:  # noqa: FBT001 - likewise
+    walls = [(row["ms"] + row["utc_offset"] * 60_000) % DAY_MS for row in [own, *others]]
+    apart = [abs(wall - walls[0]) for wall in walls[1:]]
+    return sum(min(gap, DAY_MS - gap) <= 7_200_000 for gap in apart) / len(apart) if apart else math.nan
+
+
+OF_OTHERS: dict[Aggregate, Callable[[Row, list[Row], bool], float]] = {
+    Aggregate.AMOUNT_TO_SMALLEST: to_smallest,
+    Aggregate.AMOUNT_REPEATED: repeated,
+    Aggregate.COUNTRIES: countries,
+    Aggregate.COUNTRY_JUMP: country_jump,
+    Aggregate.DISTANCE_FROM_LAST: distance,
+    Aggregate.SPEED_FROM_LAST: speed,
+    Aggregate.DEVICES: devices,
+    Aggregate.DEVICE_FIRST: device_first,
+    Aggregate.CATEGORY_SHARE: lambda own, others, _: share(own, others, "mcc"),
+    Aggregate.CHANNEL_SHARE: lambda own, others, _: share(own, others, "channel"),
+    Aggregate.TIME_OF_DAY_SHARE: time_of_day,
+}

@@ -1,0 +1,77 @@
+"""Every implementation of `features.history.store`: in memory, on Redis, on a Cluster, or two that share one.
+
+The oldest and the newest server that can be had, and Valkey, are held to them as well.
+"""
+
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+
+import pytest
+
+from features.declaration import FeatureSet, load
+from features.history.store import HistoryStore, Keeping
+from features.memory_store import MemoryStore
+from features.redis.store import RedisStore
+from support.features.streams import START_MS
+from support.redis.cluster import redis_cluster
+from support.redis.server import NAMES, redis_server, wheel_binary
+
+DEFAULT = load(None)
+DEPLOYMENTS = itertools.count()
+KINDS = (
+    *("memory", "redis", "two workers", "cluster", "two workers on a cluster"),
+    *("oldest", "newest", "valkey", "cluster of the oldest", "cluster of the newest", "cluster of valkey"),
+)
+
+
+class Servers:
+    """Where the stores keep what they are told: started when they are first asked for."""
+
+    def __init__(self, started: ExitStack) -> None:
+        self._started = started
+        self._urls: dict[tuple[bool, str | None], str] = {}
+
+    def url(self, kind: str) -> str:
+        names = [name for name in NAMES if name in kind]
+        which = "cluster" in kind, names[0] if names else None
+        if which not in self._urls:
+            self._urls[which] = self._start(*which)
+        return self._urls[which]
+
+    def _start(self, clustered: bool, name: str | None) -> str:  # noqa: FBT001 - it is the fact itself
+        try:
+            binary = None if name is None else wheel_binary(name)
+        except FileNotFoundError as error:
+            pytest.skip(str(error))
+        if clustered:
+            return self._started.enter_context(redis_cluster(replicas=False, binary=binary)).url
+        return self._started.enter_context(redis_server(binary=binary))
+
+
+def clock() -> int:
+    return START_MS
+
+
+@asynccontextmanager
+async def opened(
+    kind: str, servers: Servers, feature_set: FeatureSet = DEFAULT, kept: Keeping | None = None
+) -> AsyncIterator[Callable[[], HistoryStore]]:
+    """Yield what gives the store to use next: the same one, or two in turn; histories are kept as `kept` says, too."""
+    if kind == "memory":
+        store = MemoryStore(feature_set, kept=None if kept is None else kept.keeps)
+        yield lambda: store
+        return
+    deployment = f"d{next(DEPLOYMENTS)}"
+    async with AsyncExitStack() as stack:
+        stores = []
+        if kept is not None:
+            asking = RedisStore(servers.url(kind), deployment, kept, clock)
+            stack.push_async_callback(asking.close)
+            await asking.connect()
+        for _ in range(2 if "two" in kind else 1):
+            stores.append(RedisStore(servers.url(kind), deployment, feature_set, clock))
+            stack.push_async_callback(stores[-1].close)
+            await stores[-1].connect()
+        turns = itertools.cycle(stores)
+        yield lambda: next(turns)

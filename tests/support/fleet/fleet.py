@@ -1,0 +1,144 @@
+"""A fleet for tests of the whole: topics, a model repository, workers on a real broker and a real Redis."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from aiokafka import ConsumerRecord
+
+from stream.consumer import ValidScores
+from stream.contract.outputs import Score
+from support.fleet.payments import PARTITIONS, ends, payment, publish, put_model, read_topic
+from support.fleet.workers import COMMAND, Worker
+
+CLI = (sys.executable, "-m", "stream.cli")
+
+
+class Fleet:
+    """Workers that share topics, Redis keys and a repository, apart from every other test's."""
+
+    def __init__(self, environment: Mapping[str, str], folder: Path, start: Callable[..., Worker]) -> None:
+        self.environment = dict(environment)
+        self.folder = folder
+        self.prefix = environment["TOPIC_PREFIX"]
+        self._start = start
+
+    @property
+    def brokers(self) -> str:
+        return self.environment["BROKERS"]
+
+    @property
+    def models(self) -> str:
+        return self.environment["MODELS"]
+
+    def cli(
+        self, *arguments: str, seconds: float = 120.0, command: Sequence[str] = CLI, **settings: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the command line, or another command in its place, with this fleet's settings."""
+        named = {f"FRAUDSTREAM_{name}": value for name, value in (self.environment | settings).items()}
+        return subprocess.run(
+            [*command, *arguments],
+            env=os.environ | named,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=seconds,
+        )
+
+    def worker(self, command: Sequence[str] = COMMAND, **settings: str) -> Worker:
+        """Start a worker; it need not be ready yet."""
+        return self._start(self.environment | settings, command)
+
+    def promote(self, digest: str, *arguments: str) -> dict[str, Any]:
+        """Promote a model and return the verdict."""
+        done = self.cli("model", "promote", digest, "--reason", "test", "--json", *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        verdict: dict[str, Any] = json.loads(done.stdout)
+        return verdict
+
+    def go_live(self, workers: int = 1, seed: int = 0, **settings: str) -> list[Worker]:
+        """Start workers and make a first model live."""
+        digest = put_model(self.models, seed=seed)
+        started = [self.worker(**settings) for _ in range(workers)]
+        until(lambda: all("joined" not in str(worker.readiness()[1]) for worker in started), "the group is joined")
+        self.promote(digest)
+        for worker in started:
+            worker.await_ready()
+        return started
+
+    def publish(self, records: Iterable[Any], topic: str = "transactions") -> None:
+        """Publish payments or (key, value) pairs, in order."""
+        asyncio.run(publish(self.brokers, self.prefix + topic, records))
+
+    def read(self, topic: str) -> list[ConsumerRecord[bytes, bytes]]:
+        """Read a whole topic."""
+        return asyncio.run(read_topic(self.brokers, self.prefix + topic))
+
+    def scores(self) -> tuple[list[Score], ValidScores[Any]]:
+        """Return the valid scores, and the reader that counted the others."""
+        reader: ValidScores[Any] = ValidScores()
+        return [score for _, score in reader.of(self.read("scores"))], reader
+
+    def await_scores(self, count: int, seconds: float = 60.0) -> list[Score]:
+        """Wait until so many scores are valid."""
+        deadline = time.monotonic() + seconds
+        self.await_records("scores", count, seconds)
+        until(lambda: len(self.scores()[0]) >= count, f"{count} valid scores", deadline - time.monotonic())
+        return self.scores()[0]
+
+    def await_records(self, topic: str, count: int, seconds: float = 60.0) -> list[ConsumerRecord[bytes, bytes]]:
+        """Wait until a topic has so many records."""
+        until(lambda: sum(self.ends(topic).values()) >= count, f"{count} records in {topic}", seconds)
+        return self.read(topic)
+
+    def ends(self, topic: str) -> dict[int, int]:
+        """Return how many records each partition of a topic has: quicker than reading it."""
+        return asyncio.run(ends(self.brokers, self.prefix + topic))
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        """Return the events of one kind."""
+        events = [json.loads(record.value) for record in self.read("model-events")]
+        return [event for event in events if event["kind"] == kind]
+
+
+def until(holds: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
+    """Wait for something, or fail saying what did not come."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"waited {seconds:g} s in vain: {what}"
+        time.sleep(0.2)
+
+
+def new_fleet(brokers: str, redis_url: str, prefix: str, folder: Path, start: Callable[..., Worker]) -> Fleet:
+    """Make the topics and an empty repository."""
+    environment = {
+        "BROKERS": brokers,
+        "REDIS_URL": redis_url,
+        "TOPIC_PREFIX": prefix,
+        "GROUP": f"{prefix}group",
+        "DEPLOYMENT": f"{prefix}deployment",
+        "MODELS": str(folder / "models"),
+        "SESSION_TIMEOUT": "3",
+    }
+    fleet = Fleet(environment, folder, start)
+    done = fleet.cli("topics", "apply", "--partitions", str(PARTITIONS))
+    assert done.returncode == 0, done.stderr
+    return fleet
+
+
+def sources(scores: list[Score]) -> Counter[tuple[int, int]]:
+    return Counter((score.source.partition, score.source.offset) for score in scores)
+
+
+def feed(fleet: Fleet, second: int, rate: int) -> None:
+    """Publish one second's payments, and take about a second for it."""
+    started = time.monotonic()
+    fleet.publish(payment(number, cards=400, merchants=100) for number in range(second * rate, (second + 1) * rate))
+    time.sleep(max(0.0, 1.0 - (time.monotonic() - started)))

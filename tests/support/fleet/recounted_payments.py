@@ -1,0 +1,131 @@
+"""A season of invented payments with their labels, in three parts, and every feature of it recounted from the topics.
+
+The parts are apart by more than a label delay, so that no arrival order within one can be seen by a merchant's feature:
+what a part sees of merchants is the parts before it.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from features.declaration import FeatureSet, load
+from features.history.store import Fate, Label, Transactions
+from stream.contract.label import ParsedLabel, read_label
+from stream.contract.outputs import Score
+from stream.scoring.decode import decode
+from support.features.recount import Recount, Row
+from support.fleet.fleet import Fleet
+
+FEATURES = load(None)
+DAY_MS = 86_400_000
+START_MS = 1_700_000_000_000
+APART_MS = 8 * DAY_MS
+SPACING_MS = (8 * 60_000, 60_000, 10 * 60_000)
+"""Between two payments of a part."""
+
+EARLY = 200
+"""Of the payments meanwhile, so many of the first have labels: they are there before anything happens."""
+
+Payments = list[dict[str, Any]]
+
+
+class Season(NamedTuple):
+    """Payments before something happens, meanwhile and afterwards; labels known before and only afterwards."""
+
+    before: Payments
+    during: Payments
+    after: Payments
+    early_labels: Payments
+    late_labels: Payments
+
+
+def a_season(before: int, during: int, after: int, seed: int) -> Season:
+    """Invent so many payments for each part."""
+    random, at, parts = np.random.default_rng(seed), START_MS, list[Payments]()
+    for count, spacing in zip((before, during, after), SPACING_MS, strict=True):
+        assert count * spacing < 7 * DAY_MS, "payments of one part would see each other at their merchants"
+        parts.append([_payment(f"{len(parts)}-{number}", at + number * spacing, random) for number in range(count)])
+        at += count * spacing + APART_MS
+    known_late = parts[2][0]["occurred_at"]
+    late = [*parts[0][1::2], *parts[1][:EARLY:2]]
+    return Season(
+        *parts,
+        [_label(one, one["occurred_at"] + 7 * DAY_MS, random) for one in parts[0][::2]],
+        [_label(one, known_late, random) for one in late],
+    )
+
+
+def _payment(name: str, at_ms: int, random: np.random.Generator) -> dict[str, Any]:
+    return {
+        "transaction_id": f"p-{name}",
+        "card_id": f"card-{random.integers(200)}",
+        "merchant_id": f"shop-{random.integers(60)}",
+        "occurred_at": at_ms,
+        "amount_minor": int(random.integers(100, 90_000)),
+        "currency": "EUR",
+    }
+
+
+def _label(of: dict[str, Any], known_ms: int, random: np.random.Generator) -> dict[str, Any]:
+    about = {name: of[name] for name in ("transaction_id", "card_id")}
+    return about | {"fraud": bool(random.random() < 0.3), "labelled_at": known_ms, "reported_by": "analyst"}
+
+
+def recounted(fleet: Fleet, features: FeatureSet = FEATURES) -> Mapping[str, list[float]]:
+    """Return every feature of every payment in the topic, by transaction, recounted in the order of time."""
+    recount, found = Recount(features), dict[str, list[float]]()
+    for _, event in sorted(_events(fleet), key=lambda one: one[0]):
+        if isinstance(event, Label):
+            recount.label(event)
+            continue
+        fate, values = recount.observe(event)
+        if fate is Fate.DECIDE:
+            found[str(event["id"])] = values
+    return found
+
+
+def _events(fleet: Fleet) -> Iterator[tuple[int, Row | Label]]:
+    for record in fleet.read("labels"):
+        told = read_label(record.value, record.key, (record.partition, record.offset))
+        assert isinstance(told, ParsedLabel)
+        yield told.label.labelled_ms, told.label
+    yield from ((int(row["ms"]), row) for row in rows_of(decode(fleet.read("transactions"), 0).columns))
+
+
+NOT_TOLD: Row = {"at": None, "mcc": None, "country": None, "channel": None, "currency": "EUR"}
+"""What a season's payments say beside: nothing."""
+
+
+def rows_of(batch: Transactions) -> Iterator[Row]:
+    """Turn the columns of a batch into plain rows."""
+    for at in range(len(batch)):
+        yield {
+            "id": batch.transaction_ids[at],
+            "card": batch.card_ids[at],
+            "merchant": batch.merchant_ids[at],
+            "device": batch.device_ids[at],
+            "ms": int(batch.occurred_ms[at]),
+            "utc_offset": int(batch.utc_offset_minutes[at]),
+            "amount": int(batch.amount_minor[at]),
+            "exponent": int(batch.exponent[at]),
+            "content": int(batch.content[at]),
+            "partition": int(batch.partition[at]),
+            "offset": int(batch.offset[at]),
+            **NOT_TOLD,
+        }
+
+
+def differing(
+    scores: list[Score], expected: Mapping[str, list[float]], features: FeatureSet = FEATURES
+) -> list[tuple[str, str, float | None, float]]:
+    """Return where a score's features are others than the recount's: transaction, feature, told, recounted."""
+    found = []
+    for score in scores:
+        assert score.features is not None
+        for name, value in zip(features.names, expected[score.transaction_id], strict=True):
+            told = score.features[name]
+            if told != (None if math.isnan(value) else value):
+                found.append((score.transaction_id, name, told, value))
+    return found

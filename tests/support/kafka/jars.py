@@ -1,0 +1,131 @@
+"""Apache Kafka from its Maven artifacts: one KRaft node as a child process, its data in a folder that goes with it."""
+
+import shutil
+import signal
+import ssl
+import subprocess
+import tempfile
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stream.demo.services.processes import Child, free_port
+from support.kafka.wire import brokers_in_service
+from support.paths import HOUSE, SUPPORT
+
+VERSION = "4.3.1"
+RECIPE = SUPPORT / "kafka"
+CACHE = HOUSE / ".cache" / f"kafka-{VERSION}"
+START_SECONDS = 90.0  # a busy machine; 2-3 s on a quiet one
+RESOLVE_SECONDS = 600.0
+
+
+class NoJars(Exception):  # noqa: N818 - a state of the machine
+    """Java or Maven is missing, or the artifacts cannot be resolved."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a node is set up: its properties and what is filled into them, and what its data folder is formatted with.
+
+    `tls` is for asking whether the node answers, where its port speaks TLS.
+    """
+
+    properties: str = "server.properties"
+    values: Mapping[str, object] = field(default_factory=dict)
+    formatting: tuple[str, ...] = ()
+    tls: ssl.SSLContext | None = None
+
+
+PLAIN = Layout()
+
+
+def resolve_jars(recipe: str = "pom.xml", name: str = "libs") -> Path:
+    """Return the folder of a recipe's jars, the broker's unless said; Maven fills it once, all or nothing.
+
+    Raises:
+        NoJars: there is no `java`, or no `mvn` while the folder is empty, or Maven could not resolve the artifacts.
+    """
+    if shutil.which("java") is None:
+        raise NoJars("no java on PATH")
+    libraries = CACHE / name
+    if libraries.is_dir():
+        return libraries
+    if shutil.which("mvn") is None:
+        raise NoJars("no mvn on PATH")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        target = Path(folder) / name
+        command = ["mvn", "-q", "-B", "-f", str(RECIPE / recipe), "dependency:copy-dependencies"]
+        command += [f"-DoutputDirectory={target}"]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=RESOLVE_SECONDS)
+        if done.returncode != 0:
+            raise NoJars(f"mvn could not resolve {recipe}: {done.stdout[-500:]}{done.stderr[-500:]}")
+        if not libraries.is_dir():  # another run may have been faster
+            target.rename(libraries)
+    return libraries
+
+
+class JarsCluster:
+    """A single Kafka node that can be stopped, killed, paused and started again on its port and data.
+
+    Raises:
+        NoJars: see `resolve_jars`.
+    """
+
+    kind = "apache-kafka-jars"
+
+    def __init__(self, layout: Layout = PLAIN) -> None:
+        classpath = f"{resolve_jars()}/*"
+        self._layout = layout
+        self._folder = tempfile.TemporaryDirectory(prefix="kafka-")
+        folder = Path(self._folder.name)
+        self.port = free_port()
+        self.brokers = f"127.0.0.1:{self.port}"
+        self._settings = folder / "server.properties"
+        places = {"port": self.port, "controller_port": free_port(), "folder": folder}
+        self._settings.write_text((RECIPE / layout.properties).read_text().format(**places, **layout.values))
+        logging = f"-Dlog4j2.configurationFile={RECIPE / 'log4j2.properties'}"
+        java = ["java", "-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", logging]
+        self._java = [*java, "-cp", classpath]
+        self._child = Child([*self._java, "kafka.Kafka", str(self._settings)], folder / "broker.log")
+        self._format()
+
+    def _format(self) -> None:
+        """Give the empty data folder its cluster id."""
+        identity = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
+        tool = ["kafka.tools.StorageTool", "format", "-t", identity, "-c", str(self._settings)]
+        tool += self._layout.formatting
+        subprocess.run([*self._java, *tool], check=True, capture_output=True, timeout=START_SECONDS)
+
+    def start(self) -> None:
+        """Start the broker, if it does not run, and wait until it is in service."""
+        self._child.start()
+        self._child.await_ready(lambda: brokers_in_service(self.port, tls=self._layout.tls) > 0, START_SECONDS)
+
+    def stop(self) -> None:
+        """Stop the broker in order; its data stay."""
+        self._child.stop(30)
+
+    def kill(self) -> None:
+        """SIGKILL the broker; its data stay."""
+        self._child.kill()
+
+    def pause(self) -> None:
+        """Stop the broker's clock: connections stay open and nothing answers."""
+        self._child.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """End a pause."""
+        self._child.signal(signal.SIGCONT)
+
+    def log(self) -> str:
+        """Return the end of the broker's log."""
+        return self._child.tail()
+
+    def close(self) -> None:
+        """End the broker and remove its data."""
+        self._child.kill()
+        self._folder.cleanup()

@@ -1,0 +1,59 @@
+"""A Kafka node without a word in clear text, and the users of it: jars only, since its certificates are ours."""
+
+import subprocess
+from pathlib import Path
+
+from stream.demo.services.processes import free_port
+from support.certificates import Authority
+from support.kafka.jars import START_SECONDS, JarsCluster, Layout, resolve_jars
+
+PASSWORDS = {name: f"{name}-secret" for name in ("admin", "worker", "producer", "consumer", "operator")}
+ACL_COMMAND = "org.apache.kafka.tools.AclCommand"
+
+
+class SecuredCluster(JarsCluster):
+    """A node with a listener for SCRAM over TLS and one for mutual TLS, where what no ACL allows is forbidden.
+
+    Raises:
+        NoJars: see `resolve_jars`.
+    """
+
+    def __init__(self, authority: Authority) -> None:
+        self._tools = resolve_jars("tools.xml", "tools")
+        authority.vouch("broker")
+        self.by_password = f"127.0.0.1:{free_port()}"
+        users = [f"SCRAM-SHA-512=[name={name},password={password}]" for name, password in PASSWORDS.items()]
+        super().__init__(
+            Layout(
+                "secured.properties",
+                {"certificates": authority.folder, "password_port": self.by_password.rpartition(":")[2]},
+                tuple(word for user in users for word in ("--add-scram", user)),
+                authority.context("broker"),
+            )
+        )
+        self.by_certificate = self.brokers
+        self._admin = authority.folder / "admin.properties"
+        self._admin.write_text(admin_properties(authority.file))
+
+    def acls(self, *arguments: str) -> str:
+        """Run kafka-acls as the administrator and return what it said."""
+        *java, classpath = self._java
+        command = [*java, f"{classpath}:{self._tools}/*", "-XX:TieredStopAtLevel=1", ACL_COMMAND]
+        command += ["--bootstrap-server", self.by_password, "--command-config", str(self._admin), *arguments]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=START_SECONDS)
+        assert done.returncode == 0, f"kafka-acls {' '.join(arguments)}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+
+def admin_properties(authority: Path) -> str:
+    """Write the file by which Kafka's own tools log in."""
+    login = "org.apache.kafka.common.security.scram.ScramLoginModule required"
+    return "\n".join(
+        [
+            "security.protocol=SASL_SSL",
+            "sasl.mechanism=SCRAM-SHA-512",
+            f'sasl.jaas.config={login} username="admin" password="{PASSWORDS["admin"]}";',
+            "ssl.truststore.type=PEM",
+            f"ssl.truststore.location={authority}",
+        ]
+    )

@@ -1,0 +1,59 @@
+"""A Redis of one test's own, that can go away and come back, with what it knew or without."""
+
+import asyncio
+import signal
+from pathlib import Path
+
+from redis import Redis as SyncRedis
+from redis.asyncio import Redis
+
+from stream.demo.services.processes import Child, free_port
+from stream.demo.services.servers import redis_binary
+from support.fleet.fleet import until
+
+
+class OwnRedis:
+    """A server that writes down what it acknowledges, or nothing; folder and port stay the same through restarts."""
+
+    def __init__(self, folder: Path, *, forgetful: bool = False) -> None:
+        self.port = free_port()
+        options = ["--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
+        options += ["--appendonly", "no"] if forgetful else ["--appendonly", "yes", "--appendfsync", "always"]
+        options += ["--maxmemory-policy", "noeviction", "--notify-keyspace-events", "Ege"]
+        command = (redis_binary(), "--port", str(self.port), *options)
+        self.client = SyncRedis(port=self.port)
+        self._new = lambda: Child(command, folder / "redis.log", {})
+        self._child = self._new()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        self._child = self._new()
+        self._child.start()
+        until(lambda: asyncio.run(self._answers()), "redis answers")
+
+    def kill(self) -> None:
+        self.client.close()
+        self._child.kill()
+
+    def pause(self) -> None:
+        self._child.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._child.signal(signal.SIGCONT)
+
+    async def empty(self) -> None:
+        client = Redis(port=self.port)
+        await client.flushall()
+        await client.aclose()
+
+    async def _answers(self) -> bool:
+        client = Redis(port=self.port)
+        try:
+            return bool(await client.ping())
+        except (OSError, ConnectionError):
+            return False
+        finally:
+            await client.aclose()

@@ -1,0 +1,43 @@
+"""`fraudstream score` with a bug planted, to show that comparing finds it: `faulty_command.py BUG ARGUMENTS…`.
+
+Bugs are planted in this process alone, so it takes `--threads 1`.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from features.history import records
+from features.history.history import History
+from features.history.store import Ints
+
+COMMAND = (sys.executable, str(Path(__file__).resolve()))
+FORGETFUL_CARDS = 50
+
+
+def labels_before_they_came() -> None:
+    """Let a merchant see a label from the beginning, not from where its outcome says."""
+    from stream.rescoring import order  # noqa: PLC0415 - it needs an extra
+
+    order.LABEL_PLACES = order.LABEL_PLACES.replace("coalesce(key, before)", "0")
+
+
+def a_record_is_missing() -> None:
+    """Leave out the oldest record of some cards' histories."""
+    told = History.upto
+
+    def upto(history: History, position: int) -> Ints:
+        rows = told(history, position)
+        is_card = rows.shape[1] == records.COLUMNS[records.Entity.CARD]
+        return rows[1:] if is_card and len(rows) > 1 and history.entity % FORGETFUL_CARDS == 0 else rows
+
+    History.upto = upto  # type: ignore[method-assign]
+
+
+BUGS: dict[str, Callable[[], None]] = {one.__name__: one for one in (labels_before_they_came, a_record_is_missing)}
+
+if __name__ == "__main__":
+    from stream.cli.main import main
+
+    BUGS[sys.argv.pop(1)]()
+    main()

@@ -1,0 +1,98 @@
+"""A model over a table of features with all kinds of parties, and worlds in which it is live."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import msgspec
+import pytest
+
+from features.declaration import FeatureSet, load
+from features.rows import device, merchant
+from features.vector.sets import FeatureSets
+from models.loading import Model
+from models.loading import load as load_model
+from models.repository import Repository
+from stream.contract.outputs import Score
+from stream.control.probes import probers
+from stream.rescoring.request import DiffReport, Range, ScoreReport, TopicRequest
+from stream.rescoring.topic_run import compare_topic, score_topic
+from stream.settings import Settings
+from stream.training.request import TrainingRequest
+from stream.training.run import train
+from support.rescoring.world import World, opened
+from support.training_files import START_MS, transactions, write
+
+FEATURES = FeatureSet(
+    (
+        *load(None).rows,
+        merchant("cards", "1d"),
+        merchant("fraud_share", "30d"),
+        device("cards", "30d"),
+        device("fraud_share", "7d"),
+    )
+)
+SETS = FeatureSets((FEATURES,))
+
+
+class Trained(NamedTuple):
+    """A model that depends on many features, and the repository that it is in."""
+
+    model: Model
+    folder: Path
+
+    def world(self, **settings: Any) -> World:
+        """Return a world in which it is live, with nothing on its topics."""
+        return World(Settings(**{"models": str(self.folder)} | settings), self.model, SETS, START_MS)
+
+
+def trained(folder: Path) -> Trained:
+    """Train one."""
+    file = write(folder / "train.parquet", transactions())
+    request = TrainingRequest(file=file, name="card", feature_set=FEATURES, trees=10, threads=1, review_share=0.1)
+    repository = Repository(str(folder))
+    model = load_model(repository, train(request, repository, lambda _s, _d, _t: None).digest, probers(SETS))
+    assert isinstance(model, Model)
+    return Trained(model, folder)
+
+
+def compared(
+    world: World, wanted: Range | None = None, out: Path | None = None, sets: FeatureSets = SETS
+) -> DiffReport:
+    """Make a world's decisions again."""
+    with pytest.MonkeyPatch.context() as patch:
+        opened(world, patch)
+        request = TopicRequest(world.settings, wanted or Range(), out, sets, 1)
+        return compare_topic(request, lambda _stage, _done, _total: None)
+
+
+def scored(world: World, out: Path, wanted: Range | None = None) -> ScoreReport:
+    """Score a world's transactions."""
+    with pytest.MonkeyPatch.context() as patch:
+        opened(world, patch)
+        request = TopicRequest(world.settings, wanted or Range(), out, SETS, 1)
+        return score_topic(request, world.model.digest, lambda _stage, _done, _total: None)
+
+
+def lines(out: Path) -> dict[str, dict[str, Any]]:
+    """Return the rows of an output by transaction, the first of each."""
+    found = duckdb.connect().execute(f"SELECT * EXCLUDE (occurred_at) FROM '{out}'")  # noqa: S608
+    names = [column[0] for column in found.description]
+    rows = found.fetchall()
+    return {row[names.index("transaction_id")]: dict(zip(names, row, strict=True)) for row in reversed(rows)}
+
+
+def alter(world: World, transaction_id: str, /, **changes: Any) -> None:
+    """Change what is on record of a decision; `features` are changed one by one, `rescored` makes the rest follow."""
+    for log in world.topics["scores"].values():
+        for record in log:
+            score = msgspec.json.decode(record.value, type=Score)  # type: ignore[arg-type]
+            if score.transaction_id == transaction_id:
+                record.value = msgspec.json.encode(_altered(world, score, **changes))
+
+
+def _altered(world: World, told: Score, /, *, rescored: bool = False, **changes: Any) -> Score:
+    if changes.get("features"):
+        changes["features"] = (told.features or {}) | changes["features"]
+    changed = msgspec.structs.replace(told, **changes)
+    return world.rescored(changed) if rescored else changed

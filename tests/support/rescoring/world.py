@@ -1,0 +1,206 @@
+"""A small deployment without Kafka: a pipeline over histories in memory, and its topics as lists.
+
+Everything is written by the product's own encoders; positions and epochs are the store's.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from features.history.store import HistoryStore, Label, LabelResult, Observed, Transactions
+from features.memory_store import MemoryStore
+from features.vector.sets import FeatureSets
+from models.loading import Model
+from models.policy import bands
+from stream.contract.label import read_label
+from stream.contract.outputs import Score
+from stream.control.model_cache import Serving
+from stream.pipeline import DecisionTerms, Pipeline
+from stream.rescoring import topic_run
+from stream.rescoring.topics import Offsets, Records, TopicPart
+from stream.scoring.decode import decode
+from stream.scoring.tracing import NoTracing
+from stream.settings import Settings
+from stream.worker.labeller import _encode, _outcome
+from support.fleet.payments import partition_of
+
+PARTITIONS = 3
+FIRST_EPOCH = 1_700_000_000
+
+
+@dataclass
+class Record:
+    """A record as a consumer hands it over."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    timestamp_type: int = 0
+    headers: Sequence[tuple[str, bytes | None]] = ()
+
+
+class Histories:
+    """The store of a worker: histories in memory under an epoch that rises when they are lost."""
+
+    def __init__(self, sets: FeatureSets) -> None:
+        self.sets = sets
+        self.inner = MemoryStore(sets)
+        self.epoch = FIRST_EPOCH
+        self.incomplete = False
+
+    async def observe(self, transactions: Transactions) -> Observed:
+        observed = self.inner.observe_now(transactions)
+        return replace(observed, history_epoch=self.epoch, incomplete=self.incomplete)
+
+    async def label(self, labels: Sequence[Label]) -> Sequence[LabelResult]:
+        return [one._replace(history_epoch=self.epoch) for one in self.inner.label_now(labels)]
+
+    async def tidy(self) -> None:
+        await self.inner.tidy()
+
+
+@dataclass
+class World:
+    """Topics and a worker; time goes on by a second with each batch."""
+
+    settings: Settings
+    model: Model
+    sets: FeatureSets
+    now_ms: int
+    topics: dict[str, dict[int, list[Record]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = ("transactions", "labels", "scores", "outcomes")
+        self.topics = {name: {number: [] for number in range(PARTITIONS)} for name in names}
+        self.histories = Histories(self.sets)
+        self.undecided: dict[int, int] = defaultdict(int)
+        self.observed: dict[int, int] = defaultdict(int)
+
+    def publish(self, *payments: Mapping[str, Any], topic: str = "transactions") -> list[Record]:
+        """Put payments, or labels, onto their partitions."""
+        return [self.append(topic, partition_of(one["card_id"], PARTITIONS), one) for one in payments]
+
+    def append(self, topic: str, partition: int, value: Any, at_ms: int | None = None) -> Record:
+        """Put one record onto a partition."""
+        key = None if not isinstance(value, Mapping) else str(value["card_id"]).encode()
+        encoded = value if isinstance(value, bytes) else msgspec.json.encode(value)
+        log = self.topics[topic][partition]
+        offset = log[-1].offset + 1 if log else 0
+        log.append(Record(topic, partition, offset, self.now_ms if at_ms is None else at_ms, key, encoded))
+        return log[-1]
+
+    def decide(
+        self, partitions: Iterable[int] = range(PARTITIONS), store: HistoryStore | None = None, **terms: Any
+    ) -> int:
+        """Decide what waits in some partitions, as one batch, and return how many decisions there are."""
+        chosen = list(partitions)
+        waiting = [one for number in chosen for one in self.topics["transactions"][number][self.undecided[number] :]]
+        self.now_ms += 1000
+        pipeline = Pipeline(self.settings, self.sets, store or self.histories)
+        serving = terms.get("serving", Serving(1, self.model, None))
+        outputs = asyncio.run(
+            pipeline.decide(
+                waiting, DecisionTerms(serving, dict.fromkeys(chosen, 1), NoTracing().headers), lambda: self.now_ms
+            )
+        )
+        for partition, lot in outputs.scored.lots().items():
+            for one in lot:
+                self.append("scores", partition, one.value)
+        for number in chosen:
+            self.undecided[number] = len(self.topics["transactions"][number])
+        return len(outputs.scored)
+
+    def observe(self, partitions: Iterable[int]) -> None:
+        """Put what waits into the histories, and decide nothing."""
+        for number in partitions:
+            waiting = self.topics["transactions"][number][self.undecided[number] :]
+            columns = decode(waiting, round(self.settings.future_skew * 1000)).columns
+            asyncio.run(self.histories.observe(columns))
+            self.observed[number] = self.undecided[number] + len(waiting)
+
+    def tell(self, *labels: Mapping[str, Any]) -> None:
+        """Publish labels and apply them."""
+        for record in self.publish(*labels, topic="labels"):
+            self.answer(record)
+
+    def answer(self, label: Record) -> None:
+        """Apply a label that is published."""
+        self.now_ms += 1
+        told = read_label(label.value, label.key, (label.partition, label.offset))
+        (done,) = asyncio.run(self.histories.label([told.label]))  # type: ignore[union-attr]
+        self.append("outcomes", label.partition, _encode(_outcome(label, told.label, done)))  # type: ignore[union-attr]
+
+    def pay(self, number: int, **changes: Any) -> dict[str, Any]:
+        """Make a payment that occurs now."""
+        made = {"transaction_id": f"t-{number}", "card_id": "card-0", "merchant_id": "shop-0", "amount_minor": 1000}
+        return made | {"currency": "EUR", "occurred_at": self.now_ms} | changes
+
+    def rescored(self, score: Score) -> Score:
+        """Return a decision as the model would have made it of the features that it has."""
+        vector = np.array([[score.features[name] for name in self.sets.newest.names]], np.float64)  # type: ignore[index]
+        value = self.model.score(vector)
+        made = {"score": float(value[0]), "band": int(bands(value)[0]), "decision": self.model.policy.decide(value)[0]}
+        return msgspec.structs.replace(score, **made)
+
+    @asynccontextmanager
+    async def reading(self, _settings: Settings) -> AsyncIterator["ListedTopics"]:
+        """Open this world as a broker is opened."""
+        yield ListedTopics(self.topics, {name: dict.fromkeys(range(PARTITIONS), 0) for name in self.topics})
+
+    def drop(self, topic: str, before: Mapping[int, int]) -> None:
+        """Delete the beginning of a topic, as retention does."""
+        for number, offset in before.items():
+            self.topics[topic][number] = [one for one in self.topics[topic][number] if one.offset >= offset]
+
+
+class ListedTopics:
+    """Topics of a world, read as `stream.rescoring.topics.Topics` reads them."""
+
+    def __init__(self, topics: Mapping[str, Mapping[int, Sequence[Record]]], ends: Mapping[str, Offsets]) -> None:
+        self._topics = topics
+        self._ends = ends
+
+    async def whole(self, topic: str) -> TopicPart:
+        logs = self._topics[topic]
+        ends = {number: log[-1].offset + 1 if log else self._ends[topic][number] for number, log in logs.items()}
+        return TopicPart(topic, {number: log[0].offset if log else ends[number] for number, log in logs.items()}, ends)
+
+    async def since(self, whole: TopicPart, moment_ms: int | None) -> Offsets:
+        if moment_ms is None:
+            return whole.starts
+        logs = self._topics[whole.topic]
+        return {
+            number: next((one.offset for one in logs[number] if one.timestamp >= moment_ms), whole.ends[number])
+            for number in whole.starts
+        }
+
+    async def until(self, whole: TopicPart, moment_ms: int | None) -> Offsets:
+        return whole.ends if moment_ms is None else await self.since(whole, moment_ms)
+
+    async def read(self, part: TopicPart) -> AsyncIterator[Records]:
+        for number, start in part.starts.items():
+            found = [one for one in self._topics[part.topic][number] if start <= one.offset < part.ends[number]]
+            for at in range(0, len(found), 7):
+                yield found[at : at + 7]
+
+    async def first_ms(self, whole: TopicPart) -> Mapping[int, int]:
+        found = {}
+        for number, start in whole.starts.items():
+            records = [one for one in self._topics[whole.topic][number] if start <= one.offset < whole.ends[number]]
+            if records:
+                found[number] = records[0].timestamp
+        return found
+
+
+def opened(world: World, monkeypatch: Any) -> None:
+    """Let back-scoring read this world instead of a broker."""
+    monkeypatch.setattr(topic_run, "reading", world.reading)

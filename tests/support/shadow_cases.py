@@ -1,0 +1,70 @@
+"""What tests of the shadow share: decisions, accepted commands, and a publisher that keeps what is announced."""
+
+from typing import Any
+
+import numpy as np
+from aiokafka.errors import KafkaError
+
+from features.history.store import Entity, Fate, Histories, Observed
+from models.commands import CommandKind, Event, EventKind
+from models.policy import Decision
+from models.times import format_time
+from stream.contract.outputs import DecidedBy
+from stream.control.model_cache import Serving
+from stream.kafka.publisher import Publisher
+from stream.scoring.decode import decode
+from stream.scoring.encode import Scored, ScoreFrame, encode
+from stream.scoring.score import Judgement
+from stream.scoring.tracing import NoTracing
+from stream.settings import Settings
+from support.stream_records import LATEST_MS, Told, text
+
+DIGEST, LIVE = "a" * 64, "d" * 64
+
+
+def accepted(revision: int, kind: str, model: Any, at_ms: int, until_ms: Any = None) -> Event:
+    """An accepted command in the log, with the end of its watch where it has one."""
+    return Event(
+        event_id=f"e-{revision}",
+        deployment="default",
+        kind=EventKind.ACCEPTED,
+        revision=revision,
+        worker="w",
+        at=format_time(at_ms),
+        command_id=f"c-{revision}",
+        command=CommandKind(kind),
+        model=model,
+        watch_until=None if until_ms is None else format_time(until_ms),
+    )
+
+
+def scored(count: int, first: int = 0, score: float | None = 0.25) -> Scored:
+    """Decisions of so many transactions, alternately of two partitions."""
+    records = [Told(text(transaction_id=f"t-{at}"), offset=at, partition=at % 2) for at in range(first, first + count)]
+    decoded = decode(records, 0)
+    nothing = Histories(np.zeros((count, 9), np.int64), np.ones(count, np.int64), np.arange(count))
+    histories = {Entity.CARD: nothing, Entity.MERCHANT: nothing}
+    observed = Observed([Fate.DECIDE] * count, histories, 1, incomplete=False)
+    judgements = [Judgement(score, None, Decision.APPROVE, DecidedBy.MODEL, None)] * count
+    frame = ScoreFrame(Settings(), ("x", "y"), "f", "0", 7, {0: 1, 1: 1}, LATEST_MS, NoTracing().headers)
+    matrix = np.arange(2.0 * count).reshape(count, 2)
+    return encode(frame, decoded, observed, (np.arange(count), {"f": matrix}, judgements))
+
+
+def serving(challenger: str | None) -> Serving:
+    return Serving(7, None, None, challenger)  # type: ignore[arg-type] - only the challenger is looked at
+
+
+class Log(Publisher):
+    """A publisher that keeps what is announced, or is away."""
+
+    def __init__(self) -> None:
+        super().__init__(Settings())
+        self.events: list[Event] = []
+        self.away = False
+
+    async def announce(self, event: Event, *_: Any) -> int:
+        if self.away:
+            raise KafkaError("away")
+        self.events.append(event)
+        return len(self.events)

@@ -1,0 +1,72 @@
+"""Facts for tests of telemetry: batches of payments that came to something, without a pipeline."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from features.history.store import LabelStatus
+from models.policy import Decision
+from stream.clock import Stage
+from stream.contract.codes import DeadLetterCode
+from stream.contract.outputs import DecidedBy, ModelName
+from stream.contract.transaction import Transaction
+from stream.kafka.dead_letters import DeadLetter
+from stream.kafka.publisher import Outgoing
+from stream.scoring.encode import Scored
+from stream.scoring.facts import Compared, Decided, Fact, LabelsApplied, Missed, Reapplied, Retried, VoidFound
+from stream.scoring.score import Judgement
+from support.stream_records import PAYMENT, Told
+
+BEGAN_NS = 1_769_860_800_000_000_000
+DIGEST = "d" * 64
+VERBS = ("decode", "observe", "vectorise", "score", "encode", "publish")
+MODEL = ModelName("cards", "2026-01", DIGEST)
+
+
+def stages(names: Sequence[str] = VERBS, each_ns: int = 2_000_000) -> list[Stage]:
+    return [Stage(name, BEGAN_NS + at * each_ns, BEGAN_NS + (at + 1) * each_ns) for at, name in enumerate(names)]
+
+
+def scored(records: Sequence[Any], latencies_ms: Sequence[int] | None = None, **changes: Any) -> Scored:
+    """Let each record be a payment that was decided."""
+    count = len(records)
+    said = {"decision": Decision.APPROVE, "decided_by": DecidedBy.MODEL, "degraded": ()} | changes
+    judgement = Judgement(0.25, 500, model=MODEL, **said)
+    transaction = msgspec.convert(PAYMENT, Transaction)
+    return Scored(
+        records,
+        [transaction] * count,
+        [()] * count,
+        np.zeros((count, 3)),
+        [judgement] * count,
+        [20] * count if latencies_ms is None else latencies_ms,
+        [Outgoing(one.offset, one.key, b"{}", ()) for one in records],
+    )
+
+
+def decided(what: Scored, dead: Sequence[DeadLetter] = (), **changes: Any) -> Decided:
+    said = {"repeated": 0, "unknown": 0, "stages": stages(), "revision": 7, "digest": DIGEST} | changes
+    return Decided(what, dead, **said)
+
+
+def one_of_each(prefix: str = "") -> list[Fact]:
+    """Return facts that touch every counter and histogram."""
+    record = Told(topic=f"{prefix}transactions")
+    late = scored([record], [5_000], degraded=("history_incomplete",))
+    late = Scored(late.records, late.transactions, [("mcc",)], *[getattr(late, name) for name in _LAST])
+    dead = DeadLetter(record, DeadLetterCode.NOT_JSON, "why")
+    return [
+        decided(late, [dead], repeated=1, unknown=1),
+        LabelsApplied([Told()], [LabelStatus.APPLIED], [], 1, stages(("decode", "observe", "encode", "publish"))),
+        Retried(f"{prefix}transactions", "StoreUnavailableError"),
+        VoidFound(0, 3),
+        Compared(DIGEST, [0.25], [Decision.APPROVE], [Decision.DECLINE], [1250], ["EUR"]),
+        Missed(DIGEST, "skipped", 2),
+        Reapplied("transactions", 2),
+        Reapplied("labels", 1),
+    ]
+
+
+_LAST = ("vectors", "judgements", "latencies_ms", "outgoing")

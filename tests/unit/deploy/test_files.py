@@ -1,0 +1,277 @@
+"""The files of deploy/ keep what they promise, as far as that can be read from them; `make compose-check` runs them."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy.check import __main__ as check
+from deploy.check.asking import Span, trouble
+from deploy.check.naming import prometheus_names
+from deploy.check.records import Scores, not_once
+from stream.settings import PREFIX, Settings, read_settings
+from stream.telemetry.catalogue import CATALOGUE
+from support.paths import HOUSE
+
+DEPLOY = HOUSE / "deploy"
+COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {name for name, service in SERVICES.items() if "fraudstream" in service["image"]}
+DOCKERFILE = (DEPLOY / "Dockerfile").read_text().replace("\\\n", " ")
+INSTRUCTIONS = [line.split(maxsplit=1) for line in DOCKERFILE.splitlines() if line and not line.startswith("#")]
+STAGES = [words.split() for instruction, words in INSTRUCTIONS if instruction == "FROM"]
+RULES = [rule for g in yaml.safe_load((DEPLOY / "prometheus/alerts.yml").read_text())["groups"] for rule in g["rules"]]
+DASHBOARD = json.loads((DEPLOY / "grafana/dashboards/fraudstream.json").read_text())
+QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", [])]
+METRIC = re.compile(r"\bfraudstream_[a-z_]+")
+
+
+def seconds(duration: str) -> int:
+    return int(duration[:-1]) * {"s": 1, "m": 60}[duration[-1]]
+
+
+def test_the_files_of_the_stack_are_there() -> None:
+    expected = {
+        "kafka",
+        "redis",
+        "topics",
+        "worker",
+        "model",
+        "publisher",
+        "decisions",
+        "jaeger",
+        "prometheus",
+        "grafana",
+    }
+    assert set(SERVICES) == expected
+    assert {"topics", "worker", "model", "publisher", "decisions"} == OURS
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_an_image_is_pinned(name: str) -> None:
+    image = re.sub(r"\$\{\w+:-([^}]+)\}", r"\1", SERVICES[name]["image"])
+    tag = image.partition(":")[2]
+    assert re.search(r"\d+\.\d+", tag)
+
+
+@pytest.mark.parametrize("stage", [words for words in STAGES if ":" in words[0]], ids=" ".join)
+def test_a_base_is_pinned_to_the_version_of_python(stage: list[str]) -> None:
+    assert stage[0] == "python:3.11-slim-bookworm"
+
+
+def test_our_images_run_as_somebody_who_is_not_root() -> None:
+    finals: dict[str, str] = {}
+    stage = ""
+    for instruction, words in INSTRUCTIONS:
+        if instruction == "FROM":
+            parent, _, stage = words.split()
+            finals[stage] = finals.get(parent, "root")
+        if instruction == "USER":
+            finals[stage] = words
+    assert {finals[target] for target in ("worker", "tools")} == {"10001:10001"}
+    assert STAGES[-1][2] == "worker"  # what a build without a target makes
+
+
+def test_nothing_unlocked_gets_into_an_image() -> None:
+    installs = re.findall(r"pip[^&\n]* install ([^&\n]*)", DOCKERFILE)
+    assert installs
+    assert all("--require-hashes" in options or "--no-deps --no-index" in options for options in installs)
+    assert "# syntax" not in DOCKERFILE
+
+
+def test_the_image_is_asked_whether_it_is_alive_and_compose_asks_whether_it_is_ready() -> None:
+    assert [words for instruction, words in INSTRUCTIONS if instruction == "HEALTHCHECK" and "/health/live" in words]
+    assert "/health/ready" in SERVICES["worker"]["healthcheck"]["test"][-1]
+    assert ["STOPSIGNAL", "SIGTERM"] in INSTRUCTIONS
+
+
+def test_a_worker_has_the_time_to_drain() -> None:
+    drain = read_settings({f"{PREFIX}DRAIN_SECONDS": str(SERVICES["worker"]["environment"][f"{PREFIX}DRAIN_SECONDS"])})
+    assert seconds(SERVICES["worker"]["stop_grace_period"]) > drain.drain_seconds
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_can_do_no_more_than_it_must(name: str) -> None:
+    service = SERVICES[name]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["read_only"] is (name != "kafka")
+    assert {"mem_limit", "cpus", "pids_limit"} <= set(service)
+    assert "privileged" not in service
+    assert service.get("network_mode") is None
+    if name in OURS:
+        assert any(mount.startswith("/tmp") for mount in service["tmpfs"])  # noqa: S108 - the container's
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_port_is_published_on_the_loopback_address_alone(name: str) -> None:
+    assert all(port.startswith("127.0.0.1:") for port in SERVICES[name].get("ports", []))
+
+
+def test_kafka_makes_no_topic_by_itself_and_redis_forgets_nothing() -> None:
+    assert SERVICES["kafka"]["image"] == "apache/kafka:4.3.1"
+    assert SERVICES["kafka"]["environment"]["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
+    command = SERVICES["redis"]["command"]
+    options = dict(zip(command[1::2], command[2::2], strict=True))
+    assert (options["--appendonly"], options["--maxmemory-policy"]) == ("yes", "noeviction")
+
+
+def test_a_mark_that_kafka_is_in_service_is_gone_when_it_starts_again() -> None:
+    emptied = {mount.partition(":")[0] for mount in SERVICES["kafka"]["tmpfs"]}
+    marks = re.findall(r"touch (\S+)", SERVICES["kafka"]["healthcheck"]["test"][-1])
+    assert marks
+    assert {str(Path(mark).parent) for mark in marks} <= emptied
+
+
+def test_a_worker_traces_what_the_publisher_chose_and_nothing_else() -> None:
+    samplers = {name: SERVICES[name]["environment"]["OTEL_TRACES_SAMPLER"] for name in ("worker", "publisher")}
+    assert samplers["worker"] == "parentbased_always_off"
+    assert "parentbased_always_on" in samplers["publisher"]
+
+
+def test_no_alert_takes_two_deployments_for_one() -> None:
+    sums = [
+        (rule["alert"], found)
+        for rule in RULES
+        for found in re.findall(r"\b(?:sum|max|min)\b(?! by \(job\b)[^)]*", rule["expr"])
+        if 'up{job="fraudstream"}' not in found
+    ]
+    assert sums == []
+
+
+def test_an_image_of_ours_is_built_once_and_never_pulled() -> None:
+    built = [(SERVICES[name]["image"], SERVICES[name]["build"]["target"]) for name in OURS if "build" in SERVICES[name]]
+    assert sorted(target for _, target in built) == ["tools", "worker"]
+    assert {image for image, _ in built} == {SERVICES[name]["image"] for name in OURS}
+    assert {SERVICES[name]["pull_policy"] for name in OURS} == {"never"}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_services_are_given_settings_that_exist(name: str) -> None:
+    given = {name for name in SERVICES[name].get("environment", {}) if name.startswith(PREFIX)}
+    known = {f"{PREFIX}{field.upper()}" for field in Settings.__struct_fields__}
+    assert given
+    assert given <= known
+
+
+def test_a_service_waits_for_one_that_is_there() -> None:
+    for service in SERVICES.values():
+        for needed, how in service.get("depends_on", {}).items():
+            assert needed in SERVICES
+            if how["condition"] == "service_healthy":
+                assert "test" in SERVICES[needed]["healthcheck"]
+
+
+def test_every_volume_is_declared_and_every_mounted_file_is_there() -> None:
+    mounts = [mount.split(":") for service in SERVICES.values() for mount in service.get("volumes", [])]
+    assert {source for source, *_ in mounts if not source.startswith(".")} == set(COMPOSE["volumes"])
+    assert all((DEPLOY / source).exists() for source, *_ in mounts if source.startswith("."))
+    assert SERVICES["worker"]["volumes"] == ["models:/models:ro"]
+
+
+def test_only_grafana_waits_to_be_asked_for() -> None:
+    assert {name for name, service in SERVICES.items() if "profiles" in service} == {"grafana"}
+
+
+def test_the_image_holds_what_it_copies_and_no_more_is_sent_to_the_engine() -> None:
+    allowed = re.findall(r"^!(.*?)/?$", (HOUSE / ".dockerignore").read_text(), re.MULTILINE)
+    copied = [
+        source
+        for instruction, words in INSTRUCTIONS
+        if instruction == "COPY" and not words.startswith("--from")
+        for source in words.split()[:-1]
+    ]
+    assert sorted(allowed) == sorted(set(copied))
+    assert all((HOUSE / source).exists() for source in copied)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule["alert"]))
+def test_an_alert_says_what_is_wrong_and_what_to_do(rule: dict[str, Any]) -> None:
+    assert rule["labels"]["severity"] in {"page", "ticket"}
+    assert set(rule["annotations"]) == {"summary", "action"}
+    assert all(len(text) > 20 for text in rule["annotations"].values())
+    text = json.dumps(rule)
+    assert set(METRIC.findall(text)) <= prometheus_names()
+
+
+def test_alerts_have_names_of_their_own_and_a_test_each() -> None:
+    names = [rule["alert"] for rule in RULES]
+    assert len(names) == len(set(names))
+    fired = set(re.findall(r'alertname="(\w+)"', (DEPLOY / "prometheus/alerts_test.yml").read_text()))
+    assert fired == set(names)
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_the_dashboard_asks_for_metrics_of_the_catalogue(query: str) -> None:
+    found = set(METRIC.findall(query))
+    assert found
+    assert found <= prometheus_names()
+
+
+def test_the_dashboard_and_its_source_are_found_where_they_are_looked_for() -> None:
+    source = yaml.safe_load((DEPLOY / "grafana/provisioning/datasources/prometheus.yaml").read_text())["datasources"][0]
+    used = {panel["datasource"]["uid"] for panel in DASHBOARD["panels"] if "datasource" in panel}
+    assert used == {source["uid"]}
+    provider = yaml.safe_load((DEPLOY / "grafana/provisioning/dashboards/fraudstream.yaml").read_text())["providers"][0]
+    assert f"./grafana/dashboards:{provider['options']['path']}:ro" in SERVICES["grafana"]["volumes"]
+    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in DASHBOARD["panels"]]
+    assert len(places) == len(set(places))
+    numbers = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(numbers) == len(set(numbers))
+
+
+def test_every_metric_is_alerted_on_or_drawn() -> None:
+    asked = set(METRIC.findall(" ".join([*QUERIES, *(rule["expr"] for rule in RULES)])))
+    unseen = [name for name in CATALOGUE if not any(found.startswith(name.replace(".", "_")) for found in asked)]
+    assert unseen == []
+
+
+def test_without_an_engine_the_check_says_that_it_did_not_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert check.main() == 0
+    assert capsys.readouterr().out == "not run: no Docker engine\n"
+
+
+def span(name: str, parent: str | None, **attributes: str) -> Span:
+    references = [{"refType": "CHILD_OF", "spanID": parent}] if parent else []
+    return {
+        "spanID": name,
+        "references": references,
+        "tags": [{"key": key.replace("_", "."), "value": value} for key, value in attributes.items()],
+    }
+
+
+PRODUCED = span("a", None, span_kind="producer")
+WORKED = span("b", "a", span_kind="consumer")
+ASKED = span("c", "b", span_kind="client", db_system_name="redis")
+
+
+def test_a_trace_is_whole_with_producer_worker_and_redis_in_a_line() -> None:
+    assert trouble([ASKED, WORKED, PRODUCED]) is None
+    assert trouble([PRODUCED, WORKED, span("d", "b"), span("c", "d", db_system_name="redis")]) is None
+
+
+@pytest.mark.parametrize(
+    ("spans", "what"),
+    [
+        ([], "no producer"),
+        ([WORKED, ASKED], "no producer"),
+        ([PRODUCED, span("b", None, span_kind="consumer"), ASKED], "no worker"),
+        ([PRODUCED, WORKED], "no span of Redis"),
+        ([PRODUCED, WORKED, span("c", "a", db_system_name="redis")], "not below"),
+        ([PRODUCED, WORKED, span("c", "gone", db_system_name="redis")], "not below"),
+    ],
+)
+def test_what_a_trace_lacks_is_said(spans: list[Span], what: str) -> None:
+    assert what in (trouble(spans) or "")
+
+
+def test_a_transaction_that_is_missing_or_there_twice_is_a_miss() -> None:
+    scores = Scores({"once": [None], "twice": [None, None]}, void=0, records=3)
+    assert not_once(["once"], scores) == {}
+    assert not_once(["once", "twice", "never"], scores) == {2: 1, 0: 1}

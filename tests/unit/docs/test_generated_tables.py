@@ -1,0 +1,182 @@
+"""Tables in the documentation are those that the code gives; run this file as a script to write them anew."""
+
+import ast
+import re
+import sys
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from features.aggregates import ABOUT
+from features.declaration import DAY_MS
+from models.commands import EventKind
+from models.problems import ProblemCode
+from stream.contract.codes import DeadLetterCode
+from stream.kafka.topics import FOR_EVER, LAYOUTS
+from stream.settings import PREFIX, Settings
+from stream.telemetry.attributes import MEANINGS
+from stream.telemetry.catalogue import CATALOGUE, prometheus_name
+
+sys.path.append(str(Path(__file__).parents[2]))  # run as a script, this file has to find `support`
+from support.features import page as features_page
+from support.paths import HOUSE
+
+
+def documented(module: str, name: str) -> dict[str, str]:
+    """Read the docstrings that stand under the fields of a class."""
+    tree = ast.parse((HOUSE / module).read_text())
+    (body,) = [node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name]
+    found = {}
+    for field, below in pairwise(body):
+        target = getattr(field, "target", None) or next(iter(getattr(field, "targets", ())), None)
+        if isinstance(target, ast.Name) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+            found[target.id] = " ".join(str(below.value.value).split())
+    return found
+
+
+def table(headings: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [headings, tuple("---" for _ in headings), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def settings() -> str:
+    meanings = documented("stream/settings.py", "Settings")
+    rows = (
+        (f"`{PREFIX}{field.name.upper()}`", default_of(field), meanings[field.name])
+        for field in msgspec.structs.fields(Settings)
+    )
+    return table(("variable", "default", "meaning"), rows)
+
+
+def default_of(field: msgspec.structs.FieldInfo) -> str:
+    match field.default:
+        case "":
+            return ""
+        case bool():
+            return f"`{str(field.default).lower()}`"
+        case float():
+            return f"`{field.default:g}` s"
+        case default:
+            return f"`{default}`"
+
+
+def members(module: str, kind: type[StrEnum], heading: str) -> Callable[[], str]:
+    def write() -> str:
+        meanings = documented(module, kind.__name__)
+        return table((heading, "meaning"), ((f"`{member}`", meanings[member.name]) for member in kind))
+
+    return write
+
+
+def metrics() -> str:
+    columns = ("metric", "for Prometheus", "kind, unit", "attributes", "meaning", "look at it when")
+    rows = (
+        (
+            f"`{name}`",
+            f"`{prometheus_name(name)}`",
+            f"{metric.kind}, `{metric.unit}`",
+            ", ".join(f"`{attribute}`" for attribute in metric.attributes),
+            metric.meaning,
+            metric.look_when,
+        )
+        for name, metric in CATALOGUE.items()
+    )
+    return table(columns, rows)
+
+
+def attributes() -> str:
+    return table(("attribute", "what it says"), ((f"`{name}`", meaning) for name, meaning in MEANINGS.items()))
+
+
+PARTS: dict[tuple[str, str], Callable[[], str]] = {
+    ("README.md", "settings"): settings,
+    ("docs/dead-letters.md", "codes"): members("stream/contract/codes.py", DeadLetterCode, "code"),
+    ("docs/features.md", "aggregates"): partial(features_page.aggregates, table),
+    ("docs/features.md", "default"): partial(features_page.default, table),
+    ("docs/features.md", "extended"): partial(features_page.extended, table),
+    ("docs/models.md", "events"): members("models/commands.py", EventKind, "kind"),
+    ("docs/models.md", "problems"): members("models/problems.py", ProblemCode, "code"),
+    ("docs/telemetry.md", "attributes"): attributes,
+    ("docs/telemetry.md", "metrics"): metrics,
+}
+
+
+def place(part: str) -> re.Pattern[str]:
+    return re.compile(rf"(<!-- generated from \S+ by \S+: {part} -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+
+@pytest.mark.parametrize(("page", "part"), PARTS, ids=[f"{page}-{part}" for page, part in PARTS])
+def test_a_table_is_the_one_that_the_code_gives(page: str, part: str) -> None:
+    found = place(part).search((HOUSE / page).read_text())
+    assert found is not None
+    assert found[2].strip() == PARTS[page, part](), f"write it anew: python {Path(__file__).relative_to(HOUSE)}"
+
+
+def test_no_page_has_a_generated_part_that_nobody_writes() -> None:
+    pages = [HOUSE / "README.md", *sorted((HOUSE / "docs").rglob("*.md"))]
+    written = {
+        (str(page.relative_to(HOUSE)), part)
+        for page in pages
+        for part in re.findall(r"<!-- generated from \S+ by \S+: (\S+) -->", page.read_text())
+    }
+    assert written == set(PARTS)
+
+
+def test_every_aggregate_has_its_formula_its_edges_and_its_source() -> None:
+    for aggregate in ABOUT:
+        summary, sections = features_page.explained(aggregate)
+        assert summary.endswith("."), aggregate
+        assert tuple(sections) == features_page.SECTIONS, aggregate
+
+
+def test_every_setting_and_every_code_says_what_it_means() -> None:
+    assert set(documented("stream/settings.py", "Settings")) == {f.name for f in msgspec.structs.fields(Settings)}
+    assert set(documented("stream/contract/codes.py", "DeadLetterCode")) == set(DeadLetterCode.__members__)
+    assert set(documented("models/problems.py", "ProblemCode")) == set(ProblemCode.__members__)
+    assert set(documented("models/commands.py", "EventKind")) == set(EventKind.__members__)
+
+
+def test_the_readme_names_every_setting_that_has_no_effect_yet() -> None:
+    readers = [path.read_text() for path in (HOUSE / "stream").rglob("*.py")]
+    idle = {
+        f"{PREFIX}{field.name.upper()}"
+        for field in msgspec.structs.fields(Settings)
+        if not any(re.search(rf"\.{field.name}\b", text) for text in readers)
+    }
+    sentence = re.search(
+        r"^Accepted and checked, without effect yet: (.*?)\.$", (HOUSE / "README.md").read_text(), re.MULTILINE
+    )
+    assert set(re.findall(r"`(\w+)`", sentence[1]) if sentence else ()) == idle
+
+
+def test_the_readmes_topics_are_those_that_are_made() -> None:
+    rows = re.findall(r"^\| `([a-z-]+)` \|[^|]*\| (N|1) \| ([^|]+) \|", (HOUSE / "README.md").read_text(), re.MULTILINE)
+    made = {
+        (
+            layout.name,
+            "N" if layout.partitioned else "1",
+            "for ever" if layout.retention_ms == FOR_EVER else f"{layout.retention_ms // DAY_MS} days",
+        )
+        for layout in LAYOUTS
+    }
+    assert set(rows) == made
+
+
+def write_all() -> None:
+    """Write every table into its page."""
+    for (page, part), give in PARTS.items():
+        text = (HOUSE / page).read_text()
+        found = place(part).search(text)
+        if found is None:
+            raise SystemExit(f"{page} has no place for {part}")
+        start, end = found.span(2)
+        (HOUSE / page).write_text(f"{text[:start]}{give()}\n{text[end:]}")
+
+
+if __name__ == "__main__":
+    write_all()

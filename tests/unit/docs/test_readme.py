@@ -1,0 +1,164 @@
+"""What the README says holds: its Python runs, its JSON is read, its commands parse, its names and links exist."""
+
+import os
+import re
+import shlex
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import msgspec
+import numpy as np
+import pytest
+
+from features.declaration import load
+from models.loading import Model
+from models.loading import load as load_model
+from models.policy import bands
+from models.repository import Repository
+from stream.cli.main import main
+from stream.contract.codes import Rejection
+from stream.contract.outputs import Score
+from stream.contract.transaction import ParsedTransaction, read_transaction
+from stream.control.probes import vectorise_probe
+from stream.settings import PREFIX, Settings
+from support.fleet.payments import put_model
+from support.paths import HOUSE
+
+README = (HOUSE / "README.md").read_text()
+PAGES = {
+    str(path.relative_to(HOUSE)): path.read_text() for path in [HOUSE / "README.md", *(HOUSE / "docs").rglob("*.md")]
+}
+
+
+class Consumed(NamedTuple):
+    """A record of the scores topic."""
+
+    partition: int
+    value: bytes | None
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+TRANSACTION, SCORE = (block.encode() for block in blocks(README, "json"))
+
+
+def commands() -> list[str]:
+    """Return every command line that a page gives, in a console block or in its text."""
+    found = set()
+    for text in PAGES.values():
+        lines = [line.removeprefix("$ ") for block in blocks(text, "console") for line in block.splitlines()]
+        prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+        found |= {line for line in lines if line.startswith("fraudstream ")}
+        found |= {code for code in re.findall(r"`(fraudstream [^`]+)`", prose) if "…" not in code}
+    return sorted(found)
+
+
+def scored(folder: str) -> tuple[Score, bytes]:
+    """Make a score as a worker does, by a real model in the repository `folder`."""
+    features, digest = load(None), put_model(folder)
+    model = load_model(Repository(folder), digest, {features.fingerprint: vectorise_probe(features)})
+    assert isinstance(model, Model)
+    vector = np.random.default_rng(1).normal(size=(1, len(features)))
+    vector[0, 3] = np.nan
+    value = model.score(vector)
+    score = msgspec.structs.replace(
+        msgspec.json.decode(SCORE, type=Score),
+        score=float(value[0]),
+        decision=model.policy.decide(value)[0],
+        features={n: None if np.isnan(v) else v for n, v in zip(features.names, vector[0].tolist(), strict=True)},
+        model=msgspec.structs.replace(msgspec.json.decode(SCORE, type=Score).model, digest=digest),
+    )
+    return score, msgspec.json.encode(score)
+
+
+def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, encoded = scored("models-repository")
+    stale = msgspec.json.encode(msgspec.structs.replace(msgspec.json.decode(encoded, type=Score), epoch=1))
+    names: dict[str, Any] = {"records": [Consumed(4, encoded), Consumed(4, stale)]}
+    examples = blocks(README, "python")
+    assert len(examples) == 3
+    for example in examples:
+        exec(compile(example, "README.md", "exec"), names)  # noqa: S102 - our own page
+    assert "1 void" in capsys.readouterr().out
+
+
+def test_the_transaction_is_accepted_whole() -> None:
+    read = read_transaction(TRANSACTION, msgspec.json.decode(TRANSACTION)["card_id"].encode(), 2**50)
+    assert not isinstance(read, Rejection)
+    assert isinstance(read, ParsedTransaction)
+    assert (read.dropped, read.unknown) == ((), 0)
+
+
+def test_the_score_is_one_and_that_of_the_transaction() -> None:
+    fields, score = msgspec.json.decode(SCORE), msgspec.json.decode(SCORE, type=Score)
+    assert set(fields) == {field.name for field in msgspec.structs.fields(Score)}
+    sent = msgspec.json.decode(TRANSACTION)
+    assert {
+        name: fields[name] for name in ("transaction_id", "card_id", "merchant_id", "amount_minor", "currency")
+    } == {name: sent[name] for name in ("transaction_id", "card_id", "merchant_id", "amount_minor", "currency")}
+    assert score.score is not None
+    assert bands(np.array([score.score])).tolist() == [score.band]
+    assert set(score.features or ()) <= set(load(None).names)
+    assert score.fingerprint == load(None).fingerprint
+
+
+@pytest.mark.parametrize("line", commands())
+def test_a_command_line_parses(line: str) -> None:
+    words = [word for word in shlex.split(line, comments=True)[1:] if not re.fullmatch(r"\[.*\]", word)]
+    command, name = main, "fraudstream"
+    context = click.Context(command, info_name=name)
+    while isinstance(command, click.Group) and words:
+        name = words.pop(0)
+        found = command.get_command(context, name)
+        assert found is not None, f"no command {name}"
+        command, context = found, click.Context(found, info_name=name, parent=context)
+    assert command.get_help(context)
+    if isinstance(command, click.Group) or not words:
+        return
+    command.parse_args(context, stand_ins(command, words))
+
+
+def stand_ins(command: click.Command, words: list[str]) -> list[str]:
+    """Put in values that parse for what a page writes in capitals, and a file that exists where one must."""
+    kinds = {param.name: param.type for param in command.params if isinstance(param, click.Argument)}
+    must_exist = any(isinstance(kind, click.Path) and kind.exists for kind in kinds.values())
+    numbers = [re.sub(r"^N$", "8", word) for word in words]
+    return [str(HOUSE / "LICENSE") if must_exist and re.search(r"^FILE$|\.(csv|parquet)$", w) else w for w in numbers]
+
+
+def test_the_readme_shows_commands_at_all() -> None:
+    assert {"fraudstream worker", "fraudstream topics apply --partitions 12 --replication 3"} <= set(commands())
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_variable_that_a_page_names_is_read_by_someone(page: str) -> None:
+    named = set(re.findall(rf"\b{PREFIX}[A-Z_]*[A-Z]", PAGES[page]))
+    settings = {f"{PREFIX}{field.name.upper()}" for field in msgspec.structs.fields(Settings)}
+    readers = [*(HOUSE / "stream/cli").glob("*.py"), *(HOUSE / "tests/support").rglob("*.py")]
+    others = "\n".join(path.read_text() for path in readers)
+    assert {name for name in named - settings if f'"{name}"' not in others} == set()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_make_target_that_a_page_names_exists(page: str) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (HOUSE / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`make ([a-z-]+)", PAGES[page])) <= targets
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_and_every_path_of_a_page_leads_somewhere(page: str) -> None:
+    here = (HOUSE / page).parent
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]) if "://" not in link]
+    assert [link for link in links if link and not (here / link).resolve().exists()] == []
+    paths = re.findall(r"`((?:stream|features|models|shadow|tests|docs)/[\w./-]+)`", PAGES[page])
+    assert [path for path in paths if not (HOUSE / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_speaks_of_the_project_alone(page: str) -> None:
+    assert not re.search(r"\bissue #?\d|\bCONTRACT\.md|\bDESIGN\.md|\bFAUST\.md|\bHISTORIES\.md", PAGES[page])
+    assert os.fspath(HOUSE) not in PAGES[page]

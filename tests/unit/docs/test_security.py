@@ -1,0 +1,55 @@
+"""What docs/security.md gives each role is what the code needs; test_secured.py tries it on real servers."""
+
+from itertools import pairwise
+from typing import Any
+
+from features.redis.client import COMMANDS
+from stream.kafka.topics import LAYOUTS
+from stream.settings import Settings
+from support.security_page import acl_commands, redis_rules
+
+
+def named(words: list[str], option: str) -> set[str]:
+    return {value for name, value in pairwise(words) if name == option}
+
+
+def allowed(user: str, operation: str, what: str = "--topic") -> set[str]:
+    """Return the topics or groups on which a user may do something."""
+    granted: set[str] = set()
+    for words in acl_commands():
+        if f"User:{user}" in words and operation in named(words, "--operation"):
+            granted |= named(words, what)
+    return granted
+
+
+def test_the_operator_makes_all_topics_and_the_worker_sees_all() -> None:
+    topics = {layout.name for layout in LAYOUTS}
+    assert allowed("operator", "Create") == topics
+    assert allowed("worker", "Read") | allowed("worker", "Write") == topics
+
+
+def test_no_input_is_written_by_a_worker_and_no_output_by_anyone_else() -> None:
+    writers: dict[str, Any] = {
+        layout.name: {
+            user for user in ("operator", "worker", "producer", "consumer") if layout.name in allowed(user, "Write")
+        }
+        for layout in LAYOUTS
+    }
+    assert writers == {
+        "transactions": {"producer"},
+        "labels": {"producer"},
+        "scores": {"worker"},
+        "shadow-scores": {"worker"},
+        "outcomes": {"worker"},
+        "model-control": {"operator"},
+        "model-events": {"worker"},
+        "dead-letters": {"worker"},
+    }
+
+
+def test_a_worker_joins_the_default_group() -> None:
+    assert allowed("worker", "Read", "--group") == {Settings().group}
+
+
+def test_redis_allows_what_a_worker_tries_and_nothing_else() -> None:
+    assert {rule for rule in redis_rules() if rule[0] in "+-"} == {"-@all", *(f"+{command}" for command in COMMANDS)}

@@ -1,0 +1,382 @@
+"""Paned windows: their edges, the same numbers whatever was folded, and no transaction counted twice once it was."""
+
+import asyncio
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from features.declaration import DAY_MS, HOUR_MS, Feature, FeatureSet, load
+from features.history import compaction, panes, records
+from features.history.displaced import ANYWHERE
+from features.history.frames import Frame
+from features.history.panes import Folded
+from features.history.retention import UNFOLDED_MS, Ladder, Moments, Retention, exact
+from features.history.store import Entity, Fate, Ints, Observed
+from features.memory_store import MemoryStore
+from features.rows import card
+from features.vector import paned
+from features.vector.sets import FeatureSets, Vectors
+from features.vector.vectorise import vectorise
+from support.features.paned_sets import FINER, HOURLY, row_of
+from support.features.recount import Row, label, transaction, transactions
+from support.features.streams import Stream, compared, dense_streams, outcomes, recounted, streams
+
+SETS = {"hourly": HOURLY, "finer": FINER}
+HOUR = 1_700_000_000_000 // HOUR_MS * HOUR_MS
+"""The end of a pane."""
+
+
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fold whatever may be folded, worth it or not."""
+    monkeypatch.setattr(compaction, "worth", lambda *_: True)
+
+
+def at(*times_ms: int, **changes: object) -> list[Row]:
+    """Make transactions of a card each, at these times."""
+    return [
+        transaction(offset, card=f"c{offset}", ms=time_ms, **changes)
+        for offset, time_ms in enumerate(times_ms, start=1)
+    ]
+
+
+def last(feature: Feature, rows: list[Row]) -> float:
+    feature_set = FeatureSet((feature,))
+    batch = transactions(rows)
+    return vectorise(feature_set, batch, MemoryStore(feature_set).observe_now(batch))[-1, 0].item()
+
+
+@pytest.mark.parametrize(
+    ("other_ms", "counted"),
+    [
+        (HOUR - 2 * HOUR_MS, 1),  # the last millisecond of a pane that is not wholly inside
+        (HOUR - 2 * HOUR_MS + 1, 2),
+        (HOUR, 2),
+        (HOUR + 5, 2),
+        (HOUR + 6, 1),
+    ],
+)
+def test_the_far_end_is_moved_back_to_a_whole_pane_and_the_near_end_is_exact(other_ms: int, counted: int) -> None:
+    feature = row_of("count", 2 * HOUR_MS, resolution_ms=HOUR_MS)
+    assert last(feature, at(other_ms, HOUR + 5)) == counted
+
+
+@pytest.mark.parametrize(
+    ("other_ms", "counted"),
+    [
+        (HOUR - 10 * HOUR_MS, 0),
+        (HOUR - 10 * HOUR_MS + 1, 1),
+        (HOUR - 8 * HOUR_MS, 1),
+        (HOUR - 8 * HOUR_MS + 1, 0),  # older than the delay, but not its whole pane
+    ],
+)
+def test_a_delayed_window_is_as_long_as_it_says_and_no_nearer_than_its_delay(other_ms: int, counted: int) -> None:
+    feature = row_of("count", 2 * HOUR_MS, 8 * HOUR_MS, HOUR_MS)
+    assert last(feature, at(other_ms, HOUR + 5)) == counted
+
+
+def test_one_that_comes_very_late_sees_what_came_before_its_pane_and_itself() -> None:
+    feature = row_of("count", 2 * HOUR_MS, resolution_ms=HOUR_MS)
+    now = HOUR + 9 * HOUR_MS
+    assert last(feature, at(HOUR - 1, HOUR + 1, HOUR + 7, now, HOUR + 5)) == 2.0
+    assert last(feature, at(HOUR - 1, HOUR + 1, HOUR + 7, HOUR + UNFOLDED_MS, HOUR + 5)) == 3.0
+
+
+@pytest.mark.parametrize("name", SETS)
+@given(stream=st.one_of(streams, dense_streams))
+@settings(max_examples=120, deadline=None)
+def test_what_was_folded_changes_no_number(name: str, stream: list) -> None:
+    feature_set = SETS[name]
+    store = MemoryStore(feature_set)
+    with pytest.MonkeyPatch.context() as patching:
+        patching.setattr(compaction, "worth", lambda *_: True)
+        told = asyncio.run(outcomes(Stream(stream, UNFOLDED_MS), feature_set, lambda: store))
+    assert told == recounted(Stream(stream, UNFOLDED_MS), feature_set)
+
+
+@given(stream=dense_streams)
+@settings(max_examples=60, deadline=None)
+def test_positions_count_what_was_folded(stream: list) -> None:
+    with pytest.MonkeyPatch.context() as patching:
+        patching.setattr(compaction, "worth", lambda *_: False)
+        apart = list(positions(stream))
+        patching.setattr(compaction, "worth", lambda *_: True)
+        assert list(positions(stream)) == apart
+
+
+def positions(stream: list) -> Iterator[list[int]]:
+    """Yield the merchants' positions of each batch's transactions that are not delivered again long after."""
+    store = MemoryStore(HOURLY)
+    for part in Stream(stream, UNFOLDED_MS).parts:
+        if part is None:
+            asyncio.run(store.tidy())
+        elif isinstance(part, list):
+            found = store.observe_now(transactions(part)).merchants.positions.tolist()
+            yield [position for row, position in zip(part, found, strict=True) if "blurred" not in row]
+        else:
+            yield [store.label_now([part])[0].merchant_position or -1]
+
+
+def fold_all(store: MemoryStore) -> None:
+    asyncio.run(store.tidy())
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_folded_transaction_delivered_again_is_counted_once_and_sees_what_is_there_now() -> None:
+    store = MemoryStore(HOURLY)
+    rows = at(HOUR, HOUR + 2 * HOUR_MS, HOUR + 4 * HOUR_MS)
+    store.observe_now(transactions(rows))
+    fold_all(store)
+    again = store.observe_now(transactions([rows[0]]))
+    assert list(again.fates) == [Fate.DECIDE]
+    assert again.merchants.positions.tolist() == [2]
+    assert again.merchants.rows[-1, records.ID] == records.transaction_hash("c1", "t1")
+    assert column("merchant_count_6h", again, rows[0]) == [1.0]
+    after = transaction(9, card="c9", ms=HOUR + 4 * HOUR_MS + 1)
+    assert column("merchant_count_6h", store.observe_now(transactions([after])), after) == [4.0]
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize(("which", "others"), [(0, 0), (3, 3)])
+def test_one_that_may_be_displaced_does_not_see_what_its_partition_has_behind_it(which: int, others: int) -> None:
+    """Its own record is last and counts once, folded or not; one that was folded sees all."""
+    store = MemoryStore(HOURLY)
+    rows = at(HOUR, HOUR + 2 * HOUR_MS, HOUR + 4 * HOUR_MS, HOUR + 4 * HOUR_MS + 1, HOUR + 4 * HOUR_MS + 2)
+    store.observe_now(transactions(rows))
+    fold_all(store)
+    store._displaced = ANYWHERE
+    again = store.observe_now(transactions([rows[which]]))
+    assert again.merchants.rows[-1, records.ID] == records.transaction_hash(f"c{which + 1}", f"t{which + 1}")
+    assert column("merchant_count_6h", again, rows[which]) == [others + 1.0]
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_late_transaction_is_no_folded_one_though_its_time_is() -> None:
+    store = MemoryStore(HOURLY)
+    store.observe_now(transactions(at(HOUR, HOUR + 2 * HOUR_MS, HOUR + 4 * HOUR_MS)))
+    fold_all(store)
+    late = transaction(9, card="late", ms=HOUR + HOUR_MS)
+    store.observe_now(transactions([late, transaction(0, card="elsewhere", partition=1, ms=HOUR)]))
+    fold_all(store)
+    after = transaction(11, card="c9", ms=HOUR + 4 * HOUR_MS + 1)
+    assert column("merchant_count_6h", store.observe_now(transactions([after])), after) == [6.0]
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_topic_that_was_made_anew_is_not_taken_for_what_was_folded() -> None:
+    store = MemoryStore(HOURLY)
+    store.observe_now(transactions(at(HOUR, HOUR + 2 * HOUR_MS, HOUR + 4 * HOUR_MS)))
+    fold_all(store)
+    first = transaction(0, card="new", ms=HOUR + 4 * HOUR_MS + 1)
+    assert column("merchant_count_6h", store.observe_now(transactions([first])), first) == [4.0]
+
+
+def column(name: str, observed: Observed, *rows: Row) -> list[float]:
+    return vectorise(HOURLY, transactions(list(rows)), observed)[:, HOURLY.names.index(name)].tolist()
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("corrected", [False, True])
+def test_a_label_keeps_its_position_and_its_say_when_its_transaction_is_folded(corrected: bool) -> None:  # noqa: FBT001
+    store = MemoryStore(HOURLY)
+    rows = at(HOUR, HOUR + 1)
+    store.observe_now(transactions(rows))
+    says = [label(0, rows[0], fraud=True, at_ms=HOUR + 5)]
+    says += [label(1, rows[0], fraud=False, at_ms=HOUR + 6)] if corrected else []
+    first = store.label_now(says)
+    store.observe_now(transactions([transaction(3, card="c3", ms=HOUR + 3 * HOUR_MS)]))
+    fold_all(store)
+    assert store.label_now(says) == first
+    asked = transaction(4, card="c4", ms=HOUR + 8 * HOUR_MS)
+    shares = column("merchant_fraud_share_delayed_6h", store.observe_now(transactions([asked])), asked)
+    assert shares == [0.0 if corrected else 1 / 3]
+
+
+def test_what_is_labelled_genuine_alone_is_as_good_as_unlabelled_where_histories_fold() -> None:
+    store = MemoryStore(HOURLY)
+    (row,) = at(HOUR)
+    store.observe_now(transactions([row]))
+    (genuine,) = store.label_now([label(0, row, fraud=False, at_ms=HOUR + 6)])
+    assert genuine.merchant_position is None
+    assert genuine.merchant_id == row["merchant"]
+    (stale,) = store.label_now([label(1, row, fraud=True, at_ms=HOUR + 5)])
+    assert stale.merchant_position == 2
+    asked = transaction(4, card="c4", ms=HOUR + 8 * HOUR_MS)
+    shares = column("merchant_fraud_share_delayed_6h", store.observe_now(transactions([asked])), asked)
+    assert shares == [0.0]
+
+
+amounts = st.lists(st.tuples(st.integers(0, 10**12), st.sampled_from((0, 2, 3, 4))), min_size=1, max_size=40)
+
+
+@given(amounts=amounts, cuts=st.lists(st.integers(0, 40), max_size=3), full=st.sampled_from((1, 2, 3, panes.FULL)))
+def test_panes_are_exact_however_they_are_merged(amounts: list, cuts: list[int], full: int) -> None:
+    rows = [transaction(i, ms=HOUR, amount=amount, exponent=exponent) for i, (amount, exponent) in enumerate(amounts)]
+    left = records.card_rows(transactions(rows))[:, : records.SHARED_COLUMNS]
+    made = left[:0]
+    with pytest.MonkeyPatch.context() as patching:
+        patching.setattr(panes, "FULL", full)
+        for begin, end in zip([0, *sorted(cuts)], [*sorted(cuts), len(left)], strict=True):
+            both = np.concatenate((made, left[begin:end]))
+            made = panes.merged(both, np.full(len(both), HOUR))
+    assert panes.counts(made).sum() == len(rows)
+    assert (panes.counts(made) < 2 * full).all()
+    for exponent in {exponent for _, exponent in amounts}:
+        ours = made[records.exponents(made[:, records.FLAGS]) == exponent]
+        theirs = [amount for amount, of in amounts if of == exponent]
+        high, low = (part.astype(object) for part in panes.squares(ours))
+        assert ours[:, records.AMOUNT].sum() == sum(theirs)
+        assert ours[:, records.OTHER].max() == max(theirs)
+        assert ((high << panes.REMAINDER_BITS) + low).sum() == sum(amount * amount for amount in theirs)
+
+
+def test_a_pane_that_is_full_of_the_largest_amounts_does_not_overflow() -> None:
+    (row,) = records.card_rows(transactions([transaction(1, amount=10**12)]))[:, : records.SHARED_COLUMNS]
+    nearly = panes.FULL - 1
+    pane = panes.merged(row[np.newaxis], np.array([HOUR]))
+    pane[:, records.FLAGS] += nearly - 1
+    pane[:, records.AMOUNT] *= nearly
+    square = 10**24 * nearly
+    pane[:, records.ID], pane[:, records.OFFSET] = square >> 62, square & ((1 << 62) - 1)
+    both = panes.merged(np.concatenate((pane, pane)), np.array([HOUR, HOUR]))
+    assert both[:, records.AMOUNT].sum() == 2 * nearly * 10**12
+    high, low = panes.squares(both)
+    assert sum((int(h) << 62) + int(rest) for h, rest in zip(high, low, strict=True)) == 2 * square
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("most", [1, 3])
+def test_a_month_of_the_largest_amounts_in_several_rows_a_pane_is_exact(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(panes, "FULL", most)
+    rows = at(*[HOUR + i for i in range(50)], amount=10**12, exponent=0)
+    asked = transaction(99, card="c", ms=HOUR + 11 * HOUR_MS, amount=1, exponent=0)
+    told = []
+    for folds in (False, True):
+        store = MemoryStore(HOURLY)
+        store.observe_now(transactions([*rows, transaction(98, card="d", ms=HOUR + 10 * HOUR_MS)]))
+        if folds:
+            fold_all(store)
+        told.append(vectorise(HOURLY, transactions([asked]), store.observe_now(transactions([asked]))).tobytes())
+    assert told[0] == told[1]
+
+
+# Cards judge by the longest horizon of all sets: here it is the same, so that each judges alone as beside the other.
+BESIDE = {name: FeatureSet((*one.rows, card("count", "31d"))) for name, one in SETS.items()}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+@given(stream=st.one_of(streams, dense_streams))
+@settings(max_examples=60, deadline=None)
+def test_a_paned_set_gives_the_same_numbers_beside_another(name: str, stream: list) -> None:
+    with pytest.MonkeyPatch.context() as patching:
+        patching.setattr(compaction, "worth", lambda *_: True)
+        assert beside_each_other(BESIDE[name], stream) == recounted(Stream(stream, UNFOLDED_MS), BESIDE[name])
+
+
+def beside_each_other(asked: FeatureSet, stream: list) -> list:
+    """Return what one set's vectors are where histories are kept for both."""
+    sets, result = FeatureSets(tuple(BESIDE.values())), []
+    store = MemoryStore(sets)
+    for part in Stream(stream, UNFOLDED_MS).parts:
+        if part is None:
+            fold_all(store)
+        elif isinstance(part, list):
+            batch = transactions(part)
+            observed = store.observe_now(batch)
+            vectors = Vectors(sets, batch, observed, np.ones(len(part), np.bool_)).of(asked.fingerprint)
+            told = zip(part, observed.fates, vectors.tolist(), strict=True)
+            result += [(fate, compared(row, fate, vector)) for row, fate, vector in told]
+        else:
+            store.label_now([part])
+    return result
+
+
+def test_beside_an_exact_set_nothing_that_it_sees_is_folded() -> None:
+    keep = FeatureSets((load(None), HOURLY, FINER)).keeps[Entity.MERCHANT]
+    assert max(keep.bounds_ms(HOUR).values()) <= HOUR - 44 * DAY_MS
+
+
+def test_beside_a_set_that_asks_the_same_of_merchants_nothing_changes() -> None:
+    both = FeatureSets((HOURLY, FeatureSet((*HOURLY.rows, *load(None).rows[:3]))))
+    assert both.keeps[Entity.MERCHANT] == HOURLY.keeps[Entity.MERCHANT]
+
+
+def test_of_exact_sets_the_longest_horizon_holds() -> None:
+    keep = Retention((exact(7), exact(9)))
+    assert (keep.folds, keep.horizon_ms, keep.oldest_ms(20)) == (False, 9, 11)
+
+
+ladders = st.builds(
+    lambda widths, tails: Ladder(tuple(np.cumprod([1, *widths]).tolist()), tuple(np.cumsum(tails).tolist())),
+    st.lists(st.integers(2, 4), min_size=2, max_size=2),
+    st.lists(st.integers(1, 30), min_size=3, max_size=3),
+)
+
+
+@given(several=st.lists(ladders, min_size=1, max_size=3), newest=st.integers(0, 1000), later=st.integers(0, 100))
+def test_what_several_sets_let_be_folded_is_nowhere_coarser_than_any_needs(
+    several: list[Ladder], newest: int, later: int
+) -> None:
+    keep = Retention(tuple(several))
+    bounds = keep.bounds_ms(newest)
+    assert keep.allows(keep.oldest_ms(newest), bounds, newest + later)
+    for ladder in several:
+        assert keep.oldest_ms(newest) <= ladder.oldest_ms(newest)
+        for fine in ladder.resolutions_ms:
+            wider = [bound for width, bound in bounds.items() if fine % width]
+            assert all(bound <= ladder.seen_after(newest, fine) for bound in wider)
+
+
+def blind_to_lateness(frame: Frame, feature: Feature, ladder: Ladder) -> tuple[Ints, Ints]:
+    begin_ms, end_ms = real_ends(frame, feature, ladder)
+    return begin_ms, end_ms if feature.delay_ms else frame.own_ms
+
+
+def moved_forward(self: Ladder, newest_ms: Moments, resolution_ms: int) -> Moments:
+    return real_seen_after(self, newest_ms, resolution_ms) + 2 * HOUR_MS
+
+
+def a_pane_early(times_ms: Ints, bounds_ms: dict[int, int]) -> Ints:
+    return folding_ends(times_ms, bounds_ms) - HOUR_MS
+
+
+def without_first_parts(rows: Ints) -> tuple[Ints, Ints]:
+    return np.zeros(len(rows), np.int64), panes_squares(rows)[1]
+
+
+def labels_dropped(rows: Ints, _base: int) -> Ints:
+    return np.zeros_like(rows)
+
+
+real_seen_after = Ladder.seen_after
+real_ends, folding_ends, panes_squares = paned._ends, compaction._ends, panes.squares
+BUGS = {
+    "what is folded is counted a pane early": (compaction, "_ends", a_pane_early),
+    "bounds are moved forward": (Ladder, "seen_after", moved_forward),
+    "the first part of squares is lost": (panes, "squares", without_first_parts),
+    "labels of what was folded are dropped": (compaction, "_placed", labels_dropped),
+    "what was folded is not known again": (Folded, "holds", lambda *_: False),
+    "everything counts as folded": (Folded, "holds", lambda *_: True),
+    "late ones are cut to the millisecond": (paned, "_ends", blind_to_lateness),
+}
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("bug", BUGS)
+def test_the_recount_sees_it_when(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(*BUGS[bug])
+
+    @given(stream=dense_streams)
+    @settings(max_examples=400, deadline=None, database=None, derandomize=True, phases=[Phase.generate])
+    def agree(stream: list) -> None:
+        store = MemoryStore(HOURLY)
+        told = asyncio.run(outcomes(Stream(stream, UNFOLDED_MS), HOURLY, lambda: store))
+        assert told == recounted(Stream(stream, UNFOLDED_MS), HOURLY)
+
+    with pytest.raises((AssertionError, RuntimeWarning)):
+        agree()

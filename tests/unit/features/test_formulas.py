@@ -1,0 +1,178 @@
+"""Aggregates of a deployment's own: what they see, what they may return, what becomes of their faults."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from features.declaration import DAY_MS, HOUR_MS, FeatureSet
+from features.errors import DeclarationError, FormulaError
+from features.formulas import Formula, Payments
+from features.memory_store import MemoryStore
+from features.rows import card, merchant
+from features.vector.sets import FeatureSets
+from features.vector.vectorise import vectorise
+from models.errors import ProbeError, ScoringError
+from models.loading import Model
+from stream.control.model_cache import Serving
+from stream.control.probes import vectorise_probe, write_probe
+from stream.pipeline import DecisionTerms, Pipeline
+from stream.scoring.tracing import NoTracing
+from stream.settings import Settings
+from stream.worker.isolation import decide_isolating
+from support.features.recount import Row, transaction, transactions
+from support.stream_records import Told, text
+
+NOW = 1_700_000_000_000
+
+
+def formula(function: Any, **changes: Any) -> Formula:
+    return Formula(**{"name": "thing", "version": 1, "function": function, "unit": "u", "meaning": "m", **changes})
+
+
+def larger_others(own: Payments, others: Payments) -> float:
+    return float((others.amount > own.amount).sum())
+
+
+def last(row: Any, *rows: Row) -> float:
+    feature_set = FeatureSet((row,))
+    batch = transactions(list(rows))
+    return float(vectorise(feature_set, batch, MemoryStore(feature_set).observe_now(batch))[-1, 0])
+
+
+def told(offset: int, ms: int = NOW, **changes: object) -> Row:
+    return transaction(offset, ms=ms, **changes)
+
+
+def test_a_formula_is_asked_as_any_other_aggregate() -> None:
+    row = card(formula(larger_others, name="larger_others"), "1d")
+    assert (row.name, row.unit, row.meaning, row.reach_ms) == ("card_larger_others_1d", "u", "m", DAY_MS)
+    rows = [told(i, NOW + i, amount=amount) for i, amount in enumerate([300, 100, 500, 200])]
+    assert last(row, *rows) == 2.0
+    assert last(row, told(1, NOW - DAY_MS, amount=900), told(2)) == 0.0
+    assert last(merchant(formula(larger_others), "1d"), *rows) == 2.0
+
+
+def test_it_sees_what_a_record_tells() -> None:
+    seen: list[tuple[Any, ...]] = []
+
+    def look(own: Payments, others: Payments) -> None:
+        place = own.category, own.country, own.channel, own.currency
+        seen.append((own.time_ms, own.amount, own.wall_clock_ms, *place, own.device, own.other))
+        assert len(others) == len(others.amount) == len(others.device)
+
+    here = {"mcc": "5411", "country": "DE", "channel": "ecommerce", "utc_offset": 60, "device": "phone", "amount": 1}
+    assert math.isnan(
+        last(card(formula(look), "1d"), told(1, exponent=4, **here), told(2, NOW + 1, exponent=4, **here))
+    )
+    (first, second) = seen
+    assert first[1:6] == (0.0001, NOW + HOUR_MS, 5411, second[4], 1)
+    assert first[4] != 0
+    assert first[6:] == second[6:]
+
+
+def test_the_order_in_which_records_came_is_not_seen() -> None:
+    def joined(_: Payments, others: Payments) -> float:
+        return float(sum(value * 3**place for place, value in enumerate(others.amount.tolist())))
+
+    rows = [told(i, NOW - i % 2, amount=100 * i) for i in range(1, 5)]
+    asked = card(formula(joined), "1d")
+    assert len({last(asked, *order, told(9)) for order in itertools.permutations(rows)}) == 1
+
+
+def test_what_it_sees_cannot_be_changed() -> None:
+    def spoil(_: Payments, others: Payments) -> float:
+        others.amount_minor = 1  # type: ignore[attr-defined]
+        others.time_ms[0] = 1
+        return 0.0
+
+    with pytest.raises(FormulaError, match=r"feature 'card_thing_1d': its formula raised ValueError: .* read-only"):
+        last(card(formula(spoil), "1d"), told(1), told(2))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(None, math.nan), (math.nan, math.nan), (np.float32(0.5), 0.5), (True, 1)]
+)
+def test_nothing_is_undefined_and_a_number_is_one(value: Any, expected: float) -> None:
+    assert last(card(formula(lambda *_: value), "1d"), told(1)) == pytest.approx(expected, nan_ok=True, abs=0)
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda *_: 1 / 0, "its formula raised ZeroDivisionError: division by zero"),
+        (lambda *_: "many", "its formula raised ValueError: could not convert string to float"),
+        (lambda *_: math.inf, "its formula returned inf: return a finite number, or None"),
+        (lambda own, _: own.device, "its formula raised LookupError: only the history of a card tells this"),
+    ],
+)
+def test_a_fault_names_the_feature_and_what_happened(function: Any, said: str) -> None:
+    with pytest.raises(FormulaError, match=f"feature 'merchant_thing_1d': {said}"):
+        last(merchant(formula(function), "1d"), told(1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"name": "Thing"}, "formula 'Thing': a name is small letters, digits and single underscores"),
+        ({"name": "a__b"}, "formula 'a__b': a name is"),
+        ({"version": 0}, "its version is a whole number from 1 on, not 0"),
+        ({"version": "2"}, "its version is a whole number from 1 on, not '2'"),
+        ({"function": 3}, "its function cannot be called: 3"),
+    ],
+)
+def test_a_formula_that_cannot_be_named_is_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(DeclarationError, match=said):
+        replace(formula(larger_others), **changes)
+
+
+def test_a_formula_needs_a_window() -> None:
+    with pytest.raises(DeclarationError, match=r"card\(thing\): it needs a window, as in card\(thing, '7d'\)"):
+        card(formula(larger_others))
+
+
+def test_the_version_is_part_of_the_fingerprint_and_the_function_is_not() -> None:
+    def prints(of: Formula) -> str:
+        return FeatureSet((card(of, "1d"),)).fingerprint
+
+    first = formula(larger_others)
+    assert prints(first) == prints(replace(first, function=lambda *_: 0.0))
+    assert len({prints(first), prints(replace(first, version=2)), prints(replace(first, name="other"))}) == 3
+
+
+def test_a_probe_that_a_formula_fails_on_is_a_problem_and_no_crash() -> None:
+    feature_set = FeatureSet((card(formula(larger_others), "1d"),))
+    batch = transactions([told(1)])
+    probe = write_probe(batch, MemoryStore(feature_set).observe_now(batch), 0)
+    assert vectorise_probe(feature_set)([probe]).tolist() == [[0.0]]
+    broken = FeatureSet((card(formula(lambda *_: 1 / 0), "1d"),))
+    with pytest.raises(ProbeError, match="a probe's vector cannot be computed: feature 'card_thing_1d'"):
+        vectorise_probe(broken)([probe])
+
+
+class Rules:
+    """Stands for a live model that cannot score: the rules decide."""
+
+    def __init__(self, fingerprint: str) -> None:
+        self.fingerprint = fingerprint
+
+    def score(self, _matrix: Any) -> Any:
+        raise ScoringError("none here")
+
+
+async def test_a_fault_costs_the_decision_of_the_payment_that_it_meets_and_of_no_other() -> None:
+    def picky(own: Payments, _: Payments) -> float:
+        return 1.0 / (own.amount - 7.0) if own.amount.item() != 7.0 else 1 // 0
+
+    sets = FeatureSets((FeatureSet((card(formula(picky), "1d"),)),))
+    pipeline = Pipeline(Settings(), sets, MemoryStore(sets))
+    amounts: Sequence[int] = (100, 700, 800)
+    records = [Told(text(transaction_id=f"t-{at}", amount_minor=a), offset=at) for at, a in enumerate(amounts)]
+    serving = Serving(1, cast("Model", Rules(sets.newest.fingerprint)), None)
+    outputs = await decide_isolating(pipeline, records, DecisionTerms(serving, {0: 1}, NoTracing().headers))
+    assert [(letter.record.offset, letter.code) for letter in outputs.dead] == [(1, "undecidable")]
+    assert len(outputs.scored) == 2

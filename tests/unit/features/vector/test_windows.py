@@ -1,0 +1,242 @@
+"""Windows, exact sums and labels, at their edges; and the oracle itself: planted bugs that it has to see."""
+
+import asyncio
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from features.aggregates import ABOUT
+from features.declaration import DAY_MS, HOUR_MS, Feature, FeatureSet, load
+from features.history import frames, records
+from features.history.frames import Flags, Frame, Window
+from features.history.retention import Ladder
+from features.history.store import Entity, Histories, Ints
+from features.memory_store import MemoryStore
+from features.vector import habits, novelty, travel
+from features.vector import vectorise as vectorise_module
+from features.vector.travel import latest_telling
+from features.vector.vectorise import known_frauds, vectorise
+from support.features.recount import Row, label, transaction, transactions
+from support.features.streams import Stream, journeys, outcomes, recounted, streams
+
+DEFAULT = load(None)
+NOW = 1_700_000_000_000
+
+
+def everything() -> FeatureSet:
+    """Return all that can be asked of a card, a merchant and a device, delayed and not."""
+    rows = []
+    for aggregate, about in ABOUT.items():
+        for entity in sorted(about.of, key=lambda kind: kind.value):
+            for delay_ms in (0, 7 * DAY_MS) if about.windowed else (0,):
+                window_ms = 7 * DAY_MS if about.windowed else None
+                rows.append(Feature(entity, aggregate, window_ms, delay_ms, "any", "any"))
+    return FeatureSet(tuple(rows))
+
+
+def last(rows: list[Row], feature_set: FeatureSet = DEFAULT) -> dict[str, float]:
+    """Return the features of the last of these transactions."""
+    store = MemoryStore(feature_set)
+    batch = transactions(rows)
+    return dict(
+        zip(feature_set.names, vectorise(feature_set, batch, store.observe_now(batch))[-1].tolist(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("few", [10**9, 0], ids=["one by one", "by arrays"])
+@given(stream=st.one_of(streams, journeys))
+@settings(max_examples=120, deadline=None)
+def test_everything_that_can_be_declared_is_what_a_recount_says(few: int, stream: list) -> None:
+    feature_set = everything()
+    store = MemoryStore(feature_set)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(travel, "FEW", few)
+        patch.setattr(novelty, "FEW", few)
+        told = asyncio.run(outcomes(Stream(stream), feature_set, lambda: store))
+    assert told == recounted(Stream(stream), feature_set)
+
+
+@pytest.mark.parametrize(("age_ms", "counted"), [(0, 2.0), (1, 2.0), (HOUR_MS - 1, 2.0), (HOUR_MS, 1.0), (-1, 1.0)])
+def test_a_window_is_open_at_its_beginning_and_closed_at_its_end(age_ms: int, counted: float) -> None:
+    assert last([transaction(1, ms=NOW - age_ms), transaction(2, ms=NOW)])["card_count_1h"] == counted
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "counted"), [(7 * DAY_MS - 1, 0), (7 * DAY_MS, 1), (8 * DAY_MS - 1, 1), (8 * DAY_MS, 0)]
+)
+def test_a_delayed_window_is_open_at_its_beginning_and_closed_at_its_end(age_ms: int, counted: int) -> None:
+    assert last([transaction(1, ms=NOW - age_ms), transaction(2, ms=NOW)])["merchant_count_delayed_1d"] == counted
+
+
+def test_what_arrived_before_and_happened_later_is_in_no_window() -> None:
+    found = last([transaction(1, ms=NOW + 1), transaction(2, ms=NOW)])
+    assert found["card_count_30d"] == 1.0
+    assert math.isnan(found["card_seconds_since_last"])
+
+
+def test_amounts_of_different_currencies_are_added_in_their_major_units() -> None:
+    rows = [transaction(1, amount=150, exponent=2), transaction(2, amount=2, exponent=0)]
+    rows += [transaction(3, amount=1, exponent=4), transaction(4, amount=5, exponent=3)]
+    found = last(rows)
+    assert found["card_amount_sum_1d"] == 3.5051
+    assert found["card_amount_max_1d"] == 2.0
+    assert found["card_amount_mean_1d"] == 3.5051 / 4
+
+
+def test_the_mean_of_nothing_but_zeros_divides_nothing() -> None:
+    found = last([transaction(1, amount=0), transaction(2, amount=0)])
+    assert (found["card_amount_mean_10m"], found["card_amount_deviation_30d"]) == (0.0, 0.0)
+    assert math.isnan(found["card_amount_to_mean_30d"])
+
+
+@pytest.mark.parametrize("exponent", [0, 2, 4])
+def test_a_thousand_of_the_largest_amounts_do_not_overflow(exponent: int) -> None:
+    most = 10**12
+    rows = [transaction(i, ms=NOW + i, amount=most - i % 2, exponent=exponent) for i in range(1000)]
+    found = last(rows)
+    total = (1000 * most - 500) * 10 ** (4 - exponent)
+    assert found["card_amount_sum_1h"] == float(total) / 1e4
+    assert found["card_amount_deviation_30d"] == math.sqrt(10.0 ** (2 * (4 - exponent)) * 250_000) / (1000 * 1e4)
+    assert found["card_amount_to_mean_30d"] == float((most - 1) * 10 ** (4 - exponent) * 1000) / float(total)
+
+
+@given(amounts=st.lists(st.integers(0, 10**12), min_size=1, max_size=30), rest=st.integers(0, 10**12))
+@settings(deadline=None)
+def test_bits_do_not_depend_on_what_else_is_in_the_batch(amounts: list[int], rest: int) -> None:
+    alone = [transaction(i, ms=NOW + i, amount=amount) for i, amount in enumerate(amounts)]
+    beside = [transaction(1000 + i, card="other", amount=rest, exponent=4) for i in range(3)]
+    batch, both = transactions(alone), transactions(alone + beside)
+    apart = vectorise(DEFAULT, batch, MemoryStore(DEFAULT).observe_now(batch))
+    together = vectorise(DEFAULT, both, MemoryStore(DEFAULT).observe_now(both))
+    columns = [i for i, row in enumerate(DEFAULT.rows) if row.entity is Entity.CARD]
+    assert apart[:, columns].tobytes() == together[: len(alone)][:, columns].tobytes()
+
+
+def shuffled(seen: Histories, seed: int) -> Histories:
+    """Return the same histories with the records before each own one in another order."""
+    rng, rows, start = np.random.default_rng(seed), seen.rows.copy(), 0
+    for length in seen.lengths.tolist():
+        rows[start : start + length - 1] = rng.permutation(rows[start : start + length - 1])
+        start += length
+    return Histories(rows, seen.lengths, seen.positions)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_order_of_records_changes_no_bit(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    store = MemoryStore(DEFAULT)
+    rows = [
+        transaction(i, ms=NOW + i * HOUR_MS * 5, merchant=f"m{rng.integers(3)}", amount=int(rng.integers(1, 10**9)))
+        for i in range(120)
+    ]
+    for i in range(0, 60, 7):
+        store.observe_now(transactions(rows[i : i + 7]))
+        store.label_now([label(i, rows[i], fraud=bool(rng.integers(2)), at_ms=rows[i]["ms"] + DAY_MS)])
+    batch = transactions(rows[63:])
+    seen = store.observe_now(batch)
+    other = replace(seen, histories={kind: shuffled(one, seed) for kind, one in seen.histories.items()})
+    assert vectorise(DEFAULT, batch, seen).tobytes() == vectorise(DEFAULT, batch, other).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("at_ms", "offset", "night", "weekend"),
+    [
+        (0, 0, 1.0, 0.0),  # Thursday, 00:00
+        (7 * HOUR_MS - 1, 0, 1.0, 0.0),
+        (7 * HOUR_MS, 0, 0.0, 0.0),
+        (2 * DAY_MS - 1, 0, 0.0, 0.0),  # Friday's last millisecond
+        (2 * DAY_MS, 0, 1.0, 1.0),
+        (4 * DAY_MS - 1, 0, 0.0, 1.0),
+        (4 * DAY_MS, 0, 1.0, 0.0),  # Monday
+        (2 * DAY_MS, -1, 0.0, 0.0),
+        (4 * DAY_MS, -60, 0.0, 1.0),
+        (-1, 0, 0.0, 0.0),
+    ],
+)
+def test_night_and_weekend_go_by_the_clock_of_the_place(at_ms: int, offset: int, night: float, weekend: float) -> None:
+    found = last([transaction(1, ms=at_ms, utc_offset=offset)])
+    assert (found["is_night"], found["is_weekend"]) == (night, weekend)
+
+
+def test_a_merchant_may_have_labels_of_several_transactions_of_one_batch() -> None:
+    store = MemoryStore(DEFAULT)
+    rows = [transaction(i, card=f"c{i}", ms=NOW + i) for i in range(4)]
+    store.observe_now(transactions(rows))
+    store.label_now([label(i, rows[i], fraud=i != 2, at_ms=NOW + DAY_MS) for i in range(3)])
+    batch = transactions(
+        [transaction(9, card="x", ms=NOW + 8 * DAY_MS - 1), transaction(10, card="y", ms=NOW + 8 * DAY_MS)]
+    )
+    found = vectorise(DEFAULT, batch, store.observe_now(batch))[
+        :, DEFAULT.names.index("merchant_fraud_share_delayed_1d")
+    ]
+    assert found.tolist() == [0.5, 1 / 3]
+
+
+def too_long(frame: Frame, length_ms: int, delay_ms: int) -> Window:
+    return Window(frame, length_ms + 1, delay_ms)
+
+
+def with_the_future(seen: Histories, own_ms: Ints, ladder: Ladder) -> Frame:
+    frame = Frame(seen, own_ms, ladder)
+    frame.earlier = ~frame.labels
+    return frame
+
+
+def with_labels_to_come(frame: Frame) -> Flags:
+    frame.age = frame.age + 10**15
+    return known_frauds(frame)
+
+
+def only_one(window: Window, tells: Flags) -> Ints:
+    found = latest_telling(window, tells)
+    first = np.ones(len(found), np.bool_)
+    first[1:] = np.diff(window.frame.number[found]) != 0
+    return found[first]
+
+
+def never_own(window: Window) -> Flags:
+    return np.zeros(len(window.frame.lengths), np.bool_)
+
+
+BUGS = {
+    "one of two places of one millisecond is asked": (travel, "latest_telling", only_one),
+    "own transaction counts among the others": (Window, "own", property(never_own)),
+    "every clock is that of Greenwich": (habits, "MINUTE_MS", 0),
+    "midnight parts the day": (habits, "DAY_MS", 10**12),
+    "one currency's amounts are another's": (records, "CURRENCY", records.Trait(0, 0)),
+    "the longitudes' end is a border": (travel, "FULL_TURN", 10**9),
+    "a distance is rounded in another order": (travel, "SINE", travel.SINE[1:]),
+    "windows are one millisecond too long": (vectorise_module, "Window", too_long),
+    "the future is counted": (vectorise_module, "Frame", with_the_future),
+    "labels are known before they are": (vectorise_module, "known_frauds", with_labels_to_come),
+    "squares are trusted beyond 53 bits": (frames, "SAFE_ROOT", math.inf),
+    "the histories of a batch are mixed up": (frames, "MIX", np.int64(0)),
+    "no record is known again": (records, "same_place", lambda *_: False),
+    "content does not matter": (records, "same_content", lambda *_: True),
+}
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_the_recount_sees_it_when(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(novelty, "FEW", 0)
+    monkeypatch.setattr(*BUGS[bug])
+
+    feature_set = everything()
+
+    @settings(max_examples=400, deadline=None, database=None, derandomize=True, phases=[Phase.generate])
+    def agree(stream: list) -> None:
+        store = MemoryStore(feature_set)
+        assert asyncio.run(outcomes(Stream(stream), feature_set, lambda: store)) == recounted(
+            Stream(stream), feature_set
+        )
+
+    def agree_on_all() -> None:
+        for of in (streams, journeys):
+            given(stream=of)(agree)()
+
+    with pytest.raises((AssertionError, RuntimeWarning)):
+        agree_on_all()

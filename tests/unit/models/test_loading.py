@@ -1,0 +1,247 @@
+"""Loading: what is sound scores as LightGBM itself does; what is not is an answer, never a crash."""
+
+import re
+import threading
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.artifact import digest_of, same_bits
+from models.booster import Booster, text_of
+from models.calibration import Calibrator
+from models.errors import DamagedArtifactError, ProbeError, ScoringError
+from models.judge import HeldArtifact
+from models.loading import Model, examine, load
+from models.model_text import check_model_text
+from models.problems import ProblemCode
+from models.repository import Repository
+from support.model_artifacts import CALIBRATION, FINGERPRINT, NAMES, artifact, history_vectors, rows, train
+
+TREES = train()
+TEXT = text_of(TREES)
+BOOSTER = Booster(TEXT, NAMES)
+CELLS = st.floats(allow_nan=True, allow_infinity=True, width=64)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Any:
+    return Repository(str(tmp_path))
+
+
+def codes(answer: Any) -> Any:
+    assert isinstance(answer, tuple)
+    return [problem.code for problem in answer]
+
+
+@given(st.lists(st.tuples(CELLS, CELLS, CELLS), min_size=1, max_size=50))
+def test_margins_are_lightgbms_own_alone_and_together(cells: Any) -> None:
+    matrix = np.array(cells)
+    margins = BOOSTER.margins(matrix)
+    assert same_bits(margins, np.asarray(TREES.predict(matrix, raw_score=True)))
+    assert same_bits(margins, np.concatenate([BOOSTER.margins(row[np.newaxis]) for row in matrix]))
+    assert same_bits(margins, BOOSTER.margins(np.asfortranarray(matrix)))
+
+
+def test_a_batch_of_nothing_has_no_margins() -> None:
+    assert BOOSTER.margins(np.empty((0, 3))).shape == (0,)
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (3, 4), (3,)])
+def test_a_matrix_of_another_width_is_refused(shape: Any) -> None:
+    with pytest.raises(ScoringError, match="3 features"):
+        BOOSTER.margins(np.zeros(shape))
+
+
+def test_a_sound_artifact_becomes_a_model(repository: Repository) -> None:
+    digest = repository.put(artifact())
+    model = load(repository, digest, {FINGERPRINT: history_vectors})
+    assert isinstance(model, Model)
+    assert (model.digest, model.name, model.version, model.fingerprint) == (digest, "card", "1", FINGERPRINT)
+    assert len(model.probe_hash) == 64
+    matrix = rows(300, seed=5)
+    expected = Calibrator.of(CALIBRATION).probabilities(np.asarray(TREES.predict(matrix, raw_score=True)))
+    assert same_bits(model.score(matrix), expected)
+    assert model.policy.decide(model.score(matrix)).count("approve") > 100
+    again = load(repository, digest, {FINGERPRINT: history_vectors})
+    assert isinstance(again, Model)
+    assert again.probe_hash == model.probe_hash
+
+
+def test_threads_score_the_same_bits(repository: Repository) -> None:
+    model = load(repository, repository.put(artifact()), {FINGERPRINT: history_vectors})
+    assert isinstance(model, Model)
+    matrix = rows(2_000, seed=6)
+    expected, found = model.score(matrix), []
+
+    def score() -> None:
+        found.extend(model.score(matrix) for _ in range(20))
+
+    threads = [threading.Thread(target=score) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 80
+    assert all(same_bits(scores, expected) for scores in found)
+
+
+def test_examining_tells_the_judge_digest_and_fingerprint(repository: Repository) -> None:
+    digest = repository.put(artifact())
+    assert examine(repository, digest[:8]) == HeldArtifact(digest, FINGERPRINT)
+    assert codes(examine(repository, "0" * 8)) == [ProblemCode.UNKNOWN_MODEL]
+    assert codes(examine(repository, "latest")) == [ProblemCode.INVALID_FIELD]
+
+
+def test_other_features_are_refused_before_anything_is_scored(repository: Repository) -> None:
+    digest = repository.put(artifact(fingerprint="other"))
+    assert codes(load(repository, digest, {FINGERPRINT: history_vectors})) == [ProblemCode.WRONG_FINGERPRINT]
+
+
+def test_other_bits_are_told_for_rows_and_histories_at_once(repository: Repository) -> None:
+    contents = artifact()
+    probes = msgspec.json.decode(contents["probe_rows.json"])
+    probes["scores"][3] = float(np.nextafter(probes["scores"][3], 2))
+    contents["probe_rows.json"] = msgspec.json.encode(probes)
+    digest = repository.put(contents)
+    answer = load(repository, digest, {FINGERPRINT: lambda histories: np.nextafter(history_vectors(histories), 9)})
+    assert codes(answer) == [ProblemCode.PROBE_MISMATCH] * 3
+    assert isinstance(answer, tuple)
+    assert "first 3" in answer[0].detail
+
+
+def test_a_history_that_cannot_be_read_is_an_answer(repository: Repository) -> None:
+    def unreadable(_histories: Any) -> Any:
+        raise ProbeError("history 0: no card")
+
+    digest = repository.put(artifact())
+    assert codes(load(repository, digest, {FINGERPRINT: unreadable})) == [ProblemCode.PROBE_MISMATCH]
+
+
+def test_an_absent_repository_or_artifact_is_an_answer(tmp_path: Path, repository: Repository) -> None:
+    assert codes(load(repository, "0" * 64, {FINGERPRINT: history_vectors})) == [ProblemCode.MISSING_ARTIFACT]
+    (tmp_path / "file").write_text("")
+    broken = Repository(str(tmp_path / "file"))
+    assert codes(load(broken, "0" * 64, {FINGERPRINT: history_vectors}))[0] in {
+        ProblemCode.MISSING_ARTIFACT,
+        ProblemCode.REPOSITORY_UNAVAILABLE,
+    }
+
+
+BAD_FILES = {
+    "a truncated model": {"model.txt": artifact()["model.txt"][:700]},
+    "an empty model": {"model.txt": b""},
+    "a model that is no text": {"model.txt": b"\xff\xfe"},
+    "a manifest that is no JSON": {"manifest.json": b"{"},
+    "a manifest of another version": {"manifest.json": b'{"schema":"manifest/9"}'},
+    "a deep manifest": {"manifest.json": b"[" * 100_000},
+    "no probes": {"probe_rows.json": b'{"vectors":[],"scores":[]}'},
+    "narrow probes": {"probe_rows.json": b'{"vectors":[[1.0]],"scores":[0.5]}'},
+    "more scores than vectors": {"probe_rows.json": b'{"vectors":[[1.0,1.0,1.0]],"scores":[0.5,0.5]}'},
+    "scores that are text": {"probe_rows.json": b'{"vectors":[[1.0,1.0,1.0]],"scores":["0.5"]}'},
+    "no histories": {"probe_histories.json": b"{}"},
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_whatever_is_broken_is_an_answer(name: Any, repository: Repository) -> None:
+    digest = repository.put(artifact() | BAD_FILES[name])
+    assert codes(load(repository, digest, {FINGERPRINT: history_vectors})) == [ProblemCode.DAMAGED_ARTIFACT]
+
+
+def test_a_policy_or_calibration_without_sense_is_damage(repository: Repository) -> None:
+    for old, new in ((b'"review_at":0.5', b'"review_at":0.9'), (b"-30.0", b"30.0"), (b'"b"', b'"a"')):
+        contents = artifact()
+        assert old in contents["manifest.json"]
+        contents["manifest.json"] = contents["manifest.json"].replace(old, new)
+        digest = repository.put(contents)
+        assert codes(load(repository, digest, {FINGERPRINT: history_vectors})) == [ProblemCode.DAMAGED_ARTIFACT]
+
+
+def test_bytes_changed_after_the_digest_never_reach_lightgbm(tmp_path: Path, repository: Repository) -> None:
+    digest = repository.put(artifact())
+    path = tmp_path / digest / "model.txt"
+    path.write_bytes(path.read_bytes().replace(b"num_leaves=", b"num_leaves=9"))
+    assert codes(load(repository, digest, {FINGERPRINT: history_vectors})) == [ProblemCode.DAMAGED_ARTIFACT]
+
+
+def resized(text: Any) -> Any:
+    """Make tree_sizes right again, so that only what was changed is wrong."""
+    head, _, trees = text.partition("\n\n")
+    blocks = re.split(r"(?=^Tree=|^end of trees)", trees, flags=re.MULTILINE)
+    sizes = " ".join(str(len(block)) for block in blocks if block.startswith("Tree="))
+    return re.sub(r"tree_sizes=.*", f"tree_sizes={sizes}", head) + "\n\n" + trees
+
+
+@pytest.mark.parametrize(
+    ("pattern", "replacement", "message"),
+    [
+        (r"^tree\n", "forest\n", "does not begin"),
+        (r"num_class=1", "num_class=2", "num_class"),
+        (r"objective=binary sigmoid:1", "objective=regression", "objective"),
+        (r"max_feature_idx=2", "max_feature_idx=9999999", "3 features"),
+        (r"feature_names=a b c", "feature_names=a c b", "feature_names"),
+        (r"num_leaves=\d", "num_leaves=7", "entries"),
+        (r"num_leaves=\d", "num_leaves=999999999", "num_leaves"),
+        (r"num_leaves=\d", "num_leaves=x", "no number"),
+        (r"num_cat=0", "num_cat=1", "categorical"),
+        (r"is_linear=0", "is_linear=1", "linear"),
+        (r"split_feature=\d+", "split_feature=77", "feature that there is not"),
+        (r"split_feature=\d+", "split_feature=-1", "feature that there is not"),
+        (r"decision_type=\d+", "decision_type=1", "categorical"),
+        (r"threshold=\S+", "threshold=nan", "no number"),
+        (r"leaf_value=\S+", "leaf_value=1e999", "not finite"),
+        (r"leaf_value=\S+ ", "leaf_value=", "entries"),
+        (r"left_child=\S+", "left_child=0", "parent"),
+        (r"left_child=\S+", "left_child=0.5", "not whole"),
+        (r"split_gain=", "split_gain= ", "no number"),
+        (r"split_gain=", "split_gain==", "one name"),
+        (r"split_gain=", "split_pain=", "other fields"),
+        (r"decision_type=\d+", "decision_type=14", "unknown kind"),
+        (r"left_child=\S+", "left_child=4000000", "parent"),
+        (r"(?s)Tree=0.*(?=end of trees)", "", "tree 0"),
+    ],
+)
+def test_a_text_that_would_take_lightgbm_down_is_refused_first(pattern: Any, replacement: Any, message: Any) -> None:
+    text = resized(re.sub(pattern, replacement, TEXT, count=1))
+    with pytest.raises(DamagedArtifactError, match=message):
+        check_model_text(text, NAMES)
+
+
+def test_sizes_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(DamagedArtifactError, match="tree_sizes"):
+        check_model_text(re.sub(r"tree_sizes=\d+", "tree_sizes=5", TEXT), NAMES)
+    with pytest.raises(DamagedArtifactError, match="does not end"):
+        check_model_text(TEXT.replace("end of trees", "end of"), NAMES)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_a_damaged_text_is_refused_or_still_loads(data: Any) -> None:
+    """Cut or overwrite the text anywhere, past the digest: the process must live and scores be finite or refused."""
+    place = data.draw(st.integers(0, len(TEXT) - 1))
+    change = data.draw(st.sampled_from(["", "-", "9", " ", "\n", "=", "nan", "e9"]))
+    kept = data.draw(st.sampled_from([TEXT[place + 1 :], TEXT[place + 40 :], ""]))
+    try:
+        booster = Booster(TEXT[:place] + change + kept, NAMES)
+    except DamagedArtifactError:
+        return
+    assert booster.margins(rows(5)).shape == (5,)
+
+
+def test_a_tree_of_one_leaf_is_a_tree() -> None:
+    dataset = lightgbm.Dataset(rows(100), np.tile([0, 1], 50), feature_name=list(NAMES))
+    parameters = {"objective": "binary", "verbosity": -1, "min_data_in_leaf": 90, "num_threads": 1}
+    stump = lightgbm.train(parameters, dataset, 2)
+    assert same_bits(
+        Booster(text_of(stump), NAMES).margins(rows(9)), np.asarray(stump.predict(rows(9), raw_score=True))
+    )
+
+
+def test_the_digest_of_an_artifact_is_stable() -> None:
+    assert digest_of(artifact()) == digest_of(artifact())

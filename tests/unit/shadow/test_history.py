@@ -1,0 +1,156 @@
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.commands import Event, EventKind
+from models.times import format_time
+from shadow.history import ChallengerHistory, ReportSchedule, ShadowTerm, Totals, WorkerReports, told
+from shadow.tally import OffsetSet
+from support.shadow_cases import accepted
+
+A, B, C = (letter * 64 for letter in "abc")
+HOUR_MS = 3_600_000
+
+
+LOG = [
+    accepted(1, "promote", A, 1_000),
+    accepted(2, "challenge", B, 2_000),
+    accepted(3, "promote", C, 3_000),
+    accepted(4, "withdraw", None, 4_000),
+    accepted(5, "promote", A, 5_000, 9_000),
+    accepted(6, "challenge", B, 6_000),
+]
+
+
+def test_what_is_owed_is_said_by_the_revision_and_for_a_watch_by_the_clock() -> None:
+    history = ChallengerHistory.of("default", LOG)
+    assert [history.owed(B, revision, 0) for revision in range(8)] == [
+        False,
+        False,
+        True,
+        True,
+        False,
+        False,
+        True,
+        False,
+    ]
+    assert (history.owed(C, 5, 8_999), history.owed(C, 5, 9_000)) == (True, False)
+    assert history.challengers == (C, B)
+    assert ChallengerHistory.of("other", LOG).challengers == ()
+
+
+def test_the_last_term_runs_through_all_revisions_that_left_it_there() -> None:
+    assert ChallengerHistory.of("default", LOG[:3]).last_term(B) == ShadowTerm(B, 2_000, None)
+    assert ChallengerHistory.of("default", LOG[:4]).last_term(B) == ShadowTerm(B, 2_000, 4_000)
+    history = ChallengerHistory.of("default", LOG)
+    assert history.last_term(B) == ShadowTerm(B, 6_000, None)
+    assert history.last_term(C) == ShadowTerm(C, 5_000, 6_000)
+    assert history.last_term(A) is None
+
+
+def said(worker: str, revision: int, at_ms: int, *totals: int, model: str = B) -> Event:
+    compared, skipped, failed = totals
+    return Event(
+        event_id="e",
+        deployment="default",
+        kind=EventKind.SHADOW,
+        revision=revision,
+        worker=worker,
+        at=format_time(at_ms),
+        model=model,
+        compared=compared,
+        skipped=skipped,
+        failed=failed,
+    )
+
+
+def test_running_totals_are_added_up_by_what_they_grew() -> None:
+    events = [
+        said("w1", 2, 1_000, 10, 1, 0),
+        said("w2", 2, 1_500, 5, 0, 2),
+        said("w1", 2, 2_000, 20, 4, 1),
+        said("w1", 6, 3_000, 0, 7, 0),
+        said("w1", 6, 4_000, 0, 2, 0),
+        said("w1", 2, 4_000, 9, 9, 9, model=C),
+    ]
+    assert told(events, B, 0) == WorkerReports(Totals(25, 13, 3))
+    assert told([*LOG, *events], A, 0) == WorkerReports()
+
+
+def test_what_was_told_of_a_time_that_began_before_the_window_is_apart() -> None:
+    events = [
+        said("w1", 2, 1_000, 10, 1, 0),
+        said("w2", 2, 1_500, 5, 3, 0),
+        said("w1", 2, 2_000, 20, 4, 1),
+        said("w1", 2, 2_500, 30, 6, 1),
+        said("w2", 2, 2_500, 1, 0, 1),
+        said("w1", 6, 3_000, 0, 7, 0),
+    ]
+    assert told(events, B, 0) == WorkerReports(Totals(36, 16, 2))
+    assert told(events, B, 2_000) == WorkerReports(Totals(11, 9, 1), Totals(10, 3, 1))
+    assert told(events, B, 2_001) == WorkerReports(Totals(1, 7, 1), Totals(10, 2, 0))
+    assert told(events, B, 3_001) == WorkerReports()
+
+
+OFFSETS = st.lists(st.integers(0, 300), max_size=60)
+
+
+@given(OFFSETS, OFFSETS)
+def test_marks_are_a_set_of_offsets_that_begins_with_its_first(added: Any, asked: Any) -> None:
+    marks, plain = OffsetSet(), set()
+    for offset in added:
+        marks.add(offset)
+        plain |= {offset} if offset >= added[0] else set()
+    assert len(marks) == len(plain)
+    for offset in asked:
+        assert (offset in marks) == (offset in plain)
+        assert marks.take(offset) == (offset in plain)
+        plain.discard(offset)
+    assert len(marks) == len(plain)
+
+
+STEPS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 600_000)), min_size=1, max_size=200)
+
+
+@given(STEPS)
+def test_events_are_few_prompt_and_the_last_word_is_never_lost(steps: Any) -> None:
+    telling, totals, now, written = ReportSchedule(), Totals(), 0, list[int]()
+    for missed, pause in steps:
+        now += pause
+        totals = totals.plus(Totals(skipped=missed))
+        if telling.is_due(totals, now):
+            telling = telling.after(totals, now)
+            written.append(now)
+    assert bool(written) == (totals.missed > 0)
+    assert telling.is_due(totals, now + HOUR_MS) == (totals.missed > telling.told.missed)
+    assert telling.is_owed(totals) == (totals.missed > 0 and totals != telling.told)
+    assert all(later - earlier >= 1_000 for earlier, later in pairwise(written))
+
+
+@pytest.mark.parametrize("every_ms", [250, 3_000, 5_000, 10_000, 60_000, 900_000])
+def test_a_day_of_trouble_is_some_thirty_events_however_often_it_comes(every_ms: int) -> None:
+    telling, totals, written = ReportSchedule(), Totals(), 0
+    for now in range(0, 24 * HOUR_MS, every_ms):
+        totals = totals.plus(Totals(failed=1))
+        if telling.is_due(totals, now):
+            telling, written = telling.after(totals, now), written + 1
+    assert 24 <= written <= 40
+
+
+def test_who_was_quiet_for_an_hour_begins_with_short_pauses() -> None:
+    telling, totals = ReportSchedule(), Totals()
+    for now in range(0, HOUR_MS, 1_000):
+        totals = totals.plus(Totals(failed=1))
+        telling = telling.after(totals, now) if telling.is_due(totals, now) else telling
+    totals, due_ms = totals.plus(Totals(failed=1)), telling.due_ms
+    assert telling.after(totals, due_ms + HOUR_MS - 1).due_ms > due_ms + HOUR_MS + 1_000
+    assert telling.after(totals, due_ms + HOUR_MS).due_ms == due_ms + HOUR_MS + 1_000
+
+
+def test_without_trouble_nothing_is_said() -> None:
+    telling, totals = ReportSchedule(), Totals(compared=10**6)
+    assert not telling.is_due(totals, 10**12)
+    assert not telling.is_owed(totals)

@@ -1,0 +1,185 @@
+import contextlib
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import lightgbm
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.calibration import Calibrator
+from models.errors import ScoringError
+from models.loading import Model, load
+from models.policy import Decision, Floats, Policy, bands
+from models.repository import Repository
+from shadow.comparison import read_comparison
+from shadow.protocol import (
+    Compare,
+    CompareResult,
+    KeepOnly,
+    Load,
+    Loaded,
+    decode_reply,
+    decode_request,
+    encode,
+)
+from shadow.server import ChallengerServer, Score, judge
+from stream.contract.schema import json_schema
+from support.model_artifacts import CALIBRATION, FINGERPRINT, artifact, history_vectors, rows, train
+
+LIVE = "d" * 64
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    folder: Path = tmp_path_factory.mktemp("models")
+    return Repository(str(folder))
+
+
+@pytest.fixture(scope="module")
+def digest(repository: Repository) -> str:
+    return repository.put(artifact(seed=3))
+
+
+def answerer(repository: Repository, score: Score = Model.score) -> ChallengerServer:
+    clock = count(1_767_225_600_000_000_000, 1_000_000)
+    return ChallengerServer(
+        lambda name: load(repository, name, {FINGERPRINT: history_vectors}), lambda: next(clock), score
+    )
+
+
+def decided(number: int, score: float | None = 0.25, decision: Decision = Decision.APPROVE) -> bytes:
+    """A score record as far as it matters here, with fields that do not."""
+    return msgspec.json.encode(
+        {
+            "schema": "score/1",
+            "transaction_id": f"t-{number}",
+            "card_id": "card-1",
+            "merchant_id": "m",
+            "occurred_at": "2026-01-01T00:00:00.000Z",
+            "amount_minor": number,
+            "currency": "EUR",
+            "score": score,
+            "band": None if score is None else int(bands(np.array([score]))[0]),
+            "decision": decision,
+            "model": None if score is None else {"name": "n", "version": "v", "digest": LIVE},
+            "revision": 7,
+            "source": {"topic": "transactions", "partition": 2, "offset": number},
+            "features": {"a": None},
+        }
+    )
+
+
+def ask(digest: str, matrix: Floats, records: list[bytes]) -> Compare:
+    return Compare(digest, matrix.shape[1], matrix.tobytes(), tuple(records))
+
+
+@pytest.fixture(scope="module")
+def trees() -> lightgbm.Booster:
+    return train(seed=3)
+
+
+@given(size=st.integers(1, 40), seed=st.integers(0, 5))
+def test_a_comparison_is_what_the_booster_and_the_policy_say_to_the_last_bit(
+    repository: Repository, digest: str, trees: lightgbm.Booster, size: int, seed: int
+) -> None:
+    lane, matrix = answerer(repository), rows(size, seed=seed)
+    assert isinstance(lane.answer(Load(digest)), Loaded)
+    reply = lane.answer(ask(digest, matrix, [decided(number) for number in range(size)]))
+    assert isinstance(reply, CompareResult)
+    plain = Calibrator.of(CALIBRATION).probabilities(np.asarray(trees.predict(matrix, raw_score=True, num_threads=1)))
+    decisions = Policy(review_at=0.5, decline_at=0.8).decide(plain)
+    assert list(reply.scores) == plain.tolist()
+    assert list(reply.decisions) == decisions
+    assert reply.end_ns > reply.start_ns
+    for number, record in enumerate(reply.records):
+        assert record is not None
+        one = read_comparison(record)
+        assert (one.transaction_id, one.amount_minor, one.revision, one.source.offset) == (
+            f"t-{number}",
+            number,
+            7,
+            number,
+        )
+        assert (one.live.digest, one.live.score, one.live.decision) == (LIVE, 0.25, Decision.APPROVE)
+        assert (one.challenger.score, one.challenger.band) == (plain[number], bands(plain)[number])
+        assert one.decision_changed == (decisions[number] is not Decision.APPROVE)
+
+
+def test_a_decision_of_the_rules_is_compared_too(repository: Repository, digest: str) -> None:
+    lane = answerer(repository)
+    lane.answer(Load(digest))
+    reply = lane.answer(ask(digest, rows(2), [decided(1, None, Decision.REVIEW), decided(2)]))
+    assert isinstance(reply, CompareResult)
+    one = read_comparison(reply.records[0] or b"")
+    assert (one.live.digest, one.live.score, one.live.band, one.live.decision) == (None, None, None, Decision.REVIEW)
+    for record in reply.records:
+        jsonschema.validate(msgspec.json.decode(record or b""), json_schema("comparison/1"))
+
+
+def test_guilty_rows_fail_and_the_others_are_compared(repository: Repository, digest: str) -> None:
+    matrix = rows(6, seed=1)
+    matrix[4, 0] = 666.0
+
+    def fails(model: Model, given: Floats) -> Floats:
+        if (given[:, 0] == 666.0).any():
+            raise ScoringError("the number of the beast")
+        return model.score(given)
+
+    lane = answerer(repository, fails)
+    lane.answer(Load(digest))
+    reply = lane.answer(ask(digest, matrix, [decided(number) for number in range(6)]))
+    assert isinstance(reply, CompareResult)
+    assert [record is None for record in reply.records] == [False, False, False, False, True, False]
+    assert [score is None for score in reply.scores] == [decision is None for decision in reply.decisions]
+    assert reply.why == "the number of the beast"
+
+
+def test_a_matrix_of_another_width_fails_row_by_row(repository: Repository, digest: str) -> None:
+    lane = answerer(repository)
+    lane.answer(Load(digest))
+    reply = lane.answer(ask(digest, rows(3, width=4), [decided(number) for number in range(3)]))
+    assert isinstance(reply, CompareResult)
+    assert reply.records == (None, None, None)
+    assert reply.why is not None
+    assert "4 features" in reply.why or "(1, 4)" in reply.why
+
+
+def test_models_are_loaded_once_kept_as_told_and_their_problems_are_answers(
+    repository: Repository, digest: str
+) -> None:
+    lane = answerer(repository)
+    missing = lane.answer(Load("e" * 64))
+    assert isinstance(missing, Loaded)
+    assert (missing.probe_hash, [one.code for one in missing.problems]) == (None, ["missing_artifact"])
+    first = lane.answer(Load(digest))
+    assert first == lane.answer(Load(digest))
+    assert lane.answer(KeepOnly((digest,))) is None
+    assert lane.answer(ask(digest, rows(1), [decided(1)])) is not None
+    lane.answer(KeepOnly(()))
+    with pytest.raises(KeyError):
+        lane.answer(ask(digest, rows(1), [decided(1)]))
+
+
+def test_nothing_is_judged_without_a_question(repository: Repository, digest: str) -> None:
+    model = load(repository, digest, {FINGERPRINT: history_vectors})
+    assert isinstance(model, Model)
+    assert judge(model, np.empty((0, 3)), Model.score) == ([], None)
+
+
+def test_messages_come_back_as_they_went() -> None:
+    for request in (Load("a"), KeepOnly(("a", "b")), Compare("a", 1, b"12345678", (b"{}",))):
+        assert decode_request(encode(request)) == request
+    for reply in (Loaded(None), CompareResult((b"x", None), (0.5, None), (Decision.REVIEW, None), 1, 2, "why")):
+        assert decode_reply(encode(reply)) == reply
+
+
+@given(st.binary(max_size=60))
+def test_noise_is_no_message(noise: Any) -> None:
+    for decode in (decode_request, decode_reply):
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            decode(noise)

@@ -1,0 +1,297 @@
+"""The worker's side of the shadow at work, with a lane and a broker that do as they are told."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from models.commands import CommandKind, Event, EventKind
+from models.lineup import Lineup, gather
+from models.policy import Decision
+from models.problems import ProblemCode
+from shadow.errors import ChallengerProcessError
+from shadow.process import ChallengerProcess, HeldModel
+from shadow.protocol import Compare, CompareResult, Loaded, Setup
+from stream.challenger import comparer
+from stream.challenger.comparer import Comparer
+from stream.challenger.misses import MissLog
+from stream.control.announcements import CandidateAnswers
+from stream.control.follower import Follower
+from stream.errors import PublishError
+from stream.kafka.publisher import Destination, Outgoing
+from stream.scoring.facts import Compared, Fact, Missed
+from stream.scoring.tracing import NoTracing
+from stream.settings import Settings
+from support.shadow_cases import DIGEST, LIVE, Log, scored, serving
+
+CANDIDATE = "c" * 64
+ASKED = Event(
+    event_id="e",
+    deployment="default",
+    kind=EventKind.CANDIDATE,
+    revision=2,
+    worker="judge",
+    at="2026-01-01T00:00:00.000Z",
+    command_id="c-1",
+    command=CommandKind.CHALLENGE,
+    model=CANDIDATE,
+)
+
+
+class Tame(ChallengerProcess):
+    """A lane without a process: it loads everything and likes everything, until it is told to fail."""
+
+    def __init__(self) -> None:
+        super().__init__((), Setup("", "", 0), {})
+        self.fails: Callable[[str], bool] = lambda _: False
+        self.kept: set[str] = set()
+
+    async def check(self) -> None:
+        await asyncio.sleep(0)
+
+    async def load(self, digest: str) -> Loaded:
+        self._fail("load")
+        self.loaded[digest] = HeldModel(f"hash of {digest[:4]}", "f")
+        return Loaded(*self.loaded[digest])
+
+    async def compare(self, request: Compare, seconds: float) -> CompareResult:
+        assert seconds > 0
+        self._fail("compare")
+        assert request.digest in self.loaded
+        count = len(request.scores)
+        return CompareResult((b"x",) * count, (0.5,) * count, (Decision.REVIEW,) * count, 1, 2)
+
+    async def keep(self, digests: Any) -> None:
+        self.kept = set(digests)
+        self.loaded = {digest: held for digest, held in self.loaded.items() if digest in self.kept}
+
+    async def close(self) -> None:
+        self.loaded = {}
+
+    def _fail(self, what: str) -> None:
+        if self.fails(what):
+            self.loaded = {}
+            raise ChallengerProcessError("the challenger's process: it did as it was told")
+
+
+class Broker(Log):
+    """A publisher that takes comparisons, or refuses them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: list[Outgoing] = []
+
+    async def publish(self, lots: Mapping[Destination, Sequence[Outgoing]]) -> dict[Destination, int]:
+        if self.away:
+            raise PublishError("away")
+        self.taken += [one for lot in lots.values() for one in lot]
+        return {}
+
+
+class Scene:
+    """A comparer, what it stands on, and what it told."""
+
+    def __init__(self) -> None:
+        self.heard: list[Fact] = []
+        self.lane, self.broker = Tame(), Broker()
+        settings = Settings(worker_id="w")
+        self.follower = Follower(settings)
+        self.comparer = Comparer(settings, self.follower, self.heard.append)
+        self.comparer._lane = self.lane
+        self.comparer._publisher = self.broker
+        self.comparer._answers = CandidateAnswers(self.follower, self.broker, "w")
+        self.comparer._accounts = MissLog(self.follower, self.broker, "w", self.heard.append)
+        self.follower.lineup = Lineup("default", revision=2, live=LIVE, challenger=DIGEST)
+
+    def offer(self, count: int) -> None:
+        self.comparer.offer(scored(count), serving(DIGEST), NoTracing())
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not holds():  # noqa: ASYNC110 - nothing tells of what is waited for
+                await asyncio.sleep(0.01)
+
+    def missed(self) -> list[Missed]:
+        return [fact for fact in self.heard if isinstance(fact, Missed)]
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    made = Scene()
+    made.comparer.start()
+    await made.until(lambda: DIGEST in made.lane.loaded)
+    yield made
+    await made.comparer.stop()
+
+
+async def test_what_is_offered_is_compared_written_and_told(scene: Scene) -> None:
+    scene.offer(600)
+    scene.offer(5)
+    assert scene.comparer.queued == 605
+    await scene.until(lambda: scene.comparer.queued == 0)
+    assert len(scene.broker.taken) == 605
+    assert {(one.value, one.key) for one in scene.broker.taken} == {(b"x", b"card-1")}
+    assert sum(len(fact.live) for fact in scene.heard if isinstance(fact, Compared)) == 605
+    assert scene.broker.events == []
+
+
+async def test_what_a_process_had_when_it_ended_failed_and_what_comes_meanwhile_is_skipped(scene: Scene) -> None:
+    scene.lane.fails = lambda what: what == "compare"
+    scene.offer(300)
+    await scene.until(lambda: scene.comparer.queued == 0)
+    scene.offer(4)
+    assert [(one.reason, one.count) for one in scene.missed()] == [("failed", 256), ("failed", 44), ("skipped", 4)]
+    await scene.until(lambda: scene.broker.events != [])
+    event = scene.broker.events[0]
+    assert (event.kind, event.failed) == (EventKind.SHADOW, 256)
+    assert "did as it was told" in event.problems[0].detail or "not loaded" in event.problems[0].detail
+
+
+async def test_comparisons_that_the_broker_does_not_take_failed_in_the_end(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparer, "_PUBLISH_SECONDS", 0.05)
+    scene.broker.away = True
+    scene.offer(3)
+    await scene.until(lambda: scene.comparer.queued == 0)
+    assert scene.missed() == [Missed(DIGEST, "failed", 3)]
+    scene.broker.away = False
+    scene.offer(3)
+    await scene.until(lambda: len(scene.broker.taken) == 3)
+
+
+async def test_a_fault_of_ours_is_logged_and_decisions_go_on(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr(comparer, "say", broken)
+    scene.offer(3)
+    await scene.until(lambda: "nothing foresaw" in caplog.text)
+    scene.offer(1)
+    assert scene.comparer.queued == 0
+
+
+async def test_a_worker_that_stops_finishes_what_waits() -> None:
+    scene = Scene()
+    scene.comparer.start()
+    await scene.until(lambda: DIGEST in scene.lane.loaded)
+    scene.offer(1_000)
+    await scene.comparer.stop()
+    assert len(scene.broker.taken) == 1_000
+    scene.offer(1)
+    assert scene.missed() == [Missed(DIGEST, "skipped", 1)]
+
+
+async def test_a_candidate_that_ends_the_process_is_answered_and_the_challenger_comes_back(scene: Scene) -> None:
+    scene.lane.fails = lambda what: what == "load"
+    scene.follower.candidates = gather(scene.follower.candidates, ASKED)
+    await scene.until(lambda: scene.broker.events != [])
+    (answer,) = scene.broker.events
+    assert (answer.kind, answer.command_id, answer.worker) == (EventKind.NOT_READY, "c-1", "w")
+    assert [problem.code for problem in answer.problems] == [ProblemCode.SHADOW_FAILED]
+    scene.lane.fails = lambda _: False
+    await scene.until(lambda: DIGEST in scene.lane.loaded)
+    assert len(scene.broker.events) == 1
+
+
+async def test_a_candidate_is_tried_beside_the_challenger_and_kept_until_it_is_settled(scene: Scene) -> None:
+    settled = scene.follower.candidates
+    scene.follower.candidates = gather(settled, ASKED)
+    await scene.until(lambda: scene.broker.events != [])
+    assert (scene.broker.events[0].kind, scene.broker.events[0].probe_hash) == (EventKind.READY, "hash of cccc")
+    await scene.until(lambda: scene.lane.kept == {DIGEST, CANDIDATE})
+    scene.follower.candidates = settled
+    await scene.until(lambda: scene.lane.kept == {DIGEST})
+    scene.follower.lineup = Lineup("default", revision=3, live=LIVE)
+    await scene.until(lambda: scene.lane.loaded == {})
+
+
+async def test_one_that_became_the_challenger_while_another_was_tried_is_kept(scene: Scene) -> None:
+    """Accepted during an await, with decisions that wait for it already: its model is not let go of."""
+    settled = scene.follower.candidates
+    scene.follower.candidates = gather(settled, ASKED)
+    await scene.until(lambda: CANDIDATE in scene.lane.loaded)
+
+    async def accepted_meanwhile(_command_id: str, _digest: str) -> None:
+        await asyncio.sleep(0)
+        scene.follower.candidates = settled
+        scene.follower.lineup = Lineup("default", revision=3, live=LIVE, challenger=CANDIDATE)
+        scene.comparer.offer(scored(3), serving(CANDIDATE), NoTracing())
+        scene.comparer._answer = answer  # type: ignore[method-assign]
+
+    answer = scene.comparer._answer
+    scene.comparer._answer = accepted_meanwhile  # type: ignore[method-assign]
+    scene.follower.candidates = gather(
+        scene.follower.candidates, msgspec.structs.replace(ASKED, event_id="f", command_id="c-2", model="e" * 64)
+    )
+    await scene.until(lambda: len(scene.broker.taken) == 3)
+    assert scene.missed() == []
+
+
+async def test_a_candidate_whose_trial_is_a_fault_of_ours_is_answered_and_tried_after_a_pause(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(digest: str) -> Loaded:
+        raise ZeroDivisionError(f"nothing foresaw what is in {digest}")
+
+    monkeypatch.setattr(scene.lane, "load", broken)
+    monkeypatch.setattr(scene.comparer._answers, "owed", lambda _: {"c-1": CANDIDATE})
+    scene.follower.candidates = gather(scene.follower.candidates, ASKED)
+    await scene.until(lambda: scene.broker.events != [])
+    (problem,) = scene.broker.events[0].problems
+    assert (problem.code, problem.detail) == (ProblemCode.SHADOW_FAILED, "a fault of the worker: ZeroDivisionError")
+    await asyncio.sleep(1)
+    assert 1 <= caplog.text.count("a fault of ours") <= 4
+
+
+async def test_a_worker_that_stops_does_not_wait_for_kafka_to_take_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene, trying, released = Scene(), asyncio.Event(), asyncio.Event()
+
+    async def slow(_digest: str) -> Loaded:
+        trying.set()
+        try:
+            await asyncio.sleep(600)
+        finally:
+            scene.lane.loaded[CANDIDATE] = HeldModel("hash", "f")  # so that there would be something to say
+        raise AssertionError
+
+    async def stuck(*_: object) -> int:
+        await released.wait()
+        return 0
+
+    monkeypatch.setattr(comparer, "_DRAIN_SECONDS", 0.05)
+    scene.follower.candidates = gather(scene.follower.candidates, ASKED)
+    monkeypatch.setattr(scene.lane, "load", slow)
+    monkeypatch.setattr(scene.broker, "announce", stuck)
+    scene.comparer.start()
+    await trying.wait()
+    async with asyncio.timeout(0.9):
+        await scene.comparer.stop()
+    assert scene.comparer._work is not None
+    assert scene.comparer._work.cancelled()
+
+
+async def test_a_worker_that_stops_leaves_work_behind_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene, begun, released = Scene(), asyncio.Event(), asyncio.Event()
+
+    async def lingering() -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(600)
+        finally:
+            await released.wait()
+
+    monkeypatch.setattr(comparer, "_DRAIN_SECONDS", 0.05)
+    monkeypatch.setattr(comparer, "_LAST_WORD_SECONDS", 0.05)
+    monkeypatch.setattr(scene.comparer, "_run", lingering)
+    scene.comparer.start()
+    await begun.wait()
+    async with asyncio.timeout(2):
+        await scene.comparer.stop()
+    released.set()
+    assert scene.comparer._work is not None
+    await asyncio.wait((scene.comparer._work,))

@@ -1,0 +1,123 @@
+"""The challenger's process as it is started, without a worker: it computes what models compute, or it ends."""
+
+import os
+import resource
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import psutil
+import pytest
+
+from models.loading import Model, load
+from models.repository import Repository
+from shadow.errors import ChallengerProcessError
+from shadow.process import ChallengerProcess
+from shadow.protocol import Compare, Load, Setup
+from stream.bench.faulty import faulty_command
+from stream.challenger.comparer import child_command, child_environment
+from stream.control.probes import vectorise_probe
+from support.fleet.payments import FEATURES, model_for_tests
+
+DECIDED = msgspec.json.encode(
+    {
+        "transaction_id": "t",
+        "card_id": "c",
+        "occurred_at": "2026-01-01T00:00:00.000Z",
+        "amount_minor": 1,
+        "currency": "EUR",
+        "score": None,
+        "band": None,
+        "decision": "approve",
+        "model": None,
+        "revision": 1,
+        "source": {"topic": "t", "partition": 0, "offset": 1},
+    }
+)
+MATRIX = np.random.default_rng(5).normal(size=(7, len(FEATURES.names)))
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    folder: Path = tmp_path_factory.mktemp("models")
+    return Repository(str(folder))
+
+
+@pytest.fixture(scope="module")
+def digest(repository: Repository) -> str:
+    return repository.put(model_for_tests())
+
+
+@pytest.fixture
+def lane(repository: Repository) -> Callable[[Sequence[str]], ChallengerProcess]:
+    return lambda command: ChallengerProcess(command, Setup(repository.url, "", 400), child_environment(os.environ))
+
+
+def asked(digest: str) -> Compare:
+    return Compare(digest, MATRIX.shape[1], MATRIX.tobytes(), (DECIDED,) * len(MATRIX))
+
+
+@pytest.mark.parametrize("command", [child_command(), faulty_command("printing")], ids=["plain", "printing"])
+async def test_it_scores_as_a_worker_does_whatever_is_printed(
+    repository: Repository, digest: str, lane: Callable[[Sequence[str]], ChallengerProcess], command: Sequence[str]
+) -> None:
+    here = load(repository, digest, {FEATURES.fingerprint: vectorise_probe(FEATURES)})
+    assert isinstance(here, Model)
+    child = lane(command)
+    assert (await child.load(digest)).probe_hash == here.probe_hash
+    assert psutil.Process(child.pid).nice() == psutil.Process().nice() + 10
+    for _ in range(2):
+        assert list((await child.compare(asked(digest), 30)).scores) == here.score(MATRIX).tolist()
+    await child.close()
+
+
+async def test_one_that_takes_too_much_memory_ends_and_its_lane_says_so(
+    digest: str, lane: Callable[[Sequence[str]], ChallengerProcess]
+) -> None:
+    child = lane(faulty_command("hungry"))
+    await child.load(digest)
+    with pytest.raises(ChallengerProcessError, match=r"it ended with exit code 1$"):
+        await child.compare(asked(digest), 30)
+
+
+async def test_one_that_hangs_ends_with_its_input(
+    digest: str, lane: Callable[[Sequence[str]], ChallengerProcess]
+) -> None:
+    child = lane(faulty_command("hanging"))
+    await child.load(digest)
+    process = child._process
+    assert process is not None
+    assert process.stdin is not None
+    await child._tell(asked(digest))
+    process.stdin.close()
+    assert await process.wait() == 0
+    await child.close()
+
+
+async def test_one_that_fails_says_where_and_nothing_of_the_payment(
+    digest: str, lane: Callable[[Sequence[str]], ChallengerProcess], capfd: pytest.CaptureFixture[str]
+) -> None:
+    child = lane(child_command())
+    await child.load(digest)
+    payment = DECIDED.replace(b'"amount_minor":1', b'"amount_minor":"4111"')
+    with pytest.raises(ChallengerProcessError, match=r"it ended with exit code 1$"):
+        await child.compare(msgspec.structs.replace(asked(digest), scores=(payment,) * len(MATRIX)), 30)
+    said = capfd.readouterr().err
+    assert "the challenger's process ends: ValidationError" in said
+    assert "shadow/server.py" in said
+    assert "amount_minor" not in said
+
+
+async def test_one_that_was_asked_before_it_was_set_up_ends_with_a_code_too() -> None:
+    child = ChallengerProcess(child_command(), Load("a" * 64), child_environment(os.environ))  # type: ignore[arg-type]
+    with pytest.raises(ChallengerProcessError, match=r"it ended with exit code 1$"):
+        await child.load("a" * 64)
+
+
+async def test_it_leaves_no_core_file(digest: str, lane: Callable[[Sequence[str]], ChallengerProcess]) -> None:
+    child = lane(child_command())
+    await child.load(digest)
+    assert child.pid is not None
+    assert resource.prlimit(child.pid, resource.RLIMIT_CORE) == (0, 0)
+    await child.close()

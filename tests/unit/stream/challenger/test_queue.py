@@ -1,0 +1,180 @@
+import gc
+import sys
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.commands import EventKind
+from models.policy import Decision
+from models.problems import Problem, ProblemCode
+from shadow.process import HeldModel
+from shadow.protocol import CompareResult
+from stream.challenger.comparer import Comparer, child_command, child_environment
+from stream.challenger.misses import MissLog
+from stream.challenger.queue import DecisionColumns, QueuedDecisions, destined, request, say, take
+from stream.clock import Stage
+from stream.control.follower import Follower
+from stream.kafka.batches import Record
+from stream.scoring.encode import Scored
+from stream.scoring.facts import Compared, Fact, Missed
+from stream.scoring.tracing import NoTracing
+from stream.settings import Settings
+from support.shadow_cases import DIGEST, Log, scored, serving
+
+OTHER = "b" * 64
+SECOND_MS = 1_000
+
+
+class Journey(NoTracing):
+    """A journey that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[list[int], str, Stage]] = []
+
+    def compared(self, records: Sequence[Record], digest: str, stage: Stage) -> None:
+        self.told.append(([record.offset for record in records], digest, stage))
+
+
+def lot(count: int, digest: str = DIGEST, journey: Any = None) -> QueuedDecisions:
+    return QueuedDecisions(digest, DecisionColumns.of(scored(count), "f", count), journey or NoTracing(), 0, count)
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.sampled_from([DIGEST, OTHER])), max_size=8), st.integers(1, 12))
+def test_portions_hold_all_in_order_each_of_one_challenger_and_not_too_large(offers: Any, most: Any) -> None:
+    waiting = deque(lot(count, digest) for count, digest in offers)
+    offered = [(one.digest, at) for one in waiting for at in range(len(one))]
+    portions = []
+    while waiting:
+        portions.append(take(waiting, most))
+    assert [(one.digest, at) for portion in portions for one in portion for at in range(one.first, one.last)] == offered
+    for portion in portions:
+        assert len({one.digest for one in portion}) == 1
+        assert 0 < sum(map(len, portion)) <= most
+        asked = request(portion)
+        rows = np.frombuffer(asked.matrix).reshape(-1, asked.width)
+        assert rows.tolist() == [one.kept.matrix[at].tolist() for one in portion for at in range(one.first, one.last)]
+        assert len(asked.scores) == len(rows)
+
+
+def test_answers_go_where_their_scores_are_and_each_journey_hears_its_own() -> None:
+    journeys, heard = (Journey(), Journey()), list[Fact]()
+    first, second = DecisionColumns.of(scored(4), "f", 4), DecisionColumns.of(scored(2, 10, None), "f", 2)
+    lots = [QueuedDecisions(DIGEST, first, journeys[0], 1, 4), QueuedDecisions(DIGEST, second, journeys[1], 0, 2)]
+    rows: tuple[bytes | None, ...] = (b"1", None, b"3", b"10", b"11")
+    decisions = tuple(row and Decision.REVIEW for row in rows)
+    reply = CompareResult(rows, tuple(row and 0.5 for row in rows), decisions, 5, 9)  # type: ignore[arg-type]
+    sent = destined("shadow-scores", lots, reply)
+    assert {where: [one.value for one in out] for where, out in sent.items()} == {
+        ("shadow-scores", 0): [b"10"],
+        ("shadow-scores", 1): [b"1", b"3", b"11"],
+    }
+    assert [one.source_offset for one in sent["shadow-scores", 1]] == [1, 3, 11]
+    assert {one.key for out in sent.values() for one in out} == {b"card-1"}
+    say(lots, reply, heard.append)
+    stage = Stage("shadow", 5, 9)
+    assert [journey.told for journey in journeys] == [[([1, 3], DIGEST, stage)], [([10, 11], DIGEST, stage)]]
+    one, other = heard
+    assert isinstance(one, Compared)
+    assert (one.shifts, one.live, one.challenger) == ([0.25] * 2, [Decision.APPROVE] * 2, [Decision.REVIEW] * 2)
+    assert (one.amounts_minor, one.currencies) == ([1250] * 2, ["EUR"] * 2)
+    assert isinstance(other, Compared)
+    assert (other.shifts, len(other.live)) == ([], 2)
+
+
+def test_what_came_in_is_let_go_of_while_a_decision_waits() -> None:
+    whole = scored(3)
+    kept, records = DecisionColumns.of(whole, "f", 2), [weakref.ref(record) for record in whole.records]
+    value = whole.records[0].value
+    assert len(kept) == 2
+    del whole
+    gc.collect()
+    assert [record() for record in records] == [None] * 3
+    assert value not in [one.value for one in kept.outgoing]
+    assert kept.matrix.base is None
+    marks = [kept.mark(at) for at in range(2)]
+    assert [(one.partition, one.offset, one.value) for one in marks] == [(0, 0, None), (1, 1, None)]
+
+
+def comparer(heard: list[Fact], queue: int = 10) -> Comparer:
+    settings = Settings(shadow_queue=queue, worker_id="w")
+    made = Comparer(settings, Follower(settings), heard.append)
+    made._lane.loaded = {DIGEST: HeldModel("hash", "f")}
+    return made
+
+
+@given(st.lists(st.integers(0, 8), max_size=8))
+def test_what_does_not_fit_is_skipped_and_counted(offers: Any) -> None:
+    heard: list[Fact] = []
+    made = comparer(heard)
+    for count in offers:
+        made.offer(scored(count) if count else Scored.nothing(), serving(DIGEST), NoTracing())
+    skipped = sum(fact.count for fact in heard if isinstance(fact, Missed) and fact.reason == "skipped")
+    assert made.queued == min(sum(offers), 10)
+    assert made.queued + skipped == sum(offers)
+    assert sum(map(len, made._lots)) == made.queued == sum(len(one.kept) for one in made._lots)
+
+
+def test_only_what_its_challenger_can_score_is_taken() -> None:
+    heard: list[Fact] = []
+    made = comparer(heard)
+    made.offer(scored(3), serving(OTHER), NoTracing())
+    assert heard == [Missed(OTHER, "skipped", 3)]
+    made.offer(scored(3), serving(None), NoTracing())
+    assert len(heard) == 1
+    assert made.queued == 0
+
+
+def test_the_challengers_process_is_told_none_of_our_settings() -> None:
+    given_ones = {
+        "FRAUDSTREAM_KAFKA_SASL_PASSWORD": "secret",
+        "FRAUDSTREAM_REDIS_URL": "redis://:secret@r",
+        "HOME": "h",
+    }
+    environment = child_environment(given_ones)
+    assert "secret" not in str(environment)
+    assert (environment["HOME"], environment["OMP_NUM_THREADS"]) == ("h", "1")
+    assert child_command()[0] == sys.executable
+
+
+async def test_misses_are_told_at_once_and_written_now_and_then_and_at_the_end() -> None:
+    heard, log = list[Fact](), Log()
+    accounts = MissLog(Follower(Settings()), log, "w", heard.append)
+    accounts.compared(DIGEST, 5)
+    await accounts.look({DIGEST}, 0)
+    assert (heard, log.events) == ([], [])
+    accounts.missed(DIGEST, "skipped", 0)
+    accounts.missed(DIGEST, "failed", 2, "it raised")
+    log.away = True
+    await accounts.look({DIGEST}, 0)
+    log.away = False
+    await accounts.look({DIGEST}, 10)
+    accounts.missed(DIGEST, "skipped", 1)
+    await accounts.look({DIGEST}, 10)
+    assert heard == [Missed(DIGEST, "failed", 2), Missed(DIGEST, "skipped", 1)]
+    (first,) = log.events
+    assert (first.kind, first.model, first.compared, first.skipped, first.failed) == (EventKind.SHADOW, DIGEST, 5, 0, 2)
+    assert first.problems == (Problem(ProblemCode.SHADOW_FAILED, "it raised"),)
+    accounts.compared(DIGEST, 1)
+    log.away = True
+    await accounts.look((), 20)
+    log.away = False
+    await accounts.look((), 20)
+    await accounts.look((), 10**9)
+    _, last = log.events
+    assert (last.compared, last.skipped, last.failed) == (6, 1, 2)
+
+
+@pytest.mark.parametrize("missed", [0, 1])
+async def test_a_challenger_that_goes_gets_a_last_word_only_after_trouble(missed: int) -> None:
+    log = Log()
+    accounts = MissLog(Follower(Settings()), log, "w", lambda _: None)
+    accounts.compared(DIGEST, 5)
+    accounts.missed(DIGEST, "skipped", missed)
+    await accounts.look((), SECOND_MS)
+    assert len(log.events) == missed

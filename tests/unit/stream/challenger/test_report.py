@@ -1,0 +1,197 @@
+import io
+import tracemalloc
+from typing import Any
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from models.policy import Decision
+from models.times import format_time
+from shadow.comparison import Comparison, Side, TransactionSource, encode_comparison
+from shadow.history import ChallengerHistory, ShadowTerm, Totals
+from shadow.tally import Tally
+from stream.challenger.report import ExpectedComparisons, ShadowReport, _readable, _settles, choose
+from stream.cli.main import main
+from stream.cli.shadow import _since_ms, facts, tables
+from stream.contract.outputs import Score
+from stream.demo.scoreboard import Place
+from stream.errors import ReportError
+from support.demo_scores import score
+from support.shadow_cases import accepted
+
+LIVE, CHALLENGER = "a" * 64, "b" * 64
+UNTIL_MS = 9_000
+
+
+def comparison(
+    offset: int, live: Decision, challenger: Decision, amount_minor: int, currency: str = "EUR"
+) -> Comparison:
+    return Comparison(
+        transaction_id=f"t-{offset}",
+        card_id="c",
+        occurred_at="2026-01-01T00:00:00.000Z",
+        amount_minor=amount_minor,
+        currency=currency,
+        live=Side(LIVE, 0.25, 600, live),
+        challenger=Side(CHALLENGER, 0.5, 700, challenger),
+        decision_changed=live is not challenger,
+        revision=1,
+        source=TransactionSource("transactions", 0, offset),
+        compared_at="2026-01-01T00:00:00.000Z",
+    )
+
+
+def decision(offset: int, **changes: Any) -> Score:
+    return score(f"t-{offset}", Place(0, offset), revision=1, **changes)
+
+
+def report(some: list[Comparison], missed: Totals, eligible: int, astride: Totals = Totals()) -> ShadowReport:  # noqa: B008 - frozen
+    told, term = Tally.of(some), ShadowTerm(CHALLENGER, 0, UNTIL_MS)
+    return ShadowReport(CHALLENGER, term, True, 0, 1, eligible, missed, astride, told, 0)  # noqa: FBT003 - a named tuple
+
+
+SOME = [
+    comparison(0, Decision.APPROVE, Decision.REVIEW, 123_456),
+    comparison(1, Decision.APPROVE, Decision.REVIEW, 44),
+    comparison(2, Decision.DECLINE, Decision.APPROVE, 700, "JPY"),
+    comparison(3, Decision.APPROVE, Decision.APPROVE, 1),
+]
+
+
+def test_a_report_is_one_object_in_which_the_matrix_adds_up() -> None:
+    told = facts(report(SOME, Totals(skipped=3, failed=2), 10))
+    assert [told[name] for name in ("eligible", "compared", "skipped", "failed", "unexplained")] == [10, 4, 3, 2, 1]
+    assert (told["coverage"], told["changed"], told["live"]) == (0.4, 3, {LIVE: 4})
+    assert (told["in_shadow"], told["in_shadow_until"]) == (True, format_time(UNTIL_MS))
+    assert sum(swap["events"] for swap in told["swaps"]) == 4
+    (swap,) = [one for one in told["swaps"] if (one["live"], one["challenger"]) == ("approve", "review")]
+    assert (swap["events"], swap["amount_minor"]) == (2, {"EUR": 123_500, "JPY": 0})
+    assert told["decisions"]["review"] == {"live": 0, "challenger": 2}
+    assert told["shift"]["mean"] == told["shift"]["mean_absolute"] == 0.25
+    assert told["shift"]["bands"] == {"p1": 100, "p50": 100, "p99": 100}
+
+
+def shown(found: ShadowReport) -> str:
+    out = io.StringIO()
+    Console(file=out, width=120, highlight=False).print(tables(found))
+    return out.getvalue()
+
+
+def test_people_read_who_how_much_and_what_would_have_been_otherwise() -> None:
+    text = shown(report(SOME, Totals(skipped=3, failed=2), 10))
+    assert f"challenger {CHALLENGER[:12]} against {LIVE[:12]} (4)" in text
+    assert "reach back" not in text
+    assert "at most" not in text
+    for expected in ("40.00%", "decided otherwise: 3 of 4", "approve → review", "1,235.00", "decline → approve", "700"):
+        assert expected in text
+
+
+@pytest.mark.parametrize(("eligible", "perhaps", "unexplained"), [(1_000, 900, 91), (100, 91, 0), (9, 0, 0), (4, 0, 0)])
+def test_what_was_missed_since_before_the_window_is_at_most_what_is_missing(
+    eligible: int, perhaps: int, unexplained: int
+) -> None:
+    found = report(SOME, Totals(skipped=3, failed=2), eligible, Totals(skipped=890, failed=10))
+    told, text = facts(found), shown(found)
+    assert told["astride"] == {"skipped": 890, "failed": 10, "counted": perhaps}
+    assert (told["skipped"], told["failed"], told["unexplained"]) == (3, 2, unexplained)
+    assert "890 skipped and 10 failed in times that reach back before this window" in " ".join(text.split())
+    assert any(line.startswith("skipped or failed, at most") and f" {perhaps} " in line for line in text.splitlines())
+
+
+def test_a_report_on_nothing_yet_says_so_without_dividing_by_it() -> None:
+    empty = report([], Totals(), 0)
+    assert "against nobody yet" in shown(empty)
+    assert (facts(empty)["coverage"], facts(empty)["shift"]["mean"]) == (None, None)
+
+
+def test_which_challenger_is_meant_is_said_or_refused() -> None:
+    none = ChallengerHistory.of("default", [accepted(1, "promote", LIVE, 1)])
+    with pytest.raises(ReportError, match="no model is in the shadow: `fraudstream model challenge MODEL`"):
+        choose(none, None, 0)
+    watched = ChallengerHistory.of(
+        "default", [accepted(1, "promote", CHALLENGER, 1), accepted(2, "promote", LIVE, 2, UNTIL_MS)]
+    )
+    assert choose(watched, None, UNTIL_MS - 1) == CHALLENGER
+    with pytest.raises(ReportError, match=f"--digest reports on an earlier one: {CHALLENGER[:12]}"):
+        choose(watched, None, UNTIL_MS)
+    assert choose(watched, "bbbbbbbb", UNTIL_MS) == CHALLENGER
+    with pytest.raises(ReportError, match="none of them begins with 'cccccccc'"):
+        choose(watched, "cccccccc", 0)
+
+
+@given(st.lists(st.integers(0, 30), max_size=40), st.sets(st.integers(0, 30)))
+def test_each_source_that_is_owed_is_settled_once(offsets: Any, wanted: Any) -> None:
+    owed, some = ExpectedComparisons({}, 0), [comparison(offset, *[Decision.APPROVE] * 2, 1) for offset in offsets]
+    for offset in sorted(wanted):
+        owed.add(decision(offset))
+    settled = [one.source.offset for one in some if _settles(owed, CHALLENGER, one)]
+    assert sorted(settled) == sorted(wanted & set(offsets))
+    assert not any(_settles(owed, LIVE, one) for one in some)
+    assert owed.total == len(wanted) - len(settled)
+
+
+@pytest.mark.parametrize(
+    "void",
+    [
+        {"revision": 2},
+        {"live": Side("c" * 64, 0.25, 600, Decision.APPROVE)},
+        {"live": Side(None, None, None, Decision.APPROVE)},
+        {"live": Side(LIVE, 0.25, 600, Decision.REVIEW)},
+    ],
+)
+def test_what_a_void_decision_was_compared_with_does_not_settle_the_valid_one(void: dict[str, Any]) -> None:
+    owed, valid = ExpectedComparisons({}, 0), comparison(7, Decision.APPROVE, Decision.APPROVE, 1)
+    owed.add(decision(7))
+    assert not _settles(owed, CHALLENGER, msgspec.structs.replace(valid, **void))
+    assert [_settles(owed, CHALLENGER, one) for one in (valid, valid)] == [True, False]
+
+
+def test_a_decision_by_rules_is_settled_by_its_comparison() -> None:
+    owed, valid = ExpectedComparisons({}, 0), comparison(7, Decision.APPROVE, Decision.APPROVE, 1)
+    owed.add(decision(7, model=None))
+    assert not _settles(owed, CHALLENGER, valid)
+    assert _settles(owed, CHALLENGER, msgspec.structs.replace(valid, live=Side(None, None, None, Decision.APPROVE)))
+
+
+def test_thirty_thousand_decisions_are_kept_in_some_bits_each() -> None:
+    owed, kinds = ExpectedComparisons({}, 0), list(Decision)
+    tracemalloc.start()
+    for offset in range(30_000):
+        owed.add(decision(offset, decision=kinds[offset % 3]))
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert owed.total == 30_000
+    assert size < 30_000
+
+
+def test_what_is_no_comparison_is_none_of_ours() -> None:
+    assert _readable([b"", b"[", b"{}", b"\xff", encode_comparison(SOME[0])]) == [SOME[0]]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--since", "yesterday"),
+        *(("--minutes", minutes) for minutes in ("0", "-1", "1e9", "1e300", "inf", "nan")),
+        ("--minutes", "5", "--since", "2026-01-01T00:00:00Z"),
+    ],
+)
+def test_a_window_that_cannot_be_is_a_wrong_use(arguments: tuple[str, ...]) -> None:
+    assert CliRunner().invoke(main, ["shadow", "report", *arguments]).exit_code == 2
+
+
+def test_a_window_begins_in_1970_at_the_earliest() -> None:
+    for since in ("1960-01-01T00:00:00Z", "0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z"):
+        assert _since_ms(since, None) == 0
+    assert _since_ms("1970-01-01T00:00:01Z", None) == 1_000
+    assert _since_ms(None, 90 * 366 * 24 * 60.0) == 0
+    assert (_since_ms(None, 1.0) or 0) > 0
+
+
+@pytest.mark.parametrize(("text", "code"), [("soon", 2), ("-1", 2)])
+def test_a_watch_that_is_no_duration_is_a_wrong_use(text: str, code: int) -> None:
+    assert CliRunner().invoke(main, ["model", "promote", "0123456789", "--watch", text]).exit_code == code

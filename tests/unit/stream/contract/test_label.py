@@ -1,0 +1,86 @@
+from typing import Any
+
+import msgspec
+import pytest
+from jsonschema import Draft202012Validator
+
+from features.history.store import Label
+from stream.contract.codes import Rejection
+from stream.contract.label import FIELDS, LabelRecord, read_label
+from stream.contract.schema import json_schema
+from support.stream_records import CARD_NUMBER, KEY, MENTION
+
+EVERYTHING = MENTION | {
+    "schema": "label/1",
+    "merchant_id": "merchant-1",
+    "occurred_at": "2026-01-31T12:00:00.1239Z",
+    "fraud_type": "stolen card",
+}
+
+
+def mention(**changes: Any) -> bytes:
+    return msgspec.json.encode(MENTION | changes)
+
+
+def read(value: bytes | None, key: bytes | None = KEY) -> Label | Rejection:
+    found = read_label(value, key, (3, 14))
+    return found if isinstance(found, Rejection) else found.label
+
+
+def test_all_fields_are_read() -> None:
+    expected = Label("t-1", "card-1", True, 1769904000000, "customer", "merchant-1", 1769860800123, 3, 14)  # noqa: FBT003 - a named tuple's field
+    assert read(msgspec.json.encode(EVERYTHING)) == expected
+    assert read(mention()) == expected._replace(merchant_id=None, occurred_ms=None)
+
+
+@pytest.mark.parametrize(
+    ("expected", "value"),
+    [
+        ("empty_value", None),
+        ("not_json", b"fraud"),
+        ("too_deep", mention()[:-1] + b',"more":' + b"[" * 100_000 + b"}"),
+        ("not_an_object", b"[]"),
+        ("unsupported_schema", mention(schema="transaction/1")),
+        *(("missing_field", mention(**{name: None})) for name in MENTION),
+        *(("invalid_field", mention(fraud=wrong)) for wrong in (1, 0, "true", [], 1.0)),
+        *(("invalid_field", mention(labelled_at=wrong)) for wrong in ("2026-02-01T00:00:00", -1, True, 1.0, "")),
+        *(("invalid_field", mention(reported_by=wrong)) for wrong in ("bank", "", 1, "Customer")),
+        *(("invalid_field", mention(card_id=wrong)) for wrong in ("", "a b", "x" * 65, 5)),
+        *(("invalid_field", mention(transaction_id=wrong)) for wrong in ("", "x" * 65, 5)),
+        ("card_number", mention(card_id=CARD_NUMBER)),
+        ("card_number", mention(merchant_id=f"m-{CARD_NUMBER}", fraud=None)),
+        ("card_number", mention(merchant_id=" ".join((CARD_NUMBER[:4], CARD_NUMBER[4:])))),
+    ],
+)
+def test_what_is_no_label_gets_one_code(expected: str, value: bytes | None) -> None:
+    found = read(value)
+    assert isinstance(found, Rejection)
+    assert found.code == expected
+    assert CARD_NUMBER not in found.detail
+
+
+@pytest.mark.parametrize("key", [None, b"", b"card-2"])
+def test_a_key_unlike_its_card_is_wrong(key: bytes | None) -> None:
+    found = read(mention(), key)
+    assert isinstance(found, Rejection)
+    assert found.code == "wrong_key"
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("merchant_id", "a b"), ("occurred_at", "2026-01-31"), ("fraud_type", "")])
+def test_an_invalid_optional_field_costs_nothing(name: str, wrong: str) -> None:
+    assert read(mention(**{name: wrong})) == read(mention())
+
+
+def test_null_and_unknown_fields_change_nothing() -> None:
+    assert read(mention(schema=None, occurred_at=None, more=[1])) == read(mention())
+
+
+def test_fields_that_mean_nothing_are_counted() -> None:
+    assert read_label(mention(schema="label/1", more=[1], other=None), KEY, (3, 14))[1] == 2
+    assert read_label(msgspec.json.encode(EVERYTHING), KEY, (3, 14))[1] == 0
+
+
+def test_the_table_of_fields_is_that_of_the_schema() -> None:
+    declared = {field.name for field in msgspec.structs.fields(LabelRecord)}
+    assert set(FIELDS) | {"schema"} == declared
+    assert Draft202012Validator(json_schema("label/1")).is_valid(EVERYTHING)

@@ -1,0 +1,442 @@
+import time
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from stream.contract import transaction as module
+from stream.contract.codes import DeadLetterCode, Rejection
+from stream.contract.fields import DEEPEST, decode_object
+from stream.contract.iso import COUNTRIES, CURRENCY_DECIMALS
+from stream.contract.schema import json_schema
+from stream.contract.transaction import ParsedTransaction, read_transaction
+from support.stream_records import CARD_NUMBER, CARD_NUMBERS, KEY, LATEST_MS, PAYMENT, literally, luhn, text
+
+EVERYTHING = PAYMENT | {
+    "schema": "transaction/1",
+    "kind": "authorization",
+    "account_id": "account-1",
+    "customer_id": "customer-1",
+    "device_id": "device-1",
+    "mcc": "5411",
+    "channel": "ecommerce",
+    "merchant_country": "DE",
+    "card_country": "FR",
+    "latitude": 52.5,
+    "longitude": -13,
+    "merchant_amount_minor": 10**12,
+    "merchant_currency": "JPY",
+}
+OPTIONAL = EVERYTHING.keys() - PAYMENT.keys() - {"schema", "kind"}
+IDENTIFIERS = ("card_id", "merchant_id", "account_id", "customer_id")
+
+
+def read(value: bytes | None, key: bytes | None = KEY, latest_ms: int = LATEST_MS) -> ParsedTransaction | Rejection:
+    return read_transaction(value, key, latest_ms)
+
+
+def accepted(value: bytes | None, key: bytes | None = KEY) -> ParsedTransaction:
+    found = read(value, key)
+    assert isinstance(found, ParsedTransaction), found
+    return found
+
+
+def code(value: bytes | None, key: bytes | None = KEY) -> str:
+    found = read(value, key)
+    assert isinstance(found, Rejection), found
+    return found.code
+
+
+def test_all_fields_are_read() -> None:
+    found = accepted(msgspec.json.encode(EVERYTHING))
+    assert msgspec.structs.asdict(found.transaction) == EVERYTHING
+    assert (found.occurred_ms, found.utc_offset_minutes, found.dropped, found.unknown) == (1769860800123, 0, (), 0)
+
+
+@pytest.mark.parametrize(
+    ("expected", "value"),
+    [
+        ("empty_value", None),
+        ("empty_value", b""),
+        ("not_json", b" "),
+        ("not_json", b"card,amount"),
+        ("not_json", b"{1:2}"),
+        ("not_json", b"{'a':1}"),
+        ("not_json", text() + b"x"),
+        ("not_json", text() + text()),
+        ("not_json", text()[:-1]),
+        ("not_json", b"\xef\xbb\xbf" + text()),
+        ("not_json", text().decode().encode("utf-16")),
+        ("not_json", literally("x", "NaN")),
+        ("not_json", literally("amount_minor", "Infinity")),
+        ("not_json", literally("latitude", "-Infinity")),
+        ("not_json", literally("amount_minor", "01")),
+        ("not_json", literally("transaction_id", r'"\ud800"')),
+        ("not_json", literally("transaction_id", r'"\udc00x"')),
+        ("not_json", literally("x", r'"\ud800"')),
+        ("not_json", literally("x", r'"\udfff"')),
+        ("not_json", literally("transaction_id", b'"\xed\xa0\x80"')),
+        ("not_json", literally("x", b'"\xed\xa0\x80"')),
+        ("not_json", text()[:-1] + b',"\xed\xa0\x80":1}'),
+        ("not_json", literally("x", b'"\xc0\x80"')),
+        ("not_json", literally("transaction_id", '"a\nb"')),
+        ("too_deep", literally("x", "[" * 5_000 + "]" * 5_000)),
+        ("too_deep", literally("x", "[" * 100_000)),
+        ("too_deep", literally("latitude", '{"a":' * 5_000 + "1" + "}" * 5_000)),
+        ("too_deep", b"[" * 100_000),
+        ("too_deep", literally("x", "[" * 500 + "]" * 500)),
+        ("not_an_object", b"[1]"),
+        ("not_an_object", b"null"),
+        ("not_an_object", b'"text"'),
+        ("not_an_object", b"5"),
+        ("unsupported_schema", text(schema="transaction/2")),
+        ("unsupported_schema", text(schema="label/1")),
+        ("unsupported_schema", text(schema="")),
+        ("unsupported_schema", text(schema=1)),
+        ("unsupported_schema", text(schema=["transaction/1"])),
+        ("unsupported_kind", text(kind="refund")),
+        ("unsupported_kind", text(kind="Authorization")),
+        ("unsupported_kind", text(kind="")),
+        ("unsupported_kind", text(kind=0)),
+        ("unsupported_kind", text(kind=["authorization"])),
+        ("unknown_currency", text(currency="eur")),
+        ("unknown_currency", text(currency="")),
+        ("unknown_currency", text(currency="ZZZ")),
+        ("unknown_currency", text(currency="XXX")),
+        ("unknown_currency", text(currency="XAU")),
+        ("unknown_currency", text(currency="XTS")),
+        ("unknown_currency", text(currency="EUR\n")),
+        ("unknown_currency", text(currency="EUR ")),
+        ("invalid_field", text(currency=978)),
+        ("invalid_field", text(currency=["EUR"])),
+    ],
+)
+def test_what_is_no_transaction_gets_one_code(expected: str, value: bytes | None) -> None:
+    assert code(value) == expected
+
+
+@pytest.mark.parametrize("name", PAYMENT)
+def test_what_is_required_is_missing_if_absent_or_null(name: str) -> None:
+    assert code(text(**{name: None})) == "missing_field"
+    assert code(msgspec.json.encode({key: value for key, value in PAYMENT.items() if key != name})) == "missing_field"
+
+
+@pytest.mark.parametrize(
+    ("name", "literal"),
+    [
+        *(("amount_minor", literal) for literal in ("-1", "1000000000001", "1" + "0" * 30, "-1e30", "9" * 5_000)),
+        *(
+            ("amount_minor", literal)
+            for literal in ("1.0", "1e2", "1.5", "1e400", "true", "false", '"12"', "[1]", "{}")
+        ),
+        *(("transaction_id", literal) for literal in ('""', f'"{"x" * 65}"', "5", "true", "{}", "[]")),
+        *(
+            (name, literal)
+            for name in ("card_id", "merchant_id")
+            for literal in (
+                '""',
+                f'"{"x" * 65}"',
+                r'"a\n"',
+                '"a b"',
+                '"a/b"',
+                '"ä"',
+                r'"\u0663"',
+                '"a\u00ad"',
+                "5",
+                "true",
+            )
+        ),
+        *(("occurred_at", literal) for literal in ("1.0", "1e12", "true", "-1", "9" * 30, "253402300800000", "[]")),
+        *(
+            ("occurred_at", f'"{literal}"')
+            for literal in (
+                "",
+                "2026-01-31",
+                "2026-01-31T12:00:00",
+                "2026-01-31 12:00:00Z",
+                "2026-02-30T12:00:00Z",
+                "2026-01-31T24:00:00Z",
+                "2016-12-31T23:59:60Z",
+                "2026-01-31T12:00:00+24:00",
+                "2026-01-31T12:00:00+0100",
+                "2026-01-31T12:00:00,5Z",
+                "2026-01-31T12:00:00.Z",
+                "1969-12-31T23:59:59.999Z",
+                "1970-01-01T00:00:00+00:01",
+                "10000-01-01T00:00:00Z",
+                "9999-12-31T23:59:59-00:01",
+                "2026-01-31T12:00:00Z\\n",
+                "\uff12026-01-31T12:00:00Z",
+            )
+        ),
+    ],
+)
+def test_a_required_field_of_a_wrong_type_or_value_is_invalid(name: str, literal: str) -> None:
+    found = read(literally(name, literal))
+    assert isinstance(found, Rejection)
+    assert found.code is DeadLetterCode.INVALID_FIELD
+    assert name in found.detail or "out of range" in found.detail
+    assert len(found.detail) < 400
+
+
+@pytest.mark.parametrize(
+    ("literal", "epoch_ms", "offset"),
+    [
+        ('"2026-01-31T12:00:00Z"', 1769860800000, 0),
+        ('"2026-01-31t12:00:00z"', 1769860800000, 0),
+        ('"2026-01-31T12:00:00-00:00"', 1769860800000, 0),
+        ('"2026-01-31T12:00:00.1Z"', 1769860800100, 0),
+        ('"2026-01-31T12:00:00.1239Z"', 1769860800123, 0),
+        ('"2026-01-31T12:00:00.123999999Z"', 1769860800123, 0),
+        ('"2026-01-31T12:00:00.9999999999999Z"', 1769860800999, 0),
+        ('"2026-02-01T11:59:00+23:59"', 1769860800000, 1439),
+        ('"2026-01-30T12:01:00-23:59"', 1769860800000, -1439),
+        ("1769860800123", 1769860800123, 0),
+        ("0", 0, 0),
+        ('"1970-01-01T00:00:00Z"', 0, 0),
+    ],
+)
+def test_times_are_cut_to_milliseconds_and_keep_their_wall_clock(literal: str, epoch_ms: int, offset: int) -> None:
+    found = accepted(literally("occurred_at", literal))
+    assert (found.occurred_ms, found.utc_offset_minutes) == (epoch_ms, offset)
+
+
+def test_the_last_moment_of_the_calendar_is_read_where_it_is_not_too_far_ahead() -> None:
+    for moment in ("9999-12-31T23:59:59.999Z", 253402300799999):
+        assert isinstance(read(text(occurred_at=moment), latest_ms=253402300799999), ParsedTransaction)
+        assert code(text(occurred_at=moment)) == "in_the_future"
+
+
+def test_the_future_begins_a_millisecond_behind_what_is_allowed() -> None:
+    assert isinstance(read(text(occurred_at=LATEST_MS)), ParsedTransaction)
+    assert code(text(occurred_at=LATEST_MS + 1)) == "in_the_future"
+    assert isinstance(read(text(occurred_at=5), latest_ms=-(10**18)), Rejection)
+
+
+@pytest.mark.parametrize("amount", [0, 1, 10**12])
+def test_amounts_up_to_a_trillion_are_read(amount: int) -> None:
+    assert accepted(text(amount_minor=amount)).transaction.amount_minor == amount
+
+
+@pytest.mark.parametrize("name", ["transaction_id", "card_id", "merchant_id", "device_id"])
+def test_64_characters_are_not_too_many(name: str) -> None:
+    longest = "aA0._:@-" * 8
+    key = longest.encode() if name == "card_id" else KEY
+    assert getattr(accepted(text(**{name: longest}), key).transaction, name) == longest
+
+
+def test_a_transaction_id_is_any_text_of_64_characters() -> None:
+    for name in ("\U0001f4b3" * 64, " ", "\x00", "a/b?"):
+        assert accepted(text(transaction_id=name)).transaction.transaction_id == name
+    assert accepted(literally("transaction_id", r'"\ud83d\udcb3"')).transaction.transaction_id == "\U0001f4b3"
+
+
+@pytest.mark.parametrize("key", [None, b"", b"card-2", b"card-1 ", b'"card-1"', b"CARD-1", b"\xff" * 200])
+def test_a_key_unlike_its_card_is_wrong(key: bytes | None) -> None:
+    assert code(text(), key) == "wrong_key"
+    assert code(text(note="unknown"), key) == "wrong_key"
+
+
+# --- card numbers
+
+
+@pytest.mark.parametrize("name", IDENTIFIERS)
+@given(number=CARD_NUMBERS, before=st.sampled_from(("", "x", "tok_", "a:")), dash=st.sampled_from(("", "-")))
+def test_a_card_number_in_an_identifier_is_refused(name: str, number: str, before: str, dash: str) -> None:
+    identifier = f"{before}{number[:5]}{dash}{number[5:]}{before}"
+    found = read(text(**{name: identifier}), identifier.encode() if name == "card_id" else KEY)
+    assert isinstance(found, Rejection)
+    assert found.code is DeadLetterCode.CARD_NUMBER
+    assert number not in found.detail
+
+
+@pytest.mark.parametrize("name", IDENTIFIERS)
+def test_so_is_one_with_spaces_as_a_number_in_a_text_that_is_too_long_or_escaped(name: str) -> None:
+    spaced = " ".join(CARD_NUMBER[at : at + 4] for at in range(0, 16, 4))
+    escaped = '"' + "".join(f"\\u{ord(digit):04x}" for digit in CARD_NUMBER) + '"'
+    for value in (text(**{name: spaced}), text(**{name: int(CARD_NUMBER)}), text(**{name: "x" * 90 + CARD_NUMBER})):
+        assert code(value) == "card_number"
+    assert code(literally(name, escaped)) == "card_number"
+
+
+def test_a_card_number_is_named_before_other_faults() -> None:
+    found = read(text(transaction_id=None, currency="ZZZ", account_id=CARD_NUMBER))
+    assert isinstance(found, Rejection)
+    assert found.code is DeadLetterCode.CARD_NUMBER
+    assert all(name in found.detail for name in ("transaction_id", "currency", "account_id"))
+
+
+def test_no_detail_holds_what_is_left_of_a_card_number() -> None:
+    for padding in range(60, 90):
+        plant = "x" * padding + CARD_NUMBER
+        values = [text(**{name: plant}) for name in ("schema", "kind", "transaction_id", "occurred_at", "currency")]
+        for found in [
+            *(read(value) for value in values),
+            read(text(), plant.encode()),
+            read(text(transaction_id=[plant])),
+        ]:
+            assert isinstance(found, Rejection)
+            assert CARD_NUMBER[:6] not in found.detail
+
+
+@pytest.mark.parametrize(
+    "identifier",
+    [
+        "9" * 16,
+        luhn("453201511283"),
+        luhn("4532015112830366123"),
+        CARD_NUMBER[:-1] + str((int(CARD_NUMBER[-1]) + 1) % 10),
+    ],
+)
+@pytest.mark.parametrize("name", IDENTIFIERS)
+def test_other_digits_are_no_card_number(name: str, identifier: str) -> None:
+    accepted(text(**{name: identifier}), identifier.encode() if name == "card_id" else KEY)
+
+
+def test_digits_of_two_identifiers_make_no_card_number() -> None:
+    accepted(text(card_id=CARD_NUMBER[:8], merchant_id=CARD_NUMBER[8:]), CARD_NUMBER[:8].encode())
+
+
+# --- optional fields
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        *(
+            (name, wrong)
+            for name in ("account_id", "customer_id", "device_id")
+            for wrong in ("", "a b", "x" * 65, 5, [])
+        ),
+        *(("mcc", wrong) for wrong in ("541", "54111", "54a1", "\u0665\u0664\u0661\u0661", "5411\n", 5411)),
+        *(("channel", wrong) for wrong in ("web", "POS", "", 1)),
+        *(
+            (name, wrong)
+            for name in ("merchant_country", "card_country")
+            for wrong in ("XX", "de", "DEU", "", "DE\n", 1)
+        ),
+        *(("latitude", wrong) for wrong in (90.1, -91, "52.5", True, 10**400)),
+        *(("longitude", wrong) for wrong in (180.1, -181, "13", False, {})),
+        *(("merchant_amount_minor", wrong) for wrong in (-1, 10**12 + 1, 1.0, "1", True)),
+        *(("merchant_currency", wrong) for wrong in ("usd", "XXX", "", 840)),
+    ],
+)
+def test_an_invalid_optional_field_is_dropped_and_named(name: str, wrong: Any) -> None:
+    value = literally(name, str(wrong)) if isinstance(wrong, int) and wrong > 2**63 else text(**{name: wrong})
+    found = accepted(value)
+    assert found.dropped == (name,)
+    assert getattr(found.transaction, name) is None
+
+
+def test_a_number_beyond_all_floats_costs_no_decision_where_no_one_reads_it() -> None:
+    assert accepted(literally("more", "1e400")).unknown == 1
+    assert accepted(literally("longitude", "-1e400")).dropped == ("longitude",)
+
+
+def test_null_is_absent_and_not_dropped() -> None:
+    found = accepted(text(**dict.fromkeys(EVERYTHING.keys() - PAYMENT.keys())))
+    assert found == accepted(text())
+
+
+def test_unknown_fields_are_ignored_and_counted() -> None:
+    found = accepted(text(pan=CARD_NUMBER, more={"a": [None]}, Schema="transaction/1", **{"": 1}))
+    assert found.unknown == 4
+    assert found._replace(unknown=0) == accepted(text())
+
+
+def test_of_a_field_given_twice_the_last_counts() -> None:
+    assert accepted(text()[:-1] + b',"amount_minor":7}').transaction.amount_minor == 7
+    assert accepted(b'{"amount_minor":"x",' + text()[1:]).transaction.amount_minor == 1250
+
+
+# --- what a retry must repeat
+
+
+def test_content_is_all_that_is_read_and_nothing_else() -> None:
+    content = accepted(text()).content
+    same = [
+        msgspec.json.encode(dict(reversed(PAYMENT.items()))),
+        text(schema="transaction/1", kind="authorization", note=1),
+        text(mcc=None),
+        text(mcc="x"),
+        text(occurred_at=1769860800123),
+        text(occurred_at="2026-01-31T12:00:00.1239+00:00"),
+        text().replace(b'":', b'" : '),
+    ]
+    assert [accepted(value).content for value in same] == [content] * len(same)
+    other = [text(**{name: value}) for name, value in EVERYTHING.items() if name in OPTIONAL]
+    other += [text(amount_minor=1251), text(currency="USD"), text(occurred_at="2026-01-31T13:00:00.123+01:00")]
+    assert len({accepted(value).content for value in other} | {content}) == len(other) + 1
+
+
+# --- the ways agree
+
+VALUES = st.sampled_from(
+    [None, True, 0, -1, 1.0, 1.5, "", "x", "X" * 65, "a b", [], {}, 10**13, "EUR", "XXX", "DE", "5411"]
+)
+RECORDS = st.fixed_dictionaries(
+    {}, optional={name: st.just(value) | VALUES for name, value in EVERYTHING.items()}
+).flatmap(lambda chosen: st.sampled_from([chosen, EVERYTHING | chosen, PAYMENT | chosen]))
+
+
+def outcome(found: ParsedTransaction | Rejection) -> object:
+    return found.code if isinstance(found, Rejection) else found
+
+
+@given(RECORDS)
+def test_the_fast_the_careful_and_the_slow_way_agree(record: dict[str, Any]) -> None:
+    value = msgspec.json.encode(record)
+    fast = outcome(read(value))
+    careful = outcome(read(msgspec.json.encode(record | {"more": 1})))
+    raw = decode_object(value)
+    assert isinstance(raw, dict)
+    slow = outcome(module._read_field_by_field(raw, KEY, LATEST_MS))
+    assert slow == fast
+    assert (careful._replace(unknown=0) if isinstance(careful, ParsedTransaction) else careful) == fast
+
+
+@given(RECORDS)
+def test_what_the_schema_allows_is_accepted_but_for_what_no_schema_says(record: dict[str, Any]) -> None:
+    if Draft202012Validator(json_schema("transaction/1")).is_valid(record):
+        found = read(msgspec.json.encode(record))
+        beyond = {"unknown_currency", "wrong_key", "invalid_field"}  # tables, keys, the calendar, and 1.0 for 1
+        assert isinstance(found, ParsedTransaction) or found.code in beyond
+    elif isinstance(read(msgspec.json.encode(record)), ParsedTransaction):
+        found = accepted(msgspec.json.encode(record))
+        assert found.dropped or record.get("schema", 1) is None or record.get("kind", 1) is None
+
+
+@given(
+    st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.dictionaries(st.text(), inner))
+)
+def test_any_json_is_read_or_refused_and_nothing_is_raised(value: Any) -> None:
+    assert isinstance(read(msgspec.json.encode(value)), Rejection)
+
+
+@given(st.binary(max_size=60) | st.binary(max_size=40).map(lambda piece: text()[:40] + piece + text()[40:]))
+def test_any_bytes_are_read_or_refused_and_nothing_is_raised(value: bytes) -> None:
+    assert isinstance(read(value), ParsedTransaction | Rejection)
+
+
+def test_the_tables_hold_what_iso_says() -> None:
+    assert {"USD": 2, "JPY": 0, "KWD": 3, "CLF": 4}.items() <= CURRENCY_DECIMALS.items()
+    assert not {"XXX", "XAU", "XTS", "XDR"} & CURRENCY_DECIMALS.keys()
+    assert len(COUNTRIES) == 249
+
+
+def test_brackets_in_texts_and_side_by_side_are_no_depth() -> None:
+    texts = '"' + '[{\\"\\\\' * 2_000 + '"'
+    beside = "[" + ",".join(["[]", "{}"] * 1_000) + "]"
+    deep = "[" * (DEEPEST - 1) + "]" * (DEEPEST - 1)
+    for piece in (texts, beside, deep):
+        assert isinstance(read(literally("x", piece)), ParsedTransaction)
+
+
+def test_a_text_without_an_end_costs_no_more_than_its_length() -> None:
+    value = b"[" * 501 + b'"' + b'\\"' * 400_000
+    began = time.process_time()
+    assert code(value) == "too_deep"
+    assert time.process_time() - began < 1.0, "quadratic work would take minutes"

@@ -1,0 +1,198 @@
+"""A transactions file: read as the stream reads, refused with everything that is wrong, never echoing a card number."""
+
+import datetime as dt
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from models.errors import InvalidTimeError
+from models.times import parse_time_ms
+from stream.dataset.errors import MissingExtraError, TransactionsFileError
+from stream.dataset.file import LABEL_DELAY_MS, TransactionsFile
+from support.training_files import START_MS, write
+
+ROW = {
+    "transaction_id": "t",
+    "card_id": "c",
+    "merchant_id": "m",
+    "occurred_at": "2026-01-01T00:00:00Z",
+    "amount_minor": 1_234,
+    "currency": "EUR",
+}
+TIMES = [
+    "2026-01-01T00:00:00Z",
+    "2026-01-01t00:00:00.9999z",
+    "2026-01-01T05:30:00.5+05:30",
+    "2025-12-31T20:29:59.123456789-03:30",
+    "2026-01-01T00:00:00-00:00",
+    "1970-01-01T00:00:00.001Z",
+    "9999-12-31T23:59:59.999Z",
+    "1767225600123",
+]
+NO_TIMES = [
+    "2026-01-01T00:00:00",
+    "2026-01-01 00:00:00Z",
+    "2026-02-30T00:00:00Z",
+    "2026-01-01T24:00:00Z",
+    "2026-01-01T00:00:60Z",
+    "2026-01-01T00:00:00+24:00",
+    "2026-01-01T00:00:00+0100",
+    "2026-01-01",
+    "yesterday",
+]
+
+
+def columns(rows: int = 1, **changes: Any) -> dict[str, Any]:
+    base: dict[str, Any] = {name: [value] * rows for name, value in ROW.items()}
+    base["transaction_id"] = [f"t{number}" for number in range(rows)]
+    return {name: value for name, value in (base | changes).items() if value is not ...}
+
+
+@pytest.fixture(params=["file.parquet", "file.csv"])
+def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return tmp_path / request.param
+
+
+def opened(path: Path) -> TransactionsFile:
+    workplace = path.with_name("workplace")
+    workplace.mkdir(exist_ok=True)
+    (workplace / "transactions.duckdb").unlink(missing_ok=True)
+    return TransactionsFile(path, workplace, 1)
+
+
+def problems(path: Path) -> list[str]:
+    with pytest.raises(TransactionsFileError) as caught:
+        opened(path)
+    assert str(path) in str(caught.value)
+    return list(caught.value.problems)
+
+
+def test_times_are_those_of_the_stream(file: Path) -> None:
+    with opened(write(file, columns(len(TIMES), occurred_at=TIMES))) as source:
+        (batch,) = source.batches(lambda: 100)
+    found = dict(zip(batch.transactions.transaction_ids, zip(
+        batch.transactions.occurred_ms.tolist(), batch.transactions.utc_offset_minutes.tolist(), strict=True
+    ), strict=True))  # fmt: skip
+    assert [found[f"t{number}"] for number in range(len(TIMES))] == [tuple(parse_time_ms(
+        int(text) if text.isdecimal() else text
+    )) for text in TIMES]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", NO_TIMES)
+def test_what_is_no_time_for_the_stream_is_none_here(file: Path, text: str) -> None:
+    with pytest.raises(InvalidTimeError):
+        parse_time_ms(text)
+    (found,) = problems(write(file, columns(2, occurred_at=["2026-01-01T00:00:00Z", text])))
+    assert "occurred_at is not RFC 3339 with a zone" in found
+    assert "in 1 rows, first in row 2" in found
+
+
+@pytest.mark.parametrize(("unit", "count"), [("ns", 999_999_999), ("us", 999_999), ("ms", 999)])
+def test_a_column_of_moments_with_a_zone_is_read_and_cut(tmp_path: Path, unit: str, count: int) -> None:
+    start = START_MS // 1_000 * {"ns": 10**9, "us": 10**6, "ms": 10**3}[unit]
+    moments = pa.array([start + count], pa.timestamp(unit, "Europe/Paris"))
+    with opened(write(tmp_path / "a.parquet", columns(occurred_at=moments))) as source:
+        assert source.facts.first_ms == START_MS + 999
+
+
+def test_columns_that_cannot_mean_anything_are_named_all_at_once(tmp_path: Path) -> None:
+    naive = pa.array([dt.datetime(2026, 1, 1)], pa.timestamp("us"))  # noqa: DTZ001 - what is tested
+    found = problems(write(tmp_path / "a.parquet", columns(occurred_at=naive, amount_minor=[12.34], card_id=[1.5])))
+    assert len(found) == 3
+    assert "card_id is DOUBLE" in found[0]
+    assert "names no zone" in found[1]
+    assert "12.34 EUR is 1234" in found[2]
+
+
+def test_missing_columns_are_named_all_at_once(file: Path) -> None:
+    assert problems(write(file, columns(currency=..., card_id=...))) == [
+        "column card_id is missing",
+        "column currency is missing",
+    ]
+
+
+def test_values_are_refused_with_how_many_and_where(file: Path) -> None:
+    bad = columns(
+        4,
+        card_id=["c", "c d", "c", None],
+        amount_minor=[1, -1, 10**12 + 1, 10**12],
+        currency=["EUR", "eur", "XXX", "JPY"],
+        fraud=["true", "0", "maybe", None],
+        labelled_at=["2025-12-31T23:59:59Z", None, None, None],
+        kind=["authorization", None, "refund", None],
+    )
+    found = problems(write(file, bad))
+    assert [text.split(" ")[0] for text in found] == [
+        "card_id", "card_id", "amount_minor", "currency", "fraud", "labelled_at", "kind"
+    ]  # fmt: skip
+    assert "in 2 rows, first in row 2" in found[2]
+
+
+def test_card_numbers_are_refused_and_not_repeated(file: Path) -> None:
+    number = "4111111111111111"
+    found = problems(write(file, columns(2, card_id=["c", number], merchant_id=["m", f"m-{number}"])))
+    assert len(found) == 2
+    assert "card_id holds a card number in row 2" in found[0]
+    assert number not in "".join(found)
+
+
+@pytest.mark.parametrize("column", ["account_id", "customer_id"])
+def test_a_card_number_in_an_optional_identifier_is_refused_as_the_stream_refuses_it(file: Path, column: str) -> None:
+    (found,) = problems(write(file, columns(2, **{column: ["a", "4111111111111111"]})))
+    assert f"{column} holds a card number in row 2" in found
+
+
+def test_an_empty_file_and_one_of_another_kind_are_said(tmp_path: Path) -> None:
+    empty = {name: pa.array([], pa.string()) for name in ROW}
+    assert problems(write(tmp_path / "a.parquet", empty)) == ["holds no transaction"]
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1")
+    assert "cannot be read" in problems(tmp_path / "broken.parquet")[0]
+    assert "cannot be read" in problems(tmp_path / "absent.csv")[0]
+    assert "bring .parquet or .csv" in problems(tmp_path / "a.xlsx")[0]
+
+
+def test_a_file_is_sorted_by_time_and_keeps_its_order_within_one(file: Path) -> None:
+    times = [START_MS + 5, START_MS, START_MS + 5, START_MS]
+    with opened(write(file, columns(4, occurred_at=times))) as source:
+        batches = list(source.batches(lambda: 3))
+    assert [len(batch.transactions) for batch in batches] == [3, 1]
+    assert [name for batch in batches for name in batch.transactions.transaction_ids] == ["t1", "t3", "t0", "t2"]
+    assert np.concatenate([batch.transactions.offset for batch in batches]).tolist() == [0, 1, 2, 3]
+
+
+def test_labels_are_known_when_they_say_or_a_week_later(file: Path) -> None:
+    labelled = columns(
+        4, occurred_at=[START_MS, START_MS + 1, START_MS + 2, START_MS + LABEL_DELAY_MS],
+        fraud=[True, True, False, None], labelled_at=[START_MS + 9, None, START_MS + 3, None],
+    )  # fmt: skip
+    with opened(write(file, labelled)) as source:
+        assert source.facts[3:] == (3, 2)
+        labels = source.frauds_known(-1, START_MS + LABEL_DELAY_MS + 1)
+        assert [(label.transaction_id, label.labelled_ms - START_MS) for label in labels] == [
+            ("t0", 9), ("t1", LABEL_DELAY_MS + 1)
+        ]  # fmt: skip
+        assert source.frauds_known(START_MS + 9, START_MS + LABEL_DELAY_MS) == []
+        (batch,) = source.batches(lambda: 10)
+        assert batch.fraud.tolist() == [1, 1, 0, -1]
+
+
+@pytest.fixture
+def no_duckdb() -> Iterator[None]:
+    kept = sys.modules.get("duckdb")
+    sys.modules["duckdb"] = None  # type: ignore[assignment] - so an import fails
+    yield
+    if kept is None:
+        del sys.modules["duckdb"]
+    else:
+        sys.modules["duckdb"] = kept
+
+
+@pytest.mark.usefixtures("no_duckdb")
+def test_a_missing_library_names_the_extra(tmp_path: Path) -> None:
+    with pytest.raises(MissingExtraError, match=r"\.\[train\]"):
+        TransactionsFile(tmp_path / "a.csv", tmp_path, 1)

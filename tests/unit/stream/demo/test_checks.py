@@ -1,0 +1,185 @@
+"""Each check passes a sound run, and finds the one thing that it is for."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from models.commands import EventKind
+from models.problems import Problem, ProblemCode
+from stream.demo import checks
+from stream.demo.chronicle import RevisionComparisons
+from stream.demo.scoreboard import Delay, Outage, Place, Scoreboard, Truth
+from stream.demo.summary import found, summarise
+from stream.demo.world.rows import Pattern
+from support.demo_scores import (
+    BACK,
+    PROMOTED,
+    chronicle_of,
+    event,
+    refused,
+    run_of,
+    score,
+    sent,
+    sound_board,
+    view_of,
+    without,
+)
+
+
+def test_a_sound_run_has_no_problems() -> None:
+    summary = summarise(run_of(view_of(sound_board())))
+    assert (summary.ok, summary.problems) == (True, ())
+    assert (summary.published, summary.decided) == (12, 12)
+    assert (summary.promotion_ms, summary.rollback_ms) == (100, 20)
+    assert summary.first_offsets == {0: {2: 0, 3: 2, 4: 4}, 1: {2: 0, 3: 2, 4: 4}}
+    assert [(lane.revision, lane.compared, lane.coverage) for lane in summary.shadow] == [(2, 4, 1.0), (3, 4, 1.0)]
+    assert [command.kind for command in summary.commands] == ["promote", "challenge", "promote", "roll_back"]
+    assert summary.chaos is None
+
+
+def lose(board: Scoreboard) -> None:
+    sent(board, "lost", Place(0, 6))
+
+
+def skip(board: Scoreboard) -> None:
+    board.decide(score("t13", sent(board, "t13", Place(1, 7)), revision=BACK), 1_010)
+    board.published["t12"] = Place(1, 6)
+    board.decided["t12"] = [Place(1, 6)]
+
+
+def twice(board: Scoreboard) -> None:
+    board.decide(score("t11", Place(1, 6), revision=BACK), 1_010)
+
+
+def unasked(board: Scoreboard) -> None:
+    board.decide(score("ghost", Place(0, 6), revision=BACK), 1_010)
+
+
+def go_back(board: Scoreboard) -> None:
+    board.decide(score("t12", sent(board, "t12", Place(0, 6)), revision=PROMOTED), 1_010)
+
+
+def keep_back(board: Scoreboard) -> None:
+    board.due("never", Truth(Pattern.GENUINE, live=True, due_ms=1_000))
+
+
+def refuse(board: Scoreboard) -> None:
+    board.dead_letter("wrong_key")
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (lose, "1 transactions without a decision when the waiting ended: lost at 0:6"),
+        (skip, "partition 1: 1 offsets have no decision, the first is 6"),
+        (twice, "1 transactions decided more than once: t11 at 1:5, 1:6"),
+        (twice, "partition 1: 1 decisions too many, the first of offset 6"),
+        (unasked, "1 transactions decided and never published: ghost"),
+        (go_back, "1 transactions decided by a revision older than the one before: 0:6"),
+        (keep_back, "1 transactions never acknowledged by the broker: never"),
+        (refuse, "1 dead letters with wrong_key"),
+    ],
+)
+def test_one_planted_fault_is_found_and_named(harm: Callable[[Scoreboard], None], words: str) -> None:
+    board = sound_board()
+    harm(board)
+    assert words in found(run_of(view_of(board)))
+
+
+def test_void_scores_are_a_fault() -> None:
+    assert found(run_of(view_of(sound_board(), void=3))) == ("3 scores were void",)
+    assert checks.void_scores(0, 2) == ("2 scores were unreadable",)
+
+
+def test_a_partition_that_the_new_revision_never_decided_is_named() -> None:
+    board = sound_board()
+    del board.first_offsets[1][BACK]
+    assert found(run_of(view_of(board))) == ("partition 1: revision 4 decided nothing there",)
+
+
+def test_an_announced_cutover_that_the_scores_do_not_show_is_named() -> None:
+    board = sound_board()
+    events = [event(EventKind.CUTOVER, 3, partition=0, offset=2), event(EventKind.CUTOVER, 3, partition=1, offset=3)]
+    (problem,) = checks.cutovers_unlike_announced(board, events, 3)
+    assert problem == "partition 1: revision 3 began at offset 2, announced was 3"
+
+
+@pytest.mark.parametrize(("command_id", "name"), [("two", "challenge"), ("three", "promotion"), ("four", "roll-back")])
+def test_a_command_without_a_verdict_and_a_refused_one_are_faults(command_id: str, name: str) -> None:
+    sound = view_of(sound_board())
+    why = Problem(ProblemCode.UNKNOWN_MODEL, "there is no such model")
+    unanswered = found(run_of(without(sound, command_id)))
+    turned_down = found(run_of(replace(sound, chronicle=refused(sound.chronicle, command_id, why))))
+    assert f"the {name} got no verdict" in unanswered
+    assert f"the {name} was refused: there is no such model" in turned_down
+
+
+def test_a_shadow_that_compared_nothing_is_a_fault() -> None:
+    board = sound_board()
+    blind = view_of(board, lanes=RevisionComparisons(board.truths))
+    assert found(run_of(blind)) == (
+        "revision 2: no decision was compared with the challenger's",
+        "revision 3: no decision was compared with the challenger's",
+    )
+
+
+def killed_board() -> Scoreboard:
+    """Let revision 3 decide on by a new worker, under a higher epoch, after a kill at 1,015 ms."""
+    board = sound_board()
+    for partition in (0, 1):
+        place = sent(board, f"later{partition}", Place(partition, 6))
+        board.decide(score(f"later{partition}", place, revision=BACK, epoch=2, latency_ms=2_000), 3_000)
+    return board
+
+
+KILLED = Outage(killed_ms=1_015, in_flight=2, uncommitted=5)
+
+
+def test_a_kill_that_was_survived_has_its_figures() -> None:
+    board = killed_board()
+    view = view_of(board, outage=KILLED.after(board, 3_040, calm=0), chronicle=chronicle_of(board))
+    summary = summarise(run_of(view))
+    assert summary.problems == ()
+    assert summary.chaos is not None
+    assert (summary.chaos.in_flight, summary.chaos.uncommitted, summary.chaos.gap_ms) == (2, 5, 1_985)
+    assert (summary.chaos.waited, summary.chaos.longest_wait_ms, summary.chaos.caught_up_ms) == (2, 2_000, 2_025)
+    assert summary.latency is not None
+    assert summary.latency.p99 == 5
+
+
+def test_a_kill_after_which_nobody_decides_is_a_fault() -> None:
+    board = sound_board()
+    outage = KILLED.after(board, 9_000, calm=0)
+    assert found(run_of(view_of(board, outage=outage))) == ("after the kill, no new worker decided anything",)
+
+
+def test_a_kill_that_kept_nobody_waiting_or_left_a_partition_or_a_backlog_is_a_fault() -> None:
+    board = sound_board()
+    board.decide(score("late", sent(board, "late", Place(0, 6)), revision=BACK, epoch=2), 3_000)
+    board.delays.clear()
+    outage = replace(KILLED.after(board, 3_000, calm=0), caught_up_ms=None)
+    assert checks.not_recovered(board, outage, 2) == (
+        "after the kill, nobody went on in partitions 1",
+        "after the kill, the backlog was never worked off",
+        "the kill showed nothing: no payment had to wait for the new worker",
+    )
+
+
+def test_a_payment_that_the_new_worker_decided_at_once_did_not_wait() -> None:
+    board = killed_board()
+    outage = KILLED.after(board, 3_040, calm=0)
+    assert checks.not_recovered(board, outage, 2) == ()
+    board.delays[:] = [Delay(seen_ms=3_000, decision=10, round_trip=10)]
+    assert checks.not_recovered(board, outage, 2) == (
+        "the kill showed nothing: no payment had to wait for the new worker",
+    )
+
+
+def test_many_are_counted_and_three_are_named() -> None:
+    board = sound_board()
+    for number in range(5):
+        sent(board, f"x{number}", Place(0, 10 + number))
+    (line,) = checks.late_or_lost(board)
+    assert line.startswith("5 transactions")
+    assert line.endswith("x2 at 0:12 and 2 more")

@@ -1,0 +1,53 @@
+"""Commands and answers come from two topics, in whatever order; the chronicle makes one story of them."""
+
+from models.commands import CommandKind, EventKind
+from models.problems import Problem, ProblemCode
+from stream.demo.chronicle import Chronicle
+from support.demo_scores import NEW, OLD, STORY, chronicle_of, command, event, sound_board
+
+
+def test_a_story_has_its_revisions_times_and_cutovers() -> None:
+    changes = chronicle_of(sound_board()).changes
+    assert [(change.kind, change.revision) for change in changes] == [
+        (CommandKind.PROMOTE, 1),
+        (CommandKind.CHALLENGE, 2),
+        (CommandKind.PROMOTE, 3),
+        (CommandKind.ROLL_BACK, 4),
+    ]
+    assert [change.took_ms for change in changes] == [1_000, 900, 100, 20]
+    assert changes[2].ready == {"w": 1_100}
+    assert changes[2].cutovers == {0: 2, 1: 2}
+    assert changes[3].model == OLD
+    assert changes[3].ready == {}
+
+
+def test_an_answer_may_come_before_its_command() -> None:
+    chronicle = Chronicle()
+    told = {"command_id": "x", "command": CommandKind.PROMOTE, "model": NEW}
+    chronicle.event(event(EventKind.ACCEPTED, 3, **told))
+    (early,) = chronicle.changes
+    assert (early.accepted, early.took_ms, early.kind) == (True, None, CommandKind.PROMOTE)
+    chronicle.command(command("x", CommandKind.PROMOTE, NEW[:8], 1_040))
+    (change,) = chronicle.changes
+    assert (change.took_ms, change.model) == (60, NEW)
+
+
+def test_the_first_answer_stays_and_other_events_are_no_answers() -> None:
+    chronicle = Chronicle()
+    chronicle.command(command("x", CommandKind.PROMOTE, NEW))
+    why = (Problem(ProblemCode.UNKNOWN_MODEL, "gone"), Problem(ProblemCode.EXPIRED, "late"))
+    chronicle.event(event(EventKind.CANDIDATE, 2, command_id="x", model=NEW))
+    chronicle.event(event(EventKind.REFUSED, 2, command_id="x", problems=why))
+    chronicle.event(event(EventKind.ACCEPTED, 3, command_id="x", model=NEW))
+    chronicle.event(event(EventKind.SHADOW, 2, model=NEW, skipped=4))
+    (change,) = chronicle.changes
+    assert (change.accepted, change.revision, change.refusal) == (False, None, "gone; late")
+
+
+def test_the_last_command_of_a_kind_is_found_also_by_its_model() -> None:
+    chronicle = chronicle_of(sound_board())
+    promotion, first = chronicle.change(CommandKind.PROMOTE), chronicle.change(CommandKind.PROMOTE, OLD)
+    assert promotion is not None
+    assert first is not None
+    assert (promotion.command_id, first.command_id) == (STORY[2][0].command_id, STORY[0][0].command_id)
+    assert chronicle.change(CommandKind.DEMOTE) is None

@@ -1,0 +1,208 @@
+"""What the demo shows can be read: on a terminal of 110 by 40, cropped at 80, in lines, as a summary, as a picture."""
+
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from rich.console import Console
+
+from models.policy import Decision
+from models.problems import Problem, ProblemCode
+from stream.demo.chronicle import RevisionComparisons
+from stream.demo.presenter import PlainPresenter, TerminalPresenter, presenter_for
+from stream.demo.report import GO_ON, PAGES, report
+from stream.demo.run import Camera
+from stream.demo.scoreboard import Outage, Place, Scoreboard
+from stream.demo.screen import line, news, picture
+from stream.demo.script import Act, Scene, Script
+from stream.demo.summary import summarise
+from stream.demo.timeline import clock
+from stream.demo.view import View, seconds, share
+from stream.demo.world.rows import Pattern
+from support.demo_scores import BACK, PROMOTED, comparison, refused, run_of, score, sent, sound_board, view_of, without
+from support.paths import HOUSE
+
+
+def busy_board() -> Scoreboard:
+    board = sound_board(count=600, partitions=4)
+    for number in range(20):
+        place = sent(board, f"f{number}", Place(number % 4, 150 + number // 4), Pattern.TAKEOVER)
+        board.decide(score(f"f{number}", place, revision=BACK, decision=Decision.DECLINE), 1_020)
+    return board
+
+
+def busy_view() -> View:
+    board = busy_board()
+    view = view_of(board, total=12_000)
+    for number in range(6):
+        place = sent(board, f"m{number}", Place(0, 900 + number), Pattern.STOLEN)
+        pair = (Decision.DECLINE, Decision.APPROVE)
+        view.lanes.compare([comparison(f"m{number}", place, pair, revision=PROMOTED)])
+    return view
+
+
+def drawn(what: object, width: int = 110) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=False)
+    console.print(what)
+    stream = console.file
+    assert isinstance(stream, io.StringIO)
+    return stream.getvalue()
+
+
+def test_the_picture_fits_a_terminal_and_names_what_matters() -> None:
+    text = drawn(picture(busy_view()))
+    assert len(text.splitlines()) < 40
+    assert max(map(len, text.splitlines())) <= 110
+    for words in (
+        "plain aaaaaaaa",
+        "better bbbbbbbb",
+        "alert precision 100% of 20 alerts",
+        "better goes into the shadow",
+        "revision 3 accepted in 100 ms; w ready after 100 ms",
+        "everywhere after 100 ms, from 0:50 1:50 2:50 3:50",
+        "rolled back to plain",
+        "revision 4 accepted in 20 ms; it was kept loaded",
+        "watched after the promotion: plain, in the shadow of better (revision 3, over)",
+        "frauds only better alerts  6, € 75",
+        "before: better beside plain, 100% compared",
+        "fraud, takeover",
+        "decided in p50 5 p99 5 ms",
+    ):
+        assert words in text
+
+
+def test_a_narrow_terminal_gets_the_same_one_below_the_other() -> None:
+    text = drawn(picture(busy_view()), width=80)
+    assert max(map(len, text.splitlines())) <= 80
+    for words in ("rolled back to", "frauds only better alerts", "live \\ challenger", "who decided what"):
+        assert words in text
+
+
+def test_what_is_to_come_is_shown_and_a_death_as_long_as_it_lasts() -> None:
+    board = busy_board()
+    sent(board, "waiting", Place(0, 999))
+    dead = Outage(killed_ms=1_200, in_flight=1)
+    view = view_of(board, outage=dead, to_come=(Scene(80.0, Act.ROLL_BACK),))
+    text = drawn(picture(view))
+    assert "1:20" in text
+    assert "the promotion is rolled back" in text
+    assert "1 payment waiting for the new worker, for 300 ms now" in text
+    assert not any("killed" in told for told in news(view))
+    board.decide(score("waiting", Place(0, 999), epoch=2, revision=BACK), 5_400)
+    back = view_of(board, outage=dead.told(7).after(board, 5_450, calm=0))
+    (told,) = [told for told in news(back) if "killed" in told]
+    assert "back after 4.2 s; 1 payment waited, caught up 50 ms later; 7 decisions were written" in told
+
+
+def test_a_refused_command_and_one_without_a_verdict_say_so() -> None:
+    sound = view_of(sound_board())
+    why = Problem(ProblemCode.EXPIRED, "its time was over")
+    assert "refused: its time was over" in drawn(
+        picture(replace(sound, chronicle=refused(sound.chronicle, "four", why)))
+    )
+    assert "asked for, no verdict yet" in drawn(picture(without(sound, "four")))
+
+
+def test_a_line_says_the_same_in_short() -> None:
+    text = line(busy_view())
+    assert "\n" not in text
+    assert "decline 20" in text
+    assert "precision 100%" in text
+    assert "agreed" in text
+    assert text.endswith("revision 4")
+
+
+def test_an_empty_board_can_be_drawn() -> None:
+    board = Scoreboard()
+    view = view_of(board, lanes=RevisionComparisons(board.truths), began_ms=0)
+    assert "precision -" in line(view)
+    text = drawn(picture(view))
+    assert "who decided what" in text
+    assert "no comparison yet" in text
+
+
+def test_the_report_names_each_problem_or_says_that_all_held() -> None:
+    sound = run_of(view_of(sound_board()))
+    text = " ".join(drawn(report(sound, summarise(sound))).split())
+    assert "all checks held" in text
+    assert "shadow better beside plain: 100% of 4 compared, 100% agreed" in text
+    assert "watch plain beside better: 100% of 4 compared" in text
+    harmed = run_of(view_of(sound_board(), void=2))
+    text = drawn(report(harmed, summarise(harmed)))
+    assert "not as it must be" in text
+    assert "2 scores were void" in text
+
+
+def test_the_report_of_a_kill_has_its_numbers() -> None:
+    board = sound_board()
+    for partition in (0, 1):
+        place = sent(board, f"later{partition}", Place(partition, 6))
+        board.decide(score(f"later{partition}", place, revision=BACK, epoch=2, latency_ms=3_980), 5_000)
+    outage = Outage(killed_ms=1_015, in_flight=3).told(9).after(board, 5_010, calm=0)
+    run = run_of(view_of(board, outage=outage))
+    text = " ".join(drawn(report(run, summarise(run))).split())
+    for words in (
+        "payments in flight: 3",
+        "decided after 4.0 s",
+        "2 payments waited, the longest 4.0 s",
+        "9 decisions had not been committed",
+        "the killed worker's included",
+        "without the 2 that the kill kept waiting",
+    ):
+        assert words in text
+
+
+def test_every_page_to_read_next_is_there_with_its_section() -> None:
+    for page in PAGES:
+        text = (HOUSE / page.path).read_text()
+        assert not page.section or re.search(rf"^#+ {re.escape(page.section)}$", text, re.MULTILINE), page
+
+
+def test_the_commands_to_go_on_with_are_options_of_the_demo() -> None:
+    assert {command.removeprefix("fraudstream demo --") for command, _ in GO_ON} <= set(Script.__dataclass_fields__)
+
+
+def test_the_picture_of_the_terminal_is_well_formed_and_fetches_nothing(tmp_path: Path) -> None:
+    camera = Camera("fraudstream demo")
+    camera.take(picture(busy_view()))
+    camera.save(tmp_path / "demo.svg")
+    text = (tmp_path / "demo.svg").read_text()
+    assert ET.fromstring(text).tag.endswith("svg")  # noqa: S314 - our own file
+    assert "url(http" not in text
+    assert "rolled" in text
+    assert re.findall(r"https?://[^\"<]*", text) == ["http://www.w3.org/2000/svg"]
+
+
+@pytest.mark.parametrize(
+    ("part", "digits", "text"),
+    [(None, 0, "-"), (0.5, 0, "50%"), (1.0, 1, "100%"), (0.9999, 0, ">99%"), (0.9996, 1, ">99.9%"), (0.0, 0, "0%")],
+)
+def test_a_share_is_all_only_if_it_is_all(part: float | None, digits: int, text: str) -> None:
+    assert share(part, digits) == text
+
+
+def test_times_can_be_read() -> None:
+    assert [clock(0), clock(61_500), clock(-2_300)] == ["0:00", "1:01", "-0:02"]
+    assert [seconds(None), seconds(12), seconds(1_960)] == ["-", "12 ms", "2.0 s"]
+
+
+@pytest.mark.parametrize(("terminal", "kind"), [(True, TerminalPresenter), (False, PlainPresenter)])
+def test_steps_end_in_a_line_with_what_came_of_them(*, terminal: bool, kind: type) -> None:
+    console = Console(file=io.StringIO(), width=110, force_terminal=terminal)
+    presenter = presenter_for(console)
+    assert isinstance(presenter, kind)
+    with presenter.step("knit") as step:
+        step.advance("rows", 1, 2)
+        step.result = "a sock"
+    with presenter.screen() as draw:
+        draw(lambda: "picture", lambda: "line")
+        presenter.note("a button [came] off")
+    stream = console.file
+    assert isinstance(stream, io.StringIO)
+    assert "knit" in stream.getvalue()
+    assert stream.getvalue().count("a sock") == 1
+    assert ("picture" in stream.getvalue()) is terminal
+    assert ("a button [came] off" in stream.getvalue()) is not terminal

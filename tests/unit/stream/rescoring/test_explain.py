@@ -1,0 +1,358 @@
+"""What explains that a decision does not come out again: each reason where it holds, and nowhere else."""
+
+import shutil
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from features.declaration import load
+from features.memory_store import MemoryStore
+from features.vector.sets import FeatureSets
+from models.errors import ScoringError
+from models.loading import Model
+from stream.contract.outputs import ModelName, Score
+from stream.rescoring.request import DiffReport, Range
+from support.rescoring.faults import DAY_MS, Stopgap, lose, repair
+from support.rescoring.model import SETS, Trained, alter, compared, lines, trained
+from support.rescoring.world import PARTITIONS, World
+
+DEFAULT = FeatureSets((load(None),))
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return trained(tmp_path_factory.mktemp("models"))
+
+
+def month(live: Trained, **settings: Any) -> World:
+    """Let twelve cards pay at two shops once a week for two months, and be decided at once."""
+    world = live.world(**settings)
+    for number in range(96):
+        world.now_ms += 15 * DAY_MS // 24
+        world.publish(world.pay(number, card_id=f"card-{number % 12}", merchant_id=f"shop-{number % 2}"))
+        world.decide()
+    return world
+
+
+def verdict(found: DiffReport) -> tuple[int, int, int]:
+    return found.equal, found.explained, found.unexplained
+
+
+def differences(found: DiffReport) -> dict[str, set[str]]:
+    return {one.transaction_id: set(msgspec.json.decode(one.differences)) for one in found.examples}
+
+
+# --- nothing explains it
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"features": {"card_count_30d": 99.0}}, "card_count_30d"),
+        ({"features": {"card_count_30d": 99.0}, "rescored": True}, "card_count_30d"),
+        ({"features": {"device_cards_30d": 0.0}}, "device_cards_30d"),
+        ({"score": 0.123}, "score"),
+        ({"band": 7}, "band"),
+        ({"decision": "decline"}, "decision"),
+        ({"features": {"unheard_of": 1.0}}, "features"),
+    ],
+)
+def test_one_altered_decision_is_unexplained(live: Trained, changes: dict[str, Any], told: str) -> None:
+    world = month(live)
+    alter(world, "t-90", **changes)
+    found = compared(world)
+    assert verdict(found) == (95, 0, 1)
+    assert told in differences(found)["t-90"]
+
+
+def test_a_bit_is_a_difference(live: Trained) -> None:
+    world = month(live)
+    (record,) = [one for log in world.topics["scores"].values() for one in log if b'"t-50"' in (one.value or b"")]
+    score = msgspec.json.decode(record.value or b"", type=Score)
+    assert score.score is not None
+    alter(world, "t-50", score=float.fromhex((score.score).hex()) * (1 + 2**-52))
+    assert differences(compared(world)) == {"t-50": {"score"}}
+
+
+def test_histories_that_were_lost_unnoticed_explain_nothing(live: Trained) -> None:
+    world = month(live)
+    world.histories.inner = MemoryStore(SETS)
+    world.publish(world.pay(96))
+    world.decide()
+    found = compared(world)
+    assert found.unexplained
+    assert "card_count_30d" in differences(found)["t-96"]
+
+
+# --- degraded
+
+
+def degraded(live: Trained) -> World:
+    """Let two payments be decided without Redis, and two more when it is back."""
+    world, stopgap = month(live), Stopgap(SETS)
+    for number in range(96, 100):
+        world.now_ms += 1000
+        world.publish(world.pay(number, card_id="card-0", merchant_id="shop-0"))
+        if number < 98:
+            world.decide(store=stopgap)
+            continue
+        for transactions in stopgap.pending:
+            world.histories.inner.observe_now(transactions)
+        stopgap.pending.clear()
+        world.decide()
+    return world
+
+
+def test_a_decision_without_histories_is_explained_and_those_after_it_are_equal(live: Trained, tmp_path: Path) -> None:
+    found = compared(degraded(live), out=tmp_path / "out.parquet")
+    assert verdict(found) == (98, 2, 0)
+    assert found.reasons == {"degraded": 2}
+    rows = lines(tmp_path / "out.parquet")
+    assert rows["t-96"]["verdict"] == "explained"
+    assert rows["t-96"]["recorded_score"] is not None
+    assert msgspec.json.decode(rows["t-96"]["differences"])["card_count_30d"] == [1.0, rows["t-96"]["card_count_30d"]]
+
+
+def test_a_degraded_decision_must_still_come_out_of_its_own_features(live: Trained) -> None:
+    world = degraded(live)
+    alter(world, "t-97", score=0.5)
+    found = compared(world)
+    assert verdict(found) == (98, 1, 1)
+    assert "score" in differences(found)["t-97"]
+
+
+def test_no_outage_excuses_a_feature_that_needs_no_history(live: Trained) -> None:
+    world = degraded(live)
+    alter(world, "t-97", features={"is_weekend": 0.5}, rescored=True)
+    found = compared(world)
+    assert verdict(found) == (98, 1, 1)
+    assert "is_weekend" in differences(found)["t-97"]
+
+
+def test_a_retry_that_was_not_recognised_without_redis_is_explained(live: Trained) -> None:
+    world, stopgap = month(live), Stopgap(SETS)
+    world.publish(world.pay(90, card_id="card-0", merchant_id="shop-0", occurred_at=world.now_ms))
+    again = world.pay(96, card_id="card-1", merchant_id="shop-1")
+    world.publish(again)
+    world.decide()
+    world.publish(again)
+    world.decide(store=stopgap)
+    found = compared(world)
+    assert found.unexplained == 0
+    assert found.reasons == {"degraded": 1}
+
+
+# --- the order of another party's log
+
+
+def test_what_was_decided_beside_an_outage_is_explained_by_the_order(live: Trained) -> None:
+    world, stopgap = month(live), Stopgap(SETS)
+    cards = {partition: card for card in (f"other-{n}" for n in range(50)) for partition in [place(world, card)]}
+    world.publish(world.pay(96, card_id=cards[0]))
+    world.decide([0], stopgap)
+    world.publish(world.pay(97, card_id=cards[1]))
+    world.decide([1])
+    found = compared(world)
+    assert (found.unexplained, found.reasons) == (0, {"degraded": 1, "order_unknown": 1})
+    alter(world, "t-97", features={"merchant_count_delayed_7d": 77.0}, rescored=True)
+    assert differences(compared(world)) == {"t-97": {"merchant_cards_1d", "merchant_count_delayed_7d"}}
+
+
+def place(world: World, card_id: str) -> int:
+    (record,) = world.publish(world.pay(10_000, card_id=card_id), topic="labels")
+    world.topics["labels"][record.partition].pop()
+    return record.partition
+
+
+def test_a_label_finds_its_transaction_although_the_next_was_decided_in_an_outage_out_of_its_sight(
+    live: Trained,
+) -> None:
+    world = live.world()
+    world.publish(world.pay(0))
+    world.decide()
+    said = {"transaction_id": "t-0", "card_id": "card-0", "fraud": True, "reported_by": "rule"}
+    world.tell(said | {"labelled_at": world.now_ms})
+    world.publish(world.pay(1, card_id="card-1"))
+    world.decide()
+    world.now_ms += 60 * DAY_MS
+    world.publish(world.pay(2))
+    world.decide(store=Stopgap(SETS))
+    found = compared(world)
+    assert (verdict(found), found.examples) == ((3, 0, 0), ())
+
+
+# --- lost and repaired
+
+
+def test_decisions_after_a_repair_are_equal(live: Trained) -> None:
+    world = month(live)
+    world.tell(
+        {
+            "transaction_id": "t-80",
+            "card_id": "card-2",
+            "fraud": True,
+            "labelled_at": world.now_ms,
+            "reported_by": "rule",
+        }
+    )
+    lose(world)
+    world.publish(world.pay(96))
+    world.decide()
+    repair(world, [2, 0, 1])
+    for number in range(97, 103):
+        world.publish(world.pay(number, card_id=f"card-{number % 6}"))
+        world.decide()
+    found = compared(world)
+    assert verdict(found) == (102, 1, 0)
+    assert found.reasons == {"degraded": 1}
+
+
+def test_a_repair_that_left_records_out_is_proven_by_positions(live: Trained) -> None:
+    world = month(live)
+    lose(world)
+    world.histories.incomplete = False
+    world.publish(world.pay(96))
+    world.decide()
+    found = compared(world)
+    assert verdict(found) == (96, 1, 0)
+    assert found.reasons == {"history_epoch_changed": 1}
+    enough = {"card": 60, "merchant": 60, "device": None}
+    alter(world, "t-96", positions={"history_epoch": world.histories.epoch, **enough})
+    assert verdict(compared(world)) == (96, 0, 1)
+
+
+def test_a_label_under_way_at_a_loss_is_seen_before_it_is_told_of(live: Trained) -> None:
+    world = live.world()
+    ahead, behind = payer(world, 0), payer(world, 1)
+    for number in range(5):  # out of sight by then, but in the log, so that no position proves a thing
+        world.publish(world.pay(number, card_id=ahead))
+    world.decide()
+    world.now_ms += 80 * DAY_MS
+    world.publish(world.pay(5, card_id=behind))
+    world.decide()
+    world.publish(world.pay(6, card_id=ahead))
+    world.observe([0])
+    said = {"transaction_id": "t-5", "card_id": behind, "fraud": True, "reported_by": "rule"}
+    (under_way,) = world.publish(said | {"labelled_at": world.now_ms - 60_000}, topic="labels")
+    lose(world)
+    repair(world, [0, 1, 2])
+    world.decide()
+    world.answer(under_way)
+    found = compared(world)
+    assert (verdict(found), found.reasons) == ((6, 1, 0), {"history_epoch_changed": 1})
+    alter(world, "t-6", features={"merchant_count_delayed_7d": 77.0}, rescored=True)
+    assert differences(compared(world)) == {"t-6": {"merchant_count_delayed_7d", "merchant_fraud_share_30d"}}
+
+
+def payer(world: World, partition: int) -> str:
+    """Return a card of a partition."""
+    return next(card for card in (f"payer-{n}" for n in range(50)) if place(world, card) == partition)
+
+
+# --- retention
+
+
+def test_what_looks_beyond_what_is_kept_is_explained_and_nothing_else(live: Trained) -> None:
+    world = month(live)
+    firsts = {number: log[len(log) // 3].offset for number, log in world.topics["transactions"].items()}
+    world.drop("transactions", firsts)
+    found = compared(world)
+    kept = sum(len(log) for log in world.topics["transactions"].values())
+    assert found.compared == kept
+    assert found.unexplained == 0
+    assert 0 < found.explained == found.reasons["beyond_retention"] < kept
+    early = world.topics["transactions"][1][2]
+    name = msgspec.json.decode(early.value or b"")["transaction_id"]
+    alter(world, name, features={"card_count_10m": 5.0}, rescored=True)
+    assert "card_count_10m" in differences(compared(world))[name]
+
+
+def test_decisions_whose_transaction_is_gone_are_checked_by_their_own_features(live: Trained) -> None:
+    world = month(live)
+    world.drop("transactions", {number: log[9].offset for number, log in world.topics["transactions"].items()})
+    found = compared(world, Range(from_ms=0))
+    assert (found.compared, found.unexplained) == (96, 0)
+    assert found.reasons["beyond_retention"] >= 9 * PARTITIONS
+    alter(world, "t-0", features={"card_count_10m": 5.0})
+    assert set(differences(compared(world, Range(from_ms=0)))) <= {"t-0"}
+    alter(world, "t-0", decision="decline")
+    assert differences(compared(world, Range(from_ms=0))) == {"t-0": {"decision"}}
+
+
+def test_a_decision_about_nothing_that_was_ever_there_is_unexplained(live: Trained) -> None:
+    world = month(live)
+    log = world.topics["transactions"][0]
+    name = msgspec.json.decode(log[-1].value or b"")["transaction_id"]
+    log[-1].value = b"{}"
+    assert "transaction" in differences(compared(world))[name]
+
+
+# --- what cannot be compared
+
+
+@pytest.mark.parametrize(("wanted", "least"), [("none", 96), ("alerts", 1)])
+def test_without_recorded_features_score_and_decision_must_come_out(live: Trained, wanted: str, least: int) -> None:
+    world = month(live, score_features=wanted)
+    found = compared(world)
+    assert found.unexplained == 0
+    assert least <= found.reasons["features_not_recorded"] == found.explained
+    alter(world, "t-60", features=None, decision="decline")
+    alter(world, "t-61", features=None, score=0.5)
+    assert differences(compared(world)) == {"t-60": {"decision"}, "t-61": {"score"}}
+
+
+def test_a_model_that_is_gone_is_told_and_its_features_still_compared(live: Trained, tmp_path: Path) -> None:
+    shutil.copytree(live.folder, tmp_path / "models")
+    shutil.rmtree(tmp_path / "models" / live.model.digest)
+    world = month(live, models=str(tmp_path / "models"))
+    found = compared(world)
+    assert verdict(found) == (0, 96, 0)
+    assert found.reasons == {"model_missing": 96}
+    alter(world, "t-90", features={"card_count_30d": 99.0})
+    assert differences(compared(world)) == {"t-90": {"card_count_30d"}}
+
+
+def test_another_table_of_features_is_checked_by_what_was_recorded(live: Trained) -> None:
+    world = month(live)
+    found = compared(world, sets=DEFAULT)
+    assert verdict(found) == (0, 96, 0)
+    assert found.reasons == {"another_fingerprint": 96}
+    alter(
+        world, "t-90", features={"card_count_30d": 9999.0, "merchant_fraud_share_30d": 1.0, "card_amount_max_7d": 1e6}
+    )
+    assert differences(compared(world, sets=DEFAULT)).keys() <= {"t-90"}
+    alter(world, "t-90", band=3)
+    assert "band" in differences(compared(world, sets=DEFAULT))["t-90"]
+
+
+class Failing:
+    """A live model that gives no score."""
+
+    def __init__(self, model: Model) -> None:
+        self.fingerprint, self.digest = model.fingerprint, model.digest
+
+    def score(self, _matrix: Any) -> Any:
+        raise ScoringError("none here")
+
+
+def test_what_rules_decided_is_equal_if_rules_decide_so_again(live: Trained) -> None:
+    world = month(live)
+    world.model = cast("Model", Failing(live.model))
+    for number in range(96, 104):
+        world.publish(world.pay(number))
+        world.decide()
+    found = compared(world)
+    assert verdict(found) == (104, 0, 0)
+    assert found.decided_by == {"model": 96, "rules": 8}
+    alter(world, "t-103", decision="decline")
+    assert differences(compared(world)) == {"t-103": {"decision"}}
+
+
+def test_each_decision_is_made_again_by_the_model_that_it_names(live: Trained) -> None:
+    world = month(live)
+    alter(world, "t-90", model=ModelName("card", "1", "0" * 64))
+    found = compared(world)
+    assert verdict(found) == (95, 1, 0)
+    assert found.models == {live.model.digest: 95, "0" * 64: 1}

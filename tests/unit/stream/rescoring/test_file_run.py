@@ -1,0 +1,241 @@
+"""`fraudstream score FILE`: every row as the stream would have seen it at its time, and what a model makes of it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features.declaration import load as load_features
+from features.history.store import Fate, Label
+from features.memory_store import MemoryStore
+from features.vector.sets import FeatureSets
+from features.vector.vectorise import vectorise
+from models.loading import Model, load
+from models.policy import bands
+from models.repository import Repository
+from stream.cli.main import main
+from stream.control.probes import probers
+from stream.dataset.errors import TransactionsFileError
+from stream.dataset.file import TransactionsFile
+from stream.rescoring import file_run, workdir
+from stream.rescoring.request import ComputationError, FileRequest, RescoringError, ScoreReport, UnknownModelError
+from stream.training.request import TrainingRequest
+from stream.training.run import train
+from support.fleet.payments import put_model
+from support.training_files import DAY_MS, START_MS, transactions, write
+
+FEATURES = load_features(None)
+COLUMNS = (
+    "transaction_id", "card_id", "merchant_id", "occurred_at", "amount_minor", "currency", "fate", "score", "band",
+    "decision", *FEATURES.names,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def digest(models: str) -> str:
+    file = write(Path(models) / "train.parquet", transactions())
+    request = TrainingRequest(file=file, name="card", feature_set=FEATURES, trees=10, threads=1, review_share=0.1)
+    return train(request, Repository(models), lambda _stage, _done, _total: None).digest
+
+
+def scored(folder: Path, columns: dict[str, Any], models: str, digest: str, **changes: Any) -> dict[str, list[Any]]:
+    """Score columns as a file, and return those of the output."""
+    report(folder, columns, models, digest, **changes)
+    return read(folder / "out.parquet")
+
+
+def report(folder: Path, columns: dict[str, Any], models: str, digest: str, **changes: Any) -> ScoreReport:
+    request = {"file": write(folder / "in.parquet", columns), "model": digest, "out": folder / "out.parquet"}
+    request |= {"models": models, "sets": FeatureSets((FEATURES,)), "threads": 1} | changes
+    return file_run.score_file(FileRequest(**request), lambda _stage, _done, _total: None)
+
+
+def read(path: Path) -> dict[str, list[Any]]:
+    found = duckdb.connect().execute(f"SELECT * REPLACE (epoch_ms(occurred_at) AS occurred_at) FROM '{path}'")  # noqa: S608
+    names = [column[0] for column in found.description]
+    return dict(zip(names, map(list, zip(*found.fetchall(), strict=True)), strict=True))
+
+
+def one_by_one(path: Path, folder: Path) -> Iterator[tuple[Fate, list[float | None]]]:
+    """Pass a file's rows through the store in memory one at a time, each behind the labels known by then."""
+    store = MemoryStore(FEATURES)
+    with TransactionsFile(path, folder, 1) as source:
+        batches = list(source.batches(lambda: 1))
+    labels = sorted(labels_of(batches), key=lambda label: label.labelled_ms)
+    for batch in batches:
+        while labels and labels[0].labelled_ms <= int(batch.transactions.occurred_ms[0]):
+            store.label_now([labels.pop(0)])
+        observed = store.observe_now(batch.transactions)
+        vector = vectorise(FEATURES, batch.transactions, observed)[0].tolist()
+        yield observed.fates[0], [None if value != value else value for value in vector]  # noqa: PLR0124 - NaN
+
+
+def labels_of(batches: list[Any]) -> list[Label]:
+    return [
+        Label(one.transaction_ids[0], one.card_ids[0], bool(batch.fraud[0]), int(batch.labelled_ms[0]), "chargeback",
+              one.merchant_ids[0], int(one.occurred_ms[0]), 0, int(one.offset[0]))
+        for batch in batches if batch.fraud[0] >= 0 for one in (batch.transactions,)
+    ]  # fmt: skip
+
+
+rows = st.lists(
+    st.fixed_dictionaries(
+        {
+            "transaction_id": st.sampled_from(["t0", "t1", "t2", "t3", "t4", "t5"]),
+            "card_id": st.sampled_from(["c0", "c1"]),
+            "merchant_id": st.sampled_from(["m0", "m1", "m2"]),
+            "occurred_at": st.sampled_from([0, 1, 1, 2, 9, 10, 30, 38, 46]),
+            "amount_minor": st.sampled_from([1, 1, 2, 10**12]),
+            "fraud": st.sampled_from([True, True, False, None]),
+            "labelled_at": st.sampled_from([None, 0, 1, 8, 30]),
+        }
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+@given(rows, st.integers(1, 5))
+@settings(max_examples=20)
+def test_each_row_is_what_the_store_in_memory_says_of_it_at_its_turn(
+    models: str, digest: str, tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], shard: int
+) -> None:
+    for row in rows:
+        row["occurred_at"] = START_MS + row["occurred_at"] * DAY_MS
+        later = row["labelled_at"]
+        row["labelled_at"] = None if later is None else row["occurred_at"] + later * DAY_MS
+    folder = tmp_path_factory.mktemp("file")
+    columns = {name: [row[name] for row in rows] for name in rows[0]} | {"currency": ["EUR"] * len(rows)}
+    columns |= {
+        "fraud": pa.array(columns["fraud"], pa.bool_()),
+        "labelled_at": pa.array(columns["labelled_at"], pa.int64()),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workdir, "SHARD_ROWS", shard)
+        found = scored(folder, columns, models, digest)
+    (folder / "again").mkdir()
+    expected = list(one_by_one(folder / "in.parquet", folder / "again"))
+    assert found["fate"] == [fate.value for fate, _ in expected]
+    vectors = [list(vector) for vector in zip(*(found[name] for name in FEATURES.names), strict=True)]
+    assert vectors == [vector if fate is Fate.DECIDE else [None] * len(FEATURES) for fate, vector in expected]
+
+
+def test_a_row_has_what_the_model_makes_of_its_features(tmp_path: Path, models: str, digest: str) -> None:
+    found = scored(tmp_path, transactions(rows=500), models, digest)
+    assert tuple(found) == COLUMNS
+    model = load(Repository(models), digest, probers(FeatureSets((FEATURES,))))
+    assert isinstance(model, Model)
+    scores = model.score(np.column_stack([np.array(found[name], np.float64) for name in FEATURES.names]))
+    assert found["score"] == scores.tolist()
+    assert found["band"] == bands(scores).tolist()
+    assert found["decision"] == model.policy.decide(scores)
+    assert len(set(found["decision"])) > 1, sorted(set(found["score"]))
+
+
+def test_neither_threads_nor_shards_nor_blocks_change_a_byte(
+    tmp_path: Path, models: str, digest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = transactions(rows=3_000)
+    report(tmp_path, columns, models, digest, out=tmp_path / "one.parquet")
+    report(tmp_path, columns, models, digest, out=tmp_path / "two.parquet", threads=2)
+    monkeypatch.setattr(workdir, "SHARD_ROWS", 400)
+    monkeypatch.setattr(workdir, "BLOCK_ROWS", 1_000)
+    report(tmp_path, columns, models, digest, out=tmp_path / "three.parquet")
+    one, two, three = (read(tmp_path / f"{name}.parquet") for name in ("one", "two", "three"))
+    assert one == two
+    assert one == three
+
+
+def test_what_would_not_be_decided_has_a_fate_and_nothing_else(tmp_path: Path, models: str, digest: str) -> None:
+    columns = transactions(rows=20)
+    for name, values in columns.items():
+        values += [values[3], values[4] + 1 if name == "amount_minor" else values[4]]
+    done = report(tmp_path, columns, models, digest)
+    assert done.fates == {"decide": 20, "repeated": 1, "transaction_conflict": 1}
+    assert sum(done.decisions.values()) == 20
+    found = read(tmp_path / "out.parquet")
+    for at, fate in enumerate(found["fate"]):
+        kept = {found[name][at] is not None for name in ("score", "band", "decision", *FEATURES.names[:20])}
+        assert kept == {fate == "decide"}, fate
+
+
+def test_a_label_counts_from_the_moment_on_at_which_it_was_known(tmp_path: Path, models: str, digest: str) -> None:
+    fraud, known = START_MS, START_MS + 9 * DAY_MS
+    columns = {
+        "transaction_id": ["t0", "t1", "t2"],
+        "card_id": ["c0", "c1", "c2"],
+        "merchant_id": ["m"] * 3,
+        "occurred_at": [fraud, known - 1, known],
+        "amount_minor": [1] * 3,
+        "currency": ["EUR"] * 3,
+        "fraud": [True, None, None],
+        "labelled_at": [known, None, None],
+    }
+    found = scored(tmp_path, columns, models, digest)
+    assert found["merchant_count_delayed_7d"] == [0.0, 1.0, 1.0]
+    assert found["merchant_fraud_share_delayed_7d"] == [0.0, 0.0, 1.0]
+
+
+def test_models_that_cannot_be_meant_are_said_before_anything_is_read(tmp_path: Path, models: str) -> None:
+    columns = transactions(rows=5)
+    with pytest.raises(UnknownModelError, match=r"no artifact 00000000 in .*; `fraudstream model list`"):
+        report(tmp_path, columns, models, "00000000")
+    with pytest.raises(UnknownModelError, match="not 8 to 64 hexadecimal digits"):
+        report(tmp_path, columns, models, "latest")
+    other = put_model(models, fingerprint="0" * 64)
+    with pytest.raises(UnknownModelError, match=f"{other[:12]} cannot be used here: the model needs features 000"):
+        report(tmp_path, columns, models, other)
+    assert not (tmp_path / "out.parquet").exists()
+
+
+def test_a_file_that_cannot_be_used_leaves_nothing_behind(tmp_path: Path, models: str, digest: str) -> None:
+    columns = transactions(rows=5)
+    del columns["currency"]
+    with pytest.raises(TransactionsFileError, match="column currency is missing"):
+        report(tmp_path, columns, models, digest)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.parquet"]
+
+
+def test_an_output_that_cannot_be_written_is_said(tmp_path: Path, models: str, digest: str) -> None:
+    with pytest.raises(ComputationError, match=r"absent: .*No such file"):
+        report(tmp_path, transactions(rows=5), models, digest, out=tmp_path / "absent" / "out.parquet")
+
+
+def command(*arguments: str, models: str) -> Result:
+    return CliRunner(env={"FRAUDSTREAM_MODELS": models}).invoke(main, ["score", *arguments])
+
+
+def test_the_command_prints_one_object_or_a_table(tmp_path: Path, models: str, digest: str) -> None:
+    file, out = write(tmp_path / "in.csv", transactions(rows=50)), tmp_path / "out.parquet"
+    arguments = [str(file), "--model", digest[:10], "--out", str(out), "--threads", "1"]
+    done = command(*arguments, "--json", models=models)
+    assert done.exit_code == 0, done.output
+    facts = json.loads(done.stdout)
+    assert facts["digest"] == digest
+    assert facts["rows"] == 50
+    assert facts["fates"] == {"decide": 50}
+    assert sum(facts["decisions"].values()) == 50
+    said = command(*arguments, models=models).stdout
+    assert digest in said
+    assert "50" in said
+
+
+def test_the_command_says_what_is_wrong_and_ends_with_one(tmp_path: Path, models: str, digest: str) -> None:
+    file = write(tmp_path / "in.csv", {"card_id": ["c"]})
+    done = command(str(file), "--model", digest, "--out", str(tmp_path / "out.parquet"), models=models)
+    assert done.exit_code == 1
+    assert "column transaction_id is missing" in done.stderr
+    assert issubclass(UnknownModelError, RescoringError)

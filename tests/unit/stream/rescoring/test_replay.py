@@ -1,0 +1,109 @@
+"""`fraudstream replay`: one decision from its own record and from the logs, each step beside what was recorded."""
+
+from typing import Any
+
+import pytest
+
+from stream.rescoring import replay as replay_module
+from stream.rescoring import trace
+from stream.rescoring.replay import Replay, replay
+from stream.rescoring.request import NothingToScoreError
+from support.rescoring.faults import DAY_MS, Stopgap
+from support.rescoring.model import SETS, Trained, alter, trained
+from support.rescoring.world import World, opened
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return trained(tmp_path_factory.mktemp("models"))
+
+
+def weeks(live: Trained, **settings: Any) -> World:
+    world = live.world(**settings)
+    for number in range(60):
+        world.now_ms += DAY_MS // 2
+        device = {"device_id": "phone"} if number % 3 == 0 else {}
+        world.publish(world.pay(number, card_id=f"card-{number % 9}", merchant_id=f"shop-{number % 2}", **device))
+        world.decide()
+    return world
+
+
+def replayed(world: World, transaction_id: str, card_id: str | None = None) -> Replay:
+    with pytest.MonkeyPatch.context() as patch:
+        opened(world, patch)
+        for module in (replay_module, trace):
+            patch.setattr(module, "reading", world.reading)
+        return replay(world.settings, SETS, (transaction_id, card_id), lambda _stage, _done, _total: None)
+
+
+def test_a_decision_comes_out_again_both_ways(live: Trained) -> None:
+    found = replayed(weeks(live), "t-54")
+    assert found.equal
+    assert [step.step for step in found.from_record] == ["features", "model", "score", "band", "policy"]
+    assert all(step.equal for step in found.from_record)
+    assert found.logs is not None
+    assert (found.logs.verdict, found.logs.reasons) == ("equal", ())
+    assert all(one.equal for one in found.logs.features)
+    assert len(found.logs.features) == len(SETS.newest)
+
+
+def test_the_records_that_were_visible_are_told_of_each_party(live: Trained) -> None:
+    found = replayed(weeks(live), "t-54", "card-0")
+    assert found.logs is not None
+    card, merchant, device = found.logs.histories
+    assert (card.kind, card.id, card.position, card.visible) == ("card", "card-0", 6, 6)
+    assert [one["transaction_id"] for one in card.newest] == [f"t-{number}" for number in range(45, -1, -9)]
+    assert (merchant.id, merchant.position, merchant.visible) == ("shop-0", 27, 27)
+    assert (device.id, device.position) == ("phone", 18)
+    assert device.newest[0]["transaction_id"] == "t-51"
+
+
+def test_a_record_that_was_altered_differs_where_it_was_altered(live: Trained) -> None:
+    world = weeks(live)
+    alter(world, "t-50", features={"card_count_30d": 40.0}, rescored=True)
+    found = replayed(world, "t-50")
+    assert not found.equal
+    assert all(step.equal for step in found.from_record)
+    assert found.logs is not None
+    assert [one.name for one in found.logs.features if not one.equal] == ["card_count_30d"]
+    assert found.logs.verdict == "unexplained"
+    alter(world, "t-50", band=3)
+    assert [step.step for step in replayed(world, "t-50").from_record if not step.equal] == ["band"]
+
+
+def test_a_degraded_decision_is_explained(live: Trained) -> None:
+    world = weeks(live)
+    world.publish(world.pay(60))
+    world.decide(store=Stopgap(SETS))
+    found = replayed(world, "t-60")
+    assert found.logs is not None
+    assert (found.logs.verdict, found.logs.reasons) == ("explained", ("degraded",))
+
+
+def test_a_transaction_that_is_gone_is_replayed_from_its_record_alone(live: Trained) -> None:
+    world = weeks(live)
+    world.drop("transactions", dict.fromkeys(world.topics["transactions"], 10))
+    found = replayed(world, "t-0")
+    assert all(step.equal for step in found.from_record)
+    assert found.logs is None
+    assert "the logs no longer hold it" in found.logs_note
+
+
+def test_a_record_without_features_says_so_and_is_replayed_from_the_logs(live: Trained) -> None:
+    found = replayed(weeks(live, score_features="none"), "t-50")
+    assert "FRAUDSTREAM_SCORE_FEATURES" in found.from_record[0].note
+    assert found.logs is not None
+    assert (found.logs.verdict, found.logs.reasons) == ("explained", ("features_not_recorded",))
+
+
+def test_what_is_not_there_is_said(live: Trained) -> None:
+    world = weeks(live)
+    with pytest.raises(NothingToScoreError, match="no valid decision about transaction 'nobody'"):
+        replayed(world, "nobody")
+    with pytest.raises(NothingToScoreError, match="of card 'card-1'"):
+        replayed(world, "t-54", "card-1")
+    world.publish(world.pay(54, card_id="card-5"))
+    world.decide()
+    with pytest.raises(NothingToScoreError, match="several cards have a transaction 't-54'"):
+        replayed(world, "t-54")
+    assert replayed(world, "t-54", "card-5").card_id == "card-5"

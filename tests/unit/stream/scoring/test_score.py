@@ -1,0 +1,135 @@
+import math
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.errors import ScoringError
+from models.loading import Model, load
+from models.policy import Decision, bands
+from models.repository import Repository
+from stream.contract.outputs import DecidedBy, ModelName
+from stream.control.model_cache import Serving
+from stream.scoring.score import REVIEW_ABOVE, Floats, decide_by_rules, score
+from support.model_artifacts import FINGERPRINT, NAMES, artifact, history_vectors, rows
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Model]:
+    folder: Path = tmp_path_factory.mktemp("models")
+    repository = Repository(str(folder))
+    found = [load(repository, repository.put(artifact(seed=seed)), {FINGERPRINT: history_vectors}) for seed in (0, 1)]
+    first, second = found
+    assert isinstance(first, Model)
+    assert isinstance(second, Model)
+    return first, second
+
+
+class Given:
+    """The same vectors for every feature set."""
+
+    def __init__(self, matrix: Floats, names: tuple[str, ...] = NAMES) -> None:
+        self._matrix = matrix
+        self._names = names
+
+    def of(self, _fingerprint: str) -> Floats:
+        return self._matrix
+
+    def names(self, _fingerprint: str) -> tuple[str, ...]:
+        return self._names
+
+
+class Failing(Model):
+    """A model that refuses every matrix for which `fails` says so."""
+
+    def __init__(self, of: Model, fails: Any) -> None:
+        super().__init__(of.digest, of.manifest, of._booster)
+        self._fails = fails
+
+    def score(self, matrix: Floats) -> Floats:
+        if self._fails(matrix):
+            raise ScoringError("this one fails")
+        return super().score(matrix)
+
+
+def always(_: Floats) -> bool:
+    return True
+
+
+def test_nothing_is_judged_without_a_question(sound: tuple[Model, Model]) -> None:
+    assert score(Serving(1, *sound), Given(np.empty((0, 3)))) == []
+
+
+def test_the_live_model_judges_and_says_who_it_is(sound: tuple[Model, Model]) -> None:
+    live, _ = sound
+    matrix = rows(50, seed=3)
+    judged = score(Serving(1, *sound), Given(matrix))
+    expected = live.score(matrix)
+    assert [one.score for one in judged] == expected.tolist()
+    assert [one.band for one in judged] == bands(expected).tolist()
+    assert [one.decision for one in judged] == live.policy.decide(expected)
+    assert {one.decided_by for one in judged} == {DecidedBy.MODEL}
+    assert {one.model for one in judged} == {ModelName("card", "1", live.digest)}
+    assert {one.degraded for one in judged} == {()}
+
+
+@given(st.integers(1, 40), st.integers(0, 2**31))
+def test_a_row_is_judged_alike_alone_and_in_company(sound: tuple[Model, Model], count: int, seed: int) -> None:
+    matrix = rows(count, seed=seed)
+    serving = Serving(1, *sound)
+    assert score(serving, Given(matrix)) == [score(serving, Given(row[np.newaxis]))[0] for row in matrix]
+
+
+def test_where_a_batch_fails_each_row_is_tried_alone_and_only_the_guilty_one_falls_back(
+    sound: tuple[Model, Model],
+) -> None:
+    live, before = sound
+    matrix = rows(5, seed=4)
+    matrix[2, 0] = 77.0
+    judged = score(Serving(1, Failing(live, lambda some: (some == 77.0).any()), before), Given(matrix))
+    assert [one.decided_by for one in judged] == ["model", "model", "fallback", "model", "model"]
+    assert [one.degraded for one in judged] == [(), (), ("live_model_failed",), (), ()]
+    assert judged[:2] == score(Serving(1, live, None), Given(matrix[:2]))
+    assert judged[2].score == before.score(matrix[2:3])[0]
+    assert judged[2].model == ModelName("card", "1", before.digest)
+
+
+@pytest.mark.parametrize("fails_too", [True, False])
+def test_where_no_model_can_the_rules_decide_and_there_is_no_score(sound: tuple[Model, Model], fails_too: bool) -> None:  # noqa: FBT001 - a parameter
+    live, before = sound
+    serving = Serving(1, Failing(live, always), Failing(before, always) if fails_too else None)
+    judged = score(serving, Given(np.array([[5.0, 0, 0], [6.0, 0, 0]]), ("card_count_10m", "b", "c")))
+    assert [one.decision for one in judged] == ["approve", "review"]
+    for one in judged:
+        assert (one.score, one.band, one.model, one.decided_by) == (None, None, None, "rules")
+        assert one.degraded == ("live_model_failed", "no_model")
+
+
+def test_a_matrix_that_is_too_narrow_for_every_model_is_judged_by_rules(sound: tuple[Model, Model]) -> None:
+    (judged,) = score(Serving(1, *sound), Given(np.zeros((1, 1)), ("a",)))
+    assert judged.decided_by is DecidedBy.RULES
+
+
+def test_the_model_before_judges_by_the_features_that_it_was_trained_on(sound: tuple[Model, Model]) -> None:
+    class Apart(Given):
+        def of(self, fingerprint: str) -> Floats:
+            return rows(3, seed=8) if fingerprint == "before's" else rows(3, seed=7)
+
+    live, before = sound
+    before = Model(before.digest, msgspec.structs.replace(before.manifest, fingerprint="before's"), before._booster)
+    judged = score(Serving(1, Failing(live, always), before), Apart(rows(3, seed=7)))
+    assert [one.score for one in judged] == before.score(rows(3, seed=8)).tolist()
+
+
+# --- the rule policy
+
+
+@given(st.dictionaries(st.sampled_from([*REVIEW_ABOVE, "x"]), st.floats(allow_nan=True)))
+def test_the_rules_never_decline_and_review_what_is_above_a_limit(values: dict[str, float]) -> None:
+    decision = decide_by_rules(tuple(values), np.array(list(values.values()), np.float64))
+    above = any(values.get(name, math.nan) > limit for name, limit in REVIEW_ABOVE.items())
+    assert decision is (Decision.REVIEW if above else Decision.APPROVE)

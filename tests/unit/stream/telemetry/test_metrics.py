@@ -1,0 +1,150 @@
+"""Facts in, Prometheus's text out; every metric of the catalogue is there, and no other."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from models.policy import Decision
+from stream.scoring.facts import Compared, Fact, deaf
+from stream.scoring.tracing import NoTracing
+from stream.settings import Settings
+from stream.telemetry.catalogue import CATALOGUE, MetricKind, prometheus_name
+from stream.telemetry.metrics import Gauges, HistogramTally, MetricTotals
+from stream.telemetry.setup import begin
+from support.stream_records import Told
+from support.telemetry_facts import DIGEST, decided, one_of_each, scored
+
+GAUGES: Gauges = {
+    "fraudstream.cache.evictions": lambda: {("card",): 2},
+    "fraudstream.cache.lookups": lambda: {("card", "hit"): 9, ("card", "miss"): 1},
+    "fraudstream.cache.size": lambda: {("card",): 4096},
+    "fraudstream.halted": lambda: {(): 0},
+    "fraudstream.history.incomplete": lambda: {(): 1},
+    "fraudstream.history.open_parts": lambda: {(): 4},
+    "fraudstream.lag": lambda: {("transactions", "0"): 17},
+    "fraudstream.model.info": lambda: {("live", DIGEST[:12], "cards", "1"): 1},
+    "fraudstream.partitions": lambda: {("transactions",): 4},
+    "fraudstream.ready": lambda: {(): 1},
+    "fraudstream.revision": lambda: {(): 7},
+    "fraudstream.shadow.queued": lambda: {(): 3},
+}
+
+
+def told(facts: Sequence[Fact], gauges: Gauges | None = None) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+    """Tell facts to a fresh process's telemetry and read its page: series by sample name."""
+    telemetry = begin(Settings(), {})
+    telemetry.watch(gauges or {})
+    for fact in facts:
+        telemetry.tell(fact)
+    page = telemetry.metrics().decode()
+    telemetry.stop()
+    series: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            series.setdefault(sample.name, {})[tuple(sorted(sample.labels.items()))] = sample.value
+    return series
+
+
+def value(series: dict[str, dict[tuple[tuple[str, str], ...], float]], name: str, **labels: str) -> float:
+    return series[name][tuple(sorted(labels.items()))]
+
+
+def test_every_metric_of_the_catalogue_is_produced_with_its_attributes_and_no_other_is() -> None:
+    series = told(one_of_each(), GAUGES)
+    ours = {name: labels for name, labels in series.items() if name.startswith("fraudstream_")}
+    expected = set()
+    for name, metric in CATALOGUE.items():
+        sample = prometheus_name(name) + ("_bucket" if metric.kind is MetricKind.HISTOGRAM else "")
+        expected.add(sample)
+        keys = {key for labels in ours[sample] for key, _ in labels} - {"le"}
+        assert keys == set(metric.attributes), name
+        assert any(value for value in ours[sample].values()) or metric.kind is MetricKind.GAUGE, name
+    parts = tuple(f"{name.removesuffix('_bucket')}_{part}" for name in expected for part in ("sum", "count"))
+    assert set(ours) - set(parts) == expected
+    assert "process_cpu_seconds_total" in series
+    assert value(series, "target_info", **dict(next(iter(series["target_info"]))))
+
+
+def test_a_batch_is_counted_in_events_and_in_money() -> None:
+    fact = decided(scored([Told(offset=at) for at in range(40)], [20] * 39 + [101], decision=Decision.REVIEW))
+    series = told([fact, fact])
+    assert value(series, "fraudstream_decisions_total", decision="review", decided_by="model") == 80
+    assert value(series, "fraudstream_decided_amount_total", decision="review", currency="EUR") == 80 * 1250
+    assert value(series, "fraudstream_deadline_misses_total") == 2
+    assert value(series, "fraudstream_deadline_missed_amount_total", currency="EUR") == 2 * 1250
+    assert value(series, "fraudstream_latency_seconds_bucket", le="0.02") == 78
+    assert value(series, "fraudstream_latency_seconds_count") == 80
+    assert value(series, "fraudstream_latency_seconds_sum") == pytest.approx(2 * (39 * 0.02 + 0.101))
+    assert value(series, "fraudstream_batch_size_bucket", le="64.0") == 2
+    assert value(series, "fraudstream_stage_duration_seconds_count", stage="observe") == 2
+
+
+def test_what_can_be_named_beforehand_stands_at_zero_so_that_the_first_one_is_seen() -> None:
+    series = told([])
+    assert value(series, "fraudstream_dead_letters_total", topic="transactions", code="not_json") == 0
+    assert value(series, "fraudstream_decisions_total", decision="decline", decided_by="rules") == 0
+    assert value(series, "fraudstream_void_scores_total") == 0
+    assert value(series, "fraudstream_degraded_total", reason="history_incomplete") == 0
+
+
+def test_a_producers_clock_that_is_ahead_makes_no_negative_latency() -> None:
+    series = told([decided(scored([Told()], [-500]))])
+    assert value(series, "fraudstream_latency_seconds_sum") == 0
+
+
+def test_only_decisions_that_differ_are_changed_ones_and_a_missing_score_is_no_shift() -> None:
+    approve, decline = Decision.APPROVE, Decision.DECLINE
+    fact = Compared(DIGEST, [-0.3, 0.3], [approve] * 3, [approve, decline, decline], [5, 7, 11], ["EUR", "EUR", "JPY"])
+    series = told([fact])
+    assert value(series, "fraudstream_shadow_compared_total") == 3
+    assert value(series, "fraudstream_shadow_decisions_changed_total", live="approve", challenger="decline") == 2
+    assert (
+        value(series, "fraudstream_shadow_changed_amount_total", currency="JPY", live="approve", challenger="decline")
+        == 11
+    )
+    assert value(series, "fraudstream_shadow_score_shift_bucket", le="-0.2") == 1
+    assert value(series, "fraudstream_shadow_score_shift_bucket", le="+Inf") == 2
+
+
+@given(st.lists(st.lists(st.floats(-2, 2, width=32), max_size=60), max_size=5))
+def test_many_values_at_once_are_sorted_as_one_by_one(lots: list[list[float]]) -> None:
+    bounds = (-0.5, 0.0, 0.001, 1.0)
+    tally = HistogramTally(bounds)
+    for lot in lots:
+        tally.add(lot)
+    values = [one for lot in lots for one in lot]
+    expected = [0] * 5
+    for one in values:
+        expected[sum(one > bound for bound in bounds)] += 1
+    now = tally.now()
+    assert now.buckets == tuple(expected)
+    assert now.total == pytest.approx(sum(values))
+    if values:
+        assert (now.lowest, now.highest) == (min(values), max(values))
+
+
+@given(st.lists(st.sampled_from(one_of_each()), max_size=8))
+def test_no_order_of_facts_raises(facts: list[Fact]) -> None:
+    books = MetricTotals(Settings())
+    for fact in facts:
+        books.tell(fact)
+    assert books.counted("fraudstream.void_scores")[()] == 3 * sum(type(fact).__name__ == "VoidFound" for fact in facts)
+
+
+def test_switched_off_nothing_is_counted_and_the_process_is_still_seen() -> None:
+    telemetry = begin(Settings(), {"OTEL_SDK_DISABLED": "true"})
+    assert telemetry.tell is deaf
+    assert isinstance(telemetry.tracing, NoTracing)
+    telemetry.watch(GAUGES)
+    page = telemetry.metrics().decode()
+    assert "fraudstream_" not in page
+    assert "process_resident_memory_bytes" in page
+
+
+def test_numpys_floats_are_no_trouble() -> None:
+    fact = Compared(DIGEST, np.array([0.1, 0.2]).tolist(), [], [], [], [])
+    assert value(told([fact]), "fraudstream_shadow_score_shift_bucket", le="+Inf") == 2

@@ -1,0 +1,239 @@
+"""What the environment asks for is what is set up; what it cannot have is said, with what to do instead."""
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import nullcontext
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.util.re import parse_env_headers
+
+from stream.errors import SettingsError
+from stream.kafka.tracing import UntracedStep, UntracedSteps
+from stream.scoring.tracing import NoTracing
+from stream.settings import Settings
+from stream.telemetry.command_line import steps_outside
+from stream.telemetry.environment import read
+from stream.telemetry.setup import Quieter, Telemetry, begin
+from stream.telemetry.steps import TracedSteps
+from stream.telemetry.tracing import BatchTracer
+from support.otlp_receiver import otlp_receiver
+from support.stream_records import CARD_NUMBER, Told
+from support.telemetry_facts import decided, one_of_each, scored
+
+ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+RATIO = ENDPOINT | {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "traces"),
+    [
+        ({}, ()),
+        (ENDPOINT, ("otlp",)),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:9"}, ("otlp",)),
+        ({"OTEL_TRACES_EXPORTER": "otlp"}, ("otlp",)),
+        ({"OTEL_TRACES_EXPORTER": " console , otlp"}, ("console", "otlp")),
+        (ENDPOINT | {"OTEL_TRACES_EXPORTER": "none"}, ()),
+        (ENDPOINT | {"OTEL_TRACES_EXPORTER": ""}, ("otlp",)),
+        (ENDPOINT | {"OTEL_SDK_DISABLED": "true"}, ()),
+        ({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://127.0.0.1:9"}, ()),
+    ],
+)
+def test_traces_are_on_where_they_are_asked_for(environment: dict[str, str], traces: tuple[str, ...]) -> None:
+    assert read(environment).traces == traces
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        (
+            {"OTEL_TRACES_EXPORTER": "zipkin"},
+            "OTEL_TRACES_EXPORTER: expected some of console, none, otlp, got 'zipkin'",
+        ),
+        ({"OTEL_METRICS_EXPORTER": "otlp,x"}, "OTEL_METRICS_EXPORTER: expected .* got 'x'"),
+        (
+            ENDPOINT | {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+            "opentelemetry-exporter-otlp-proto-grpc.* install it, or set",
+        ),
+        (ENDPOINT | {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, "expected http/protobuf or grpc, got 'http/json'"),
+        (
+            {"OTEL_METRICS_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "grpc"},
+            "METRICS_PROTOCOL: grpc needs",
+        ),
+        (ENDPOINT | {"OTEL_TRACES_SAMPLER": "sometimes"}, "OTEL_TRACES_SAMPLER: expected one of .* got 'sometimes'"),
+        (RATIO | {"OTEL_TRACES_SAMPLER_ARG": "1%"}, "OTEL_TRACES_SAMPLER_ARG: expected a number from 0 to 1, got '1%'"),
+        (RATIO | {"OTEL_TRACES_SAMPLER_ARG": "1.5"}, "OTEL_TRACES_SAMPLER_ARG: .* got '1.5'"),
+        (RATIO | {"OTEL_TRACES_SAMPLER_ARG": "nan"}, "OTEL_TRACES_SAMPLER_ARG: .* got 'nan'"),
+        (ENDPOINT | {"OTEL_BSP_MAX_QUEUE_SIZE": "many"}, "OTEL_BSP_MAX_QUEUE_SIZE: .* above 0, got 'many'"),
+        (ENDPOINT | {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "0"}, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE: .* above 0, got '0'"),
+        (
+            ENDPOINT | {"OTEL_BSP_MAX_QUEUE_SIZE": "100"},
+            "512 are more than the 100 of OTEL_BSP_MAX_QUEUE_SIZE; set both",
+        ),
+    ],
+)
+def test_what_cannot_be_had_is_said_with_what_to_do(environment: dict[str, str], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        read(environment)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"OTEL_TRACES_SAMPLER": "sometimes", "OTEL_BSP_MAX_QUEUE_SIZE": "many"},
+        {"OTEL_EXPORTER_OTLP_HEADERS": "no pair"},
+        ENDPOINT | {"OTEL_TRACES_SAMPLER": "ALWAYS_ON", "OTEL_TRACES_SAMPLER_ARG": "unused"},
+        ENDPOINT | {"OTEL_TRACES_SAMPLER": "", "OTEL_BSP_MAX_QUEUE_SIZE": ""},
+        ENDPOINT | {"OTEL_BSP_MAX_QUEUE_SIZE": "64", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "64"},
+    ],
+)
+def test_what_is_not_used_or_left_empty_is_no_problem(environment: dict[str, str]) -> None:
+    read(environment)
+
+
+@pytest.mark.parametrize("share", ["", "0", "0.001", "1", "1e-3"])
+def test_a_share_is_a_number_from_0_to_1(share: str) -> None:
+    read(RATIO | {"OTEL_TRACES_SAMPLER_ARG": share})
+
+
+@pytest.mark.parametrize("headers", ["authorization: Bearer s3cr3t", "a=1,s3cr3t", "a=s3cr3t;", "=s3cr3t"])
+@pytest.mark.parametrize("signal", ["", "TRACES_", "METRICS_"])
+def test_headers_that_cannot_be_read_are_refused_and_not_shown(headers: str, signal: str) -> None:
+    variable = f"OTEL_EXPORTER_OTLP_{signal}HEADERS"
+    with pytest.raises(SettingsError, match=f"^{variable}: expected key=value") as raised:
+        read(ENDPOINT | {"OTEL_METRICS_EXPORTER": "otlp", variable: headers})
+    assert "s3cr3t" not in str(raised.value)
+
+
+HEADERS = st.lists(st.text(st.sampled_from('aZ09-_=:;"\\ \t%,+/[]^`|~é'), max_size=12), max_size=3)
+
+
+@given(HEADERS)
+def test_headers_are_refused_where_the_exporters_cannot_read_them(headers: list[str]) -> None:
+    text = ",".join(headers)
+    pairs = [pair for pair in text.split(",") if pair.strip()]
+    readable = all(parse_env_headers(pair, liberal=True) for pair in pairs)
+    with nullcontext() if readable else pytest.raises(SettingsError):
+        read(ENDPOINT | {"OTEL_EXPORTER_OTLP_HEADERS": text})
+
+
+def test_all_problems_are_named_at_once() -> None:
+    with pytest.raises(SettingsError) as raised:
+        read({"OTEL_TRACES_EXPORTER": "zipkin", "OTEL_METRICS_EXPORTER": "statsd"})
+    assert len(str(raised.value).splitlines()) == 2
+
+
+def test_a_signals_own_protocol_goes_before_the_general_one() -> None:
+    asked = read(
+        ENDPOINT | {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf"}
+    )
+    assert asked.traces_protocol == "http/protobuf"
+
+
+def test_without_an_endpoint_nothing_is_traced_and_all_is_counted() -> None:
+    telemetry = begin(Settings(), {})
+    assert isinstance(telemetry.tracing, NoTracing)
+    assert isinstance(telemetry.steps, UntracedSteps)
+    telemetry.tell(decided(scored([Told()])))
+    assert b'fraudstream_decisions_total{decided_by="model",decision="approve"} 1.0' in telemetry.metrics()
+    telemetry.stop()
+
+
+def test_spans_and_numbers_reach_a_collector_and_say_who_we_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    with otlp_receiver() as receiver:
+        environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint, "OTEL_METRICS_EXPORTER": "otlp"}
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        telemetry = begin(Settings(worker_id="w-1", deployment="cards"), environment)
+        assert isinstance(telemetry.tracing, BatchTracer)
+        assert isinstance(telemetry.steps, TracedSteps)
+        telemetry.tracing.begin([Told()]).decided(decided(scored([Told()])))
+        for fact in one_of_each():
+            telemetry.tell(fact)
+        telemetry.stop(10.0)
+        assert {(span.service, span.instance) for span in receiver.spans} == {("fraudstream", "w-1")}
+        assert {"fraudstream.latency", "fraudstream.decisions", "fraudstream.shadow.score_shift"} <= set(
+            receiver.metrics
+        )
+        assert any(b"fraudstream.deployment" in body and b"cards" in body for body in receiver.raw)
+
+
+def test_what_the_environment_says_of_who_we_are_goes_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.name=payments,service.instance.id=pod-7")
+    telemetry = begin(Settings(worker_id="w-1"), {})
+    page = telemetry.metrics().decode()
+    telemetry.stop()
+    (line,) = [line for line in page.splitlines() if line.startswith("target_info{")]
+    assert 'service_name="payments"' in line
+    assert 'service_instance_id="pod-7"' in line
+
+
+def test_a_collector_that_does_not_answer_keeps_no_process_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://192.0.2.1:4318")  # of a net that leads nowhere
+    telemetry = begin(Settings(), {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://192.0.2.1:4318"})
+    telemetry.tracing.begin([Told()]).decided(decided(scored([Told()])))
+    began = time.monotonic()
+    telemetry.stop(0.2)
+    assert time.monotonic() - began < 5
+
+
+def test_all_that_is_held_has_the_same_few_moments_to_end() -> None:
+    released = threading.Event()
+
+    class Slow:
+        def shutdown(self) -> None:
+            released.wait(30)
+
+    began = time.monotonic()
+    Telemetry(held=tuple(Slow() for _ in range(10))).stop(0.3)
+    assert 0.3 <= time.monotonic() - began < 1.5
+    released.set()
+
+
+async def test_a_command_without_traces_passes_on_what_it_came_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+        monkeypatch.delenv(name)
+    async with steps_outside(Settings(), "fraudstream-model") as steps:
+        came = (("traceparent", b"anything"),)
+        step = steps.step("model promote", came)
+        assert isinstance(step, UntracedStep)
+        assert step.headers is came
+        step.done({})
+
+
+def test_the_command_line_does_not_import_the_sdk() -> None:
+    program = "import stream.cli.main, sys; print(any(name.startswith('opentelemetry.sdk') for name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.strip() == "False"
+
+
+def test_what_the_exporter_logs_comes_once_a_minute_redacted_and_without_its_traceback(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sdk = logging.getLogger("somewhere.else")
+    monkeypatch.setattr(sdk, "handlers", [Quieter(pause=3600)])
+    monkeypatch.setattr(sdk, "propagate", False)
+    with caplog.at_level(logging.WARNING, "fraudstream.telemetry"):
+        for _ in range(50):
+            sdk.error("cannot send %s", CARD_NUMBER, exc_info=ValueError(CARD_NUMBER))
+        sdk.error("another place")
+    ours = [record.getMessage() for record in caplog.records if record.name == "fraudstream.telemetry"]
+    assert ours == ["cannot send [redacted]: ValueError (0 more left out)", "another place (49 more left out)"]
+
+
+def test_a_login_that_cannot_be_read_as_a_header_is_not_logged(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parser = logging.getLogger("opentelemetry.util.re")
+    monkeypatch.setattr(parser, "handlers", [Quieter()])
+    monkeypatch.setattr(parser, "propagate", False)
+    with caplog.at_level(logging.WARNING, "fraudstream.telemetry"):
+        assert parse_env_headers("authorization: Bearer s3cr3t", liberal=True) == {}
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "fraudstream.telemetry"]
+    assert line.startswith("Header format invalid!")
+    assert "s3cr3t" not in line

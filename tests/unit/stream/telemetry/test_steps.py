@@ -1,0 +1,178 @@
+"""Steps as spans, the judge's and a worker's among them; and what gauges show."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaError
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
+from opentelemetry.trace import SpanKind, StatusCode
+
+from models.commands import CommandKind, Event, EventKind, encode
+from models.problems import Problem, ProblemCode
+from models.times import format_time
+from stream.control.announcements import CandidateAnswers, answered
+from stream.control.follower import Follower
+from stream.kafka.publisher import Headers
+from stream.settings import Settings
+from stream.telemetry.attributes import MEANINGS
+from stream.telemetry.steps import TracedSteps
+from support.stream_records import CARD_NUMBER, Told
+
+TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+SAMPLED = (("traceparent", f"00-{TRACE}-{PARENT}-01".encode()), ("tracestate", b"bank=1"))
+MODEL = "d" * 64
+
+
+class Kept:
+    """Steps over an exporter that keeps their spans."""
+
+    def __init__(self, sampler: Any = None) -> None:
+        self._exporter = InMemorySpanExporter()
+        provider = TracerProvider(sampler or ParentBased(ALWAYS_ON))
+        provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+        self.steps = TracedSteps(provider.get_tracer("t"))
+
+    @property
+    def spans(self) -> tuple[ReadableSpan, ...]:
+        return self._exporter.get_finished_spans()
+
+
+class Announced:
+    """A publisher that keeps what is announced; it fails as often as it is told to."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.events: list[tuple[Event, Headers]] = []
+        self._failures = failures
+
+    async def announce(self, event: Event, headers: Headers = ()) -> int:
+        if self._failures:
+            self._failures -= 1
+            raise KafkaError
+        self.events.append((event, headers))
+        return len(self.events)
+
+
+def event(kind: EventKind, **changes: Any) -> Event:
+    given = {"event_id": "e", "deployment": "default", "revision": 1, "worker": "w", "at": format_time(0)}
+    return Event(
+        **given | {"kind": kind, "command_id": "c-1", "model": MODEL, "command": CommandKind.PROMOTE} | changes
+    )
+
+
+async def heard(follower: Follower, events: Sequence[tuple[Event, Headers]]) -> None:
+    """Let a follower read events with their headers."""
+    await follower._step([Told(encode(one), offset=at, headers=headers) for at, (one, headers) in enumerate(events)], 0)
+
+
+def test_a_step_goes_on_in_the_trace_that_it_came_with_and_its_messages_in_its_own() -> None:
+    kept = Kept()
+    step = kept.steps.step("judge promote", SAMPLED, 1_000)
+    step.done(answered(event(EventKind.ACCEPTED)))
+    (span,) = kept.spans
+    assert span.parent is not None
+    assert (f"{span.context.trace_id:032x}", f"{span.parent.span_id:016x}") == (TRACE, PARENT)
+    assert (span.kind, span.start_time) == (SpanKind.CONSUMER, 1_000)
+    assert dict(step.headers) == {
+        "traceparent": f"00-{TRACE}-{span.context.span_id:016x}-01".encode(),
+        "tracestate": b"bank=1",
+    }
+
+
+def test_who_sends_begins_a_trace_where_the_sampler_wants_one() -> None:
+    kept, silent = Kept(), Kept(ParentBased(ALWAYS_OFF))
+    step = kept.steps.step("model promote")
+    step.failed("no_verdict")
+    (span,) = kept.spans
+    assert (span.parent, span.kind, span.status.status_code) == (None, SpanKind.PRODUCER, StatusCode.ERROR)
+    assert [name for name, _ in step.headers] == ["traceparent"]
+    silent.steps.step("model promote").done({})
+    assert silent.spans == ()
+
+
+@pytest.mark.parametrize("name", ["send transactions", "judge promote"])
+def test_a_no_to_a_trace_is_handed_on_so_that_nobody_decides_again(name: str) -> None:
+    silent, next_one = Kept(ParentBased(ALWAYS_OFF)), Kept()
+    step = silent.steps.step(name, (("other", b"1"),))
+    (other, (carried, value)) = step.headers
+    assert (other, carried) == (("other", b"1"), "traceparent")
+    assert re.fullmatch(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-0[02]", value or b"")
+    then = next_one.steps.step("process transactions", step.headers)
+    then.done({})
+    assert next_one.spans == ()
+    assert then.headers is step.headers
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["traceparent", "tracestate"]), st.none() | st.binary(max_size=70)), max_size=3)
+)
+def test_what_cannot_be_read_is_passed_on(came_with: list[tuple[str, bytes | None]]) -> None:
+    kept = Kept()
+    step = kept.steps.step("judge promote", came_with)
+    step.done({})
+    if any(name == "traceparent" for name, _ in came_with):
+        assert step.headers is came_with
+        assert kept.spans == ()
+
+
+def test_a_verdict_leaves_codes_and_no_texts() -> None:
+    kept = Kept()
+    problem = Problem(ProblemCode.INVALID_FIELD, f"reason: quotes {CARD_NUMBER}")
+    kept.steps.step("judge promote").done(answered(event(EventKind.REFUSED, model=None, problems=(problem,))))
+    (span,) = kept.spans
+    assert dict(span.attributes or {})["fraudstream.problems"] == ("invalid_field",)
+    assert set(span.attributes or {}) <= set(MEANINGS)
+    assert CARD_NUMBER not in span.to_json()
+
+
+async def test_an_answer_goes_on_where_the_candidate_was_announced_from_the_moment_it_was_heard() -> None:
+    kept, follower, published = Kept(), Follower(Settings()), Announced(failures=1)
+    follower.steps = kept.steps
+    answers = CandidateAnswers(follower, published, "w-1")  # type: ignore[arg-type] - it has what is used of a publisher
+    await heard(follower, [(event(EventKind.CANDIDATE), (*SAMPLED, ("other", b"1")))])
+    assert answers.owed({"c-1": MODEL}) == {"c-1": MODEL}
+    await answers.give("c-1", MODEL, "p" * 64)
+    assert kept.spans == ()
+    assert answers.owed({"c-1": MODEL}) == {"c-1": MODEL}
+    await answers.give("c-1", MODEL, "p" * 64)
+    (span,) = kept.spans
+    ((said, headers),) = published.events
+    assert (span.name, f"{span.context.trace_id:032x}") == ("load and answer", TRACE)
+    assert (said.kind, dict(headers)["traceparent"].split(b"-")[2]) == (
+        "ready",
+        f"{span.context.span_id:016x}".encode(),
+    )
+    assert "other" not in dict(headers)
+    assert dict(span.attributes or {})["fraudstream.command.outcome"] == "ready"
+    assert answers.owed({"c-1": MODEL}) == {}
+
+
+async def test_what_was_asked_is_forgotten_with_the_verdict_and_a_step_that_hung_is_ended() -> None:
+    kept, follower = Kept(), Follower(Settings())
+    follower.steps = kept.steps
+    answers = CandidateAnswers(follower, Announced(failures=9), "w-1")  # type: ignore[arg-type] - likewise
+    await heard(follower, [(event(EventKind.CANDIDATE), SAMPLED)])
+    await answers.give("c-1", MODEL, ())
+    await heard(follower, [(event(EventKind.REFUSED), ())])
+    assert follower.asked == {}
+    assert answers.owed({}) == {}
+    (span,) = kept.spans
+    assert dict(span.attributes or {})["error.type"] == "settled"
+
+
+@pytest.mark.parametrize("headers", [(), SAMPLED[:1]])
+async def test_a_candidate_that_is_announced_twice_was_heard_the_first_time(headers: Headers) -> None:
+    follower = Follower(Settings())
+    await heard(follower, [(event(EventKind.CANDIDATE), headers)])
+    first = follower.asked["c-1"]
+    await asyncio.sleep(0)
+    await heard(follower, [(event(EventKind.CANDIDATE), SAMPLED)])
+    assert follower.asked["c-1"] is first
+    assert list(first.headers) == list(headers)

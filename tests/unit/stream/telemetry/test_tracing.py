@@ -1,0 +1,297 @@
+"""Journeys as spans, by an exporter that keeps them; headers of any bytes, which must never hurt."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler, TraceIdRatioBased
+from opentelemetry.trace import SpanKind, StatusCode
+
+from features.history.store import LabelStatus
+from models.commands import Event, EventKind
+from stream.clock import Stage
+from stream.contract.codes import DeadLetterCode
+from stream.control.announcements import answered
+from stream.kafka.dead_letters import DeadLetter
+from stream.kafka.tracing import sent
+from stream.scoring.facts import LabelsApplied
+from stream.scoring.tracing import NoTracing
+from stream.settings import Settings
+from stream.telemetry.attributes import MEANINGS
+from stream.telemetry.steps import TracedSteps
+from stream.telemetry.tracing import MOST_LINKS, BatchTracer, Ids, Tracers, carrying, context_of
+from support.stream_records import CARD_NUMBER, CARD_NUMBERS, Told
+from support.telemetry_facts import BEGAN_NS, DIGEST, decided, scored, stages
+
+TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+SAMPLED = f"00-{TRACE}-{PARENT}-01".encode()
+UNSAMPLED = f"00-{TRACE}-{PARENT}-00".encode()
+ROOTS_ON, ROOTS_OFF = ParentBased(ALWAYS_ON), ParentBased(ALWAYS_OFF)
+
+
+class Bench:
+    """Traces over an exporter that keeps what it gets."""
+
+    def __init__(self, sampler: Sampler = ROOTS_OFF) -> None:
+        self._exporter = InMemorySpanExporter()
+        ids = Ids()
+        chosen, always = TracerProvider(sampler, id_generator=ids), TracerProvider(ALWAYS_ON)
+        for provider in (chosen, always):
+            provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+        tracers = Tracers(chosen.get_tracer("t"), always.get_tracer("t"), chosen.sampler, ids)
+        self.steps = TracedSteps(tracers.chosen)
+        self.tracing = BatchTracer(tracers, Settings(redis_url="redis://someone:secret@redis.internal:6380/0"))
+
+    @property
+    def spans(self) -> tuple[ReadableSpan, ...]:
+        return self._exporter.get_finished_spans()
+
+    def named(self, name: str) -> list[ReadableSpan]:
+        return [span for span in self.spans if span.name == name]
+
+    def one(self, name: str) -> ReadableSpan:
+        (found,) = self.named(name)
+        return found
+
+
+def records(count: int, headers: Sequence[tuple[str, bytes | None]] = (("traceparent", SAMPLED),)) -> list[Told]:
+    return [Told(offset=at, headers=headers) for at in range(count)]
+
+
+def said(span: ReadableSpan) -> dict[str, Any]:
+    return dict(span.attributes or {})
+
+
+def go(bench: Bench, some: Sequence[Told], **changes: Any) -> list[Sequence[tuple[str, bytes | None]]]:
+    """Decide records and return the headers of their scores."""
+    journey = bench.tracing.begin(some)
+    headers = [journey.headers(record) for record in some]
+    journey.decided(decided(scored(some), **changes))
+    return headers
+
+
+def test_a_score_carries_the_span_that_sent_it_in_the_place_of_its_producers() -> None:
+    bench = Bench()
+    ((name, sent), state, other) = go(
+        bench, [Told(headers=[("traceparent", SAMPLED), ("tracestate", b"bank=1"), ("correlation-id", b"7")])]
+    )[0]
+    send = bench.one("send scores").get_span_context()
+    assert send is not None
+    assert (name, sent) == ("traceparent", f"00-{TRACE}-{send.span_id:016x}-01".encode())
+    assert (state, other) == (("tracestate", b"bank=1"), ("correlation-id", b"7"))
+
+
+@pytest.mark.parametrize("headers", [(), [("traceparent", UNSAMPLED)], [("other", SAMPLED)]])
+def test_what_is_not_sampled_passes_as_it_came_and_takes_no_journey(headers: Any) -> None:
+    bench = Bench()
+    some = records(3, headers)
+    assert isinstance(bench.tracing.begin(some), NoTracing)
+    assert all(passed is headers for passed in go(bench, some))
+    assert bench.spans == ()
+
+
+def test_a_root_is_made_where_the_sampler_wants_one_and_not_where_it_does_not() -> None:
+    every, none = Bench(ROOTS_ON), Bench(ParentBased(TraceIdRatioBased(0.0)))
+    ((name, value),) = go(every, records(1, ()))[0]
+    assert name == "traceparent"
+    process = every.one("process transactions")
+    assert process.parent is None
+    assert (value or b"").decode().split("-")[1] == f"{process.context.trace_id:032x}"
+    assert list(go(none, records(5, ()))) == [()] * 5
+
+
+def test_a_sampler_that_minds_no_parent_is_asked_about_every_record() -> None:
+    bench = Bench(ALWAYS_ON)
+    go(bench, records(2, [("traceparent", UNSAMPLED)]))
+    assert len(bench.named("process transactions")) == 2
+
+
+def test_each_sampled_record_and_its_batch_point_at_each_other() -> None:
+    bench = Bench()
+    some = [*records(2), Told(offset=2), Told(offset=3, headers=[("traceparent", UNSAMPLED)])]
+    go(bench, some)
+    batch = bench.one("process batch")
+    own = bench.named("process transactions")
+    assert batch.parent is None
+    assert [link.context.span_id for link in batch.links] == [span.context.span_id for span in own]
+    assert [link.context for span in own for link in span.links] == [batch.context, batch.context]
+    assert said(batch)["messaging.batch.message_count"] == 4
+    children = [span for span in bench.spans if span.parent and span.parent.span_id == batch.context.span_id]
+    assert [(span.name, span.start_time, span.end_time) for span in children] == list(stages())
+    observe = said(next(span for span in children if span.name == "observe"))
+    assert observe["db.operation.batch.size"] == 4
+    assert observe["server.address"] == "redis.internal"
+    assert "secret" not in str(bench.spans[0].to_json())
+
+
+def test_links_are_cut_where_the_sdk_would_cut_them() -> None:
+    bench = Bench()
+    go(bench, records(MOST_LINKS + 20))
+    assert len(bench.one("process batch").links) == MOST_LINKS
+    assert len(bench.named("process transactions")) == MOST_LINKS + 20
+
+
+def test_records_without_a_decision_say_what_became_of_them() -> None:
+    bench = Bench()
+    some = records(3)
+    journey = bench.tracing.begin(some)
+    journey.headers(some[0])
+    letter = DeadLetter(some[1], DeadLetterCode.CARD_NUMBER, f"got {CARD_NUMBER}")
+    journey.decided(decided(scored(some[:1]), [letter], repeated=1))
+    first, dead, again = (said(span) for span in bench.named("process transactions"))
+    assert (first["fraudstream.outcome"], first["fraudstream.decision"]) == ("decided", "approve")
+    assert (first["fraudstream.model.digest"], first["fraudstream.revision"]) == (DIGEST, 7)
+    assert (dead["fraudstream.outcome"], dead["error.type"]) == ("dead_letter", "card_number")
+    assert again["fraudstream.outcome"] == "repeated"
+    assert CARD_NUMBER not in "".join(span.to_json() for span in bench.spans)
+
+
+def test_a_failed_attempt_ends_its_spans_as_errors_by_class_and_the_next_is_another_journey() -> None:
+    bench = Bench()
+    some = records(2)
+    journey = bench.tracing.begin(some)
+    journey.headers(some[0])
+    journey.failed(ValueError(f"quotes {CARD_NUMBER}"))
+    assert {span.name for span in bench.spans} == {"process transactions", "send scores", "process batch"}
+    assert {span.status.status_code for span in bench.spans} == {StatusCode.ERROR}
+    assert {said(span)["error.type"] for span in bench.spans} == {"ValueError"}
+    assert CARD_NUMBER not in "".join(span.to_json() for span in bench.spans)
+    go(bench, some)
+    assert len(bench.named("process batch")) == 2
+
+
+def test_a_cancelled_attempt_is_an_error_too() -> None:
+    bench = Bench()
+    bench.tracing.begin(records(1)).failed(asyncio.CancelledError())
+    assert said(bench.one("process transactions"))["error.type"] == "CancelledError"
+
+
+def test_headers_asked_for_twice_are_of_one_span() -> None:
+    bench = Bench()
+    (record,) = records(1)
+    journey = bench.tracing.begin([record])
+    assert journey.headers(record) == journey.headers(record)
+    journey.decided(decided(scored([record])))
+    assert len(bench.named("send scores")) == 1
+
+
+def test_the_challengers_time_comes_behind_in_the_trace_of_what_it_scored() -> None:
+    bench = Bench()
+    some = records(3)
+    journey = bench.tracing.begin(some)
+    journey.decided(decided(scored(some)))
+    stage = Stage("shadow", BEGAN_NS + 10**9, BEGAN_NS + 2 * 10**9)
+    journey.compared(some[:2], "e" * 64, stage)
+    shown = bench.named("score shadow")
+    parents = [span.context.span_id for span in (bench.one("process batch"), *bench.named("process transactions")[:2])]
+    assert [span.parent.span_id for span in shown if span.parent] == parents
+    assert {(span.start_time, span.end_time) for span in shown} == {stage[1:]}
+    assert {said(span)["fraudstream.model.digest"] for span in shown} == {"e" * 64}
+
+
+def test_labels_travel_as_transactions_do() -> None:
+    bench = Bench()
+    some = [Told(topic="labels", offset=at, headers=[("traceparent", SAMPLED)]) for at in range(2)]
+    journey = bench.tracing.begin(some)
+    ((_, sent),) = journey.headers(some[0])
+    letter = DeadLetter(some[1], DeadLetterCode.NOT_JSON, "why")
+    journey.labelled(LabelsApplied(some[:1], [LabelStatus.CORRECTED], [letter], 0, stages(("decode", "publish"))))
+    outcomes = [said(span)["fraudstream.outcome"] for span in bench.named("process labels")]
+    assert outcomes == ["corrected", "dead_letter"]
+    send = bench.one("send outcomes")
+    assert (sent or b"").decode().split("-")[2] == f"{send.context.span_id:016x}"
+    assert said(send)["messaging.destination.name"] == "outcomes"
+
+
+def test_a_batch_decided_record_by_record_shows_each_stage_once() -> None:
+    bench = Bench()
+    go(bench, records(2), stages=[*stages(("decode", "score")), *stages(("decode", "score", "publish"))])
+    batch = bench.one("process batch").context.span_id
+    shown = [span.name for span in bench.spans if span.parent and span.parent.span_id == batch]
+    assert shown == ["decode", "score", "publish"]
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.binary(max_size=80),
+    st.sampled_from([SAMPLED, UNSAMPLED, SAMPLED + b"-more", b"ff" + SAMPLED[2:], SAMPLED.upper(), b"", SAMPLED * 20]),
+    st.builds(
+        lambda at, byte: SAMPLED[:at] + bytes([byte]) + SAMPLED[at + 1 :], st.integers(0, 54), st.integers(0, 255)
+    ),
+    CARD_NUMBERS.map(str.encode),
+)
+HEADERS = st.lists(
+    st.tuples(st.sampled_from(["traceparent", "tracestate", "Traceparent", "x"]), VALUES), max_size=4
+).map(tuple)
+
+
+@given(st.lists(HEADERS, min_size=1, max_size=4), st.sampled_from([ROOTS_ON, ROOTS_OFF, ALWAYS_ON]))
+def test_no_header_hurts_and_what_cannot_be_read_passes_as_it_came(lots: list[Any], sampler: Sampler) -> None:
+    bench = Bench(sampler)
+    some = [Told(offset=at, headers=headers) for at, headers in enumerate(lots)]
+    for came, left in zip(lots, go(bench, some), strict=True):
+        changed = [(before, after) for before, after in zip(came, left, strict=False) if before != after]
+        assert all(name == "traceparent" for (name, _), _ in changed)
+        assert left[len(came) :] == () or (
+            context_of(left) is not None and not any(n == "traceparent" for n, _ in came)
+        )
+        if any(name == "traceparent" for name, _ in came) and context_of(came) is None:
+            assert left is came
+    for span in bench.spans:
+        assert set(said(span)) <= set(MEANINGS)
+
+
+@given(CARD_NUMBERS)
+def test_a_state_that_holds_a_card_number_is_in_no_span(number: str) -> None:
+    bench = Bench()
+    headers = [("traceparent", SAMPLED), ("tracestate", f"bank={number}".encode())]
+    (left,) = go(bench, [Told(headers=headers)])
+    assert left[1] == headers[1]
+    assert all(number not in str(span.context.trace_state.to_header()) for span in bench.spans)
+    assert bench.spans
+
+
+def test_a_context_goes_behind_other_headers_where_there_was_none() -> None:
+    bench = Bench(ROOTS_ON)
+    (left,) = go(bench, [Told(headers=[("correlation-id", b"7")])])
+    assert [name for name, _ in left] == ["correlation-id", "traceparent"]
+    assert carrying(left, bench.one("send scores").context) == left
+
+
+def test_every_attribute_of_the_list_is_said_by_some_span_and_no_other_is() -> None:
+    bench = Bench(ROOTS_ON)
+    some = records(2)
+    journey = bench.tracing.begin(some)
+    journey.headers(some[0])
+    journey.decided(decided(scored(some[:1]), [DeadLetter(some[1], DeadLetterCode.NOT_JSON, "why")]))
+    bench.steps.step("send transactions").done(sent("transactions", 0, 7))
+    event = Event(
+        event_id="e",
+        deployment="d",
+        kind=EventKind.READY,
+        revision=1,
+        worker="w",
+        at="2026-01-31T00:00:00.000Z",
+        model=DIGEST,
+    )
+    bench.steps.step("load and answer").done(answered(event))
+    assert {name for span in bench.spans for name in said(span)} == set(MEANINGS)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_what_was_decided_without_redis_does_not_say_that_redis_was_asked(count: int) -> None:
+    bench = Bench()
+    go(bench, records(count), stopgap=True)
+    asked, stopgap = Bench(), bench.named("observe")
+    go(asked, records(count))
+    for span in stopgap:
+        assert span.kind is SpanKind.INTERNAL
+        assert not [name for name in said(span) if name.startswith(("db.", "server."))]
+    assert len(stopgap) == len(asked.named("observe")) > 0
+    assert {span.kind for span in asked.named("observe")} == {SpanKind.CLIENT}

@@ -1,0 +1,227 @@
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.propagate import extract
+from opentelemetry.trace import get_current_span
+
+from stream.consumer import Standing, ValidScores, trace_of
+from stream.kafka.offsets import Position, _start, read_note
+from support.stream_records import Told
+
+PLACES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 8)), max_size=30)
+
+
+def by_the_book(scores: Iterable[tuple[int, int]]) -> list[bool]:
+    """Apply the contract's sentence to all that came before, each time anew."""
+    seen: list[tuple[int, int]] = []
+    verdicts: list[bool] = []
+    for epoch, offset in scores:
+        highest = max((earlier for earlier, _ in seen), default=-1)
+        last = max((earlier for (_, earlier), valid in zip(seen, verdicts, strict=True) if valid), default=-1)
+        verdicts.append(epoch >= highest and offset > last)
+        seen.append((epoch, offset))
+    return verdicts
+
+
+def a_score(epoch: int, offset: int) -> bytes:
+    score = {
+        "schema": "score/1",
+        "transaction_id": f"t-{offset}",
+        "card_id": "c",
+        "merchant_id": "m",
+        "occurred_at": "2026-01-31T12:00:00.000Z",
+        "amount_minor": 1,
+        "currency": "EUR",
+        "score": None,
+        "band": None,
+        "decision": "approve",
+        "decided_by": "rules",
+        "model": None,
+        "arm": None,
+        "revision": 1,
+        "fingerprint": "f",
+        "code_version": "0",
+        "features": None,
+        "positions": {"history_epoch": 0, "card": 0, "merchant": None},
+        "degraded": [],
+        "dropped": [],
+        "epoch": epoch,
+        "source": {"topic": "t", "partition": 0, "offset": offset},
+        "scored_at": "2026-01-31T12:00:00.000Z",
+        "latency_ms": -1,
+        "added_later": [1],
+    }
+    return msgspec.json.encode(score)
+
+
+@given(PLACES)
+def test_two_integers_tell_what_the_whole_partition_tells(places: list[tuple[int, int]]) -> None:
+    standing, found = Standing(), []
+    for epoch, offset in places:
+        found.append(standing.is_valid(epoch, offset))
+        standing = standing.after(epoch, offset)
+    assert found == by_the_book(places)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 4), st.integers(0, 8)), max_size=30))
+def test_the_consumers_helper_does_so_for_each_partition_and_counts_the_rest(
+    scores: list[tuple[int, int, int]],
+) -> None:
+    valid = ValidScores[Told]()
+    passed = [
+        (record.partition, score.epoch, score.source.offset)
+        for record, score in valid.of(Told(a_score(epoch, at), partition=partition) for partition, epoch, at in scores)
+    ]
+    expected: list[tuple[int, int, int]] = []
+    for partition in range(3):
+        places = [(epoch, at) for of, epoch, at in scores if of == partition]
+        good = [place for place, verdict in zip(places, by_the_book(places), strict=True) if verdict]
+        assert [(epoch, at) for of, epoch, at in passed if of == partition] == good
+        expected += [(partition, *place) for place in good]
+    assert valid.void == len(scores) - len(expected)
+
+
+def test_a_void_scores_epoch_counts_as_seen() -> None:
+    standing = Standing().after(1, 5).after(2, 5)
+    assert standing == Standing(2, 5)
+    assert not standing.is_valid(1, 6)
+    assert standing.is_valid(2, 6)
+
+
+@given(st.lists(st.booleans(), max_size=60), st.integers(0, 5), st.integers(0, 5))
+def test_a_zombie_between_a_new_owners_scores_leaves_no_gap_and_nothing_twice(
+    turns: list[bool], decided: int, unseen: int
+) -> None:
+    standing = Standing()
+    for offset in range(decided):
+        standing = standing.after(1, offset)
+    resumed = standing.last_offset + 1  # the new owner reads the tail, and then the zombie goes on
+    for offset in range(decided, decided + unseen):
+        standing = standing.after(1, offset)
+    valid, zombie, owner = list(range(decided + unseen)), decided + unseen, resumed
+    for owners_turn in turns:
+        epoch, offset = (2, owner) if owners_turn else (1, zombie)
+        owner, zombie = owner + owners_turn, zombie + (not owners_turn)
+        if standing.is_valid(epoch, offset):
+            valid.append(offset)
+        standing = standing.after(epoch, offset)
+    assert valid == list(range(len(valid)))
+
+
+@given(
+    st.lists(st.integers(0, 3), min_size=1, max_size=4),
+    st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4)), max_size=30),
+)
+def test_any_number_of_workers_each_resuming_where_it_reads_decide_each_offset_once(
+    reads: list[int], turns: list[tuple[int, int]]
+) -> None:
+    """A worker of a higher epoch begins at the standing it read; all write without gaps, as often as they like."""
+    log: list[tuple[int, int]] = []
+    standing, next_offset = Standing(), dict[int, int]()
+    for worker, count in turns:
+        if worker not in next_offset:
+            if worker < standing.highest_epoch:
+                continue  # an epoch is above all that were read
+            next_offset[worker] = standing.last_offset + 1
+        for _ in range(count + reads[0]):
+            log.append((worker, next_offset[worker]))
+            standing = standing.after(*log[-1])
+            next_offset[worker] += 1
+    valid = [offset for (_, offset), verdict in zip(log, by_the_book(log), strict=True) if verdict]
+    assert valid == list(range(len(valid)))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        b"",
+        b"x",
+        b"[]",
+        b"{}",
+        b"[" * 100_000,
+        b'{"more":' + b"[" * 100_000,
+        b"\xff",
+        a_score(-1, 0),
+        a_score(1, -1),
+    ],
+)
+def test_what_is_no_score_is_counted_and_changes_nothing(value: bytes | None) -> None:
+    valid = ValidScores[Told]()
+    assert [score.epoch for _, score in valid.of([Told(value), Told(a_score(0, 0))])] == [0]
+    assert (valid.unreadable, valid.void) == (1, 0)
+
+
+def test_a_consumer_goes_on_from_standings_that_it_kept() -> None:
+    first = ValidScores[Told]()
+    assert len(list(first.of([Told(a_score(1, 0)), Told(a_score(1, 1))]))) == 2
+    second = ValidScores[Told](standings=dict(first.standings))
+    assert [score.source.offset for _, score in second.of([Told(a_score(1, 1)), Told(a_score(1, 2))])] == [2]
+
+
+# --- the worker's own reading
+
+COUNTS = st.integers(0, 2**62)
+
+
+@given(st.integers(-1, 2**62), st.integers(-1, 2**62), COUNTS, COUNTS)
+def test_a_note_is_read_as_it_was_written(epoch: int, offset: int, revision: int, scores_offset: int) -> None:
+    position = Position(Standing(epoch, offset), revision, scores_offset, ((revision, offset),))
+    assert read_note(position.note()) == position._replace(cutovers=())
+    assert len(position.note()) < 100
+
+
+@given(
+    st.text() | st.none() | st.sampled_from(["[]", "[1,2,3]", "[1,2,3,4,5]", "[1,2,3,-1]", "[-2,0,0,0]", "[1,2,-3,0]"])
+)
+def test_a_note_that_is_not_ours_means_from_the_beginning(metadata: str | None) -> None:
+    assert read_note(metadata) == Position()
+
+
+@pytest.mark.parametrize(
+    "metadata", ["[1,2,3,true]", "[1,2,3,1.0]", '["1",2,3,4]', "[9223372036854775808,0,0,0]", "\ud800", "[" * 100_000]
+)
+def test_nor_does_one_of_wrong_types_or_bounds(metadata: str) -> None:
+    assert read_note(metadata) == Position()
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 8), st.integers(0, 5)), max_size=30))
+def test_a_position_counts_every_record_and_stands_where_the_valid_ones_stand(
+    scores: list[tuple[int, int, int]],
+) -> None:
+    position, standing, revision = Position(), Standing(), 0
+    for epoch, offset, at in scores:
+        position = position.after(epoch, offset, at)
+        revision = max(revision, at) if standing.is_valid(epoch, offset) else revision
+        standing = standing.after(epoch, offset)
+    assert (position.standing, position.revision, position.scores_offset) == (standing, revision, len(scores))
+    revisions = [at for at, _ in position.cutovers]
+    assert revisions == sorted(set(revisions))
+    assert position.epoch(0) > max((epoch for epoch, _, _ in scores), default=-1)
+    assert position.epoch(99) == 99
+
+
+def test_a_tail_is_read_from_the_note_unless_the_topic_is_another() -> None:
+    note = Position(Standing(3, 40), 2, 50)
+    assert _start(note, 0, 60) == note
+    assert _start(note, 0, 50) == note
+    assert _start(note, 55, 60) == note._replace(scores_offset=55)
+    assert _start(note, 0, 49) == Position()
+    assert _start(note, 7, 49) == Position(scores_offset=7)
+
+
+def test_a_reader_goes_on_in_the_trace_that_a_score_came_with() -> None:
+    trace, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    headers = [("traceparent", f"00-{trace}-{span}-01".encode()), ("tracestate", b"bank=1"), ("other", b"1")]
+    told = get_current_span(extract(trace_of(Told(headers=headers)))).get_span_context()
+    assert (f"{told.trace_id:032x}", f"{told.span_id:016x}") == (trace, span)
+    assert told.trace_state["bank"] == "1"
+
+
+@pytest.mark.parametrize("headers", [(), [("traceparent", None)], [("traceparent", b"\xff")], [("other", b"x")]])
+def test_a_score_without_a_trace_gives_an_empty_carrier(headers: Any) -> None:
+    assert trace_of(Told(headers=headers)) == {}

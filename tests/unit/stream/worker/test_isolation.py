@@ -1,0 +1,164 @@
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import pytest
+
+from features.errors import StoreError, StoreRefusedError, StoreUnavailableError
+from features.history.store import Observed, Transactions
+from features.memory_store import MemoryStore
+from features.vector.sets import load_sets
+from models.errors import ScoringError
+from models.loading import Model
+from stream.contract.codes import DeadLetterCode
+from stream.control.model_cache import Serving
+from stream.kafka.batches import Record
+from stream.pipeline import DecisionTerms, Outputs, Pipeline
+from stream.scoring.tracing import NoTracing
+from stream.settings import Settings
+from stream.worker.isolation import apply_isolating, decide_isolating
+from support.stream_records import Told, text
+
+FEATURES = load_sets("")
+
+
+class NoModel:
+    """Stands for a live model that cannot score: the rules decide."""
+
+    fingerprint = FEATURES.newest.fingerprint
+
+    def score(self, _matrix: Any) -> Any:
+        raise ScoringError("none here")
+
+
+SERVING = Serving(1, cast("Model", NoModel()), None)
+
+
+class Troubled(Pipeline):
+    """A pipeline that raises on batches of which `trouble` says so."""
+
+    def __init__(self, trouble: Callable[[Sequence[Record]], Exception | None]) -> None:
+        super().__init__(Settings(), FEATURES, MemoryStore(FEATURES))
+        self._trouble = trouble
+        self.calls: list[int] = []
+
+    async def decide(self, records: Sequence[Record], terms: DecisionTerms, clock: Callable[[], int]) -> Outputs:
+        self.calls.append(len(records))
+        error = self._trouble(records)
+        outputs = await super().decide(records, terms, clock)
+        if error is not None:
+            raise error
+        return outputs
+
+    async def apply(self, records: Sequence[Record]) -> None:
+        self.calls.append(len(records))
+        error = self._trouble(records)
+        if error is not None:
+            raise error
+        await super().apply(records)
+
+
+def guilty(*offsets: int, error: Exception | None = None) -> Callable[[Sequence[Record]], Exception | None]:
+    raised = error or ZeroDivisionError("a bug of ours")
+    return lambda records: raised if {record.offset for record in records} & set(offsets) else None
+
+
+def a_batch(count: int = 6) -> list[Told]:
+    return [Told(text(transaction_id=f"t-{at}", more=1), partition=at % 2, offset=at) for at in range(count)]
+
+
+async def decide(pipeline: Pipeline, records: Sequence[Record]) -> Outputs:
+    return await decide_isolating(pipeline, records, DecisionTerms(SERVING, {0: 1, 1: 1}, NoTracing().headers))
+
+
+def offsets(outputs: Outputs) -> dict[int, list[int]]:
+    return {partition: [score.source_offset for score in lot] for partition, lot in outputs.scored.lots().items()}
+
+
+async def test_a_batch_without_trouble_is_decided_at_once() -> None:
+    pipeline = Troubled(guilty())
+    outputs = await decide(pipeline, a_batch())
+    assert (offsets(outputs), outputs.dead, pipeline.calls) == ({0: [0, 2, 4], 1: [1, 3, 5]}, [], [6])
+
+
+async def test_one_guilty_record_is_undecidable_and_the_others_are_decided(caplog: pytest.LogCaptureFixture) -> None:
+    records = [*a_batch(), Told(text(transaction_id="t-0", more=1), offset=6), Told(b"x", offset=7)]
+    with caplog.at_level(logging.ERROR):
+        outputs = await decide(Troubled(guilty(3)), records)
+    assert offsets(outputs) == {0: [0, 2, 4], 1: [1, 5]}
+    assert [(letter.record.offset, letter.code) for letter in outputs.dead] == [(3, "undecidable"), (7, "not_json")]
+    assert "ZeroDivisionError" in outputs.dead[0].detail
+    assert "partition 1 offset 3 cannot be decided: ZeroDivisionError" in caplog.text
+    assert "raise error" in caplog.text, "the place is said"
+    assert "a bug of ours" not in caplog.text, "the error's text may quote the payment"
+    assert (outputs.repeated, outputs.unknown_fields) == (1, 6)
+
+
+async def test_what_is_decided_one_by_one_is_what_is_decided_together() -> None:
+    together = await decide(Troubled(guilty()), a_batch())
+    alone = await decide(Troubled(lambda records: ValueError() if len(records) > 1 else None), a_batch())
+    assert offsets(alone) == offsets(together)
+    assert (alone.dead, alone.repeated, alone.unknown_fields) == ([], together.repeated, together.unknown_fields)
+
+
+@pytest.mark.parametrize("error", [StoreUnavailableError("away"), StoreRefusedError("may evict")])
+@pytest.mark.parametrize("only_alone", [True, False])
+async def test_a_fault_of_the_store_is_no_records_fault(error: StoreError, only_alone: bool) -> None:  # noqa: FBT001 - a parameter
+    def trouble(records: Sequence[Record]) -> Exception | None:
+        return ValueError() if only_alone and len(records) > 1 else error
+
+    with pytest.raises(type(error)):
+        await decide(Troubled(trouble), a_batch())
+
+
+async def test_nothing_comes_of_nothing() -> None:
+    for trouble in (guilty(), lambda _: ValueError()):
+        outputs = await decide(Troubled(trouble), [])
+        assert (len(outputs.scored), outputs.dead, outputs.repeated) == (0, [], 0)
+
+
+async def test_a_record_that_is_undecidable_alone_is_a_dead_letter_by_its_code() -> None:
+    outputs = await decide(Troubled(guilty(0)), a_batch(1))
+    assert [letter.code for letter in outputs.dead] == [DeadLetterCode.UNDECIDABLE]
+
+
+async def test_a_decisions_latency_has_the_wait_for_its_histories_in_it() -> None:
+    time_ms = 1_000
+
+    class Slow(MemoryStore):
+        async def observe(self, transactions: Transactions) -> Observed:
+            nonlocal time_ms
+            time_ms += 200
+            return await super().observe(transactions)
+
+    pipeline = Pipeline(Settings(), FEATURES, Slow(FEATURES))
+    terms = DecisionTerms(SERVING, {0: 1, 1: 1}, NoTracing().headers)
+    record = Told(text(transaction_id="t-0", occurred_at=0), timestamp=900)
+    (latency_ms,) = (await pipeline.decide([record], terms, lambda: time_ms)).scored.latencies_ms
+    assert latency_ms == 300
+
+
+async def test_what_was_decided_before_is_applied_and_its_retries_are_known() -> None:
+    pipeline = Troubled(guilty())
+    await apply_isolating(pipeline, a_batch())
+    outputs = await decide(pipeline, [Told(text(transaction_id="t-0", more=1), offset=9)])
+    assert (len(outputs.scored), outputs.repeated) == (0, 1)
+
+
+async def test_a_record_that_cannot_be_applied_is_left_out_and_the_others_are_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pipeline = Troubled(guilty(3))
+    await apply_isolating(pipeline, a_batch())
+    assert pipeline.calls == [6, 1, 1, 1, 1, 1, 1]
+    assert "partition 1 offset 3 cannot be decided" in caplog.text
+    outputs = await decide(pipeline, [Told(text(transaction_id=f"t-{at}", more=1), offset=9 + at) for at in range(6)])
+    assert (len(outputs.scored), outputs.repeated) == (1, 5)
+
+
+async def test_applying_waits_for_the_store_and_does_nothing_with_nothing() -> None:
+    with pytest.raises(StoreUnavailableError):
+        await apply_isolating(Troubled(guilty(3, error=StoreUnavailableError("away"))), a_batch())
+    pipeline = Troubled(guilty())
+    await apply_isolating(pipeline, [])
+    assert pipeline.calls == []
