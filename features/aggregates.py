@@ -42,7 +42,7 @@ class Aggregate(Enum):
     WEEKEND = "is_weekend"
 
 
-AT_ONCE = frozenset(
+MULTI_WINDOW = frozenset(
     {
         Aggregate.COUNT,
         Aggregate.AMOUNT_SUM,
@@ -54,11 +54,11 @@ AT_ONCE = frozenset(
 """What is computed of windows of several lengths at once."""
 
 
-MERGEABLE = frozenset({*AT_ONCE, Aggregate.AMOUNT_TO_MEAN, Aggregate.AMOUNT_DEVIATION})
+MERGEABLE = frozenset({*MULTI_WINDOW, Aggregate.AMOUNT_TO_MEAN, Aggregate.AMOUNT_DEVIATION})
 """What can be told from sums over panes."""
 
 
-class About(NamedTuple):
+class AggregateInfo(NamedTuple):
     """What holds of an aggregate wherever it is asked; `{other}` in a unit is the entity's other party."""
 
     unit: str
@@ -75,46 +75,48 @@ OTHER_PARTY: Mapping[Entity, str] = MappingProxyType(
     {Entity.CARD: "merchant", Entity.MERCHANT: "card", Entity.DEVICE: "card"}
 )
 
-ABOUT: Mapping[Aggregate, About] = MappingProxyType(
+AGGREGATES: Mapping[Aggregate, AggregateInfo] = MappingProxyType(
     {
-        Aggregate.COUNT: About("transactions", "how many there are", _ANYONE),
-        Aggregate.AMOUNT_SUM: About("major units", "what the amounts come to", _ANYONE),
-        Aggregate.AMOUNT_MEAN: About("major units", "sum of the amounts by count", _ANYONE),
-        Aggregate.AMOUNT_MAX: About("major units", "the largest amount", _ANYONE),
-        Aggregate.AMOUNT_TO_MEAN: About("ratio", "own amount by the mean", _ANYONE),
-        Aggregate.AMOUNT_DEVIATION: About("major units", "population standard deviation of the amounts", _ANYONE),
-        Aggregate.OTHERS: About("{other}s", "how many different {other}s", _ANYONE),
-        Aggregate.OTHER_FIRST: About("0 or 1", "1 where no other one was with own {other}", _ANYONE),
-        Aggregate.FRAUD_SHARE: About("share", "known frauds among all, 0 of none", _ANYONE),
-        Aggregate.AMOUNT_TO_SMALLEST: About("ratio", "own amount by the smallest of the others", _ANYONE),
-        Aggregate.AMOUNT_REPEATED: About("transactions", "others of own amount and currency", _CARD),
-        Aggregate.COUNTRIES: About("countries", "how many different countries of merchants", _CARD),
-        Aggregate.COUNTRY_JUMP: About("0 or 1", "1 where the latest other told another one", _CARD),
-        Aggregate.DISTANCE_FROM_LAST: About("km", "from the place of the latest other", _CARD),
-        Aggregate.SPEED_FROM_LAST: About("km/h", "from the place of the latest other to own", _CARD),
-        Aggregate.DEVICES: About("devices", "how many different devices", _CARD),
-        Aggregate.DEVICE_FIRST: About("0 or 1", "1 where no other one was on own device", _CARD),
-        Aggregate.CATEGORY_SHARE: About("share", "others of own merchant category", _CARD),
-        Aggregate.CHANNEL_SHARE: About("share", "others through own channel", _CARD),
-        Aggregate.TIME_OF_DAY_SHARE: About("share", "others within 2 hours of own time of day", _CARD),
-        Aggregate.SECONDS_SINCE_LAST: About(
+        Aggregate.COUNT: AggregateInfo("transactions", "how many there are", _ANYONE),
+        Aggregate.AMOUNT_SUM: AggregateInfo("major units", "what the amounts come to", _ANYONE),
+        Aggregate.AMOUNT_MEAN: AggregateInfo("major units", "sum of the amounts by count", _ANYONE),
+        Aggregate.AMOUNT_MAX: AggregateInfo("major units", "the largest amount", _ANYONE),
+        Aggregate.AMOUNT_TO_MEAN: AggregateInfo("ratio", "own amount by the mean", _ANYONE),
+        Aggregate.AMOUNT_DEVIATION: AggregateInfo(
+            "major units", "population standard deviation of the amounts", _ANYONE
+        ),
+        Aggregate.OTHERS: AggregateInfo("{other}s", "how many different {other}s", _ANYONE),
+        Aggregate.OTHER_FIRST: AggregateInfo("0 or 1", "1 where no other one was with own {other}", _ANYONE),
+        Aggregate.FRAUD_SHARE: AggregateInfo("share", "known frauds among all, 0 of none", _ANYONE),
+        Aggregate.AMOUNT_TO_SMALLEST: AggregateInfo("ratio", "own amount by the smallest of the others", _ANYONE),
+        Aggregate.AMOUNT_REPEATED: AggregateInfo("transactions", "others of own amount and currency", _CARD),
+        Aggregate.COUNTRIES: AggregateInfo("countries", "how many different countries of merchants", _CARD),
+        Aggregate.COUNTRY_JUMP: AggregateInfo("0 or 1", "1 where the latest other told another one", _CARD),
+        Aggregate.DISTANCE_FROM_LAST: AggregateInfo("km", "from the place of the latest other", _CARD),
+        Aggregate.SPEED_FROM_LAST: AggregateInfo("km/h", "from the place of the latest other to own", _CARD),
+        Aggregate.DEVICES: AggregateInfo("devices", "how many different devices", _CARD),
+        Aggregate.DEVICE_FIRST: AggregateInfo("0 or 1", "1 where no other one was on own device", _CARD),
+        Aggregate.CATEGORY_SHARE: AggregateInfo("share", "others of own merchant category", _CARD),
+        Aggregate.CHANNEL_SHARE: AggregateInfo("share", "others through own channel", _CARD),
+        Aggregate.TIME_OF_DAY_SHARE: AggregateInfo("share", "others within 2 hours of own time of day", _CARD),
+        Aggregate.SECONDS_SINCE_LAST: AggregateInfo(
             "seconds", "since the latest other one not later than own", _ANYONE, windowed=False
         ),
-        Aggregate.NIGHT: About("0 or 1", "hour 0-6 by the transaction's own clock", _NOBODY, windowed=False),
-        Aggregate.WEEKEND: About("0 or 1", "Saturday or Sunday by its own clock", _NOBODY, windowed=False),
+        Aggregate.NIGHT: AggregateInfo("0 or 1", "hour 0-6 by the transaction's own clock", _NOBODY, windowed=False),
+        Aggregate.WEEKEND: AggregateInfo("0 or 1", "Saturday or Sunday by its own clock", _NOBODY, windowed=False),
     }
 )
 
 
-def about(aggregate: Aggregate | Formula, entity: Entity) -> About:
+def aggregate_info(aggregate: Aggregate | Formula, entity: Entity) -> AggregateInfo:
     """Return what holds of an aggregate that is asked of an entity; a formula can be asked of anyone's history."""
     if isinstance(aggregate, Formula):
-        return About(aggregate.unit, aggregate.meaning, _ANYONE)
-    general, other = ABOUT[aggregate], OTHER_PARTY.get(entity, "")
+        return AggregateInfo(aggregate.unit, aggregate.meaning, _ANYONE)
+    general, other = AGGREGATES[aggregate], OTHER_PARTY.get(entity, "")
     return general._replace(unit=general.unit.format(other=other), meaning=general.meaning.format(other=other))
 
 
-def spelled(aggregate: Aggregate | Formula, entity: Entity) -> str:
+def aggregate_name(aggregate: Aggregate | Formula, entity: Entity) -> str:
     """Return how names write an aggregate that is asked of an entity."""
     if isinstance(aggregate, Formula):
         return aggregate.name

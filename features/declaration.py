@@ -13,11 +13,11 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import NamedTuple
 
-from features.aggregates import AT_ONCE, MERGEABLE, Aggregate, about, spelled
+from features.aggregates import MERGEABLE, MULTI_WINDOW, Aggregate, aggregate_info, aggregate_name
 from features.errors import DeclarationError
 from features.formulas import Formula, exported
-from features.history.retention import EXACT_MS, Ladder, Retention, exact, ladder_of
-from features.history.store import WHO, Entity
+from features.history.retention import EXACT_MS, ResolutionSchedule, Retention, exact, schedule_for
+from features.history.store import ENTITY_TEXT, Entity
 
 SECOND_MS = 1_000
 MINUTE_MS = 60 * SECOND_MS
@@ -76,10 +76,10 @@ class Feature:
 
     def _problems(self) -> Iterator[str]:
         """Yield what is wrong with this row."""
-        what, holds = spelled(self.aggregate, self.entity), about(self.aggregate, self.entity)
+        what, holds = aggregate_name(self.aggregate, self.entity), aggregate_info(self.aggregate, self.entity)
         if self.entity not in holds.of:
-            asked = " or ".join(WHO[kind] for kind in Entity if kind in holds.of)
-            yield f"{what} can be asked of {asked}, not of {WHO[self.entity]}"
+            asked = " or ".join(ENTITY_TEXT[kind] for kind in Entity if kind in holds.of)
+            yield f"{what} can be asked of {asked}, not of {ENTITY_TEXT[self.entity]}"
         if holds.windowed != (self.window_ms is not None):
             yield f"{what} {'needs a' if holds.windowed else 'has no'} window"
         if self.window_ms is not None and self.window_ms <= 0:
@@ -97,7 +97,8 @@ class Feature:
             yield "a card's history judges its transactions and is kept as it is: leave its features exact"
         if self.aggregate not in MERGEABLE:
             able = ", ".join(sorted(aggregate.value for aggregate in MERGEABLE))
-            yield f"{spelled(self.aggregate, self.entity)} cannot be told from sums over panes, as these can: {able}"
+            name = aggregate_name(self.aggregate, self.entity)
+            yield f"{name} cannot be computed from panes; these can: {able}"
         if self.resolution_ms <= 0 or window_ms % self.resolution_ms:
             yield f"panes of {self.resolution_ms} ms do not divide its window of {window_ms} ms"
 
@@ -110,8 +111,8 @@ class Feature:
     def name(self) -> str:
         """`<entity>_<what>[_<aggregate>][_delayed]_<window>`."""
         if self.entity is Entity.NONE:
-            return spelled(self.aggregate, self.entity)
-        parts = [self.entity.value, spelled(self.aggregate, self.entity)]
+            return aggregate_name(self.aggregate, self.entity)
+        parts = [self.entity.value, aggregate_name(self.aggregate, self.entity)]
         if self.delay_ms:
             parts.append("delayed")
         if self.window_ms is not None:
@@ -124,7 +125,7 @@ class Feature:
         return (self.window_ms or 0) + self.delay_ms + (self.resolution_ms if self.is_paned else 0)
 
     @property
-    def keeps_ms(self) -> int:
+    def retention_ms(self) -> int:
         """How long this row makes the histories of its entity keep a record; 0 where it looks at none."""
         return 0 if self.entity is Entity.NONE else self.reach_ms + SLACK_MS
 
@@ -179,7 +180,7 @@ class FeatureSet:
         """All rows, those together that can be computed at once."""
         found: dict[object, list[int]] = {}
         for column, row in enumerate(self.rows):
-            at_once = row.aggregate in AT_ONCE and not row.is_paned
+            at_once = row.aggregate in MULTI_WINDOW and not row.is_paned
             alike = (row.entity, row.aggregate, row.delay_ms) if at_once else column
             found.setdefault(alike, []).append(column)
         return tuple(Group(tuple(self.rows[i] for i in columns), tuple(columns)) for columns in found.values())
@@ -195,11 +196,13 @@ class FeatureSet:
         """SHA-256, in hex, of all that decides which numbers come out, and in which order."""
         rows = [[r.name, r.entity.value, _identity(r), r.window_ms, r.delay_ms, r.unit] for r in self.rows]
         facts: dict[str, object] = {"semantics": SEMANTICS_VERSION, "slack_ms": SLACK_MS, "rows": rows}
-        if self._labelled_ms > self._ladder(Entity.CARD).horizon_ms:
+        if self._labelled_ms > self._schedule(Entity.CARD).horizon_ms:
             facts["card_horizon_ms"] = self._labelled_ms
         if any(row.is_paned for row in self.rows):
             facts["resolutions_ms"] = [row.resolution_ms for row in self.rows]
-            facts["ladders_ms"] = [[*ladder.resolutions_ms, *ladder.tails_ms] for ladder in self.ladders.values()]
+            facts["ladders_ms"] = [
+                [*schedule.resolutions_ms, *schedule.tails_ms] for schedule in self.schedules.values()
+            ]
         canonical = json.dumps(facts, separators=(",", ":"), sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -207,21 +210,21 @@ class FeatureSet:
         return [row for row in self.rows if row.entity is kind]
 
     @cached_property
-    def ladders(self) -> Mapping[Entity, Ladder]:
+    def schedules(self) -> Mapping[Entity, ResolutionSchedule]:
         """How coarse histories may be at which age, by whose they are.
 
         These are the histories that are kept: cards' and merchants' always, devices' if a feature looks at one. A
         card's is as long as any share of frauds looks back, since it is there that a label finds its transaction.
         """
         asked = {row.entity for row in self.rows}
-        ladders = {kind: self._ladder(kind) for kind in _KINDS if kind in ALWAYS_KEPT | asked}
-        if self._labelled_ms > ladders[Entity.CARD].horizon_ms:
-            ladders[Entity.CARD] = exact(self._labelled_ms)
-        return MappingProxyType(ladders)
+        schedules = {kind: self._schedule(kind) for kind in _KINDS if kind in ALWAYS_KEPT | asked}
+        if self._labelled_ms > schedules[Entity.CARD].horizon_ms:
+            schedules[Entity.CARD] = exact(self._labelled_ms)
+        return MappingProxyType(schedules)
 
-    def _ladder(self, kind: Entity) -> Ladder:
+    def _schedule(self, kind: Entity) -> ResolutionSchedule:
         """Return what the features of one kind need its histories to tell apart."""
-        return ladder_of(_reach_ms(self._of(kind)), SLACK_MS)
+        return schedule_for(_reach_ms(self._of(kind)), SLACK_MS)
 
     @property
     def _labelled_ms(self) -> int:
@@ -231,12 +234,12 @@ class FeatureSet:
     @cached_property
     def horizons_ms(self) -> Mapping[Entity, int]:
         """How much older than its newest transaction a record may be and still be seen, by whose history it is in."""
-        return MappingProxyType({kind: ladder.horizon_ms for kind, ladder in self.ladders.items()})
+        return MappingProxyType({kind: schedule.horizon_ms for kind, schedule in self.schedules.items()})
 
     @cached_property
-    def keeps(self) -> Mapping[Entity, Retention]:
+    def retentions(self) -> Mapping[Entity, Retention]:
         """How long and how fine histories are kept for this set alone, by whose they are."""
-        return MappingProxyType({kind: Retention((ladder,)) for kind, ladder in self.ladders.items()})
+        return MappingProxyType({kind: Retention((schedule,)) for kind, schedule in self.schedules.items()})
 
 
 def _reach_ms(rows: Sequence[Feature]) -> dict[int, int]:

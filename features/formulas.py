@@ -69,8 +69,8 @@ def _missing(module_name: str, here: str) -> str:
     """Say that there is no such module, and what the name of a file should have been."""
     advice = f"looked in {here} and among what is installed"
     if module_name.endswith(".py") or os.sep in module_name:
-        named = Path(module_name).with_suffix("").as_posix().strip("/.").replace("/", ".")
-        advice = f"name a module, not its file: {named}"
+        labels_start = Path(module_name).with_suffix("").as_posix().strip("/.").replace("/", ".")
+        advice = f"name a module, not its file: {labels_start}"
     return f"there is no module {module_name!r}: {advice}"
 
 
@@ -124,22 +124,22 @@ class Payments:
     @property
     def category(self) -> Column:
         """Merchant category codes; -1 where none is told."""
-        return records.told(self._traits, records.CATEGORY) - 1
+        return records.unpack_trait(self._traits, records.CATEGORY) - 1
 
     @property
     def country(self) -> Column:
         """Countries of merchants, as numbers that are good for comparing; 0 where none is told."""
-        return records.told(self._traits, records.COUNTRY)
+        return records.unpack_trait(self._traits, records.COUNTRY)
 
     @property
     def channel(self) -> Column:
         """Places of channels in `features.history.records.CHANNELS`; -1 where none is told."""
-        return records.told(self._traits, records.CHANNEL) - 1
+        return records.unpack_trait(self._traits, records.CHANNEL) - 1
 
     @property
     def currency(self) -> Column:
         """Currencies, as numbers that are good for comparing."""
-        return records.told(self._traits, records.CURRENCY)
+        return records.unpack_trait(self._traits, records.CURRENCY)
 
     @property
     def device(self) -> Column:

@@ -13,15 +13,15 @@ import re
 from dataclasses import replace
 from difflib import get_close_matches
 
-from features.aggregates import ABOUT, Aggregate, about, spelled
+from features.aggregates import AGGREGATES, Aggregate, aggregate_info, aggregate_name
 from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Feature
 from features.errors import DeclarationError
 from features.formulas import Formula
-from features.history.store import WHO, Entity
+from features.history.store import ENTITY_TEXT, Entity
 
 _CALLS = {Entity.CARD: "card", Entity.MERCHANT: "merchant", Entity.DEVICE: "device", Entity.NONE: "own"}
 _UNITS_MS = {"s": SECOND_MS, "m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS}
-Said = tuple[str | Formula, str | None, str | None]
+RowArguments = tuple[str | Formula, str | None, str | None]
 """What, over which window, with which delay."""
 _LENGTH = re.compile(r"([1-9][0-9]{0,5})([smhd])")
 
@@ -73,11 +73,11 @@ def paned(feature: Feature, panes: str) -> Feature:
     return replace(feature, resolution_ms=_length_ms(panes, "pane"))
 
 
-def _row(entity: Entity, said: Said, meaning: str | None) -> Feature:
+def _row(entity: Entity, said: RowArguments, meaning: str | None) -> Feature:
     what, window, delay = said
     try:
         aggregate = what if isinstance(what, Formula) else _aggregate(entity, what)
-        holds = about(aggregate, entity)
+        holds = aggregate_info(aggregate, entity)
         _look(holds.windowed, entity, said)
         return Feature(
             entity,
@@ -91,7 +91,7 @@ def _row(entity: Entity, said: Said, meaning: str | None) -> Feature:
         raise DeclarationError(f"{_written(entity, said)}: {error}") from None
 
 
-def _look(windowed: bool, entity: Entity, said: Said) -> None:  # noqa: FBT001 - what it is
+def _look(windowed: bool, entity: Entity, said: RowArguments) -> None:  # noqa: FBT001 - what it is
     """Refuse a row without the window that its aggregate needs, or with one that it has no use for."""
     what, window, delay = said
     if windowed and window is None:
@@ -107,14 +107,14 @@ def _aggregate(entity: Entity, what: str) -> Aggregate:
         return known[what]
     others = [_CALLS[kind] for kind in Entity if what in _known(kind)]
     if others:
-        raise DeclarationError(f"{WHO[entity]} cannot be asked for it, but {' or '.join(others)} can")
+        raise DeclarationError(f"{ENTITY_TEXT[entity]} cannot be asked for it, but {' or '.join(others)} can")
     near = get_close_matches(str(what), known, 1)
     guess = f", did you mean {near[0]!r}? There are" if near else ", there are"
-    raise DeclarationError(f"there is no {what!r} of {WHO[entity]}{guess}: {', '.join(sorted(known))}")
+    raise DeclarationError(f"there is no {what!r} of {ENTITY_TEXT[entity]}{guess}: {', '.join(sorted(known))}")
 
 
 def _known(entity: Entity) -> dict[str, Aggregate]:
-    return {spelled(aggregate, entity): aggregate for aggregate, about in ABOUT.items() if entity in about.of}
+    return {aggregate_name(aggregate, entity): aggregate for aggregate, info in AGGREGATES.items() if entity in info.of}
 
 
 def _length_ms(text: str, part: str) -> int:
@@ -124,7 +124,7 @@ def _length_ms(text: str, part: str) -> int:
     return int(found[1]) * _UNITS_MS[found[2]]
 
 
-def _written(entity: Entity, said: Said) -> str:
+def _written(entity: Entity, said: RowArguments) -> str:
     """Return a row as its author wrote it, by which he finds it."""
     what, window, delay = said
     parts = [what.name if isinstance(what, Formula) else repr(what)]

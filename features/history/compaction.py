@@ -11,16 +11,16 @@ import numpy as np
 
 from features.history import panes, records
 from features.history.history import NO_TIME_MS, TRIM_FRACTION, TRIM_LEAST, History
-from features.history.panes import Folded
+from features.history.panes import CompactionNotes
 from features.history.retention import Retention
 from features.history.store import Ints
 
 
-class Fold(NamedTuple):
-    """What becomes of a history: its first `leaving` records leave the log, and `carried` lies before the others."""
+class Compaction(NamedTuple):
+    """A planned compaction: the log loses its first `removed` records, and `prefix` replaces the rows before it."""
 
-    leaving: int
-    carried: Ints
+    removed: int
+    prefix: Ints
 
 
 class CompactionRules(NamedTuple):
@@ -31,60 +31,63 @@ class CompactionRules(NamedTuple):
     bounds_ms: Mapping[int, int]
 
 
-def fold(history: History, keep: Retention, epoch: int) -> Fold | None:
+def plan_compaction(history: History, retention: Retention, epoch: int) -> Compaction | None:
     """Fold a settled history under a history epoch; None while that would not make it much shorter."""
     if history.newest_ms == NO_TIME_MS:
         return None
-    terms, log = CompactionRules(epoch, keep.oldest_ms(history.newest_ms), _bounds(history, keep)), history.log
+    terms, log = (
+        CompactionRules(epoch, retention.oldest_ms(history.newest_ms), _bounds(history, retention)),
+        history.log,
+    )
     until_ms = max(terms.oldest_ms, *terms.bounds_ms.values())
     count = int((records.is_transaction(log[:, records.FLAGS]) & (log[:, records.TIME] > until_ms)).argmax())
     expired = int((history.panes[:, records.TIME] <= terms.oldest_ms).sum())
-    if not count + expired or not worth(count + expired, history.length):
+    if not count + expired or not is_worthwhile(count + expired, history.length):
         return None
     made = _carried(history, count, terms)
-    return Fold(count, made) if worth(history.carried + count - len(made), history.length) else None
+    return Compaction(count, made) if is_worthwhile(history.prefix_rows + count - len(made), history.length) else None
 
 
-def shorten(history: History, keep: Retention, epoch: int) -> None:
+def compact_in_memory(history: History, retention: Retention, epoch: int) -> None:
     """Trim or fold a settled history that is in memory alone, where that is worth it."""
-    if keep.folds:
-        made = fold(history, keep, epoch)
+    if retention.allows_panes:
+        made = plan_compaction(history, retention, epoch)
         if made is not None:
-            history.carry(*made)
+            history.replace_prefix(*made)
         return
-    count = history.invisible(keep.horizon_ms)
+    count = history.expired_count(retention.horizon_ms)
     if count:
         history.trim(count)
 
 
-def worth(fewer: int, length: int) -> bool:
+def is_worthwhile(fewer: int, length: int) -> bool:
     """Tell whether so many rows fewer are worth that a history of this length is written anew."""
     return length >= TRIM_LEAST and fewer * TRIM_FRACTION >= length
 
 
-def _bounds(history: History, keep: Retention) -> dict[int, int]:
+def _bounds(history: History, retention: Retention) -> dict[int, int]:
     """Return up to when everything is in panes at least so wide from now on, the finest first."""
-    now = keep.bounds_ms(history.newest_ms)
-    before = {} if history.folded is None else history.folded.bounds_ms
+    now = retention.bounds_ms(history.newest_ms)
+    before = {} if history.notes is None else history.notes.bounds_ms
     return {width: max(now.get(width, NO_TIME_MS), before.get(width, NO_TIME_MS)) for width in sorted({*now, *before})}
 
 
 def _carried(history: History, count: int, terms: CompactionRules) -> Ints:
     """Return all that lies before the log once its first `count` records have left it."""
-    leaving = history.log[:count]
-    ours = records.is_transaction(leaving[:, records.FLAGS])
-    summed = np.concatenate((history.panes, leaving[ours]))
+    removed = history.log[:count]
+    ours = records.is_transaction(removed[:, records.FLAGS])
+    summed = np.concatenate((history.panes, removed[ours]))
     summed = summed[summed[:, records.TIME] > terms.oldest_ms]
-    made = panes.merged(summed, _ends(summed[:, records.TIME], terms.bounds_ms))
-    labels = np.concatenate((history.labels, _placed(leaving, history.base)[~ours]))
+    made = panes.merge(summed, _ends(summed[:, records.TIME], terms.bounds_ms))
+    labels = np.concatenate((history.labels, _placed(removed, history.base)[~ours]))
     labels = labels[np.minimum(labels[:, records.TIME], labels[:, records.AMOUNT]) > terms.oldest_ms]
-    notes = Folded(
+    notes = CompactionNotes(
         epoch=terms.epoch,
-        since_ms=max(terms.oldest_ms, NO_TIME_MS if history.folded is None else history.folded.since_ms),
+        since_ms=max(terms.oldest_ms, NO_TIME_MS if history.notes is None else history.notes.since_ms),
         panes=len(made),
         labels=len(labels),
         bounds_ms=terms.bounds_ms,
-        offsets=_offsets(history.folded, leaving[ours]),
+        offsets=_offsets(history.notes, removed[ours]),
     )
     return np.concatenate((notes.notes(history.columns), made, labels))
 
@@ -105,10 +108,10 @@ def _placed(rows: Ints, base: int) -> Ints:
     return placed
 
 
-def _offsets(before: Folded | None, leaving: Ints) -> dict[int, int]:
+def _offsets(before: CompactionNotes | None, removed: Ints) -> dict[int, int]:
     """Return the highest folded offset of each partition."""
     known = {} if before is None else dict(before.offsets)
-    partitions = leaving[:, records.FLAGS] >> records.PARTITION_SHIFT
-    order = np.lexsort((leaving[:, records.OFFSET], partitions))
-    highest = dict(zip(partitions[order].tolist(), leaving[order, records.OFFSET].tolist(), strict=True))
+    partitions = removed[:, records.FLAGS] >> records.PARTITION_SHIFT
+    order = np.lexsort((removed[:, records.OFFSET], partitions))
+    highest = dict(zip(partitions[order].tolist(), removed[order, records.OFFSET].tolist(), strict=True))
     return known | {partition: max(offset, known.get(partition, -1)) for partition, offset in highest.items()}

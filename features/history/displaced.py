@@ -31,7 +31,7 @@ class Displaced:
         return [self.holds(row) for row in rows]
 
 
-IN_PLACE = Displaced()
+NONE_DISPLACED = Displaced()
 """Nothing is displaced: these histories were never repaired."""
-ANYWHERE = Displaced(everything=True)
+ALL_DISPLACED = Displaced(everything=True)
 """Everything may be: these histories are not whole."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from features.history import panes, records
 from features.history.history import NO_TIME_MS
-from features.history.retention import Ladder
+from features.history.retention import ResolutionSchedule
 from features.history.store import Histories, Ints
 
 View = TypeVar("View")
@@ -39,7 +39,7 @@ MIX = np.int64(-7_046_029_254_386_353_131)
 """An odd constant (2^64 by the golden ratio): spreads the number of a history over the 64 bits of an id."""
 
 
-class Sums(Protocol):
+class WindowSums(Protocol):
     """What `Window` and `features.vector.paned.PanedWindow` both tell of each history, shape (n,)."""
 
     @property
@@ -81,7 +81,7 @@ class Frame:
         earlier: the transactions that are not later than one's own, nor so old that a pane may hold them.
     """
 
-    def __init__(self, histories: Histories, own_ms: Ints, ladder: Ladder | None = None) -> None:
+    def __init__(self, histories: Histories, own_ms: Ints, schedule: ResolutionSchedule | None = None) -> None:
         self.own_ms = own_ms
         self.lengths = histories.lengths
         ends = np.cumsum(self.lengths)
@@ -92,10 +92,12 @@ class Frame:
         self.flags = np.ascontiguousarray(self.rows[:, records.FLAGS])
         self.age = self.spread_out(own_ms) - self.time
         self.labels = records.is_label(self.flags)
-        self.transactions = ~self.labels if ladder is None or not ladder.folds else records.is_transaction(self.flags)
+        self.transactions = (
+            ~self.labels if schedule is None or not schedule.allows_panes else records.is_transaction(self.flags)
+        )
         self.earlier = (self.age >= 0) & self.transactions
-        if ladder is not None and ladder.folds:
-            self.earlier &= self.time > self.spread_out(ladder.exact_after(self.newest_ms))
+        if schedule is not None and schedule.allows_panes:
+            self.earlier &= self.time > self.spread_out(schedule.exact_after(self.newest_ms))
             self.earlier[self.last] = True
 
     @cached_property
@@ -162,7 +164,7 @@ class Frame:
         return USUAL if int(self.exponents.max()) <= USUAL else FINEST
 
     @cached_property
-    def fold(self) -> int:
+    def scale(self) -> int:
         """How many units of 10^-4 one unit of `amounts` is."""
         return int(POWERS[FINEST - self.decimals])
 
@@ -173,7 +175,7 @@ class Frame:
 
     @cached_property
     def amounts(self) -> Ints:
-        """Exact amounts in units of `fold`; only of transactions."""
+        """Exact amounts in units of `scale`; only of transactions."""
         scaled = self.minor * POWERS[self.decimals - self.exponents]
         return np.where(self.transactions, scaled, 0)
 
@@ -186,12 +188,12 @@ class Frame:
     @cached_property
     def unsafe(self) -> list[int]:
         """Which histories' sums may leave 64 bits: few, if any."""
-        found: list[int] = (self.bound * self.fold >= SAFE_SUM).nonzero()[0].tolist()
+        found: list[int] = (self.bound * self.scale >= SAFE_SUM).nonzero()[0].tolist()
         return found
 
     @cached_property
     def own_amounts(self) -> Ints:
-        """Amounts of the own records, in units of `fold`, shape (n,)."""
+        """Amounts of the own records, in units of `scale`, shape (n,)."""
         return self.amounts[self.last]
 
 
@@ -252,32 +254,32 @@ class Window:
     def total(self) -> Floats:
         """Sum of the amounts in units of 10^-4: the float64 that is nearest to the exact integer."""
         sums = np.add.reduceat(self.amounts, self.frame.starts, axis=-1)
-        result: Floats = (sums * self.frame.fold).astype(np.float64)
+        result: Floats = (sums * self.frame.scale).astype(np.float64)
         for i in self.frame.unsafe:
             part = slice(self.frame.starts[i], self.frame.last[i] + 1)
             for inside, totals in zip(np.atleast_2d(self.inside), np.atleast_2d(result), strict=True):
-                totals[i] = float(sum(self.frame.amounts[part][inside[part]].tolist()) * self.frame.fold)
+                totals[i] = float(sum(self.frame.amounts[part][inside[part]].tolist()) * self.frame.scale)
         return result
 
     def exact(self, i: int) -> list[int]:
         """Return the amounts of history i in units of 10^-4, as integers that know no bound."""
         part = slice(self.frame.starts[i], self.frame.last[i] + 1)
-        fold = self.frame.fold
-        return [amount * fold for amount in self.frame.amounts[part][self.inside[part]].tolist()]
+        scale = self.frame.scale
+        return [amount * scale for amount in self.frame.amounts[part][self.inside[part]].tolist()]
 
     @cached_property
     def largest(self) -> Floats:
         """The largest amount in units of 10^-4; 0 in an empty window."""
         peaks = np.maximum.reduceat(self.amounts, self.frame.starts, axis=-1)
-        return (peaks * self.frame.fold).astype(np.float64)
+        return (peaks * self.frame.scale).astype(np.float64)
 
     @cached_property
     def spread(self) -> Floats:
         """Count * sum(a^2) - (sum a)^2 in units of 10^-8: the float64 that is nearest to the exact integer."""
-        amounts, starts, fold = self.amounts, self.frame.starts, self.frame.fold
+        amounts, starts, scale = self.amounts, self.frame.starts, self.frame.scale
         sums = np.add.reduceat(amounts, starts)
         squares = np.add.reduceat(amounts * amounts, starts)
-        result: Floats = (self.count * squares - sums * sums).astype(np.float64) * float(fold * fold)
+        result: Floats = (self.count * squares - sums * sums).astype(np.float64) * float(scale * scale)
         for i in np.flatnonzero(self.frame.bound >= SAFE_ROOT).tolist():
             exact = self.exact(i)
             result[i] = float(len(exact) * sum(a * a for a in exact) - sum(exact) ** 2)
@@ -286,7 +288,7 @@ class Window:
     def own_times_count(self) -> Floats:
         """Own amount times the count, in units of 10^-4: the float64 that is nearest to the exact integer."""
         frame = self.frame
-        result: Floats = (frame.own_amounts * self.count * frame.fold).astype(np.float64)
+        result: Floats = (frame.own_amounts * self.count * frame.scale).astype(np.float64)
         for i in frame.unsafe:
-            result[i] = float(int(frame.own_amounts[i]) * int(self.count[i]) * frame.fold)
+            result[i] = float(int(frame.own_amounts[i]) * int(self.count[i]) * frame.scale)
         return result

@@ -42,7 +42,7 @@ _LIMB = 32
 _LIMB_MASK = (1 << _LIMB) - 1
 
 
-class Folded(NamedTuple):
+class CompactionNotes(NamedTuple):
     """The notes of one folded history.
 
     `epoch` is the history epoch under which it was folded: only as long as that holds is all there that it counts.
@@ -59,19 +59,19 @@ class Folded(NamedTuple):
     offsets: Mapping[int, int]
 
     @property
-    def hidden(self) -> int:
+    def note_count(self) -> int:
         """How many notes there are."""
         return 1 + len(self.bounds_ms) + len(self.offsets)
 
     @property
-    def named(self) -> int:
+    def labels_start(self) -> int:
         """Where the rows begin that are known by an id: labels, then the log."""
-        return self.hidden + self.panes
+        return self.note_count + self.panes
 
     @property
-    def carried(self) -> int:
+    def prefix_rows(self) -> int:
         """How many rows lie before the log."""
-        return self.named + self.labels
+        return self.labels_start + self.labels
 
     @property
     def until_ms(self) -> int:
@@ -91,8 +91,8 @@ class Folded(NamedTuple):
 
     def notes(self, columns: int) -> Ints:
         """Write the notes as rows."""
-        rows = np.zeros((self.hidden, columns), np.int64)
-        rows[0, records.TIME], rows[0, records.AMOUNT] = self.epoch, self.hidden
+        rows = np.zeros((self.note_count, columns), np.int64)
+        rows[0, records.TIME], rows[0, records.AMOUNT] = self.epoch, self.note_count
         rows[0, records.OTHER], rows[0, records.OFFSET] = self.panes, self.labels
         rows[0, records.ID] = self.since_ms
         rows[0, records.FLAGS] = _FIRST
@@ -106,7 +106,7 @@ class Folded(NamedTuple):
         return rows
 
 
-def read(rows: Ints) -> Folded | None:
+def read_notes(rows: Ints) -> CompactionNotes | None:
     """Read the notes at a history's beginning; None where it is not folded."""
     if not len(rows) or rows[0, records.FLAGS] != _FIRST:
         return None
@@ -115,7 +115,7 @@ def read(rows: Ints) -> Folded | None:
     bound = notes[:, records.FLAGS] == _BOUND
     bounds, offsets = notes[bound], notes[~bound]
     partitions = (offsets[:, records.FLAGS] & ~records.NOTE_BIT) >> records.PARTITION_SHIFT
-    return Folded(
+    return CompactionNotes(
         epoch=first[records.TIME],
         since_ms=first[records.ID],
         panes=first[records.OTHER],
@@ -156,7 +156,7 @@ def squares(rows: Ints) -> tuple[Ints, Ints]:
     return np.where(panes, rows[:, records.ID], middle >> shift), np.where(panes, rows[:, records.OFFSET], low)
 
 
-def merged(rows: Ints, ends_ms: Ints) -> Ints:
+def merge(rows: Ints, ends_ms: Ints) -> Ints:
     """Return panes for transactions and panes of which each is to lie in the pane that ends at `ends_ms`.
 
     Args:
@@ -197,8 +197,8 @@ def _summed(parts: tuple[Ints, Ints], starts: Ints) -> tuple[Ints, Ints]:
     lower = np.add.reduceat(low & _LIMB_MASK, starts)
     upper = np.add.reduceat(low >> _LIMB, starts) + (lower >> _LIMB)
     shift = REMAINDER_BITS - _LIMB
-    carried = np.add.reduceat(high, starts) + (upper >> shift)
-    return carried, ((upper & ((1 << shift) - 1)) << _LIMB) | (lower & _LIMB_MASK)
+    prefix_rows = np.add.reduceat(high, starts) + (upper >> shift)
+    return prefix_rows, ((upper & ((1 << shift) - 1)) << _LIMB) | (lower & _LIMB_MASK)
 
 
 def totals(values: Ints, starts: Ints) -> NDArray[np.object_]:

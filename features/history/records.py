@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from features.history.store import Entity, Ints, Label, Transactions
 
-REMEMBERED = 1 << 16
-LETTERS = 26
+CACHED_TRAITS = 1 << 16
+ALPHABET = 26
 CHANNELS = ("pos", "ecommerce", "moto", "atm")
 LATEST_CLOCK_MINUTES = 24 * 60
 """No wall clock is so far from UTC."""
@@ -63,13 +63,13 @@ PARTITION_SHIFT = 37
 PANE_BIT = 1 << 61
 NOTE_BIT = 1 << 62
 NO_TRANSACTION = LABEL_BIT | PANE_BIT | NOTE_BIT
-PLACE_MASK = ~((1 << PARTITION_SHIFT) - 1)
+PARTITION_MASK = ~((1 << PARTITION_SHIFT) - 1)
 """What of FLAGS says, with OFFSET, where the record came from."""
-SOURCE_MASK = PLACE_MASK | LABEL_BIT
+SOURCE_MASK = PARTITION_MASK | LABEL_BIT
 """What of FLAGS says from which partition of which topic."""
 
 HASH_MASK = 0xFFFF_FFFF_FFFF_FFFF
-REMEMBERED_ENTITIES = 1 << 17
+CACHED_HASHES = 1 << 17
 
 
 COLUMNS = MappingProxyType({Entity.CARD: CARD_COLUMNS, Entity.MERCHANT: SHARED_COLUMNS, Entity.DEVICE: SHARED_COLUMNS})
@@ -101,22 +101,22 @@ CLOCK = Trait(27, 12)
 """The wall clock's minutes before UTC, plus LATEST_CLOCK_MINUTES."""
 CURRENCY = Trait(39, 15)
 """The currency by its three letters."""
-PLACED = Trait(54, 1)
+HAS_PLACE = Trait(54, 1)
 """1 where PLACE means something."""
 
 
-def told(traits: Ints, trait: Trait) -> Ints:
+def unpack_trait(traits: Ints, trait: Trait) -> Ints:
     """Return one trait of many records."""
     return (traits >> trait.shift) & ((1 << trait.bits) - 1)
 
 
 def clock_minutes(traits: Ints) -> Ints:
     """Return how far the wall clock of each record was ahead of UTC, in minutes."""
-    return told(traits, CLOCK) - LATEST_CLOCK_MINUTES
+    return unpack_trait(traits, CLOCK) - LATEST_CLOCK_MINUTES
 
 
-@lru_cache(maxsize=REMEMBERED)
-def pack(category: str | None, country: str | None, channel: str | None, clock: int, currency: str) -> int:
+@lru_cache(maxsize=CACHED_TRAITS)
+def pack_traits(category: str | None, country: str | None, channel: str | None, clock: int, currency: str) -> int:
     """Pack all but the place; `clock` is the wall clock's offset from UTC in minutes. The same ones come again."""
     values = (
         (CATEGORY, 0 if category is None else int(category) + 1),
@@ -128,12 +128,12 @@ def pack(category: str | None, country: str | None, channel: str | None, clock: 
     return sum(value << trait.shift for trait, value in values)
 
 
-def place(latitude: float, longitude: float) -> int:
+def pack_place(latitude: float, longitude: float) -> int:
     """Pack a place, in degrees; whoever keeps it sets PLACED."""
     return (round(latitude * PLACE_UNITS) << LOW_HALF) | (round(longitude * PLACE_UNITS) & LOW_MASK)
 
 
-def places(packed: Ints) -> tuple[Ints, Ints]:
+def unpack_places(packed: Ints) -> tuple[Ints, Ints]:
     """Return latitudes and longitudes in 10^-5 degrees."""
     low = packed & LOW_MASK
     return packed >> LOW_HALF, low - ((low >> (LOW_HALF - 1)) << LOW_HALF)
@@ -142,7 +142,7 @@ def places(packed: Ints) -> tuple[Ints, Ints]:
 def _letters(code: str) -> int:
     number = 0
     for letter in code:
-        number = number * LETTERS + ord(letter) - ord("A")
+        number = number * ALPHABET + ord(letter) - ord("A")
     return number
 
 
@@ -152,19 +152,19 @@ def _hash(person: bytes, text: str) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8, person=person).digest(), "little", signed=True)
 
 
-@lru_cache(maxsize=REMEMBERED_ENTITIES)
+@lru_cache(maxsize=CACHED_HASHES)
 def card_hash(card_id: str) -> int:
     """Name a card's history by 64 bits; remembered, since the same cards come again and again."""
     return _hash(b"card", card_id)
 
 
-@lru_cache(maxsize=REMEMBERED_ENTITIES)
+@lru_cache(maxsize=CACHED_HASHES)
 def merchant_hash(merchant_id: str) -> int:
     """Name a merchant's history by 64 bits; remembered likewise."""
     return _hash(b"merchant", merchant_id)
 
 
-@lru_cache(maxsize=REMEMBERED_ENTITIES)
+@lru_cache(maxsize=CACHED_HASHES)
 def device_hash(device_id: str | None) -> int:
     """Name a device's history likewise; 0 for none."""
     return 0 if device_id is None else _hash(b"device", device_id)
@@ -181,7 +181,7 @@ def label_hash(label: Label) -> int:
     return _hash(b"label", f"{about}{label.labelled_ms}:{label.fraud:d}:{label.reported_by}")
 
 
-def folded(content: NDArray[np.uint64]) -> Ints:
+def fold_hashes(content: NDArray[np.uint64]) -> Ints:
     """Fold 64-bit content hashes to the 32 bits that a record keeps."""
     return ((content ^ (content >> np.uint64(32))) & np.uint64(CONTENT_MASK)).astype(np.int64)
 
@@ -194,7 +194,9 @@ def card_rows(batch: Transactions) -> Ints:
     rows[:, ID] = list(map(transaction_hash, batch.card_ids, batch.transaction_ids))
     rows[:, OTHER] = list(map(merchant_hash, batch.merchant_ids))
     rows[:, OFFSET] = batch.offset
-    rows[:, FLAGS] = folded(batch.content) | (batch.exponent << EXPONENT_SHIFT) | (batch.partition << PARTITION_SHIFT)
+    rows[:, FLAGS] = (
+        fold_hashes(batch.content) | (batch.exponent << EXPONENT_SHIFT) | (batch.partition << PARTITION_SHIFT)
+    )
     rows[:, DEVICE] = list(map(device_hash, batch.device_ids))
     rows[:, PLACE] = batch.place
     rows[:, TRAITS] = batch.traits
@@ -208,7 +210,7 @@ def shared_rows(rows: Ints, cards: Ints) -> Ints:
     return seen_by_others
 
 
-def party(row: Ints, kind: Entity) -> int:
+def entity_hash(row: Ints, kind: Entity) -> int:
     """Return the hash of whose history, of this kind, a transaction of a card's history is in as well; 0: nobody's."""
     return int(row[OTHER if kind is Entity.MERCHANT else DEVICE])
 
@@ -255,15 +257,15 @@ def came_later(rows: Ints, row: Ints) -> NDArray[np.bool_]:
     return later
 
 
-def latest_last(labels: Ints) -> Ints:
+def label_order(labels: Ints) -> Ints:
     """Return the order in which labels overrule each other: by when they are known, then by where they came from."""
     order: Ints = np.lexsort((partitions(labels[:, FLAGS]), labels[:, OFFSET], labels[:, TIME]))
     return order
 
 
-def same_place(stored: Ints, row: Ints) -> bool:
+def same_source_offset(stored: Ints, row: Ints) -> bool:
     """Tell whether both records came from the same partition and offset."""
-    return bool(stored[OFFSET] == row[OFFSET] and ((stored[FLAGS] ^ row[FLAGS]) & PLACE_MASK) == 0)
+    return bool(stored[OFFSET] == row[OFFSET] and ((stored[FLAGS] ^ row[FLAGS]) & PARTITION_MASK) == 0)
 
 
 def same_content(stored: Ints, row: Ints) -> bool:

@@ -22,12 +22,12 @@ EXACT_MS = 1
 SHORTEST_SLACK_MS = 86_400_000
 """How far behind a history's newest transaction one may come and still find the window of finer features whole: as far
 as these look back, but a day at least, and no further than the longest window allows."""
-UNFOLDED_MS = 3_600_000
+UNCOMPACTED_MS = 3_600_000
 """So long a record stays as it is where all features are paned: one that is delivered again finds what it saw first."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ladder:
+class ResolutionSchedule:
     """What the features of one set have to tell apart, by age: one step for each resolution, the finest first.
 
     A feature of resolution `resolutions_ms[i]` sees what is younger than `tails_ms[i]`, counted from the newest
@@ -39,7 +39,7 @@ class Ladder:
     tails_ms: tuple[int, ...]
 
     @property
-    def folds(self) -> bool:
+    def allows_panes(self) -> bool:
         """Whether anything may be kept in panes at all."""
         return len(self.resolutions_ms) > 1
 
@@ -63,23 +63,23 @@ class Ladder:
         return self.seen_after(newest_ms, EXACT_MS)
 
 
-def exact(horizon_ms: int) -> Ladder:
+def exact(horizon_ms: int) -> ResolutionSchedule:
     """Return the ladder of features that are exact, all of them, as far as they see."""
-    return Ladder((EXACT_MS,), (horizon_ms,))
+    return ResolutionSchedule((EXACT_MS,), (horizon_ms,))
 
 
-def ladder_of(reach_ms: Mapping[int, int], slack_ms: int) -> Ladder:
+def schedule_for(reach_ms: Mapping[int, int], slack_ms: int) -> ResolutionSchedule:
     """Return the ladder that features need which look back so far, by resolution; `slack_ms` is the longest one's."""
     resolutions_ms = sorted({EXACT_MS, *reach_ms})
     tails_ms = [_tail_ms(reach_ms.get(resolution), slack_ms) for resolution in resolutions_ms]
     horizon_ms = slack_ms + max(reach_ms.values(), default=0)
-    return Ladder(tuple(resolutions_ms), (*accumulate(tails_ms[:-1], max), horizon_ms))
+    return ResolutionSchedule(tuple(resolutions_ms), (*accumulate(tails_ms[:-1], max), horizon_ms))
 
 
 def _tail_ms(reach_ms: int | None, slack_ms: int) -> int:
     """Return how long features that reach so far back need their own resolution; None: there are none."""
     if reach_ms is None:
-        return UNFOLDED_MS
+        return UNCOMPACTED_MS
     return reach_ms + min(slack_ms, max(SHORTEST_SLACK_MS, reach_ms))
 
 
@@ -87,41 +87,41 @@ def _tail_ms(reach_ms: int | None, slack_ms: int) -> int:
 class Retention:
     """How long, and how fine, histories of one kind are kept for the ladders of one feature set or of several."""
 
-    ladders: tuple[Ladder, ...]
+    schedules: tuple[ResolutionSchedule, ...]
 
     @cached_property
-    def folds(self) -> bool:
+    def allows_panes(self) -> bool:
         """Whether anything may be kept in panes at all."""
-        return any(ladder.folds for ladder in self.ladders)
+        return any(schedule.allows_panes for schedule in self.schedules)
 
     @cached_property
     def horizon_ms(self) -> int:
         """The age from which on nothing is seen by anyone, but for the rounding."""
-        return max(ladder.horizon_ms for ladder in self.ladders)
+        return max(schedule.horizon_ms for schedule in self.schedules)
 
     @cached_property
     def oldest_age_ms(self) -> int:
         """The age from which on nothing is seen by anyone, whatever the rounding."""
-        return max(ladder.horizon_ms + ladder.resolutions_ms[-1] - 1 for ladder in self.ladders)
+        return max(schedule.horizon_ms + schedule.resolutions_ms[-1] - 1 for schedule in self.schedules)
 
     def oldest_ms(self, newest_ms: Moments) -> Moments:
         """Return the moment behind which anything is seen by anyone."""
-        first, *others = (ladder.oldest_ms(newest_ms) for ladder in self.ladders)
+        first, *others = (schedule.oldest_ms(newest_ms) for schedule in self.schedules)
         for other in others:
             first = np.minimum(first, other)
         return first
 
     def bounds_ms(self, newest_ms: int) -> dict[int, int]:
         """Return, for each resolution from the finest on, up to when everything may be in panes so wide."""
-        widths_ms = sorted({width for ladder in self.ladders for width in ladder.resolutions_ms} - {EXACT_MS})
+        widths_ms = sorted({width for schedule in self.schedules for width in schedule.resolutions_ms} - {EXACT_MS})
         return {width_ms: self.bound_ms(newest_ms, width_ms) // width_ms * width_ms for width_ms in widths_ms}
 
     def bound_ms(self, newest_ms: int, width_ms: int) -> int:
         """Return the moment behind which panes of a width would be seen by features that need finer ones."""
         return min(
-            ladder.seen_after(newest_ms, resolution_ms)
-            for ladder in self.ladders
-            for resolution_ms in ladder.resolutions_ms
+            schedule.seen_after(newest_ms, resolution_ms)
+            for schedule in self.schedules
+            for resolution_ms in schedule.resolutions_ms
             if resolution_ms % width_ms
         )
 
@@ -131,6 +131,6 @@ class Retention:
         return fine and since_ms <= self.oldest_ms(newest_ms)
 
 
-def horizons_of(keeps: Mapping[Kind, Retention]) -> dict[Kind, int]:
+def horizons_of(retentions: Mapping[Kind, Retention]) -> dict[Kind, int]:
     """Return for how many milliseconds histories are kept, by kind."""
-    return {kind: keep.horizon_ms for kind, keep in keeps.items()}
+    return {kind: keep.horizon_ms for kind, keep in retentions.items()}

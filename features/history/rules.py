@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from features.history import records
-from features.history.displaced import IN_PLACE, Displaced
+from features.history.displaced import NONE_DISPLACED, Displaced
 from features.history.history import NO_TIME_MS, History
 from features.history.store import Fate, Ints, LabelStatus
 
@@ -41,7 +41,7 @@ def judge_transaction(card: History, row: Ints, horizon_ms: int) -> TransactionV
     rows = card.rows
     same: list[int] = np.flatnonzero(rows[:, records.ID] == row[records.ID]).tolist()
     for index in same:
-        if records.same_place(rows[index], row):
+        if records.same_source_offset(rows[index], row):
             return TransactionVerdict(Fate.DECIDE, card.base + index)
     earlier = ~records.is_label(rows[:, records.FLAGS]) & ~records.came_later(rows, row)
     newest_ms = int(rows[earlier, records.TIME].max(initial=NO_TIME_MS))
@@ -55,7 +55,7 @@ def judge_transaction(card: History, row: Ints, horizon_ms: int) -> TransactionV
     return TransactionVerdict(Fate.DECIDE, None)
 
 
-def judge_label(card: History, row: Ints, horizon_ms: int, displaced: Displaced = IN_PLACE) -> LabelVerdict:
+def judge_label(card: History, row: Ints, horizon_ms: int, displaced: Displaced = NONE_DISPLACED) -> LabelVerdict:
     """Decide what a label does, by what its card's history held before the label's first offset."""
     position = card.find(int(row[records.ID]))
     before = _before(card, position, row, displaced)
@@ -64,7 +64,7 @@ def judge_label(card: History, row: Ints, horizon_ms: int, displaced: Displaced 
     seen = times > np.where(labels, NO_TIME_MS, times).max(initial=NO_TIME_MS) - horizon_ms
     ours = np.flatnonzero(seen & ~labels & (before[:, records.ID] == row[records.OTHER]))
     transaction = before[ours[-1]].copy() if len(ours) else None
-    if position is not None and not records.same_place(card.at(position), row):
+    if position is not None and not records.same_source_offset(card.at(position), row):
         status = LabelStatus.REPEATED
     elif transaction is None:
         status = LabelStatus.UNKNOWN_TRANSACTION
@@ -78,7 +78,7 @@ def _before(card: History, position: int | None, row: Ints, displaced: Displaced
     if position is None:
         return card.rows
     if displaced.holds(row):
-        return card.but_later(position, card.at(position))[:-1]
+        return card.without_later(position, card.at(position))[:-1]
     return card.upto(position)[:-1]
 
 
@@ -86,7 +86,7 @@ def _against(earlier: Ints, row: Ints) -> LabelStatus:
     """Compare a label with the earlier ones of its transaction; known at the same moment, the later offset wins."""
     if not len(earlier):
         return LabelStatus.APPLIED
-    latest = earlier[records.latest_last(earlier)[-1]]
+    latest = earlier[records.label_order(earlier)[-1]]
     if row[records.TIME] < latest[records.TIME]:
         return LabelStatus.STALE
     same = ((latest[records.FLAGS] ^ row[records.FLAGS]) & records.FRAUD_BIT) == 0

@@ -36,7 +36,7 @@ class Entity(Enum):
     """Members are single; before Python 3.12 the hash of an Enum takes longer than the look-up that it is for."""
 
 
-WHO: Mapping[Entity, str] = MappingProxyType(
+ENTITY_TEXT: Mapping[Entity, str] = MappingProxyType(
     {
         Entity.CARD: "a card",
         Entity.MERCHANT: "a merchant",
@@ -166,11 +166,11 @@ class LabelResult(NamedTuple):
     merchant_position: int | None
 
 
-class Keeping(Protocol):
+class RetentionPolicy(Protocol):
     """Says which histories are kept, how long and how fine: a feature set, or several side by side."""
 
     @property
-    def keeps(self) -> Mapping[Entity, Retention]:
+    def retentions(self) -> Mapping[Entity, Retention]:
         """How long and how fine histories are kept, by whose they are."""
         ...
 
@@ -199,6 +199,6 @@ class HistoryStore(Protocol):
         """
         ...
 
-    async def tidy(self) -> None:
+    async def compact(self) -> None:
         """Trim what has become invisible since the last call; off the path of a decision."""
         ...

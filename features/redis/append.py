@@ -13,18 +13,18 @@ from typing import Any, NamedTuple
 from features.declaration import DAY_MS, HOUR_MS
 from features.history import records
 from features.history.store import Entity
-from features.redis.cache import Cached, request
+from features.redis.cache import CachedHistory, append_requests
 from features.redis.connection import Call
-from features.redis.keys import ALONE, HOME, Shards
+from features.redis.keys import HOME_SHARD, SINGLE_SERVER_SHARDS, KeyLayout
 
 REFRESH_AFTER_MS = HOUR_MS
 """A worker sets a key's expiry anew at most so often."""
-KEPT_LONGER_MS = DAY_MS
+EXPIRY_MARGIN_MS = DAY_MS
 """A key outlives its horizon by this; what is remembered is trusted until the horizon."""
 NO_EPOCH = 0
 """Stands for an epoch key that is gone."""
 
-Touched = Mapping[Entity, Sequence[Cached]]
+Touched = Mapping[Entity, Sequence[CachedHistory]]
 """Histories by kind, cards first, each once."""
 
 
@@ -36,7 +36,7 @@ class Appended:
 
 
 @dataclass(frozen=True, slots=True)
-class Unlike:
+class Mismatch:
     """Nothing of a call is appended: these histories, by index, are not as they were thought to be."""
 
     indexes: list[int]
@@ -49,16 +49,16 @@ class OtherEpoch:
     epoch: int
 
 
-Answer = Appended | Unlike | OtherEpoch
+Answer = Appended | Mismatch | OtherEpoch
 
 
-def answer(reply: list[Any]) -> Answer:
+def read_reply(reply: list[Any]) -> Answer:
     """Read a reply of observe.lua."""
     match reply[0]:
         case 0:
             return Appended({reply[i] - 1: reply[i + 1] for i in range(1, len(reply), 2)})
         case 1:
-            return Unlike([index - 1 for index in reply[1:]])
+            return Mismatch([index - 1 for index in reply[1:]])
         case _:
             return OtherEpoch(int(reply[1] or NO_EPOCH))
 
@@ -70,39 +70,39 @@ class ShardAppend(NamedTuple):
     groups: Touched
 
     @property
-    def entries(self) -> list[Cached]:
+    def entries(self) -> list[CachedHistory]:
         """All of them, in the order of the call."""
         return [entry for group in self.groups.values() for entry in group]
 
 
-def steps(touched: Touched, shards: Shards) -> list[list[ShardAppend]]:
+def append_steps(touched: Touched, shards: KeyLayout) -> list[list[ShardAppend]]:
     """Return what is appended in one go, one after the other; a step begins when all of the one before is appended.
 
     A third step looks at the cards again, where another party's history begins with this batch: a label that came to
     a card meanwhile found no history to follow its transaction into, and has to be drafted there.
     """
     touched = {kind: group for kind, group in touched.items() if group}
-    if shards.number == ALONE:
-        return [[ShardAppend(HOME, touched)]]
+    if shards.number == SINGLE_SERVER_SHARDS:
+        return [[ShardAppend(HOME_SHARD, touched)]]
     cards: Touched = {kind: group for kind, group in touched.items() if kind is Entity.CARD}
     others: Touched = {kind: group for kind, group in touched.items() if kind is not Entity.CARD}
     begun = any(entry.is_absent and entry.length for group in others.values() for entry in group)
-    in_turn = [divided(cards, shards), divided(others, shards)]
+    in_turn = [split_by_shard(cards, shards), split_by_shard(others, shards)]
     return in_turn + in_turn[:1] if begun else in_turn
 
 
-def divided(touched: Touched, shards: Shards) -> list[ShardAppend]:
+def split_by_shard(touched: Touched, shards: KeyLayout) -> list[ShardAppend]:
     """Return one part for each shard that any of the histories is in."""
-    parts: dict[int, dict[Entity, list[Cached]]] = {}
+    parts: dict[int, dict[Entity, list[CachedHistory]]] = {}
     for kind, group in touched.items():
         for shard, places in shards.grouped(entry.entity for entry in group).items():
             parts.setdefault(shard, {})[kind] = [group[place] for place in places]
     return [ShardAppend(shard, groups) for shard, groups in parts.items()]
 
 
-def by_kind(parts: Iterable[ShardAppend]) -> dict[Entity, list[Sequence[Cached]]]:
+def by_kind(parts: Iterable[ShardAppend]) -> dict[Entity, list[Sequence[CachedHistory]]]:
     """Return the groups of each kind, part by part."""
-    groups: dict[Entity, list[Sequence[Cached]]] = {}
+    groups: dict[Entity, list[Sequence[CachedHistory]]] = {}
     for part in parts:
         for kind, group in part.groups.items():
             groups.setdefault(kind, []).append(group)
@@ -117,18 +117,20 @@ class AppendContext(NamedTuple):
     now_ms: int
 
 
-def calls(parts: Sequence[ShardAppend], shards: Shards, terms: AppendContext) -> list[Call]:
+def append_calls(parts: Sequence[ShardAppend], shards: KeyLayout, terms: AppendContext) -> list[Call]:
     """Write the parts of one step as observe.lua is told them."""
     stale_ms = terms.now_ms - REFRESH_AFTER_MS
-    lines = {kind: iter(request(groups, stale_ms)) for kind, groups in by_kind(parts).items()}
+    lines = {kind: iter(append_requests(groups, stale_ms)) for kind, groups in by_kind(parts).items()}
     return [_call(part, [next(lines[kind]) for kind in part.groups], shards, terms) for part in parts]
 
 
-def _call(part: ShardAppend, lines: Sequence[tuple[bytes, bytes, bytes]], shards: Shards, terms: AppendContext) -> Call:
-    asks, drafts, headers = map(b"".join, zip(*lines, strict=True))
-    arguments: list[bytes | int] = [terms.epoch, asks, drafts, headers]
+def _call(
+    part: ShardAppend, lines: Sequence[tuple[bytes, bytes, bytes]], shards: KeyLayout, terms: AppendContext
+) -> Call:
+    asks, uncommitted, headers = map(b"".join, zip(*lines, strict=True))
+    arguments: list[bytes | int] = [terms.epoch, asks, uncommitted, headers]
     for kind, group in part.groups.items():
         record_bytes = records.COLUMNS[kind] * records.COLUMN_BYTES
-        kept_ms = terms.horizons_ms[kind] + KEPT_LONGER_MS
+        kept_ms = terms.horizons_ms[kind] + EXPIRY_MARGIN_MS
         arguments += [len(group), record_bytes, kept_ms, int(kind is not Entity.CARD)]
     return Call(part.shard, [shards.epochs[part.shard], *[entry.key for entry in part.entries]], arguments)

@@ -18,14 +18,14 @@ from features.history.store import Entity, Ints
 HEADER = struct.Struct("<QQ64s")
 PLAIN, FOLDED = 2, 3
 """Formats: a log alone, or one with what `features.history.panes` says before it."""
-ASK = struct.Struct("<IqII")
+REQUEST_ENTRY = struct.Struct("<IqII")
 ABSENT, REFRESH = 1, 2
 """Flags of observe.lua."""
-PER_ENTRY = 600
+ENTRY_OVERHEAD_BYTES = 600
 """Bytes of an entry beside its records, roughly."""
 
 
-class Cached(History):
+class CachedHistory(History):
     """A history as the server has it, plus drafts.
 
     Attributes:
@@ -36,13 +36,13 @@ class Cached(History):
         weighed: its room when a cache last took it in; 0: it is in none.
     """
 
-    __slots__ = ("key", "kind", "refreshed_ms", "tidied_end", "weighed")
+    __slots__ = ("cached_bytes", "compacted_end", "key", "kind", "refreshed_ms")
 
     def __init__(self, kind: Entity, entity: int, entity_id: str, key: bytes) -> None:
         super().__init__(entity, entity_id, records.COLUMNS[kind])
         self.kind = kind
         self.key = key
-        self.refreshed_ms = self.tidied_end = self.weighed = 0
+        self.refreshed_ms = self.compacted_end = self.cached_bytes = 0
 
     @property
     def record_bytes(self) -> int:
@@ -52,9 +52,9 @@ class Cached(History):
     @property
     def is_absent(self) -> bool:
         """Whether the server is thought to have nothing of it."""
-        return self.settled == 0
+        return self.committed == 0
 
-    def take(self, value: bytes | None) -> None:
+    def load(self, value: bytes | None) -> None:
         """Become what the server holds.
 
         Raises:
@@ -79,41 +79,41 @@ class Cached(History):
 
     def header(self) -> bytes:
         """Return the header of the value."""
-        return self._header(self.base, PLAIN if self.folded is None else FOLDED)
+        return self._header(self.base, PLAIN if self.notes is None else FOLDED)
 
     def _header(self, base: int, written: int) -> bytes:
         return HEADER.pack(base, written, self.entity_id.encode())
 
-    def contradicts(self, end: int, last_id: int) -> bool:
+    def shows_loss(self, end: int, last_id: int) -> bool:
         """Tell whether a history that ended so, with this last record, cannot have become this one without a loss."""
-        if end > self.settled_end:
+        if end > self.committed_end:
             return True
         return end > self.base and int(self.at(end - 1)[records.ID]) != last_id
 
-    def ask(self, stale_ms: int) -> bytes:
+    def append_request(self, stale_ms: int) -> bytes:
         """Return what observe.lua is told of this history; its expiry is set anew if it was last at `stale_ms`."""
-        settled = self.settled
+        committed = self.committed
         flags = REFRESH if self.refreshed_ms <= stale_ms else 0
-        start = HEADER.size + (settled - 1) * self.record_bytes
-        if settled == 0:
-            return ASK.pack(start, 0, self.length, flags | ABSENT)
-        return ASK.pack(start, self.last_id, self.length - settled, flags)
+        start = HEADER.size + (committed - 1) * self.record_bytes
+        if committed == 0:
+            return REQUEST_ENTRY.pack(start, 0, self.length, flags | ABSENT)
+        return REQUEST_ENTRY.pack(start, self.last_id, self.length - committed, flags)
 
-    def cut(self, count: int) -> tuple[bytes, bytes, int, bytes]:
+    def trim_arguments(self, count: int) -> tuple[bytes, bytes, int, bytes]:
         """Return what trim.lua is told to drop so many records."""
         kept_id = struct.pack("<q", int(self.rows[count, records.ID]))
         return struct.pack("<Q", self.base), struct.pack("<Q", self.base + count), count * self.record_bytes, kept_id
 
-    def rewriting(self, leaving: int, carried: Ints) -> tuple[bytes, int, bytes, bytes]:
+    def compaction_arguments(self, removed: int, prefix: Ints) -> tuple[bytes, int, bytes, bytes]:
         """Return what fold.lua is told to take so many records out of the log, and put these rows before it."""
-        known = self.header() + _bytes(self.rows[: int(self.folded is not None)])
-        begins = HEADER.size + (self.carried + leaving) * self.record_bytes
-        kept_id = struct.pack("<q", int(self.log[leaving, records.ID]))
-        head = self._header(self.base + leaving, FOLDED if len(carried) else PLAIN)
-        return known, begins, kept_id, head + _bytes(carried)
+        known = self.header() + _bytes(self.rows[: int(self.notes is not None)])
+        begins = HEADER.size + (self.prefix_rows + removed) * self.record_bytes
+        kept_id = struct.pack("<q", int(self.log[removed, records.ID]))
+        head = self._header(self.base + removed, FOLDED if len(prefix) else PLAIN)
+        return known, begins, kept_id, head + _bytes(prefix)
 
 
-class Use(NamedTuple):
+class CacheStats(NamedTuple):
     """What came of a cache so far: look-ups that found a history and that did not, histories dropped for room.
 
     `held_bytes` is what it holds now.
@@ -137,7 +137,7 @@ class Cache:
     def __init__(self, most_bytes: int) -> None:
         self.hits = self.misses = self.evictions = 0
         self._most_bytes = most_bytes
-        self._entries: dict[int, Cached] = {}
+        self._entries: dict[int, CachedHistory] = {}
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -145,24 +145,24 @@ class Cache:
         return len(self._entries)
 
     @property
-    def use(self) -> Use:
+    def stats(self) -> CacheStats:
         """What came of it so far."""
-        return Use(self.hits, self.misses, self.evictions, self._bytes)
+        return CacheStats(self.hits, self.misses, self.evictions, self._bytes)
 
-    def get(self, entity: int) -> Cached | None:
+    def get(self, entity: int) -> CachedHistory | None:
         """Return one, which is then the one used last."""
         entry = self._entries.pop(entity, None)
         if entry is not None:
             self._entries[entity] = entry
         return entry
 
-    def put(self, entries: Iterable[Cached]) -> None:
+    def put(self, entries: Iterable[CachedHistory]) -> None:
         """Weigh entries again where they grew, or for the first time, and drop the ones used longest ago."""
         for entry in entries:
-            if entry.weighed != entry.room:
+            if entry.cached_bytes != entry.nbytes:
                 self.drop(entry.entity)
-                entry.weighed = entry.room
-                self._bytes += entry.weighed + PER_ENTRY
+                entry.cached_bytes = entry.nbytes
+                self._bytes += entry.cached_bytes + ENTRY_OVERHEAD_BYTES
                 self._entries[entry.entity] = entry
         while self._bytes > self._most_bytes and len(self._entries) > 1:
             self.drop(next(iter(self._entries)))
@@ -172,8 +172,8 @@ class Cache:
         """Forget one."""
         entry = self._entries.pop(entity, None)
         if entry is not None:
-            self._bytes -= entry.weighed + PER_ENTRY
-            entry.weighed = 0
+            self._bytes -= entry.cached_bytes + ENTRY_OVERHEAD_BYTES
+            entry.cached_bytes = 0
 
     def clear(self, most_bytes: int) -> None:
         """Forget all, and hold at most so much from now on."""
@@ -186,15 +186,15 @@ def _bytes(rows: Ints) -> bytes:
     return rows.astype(records.STORED, copy=False).tobytes()
 
 
-def request(groups: Sequence[Sequence[Cached]], stale_ms: int) -> list[tuple[bytes, bytes, bytes]]:
+def append_requests(groups: Sequence[Sequence[CachedHistory]], stale_ms: int) -> list[tuple[bytes, bytes, bytes]]:
     """Write the asks, the drafts and the headers of observe.lua, for each group of histories; all are of one kind."""
     everyone = [entry for group in groups for entry in group]
     record_bytes, written, begin = everyone[0].record_bytes, [], 0
-    appended = _bytes(np.concatenate([entry.drafts() for entry in everyone]))
+    appended = _bytes(np.concatenate([entry.uncommitted() for entry in everyone]))
     for group in groups:
-        asks = b"".join([entry.ask(stale_ms) for entry in group])
+        asks = b"".join([entry.append_request(stale_ms) for entry in group])
         headers = b"".join([entry.header() for entry in group if entry.is_absent])
-        end = begin + sum([entry.length - entry.settled for entry in group]) * record_bytes
+        end = begin + sum([entry.length - entry.committed for entry in group]) * record_bytes
         written.append((asks, appended[begin:end], headers))
         begin = end
     return written

@@ -23,7 +23,7 @@ from features.errors import StoreRefusedError, StoreUnavailableError
 from features.redis.connection import Script
 
 OLDEST_SERVER = (6, 2)
-KEEPING_POLICY = "noeviction"
+REQUIRED_POLICY = "noeviction"
 COMMANDS = (
     *("append", "evalsha", "get", "getrange", "hget", "hgetall", "hset", "info", "mget"),
     *("pexpire", "script|load", "set", "subscribe"),
@@ -33,7 +33,7 @@ CLUSTER_COMMANDS = ("cluster|slots",)
 """What a user of a cluster needs beside them."""
 SCRIPTS: tuple[Script, ...] = ("fields", "fold", "found", "keep", "mark", "observe", "raise", "report", "trim")
 _DENIED_TO_SCRIPTS = ("executing the script can't", "ACL failure in script")
-Greet = Callable[[redis_asyncio.Connection], Awaitable[None]]
+OnConnect = Callable[[redis_asyncio.Connection], Awaitable[None]]
 """Called with every new connection; it has to do what redis-py would: `await connection.on_connect()`."""
 
 
@@ -48,7 +48,7 @@ def script_text(name: Script) -> str:
     return resources.files("features.redis").joinpath(f"{name}.lua").read_text(encoding="utf-8")
 
 
-def encoded(*parts: bytes | int | str) -> bytes:
+def encode_command(*parts: bytes | int | str) -> bytes:
     """Write a command as the protocol wants it."""
     texts = [part if isinstance(part, bytes) else str(part).encode() for part in parts]
     return b"*%d\r\n%b" % (len(texts), b"".join([b"$%d\r\n%b\r\n" % (len(text), text) for text in texts]))
@@ -63,11 +63,11 @@ def require_usable(info: Mapping[str, Any], policy: str, where: str) -> None:
     version = str(info.get("redis_version", "0.0"))
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_SERVER:
         raise StoreRefusedError(f"{where}: Redis {version} is too old; 6.2 or later is needed. Upgrade it.")
-    if policy != KEEPING_POLICY:
+    if policy != REQUIRED_POLICY:
         raise StoreRefusedError(
             f"{where}: maxmemory-policy is {policy!r}, with which Redis drops histories when memory runs "
-            f"short, and features become wrong unnoticed. Set it to {KEEPING_POLICY} (CONFIG SET maxmemory-policy "
-            f"{KEEPING_POLICY}, and in redis.conf)."
+            f"short, and features become wrong unnoticed. Set it to {REQUIRED_POLICY} (CONFIG SET maxmemory-policy "
+            f"{REQUIRED_POLICY}, and in redis.conf)."
         )
 
 
@@ -77,10 +77,10 @@ def translated(where: str) -> Iterator[None]:
     try:
         yield
     except exceptions.RedisError as error:
-        raise ours(where, error) from error
+        raise translated_error(where, error) from error
 
 
-def ours(where: str, error: exceptions.RedisError) -> StoreRefusedError | StoreUnavailableError:
+def translated_error(where: str, error: exceptions.RedisError) -> StoreRefusedError | StoreUnavailableError:
     """Say what an error means and what to do about it."""
     text = str(error)
     if isinstance(error, exceptions.NoPermissionError) or any(words in text for words in _DENIED_TO_SCRIPTS):
@@ -140,7 +140,7 @@ class _Cancellable:
                 await self.disconnect(nowait=True)
 
 
-def new_client(url: str, timeout_s: float, greet: Greet) -> redis_asyncio.Redis:
+def new_client(url: str, timeout_s: float, greet: OnConnect) -> redis_asyncio.Redis:
     """Return a client of one server, not connected yet; it waits `timeout_s` for each answer.
 
     Raises:

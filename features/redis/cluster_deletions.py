@@ -15,8 +15,8 @@ from features.redis.cluster_wire import ClusterClient, ClusterServer
 from features.redis.deletions import ServerDeletions
 from features.redis.topology import Owner
 
-WAIT_S = 1.0
-AGAIN_S = 0.5
+POLL_S = 1.0
+RETRY_S = 0.5
 """After a master did not answer; what it tells meanwhile is missed."""
 
 
@@ -27,8 +27,8 @@ class ClusterDeletions:
         StoreRefusedError: we may not subscribe.
     """
 
-    def __init__(self, wire: ClusterClient) -> None:
-        self._wire = wire
+    def __init__(self, client: ClusterClient) -> None:
+        self._client = client
         self._listeners: dict[Owner, asyncio.Task[None]] = {}
         self._told: asyncio.Queue[tuple[bytes, ClusterServer]] = asyncio.Queue()
         self._teller: ClusterServer | None = None
@@ -56,7 +56,7 @@ class ClusterDeletions:
                 return key
         return None
 
-    async def is_elsewhere(self, key: bytes) -> bool:
+    async def was_moved(self, key: bytes) -> bool:
         """Tell whether the master that told of a key last has handed it to another, or is about to."""
         if self._teller is None:
             return False
@@ -69,18 +69,18 @@ class ClusterDeletions:
     async def _follow(self) -> None:
         """Listen to those who are masters now, and to nobody else."""
         with suppress(StoreUnavailableError):
-            masters = set((await self._wire.known()).masters)
+            masters = set((await self._client.topology()).masters)
             for owner in self._listeners.keys() - masters:
                 self._listeners.pop(owner).cancel()
             for owner in masters - self._listeners.keys():
-                self._listeners[owner] = asyncio.create_task(self._listen(self._wire.server(owner.address)))
+                self._listeners[owner] = asyncio.create_task(self._listen(self._client.server(owner.address)))
 
     async def _listen(self, server: ClusterServer) -> None:
         while True:
             with suppress(StoreUnavailableError):
                 async with ServerDeletions(server.client, server.where) as deletions:
                     while True:
-                        key = await deletions.next(WAIT_S)
+                        key = await deletions.next(POLL_S)
                         if key is not None:
                             self._told.put_nowait((key, server))
-            await asyncio.sleep(AGAIN_S)
+            await asyncio.sleep(RETRY_S)

@@ -12,10 +12,10 @@ from redis import asyncio as redis_asyncio
 from redis import exceptions
 
 from features.errors import StoreError, StoreRefusedError, StoreUnavailableError
-from features.redis.client import encoded, new_client, ours, translated, without_password
-from features.redis.topology import Address, Owner, Topology, seeds, server_url, topology
+from features.redis.client import encode_command, new_client, translated, translated_error, without_password
+from features.redis.topology import Address, Owner, Topology, read_topology, seeds, server_url
 
-Order = tuple[int, bytes]
+ShardCommand = tuple[int, bytes]
 """A place among the wire's slots, and a command for whoever serves it."""
 TRIES = 4
 """Of a command, each after what kept it from being done was mended."""
@@ -39,7 +39,7 @@ class ClusterServer:
         await connection.on_connect()
 
     @property
-    def anew(self) -> bool:
+    def reconnected(self) -> bool:
         """Whether there was a new connection since."""
         return self.connected != self.met
 
@@ -63,7 +63,7 @@ class ClusterClient:
             raise StoreRefusedError(f"{self.where}: {error}") from error
         self._servers: dict[Address, ClusterServer] = {}
         self.server(self._addresses[0])
-        self._known: Topology | None = None
+        self._topology: Topology | None = None
 
     async def close(self) -> None:
         """Close all connections."""
@@ -72,25 +72,25 @@ class ClusterClient:
 
     def forget(self) -> None:
         """Ask who serves what before the next command."""
-        self._known = None
+        self._topology = None
 
-    async def known(self) -> Topology:
+    async def topology(self) -> Topology:
         """Return who serves what, asking one server after the other where that may have changed."""
-        if self._known is None:
-            self._known = await self._ask_around()
-            self._addresses += sorted({owner.address for owner in self._known.owners} - set(self._addresses))
-        return self._known
+        if self._topology is None:
+            self._topology = await self._fetch_topology()
+            self._addresses += sorted({owner.address for owner in self._topology.owners} - set(self._addresses))
+        return self._topology
 
-    async def homes(self) -> dict[Owner, int]:
+    async def shards_by_master(self) -> dict[Owner, int]:
         """Return the masters that are needed, each with the place of one of its slots."""
-        return {owner: place for place, owner in enumerate((await self.known()).owners)}
+        return {owner: place for place, owner in enumerate((await self.topology()).owners)}
 
-    async def _ask_around(self) -> Topology:
+    async def _fetch_topology(self) -> Topology:
         """Ask whoever was not asked for longest: one that is cut off from the others does not know what has changed."""
         problem: StoreUnavailableError | None = None
         for address in dict.fromkeys(self._addresses):
             try:
-                found = topology(await self._slots_by(address), self._slots, address)
+                found = read_topology(await self._slots_by(address), self._slots, address)
             except StoreUnavailableError as error:
                 problem = error
             else:
@@ -99,7 +99,7 @@ class ClusterClient:
         raise StoreUnavailableError(f"{self.where}: no server tells who serves what: {problem}") from problem
 
     async def _slots_by(self, address: Address) -> Any:  # noqa: ANN401 - as the protocol has it
-        (reply,) = await _exchange([(self.server(address), encoded(b"CLUSTER", b"SLOTS"))])
+        (reply,) = await _exchange([(self.server(address), encode_command(b"CLUSTER", b"SLOTS"))])
         if not isinstance(reply, exceptions.ResponseError):
             return reply
         if "cluster support disabled" in str(reply):
@@ -107,7 +107,7 @@ class ClusterClient:
                 f"{self.where}: {address} belongs to no Redis Cluster. Set FRAUDSTREAM_REDIS_URL to redis://, for one "
                 "server."
             )
-        raise ours(self.where, reply) from reply
+        raise translated_error(self.where, reply) from reply
 
     def server(self, address: Address) -> ClusterServer:
         """Return the server at an address."""
@@ -116,63 +116,63 @@ class ClusterClient:
             self._servers[address] = ClusterServer(server_url(self._url, address), where, self._timeout_s)
         return self._servers[address]
 
-    async def obeyed(self, orders: Sequence[Order], remedy: bytes | None = None) -> list[Any]:
+    async def execute(self, commands: Sequence[ShardCommand], script_load: bytes | None = None) -> list[Any]:
         """Return the replies to commands, in their order, when all were done.
 
-        `remedy` is the command that makes a server know the script that the orders call.
+        `script_load` is the command that makes a server know the script that the orders call.
         """
         try:
-            return await self._obeyed(orders, remedy)
+            return await self._execute(commands, script_load)
         except StoreError:
             self.forget()
             raise
 
-    async def _obeyed(self, orders: Sequence[Order], remedy: bytes | None) -> list[Any]:
-        replies: list[Any] = [None] * len(orders)
-        left: Sequence[int] = range(len(orders))
+    async def _execute(self, commands: Sequence[ShardCommand], script_load: bytes | None) -> list[Any]:
+        replies: list[Any] = [None] * len(commands)
+        left: Sequence[int] = range(len(commands))
         for attempt in range(TRIES):
-            for place, reply in zip(left, await self._answers([orders[place] for place in left]), strict=True):
+            for place, reply in zip(left, await self._answers([commands[place] for place in left]), strict=True):
                 replies[place] = reply
             left = [place for place in left if isinstance(replies[place], exceptions.ResponseError)]
             if not left:
                 break
-            refusals = {orders[place][0]: replies[place] for place in left}
-            unmended = await self._mended(refusals, remedy)
-            if unmended is not None or attempt + 1 == TRIES:
-                refusal = unmended or replies[left[0]]
-                raise ours(self.where, refusal) from refusal
+            refusals = {commands[place][0]: replies[place] for place in left}
+            unrecovered = await self._recover(refusals, script_load)
+            if unrecovered is not None or attempt + 1 == TRIES:
+                refusal = unrecovered or replies[left[0]]
+                raise translated_error(self.where, refusal) from refusal
         return replies
 
-    async def _answers(self, orders: Sequence[Order]) -> list[Any]:
-        owners = (await self.known()).owners
-        return await _exchange([(self.server(owners[place].address), command) for place, command in orders])
+    async def _answers(self, commands: Sequence[ShardCommand]) -> list[Any]:
+        owners = (await self.topology()).owners
+        return await _exchange([(self.server(owners[place].address), command) for place, command in commands])
 
-    async def _mended(
-        self, refusals: Mapping[int, exceptions.ResponseError], remedy: bytes | None
+    async def _recover(
+        self, refusals: Mapping[int, exceptions.ResponseError], script_load: bytes | None
     ) -> exceptions.ResponseError | None:
         """Learn where slots have moved to, and send a script to those who do not know it; return what has no remedy."""
         unaware: dict[Address, int] = {}
-        owners = (await self.known()).owners
+        owners = (await self.topology()).owners
         for place, refusal in refusals.items():
             match refusal:
                 case exceptions.MovedError():
                     self.forget()
                     self._addresses[:0] = [Address(refusal.host, refusal.port)] if refusal.host else []
-                case exceptions.NoScriptError() if remedy is not None:
+                case exceptions.NoScriptError() if script_load is not None:
                     unaware[owners[place].address] = place
                 case _:
                     return refusal
-        if remedy is not None:
-            await self._answers([(place, remedy) for place in unaware.values()])
+        if script_load is not None:
+            await self._answers([(place, script_load) for place in unaware.values()])
         return None
 
 
-async def _exchange(orders: Sequence[tuple[ClusterServer, bytes]]) -> list[Any]:
+async def _exchange(commands: Sequence[tuple[ClusterServer, bytes]]) -> list[Any]:
     """Send commands to several servers, each over one connection, and return their replies and refusals in order."""
     posts: dict[ClusterServer, list[int]] = {}
-    for place, (server, _) in enumerate(orders):
+    for place, (server, _) in enumerate(commands):
         posts.setdefault(server, []).append(place)
-    replies: list[Any] = [None] * len(orders)
+    replies: list[Any] = [None] * len(commands)
     opened: dict[ClusterServer, Any] = {}
     try:
         for server in posts:
@@ -180,7 +180,7 @@ async def _exchange(orders: Sequence[tuple[ClusterServer, bytes]]) -> list[Any]:
                 opened[server] = await _pool(server).get_connection()
         for server, places in posts.items():
             with translated(server.where):
-                await opened[server].send_packed_command([orders[place][1] for place in places])
+                await opened[server].send_packed_command([commands[place][1] for place in places])
         for server, places in posts.items():
             with translated(server.where):
                 for place in places:

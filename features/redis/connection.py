@@ -26,7 +26,7 @@ class Deletions(Protocol):
         """Return the name of a key that is gone; None where none went for so long."""
         ...
 
-    async def is_elsewhere(self, key: bytes) -> bool:
+    async def was_moved(self, key: bytes) -> bool:
         """Tell whether the key that was told of last is only gone from there to another server."""
         ...
 
@@ -69,10 +69,10 @@ class Connection(Protocol):
         """Call a script, and return its replies in the order of the calls; each call is done wholly or not at all."""
         ...
 
-    async def suspicion(self, *, afresh: bool = False) -> str | None:
+    async def loss_reason(self, *, recheck: bool = False) -> str | None:
         """Say why records may be lost, if a server is another than the trusted one, or was started anew.
 
-        Servers are asked where there was a new connection since, and anyway if `afresh`.
+        Servers are asked where there was a new connection since, and anyway if `recheck`.
         """
         ...
 
@@ -89,5 +89,5 @@ class Connection(Protocol):
         ...
 
     def trust(self) -> None:
-        """Trust the servers as they were when `suspicion` last looked: a loss of theirs is dealt with."""
+        """Trust the servers as they were when `loss_reason` last looked: a loss of theirs is dealt with."""
         ...

@@ -24,14 +24,14 @@ from features.errors import StoreUnavailableError
 from features.redis.client import translated
 from features.redis.connection import Deletions
 
-TOGETHER_S = 0.2
+GROUPING_S = 0.2
 """Keys that are deleted so soon one after the other are one loss."""
-WAIT_S = 1.0
+POLL_S = 1.0
 log = logging.getLogger("fraudstream.features.redis.deletions")
 
 EVENTS = ("del", "evicted")
 SETTING = "notify-keyspace-events"
-NEEDED = ({"E"}, {"g", "A"}, {"e", "A"})
+REQUIRED_EVENTS = ({"E"}, {"g", "A"}, {"e", "A"})
 """One of each: events by their names; of DEL and its like; of eviction."""
 
 
@@ -48,7 +48,7 @@ class LossSink(Protocol):
         ...
 
 
-async def notice_deletions(deletions: Deletions, is_history: Callable[[bytes], bool], store: LossSink) -> None:
+async def watch_deletions(deletions: Deletions, is_history: Callable[[bytes], bool], store: LossSink) -> None:
     """Declare a loss whenever a history is deleted or evicted; this never returns.
 
     Raises:
@@ -57,14 +57,14 @@ async def notice_deletions(deletions: Deletions, is_history: Callable[[bytes], b
     """
     async with deletions:
         while True:
-            key = await deletions.next(WAIT_S)
-            if key is not None and is_history(key) and not await deletions.is_elsewhere(key):
+            key = await deletions.next(POLL_S)
+            if key is not None and is_history(key) and not await deletions.was_moved(key):
                 await _gone(key, deletions, store)
 
 
 async def _gone(key: bytes, deletions: Deletions, store: LossSink) -> None:
     """Declare the loss of a key, and of those that go with it, once; a server that is away is asked again."""
-    above, until = store.history_epoch, time.monotonic() + TOGETHER_S
+    above, until = store.history_epoch, time.monotonic() + GROUPING_S
     while (left_s := until - time.monotonic()) > 0:
         try:
             await deletions.next(left_s)
@@ -76,7 +76,7 @@ async def _gone(key: bytes, deletions: Deletions, store: LossSink) -> None:
             await store.declare_loss(f"{key.decode()} was deleted or evicted", above)
             declared = True
         if not declared:
-            await asyncio.sleep(TOGETHER_S)
+            await asyncio.sleep(GROUPING_S)
 
 
 class ServerDeletions:
@@ -111,7 +111,7 @@ class ServerDeletions:
             message = await self._events.get_message(timeout=seconds)
         return None if message is None else bytes(message["data"])
 
-    async def is_elsewhere(self, key: bytes) -> bool:  # noqa: ARG002 - one server hands nothing to another
+    async def was_moved(self, key: bytes) -> bool:  # noqa: ARG002 - one server hands nothing to another
         """Tell whether a key was handed to another server."""
         return False
 
@@ -121,7 +121,7 @@ class ServerDeletions:
             told: Any = await self._client.config_get(SETTING)
         except exceptions.ResponseError:
             return
-        if not all(needed & set(told.get(SETTING, "")) for needed in NEEDED):
+        if not all(needed & set(told.get(SETTING, "")) for needed in REQUIRED_EVENTS):
             log.warning(
                 "%s: keys that are deleted or evicted by others may go unnoticed: set %s to Ege (CONFIG SET %s Ege, "
                 "and in redis.conf)",

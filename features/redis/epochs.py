@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from features.redis.append import NO_EPOCH
 from features.redis.connection import Call, Connection
-from features.redis.keys import HOME, Shards
-from features.redis.retention import Cover, EpochCover, StoredRetention, read_kept, read_span
+from features.redis.keys import HOME_SHARD, KeyLayout
+from features.redis.retention import Coverage, EpochCoverage, StoredRetention, read_coverage, read_retention
 
 
 class EpochAnswer(NamedTuple):
@@ -25,14 +25,14 @@ class EpochState(NamedTuple):
     """The epoch of each shard, how far back histories are known to be all there, and how they are kept."""
 
     epochs: list[int]
-    whole: EpochCover
-    kept: StoredRetention
+    complete: EpochCoverage
+    stored: StoredRetention
 
 
 class Epochs:
     """The history epoch of the deployment whose keys are `shards`, for who needs histories as far back as `cover`."""
 
-    def __init__(self, link: Connection, shards: Shards, cover: Cover) -> None:
+    def __init__(self, link: Connection, shards: KeyLayout, cover: Coverage) -> None:
         self._link = link
         self._shards = shards
         self._cover = cover
@@ -44,34 +44,38 @@ class Epochs:
         whenever, until a repair says so. Nor is the first one of a deployment that is known to have had histories: it
         was `emptied`.
         """
-        found, whole, _ = await self.read()
+        found, complete, _ = await self.read()
         if not any(found):
-            await self._link.run("found", [Call(HOME, (self._shards.epochs[HOME], self._shards.whole), (first,))])
-            found, whole, _ = await self.read()
-        epoch = found[HOME]
-        if whole.epoch < 0 and max(found) == epoch == -whole.epoch:
+            await self._link.run(
+                "found", [Call(HOME_SHARD, (self._shards.epochs[HOME_SHARD], self._shards.complete), (first,))]
+            )
+            found, complete, _ = await self.read()
+        epoch = found[HOME_SHARD]
+        if complete.epoch < 0 and max(found) == epoch == -complete.epoch:
             return await self._begin(epoch, emptied=emptied)
         return EpochAnswer(await self._agreed(found, NO_EPOCH), new=False)
 
     async def _begin(self, epoch: int, *, emptied: bool) -> EpochAnswer:
         """Give a new deployment's epoch to all shards, whoever began it."""
         await self._raise(epoch - 1, epoch)
-        await self._link.set(HOME, self._shards.whole, EpochCover(NO_EPOCH if emptied else epoch, self._cover).text)
+        await self._link.set(
+            HOME_SHARD, self._shards.complete, EpochCoverage(NO_EPOCH if emptied else epoch, self._cover).text
+        )
         return EpochAnswer(epoch, new=True)
 
-    async def keep(self, epoch: int, needs: Iterable[str]) -> StoredRetention:
+    async def add_needs(self, epoch: int, needs: Iterable[str]) -> StoredRetention:
         """Have histories kept as is asked under an epoch, and return how they are.
 
         All read it in the shard HOME, which hears of it last: by then no shard drops what is to be kept.
         """
         asked: list[bytes | int] = [epoch, *(need.encode() for need in needs)]
-        *others, home = [Call(shard, (key,), asked) for shard, key in reversed(list(enumerate(self._shards.kept)))]
+        *others, home = [Call(shard, (key,), asked) for shard, key in reversed(list(enumerate(self._shards.retention)))]
         if others:
             await self._link.run("keep", others)
-        (kept,) = await self._link.run("keep", [home])
-        return read_kept(kept)
+        (stored,) = await self._link.run("keep", [home])
+        return read_retention(stored)
 
-    async def rise(self, above: int) -> int:
+    async def raise_above(self, above: int) -> int:
         """Return the epoch above one that all shards agree in, after raising them unless another worker did already.
 
         What they have is read first: a worker that still believes in an epoch of long ago would else raise a shard
@@ -81,8 +85,8 @@ class Epochs:
 
     async def _agreed(self, found: list[int], above: int) -> int:
         """Return the epoch that was found in all shards, or raise them where it is not above `above`."""
-        if len(set(found)) == 1 and found[HOME] > above:
-            return found[HOME]
+        if len(set(found)) == 1 and found[HOME_SHARD] > above:
+            return found[HOME_SHARD]
         above = max(*found, above)
         while True:
             before = await self._raise(above, above + 1)
@@ -100,6 +104,10 @@ class Epochs:
 
     async def read(self) -> EpochState:
         """Return what the server has of all this."""
-        keys = [*enumerate(self._shards.epochs), (HOME, self._shards.whole), (HOME, self._shards.kept[HOME])]
-        *found, whole, kept = await self._link.values(keys)
-        return EpochState([int(value or NO_EPOCH) for value in found], read_span(whole), read_kept(kept))
+        keys = [
+            *enumerate(self._shards.epochs),
+            (HOME_SHARD, self._shards.complete),
+            (HOME_SHARD, self._shards.retention[HOME_SHARD]),
+        ]
+        *found, complete, stored = await self._link.values(keys)
+        return EpochState([int(value or NO_EPOCH) for value in found], read_coverage(complete), read_retention(stored))

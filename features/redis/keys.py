@@ -15,13 +15,13 @@ from features.history.store import Entity
 
 SLOTS = 16384
 """Of every Redis Cluster."""
-ALONE = 1
+SINGLE_SERVER_SHARDS = 1
 """How many shards one server holds."""
-ON_A_CLUSTER = 64
+CLUSTER_SHARDS = 64
 """How many shards a cluster holds, whatever its size: another number is another place for every history."""
-HOME = 0
+HOME_SHARD = 0
 """The shard of all that is kept once."""
-LETTERS = MappingProxyType({Entity.CARD: "c", Entity.MERCHANT: "m", Entity.DEVICE: "d"})
+KIND_LETTERS = MappingProxyType({Entity.CARD: "c", Entity.MERCHANT: "m", Entity.DEVICE: "d"})
 
 
 def slot(tag: str) -> int:
@@ -29,7 +29,7 @@ def slot(tag: str) -> int:
     return crc_hqx(tag.encode(), 0) % SLOTS
 
 
-class Shards:
+class KeyLayout:
     """The keys of one deployment in `number` shards; `prefix` begins all names.
 
     Attributes:
@@ -42,21 +42,23 @@ class Shards:
         self.number = number
         tags = [_tag(deployment, shard, number) for shard in range(number)]
         self.slots = tuple(map(slot, tags))
-        self._begins = [f"{prefix}{{{tag}}}:" for tag in tags] if number > ALONE else [f"{prefix}{deployment}:"]
+        self._begins = (
+            [f"{prefix}{{{tag}}}:" for tag in tags] if number > SINGLE_SERVER_SHARDS else [f"{prefix}{deployment}:"]
+        )
         self.epochs = tuple(f"{begin}epoch".encode() for begin in self._begins)
-        self.kept = tuple(key + b":kept" for key in self.epochs)
+        self.retention = tuple(key + b":kept" for key in self.epochs)
 
     @property
-    def whole(self) -> bytes:
+    def complete(self) -> bytes:
         """The key, in the shard HOME, of the epoch whose histories are known to be all there."""
-        return self.epochs[HOME] + b":whole"
+        return self.epochs[HOME_SHARD] + b":whole"
 
     @property
     def servers(self) -> bytes:
         """The key, in the shard HOME, of who serves the histories, as a worker last said."""
-        return self.epochs[HOME] + b":servers"
+        return self.epochs[HOME_SHARD] + b":servers"
 
-    def marks(self, shard: int, epoch: int) -> bytes:
+    def checkpoints(self, shard: int, epoch: int) -> bytes:
         """Return the key, in a shard, of below which offsets all was applied under an epoch."""
         return self.epochs[shard] + f":marks:{epoch}".encode()
 
@@ -66,12 +68,12 @@ class Shards:
 
     def key(self, kind: Entity, entity: int) -> bytes:
         """Return the key of a history."""
-        return f"{self._begins[self.of(entity)]}{LETTERS[kind]}:{entity & HASH_MASK:016x}".encode()
+        return f"{self._begins[self.of(entity)]}{KIND_LETTERS[kind]}:{entity & HASH_MASK:016x}".encode()
 
     def is_history(self, key: bytes) -> bool:
         """Tell whether a key is a history's of this deployment."""
         return any(
-            key.startswith(f"{begin}{letter}:".encode()) for begin in self._begins for letter in LETTERS.values()
+            key.startswith(f"{begin}{letter}:".encode()) for begin in self._begins for letter in KIND_LETTERS.values()
         )
 
     def grouped(self, entities: Iterable[int]) -> dict[int, list[int]]:

@@ -11,10 +11,10 @@ from features.declaration import DAY_MS
 from features.history.displaced import Displaced
 from features.history.records import source
 from features.redis.connection import Call, Connection
-from features.redis.keys import HOME, Shards
-from features.redis.retention import Cover, EpochCover, read_span
+from features.redis.keys import HOME_SHARD, KeyLayout
+from features.redis.retention import Coverage, EpochCoverage, read_coverage
 
-KEPT_MS = 45 * DAY_MS
+PROGRESS_EXPIRY_MS = 45 * DAY_MS
 """What is noted of a repair outlives all that the log keeps."""
 NO_END = 1 << 62
 """Above every offset."""
@@ -34,7 +34,7 @@ class LogPart(NamedTuple):
         return f"{'labels' if self.of_labels else 'transactions'}:{self.partition}"
 
 
-class Reached(NamedTuple):
+class PartProgress(NamedTuple):
     """How far a part is applied again: from `first` up to `reached`, and to go on to `end`, as offsets."""
 
     first: int
@@ -53,7 +53,7 @@ class PartReport(NamedTuple):
     It is `final` where that offset will stay; only then the part counts as done.
     """
 
-    reached: Reached
+    reached: PartProgress
     displaced_below: int
     final: bool = True
 
@@ -67,82 +67,91 @@ class PartReport(NamedTuple):
 class RepairProgress:
     """What is known of the repairs of one deployment's histories: each is of an epoch, as far back as is kept."""
 
-    def __init__(self, link: Connection, shards: Shards) -> None:
+    def __init__(self, link: Connection, shards: KeyLayout) -> None:
         self._link = link
         self._shards = shards
 
-    async def report(self, repair: EpochCover, reports: Mapping[LogPart, PartReport], parts: int) -> bool | None:
+    async def report(self, repair: EpochCoverage, reports: Mapping[LogPart, PartReport], parts: int) -> bool | None:
         """Note how far parts are, of so many that there are.
 
         Returns:
             Whether the histories are whole with that; None where it is not the epoch any more.
         """
-        noted: list[bytes | int] = [repair.epoch, parts, repair.cover.text.encode(), KEPT_MS, len(reports)]
+        noted: list[bytes | int] = [repair.epoch, parts, repair.cover.text.encode(), PROGRESS_EXPIRY_MS, len(reports)]
         for part, report in reports.items():
             noted += [part.text.encode(), report.text.encode()]
         for part, report in reports.items():
             noted += [source(part.partition, of_labels=part.of_labels), report.displaced_below]
-        keys = (self._shards.epochs[HOME], self._shards.whole, self._repair(repair), self._displaced(repair.epoch))
-        (reply,) = await self._link.run("report", [Call(HOME, keys, noted)])
+        keys = (
+            self._shards.epochs[HOME_SHARD],
+            self._shards.complete,
+            self._repair(repair),
+            self._displaced(repair.epoch),
+        )
+        (reply,) = await self._link.run("report", [Call(HOME_SHARD, keys, noted)])
         return None if reply < 0 else bool(reply)
 
-    async def progress(self, repair: EpochCover) -> dict[LogPart, Reached]:
+    async def parts(self, repair: EpochCoverage) -> dict[LogPart, PartProgress]:
         """Return how far each part is, as far as anything was reported."""
         found = {}
         for field, value in (await self._fields(self._repair(repair))).items():
             first, reached, end, _ = map(int, value.split())
-            found[_part(field)] = Reached(first, reached, end)
+            found[_part(field)] = PartProgress(first, reached, end)
         return found
 
     async def displaced(self, epoch: int) -> Displaced:
         """Return which records the repair of an epoch may have put elsewhere than they came in."""
         return Displaced({int(place): int(end) for place, end in (await self._fields(self._displaced(epoch))).items()})
 
-    async def mark(self, epoch: int, marks: Mapping[LogPart, int]) -> bool:
+    async def checkpoint(self, epoch: int, checkpoints: Mapping[LogPart, int]) -> bool:
         """Note that of each part all below an offset is applied, and was when this was asked; tell whether that stands.
 
         Replication and what a server writes down keep the order of its commands: one that still knows of a mark has all
         that came before. So a repair after the loss of a server begins there.
         """
         identity = self._link.identity()
-        if identity is None or not marks:
+        if identity is None or not checkpoints:
             return False
-        pairs = [word for part, offset in marks.items() for word in (part.text.encode(), offset)]
-        return await self._mark(epoch, [epoch, *map(str.encode, identity), KEPT_MS, *pairs])
+        pairs = [word for part, offset in checkpoints.items() for word in (part.text.encode(), offset)]
+        return await self._checkpoint(epoch, [epoch, *map(str.encode, identity), PROGRESS_EXPIRY_MS, *pairs])
 
-    async def void_marks(self, epoch: int) -> bool:
+    async def void_checkpoints(self, epoch: int) -> bool:
         """Make the marks of an epoch mean nothing, since records are gone that came before; tell if there were any."""
-        return await self._mark(epoch, [epoch, b"", b"", KEPT_MS])
+        return await self._checkpoint(epoch, [epoch, b"", b"", PROGRESS_EXPIRY_MS])
 
-    async def _mark(self, epoch: int, arguments: Sequence[bytes | int]) -> bool:
-        keys = (self._shards.epochs[HOME], self._shards.whole, self._shards.marks(HOME, epoch))
-        (reply,) = await self._link.run("mark", [Call(HOME, keys, arguments)])
+    async def _checkpoint(self, epoch: int, arguments: Sequence[bytes | int]) -> bool:
+        keys = (self._shards.epochs[HOME_SHARD], self._shards.complete, self._shards.checkpoints(HOME_SHARD, epoch))
+        (reply,) = await self._link.run("mark", [Call(HOME_SHARD, keys, arguments)])
         return bool(reply)
 
-    async def marks(self, wanted: Cover) -> dict[LogPart, int]:
+    async def checkpoints(self, wanted: Coverage) -> dict[LogPart, int]:
         """Return below which offsets all was applied when the histories were last whole, as the server still knows.
 
         That means nothing where they were not so as far back as is wanted.
         """
-        whole = await self.whole()
-        fields = await self._fields(self._shards.marks(HOME, whole.epoch)) if whole.cover.reaches(wanted) else {}
+        complete = await self.complete()
+        fields = (
+            await self._fields(self._shards.checkpoints(HOME_SHARD, complete.epoch))
+            if complete.cover.includes(wanted)
+            else {}
+        )
         return {} if VOID in fields else {_part(field): int(offset) for field, offset in fields.items()}
 
-    async def whole(self) -> EpochCover:
+    async def complete(self) -> EpochCoverage:
         """Return the last epoch whose histories were all there, and how far back."""
-        (value,) = await self._link.values([(HOME, self._shards.whole)])
-        return read_span(value)
+        (value,) = await self._link.values([(HOME_SHARD, self._shards.complete)])
+        return read_coverage(value)
 
     async def _fields(self, key: bytes) -> dict[str, str]:
-        (reply,) = await self._link.run("fields", [Call(HOME, (key,), ())])
+        (reply,) = await self._link.run("fields", [Call(HOME_SHARD, (key,), ())])
         texts = [text.decode() for text in reply]
         return dict(zip(texts[::2], texts[1::2], strict=True))
 
-    def _repair(self, repair: EpochCover) -> bytes:
-        return self._shards.epochs[HOME] + f":rebuilding:{repair.text}".encode()
+    def _repair(self, repair: EpochCoverage) -> bytes:
+        return self._shards.epochs[HOME_SHARD] + f":rebuilding:{repair.text}".encode()
 
     def _displaced(self, epoch: int) -> bytes:
-        return self._shards.epochs[HOME] + f":displaced:{epoch}".encode()
+        return self._shards.epochs[HOME_SHARD] + f":displaced:{epoch}".encode()
 
 
 def _part(text: str) -> LogPart:

@@ -4,24 +4,24 @@ Each asks for the ladders of its own sets. Nothing here talks to a server; `epoc
 
 How far back the histories of an epoch go, by whose they are: those that are all there, and those that are kept.
 
-Nothing here talks to a server; `epochs` and `wholeness` keep these values on one.
+Nothing here talks to a server; `epochs` and `repair_progress` keep these values on one.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from features.declaration import DAY_MS
-from features.history.retention import Ladder, Retention, exact, horizons_of
+from features.history.retention import ResolutionSchedule, Retention, exact, horizons_of
 from features.history.store import Entity
 
 
-class Cover(NamedTuple):
+class Coverage(NamedTuple):
     """Milliseconds before the newest transaction of a history, by the name of the kind of history."""
 
     horizons_ms: Mapping[str, int]
 
     @classmethod
-    def of(cls, horizons_ms: Mapping[Entity, int]) -> "Cover":
+    def of(cls, horizons_ms: Mapping[Entity, int]) -> "Coverage":
         """Return what is asked by who looks at histories for so long."""
         return cls({kind.value: ms for kind, ms in horizons_ms.items()})
 
@@ -35,49 +35,49 @@ class Cover(NamedTuple):
         """As it is kept: `card=3196800000,merchant=3801600000`."""
         return ",".join(f"{name}={ms}" for name, ms in sorted(self.horizons_ms.items()))
 
-    def reaches(self, wanted: "Cover") -> bool:
+    def includes(self, wanted: "Coverage") -> bool:
         """Tell whether all is covered that another asks for."""
         return all(self.horizons_ms.get(name, 0) >= ms for name, ms in wanted.horizons_ms.items())
 
-    def joined(self, other: "Cover") -> "Cover":
+    def union(self, other: "Coverage") -> "Coverage":
         """Return what is asked by both together: of each kind the longer."""
         mine, theirs = self.horizons_ms, other.horizons_ms
-        return Cover({name: max(mine.get(name, 0), theirs.get(name, 0)) for name in {**mine, **theirs}})
+        return Coverage({name: max(mine.get(name, 0), theirs.get(name, 0)) for name in {**mine, **theirs}})
 
     def __str__(self) -> str:
         """Say it for people."""
         return ", ".join(f"{name} {ms / DAY_MS:g} days" for name, ms in sorted(self.horizons_ms.items())) or "no time"
 
 
-class EpochCover(NamedTuple):
+class EpochCoverage(NamedTuple):
     """An epoch, and how far back something is so under it; a negative epoch while a deployment begins."""
 
     epoch: int
-    cover: Cover
+    cover: Coverage
 
     @property
     def text(self) -> str:
         """As it is kept."""
         return f"{self.epoch} {self.cover.text}"
 
-    def holds(self, epoch: int, wanted: Cover) -> bool:
+    def holds(self, epoch: int, wanted: Coverage) -> bool:
         """Tell whether it is so under an epoch, as far back as is asked."""
-        return self.epoch == epoch and self.cover.reaches(wanted)
+        return self.epoch == epoch and self.cover.includes(wanted)
 
-    def under(self, epoch: int) -> "EpochCover":
+    def under(self, epoch: int) -> "EpochCoverage":
         """Return what that says of an epoch: nothing where it is about another."""
-        return self if self.epoch == epoch else NOTHING
+        return self if self.epoch == epoch else NO_COVERAGE
 
 
-NOTHING = EpochCover(0, Cover({}))
+NO_COVERAGE = EpochCoverage(0, Coverage({}))
 """Is so under no epoch."""
 
 
-def read_span(value: bytes | None) -> EpochCover:
+def read_coverage(value: bytes | None) -> EpochCoverage:
     """Read what is kept; no epoch is 0."""
     epoch, _, cover = (value or b"0").decode().partition(" ")
     pairs = (pair.partition("=") for pair in cover.split(",") if pair)
-    return EpochCover(int(epoch), Cover({name: int(ms) for name, _, ms in pairs}))
+    return EpochCoverage(int(epoch), Coverage({name: int(ms) for name, _, ms in pairs}))
 
 
 class StoredRetention(NamedTuple):
@@ -92,23 +92,23 @@ class StoredRetention(NamedTuple):
         return "\n".join((str(self.epoch), *self.needs)).encode()
 
     @property
-    def keeps(self) -> Mapping[Entity, Retention]:
+    def retentions(self) -> Mapping[Entity, Retention]:
         """The same by kind, cards first."""
-        asked = dict[Entity, list[Ladder]]()
-        for kind, ladder in map(_read, self.needs):
-            asked.setdefault(kind, []).append(ladder)
+        asked = dict[Entity, list[ResolutionSchedule]]()
+        for kind, schedule in map(_read, self.needs):
+            asked.setdefault(kind, []).append(schedule)
         return {kind: Retention(tuple(asked[kind])) for kind in Entity if kind in asked}
 
     @property
-    def cover(self) -> Cover:
+    def cover(self) -> Coverage:
         """How far back that is."""
-        return Cover.of(horizons_of(self.keeps))
+        return Coverage.of(horizons_of(self.retentions))
 
     def under(self, epoch: int) -> "StoredRetention":
         """Return what is asked under an epoch: nothing where this is about another."""
-        return self if self.epoch == epoch else NOT_KNOWN
+        return self if self.epoch == epoch else UNKNOWN_RETENTION
 
-    def lacking(self, own: Iterable[str], whole: Cover) -> set[str]:
+    def lacking(self, own: Iterable[str], whole: Coverage) -> set[str]:
         """Return what is missing of our own needs, and of what histories are whole for: that must not be trimmed."""
         asked = StoredRetention(self.epoch, tuple({*self.needs, *own}))
         far = asked.cover.horizons_ms
@@ -116,28 +116,30 @@ class StoredRetention(NamedTuple):
         return {*asked.needs, *(_written(kind, exact(ms)) for kind, ms in beyond.items())} - {*self.needs}
 
 
-NOT_KNOWN = StoredRetention(0, ())
+UNKNOWN_RETENTION = StoredRetention(0, ())
 """Stands for what nobody has said."""
 
 
-def read_kept(value: bytes | None) -> StoredRetention:
+def read_retention(value: bytes | None) -> StoredRetention:
     """Read what is kept on a server; nothing is no epoch's."""
     epoch, *needs = (value or b"0").decode().split("\n")
     return StoredRetention(int(epoch), tuple(needs))
 
 
-def needs_of(keeps: Mapping[Entity, Retention]) -> tuple[str, ...]:
+def retention_needs(retentions: Mapping[Entity, Retention]) -> tuple[str, ...]:
     """Write what is asked by who keeps histories so."""
-    return tuple(sorted({_written(kind, ladder) for kind, keep in keeps.items() for ladder in keep.ladders}))
+    return tuple(
+        sorted({_written(kind, schedule) for kind, retention in retentions.items() for schedule in retention.schedules})
+    )
 
 
-def _written(kind: Entity, ladder: Ladder) -> str:
+def _written(kind: Entity, schedule: ResolutionSchedule) -> str:
     """Write one need: `merchant 1/3600000 3600000/1296000000`."""
-    steps = zip(ladder.resolutions_ms, ladder.tails_ms, strict=True)
+    steps = zip(schedule.resolutions_ms, schedule.tails_ms, strict=True)
     return " ".join((kind.value, *(f"{resolution}/{tail}" for resolution, tail in steps)))
 
 
-def _read(need: str) -> tuple[Entity, Ladder]:
+def _read(need: str) -> tuple[Entity, ResolutionSchedule]:
     kind, *steps = need.split()
     pairs = [tuple(map(int, step.split("/"))) for step in steps]
-    return Entity(kind), Ladder(tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs))
+    return Entity(kind), ResolutionSchedule(tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs))

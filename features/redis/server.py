@@ -12,7 +12,7 @@ from redis import exceptions
 from features.errors import StoreRefusedError, StoreUnavailableError
 from features.redis.client import (
     SCRIPTS,
-    encoded,
+    encode_command,
     new_client,
     require_usable,
     script_text,
@@ -21,8 +21,8 @@ from features.redis.client import (
 )
 from features.redis.connection import Call, Script
 from features.redis.deletions import ServerDeletions
-from features.redis.keys import HOME
-from features.redis.topology import Master, Servers, master
+from features.redis.keys import HOME_SHARD
+from features.redis.topology import Master, Servers, read_master
 
 
 class ServerConnection:
@@ -61,7 +61,7 @@ class ServerConnection:
             )
         require_usable(info, await self._policy(info), self.where)
         await self._try_commands()
-        await self.suspicion(afresh=True)
+        await self.loss_reason(recheck=True)
         self.trust()
 
     async def _try_commands(self) -> None:
@@ -78,23 +78,23 @@ class ServerConnection:
             await client.hgetall(noted)
             for tried in (key, noted):
                 await client.pexpire(tried, 1)
-        await self.run("trim", [Call(HOME, (key, key), (b"no base", b"", 0, b"", b"not this"))])
+        await self.run("trim", [Call(HOME_SHARD, (key, key), (b"no base", b"", 0, b"", b"not this"))])
 
-    async def suspicion(self, *, afresh: bool = False) -> str | None:
+    async def loss_reason(self, *, recheck: bool = False) -> str | None:
         """Say so if the server is another than the trusted one, or the same one after a restart or as a replica.
 
         What was asked over an older connection is forgotten where a newer one was asked meanwhile.
         """
         connected = self._connected
-        if afresh or connected != self._seen_connected:
-            met = master("server", await self._info())
+        if recheck or connected != self._seen_connected:
+            met = read_master("server", await self._info())
             if met is None:
                 raise StoreUnavailableError(f"{self.where}: the server is a replica; decisions wait for a master")
             if connected >= self._seen_connected:
                 self._seen, self._seen_connected = met, connected
         if self._trusted is None or self._seen is None or self._seen == self._trusted:
             return None
-        if Servers((self._trusted,)).suspicion(Servers((self._seen,))) is not None:
+        if Servers((self._trusted,)).loss_reason(Servers((self._seen,))) is not None:
             return "the server was restarted, or is another"
         self.trust()
         return None
@@ -112,7 +112,7 @@ class ServerConnection:
         return None if self._trusted is None else Servers((self._trusted,))
 
     def trust(self) -> None:
-        """Trust the server that `suspicion` last saw."""
+        """Trust the server that `loss_reason` last saw."""
         self._trusted = self._seen
 
     async def _info(self) -> dict[str, Any]:
@@ -160,7 +160,7 @@ class ServerConnection:
         connection = await pool.get_connection()
         try:
             await connection.send_packed_command(
-                encoded(b"EVALSHA", self._digests[script], len(call.keys), *call.keys, *call.arguments)
+                encode_command(b"EVALSHA", self._digests[script], len(call.keys), *call.keys, *call.arguments)
             )
             return await connection.read_response()
         finally:

@@ -54,7 +54,7 @@ class Topology(NamedTuple):
         return list(dict.fromkeys(self.owners))
 
 
-def topology(reply: Sequence[Any], slots: Sequence[int], asked: Address) -> Topology:
+def read_topology(reply: Sequence[Any], slots: Sequence[int], asked: Address) -> Topology:
     """Read a server's answer to CLUSTER SLOTS; where it does not know its own host, that is the one that was asked.
 
     Raises:
@@ -62,8 +62,8 @@ def topology(reply: Sequence[Any], slots: Sequence[int], asked: Address) -> Topo
     """
     owners: dict[int, Owner] = {}
     replicas = set()
-    for first, last, master, *others in reply:
-        owner = Owner(_text(master[2]), Address(_text(master[0] or b"") or asked.host, int(master[1])))
+    for first, last, serving, *others in reply:
+        owner = Owner(_text(serving[2]), Address(_text(serving[0] or b"") or asked.host, int(serving[1])))
         replicas |= {_text(other[2]) for other in others}
         owners |= {slot: owner for slot in slots if first <= slot <= last}
     unserved = sorted(set(slots) - owners.keys())
@@ -85,7 +85,7 @@ class Master(NamedTuple):
     promoted: bool
 
 
-def master(node_id: str, info: Mapping[str, Any]) -> Master | None:
+def read_master(node_id: str, info: Mapping[str, Any]) -> Master | None:
     """Read a server's INFO; None if it is no master now."""
     if info.get("role") != "master":
         return None
@@ -105,10 +105,10 @@ class Servers(NamedTuple):
         met = list(dict.fromkeys(self.masters))
         return json.dumps([met, [met.index(one) for one in self.masters], sorted(self.replicas)])
 
-    def suspicion(self, now: "Servers") -> str | None:
+    def loss_reason(self, now: "Servers") -> str | None:
         """Say why what these had may be gone with those that serve now; None where it cannot be."""
         known = {one.node_id: one for one in self.masters}
-        reasons = (_suspicion(*pair, known, self.replicas) for pair in zip(self.masters, now.masters, strict=True))
+        reasons = (_loss_reason(*pair, known, self.replicas) for pair in zip(self.masters, now.masters, strict=True))
         return next((why for why in reasons if why is not None), None)
 
 
@@ -119,7 +119,7 @@ def read_servers(text: bytes) -> Servers:
     return Servers(tuple(masters[place] for place in places), frozenset(replicas))
 
 
-def _suspicion(before: Master, now: Master, known: Mapping[str, Master], replicas: Collection[str]) -> str | None:
+def _loss_reason(before: Master, now: Master, known: Mapping[str, Master], replicas: Collection[str]) -> str | None:
     """Say why what a master had may be gone with the one that serves its slot now; None where it cannot be.
 
     `known` are the masters as they were met before, by name, and `replicas` the names of all replicas at that time.

@@ -10,7 +10,7 @@ Amounts are exact integers until the last division. Nothing here knows a feature
 import numpy as np
 
 from features.history import records
-from features.history.frames import PER_MAJOR, Flags, Floats, Sums, Window
+from features.history.frames import PER_MAJOR, Flags, Floats, Window, WindowSums
 from features.history.store import Ints
 
 LEAST = PER_MAJOR // 100
@@ -45,12 +45,12 @@ def amount_to_smallest(window: Window) -> Floats:
     least = np.minimum.reduceat(amounts, frame.starts)
     alone = least == LARGER_THAN_ANY
     least[alone] = 0
-    ratio: Floats = (frame.own_amounts * frame.fold).astype(np.float64) / np.maximum(least * frame.fold, LEAST)
+    ratio: Floats = (frame.own_amounts * frame.scale).astype(np.float64) / np.maximum(least * frame.scale, LEAST)
     ratio[alone] = np.nan
     return ratio
 
 
-def count(window: Sums) -> Floats:
+def count(window: WindowSums) -> Floats:
     """Count the transactions.
 
     Formula: |window|.
@@ -61,7 +61,7 @@ def count(window: Sums) -> Floats:
     return window.count.astype(np.float64)
 
 
-def amount_sum(window: Sums) -> Floats:
+def amount_sum(window: WindowSums) -> Floats:
     """Add up the amounts, in major units.
 
     Formula: sum(amount(i)).
@@ -72,7 +72,7 @@ def amount_sum(window: Sums) -> Floats:
     return total
 
 
-def mean(window: Sums) -> Floats:
+def mean(window: WindowSums) -> Floats:
     """Return the mean amount in major units.
 
     Formula: sum(amount(i)) / |window|.
@@ -82,7 +82,7 @@ def mean(window: Sums) -> Floats:
     return _quotient(window.total, window.count * PER_MAJOR, window.empty)
 
 
-def amount_to_mean(window: Sums) -> Floats:
+def amount_to_mean(window: WindowSums) -> Floats:
     """Return own amount by the mean.
 
     Formula: amount(own) * |window| / sum(amount(i)).
@@ -92,7 +92,7 @@ def amount_to_mean(window: Sums) -> Floats:
     return _quotient(window.own_times_count(), window.total, window.empty | (window.total == 0))
 
 
-def deviation(window: Sums) -> Floats:
+def deviation(window: WindowSums) -> Floats:
     """Return the population standard deviation of the amounts in major units.
 
     Formula: sqrt(n sum(amount(i)^2) - sum(amount(i))^2) / n, n = |window|.
@@ -102,7 +102,7 @@ def deviation(window: Sums) -> Floats:
     return _quotient(np.sqrt(window.spread), window.count * PER_MAJOR, window.empty)
 
 
-def largest(window: Sums) -> Floats:
+def largest(window: WindowSums) -> Floats:
     """Return the largest amount in major units.
 
     Formula: max(amount(i)).

@@ -22,7 +22,7 @@ def fraud_verdicts(frame: Frame) -> Ints:
     if not len(said):
         return said
     about = frame.keyed(frame.others[said], frame.number[said])
-    order = records.latest_last(frame.rows[said])
+    order = records.label_order(frame.rows[said])
     order = order[np.argsort(about[order], kind="stable")]
     about, said = about[order], said[order]
     latest = np.append(about[1:] != about[:-1], True)

@@ -60,7 +60,7 @@ def time_of_day_share(window: Window) -> Floats:
     """
     frame = window.frame
     wall_ms = (
-        frame.time + records.told(frame.traits, records.CLOCK) * MINUTE_MS
+        frame.time + records.unpack_trait(frame.traits, records.CLOCK) * MINUTE_MS
     )  # off by a day, which is no matter here
     behind_ms = wall_ms - frame.of_own(wall_ms) + NEAR_MS
     around_ms = behind_ms - behind_ms // DAY_MS * DAY_MS

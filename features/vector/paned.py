@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 from features.declaration import Feature
 from features.history import panes, records
 from features.history.frames import FINEST, POWERS, Flags, Floats, Frame
-from features.history.retention import Ladder
+from features.history.retention import ResolutionSchedule
 from features.history.store import Ints
 
 
 class PanedWindow:
     """The transactions of each history in a paned window, singly or in panes; has the interface of `Window`."""
 
-    def __init__(self, frame: Frame, feature: Feature, ladder: Ladder) -> None:
+    def __init__(self, frame: Frame, feature: Feature, schedule: ResolutionSchedule) -> None:
         self.frame = frame
-        self._after_ms, self._until_ms = _ends(frame, feature, ladder)
+        self._after_ms, self._until_ms = _ends(frame, feature, schedule)
         self.inside = (frame.time > frame.spread_out(self._after_ms)) & ~frame.labels
         self.inside &= frame.time <= frame.spread_out(self._until_ms)
         if not feature.delay_ms:
@@ -76,7 +76,7 @@ class PanedWindow:
 
     def own_times_count(self) -> Floats:
         """Own amount times the count, in units of 10^-4: the float64 that is nearest to the exact integer."""
-        return _nearest(self.frame.own_amounts.astype(object) * (self.frame.fold * self.count).astype(object))
+        return _nearest(self.frame.own_amounts.astype(object) * (self.frame.scale * self.count).astype(object))
 
     @cached_property
     def _sums(self) -> NDArray[np.object_]:
@@ -98,13 +98,13 @@ def _nearest(exact: NDArray[np.object_]) -> Floats:
     return floats
 
 
-def _ends(frame: Frame, feature: Feature, ladder: Ladder) -> tuple[Ints, Ints]:
+def _ends(frame: Frame, feature: Feature, schedule: ResolutionSchedule) -> tuple[Ints, Ints]:
     """Return behind which moment the window of each history begins, and at which it ends."""
     resolution_ms = feature.resolution_ms
     end_ms = frame.own_ms - feature.delay_ms
     begin_ms = (end_ms - (feature.window_ms or 0)) // resolution_ms * resolution_ms
-    begin_ms = np.maximum(begin_ms, ladder.seen_after(frame.newest_ms, resolution_ms))
+    begin_ms = np.maximum(begin_ms, schedule.seen_after(frame.newest_ms, resolution_ms))
     if feature.delay_ms:
         return begin_ms, end_ms // resolution_ms * resolution_ms
-    late = end_ms <= ladder.exact_after(frame.newest_ms)
+    late = end_ms <= schedule.exact_after(frame.newest_ms)
     return begin_ms, np.where(late, (end_ms - 1) // resolution_ms * resolution_ms, end_ms)

@@ -17,7 +17,7 @@ from features.declaration import Feature, FeatureSet, load
 from features.errors import DeclarationError
 from features.history.frames import Floats
 from features.history.history import visible
-from features.history.retention import Ladder, Retention, horizons_of
+from features.history.retention import ResolutionSchedule, Retention, horizons_of
 from features.history.store import Entity, Histories, Observed, Transactions
 from features.vector.vectorise import vectorise
 
@@ -55,15 +55,15 @@ class FeatureSets:
     @cached_property
     def horizons_ms(self) -> Mapping[Entity, int]:
         """How long histories are kept for all sets together, by whose they are."""
-        return MappingProxyType(horizons_of(self.keeps))
+        return MappingProxyType(horizons_of(self.retentions))
 
     @cached_property
-    def keeps(self) -> Mapping[Entity, Retention]:
+    def retentions(self) -> Mapping[Entity, Retention]:
         """How long and how fine histories are kept for all sets together, by whose they are."""
-        each = [one.ladders for one in self.sets]
+        each = [one.schedules for one in self.sets]
         kinds = [kind for kind in Entity if any(kind in one for one in each)]
-        ladders = {kind: dict.fromkeys(one[kind] for one in each if kind in one) for kind in kinds}
-        return MappingProxyType({kind: Retention(tuple(asked)) for kind, asked in ladders.items()})
+        schedules = {kind: dict.fromkeys(one[kind] for one in each if kind in one) for kind in kinds}
+        return MappingProxyType({kind: Retention(tuple(asked)) for kind, asked in schedules.items()})
 
 
 def _of_rows(*tables: tuple[Feature, ...]) -> FeatureSets:
@@ -90,7 +90,7 @@ class Vectors:
         """Return the vectors of one set, float64 of shape (n, its features)."""
         if fingerprint not in self._made:
             one = self._sets.by_fingerprint[fingerprint]
-            observed = narrowed(self._observed, self._sets.keeps, one.ladders)
+            observed = narrowed(self._observed, self._sets.retentions, one.schedules)
             self._made[fingerprint] = vectorise(one, self._transactions, observed)[self._which]
         return self._made[fingerprint]
 
@@ -103,17 +103,21 @@ class Vectors:
         return {fingerprint: self.of(fingerprint) for fingerprint in self._sets.by_fingerprint}
 
 
-def narrowed(observed: Observed, kept: Mapping[Entity, Retention], seen: Mapping[Entity, Ladder]) -> Observed:
+def narrowed(
+    observed: Observed, retentions: Mapping[Entity, Retention], schedules: Mapping[Entity, ResolutionSchedule]
+) -> Observed:
     """Return what is visible to one set of those for which a store keeps histories."""
-    other = [kind for kind in observed.histories if kind in seen and kept[kind].ladders != (seen[kind],)]
+    other = [
+        kind for kind in observed.histories if kind in schedules and retentions[kind].schedules != (schedules[kind],)
+    ]
     if not other:
         return observed
-    narrow = {kind: _within(observed.histories[kind], seen[kind]) for kind in other}
+    narrow = {kind: _within(observed.histories[kind], schedules[kind]) for kind in other}
     return replace(observed, histories={**observed.histories, **narrow})
 
 
-def _within(histories: Histories, ladder: Ladder) -> Histories:
-    return Histories(*visible(histories.rows, histories.lengths, ladder), histories.positions)
+def _within(histories: Histories, schedule: ResolutionSchedule) -> Histories:
+    return Histories(*visible(histories.rows, histories.lengths, schedule), histories.positions)
 
 
 def load_sets(modules: str) -> FeatureSets:

@@ -135,17 +135,17 @@ class Travel:
     def trip(self) -> Trip:
         """The way from the latest other place; from the farthest of several in one millisecond."""
         frame = self._window.frame
-        latest = latest_telling(self._window, (frame.traits & records.PLACED.mask) != 0)
+        latest = latest_with(self._window, (frame.traits & records.HAS_PLACE.mask) != 0)
         number = frame.number[latest]
         km, elapsed_ms = np.full(len(frame.lengths), NOWHERE_KM), np.zeros(len(frame.lengths), np.int64)
         if len(latest):
             here, there = frame.rows[frame.last[number], records.PLACE], frame.rows[latest, records.PLACE]
-            np.maximum.at(km, number, distances_km(*records.places(there), *records.places(here)))
+            np.maximum.at(km, number, distances_km(*records.unpack_places(there), *records.unpack_places(here)))
             elapsed_ms[number] = frame.age[latest]
         return Trip(km, elapsed_ms, km == NOWHERE_KM)
 
 
-def latest_telling(window: Window, tells: Flags) -> Ints:
+def latest_with(window: Window, tells: Flags) -> Ints:
     """Return where the latest others of a window that tell something are, several if they are of one millisecond.
 
     None of a transaction that does not tell it itself: there is nothing to compare.
@@ -169,7 +169,7 @@ def country_jump(window: Window) -> Floats:
         its change within a short time is what issuers' rules call impossible travel.
     """
     frame = window.frame
-    latest = latest_telling(window, (frame.traits & records.COUNTRY.mask) != 0)
+    latest = latest_with(window, (frame.traits & records.COUNTRY.mask) != 0)
     number, differs = frame.number[latest], (frame.unlike[latest] & records.COUNTRY.mask) != 0
     jumps = np.full(len(frame.lengths), np.nan)
     jumps[number] = 0.0

@@ -12,7 +12,7 @@ import numpy as np
 from features.aggregates import Aggregate
 from features.declaration import Feature, FeatureSet
 from features.formulas import Formula, evaluate
-from features.history.frames import Flags, Floats, Frame, Sums, Window
+from features.history.frames import Flags, Floats, Frame, Window, WindowSums
 from features.history.store import NOWHERE, Entity, Ints, Observed, Transactions
 from features.vector import amounts, habits, novelty, travel
 from features.vector.frauds import fraud_share, fraud_verdicts, known_frauds
@@ -35,7 +35,7 @@ class _BatchReader:
     """One batch being read: frames and windows that several features share are made once."""
 
     def __init__(self, feature_set: FeatureSet, transactions: Transactions, observed: Observed) -> None:
-        self._ladders = feature_set.ladders
+        self._schedules = feature_set.schedules
         self.transactions = transactions
         self._histories = observed.histories
         self._frames: dict[Entity, Frame] = {}
@@ -74,15 +74,15 @@ class _BatchReader:
     def frame(self, entity: Entity) -> Frame:
         """Return the histories of one kind."""
         if entity not in self._frames:
-            ladder = self._ladders[entity]
-            self._frames[entity] = Frame(self._histories[entity], self.transactions.occurred_ms, ladder)
+            schedule = self._schedules[entity]
+            self._frames[entity] = Frame(self._histories[entity], self.transactions.occurred_ms, schedule)
         return self._frames[entity]
 
     def _of_panes(self, feature: Feature) -> Floats:
         entity = feature.entity
         key = (entity, feature.window_ms, feature.delay_ms, feature.resolution_ms)
         if key not in self._paned:
-            self._paned[key] = PanedWindow(self.frame(entity), feature, self._ladders[entity])
+            self._paned[key] = PanedWindow(self.frame(entity), feature, self._schedules[entity])
         window = self._paned[key]
         if isinstance(feature.aggregate, Aggregate) and feature.aggregate in _OF_SUMS:
             return _OF_SUMS[feature.aggregate](window)
@@ -108,7 +108,7 @@ class _BatchReader:
 _CALENDAR: Mapping[Aggregate, Callable[[Transactions], Floats]] = MappingProxyType(
     {Aggregate.NIGHT: habits.is_night, Aggregate.WEEKEND: habits.is_weekend},
 )
-_OF_SUMS: Mapping[Aggregate, Callable[[Sums], Floats]] = MappingProxyType(
+_OF_SUMS: Mapping[Aggregate, Callable[[WindowSums], Floats]] = MappingProxyType(
     {
         Aggregate.COUNT: amounts.count,
         Aggregate.AMOUNT_SUM: amounts.amount_sum,

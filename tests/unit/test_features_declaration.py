@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from features.aggregates import ABOUT, Aggregate
+from features.aggregates import AGGREGATES, Aggregate
 from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Feature, FeatureSet, load, window_text
 from features.default_set import FEATURES
 from features.errors import DeclarationError, FeatureError, StoreError, StoreRefusedError, StoreUnavailableError
@@ -119,8 +119,8 @@ def test_nothing_in_the_default_set_depends_on_the_arrival_of_other_partitions()
 
 
 def test_every_aggregate_says_what_it_is() -> None:
-    assert set(ABOUT) == set(Aggregate)
-    assert all(about.unit and about.meaning and about.of for about in ABOUT.values())
+    assert set(AGGREGATES) == set(Aggregate)
+    assert all(about.unit and about.meaning and about.of for about in AGGREGATES.values())
 
 
 def test_a_set_needs_rows_with_names_of_their_own() -> None:
@@ -172,8 +172,8 @@ SHOP = merchant("count", "7d")
     ("row", "panes", "problem"),
     [
         (COUNT, "1h", "a card's history judges its transactions and is kept as it is: leave its features exact"),
-        (merchant("cards", "7d"), "1h", "cards cannot be told from sums over panes, as these can: amount_deviation"),
-        (merchant("seconds_since_last"), "1h", "seconds_since_last cannot be told from sums over panes"),
+        (merchant("cards", "7d"), "1h", "cards cannot be computed from panes; these can: amount_deviation"),
+        (merchant("seconds_since_last"), "1h", "seconds_since_last cannot be computed from panes"),
         (SHOP, "5h", "panes of 18000000 ms do not divide its window of 604800000 ms"),
         (SHOP, "8d", "do not divide its window"),
         (SHOP, "1 h", "the pane '1 h' is not a whole number and s, m, h or d"),
@@ -200,7 +200,7 @@ def test_the_resolution_is_part_of_the_fingerprint_and_not_of_the_name() -> None
 
 def test_a_paned_history_is_exact_for_an_hour_or_as_far_as_its_exact_features_look_and_as_much_again() -> None:
     def tails_ms(*rows: Feature) -> dict[int, int]:
-        ladder = FeatureSet(rows).ladders[Entity.MERCHANT]
+        ladder = FeatureSet(rows).schedules[Entity.MERCHANT]
         return dict(zip(ladder.resolutions_ms, ladder.tails_ms, strict=True))
 
     near, two_days, far = merchant("count", "1h"), merchant("count", "2d"), paned(SHOP, "1d")
@@ -219,4 +219,4 @@ def test_the_table_for_hot_merchants_is_the_default_one_with_merchants_windows_p
     ours, theirs = ([row for row in one.rows if row.entity is not Entity.MERCHANT] for one in (hot, default))
     assert ours == theirs
     assert all(row.is_paned for row in hot.rows if row.entity is Entity.MERCHANT)
-    assert hot.ladders[Entity.MERCHANT].resolutions_ms == (1, HOUR_MS, 6 * HOUR_MS, DAY_MS)
+    assert hot.schedules[Entity.MERCHANT].resolutions_ms == (1, HOUR_MS, 6 * HOUR_MS, DAY_MS)
