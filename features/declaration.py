@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from features.aggregates import MERGEABLE, MULTI_WINDOW, Aggregate, aggregate_info, aggregate_name
 from features.errors import DeclarationError
-from features.formulas import Formula, exported
+from features.formulas import Formula, import_attribute
 from features.history.retention import EXACT_MS, ResolutionSchedule, Retention, exact, schedule_for
 from features.history.store import ENTITY_TEXT, Entity
 
@@ -162,7 +162,7 @@ class FeatureSet:
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
         if twice:
             raise DeclarationError(f"declared more than once: {', '.join(twice)}")
-        problems = [problem for kind in _KINDS for problem in _mixed(kind, self._of(kind))]
+        problems = [problem for kind in _KINDS for problem in _mixed_problems(kind, self._of(kind))]
         if problems:
             raise DeclarationError("; ".join(problems))
 
@@ -247,7 +247,7 @@ def _reach_ms(rows: Sequence[Feature]) -> dict[int, int]:
     return {row.resolution_ms: row.reach_ms for row in sorted(rows, key=attrgetter("reach_ms"))}
 
 
-def _mixed(kind: Entity, rows: Sequence[Feature]) -> Iterator[str]:
+def _mixed_problems(kind: Entity, rows: Sequence[Feature]) -> Iterator[str]:
     """Yield why these rows cannot share the histories of one kind."""
     for fine, coarse in pairwise(sorted({row.resolution_ms for row in rows})):
         if coarse % fine:
@@ -271,7 +271,7 @@ def load(module_name: str | None) -> FeatureSet:
         DeclarationError: there is no such module, it cannot be imported, or `FEATURES` in it is no table of features.
     """
     name = module_name or "features.default_set"
-    found = exported(name, "FEATURES")
+    found = import_attribute(name, "FEATURES")
     if not isinstance(found, Sequence) or isinstance(found, str):
         raise DeclarationError(f"{name}.FEATURES must be a tuple of rows, not a {type(found).__name__}")
     for place, row in enumerate(found):

@@ -33,7 +33,7 @@ Column = NDArray[Any]
 """One value for each transaction; of own transaction a single number."""
 
 
-def exported(module_name: str, attribute: str) -> object:
+def import_attribute(module_name: str, attribute: str) -> object:
     """Import a module and return what it calls `attribute`.
 
     A program that was installed as a script does not look into the working directory, so that is looked into last:
@@ -44,17 +44,17 @@ def exported(module_name: str, attribute: str) -> object:
     """
     here = os.getcwd()  # noqa: PTH109 - a text, as sys.path has them
     if not all(part.isidentifier() for part in module_name.split(".")):
-        raise DeclarationError(_missing(module_name, here))
+        raise DeclarationError(_no_such_module(module_name, here))
     if here not in sys.path:
         sys.path.append(here)
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise DeclarationError(f"{module_name} cannot be imported: {_where(error)}") from error
-        raise DeclarationError(_missing(module_name, here)) from error
+            raise DeclarationError(f"{module_name} cannot be imported: {_location(error)}") from error
+        raise DeclarationError(_no_such_module(module_name, here)) from error
     except Exception as error:  # any fault of someone else's code
-        raise DeclarationError(f"{module_name} cannot be imported: {_where(error)}") from error
+        raise DeclarationError(f"{module_name} cannot be imported: {_location(error)}") from error
     try:
         found: object = getattr(module, attribute)
     except AttributeError:
@@ -65,7 +65,7 @@ def exported(module_name: str, attribute: str) -> object:
     return found
 
 
-def _missing(module_name: str, here: str) -> str:
+def _no_such_module(module_name: str, here: str) -> str:
     """Say that there is no such module, and what the name of a file should have been."""
     advice = f"looked in {here} and among what is installed"
     if module_name.endswith(".py") or os.sep in module_name:
@@ -74,7 +74,7 @@ def _missing(module_name: str, here: str) -> str:
     return f"there is no module {module_name!r}: {advice}"
 
 
-def _where(error: Exception) -> str:
+def _location(error: Exception) -> str:
     """Return what happened, and the last line of someone else's code at which it did."""
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}: {error.msg}"
@@ -102,19 +102,19 @@ class Payments:
     @property
     def time_ms(self) -> Column:
         """When they occurred, in milliseconds of the Unix epoch."""
-        return self._told(records.TIME)
+        return self._column(records.TIME)
 
     @property
     def amount(self) -> Column:
         """Amounts in major units of each one's currency, float64."""
-        exponents = records.exponents(self._told(records.FLAGS))
-        major: Column = self._told(records.AMOUNT) * POWERS[FINEST - exponents] / PER_MAJOR
+        exponents = records.exponents(self._column(records.FLAGS))
+        major: Column = self._column(records.AMOUNT) * POWERS[FINEST - exponents] / PER_MAJOR
         return major
 
     @property
     def other(self) -> Column:
         """The other parties, as numbers that are good for comparing."""
-        return self._told(records.OTHER)
+        return self._column(records.OTHER)
 
     @property
     def wall_clock_ms(self) -> Column:
@@ -144,13 +144,13 @@ class Payments:
     @property
     def device(self) -> Column:
         """Devices, as numbers that are good for comparing; 0 where none is told."""
-        return self._told(records.DEVICE)
+        return self._column(records.DEVICE)
 
     @property
     def _traits(self) -> Column:
-        return self._told(records.TRAITS)
+        return self._column(records.TRAITS)
 
-    def _told(self, column: int) -> Column:
+    def _column(self, column: int) -> Column:
         if column >= self._rows.shape[-1]:
             raise LookupError("only the history of a card tells this")
         told: Column = self._rows.T[column]

@@ -73,12 +73,12 @@ def paned(feature: Feature, panes: str) -> Feature:
     return replace(feature, resolution_ms=_length_ms(panes, "pane"))
 
 
-def _row(entity: Entity, said: RowArguments, meaning: str | None) -> Feature:
-    what, window, delay = said
+def _row(entity: Entity, arguments: RowArguments, meaning: str | None) -> Feature:
+    what, window, delay = arguments
     try:
         aggregate = what if isinstance(what, Formula) else _aggregate(entity, what)
         holds = aggregate_info(aggregate, entity)
-        _look(holds.windowed, entity, said)
+        _check_window(holds.windowed, entity, arguments)
         return Feature(
             entity,
             aggregate,
@@ -88,24 +88,24 @@ def _row(entity: Entity, said: RowArguments, meaning: str | None) -> Feature:
             meaning or holds.meaning,
         )
     except DeclarationError as error:
-        raise DeclarationError(f"{_written(entity, said)}: {error}") from None
+        raise DeclarationError(f"{_source_text(entity, arguments)}: {error}") from None
 
 
-def _look(windowed: bool, entity: Entity, said: RowArguments) -> None:  # noqa: FBT001 - what it is
+def _check_window(windowed: bool, entity: Entity, arguments: RowArguments) -> None:  # noqa: FBT001 - what it is
     """Refuse a row without the window that its aggregate needs, or with one that it has no use for."""
-    what, window, delay = said
+    what, window, delay = arguments
     if windowed and window is None:
-        raise DeclarationError(f"it needs a window, as in {_written(entity, (what, '7d', delay))}")
+        raise DeclarationError(f"it needs a window, as in {_source_text(entity, (what, '7d', delay))}")
     if not windowed and (window is not None or delay is not None):
-        raise DeclarationError(f"it looks at no window: write {_written(entity, (what, None, None))}")
+        raise DeclarationError(f"it looks at no window: write {_source_text(entity, (what, None, None))}")
 
 
 def _aggregate(entity: Entity, what: str) -> Aggregate:
     """Return the aggregate of that name, or say whom to ask for it, or what there is."""
-    known = _known(entity)
+    known = _aggregates_of(entity)
     if what in known:
         return known[what]
-    others = [_CALLS[kind] for kind in Entity if what in _known(kind)]
+    others = [_CALLS[kind] for kind in Entity if what in _aggregates_of(kind)]
     if others:
         raise DeclarationError(f"{ENTITY_TEXT[entity]} cannot be asked for it, but {' or '.join(others)} can")
     near = get_close_matches(str(what), known, 1)
@@ -113,7 +113,7 @@ def _aggregate(entity: Entity, what: str) -> Aggregate:
     raise DeclarationError(f"there is no {what!r} of {ENTITY_TEXT[entity]}{guess}: {', '.join(sorted(known))}")
 
 
-def _known(entity: Entity) -> dict[str, Aggregate]:
+def _aggregates_of(entity: Entity) -> dict[str, Aggregate]:
     return {aggregate_name(aggregate, entity): aggregate for aggregate, info in AGGREGATES.items() if entity in info.of}
 
 
@@ -124,9 +124,9 @@ def _length_ms(text: str, part: str) -> int:
     return int(found[1]) * _UNITS_MS[found[2]]
 
 
-def _written(entity: Entity, said: RowArguments) -> str:
+def _source_text(entity: Entity, arguments: RowArguments) -> str:
     """Return a row as its author wrote it, by which he finds it."""
-    what, window, delay = said
+    what, window, delay = arguments
     parts = [what.name if isinstance(what, Formula) else repr(what)]
     if window is not None:
         parts.append(repr(window))

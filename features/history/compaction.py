@@ -35,16 +35,16 @@ def plan_compaction(history: History, retention: Retention, epoch: int) -> Compa
     """Fold a settled history under a history epoch; None while that would not make it much shorter."""
     if history.newest_ms == NO_TIME_MS:
         return None
-    terms, log = (
+    rules, log = (
         CompactionRules(epoch, retention.oldest_ms(history.newest_ms), _bounds(history, retention)),
         history.log,
     )
-    until_ms = max(terms.oldest_ms, *terms.bounds_ms.values())
+    until_ms = max(rules.oldest_ms, *rules.bounds_ms.values())
     count = int((records.is_transaction(log[:, records.FLAGS]) & (log[:, records.TIME] > until_ms)).argmax())
-    expired = int((history.panes[:, records.TIME] <= terms.oldest_ms).sum())
+    expired = int((history.panes[:, records.TIME] <= rules.oldest_ms).sum())
     if not count + expired or not is_worthwhile(count + expired, history.length):
         return None
-    made = _carried(history, count, terms)
+    made = _carried(history, count, rules)
     return Compaction(count, made) if is_worthwhile(history.prefix_rows + count - len(made), history.length) else None
 
 
@@ -72,21 +72,21 @@ def _bounds(history: History, retention: Retention) -> dict[int, int]:
     return {width: max(now.get(width, NO_TIME_MS), before.get(width, NO_TIME_MS)) for width in sorted({*now, *before})}
 
 
-def _carried(history: History, count: int, terms: CompactionRules) -> Ints:
+def _carried(history: History, count: int, rules: CompactionRules) -> Ints:
     """Return all that lies before the log once its first `count` records have left it."""
     removed = history.log[:count]
     ours = records.is_transaction(removed[:, records.FLAGS])
     summed = np.concatenate((history.panes, removed[ours]))
-    summed = summed[summed[:, records.TIME] > terms.oldest_ms]
-    made = panes.merge(summed, _ends(summed[:, records.TIME], terms.bounds_ms))
+    summed = summed[summed[:, records.TIME] > rules.oldest_ms]
+    made = panes.merge(summed, _ends(summed[:, records.TIME], rules.bounds_ms))
     labels = np.concatenate((history.labels, _placed(removed, history.base)[~ours]))
-    labels = labels[np.minimum(labels[:, records.TIME], labels[:, records.AMOUNT]) > terms.oldest_ms]
+    labels = labels[np.minimum(labels[:, records.TIME], labels[:, records.AMOUNT]) > rules.oldest_ms]
     notes = CompactionNotes(
-        epoch=terms.epoch,
-        since_ms=max(terms.oldest_ms, NO_TIME_MS if history.notes is None else history.notes.since_ms),
+        epoch=rules.epoch,
+        since_ms=max(rules.oldest_ms, NO_TIME_MS if history.notes is None else history.notes.since_ms),
         panes=len(made),
         labels=len(labels),
-        bounds_ms=terms.bounds_ms,
+        bounds_ms=rules.bounds_ms,
         offsets=_offsets(history.notes, removed[ours]),
     )
     return np.concatenate((notes.notes(history.columns), made, labels))

@@ -132,7 +132,7 @@ class Frame:
         return np.ascontiguousarray(self.rows[:, records.DEVICE])
 
     @cached_property
-    def unlike(self) -> Ints:
+    def trait_differences(self) -> Ints:
         """The bits of `traits` in which a record differs from its history's own one."""
         return self.traits ^ self.of_own(self.traits)
 

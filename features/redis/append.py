@@ -53,7 +53,7 @@ Answer = Appended | Mismatch | OtherEpoch
 
 
 def read_reply(reply: list[Any]) -> Answer:
-    """Read a reply of observe.lua."""
+    """Read a reply of append.lua."""
     match reply[0]:
         case 0:
             return Appended({reply[i] - 1: reply[i + 1] for i in range(1, len(reply), 2)})
@@ -75,27 +75,27 @@ class ShardAppend(NamedTuple):
         return [entry for group in self.groups.values() for entry in group]
 
 
-def append_steps(touched: Touched, shards: KeyLayout) -> list[list[ShardAppend]]:
+def append_steps(touched: Touched, layout: KeyLayout) -> list[list[ShardAppend]]:
     """Return what is appended in one go, one after the other; a step begins when all of the one before is appended.
 
     A third step looks at the cards again, where another party's history begins with this batch: a label that came to
     a card meanwhile found no history to follow its transaction into, and has to be drafted there.
     """
     touched = {kind: group for kind, group in touched.items() if group}
-    if shards.number == SINGLE_SERVER_SHARDS:
+    if layout.shard_count == SINGLE_SERVER_SHARDS:
         return [[ShardAppend(HOME_SHARD, touched)]]
     cards: Touched = {kind: group for kind, group in touched.items() if kind is Entity.CARD}
     others: Touched = {kind: group for kind, group in touched.items() if kind is not Entity.CARD}
     begun = any(entry.is_absent and entry.length for group in others.values() for entry in group)
-    in_turn = [split_by_shard(cards, shards), split_by_shard(others, shards)]
+    in_turn = [split_by_shard(cards, layout), split_by_shard(others, layout)]
     return in_turn + in_turn[:1] if begun else in_turn
 
 
-def split_by_shard(touched: Touched, shards: KeyLayout) -> list[ShardAppend]:
+def split_by_shard(touched: Touched, layout: KeyLayout) -> list[ShardAppend]:
     """Return one part for each shard that any of the histories is in."""
     parts: dict[int, dict[Entity, list[CachedHistory]]] = {}
     for kind, group in touched.items():
-        for shard, places in shards.grouped(entry.entity for entry in group).items():
+        for shard, places in layout.group_by_shard(entry.entity for entry in group).items():
             parts.setdefault(shard, {})[kind] = [group[place] for place in places]
     return [ShardAppend(shard, groups) for shard, groups in parts.items()]
 
@@ -117,20 +117,20 @@ class AppendContext(NamedTuple):
     now_ms: int
 
 
-def append_calls(parts: Sequence[ShardAppend], shards: KeyLayout, terms: AppendContext) -> list[Call]:
-    """Write the parts of one step as observe.lua is told them."""
-    stale_ms = terms.now_ms - REFRESH_AFTER_MS
+def append_calls(parts: Sequence[ShardAppend], layout: KeyLayout, context: AppendContext) -> list[Call]:
+    """Write the parts of one step as append.lua is told them."""
+    stale_ms = context.now_ms - REFRESH_AFTER_MS
     lines = {kind: iter(append_requests(groups, stale_ms)) for kind, groups in by_kind(parts).items()}
-    return [_call(part, [next(lines[kind]) for kind in part.groups], shards, terms) for part in parts]
+    return [_call(part, [next(lines[kind]) for kind in part.groups], layout, context) for part in parts]
 
 
 def _call(
-    part: ShardAppend, lines: Sequence[tuple[bytes, bytes, bytes]], shards: KeyLayout, terms: AppendContext
+    part: ShardAppend, lines: Sequence[tuple[bytes, bytes, bytes]], layout: KeyLayout, context: AppendContext
 ) -> Call:
     asks, uncommitted, headers = map(b"".join, zip(*lines, strict=True))
-    arguments: list[bytes | int] = [terms.epoch, asks, uncommitted, headers]
+    arguments: list[bytes | int] = [context.epoch, asks, uncommitted, headers]
     for kind, group in part.groups.items():
         record_bytes = records.COLUMNS[kind] * records.COLUMN_BYTES
-        kept_ms = terms.horizons_ms[kind] + EXPIRY_MARGIN_MS
+        kept_ms = context.horizons_ms[kind] + EXPIRY_MARGIN_MS
         arguments += [len(group), record_bytes, kept_ms, int(kind is not Entity.CARD)]
-    return Call(part.shard, [shards.epochs[part.shard], *[entry.key for entry in part.entries]], arguments)
+    return Call(part.shard, [layout.epochs[part.shard], *[entry.key for entry in part.entries]], arguments)

@@ -20,7 +20,7 @@ PLAIN, FOLDED = 2, 3
 """Formats: a log alone, or one with what `features.history.panes` says before it."""
 REQUEST_ENTRY = struct.Struct("<IqII")
 ABSENT, REFRESH = 1, 2
-"""Flags of observe.lua."""
+"""Flags of append.lua."""
 ENTRY_OVERHEAD_BYTES = 600
 """Bytes of an entry beside its records, roughly."""
 
@@ -91,7 +91,7 @@ class CachedHistory(History):
         return end > self.base and int(self.at(end - 1)[records.ID]) != last_id
 
     def append_request(self, stale_ms: int) -> bytes:
-        """Return what observe.lua is told of this history; its expiry is set anew if it was last at `stale_ms`."""
+        """Return what append.lua is told of this history; its expiry is set anew if it was last at `stale_ms`."""
         committed = self.committed
         flags = REFRESH if self.refreshed_ms <= stale_ms else 0
         start = HEADER.size + (committed - 1) * self.record_bytes
@@ -105,7 +105,7 @@ class CachedHistory(History):
         return struct.pack("<Q", self.base), struct.pack("<Q", self.base + count), count * self.record_bytes, kept_id
 
     def compaction_arguments(self, removed: int, prefix: Ints) -> tuple[bytes, int, bytes, bytes]:
-        """Return what fold.lua is told to take so many records out of the log, and put these rows before it."""
+        """Return what compact.lua is told to take so many records out of the log, and put these rows before it."""
         known = self.header() + _bytes(self.rows[: int(self.notes is not None)])
         begins = HEADER.size + (self.prefix_rows + removed) * self.record_bytes
         kept_id = struct.pack("<q", int(self.log[removed, records.ID]))
@@ -187,7 +187,7 @@ def _bytes(rows: Ints) -> bytes:
 
 
 def append_requests(groups: Sequence[Sequence[CachedHistory]], stale_ms: int) -> list[tuple[bytes, bytes, bytes]]:
-    """Write the asks, the drafts and the headers of observe.lua, for each group of histories; all are of one kind."""
+    """Write the asks, the drafts and the headers of append.lua, for each group of histories; all are of one kind."""
     everyone = [entry for group in groups for entry in group]
     record_bytes, written, begin = everyone[0].record_bytes, [], 0
     appended = _bytes(np.concatenate([entry.uncommitted() for entry in everyone]))

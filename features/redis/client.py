@@ -31,7 +31,17 @@ COMMANDS = (
 """All that a user needs to be allowed, on the deployment's keys: what is sent, and what the scripts call."""
 CLUSTER_COMMANDS = ("cluster|slots",)
 """What a user of a cluster needs beside them."""
-SCRIPTS: tuple[Script, ...] = ("fields", "fold", "found", "keep", "mark", "observe", "raise", "report", "trim")
+SCRIPTS: tuple[Script, ...] = (
+    "hgetall",
+    "compact",
+    "init_epoch",
+    "add_needs",
+    "checkpoint",
+    "append",
+    "raise_epoch",
+    "report_progress",
+    "trim",
+)
 _DENIED_TO_SCRIPTS = ("executing the script can't", "ACL failure in script")
 OnConnect = Callable[[redis_asyncio.Connection], Awaitable[None]]
 """Called with every new connection; it has to do what redis-py would: `await connection.on_connect()`."""

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from features.errors import StoreUnavailableError
 from features.redis.client import SCRIPTS, encode_command, require_usable, script_text, translated
+from features.redis.cluster_client import ClusterClient, ClusterServer
 from features.redis.cluster_deletions import ClusterDeletions
-from features.redis.cluster_wire import ClusterClient, ClusterServer
 from features.redis.connection import Call, Script
 from features.redis.keys import KeyLayout
 from features.redis.topology import Master, Owner, Servers, Topology, read_master
@@ -32,12 +32,12 @@ class _ClusterView(NamedTuple):
 
 
 class ClusterConnection:
-    """Connections to the masters that serve `shards`, as `link` says; each waits `timeout_s` for an answer."""
+    """Connections to the masters that serve `layout`, as `connection` says; each waits `timeout_s` for an answer."""
 
-    def __init__(self, url: str, shards: KeyLayout, timeout_s: float) -> None:
-        self._client = ClusterClient(url, shards.slots, timeout_s)
+    def __init__(self, url: str, layout: KeyLayout, timeout_s: float) -> None:
+        self._client = ClusterClient(url, layout.slots, timeout_s)
         self.where = self._client.where
-        self._shards = shards
+        self._layout = layout
         texts = {name: script_text(name).encode() for name in SCRIPTS}
         self._loads = {name: encode_command(b"SCRIPT", b"LOAD", text) for name, text in texts.items()}
         self._digests = {name: hashlib.sha1(text, usedforsecurity=False).hexdigest() for name, text in texts.items()}
@@ -61,7 +61,7 @@ class ClusterConnection:
 
     async def _try_commands(self, shard: int) -> None:
         """Do on a key of no meaning what a batch does: refused there, it would end the process."""
-        key = self._shards.epochs[shard] + b":tried"
+        key = self._layout.epochs[shard] + b":tried"
         noted = key + b":noted"
         tried = (
             *((b"SET", key, b""), (b"APPEND", key, b""), (b"GETRANGE", key, 0, 0), (b"GET", key), (b"PEXPIRE", key, 1)),

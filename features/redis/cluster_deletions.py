@@ -11,7 +11,7 @@ from typing import Self
 from redis import exceptions
 
 from features.errors import StoreUnavailableError
-from features.redis.cluster_wire import ClusterClient, ClusterServer
+from features.redis.cluster_client import ClusterClient, ClusterServer
 from features.redis.deletions import ServerDeletions
 from features.redis.topology import Owner
 
@@ -30,11 +30,11 @@ class ClusterDeletions:
     def __init__(self, client: ClusterClient) -> None:
         self._client = client
         self._listeners: dict[Owner, asyncio.Task[None]] = {}
-        self._told: asyncio.Queue[tuple[bytes, ClusterServer]] = asyncio.Queue()
-        self._teller: ClusterServer | None = None
+        self._events: asyncio.Queue[tuple[bytes, ClusterServer]] = asyncio.Queue()
+        self._source: ClusterServer | None = None
 
     async def __aenter__(self) -> Self:
-        await self._follow()
+        await self._update_listeners()
         return self
 
     async def __aexit__(
@@ -46,27 +46,27 @@ class ClusterDeletions:
 
     async def next(self, seconds: float) -> bytes | None:
         """Return the name of a key that is gone from a master; None where none went for so long."""
-        await self._follow()
+        await self._update_listeners()
         for listener in self._listeners.values():
             if listener.done():
                 listener.result()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                key, self._teller = await self._told.get()
+                key, self._source = await self._events.get()
                 return key
         return None
 
     async def was_moved(self, key: bytes) -> bool:
         """Tell whether the master that told of a key last has handed it to another, or is about to."""
-        if self._teller is None:
+        if self._source is None:
             return False
         try:
-            await self._teller.client.getrange(key, 0, 0)
+            await self._source.client.getrange(key, 0, 0)
         except exceptions.RedisError as error:
             return isinstance(error, exceptions.AskError | exceptions.MovedError)
         return False
 
-    async def _follow(self) -> None:
+    async def _update_listeners(self) -> None:
         """Listen to those who are masters now, and to nobody else."""
         with suppress(StoreUnavailableError):
             masters = set((await self._client.topology()).masters)
@@ -82,5 +82,5 @@ class ClusterDeletions:
                     while True:
                         key = await deletions.next(POLL_S)
                         if key is not None:
-                            self._told.put_nowait((key, server))
+                            self._events.put_nowait((key, server))
             await asyncio.sleep(RETRY_S)

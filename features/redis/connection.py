@@ -9,7 +9,9 @@ from typing import Any, Literal, NamedTuple, Protocol, Self
 
 from features.redis.topology import Servers
 
-Script = Literal["fields", "fold", "found", "keep", "mark", "observe", "raise", "report", "trim"]
+Script = Literal[
+    "hgetall", "compact", "init_epoch", "add_needs", "checkpoint", "append", "raise_epoch", "report_progress", "trim"
+]
 """Each is the file of that name, with what it is told and answers at its head."""
 
 

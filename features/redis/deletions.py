@@ -59,10 +59,10 @@ async def watch_deletions(deletions: Deletions, is_history: Callable[[bytes], bo
         while True:
             key = await deletions.next(POLL_S)
             if key is not None and is_history(key) and not await deletions.was_moved(key):
-                await _gone(key, deletions, store)
+                await _declare_deleted(key, deletions, store)
 
 
-async def _gone(key: bytes, deletions: Deletions, store: LossSink) -> None:
+async def _declare_deleted(key: bytes, deletions: Deletions, store: LossSink) -> None:
     """Declare the loss of a key, and of those that go with it, once; a server that is away is asked again."""
     above, until = store.history_epoch, time.monotonic() + GROUPING_S
     while (left_s := until - time.monotonic()) > 0:
@@ -95,7 +95,7 @@ class ServerDeletions:
     async def __aenter__(self) -> Self:
         database = self._client.connection_pool.connection_kwargs.get("db") or 0
         with translated(self._where):
-            await self._advise()
+            await self._warn_if_disabled()
             await self._events.subscribe(*(f"__keyevent@{database}__:{event}" for event in EVENTS))
             await self._events.get_message(timeout=1.0)  # the answer: a refusal comes here
         return self
@@ -115,13 +115,13 @@ class ServerDeletions:
         """Tell whether a key was handed to another server."""
         return False
 
-    async def _advise(self) -> None:
+    async def _warn_if_disabled(self) -> None:
         """Say so where the server is known not to tell; managed services do not let us ask."""
         try:
-            told: Any = await self._client.config_get(SETTING)
+            settings: Any = await self._client.config_get(SETTING)
         except exceptions.ResponseError:
             return
-        if not all(needed & set(told.get(SETTING, "")) for needed in REQUIRED_EVENTS):
+        if not all(needed & set(settings.get(SETTING, "")) for needed in REQUIRED_EVENTS):
             log.warning(
                 "%s: keys that are deleted or evicted by others may go unnoticed: set %s to Ege (CONFIG SET %s Ege, "
                 "and in redis.conf)",

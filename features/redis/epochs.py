@@ -30,11 +30,11 @@ class EpochState(NamedTuple):
 
 
 class Epochs:
-    """The history epoch of the deployment whose keys are `shards`, for who needs histories as far back as `cover`."""
+    """The history epoch of the deployment whose keys are `layout`, for who needs histories as far back as `cover`."""
 
-    def __init__(self, link: Connection, shards: KeyLayout, cover: Coverage) -> None:
-        self._link = link
-        self._shards = shards
+    def __init__(self, connection: Connection, layout: KeyLayout, cover: Coverage) -> None:
+        self._connection = connection
+        self._layout = layout
         self._cover = cover
 
     async def join(self, first: int, *, emptied: bool = False) -> EpochAnswer:
@@ -46,20 +46,20 @@ class Epochs:
         """
         found, complete, _ = await self.read()
         if not any(found):
-            await self._link.run(
-                "found", [Call(HOME_SHARD, (self._shards.epochs[HOME_SHARD], self._shards.complete), (first,))]
+            await self._connection.run(
+                "init_epoch", [Call(HOME_SHARD, (self._layout.epochs[HOME_SHARD], self._layout.complete), (first,))]
             )
             found, complete, _ = await self.read()
         epoch = found[HOME_SHARD]
         if complete.epoch < 0 and max(found) == epoch == -complete.epoch:
-            return await self._begin(epoch, emptied=emptied)
-        return EpochAnswer(await self._agreed(found, NO_EPOCH), new=False)
+            return await self._init_all_shards(epoch, emptied=emptied)
+        return EpochAnswer(await self._agree(found, NO_EPOCH), new=False)
 
-    async def _begin(self, epoch: int, *, emptied: bool) -> EpochAnswer:
+    async def _init_all_shards(self, epoch: int, *, emptied: bool) -> EpochAnswer:
         """Give a new deployment's epoch to all shards, whoever began it."""
         await self._raise(epoch - 1, epoch)
-        await self._link.set(
-            HOME_SHARD, self._shards.complete, EpochCoverage(NO_EPOCH if emptied else epoch, self._cover).text
+        await self._connection.set(
+            HOME_SHARD, self._layout.complete, EpochCoverage(NO_EPOCH if emptied else epoch, self._cover).text
         )
         return EpochAnswer(epoch, new=True)
 
@@ -69,10 +69,10 @@ class Epochs:
         All read it in the shard HOME, which hears of it last: by then no shard drops what is to be kept.
         """
         asked: list[bytes | int] = [epoch, *(need.encode() for need in needs)]
-        *others, home = [Call(shard, (key,), asked) for shard, key in reversed(list(enumerate(self._shards.retention)))]
+        *others, home = [Call(shard, (key,), asked) for shard, key in reversed(list(enumerate(self._layout.retention)))]
         if others:
-            await self._link.run("keep", others)
-        (stored,) = await self._link.run("keep", [home])
+            await self._connection.run("add_needs", others)
+        (stored,) = await self._connection.run("add_needs", [home])
         return read_retention(stored)
 
     async def raise_above(self, above: int) -> int:
@@ -81,9 +81,9 @@ class Epochs:
         What they have is read first: a worker that still believes in an epoch of long ago would else raise a shard
         that is lost to the very one that the others believe in, and hide the loss.
         """
-        return await self._agreed((await self.read()).epochs, above)
+        return await self._agree((await self.read()).epochs, above)
 
-    async def _agreed(self, found: list[int], above: int) -> int:
+    async def _agree(self, found: list[int], above: int) -> int:
         """Return the epoch that was found in all shards, or raise them where it is not above `above`."""
         if len(set(found)) == 1 and found[HOME_SHARD] > above:
             return found[HOME_SHARD]
@@ -99,15 +99,15 @@ class Epochs:
 
     async def _raise(self, above: int, to: int) -> list[int]:
         """Raise the epoch of all shards that have none above `above`, and return what they had."""
-        calls = [Call(shard, (key,), (above, to)) for shard, key in enumerate(self._shards.epochs)]
-        return [int(before or NO_EPOCH) for before in await self._link.run("raise", calls)]
+        calls = [Call(shard, (key,), (above, to)) for shard, key in enumerate(self._layout.epochs)]
+        return [int(before or NO_EPOCH) for before in await self._connection.run("raise_epoch", calls)]
 
     async def read(self) -> EpochState:
         """Return what the server has of all this."""
         keys = [
-            *enumerate(self._shards.epochs),
-            (HOME_SHARD, self._shards.complete),
-            (HOME_SHARD, self._shards.retention[HOME_SHARD]),
+            *enumerate(self._layout.epochs),
+            (HOME_SHARD, self._layout.complete),
+            (HOME_SHARD, self._layout.retention[HOME_SHARD]),
         ]
-        *found, complete, stored = await self._link.values(keys)
+        *found, complete, stored = await self._connection.values(keys)
         return EpochState([int(value or NO_EPOCH) for value in found], read_coverage(complete), read_retention(stored))

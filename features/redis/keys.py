@@ -30,7 +30,7 @@ def slot(tag: str) -> int:
 
 
 class KeyLayout:
-    """The keys of one deployment in `number` shards; `prefix` begins all names.
+    """The keys of one deployment in `shard_count` shards; `prefix` begins all names.
 
     Attributes:
         slots: the slot of each shard; means nothing where there is one.
@@ -38,14 +38,16 @@ class KeyLayout:
         kept: the key of each shard's word on how histories are kept.
     """
 
-    def __init__(self, prefix: str, deployment: str, number: int) -> None:
-        self.number = number
-        tags = [_tag(deployment, shard, number) for shard in range(number)]
+    def __init__(self, prefix: str, deployment: str, shard_count: int) -> None:
+        self.shard_count = shard_count
+        tags = [_tag(deployment, shard, shard_count) for shard in range(shard_count)]
         self.slots = tuple(map(slot, tags))
-        self._begins = (
-            [f"{prefix}{{{tag}}}:" for tag in tags] if number > SINGLE_SERVER_SHARDS else [f"{prefix}{deployment}:"]
+        self._prefixes = (
+            [f"{prefix}{{{tag}}}:" for tag in tags]
+            if shard_count > SINGLE_SERVER_SHARDS
+            else [f"{prefix}{deployment}:"]
         )
-        self.epochs = tuple(f"{begin}epoch".encode() for begin in self._begins)
+        self.epochs = tuple(f"{begin}epoch".encode() for begin in self._prefixes)
         self.retention = tuple(key + b":kept" for key in self.epochs)
 
     @property
@@ -62,29 +64,29 @@ class KeyLayout:
         """Return the key, in a shard, of below which offsets all was applied under an epoch."""
         return self.epochs[shard] + f":marks:{epoch}".encode()
 
-    def of(self, entity: int) -> int:
+    def shard_of(self, entity: int) -> int:
         """Return the shard of an entity, by the hash that names it."""
-        return (entity & HASH_MASK) % self.number
+        return (entity & HASH_MASK) % self.shard_count
 
     def key(self, kind: Entity, entity: int) -> bytes:
         """Return the key of a history."""
-        return f"{self._begins[self.of(entity)]}{KIND_LETTERS[kind]}:{entity & HASH_MASK:016x}".encode()
+        return f"{self._prefixes[self.shard_of(entity)]}{KIND_LETTERS[kind]}:{entity & HASH_MASK:016x}".encode()
 
     def is_history(self, key: bytes) -> bool:
         """Tell whether a key is a history's of this deployment."""
         return any(
-            key.startswith(f"{begin}{letter}:".encode()) for begin in self._begins for letter in KIND_LETTERS.values()
+            key.startswith(f"{begin}{letter}:".encode()) for begin in self._prefixes for letter in KIND_LETTERS.values()
         )
 
-    def grouped(self, entities: Iterable[int]) -> dict[int, list[int]]:
+    def group_by_shard(self, entities: Iterable[int]) -> dict[int, list[int]]:
         """Return which places of `entities` belong to each shard, in order."""
         places: dict[int, list[int]] = {}
         for place, entity in enumerate(entities):
-            places.setdefault((entity & HASH_MASK) % self.number, []).append(place)
+            places.setdefault((entity & HASH_MASK) % self.shard_count, []).append(place)
         return places
 
 
-def _tag(deployment: str, shard: int, number: int) -> str:
+def _tag(deployment: str, shard: int, shard_count: int) -> str:
     """Return the first name whose slot is in the shard's part; no deployment's name has a `/`, so they stay apart."""
-    first, behind = shard * SLOTS // number, (shard + 1) * SLOTS // number
+    first, behind = shard * SLOTS // shard_count, (shard + 1) * SLOTS // shard_count
     return next(tag for n in count() if first <= slot(tag := f"{deployment}/{n}") < behind)

@@ -67,9 +67,9 @@ class PartReport(NamedTuple):
 class RepairProgress:
     """What is known of the repairs of one deployment's histories: each is of an epoch, as far back as is kept."""
 
-    def __init__(self, link: Connection, shards: KeyLayout) -> None:
-        self._link = link
-        self._shards = shards
+    def __init__(self, connection: Connection, layout: KeyLayout) -> None:
+        self._connection = connection
+        self._layout = layout
 
     async def report(self, repair: EpochCoverage, reports: Mapping[LogPart, PartReport], parts: int) -> bool | None:
         """Note how far parts are, of so many that there are.
@@ -83,25 +83,27 @@ class RepairProgress:
         for part, report in reports.items():
             noted += [source(part.partition, of_labels=part.of_labels), report.displaced_below]
         keys = (
-            self._shards.epochs[HOME_SHARD],
-            self._shards.complete,
-            self._repair(repair),
-            self._displaced(repair.epoch),
+            self._layout.epochs[HOME_SHARD],
+            self._layout.complete,
+            self._repair_key(repair),
+            self._displaced_key(repair.epoch),
         )
-        (reply,) = await self._link.run("report", [Call(HOME_SHARD, keys, noted)])
+        (reply,) = await self._connection.run("report_progress", [Call(HOME_SHARD, keys, noted)])
         return None if reply < 0 else bool(reply)
 
     async def parts(self, repair: EpochCoverage) -> dict[LogPart, PartProgress]:
         """Return how far each part is, as far as anything was reported."""
         found = {}
-        for field, value in (await self._fields(self._repair(repair))).items():
+        for field, value in (await self._hash(self._repair_key(repair))).items():
             first, reached, end, _ = map(int, value.split())
             found[_part(field)] = PartProgress(first, reached, end)
         return found
 
     async def displaced(self, epoch: int) -> Displaced:
         """Return which records the repair of an epoch may have put elsewhere than they came in."""
-        return Displaced({int(place): int(end) for place, end in (await self._fields(self._displaced(epoch))).items()})
+        return Displaced(
+            {int(place): int(end) for place, end in (await self._hash(self._displaced_key(epoch))).items()}
+        )
 
     async def checkpoint(self, epoch: int, checkpoints: Mapping[LogPart, int]) -> bool:
         """Note that of each part all below an offset is applied, and was when this was asked; tell whether that stands.
@@ -109,7 +111,7 @@ class RepairProgress:
         Replication and what a server writes down keep the order of its commands: one that still knows of a mark has all
         that came before. So a repair after the loss of a server begins there.
         """
-        identity = self._link.identity()
+        identity = self._connection.identity()
         if identity is None or not checkpoints:
             return False
         pairs = [word for part, offset in checkpoints.items() for word in (part.text.encode(), offset)]
@@ -120,8 +122,8 @@ class RepairProgress:
         return await self._checkpoint(epoch, [epoch, b"", b"", PROGRESS_EXPIRY_MS])
 
     async def _checkpoint(self, epoch: int, arguments: Sequence[bytes | int]) -> bool:
-        keys = (self._shards.epochs[HOME_SHARD], self._shards.complete, self._shards.checkpoints(HOME_SHARD, epoch))
-        (reply,) = await self._link.run("mark", [Call(HOME_SHARD, keys, arguments)])
+        keys = (self._layout.epochs[HOME_SHARD], self._layout.complete, self._layout.checkpoints(HOME_SHARD, epoch))
+        (reply,) = await self._connection.run("checkpoint", [Call(HOME_SHARD, keys, arguments)])
         return bool(reply)
 
     async def checkpoints(self, wanted: Coverage) -> dict[LogPart, int]:
@@ -131,7 +133,7 @@ class RepairProgress:
         """
         complete = await self.complete()
         fields = (
-            await self._fields(self._shards.checkpoints(HOME_SHARD, complete.epoch))
+            await self._hash(self._layout.checkpoints(HOME_SHARD, complete.epoch))
             if complete.cover.includes(wanted)
             else {}
         )
@@ -139,19 +141,19 @@ class RepairProgress:
 
     async def complete(self) -> EpochCoverage:
         """Return the last epoch whose histories were all there, and how far back."""
-        (value,) = await self._link.values([(HOME_SHARD, self._shards.complete)])
+        (value,) = await self._connection.values([(HOME_SHARD, self._layout.complete)])
         return read_coverage(value)
 
-    async def _fields(self, key: bytes) -> dict[str, str]:
-        (reply,) = await self._link.run("fields", [Call(HOME_SHARD, (key,), ())])
+    async def _hash(self, key: bytes) -> dict[str, str]:
+        (reply,) = await self._connection.run("hgetall", [Call(HOME_SHARD, (key,), ())])
         texts = [text.decode() for text in reply]
         return dict(zip(texts[::2], texts[1::2], strict=True))
 
-    def _repair(self, repair: EpochCoverage) -> bytes:
-        return self._shards.epochs[HOME_SHARD] + f":rebuilding:{repair.text}".encode()
+    def _repair_key(self, repair: EpochCoverage) -> bytes:
+        return self._layout.epochs[HOME_SHARD] + f":rebuilding:{repair.text}".encode()
 
-    def _displaced(self, epoch: int) -> bytes:
-        return self._shards.epochs[HOME_SHARD] + f":displaced:{epoch}".encode()
+    def _displaced_key(self, epoch: int) -> bytes:
+        return self._layout.epochs[HOME_SHARD] + f":displaced:{epoch}".encode()
 
 
 def _part(text: str) -> LogPart:

@@ -26,7 +26,7 @@ from features.redis.topology import Master, Servers, read_master
 
 
 class ServerConnection:
-    """A connection to one server, as `link` says; it waits `timeout_s` for an answer.
+    """A connection to one server, as `connection` says; it waits `timeout_s` for an answer.
 
     `tried_key` is a key of no meaning, on which `check_server` does what a batch does.
     """

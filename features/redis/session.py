@@ -24,10 +24,10 @@ from features.redis.append import (
     read_reply,
 )
 from features.redis.cache import Cache, CachedHistory, CacheStats
+from features.redis.compaction import Compactor
 from features.redis.connection import Connection
 from features.redis.keys import KIND_LETTERS, KeyLayout
 from features.redis.state import HistoryState
-from features.redis.trim import Compactor
 
 MAX_GROWN = 10_000
 """So many histories wait for the next tidying at most; the others wait for their next record."""
@@ -45,17 +45,19 @@ LoadedHistories = Mapping[Entity, Sequence[CachedHistory | None]]
 
 
 class HistorySession:
-    """The histories of one deployment as one worker knows them; `shards` are its keys on the server.
+    """The histories of one deployment as one worker knows them; `layout` are its keys on the server.
 
     Nothing here may be called twice at the same time.
     """
 
-    def __init__(self, link: Connection, shards: KeyLayout, policy: RetentionPolicy, now_ms: Callable[[], int]) -> None:
-        self.state = HistoryState(link, shards, policy, self._clear_caches)
-        self._link = link
-        self._shards = shards
+    def __init__(
+        self, connection: Connection, layout: KeyLayout, policy: RetentionPolicy, now_ms: Callable[[], int]
+    ) -> None:
+        self.state = HistoryState(connection, layout, policy, self._clear_caches)
+        self._connection = connection
+        self._layout = layout
         self._now_ms = now_ms
-        self._compactor = Compactor(link, shards, policy.retentions, self.state)
+        self._compactor = Compactor(connection, layout, policy.retentions, self.state)
         self._most_bytes = 0
         self._caches: dict[Entity, Cache] = {}
         self._grown: dict[CachedHistory, None] = {}
@@ -75,11 +77,11 @@ class HistorySession:
         One that may have expired on the server counts as not remembered.
         """
         now_ms, missing = self._now_ms(), list[CachedHistory]()
-        found = {kind: self._known(kind, labels_start, now_ms, missing) for kind, labels_start in wanted.items()}
+        found = {kind: self._cached(kind, labels_start, now_ms, missing) for kind, labels_start in wanted.items()}
         await self._fetch(missing)
         return found
 
-    def _known(
+    def _cached(
         self, kind: Entity, labels_start: NamedHistories, now_ms: int, missing: list[CachedHistory]
     ) -> list[CachedHistory | None]:
         """Return the histories of one kind, the same object for the same one, empty ones for those also `missing`."""
@@ -90,7 +92,7 @@ class HistorySession:
             if entity != NO_ENTITY and (entry is None or entry.refreshed_ms <= expired_ms):
                 entry = new.get(entity)
                 if entry is None:
-                    key = self._shards.key(kind, entity)
+                    key = self._layout.key(kind, entity)
                     entry = new[entity] = CachedHistory(kind, entity, entity_id, key)
             entries.append(entry)
         missing.extend(new.values())
@@ -115,7 +117,9 @@ class HistorySession:
     async def _fetch(self, entries: Iterable[CachedHistory]) -> None:
         asked = list(entries)
         if asked:
-            values = await self._link.values([(self._shards.of(entry.entity), entry.key) for entry in asked])
+            values = await self._connection.values(
+                [(self._layout.shard_of(entry.entity), entry.key) for entry in asked]
+            )
             for entry, value in zip(asked, values, strict=True):
                 entry.load(value)
                 await self._compactor.examine(entry)
@@ -126,23 +130,23 @@ class HistorySession:
         Returns:
             The histories in which others' records came to lie before the drafts, so that positions have moved.
         """
-        terms = AppendContext(self.state.epoch, self.state.horizons_ms, self._now_ms())
+        context = AppendContext(self.state.epoch, self.state.horizons_ms, self._now_ms())
         touched = {kind: [entry for entry in dict.fromkeys(found) if entry] for kind, found in recalled.items()}
         moved: set[CachedHistory] | None = set()
-        for parts in append_steps(touched, self._shards):
-            others = await self._append(parts, terms)
+        for parts in append_steps(touched, self._layout):
+            others = await self._append(parts, context)
             if moved is None or others is None:
                 moved = None
                 break
             moved |= others
-        why = await self._link.loss_reason()
+        why = await self._connection.loss_reason()
         if why is not None:
             await self.state.record_loss(why)
         return None if moved is None else frozenset(moved)
 
-    async def _append(self, parts: Sequence[ShardAppend], terms: AppendContext) -> set[CachedHistory] | None:
+    async def _append(self, parts: Sequence[ShardAppend], context: AppendContext) -> set[CachedHistory] | None:
         """Append one step; None where not all of it is appended, after looking again at what was not."""
-        replies = await self._link.run("observe", append_calls(parts, self._shards, terms))
+        replies = await self._connection.run("append", append_calls(parts, self._layout, context))
         appended, moved, unlike, epochs = list[ShardAppend](), set[CachedHistory](), list[CachedHistory](), list[int]()
         for part, reply in zip(parts, replies, strict=True):
             match read_reply(reply):
@@ -154,14 +158,14 @@ class HistorySession:
                 case OtherEpoch(epoch):
                     epochs.append(epoch)
         for kind, groups in by_kind(appended).items():
-            self._keep(kind, [entry for group in groups for entry in group], terms.now_ms)
+            self._confirm(kind, [entry for group in groups for entry in group], context.now_ms)
         if epochs:
             await self.state.adopt_epoch(max(epochs))
         elif unlike:
             await self._reload(unlike)
         return None if epochs or unlike else moved
 
-    def _keep(self, kind: Entity, entries: Sequence[CachedHistory], now_ms: int) -> None:
+    def _confirm(self, kind: Entity, entries: Sequence[CachedHistory], now_ms: int) -> None:
         """Confirm what was appended, and remember it."""
         stale_ms = now_ms - REFRESH_AFTER_MS
         for entry in entries:

@@ -36,17 +36,17 @@ class HistoryState:
     """
 
     def __init__(
-        self, link: Connection, shards: KeyLayout, policy: RetentionPolicy, clear_caches: Callable[[], None]
+        self, connection: Connection, layout: KeyLayout, policy: RetentionPolicy, clear_caches: Callable[[], None]
     ) -> None:
         self.epoch = NO_EPOCH
         self.complete, self.stored = NO_COVERAGE, UNKNOWN_RETENTION
         self.retentions = policy.retentions
         self.displaced = NONE_DISPLACED
-        self.repair_progress = RepairProgress(link, shards)
-        self._own = retention_needs(policy.retentions)
-        self._epochs = Epochs(link, shards, Coverage.of(self.horizons_ms))
-        self._link = link
-        self._servers_key = shards.servers
+        self.repair_progress = RepairProgress(connection, layout)
+        self._needs = retention_needs(policy.retentions)
+        self._epochs = Epochs(connection, layout, Coverage.of(self.horizons_ms))
+        self._connection = connection
+        self._servers_key = layout.servers
         self._recorded_servers: Servers | None = None
         self._clear_caches = clear_caches
 
@@ -81,8 +81,8 @@ class HistoryState:
         """
         epoch, new = await self._epochs.join(now_ms // 1000, emptied=emptied)
         if new and emptied:
-            log.error("Redis at %s holds nothing of this deployment, which has decided before", self._link.where)
-        await self._begin(epoch)
+            log.error("Redis at %s holds nothing of this deployment, which has decided before", self._connection.where)
+        await self._start_epoch(epoch)
         why = await self._loss_since_recorded()
         if why is not None:
             await self.record_loss(f"while no worker looked, {why}", taken=False)
@@ -90,15 +90,15 @@ class HistoryState:
 
     async def _loss_since_recorded(self) -> str | None:
         """Say why records may be lost since a worker last said who serves: nobody notices while none runs."""
-        (said,) = await self._link.values([(HOME_SHARD, self._servers_key)])
-        now = self._link.trusted()
+        (said,) = await self._connection.values([(HOME_SHARD, self._servers_key)])
+        now = self._connection.trusted()
         return None if said is None or now is None else read_servers(said).loss_reason(now)
 
     async def _record_servers(self) -> None:
         """Say it to those who join when all workers of now are gone."""
-        serving = self._link.trusted()
+        serving = self._connection.trusted()
         if serving is not None and serving != self._recorded_servers:
-            await self._link.set(HOME_SHARD, self._servers_key, serving.text)
+            await self._connection.set(HOME_SHARD, self._servers_key, serving.text)
             self._recorded_servers = serving
 
     async def refresh(self, *, apply: bool) -> bool:
@@ -106,7 +106,7 @@ class HistoryState:
 
         With `apply` that is dealt with; without, nothing changes here, and this may run beside other calls.
         """
-        why = await self._link.loss_reason(recheck=True)
+        why = await self._connection.loss_reason(recheck=True)
         found = await self._epochs.read()
         others = [epoch for epoch in found.epochs if epoch != self.epoch]
         complete, stored = found.complete.under(self.epoch), found.stored.under(self.epoch)
@@ -117,7 +117,7 @@ class HistoryState:
                 or self.stored is UNKNOWN_RETENTION
                 or (complete, stored) != (self.complete, self.stored)
             )
-            return bool(news) or self._link.trusted() != self._recorded_servers
+            return bool(news) or self._connection.trusted() != self._recorded_servers
         if why is not None:
             await self.record_loss(why)
         elif others:
@@ -138,7 +138,7 @@ class HistoryState:
             return
         epoch = await self._epochs.raise_above(self.epoch)
         log.error("history epoch rose from %d to %d: another worker saw Redis lose records", self.epoch, epoch)
-        await self._begin(epoch)
+        await self._start_epoch(epoch)
 
     async def record_loss(self, what: str, *, taken: bool | None = None) -> None:
         """Say that records are lost, and raise the epoch.
@@ -147,13 +147,15 @@ class HistoryState:
         server, as they were if nothing is known of it, they do not; nor does a repair that was begun from them.
         """
         above = self.epoch
-        taken = await self._link.loss_reason() is None if taken is None else taken
+        taken = await self._connection.loss_reason() is None if taken is None else taken
         if taken and await self._void_checkpoints():
             above = max(*(await self._epochs.read()).epochs, above)
         epoch = await self._epochs.raise_above(above)
-        self._link.trust()
-        log.error("Redis at %s lost histories: %s; history epoch %d -> %d", self._link.where, what, self.epoch, epoch)
-        await self._begin(epoch)
+        self._connection.trust()
+        log.error(
+            "Redis at %s lost histories: %s; history epoch %d -> %d", self._connection.where, what, self.epoch, epoch
+        )
+        await self._start_epoch(epoch)
         await self._record_servers()
 
     async def _void_checkpoints(self) -> bool:
@@ -161,7 +163,7 @@ class HistoryState:
         epochs = {(await self.repair_progress.complete()).epoch, self.epoch} - {NO_EPOCH}
         return any([await self.repair_progress.void_checkpoints(epoch) for epoch in epochs])
 
-    async def _begin(self, epoch: int) -> None:
+    async def _start_epoch(self, epoch: int) -> None:
         """Believe in another epoch: nothing of it is known."""
         self.epoch, self.complete, self.stored, self.displaced = epoch, NO_COVERAGE, UNKNOWN_RETENTION, ALL_DISPLACED
         self._recorded_servers = None  # it may be gone with the rest
@@ -174,7 +176,7 @@ class HistoryState:
         Whole histories are as if nothing had been lost, but for where displaced records lie.
         """
         complete, stored = found.complete.under(self.epoch), found.stored.under(self.epoch)
-        lacking = stored.lacking(self._own, complete.cover)
+        lacking = stored.lacking(self._needs, complete.cover)
         if lacking:
             stored = (await self._epochs.add_needs(self.epoch, lacking)).under(self.epoch)
         if stored is UNKNOWN_RETENTION:  # the epoch rose meanwhile

@@ -53,7 +53,7 @@ UNLOCKED_ATTEMPTS = 2
 
 T = TypeVar("T")
 OtherHistories = Mapping[Entity, Mapping[int, CachedHistory]]
-Appended = tuple[Mapping[Entity, EntityRows], LoadedHistories, AppendResult]
+AppendedTransactions = tuple[Mapping[Entity, EntityRows], LoadedHistories, AppendResult]
 
 
 class StoreOptions(NamedTuple):
@@ -78,10 +78,10 @@ DEFAULT = StoreOptions()
 
 def open_connection(url: str, deployment: str, options: StoreOptions) -> tuple[Connection, KeyLayout]:
     """Return the way to a server, which is not gone yet, and which keys of a deployment live together there."""
-    shards = KeyLayout(options.prefix, deployment, options.cluster_shards if is_cluster(url) else SINGLE_SERVER_SHARDS)
+    layout = KeyLayout(options.prefix, deployment, options.cluster_shards if is_cluster(url) else SINGLE_SERVER_SHARDS)
     if is_cluster(url):
-        return ClusterConnection(url, shards, options.timeout_s), shards
-    return ServerConnection(url, shards.epochs[HOME_SHARD] + b":tried", options.timeout_s), shards
+        return ClusterConnection(url, layout, options.timeout_s), layout
+    return ServerConnection(url, layout.epochs[HOME_SHARD] + b":tried", options.timeout_s), layout
 
 
 class RedisStore:
@@ -102,8 +102,8 @@ class RedisStore:
         now_ms: Callable[[], int],
         options: StoreOptions = DEFAULT,
     ) -> None:
-        self._link, self._shards = open_connection(url, deployment, options)
-        self._session = HistorySession(self._link, self._shards, policy, now_ms)
+        self._connection, self._layout = open_connection(url, deployment, options)
+        self._session = HistorySession(self._connection, self._layout, policy, now_ms)
         self._session.limit_cache(options.cache_bytes)
         self.state = self._session.state
         self._seen = policy.retentions
@@ -147,7 +147,7 @@ class RedisStore:
             StoreUnavailableError: it does not answer.
         """
         async with self.lock:
-            await self._link.check_server()
+            await self._connection.check_server()
             await self._session.join(emptied=emptied)
 
     async def declare_loss(self, what: str, above: int | None = None) -> None:
@@ -164,11 +164,11 @@ class RedisStore:
 
     async def watch(self) -> None:
         """Notice histories that others delete, as `noticing` says; this never returns."""
-        await watch_deletions(self._link.deletions(), self._shards.is_history, self)
+        await watch_deletions(self._connection.deletions(), self._layout.is_history, self)
 
     async def close(self) -> None:
         """Let the server go."""
-        await self._link.close()
+        await self._connection.close()
 
     @property
     def repair_progress(self) -> RepairProgress:
@@ -225,7 +225,7 @@ class RedisStore:
                 return done
         raise StoreUnavailableError(f"cards' histories changed under {ATTEMPTS} attempts in a row; ask again")
 
-    async def _append(self, transactions: Transactions, *, again: bool = False) -> Appended | None:
+    async def _append(self, transactions: Transactions, *, again: bool = False) -> AppendedTransactions | None:
         """Append a batch, and return whose histories it went to, these, and where its records are; None as `_label`."""
         retentions = self.state.retentions
         theirs = rows_by_entity(transactions, tuple(retentions))

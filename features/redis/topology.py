@@ -21,7 +21,7 @@ NO_REPLICATION = "0"
 SCHEMES = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
 """And how one server of each is named."""
 DEFAULT_PORT = 6379
-_WANTED = "use redis+cluster://host:port,host:port"
+_EXPECTED = "use redis+cluster://host:port,host:port"
 
 
 class Address(NamedTuple):
@@ -157,9 +157,9 @@ def _address(text: str) -> Address:
         parts = urlsplit(f"//{text}")
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise ValueError(f"{text!r} is no host and port: {error}; {_WANTED}") from error
+        raise ValueError(f"{text!r} is no host and port: {error}; {_EXPECTED}") from error
     if not host:
-        raise ValueError(f"a server of the cluster has no name; {_WANTED}")
+        raise ValueError(f"a server of the cluster has no name; {_EXPECTED}")
     return Address(host, DEFAULT_PORT if port is None else port)
 
 

@@ -26,7 +26,11 @@ def amount_repeated(window: Window) -> Floats:
     Source: cards tried by a script, which seldom varies the amount: OWASP Automated Threats, OAT-001 Carding.
     """
     frame = window.frame
-    same = window.others & (frame.minor == frame.of_own(frame.minor)) & ((frame.unlike & records.CURRENCY.mask) == 0)
+    same = (
+        window.others
+        & (frame.minor == frame.of_own(frame.minor))
+        & ((frame.trait_differences & records.CURRENCY.mask) == 0)
+    )
     return window.counted(same).astype(np.float64)
 
 

@@ -73,7 +73,7 @@ def _share_of_own(window: Window, trait: Trait) -> Floats:
     frame = window.frame
     tells = (frame.traits & trait.mask) != 0
     telling = window.others & tells
-    same = window.counted(telling & ((frame.unlike & trait.mask) == 0))
+    same = window.counted(telling & ((frame.trait_differences & trait.mask) == 0))
     return _share(same, window.counted(telling) * tells[frame.last])
 
 

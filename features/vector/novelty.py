@@ -112,6 +112,6 @@ def countries(window: Window) -> Floats:
     frame = window.frame
     column = frame.traits & records.COUNTRY.mask
     told = window.inside & (column != 0)
-    foreign = (frame.unlike & records.COUNTRY.mask) != 0  # mostly there are few, or none
+    foreign = (frame.trait_differences & records.COUNTRY.mask) != 0  # mostly there are few, or none
     counts: Floats = distinct(frame, told & foreign, column) + (window.counted(told & ~foreign) != 0)
     return counts

@@ -170,7 +170,7 @@ def country_jump(window: Window) -> Floats:
     """
     frame = window.frame
     latest = latest_with(window, (frame.traits & records.COUNTRY.mask) != 0)
-    number, differs = frame.number[latest], (frame.unlike[latest] & records.COUNTRY.mask) != 0
+    number, differs = frame.number[latest], (frame.trait_differences[latest] & records.COUNTRY.mask) != 0
     jumps = np.full(len(frame.lengths), np.nan)
     jumps[number] = 0.0
     jumps[number[differs]] = 1.0

@@ -51,10 +51,10 @@ class _BatchReader:
             return _CALENDAR[first.aggregate](self.transactions)[np.newaxis]
         found = self._of_history(first, tuple(row.window_ms or 0 for row in rows))
         if first.entity is Entity.DEVICE:
-            found = np.where(self._told(first.entity), found, np.nan)
+            found = np.where(self._has_entity(first.entity), found, np.nan)
         return found if found.ndim > 1 else found[np.newaxis]
 
-    def _told(self, entity: Entity) -> Flags:
+    def _has_entity(self, entity: Entity) -> Flags:
         """Tell which transactions have such a party at all."""
         known: Flags = self._histories[entity].positions != NOWHERE
         return known

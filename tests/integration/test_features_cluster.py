@@ -105,7 +105,7 @@ class Beside:
 
 def slot_of(deployment: str, entity: int) -> int:
     shards = KeyLayout("fraudstream:", deployment, CLUSTER_SHARDS)
-    return shards.slots[shards.of(entity)]
+    return shards.slots[shards.shard_of(entity)]
 
 
 def card_on(cluster: Cluster, deployment: str, node: Node) -> str:
@@ -361,12 +361,12 @@ class Cutting:
     """Lets only some calls of a step come through, and then says that nothing is known; `cuts` says which, in turn."""
 
     def __init__(self, store: RedisStore, cuts: Sequence[int | None]) -> None:
-        self._inner = store._link.run
+        self._inner = store._connection.run
         self._cuts = iter(cuts)
-        store._link.run = self.run  # type: ignore[method-assign]
+        store._connection.run = self.run  # type: ignore[method-assign]
 
     async def run(self, script: Script, calls: Sequence[Call]) -> list[Any]:
-        cut = next(self._cuts, None) if script == "observe" else None
+        cut = next(self._cuts, None) if script == "append" else None
         if cut is None:
             return await self._inner(script, calls)
         passed = [call for number, call in enumerate(calls) if cut >> number & 1]
@@ -415,12 +415,12 @@ class Held:
 
     def __init__(self, store: RedisStore, before: int) -> None:
         self.reached, self.let_go = asyncio.Event(), asyncio.Event()
-        self._inner = store._link.run
+        self._inner = store._connection.run
         self._before = before
-        store._link.run = self.run  # type: ignore[method-assign]
+        store._connection.run = self.run  # type: ignore[method-assign]
 
     async def run(self, script: Script, calls: Sequence[Call]) -> list[Any]:
-        if script == "observe":
+        if script == "append":
             self._before -= 1
             if not self._before:
                 self.reached.set()

@@ -348,7 +348,7 @@ async def test_a_history_that_nobody_remembers_is_missed_when_it_is_deleted(
 ) -> None:
     async with worker(server, deployment) as store, worker(server, deployment) as other:
         await store.observe(transactions([transaction(1), transaction(2, card="b")]))
-        store._remembered._forget()
+        store._session._clear_caches()
         before = store.history_epoch
         async with watched(store), watched(other):
             keys = [key async for key in client.scan_iter(f"fraudstream:{deployment}:c:*")]

@@ -51,7 +51,7 @@ def test_each_payment_is_decided_once_and_unmarked_only_on_whole_histories(fleet
     workers = fleet.go_live(workers=2)
     publish(fleet, 0)
     shards = KeyLayout("fraudstream:", fleet.environment["DEPLOYMENT"], CLUSTER_SHARDS)
-    slot = shards.slots[shards.of(card_hash("card-7"))]
+    slot = shards.slots[shards.shard_of(card_hash("card-7"))]
     source = cluster.owner(slot)
     to = next(node for node in cluster.nodes if node.info("role") == "master" and node is not source)
     list(cluster.moving(slot, to))

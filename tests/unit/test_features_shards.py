@@ -48,7 +48,7 @@ def test_all_keys_of_a_shard_are_in_its_slot_by_redis_own_rule(
     shards = KeyLayout("fraudstream:", deployment, number)
     for kind in HORIZONS:
         for entity in entities:
-            shard = shards.of(entity)
+            shard = shards.shard_of(entity)
             assert key_slot(shards.key(kind, entity)) == key_slot(shards.epochs[shard]) == shards.slots[shard]
     assert key_slot(shards.complete) == shards.slots[HOME_SHARD]
 
@@ -71,7 +71,7 @@ def test_one_server_keeps_plain_names() -> None:
     assert shards.epochs == (b"fraudstream:default:epoch",)
     assert shards.complete == b"fraudstream:default:epoch:whole"
     assert shards.key(Entity.DEVICE, -1) == b"fraudstream:default:d:ffffffffffffffff"
-    assert shards.of(-1) == HOME_SHARD
+    assert shards.shard_of(-1) == HOME_SHARD
 
 
 def test_the_places_on_a_cluster_are_the_same_for_ever() -> None:
@@ -83,7 +83,7 @@ def test_the_places_on_a_cluster_are_the_same_for_ever() -> None:
 
 def test_entities_are_spread_evenly_over_shards() -> None:
     shards = KeyLayout("fraudstream:", "default", CLUSTER_SHARDS)
-    counts = Counter(shards.of(records.card_hash(f"card-{number}")) for number in range(CLUSTER_SHARDS * 500))
+    counts = Counter(shards.shard_of(records.card_hash(f"card-{number}")) for number in range(CLUSTER_SHARDS * 500))
     assert set(counts) == set(range(CLUSTER_SHARDS))
     assert 380 < min(counts.values()) <= max(counts.values()) < 620
 
@@ -99,8 +99,8 @@ def test_one_call_takes_everything_on_one_server_and_a_call_a_shard_elsewhere(
     assert sorted(map(id, (entry for part in appended for entry in part.entries))) == sorted(map(id, everyone))
     for step in in_turn:
         assert len({part.shard for part in step}) == len(step)
-        assert all(shards.of(entry.entity) == part.shard for part in step for entry in part.entries)
-    if shards.number == SINGLE_SERVER_SHARDS:
+        assert all(shards.shard_of(entry.entity) == part.shard for part in step for entry in part.entries)
+    if shards.shard_count == SINGLE_SERVER_SHARDS:
         assert [len(step) for step in in_turn] == [1]
     else:
         assert {kind for part in in_turn[0] for kind in part.groups} == {Entity.CARD}

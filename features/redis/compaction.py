@@ -21,10 +21,10 @@ class Compactor:
     """What is done to a deployment's histories beside appending, so that they are kept so long and so fine."""
 
     def __init__(
-        self, link: Connection, shards: KeyLayout, own: Mapping[Entity, Retention], state: HistoryState
+        self, connection: Connection, layout: KeyLayout, own: Mapping[Entity, Retention], state: HistoryState
     ) -> None:
-        self._link = link
-        self._shards = shards
+        self._connection = connection
+        self._layout = layout
         self._own = own
         self._state = state
 
@@ -71,18 +71,18 @@ class Compactor:
         return done
 
     async def _trim(self, entry: CachedHistory, retention: Retention, stored: bytes) -> bool:
-        count, shard = entry.expired_count(retention.horizon_ms), self._shards.of(entry.entity)
+        count, shard = entry.expired_count(retention.horizon_ms), self._layout.shard_of(entry.entity)
         if not count:
             return True
-        asked = Call(shard, (entry.key, self._shards.retention[shard]), (*entry.trim_arguments(count), stored))
-        (done,) = await self._link.run("trim", [asked])
+        asked = Call(shard, (entry.key, self._layout.retention[shard]), (*entry.trim_arguments(count), stored))
+        (done,) = await self._connection.run("trim", [asked])
         if done:
             entry.trim(count)
         return bool(done)
 
     async def _rewrite(self, entry: CachedHistory, removed: int, prefix: Ints, stored: bytes) -> bool:
-        epoch, shard, shards = self._state.epoch, self._shards.of(entry.entity), self._shards
-        keys = (shards.epochs[shard], entry.key, shards.checkpoints(shard, epoch), shards.retention[shard])
+        epoch, shard, layout = self._state.epoch, self._layout.shard_of(entry.entity), self._layout
+        keys = (layout.epochs[shard], entry.key, layout.checkpoints(shard, epoch), layout.retention[shard])
         asked = Call(shard, keys, (epoch, *entry.compaction_arguments(removed, prefix), PROGRESS_EXPIRY_MS, stored))
-        (done,) = await self._link.run("fold", [asked])
+        (done,) = await self._connection.run("compact", [asked])
         return bool(done)

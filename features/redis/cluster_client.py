@@ -169,19 +169,19 @@ class ClusterClient:
 
 async def _exchange(commands: Sequence[tuple[ClusterServer, bytes]]) -> list[Any]:
     """Send commands to several servers, each over one connection, and return their replies and refusals in order."""
-    posts: dict[ClusterServer, list[int]] = {}
+    by_server: dict[ClusterServer, list[int]] = {}
     for place, (server, _) in enumerate(commands):
-        posts.setdefault(server, []).append(place)
+        by_server.setdefault(server, []).append(place)
     replies: list[Any] = [None] * len(commands)
     opened: dict[ClusterServer, Any] = {}
     try:
-        for server in posts:
+        for server in by_server:
             with translated(server.where):
                 opened[server] = await _pool(server).get_connection()
-        for server, places in posts.items():
+        for server, places in by_server.items():
             with translated(server.where):
                 await opened[server].send_packed_command([commands[place][1] for place in places])
-        for server, places in posts.items():
+        for server, places in by_server.items():
             with translated(server.where):
                 for place in places:
                     replies[place] = await _reply(opened[server])
