@@ -1,7 +1,7 @@
-"""Folds what is old in a history into panes, and drops what is out of sight; off the path of a decision.
+"""Compaction of histories: old records are merged into panes, expired ones are dropped. Runs in the background.
 
-Only the beginning of the log is folded, as far as every transaction in it is old enough. So whoever sees a record
-of the log sees all that was folded, and what came before it in the log. Nothing here knows where a history is kept.
+Only a prefix of the log is compacted, up to the first transaction that is too young. So whoever sees a record of the
+log also sees everything compacted and everything before it in the log.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ class Compaction(NamedTuple):
 
 
 class CompactionRules(NamedTuple):
-    """Under which epoch a history is folded, what of it is out of sight, and up to when panes are how wide."""
+    """The history epoch, the time at which records expire, and the time up to which panes have which width."""
 
     epoch: int
     oldest_ms: int
@@ -32,28 +32,27 @@ class CompactionRules(NamedTuple):
 
 
 def plan_compaction(history: History, retention: Retention, epoch: int) -> Compaction | None:
-    """Fold a settled history under a history epoch; None while that would not make it much shorter."""
+    """Plan the compaction of a committed history under a history epoch; None unless it becomes much shorter."""
     if history.newest_ms == NO_TIME_MS:
         return None
-    rules, log = (
-        CompactionRules(epoch, retention.oldest_ms(history.newest_ms), _bounds(history, retention)),
-        history.log,
-    )
+    rules = CompactionRules(epoch, retention.oldest_ms(history.newest_ms), _bounds(history, retention))
+    log = history.log
     until_ms = max(rules.oldest_ms, *rules.bounds_ms.values())
     count = int((records.is_transaction(log[:, records.FLAGS]) & (log[:, records.TIME] > until_ms)).argmax())
     expired = int((history.panes[:, records.TIME] <= rules.oldest_ms).sum())
     if not count + expired or not is_worthwhile(count + expired, history.length):
         return None
-    made = _carried(history, count, rules)
-    return Compaction(count, made) if is_worthwhile(history.prefix_rows + count - len(made), history.length) else None
+    prefix = _prefix(history, count, rules)
+    fewer = history.prefix_rows + count - len(prefix)
+    return Compaction(count, prefix) if is_worthwhile(fewer, history.length) else None
 
 
 def compact_in_memory(history: History, retention: Retention, epoch: int) -> None:
-    """Trim or fold a settled history that is in memory alone, where that is worth it."""
+    """Trim or compact a committed history that exists in memory alone, where that is worthwhile."""
     if retention.allows_panes:
-        made = plan_compaction(history, retention, epoch)
-        if made is not None:
-            history.replace_prefix(*made)
+        compaction = plan_compaction(history, retention, epoch)
+        if compaction is not None:
+            history.replace_prefix(*compaction)
         return
     count = history.expired_count(retention.horizon_ms)
     if count:
@@ -61,39 +60,39 @@ def compact_in_memory(history: History, retention: Retention, epoch: int) -> Non
 
 
 def is_worthwhile(fewer: int, length: int) -> bool:
-    """Tell whether so many rows fewer are worth that a history of this length is written anew."""
+    """Tell whether removing so many rows justifies rewriting a history of this length."""
     return length >= TRIM_LEAST and fewer * TRIM_FRACTION >= length
 
 
 def _bounds(history: History, retention: Retention) -> dict[int, int]:
-    """Return up to when everything is in panes at least so wide from now on, the finest first."""
+    """Return, by pane width from the finest on, up to when all records are in panes at least so wide from now on."""
     now = retention.bounds_ms(history.newest_ms)
     before = {} if history.notes is None else history.notes.bounds_ms
     return {width: max(now.get(width, NO_TIME_MS), before.get(width, NO_TIME_MS)) for width in sorted({*now, *before})}
 
 
-def _carried(history: History, count: int, rules: CompactionRules) -> Ints:
-    """Return all that lies before the log once its first `count` records have left it."""
+def _prefix(history: History, count: int, rules: CompactionRules) -> Ints:
+    """Return all rows before the log once its first `count` records are compacted."""
     removed = history.log[:count]
     ours = records.is_transaction(removed[:, records.FLAGS])
     summed = np.concatenate((history.panes, removed[ours]))
     summed = summed[summed[:, records.TIME] > rules.oldest_ms]
-    made = panes.merge(summed, _ends(summed[:, records.TIME], rules.bounds_ms))
+    merged = panes.merge(summed, _ends(summed[:, records.TIME], rules.bounds_ms))
     labels = np.concatenate((history.labels, _placed(removed, history.base)[~ours]))
     labels = labels[np.minimum(labels[:, records.TIME], labels[:, records.AMOUNT]) > rules.oldest_ms]
     notes = CompactionNotes(
         epoch=rules.epoch,
         since_ms=max(rules.oldest_ms, NO_TIME_MS if history.notes is None else history.notes.since_ms),
-        panes=len(made),
+        panes=len(merged),
         labels=len(labels),
         bounds_ms=rules.bounds_ms,
         offsets=_offsets(history.notes, removed[ours]),
     )
-    return np.concatenate((notes.notes(history.columns), made, labels))
+    return np.concatenate((notes.note_rows(history.columns), merged, labels))
 
 
 def _ends(times_ms: Ints, bounds_ms: Mapping[int, int]) -> Ints:
-    """Return where the pane of each row ends."""
+    """Return the end of each row's pane."""
     ends_ms = times_ms
     for coarse_ms, bound_ms in bounds_ms.items():
         ends_ms = np.where(times_ms <= bound_ms, -(-times_ms // coarse_ms) * coarse_ms, ends_ms)
@@ -101,7 +100,7 @@ def _ends(times_ms: Ints, bounds_ms: Mapping[int, int]) -> Ints:
 
 
 def _placed(rows: Ints, base: int) -> Ints:
-    """Return records of the log with their positions where a transaction has its content; labels have none."""
+    """Return log records with their positions instead of the content hash in FLAGS; used for labels, which lack one."""
     placed = rows.copy()
     positions = np.arange(base, base + len(rows)) & records.CONTENT_MASK
     placed[:, records.FLAGS] = (placed[:, records.FLAGS] & ~records.CONTENT_MASK) | positions
@@ -109,9 +108,9 @@ def _placed(rows: Ints, base: int) -> Ints:
 
 
 def _offsets(before: CompactionNotes | None, removed: Ints) -> dict[int, int]:
-    """Return the highest folded offset of each partition."""
+    """Return the highest compacted offset of each partition."""
     known = {} if before is None else dict(before.offsets)
-    partitions = removed[:, records.FLAGS] >> records.PARTITION_SHIFT
+    partitions = records.partitions(removed[:, records.FLAGS])
     order = np.lexsort((removed[:, records.OFFSET], partitions))
     highest = dict(zip(partitions[order].tolist(), removed[order, records.OFFSET].tolist(), strict=True))
     return known | {partition: max(offset, known.get(partition, -1)) for partition, offset in highest.items()}

@@ -1,7 +1,6 @@
-"""What becomes of a transaction or a label, by its card's history alone.
+"""The contract's rules for transactions (repeated, conflict, too late) and labels (applied, corrected, stale).
 
-These are the rules of the contract: sent again, contradicted, too late; applied, corrected, stale. They read a
-history and change nothing; `drafting` acts on them.
+They read the card's history alone and change nothing; `features.history.append` applies them.
 """
 
 from typing import NamedTuple
@@ -15,14 +14,14 @@ from features.history.store import Fate, Ints, LabelStatus
 
 
 class TransactionVerdict(NamedTuple):
-    """A verdict, and the position of the record that it rests on: None where the record is to be appended."""
+    """A fate, and the position of the record that it refers to: None if the transaction is to be appended."""
 
     fate: Fate
     position: int | None
 
 
 class LabelVerdict(NamedTuple):
-    """A label's verdict, its position if it is there already, and its transaction's record, if that is known."""
+    """A label's status, its position if it is in the history, and its transaction's record if that is known."""
 
     status: LabelStatus
     position: int | None
@@ -30,13 +29,13 @@ class LabelVerdict(NamedTuple):
 
 
 def judge_transaction(card: History, row: Ints, horizon_ms: int) -> TransactionVerdict:
-    """Decide a transaction's fate by all that its card's history holds at this moment.
+    """Decide a transaction's fate from its card's history as it is now.
 
-    The record in the history names the offset that is owed the decision. So its own redelivery is DECIDE, however
-    late; the same transaction from any other offset or partition is REPEATED, even from an earlier one (a repair that
-    began between the two made the later one the first), or both would be decided. What lies behind the horizon is
-    not recognised, since it may have been trimmed. What its own partition has behind it does not make it late, so that
-    one that is applied again meets its first fate.
+    The record in the history names the offset that gets the decision. So a redelivery of that offset is DECIDE,
+    however late; the same transaction at any other offset or partition is REPEATED, even at an earlier one (a
+    repair that began between the two made the later one the first), or both would be decided. A record beyond the
+    horizon is not recognised, since it may have been trimmed. Records that came later from the same partition do
+    not make a transaction late, so that one that is applied again gets its first fate.
     """
     rows = card.rows
     same: list[int] = np.flatnonzero(rows[:, records.ID] == row[records.ID]).tolist()
@@ -56,7 +55,7 @@ def judge_transaction(card: History, row: Ints, horizon_ms: int) -> TransactionV
 
 
 def judge_label(card: History, row: Ints, horizon_ms: int, displaced: Displaced = NONE_DISPLACED) -> LabelVerdict:
-    """Decide what a label does, by what its card's history held before the label's first offset."""
+    """Decide a label's status from its card's history before the label's first offset."""
     position = card.find(int(row[records.ID]))
     before = _before(card, position, row, displaced)
     labels = records.is_label(before[:, records.FLAGS])
@@ -74,7 +73,7 @@ def judge_label(card: History, row: Ints, horizon_ms: int, displaced: Displaced 
 
 
 def _before(card: History, position: int | None, row: Ints, displaced: Displaced) -> Ints:
-    """Return what came before a label that is at a position, or is new."""
+    """Return the records before a label's position, or all of them if it is new."""
     if position is None:
         return card.rows
     if displaced.holds(row):
@@ -83,7 +82,7 @@ def _before(card: History, position: int | None, row: Ints, displaced: Displaced
 
 
 def _against(earlier: Ints, row: Ints) -> LabelStatus:
-    """Compare a label with the earlier ones of its transaction; known at the same moment, the later offset wins."""
+    """Compare a label with the earlier ones about its transaction; of labels with equal times the later offset wins."""
     if not len(earlier):
         return LabelStatus.APPLIED
     latest = earlier[records.label_order(earlier)[-1]]
@@ -94,7 +93,7 @@ def _against(earlier: Ints, row: Ints) -> LabelStatus:
 
 
 def labels_about(card: History, transaction_id: int) -> Ints:
-    """Return the labels of a transaction, wherever they lie in its card's history."""
+    """Return the labels about a transaction, wherever they lie in its card's history."""
     about: Ints = card.rows[
         records.is_label(card.rows[:, records.FLAGS]) & (card.rows[:, records.OTHER] == transaction_id)
     ]

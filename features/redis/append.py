@@ -1,9 +1,8 @@
-"""In which calls the drafts of a batch are appended, what each call tells the server, and what its answer means.
+"""The script calls that append a batch: which histories go into which call, its arguments, and its reply.
 
 One server takes everything in one call. On a Redis Cluster a call reaches one shard, so the cards' calls go first and
-the others' follow when all cards have taken theirs: whether a transaction counts at all is judged on its card. Whoever
-is stopped between the two finds his records at their own places when he asks again, and goes on.
-Nothing here talks to a server.
+the others follow once all cards are appended, since a transaction is judged on its card. A worker that is stopped in
+between finds its records at their positions when it asks again, and continues.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,11 +17,11 @@ from features.redis.connection import Call
 from features.redis.keys import HOME_SHARD, SINGLE_SERVER_SHARDS, KeyLayout
 
 REFRESH_AFTER_MS = HOUR_MS
-"""A worker sets a key's expiry anew at most so often."""
+"""A worker renews a key's expiry at most this often."""
 EXPIRY_MARGIN_MS = DAY_MS
-"""A key outlives its horizon by this; what is remembered is trusted until the horizon."""
+"""A key expires this long after its horizon; a cached history is trusted until the horizon."""
 NO_EPOCH = 0
-"""Stands for an epoch key that is gone."""
+"""Stands for a missing epoch key."""
 
 Touched = Mapping[Entity, Sequence[CachedHistory]]
 """Histories by kind, cards first, each once."""
@@ -30,21 +29,21 @@ Touched = Mapping[Entity, Sequence[CachedHistory]]
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """All of a call is appended; `tails` holds, by index of the history, what others had appended to it first."""
+    """The call appended everything; `tails` holds, by index of the history, what others had appended to it first."""
 
     tails: dict[int, bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """Nothing of a call is appended: these histories, by index, are not as they were thought to be."""
+    """The call appended nothing: these histories, by index, differ from their cached state."""
 
     indexes: list[int]
 
 
 @dataclass(frozen=True, slots=True)
 class OtherEpoch:
-    """Nothing of a call is appended: the shard's history epoch is another, or NO_EPOCH."""
+    """The call appended nothing: the shard's history epoch is another, or NO_EPOCH."""
 
     epoch: int
 
@@ -53,7 +52,7 @@ Answer = Appended | Mismatch | OtherEpoch
 
 
 def read_reply(reply: list[Any]) -> Answer:
-    """Read a reply of append.lua."""
+    """Parse a reply of append.lua."""
     match reply[0]:
         case 0:
             return Appended({reply[i] - 1: reply[i + 1] for i in range(1, len(reply), 2)})
@@ -64,7 +63,7 @@ def read_reply(reply: list[Any]) -> Answer:
 
 
 class ShardAppend(NamedTuple):
-    """What one call appends: histories of one shard, by kind."""
+    """The histories of one call, by kind; all are in one shard."""
 
     shard: int
     groups: Touched
@@ -76,10 +75,10 @@ class ShardAppend(NamedTuple):
 
 
 def append_steps(touched: Touched, layout: KeyLayout) -> list[list[ShardAppend]]:
-    """Return what is appended in one go, one after the other; a step begins when all of the one before is appended.
+    """Return the calls in order of execution; a step begins when the previous one is appended completely.
 
-    A third step looks at the cards again, where another party's history begins with this batch: a label that came to
-    a card meanwhile found no history to follow its transaction into, and has to be drafted there.
+    A third step repeats the cards' calls where this batch starts another entity's history: a label that reached a
+    card meanwhile found no history for its transaction, and has to be appended there.
     """
     touched = {kind: group for kind, group in touched.items() if group}
     if layout.shard_count == SINGLE_SERVER_SHARDS:
@@ -92,7 +91,7 @@ def append_steps(touched: Touched, layout: KeyLayout) -> list[list[ShardAppend]]
 
 
 def split_by_shard(touched: Touched, layout: KeyLayout) -> list[ShardAppend]:
-    """Return one part for each shard that any of the histories is in."""
+    """Return one part for each shard that holds any of the histories."""
     parts: dict[int, dict[Entity, list[CachedHistory]]] = {}
     for kind, group in touched.items():
         for shard, places in layout.group_by_shard(entry.entity for entry in group).items():
@@ -110,7 +109,7 @@ def by_kind(parts: Iterable[ShardAppend]) -> dict[Entity, list[Sequence[CachedHi
 
 
 class AppendContext(NamedTuple):
-    """What holds for all calls of a batch: the epoch that is believed in, and how long each kind is kept, from when."""
+    """What all calls of a batch share: the expected epoch, the horizons, and the time of the call."""
 
     epoch: int
     horizons_ms: Mapping[Entity, int]
@@ -118,7 +117,7 @@ class AppendContext(NamedTuple):
 
 
 def append_calls(parts: Sequence[ShardAppend], layout: KeyLayout, context: AppendContext) -> list[Call]:
-    """Write the parts of one step as append.lua is told them."""
+    """Return the calls of append.lua for the parts of one step."""
     stale_ms = context.now_ms - REFRESH_AFTER_MS
     lines = {kind: iter(append_requests(groups, stale_ms)) for kind, groups in by_kind(parts).items()}
     return [_call(part, [next(lines[kind]) for kind in part.groups], layout, context) for part in parts]
@@ -127,8 +126,8 @@ def append_calls(parts: Sequence[ShardAppend], layout: KeyLayout, context: Appen
 def _call(
     part: ShardAppend, lines: Sequence[tuple[bytes, bytes, bytes]], layout: KeyLayout, context: AppendContext
 ) -> Call:
-    asks, uncommitted, headers = map(b"".join, zip(*lines, strict=True))
-    arguments: list[bytes | int] = [context.epoch, asks, uncommitted, headers]
+    requests, appended, headers = map(b"".join, zip(*lines, strict=True))
+    arguments: list[bytes | int] = [context.epoch, requests, appended, headers]
     for kind, group in part.groups.items():
         record_bytes = records.COLUMNS[kind] * records.COLUMN_BYTES
         kept_ms = context.horizons_ms[kind] + EXPIRY_MARGIN_MS

@@ -1,17 +1,18 @@
--- Notes up to where parts of the log are applied, so that a repair after the loss of a server need not begin before.
+-- Stores checkpoints: offsets below which parts of the log are applied, so that a repair after the loss of a server can
+-- start there.
 --
 -- KEYS[1]  the history epoch.
--- KEYS[2]  the epoch whose histories are known to be all there.
--- KEYS[3]  the marks of that epoch: a hash with a field for each part, an offset below which all is applied; and
---          "void" where these mean nothing.
--- ARGV[1]  the epoch that the caller believes in.
--- ARGV[2]  the process of the server that it believes to speak to; ARGV[3] the replication that this one leads.
--- ARGV[4]  milliseconds that the marks are kept from now on.
--- ARGV[5..] pairs of a field and an offset. None: the marks are void from now on.
+-- KEYS[2]  the epoch under which histories are complete.
+-- KEYS[3]  the checkpoints of that epoch: a hash with an offset for each part, and "void" if they are void.
+-- ARGV[1]  the expected epoch.
+-- ARGV[2]  the run id of the expected server; ARGV[3] the id of the replication that it leads.
+-- ARGV[4]  milliseconds until the checkpoints expire.
+-- ARGV[5..] pairs of a field and an offset. None: the checkpoints are void from now on.
 --
--- Reply: 1 where that was noted (or where there were marks that became void), 0 where not. Nothing is noted under
--- another epoch, under one that is not whole, by who does not know yet that the server is another: what he applied may
--- be lost with the one before, or where the marks are void. Second delivery: changes nothing; a mark only rises.
+-- Reply: 1 if they were stored (or if there were valid ones that became void), else 0. Nothing is stored under another
+-- epoch, under one whose histories are not complete, where the checkpoints are void, or if the server is not the
+-- expected one: what the caller applied may be lost with the previous server. Second delivery: changes nothing; an
+-- offset only rises.
 
 if #ARGV == 4 then
   local had = redis.call('EXISTS', KEYS[3]) == 1 and not redis.call('HGET', KEYS[3], 'void')

@@ -1,8 +1,8 @@
-"""The histories' bytes on a Redis Cluster: scripts on all shards at once, and masters that are not who they were.
+"""The store's connection to a Redis Cluster: scripts on all shards at once, and changes of masters.
 
-A replica that took over may lack what its master had not sent it yet, and nothing tells how much: so that counts as a
-loss, an orderly change-over too. A shard that was handed from master to master has taken its keys along.
-Nothing here knows a history; how a command gets to its server is `cluster_wire`'s.
+A replica that took over may lack what its master had not replicated yet, and nothing tells how much: so every failover
+counts as a loss, a planned one too. A shard that was migrated from master to master took its keys along.
+`features.redis.cluster_client` routes the commands.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from features.redis.topology import Master, Owner, Servers, Topology, read_maste
 
 
 class _ClusterView(NamedTuple):
-    """The cluster as it was met: who serves what, the servers that are needed, and the master of each shard."""
+    """A view of the cluster: topology, the connections to the needed servers, and the master of each shard."""
 
     topology: Topology
     servers: tuple[ClusterServer, ...]
@@ -27,12 +27,12 @@ class _ClusterView(NamedTuple):
 
     @property
     def serving(self) -> Servers:
-        """Who they are, whatever the connections to them."""
+        """The servers, whatever the connections to them."""
         return Servers(self.masters, self.topology.replicas)
 
 
 class ClusterConnection:
-    """Connections to the masters that serve `layout`, as `connection` says; each waits `timeout_s` for an answer."""
+    """Connections to the masters that serve the shards, see `Connection`; each waits `timeout_s` for an answer."""
 
     def __init__(self, url: str, layout: KeyLayout, timeout_s: float) -> None:
         self._client = ClusterClient(url, layout.slots, timeout_s)
@@ -43,16 +43,16 @@ class ClusterConnection:
         self._digests = {name: hashlib.sha1(text, usedforsecurity=False).hexdigest() for name, text in texts.items()}
         self._trusted: _ClusterView | None = None
         self._seen: _ClusterView | None = None
-        self._looks = self._seen_look = 0
+        self._inspections = self._seen_inspection = 0
 
     async def close(self) -> None:
         """Close all connections."""
         await self._client.close()
 
     async def check_server(self) -> None:
-        """Refuse masters that must not be used, and trust those that are there."""
+        """Refuse masters that are not usable, and trust those that serve now."""
         self._client.forget()
-        self._seen = await self._look()
+        self._seen = await self._inspect()
         shards_by_master = list((await self._client.shards_by_master()).values())
         await self._client.execute([(shard, load) for shard in shards_by_master for load in self._loads.values()])
         for shard in shards_by_master:
@@ -60,7 +60,7 @@ class ClusterConnection:
         self.trust()
 
     async def _try_commands(self, shard: int) -> None:
-        """Do on a key of no meaning what a batch does: refused there, it would end the process."""
+        """Run a batch's commands on an unused key: a missing permission must show at start-up."""
         key = self._layout.epochs[shard] + b":tried"
         noted = key + b":noted"
         tried = (
@@ -90,7 +90,7 @@ class ClusterConnection:
         await self._client.execute([(shard, encode_command(b"SET", key, value))])
 
     async def run(self, script: Script, calls: Sequence[Call]) -> list[Any]:
-        """Call a script on all shards at once."""
+        """Call a script on all shards concurrently."""
         digest = self._digests[script]
         commands = [
             (call.shard, encode_command(b"EVALSHA", digest, len(call.keys), *call.keys, *call.arguments))
@@ -99,13 +99,13 @@ class ClusterConnection:
         return await self._client.execute(commands, self._loads[script])
 
     async def loss_reason(self, *, recheck: bool = False) -> str | None:
-        """Say why a shard may lack what it had: a replica took over, or its master was started anew."""
+        """Say why a shard may have lost records: a replica took over, or its master was restarted."""
         topology, seen = await self._client.topology(), self._seen
         if recheck or seen is None or topology != seen.topology or any(server.reconnected for server in seen.servers):
-            self._looks += 1
-            look, seen = self._looks, await self._look()
-            if look > self._seen_look:  # else one that began later was quicker
-                self._seen, self._seen_look = seen, look
+            self._inspections += 1
+            inspection, seen = self._inspections, await self._inspect()
+            if inspection > self._seen_inspection:  # else a later inspection has finished already
+                self._seen, self._seen_inspection = seen, inspection
         if self._trusted is None or self._seen is None or self._seen == self._trusted:
             return None
         why = self._trusted.serving.loss_reason(self._seen.serving)
@@ -114,36 +114,36 @@ class ClusterConnection:
         return why
 
     def deletions(self) -> ClusterDeletions:
-        """Return subscriptions to what others delete, on all masters."""
+        """Return subscriptions to deletions on all masters."""
         return ClusterDeletions(self._client)
 
     def identity(self) -> None:
-        """Return nothing: what one master still has says nothing of the others."""
+        """Return None: what one master still has says nothing about the others."""
 
     def trusted(self) -> Servers | None:
         """Return the trusted masters."""
         return None if self._trusted is None else self._trusted.serving
 
     def trust(self) -> None:
-        """Trust the masters that were last looked at."""
+        """Trust the masters that were last inspected."""
         self._trusted = self._seen
 
-    async def _look(self) -> _ClusterView:
-        """Ask all masters who they are, and refuse those that must not be used."""
+    async def _inspect(self) -> _ClusterView:
+        """Read the identity of all masters, and refuse those that are not usable."""
         topology = await self._client.topology()
-        met = {owner: await self._meet(owner) for owner in topology.masters}
-        servers = tuple(self._client.server(owner.address) for owner in met)
-        return _ClusterView(topology, servers, tuple(met[owner] for owner in topology.owners))
+        found = {owner: await self._inspect_master(owner) for owner in topology.masters}
+        servers = tuple(self._client.server(owner.address) for owner in found)
+        return _ClusterView(topology, servers, tuple(found[owner] for owner in topology.owners))
 
-    async def _meet(self, owner: Owner) -> Master:
+    async def _inspect_master(self, owner: Owner) -> Master:
         server = self._client.server(owner.address)
-        connected = server.connected
+        connections = server.connections
         with translated(server.where):
             info: Any = await server.client.info()
-        server.met = max(server.met, connected)
-        met = read_master(owner.node_id, info)
-        if met is None:
+        server.inspected = max(server.inspected, connections)
+        found = read_master(owner.node_id, info)
+        if found is None:
             self._client.forget()
-            raise StoreUnavailableError(f"{server.where}: is no master any more; ask again")
+            raise StoreUnavailableError(f"{server.where}: the server is no longer a master; try again")
         require_usable(info, str(info.get("maxmemory_policy", "unknown")), server.where)
-        return met
+        return found

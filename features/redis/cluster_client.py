@@ -1,8 +1,8 @@
-"""Commands for the masters of a Redis Cluster: who serves what, and many commands on their way at once.
+"""Sends commands to the masters of a Redis Cluster, many at once, following redirects.
 
-Commands are sent to all masters before any answer is read, so these work side by side. One that was not done because
-its slot is elsewhere, or its script unknown, is sent again; all else is the caller's to try again.
-Nothing here knows what a command is about, or minds that a server is another than before.
+Commands are sent to all masters before any answer is read, so the masters work concurrently. A command that failed
+because its slot has moved, or its script is unknown, is sent again; every other retry is the caller's. A change of
+masters is not treated as a loss here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,39 +16,39 @@ from features.redis.client import encode_command, new_client, translated, transl
 from features.redis.topology import Address, Owner, Topology, read_topology, seeds, server_url
 
 ShardCommand = tuple[int, bytes]
-"""A place among the wire's slots, and a command for whoever serves it."""
+"""An index into the client's slots, and a command for the master of that slot."""
 TRIES = 4
-"""Of a command, each after what kept it from being done was mended."""
+"""Attempts for a command, each after the cause of the failure was removed."""
 
 
 class ClusterServer:
-    """One server of the cluster, `where` being how it is named to people.
+    """One server of the cluster; `where` names it in messages.
 
-    Of its `connected` connections so far, `met` were there when it was last looked at.
+    `connections` counts its connections so far; `inspected` is that count at the last inspection.
     """
 
     def __init__(self, url: str, where: str, timeout_s: float) -> None:
         self.where = where
-        self.connected = 1
-        self.met = 0
+        self.connections = 1
+        self.inspected = 0
         self.client = new_client(url, timeout_s, self._greet)
 
     async def _greet(self, connection: redis_asyncio.Connection) -> None:
-        """Do what redis-py does on a new connection, and remember that there was one."""
-        self.connected += 1
+        """Do what redis-py does on a new connection, and count it."""
+        self.connections += 1
         await connection.on_connect()
 
     @property
     def reconnected(self) -> bool:
-        """Whether there was a new connection since."""
-        return self.connected != self.met
+        """Whether there was a new connection since the last inspection."""
+        return self.connections != self.inspected
 
 
 class ClusterClient:
-    """Connections to whoever serves `slots` of the cluster that `url` names; each waits `timeout_s` for an answer.
+    """Connections to the masters of `slots` in the cluster at `url`; each waits `timeout_s` for an answer.
 
     Raises, everywhere:
-        StoreRefusedError: the URL names no cluster, or a server will never do what it is asked.
+        StoreRefusedError: the URL is no cluster's, or a server will never do what it is asked.
         StoreUnavailableError: a server does not answer in time, or cannot serve now.
     """
 
@@ -71,22 +71,22 @@ class ClusterClient:
             await server.client.aclose()
 
     def forget(self) -> None:
-        """Ask who serves what before the next command."""
+        """Fetch the topology anew before the next command."""
         self._topology = None
 
     async def topology(self) -> Topology:
-        """Return who serves what, asking one server after the other where that may have changed."""
+        """Return the topology, fetching it from one server after the other where it may have changed."""
         if self._topology is None:
             self._topology = await self._fetch_topology()
             self._addresses += sorted({owner.address for owner in self._topology.owners} - set(self._addresses))
         return self._topology
 
     async def shards_by_master(self) -> dict[Owner, int]:
-        """Return the masters that are needed, each with the place of one of its slots."""
+        """Return the needed masters, each with the index of one of its slots."""
         return {owner: place for place, owner in enumerate((await self.topology()).owners)}
 
     async def _fetch_topology(self) -> Topology:
-        """Ask whoever was not asked for longest: one that is cut off from the others does not know what has changed."""
+        """Ask the server that was not asked for longest first: one that is cut off has outdated information."""
         problem: StoreUnavailableError | None = None
         for address in dict.fromkeys(self._addresses):
             try:
@@ -96,7 +96,7 @@ class ClusterClient:
             else:
                 self._addresses = [one for one in dict.fromkeys(self._addresses) if one != address] + [address]
                 return found
-        raise StoreUnavailableError(f"{self.where}: no server tells who serves what: {problem}") from problem
+        raise StoreUnavailableError(f"{self.where}: no server returned the cluster's topology: {problem}") from problem
 
     async def _slots_by(self, address: Address) -> Any:  # noqa: ANN401 - as the protocol has it
         (reply,) = await _exchange([(self.server(address), encode_command(b"CLUSTER", b"SLOTS"))])
@@ -104,8 +104,8 @@ class ClusterClient:
             return reply
         if "cluster support disabled" in str(reply):
             raise StoreRefusedError(
-                f"{self.where}: {address} belongs to no Redis Cluster. Set FRAUDSTREAM_REDIS_URL to redis://, for one "
-                "server."
+                f"{self.where}: {address} belongs to no Redis Cluster. For one server set FRAUDSTREAM_REDIS_URL to "
+                "redis://."
             )
         raise translated_error(self.where, reply) from reply
 
@@ -117,9 +117,9 @@ class ClusterClient:
         return self._servers[address]
 
     async def execute(self, commands: Sequence[ShardCommand], script_load: bytes | None = None) -> list[Any]:
-        """Return the replies to commands, in their order, when all were done.
+        """Return the replies to commands, in their order, once all are done.
 
-        `script_load` is the command that makes a server know the script that the orders call.
+        `script_load` is the command that loads the script which the commands call.
         """
         try:
             return await self._execute(commands, script_load)
@@ -150,7 +150,7 @@ class ClusterClient:
     async def _recover(
         self, refusals: Mapping[int, exceptions.ResponseError], script_load: bytes | None
     ) -> exceptions.ResponseError | None:
-        """Learn where slots have moved to, and send a script to those who do not know it; return what has no remedy."""
+        """Follow moved slots and load a missing script; return a refusal that cannot be handled."""
         unaware: dict[Address, int] = {}
         owners = (await self.topology()).owners
         for place, refusal in refusals.items():
@@ -168,7 +168,7 @@ class ClusterClient:
 
 
 async def _exchange(commands: Sequence[tuple[ClusterServer, bytes]]) -> list[Any]:
-    """Send commands to several servers, each over one connection, and return their replies and refusals in order."""
+    """Send commands to several servers, each over one connection, and return replies and refusals in order."""
     by_server: dict[ClusterServer, list[int]] = {}
     for place, (server, _) in enumerate(commands):
         by_server.setdefault(server, []).append(place)
@@ -187,7 +187,7 @@ async def _exchange(commands: Sequence[tuple[ClusterServer, bytes]]) -> list[Any
                     replies[place] = await _reply(opened[server])
             await _pool(server).release(opened.pop(server))
     finally:
-        for server, connection in opened.items():  # answers are on their way that nobody will read
+        for server, connection in opened.items():  # unread replies may still arrive
             await connection.disconnect(nowait=True)
             await _pool(server).release(connection)
     return replies

@@ -1,6 +1,6 @@
-"""What all masters of a Redis Cluster tell of keys that were deleted or evicted: each of its own.
+"""Subscriptions to deleted and evicted keys on all masters of a Redis Cluster.
 
-A key that is handed to another master is deleted too where it was. Nothing here knows which keys matter.
+A key that is migrated to another master is reported as deleted by its old one.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ from features.redis.topology import Owner
 
 POLL_S = 1.0
 RETRY_S = 0.5
-"""After a master did not answer; what it tells meanwhile is missed."""
+"""Pause after a master did not answer; deletions in between are not reported."""
 
 
 class ClusterDeletions:
-    """Subscriptions to the deletions of whoever is a master, while it is entered.
+    """Subscriptions to deletions on the current masters; a context manager.
 
     Raises, everywhere:
-        StoreRefusedError: we may not subscribe.
+        StoreRefusedError: subscribing is not permitted.
     """
 
     def __init__(self, client: ClusterClient) -> None:
@@ -45,7 +45,7 @@ class ClusterDeletions:
         await asyncio.gather(*self._listeners.values(), return_exceptions=True)
 
     async def next(self, seconds: float) -> bytes | None:
-        """Return the name of a key that is gone from a master; None where none went for so long."""
+        """Return the name of a deleted key; None if there was none within `seconds`."""
         await self._update_listeners()
         for listener in self._listeners.values():
             if listener.done():
@@ -57,7 +57,7 @@ class ClusterDeletions:
         return None
 
     async def was_moved(self, key: bytes) -> bool:
-        """Tell whether the master that told of a key last has handed it to another, or is about to."""
+        """Tell whether the master that reported the last key has migrated it, or is about to."""
         if self._source is None:
             return False
         try:
@@ -67,7 +67,7 @@ class ClusterDeletions:
         return False
 
     async def _update_listeners(self) -> None:
-        """Listen to those who are masters now, and to nobody else."""
+        """Subscribe to the current masters only."""
         with suppress(StoreUnavailableError):
             masters = set((await self._client.topology()).masters)
             for owner in self._listeners.keys() - masters:

@@ -1,20 +1,20 @@
--- Puts other rows before the log of one history, and takes records out of the log's beginning: what was folded.
+-- Compacts one history: removes records from the beginning of its log, and replaces what lies before the log.
 --
 -- KEYS[1]  the history epoch.
 -- KEYS[2]  the history.
--- KEYS[3]  the marks of that epoch (see mark.lua), which mean nothing from now on where something is folded.
--- KEYS[4]  how histories are kept in its shard (see keep.lua).
--- ARGV[1]  the history epoch that the caller believes in, as text.
--- ARGV[2]  the beginning of the history as the caller knows it: its header, and its first note if it was folded.
--- ARGV[3]  the byte at which the first record begins that stays in the log.
+-- KEYS[3]  the checkpoints of that epoch (see checkpoint.lua); void from now on if the history gets panes.
+-- KEYS[4]  the retention of its shard (see add_needs.lua).
+-- ARGV[1]  the expected history epoch, as text.
+-- ARGV[2]  the expected beginning of the history: its header, and its first note if it is compacted.
+-- ARGV[3]  the byte at which the first remaining record of the log begins.
 -- ARGV[4]  8 bytes: the id of that record.
--- ARGV[5]  what comes before it from now on: a header, and rows.
--- ARGV[6]  milliseconds that the marks are kept from now on.
--- ARGV[7]  what the caller believes that KEYS[4] says; "" where panes are only taken out, which drops nothing.
+-- ARGV[5]  the new beginning: a header, and rows.
+-- ARGV[6]  milliseconds until the checkpoints expire.
+-- ARGV[7]  the expected value of KEYS[4]; "" if panes are only removed, which drops no record of the log.
 --
--- Reply: 1 where that was done, 0 where the epoch is another, histories are to be kept longer or finer, or this one is
--- not as the caller knows it; then it was left alone. Second delivery: 0, for the beginning is another. The expiry stays
--- as it is, and the value has its size.
+-- Reply: 1 if done; 0 if the epoch, the retention or the history is not the expected one, and nothing was changed.
+-- Second delivery: 0, since the beginning has changed. The expiry is kept; SET also frees what APPEND
+-- had allocated in advance.
 
 local HEADER = 80
 

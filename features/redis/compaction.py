@@ -1,7 +1,7 @@
-"""Shortens histories on the server: drops what is out of sight, folds what is old, and undoes what must not stand.
+"""Shortens stored histories: drops expired records, merges old ones into panes, undoes panes of an earlier epoch.
 
-Each is one script that compares first, so a history that somebody else changed is left alone. Nothing is dropped or
-folded that another worker needs, one with other tables of features: `state` knows. Nothing here appends.
+Each is one script that compares first, so a history that another worker changed is left alone. Nothing is dropped or
+merged that another worker needs with its feature tables: `HistoryState` knows all needs.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from features.redis.state import HistoryState
 
 
 class Compactor:
-    """What is done to a deployment's histories beside appending, so that they are kept so long and so fine."""
+    """Trims and compacts a deployment's histories to their retention."""
 
     def __init__(
         self, connection: Connection, layout: KeyLayout, own: Mapping[Entity, Retention], state: HistoryState
@@ -29,13 +29,13 @@ class Compactor:
         self._state = state
 
     async def examine(self, entry: CachedHistory) -> None:
-        """Look at what was fetched; take the panes out of a history that was folded under another epoch.
+        """Check a fetched history; remove the panes of one that was compacted under another epoch.
 
-        Records may be missing in those, and what is applied again must find its place. If somebody else was faster,
-        whoever appends to the history finds it changed.
+        Such panes may lack records, and what is applied again must find its place in the log. If another worker
+        was faster, the next append to the history finds it changed.
 
         Raises:
-            StoreRefusedError: it was folded for another table of features, and this one needs it finer or longer.
+            StoreRefusedError: it was compacted for another feature table, and this one needs it finer or longer.
         """
         notes = entry.notes
         if notes is None:
@@ -48,34 +48,34 @@ class Compactor:
         own = self._own.get(entry.kind)
         if own and not own.allows(notes.since_ms, notes.bounds_ms, entry.newest_ms):
             raise StoreRefusedError(
-                f"{entry.key.decode()}: this {entry.kind.value}'s history was folded into panes for another table of "
-                "features, and FRAUDSTREAM_FEATURES now needs it finer or longer. When all workers have the new table, "
+                f"{entry.key.decode()}: this {entry.kind.value}'s history was compacted into panes for another feature "
+                "table, and FRAUDSTREAM_FEATURES now needs it finer or longer. When all workers have the new table, "
                 "run `fraudstream features rebuild`."
             )
 
     async def compact(self, entry: CachedHistory) -> bool:
-        """Trim or fold one history where that is worth it; false where it is not as it was remembered.
+        """Trim or compact one history where that is worthwhile; False if it differs from the cached one.
 
-        Nothing is folded while histories are put together: what is applied again must find its place in the log.
+        Nothing is compacted during a repair: what is applied again must find its place in the log.
         """
         state = self._state
         retention, stored = state.retentions[entry.kind], state.stored.text
         if not retention.allows_panes and entry.notes is None:
             return await self._trim(entry, retention, stored)
-        made = plan_compaction(entry, retention, state.epoch) if state.is_complete else None
-        if made is None:
+        compaction = plan_compaction(entry, retention, state.epoch) if state.is_complete else None
+        if compaction is None:
             return True
-        done = await self._rewrite(entry, *made, stored)
+        done = await self._rewrite(entry, *compaction, stored)
         if done:
-            entry.replace_prefix(*made)
+            entry.replace_prefix(*compaction)
         return done
 
     async def _trim(self, entry: CachedHistory, retention: Retention, stored: bytes) -> bool:
         count, shard = entry.expired_count(retention.horizon_ms), self._layout.shard_of(entry.entity)
         if not count:
             return True
-        asked = Call(shard, (entry.key, self._layout.retention[shard]), (*entry.trim_arguments(count), stored))
-        (done,) = await self._connection.run("trim", [asked])
+        call = Call(shard, (entry.key, self._layout.retention[shard]), (*entry.trim_arguments(count), stored))
+        (done,) = await self._connection.run("trim", [call])
         if done:
             entry.trim(count)
         return bool(done)
@@ -83,6 +83,6 @@ class Compactor:
     async def _rewrite(self, entry: CachedHistory, removed: int, prefix: Ints, stored: bytes) -> bool:
         epoch, shard, layout = self._state.epoch, self._layout.shard_of(entry.entity), self._layout
         keys = (layout.epochs[shard], entry.key, layout.checkpoints(shard, epoch), layout.retention[shard])
-        asked = Call(shard, keys, (epoch, *entry.compaction_arguments(removed, prefix), PROGRESS_EXPIRY_MS, stored))
-        (done,) = await self._connection.run("compact", [asked])
+        call = Call(shard, keys, (epoch, *entry.compaction_arguments(removed, prefix), PROGRESS_EXPIRY_MS, stored))
+        (done,) = await self._connection.run("compact", [call])
         return bool(done)

@@ -1,8 +1,8 @@
-"""The history epoch of a deployment: the same in each of its shards, and above every earlier one after a loss.
+"""The history epoch of a deployment: equal in all its shards, and raised above every earlier one after a loss.
 
-Each shard holds the epoch beside its histories, so a shard that lost them shows it. An epoch that not all shards have
-is none: whoever meets that raises all of them above it, for it cannot be told from a shard that was set back. Beside it
-each shard holds how histories are kept under it. Nothing here knows a history, or why an epoch is raised.
+Each shard holds the epoch beside its histories, so a shard that lost them shows it. Shards that disagree have no valid
+epoch: a worker that finds them so raises all of them above the highest, since it cannot tell this from a shard that was
+set back. Beside the epoch each shard holds the retention under it.
 """
 
 from collections.abc import Iterable
@@ -15,14 +15,14 @@ from features.redis.retention import Coverage, EpochCoverage, StoredRetention, r
 
 
 class EpochAnswer(NamedTuple):
-    """An epoch, and whether it began with this very question."""
+    """An epoch, and whether this call created it."""
 
     epoch: int
     new: bool
 
 
 class EpochState(NamedTuple):
-    """The epoch of each shard, how far back histories are known to be all there, and how they are kept."""
+    """The epoch of each shard, how far back histories are complete, and their retention."""
 
     epochs: list[int]
     complete: EpochCoverage
@@ -30,7 +30,7 @@ class EpochState(NamedTuple):
 
 
 class Epochs:
-    """The history epoch of the deployment whose keys are `layout`, for who needs histories as far back as `cover`."""
+    """The history epoch of the deployment with these keys; `cover` is how far back this worker needs histories."""
 
     def __init__(self, connection: Connection, layout: KeyLayout, cover: Coverage) -> None:
         self._connection = connection
@@ -40,9 +40,9 @@ class Epochs:
     async def join(self, first: int, *, emptied: bool = False) -> EpochAnswer:
         """Return the deployment's history epoch, `first` if there was none.
 
-        Only the epoch that a key of its own names is whole: one that was raised over a loss is not, whoever asks and
-        whenever, until a repair says so. Nor is the first one of a deployment that is known to have had histories: it
-        was `emptied`.
+        Histories are complete only under the epoch that a key of its own names: not under one raised after a
+        loss, until a repair says so; nor under the first one of a deployment that is known to have had
+        histories (`emptied`).
         """
         found, complete, _ = await self.read()
         if not any(found):
@@ -56,7 +56,7 @@ class Epochs:
         return EpochAnswer(await self._agree(found, NO_EPOCH), new=False)
 
     async def _init_all_shards(self, epoch: int, *, emptied: bool) -> EpochAnswer:
-        """Give a new deployment's epoch to all shards, whoever began it."""
+        """Set a new deployment's epoch in all shards, whichever worker created it."""
         await self._raise(epoch - 1, epoch)
         await self._connection.set(
             HOME_SHARD, self._layout.complete, EpochCoverage(NO_EPOCH if emptied else epoch, self._cover).text
@@ -64,9 +64,9 @@ class Epochs:
         return EpochAnswer(epoch, new=True)
 
     async def add_needs(self, epoch: int, needs: Iterable[str]) -> StoredRetention:
-        """Have histories kept as is asked under an epoch, and return how they are.
+        """Add needs to the retention under an epoch, and return it.
 
-        All read it in the shard HOME, which hears of it last: by then no shard drops what is to be kept.
+        All workers read it in HOME_SHARD, which is updated last: by then no shard drops what is to be kept.
         """
         asked: list[bytes | int] = [epoch, *(need.encode() for need in needs)]
         *others, home = [Call(shard, (key,), asked) for shard, key in reversed(list(enumerate(self._layout.retention)))]
@@ -76,15 +76,15 @@ class Epochs:
         return read_retention(stored)
 
     async def raise_above(self, above: int) -> int:
-        """Return the epoch above one that all shards agree in, after raising them unless another worker did already.
+        """Return the epoch above `above` in which all shards agree, raising them unless another worker did already.
 
-        What they have is read first: a worker that still believes in an epoch of long ago would else raise a shard
-        that is lost to the very one that the others believe in, and hide the loss.
+        The shards are read first: a worker with an outdated epoch would otherwise raise a lost shard to the
+        very epoch of the others, and hide the loss.
         """
         return await self._agree((await self.read()).epochs, above)
 
     async def _agree(self, found: list[int], above: int) -> int:
-        """Return the epoch that was found in all shards, or raise them where it is not above `above`."""
+        """Return the epoch that all shards have, or raise them if it is not above `above`."""
         if len(set(found)) == 1 and found[HOME_SHARD] > above:
             return found[HOME_SHARD]
         above = max(*found, above)
@@ -103,7 +103,7 @@ class Epochs:
         return [int(before or NO_EPOCH) for before in await self._connection.run("raise_epoch", calls)]
 
     async def read(self) -> EpochState:
-        """Return what the server has of all this."""
+        """Return the epoch state as the server has it."""
         keys = [
             *enumerate(self._layout.epochs),
             (HOME_SHARD, self._layout.complete),

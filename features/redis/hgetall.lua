@@ -1,7 +1,7 @@
--- Returns a hash.
+-- Returns all fields of a hash.
 --
 -- KEYS[1]  the hash.
 --
--- Reply: {field, value, field, value, ...}. Second delivery: the same question.
+-- Reply: {field, value, field, value, ...}. Second delivery: reads again.
 
 return redis.call('HGETALL', KEYS[1])

@@ -1,11 +1,11 @@
--- Begins a deployment's history epochs where there are none: the first step of several, marked as such.
+-- Sets a deployment's first history epoch in the home shard, marked as unfinished.
 --
--- KEYS[1]  the history epoch of the shard in which all is kept that is kept once.
--- KEYS[2]  the epoch whose histories are known to be all there.
--- ARGV[1]  the epoch to begin with.
+-- KEYS[1]  the history epoch of the home shard.
+-- KEYS[2]  the epoch under which histories are complete.
+-- ARGV[1]  the first epoch.
 --
--- Reply: 1 where it was begun, 0 where there was one already. What KEYS[2] holds then is the negative of it, until
--- the other shards have the epoch too. Second delivery: 0.
+-- Reply: 1 if it was set, 0 if there was an epoch already. KEYS[2] is the negative epoch until the other shards have
+-- the epoch too. Second delivery: 0.
 
 if redis.call('GET', KEYS[1]) then return 0 end
 redis.call('SET', KEYS[1], ARGV[1])

@@ -1,8 +1,8 @@
-"""Which keys a deployment has on its server, and which of them live together: its shards.
+"""The keys of a deployment on its server, and their division into shards.
 
-One server holds one shard. On a Redis Cluster, where all keys of a call must share a slot, there are always as many
-shards as when the deployment began; each owns an equal part of the slots, so that nodes with equal parts of the slots
-have equally many. Nothing here knows which node serves one.
+One server holds one shard. On a Redis Cluster, where all keys of a call must share a hash slot, the number of shards is
+fixed when a deployment begins; each shard has an equal part of the slots, so that nodes with equal parts of the slots
+have equally many shards. `features.redis.cluster_client` knows which node serves one.
 """
 
 from binascii import crc_hqx
@@ -14,13 +14,13 @@ from features.history.records import HASH_MASK
 from features.history.store import Entity
 
 SLOTS = 16384
-"""Of every Redis Cluster."""
+"""Hash slots of every Redis Cluster."""
 SINGLE_SERVER_SHARDS = 1
-"""How many shards one server holds."""
+"""Shards on a single server."""
 CLUSTER_SHARDS = 64
-"""How many shards a cluster holds, whatever its size: another number is another place for every history."""
+"""Shards on a cluster of any size: another number would move every history to another key."""
 HOME_SHARD = 0
-"""The shard of all that is kept once."""
+"""The shard of all keys that exist once."""
 KIND_LETTERS = MappingProxyType({Entity.CARD: "c", Entity.MERCHANT: "m", Entity.DEVICE: "d"})
 
 
@@ -30,12 +30,12 @@ def slot(tag: str) -> int:
 
 
 class KeyLayout:
-    """The keys of one deployment in `shard_count` shards; `prefix` begins all names.
+    """The keys of one deployment in `number` shards; `prefix` starts every key.
 
     Attributes:
-        slots: the slot of each shard; means nothing where there is one.
+        slots: the slot of each shard; unused on a single server.
         epochs: the key of each shard's history epoch.
-        kept: the key of each shard's word on how histories are kept.
+        retention: the key of each shard's retention.
     """
 
     def __init__(self, prefix: str, deployment: str, shard_count: int) -> None:
@@ -52,20 +52,20 @@ class KeyLayout:
 
     @property
     def complete(self) -> bytes:
-        """The key, in the shard HOME, of the epoch whose histories are known to be all there."""
+        """The key, in HOME_SHARD, of the epoch under which histories are complete, and how far back."""
         return self.epochs[HOME_SHARD] + b":whole"
 
     @property
     def servers(self) -> bytes:
-        """The key, in the shard HOME, of who serves the histories, as a worker last said."""
+        """The key, in HOME_SHARD, of the servers that a worker last saw serving."""
         return self.epochs[HOME_SHARD] + b":servers"
 
     def checkpoints(self, shard: int, epoch: int) -> bytes:
-        """Return the key, in a shard, of below which offsets all was applied under an epoch."""
+        """Return the key of an epoch's checkpoints in a shard: offsets below which everything is applied."""
         return self.epochs[shard] + f":marks:{epoch}".encode()
 
     def shard_of(self, entity: int) -> int:
-        """Return the shard of an entity, by the hash that names it."""
+        """Return the shard of an entity, given by its hash."""
         return (entity & HASH_MASK) % self.shard_count
 
     def key(self, kind: Entity, entity: int) -> bytes:
@@ -73,13 +73,13 @@ class KeyLayout:
         return f"{self._prefixes[self.shard_of(entity)]}{KIND_LETTERS[kind]}:{entity & HASH_MASK:016x}".encode()
 
     def is_history(self, key: bytes) -> bool:
-        """Tell whether a key is a history's of this deployment."""
+        """Tell whether a key is a history of this deployment."""
         return any(
             key.startswith(f"{begin}{letter}:".encode()) for begin in self._prefixes for letter in KIND_LETTERS.values()
         )
 
     def group_by_shard(self, entities: Iterable[int]) -> dict[int, list[int]]:
-        """Return which places of `entities` belong to each shard, in order."""
+        """Return, by shard, the indexes of its `entities`, in order."""
         places: dict[int, list[int]] = {}
         for place, entity in enumerate(entities):
             places.setdefault((entity & HASH_MASK) % self.shard_count, []).append(place)
@@ -87,6 +87,6 @@ class KeyLayout:
 
 
 def _tag(deployment: str, shard: int, shard_count: int) -> str:
-    """Return the first name whose slot is in the shard's part; no deployment's name has a `/`, so they stay apart."""
+    """Return the first tag whose slot is in the shard's part; a deployment's name has no `/`, so tags never collide."""
     first, behind = shard * SLOTS // shard_count, (shard + 1) * SLOTS // shard_count
     return next(tag for n in count() if first <= slot(tag := f"{deployment}/{n}") < behind)

@@ -1,7 +1,7 @@
-"""How far the histories of an epoch are put together again, as all workers of a deployment know it.
+"""Progress of a repair, as all workers of a deployment share it, and checkpoints from which a repair can start.
 
-It is kept in Redis beside the epoch, in the shard HOME. A log has two parts for each partition, one of transactions and
-one of labels; when all parts are applied again, the epoch's histories are whole. Nothing here reads a log.
+It is stored in Redis beside the epoch, in HOME_SHARD. A log has two parts for each partition, transactions and labels;
+when all parts are applied again, the epoch's histories are complete.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,11 +15,11 @@ from features.redis.keys import HOME_SHARD, KeyLayout
 from features.redis.retention import Coverage, EpochCoverage, read_coverage
 
 PROGRESS_EXPIRY_MS = 45 * DAY_MS
-"""What is noted of a repair outlives all that the log keeps."""
+"""The progress of a repair outlives the retention of the topics."""
 NO_END = 1 << 62
 """Above every offset."""
 VOID = "void"
-"""Among marks: they mean nothing."""
+"""Field of the checkpoints' hash: they are void."""
 
 
 class LogPart(NamedTuple):
@@ -30,12 +30,12 @@ class LogPart(NamedTuple):
 
     @property
     def text(self) -> str:
-        """As it is kept."""
+        """The stored form."""
         return f"{'labels' if self.of_labels else 'transactions'}:{self.partition}"
 
 
 class PartProgress(NamedTuple):
-    """How far a part is applied again: from `first` up to `reached`, and to go on to `end`, as offsets."""
+    """How far a part is applied again: from `first` up to `reached`, going on to `end`, as offsets."""
 
     first: int
     reached: int
@@ -43,14 +43,14 @@ class PartProgress(NamedTuple):
 
     @property
     def done(self) -> bool:
-        """Whether all of it is applied again."""
+        """Whether it is applied completely."""
         return self.reached >= self.end
 
 
 class PartReport(NamedTuple):
-    """How far a part is, and the offset below which its records may lie where the loss or the repair put them.
+    """The progress of a part, and the offset below which its records may be displaced by the loss or the repair.
 
-    It is `final` where that offset will stay; only then the part counts as done.
+    It is `final` if that offset will not change; only then the part counts as done.
     """
 
     reached: PartProgress
@@ -59,23 +59,23 @@ class PartReport(NamedTuple):
 
     @property
     def text(self) -> str:
-        """As it is kept."""
+        """The stored form."""
         (first, reached, end), done = self.reached, self.reached.done and self.final
         return f"{first} {reached} {end} {done:d}"
 
 
 class RepairProgress:
-    """What is known of the repairs of one deployment's histories: each is of an epoch, as far back as is kept."""
+    """The stored progress of a deployment's repairs; each belongs to an epoch and a coverage."""
 
     def __init__(self, connection: Connection, layout: KeyLayout) -> None:
         self._connection = connection
         self._layout = layout
 
     async def report(self, repair: EpochCoverage, reports: Mapping[LogPart, PartReport], parts: int) -> bool | None:
-        """Note how far parts are, of so many that there are.
+        """Store the progress of parts; the log has `parts` parts in all.
 
         Returns:
-            Whether the histories are whole with that; None where it is not the epoch any more.
+            Whether the histories are now complete; None if the epoch is no longer current.
         """
         noted: list[bytes | int] = [repair.epoch, parts, repair.cover.text.encode(), PROGRESS_EXPIRY_MS, len(reports)]
         for part, report in reports.items():
@@ -92,7 +92,7 @@ class RepairProgress:
         return None if reply < 0 else bool(reply)
 
     async def parts(self, repair: EpochCoverage) -> dict[LogPart, PartProgress]:
-        """Return how far each part is, as far as anything was reported."""
+        """Return the progress of each part that was reported."""
         found = {}
         for field, value in (await self._hash(self._repair_key(repair))).items():
             first, reached, end, _ = map(int, value.split())
@@ -100,16 +100,16 @@ class RepairProgress:
         return found
 
     async def displaced(self, epoch: int) -> Displaced:
-        """Return which records the repair of an epoch may have put elsewhere than they came in."""
+        """Return which records the repair of an epoch may have displaced."""
         return Displaced(
             {int(place): int(end) for place, end in (await self._hash(self._displaced_key(epoch))).items()}
         )
 
     async def checkpoint(self, epoch: int, checkpoints: Mapping[LogPart, int]) -> bool:
-        """Note that of each part all below an offset is applied, and was when this was asked; tell whether that stands.
+        """Store, for each part, the offset below which everything is applied; tell whether it was stored.
 
-        Replication and what a server writes down keep the order of its commands: one that still knows of a mark has all
-        that came before. So a repair after the loss of a server begins there.
+        Replication and persistence keep the order of a server's commands: a server that still has a checkpoint
+        has everything before it. So a repair after the loss of a server starts there.
         """
         identity = self._connection.identity()
         if identity is None or not checkpoints:
@@ -118,7 +118,7 @@ class RepairProgress:
         return await self._checkpoint(epoch, [epoch, *map(str.encode, identity), PROGRESS_EXPIRY_MS, *pairs])
 
     async def void_checkpoints(self, epoch: int) -> bool:
-        """Make the marks of an epoch mean nothing, since records are gone that came before; tell if there were any."""
+        """Void the checkpoints of an epoch, since records before them are lost; tell if there were any."""
         return await self._checkpoint(epoch, [epoch, b"", b"", PROGRESS_EXPIRY_MS])
 
     async def _checkpoint(self, epoch: int, arguments: Sequence[bytes | int]) -> bool:
@@ -127,9 +127,9 @@ class RepairProgress:
         return bool(reply)
 
     async def checkpoints(self, wanted: Coverage) -> dict[LogPart, int]:
-        """Return below which offsets all was applied when the histories were last whole, as the server still knows.
+        """Return the checkpoints of the last complete epoch that the server still has.
 
-        That means nothing where they were not so as far back as is wanted.
+        None count if the histories were not complete as far back as `wanted`.
         """
         complete = await self.complete()
         fields = (
@@ -140,7 +140,7 @@ class RepairProgress:
         return {} if VOID in fields else {_part(field): int(offset) for field, offset in fields.items()}
 
     async def complete(self) -> EpochCoverage:
-        """Return the last epoch whose histories were all there, and how far back."""
+        """Return the last epoch under which histories were complete, and how far back."""
         (value,) = await self._connection.values([(HOME_SHARD, self._layout.complete)])
         return read_coverage(value)
 

@@ -1,8 +1,8 @@
-"""A worker's memory of the histories on a server: recalled before a batch, drafted on, committed in one step.
+"""A worker's session with the stored histories: load before a batch, append in memory, commit in one step.
 
-What is remembered changes only after an answer was read, so a call that failed leaves it as it was; what the server
-did all the same is found by the next call. A loss is noticed here: the epoch key is gone or another, a known position
-lies beyond the end, the record before it is another, or the server was restarted.
+The cache changes only after an answer was read, so a failed call leaves it as it was; what the server did all the same
+is found by the next call. A loss is detected here: the epoch key is gone or another, a known position lies beyond the
+end, the record before it is another, or the server was restarted.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,25 +30,22 @@ from features.redis.keys import KIND_LETTERS, KeyLayout
 from features.redis.state import HistoryState
 
 MAX_GROWN = 10_000
-"""So many histories wait for the next tidying at most; the others wait for their next record."""
+"""At most so many histories wait for the next compaction; others wait for their next record."""
 
 
 class NamedHistories(NamedTuple):
-    """Histories of one kind, by hash (NOBODY: none) and by id; an unknown id is ""."""
+    """Histories of one kind, by hash (NO_ENTITY: none) and by id; an unknown id is ""."""
 
     hashes: Sequence[int]
     ids: Sequence[str]
 
 
 LoadedHistories = Mapping[Entity, Sequence[CachedHistory | None]]
-"""Histories as they were asked for; None where that was nobody's."""
+"""Histories in the order they were named; None for NO_ENTITY."""
 
 
 class HistorySession:
-    """The histories of one deployment as one worker knows them; `layout` are its keys on the server.
-
-    Nothing here may be called twice at the same time.
-    """
+    """The histories of one deployment as one worker has cached them; not for concurrent calls."""
 
     def __init__(
         self, connection: Connection, layout: KeyLayout, policy: RetentionPolicy, now_ms: Callable[[], int]
@@ -63,31 +60,31 @@ class HistorySession:
         self._grown: dict[CachedHistory, None] = {}
 
     def limit_cache(self, most_bytes: int) -> None:
-        """Forget everything, and remember at most so much from now on, as much of each kind that is kept."""
+        """Clear the caches; from now on they hold `most_bytes`, divided equally among the kinds."""
         self._most_bytes = most_bytes
         self._clear_caches()
 
     async def join(self, *, emptied: bool) -> None:
-        """Take over the deployment's history epoch."""
+        """Join the deployment's history epoch."""
         await self.state.join(self._now_ms(), emptied=emptied)
 
     async def load(self, wanted: Mapping[Entity, NamedHistories]) -> LoadedHistories:
-        """Return the histories named; fetch those that are not remembered.
+        """Return the named histories; fetch those that are not cached.
 
-        One that may have expired on the server counts as not remembered.
+        One that may have expired on the server counts as not cached.
         """
         now_ms, missing = self._now_ms(), list[CachedHistory]()
-        found = {kind: self._cached(kind, labels_start, now_ms, missing) for kind, labels_start in wanted.items()}
+        found = {kind: self._cached(kind, named, now_ms, missing) for kind, named in wanted.items()}
         await self._fetch(missing)
         return found
 
     def _cached(
-        self, kind: Entity, labels_start: NamedHistories, now_ms: int, missing: list[CachedHistory]
+        self, kind: Entity, named: NamedHistories, now_ms: int, missing: list[CachedHistory]
     ) -> list[CachedHistory | None]:
-        """Return the histories of one kind, the same object for the same one, empty ones for those also `missing`."""
+        """Return the histories of one kind, one object for each entity; uncached ones are empty, and in `missing`."""
         cache, expired_ms = self._caches[kind], now_ms - self.state.retentions[kind].horizon_ms
         new, entries = dict[int, CachedHistory](), list[CachedHistory | None]()
-        for entity, entity_id in zip(labels_start.hashes, labels_start.ids, strict=True):
+        for entity, entity_id in zip(named.hashes, named.ids, strict=True):
             entry = cache.get(entity)
             if entity != NO_ENTITY and (entry is None or entry.refreshed_ms <= expired_ms):
                 entry = new.get(entity)
@@ -102,11 +99,11 @@ class HistorySession:
 
     @property
     def cache_stats(self) -> Mapping[Entity, CacheStats]:
-        """What came of remembering so far, by whose histories."""
+        """Statistics of the caches, by kind."""
         return {kind: self._caches[kind].stats for kind in self.state.retentions}
 
     def copy(self, kind: Entity, entity: int) -> History | None:
-        """Return a copy of one that is remembered, without what is drafted on it."""
+        """Return a copy of a cached history, without uncommitted records."""
         entry = self._caches[kind].get(entity)
         if entry is None:
             return None
@@ -115,23 +112,23 @@ class HistorySession:
         return history
 
     async def _fetch(self, entries: Iterable[CachedHistory]) -> None:
-        asked = list(entries)
-        if asked:
+        wanted = list(entries)
+        if wanted:
             values = await self._connection.values(
-                [(self._layout.shard_of(entry.entity), entry.key) for entry in asked]
+                [(self._layout.shard_of(entry.entity), entry.key) for entry in wanted]
             )
-            for entry, value in zip(asked, values, strict=True):
+            for entry, value in zip(wanted, values, strict=True):
                 entry.load(value)
                 await self._compactor.examine(entry)
 
-    async def commit(self, recalled: LoadedHistories) -> frozenset[CachedHistory] | None:
-        """Append all drafts, or none and return None: then recall and draft anew.
+    async def commit(self, loaded: LoadedHistories) -> frozenset[CachedHistory] | None:
+        """Append all uncommitted records, or none and return None: then load and append anew.
 
         Returns:
-            The histories in which others' records came to lie before the drafts, so that positions have moved.
+            The histories in which others' records came to lie before ours, so that positions have changed.
         """
         context = AppendContext(self.state.epoch, self.state.horizons_ms, self._now_ms())
-        touched = {kind: [entry for entry in dict.fromkeys(found) if entry] for kind, found in recalled.items()}
+        touched = {kind: [entry for entry in dict.fromkeys(found) if entry] for kind, found in loaded.items()}
         moved: set[CachedHistory] | None = set()
         for parts in append_steps(touched, self._layout):
             others = await self._append(parts, context)
@@ -145,28 +142,33 @@ class HistorySession:
         return None if moved is None else frozenset(moved)
 
     async def _append(self, parts: Sequence[ShardAppend], context: AppendContext) -> set[CachedHistory] | None:
-        """Append one step; None where not all of it is appended, after looking again at what was not."""
+        """Append one step; None if not all of it is appended, after reloading the histories that differed."""
         replies = await self._connection.run("append", append_calls(parts, self._layout, context))
-        appended, moved, unlike, epochs = list[ShardAppend](), set[CachedHistory](), list[CachedHistory](), list[int]()
+        appended, moved, differing, epochs = (
+            list[ShardAppend](),
+            set[CachedHistory](),
+            list[CachedHistory](),
+            list[int](),
+        )
         for part, reply in zip(parts, replies, strict=True):
             match read_reply(reply):
                 case Appended(tails):
                     appended.append(part)
                     moved |= _spliced(part.entries, tails) if tails else set()
                 case Mismatch(indexes):
-                    unlike += [part.entries[index] for index in indexes]
+                    differing += [part.entries[index] for index in indexes]
                 case OtherEpoch(epoch):
                     epochs.append(epoch)
         for kind, groups in by_kind(appended).items():
             self._confirm(kind, [entry for group in groups for entry in group], context.now_ms)
         if epochs:
             await self.state.adopt_epoch(max(epochs))
-        elif unlike:
-            await self._reload(unlike)
-        return None if epochs or unlike else moved
+        elif differing:
+            await self._reload(differing)
+        return None if epochs or differing else moved
 
     def _confirm(self, kind: Entity, entries: Sequence[CachedHistory], now_ms: int) -> None:
-        """Confirm what was appended, and remember it."""
+        """Commit what the server appended, and cache it."""
         stale_ms = now_ms - REFRESH_AFTER_MS
         for entry in entries:
             entry.commit()
@@ -177,7 +179,7 @@ class HistorySession:
         self._caches[kind].put(entries)
 
     async def _reload(self, entries: Sequence[CachedHistory]) -> None:
-        """Fetch histories that were not as remembered; growth and trimming explain that, or else something is lost."""
+        """Fetch histories that differed from the cache; if growth and trimming do not explain it, something is lost."""
         before = []
         for entry in entries:
             entry.rollback()
@@ -199,20 +201,20 @@ class HistorySession:
             self._caches[kind].clear(most_bytes)
 
     def grown(self) -> list[CachedHistory]:
-        """Return, once, the histories that may be worth tidying."""
+        """Return, once, the histories that may need compaction."""
         entries = list(self._grown)
         self._grown.clear()
         return entries
 
     async def compact(self, entry: CachedHistory) -> None:
-        """Trim or fold one history where that is worth it, and forget it if it is not as remembered."""
+        """Trim or compact one history where that is worthwhile; drop it from the cache if the server's differs."""
         entry.compacted_end = entry.end
         if not await self._compactor.compact(entry):
             self._caches[entry.kind].drop(entry.entity)
 
 
 def _spliced(entries: Sequence[CachedHistory], tails: Mapping[int, bytes]) -> set[CachedHistory]:
-    """Settle drafts behind what others had appended first, and return these histories."""
+    """Commit after what others had appended first, and return these histories."""
     for index, tail in tails.items():
         entries[index].splice_bytes(tail)
     return {entries[index] for index in tails}

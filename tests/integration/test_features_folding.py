@@ -232,7 +232,9 @@ async def test_what_was_folded_for_another_table_is_refused_where_that_is_too_co
     async with worker(server, deployment, fewer) as other:
         assert told(await observe(other, row), row) == await unfolded(server, row)
     async with worker(server, deployment, finer) as other:
-        with pytest.raises(StoreRefusedError, match=r"merchant's history was folded .* `fraudstream features rebuild`"):
+        with pytest.raises(
+            StoreRefusedError, match=r"merchant's history was compacted .* `fraudstream features rebuild`"
+        ):
             await observe(other, transaction(1001))
 
 

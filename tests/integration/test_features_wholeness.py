@@ -394,7 +394,7 @@ async def test_marks_are_noted_under_a_whole_epoch_and_only_rise(server: str, de
         before = store.history_epoch
         assert not await store.repair_progress.checkpoint(before - 1, {SOURCE: 99})
     async with worker(server, deployment, LONGER) as longer:
-        assert not await longer.mark({SOURCE: 9})
+        assert not await longer.checkpoint({SOURCE: 9})
         assert await longer.repair_progress.checkpoints(COVER) == {SOURCE: 7, LABELS: 3}
         assert await longer.repair_progress.checkpoints(Coverage.of(LONGER.horizons_ms)) == {}
 
@@ -404,7 +404,7 @@ async def test_after_records_were_taken_marks_mean_nothing_and_none_is_added(ser
         await store.checkpoint({SOURCE: 7})
         await store.declare_loss("a key was deleted")
         assert await store.repair_progress.checkpoints(COVER) == {}
-        assert not await other.mark({SOURCE: 9})  # who has not heard of it yet
+        assert not await other.checkpoint({SOURCE: 9})  # who has not heard of it yet
         assert await store.repair_progress.checkpoints(COVER) == {}
         await all_done(store)
         assert await store.checkpoint({SOURCE: 4})

@@ -67,14 +67,14 @@ def test_histories_reach_as_far_as_the_longest_window_its_delay_and_the_slack() 
         ({"window_ms": -DAY_MS}, "must be longer than 0 ms"),
         ({"window_ms": None}, "feature 'card_count': count needs a window"),
         ({"window_ms": 1500}, "not a whole number of seconds"),
-        ({"delay_ms": -1}, "a delay of -1 ms cannot be meant"),
+        ({"delay_ms": -1}, "a delay of -1 ms is invalid"),
         ({"delay_ms": 1500}, "a delay of 1500 ms is not a whole number of seconds"),
         (
             {"entity": Entity.NONE},
-            "count can be asked of a card or a merchant or a device, not of the transaction alone",
+            "count is a feature of a card or a merchant or a device, not of the transaction alone",
         ),
-        ({"aggregate": Aggregate.NIGHT}, "is_night can be asked of the transaction alone, not of a card"),
-        ({"aggregate": Aggregate.COUNTRIES, "entity": Entity.DEVICE}, "can be asked of a card, not of a device"),
+        ({"aggregate": Aggregate.NIGHT}, "is_night is a feature of the transaction alone, not of a card"),
+        ({"aggregate": Aggregate.COUNTRIES, "entity": Entity.DEVICE}, "is a feature of a card, not of a device"),
         ({"aggregate": Aggregate.SECONDS_SINCE_LAST}, "seconds_since_last has no window"),
         ({"aggregate": Aggregate.SECONDS_SINCE_LAST, "window_ms": None, "delay_ms": 1}, "a delay of 1 ms"),
     ],
@@ -171,7 +171,11 @@ SHOP = merchant("count", "7d")
 @pytest.mark.parametrize(
     ("row", "panes", "problem"),
     [
-        (COUNT, "1h", "a card's history judges its transactions and is kept as it is: leave its features exact"),
+        (
+            COUNT,
+            "1h",
+            "card histories are not compacted, since transactions are judged by them: leave card features exact",
+        ),
         (merchant("cards", "7d"), "1h", "cards cannot be computed from panes; these can: amount_deviation"),
         (merchant("seconds_since_last"), "1h", "seconds_since_last cannot be computed from panes"),
         (SHOP, "5h", "panes of 18000000 ms do not divide its window of 604800000 ms"),
@@ -186,9 +190,9 @@ def test_what_cannot_be_told_from_panes_cannot_be_paned(row: Feature, panes: str
 
 
 def test_windows_of_one_entity_have_to_share_its_panes() -> None:
-    with pytest.raises(DeclarationError, match="panes of 86400000 ms are no multiple of those of 25200000 ms"):
+    with pytest.raises(DeclarationError, match="panes of 86400000 ms are no multiple of the panes of 25200000 ms"):
         FeatureSet((paned(SHOP, "7h"), paned(merchant("count", "8d"), "1d")))
-    with pytest.raises(DeclarationError, match="merchant_seconds_since_last cannot be asked of merchants' histories"):
+    with pytest.raises(DeclarationError, match="merchant_seconds_since_last cannot share merchant histories"):
         FeatureSet((merchant("seconds_since_last"), paned(SHOP, "1h")))
 
 

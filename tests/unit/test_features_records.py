@@ -106,7 +106,7 @@ def test_a_value_is_read_as_it_was_written() -> None:
 
 
 def test_a_value_of_a_later_format_is_refused() -> None:
-    with pytest.raises(StoreRefusedError, match="history in format 4, where this version writes 2 and 3"):
+    with pytest.raises(StoreRefusedError, match="format 4 is unknown; this version supports 2 and 3"):
         CachedHistory(Entity.CARD, 1, "", b"key").load(HEADER.pack(0, 4, b"card-1"))
 
 
