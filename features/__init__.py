@@ -1,1 +1,1 @@
-"""Histories of cards and merchants, and the features that are functions of them."""
+"""Histories of cards, merchants and devices, and the features that are computed from them."""

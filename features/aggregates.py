@@ -1,6 +1,6 @@
-"""What can be asked of a history: each aggregate's name, of whom it can be asked, its unit and what it says.
+"""The catalogue of aggregates: each one's name, the entities that have it, its unit and its meaning.
 
-Nothing here computes one. `windows` and the modules beside it do; the docstrings there hold formula, edges and source.
+The modules of `features.vector` compute them; their docstrings hold formula, edge cases and source.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from features.history.store import Entity
 
 
 class Aggregate(Enum):
-    """What is made of the transactions of a window; the value is the middle of the feature's name."""
+    """What is computed from the transactions of a window; the value is the middle part of the feature's name."""
 
     COUNT = "count"
     AMOUNT_SUM = "amount_sum"
@@ -22,9 +22,9 @@ class Aggregate(Enum):
     AMOUNT_TO_MEAN = "amount_to_mean"
     AMOUNT_DEVIATION = "amount_deviation"
     OTHERS = "others"
-    """Distinct other parties; in a name `merchants` of a card, `cards` of a merchant or a device."""
+    """Distinct counterparties; named `merchants` for a card, `cards` for a merchant or a device."""
     OTHER_FIRST = "other_first"
-    """Whether the other party is new here; in a name `merchant_first` of a card, `card_first` of the others."""
+    """Whether the counterparty is new in the window; named `merchant_first` for a card, `card_first` for the others."""
     FRAUD_SHARE = "fraud_share"
     AMOUNT_TO_SMALLEST = "amount_to_smallest"
     AMOUNT_REPEATED = "amount_repeated"
@@ -42,7 +42,7 @@ class Aggregate(Enum):
     WEEKEND = "is_weekend"
 
 
-AT_ONCE = frozenset(
+MULTI_WINDOW = frozenset(
     {
         Aggregate.COUNT,
         Aggregate.AMOUNT_SUM,
@@ -51,15 +51,13 @@ AT_ONCE = frozenset(
         Aggregate.FRAUD_SHARE,
     }
 )
-"""What is computed of windows of several lengths at once."""
+"""Computed for windows of several lengths in one pass."""
+MERGEABLE = frozenset({*MULTI_WINDOW, Aggregate.AMOUNT_TO_MEAN, Aggregate.AMOUNT_DEVIATION})
+"""Computable from panes."""
 
 
-MERGEABLE = frozenset({*AT_ONCE, Aggregate.AMOUNT_TO_MEAN, Aggregate.AMOUNT_DEVIATION})
-"""What can be told from sums over panes."""
-
-
-class About(NamedTuple):
-    """What holds of an aggregate wherever it is asked; `{other}` in a unit is the entity's other party."""
+class AggregateInfo(NamedTuple):
+    """What holds for an aggregate whatever its entity; `{other}` in a unit or meaning is the entity's counterparty."""
 
     unit: str
     meaning: str
@@ -69,53 +67,58 @@ class About(NamedTuple):
 
 _ANYONE = frozenset({Entity.CARD, Entity.MERCHANT, Entity.DEVICE})
 _CARD = frozenset({Entity.CARD})
-"""Only a card's records tell place, country, device and clock."""
+"""Only a card's records hold place, country, device and wall clock."""
 _NOBODY = frozenset({Entity.NONE})
 OTHER_PARTY: Mapping[Entity, str] = MappingProxyType(
     {Entity.CARD: "merchant", Entity.MERCHANT: "card", Entity.DEVICE: "card"}
 )
-
-ABOUT: Mapping[Aggregate, About] = MappingProxyType(
+AGGREGATES: Mapping[Aggregate, AggregateInfo] = MappingProxyType(
     {
-        Aggregate.COUNT: About("transactions", "how many there are", _ANYONE),
-        Aggregate.AMOUNT_SUM: About("major units", "what the amounts come to", _ANYONE),
-        Aggregate.AMOUNT_MEAN: About("major units", "sum of the amounts by count", _ANYONE),
-        Aggregate.AMOUNT_MAX: About("major units", "the largest amount", _ANYONE),
-        Aggregate.AMOUNT_TO_MEAN: About("ratio", "own amount by the mean", _ANYONE),
-        Aggregate.AMOUNT_DEVIATION: About("major units", "population standard deviation of the amounts", _ANYONE),
-        Aggregate.OTHERS: About("{other}s", "how many different {other}s", _ANYONE),
-        Aggregate.OTHER_FIRST: About("0 or 1", "1 where no other one was with own {other}", _ANYONE),
-        Aggregate.FRAUD_SHARE: About("share", "known frauds among all, 0 of none", _ANYONE),
-        Aggregate.AMOUNT_TO_SMALLEST: About("ratio", "own amount by the smallest of the others", _ANYONE),
-        Aggregate.AMOUNT_REPEATED: About("transactions", "others of own amount and currency", _CARD),
-        Aggregate.COUNTRIES: About("countries", "how many different countries of merchants", _CARD),
-        Aggregate.COUNTRY_JUMP: About("0 or 1", "1 where the latest other told another one", _CARD),
-        Aggregate.DISTANCE_FROM_LAST: About("km", "from the place of the latest other", _CARD),
-        Aggregate.SPEED_FROM_LAST: About("km/h", "from the place of the latest other to own", _CARD),
-        Aggregate.DEVICES: About("devices", "how many different devices", _CARD),
-        Aggregate.DEVICE_FIRST: About("0 or 1", "1 where no other one was on own device", _CARD),
-        Aggregate.CATEGORY_SHARE: About("share", "others of own merchant category", _CARD),
-        Aggregate.CHANNEL_SHARE: About("share", "others through own channel", _CARD),
-        Aggregate.TIME_OF_DAY_SHARE: About("share", "others within 2 hours of own time of day", _CARD),
-        Aggregate.SECONDS_SINCE_LAST: About(
-            "seconds", "since the latest other one not later than own", _ANYONE, windowed=False
+        Aggregate.COUNT: AggregateInfo("transactions", "number of transactions", _ANYONE),
+        Aggregate.AMOUNT_SUM: AggregateInfo("major units", "sum of the amounts", _ANYONE),
+        Aggregate.AMOUNT_MEAN: AggregateInfo("major units", "sum of the amounts divided by count", _ANYONE),
+        Aggregate.AMOUNT_MAX: AggregateInfo("major units", "the largest amount", _ANYONE),
+        Aggregate.AMOUNT_TO_MEAN: AggregateInfo("ratio", "own amount divided by the mean", _ANYONE),
+        Aggregate.AMOUNT_DEVIATION: AggregateInfo(
+            "major units", "population standard deviation of the amounts", _ANYONE
         ),
-        Aggregate.NIGHT: About("0 or 1", "hour 0-6 by the transaction's own clock", _NOBODY, windowed=False),
-        Aggregate.WEEKEND: About("0 or 1", "Saturday or Sunday by its own clock", _NOBODY, windowed=False),
+        Aggregate.OTHERS: AggregateInfo("{other}s", "number of different {other}s", _ANYONE),
+        Aggregate.OTHER_FIRST: AggregateInfo("0 or 1", "1 if no other was with own {other}", _ANYONE),
+        Aggregate.FRAUD_SHARE: AggregateInfo("share", "known frauds among all, 0 if none", _ANYONE),
+        Aggregate.AMOUNT_TO_SMALLEST: AggregateInfo(
+            "ratio", "own amount divided by the smallest of the others", _ANYONE
+        ),
+        Aggregate.AMOUNT_REPEATED: AggregateInfo("transactions", "others of own amount and currency", _CARD),
+        Aggregate.COUNTRIES: AggregateInfo("countries", "number of different merchant countries", _CARD),
+        Aggregate.COUNTRY_JUMP: AggregateInfo("0 or 1", "1 if the latest other was in another country", _CARD),
+        Aggregate.DISTANCE_FROM_LAST: AggregateInfo("km", "distance from the latest other place", _CARD),
+        Aggregate.SPEED_FROM_LAST: AggregateInfo("km/h", "speed from the latest other place to own", _CARD),
+        Aggregate.DEVICES: AggregateInfo("devices", "number of different devices", _CARD),
+        Aggregate.DEVICE_FIRST: AggregateInfo("0 or 1", "1 if no other was on own device", _CARD),
+        Aggregate.CATEGORY_SHARE: AggregateInfo("share", "others of own merchant category", _CARD),
+        Aggregate.CHANNEL_SHARE: AggregateInfo("share", "others through own channel", _CARD),
+        Aggregate.TIME_OF_DAY_SHARE: AggregateInfo("share", "others within 2 hours of own time of day", _CARD),
+        Aggregate.SECONDS_SINCE_LAST: AggregateInfo(
+            "seconds", "since the latest other not later than own", _ANYONE, windowed=False
+        ),
+        Aggregate.NIGHT: AggregateInfo("0 or 1", "1 if the hour is 0-6 by the local clock", _NOBODY, windowed=False),
+        Aggregate.WEEKEND: AggregateInfo(
+            "0 or 1", "1 on Saturday or Sunday by the local clock", _NOBODY, windowed=False
+        ),
     }
 )
 
 
-def about(aggregate: Aggregate | Formula, entity: Entity) -> About:
-    """Return what holds of an aggregate that is asked of an entity; a formula can be asked of anyone's history."""
+def aggregate_info(aggregate: Aggregate | Formula, entity: Entity) -> AggregateInfo:
+    """Return unit, meaning and entities of an aggregate for one entity; a formula applies to any history."""
     if isinstance(aggregate, Formula):
-        return About(aggregate.unit, aggregate.meaning, _ANYONE)
-    general, other = ABOUT[aggregate], OTHER_PARTY.get(entity, "")
+        return AggregateInfo(aggregate.unit, aggregate.meaning, _ANYONE)
+    general, other = AGGREGATES[aggregate], OTHER_PARTY.get(entity, "")
     return general._replace(unit=general.unit.format(other=other), meaning=general.meaning.format(other=other))
 
 
-def spelled(aggregate: Aggregate | Formula, entity: Entity) -> str:
-    """Return how names write an aggregate that is asked of an entity."""
+def aggregate_name(aggregate: Aggregate | Formula, entity: Entity) -> str:
+    """Return the aggregate's part of a feature name, for one entity."""
     if isinstance(aggregate, Formula):
         return aggregate.name
     return aggregate.value.replace("other", OTHER_PARTY.get(entity, "other"), 1)

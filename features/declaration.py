@@ -1,6 +1,6 @@
-"""The table in which features are declared, and what follows from it: order, names, fingerprint, horizons.
+"""Feature rows and feature sets, and what follows from them: column order, names, fingerprint, horizons, retention.
 
-A row that cannot mean anything cannot be built. Nothing here computes a value; `windows` does.
+An invalid row cannot be built. `features.vector` computes the values.
 """
 
 import hashlib
@@ -13,52 +13,51 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import NamedTuple
 
-from features.aggregates import AT_ONCE, MERGEABLE, Aggregate, about, spelled
+from features.aggregates import MERGEABLE, MULTI_WINDOW, Aggregate, aggregate_info, aggregate_name
 from features.errors import DeclarationError
-from features.formulas import Formula, exported
-from features.history.retention import EXACT_MS, Ladder, Retention, exact, ladder_of
-from features.history.store import WHO, Entity
+from features.formulas import Formula, import_attribute
+from features.history.retention import EXACT_MS, ResolutionSchedule, Retention, exact, schedule_for
+from features.history.store import ENTITY_TEXT, Entity
 
 SECOND_MS = 1_000
 MINUTE_MS = 60 * SECOND_MS
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
-
 SLACK_MS = 7 * DAY_MS
-"""How far behind its history's newest event a transaction may come and still find its longest window whole."""
-
+"""A transaction may be this much older than its history's newest one and still find its longest window complete."""
 SETTLED_MS = DAY_MS
-"""What happened longer ago has arrived from all partitions, but for outages of days."""
-
+"""Older transactions have arrived from all partitions, except after outages of days."""
 SEMANTICS_VERSION = 1
-"""Raised whenever some row comes to mean another number: it is part of every fingerprint."""
-
+"""Raised whenever a row changes its value; part of every fingerprint."""
+ALWAYS_KEPT = frozenset({Entity.CARD, Entity.MERCHANT})
+"""Transactions are judged by their card's history, and a score reports how much of its merchant's was visible."""
 _SUFFIXES = (("d", DAY_MS), ("h", HOUR_MS), ("m", MINUTE_MS), ("s", SECOND_MS))
 _KINDS = (Entity.CARD, Entity.MERCHANT, Entity.DEVICE)
-ALWAYS_KEPT = frozenset({Entity.CARD, Entity.MERCHANT})
-"""A card's history judges its transactions, and a score says how much of its merchant's was visible."""
 
 
 def window_text(window_ms: int) -> str:
-    """Write a length as names do: 10m, 1h, 30d; whole seconds at least."""
+    """Return a length as written in names: 10m, 1h, 30d; whole seconds at least."""
     for suffix, unit_ms in _SUFFIXES:
         if window_ms % unit_ms == 0:
             return f"{window_ms // unit_ms}{suffix}"
-    raise DeclarationError(f"a window of {window_ms} ms is not a whole number of seconds, so no name can state it")
+    raise DeclarationError(
+        f"a window of {window_ms} ms is not a whole number of seconds, so a feature name cannot state it"
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One column of the vector; `rows` has the short way to write one.
+    """One column of the vector; `features.rows` has the short way to declare one.
 
-    The window is (t - delay_ms - window_ms, t - delay_ms] around the transaction's own time t; `window_ms` is None for
-    what looks at no window. `unit` and `meaning` are for readers.
+    The window is (t - delay_ms - window_ms, t - delay_ms], where t is the transaction's own time; `window_ms` is
+    None for an aggregate without a window. `unit` and `meaning` are for readers.
 
-    With a resolution above EXACT_MS the window is paned: its ends are moved back to whole multiples of it, but for an
-    end at t itself, so that old transactions need not be told apart; see `features.vector.paned`. The name stays.
+    With a resolution above EXACT_MS the window is paned: its ends are moved back to multiples of the resolution (an
+    end at t itself stays), so that old transactions can be merged; see `features.vector.paned`. The name does not
+    change.
 
     Raises:
-        DeclarationError: the row means nothing.
+        DeclarationError: the row is invalid.
     """
 
     entity: Entity
@@ -75,43 +74,44 @@ class Feature:
             raise DeclarationError(f"feature {name!r}: {problem}")
 
     def _problems(self) -> Iterator[str]:
-        """Yield what is wrong with this row."""
-        what, holds = spelled(self.aggregate, self.entity), about(self.aggregate, self.entity)
-        if self.entity not in holds.of:
-            asked = " or ".join(WHO[kind] for kind in Entity if kind in holds.of)
-            yield f"{what} can be asked of {asked}, not of {WHO[self.entity]}"
-        if holds.windowed != (self.window_ms is not None):
-            yield f"{what} {'needs a' if holds.windowed else 'has no'} window"
+        """Yield every problem of this row."""
+        what, info = aggregate_name(self.aggregate, self.entity), aggregate_info(self.aggregate, self.entity)
+        if self.entity not in info.of:
+            entities = " or ".join(ENTITY_TEXT[kind] for kind in Entity if kind in info.of)
+            yield f"{what} is a feature of {entities}, not of {ENTITY_TEXT[self.entity]}"
+        if info.windowed != (self.window_ms is not None):
+            yield f"{what} {'needs a' if info.windowed else 'has no'} window"
         if self.window_ms is not None and self.window_ms <= 0:
             yield f"its window must be longer than 0 ms, not {self.window_ms}"
         if self.delay_ms < 0 or (self.delay_ms and self.window_ms is None):
-            yield f"a delay of {self.delay_ms} ms cannot be meant"
+            yield f"a delay of {self.delay_ms} ms is invalid: it must be at least 0, and 0 without a window"
         if self.delay_ms % SECOND_MS:
             yield f"a delay of {self.delay_ms} ms is not a whole number of seconds"
         if self.resolution_ms != EXACT_MS:
             yield from self._pane_problems(self.window_ms or 0)
 
     def _pane_problems(self, window_ms: int) -> Iterator[str]:
-        """Yield why this row cannot be paned."""
+        """Yield the reasons why this row cannot be paned."""
         if self.entity is Entity.CARD:
-            yield "a card's history judges its transactions and is kept as it is: leave its features exact"
+            yield "card histories are not compacted, since transactions are judged by them: leave card features exact"
         if self.aggregate not in MERGEABLE:
             able = ", ".join(sorted(aggregate.value for aggregate in MERGEABLE))
-            yield f"{spelled(self.aggregate, self.entity)} cannot be told from sums over panes, as these can: {able}"
+            name = aggregate_name(self.aggregate, self.entity)
+            yield f"{name} cannot be computed from panes; these can: {able}"
         if self.resolution_ms <= 0 or window_ms % self.resolution_ms:
             yield f"panes of {self.resolution_ms} ms do not divide its window of {window_ms} ms"
 
     @property
     def is_paned(self) -> bool:
-        """Whether its window's ends are moved back to whole panes."""
+        """Whether the window's ends are moved back to multiples of a pane."""
         return self.resolution_ms > EXACT_MS
 
     @property
     def name(self) -> str:
         """`<entity>_<what>[_<aggregate>][_delayed]_<window>`."""
         if self.entity is Entity.NONE:
-            return spelled(self.aggregate, self.entity)
-        parts = [self.entity.value, spelled(self.aggregate, self.entity)]
+            return aggregate_name(self.aggregate, self.entity)
+        parts = [self.entity.value, aggregate_name(self.aggregate, self.entity)]
         if self.delay_ms:
             parts.append("delayed")
         if self.window_ms is not None:
@@ -120,26 +120,27 @@ class Feature:
 
     @property
     def reach_ms(self) -> int:
-        """How far before its own time the feature looks."""
+        """How far before the transaction's own time the feature looks."""
         return (self.window_ms or 0) + self.delay_ms + (self.resolution_ms if self.is_paned else 0)
 
     @property
-    def keeps_ms(self) -> int:
-        """How long this row makes the histories of its entity keep a record; 0 where it looks at none."""
+    def retention_ms(self) -> int:
+        """How long this row requires its entity's histories to hold a record; 0 where it reads no history."""
         return 0 if self.entity is Entity.NONE else self.reach_ms + SLACK_MS
 
     @property
     def depends_on_arrival(self) -> bool:
-        """Whether the order in which payments of different partitions arrive can change the value.
+        """Whether the value can depend on the order in which payments of different partitions arrive.
 
-        A card's payments share a partition. Everyone else's come from all, and what happened less than `SETTLED_MS` ago
-        may still be on its way. When a label arrives is another matter, and concerns every share of frauds.
+        A card's payments share a partition. Those of merchants and devices come from all partitions, and what
+        happened less than `SETTLED_MS` ago may still be on its way. The arrival of labels is not meant here; it
+        affects every fraud share.
         """
         return self.entity in {Entity.MERCHANT, Entity.DEVICE} and self.delay_ms < SETTLED_MS
 
 
 class Group(NamedTuple):
-    """Rows that ask the same of the same windows but for their lengths, and their columns."""
+    """Rows that differ in their window length alone, and their columns."""
 
     rows: tuple[Feature, ...]
     columns: tuple[int, ...]
@@ -150,7 +151,7 @@ class FeatureSet:
     """A table of features: the vector's columns are its rows, in order.
 
     Raises:
-        DeclarationError: there is no row, or two have one name.
+        DeclarationError: there is no row, or two rows have the same name.
     """
 
     rows: tuple[Feature, ...]
@@ -161,7 +162,7 @@ class FeatureSet:
         twice = sorted({name for name in self.names if self.names.count(name) > 1})
         if twice:
             raise DeclarationError(f"declared more than once: {', '.join(twice)}")
-        problems = [problem for kind in _KINDS for problem in _mixed(kind, self._of(kind))]
+        problems = [problem for kind in _KINDS for problem in _mixed_problems(kind, self._of(kind))]
         if problems:
             raise DeclarationError("; ".join(problems))
 
@@ -176,30 +177,32 @@ class FeatureSet:
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
-        """All rows, those together that can be computed at once."""
+        """All rows, grouped where they can be computed in one pass."""
         found: dict[object, list[int]] = {}
         for column, row in enumerate(self.rows):
-            at_once = row.aggregate in AT_ONCE and not row.is_paned
+            at_once = row.aggregate in MULTI_WINDOW and not row.is_paned
             alike = (row.entity, row.aggregate, row.delay_ms) if at_once else column
             found.setdefault(alike, []).append(column)
         return tuple(Group(tuple(self.rows[i] for i in columns), tuple(columns)) for columns in found.values())
 
     @cached_property
     def order(self) -> tuple[int, ...]:
-        """Where each row is among all rows of all groups."""
+        """The place of each row among the rows of all groups."""
         columns = [column for group in self.groups for column in group.columns]
         return tuple(sorted(range(len(columns)), key=columns.__getitem__))
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256, in hex, of all that decides which numbers come out, and in which order."""
+        """SHA-256, in hex, of everything that determines the values and their order."""
         rows = [[r.name, r.entity.value, _identity(r), r.window_ms, r.delay_ms, r.unit] for r in self.rows]
         facts: dict[str, object] = {"semantics": SEMANTICS_VERSION, "slack_ms": SLACK_MS, "rows": rows}
-        if self._labelled_ms > self._ladder(Entity.CARD).horizon_ms:
+        if self._labelled_ms > self._schedule(Entity.CARD).horizon_ms:
             facts["card_horizon_ms"] = self._labelled_ms
         if any(row.is_paned for row in self.rows):
             facts["resolutions_ms"] = [row.resolution_ms for row in self.rows]
-            facts["ladders_ms"] = [[*ladder.resolutions_ms, *ladder.tails_ms] for ladder in self.ladders.values()]
+            facts["ladders_ms"] = [
+                [*schedule.resolutions_ms, *schedule.tails_ms] for schedule in self.schedules.values()
+            ]
         canonical = json.dumps(facts, separators=(",", ":"), sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -207,68 +210,68 @@ class FeatureSet:
         return [row for row in self.rows if row.entity is kind]
 
     @cached_property
-    def ladders(self) -> Mapping[Entity, Ladder]:
-        """How coarse histories may be at which age, by whose they are.
+    def schedules(self) -> Mapping[Entity, ResolutionSchedule]:
+        """Resolution by age of the histories that this set needs, by entity.
 
-        These are the histories that are kept: cards' and merchants' always, devices' if a feature looks at one. A
-        card's is as long as any share of frauds looks back, since it is there that a label finds its transaction.
+        Cards and merchants always have histories, devices only if a feature reads them. A card's horizon is at
+        least that of the longest fraud share, since a label finds its transaction in the card's history.
         """
         asked = {row.entity for row in self.rows}
-        ladders = {kind: self._ladder(kind) for kind in _KINDS if kind in ALWAYS_KEPT | asked}
-        if self._labelled_ms > ladders[Entity.CARD].horizon_ms:
-            ladders[Entity.CARD] = exact(self._labelled_ms)
-        return MappingProxyType(ladders)
+        schedules = {kind: self._schedule(kind) for kind in _KINDS if kind in ALWAYS_KEPT | asked}
+        if self._labelled_ms > schedules[Entity.CARD].horizon_ms:
+            schedules[Entity.CARD] = exact(self._labelled_ms)
+        return MappingProxyType(schedules)
 
-    def _ladder(self, kind: Entity) -> Ladder:
-        """Return what the features of one kind need its histories to tell apart."""
-        return ladder_of(_reach_ms(self._of(kind)), SLACK_MS)
+    def _schedule(self, kind: Entity) -> ResolutionSchedule:
+        """Return the schedule that this set's features of one entity need."""
+        return schedule_for(_reach_ms(self._of(kind)), SLACK_MS)
 
     @property
     def _labelled_ms(self) -> int:
-        """How far back a label can still count."""
+        """How far back a label can still affect a value."""
         return max((row.reach_ms for row in self.rows if row.aggregate is Aggregate.FRAUD_SHARE), default=0)
 
     @cached_property
     def horizons_ms(self) -> Mapping[Entity, int]:
-        """How much older than its newest transaction a record may be and still be seen, by whose history it is in."""
-        return MappingProxyType({kind: ladder.horizon_ms for kind, ladder in self.ladders.items()})
+        """Visible age of a record, counted from its history's newest transaction, by entity."""
+        return MappingProxyType({kind: schedule.horizon_ms for kind, schedule in self.schedules.items()})
 
     @cached_property
-    def keeps(self) -> Mapping[Entity, Retention]:
-        """How long and how fine histories are kept for this set alone, by whose they are."""
-        return MappingProxyType({kind: Retention((ladder,)) for kind, ladder in self.ladders.items()})
+    def retentions(self) -> Mapping[Entity, Retention]:
+        """Retention of histories for this set alone, by entity."""
+        return MappingProxyType({kind: Retention((schedule,)) for kind, schedule in self.schedules.items()})
 
 
 def _reach_ms(rows: Sequence[Feature]) -> dict[int, int]:
-    """Return how far back rows look, by resolution."""
+    """Return how far back these rows look, by resolution."""
     return {row.resolution_ms: row.reach_ms for row in sorted(rows, key=attrgetter("reach_ms"))}
 
 
-def _mixed(kind: Entity, rows: Sequence[Feature]) -> Iterator[str]:
-    """Yield why these rows cannot share the histories of one kind."""
+def _mixed_problems(kind: Entity, rows: Sequence[Feature]) -> Iterator[str]:
+    """Yield the reasons why these rows cannot share histories of one entity."""
     for fine, coarse in pairwise(sorted({row.resolution_ms for row in rows})):
         if coarse % fine:
-            yield f"{kind.value}s' panes of {coarse} ms are no multiple of those of {fine} ms"
+            yield f"{kind.value}s' panes of {coarse} ms are no multiple of the panes of {fine} ms"
     unbounded = [row.name for row in rows if row.window_ms is None]
     if unbounded and any(row.is_paned for row in rows):
-        yield f"{', '.join(unbounded)} cannot be asked of {kind.value}s' histories that others let be folded into panes"
+        yield f"{', '.join(unbounded)} cannot share {kind.value} histories with paned rows: it needs exact records"
 
 
 def _identity(row: Feature) -> str | list[str | int]:
-    """Return what tells a fingerprint how a row is computed."""
+    """Return the part of the fingerprint that says how a row is computed."""
     if isinstance(row.aggregate, Formula):
         return ["formula", row.aggregate.name, row.aggregate.version]
     return row.aggregate.value
 
 
 def load(module_name: str | None) -> FeatureSet:
-    """Build the set of the module that a deployment names, by its `FEATURES`; the default set for None.
+    """Build the feature set from `FEATURES` in a module; the default set for None.
 
     Raises:
-        DeclarationError: there is no such module, it cannot be imported, or `FEATURES` in it is no table of features.
+        DeclarationError: there is no such module, its import fails, or its `FEATURES` is no table of features.
     """
     name = module_name or "features.default_set"
-    found = exported(name, "FEATURES")
+    found = import_attribute(name, "FEATURES")
     if not isinstance(found, Sequence) or isinstance(found, str):
         raise DeclarationError(f"{name}.FEATURES must be a tuple of rows, not a {type(found).__name__}")
     for place, row in enumerate(found):

@@ -1,13 +1,14 @@
-"""The default table of features, the contract's first; a deployment's own table can start from `FEATURES`.
+"""The default feature table, `FEATURES`; a deployment's own table can start from it.
 
-No row depends on the order in which payments of different partitions arrive, so two runs of one stream agree.
+No row depends on the order in which payments of different partitions arrive, so two runs of one stream give the same
+values.
 """
 
 from features.declaration import Feature
 from features.rows import card, merchant, own
 
 LABEL_DELAY = "7d"
-"""Risk features look no nearer than this: what is younger has hardly any label yet."""
+"""Risk features leave out the last 7 days: hardly any transaction that young has a label yet."""
 
 CARD_WINDOWS = ("10m", "1h", "1d", "7d", "30d")
 MERCHANT_WINDOWS = ("1d", "7d", "30d")

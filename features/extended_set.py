@@ -1,7 +1,7 @@
-"""The default table and what merchants and devices show at the very moment: for `FRAUDSTREAM_FEATURES`.
+"""The default table plus undelayed features of merchants and devices, for `FRAUDSTREAM_FEATURES`.
 
-Most of its own rows depend on the order in which payments of different partitions arrive, and it keeps histories of
-devices. So two runs of one stream may differ in them; what each decision saw is in its `positions`.
+Most of the added rows depend on the order in which payments of different partitions arrive, and they need device
+histories. Two runs of one stream may therefore differ in them; each decision records what it saw in its `positions`.
 """
 
 from features.declaration import Feature

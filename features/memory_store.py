@@ -1,70 +1,74 @@
 """Histories in this process's memory: the store of offline work (training, backtests, the demo) and of tests.
 
-It keeps the promises of `features.history.store` to the letter, with two limits: nobody else sees it, and it ends with
-the process. What is invisible is trimmed as histories grow, and what may be is folded, so its size follows the horizon,
-not the length of the stream.
+It implements `features.history.store`, for one process and as long as that lives. It trims and compacts histories as
+they grow, so its size follows the horizon and not the length of the stream.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from features.history import records
 from features.history.append import (
-    NOBODY,
+    NO_ENTITY,
     AppendedLabel,
-    Parties,
+    EntityRows,
     Visibility,
-    draft_card_label,
-    draft_transactions,
-    parties,
-    seen,
+    append_card_label,
+    append_transactions,
+    rows_by_entity,
+    visible_histories,
 )
-from features.history.compaction import shorten
-from features.history.displaced import IN_PLACE
+from features.history.compaction import compact_in_memory
+from features.history.displaced import NONE_DISPLACED
 from features.history.history import History
 from features.history.retention import Retention
-from features.history.store import Entity, Ints, Keeping, Label, LabelResult, Observed, Transactions
+from features.history.store import Entity, Ints, Label, LabelResult, Observed, RetentionPolicy, Transactions
 
 FIRST_EPOCH = 1
 
-Recall = Callable[[Entity, int], History | None]
-"""Gives a copy of what is known elsewhere of a history, by its kind and hash; None where nothing is."""
+HistoryLookup = Callable[[Entity, int], History | None]
+"""Returns a copy of a history kept elsewhere, by entity and hash; None if there is none."""
 
 
-def know_nothing(_kind: Entity, _entity: int) -> None:
-    """Recall nothing."""
+def no_history(_kind: Entity, _entity: int) -> None:
+    """Find no history."""
 
 
 class MemoryStore:
-    """Keeps the histories that a feature set looks at, for as long as its horizons say, or as `kept` says.
+    """Implements the port in memory; `retentions` replaces the policy's where histories must be kept for longer.
 
-    A history that is met for the first time begins with what `recall` gives.
+    A history that is read for the first time starts with what `lookup` returns.
     """
 
     def __init__(
-        self, keeping: Keeping, recall: Recall = know_nothing, kept: Mapping[Entity, Retention] | None = None
+        self,
+        policy: RetentionPolicy,
+        lookup: HistoryLookup = no_history,
+        retentions: Mapping[Entity, Retention] | None = None,
     ) -> None:
-        self._recall = recall
-        self._seen = keeping.keeps
-        self._keeps = kept or self._seen
-        self._displaced = IN_PLACE
-        self._histories: dict[Entity, dict[int, History]] = {kind: {} for kind in self._keeps}
+        self._lookup = lookup
+        self._visible = policy.retentions
+        self._retentions = retentions or self._visible
+        self._displaced = NONE_DISPLACED
+        self._histories: dict[Entity, dict[int, History]] = {kind: {} for kind in self._retentions}
 
     async def observe(self, transactions: Transactions) -> Observed:
         """Append and return what is visible, as the port says; see also `observe_now`."""
         return self.observe_now(transactions)
 
     def observe_now(self, transactions: Transactions) -> Observed:
-        """Do what `observe` does, for callers without an event loop; nothing here ever waits."""
-        theirs = parties(transactions, tuple(self._keeps))
-        histories = {kind: self._of(kind, one) for kind, one in theirs.items()}
-        draft = draft_transactions(histories, theirs, self._keeps)
+        """Do what `observe` does, for callers without an event loop."""
+        rows = rows_by_entity(transactions, tuple(self._retentions))
+        histories = {kind: self._of(kind, one) for kind, one in rows.items()}
+        appended = append_transactions(histories, rows, self._retentions)
         visible = {
-            kind: seen(histories[kind], draft.positions[kind], theirs[kind].rows, Visibility(keep, self._displaced))
-            for kind, keep in self._seen.items()
+            kind: visible_histories(
+                histories[kind], appended.positions[kind], rows[kind].rows, Visibility(retention, self._displaced)
+            )
+            for kind, retention in self._visible.items()
         }
-        for kind, touched in histories.items():
-            _settle(touched, self._keeps[kind])
-        return Observed(fates=draft.fates, histories=visible, history_epoch=FIRST_EPOCH, incomplete=False)
+        for kind, of_kind in histories.items():
+            _commit(of_kind, self._retentions[kind])
+        return Observed(fates=appended.fates, histories=visible, history_epoch=FIRST_EPOCH, incomplete=False)
 
     async def label(self, labels: Sequence[Label]) -> Sequence[LabelResult]:
         """Append labels as the port says; see also `label_now`."""
@@ -74,16 +78,16 @@ class MemoryStore:
         """Do what `label` does, for callers without an event loop."""
         return [self._label(label) for label in labels]
 
-    async def tidy(self) -> None:
-        """Trim or fold every history that is worth it."""
-        for kind, keep in self._keeps.items():
+    async def compact(self) -> None:
+        """Trim or compact every history where that is worthwhile."""
+        for kind, retention in self._retentions.items():
             for history in self._histories[kind].values():
-                shorten(history, keep, FIRST_EPOCH)
+                compact_in_memory(history, retention, FIRST_EPOCH)
 
-    def _of(self, kind: Entity, one: Parties) -> list[History | None]:
-        """Return the histories of one kind, new ones where there are none."""
+    def _of(self, kind: Entity, one: EntityRows) -> list[History | None]:
+        """Return the histories of one entity kind, creating those that are missing."""
         return [
-            None if entity == NOBODY else self._history(kind, entity, entity_id)
+            None if entity == NO_ENTITY else self._history(kind, entity, entity_id)
             for entity, entity_id in zip(one.hashes, one.ids, strict=True)
         ]
 
@@ -91,44 +95,46 @@ class MemoryStore:
         known = self._histories[kind]
         history = known.get(entity)
         if history is None:
-            recalled = self._recall(kind, entity)
-            history = known[entity] = recalled or History(entity, entity_id, records.COLUMNS[kind])
+            found = self._lookup(kind, entity)
+            history = known[entity] = found or History(entity, entity_id, records.COLUMNS[kind])
         return history
 
     def _label(self, label: Label) -> LabelResult:
-        """Append one label to its card's history, and to the other parties' where its transaction is known."""
+        """Append one label to its card's history, and to the other entities' if its transaction is known."""
         row = records.label_row(label)
         card = self._history(Entity.CARD, records.card_hash(label.card_id), label.card_id)
-        noted = draft_card_label(card, row, Visibility(self._keeps[Entity.CARD], self._displaced))
-        card.settle()
-        positions = {kind: self._follow(kind, row, noted) for kind in self._keeps if kind is not Entity.CARD}
-        return self._labelled(label, noted, positions[Entity.MERCHANT])
+        appended = append_card_label(card, row, Visibility(self._retentions[Entity.CARD], self._displaced))
+        card.commit()
+        positions = {
+            kind: self._append_to_other(kind, row, appended) for kind in self._retentions if kind is not Entity.CARD
+        }
+        return self._label_result(label, appended, positions[Entity.MERCHANT])
 
-    def _follow(self, kind: Entity, row: Ints, noted: AppendedLabel) -> int | None:
-        history = self._histories[kind].get(noted.party(kind) or NOBODY)
+    def _append_to_other(self, kind: Entity, row: Ints, appended: AppendedLabel) -> int | None:
+        history = self._histories[kind].get(appended.entity(kind) or NO_ENTITY)
         if history is None:
             return None
-        position = noted.follow(history, row, folds=self._keeps[kind].folds)
-        history.settle()
+        position = appended.append_to(history, row, allows_panes=self._retentions[kind].allows_panes)
+        history.commit()
         return position
 
-    def _labelled(self, label: Label, noted: AppendedLabel, merchant_position: int | None) -> LabelResult:
-        transaction = noted.standing.transaction
-        merchant = self._histories[Entity.MERCHANT].get(noted.party(Entity.MERCHANT) or NOBODY)
+    def _label_result(self, label: Label, appended: AppendedLabel, merchant_position: int | None) -> LabelResult:
+        transaction = appended.verdict.transaction
+        merchant = self._histories[Entity.MERCHANT].get(appended.entity(Entity.MERCHANT) or NO_ENTITY)
         return LabelResult(
-            status=noted.standing.status,
+            status=appended.verdict.status,
             merchant_id=label.merchant_id if merchant is None else merchant.entity_id,
             occurred_ms=label.occurred_ms if transaction is None else int(transaction[records.TIME]),
             history_epoch=FIRST_EPOCH,
-            card_position=noted.position,
+            card_position=appended.position,
             merchant_position=merchant_position,
         )
 
 
-def _settle(touched: Iterable[History | None], keep: Retention) -> None:
-    """Confirm what was drafted, and trim rather than let a buffer grow."""
-    for history in touched:
+def _commit(histories: Iterable[History | None], retention: Retention) -> None:
+    """Commit the appended records; trim or compact a history before its buffer would grow."""
+    for history in histories:
         if history is not None:
-            history.settle()
+            history.commit()
             if history.is_full:
-                shorten(history, keep, FIRST_EPOCH)
+                compact_in_memory(history, retention, FIRST_EPOCH)

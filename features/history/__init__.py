@@ -1,1 +1,1 @@
-"""A history: what is recorded of one card, merchant or device, and what is visible of it."""
+"""Histories: the records of one card, merchant or device, how they are kept, and what is visible of them."""

@@ -1,7 +1,7 @@
-"""Folds what is old in a history into panes, and drops what is out of sight; off the path of a decision.
+"""Compaction of histories: old records are merged into panes, expired ones are dropped. Runs in the background.
 
-Only the beginning of the log is folded, as far as every transaction in it is old enough. So whoever sees a record
-of the log sees all that was folded, and what came before it in the log. Nothing here knows where a history is kept.
+Only a prefix of the log is compacted, up to the first transaction that is too young. So whoever sees a record of the
+log also sees everything compacted and everything before it in the log.
 """
 
 from collections.abc import Mapping
@@ -11,86 +11,88 @@ import numpy as np
 
 from features.history import panes, records
 from features.history.history import NO_TIME_MS, TRIM_FRACTION, TRIM_LEAST, History
-from features.history.panes import Folded
+from features.history.panes import CompactionNotes
 from features.history.retention import Retention
 from features.history.store import Ints
 
 
-class Fold(NamedTuple):
-    """What becomes of a history: its first `leaving` records leave the log, and `carried` lies before the others."""
+class Compaction(NamedTuple):
+    """A planned compaction: the log loses its first `removed` records, and `prefix` replaces the rows before it."""
 
-    leaving: int
-    carried: Ints
+    removed: int
+    prefix: Ints
 
 
 class CompactionRules(NamedTuple):
-    """Under which epoch a history is folded, what of it is out of sight, and up to when panes are how wide."""
+    """The history epoch, the time at which records expire, and the time up to which panes have which width."""
 
     epoch: int
     oldest_ms: int
     bounds_ms: Mapping[int, int]
 
 
-def fold(history: History, keep: Retention, epoch: int) -> Fold | None:
-    """Fold a settled history under a history epoch; None while that would not make it much shorter."""
+def plan_compaction(history: History, retention: Retention, epoch: int) -> Compaction | None:
+    """Plan the compaction of a committed history under a history epoch; None unless it becomes much shorter."""
     if history.newest_ms == NO_TIME_MS:
         return None
-    terms, log = CompactionRules(epoch, keep.oldest_ms(history.newest_ms), _bounds(history, keep)), history.log
-    until_ms = max(terms.oldest_ms, *terms.bounds_ms.values())
+    rules = CompactionRules(epoch, retention.oldest_ms(history.newest_ms), _bounds(history, retention))
+    log = history.log
+    until_ms = max(rules.oldest_ms, *rules.bounds_ms.values())
     count = int((records.is_transaction(log[:, records.FLAGS]) & (log[:, records.TIME] > until_ms)).argmax())
-    expired = int((history.panes[:, records.TIME] <= terms.oldest_ms).sum())
-    if not count + expired or not worth(count + expired, history.length):
+    expired = int((history.panes[:, records.TIME] <= rules.oldest_ms).sum())
+    if not count + expired or not is_worthwhile(count + expired, history.length):
         return None
-    made = _carried(history, count, terms)
-    return Fold(count, made) if worth(history.carried + count - len(made), history.length) else None
+    prefix = _prefix(history, count, rules)
+    fewer = history.prefix_rows + count - len(prefix)
+    return Compaction(count, prefix) if is_worthwhile(fewer, history.length) else None
 
 
-def shorten(history: History, keep: Retention, epoch: int) -> None:
-    """Trim or fold a settled history that is in memory alone, where that is worth it."""
-    if keep.folds:
-        made = fold(history, keep, epoch)
-        if made is not None:
-            history.carry(*made)
+def compact_in_memory(history: History, retention: Retention, epoch: int) -> None:
+    """Trim or compact a committed history that exists in memory alone, where that is worthwhile."""
+    if retention.allows_panes:
+        compaction = plan_compaction(history, retention, epoch)
+        if compaction is not None:
+            history.replace_prefix(*compaction)
         return
-    count = history.invisible(keep.horizon_ms)
+    count = history.expired_count(retention.horizon_ms)
     if count:
         history.trim(count)
 
 
-def worth(fewer: int, length: int) -> bool:
-    """Tell whether so many rows fewer are worth that a history of this length is written anew."""
+def is_worthwhile(fewer: int, length: int) -> bool:
+    """Tell whether removing so many rows justifies rewriting a history of this length."""
     return length >= TRIM_LEAST and fewer * TRIM_FRACTION >= length
 
 
-def _bounds(history: History, keep: Retention) -> dict[int, int]:
-    """Return up to when everything is in panes at least so wide from now on, the finest first."""
-    now = keep.bounds_ms(history.newest_ms)
-    before = {} if history.folded is None else history.folded.bounds_ms
+def _bounds(history: History, retention: Retention) -> dict[int, int]:
+    """Return, by pane width from the finest on, up to when all records are in panes at least so wide from now on."""
+    now = retention.bounds_ms(history.newest_ms)
+    before = {} if history.notes is None else history.notes.bounds_ms
     return {width: max(now.get(width, NO_TIME_MS), before.get(width, NO_TIME_MS)) for width in sorted({*now, *before})}
 
 
-def _carried(history: History, count: int, terms: CompactionRules) -> Ints:
-    """Return all that lies before the log once its first `count` records have left it."""
-    leaving = history.log[:count]
-    ours = records.is_transaction(leaving[:, records.FLAGS])
-    summed = np.concatenate((history.panes, leaving[ours]))
-    summed = summed[summed[:, records.TIME] > terms.oldest_ms]
-    made = panes.merged(summed, _ends(summed[:, records.TIME], terms.bounds_ms))
-    labels = np.concatenate((history.labels, _placed(leaving, history.base)[~ours]))
-    labels = labels[np.minimum(labels[:, records.TIME], labels[:, records.AMOUNT]) > terms.oldest_ms]
-    notes = Folded(
-        epoch=terms.epoch,
-        since_ms=max(terms.oldest_ms, NO_TIME_MS if history.folded is None else history.folded.since_ms),
-        panes=len(made),
+def _prefix(history: History, count: int, rules: CompactionRules) -> Ints:
+    """Return all rows before the log once its first `count` records are compacted."""
+    removed = history.log[:count]
+    ours = records.is_transaction(removed[:, records.FLAGS])
+    summed = np.concatenate((history.panes, removed[ours]))
+    summed = summed[summed[:, records.TIME] > rules.oldest_ms]
+    merged = panes.merge(summed, _ends(summed[:, records.TIME], rules.bounds_ms))
+    labels = np.concatenate((history.labels, _placed(removed, history.base)[~ours]))
+    labels = labels[np.minimum(labels[:, records.TIME], labels[:, records.AMOUNT]) > rules.oldest_ms]
+    notes = CompactionNotes(
+        epoch=rules.epoch,
+        since_ms=max(rules.oldest_ms, NO_TIME_MS if history.notes is None else history.notes.since_ms),
+        panes=len(merged),
         labels=len(labels),
-        bounds_ms=terms.bounds_ms,
-        offsets=_offsets(history.folded, leaving[ours]),
+        bounds_ms=rules.bounds_ms,
+        offsets=_offsets(history.notes, removed[ours]),
     )
-    return np.concatenate((notes.notes(history.columns), made, labels))
+    return np.concatenate((notes.note_rows(history.columns), merged, labels))
 
 
 def _ends(times_ms: Ints, bounds_ms: Mapping[int, int]) -> Ints:
-    """Return where the pane of each row ends."""
+    """Return the end of each row's pane."""
     ends_ms = times_ms
     for coarse_ms, bound_ms in bounds_ms.items():
         ends_ms = np.where(times_ms <= bound_ms, -(-times_ms // coarse_ms) * coarse_ms, ends_ms)
@@ -98,17 +100,17 @@ def _ends(times_ms: Ints, bounds_ms: Mapping[int, int]) -> Ints:
 
 
 def _placed(rows: Ints, base: int) -> Ints:
-    """Return records of the log with their positions where a transaction has its content; labels have none."""
+    """Return log records with their positions instead of the content hash in FLAGS; used for labels, which lack one."""
     placed = rows.copy()
     positions = np.arange(base, base + len(rows)) & records.CONTENT_MASK
     placed[:, records.FLAGS] = (placed[:, records.FLAGS] & ~records.CONTENT_MASK) | positions
     return placed
 
 
-def _offsets(before: Folded | None, leaving: Ints) -> dict[int, int]:
-    """Return the highest folded offset of each partition."""
+def _offsets(before: CompactionNotes | None, removed: Ints) -> dict[int, int]:
+    """Return the highest compacted offset of each partition."""
     known = {} if before is None else dict(before.offsets)
-    partitions = leaving[:, records.FLAGS] >> records.PARTITION_SHIFT
-    order = np.lexsort((leaving[:, records.OFFSET], partitions))
-    highest = dict(zip(partitions[order].tolist(), leaving[order, records.OFFSET].tolist(), strict=True))
+    partitions = records.partitions(removed[:, records.FLAGS])
+    order = np.lexsort((removed[:, records.OFFSET], partitions))
+    highest = dict(zip(partitions[order].tolist(), removed[order, records.OFFSET].tolist(), strict=True))
     return known | {partition: max(offset, known.get(partition, -1)) for partition, offset in highest.items()}

@@ -1,7 +1,7 @@
-"""Which records may not lie in their histories where they came in: a repair puts what was lost behind what was not.
+"""Displaced records: a repair appends lost records after those that were not lost, so they are out of order.
 
-Of a record in its place, everything before it was there first. Of a displaced one only its source's offsets tell.
-Nothing here knows how a repair works.
+For a record in its place, everything before it was there first. For a displaced one only the offsets of its own source
+(topic and partition) tell what was there.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from features.history.store import Ints
 
 @dataclass(frozen=True, slots=True)
 class Displaced:
-    """Records below an offset of their source (see `records.source`), or all there are."""
+    """The records below an offset of their source (see `records.source`), or all records."""
 
     below: Mapping[int, int] = field(default_factory=dict)
     everything: bool = False
@@ -25,13 +25,13 @@ class Displaced:
         )
 
     def among(self, rows: Ints) -> list[bool]:
-        """Tell it of each of n records, shape (n, 6)."""
+        """Tell it for each of n records, shape (n, 6)."""
         if not self.below or self.everything:
             return [self.everything] * len(rows)
         return [self.holds(row) for row in rows]
 
 
-IN_PLACE = Displaced()
-"""Nothing is displaced: these histories were never repaired."""
-ANYWHERE = Displaced(everything=True)
-"""Everything may be: these histories are not whole."""
+NONE_DISPLACED = Displaced()
+"""These histories were never repaired."""
+ALL_DISPLACED = Displaced(everything=True)
+"""Any record may be displaced: these histories are not complete."""

@@ -1,10 +1,7 @@
-"""All histories of a batch side by side, and what is asked of them more than once: columns, windows, exact sums.
+"""The histories of a batch side by side, and what several aggregates need of them: columns, windows, exact sums.
 
-Integers throughout; floats come out of the last step of each answer, by one conversion, one division or one square
-root of exact integers, so that their bits cannot depend on trimming, on batching or on the layout in memory.
-Nothing here knows a feature by name.
-
-What aggregates that add amounts up have to know of a window, whether it is made of records or of panes as well.
+Everything is an integer; each answer ends with one conversion, one division or one square root of exact integers, so
+that its bits do not depend on trimming, batching or memory layout.
 """
 
 from collections.abc import Callable
@@ -16,7 +13,7 @@ from numpy.typing import NDArray
 
 from features.history import panes, records
 from features.history.history import NO_TIME_MS
-from features.history.retention import Ladder
+from features.history.retention import ResolutionSchedule
 from features.history.store import Histories, Ints
 
 View = TypeVar("View")
@@ -28,28 +25,30 @@ FINEST = 4
 """Decimals of the finest currency (CLF): amounts are exact integers of 10^-4 major units."""
 PER_MAJOR = 10**FINEST
 USUAL = 2
-"""Decimals that nearly every currency has at most: coarser units leave more room in 64 bits."""
+"""Most currencies have at most so many decimals: coarser units leave more room in 64 bits."""
 POWERS = np.array([10**k for k in range(FINEST + 1)], np.int64)
 
 SAFE_SUM = float(2**62)
-"""Below it no sum of a history's amounts can leave int64, with room for the bound's own rounding."""
+"""Below it no sum of a history's amounts can overflow int64, with room for the bound's own rounding."""
 SAFE_ROOT = 2**26.5
 """Below it n times the largest amount, squared, is an exact float64, and so is every difference of such squares."""
+NEVER_MS = np.int64(1 << 62)
+"""Longer than any age."""
 MIX = np.int64(-7_046_029_254_386_353_131)
-"""An odd constant (2^64 by the golden ratio): spreads the number of a history over the 64 bits of an id."""
+"""An odd constant (2^64 divided by the golden ratio): spreads a history's number over the 64 bits of an id."""
 
 
-class Sums(Protocol):
-    """What `Window` and `features.vector.paned.PanedWindow` both tell of each history, shape (n,)."""
+class WindowSums(Protocol):
+    """The sums that `Window` and `features.vector.paned.PanedWindow` both have for each history, shape (n,)."""
 
     @property
     def count(self) -> Ints:
-        """How many transactions."""
+        """Number of transactions."""
         ...
 
     @property
     def empty(self) -> Flags:
-        """Where there is none."""
+        """Whether the window has no transaction."""
         ...
 
     @property
@@ -73,15 +72,15 @@ class Sums(Protocol):
 
 
 class Frame:
-    """The histories of n transactions, cut into contiguous columns; own records are the last of each.
+    """The histories of n transactions as contiguous columns; the own record is the last of each.
 
     Attributes:
         own_ms: the transactions' own times, shape (n,).
         starts: where each history starts in the columns, shape (n,).
-        earlier: the transactions that are not later than one's own, nor so old that a pane may hold them.
+        earlier: the transactions not later than one's own, nor so old that a pane may hold them.
     """
 
-    def __init__(self, histories: Histories, own_ms: Ints, ladder: Ladder | None = None) -> None:
+    def __init__(self, histories: Histories, own_ms: Ints, schedule: ResolutionSchedule | None = None) -> None:
         self.own_ms = own_ms
         self.lengths = histories.lengths
         ends = np.cumsum(self.lengths)
@@ -92,10 +91,12 @@ class Frame:
         self.flags = np.ascontiguousarray(self.rows[:, records.FLAGS])
         self.age = self.spread_out(own_ms) - self.time
         self.labels = records.is_label(self.flags)
-        self.transactions = ~self.labels if ladder is None or not ladder.folds else records.is_transaction(self.flags)
+        self.transactions = (
+            ~self.labels if schedule is None or not schedule.allows_panes else records.is_transaction(self.flags)
+        )
         self.earlier = (self.age >= 0) & self.transactions
-        if ladder is not None and ladder.folds:
-            self.earlier &= self.time > self.spread_out(ladder.exact_after(self.newest_ms))
+        if schedule is not None and schedule.allows_panes:
+            self.earlier &= self.time > self.spread_out(schedule.exact_after(self.newest_ms))
             self.earlier[self.last] = True
 
     @cached_property
@@ -106,49 +107,49 @@ class Frame:
 
     @cached_property
     def counts(self) -> Ints:
-        """How many transactions each row stands for: a pane for as many as it holds, a label for none."""
+        """Transactions that each row stands for: as many as a pane holds, none for a label."""
         return panes.counts(self.rows)
 
     @cached_property
     def ids(self) -> Ints:
-        """The records' ids."""
+        """The ids of the records."""
         return np.ascontiguousarray(self.rows[:, records.ID])
 
     @cached_property
     def others(self) -> Ints:
-        """The other parties; of a label its transaction."""
+        """The counterparties; for a label its transaction."""
         return np.ascontiguousarray(self.rows[:, records.OTHER])
 
     @cached_property
     def traits(self) -> Ints:
-        """What else cards' records tell, packed as `features.history.records` says; 0 of a label."""
+        """The traits of card records, packed as in `features.history.records`; 0 for a label."""
         return np.ascontiguousarray(self.rows[:, records.TRAITS])
 
     @cached_property
     def devices(self) -> Ints:
-        """The devices that cards' records tell, by hash; 0 where none is told, and of a label."""
+        """The device hashes of card records; 0 if absent, and for a label."""
         return np.ascontiguousarray(self.rows[:, records.DEVICE])
 
     @cached_property
-    def unlike(self) -> Ints:
-        """The bits of `traits` in which a record differs from its history's own one."""
+    def trait_differences(self) -> Ints:
+        """The bits of `traits` in which a record differs from its history's own record."""
         return self.traits ^ self.of_own(self.traits)
 
     def spread_out(self, values: NDArray[Kind]) -> NDArray[Kind]:
-        """Return the values of n histories so that each meets all records of its history; a single one meets any."""
+        """Repeat the values of n histories for all records of each; a single value broadcasts by itself."""
         return values if len(values) == 1 else np.repeat(values, self.lengths)
 
     def of_own(self, column: NDArray[Kind]) -> NDArray[Kind]:
-        """Return the own records' values of a column, to be compared with all values of it."""
+        """Return the own records' values of a column, repeated for all records of each history."""
         return self.spread_out(column[self.last])
 
     @cached_property
     def number(self) -> Ints:
-        """Which history each record is of."""
+        """The index of each record's history."""
         return np.repeat(np.arange(len(self.lengths)), self.lengths)
 
     def keyed(self, ids: Ints, number: Ints) -> Ints:
-        """Return ids told apart by history: one transaction may be seen by several histories of a batch."""
+        """Return ids made distinct by history: a transaction may be in several histories of a batch."""
         return ids + number * MIX
 
     @cached_property
@@ -162,44 +163,45 @@ class Frame:
         return USUAL if int(self.exponents.max()) <= USUAL else FINEST
 
     @cached_property
-    def fold(self) -> int:
+    def scale(self) -> int:
         """How many units of 10^-4 one unit of `amounts` is."""
         return int(POWERS[FINEST - self.decimals])
 
     @cached_property
     def minor(self) -> Ints:
-        """Amounts in minor units of each currency; of a label something else."""
+        """Amounts in minor units of each currency; undefined for labels."""
         return np.ascontiguousarray(self.rows[:, records.AMOUNT])
 
     @cached_property
     def amounts(self) -> Ints:
-        """Exact amounts in units of `fold`; only of transactions."""
+        """Exact amounts in units of `scale`; 0 for rows that are no transactions."""
         scaled = self.minor * POWERS[self.decimals - self.exponents]
         return np.where(self.transactions, scaled, 0)
 
     @cached_property
     def bound(self) -> Floats:
-        """No sum over a window of a history exceeds this many units, shape (n,)."""
+        """An upper bound of every sum over a window of a history, in units of `scale`, shape (n,)."""
         peaks = np.maximum.reduceat(self.amounts, self.starts)
         return peaks.astype(np.float64) * self.lengths
 
     @cached_property
     def unsafe(self) -> list[int]:
-        """Which histories' sums may leave 64 bits: few, if any."""
-        found: list[int] = (self.bound * self.fold >= SAFE_SUM).nonzero()[0].tolist()
+        """Indexes of the histories whose sums may exceed 64 bits: few, if any."""
+        found: list[int] = (self.bound * self.scale >= SAFE_SUM).nonzero()[0].tolist()
         return found
 
     @cached_property
     def own_amounts(self) -> Ints:
-        """Amounts of the own records, in units of `fold`, shape (n,)."""
+        """Amounts of the own records, in units of `scale`, shape (n,)."""
         return self.amounts[self.last]
 
 
 class Window:
-    """The transactions of each history that lie in (t - delay - length, t - delay].
+    """The transactions of each history in (t - delay - length, t - delay].
 
-    Several lengths, as a column of shape (k, 1), make k windows at once: what has n values for one has (k, n) then. A
-    few aggregates are asked of many windows, and each call of numpy costs a batch of one as much as all its records.
+    Several lengths, as a column of shape (k, 1), make k windows at once: results of shape (n,) are then (k, n). A
+    few aggregates are asked for many windows, and one call of numpy costs a batch of one as much as all its
+    records.
     """
 
     def __init__(self, frame: Frame, length_ms: int | Ints, delay_ms: int) -> None:
@@ -210,83 +212,83 @@ class Window:
         self._views: dict[Callable[[Window], object], object] = {}
 
     def view(self, kind: Callable[["Window"], View]) -> View:
-        """Return what several features look at in this window, made once."""
+        """Return a value that several features share in this window, computed once."""
         if kind not in self._views:
             self._views[kind] = kind(self)
         return cast("View", self._views[kind])
 
     def counted(self, which: Flags) -> Ints:
-        """Count the records of `which` per history."""
+        """Count the records of `which` by history."""
         counts: Ints = np.add.reduceat(which, self.frame.starts, axis=-1, dtype=np.int64)
         return counts
 
     @cached_property
     def count(self) -> Ints:
-        """How many transactions, shape (n,), or (k, n) of several lengths."""
+        """Number of transactions, shape (n,), or (k, n) for several lengths."""
         return self.counted(self.inside)
 
     @cached_property
     def own(self) -> Flags:
-        """Whether the own record is in the window, which it is where that has no delay."""
+        """Whether the own record is in the window: it is unless the window is delayed."""
         return self.inside[self.frame.last]
 
     @cached_property
     def others(self) -> Flags:
-        """Which records are in the window and not the own one."""
+        """Marks the records in the window other than the own one."""
         others: Flags = self.inside.copy()
         others[self.frame.last] = False
         return others
 
     @cached_property
     def empty(self) -> Flags:
-        """Where there is none."""
+        """Whether the window has no transaction."""
         none: Flags = self.count == 0
         return none
 
     @cached_property
     def amounts(self) -> Ints:
-        """The frame's amounts, 0 outside."""
+        """The frame's amounts, 0 outside the window."""
         return self.frame.amounts * self.inside
 
     @cached_property
     def total(self) -> Floats:
-        """Sum of the amounts in units of 10^-4: the float64 that is nearest to the exact integer."""
+        """Sum of the amounts in units of 10^-4: the float64 nearest to the exact integer."""
         sums = np.add.reduceat(self.amounts, self.frame.starts, axis=-1)
-        result: Floats = (sums * self.frame.fold).astype(np.float64)
+        result: Floats = (sums * self.frame.scale).astype(np.float64)
         for i in self.frame.unsafe:
             part = slice(self.frame.starts[i], self.frame.last[i] + 1)
             for inside, totals in zip(np.atleast_2d(self.inside), np.atleast_2d(result), strict=True):
-                totals[i] = float(sum(self.frame.amounts[part][inside[part]].tolist()) * self.frame.fold)
+                totals[i] = float(sum(self.frame.amounts[part][inside[part]].tolist()) * self.frame.scale)
         return result
 
     def exact(self, i: int) -> list[int]:
-        """Return the amounts of history i in units of 10^-4, as integers that know no bound."""
+        """Return the amounts of history i in units of 10^-4, as Python integers, which do not overflow."""
         part = slice(self.frame.starts[i], self.frame.last[i] + 1)
-        fold = self.frame.fold
-        return [amount * fold for amount in self.frame.amounts[part][self.inside[part]].tolist()]
+        scale = self.frame.scale
+        return [amount * scale for amount in self.frame.amounts[part][self.inside[part]].tolist()]
 
     @cached_property
     def largest(self) -> Floats:
         """The largest amount in units of 10^-4; 0 in an empty window."""
         peaks = np.maximum.reduceat(self.amounts, self.frame.starts, axis=-1)
-        return (peaks * self.frame.fold).astype(np.float64)
+        return (peaks * self.frame.scale).astype(np.float64)
 
     @cached_property
     def spread(self) -> Floats:
-        """Count * sum(a^2) - (sum a)^2 in units of 10^-8: the float64 that is nearest to the exact integer."""
-        amounts, starts, fold = self.amounts, self.frame.starts, self.frame.fold
+        """Count * sum(a^2) - (sum a)^2 in units of 10^-8: the float64 nearest to the exact integer."""
+        amounts, starts, scale = self.amounts, self.frame.starts, self.frame.scale
         sums = np.add.reduceat(amounts, starts)
         squares = np.add.reduceat(amounts * amounts, starts)
-        result: Floats = (self.count * squares - sums * sums).astype(np.float64) * float(fold * fold)
+        result: Floats = (self.count * squares - sums * sums).astype(np.float64) * float(scale * scale)
         for i in np.flatnonzero(self.frame.bound >= SAFE_ROOT).tolist():
             exact = self.exact(i)
             result[i] = float(len(exact) * sum(a * a for a in exact) - sum(exact) ** 2)
         return result
 
     def own_times_count(self) -> Floats:
-        """Own amount times the count, in units of 10^-4: the float64 that is nearest to the exact integer."""
+        """Own amount times count, in units of 10^-4: the float64 nearest to the exact integer."""
         frame = self.frame
-        result: Floats = (frame.own_amounts * self.count * frame.fold).astype(np.float64)
+        result: Floats = (frame.own_amounts * self.count * frame.scale).astype(np.float64)
         for i in frame.unsafe:
-            result[i] = float(int(frame.own_amounts[i]) * int(self.count[i]) * frame.fold)
+            result[i] = float(int(frame.own_amounts[i]) * int(self.count[i]) * frame.scale)
         return result

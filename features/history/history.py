@@ -1,9 +1,8 @@
-"""One history in memory, and what a batch may see of many.
+"""One history in memory: an append-only log that may lose its beginning.
 
-A history grows at its end and may lose its beginning; positions are counted since its very first record. What was
-added last may still be a draft: it is confirmed by `settle` and taken back by `retract`. What was folded (see
-`features.history.panes`) lies before the log, in rows that have no positions. Nothing here does input or output, or
-knows why a record is added.
+A position counts records since the log's very first one. Appended records are uncommitted until `commit`; `rollback`
+removes them. In a compacted history notes, panes and labels lie before the log, in rows without positions (see
+`features.history.panes`).
 """
 
 from collections.abc import Sequence
@@ -11,18 +10,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from features.history import records
-from features.history.panes import Folded, read
-from features.history.retention import Ladder, Retention
+from features.history.panes import CompactionNotes, read_notes
+from features.history.retention import ResolutionSchedule, Retention
 from features.history.store import Ints
 
 SMALLEST = 8
-"""Rows that a new history has room for; it grows by half."""
+"""Initial capacity in rows; the buffer grows by half."""
 NO_TIME_MS = -(1 << 62)
-"""Newest time where there is no transaction: everything is newer."""
+"""Newest time of a history without transactions: earlier than any."""
 TRIM_FRACTION = 4
-"""A history is trimmed once a quarter of it is invisible,"""
+"""A history is trimmed if at least a quarter of its records have expired,"""
 TRIM_LEAST = 16
-"""and it has at least so many records."""
+"""and it has at least this many records."""
 
 
 class History:
@@ -30,95 +29,97 @@ class History:
 
     Attributes:
         entity: the hash that names it.
-        entity_id: whose it is, or "" where only the hash is known.
-        columns: how wide a record is.
-        base: how many records were trimmed or folded at its beginning.
-        length: how many rows there are, drafts included; `settled` of them are no drafts.
-        folded: what it says of what was folded; None where nothing was.
-        carried: how many rows of what was folded lie before the log.
-        newest_ms: the newest time of its transactions, drafts included.
-        labelled: the ids of the transactions that its labels are about, drafts included; None where it has none.
+        entity_id: the entity's id, or "" if only the hash is known.
+        columns: columns of a record.
+        base: how many records were trimmed or compacted from its beginning.
+        length: how many rows there are, uncommitted ones included; the first `committed` rows are committed.
+        notes: the notes of the compacted part; None if nothing was compacted.
+        prefix_rows: how many rows of the compacted part lie before the log.
+        newest_ms: the newest time of its transactions, uncommitted ones included.
+        labelled: the ids of the transactions that its labels are about, uncommitted ones included; None if it has none.
     """
 
     __slots__ = (
         "_buffer",
-        "_settled_newest_ms",
+        "_committed_newest_ms",
         "base",
-        "carried",
         "columns",
+        "committed",
         "entity",
         "entity_id",
-        "folded",
         "labelled",
         "length",
         "newest_ms",
-        "settled",
+        "notes",
+        "prefix_rows",
     )
 
     def __init__(self, entity: int, entity_id: str, columns: int) -> None:
         self.entity = entity
         self.entity_id = entity_id
         self.columns = columns
-        self.base = self.length = self.settled = 0
-        self.newest_ms = self._settled_newest_ms = NO_TIME_MS
+        self.base = self.length = self.committed = 0
+        self.newest_ms = self._committed_newest_ms = NO_TIME_MS
         self.labelled: set[int] | None = None
-        self.folded: Folded | None = None
-        self.carried = 0
+        self.notes: CompactionNotes | None = None
+        self.prefix_rows = 0
         self._buffer: Ints = np.empty((SMALLEST, columns), np.int64)
 
     @property
     def rows(self) -> Ints:
-        """All records, drafts included: a view that the next append may leave behind."""
+        """All rows, uncommitted ones included: a view that the next append may invalidate."""
         return self._buffer[: self.length]
 
     @property
     def end(self) -> int:
-        """The position that the next record gets."""
-        return self.base + self.length - self.carried
+        """The position of the next record."""
+        return self.base + self.length - self.prefix_rows
 
     @property
-    def settled_end(self) -> int:
-        """The position behind the last settled record."""
-        return self.base + self.settled - self.carried
+    def committed_end(self) -> int:
+        """The position after the last committed record."""
+        return self.base + self.committed - self.prefix_rows
 
     @property
     def log(self) -> Ints:
-        """The records that have positions, drafts included."""
-        return self._buffer[self.carried : self.length]
+        """The records that have positions, uncommitted ones included."""
+        return self._buffer[self.prefix_rows : self.length]
 
     @property
     def panes(self) -> Ints:
         """The panes."""
-        return self._buffer[:0] if self.folded is None else self._buffer[self.folded.hidden : self.folded.named]
+        return self._buffer[:0] if self.notes is None else self._buffer[self.notes.note_count : self.notes.labels_start]
 
     @property
     def labels(self) -> Ints:
-        """The labels of folded transactions."""
-        return self._buffer[:0] if self.folded is None else self._buffer[self.folded.named : self.folded.carried]
+        """The labels of compacted transactions."""
+        return (
+            self._buffer[:0] if self.notes is None else self._buffer[self.notes.labels_start : self.notes.prefix_rows]
+        )
 
     @property
-    def room(self) -> int:
-        """Bytes taken."""
+    def nbytes(self) -> int:
+        """Bytes of the buffer."""
         return self._buffer.nbytes
 
     def replace(self, base: int, rows: Ints) -> None:
-        """Become what the server holds, settled; `rows` is copied."""
+        """Replace everything by committed rows, which are copied, as the server holds them."""
         self.base = base
         self._buffer = np.empty((max(SMALLEST, len(rows) + len(rows) // 4 + 1), self.columns), np.int64)
         self._buffer[: len(rows)] = rows
         self.length = len(rows)
-        self.folded = read(rows)
-        self.carried = 0 if self.folded is None else self.folded.carried
+        self.notes = read_notes(rows)
+        self.prefix_rows = 0 if self.notes is None else self.notes.prefix_rows
         log = self.log
         labels, times = records.is_label(log[:, records.FLAGS]), log[:, records.TIME]
         self.labelled = set(log[labels, records.OTHER].tolist()) or None
         if self.labelled:
             times = times[~labels]
         self.newest_ms = int(times.max(initial=NO_TIME_MS))
-        self.settle()
+        self.commit()
 
     def append(self, row: Ints, time_ms: int | None) -> int:
-        """Add a draft and return its position; `time_ms` is the time of a transaction, None for a label."""
+        """Append an uncommitted record and return its position; `time_ms` is a transaction's time, None for a label."""
         if self.length == len(self._buffer):
             grown = np.empty((self.length + self.length // 2, self.columns), np.int64)
             grown[: self.length] = self._buffer
@@ -134,15 +135,15 @@ class History:
 
     @property
     def last_id(self) -> int:
-        """The id of the last settled record; there has to be one."""
-        return self._buffer.item(self.settled - 1, records.ID)
+        """The id of the last committed record; there must be one."""
+        return self._buffer.item(self.committed - 1, records.ID)
 
     def find(self, record_id: int, time_ms: int | None = None) -> int | None:
-        """Return the position of the last record with this id, and of this time where one is given, or None.
+        """Return the position of the last record with this id, and with this time if given, or None.
 
-        A folded transaction has none any more.
+        A compacted transaction is not found: it has no position any more.
         """
-        first = 0 if self.folded is None else self.folded.named
+        first = 0 if self.notes is None else self.notes.labels_start
         rows = self._buffer[first : self.length]
         same = rows[:, records.ID] == record_id
         if time_ms is not None:
@@ -151,41 +152,41 @@ class History:
         if not len(found):
             return None
         place = first + int(found[-1])
-        if place < self.carried:
+        if place < self.prefix_rows:
             return self._buffer.item(place, records.FLAGS) & records.CONTENT_MASK
-        return self.base + place - self.carried
+        return self.base + place - self.prefix_rows
 
-    def place_of_folded(self, row: Ints) -> int | None:
-        """Return the position of a transaction that is not in the log if it was folded, else None.
+    def position_if_compacted(self, row: Ints) -> int | None:
+        """Return a position for a transaction that is not in the log but was compacted, else None.
 
-        It has lost its own: it sees the history as it is now, as if it had come last.
+        Its own position is lost: it sees the history as it is now, as if it had come last.
         """
-        return self.end - 1 if self.folded is not None and self.folded.holds(row) else None
+        return self.end - 1 if self.notes is not None and self.notes.holds(row) else None
 
     @property
     def is_full(self) -> bool:
-        """Whether the next record needs a larger buffer."""
+        """Whether the next append enlarges the buffer."""
         return self.length == len(self._buffer)
 
     def upto(self, position: int) -> Ints:
-        """Return all that is there up to a position, itself included, and all that was folded."""
-        hidden = 0 if self.folded is None else self.folded.hidden
-        return self._buffer[hidden : self.carried + position - self.base + 1]
+        """Return all records up to and including a position, and the compacted part."""
+        note_count = 0 if self.notes is None else self.notes.note_count
+        return self._buffer[note_count : self.prefix_rows + position - self.base + 1]
 
-    def upto_own(self, position: int, own: Ints) -> Ints:
-        """Return all that is there up to a position, and one's own record last even if it was folded."""
+    def upto_with_own(self, position: int, own: Ints) -> Ints:
+        """Return all records up to a position, with one's own record last even if it was compacted."""
         rows = self.upto(position)
-        if self.folded is None or rows[-1, records.ID] == own[records.ID]:
+        if self.notes is None or rows[-1, records.ID] == own[records.ID]:
             return rows
         return np.concatenate((rows, own[np.newaxis]))
 
-    def but_later(self, position: int, own: Ints) -> Ints:
-        """Return all that is there, one's own record last, without those that its own partition has behind it.
+    def without_later(self, position: int, own: Ints) -> Ints:
+        """Return all records but those that came later from one's own source, with one's own record last.
 
-        One that was folded sees all: of what was folded with it, nothing can be left out.
+        A compacted transaction sees everything, since compacted rows cannot be left out singly.
         """
         if self.at(position)[records.ID] != own[records.ID]:
-            return self.upto_own(position, own)
+            return self.upto_with_own(position, own)
         rows = self.upto(self.end - 1)
         others = ~records.came_later(rows, own)
         others[position - self.end] = False
@@ -193,31 +194,31 @@ class History:
 
     def at(self, position: int) -> Ints:
         """Return the record at a position."""
-        row: Ints = self._buffer[self.carried + position - self.base]
+        row: Ints = self._buffer[self.prefix_rows + position - self.base]
         return row
 
-    def drafts(self) -> Ints:
-        """Return the records that are not settled."""
-        return self._buffer[self.settled : self.length]
+    def uncommitted(self) -> Ints:
+        """Return the records that are not committed."""
+        return self._buffer[self.committed : self.length]
 
-    def settle(self) -> None:
-        """Confirm the drafts."""
-        self.settled = self.length
-        self._settled_newest_ms = self.newest_ms
+    def commit(self) -> None:
+        """Commit the appended records."""
+        self.committed = self.length
+        self._committed_newest_ms = self.newest_ms
 
-    def retract(self) -> None:
-        """Take back the drafts."""
-        self.length = self.settled
-        self.newest_ms = self._settled_newest_ms
+    def rollback(self) -> None:
+        """Remove the uncommitted records."""
+        self.length = self.committed
+        self.newest_ms = self._committed_newest_ms
 
     def splice(self, tail: Ints) -> None:
-        """Settle the drafts behind a tail that others appended first, leaving out the drafts that it holds already."""
-        mine = self.drafts()
+        """Commit after a tail that others appended first, leaving out own records that the tail contains."""
+        mine = self.uncommitted()
         mine = mine[~np.isin(mine[:, records.ID], tail[:, records.ID])]
-        self.replace(self.base, np.concatenate((self._buffer[: self.settled], tail, mine)))
+        self.replace(self.base, np.concatenate((self._buffer[: self.committed], tail, mine)))
 
-    def invisible(self, horizon_ms: int) -> int:
-        """Return how many records at the beginning are out of sight for good, 0 while they are not worth trimming."""
+    def expired_count(self, horizon_ms: int) -> int:
+        """Return how many records at the beginning have expired for good, 0 while trimming is not worthwhile."""
         if self.length < TRIM_LEAST or self.newest_ms == NO_TIME_MS:
             return 0
         seen = self.rows[:, records.TIME] > self.newest_ms - horizon_ms
@@ -225,16 +226,16 @@ class History:
         return first if first * TRIM_FRACTION >= self.length else 0
 
     def trim(self, count: int) -> None:
-        """Drop settled records from the beginning; the positions of the others stay."""
-        self.carry(count, self._buffer[:0])
+        """Drop committed records from the beginning; the other records keep their positions."""
+        self.replace_prefix(count, self._buffer[:0])
 
-    def carry(self, count: int, carried: Ints) -> None:
-        """Take so many settled records out of the log, and carry other rows before it than before."""
-        self.replace(self.base + count, np.concatenate((carried, self.log[count:])))
+    def replace_prefix(self, count: int, prefix_rows: Ints) -> None:
+        """Remove `count` committed records from the log, and replace the rows before it."""
+        self.replace(self.base + count, np.concatenate((prefix_rows, self.log[count:])))
 
 
 def known_before(histories: Sequence[History], ids: Ints) -> list[int]:
-    """Return which of `ids`, one for each history, may be in it already: indexes, ascending."""
+    """Return the indexes of those `ids`, one for each history, that the history may already hold; ascending."""
     columns = [h._buffer[: h.length, records.ID] for h in histories]  # noqa: SLF001 - the same module
     lengths = np.fromiter(map(len, columns), np.int64, len(columns))
     hits = np.flatnonzero(np.concatenate(columns) == np.repeat(ids, lengths)) if columns else ()
@@ -244,13 +245,14 @@ def known_before(histories: Sequence[History], ids: Ints) -> list[int]:
     return found
 
 
-def visible(rows: Ints, lengths: Ints, within: Ladder | Retention) -> tuple[Ints, Ints]:
-    """Leave out of parts of histories, `rows` one after the other, what the last record of each may not see.
+def visible(rows: Ints, lengths: Ints, within: ResolutionSchedule | Retention) -> tuple[Ints, Ints]:
+    """Drop from concatenated parts of histories the records that the last record of each part may not see.
 
-    That is what lies behind the horizon, counted from the newest transaction of the part. The last record is always in.
+    These are the records beyond the horizon, counted from the newest transaction of the part. The last record
+    always stays.
 
     Returns:
-        The rows that are left, and how many they are of each part.
+        The remaining rows, and their number in each part.
     """
     last = np.cumsum(lengths) - 1
     starts = last - lengths + 1

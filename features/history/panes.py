@@ -1,24 +1,26 @@
-"""Pane rows: what many transactions of one interval come to, in one row of the shape that records have.
+"""Rows of compacted histories: panes, each of which sums up the transactions of one interval, and notes.
 
-    TIME    the end of the pane, the last millisecond that is in it
+A pane has the columns of a record:
+
+    TIME    the end of the pane, its last millisecond
     AMOUNT  sum of the amounts, in minor units
     OTHER   the largest amount
     ID      sum of the squared amounts, divided by 2^62
-    OFFSET  what remains of it
-    FLAGS   from the lowest bit: 32 how many, …, 3 the currency's exponent, …, the pane bit
+    OFFSET  the remainder of that division
+    FLAGS   from the lowest bit: 32 number of transactions, …, 3 the currency's exponent, …, the pane bit
 
 There is one row for each pane and exponent, more where a row is full; a row holds fewer than 2^22 transactions of at
-most 10^12 each, so nothing overflows. Merging rows is exact, whatever the order. Nothing here knows a whole history.
+most 10^12 each, so nothing overflows. Merging rows is exact, in any order.
 
-What a folded history says of itself, in rows of notes at its very beginning.
+Notes are the first rows of a compacted history:
 
-    first note   TIME the history epoch, AMOUNT how many notes, OTHER how many panes, OFFSET how many labels follow,
-                 ID up to when nothing is kept any more
-    bounds       one for each resolution: AMOUNT the resolution, TIME up to when all is at least so coarse
-    offsets      one for each partition: OFFSET the highest offset among the transactions that were folded
+    first note   TIME the history epoch, AMOUNT number of notes, OTHER number of panes, OFFSET number of labels,
+                 ID the time up to which nothing is kept
+    bounds       one for each resolution: AMOUNT the resolution, TIME up to when all records are at least so coarse
+    offsets      one for each partition: OFFSET the highest offset among the compacted transactions
 
-Behind the notes come the panes, then labels of folded transactions, then the log. These three parts have no positions
-of their own: the log's base counts what was folded. Nothing here folds anything; `folding` does.
+After the notes come the panes, the labels of compacted transactions, and the log. The first three have no positions;
+the log's base counts the compacted records.
 """
 
 from collections.abc import Mapping
@@ -31,24 +33,23 @@ from numpy.typing import NDArray
 from features.history import records
 from features.history.store import Ints
 
+FULL = 1 << 21
+"""A row with so many transactions takes no more."""
+REMAINDER_BITS = 62
 _FIRST = records.NOTE_BIT | records.PANE_BIT
 _BOUND = records.NOTE_BIT | records.LABEL_BIT
-FULL = 1 << 21
-"""A row of so many transactions takes no more."""
-REMAINDER_BITS = 62
 _HALF = 20
 """Amounts of at most 2^40 are squared in halves of so many bits."""
 _LIMB = 32
 _LIMB_MASK = (1 << _LIMB) - 1
 
 
-class Folded(NamedTuple):
-    """The notes of one folded history.
+class CompactionNotes(NamedTuple):
+    """The notes of one compacted history.
 
-    `epoch` is the history epoch under which it was folded: only as long as that holds is all there that it counts.
-    `since_ms` is up to when nothing is kept any more.
-    `bounds_ms` says by resolution, the finest first, up to which time everything is in panes at least so wide.
-    `offsets` holds by partition the highest offset among the transactions that were folded.
+    `epoch` is the history epoch of the compaction: only under that epoch are the counts complete. `since_ms` is the
+    time up to which nothing is kept. `bounds_ms` says by resolution, the finest first, up to when everything is in
+    panes at least so wide. `offsets` holds by partition the highest offset among the compacted transactions.
     """
 
     epoch: int
@@ -59,40 +60,40 @@ class Folded(NamedTuple):
     offsets: Mapping[int, int]
 
     @property
-    def hidden(self) -> int:
-        """How many notes there are."""
+    def note_count(self) -> int:
+        """The number of notes."""
         return 1 + len(self.bounds_ms) + len(self.offsets)
 
     @property
-    def named(self) -> int:
-        """Where the rows begin that are known by an id: labels, then the log."""
-        return self.hidden + self.panes
+    def labels_start(self) -> int:
+        """The first row that has an id: labels, then the log."""
+        return self.note_count + self.panes
 
     @property
-    def carried(self) -> int:
+    def prefix_rows(self) -> int:
         """How many rows lie before the log."""
-        return self.named + self.labels
+        return self.labels_start + self.labels
 
     @property
     def until_ms(self) -> int:
-        """No transaction later than this was folded."""
+        """No later transaction was compacted."""
         return max(self.bounds_ms.values())
 
     def holds(self, row: Ints) -> bool:
-        """Tell whether a transaction that is not in the log was folded.
+        """Tell whether a transaction that is not in the log was compacted.
 
-        Each partition's transactions come to a history in the order of their offsets. So one whose offset is not above
-        the highest that was folded was folded too, or is in the log still. Its time is looked at as well, so that new
-        transactions of a topic that was made anew, whose offsets begin again, are not taken for folded ones.
+        Each partition's transactions are appended in the order of their offsets. So one whose offset is not
+        above the highest compacted one was compacted too, or is still in the log. Its time is checked as well,
+        so that transactions of a recreated topic, whose offsets start again, are not taken for compacted ones.
         """
         partition = int(row[records.FLAGS]) >> records.PARTITION_SHIFT
         in_time = self.since_ms < row[records.TIME] <= self.until_ms
         return bool(in_time) and int(row[records.OFFSET]) <= self.offsets.get(partition, -1)
 
-    def notes(self, columns: int) -> Ints:
-        """Write the notes as rows."""
-        rows = np.zeros((self.hidden, columns), np.int64)
-        rows[0, records.TIME], rows[0, records.AMOUNT] = self.epoch, self.hidden
+    def note_rows(self, columns: int) -> Ints:
+        """Return the notes as rows."""
+        rows = np.zeros((self.note_count, columns), np.int64)
+        rows[0, records.TIME], rows[0, records.AMOUNT] = self.epoch, self.note_count
         rows[0, records.OTHER], rows[0, records.OFFSET] = self.panes, self.labels
         rows[0, records.ID] = self.since_ms
         rows[0, records.FLAGS] = _FIRST
@@ -106,16 +107,16 @@ class Folded(NamedTuple):
         return rows
 
 
-def read(rows: Ints) -> Folded | None:
-    """Read the notes at a history's beginning; None where it is not folded."""
+def read_notes(rows: Ints) -> CompactionNotes | None:
+    """Read the notes at a history's beginning; None if it is not compacted."""
     if not len(rows) or rows[0, records.FLAGS] != _FIRST:
         return None
     first = rows[0].tolist()
-    notes = rows[1 : first[records.AMOUNT]]
-    bound = notes[:, records.FLAGS] == _BOUND
-    bounds, offsets = notes[bound], notes[~bound]
+    note_rows = rows[1 : first[records.AMOUNT]]
+    bound = note_rows[:, records.FLAGS] == _BOUND
+    bounds, offsets = note_rows[bound], note_rows[~bound]
     partitions = (offsets[:, records.FLAGS] & ~records.NOTE_BIT) >> records.PARTITION_SHIFT
-    return Folded(
+    return CompactionNotes(
         epoch=first[records.TIME],
         since_ms=first[records.ID],
         panes=first[records.OTHER],
@@ -156,11 +157,11 @@ def squares(rows: Ints) -> tuple[Ints, Ints]:
     return np.where(panes, rows[:, records.ID], middle >> shift), np.where(panes, rows[:, records.OFFSET], low)
 
 
-def merged(rows: Ints, ends_ms: Ints) -> Ints:
-    """Return panes for transactions and panes of which each is to lie in the pane that ends at `ends_ms`.
+def merge(rows: Ints, ends_ms: Ints) -> Ints:
+    """Merge transactions and panes into panes; each row goes to the pane that ends at its `ends_ms`.
 
     Args:
-        rows: of shape (n, 6), transactions and panes alone.
+        rows: of shape (n, 6), transactions and panes only.
         ends_ms: of shape (n,).
     """
     if not len(rows):
@@ -181,7 +182,7 @@ def merged(rows: Ints, ends_ms: Ints) -> Ints:
 
 
 def _begins(ends_ms: Ints, exponents: Ints, held: Ints, full: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Tell which of the ordered rows begin a new pane row: another pane or exponent, a full one, or one too many."""
+    """Mark the ordered rows that start a new pane row: another pane or exponent, a full row, or one too many."""
     another = np.ones(len(held), np.bool_)
     another[1:] = (ends_ms[1:] != ends_ms[:-1]) | (exponents[1:] != exponents[:-1]) | full[1:]
     before = np.cumsum(held)
@@ -192,17 +193,17 @@ def _begins(ends_ms: Ints, exponents: Ints, held: Ints, full: NDArray[np.bool_])
 
 
 def _summed(parts: tuple[Ints, Ints], starts: Ints) -> tuple[Ints, Ints]:
-    """Add up sums of squares, group by group, with a low part below 2^62."""
+    """Add up sums of squares by group, with a low part below 2^62."""
     high, low = parts
     lower = np.add.reduceat(low & _LIMB_MASK, starts)
     upper = np.add.reduceat(low >> _LIMB, starts) + (lower >> _LIMB)
     shift = REMAINDER_BITS - _LIMB
-    carried = np.add.reduceat(high, starts) + (upper >> shift)
-    return carried, ((upper & ((1 << shift) - 1)) << _LIMB) | (lower & _LIMB_MASK)
+    prefix_rows = np.add.reduceat(high, starts) + (upper >> shift)
+    return prefix_rows, ((upper & ((1 << shift) - 1)) << _LIMB) | (lower & _LIMB_MASK)
 
 
 def totals(values: Ints, starts: Ints) -> NDArray[np.object_]:
-    """Add up non-negative integers, group by group, as Python's integers, which know no bound."""
+    """Add up non-negative integers by group, as Python integers, which do not overflow."""
     upper, lower = np.add.reduceat(values >> _LIMB, starts), np.add.reduceat(values & _LIMB_MASK, starts)
     whole: NDArray[np.object_] = (upper.astype(object) << _LIMB) + lower.astype(object)
     return whole

@@ -1,7 +1,6 @@
-"""What becomes of a transaction or a label, by its card's history alone.
+"""The contract's rules for transactions (repeated, conflict, too late) and labels (applied, corrected, stale).
 
-These are the rules of the contract: sent again, contradicted, too late; applied, corrected, stale. They read a
-history and change nothing; `drafting` acts on them.
+They read the card's history alone and change nothing; `features.history.append` applies them.
 """
 
 from typing import NamedTuple
@@ -9,20 +8,20 @@ from typing import NamedTuple
 import numpy as np
 
 from features.history import records
-from features.history.displaced import IN_PLACE, Displaced
+from features.history.displaced import NONE_DISPLACED, Displaced
 from features.history.history import NO_TIME_MS, History
 from features.history.store import Fate, Ints, LabelStatus
 
 
 class TransactionVerdict(NamedTuple):
-    """A verdict, and the position of the record that it rests on: None where the record is to be appended."""
+    """A fate, and the position of the record that it refers to: None if the transaction is to be appended."""
 
     fate: Fate
     position: int | None
 
 
 class LabelVerdict(NamedTuple):
-    """A label's verdict, its position if it is there already, and its transaction's record, if that is known."""
+    """A label's status, its position if it is in the history, and its transaction's record if that is known."""
 
     status: LabelStatus
     position: int | None
@@ -30,18 +29,18 @@ class LabelVerdict(NamedTuple):
 
 
 def judge_transaction(card: History, row: Ints, horizon_ms: int) -> TransactionVerdict:
-    """Decide a transaction's fate by all that its card's history holds at this moment.
+    """Decide a transaction's fate from its card's history as it is now.
 
-    The record in the history names the offset that is owed the decision. So its own redelivery is DECIDE, however
-    late; the same transaction from any other offset or partition is REPEATED, even from an earlier one (a repair that
-    began between the two made the later one the first), or both would be decided. What lies behind the horizon is
-    not recognised, since it may have been trimmed. What its own partition has behind it does not make it late, so that
-    one that is applied again meets its first fate.
+    The record in the history names the offset that gets the decision. So a redelivery of that offset is DECIDE,
+    however late; the same transaction at any other offset or partition is REPEATED, even at an earlier one (a
+    repair that began between the two made the later one the first), or both would be decided. A record beyond the
+    horizon is not recognised, since it may have been trimmed. Records that came later from the same partition do
+    not make a transaction late, so that one that is applied again gets its first fate.
     """
     rows = card.rows
     same: list[int] = np.flatnonzero(rows[:, records.ID] == row[records.ID]).tolist()
     for index in same:
-        if records.same_place(rows[index], row):
+        if records.same_source_offset(rows[index], row):
             return TransactionVerdict(Fate.DECIDE, card.base + index)
     earlier = ~records.is_label(rows[:, records.FLAGS]) & ~records.came_later(rows, row)
     newest_ms = int(rows[earlier, records.TIME].max(initial=NO_TIME_MS))
@@ -55,8 +54,8 @@ def judge_transaction(card: History, row: Ints, horizon_ms: int) -> TransactionV
     return TransactionVerdict(Fate.DECIDE, None)
 
 
-def judge_label(card: History, row: Ints, horizon_ms: int, displaced: Displaced = IN_PLACE) -> LabelVerdict:
-    """Decide what a label does, by what its card's history held before the label's first offset."""
+def judge_label(card: History, row: Ints, horizon_ms: int, displaced: Displaced = NONE_DISPLACED) -> LabelVerdict:
+    """Decide a label's status from its card's history before the label's first offset."""
     position = card.find(int(row[records.ID]))
     before = _before(card, position, row, displaced)
     labels = records.is_label(before[:, records.FLAGS])
@@ -64,7 +63,7 @@ def judge_label(card: History, row: Ints, horizon_ms: int, displaced: Displaced 
     seen = times > np.where(labels, NO_TIME_MS, times).max(initial=NO_TIME_MS) - horizon_ms
     ours = np.flatnonzero(seen & ~labels & (before[:, records.ID] == row[records.OTHER]))
     transaction = before[ours[-1]].copy() if len(ours) else None
-    if position is not None and not records.same_place(card.at(position), row):
+    if position is not None and not records.same_source_offset(card.at(position), row):
         status = LabelStatus.REPEATED
     elif transaction is None:
         status = LabelStatus.UNKNOWN_TRANSACTION
@@ -74,19 +73,19 @@ def judge_label(card: History, row: Ints, horizon_ms: int, displaced: Displaced 
 
 
 def _before(card: History, position: int | None, row: Ints, displaced: Displaced) -> Ints:
-    """Return what came before a label that is at a position, or is new."""
+    """Return the records before a label's position, or all of them if it is new."""
     if position is None:
         return card.rows
     if displaced.holds(row):
-        return card.but_later(position, card.at(position))[:-1]
+        return card.without_later(position, card.at(position))[:-1]
     return card.upto(position)[:-1]
 
 
 def _against(earlier: Ints, row: Ints) -> LabelStatus:
-    """Compare a label with the earlier ones of its transaction; known at the same moment, the later offset wins."""
+    """Compare a label with the earlier ones about its transaction; of labels with equal times the later offset wins."""
     if not len(earlier):
         return LabelStatus.APPLIED
-    latest = earlier[records.latest_last(earlier)[-1]]
+    latest = earlier[records.label_order(earlier)[-1]]
     if row[records.TIME] < latest[records.TIME]:
         return LabelStatus.STALE
     same = ((latest[records.FLAGS] ^ row[records.FLAGS]) & records.FRAUD_BIT) == 0
@@ -94,7 +93,7 @@ def _against(earlier: Ints, row: Ints) -> LabelStatus:
 
 
 def labels_about(card: History, transaction_id: int) -> Ints:
-    """Return the labels of a transaction, wherever they lie in its card's history."""
+    """Return the labels about a transaction, wherever they lie in its card's history."""
     about: Ints = card.rows[
         records.is_label(card.rows[:, records.FLAGS]) & (card.rows[:, records.OTHER] == transaction_id)
     ]

@@ -1,9 +1,6 @@
-"""The port to the histories: what a store is asked, and what it answers.
+"""The port to the histories: entities, batches, and the interface of a store.
 
-Nothing here talks to a server or computes a feature. `memory_store` and `redis.store` keep these promises,
-and one contract suite holds both to them.
-
-Whose histories there are. Nothing here knows what is in one.
+`features.memory_store` and `features.redis.store` implement it; one contract test suite runs against both.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,24 +16,24 @@ from features.history.retention import Retention
 
 Ints = NDArray[np.int64]
 NOWHERE = -1
-"""The position of what is in no history."""
+"""The position of a record that is in no history."""
 Words = NDArray[np.uint64]
 
 
 class Entity(Enum):
-    """Whose history a feature looks at."""
+    """The entity whose history a feature reads."""
 
     CARD = "card"
     MERCHANT = "merchant"
     DEVICE = "device"
     NONE = "none"
-    """Nobody's: the feature is a function of the transaction alone."""
+    """No history: the feature is a function of the transaction alone."""
 
     __hash__ = object.__hash__
-    """Members are single; before Python 3.12 the hash of an Enum takes longer than the look-up that it is for."""
+    """Members are singletons; before Python 3.12 an Enum's own hash costs more than the dict look-up it is for."""
 
 
-WHO: Mapping[Entity, str] = MappingProxyType(
+ENTITY_TEXT: Mapping[Entity, str] = MappingProxyType(
     {
         Entity.CARD: "a card",
         Entity.MERCHANT: "a merchant",
@@ -44,16 +41,16 @@ WHO: Mapping[Entity, str] = MappingProxyType(
         Entity.NONE: "the transaction alone",
     }
 )
-"""How messages call them."""
+"""The entities as error messages name them."""
 
 
 class Fate(Enum):
-    """What becomes of a transaction, by its card's history alone."""
+    """The decision about a transaction, from its card's history alone."""
 
     DECIDE = "decide"
-    """New, or a redelivery of the very offset that was observed before: it is owed a decision."""
+    """New, or a redelivery of the same offset: it gets a decision."""
     REPEATED = "repeated"
-    """The same transaction with the same content at a later offset: decided already, or about to be."""
+    """The same transaction with the same content at another offset: it has a decision, or gets one there."""
     CONFLICT = "transaction_conflict"
     """The same transaction id with other content."""
     TOO_LATE = "too_late"
@@ -61,7 +58,7 @@ class Fate(Enum):
 
 
 class LabelStatus(Enum):
-    """What a label did, by its card's history before the label's first offset."""
+    """The effect of a label, from its card's history before the label's first offset."""
 
     APPLIED = "applied"
     REPEATED = "repeated"
@@ -72,12 +69,12 @@ class LabelStatus(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Transactions:
-    """A batch of n valid transactions as columns, in the order of the log within each card.
+    """A batch of n valid transactions as columns, in log order within each card.
 
-    `occurred_ms` is in whole milliseconds of the Unix epoch, `utc_offset_minutes` that of the wall clock where it
-    happened, `exponent` the currency's number of decimals, `content` a hash of all that a producer's retry must
-    repeat, `partition` and `offset` its place in the transactions topic; `device_ids` has None where none is told,
-    `place` and `traits` are what `features.history.records` packs.
+    `occurred_ms` is in milliseconds of the Unix epoch, `utc_offset_minutes` the local clock's offset, `exponent`
+    the currency's number of decimals, `content` a hash of everything that a producer's retry must repeat,
+    `partition` and `offset` the position in the transactions topic; `device_ids` has None where there is no device;
+    `place` and `traits` are packed by `features.history.records`.
     """
 
     transaction_ids: Sequence[str]
@@ -100,7 +97,7 @@ class Transactions:
 
 
 class Label(NamedTuple):
-    """One label: `occurred_ms` and `merchant_id` as its sender says, or None to take them from the card's history."""
+    """One label; `occurred_ms` and `merchant_id` are its sender's, or None to be taken from the card's history."""
 
     transaction_id: str
     card_id: str
@@ -115,12 +112,12 @@ class Label(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Histories:
-    """What is visible to each of n transactions of one kind of history, one after the other.
+    """What is visible to each of n transactions in one kind of history, concatenated.
 
-    `rows` is int64 of shape (sum of `lengths`, columns of `features.history.records`), in the log's order, the
-    transaction's own record last; `lengths` of shape (n,) counts at least 1. `positions` of shape (n,) count the
-    records before one's own in the key's log since its beginning, trimmed ones included; NOWHERE where one's own is in
-    none.
+    `rows` is int64 of shape (sum of `lengths`, columns of `features.history.records`), in log order, the
+    transaction's own record last; `lengths` of shape (n,) is at least 1. `positions` of shape (n,) counts the
+    records before one's own since the beginning of the entity's log, trimmed ones included; NOWHERE if one's own
+    record is in no history.
     """
 
     rows: Ints
@@ -132,10 +129,10 @@ class Histories:
 class Observed:
     """The answer for a batch of n transactions.
 
-    `fates` has n entries. `histories` holds n of each kind that the store keeps, cards and merchants at least; for a
-    transaction that is not to be decided, or that has no such party, its own record alone. Positions count under
-    `history_epoch`. `incomplete` is true where the store is known to be behind Kafka; `stopgap`, where it
-    was not even asked, and this is what was seen meanwhile.
+    `fates` has n entries. `histories` has n of each kind that the store keeps, cards and merchants at least; a
+    transaction without a decision, or without that entity, has its own record alone. Positions count under
+    `history_epoch`. `incomplete` is true where the store is known to be behind Kafka; `stopgap` where the store was
+    not available and local memory answered instead.
     """
 
     fates: Sequence[Fate]
@@ -156,7 +153,7 @@ class Observed:
 
 
 class LabelResult(NamedTuple):
-    """The answer for one label; `merchant_id` and `occurred_ms` are None where neither side knows them."""
+    """The answer for one label; `merchant_id` and `occurred_ms` are None if neither label nor history has them."""
 
     status: LabelStatus
     merchant_id: str | None
@@ -166,39 +163,39 @@ class LabelResult(NamedTuple):
     merchant_position: int | None
 
 
-class Keeping(Protocol):
-    """Says which histories are kept, how long and how fine: a feature set, or several side by side."""
+class RetentionPolicy(Protocol):
+    """Says which histories are kept, how long and at which resolution: a feature set, or several."""
 
     @property
-    def keeps(self) -> Mapping[Entity, Retention]:
-        """How long and how fine histories are kept, by whose they are."""
+    def retentions(self) -> Mapping[Entity, Retention]:
+        """Retention of histories, by entity."""
         ...
 
 
 class HistoryStore(Protocol):
     """Append-only histories of cards, merchants and devices.
 
-    Every call is idempotent: a record is appended if absent, so a call that failed half-way is simply made again.
+    Every call is idempotent: a record is appended if absent, so a call that failed half-way is repeated as it is.
     """
 
     async def observe(self, transactions: Transactions) -> Observed:
-        """Append each transaction to the histories of its parties, and return what each may see.
+        """Append each transaction to the histories of its entities, and return what is visible to each.
 
-        A transaction that is not to be decided is not appended to a history that lacks it, nor counted anywhere.
+        A transaction that gets no decision is not appended to a history that lacks it, and not counted.
 
         Raises:
-            StoreUnavailableError: nothing can be said; ask again later.
+            StoreUnavailableError: the outcome is unknown; repeat the call later.
         """
         ...
 
     async def label(self, labels: Sequence[Label]) -> Sequence[LabelResult]:
-        """Append each label to its card's history, and to the other parties' where the transaction is known.
+        """Append each label to its card's history, and to its merchant's and device's if the transaction is known.
 
         Raises:
-            StoreUnavailableError: nothing can be said; ask again later.
+            StoreUnavailableError: the outcome is unknown; repeat the call later.
         """
         ...
 
-    async def tidy(self) -> None:
-        """Trim what has become invisible since the last call; off the path of a decision."""
+    async def compact(self) -> None:
+        """Trim or compact the histories that grew since the last call; for a background task."""
         ...

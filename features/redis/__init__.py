@@ -1,1 +1,1 @@
-"""Histories on a Redis server or Cluster: what is kept there, how, and whether all of it is there."""
+"""Histories on a Redis server or Redis Cluster: how they are stored, and whether they are complete."""

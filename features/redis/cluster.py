@@ -1,8 +1,8 @@
-"""The histories' bytes on a Redis Cluster: scripts on all shards at once, and masters that are not who they were.
+"""The store's connection to a Redis Cluster: scripts on all shards at once, and changes of masters.
 
-A replica that took over may lack what its master had not sent it yet, and nothing tells how much: so that counts as a
-loss, an orderly change-over too. A shard that was handed from master to master has taken its keys along.
-Nothing here knows a history; how a command gets to its server is `cluster_wire`'s.
+A replica that took over may lack what its master had not replicated yet, and nothing tells how much: so every failover
+counts as a loss, a planned one too. A shard that was migrated from master to master took its keys along.
+`features.redis.cluster_client` routes the commands.
 """
 
 import hashlib
@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from features.errors import StoreUnavailableError
-from features.redis.client import SCRIPTS, encoded, require_usable, script_text, translated
+from features.redis.client import SCRIPTS, encode_command, require_usable, script_text, translated
+from features.redis.cluster_client import ClusterClient, ClusterServer
 from features.redis.cluster_deletions import ClusterDeletions
-from features.redis.cluster_wire import ClusterClient, ClusterServer
 from features.redis.connection import Call, Script
-from features.redis.keys import Shards
-from features.redis.topology import Master, Owner, Servers, Topology, master
+from features.redis.keys import KeyLayout
+from features.redis.topology import Master, Owner, Servers, Topology, read_master
 
 
 class _ClusterView(NamedTuple):
-    """The cluster as it was met: who serves what, the servers that are needed, and the master of each shard."""
+    """A view of the cluster: topology, the connections to the needed servers, and the master of each shard."""
 
     topology: Topology
     servers: tuple[ClusterServer, ...]
@@ -27,48 +27,48 @@ class _ClusterView(NamedTuple):
 
     @property
     def serving(self) -> Servers:
-        """Who they are, whatever the connections to them."""
+        """The servers, whatever the connections to them."""
         return Servers(self.masters, self.topology.replicas)
 
 
 class ClusterConnection:
-    """Connections to the masters that serve `shards`, as `link` says; each waits `timeout_s` for an answer."""
+    """Connections to the masters that serve the shards, see `Connection`; each waits `timeout_s` for an answer."""
 
-    def __init__(self, url: str, shards: Shards, timeout_s: float) -> None:
-        self._wire = ClusterClient(url, shards.slots, timeout_s)
-        self.where = self._wire.where
-        self._shards = shards
+    def __init__(self, url: str, layout: KeyLayout, timeout_s: float) -> None:
+        self._client = ClusterClient(url, layout.slots, timeout_s)
+        self.where = self._client.where
+        self._layout = layout
         texts = {name: script_text(name).encode() for name in SCRIPTS}
-        self._loads = {name: encoded(b"SCRIPT", b"LOAD", text) for name, text in texts.items()}
+        self._loads = {name: encode_command(b"SCRIPT", b"LOAD", text) for name, text in texts.items()}
         self._digests = {name: hashlib.sha1(text, usedforsecurity=False).hexdigest() for name, text in texts.items()}
         self._trusted: _ClusterView | None = None
         self._seen: _ClusterView | None = None
-        self._looks = self._seen_look = 0
+        self._inspections = self._seen_inspection = 0
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._wire.close()
+        await self._client.close()
 
     async def check_server(self) -> None:
-        """Refuse masters that must not be used, and trust those that are there."""
-        self._wire.forget()
-        self._seen = await self._look()
-        homes = list((await self._wire.homes()).values())
-        await self._wire.obeyed([(shard, load) for shard in homes for load in self._loads.values()])
-        for shard in homes:
+        """Refuse masters that are not usable, and trust those that serve now."""
+        self._client.forget()
+        self._seen = await self._inspect()
+        shards_by_master = list((await self._client.shards_by_master()).values())
+        await self._client.execute([(shard, load) for shard in shards_by_master for load in self._loads.values()])
+        for shard in shards_by_master:
             await self._try_commands(shard)
         self.trust()
 
     async def _try_commands(self, shard: int) -> None:
-        """Do on a key of no meaning what a batch does: refused there, it would end the process."""
-        key = self._shards.epochs[shard] + b":tried"
+        """Run a batch's commands on an unused key: a missing permission must show at start-up."""
+        key = self._layout.epochs[shard] + b":tried"
         noted = key + b":noted"
         tried = (
             *((b"SET", key, b""), (b"APPEND", key, b""), (b"GETRANGE", key, 0, 0), (b"GET", key), (b"PEXPIRE", key, 1)),
             *((b"HSET", noted, b"f", b"v"), (b"HGET", noted, b"f"), (b"HGETALL", noted)),
             (b"PEXPIRE", noted, 1),
         )
-        await self._wire.obeyed([(shard, encoded(*command)) for command in tried])
+        await self._client.execute([(shard, encode_command(*command)) for command in tried])
         await self.run("trim", [Call(shard, (key, key), (b"no base", b"", 0, b"", b"not this"))])
 
     async def values(self, keys: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
@@ -76,71 +76,74 @@ class ClusterConnection:
         places: dict[int, list[int]] = {}
         for place, (shard, _) in enumerate(keys):
             places.setdefault(shard, []).append(place)
-        orders = [(shard, encoded(b"MGET", *[keys[place][1] for place in mine])) for shard, mine in places.items()]
+        commands = [
+            (shard, encode_command(b"MGET", *[keys[place][1] for place in mine])) for shard, mine in places.items()
+        ]
         found: list[bytes | None] = [None] * len(keys)
-        for mine, values in zip(places.values(), await self._wire.obeyed(orders), strict=True):
+        for mine, values in zip(places.values(), await self._client.execute(commands), strict=True):
             for place, value in zip(mine, values, strict=True):
                 found[place] = value
         return found
 
     async def set(self, shard: int, key: bytes, value: str) -> None:
         """Set one value."""
-        await self._wire.obeyed([(shard, encoded(b"SET", key, value))])
+        await self._client.execute([(shard, encode_command(b"SET", key, value))])
 
     async def run(self, script: Script, calls: Sequence[Call]) -> list[Any]:
-        """Call a script on all shards at once."""
+        """Call a script on all shards concurrently."""
         digest = self._digests[script]
-        orders = [
-            (call.shard, encoded(b"EVALSHA", digest, len(call.keys), *call.keys, *call.arguments)) for call in calls
+        commands = [
+            (call.shard, encode_command(b"EVALSHA", digest, len(call.keys), *call.keys, *call.arguments))
+            for call in calls
         ]
-        return await self._wire.obeyed(orders, self._loads[script])
+        return await self._client.execute(commands, self._loads[script])
 
-    async def suspicion(self, *, afresh: bool = False) -> str | None:
-        """Say why a shard may lack what it had: a replica took over, or its master was started anew."""
-        known, seen = await self._wire.known(), self._seen
-        if afresh or seen is None or known != seen.topology or any(server.anew for server in seen.servers):
-            self._looks += 1
-            look, seen = self._looks, await self._look()
-            if look > self._seen_look:  # else one that began later was quicker
-                self._seen, self._seen_look = seen, look
+    async def loss_reason(self, *, recheck: bool = False) -> str | None:
+        """Say why a shard may have lost records: a replica took over, or its master was restarted."""
+        topology, seen = await self._client.topology(), self._seen
+        if recheck or seen is None or topology != seen.topology or any(server.reconnected for server in seen.servers):
+            self._inspections += 1
+            inspection, seen = self._inspections, await self._inspect()
+            if inspection > self._seen_inspection:  # else a later inspection has finished already
+                self._seen, self._seen_inspection = seen, inspection
         if self._trusted is None or self._seen is None or self._seen == self._trusted:
             return None
-        why = self._trusted.serving.suspicion(self._seen.serving)
+        why = self._trusted.serving.loss_reason(self._seen.serving)
         if why is None:
             self.trust()
         return why
 
     def deletions(self) -> ClusterDeletions:
-        """Return subscriptions to what others delete, on all masters."""
-        return ClusterDeletions(self._wire)
+        """Return subscriptions to deletions on all masters."""
+        return ClusterDeletions(self._client)
 
     def identity(self) -> None:
-        """Return nothing: what one master still has says nothing of the others."""
+        """Return None: what one master still has says nothing about the others."""
 
     def trusted(self) -> Servers | None:
         """Return the trusted masters."""
         return None if self._trusted is None else self._trusted.serving
 
     def trust(self) -> None:
-        """Trust the masters that were last looked at."""
+        """Trust the masters that were last inspected."""
         self._trusted = self._seen
 
-    async def _look(self) -> _ClusterView:
-        """Ask all masters who they are, and refuse those that must not be used."""
-        known = await self._wire.known()
-        met = {owner: await self._meet(owner) for owner in known.masters}
-        servers = tuple(self._wire.server(owner.address) for owner in met)
-        return _ClusterView(known, servers, tuple(met[owner] for owner in known.owners))
+    async def _inspect(self) -> _ClusterView:
+        """Read the identity of all masters, and refuse those that are not usable."""
+        topology = await self._client.topology()
+        found = {owner: await self._inspect_master(owner) for owner in topology.masters}
+        servers = tuple(self._client.server(owner.address) for owner in found)
+        return _ClusterView(topology, servers, tuple(found[owner] for owner in topology.owners))
 
-    async def _meet(self, owner: Owner) -> Master:
-        server = self._wire.server(owner.address)
-        connected = server.connected
+    async def _inspect_master(self, owner: Owner) -> Master:
+        server = self._client.server(owner.address)
+        connections = server.connections
         with translated(server.where):
             info: Any = await server.client.info()
-        server.met = max(server.met, connected)
-        met = master(owner.node_id, info)
-        if met is None:
-            self._wire.forget()
-            raise StoreUnavailableError(f"{server.where}: is no master any more; ask again")
+        server.inspected = max(server.inspected, connections)
+        found = read_master(owner.node_id, info)
+        if found is None:
+            self._client.forget()
+            raise StoreUnavailableError(f"{server.where}: the server is no longer a master; try again")
         require_usable(info, str(info.get("maxmemory_policy", "unknown")), server.where)
-        return met
+        return found

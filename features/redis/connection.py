@@ -1,6 +1,6 @@
-"""The port to whatever keeps the histories' bytes: one server, or a cluster of them.
+"""The port to Redis: one server, or a cluster.
 
-Nothing here knows what a history is. `server_link` and `cluster_link` keep these promises.
+`features.redis.server` and `features.redis.cluster` implement it.
 """
 
 from collections.abc import Sequence
@@ -9,12 +9,14 @@ from typing import Any, Literal, NamedTuple, Protocol, Self
 
 from features.redis.topology import Servers
 
-Script = Literal["fields", "fold", "found", "keep", "mark", "observe", "raise", "report", "trim"]
-"""Each is the file of that name, with what it is told and answers at its head."""
+Script = Literal[
+    "hgetall", "compact", "init_epoch", "add_needs", "checkpoint", "append", "raise_epoch", "report_progress", "trim"
+]
+"""The script in the file of that name, whose header describes arguments and reply."""
 
 
 class Deletions(Protocol):
-    """A subscription to keys that were deleted or evicted, while it is entered."""
+    """A subscription to deleted or evicted keys; a context manager."""
 
     async def __aenter__(self) -> Self: ...
 
@@ -23,16 +25,16 @@ class Deletions(Protocol):
     ) -> None: ...
 
     async def next(self, seconds: float) -> bytes | None:
-        """Return the name of a key that is gone; None where none went for so long."""
+        """Return the name of a deleted key; None if there was none within `seconds`."""
         ...
 
-    async def is_elsewhere(self, key: bytes) -> bool:
-        """Tell whether the key that was told of last is only gone from there to another server."""
+    async def was_moved(self, key: bytes) -> bool:
+        """Tell whether the key that was reported last has only moved to another server."""
         ...
 
 
 class Call(NamedTuple):
-    """One script's call; all its keys are of one shard."""
+    """One call of a script; all its keys are in one shard."""
 
     shard: int
     keys: Sequence[bytes]
@@ -40,17 +42,17 @@ class Call(NamedTuple):
 
 
 class Connection(Protocol):
-    """A way to one server or several, `where` being its URL without a password.
+    """A connection to one or several servers; `where` is the URL without its password.
 
     Raises, everywhere:
-        StoreUnavailableError: a server does not answer in time, or cannot serve now. What was asked may have been done.
-        StoreRefusedError: one never will as it is set up.
+        StoreUnavailableError: a server does not answer in time, or cannot serve now. The call may have taken effect.
+        StoreRefusedError: a server will never serve as it is configured.
     """
 
     where: str
 
     async def check_server(self) -> None:
-        """Refuse servers that are too old, may throw histories away or forbid what we need; remember which they are."""
+        """Refuse servers that are too old, may evict histories or lack permissions; remember their identity."""
         ...
 
     async def close(self) -> None:
@@ -58,7 +60,7 @@ class Connection(Protocol):
         ...
 
     async def values(self, keys: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
-        """Fetch whole values of keys, each with its shard."""
+        """Return whole values of keys, each given with its shard."""
         ...
 
     async def set(self, shard: int, key: bytes, value: str) -> None:
@@ -66,28 +68,28 @@ class Connection(Protocol):
         ...
 
     async def run(self, script: Script, calls: Sequence[Call]) -> list[Any]:
-        """Call a script, and return its replies in the order of the calls; each call is done wholly or not at all."""
+        """Call a script, and return its replies in the order of the calls; each call is atomic."""
         ...
 
-    async def suspicion(self, *, afresh: bool = False) -> str | None:
-        """Say why records may be lost, if a server is another than the trusted one, or was started anew.
+    async def loss_reason(self, *, recheck: bool = False) -> str | None:
+        """Say why records may be lost: a server is another than the trusted one, or was restarted; None if it is not.
 
-        Servers are asked where there was a new connection since, and anyway if `afresh`.
+        Servers are inspected if there was a new connection since, and always with `recheck`.
         """
         ...
 
     def deletions(self) -> Deletions:
-        """Return a subscription to what others delete."""
+        """Return a subscription to keys that others delete."""
         ...
 
     def identity(self) -> tuple[str, str] | None:
-        """Return the trusted server's process, and the replication that it leads; None where there are several."""
+        """Return the trusted server's run id and replication id; None if there are several servers."""
         ...
 
     def trusted(self) -> Servers | None:
-        """Return the trusted servers; None before any was met."""
+        """Return the trusted servers; None before the first inspection."""
         ...
 
     def trust(self) -> None:
-        """Trust the servers as they were when `suspicion` last looked: a loss of theirs is dealt with."""
+        """Trust the servers as `loss_reason` last saw them: a loss is handled."""
         ...

@@ -1,12 +1,8 @@
-"""What a Redis server tells of keys that were deleted or evicted, by whomever; for who would not miss them otherwise.
+"""Detects histories that others delete or that the server evicts, from keyspace notifications.
 
-Such a key that nobody remembers leaves no trace: a history that is not there is that of a new card. So the server is
-asked to tell, which it does only where `notify-keyspace-events` has E, and g or e. What happens while the connection is
-lost is not told. Nothing here knows which keys matter.
-
-Notice histories that others delete, as long as the server tells of it.
-
-Nothing here knows a server or an epoch.
+The loss of a key that no worker has cached would go undetected: a missing history looks like a new card's. The server
+sends notifications only if `notify-keyspace-events` contains E, and g or e; those sent while the connection is down are
+lost.
 """
 
 import asyncio
@@ -24,15 +20,14 @@ from features.errors import StoreUnavailableError
 from features.redis.client import translated
 from features.redis.connection import Deletions
 
-TOGETHER_S = 0.2
-"""Keys that are deleted so soon one after the other are one loss."""
-WAIT_S = 1.0
-log = logging.getLogger("fraudstream.features.redis.deletions")
-
+GROUPING_S = 0.2
+"""Keys deleted within this time are one loss."""
+POLL_S = 1.0
 EVENTS = ("del", "evicted")
 SETTING = "notify-keyspace-events"
-NEEDED = ({"E"}, {"g", "A"}, {"e", "A"})
-"""One of each: events by their names; of DEL and its like; of eviction."""
+REQUIRED_EVENTS = ({"E"}, {"g", "A"}, {"e", "A"})
+"""One of each set: events by name; DEL and its like; eviction."""
+log = logging.getLogger("fraudstream.features.redis.deletions")
 
 
 class LossSink(Protocol):
@@ -40,31 +35,31 @@ class LossSink(Protocol):
 
     @property
     def history_epoch(self) -> int:
-        """The epoch that holds."""
+        """The current epoch."""
         ...
 
     async def declare_loss(self, what: str, above: int | None = None) -> None:
-        """Raise the epoch over a loss that happened under `above`, if it still holds."""
+        """Raise the epoch for a loss that happened under `above`, unless it was raised since."""
         ...
 
 
-async def notice_deletions(deletions: Deletions, is_history: Callable[[bytes], bool], store: LossSink) -> None:
-    """Declare a loss whenever a history is deleted or evicted; this never returns.
+async def watch_deletions(deletions: Deletions, is_history: Callable[[bytes], bool], store: LossSink) -> None:
+    """Declare a loss whenever a history is deleted or evicted; never returns.
 
     Raises:
-        StoreUnavailableError: the server does not answer; what was told of is noticed, all else until then is not.
-        StoreRefusedError: we may not ask it to tell.
+        StoreUnavailableError: the server does not answer; deletions until the next call go undetected.
+        StoreRefusedError: subscribing is not permitted.
     """
     async with deletions:
         while True:
-            key = await deletions.next(WAIT_S)
-            if key is not None and is_history(key) and not await deletions.is_elsewhere(key):
-                await _gone(key, deletions, store)
+            key = await deletions.next(POLL_S)
+            if key is not None and is_history(key) and not await deletions.was_moved(key):
+                await _declare_deleted(key, deletions, store)
 
 
-async def _gone(key: bytes, deletions: Deletions, store: LossSink) -> None:
-    """Declare the loss of a key, and of those that go with it, once; a server that is away is asked again."""
-    above, until = store.history_epoch, time.monotonic() + TOGETHER_S
+async def _declare_deleted(key: bytes, deletions: Deletions, store: LossSink) -> None:
+    """Declare the loss of a key, and of those deleted shortly after it, once; retry while the server is unavailable."""
+    above, until = store.history_epoch, time.monotonic() + GROUPING_S
     while (left_s := until - time.monotonic()) > 0:
         try:
             await deletions.next(left_s)
@@ -76,15 +71,15 @@ async def _gone(key: bytes, deletions: Deletions, store: LossSink) -> None:
             await store.declare_loss(f"{key.decode()} was deleted or evicted", above)
             declared = True
         if not declared:
-            await asyncio.sleep(TOGETHER_S)
+            await asyncio.sleep(GROUPING_S)
 
 
 class ServerDeletions:
-    """A subscription to a server's deletions, while it is entered.
+    """A subscription to a server's deletions; a context manager.
 
     Raises, everywhere:
         StoreUnavailableError: the connection is lost, or there is none.
-        StoreRefusedError: we may not subscribe.
+        StoreRefusedError: subscribing is not permitted.
     """
 
     def __init__(self, client: redis_asyncio.Redis, where: str) -> None:
@@ -95,9 +90,9 @@ class ServerDeletions:
     async def __aenter__(self) -> Self:
         database = self._client.connection_pool.connection_kwargs.get("db") or 0
         with translated(self._where):
-            await self._advise()
+            await self._warn_if_disabled()
             await self._events.subscribe(*(f"__keyevent@{database}__:{event}" for event in EVENTS))
-            await self._events.get_message(timeout=1.0)  # the answer: a refusal comes here
+            await self._events.get_message(timeout=1.0)  # raises if the subscription is refused
         return self
 
     async def __aexit__(
@@ -106,25 +101,24 @@ class ServerDeletions:
         await self._events.aclose()
 
     async def next(self, seconds: float) -> bytes | None:
-        """Return the name of a key that is gone; None where none went for so long."""
+        """Return the name of a deleted key; None if there was none within `seconds`."""
         with translated(self._where):
             message = await self._events.get_message(timeout=seconds)
         return None if message is None else bytes(message["data"])
 
-    async def is_elsewhere(self, key: bytes) -> bool:  # noqa: ARG002 - one server hands nothing to another
-        """Tell whether a key was handed to another server."""
+    async def was_moved(self, key: bytes) -> bool:  # noqa: ARG002 - one server hands nothing to another
+        """Return False: a single server migrates no keys."""
         return False
 
-    async def _advise(self) -> None:
-        """Say so where the server is known not to tell; managed services do not let us ask."""
+    async def _warn_if_disabled(self) -> None:
+        """Log a warning if the server is known to send no notifications; managed services do not allow CONFIG GET."""
         try:
-            told: Any = await self._client.config_get(SETTING)
+            settings: Any = await self._client.config_get(SETTING)
         except exceptions.ResponseError:
             return
-        if not all(needed & set(told.get(SETTING, "")) for needed in NEEDED):
+        if not all(needed & set(settings.get(SETTING, "")) for needed in REQUIRED_EVENTS):
             log.warning(
-                "%s: keys that are deleted or evicted by others may go unnoticed: set %s to Ege (CONFIG SET %s Ege, "
-                "and in redis.conf)",
+                "%s: deleted or evicted keys may go undetected: set %s to Ege (CONFIG SET %s Ege, and in redis.conf)",
                 self._where,
                 SETTING,
                 SETTING,

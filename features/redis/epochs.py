@@ -1,8 +1,8 @@
-"""The history epoch of a deployment: the same in each of its shards, and above every earlier one after a loss.
+"""The history epoch of a deployment: equal in all its shards, and raised above every earlier one after a loss.
 
-Each shard holds the epoch beside its histories, so a shard that lost them shows it. An epoch that not all shards have
-is none: whoever meets that raises all of them above it, for it cannot be told from a shard that was set back. Beside it
-each shard holds how histories are kept under it. Nothing here knows a history, or why an epoch is raised.
+Each shard holds the epoch beside its histories, so a shard that lost them shows it. Shards that disagree have no valid
+epoch: a worker that finds them so raises all of them above the highest, since it cannot tell this from a shard that was
+set back. Beside the epoch each shard holds the retention under it.
 """
 
 from collections.abc import Iterable
@@ -10,79 +10,83 @@ from typing import NamedTuple
 
 from features.redis.append import NO_EPOCH
 from features.redis.connection import Call, Connection
-from features.redis.keys import HOME, Shards
-from features.redis.retention import Cover, EpochCover, StoredRetention, read_kept, read_span
+from features.redis.keys import HOME_SHARD, KeyLayout
+from features.redis.retention import Coverage, EpochCoverage, StoredRetention, read_coverage, read_retention
 
 
 class EpochAnswer(NamedTuple):
-    """An epoch, and whether it began with this very question."""
+    """An epoch, and whether this call created it."""
 
     epoch: int
     new: bool
 
 
 class EpochState(NamedTuple):
-    """The epoch of each shard, how far back histories are known to be all there, and how they are kept."""
+    """The epoch of each shard, how far back histories are complete, and their retention."""
 
     epochs: list[int]
-    whole: EpochCover
-    kept: StoredRetention
+    complete: EpochCoverage
+    stored: StoredRetention
 
 
 class Epochs:
-    """The history epoch of the deployment whose keys are `shards`, for who needs histories as far back as `cover`."""
+    """The history epoch of the deployment with these keys; `cover` is how far back this worker needs histories."""
 
-    def __init__(self, link: Connection, shards: Shards, cover: Cover) -> None:
-        self._link = link
-        self._shards = shards
+    def __init__(self, connection: Connection, layout: KeyLayout, cover: Coverage) -> None:
+        self._connection = connection
+        self._layout = layout
         self._cover = cover
 
     async def join(self, first: int, *, emptied: bool = False) -> EpochAnswer:
         """Return the deployment's history epoch, `first` if there was none.
 
-        Only the epoch that a key of its own names is whole: one that was raised over a loss is not, whoever asks and
-        whenever, until a repair says so. Nor is the first one of a deployment that is known to have had histories: it
-        was `emptied`.
+        Histories are complete only under the epoch that a key of its own names: not under one raised after a
+        loss, until a repair says so; nor under the first one of a deployment that is known to have had
+        histories (`emptied`).
         """
-        found, whole, _ = await self.read()
+        found, complete, _ = await self.read()
         if not any(found):
-            await self._link.run("found", [Call(HOME, (self._shards.epochs[HOME], self._shards.whole), (first,))])
-            found, whole, _ = await self.read()
-        epoch = found[HOME]
-        if whole.epoch < 0 and max(found) == epoch == -whole.epoch:
-            return await self._begin(epoch, emptied=emptied)
-        return EpochAnswer(await self._agreed(found, NO_EPOCH), new=False)
+            await self._connection.run(
+                "init_epoch", [Call(HOME_SHARD, (self._layout.epochs[HOME_SHARD], self._layout.complete), (first,))]
+            )
+            found, complete, _ = await self.read()
+        epoch = found[HOME_SHARD]
+        if complete.epoch < 0 and max(found) == epoch == -complete.epoch:
+            return await self._init_all_shards(epoch, emptied=emptied)
+        return EpochAnswer(await self._agree(found, NO_EPOCH), new=False)
 
-    async def _begin(self, epoch: int, *, emptied: bool) -> EpochAnswer:
-        """Give a new deployment's epoch to all shards, whoever began it."""
+    async def _init_all_shards(self, epoch: int, *, emptied: bool) -> EpochAnswer:
+        """Set a new deployment's epoch in all shards, whichever worker created it."""
         await self._raise(epoch - 1, epoch)
-        await self._link.set(HOME, self._shards.whole, EpochCover(NO_EPOCH if emptied else epoch, self._cover).text)
+        await self._connection.set(
+            HOME_SHARD, self._layout.complete, EpochCoverage(NO_EPOCH if emptied else epoch, self._cover).text
+        )
         return EpochAnswer(epoch, new=True)
 
-    async def keep(self, epoch: int, needs: Iterable[str]) -> StoredRetention:
-        """Have histories kept as is asked under an epoch, and return how they are.
+    async def add_needs(self, epoch: int, needs: Iterable[str]) -> StoredRetention:
+        """Add needs to the retention under an epoch, and return it.
 
-        All read it in the shard HOME, which hears of it last: by then no shard drops what is to be kept.
+        All workers read it in HOME_SHARD, which is updated last: by then no shard drops what is to be kept.
         """
         asked: list[bytes | int] = [epoch, *(need.encode() for need in needs)]
-        *others, home = [Call(shard, (key,), asked) for shard, key in reversed(list(enumerate(self._shards.kept)))]
+        *others, home = [Call(shard, (key,), asked) for shard, key in reversed(list(enumerate(self._layout.retention)))]
         if others:
-            await self._link.run("keep", others)
-        (kept,) = await self._link.run("keep", [home])
-        return read_kept(kept)
+            await self._connection.run("add_needs", others)
+        (stored,) = await self._connection.run("add_needs", [home])
+        return read_retention(stored)
 
-    async def rise(self, above: int) -> int:
-        """Return the epoch above one that all shards agree in, after raising them unless another worker did already.
+    async def raise_above(self, above: int) -> int:
+        """Return the epoch above `above` in which all shards agree, raising them unless another worker did already.
 
-        What they have is read first: a worker that still believes in an epoch of long ago would else raise a shard
-        that is lost to the very one that the others believe in, and hide the loss.
+        The shards are read first: a worker with an outdated epoch would otherwise raise a lost shard to the
+        very epoch of the others, and hide the loss.
         """
-        return await self._agreed((await self.read()).epochs, above)
+        return await self._agree((await self.read()).epochs, above)
 
-    async def _agreed(self, found: list[int], above: int) -> int:
-        """Return the epoch that was found in all shards, or raise them where it is not above `above`."""
-        if len(set(found)) == 1 and found[HOME] > above:
-            return found[HOME]
+    async def _agree(self, found: list[int], above: int) -> int:
+        """Return the epoch that all shards have, or raise them if it is not above `above`."""
+        if len(set(found)) == 1 and found[HOME_SHARD] > above:
+            return found[HOME_SHARD]
         above = max(*found, above)
         while True:
             before = await self._raise(above, above + 1)
@@ -95,11 +99,15 @@ class Epochs:
 
     async def _raise(self, above: int, to: int) -> list[int]:
         """Raise the epoch of all shards that have none above `above`, and return what they had."""
-        calls = [Call(shard, (key,), (above, to)) for shard, key in enumerate(self._shards.epochs)]
-        return [int(before or NO_EPOCH) for before in await self._link.run("raise", calls)]
+        calls = [Call(shard, (key,), (above, to)) for shard, key in enumerate(self._layout.epochs)]
+        return [int(before or NO_EPOCH) for before in await self._connection.run("raise_epoch", calls)]
 
     async def read(self) -> EpochState:
-        """Return what the server has of all this."""
-        keys = [*enumerate(self._shards.epochs), (HOME, self._shards.whole), (HOME, self._shards.kept[HOME])]
-        *found, whole, kept = await self._link.values(keys)
-        return EpochState([int(value or NO_EPOCH) for value in found], read_span(whole), read_kept(kept))
+        """Return the epoch state as the server has it."""
+        keys = [
+            *enumerate(self._layout.epochs),
+            (HOME_SHARD, self._layout.complete),
+            (HOME_SHARD, self._layout.retention[HOME_SHARD]),
+        ]
+        *found, complete, stored = await self._connection.values(keys)
+        return EpochState([int(value or NO_EPOCH) for value in found], read_coverage(complete), read_retention(stored))

@@ -1,8 +1,8 @@
-"""Which keys a deployment has on its server, and which of them live together: its shards.
+"""The keys of a deployment on its server, and their division into shards.
 
-One server holds one shard. On a Redis Cluster, where all keys of a call must share a slot, there are always as many
-shards as when the deployment began; each owns an equal part of the slots, so that nodes with equal parts of the slots
-have equally many. Nothing here knows which node serves one.
+One server holds one shard. On a Redis Cluster, where all keys of a call must share a hash slot, the number of shards is
+fixed when a deployment begins; each shard has an equal part of the slots, so that nodes with equal parts of the slots
+have equally many shards. `features.redis.cluster_client` knows which node serves one.
 """
 
 from binascii import crc_hqx
@@ -14,14 +14,14 @@ from features.history.records import HASH_MASK
 from features.history.store import Entity
 
 SLOTS = 16384
-"""Of every Redis Cluster."""
-ALONE = 1
-"""How many shards one server holds."""
-ON_A_CLUSTER = 64
-"""How many shards a cluster holds, whatever its size: another number is another place for every history."""
-HOME = 0
-"""The shard of all that is kept once."""
-LETTERS = MappingProxyType({Entity.CARD: "c", Entity.MERCHANT: "m", Entity.DEVICE: "d"})
+"""Hash slots of every Redis Cluster."""
+SINGLE_SERVER_SHARDS = 1
+"""Shards on a single server."""
+CLUSTER_SHARDS = 64
+"""Shards on a cluster of any size: another number would move every history to another key."""
+HOME_SHARD = 0
+"""The shard of all keys that exist once."""
+KIND_LETTERS = MappingProxyType({Entity.CARD: "c", Entity.MERCHANT: "m", Entity.DEVICE: "d"})
 
 
 def slot(tag: str) -> int:
@@ -29,60 +29,64 @@ def slot(tag: str) -> int:
     return crc_hqx(tag.encode(), 0) % SLOTS
 
 
-class Shards:
-    """The keys of one deployment in `number` shards; `prefix` begins all names.
+class KeyLayout:
+    """The keys of one deployment in `number` shards; `prefix` starts every key.
 
     Attributes:
-        slots: the slot of each shard; means nothing where there is one.
+        slots: the slot of each shard; unused on a single server.
         epochs: the key of each shard's history epoch.
-        kept: the key of each shard's word on how histories are kept.
+        retention: the key of each shard's retention.
     """
 
-    def __init__(self, prefix: str, deployment: str, number: int) -> None:
-        self.number = number
-        tags = [_tag(deployment, shard, number) for shard in range(number)]
+    def __init__(self, prefix: str, deployment: str, shard_count: int) -> None:
+        self.shard_count = shard_count
+        tags = [_tag(deployment, shard, shard_count) for shard in range(shard_count)]
         self.slots = tuple(map(slot, tags))
-        self._begins = [f"{prefix}{{{tag}}}:" for tag in tags] if number > ALONE else [f"{prefix}{deployment}:"]
-        self.epochs = tuple(f"{begin}epoch".encode() for begin in self._begins)
-        self.kept = tuple(key + b":kept" for key in self.epochs)
+        self._prefixes = (
+            [f"{prefix}{{{tag}}}:" for tag in tags]
+            if shard_count > SINGLE_SERVER_SHARDS
+            else [f"{prefix}{deployment}:"]
+        )
+        self.epochs = tuple(f"{begin}epoch".encode() for begin in self._prefixes)
+        self.retention = tuple(key + b":kept" for key in self.epochs)
 
     @property
-    def whole(self) -> bytes:
-        """The key, in the shard HOME, of the epoch whose histories are known to be all there."""
-        return self.epochs[HOME] + b":whole"
+    def complete(self) -> bytes:
+        """The key, in HOME_SHARD, of the epoch under which histories are complete, and how far back."""
+        return self.epochs[HOME_SHARD] + b":whole"
 
     @property
     def servers(self) -> bytes:
-        """The key, in the shard HOME, of who serves the histories, as a worker last said."""
-        return self.epochs[HOME] + b":servers"
+        """The key, in HOME_SHARD, of the servers that a worker last saw serving."""
+        return self.epochs[HOME_SHARD] + b":servers"
 
-    def marks(self, shard: int, epoch: int) -> bytes:
-        """Return the key, in a shard, of below which offsets all was applied under an epoch."""
+    def checkpoints(self, shard: int, epoch: int) -> bytes:
+        """Return the key of an epoch's checkpoints in a shard: offsets below which everything is applied."""
         return self.epochs[shard] + f":marks:{epoch}".encode()
 
-    def of(self, entity: int) -> int:
-        """Return the shard of an entity, by the hash that names it."""
-        return (entity & HASH_MASK) % self.number
+    def shard_of(self, entity: int) -> int:
+        """Return the shard of an entity, given by its hash."""
+        return (entity & HASH_MASK) % self.shard_count
 
     def key(self, kind: Entity, entity: int) -> bytes:
         """Return the key of a history."""
-        return f"{self._begins[self.of(entity)]}{LETTERS[kind]}:{entity & HASH_MASK:016x}".encode()
+        return f"{self._prefixes[self.shard_of(entity)]}{KIND_LETTERS[kind]}:{entity & HASH_MASK:016x}".encode()
 
     def is_history(self, key: bytes) -> bool:
-        """Tell whether a key is a history's of this deployment."""
+        """Tell whether a key is a history of this deployment."""
         return any(
-            key.startswith(f"{begin}{letter}:".encode()) for begin in self._begins for letter in LETTERS.values()
+            key.startswith(f"{begin}{letter}:".encode()) for begin in self._prefixes for letter in KIND_LETTERS.values()
         )
 
-    def grouped(self, entities: Iterable[int]) -> dict[int, list[int]]:
-        """Return which places of `entities` belong to each shard, in order."""
+    def group_by_shard(self, entities: Iterable[int]) -> dict[int, list[int]]:
+        """Return, by shard, the indexes of its `entities`, in order."""
         places: dict[int, list[int]] = {}
         for place, entity in enumerate(entities):
-            places.setdefault((entity & HASH_MASK) % self.number, []).append(place)
+            places.setdefault((entity & HASH_MASK) % self.shard_count, []).append(place)
         return places
 
 
-def _tag(deployment: str, shard: int, number: int) -> str:
-    """Return the first name whose slot is in the shard's part; no deployment's name has a `/`, so they stay apart."""
-    first, behind = shard * SLOTS // number, (shard + 1) * SLOTS // number
+def _tag(deployment: str, shard: int, shard_count: int) -> str:
+    """Return the first tag whose slot is in the shard's part; a deployment's name has no `/`, so tags never collide."""
+    first, behind = shard * SLOTS // shard_count, (shard + 1) * SLOTS // shard_count
     return next(tag for n in count() if first <= slot(tag := f"{deployment}/{n}") < behind)

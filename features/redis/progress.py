@@ -1,7 +1,7 @@
-"""How far the histories of an epoch are put together again, as all workers of a deployment know it.
+"""Progress of a repair, as all workers of a deployment share it, and checkpoints from which a repair can start.
 
-It is kept in Redis beside the epoch, in the shard HOME. A log has two parts for each partition, one of transactions and
-one of labels; when all parts are applied again, the epoch's histories are whole. Nothing here reads a log.
+It is stored in Redis beside the epoch, in HOME_SHARD. A log has two parts for each partition, transactions and labels;
+when all parts are applied again, the epoch's histories are complete.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,15 +11,15 @@ from features.declaration import DAY_MS
 from features.history.displaced import Displaced
 from features.history.records import source
 from features.redis.connection import Call, Connection
-from features.redis.keys import HOME, Shards
-from features.redis.retention import Cover, EpochCover, read_span
+from features.redis.keys import HOME_SHARD, KeyLayout
+from features.redis.retention import Coverage, EpochCoverage, read_coverage
 
-KEPT_MS = 45 * DAY_MS
-"""What is noted of a repair outlives all that the log keeps."""
+PROGRESS_EXPIRY_MS = 45 * DAY_MS
+"""The progress of a repair outlives the retention of the topics."""
 NO_END = 1 << 62
 """Above every offset."""
 VOID = "void"
-"""Among marks: they mean nothing."""
+"""Field of the checkpoints' hash: they are void."""
 
 
 class LogPart(NamedTuple):
@@ -30,12 +30,12 @@ class LogPart(NamedTuple):
 
     @property
     def text(self) -> str:
-        """As it is kept."""
+        """The stored form."""
         return f"{'labels' if self.of_labels else 'transactions'}:{self.partition}"
 
 
-class Reached(NamedTuple):
-    """How far a part is applied again: from `first` up to `reached`, and to go on to `end`, as offsets."""
+class PartProgress(NamedTuple):
+    """How far a part is applied again: from `first` up to `reached`, going on to `end`, as offsets."""
 
     first: int
     reached: int
@@ -43,106 +43,117 @@ class Reached(NamedTuple):
 
     @property
     def done(self) -> bool:
-        """Whether all of it is applied again."""
+        """Whether it is applied completely."""
         return self.reached >= self.end
 
 
 class PartReport(NamedTuple):
-    """How far a part is, and the offset below which its records may lie where the loss or the repair put them.
+    """The progress of a part, and the offset below which its records may be displaced by the loss or the repair.
 
-    It is `final` where that offset will stay; only then the part counts as done.
+    It is `final` if that offset will not change; only then the part counts as done.
     """
 
-    reached: Reached
+    reached: PartProgress
     displaced_below: int
     final: bool = True
 
     @property
     def text(self) -> str:
-        """As it is kept."""
+        """The stored form."""
         (first, reached, end), done = self.reached, self.reached.done and self.final
         return f"{first} {reached} {end} {done:d}"
 
 
 class RepairProgress:
-    """What is known of the repairs of one deployment's histories: each is of an epoch, as far back as is kept."""
+    """The stored progress of a deployment's repairs; each belongs to an epoch and a coverage."""
 
-    def __init__(self, link: Connection, shards: Shards) -> None:
-        self._link = link
-        self._shards = shards
+    def __init__(self, connection: Connection, layout: KeyLayout) -> None:
+        self._connection = connection
+        self._layout = layout
 
-    async def report(self, repair: EpochCover, reports: Mapping[LogPart, PartReport], parts: int) -> bool | None:
-        """Note how far parts are, of so many that there are.
+    async def report(self, repair: EpochCoverage, reports: Mapping[LogPart, PartReport], parts: int) -> bool | None:
+        """Store the progress of parts; the log has `parts` parts in all.
 
         Returns:
-            Whether the histories are whole with that; None where it is not the epoch any more.
+            Whether the histories are now complete; None if the epoch is no longer current.
         """
-        noted: list[bytes | int] = [repair.epoch, parts, repair.cover.text.encode(), KEPT_MS, len(reports)]
+        noted: list[bytes | int] = [repair.epoch, parts, repair.cover.text.encode(), PROGRESS_EXPIRY_MS, len(reports)]
         for part, report in reports.items():
             noted += [part.text.encode(), report.text.encode()]
         for part, report in reports.items():
             noted += [source(part.partition, of_labels=part.of_labels), report.displaced_below]
-        keys = (self._shards.epochs[HOME], self._shards.whole, self._repair(repair), self._displaced(repair.epoch))
-        (reply,) = await self._link.run("report", [Call(HOME, keys, noted)])
+        keys = (
+            self._layout.epochs[HOME_SHARD],
+            self._layout.complete,
+            self._repair_key(repair),
+            self._displaced_key(repair.epoch),
+        )
+        (reply,) = await self._connection.run("report_progress", [Call(HOME_SHARD, keys, noted)])
         return None if reply < 0 else bool(reply)
 
-    async def progress(self, repair: EpochCover) -> dict[LogPart, Reached]:
-        """Return how far each part is, as far as anything was reported."""
+    async def parts(self, repair: EpochCoverage) -> dict[LogPart, PartProgress]:
+        """Return the progress of each part that was reported."""
         found = {}
-        for field, value in (await self._fields(self._repair(repair))).items():
+        for field, value in (await self._hash(self._repair_key(repair))).items():
             first, reached, end, _ = map(int, value.split())
-            found[_part(field)] = Reached(first, reached, end)
+            found[_part(field)] = PartProgress(first, reached, end)
         return found
 
     async def displaced(self, epoch: int) -> Displaced:
-        """Return which records the repair of an epoch may have put elsewhere than they came in."""
-        return Displaced({int(place): int(end) for place, end in (await self._fields(self._displaced(epoch))).items()})
+        """Return which records the repair of an epoch may have displaced."""
+        return Displaced(
+            {int(place): int(end) for place, end in (await self._hash(self._displaced_key(epoch))).items()}
+        )
 
-    async def mark(self, epoch: int, marks: Mapping[LogPart, int]) -> bool:
-        """Note that of each part all below an offset is applied, and was when this was asked; tell whether that stands.
+    async def checkpoint(self, epoch: int, checkpoints: Mapping[LogPart, int]) -> bool:
+        """Store, for each part, the offset below which everything is applied; tell whether it was stored.
 
-        Replication and what a server writes down keep the order of its commands: one that still knows of a mark has all
-        that came before. So a repair after the loss of a server begins there.
+        Replication and persistence keep the order of a server's commands: a server that still has a checkpoint
+        has everything before it. So a repair after the loss of a server starts there.
         """
-        identity = self._link.identity()
-        if identity is None or not marks:
+        identity = self._connection.identity()
+        if identity is None or not checkpoints:
             return False
-        pairs = [word for part, offset in marks.items() for word in (part.text.encode(), offset)]
-        return await self._mark(epoch, [epoch, *map(str.encode, identity), KEPT_MS, *pairs])
+        pairs = [word for part, offset in checkpoints.items() for word in (part.text.encode(), offset)]
+        return await self._checkpoint(epoch, [epoch, *map(str.encode, identity), PROGRESS_EXPIRY_MS, *pairs])
 
-    async def void_marks(self, epoch: int) -> bool:
-        """Make the marks of an epoch mean nothing, since records are gone that came before; tell if there were any."""
-        return await self._mark(epoch, [epoch, b"", b"", KEPT_MS])
+    async def void_checkpoints(self, epoch: int) -> bool:
+        """Void the checkpoints of an epoch, since records before them are lost; tell if there were any."""
+        return await self._checkpoint(epoch, [epoch, b"", b"", PROGRESS_EXPIRY_MS])
 
-    async def _mark(self, epoch: int, arguments: Sequence[bytes | int]) -> bool:
-        keys = (self._shards.epochs[HOME], self._shards.whole, self._shards.marks(HOME, epoch))
-        (reply,) = await self._link.run("mark", [Call(HOME, keys, arguments)])
+    async def _checkpoint(self, epoch: int, arguments: Sequence[bytes | int]) -> bool:
+        keys = (self._layout.epochs[HOME_SHARD], self._layout.complete, self._layout.checkpoints(HOME_SHARD, epoch))
+        (reply,) = await self._connection.run("checkpoint", [Call(HOME_SHARD, keys, arguments)])
         return bool(reply)
 
-    async def marks(self, wanted: Cover) -> dict[LogPart, int]:
-        """Return below which offsets all was applied when the histories were last whole, as the server still knows.
+    async def checkpoints(self, wanted: Coverage) -> dict[LogPart, int]:
+        """Return the checkpoints of the last complete epoch that the server still has.
 
-        That means nothing where they were not so as far back as is wanted.
+        None count if the histories were not complete as far back as `wanted`.
         """
-        whole = await self.whole()
-        fields = await self._fields(self._shards.marks(HOME, whole.epoch)) if whole.cover.reaches(wanted) else {}
+        complete = await self.complete()
+        fields = (
+            await self._hash(self._layout.checkpoints(HOME_SHARD, complete.epoch))
+            if complete.cover.includes(wanted)
+            else {}
+        )
         return {} if VOID in fields else {_part(field): int(offset) for field, offset in fields.items()}
 
-    async def whole(self) -> EpochCover:
-        """Return the last epoch whose histories were all there, and how far back."""
-        (value,) = await self._link.values([(HOME, self._shards.whole)])
-        return read_span(value)
+    async def complete(self) -> EpochCoverage:
+        """Return the last epoch under which histories were complete, and how far back."""
+        (value,) = await self._connection.values([(HOME_SHARD, self._layout.complete)])
+        return read_coverage(value)
 
-    async def _fields(self, key: bytes) -> dict[str, str]:
-        (reply,) = await self._link.run("fields", [Call(HOME, (key,), ())])
+    async def _hash(self, key: bytes) -> dict[str, str]:
+        (reply,) = await self._connection.run("hgetall", [Call(HOME_SHARD, (key,), ())])
         texts = [text.decode() for text in reply]
         return dict(zip(texts[::2], texts[1::2], strict=True))
 
-    def _repair(self, repair: EpochCover) -> bytes:
-        return self._shards.epochs[HOME] + f":rebuilding:{repair.text}".encode()
+    def _repair_key(self, repair: EpochCoverage) -> bytes:
+        return self._layout.epochs[HOME_SHARD] + f":rebuilding:{repair.text}".encode()
 
-    def _displaced(self, epoch: int) -> bytes:
-        return self._shards.epochs[HOME] + f":displaced:{epoch}".encode()
+    def _displaced_key(self, epoch: int) -> bytes:
+        return self._layout.epochs[HOME_SHARD] + f":displaced:{epoch}".encode()
 
 
 def _part(text: str) -> LogPart:

@@ -1,28 +1,25 @@
-"""How long, and how fine, a deployment's histories are kept under an epoch: all that any of its workers asks.
+"""Retention and coverage under a history epoch: what all workers of a deployment need, and how far back histories go.
 
-Each asks for the ladders of its own sets. Nothing here talks to a server; `epochs` keeps this value on one.
-
-How far back the histories of an epoch go, by whose they are: those that are all there, and those that are kept.
-
-Nothing here talks to a server; `epochs` and `wholeness` keep these values on one.
+Each worker asks for the schedules of its own feature sets; the union is kept. `features.redis.epochs` and
+`features.redis.progress` store these values.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from features.declaration import DAY_MS
-from features.history.retention import Ladder, Retention, exact, horizons_of
+from features.history.retention import ResolutionSchedule, Retention, exact, horizons_of
 from features.history.store import Entity
 
 
-class Cover(NamedTuple):
-    """Milliseconds before the newest transaction of a history, by the name of the kind of history."""
+class Coverage(NamedTuple):
+    """Milliseconds before the newest transaction of a history, by the name of the entity kind."""
 
     horizons_ms: Mapping[str, int]
 
     @classmethod
-    def of(cls, horizons_ms: Mapping[Entity, int]) -> "Cover":
-        """Return what is asked by who looks at histories for so long."""
+    def of(cls, horizons_ms: Mapping[Entity, int]) -> "Coverage":
+        """Return the coverage that these horizons need."""
         return cls({kind.value: ms for kind, ms in horizons_ms.items()})
 
     @property
@@ -32,112 +29,108 @@ class Cover(NamedTuple):
 
     @property
     def text(self) -> str:
-        """As it is kept: `card=3196800000,merchant=3801600000`."""
+        """The stored form: `card=3196800000,merchant=3801600000`."""
         return ",".join(f"{name}={ms}" for name, ms in sorted(self.horizons_ms.items()))
 
-    def reaches(self, wanted: "Cover") -> bool:
-        """Tell whether all is covered that another asks for."""
+    def includes(self, wanted: "Coverage") -> bool:
+        """Tell whether it reaches as far back as another for every kind."""
         return all(self.horizons_ms.get(name, 0) >= ms for name, ms in wanted.horizons_ms.items())
 
-    def joined(self, other: "Cover") -> "Cover":
-        """Return what is asked by both together: of each kind the longer."""
-        mine, theirs = self.horizons_ms, other.horizons_ms
-        return Cover({name: max(mine.get(name, 0), theirs.get(name, 0)) for name in {**mine, **theirs}})
-
     def __str__(self) -> str:
-        """Say it for people."""
+        """Return it in days, for messages."""
         return ", ".join(f"{name} {ms / DAY_MS:g} days" for name, ms in sorted(self.horizons_ms.items())) or "no time"
 
 
-class EpochCover(NamedTuple):
-    """An epoch, and how far back something is so under it; a negative epoch while a deployment begins."""
+class EpochCoverage(NamedTuple):
+    """An epoch and the coverage under it; a negative epoch while a deployment is being initialised."""
 
     epoch: int
-    cover: Cover
+    cover: Coverage
 
     @property
     def text(self) -> str:
-        """As it is kept."""
+        """The stored form."""
         return f"{self.epoch} {self.cover.text}"
 
-    def holds(self, epoch: int, wanted: Cover) -> bool:
-        """Tell whether it is so under an epoch, as far back as is asked."""
-        return self.epoch == epoch and self.cover.reaches(wanted)
+    def holds(self, epoch: int, wanted: Coverage) -> bool:
+        """Tell whether it is about this epoch and includes what is wanted."""
+        return self.epoch == epoch and self.cover.includes(wanted)
 
-    def under(self, epoch: int) -> "EpochCover":
-        """Return what that says of an epoch: nothing where it is about another."""
-        return self if self.epoch == epoch else NOTHING
-
-
-NOTHING = EpochCover(0, Cover({}))
-"""Is so under no epoch."""
+    def under(self, epoch: int) -> "EpochCoverage":
+        """Return the coverage under an epoch: none if this is about another."""
+        return self if self.epoch == epoch else NO_COVERAGE
 
 
-def read_span(value: bytes | None) -> EpochCover:
-    """Read what is kept; no epoch is 0."""
+NO_COVERAGE = EpochCoverage(0, Coverage({}))
+"""No coverage under any epoch."""
+
+
+def read_coverage(value: bytes | None) -> EpochCoverage:
+    """Parse the stored form; no value is epoch 0."""
     epoch, _, cover = (value or b"0").decode().partition(" ")
     pairs = (pair.partition("=") for pair in cover.split(",") if pair)
-    return EpochCover(int(epoch), Cover({name: int(ms) for name, _, ms in pairs}))
+    return EpochCoverage(int(epoch), Coverage({name: int(ms) for name, _, ms in pairs}))
 
 
 class StoredRetention(NamedTuple):
-    """What is asked under an epoch: one text for each ladder of a kind of history, in order."""
+    """The needs under an epoch: one text for each schedule of a kind of history, sorted."""
 
     epoch: int
     needs: tuple[str, ...]
 
     @property
     def text(self) -> bytes:
-        """As it is kept: a line with the epoch, and one for each need."""
+        """The stored form: a line with the epoch, and one for each need."""
         return "\n".join((str(self.epoch), *self.needs)).encode()
 
     @property
-    def keeps(self) -> Mapping[Entity, Retention]:
+    def retentions(self) -> Mapping[Entity, Retention]:
         """The same by kind, cards first."""
-        asked = dict[Entity, list[Ladder]]()
-        for kind, ladder in map(_read, self.needs):
-            asked.setdefault(kind, []).append(ladder)
+        asked = dict[Entity, list[ResolutionSchedule]]()
+        for kind, schedule in map(_parse_need, self.needs):
+            asked.setdefault(kind, []).append(schedule)
         return {kind: Retention(tuple(asked[kind])) for kind in Entity if kind in asked}
 
     @property
-    def cover(self) -> Cover:
-        """How far back that is."""
-        return Cover.of(horizons_of(self.keeps))
+    def cover(self) -> Coverage:
+        """The coverage of these needs."""
+        return Coverage.of(horizons_of(self.retentions))
 
     def under(self, epoch: int) -> "StoredRetention":
-        """Return what is asked under an epoch: nothing where this is about another."""
-        return self if self.epoch == epoch else NOT_KNOWN
+        """Return the needs under an epoch: none if this is about another."""
+        return self if self.epoch == epoch else UNKNOWN_RETENTION
 
-    def lacking(self, own: Iterable[str], whole: Cover) -> set[str]:
-        """Return what is missing of our own needs, and of what histories are whole for: that must not be trimmed."""
+    def lacking(self, own: Iterable[str], complete: Coverage) -> set[str]:
+        """Return the missing needs: our own, and those that keep complete histories as long as they are complete."""
         asked = StoredRetention(self.epoch, tuple({*self.needs, *own}))
         far = asked.cover.horizons_ms
-        beyond = {kind: ms for kind, ms in whole.by_kind.items() if far.get(kind.value, 0) < ms}
-        return {*asked.needs, *(_written(kind, exact(ms)) for kind, ms in beyond.items())} - {*self.needs}
+        beyond = {kind: ms for kind, ms in complete.by_kind.items() if far.get(kind.value, 0) < ms}
+        return {*asked.needs, *(_need_text(kind, exact(ms)) for kind, ms in beyond.items())} - {*self.needs}
 
 
-NOT_KNOWN = StoredRetention(0, ())
-"""Stands for what nobody has said."""
+UNKNOWN_RETENTION = StoredRetention(0, ())
+"""No retention is known."""
 
 
-def read_kept(value: bytes | None) -> StoredRetention:
-    """Read what is kept on a server; nothing is no epoch's."""
+def read_retention(value: bytes | None) -> StoredRetention:
+    """Parse the stored form; no value is epoch 0."""
     epoch, *needs = (value or b"0").decode().split("\n")
     return StoredRetention(int(epoch), tuple(needs))
 
 
-def needs_of(keeps: Mapping[Entity, Retention]) -> tuple[str, ...]:
-    """Write what is asked by who keeps histories so."""
-    return tuple(sorted({_written(kind, ladder) for kind, keep in keeps.items() for ladder in keep.ladders}))
+def retention_needs(retentions: Mapping[Entity, Retention]) -> tuple[str, ...]:
+    """Return the needs that state these retentions."""
+    needs = {_need_text(kind, one) for kind, retention in retentions.items() for one in retention.schedules}
+    return tuple(sorted(needs))
 
 
-def _written(kind: Entity, ladder: Ladder) -> str:
-    """Write one need: `merchant 1/3600000 3600000/1296000000`."""
-    steps = zip(ladder.resolutions_ms, ladder.tails_ms, strict=True)
+def _need_text(kind: Entity, schedule: ResolutionSchedule) -> str:
+    """Return one need as text: `merchant 1/3600000 3600000/1296000000`."""
+    steps = zip(schedule.resolutions_ms, schedule.tails_ms, strict=True)
     return " ".join((kind.value, *(f"{resolution}/{tail}" for resolution, tail in steps)))
 
 
-def _read(need: str) -> tuple[Entity, Ladder]:
+def _parse_need(need: str) -> tuple[Entity, ResolutionSchedule]:
     kind, *steps = need.split()
     pairs = [tuple(map(int, step.split("/"))) for step in steps]
-    return Entity(kind), Ladder(tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs))
+    return Entity(kind), ResolutionSchedule(tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs))

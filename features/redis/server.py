@@ -1,7 +1,4 @@
-"""A connection to one Redis server: its scripts, its identity, and whether it is one that may be used.
-
-Nothing here knows what a transaction is or keeps anything of a history; `store` does.
-"""
+"""The store's connection to a single Redis server: scripts, the server's identity, and whether it is usable."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +9,7 @@ from redis import exceptions
 from features.errors import StoreRefusedError, StoreUnavailableError
 from features.redis.client import (
     SCRIPTS,
-    encoded,
+    encode_command,
     new_client,
     require_usable,
     script_text,
@@ -21,14 +18,14 @@ from features.redis.client import (
 )
 from features.redis.connection import Call, Script
 from features.redis.deletions import ServerDeletions
-from features.redis.keys import HOME
-from features.redis.topology import Master, Servers, master
+from features.redis.keys import HOME_SHARD
+from features.redis.topology import Master, Servers, read_master
 
 
 class ServerConnection:
-    """A connection to one server, as `link` says; it waits `timeout_s` for an answer.
+    """A connection to one server, see `Connection`; it waits `timeout_s` for an answer.
 
-    `tried_key` is a key of no meaning, on which `check_server` does what a batch does.
+    `tried_key` is an unused key, on which `check_server` runs a batch's commands.
     """
 
     def __init__(self, url: str, tried_key: bytes, timeout_s: float) -> None:
@@ -43,7 +40,7 @@ class ServerConnection:
         self._client = new_client(url, timeout_s, self._greet)
 
     async def _greet(self, connection: redis_asyncio.Connection) -> None:
-        """Do what redis-py does on a new connection, and remember that there was one."""
+        """Do what redis-py does on a new connection, and count it."""
         self._connected += 1
         await connection.on_connect()
 
@@ -52,21 +49,21 @@ class ServerConnection:
         await self._client.aclose()
 
     async def check_server(self) -> None:
-        """Refuse a server that must not be used, and trust the one that is there."""
+        """Refuse a server that is not usable, and trust the one that serves now."""
         info = await self._info()
         if info.get("cluster_enabled"):
             raise StoreRefusedError(
-                f"{self.where}: this server belongs to a Redis Cluster, and holds a part of its keys alone. Set "
-                "FRAUDSTREAM_REDIS_URL to redis+cluster://, with as many of its servers as you like: h1:p1,h2:p2."
+                f"{self.where}: this server belongs to a Redis Cluster and holds only a part of the keys. Set "
+                "FRAUDSTREAM_REDIS_URL to redis+cluster:// with one or more of its servers: h1:p1,h2:p2."
             )
         require_usable(info, await self._policy(info), self.where)
         await self._try_commands()
-        await self.suspicion(afresh=True)
+        await self.loss_reason(recheck=True)
         self.trust()
 
     async def _try_commands(self) -> None:
-        """Do on a key of no meaning what a batch does: refused there, it would end the process."""
-        client: Any = self._client  # whose types leave open whether it waits
+        """Run a batch's commands on an unused key: a missing permission must show at start-up."""
+        client: Any = self._client  # its types leave open whether methods are coroutines
         key, noted = self._tried_key, self._tried_key + b":noted"
         with translated(self.where):
             await client.set(key, b"")
@@ -78,33 +75,33 @@ class ServerConnection:
             await client.hgetall(noted)
             for tried in (key, noted):
                 await client.pexpire(tried, 1)
-        await self.run("trim", [Call(HOME, (key, key), (b"no base", b"", 0, b"", b"not this"))])
+        await self.run("trim", [Call(HOME_SHARD, (key, key), (b"no base", b"", 0, b"", b"not this"))])
 
-    async def suspicion(self, *, afresh: bool = False) -> str | None:
-        """Say so if the server is another than the trusted one, or the same one after a restart or as a replica.
+    async def loss_reason(self, *, recheck: bool = False) -> str | None:
+        """Report a server that is another than the trusted one, or the same one after a restart or as a replica.
 
-        What was asked over an older connection is forgotten where a newer one was asked meanwhile.
+        The result of an older connection is dropped if a newer one was inspected meanwhile.
         """
         connected = self._connected
-        if afresh or connected != self._seen_connected:
-            met = master("server", await self._info())
-            if met is None:
-                raise StoreUnavailableError(f"{self.where}: the server is a replica; decisions wait for a master")
+        if recheck or connected != self._seen_connected:
+            found = read_master("server", await self._info())
+            if found is None:
+                raise StoreUnavailableError(f"{self.where}: the server is a replica; a master is needed")
             if connected >= self._seen_connected:
-                self._seen, self._seen_connected = met, connected
+                self._seen, self._seen_connected = found, connected
         if self._trusted is None or self._seen is None or self._seen == self._trusted:
             return None
-        if Servers((self._trusted,)).suspicion(Servers((self._seen,))) is not None:
-            return "the server was restarted, or is another"
+        if Servers((self._trusted,)).loss_reason(Servers((self._seen,))) is not None:
+            return "the server was restarted or replaced"
         self.trust()
         return None
 
     def deletions(self) -> ServerDeletions:
-        """Return a subscription to what others delete."""
+        """Return a subscription to keys that others delete."""
         return ServerDeletions(self._client, self.where)
 
     def identity(self) -> tuple[str, str] | None:
-        """Return the trusted server's process, and the replication that it leads."""
+        """Return the trusted server's run id and replication id."""
         return None if self._trusted is None else (self._trusted.run_id, self._trusted.replication_id)
 
     def trusted(self) -> Servers | None:
@@ -112,7 +109,7 @@ class ServerConnection:
         return None if self._trusted is None else Servers((self._trusted,))
 
     def trust(self) -> None:
-        """Trust the server that `suspicion` last saw."""
+        """Trust the server that `loss_reason` last saw."""
         self._trusted = self._seen
 
     async def _info(self) -> dict[str, Any]:
@@ -121,7 +118,7 @@ class ServerConnection:
         return dict(info)
 
     async def _policy(self, info: dict[str, Any]) -> str:
-        """Ask for the eviction policy; managed services forbid CONFIG, so INFO has to do there."""
+        """Return the eviction policy; managed services forbid CONFIG, so INFO is the fallback."""
         with translated(self.where):
             try:
                 settings: Any = await self._client.config_get("maxmemory-policy")
@@ -141,7 +138,7 @@ class ServerConnection:
             await self._client.set(key, value)
 
     async def run(self, script: Script, calls: Sequence[Call]) -> list[Any]:
-        """Run a script by its digest, after sending it where the server does not know it."""
+        """Run a script by its digest, loading it if the server does not know it."""
         return [await self._run(script, call) for call in calls]
 
     async def _run(self, script: Script, call: Call) -> Any:  # noqa: ANN401 - each script's own reply
@@ -155,12 +152,12 @@ class ServerConnection:
                 return await self._evaluate(script, call)
 
     async def _evaluate(self, script: Script, call: Call) -> Any:  # noqa: ANN401
-        """Send one EVALSHA, encoded here: redis-py's own encoding costs more than all else for hundreds of keys."""
+        """Send one EVALSHA, encoded here: for hundreds of keys redis-py's encoding costs more than everything else."""
         pool: Any = self._client.connection_pool
         connection = await pool.get_connection()
         try:
             await connection.send_packed_command(
-                encoded(b"EVALSHA", self._digests[script], len(call.keys), *call.keys, *call.arguments)
+                encode_command(b"EVALSHA", self._digests[script], len(call.keys), *call.keys, *call.arguments)
             )
             return await connection.read_response()
         finally:

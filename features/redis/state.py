@@ -1,181 +1,197 @@
-"""How a deployment's histories stand, as one worker knows it: which epoch, whole how far back, and kept how.
+"""One worker's view of a deployment's history state: epoch, how far back histories are complete, and their retention.
 
-They are kept so that every worker has what it asks: each has its own wish noted, and adopts what comes of all. A loss
-raises the epoch, once for all. Nothing here knows a history; who remembers some is told when to forget them.
+Each worker stores its needs and adopts the union of all needs. A loss raises the epoch, once for all workers.
 """
 
 import logging
 from collections.abc import Callable, Mapping
 
-from features.history.displaced import ANYWHERE, IN_PLACE
+from features.history.displaced import ALL_DISPLACED, NONE_DISPLACED
 from features.history.retention import horizons_of
-from features.history.store import Entity, Keeping
+from features.history.store import Entity, RetentionPolicy
 from features.redis.append import NO_EPOCH
 from features.redis.connection import Connection
 from features.redis.epochs import Epochs, EpochState
-from features.redis.keys import HOME, Shards
+from features.redis.keys import HOME_SHARD, KeyLayout
 from features.redis.progress import RepairProgress
-from features.redis.retention import NOT_KNOWN, NOTHING, Cover, EpochCover, needs_of
+from features.redis.retention import NO_COVERAGE, UNKNOWN_RETENTION, Coverage, EpochCoverage, retention_needs
 from features.redis.topology import Servers, read_servers
 
-log = logging.getLogger("fraudstream.features.redis.standing")
+log = logging.getLogger("fraudstream.features.redis.state")
 
 
 class HistoryState:
-    """What a worker believes, until a look shows that it is otherwise.
+    """Cached view of the history state; changed by `refresh(apply=True)`, `adopt_epoch` and `record_loss`.
 
-    Nothing here may be called twice at the same time, but for looks that do not act.
+    Calls must not overlap, except `refresh(apply=False)`.
 
     Attributes:
         epoch: the history epoch.
-        whole: how far back its histories are known to be all there; NOTHING while they are not.
-        kept: how long and how fine they are kept; NOT_KNOWN before that is known.
-        keeps: the same, by kind; how they were kept before while `kept` is not known.
-        displaced: which records may not lie where they came in.
-        wholeness: what all workers know of repairs.
+        complete: how far back histories are known to be complete; NO_COVERAGE while they are not.
+        stored: the retention as stored; UNKNOWN_RETENTION before it is known.
+        retentions: the same by kind; the previous ones while `stored` is not known.
+        displaced: which records may be displaced by a repair.
+        repair_progress: what all workers know of repairs.
     """
 
-    def __init__(self, link: Connection, shards: Shards, keeping: Keeping, forget: Callable[[], None]) -> None:
+    def __init__(
+        self, connection: Connection, layout: KeyLayout, policy: RetentionPolicy, clear_caches: Callable[[], None]
+    ) -> None:
         self.epoch = NO_EPOCH
-        self.whole, self.kept = NOTHING, NOT_KNOWN
-        self.keeps = keeping.keeps
-        self.displaced = IN_PLACE
-        self.wholeness = RepairProgress(link, shards)
-        self._own = needs_of(keeping.keeps)
-        self._epochs = Epochs(link, shards, Cover.of(self.horizons_ms))
-        self._link = link
-        self._servers_key = shards.servers
-        self._said: Servers | None = None
-        self._forget = forget
+        self.complete, self.stored = NO_COVERAGE, UNKNOWN_RETENTION
+        self.retentions = policy.retentions
+        self.displaced = NONE_DISPLACED
+        self.repair_progress = RepairProgress(connection, layout)
+        self._needs = retention_needs(policy.retentions)
+        self._epochs = Epochs(connection, layout, Coverage.of(self.horizons_ms))
+        self._connection = connection
+        self._servers_key = layout.servers
+        self._recorded_servers: Servers | None = None
+        self._clear_caches = clear_caches
 
     def covers(self, horizons_ms: Mapping[Entity, int]) -> bool:
-        """Tell whether histories are known to be all there so far back."""
-        return self.whole.holds(self.epoch, Cover.of(horizons_ms))
+        """Tell whether histories are known to be complete so far back."""
+        return self.complete.holds(self.epoch, Coverage.of(horizons_ms))
 
     @property
     def horizons_ms(self) -> Mapping[Entity, int]:
-        """For how long histories are kept, by kind."""
-        return horizons_of(self.keeps)
+        """How long histories are kept, by kind."""
+        return horizons_of(self.retentions)
 
     @property
-    def aim(self) -> EpochCover:
-        """The epoch, and how far back its histories are to be whole."""
-        return EpochCover(self.kept.epoch, Cover.of(self.horizons_ms))
+    def target(self) -> EpochCoverage:
+        """The epoch, and how far back its histories are to be complete."""
+        return EpochCoverage(self.stored.epoch, Coverage.of(self.horizons_ms))
 
     @property
-    def missing(self) -> EpochCover | None:
-        """What is to be put together: the same where they are not whole so far back; None where they are."""
-        return None if self.kept is NOT_KNOWN or self.covers(self.horizons_ms) else self.aim
+    def pending_repair(self) -> EpochCoverage | None:
+        """The target of the repair that is needed; None if histories are complete."""
+        return None if self.stored is UNKNOWN_RETENTION or self.covers(self.horizons_ms) else self.target
 
     @property
-    def is_settled(self) -> bool:
-        """Whether histories are all there, as far back as they are kept."""
-        return self.kept is not NOT_KNOWN and self.covers(self.horizons_ms)
+    def is_complete(self) -> bool:
+        """Whether histories are complete, as far back as they are kept."""
+        return self.stored is not UNKNOWN_RETENTION and self.covers(self.horizons_ms)
 
     async def join(self, now_ms: int, *, emptied: bool) -> None:
-        """Take over the deployment's history epoch; the first one is the clock's seconds.
+        """Join the deployment's history epoch; the first one is the clock's time in seconds.
 
-        So a deployment whose server was emptied while nobody looked does not use an epoch twice.
+        So a deployment whose server was emptied while no worker ran does not use an epoch twice.
         """
         epoch, new = await self._epochs.join(now_ms // 1000, emptied=emptied)
         if new and emptied:
-            log.error("Redis at %s holds nothing of this deployment, which has decided before", self._link.where)
-        await self._begin(epoch)
-        why = await self._changed_meanwhile()
+            log.error(
+                "Redis at %s holds no histories of this deployment, which has made decisions before",
+                self._connection.where,
+            )
+        await self._start_epoch(epoch)
+        why = await self._loss_since_recorded()
         if why is not None:
-            await self.lose(f"while no worker looked, {why}", taken=False)
-        await self._say_who_serves()
+            await self.record_loss(f"while no worker ran, {why}", same_server=False)
+        await self._record_servers()
 
-    async def _changed_meanwhile(self) -> str | None:
-        """Say why records may be lost since a worker last said who serves: nobody notices while none runs."""
-        (said,) = await self._link.values([(HOME, self._servers_key)])
-        now = self._link.trusted()
-        return None if said is None or now is None else read_servers(said).suspicion(now)
+    async def _loss_since_recorded(self) -> str | None:
+        """Say why records may be lost since a worker last recorded the servers: losses while no worker runs."""
+        (said,) = await self._connection.values([(HOME_SHARD, self._servers_key)])
+        now = self._connection.trusted()
+        return None if said is None or now is None else read_servers(said).loss_reason(now)
 
-    async def _say_who_serves(self) -> None:
-        """Say it to those who join when all workers of now are gone."""
-        serving = self._link.trusted()
-        if serving is not None and serving != self._said:
-            await self._link.set(HOME, self._servers_key, serving.text)
-            self._said = serving
+    async def _record_servers(self) -> None:
+        """Store the serving servers for workers that join when all present ones are gone."""
+        serving = self._connection.trusted()
+        if serving is not None and serving != self._recorded_servers:
+            await self._connection.set(HOME_SHARD, self._servers_key, serving.text)
+            self._recorded_servers = serving
 
-    async def look(self, *, act: bool) -> bool:
-        """Tell whether something was lost, is whole or is kept for longer, though nothing else is asked of the server.
+    async def refresh(self, *, apply: bool) -> bool:
+        """Check for a loss, a finished repair and a changed retention; tell whether there is news.
 
-        With `act` that is dealt with; without, nothing changes here, and this may run beside other calls.
+        With `apply` the news are handled; without, nothing changes here, and the call may run beside others.
         """
-        why = await self._link.suspicion(afresh=True)
+        why = await self._connection.loss_reason(recheck=True)
         found = await self._epochs.read()
         others = [epoch for epoch in found.epochs if epoch != self.epoch]
-        whole, kept = found.whole.under(self.epoch), found.kept.under(self.epoch)
-        if not act:
-            news = why is not None or others or self.kept is NOT_KNOWN or (whole, kept) != (self.whole, self.kept)
-            return bool(news) or self._link.trusted() != self._said
+        complete, stored = found.complete.under(self.epoch), found.stored.under(self.epoch)
+        if not apply:
+            news = (
+                why is not None
+                or others
+                or self.stored is UNKNOWN_RETENTION
+                or (complete, stored) != (self.complete, self.stored)
+            )
+            return bool(news) or self._connection.trusted() != self._recorded_servers
         if why is not None:
-            await self.lose(why)
+            await self.record_loss(why)
         elif others:
-            await self.follow(min(others) if min(others) < self.epoch else max(others))
-        elif self.whole is not NOTHING and not whole.holds(self.epoch, self.whole.cover):
-            await self.lose("what said that the histories are whole is gone")
+            await self.adopt_epoch(min(others) if min(others) < self.epoch else max(others))
+        elif self.complete is not NO_COVERAGE and not complete.holds(self.epoch, self.complete.cover):
+            await self.record_loss("the key that states complete histories is gone")
         else:
-            await self._learn(found)
-        await self._say_who_serves()
+            await self._adopt(found)
+        await self._record_servers()
         return True
 
-    async def follow(self, epoch: int) -> None:
-        """Go on under another epoch: raise one that is gone or was set back, adopt what another worker raised."""
+    async def adopt_epoch(self, epoch: int) -> None:
+        """Continue under another epoch: raise one that is gone or was set back, adopt one that a worker has raised."""
         if epoch <= self.epoch:
-            await self.lose("the history epoch is gone" if epoch == NO_EPOCH else f"the history epoch fell to {epoch}")
+            await self.record_loss(
+                "the history epoch is gone" if epoch == NO_EPOCH else f"the history epoch fell to {epoch}"
+            )
             return
-        epoch = await self._epochs.rise(self.epoch)
-        log.error("history epoch rose from %d to %d: another worker saw Redis lose records", self.epoch, epoch)
-        await self._begin(epoch)
+        epoch = await self._epochs.raise_above(self.epoch)
+        log.error(
+            "history epoch rose from %d to %d: another worker detected a loss of records in Redis", self.epoch, epoch
+        )
+        await self._start_epoch(epoch)
 
-    async def lose(self, what: str, *, taken: bool | None = None) -> None:
-        """Say that records are lost, and raise the epoch.
+    async def record_loss(self, what: str, *, same_server: bool | None = None) -> None:
+        """Log that records are lost, and raise the epoch.
 
-        Where a server was lost, the marks that the next one knows stand. Where records were `taken` from the same
-        server, as they were if nothing is known of it, they do not; nor does a repair that was begun from them.
+        If a server was lost, the checkpoints that its successor has are valid. If the server is the same one
+        (`same_server`; None: find out), the checkpoints are void, and so is a repair that started from them.
         """
         above = self.epoch
-        taken = await self._link.suspicion() is None if taken is None else taken
-        if taken and await self._void_marks():
+        same_server = await self._connection.loss_reason() is None if same_server is None else same_server
+        if same_server and await self._void_checkpoints():
             above = max(*(await self._epochs.read()).epochs, above)
-        epoch = await self._epochs.rise(above)
-        self._link.trust()
-        log.error("Redis at %s lost histories: %s; history epoch %d -> %d", self._link.where, what, self.epoch, epoch)
-        await self._begin(epoch)
-        await self._say_who_serves()
+        epoch = await self._epochs.raise_above(above)
+        self._connection.trust()
+        log.error(
+            "Redis at %s lost histories: %s; history epoch %d -> %d", self._connection.where, what, self.epoch, epoch
+        )
+        await self._start_epoch(epoch)
+        await self._record_servers()
 
-    async def _void_marks(self) -> bool:
-        """Make the marks void that a repair would begin from; tell if there were any."""
-        epochs = {(await self.wholeness.whole()).epoch, self.epoch} - {NO_EPOCH}
-        return any([await self.wholeness.void_marks(epoch) for epoch in epochs])
+    async def _void_checkpoints(self) -> bool:
+        """Void the checkpoints from which a repair would start; tell if there were any."""
+        epochs = {(await self.repair_progress.complete()).epoch, self.epoch} - {NO_EPOCH}
+        return any([await self.repair_progress.void_checkpoints(epoch) for epoch in epochs])
 
-    async def _begin(self, epoch: int) -> None:
-        """Believe in another epoch: nothing of it is known."""
-        self.epoch, self.whole, self.kept, self.displaced = epoch, NOTHING, NOT_KNOWN, ANYWHERE
-        self._said = None  # it may be gone with the rest
-        self._forget()
-        await self._learn(await self._epochs.read())
+    async def _start_epoch(self, epoch: int) -> None:
+        """Continue under another epoch, of which nothing is known yet."""
+        self.epoch, self.complete, self.stored, self.displaced = epoch, NO_COVERAGE, UNKNOWN_RETENTION, ALL_DISPLACED
+        self._recorded_servers = None  # it may be lost as well
+        self._clear_caches()
+        await self._adopt(await self._epochs.read())
 
-    async def _learn(self, found: EpochState) -> None:
-        """Take in how far back histories are whole under the epoch, and how they are kept: as we ask, or have them so.
+    async def _adopt(self, found: EpochState) -> None:
+        """Take over coverage and retention under the epoch, after adding our own needs.
 
-        Whole histories are as if nothing had been lost, but for where displaced records lie.
+        Complete histories are as if nothing had been lost, except for displaced records.
         """
-        whole, kept = found.whole.under(self.epoch), found.kept.under(self.epoch)
-        lacking = kept.lacking(self._own, whole.cover)
+        complete, stored = found.complete.under(self.epoch), found.stored.under(self.epoch)
+        lacking = stored.lacking(self._needs, complete.cover)
         if lacking:
-            kept = (await self._epochs.keep(self.epoch, lacking)).under(self.epoch)
-        if kept is NOT_KNOWN:  # the epoch rose meanwhile
+            stored = (await self._epochs.add_needs(self.epoch, lacking)).under(self.epoch)
+        if stored is UNKNOWN_RETENTION:  # the epoch was raised in between
             return
-        displaced = self.displaced if whole == self.whole else await self.wholeness.displaced(self.epoch)
-        forgetting = kept != self.kept or self.whole is NOTHING  # keys expire otherwise, or records were missing
-        if kept != self.kept:
-            self.keeps = kept.keeps
-        if (whole, kept) != (self.whole, self.kept):
-            log.info("histories are kept for %s, and whole for %s", kept.cover, whole.cover)
-        self.whole, self.kept, self.displaced = whole, kept, displaced
-        if forgetting:
-            self._forget()
+        displaced = self.displaced if complete == self.complete else await self.repair_progress.displaced(self.epoch)
+        # the expiry of keys changes, or cached histories lack records
+        must_clear = stored != self.stored or self.complete is NO_COVERAGE
+        if stored != self.stored:
+            self.retentions = stored.retentions
+        if (complete, stored) != (self.complete, self.stored):
+            log.info("histories are kept for %s, and complete for %s", stored.cover, complete.cover)
+        self.complete, self.stored, self.displaced = complete, stored, displaced
+        if must_clear:
+            self._clear_caches()

@@ -1,15 +1,11 @@
-"""Histories on a Redis server or a Redis Cluster, shared by a deployment's workers, each remembering what it works on.
+"""The history store on a Redis server or a Redis Cluster, shared by a deployment's workers; each caches what it uses.
 
-A worker drafts a batch on the histories that it remembers, and one script appends all drafts if the cards' histories
-are as they were remembered; else nothing happens, the worker looks again and drafts anew. So all judging is done here,
-by the same code as in memory, and the server only compares and appends. Merchants are shared: what others appended to
-one comes back with the answer.
+A worker appends a batch to its cached histories, uncommitted, and one script appends all these records on the server if
+the cards' histories equal the cached ones; else nothing is appended, and the worker reloads and tries again. So all
+rules run here, in the same code as in memory, and the server only compares and appends. Merchants are shared: records
+that others appended come back with the answer.
 
-Nothing here repairs what Redis lost: a loss is noticed, said, and raises the history epoch.
-
-How a store uses its server, and the way to it: one server or a Redis Cluster, as the URL says.
-
-Nothing here knows a history.
+A loss in Redis is detected, logged, and raises the history epoch; `stream.recovery` repairs it.
 """
 
 import asyncio
@@ -20,77 +16,78 @@ from typing import NamedTuple, TypeVar
 from features.errors import StoreUnavailableError
 from features.history import records
 from features.history.append import (
-    NOBODY,
+    NO_ENTITY,
     AppendedLabel,
-    Draft,
-    Parties,
+    AppendResult,
+    EntityRows,
     Visibility,
-    draft_card_label,
-    draft_transactions,
-    parties,
-    seen,
+    append_card_label,
+    append_transactions,
+    rows_by_entity,
+    visible_histories,
 )
 from features.history.history import History
 from features.history.records import card_hash
 from features.history.retention import Retention, horizons_of
-from features.history.store import NOWHERE, Entity, Ints, Keeping, Label, LabelResult, Observed, Transactions
-from features.redis.cache import Cached, Use
+from features.history.store import NOWHERE, Entity, Ints, Label, LabelResult, Observed, RetentionPolicy, Transactions
+from features.redis.cache import CachedHistory, CacheStats
 from features.redis.cluster import ClusterConnection
 from features.redis.connection import Connection
-from features.redis.deletions import notice_deletions
-from features.redis.keys import ALONE, HOME, ON_A_CLUSTER, Shards
+from features.redis.deletions import watch_deletions
+from features.redis.keys import CLUSTER_SHARDS, HOME_SHARD, SINGLE_SERVER_SHARDS, KeyLayout
 from features.redis.progress import LogPart, RepairProgress
-from features.redis.retention import Cover
+from features.redis.retention import Coverage
 from features.redis.server import ServerConnection
-from features.redis.session import HistorySession, NamedHistories, Recalled
+from features.redis.session import HistorySession, LoadedHistories, NamedHistories
 from features.redis.topology import is_cluster
 
 ATTEMPTS = 8
-"""Each is lost only to another worker that wrote to one of the batch's cards in between, or to a loss."""
+"""An attempt fails only if another worker wrote to one of the batch's cards in between, or after a loss."""
 
-OUT_OF_TURN = 2
-"""So many of them are made by a repair while decisions may come between."""
+UNLOCKED_ATTEMPTS = 2
+"""Attempts before `other_store_lock` is taken."""
 
 T = TypeVar("T")
-Others = Mapping[Entity, Mapping[int, Cached]]
-Appended = tuple[Mapping[Entity, Parties], Recalled, Draft]
+OtherHistories = Mapping[Entity, Mapping[int, CachedHistory]]
+AppendedTransactions = tuple[Mapping[Entity, EntityRows], LoadedHistories, AppendResult]
 
 
 class StoreOptions(NamedTuple):
-    """What can be chosen.
+    """Options of a store.
 
-    `prefix` begins all keys; `timeout_s` is the longest wait for one answer; `cache_bytes` bounds what is remembered;
-    `cluster_shards` are so many on a Redis Cluster, as long as a deployment lives. `needed` says how far back histories
-    have to be whole at this moment: as far as the store's own sets look where it is None. `turns` is the lock of
-    another store of this process, which is taken where its calls would come between again and again.
+    `prefix` starts every key; `timeout_s` is the longest wait for one answer; `cache_bytes` bounds the cache;
+    `cluster_shards` is the number of shards on a Redis Cluster, fixed for a deployment. `needed` returns how far
+    back histories have to be complete: as far as the store's own sets look where it is None. `other_store_lock` is
+    the lock of another store of this process, taken after a few failed attempts, so that its calls stop getting in
+    between.
     """
 
     prefix: str = "fraudstream:"
     timeout_s: float = 1.0
     cache_bytes: int = 512 << 20
-    cluster_shards: int = ON_A_CLUSTER
+    cluster_shards: int = CLUSTER_SHARDS
     needed: Callable[[], Mapping[Entity, int]] | None = None
-    turns: asyncio.Lock | None = None
+    other_store_lock: asyncio.Lock | None = None
 
 
 DEFAULT = StoreOptions()
 
 
-def open_link(url: str, deployment: str, options: StoreOptions) -> tuple[Connection, Shards]:
-    """Return the way to a server, which is not gone yet, and which keys of a deployment live together there."""
-    shards = Shards(options.prefix, deployment, options.cluster_shards if is_cluster(url) else ALONE)
+def open_connection(url: str, deployment: str, options: StoreOptions) -> tuple[Connection, KeyLayout]:
+    """Return the connection for a URL, which is not connected yet, and the deployment's key layout."""
+    layout = KeyLayout(options.prefix, deployment, options.cluster_shards if is_cluster(url) else SINGLE_SERVER_SHARDS)
     if is_cluster(url):
-        return ClusterConnection(url, shards, options.timeout_s), shards
-    return ServerConnection(url, shards.epochs[HOME] + b":tried", options.timeout_s), shards
+        return ClusterConnection(url, layout, options.timeout_s), layout
+    return ServerConnection(url, layout.epochs[HOME_SHARD] + b":tried", options.timeout_s), layout
 
 
 class RedisStore:
-    """Implements `features.history.store` on Redis 6.2 or later, or a Cluster; `now_ms` is the clock, for expiry.
+    """Implements `features.history.store` on Redis 6.2 or later, or a Redis Cluster; `now_ms` is the clock, for expiry.
 
-    `connect` comes first. Calls of one store are made one after the other, whoever makes them.
+    `connect` comes first. Calls are serialised by `lock`.
 
     Attributes:
-        standing: how the deployment's histories stand, as is known here.
+        state: this worker's view of the history state.
         lock: held during each call.
     """
 
@@ -98,239 +95,243 @@ class RedisStore:
         self,
         url: str,
         deployment: str,
-        keeping: Keeping,
+        policy: RetentionPolicy,
         now_ms: Callable[[], int],
         options: StoreOptions = DEFAULT,
     ) -> None:
-        self._link, self._shards = open_link(url, deployment, options)
-        self._remembered = HistorySession(self._link, self._shards, keeping, now_ms)
-        self._remembered.bound(options.cache_bytes)
-        self.standing = self._remembered.standing
-        self._seen = keeping.keeps
-        own_ms = horizons_of(keeping.keeps)
+        self._connection, self._layout = open_connection(url, deployment, options)
+        self._session = HistorySession(self._connection, self._layout, policy, now_ms)
+        self._session.limit_cache(options.cache_bytes)
+        self.state = self._session.state
+        self._visible = policy.retentions
+        own_ms = horizons_of(policy.retentions)
         self._needed = options.needed or (lambda: own_ms)
-        self._turns = options.turns
+        self._other_store_lock = options.other_store_lock
         self.lock = asyncio.Lock()
 
-    def recall(self, kind: Entity, entity: int) -> History | None:
-        """Return a copy of what is remembered of a history, without asking the server; None where nothing is."""
-        return self._remembered.copy(kind, entity)
+    def cached_copy(self, kind: Entity, entity: int) -> History | None:
+        """Return a copy of a cached history, without asking the server; None if it is not cached."""
+        return self._session.copy(kind, entity)
 
     @property
     def history_epoch(self) -> int:
         """The epoch of the latest answer."""
-        return self.standing.epoch
+        return self.state.epoch
 
     @property
     def incomplete(self) -> bool:
-        """Whether Redis is known to be behind the log, by what is needed: records are not all applied again yet."""
-        return not self.standing.covers(self._needed())
+        """Whether Redis is known to lack records, as far back as needed: they are not all applied again yet."""
+        return not self.state.covers(self._needed())
 
     def lacks(self, horizons_ms: Mapping[Entity, int]) -> bool:
-        """Tell whether somebody who looks so far back would miss more than those do whose needs are met first."""
-        if self.standing.covers(horizons_ms):
+        """Tell whether these horizons reach beyond both the complete histories and what is needed now."""
+        if self.state.covers(horizons_ms):
             return False
-        return not Cover.of(self._needed()).reaches(Cover.of(horizons_ms))
+        return not Coverage.of(self._needed()).includes(Coverage.of(horizons_ms))
 
     @property
-    def uses(self) -> Mapping[Entity, Use]:
-        """What came of remembering histories so far, by whose they are."""
-        return self._remembered.uses
+    def cache_stats(self) -> Mapping[Entity, CacheStats]:
+        """Statistics of the caches, by entity."""
+        return self._session.cache_stats
 
     async def connect(self, *, emptied: bool = False) -> None:
         """Check the server and join the deployment's history epoch.
 
-        `emptied` says that there were histories before: a server that knows of none has lost them.
+        `emptied` says that there were histories before: a server without any has lost them.
 
         Raises:
-            StoreRefusedError: the server is too old, may evict, or does not let us in.
+            StoreRefusedError: the server is too old, may evict, or denies access.
             StoreUnavailableError: it does not answer.
         """
         async with self.lock:
-            await self._link.check_server()
-            await self._remembered.join(emptied=emptied)
+            await self._connection.check_server()
+            await self._session.join(emptied=emptied)
 
     async def declare_loss(self, what: str, above: int | None = None) -> None:
-        """Raise the history epoch over a loss that only the caller could notice.
+        """Raise the history epoch for a loss that only the caller could detect.
 
-        It happened under the epoch `above`, or under the one that holds: one that was raised since covers it.
+        It happened under the epoch `above`, or under the current one; an epoch raised since covers it.
 
         Raises:
             StoreUnavailableError: the server does not answer.
         """
         async with self.lock:
-            if above is None or self.standing.epoch <= above:
-                await self.standing.lose(what, taken=True)
+            if above is None or self.state.epoch <= above:
+                await self.state.record_loss(what, same_server=True)
 
     async def watch(self) -> None:
-        """Notice histories that others delete, as `noticing` says; this never returns."""
-        await notice_deletions(self._link.deletions(), self._shards.is_history, self)
+        """Detect histories that others delete, see `watch_deletions`; never returns."""
+        await watch_deletions(self._connection.deletions(), self._layout.is_history, self)
 
     async def close(self) -> None:
-        """Let the server go."""
-        await self._link.close()
+        """Close the connections."""
+        await self._connection.close()
 
     @property
-    def wholeness(self) -> RepairProgress:
-        """What all workers know of a repair."""
-        return self.standing.wholeness
+    def repair_progress(self) -> RepairProgress:
+        """The progress of a repair, shared by all workers."""
+        return self.state.repair_progress
 
-    async def mark(self, marks: Mapping[LogPart, int]) -> bool:
-        """Note that all of each part below an offset is applied; tell whether it holds. See `RepairProgress.mark`."""
-        return not self.incomplete and await self.wholeness.mark(self.history_epoch, marks)
+    async def checkpoint(self, checkpoints: Mapping[LogPart, int]) -> bool:
+        """Store the offset of each part below which everything is applied. See `RepairProgress.checkpoint`."""
+        return not self.incomplete and await self.repair_progress.checkpoint(self.history_epoch, checkpoints)
 
-    async def look(self) -> None:
-        """Notice a loss though nothing is asked of the server, the end of a repair, and what others have kept.
+    async def refresh(self) -> None:
+        """Detect a loss, a finished repair and a changed retention without a batch.
 
         Raises:
-            StoreUnavailableError: it does not answer.
+            StoreUnavailableError: the server does not answer.
         """
-        if await self.standing.look(act=False):
+        if await self.state.refresh(apply=False):
             async with self.lock:
-                await self.standing.look(act=True)
+                await self.state.refresh(apply=True)
 
     async def observe(self, transactions: Transactions) -> Observed:
         """Append and return what is visible, as the port says."""
         async with self.lock:
-            theirs, recalled, draft = await self._insist(lambda: self._append(transactions))
+            entity_rows, loaded, result = await self._retry(lambda: self._append(transactions))
             return Observed(
-                fates=draft.fates,
+                fates=result.fates,
                 histories={
-                    kind: seen(recalled[kind], draft.positions[kind], theirs[kind].rows, self._sight(keep))
-                    for kind, keep in self._seen.items()
+                    kind: visible_histories(
+                        loaded[kind], result.positions[kind], entity_rows[kind].rows, self._visibility(retention)
+                    )
+                    for kind, retention in self._visible.items()
                 },
-                history_epoch=self.standing.epoch,
+                history_epoch=self.state.epoch,
                 incomplete=self.incomplete,
             )
 
     async def apply(self, transactions: Transactions) -> None:
-        """Append transactions again that were observed before a loss; nobody waits for what they may see.
+        """Append transactions again that were observed before a loss; returns nothing that is visible to them.
 
         Raises:
-            StoreUnavailableError: some may not be appended; ask again.
+            StoreUnavailableError: some may not be appended; repeat the call.
         """
         async with self.lock:
-            await self._insist(lambda: self._append(transactions, again=True))
+            await self._retry(lambda: self._append(transactions, again=True))
 
-    async def _insist(self, attempt: Callable[[], Awaitable[T | None]]) -> T:
-        """Try until nobody else wrote to a card in between; soon so that no other store of this process can."""
+    async def _retry(self, attempt: Callable[[], Awaitable[T | None]]) -> T:
+        """Repeat an attempt until no other worker wrote to a card in between; lock out another store after a few."""
         for number in range(ATTEMPTS):
-            async with self._turns if self._turns and number >= OUT_OF_TURN else nullcontext():
+            async with (
+                self._other_store_lock if self._other_store_lock and number >= UNLOCKED_ATTEMPTS else nullcontext()
+            ):
                 done = await attempt()
             if done is not None:
                 return done
-        raise StoreUnavailableError(f"cards' histories changed under {ATTEMPTS} attempts in a row; ask again")
+        raise StoreUnavailableError(f"card histories changed during {ATTEMPTS} attempts in a row; try again")
 
-    async def _append(self, transactions: Transactions, *, again: bool = False) -> Appended | None:
-        """Append a batch, and return whose histories it went to, these, and where its records are; None as `_label`."""
-        keeps = self.standing.keeps
-        theirs = parties(transactions, tuple(keeps))
-        recalled = await self._remembered.recall(
-            {kind: NamedHistories(one.hashes, one.ids) for kind, one in theirs.items()}
+    async def _append(self, transactions: Transactions, *, again: bool = False) -> AppendedTransactions | None:
+        """Append a batch; return its rows, histories and positions, or None if a card changed meanwhile."""
+        retentions = self.state.retentions
+        entity_rows = rows_by_entity(transactions, tuple(retentions))
+        loaded = await self._session.load(
+            {kind: NamedHistories(one.hashes, one.ids) for kind, one in entity_rows.items()}
         )
-        with _drafts_of(recalled.values()):
-            draft = draft_transactions(recalled, theirs, keeps, self.standing.horizons_ms if again else {})
-            moved = await self._remembered.commit(recalled) if draft.fates else frozenset()
+        with _rollback_on_exit(loaded.values()):
+            result = append_transactions(loaded, entity_rows, retentions, self.state.horizons_ms if again else {})
+            moved = await self._session.commit(loaded) if result.fates else frozenset()
         if moved is None:
             return None
-        for kind, one in theirs.items():
-            _relocate(draft.positions[kind], recalled[kind], one.rows, moved)
-        return theirs, recalled, draft
+        for kind, one in entity_rows.items():
+            _update_positions(result.positions[kind], loaded[kind], one.rows, moved)
+        return entity_rows, loaded, result
 
-    def _sight(self, keep: Retention) -> Visibility:
-        return Visibility(keep, self.standing.displaced)
+    def _visibility(self, retention: Retention) -> Visibility:
+        return Visibility(retention, self.state.displaced)
 
     async def label(self, labels: Sequence[Label]) -> Sequence[LabelResult]:
         """Append labels as the port says."""
         async with self.lock:
-            return await self._insist(lambda: self._label(labels)) if labels else []
+            return await self._retry(lambda: self._label(labels)) if labels else []
 
     async def _label(self, labels: Sequence[Label]) -> list[LabelResult] | None:
         """Try once; None if a card changed meanwhile."""
         ids = [label.card_id for label in labels]
-        recalled = await self._remembered.recall(
-            {Entity.CARD: NamedHistories([card_hash(card_id) for card_id in ids], ids)}
-        )
-        cards = [card for card in recalled[Entity.CARD] if card is not None]
+        loaded = await self._session.load({Entity.CARD: NamedHistories([card_hash(card_id) for card_id in ids], ids)})
+        cards = [card for card in loaded[Entity.CARD] if card is not None]
         rows = [records.label_row(label) for label in labels]
-        with _drafts_of([cards]):
-            keeps = self.standing.keeps
-            sight = self._sight(keeps[Entity.CARD])
-            noted = [draft_card_label(card, row, sight) for card, row in zip(cards, rows, strict=True)]
-            others = await self._parties_of(noted)
-            with _drafts_of(known.values() for known in others.values()):
+        with _rollback_on_exit([cards]):
+            retentions = self.state.retentions
+            visibility = self._visibility(retentions[Entity.CARD])
+            appended = [append_card_label(card, row, visibility) for card, row in zip(cards, rows, strict=True)]
+            others = await self._load_others(appended)
+            with _rollback_on_exit(known.values() for known in others.values()):
                 for kind, known in others.items():
-                    for row, note in zip(rows, noted, strict=True):
-                        _follow(known, row, note, (kind, keeps[kind].folds))
+                    for row, one in zip(rows, appended, strict=True):
+                        _append_to_other(known, row, one, (kind, retentions[kind].allows_panes))
                 everyone = {kind: list(known.values()) for kind, known in others.items()}
-                if await self._remembered.commit({Entity.CARD: cards, **everyone}) is None:
+                if await self._session.commit({Entity.CARD: cards, **everyone}) is None:
                     return None
-                if await self._begun_meanwhile(noted, others):
+                if await self._appeared_meanwhile(appended, others):
                     return None
-        return [self._labelled(*each, others) for each in zip(labels, rows, noted, strict=True)]
+        return [self._label_result(*each, others) for each in zip(labels, rows, appended, strict=True)]
 
-    async def _parties_of(self, noted: Sequence[AppendedLabel]) -> dict[Entity, dict[int, Cached]]:
-        """Recall the other parties of known transactions; one of which nothing is kept any more is left out."""
-        kinds = [kind for kind in self.standing.keeps if kind is not Entity.CARD]
-        hashes = {kind: list({party for note in noted if (party := note.party(kind))}) for kind in kinds}
-        recalled = await self._remembered.recall(
-            {kind: NamedHistories(one, [""] * len(one)) for kind, one in hashes.items()}
-        )
+    async def _load_others(self, appended: Sequence[AppendedLabel]) -> dict[Entity, dict[int, CachedHistory]]:
+        """Load the merchants and devices of known transactions; those without a stored history are left out."""
+        kinds = [kind for kind in self.state.retentions if kind is not Entity.CARD]
+        hashes = {kind: list({entity for one in appended if (entity := one.entity(kind))}) for kind in kinds}
+        loaded = await self._session.load({kind: NamedHistories(one, [""] * len(one)) for kind, one in hashes.items()})
         return {
             kind: {entry.entity: entry for entry in found if entry and not entry.is_absent}
-            for kind, found in recalled.items()
+            for kind, found in loaded.items()
         }
 
-    async def _begun_meanwhile(self, noted: Sequence[AppendedLabel], others: Others) -> bool:
-        """Tell whether a history that was not there is there now: a transaction was on its way to it."""
-        parties_of = {kind: {party for note in noted if (party := note.party(kind))} for kind in others}
-        if all(parties_of[kind] <= known.keys() for kind, known in others.items()):
+    async def _appeared_meanwhile(self, appended: Sequence[AppendedLabel], others: OtherHistories) -> bool:
+        """Tell whether a missing history exists now: a transaction was on its way to it."""
+        wanted = {kind: {entity for one in appended if (entity := one.entity(kind))} for kind in others}
+        if all(wanted[kind] <= known.keys() for kind, known in others.items()):
             return False
-        now = await self._parties_of(noted)
+        now = await self._load_others(appended)
         return any(known.keys() != now.get(kind, {}).keys() for kind, known in others.items())
 
-    def _labelled(self, label: Label, row: Ints, noted: AppendedLabel, others: Others) -> LabelResult:
-        transaction = noted.standing.transaction
-        merchant = others[Entity.MERCHANT].get(noted.party(Entity.MERCHANT) or NOBODY)
+    def _label_result(self, label: Label, row: Ints, appended: AppendedLabel, others: OtherHistories) -> LabelResult:
+        transaction = appended.verdict.transaction
+        merchant = others[Entity.MERCHANT].get(appended.entity(Entity.MERCHANT) or NO_ENTITY)
         return LabelResult(
-            status=noted.standing.status,
+            status=appended.verdict.status,
             merchant_id=label.merchant_id if merchant is None else merchant.entity_id,
             occurred_ms=label.occurred_ms if transaction is None else int(transaction[records.TIME]),
-            history_epoch=self.standing.epoch,
-            card_position=noted.position,
+            history_epoch=self.state.epoch,
+            card_position=appended.position,
             merchant_position=None if merchant is None else merchant.find(int(row[records.ID])),
         )
 
-    async def tidy(self) -> None:
-        """Trim or fold, one after the other, the histories that grew since the last call."""
-        for entry in self._remembered.grown():
+    async def compact(self) -> None:
+        """Trim or compact, one after the other, the histories that grew since the last call."""
+        for entry in self._session.grown():
             async with self.lock:
-                await self._remembered.tidy(entry)
+                await self._session.compact(entry)
 
 
 @contextmanager
-def _drafts_of(groups: Iterable[Iterable[Cached | None]]) -> Iterator[None]:
-    """Take back, however the block ends, all drafts that were not confirmed in it."""
+def _rollback_on_exit(groups: Iterable[Iterable[CachedHistory | None]]) -> Iterator[None]:
+    """Roll back, however the block ends, all records that were not committed in it."""
     entries = [entry for group in groups for entry in group if entry is not None]
     try:
         yield
     finally:
         for entry in entries:
-            entry.retract()
+            entry.rollback()
 
 
-def _relocate(positions: list[int], histories: Sequence[Cached | None], rows: Ints, moved: frozenset[Cached]) -> None:
-    """Look again for the records in those histories to which others had appended first."""
+def _update_positions(
+    positions: list[int], histories: Sequence[CachedHistory | None], rows: Ints, moved: frozenset[CachedHistory]
+) -> None:
+    """Update the positions of records in histories to which others had appended first."""
     for i, history in enumerate(histories) if moved else ():
         if history in moved and positions[i] != NOWHERE:
             position = history.find(int(rows[i, records.ID]), int(rows[i, records.TIME]))
             if position is None:
-                position = history.place_of_folded(rows[i])
+                position = history.position_if_compacted(rows[i])
             positions[i] = NOWHERE if position is None else position
 
 
-def _follow(known: Mapping[int, Cached], row: Ints, noted: AppendedLabel, kind: tuple[Entity, bool]) -> None:
-    """Let a label follow its transaction into another party's history; `kind` says whether such histories fold."""
-    history = known.get(noted.party(kind[0]) or NOBODY)
+def _append_to_other(
+    known: Mapping[int, CachedHistory], row: Ints, appended: AppendedLabel, kind: tuple[Entity, bool]
+) -> None:
+    """Append a label to its transaction's other history; `kind` is the entity and whether it has panes."""
+    history = known.get(appended.entity(kind[0]) or NO_ENTITY)
     if history is not None:
-        noted.follow(history, row, folds=kind[1])
+        appended.append_to(history, row, allows_panes=kind[1])

@@ -1,15 +1,15 @@
--- Drops records from the beginning of one history; the positions of the others stay.
+-- Drops records from the beginning of one history; the other records keep their positions.
 --
 -- KEYS[1]  the history.
--- KEYS[2]  how histories are kept in its shard (see keep.lua).
--- ARGV[1]  its base position as the caller knows it: u64, little-endian.
--- ARGV[2]  its base position afterwards, likewise.
--- ARGV[3]  how many bytes of records to drop.
--- ARGV[4]  8 bytes: the id of the first record that stays.
--- ARGV[5]  what the caller believes that KEYS[2] says.
+-- KEYS[2]  the retention of its shard (see add_needs.lua).
+-- ARGV[1]  its expected base position: u64, little-endian.
+-- ARGV[2]  its new base position, likewise.
+-- ARGV[3]  the number of bytes of records to drop.
+-- ARGV[4]  8 bytes: the id of the first remaining record.
+-- ARGV[5]  the expected value of KEYS[2].
 --
--- Reply: 1 where that was done, 0 where the history is not as the caller knows it, or is to be kept for longer, and was
--- left alone. Second delivery: 0, for the base is another. The expiry stays as it is.
+-- Reply: 1 if done; 0 if the history or the retention is not the expected one, and nothing was changed.
+-- Second delivery: 0, since the base has changed. The expiry is kept.
 
 local HEADER = 80
 if redis.call('GET', KEYS[2]) ~= ARGV[5] then return 0 end

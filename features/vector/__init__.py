@@ -1,1 +1,1 @@
-"""From the histories of a batch to its feature vectors."""
+"""Computes the feature vectors of a batch from its histories."""

@@ -1,7 +1,4 @@
-"""Which transactions of a history are known frauds, and how many of a window are.
-
-A label counts from the moment on at which it is known. Nothing here knows whose history it is.
-"""
+"""Known frauds in a history, and their share in a window. A label counts from the time at which it is known."""
 
 import numpy as np
 
@@ -10,28 +7,24 @@ from features.history.frames import Flags, Floats, Frame, Window
 from features.history.store import Ints
 
 SIEVE = 1 << 16
-"""Few ids share their lowest bits with a fraud's, so that the others need not be looked for."""
+"""Size of a pre-filter: few ids share their lowest bits with a fraud's, so the others need no search."""
 
 
-def fraud_verdicts(frame: Frame) -> Ints:
-    """Return the rows of the labels that say fraud and are the latest about their transaction known at the own time.
+def fraud_share(window: Window, frauds: Flags) -> Floats:
+    """Divide the known frauds of a window by its transactions.
 
-    Among labels known at the same moment the later offset wins. They are in the order of their transactions' keys.
+    Formula: |{i : the latest label of i that is known at t says fraud}| / |window|.
+    Edges: an unlabelled transaction counts as genuine; 0 if the window is empty. Of labels known at the same time the
+        one of the later offset counts.
+    Source: the terminal risk of Le Borgne et al., Fraud Detection Handbook, ULB (2022), Baseline feature
+        transformation.
     """
-    said = np.flatnonzero(frame.labels & (frame.age >= 0))
-    if not len(said):
-        return said
-    about = frame.keyed(frame.others[said], frame.number[said])
-    order = records.latest_last(frame.rows[said])
-    order = order[np.argsort(about[order], kind="stable")]
-    about, said = about[order], said[order]
-    latest = np.append(about[1:] != about[:-1], True)
-    verdicts: Ints = said[latest & ((frame.flags[said] & records.FRAUD_BIT) != 0)]
-    return verdicts
+    share: Floats = window.counted(window.inside & frauds) / np.maximum(window.count, 1)
+    return share
 
 
 def known_frauds(frame: Frame) -> Flags:
-    """Mark the transactions that labels known at the own time make frauds."""
+    """Mark the transactions whose latest label at the own time says fraud."""
     marked, verdicts = np.zeros(len(frame.age), np.bool_), fraud_verdicts(frame)
     if not len(verdicts):
         return marked
@@ -45,14 +38,18 @@ def known_frauds(frame: Frame) -> Flags:
     return marked
 
 
-def fraud_share(window: Window, frauds: Flags) -> Floats:
-    """Divide the known frauds of a window by its transactions.
+def fraud_verdicts(frame: Frame) -> Ints:
+    """Return the rows of the labels that say fraud and are the latest about their transaction at the own time.
 
-    Formula: |{i : the latest label of i that is known at t says fraud}| / |window|.
-    Edges: an unlabelled transaction counts as genuine; 0 where the window is empty. Of labels known at the same moment
-        the one of the later offset counts.
-    Source: the terminal risk of Le Borgne et al., Fraud Detection Handbook, ULB (2022), Baseline feature
-        transformation.
+    Of labels known at the same time the later offset wins. The rows are in the order of their transactions' keys.
     """
-    share: Floats = window.counted(window.inside & frauds) / np.maximum(window.count, 1)
-    return share
+    said = np.flatnonzero(frame.labels & (frame.age >= 0))
+    if not len(said):
+        return said
+    about = frame.keyed(frame.others[said], frame.number[said])
+    order = records.label_order(frame.rows[said])
+    order = order[np.argsort(about[order], kind="stable")]
+    about, said = about[order], said[order]
+    latest = np.append(about[1:] != about[:-1], True)
+    verdicts: Ints = said[latest & ((frame.flags[said] & records.FRAUD_BIT) != 0)]
+    return verdicts

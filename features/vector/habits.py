@@ -1,37 +1,31 @@
-"""What a transaction's own time says: how long ago the one before was, night, weekend.
+"""How usual a transaction is for its card (category, channel, time of day), and features of its time alone.
 
-Wall clocks are those of the places where it happened. Nothing here looks at a window.
-
-How usual a transaction is for its card: its merchant category, its channel, its time of day.
-
-Each is a share of the other transactions of a window, by integers until the last division. Nothing here looks at
-amounts or places.
+Shares are exact integers until the last division. Wall clocks are those of the places where the payments happened.
 """
 
 import numpy as np
 
 from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS
 from features.history import records
-from features.history.frames import Floats, Frame, Window
+from features.history.frames import NEVER_MS, Floats, Frame, Window
 from features.history.records import Trait
 from features.history.store import Ints, Transactions
 
 NEAR_MS = 2 * HOUR_MS
-"""What is no further from own time of day is at the same time of day."""
+"""Transactions within this distance count as at the same time of day."""
 DAYS_OF_WEEK = 7
 HOURS_OF_DAY = 24
 LAST_NIGHT_HOUR = 6
 EPOCH_WEEKDAY = 3
 """1970-01-01 was a Thursday; Monday is 0."""
 SATURDAY = 5
-NEVER_MS = np.int64(1 << 62)
 
 
 def category_share(window: Window) -> Floats:
-    """Divide the others of own merchant category (MCC) by the others that tell one.
+    """Divide the others of own merchant category (MCC) by the others that have one.
 
-    Formula: |{i : category(i) = category(own)}| / |{i : i tells a category}|, over the others of the window.
-    Edges: undefined where own tells none, or no other does.
+    Formula: |{i : category(i) = category(own)}| / |{i : i has a category}|, over the others of the window.
+    Edges: undefined if own has none, or no other has one.
     Source: aggregation by merchant group in Bahnsen et al., Expert Systems with Applications 51 (2016) 134-142, as a
         share.
     """
@@ -39,10 +33,10 @@ def category_share(window: Window) -> Floats:
 
 
 def channel_share(window: Window) -> Floats:
-    """Divide the others through own channel by the others that tell one.
+    """Divide the others through own channel by the others that have one.
 
-    Formula: |{i : channel(i) = channel(own)}| / |{i : i tells a channel}|, over the others of the window.
-    Edges: undefined where own tells none, or no other does.
+    Formula: |{i : channel(i) = channel(own)}| / |{i : i has a channel}|, over the others of the window.
+    Edges: undefined if own has none, or no other has one.
     Source: aggregation by transaction type in Bahnsen et al., Expert Systems with Applications 51 (2016) 134-142, as a
         share.
     """
@@ -50,46 +44,29 @@ def channel_share(window: Window) -> Floats:
 
 
 def time_of_day_share(window: Window) -> Floats:
-    """Return the share of the others that happened within 2 hours of own time of day, each by its own wall clock.
+    """Return the share of the others within 2 hours of own time of day, each by its own wall clock.
 
     Formula: |{i : d(i) <= 2 h}| / |others|, where d is the shorter way around the day: with u the wall clock's ms since
         midnight, d(i) = min(|u(i) - u(own)|, 24 h - |u(i) - u(own)|).
-    Edges: undefined where there is no other; a clock's shift in summer moves nothing, since each goes by its own.
+    Edges: undefined if there is no other; daylight saving moves nothing, since each goes by its own wall clock.
     Source: the time of a transaction against its card's periodic habit in Bahnsen et al., Expert Systems with
         Applications 51 (2016) 134-142, who fit a von Mises distribution; a share within a distance is exact.
     """
     frame = window.frame
     wall_ms = (
-        frame.time + records.told(frame.traits, records.CLOCK) * MINUTE_MS
-    )  # off by a day, which is no matter here
+        frame.time + records.unpack_trait(frame.traits, records.CLOCK) * MINUTE_MS
+    )  # off by whole days, which cancel out below
     behind_ms = wall_ms - frame.of_own(wall_ms) + NEAR_MS
     around_ms = behind_ms - behind_ms // DAY_MS * DAY_MS
     near = window.counted(window.others & (around_ms <= 2 * NEAR_MS))
     return _share(near, window.count - window.own)
 
 
-def _share_of_own(window: Window, trait: Trait) -> Floats:
-    """Divide the others that tell the same as own by those that tell anything."""
-    frame = window.frame
-    tells = (frame.traits & trait.mask) != 0
-    telling = window.others & tells
-    same = window.counted(telling & ((frame.unlike & trait.mask) == 0))
-    return _share(same, window.counted(telling) * tells[frame.last])
-
-
-def _share(part: Ints, whole: Ints) -> Floats:
-    """Divide counts; undefined of nothing."""
-    below = whole.astype(np.float64)
-    below[whole == 0] = np.nan
-    share: Floats = part / below
-    return share
-
-
 def seconds_since_last(frame: Frame) -> Floats:
     """Return the seconds since the latest other transaction that is not later than one's own.
 
     Formula: min(t - t(i)) / 1000, over the others with t(i) <= t.
-    Edges: 0 where one is of the same millisecond; undefined where there is none within the horizon.
+    Edges: 0 if one is of the same millisecond; undefined if there is none within the horizon.
     Source: recency in Van Vlasselaer et al., APATE, Decision Support Systems 75 (2015) 38-48.
     """
     others = frame.earlier.copy()
@@ -99,10 +76,10 @@ def seconds_since_last(frame: Frame) -> Floats:
 
 
 def is_night(transactions: Transactions) -> Floats:
-    """Tell whether the hour is 0 to 6 by the clock of the place where it happened.
+    """Tell whether the hour is 0 to 6 by the local clock.
 
     Formula: 1 if hour(t + offset) <= 6, else 0.
-    Edges: a time without an offset of its own is taken as UTC.
+    Edges: a time without an offset is taken as UTC.
     Source: Le Borgne et al., Fraud Detection Handbook, ULB (2022), Baseline feature transformation.
     """
     hours = _wall_clock_ms(transactions) // HOUR_MS % HOURS_OF_DAY
@@ -110,14 +87,31 @@ def is_night(transactions: Transactions) -> Floats:
 
 
 def is_weekend(transactions: Transactions) -> Floats:
-    """Tell whether it is a Saturday or a Sunday by the clock of the place where it happened.
+    """Tell whether it is a Saturday or a Sunday by the local clock.
 
     Formula: 1 if weekday(t + offset) is Saturday or Sunday, else 0.
-    Edges: a time without an offset of its own is taken as UTC.
+    Edges: a time without an offset is taken as UTC.
     Source: Le Borgne et al., Fraud Detection Handbook, ULB (2022), Baseline feature transformation.
     """
     weekday = (_wall_clock_ms(transactions) // DAY_MS + EPOCH_WEEKDAY) % DAYS_OF_WEEK
     return (weekday >= SATURDAY).astype(np.float64)
+
+
+def _share_of_own(window: Window, trait: Trait) -> Floats:
+    """Divide the others with own value of a trait by those that have any."""
+    frame = window.frame
+    present = (frame.traits & trait.mask) != 0
+    others_present = window.others & present
+    same = window.counted(others_present & ((frame.trait_differences & trait.mask) == 0))
+    return _share(same, window.counted(others_present) * present[frame.last])
+
+
+def _share(part: Ints, whole: Ints) -> Floats:
+    """Divide counts; NaN if the whole is 0."""
+    below = whole.astype(np.float64)
+    below[whole == 0] = np.nan
+    share: Floats = part / below
+    return share
 
 
 def _wall_clock_ms(transactions: Transactions) -> Ints:

@@ -1,8 +1,7 @@
-"""The feature sets that one process computes side by side: one as a rule, two while a deployment changes its table.
+"""The feature sets that one process computes: usually one, two while a deployment replaces its table.
 
-Histories are kept as long as the longest horizon asks, and as fine as the finest set needs them. Each set sees no more
-of them than its own horizons allow, so its numbers are the same whatever stands beside it. Nothing here knows a store
-or a model.
+Histories are kept as long and as fine as any of the sets needs. Each set sees no more of them than its own schedule
+allows, so its values do not depend on the other sets.
 """
 
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from features.declaration import Feature, FeatureSet, load
 from features.errors import DeclarationError
 from features.history.frames import Floats
 from features.history.history import visible
-from features.history.retention import Ladder, Retention, horizons_of
+from features.history.retention import ResolutionSchedule, Retention, horizons_of
 from features.history.store import Entity, Histories, Observed, Transactions
 from features.vector.vectorise import vectorise
 
@@ -27,19 +26,19 @@ class FeatureSets:
     """Sets with different fingerprints; the last one is the newest, with which new models are trained.
 
     Raises:
-        DeclarationError: there is none, or two compute the same.
+        DeclarationError: there is none, or two have the same fingerprint.
     """
 
     sets: tuple[FeatureSet, ...]
 
     def __post_init__(self) -> None:
         if not self.sets:
-            raise DeclarationError("at least one set of features is needed")
+            raise DeclarationError("at least one feature set is needed")
         if len(self.by_fingerprint) < len(self.sets):
-            raise DeclarationError("two of the sets of features are the same: name each once")
+            raise DeclarationError("two of the feature sets are the same: name each once")
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Travel to another process as rows alone, without what was made of them here."""
+        """Pickle the rows alone; cached values are computed again in the other process."""
         return _of_rows, tuple(one.rows for one in self.sets)
 
     @cached_property
@@ -54,16 +53,16 @@ class FeatureSets:
 
     @cached_property
     def horizons_ms(self) -> Mapping[Entity, int]:
-        """How long histories are kept for all sets together, by whose they are."""
-        return MappingProxyType(horizons_of(self.keeps))
+        """Horizons of histories for all sets together, by entity."""
+        return MappingProxyType(horizons_of(self.retentions))
 
     @cached_property
-    def keeps(self) -> Mapping[Entity, Retention]:
-        """How long and how fine histories are kept for all sets together, by whose they are."""
-        each = [one.ladders for one in self.sets]
+    def retentions(self) -> Mapping[Entity, Retention]:
+        """Retention of histories for all sets together, by entity."""
+        each = [one.schedules for one in self.sets]
         kinds = [kind for kind in Entity if any(kind in one for one in each)]
-        ladders = {kind: dict.fromkeys(one[kind] for one in each if kind in one) for kind in kinds}
-        return MappingProxyType({kind: Retention(tuple(asked)) for kind, asked in ladders.items()})
+        schedules = {kind: dict.fromkeys(one[kind] for one in each if kind in one) for kind in kinds}
+        return MappingProxyType({kind: Retention(tuple(asked)) for kind, asked in schedules.items()})
 
 
 def _of_rows(*tables: tuple[Feature, ...]) -> FeatureSets:
@@ -71,10 +70,10 @@ def _of_rows(*tables: tuple[Feature, ...]) -> FeatureSets:
 
 
 class Vectors:
-    """A batch's vectors by feature set, each made when it is first asked for.
+    """A batch's vectors by feature set, each computed on first use.
 
-    `which` tells the transactions, n of the batch, that vectors are wanted of; `observed` is what a store that keeps
-    histories for all of `sets` saw.
+    `which` marks the transactions, n of the batch, that need vectors; `observed` comes from a store that keeps
+    histories for all of `sets`.
     """
 
     def __init__(
@@ -90,7 +89,7 @@ class Vectors:
         """Return the vectors of one set, float64 of shape (n, its features)."""
         if fingerprint not in self._made:
             one = self._sets.by_fingerprint[fingerprint]
-            observed = narrowed(self._observed, self._sets.keeps, one.ladders)
+            observed = narrowed(self._observed, self._sets.retentions, one.schedules)
             self._made[fingerprint] = vectorise(one, self._transactions, observed)[self._which]
         return self._made[fingerprint]
 
@@ -103,24 +102,28 @@ class Vectors:
         return {fingerprint: self.of(fingerprint) for fingerprint in self._sets.by_fingerprint}
 
 
-def narrowed(observed: Observed, kept: Mapping[Entity, Retention], seen: Mapping[Entity, Ladder]) -> Observed:
-    """Return what is visible to one set of those for which a store keeps histories."""
-    other = [kind for kind in observed.histories if kind in seen and kept[kind].ladders != (seen[kind],)]
+def narrowed(
+    observed: Observed, retentions: Mapping[Entity, Retention], schedules: Mapping[Entity, ResolutionSchedule]
+) -> Observed:
+    """Return what is visible to one of the sets for which a store keeps histories."""
+    other = [
+        kind for kind in observed.histories if kind in schedules and retentions[kind].schedules != (schedules[kind],)
+    ]
     if not other:
         return observed
-    narrow = {kind: _within(observed.histories[kind], seen[kind]) for kind in other}
+    narrow = {kind: _within(observed.histories[kind], schedules[kind]) for kind in other}
     return replace(observed, histories={**observed.histories, **narrow})
 
 
-def _within(histories: Histories, ladder: Ladder) -> Histories:
-    return Histories(*visible(histories.rows, histories.lengths, ladder), histories.positions)
+def _within(histories: Histories, schedule: ResolutionSchedule) -> Histories:
+    return Histories(*visible(histories.rows, histories.lengths, schedule), histories.positions)
 
 
 def load_sets(modules: str) -> FeatureSets:
-    """Build the sets of the modules that a deployment names, parted by commas; the default set where that is empty.
+    """Build the sets of comma-separated modules; the default set if the text is empty.
 
     Raises:
-        DeclarationError: a module is not there or holds no rows of features, or two hold the same.
+        DeclarationError: a module is missing or has no feature rows, or two sets are the same.
     """
     names = [name.strip() for name in modules.split(",") if name.strip()]
     return FeatureSets(tuple(map(load, names)) if names else (load(None),))

@@ -1,11 +1,7 @@
-"""Where a card was before: whether its country jumps, how far it came, how fast.
+"""Where a card was before: country change, distance and speed, from the latest earlier transaction that has the value.
 
-Only what an earlier transaction tells counts, and the latest that tells is asked. Distances are `globe`'s.
-
-How far apart two places are, in bits that no CPU changes.
-
-A library's sine differs with the CPU's vector extensions, so sine and arc sine are series here, and each step is one
-addition, multiplication, division or square root of IEEE doubles. Nothing here knows a record.
+Distances have the same bits on every CPU. A library's sine differs with the CPU's vector extensions, so sine and arc
+sine are power series here, and each step is one addition, multiplication, division or square root of IEEE doubles.
 """
 
 import math
@@ -17,55 +13,131 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.history import records
-from features.history.frames import Flags, Floats, Window
+from features.history.frames import NEVER_MS, Flags, Floats, Window
 from features.history.store import Ints
 
 Number = TypeVar("Number", float, NDArray[np.float64])
-
 RADIUS_KM = 6371.0088
 """Mean radius (2a + b) / 3 of the Earth: Moritz, Geodetic Reference System 1980, J. Geodesy 74 (2000) 128-133."""
 QUARTER_TURN = 9_000_000
 """90 degrees in units of 10^-5 degrees."""
 FULL_TURN = 4 * QUARTER_TURN
 RADIANS = math.pi / FULL_TURN
-"""Of half a unit."""
+"""Radians per half unit: angles enter the formula halved."""
 SINE_TERMS = 10
-"""The first one that is left out is below 3e-16 of a quarter turn's sine."""
+"""The first omitted term is below 3e-16 of a quarter turn's sine."""
+SINE = tuple((-1.0 if k % 2 else 1.0) / math.factorial(2 * k + 1) for k in reversed(range(SINE_TERMS)))
 HALVINGS = 3
-"""How often a quarter turn is halved before the series of the arc sine begins,"""
+"""How often a quarter turn is halved before the arc sine's series,"""
 ARC_SINE_TERMS = 7
-"""whose first term that is left out is then below 2e-12."""
+"""whose first omitted term is then below 2e-12."""
+ARC_SINE = tuple(math.comb(2 * k, k) / int(4**k * (2 * k + 1)) for k in reversed(range(ARC_SINE_TERMS)))
 FEW = 10
-"""So many distances are made faster one by one than by arrays."""
+"""Up to so many distances are faster one by one than as arrays."""
 LEAST_ELAPSED_MS = 60_000
-"""Clocks of terminals agree no better: what took less counts as a minute."""
+"""Terminals' clocks differ by up to a minute: a shorter time counts as a minute."""
 MS_PER_HOUR = 3_600_000.0
-NEVER_MS = np.int64(1 << 62)
 NOWHERE_KM = -1.0
 """Less than any distance."""
 
 
-def _sine_term(k: int) -> float:
-    return (-1.0 if k % 2 else 1.0) / math.factorial(2 * k + 1)
+def country_jump(window: Window) -> Floats:
+    """Tell whether the merchant's country differs from that of the latest other transaction that has one.
+
+    Formula: 1 if country(own) != country(latest), else 0.
+    Edges: undefined if own has no country, or no other of the window has one. If several latest ones are of one
+        millisecond, one of another country suffices.
+    Source: the country as a key of a card's past in Bahnsen et al., Expert Systems with Applications 51 (2016) 134-142;
+        its change within a short time is what issuers' rules call impossible travel.
+    """
+    frame = window.frame
+    latest = latest_with(window, (frame.traits & records.COUNTRY.mask) != 0)
+    number, differs = frame.number[latest], (frame.trait_differences[latest] & records.COUNTRY.mask) != 0
+    jumps = np.full(len(frame.lengths), np.nan)
+    jumps[number] = 0.0
+    jumps[number[differs]] = 1.0
+    return jumps
 
 
-def _arc_sine_term(k: int) -> float:
-    return math.comb(2 * k, k) / int(4**k * (2 * k + 1))
+def distance_from_last(window: Window) -> Floats:
+    """Return the great-circle distance in km from the terminal of the latest other transaction that has a place.
+
+    Formula: 2 R arcsin sqrt(sin^2(db / 2) + cos b1 cos b2 sin^2(dl / 2)), with latitudes b, longitudes l and
+        R = 6371.0088 km, from places rounded to 10^-5 degrees.
+    Edges: undefined if own has no place, or no other of the window has one; the farthest of several in one ms.
+    Source: Sinnott, Virtues of the Haversine, Sky & Telescope 68 (1984) 159; issuers' rules against copied cards look
+        at the distance between payments in sequence.
+    """
+    trip = window.view(Travel).trip
+    km = trip.km.copy()
+    km[trip.unknown] = np.nan
+    return km
 
 
-SINE = tuple(_sine_term(k) for k in reversed(range(SINE_TERMS)))
-ARC_SINE = tuple(_arc_sine_term(k) for k in reversed(range(ARC_SINE_TERMS)))
+def speed_from_last(window: Window) -> Floats:
+    """Return the speed in km/h at which the card would have come from the latest other place.
+
+    Formula: distance * 3600000 / max(elapsed, 60000), elapsed in ms.
+    Edges: as the distance; a time below one minute counts as a minute, since terminals' clocks differ by so much.
+    Source: as the distance; issuers' rules call it geo-velocity.
+    """
+    trip = window.view(Travel).trip
+    speed: Floats = trip.km * MS_PER_HOUR / np.maximum(trip.elapsed_ms, LEAST_ELAPSED_MS)
+    speed[trip.unknown] = np.nan
+    return speed
+
+
+class Trip(NamedTuple):
+    """The way of n transactions from the latest other place: km, ms, and which have no such place."""
+
+    km: Floats
+    elapsed_ms: Ints
+    unknown: Flags
+
+
+class Travel:
+    """Values that several features of one window share, computed once."""
+
+    def __init__(self, window: Window) -> None:
+        self._window = window
+
+    @cached_property
+    def trip(self) -> Trip:
+        """The way from the latest other place; from the farthest if several are of one millisecond."""
+        frame = self._window.frame
+        latest = latest_with(self._window, (frame.traits & records.HAS_PLACE.mask) != 0)
+        number = frame.number[latest]
+        km, elapsed_ms = np.full(len(frame.lengths), NOWHERE_KM), np.zeros(len(frame.lengths), np.int64)
+        if len(latest):
+            here, there = frame.rows[frame.last[number], records.PLACE], frame.rows[latest, records.PLACE]
+            np.maximum.at(km, number, distances_km(*records.unpack_places(there), *records.unpack_places(here)))
+            elapsed_ms[number] = frame.age[latest]
+        return Trip(km, elapsed_ms, km == NOWHERE_KM)
+
+
+def latest_with(window: Window, has_value: Flags) -> Ints:
+    """Return the indexes of the latest others in a window that have a value, several if they are of one millisecond.
+
+    A transaction without the value itself gets none, since there is nothing to compare.
+    """
+    frame = window.frame
+    found = (window.others & has_value & frame.of_own(has_value)).nonzero()[0]
+    number, age = frame.number[found], frame.age[found]
+    youngest = np.full(len(frame.lengths), NEVER_MS)
+    np.minimum.at(youngest, number, age)
+    latest: Ints = found[age == youngest[number]]
+    return latest
 
 
 def distances_km(from_north: Ints, from_east: Ints, to_north: Ints, to_east: Ints) -> Floats:
     """Return the great-circle distances between n pairs of places, in km, float64 of shape (n,).
 
-    Places are latitudes and longitudes in 10^-5 degrees. On the sphere of RADIUS_KM the result is within 1 mm and 10^-9
-    of the exact one, and within 0.3 m where the places face each other across the Earth. A real distance on the
-    ellipsoid differs by up to 0.56 %.
+    Places are latitudes and longitudes in 10^-5 degrees. On the sphere of RADIUS_KM the result is within 1 mm and
+    10^-9 of the exact one, and within 0.3 m for antipodal places. A real distance on the ellipsoid differs by up to
+    0.56 %.
 
     Formula: 2 R arcsin sqrt(sin^2((b2 - b1) / 2) + cos b1 cos b2 sin^2((l2 - l1) / 2)), b latitude, l longitude: the
-    haversine, which stays exact for places close by. Sinnott, Virtues of the Haversine, Sky & Telescope 68 (1984) 159.
+        haversine, which stays exact for close places. Sinnott, Virtues of the Haversine, Sky & Telescope 68 (1984) 159.
     """
     if len(from_north) <= FEW:
         places = (from_north.tolist(), from_east.tolist(), to_north.tolist(), to_east.tolist())
@@ -91,14 +163,14 @@ def _distance(from_north: int, from_east: int, to_north: int, to_east: int) -> f
 
 
 def _haversine(sines: Iterable[Number], root: Callable[[Number], Number]) -> Number:
-    """Return distances, of floats or of arrays alike, from the sines of half differences, then of complements."""
+    """Return distances, as floats or arrays, from the sines of half differences and of complements."""
     north, east, cosine, other_cosine = sines
     square = north * north + cosine * other_cosine * (east * east)
     return 2.0 * RADIUS_KM * _arc_sine(square, root)
 
 
 def _arc_sine(square: Number, root: Callable[[Number], Number]) -> Number:
-    """Return the arc sine of the root of `square`: by the sine of an eighth of the angle, which is small."""
+    """Return the arc sine of the root of `square`, from the sine of an eighth of the angle, which is small."""
     sine, cosine = root(square), root(abs(1.0 - square))  # rounding may leave the square just above 1
     for _ in range(HALVINGS):
         sine = sine / root(2.0 + 2.0 * cosine)
@@ -112,94 +184,6 @@ def _series(terms: Sequence[float], x: Number) -> Number:
     total = terms[0] * square
     for term in terms[1:-1]:
         total += term
-        total *= square  # in place: there are no copies of arrays to make
+        total *= square  # in place, which saves copies of arrays
     total += terms[-1]
     return total * x
-
-
-class Trip(NamedTuple):
-    """How each of n transactions came from the latest other place: km, ms, and which came from none that is known."""
-
-    km: Floats
-    elapsed_ms: Ints
-    unknown: Flags
-
-
-class Travel:
-    """What several features of one window look at, made once."""
-
-    def __init__(self, window: Window) -> None:
-        self._window = window
-
-    @cached_property
-    def trip(self) -> Trip:
-        """The way from the latest other place; from the farthest of several in one millisecond."""
-        frame = self._window.frame
-        latest = latest_telling(self._window, (frame.traits & records.PLACED.mask) != 0)
-        number = frame.number[latest]
-        km, elapsed_ms = np.full(len(frame.lengths), NOWHERE_KM), np.zeros(len(frame.lengths), np.int64)
-        if len(latest):
-            here, there = frame.rows[frame.last[number], records.PLACE], frame.rows[latest, records.PLACE]
-            np.maximum.at(km, number, distances_km(*records.places(there), *records.places(here)))
-            elapsed_ms[number] = frame.age[latest]
-        return Trip(km, elapsed_ms, km == NOWHERE_KM)
-
-
-def latest_telling(window: Window, tells: Flags) -> Ints:
-    """Return where the latest others of a window that tell something are, several if they are of one millisecond.
-
-    None of a transaction that does not tell it itself: there is nothing to compare.
-    """
-    frame = window.frame
-    found = (window.others & tells & frame.of_own(tells)).nonzero()[0]
-    number, age = frame.number[found], frame.age[found]
-    youngest = np.full(len(frame.lengths), NEVER_MS)
-    np.minimum.at(youngest, number, age)
-    latest: Ints = found[age == youngest[number]]
-    return latest
-
-
-def country_jump(window: Window) -> Floats:
-    """Tell whether the merchant's country is another than that of the latest other transaction that tells one.
-
-    Formula: 1 if country(own) != country(latest), else 0.
-    Edges: undefined where own tells none, or no other of the window does. Of several latest ones in one millisecond,
-        one of another country suffices.
-    Source: the country as a key of a card's past in Bahnsen et al., Expert Systems with Applications 51 (2016) 134-142;
-        its change within a short time is what issuers' rules call impossible travel.
-    """
-    frame = window.frame
-    latest = latest_telling(window, (frame.traits & records.COUNTRY.mask) != 0)
-    number, differs = frame.number[latest], (frame.unlike[latest] & records.COUNTRY.mask) != 0
-    jumps = np.full(len(frame.lengths), np.nan)
-    jumps[number] = 0.0
-    jumps[number[differs]] = 1.0
-    return jumps
-
-
-def distance_from_last(window: Window) -> Floats:
-    """Return the great-circle distance in km from the terminal of the latest other transaction that tells its place.
-
-    Formula: 2 R arcsin sqrt(sin^2(db / 2) + cos b1 cos b2 sin^2(dl / 2)), with latitudes b, longitudes l and
-        R = 6371.0088 km, from places rounded to 10^-5 degrees.
-    Edges: undefined where own tells no place, or no other of the window does; the farthest of several in one ms.
-    Source: Sinnott, Virtues of the Haversine, Sky & Telescope 68 (1984) 159; issuers' rules against copied cards look
-        at the distance between payments in sequence.
-    """
-    trip = window.view(Travel).trip
-    km = trip.km.copy()
-    km[trip.unknown] = np.nan
-    return km
-
-
-def speed_from_last(window: Window) -> Floats:
-    """Return the speed in km/h at which the card would have come from the latest other place.
-
-    Formula: distance * 3600000 / max(elapsed, 60000), elapsed in ms.
-    Edges: as the distance; what took less than a minute counts as a minute, since terminals' clocks agree no better.
-    Source: as the distance; issuers' rules call it geo-velocity.
-    """
-    trip = window.view(Travel).trip
-    speed: Floats = trip.km * MS_PER_HOUR / np.maximum(trip.elapsed_ms, LEAST_ELAPSED_MS)
-    speed[trip.unknown] = np.nan
-    return speed

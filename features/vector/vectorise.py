@@ -1,7 +1,7 @@
-"""The vector of a batch: every declared feature of all its transactions at once, as a function of what each may see.
+"""The feature vectors of a batch: every declared feature of all its transactions at once.
 
-There is one implementation, for the stream, for training and for replay. It keeps no state, asks no store and has no
-loop over events; the order of the records within a history changes nothing.
+Stream, training and replay use this one implementation. It is a pure function of what is visible to each transaction,
+without a loop over events; the order of the records within a history changes nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 from features.aggregates import Aggregate
 from features.declaration import Feature, FeatureSet
 from features.formulas import Formula, evaluate
-from features.history.frames import Flags, Floats, Frame, Sums, Window
+from features.history.frames import Flags, Floats, Frame, Window, WindowSums
 from features.history.store import NOWHERE, Entity, Ints, Observed, Transactions
 from features.vector import amounts, habits, novelty, travel
 from features.vector.frauds import fraud_share, fraud_verdicts, known_frauds
@@ -22,7 +22,7 @@ from features.vector.paned import PanedWindow
 def vectorise(feature_set: FeatureSet, transactions: Transactions, observed: Observed) -> Floats:
     """Compute the batch's vectors, float64 of shape (n, number of features), NaN where a value is undefined.
 
-    What it says of a transaction that is not to be decided means nothing: only its own record was visible.
+    The row of a transaction without a decision is meaningless: only its own record was visible.
     """
     if not len(transactions):
         return np.empty((0, len(feature_set)), np.float64)
@@ -32,10 +32,10 @@ def vectorise(feature_set: FeatureSet, transactions: Transactions, observed: Obs
 
 
 class _BatchReader:
-    """One batch being read: frames and windows that several features share are made once."""
+    """Computes one batch; frames and windows that several features share are made once."""
 
     def __init__(self, feature_set: FeatureSet, transactions: Transactions, observed: Observed) -> None:
-        self._ladders = feature_set.ladders
+        self._schedules = feature_set.schedules
         self.transactions = transactions
         self._histories = observed.histories
         self._frames: dict[Entity, Frame] = {}
@@ -51,11 +51,11 @@ class _BatchReader:
             return _CALENDAR[first.aggregate](self.transactions)[np.newaxis]
         found = self._of_history(first, tuple(row.window_ms or 0 for row in rows))
         if first.entity is Entity.DEVICE:
-            found = np.where(self._told(first.entity), found, np.nan)
+            found = np.where(self._has_entity(first.entity), found, np.nan)
         return found if found.ndim > 1 else found[np.newaxis]
 
-    def _told(self, entity: Entity) -> Flags:
-        """Tell which transactions have such a party at all."""
+    def _has_entity(self, entity: Entity) -> Flags:
+        """Mark the transactions that have such an entity."""
         known: Flags = self._histories[entity].positions != NOWHERE
         return known
 
@@ -74,15 +74,15 @@ class _BatchReader:
     def frame(self, entity: Entity) -> Frame:
         """Return the histories of one kind."""
         if entity not in self._frames:
-            ladder = self._ladders[entity]
-            self._frames[entity] = Frame(self._histories[entity], self.transactions.occurred_ms, ladder)
+            schedule = self._schedules[entity]
+            self._frames[entity] = Frame(self._histories[entity], self.transactions.occurred_ms, schedule)
         return self._frames[entity]
 
     def _of_panes(self, feature: Feature) -> Floats:
         entity = feature.entity
         key = (entity, feature.window_ms, feature.delay_ms, feature.resolution_ms)
         if key not in self._paned:
-            self._paned[key] = PanedWindow(self.frame(entity), feature, self._ladders[entity])
+            self._paned[key] = PanedWindow(self.frame(entity), feature, self._schedules[entity])
         window = self._paned[key]
         if isinstance(feature.aggregate, Aggregate) and feature.aggregate in _OF_SUMS:
             return _OF_SUMS[feature.aggregate](window)
@@ -91,7 +91,7 @@ class _BatchReader:
         return window.fraud_share(self._verdicts[entity])
 
     def window(self, entity: Entity, lengths_ms: tuple[int, ...], delay_ms: int) -> Window:
-        """Return one window over them, or several at once."""
+        """Return one window over one kind of history, or several at once."""
         key = (entity, lengths_ms, delay_ms)
         if key not in self._windows:
             length_ms = lengths_ms[0] if len(lengths_ms) == 1 else np.array(lengths_ms)[:, np.newaxis]
@@ -99,7 +99,7 @@ class _BatchReader:
         return self._windows[key]
 
     def frauds(self, entity: Entity) -> Flags:
-        """Return which of their records are known frauds."""
+        """Mark the records of one kind of history that are known frauds."""
         if entity not in self._frauds:
             self._frauds[entity] = known_frauds(self.frame(entity))
         return self._frauds[entity]
@@ -108,7 +108,7 @@ class _BatchReader:
 _CALENDAR: Mapping[Aggregate, Callable[[Transactions], Floats]] = MappingProxyType(
     {Aggregate.NIGHT: habits.is_night, Aggregate.WEEKEND: habits.is_weekend},
 )
-_OF_SUMS: Mapping[Aggregate, Callable[[Sums], Floats]] = MappingProxyType(
+_OF_SUMS: Mapping[Aggregate, Callable[[WindowSums], Floats]] = MappingProxyType(
     {
         Aggregate.COUNT: amounts.count,
         Aggregate.AMOUNT_SUM: amounts.amount_sum,
@@ -144,4 +144,4 @@ COMPUTED_BY: Mapping[Aggregate, Callable[..., Floats]] = MappingProxyType(
         **_CALENDAR,
     },
 )
-"""Who computes what; the page about features is made of their docstrings."""
+"""The function of each aggregate; docs/features.md is generated from their docstrings."""

@@ -131,7 +131,7 @@ async def _warm_up(contestants: list[Contestant], crowd: Crowd) -> None:
             await contestant.vectors(lot.batch)
             await contestant.label(lot.labels)
             if number % _TIDY_EVERY == 0:
-                await contestant.tidy()
+                await contestant.compact()
 
 
 async def _in_turns(client: Redis, contestants: dict[str, Contestant], crowd: Crowd, effort: ContestEffort) -> Rounds:
@@ -142,7 +142,7 @@ async def _in_turns(client: Redis, contestants: dict[str, Contestant], crowd: Cr
             for name, contestant in contestants.items():
                 rounds[name, size].append(await _measure(client, contestant, lots))
         for contestant in contestants.values():
-            await contestant.tidy()
+            await contestant.compact()
     return rounds
 
 

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from features.declaration import FeatureSet
 from features.history.frames import Floats
 from features.history.store import Entity, Label, Transactions
-from features.redis.keys import LETTERS
+from features.redis.keys import KIND_LETTERS
 from features.redis.store import DEFAULT, RedisStore, StoreOptions
 from features.vector.vectorise import vectorise
 from stream.clock import now_ms
@@ -33,7 +33,7 @@ class Contestant(Protocol):
         """Keep labels."""
         ...
 
-    async def tidy(self) -> None:
+    async def compact(self) -> None:
         """Drop what is out of sight; not measured."""
         ...
 
@@ -53,9 +53,9 @@ class Ours:
         """Keep labels as the stream does."""
         await self._store.label(labels)
 
-    async def tidy(self) -> None:
+    async def compact(self) -> None:
         """Trim as the worker does in the background."""
-        await self._store.tidy()
+        await self._store.compact()
 
 
 @asynccontextmanager
@@ -79,7 +79,7 @@ def keys_of(name: str) -> str:
 
 def key_begin(name: str, kind: Entity) -> str:
     """Return how its keys of one kind of entity begin."""
-    return f"{keys_of(name)}:{LETTERS[kind]}:"
+    return f"{keys_of(name)}:{KIND_LETTERS[kind]}:"
 
 
 async def server_cpu_s(client: Redis) -> float:

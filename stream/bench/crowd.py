@@ -100,7 +100,7 @@ class Crowd:
             partition=numbers % 4,
             offset=numbers,
             device_ids=[None if card % _WITH_DEVICE else f"phone-{card:05d}" for card in cards],
-            place=np.array([records.place(52.0 + merchant * 1e-3, 4.0) for merchant in merchants], np.int64),
+            place=np.array([records.pack_place(52.0 + merchant * 1e-3, 4.0) for merchant in merchants], np.int64),
             traits=np.array([_traits(merchant) for merchant in merchants], np.int64),
         )
         frauds = np.flatnonzero(numbers % _LABELLED == 0).tolist()
@@ -108,8 +108,8 @@ class Crowd:
 
 
 def _traits(merchant: int) -> int:
-    packed = records.pack(f"{5000 + merchant % 50}", "NL", records.CHANNELS[merchant % 2], _ZONE_MINUTES, "EUR")
-    return packed | (1 << records.PLACED.shift)
+    packed = records.pack_traits(f"{5000 + merchant % 50}", "NL", records.CHANNELS[merchant % 2], _ZONE_MINUTES, "EUR")
+    return packed | (1 << records.HAS_PLACE.shift)
 
 
 def _fraud(batch: Transactions, place: int) -> Label:

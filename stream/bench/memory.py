@@ -14,10 +14,10 @@ from redis.asyncio import Redis
 
 from features.declaration import DAY_MS, FeatureSet, load
 from features.history import records
-from features.history.append import parties
+from features.history.append import rows_by_entity
 from features.history.store import Entity, Ints, Transactions
-from features.redis.cache import Cached
-from features.redis.keys import ALONE, Shards
+from features.redis.cache import CachedHistory
+from features.redis.keys import SINGLE_SERVER_SHARDS, KeyLayout
 from features.redis.store import RedisStore
 from features.rows import device, paned
 from features.vector.vectorise import vectorise
@@ -78,11 +78,11 @@ async def measure(settings: Settings, a_month: int, case: MemoryCase) -> MemoryL
         asking = _Asking(case, newest_ms)
         await store.observe(asking.next(1))
         fresh_bytes = await client.memory_usage(key) or 0
-        held = store.uses[case.kind].held_bytes
-        await store.tidy()
+        held = store.cache_stats[case.kind].held_bytes
+        await store.compact()
         tidy_bytes = await client.memory_usage(key) or 0
         await store.observe(asking.next(1))
-        held = min(held, store.uses[case.kind].held_bytes)
+        held = min(held, store.cache_stats[case.kind].held_bytes)
         alone_us, together_us = [await _cost_us(store, case.feature_set, asking, size) for size in _ROUNDS]
         return MemoryLine(case.kind.value, case.windows, a_month, fresh_bytes, tidy_bytes, held, alone_us, together_us)
 
@@ -106,11 +106,11 @@ async def _write(client: Redis, deployment: str, case: MemoryCase, a_month: int,
     """Append records one by one up to now, and return the key."""
     horizon_ms = case.feature_set.horizons_ms[case.kind]
     times_ms = newest_ms - np.arange(horizon_ms * a_month // MONTH_MS, -1, -1) * (MONTH_MS // a_month)
-    ours = parties(_payments(case.kind, times_ms, 0), (case.kind,))[case.kind]
+    ours = rows_by_entity(_payments(case.kind, times_ms, 0), (case.kind,))[case.kind]
     entity = ours.hashes[0]
-    key = Shards(_PREFIX, deployment, ALONE).key(case.kind, entity)
+    key = KeyLayout(_PREFIX, deployment, SINGLE_SERVER_SHARDS).key(case.kind, entity)
     written = [row.tobytes() for row in ours.rows.astype(records.STORED, copy=False)]
-    written[0] = Cached(case.kind, entity, _WHO[case.kind], key).header() + written[0]
+    written[0] = CachedHistory(case.kind, entity, _WHO[case.kind], key).header() + written[0]
     for begin in range(0, len(written), _LOT):
         async with client.pipeline(transaction=False) as pipeline:
             for record in written[begin : begin + _LOT]:

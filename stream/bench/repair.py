@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 
 from features.redis.client import without_password
 from features.redis.progress import NO_END, LogPart
-from features.redis.retention import EpochCover
+from features.redis.retention import EpochCoverage
 from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets, load_sets
 from models.times import format_time, parse_time_ms
@@ -80,7 +80,7 @@ class Task(NamedTuple):
     """What one process is to repair."""
 
     settings: Settings
-    repair: EpochCover
+    repair: EpochCoverage
     partitions: tuple[int, ...]
 
 
@@ -177,7 +177,7 @@ async def _repair(settings: Settings, sets: FeatureSets, workers: int, count: in
                 await store.declare_loss("a measurement")
                 began = time.monotonic()
                 shares = [tuple(range(PARTITIONS))[number::workers] for number in range(workers)]
-                stints = await _all(pool, _mend, [Task(settings, store.standing.aim, share) for share in shares])
+                stints = await _all(pool, _mend, [Task(settings, store.state.target, share) for share in shares])
                 return _speed(stints, count, time.monotonic() - began)
         finally:
             await store.close()

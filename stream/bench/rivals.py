@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 from features.aggregates import Aggregate
 from features.declaration import DAY_MS, Feature, FeatureSet
 from features.history import records
-from features.history.append import NOBODY, parties
+from features.history.append import NO_ENTITY, rows_by_entity
 from features.history.frames import FINEST, PER_MAJOR, POWERS, Floats
 from features.history.store import NOWHERE, Entity, Fate, Histories, Ints, Label, Observed, Transactions
 from features.vector.vectorise import vectorise
@@ -53,8 +53,10 @@ class SortedSets:
 
     async def vectors(self, batch: Transactions) -> Floats:
         """Read each history and add to it, event by event, in one pipeline; then compute as ours does."""
-        theirs = parties(batch, tuple(self._horizons_ms))
-        asked = [(kind, i) for kind, one in theirs.items() for i, entity in enumerate(one.hashes) if entity != NOBODY]
+        theirs = rows_by_entity(batch, tuple(self._horizons_ms))
+        asked = [
+            (kind, i) for kind, one in theirs.items() for i, entity in enumerate(one.hashes) if entity != NO_ENTITY
+        ]
         times = batch.occurred_ms.tolist()
         own = {kind: [row.tobytes() for row in one.rows] for kind, one in theirs.items()}
         pipeline = self._client.pipeline(transaction=False)
@@ -83,7 +85,7 @@ class SortedSets:
             pipeline.zadd(merchant, {row[: records.SHARED_COLUMNS].tobytes(): label.labelled_ms})
         await pipeline.execute()
 
-    async def tidy(self) -> None:
+    async def compact(self) -> None:
         """Drop what is out of sight, and let keys expire."""
         pipeline = self._client.pipeline(transaction=False)
         for key, (kind, time_ms) in self._touched.items():
@@ -104,7 +106,7 @@ def _side_by_side(hashes: Sequence[int], own: Sequence[bytes], seen: Sequence[li
         -1, len(own[0]) // records.COLUMN_BYTES
     )
     lengths = np.array(list(map(len, parts)), np.int64)
-    return Histories(rows, lengths, np.where(np.array(hashes) == NOBODY, NOWHERE, lengths - 1))
+    return Histories(rows, lengths, np.where(np.array(hashes) == NO_ENTITY, NOWHERE, lengths - 1))
 
 
 class Pane(NamedTuple):
@@ -172,7 +174,7 @@ class Counters:
                     pipeline.hincrby(f"{self._begins[pane.kind]}{label.merchant_id}", field, 1)
         await pipeline.execute()
 
-    async def tidy(self) -> None:
+    async def compact(self) -> None:
         """Drop panes that no window reaches any more, and let keys expire."""
         reading = self._client.pipeline(transaction=False)
         for key in self._touched:

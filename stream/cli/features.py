@@ -13,7 +13,7 @@ from rich.text import Text
 
 from features.declaration import DAY_MS, Feature, FeatureSet, window_text
 from features.history.records import RECORD_BYTES
-from features.history.store import WHO, Entity
+from features.history.store import ENTITY_TEXT, Entity
 from stream.cli.output import features_or_refuse, json_option, say, settings_or_refuse
 
 WIDE = 140
@@ -59,13 +59,13 @@ def _facts(row: Feature) -> tuple[str, str, str, str]:
     """Return window, delay, whether the order of arrival matters, and what the row makes a history keep."""
     window = "" if row.window_ms is None else window_text(row.window_ms)
     delay = window_text(row.delay_ms) if row.delay_ms else ""
-    keeps = f"{_days(row.keeps_ms)} x {RECORD_BYTES[row.entity]} B" if row.entity in RECORD_BYTES else ""
+    keeps = f"{_days(row.retention_ms)} x {RECORD_BYTES[row.entity]} B" if row.entity in RECORD_BYTES else ""
     return window, delay, "yes" if row.depends_on_arrival else "", keeps
 
 
 def _totals(feature_set: FeatureSet) -> list[str]:
     kept = [
-        f"The history of {WHO[kind]} keeps {_days(horizon_ms)} of records, {RECORD_BYTES[kind]} bytes each."
+        f"The history of {ENTITY_TEXT[kind]} keeps {_days(horizon_ms)} of records, {RECORD_BYTES[kind]} bytes each."
         for kind, horizon_ms in feature_set.horizons_ms.items()
     ]
     arrival = sum(row.depends_on_arrival for row in feature_set.rows)
@@ -138,6 +138,6 @@ def _row(row: Feature) -> dict[str, Any]:
         "unit": row.unit,
         "meaning": row.meaning,
         "depends_on_arrival": row.depends_on_arrival,
-        "keeps_ms": row.keeps_ms,
+        "keeps_ms": row.retention_ms,
         "record_bytes": RECORD_BYTES.get(row.entity, 0),
     }

@@ -196,7 +196,7 @@ def _letters(column: str, count: int) -> str:
     """Number a code by its letters."""
     value = "0"
     for at in range(1, count + 1):
-        value = f"({value} * {records.LETTERS} + ascii({column}[{at}]) - ascii('A'))"
+        value = f"({value} * {records.ALPHABET} + ascii({column}[{at}]) - ascii('A'))"
     return value
 
 
@@ -209,7 +209,7 @@ PLACE = (
     f"CASE WHEN {_PLACED} THEN {_units('read_latitude')} * {1 << records.LOW_HALF} + "
     f"({_units('read_longitude')} & {records.LOW_MASK}) ELSE 0 END"
 )
-"""As `features.history.records.place` packs it."""
+"""As `features.history.records.pack_place` packs it."""
 TRAITS = " | ".join(
     (
         _shifted(records.CATEGORY, "coalesce(CAST(read_mcc AS BIGINT) + 1, 0)"),
@@ -217,7 +217,7 @@ TRAITS = " | ".join(
         _shifted(records.CHANNEL, f"coalesce(list_position([{_CHANNEL}], read_channel), 0)"),
         _shifted(records.CLOCK, f"utc_offset_minutes + {records.LATEST_CLOCK_MINUTES}"),
         _shifted(records.CURRENCY, _letters("read_currency", 3)),
-        _shifted(records.PLACED, _PLACED),
+        _shifted(records.HAS_PLACE, _PLACED),
     )
 )
-"""As `features.history.records.pack` packs them, and whether there is a place."""
+"""As `features.history.records.pack_traits` packs them, and whether there is a place."""

@@ -65,9 +65,9 @@ class WaitingStore:
         self._require_whole()
         return labelled
 
-    async def tidy(self) -> None:
+    async def compact(self) -> None:
         """Trim what has become invisible."""
-        await self._inner.tidy()
+        await self._inner.compact()
 
     def _require_whole(self) -> None:
         if self._inner.incomplete:
@@ -140,9 +140,9 @@ class DegradingStore:
             )
         return await self._inner.label(labels)
 
-    async def tidy(self) -> None:
+    async def compact(self) -> None:
         """Trim what has become invisible."""
-        await self._inner.tidy()
+        await self._inner.compact()
 
     async def catch_up(self) -> None:
         """Apply what waits, in the order of the decisions, if Redis is back.

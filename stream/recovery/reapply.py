@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import UnknownTopicOrPartitionError
 
 from features.errors import StoreError
-from features.redis.progress import LogPart, PartReport, Reached
+from features.redis.progress import LogPart, PartProgress, PartReport
 from features.redis.store import RedisStore
 from stream.contract.codes import Rejection
 from stream.contract.label import read_label
@@ -64,7 +64,7 @@ class OffsetRange(NamedTuple):
     @property
     def report(self) -> PartReport:
         """How far it is."""
-        return PartReport(Reached(self.first, self.at, self.end), self.displaced_below)
+        return PartReport(PartProgress(self.first, self.at, self.end), self.displaced_below)
 
 
 Note = Callable[[Sequence[OffsetRange], int], Awaitable[bool]]

@@ -69,7 +69,7 @@ async def watched(rebuild: Rebuild) -> AsyncIterator[RepairStatus]:
     """
     store, quiet_s = rebuild.store, 0.0
     while store.incomplete:
-        progress = await store.wholeness.progress(store.standing.aim)
+        progress = await store.repair_progress.parts(store.state.target)
         yield RepairStatus(progress, rebuild.parts)
         quiet_s = 0.0 if progress else quiet_s + REPORT_SECONDS
         if quiet_s >= NOBODY_SECONDS:
@@ -78,8 +78,8 @@ async def watched(rebuild: Rebuild) -> AsyncIterator[RepairStatus]:
                 "workers (fraudstream worker), or run this again with --here"
             )
         await asyncio.sleep(REPORT_SECONDS)
-        await store.look()
-    yield RepairStatus(await store.wholeness.progress(store.standing.aim), rebuild.parts)
+        await store.refresh()
+    yield RepairStatus(await store.repair_progress.parts(store.state.target), rebuild.parts)
 
 
 async def done_here(rebuild: Rebuild, ends: Mapping[LogPart, int]) -> AsyncIterator[RepairStatus]:
@@ -90,7 +90,7 @@ async def done_here(rebuild: Rebuild, ends: Mapping[LogPart, int]) -> AsyncItera
         StoreUnavailableError: Redis does not answer.
         aiokafka.errors.KafkaError: Kafka does not answer.
     """
-    mending = Repair(RepairDeps(rebuild.settings, rebuild.sets, rebuild.store.standing.aim, deaf))
+    mending = Repair(RepairDeps(rebuild.settings, rebuild.sets, rebuild.store.state.target, deaf))
 
     async def told() -> Mapping[LogPart, int]:
         return ends

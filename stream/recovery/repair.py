@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from features.history.store import Keeping
-from features.redis.progress import NO_END, LogPart, Reached
-from features.redis.retention import NOTHING, EpochCover
+from features.history.store import RetentionPolicy
+from features.redis.progress import NO_END, LogPart, PartProgress
+from features.redis.retention import NO_COVERAGE, EpochCoverage
 from features.redis.store import RedisStore, StoreOptions
 from stream.clock import now_ms
 from stream.recovery.reapply import GENTLY, SWIFTLY, OffsetRange, ReapplyDeps, log_reader, part_count, place, reapply
@@ -32,7 +32,7 @@ Ends = Callable[[], Awaitable[Mapping[LogPart, int]]]
 class RepairStatus:
     """How far all who repair are together, as was last read, of so many parts."""
 
-    progress: Mapping[LogPart, Reached]
+    progress: Mapping[LogPart, PartProgress]
     parts: int
 
     @property
@@ -67,8 +67,8 @@ class RepairDeps(NamedTuple):
     """
 
     settings: Settings
-    keeping: Keeping
-    repair: EpochCover
+    keeping: RetentionPolicy
+    repair: EpochCoverage
     tell: Listen
     turns: asyncio.Lock | None = None
 
@@ -94,11 +94,11 @@ class Repair:
             aiokafka.errors.KafkaError: so is Kafka.
         """
         settings, keeping, _, _, turns = self._terms
-        options = StoreOptions(cache_bytes=_CACHE_BYTES, turns=turns)
+        options = StoreOptions(cache_bytes=_CACHE_BYTES, other_store_lock=turns)
         store = RedisStore(settings.redis_url, settings.deployment, keeping, now_ms, options)
         try:
             await store.connect(emptied=True)  # if it was emptied again meanwhile
-            gently = settings.redis_down == "degrade" or store.standing.whole is not NOTHING
+            gently = settings.redis_down == "degrade" or store.state.complete is not NO_COVERAGE
             async with log_reader(settings) as reader:
                 again = ReapplyDeps(reader, settings, store, GENTLY if gently else SWIFTLY)
                 await self._all(_Work(store, again, part_count(reader, settings), gently), ends)
@@ -118,22 +118,22 @@ class Repair:
             seen = await self._look(work, REPORT_SECONDS)
         if work.gently:
             await self._conclude(work)
-        while self._goes_on(work.store) and work.store.standing.missing:
+        while self._goes_on(work.store) and work.store.state.pending_repair:
             await self._look(work, REPORT_SECONDS)
 
     def _goes_on(self, store: RedisStore) -> bool:
         """Tell whether this repair is still the one that is wanted."""
-        return store.standing.aim == self._terms.repair
+        return store.state.target == self._terms.repair
 
     async def _look(self, work: "_Work", after_s: float = 0.0) -> RepairStatus:
         """Read how far all are, and whether that is still asked."""
         await asyncio.sleep(after_s)
-        await work.store.look()
-        self.seen = RepairStatus(await work.store.wholeness.progress(self._terms.repair), work.parts)
+        await work.store.refresh()
+        self.seen = RepairStatus(await work.store.repair_progress.parts(self._terms.repair), work.parts)
         return self.seen
 
     async def _stretches(
-        self, work: "_Work", ends: Mapping[LogPart, int], progress: Mapping[LogPart, Reached]
+        self, work: "_Work", ends: Mapping[LogPart, int], progress: Mapping[LogPart, PartProgress]
     ) -> list[OffsetRange]:
         """Return what is to be applied again here, from where whoever began it was; what is done included.
 
@@ -142,12 +142,12 @@ class Repair:
         tps = {part: place(self._terms.settings, part) for part in ends}
         begins = await work.again.reader.beginning_offsets(list(tps.values()))
         log_ends = await work.again.reader.end_offsets(list(tps.values()))
-        marks = await work.store.wholeness.marks(self._terms.repair.cover)
+        marks = await work.store.repair_progress.checkpoints(self._terms.repair.cover)
         found = []
         for part, tp in tps.items():
             first = marks.get(part, 0)
             first = first if begins[tp] <= first <= log_ends[tp] else begins[tp]
-            before = progress.get(part, Reached(first, first, NO_END))
+            before = progress.get(part, PartProgress(first, first, NO_END))
             end = before.reached if before.done else max(before.reached, min(ends[part], log_ends[tp]))
             found.append(OffsetRange(part, before.first, before.reached, end, log_ends[tp]))
         return found
@@ -169,7 +169,7 @@ class Repair:
                 await self._look(work)
             if now >= tidy_due and not of_labels:
                 tidy_due = now + _TIDY_SECONDS
-                await work.store.tidy()
+                await work.store.compact()
             return self._goes_on(work.store)
 
         if mine:
@@ -188,7 +188,7 @@ class Repair:
     async def _report(self, work: "_Work", stretches: Sequence[OffsetRange], *, final: bool) -> bool:
         """Report; tell whether this repair is still the one that is wanted."""
         reports = {stretch.part: stretch.report._replace(final=final) for stretch in stretches}
-        return await work.store.wholeness.report(self._terms.repair, reports, work.parts) is not None
+        return await work.store.repair_progress.report(self._terms.repair, reports, work.parts) is not None
 
 
 class _Work(NamedTuple):

@@ -18,9 +18,9 @@ from typing import NamedTuple
 from aiokafka.errors import KafkaError
 
 from features.errors import StoreUnavailableError
-from features.history.store import Entity, Keeping
+from features.history.store import Entity, RetentionPolicy
 from features.redis.progress import NO_END, LogPart
-from features.redis.retention import Cover, EpochCover
+from features.redis.retention import Coverage, EpochCoverage
 from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets
 from models.problems import Problem, ProblemCode
@@ -59,8 +59,8 @@ class WarmupCheck:
         if not self._store.lacks(horizons_ms):
             return ()
         detail = (
-            f"its features look back further ({Cover.of(horizons_ms)}) than histories are put together from Kafka yet "
-            f"({self._store.standing.whole.cover}): {self._how_far()}. Decisions go on meanwhile; send the command "
+            f"its features look back further ({Coverage.of(horizons_ms)}) than histories are put together from Kafka "
+            f"yet ({self._store.state.complete.cover}): {self._how_far()}. Decisions go on meanwhile; send the command "
             "again when that is through"
         )
         return (Problem(ProblemCode.FEATURES_WARMING, detail),)
@@ -74,7 +74,7 @@ class RepairerDeps(NamedTuple):
     """
 
     settings: Settings
-    keeping: Keeping
+    keeping: RetentionPolicy
     store: RedisStore
     consumer: Callable[[], BatchConsumer | None]
     decided: Callable[[], Mapping[int, int] | None]
@@ -85,7 +85,7 @@ class RepairerDeps(NamedTuple):
 class _Situation(NamedTuple):
     """What is to be repaired, an epoch and how far back, and under which assignment of ours."""
 
-    repair: EpochCover
+    repair: EpochCoverage
     assignment: int
 
 
@@ -148,12 +148,12 @@ class Repairer:
             done = {} if self._yard.withheld(topic) else consumer.done(topic)
             marks |= {LogPart(layout is LABELS, partition): offset for partition, offset in done.items() if offset}
         try:
-            await self._yard.store.mark(marks)
+            await self._yard.store.checkpoint(marks)
         except StoreUnavailableError as error:
             log.info("how far histories are applied is not noted: %s", error)
 
     def _situation(self) -> _Situation | None:
-        missing = self._yard.store.standing.missing
+        missing = self._yard.store.state.pending_repair
         if self._assignment is None or missing is None:
             return None
         return _Situation(missing, self._assignment)

@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 from features.declaration import FeatureSet
 from features.history import records
 from features.history.append import (
-    NOBODY,
-    Following,
+    NO_ENTITY,
+    AcceptedRows,
     Visibility,
-    draft_card_label,
-    draft_cards,
-    draft_label,
-    draft_others,
+    append_card_label,
+    append_label,
+    append_to_cards,
+    append_to_others,
     labels_of,
-    parties,
-    seen,
+    rows_by_entity,
+    visible_histories,
 )
-from features.history.compaction import shorten
-from features.history.displaced import IN_PLACE, Displaced
+from features.history.compaction import compact_in_memory
+from features.history.displaced import NONE_DISPLACED, Displaced
 from features.history.frames import Floats
 from features.history.history import History
 from features.history.store import Entity, Fate, Ints, Label, Observed, Transactions
@@ -112,10 +112,10 @@ class AppendedBatch(NamedTuple):
 class _HistoryPass:
     """The histories of one kind, and how they are looked at."""
 
-    def __init__(self, sets: FeatureSets, kind: Entity, displaced: Displaced = IN_PLACE) -> None:
+    def __init__(self, sets: FeatureSets, kind: Entity, displaced: Displaced = NONE_DISPLACED) -> None:
         self._sets = sets
         self._kind = kind
-        self._keep = sets.keeps[kind]
+        self._keep = sets.retentions[kind]
         self._sight = Visibility(self._keep, displaced)
         own = [tuple(one.rows[column] for column in columns_of(one, kind)) for one in sets.sets]
         self._features = [FeatureSet(rows) if rows else None for rows in own]
@@ -130,9 +130,9 @@ class _HistoryPass:
     def _settle(self, touched: Iterable[History]) -> None:
         """Confirm what was drafted, and shorten rather than let a buffer grow, as the store in memory does."""
         for history in touched:
-            history.settle()
+            history.commit()
             if history.is_full:
-                shorten(history, self._keep, NO_EPOCH)
+                compact_in_memory(history, self._keep, NO_EPOCH)
 
     def look(self, batch: Transactions, at: Sequence[tuple[int, History, int]], rows: Ints) -> VisibleFeatures:
         """Make the vectors of some transactions of a batch: each by number, history and its record's position."""
@@ -140,7 +140,7 @@ class _HistoryPass:
         visible = [np.empty(0, np.int64)]
         for part in _bounded(at):
             which, histories, positions = zip(*part, strict=True)
-            view = seen(histories, positions, rows[list(which)], self._sight)
+            view = visible_histories(histories, positions, rows[list(which)], self._sight)
             observed = Observed([Fate.DECIDE] * len(which), {self._kind: view}, history_epoch=0, incomplete=False)
             for made, one in zip(vectors, self._vectors(chosen(batch, which), observed), strict=True):
                 made.append(one)
@@ -152,7 +152,7 @@ class _HistoryPass:
             if own is None:
                 yield np.empty((len(batch), 0))
             else:
-                yield vectorise(own, batch, narrowed(observed, self._sets.keeps, whole.ladders))
+                yield vectorise(own, batch, narrowed(observed, self._sets.retentions, whole.schedules))
 
 
 class CardPass(_HistoryPass):
@@ -167,14 +167,14 @@ class CardPass(_HistoryPass):
 
         Those of the transactions that are `wanted`, shape (n,), and to be decided are looked at, in their order.
         """
-        theirs = parties(batch, ())[Entity.CARD]
+        theirs = rows_by_entity(batch, ())[Entity.CARD]
         rows, cards = theirs.rows, [self._history(name) for name in theirs.hashes]
         touched = set(cards)
         fates: list[Fate] = []
         positions: list[int] = []
         going_on: list[ForwardedLabel] = []
         for part, labels in _parts(len(batch), marks):
-            judged, placed = draft_cards(cards[part], rows[part], self._keep.horizon_ms)
+            judged, placed = append_to_cards(cards[part], rows[part], self._keep.horizon_ms)
             fates += judged
             positions += placed
             for i, waiting in labels_of(cards[part], rows[part], judged).items():
@@ -195,15 +195,15 @@ class CardPass(_HistoryPass):
     def _note(self, mark: LabelMark) -> Iterator[ForwardedLabel]:
         """Append a label to its card's history; it goes on where its transaction is known."""
         card, row = self._history(records.card_hash(mark.label.card_id)), records.label_row(mark.label)
-        transaction = draft_card_label(card, row, self._sight).standing.transaction
+        transaction = append_card_label(card, row, self._sight).verdict.transaction
         if transaction is not None:
             row[records.AMOUNT] = transaction[records.TIME]
             yield from self._following(transaction, mark.number, row)
 
     def _following(self, transaction: Ints, number: int | None, row: Ints) -> Iterator[ForwardedLabel]:
         for kind in self._others:
-            party = records.party(transaction, kind)
-            if party != NOBODY:
+            party = records.entity_hash(transaction, kind)
+            if party != NO_ENTITY:
                 yield ForwardedLabel(kind, party, number, row[: records.SHARED_COLUMNS])
 
 
@@ -230,14 +230,14 @@ class OtherPass(_HistoryPass):
         self, batch: Transactions, placed: Sequence[PlacedLabel], waiting: Mapping[tuple[int, int], Ints]
     ) -> AppendedBatch:
         """Take in n transactions and labels, as `take` does, as drafts, and look at nothing."""
-        theirs = parties(batch, (self._kind,))[self._kind]
+        theirs = rows_by_entity(batch, (self._kind,))[self._kind]
         rows, histories = theirs.rows, [self._history(name) for name in theirs.hashes]
         positions: list[int] = []
         noted: list[tuple[History, int]] = []
         for part, labels in _parts(len(batch), placed):
             names = list(zip(theirs.hashes[part], rows[part, records.ID].tolist(), strict=True))
             following = {i: waiting[name] for i, name in enumerate(names) if name in waiting}
-            positions += draft_others(histories[part], rows[part], Following([True] * len(names), following))
+            positions += append_to_others(histories[part], rows[part], AcceptedRows([True] * len(names), following))
             noted += map(self._note, labels)
         return AppendedBatch(rows, histories, positions, noted)
 
@@ -247,7 +247,7 @@ class OtherPass(_HistoryPass):
 
     def _note(self, label: PlacedLabel) -> tuple[History, int]:
         history = self._history(label.party)
-        return history, draft_label(history, label.row, int(label.row[records.AMOUNT]))
+        return history, append_label(history, label.row, int(label.row[records.AMOUNT]))
 
 
 def about(row: Ints) -> int:

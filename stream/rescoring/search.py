@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from features.history.displaced import ANYWHERE
+from features.history.displaced import ALL_DISPLACED
 from features.history.frames import Floats
 from features.history.history import History
 from features.history.store import Entity, Ints, Transactions
@@ -61,7 +61,7 @@ class LogPass(OtherPass):
     """Takes one party's log at once, and then looks at its beginnings."""
 
     def __init__(self, place: Workdir, entity: Entity) -> None:
-        super().__init__(place.sets, entity, ANYWHERE)
+        super().__init__(place.sets, entity, ALL_DISPLACED)
         self._columns = [columns_of(one, entity) for one in place.sets.sets]
 
     def log(

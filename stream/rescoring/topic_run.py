@@ -195,7 +195,7 @@ def prepared(
 
 
 async def _gathered(request: TopicRequest, spool: Spool, progress: Progress, *, decisions: bool) -> Gathered:
-    oldest_ms = max(keep.oldest_age_ms for keep in request.sets.keeps.values())
+    oldest_ms = max(keep.oldest_age_ms for keep in request.sets.retentions.values())
     need = Need(oldest_ms, round(request.settings.future_skew * 1000))
     async with reading(request.settings) as topics:
         return await Gatherer(request.settings, topics, need, progress).gather(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from features.history.records import PLACED, pack, place
+from features.history.records import HAS_PLACE, pack_place, pack_traits
 from features.history.store import Transactions
 from stream.contract.codes import Rejection
 from stream.contract.iso import CURRENCY_DECIMALS
@@ -60,12 +60,12 @@ def _place(transaction: Transaction) -> int:
     """Return where the terminal is, packed; 0 where that is not told."""
     if transaction.latitude is None or transaction.longitude is None:
         return 0
-    return place(transaction.latitude, transaction.longitude)
+    return pack_place(transaction.latitude, transaction.longitude)
 
 
 def _traits(accepted: ParsedTransaction) -> int:
     """Return what else a card's history keeps, packed."""
     one = accepted.transaction
-    packed = pack(one.mcc, one.merchant_country, one.channel, accepted.utc_offset_minutes, one.currency)
+    packed = pack_traits(one.mcc, one.merchant_country, one.channel, accepted.utc_offset_minutes, one.currency)
     placed = one.latitude is not None and one.longitude is not None
-    return packed | (placed << PLACED.shift)
+    return packed | (placed << HAS_PLACE.shift)

@@ -167,7 +167,7 @@ class WorkerApp(faust.App):
             open_parts=lambda: self.repairer.open_parts,
             revision=lambda: self.preparation.follower.lineup.revision,
             queued=lambda: self.comparer.queued,
-            remembered=lambda: store.uses,
+            remembered=lambda: store.cache_stats,
         )
 
     def _attach(self) -> None:
@@ -221,7 +221,7 @@ def degrading(settings: Settings, features: FeatureSets, store: RedisStore) -> H
     """Return the store that decisions ask: one that waits for Redis, or goes on without it where that is wanted."""
     if settings.redis_down == "degrade":
         inner = WaitingStore(store, labels_alone=True)
-        return DegradingStore(inner, lambda: MemoryStore(features, store.recall, store.standing.keeps))
+        return DegradingStore(inner, lambda: MemoryStore(features, store.cached_copy, store.state.retentions))
     return WaitingStore(store)
 
 

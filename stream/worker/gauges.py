@@ -12,7 +12,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from features.history.store import Entity
-from features.redis.cache import Use
+from features.redis.cache import CacheStats
 from stream.control.model_cache import ModelCache
 from stream.kafka.transport import BatchConsumer
 from stream.telemetry.metrics import Gauges, Values
@@ -66,7 +66,7 @@ class GaugeSources:
     open_parts: Callable[[], int]
     revision: Callable[[], int]
     queued: Callable[[], int]
-    remembered: Callable[[], Mapping[Entity, Use]]
+    remembered: Callable[[], Mapping[Entity, CacheStats]]
 
     def gauges(self) -> Gauges:
         """Say what each gauge of the catalogue shows."""
@@ -89,7 +89,7 @@ class GaugeSources:
             "fraudstream.shadow.queued": lambda: _one(self.queued()),
         }
 
-    def _uses(self) -> ItemsView[Entity, Use]:
+    def _uses(self) -> ItemsView[Entity, CacheStats]:
         return self.remembered().items()
 
     def _partitions(self) -> dict[Values, float]:

@@ -140,8 +140,8 @@ class Startup(Service):
             await asyncio.sleep(_TIDY_SECONDS)
             try:
                 await self._catch_up()
-                if not self._store.incomplete and self._store.standing.missing is None:
-                    await self._store.tidy()
+                if not self._store.incomplete and self._store.state.pending_repair is None:
+                    await self._store.compact()
             except StoreUnavailableError as error:
                 log.info("histories were not looked after: %s", error)
 
@@ -150,7 +150,7 @@ class Startup(Service):
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             try:
-                await self._store.look()
+                await self._store.refresh()
                 self._redis_trouble = None
             except (StoreUnavailableError, StoreRefusedError) as error:
                 self._redis_trouble = f"Redis: {error}"

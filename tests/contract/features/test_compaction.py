@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from features.history import compaction
-from features.history.retention import UNFOLDED_MS
+from features.history.retention import UNCOMPACTED_MS
 from features.redis import session
 from support.features.paned_sets import FINER, HOURLY
 from support.features.stores import KINDS, Servers, opened
@@ -23,9 +23,9 @@ SETS = {"hourly": HOURLY, "finer": FINER}
 def test_what_was_folded_changes_no_number(servers: Servers, kind: str, name: str, stream: list) -> None:
     async def told() -> list:
         async with opened(kind, servers, SETS[name]) as pick:
-            return await outcomes(Stream(stream, UNFOLDED_MS), SETS[name], pick)
+            return await outcomes(Stream(stream, UNCOMPACTED_MS), SETS[name], pick)
 
     with pytest.MonkeyPatch.context() as patching:
-        patching.setattr(compaction, "worth", lambda *_: True)
+        patching.setattr(compaction, "is_worthwhile", lambda *_: True)
         patching.setattr(session, "TRIM_LEAST", 1)
-        assert asyncio.run(told()) == recounted(Stream(stream, UNFOLDED_MS), SETS[name])
+        assert asyncio.run(told()) == recounted(Stream(stream, UNCOMPACTED_MS), SETS[name])

@@ -150,7 +150,7 @@ async def test_a_label_behind_the_horizon_is_unknown_and_changes_nothing(
     said = label(1, LABELLED, fraud=True, at_ms=X + HORIZON)
     await asking.observe(transaction(30, ms=X + HORIZON))
     for _ in range(2 if tidied else 0):
-        await pick().tidy()
+        await pick().compact()
     before = await asking.risk(ASKED, X + HORIZON)
     (answer,) = await asking.label(said)
     assert (answer.status, answer.merchant_position) == (LabelStatus.UNKNOWN_TRANSACTION, None)

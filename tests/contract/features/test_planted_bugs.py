@@ -70,7 +70,7 @@ def labels_known_too_early(frame: Frame) -> Flags:
 
 
 def a_sum_of_floats(window: Window) -> Floats:
-    majors = window.amounts * window.frame.fold / frames.PER_MAJOR
+    majors = window.amounts * window.frame.scale / frames.PER_MAJOR
     sums: Floats = np.add.reduceat(majors, window.frame.starts, axis=-1) * frames.PER_MAJOR
     return sums
 

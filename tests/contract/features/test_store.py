@@ -260,7 +260,7 @@ async def test_positions_go_on_growing_when_a_history_is_trimmed(pick: Callable)
     for day in range(80):
         row = transaction(day, ms=START_MS + day * DAY_MS)
         observed = await observe(pick, row)
-        await pick().tidy()
+        await pick().compact()
         assert observed.cards.positions.tolist() == observed.merchants.positions.tolist() == [day]
     assert observed.cards.lengths.tolist() == [37]
     assert observed.merchants.lengths.tolist() == [44]
@@ -288,7 +288,7 @@ async def test_bits_depend_neither_on_batches_nor_on_trimming(kind: str, servers
                 part = transactions(rows[start : start + size])
                 vectors.append(vectorise(DEFAULT, part, await pick().observe(part)))
                 if tidies:
-                    await pick().tidy()
+                    await pick().compact()
             told.append(np.concatenate(vectors).tobytes())
     assert told[0] == told[1] == told[2]
 

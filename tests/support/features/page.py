@@ -4,9 +4,9 @@ import inspect
 import re
 from collections.abc import Callable, Sequence
 
-from features.aggregates import ABOUT, Aggregate, about, spelled
+from features.aggregates import AGGREGATES, Aggregate, aggregate_info, aggregate_name
 from features.declaration import DAY_MS, Feature, FeatureSet, load, window_text
-from features.history.store import WHO, Entity
+from features.history.store import ENTITY_TEXT, Entity
 from features.vector.vectorise import COMPUTED_BY
 
 Table = Callable[[tuple[str, ...], Sequence[tuple[str, ...]]], str]
@@ -27,7 +27,7 @@ def extended(table: Table) -> str:
 def shown(table: Table, feature_set: FeatureSet, first: int) -> str:
     rows = [(str(number), *cells(row)) for number, row in enumerate(feature_set.rows) if number >= first]
     horizons = ", ".join(
-        f"of {WHO[kind]} {horizon_ms // DAY_MS} days" for kind, horizon_ms in feature_set.horizons_ms.items()
+        f"of {ENTITY_TEXT[kind]} {horizon_ms // DAY_MS} days" for kind, horizon_ms in feature_set.horizons_ms.items()
     )
     return f"{table(HEADINGS, rows)}\n\nHorizons: {horizons}. Fingerprint: `{feature_set.fingerprint}`."
 
@@ -41,16 +41,18 @@ def cells(feature: Feature) -> tuple[str, ...]:
 
 def aggregates(_: Table) -> str:
     """Write what can be asked: each aggregate with its formula, its edges and its source."""
-    return "\n\n".join(map(described, ABOUT))
+    return "\n\n".join(map(described, AGGREGATES))
 
 
 def described(aggregate: Aggregate) -> str:
-    general = ABOUT[aggregate]
+    general = AGGREGATES[aggregate]
     asked = [kind for kind in Entity if kind in general.of]
-    names = list(dict.fromkeys(f"`{spelled(aggregate, kind)}`" for kind in asked))
-    units = list(dict.fromkeys(about(aggregate, kind).unit for kind in asked))
+    names = list(dict.fromkeys(f"`{aggregate_name(aggregate, kind)}`" for kind in asked))
+    units = list(dict.fromkeys(aggregate_info(aggregate, kind).unit for kind in asked))
     summary, sections = explained(aggregate)
-    lines = [f"**{', '.join(names)}** (of {', '.join(WHO[kind] for kind in asked)}; {', '.join(units)}). {summary}"]
+    lines = [
+        f"**{', '.join(names)}** (of {', '.join(ENTITY_TEXT[kind] for kind in asked)}; {', '.join(units)}). {summary}"
+    ]
     return "\n".join([*lines, *(f"- {name}: {sections[name]}" for name in SECTIONS)])
 
 

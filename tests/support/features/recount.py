@@ -38,15 +38,15 @@ def transactions(rows: list[dict[str, object]]) -> Transactions:
         partition=column("partition"),
         offset=column("offset"),
         device_ids=[row["device"] for row in rows],  # type: ignore[misc]
-        place=np.array([0 if row["at"] is None else records.place(*row["at"]) for row in rows], np.int64),  # type: ignore[misc]
+        place=np.array([0 if row["at"] is None else records.pack_place(*row["at"]) for row in rows], np.int64),  # type: ignore[misc]
         traits=np.array(list(map(packed, rows)), np.int64),
     )
 
 
 def packed(row: Row) -> int:
     """Pack what a row tells besides its place."""
-    told = records.pack(row["mcc"], row["country"], row["channel"], row["utc_offset"], row["currency"])  # type: ignore[arg-type]
-    return told | ((row["at"] is not None) << records.PLACED.shift)
+    told = records.pack_traits(row["mcc"], row["country"], row["channel"], row["utc_offset"], row["currency"])  # type: ignore[arg-type]
+    return told | ((row["at"] is not None) << records.HAS_PLACE.shift)
 
 
 def transaction(offset: int, **changes: object) -> Row:

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 import pytest
 
 from features.declaration import FeatureSet, load
-from features.history.store import HistoryStore, Keeping
+from features.history.store import HistoryStore, RetentionPolicy
 from features.memory_store import MemoryStore
 from features.redis.store import RedisStore
 from support.features.streams import START_MS
@@ -55,11 +55,11 @@ def clock() -> int:
 
 @asynccontextmanager
 async def opened(
-    kind: str, servers: Servers, feature_set: FeatureSet = DEFAULT, kept: Keeping | None = None
+    kind: str, servers: Servers, feature_set: FeatureSet = DEFAULT, kept: RetentionPolicy | None = None
 ) -> AsyncIterator[Callable[[], HistoryStore]]:
     """Yield what gives the store to use next: the same one, or two in turn; histories are kept as `kept` says, too."""
     if kind == "memory":
-        store = MemoryStore(feature_set, kept=None if kept is None else kept.keeps)
+        store = MemoryStore(feature_set, retentions=None if kept is None else kept.retentions)
         yield lambda: store
         return
     deployment = f"d{next(DEPLOYMENTS)}"

@@ -183,7 +183,7 @@ async def outcomes(stream: Stream, feature_set: FeatureSet, pick: Callable[[], H
     for part in stream.parts:
         store = pick()
         if part is None:
-            await store.tidy()
+            await store.compact()
         elif isinstance(part, Label):
             await store.label([part])
         else:

@@ -35,7 +35,7 @@ class Stopgap:
     async def label(self, labels: list[Label]) -> list[LabelResult]:
         raise NotImplementedError
 
-    async def tidy(self) -> None:
+    async def compact(self) -> None:
         pass
 
 

@@ -64,8 +64,8 @@ class Histories:
     async def label(self, labels: Sequence[Label]) -> Sequence[LabelResult]:
         return [one._replace(history_epoch=self.epoch) for one in self.inner.label_now(labels)]
 
-    async def tidy(self) -> None:
-        await self.inner.tidy()
+    async def compact(self) -> None:
+        await self.inner.compact()
 
 
 @dataclass

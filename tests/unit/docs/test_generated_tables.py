@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from features.aggregates import ABOUT
+from features.aggregates import AGGREGATES
 from features.declaration import DAY_MS
 from models.commands import EventKind
 from models.problems import ProblemCode
@@ -128,7 +128,7 @@ def test_no_page_has_a_generated_part_that_nobody_writes() -> None:
 
 
 def test_every_aggregate_has_its_formula_its_edges_and_its_source() -> None:
-    for aggregate in ABOUT:
+    for aggregate in AGGREGATES:
         summary, sections = features_page.explained(aggregate)
         assert summary.endswith("."), aggregate
         assert tuple(sections) == features_page.SECTIONS, aggregate

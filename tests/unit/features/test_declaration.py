@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from features.aggregates import ABOUT, Aggregate
+from features.aggregates import AGGREGATES, Aggregate
 from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Feature, FeatureSet, load, window_text
 from features.default_set import FEATURES
 from features.errors import DeclarationError, FeatureError, StoreError, StoreRefusedError, StoreUnavailableError
@@ -67,14 +67,14 @@ def test_histories_reach_as_far_as_the_longest_window_its_delay_and_the_slack() 
         ({"window_ms": -DAY_MS}, "must be longer than 0 ms"),
         ({"window_ms": None}, "feature 'card_count': count needs a window"),
         ({"window_ms": 1500}, "not a whole number of seconds"),
-        ({"delay_ms": -1}, "a delay of -1 ms cannot be meant"),
+        ({"delay_ms": -1}, "a delay of -1 ms is invalid"),
         ({"delay_ms": 1500}, "a delay of 1500 ms is not a whole number of seconds"),
         (
             {"entity": Entity.NONE},
-            "count can be asked of a card or a merchant or a device, not of the transaction alone",
+            "count is a feature of a card or a merchant or a device, not of the transaction alone",
         ),
-        ({"aggregate": Aggregate.NIGHT}, "is_night can be asked of the transaction alone, not of a card"),
-        ({"aggregate": Aggregate.COUNTRIES, "entity": Entity.DEVICE}, "can be asked of a card, not of a device"),
+        ({"aggregate": Aggregate.NIGHT}, "is_night is a feature of the transaction alone, not of a card"),
+        ({"aggregate": Aggregate.COUNTRIES, "entity": Entity.DEVICE}, "is a feature of a card, not of a device"),
         ({"aggregate": Aggregate.SECONDS_SINCE_LAST}, "seconds_since_last has no window"),
         ({"aggregate": Aggregate.SECONDS_SINCE_LAST, "window_ms": None, "delay_ms": 1}, "a delay of 1 ms"),
     ],
@@ -119,8 +119,8 @@ def test_nothing_in_the_default_set_depends_on_the_arrival_of_other_partitions()
 
 
 def test_every_aggregate_says_what_it_is() -> None:
-    assert set(ABOUT) == set(Aggregate)
-    assert all(about.unit and about.meaning and about.of for about in ABOUT.values())
+    assert set(AGGREGATES) == set(Aggregate)
+    assert all(about.unit and about.meaning and about.of for about in AGGREGATES.values())
 
 
 def test_a_set_needs_rows_with_names_of_their_own() -> None:
@@ -171,9 +171,13 @@ SHOP = merchant("count", "7d")
 @pytest.mark.parametrize(
     ("row", "panes", "problem"),
     [
-        (COUNT, "1h", "a card's history judges its transactions and is kept as it is: leave its features exact"),
-        (merchant("cards", "7d"), "1h", "cards cannot be told from sums over panes, as these can: amount_deviation"),
-        (merchant("seconds_since_last"), "1h", "seconds_since_last cannot be told from sums over panes"),
+        (
+            COUNT,
+            "1h",
+            "card histories are not compacted, since transactions are judged by them: leave card features exact",
+        ),
+        (merchant("cards", "7d"), "1h", "cards cannot be computed from panes; these can: amount_deviation"),
+        (merchant("seconds_since_last"), "1h", "seconds_since_last cannot be computed from panes"),
         (SHOP, "5h", "panes of 18000000 ms do not divide its window of 604800000 ms"),
         (SHOP, "8d", "do not divide its window"),
         (SHOP, "1 h", "the pane '1 h' is not a whole number and s, m, h or d"),
@@ -186,9 +190,9 @@ def test_what_cannot_be_told_from_panes_cannot_be_paned(row: Feature, panes: str
 
 
 def test_windows_of_one_entity_have_to_share_its_panes() -> None:
-    with pytest.raises(DeclarationError, match="panes of 86400000 ms are no multiple of those of 25200000 ms"):
+    with pytest.raises(DeclarationError, match="panes of 86400000 ms are no multiple of the panes of 25200000 ms"):
         FeatureSet((paned(SHOP, "7h"), paned(merchant("count", "8d"), "1d")))
-    with pytest.raises(DeclarationError, match="merchant_seconds_since_last cannot be asked of merchants' histories"):
+    with pytest.raises(DeclarationError, match="merchant_seconds_since_last cannot share merchant histories"):
         FeatureSet((merchant("seconds_since_last"), paned(SHOP, "1h")))
 
 
@@ -200,7 +204,7 @@ def test_the_resolution_is_part_of_the_fingerprint_and_not_of_the_name() -> None
 
 def test_a_paned_history_is_exact_for_an_hour_or_as_far_as_its_exact_features_look_and_as_much_again() -> None:
     def tails_ms(*rows: Feature) -> dict[int, int]:
-        ladder = FeatureSet(rows).ladders[Entity.MERCHANT]
+        ladder = FeatureSet(rows).schedules[Entity.MERCHANT]
         return dict(zip(ladder.resolutions_ms, ladder.tails_ms, strict=True))
 
     near, two_days, far = merchant("count", "1h"), merchant("count", "2d"), paned(SHOP, "1d")
@@ -219,4 +223,4 @@ def test_the_table_for_hot_merchants_is_the_default_one_with_merchants_windows_p
     ours, theirs = ([row for row in one.rows if row.entity is not Entity.MERCHANT] for one in (hot, default))
     assert ours == theirs
     assert all(row.is_paned for row in hot.rows if row.entity is Entity.MERCHANT)
-    assert hot.ladders[Entity.MERCHANT].resolutions_ms == (1, HOUR_MS, 6 * HOUR_MS, DAY_MS)
+    assert hot.schedules[Entity.MERCHANT].resolutions_ms == (1, HOUR_MS, 6 * HOUR_MS, DAY_MS)

@@ -107,7 +107,7 @@ def test_nothing_is_undefined_and_a_number_is_one(value: Any, expected: float) -
         (lambda *_: 1 / 0, "its formula raised ZeroDivisionError: division by zero"),
         (lambda *_: "many", "its formula raised ValueError: could not convert string to float"),
         (lambda *_: math.inf, "its formula returned inf: return a finite number, or None"),
-        (lambda own, _: own.device, "its formula raised LookupError: only the history of a card tells this"),
+        (lambda own, _: own.device, "its formula raised LookupError: only a card's history has this column"),
     ],
 )
 def test_a_fault_names_the_feature_and_what_happened(function: Any, said: str) -> None:
@@ -118,11 +118,11 @@ def test_a_fault_names_the_feature_and_what_happened(function: Any, said: str) -
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"name": "Thing"}, "formula 'Thing': a name is small letters, digits and single underscores"),
-        ({"name": "a__b"}, "formula 'a__b': a name is"),
-        ({"version": 0}, "its version is a whole number from 1 on, not 0"),
-        ({"version": "2"}, "its version is a whole number from 1 on, not '2'"),
-        ({"function": 3}, "its function cannot be called: 3"),
+        ({"name": "Thing"}, "formula 'Thing': a name consists of lower-case letters, digits and single underscores"),
+        ({"name": "a__b"}, "formula 'a__b': a name consists of"),
+        ({"version": 0}, "its version must be an integer of at least 1, not 0"),
+        ({"version": "2"}, "its version must be an integer of at least 1, not '2'"),
+        ({"function": 3}, "its function is not callable: 3"),
     ],
 )
 def test_a_formula_that_cannot_be_named_is_refused(changes: dict[str, Any], said: str) -> None:

@@ -80,7 +80,7 @@ def test_the_module_that_the_page_shows_is_one(here: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("no_such_rows", "there is no module 'no_such_rows': looked in {here} and among what is installed"),
+        ("no_such_rows", "there is no module 'no_such_rows': looked in {here} and among installed modules"),
         ("no_such_folder.rows", "there is no module 'no_such_folder.rows': looked in"),
         ("our_rows.py", "there is no module 'our_rows.py': name a module, not its file: our_rows"),
         ("./ours/rows.py", "there is no module './ours/rows.py': name a module, not its file: ours.rows"),

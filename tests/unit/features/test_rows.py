@@ -11,9 +11,9 @@ from features.rows import card, device, merchant, own
 
 def test_a_row_is_short_and_says_everything() -> None:
     assert merchant("cards", "10m", delay="7d") == Feature(
-        Entity.MERCHANT, Aggregate.OTHERS, 10 * MINUTE_MS, 7 * DAY_MS, "cards", "how many different cards"
+        Entity.MERCHANT, Aggregate.OTHERS, 10 * MINUTE_MS, 7 * DAY_MS, "cards", "number of different cards"
     )
-    assert card("merchant_first", "30d").meaning == "1 where no other one was with own merchant"
+    assert card("merchant_first", "30d").meaning == "1 if no other was with own merchant"
     assert own("is_night") == Feature(Entity.NONE, Aggregate.NIGHT, None, 0, "0 or 1", own("is_night").meaning)
     assert device("count", "1d", meaning="in other words").meaning == "in other words"
 
@@ -33,14 +33,14 @@ def test_a_row_is_short_and_says_everything() -> None:
         ),
         (
             lambda: card("seconds_since_last", "1d"),
-            r"card\('seconds_since_last', '1d'\): it looks at no window: write card\('seconds_since_last'\)",
+            r"card\('seconds_since_last', '1d'\): it has no window: write card\('seconds_since_last'\)",
         ),
         (
             lambda: merchant("country_jump", "7d"),
-            r"merchant\('country_jump', '7d'\): a merchant cannot be asked for it, but card can",
+            r"merchant\('country_jump', '7d'\): a merchant does not have it: use card",
         ),
-        (lambda: card("cards", "7d"), "a card cannot be asked for it, but merchant or device can"),
-        (lambda: card("is_night"), r"card\('is_night'\): a card cannot be asked for it, but own can"),
+        (lambda: card("cards", "7d"), "a card does not have it: use merchant or device"),
+        (lambda: card("is_night"), r"card\('is_night'\): a card does not have it: use own"),
         (lambda: card("count", "7 days"), "the window '7 days' is not a whole number and s, m, h or d, as in '10m'"),
         (lambda: card("count", "0d"), "the window '0d' is not"),
         (lambda: card("count", "1.5h"), "the window '1.5h' is not"),

@@ -20,7 +20,7 @@ from features.history.records import card_hash, merchant_hash
 from features.history.store import Entity, Fate, Label, LabelStatus, Observed, Transactions
 from features.memory_store import MemoryStore
 from features.redis.connection import Call, Script
-from features.redis.keys import ON_A_CLUSTER, Shards
+from features.redis.keys import CLUSTER_SHARDS, KeyLayout
 from features.redis.keys import slot as slot_by_name
 from features.redis.store import RedisStore, StoreOptions
 from features.vector.vectorise import vectorise
@@ -104,8 +104,8 @@ class Beside:
 
 
 def slot_of(deployment: str, entity: int) -> int:
-    shards = Shards("fraudstream:", deployment, ON_A_CLUSTER)
-    return shards.slots[shards.of(entity)]
+    shards = KeyLayout("fraudstream:", deployment, CLUSTER_SHARDS)
+    return shards.slots[shards.shard_of(entity)]
 
 
 def card_on(cluster: Cluster, deployment: str, node: Node) -> str:
@@ -147,7 +147,9 @@ async def test_a_tail_that_a_replica_never_received_is_noticed_though_nothing_of
     card = card_on(cluster, deployment, master)
     async with worker(cluster.url, deployment) as store, worker(cluster.url, deployment) as fresh:
         await observe(store, transaction(1, card=card))
-        master.do("SET", Shards("other:", deployment, ON_A_CLUSTER).key(Entity.CARD, card_hash(card)), "written last")
+        master.do(
+            "SET", KeyLayout("other:", deployment, CLUSTER_SHARDS).key(Entity.CARD, card_hash(card)), "written last"
+        )
         assert master.do("WAIT", 1, 5000) == 1
         replica.signal(signal.SIGSTOP)
         master.do("CLIENT", "KILL", "TYPE", "REPLICA")
@@ -203,7 +205,7 @@ async def test_a_slot_handed_to_a_master_that_has_just_joined_is_no_loss(deploym
             beside = Beside(store)
             await beside.on(3)
             newcomer = cluster.add()
-            for slot in Shards("fraudstream:", deployment, ON_A_CLUSTER).slots[:4]:
+            for slot in KeyLayout("fraudstream:", deployment, CLUSTER_SHARDS).slots[:4]:
                 for _ in cluster.moving(slot, newcomer):
                     pass
             after = await beside.on(3)
@@ -254,7 +256,7 @@ async def test_a_slot_handed_over_while_no_worker_ran_is_no_loss(deployment: str
     with redis_cluster(replicas=False) as cluster:
         async with worker(cluster.url, deployment) as store:
             await observe(store, *batch_of(0))
-        slot, *_ = Shards("fraudstream:", deployment, ON_A_CLUSTER).slots
+        slot, *_ = KeyLayout("fraudstream:", deployment, CLUSTER_SHARDS).slots
         for _ in cluster.moving(slot, a_master(cluster, 2)):
             pass
         async with worker(cluster.url, deployment) as late:
@@ -264,7 +266,7 @@ async def test_a_slot_handed_over_while_no_worker_ran_is_no_loss(deployment: str
 async def test_a_key_that_nobody_remembers_is_missed_whichever_master_it_is_deleted_from(
     cluster: Cluster, deployment: str
 ) -> None:
-    keys = Shards("fraudstream:", deployment, ON_A_CLUSTER)
+    keys = KeyLayout("fraudstream:", deployment, CLUSTER_SHARDS)
     async with worker(cluster.url, deployment) as before:
         await observe(before, *batch_of(0))
     async with worker(cluster.url, deployment) as store, watched(store):
@@ -278,7 +280,7 @@ async def test_a_key_that_nobody_remembers_is_missed_whichever_master_it_is_dele
 
 
 async def test_deletions_are_told_by_a_master_that_took_over(cluster: Cluster, deployment: str) -> None:
-    keys = Shards("fraudstream:", deployment, ON_A_CLUSTER)
+    keys = KeyLayout("fraudstream:", deployment, CLUSTER_SHARDS)
     async with worker(cluster.url, deployment) as store, watched(store):
         replica = cluster.replica_of(a_master(cluster, 1))
         replica.do("CLUSTER", "FAILOVER")
@@ -336,11 +338,11 @@ async def test_a_master_that_is_away_for_a_moment_loses_nothing(cluster: Cluster
         master = a_master(cluster)
         master.signal(signal.SIGSTOP)
         with pytest.raises(StoreUnavailableError, match=str(master.port)):
-            await store.look()
+            await store.refresh()
         with pytest.raises(StoreUnavailableError, match=r"redis\+cluster://127\.0\.0\.1:"):
             await observe(store, *batch_of(3))
         master.signal(signal.SIGCONT)
-        await store.look()
+        await store.refresh()
         after = await beside.on(3)
     assert not after.incomplete
 
@@ -359,12 +361,12 @@ class Cutting:
     """Lets only some calls of a step come through, and then says that nothing is known; `cuts` says which, in turn."""
 
     def __init__(self, store: RedisStore, cuts: Sequence[int | None]) -> None:
-        self._inner = store._link.run
+        self._inner = store._connection.run
         self._cuts = iter(cuts)
-        store._link.run = self.run  # type: ignore[method-assign]
+        store._connection.run = self.run  # type: ignore[method-assign]
 
     async def run(self, script: Script, calls: Sequence[Call]) -> list[Any]:
-        cut = next(self._cuts, None) if script == "observe" else None
+        cut = next(self._cuts, None) if script == "append" else None
         if cut is None:
             return await self._inner(script, calls)
         passed = [call for number, call in enumerate(calls) if cut >> number & 1]
@@ -380,7 +382,7 @@ async def outcomes(stream: Stream, stores: Sequence[RedisStore]) -> list[Any]:
         for store in itertools.islice(itertools.cycle(stores), number, None):
             with suppress(StoreUnavailableError):
                 if part is None:
-                    await store.tidy()
+                    await store.compact()
                 elif isinstance(part, Label):
                     await store.label([part])
                 else:
@@ -413,12 +415,12 @@ class Held:
 
     def __init__(self, store: RedisStore, before: int) -> None:
         self.reached, self.let_go = asyncio.Event(), asyncio.Event()
-        self._inner = store._link.run
+        self._inner = store._connection.run
         self._before = before
-        store._link.run = self.run  # type: ignore[method-assign]
+        store._connection.run = self.run  # type: ignore[method-assign]
 
     async def run(self, script: Script, calls: Sequence[Call]) -> list[Any]:
-        if script == "observe":
+        if script == "append":
             self._before -= 1
             if not self._before:
                 self.reached.set()
@@ -533,7 +535,7 @@ async def test_any_of_the_named_servers_will_do(cluster: Cluster, deployment: st
     nobody = f"127.0.0.1:{free_port()}"
     async with worker(f"redis+cluster://{nobody},127.0.0.1:{cluster.nodes[-1].port}", deployment) as store:
         assert list((await observe(store, transaction(1))).fates) == [Fate.DECIDE]
-    with pytest.raises(StoreUnavailableError, match=r"no server tells who serves what"):
+    with pytest.raises(StoreUnavailableError, match=r"no server returned the cluster's topology"):
         async with worker(f"redis+cluster://{nobody}", deployment):
             pass
 
@@ -542,9 +544,9 @@ async def test_any_of_the_named_servers_will_do(cluster: Cluster, deployment: st
     ("url", "why"),
     [
         ("redis+cluster://:secret@h:1/3", r"redis\+cluster://h:1/3: a Redis Cluster has no databases"),
-        ("redis+cluster://:secret@h:1/?speed=1", "redis://h:1: no server can be reached by this URL: .*'speed'"),
-        ("redis://:secret@h:1/0?socket_timeout=soon", "redis://h:1/0: no server can .*'socket_timeout'"),
-        ("redis://:secret@h:port/0", "redis://h:port/0: no server can be reached by this URL: Port could not be cast"),
+        ("redis+cluster://:secret@h:1/?speed=1", "redis://h:1: this is no valid Redis URL: .*'speed'"),
+        ("redis://:secret@h:1/0?socket_timeout=soon", "redis://h:1/0: this is no valid .*'socket_timeout'"),
+        ("redis://:secret@h:port/0", "redis://h:port/0: this is no valid Redis URL: Port could not be cast"),
     ],
 )
 def test_a_url_that_cannot_be_used_is_refused_without_its_password(url: str, why: str) -> None:

@@ -11,10 +11,10 @@ from redis import asyncio as redis_asyncio
 from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, FeatureSet, load
 from features.errors import StoreRefusedError
 from features.history.retention import Retention, exact
-from features.history.store import Entity, Fate, Keeping, Observed
+from features.history.store import Entity, Fate, Observed, RetentionPolicy
 from features.redis import append
 from features.redis.progress import LogPart
-from features.redis.retention import Cover, EpochCover
+from features.redis.retention import Coverage, EpochCoverage
 from features.redis.store import RedisStore
 from features.vector.vectorise import vectorise
 from stream.clock import now_ms
@@ -58,7 +58,7 @@ class Clock:
 
 @asynccontextmanager
 async def worker(
-    url: str, deployment: str, keeping: Keeping = HOURLY, clock: Clock | None = None
+    url: str, deployment: str, keeping: RetentionPolicy = HOURLY, clock: Clock | None = None
 ) -> AsyncIterator[RedisStore]:
     store = RedisStore(url, deployment, keeping, clock or Clock())
     try:
@@ -90,7 +90,7 @@ async def test_folding_gives_memory_back_and_other_workers_follow(
         await observe(one, *BUSY[598:])
         merchant = await only(client, deployment, "m")
         before = await client.memory_usage(merchant)
-        await one.tidy()
+        await one.compact()
         assert await client.memory_usage(merchant) * 4 < before
         assert await client.strlen(merchant) < 80 + 48 * 150
         assert 0 < await client.pttl(merchant) <= 9 * DAY_MS
@@ -107,11 +107,11 @@ async def test_folding_gives_memory_back_and_other_workers_follow(
 async def test_a_repair_begins_before_all_marks_once_something_was_folded(server: str, deployment: str) -> None:
     async with worker(server, deployment) as store:
         await observe(store, *BUSY)
-        assert await store.mark({LogPart(of_labels=False, partition=0): 500})
-        assert len(await store.wholeness.marks(Cover.of(HOURLY.horizons_ms))) == 1
-        await store.tidy()
-        assert await store.wholeness.marks(Cover.of(HOURLY.horizons_ms)) == {}
-        assert not await store.mark({LogPart(of_labels=False, partition=0): 600})
+        assert await store.checkpoint({LogPart(of_labels=False, partition=0): 500})
+        assert len(await store.repair_progress.checkpoints(Coverage.of(HOURLY.horizons_ms))) == 1
+        await store.compact()
+        assert await store.repair_progress.checkpoints(Coverage.of(HOURLY.horizons_ms)) == {}
+        assert not await store.checkpoint({LogPart(of_labels=False, partition=0): 600})
 
 
 async def unfolded(server: str, row: Row) -> bytes:
@@ -128,9 +128,9 @@ async def test_what_others_append_and_fold_meanwhile_is_neither_lost_nor_folded_
         await observe(one, *BUSY[:500])
         await observe(two, *BUSY[498:500])
         await observe(two, *BUSY[500:])
-        await one.tidy()
-        await two.tidy()
-        await one.tidy()
+        await one.compact()
+        await two.compact()
+        await one.compact()
         row = transaction(1000, card="new", ms=START_MS + 600 * MINUTE_MS)
         seen = [await observe(store, row) for store in (one, two)]
     assert [s.merchants.positions.tolist() for s in seen] == [[600]] * 2
@@ -141,7 +141,7 @@ async def test_the_same_offset_delivered_again_after_folding_is_counted_once(ser
     row = transaction(1000, card="new", ms=START_MS + 600 * MINUTE_MS)
     async with worker(server, deployment) as one:
         await observe(one, *BUSY)
-        await one.tidy()
+        await one.compact()
         async with worker(server, deployment) as two:
             again = [await observe(store, *BUSY[:50]) for store in (one, two)]
             after = await observe(two, row)
@@ -168,12 +168,12 @@ async def test_after_a_loss_what_was_folded_is_put_together_anew_and_not_folded_
     async with worker(server, deployment) as one, worker(server, deployment) as two:
         await observe(one, *BUSY)
         await one.label([SAID])
-        await one.tidy()
+        await one.compact()
         merchant = await only(client, deployment, "m")
         assert await client.strlen(merchant) < 80 + 48 * 150
         await one.declare_loss("a drill")
         await apply_again([one, two])
-        await one.tidy()
+        await one.compact()
         assert await client.strlen(merchant) == 80 + 48 * 601
         assert told(await observe(two, row), row) == await labelled_but_unfolded(server, row)
 
@@ -185,22 +185,22 @@ async def test_when_all_is_there_again_histories_are_folded_again(
     later = [transaction(600 + i, card=f"c{i}", ms=START_MS + 720 * MINUTE_MS) for i in range(20)]
     async with worker(server, deployment) as one:
         await observe(one, *BUSY)
-        await one.tidy()
+        await one.compact()
         await one.declare_loss("a drill")
         await apply_again([one])
         await call_whole(client, deployment, one)
     async with worker(server, deployment) as two:
         assert told(await observe(two, row), row) == await labelled_but_unfolded(server, row)
         await observe(two, *later)
-        await two.tidy()
+        await two.compact()
         assert await client.strlen(await only(client, deployment, "m")) < 80 + 48 * 150
 
 
 async def call_whole(client: redis_asyncio.Redis, deployment: str, store: RedisStore) -> None:
     """Say what the last report of a repair says."""
-    whole = EpochCover(store.history_epoch, Cover.of(HOURLY.horizons_ms))
+    whole = EpochCoverage(store.history_epoch, Coverage.of(HOURLY.horizons_ms))
     await client.set(f"fraudstream:{deployment}:epoch:whole", whole.text)
-    await store.look()
+    await store.refresh()
 
 
 async def labelled_but_unfolded(server: str, row: Row) -> bytes:
@@ -216,7 +216,7 @@ async def test_a_worker_behind_the_epoch_folds_nothing(
     async with worker(server, deployment) as one, worker(server, deployment) as behind:
         await observe(behind, *BUSY)
         await one.declare_loss("a drill")
-        await behind.tidy()
+        await behind.compact()
         assert await client.strlen(await only(client, deployment, "m")) == 80 + 48 * 600
 
 
@@ -228,24 +228,26 @@ async def test_what_was_folded_for_another_table_is_refused_where_that_is_too_co
     row = transaction(1000, card="new", ms=START_MS + 600 * MINUTE_MS)
     async with worker(server, deployment) as one:
         await observe(one, *BUSY)
-        await one.tidy()
+        await one.compact()
     async with worker(server, deployment, fewer) as other:
         assert told(await observe(other, row), row) == await unfolded(server, row)
     async with worker(server, deployment, finer) as other:
-        with pytest.raises(StoreRefusedError, match=r"merchant's history was folded .* `fraudstream features rebuild`"):
+        with pytest.raises(
+            StoreRefusedError, match=r"merchant's history was compacted .* `fraudstream features rebuild`"
+        ):
             await observe(other, transaction(1001))
 
 
 class Short:
     """Keeps everything for a fifth of a second."""
 
-    keeps: Mapping[Entity, Retention] = dict.fromkeys((Entity.CARD, Entity.MERCHANT), Retention((exact(200),)))
+    retentions: Mapping[Entity, Retention] = dict.fromkeys((Entity.CARD, Entity.MERCHANT), Retention((exact(200),)))
 
 
 async def test_keys_expire_and_what_expired_is_young_and_not_lost(
     server: str, deployment: str, client: redis_asyncio.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(append, "KEPT_LONGER_MS", 100)
+    monkeypatch.setattr(append, "EXPIRY_MARGIN_MS", 100)
     store = RedisStore(server, deployment, Short(), now_ms)  # type: ignore[arg-type]
     await store.connect()
     try:
@@ -266,7 +268,7 @@ async def test_how_often_histories_were_remembered_is_counted(server: str, deplo
     async with worker(server, deployment) as store:
         await observe(store, *BUSY[:10])
         await observe(store, *BUSY[:10])
-        uses = store.uses
+        uses = store.cache_stats
     assert (uses[Entity.CARD].hits, uses[Entity.CARD].misses) == (3 + 10, 7)
     assert (uses[Entity.MERCHANT].hits, uses[Entity.MERCHANT].misses) == (9 + 10, 1)
     assert uses[Entity.CARD].evictions == 0
@@ -281,21 +283,21 @@ async def test_nothing_is_folded_that_another_worker_with_another_table_needs(
         await observe(paned, *BUSY)
         async with worker(server, deployment, DEFAULT):
             if heard:
-                await paned.look()
-            await paned.tidy()
+                await paned.refresh()
+            await paned.compact()
             merchant = await only(client, deployment, "m")
             assert await client.strlen(merchant) == 80 + 48 * 600
         await observe(paned, *(transaction(600 + i, card="c", ms=START_MS + 600 * MINUTE_MS) for i in range(16)))
-        await paned.look()
-        await paned.tidy()
+        await paned.refresh()
+        await paned.compact()
         assert await client.strlen(merchant) == 80 + 48 * 616, "nobody says that it is not needed any more"
         await paned.declare_loss("by hand")
         await observe(
             paned, *BUSY[:20], *(transaction(700 + i, card="c", ms=START_MS + 600 * MINUTE_MS) for i in range(16))
         )
-        await paned.tidy()
+        await paned.compact()
         assert await client.strlen(merchant) == 80 + 48 * 632, "not all is there"
         await call_whole(client, deployment, paned)
         await observe(paned, *(transaction(800 + i, card="c", ms=START_MS + 600 * MINUTE_MS) for i in range(16)))
-        await paned.tidy()
+        await paned.compact()
         assert await client.strlen(merchant) < 80 + 48 * 150

@@ -10,12 +10,19 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from features.history.retention import Ladder, Retention
+from features.history.retention import ResolutionSchedule, Retention
 from features.history.store import Entity
 from features.redis.connection import Call, Script
 from features.redis.epochs import EpochAnswer, Epochs
-from features.redis.keys import HOME, Shards
-from features.redis.retention import NOT_KNOWN, NOTHING, Cover, EpochCover, StoredRetention, read_kept
+from features.redis.keys import HOME_SHARD, KeyLayout
+from features.redis.retention import (
+    NO_COVERAGE,
+    UNKNOWN_RETENTION,
+    Coverage,
+    EpochCoverage,
+    StoredRetention,
+    read_retention,
+)
 from features.redis.server import ServerConnection
 from support.redis.server import redis_server
 
@@ -24,7 +31,7 @@ pytestmark = pytest.mark.integration
 DEPLOYMENTS = itertools.count()
 NUMBER = 3
 FIRST = 100
-COVER = Cover({"card": 5, "merchant": 7})
+COVER = Coverage({"card": 5, "merchant": 7})
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +41,13 @@ def server() -> Iterator[str]:
 
 
 @pytest.fixture
-def shards() -> Shards:
+def shards() -> KeyLayout:
     return new_shards()
 
 
-def new_shards() -> Shards:
+def new_shards() -> KeyLayout:
     """Several shards on one server: it does not mind which slots they are in."""
-    return Shards("fraudstream:", f"e{next(DEPLOYMENTS)}", NUMBER)
+    return KeyLayout("fraudstream:", f"e{next(DEPLOYMENTS)}", NUMBER)
 
 
 class Link(ServerConnection):
@@ -71,25 +78,25 @@ async def link(server: str) -> AsyncIterator[Link]:
     await opened.close()
 
 
-async def found(link: Link, shards: Shards) -> list[int]:
+async def found(link: Link, shards: KeyLayout) -> list[int]:
     return [int(value or 0) for value in await link.values(list(enumerate(shards.epochs)))]
 
 
-async def whole(link: Link, shards: Shards) -> EpochCover:
-    return (await Epochs(link, shards, COVER).read()).whole
+async def whole(link: Link, shards: KeyLayout) -> EpochCoverage:
+    return (await Epochs(link, shards, COVER).read()).complete
 
 
-async def test_a_new_deployment_begins_in_all_shards_once(link: Link, shards: Shards) -> None:
+async def test_a_new_deployment_begins_in_all_shards_once(link: Link, shards: KeyLayout) -> None:
     epochs = Epochs(link, shards, COVER)
     assert await epochs.join(FIRST) == EpochAnswer(FIRST, new=True)
     assert await found(link, shards) == [FIRST] * NUMBER
     assert await epochs.join(FIRST + 9) == EpochAnswer(FIRST, new=False)
-    assert await whole(link, shards) == EpochCover(FIRST, COVER)
+    assert await whole(link, shards) == EpochCoverage(FIRST, COVER)
 
 
 @pytest.mark.parametrize("calls", range(1, NUMBER + 1))
 async def test_a_beginning_that_was_interrupted_is_ended_by_the_next_worker(
-    link: Link, shards: Shards, calls: int
+    link: Link, shards: KeyLayout, calls: int
 ) -> None:
     epochs = Epochs(link, shards, COVER)
     link.calls_left = calls
@@ -97,37 +104,39 @@ async def test_a_beginning_that_was_interrupted_is_ended_by_the_next_worker(
         await epochs.join(FIRST)
     link.calls_left = None
     assert await epochs.join(FIRST + 9) == EpochAnswer(FIRST, new=True)
-    assert await whole(link, shards) == EpochCover(FIRST, COVER)
+    assert await whole(link, shards) == EpochCoverage(FIRST, COVER)
     assert await found(link, shards) == [FIRST] * NUMBER
 
 
-async def test_two_workers_that_begin_at_once_begin_the_same(link: Link, shards: Shards) -> None:
+async def test_two_workers_that_begin_at_once_begin_the_same(link: Link, shards: KeyLayout) -> None:
     link.pauses = itertools.cycle((0, 3, 1, 0, 2))
     joined = await asyncio.gather(*(Epochs(link, shards, COVER).join(FIRST + number) for number in range(4)))
     assert {one.epoch for one in joined} == {joined[0].epoch}
-    assert await whole(link, shards) == EpochCover(joined[0].epoch, COVER)
+    assert await whole(link, shards) == EpochCoverage(joined[0].epoch, COVER)
     assert await found(link, shards) == [joined[0].epoch] * NUMBER
 
 
-async def test_a_risen_epoch_is_not_whole(link: Link, shards: Shards) -> None:
+async def test_a_risen_epoch_is_not_whole(link: Link, shards: KeyLayout) -> None:
     epochs = Epochs(link, shards, COVER)
     await epochs.join(FIRST)
-    assert await epochs.rise(FIRST) == FIRST + 1
+    assert await epochs.raise_above(FIRST) == FIRST + 1
     assert await found(link, shards) == [FIRST + 1] * NUMBER
     assert await epochs.join(FIRST) == EpochAnswer(FIRST + 1, new=False)
-    assert (await whole(link, shards)).under(FIRST + 1) == NOTHING
+    assert (await whole(link, shards)).under(FIRST + 1) == NO_COVERAGE
 
 
-async def test_workers_that_notice_the_same_loss_raise_the_epoch_once(link: Link, shards: Shards) -> None:
+async def test_workers_that_notice_the_same_loss_raise_the_epoch_once(link: Link, shards: KeyLayout) -> None:
     epochs = Epochs(link, shards, COVER)
     await epochs.join(FIRST)
-    assert [await epochs.rise(FIRST), await epochs.rise(FIRST), await epochs.rise(FIRST)] == [FIRST + 1] * 3
+    assert [await epochs.raise_above(FIRST), await epochs.raise_above(FIRST), await epochs.raise_above(FIRST)] == [
+        FIRST + 1
+    ] * 3
 
 
 @pytest.mark.parametrize("lost", range(NUMBER))
 @pytest.mark.parametrize("to", [None, FIRST - 1])
 async def test_a_shard_that_lost_its_epoch_or_was_set_back_is_noticed_by_who_joins(
-    server: str, link: Link, shards: Shards, lost: int, to: int | None
+    server: str, link: Link, shards: KeyLayout, lost: int, to: int | None
 ) -> None:
     await Epochs(link, shards, COVER).join(FIRST)
     with Redis.from_url(server) as client:
@@ -135,85 +144,85 @@ async def test_a_shard_that_lost_its_epoch_or_was_set_back_is_noticed_by_who_joi
         if to is not None:
             client.set(shards.epochs[lost], to)
     assert await Epochs(link, shards, COVER).join(FIRST + 9) == EpochAnswer(FIRST + 1, new=False)
-    assert (await whole(link, shards)).under(FIRST + 1) == NOTHING
+    assert (await whole(link, shards)).under(FIRST + 1) == NO_COVERAGE
     assert await found(link, shards) == [FIRST + 1] * NUMBER
 
 
-async def test_a_rise_that_was_interrupted_is_ended_above_it_by_whoever_meets_it(link: Link, shards: Shards) -> None:
+async def test_a_rise_that_was_interrupted_is_ended_above_it_by_whoever_meets_it(link: Link, shards: KeyLayout) -> None:
     epochs = Epochs(link, shards, COVER)
     await epochs.join(FIRST)
     link.calls_left = 1
     with pytest.raises(KeyboardInterrupt):
-        await epochs.rise(FIRST)
+        await epochs.raise_above(FIRST)
     link.calls_left = None
     assert await found(link, shards) == [FIRST + 1, FIRST, FIRST]
-    assert await epochs.rise(FIRST) == FIRST + 2
+    assert await epochs.raise_above(FIRST) == FIRST + 2
     assert await found(link, shards) == [FIRST + 2] * NUMBER
 
 
 async def test_a_loss_is_not_hidden_by_a_worker_that_still_believes_in_an_earlier_epoch(
-    server: str, link: Link, shards: Shards
+    server: str, link: Link, shards: KeyLayout
 ) -> None:
     epochs = Epochs(link, shards, COVER)
     await epochs.join(FIRST)
-    await epochs.rise(FIRST)
+    await epochs.raise_above(FIRST)
     with Redis.from_url(server) as client:
         client.delete(shards.epochs[1])
-    assert await epochs.rise(FIRST) == FIRST + 2
+    assert await epochs.raise_above(FIRST) == FIRST + 2
     assert await found(link, shards) == [FIRST + 2] * NUMBER
 
 
 SHORT, LONG, FINE = "card 1/5", "card 1/9", "merchant 1/3 6/8"
 
 
-async def kept(link: Link, shards: Shards) -> list[StoredRetention]:
-    return [read_kept(value) for value in await link.values(list(enumerate(shards.kept)))]
+async def kept(link: Link, shards: KeyLayout) -> list[StoredRetention]:
+    return [read_retention(value) for value in await link.values(list(enumerate(shards.retention)))]
 
 
-async def test_histories_are_kept_as_all_ask_together_in_all_shards(link: Link, shards: Shards) -> None:
+async def test_histories_are_kept_as_all_ask_together_in_all_shards(link: Link, shards: KeyLayout) -> None:
     epochs = Epochs(link, shards, COVER)
-    assert await epochs.keep(FIRST, [SHORT]) == StoredRetention(FIRST, (SHORT,))
+    assert await epochs.add_needs(FIRST, [SHORT]) == StoredRetention(FIRST, (SHORT,))
     everything = StoredRetention(FIRST, (SHORT, LONG, FINE))
-    assert await epochs.keep(FIRST, [FINE, LONG]) == everything
-    assert await epochs.keep(FIRST, [SHORT]) == everything
+    assert await epochs.add_needs(FIRST, [FINE, LONG]) == everything
+    assert await epochs.add_needs(FIRST, [SHORT]) == everything
     assert await kept(link, shards) == [everything] * NUMBER
-    assert (await epochs.read()).kept == everything
-    assert everything.cover == Cover({"card": 9, "merchant": 8})
-    assert everything.keeps[Entity.MERCHANT] == Retention((Ladder((1, 6), (3, 8)),))
+    assert (await epochs.read()).stored == everything
+    assert everything.cover == Coverage({"card": 9, "merchant": 8})
+    assert everything.retentions[Entity.MERCHANT] == Retention((ResolutionSchedule((1, 6), (3, 8)),))
 
 
 async def test_what_was_asked_under_an_earlier_epoch_is_forgotten_and_under_a_later_one_stays(
-    link: Link, shards: Shards
+    link: Link, shards: KeyLayout
 ) -> None:
     epochs = Epochs(link, shards, COVER)
-    await epochs.keep(FIRST, [LONG])
-    assert await epochs.keep(FIRST + 1, [SHORT]) == StoredRetention(FIRST + 1, (SHORT,))
-    assert await epochs.keep(FIRST, [LONG]) == StoredRetention(FIRST + 1, (SHORT,))
+    await epochs.add_needs(FIRST, [LONG])
+    assert await epochs.add_needs(FIRST + 1, [SHORT]) == StoredRetention(FIRST + 1, (SHORT,))
+    assert await epochs.add_needs(FIRST, [LONG]) == StoredRetention(FIRST + 1, (SHORT,))
     assert await kept(link, shards) == [StoredRetention(FIRST + 1, (SHORT,))] * NUMBER
 
 
 @pytest.mark.parametrize("calls", range(1, NUMBER))
 async def test_who_is_interrupted_while_asking_has_others_hear_of_it_last(
-    link: Link, shards: Shards, calls: int
+    link: Link, shards: KeyLayout, calls: int
 ) -> None:
     epochs = Epochs(link, shards, COVER)
-    await epochs.keep(FIRST, [SHORT])
+    await epochs.add_needs(FIRST, [SHORT])
     link.calls_left = calls
     with pytest.raises(KeyboardInterrupt):
-        await epochs.keep(FIRST, [LONG])
+        await epochs.add_needs(FIRST, [LONG])
     link.calls_left = None
-    assert (await epochs.read()).kept == StoredRetention(FIRST, (SHORT,))
-    assert await epochs.keep(FIRST, [LONG]) == StoredRetention(FIRST, (SHORT, LONG))
+    assert (await epochs.read()).stored == StoredRetention(FIRST, (SHORT,))
+    assert await epochs.add_needs(FIRST, [LONG]) == StoredRetention(FIRST, (SHORT, LONG))
     assert await kept(link, shards) == [StoredRetention(FIRST, (SHORT, LONG))] * NUMBER
 
 
 def test_what_is_missing_is_ones_own_needs_and_what_must_not_be_trimmed_since_it_is_whole() -> None:
     known = StoredRetention(FIRST, (FINE, SHORT))
-    assert known.lacking((SHORT,), Cover({"card": 5, "merchant": 8})) == set()
+    assert known.lacking((SHORT,), Coverage({"card": 5, "merchant": 8})) == set()
     assert known.lacking((LONG,), COVER) == {LONG}
-    assert known.lacking((SHORT,), Cover({"card": 7, "device": 2})) == {"card 1/7", "device 1/2"}
-    assert known.lacking((LONG,), Cover({"card": 7})) == {LONG}
-    assert NOT_KNOWN.lacking((SHORT,), Cover({})) == {SHORT}
+    assert known.lacking((SHORT,), Coverage({"card": 7, "device": 2})) == {"card 1/7", "device 1/2"}
+    assert known.lacking((LONG,), Coverage({"card": 7})) == {LONG}
+    assert UNKNOWN_RETENTION.lacking((SHORT,), Coverage({})) == {SHORT}
 
 
 class Deployment:
@@ -236,9 +245,9 @@ class Deployment:
         if epoch == believed:
             assert epoch > self._lost_under[shard]
         elif epoch > believed:
-            self._believed[worker] = await self._epochs.rise(believed)
+            self._believed[worker] = await self._epochs.raise_above(believed)
         else:
-            self._believed[worker] = await self._epochs.rise(believed)
+            self._believed[worker] = await self._epochs.raise_above(believed)
 
     async def lose(self, shard: int) -> None:
         """Lose a shard, HOME's with what is whole, if another one is there that still knows the epoch."""
@@ -246,7 +255,7 @@ class Deployment:
         if not any(epoch for place, epoch in enumerate(everywhere) if place != shard):
             return
         self._lost_under[shard] = max(everywhere)
-        keys = [self._shards.epochs[shard], *([self._shards.whole] if shard == HOME else [])]
+        keys = [self._shards.epochs[shard], *([self._shards.complete] if shard == HOME_SHARD else [])]
         await self._link._client.delete(*keys)
 
 

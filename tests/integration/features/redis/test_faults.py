@@ -121,7 +121,7 @@ async def connected(store: RedisStore) -> None:
 async def answered(store: HistoryStore, part: list[Row] | Label | None) -> list[Any]:
     """Make one call."""
     if part is None:
-        await store.tidy()
+        await store.compact()
         return []
     if isinstance(part, Label):
         await store.label([part])

@@ -11,11 +11,11 @@ from redis import asyncio as redis_asyncio
 
 from features.declaration import DAY_MS, FeatureSet, load
 from features.errors import StoreUnavailableError
-from features.history.displaced import ANYWHERE, IN_PLACE, Displaced
+from features.history.displaced import ALL_DISPLACED, NONE_DISPLACED, Displaced
 from features.history.records import source
 from features.history.store import Entity
-from features.redis.progress import LogPart, PartReport, Reached
-from features.redis.retention import Cover, EpochCover, read_kept, read_span
+from features.redis.progress import LogPart, PartProgress, PartReport
+from features.redis.retention import Coverage, EpochCoverage, read_coverage, read_retention
 from features.redis.store import RedisStore
 from features.rows import card, device
 from support.features.recount import transaction, transactions
@@ -30,7 +30,7 @@ LONGER = FeatureSet((*DEFAULT.rows, card("count", "60d")))
 WITH_DEVICES = FeatureSet((*DEFAULT.rows, device("cards", "30d")))
 DEPLOYMENTS = itertools.count()
 NOW = 1_700_000_000_000
-COVER = Cover.of(DEFAULT.horizons_ms)
+COVER = Coverage.of(DEFAULT.horizons_ms)
 SOURCE, LABELS = LogPart(of_labels=False, partition=0), LogPart(of_labels=True, partition=0)
 
 
@@ -64,76 +64,79 @@ async def worker(
 
 
 def done(end: int, displaced_below: int = 0) -> PartReport:
-    return PartReport(Reached(0, end, end), displaced_below)
+    return PartReport(PartProgress(0, end, end), displaced_below)
 
 
 def halfway(end: int) -> PartReport:
-    return PartReport(Reached(0, end // 2, end), end)
+    return PartReport(PartProgress(0, end // 2, end), end)
 
 
 async def all_done(store: RedisStore) -> None:
-    assert await store.wholeness.report(store.standing.aim, {SOURCE: done(5, 9), LABELS: done(3)}, 2)
-    await store.look()
+    assert await store.repair_progress.report(store.state.target, {SOURCE: done(5, 9), LABELS: done(3)}, 2)
+    await store.refresh()
 
 
 def test_what_is_kept_of_whole_histories_can_be_read_again() -> None:
-    whole = EpochCover(7, Cover.of(DEFAULT.horizons_ms))
-    assert read_span(whole.text.encode()) == whole
-    assert read_span(None) == EpochCover(0, Cover({}))
-    assert read_span(b"-7") == EpochCover(-7, Cover({}))
+    whole = EpochCoverage(7, Coverage.of(DEFAULT.horizons_ms))
+    assert read_coverage(whole.text.encode()) == whole
+    assert read_coverage(None) == EpochCoverage(0, Coverage({}))
+    assert read_coverage(b"-7") == EpochCoverage(-7, Coverage({}))
 
 
 def test_an_epoch_is_whole_for_who_asks_no_further_back_and_for_no_other_kind() -> None:
-    whole = EpochCover(7, Cover({"card": 5, "merchant": 7}))
+    whole = EpochCoverage(7, Coverage({"card": 5, "merchant": 7}))
     asked = [{"card": 5, "merchant": 7}, {"card": 4}, {"card": 6, "merchant": 7}, {"card": 5, "device": 1}]
-    assert [whole.holds(7, Cover(horizons)) for horizons in asked] == [True, True, False, False]
-    assert not whole.holds(8, Cover({"card": 5}))
+    assert [whole.holds(7, Coverage(horizons)) for horizons in asked] == [True, True, False, False]
+    assert not whole.holds(8, Coverage({"card": 5}))
 
 
 async def test_histories_are_whole_when_all_parts_have_reported_and_not_before(server: str, deployment: str) -> None:
     async with worker(server, deployment) as one, worker(server, deployment) as two:
-        assert (one.incomplete, one.standing.displaced) == (False, IN_PLACE)
+        assert (one.incomplete, one.state.displaced) == (False, NONE_DISPLACED)
         await one.declare_loss("a test")
-        await two.look()
+        await two.refresh()
         epoch = one.history_epoch
         assert (one.incomplete, two.incomplete, two.history_epoch) == (True, True, epoch)
-        assert two.standing.displaced == ANYWHERE
-        assert await one.wholeness.report(one.standing.aim, {SOURCE: done(5, 9)}, 2) is False
-        assert await two.wholeness.report(one.standing.aim, {LABELS: halfway(4)}, 2) is False
-        await one.look()
+        assert two.state.displaced == ALL_DISPLACED
+        assert await one.repair_progress.report(one.state.target, {SOURCE: done(5, 9)}, 2) is False
+        assert await two.repair_progress.report(one.state.target, {LABELS: halfway(4)}, 2) is False
+        await one.refresh()
         assert one.incomplete
-        assert await two.wholeness.progress(one.standing.aim) == {SOURCE: Reached(0, 5, 5), LABELS: Reached(0, 2, 4)}
-        assert await two.wholeness.report(one.standing.aim, {LABELS: done(4)}, 2) is True
-        await one.look()
-        await two.look()
+        assert await two.repair_progress.parts(one.state.target) == {
+            SOURCE: PartProgress(0, 5, 5),
+            LABELS: PartProgress(0, 2, 4),
+        }
+        assert await two.repair_progress.report(one.state.target, {LABELS: done(4)}, 2) is True
+        await one.refresh()
+        await two.refresh()
         assert not one.incomplete
         assert not two.incomplete
         places = {source(0, of_labels=False): 9, source(0, of_labels=True): 4}
-        assert one.standing.displaced == two.standing.displaced == Displaced(places)
+        assert one.state.displaced == two.state.displaced == Displaced(places)
     async with worker(server, deployment) as later:
         assert not later.incomplete
-        assert later.standing.displaced == Displaced(places)
+        assert later.state.displaced == Displaced(places)
 
 
 async def test_a_report_that_comes_twice_or_late_takes_nothing_back(server: str, deployment: str) -> None:
     async with worker(server, deployment) as store:
         await store.declare_loss("a test")
         epoch = store.history_epoch
-        await store.wholeness.report(store.standing.aim, {SOURCE: done(5, 9)}, 3)
-        await store.wholeness.report(store.standing.aim, {SOURCE: done(5, 9)}, 3)
-        assert await store.wholeness.report(store.standing.aim, {SOURCE: halfway(4)}, 3) is False
-        assert await store.wholeness.progress(store.standing.aim) == {SOURCE: Reached(0, 5, 5)}
-        assert (await store.wholeness.displaced(epoch)).below == {source(0, of_labels=False): 9}
+        await store.repair_progress.report(store.state.target, {SOURCE: done(5, 9)}, 3)
+        await store.repair_progress.report(store.state.target, {SOURCE: done(5, 9)}, 3)
+        assert await store.repair_progress.report(store.state.target, {SOURCE: halfway(4)}, 3) is False
+        assert await store.repair_progress.parts(store.state.target) == {SOURCE: PartProgress(0, 5, 5)}
+        assert (await store.repair_progress.displaced(epoch)).below == {source(0, of_labels=False): 9}
 
 
 async def test_a_report_under_an_epoch_that_is_over_is_not_noted(server: str, deployment: str) -> None:
     async with worker(server, deployment) as store:
         await store.declare_loss("a test")
-        before = store.standing.aim
+        before = store.state.target
         await store.declare_loss("another test")
-        assert await store.wholeness.report(before, {SOURCE: done(5)}, 1) is None
-        assert await store.wholeness.progress(before) == {}
-        await store.look()
+        assert await store.repair_progress.report(before, {SOURCE: done(5)}, 1) is None
+        assert await store.repair_progress.parts(before) == {}
+        await store.refresh()
         assert store.incomplete
 
 
@@ -146,7 +149,7 @@ async def test_a_feature_set_that_looks_further_back_is_not_covered_until_it_was
             assert longer.incomplete
             assert longer.history_epoch == store.history_epoch
             await all_done(longer)
-            await store.look()
+            await store.refresh()
             assert (longer.incomplete, store.incomplete) == (False, False)
         async with worker(server, deployment) as again:
             assert not again.incomplete
@@ -157,16 +160,16 @@ async def test_who_asks_for_less_keeps_as_long_as_who_asks_for_more_and_is_whole
 ) -> None:
     async with worker(server, deployment) as store:
         async with worker(server, deployment, LONGER) as longer:
-            await store.look()
-            both = EpochCover(store.history_epoch, Cover.of(LONGER.horizons_ms))
-            assert store.standing.aim == longer.standing.aim == both
-            assert store.standing.missing == longer.standing.missing == both
+            await store.refresh()
+            both = EpochCoverage(store.history_epoch, Coverage.of(LONGER.horizons_ms))
+            assert store.state.target == longer.state.target == both
+            assert store.state.pending_repair == longer.state.pending_repair == both
             assert (store.incomplete, longer.incomplete) == (False, True)
             assert (store.lacks(DEFAULT.horizons_ms), store.lacks(LONGER.horizons_ms)) == (False, True)
             assert not longer.lacks(LONGER.horizons_ms)  # what it needs is missed anyway
-            assert store.standing.displaced == IN_PLACE
+            assert store.state.displaced == NONE_DISPLACED
         await all_done(store)  # who asks for less takes part, though the other is gone again
-        assert store.standing.missing is None
+        assert store.state.pending_repair is None
         assert not store.lacks(LONGER.horizons_ms)
     async with worker(server, deployment, LONGER) as later:
         assert not later.incomplete
@@ -177,39 +180,39 @@ async def test_a_repair_that_aims_at_less_than_is_kept_by_now_says_nothing_of_mo
 ) -> None:
     async with worker(server, deployment) as store:
         await store.declare_loss("a test")
-        short = store.standing.aim
+        short = store.state.target
         async with worker(server, deployment, LONGER):
-            await store.wholeness.report(short, {SOURCE: done(5), LABELS: done(5)}, 2)
-            await store.look()
+            await store.repair_progress.report(short, {SOURCE: done(5), LABELS: done(5)}, 2)
+            await store.refresh()
             assert (store.incomplete, store.lacks(LONGER.horizons_ms)) == (False, True)
-            assert await store.wholeness.progress(store.standing.aim) == {}
+            assert await store.repair_progress.parts(store.state.target) == {}
             await all_done(store)
             assert not store.lacks(LONGER.horizons_ms)
-            await store.wholeness.report(short, {SOURCE: done(5)}, 2)  # which came late
-            await store.look()
+            await store.repair_progress.report(short, {SOURCE: done(5)}, 2)  # which came late
+            await store.refresh()
             assert not store.lacks(LONGER.horizons_ms)
 
 
 async def test_a_part_whose_displaced_records_are_not_all_told_is_not_done(server: str, deployment: str) -> None:
     async with worker(server, deployment) as store:
         await store.declare_loss("a test")
-        repair = store.standing.aim
-        assert await store.wholeness.report(repair, {SOURCE: done(5, 9)._replace(final=False)}, 1) is False
-        assert await store.wholeness.progress(repair) == {SOURCE: Reached(0, 5, 5)}
-        assert await store.wholeness.report(repair, {SOURCE: done(5, 12)}, 1) is True
-        assert (await store.wholeness.displaced(repair.epoch)).below == {source(0, of_labels=False): 12}
+        repair = store.state.target
+        assert await store.repair_progress.report(repair, {SOURCE: done(5, 9)._replace(final=False)}, 1) is False
+        assert await store.repair_progress.parts(repair) == {SOURCE: PartProgress(0, 5, 5)}
+        assert await store.repair_progress.report(repair, {SOURCE: done(5, 12)}, 1) is True
+        assert (await store.repair_progress.displaced(repair.epoch)).below == {source(0, of_labels=False): 12}
 
 
 async def test_the_next_epoch_forgets_what_nobody_asks_for_any_more(server: str, deployment: str) -> None:
     async with worker(server, deployment) as store:
         async with worker(server, deployment, LONGER):
-            await store.look()
-        assert store.standing.aim.cover == Cover.of(LONGER.horizons_ms)
+            await store.refresh()
+        assert store.state.target.cover == Coverage.of(LONGER.horizons_ms)
         await store.declare_loss("by hand")
-        assert store.standing.aim == EpochCover(store.history_epoch, COVER)
+        assert store.state.target == EpochCoverage(store.history_epoch, COVER)
         async with worker(server, deployment, LONGER):
-            await store.look()
-            assert store.standing.aim.cover == Cover.of(LONGER.horizons_ms)
+            await store.refresh()
+            assert store.state.target.cover == Coverage.of(LONGER.horizons_ms)
 
 
 async def test_what_says_how_long_histories_are_kept_is_said_anew_as_far_as_they_are_whole(
@@ -218,12 +221,12 @@ async def test_what_says_how_long_histories_are_kept_is_said_anew_as_far_as_they
     async with worker(server, deployment) as store:
         async with worker(server, deployment, LONGER) as longer:
             await all_done(longer)
-        await store.look()
-        before = store.standing.aim
+        await store.refresh()
+        before = store.state.target
         await client.delete(f"fraudstream:{deployment}:epoch:kept")
-        await store.look()
-        assert store.standing.aim == before
-        assert read_kept(await client.get(f"fraudstream:{deployment}:epoch:kept")).cover == before.cover
+        await store.refresh()
+        assert store.state.target == before
+        assert read_retention(await client.get(f"fraudstream:{deployment}:epoch:kept")).cover == before.cover
         assert not store.incomplete
 
 
@@ -236,12 +239,12 @@ async def test_nobody_trims_what_another_has_just_had_kept(server: str, deployme
     new = [transaction(OF_A_CARD + number, ms=NOW + 40 * DAY_MS + number) for number in range(OF_A_CARD)]
     async with worker(server, deployment) as store, worker(server, deployment, LONGER) as longer:
         await store.observe(transactions(old + new))  # it has not heard of the other yet
-        await store.tidy()
+        await store.compact()
         observed = await longer.observe(transactions([transaction(100, ms=NOW + 41 * DAY_MS)]))
         assert observed.cards.lengths.tolist() == [2 * OF_A_CARD + 1]
     async with worker(server, deployment) as store:
         await store.observe(transactions([transaction(101 + n, ms=NOW + 41 * DAY_MS + n) for n in range(OF_A_CARD)]))
-        await store.tidy()
+        await store.compact()
     async with worker(server, deployment, LONGER) as longer:
         observed = await longer.observe(transactions([transaction(200, ms=NOW + 42 * DAY_MS)]))
         assert observed.cards.lengths.tolist() == [3 * OF_A_CARD + 2]
@@ -249,7 +252,7 @@ async def test_nobody_trims_what_another_has_just_had_kept(server: str, deployme
 
 async def test_who_has_no_devices_in_his_features_keeps_them_for_who_has(server: str, deployment: str) -> None:
     async with worker(server, deployment) as store, worker(server, deployment, WITH_DEVICES) as other:
-        await store.look()
+        await store.refresh()
         mine = await store.observe(transactions([transaction(1, device="phone")]))
         assert set(mine.histories) == {Entity.CARD, Entity.MERCHANT}
         theirs = await other.observe(transactions([transaction(2, device="phone")]))
@@ -274,8 +277,8 @@ async def test_a_loss_is_noticed_by_a_look_alone(
                 await client.set(key, before - 5)
             case _:
                 await client.delete(f"{key}:whole")
-        await store.look()
-        await other.look()
+        await store.refresh()
+        await other.refresh()
         assert (store.incomplete, other.incomplete) == (True, True)
         assert store.history_epoch == other.history_epoch == before + 1
 
@@ -288,14 +291,14 @@ async def test_a_restart_is_noticed_by_a_look_alone(deployment: str) -> None:
             before = store.history_epoch
             first.close()
             with pytest.raises(StoreUnavailableError):
-                await store.look()
+                await store.refresh()
             with redis_server(port=port):
                 async with redis_asyncio.Redis.from_url(url) as restored:  # as a snapshot would have it
                     await restored.set(f"fraudstream:{deployment}:epoch", before)
                     await restored.set(
-                        f"fraudstream:{deployment}:epoch:whole", f"{before} {Cover.of(DEFAULT.horizons_ms).text}"
+                        f"fraudstream:{deployment}:epoch:whole", f"{before} {Coverage.of(DEFAULT.horizons_ms).text}"
                     )
-                await store.look()
+                await store.refresh()
                 assert store.incomplete
                 assert store.history_epoch == before + 1
 
@@ -309,16 +312,16 @@ async def test_a_new_replica_is_no_loss_and_having_been_one_meanwhile_is(
             before = store.history_epoch
             await replica.replicaof(host, port)
             await synchronised(replica)
-            await store.look()
+            await store.refresh()
             assert not store.incomplete
             async with redis_asyncio.Redis.from_url(url) as demoted:
                 await replica.replicaof("NO", "ONE")
                 await demoted.replicaof("127.0.0.1", second.removesuffix("/0").rpartition(":")[2])
                 await synchronised(demoted)
                 with pytest.raises(StoreUnavailableError, match="replica"):
-                    await store.look()
+                    await store.refresh()
                 await demoted.replicaof("NO", "ONE")
-            await store.look()
+            await store.refresh()
             assert store.incomplete
             assert store.history_epoch == before + 1
 
@@ -345,7 +348,7 @@ async def test_a_history_that_nobody_remembers_is_missed_when_it_is_deleted(
 ) -> None:
     async with worker(server, deployment) as store, worker(server, deployment) as other:
         await store.observe(transactions([transaction(1), transaction(2, card="b")]))
-        store._remembered._forget()
+        store._session._clear_caches()
         before = store.history_epoch
         async with watched(store), watched(other):
             keys = [key async for key in client.scan_iter(f"fraudstream:{deployment}:c:*")]
@@ -385,27 +388,27 @@ async def test_a_server_that_does_not_tell_of_deletions_is_said_to(
 
 async def test_marks_are_noted_under_a_whole_epoch_and_only_rise(server: str, deployment: str) -> None:
     async with worker(server, deployment) as store:
-        assert await store.mark({SOURCE: 7, LABELS: 3})
-        assert await store.mark({SOURCE: 5})
-        assert await store.wholeness.marks(COVER) == {SOURCE: 7, LABELS: 3}
+        assert await store.checkpoint({SOURCE: 7, LABELS: 3})
+        assert await store.checkpoint({SOURCE: 5})
+        assert await store.repair_progress.checkpoints(COVER) == {SOURCE: 7, LABELS: 3}
         before = store.history_epoch
-        assert not await store.wholeness.mark(before - 1, {SOURCE: 99})
+        assert not await store.repair_progress.checkpoint(before - 1, {SOURCE: 99})
     async with worker(server, deployment, LONGER) as longer:
-        assert not await longer.mark({SOURCE: 9})
-        assert await longer.wholeness.marks(COVER) == {SOURCE: 7, LABELS: 3}
-        assert await longer.wholeness.marks(Cover.of(LONGER.horizons_ms)) == {}
+        assert not await longer.checkpoint({SOURCE: 9})
+        assert await longer.repair_progress.checkpoints(COVER) == {SOURCE: 7, LABELS: 3}
+        assert await longer.repair_progress.checkpoints(Coverage.of(LONGER.horizons_ms)) == {}
 
 
 async def test_after_records_were_taken_marks_mean_nothing_and_none_is_added(server: str, deployment: str) -> None:
     async with worker(server, deployment) as store, worker(server, deployment) as other:
-        await store.mark({SOURCE: 7})
+        await store.checkpoint({SOURCE: 7})
         await store.declare_loss("a key was deleted")
-        assert await store.wholeness.marks(COVER) == {}
-        assert not await other.mark({SOURCE: 9})  # who has not heard of it yet
-        assert await store.wholeness.marks(COVER) == {}
+        assert await store.repair_progress.checkpoints(COVER) == {}
+        assert not await other.checkpoint({SOURCE: 9})  # who has not heard of it yet
+        assert await store.repair_progress.checkpoints(COVER) == {}
         await all_done(store)
-        assert await store.mark({SOURCE: 4})
-        assert await store.wholeness.marks(COVER) == {SOURCE: 4}
+        assert await store.checkpoint({SOURCE: 4})
+        assert await store.repair_progress.checkpoints(COVER) == {SOURCE: 4}
 
 
 async def test_records_that_are_gone_from_the_same_server_void_the_marks(
@@ -413,11 +416,11 @@ async def test_records_that_are_gone_from_the_same_server_void_the_marks(
 ) -> None:
     async with worker(server, deployment) as store:
         await store.observe(transactions([transaction(1)]))
-        await store.mark({SOURCE: 7})
+        await store.checkpoint({SOURCE: 7})
         await client.delete(*[key async for key in client.scan_iter(f"fraudstream:{deployment}:c:*")])
         await store.observe(transactions([transaction(2)]))
         assert store.incomplete
-        assert await store.wholeness.marks(COVER) == {}
+        assert await store.repair_progress.checkpoints(COVER) == {}
 
 
 async def copied(one: str, other: str, pattern: str) -> None:
@@ -431,7 +434,7 @@ async def test_after_the_loss_of_a_server_the_marks_of_the_next_one_stand(deploy
     with redis_server() as first, redis_server() as second, RedisProxy(first) as front:
         async with worker(front.url, deployment) as store:
             await store.observe(transactions([transaction(1)]))
-            await store.mark({SOURCE: 7})
+            await store.checkpoint({SOURCE: 7})
             await copied(first, second, "*")
             await store.observe(transactions([transaction(2)]))  # which the second one lacks
             front.switch(second)
@@ -439,14 +442,14 @@ async def test_after_the_loss_of_a_server_the_marks_of_the_next_one_stand(deploy
                 await store.observe(transactions([transaction(3)]))
             after = await store.observe(transactions([transaction(3)]))
             assert after.incomplete
-            assert await store.wholeness.marks(COVER) == {SOURCE: 7}
+            assert await store.repair_progress.checkpoints(COVER) == {SOURCE: 7}
 
 
 async def test_a_server_that_came_back_with_less_while_no_worker_ran_is_noticed(deployment: str) -> None:
     with redis_server() as first, redis_server() as second:
         async with worker(first, deployment) as store:
             await store.observe(transactions([transaction(1)]))
-            assert await store.mark({SOURCE: 7})
+            assert await store.checkpoint({SOURCE: 7})
             await copied(first, second, "*")
             await store.observe(transactions([transaction(2)]))  # which the second one lacks
         async with worker(first, deployment) as again:
@@ -454,30 +457,30 @@ async def test_a_server_that_came_back_with_less_while_no_worker_ran_is_noticed(
         async with worker(second, deployment) as late, worker(second, deployment) as later:
             assert late.incomplete
             assert late.history_epoch == later.history_epoch == again.history_epoch + 1
-            assert await late.wholeness.marks(COVER) == {SOURCE: 7}
+            assert await late.repair_progress.checkpoints(COVER) == {SOURCE: 7}
 
 
 async def test_it_is_noticed_too_where_the_marks_mean_nothing(deployment: str) -> None:
     with redis_server() as first, redis_server() as second:
         async with worker(first, deployment) as store:
-            await store.wholeness.void_marks(store.history_epoch)
-            assert not await store.mark({SOURCE: 7})
+            await store.repair_progress.void_checkpoints(store.history_epoch)
+            assert not await store.checkpoint({SOURCE: 7})
             await copied(first, second, "*")
         async with worker(second, deployment) as late:
             assert late.incomplete
-            assert await late.wholeness.marks(COVER) == {}
+            assert await late.repair_progress.checkpoints(COVER) == {}
 
 
 async def test_who_does_not_know_that_the_server_is_another_notes_nothing_there(deployment: str) -> None:
     with redis_server() as first, redis_server() as second, RedisProxy(first) as front:
         async with worker(front.url, deployment) as store:
             await copied(first, second, "*")
-            assert await store.mark({SOURCE: 7})
+            assert await store.checkpoint({SOURCE: 7})
             front.switch(second)
             with contextlib.suppress(StoreUnavailableError):
-                await store.mark({SOURCE: 9})
-            assert not await store.mark({SOURCE: 9})
-            assert await store.wholeness.marks(COVER) == {}
+                await store.checkpoint({SOURCE: 9})
+            assert not await store.checkpoint({SOURCE: 9})
+            assert await store.repair_progress.checkpoints(COVER) == {}
             assert not store.incomplete
 
 
@@ -486,10 +489,10 @@ async def test_a_repair_that_another_began_from_marks_is_begun_anew_where_record
 ) -> None:
     async with worker(server, deployment) as one, worker(server, deployment) as two:
         before = one.history_epoch
-        await one.mark({SOURCE: 7})
-        await two.standing._epochs.rise(before)  # as over the loss of a server, which keeps the marks
+        await one.checkpoint({SOURCE: 7})
+        await two.state._epochs.raise_above(before)  # as over the loss of a server, which keeps the marks
         await one.declare_loss("a key was deleted", above=before)
         assert one.history_epoch == before + 2
-        await two.look()
+        await two.refresh()
         await two.declare_loss("the same key", above=before)
         assert two.history_epoch == before + 2

@@ -263,7 +263,7 @@ async def test_what_is_remembered_is_told_without_the_server_and_without_drafts(
     rows = [transaction(1), transaction(2)]
     card, merchant = card_hash(rows[0]["card"]), merchant_hash(rows[0]["merchant"])
     async with worker(proxy.url, deployment) as store:
-        assert store.recall(Entity.CARD, card) is None
+        assert store.cached_copy(Entity.CARD, card) is None
         seen = await observe(store, *rows)
         proxy.lose(Loss.SILENCE)
         with pytest.raises(StoreUnavailableError):
@@ -272,7 +272,7 @@ async def test_what_is_remembered_is_told_without_the_server_and_without_drafts(
             (Entity.CARD, card, seen.cards.rows),
             (Entity.MERCHANT, merchant, seen.merchants.rows),
         ):
-            told = store.recall(kind, entity)
+            told = store.cached_copy(kind, entity)
             assert told is not None
             assert (told.rows == own[-2:]).all()
             told.append(own[0], NOW)
@@ -296,7 +296,7 @@ async def test_a_server_that_does_not_answer_is_unavailable_within_the_timeout(d
 async def test_no_server_is_unavailable(deployment: str) -> None:
     store = RedisStore(f"redis://127.0.0.1:{free_port()}/0", deployment, DEFAULT, Clock())
     with pytest.raises(StoreUnavailableError):
-        await store.look()
+        await store.refresh()
     await store.close()
 
 
@@ -311,7 +311,7 @@ async def test_a_server_that_evicts_is_refused_and_says_what_to_do(deployment: s
 async def test_without_config_the_policy_is_read_from_info_and_wrong_passwords_are_refused(deployment: str) -> None:
     with redis_server("--rename-command", "CONFIG", "", password="s3cret") as url:  # noqa: S106 - of this server alone
         async with worker(url, deployment) as store:
-            await store.look()
+            await store.refresh()
         wrong = RedisStore(url.replace("s3cret", "gu3ss"), deployment, DEFAULT, Clock())
         with pytest.raises(StoreRefusedError) as refused:
             await wrong.connect()
@@ -374,7 +374,7 @@ async def test_trimming_shortens_the_value_and_other_workers_follow(
             await observe(two if day in (20, 40) else one, row)
         (card,) = await keys(client, deployment, "c")
         assert await client.strlen(card) == 80 + 60 * 72
-        await one.tidy()
+        await one.compact()
         assert await client.strlen(card) == 80 + 37 * 72
         assert await client.pttl(card) > 0
         row = transaction(60, ms=NOW + 60 * DAY_MS)

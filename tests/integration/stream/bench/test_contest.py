@@ -49,7 +49,7 @@ async def test_sorted_sets_make_our_numbers_to_the_bit_and_all_keys_go_in_the_en
             assert vectors[OURS].tobytes() == vectors[COLD].tobytes() == vectors[SETS].tobytes()
             for contestant in contestants.values():
                 await contestant.label(lot.labels)
-                await contestant.tidy()
+                await contestant.compact()
         shares = vectors[OURS][:, DEFAULT.names.index("merchant_fraud_share_delayed_30d")]
         assert (shares > 0).any(), "no label counted, so nothing was compared"
         assert await keys_left(redis_url)

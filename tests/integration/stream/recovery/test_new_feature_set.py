@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from features.declaration import load
-from features.redis.retention import Cover, EpochCover
+from features.redis.retention import Coverage, EpochCoverage
 from features.vector.sets import FeatureSets
 from models.problems import ProblemCode
 from stream.contract.outputs import Score
@@ -34,7 +34,7 @@ from support.redis.proxy import RedisProxy
 
 OLD, MODULE = load(None), "support.features.further_back_set"
 NEW = load(MODULE)
-BOTH = Cover.of(FeatureSets((OLD, NEW)).horizons_ms)
+BOTH = Coverage.of(FeatureSets((OLD, NEW)).horizons_ms)
 SETS = {"FEATURES": f"features.default_set,{MODULE}"}
 GAP_MS = 1_800_000
 A_WEEK = 7 * 48
@@ -123,7 +123,7 @@ class Story:
 
     def is_covered(self) -> bool:
         """Tell whether histories are whole for both sets."""
-        return self.redis.client.get(self.key("epoch:whole")) == EpochCover(self.epoch, BOTH).text.encode()
+        return self.redis.client.get(self.key("epoch:whole")) == EpochCoverage(self.epoch, BOTH).text.encode()
 
     def key(self, rest: str) -> str:
         return f"fraudstream:{self.fleet.environment['DEPLOYMENT']}:{rest}"

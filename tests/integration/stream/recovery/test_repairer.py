@@ -10,7 +10,7 @@ import pytest
 
 from features.declaration import DAY_MS, FeatureSet
 from features.history.store import Entity
-from features.redis.progress import LogPart, PartReport, Reached
+from features.redis.progress import LogPart, PartProgress, PartReport
 from features.redis.store import RedisStore, StoreOptions
 from features.rows import card, merchant
 from features.vector.sets import FeatureSets
@@ -26,7 +26,7 @@ OLD = FeatureSet((card("count", "30d"), merchant("count", "1d")))
 NEW = FeatureSet((card("count", "10d"), merchant("count", "60d")))
 BOTH = FeatureSets((OLD, NEW))
 DEPLOYMENTS = itertools.count()
-DONE = {LogPart(of_labels, 0): PartReport(Reached(0, 3, 3), 3) for of_labels in (True, False)}
+DONE = {LogPart(of_labels, 0): PartReport(PartProgress(0, 3, 3), 3) for of_labels in (True, False)}
 
 
 @dataclass
@@ -86,8 +86,8 @@ async def test_a_model_of_a_set_that_is_not_warm_is_told_how_far_that_is_until_i
         assert problem.code is ProblemCode.FEATURES_WARMING
         assert "(card 17 days, merchant 67 days)" in problem.detail
         assert "yet (card 37 days, merchant 8 days): 7 of 9 records so far. Decisions go on" in problem.detail
-        assert await store.wholeness.report(store.standing.aim, DONE, 2)
-        await store.look()
+        assert await store.repair_progress.report(store.state.target, DONE, 2)
+        await store.refresh()
         assert warming.problems(NEW.fingerprint) == ()
 
 

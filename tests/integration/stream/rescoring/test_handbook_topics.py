@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from features.history import records
-from features.history.panes import read
+from features.history.panes import read_notes
 from features.redis.cache import HEADER
 from models.repository import Repository
 from support.fleet.fleet import CLI, Fleet, sources, until
@@ -154,7 +154,7 @@ def folded(fleet: Fleet, redis: OwnRedis) -> int:
     """Return how many merchants' histories are in panes now."""
     keys = redis.client.scan_iter(f"fraudstream:{fleet.environment['DEPLOYMENT']}:m:*", count=1_000)
     values = [np.frombuffer(redis.client.get(key), records.STORED, offset=HEADER.size) for key in keys]
-    return sum(read(rows.reshape(-1, records.SHARED_COLUMNS)) is not None for rows in values)
+    return sum(read_notes(rows.reshape(-1, records.SHARED_COLUMNS)) is not None for rows in values)
 
 
 def again(fleet: Fleet, report: Callable[[str], None]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from features.history.records import card_hash
-from features.redis.keys import ON_A_CLUSTER, Shards
+from features.redis.keys import CLUSTER_SHARDS, KeyLayout
 from stream.contract.outputs import Score
 from support.fleet.fleet import Fleet, new_fleet, sources
 from support.fleet.payments import payment
@@ -50,8 +50,8 @@ def wrong(scores: list[Score]) -> list[str]:
 def test_each_payment_is_decided_once_and_unmarked_only_on_whole_histories(fleet: Fleet, cluster: Cluster) -> None:
     workers = fleet.go_live(workers=2)
     publish(fleet, 0)
-    shards = Shards("fraudstream:", fleet.environment["DEPLOYMENT"], ON_A_CLUSTER)
-    slot = shards.slots[shards.of(card_hash("card-7"))]
+    shards = KeyLayout("fraudstream:", fleet.environment["DEPLOYMENT"], CLUSTER_SHARDS)
+    slot = shards.slots[shards.shard_of(card_hash("card-7"))]
     source = cluster.owner(slot)
     to = next(node for node in cluster.nodes if node.info("role") == "master" and node is not source)
     list(cluster.moving(slot, to))

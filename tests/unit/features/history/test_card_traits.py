@@ -20,24 +20,26 @@ codes = st.text("ABCXYZ", min_size=2, max_size=2)
 def test_every_trait_can_be_read_again(
     category: str | None, country: str | None, channel: str | None, clock: int, currency: str
 ) -> None:
-    packed = np.array([records.pack(category, country, channel, clock, currency)])
+    packed = np.array([records.pack_traits(category, country, channel, clock, currency)])
     assert packed[0] >= 0
-    assert records.told(packed, records.CATEGORY)[0] == (0 if category is None else int(category) + 1)
-    assert (records.told(packed, records.COUNTRY)[0] == 0) == (country is None)
-    assert records.told(packed, records.CHANNEL)[0] == (0 if channel is None else 1 + records.CHANNELS.index(channel))
+    assert records.unpack_trait(packed, records.CATEGORY)[0] == (0 if category is None else int(category) + 1)
+    assert (records.unpack_trait(packed, records.COUNTRY)[0] == 0) == (country is None)
+    assert records.unpack_trait(packed, records.CHANNEL)[0] == (
+        0 if channel is None else 1 + records.CHANNELS.index(channel)
+    )
     assert records.clock_minutes(packed)[0] == clock
-    assert records.told(packed, records.PLACED)[0] == 0
+    assert records.unpack_trait(packed, records.HAS_PLACE)[0] == 0
 
 
 @given(st.lists(codes, min_size=2, max_size=2, unique=True))
 def test_two_countries_are_two_traits(pair: list[str]) -> None:
-    packed = np.array([records.pack(None, country, None, 0, "EUR") for country in pair])
-    first, second = records.told(packed, records.COUNTRY)
+    packed = np.array([records.pack_traits(None, country, None, 0, "EUR") for country in pair])
+    first, second = records.unpack_trait(packed, records.COUNTRY)
     assert first != second
 
 
 @given(latitude=st.floats(-90, 90), longitude=st.floats(-180, 180))
 def test_a_place_can_be_read_again_to_the_metre(latitude: float, longitude: float) -> None:
-    (north,), (east,) = records.places(np.array([records.place(latitude, longitude)]))
+    (north,), (east,) = records.unpack_places(np.array([records.pack_place(latitude, longitude)]))
     assert north / 1e5 == pytest.approx(latitude, abs=6e-6)
     assert east / 1e5 == pytest.approx(longitude, abs=6e-6)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from features.declaration import DAY_MS, HOUR_MS, FeatureSet, load
 from features.history import records
-from features.history.displaced import IN_PLACE, Displaced
+from features.history.displaced import NONE_DISPLACED, Displaced
 from features.history.history import History
 from features.history.store import Entity, Fate, Label, LabelStatus
 from features.memory_store import MemoryStore
@@ -245,7 +245,7 @@ def test_a_displaced_label_is_judged_by_what_was_put_back_behind_it() -> None:
     ]
 
 
-@pytest.mark.parametrize("displaced", [IN_PLACE, Displaced(everything=True)])
+@pytest.mark.parametrize("displaced", [NONE_DISPLACED, Displaced(everything=True)])
 def test_a_transaction_that_was_in_time_when_it_came_is_not_too_late_when_it_is_applied_again(
     displaced: Displaced,
 ) -> None:

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from features.declaration import DAY_MS, HOUR_MS, Feature, FeatureSet, load
 from features.history import compaction, panes, records
-from features.history.displaced import ANYWHERE
+from features.history.displaced import ALL_DISPLACED
 from features.history.frames import Frame
-from features.history.panes import Folded
-from features.history.retention import UNFOLDED_MS, Ladder, Moments, Retention, exact
+from features.history.panes import CompactionNotes
+from features.history.retention import UNCOMPACTED_MS, Moments, ResolutionSchedule, Retention, exact
 from features.history.store import Entity, Fate, Ints, Observed
 from features.memory_store import MemoryStore
 from features.rows import card
@@ -32,7 +32,7 @@ HOUR = 1_700_000_000_000 // HOUR_MS * HOUR_MS
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fold whatever may be folded, worth it or not."""
-    monkeypatch.setattr(compaction, "worth", lambda *_: True)
+    monkeypatch.setattr(compaction, "is_worthwhile", lambda *_: True)
 
 
 def at(*times_ms: int, **changes: object) -> list[Row]:
@@ -82,7 +82,7 @@ def test_one_that_comes_very_late_sees_what_came_before_its_pane_and_itself() ->
     feature = row_of("count", 2 * HOUR_MS, resolution_ms=HOUR_MS)
     now = HOUR + 9 * HOUR_MS
     assert last(feature, at(HOUR - 1, HOUR + 1, HOUR + 7, now, HOUR + 5)) == 2.0
-    assert last(feature, at(HOUR - 1, HOUR + 1, HOUR + 7, HOUR + UNFOLDED_MS, HOUR + 5)) == 3.0
+    assert last(feature, at(HOUR - 1, HOUR + 1, HOUR + 7, HOUR + UNCOMPACTED_MS, HOUR + 5)) == 3.0
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -92,27 +92,27 @@ def test_what_was_folded_changes_no_number(name: str, stream: list) -> None:
     feature_set = SETS[name]
     store = MemoryStore(feature_set)
     with pytest.MonkeyPatch.context() as patching:
-        patching.setattr(compaction, "worth", lambda *_: True)
-        told = asyncio.run(outcomes(Stream(stream, UNFOLDED_MS), feature_set, lambda: store))
-    assert told == recounted(Stream(stream, UNFOLDED_MS), feature_set)
+        patching.setattr(compaction, "is_worthwhile", lambda *_: True)
+        told = asyncio.run(outcomes(Stream(stream, UNCOMPACTED_MS), feature_set, lambda: store))
+    assert told == recounted(Stream(stream, UNCOMPACTED_MS), feature_set)
 
 
 @given(stream=dense_streams)
 @settings(max_examples=60, deadline=None)
 def test_positions_count_what_was_folded(stream: list) -> None:
     with pytest.MonkeyPatch.context() as patching:
-        patching.setattr(compaction, "worth", lambda *_: False)
+        patching.setattr(compaction, "is_worthwhile", lambda *_: False)
         apart = list(positions(stream))
-        patching.setattr(compaction, "worth", lambda *_: True)
+        patching.setattr(compaction, "is_worthwhile", lambda *_: True)
         assert list(positions(stream)) == apart
 
 
 def positions(stream: list) -> Iterator[list[int]]:
     """Yield the merchants' positions of each batch's transactions that are not delivered again long after."""
     store = MemoryStore(HOURLY)
-    for part in Stream(stream, UNFOLDED_MS).parts:
+    for part in Stream(stream, UNCOMPACTED_MS).parts:
         if part is None:
-            asyncio.run(store.tidy())
+            asyncio.run(store.compact())
         elif isinstance(part, list):
             found = store.observe_now(transactions(part)).merchants.positions.tolist()
             yield [position for row, position in zip(part, found, strict=True) if "blurred" not in row]
@@ -121,7 +121,7 @@ def positions(stream: list) -> Iterator[list[int]]:
 
 
 def fold_all(store: MemoryStore) -> None:
-    asyncio.run(store.tidy())
+    asyncio.run(store.compact())
 
 
 @pytest.mark.usefixtures("eager")
@@ -147,7 +147,7 @@ def test_one_that_may_be_displaced_does_not_see_what_its_partition_has_behind_it
     rows = at(HOUR, HOUR + 2 * HOUR_MS, HOUR + 4 * HOUR_MS, HOUR + 4 * HOUR_MS + 1, HOUR + 4 * HOUR_MS + 2)
     store.observe_now(transactions(rows))
     fold_all(store)
-    store._displaced = ANYWHERE
+    store._displaced = ALL_DISPLACED
     again = store.observe_now(transactions([rows[which]]))
     assert again.merchants.rows[-1, records.ID] == records.transaction_hash(f"c{which + 1}", f"t{which + 1}")
     assert column("merchant_count_6h", again, rows[which]) == [others + 1.0]
@@ -221,7 +221,7 @@ def test_panes_are_exact_however_they_are_merged(amounts: list, cuts: list[int],
         patching.setattr(panes, "FULL", full)
         for begin, end in zip([0, *sorted(cuts)], [*sorted(cuts), len(left)], strict=True):
             both = np.concatenate((made, left[begin:end]))
-            made = panes.merged(both, np.full(len(both), HOUR))
+            made = panes.merge(both, np.full(len(both), HOUR))
     assert panes.counts(made).sum() == len(rows)
     assert (panes.counts(made) < 2 * full).all()
     for exponent in {exponent for _, exponent in amounts}:
@@ -236,12 +236,12 @@ def test_panes_are_exact_however_they_are_merged(amounts: list, cuts: list[int],
 def test_a_pane_that_is_full_of_the_largest_amounts_does_not_overflow() -> None:
     (row,) = records.card_rows(transactions([transaction(1, amount=10**12)]))[:, : records.SHARED_COLUMNS]
     nearly = panes.FULL - 1
-    pane = panes.merged(row[np.newaxis], np.array([HOUR]))
+    pane = panes.merge(row[np.newaxis], np.array([HOUR]))
     pane[:, records.FLAGS] += nearly - 1
     pane[:, records.AMOUNT] *= nearly
     square = 10**24 * nearly
     pane[:, records.ID], pane[:, records.OFFSET] = square >> 62, square & ((1 << 62) - 1)
-    both = panes.merged(np.concatenate((pane, pane)), np.array([HOUR, HOUR]))
+    both = panes.merge(np.concatenate((pane, pane)), np.array([HOUR, HOUR]))
     assert both[:, records.AMOUNT].sum() == 2 * nearly * 10**12
     high, low = panes.squares(both)
     assert sum((int(h) << 62) + int(rest) for h, rest in zip(high, low, strict=True)) == 2 * square
@@ -274,15 +274,15 @@ BESIDE = {name: FeatureSet((*one.rows, card("count", "31d"))) for name, one in S
 @settings(max_examples=60, deadline=None)
 def test_a_paned_set_gives_the_same_numbers_beside_another(name: str, stream: list) -> None:
     with pytest.MonkeyPatch.context() as patching:
-        patching.setattr(compaction, "worth", lambda *_: True)
-        assert beside_each_other(BESIDE[name], stream) == recounted(Stream(stream, UNFOLDED_MS), BESIDE[name])
+        patching.setattr(compaction, "is_worthwhile", lambda *_: True)
+        assert beside_each_other(BESIDE[name], stream) == recounted(Stream(stream, UNCOMPACTED_MS), BESIDE[name])
 
 
 def beside_each_other(asked: FeatureSet, stream: list) -> list:
     """Return what one set's vectors are where histories are kept for both."""
     sets, result = FeatureSets(tuple(BESIDE.values())), []
     store = MemoryStore(sets)
-    for part in Stream(stream, UNFOLDED_MS).parts:
+    for part in Stream(stream, UNCOMPACTED_MS).parts:
         if part is None:
             fold_all(store)
         elif isinstance(part, list):
@@ -297,22 +297,24 @@ def beside_each_other(asked: FeatureSet, stream: list) -> list:
 
 
 def test_beside_an_exact_set_nothing_that_it_sees_is_folded() -> None:
-    keep = FeatureSets((load(None), HOURLY, FINER)).keeps[Entity.MERCHANT]
+    keep = FeatureSets((load(None), HOURLY, FINER)).retentions[Entity.MERCHANT]
     assert max(keep.bounds_ms(HOUR).values()) <= HOUR - 44 * DAY_MS
 
 
 def test_beside_a_set_that_asks_the_same_of_merchants_nothing_changes() -> None:
     both = FeatureSets((HOURLY, FeatureSet((*HOURLY.rows, *load(None).rows[:3]))))
-    assert both.keeps[Entity.MERCHANT] == HOURLY.keeps[Entity.MERCHANT]
+    assert both.retentions[Entity.MERCHANT] == HOURLY.retentions[Entity.MERCHANT]
 
 
 def test_of_exact_sets_the_longest_horizon_holds() -> None:
     keep = Retention((exact(7), exact(9)))
-    assert (keep.folds, keep.horizon_ms, keep.oldest_ms(20)) == (False, 9, 11)
+    assert (keep.allows_panes, keep.horizon_ms, keep.oldest_ms(20)) == (False, 9, 11)
 
 
 ladders = st.builds(
-    lambda widths, tails: Ladder(tuple(np.cumprod([1, *widths]).tolist()), tuple(np.cumsum(tails).tolist())),
+    lambda widths, tails: ResolutionSchedule(
+        tuple(np.cumprod([1, *widths]).tolist()), tuple(np.cumsum(tails).tolist())
+    ),
     st.lists(st.integers(2, 4), min_size=2, max_size=2),
     st.lists(st.integers(1, 30), min_size=3, max_size=3),
 )
@@ -320,7 +322,7 @@ ladders = st.builds(
 
 @given(several=st.lists(ladders, min_size=1, max_size=3), newest=st.integers(0, 1000), later=st.integers(0, 100))
 def test_what_several_sets_let_be_folded_is_nowhere_coarser_than_any_needs(
-    several: list[Ladder], newest: int, later: int
+    several: list[ResolutionSchedule], newest: int, later: int
 ) -> None:
     keep = Retention(tuple(several))
     bounds = keep.bounds_ms(newest)
@@ -332,12 +334,12 @@ def test_what_several_sets_let_be_folded_is_nowhere_coarser_than_any_needs(
             assert all(bound <= ladder.seen_after(newest, fine) for bound in wider)
 
 
-def blind_to_lateness(frame: Frame, feature: Feature, ladder: Ladder) -> tuple[Ints, Ints]:
+def blind_to_lateness(frame: Frame, feature: Feature, ladder: ResolutionSchedule) -> tuple[Ints, Ints]:
     begin_ms, end_ms = real_ends(frame, feature, ladder)
     return begin_ms, end_ms if feature.delay_ms else frame.own_ms
 
 
-def moved_forward(self: Ladder, newest_ms: Moments, resolution_ms: int) -> Moments:
+def moved_forward(self: ResolutionSchedule, newest_ms: Moments, resolution_ms: int) -> Moments:
     return real_seen_after(self, newest_ms, resolution_ms) + 2 * HOUR_MS
 
 
@@ -353,15 +355,15 @@ def labels_dropped(rows: Ints, _base: int) -> Ints:
     return np.zeros_like(rows)
 
 
-real_seen_after = Ladder.seen_after
+real_seen_after = ResolutionSchedule.seen_after
 real_ends, folding_ends, panes_squares = paned._ends, compaction._ends, panes.squares
 BUGS = {
     "what is folded is counted a pane early": (compaction, "_ends", a_pane_early),
-    "bounds are moved forward": (Ladder, "seen_after", moved_forward),
+    "bounds are moved forward": (ResolutionSchedule, "seen_after", moved_forward),
     "the first part of squares is lost": (panes, "squares", without_first_parts),
     "labels of what was folded are dropped": (compaction, "_placed", labels_dropped),
-    "what was folded is not known again": (Folded, "holds", lambda *_: False),
-    "everything counts as folded": (Folded, "holds", lambda *_: True),
+    "what was folded is not known again": (CompactionNotes, "holds", lambda *_: False),
+    "everything counts as folded": (CompactionNotes, "holds", lambda *_: True),
     "late ones are cut to the millisecond": (paned, "_ends", blind_to_lateness),
 }
 
@@ -375,8 +377,8 @@ def test_the_recount_sees_it_when(bug: str, monkeypatch: pytest.MonkeyPatch) -> 
     @settings(max_examples=400, deadline=None, database=None, derandomize=True, phases=[Phase.generate])
     def agree(stream: list) -> None:
         store = MemoryStore(HOURLY)
-        told = asyncio.run(outcomes(Stream(stream, UNFOLDED_MS), HOURLY, lambda: store))
-        assert told == recounted(Stream(stream, UNFOLDED_MS), HOURLY)
+        told = asyncio.run(outcomes(Stream(stream, UNCOMPACTED_MS), HOURLY, lambda: store))
+        assert told == recounted(Stream(stream, UNCOMPACTED_MS), HOURLY)
 
     with pytest.raises((AssertionError, RuntimeWarning)):
         agree()

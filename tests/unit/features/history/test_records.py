@@ -10,7 +10,7 @@ from features.errors import StoreRefusedError
 from features.history import records
 from features.history.history import NO_TIME_MS, History
 from features.history.store import Entity
-from features.redis.cache import HEADER, Cache, Cached, request
+from features.redis.cache import HEADER, Cache, CachedHistory, append_requests
 from support.features.recount import label, transaction, transactions
 
 NOW = 1_700_000_000_000
@@ -20,8 +20,8 @@ def rows_of(*offsets: int) -> np.ndarray:
     return records.card_rows(transactions([transaction(offset) for offset in offsets]))
 
 
-def cached(*offsets: int, entity: int = 1) -> Cached:
-    history = Cached(Entity.CARD, entity, "card-1", b"key")
+def cached(*offsets: int, entity: int = 1) -> CachedHistory:
+    history = CachedHistory(Entity.CARD, entity, "card-1", b"key")
     history.replace(0, rows_of(*offsets))
     return history
 
@@ -75,7 +75,7 @@ def test_a_labels_id_covers_all_that_makes_it_another_label_and_not_where_it_cam
 def test_content_and_place_are_told_apart() -> None:
     row = transaction(1)
     rows = records.card_rows(transactions([row, {**row, "partition": 1}, {**row, "offset": 2}, {**row, "content": 3}]))
-    assert [records.same_place(rows[0], other) for other in rows] == [True, False, False, True]
+    assert [records.same_source_offset(rows[0], other) for other in rows] == [True, False, False, True]
     assert [records.same_content(rows[0], other) for other in rows] == [True, True, True, False]
 
 
@@ -83,8 +83,8 @@ def test_drafts_are_taken_back_with_their_times() -> None:
     history = History(1, "card-1", records.CARD_COLUMNS)
     for i, row in enumerate(rows_of(*range(20))):
         history.append(row, NOW + i)
-    assert (history.end, history.newest_ms, len(history.drafts())) == (20, NOW + 19, 20)
-    history.retract()
+    assert (history.end, history.newest_ms, len(history.uncommitted())) == (20, NOW + 19, 20)
+    history.rollback()
     assert (history.end, history.newest_ms) == (0, NO_TIME_MS)
 
 
@@ -92,34 +92,34 @@ def test_a_history_of_labels_alone_is_never_trimmed() -> None:
     history = History(1, "card-1", records.CARD_COLUMNS)
     for i in range(20):
         history.append(records.label_row(label(i, transaction(i), fraud=True, at_ms=NOW + i * 90 * DAY_MS)), None)
-    assert history.invisible(37 * DAY_MS) == 0
+    assert history.expired_count(37 * DAY_MS) == 0
 
 
 def test_a_value_is_read_as_it_was_written() -> None:
     history = cached(1, 2, 3)
-    again = Cached(Entity.CARD, 1, "", b"key")
-    again.take(history.header() + history.rows.tobytes())
-    assert (again.entity_id, again.base, again.settled) == ("card-1", 0, 3)
+    again = CachedHistory(Entity.CARD, 1, "", b"key")
+    again.load(history.header() + history.rows.tobytes())
+    assert (again.entity_id, again.base, again.committed) == ("card-1", 0, 3)
     assert (again.rows == history.rows).all()
-    again.take(None)
+    again.load(None)
     assert again.is_absent
 
 
 def test_a_value_of_a_later_format_is_refused() -> None:
-    with pytest.raises(StoreRefusedError, match="history in format 4, where this version writes 2 and 3"):
-        Cached(Entity.CARD, 1, "", b"key").take(HEADER.pack(0, 4, b"card-1"))
+    with pytest.raises(StoreRefusedError, match="format 4 is unknown; this version supports 2 and 3"):
+        CachedHistory(Entity.CARD, 1, "", b"key").load(HEADER.pack(0, 4, b"card-1"))
 
 
 def test_growth_and_trimming_are_no_loss_and_anything_else_is() -> None:
     end, last_id = 3, cached(1, 2, 3).last_id
     grown, trimmed, shorter, other = cached(1, 2, 3, 4), cached(4, 5), cached(1, 2), cached(1, 2, 9)
     trimmed.base = 3
-    assert [h.contradicts(end, last_id) for h in (grown, trimmed, shorter, other)] == [False, False, True, True]
+    assert [h.shows_loss(end, last_id) for h in (grown, trimmed, shorter, other)] == [False, False, True, True]
 
 
 def test_the_memory_forgets_what_was_used_longest_ago() -> None:
     entries = [cached(1, entity=i) for i in range(4)]
-    cache = Cache(3 * (entries[0].room + 600))
+    cache = Cache(3 * (entries[0].nbytes + 600))
     cache.put(entries[:3])
     assert cache.get(0) is entries[0]
     cache.put(entries[3:])
@@ -131,7 +131,7 @@ def test_the_memory_forgets_what_was_used_longest_ago() -> None:
 
 def test_what_grew_weighs_more_and_what_was_dropped_can_come_back() -> None:
     first, second = cached(1, entity=1), cached(2, entity=2)
-    cache = Cache(first.room + second.room + 2 * 600)
+    cache = Cache(first.nbytes + second.nbytes + 2 * 600)
     cache.put([first, second])
     while not first.is_full:
         first.append(rows_of(3)[0], NOW)
@@ -154,18 +154,18 @@ def test_an_entry_that_takes_anothers_place_is_the_one_remembered() -> None:
 
 
 def test_a_request_states_what_is_known_and_carries_the_drafts() -> None:
-    known, absent = cached(1, 2), Cached(Entity.CARD, 2, "card-2", b"other")
+    known, absent = cached(1, 2), CachedHistory(Entity.CARD, 2, "card-2", b"other")
     known.append(rows_of(3)[0], NOW)
     absent.append(rows_of(4)[0], NOW)
     known.refreshed_ms = 5
-    ((asks, drafts, headers),) = request([[known, absent]], 4)
+    ((asks, drafts, headers),) = append_requests([[known, absent]], 4)
     assert len(asks) == 2 * 20
     assert int.from_bytes(asks[:4], "little") == 80 + 72
     assert asks[4:12] == rows_of(2)[0, records.ID].tobytes()
     assert [asks[16], asks[36]] == [0, 3]
     assert drafts == rows_of(3, 4).tobytes()
     assert headers == absent.header()
-    assert request([[known], [absent]], 4) == [
+    assert append_requests([[known], [absent]], 4) == [
         (asks[:20], rows_of(3).tobytes(), b""),
         (asks[20:], rows_of(4).tobytes(), absent.header()),
     ]

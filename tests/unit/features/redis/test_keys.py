@@ -10,19 +10,19 @@ from redis.crc import key_slot
 
 from features.history import records
 from features.history.store import Entity
-from features.redis.append import AppendContext, ShardAppend, calls, steps
-from features.redis.cache import Cached
-from features.redis.keys import ALONE, HOME, ON_A_CLUSTER, SLOTS, Shards
+from features.redis.append import AppendContext, ShardAppend, append_calls, append_steps
+from features.redis.cache import CachedHistory
+from features.redis.keys import CLUSTER_SHARDS, HOME_SHARD, SINGLE_SERVER_SHARDS, SLOTS, KeyLayout
 
 NOW = 1_700_000_000_000
 HORIZONS = dict.fromkeys((Entity.CARD, Entity.MERCHANT, Entity.DEVICE), 1)
 hashes = st.integers(-(1 << 63), (1 << 63) - 1)
 deployments = st.text("abcXYZ019._:@-", min_size=1, max_size=64)
-numbers = st.sampled_from((2, 3, 16, ON_A_CLUSTER))
+numbers = st.sampled_from((2, 3, 16, CLUSTER_SHARDS))
 
 
-def history(entity: int, kind: Entity, shards: Shards, drafts: int = 1, settled: int = 0) -> Cached:
-    made = Cached(kind, entity, "x", shards.key(kind, entity))
+def history(entity: int, kind: Entity, shards: KeyLayout, drafts: int = 1, settled: int = 0) -> CachedHistory:
+    made = CachedHistory(kind, entity, "x", shards.key(kind, entity))
     made.replace(0, np.ones((settled, made.columns), np.int64))
     for number in range(drafts):
         made.append(np.full(made.columns, 2 + number, np.int64), NOW)
@@ -30,8 +30,8 @@ def history(entity: int, kind: Entity, shards: Shards, drafts: int = 1, settled:
 
 
 @st.composite
-def batches(draw: st.DrawFn) -> tuple[Shards, dict[Entity, list[Cached]]]:
-    shards = Shards("p:", draw(deployments), draw(st.sampled_from((ALONE, 2, 3, 16))))
+def batches(draw: st.DrawFn) -> tuple[KeyLayout, dict[Entity, list[CachedHistory]]]:
+    shards = KeyLayout("p:", draw(deployments), draw(st.sampled_from((SINGLE_SERVER_SHARDS, 2, 3, 16))))
     return shards, {
         kind: [
             history(entity, kind, shards, draw(st.integers(0, 2)), draw(st.integers(0, 2)))
@@ -45,91 +45,94 @@ def batches(draw: st.DrawFn) -> tuple[Shards, dict[Entity, list[Cached]]]:
 def test_all_keys_of_a_shard_are_in_its_slot_by_redis_own_rule(
     deployment: str, number: int, entities: list[int]
 ) -> None:
-    shards = Shards("fraudstream:", deployment, number)
+    shards = KeyLayout("fraudstream:", deployment, number)
     for kind in HORIZONS:
         for entity in entities:
-            shard = shards.of(entity)
+            shard = shards.shard_of(entity)
             assert key_slot(shards.key(kind, entity)) == key_slot(shards.epochs[shard]) == shards.slots[shard]
-    assert key_slot(shards.whole) == shards.slots[HOME]
+    assert key_slot(shards.complete) == shards.slots[HOME_SHARD]
 
 
 @given(deployment=deployments, number=numbers)
 def test_each_shard_has_an_equal_part_of_the_slots_to_itself(deployment: str, number: int) -> None:
     bounds = [part * SLOTS // number for part in range(number + 1)]
-    shards = Shards("fraudstream:", deployment, number)
+    shards = KeyLayout("fraudstream:", deployment, number)
     assert all(first <= slot < behind for slot, (first, behind) in zip(shards.slots, pairwise(bounds), strict=True))
 
 
 @given(one=deployments, other=deployments)
 def test_two_deployments_share_no_key(one: str, other: str) -> None:
-    keys = [set(Shards("fraudstream:", deployment, 16).epochs) for deployment in (one, other)]
+    keys = [set(KeyLayout("fraudstream:", deployment, 16).epochs) for deployment in (one, other)]
     assert one == other or not keys[0] & keys[1]
 
 
 def test_one_server_keeps_plain_names() -> None:
-    shards = Shards("fraudstream:", "default", ALONE)
+    shards = KeyLayout("fraudstream:", "default", SINGLE_SERVER_SHARDS)
     assert shards.epochs == (b"fraudstream:default:epoch",)
-    assert shards.whole == b"fraudstream:default:epoch:whole"
+    assert shards.complete == b"fraudstream:default:epoch:whole"
     assert shards.key(Entity.DEVICE, -1) == b"fraudstream:default:d:ffffffffffffffff"
-    assert shards.of(-1) == HOME
+    assert shards.shard_of(-1) == HOME_SHARD
 
 
 def test_the_places_on_a_cluster_are_the_same_for_ever() -> None:
-    shards = Shards("fraudstream:", "default", ON_A_CLUSTER)
+    shards = KeyLayout("fraudstream:", "default", CLUSTER_SHARDS)
     assert shards.epochs[:2] == (b"fraudstream:{default/60}:epoch", b"fraudstream:{default/68}:epoch")
     assert shards.key(Entity.CARD, 65) == b"fraudstream:{default/68}:c:0000000000000041"
     assert shards.epochs[-1] == b"fraudstream:{default/30}:epoch"
 
 
 def test_entities_are_spread_evenly_over_shards() -> None:
-    shards = Shards("fraudstream:", "default", ON_A_CLUSTER)
-    counts = Counter(shards.of(records.card_hash(f"card-{number}")) for number in range(ON_A_CLUSTER * 500))
-    assert set(counts) == set(range(ON_A_CLUSTER))
+    shards = KeyLayout("fraudstream:", "default", CLUSTER_SHARDS)
+    counts = Counter(shards.shard_of(records.card_hash(f"card-{number}")) for number in range(CLUSTER_SHARDS * 500))
+    assert set(counts) == set(range(CLUSTER_SHARDS))
     assert 380 < min(counts.values()) <= max(counts.values()) < 620
 
 
 @given(batch=batches())
 def test_one_call_takes_everything_on_one_server_and_a_call_a_shard_elsewhere(
-    batch: tuple[Shards, dict[Entity, list[Cached]]],
+    batch: tuple[KeyLayout, dict[Entity, list[CachedHistory]]],
 ) -> None:
     shards, touched = batch
-    in_turn = steps(touched, shards)
+    in_turn = append_steps(touched, shards)
     everyone = [entry for group in touched.values() for entry in group]
     appended = [part for step in in_turn[:2] for part in step]
     assert sorted(map(id, (entry for part in appended for entry in part.entries))) == sorted(map(id, everyone))
     for step in in_turn:
         assert len({part.shard for part in step}) == len(step)
-        assert all(shards.of(entry.entity) == part.shard for part in step for entry in part.entries)
-    if shards.number == ALONE:
+        assert all(shards.shard_of(entry.entity) == part.shard for part in step for entry in part.entries)
+    if shards.shard_count == SINGLE_SERVER_SHARDS:
         assert [len(step) for step in in_turn] == [1]
     else:
         assert {kind for part in in_turn[0] for kind in part.groups} == {Entity.CARD}
         assert Entity.CARD not in {kind for part in in_turn[1] for kind in part.groups}
         begins = any(
-            not entry.settled and entry.length for kind in touched if kind is not Entity.CARD for entry in touched[kind]
+            not entry.committed and entry.length
+            for kind in touched
+            if kind is not Entity.CARD
+            for entry in touched[kind]
         )
         assert in_turn[2:] == ([in_turn[0]] if begins else [])
 
 
 @given(batch=batches())
 def test_what_the_calls_of_a_step_say_is_what_each_part_says_alone(
-    batch: tuple[Shards, dict[Entity, list[Cached]]],
+    batch: tuple[KeyLayout, dict[Entity, list[CachedHistory]]],
 ) -> None:
     shards, touched = batch
     terms = AppendContext(7, HORIZONS, NOW)
-    for step in steps(touched, shards):
-        assert calls(step, shards, terms) == [calls([part], shards, terms)[0] for part in step]
+    for step in append_steps(touched, shards):
+        assert append_calls(step, shards, terms) == [append_calls([part], shards, terms)[0] for part in step]
 
 
 def test_a_call_names_its_shards_epoch_and_describes_each_kind() -> None:
-    shards = Shards("p:", "d", 2)
+    shards = KeyLayout("p:", "d", 2)
     card, shop = history(2, Entity.CARD, shards), history(4, Entity.MERCHANT, shards, drafts=2, settled=1)
-    (call,) = calls(
+    (call,) = append_calls(
         [ShardAppend(0, {Entity.CARD: [card], Entity.MERCHANT: [shop]})], shards, AppendContext(7, HORIZONS, NOW)
     )
     assert call.shard == 0
     assert call.keys == [shards.epochs[0], card.key, shop.key]
     epoch, asks, drafts, headers, *kinds = call.arguments
     assert (epoch, len(bytes(asks)), headers) == (7, 40, card.header())
-    assert drafts == card.drafts().tobytes() + shop.drafts().tobytes()
+    assert drafts == card.uncommitted().tobytes() + shop.uncommitted().tobytes()
     assert kinds == [1, 72, 86_400_001, 0, 1, 48, 86_400_001, 1]

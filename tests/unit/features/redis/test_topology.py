@@ -9,11 +9,11 @@ from features.redis.topology import (
     Owner,
     Servers,
     is_cluster,
-    master,
+    read_master,
     read_servers,
+    read_topology,
     seeds,
     server_url,
-    topology,
 )
 
 ASKED = Address("10.0.0.9", 7000)
@@ -28,36 +28,36 @@ def test_the_owner_of_each_slot_and_all_replicas_are_read() -> None:
         [5461, 16383, [b"", 7002, b"b", [b"hostname", b"h"]], [b"::1", 7003, b"rb", []]],
     ]
     a, b = Owner("a", Address("10.0.0.1", 7000)), Owner("b", Address("10.0.0.9", 7002))
-    known = topology(reply, [5460, 5461, 0, 16383], ASKED)
+    known = read_topology(reply, [5460, 5461, 0, 16383], ASKED)
     assert known.owners == (a, b, a, b)
     assert known.masters == [a, b]
     assert known.replicas == {"ra", "rb"}
 
 
 def test_a_slot_that_nobody_serves_is_named() -> None:
-    with pytest.raises(StoreUnavailableError, match=r"10\.0\.0\.9:7000: nobody serves slot 11 and 1 others"):
-        topology([[0, 10, [b"h", 1, b"a"]]], [3, 12, 11], ASKED)
+    with pytest.raises(StoreUnavailableError, match=r"10\.0\.0\.9:7000: no master serves slot 11 and 1 others"):
+        read_topology([[0, 10, [b"h", 1, b"a"]]], [3, 12, 11], ASKED)
 
 
 def test_a_master_is_read_from_what_it_says_of_itself() -> None:
     info = {"role": "master", "run_id": "r", "master_replid": "l", "master_replid2": "0" * 40}
-    assert master("a", info) == Master("a", "r", "l", promoted=False)
-    assert master("a", {**info, "master_replid2": 0}) == Master("a", "r", "l", promoted=False)
-    assert master("a", {**info, "master_replid2": "f" * 40}) == Master("a", "r", "l", promoted=True)
-    assert master("a", {**info, "role": "slave"}) is None
+    assert read_master("a", info) == Master("a", "r", "l", promoted=False)
+    assert read_master("a", {**info, "master_replid2": 0}) == Master("a", "r", "l", promoted=False)
+    assert read_master("a", {**info, "master_replid2": "f" * 40}) == Master("a", "r", "l", promoted=True)
+    assert read_master("a", {**info, "role": "slave"}) is None
 
 
 @pytest.mark.parametrize(
     ("now", "why"),
     [
         (BEFORE, None),
-        (BEFORE._replace(run_id="anew"), "aaaaaaaa was started anew"),
-        (BEFORE._replace(run_id="anew", replication_id="new"), "aaaaaaaa was started anew"),
-        (BEFORE._replace(replication_id="new", promoted=True), "aaaaaaaa was a replica meanwhile"),
+        (BEFORE._replace(run_id="anew"), "aaaaaaaa was restarted"),
+        (BEFORE._replace(run_id="anew", replication_id="new"), "aaaaaaaa was restarted"),
+        (BEFORE._replace(replication_id="new", promoted=True), "aaaaaaaa was a replica in between"),
         (BEFORE._replace(replication_id="new"), None),  # as an hour after its last replica left
         (OTHER, None),  # moved to a master that was there, though that had taken over from one long ago
-        (OTHER._replace(run_id="anew"), "bbbbbbbb was started anew"),
-        (OTHER._replace(replication_id="new"), "bbbbbbbb was a replica meanwhile"),
+        (OTHER._replace(run_id="anew"), "bbbbbbbb was restarted"),
+        (OTHER._replace(replication_id="new"), "bbbbbbbb was a replica in between"),
         (Master("c" * 40, "run-c", "line-c", promoted=False), None),  # moved to one that is new
         (Master("c" * 40, "run-c", "line-c", promoted=True), "a replica took over from aaaaaaaa"),
         (Master("r" * 40, "run-r", "line-r", promoted=True), "a replica took over from aaaaaaaa"),
@@ -66,8 +66,8 @@ def test_a_master_is_read_from_what_it_says_of_itself() -> None:
 )
 def test_only_a_slot_that_was_handed_over_keeps_its_trust(now: Master, why: str | None) -> None:
     before = Servers((BEFORE, OTHER), REPLICAS)
-    assert before.suspicion(Servers((now, OTHER))) == why
-    assert read_servers(before.text.encode()).suspicion(Servers((now, OTHER))) == why
+    assert before.loss_reason(Servers((now, OTHER))) == why
+    assert read_servers(before.text.encode()).loss_reason(Servers((now, OTHER))) == why
 
 
 def test_what_is_kept_of_servers_names_each_once_and_is_read_as_it_was() -> None:
@@ -95,11 +95,11 @@ def test_seeds_are_read_with_and_without_ports_and_logins() -> None:
         ("redis+cluster://u:secret@h:1/3", "has no databases, but the URL names '3'; leave it out"),
         (
             "redis+cluster://u:secret@h:port",
-            "'h:port' is no host and port: .*; use redis.cluster://host:port,host:port",
+            "'h:port' is not host and port: .*; use redis.cluster://host:port,host:port",
         ),
-        ("redis+cluster://u:secret@h:1,,g", "a server of the cluster has no name; use redis.cluster://host:port"),
-        ("redis+cluster://", "a server of the cluster has no name"),
-        ("redis+cluster://u:secret@h:99999", "'h:99999' is no host and port"),
+        ("redis+cluster://u:secret@h:1,,g", "a server in the URL has no host name; use redis.cluster://host:port"),
+        ("redis+cluster://", "a server in the URL has no host name"),
+        ("redis+cluster://u:secret@h:99999", "'h:99999' is not host and port"),
         ("redis+cluster://u:secret@[h", "Invalid IPv6 URL"),
     ],
 )

@@ -32,7 +32,7 @@ def test_histories_are_kept_for_the_longest_horizon_of_each_kind() -> None:
 
 @pytest.mark.parametrize("sets", [(), (DEFAULT, SHORT, DEFAULT)])
 def test_no_set_and_the_same_set_twice_are_refused(sets: tuple[FeatureSet, ...]) -> None:
-    with pytest.raises(DeclarationError, match=r"at least one set|are the same: name each once"):
+    with pytest.raises(DeclarationError, match=r"at least one feature set|are the same: name each once"):
         FeatureSets(sets)
 
 

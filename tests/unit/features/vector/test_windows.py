@@ -9,16 +9,16 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from features.aggregates import ABOUT
+from features.aggregates import AGGREGATES
 from features.declaration import DAY_MS, HOUR_MS, Feature, FeatureSet, load
 from features.history import frames, records
 from features.history.frames import Flags, Frame, Window
-from features.history.retention import Ladder
+from features.history.retention import ResolutionSchedule
 from features.history.store import Entity, Histories, Ints
 from features.memory_store import MemoryStore
 from features.vector import habits, novelty, travel
 from features.vector import vectorise as vectorise_module
-from features.vector.travel import latest_telling
+from features.vector.travel import latest_with
 from features.vector.vectorise import known_frauds, vectorise
 from support.features.recount import Row, label, transaction, transactions
 from support.features.streams import Stream, journeys, outcomes, recounted, streams
@@ -30,7 +30,7 @@ NOW = 1_700_000_000_000
 def everything() -> FeatureSet:
     """Return all that can be asked of a card, a merchant and a device, delayed and not."""
     rows = []
-    for aggregate, about in ABOUT.items():
+    for aggregate, about in AGGREGATES.items():
         for entity in sorted(about.of, key=lambda kind: kind.value):
             for delay_ms in (0, 7 * DAY_MS) if about.windowed else (0,):
                 window_ms = 7 * DAY_MS if about.windowed else None
@@ -180,7 +180,7 @@ def too_long(frame: Frame, length_ms: int, delay_ms: int) -> Window:
     return Window(frame, length_ms + 1, delay_ms)
 
 
-def with_the_future(seen: Histories, own_ms: Ints, ladder: Ladder) -> Frame:
+def with_the_future(seen: Histories, own_ms: Ints, ladder: ResolutionSchedule) -> Frame:
     frame = Frame(seen, own_ms, ladder)
     frame.earlier = ~frame.labels
     return frame
@@ -192,7 +192,7 @@ def with_labels_to_come(frame: Frame) -> Flags:
 
 
 def only_one(window: Window, tells: Flags) -> Ints:
-    found = latest_telling(window, tells)
+    found = latest_with(window, tells)
     first = np.ones(len(found), np.bool_)
     first[1:] = np.diff(window.frame.number[found]) != 0
     return found[first]
@@ -203,7 +203,7 @@ def never_own(window: Window) -> Flags:
 
 
 BUGS = {
-    "one of two places of one millisecond is asked": (travel, "latest_telling", only_one),
+    "one of two places of one millisecond is asked": (travel, "latest_with", only_one),
     "own transaction counts among the others": (Window, "own", property(never_own)),
     "every clock is that of Greenwich": (habits, "MINUTE_MS", 0),
     "midnight parts the day": (habits, "DAY_MS", 10**12),
@@ -215,7 +215,7 @@ BUGS = {
     "labels are known before they are": (vectorise_module, "known_frauds", with_labels_to_come),
     "squares are trusted beyond 53 bits": (frames, "SAFE_ROOT", math.inf),
     "the histories of a batch are mixed up": (frames, "MIX", np.int64(0)),
-    "no record is known again": (records, "same_place", lambda *_: False),
+    "no record is known again": (records, "same_source_offset", lambda *_: False),
     "content does not matter": (records, "same_content", lambda *_: True),
 }
 

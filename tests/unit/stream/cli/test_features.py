@@ -31,8 +31,10 @@ def test_every_feature_is_told_whole_within_the_terminal(width: int) -> None:
 
 
 def test_the_meaning_stands_below_in_a_narrow_terminal_and_beside_in_a_wide_one() -> None:
-    assert re.search(r"card_devices_30d +30d +37d *\n +devices: how many different devices", listed(width=80))
-    assert re.search(r"card_devices_30d +card +30d +devices +37d x 72 B +how many different devices", listed(width=140))
+    assert re.search(r"card_devices_30d +30d +37d *\n +devices: number of different devices", listed(width=80))
+    assert re.search(
+        r"card_devices_30d +card +30d +devices +37d x 72 B +number of different devices", listed(width=140)
+    )
 
 
 def test_what_a_table_keeps_and_what_arrival_can_change_are_summed() -> None:
@@ -54,7 +56,7 @@ def test_programs_are_told_everything_in_milliseconds() -> None:
         "window_ms": 30 * DAY_MS,
         "delay_ms": 7 * DAY_MS,
         "unit": "transactions",
-        "meaning": "how many there are",
+        "meaning": "number of transactions",
         "depends_on_arrival": False,
         "keeps_ms": 44 * DAY_MS,
         "record_bytes": 48,

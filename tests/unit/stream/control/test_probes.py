@@ -15,11 +15,11 @@ from support.features.recount import transaction, transactions
 
 
 def test_a_probe_with_panes_is_read_as_it_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compaction, "worth", lambda *_: True)
+    monkeypatch.setattr(compaction, "is_worthwhile", lambda *_: True)
     store = MemoryStore(HOURLY)
     rows = [transaction(i, card=f"c{i}", amount=10**12 - i, ms=1_700_000_000_000 + i * HOUR_MS) for i in range(9)]
     store.observe_now(transactions(rows[:8]))
-    asyncio.run(store.tidy())
+    asyncio.run(store.compact())
     batch = transactions(rows[8:])
     observed = store.observe_now(batch)
     probe = write_probe(batch, observed, 0)

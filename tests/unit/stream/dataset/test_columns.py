@@ -9,7 +9,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from features.history.records import CHANNELS, pack
+from features.history.records import CHANNELS, pack_traits
 from features.history.store import Transactions
 from stream.dataset.file import TransactionsFile
 from stream.dataset.records import RecordKind, RecordsFile
@@ -105,5 +105,5 @@ def test_a_column_of_another_type_is_dropped_whole(tmp_path: Path) -> None:
 
 def test_a_file_that_tells_nothing_more_is_read_as_one(tmp_path: Path) -> None:
     path = file_of(tmp_path / "f.csv", [{"occurred_at": "2026-01-31T23:30:00+01:00", "currency": "CHF"}])
-    packed = pack(None, None, None, 60, "CHF")
+    packed = pack_traits(None, None, None, 60, "CHF")
     assert read(path) == ({"t0": (None, 0, packed)}, {})

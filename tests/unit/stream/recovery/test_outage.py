@@ -11,7 +11,7 @@ from features.declaration import DAY_MS, load
 from features.errors import StoreUnavailableError
 from features.history.history import History
 from features.history.store import Entity, Fate, Label, LabelResult, LabelStatus, Observed, Transactions
-from features.memory_store import MemoryStore, know_nothing
+from features.memory_store import MemoryStore, no_history
 from features.vector.vectorise import vectorise
 from stream.recovery.outage import DegradingStore
 from support.features.recount import Recount, Row, label, transaction, transactions
@@ -47,10 +47,10 @@ class Flaky:
     async def label(self, labels: Sequence[Label]) -> Sequence[LabelResult]:
         return await (await self._answers()).label(labels)
 
-    async def tidy(self) -> None:
-        await (await self._answers()).tidy()
+    async def compact(self) -> None:
+        await (await self._answers()).compact()
 
-    def recall(self, kind: Entity, entity: int) -> History | None:
+    def cached_copy(self, kind: Entity, entity: int) -> History | None:
         """Remember everything, as a cache that is large enough does."""
         known = self._store._histories[kind].get(entity)
         if known is None:
@@ -62,7 +62,7 @@ class Flaky:
 
 def a_pair(*, remembers: bool = True) -> tuple[Flaky, DegradingStore]:
     redis = Flaky()
-    recall = redis.recall if remembers else know_nothing
+    recall = redis.cached_copy if remembers else no_history
     return redis, DegradingStore(redis, lambda: MemoryStore(FEATURES, recall))
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from features.declaration import DAY_MS, FeatureSet, load
 from features.history import compaction
-from features.history.append import Visibility, seen
+from features.history.append import Visibility, visible_histories
 from features.history.retention import Retention, exact
 from features.history.store import Entity, Fate, Histories
 from features.memory_store import MemoryStore
@@ -55,7 +55,7 @@ def test_what_is_folded_on_the_way_changes_nothing(stream: list[Step], parts: in
     told = without_redeliveries(Stream(stream))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shards, "READ_ROWS", lot)
-        patch.setattr(compaction, "worth", lambda *_: True)
+        patch.setattr(compaction, "is_worthwhile", lambda *_: True)
         assert in_shards(told, parts, FINER) == in_memory(told, FINER)
 
 
@@ -77,7 +77,7 @@ def test_a_table_without_features_of_cards_still_lets_cards_judge() -> None:
 
 
 def seen_for_a_millisecond(histories: Any, positions: Any, own: Any, _sight: Visibility) -> Histories:
-    return seen(histories, positions, own, Visibility(Retention((exact(1),))))
+    return visible_histories(histories, positions, own, Visibility(Retention((exact(1),))))
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def seen_for_a_millisecond(histories: Any, positions: Any, own: Any, _sight: Vis
     [
         ("passes.labels_of", lambda *_: {}),
         ("tasks.to_decide", lambda lot, _decided: lot),
-        ("passes.seen", seen_for_a_millisecond),
+        ("passes.visible_histories", seen_for_a_millisecond),
         ("tasks.placed_before", lambda _due, _places, _last: ()),
     ],
 )

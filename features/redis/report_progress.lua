@@ -1,17 +1,17 @@
--- Notes how far parts of the log are applied again under an epoch; when all are, its histories are whole.
+-- Stores how far parts of the log are applied again under an epoch; once all are, its histories are complete.
 --
--- KEYS[1]  the history epoch of the shard in which all is kept that is kept once.
--- KEYS[2]  the epoch whose histories are known to be all there, and how far back: "epoch name=ms,name=ms".
+-- KEYS[1]  the history epoch of the home shard.
+-- KEYS[2]  the epoch under which histories are complete, and how far back: "epoch name=ms,name=ms".
 -- KEYS[3]  the hash of this repair: a field for each part, "first reached end done", offsets; done is 1 or 0.
--- KEYS[4]  the hash of what this epoch displaced: a field for each source, the offset below which records may be.
+-- KEYS[4]  the hash of records that this epoch displaced: for each source, the offset below which they may be.
 -- ARGV[1]  the epoch that is repaired.
--- ARGV[2]  of how many parts the log is made.
--- ARGV[3]  what KEYS[2] says of how far back, when all parts are done.
--- ARGV[4]  milliseconds that both hashes are kept from now on.
+-- ARGV[2]  the number of parts of the log.
+-- ARGV[3]  how far back KEYS[2] reaches once all parts are done.
+-- ARGV[4]  milliseconds until both hashes expire.
 -- ARGV[5]  how many pairs for KEYS[3] follow, each a field and its value; the rest are pairs for KEYS[4].
 --
--- Reply: -1 where the epoch is another, and nothing was noted; 1 where the histories are whole now, else 0.
--- Second delivery: changes nothing. A part that is done stays done, and what is displaced only grows.
+-- Reply: -1 if the epoch is another, and nothing was stored; 1 if the histories are complete now, else 0.
+-- Second delivery: changes nothing. A part that is done stays done, and displaced offsets only rise.
 
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
 local pairs_end = 5 + 2 * tonumber(ARGV[5])

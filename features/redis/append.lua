@@ -1,27 +1,28 @@
--- Appends the records of one batch to their histories, each once, or appends nothing and says what stands in the way.
+-- Appends the records of one batch to their histories, each once; or appends nothing and names those that differ.
 --
--- KEYS[1]    the deployment's history epoch.
--- KEYS[2..]  the histories, kind by kind: first the cards'; each key once.
--- ARGV[1]    the history epoch that the caller believes in, as text.
+-- KEYS[1]    the history epoch of the shard.
+-- KEYS[2..]  the histories, kind by kind: cards first; each key once.
+-- ARGV[1]    the expected history epoch, as text.
 -- ARGV[2]    for each history 20 bytes, little-endian:
---              u32  the byte at which the last record that the caller knows begins (for a history that it believes
---                   absent: the byte at which one would, were it there);
---              8 bytes of what is found 16 bytes behind it: that record's id;
---              u32  how many records are to be appended; none of them is among those that the caller knows;
---              u32  flags: 1 the history is believed absent, 2 its expiry is to be set anew.
+--              u32  the byte at which the last record that the caller knows begins (for a history expected to be
+--                   absent: the byte at which one would begin);
+--              8 bytes that are expected 16 bytes after it: that record's id;
+--              u32  the number of records to append; none of them is among those that the caller knows;
+--              u32  flags: 1 the history is expected to be absent, 2 its expiry is renewed.
 -- ARGV[3]    these records, history by history.
--- ARGV[4]    headers for the histories believed absent, 80 bytes each, in their order.
--- ARGV[5..]  for each kind, four: how many of the keys are of it; bytes of a record; milliseconds that it is kept from
---            now on; 1 where others may append to it, 0 where only the caller may.
+-- ARGV[4]    headers for the histories expected to be absent, 80 bytes each, in their order.
+-- ARGV[5..]  for each kind, four: number of its keys; bytes of a record; milliseconds until expiry; 1 if other workers
+--            may append to it (shared), else 0.
 --
--- Reply: {0, index, tail, index, tail, ...}  all is appended; an index (from 1, among the histories) names a shared
---          history in which others had appended `tail` first: the caller's records follow, but those in the tail.
---        {1, index, index, ...}              nothing is appended; these are not as the caller knows them: one that is
---          not shared has grown, or the last known record is another or gone.
---        {2, epoch}                          nothing is appended; the epoch is another, or none ("").
+-- Reply: {0, index, tail, index, tail, ...}  everything is appended; an index (from 1, among the histories) names a
+--          shared history to which others had appended `tail` first: the caller's records follow, without those
+--          that the tail contains.
+--        {1, index, index, ...}              nothing is appended; these histories differ: one that is not shared has
+--          grown, or the last known record is another or gone.
+--        {2, epoch}                          nothing is appended; the epoch is another, or missing ("").
 --
--- Second delivery: cards answer 1, for their histories have grown; the caller looks and finds its records there.
--- A record that is in the tail already is not appended again.
+-- Second delivery: {1, ...} for cards, whose histories have grown; the caller reloads them and finds its records there.
+-- A record that is already in the tail is not appended again.
 
 local HEADER = 80
 

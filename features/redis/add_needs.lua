@@ -1,11 +1,11 @@
--- Has one shard's histories kept as long and as fine as the caller asks, beside what others have asked.
+-- Adds the caller's needs to the retention of one shard.
 --
--- KEYS[1]    what is asked: a line with the epoch under which it was, and one for each need, sorted.
--- ARGV[1]    the epoch under which the caller asks.
+-- KEYS[1]    the retention: a line with its epoch, and one for each need, sorted.
+-- ARGV[1]    the caller's epoch.
 -- ARGV[2..]  the caller's needs, texts without line breaks.
 --
--- Reply: what KEYS[1] says from now on. What was asked under an earlier epoch is forgotten; what was asked under a later
--- one is left alone. Second delivery: changes nothing.
+-- Reply: the value of KEYS[1] from now on. Needs of an earlier epoch are dropped; a later epoch's value is unchanged.
+-- Second delivery: changes nothing.
 
 local before = redis.call('GET', KEYS[1]) or ''
 local epoch = tonumber(string.match(before, '^%d+') or '0')
