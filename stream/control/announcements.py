@@ -21,7 +21,7 @@ from models.times import format_time
 from stream.clock import now_ms, now_ns
 from stream.control.follower import CandidateNotice, Follower
 from stream.kafka.publisher import Publisher
-from stream.kafka.tracing import Attributes, Step
+from stream.kafka.tracing import Attributes, OperationTrace
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.answering")
@@ -64,7 +64,7 @@ class CandidateAnswers:
         self._publisher = publisher
         self._worker = worker
         self._given: set[str] = set()
-        self._steps: dict[str, Step] = {}
+        self._steps: dict[str, OperationTrace] = {}
 
     def owed(self, candidates: Mapping[str, str]) -> dict[str, str]:
         """Return the candidates, model by `command_id`, that have no answer; forget those that are settled."""
@@ -99,11 +99,11 @@ class CandidateAnswers:
             self._steps.pop(command_id, None)
             step.done(answered(event))
 
-    def _step(self, command_id: str) -> Step:
+    def _step(self, command_id: str) -> OperationTrace:
         """Return the step that began when this worker was asked."""
         if command_id not in self._steps:
             asked = self._follower.asked.get(command_id) or CandidateNotice((), now_ns())
-            self._steps[command_id] = self._follower.steps.step("load and answer", asked.headers, asked.heard_ns)
+            self._steps[command_id] = self._follower.operations.begin("load and answer", asked.headers, asked.heard_ns)
         return self._steps[command_id]
 
 

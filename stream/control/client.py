@@ -17,7 +17,7 @@ from stream.control.announcements import answered
 from stream.kafka.client import connection_options, must_see, producer_options
 from stream.kafka.publisher import Headers
 from stream.kafka.topics import MODEL_CONTROL, MODEL_EVENTS
-from stream.kafka.tracing import Steps
+from stream.kafka.tracing import OperationTracing
 from stream.settings import Settings
 
 
@@ -56,15 +56,17 @@ async def read_lineup(settings: Settings) -> Lineup:
     return lineup
 
 
-async def command_fleet(settings: Settings, wish: CommandRequest, steps: Steps) -> tuple[str, Event | None]:
+async def command_fleet(
+    settings: Settings, wish: CommandRequest, operations: OperationTracing
+) -> tuple[str, Event | None]:
     """Send one command; return its id and the first answer, or None where there was none in time.
 
-    Where `steps` are traced, the command begins a trace: its verdict and every worker's answer go on in it.
+    Where `operations` are traced, the command begins a trace: its verdict and every worker's answer go on in it.
 
     Raises:
         aiokafka.errors.KafkaError: the broker does not answer.
     """
-    step = steps.step(f"model {wish.kind}")
+    step = operations.begin(f"model {wish.kind}")
     try:
         command_id, answer = await _command_fleet(settings, wish, step.headers)
     except BaseException as error:

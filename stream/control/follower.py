@@ -19,7 +19,7 @@ from stream.kafka.batches import Record
 from stream.kafka.client import connection_options, explain
 from stream.kafka.publisher import Headers
 from stream.kafka.topics import MODEL_EVENTS
-from stream.kafka.tracing import Steps, UntracedSteps
+from stream.kafka.tracing import NoOperationTracing, OperationTracing
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.control")
@@ -44,7 +44,7 @@ class Follower:
         """Whether the log had been read to the end that it had when we began."""
         self.trouble: str | None = None
         """Why it could not be read at the last attempt; None since it could."""
-        self.steps: Steps = UntracedSteps()
+        self.operations: OperationTracing = NoOperationTracing()
         """Where the steps of commands are traced."""
         self.asked: dict[str, CandidateNotice] = {}
         """How pending candidates were announced, by `command_id`."""

@@ -40,7 +40,7 @@ from stream.kafka.client import members
 from stream.kafka.offsets import committed_offsets
 from stream.kafka.publisher import Headers, Publisher
 from stream.kafka.topics import MODEL_CONTROL, MODEL_EVENTS
-from stream.kafka.tracing import Step
+from stream.kafka.tracing import OperationTrace
 from stream.settings import Settings
 from stream.watchdog import end_on_error
 
@@ -54,7 +54,7 @@ class PendingCommand(NamedTuple):
     """A command, and the step of its trace that is its judging."""
 
     command: Command
-    step: Step
+    step: OperationTrace
 
 
 class JudgeDeps(NamedTuple):
@@ -141,8 +141,8 @@ class Judge:
         if isinstance(command, Unreadable):
             await self._decline(command)
             return None
-        steps = self._bench.follower.steps
-        case = PendingCommand(command, steps.step(f"judge {command.kind}", trace_headers(record.headers)))
+        operations = self._bench.follower.operations
+        case = PendingCommand(command, operations.begin(f"judge {command.kind}", trace_headers(record.headers)))
         if await self._try(case):
             return None
         return self._spawn(self._wait(batch, case))

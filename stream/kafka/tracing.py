@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 from stream.kafka.publisher import Headers
 
-Name = Literal[
+AttributeName = Literal[
     "db.operation.batch.size",
     "db.operation.name",
     "db.system.name",
@@ -38,26 +38,26 @@ Name = Literal[
 """Names are those of OpenTelemetry's semantic conventions for messaging, databases and errors where they have one. None
 holds a payment, a card, a token, a key or a text that quotes one."""
 
-Attributes = dict[Name, str | int | tuple[str, ...]]
+Attributes = dict[AttributeName, str | int | tuple[str, ...]]
 
 
-def kafka(operation: Literal["process", "send"], topic: str) -> Attributes:
+def kafka_attributes(operation: Literal["process", "send"], topic: str) -> Attributes:
     """Say what is done with a topic."""
     return {
-        "messaging.system": "kafka",
+        "messaging.system": "kafka_attributes",
         "messaging.operation.type": operation,
         "messaging.operation.name": operation,
         "messaging.destination.name": topic,
     }
 
 
-def sent(topic: str, partition: int, offset: int | None = None) -> Attributes:
+def sent_attributes(topic: str, partition: int, offset: int | None = None) -> Attributes:
     """Say where a record went; its offset only once the broker has told it."""
-    said = kafka("send", topic) | {"messaging.destination.partition.id": str(partition)}
+    said = kafka_attributes("send", topic) | {"messaging.destination.partition.id": str(partition)}
     return said if offset is None else said | {"messaging.kafka.offset": offset}
 
 
-class Step(Protocol):
+class OperationTrace(Protocol):
     """Something that is done once, seen by tracing. One of `done` and `failed` ends it."""
 
     @property
@@ -65,7 +65,7 @@ class Step(Protocol):
         """What its own messages carry: what it came with, its trace continued where it is sampled."""
         ...
 
-    def done(self, said: Attributes) -> None:
+    def done(self, attributes: Attributes) -> None:
         """Hear what came of it."""
         ...
 
@@ -74,30 +74,30 @@ class Step(Protocol):
         ...
 
 
-class Steps(Protocol):
+class OperationTracing(Protocol):
     """Begins steps."""
 
-    def step(self, name: str, came_with: Headers = (), began_ns: int | None = None) -> Step:
+    def begin(self, name: str, parent_headers: Headers = (), start_ns: int | None = None) -> OperationTrace:
         """Begin a step, now or at an earlier moment; one that came with no context begins a trace, if it is sampled."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class UntracedStep:
+class UntracedOperation:
     """A step that nobody sees: a trace that it came with goes on behind it."""
 
     headers: Headers
 
-    def done(self, said: Attributes) -> None:
+    def done(self, attributes: Attributes) -> None:
         """Say nothing."""
 
     def failed(self, error: str) -> None:
         """Say nothing."""
 
 
-class UntracedSteps:
+class NoOperationTracing:
     """The steps of a process without traces."""
 
-    def step(self, name: str, came_with: Headers = (), began_ns: int | None = None) -> Step:  # noqa: ARG002 - the port's signature
+    def begin(self, name: str, parent_headers: Headers = (), start_ns: int | None = None) -> OperationTrace:  # noqa: ARG002 - the port's signature
         """Return a step that passes on what it came with."""
-        return UntracedStep(came_with)
+        return UntracedOperation(parent_headers)

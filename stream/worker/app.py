@@ -85,7 +85,7 @@ class WorkerApp(faust.App):
         warming = WarmupCheck(features, store, lambda: self.repairer.how_far)
         workshop = ModelLoader(Repository(settings.models), probers(features), settings.worker_id, warming.problems)
         follower, publisher = self.preparation.follower, self.preparation.publisher
-        follower.steps = telemetry.steps
+        follower.operations = telemetry.operations
         self.shelf = self.preparation.shelf = ModelCache(follower, workshop, publisher)
         self.comparer = self.preparation.comparer = Comparer(
             settings, follower, telemetry.tell, challenger_command, warming.problems
