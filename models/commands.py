@@ -114,7 +114,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     problems: tuple[Problem, ...] = ()
 
 
-class Unreadable(msgspec.Struct, frozen=True):
+class UnreadableRecord(msgspec.Struct, frozen=True):
     """A record that is no command: all its problems, and whose it was as far as that can be told."""
 
     problems: tuple[Problem, ...]
@@ -130,15 +130,15 @@ def encode(record: Command | Event) -> bytes:
     return msgspec.json.encode(record)
 
 
-def read_event(value: bytes) -> Event | Unreadable:
+def read_event(value: bytes) -> Event | UnreadableRecord:
     """Read one record of `model-events`. Only workers write there, so the first problem is enough."""
     try:
         return _EVENTS.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return Unreadable((Problem(ProblemCode.INVALID_RECORD, f"no event/1: {error}"),))
+        return UnreadableRecord((Problem(ProblemCode.INVALID_RECORD, f"no event/1: {error}"),))
 
 
-def read_command(value: bytes) -> Command | Unreadable:
+def read_command(value: bytes) -> Command | UnreadableRecord:
     """Read one record of `model-control`, or say everything that is wrong with it at once.
 
     Times may come in either form of the contract and leave in the written one; `rollback` means `roll_back`;
@@ -147,16 +147,16 @@ def read_command(value: bytes) -> Command | Unreadable:
     try:
         record = msgspec.json.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return Unreadable((Problem(ProblemCode.INVALID_RECORD, f"no JSON: {error}"),))
+        return UnreadableRecord((Problem(ProblemCode.INVALID_RECORD, f"no JSON: {error}"),))
     if not isinstance(record, dict):
-        return Unreadable((Problem(ProblemCode.INVALID_RECORD, "no JSON object"),))
+        return UnreadableRecord((Problem(ProblemCode.INVALID_RECORD, "no JSON object"),))
     fields = _in_written_form(record)
     problems = (*_field_problems(fields), *_kind_problems(fields))
     if problems:
-        return Unreadable(problems, _text(fields, "command_id"), _text(fields, "deployment"))
+        return UnreadableRecord(problems, _text(fields, "command_id"), _text(fields, "deployment"))
     command = msgspec.convert(fields, Command)
     late = _order_problems(command)
-    return Unreadable(late, command.command_id, command.deployment) if late else command
+    return UnreadableRecord(late, command.command_id, command.deployment) if late else command
 
 
 def _in_written_form(record: dict[str, Any]) -> dict[str, Any]:

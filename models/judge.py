@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
-from models.commands import NAMES_A_MODEL, Command, CommandKind, Event, EventKind, Unreadable
-from models.lineup import Answer, Lineup, subject
+from models.commands import NAMES_A_MODEL, Command, CommandKind, Event, EventKind, UnreadableRecord
+from models.lineup import Answer, Lineup, artifact_needed
 from models.problems import Problem, ProblemCode
 from models.times import format_time
 
@@ -179,7 +179,7 @@ def _choice_problems(lineup: Lineup, command: Command, model: str | None) -> Ite
 
 
 def _artifact_problems(lineup: Lineup, command: Command, fleet: Fleet) -> tuple[Problem, ...]:
-    needed = subject(lineup, command)
+    needed = artifact_needed(lineup, command)
     if needed is None:
         return ()
     if not isinstance(fleet.holding, HeldArtifact):
@@ -222,7 +222,7 @@ def _expired(command: Command, fleet: Fleet | None) -> Problem:
     return Problem(ProblemCode.EXPIRED, f"the command's time was over at {command.expires_at}{silent}")
 
 
-def announce(command: Command, verdict: Verdict, revision: int, origin: Origin) -> Event:
+def verdict_event(command: Command, verdict: Verdict, revision: int, origin: Origin) -> Event:
     """Make the event that tells a verdict; an earlier answer is told again as it was.
 
     `revision` is the one that holds: an acceptance names the next instead.
@@ -253,7 +253,7 @@ def announce(command: Command, verdict: Verdict, revision: int, origin: Origin) 
     )
 
 
-def decline_unreadable(unreadable: Unreadable, deployment: str, revision: int, origin: Origin) -> Event:
+def unreadable_event(unreadable: UnreadableRecord, deployment: str, revision: int, origin: Origin) -> Event:
     """Make the event that refuses a record that is no command."""
     return Event(
         event_id=origin.event_id,

@@ -59,7 +59,7 @@ class Candidates:
         return _NO_ANSWERS if candidate is None else candidate.answers
 
 
-def gather(candidates: Candidates, event: Event) -> Candidates:
+def follow_candidates(candidates: Candidates, event: Event) -> Candidates:
     """Return the candidates after one more event: announced, answered by a worker, or settled by the judge."""
     if event.deployment != candidates.deployment or event.command_id is None:
         return candidates
@@ -129,7 +129,7 @@ class Lineup:
         return self.challenger
 
 
-def subject(lineup: Lineup, command: Command) -> str | None:
+def artifact_needed(lineup: Lineup, command: Command) -> str | None:
     """Name the model whose artifact the command needs: its own, what a roll-back returns to, or none."""
     match command.kind:
         case CommandKind.CHALLENGE | CommandKind.PROMOTE:

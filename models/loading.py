@@ -107,7 +107,7 @@ def load(repository: Repository, digest: str, computed: Mapping[str, VectorisePr
     return model
 
 
-def reopen(repository: Repository, digest: str) -> Model | tuple[Problem, ...]:
+def load_for_replay(repository: Repository, digest: str) -> Model | tuple[Problem, ...]:
     """Fetch and verify a model that is to score recorded vectors: whoever recorded them computed them."""
     opened = _open(repository, digest)
     if isinstance(opened, Problem):
@@ -124,7 +124,7 @@ def _open(repository: Repository, digest: str) -> tuple[Model, Artifact] | Probl
         return _problem(error)
 
 
-def examine(repository: Repository, name: str) -> HeldArtifact | tuple[Problem, ...]:
+def inspect_artifact(repository: Repository, name: str) -> HeldArtifact | tuple[Problem, ...]:
     """Say what the judge needs to know of the model that `name` is or begins, without loading it."""
     try:
         digest = repository.resolve(name)

@@ -46,17 +46,17 @@ class Totals:
 class ReportSchedule:
     """What was told last, and from which moment on more is told: at once, then at pauses that double up to an hour."""
 
-    told: Totals = Totals()
+    reported: Totals = Totals()
     due_ms: int = 0
     pause_ms: int = _FIRST_PAUSE_MS
 
     def is_due(self, totals: Totals, now_ms: int) -> bool:
         """Tell whether more was missed than was said, and the pause is over."""
-        return totals.missed > self.told.missed and now_ms >= self.due_ms
+        return totals.missed > self.reported.missed and now_ms >= self.due_ms
 
     def is_owed(self, totals: Totals) -> bool:
         """Tell whether a last word is owed: something was missed, and what was said is not the end of it."""
-        return totals.missed > 0 and totals != self.told
+        return totals.missed > 0 and totals != self.reported
 
     def after(self, totals: Totals, now_ms: int) -> "ReportSchedule":
         """Return what holds once these totals are said; who had nothing to say for an hour begins with short pauses.
@@ -65,7 +65,7 @@ class ReportSchedule:
         """
         quiet = now_ms >= self.due_ms + _LONGEST_PAUSE_MS
         pause_ms = _FIRST_PAUSE_MS if quiet else self.pause_ms
-        return replace(self, told=totals, due_ms=now_ms + pause_ms, pause_ms=min(2 * pause_ms, _LONGEST_PAUSE_MS))
+        return replace(self, reported=totals, due_ms=now_ms + pause_ms, pause_ms=min(2 * pause_ms, _LONGEST_PAUSE_MS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ class WorkerReports(NamedTuple):
     astride: Totals = Totals()
 
 
-def told(events: Iterable[Event], digest: str, since_ms: int) -> WorkerReports:
+def reported_totals(events: Iterable[Event], digest: str, since_ms: int) -> WorkerReports:
     """Return what workers said they skipped and failed at since a moment, and compared meanwhile.
 
     Events carry running totals of one worker since it took the challenger up at a revision; they begin anew with a

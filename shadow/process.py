@@ -1,6 +1,6 @@
 """The challenger's lane: how much may wait, how long it rests after a fault, and the process at its end.
 
-`QueueRoom` and `Backoff` are policy, as values; `ChallengerProcess` is the process: started, asked one thing at a time,
+`QueueSlots` and `Backoff` are policy, as values; `ChallengerProcess` is the process: started, asked one thing at a time,
 given up at the first fault. Nothing here knows what becomes of an answer.
 """
 
@@ -14,7 +14,7 @@ import msgspec
 
 from shadow.errors import ChallengerProcessError, FrameError
 from shadow.protocol import (
-    HEAD_BYTES,
+    HEADER_BYTES,
     Compare,
     CompareResult,
     KeepOnly,
@@ -26,7 +26,7 @@ from shadow.protocol import (
     decode_reply,
     encode,
     frame,
-    payload_bytes,
+    payload_length,
 )
 
 _LOAD_SECONDS = 60.0
@@ -36,18 +36,18 @@ _LONGEST_REST_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class QueueRoom:
+class QueueSlots:
     """How many decisions may wait for the challenger, those in its hands included, and how many do."""
 
     bound: int
     held: int = 0
 
-    def admit(self, count: int) -> tuple["QueueRoom", int]:
+    def admit(self, count: int) -> tuple["QueueSlots", int]:
         """Return the room after an offer, and how many of the offer it takes; the others do not fit."""
         taken = min(count, self.bound - self.held)
         return replace(self, held=self.held + taken), taken
 
-    def release(self, count: int) -> "QueueRoom":
+    def release(self, count: int) -> "QueueSlots":
         """Return the room after so many left."""
         return replace(self, held=self.held - count)
 
@@ -190,7 +190,7 @@ class ChallengerProcess:
         process = self._process
         if process is None or process.stdout is None:
             raise BrokenPipeError("there is no process")
-        return await process.stdout.readexactly(payload_bytes(await process.stdout.readexactly(HEAD_BYTES)))
+        return await process.stdout.readexactly(payload_length(await process.stdout.readexactly(HEADER_BYTES)))
 
     async def _fault(self, what: str) -> ChallengerProcessError:
         """Give the process up, and return the error that says why."""

@@ -17,10 +17,10 @@ from models.policy import Decision
 from models.problems import Problem
 from shadow.errors import FrameError
 
-MARK = b"FSh1"
+MAGIC = b"FSh1"
 LARGEST_BYTES = 64 * 1024 * 1024
 _HEAD = struct.Struct(">4sI")
-HEAD_BYTES = _HEAD.size
+HEADER_BYTES = _HEAD.size
 
 
 class Setup(msgspec.Struct, frozen=True, tag=True):
@@ -90,20 +90,20 @@ def frame(payload: bytes) -> bytes:
     """
     if len(payload) > LARGEST_BYTES:
         raise FrameError(f"a frame of {len(payload)} bytes is more than {LARGEST_BYTES}")
-    return _HEAD.pack(MARK, len(payload)) + payload
+    return _HEAD.pack(MAGIC, len(payload)) + payload
 
 
-def payload_bytes(head: bytes) -> int:
-    """Read how many bytes follow a head of `HEAD_BYTES` bytes.
+def payload_length(head: bytes) -> int:
+    """Read how many bytes follow a head of `HEADER_BYTES` bytes.
 
     Raises:
         FrameError: it is no head of ours.
     """
-    if len(head) != HEAD_BYTES:
-        raise FrameError(f"a frame's head was cut off after {len(head)} of {HEAD_BYTES} bytes")
+    if len(head) != HEADER_BYTES:
+        raise FrameError(f"a frame's head was cut off after {len(head)} of {HEADER_BYTES} bytes")
     mark, length = _HEAD.unpack(head)
-    if mark != MARK:
-        raise FrameError(f"a frame begins with {MARK!r}, this with {mark!r}: something printed into the pipe")
+    if mark != MAGIC:
+        raise FrameError(f"a frame begins with {MAGIC!r}, this with {mark!r}: something printed into the pipe")
     if length > LARGEST_BYTES:
         raise FrameError(f"a frame promises {length} bytes, at most {LARGEST_BYTES} are taken")
     return int(length)
@@ -117,10 +117,10 @@ def read_frame(read: Callable[[int], bytes]) -> bytes | None:
     Raises:
         FrameError: the pipe holds something else, or was closed within a frame.
     """
-    head = read(HEAD_BYTES)
+    head = read(HEADER_BYTES)
     if not head:
         return None
-    length = payload_bytes(head)
+    length = payload_length(head)
     payload = read(length)
     if len(payload) != length:
         raise FrameError(f"a frame was cut off after {len(payload)} of {length} bytes")

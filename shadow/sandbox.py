@@ -19,7 +19,7 @@ _MIB = 1024 * 1024
 _OOM_SCORE = Path("/proc/self/oom_score_adj")
 
 
-def stand_back() -> None:
+def lower_priority() -> None:
     """Take the processor only where nobody else wants it: niced, and scheduled in batches on Linux."""
     os.nice(_NICENESS)
     if sys.platform.startswith("linux"):
@@ -29,7 +29,7 @@ def stand_back() -> None:
             log.warning("the challenger is not scheduled in batches: %s", error)
 
 
-def go_first() -> None:
+def raise_oom_score() -> None:
     """Have the kernel end this process before all others where memory runs out: a decision must not pay for a trial."""
     try:
         _OOM_SCORE.write_text("1000")
@@ -37,13 +37,13 @@ def go_first() -> None:
         log.info("the challenger is not the first to go where memory runs out: %s", error)
 
 
-def end_with_parent() -> None:
+def die_with_parent() -> None:
     """Have the kernel end this process with its parent, even where it hangs and does not see its input end."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def leave_no_core() -> None:
+def disable_core_dumps() -> None:
     """Have no image of this process written where it aborts: it would hold payments, and fill a disk at each trial."""
     try:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -51,7 +51,7 @@ def leave_no_core() -> None:
         log.warning("the challenger may leave a core file: %s", error)
 
 
-def bound_memory(megabytes: int) -> None:
+def limit_memory(megabytes: int) -> None:
     """Refuse this process more private memory than that; libraries that are merely mapped do not count."""
     try:
         resource.setrlimit(resource.RLIMIT_DATA, (megabytes * _MIB, megabytes * _MIB))

@@ -64,7 +64,7 @@ class ChallengerServer:
         start_ns = self._now_ns()
         model = self._models[request.digest]
         matrix = np.frombuffer(request.matrix, np.float64).reshape(len(request.scores), request.width)
-        found, why = judge(model, matrix, self._score)
+        found, why = score_rows(model, matrix, self._score)
         records = tuple(
             result and encode_comparison(compare(read_decided(record), request.digest, result, self._now_ns() // _MS))
             for record, result in zip(request.scores, found, strict=True)
@@ -79,7 +79,7 @@ class ChallengerServer:
         )
 
 
-def judge(model: Model, matrix: Floats, score: Score) -> tuple[list[Result | None], str | None]:
+def score_rows(model: Model, matrix: Floats, score: Score) -> tuple[list[Result | None], str | None]:
     """Judge n vectors, row by row where the matrix as a whole cannot be scored; say why the first row failed."""
     try:
         return list(results(score(model, matrix), model.policy)), None

@@ -14,19 +14,26 @@ from collections.abc import Callable, Mapping, Sequence
 
 from models.problems import Problem, ProblemCode
 from shadow.errors import ChallengerProcessError
-from shadow.process import Backoff, ChallengerProcess, QueueRoom
+from shadow.process import Backoff, ChallengerProcess, QueueSlots
 from shadow.protocol import Setup
 from stream.challenger.misses import MissLog
-from stream.challenger.queue import DecisionColumns, QueuedDecisions, destined, request, say, take
+from stream.challenger.queue import (
+    DecisionColumns,
+    QueuedDecisions,
+    by_destination,
+    compare_request,
+    emit_compared,
+    take_portion,
+)
 from stream.clock import now_ms
-from stream.control.announcements import CandidateAnswers, Found
+from stream.control.announcements import CandidateAnswers, ProbeOutcome
 from stream.control.follower import Follower
-from stream.control.model_cache import Lacking, LoadFailure, Serving, nothing_lacks
+from stream.control.model_cache import LoadFailure, ServingModels, WarmupProblems, no_warmup_problems
 from stream.errors import PublishError
 from stream.kafka.publisher import Destination, Outgoing, Publisher
 from stream.kafka.topics import SHADOW_SCORES
 from stream.scoring.encode import Scored
-from stream.scoring.facts import Listen
+from stream.scoring.facts import FactListener
 from stream.scoring.tracing import BatchTrace
 from stream.settings import PREFIX, Settings
 
@@ -72,9 +79,9 @@ class Comparer:
         self,
         settings: Settings,
         follower: Follower,
-        tell: Listen,
+        tell: FactListener,
         command: Sequence[str] | None = None,
-        lacking: Lacking = nothing_lacks,
+        lacking: WarmupProblems = no_warmup_problems,
     ) -> None:
         self._lacking = lacking
         self._settings = settings
@@ -85,7 +92,7 @@ class Comparer:
         self._accounts = MissLog(follower, self._publisher, settings.worker_id, tell)
         setup = Setup(settings.models, settings.features, settings.shadow_memory_mb)
         self._lane = ChallengerProcess(command or child_command(), setup, child_environment(os.environ))
-        self._room = QueueRoom(settings.shadow_queue)
+        self._room = QueueSlots(settings.shadow_queue)
         self._lots: deque[QueuedDecisions] = deque()
         self._failures: dict[str, LoadFailure] = {}
         self._rest = Backoff()
@@ -100,7 +107,7 @@ class Comparer:
         """How many decisions wait for the challenger, those in its hands included."""
         return self._room.held
 
-    def offer(self, scored: Scored, serving: Serving, journey: BatchTrace) -> None:
+    def offer(self, scored: Scored, serving: ServingModels, journey: BatchTrace) -> None:
         """Take decisions for the challenger, or count them as skipped; returns at once and does not raise."""
         digest, taken = serving.challenger, 0
         if digest is None or not len(scored):
@@ -171,7 +178,7 @@ class Comparer:
         await self._tidy()
         self._give_up("the challenger is not loaded", lambda lot: lot.digest not in self._lane.loaded)
         if self._lots:
-            await self._compare(take(self._lots, _PORTION))
+            await self._compare(take_portion(self._lots, _PORTION))
         else:
             await self._wait()
 
@@ -210,7 +217,7 @@ class Comparer:
             raise
         await self._answers.give(command_id, digest, self._found(digest))
 
-    def _found(self, digest: str) -> Found:
+    def _found(self, digest: str) -> ProbeOutcome:
         held = self._lane.loaded.get(digest)
         if held is None:
             return self._failures[digest].problems
@@ -254,12 +261,12 @@ class Comparer:
         digest, count, why = lots[0].digest, sum(map(len, lots)), "the worker was stopped"
         left = count
         try:
-            reply = await self._lane.compare(request(lots), self._settings.shadow_timeout)
+            reply = await self._lane.compare(compare_request(lots), self._settings.shadow_timeout)
             self._rest = Backoff()
             why = reply.why or "comparisons could not be written"
-            if await self._publish(destined(self._settings.topic(SHADOW_SCORES.name), lots, reply)):
+            if await self._publish(by_destination(self._settings.topic(SHADOW_SCORES.name), lots, reply)):
                 left = sum(record is None for record in reply.records)
-                say(lots, reply, self._tell)
+                emit_compared(lots, reply, self._tell)
         except ChallengerProcessError as error:
             why = str(error)
             raise

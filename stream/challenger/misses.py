@@ -17,7 +17,7 @@ from models.times import format_time
 from shadow.history import ReportSchedule, Totals
 from stream.control.follower import Follower
 from stream.kafka.publisher import Publisher
-from stream.scoring.facts import Listen, Missed
+from stream.scoring.facts import FactListener, Missed
 
 log = logging.getLogger("fraudstream.shadow")
 
@@ -35,7 +35,7 @@ class ChallengerTotals:
 class MissLog:
     """Keeps an account for each challenger that has missed or compared something and is still there."""
 
-    def __init__(self, follower: Follower, publisher: Publisher, worker: str, tell: Listen) -> None:
+    def __init__(self, follower: Follower, publisher: Publisher, worker: str, tell: FactListener) -> None:
         self._follower = follower
         self._publisher = publisher
         self._worker = worker

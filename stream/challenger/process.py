@@ -16,10 +16,10 @@ from models.loading import Model, load
 from models.problems import Problem
 from models.repository import Repository
 from shadow.protocol import Request, Setup, decode_request, encode, frame, read_frame
-from shadow.sandbox import bound_memory, end_with_parent, go_first, leave_no_core, stand_back
+from shadow.sandbox import die_with_parent, disable_core_dumps, limit_memory, lower_priority, raise_oom_score
 from shadow.server import ChallengerServer, Score
 from stream.clock import now_ns
-from stream.control.probes import probers
+from stream.control.probes import probe_vectorisers
 
 log = logging.getLogger("fraudstream.shadow")
 
@@ -41,16 +41,16 @@ def _serve(score: Score) -> None:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     out = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints must not get between the frames
-    end_with_parent()
-    leave_no_core()
-    stand_back()
-    go_first()
+    die_with_parent()
+    disable_core_dumps()
+    lower_priority()
+    raise_oom_score()
     requests: SimpleQueue[Request] = SimpleQueue()
     threading.Thread(target=_listen, args=(requests,), daemon=True, name="listen").start()
     setup = requests.get()
     if not isinstance(setup, Setup):
         raise TypeError(type(setup).__name__)  # the first request must be a setup
-    bound_memory(setup.memory_mb)
+    limit_memory(setup.memory_mb)
     _answer(ChallengerServer(_loader(setup), now_ns, score), requests, out)
 
 
@@ -71,7 +71,7 @@ def _complain(error: BaseException) -> None:
 
 def _loader(setup: Setup) -> Callable[[str], Model | tuple[Problem, ...]]:
     """Return how a model is loaded here: as a worker does it, with the same checks."""
-    repository, computed = Repository(setup.models), probers(load_sets(setup.features))
+    repository, computed = Repository(setup.models), probe_vectorisers(load_sets(setup.features))
     return lambda digest: load(repository, digest, computed)
 
 

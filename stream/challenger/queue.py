@@ -15,7 +15,7 @@ from shadow.protocol import Compare, CompareResult
 from stream.clock import Stage
 from stream.kafka.publisher import Destination, Headers, Outgoing
 from stream.scoring.encode import Scored
-from stream.scoring.facts import Compared, Listen
+from stream.scoring.facts import Compared, FactListener
 from stream.scoring.tracing import BatchTrace
 
 
@@ -86,7 +86,7 @@ class QueuedDecisions:
         return self.last - self.first
 
 
-def take(waiting: deque[QueuedDecisions], most: int) -> list[QueuedDecisions]:
+def take_portion(waiting: deque[QueuedDecisions], most: int) -> list[QueuedDecisions]:
     """Take from the queue the next decisions for one challenger, at most so many; a lot that is too large is cut."""
     taken: list[QueuedDecisions] = []
     while most and waiting and (not taken or waiting[0].digest == taken[0].digest):
@@ -99,7 +99,7 @@ def take(waiting: deque[QueuedDecisions], most: int) -> list[QueuedDecisions]:
     return taken
 
 
-def request(lots: Sequence[QueuedDecisions]) -> Compare:
+def compare_request(lots: Sequence[QueuedDecisions]) -> Compare:
     """Return what the challenger's process is asked about decisions for one model."""
     return Compare(
         lots[0].digest,
@@ -109,7 +109,9 @@ def request(lots: Sequence[QueuedDecisions]) -> Compare:
     )
 
 
-def destined(topic: str, lots: Sequence[QueuedDecisions], reply: CompareResult) -> dict[Destination, list[Outgoing]]:
+def by_destination(
+    topic: str, lots: Sequence[QueuedDecisions], reply: CompareResult
+) -> dict[Destination, list[Outgoing]]:
     """Sort comparisons by partition: that of the score, under the score's key and with its headers."""
     sorted_out: dict[Destination, list[Outgoing]] = {}
     rows = [(lot.kept, at) for lot in lots for at in range(lot.first, lot.last)]
@@ -120,7 +122,7 @@ def destined(topic: str, lots: Sequence[QueuedDecisions], reply: CompareResult) 
     return sorted_out
 
 
-def say(lots: Sequence[QueuedDecisions], reply: CompareResult, tell: Listen) -> None:
+def emit_compared(lots: Sequence[QueuedDecisions], reply: CompareResult, tell: FactListener) -> None:
     """Tell who listens what was compared, and each journey its own part."""
     at = 0
     for lot in lots:

@@ -12,14 +12,14 @@ import msgspec
 from models.policy import Decision
 from models.times import parse_time_ms
 from shadow.comparison import Comparison, read_comparison
-from shadow.history import ChallengerHistory, ShadowTerm, Totals, told
+from shadow.history import ChallengerHistory, ShadowTerm, Totals, reported_totals
 from shadow.tally import OffsetSet, Tally
 from stream.clock import now_ms
 from stream.consumer import ValidScores
 from stream.contract.outputs import Score
-from stream.control.client import read_log
+from stream.control.client import read_events
 from stream.errors import ReportError
-from stream.kafka.scan import span
+from stream.kafka.scan import scan_topic
 from stream.kafka.topics import SCORES, SHADOW_SCORES
 from stream.settings import Settings
 
@@ -117,7 +117,7 @@ async def report(settings: Settings, digest: str | None, since_ms: int | None, p
     """
     until_ms = now_ms()
     window_ms = until_ms - DAY_MS if since_ms is None else since_ms
-    events = await read_log(settings)
+    events = await read_events(settings)
     history = ChallengerHistory.of(settings.deployment, events)
     chosen = choose(history, digest, until_ms)
     term = history.last_term(chosen) or ShadowTerm(chosen, window_ms, None)
@@ -131,7 +131,7 @@ async def report(settings: Settings, digest: str | None, since_ms: int | None, p
         window_ms,
         until_ms,
         eligible,
-        *told(events, chosen, window_ms),
+        *reported_totals(events, chosen, window_ms),
         tally,
         owed.void,
     )
@@ -164,7 +164,7 @@ async def _owed(
     """Mark each valid decision of the window that was to be compared."""
     (history, digest), topic = whom, settings.topic(SCORES.name)
     owed, valid = ExpectedComparisons({}, 0), ValidScores[Any]()
-    async with span(settings, topic, since_ms, _RUN_UP) as scores:
+    async with scan_topic(settings, topic, since_ms, _RUN_UP) as scores:
         async for records, share in scores.read():
             for record, score in valid.of(records):
                 decided_ms = parse_time_ms(score.scored_at).epoch_ms
@@ -180,7 +180,7 @@ async def _compared(
     """Tally the comparisons with what was owed, each source once."""
     (owed, digest), topic = what, settings.topic(SHADOW_SCORES.name)
     tally = Tally.zero()
-    async with span(settings, topic, since_ms) as shadow_scores:
+    async with scan_topic(settings, topic, since_ms) as shadow_scores:
         async for records, share in shadow_scores.read():
             found = _readable([record.value or b"" for record in records])
             tally = tally.merge(Tally.of(one for one in found if _settles(owed, digest, one)))

@@ -26,7 +26,7 @@ from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.answering")
 
-Found = str | tuple[Problem, ...]
+ProbeOutcome = str | tuple[Problem, ...]
 """The probe hash of a model that is loaded, or why it is not."""
 
 
@@ -74,7 +74,7 @@ class CandidateAnswers:
             self._steps.pop(command_id).failed("settled")
         return {command_id: model for command_id, model in candidates.items() if command_id not in self._given}
 
-    async def give(self, command_id: str, model: str, found: Found) -> None:
+    async def give(self, command_id: str, model: str, found: ProbeOutcome) -> None:
         """Answer; a broker that does not take it leaves the answer owed."""
         ready = isinstance(found, str)
         step = self._step(command_id)
@@ -97,7 +97,7 @@ class CandidateAnswers:
         else:
             self._given.add(command_id)
             self._steps.pop(command_id, None)
-            step.done(answered(event))
+            step.done(outcome_attributes(event))
 
     def _step(self, command_id: str) -> OperationTrace:
         """Return the step that began when this worker was asked."""
@@ -107,7 +107,7 @@ class CandidateAnswers:
         return self._steps[command_id]
 
 
-def answered(event: Event) -> Attributes:
+def outcome_attributes(event: Event) -> Attributes:
     """Say what a command came to, as the judge or a worker wrote it: codes, not texts."""
     said: Attributes = {
         "fraudstream.command.outcome": event.kind,

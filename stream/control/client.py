@@ -13,8 +13,8 @@ from models.commands import Command, CommandKind, Event, encode, read_event
 from models.lineup import Lineup, follow
 from models.times import format_time
 from stream.clock import now_ms
-from stream.control.announcements import answered
-from stream.kafka.client import connection_options, must_see, producer_options
+from stream.control.announcements import outcome_attributes
+from stream.kafka.client import connection_options, producer_options, require_topic
 from stream.kafka.publisher import Headers
 from stream.kafka.topics import MODEL_CONTROL, MODEL_EVENTS
 from stream.kafka.tracing import OperationTracing
@@ -38,7 +38,7 @@ class CommandRequest:
     watch: float | None = None
 
 
-async def read_log(settings: Settings) -> list[Event]:
+async def read_events(settings: Settings) -> list[Event]:
     """Read all events of the deployment that are there now.
 
     Raises:
@@ -51,12 +51,12 @@ async def read_log(settings: Settings) -> list[Event]:
 async def read_lineup(settings: Settings) -> Lineup:
     """Fold the log of the deployment as it is now."""
     lineup = Lineup(settings.deployment)
-    for event in await read_log(settings):
+    for event in await read_events(settings):
         lineup = follow(lineup, event)
     return lineup
 
 
-async def command_fleet(
+async def send_command(
     settings: Settings, wish: CommandRequest, operations: OperationTracing
 ) -> tuple[str, Event | None]:
     """Send one command; return its id and the first answer, or None where there was none in time.
@@ -75,7 +75,7 @@ async def command_fleet(
     if answer is None:
         step.failed("no_verdict")
     else:
-        step.done(answered(answer))
+        step.done(outcome_attributes(answer))
     return command_id, answer
 
 
@@ -136,7 +136,7 @@ class _Log:
     async def __aenter__(self) -> Self:
         try:
             await self._consumer.start()
-            await must_see(self._consumer, self._tp.topic)
+            await require_topic(self._consumer, self._tp.topic)
         except KafkaError:
             await self._consumer.stop()
             raise

@@ -12,11 +12,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from models.commands import Event, EventKind, read_event
-from models.lineup import Candidates, Lineup, follow, gather
+from models.lineup import Candidates, Lineup, follow, follow_candidates
 from stream.clock import now_ns
 from stream.consumer import trace_headers
 from stream.kafka.batches import Record
-from stream.kafka.client import connection_options, explain
+from stream.kafka.client import connection_options, explain_error
 from stream.kafka.publisher import Headers
 from stream.kafka.topics import MODEL_EVENTS
 from stream.kafka.tracing import NoOperationTracing, OperationTracing
@@ -59,7 +59,7 @@ class Follower:
             try:
                 await self._read()
             except KafkaError as error:
-                self.trouble = await explain(self._settings, error)
+                self.trouble = await explain_error(self._settings, error)
                 log.warning("reading %s failed, trying again: %s", self._tp.topic, self.trouble)
                 await asyncio.sleep(_RETRY_SECONDS)
 
@@ -117,7 +117,7 @@ class Follower:
 
     def _fold(self, event: Event, headers: Headers) -> None:
         self.lineup = follow(self.lineup, event)
-        self.candidates = gather(self.candidates, event)
+        self.candidates = follow_candidates(self.candidates, event)
         if event.kind is EventKind.CANDIDATE and event.command_id:
             self.asked.setdefault(event.command_id, CandidateNotice(trace_headers(headers), now_ns()))
         if self.asked.keys() - self.candidates.pending.keys():

@@ -14,7 +14,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from models.commands import Command, Event, EventKind, Unreadable, read_command
+from models.commands import Command, Event, EventKind, UnreadableRecord, read_command
 from models.judge import (
     Accepted,
     Answered,
@@ -23,20 +23,20 @@ from models.judge import (
     Refused,
     Verdict,
     Waiting,
-    announce,
-    decline_unreadable,
     judge,
+    unreadable_event,
+    verdict_event,
 )
-from models.lineup import subject
-from models.loading import examine
+from models.lineup import artifact_needed
+from models.loading import inspect_artifact
 from models.times import format_time
 from stream.clock import now_ms
 from stream.consumer import trace_headers
-from stream.control.announcements import answered
+from stream.control.announcements import outcome_attributes
 from stream.control.follower import Follower, end_offset
 from stream.control.model_cache import ModelLoader
 from stream.kafka.batches import Batch, Record
-from stream.kafka.client import members
+from stream.kafka.client import group_members
 from stream.kafka.offsets import committed_offsets
 from stream.kafka.publisher import Headers, Publisher
 from stream.kafka.topics import MODEL_CONTROL, MODEL_EVENTS
@@ -138,7 +138,7 @@ class Judge:
         command = read_command(record.value or b"")
         if command.deployment not in (None, self._bench.settings.deployment):
             return None
-        if isinstance(command, Unreadable):
+        if isinstance(command, UnreadableRecord):
             await self._decline(command)
             return None
         operations = self._bench.follower.operations
@@ -170,11 +170,11 @@ class Judge:
                 return False
 
     async def _fleet(self, command: Command) -> Fleet:
-        bench, name = self._bench, subject(self._bench.follower.lineup, command)
+        bench, name = self._bench, artifact_needed(self._bench.follower.lineup, command)
         return Fleet(
             fingerprints=frozenset(bench.workshop.computed),
-            members=await members(bench.admin, bench.settings.group),
-            holding=await asyncio.to_thread(examine, bench.workshop.repository, name) if name else (),
+            members=await group_members(bench.admin, bench.settings.group),
+            holding=await asyncio.to_thread(inspect_artifact, bench.workshop.repository, name) if name else (),
             answers=bench.follower.candidates.answers_to(command.command_id),
             watch_ms=round(bench.settings.watch * 1000),
         )
@@ -188,21 +188,21 @@ class Judge:
                 return False
             case Answered():
                 await self._write(verdict.answer, step.headers)
-                step.done(answered(verdict.answer))
+                step.done(outcome_attributes(verdict.answer))
                 return True
             case Accepted() | Refused():
-                event = announce(command, verdict, lineup.revision, self._origin())
+                event = verdict_event(command, verdict, lineup.revision, self._origin())
                 log.info("command %s (%s): %s", command.command_id, command.kind, event.kind)
                 await self._write(event, step.headers)
                 told = self._bench.follower.lineup.answers.get(command.command_id)
                 settled = told is not None and told.event_id == event.event_id
                 if settled:
-                    step.done(answered(event))
+                    step.done(outcome_attributes(event))
                 return settled
 
-    async def _decline(self, command: Unreadable) -> None:
+    async def _decline(self, command: UnreadableRecord) -> None:
         lineup = self._bench.follower.lineup
-        event = decline_unreadable(command, lineup.deployment, lineup.revision, self._origin())
+        event = unreadable_event(command, lineup.deployment, lineup.revision, self._origin())
         while True:
             try:
                 return await self._write(event)

@@ -14,7 +14,7 @@ from models.loading import Model, VectoriseProbe, load
 from models.problems import Problem
 from models.repository import Repository
 from stream.clock import now_ms
-from stream.control.announcements import CandidateAnswers, Found
+from stream.control.announcements import CandidateAnswers, ProbeOutcome
 from stream.control.follower import Follower
 from stream.kafka.publisher import Publisher
 
@@ -24,7 +24,7 @@ _LOOK_SECONDS = 2.0
 _RETRY_LOADS_MS = 5_000
 
 
-class Serving(NamedTuple):
+class ServingModels(NamedTuple):
     """Who decides: the live model of `revision`, the model that stands in where it fails, and who is compared."""
 
     revision: int
@@ -34,11 +34,11 @@ class Serving(NamedTuple):
     """The digest of the model in the shadow at this moment."""
 
 
-Lacking = Callable[[str], tuple[Problem, ...]]
+WarmupProblems = Callable[[str], tuple[Problem, ...]]
 """Says why models with features of this fingerprint cannot be served yet; nothing where they can."""
 
 
-def nothing_lacks(_fingerprint: str) -> tuple[Problem, ...]:
+def no_warmup_problems(_fingerprint: str) -> tuple[Problem, ...]:
     """Let every model be served that can be loaded."""
     return ()
 
@@ -53,7 +53,7 @@ class ModelLoader:
     repository: Repository
     computed: Mapping[str, VectoriseProbe]
     worker: str
-    lacking: Lacking = nothing_lacks
+    lacking: WarmupProblems = no_warmup_problems
 
 
 class LoadFailure(NamedTuple):
@@ -82,13 +82,15 @@ class ModelCache:
             self._clear()
             await self._follower.wait_for_change(_LOOK_SECONDS)
 
-    def serving(self) -> Serving | None:
+    def serving(self) -> ServingModels | None:
         """Return who decides now; None while nothing is live or the live model is not loaded here."""
         lineup = self._follower.lineup
         live = self._models.get(lineup.live or "")
         if not self._follower.caught_up or live is None:
             return None
-        return Serving(lineup.revision, live, self._models.get(lineup.before or ""), lineup.challenger_at(now_ms()))
+        return ServingModels(
+            lineup.revision, live, self._models.get(lineup.before or ""), lineup.challenger_at(now_ms())
+        )
 
     def reasons(self) -> list[str]:
         """Say why nothing can be decided here; empty where it can."""
@@ -127,7 +129,7 @@ class ModelCache:
             await self._ensure(digest, retry=now_ms())
             await self._answers.give(command_id, digest, self._found(digest))
 
-    def _found(self, digest: str) -> Found:
+    def _found(self, digest: str) -> ProbeOutcome:
         model = self._models.get(digest)
         if model is None:
             return self._failures[digest].problems

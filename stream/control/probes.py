@@ -55,7 +55,7 @@ def write_probe(transactions: Transactions, observed: Observed, row: int) -> byt
     )
 
 
-def probers(sets: FeatureSets) -> Mapping[str, VectoriseProbe]:
+def probe_vectorisers(sets: FeatureSets) -> Mapping[str, VectoriseProbe]:
     """Return, by fingerprint, what `models.loading` is told of the features that are computed here."""
     return {one.fingerprint: vectorise_probe(one) for one in sets.sets}
 

@@ -40,7 +40,7 @@ LARGEST_OUTPUT_BYTES = 2 * 1024 * 1024
 _FULL_BATCH_BYTES = 512 * 1024
 """A topic's limit holds for a whole batch: half of Kafka's default fits every topic. A larger record goes alone."""
 
-UNSEEN = "is missing, or we may not see it: docs/security.md lists the ACLs of each role"
+MISSING_OR_HIDDEN = "is missing, or we may not see it: docs/security.md lists the ACLs of each role"
 _KNOCK_MS = 3_000
 _DENIED = (ClusterAuthorizationFailedError, GroupAuthorizationFailedError, TopicAuthorizationFailedError)
 _PROTOCOL = (
@@ -54,7 +54,7 @@ def client_id(worker: str) -> str:
     return _CLIENT_PREFIX + worker
 
 
-async def members(admin: AIOKafkaAdminClient, group: str) -> frozenset[str]:
+async def group_members(admin: AIOKafkaAdminClient, group: str) -> frozenset[str]:
     """Return the names of the workers that are in the group now.
 
     Raises:
@@ -74,7 +74,7 @@ def _name(member_id: str, client_id: str) -> str:
     return (client_id or member_id[: -len("-" + str(UUID(int=0)))]).removeprefix(_CLIENT_PREFIX)
 
 
-def kafka_context(settings: Settings) -> ssl.SSLContext:
+def tls_context(settings: Settings) -> ssl.SSLContext:
     """Return what a TLS connection to a broker needs: whom to trust, and who we are.
 
     The broker's certificate and its name are always checked, and nothing below TLS 1.2 is spoken.
@@ -84,7 +84,7 @@ def kafka_context(settings: Settings) -> ssl.SSLContext:
     return context
 
 
-def check_files(settings: Settings) -> None:
+def check_tls_files(settings: Settings) -> None:
     """Read every file that the settings name, as a connection would.
 
     Raises:
@@ -161,7 +161,7 @@ def producer_options(settings: Settings) -> dict[str, Any]:
 def _security(settings: Settings) -> dict[str, Any]:
     options: dict[str, Any] = {"security_protocol": settings.kafka_security_protocol}
     if settings.kafka_security_protocol.endswith("SSL"):
-        options["ssl_context"] = kafka_context(settings)
+        options["ssl_context"] = tls_context(settings)
     if settings.kafka_security_protocol.startswith("SASL"):
         options["sasl_mechanism"] = settings.kafka_sasl_mechanism
         options["sasl_plain_username"] = settings.kafka_sasl_username
@@ -169,17 +169,17 @@ def _security(settings: Settings) -> dict[str, Any]:
     return options
 
 
-async def must_see(consumer: AIOKafkaConsumer, topic: str) -> None:
+async def require_topic(consumer: AIOKafkaConsumer, topic: str) -> None:
     """Refuse a topic that this client is not shown: asked for its offsets, aiokafka would spin for 40 s.
 
     Raises:
         aiokafka.errors.UnknownTopicOrPartitionError: it is not there, or this client may not know that it is.
     """
     if topic not in await consumer.topics():
-        raise UnknownTopicOrPartitionError(f"topic {topic} {UNSEEN}")
+        raise UnknownTopicOrPartitionError(f"topic {topic} {MISSING_OR_HIDDEN}")
 
 
-async def explain(settings: Settings, error: BaseException) -> str:
+async def explain_error(settings: Settings, error: BaseException) -> str:
     """Say what an error of a client's means and what to do about it; no password is in it.
 
     A client that no broker let in has lost the reason by then, so each is asked once more.

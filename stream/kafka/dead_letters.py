@@ -13,7 +13,7 @@ from stream.kafka.publisher import Outgoing
 from stream.redaction import redact, redact_text
 
 _LONGEST_DETAIL = 1_000
-LONGEST_RUN = 1_000
+MAX_RUN = 1_000
 
 
 class DeadLetter(NamedTuple):
@@ -69,8 +69,8 @@ class DeadLetterRuns:
     def _count(self, partition: int, letters: Iterable[DeadLetter | None]) -> None:
         for letter in letters:
             self.lengths[partition] = 0 if letter is None else self.lengths.get(partition, 0) + 1
-            if letter is not None and self.lengths[partition] == LONGEST_RUN:
+            if letter is not None and self.lengths[partition] == MAX_RUN:
                 self.halted[partition] = (
-                    f"{LONGEST_RUN} dead letters in a row up to offset {letter.record.offset}, the last {letter.code} "
+                    f"{MAX_RUN} dead letters in a row up to offset {letter.record.offset}, the last {letter.code} "
                     f"({letter.shown()}); mend the producer, then restart the worker"
                 )

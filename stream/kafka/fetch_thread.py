@@ -40,7 +40,7 @@ class ConsumerOptions:
     withheld: Callable[[str], bool]
 
 
-class BatchThread(driver.AIOKafkaConsumerThread):
+class FetchThread(driver.AIOKafkaConsumerThread):
     """The thread that speaks to Kafka: heartbeats and fetches go on while the main loop computes."""
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:

@@ -21,6 +21,23 @@ from stream.kafka.topics import SCORES, TRANSACTIONS
 from stream.settings import Settings
 
 
+class SourceOffset(msgspec.Struct):
+    """The offset of a score's transaction."""
+
+    offset: Count
+
+
+class ScoreValidity(msgspec.Struct):
+    """The fields of a score that decide whether it is valid, and its revision."""
+
+    epoch: Count
+    revision: Count
+    source: SourceOffset
+
+
+read_validity = msgspec.json.Decoder(ScoreValidity).decode
+
+
 class Position(NamedTuple):
     """One partition's standing behind `scores_offset`, and the revision of its last valid decision.
 
@@ -51,7 +68,7 @@ class Position(NamedTuple):
         return msgspec.json.encode((*self.standing, self.revision, self.scores_offset)).decode()
 
 
-class Resumption(NamedTuple):
+class ResumePoint(NamedTuple):
     """Where to go on in one partition: what was committed (None: nothing), and the decisions' position."""
 
     committed: int | None
@@ -59,12 +76,12 @@ class Resumption(NamedTuple):
 
 
 @dataclass(slots=True)
-class Voids:
+class VoidCounter:
     """How many void scores each tail had when it was last read: one that is read again has nothing new to tell."""
 
     _read: dict[int, tuple[int | None, int]] = field(default_factory=dict)
 
-    def fresh(self, partition: int, resumption: Resumption) -> int:
+    def fresh(self, partition: int, resumption: ResumePoint) -> int:
         """Return how many void scores were not there before; a tail behind another commit is another tail."""
         committed, void = resumption.committed, resumption.position.void
         before, known = self._read.get(partition, (committed, 0))
@@ -72,24 +89,11 @@ class Voids:
         return max(0, void - known) if before == committed else void
 
 
-class _TailSource(msgspec.Struct):
-    offset: Count
-
-
-class _TailScore(msgspec.Struct):
-    """What a score says of its own validity."""
-
-    epoch: Count
-    revision: Count
-    source: _TailSource
-
-
 _Kept = Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]
-_decode = msgspec.json.Decoder(_TailScore).decode
 _decode_note = msgspec.json.Decoder(tuple[_Kept, _Kept, Count, Count]).decode
 
 
-def read_note(metadata: str | None) -> Position:
+def parse_metadata(metadata: str | None) -> Position:
     """Read a commit's metadata; from the beginning where there is none of ours."""
     try:
         epoch, offset, revision, scores_offset = _decode_note((metadata or "").encode("utf-8", "replace"))
@@ -98,7 +102,9 @@ def read_note(metadata: str | None) -> Position:
     return Position(Standing(epoch, offset), revision, scores_offset)
 
 
-async def resume(settings: Settings, admin: AIOKafkaAdminClient, partitions: Iterable[int]) -> dict[int, Resumption]:
+async def read_resume_points(
+    settings: Settings, admin: AIOKafkaAdminClient, partitions: Iterable[int]
+) -> dict[int, ResumePoint]:
     """Read what was committed and the tails of the scores, all partitions at once.
 
     Raises:
@@ -108,10 +114,10 @@ async def resume(settings: Settings, admin: AIOKafkaAdminClient, partitions: Ite
     asked = [TopicPartition(topic, partition) for partition in partitions]
     committed = await committed_offsets(settings, admin, asked)
     noted = {tp: committed[tp] for tp in asked if tp in committed and committed[tp].offset >= 0}
-    notes = {tp.partition: read_note(noted[tp].metadata if tp in noted else None) for tp in asked}
-    positions = await read_tails(settings, notes)
+    notes = {tp.partition: parse_metadata(noted[tp].metadata if tp in noted else None) for tp in asked}
+    positions = await read_positions(settings, notes)
     return {
-        tp.partition: Resumption(noted[tp].offset if tp in noted else None, positions[tp.partition]) for tp in asked
+        tp.partition: ResumePoint(noted[tp].offset if tp in noted else None, positions[tp.partition]) for tp in asked
     }
 
 
@@ -132,7 +138,7 @@ async def committed_offsets(
     return committed
 
 
-async def read_tails(settings: Settings, notes: Mapping[int, Position]) -> dict[int, Position]:
+async def read_positions(settings: Settings, notes: Mapping[int, Position]) -> dict[int, Position]:
     """Fold each scores partition from its note's position to its end."""
     consumer = AIOKafkaConsumer(
         **connection_options(settings),
@@ -169,7 +175,7 @@ async def _fold(
             for record in records:
                 at = positions[tp]._replace(scores_offset=record.offset)
                 try:
-                    told = _decode(record.value or b"")
+                    told = read_validity(record.value or b"")
                 except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                     positions[tp] = at._replace(scores_offset=record.offset + 1)  # not ours; it decides nothing
                     continue

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from stream.kafka.client import connection_options, must_see
+from stream.kafka.client import connection_options, require_topic
 from stream.settings import Settings
 
-Fetched = tuple[Sequence[ConsumerRecord[bytes, bytes]], float]
+FetchedRecords = tuple[Sequence[ConsumerRecord[bytes, bytes]], float]
 """Records of one partition, and which share of all has been read with them."""
 
 
@@ -27,7 +27,7 @@ class TopicScan:
         self._firsts = firsts
         self._before = before
 
-    async def read(self) -> AsyncIterator[Fetched]:
+    async def read(self) -> AsyncIterator[FetchedRecords]:
         """Yield what is fetched, until the ends that the partitions had when this began.
 
         Raises:
@@ -49,7 +49,7 @@ class TopicScan:
 
 
 @asynccontextmanager
-async def span(settings: Settings, topic: str, since_ms: int, before: int = 0) -> AsyncIterator[TopicScan]:
+async def scan_topic(settings: Settings, topic: str, since_ms: int, before: int = 0) -> AsyncIterator[TopicScan]:
     """Open a topic at a moment.
 
     Raises:
@@ -60,7 +60,7 @@ async def span(settings: Settings, topic: str, since_ms: int, before: int = 0) -
     )
     try:
         await consumer.start()
-        await must_see(consumer, topic)
+        await require_topic(consumer, topic)
         consumer.assign([TopicPartition(topic, 0)])
         await consumer.end_offsets([TopicPartition(topic, 0)])  # now the client knows how many partitions there are
         tps = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]

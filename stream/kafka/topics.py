@@ -12,11 +12,11 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from stream.errors import TopicsError
-from stream.kafka.client import LARGEST_OUTPUT_BYTES, UNSEEN, connection_options, explain
+from stream.kafka.client import LARGEST_OUTPUT_BYTES, MISSING_OR_HIDDEN, connection_options, explain_error
 from stream.settings import Settings
 
 _DAY_MS = 86_400_000
-FOR_EVER = -1
+UNLIMITED = -1
 _KAFKA_DEFAULT_BYTES = 1_048_588
 _SAFE_REPLICATION = 3
 _TRY_MS = 200
@@ -47,8 +47,8 @@ LABELS = TopicLayout("labels", partitioned=True, retention_ms=45 * _DAY_MS)
 SCORES = TopicLayout("scores", partitioned=True, retention_ms=400 * _DAY_MS, largest_bytes=LARGEST_OUTPUT_BYTES)
 SHADOW_SCORES = TopicLayout("shadow-scores", partitioned=True, retention_ms=90 * _DAY_MS)
 OUTCOMES = TopicLayout("outcomes", partitioned=True, retention_ms=400 * _DAY_MS, largest_bytes=LARGEST_OUTPUT_BYTES)
-MODEL_CONTROL = TopicLayout("model-control", partitioned=False, retention_ms=FOR_EVER)
-MODEL_EVENTS = TopicLayout("model-events", partitioned=False, retention_ms=FOR_EVER)
+MODEL_CONTROL = TopicLayout("model-control", partitioned=False, retention_ms=UNLIMITED)
+MODEL_EVENTS = TopicLayout("model-events", partitioned=False, retention_ms=UNLIMITED)
 DEAD_LETTERS = TopicLayout(
     "dead-letters", partitioned=False, retention_ms=90 * _DAY_MS, largest_bytes=LARGEST_OUTPUT_BYTES
 )
@@ -72,7 +72,7 @@ async def apply(settings: Settings, partitions: int, replication: int) -> tuple[
         missing = [layout for layout in LAYOUTS if settings.topic(layout.name) not in counts]
         await _create(admin, settings, missing, (partitions, replication))
     except KafkaError as error:
-        raise TopicsError(await explain(settings, error)) from error
+        raise TopicsError(await explain_error(settings, error)) from error
     finally:
         await admin.close()
     return tuple(settings.topic(layout.name) for layout in missing)
@@ -83,7 +83,7 @@ async def problems(settings: Settings, admin: AIOKafkaAdminClient) -> tuple[str,
     counts = await _partition_counts(admin, settings)
     missing = [settings.topic(layout.name) for layout in LAYOUTS if settings.topic(layout.name) not in counts]
     if missing:
-        unseen = "" if settings.kafka_security_protocol == "PLAINTEXT" else f" ({UNSEEN})"
+        unseen = "" if settings.kafka_security_protocol == "PLAINTEXT" else f" ({MISSING_OR_HIDDEN})"
         advice = f"make them with `fraudstream topics apply --partitions N`{unseen}"
         return (f"topics missing: {', '.join(missing)}; {advice}",)
     return tuple(_count_problems(settings, counts, counts[settings.topic(TRANSACTIONS.name)]))
@@ -124,7 +124,7 @@ async def has_records(settings: Settings, topic: str) -> bool:
         await consumer.stop()
 
 
-async def try_reading(settings: Settings, topic: str) -> None:
+async def check_readable(settings: Settings, topic: str) -> None:
     """Read at the end of a topic: who may write it sees it, and would learn at the next crash that it cannot read it.
 
     Raises:

@@ -20,7 +20,7 @@ from faust.types import TP, ChannelT, ConsumerMessage, Message
 from mode import ServiceT
 
 from stream.kafka.batches import Batch, Commit, CommitLedger, Record
-from stream.kafka.fetch_thread import BatchThread, ConsumerOptions
+from stream.kafka.fetch_thread import ConsumerOptions, FetchThread
 
 _IDLE_SECONDS = 0.05
 
@@ -28,7 +28,7 @@ _IDLE_SECONDS = 0.05
 class BatchConsumer(driver.Consumer):
     """Hands out one batch a topic at a time; drains and commits before partitions are taken away."""
 
-    _thread: BatchThread
+    _thread: FetchThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Faust's own
         self.ledger = CommitLedger()
@@ -51,8 +51,8 @@ class BatchConsumer(driver.Consumer):
         assert isinstance(transport, BatchTransport)  # noqa: S101 - a wiring error, not an input
         return transport.consumption
 
-    def _new_consumer_thread(self) -> BatchThread:
-        return BatchThread(self, loop=self.loop, beacon=self.beacon)
+    def _new_consumer_thread(self) -> FetchThread:
+        return FetchThread(self, loop=self.loop, beacon=self.beacon)
 
     # --- assignment
 

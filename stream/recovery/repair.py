@@ -16,8 +16,17 @@ from features.redis.progress import NO_END, LogPart, Reached
 from features.redis.retention import NOTHING, EpochCover
 from features.redis.store import RedisStore, StoreOptions
 from stream.clock import now_ms
-from stream.recovery.reapply import GENTLY, SWIFTLY, OffsetRange, ReapplyDeps, log_reader, part_count, place, reapply
-from stream.scoring.facts import Listen, Reapplied
+from stream.recovery.reapply import (
+    FULL_SPEED,
+    THROTTLED,
+    OffsetRange,
+    ReapplyDeps,
+    log_reader,
+    part_count,
+    reapply,
+    topic_partition,
+)
+from stream.scoring.facts import FactListener, Reapplied
 from stream.settings import Settings
 
 REPORT_SECONDS = 0.5
@@ -69,7 +78,7 @@ class RepairDeps(NamedTuple):
     settings: Settings
     keeping: Keeping
     repair: EpochCover
-    tell: Listen
+    tell: FactListener
     turns: asyncio.Lock | None = None
 
 
@@ -100,7 +109,7 @@ class Repair:
             await store.connect(emptied=True)  # if it was emptied again meanwhile
             gently = settings.redis_down == "degrade" or store.standing.whole is not NOTHING
             async with log_reader(settings) as reader:
-                again = ReapplyDeps(reader, settings, store, GENTLY if gently else SWIFTLY)
+                again = ReapplyDeps(reader, settings, store, THROTTLED if gently else FULL_SPEED)
                 await self._all(_Work(store, again, part_count(reader, settings), gently), ends)
             return self._goes_on(store)
         finally:
@@ -139,7 +148,7 @@ class Repair:
 
         What nobody has begun begins at its mark, if the log still has that, else with all that the log has.
         """
-        tps = {part: place(self._terms.settings, part) for part in ends}
+        tps = {part: topic_partition(self._terms.settings, part) for part in ends}
         begins = await work.again.reader.beginning_offsets(list(tps.values()))
         log_ends = await work.again.reader.end_offsets(list(tps.values()))
         marks = await work.store.wholeness.marks(self._terms.repair.cover)
@@ -180,7 +189,7 @@ class Repair:
 
         What they have appended before everything was applied again may be displaced: all that is in the log by now.
         """
-        tps = {part: place(self._terms.settings, part) for part in self.open}
+        tps = {part: topic_partition(self._terms.settings, part) for part in self.open}
         log_ends = await work.again.reader.end_offsets(list(tps.values()))
         self.open = {part: one._replace(displaced_below=log_ends[tps[part]]) for part, one in self.open.items()}
         await self._report(work, list(self.open.values()), final=True)

@@ -24,11 +24,11 @@ from features.redis.retention import Cover, EpochCover
 from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets
 from models.problems import Problem, ProblemCode
-from stream.control.model_cache import Serving
+from stream.control.model_cache import ServingModels
 from stream.kafka.topics import LABELS, TRANSACTIONS
 from stream.kafka.transport import BatchConsumer
 from stream.recovery.repair import Repair, RepairDeps
-from stream.scoring.facts import Listen
+from stream.scoring.facts import FactListener
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.repairing")
@@ -38,7 +38,7 @@ _RETRY_SECONDS = 1.0
 _MARK_SECONDS = 10.0
 
 
-def needed(sets: FeatureSets, serving: Serving | None) -> Mapping[Entity, int]:
+def needed_horizons(sets: FeatureSets, serving: ServingModels | None) -> Mapping[Entity, int]:
     """Return how far back the model that decides looks, and the one that stands in for it; nowhere where none does."""
     models = [] if serving is None else [serving.live, serving.fallback]
     looks = [sets.by_fingerprint[model.fingerprint].horizons_ms for model in models if model is not None]
@@ -79,7 +79,7 @@ class RepairerDeps(NamedTuple):
     consumer: Callable[[], BatchConsumer | None]
     decided: Callable[[], Mapping[int, int] | None]
     withheld: Callable[[str], bool]
-    tell: Listen
+    tell: FactListener
 
 
 class _Situation(NamedTuple):

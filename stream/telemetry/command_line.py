@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from models.commands import Event
-from stream.control.client import CommandRequest, command_fleet
+from stream.control.client import CommandRequest, send_command
 from stream.kafka.tracing import NoOperationTracing, OperationTracing
 from stream.settings import Settings
 from stream.telemetry.environment import read
@@ -36,11 +36,11 @@ async def steps_outside(settings: Settings, service: str) -> AsyncIterator[Opera
 
 
 async def command_traced(settings: Settings, wish: CommandRequest) -> tuple[str, Event | None]:
-    """Send one command to the fleet as `command_fleet` does, traced where traces are on.
+    """Send one command to the fleet as `send_command` does, traced where traces are on.
 
     Raises:
         aiokafka.errors.KafkaError: the broker does not answer.
         SettingsError: a variable of OpenTelemetry cannot be used.
     """
     async with steps_outside(settings, "fraudstream-model") as operations:
-        return await command_fleet(settings, wish, operations)
+        return await send_command(settings, wish, operations)

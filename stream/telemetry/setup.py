@@ -29,7 +29,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from stream.kafka.tracing import NoOperationTracing, OperationTracing
 from stream.redaction import redact_text
-from stream.scoring.facts import Listen, deaf
+from stream.scoring.facts import FactListener, ignore_fact
 from stream.scoring.tracing import NoTracing, Tracing
 from stream.settings import Settings
 from stream.telemetry.environment import GRPC, TelemetryOptions, read
@@ -95,9 +95,9 @@ class Held(Protocol):
 
 @dataclass(slots=True)
 class Telemetry:
-    """What a worker tells, and whom: facts to `tell`, journeys from `tracing`, commands' `operations`, gauges by `watch`."""
+    """A worker's telemetry: facts go to `tell`, batches to `tracing`, commands to `operations`, gauges to `watch`."""
 
-    tell: Listen = deaf
+    tell: FactListener = ignore_fact
     tracing: Tracing = field(default_factory=NoTracing)
     operations: OperationTracing = field(default_factory=NoOperationTracing)
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)

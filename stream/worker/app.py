@@ -23,7 +23,7 @@ from stream.challenger.comparer import Comparer
 from stream.clock import now_ms
 from stream.control.judge import Judge, JudgeDeps
 from stream.control.model_cache import ModelCache, ModelLoader
-from stream.control.probes import probers
+from stream.control.probes import probe_vectorisers
 from stream.errors import SettingsError
 from stream.kafka.batches import Batch
 from stream.kafka.client import client_id, connection_options
@@ -32,7 +32,7 @@ from stream.kafka.topics import LABELS, MODEL_CONTROL, TRANSACTIONS
 from stream.kafka.transport import BatchConsumer, BatchTransport
 from stream.pipeline import Pipeline
 from stream.recovery.outage import DegradingStore, WaitingStore
-from stream.recovery.repairer import Repairer, RepairerDeps, WarmupCheck, needed
+from stream.recovery.repairer import Repairer, RepairerDeps, WarmupCheck, needed_horizons
 from stream.settings import PREFIX, Settings
 from stream.telemetry.setup import Telemetry
 from stream.watchdog import end_process
@@ -78,12 +78,14 @@ class WorkerApp(faust.App):
         self.settings = settings
         self.telemetry = telemetry
         features = load_sets(settings.features)
-        store = _store(settings, features, lambda: needed(features, self.shelf.serving()))
+        store = _store(settings, features, lambda: needed_horizons(features, self.shelf.serving()))
         admin = AIOKafkaAdminClient(**connection_options(settings))
         self.histories = degrading(settings, features, store)
         self.preparation = Startup(settings, admin, store, self._catch_up)
         warming = WarmupCheck(features, store, lambda: self.repairer.how_far)
-        workshop = ModelLoader(Repository(settings.models), probers(features), settings.worker_id, warming.problems)
+        workshop = ModelLoader(
+            Repository(settings.models), probe_vectorisers(features), settings.worker_id, warming.problems
+        )
         follower, publisher = self.preparation.follower, self.preparation.publisher
         follower.operations = telemetry.operations
         self.shelf = self.preparation.shelf = ModelCache(follower, workshop, publisher)

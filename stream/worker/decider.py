@@ -17,17 +17,17 @@ from aiokafka.errors import KafkaError, RebalanceInProgressError
 from stream.clock import Stopwatch
 from stream.control.announcements import Cutover, announce_cutover
 from stream.control.follower import Follower
-from stream.control.model_cache import ModelCache, Serving
+from stream.control.model_cache import ModelCache, ServingModels
 from stream.errors import PublishError, StaleBatchError
 from stream.kafka.batches import Batch, Commit, Record
 from stream.kafka.dead_letters import DeadLetter, DeadLetterRuns
-from stream.kafka.offsets import Position, Resumption, Voids, resume
+from stream.kafka.offsets import Position, ResumePoint, VoidCounter, read_resume_points
 from stream.kafka.publisher import Destination, Outgoing, Publisher
 from stream.kafka.topics import DEAD_LETTERS, SCORES, TRANSACTIONS
 from stream.kafka.transport import BatchConsumer
 from stream.pipeline import DecisionTerms, Outputs, Pipeline
 from stream.scoring.encode import Scored
-from stream.scoring.facts import Decided, Listen, VoidFound
+from stream.scoring.facts import Decided, FactListener, VoidFound
 from stream.scoring.tracing import BatchTrace, Tracing
 from stream.settings import Settings
 from stream.watchdog import end_on_error
@@ -43,7 +43,7 @@ _RETRY_SECONDS = 0.5
 class Shadow(Protocol):
     """Takes decisions that are written, for the challenger to score the same vectors."""
 
-    def offer(self, scored: Scored, serving: Serving, journey: BatchTrace) -> None:
+    def offer(self, scored: Scored, serving: ServingModels, journey: BatchTrace) -> None:
         """Take them, or count them as skipped; returns at once and does not raise."""
         ...
 
@@ -51,7 +51,7 @@ class Shadow(Protocol):
 class NoShadow:
     """The shadow of a process that compares nothing."""
 
-    def offer(self, scored: Scored, serving: Serving, journey: BatchTrace) -> None:
+    def offer(self, scored: Scored, serving: ServingModels, journey: BatchTrace) -> None:
         """Let them go."""
 
 
@@ -66,7 +66,7 @@ class DeciderDeps(NamedTuple):
     admin: AIOKafkaAdminClient
     consumer: Callable[[], BatchConsumer]
     settled: Callable[[], bool]
-    tell: Listen
+    tell: FactListener
     tracing: Tracing
     shadow: Shadow
 
@@ -80,7 +80,7 @@ class Decider:
         self._positions: dict[int, Position] = {}
         self._epochs: dict[int, int] = {}
         self._committed: dict[int, int] = {}
-        self._voids = Voids()
+        self._voids = VoidCounter()
         self._generation: int | None = None
         self._partitions: frozenset[int] = frozenset()
         self._runs = DeadLetterRuns()
@@ -127,7 +127,7 @@ class Decider:
 
     # --- before
 
-    async def _await_serving(self, batch: Batch) -> Serving:
+    async def _await_serving(self, batch: Batch) -> ServingModels:
         """Wait until this batch can be decided."""
         while batch.may_start():
             serving = self._desk.shelf.serving()
@@ -147,7 +147,7 @@ class Decider:
         """Read where partitions stand; a broker that is away is asked again."""
         while self._generation == generation and partitions:
             try:
-                resumed = await resume(self._desk.settings, self._desk.admin, partitions)
+                resumed = await read_resume_points(self._desk.settings, self._desk.admin, partitions)
                 for partition, resumption in resumed.items():
                     await self._take_up(generation, partition, resumption)
             except KafkaError as error:
@@ -156,7 +156,7 @@ class Decider:
             else:
                 return
 
-    async def _take_up(self, generation: int, partition: int, resumption: Resumption) -> None:
+    async def _take_up(self, generation: int, partition: int, resumption: ResumePoint) -> None:
         """Go on in one partition; back to the first undecided record where a commit is past it."""
         committed, position = resumption
         first = position.standing.last_offset + 1
@@ -169,7 +169,7 @@ class Decider:
                 self._desk.tell(VoidFound(partition, void))
             self._tell_cutovers(partition, position.cutovers)
 
-    async def _claim(self, partition: int, resumption: Resumption, generation: int) -> bool:
+    async def _claim(self, partition: int, resumption: ResumePoint, generation: int) -> bool:
         """Take an epoch once an assignment; never outbid whoever came after us, for he is the owner.
 
         An epoch above our generation is either older than the group's count, or his. Only the coordinator knows: it is

@@ -19,7 +19,7 @@ from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Destination, Outgoing, Publisher
 from stream.kafka.topics import DEAD_LETTERS, OUTCOMES
 from stream.redaction import redact_headers
-from stream.scoring.facts import LabelsApplied, Listen
+from stream.scoring.facts import FactListener, LabelsApplied
 from stream.scoring.tracing import BatchTrace, Tracing
 from stream.settings import Settings
 from stream.worker.retry import insist
@@ -33,7 +33,7 @@ class Labeller:
     """Takes label batches; `tell` hears what came of them."""
 
     def __init__(
-        self, settings: Settings, store: HistoryStore, publisher: Publisher, tell: Listen, tracing: Tracing
+        self, settings: Settings, store: HistoryStore, publisher: Publisher, tell: FactListener, tracing: Tracing
     ) -> None:
         self._settings = settings
         self._store = store

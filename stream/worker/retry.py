@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from features.errors import StoreError
 from stream.errors import PublishError, StaleBatchError
 from stream.kafka.batches import Batch
-from stream.scoring.facts import Listen, Retried
+from stream.scoring.facts import FactListener, Retried
 
 log = logging.getLogger("fraudstream.insisting")
 
@@ -23,7 +23,7 @@ Complain = Callable[[str | None], None]
 """Told what is away, and None when the work is done."""
 
 
-async def insist(batch: Batch, work: Callable[[], Awaitable[None]], complain: Complain, tell: Listen) -> None:
+async def insist(batch: Batch, work: Callable[[], Awaitable[None]], complain: Complain, tell: FactListener) -> None:
     """Call `work` until it comes through or the batch is no longer ours to work on."""
     pause = _FIRST_PAUSE_SECONDS
     while batch.start():

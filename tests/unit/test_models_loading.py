@@ -18,7 +18,7 @@ from models.booster import Booster, text_of
 from models.calibration import Calibrator
 from models.errors import DamagedArtifactError, ProbeError, ScoringError
 from models.judge import HeldArtifact
-from models.loading import Model, examine, load
+from models.loading import Model, inspect_artifact, load
 from models.model_text import check_model_text
 from models.problems import ProblemCode
 from models.repository import Repository
@@ -93,9 +93,9 @@ def test_threads_score_the_same_bits(repository: Repository) -> None:
 
 def test_examining_tells_the_judge_digest_and_fingerprint(repository: Repository) -> None:
     digest = repository.put(artifact())
-    assert examine(repository, digest[:8]) == HeldArtifact(digest, FINGERPRINT)
-    assert codes(examine(repository, "0" * 8)) == [ProblemCode.UNKNOWN_MODEL]
-    assert codes(examine(repository, "latest")) == [ProblemCode.INVALID_FIELD]
+    assert inspect_artifact(repository, digest[:8]) == HeldArtifact(digest, FINGERPRINT)
+    assert codes(inspect_artifact(repository, "0" * 8)) == [ProblemCode.UNKNOWN_MODEL]
+    assert codes(inspect_artifact(repository, "latest")) == [ProblemCode.INVALID_FIELD]
 
 
 def test_other_features_are_refused_before_anything_is_scored(repository: Repository) -> None:

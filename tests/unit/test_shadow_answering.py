@@ -28,7 +28,7 @@ from shadow.protocol import (
     decode_request,
     encode,
 )
-from shadow.server import ChallengerServer, Score, judge
+from shadow.server import ChallengerServer, Score, score_rows
 from stream.contract.schema import json_schema
 
 LIVE = "d" * 64
@@ -168,7 +168,7 @@ def test_models_are_loaded_once_kept_as_told_and_their_problems_are_answers(
 def test_nothing_is_judged_without_a_question(repository: Repository, digest: str) -> None:
     model = load(repository, digest, {FINGERPRINT: history_vectors})
     assert isinstance(model, Model)
-    assert judge(model, np.empty((0, 3)), Model.score) == ([], None)
+    assert score_rows(model, np.empty((0, 3)), Model.score) == ([], None)
 
 
 def test_messages_come_back_as_they_went() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shadow.errors import ChallengerProcessError
-from shadow.process import Backoff, ChallengerProcess, HeldModel, QueueRoom
+from shadow.process import Backoff, ChallengerProcess, HeldModel, QueueSlots
 from shadow.protocol import Compare, Setup
 
 SETUP = Setup("models", "", 512)
@@ -17,14 +17,14 @@ ASKED = Compare("a" * 64, 1, bytes(8), (b"{}",))
 
 @given(st.integers(1, 50), st.lists(st.integers(0, 40)))
 def test_no_more_wait_than_there_is_room_for_and_nothing_is_lost_silently(bound: Any, offers: Any) -> None:
-    room, admitted = QueueRoom(bound), 0
+    room, admitted = QueueSlots(bound), 0
     for offer in offers:
         room, taken = room.admit(offer)
         assert 0 <= taken <= offer
         assert taken == offer or room.held == bound
         admitted += taken
         assert room.held == admitted <= bound
-    assert room.release(admitted) == QueueRoom(bound)
+    assert room.release(admitted) == QueueSlots(bound)
 
 
 def test_rests_double_from_a_second_to_a_minute() -> None:

@@ -18,7 +18,14 @@ from shadow.process import HeldModel
 from shadow.protocol import CompareResult
 from stream.challenger.comparer import Comparer, child_command, child_environment
 from stream.challenger.misses import MissLog
-from stream.challenger.queue import DecisionColumns, QueuedDecisions, destined, request, say, take
+from stream.challenger.queue import (
+    DecisionColumns,
+    QueuedDecisions,
+    by_destination,
+    compare_request,
+    emit_compared,
+    take_portion,
+)
 from stream.clock import Stage
 from stream.control.follower import Follower
 from stream.kafka.batches import Record
@@ -51,12 +58,12 @@ def test_portions_hold_all_in_order_each_of_one_challenger_and_not_too_large(off
     offered = [(one.digest, at) for one in waiting for at in range(len(one))]
     portions = []
     while waiting:
-        portions.append(take(waiting, most))
+        portions.append(take_portion(waiting, most))
     assert [(one.digest, at) for portion in portions for one in portion for at in range(one.first, one.last)] == offered
     for portion in portions:
         assert len({one.digest for one in portion}) == 1
         assert 0 < sum(map(len, portion)) <= most
-        asked = request(portion)
+        asked = compare_request(portion)
         rows = np.frombuffer(asked.matrix).reshape(-1, asked.width)
         assert rows.tolist() == [one.kept.matrix[at].tolist() for one in portion for at in range(one.first, one.last)]
         assert len(asked.scores) == len(rows)
@@ -69,14 +76,14 @@ def test_answers_go_where_their_scores_are_and_each_journey_hears_its_own() -> N
     rows: tuple[bytes | None, ...] = (b"1", None, b"3", b"10", b"11")
     decisions = tuple(row and Decision.REVIEW for row in rows)
     reply = CompareResult(rows, tuple(row and 0.5 for row in rows), decisions, 5, 9)  # type: ignore[arg-type]
-    sent = destined("shadow-scores", lots, reply)
+    sent = by_destination("shadow-scores", lots, reply)
     assert {where: [one.value for one in out] for where, out in sent.items()} == {
         ("shadow-scores", 0): [b"10"],
         ("shadow-scores", 1): [b"1", b"3", b"11"],
     }
     assert [one.source_offset for one in sent["shadow-scores", 1]] == [1, 3, 11]
     assert {one.key for out in sent.values() for one in out} == {b"card-1"}
-    say(lots, reply, heard.append)
+    emit_compared(lots, reply, heard.append)
     stage = Stage("shadow", 5, 9)
     assert [journey.told for journey in journeys] == [[([1, 3], DIGEST, stage)], [([10, 11], DIGEST, stage)]]
     one, other = heard

@@ -10,7 +10,7 @@ from opentelemetry.trace import get_current_span
 from stream_cases import Told
 
 from stream.consumer import Standing, ValidScores, trace_of
-from stream.kafka.offsets import Position, _start, read_note
+from stream.kafka.offsets import Position, _start, parse_metadata
 
 PLACES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 8)), max_size=30)
 
@@ -171,7 +171,7 @@ COUNTS = st.integers(0, 2**62)
 @given(st.integers(-1, 2**62), st.integers(-1, 2**62), COUNTS, COUNTS)
 def test_a_note_is_read_as_it_was_written(epoch: int, offset: int, revision: int, scores_offset: int) -> None:
     position = Position(Standing(epoch, offset), revision, scores_offset, ((revision, offset),))
-    assert read_note(position.note()) == position._replace(cutovers=())
+    assert parse_metadata(position.note()) == position._replace(cutovers=())
     assert len(position.note()) < 100
 
 
@@ -179,14 +179,14 @@ def test_a_note_is_read_as_it_was_written(epoch: int, offset: int, revision: int
     st.text() | st.none() | st.sampled_from(["[]", "[1,2,3]", "[1,2,3,4,5]", "[1,2,3,-1]", "[-2,0,0,0]", "[1,2,-3,0]"])
 )
 def test_a_note_that_is_not_ours_means_from_the_beginning(metadata: str | None) -> None:
-    assert read_note(metadata) == Position()
+    assert parse_metadata(metadata) == Position()
 
 
 @pytest.mark.parametrize(
     "metadata", ["[1,2,3,true]", "[1,2,3,1.0]", '["1",2,3,4]', "[9223372036854775808,0,0,0]", "\ud800", "[" * 100_000]
 )
 def test_nor_does_one_of_wrong_types_or_bounds(metadata: str) -> None:
-    assert read_note(metadata) == Position()
+    assert parse_metadata(metadata) == Position()
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 8), st.integers(0, 5)), max_size=30))

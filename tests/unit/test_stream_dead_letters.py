@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from stream_cases import CARD_NUMBER, CARD_NUMBERS, Told
 
 from stream.contract.codes import DeadLetterCode
-from stream.kafka.dead_letters import LONGEST_RUN, DeadLetter, DeadLetterRuns
+from stream.kafka.dead_letters import MAX_RUN, DeadLetter, DeadLetterRuns
 
 ADDED = ("error.code", "error.detail", "source.topic", "source.partition", "source.offset", "source.timestamp")
 MOST_ADDED_BYTES = 6_000
@@ -90,7 +90,7 @@ def a_lot(count: int, since: int = 0, partition: int = 0) -> list[Told]:
 
 
 def test_999_in_a_row_halt_nothing_and_one_more_does() -> None:
-    runs, lot = DeadLetterRuns(), a_lot(LONGEST_RUN)
+    runs, lot = DeadLetterRuns(), a_lot(MAX_RUN)
     runs.add(map(letter, lot[:-1]), {0: lot[:-1]})
     assert runs.halted == {}
     runs.add([letter(lot[-1], f"got {CARD_NUMBER}")], {0: lot[-1:]})

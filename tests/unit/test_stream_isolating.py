@@ -12,7 +12,7 @@ from features.vector.sets import load_sets
 from models.errors import ScoringError
 from models.loading import Model
 from stream.contract.codes import DeadLetterCode
-from stream.control.model_cache import Serving
+from stream.control.model_cache import ServingModels
 from stream.kafka.batches import Record
 from stream.pipeline import DecisionTerms, Outputs, Pipeline
 from stream.scoring.tracing import NoTracing
@@ -31,7 +31,7 @@ class NoModel:
         raise ScoringError("none here")
 
 
-SERVING = Serving(1, cast("Model", NoModel()), None)
+SERVING = ServingModels(1, cast("Model", NoModel()), None)
 
 
 class Troubled(Pipeline):

@@ -11,7 +11,7 @@ from stream_cases import Told
 from telling import DIGEST, decided, one_of_each, scored
 
 from models.policy import Decision
-from stream.scoring.facts import Compared, Fact, deaf
+from stream.scoring.facts import Compared, Fact, ignore_fact
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from stream.telemetry.catalogue import CATALOGUE, MetricKind, prometheus_name
@@ -137,7 +137,7 @@ def test_no_order_of_facts_raises(facts: list[Fact]) -> None:
 
 def test_switched_off_nothing_is_counted_and_the_process_is_still_seen() -> None:
     telemetry = begin(Settings(), {"OTEL_SDK_DISABLED": "true"})
-    assert telemetry.tell is deaf
+    assert telemetry.tell is ignore_fact
     assert isinstance(telemetry.tracing, NoTracing)
     telemetry.watch(GAUGES)
     page = telemetry.metrics().decode()

@@ -19,7 +19,7 @@ from stream_cases import CARD_NUMBER, Told
 from models.commands import CommandKind, Event, EventKind, encode
 from models.problems import Problem, ProblemCode
 from models.times import format_time
-from stream.control.announcements import CandidateAnswers, answered
+from stream.control.announcements import CandidateAnswers, outcome_attributes
 from stream.control.follower import Follower
 from stream.kafka.publisher import Headers
 from stream.settings import Settings
@@ -75,7 +75,7 @@ async def heard(follower: Follower, events: Sequence[tuple[Event, Headers]]) -> 
 def test_a_step_goes_on_in_the_trace_that_it_came_with_and_its_messages_in_its_own() -> None:
     kept = Kept()
     step = kept.operations.begin("judge promote", SAMPLED, 1_000)
-    step.done(answered(event(EventKind.ACCEPTED)))
+    step.done(outcome_attributes(event(EventKind.ACCEPTED)))
     (span,) = kept.spans
     assert span.parent is not None
     assert (f"{span.context.trace_id:032x}", f"{span.parent.span_id:016x}") == (TRACE, PARENT)
@@ -125,7 +125,9 @@ def test_what_cannot_be_read_is_passed_on(came_with: list[tuple[str, bytes | Non
 def test_a_verdict_leaves_codes_and_no_texts() -> None:
     kept = Kept()
     problem = Problem(ProblemCode.INVALID_FIELD, f"reason: quotes {CARD_NUMBER}")
-    kept.operations.begin("judge promote").done(answered(event(EventKind.REFUSED, model=None, problems=(problem,))))
+    kept.operations.begin("judge promote").done(
+        outcome_attributes(event(EventKind.REFUSED, model=None, problems=(problem,)))
+    )
     (span,) = kept.spans
     assert dict(span.attributes or {})["fraudstream.problems"] == ("invalid_field",)
     assert set(span.attributes or {}) <= set(MEANINGS)

@@ -19,7 +19,7 @@ from features.history.store import LabelStatus
 from models.commands import Event, EventKind
 from stream.clock import Stage
 from stream.contract.codes import DeadLetterCode
-from stream.control.announcements import answered
+from stream.control.announcements import outcome_attributes
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.tracing import sent_attributes
 from stream.scoring.facts import LabelsApplied
@@ -280,7 +280,7 @@ def test_every_attribute_of_the_list_is_said_by_some_span_and_no_other_is() -> N
         at="2026-01-31T00:00:00.000Z",
         model=DIGEST,
     )
-    bench.operations.begin("load and answer").done(answered(event))
+    bench.operations.begin("load and answer").done(outcome_attributes(event))
     assert {name for span in bench.spans for name in said(span)} == set(MEANINGS)
 
 
