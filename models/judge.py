@@ -33,7 +33,7 @@ class Fleet:
 
     fingerprints: frozenset[str]
     members: frozenset[str]
-    holding: HeldArtifact | tuple[Problem, ...] = ()
+    artifact: HeldArtifact | tuple[Problem, ...] = ()
     answers: Mapping[str, Answer] = field(default_factory=lambda: MappingProxyType({}))
     watch_ms: int = 0
 
@@ -91,7 +91,7 @@ def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdic
     """
     if command.command_id in lineup.answers:
         return Answered(lineup.answers[command.command_id])
-    model = fleet.holding.digest if isinstance(fleet.holding, HeldArtifact) else None
+    model = fleet.artifact.digest if isinstance(fleet.artifact, HeldArtifact) else None
     problems = (
         *_revision_problems(lineup, command),
         *_argument_problems(command),
@@ -163,7 +163,7 @@ def _state_problems(lineup: Lineup, command: Command, model: str | None, now_ms:
         case CommandKind.ROLL_BACK | CommandKind.DEMOTE:
             if lineup.live is None:
                 yield Problem(ProblemCode.NOTHING_LIVE, "no model is live")
-            if lineup.before is None:
+            if lineup.rollback_target is None:
                 yield Problem(ProblemCode.NOTHING_TO_ROLL_BACK, "no other model was live before; promote one")
 
 
@@ -182,14 +182,14 @@ def _artifact_problems(lineup: Lineup, command: Command, fleet: Fleet) -> tuple[
     needed = artifact_needed(lineup, command)
     if needed is None:
         return ()
-    if not isinstance(fleet.holding, HeldArtifact):
-        if command.kind not in NAMES_A_MODEL and _is_away(fleet.holding):
+    if not isinstance(fleet.artifact, HeldArtifact):
+        if command.kind not in NAMES_A_MODEL and _is_away(fleet.artifact):
             return ()  # every worker keeps it loaded, and the way back must be open when all else is not
-        return fleet.holding or (Problem(ProblemCode.UNKNOWN_MODEL, f"{needed} was not found in the repository"),)
-    if fleet.holding.fingerprint in fleet.fingerprints:
+        return fleet.artifact or (Problem(ProblemCode.UNKNOWN_MODEL, f"{needed} was not found in the repository"),)
+    if fleet.artifact.fingerprint in fleet.fingerprints:
         return ()
     ours = ", ".join(sorted(fleet.fingerprints)) or "none"
-    detail = f"the model needs features {fleet.holding.fingerprint}, the fleet computes {ours}"
+    detail = f"the model needs features {fleet.artifact.fingerprint}, the fleet computes {ours}"
     return (Problem(ProblemCode.WRONG_FINGERPRINT, detail),)
 
 

@@ -45,12 +45,12 @@ class Candidates:
     deployment: str
     pending: Mapping[str, Candidate] = field(default_factory=lambda: MappingProxyType({}))
 
-    def for_shadow(self, *, wanted: bool) -> dict[str, str]:
+    def model_by_command(self, *, shadow: bool) -> dict[str, str]:
         """Return the models of those that are to be tried in the shadow, or of all the others, by `command_id`."""
         return {
             command_id: candidate.model
             for command_id, candidate in self.pending.items()
-            if (candidate.command is CommandKind.CHALLENGE) is wanted
+            if (candidate.command is CommandKind.CHALLENGE) is shadow
         }
 
     def answers_to(self, command_id: str) -> Mapping[str, Answer]:
@@ -108,14 +108,14 @@ class Lineup:
         return self.live is not None
 
     @property
-    def before(self) -> str | None:
+    def rollback_target(self) -> str | None:
         """Name the model that a roll-back makes live."""
         return self.previous[-1] if self.previous else None
 
     @property
     def needed(self) -> tuple[str, ...]:
         """Name what a worker's own process keeps loaded: the live model, and the one before it."""
-        return tuple(dict.fromkeys(digest for digest in (self.live, self.before) if digest))
+        return tuple(dict.fromkeys(digest for digest in (self.live, self.rollback_target) if digest))
 
     @property
     def explicit_challenger(self) -> str | None:
@@ -135,7 +135,7 @@ def artifact_needed(lineup: Lineup, command: Command) -> str | None:
         case CommandKind.CHALLENGE | CommandKind.PROMOTE:
             return command.model
         case CommandKind.ROLL_BACK | CommandKind.DEMOTE:
-            return lineup.before
+            return lineup.rollback_target
         case CommandKind.WITHDRAW:
             return None
 
@@ -200,12 +200,12 @@ def _watch_end(event: Event) -> int | None:
 
 def _roll_back(lineup: Lineup, _event: Event) -> Lineup | None:
     """Return to the model before. A watch ends with what it watched, and the model that failed is not watched."""
-    if lineup.before is None:
+    if lineup.rollback_target is None:
         return None
     return replace(
         lineup,
-        live=lineup.before,
-        challenger=None if lineup.explicit_challenger == lineup.before else lineup.explicit_challenger,
+        live=lineup.rollback_target,
+        challenger=None if lineup.explicit_challenger == lineup.rollback_target else lineup.explicit_challenger,
         watched_until_ms=None,
         previous=lineup.previous[:-1],
     )

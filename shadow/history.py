@@ -54,7 +54,7 @@ class ReportSchedule:
         """Tell whether more was missed than was said, and the pause is over."""
         return totals.missed > self.reported.missed and now_ms >= self.due_ms
 
-    def is_owed(self, totals: Totals) -> bool:
+    def final_due(self, totals: Totals) -> bool:
         """Tell whether a last word is owed: something was missed, and what was said is not the end of it."""
         return totals.missed > 0 and totals != self.reported
 
@@ -95,7 +95,7 @@ class ChallengerHistory:
             lineup = after
         return cls(lineup, terms)
 
-    def owed(self, digest: str, revision: int, decided_ms: int) -> bool:
+    def should_compare(self, digest: str, revision: int, decided_ms: int) -> bool:
         """Tell whether a decision of that revision and moment was to be compared with this challenger."""
         term = self.terms.get(revision)
         if term is None or term.challenger != digest:

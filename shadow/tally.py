@@ -56,7 +56,7 @@ class OffsetSet:
         self._bits[place] |= bit
         self._count += 1
 
-    def take(self, offset: int) -> bool:
+    def remove(self, offset: int) -> bool:
         """Take an offset out, and tell whether it was in."""
         if offset not in self:
             return False

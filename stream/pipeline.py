@@ -47,7 +47,7 @@ class Outputs:
     `stopgap`: the histories were not asked, but what was seen since they went away.
     """
 
-    scored: Scored = field(default_factory=Scored.nothing)
+    scored: Scored = field(default_factory=Scored.empty)
     dead: list[DeadLetter] = field(default_factory=list)
     repeated: int = 0
     unknown_fields: int = 0

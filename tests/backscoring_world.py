@@ -112,7 +112,7 @@ class World:
                 waiting, DecisionTerms(serving, dict.fromkeys(chosen, 1), NoTracing().headers), lambda: self.now_ms
             )
         )
-        for partition, lot in outputs.scored.lots().items():
+        for partition, lot in outputs.scored.by_partition().items():
             for one in lot:
                 self.append("scores", partition, one.value)
         for number in chosen:

@@ -63,7 +63,7 @@ class Log(Publisher):
         self.events: list[Event] = []
         self.away = False
 
-    async def announce(self, event: Event, *_: Any) -> int:
+    async def publish_event(self, event: Event, *_: Any) -> int:
         if self.away:
             raise KafkaError("away")
         self.events.append(event)

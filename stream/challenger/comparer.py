@@ -70,7 +70,7 @@ class Comparer:
     Args:
         settings: those of the worker.
         follower: says who is in the shadow, and which candidates are to be tried there.
-        tell: hears what was compared and what was missed.
+        emit: takes the facts about what was compared and what was missed.
         command: the challenger's process; another than the product's where a test or a bench wants to see it fail.
         lacking: asked of candidates that are loaded.
     """
@@ -79,17 +79,17 @@ class Comparer:
         self,
         settings: Settings,
         follower: Follower,
-        tell: FactListener,
+        emit: FactListener,
         command: Sequence[str] | None = None,
         lacking: WarmupProblems = no_warmup_problems,
     ) -> None:
         self._lacking = lacking
         self._settings = settings
         self._follower = follower
-        self._tell = tell
+        self._emit = emit
         self._publisher = Publisher(settings)
         self._answers = CandidateAnswers(follower, self._publisher, settings.worker_id)
-        self._accounts = MissLog(follower, self._publisher, settings.worker_id, tell)
+        self._accounts = MissLog(follower, self._publisher, settings.worker_id, emit)
         setup = Setup(settings.models, settings.features, settings.shadow_memory_mb)
         self._lane = ChallengerProcess(command or child_command(), setup, child_environment(os.environ))
         self._room = QueueSlots(settings.shadow_queue)
@@ -168,7 +168,7 @@ class Comparer:
         """Have loaded what is wanted, then compare what waits, or wait."""
         await self._lane.check()
         now = now_ms()
-        candidates = self._answers.owed(self._follower.candidates.for_shadow(wanted=True))
+        candidates = self._answers.unanswered(self._follower.candidates.model_by_command(shadow=True))
         challenger = self._follower.lineup.challenger_at(now)
         await self._accounts.look(self._held(), now)
         for command_id, digest in candidates.items():
@@ -189,7 +189,7 @@ class Comparer:
 
     async def _tidy(self) -> None:
         """Let go of models that nobody needs any more, and of the process with the last of them."""
-        kept = self._held() | set(self._follower.candidates.for_shadow(wanted=True).values())
+        kept = self._held() | set(self._follower.candidates.model_by_command(shadow=True).values())
         self._failures = {digest: failure for digest, failure in self._failures.items() if digest in kept}
         if kept:
             await self._lane.keep(kept)
@@ -213,9 +213,9 @@ class Comparer:
         try:
             await self._ensure(digest, now_ms() - _RETRY_ANSWERS_MS)
         except Exception:
-            await self._answers.give(command_id, digest, self._found(digest))
+            await self._answers.answer(command_id, digest, self._found(digest))
             raise
-        await self._answers.give(command_id, digest, self._found(digest))
+        await self._answers.answer(command_id, digest, self._found(digest))
 
     def _found(self, digest: str) -> ProbeOutcome:
         held = self._lane.loaded.get(digest)
@@ -266,7 +266,7 @@ class Comparer:
             why = reply.why or "comparisons could not be written"
             if await self._publish(by_destination(self._settings.topic(SHADOW_SCORES.name), lots, reply)):
                 left = sum(record is None for record in reply.records)
-                emit_compared(lots, reply, self._tell)
+                emit_compared(lots, reply, self._emit)
         except ChallengerProcessError as error:
             why = str(error)
             raise

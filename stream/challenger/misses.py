@@ -35,11 +35,11 @@ class ChallengerTotals:
 class MissLog:
     """Keeps an account for each challenger that has missed or compared something and is still there."""
 
-    def __init__(self, follower: Follower, publisher: Publisher, worker: str, tell: FactListener) -> None:
+    def __init__(self, follower: Follower, publisher: Publisher, worker: str, emit: FactListener) -> None:
         self._follower = follower
         self._publisher = publisher
         self._worker = worker
-        self._tell = tell
+        self._emit = emit
         self._accounts: dict[str, ChallengerTotals] = {}
 
     def compared(self, digest: str, count: int) -> None:
@@ -54,13 +54,13 @@ class MissLog:
         account = self._of(digest)
         account.totals = account.totals.plus(Totals(**{reason: count}))
         account.why = why or account.why
-        self._tell(Missed(digest, reason, count))
+        self._emit(Missed(digest, reason, count))
 
     async def look(self, kept: Collection[str], now_ms: int) -> None:
         """Write what is due, and the last word on challengers that are gone; a broker that is away is asked again."""
         for digest, account in tuple(self._accounts.items()):
             gone = digest not in kept
-            due = account.telling.is_owed(account.totals) if gone else account.telling.is_due(account.totals, now_ms)
+            due = account.telling.final_due(account.totals) if gone else account.telling.is_due(account.totals, now_ms)
             if due and not await self._write(digest, account, now_ms):
                 continue
             if gone:
@@ -86,7 +86,7 @@ class MissLog:
             problems=problems,
         )
         try:
-            await self._publisher.announce(event)
+            await self._publisher.publish_event(event)
         except KafkaError as error:
             log.warning("what challenger %s missed is not written yet: %s", digest[:12], error)
             return False

@@ -122,13 +122,13 @@ def by_destination(
     return sorted_out
 
 
-def emit_compared(lots: Sequence[QueuedDecisions], reply: CompareResult, tell: FactListener) -> None:
+def emit_compared(lots: Sequence[QueuedDecisions], reply: CompareResult, emit: FactListener) -> None:
     """Tell who listens what was compared, and each journey its own part."""
     at = 0
     for lot in lots:
         rows = [row for row in range(len(lot)) if reply.records[at + row] is not None]
         if rows:
-            tell(_fact(lot, reply, at, rows))
+            emit(_fact(lot, reply, at, rows))
             marks = [lot.kept.mark(lot.first + row) for row in rows]
             lot.journey.compared(marks, lot.digest, Stage("shadow", reply.start_ns, reply.end_ns))
         at += len(lot)

@@ -49,14 +49,14 @@ class ShadowReport(NamedTuple):
     void: int
 
     @property
-    def perhaps(self) -> int:
+    def possibly_missed(self) -> int:
         """Decisions without comparison that were missed at the window's beginning: at most what is missing."""
         return min(self.astride.missed, self._left)
 
     @property
     def unexplained(self) -> int:
         """Decisions without comparison that no worker spoke of: under way, or lost with a worker."""
-        return self._left - self.perhaps
+        return self._left - self.possibly_missed
 
     @property
     def _left(self) -> int:
@@ -98,7 +98,7 @@ class ExpectedComparisons(NamedTuple):
     def take(self, one: Comparison) -> bool:
         """Take out the decision that this is a comparison with, and tell whether it was in."""
         marks = self.marks.get(DecisionKey(one.source.partition, one.revision, one.live.digest, one.live.decision))
-        return marks is not None and marks.take(one.source.offset)
+        return marks is not None and marks.remove(one.source.offset)
 
     @property
     def total(self) -> int:
@@ -168,7 +168,9 @@ async def _owed(
         async for records, share in scores.read():
             for record, score in valid.of(records):
                 decided_ms = parse_time_ms(score.scored_at).epoch_ms
-                if record.offset >= scores.first[record.partition] and history.owed(digest, score.revision, decided_ms):
+                if record.offset >= scores.first[record.partition] and history.should_compare(
+                    digest, score.revision, decided_ms
+                ):
                     owed.add(score)
             progress(topic, share)
     return owed._replace(void=valid.void)

@@ -102,7 +102,7 @@ def list_models(as_json: bool) -> None:  # noqa: FBT001 - a flag
     except (ModelError, KafkaError, OSError) as error:
         refuse_kafka(settings, error)
     challenger = lineup.challenger_at(now_ms())
-    roles = {lineup.before: "before", challenger: "challenger", lineup.live: "live"}
+    roles = {lineup.rollback_target: "before", challenger: "challenger", lineup.live: "live"}
     rows = [{"digest": digest, "role": roles.get(digest)} for digest in digests]
     text = "\n".join(f"{row['digest']}  {row['role'] or ''}".rstrip() for row in rows) or "the repository is empty"
     say(as_json, {"models": rows, "revision": lineup.revision}, text)

@@ -51,7 +51,7 @@ async def announce_cutover(publisher: Publisher, settings: Settings, cutover: Cu
         offset=cutover.offset,
     )
     try:
-        await publisher.announce(event)
+        await publisher.publish_event(event)
     except KafkaError as error:
         log.warning("%s was not announced: %s", cutover, error)
 
@@ -66,7 +66,7 @@ class CandidateAnswers:
         self._given: set[str] = set()
         self._steps: dict[str, OperationTrace] = {}
 
-    def owed(self, candidates: Mapping[str, str]) -> dict[str, str]:
+    def unanswered(self, candidates: Mapping[str, str]) -> dict[str, str]:
         """Return the candidates, model by `command_id`, that have no answer; forget those that are settled."""
         pending = self._follower.candidates.pending
         self._given &= pending.keys()
@@ -74,7 +74,7 @@ class CandidateAnswers:
             self._steps.pop(command_id).failed("settled")
         return {command_id: model for command_id, model in candidates.items() if command_id not in self._given}
 
-    async def give(self, command_id: str, model: str, found: ProbeOutcome) -> None:
+    async def answer(self, command_id: str, model: str, found: ProbeOutcome) -> None:
         """Answer; a broker that does not take it leaves the answer owed."""
         ready = isinstance(found, str)
         step = self._step(command_id)
@@ -91,7 +91,7 @@ class CandidateAnswers:
             problems=() if isinstance(found, str) else found,
         )
         try:
-            await self._publisher.announce(event, step.headers)
+            await self._publisher.publish_event(event, step.headers)
         except KafkaError as error:
             log.warning("could not answer for candidate %s, trying again: %s", model[:12], error)
         else:
@@ -102,8 +102,10 @@ class CandidateAnswers:
     def _step(self, command_id: str) -> OperationTrace:
         """Return the step that began when this worker was asked."""
         if command_id not in self._steps:
-            asked = self._follower.asked.get(command_id) or CandidateNotice((), now_ns())
-            self._steps[command_id] = self._follower.operations.begin("load and answer", asked.headers, asked.heard_ns)
+            asked = self._follower.candidate_notices.get(command_id) or CandidateNotice((), now_ns())
+            self._steps[command_id] = self._follower.operations.begin(
+                "load and answer", asked.headers, asked.received_ns
+            )
         return self._steps[command_id]
 
 

@@ -31,7 +31,7 @@ class CandidateNotice(NamedTuple):
     """How a candidate was announced: with which trace, and when that was heard here."""
 
     headers: Headers
-    heard_ns: int
+    received_ns: int
 
 
 class Follower:
@@ -42,11 +42,11 @@ class Follower:
         self.candidates = Candidates(settings.deployment)
         self.caught_up = False
         """Whether the log had been read to the end that it had when we began."""
-        self.trouble: str | None = None
+        self.last_error: str | None = None
         """Why it could not be read at the last attempt; None since it could."""
         self.operations: OperationTracing = NoOperationTracing()
         """Where the steps of commands are traced."""
-        self.asked: dict[str, CandidateNotice] = {}
+        self.candidate_notices: dict[str, CandidateNotice] = {}
         """How pending candidates were announced, by `command_id`."""
         self._settings = settings
         self._tp = TopicPartition(settings.topic(MODEL_EVENTS.name), 0)
@@ -59,8 +59,8 @@ class Follower:
             try:
                 await self._read()
             except KafkaError as error:
-                self.trouble = await explain_error(self._settings, error)
-                log.warning("reading %s failed, trying again: %s", self._tp.topic, self.trouble)
+                self.last_error = await explain_error(self._settings, error)
+                log.warning("reading %s failed, trying again: %s", self._tp.topic, self.last_error)
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def wait_past(self, offset: int) -> None:
@@ -97,7 +97,7 @@ class Follower:
             await self._step([], end)
             while True:
                 taken = await consumer.getmany(self._tp, timeout_ms=1000)
-                self.trouble = None
+                self.last_error = None
                 await self._step(taken.get(self._tp, []), end)
         finally:
             await consumer.stop()
@@ -119,9 +119,11 @@ class Follower:
         self.lineup = follow(self.lineup, event)
         self.candidates = follow_candidates(self.candidates, event)
         if event.kind is EventKind.CANDIDATE and event.command_id:
-            self.asked.setdefault(event.command_id, CandidateNotice(trace_headers(headers), now_ns()))
-        if self.asked.keys() - self.candidates.pending.keys():
-            self.asked = {one: asked for one, asked in self.asked.items() if one in self.candidates.pending}
+            self.candidate_notices.setdefault(event.command_id, CandidateNotice(trace_headers(headers), now_ns()))
+        if self.candidate_notices.keys() - self.candidates.pending.keys():
+            self.candidate_notices = {
+                one: asked for one, asked in self.candidate_notices.items() if one in self.candidates.pending
+            }
 
 
 async def end_offset(settings: Settings, partition: TopicPartition) -> int:

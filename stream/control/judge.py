@@ -62,7 +62,7 @@ class JudgeDeps(NamedTuple):
 
     settings: Settings
     follower: Follower
-    workshop: ModelLoader
+    loader: ModelLoader
     publisher: Publisher
     admin: AIOKafkaAdminClient
 
@@ -172,9 +172,9 @@ class Judge:
     async def _fleet(self, command: Command) -> Fleet:
         bench, name = self._bench, artifact_needed(self._bench.follower.lineup, command)
         return Fleet(
-            fingerprints=frozenset(bench.workshop.computed),
+            fingerprints=frozenset(bench.loader.computed),
             members=await group_members(bench.admin, bench.settings.group),
-            holding=await asyncio.to_thread(inspect_artifact, bench.workshop.repository, name) if name else (),
+            artifact=await asyncio.to_thread(inspect_artifact, bench.loader.repository, name) if name else (),
             answers=bench.follower.candidates.answers_to(command.command_id),
             watch_ms=round(bench.settings.watch * 1000),
         )
@@ -212,7 +212,7 @@ class Judge:
 
     async def _write(self, event: Event, headers: Headers = ()) -> None:
         """Write an event and wait until our own fold has it."""
-        await self._bench.follower.wait_past(await self._bench.publisher.announce(event, headers))
+        await self._bench.follower.wait_past(await self._bench.publisher.publish_event(event, headers))
 
     def _candidate(self, command: Command, model: str) -> Event:
         origin = self._origin()
@@ -229,7 +229,7 @@ class Judge:
         )
 
     def _origin(self) -> Origin:
-        return Origin(uuid4().hex, self._bench.workshop.worker, now_ms())
+        return Origin(uuid4().hex, self._bench.loader.worker, now_ms())
 
     def _spawn(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work)

@@ -66,10 +66,10 @@ class LoadFailure(NamedTuple):
 class ModelCache:
     """Keeps loaded what the lineup needs, and answers for candidates."""
 
-    def __init__(self, follower: Follower, workshop: ModelLoader, publisher: Publisher) -> None:
+    def __init__(self, follower: Follower, loader: ModelLoader, publisher: Publisher) -> None:
         self._follower = follower
-        self._workshop = workshop
-        self._answers = CandidateAnswers(follower, publisher, workshop.worker)
+        self._workshop = loader
+        self._answers = CandidateAnswers(follower, publisher, loader.worker)
         self._models: dict[str, Model] = {}
         self._failures: dict[str, LoadFailure] = {}
 
@@ -89,7 +89,7 @@ class ModelCache:
         if not self._follower.caught_up or live is None:
             return None
         return ServingModels(
-            lineup.revision, live, self._models.get(lineup.before or ""), lineup.challenger_at(now_ms())
+            lineup.revision, live, self._models.get(lineup.rollback_target or ""), lineup.challenger_at(now_ms())
         )
 
     def reasons(self) -> list[str]:
@@ -125,9 +125,9 @@ class ModelCache:
 
     async def _answer_candidates(self) -> None:
         """Say ready or not ready for each candidate that has not heard from us."""
-        for command_id, digest in self._answers.owed(self._candidates()).items():
+        for command_id, digest in self._answers.unanswered(self._candidates()).items():
             await self._ensure(digest, retry=now_ms())
-            await self._answers.give(command_id, digest, self._found(digest))
+            await self._answers.answer(command_id, digest, self._found(digest))
 
     def _found(self, digest: str) -> ProbeOutcome:
         model = self._models.get(digest)
@@ -137,7 +137,7 @@ class ModelCache:
 
     def _candidates(self) -> dict[str, str]:
         """Return those that may become live, by `command_id`; the others are for the challenger's own process."""
-        return self._follower.candidates.for_shadow(wanted=False)
+        return self._follower.candidates.model_by_command(shadow=False)
 
     def _clear(self) -> None:
         """Let go of what neither the lineup nor a candidate needs any more."""

@@ -50,7 +50,7 @@ class CommitLedger:
     _committable: dict[TopicPartition, Commit] = field(default_factory=dict)
     _behind: dict[TopicPartition, int] = field(default_factory=dict)
 
-    def hand_out(self, partition: TopicPartition, generation: int, last_offset: int) -> None:
+    def track(self, partition: TopicPartition, generation: int, last_offset: int) -> None:
         """Note that records up to `last_offset` are in work."""
         self._out[partition].append(_Lot(generation, last_offset))
 
@@ -70,7 +70,7 @@ class CommitLedger:
             self._committable[partition] = Commit(first.last_offset + 1, done.pop(first))
             self._behind[partition] = first.last_offset + 1
 
-    def done_to(self, partition: TopicPartition) -> int | None:
+    def finished_offset(self, partition: TopicPartition) -> int | None:
         """Return the offset behind all that is done with; None where nothing is yet under this assignment."""
         return self._behind.get(partition)
 
@@ -84,7 +84,7 @@ class CommitLedger:
             if self._committable.get(partition) == commit:
                 del self._committable[partition]
 
-    def forget(self, partition: TopicPartition) -> None:
+    def drop(self, partition: TopicPartition) -> None:
         """Drop all that is known of a partition that was taken away, or is read again from elsewhere."""
         for books in (self._out, self._done, self._committable, self._behind):
             books.pop(partition, None)

@@ -23,17 +23,17 @@ class DeadLetter(NamedTuple):
     code: DeadLetterCode
     detail: str
 
-    def shown(self) -> str:
+    def redacted_detail(self) -> str:
         """Return the detail as it may be written anywhere; redacted before it is cut, or half a number would stay."""
         return redact_text(self.detail)[:_LONGEST_DETAIL]
 
-    def outgoing(self) -> Outgoing:
+    def to_record(self) -> Outgoing:
         """Return what is written to `dead-letters`; redaction covers value, key, headers and detail."""
         record = self.record
         kept = tuple((redact_text(name), value and redact(value)) for name, value in record.headers)
         added = {
             "error.code": self.code,
-            "error.detail": self.shown(),
+            "error.detail": self.redacted_detail(),
             "source.topic": record.topic,
             "source.partition": str(record.partition),
             "source.offset": str(record.offset),
@@ -72,5 +72,5 @@ class DeadLetterRuns:
             if letter is not None and self.lengths[partition] == MAX_RUN:
                 self.halted[partition] = (
                     f"{MAX_RUN} dead letters in a row up to offset {letter.record.offset}, the last {letter.code} "
-                    f"({letter.shown()}); mend the producer, then restart the worker"
+                    f"({letter.redacted_detail()}); mend the producer, then restart the worker"
                 )

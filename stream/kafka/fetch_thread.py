@@ -44,11 +44,11 @@ class FetchThread(driver.AIOKafkaConsumerThread):
     """The thread that speaks to Kafka: heartbeats and fetches go on while the main loop computes."""
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
-        consumption: ConsumerOptions = transport.consumption  # type: ignore[attr-defined] # it is a BatchTransport
-        settings, conf = consumption.settings, self.app.conf
+        options: ConsumerOptions = transport.options  # type: ignore[attr-defined] # it is a BatchTransport
+        settings, conf = options.settings, self.app.conf
         return AIOKafkaConsumer(
             **connection_options(settings),
-            client_id=consumption.client_id,
+            client_id=options.client_id,
             group_id=conf.id,
             partition_assignment_strategy=(RangePartitionAssignor,),
             enable_auto_commit=False,
@@ -62,7 +62,7 @@ class FetchThread(driver.AIOKafkaConsumerThread):
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
         )
 
-    async def take(self, partitions: Sequence[TopicPartition], most: int) -> dict[TopicPartition, list[Record]]:
+    async def fetch(self, partitions: Sequence[TopicPartition], most: int) -> dict[TopicPartition, list[Record]]:
         """Wait for records of these partitions; a fair share of each where several have some."""
         consumer = self._ensure_consumer()
         ready = [partition for partition in partitions if partition in consumer._fetcher._records]  # noqa: SLF001
@@ -72,7 +72,7 @@ class FetchThread(driver.AIOKafkaConsumerThread):
                 taken.update(await consumer.getmany(partition, timeout_ms=0, max_records=max(1, most // len(ready))))
         return taken or await consumer.getmany(*partitions, timeout_ms=_POLL_MS, max_records=most)
 
-    async def commit_batches(self, commits: Mapping[TopicPartition, Commit]) -> bool:
+    async def commit_offsets(self, commits: Mapping[TopicPartition, Commit]) -> bool:
         """Commit offsets with their notes; False where the group has moved on or the broker is away."""
         consumer = self._ensure_consumer()
         mine = consumer.assignment()
@@ -89,13 +89,13 @@ class FetchThread(driver.AIOKafkaConsumerThread):
             return False
         return True
 
-    async def bounds(
+    async def offset_bounds(
         self, partitions: Sequence[TopicPartition]
     ) -> tuple[Mapping[TopicPartition, int], Mapping[TopicPartition, int]]:
         """Ask the brokers where the partitions begin and end now."""
         consumer = self._ensure_consumer()
         return await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
 
-    def on_loop(self, coroutine: Coroutine[Any, Any, Result]) -> "asyncio.Future[Result]":
+    def run_on_loop(self, coroutine: Coroutine[Any, Any, Result]) -> "asyncio.Future[Result]":
         """Run a coroutine on this thread's loop and await it from the main one, past Faust's two-lane queue."""
         return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.thread_loop))

@@ -50,7 +50,7 @@ class Position(NamedTuple):
     cutovers: tuple[tuple[int, int], ...] = ()
     void: int = 0
 
-    def epoch(self, generation: int) -> int:
+    def next_epoch(self, generation: int) -> int:
         """Return an epoch above every earlier one: the group's generation, or one more than the highest seen."""
         return max(generation, self.standing.highest_epoch + 1)
 
@@ -63,7 +63,7 @@ class Position(NamedTuple):
         new = ((revision, offset),) if revision > self.revision else ()
         return Position(standing, max(revision, self.revision), scores_offset, self.cutovers + new, self.void)
 
-    def note(self) -> str:
+    def to_metadata(self) -> str:
         """Write what the next owner needs as a commit's metadata."""
         return msgspec.json.encode((*self.standing, self.revision, self.scores_offset)).decode()
 
@@ -81,7 +81,7 @@ class VoidCounter:
 
     _read: dict[int, tuple[int | None, int]] = field(default_factory=dict)
 
-    def fresh(self, partition: int, resumption: ResumePoint) -> int:
+    def count_new(self, partition: int, resumption: ResumePoint) -> int:
         """Return how many void scores were not there before; a tail behind another commit is another tail."""
         committed, void = resumption.committed, resumption.position.void
         before, known = self._read.get(partition, (committed, 0))

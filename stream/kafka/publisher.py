@@ -76,7 +76,7 @@ class Publisher:
             self._retire(self._producer)
             raise PublishError(f"outputs are not acknowledged: {error!r}") from error
 
-    async def announce(self, event: Event, headers: Headers = ()) -> int:
+    async def publish_event(self, event: Event, headers: Headers = ()) -> int:
         """Write one event to `model-events`, wait for the broker, and return its offset.
 
         Raises:

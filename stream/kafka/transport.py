@@ -33,7 +33,7 @@ class BatchConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Faust's own
         self.ledger = CommitLedger()
         self.draining = asyncio.Event()
-        self.pulls = 0
+        self.polls = 0
         """Rises with every look for records: what a watchdog watches."""
         self._outstanding: set[Batch] = set()
         self._halted: set[TopicPartition] = set()
@@ -42,14 +42,14 @@ class BatchConsumer(driver.Consumer):
         super().__init__(*args, **kwargs)
 
     @property
-    def consumption(self) -> ConsumerOptions:
+    def options(self) -> ConsumerOptions:
         """What the transport was told."""
         return self._told(self.transport)
 
     @staticmethod
     def _told(transport: object) -> ConsumerOptions:
         assert isinstance(transport, BatchTransport)  # noqa: S101 - a wiring error, not an input
-        return transport.consumption
+        return transport.options
 
     def _new_consumer_thread(self) -> FetchThread:
         return FetchThread(self, loop=self.loop, beacon=self.beacon)
@@ -68,7 +68,7 @@ class BatchConsumer(driver.Consumer):
         await self.wait_empty()
         await super().on_partitions_revoked(revoked)
         for tp in revoked:
-            self.ledger.forget(TopicPartition(*tp))
+            self.ledger.drop(TopicPartition(*tp))
         for batch in tuple(self._outstanding):
             batch.finish()
 
@@ -82,9 +82,9 @@ class BatchConsumer(driver.Consumer):
         self.draining.set()
         begun = [asyncio.ensure_future(batch.finished.wait()) for batch in self._outstanding if batch.started]
         if begun:
-            _, late = await asyncio.wait(begun, timeout=self.consumption.settings.drain_seconds)
+            _, late = await asyncio.wait(begun, timeout=self.options.settings.drain_seconds)
             if late:
-                self.consumption.fatal("a batch was still in work when the drain's deadline passed")
+                self.options.fatal("a batch was still in work when the drain's deadline passed")
         await self.commit()
 
     async def rewind(self, partition: TopicPartition, offset: int) -> None:
@@ -97,15 +97,15 @@ class BatchConsumer(driver.Consumer):
         async with self._taking[partition.topic]:
             if generation != self.app.consumer_generation_id:
                 return
-            self.ledger.forget(partition)
-            await self._thread.on_loop(_seek(self._thread._ensure_consumer(), partition, offset))  # noqa: SLF001
+            self.ledger.drop(partition)
+            await self._thread.run_on_loop(_seek(self._thread._ensure_consumer(), partition, offset))  # noqa: SLF001
             self._read_offset[TP(*partition)] = offset or None
 
-    async def confirm(self, partition: TopicPartition, commit: Commit) -> bool:
+    async def commit_now(self, partition: TopicPartition, commit: Commit) -> bool:
         """Commit, which a coordinator that has moved on refuses: so the partition is known to be ours now."""
-        return await self._thread.on_loop(self._thread.commit_batches({partition: commit}))
+        return await self._thread.run_on_loop(self._thread.commit_offsets({partition: commit}))
 
-    async def handed_out(self, topic: str) -> dict[int, int]:
+    async def delivered_offsets(self, topic: str) -> dict[int, int]:
         """Return how far each own partition of a topic has been handed out, once the seek after an assignment is done.
 
         What has the offset or a higher one will be handed out under this assignment, if it stays ours.
@@ -113,10 +113,10 @@ class BatchConsumer(driver.Consumer):
         await self.can_resume_flow.wait()
         return {tp.partition: self._read_offset[tp] or 0 for tp in self._active_partitions if tp.topic == topic}
 
-    def done(self, topic: str) -> dict[int, int]:
+    def finished_offsets(self, topic: str) -> dict[int, int]:
         """Return the offset behind all that is done with, of each own partition of a topic."""
         mine = [TopicPartition(*tp) for tp in self._active_partitions if tp.topic == topic]
-        return {tp.partition: self.ledger.done_to(tp) or self._committed_offset[TP(*tp)] or 0 for tp in mine}
+        return {tp.partition: self.ledger.finished_offset(tp) or self._committed_offset[TP(*tp)] or 0 for tp in mine}
 
     def halt(self, partition: TopicPartition) -> None:
         """Read no more of a partition until the process starts again."""
@@ -141,8 +141,8 @@ class BatchConsumer(driver.Consumer):
             aiokafka.errors.KafkaError: they do not answer.
         """
         mine = [TopicPartition(*tp) for tp in self._active_partitions]
-        begins, ends = await self._thread.on_loop(self._thread.bounds(mine)) if mine else ({}, {})
-        done = {topic: self.done(topic) for topic in {tp.topic for tp in mine}}
+        begins, ends = await self._thread.run_on_loop(self._thread.offset_bounds(mine)) if mine else ({}, {})
+        done = {topic: self.finished_offsets(topic) for topic in {tp.topic for tp in mine}}
         return {tp: max(0, ends[tp] - max(begins[tp], done[tp.topic].get(tp.partition, 0))) for tp in mine}
 
     # --- acknowledgements are the ledger's: Faust's own are neither kept nor committed
@@ -153,11 +153,11 @@ class BatchConsumer(driver.Consumer):
 
     async def force_commit(self, topics: object = None, start_new_transaction: bool = True) -> bool:  # noqa: ARG002, FBT001, FBT002 - Faust's signature
         """Commit what the ledger says may be, of topics that nothing is withheld of."""
-        withheld = {topic for topic in self.consumption.topics if self.consumption.withheld(topic)}
+        withheld = {topic for topic in self.options.topics if self.options.withheld(topic)}
         commits = {tp: commit for tp, commit in self.ledger.committable().items() if tp.topic not in withheld}
         if not commits:
             return False
-        done: bool = await self._thread.on_loop(self._thread.commit_batches(commits))
+        done: bool = await self._thread.run_on_loop(self._thread.commit_offsets(commits))
         if done:
             self.ledger.committed(commits)
         return done
@@ -165,12 +165,12 @@ class BatchConsumer(driver.Consumer):
     # --- pulling
 
     async def _drain_messages(self, fetcher: ServiceT) -> None:
-        pullers = [asyncio.ensure_future(self._pull(topic, fetcher)) for topic in self.consumption.topics]
+        pullers = [asyncio.ensure_future(self._pull(topic, fetcher)) for topic in self.options.topics]
         try:
             done, _ = await asyncio.wait(pullers, return_when=asyncio.FIRST_EXCEPTION)
             errors = [error for puller in done if (error := puller.exception())]
             if errors and not self._stopping(fetcher):
-                self.consumption.fatal(f"the consumer failed: {errors[0]!r}")
+                self.options.fatal(f"the consumer failed: {errors[0]!r}")
         except asyncio.CancelledError:
             if not self._stopping(fetcher):  # else Faust takes it for a crash in the middle of a rebalance
                 raise
@@ -184,7 +184,7 @@ class BatchConsumer(driver.Consumer):
 
     async def _pull(self, topic: str, fetcher: ServiceT) -> None:
         while not self._stopping(fetcher):
-            self.pulls += 1
+            self.polls += 1
             if not self.flow_active:
                 await asyncio.wait({asyncio.ensure_future(self.can_resume_flow.wait())}, timeout=1)
                 continue
@@ -211,7 +211,7 @@ class BatchConsumer(driver.Consumer):
 
     async def _take(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, list[Record]]:
         """Look for records; nothing where the look was called off."""
-        take = self._thread.on_loop(self._thread.take(partitions, self.consumption.settings.poll_records))
+        take = self._thread.run_on_loop(self._thread.fetch(partitions, self.options.settings.poll_records))
         self._takes.add(take)
         try:
             await asyncio.wait({take})
@@ -228,7 +228,7 @@ class BatchConsumer(driver.Consumer):
     def _hand_out(self, batch: Batch) -> None:
         """Enter a batch into the books."""
         for partition, records in batch.records.items():
-            self.ledger.hand_out(TopicPartition(batch.topic, partition), batch.generation, records[-1].offset)
+            self.ledger.track(TopicPartition(batch.topic, partition), batch.generation, records[-1].offset)
             self._read_offset[TP(batch.topic, partition)] = records[-1].offset + 1
 
     async def _deliver(self, batch: Batch) -> None:
@@ -275,12 +275,12 @@ class BatchConsumer(driver.Consumer):
 
 
 class BatchTransport(driver.Transport):
-    """Give it to an app before it starts: `app.transport = BatchTransport(app, consumption)`."""
+    """Give it to an app before it starts: `app.transport = BatchTransport(app, options)`."""
 
     Consumer = BatchConsumer
 
-    def __init__(self, app: App, consumption: ConsumerOptions) -> None:
-        self.consumption = consumption
+    def __init__(self, app: App, options: ConsumerOptions) -> None:
+        self.options = options
         super().__init__(app.conf.broker_consumer, app)
 
 

@@ -99,8 +99,8 @@ async def rebuild_here(rebuild: Rebuild, ends: Mapping[LogPart, int]) -> AsyncIt
     try:
         while not work.done():
             await asyncio.wait({work}, timeout=REPORT_SECONDS)
-            if mending.seen is not None:
-                yield mending.seen
+            if mending.status is not None:
+                yield mending.status
         if not await work:
             raise RebuildError("Redis lost something again meanwhile, or somebody asked for this again; run it again")
     finally:

@@ -70,7 +70,7 @@ class RepairStatus:
 
 
 class RepairDeps(NamedTuple):
-    """What is repaired, and who hears of it: `tell` of records, whoever reads `Repair.seen` of parts.
+    """What is repaired, and who hears of it: `emit` of records, whoever reads `Repair.status` of parts.
 
     `repair` is the epoch and how far back; `turns` the lock of the store that decisions of this process ask.
     """
@@ -78,7 +78,7 @@ class RepairDeps(NamedTuple):
     settings: Settings
     keeping: Keeping
     repair: EpochCover
-    tell: FactListener
+    emit: FactListener
     turns: asyncio.Lock | None = None
 
 
@@ -91,8 +91,8 @@ class Repair:
     """
 
     def __init__(self, terms: RepairDeps) -> None:
-        self.seen: RepairStatus | None = None
-        self.open: Mapping[LogPart, OffsetRange] = {}
+        self.status: RepairStatus | None = None
+        self.ranges: Mapping[LogPart, OffsetRange] = {}
         self._terms = terms
 
     async def run(self, ends: Ends) -> bool:
@@ -118,7 +118,7 @@ class Repair:
     async def _all(self, work: "_Work", ends: Ends) -> None:
         """Go through it step by step, each when all who repair are through with the one before."""
         seen = await self._look(work)
-        self.open = {one.part: one for one in await self._stretches(work, await ends(), seen.progress)}
+        self.ranges = {one.part: one for one in await self._stretches(work, await ends(), seen.progress)}
         await self._apply(work, of_labels=True)
         while self._goes_on(work.store) and not seen.labels_done:
             seen = await self._look(work, REPORT_SECONDS)
@@ -138,8 +138,8 @@ class Repair:
         """Read how far all are, and whether that is still asked."""
         await asyncio.sleep(after_s)
         await work.store.look()
-        self.seen = RepairStatus(await work.store.wholeness.progress(self._terms.repair), work.parts)
-        return self.seen
+        self.status = RepairStatus(await work.store.wholeness.progress(self._terms.repair), work.parts)
+        return self.status
 
     async def _stretches(
         self, work: "_Work", ends: Mapping[LogPart, int], progress: Mapping[LogPart, Reached]
@@ -163,13 +163,13 @@ class Repair:
 
     async def _apply(self, work: "_Work", *, of_labels: bool) -> None:
         """Apply the parts of one topic again, and report."""
-        mine = [stretch for part, stretch in self.open.items() if part.of_labels is of_labels]
+        mine = [stretch for part, stretch in self.ranges.items() if part.of_labels is of_labels]
         due = tidy_due = 0.0
 
         async def note(stretches: Sequence[OffsetRange], applied: int) -> bool:
             nonlocal due, tidy_due
-            self.open = {**self.open, **{stretch.part: stretch for stretch in stretches}}
-            self._terms.tell(Reapplied("labels" if of_labels else "transactions", applied))
+            self.ranges = {**self.ranges, **{stretch.part: stretch for stretch in stretches}}
+            self._terms.emit(Reapplied("labels" if of_labels else "transactions", applied))
             now = time.monotonic()
             if now >= due or all(stretch.at >= stretch.end for stretch in stretches):
                 due = now + REPORT_SECONDS
@@ -189,13 +189,13 @@ class Repair:
 
         What they have appended before everything was applied again may be displaced: all that is in the log by now.
         """
-        tps = {part: topic_partition(self._terms.settings, part) for part in self.open}
+        tps = {part: topic_partition(self._terms.settings, part) for part in self.ranges}
         log_ends = await work.again.reader.end_offsets(list(tps.values()))
-        self.open = {part: one._replace(displaced_below=log_ends[tps[part]]) for part, one in self.open.items()}
-        await self._report(work, list(self.open.values()), final=True)
+        self.ranges = {part: one._replace(displaced_below=log_ends[tps[part]]) for part, one in self.ranges.items()}
+        await self._report(work, list(self.ranges.values()), final=True)
 
     async def _report(self, work: "_Work", stretches: Sequence[OffsetRange], *, final: bool) -> bool:
-        """Report; tell whether this repair is still the one that is wanted."""
+        """Report; emit whether this repair is still the one that is wanted."""
         reports = {stretch.part: stretch.report._replace(final=final) for stretch in stretches}
         return await work.store.wholeness.report(self._terms.repair, reports, work.parts) is not None
 

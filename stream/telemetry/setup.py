@@ -95,9 +95,9 @@ class Held(Protocol):
 
 @dataclass(slots=True)
 class Telemetry:
-    """A worker's telemetry: facts go to `tell`, batches to `tracing`, commands to `operations`, gauges to `watch`."""
+    """A worker's telemetry: facts go to `emit`, batches to `tracing`, commands to `operations`, gauges to `watch`."""
 
-    tell: FactListener = ignore_fact
+    emit: FactListener = ignore_fact
     tracing: Tracing = field(default_factory=NoTracing)
     operations: OperationTracing = field(default_factory=NoOperationTracing)
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
@@ -145,9 +145,9 @@ def begin(settings: Settings, environment: Mapping[str, str]) -> Telemetry:
     meters.make(provider.get_meter(SCOPE, version(SCOPE)))
     spans = _spans(asked, resource)
     if spans is None:
-        return Telemetry(books.tell, registry=registry, meters=meters, held=(provider,))
+        return Telemetry(books.record, registry=registry, meters=meters, held=(provider,))
     tracing, operations = BatchTracer(spans.tracers, settings), OperationTracer(spans.tracers.chosen)
-    return Telemetry(books.tell, tracing, operations, registry, meters, (provider, spans.provider))
+    return Telemetry(books.record, tracing, operations, registry, meters, (provider, spans.provider))
 
 
 def begin_steps(settings: Settings, asked: TelemetryOptions, service: str) -> Telemetry:

@@ -66,7 +66,7 @@ class DeciderDeps(NamedTuple):
     admin: AIOKafkaAdminClient
     consumer: Callable[[], BatchConsumer]
     settled: Callable[[], bool]
-    tell: FactListener
+    emit: FactListener
     tracing: Tracing
     shadow: Shadow
 
@@ -115,7 +115,7 @@ class Decider:
     async def take(self, batch: Batch) -> None:
         """Decide a batch, as soon as that is possible and for as long as it is ours."""
         try:
-            await insist(batch, lambda: self._attempt(batch), self._complain, self._desk.tell)
+            await insist(batch, lambda: self._attempt(batch), self._complain, self._desk.emit)
         finally:
             batch.finish()
 
@@ -165,8 +165,8 @@ class Decider:
         if self._generation == generation and await self._claim(partition, resumption, generation):
             self._committed[partition] = committed or 0
             self._positions[partition] = position
-            if void := self._voids.fresh(partition, resumption):
-                self._desk.tell(VoidFound(partition, void))
+            if void := self._voids.count_new(partition, resumption):
+                self._desk.emit(VoidFound(partition, void))
             self._tell_cutovers(partition, position.cutovers)
 
     async def _claim(self, partition: int, resumption: ResumePoint, generation: int) -> bool:
@@ -178,15 +178,17 @@ class Decider:
         committed, position = resumption
         mine, seen = self._epochs.get(partition), position.standing.highest_epoch
         if mine is None and seen >= generation:
-            commit = Commit(committed or 0, position.note())  # no further: what is behind it may not be applied yet
-            if not await self._desk.consumer().confirm(TopicPartition(self._topic, partition), commit):
+            commit = Commit(
+                committed or 0, position.to_metadata()
+            )  # no further: what is behind it may not be applied yet
+            if not await self._desk.consumer().commit_now(TopicPartition(self._topic, partition), commit):
                 raise RebalanceInProgressError(f"epoch {seen} of partition {partition} may be a newer owner's")
         if mine is not None and seen > mine:
             log.error(
                 "partition %d: epoch %d was written after ours, %d; another worker owns it", partition, seen, mine
             )
             return False
-        self._epochs[partition] = position.epoch(generation) if mine is None else mine
+        self._epochs[partition] = position.next_epoch(generation) if mine is None else mine
         return True
 
     # --- deciding
@@ -203,7 +205,7 @@ class Decider:
         except BaseException as error:
             journey.failed(error)
             raise
-        self._desk.tell(fact)
+        self._desk.emit(fact)
         journey.decided(fact)
         self._desk.shadow.offer(fact.scored, serving, journey)
 
@@ -226,8 +228,8 @@ class Decider:
         if not current:
             raise StaleBatchError("its partitions were taken away before anything was written")
         self._runs.add(outputs.dead, {partition: batch.records[partition] for partition in current})
-        watch, lots = Stopwatch(), outputs.scored.lots()
-        letters = [letter.outgoing() for letter in self._unwritten(outputs.dead, current)]
+        watch, lots = Stopwatch(), outputs.scored.by_partition()
+        letters = [letter.to_record() for letter in self._unwritten(outputs.dead, current)]
         ends = await self._write(
             {(self._desk.settings.topic(DEAD_LETTERS.name), 0): letters}, self._destined(lots, current)
         )
@@ -240,7 +242,7 @@ class Decider:
             if partition in self._runs.halted:
                 self._desk.consumer().halt(TopicPartition(self._topic, partition))
             else:
-                batch.acknowledge(partition, self._positions[partition].note())
+                batch.acknowledge(partition, self._positions[partition].to_metadata())
         outputs.stages.extend(watch.stages)
         return Decided(
             outputs.scored.of(current),

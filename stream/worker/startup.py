@@ -64,7 +64,7 @@ class Startup(Service):
 
     def reasons(self) -> list[str]:
         """Say what is waited for; empty when all is there."""
-        trouble = None if self.follower.caught_up else self.follower.trouble
+        trouble = None if self.follower.caught_up else self.follower.last_error
         return [reason for reason in (self._waiting_for, trouble, self._redis_trouble) if reason]
 
     async def on_start(self) -> None:

@@ -44,7 +44,7 @@ def fleet(digest: Any = B, *, members: Any = ("w1", "w2"), fingerprint: Any = "f
     return Fleet(
         fingerprints=frozenset({"f"}),
         members=frozenset(members),
-        holding=HeldArtifact(digest, fingerprint) if digest else (),
+        artifact=HeldArtifact(digest, fingerprint) if digest else (),
         answers={
             worker: Answer(answer) if isinstance(answer, str) else Answer(None, answer)
             for worker, answer in answers.items()
@@ -216,6 +216,6 @@ def test_an_argument_that_would_be_ignored_is_refused(changes: Any) -> None:
 @pytest.mark.parametrize(("kind", "accepted"), [("roll_back", True), ("demote", True), ("promote", False)])
 def test_the_way_back_is_open_while_the_repository_is_away(kind: str, *, accepted: bool) -> None:
     away = (Problem(ProblemCode.REPOSITORY_UNAVAILABLE, "no answer"),)
-    blind = Fleet(fingerprints=frozenset({"f"}), members=frozenset({"w1"}), holding=away)
+    blind = Fleet(fingerprints=frozenset({"f"}), members=frozenset({"w1"}), artifact=away)
     verdict = judge(LIVE, command(kind, model=B if kind == "promote" else None), blind, ISSUED)
     assert isinstance(verdict, Accepted) is accepted

@@ -54,7 +54,7 @@ def promises(lineup: Any) -> None:
     assert all(left != right for left, right in pairwise(past))
     assert lineup.live is None or lineup.live != lineup.challenger
     assert lineup.serving or not lineup.previous
-    assert lineup.watched_until_ms is None or lineup.challenger == lineup.before is not None
+    assert lineup.watched_until_ms is None or lineup.challenger == lineup.rollback_target is not None
     assert lineup.explicit_challenger in {None, lineup.challenger}
 
 
@@ -63,7 +63,7 @@ A, B, C = MODELS
 
 def test_the_first_promotion_makes_revision_one() -> None:
     lineup = fold(("promote", A))
-    assert (lineup.revision, lineup.live, lineup.before, lineup.needed) == (1, A, None, (A,))
+    assert (lineup.revision, lineup.live, lineup.rollback_target, lineup.needed) == (1, A, None, (A,))
 
 
 def test_a_roll_back_returns_to_what_was_live_before() -> None:
@@ -268,7 +268,7 @@ def test_candidates_gather_answers_until_the_judge_has_spoken() -> None:
     candidates = follow_candidates(candidates, event(EventKind.READY, "w2", model=B, probe_hash=C))
     assert candidates.pending["c-1"].model == A
     assert {worker: answer.probe_hash for worker, answer in candidates.answers_to("c-1").items()} == {"w1": C}
-    assert candidates.for_shadow(wanted=False) == {"c-1": A}
+    assert candidates.model_by_command(shadow=False) == {"c-1": A}
     asked = follow_candidates(candidates, event(EventKind.CANDIDATE, "judge", model=C, command=CommandKind.CHALLENGE))
     assert asked == candidates
     candidates = follow_candidates(candidates, event(EventKind.REFUSED, "judge"))
@@ -278,4 +278,4 @@ def test_candidates_gather_answers_until_the_judge_has_spoken() -> None:
         candidates, event(EventKind.CANDIDATE, "judge", model=C, command=CommandKind.CHALLENGE)
     )
     candidates = follow_candidates(candidates, event(EventKind.READY, "w1", model=C, probe_hash=C))
-    assert (candidates.for_shadow(wanted=True), candidates.for_shadow(wanted=False)) == ({"c-1": C}, {})
+    assert (candidates.model_by_command(shadow=True), candidates.model_by_command(shadow=False)) == ({"c-1": C}, {})

@@ -27,7 +27,7 @@ LOG = [
 
 def test_what_is_owed_is_said_by_the_revision_and_for_a_watch_by_the_clock() -> None:
     history = ChallengerHistory.of("default", LOG)
-    assert [history.owed(B, revision, 0) for revision in range(8)] == [
+    assert [history.should_compare(B, revision, 0) for revision in range(8)] == [
         False,
         False,
         True,
@@ -37,7 +37,7 @@ def test_what_is_owed_is_said_by_the_revision_and_for_a_watch_by_the_clock() -> 
         True,
         False,
     ]
-    assert (history.owed(C, 5, 8_999), history.owed(C, 5, 9_000)) == (True, False)
+    assert (history.should_compare(C, 5, 8_999), history.should_compare(C, 5, 9_000)) == (True, False)
     assert history.challengers == (C, B)
     assert ChallengerHistory.of("other", LOG).challengers == ()
 
@@ -107,7 +107,7 @@ def test_marks_are_a_set_of_offsets_that_begins_with_its_first(added: Any, asked
     assert len(marks) == len(plain)
     for offset in asked:
         assert (offset in marks) == (offset in plain)
-        assert marks.take(offset) == (offset in plain)
+        assert marks.remove(offset) == (offset in plain)
         plain.discard(offset)
     assert len(marks) == len(plain)
 
@@ -126,7 +126,7 @@ def test_events_are_few_prompt_and_the_last_word_is_never_lost(steps: Any) -> No
             written.append(now)
     assert bool(written) == (totals.missed > 0)
     assert telling.is_due(totals, now + HOUR_MS) == (totals.missed > telling.reported.missed)
-    assert telling.is_owed(totals) == (totals.missed > 0 and totals != telling.reported)
+    assert telling.final_due(totals) == (totals.missed > 0 and totals != telling.reported)
     assert all(later - earlier >= 1_000 for earlier, later in pairwise(written))
 
 
@@ -153,4 +153,4 @@ def test_who_was_quiet_for_an_hour_begins_with_short_pauses() -> None:
 def test_without_trouble_nothing_is_said() -> None:
     telling, totals = ReportSchedule(), Totals(compared=10**6)
     assert not telling.is_due(totals, 10**12)
-    assert not telling.is_owed(totals)
+    assert not telling.final_due(totals)

@@ -120,7 +120,7 @@ def test_what_does_not_fit_is_skipped_and_counted(offers: Any) -> None:
     heard: list[Fact] = []
     made = comparer(heard)
     for count in offers:
-        made.offer(scored(count) if count else Scored.nothing(), serving(DIGEST), NoTracing())
+        made.offer(scored(count) if count else Scored.empty(), serving(DIGEST), NoTracing())
     skipped = sum(fact.count for fact in heard if isinstance(fact, Missed) and fact.reason == "skipped")
     assert made.queued == min(sum(offers), 10)
     assert made.queued + skipped == sum(offers)

@@ -171,8 +171,8 @@ COUNTS = st.integers(0, 2**62)
 @given(st.integers(-1, 2**62), st.integers(-1, 2**62), COUNTS, COUNTS)
 def test_a_note_is_read_as_it_was_written(epoch: int, offset: int, revision: int, scores_offset: int) -> None:
     position = Position(Standing(epoch, offset), revision, scores_offset, ((revision, offset),))
-    assert parse_metadata(position.note()) == position._replace(cutovers=())
-    assert len(position.note()) < 100
+    assert parse_metadata(position.to_metadata()) == position._replace(cutovers=())
+    assert len(position.to_metadata()) < 100
 
 
 @given(
@@ -201,8 +201,8 @@ def test_a_position_counts_every_record_and_stands_where_the_valid_ones_stand(
     assert (position.standing, position.revision, position.scores_offset) == (standing, revision, len(scores))
     revisions = [at for at, _ in position.cutovers]
     assert revisions == sorted(set(revisions))
-    assert position.epoch(0) > max((epoch for epoch, _, _ in scores), default=-1)
-    assert position.epoch(99) == 99
+    assert position.next_epoch(0) > max((epoch for epoch, _, _ in scores), default=-1)
+    assert position.next_epoch(99) == 99
 
 
 def test_a_tail_is_read_from_the_note_unless_the_topic_is_another() -> None:

@@ -72,7 +72,9 @@ async def decide(pipeline: Pipeline, records: Sequence[Record]) -> Outputs:
 
 
 def offsets(outputs: Outputs) -> dict[int, list[int]]:
-    return {partition: [score.source_offset for score in lot] for partition, lot in outputs.scored.lots().items()}
+    return {
+        partition: [score.source_offset for score in lot] for partition, lot in outputs.scored.by_partition().items()
+    }
 
 
 async def test_a_batch_without_trouble_is_decided_at_once() -> None:

@@ -43,7 +43,7 @@ def test_a_void_score_is_told_once_however_often_its_tail_is_read() -> None:
     voids = VoidCounter()
 
     def fresh(committed: int | None, void: int, partition: int = 0) -> int:
-        return voids.fresh(partition, ResumePoint(committed, Position(void=void)))
+        return voids.count_new(partition, ResumePoint(committed, Position(void=void)))
 
     assert [fresh(10, 3), fresh(10, 3), fresh(10, 4), fresh(10, 4, partition=1)] == [3, 0, 1, 4]
     assert [fresh(20, 1), fresh(20, 1), fresh(None, 0), fresh(None, 2)] == [1, 0, 0, 2]

@@ -139,7 +139,7 @@ def test_without_an_endpoint_nothing_is_traced_and_all_is_counted() -> None:
     telemetry = begin(Settings(), {})
     assert isinstance(telemetry.tracing, NoTracing)
     assert isinstance(telemetry.operations, NoOperationTracing)
-    telemetry.tell(decided(scored([Told()])))
+    telemetry.emit(decided(scored([Told()])))
     assert b'fraudstream_decisions_total{decided_by="model",decision="approve"} 1.0' in telemetry.metrics()
     telemetry.stop()
 
@@ -154,7 +154,7 @@ def test_spans_and_numbers_reach_a_collector_and_say_who_we_are(monkeypatch: pyt
         assert isinstance(telemetry.operations, OperationTracer)
         telemetry.tracing.begin([Told()]).decided(decided(scored([Told()])))
         for fact in one_of_each():
-            telemetry.tell(fact)
+            telemetry.emit(fact)
         telemetry.stop(10.0)
         assert {(span.service, span.instance) for span in receiver.spans} == {("fraudstream", "w-1")}
         assert {"fraudstream.latency", "fraudstream.decisions", "fraudstream.shadow.score_shift"} <= set(

@@ -52,7 +52,7 @@ class Announced:
         self.events: list[tuple[Event, Headers]] = []
         self._failures = failures
 
-    async def announce(self, event: Event, headers: Headers = ()) -> int:
+    async def publish_event(self, event: Event, headers: Headers = ()) -> int:
         if self._failures:
             self._failures -= 1
             raise KafkaError
@@ -163,7 +163,7 @@ async def test_what_was_asked_is_forgotten_with_the_verdict_and_a_step_that_hung
     await heard(follower, [(event(EventKind.CANDIDATE), SAMPLED)])
     await answers.give("c-1", MODEL, ())
     await heard(follower, [(event(EventKind.REFUSED), ())])
-    assert follower.asked == {}
+    assert follower.candidate_notices == {}
     assert answers.owed({}) == {}
     (span,) = kept.spans
     assert dict(span.attributes or {})["error.type"] == "settled"
@@ -173,8 +173,8 @@ async def test_what_was_asked_is_forgotten_with_the_verdict_and_a_step_that_hung
 async def test_a_candidate_that_is_announced_twice_was_heard_the_first_time(headers: Headers) -> None:
     follower = Follower(Settings())
     await heard(follower, [(event(EventKind.CANDIDATE), headers)])
-    first = follower.asked["c-1"]
+    first = follower.candidate_notices["c-1"]
     await asyncio.sleep(0)
     await heard(follower, [(event(EventKind.CANDIDATE), SAMPLED)])
-    assert follower.asked["c-1"] is first
+    assert follower.candidate_notices["c-1"] is first
     assert list(first.headers) == list(headers)
