@@ -53,7 +53,7 @@ async def test_a_process_is_set_up_loads_and_compares() -> None:
     tried = lane("""
         write(Loaded(setup.models + read().digest[:1]))
         asked = read()
-        write(Compared((b"x",), (0.5,), ("approve",), 1, 2))
+        write(CompareResult((b"x",), (0.5,), ("approve",), 1, 2))
     """)
     assert tried.pid is None
     loaded = await tried.load("a" * 64)
@@ -76,7 +76,7 @@ async def test_a_process_is_set_up_loads_and_compares() -> None:
         ("read(); print('hello, hello')", "something printed into the pipe"),
         ("read(); sys.stdout.buffer.write(frame(b'nonsense'))", "MessagePack|Invalid|Expected|malformed"),
         ("read(); write(Loaded('h'))", "it gave no answer to each of 1 decisions"),
-        ("read(); write(Compared((), (), (), 1, 2))", "it gave no answer to each of 1 decisions"),
+        ("read(); write(CompareResult((), (), (), 1, 2))", "it gave no answer to each of 1 decisions"),
     ],
 )
 async def test_whatever_is_wrong_with_a_process_it_is_given_up(program: str, why: str) -> None:

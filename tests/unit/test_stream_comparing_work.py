@@ -239,7 +239,7 @@ async def test_a_candidate_whose_trial_is_a_fault_of_ours_is_answered_and_tried_
         raise ZeroDivisionError(f"nothing foresaw what is in {digest}")
 
     monkeypatch.setattr(scene.lane, "load", broken)
-    monkeypatch.setattr(scene.comparer._answers, "owed", lambda _: {"c-1": CANDIDATE})
+    monkeypatch.setattr(scene.comparer._answers, "unanswered", lambda _: {"c-1": CANDIDATE})
     scene.follower.candidates = follow_candidates(scene.follower.candidates, ASKED)
     await scene.until(lambda: scene.broker.events != [])
     (problem,) = scene.broker.events[0].problems
@@ -266,7 +266,7 @@ async def test_a_worker_that_stops_does_not_wait_for_kafka_to_take_an_answer(mon
     monkeypatch.setattr(comparer, "_DRAIN_SECONDS", 0.05)
     scene.follower.candidates = follow_candidates(scene.follower.candidates, ASKED)
     monkeypatch.setattr(scene.lane, "load", slow)
-    monkeypatch.setattr(scene.broker, "announce", stuck)
+    monkeypatch.setattr(scene.broker, "publish_event", stuck)
     scene.comparer.start()
     await trying.wait()
     async with asyncio.timeout(0.9):

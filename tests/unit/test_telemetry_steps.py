@@ -139,11 +139,11 @@ async def test_an_answer_goes_on_where_the_candidate_was_announced_from_the_mome
     follower.operations = kept.operations
     answers = CandidateAnswers(follower, published, "w-1")  # type: ignore[arg-type] - it has what is used of a publisher
     await heard(follower, [(event(EventKind.CANDIDATE), (*SAMPLED, ("other", b"1")))])
-    assert answers.owed({"c-1": MODEL}) == {"c-1": MODEL}
-    await answers.give("c-1", MODEL, "p" * 64)
+    assert answers.unanswered({"c-1": MODEL}) == {"c-1": MODEL}
+    await answers.answer("c-1", MODEL, "p" * 64)
     assert kept.spans == ()
-    assert answers.owed({"c-1": MODEL}) == {"c-1": MODEL}
-    await answers.give("c-1", MODEL, "p" * 64)
+    assert answers.unanswered({"c-1": MODEL}) == {"c-1": MODEL}
+    await answers.answer("c-1", MODEL, "p" * 64)
     (span,) = kept.spans
     ((said, headers),) = published.events
     assert (span.name, f"{span.context.trace_id:032x}") == ("load and answer", TRACE)
@@ -153,7 +153,7 @@ async def test_an_answer_goes_on_where_the_candidate_was_announced_from_the_mome
     )
     assert "other" not in dict(headers)
     assert dict(span.attributes or {})["fraudstream.command.outcome"] == "ready"
-    assert answers.owed({"c-1": MODEL}) == {}
+    assert answers.unanswered({"c-1": MODEL}) == {}
 
 
 async def test_what_was_asked_is_forgotten_with_the_verdict_and_a_step_that_hung_is_ended() -> None:
@@ -161,10 +161,10 @@ async def test_what_was_asked_is_forgotten_with_the_verdict_and_a_step_that_hung
     follower.operations = kept.operations
     answers = CandidateAnswers(follower, Announced(failures=9), "w-1")  # type: ignore[arg-type] - likewise
     await heard(follower, [(event(EventKind.CANDIDATE), SAMPLED)])
-    await answers.give("c-1", MODEL, ())
+    await answers.answer("c-1", MODEL, ())
     await heard(follower, [(event(EventKind.REFUSED), ())])
     assert follower.candidate_notices == {}
-    assert answers.owed({}) == {}
+    assert answers.unanswered({}) == {}
     (span,) = kept.spans
     assert dict(span.attributes or {})["error.type"] == "settled"
 
