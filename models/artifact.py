@@ -118,7 +118,9 @@ def read_artifact(contents: Contents) -> Artifact:
         DamagedArtifactError: a file is missing, unknown or cannot be decoded.
     """
     if set(contents) != set(FILES):
-        raise DamagedArtifactError(f"an artifact must hold the files {sorted(FILES)}, this one holds {sorted(contents)}")
+        raise DamagedArtifactError(
+            f"an artifact must hold the files {sorted(FILES)}, this one holds {sorted(contents)}"
+        )
     try:
         model_text = contents[MODEL].decode("ascii")
     except UnicodeDecodeError as error:

@@ -1,13 +1,13 @@
 """The errors of this package, one root.
 
-    ModelError                        catch this to catch all errors of the package
-    ├── InvalidTimeError              the text or number is not a time: report it to its sender
-    ├── RepositoryUnavailableError    the repository does not respond: retry later
-    ├── ArtifactError                 the artifact is unusable: use another, or store it again
-    │   ├── MissingArtifactError      the repository holds no artifact with this digest
-    │   └── DamagedArtifactError      the bytes do not match the digest, or cannot be read
-    ├── ProbeError                    a probe history cannot be vectorised; raised by the caller's own function
-    └── ScoringError                  no score for this matrix: retry row by row, then with another model
+ModelError                        catch this to catch all errors of the package
+├── InvalidTimeError              the text or number is not a time: report it to its sender
+├── RepositoryUnavailableError    the repository does not respond: retry later
+├── ArtifactError                 the artifact is unusable: use another, or store it again
+│   ├── MissingArtifactError      the repository holds no artifact with this digest
+│   └── DamagedArtifactError      the bytes do not match the digest, or cannot be read
+├── ProbeError                    a probe history cannot be vectorised; raised by the caller's own function
+└── ScoringError                  no score for this matrix: retry row by row, then with another model
 """
 
 

@@ -6,7 +6,7 @@ What the judge has to look up (repository, group members, answers) comes in as a
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from models.commands import NAMES_A_MODEL, Command, CommandKind, Event, EventKind, UnreadableRecord
 from models.lineup import Answer, Lineup, artifact_needed
@@ -83,6 +83,18 @@ class Origin(NamedTuple):
     worker: str
     at_ms: int
 
+    def event(self, deployment: str, kind: EventKind, revision: int, **fields: Any) -> Event:  # noqa: ANN401 - those of the kind
+        """Return an event of this origin; `fields` are those that belong to its kind."""
+        return Event(
+            event_id=self.event_id,
+            deployment=deployment,
+            kind=kind,
+            revision=revision,
+            worker=self.worker,
+            at=format_time(self.at_ms),
+            **fields,
+        )
+
 
 def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdict:
     """Return the verdict on a command of the lineup's own deployment.
@@ -145,7 +157,7 @@ def _revision_problems(lineup: Lineup, command: Command) -> Iterator[Problem]:
 
 
 def _argument_problems(command: Command) -> Iterator[Problem]:
-    """Refuse fields that would be ignored: a share that is not applied would turn a partial promotion into a full one."""
+    """Refuse fields that would be ignored: without its share, a partial promotion would become a full one."""
     for name in ("share_bp", "arms"):
         if getattr(command, name) is not None:
             yield Problem(ProblemCode.INVALID_FIELD, f"{name}: not supported by {command.kind}; leave it out")
@@ -238,13 +250,10 @@ def verdict_event(command: Command, verdict: Verdict, revision: int, origin: Ori
             kind, problems = EventKind.REFUSED, verdict.problems
         case Waiting():
             kind = EventKind.CANDIDATE
-    return Event(
-        event_id=origin.event_id,
-        deployment=command.deployment,
-        kind=kind,
-        revision=revision,
-        worker=origin.worker,
-        at=format_time(origin.at_ms),
+    return origin.event(
+        command.deployment,
+        kind,
+        revision,
         command_id=command.command_id,
         command=command.kind,
         model=verdict.model,
@@ -255,13 +264,10 @@ def verdict_event(command: Command, verdict: Verdict, revision: int, origin: Ori
 
 def unreadable_event(unreadable: UnreadableRecord, deployment: str, revision: int, origin: Origin) -> Event:
     """Return the event that refuses a record that is not a valid command."""
-    return Event(
-        event_id=origin.event_id,
-        deployment=unreadable.deployment or deployment,
-        kind=EventKind.REFUSED,
-        revision=revision,
-        worker=origin.worker,
-        at=format_time(origin.at_ms),
+    return origin.event(
+        unreadable.deployment or deployment,
+        EventKind.REFUSED,
+        revision,
         command_id=unreadable.command_id,
         problems=unreadable.problems,
     )

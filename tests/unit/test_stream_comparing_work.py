@@ -63,7 +63,7 @@ class Tame(ChallengerProcess):
         count = len(request.scores)
         return CompareResult((b"x",) * count, (0.5,) * count, (Decision.REVIEW,) * count, 1, 2)
 
-    async def keep(self, digests: Any) -> None:
+    async def keep_only(self, digests: Any) -> None:
         self.kept = set(digests)
         self.loaded = {digest: held for digest, held in self.loaded.items() if digest in self.kept}
 
@@ -99,10 +99,10 @@ class Scene:
         settings = Settings(worker_id="w")
         self.follower = Follower(settings)
         self.comparer = Comparer(settings, self.follower, self.heard.append)
-        self.comparer._lane = self.lane
+        self.comparer._process = self.lane
         self.comparer._publisher = self.broker
         self.comparer._answers = CandidateAnswers(self.follower, self.broker, "w")
-        self.comparer._accounts = MissLog(self.follower, self.broker, "w", self.heard.append)
+        self.comparer._misses = MissLog(self.follower, self.broker, "w", self.heard.append)
         self.follower.lineup = Lineup("default", revision=2, live=LIVE, challenger=DIGEST)
 
     def offer(self, count: int) -> None:

@@ -69,7 +69,9 @@ def event(kind: EventKind, **changes: Any) -> Event:
 
 async def heard(follower: Follower, events: Sequence[tuple[Event, Headers]]) -> None:
     """Let a follower read events with their headers."""
-    await follower._step([Told(encode(one), offset=at, headers=headers) for at, (one, headers) in enumerate(events)], 0)
+    await follower._apply(
+        [Told(encode(one), offset=at, headers=headers) for at, (one, headers) in enumerate(events)], 0
+    )
 
 
 def test_a_step_goes_on_in_the_trace_that_it_came_with_and_its_messages_in_its_own() -> None:
