@@ -50,7 +50,7 @@ _FINAL_REPORT_SECONDS = 1.0
 
 
 def child_command() -> tuple[str, ...]:
-    """Return the command of the challenger's process: this interpreter, with the working directory off its path (-P)."""
+    """Return the command of the challenger's process: this interpreter, without the working directory on its path."""
     return (sys.executable, "-P", "-m", "stream.challenger.process")
 
 
@@ -136,9 +136,8 @@ class Comparer:
             async with asyncio.timeout(_DRAIN_SECONDS):
                 await self._idle.wait()
         self._work.cancel()
-        await asyncio.wait(
-            (self._work,), timeout=_FINAL_REPORT_SECONDS
-        )  # not `gather`: it would wait for a task that does not end
+        # Not `gather`: it would wait for a task that does not end.
+        await asyncio.wait((self._work,), timeout=_FINAL_REPORT_SECONDS)
         self._fail_queued("the worker was stopped", lambda _: True)
         await self._process.close()
         with contextlib.suppress(TimeoutError):

@@ -1,7 +1,6 @@
-"""The port to the traces of what is no batch: a command's steps, and records on their way out.
+"""The tracing port for single operations: the judging of a command, a worker's answer, a record that is sent.
 
-`stream.telemetry` keeps these promises with OpenTelemetry; without it, a trace that something came with is passed on.
-Nothing here makes a span.
+`stream.telemetry` implements it with OpenTelemetry; without it, a trace context is passed on unchanged.
 """
 
 from dataclasses import dataclass
@@ -34,15 +33,14 @@ AttributeName = Literal[
     "messaging.system",
     "server.address",
 ]
-
-"""Names are those of OpenTelemetry's semantic conventions for messaging, databases and errors where they have one. None
-holds a payment, a card, a token, a key or a text that quotes one."""
+"""Names from OpenTelemetry's semantic conventions for messaging, databases and errors where they exist. No value holds
+a payment, a card, a token, a key or a text that quotes one."""
 
 Attributes = dict[AttributeName, str | int | tuple[str, ...]]
 
 
 def kafka_attributes(operation: Literal["process", "send"], topic: str) -> Attributes:
-    """Say what is done with a topic."""
+    """Return the attributes of an operation on a topic."""
     return {
         "messaging.system": "kafka_attributes",
         "messaging.operation.type": operation,
@@ -52,52 +50,52 @@ def kafka_attributes(operation: Literal["process", "send"], topic: str) -> Attri
 
 
 def sent_attributes(topic: str, partition: int, offset: int | None = None) -> Attributes:
-    """Say where a record went; its offset only once the broker has told it."""
-    said = kafka_attributes("send", topic) | {"messaging.destination.partition.id": str(partition)}
-    return said if offset is None else said | {"messaging.kafka.offset": offset}
+    """Return the attributes of a sent record; the offset is known only after the acknowledgement."""
+    attributes = kafka_attributes("send", topic) | {"messaging.destination.partition.id": str(partition)}
+    return attributes if offset is None else attributes | {"messaging.kafka.offset": offset}
 
 
 class OperationTrace(Protocol):
-    """Something that is done once, seen by tracing. One of `done` and `failed` ends it."""
+    """The trace of one operation. Exactly one of `done` and `failed` ends it."""
 
     @property
     def headers(self) -> Headers:
-        """What its own messages carry: what it came with, its trace continued where it is sampled."""
+        """The headers of the operation's own messages: those of its parent, with the trace continued if sampled."""
         ...
 
     def done(self, attributes: Attributes) -> None:
-        """Hear what came of it."""
+        """End it with the attributes of its result."""
         ...
 
     def failed(self, error: str) -> None:
-        """Hear that it came to nothing, by an error's class or a code."""
+        """End it as failed, with an error class or a code."""
         ...
 
 
 class OperationTracing(Protocol):
-    """Begins steps."""
+    """Begins traces of operations."""
 
     def begin(self, name: str, parent_headers: Headers = (), start_ns: int | None = None) -> OperationTrace:
-        """Begin a step, now or at an earlier moment; one that came with no context begins a trace, if it is sampled."""
+        """Begin an operation, now or at `start_ns`; without a parent it starts a new trace, if it is sampled."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class UntracedOperation:
-    """A step that nobody sees: a trace that it came with goes on behind it."""
+    """An operation that is not traced; its messages carry its parent's headers."""
 
     headers: Headers
 
     def done(self, attributes: Attributes) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def failed(self, error: str) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
 
 class NoOperationTracing:
-    """The steps of a process without traces."""
+    """The port of a process without tracing."""
 
     def begin(self, name: str, parent_headers: Headers = (), start_ns: int | None = None) -> OperationTrace:  # noqa: ARG002 - the port's signature
-        """Return a step that passes on what it came with."""
+        """Return an operation that passes on its parent's headers."""
         return UntracedOperation(parent_headers)

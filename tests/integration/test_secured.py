@@ -321,7 +321,7 @@ def test_a_pair_that_is_none_and_a_key_that_is_encrypted_are_refused(authority: 
     check_tls_files(Settings(kafka_ssl_certfile=str(certificate), kafka_ssl_keyfile=str(key)))
     check_tls_files(Settings(kafka_ssl_certfile=str(authority.folder / "worker-pair.pem")))
     for wrong in (another, encrypted):
-        with pytest.raises(SettingsError, match=r"FRAUDSTREAM_KAFKA_SSL_CERTFILE: .* are not one pair"):
+        with pytest.raises(SettingsError, match=r"FRAUDSTREAM_KAFKA_SSL_CERTFILE: .* must be a pair"):
             check_tls_files(Settings(kafka_ssl_certfile=str(certificate), kafka_ssl_keyfile=str(wrong)))
 
 

@@ -34,12 +34,12 @@ def test_every_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_a_file_without_certificates_is_trusted_by_nobody(tmp_path: Path, name: str) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("no certificate")
-    with pytest.raises(SettingsError, match=rf"FRAUDSTREAM_{name.upper()}: .*notes\.txt holds no certificates in PEM"):
+    with pytest.raises(SettingsError, match=rf"FRAUDSTREAM_{name.upper()}: .*notes\.txt holds no PEM certificates"):
         check_tls_files(Settings(**{name: str(file)}))
 
 
 def test_a_file_without_a_pair_is_presented_by_nobody(tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("no certificate")
-    with pytest.raises(SettingsError, match=r"FRAUDSTREAM_KAFKA_SSL_CERTFILE: .* are not one pair, both in PEM"):
+    with pytest.raises(SettingsError, match=r"FRAUDSTREAM_KAFKA_SSL_CERTFILE: .* must be a pair, both in PEM"):
         check_tls_files(Settings(kafka_ssl_certfile=str(file)))
