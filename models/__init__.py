@@ -1,1 +1,1 @@
-"""Model artifacts, their scores and decisions, and who is live."""
+"""Model artifacts, their scores and decisions, and which model is live."""

@@ -1,15 +1,12 @@
-"""A model as four files, named by the SHA-256 of their contents.
+"""A model as four files, identified by the SHA-256 of their contents.
 
     model.txt             LightGBM's text
-    manifest.json         `manifest.Manifest`
+    manifest.json         `Manifest`
     probe_rows.json       vectors with the scores expected of them
-    probe_histories.json  histories with the vectors expected of them; only `features` knows what a history is
+    probe_histories.json  histories with the vectors expected of them, opaque JSON here (`features` reads it)
 
-Nothing here touches a file system, or hands text to LightGBM.
-
-What an artifact says about itself.
-
-There is no time of making in it: the same training must give the same digest. Nothing here reads a file.
+The files hold no creation time: the same training must give the same digest. This module works on bytes;
+`repository` stores them.
 """
 
 import hashlib
@@ -30,7 +27,7 @@ MODEL, MANIFEST = "model.txt", "manifest.json"
 PROBE_ROWS, PROBE_HISTORIES = "probe_rows.json", "probe_histories.json"
 FILES = (MANIFEST, MODEL, PROBE_HISTORIES, PROBE_ROWS)
 LARGEST_BYTES = 512 * 1024 * 1024
-"""The most that one artifact may weigh: a guard for the worker's memory, ten times a large model."""
+"""Upper limit for the size of one artifact, ten times a large model; protects the worker's memory."""
 
 Contents = Mapping[str, bytes]
 Vector = tuple[float | None, ...]
@@ -38,7 +35,7 @@ _T = TypeVar("_T")
 
 
 class TrainingData(msgspec.Struct, frozen=True, kw_only=True):
-    """The transactions a model was fitted to; `fingerprint` is a hash of their content, labels included."""
+    """The transactions that a model was trained on; `fingerprint` hashes their content, labels included."""
 
     since: Timestamp
     until: Timestamp
@@ -48,10 +45,10 @@ class TrainingData(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag="manifest/1", omit_defaults=True):
-    """Everything about a model but its trees.
+    """Everything about a model except its trees.
 
-    `fingerprint` and `feature_names` are those of the feature set that its rows come from, in this order. `parent` is
-    the digest of the teacher or ancestor.
+    `fingerprint` and `feature_names` are those of the feature set that computes its rows; names are in column order.
+    `parent` is the digest of the model that it was distilled or continued from.
     """
 
     name: Token
@@ -73,21 +70,21 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", ta
 
 
 class ProbeRows(msgspec.Struct, frozen=True):
-    """Vectors (null is NaN) and the score expected of each, to the bit."""
+    """Vectors (null is NaN) and the score expected of each, bit for bit."""
 
     vectors: tuple[Vector, ...]
     scores: tuple[float, ...]
 
 
 class ProbeHistories(msgspec.Struct, frozen=True):
-    """Histories as `features` reads them (JSON, opaque here) and the vector expected of each, to the bit."""
+    """Histories as `features` reads them (JSON, opaque here) and the vector expected of each, bit for bit."""
 
     histories: tuple[msgspec.Raw, ...]
     vectors: tuple[Vector, ...]
 
 
 class Artifact(msgspec.Struct, frozen=True, kw_only=True):
-    """The four files, read."""
+    """The decoded contents of the four files."""
 
     manifest: Manifest
     model_text: str
@@ -96,7 +93,7 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def digest_of(contents: Contents) -> str:
-    """Return the digest: SHA-256 over names, sizes and bytes, in the order of the names' bytes."""
+    """Return the digest: SHA-256 over the files' names, sizes and bytes, sorted by name."""
     digest = hashlib.sha256(b"fraudstream artifact 1\n")
     for name in sorted(contents, key=str.encode):
         digest.update(f"{name}\n{len(contents[name])}\n".encode())
@@ -118,10 +115,12 @@ def read_artifact(contents: Contents) -> Artifact:
     """Read the files of an artifact.
 
     Raises:
-        DamagedArtifactError: a file is absent, unknown or no sense can be made of it.
+        DamagedArtifactError: a file is missing, unknown or cannot be decoded.
     """
     if set(contents) != set(FILES):
-        raise DamagedArtifactError(f"the files are {sorted(contents)}, not {sorted(FILES)}")
+        raise DamagedArtifactError(
+            f"an artifact must hold the files {sorted(FILES)}, this one holds {sorted(contents)}"
+        )
     try:
         model_text = contents[MODEL].decode("ascii")
     except UnicodeDecodeError as error:
@@ -140,7 +139,7 @@ def read_manifest(value: bytes) -> Manifest:
     """Read a manifest.
 
     Raises:
-        DamagedArtifactError: it is none.
+        DamagedArtifactError: the bytes are not a valid manifest.
     """
     return _read(value, Manifest, MANIFEST)
 
@@ -151,12 +150,12 @@ def matrix_of(vectors: tuple[Vector, ...], width: int) -> Floats:
 
 
 def vectors_of(matrix: Floats) -> tuple[Vector, ...]:
-    """Return the rows of a matrix as an artifact writes them, NaN as null."""
+    """Return the rows of a matrix as an artifact stores them, NaN as null."""
     return tuple(tuple(None if value != value else value for value in row) for row in matrix.tolist())  # noqa: PLR0124
 
 
 def same_bits(left: Floats, right: Floats) -> bool:
-    """Tell whether two arrays are equal to the last bit, the sign of zero included and NaN equal to any NaN."""
+    """Tell whether two arrays are equal bit for bit; zeros differ by sign, all NaNs are equal."""
     return left.shape == right.shape and bool(np.array_equal(_bits(left), _bits(right)))
 
 
@@ -185,6 +184,8 @@ def _check_shapes(artifact: Artifact) -> None:
     )
     for name, vectors, others in pairs:
         if not vectors or len(vectors) != len(others):
-            raise DamagedArtifactError(f"{name}: {len(vectors)} vectors for {len(others)} entries, or none")
+            raise DamagedArtifactError(
+                f"{name}: has {len(vectors)} vectors and {len(others)} entries; both counts must be equal and above 0"
+            )
         if any(len(vector) != width for vector in vectors):
-            raise DamagedArtifactError(f"{name}: a vector has not the {width} entries of feature_names")
+            raise DamagedArtifactError(f"{name}: a vector does not have the {width} entries of feature_names")

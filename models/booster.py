@@ -1,8 +1,8 @@
-"""The door to LightGBM: rows in, trees out; trees in, raw margins out.
+"""The only module that calls LightGBM: it trains trees from rows and computes raw margins from trees.
 
-One thread a call: a worker's parallelism is its partitions, and at these batch sizes LightGBM's threads cost more
-than they bring. `Booster.predict` is used at all sizes: its single-row interface saves 14 of 16 us on a lone row, for
-private handles whose life would have to be managed here. Nothing here knows a probability.
+Each call uses one thread: workers scale by partitions, and at these batch sizes LightGBM's threads cost more than they
+gain. `Booster.predict` serves every batch size: LightGBM's single-row interface would save 14 of 16 us on one row, but
+needs private handles with a lifetime of their own. Margins become probabilities in `calibration`.
 """
 
 import logging
@@ -22,13 +22,13 @@ lightgbm.register_logger(logging.getLogger("fraudstream.lightgbm"))  # else it p
 
 
 class Booster:
-    """A loaded model. Safe to call from several threads."""
+    """A loaded model. Thread-safe."""
 
     def __init__(self, text: str, feature_names: tuple[str, ...]) -> None:
         """Load a model from LightGBM's text.
 
         Raises:
-            DamagedArtifactError: it is no model of these features.
+            DamagedArtifactError: the text is not a valid model of these features.
         """
         check_model_text(text, feature_names)
         try:
@@ -40,24 +40,24 @@ class Booster:
     def margins(self, matrix: Floats) -> Floats:
         """Return the raw margin of each row of a float64 matrix of shape (n, width); NaN is a missing value.
 
-        A row's margin is the same, to the bit, whatever rows are with it.
+        A row's margin does not depend on the other rows, bit for bit.
 
         Raises:
-            ScoringError: the matrix has another shape, or LightGBM refuses it.
+            ScoringError: the matrix has the wrong shape, or LightGBM rejects it.
         """
         if matrix.ndim != _MATRIX or matrix.shape[1] != self.width:
-            raise ScoringError(f"a matrix of shape {matrix.shape} was given to a model of {self.width} features")
+            raise ScoringError(f"the matrix has shape {matrix.shape}, but the model has {self.width} features")
         if not len(matrix):
             return np.empty(0)
         try:
             margins = self._trees.predict(matrix, raw_score=True, num_threads=1)
         except lightgbm.basic.LightGBMError as error:
-            raise ScoringError(f"LightGBM refused {len(matrix)} rows: {error}") from error
+            raise ScoringError(f"LightGBM rejected {len(matrix)} rows: {error}") from error
         return np.asarray(margins, dtype=np.float64)
 
 
 class _Rows(lightgbm.Sequence):
-    """Rows that stay where they are, in a file mapped to memory, until LightGBM has binned them."""
+    """Rows of a memory-mapped matrix that LightGBM reads in blocks while it bins them."""
 
     batch_size = 8_192
 
@@ -79,14 +79,14 @@ def fit(
     parameters: Mapping[str, Any],
     on_tree: Callable[[int], None],
 ) -> str:
-    """Grow trees and return their text; the same input gives the same text, whatever the number of threads.
+    """Train trees and return their text; the same input gives the same text for any number of threads.
 
     Args:
-        rows: a matrix that may lie in a mapped file, and which of its rows to use; they are read in blocks.
-        frauds: 0 or 1 for each row that is used.
+        rows: a matrix, possibly memory-mapped, and the indices of the rows to use; they are read in blocks.
+        frauds: 0 or 1 for each used row.
         feature_names: the columns' names.
-        parameters: LightGBM's, `num_iterations` among them.
-        on_tree: told how many trees have been grown.
+        parameters: LightGBM's parameters, including `num_iterations`.
+        on_tree: called with the number of trees trained so far.
     """
     dataset = lightgbm.Dataset(
         _Rows(*rows), label=frauds, feature_name=list(feature_names), params=dict(parameters), free_raw_data=True
@@ -96,10 +96,10 @@ def fit(
 
 
 def text_of(trees: lightgbm.Booster) -> str:
-    """Return the text of a model's trees, and nothing else.
+    """Return the text of a model's trees alone.
 
-    LightGBM appends importances and all parameters, the number of threads among them: the digest must not depend on
-    what makes no score.
+    LightGBM appends feature importances and all parameters, including the number of threads. They do not affect
+    scores, so they must not affect the digest.
     """
     text, end, _ = trees.model_to_string(num_iteration=-1).partition("\nend of trees\n")
     return f"{text}{end}"

@@ -1,6 +1,6 @@
-"""The records `command/1` (what someone wants) and `event/1` (what the fleet answers), as values.
+"""The records `command/1` (a request to change the lineup) and `event/1` (the fleet's response).
 
-Nothing here judges a command or folds an event; `judge` and `lineup` do.
+`judge` decides commands, `lineup` folds events.
 """
 
 from enum import StrEnum
@@ -26,7 +26,7 @@ Reason = Annotated[str, msgspec.Meta(max_length=2_000)]
 
 
 class CommandKind(StrEnum):
-    """What may be asked for."""
+    """The operations that a command can request."""
 
     CHALLENGE = "challenge"
     """Put a model into the shadow."""
@@ -37,16 +37,16 @@ class CommandKind(StrEnum):
     ROLL_BACK = "roll_back"
     """Return to what was live before."""
     DEMOTE = "demote"
-    """Return to what was live before, and quarantine what is live now."""
+    """Return to what was live before, and quarantine the model that is live now."""
 
 
 NAMES_A_MODEL = frozenset({CommandKind.CHALLENGE, CommandKind.PROMOTE})
-_ALIASES = {"rollback": "roll_back"}  # as the command line says it
+_ALIASES = {"rollback": "roll_back"}  # the command line's spelling
 _TIMES = ("issued_at", "expires_at")
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="schema", tag="command/1"):
-    """One wish about who is live. It is void unless `expected_revision` holds when it is judged."""
+    """A request to change the lineup. It is refused unless `expected_revision` holds when it is judged."""
 
     command_id: Token
     deployment: Token
@@ -64,34 +64,34 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
 
     @property
     def expires_ms(self) -> int:
-        """The first millisecond of the Unix epoch at which the command is void."""
+        """The first epoch millisecond at which the command has expired."""
         return parse_time_ms(self.expires_at).epoch_ms
 
 
 class EventKind(StrEnum):
-    """What the fleet says."""
+    """What an event reports."""
 
     ACCEPTED = "accepted"
-    """The judge made `revision` out of the command."""
+    """The judge accepted the command; it makes `revision`."""
     REFUSED = "refused"
-    """The judge will never do what the command says; `problems` say why."""
+    """The judge refused the command for good; `problems` say why."""
     CANDIDATE = "candidate"
-    """The judge asks every member to load `model` and to answer to this `command_id`."""
+    """The judge asks every worker to load `model` and to answer under this `command_id`."""
     READY = "ready"
     """A worker has loaded and probed `model`."""
     NOT_READY = "not_ready"
     """A worker could not load `model`, or may not serve it yet; `problems` say why."""
     CUTOVER = "cutover"
-    """A worker's first decision under `revision` in `partition` is that of `offset`."""
+    """The transaction at `offset` of `partition` is the first that a worker decided there under `revision`."""
     SHADOW = "shadow"
-    """A worker could not compare all: its totals since it took up the challenger `model`, at `revision`."""
+    """A worker missed comparisons: its totals since it loaded the challenger `model`, at `revision`."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="schema", tag="event/1"):
-    """One fact on `model-events`. Fields that do not belong to its kind are absent.
+    """One event on `model-events`. Fields that do not belong to its kind are absent.
 
     `command` and `model` (the full digest) are those of the accepted, refused or pending command; `probe_hash`
-    belongs to `ready`; `partition` and `offset` to `cutover`; `watch_until` to an accepted promotion whose forerunner
+    belongs to `ready`; `partition` and `offset` to `cutover`; `watch_until` to an accepted promotion whose predecessor
     stays as challenger until then; `compared`, `skipped` and `failed` to `shadow`.
     """
 
@@ -114,8 +114,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     problems: tuple[Problem, ...] = ()
 
 
-class Unreadable(msgspec.Struct, frozen=True):
-    """A record that is no command: all its problems, and whose it was as far as that can be told."""
+class UnreadableRecord(msgspec.Struct, frozen=True):
+    """A record that is not a valid command: all its problems, and its id and deployment where they can be read."""
 
     problems: tuple[Problem, ...]
     command_id: str | None = None
@@ -126,46 +126,46 @@ _EVENTS = msgspec.json.Decoder(Event)
 
 
 def encode(record: Command | Event) -> bytes:
-    """Write a record as its topic carries it; what is absent or a default is left out, `schema` never."""
+    """Encode a record for its topic; absent and default values are omitted, `schema` never is."""
     return msgspec.json.encode(record)
 
 
-def read_event(value: bytes) -> Event | Unreadable:
-    """Read one record of `model-events`. Only workers write there, so the first problem is enough."""
+def read_event(value: bytes) -> Event | UnreadableRecord:
+    """Decode one record of `model-events`. Only workers write there, so the first problem is enough."""
     try:
         return _EVENTS.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return Unreadable((Problem(ProblemCode.INVALID_RECORD, f"no event/1: {error}"),))
+        return UnreadableRecord((Problem(ProblemCode.INVALID_RECORD, f"no event/1: {error}"),))
 
 
-def read_command(value: bytes) -> Command | Unreadable:
-    """Read one record of `model-control`, or say everything that is wrong with it at once.
+def read_command(value: bytes) -> Command | UnreadableRecord:
+    """Decode one record of `model-control`, or return everything that is wrong with it.
 
-    Times may come in either form of the contract and leave in the written one; `rollback` means `roll_back`;
-    unknown fields are ignored.
+    Times may have either form of the contract and are normalised to text; `rollback` means `roll_back`; unknown
+    fields are ignored.
     """
     try:
         record = msgspec.json.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return Unreadable((Problem(ProblemCode.INVALID_RECORD, f"no JSON: {error}"),))
+        return UnreadableRecord((Problem(ProblemCode.INVALID_RECORD, f"no JSON: {error}"),))
     if not isinstance(record, dict):
-        return Unreadable((Problem(ProblemCode.INVALID_RECORD, "no JSON object"),))
-    fields = _in_written_form(record)
+        return UnreadableRecord((Problem(ProblemCode.INVALID_RECORD, "no JSON object"),))
+    fields = _normalised(record)
     problems = (*_field_problems(fields), *_kind_problems(fields))
     if problems:
-        return Unreadable(problems, _text(fields, "command_id"), _text(fields, "deployment"))
+        return UnreadableRecord(problems, _text(fields, "command_id"), _text(fields, "deployment"))
     command = msgspec.convert(fields, Command)
-    late = _order_problems(command)
-    return Unreadable(late, command.command_id, command.deployment) if late else command
+    disordered = _order_problems(command)
+    return UnreadableRecord(disordered, command.command_id, command.deployment) if disordered else command
 
 
-def _in_written_form(record: dict[str, Any]) -> dict[str, Any]:
+def _normalised(record: dict[str, Any]) -> dict[str, Any]:
     fields = {name: value for name, value in record.items() if value is not None}
     for name in _TIMES:
         try:
             fields[name] = format_time(parse_time_ms(fields.get(name)).epoch_ms)
         except InvalidTimeError:
-            continue  # left as it came, for `_field_problems` to name
+            continue  # left unchanged: `_field_problems` reports it
     kind = fields.get("kind")
     if isinstance(kind, str):
         fields["kind"] = _ALIASES.get(kind, kind)
@@ -194,9 +194,9 @@ def _kind_problems(fields: dict[str, Any]) -> tuple[Problem, ...]:
     if not isinstance(kind, str):
         return ()
     if kind in NAMES_A_MODEL and "model" not in fields:
-        return (Problem(ProblemCode.INVALID_FIELD, f"model: missing, {kind} needs one"),)
+        return (Problem(ProblemCode.INVALID_FIELD, f"model: missing, {kind} needs a model"),)
     if kind in set(CommandKind) - NAMES_A_MODEL and "model" in fields:
-        return (Problem(ProblemCode.INVALID_FIELD, f"model: {kind} takes none"),)
+        return (Problem(ProblemCode.INVALID_FIELD, f"model: {kind} takes no model"),)
     return ()
 
 
@@ -207,7 +207,7 @@ def _order_problems(command: Command) -> tuple[Problem, ...]:
 
 
 def _text(fields: dict[str, Any], name: str) -> str | None:
-    """Return a token that can be answered to, or None."""
+    """Return a field that is a valid token, or None."""
     try:
         return msgspec.convert(fields.get(name), Token)
     except msgspec.ValidationError:

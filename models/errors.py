@@ -1,40 +1,38 @@
 """The errors of this package, one root.
 
-    ModelError                        catch this to catch all of ours
-    ├── InvalidTimeError              the text or number is no moment: show it to its sender
-    ├── RepositoryUnavailableError    the place of the artifacts does not answer: ask again later
-    ├── ArtifactError                 this artifact will never be good: use another, or put it again
-    │   ├── MissingArtifactError      the repository holds nothing under this digest
-    │   └── DamagedArtifactError      what it holds is not what the digest promises, or cannot be read
-    ├── ProbeError                    a probe history cannot be vectorised here: raised by the caller's own function
-    └── ScoringError                  no score for this matrix: try row by row, then another model
-
-Nothing here knows how an error is shown or retried.
+ModelError                        catch this to catch all errors of the package
+├── InvalidTimeError              the text or number is not a time: report it to its sender
+├── RepositoryUnavailableError    the repository does not respond: retry later
+├── ArtifactError                 the artifact is unusable: use another, or store it again
+│   ├── MissingArtifactError      the repository holds no artifact with this digest
+│   └── DamagedArtifactError      the bytes do not match the digest, or cannot be read
+├── ProbeError                    a probe history cannot be vectorised; raised by the caller's own function
+└── ScoringError                  no score for this matrix: retry row by row, then with another model
 """
 
 
 class ModelError(Exception):
-    """Any error that this package raises on purpose."""
+    """Base class of the package's errors."""
 
 
 class InvalidTimeError(ModelError, ValueError):
-    """The value is no RFC 3339 text with a zone and no integer of epoch milliseconds."""
+    """The value is neither RFC 3339 text with a zone nor integer epoch milliseconds."""
 
 
 class RepositoryUnavailableError(ModelError):
-    """The repository does not answer, or its URL names a file system that is not installed."""
+    """The repository does not respond, or its URL names a file system that is not installed."""
 
 
 class ArtifactError(ModelError):
-    """The artifact cannot be used, now or later, unless it is put again."""
+    """The artifact cannot be used unless it is stored again."""
 
 
 class MissingArtifactError(ArtifactError):
-    """The repository holds no artifact of this digest."""
+    """The repository holds no artifact with this digest."""
 
 
 class DamagedArtifactError(ArtifactError):
-    """The bytes are not those that the digest was computed from, or make no sense as what their name says."""
+    """The bytes do not match the digest, or a file cannot be decoded as what its name says."""
 
 
 class ProbeError(ModelError):
@@ -42,4 +40,4 @@ class ProbeError(ModelError):
 
 
 class ScoringError(ModelError):
-    """The matrix has another width than the model, or the model gave a number that is no score."""
+    """The matrix does not have the model's width, or the model returned a value that is not a finite score."""

@@ -1,21 +1,21 @@
-"""What becomes of a command: a question to values, asked by the one worker that owns the control log.
+"""Decide the verdict on a command: a pure function, called by the one worker that owns the control log's partition.
 
-All that is local comes in as a `Fleet`. Nothing here looks at a repository, a group or a clock, or writes an event.
+What the judge has to look up (repository, group members, answers) comes in as a `Fleet`, the time as an argument.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from models.commands import NAMES_A_MODEL, Command, CommandKind, Event, EventKind, Unreadable
-from models.lineup import Answer, Lineup, subject
+from models.commands import NAMES_A_MODEL, Command, CommandKind, Event, EventKind, UnreadableRecord
+from models.lineup import Answer, Lineup, artifact_needed
 from models.problems import Problem, ProblemCode
 from models.times import format_time
 
 
 class HeldArtifact(NamedTuple):
-    """An artifact that the repository holds, whole: its full digest, and the fingerprint of its features."""
+    """A complete artifact in the repository: its full digest, and the fingerprint of its features."""
 
     digest: str
     fingerprint: str
@@ -23,26 +23,26 @@ class HeldArtifact(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """What the judge can see besides the log.
+    """What the judge knows besides the log.
 
-    `holding` is what the repository says about the command's `lineup.subject` (no problems and no holding where the
-    command has none), `fingerprints` are those that the workers compute, `members` the workers of the group, and
-    `answers` the answers to this command's candidate. `watch_ms` is for how long its workers watch a promotion that
-    does not say it itself.
+    `fingerprints` are the feature sets that the workers compute, `members` the workers of the group. `artifact` is what
+    the repository holds for the command's `lineup.artifact_needed`, or why it holds nothing (empty where the command
+    needs none). `answers` are the answers to this command's candidate. `watch_ms` is how long a promotion is watched
+    that does not state it.
     """
 
     fingerprints: frozenset[str]
     members: frozenset[str]
-    holding: HeldArtifact | tuple[Problem, ...] = ()
+    artifact: HeldArtifact | tuple[Problem, ...] = ()
     answers: Mapping[str, Answer] = field(default_factory=lambda: MappingProxyType({}))
     watch_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The command makes `revision`; `model` is the full digest where it has one.
+    """The command makes `revision`; `model` is its full digest, if it names a model.
 
-    Up to `watch_until_ms` the model that was live stays in the shadow, where a promotion brings a watch.
+    Where a promotion is watched, the model that was live stays in the shadow until `watch_until_ms`.
     """
 
     revision: int
@@ -52,7 +52,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The command will never be done, for all these reasons."""
+    """The command is refused for good; `problems` holds all reasons."""
 
     problems: tuple[Problem, ...]
     model: str | None = None
@@ -68,7 +68,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The command was answered before; this is the answer, and stays it."""
+    """The command already has an answer, which does not change."""
 
     answer: Event
 
@@ -77,42 +77,54 @@ Verdict = Accepted | Refused | Waiting | Answered
 
 
 class Origin(NamedTuple):
-    """Who writes an event, under which id, and when."""
+    """An event's id, the worker that writes it, and its time."""
 
     event_id: str
     worker: str
     at_ms: int
 
+    def event(self, deployment: str, kind: EventKind, revision: int, **fields: Any) -> Event:  # noqa: ANN401 - those of the kind
+        """Return an event of this origin; `fields` are those that belong to its kind."""
+        return Event(
+            event_id=self.event_id,
+            deployment=deployment,
+            kind=kind,
+            revision=revision,
+            worker=self.worker,
+            at=format_time(self.at_ms),
+            **fields,
+        )
+
 
 def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdict:
-    """Say what becomes of a command of the lineup's own deployment.
+    """Return the verdict on a command of the lineup's own deployment.
 
-    Ask again whenever the lineup, the fleet or the time has moved, until the verdict is not `Waiting`.
+    Call it again when the lineup, the fleet or the time has changed, until the verdict is not `Waiting`.
     """
     if command.command_id in lineup.answers:
         return Answered(lineup.answers[command.command_id])
-    model = fleet.holding.digest if isinstance(fleet.holding, HeldArtifact) else None
+    model = fleet.artifact.digest if isinstance(fleet.artifact, HeldArtifact) else None
     problems = (
         *_revision_problems(lineup, command),
         *_argument_problems(command),
         *_state_problems(lineup, command, model, now_ms),
         *_artifact_problems(lineup, command, fleet),
     )
-    waits = command.kind in NAMES_A_MODEL and not command.force
+    needs_answers = command.kind in NAMES_A_MODEL and not command.force
     if now_ms >= command.expires_ms:
-        late = (_expired(command, fleet), *_answer_problems(fleet)) if waits else (_expired(command, None),)
-        return Refused((*problems, *late), model)
+        expired = (_expired(command, fleet), *_answer_problems(fleet)) if needs_answers else (_expired(command, None),)
+        return Refused((*problems, *expired), model)
     if problems:
         return Refused(problems, model)
     accepted = Accepted(lineup.revision + 1, model, _watch_until(lineup, model, _watch_ms(command, fleet), now_ms))
-    if model is None or not waits:
+    if model is None or not needs_answers:
         return accepted
     return _by_answers(accepted, fleet, model)
 
 
 def _by_answers(accepted: Accepted, fleet: Fleet, model: str) -> Verdict:
-    """Judge what is right in itself by what the members say about its candidate."""
-    missing = _silent(fleet)
+    """Judge a command that has no problems of its own by the members' answers for its candidate."""
+    missing = _unanswered(fleet)
     if missing or not fleet.members:
         return Waiting(model, missing)
     problems = _answer_problems(fleet)
@@ -120,7 +132,7 @@ def _by_answers(accepted: Accepted, fleet: Fleet, model: str) -> Verdict:
 
 
 def _watch_until(lineup: Lineup, model: str | None, watch_ms: int, now_ms: int) -> int | None:
-    """Say when the watch of a promotion is over; whoever put another model into the shadow wants that one there."""
+    """Return when a promotion's watch ends; a challenger that was put into the shadow by command is not replaced."""
     if not watch_ms or lineup.live is None or lineup.explicit_challenger not in (None, model):
         return None
     return now_ms + watch_ms
@@ -132,7 +144,7 @@ def _watch_ms(command: Command, fleet: Fleet) -> int:
     return fleet.watch_ms if command.watch_seconds is None else command.watch_seconds * 1000
 
 
-def _silent(fleet: Fleet) -> tuple[str, ...]:
+def _unanswered(fleet: Fleet) -> tuple[str, ...]:
     return tuple(sorted(fleet.members - fleet.answers.keys()))
 
 
@@ -140,17 +152,17 @@ def _revision_problems(lineup: Lineup, command: Command) -> Iterator[Problem]:
     if command.expected_revision != lineup.revision:
         yield Problem(
             ProblemCode.WRONG_REVISION,
-            f"the command expects revision {command.expected_revision}, {lineup.revision} holds",
+            f"the command expects revision {command.expected_revision}, the current one is {lineup.revision}",
         )
 
 
 def _argument_problems(command: Command) -> Iterator[Problem]:
-    """Refuse what would be ignored: a share that is not kept would make a whole promotion of a part."""
+    """Refuse fields that would be ignored: without its share, a partial promotion would become a full one."""
     for name in ("share_bp", "arms"):
         if getattr(command, name) is not None:
-            yield Problem(ProblemCode.INVALID_FIELD, f"{name}: means nothing to a command of kind {command.kind}")
+            yield Problem(ProblemCode.INVALID_FIELD, f"{name}: not supported by {command.kind}; leave it out")
     if command.watch_seconds is not None and command.kind is not CommandKind.PROMOTE:
-        yield Problem(ProblemCode.INVALID_FIELD, f"watch_seconds: only a promotion is watched, not {command.kind}")
+        yield Problem(ProblemCode.INVALID_FIELD, f"watch_seconds: only promote takes it, not {command.kind}")
 
 
 def _state_problems(lineup: Lineup, command: Command, model: str | None, now_ms: int) -> Iterator[Problem]:
@@ -163,7 +175,7 @@ def _state_problems(lineup: Lineup, command: Command, model: str | None, now_ms:
         case CommandKind.ROLL_BACK | CommandKind.DEMOTE:
             if lineup.live is None:
                 yield Problem(ProblemCode.NOTHING_LIVE, "no model is live")
-            if lineup.before is None:
+            if lineup.rollback_target is None:
                 yield Problem(ProblemCode.NOTHING_TO_ROLL_BACK, "no other model was live before; promote one")
 
 
@@ -171,7 +183,7 @@ def _choice_problems(lineup: Lineup, command: Command, model: str | None) -> Ite
     if model is None:
         return
     if model == lineup.live:
-        yield Problem(ProblemCode.ALREADY_LIVE, f"{model} is live since revision {lineup.revision} or before")
+        yield Problem(ProblemCode.ALREADY_LIVE, f"{model} is live at revision {lineup.revision}")
     if command.kind is CommandKind.CHALLENGE and model == lineup.explicit_challenger:
         yield Problem(ProblemCode.ALREADY_CHALLENGER, f"{model} is in the shadow")
     if model in lineup.quarantined and not command.force:
@@ -179,21 +191,21 @@ def _choice_problems(lineup: Lineup, command: Command, model: str | None) -> Ite
 
 
 def _artifact_problems(lineup: Lineup, command: Command, fleet: Fleet) -> tuple[Problem, ...]:
-    needed = subject(lineup, command)
+    needed = artifact_needed(lineup, command)
     if needed is None:
         return ()
-    if not isinstance(fleet.holding, HeldArtifact):
-        if command.kind not in NAMES_A_MODEL and _is_away(fleet.holding):
-            return ()  # every worker keeps it loaded, and the way back must be open when all else is not
-        return fleet.holding or (Problem(ProblemCode.UNKNOWN_MODEL, f"{needed} was not found in the repository"),)
-    if fleet.holding.fingerprint in fleet.fingerprints:
+    if not isinstance(fleet.artifact, HeldArtifact):
+        if command.kind not in NAMES_A_MODEL and _is_unavailable(fleet.artifact):
+            return ()  # every worker keeps it loaded, and a roll-back must work without the repository
+        return fleet.artifact or (Problem(ProblemCode.UNKNOWN_MODEL, f"the repository has no model {needed}"),)
+    if fleet.artifact.fingerprint in fleet.fingerprints:
         return ()
     ours = ", ".join(sorted(fleet.fingerprints)) or "none"
-    detail = f"the model needs features {fleet.holding.fingerprint}, the fleet computes {ours}"
+    detail = f"the model needs features {fleet.artifact.fingerprint}, the fleet computes {ours}"
     return (Problem(ProblemCode.WRONG_FINGERPRINT, detail),)
 
 
-def _is_away(problems: tuple[Problem, ...]) -> bool:
+def _is_unavailable(problems: tuple[Problem, ...]) -> bool:
     return bool(problems) and all(problem.code is ProblemCode.REPOSITORY_UNAVAILABLE for problem in problems)
 
 
@@ -211,21 +223,21 @@ def _answer_problems(fleet: Fleet) -> tuple[Problem, ...]:
     ]
     hashes = {worker: answer.probe_hash for worker, answer in answers.items() if answer.probe_hash is not None}
     if len(set(hashes.values())) > 1:
-        said = ", ".join(f"{worker} {probe_hash[:12]}" for worker, probe_hash in hashes.items())
-        problems.append(Problem(ProblemCode.PROBE_MISMATCH, f"the members' probe scores differ: {said}"))
+        listed = ", ".join(f"{worker} {probe_hash[:12]}" for worker, probe_hash in hashes.items())
+        problems.append(Problem(ProblemCode.PROBE_MISMATCH, f"the workers' probe scores differ: {listed}"))
     return tuple(problems)
 
 
 def _expired(command: Command, fleet: Fleet | None) -> Problem:
-    missing = () if fleet is None else _silent(fleet)
-    silent = f"; no answer from {', '.join(missing)}" if missing else ""
-    return Problem(ProblemCode.EXPIRED, f"the command's time was over at {command.expires_at}{silent}")
+    missing = () if fleet is None else _unanswered(fleet)
+    unanswered = f"; no answer from {', '.join(missing)}" if missing else ""
+    return Problem(ProblemCode.EXPIRED, f"the command expired at {command.expires_at}{unanswered}")
 
 
-def announce(command: Command, verdict: Verdict, revision: int, origin: Origin) -> Event:
-    """Make the event that tells a verdict; an earlier answer is told again as it was.
+def verdict_event(command: Command, verdict: Verdict, revision: int, origin: Origin) -> Event:
+    """Return the event that announces a verdict; an earlier answer is returned unchanged.
 
-    `revision` is the one that holds: an acceptance names the next instead.
+    `revision` is the current one; an acceptance carries the next one instead.
     """
     problems: tuple[Problem, ...] = ()
     watch_until_ms: int | None = None
@@ -233,18 +245,15 @@ def announce(command: Command, verdict: Verdict, revision: int, origin: Origin) 
         case Answered(answer):
             return answer
         case Accepted():
-            kind, stated, watch_until_ms = EventKind.ACCEPTED, verdict.revision, verdict.watch_until_ms
+            kind, revision, watch_until_ms = EventKind.ACCEPTED, verdict.revision, verdict.watch_until_ms
         case Refused():
-            kind, stated, problems = EventKind.REFUSED, revision, verdict.problems
+            kind, problems = EventKind.REFUSED, verdict.problems
         case Waiting():
-            kind, stated = EventKind.CANDIDATE, revision
-    return Event(
-        event_id=origin.event_id,
-        deployment=command.deployment,
-        kind=kind,
-        revision=stated,
-        worker=origin.worker,
-        at=format_time(origin.at_ms),
+            kind = EventKind.CANDIDATE
+    return origin.event(
+        command.deployment,
+        kind,
+        revision,
         command_id=command.command_id,
         command=command.kind,
         model=verdict.model,
@@ -253,15 +262,12 @@ def announce(command: Command, verdict: Verdict, revision: int, origin: Origin) 
     )
 
 
-def decline_unreadable(unreadable: Unreadable, deployment: str, revision: int, origin: Origin) -> Event:
-    """Make the event that refuses a record that is no command."""
-    return Event(
-        event_id=origin.event_id,
-        deployment=unreadable.deployment or deployment,
-        kind=EventKind.REFUSED,
-        revision=revision,
-        worker=origin.worker,
-        at=format_time(origin.at_ms),
+def unreadable_event(unreadable: UnreadableRecord, deployment: str, revision: int, origin: Origin) -> Event:
+    """Return the event that refuses a record that is not a valid command."""
+    return origin.event(
+        unreadable.deployment or deployment,
+        EventKind.REFUSED,
+        revision,
         command_id=unreadable.command_id,
         problems=unreadable.problems,
     )

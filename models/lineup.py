@@ -1,11 +1,7 @@
-"""Who is live, as a fold over the events of one deployment.
+"""Two folds over the events of one deployment: which model is live, and which workers answered for a candidate.
 
-Every worker folds the same log and comes to the same lineup. Nothing here judges a command or reads a topic.
-
-Who has answered which candidate, as a fold over the events of one deployment.
-
-Answers belong to one command, so a worker that could not load a model yesterday is asked again today. Nothing here
-decides what the answers mean; `judge` does.
+Every worker folds the same log and reaches the same state. Answers belong to one command: a worker that could not load
+a model for one command is asked again for the next. `judge` decides what the answers mean.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,7 +19,7 @@ _NO_ANSWERS: Mapping[str, "Answer"] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One worker's answer: the hash of its probe scores, or why it has none."""
+    """One worker's answer: the hash of its probe scores, or the problems that prevent it."""
 
     probe_hash: str | None
     problems: tuple[Problem, ...] = ()
@@ -31,7 +27,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model that the fleet is asked to load for a command, and each worker's latest answer."""
+    """A model that the workers must load for a command, and each worker's latest answer."""
 
     model: str
     answers: Mapping[str, Answer] = field(default_factory=lambda: _NO_ANSWERS)
@@ -40,27 +36,27 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """All candidates of a deployment whose commands have not been answered, by `command_id`."""
+    """The candidates of a deployment whose commands have no verdict yet, by `command_id`."""
 
     deployment: str
     pending: Mapping[str, Candidate] = field(default_factory=lambda: MappingProxyType({}))
 
-    def for_shadow(self, *, wanted: bool) -> dict[str, str]:
-        """Return the models of those that are to be tried in the shadow, or of all the others, by `command_id`."""
+    def model_by_command(self, *, shadow: bool) -> dict[str, str]:
+        """Return the models by `command_id`: those proposed as challenger if `shadow`, else all others."""
         return {
             command_id: candidate.model
             for command_id, candidate in self.pending.items()
-            if (candidate.command is CommandKind.CHALLENGE) is wanted
+            if (candidate.command is CommandKind.CHALLENGE) is shadow
         }
 
     def answers_to(self, command_id: str) -> Mapping[str, Answer]:
-        """Return the answers by worker, none if the command has no candidate."""
+        """Return the answers by worker; empty if the command has no candidate."""
         candidate = self.pending.get(command_id)
         return _NO_ANSWERS if candidate is None else candidate.answers
 
 
-def gather(candidates: Candidates, event: Event) -> Candidates:
-    """Return the candidates after one more event: announced, answered by a worker, or settled by the judge."""
+def follow_candidates(candidates: Candidates, event: Event) -> Candidates:
+    """Return the candidates after one more event: a candidate, a worker's answer, or the judge's verdict."""
     if event.deployment != candidates.deployment or event.command_id is None:
         return candidates
     pending = dict(candidates.pending)
@@ -85,12 +81,12 @@ def _with_answer(candidate: Candidate, event: Event) -> Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Lineup:
-    """What holds at one revision of a deployment; models are named by their full digests.
+    """The state of a deployment at one revision; models are identified by their full digests.
 
-    `previous` holds what was live before, the latest last. Neither it nor `live` or `challenger` ever names a digest
-    of `quarantined`, and no two neighbours of (`previous`, `live`) are equal. `answers` maps each answered command to
-    its first answer. Where `watched_until_ms` is set, `challenger` is the model `before`, which stays in the shadow up
-    to that moment for no other reason than that it was live.
+    `previous` holds the models that were live before, the latest last. `previous`, `live` and `challenger` never
+    contain a digest of `quarantined`, and no two neighbours of (`previous`, `live`) are equal. `answers` maps each
+    answered command to its first answer. Where `watched_until_ms` is set, `challenger` is `rollback_target`: the
+    promoted model's predecessor, kept in the shadow until then.
     """
 
     deployment: str
@@ -104,38 +100,38 @@ class Lineup:
 
     @property
     def serving(self) -> bool:
-        """Tell whether a model is live."""
+        """Whether a model is live."""
         return self.live is not None
 
     @property
-    def before(self) -> str | None:
-        """Name the model that a roll-back makes live."""
+    def rollback_target(self) -> str | None:
+        """The model that a roll-back makes live."""
         return self.previous[-1] if self.previous else None
 
     @property
     def needed(self) -> tuple[str, ...]:
-        """Name what a worker's own process keeps loaded: the live model, and the one before it."""
-        return tuple(dict.fromkeys(digest for digest in (self.live, self.before) if digest))
+        """The models that a worker's own process keeps loaded: the live one and the roll-back target."""
+        return tuple(dict.fromkeys(digest for digest in (self.live, self.rollback_target) if digest))
 
     @property
     def explicit_challenger(self) -> str | None:
-        """Name the model that someone put into the shadow; a model that is merely watched is none."""
+        """The challenger that a command put into the shadow; None where it is there only because of a watch."""
         return self.challenger if self.watched_until_ms is None else None
 
     def challenger_at(self, now_ms: int) -> str | None:
-        """Name the model that scores in the shadow at a moment: a watch ends by the clock alone."""
+        """Return the model that scores in the shadow at a time: a watch ends by the clock, without an event."""
         if self.watched_until_ms is not None and now_ms >= self.watched_until_ms:
             return None
         return self.challenger
 
 
-def subject(lineup: Lineup, command: Command) -> str | None:
-    """Name the model whose artifact the command needs: its own, what a roll-back returns to, or none."""
+def artifact_needed(lineup: Lineup, command: Command) -> str | None:
+    """Return the model whose artifact the command needs: its own, the roll-back target, or None."""
     match command.kind:
         case CommandKind.CHALLENGE | CommandKind.PROMOTE:
             return command.model
         case CommandKind.ROLL_BACK | CommandKind.DEMOTE:
-            return lineup.before
+            return lineup.rollback_target
         case CommandKind.WITHDRAW:
             return None
 
@@ -143,8 +139,8 @@ def subject(lineup: Lineup, command: Command) -> str | None:
 def follow(lineup: Lineup, event: Event) -> Lineup:
     """Return the lineup after one more event of the log.
 
-    An answer is void, and changes nothing, if its command has been answered before, or if it accepts with a revision
-    that is not the next: so two judges cannot split the fleet. Other kinds and other deployments change nothing.
+    A verdict is void and changes nothing if its command already has an answer, or if it accepts with a revision that
+    is not the next one: so two concurrent judges cannot split the fleet. Other kinds and deployments change nothing.
     """
     if event.deployment != lineup.deployment or event.command_id is None or event.command_id in lineup.answers:
         return lineup
@@ -152,8 +148,8 @@ def follow(lineup: Lineup, event: Event) -> Lineup:
         return _answered(lineup, event)
     if event.kind is not EventKind.ACCEPTED or event.command is None or event.revision != lineup.revision + 1:
         return lineup
-    moved = _MOVES[event.command](lineup, event)
-    return lineup if moved is None else replace(_answered(moved, event), revision=event.revision)
+    changed = _TRANSITIONS[event.command](lineup, event)
+    return lineup if changed is None else replace(_answered(changed, event), revision=event.revision)
 
 
 def _answered(lineup: Lineup, event: Event) -> Lineup:
@@ -189,48 +185,48 @@ def _promote(lineup: Lineup, event: Event) -> Lineup | None:
 
 
 def _watch_end(event: Event) -> int | None:
-    """Return when the watch that a promotion brings is over; None where it brings none."""
+    """Return when a promotion's watch ends; None where it has none."""
     if event.watch_until is None:
         return None
     try:
         return parse_time_ms(event.watch_until).epoch_ms
-    except InvalidTimeError:  # no judge of this version writes it
+    except InvalidTimeError:  # a judge of this version never writes one
         return None
 
 
 def _roll_back(lineup: Lineup, _event: Event) -> Lineup | None:
-    """Return to the model before. A watch ends with what it watched, and the model that failed is not watched."""
-    if lineup.before is None:
+    """Return to the roll-back target. The watch ends, and the model that was rolled back is not watched in turn."""
+    if lineup.rollback_target is None:
         return None
     return replace(
         lineup,
-        live=lineup.before,
-        challenger=None if lineup.explicit_challenger == lineup.before else lineup.explicit_challenger,
+        live=lineup.rollback_target,
+        challenger=None if lineup.explicit_challenger == lineup.rollback_target else lineup.explicit_challenger,
         watched_until_ms=None,
         previous=lineup.previous[:-1],
     )
 
 
 def _demote(lineup: Lineup, event: Event) -> Lineup | None:
-    demoted, back = lineup.live, _roll_back(lineup, event)
-    if demoted is None or back is None:
+    demoted, rolled_back = lineup.live, _roll_back(lineup, event)
+    if demoted is None or rolled_back is None:
         return None
     return replace(
-        back,
-        challenger=None if back.challenger == demoted else back.challenger,
-        previous=_without(demoted, back.previous, then=back.live),
-        quarantined=back.quarantined | {demoted},
+        rolled_back,
+        challenger=None if rolled_back.challenger == demoted else rolled_back.challenger,
+        previous=_without(demoted, rolled_back.previous, then=rolled_back.live),
+        quarantined=rolled_back.quarantined | {demoted},
     )
 
 
 def _without(demoted: str, previous: tuple[str, ...], then: str | None) -> tuple[str, ...]:
-    """Take a digest out of the past, and the neighbours that this makes equal: a roll-back must change something."""
+    """Remove a digest from the previous models, and neighbours that become equal: a roll-back must change the model."""
     kept: list[str | None] = [digest for digest in previous if digest != demoted]
     return tuple(digest for digest, after in pairwise([*kept, then]) if digest is not None and digest != after)
 
 
-# None: an event that no judge of this version writes; it is void.
-_MOVES: Mapping[CommandKind, Callable[[Lineup, Event], Lineup | None]] = MappingProxyType(
+# A handler returns None for an event that no judge of this version writes; it is void.
+_TRANSITIONS: Mapping[CommandKind, Callable[[Lineup, Event], Lineup | None]] = MappingProxyType(
     {
         CommandKind.CHALLENGE: _challenge,
         CommandKind.WITHDRAW: _withdraw,

@@ -1,7 +1,7 @@
-"""From a digest to a model that is known to compute here what it computed where it was made.
+"""Load a model by its digest and verify that it computes the same bits here as where it was trained.
 
-Synchronous, and meant for another thread than the event loop's. Nothing here knows what a probe history is: the
-caller brings the function that turns histories into vectors.
+All functions block; call them outside the event loop's thread. The caller supplies the function that turns probe
+histories into vectors, since this package does not know the features.
 """
 
 import hashlib
@@ -39,10 +39,10 @@ _CODES: dict[type[Exception], ProblemCode] = {
 
 
 class Model:
-    """A loaded model: scores, and what a score record says about their maker."""
+    """A loaded model: it scores matrices, and identifies itself in score records."""
 
     def __init__(self, digest: str, manifest: Manifest, booster: Booster) -> None:
-        """Join what an artifact holds; `load` is who makes models."""
+        """Use `load`, which also verifies the model."""
         self.digest = digest
         self.manifest = manifest
         self.probe_hash = ""
@@ -51,48 +51,48 @@ class Model:
 
     @property
     def name(self) -> str:
-        """Return the name it was trained under."""
+        """The name it was trained under."""
         return self.manifest.name
 
     @property
     def version(self) -> str:
-        """Return the version it was trained under."""
+        """The version it was trained under."""
         return self.manifest.version
 
     @property
     def fingerprint(self) -> str:
-        """Return the fingerprint of the features that its matrix holds."""
+        """The fingerprint of the features in its matrix."""
         return self.manifest.fingerprint
 
     @property
     def policy(self) -> Policy:
-        """Return what turns its scores into decisions."""
+        """The policy that turns its scores into decisions."""
         return self.manifest.policy
 
     def score(self, matrix: Floats) -> Floats:
         """Return the probability of fraud of each row of a float64 matrix of shape (n, features).
 
-        A row's score is the same, to the bit, whatever rows are with it and whatever machine it is.
+        A row's score does not depend on the other rows or on the machine, bit for bit.
 
         Raises:
-            ScoringError: the matrix has another width.
+            ScoringError: the matrix does not have the model's width, or a score is not finite.
         """
         scores = self._calibrator.probabilities(self._booster.margins(matrix))
         if not np.isfinite(scores).all():
-            raise ScoringError(f"{self.digest} gave {int((~np.isfinite(scores)).sum())} scores that are no numbers")
+            raise ScoringError(f"{self.digest} returned {int((~np.isfinite(scores)).sum())} scores that are not finite")
         return scores
 
 
 def load(repository: Repository, digest: str, computed: Mapping[str, VectoriseProbe]) -> Model | tuple[Problem, ...]:
-    """Fetch, verify, probe and warm a model, or say everything that speaks against it.
+    """Fetch, verify and probe a model, or return all problems found.
 
-    `digest` is a full one; `computed` has the fingerprints of the features that are computed here, each with the
-    function that makes vectors of probe histories.
+    `digest` is a full one; `computed` maps the fingerprint of each feature set that is computed here to the function
+    that vectorises probe histories.
     """
-    opened = _open(repository, digest)
-    if isinstance(opened, Problem):
-        return (opened,)
-    model, artifact = opened
+    fetched = _fetch(repository, digest)
+    if isinstance(fetched, Problem):
+        return (fetched,)
+    model, artifact = fetched
     vectorise_probe = computed.get(artifact.manifest.fingerprint)
     if vectorise_probe is None:
         ours = ", ".join(computed)
@@ -107,16 +107,16 @@ def load(repository: Repository, digest: str, computed: Mapping[str, VectorisePr
     return model
 
 
-def reopen(repository: Repository, digest: str) -> Model | tuple[Problem, ...]:
-    """Fetch and verify a model that is to score recorded vectors: whoever recorded them computed them."""
-    opened = _open(repository, digest)
-    if isinstance(opened, Problem):
-        return (opened,)
-    _, problems = _probe_rows(*opened)
-    return problems or opened[0]
+def load_for_replay(repository: Repository, digest: str) -> Model | tuple[Problem, ...]:
+    """Fetch and verify a model that scores recorded vectors, so its features need not be computed here."""
+    fetched = _fetch(repository, digest)
+    if isinstance(fetched, Problem):
+        return (fetched,)
+    _, problems = _probe_rows(*fetched)
+    return problems or fetched[0]
 
 
-def _open(repository: Repository, digest: str) -> tuple[Model, Artifact] | Problem:
+def _fetch(repository: Repository, digest: str) -> tuple[Model, Artifact] | Problem:
     try:
         artifact = read_artifact(repository.fetch(digest))
         return Model(digest, artifact.manifest, Booster(artifact.model_text, artifact.manifest.feature_names)), artifact
@@ -124,8 +124,8 @@ def _open(repository: Repository, digest: str) -> tuple[Model, Artifact] | Probl
         return _problem(error)
 
 
-def examine(repository: Repository, name: str) -> HeldArtifact | tuple[Problem, ...]:
-    """Say what the judge needs to know of the model that `name` is or begins, without loading it."""
+def inspect_artifact(repository: Repository, name: str) -> HeldArtifact | tuple[Problem, ...]:
+    """Return what the judge needs to know of the model whose digest is or begins with `name`, without loading it."""
     try:
         digest = repository.resolve(name)
         if isinstance(digest, Problem):
@@ -137,15 +137,15 @@ def examine(repository: Repository, name: str) -> HeldArtifact | tuple[Problem, 
 
 
 def _probe_rows(model: Model, artifact: Artifact) -> tuple[Floats, tuple[Problem, ...]]:
-    """Score the probe rows together and one by one: both must give the expected bits."""
+    """Score the probe rows as a batch and one by one: both must give the expected bits."""
     matrix = matrix_of(artifact.probe_rows.vectors, len(artifact.manifest.feature_names))
     expected = np.array(artifact.probe_rows.scores)
     try:
-        together = model.score(matrix)
-        alone = np.concatenate([model.score(row[np.newaxis]) for row in matrix])
+        batch = model.score(matrix)
+        single = np.concatenate([model.score(row[np.newaxis]) for row in matrix])
     except ScoringError as error:
         return expected, (_problem(error),)
-    return together, (*_differences("score", together, expected), *_differences("lone score", alone, expected))
+    return batch, (*_differences("score", batch, expected), *_differences("single-row score", single, expected))
 
 
 def _probe_histories(vectorise: VectoriseProbe, artifact: Artifact) -> tuple[Floats, tuple[Problem, ...]]:
@@ -162,10 +162,10 @@ def _differences(what: str, computed: Floats, expected: Floats) -> tuple[Problem
     if same_bits(computed, expected):
         return ()
     if computed.shape != expected.shape:
-        detail = f"probe {what}s come in shape {computed.shape}, not {expected.shape}"
+        detail = f"probe {what}s have shape {computed.shape} here, {expected.shape} in the artifact"
         return (Problem(ProblemCode.PROBE_MISMATCH, detail),)
     rows = [row for row in range(len(expected)) if not same_bits(computed[row], expected[row])]
-    detail = f"{len(rows)} of {len(expected)} probe {what}s have other bits here than in the artifact, first {rows[0]}"
+    detail = f"{len(rows)} of {len(expected)} probe {what}s differ here from the artifact's, the first is row {rows[0]}"
     return (Problem(ProblemCode.PROBE_MISMATCH, detail),)
 
 

@@ -1,8 +1,7 @@
-"""Whether a text is a model that LightGBM can be given.
+"""Validate a model's text before it is given to LightGBM.
 
-LightGBM trusts its own text: one with a wrong size, a child that points outside or a loop among the nodes takes the
-process down or never returns. So its layout is checked first; what passes is a binary model of plain numeric trees.
-Nothing here calls LightGBM, or knows whether the numbers are any good.
+LightGBM trusts its input: a wrong size, a child index out of range or a cycle among the nodes crashes the process or
+hangs it. So the layout is checked first; only binary models of plain numeric trees pass.
 """
 
 import math
@@ -20,15 +19,15 @@ _FIXED = {
     "objective": "binary sigmoid:1",
 }
 _HEADER = (*_FIXED, "max_feature_idx", "feature_names", "feature_infos", "tree_sizes")
-_MOST_LEAVES = 131_072  # LightGBM's own bound
+_MAX_LEAVES = 131_072  # LightGBM's own limit
 _LARGEST_INT = 2**31 - 1
 _DECISIONS = frozenset({0, 2, 4, 6, 8, 10})  # numeric (bit 0 clear), default left or right, three kinds of missing
-_ALL_BUT_NAN = ("threshold", "inf")  # a split of what is there from what is missing
+_ALL_BUT_NAN = ("threshold", "inf")  # a split between present and missing values
 _NUMBER = re.compile(r"-?\d{1,40}(?:\.\d{1,40})?(?:e[+-]?\d{1,3})?", re.ASCII)
 
 
 class _Line(NamedTuple):
-    """One line of a tree: how many numbers for n leaves, and whether they are whole."""
+    """One line of a tree: how many numbers it has for n leaves, and whether they are integers."""
 
     name: str
     length: Callable[[int], int]
@@ -68,14 +67,14 @@ _TREE = (
 
 
 def check_model_text(text: str, feature_names: tuple[str, ...]) -> None:
-    """Check that the text is whole, and that its trees ask only for these features.
+    """Check that the text is complete and well formed, and that its trees use only these features.
 
     Raises:
-        DamagedArtifactError: it is not, with the first place that shows it.
+        DamagedArtifactError: it is not; the message names the first fault.
     """
     head, separator, trees = text.partition("\n\n")
     if not separator or not head.startswith("tree\n"):
-        raise DamagedArtifactError("model.txt: does not begin as a LightGBM model")
+        raise DamagedArtifactError("model.txt: does not start like a LightGBM model")
     try:
         header = _pairs(head.removeprefix("tree\n"))
         _check_header(header, feature_names)
@@ -89,7 +88,7 @@ def _pairs(block: str) -> dict[str, str]:
     pairs = [line.partition("=") for line in block.split("\n")]
     fields = {name: value for name, _, value in pairs}
     if len(fields) != len(pairs) or any(not equals or "=" in value for _, equals, value in pairs):
-        raise ValueError(f"lines near {block[:40]!r} are not one name and one value each")
+        raise ValueError(f"lines near {block[:40]!r} must be name=value, each name once")
     return fields
 
 
@@ -100,70 +99,70 @@ def _check_header(header: dict[str, str], feature_names: tuple[str, ...]) -> Non
         if header[name] != value:
             raise ValueError(f"{name} is {header[name]!r:.40}, not {value!r}")
     if header["max_feature_idx"] != str(len(feature_names) - 1):
-        raise ValueError(f"is not of {len(feature_names)} features")
+        raise ValueError(f"does not have {len(feature_names)} features")
     if header["feature_names"].split(" ") != list(feature_names):
-        raise ValueError("feature_names are not those of the manifest")
+        raise ValueError("feature_names differ from the manifest's")
     if len(header["feature_infos"].split(" ")) != len(feature_names):
-        raise ValueError("feature_infos are not one for each feature")
+        raise ValueError("feature_infos must have one entry for each feature")
 
 
 def _blocks(trees: str, sizes: list[str]) -> Iterator[str]:
-    """Yield the text of each tree; LightGBM finds them by their sizes, so the sizes must be right."""
+    """Yield the text of each tree; LightGBM locates trees by `tree_sizes`, so the sizes must be exact."""
     start = 0
     for number, size in enumerate(sizes):
         end = start + int(size) if _NUMBER.fullmatch(size) and size.isdecimal() else start
         block = trees[start:end]
         opening = f"Tree={number}\n"
         if not block.startswith(opening) or not block.endswith("\n\n\n"):
-            raise ValueError(f"tree {number} is not where tree_sizes say")
+            raise ValueError(f"tree {number} is not at the position that tree_sizes gives")
         yield block.removeprefix(opening)
         start = end
     if trees[start:] != "end of trees\n":
-        raise ValueError("does not end with its last tree")
+        raise ValueError("does not end after the last tree")
 
 
 def _check_tree(tree: dict[str, str], width: int) -> None:
     if tuple(tree) != tuple(line.name for line in _TREE):
-        raise ValueError("a tree has other fields than a tree of plain splits")
+        raise ValueError("a tree does not have the fields of a tree of numeric splits")
     leaves = _numbers("num_leaves", tree["num_leaves"], whole=True)
-    if len(leaves) != 1 or not 1 <= leaves[0] <= _MOST_LEAVES:
-        raise ValueError(f"num_leaves is {tree['num_leaves']!r:.20}")
+    if len(leaves) != 1 or not 1 <= leaves[0] <= _MAX_LEAVES:
+        raise ValueError(f"num_leaves is {tree['num_leaves']!r:.20}, not 1 to {_MAX_LEAVES}")
     columns = {line.name: _column(line, tree[line.name], int(leaves[0])) for line in _TREE}
     if columns["num_cat"] != [0] or columns["is_linear"] != [0]:
-        raise ValueError("a tree has categorical splits or linear leaves, whose bits change with the machine")
+        raise ValueError("a tree has categorical splits or linear leaves; their results differ between machines")
     if len(columns["leaf_value"]) > 1:
         _check_splits(columns, len(columns["leaf_value"]), width)
 
 
 def _column(line: _Line, text: str, leaves: int) -> list[float]:
     values = _numbers(line.name, text, whole=line.whole)
-    lone = leaves == 1 and not values and line.name != "leaf_value"  # a tree of one leaf says little else
-    if len(values) != line.length(leaves) and not lone:
-        raise ValueError(f"{line.name} has not {line.length(leaves)} entries")
+    omitted = leaves == 1 and not values and line.name != "leaf_value"  # LightGBM leaves these lines of one leaf empty
+    if len(values) != line.length(leaves) and not omitted:
+        raise ValueError(f"{line.name} does not have {line.length(leaves)} entries")
     return values
 
 
 def _numbers(name: str, text: str, *, whole: bool) -> list[float]:
-    """Read numbers divided by single spaces, as LightGBM writes them; whole ones fit into 32 bits."""
+    """Parse numbers separated by single spaces, as LightGBM writes them; integers must fit into 32 bits."""
     words = text.split(" ") if text else []
     if not all(_NUMBER.fullmatch(word) or (name, word) == _ALL_BUT_NAN for word in words):
-        raise ValueError(f"{name} holds what is no number")
+        raise ValueError(f"{name} holds a value that is not a number")
     values = [float(word) for word in words]
     if name != "threshold" and not all(math.isfinite(value) for value in values):
         raise ValueError(f"{name} holds a number that is not finite")
     if whole and not all(word.removeprefix("-").isdecimal() and abs(float(word)) <= _LARGEST_INT for word in words):
-        raise ValueError(f"{name} holds a number that is not whole")
+        raise ValueError(f"{name} holds a number that is not a 32-bit integer")
     return values
 
 
 def _check_splits(columns: dict[str, list[float]], leaves: int, width: int) -> None:
     if not all(0 <= feature < width for feature in columns["split_feature"]):
-        raise ValueError("a split asks for a feature that there is not")
+        raise ValueError("a split uses a feature that does not exist")
     if not all(decision in _DECISIONS for decision in columns["decision_type"]):
-        raise ValueError("a split is categorical or of an unknown kind")
+        raise ValueError("a split is categorical or of an unknown type")
     left, right = columns["left_child"], columns["right_child"]
-    # Every leaf (from -1 down) and every split but the root has one parent, and parents come first: so it is a tree.
+    # Every leaf (-1 downwards) and every split except the root has one parent, and parents come first: it is a tree.
     if sorted(left + right) != [*range(-leaves, 0), *range(1, leaves - 1)]:
-        raise ValueError("a node has no parent, or two")
+        raise ValueError("a node has no parent, or more than one")
     if any(0 <= child <= parent for children in (left, right) for parent, child in enumerate(children)):
         raise ValueError("a node comes before its parent")

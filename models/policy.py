@@ -1,7 +1,6 @@
-"""What a score means to a payment: a decision, and a band for people to read.
+"""Turn a score into a decision, and into a band for human readers.
 
-Bands are looked up in a table of exact thresholds, because the bits of a vectorised logarithm change with the CPU.
-Nothing here knows a model.
+Bands are looked up in a table of exact thresholds, because the bits of a vectorised logarithm differ between CPUs.
 """
 
 from decimal import Decimal, localcontext
@@ -15,10 +14,11 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Unit = Annotated[float, msgspec.Meta(ge=0, le=1, description="a calibrated probability of fraud")]
 Band = Annotated[int, msgspec.Meta(ge=0, le=999, description="500 is odds of 1 in 100; 50 more double them")]
+LAST_BAND = 999
 
 
 class Decision(StrEnum):
-    """What becomes of the payment, mildest first."""
+    """The decision on a payment, mildest first."""
 
     APPROVE = "approve"
     REVIEW = "review"
@@ -26,11 +26,10 @@ class Decision(StrEnum):
 
 
 _BY_SEVERITY = tuple(Decision)
-LAST_BAND = 999
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """From which score on a payment is looked at, and from which on it is declined; above 1 means never."""
+    """The scores from which a payment is reviewed and from which it is declined; above 1 means never."""
 
     review_at: float
     decline_at: float
@@ -38,7 +37,7 @@ class Policy(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if not 0.0 <= self.review_at <= self.decline_at:
             raise ValueError(
-                f"review_at {self.review_at} and decline_at {self.decline_at} are not 0 <= review <= decline"
+                f"review_at {self.review_at} and decline_at {self.decline_at} must be 0 <= review_at <= decline_at"
             )
 
     def decide(self, scores: Floats) -> list[Decision]:
@@ -48,10 +47,10 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 def _band_thresholds() -> Floats:
-    """Return the least score of each band from 1 to 999.
+    """Return the lowest score of each band from 1 to 999.
 
-    Band k begins where 500 + 50 log2(99 odds) = k - 1/2. No score lies on such a point (it is irrational), so how
-    halves are rounded does not matter.
+    Band k begins where 500 + 50 log2(99 odds) = k - 1/2. That point is irrational, so no score lies on it and the
+    rounding of halves does not matter.
     """
     with localcontext() as context:
         context.prec = 50
@@ -70,6 +69,6 @@ _THRESHOLDS = _band_thresholds()
 def bands(scores: Floats) -> NDArray[np.int64]:
     """Return round(500 + 50 log2(99 odds)) of each score, clamped to 0..999.
 
-    500 is 1 in 100, 50 more twice the odds.
+    500 means odds of 1 in 100; each 50 more double the odds.
     """
     return np.searchsorted(_THRESHOLDS, scores, side="right").astype(np.int64)

@@ -1,7 +1,6 @@
-"""The door to artifact bytes: a folder, or any fsspec URL, with one folder in it for each digest.
+"""Store and fetch artifacts in a folder or at any fsspec URL, one subfolder for each digest.
 
-The repository knows digests; it has no "latest". What is read is checked against its digest before anyone sees it.
-Nothing here understands the files.
+A digest is the only identity: there is no "latest". Every artifact is verified against its digest when it is fetched.
 """
 
 import os
@@ -25,30 +24,30 @@ _MANIFEST_LAST = sorted(FILES, key=lambda name: name == "manifest.json")
 
 
 class Repository:
-    """Artifacts by digest. Safe to use from several threads; every call goes to the file system."""
+    """Artifacts by digest. Thread-safe; every call accesses the file system."""
 
     def __init__(self, url: str) -> None:
-        """Open a folder or an fsspec URL; nothing needs to be there yet.
+        """Open a folder or an fsspec URL, which need not exist yet.
 
         Raises:
             RepositoryUnavailableError: the URL's file system is unknown or not installed.
         """
         self.url = url
-        with _translated(url):
-            # Object stores remember listings; another process's artifact must be seen at once.
+        with _translate_errors(url):
+            # fsspec caches listings of object stores; another process's artifact must be visible at once.
             self._files, self._root = fsspec.core.url_to_fs(url, use_listings_cache=False)
 
     def put(self, contents: Contents) -> str:
-        """Store an artifact and return its digest; storing it again changes nothing.
+        """Store an artifact and return its digest; idempotent.
 
-        In a folder it appears whole or not at all. An object store has no such step, so the manifest goes last and a
-        reader finds a part of it damaged, never good.
+        In a local folder the write is atomic. An object store has no atomic rename, so the manifest is written last
+        and an incomplete artifact fails verification.
 
         Raises:
             RepositoryUnavailableError: it cannot be written.
         """
         digest = digest_of(contents)
-        with _translated(self.url):
+        with _translate_errors(self.url):
             if isinstance(self._files, LocalFileSystem):
                 _put_in_folder(Path(self._root), digest, contents)
             else:
@@ -58,12 +57,12 @@ class Repository:
         return digest
 
     def digests(self) -> tuple[str, ...]:
-        """Return the digests that there are, sorted; whether they are whole is seen when they are read.
+        """Return the digests of all artifacts, sorted; they are verified only when fetched.
 
         Raises:
             RepositoryUnavailableError: it cannot be listed.
         """
-        with _translated(self.url):
+        with _translate_errors(self.url):
             self._files.invalidate_cache()
             try:
                 paths = self._files.ls(self._root, detail=False)
@@ -73,7 +72,7 @@ class Repository:
         return tuple(sorted(name for name in names if _DIGEST.fullmatch(name)))
 
     def resolve(self, name: str) -> str | Problem:
-        """Return the one digest that `name` is or begins.
+        """Return the one digest that equals or begins with `name`.
 
         Raises:
             RepositoryUnavailableError: it cannot be listed.
@@ -91,38 +90,38 @@ class Repository:
                 return Problem(ProblemCode.AMBIGUOUS_MODEL, f"{len(found)} artifacts begin with {name}: {listed}")
 
     def fetch(self, digest: str) -> dict[str, bytes]:
-        """Return an artifact's files by name, as they were when they were put.
+        """Return an artifact's files by name, verified against the digest.
 
         Raises:
-            MissingArtifactError: there is none of this digest.
-            DamagedArtifactError: the bytes are not those that the digest was computed from.
+            MissingArtifactError: no artifact has this digest.
+            DamagedArtifactError: the bytes do not match the digest.
             RepositoryUnavailableError: it cannot be read.
         """
         if not _DIGEST.fullmatch(digest):
-            raise MissingArtifactError(f"{digest!r:.80} is no digest")
-        with _translated(self.url):
+            raise MissingArtifactError(f"{digest!r:.80} is not a digest of 64 hexadecimal digits")
+        with _translate_errors(self.url):
             self._files.invalidate_cache()
             try:
-                names = self._measured(digest)
+                names = self._checked_names(digest)
                 contents = {name: bytes(self._files.cat_file(self._path(digest, name))) for name in names}
             except (FileNotFoundError, NotADirectoryError) as error:
                 raise MissingArtifactError(f"no artifact {digest} in {self.url}") from error
         found = digest_of(contents)
         if found != digest:
-            raise DamagedArtifactError(f"the files of {digest} in {self.url} have the digest {found}: put it again")
+            raise DamagedArtifactError(f"the files of {digest} in {self.url} have the digest {found}: store it again")
         return contents
 
-    def _measured(self, digest: str) -> list[str]:
-        """Return the names of an artifact's files, having made sure that they may be read into memory."""
+    def _checked_names(self, digest: str) -> list[str]:
+        """Return the names of an artifact's files after checking that they fit into memory."""
         entries = self._files.ls(self._path(digest), detail=True)
         if not entries:
             raise MissingArtifactError(f"no artifact {digest} in {self.url}")
         names = sorted(str(entry["name"]).rpartition("/")[2] for entry in entries)
         if names != sorted(FILES) or any(entry["type"] != "file" for entry in entries):
-            raise DamagedArtifactError(f"{digest} in {self.url} holds {names[:9]}, not {sorted(FILES)}: put it again")
-        weight = sum(int(entry["size"] or 0) for entry in entries)
-        if weight > LARGEST_BYTES:
-            raise DamagedArtifactError(f"{digest} in {self.url} weighs {weight} bytes, more than {LARGEST_BYTES}")
+            raise DamagedArtifactError(f"{digest} in {self.url} holds {names[:9]}, not {sorted(FILES)}: store it again")
+        size = sum(int(entry["size"] or 0) for entry in entries)
+        if size > LARGEST_BYTES:
+            raise DamagedArtifactError(f"{digest} in {self.url} has {size} bytes, the limit is {LARGEST_BYTES}")
         return names
 
     def _path(self, *parts: str) -> str:
@@ -130,43 +129,43 @@ class Repository:
 
 
 @contextmanager
-def _translated(url: str) -> Iterator[None]:
+def _translate_errors(url: str) -> Iterator[None]:
     try:
         yield
     except ModelError:
         raise
-    except Exception as error:  # each file system of fsspec has errors of its own, and none of them may end a worker
+    except Exception as error:  # every fsspec file system has its own errors, and none of them may end a worker
         raise RepositoryUnavailableError(f"{url}: {error}") from error
 
 
 def _put_in_folder(root: Path, digest: str, contents: Contents) -> None:
     target = root / digest
-    if target.exists() and _holds(target, contents):
+    if target.exists() and _contains(target, contents):
         return
     root.mkdir(parents=True, exist_ok=True)
     draft = root / f".{digest[:8]}-{secrets.token_hex(8)}"
     draft.mkdir()
     try:
         for name, value in contents.items():
-            _write_through(draft / name, value)
-        _place(draft, target, contents)
+            _write_synced(draft / name, value)
+        _move_into_place(draft, target, contents)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _place(draft: Path, target: Path, contents: Contents) -> None:
-    """Rename a finished draft to its name; a whole one of another writer stays, a damaged namesake makes way."""
+def _move_into_place(draft: Path, target: Path, contents: Contents) -> None:
+    """Rename a complete draft to its digest; another writer's complete artifact stays, a damaged one is replaced."""
     try:
-        draft.rename(target)  # fails where a folder of the name has anything in it
+        draft.rename(target)  # fails if the target folder is not empty
     except OSError:
-        if not _holds(target, contents):
-            _make_way(draft, target)
+        if not _contains(target, contents):
+            _replace(draft, target)
     _sync(target.parent)
 
 
-def _make_way(draft: Path, target: Path) -> None:
+def _replace(draft: Path, target: Path) -> None:
     old = draft.with_name(f"{draft.name}-old")
-    with suppress(FileNotFoundError):  # another writer moved it
+    with suppress(FileNotFoundError):  # another writer has moved it
         target.rename(old)
     try:
         draft.rename(target)
@@ -177,12 +176,12 @@ def _make_way(draft: Path, target: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _holds(folder: Path, contents: Contents) -> bool:
+def _contains(folder: Path, contents: Contents) -> bool:
     names = {path.name for path in folder.iterdir()}
     return names == set(contents) and all((folder / name).read_bytes() == contents[name] for name in names)
 
 
-def _write_through(path: Path, value: bytes) -> None:
+def _write_synced(path: Path, value: bytes) -> None:
     with path.open("xb") as file:
         file.write(value)
         file.flush()

@@ -1,7 +1,4 @@
-"""Moments as the records write them: RFC 3339 text with a zone, or whole epoch milliseconds.
-
-Nothing here reads a clock.
-"""
+"""Times as the records carry them: RFC 3339 text with a zone, or integer epoch milliseconds."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -21,30 +18,30 @@ LATEST_MS = (datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC) - _EPOCH) /
 
 
 class Moment(NamedTuple):
-    """A point in time, and the wall clock it was read from (0 for epoch milliseconds, which name none)."""
+    """A point in time, and the UTC offset of its text (0 for epoch milliseconds, which carry none)."""
 
     epoch_ms: int
     utc_offset_minutes: int
 
 
 def parse_time_ms(value: object) -> Moment:
-    """Read a moment, cut (not rounded) to whole milliseconds.
+    """Parse a time, truncated (not rounded) to whole milliseconds.
 
-    A leap second (`:60`) is refused: epoch milliseconds have no room for it.
+    A leap second (`:60`) is refused: epoch milliseconds cannot represent it.
 
     Raises:
-        InvalidTimeError: `value` is neither form, lacks a zone, or lies outside the years 1 to 9999.
+        InvalidTimeError: `value` has neither form, lacks a zone, or lies outside the years 1 to 9999.
     """
     if isinstance(value, str):
         return _parse_text(value)
     if isinstance(value, int) and not isinstance(value, bool):
-        return _within(Moment(value, 0), value)
+        return _check_range(Moment(value, 0), value)
     raise InvalidTimeError(f"{value!r:.80} is neither RFC 3339 text nor integer epoch milliseconds")
 
 
 def format_time(epoch_ms: int) -> str:
-    """Write a moment as the records do: UTC, three decimals, `Z`."""
-    _within(Moment(epoch_ms, 0), epoch_ms)
+    """Format a time as the records do: UTC, three decimals, `Z`."""
+    _check_range(Moment(epoch_ms, 0), epoch_ms)
     text = (_EPOCH + epoch_ms * _MILLISECOND).replace(tzinfo=None).isoformat(timespec="milliseconds")
     return f"{text}Z"
 
@@ -55,12 +52,12 @@ def _parse_text(text: str) -> Moment:
     try:
         moment = datetime.fromisoformat(text.upper())
     except ValueError as error:
-        raise InvalidTimeError(f"{text!r:.80} is no time of the calendar: {error}") from error
+        raise InvalidTimeError(f"{text!r:.80} is not a valid date and time: {error}") from error
     offset = moment.utcoffset() or timedelta()
-    return _within(Moment((moment - _EPOCH) // _MILLISECOND, offset // _MINUTE), text)
+    return _check_range(Moment((moment - _EPOCH) // _MILLISECOND, offset // _MINUTE), text)
 
 
-def _within(moment: Moment, value: object) -> Moment:
+def _check_range(moment: Moment, value: object) -> Moment:
     if not EARLIEST_MS <= moment.epoch_ms <= LATEST_MS:
         raise InvalidTimeError(f"{value!r:.80} is outside the years 1 to 9999")
     return moment

@@ -1,1 +1,1 @@
-"""The challenger's own lane: it scores what the live model scores, and is never waited for."""
+"""Shadow scoring: a challenger in a process of its own scores the live model's transactions; decisions never wait."""

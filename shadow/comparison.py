@@ -1,7 +1,4 @@
-"""From a decision's record and what the challenger makes of its vector to `comparison/1`.
-
-The record is defined here, the lowest place that knows its meaning. Nothing here loads a model, or reads a clock.
-"""
+"""The record `comparison/1`: a live decision beside the challenger's result for the same vector."""
 
 from typing import Annotated, Literal, NamedTuple
 
@@ -18,7 +15,7 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class TransactionSource(msgspec.Struct, frozen=True):
-    """Where the transaction was; a comparison may be there twice, its source tells."""
+    """The transaction's position in Kafka; identifies duplicates of a comparison."""
 
     topic: str
     partition: Count
@@ -26,7 +23,7 @@ class TransactionSource(msgspec.Struct, frozen=True):
 
 
 class Side(msgspec.Struct, frozen=True):
-    """What one of the two came to; a live side decided by rules has no digest, score and band."""
+    """One model's result; a live side that rules decided has no digest, score and band."""
 
     digest: Digest | None
     score: Unit | None
@@ -35,7 +32,7 @@ class Side(msgspec.Struct, frozen=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """One decision, and what the challenger would have decided. Written at least once for each."""
+    """One decision, and what the challenger would have decided. Delivered at least once."""
 
     schema: Literal["comparison/1"] = "comparison/1"
     transaction_id: TransactionId
@@ -56,7 +53,7 @@ class _ModelRef(msgspec.Struct, frozen=True):
 
 
 class DecidedScore(msgspec.Struct, frozen=True):
-    """What is needed of a `score/1` record."""
+    """The fields of a `score/1` record that a comparison needs."""
 
     transaction_id: str
     card_id: str
@@ -72,7 +69,7 @@ class DecidedScore(msgspec.Struct, frozen=True):
 
 
 class Result(NamedTuple):
-    """What a model makes of one vector."""
+    """A model's result for one vector."""
 
     score: float
     band: int
@@ -85,12 +82,12 @@ encode_comparison = msgspec.json.Encoder().encode
 
 
 def results(scores: Floats, policy: Policy) -> list[Result]:
-    """Return what n scores of shape (n,) mean, as the live path does it."""
+    """Turn n scores of shape (n,) into results, as the live path does."""
     return list(map(Result, scores.tolist(), bands(scores).tolist(), policy.decide(scores)))
 
 
 def compare(decided: DecidedScore, digest: str, result: Result, now_ms: int) -> Comparison:
-    """Put a decision beside what the challenger `digest` would have decided."""
+    """Build the comparison of a decision with the result of the challenger `digest`."""
     live_digest = None if decided.model is None else decided.model.digest
     return Comparison(
         transaction_id=decided.transaction_id,

@@ -1,20 +1,18 @@
 """The errors of this package, one root.
 
-    ShadowError
-    ├── FrameError    what came through a pipe is no frame of ours: give up the process at its other end
-    └── LaneError     the challenger's process ended, or was too slow: count what it had as failed, start another
-
-Nothing here knows how an error is counted.
+ShadowError
+├── FrameError                the bytes on a pipe are not a valid frame: end the process at the other end
+└── ChallengerProcessError    the process ended or timed out: count its decisions as failed, start another
 """
 
 
 class ShadowError(Exception):
-    """Any error that this package raises on purpose."""
+    """Base class of the package's errors."""
 
 
 class FrameError(ShadowError):
-    """The bytes do not begin as a frame, promise too much, or end too early."""
+    """The bytes do not start like a frame, announce too large a payload, or end too early."""
 
 
 class ChallengerProcessError(ShadowError):
-    """The process is gone; whatever it was asked has no answer."""
+    """The process has ended; its pending request has no reply."""

@@ -1,10 +1,7 @@
-"""What the log of events says of shadows: which model was to be compared at which revision, and what workers missed.
+"""A challenger's history from the event log: when it was in the shadow, and what workers reported as missed.
 
-Folds of events. Nothing here reads a topic.
-
-How much a challenger missed, and when that is worth an event: seldom, and the last word is never lost.
-
-Nothing here counts a decision or writes an event.
+A worker reports running totals of the comparisons that it missed: seldom, but the final totals are always reported.
+`ReportSchedule` says when a report is due.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,7 +19,7 @@ _LONGEST_PAUSE_MS = 3_600_000
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What became of the decisions that one worker offered to one challenger."""
+    """How many decisions a worker offered to a challenger, by outcome."""
 
     compared: int = 0
     skipped: int = 0
@@ -34,43 +31,43 @@ class Totals:
         return self.skipped + self.failed
 
     def plus(self, other: "Totals") -> "Totals":
-        """Add up."""
+        """Return the sum."""
         return Totals(self.compared + other.compared, self.skipped + other.skipped, self.failed + other.failed)
 
     def minus(self, other: "Totals") -> "Totals":
-        """Take away what was there before."""
+        """Return the difference."""
         return Totals(self.compared - other.compared, self.skipped - other.skipped, self.failed - other.failed)
 
 
 @dataclass(frozen=True, slots=True)
 class ReportSchedule:
-    """What was told last, and from which moment on more is told: at once, then at pauses that double up to an hour."""
+    """The totals reported last, and when the next report is due: at once, then after pauses that double up to 1 h."""
 
-    told: Totals = Totals()
+    reported: Totals = Totals()
     due_ms: int = 0
     pause_ms: int = _FIRST_PAUSE_MS
 
     def is_due(self, totals: Totals, now_ms: int) -> bool:
-        """Tell whether more was missed than was said, and the pause is over."""
-        return totals.missed > self.told.missed and now_ms >= self.due_ms
+        """Tell whether more was missed than reported, and the pause is over."""
+        return totals.missed > self.reported.missed and now_ms >= self.due_ms
 
-    def is_owed(self, totals: Totals) -> bool:
-        """Tell whether a last word is owed: something was missed, and what was said is not the end of it."""
-        return totals.missed > 0 and totals != self.told
+    def final_due(self, totals: Totals) -> bool:
+        """Tell whether a final report is due: something was missed, and the totals have changed since the last."""
+        return totals.missed > 0 and totals != self.reported
 
     def after(self, totals: Totals, now_ms: int) -> "ReportSchedule":
-        """Return what holds once these totals are said; who had nothing to say for an hour begins with short pauses.
+        """Return the schedule after a report of these totals; pauses start short again after an hour without a report.
 
-        Quiet for the pause of the moment is not enough: misses every 3 s would then be told each time, for ever.
+        An hour, not the current pause: else a miss every 3 s would be reported each time, for ever.
         """
         quiet = now_ms >= self.due_ms + _LONGEST_PAUSE_MS
         pause_ms = _FIRST_PAUSE_MS if quiet else self.pause_ms
-        return replace(self, told=totals, due_ms=now_ms + pause_ms, pause_ms=min(2 * pause_ms, _LONGEST_PAUSE_MS))
+        return replace(self, reported=totals, due_ms=now_ms + pause_ms, pause_ms=min(2 * pause_ms, _LONGEST_PAUSE_MS))
 
 
 @dataclass(frozen=True, slots=True)
 class ShadowTerm:
-    """Who was in the shadow under one revision, since when, and until when where that was a watch."""
+    """The challenger under one revision, since when, and until when if that was a watch."""
 
     challenger: str | None
     since_ms: int
@@ -79,7 +76,7 @@ class ShadowTerm:
 
 @dataclass(frozen=True, slots=True)
 class ChallengerHistory:
-    """The terms of a deployment by revision, and the lineup at the end of the log."""
+    """A deployment's shadow terms by revision, and the lineup at the end of the log."""
 
     lineup: Lineup
     terms: Mapping[int, ShadowTerm]
@@ -95,8 +92,8 @@ class ChallengerHistory:
             lineup = after
         return cls(lineup, terms)
 
-    def owed(self, digest: str, revision: int, decided_ms: int) -> bool:
-        """Tell whether a decision of that revision and moment was to be compared with this challenger."""
+    def should_compare(self, digest: str, revision: int, decided_ms: int) -> bool:
+        """Tell whether a decision of that revision and time had to be compared with this challenger."""
         term = self.terms.get(revision)
         if term is None or term.challenger != digest:
             return False
@@ -104,61 +101,61 @@ class ChallengerHistory:
 
     @property
     def challengers(self) -> tuple[str, ...]:
-        """Every model that was ever in the shadow, the latest last, each once."""
-        met = [term.challenger for _, term in sorted(self.terms.items()) if term.challenger]
-        return tuple(reversed(dict.fromkeys(reversed(met))))
+        """All models that were ever in the shadow, each once, the latest last."""
+        digests = [term.challenger for _, term in sorted(self.terms.items()) if term.challenger]
+        return tuple(reversed(dict.fromkeys(reversed(digests))))
 
     def last_term(self, digest: str) -> ShadowTerm | None:
-        """Return the challenger's latest time in the shadow, through all revisions that left it there."""
+        """Return the challenger's latest term in the shadow, joined over consecutive revisions."""
         last: ShadowTerm | None = None
-        joined = False
+        in_shadow = False
         for _, term in sorted(self.terms.items()):
             if term.challenger == digest:
-                since_ms = last.since_ms if last is not None and joined else term.since_ms
+                since_ms = last.since_ms if last is not None and in_shadow else term.since_ms
                 last = ShadowTerm(digest, since_ms, term.until_ms)
-            elif joined and last is not None:
+            elif in_shadow and last is not None:
                 last = ShadowTerm(digest, last.since_ms, min(term.since_ms, last.until_ms or term.since_ms))
-            joined = term.challenger == digest
+            in_shadow = term.challenger == digest
         return last
 
 
 class WorkerReports(NamedTuple):
-    """What workers said since a moment: of the time since then, and of times that began before it and ended after.
+    """The totals that workers reported since a time: of intervals after it, and of intervals that span it.
 
-    Of `astride` nobody knows how much was before the moment: it has grown since an event that is older.
+    How much of `astride` was before that time is unknown: its totals grew since an older event.
     """
 
     within: Totals = Totals()
     astride: Totals = Totals()
 
 
-def told(events: Iterable[Event], digest: str, since_ms: int) -> WorkerReports:
-    """Return what workers said they skipped and failed at since a moment, and compared meanwhile.
+def reported_totals(events: Iterable[Event], digest: str, since_ms: int) -> WorkerReports:
+    """Return the totals that workers reported for a challenger since a time.
 
-    Events carry running totals of one worker since it took the challenger up at a revision; they begin anew with a
-    worker that was started again under the same name. The first of them is written at once: it tells of its own moment.
+    Events carry a worker's running totals since it loaded the challenger at a revision. Totals that went down come from
+    a worker that restarted under the same name. The first event of a run is written at once: it describes its own time.
     """
     last: dict[tuple[str, int], tuple[Totals, int]] = {}
     within, astride = Totals(), Totals()
     for event in events:
         if event.kind is not EventKind.SHADOW or event.model != digest:
             continue
-        said = Totals(event.compared or 0, event.skipped or 0, event.failed or 0)
+        totals = Totals(event.compared or 0, event.skipped or 0, event.failed or 0)
         run = (event.worker, event.revision)
         at_ms, (before, before_ms) = _ms(event.at), last.get(run, (Totals(), since_ms))
-        goes_on = said.missed >= before.missed and said.compared >= before.compared
-        last[run] = (said, at_ms)
+        same_run = totals.missed >= before.missed and totals.compared >= before.compared
+        last[run] = (totals, at_ms)
         if at_ms < since_ms:
             continue
-        if goes_on and before_ms < since_ms:
-            astride = astride.plus(said.minus(before))
+        if same_run and before_ms < since_ms:
+            astride = astride.plus(totals.minus(before))
         else:
-            within = within.plus(said.minus(before) if goes_on else said)
+            within = within.plus(totals.minus(before) if same_run else totals)
     return WorkerReports(within, astride)
 
 
 def _ms(text: str) -> int:
-    """Read a moment of the log; 0 where a strange writer left none."""
+    """Parse an event's time; 0 where it is invalid, since another program may write to the log."""
     try:
         return parse_time_ms(text).epoch_ms
     except InvalidTimeError:

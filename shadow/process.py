@@ -1,7 +1,7 @@
-"""The challenger's lane: how much may wait, how long it rests after a fault, and the process at its end.
+"""The challenger's process, as its worker sees it.
 
-`QueueRoom` and `Backoff` are policy, as values; `ChallengerProcess` is the process: started, asked one thing at a time,
-given up at the first fault. Nothing here knows what becomes of an answer.
+`QueueSlots` limits how many decisions wait, `Backoff` delays the restart after a fault; both are values.
+`ChallengerProcess` starts the process, sends it one request at a time, and ends it at the first fault.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import msgspec
 
 from shadow.errors import ChallengerProcessError, FrameError
 from shadow.protocol import (
-    HEAD_BYTES,
+    HEADER_BYTES,
     Compare,
     CompareResult,
     KeepOnly,
@@ -26,62 +26,62 @@ from shadow.protocol import (
     decode_reply,
     encode,
     frame,
-    payload_bytes,
+    payload_length,
 )
 
 _LOAD_SECONDS = 60.0
-_CLOSE_SECONDS = 0.5
-_FIRST_REST_SECONDS = 1.0
-_LONGEST_REST_SECONDS = 60.0
+_EXIT_SECONDS = 0.5
+_FIRST_BACKOFF_SECONDS = 1.0
+_LONGEST_BACKOFF_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class QueueRoom:
-    """How many decisions may wait for the challenger, those in its hands included, and how many do."""
+class QueueSlots:
+    """The number of decisions that may be queued or in progress for the challenger, and how many are."""
 
-    bound: int
-    held: int = 0
+    limit: int
+    used: int = 0
 
-    def admit(self, count: int) -> tuple["QueueRoom", int]:
-        """Return the room after an offer, and how many of the offer it takes; the others do not fit."""
-        taken = min(count, self.bound - self.held)
-        return replace(self, held=self.held + taken), taken
+    def admit(self, count: int) -> tuple["QueueSlots", int]:
+        """Take slots for up to `count` decisions; return the new state and how many were admitted."""
+        admitted = min(count, self.limit - self.used)
+        return replace(self, used=self.used + admitted), admitted
 
-    def release(self, count: int) -> "QueueRoom":
-        """Return the room after so many left."""
-        return replace(self, held=self.held - count)
+    def release(self, count: int) -> "QueueSlots":
+        """Free `count` slots."""
+        return replace(self, used=self.used - count)
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """For how long nothing is started after a fault: a second, twice as long each time, a minute at most."""
+    """The delay before the next start after a fault: 1 s, doubled each time, at most 60 s."""
 
     seconds: float = 0.0
 
     def after_fault(self) -> "Backoff":
-        """Return the next, longer rest."""
-        return Backoff(min(max(2 * self.seconds, _FIRST_REST_SECONDS), _LONGEST_REST_SECONDS))
+        """Return the next, longer delay."""
+        return Backoff(min(max(2 * self.seconds, _FIRST_BACKOFF_SECONDS), _LONGEST_BACKOFF_SECONDS))
 
 
 class HeldModel(NamedTuple):
-    """What is known of a model that the process holds: its probe hash, and the fingerprint of its features."""
+    """A model that the process has loaded: its probe hash, and the fingerprint of its features."""
 
     probe_hash: str
     fingerprint: str
 
 
 class ChallengerProcess:
-    """One process that runs challengers, or none.
+    """The child process that runs challengers; it is started when a model is loaded.
 
     Args:
-        command: the program and its arguments; it speaks `shadow.protocol` on its standard input and output.
-        setup: the first thing that it is told.
-        environment: all of its variables.
+        command: the program and its arguments; it speaks `shadow.protocol` on standard input and output.
+        setup: the first message sent to it.
+        environment: its complete environment.
     """
 
     def __init__(self, command: Sequence[str], setup: Setup, environment: Mapping[str, str]) -> None:
         self.loaded: dict[str, HeldModel] = {}
-        """The models that the process holds, by digest."""
+        """The models that the process has loaded, by digest."""
         self._command = tuple(command)
         self._setup = setup
         self._environment = dict(environment)
@@ -89,53 +89,53 @@ class ChallengerProcess:
 
     @property
     def pid(self) -> int | None:
-        """The process's id; None where there is none."""
+        """The process id; None while no process runs."""
         return None if self._process is None else self._process.pid
 
     async def check(self) -> None:
-        """Notice that the process ended by itself while nothing was asked of it.
+        """Detect that the process ended while idle.
 
         Raises:
-            LaneError: it did.
+            ChallengerProcessError: it has ended.
         """
         code = None if self._process is None else self._process.returncode
         if code is not None:
             raise await self._fault(f"it ended with exit code {code}")
 
     async def load(self, digest: str) -> Loaded:
-        """Have a model loaded and probed; starts the process where there is none.
+        """Load and probe a model in the process; start the process first if none runs.
 
         Raises:
-            LaneError: the process could not be started, ended, or did not answer.
+            ChallengerProcessError: the process could not be started, ended, or timed out.
         """
         if self._process is None:
             await self._start()
-        reply = await self._ask(Load(digest), _LOAD_SECONDS)
+        reply = await self._request(Load(digest), _LOAD_SECONDS)
         if not isinstance(reply, Loaded):
-            raise await self._fault(f"it answered {type(reply).__name__} to a model to load")
+            raise await self._fault(f"it replied {type(reply).__name__} to Load")
         if reply.probe_hash is not None:
             self.loaded[digest] = HeldModel(reply.probe_hash, reply.fingerprint)
         return reply
 
     async def compare(self, request: Compare, seconds: float) -> CompareResult:
-        """Have decisions compared by a model that is loaded.
+        """Have decisions compared by a loaded model.
 
         Raises:
-            LaneError: the process ended, or did not answer within `seconds`.
+            ChallengerProcessError: the process ended, or did not answer within `seconds`.
         """
-        reply = await self._ask(request, seconds)
-        wanted = len(request.scores)
+        reply = await self._request(request, seconds)
+        count = len(request.scores)
         if not isinstance(reply, CompareResult) or {len(reply.records), len(reply.scores), len(reply.decisions)} != {
-            wanted
+            count
         }:
-            raise await self._fault(f"it gave no answer to each of {wanted} decisions")
+            raise await self._fault(f"it did not reply to each of {count} decisions")
         return reply
 
-    async def keep(self, digests: Iterable[str]) -> None:
-        """Have all other models let go of.
+    async def keep_only(self, digests: Iterable[str]) -> None:
+        """Unload all other models.
 
         Raises:
-            LaneError: the process ended, or does not read.
+            ChallengerProcessError: the process ended, or does not read its input.
         """
         kept = frozenset(digests)
         if self._process is None or self.loaded.keys() <= kept:
@@ -143,16 +143,18 @@ class ChallengerProcess:
         self.loaded = {digest: held for digest, held in self.loaded.items() if digest in kept}
         try:
             async with asyncio.timeout(_LOAD_SECONDS):
-                await self._tell(KeepOnly(tuple(self.loaded)))
+                await self._send(KeepOnly(tuple(self.loaded)))
         except TimeoutError as error:
-            raise await self._fault("it does not read") from error
+            raise await self._fault("it does not read its input") from error
         except OSError as error:
-            raise await self._fault(await self._ending()) from error
+            raise await self._fault(await self._describe_exit()) from error
 
     async def close(self) -> None:
-        """Let the process end, and end it where it does not."""
-        await self._let_end()
-        await self._end()
+        """Close the process's input so that it exits, and kill it if it does not."""
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+        await self._exit_code()
+        await self._kill()
 
     async def _start(self) -> None:
         try:
@@ -161,68 +163,62 @@ class ChallengerProcess:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 env=self._environment,
-                start_new_session=True,  # a Ctrl-C in the terminal is the worker's to pass on, in order
+                start_new_session=True,  # Ctrl-C in the terminal reaches the worker alone, which stops this in order
             )
-            await self._tell(self._setup)
+            await self._send(self._setup)
         except OSError as error:
             raise await self._fault(f"it could not be started: {error}") from error
 
-    async def _ask(self, request: Request, seconds: float) -> Reply:
+    async def _request(self, request: Request, seconds: float) -> Reply:
         try:
             async with asyncio.timeout(seconds):
-                await self._tell(request)
-                return decode_reply(await self._read())
+                await self._send(request)
+                return decode_reply(await self._receive())
         except TimeoutError as error:
             raise await self._fault(f"it did not answer within {seconds:g} s") from error
         except (OSError, asyncio.IncompleteReadError) as error:
-            raise await self._fault(await self._ending()) from error
+            raise await self._fault(await self._describe_exit()) from error
         except (FrameError, msgspec.MsgspecError) as error:
             raise await self._fault(str(error)) from error
 
-    async def _tell(self, message: Request) -> None:
+    async def _send(self, message: Request) -> None:
         process = self._process
         if process is None or process.stdin is None:
-            raise BrokenPipeError("there is no process")
+            raise BrokenPipeError("no process runs")
         process.stdin.write(frame(encode(message)))
         await process.stdin.drain()
 
-    async def _read(self) -> bytes:
+    async def _receive(self) -> bytes:
         process = self._process
         if process is None or process.stdout is None:
-            raise BrokenPipeError("there is no process")
-        return await process.stdout.readexactly(payload_bytes(await process.stdout.readexactly(HEAD_BYTES)))
+            raise BrokenPipeError("no process runs")
+        return await process.stdout.readexactly(payload_length(await process.stdout.readexactly(HEADER_BYTES)))
 
     async def _fault(self, what: str) -> ChallengerProcessError:
-        """Give the process up, and return the error that says why."""
-        await self._end()
+        """Kill the process, and return the error to raise."""
+        await self._kill()
         return ChallengerProcessError(f"the challenger's process: {what}")
 
-    async def _ending(self) -> str:
-        """Say how a process ended that closed a pipe, negative for a signal; its input stays open until that is known.
+    async def _describe_exit(self) -> str:
+        """Describe how a process ended that closed a pipe; the exit code is negative for a signal.
 
-        At the end of its input a process ends in order, and its own code would be lost.
+        Its input stays open until the code is known: at the end of its input the process exits with 0.
         """
         code = await self._exit_code()
-        return "it closed a pipe, and goes on" if code is None else f"it ended with exit code {code}"
-
-    async def _let_end(self) -> None:
-        """Close the process's input, and wait a moment for its end."""
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()
-        await self._exit_code()
+        return "it closed a pipe, but still runs" if code is None else f"it ended with exit code {code}"
 
     async def _exit_code(self) -> int | None:
-        """Wait a moment for the process's end; None: it goes on, or was never there."""
+        """Wait briefly for the process to end; None if it still runs or was never started."""
         process = self._process
         if process is None:
             return None
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_CLOSE_SECONDS):
+            async with asyncio.timeout(_EXIT_SECONDS):
                 await process.wait()
         return process.returncode
 
-    async def _end(self) -> None:
-        """End the process, by its own id, and collect it."""
+    async def _kill(self) -> None:
+        """Kill the process and reap it."""
         process, self._process, self.loaded = self._process, None, {}
         if process is None:
             return
@@ -230,5 +226,5 @@ class ChallengerProcess:
             process.stdin.close()
         with contextlib.suppress(ProcessLookupError, TimeoutError):
             process.kill()
-            async with asyncio.timeout(_CLOSE_SECONDS):
+            async with asyncio.timeout(_EXIT_SECONDS):
                 await process.wait()

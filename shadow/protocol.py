@@ -1,11 +1,7 @@
-"""Frames: a mark, a length and so many bytes, one behind the other on a pipe.
+"""The protocol between a worker and its challenger's process: MessagePack messages in frames on two pipes.
 
-The mark is there to notice at once that something else was printed into the pipe. Nothing here knows what the bytes
-mean.
-
-What a worker and its challenger's process say to each other, as MessagePack in frames.
-
-The worker asks one thing at a time. `Setup` comes first; it and `KeepOnly` get no answer. Nothing here does anything.
+The worker sends one request at a time. `Setup` comes first; it and `KeepOnly` have no reply. A frame is a magic number,
+a length and a payload; the magic number detects output that something else wrote to the pipe.
 """
 
 import struct
@@ -17,14 +13,14 @@ from models.policy import Decision
 from models.problems import Problem
 from shadow.errors import FrameError
 
-MARK = b"FSh1"
+MAGIC = b"FSh1"
 LARGEST_BYTES = 64 * 1024 * 1024
-_HEAD = struct.Struct(">4sI")
-HEAD_BYTES = _HEAD.size
+_HEADER = struct.Struct(">4sI")
+HEADER_BYTES = _HEADER.size
 
 
 class Setup(msgspec.Struct, frozen=True, tag=True):
-    """Where models are, which table of features counts, and how much memory may be taken; no password is in it."""
+    """The model repository, the module of feature rows, and the memory limit; carries no password."""
 
     models: str
     features: str
@@ -38,13 +34,13 @@ class Load(msgspec.Struct, frozen=True, tag=True):
 
 
 class KeepOnly(msgspec.Struct, frozen=True, tag=True):
-    """Let go of all models but these."""
+    """Unload all models except these."""
 
     digests: tuple[str, ...]
 
 
 class Compare(msgspec.Struct, frozen=True, tag=True):
-    """Score n decisions: their float64 matrix of shape (n, width), row by row, and their `score/1` records."""
+    """Score n decisions: their float64 matrix of shape (n, width) in row order, and their `score/1` records."""
 
     digest: str
     width: int
@@ -53,7 +49,7 @@ class Compare(msgspec.Struct, frozen=True, tag=True):
 
 
 class Loaded(msgspec.Struct, frozen=True, tag=True):
-    """The model's probe hash and the fingerprint of its features, or why it is not loaded."""
+    """The model's probe hash and the fingerprint of its features, or why it could not be loaded."""
 
     probe_hash: str | None
     fingerprint: str = ""
@@ -61,9 +57,9 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
 
 
 class CompareResult(msgspec.Struct, frozen=True, tag=True):
-    """What n decisions came to, each None where the challenger gave no score: `comparison/1`, score, decision.
+    """`comparison/1`, score and decision of n decisions, each None where the challenger gave no score.
 
-    `start_ns` and `end_ns` are nanoseconds of the Unix epoch, `why` says what the first row without a score failed at.
+    `start_ns` and `end_ns` are epoch nanoseconds; `why` is the error of the first row without a score.
     """
 
     records: tuple[bytes | None, ...]
@@ -83,44 +79,44 @@ decode_reply: Callable[[bytes], Reply] = msgspec.msgpack.Decoder(Reply).decode
 
 
 def frame(payload: bytes) -> bytes:
-    """Return the payload as it travels.
+    """Return the payload as a frame.
 
     Raises:
-        FrameError: it is larger than a frame may be.
+        FrameError: the payload is too large.
     """
     if len(payload) > LARGEST_BYTES:
-        raise FrameError(f"a frame of {len(payload)} bytes is more than {LARGEST_BYTES}")
-    return _HEAD.pack(MARK, len(payload)) + payload
+        raise FrameError(f"the payload has {len(payload)} bytes, the limit is {LARGEST_BYTES}")
+    return _HEADER.pack(MAGIC, len(payload)) + payload
 
 
-def payload_bytes(head: bytes) -> int:
-    """Read how many bytes follow a head of `HEAD_BYTES` bytes.
+def payload_length(header: bytes) -> int:
+    """Return the payload's length from a header of `HEADER_BYTES` bytes.
 
     Raises:
-        FrameError: it is no head of ours.
+        FrameError: the header is not valid.
     """
-    if len(head) != HEAD_BYTES:
-        raise FrameError(f"a frame's head was cut off after {len(head)} of {HEAD_BYTES} bytes")
-    mark, length = _HEAD.unpack(head)
-    if mark != MARK:
-        raise FrameError(f"a frame begins with {MARK!r}, this with {mark!r}: something printed into the pipe")
+    if len(header) != HEADER_BYTES:
+        raise FrameError(f"a frame's header was cut off after {len(header)} of {HEADER_BYTES} bytes")
+    magic, length = _HEADER.unpack(header)
+    if magic != MAGIC:
+        raise FrameError(f"a frame begins with {MAGIC!r}, not {magic!r}: something else was printed to the pipe")
     if length > LARGEST_BYTES:
-        raise FrameError(f"a frame promises {length} bytes, at most {LARGEST_BYTES} are taken")
+        raise FrameError(f"a frame announces {length} bytes, the limit is {LARGEST_BYTES}")
     return int(length)
 
 
 def read_frame(read: Callable[[int], bytes]) -> bytes | None:
-    """Read one payload; None where the pipe was closed between two frames.
+    """Read one payload; None if the pipe was closed between two frames.
 
-    `read` returns as many bytes as asked for, fewer only at the end, as a buffered file's does.
+    `read` returns the requested number of bytes, fewer only at the end of the input, like a buffered file's `read`.
 
     Raises:
         FrameError: the pipe holds something else, or was closed within a frame.
     """
-    head = read(HEAD_BYTES)
-    if not head:
+    header = read(HEADER_BYTES)
+    if not header:
         return None
-    length = payload_bytes(head)
+    length = payload_length(header)
     payload = read(length)
     if len(payload) != length:
         raise FrameError(f"a frame was cut off after {len(payload)} of {length} bytes")

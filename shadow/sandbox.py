@@ -1,6 +1,6 @@
-"""What a challenger's process may take of its machine: what is left of the processor, so much memory, no longer a life.
+"""Limit the calling process's CPU priority, memory and lifetime, so that a challenger cannot disturb decisions.
 
-Each of these is asked of the kernel for the process that calls; where a system does not know one, it goes without.
+A limit that the operating system does not support is skipped with a log line.
 """
 
 import ctypes
@@ -19,41 +19,41 @@ _MIB = 1024 * 1024
 _OOM_SCORE = Path("/proc/self/oom_score_adj")
 
 
-def stand_back() -> None:
-    """Take the processor only where nobody else wants it: niced, and scheduled in batches on Linux."""
+def lower_priority() -> None:
+    """Raise the process's niceness; on Linux also use the batch scheduling policy."""
     os.nice(_NICENESS)
     if sys.platform.startswith("linux"):
         try:
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
         except OSError as error:
-            log.warning("the challenger is not scheduled in batches: %s", error)
+            log.warning("the challenger could not be given SCHED_BATCH: %s", error)
 
 
-def go_first() -> None:
-    """Have the kernel end this process before all others where memory runs out: a decision must not pay for a trial."""
+def raise_oom_score() -> None:
+    """Make the kernel's OOM killer choose this process first, so that a challenger never costs a worker."""
     try:
         _OOM_SCORE.write_text("1000")
     except OSError as error:
-        log.info("the challenger is not the first to go where memory runs out: %s", error)
+        log.info("the challenger's oom_score_adj could not be raised: %s", error)
 
 
-def end_with_parent() -> None:
-    """Have the kernel end this process with its parent, even where it hangs and does not see its input end."""
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent dies, even if it hangs and does not read its input (Linux)."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def leave_no_core() -> None:
-    """Have no image of this process written where it aborts: it would hold payments, and fill a disk at each trial."""
+def disable_core_dumps() -> None:
+    """Disable core dumps: they would contain payments, and could fill the disk."""
     try:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     except (OSError, ValueError) as error:
-        log.warning("the challenger may leave a core file: %s", error)
+        log.warning("the challenger's core dumps could not be disabled: %s", error)
 
 
-def bound_memory(megabytes: int) -> None:
-    """Refuse this process more private memory than that; libraries that are merely mapped do not count."""
+def limit_memory(megabytes: int) -> None:
+    """Limit this process's private memory; memory-mapped libraries do not count."""
     try:
         resource.setrlimit(resource.RLIMIT_DATA, (megabytes * _MIB, megabytes * _MIB))
     except (OSError, ValueError) as error:
-        log.warning("the challenger's memory is not bounded: %s", error)
+        log.warning("the challenger's memory could not be limited: %s", error)

@@ -1,6 +1,6 @@
-"""What the challenger's process does with what it is asked: load models, score vectors, write comparisons.
+"""The request handler of the challenger's process: load models, score vectors, encode comparisons.
 
-Here are no pipes and no clock; `stream.challenger.process` brings them.
+`stream.challenger.process` brings the pipes and the clock.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,18 +15,18 @@ from shadow.comparison import Result, compare, encode_comparison, read_decided, 
 from shadow.protocol import Compare, CompareResult, KeepOnly, Load, Loaded, Request
 
 Score = Callable[[Model, Floats], Floats]
-"""Scores a matrix with a model; `Model.score`, or one that a test or a bench makes fail."""
+"""Scores a matrix with a model; `Model.score`, or a failing replacement in a test or benchmark."""
 
 _MS = 1_000_000
 
 
 class ChallengerServer:
-    """Holds the models that it was asked to load.
+    """Handles requests with the models that it was asked to load.
 
     Args:
-        load: from a digest to a model that is known to compute the same here, or why there is none.
-        now_ns: the wall clock, in nanoseconds of the Unix epoch.
-        score: how a model scores.
+        load: loads and verifies a model by its digest, or returns the problems.
+        now_ns: the wall clock, in epoch nanoseconds.
+        score: scores a matrix with a model.
     """
 
     def __init__(
@@ -37,15 +37,15 @@ class ChallengerServer:
         self._score = score
         self._models: dict[str, Model] = {}
 
-    def answer(self, request: Request) -> Loaded | CompareResult | None:
-        """Do what is asked and return the answer, None where there is none.
+    def handle(self, request: Request) -> Loaded | CompareResult | None:
+        """Carry out a request and return the reply, None for a request that has none.
 
         Raises:
-            KeyError: a model was not loaded before it was to compare; the other side is out of step.
+            KeyError: a comparison was requested of a model that is not loaded: a protocol error of the worker.
         """
         match request:
             case Load():
-                return self._take_in(request.digest)
+                return self._load_model(request.digest)
             case KeepOnly():
                 for digest in self._models.keys() - set(request.digests):
                     del self._models[digest]
@@ -53,7 +53,7 @@ class ChallengerServer:
                 return self._compare(request)
         return None
 
-    def _take_in(self, digest: str) -> Loaded:
+    def _load_model(self, digest: str) -> Loaded:
         found = self._models.get(digest) or self._load(digest)
         if isinstance(found, Model):
             self._models[digest] = found
@@ -64,7 +64,7 @@ class ChallengerServer:
         start_ns = self._now_ns()
         model = self._models[request.digest]
         matrix = np.frombuffer(request.matrix, np.float64).reshape(len(request.scores), request.width)
-        found, why = judge(model, matrix, self._score)
+        found, why = score_rows(model, matrix, self._score)
         records = tuple(
             result and encode_comparison(compare(read_decided(record), request.digest, result, self._now_ns() // _MS))
             for record, result in zip(request.scores, found, strict=True)
@@ -79,21 +79,21 @@ class ChallengerServer:
         )
 
 
-def judge(model: Model, matrix: Floats, score: Score) -> tuple[list[Result | None], str | None]:
-    """Judge n vectors, row by row where the matrix as a whole cannot be scored; say why the first row failed."""
+def score_rows(model: Model, matrix: Floats, score: Score) -> tuple[list[Result | None], str | None]:
+    """Score n vectors, row by row if the whole matrix cannot be scored; also return why the first row failed."""
     try:
         return list(results(score(model, matrix), model.policy)), None
     except ScoringError:
-        rows = [_one(model, row[np.newaxis], score) for row in matrix]
-    return [row if isinstance(row, Result) else None for row in rows], _first(rows)
+        rows = [_score_row(model, row[np.newaxis], score) for row in matrix]
+    return [row if isinstance(row, Result) else None for row in rows], _first_error(rows)
 
 
-def _one(model: Model, row: Floats, score: Score) -> Result | str:
+def _score_row(model: Model, row: Floats, score: Score) -> Result | str:
     try:
         return results(score(model, row), model.policy)[0]
     except ScoringError as error:
         return str(error)
 
 
-def _first(rows: Iterable[Result | str]) -> str | None:
+def _first_error(rows: Iterable[Result | str]) -> str | None:
     return next((row for row in rows if isinstance(row, str)), None)

@@ -1,11 +1,7 @@
-"""What many comparisons come to: whole numbers, so that tallies add up to the same in any order.
+"""Statistics over many comparisons: integer counts that give the same result in any order, and what is read from them.
 
-`Tally` has a zero, takes comparisons in and merges; `Shift` and `stability_index` are what people read off it. Nothing
-here reads a topic or judges a model.
-
-Which offsets of a partition were met: one bit each, so that a day of a busy stream fits into memory.
-
-Nothing here knows what is at an offset.
+`Tally` has a zero, adds and merges; `Shift` and `stability_index` are computed from it. `OffsetSet` keeps one bit for
+each offset, so that a day of a busy stream fits into memory.
 """
 
 import math
@@ -19,17 +15,17 @@ from shadow.comparison import Comparison
 
 _BITS = 8
 SCORE_STEPS = 10**12
-"""A score's shift is summed in steps of 10^-12: integers have no rounding that depends on the order."""
+"""Score shifts are summed in units of 10^-12: integer sums do not depend on the order."""
 BAND_GROUP = 50
-"""Bands are told apart by fifties: from one group to the next the odds double."""
+"""Bands are grouped by fifties: the odds double from one group to the next."""
 
 Key = TypeVar("Key")
 Pair = tuple[Decision, Decision]
-"""What the live model decided, and what the challenger would have."""
+"""The live decision and the challenger's."""
 
 
 class OffsetSet:
-    """A set of offsets that begins with the first that is added; what lies before it is never in it."""
+    """A set of offsets, as a bitmap from the first added offset on; it never contains an earlier one."""
 
     def __init__(self) -> None:
         self._first: int | None = None
@@ -37,7 +33,7 @@ class OffsetSet:
         self._count = 0
 
     def __len__(self) -> int:
-        """Return how many offsets are in it."""
+        """Return the number of offsets."""
         return self._count
 
     def __contains__(self, offset: int) -> bool:
@@ -45,7 +41,7 @@ class OffsetSet:
         return 0 <= place < len(self._bits) and bool(self._bits[place] & bit)
 
     def add(self, offset: int) -> None:
-        """Put an offset in, unless it is before the first."""
+        """Add an offset, unless it lies before the first."""
         if self._first is None:
             self._first = offset
         place, bit = self._place(offset)
@@ -56,8 +52,8 @@ class OffsetSet:
         self._bits[place] |= bit
         self._count += 1
 
-    def take(self, offset: int) -> bool:
-        """Take an offset out, and tell whether it was in."""
+    def remove(self, offset: int) -> bool:
+        """Remove an offset, and tell whether it was present."""
         if offset not in self:
             return False
         place, bit = self._place(offset)
@@ -74,9 +70,10 @@ class OffsetSet:
 class Tally:
     """Counts of comparisons.
 
-    `events` and `minor` (by currency) count decisions and money by (live, challenger); `opponents` count by live model.
-    `shift_steps` and `absolute_steps` sum challenger's score minus live score over the `scored`, where the live model
-    gave a score; `band_shifts` count them by the difference of the bands, `live_bands` and `challenger_bands` by group.
+    `events` counts decisions and `minor` sums amounts (by currency), both by (live, challenger) decision; `opponents`
+    counts by live model. The other fields cover the `scored` comparisons, those with a live score: `shift_steps` and
+    `absolute_steps` sum challenger's minus live score, `band_shifts` counts differences of bands, `live_bands` and
+    `challenger_bands` count by group of bands.
     """
 
     events: Mapping[Pair, int]
@@ -91,22 +88,22 @@ class Tally:
 
     @classmethod
     def zero(cls) -> Self:
-        """Return the tally of nothing."""
+        """Return the empty tally."""
         return cls({}, {}, {}, 0, 0, 0, {}, {}, {})
 
     @classmethod
     def of(cls, comparisons: Iterable[Comparison]) -> Self:
         """Count comparisons."""
-        told = list(comparisons)
-        scored = [one for one in told if one.live.score is not None]
+        every = list(comparisons)
+        scored = [one for one in every if one.live.score is not None]
         steps = [_steps(one.challenger.score) - _steps(one.live.score) for one in scored]
         minor: Counter[tuple[str, Pair]] = Counter()
-        for one in told:
+        for one in every:
             minor[one.currency, _pair(one)] += one.amount_minor
         return cls(
-            Counter(map(_pair, told)),
+            Counter(map(_pair, every)),
             minor,
-            Counter(one.live.digest for one in told),
+            Counter(one.live.digest for one in every),
             len(scored),
             sum(steps),
             sum(map(abs, steps)),
@@ -116,7 +113,7 @@ class Tally:
         )
 
     def merge(self, other: "Tally") -> "Tally":
-        """Return the tally of both."""
+        """Return the sum of both tallies."""
         return Tally(
             _sum(self.events, other.events),
             _sum(self.minor, other.minor),
@@ -130,26 +127,26 @@ class Tally:
         )
 
     def add(self, comparison: Comparison) -> "Tally":
-        """Return the tally with one comparison more."""
+        """Return the tally with one more comparison."""
         return self.merge(Tally.of([comparison]))
 
     @property
     def compared(self) -> int:
-        """How many comparisons are in it."""
+        """The number of comparisons."""
         return sum(self.events.values())
 
     @property
     def changed(self) -> int:
-        """How many decisions would have been others."""
+        """The number of decisions that the challenger would have changed."""
         return sum(count for (live, challenger), count in self.events.items() if live is not challenger)
 
     @property
     def currencies(self) -> list[str]:
-        """The currencies met, sorted."""
+        """The currencies of all comparisons, sorted."""
         return sorted({currency for currency, _ in self.minor})
 
     def decided(self, decision: Decision) -> tuple[int, int]:
-        """Return how often the live model decided so, and how often the challenger would have."""
+        """Return how often the live model made this decision, and how often the challenger would have."""
         return (
             sum(count for (live, _), count in self.events.items() if live is decision),
             sum(count for (_, challenger), count in self.events.items() if challenger is decision),
@@ -158,10 +155,10 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """How far the challenger's scores are from the live ones; None where there is nothing to compare.
+    """The difference between the challenger's scores and the live ones; None where there is nothing to compare.
 
-    `mean` and `mean_absolute` are of probabilities. `band_quantiles` are the 1st, 50th and 99th percentile of the
-    bands' differences, where 50 doubles the odds. `stability_index` is that of the bands' distributions.
+    `mean` and `mean_absolute` are differences of probabilities. `band_quantiles` are the 1st, 50th and 99th percentile
+    of the bands' differences, where 50 doubles the odds. `stability_index` compares the distributions of bands.
     """
 
     mean: float | None
@@ -171,7 +168,7 @@ class Shift:
 
     @classmethod
     def of(cls, tally: Tally) -> Self:
-        """Read the shift off a tally."""
+        """Compute the shift from a tally."""
         if not tally.scored:
             return cls(None, None, None, None)
         count = tally.scored * SCORE_STEPS
@@ -185,20 +182,20 @@ class Shift:
 
 
 def quantile(counts: Mapping[int, int], percent: int) -> int:
-    """Return the least value that at least so many percent do not exceed; `counts` must hold something."""
+    """Return the smallest value that at least `percent` % of the counted values do not exceed."""
     total, seen = sum(counts.values()), 0
     for value in sorted(counts):
         seen += counts[value]
         if seen * 100 >= total * percent:
             return value
-    raise ValueError("there is no quantile of nothing")
+    raise ValueError("quantile of an empty histogram")
 
 
 def stability_index(expected: Mapping[int, int], actual: Mapping[int, int]) -> float:
     """Return the population stability index of two histograms: sum of (a - e) ln(a / e) over the shares of each group.
 
-    Below 0.1 is commonly read as alike, above 0.25 as another population. A group that one of them lacks counts as
-    half an observation there, since its logarithm would have no bound.
+    Below 0.1 is commonly read as stable, above 0.25 as a different population. A group that is empty in one histogram
+    counts as half an observation there, else its logarithm would be unbounded.
     """
     groups = sorted({group for counts in (expected, actual) for group, count in counts.items() if count})
     totals = sum(expected.values()), sum(actual.values())

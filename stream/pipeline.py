@@ -15,7 +15,7 @@ from features.history.store import Fate, HistoryStore, Observed
 from features.vector.sets import FeatureSets, Vectors
 from stream.clock import Stage, Stopwatch
 from stream.contract.codes import DeadLetterCode
-from stream.control.model_cache import Serving
+from stream.control.model_cache import ServingModels
 from stream.kafka.batches import Record
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Headers
@@ -47,7 +47,7 @@ class Outputs:
     `stopgap`: the histories were not asked, but what was seen since they went away.
     """
 
-    scored: Scored = field(default_factory=Scored.nothing)
+    scored: Scored = field(default_factory=Scored.empty)
     dead: list[DeadLetter] = field(default_factory=list)
     repeated: int = 0
     unknown_fields: int = 0
@@ -58,7 +58,7 @@ class Outputs:
 class DecisionTerms(NamedTuple):
     """Under what a batch is decided: who scores, the epoch of each of its partitions, and its scores' headers."""
 
-    serving: Serving
+    serving: ServingModels
     epochs: Mapping[int, int]
     headers: Callable[[Record], Headers]
 
@@ -111,7 +111,7 @@ class Pipeline:
     def _decode(self, records: Sequence[Record]) -> Decoded:
         return decode(records, round(self._settings.future_skew * 1000))
 
-    async def _score(self, serving: Serving, vectors: Vectors, count: int) -> list[Judgement]:
+    async def _score(self, serving: ServingModels, vectors: Vectors, count: int) -> list[Judgement]:
         """Score here, or on another thread where it takes long: LightGBM lets go of the interpreter's lock."""
         if count < _WORTH_A_THREAD:
             return score(serving, vectors)

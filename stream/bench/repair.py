@@ -211,7 +211,7 @@ def _mend(task: Task) -> Stint:
     """Repair some partitions, as their worker would."""
     counts, begun_s, ended_s = dict[str, int](), dict[str, float](), dict[str, float]()
 
-    def tell(fact: Fact) -> None:
+    def emit(fact: Fact) -> None:
         if isinstance(fact, Reapplied):
             counts[fact.topic] = counts.get(fact.topic, 0) + fact.count
             begun_s.setdefault(fact.topic, time.monotonic())
@@ -222,7 +222,7 @@ def _mend(task: Task) -> Stint:
     async def told() -> dict[LogPart, int]:
         return ends
 
-    mending = Repair(RepairDeps(task.settings, load_sets(task.settings.features), task.repair, tell))
+    mending = Repair(RepairDeps(task.settings, load_sets(task.settings.features), task.repair, emit))
     if not asyncio.run(mending.run(told)):
         raise MeasurementError("Redis lost something in the middle of the measurement: try again")
     return Stint(counts, begun_s, ended_s)

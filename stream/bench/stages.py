@@ -14,7 +14,7 @@ from features.vector.sets import FeatureSets, Vectors
 from models.loading import Model
 from stream.bench.crowd import PublishedPayment, payments
 from stream.clock import now_ms
-from stream.control.model_cache import Serving
+from stream.control.model_cache import ServingModels
 from stream.pipeline import CODE_VERSION
 from stream.scoring.decode import decode
 from stream.scoring.encode import ScoreFrame, encode
@@ -82,7 +82,7 @@ async def _measure(
 ) -> dict[str, float]:
     settings, sets, store, model = parts
     live = model.fingerprint
-    serving = Serving(1, model, None)
+    serving = ServingModels(1, model, None)
     shared = (sets.by_fingerprint[live].names, live, CODE_VERSION, 1, {0: 1}, now_ms(), NoTracing().headers)
     frame = ScoreFrame(settings, *shared)
     for lot in lots:

@@ -1,1 +1,1 @@
-"""The worker's side of the shadow: what the challenger is asked, in its own process, and what is reported of it."""
+"""The worker's side of the shadow: queue decisions for the challenger's process, write comparisons, report on them."""

@@ -1,7 +1,4 @@
-"""Decisions on their way to the challenger and back: cut into portions, asked about, sorted by where comparisons go.
-
-Nothing here waits for anything.
-"""
+"""Decisions on their way to the challenger and back: queued, cut into portions, and routed to their partitions."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -15,13 +12,13 @@ from shadow.protocol import Compare, CompareResult
 from stream.clock import Stage
 from stream.kafka.publisher import Destination, Headers, Outgoing
 from stream.scoring.encode import Scored
-from stream.scoring.facts import Compared, Listen
+from stream.scoring.facts import Compared, FactListener
 from stream.scoring.tracing import BatchTrace
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionColumns:
-    """What the shadow needs of n decisions. What came in is let go of: a record may be a thousand times its score."""
+    """What the shadow needs of n decisions; the input records are dropped, since they may be much larger."""
 
     matrix: NDArray[np.float64]
     partitions: Sequence[int]
@@ -37,9 +34,9 @@ class DecisionColumns:
 
     @classmethod
     def of(cls, scored: Scored, fingerprint: str, count: int) -> "DecisionColumns":
-        """Keep the first decisions of a batch; the others must not be kept in memory for their sake.
+        """Take the first `count` decisions of a batch; copied, so that the others do not stay in memory.
 
-        `fingerprint` is that of the features which the challenger was trained on.
+        `fingerprint` is that of the features that the challenger was trained on.
         """
         matrix = scored.vectors[fingerprint]
         return cls(
@@ -52,14 +49,14 @@ class DecisionColumns:
             [transaction.currency for transaction in scored.transactions[:count]],
         )
 
-    def mark(self, at: int) -> "RecordPlace":
-        """Return the place of the record that was decided."""
+    def place(self, at: int) -> "RecordPlace":
+        """Return the position of the input record of one decision."""
         return RecordPlace(self.partitions[at], self.outgoing[at].source_offset)
 
 
 @dataclass(slots=True)
 class RecordPlace:
-    """A record's place: a `stream.kafka.batches.Record` with nothing else in it, for tracing."""
+    """A record's partition and offset, as a `stream.kafka.batches.Record` without contents, for tracing."""
 
     partition: int
     offset: int
@@ -73,77 +70,79 @@ class RecordPlace:
 
 @dataclass(frozen=True, slots=True)
 class QueuedDecisions:
-    """Decisions `first` to `last` of those kept of a batch, that wait for one challenger."""
+    """The decisions from `first` up to (not including) `last` of one batch, queued for one challenger."""
 
     digest: str
-    kept: DecisionColumns
-    journey: BatchTrace
+    columns: DecisionColumns
+    trace: BatchTrace
     first: int
     last: int
 
     def __len__(self) -> int:
-        """Return how many decisions they are."""
+        """Return the number of decisions."""
         return self.last - self.first
 
 
-def take(waiting: deque[QueuedDecisions], most: int) -> list[QueuedDecisions]:
-    """Take from the queue the next decisions for one challenger, at most so many; a lot that is too large is cut."""
-    taken: list[QueuedDecisions] = []
-    while most and waiting and (not taken or waiting[0].digest == taken[0].digest):
-        lot = waiting.popleft()
-        middle = min(lot.first + most, lot.last)
-        if middle < lot.last:
-            waiting.appendleft(replace(lot, first=middle))
-        taken.append(replace(lot, last=middle))
-        most -= len(taken[-1])
-    return taken
+def take_portion(queue: deque[QueuedDecisions], limit: int) -> list[QueuedDecisions]:
+    """Take the next decisions for one challenger from the queue, at most `limit`; a larger entry is split."""
+    portion: list[QueuedDecisions] = []
+    while limit and queue and (not portion or queue[0].digest == portion[0].digest):
+        queued = queue.popleft()
+        middle = min(queued.first + limit, queued.last)
+        if middle < queued.last:
+            queue.appendleft(replace(queued, first=middle))
+        portion.append(replace(queued, last=middle))
+        limit -= len(portion[-1])
+    return portion
 
 
-def request(lots: Sequence[QueuedDecisions]) -> Compare:
-    """Return what the challenger's process is asked about decisions for one model."""
+def compare_request(portion: Sequence[QueuedDecisions]) -> Compare:
+    """Return the request to compare decisions of one challenger."""
     return Compare(
-        lots[0].digest,
-        lots[0].kept.matrix.shape[1],
-        b"".join(lot.kept.matrix[lot.first : lot.last].tobytes() for lot in lots),
-        tuple(one.value or b"" for lot in lots for one in lot.kept.outgoing[lot.first : lot.last]),
+        portion[0].digest,
+        portion[0].columns.matrix.shape[1],
+        b"".join(queued.columns.matrix[queued.first : queued.last].tobytes() for queued in portion),
+        tuple(one.value or b"" for queued in portion for one in queued.columns.outgoing[queued.first : queued.last]),
     )
 
 
-def destined(topic: str, lots: Sequence[QueuedDecisions], reply: CompareResult) -> dict[Destination, list[Outgoing]]:
-    """Sort comparisons by partition: that of the score, under the score's key and with its headers."""
-    sorted_out: dict[Destination, list[Outgoing]] = {}
-    rows = [(lot.kept, at) for lot in lots for at in range(lot.first, lot.last)]
-    for (kept, at), record in zip(rows, reply.records, strict=True):
+def by_destination(
+    topic: str, portion: Sequence[QueuedDecisions], reply: CompareResult
+) -> dict[Destination, list[Outgoing]]:
+    """Route comparisons: each goes to the partition of its score, with the score's key and headers."""
+    routed: dict[Destination, list[Outgoing]] = {}
+    rows = [(queued.columns, at) for queued in portion for at in range(queued.first, queued.last)]
+    for (columns, at), record in zip(rows, reply.records, strict=True):
         if record is not None:
-            where = (topic, kept.partitions[at])
-            sorted_out.setdefault(where, []).append(kept.outgoing[at]._replace(value=record))
-    return sorted_out
+            destination = (topic, columns.partitions[at])
+            routed.setdefault(destination, []).append(columns.outgoing[at]._replace(value=record))
+    return routed
 
 
-def say(lots: Sequence[QueuedDecisions], reply: CompareResult, tell: Listen) -> None:
-    """Tell who listens what was compared, and each journey its own part."""
+def emit_compared(portion: Sequence[QueuedDecisions], reply: CompareResult, emit: FactListener) -> None:
+    """Emit the fact of what was compared, and add it to the trace of each batch."""
     at = 0
-    for lot in lots:
-        rows = [row for row in range(len(lot)) if reply.records[at + row] is not None]
+    for queued in portion:
+        rows = [row for row in range(len(queued)) if reply.records[at + row] is not None]
         if rows:
-            tell(_fact(lot, reply, at, rows))
-            marks = [lot.kept.mark(lot.first + row) for row in rows]
-            lot.journey.compared(marks, lot.digest, Stage("shadow", reply.start_ns, reply.end_ns))
-        at += len(lot)
+            emit(_fact(queued, reply, at, rows))
+            places = [queued.columns.place(queued.first + row) for row in rows]
+            queued.trace.compared(places, queued.digest, Stage("shadow", reply.start_ns, reply.end_ns))
+        at += len(queued)
 
 
-def _fact(lot: QueuedDecisions, reply: CompareResult, at: int, rows: Sequence[int]) -> Compared:
-    kept, which = lot.kept, [lot.first + row for row in rows]
+def _fact(queued: QueuedDecisions, reply: CompareResult, at: int, rows: Sequence[int]) -> Compared:
+    columns, which = queued.columns, [queued.first + row for row in rows]
     scores = [reply.scores[at + row] for row in rows]
     return Compared(
-        lot.digest,
+        queued.digest,
         [
             score - live
-            for score, live in zip(scores, [kept.scores[one] for one in which], strict=True)
+            for score, live in zip(scores, [columns.scores[one] for one in which], strict=True)
             if score is not None and live is not None
         ],
-        [kept.decisions[one] for one in which],
+        [columns.decisions[one] for one in which],
         [decision for row in rows if (decision := reply.decisions[at + row]) is not None],
-        [kept.amounts_minor[one] for one in which],
-        [kept.currencies[one] for one in which],
+        [columns.amounts_minor[one] for one in which],
+        [columns.currencies[one] for one in which],
     )

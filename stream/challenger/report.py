@@ -1,7 +1,7 @@
-"""What a challenger would have done: folded from the logs of decisions, of comparisons and of events.
+"""Report on a challenger, folded from the topics of scores and comparisons and from the event log.
 
-Decisions say what was to be compared, comparisons what was, events why the rest was not. Everything streams: a few bits
-are kept for each decision, and a tally. How a report looks is `stream.cli.shadow`'s.
+Scores say which decisions had to be compared, comparisons which were, events why the rest was not. All three are read
+as streams: memory holds a few bits for each decision, and a tally. `stream.cli.shadow` prints the report.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,29 +12,29 @@ import msgspec
 from models.policy import Decision
 from models.times import parse_time_ms
 from shadow.comparison import Comparison, read_comparison
-from shadow.history import ChallengerHistory, ShadowTerm, Totals, told
+from shadow.history import ChallengerHistory, ShadowTerm, Totals, reported_totals
 from shadow.tally import OffsetSet, Tally
 from stream.clock import now_ms
 from stream.consumer import ValidScores
 from stream.contract.outputs import Score
-from stream.control.client import read_log
+from stream.control.client import read_events
 from stream.errors import ReportError
-from stream.kafka.scan import span
+from stream.kafka.scan import scan_topic
 from stream.kafka.topics import SCORES, SHADOW_SCORES
 from stream.settings import Settings
 
 DAY_MS = 86_400_000
-_RUN_UP = 1_000
-"""So many scores before the window are read too: validity is a matter of what came before."""
+_EARLIER_SCORES = 1_000
+"""This many scores before the window are read too: a score's validity depends on those before it."""
 
 Progress = Callable[[str, float], None]
-"""Told what is read, and which share of it has been."""
+"""Called with the topic that is read, and the share of it that has been."""
 
 
 class ShadowReport(NamedTuple):
-    """A challenger in a window of time; `now` says whether it is in the shadow at this moment, `void` counts scores.
+    """A challenger in a window of time; `now` tells whether it is in the shadow at present, `void` counts void scores.
 
-    `missed` is what workers told of the window, `astride` what they told of times that had begun before it.
+    `missed` are the totals that workers reported for the window, `astride` those for intervals that began before it.
     """
 
     digest: str
@@ -49,32 +49,32 @@ class ShadowReport(NamedTuple):
     void: int
 
     @property
-    def perhaps(self) -> int:
-        """Decisions without comparison that were missed at the window's beginning: at most what is missing."""
-        return min(self.astride.missed, self._left)
+    def possibly_missed(self) -> int:
+        """Decisions missed in intervals that span the window's beginning; at most the number without comparison."""
+        return min(self.astride.missed, self._unreported)
 
     @property
     def unexplained(self) -> int:
-        """Decisions without comparison that no worker spoke of: under way, or lost with a worker."""
-        return self._left - self.perhaps
+        """Decisions without comparison that no worker reported: in progress, or lost with a worker."""
+        return self._unreported - self.possibly_missed
 
     @property
-    def _left(self) -> int:
-        """What is missing besides what was missed; not below 0, since what failed to be written may be there."""
+    def _unreported(self) -> int:
+        """Decisions neither compared nor reported as missed; at least 0, since a failed write may have succeeded."""
         return max(0, self.eligible - self.tally.compared - self.missed.missed)
 
     @property
     def coverage(self) -> float | None:
-        """The share of what was to be compared that was."""
+        """The share of eligible decisions that were compared."""
         return self.tally.compared / self.eligible if self.eligible else None
 
 
 class DecisionKey(NamedTuple):
-    """What a decision and a comparison with it have in common, besides the offset of the transaction.
+    """What a decision and its comparison have in common, besides the transaction's offset.
 
-    A transaction may have been decided twice, by a worker that did not know yet that it had lost the partition: its
-    score is void, but its comparison is there too. What it decided under another revision, or otherwise, is of another
-    sort. There are few: a bit for each offset and sort is what `ExpectedComparisons` takes at most.
+    A transaction may be decided twice, by a worker that did not know yet that it had lost the partition. That score is
+    void, but its comparison exists; the key tells them apart if revision, model or decision differ. There are few keys,
+    and `ExpectedComparisons` needs at most one bit for each offset and key.
     """
 
     partition: int
@@ -84,46 +84,46 @@ class DecisionKey(NamedTuple):
 
 
 class ExpectedComparisons(NamedTuple):
-    """What was to be compared: source offsets by sort, and how many void scores were met."""
+    """The source offsets of decisions that need a comparison, by key, and the number of void scores."""
 
-    marks: dict[DecisionKey, OffsetSet]
+    offsets: dict[DecisionKey, OffsetSet]
     void: int
 
     def add(self, score: Score) -> None:
-        """Mark a valid decision; each partition's come in the order of their sources."""
+        """Add a valid decision; those of a partition must come in the order of their source offsets."""
         digest = None if score.model is None else score.model.digest
-        sort = DecisionKey(score.source.partition, score.revision, digest, score.decision)
-        self.marks.setdefault(sort, OffsetSet()).add(score.source.offset)
+        key = DecisionKey(score.source.partition, score.revision, digest, score.decision)
+        self.offsets.setdefault(key, OffsetSet()).add(score.source.offset)
 
-    def take(self, one: Comparison) -> bool:
-        """Take out the decision that this is a comparison with, and tell whether it was in."""
-        marks = self.marks.get(DecisionKey(one.source.partition, one.revision, one.live.digest, one.live.decision))
-        return marks is not None and marks.take(one.source.offset)
+    def remove(self, one: Comparison) -> bool:
+        """Remove the decision of a comparison, and tell whether it was expected."""
+        offsets = self.offsets.get(DecisionKey(one.source.partition, one.revision, one.live.digest, one.live.decision))
+        return offsets is not None and offsets.remove(one.source.offset)
 
     @property
     def total(self) -> int:
-        """How many they are."""
-        return sum(map(len, self.marks.values()))
+        """The number of expected comparisons."""
+        return sum(map(len, self.offsets.values()))
 
 
 async def report(settings: Settings, digest: str | None, since_ms: int | None, progress: Progress) -> ShadowReport:
-    """Report on the challenger of the moment, or on the one whose digest begins so.
+    """Report on the current challenger, or on the one whose digest begins with `digest`.
 
-    `since_ms` is a moment of the decisions' Kafka timestamps; None: a day ago.
+    `since_ms` is compared with the decisions' Kafka timestamps; None means one day ago.
 
     Raises:
-        ReportError: there is no such challenger.
+        ReportError: no such challenger exists.
         aiokafka.errors.KafkaError: the broker does not answer.
     """
     until_ms = now_ms()
     window_ms = until_ms - DAY_MS if since_ms is None else since_ms
-    events = await read_log(settings)
+    events = await read_events(settings)
     history = ChallengerHistory.of(settings.deployment, events)
     chosen = choose(history, digest, until_ms)
     term = history.last_term(chosen) or ShadowTerm(chosen, window_ms, None)
-    owed = await _owed(settings, (history, chosen), window_ms, progress)
-    eligible = owed.total
-    tally = await _compared(settings, (owed, chosen), window_ms, progress)
+    expected = await _read_expected(settings, (history, chosen), window_ms, progress)
+    eligible = expected.total
+    tally = await _tally_comparisons(settings, (expected, chosen), window_ms, progress)
     return ShadowReport(
         chosen,
         term,
@@ -131,17 +131,17 @@ async def report(settings: Settings, digest: str | None, since_ms: int | None, p
         window_ms,
         until_ms,
         eligible,
-        *told(events, chosen, window_ms),
+        *reported_totals(events, chosen, window_ms),
         tally,
-        owed.void,
+        expected.void,
     )
 
 
 def choose(history: ChallengerHistory, digest: str | None, at_ms: int) -> str:
-    """Return the full digest of the challenger that is meant.
+    """Return the full digest of the current challenger, or of the one whose digest begins with `digest`.
 
     Raises:
-        ReportError: none is in the shadow, or none or several that ever were begin so.
+        ReportError: no model is in the shadow, or `digest` matches none or several of its history.
     """
     if digest is None:
         current = history.lineup.challenger_at(at_ms)
@@ -158,43 +158,45 @@ def choose(history: ChallengerHistory, digest: str | None, at_ms: int) -> str:
     return found[0]
 
 
-async def _owed(
-    settings: Settings, whom: tuple[ChallengerHistory, str], since_ms: int, progress: Progress
+async def _read_expected(
+    settings: Settings, challenger: tuple[ChallengerHistory, str], since_ms: int, progress: Progress
 ) -> ExpectedComparisons:
-    """Mark each valid decision of the window that was to be compared."""
-    (history, digest), topic = whom, settings.topic(SCORES.name)
-    owed, valid = ExpectedComparisons({}, 0), ValidScores[Any]()
-    async with span(settings, topic, since_ms, _RUN_UP) as scores:
+    """Collect the window's valid decisions that had to be compared."""
+    (history, digest), topic = challenger, settings.topic(SCORES.name)
+    expected, valid = ExpectedComparisons({}, 0), ValidScores[Any]()
+    async with scan_topic(settings, topic, since_ms, _EARLIER_SCORES) as scores:
         async for records, share in scores.read():
             for record, score in valid.of(records):
                 decided_ms = parse_time_ms(score.scored_at).epoch_ms
-                if record.offset >= scores.first[record.partition] and history.owed(digest, score.revision, decided_ms):
-                    owed.add(score)
+                if record.offset >= scores.first[record.partition] and history.should_compare(
+                    digest, score.revision, decided_ms
+                ):
+                    expected.add(score)
             progress(topic, share)
-    return owed._replace(void=valid.void)
+    return expected._replace(void=valid.void)
 
 
-async def _compared(
-    settings: Settings, what: tuple[ExpectedComparisons, str], since_ms: int, progress: Progress
+async def _tally_comparisons(
+    settings: Settings, sought: tuple[ExpectedComparisons, str], since_ms: int, progress: Progress
 ) -> Tally:
-    """Tally the comparisons with what was owed, each source once."""
-    (owed, digest), topic = what, settings.topic(SHADOW_SCORES.name)
+    """Tally the expected comparisons of a challenger, each decision once."""
+    (expected, digest), topic = sought, settings.topic(SHADOW_SCORES.name)
     tally = Tally.zero()
-    async with span(settings, topic, since_ms) as shadow_scores:
+    async with scan_topic(settings, topic, since_ms) as shadow_scores:
         async for records, share in shadow_scores.read():
             found = _readable([record.value or b"" for record in records])
-            tally = tally.merge(Tally.of(one for one in found if _settles(owed, digest, one)))
+            tally = tally.merge(Tally.of(one for one in found if _is_expected(expected, digest, one)))
             progress(topic, share)
     return tally
 
 
-def _settles(owed: ExpectedComparisons, digest: str, one: Comparison) -> bool:
-    """Tell whether this comparison is the first with something that is owed to this challenger."""
-    return one.challenger.digest == digest and owed.take(one)
+def _is_expected(expected: ExpectedComparisons, digest: str, one: Comparison) -> bool:
+    """Tell whether this is the first comparison of an expected decision with this challenger; removes it."""
+    return one.challenger.digest == digest and expected.remove(one)
 
 
 def _readable(values: Sequence[bytes]) -> list[Comparison]:
-    """Read comparisons; what is none is none of ours."""
+    """Decode comparisons; records that another program wrote are skipped."""
     found = []
     for value in values:
         try:

@@ -15,7 +15,7 @@ from models.loading import load as load_model
 from models.problems import Problem
 from models.repository import Repository
 from stream.cli.output import Command, features_or_refuse, json_option, refuse, refuse_kafka, say, settings_or_refuse
-from stream.control.probes import probers
+from stream.control.probes import probe_vectorisers
 from stream.errors import StreamError
 from stream.settings import Settings
 
@@ -239,7 +239,7 @@ def _model(settings: Settings, name: str) -> Model:
     digest = repository.resolve(name)
     if isinstance(digest, Problem):
         refuse(digest.detail)
-    loaded = load_model(repository, digest, probers(features))
+    loaded = load_model(repository, digest, probe_vectorisers(features))
     if not isinstance(loaded, Model):
         refuse("\n".join(problem.detail for problem in loaded))
     return loaded

@@ -15,7 +15,7 @@ from models.problems import Problem
 from models.repository import Repository
 from stream.cli.output import Command, json_option, refuse, refuse_kafka, say, settings_or_refuse
 from stream.clock import now_ms
-from stream.control.client import CommandRequest, read_lineup, read_log
+from stream.control.client import CommandRequest, read_events, read_lineup
 from stream.redaction import holds_card_number
 from stream.settings import Settings, read_seconds
 from stream.telemetry.command_line import command_traced
@@ -102,7 +102,7 @@ def list_models(as_json: bool) -> None:  # noqa: FBT001 - a flag
     except (ModelError, KafkaError, OSError) as error:
         refuse_kafka(settings, error)
     challenger = lineup.challenger_at(now_ms())
-    roles = {lineup.before: "before", challenger: "challenger", lineup.live: "live"}
+    roles = {lineup.rollback_target: "before", challenger: "challenger", lineup.live: "live"}
     rows = [{"digest": digest, "role": roles.get(digest)} for digest in digests]
     text = "\n".join(f"{row['digest']}  {row['role'] or ''}".rstrip() for row in rows) or "the repository is empty"
     say(as_json, {"models": rows, "revision": lineup.revision}, text)
@@ -128,7 +128,7 @@ def history(as_json: bool) -> None:  # noqa: FBT001 - a flag
     """Print every verdict of the deployment, oldest first."""
     settings = settings_or_refuse()
     try:
-        events = asyncio.run(read_log(settings))
+        events = asyncio.run(read_events(settings))
     except (KafkaError, OSError) as error:
         refuse_kafka(settings, error)
     for event in events:

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from features.errors import DeclarationError
 from features.vector.sets import FeatureSets, load_sets
 from stream.errors import SettingsError
-from stream.kafka.client import check_files, explain
+from stream.kafka.client import check_tls_files, explain_error
 from stream.settings import Settings, read_settings
 from stream.telemetry.environment import read as read_telemetry
 
@@ -56,14 +56,14 @@ def refuse(message: str) -> NoReturn:
 
 def refuse_kafka(settings: Settings, error: Exception, before: str = "") -> NoReturn:
     """Say what Kafka, or whatever else raised it, means by an error, and end with 1."""
-    refuse(before + asyncio.run(explain(settings, error)))
+    refuse(before + asyncio.run(explain_error(settings, error)))
 
 
 def settings_or_refuse() -> Settings:
     """Read the settings, or end with 2: they are how a command is used."""
     with refused_settings():
         settings = read_settings(os.environ)
-        check_files(settings)
+        check_tls_files(settings)
         read_telemetry(os.environ)
     return settings
 

@@ -19,7 +19,7 @@ from stream.dataset.records import RecordKind, RecordsFile
 from stream.errors import StreamError
 from stream.kafka.client import producer_options
 from stream.kafka.topics import LABELS, TRANSACTIONS
-from stream.kafka.tracing import Steps
+from stream.kafka.tracing import OperationTracing
 from stream.settings import Settings
 from stream.telemetry.command_line import steps_outside
 
@@ -52,12 +52,12 @@ def publish(file: Path, rate: float | None, labels: bool, as_json: bool) -> None
 
 
 async def _publish(settings: Settings, source: RecordsFile, kind: RecordKind, rate: float | None) -> Injected:
-    async with steps_outside(settings, _SERVICE) as steps:
-        return await _send(settings, source, kind, rate, steps)
+    async with steps_outside(settings, _SERVICE) as operations:
+        return await _send(settings, source, kind, rate, operations)
 
 
 async def _send(
-    settings: Settings, source: RecordsFile, kind: RecordKind, rate: float | None, steps: Steps
+    settings: Settings, source: RecordsFile, kind: RecordKind, rate: float | None, operations: OperationTracing
 ) -> Injected:
     name = LABELS.name if kind is RecordKind.LABEL else TRANSACTIONS.name
     topic = settings.topic(name)
@@ -66,7 +66,7 @@ async def _send(
         await producer.start()
         with _bar(source.count(kind)) as progress:
             injector = Injector(
-                producer, rate, lambda _item, _due_ms: None, progress, lambda _item: steps.step(f"send {name}")
+                producer, rate, lambda _item, _due_ms: None, progress, lambda _item: operations.begin(f"send {name}")
             )
             return await injector.run(ScheduledRecord(topic, key, value, "") for key, value in source.records(kind))
     finally:

@@ -14,7 +14,7 @@ from features.errors import StoreError
 from features.vector.sets import FeatureSets
 from stream.cli.output import features_or_refuse, refuse, refuse_kafka, say, settings_or_refuse
 from stream.errors import RebuildError
-from stream.recovery.rebuild import begun, decided, done_here, watched
+from stream.recovery.rebuild import decided_offsets, rebuild_here, start_rebuild, watch_workers
 from stream.recovery.repair import RepairStatus
 from stream.settings import Settings
 
@@ -42,9 +42,9 @@ def facts(seen: RepairStatus, epoch: int, seconds: float) -> dict[str, Any]:
 
 
 async def _rebuild(settings: Settings, sets: FeatureSets, reason: str, *, here: bool) -> tuple[RepairStatus, int]:
-    ends = await decided(settings) if here else None
-    async with begun(settings, sets, reason) as rebuild:
-        progress = watched(rebuild) if ends is None else done_here(rebuild, ends)
+    ends = await decided_offsets(settings) if here else None
+    async with start_rebuild(settings, sets, reason) as rebuild:
+        progress = watch_workers(rebuild) if ends is None else rebuild_here(rebuild, ends)
         return await _shown(progress), rebuild.store.history_epoch
 
 

@@ -70,7 +70,7 @@ def coverage(found: ShadowReport) -> Table:
         "compared": found.tally.compared,
         "skipped: no room, or no process": found.missed.skipped,
         "failed: no score, or not written": found.missed.failed,
-        **({"skipped or failed, at most": found.perhaps} if found.astride.missed else {}),
+        **({"skipped or failed, at most": found.possibly_missed} if found.astride.missed else {}),
         "unexplained: under way, or lost": found.unexplained,
     }
     for name, count in rows.items():
@@ -208,7 +208,7 @@ def facts(found: ShadowReport) -> dict[str, Any]:
         "compared": tally.compared,
         "skipped": found.missed.skipped,
         "failed": found.missed.failed,
-        "astride": {"skipped": found.astride.skipped, "failed": found.astride.failed, "counted": found.perhaps},
+        "astride": {"skipped": found.astride.skipped, "failed": found.astride.failed, "counted": found.possibly_missed},
         "unexplained": found.unexplained,
         "coverage": found.coverage,
         "shift": shift_facts(tally),

@@ -1,1 +1,1 @@
-"""Who is live: the log of commands followed, judged and answered by the fleet."""
+"""Model control: follow the event log, judge commands, load models and answer for candidates."""

@@ -1,11 +1,8 @@
-"""Answer for candidates: `ready` with the hash of the probes, or `not_ready` with what is wrong, once for each.
+"""Publish what a worker reports on `model-events`: its answers for candidates, and its cutovers to a new revision.
 
-Whether a model can be served is found out elsewhere: by the shelf for one that shall be live, by the challenger's own
-process for one that shall be in the shadow.
-
-Announces where a partition's decisions went over to another revision.
-
-It is an index of what `scores` records anyway; nothing here decides where that is.
+A candidate is answered once, with `ready` and the hash of its probes or with `not_ready` and the problems. The model
+cache finds out whether a model can go live, the challenger's process whether it can go into the shadow. A cutover event
+is an index of what `scores` records anyway.
 """
 
 import logging
@@ -16,18 +13,18 @@ from uuid import uuid4
 from aiokafka.errors import KafkaError
 
 from models.commands import Event, EventKind
+from models.judge import Origin
 from models.problems import Problem
-from models.times import format_time
 from stream.clock import now_ms, now_ns
 from stream.control.follower import CandidateNotice, Follower
 from stream.kafka.publisher import Publisher
-from stream.kafka.tracing import Attributes, Step
+from stream.kafka.tracing import Attributes, OperationTrace
 from stream.settings import Settings
 
-log = logging.getLogger("fraudstream.answering")
+log = logging.getLogger("fraudstream.announcements")
 
-Found = str | tuple[Problem, ...]
-"""The probe hash of a model that is loaded, or why it is not."""
+ProbeOutcome = str | tuple[Problem, ...]
+"""The probe hash of a loaded model, or why it is not loaded or may not be served."""
 
 
 class Cutover(NamedTuple):
@@ -39,80 +36,79 @@ class Cutover(NamedTuple):
 
 
 async def announce_cutover(publisher: Publisher, settings: Settings, cutover: Cutover) -> None:
-    """Write the event; one that gets lost costs nothing."""
-    event = Event(
-        event_id=uuid4().hex,
-        deployment=settings.deployment,
-        kind=EventKind.CUTOVER,
-        revision=cutover.revision,
-        worker=settings.worker_id,
-        at=format_time(now_ms()),
+    """Publish the event once; a lost one does no harm."""
+    event = new_origin(settings.worker_id).event(
+        settings.deployment,
+        EventKind.CUTOVER,
+        cutover.revision,
         partition=cutover.partition,
         offset=cutover.offset,
     )
     try:
-        await publisher.announce(event)
+        await publisher.publish_event(event)
     except KafkaError as error:
-        log.warning("%s was not announced: %s", cutover, error)
+        log.warning("%s could not be announced: %s", cutover, error)
 
 
 class CandidateAnswers:
-    """Remembers which candidates have heard from this process; an answer of the log may be that of one before it."""
+    """Tracks which candidates this process has answered; answers in the log may be those of its predecessor."""
 
     def __init__(self, follower: Follower, publisher: Publisher, worker: str) -> None:
         self._follower = follower
         self._publisher = publisher
         self._worker = worker
-        self._given: set[str] = set()
-        self._steps: dict[str, Step] = {}
+        self._answered: set[str] = set()
+        self._traces: dict[str, OperationTrace] = {}
 
-    def owed(self, candidates: Mapping[str, str]) -> dict[str, str]:
-        """Return the candidates, model by `command_id`, that have no answer; forget those that are settled."""
+    def unanswered(self, candidates: Mapping[str, str]) -> dict[str, str]:
+        """Return the candidates, model by `command_id`, without an answer; forget those that have a verdict."""
         pending = self._follower.candidates.pending
-        self._given &= pending.keys()
-        for command_id in self._steps.keys() - pending.keys():
-            self._steps.pop(command_id).failed("settled")
-        return {command_id: model for command_id, model in candidates.items() if command_id not in self._given}
+        self._answered &= pending.keys()
+        for command_id in self._traces.keys() - pending.keys():
+            self._traces.pop(command_id).failed("settled")
+        return {command_id: model for command_id, model in candidates.items() if command_id not in self._answered}
 
-    async def give(self, command_id: str, model: str, found: Found) -> None:
-        """Answer; a broker that does not take it leaves the answer owed."""
-        ready = isinstance(found, str)
-        step = self._step(command_id)
-        event = Event(
-            event_id=uuid4().hex,
-            deployment=self._follower.lineup.deployment,
-            kind=EventKind.READY if ready else EventKind.NOT_READY,
-            revision=self._follower.lineup.revision,
-            worker=self._worker,
-            at=format_time(now_ms()),
+    async def answer(self, command_id: str, model: str, outcome: ProbeOutcome) -> None:
+        """Publish an answer; if that fails, the candidate stays unanswered."""
+        lineup, trace = self._follower.lineup, self._trace(command_id)
+        event = new_origin(self._worker).event(
+            lineup.deployment,
+            EventKind.READY if isinstance(outcome, str) else EventKind.NOT_READY,
+            lineup.revision,
             command_id=command_id,
             model=model,
-            probe_hash=found if isinstance(found, str) else None,
-            problems=() if isinstance(found, str) else found,
+            probe_hash=outcome if isinstance(outcome, str) else None,
+            problems=() if isinstance(outcome, str) else outcome,
         )
         try:
-            await self._publisher.announce(event, step.headers)
+            await self._publisher.publish_event(event, trace.headers)
         except KafkaError as error:
-            log.warning("could not answer for candidate %s, trying again: %s", model[:12], error)
+            log.warning("the answer for candidate %s could not be written, retrying: %s", model[:12], error)
         else:
-            self._given.add(command_id)
-            self._steps.pop(command_id, None)
-            step.done(answered(event))
+            self._answered.add(command_id)
+            self._traces.pop(command_id, None)
+            trace.done(outcome_attributes(event))
 
-    def _step(self, command_id: str) -> Step:
-        """Return the step that began when this worker was asked."""
-        if command_id not in self._steps:
-            asked = self._follower.asked.get(command_id) or CandidateNotice((), now_ns())
-            self._steps[command_id] = self._follower.steps.step("load and answer", asked.headers, asked.heard_ns)
-        return self._steps[command_id]
+    def _trace(self, command_id: str) -> OperationTrace:
+        """Return the trace of the answer, which began when the candidate was received."""
+        if command_id not in self._traces:
+            notice = self._follower.candidate_notices.get(command_id) or CandidateNotice((), now_ns())
+            begin = self._follower.operations.begin
+            self._traces[command_id] = begin("load and answer", notice.headers, notice.received_ns)
+        return self._traces[command_id]
 
 
-def answered(event: Event) -> Attributes:
-    """Say what a command came to, as the judge or a worker wrote it: codes, not texts."""
-    said: Attributes = {
+def new_origin(worker: str) -> Origin:
+    """Return the origin of an event that `worker` writes now, with a new id."""
+    return Origin(uuid4().hex, worker, now_ms())
+
+
+def outcome_attributes(event: Event) -> Attributes:
+    """Return the trace attributes of a verdict or an answer: codes, no texts."""
+    attributes: Attributes = {
         "fraudstream.command.outcome": event.kind,
         "fraudstream.revision": event.revision,
         "fraudstream.worker": event.worker,
         "fraudstream.problems": tuple(problem.code for problem in event.problems),
     }
-    return said if event.model is None else said | {"fraudstream.model.digest": event.model}
+    return attributes if event.model is None else attributes | {"fraudstream.model.digest": event.model}

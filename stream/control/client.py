@@ -1,4 +1,4 @@
-"""Send a command to a fleet and wait for its verdict, from outside the fleet."""
+"""Send a command to a deployment's workers and wait for the verdict; used by the command line."""
 
 import asyncio
 import math
@@ -13,19 +13,19 @@ from models.commands import Command, CommandKind, Event, encode, read_event
 from models.lineup import Lineup, follow
 from models.times import format_time
 from stream.clock import now_ms
-from stream.control.announcements import answered
-from stream.kafka.client import connection_options, must_see, producer_options
+from stream.control.announcements import outcome_attributes
+from stream.kafka.client import connection_options, producer_options, require_topic
 from stream.kafka.publisher import Headers
 from stream.kafka.topics import MODEL_CONTROL, MODEL_EVENTS
-from stream.kafka.tracing import Steps
+from stream.kafka.tracing import OperationTracing
 from stream.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class CommandRequest:
-    """What someone wants of the fleet; `wait` in seconds, after which the command is void.
+    """A command to send; it expires after `wait` seconds.
 
-    `watch` is for how many seconds a promotion keeps the model before it in the shadow; None: as the fleet has it.
+    `watch` is for how many seconds a promotion keeps its predecessor in the shadow; None: the workers' setting.
     """
 
     kind: CommandKind
@@ -38,54 +38,56 @@ class CommandRequest:
     watch: float | None = None
 
 
-async def read_log(settings: Settings) -> list[Event]:
-    """Read all events of the deployment that are there now.
+async def read_events(settings: Settings) -> list[Event]:
+    """Read all events that the deployment's log holds now.
 
     Raises:
         aiokafka.errors.KafkaError: the broker does not answer.
     """
-    async with _Log(settings) as log:
+    async with _EventLog(settings) as log:
         return [event for _, event in await log.read_to_end()]
 
 
 async def read_lineup(settings: Settings) -> Lineup:
-    """Fold the log of the deployment as it is now."""
+    """Return the deployment's current lineup, folded from its log."""
     lineup = Lineup(settings.deployment)
-    for event in await read_log(settings):
+    for event in await read_events(settings):
         lineup = follow(lineup, event)
     return lineup
 
 
-async def command_fleet(settings: Settings, wish: CommandRequest, steps: Steps) -> tuple[str, Event | None]:
-    """Send one command; return its id and the first answer, or None where there was none in time.
+async def send_command(
+    settings: Settings, request: CommandRequest, operations: OperationTracing
+) -> tuple[str, Event | None]:
+    """Send one command; return its id and its verdict, or None if there was none in time.
 
-    Where `steps` are traced, the command begins a trace: its verdict and every worker's answer go on in it.
+    If `operations` traces, the command starts a trace that its verdict and every worker's answer continue.
 
     Raises:
         aiokafka.errors.KafkaError: the broker does not answer.
     """
-    step = steps.step(f"model {wish.kind}")
+    trace = operations.begin(f"model {request.kind}")
     try:
-        command_id, answer = await _command_fleet(settings, wish, step.headers)
+        command_id, answer = await _command_fleet(settings, request, trace.headers)
     except BaseException as error:
-        step.failed(type(error).__name__)
+        trace.failed(type(error).__name__)
         raise
     if answer is None:
-        step.failed("no_verdict")
+        trace.failed("no_verdict")
     else:
-        step.done(answered(answer))
+        trace.done(outcome_attributes(answer))
     return command_id, answer
 
 
-async def _command_fleet(settings: Settings, wish: CommandRequest, headers: Headers) -> tuple[str, Event | None]:
-    async with _Log(settings) as log:
+async def _command_fleet(settings: Settings, request: CommandRequest, headers: Headers) -> tuple[str, Event | None]:
+    async with _EventLog(settings) as log:
         lineup = Lineup(settings.deployment)
         for _, event in await log.read_to_end():
             lineup = follow(lineup, event)
-        command = _command(settings, wish, lineup.revision)
+        command = _command(settings, request, lineup.revision)
         await _send(settings, command, headers)
         try:
-            async with asyncio.timeout(wish.wait + 1.0):
+            async with asyncio.timeout(request.wait + 1.0):
                 while command.command_id not in lineup.answers:
                     for _, event in await log.read():
                         lineup = follow(lineup, event)
@@ -94,20 +96,20 @@ async def _command_fleet(settings: Settings, wish: CommandRequest, headers: Head
         return command.command_id, lineup.answers[command.command_id]
 
 
-def _command(settings: Settings, wish: CommandRequest, revision: int) -> Command:
+def _command(settings: Settings, request: CommandRequest, revision: int) -> Command:
     now = now_ms()
     return Command(
         command_id=uuid4().hex,
         deployment=settings.deployment,
-        expected_revision=revision if wish.expected_revision is None else wish.expected_revision,
-        kind=wish.kind,
-        model=wish.model,
-        actor=wish.actor,
-        reason=wish.reason,
+        expected_revision=revision if request.expected_revision is None else request.expected_revision,
+        kind=request.kind,
+        model=request.model,
+        actor=request.actor,
+        reason=request.reason,
         issued_at=format_time(now),
-        expires_at=format_time(now + int(wish.wait * 1000)),
-        force=wish.force,
-        watch_seconds=None if wish.watch is None else math.ceil(wish.watch),
+        expires_at=format_time(now + int(request.wait * 1000)),
+        force=request.force,
+        watch_seconds=None if request.watch is None else math.ceil(request.watch),
     )
 
 
@@ -121,8 +123,8 @@ async def _send(settings: Settings, command: Command, headers: Headers) -> None:
         await producer.stop()
 
 
-class _Log:
-    """The log of events, from its beginning."""
+class _EventLog:
+    """A reader of the event log, from its beginning."""
 
     def __init__(self, settings: Settings) -> None:
         self._deployment = settings.deployment
@@ -134,7 +136,7 @@ class _Log:
     async def __aenter__(self) -> Self:
         try:
             await self._consumer.start()
-            await must_see(self._consumer, self._tp.topic)
+            await require_topic(self._consumer, self._tp.topic)
         except KafkaError:
             await self._consumer.stop()
             raise
@@ -145,7 +147,7 @@ class _Log:
         await self._consumer.stop()
 
     async def read_to_end(self) -> list[tuple[int, Event]]:
-        """Read what is there now."""
+        """Read up to the end that the log has now."""
         end = (await self._consumer.end_offsets([self._tp]))[self._tp]
         found: list[tuple[int, Event]] = []
         while await self._consumer.position(self._tp) < end:
@@ -153,7 +155,7 @@ class _Log:
         return found
 
     async def read(self) -> list[tuple[int, Event]]:
-        """Read what has come since; waits a moment where nothing has."""
+        """Read new events; waits briefly if there are none."""
         records = (await self._consumer.getmany(self._tp, timeout_ms=200)).get(self._tp, [])
         events = [(record.offset, read_event(record.value or b"")) for record in records]
         return [

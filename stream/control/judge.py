@@ -1,20 +1,19 @@
-"""The judge: the worker that owns the control log's partition answers each command with a verdict.
+"""The judge: the worker that owns the control topic's partition answers each command with a verdict.
 
-A command that waits for the fleet holds up nobody: later ones are judged meanwhile, and it is asked about again
-whenever the log moves. What is judged is decided by `models.judge`; here is only what the judge must look up.
+`models.judge` decides; this module looks up what it needs and publishes the verdict. A command that waits for workers
+does not block later ones: it is judged again whenever the event log changes.
 """
 
 import asyncio
 import logging
 from collections.abc import Coroutine, Sequence
 from typing import NamedTuple
-from uuid import uuid4
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from models.commands import Command, Event, EventKind, Unreadable, read_command
+from models.commands import Command, Event, UnreadableRecord, read_command
 from models.judge import (
     Accepted,
     Answered,
@@ -23,217 +22,203 @@ from models.judge import (
     Refused,
     Verdict,
     Waiting,
-    announce,
-    decline_unreadable,
     judge,
+    unreadable_event,
+    verdict_event,
 )
-from models.lineup import subject
-from models.loading import examine
-from models.times import format_time
+from models.lineup import artifact_needed
+from models.loading import inspect_artifact
 from stream.clock import now_ms
 from stream.consumer import trace_headers
-from stream.control.announcements import answered
+from stream.control.announcements import new_origin, outcome_attributes
 from stream.control.follower import Follower, end_offset
 from stream.control.model_cache import ModelLoader
 from stream.kafka.batches import Batch, Record
-from stream.kafka.client import members
+from stream.kafka.client import group_members
 from stream.kafka.offsets import committed_offsets
 from stream.kafka.publisher import Headers, Publisher
 from stream.kafka.topics import MODEL_CONTROL, MODEL_EVENTS
-from stream.kafka.tracing import Step
+from stream.kafka.tracing import OperationTrace
 from stream.settings import Settings
 from stream.watchdog import end_on_error
 
 log = logging.getLogger("fraudstream.judge")
 
-_ASK_AGAIN_SECONDS = 0.25
+_POLL_SECONDS = 0.25
 _RETRY_SECONDS = 1.0
 
 
 class PendingCommand(NamedTuple):
-    """A command, and the step of its trace that is its judging."""
+    """A command without a verdict, and the trace of its judging."""
 
     command: Command
-    step: Step
+    trace: OperationTrace
 
 
 class JudgeDeps(NamedTuple):
-    """What a judge works with."""
+    """The judge's dependencies."""
 
     settings: Settings
     follower: Follower
-    workshop: ModelLoader
+    loader: ModelLoader
     publisher: Publisher
     admin: AIOKafkaAdminClient
 
 
 class Judge:
-    """Takes command batches and writes verdicts, one command at a time but for those that wait."""
+    """Judges batches of commands in order; commands that wait for workers do not block the others."""
 
-    def __init__(self, bench: JudgeDeps) -> None:
-        self._bench = bench
-        self._turn = asyncio.Lock()
-        self._cases: set[asyncio.Task[None]] = set()
-        self._tp = TopicPartition(bench.settings.topic(MODEL_CONTROL.name), 0)
-        self._events = TopicPartition(bench.settings.topic(MODEL_EVENTS.name), 0)
+    def __init__(self, deps: JudgeDeps) -> None:
+        self._deps = deps
+        self._lock = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._tp = TopicPartition(deps.settings.topic(MODEL_CONTROL.name), 0)
+        self._events = TopicPartition(deps.settings.topic(MODEL_EVENTS.name), 0)
         self._assignments = 0
         self._judged_to = 0
-        self._settles_at: int | None = 0
+        self._backlog_end: int | None = 0
 
     @property
     def settled(self) -> bool:
-        """Whether every command that was there when the log became ours has been looked at once.
+        """Whether every command that was in the log when its partition was assigned has been judged once.
 
-        Decisions wait for it, so that a roll-back is judged before the record that needs it is met again.
+        Decisions wait for it, so that a roll-back is judged before the record that needs it is decided again.
         """
-        return self._settles_at is not None and self._judged_to >= self._settles_at
+        return self._backlog_end is not None and self._judged_to >= self._backlog_end
 
     def reasons(self) -> list[str]:
-        """Say why decisions wait for the judge; empty where they do not."""
-        return [] if self.settled else ["commands that were there before are still to be judged"]
+        """Return why decisions wait for the judge; empty if they do not."""
+        return [] if self.settled else ["earlier commands on the control topic have not been judged yet"]
 
     def assigned(self, *, owner: bool) -> None:
-        """Hear whether the control log is ours under a new assignment."""
+        """Handle a new assignment; `owner` tells whether it includes the control topic's partition."""
         self._assignments += 1
         self._judged_to = 0
-        self._settles_at = None if owner else 0
+        self._backlog_end = None if owner else 0
         if owner:
-            self._spawn(self._learn_backlog(self._assignments))
+            self._spawn(self._find_backlog(self._assignments))
 
-    async def _learn_backlog(self, assignment: int) -> None:
-        """Find out up to where the log must be judged before this worker decides anything."""
-        while self._settles_at is None and assignment == self._assignments:
+    async def _find_backlog(self, assignment: int) -> None:
+        """Find out up to which offset commands must be judged before this worker decides anything."""
+        while self._backlog_end is None and assignment == self._assignments:
             try:
-                end = await end_offset(self._bench.settings, self._tp)
-                committed = await committed_offsets(self._bench.settings, self._bench.admin, [self._tp])
+                end = await end_offset(self._deps.settings, self._tp)
+                committed = await committed_offsets(self._deps.settings, self._deps.admin, [self._tp])
                 if assignment == self._assignments:
                     self._judged_to = max(committed[self._tp].offset, self._judged_to)
-                    self._settles_at = end
+                    self._backlog_end = end
             except KafkaError as error:
-                log.warning("the control log's end is not known, asking again: %s", error)
+                log.warning("the end of %s could not be read, retrying: %s", self._tp.topic, error)
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def take(self, batch: Batch) -> None:
-        """Judge a batch of commands; its partition is acknowledged when the last of them has its verdict."""
+        """Judge a batch of commands; a partition is acknowledged when all its commands have a verdict."""
         try:
             for partition, records in batch.records.items():
                 await self._catch_up()
-                waiting = [case for record in records if (case := await self._open(batch, record))]
+                waiting = [task for record in records if (task := await self._judge_record(batch, record))]
                 self._judged_to = max(self._judged_to, records[-1].offset + 1)
-                self._spawn(self._close(batch, partition, waiting))
+                self._spawn(self._acknowledge(batch, partition, waiting))
         finally:
             batch.finish()
 
     async def _catch_up(self) -> None:
-        """Know every verdict that is written before adding one."""
+        """Wait until every published verdict has been folded, so that none is given twice."""
         while True:
             try:
-                return await self._bench.follower.wait_past(await end_offset(self._bench.settings, self._events) - 1)
+                return await self._deps.follower.wait_past(await end_offset(self._deps.settings, self._events) - 1)
             except KafkaError as error:
-                log.warning("the log of events cannot be read, trying again: %s", error)
+                log.warning("the end of %s could not be read, retrying: %s", self._events.topic, error)
                 await asyncio.sleep(_RETRY_SECONDS)
 
-    async def _open(self, batch: Batch, record: Record) -> "asyncio.Task[None] | None":
-        """Judge one record; a task where the verdict has to wait."""
+    async def _judge_record(self, batch: Batch, record: Record) -> "asyncio.Task[None] | None":
+        """Judge one record; return a task if the verdict has to wait."""
         command = read_command(record.value or b"")
-        if command.deployment not in (None, self._bench.settings.deployment):
+        if command.deployment not in (None, self._deps.settings.deployment):
             return None
-        if isinstance(command, Unreadable):
-            await self._decline(command)
+        if isinstance(command, UnreadableRecord):
+            await self._refuse_unreadable(command)
             return None
-        steps = self._bench.follower.steps
-        case = PendingCommand(command, steps.step(f"judge {command.kind}", trace_headers(record.headers)))
-        if await self._try(case):
+        operations = self._deps.follower.operations
+        pending = PendingCommand(command, operations.begin(f"judge {command.kind}", trace_headers(record.headers)))
+        if await self._judge_once(pending):
             return None
-        return self._spawn(self._wait(batch, case))
+        return self._spawn(self._judge_until_final(batch, pending))
 
-    async def _wait(self, batch: Batch, case: PendingCommand) -> None:
+    async def _judge_until_final(self, batch: Batch, pending: PendingCommand) -> None:
         while batch.current():
-            await self._bench.follower.wait_for_change(_ASK_AGAIN_SECONDS)
-            if await self._try(case):
+            await self._deps.follower.wait_for_change(_POLL_SECONDS)
+            if await self._judge_once(pending):
                 return
-        case.step.failed("given_up")
+        pending.trace.failed("given_up")
 
-    async def _close(self, batch: Batch, partition: int, waiting: Sequence["asyncio.Task[None]"]) -> None:
+    async def _acknowledge(self, batch: Batch, partition: int, waiting: Sequence["asyncio.Task[None]"]) -> None:
         await asyncio.gather(*waiting)
         batch.acknowledge(partition)
 
-    async def _try(self, case: PendingCommand) -> bool:
-        """Judge a command once, write what there is to say, and tell whether that was the verdict."""
-        command = case.command
-        async with self._turn:
+    async def _judge_once(self, pending: PendingCommand) -> bool:
+        """Judge a command once, publish the result, and tell whether it is final."""
+        command = pending.command
+        async with self._lock:
             try:
-                verdict = judge(self._bench.follower.lineup, command, await self._fleet(command), now_ms())
-                return await self._say(case, verdict)
+                verdict = judge(self._deps.follower.lineup, command, await self._fleet(command), now_ms())
+                return await self._publish_verdict(pending, verdict)
             except KafkaError as error:
-                log.warning("command %s cannot be judged yet: %s", command.command_id, error)
+                log.warning("command %s could not be judged, retrying: %s", command.command_id, error)
                 return False
 
     async def _fleet(self, command: Command) -> Fleet:
-        bench, name = self._bench, subject(self._bench.follower.lineup, command)
+        deps, name = self._deps, artifact_needed(self._deps.follower.lineup, command)
         return Fleet(
-            fingerprints=frozenset(bench.workshop.computed),
-            members=await members(bench.admin, bench.settings.group),
-            holding=await asyncio.to_thread(examine, bench.workshop.repository, name) if name else (),
-            answers=bench.follower.candidates.answers_to(command.command_id),
-            watch_ms=round(bench.settings.watch * 1000),
+            fingerprints=frozenset(deps.loader.computed),
+            members=await group_members(deps.admin, deps.settings.group),
+            artifact=await asyncio.to_thread(inspect_artifact, deps.loader.repository, name) if name else (),
+            answers=deps.follower.candidates.answers_to(command.command_id),
+            watch_ms=round(deps.settings.watch * 1000),
         )
 
-    async def _say(self, case: PendingCommand, verdict: Verdict) -> bool:
-        (command, step), lineup = case, self._bench.follower.lineup
+    async def _publish_verdict(self, pending: PendingCommand, verdict: Verdict) -> bool:
+        (command, trace), lineup = pending, self._deps.follower.lineup
         match verdict:
             case Waiting():
-                if command.command_id not in self._bench.follower.candidates.pending:
-                    await self._write(self._candidate(command, verdict.model), step.headers)
+                if command.command_id not in self._deps.follower.candidates.pending:
+                    event = verdict_event(command, verdict, lineup.revision, self._origin())
+                    await self._publish(event, trace.headers)
                 return False
             case Answered():
-                await self._write(verdict.answer, step.headers)
-                step.done(answered(verdict.answer))
+                await self._publish(verdict.answer, trace.headers)
+                trace.done(outcome_attributes(verdict.answer))
                 return True
             case Accepted() | Refused():
-                event = announce(command, verdict, lineup.revision, self._origin())
+                event = verdict_event(command, verdict, lineup.revision, self._origin())
                 log.info("command %s (%s): %s", command.command_id, command.kind, event.kind)
-                await self._write(event, step.headers)
-                told = self._bench.follower.lineup.answers.get(command.command_id)
-                settled = told is not None and told.event_id == event.event_id
-                if settled:
-                    step.done(answered(event))
-                return settled
+                await self._publish(event, trace.headers)
+                answer = self._deps.follower.lineup.answers.get(command.command_id)
+                final = answer is not None and answer.event_id == event.event_id
+                if final:
+                    trace.done(outcome_attributes(event))
+                return final
 
-    async def _decline(self, command: Unreadable) -> None:
-        lineup = self._bench.follower.lineup
-        event = decline_unreadable(command, lineup.deployment, lineup.revision, self._origin())
+    async def _refuse_unreadable(self, command: UnreadableRecord) -> None:
+        lineup = self._deps.follower.lineup
+        event = unreadable_event(command, lineup.deployment, lineup.revision, self._origin())
         while True:
             try:
-                return await self._write(event)
+                return await self._publish(event)
             except KafkaError as error:
-                log.warning("a command that cannot be read is not refused yet, trying again: %s", error)
+                log.warning("the refusal of an unreadable command could not be written, retrying: %s", error)
                 await asyncio.sleep(_RETRY_SECONDS)
 
-    async def _write(self, event: Event, headers: Headers = ()) -> None:
-        """Write an event and wait until our own fold has it."""
-        await self._bench.follower.wait_past(await self._bench.publisher.announce(event, headers))
-
-    def _candidate(self, command: Command, model: str) -> Event:
-        origin = self._origin()
-        return Event(
-            event_id=origin.event_id,
-            deployment=command.deployment,
-            kind=EventKind.CANDIDATE,
-            revision=self._bench.follower.lineup.revision,
-            worker=origin.worker,
-            at=format_time(origin.at_ms),
-            command_id=command.command_id,
-            command=command.kind,
-            model=model,
-        )
+    async def _publish(self, event: Event, headers: Headers = ()) -> None:
+        """Publish an event and wait until this worker's follower has folded it."""
+        await self._deps.follower.wait_past(await self._deps.publisher.publish_event(event, headers))
 
     def _origin(self) -> Origin:
-        return Origin(uuid4().hex, self._bench.workshop.worker, now_ms())
+        return new_origin(self._deps.loader.worker)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work)
-        self._cases.add(task)
-        task.add_done_callback(self._cases.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         task.add_done_callback(end_on_error)
         return task

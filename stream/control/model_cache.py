@@ -1,12 +1,12 @@
-"""The models that this worker keeps loaded: the live one, the one before it, and candidates that may become live.
+"""The models that a worker keeps loaded: the live one, the roll-back target, and candidates that may go live.
 
-A challenger is none of them: it has a process of its own. Loading runs off the event loop. Whatever is wrong with an
-artifact is an answer on `model-events`, never a crash.
+Challengers are loaded in a process of their own. Models load off the event loop; a faulty artifact becomes an answer on
+`model-events`, never a crash.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,46 +14,46 @@ from models.loading import Model, VectoriseProbe, load
 from models.problems import Problem
 from models.repository import Repository
 from stream.clock import now_ms
-from stream.control.announcements import CandidateAnswers, Found
+from stream.control.announcements import CandidateAnswers, ProbeOutcome
 from stream.control.follower import Follower
 from stream.kafka.publisher import Publisher
 
-log = logging.getLogger("fraudstream.shelf")
+log = logging.getLogger("fraudstream.model_cache")
 
-_LOOK_SECONDS = 2.0
+_POLL_SECONDS = 2.0
 _RETRY_LOADS_MS = 5_000
 
 
-class Serving(NamedTuple):
-    """Who decides: the live model of `revision`, the model that stands in where it fails, and who is compared."""
+class ServingModels(NamedTuple):
+    """The models that decide at `revision`: the live one, the fallback if it fails, and the current challenger."""
 
     revision: int
     live: Model
     fallback: Model | None
     challenger: str | None = None
-    """The digest of the model in the shadow at this moment."""
+    """The digest of the model that is in the shadow now."""
 
 
-Lacking = Callable[[str], tuple[Problem, ...]]
-"""Says why models with features of this fingerprint cannot be served yet; nothing where they can."""
+WarmupProblems = Callable[[str], tuple[Problem, ...]]
+"""Returns why models with features of this fingerprint cannot be served yet; empty if they can."""
 
 
-def nothing_lacks(_fingerprint: str) -> tuple[Problem, ...]:
-    """Let every model be served that can be loaded."""
+def no_warmup_problems(_fingerprint: str) -> tuple[Problem, ...]:
+    """Allow every model that can be loaded."""
     return ()
 
 
 @dataclass(frozen=True, slots=True)
 class ModelLoader:
-    """What loading needs: where artifacts are, and how to probe those of each fingerprint that is computed here.
+    """What loading needs: the repository, and the probe function of each fingerprint that is computed here.
 
-    `lacking` is asked of candidates that are loaded.
+    `warmup_problems` is called for loaded candidates.
     """
 
     repository: Repository
     computed: Mapping[str, VectoriseProbe]
     worker: str
-    lacking: Lacking = nothing_lacks
+    warmup_problems: WarmupProblems = no_warmup_problems
 
 
 class LoadFailure(NamedTuple):
@@ -63,35 +63,66 @@ class LoadFailure(NamedTuple):
     tried_ms: int
 
 
-class ModelCache:
-    """Keeps loaded what the lineup needs, and answers for candidates."""
+class LoadFailures:
+    """The models that could not be loaded, by digest."""
 
-    def __init__(self, follower: Follower, workshop: ModelLoader, publisher: Publisher) -> None:
-        self._follower = follower
-        self._workshop = workshop
-        self._answers = CandidateAnswers(follower, publisher, workshop.worker)
-        self._models: dict[str, Model] = {}
+    def __init__(self) -> None:
         self._failures: dict[str, LoadFailure] = {}
 
-    async def run(self) -> None:
-        """Look at every change of the lineup, and now and then for artifacts that were missing."""
-        while True:
-            for digest in self._wanted():
-                await self._ensure(digest, retry=now_ms() - _RETRY_LOADS_MS)
-            await self._answer_candidates()
-            self._clear()
-            await self._follower.wait_for_change(_LOOK_SECONDS)
+    def add(self, digest: str, problems: tuple[Problem, ...]) -> None:
+        """Record that loading failed now."""
+        self._failures[digest] = LoadFailure(problems, now_ms())
 
-    def serving(self) -> Serving | None:
-        """Return who decides now; None while nothing is live or the live model is not loaded here."""
+    def remove(self, digest: str) -> None:
+        """Record that the model has been loaded."""
+        self._failures.pop(digest, None)
+
+    def keep_only(self, digests: Collection[str]) -> None:
+        """Forget all other models."""
+        self._failures = {digest: failure for digest, failure in self._failures.items() if digest in digests}
+
+    def is_recent(self, digest: str, since_ms: int) -> bool:
+        """Tell whether loading failed later than `since_ms`, so that it need not be tried again yet."""
+        failure = self._failures.get(digest)
+        return failure is not None and failure.tried_ms > since_ms
+
+    def problems(self, digest: str) -> tuple[Problem, ...]:
+        """Return why the model could not be loaded; empty if it has not been tried or is loaded."""
+        failure = self._failures.get(digest)
+        return () if failure is None else failure.problems
+
+
+class ModelCache:
+    """Keeps the models loaded that the lineup needs, and answers for candidates."""
+
+    def __init__(self, follower: Follower, loader: ModelLoader, publisher: Publisher) -> None:
+        self._follower = follower
+        self._loader = loader
+        self._answers = CandidateAnswers(follower, publisher, loader.worker)
+        self._models: dict[str, Model] = {}
+        self._failures = LoadFailures()
+
+    async def run(self) -> None:
+        """Load what is needed at every change of the lineup; retry failed loads periodically."""
+        while True:
+            for digest in self._needed():
+                await self._ensure(digest, now_ms() - _RETRY_LOADS_MS)
+            await self._answer_candidates()
+            self._unload_unused()
+            await self._follower.wait_for_change(_POLL_SECONDS)
+
+    def serving(self) -> ServingModels | None:
+        """Return the models that decide now; None while no model is live or the live model is not loaded."""
         lineup = self._follower.lineup
         live = self._models.get(lineup.live or "")
         if not self._follower.caught_up or live is None:
             return None
-        return Serving(lineup.revision, live, self._models.get(lineup.before or ""), lineup.challenger_at(now_ms()))
+        return ServingModels(
+            lineup.revision, live, self._models.get(lineup.rollback_target or ""), lineup.challenger_at(now_ms())
+        )
 
     def reasons(self) -> list[str]:
-        """Say why nothing can be decided here; empty where it can."""
+        """Return why this worker cannot decide; empty if it can."""
         lineup = self._follower.lineup
         if not self._follower.caught_up:
             return ["the control log has not been read to its end"]
@@ -99,48 +130,43 @@ class ModelCache:
             return ["no model is live: train one and `fraudstream model promote` it"]
         if lineup.live in self._models:
             return []
-        failure = self._failures.get(lineup.live)
-        why = "; ".join(problem.detail for problem in failure.problems) if failure else "loading"
+        why = "; ".join(problem.detail for problem in self._failures.problems(lineup.live)) or "loading"
         return [f"revision {lineup.revision} needs model {lineup.live[:12]}: {why}"]
 
-    def _wanted(self) -> list[str]:
+    def _needed(self) -> list[str]:
         return list(dict.fromkeys((*self._follower.lineup.needed, *self._candidates().values())))
 
-    async def _ensure(self, digest: str, retry: int) -> None:
-        """Load a model that is not loaded, unless that failed after the moment `retry`."""
-        failure = self._failures.get(digest)
-        if digest in self._models or (failure is not None and failure.tried_ms > retry):
+    async def _ensure(self, digest: str, failed_before_ms: int) -> None:
+        """Load a model that is not loaded, unless an attempt failed later than `failed_before_ms`."""
+        if digest in self._models or self._failures.is_recent(digest, failed_before_ms):
             return
-        shop = self._workshop
-        loaded = await asyncio.to_thread(load, shop.repository, digest, shop.computed)
+        loaded = await asyncio.to_thread(load, self._loader.repository, digest, self._loader.computed)
         if isinstance(loaded, Model):
             self._models[digest] = loaded
-            self._failures.pop(digest, None)
+            self._failures.remove(digest)
             log.info("loaded model %s %s (%s)", loaded.name, loaded.version, digest[:12])
         else:
-            self._failures[digest] = LoadFailure(loaded, now_ms())
+            self._failures.add(digest, loaded)
             log.error("model %s cannot be loaded: %s", digest[:12], "; ".join(problem.detail for problem in loaded))
 
     async def _answer_candidates(self) -> None:
-        """Say ready or not ready for each candidate that has not heard from us."""
-        for command_id, digest in self._answers.owed(self._candidates()).items():
-            await self._ensure(digest, retry=now_ms())
-            await self._answers.give(command_id, digest, self._found(digest))
+        """Answer for each candidate that this process has not answered."""
+        for command_id, digest in self._answers.unanswered(self._candidates()).items():
+            await self._ensure(digest, now_ms())
+            await self._answers.answer(command_id, digest, self._outcome(digest))
 
-    def _found(self, digest: str) -> Found:
+    def _outcome(self, digest: str) -> ProbeOutcome:
         model = self._models.get(digest)
         if model is None:
-            return self._failures[digest].problems
-        return self._workshop.lacking(model.fingerprint) or model.probe_hash
+            return self._failures.problems(digest)
+        return self._loader.warmup_problems(model.fingerprint) or model.probe_hash
 
     def _candidates(self) -> dict[str, str]:
-        """Return those that may become live, by `command_id`; the others are for the challenger's own process."""
-        return self._follower.candidates.for_shadow(wanted=False)
+        """Return the candidates that may go live, model by `command_id`."""
+        return self._follower.candidates.model_by_command(shadow=False)
 
-    def _clear(self) -> None:
-        """Let go of what neither the lineup nor a candidate needs any more."""
-        wanted = set(self._wanted())
-        for digest in self._models.keys() - wanted:
-            del self._models[digest]
-        for digest in self._failures.keys() - wanted:
-            del self._failures[digest]
+    def _unload_unused(self) -> None:
+        """Unload models that neither the lineup nor a candidate needs."""
+        needed = set(self._needed())
+        self._models = {digest: model for digest, model in self._models.items() if digest in needed}
+        self._failures.keep_only(needed)

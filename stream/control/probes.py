@@ -1,6 +1,6 @@
-"""Probe histories: what a few transactions saw, kept in the artifact so that a worker can compute their vectors again.
+"""Probe histories: the records that a few transactions saw, stored in an artifact so that workers can check vectors.
 
-Both directions are here, and nothing else: written when a model is trained, read when it is loaded.
+Written when a model is trained, read when it is loaded.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,9 +25,9 @@ History = Annotated[tuple[Record, ...], msgspec.Meta(min_length=1)]
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
-    """One transaction and the records that it saw, its own one last, as rows of `features.history.records`.
+    """One transaction and the records that it saw, its own record last, as rows of `features.history.records`.
 
-    `told` says whose histories its own record is in, by kind.
+    `told` lists the kinds of entity whose history contains the transaction's own record.
     """
 
     occurred_ms: Whole
@@ -42,7 +42,7 @@ _DECODER = msgspec.json.Decoder(Probe)
 
 
 def write_probe(transactions: Transactions, observed: Observed, row: int) -> bytes:
-    """Write what transaction `row` of a batch saw, as JSON."""
+    """Encode what transaction `row` of a batch saw, as JSON."""
     return msgspec.json.encode(
         Probe(
             occurred_ms=int(transactions.occurred_ms[row]),
@@ -55,13 +55,13 @@ def write_probe(transactions: Transactions, observed: Observed, row: int) -> byt
     )
 
 
-def probers(sets: FeatureSets) -> Mapping[str, VectoriseProbe]:
-    """Return, by fingerprint, what `models.loading` is told of the features that are computed here."""
+def probe_vectorisers(sets: FeatureSets) -> Mapping[str, VectoriseProbe]:
+    """Return the probe function of each feature set that is computed here, by fingerprint."""
     return {one.fingerprint: vectorise_probe(one) for one in sets.sets}
 
 
 def vectorise_probe(feature_set: FeatureSet) -> VectoriseProbe:
-    """Return the function by which `models.loading` checks that this machine computes an artifact's vectors."""
+    """Return the function with which `models.loading` checks that this machine computes an artifact's vectors."""
 
     def vectorise_all(histories: Sequence[bytes]) -> Floats:
         try:
@@ -85,7 +85,7 @@ def _records(histories: Histories, row: int) -> tuple[tuple[int, ...], ...]:
 
 def _transactions(probes: list[Probe]) -> Transactions:
     count = len(probes)
-    nothing = np.zeros(count, np.int64)
+    zeros = np.zeros(count, np.int64)
     return Transactions(
         transaction_ids=[str(number) for number in range(count)],
         card_ids=[""] * count,
@@ -95,11 +95,11 @@ def _transactions(probes: list[Probe]) -> Transactions:
         amount_minor=_column(probes, "amount_minor"),
         exponent=_column(probes, "exponent"),
         content=np.zeros(count, np.uint64),
-        partition=nothing,
-        offset=nothing,
+        partition=zeros,
+        offset=zeros,
         device_ids=[None] * count,
-        place=nothing,
-        traits=nothing,
+        place=zeros,
+        traits=zeros,
     )
 
 

@@ -17,7 +17,7 @@ from aiokafka.structs import RecordMetadata
 from stream.clock import now_ms
 from stream.errors import StreamError
 from stream.kafka.publisher import Headers
-from stream.kafka.tracing import Step, UntracedStep, sent
+from stream.kafka.tracing import OperationTrace, UntracedOperation, sent_attributes
 
 _BREATH = 256
 
@@ -38,8 +38,8 @@ class ScheduledRecord(NamedTuple):
     headers: Headers = ()
 
 
-def _untraced(item: ScheduledRecord) -> Step:
-    return UntracedStep(item.headers)
+def _untraced(item: ScheduledRecord) -> OperationTrace:
+    return UntracedOperation(item.headers)
 
 
 class Injected(NamedTuple):
@@ -67,7 +67,7 @@ class Injector:
         rate: float | None,
         due: Callable[[ScheduledRecord, int], None],
         acknowledged: Callable[[ScheduledRecord, RecordMetadata], None],
-        begin: Callable[[ScheduledRecord], Step] = _untraced,
+        begin: Callable[[ScheduledRecord], OperationTrace] = _untraced,
     ) -> None:
         self._producer = producer
         self._rate = rate
@@ -123,17 +123,17 @@ class Injector:
             return
         future.add_done_callback(lambda done: self._done(item, step, done))
 
-    def _done(self, item: ScheduledRecord, step: Step, done: "asyncio.Future[RecordMetadata]") -> None:
+    def _done(self, item: ScheduledRecord, step: OperationTrace, done: "asyncio.Future[RecordMetadata]") -> None:
         if done.cancelled():
             self._failed(step, "cancelled")
         elif (error := done.exception()) is not None:
             self._failed(step, type(error).__name__, str(error))
         else:
             place = done.result()
-            step.done(sent(place.topic, place.partition, place.offset))
+            step.done(sent_attributes(place.topic, place.partition, place.offset))
             self._acknowledged(item, place)
 
-    def _failed(self, step: Step, kind: str, why: str = "") -> None:
+    def _failed(self, step: OperationTrace, kind: str, why: str = "") -> None:
         step.failed(kind)
         self._failures[f"{kind}: {why}" if why else kind] += 1
 

@@ -1,1 +1,1 @@
-"""Kafka as this service uses it: clients, topics, batches in, acknowledged batches out, and where decisions stand."""
+"""Kafka as this service uses it: clients, topics, consuming and publishing in batches, and decision offsets."""

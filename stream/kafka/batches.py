@@ -1,7 +1,4 @@
-"""What the transport hands to an agent, and the books that say which offsets may be committed.
-
-Nothing here talks to a broker.
-"""
+"""A batch as the transport delivers it to an agent, and the ledger that decides which offsets may be committed."""
 
 import asyncio
 from collections import defaultdict, deque
@@ -13,7 +10,7 @@ from aiokafka import TopicPartition
 
 
 class Record(Protocol):
-    """What is read of a record as aiokafka hands it over; `timestamp` in epoch milliseconds."""
+    """The fields of an aiokafka record that are used; `timestamp` is in epoch milliseconds."""
 
     topic: str
     partition: int
@@ -26,77 +23,79 @@ class Record(Protocol):
 
 
 class Commit(NamedTuple):
-    """The offset behind the last record that is done with, and a note for whoever reads the partition next."""
+    """The offset after the last finished record, and metadata for the partition's next owner."""
 
     offset: int
     metadata: str
 
 
-class _Lot(NamedTuple):
+class _Slice(NamedTuple):
+    """One partition's part of a batch, by its group generation and last offset."""
+
     generation: int
     last_offset: int
 
 
 @dataclass(slots=True)
 class CommitLedger:
-    """Which lots are out, in the order of the log, and which of them are done.
+    """The slices of batches in progress, in log order, and which of them are acknowledged.
 
-    A lot is one partition's part of a batch. Lots are keyed by their group generation: what an agent says of a lot that
-    was handed out under another assignment means nothing.
+    A slice is one partition's part of a batch. It is keyed by its group generation: an acknowledgement for a slice that
+    was delivered under an earlier assignment is ignored.
     """
 
-    _out: dict[TopicPartition, deque[_Lot]] = field(default_factory=lambda: defaultdict(deque))
-    _done: dict[TopicPartition, dict[_Lot, str]] = field(default_factory=lambda: defaultdict(dict))
+    _in_progress: dict[TopicPartition, deque[_Slice]] = field(default_factory=lambda: defaultdict(deque))
+    _acknowledged: dict[TopicPartition, dict[_Slice, str]] = field(default_factory=lambda: defaultdict(dict))
     _committable: dict[TopicPartition, Commit] = field(default_factory=dict)
-    _behind: dict[TopicPartition, int] = field(default_factory=dict)
+    _finished: dict[TopicPartition, int] = field(default_factory=dict)
 
-    def hand_out(self, partition: TopicPartition, generation: int, last_offset: int) -> None:
-        """Note that records up to `last_offset` are in work."""
-        self._out[partition].append(_Lot(generation, last_offset))
+    def track(self, partition: TopicPartition, generation: int, last_offset: int) -> None:
+        """Record that the records up to `last_offset` are in progress."""
+        self._in_progress[partition].append(_Slice(generation, last_offset))
 
     def is_current(self, partition: TopicPartition, generation: int, last_offset: int) -> bool:
-        """Tell whether this lot is still ours to finish."""
-        return _Lot(generation, last_offset) in self._out[partition]
+        """Tell whether this slice still belongs to us."""
+        return _Slice(generation, last_offset) in self._in_progress[partition]
 
     def acknowledge(self, partition: TopicPartition, generation: int, last_offset: int, metadata: str = "") -> None:
-        """Note that a lot's outputs are safe; nothing behind a gap becomes committable."""
-        lot = _Lot(generation, last_offset)
-        if lot not in self._out[partition]:
+        """Record that a slice's outputs are acknowledged; an offset after a gap does not become committable."""
+        acknowledged = _Slice(generation, last_offset)
+        if acknowledged not in self._in_progress[partition]:
             return
-        self._done[partition][lot] = metadata
-        out, done = self._out[partition], self._done[partition]
-        while out and out[0] in done:
-            first = out.popleft()
+        self._acknowledged[partition][acknowledged] = metadata
+        in_progress, done = self._in_progress[partition], self._acknowledged[partition]
+        while in_progress and in_progress[0] in done:
+            first = in_progress.popleft()
             self._committable[partition] = Commit(first.last_offset + 1, done.pop(first))
-            self._behind[partition] = first.last_offset + 1
+            self._finished[partition] = first.last_offset + 1
 
-    def done_to(self, partition: TopicPartition) -> int | None:
-        """Return the offset behind all that is done with; None where nothing is yet under this assignment."""
-        return self._behind.get(partition)
+    def finished_offset(self, partition: TopicPartition) -> int | None:
+        """Return the offset after the last finished record; None if none is finished under this assignment."""
+        return self._finished.get(partition)
 
     def committable(self) -> dict[TopicPartition, Commit]:
-        """Return what may be committed and has not been."""
+        """Return the commits that may be made and have not been."""
         return dict(self._committable)
 
     def committed(self, commits: Mapping[TopicPartition, Commit]) -> None:
-        """Note that the broker has these."""
+        """Record that these commits were made."""
         for partition, commit in commits.items():
             if self._committable.get(partition) == commit:
                 del self._committable[partition]
 
-    def forget(self, partition: TopicPartition) -> None:
-        """Drop all that is known of a partition that was taken away, or is read again from elsewhere."""
-        for books in (self._out, self._done, self._committable, self._behind):
-            books.pop(partition, None)
+    def drop(self, partition: TopicPartition) -> None:
+        """Drop the state of a partition that was revoked, or is read again from another offset."""
+        for state in (self._in_progress, self._acknowledged, self._committable, self._finished):
+            state.pop(partition, None)
 
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """What one poll returned for one topic, over all its partitions.
+    """The records that one poll returned for one topic, over all its partitions.
 
-    `records` holds at least one record for each partition it names, in the order of the log. The agent calls `start`
-    before its first effect, `acknowledge` for each partition whose outputs are safe, and `finish` when it is done with
-    the whole, whatever happened; the next poll waits for that.
+    `records` holds at least one record for each of its partitions, in log order. The agent calls `start` before its
+    first side effect, `acknowledge` for each partition whose outputs are acknowledged, and `finish` at the end in any
+    case; the next poll waits for that.
     """
 
     topic: str
@@ -108,30 +107,30 @@ class Batch:
     finished: asyncio.Event = field(default_factory=asyncio.Event)
 
     def is_current(self, partition: int) -> bool:
-        """Tell whether the partition is still ours under this batch's assignment."""
+        """Tell whether the partition still belongs to us under this batch's assignment."""
         return self.ledger.is_current(
             TopicPartition(self.topic, partition), self.generation, self.records[partition][-1].offset
         )
 
     def current(self) -> list[int]:
-        """Return the partitions that are still ours."""
+        """Return the partitions that still belong to us."""
         return [partition for partition in self.records if self.is_current(partition)]
 
     def may_start(self) -> bool:
-        """Tell whether effects may begin (or be tried again): not while partitions are being taken away."""
+        """Tell whether side effects may start (or be retried): not while partitions are being revoked."""
         return not self.draining.is_set() and bool(self.current())
 
     def start(self) -> bool:
-        """Begin, if that may be; from now on a revocation waits for `finish`."""
+        """Start if that is allowed; from then on a revocation waits for `finish`."""
         self.started = self.may_start()
         return self.started
 
     def acknowledge(self, partition: int, metadata: str = "") -> None:
-        """Say that all outputs of the partition's records are acknowledged by the broker."""
+        """Record that the broker has acknowledged all outputs of the partition's records."""
         self.ledger.acknowledge(
             TopicPartition(self.topic, partition), self.generation, self.records[partition][-1].offset, metadata
         )
 
     def finish(self) -> None:
-        """Say that nothing more will come of this batch."""
+        """Record that processing of this batch has ended."""
         self.finished.set()

@@ -1,12 +1,7 @@
-"""How every client of ours speaks to Kafka: the options that come from the settings, in one place.
+"""Options, TLS files and error messages that all Kafka clients share, and the members of the consumer group.
 
-And what it means for whoever runs it that a broker does not let us in.
-
-The PEM files of TLS: what is made of them, and whether they can be used, before anyone connects with them.
-
-Nothing here speaks to a server; whether a server's certificate is good is said when it is met.
-
-Who is in the consumer group: a worker's client id carries its name, and the group coordinator lists client ids.
+A worker's client id contains its name, so the group coordinator's list of client ids is the list of workers. Broker
+errors are explained in terms of the settings that fix them.
 """
 
 import ssl
@@ -35,30 +30,30 @@ from stream.settings import PREFIX, Settings
 
 _CLIENT_PREFIX = "fraudstream-worker-"
 LARGEST_OUTPUT_BYTES = 2 * 1024 * 1024
-"""Outputs may be larger than inputs (a dead letter has its input's headers and more), so twice Kafka's default."""
+"""Outputs may be larger than inputs (a dead letter adds headers to its input's), so twice Kafka's default."""
 
-_FULL_BATCH_BYTES = 512 * 1024
-"""A topic's limit holds for a whole batch: half of Kafka's default fits every topic. A larger record goes alone."""
+_BATCH_BYTES = 512 * 1024
+"""A topic's size limit applies to whole batches; half of Kafka's default fits every topic. Larger records go alone."""
 
-UNSEEN = "is missing, or we may not see it: docs/security.md lists the ACLs of each role"
-_KNOCK_MS = 3_000
+MISSING_OR_HIDDEN = "is missing, or we may not see it: docs/security.md lists the ACLs of each role"
+_CONNECT_TIMEOUT_MS = 3_000
 _DENIED = (ClusterAuthorizationFailedError, GroupAuthorizationFailedError, TopicAuthorizationFailedError)
 _PROTOCOL = (
-    f"{PREFIX}KAFKA_SECURITY_PROTOCOL may not be that of this port, or the broker wants a certificate of ours "
+    f"{PREFIX}KAFKA_SECURITY_PROTOCOL may not match this port, or the broker requires a client certificate "
     f"({PREFIX}KAFKA_SSL_CERTFILE)"
 )
 
 
 def client_id(worker: str) -> str:
-    """Return the client id that a worker joins its group with."""
+    """Return the client id with which a worker joins its group."""
     return _CLIENT_PREFIX + worker
 
 
-async def members(admin: AIOKafkaAdminClient, group: str) -> frozenset[str]:
-    """Return the names of the workers that are in the group now.
+async def group_members(admin: AIOKafkaAdminClient, group: str) -> frozenset[str]:
+    """Return the names of the workers that are currently in the group.
 
     Raises:
-        aiokafka.errors.KafkaError: the coordinator does not answer.
+        aiokafka.errors.KafkaError: the coordinator does not respond.
     """
     found: set[str] = set()
     for response in await admin.describe_consumer_groups([group]):
@@ -70,47 +65,47 @@ async def members(admin: AIOKafkaAdminClient, group: str) -> frozenset[str]:
 
 
 def _name(member_id: str, client_id: str) -> str:
-    """Read the worker's name; some brokers keep no client id, but all begin the member's id with it."""
+    """Return the worker's name; some brokers keep no client id, but every member id begins with it."""
     return (client_id or member_id[: -len("-" + str(UUID(int=0)))]).removeprefix(_CLIENT_PREFIX)
 
 
-def kafka_context(settings: Settings) -> ssl.SSLContext:
-    """Return what a TLS connection to a broker needs: whom to trust, and who we are.
+def tls_context(settings: Settings) -> ssl.SSLContext:
+    """Return the TLS context for brokers: trusted authorities and the client certificate.
 
-    The broker's certificate and its name are always checked, and nothing below TLS 1.2 is spoken.
+    The broker's certificate and host name are always verified; the minimum is TLS 1.2.
     """
     context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile or None)
-    _present(context, settings)
+    _load_client_certificate(context, settings)
     return context
 
 
-def check_files(settings: Settings) -> None:
+def check_tls_files(settings: Settings) -> None:
     """Read every file that the settings name, as a connection would.
 
     Raises:
         SettingsError: names every variable whose file cannot be used, and why.
     """
-    named = ("kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile", "redis_cafile")
-    unreadable = {name: problem for name in named if (problem := _unreadable(name, settings))}
+    files = ("kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile", "redis_cafile")
+    unreadable = {name: problem for name in files if (problem := _read_problem(name, settings))}
     problems = list(unreadable.values())
     for name in ("kafka_ssl_cafile", "redis_cafile"):
-        problems += [] if name in unreadable else _untrustworthy(name, getattr(settings, name))
+        problems += [] if name in unreadable else _authority_problems(name, getattr(settings, name))
     if not unreadable.keys() & {"kafka_ssl_certfile", "kafka_ssl_keyfile"}:
-        problems += _unpresentable(settings)
+        problems += _client_certificate_problems(settings)
     if problems:
         raise SettingsError("\n".join(problems))
 
 
-def _present(context: ssl.SSLContext, settings: Settings) -> None:
-    """Load our own certificate, if there is one; for an encrypted key, OpenSSL would ask the terminal."""
+def _load_client_certificate(context: ssl.SSLContext, settings: Settings) -> None:
+    """Load the client certificate, if one is set; without `password`, OpenSSL would prompt for an encrypted key's."""
     if settings.kafka_ssl_certfile:
         context.load_cert_chain(
             settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile or None, password=lambda: "no password"
         )
 
 
-def _unreadable(name: str, settings: Settings) -> str | None:
-    """Say why a file cannot be read, if one is named."""
+def _read_problem(name: str, settings: Settings) -> str | None:
+    """Return why a file cannot be read; None if it can or none is set."""
     file = getattr(settings, name)
     if not file:
         return None
@@ -121,38 +116,38 @@ def _unreadable(name: str, settings: Settings) -> str | None:
     return None
 
 
-def _untrustworthy(name: str, file: str) -> Iterator[str]:
+def _authority_problems(name: str, file: str) -> Iterator[str]:
     try:
         if file:
             ssl.create_default_context(cafile=file)
     except ssl.SSLError as error:
-        yield f"{PREFIX}{name.upper()}: {file} holds no certificates in PEM: {error.reason or error}"
+        yield f"{PREFIX}{name.upper()}: {file} holds no PEM certificates: {error.reason or error}"
 
 
-def _unpresentable(settings: Settings) -> Iterator[str]:
+def _client_certificate_problems(settings: Settings) -> Iterator[str]:
     certificate = settings.kafka_ssl_certfile
     try:
-        _present(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), settings)
+        _load_client_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), settings)
     except ssl.SSLError as error:
         yield (
             f"{PREFIX}KAFKA_SSL_CERTFILE: the certificate in {certificate} and the private key in "
-            f"{settings.kafka_ssl_keyfile or certificate} are not one pair, both in PEM, the key not encrypted: "
+            f"{settings.kafka_ssl_keyfile or certificate} must be a pair, both in PEM, the key not encrypted: "
             f"{error.reason or error}"
         )
 
 
 def connection_options(settings: Settings) -> dict[str, Any]:
-    """Return what consumers, producers and admin clients share: brokers and security."""
+    """Return the options of every client: brokers and security."""
     return {"bootstrap_servers": settings.brokers.split(","), **_security(settings)}
 
 
 def producer_options(settings: Settings) -> dict[str, Any]:
-    """Return a producer's options: acknowledged by all replicas, and never written twice by its own retries."""
+    """Return a producer's options: acknowledged by all in-sync replicas, and idempotent."""
     return {
         **connection_options(settings),
         "acks": "all",
         "enable_idempotence": settings.kafka_idempotence,
-        "max_batch_size": _FULL_BATCH_BYTES,
+        "max_batch_size": _BATCH_BYTES,
         "max_request_size": LARGEST_OUTPUT_BYTES,
         "request_timeout_ms": 10_000,
     }
@@ -161,7 +156,7 @@ def producer_options(settings: Settings) -> dict[str, Any]:
 def _security(settings: Settings) -> dict[str, Any]:
     options: dict[str, Any] = {"security_protocol": settings.kafka_security_protocol}
     if settings.kafka_security_protocol.endswith("SSL"):
-        options["ssl_context"] = kafka_context(settings)
+        options["ssl_context"] = tls_context(settings)
     if settings.kafka_security_protocol.startswith("SASL"):
         options["sasl_mechanism"] = settings.kafka_sasl_mechanism
         options["sasl_plain_username"] = settings.kafka_sasl_username
@@ -169,66 +164,66 @@ def _security(settings: Settings) -> dict[str, Any]:
     return options
 
 
-async def must_see(consumer: AIOKafkaConsumer, topic: str) -> None:
-    """Refuse a topic that this client is not shown: asked for its offsets, aiokafka would spin for 40 s.
+async def require_topic(consumer: AIOKafkaConsumer, topic: str) -> None:
+    """Fail at once if the topic is missing or hidden: aiokafka would retry a request for its offsets for 40 s.
 
     Raises:
-        aiokafka.errors.UnknownTopicOrPartitionError: it is not there, or this client may not know that it is.
+        aiokafka.errors.UnknownTopicOrPartitionError: the topic does not exist, or we may not see it.
     """
     if topic not in await consumer.topics():
-        raise UnknownTopicOrPartitionError(f"topic {topic} {UNSEEN}")
+        raise UnknownTopicOrPartitionError(f"topic {topic} {MISSING_OR_HIDDEN}")
 
 
-async def explain(settings: Settings, error: BaseException) -> str:
-    """Say what an error of a client's means and what to do about it; no password is in it.
+async def explain_error(settings: Settings, error: BaseException) -> str:
+    """Explain a client's error and what to do about it; the text holds no password.
 
-    A client that no broker let in has lost the reason by then, so each is asked once more.
+    aiokafka drops the reason for a failed connection, so this connects to each broker once more to find it.
     """
     if isinstance(error, _DENIED):
-        return f"{error}: {_who(settings)} lacks a permission; docs/security.md lists the ACLs of each role"
+        return f"{error}: {_principal(settings)} lacks a permission; docs/security.md lists the ACLs of each role"
     if not isinstance(error, KafkaConnectionError):
         return str(error)
-    answers = [await _knock(settings, address) for address in settings.brokers.split(",")]
-    return "; ".join([str(error), *filter(None, answers)])
+    reasons = [await _connect_problem(settings, address) for address in settings.brokers.split(",")]
+    return "; ".join([str(error), *filter(None, reasons)])
 
 
-async def _knock(settings: Settings, address: str) -> str | None:
-    """Connect to one broker and let go again; say what stood in the way."""
+async def _connect_problem(settings: Settings, address: str) -> str | None:
+    """Connect to one broker and disconnect; return why that failed, or None."""
     host, _, port = address.rpartition(":")
     try:
-        options = {**_security(settings), "request_timeout_ms": _KNOCK_MS}
+        options = {**_security(settings), "request_timeout_ms": _CONNECT_TIMEOUT_MS}
         connection = await create_conn(host.strip("[]"), int(port), **options)
     except (KafkaError, OSError) as error:
-        return f"{address}: {_meaning(settings, error)}"
+        return f"{address}: {_explanation(settings, error)}"
     connection.close()
     return None
 
 
-def _meaning(settings: Settings, error: KafkaError | OSError) -> str:
+def _explanation(settings: Settings, error: KafkaError | OSError) -> str:
     match error:
         case ssl.SSLCertVerificationError():
             return (
-                f"the broker's certificate is not trusted ({error.verify_message}); name the file of the authority "
-                f"that signed it in {PREFIX}KAFKA_SSL_CAFILE, and the broker in {PREFIX}BROKERS as its certificate does"
+                f"the broker's certificate is not trusted ({error.verify_message}); set {PREFIX}KAFKA_SSL_CAFILE to "
+                f"the authority that signed it, and use in {PREFIX}BROKERS the host name that the certificate states"
             )
         case ssl.SSLError():
-            return f"no TLS with this broker ({error.reason or error}); {_PROTOCOL}"
+            return f"the TLS handshake failed ({error.reason or error}); {_PROTOCOL}"
         case SaslAuthenticationFailed():
             return (
-                f"the broker refuses {_who(settings)} ({error}); check {PREFIX}KAFKA_SASL_USERNAME and _PASSWORD, and "
-                f"that this user has a {settings.kafka_sasl_mechanism} credential"
+                f"the broker refuses {_principal(settings)} ({error}); check {PREFIX}KAFKA_SASL_USERNAME and "
+                f"_PASSWORD, and that this user has a {settings.kafka_sasl_mechanism} credential"
             )
         case UnsupportedSaslMechanismError():
-            taken = settings.kafka_sasl_mechanism
-            return f"the broker does not take {taken}; choose what it takes in {PREFIX}KAFKA_SASL_MECHANISM"
+            mechanism = settings.kafka_sasl_mechanism
+            return f"the broker does not support {mechanism}; set {PREFIX}KAFKA_SASL_MECHANISM to one that it does"
         case KafkaConnectionError() | ConnectionResetError():
             return f"the broker ends the connection ({error}); {_PROTOCOL}"
     return str(error) or type(error).__name__
 
 
-def _who(settings: Settings) -> str:
+def _principal(settings: Settings) -> str:
     if settings.kafka_security_protocol.startswith("SASL"):
         return f"the user {settings.kafka_sasl_username!r}"
     if settings.kafka_ssl_certfile:
         return f"the owner of {settings.kafka_ssl_certfile}"
-    return "a client that does not say who it is"
+    return "an anonymous client"

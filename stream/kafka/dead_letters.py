@@ -1,6 +1,7 @@
-"""What leaves as a dead letter: the record as it came, card numbers redacted, with the cause and the place it had.
+"""Dead letters: the input record with card numbers redacted, the cause and the record's position in Kafka.
 
-Count dead letters in a row: a partition that yields nothing else is halted, since its producer is broken.
+`DeadLetterRuns` counts consecutive dead letters: a partition that yields nothing else is halted, since its producer is
+faulty.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +14,7 @@ from stream.kafka.publisher import Outgoing
 from stream.redaction import redact, redact_text
 
 _LONGEST_DETAIL = 1_000
-LONGEST_RUN = 1_000
+MAX_RUN = 1_000
 
 
 class DeadLetter(NamedTuple):
@@ -23,17 +24,17 @@ class DeadLetter(NamedTuple):
     code: DeadLetterCode
     detail: str
 
-    def shown(self) -> str:
-        """Return the detail as it may be written anywhere; redacted before it is cut, or half a number would stay."""
+    def redacted_detail(self) -> str:
+        """Return the detail without card numbers; redacted before it is truncated, else part of a number could stay."""
         return redact_text(self.detail)[:_LONGEST_DETAIL]
 
-    def outgoing(self) -> Outgoing:
-        """Return what is written to `dead-letters`; redaction covers value, key, headers and detail."""
+    def to_record(self) -> Outgoing:
+        """Return the record for `dead-letters`; value, key, headers and detail are redacted."""
         record = self.record
         kept = tuple((redact_text(name), value and redact(value)) for name, value in record.headers)
         added = {
             "error.code": self.code,
-            "error.detail": self.shown(),
+            "error.detail": self.redacted_detail(),
             "source.topic": record.topic,
             "source.partition": str(record.partition),
             "source.offset": str(record.offset),
@@ -47,10 +48,9 @@ class DeadLetter(NamedTuple):
 
 @dataclass(slots=True)
 class DeadLetterRuns:
-    """The length of the current run by partition, and the partitions that went over the limit, with the reason.
+    """The length of the current run by partition, and the reason for each partition that reached the limit.
 
-    `counted` is the last offset that was counted, by partition: what failed to be written and is tried again counts
-    once.
+    `counted` is the last counted offset by partition, so that a record is counted once even if its batch is retried.
     """
 
     lengths: dict[int, int] = field(default_factory=dict)
@@ -58,19 +58,20 @@ class DeadLetterRuns:
     counted: dict[int, int] = field(default_factory=dict)
 
     def add(self, dead: Iterable[DeadLetter], records: Mapping[int, Sequence[Record]]) -> None:
-        """Take in what became of the records of some partitions, each in the order of the log."""
-        lost = {(letter.record.partition, letter.record.offset): letter for letter in dead}
-        for partition, lot in records.items():
-            new = [record for record in lot if record.offset > self.counted.get(partition, -1)]
+        """Count the dead letters among the records of some partitions, each in log order."""
+        letters = {(letter.record.partition, letter.record.offset): letter for letter in dead}
+        for partition, some in records.items():
+            new = [record for record in some if record.offset > self.counted.get(partition, -1)]
             if new:
                 self.counted[partition] = new[-1].offset
-                self._count(partition, [lost.get((partition, record.offset)) for record in new] if lost else [None])
+                found = [letters.get((partition, record.offset)) for record in new] if letters else [None]
+                self._count(partition, found)
 
     def _count(self, partition: int, letters: Iterable[DeadLetter | None]) -> None:
         for letter in letters:
             self.lengths[partition] = 0 if letter is None else self.lengths.get(partition, 0) + 1
-            if letter is not None and self.lengths[partition] == LONGEST_RUN:
+            if letter is not None and self.lengths[partition] == MAX_RUN:
                 self.halted[partition] = (
-                    f"{LONGEST_RUN} dead letters in a row up to offset {letter.record.offset}, the last {letter.code} "
-                    f"({letter.shown()}); mend the producer, then restart the worker"
+                    f"{MAX_RUN} dead letters in a row up to offset {letter.record.offset}, the last one {letter.code} "
+                    f"({letter.redacted_detail()}); fix the producer, then restart the worker"
                 )

@@ -1,6 +1,6 @@
-"""The thread that speaks to Kafka for a worker's consumer: it joins, beats, fetches and commits on its own loop.
+"""The thread that runs a worker's Kafka consumer: it joins the group, sends heartbeats, fetches and commits.
 
-Nothing here knows a batch's fate; `transport` hands out what is taken here.
+It has an event loop of its own, so heartbeats continue while the main loop computes.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from stream.kafka.batches import Commit, Record
 from stream.kafka.client import connection_options
 from stream.settings import Settings
 
-log = logging.getLogger("fraudstream.fetching")
+log = logging.getLogger("fraudstream.fetch_thread")
 
 Result = TypeVar("Result")
 
@@ -28,9 +28,9 @@ _POLL_MS = 1000
 
 @dataclass(frozen=True, slots=True)
 class ConsumerOptions:
-    """What the transport is told: topics, limits, the client's name, and whom to tell that it cannot go on.
+    """The transport's options: settings, topics, client id, and the callback `fatal`, which ends the process.
 
-    `withheld` says of a topic whether nothing of it may be committed now, though it is acknowledged.
+    `withheld` tells whether a topic's offsets must not be committed now although they are acknowledged.
     """
 
     settings: Settings
@@ -40,15 +40,15 @@ class ConsumerOptions:
     withheld: Callable[[str], bool]
 
 
-class BatchThread(driver.AIOKafkaConsumerThread):
-    """The thread that speaks to Kafka: heartbeats and fetches go on while the main loop computes."""
+class FetchThread(driver.AIOKafkaConsumerThread):
+    """Runs the consumer on its own event loop."""
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
-        consumption: ConsumerOptions = transport.consumption  # type: ignore[attr-defined] # it is a BatchTransport
-        settings, conf = consumption.settings, self.app.conf
+        options: ConsumerOptions = transport.options  # type: ignore[attr-defined] # it is a BatchTransport
+        settings, conf = options.settings, self.app.conf
         return AIOKafkaConsumer(
             **connection_options(settings),
-            client_id=consumption.client_id,
+            client_id=options.client_id,
             group_id=conf.id,
             partition_assignment_strategy=(RangePartitionAssignor,),
             enable_auto_commit=False,
@@ -62,40 +62,41 @@ class BatchThread(driver.AIOKafkaConsumerThread):
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
         )
 
-    async def take(self, partitions: Sequence[TopicPartition], most: int) -> dict[TopicPartition, list[Record]]:
-        """Wait for records of these partitions; a fair share of each where several have some."""
+    async def fetch(self, partitions: Sequence[TopicPartition], limit: int) -> dict[TopicPartition, list[Record]]:
+        """Wait for at most `limit` records of these partitions; if several have records, each gets an equal share."""
         consumer = self._ensure_consumer()
         ready = [partition for partition in partitions if partition in consumer._fetcher._records]  # noqa: SLF001
-        taken: dict[TopicPartition, list[Record]] = {}
+        fetched: dict[TopicPartition, list[Record]] = {}
         if len(ready) > 1:
+            share = max(1, limit // len(ready))
             for partition in ready:
-                taken.update(await consumer.getmany(partition, timeout_ms=0, max_records=max(1, most // len(ready))))
-        return taken or await consumer.getmany(*partitions, timeout_ms=_POLL_MS, max_records=most)
+                fetched.update(await consumer.getmany(partition, timeout_ms=0, max_records=share))
+        return fetched or await consumer.getmany(*partitions, timeout_ms=_POLL_MS, max_records=limit)
 
-    async def commit_batches(self, commits: Mapping[TopicPartition, Commit]) -> bool:
-        """Commit offsets with their notes; False where the group has moved on or the broker is away."""
+    async def commit_offsets(self, commits: Mapping[TopicPartition, Commit]) -> bool:
+        """Commit offsets with metadata; False if the group has rebalanced or the broker does not respond."""
         consumer = self._ensure_consumer()
-        mine = consumer.assignment()
-        offsets = {tp: OffsetAndMetadata(*commit) for tp, commit in commits.items() if tp in mine}
+        assigned = consumer.assignment()
+        offsets = {tp: OffsetAndMetadata(*commit) for tp, commit in commits.items() if tp in assigned}
         if not offsets:
             return False
         try:
             await consumer.commit(offsets)
         except (CommitFailedError, IllegalStateError) as error:
-            log.info("commit refused, the group has moved on: %s", error)
+            log.info("the commit was refused, the group has rebalanced: %s", error)
             return False
         except KafkaError as error:
-            log.warning("commit failed, trying again later: %s", error)
+            log.warning("the commit failed, retrying later: %s", error)
             return False
         return True
 
-    async def bounds(
+    async def offset_bounds(
         self, partitions: Sequence[TopicPartition]
     ) -> tuple[Mapping[TopicPartition, int], Mapping[TopicPartition, int]]:
-        """Ask the brokers where the partitions begin and end now."""
+        """Return the partitions' current beginning and end offsets."""
         consumer = self._ensure_consumer()
         return await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
 
-    def on_loop(self, coroutine: Coroutine[Any, Any, Result]) -> "asyncio.Future[Result]":
-        """Run a coroutine on this thread's loop and await it from the main one, past Faust's two-lane queue."""
+    def run_on_loop(self, coroutine: Coroutine[Any, Any, Result]) -> "asyncio.Future[Result]":
+        """Run a coroutine on this thread's loop, bypassing Faust's method queue; await the result on the main loop."""
         return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.thread_loop))

@@ -1,7 +1,7 @@
-"""Where each partition's decisions stand, read from the scores topic itself.
+"""Find where each partition's decisions end, by reading the scores topic.
 
-The scores topic is the record of decisions: whatever was committed, a worker resumes behind the last valid decision
-that is written there. A commit's metadata names how far that had been read, so only the tail is read again.
+The scores topic is the record of decisions: whatever was committed, a worker resumes after the last valid decision
+there. A commit's metadata says how far scores had been read, so only the rest has to be read again.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,10 +21,29 @@ from stream.kafka.topics import SCORES, TRANSACTIONS
 from stream.settings import Settings
 
 
-class Position(NamedTuple):
-    """One partition's standing behind `scores_offset`, and the revision of its last valid decision.
+class SourceOffset(msgspec.Struct):
+    """The offset of a score's transaction."""
 
-    `cutovers` are the (revision, first offset) that reading the tail met, `void` counts its void scores.
+    offset: Count
+
+
+class ScoreValidity(msgspec.Struct):
+    """The fields of a score that decide whether it is valid, and its revision."""
+
+    epoch: Count
+    revision: Count
+    source: SourceOffset
+
+
+_Counter = Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]
+read_validity = msgspec.json.Decoder(ScoreValidity).decode
+_decode_metadata = msgspec.json.Decoder(tuple[_Counter, _Counter, Count, Count]).decode
+
+
+class Position(NamedTuple):
+    """One partition's standing at `scores_offset`, and the revision of its last valid decision.
+
+    `cutovers` are the (revision, first offset) found while reading the tail, `void` is the number of void scores there.
     """
 
     standing: Standing = Standing()
@@ -33,12 +52,12 @@ class Position(NamedTuple):
     cutovers: tuple[tuple[int, int], ...] = ()
     void: int = 0
 
-    def epoch(self, generation: int) -> int:
-        """Return an epoch above every earlier one: the group's generation, or one more than the highest seen."""
+    def next_epoch(self, generation: int) -> int:
+        """Return an epoch above all earlier ones: the group's generation, or one more than the highest so far."""
         return max(generation, self.standing.highest_epoch + 1)
 
     def after(self, epoch: int, offset: int, revision: int) -> "Position":
-        """Return the position behind one more score."""
+        """Return the position after one more score."""
         scores_offset = self.scores_offset + 1
         standing = self.standing.after(epoch, offset)
         if not self.standing.is_valid(epoch, offset):
@@ -46,94 +65,77 @@ class Position(NamedTuple):
         new = ((revision, offset),) if revision > self.revision else ()
         return Position(standing, max(revision, self.revision), scores_offset, self.cutovers + new, self.void)
 
-    def note(self) -> str:
-        """Write what the next owner needs as a commit's metadata."""
+    def to_metadata(self) -> str:
+        """Encode what the partition's next owner needs, as a commit's metadata."""
         return msgspec.json.encode((*self.standing, self.revision, self.scores_offset)).decode()
 
 
-class Resumption(NamedTuple):
-    """Where to go on in one partition: what was committed (None: nothing), and the decisions' position."""
+class ResumePoint(NamedTuple):
+    """Where to resume one partition: the committed offset (None: none), and the position of its decisions."""
 
     committed: int | None
     position: Position
 
 
 @dataclass(slots=True)
-class Voids:
-    """How many void scores each tail had when it was last read: one that is read again has nothing new to tell."""
+class VoidCounter:
+    """Counts the void scores of each partition's tail, each once even if the tail is read again."""
 
-    _read: dict[int, tuple[int | None, int]] = field(default_factory=dict)
+    _counted: dict[int, tuple[int | None, int]] = field(default_factory=dict)
 
-    def fresh(self, partition: int, resumption: Resumption) -> int:
-        """Return how many void scores were not there before; a tail behind another commit is another tail."""
-        committed, void = resumption.committed, resumption.position.void
-        before, known = self._read.get(partition, (committed, 0))
-        self._read[partition] = (committed, void)
-        return max(0, void - known) if before == committed else void
-
-
-class _TailSource(msgspec.Struct):
-    offset: Count
+    def count_new(self, partition: int, point: ResumePoint) -> int:
+        """Return the number of void scores that have not been counted; each committed offset has a tail of its own."""
+        committed, void = point.committed, point.position.void
+        before, counted = self._counted.get(partition, (committed, 0))
+        self._counted[partition] = (committed, void)
+        return max(0, void - counted) if before == committed else void
 
 
-class _TailScore(msgspec.Struct):
-    """What a score says of its own validity."""
-
-    epoch: Count
-    revision: Count
-    source: _TailSource
-
-
-_Kept = Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]
-_decode = msgspec.json.Decoder(_TailScore).decode
-_decode_note = msgspec.json.Decoder(tuple[_Kept, _Kept, Count, Count]).decode
-
-
-def read_note(metadata: str | None) -> Position:
-    """Read a commit's metadata; from the beginning where there is none of ours."""
+def parse_metadata(metadata: str | None) -> Position:
+    """Decode a commit's metadata; the beginning of the topic if it is not ours."""
     try:
-        epoch, offset, revision, scores_offset = _decode_note((metadata or "").encode("utf-8", "replace"))
+        epoch, offset, revision, scores_offset = _decode_metadata((metadata or "").encode("utf-8", "replace"))
     except msgspec.DecodeError:
         return Position()
     return Position(Standing(epoch, offset), revision, scores_offset)
 
 
-async def resume(settings: Settings, admin: AIOKafkaAdminClient, partitions: Iterable[int]) -> dict[int, Resumption]:
-    """Read what was committed and the tails of the scores, all partitions at once.
+async def read_resume_points(
+    settings: Settings, admin: AIOKafkaAdminClient, partitions: Iterable[int]
+) -> dict[int, ResumePoint]:
+    """Read the committed offsets and the tails of the scores, for all partitions at once.
 
     Raises:
-        aiokafka.errors.KafkaError: the broker does not answer.
+        aiokafka.errors.KafkaError: the broker does not respond.
     """
     topic = settings.topic(TRANSACTIONS.name)
-    asked = [TopicPartition(topic, partition) for partition in partitions]
-    committed = await committed_offsets(settings, admin, asked)
-    noted = {tp: committed[tp] for tp in asked if tp in committed and committed[tp].offset >= 0}
-    notes = {tp.partition: read_note(noted[tp].metadata if tp in noted else None) for tp in asked}
-    positions = await read_tails(settings, notes)
-    return {
-        tp.partition: Resumption(noted[tp].offset if tp in noted else None, positions[tp.partition]) for tp in asked
-    }
+    tps = [TopicPartition(topic, partition) for partition in partitions]
+    committed = await committed_offsets(settings, admin, tps)
+    known = {tp: committed[tp] for tp in tps if tp in committed and committed[tp].offset >= 0}
+    starts = {tp.partition: parse_metadata(known[tp].metadata if tp in known else None) for tp in tps}
+    positions = await read_positions(settings, starts)
+    return {tp.partition: ResumePoint(known[tp].offset if tp in known else None, positions[tp.partition]) for tp in tps}
 
 
 async def committed_offsets(
-    settings: Settings, admin: AIOKafkaAdminClient, asked: list[TopicPartition]
+    settings: Settings, admin: AIOKafkaAdminClient, tps: list[TopicPartition]
 ) -> dict[TopicPartition, OffsetAndMetadata]:
-    """Ask what the group has committed; an offset of -1 where it has nothing.
+    """Return the group's committed offsets; -1 for a partition without one.
 
     Raises:
-        aiokafka.errors.KafkaError: the coordinator does not say.
+        aiokafka.errors.KafkaError: the coordinator does not respond.
     """
     committed: dict[TopicPartition, OffsetAndMetadata] = await admin.list_consumer_group_offsets(
-        settings.group, partitions=asked
+        settings.group, partitions=tps
     )
-    if any(tp not in committed for tp in asked):
-        # A coordinator that is still loading answers so, and the client takes it for an empty group.
-        raise GroupCoordinatorNotAvailableError(f"no offsets of group {settings.group}")
+    if any(tp not in committed for tp in tps):
+        # A coordinator that is still loading omits partitions, which aiokafka mistakes for an empty group.
+        raise GroupCoordinatorNotAvailableError(f"the coordinator returned no offsets of group {settings.group}")
     return committed
 
 
-async def read_tails(settings: Settings, notes: Mapping[int, Position]) -> dict[int, Position]:
-    """Fold each scores partition from its note's position to its end."""
+async def read_positions(settings: Settings, starts: Mapping[int, Position]) -> dict[int, Position]:
+    """Fold each scores partition from its start position to its current end."""
     consumer = AIOKafkaConsumer(
         **connection_options(settings),
         enable_auto_commit=False,
@@ -142,10 +144,11 @@ async def read_tails(settings: Settings, notes: Mapping[int, Position]) -> dict[
     )
     await consumer.start()
     try:
-        tails = {TopicPartition(settings.topic(SCORES.name), partition): note for partition, note in notes.items()}
+        topic = settings.topic(SCORES.name)
+        tails = {TopicPartition(topic, partition): start for partition, start in starts.items()}
         consumer.assign(list(tails))
         begins, ends = await consumer.beginning_offsets(list(tails)), await consumer.end_offsets(list(tails))
-        positions = {tp: _start(note, begins[tp], ends[tp]) for tp, note in tails.items()}
+        positions = {tp: _start(start, begins[tp], ends[tp]) for tp, start in tails.items()}
         for tp, position in positions.items():
             consumer.seek(tp, position.scores_offset)
         await _fold(consumer, positions, ends)
@@ -154,11 +157,11 @@ async def read_tails(settings: Settings, notes: Mapping[int, Position]) -> dict[
         await consumer.stop()
 
 
-def _start(note: Position, begin: int, end: int) -> Position:
-    """Begin where the note says; with a clean slate where the topic is another than the note was written on."""
-    if note.scores_offset > end:
+def _start(committed: Position, begin: int, end: int) -> Position:
+    """Start at the committed position; at the beginning if that lies past the end, as after the topic was recreated."""
+    if committed.scores_offset > end:
         return Position(scores_offset=begin)
-    return note._replace(scores_offset=max(note.scores_offset, begin))
+    return committed._replace(scores_offset=max(committed.scores_offset, begin))
 
 
 async def _fold(
@@ -169,8 +172,8 @@ async def _fold(
             for record in records:
                 at = positions[tp]._replace(scores_offset=record.offset)
                 try:
-                    told = _decode(record.value or b"")
+                    score = read_validity(record.value or b"")
                 except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                    positions[tp] = at._replace(scores_offset=record.offset + 1)  # not ours; it decides nothing
+                    positions[tp] = at._replace(scores_offset=record.offset + 1)  # not a score: skip it
                     continue
-                positions[tp] = at.after(told.epoch, told.source.offset, told.revision)
+                positions[tp] = at.after(score.epoch, score.source.offset, score.revision)

@@ -1,7 +1,7 @@
-"""The way out: outputs to their topics, each batch acknowledged by the broker before anyone goes on.
+"""Publish outputs in batches; each call returns when the broker has acknowledged all of them.
 
-A score goes to the same partition number as its transaction, so records are appended to one batch builder a partition
-instead of one future a message. Nothing here knows what a record means.
+A score goes to the partition number of its transaction, so records are appended to one batch builder per partition
+instead of one future per message.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from stream.kafka.topics import MODEL_EVENTS
 from stream.redaction import redact_text
 from stream.settings import Settings
 
-log = logging.getLogger("fraudstream.publishing")
+log = logging.getLogger("fraudstream.publisher")
 
 Headers = Sequence[tuple[str, bytes | None]]
 Destination = tuple[str, int]
@@ -30,7 +30,7 @@ _ACKNOWLEDGE_SECONDS = 30.0
 
 
 class Outgoing(NamedTuple):
-    """One record on its way out; `source_offset` is that of the record it answers, `headers` are passed on."""
+    """A record to publish; `source_offset` is the offset of the input record that it answers."""
 
     source_offset: int
     key: bytes | None
@@ -39,63 +39,63 @@ class Outgoing(NamedTuple):
 
 
 class Publisher:
-    """An idempotent producer that writes whole lots and waits for all of them."""
+    """An idempotent producer that publishes batches and waits for their acknowledgement."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._stopping: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Connect.
 
         Raises:
-            aiokafka.errors.KafkaError: the brokers do not answer.
+            aiokafka.errors.KafkaError: the brokers do not respond.
         """
         await self._ready()
 
     async def stop(self) -> None:
-        """Send what is under way and disconnect."""
+        """Flush pending records and disconnect."""
         if self._producer is not None:
             await self._producer.stop()
 
-    async def publish(self, lots: Mapping[Destination, Sequence[Outgoing]]) -> dict[Destination, int]:
-        """Write each lot, in order, to its (topic, partition), and wait until the broker has acknowledged all.
+    async def publish(self, outputs: Mapping[Destination, Sequence[Outgoing]]) -> dict[Destination, int]:
+        """Write the records of each (topic, partition), in order, and wait until the broker has acknowledged all.
 
-        Returns the offset behind the last record of each lot.
+        Returns the offset after the last record of each destination.
 
         Raises:
-            PublishError: not all of them are known to be written; some may be.
+            PublishError: not all of them were acknowledged; some may have been written.
         """
         try:
             async with asyncio.timeout(_ACKNOWLEDGE_SECONDS):
-                sent = {where: await self._append(where, records) for where, records in lots.items() if records}
-                return {where: await _end(parts) for where, parts in sent.items()}
+                sent = {where: await self._append(where, records) for where, records in outputs.items() if records}
+                return {where: await _end_offset(batches) for where, batches in sent.items()}
         except (KafkaError, TimeoutError) as error:
-            self._retire(self._producer)
+            self._discard(self._producer)
             raise PublishError(f"outputs are not acknowledged: {error!r}") from error
 
-    async def announce(self, event: Event, headers: Headers = ()) -> int:
-        """Write one event to `model-events`, wait for the broker, and return its offset.
+    async def publish_event(self, event: Event, headers: Headers = ()) -> int:
+        """Write one event to `model-events`, wait for the acknowledgement, and return its offset.
 
         Raises:
-            aiokafka.errors.KafkaError: it is not known to be written.
+            aiokafka.errors.KafkaError: it was not acknowledged.
         """
         producer, topic = await self._ready(), self._settings.topic(MODEL_EVENTS.name)
         try:
             key = self._settings.deployment.encode()
-            value = encode(_presentable(event))
+            value = encode(_redacted(event))
             sent = await producer.send_and_wait(topic, value, key, 0, headers=list(headers))
         except KafkaError:
-            self._retire(producer)
+            self._discard(producer)
             raise
         offset: int = sent.offset
         return offset
 
-    async def _append(self, where: Destination, records: Sequence[Outgoing]) -> list["_Part"]:
+    async def _append(self, where: Destination, records: Sequence[Outgoing]) -> list["_SentBatch"]:
         """Fill batches with the records and send each when it is full."""
-        producer, parts, at = await self._ready(), list[_Part](), 0
+        producer, batches, at = await self._ready(), list[_SentBatch](), 0
         topic, partition = where
         while at < len(records):
             builder, first = producer.create_batch(), at
@@ -104,15 +104,17 @@ class Publisher:
             ):
                 at += 1
             if at == first:
-                raise PublishError(f"a record of {len(records[at].value or b'')} bytes fits into no batch for {topic}")
+                raise PublishError(
+                    f"a record of {len(records[at].value or b'')} bytes exceeds the batch size for {topic}"
+                )
             builder.close()
-            parts.append(_Part(await producer.send_batch(builder, topic, partition=partition), at - first))
+            batches.append(_SentBatch(await producer.send_batch(builder, topic, partition=partition), at - first))
             if at < len(records):
-                await parts[-1].acknowledged  # a later part must not be there without an earlier one
-        return parts
+                await batches[-1].acknowledged  # a later batch must not be written without an earlier one
+        return batches
 
     async def _ready(self) -> AIOKafkaProducer:
-        """Return the producer, a new one where the last was given up."""
+        """Return the producer; start a new one if the last was discarded."""
         async with self._starting:
             if self._producer is None:
                 producer = AIOKafkaProducer(**producer_options(self._settings))
@@ -124,34 +126,34 @@ class Publisher:
                 self._producer = producer
             return self._producer
 
-    def _retire(self, producer: AIOKafkaProducer | None) -> None:
-        """Give up a producer that failed: its sequence may have a hole that no broker forgives."""
+    def _discard(self, producer: AIOKafkaProducer | None) -> None:
+        """Discard a producer that failed: a gap in its sequence numbers makes the broker reject all that follows."""
         if producer is None or producer is not self._producer:
             return
         self._producer = None
         task = asyncio.create_task(_stop(producer))
-        self._retiring.add(task)
-        task.add_done_callback(self._retiring.discard)
+        self._stopping.add(task)
+        task.add_done_callback(self._stopping.discard)
 
 
-def _presentable(event: Event) -> Event:
-    """Take card numbers out of what an event says is wrong: a command that cannot be read may quote anything."""
+def _redacted(event: Event) -> Event:
+    """Redact card numbers in an event's problems: they may quote a command that cannot be read."""
     problems = tuple(msgspec.structs.replace(one, detail=redact_text(one.detail)) for one in event.problems)
     return msgspec.structs.replace(event, problems=problems) if problems != event.problems else event
 
 
-class _Part(NamedTuple):
-    """A batch under way, and how many records are in it."""
+class _SentBatch(NamedTuple):
+    """The acknowledgement of a batch that was sent, and the number of its records."""
 
     acknowledged: "asyncio.Future[RecordMetadata]"
     size: int
 
 
-async def _end(parts: Sequence[_Part]) -> int:
-    """Wait for all parts of one lot and return the offset behind the last record."""
+async def _end_offset(batches: Sequence[_SentBatch]) -> int:
+    """Wait for the batches of one destination and return the offset after the last record."""
     end = -1
-    for part in parts:
-        end = (await part.acknowledged).offset + part.size
+    for batch in batches:
+        end = (await batch.acknowledged).offset + batch.size
     return end
 
 
@@ -160,4 +162,4 @@ async def _stop(producer: AIOKafkaProducer) -> None:
         async with asyncio.timeout(_ACKNOWLEDGE_SECONDS):
             await producer.stop()
     except (KafkaError, TimeoutError) as error:
-        log.info("a producer that failed did not stop in order: %r", error)
+        log.info("a failed producer could not be stopped: %r", error)

@@ -1,24 +1,21 @@
-"""Read a topic from a moment to where it ends now, each partition in order, a fetch at a time.
-
-Nothing here knows what a record means.
-"""
+"""Scan a topic from a time to its current end, each partition in order, one fetch at a time."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from stream.kafka.client import connection_options, must_see
+from stream.kafka.client import connection_options, require_topic
 from stream.settings import Settings
 
-Fetched = tuple[Sequence[ConsumerRecord[bytes, bytes]], float]
-"""Records of one partition, and which share of all has been read with them."""
+FetchedRecords = tuple[Sequence[ConsumerRecord[bytes, bytes]], float]
+"""Records of one partition, and the share of the scan that is read with them."""
 
 
 class TopicScan:
-    """The records of a topic since a moment of their timestamps; `first` says where they begin, by partition.
+    """The records of a topic since a time of their timestamps; `first` holds the first offset by partition.
 
-    `before` records of each partition are read ahead of them, for who needs what led there.
+    `before` earlier records of each partition are read as well, for readers that need the preceding state.
     """
 
     def __init__(self, consumer: AIOKafkaConsumer, firsts: dict[TopicPartition, int], before: int) -> None:
@@ -27,11 +24,11 @@ class TopicScan:
         self._firsts = firsts
         self._before = before
 
-    async def read(self) -> AsyncIterator[Fetched]:
-        """Yield what is fetched, until the ends that the partitions had when this began.
+    async def read(self) -> AsyncIterator[FetchedRecords]:
+        """Yield fetched records up to the end offsets at the start of the scan.
 
         Raises:
-            aiokafka.errors.KafkaError: the broker does not answer.
+            aiokafka.errors.KafkaError: the broker does not respond.
         """
         tps = list(self._firsts)
         begins, ends = await self._consumer.beginning_offsets(tps), await self._consumer.end_offsets(tps)
@@ -44,25 +41,25 @@ class TopicScan:
                 at[tp] = records[-1].offset + 1
                 left = sum(max(ends[one] - at[one], 0) for one in tps)
                 yield [record for record in records if record.offset < ends[tp]], 1 - left / total
-            for tp in behind:  # compaction and control records leave gaps at the end
+            for tp in behind:  # control records and compaction leave gaps
                 at[tp] = max(at[tp], await self._consumer.position(tp))
 
 
 @asynccontextmanager
-async def span(settings: Settings, topic: str, since_ms: int, before: int = 0) -> AsyncIterator[TopicScan]:
-    """Open a topic at a moment.
+async def scan_topic(settings: Settings, topic: str, since_ms: int, before: int = 0) -> AsyncIterator[TopicScan]:
+    """Open a scan of a topic since a time.
 
     Raises:
-        aiokafka.errors.KafkaError: the broker does not answer, or the topic is not there.
+        aiokafka.errors.KafkaError: the broker does not respond, or the topic does not exist.
     """
     consumer = AIOKafkaConsumer(
         **connection_options(settings), enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=50
     )
     try:
         await consumer.start()
-        await must_see(consumer, topic)
+        await require_topic(consumer, topic)
         consumer.assign([TopicPartition(topic, 0)])
-        await consumer.end_offsets([TopicPartition(topic, 0)])  # now the client knows how many partitions there are
+        await consumer.end_offsets([TopicPartition(topic, 0)])  # loads the topic's metadata, and so its partitions
         tps = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
         consumer.assign(tps)
         found, ends = await consumer.offsets_for_times(dict.fromkeys(tps, since_ms)), await consumer.end_offsets(tps)

@@ -1,7 +1,4 @@
-"""The topics of the contract: how each is laid out, making them, and telling whether they are there.
-
-Nothing here reads or writes a record.
-"""
+"""The topics of the contract: their layouts, creation, and the checks at start-up."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,19 +9,19 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from stream.errors import TopicsError
-from stream.kafka.client import LARGEST_OUTPUT_BYTES, UNSEEN, connection_options, explain
+from stream.kafka.client import LARGEST_OUTPUT_BYTES, MISSING_OR_HIDDEN, connection_options, explain_error
 from stream.settings import Settings
 
 _DAY_MS = 86_400_000
-FOR_EVER = -1
+UNLIMITED = -1
 _KAFKA_DEFAULT_BYTES = 1_048_588
 _SAFE_REPLICATION = 3
-_TRY_MS = 200
+_CHECK_READ_MS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class TopicLayout:
-    """One topic: its name, whether it has N partitions or one, and for how long its records are kept."""
+    """One topic: its name, whether it has N partitions or one, its retention and largest record."""
 
     name: str
     partitioned: bool
@@ -32,7 +29,7 @@ class TopicLayout:
     largest_bytes: int = _KAFKA_DEFAULT_BYTES
 
     def configuration(self, replication: int) -> dict[str, str]:
-        """Return the topic's configuration; two replicas must have a record where there are three."""
+        """Return the topic's configuration; with three replicas, two must have a record."""
         return {
             "cleanup.policy": "delete",
             "retention.ms": str(self.retention_ms),
@@ -42,13 +39,13 @@ class TopicLayout:
 
 
 TRANSACTIONS = TopicLayout("transactions", partitioned=True, retention_ms=45 * _DAY_MS)
-"""Kept behind the longest horizon (a merchant's, 44 days), so that lost histories can be made again."""
+"""Kept for longer than the longest horizon (a merchant's, 44 days), so that lost histories can be rebuilt."""
 LABELS = TopicLayout("labels", partitioned=True, retention_ms=45 * _DAY_MS)
 SCORES = TopicLayout("scores", partitioned=True, retention_ms=400 * _DAY_MS, largest_bytes=LARGEST_OUTPUT_BYTES)
 SHADOW_SCORES = TopicLayout("shadow-scores", partitioned=True, retention_ms=90 * _DAY_MS)
 OUTCOMES = TopicLayout("outcomes", partitioned=True, retention_ms=400 * _DAY_MS, largest_bytes=LARGEST_OUTPUT_BYTES)
-MODEL_CONTROL = TopicLayout("model-control", partitioned=False, retention_ms=FOR_EVER)
-MODEL_EVENTS = TopicLayout("model-events", partitioned=False, retention_ms=FOR_EVER)
+MODEL_CONTROL = TopicLayout("model-control", partitioned=False, retention_ms=UNLIMITED)
+MODEL_EVENTS = TopicLayout("model-events", partitioned=False, retention_ms=UNLIMITED)
 DEAD_LETTERS = TopicLayout(
     "dead-letters", partitioned=False, retention_ms=90 * _DAY_MS, largest_bytes=LARGEST_OUTPUT_BYTES
 )
@@ -57,10 +54,10 @@ LAYOUTS = (TRANSACTIONS, LABELS, SCORES, SHADOW_SCORES, OUTCOMES, MODEL_CONTROL,
 
 
 async def apply(settings: Settings, partitions: int, replication: int) -> tuple[str, ...]:
-    """Make the topics that are missing, and return their names.
+    """Create the missing topics, and return their names.
 
     Raises:
-        TopicsError: a topic is there with another number of partitions, or the broker refuses.
+        TopicsError: a topic exists with another number of partitions, or the broker refuses.
     """
     admin = AIOKafkaAdminClient(**connection_options(settings))
     try:
@@ -72,28 +69,28 @@ async def apply(settings: Settings, partitions: int, replication: int) -> tuple[
         missing = [layout for layout in LAYOUTS if settings.topic(layout.name) not in counts]
         await _create(admin, settings, missing, (partitions, replication))
     except KafkaError as error:
-        raise TopicsError(await explain(settings, error)) from error
+        raise TopicsError(await explain_error(settings, error)) from error
     finally:
         await admin.close()
     return tuple(settings.topic(layout.name) for layout in missing)
 
 
 async def problems(settings: Settings, admin: AIOKafkaAdminClient) -> tuple[str, ...]:
-    """Say which topics are missing or do not match the transactions topic; nothing where all is well."""
+    """Return which topics are missing or have another number of partitions than `transactions`; empty if none."""
     counts = await _partition_counts(admin, settings)
     missing = [settings.topic(layout.name) for layout in LAYOUTS if settings.topic(layout.name) not in counts]
     if missing:
-        unseen = "" if settings.kafka_security_protocol == "PLAINTEXT" else f" ({UNSEEN})"
-        advice = f"make them with `fraudstream topics apply --partitions N`{unseen}"
+        unseen = "" if settings.kafka_security_protocol == "PLAINTEXT" else f" ({MISSING_OR_HIDDEN})"
+        advice = f"create them with `fraudstream topics apply --partitions N`{unseen}"
         return (f"topics missing: {', '.join(missing)}; {advice}",)
     return tuple(_count_problems(settings, counts, counts[settings.topic(TRANSACTIONS.name)]))
 
 
 async def risks(settings: Settings, admin: AIOKafkaAdminClient) -> tuple[str, ...]:
-    """Say what could lose a decision that the broker acknowledged: too few replicas, or a leader that lacks some.
+    """Return what could lose acknowledged decisions: too few replicas, or unclean leader election.
 
     Raises:
-        aiokafka.errors.KafkaError: the broker does not answer.
+        aiokafka.errors.KafkaError: the broker does not respond.
     """
     name = settings.topic(SCORES.name)
     (described,) = await admin.describe_topics([name])
@@ -103,18 +100,18 @@ async def risks(settings: Settings, admin: AIOKafkaAdminClient) -> tuple[str, ..
     configured = {key: value for *_, entries in answers for key, value, *_ in entries}
     found = []
     if replicas < _SAFE_REPLICATION:
-        found.append(f"{replicas} replicas, where {_SAFE_REPLICATION} survive the loss of one")
+        found.append(f"{replicas} replicas; {_SAFE_REPLICATION} are needed to survive the loss of one")
     if any(code for code, *_ in answers):
-        found.append("its configuration may not be read (DescribeConfigs), so what else could lose one is unknown")
+        found.append("its configuration could not be read (DescribeConfigs), so it could not be checked further")
     elif int(configured.get("min.insync.replicas") or 1) < _SAFE_REPLICATION - 1:
         found.append(f"min.insync.replicas below {_SAFE_REPLICATION - 1}: one broker's disk may hold the only copy")
     if configured.get("unclean.leader.election.enable") == "true":
-        found.append("unclean leader election is on: a broker that lacks decisions may come to lead")
+        found.append("unclean leader election is on: a replica that lacks decisions may become the leader")
     return tuple(f"{name}: {risk}" for risk in found)
 
 
 async def has_records(settings: Settings, topic: str) -> bool:
-    """Tell whether anything was ever written to a topic that is there."""
+    """Tell whether anything was ever written to an existing topic."""
     consumer = AIOKafkaConsumer(topic, **connection_options(settings), enable_auto_commit=False)
     await consumer.start()
     try:
@@ -124,18 +121,20 @@ async def has_records(settings: Settings, topic: str) -> bool:
         await consumer.stop()
 
 
-async def try_reading(settings: Settings, topic: str) -> None:
-    """Read at the end of a topic: who may write it sees it, and would learn at the next crash that it cannot read it.
+async def check_readable(settings: Settings, topic: str) -> None:
+    """Check that a topic can be read, by reading at its end.
+
+    Permission to write makes a topic visible too, so a missing permission to read would only show after a crash.
 
     Raises:
-        aiokafka.errors.TopicAuthorizationFailedError: we may not read it.
+        aiokafka.errors.TopicAuthorizationFailedError: this client may not read it.
     """
     consumer = AIOKafkaConsumer(**connection_options(settings), enable_auto_commit=False, fetch_max_wait_ms=1)
     await consumer.start()
     try:
         consumer.assign([TopicPartition(topic, 0)])
         await consumer.seek_to_end()
-        await consumer.getmany(timeout_ms=_TRY_MS)
+        await consumer.getmany(timeout_ms=_CHECK_READ_MS)
     finally:
         await consumer.stop()
 
@@ -168,8 +167,8 @@ def _count_problems(settings: Settings, counts: dict[str, int], partitions: int)
         wanted = partitions if layout.partitioned else 1
         if counts.get(name, wanted) != wanted:
             found.append(
-                f"topic {name} has {counts[name]} partitions where {wanted} are wanted; the count of a topic in use "
-                "cannot change, since a card's records would part: choose another FRAUDSTREAM_TOPIC_PREFIX"
+                f"topic {name} has {counts[name]} partitions, but must have {wanted}. The number cannot change while a "
+                "topic is in use, since a card's records would be split: choose another FRAUDSTREAM_TOPIC_PREFIX"
             )
     return found
 

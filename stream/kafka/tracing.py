@@ -1,7 +1,6 @@
-"""The port to the traces of what is no batch: a command's steps, and records on their way out.
+"""The tracing port for single operations: the judging of a command, a worker's answer, a record that is sent.
 
-`stream.telemetry` keeps these promises with OpenTelemetry; without it, a trace that something came with is passed on.
-Nothing here makes a span.
+`stream.telemetry` implements it with OpenTelemetry; without it, a trace context is passed on unchanged.
 """
 
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import Literal, Protocol
 
 from stream.kafka.publisher import Headers
 
-Name = Literal[
+AttributeName = Literal[
     "db.operation.batch.size",
     "db.operation.name",
     "db.system.name",
@@ -34,70 +33,69 @@ Name = Literal[
     "messaging.system",
     "server.address",
 ]
+"""Names from OpenTelemetry's semantic conventions for messaging, databases and errors where they exist. No value holds
+a payment, a card, a token, a key or a text that quotes one."""
 
-"""Names are those of OpenTelemetry's semantic conventions for messaging, databases and errors where they have one. None
-holds a payment, a card, a token, a key or a text that quotes one."""
-
-Attributes = dict[Name, str | int | tuple[str, ...]]
+Attributes = dict[AttributeName, str | int | tuple[str, ...]]
 
 
-def kafka(operation: Literal["process", "send"], topic: str) -> Attributes:
-    """Say what is done with a topic."""
+def kafka_attributes(operation: Literal["process", "send"], topic: str) -> Attributes:
+    """Return the attributes of an operation on a topic."""
     return {
-        "messaging.system": "kafka",
+        "messaging.system": "kafka_attributes",
         "messaging.operation.type": operation,
         "messaging.operation.name": operation,
         "messaging.destination.name": topic,
     }
 
 
-def sent(topic: str, partition: int, offset: int | None = None) -> Attributes:
-    """Say where a record went; its offset only once the broker has told it."""
-    said = kafka("send", topic) | {"messaging.destination.partition.id": str(partition)}
-    return said if offset is None else said | {"messaging.kafka.offset": offset}
+def sent_attributes(topic: str, partition: int, offset: int | None = None) -> Attributes:
+    """Return the attributes of a sent record; the offset is known only after the acknowledgement."""
+    attributes = kafka_attributes("send", topic) | {"messaging.destination.partition.id": str(partition)}
+    return attributes if offset is None else attributes | {"messaging.kafka.offset": offset}
 
 
-class Step(Protocol):
-    """Something that is done once, seen by tracing. One of `done` and `failed` ends it."""
+class OperationTrace(Protocol):
+    """The trace of one operation. Exactly one of `done` and `failed` ends it."""
 
     @property
     def headers(self) -> Headers:
-        """What its own messages carry: what it came with, its trace continued where it is sampled."""
+        """The headers of the operation's own messages: those of its parent, with the trace continued if sampled."""
         ...
 
-    def done(self, said: Attributes) -> None:
-        """Hear what came of it."""
+    def done(self, attributes: Attributes) -> None:
+        """End it with the attributes of its result."""
         ...
 
     def failed(self, error: str) -> None:
-        """Hear that it came to nothing, by an error's class or a code."""
+        """End it as failed, with an error class or a code."""
         ...
 
 
-class Steps(Protocol):
-    """Begins steps."""
+class OperationTracing(Protocol):
+    """Begins traces of operations."""
 
-    def step(self, name: str, came_with: Headers = (), began_ns: int | None = None) -> Step:
-        """Begin a step, now or at an earlier moment; one that came with no context begins a trace, if it is sampled."""
+    def begin(self, name: str, parent_headers: Headers = (), start_ns: int | None = None) -> OperationTrace:
+        """Begin an operation, now or at `start_ns`; without a parent it starts a new trace, if it is sampled."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class UntracedStep:
-    """A step that nobody sees: a trace that it came with goes on behind it."""
+class UntracedOperation:
+    """An operation that is not traced; its messages carry its parent's headers."""
 
     headers: Headers
 
-    def done(self, said: Attributes) -> None:
-        """Say nothing."""
+    def done(self, attributes: Attributes) -> None:
+        """Do nothing."""
 
     def failed(self, error: str) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
 
-class UntracedSteps:
-    """The steps of a process without traces."""
+class NoOperationTracing:
+    """The port of a process without tracing."""
 
-    def step(self, name: str, came_with: Headers = (), began_ns: int | None = None) -> Step:  # noqa: ARG002 - the port's signature
-        """Return a step that passes on what it came with."""
-        return UntracedStep(came_with)
+    def begin(self, name: str, parent_headers: Headers = (), start_ns: int | None = None) -> OperationTrace:  # noqa: ARG002 - the port's signature
+        """Return an operation that passes on its parent's headers."""
+        return UntracedOperation(parent_headers)

@@ -1,9 +1,8 @@
-"""A Faust transport whose consumer hands its agents whole batches, and commits only what they acknowledged.
+"""A Faust transport whose consumer delivers whole batches to agents, and commits only what they acknowledged.
 
-The stock path costs some 60 microseconds an event before an agent's first line; this one about two. It reads private
-attributes of faust-streaming 0.15 and aiokafka 0.14, which is why both are pinned. Each topic has a puller: it asks for
-records only when the topic's last batch is finished, so back-pressure is not asking. Nothing here knows what a record
-means.
+Faust's own path costs about 60 microseconds per event before an agent's first line, this one about two. It uses private
+attributes of faust-streaming 0.15 and aiokafka 0.14, so both are pinned. Each topic is polled only after its last batch
+is finished, which is the back-pressure.
 """
 
 import asyncio
@@ -20,171 +19,171 @@ from faust.types import TP, ChannelT, ConsumerMessage, Message
 from mode import ServiceT
 
 from stream.kafka.batches import Batch, Commit, CommitLedger, Record
-from stream.kafka.fetch_thread import BatchThread, ConsumerOptions
+from stream.kafka.fetch_thread import ConsumerOptions, FetchThread
 
 _IDLE_SECONDS = 0.05
 
 
 class BatchConsumer(driver.Consumer):
-    """Hands out one batch a topic at a time; drains and commits before partitions are taken away."""
+    """Delivers one batch per topic at a time; drains and commits before partitions are revoked."""
 
-    _thread: BatchThread
+    _thread: FetchThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Faust's own
         self.ledger = CommitLedger()
         self.draining = asyncio.Event()
-        self.pulls = 0
-        """Rises with every look for records: what a watchdog watches."""
+        self.polls = 0
+        """The number of polls, for the watchdog."""
         self._outstanding: set[Batch] = set()
         self._halted: set[TopicPartition] = set()
-        self._takes: set[asyncio.Future[dict[TopicPartition, list[Record]]]] = set()
-        self._taking = {topic: asyncio.Lock() for topic in self._told(args[0]).topics}
+        self._fetches: set[asyncio.Future[dict[TopicPartition, list[Record]]]] = set()
+        self._poll_locks = {topic: asyncio.Lock() for topic in self._options_of(args[0]).topics}
         super().__init__(*args, **kwargs)
 
     @property
-    def consumption(self) -> ConsumerOptions:
-        """What the transport was told."""
-        return self._told(self.transport)
+    def options(self) -> ConsumerOptions:
+        """The transport's options."""
+        return self._options_of(self.transport)
 
     @staticmethod
-    def _told(transport: object) -> ConsumerOptions:
+    def _options_of(transport: object) -> ConsumerOptions:
         assert isinstance(transport, BatchTransport)  # noqa: S101 - a wiring error, not an input
-        return transport.consumption
+        return transport.options
 
-    def _new_consumer_thread(self) -> BatchThread:
-        return BatchThread(self, loop=self.loop, beacon=self.beacon)
+    def _new_consumer_thread(self) -> FetchThread:
+        return FetchThread(self, loop=self.loop, beacon=self.beacon)
 
     # --- assignment
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Drain and commit before the stock handler forgets what was acknowledged.
+        """Drain and commit before Faust's handler drops the acknowledgements.
 
-        A look for records that is under way is called off: were it answered behind the seek that follows the next
-        assignment, its records would be read and never handed out.
+        A fetch in progress is cancelled: if it finished after the seek that follows the next assignment, its records
+        would be read but never delivered.
         """
         self.stop_flow()
-        for take in self._takes:
-            take.cancel()
+        for fetch in self._fetches:
+            fetch.cancel()
         await self.wait_empty()
         await super().on_partitions_revoked(revoked)
         for tp in revoked:
-            self.ledger.forget(TopicPartition(*tp))
+            self.ledger.drop(TopicPartition(*tp))
         for batch in tuple(self._outstanding):
             batch.finish()
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """Begin anew: batches of this generation may start."""
+        """Allow batches of the new generation to start."""
         self.draining.clear()
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def wait_empty(self) -> None:
-        """Wait for the batches that have begun, no longer than the drain's deadline, and commit them."""
+        """Wait for the started batches until the drain timeout, and commit them."""
         self.draining.set()
-        begun = [asyncio.ensure_future(batch.finished.wait()) for batch in self._outstanding if batch.started]
-        if begun:
-            _, late = await asyncio.wait(begun, timeout=self.consumption.settings.drain_seconds)
+        started = [asyncio.ensure_future(batch.finished.wait()) for batch in self._outstanding if batch.started]
+        if started:
+            _, late = await asyncio.wait(started, timeout=self.options.settings.drain_seconds)
             if late:
-                self.consumption.fatal("a batch was still in work when the drain's deadline passed")
+                self.options.fatal("a batch was still in progress when the drain timeout expired")
         await self.commit()
 
     async def rewind(self, partition: TopicPartition, offset: int) -> None:
-        """Read a partition again from `offset`, once the seek that follows an assignment is done.
+        """Read a partition again from `offset`, after the seek that follows an assignment.
 
-        What is out of it becomes stale.
+        Batches in progress lose this partition: it is no longer current in them.
         """
         generation = self.app.consumer_generation_id
         await self.can_resume_flow.wait()
-        async with self._taking[partition.topic]:
+        async with self._poll_locks[partition.topic]:
             if generation != self.app.consumer_generation_id:
                 return
-            self.ledger.forget(partition)
-            await self._thread.on_loop(_seek(self._thread._ensure_consumer(), partition, offset))  # noqa: SLF001
+            self.ledger.drop(partition)
+            await self._thread.run_on_loop(_seek(self._thread._ensure_consumer(), partition, offset))  # noqa: SLF001
             self._read_offset[TP(*partition)] = offset or None
 
-    async def confirm(self, partition: TopicPartition, commit: Commit) -> bool:
-        """Commit, which a coordinator that has moved on refuses: so the partition is known to be ours now."""
-        return await self._thread.on_loop(self._thread.commit_batches({partition: commit}))
+    async def commit_now(self, partition: TopicPartition, commit: Commit) -> bool:
+        """Commit at once; success proves that the partition still belongs to us, else the coordinator refuses."""
+        return await self._thread.run_on_loop(self._thread.commit_offsets({partition: commit}))
 
-    async def handed_out(self, topic: str) -> dict[int, int]:
-        """Return how far each own partition of a topic has been handed out, once the seek after an assignment is done.
+    async def delivered_offsets(self, topic: str) -> dict[int, int]:
+        """Return the next offset to deliver of each own partition, after the seek that follows an assignment.
 
-        What has the offset or a higher one will be handed out under this assignment, if it stays ours.
+        Records from that offset on will be delivered under this assignment, unless the partition is revoked.
         """
         await self.can_resume_flow.wait()
         return {tp.partition: self._read_offset[tp] or 0 for tp in self._active_partitions if tp.topic == topic}
 
-    def done(self, topic: str) -> dict[int, int]:
-        """Return the offset behind all that is done with, of each own partition of a topic."""
-        mine = [TopicPartition(*tp) for tp in self._active_partitions if tp.topic == topic]
-        return {tp.partition: self.ledger.done_to(tp) or self._committed_offset[TP(*tp)] or 0 for tp in mine}
+    def finished_offsets(self, topic: str) -> dict[int, int]:
+        """Return the offset after the last finished record of each own partition of a topic."""
+        own = [TopicPartition(*tp) for tp in self._active_partitions if tp.topic == topic]
+        return {tp.partition: self.ledger.finished_offset(tp) or self._committed_offset[TP(*tp)] or 0 for tp in own}
 
     def halt(self, partition: TopicPartition) -> None:
-        """Read no more of a partition until the process starts again."""
+        """Stop reading a partition until the process restarts."""
         self._halted.add(partition)
 
-    # --- for who watches
+    # --- figures for gauges
 
     @property
     def halted(self) -> int:
-        """How many of our partitions are halted."""
+        """The number of own partitions that are halted."""
         return sum(TP(*tp) in self._active_partitions for tp in tuple(self._halted))
 
     @property
     def owned(self) -> Counter[str]:
-        """How many partitions of each topic are ours."""
+        """The number of own partitions by topic."""
         return Counter(tp.topic for tp in tuple(self._active_partitions))
 
     async def backlog(self) -> dict[TopicPartition, int]:
-        """Ask the brokers how many records of each own partition are not done with.
+        """Return how many records of each own partition are not finished, by the brokers' current end offsets.
 
         Raises:
-            aiokafka.errors.KafkaError: they do not answer.
+            aiokafka.errors.KafkaError: the brokers do not respond.
         """
-        mine = [TopicPartition(*tp) for tp in self._active_partitions]
-        begins, ends = await self._thread.on_loop(self._thread.bounds(mine)) if mine else ({}, {})
-        done = {topic: self.done(topic) for topic in {tp.topic for tp in mine}}
-        return {tp: max(0, ends[tp] - max(begins[tp], done[tp.topic].get(tp.partition, 0))) for tp in mine}
+        own = [TopicPartition(*tp) for tp in self._active_partitions]
+        begins, ends = await self._thread.run_on_loop(self._thread.offset_bounds(own)) if own else ({}, {})
+        finished = {topic: self.finished_offsets(topic) for topic in {tp.topic for tp in own}}
+        return {tp: max(0, ends[tp] - max(begins[tp], finished[tp.topic].get(tp.partition, 0))) for tp in own}
 
-    # --- acknowledgements are the ledger's: Faust's own are neither kept nor committed
+    # --- acknowledgements: the ledger's count, Faust's own are ignored
 
     def ack(self, message: Message) -> bool:  # noqa: ARG002 - Faust's signature
-        """Say nothing: a batch is acknowledged by `Batch.acknowledge` alone."""
+        """Do nothing: only `Batch.acknowledge` acknowledges."""
         return True
 
     async def force_commit(self, topics: object = None, start_new_transaction: bool = True) -> bool:  # noqa: ARG002, FBT001, FBT002 - Faust's signature
-        """Commit what the ledger says may be, of topics that nothing is withheld of."""
-        withheld = {topic for topic in self.consumption.topics if self.consumption.withheld(topic)}
+        """Commit what the ledger allows, except topics that are withheld."""
+        withheld = {topic for topic in self.options.topics if self.options.withheld(topic)}
         commits = {tp: commit for tp, commit in self.ledger.committable().items() if tp.topic not in withheld}
         if not commits:
             return False
-        done: bool = await self._thread.on_loop(self._thread.commit_batches(commits))
+        done: bool = await self._thread.run_on_loop(self._thread.commit_offsets(commits))
         if done:
             self.ledger.committed(commits)
         return done
 
-    # --- pulling
+    # --- polling
 
     async def _drain_messages(self, fetcher: ServiceT) -> None:
-        pullers = [asyncio.ensure_future(self._pull(topic, fetcher)) for topic in self.consumption.topics]
+        pollers = [asyncio.ensure_future(self._poll(topic, fetcher)) for topic in self.options.topics]
         try:
-            done, _ = await asyncio.wait(pullers, return_when=asyncio.FIRST_EXCEPTION)
-            errors = [error for puller in done if (error := puller.exception())]
+            done, _ = await asyncio.wait(pollers, return_when=asyncio.FIRST_EXCEPTION)
+            errors = [error for poller in done if (error := poller.exception())]
             if errors and not self._stopping(fetcher):
-                self.consumption.fatal(f"the consumer failed: {errors[0]!r}")
+                self.options.fatal(f"the consumer failed: {errors[0]!r}")
         except asyncio.CancelledError:
-            if not self._stopping(fetcher):  # else Faust takes it for a crash in the middle of a rebalance
+            if not self._stopping(fetcher):  # while stopping, Faust would mistake it for a crash during a rebalance
                 raise
         finally:
-            for puller in pullers:
-                puller.cancel()
-            await asyncio.gather(*pullers, return_exceptions=True)
+            for poller in pollers:
+                poller.cancel()
+            await asyncio.gather(*pollers, return_exceptions=True)
 
     def _stopping(self, fetcher: ServiceT) -> bool:
         return self.should_stop or fetcher.should_stop or self.app.should_stop
 
-    async def _pull(self, topic: str, fetcher: ServiceT) -> None:
+    async def _poll(self, topic: str, fetcher: ServiceT) -> None:
         while not self._stopping(fetcher):
-            self.pulls += 1
+            self.polls += 1
             if not self.flow_active:
                 await asyncio.wait({asyncio.ensure_future(self.can_resume_flow.wait())}, timeout=1)
                 continue
@@ -194,52 +193,52 @@ class BatchConsumer(driver.Consumer):
             if not partitions:
                 await asyncio.sleep(_IDLE_SECONDS)
                 continue
-            await self._pull_once(topic, partitions)
+            await self._poll_once(topic, partitions)
 
-    async def _pull_once(self, topic: str, partitions: Sequence[TopicPartition]) -> None:
-        async with self._taking[topic]:
+    async def _poll_once(self, topic: str, partitions: Sequence[TopicPartition]) -> None:
+        async with self._poll_locks[topic]:
             generation = self.app.consumer_generation_id
-            taken = await self._take(partitions)
+            fetched = await self._fetch(partitions)
             if generation != self.app.consumer_generation_id:
                 return
-            fresh = {tp.partition: self._unread(TP(*tp), records) for tp, records in taken.items()}
-            fresh = {partition: records for partition, records in fresh.items() if records}
-            batch = Batch(topic, generation, fresh, self.ledger, self.draining)
-            self._hand_out(batch)
-        if fresh:
+            unread = {tp.partition: self._unread(TP(*tp), records) for tp, records in fetched.items()}
+            unread = {partition: records for partition, records in unread.items() if records}
+            batch = Batch(topic, generation, unread, self.ledger, self.draining)
+            self._track(batch)
+        if unread:
             await self._deliver(batch)
 
-    async def _take(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, list[Record]]:
-        """Look for records; nothing where the look was called off."""
-        take = self._thread.on_loop(self._thread.take(partitions, self.consumption.settings.poll_records))
-        self._takes.add(take)
+    async def _fetch(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, list[Record]]:
+        """Fetch records; empty if the fetch was cancelled."""
+        fetch = self._thread.run_on_loop(self._thread.fetch(partitions, self.options.settings.poll_records))
+        self._fetches.add(fetch)
         try:
-            await asyncio.wait({take})
-            return {} if take.cancelled() else take.result()
+            await asyncio.wait({fetch})
+            return {} if fetch.cancelled() else fetch.result()
         finally:
-            self._takes.discard(take)
-            take.cancel()
+            self._fetches.discard(fetch)
+            fetch.cancel()
 
     def _unread(self, tp: TP, records: list[Record]) -> list[Record]:
-        """Leave out what lies before the position that a seek asked for."""
+        """Drop records before the position of the last seek."""
         position = self._read_offset[tp]
         return records if position is None else [record for record in records if record.offset >= position]
 
-    def _hand_out(self, batch: Batch) -> None:
-        """Enter a batch into the books."""
+    def _track(self, batch: Batch) -> None:
+        """Track a batch in the ledger, and advance the read offsets."""
         for partition, records in batch.records.items():
-            self.ledger.hand_out(TopicPartition(batch.topic, partition), batch.generation, records[-1].offset)
+            self.ledger.track(TopicPartition(batch.topic, partition), batch.generation, records[-1].offset)
             self._read_offset[TP(batch.topic, partition)] = records[-1].offset + 1
 
     async def _deliver(self, batch: Batch) -> None:
-        """Put a batch into its agents' queues and wait until it is finished."""
+        """Put a batch into the queues of its topic's agents and wait until it is finished."""
         self._outstanding.add(batch)
         try:
             for channel in self._channels(TP(batch.topic, next(iter(batch.records)))):
                 channel.queue.put_nowait_enhanced(
                     Event(self.app, None, batch, None, self._envelope(batch)),
-                    on_pressure_high=_nothing,
-                    on_pressure_drop=_nothing,
+                    on_pressure_high=_ignore,
+                    on_pressure_drop=_ignore,
                 )
             await batch.finished.wait()
         finally:
@@ -249,11 +248,11 @@ class BatchConsumer(driver.Consumer):
         """Return the channels of the agents that read this topic."""
         conductor = self.app.topics
         assert isinstance(conductor, Conductor)  # noqa: S101 - a wiring error, not an input
-        return conductor._tp_index[tp]  # noqa: SLF001 - there is no public way to it
+        return conductor._tp_index[tp]  # noqa: SLF001 - there is no public access
 
     @staticmethod
     def _envelope(batch: Batch) -> ConsumerMessage:
-        """Make the message that Faust's stream wants around a batch; it carries the generation and nothing else."""
+        """Return the message that Faust's stream expects around a batch; only its generation is used."""
         partition, records = next(iter(batch.records.items()))
         message = ConsumerMessage(
             batch.topic,
@@ -275,12 +274,12 @@ class BatchConsumer(driver.Consumer):
 
 
 class BatchTransport(driver.Transport):
-    """Give it to an app before it starts: `app.transport = BatchTransport(app, consumption)`."""
+    """Set it before the app starts: `app.transport = BatchTransport(app, options)`."""
 
     Consumer = BatchConsumer
 
-    def __init__(self, app: App, consumption: ConsumerOptions) -> None:
-        self.consumption = consumption
+    def __init__(self, app: App, options: ConsumerOptions) -> None:
+        self.options = options
         super().__init__(app.conf.broker_consumer, app)
 
 
@@ -288,5 +287,5 @@ async def _seek(consumer: AIOKafkaConsumer, partition: TopicPartition, offset: i
     consumer.seek(partition, offset)
 
 
-def _nothing() -> None:
-    """Faust's pressure marks: our own pullers never let a queue fill."""
+def _ignore() -> None:
+    """Ignore Faust's pressure marks: a topic is polled only when its queue is empty."""

@@ -100,7 +100,7 @@ class DegradingStore:
         return self._stopgap is not None
 
     @property
-    def behind(self) -> bool:
+    def has_pending(self) -> bool:
         """Whether something was answered for that `inner` does not have yet."""
         return bool(self._pending)
 

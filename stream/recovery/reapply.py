@@ -19,7 +19,7 @@ from features.redis.store import RedisStore
 from stream.contract.codes import Rejection
 from stream.contract.label import read_label
 from stream.kafka.batches import Record
-from stream.kafka.client import connection_options, must_see
+from stream.kafka.client import connection_options, require_topic
 from stream.kafka.topics import LABELS, TRANSACTIONS
 from stream.scoring.decode import decode
 from stream.settings import Settings
@@ -30,16 +30,16 @@ _FETCH_MS = 500
 _FETCH_BYTES = 4 * 1024 * 1024
 
 
-class Pace(NamedTuple):
+class ReapplyRate(NamedTuple):
     """How many records are applied together, and for how long nothing is done then: so many times as that took."""
 
     at_once: int
     rests: float
 
 
-SWIFTLY = Pace(2_000, 0.0)
+FULL_SPEED = ReapplyRate(2_000, 0.0)
 """While decisions wait for it."""
-GENTLY = Pace(200, 1.0)
+THROTTLED = ReapplyRate(200, 1.0)
 """While they do not: what is applied together holds them up for some ms, and half of the time is theirs alone."""
 
 
@@ -49,7 +49,7 @@ class ReapplyDeps(NamedTuple):
     reader: AIOKafkaConsumer
     settings: Settings
     store: RedisStore
-    pace: Pace
+    pace: ReapplyRate
 
 
 class OffsetRange(NamedTuple):
@@ -67,7 +67,7 @@ class OffsetRange(NamedTuple):
         return PartReport(PartProgress(self.first, self.at, self.end), self.displaced_below)
 
 
-Note = Callable[[Sequence[OffsetRange], int], Awaitable[bool]]
+ProgressCallback = Callable[[Sequence[OffsetRange], int], Awaitable[bool]]
 """Told how far all stretches are, and how many records were just applied; answers whether to go on."""
 
 
@@ -87,9 +87,9 @@ async def log_reader(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
     )
     try:
         await reader.start()
-        first = [place(settings, LogPart(of_labels=of_labels, partition=0)) for of_labels in (True, False)]
+        first = [topic_partition(settings, LogPart(of_labels=of_labels, partition=0)) for of_labels in (True, False)]
         for tp in first:
-            await must_see(reader, tp.topic)
+            await require_topic(reader, tp.topic)
         reader.assign(first)
         await reader.end_offsets(first)  # now the client knows how many partitions there are
         yield reader
@@ -109,12 +109,12 @@ def part_count(reader: AIOKafkaConsumer, settings: Settings) -> int:
     return sum(counts)
 
 
-def place(settings: Settings, part: LogPart) -> TopicPartition:
+def topic_partition(settings: Settings, part: LogPart) -> TopicPartition:
     """Return where a part is in Kafka."""
     return TopicPartition(settings.topic((LABELS if part.of_labels else TRANSACTIONS).name), part.partition)
 
 
-async def reapply(again: ReapplyDeps, stretches: Iterable[OffsetRange], note: Note) -> bool:
+async def reapply(again: ReapplyDeps, stretches: Iterable[OffsetRange], note: ProgressCallback) -> bool:
     """Apply stretches again, side by side, each in order; return whether that came to its end.
 
     Raises:
@@ -122,7 +122,7 @@ async def reapply(again: ReapplyDeps, stretches: Iterable[OffsetRange], note: No
         aiokafka.errors.KafkaError: so is Kafka.
     """
     reader, settings, store, pace = again
-    now = {place(settings, stretch.part): stretch for stretch in stretches}
+    now = {topic_partition(settings, stretch.part): stretch for stretch in stretches}
     reader.assign(list(now))
     begins = await reader.beginning_offsets(list(now)) if now else {}
     for tp, stretch in now.items():

@@ -15,15 +15,15 @@ from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets
 from stream.clock import now_ms
 from stream.errors import RebuildError
-from stream.kafka.client import connection_options, members
-from stream.kafka.offsets import resume
+from stream.kafka.client import connection_options, group_members
+from stream.kafka.offsets import read_resume_points
 from stream.kafka.topics import SCORES, has_records
 from stream.recovery.reapply import log_reader, part_count
 from stream.recovery.repair import REPORT_SECONDS, Repair, RepairDeps, RepairStatus
-from stream.scoring.facts import deaf
+from stream.scoring.facts import ignore_fact
 from stream.settings import Settings
 
-NOBODY_SECONDS = 15.0
+NO_WORKER_SECONDS = 15.0
 """Workers look twice a second, so one that has not begun by then is not there."""
 
 
@@ -37,7 +37,7 @@ class Rebuild(NamedTuple):
 
 
 @asynccontextmanager
-async def begun(settings: Settings, sets: FeatureSets, reason: str) -> AsyncIterator[Rebuild]:
+async def start_rebuild(settings: Settings, sets: FeatureSets, reason: str) -> AsyncIterator[Rebuild]:
     """Raise the history epoch, unless a repair is under way; its workers begin then.
 
     Raises:
@@ -60,7 +60,7 @@ async def begun(settings: Settings, sets: FeatureSets, reason: str) -> AsyncIter
         await store.close()
 
 
-async def watched(rebuild: Rebuild) -> AsyncIterator[RepairStatus]:
+async def watch_workers(rebuild: Rebuild) -> AsyncIterator[RepairStatus]:
     """Yield how far workers are until the histories are whole.
 
     Raises:
@@ -72,9 +72,9 @@ async def watched(rebuild: Rebuild) -> AsyncIterator[RepairStatus]:
         progress = await store.repair_progress.parts(store.state.target)
         yield RepairStatus(progress, rebuild.parts)
         quiet_s = 0.0 if progress else quiet_s + REPORT_SECONDS
-        if quiet_s >= NOBODY_SECONDS:
+        if quiet_s >= NO_WORKER_SECONDS:
             raise RebuildError(
-                f"no worker has begun in {NOBODY_SECONDS:.0f} s. Histories count as incomplete until one has: start "
+                f"no worker has begun in {NO_WORKER_SECONDS:.0f} s. Histories count as incomplete until one has: start "
                 "workers (fraudstream worker), or run this again with --here"
             )
         await asyncio.sleep(REPORT_SECONDS)
@@ -82,7 +82,7 @@ async def watched(rebuild: Rebuild) -> AsyncIterator[RepairStatus]:
     yield RepairStatus(await store.repair_progress.parts(store.state.target), rebuild.parts)
 
 
-async def done_here(rebuild: Rebuild, ends: Mapping[LogPart, int]) -> AsyncIterator[RepairStatus]:
+async def rebuild_here(rebuild: Rebuild, ends: Mapping[LogPart, int]) -> AsyncIterator[RepairStatus]:
     """Do it in this process, for all partitions, up to their `ends`, and yield how far that is.
 
     Raises:
@@ -90,7 +90,7 @@ async def done_here(rebuild: Rebuild, ends: Mapping[LogPart, int]) -> AsyncItera
         StoreUnavailableError: Redis does not answer.
         aiokafka.errors.KafkaError: Kafka does not answer.
     """
-    mending = Repair(RepairDeps(rebuild.settings, rebuild.sets, rebuild.store.state.target, deaf))
+    mending = Repair(RepairDeps(rebuild.settings, rebuild.sets, rebuild.store.state.target, ignore_fact))
 
     async def told() -> Mapping[LogPart, int]:
         return ends
@@ -99,8 +99,8 @@ async def done_here(rebuild: Rebuild, ends: Mapping[LogPart, int]) -> AsyncItera
     try:
         while not work.done():
             await asyncio.wait({work}, timeout=REPORT_SECONDS)
-            if mending.seen is not None:
-                yield mending.seen
+            if mending.status is not None:
+                yield mending.status
         if not await work:
             raise RebuildError("Redis lost something again meanwhile, or somebody asked for this again; run it again")
     finally:
@@ -108,7 +108,7 @@ async def done_here(rebuild: Rebuild, ends: Mapping[LogPart, int]) -> AsyncItera
         await asyncio.gather(work, return_exceptions=True)
 
 
-async def decided(settings: Settings) -> dict[LogPart, int]:
+async def decided_offsets(settings: Settings) -> dict[LogPart, int]:
     """Return how far each partition is decided; labels are applied to their end, as `Repairer` does.
 
     Raises:
@@ -120,10 +120,10 @@ async def decided(settings: Settings) -> dict[LogPart, int]:
     admin = AIOKafkaAdminClient(**connection_options(settings))
     try:
         await admin.start()
-        running = await members(admin, settings.group)
+        running = await group_members(admin, settings.group)
         if running:
             raise RebuildError(f"{len(running)} workers run, and do this themselves: leave out --here, or stop them")
-        resumed = await resume(settings, admin, partitions)
+        resumed = await read_resume_points(settings, admin, partitions)
     finally:
         await admin.close()
     ends = {LogPart(of_labels=True, partition=partition): NO_END for partition in partitions}

@@ -16,8 +16,17 @@ from features.redis.progress import NO_END, LogPart, PartProgress
 from features.redis.retention import NO_COVERAGE, EpochCoverage
 from features.redis.store import RedisStore, StoreOptions
 from stream.clock import now_ms
-from stream.recovery.reapply import GENTLY, SWIFTLY, OffsetRange, ReapplyDeps, log_reader, part_count, place, reapply
-from stream.scoring.facts import Listen, Reapplied
+from stream.recovery.reapply import (
+    FULL_SPEED,
+    THROTTLED,
+    OffsetRange,
+    ReapplyDeps,
+    log_reader,
+    part_count,
+    reapply,
+    topic_partition,
+)
+from stream.scoring.facts import FactListener, Reapplied
 from stream.settings import Settings
 
 REPORT_SECONDS = 0.5
@@ -61,7 +70,7 @@ class RepairStatus:
 
 
 class RepairDeps(NamedTuple):
-    """What is repaired, and who hears of it: `tell` of records, whoever reads `Repair.seen` of parts.
+    """What is repaired, and who hears of it: `emit` of records, whoever reads `Repair.status` of parts.
 
     `repair` is the epoch and how far back; `turns` the lock of the store that decisions of this process ask.
     """
@@ -69,7 +78,7 @@ class RepairDeps(NamedTuple):
     settings: Settings
     keeping: RetentionPolicy
     repair: EpochCoverage
-    tell: Listen
+    emit: FactListener
     turns: asyncio.Lock | None = None
 
 
@@ -82,8 +91,8 @@ class Repair:
     """
 
     def __init__(self, terms: RepairDeps) -> None:
-        self.seen: RepairStatus | None = None
-        self.open: Mapping[LogPart, OffsetRange] = {}
+        self.status: RepairStatus | None = None
+        self.ranges: Mapping[LogPart, OffsetRange] = {}
         self._terms = terms
 
     async def run(self, ends: Ends) -> bool:
@@ -100,7 +109,7 @@ class Repair:
             await store.connect(emptied=True)  # if it was emptied again meanwhile
             gently = settings.redis_down == "degrade" or store.state.complete is not NO_COVERAGE
             async with log_reader(settings) as reader:
-                again = ReapplyDeps(reader, settings, store, GENTLY if gently else SWIFTLY)
+                again = ReapplyDeps(reader, settings, store, THROTTLED if gently else FULL_SPEED)
                 await self._all(_Work(store, again, part_count(reader, settings), gently), ends)
             return self._goes_on(store)
         finally:
@@ -109,7 +118,7 @@ class Repair:
     async def _all(self, work: "_Work", ends: Ends) -> None:
         """Go through it step by step, each when all who repair are through with the one before."""
         seen = await self._look(work)
-        self.open = {one.part: one for one in await self._stretches(work, await ends(), seen.progress)}
+        self.ranges = {one.part: one for one in await self._stretches(work, await ends(), seen.progress)}
         await self._apply(work, of_labels=True)
         while self._goes_on(work.store) and not seen.labels_done:
             seen = await self._look(work, REPORT_SECONDS)
@@ -129,8 +138,8 @@ class Repair:
         """Read how far all are, and whether that is still asked."""
         await asyncio.sleep(after_s)
         await work.store.refresh()
-        self.seen = RepairStatus(await work.store.repair_progress.parts(self._terms.repair), work.parts)
-        return self.seen
+        self.status = RepairStatus(await work.store.repair_progress.parts(self._terms.repair), work.parts)
+        return self.status
 
     async def _stretches(
         self, work: "_Work", ends: Mapping[LogPart, int], progress: Mapping[LogPart, PartProgress]
@@ -139,7 +148,7 @@ class Repair:
 
         What nobody has begun begins at its mark, if the log still has that, else with all that the log has.
         """
-        tps = {part: place(self._terms.settings, part) for part in ends}
+        tps = {part: topic_partition(self._terms.settings, part) for part in ends}
         begins = await work.again.reader.beginning_offsets(list(tps.values()))
         log_ends = await work.again.reader.end_offsets(list(tps.values()))
         marks = await work.store.repair_progress.checkpoints(self._terms.repair.cover)
@@ -154,13 +163,13 @@ class Repair:
 
     async def _apply(self, work: "_Work", *, of_labels: bool) -> None:
         """Apply the parts of one topic again, and report."""
-        mine = [stretch for part, stretch in self.open.items() if part.of_labels is of_labels]
+        mine = [stretch for part, stretch in self.ranges.items() if part.of_labels is of_labels]
         due = tidy_due = 0.0
 
         async def note(stretches: Sequence[OffsetRange], applied: int) -> bool:
             nonlocal due, tidy_due
-            self.open = {**self.open, **{stretch.part: stretch for stretch in stretches}}
-            self._terms.tell(Reapplied("labels" if of_labels else "transactions", applied))
+            self.ranges = {**self.ranges, **{stretch.part: stretch for stretch in stretches}}
+            self._terms.emit(Reapplied("labels" if of_labels else "transactions", applied))
             now = time.monotonic()
             if now >= due or all(stretch.at >= stretch.end for stretch in stretches):
                 due = now + REPORT_SECONDS
@@ -180,13 +189,13 @@ class Repair:
 
         What they have appended before everything was applied again may be displaced: all that is in the log by now.
         """
-        tps = {part: place(self._terms.settings, part) for part in self.open}
+        tps = {part: topic_partition(self._terms.settings, part) for part in self.ranges}
         log_ends = await work.again.reader.end_offsets(list(tps.values()))
-        self.open = {part: one._replace(displaced_below=log_ends[tps[part]]) for part, one in self.open.items()}
-        await self._report(work, list(self.open.values()), final=True)
+        self.ranges = {part: one._replace(displaced_below=log_ends[tps[part]]) for part, one in self.ranges.items()}
+        await self._report(work, list(self.ranges.values()), final=True)
 
     async def _report(self, work: "_Work", stretches: Sequence[OffsetRange], *, final: bool) -> bool:
-        """Report; tell whether this repair is still the one that is wanted."""
+        """Write the reports; return whether this repair is still the one that is wanted."""
         reports = {stretch.part: stretch.report._replace(final=final) for stretch in stretches}
         return await work.store.repair_progress.report(self._terms.repair, reports, work.parts) is not None
 

@@ -24,11 +24,11 @@ from features.redis.retention import Coverage, EpochCoverage
 from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets
 from models.problems import Problem, ProblemCode
-from stream.control.model_cache import Serving
+from stream.control.model_cache import ServingModels
 from stream.kafka.topics import LABELS, TRANSACTIONS
 from stream.kafka.transport import BatchConsumer
 from stream.recovery.repair import Repair, RepairDeps
-from stream.scoring.facts import Listen
+from stream.scoring.facts import FactListener
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.repairing")
@@ -38,7 +38,7 @@ _RETRY_SECONDS = 1.0
 _MARK_SECONDS = 10.0
 
 
-def needed(sets: FeatureSets, serving: Serving | None) -> Mapping[Entity, int]:
+def needed_horizons(sets: FeatureSets, serving: ServingModels | None) -> Mapping[Entity, int]:
     """Return how far back the model that decides looks, and the one that stands in for it; nowhere where none does."""
     models = [] if serving is None else [serving.live, serving.fallback]
     looks = [sets.by_fingerprint[model.fingerprint].horizons_ms for model in models if model is not None]
@@ -79,7 +79,7 @@ class RepairerDeps(NamedTuple):
     consumer: Callable[[], BatchConsumer | None]
     decided: Callable[[], Mapping[int, int] | None]
     withheld: Callable[[str], bool]
-    tell: Listen
+    emit: FactListener
 
 
 class _Situation(NamedTuple):
@@ -99,20 +99,20 @@ class Repairer:
         self._mending: Repair | None = None
 
     @property
-    def open_parts(self) -> int:
+    def pending_parts(self) -> int:
         """How many of our parts are not yet applied again."""
-        return 0 if self._mending is None else sum(one.at < one.end for one in self._mending.open.values())
+        return 0 if self._mending is None else sum(one.at < one.end for one in self._mending.ranges.values())
 
     def reasons(self) -> list[str]:
         """Say that histories are not whole, and how far that is; empty where they are."""
         if not self._yard.store.incomplete:
             return []
-        return [f"Redis lacks histories, which are put together again from Kafka: {self.how_far}"]
+        return [f"Redis lacks histories, which are put together again from Kafka: {self.progress_text}"]
 
     @property
-    def how_far(self) -> str:
+    def progress_text(self) -> str:
         """How far that is, for people."""
-        seen = None if self._mending is None else self._mending.seen
+        seen = None if self._mending is None else self._mending.status
         return "not begun" if seen is None else str(seen)
 
     def assigned(self) -> None:
@@ -145,7 +145,7 @@ class Repairer:
         marks: dict[LogPart, int] = {}
         for layout in (TRANSACTIONS, LABELS):
             topic = self._yard.settings.topic(layout.name)
-            done = {} if self._yard.withheld(topic) else consumer.done(topic)
+            done = {} if self._yard.withheld(topic) else consumer.finished_offsets(topic)
             marks |= {LogPart(layout is LABELS, partition): offset for partition, offset in done.items() if offset}
         try:
             await self._yard.store.checkpoint(marks)
@@ -161,7 +161,7 @@ class Repairer:
     async def _under(self, situation: _Situation) -> None:
         """Repair until the situation is another; what is away is asked again."""
         yard = self._yard
-        self._mending = Repair(RepairDeps(yard.settings, yard.keeping, situation.repair, yard.tell, yard.store.lock))
+        self._mending = Repair(RepairDeps(yard.settings, yard.keeping, situation.repair, yard.emit, yard.store.lock))
         work = asyncio.create_task(self._mending.run(self._ends))
         try:
             while self._situation() == situation and not (work.done() and work.exception()):
@@ -188,8 +188,8 @@ class Repairer:
             await asyncio.sleep(_LOOK_SECONDS)
             consumer = self._yard.consumer()
         settings = self._yard.settings
-        labels = await consumer.handed_out(settings.topic(LABELS.name))
-        transactions = await consumer.handed_out(settings.topic(TRANSACTIONS.name))
+        labels = await consumer.delivered_offsets(settings.topic(LABELS.name))
+        transactions = await consumer.delivered_offsets(settings.topic(TRANSACTIONS.name))
         return {
             **{LogPart(of_labels=True, partition=partition): NO_END for partition in labels},
             **{

@@ -18,7 +18,8 @@ from aiokafka.partitioner import DefaultPartitioner
 from features.vector.sets import FeatureSets
 from models.policy import bands
 from stream.consumer import Standing
-from stream.contract.outputs import Count, Score
+from stream.contract.outputs import Score
+from stream.kafka.offsets import read_validity
 from stream.kafka.topics import SCORES
 from stream.rescoring.request import NothingToScoreError, Progress, Range, TopicRequest
 from stream.rescoring.rescore import different, maker_of
@@ -30,18 +31,6 @@ from stream.settings import Settings
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-class _ScoreSource(msgspec.Struct):
-    offset: Count
-
-
-class _ScoreValidity(msgspec.Struct):
-    """What a score says of its own validity."""
-
-    epoch: Count
-    source: _ScoreSource
-
-
-_told = msgspec.json.Decoder(_ScoreValidity).decode
 _score = msgspec.json.Decoder(Score).decode
 
 
@@ -100,7 +89,7 @@ async def _search(
         for record in records:
             value = record.value or b""
             try:
-                told = _told(value)
+                told = read_validity(value)
                 score = _score(value) if sign in value else None
             except _UNREADABLE:
                 continue

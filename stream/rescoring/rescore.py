@@ -16,12 +16,12 @@ from features.history.frames import Floats
 from features.history.store import Ints
 from features.vector.sets import FeatureSets
 from models.errors import ModelError, ScoringError
-from models.loading import Model, load, reopen
+from models.loading import Model, load, load_for_replay
 from models.policy import bands
 from models.problems import Problem, ProblemCode
 from models.repository import Repository
 from stream.contract.outputs import DecidedBy
-from stream.control.probes import probers
+from stream.control.probes import probe_vectorisers
 from stream.rescoring.passes import Flags
 from stream.rescoring.request import UnknownModelError
 from stream.scoring.score import decide_by_rules
@@ -53,7 +53,7 @@ def model_of(url: str, digest: str, sets: FeatureSets) -> Model:
         UnknownModelError: it is not there, or does not.
     """
     try:
-        found = load(Repository(url), digest, probers(sets))
+        found = load(Repository(url), digest, probe_vectorisers(sets))
     except ModelError as error:
         raise UnknownModelError(str(error)) from error
     if isinstance(found, Model):
@@ -73,7 +73,7 @@ def maker_of(url: str, digest: str) -> Model | None:
         UnknownModelError: the repository does not answer.
     """
     try:
-        found = reopen(Repository(url), digest)
+        found = load_for_replay(Repository(url), digest)
     except ModelError as error:
         raise UnknownModelError(str(error)) from error
     if isinstance(found, Model):

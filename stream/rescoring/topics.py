@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from stream.kafka.batches import Record
-from stream.kafka.client import connection_options, must_see
+from stream.kafka.client import connection_options, require_topic
 from stream.settings import Settings
 
 FETCH_BYTES = 8 * 1024 * 1024
@@ -46,7 +46,7 @@ class Topics:
         Raises:
             aiokafka.errors.KafkaError: the broker does not answer, or the topic is not there.
         """
-        await must_see(self._consumer, topic)
+        await require_topic(self._consumer, topic)
         self._consumer.assign([TopicPartition(topic, 0)])
         await self._consumer.end_offsets([TopicPartition(topic, 0)])  # now the client knows how many there are
         tps = [TopicPartition(topic, number) for number in sorted(self._consumer.partitions_for_topic(topic) or ())]

@@ -63,16 +63,16 @@ class Scored:
         return len(self.records)
 
     @classmethod
-    def nothing(cls) -> "Scored":
+    def empty(cls) -> "Scored":
         """Return no decisions."""
         return cls([], [], [], {}, [], [], [])
 
     @classmethod
-    def joined(cls, parts: Iterable["Scored"]) -> "Scored":
+    def concat(cls, parts: Iterable["Scored"]) -> "Scored":
         """Put decisions behind one another."""
         some = [part for part in parts if len(part)]
         if not some:
-            return cls.nothing()
+            return cls.empty()
         return cls(
             [one for part in some for one in part.records],
             [one for part in some for one in part.transactions],
@@ -99,7 +99,7 @@ class Scored:
             [self.outgoing[at] for at in kept],
         )
 
-    def lots(self) -> dict[int, list[Outgoing]]:
+    def by_partition(self) -> dict[int, list[Outgoing]]:
         """Return what leaves, by partition."""
         lots: dict[int, list[Outgoing]] = {}
         for record, outgoing in zip(self.records, self.outgoing, strict=True):

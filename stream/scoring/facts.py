@@ -96,9 +96,9 @@ class Reapplied:
 
 Fact = Decided | LabelsApplied | Retried | VoidFound | Compared | Missed | Reapplied
 
-Listen = Callable[[Fact], None]
+FactListener = Callable[[Fact], None]
 """Told each fact, on the event loop; it must be quick and must not raise."""
 
 
-def deaf(_fact: Fact) -> None:
+def ignore_fact(_fact: Fact) -> None:
     """Listen to nothing."""

@@ -16,7 +16,7 @@ from models.errors import ScoringError
 from models.loading import Model
 from models.policy import Decision, bands
 from stream.contract.outputs import DecidedBy, ModelName
-from stream.control.model_cache import Serving
+from stream.control.model_cache import ServingModels
 
 REVIEW_ABOVE = {
     "card_count_10m": 5.0,
@@ -62,7 +62,7 @@ class VectorSource(Protocol):
         ...
 
 
-def score(serving: Serving, vectors: VectorSource) -> list[Judgement]:
+def score(serving: ServingModels, vectors: VectorSource) -> list[Judgement]:
     """Judge n payments by their features, each model by those that it was trained on."""
     matrix = vectors.of(serving.live.fingerprint)
     if not len(matrix):
@@ -73,7 +73,7 @@ def score(serving: Serving, vectors: VectorSource) -> list[Judgement]:
         return [_one(serving, vectors, at) for at in range(len(matrix))]
 
 
-def _one(serving: Serving, vectors: VectorSource, at: int) -> Judgement:
+def _one(serving: ServingModels, vectors: VectorSource, at: int) -> Judgement:
     """Judge one payment by whoever still can."""
     candidates = [(serving.live, DecidedBy.MODEL, ()), (serving.fallback, DecidedBy.FALLBACK, (LIVE_MODEL_FAILED,))]
     for model, decided_by, degraded in candidates:

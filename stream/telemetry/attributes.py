@@ -1,13 +1,13 @@
 """What each span attribute means. `docs/telemetry.md` is generated from this table.
 
-The names themselves are `stream.kafka.tracing.Name`: that list, and nothing beside it, leaves the process in a trace.
+The names are `stream.kafka.tracing.AttributeName`: only attributes of that list leave the process in a trace.
 """
 
 from typing import get_args
 
-from stream.kafka.tracing import Name
+from stream.kafka.tracing import AttributeName
 
-MEANINGS: dict[Name, str] = {
+MEANINGS: dict[AttributeName, str] = {
     "db.operation.batch.size": "Records in one call of Redis, where they are more than one.",
     "db.operation.name": "`EVALSHA`: one script observes or labels a whole batch.",
     "db.system.name": "`redis`.",
@@ -33,4 +33,4 @@ MEANINGS: dict[Name, str] = {
     "server.address": "The Redis server's host.",
 }
 
-assert set(MEANINGS) == set(get_args(Name))  # noqa: S101 - a table with a hole is no table
+assert set(MEANINGS) == set(get_args(AttributeName))  # noqa: S101 - a table with a hole is no table

@@ -9,14 +9,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from models.commands import Event
-from stream.control.client import CommandRequest, command_fleet
-from stream.kafka.tracing import Steps, UntracedSteps
+from stream.control.client import CommandRequest, send_command
+from stream.kafka.tracing import NoOperationTracing, OperationTracing
 from stream.settings import Settings
 from stream.telemetry.environment import read
 
 
 @asynccontextmanager
-async def steps_outside(settings: Settings, service: str) -> AsyncIterator[Steps]:
+async def steps_outside(settings: Settings, service: str) -> AsyncIterator[OperationTracing]:
     """Trace the steps of a command as `service`, and send them before it ends.
 
     Raises:
@@ -24,23 +24,23 @@ async def steps_outside(settings: Settings, service: str) -> AsyncIterator[Steps
     """
     asked = read(os.environ)
     if not asked.traces:
-        yield UntracedSteps()
+        yield NoOperationTracing()
         return
     from stream.telemetry.setup import begin_steps  # noqa: PLC0415 - the SDK takes half a second to import
 
     telemetry = begin_steps(settings, asked, service)
     try:
-        yield telemetry.steps
+        yield telemetry.operations
     finally:
         await asyncio.to_thread(telemetry.stop)
 
 
 async def command_traced(settings: Settings, wish: CommandRequest) -> tuple[str, Event | None]:
-    """Send one command to the fleet as `command_fleet` does, traced where traces are on.
+    """Send one command to the fleet as `send_command` does, traced where traces are on.
 
     Raises:
         aiokafka.errors.KafkaError: the broker does not answer.
         SettingsError: a variable of OpenTelemetry cannot be used.
     """
-    async with steps_outside(settings, "fraudstream-model") as steps:
-        return await command_fleet(settings, wish, steps)
+    async with steps_outside(settings, "fraudstream-model") as operations:
+        return await send_command(settings, wish, operations)

@@ -125,7 +125,7 @@ class MetricTotals:
         for name, values in _known(self._transactions, self._labels):
             self._counts[name][values] = 0
 
-    def tell(self, fact: Fact) -> None:
+    def record(self, fact: Fact) -> None:
         """Count a fact."""
         match fact:
             case Decided():

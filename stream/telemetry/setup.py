@@ -27,14 +27,14 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExport
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 
-from stream.kafka.tracing import Steps, UntracedSteps
+from stream.kafka.tracing import NoOperationTracing, OperationTracing
 from stream.redaction import redact_text
-from stream.scoring.facts import Listen, deaf
+from stream.scoring.facts import FactListener, ignore_fact
 from stream.scoring.tracing import NoTracing, Tracing
 from stream.settings import Settings
 from stream.telemetry.environment import GRPC, TelemetryOptions, read
 from stream.telemetry.metrics import Gauges, Instruments, MetricTotals, PrometheusReader, WithHistograms
-from stream.telemetry.steps import TracedSteps
+from stream.telemetry.steps import OperationTracer
 from stream.telemetry.tracing import BatchTracer, Ids, Tracers
 
 log = logging.getLogger("fraudstream.telemetry")
@@ -95,11 +95,11 @@ class Held(Protocol):
 
 @dataclass(slots=True)
 class Telemetry:
-    """What a worker tells, and whom: facts to `tell`, journeys from `tracing`, commands' `steps`, gauges by `watch`."""
+    """A worker's telemetry: facts go to `emit`, batches to `tracing`, commands to `operations`, gauges to `watch`."""
 
-    tell: Listen = deaf
+    emit: FactListener = ignore_fact
     tracing: Tracing = field(default_factory=NoTracing)
-    steps: Steps = field(default_factory=UntracedSteps)
+    operations: OperationTracing = field(default_factory=NoOperationTracing)
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     meters: Instruments | None = None
     held: tuple[Held, ...] = ()
@@ -145,16 +145,20 @@ def begin(settings: Settings, environment: Mapping[str, str]) -> Telemetry:
     meters.make(provider.get_meter(SCOPE, version(SCOPE)))
     spans = _spans(asked, resource)
     if spans is None:
-        return Telemetry(books.tell, registry=registry, meters=meters, held=(provider,))
-    tracing, steps = BatchTracer(spans.tracers, settings), TracedSteps(spans.tracers.chosen)
-    return Telemetry(books.tell, tracing, steps, registry, meters, (provider, spans.provider))
+        return Telemetry(books.record, registry=registry, meters=meters, held=(provider,))
+    tracing, operations = BatchTracer(spans.tracers, settings), OperationTracer(spans.tracers.chosen)
+    return Telemetry(books.record, tracing, operations, registry, meters, (provider, spans.provider))
 
 
 def begin_steps(settings: Settings, asked: TelemetryOptions, service: str) -> Telemetry:
     """Set up the traces of a command line's process, which counts nothing."""
     make_quiet()
     spans = _spans(asked, _resource(settings, service))
-    return Telemetry() if spans is None else Telemetry(steps=TracedSteps(spans.tracers.chosen), held=(spans.provider,))
+    return (
+        Telemetry()
+        if spans is None
+        else Telemetry(operations=OperationTracer(spans.tracers.chosen), held=(spans.provider,))
+    )
 
 
 class _Spans(NamedTuple):

@@ -39,7 +39,7 @@ from stream.kafka.batches import Record
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Headers
 from stream.kafka.topics import LABELS, OUTCOMES, SCORES, TRANSACTIONS
-from stream.kafka.tracing import Attributes, kafka, sent
+from stream.kafka.tracing import Attributes, kafka_attributes, sent_attributes
 from stream.redaction import card_numbers
 from stream.scoring.facts import Decided, LabelsApplied
 from stream.scoring.tracing import BatchTrace, NoTracing
@@ -225,7 +225,7 @@ class SampledBatchTrace:
         if traveller.sending is None:
             name = f"send {self._route.answer}"
             traveller.sending = self._tracer.start_span(name, within(traveller.context), SpanKind.PRODUCER)
-            _say(traveller.sending, sent(self._route.answer_topic, record.partition))
+            _say(traveller.sending, sent_attributes(self._route.answer_topic, record.partition))
         return carrying(record.headers, traveller.sending.get_span_context())
 
     def decided(self, fact: Decided) -> None:
@@ -271,7 +271,7 @@ class SampledBatchTrace:
         links = [Link(one.context) for one in self._sampled.values()][:MOST_LINKS]
         span = self._tracer.start_span("process batch", _ROOT, SpanKind.CONSUMER, links=links)
         topic = next(iter(self._sampled.values())).record.topic
-        _say(span, kafka("process", topic) | {"messaging.consumer.group.name": self._route.group})
+        _say(span, kafka_attributes("process", topic) | {"messaging.consumer.group.name": self._route.group})
         _say(span, {"messaging.batch.message_count": self._size, "fraudstream.batch.size": self._size})
         return span
 
@@ -332,7 +332,7 @@ def _say(span: Span, said: Attributes) -> None:
 
 
 def _consumed(record: Record, route: Route) -> Attributes:
-    return kafka("process", record.topic) | {
+    return kafka_attributes("process", record.topic) | {
         "messaging.destination.partition.id": str(record.partition),
         "messaging.kafka.offset": record.offset,
         "messaging.consumer.group.name": route.group,

@@ -30,7 +30,7 @@ from models.loading import Model, load
 from models.policy import Floats, Policy
 from models.repository import Repository
 from models.times import format_time
-from stream.control.probes import probers
+from stream.control.probes import probe_vectorisers
 from stream.dataset.file import FileFacts, TransactionsFile
 from stream.training.evaluation import Split, calibrate, choose_policy, measure, split
 from stream.training.request import Period, Progress, TrainingReport, TrainingRequest, UnusableModelError
@@ -152,7 +152,7 @@ def _prove(request: TrainingRequest, contents: Contents, workplace: Path) -> Non
     """Load the artifact as a worker would, before anyone can see it."""
     trial = Repository(str(workplace / "trial"))
     digest = trial.put(contents)
-    model = load(trial, digest, probers(FeatureSets((request.feature_set,))))
+    model = load(trial, digest, probe_vectorisers(FeatureSets((request.feature_set,))))
     if not isinstance(model, Model):
         raise UnusableModelError("; ".join(f"{problem.code}: {problem.detail}" for problem in model))
 

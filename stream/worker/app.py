@@ -23,7 +23,7 @@ from stream.challenger.comparer import Comparer
 from stream.clock import now_ms
 from stream.control.judge import Judge, JudgeDeps
 from stream.control.model_cache import ModelCache, ModelLoader
-from stream.control.probes import probers
+from stream.control.probes import probe_vectorisers
 from stream.errors import SettingsError
 from stream.kafka.batches import Batch
 from stream.kafka.client import client_id, connection_options
@@ -32,7 +32,7 @@ from stream.kafka.topics import LABELS, MODEL_CONTROL, TRANSACTIONS
 from stream.kafka.transport import BatchConsumer, BatchTransport
 from stream.pipeline import Pipeline
 from stream.recovery.outage import DegradingStore, WaitingStore
-from stream.recovery.repairer import Repairer, RepairerDeps, WarmupCheck, needed
+from stream.recovery.repairer import Repairer, RepairerDeps, WarmupCheck, needed_horizons
 from stream.settings import PREFIX, Settings
 from stream.telemetry.setup import Telemetry
 from stream.watchdog import end_process
@@ -78,20 +78,22 @@ class WorkerApp(faust.App):
         self.settings = settings
         self.telemetry = telemetry
         features = load_sets(settings.features)
-        store = _store(settings, features, lambda: needed(features, self.shelf.serving()))
+        store = _store(settings, features, lambda: needed_horizons(features, self.shelf.serving()))
         admin = AIOKafkaAdminClient(**connection_options(settings))
         self.histories = degrading(settings, features, store)
         self.preparation = Startup(settings, admin, store, self._catch_up)
-        warming = WarmupCheck(features, store, lambda: self.repairer.how_far)
-        workshop = ModelLoader(Repository(settings.models), probers(features), settings.worker_id, warming.problems)
-        follower, publisher = self.preparation.follower, self.preparation.publisher
-        follower.steps = telemetry.steps
-        self.shelf = self.preparation.shelf = ModelCache(follower, workshop, publisher)
-        self.comparer = self.preparation.comparer = Comparer(
-            settings, follower, telemetry.tell, challenger_command, warming.problems
+        warming = WarmupCheck(features, store, lambda: self.repairer.progress_text)
+        loader = ModelLoader(
+            Repository(settings.models), probe_vectorisers(features), settings.worker_id, warming.problems
         )
-        self.judge = Judge(JudgeDeps(settings, follower, workshop, publisher, admin))
-        self.labeller = Labeller(settings, self.histories, publisher, telemetry.tell, telemetry.tracing)
+        follower, publisher = self.preparation.follower, self.preparation.publisher
+        follower.operations = telemetry.operations
+        self.shelf = self.preparation.shelf = ModelCache(follower, loader, publisher)
+        self.comparer = self.preparation.comparer = Comparer(
+            settings, follower, telemetry.emit, challenger_command, warming.problems
+        )
+        self.judge = Judge(JudgeDeps(settings, follower, loader, publisher, admin))
+        self.labeller = Labeller(settings, self.histories, publisher, telemetry.emit, telemetry.tracing)
         self.decider = Decider(
             DeciderDeps(
                 settings,
@@ -102,14 +104,14 @@ class WorkerApp(faust.App):
                 admin,
                 self.batch_consumer,
                 lambda: self.judge.settled and (self.degrades or not store.incomplete),
-                telemetry.tell,
+                telemetry.emit,
                 telemetry.tracing,
                 self.comparer,
             )
         )
         self.repairer = self.preparation.repairer = Repairer(
             RepairerDeps(
-                settings, features, store, self.begun_consumer, self.decider.decided, self._withheld, telemetry.tell
+                settings, features, store, self.begun_consumer, self.decider.decided, self._withheld, telemetry.emit
             )
         )
         self.lag = Lag(self.begun_consumer)
@@ -131,10 +133,10 @@ class WorkerApp(faust.App):
         """Return the consumer; None before Faust has made it."""
         return self._consumer if isinstance(self._consumer, BatchConsumer) else None
 
-    def pulls(self) -> int:
+    def polls(self) -> int:
         """Return how often records were looked for; 0 before that begins."""
         consumer = self.begun_consumer()
-        return 0 if consumer is None else consumer.pulls
+        return 0 if consumer is None else consumer.polls
 
     def reasons(self) -> list[str]:
         """Say everything that keeps this worker from deciding; empty when it is ready."""
@@ -151,7 +153,7 @@ class WorkerApp(faust.App):
 
     def _withheld(self, topic: str) -> bool:
         """Tell whether decisions of a topic are not in Redis yet: whoever goes on behind us has to apply them."""
-        behind = isinstance(self.histories, DegradingStore) and self.histories.behind
+        behind = isinstance(self.histories, DegradingStore) and self.histories.has_pending
         return behind and topic == self.settings.topic(TRANSACTIONS.name)
 
     def _watched(self, store: RedisStore) -> GaugeSources:
@@ -164,7 +166,7 @@ class WorkerApp(faust.App):
             lag=self.lag,
             reasons=self.reasons,
             incomplete=lambda: store.incomplete or (isinstance(histories, DegradingStore) and histories.degraded),
-            open_parts=lambda: self.repairer.open_parts,
+            open_parts=lambda: self.repairer.pending_parts,
             revision=lambda: self.preparation.follower.lineup.revision,
             queued=lambda: self.comparer.queued,
             remembered=lambda: store.cache_stats,

@@ -17,17 +17,17 @@ from aiokafka.errors import KafkaError, RebalanceInProgressError
 from stream.clock import Stopwatch
 from stream.control.announcements import Cutover, announce_cutover
 from stream.control.follower import Follower
-from stream.control.model_cache import ModelCache, Serving
+from stream.control.model_cache import ModelCache, ServingModels
 from stream.errors import PublishError, StaleBatchError
 from stream.kafka.batches import Batch, Commit, Record
 from stream.kafka.dead_letters import DeadLetter, DeadLetterRuns
-from stream.kafka.offsets import Position, Resumption, Voids, resume
+from stream.kafka.offsets import Position, ResumePoint, VoidCounter, read_resume_points
 from stream.kafka.publisher import Destination, Outgoing, Publisher
 from stream.kafka.topics import DEAD_LETTERS, SCORES, TRANSACTIONS
 from stream.kafka.transport import BatchConsumer
 from stream.pipeline import DecisionTerms, Outputs, Pipeline
 from stream.scoring.encode import Scored
-from stream.scoring.facts import Decided, Listen, VoidFound
+from stream.scoring.facts import Decided, FactListener, VoidFound
 from stream.scoring.tracing import BatchTrace, Tracing
 from stream.settings import Settings
 from stream.watchdog import end_on_error
@@ -43,7 +43,7 @@ _RETRY_SECONDS = 0.5
 class Shadow(Protocol):
     """Takes decisions that are written, for the challenger to score the same vectors."""
 
-    def offer(self, scored: Scored, serving: Serving, journey: BatchTrace) -> None:
+    def offer(self, scored: Scored, serving: ServingModels, journey: BatchTrace) -> None:
         """Take them, or count them as skipped; returns at once and does not raise."""
         ...
 
@@ -51,7 +51,7 @@ class Shadow(Protocol):
 class NoShadow:
     """The shadow of a process that compares nothing."""
 
-    def offer(self, scored: Scored, serving: Serving, journey: BatchTrace) -> None:
+    def offer(self, scored: Scored, serving: ServingModels, journey: BatchTrace) -> None:
         """Let them go."""
 
 
@@ -66,7 +66,7 @@ class DeciderDeps(NamedTuple):
     admin: AIOKafkaAdminClient
     consumer: Callable[[], BatchConsumer]
     settled: Callable[[], bool]
-    tell: Listen
+    emit: FactListener
     tracing: Tracing
     shadow: Shadow
 
@@ -80,7 +80,7 @@ class Decider:
         self._positions: dict[int, Position] = {}
         self._epochs: dict[int, int] = {}
         self._committed: dict[int, int] = {}
-        self._voids = Voids()
+        self._voids = VoidCounter()
         self._generation: int | None = None
         self._partitions: frozenset[int] = frozenset()
         self._runs = DeadLetterRuns()
@@ -115,7 +115,7 @@ class Decider:
     async def take(self, batch: Batch) -> None:
         """Decide a batch, as soon as that is possible and for as long as it is ours."""
         try:
-            await insist(batch, lambda: self._attempt(batch), self._complain, self._desk.tell)
+            await insist(batch, lambda: self._attempt(batch), self._complain, self._desk.emit)
         finally:
             batch.finish()
 
@@ -127,7 +127,7 @@ class Decider:
 
     # --- before
 
-    async def _await_serving(self, batch: Batch) -> Serving:
+    async def _await_serving(self, batch: Batch) -> ServingModels:
         """Wait until this batch can be decided."""
         while batch.may_start():
             serving = self._desk.shelf.serving()
@@ -147,7 +147,7 @@ class Decider:
         """Read where partitions stand; a broker that is away is asked again."""
         while self._generation == generation and partitions:
             try:
-                resumed = await resume(self._desk.settings, self._desk.admin, partitions)
+                resumed = await read_resume_points(self._desk.settings, self._desk.admin, partitions)
                 for partition, resumption in resumed.items():
                     await self._take_up(generation, partition, resumption)
             except KafkaError as error:
@@ -156,7 +156,7 @@ class Decider:
             else:
                 return
 
-    async def _take_up(self, generation: int, partition: int, resumption: Resumption) -> None:
+    async def _take_up(self, generation: int, partition: int, resumption: ResumePoint) -> None:
         """Go on in one partition; back to the first undecided record where a commit is past it."""
         committed, position = resumption
         first = position.standing.last_offset + 1
@@ -165,11 +165,11 @@ class Decider:
         if self._generation == generation and await self._claim(partition, resumption, generation):
             self._committed[partition] = committed or 0
             self._positions[partition] = position
-            if void := self._voids.fresh(partition, resumption):
-                self._desk.tell(VoidFound(partition, void))
+            if void := self._voids.count_new(partition, resumption):
+                self._desk.emit(VoidFound(partition, void))
             self._tell_cutovers(partition, position.cutovers)
 
-    async def _claim(self, partition: int, resumption: Resumption, generation: int) -> bool:
+    async def _claim(self, partition: int, resumption: ResumePoint, generation: int) -> bool:
         """Take an epoch once an assignment; never outbid whoever came after us, for he is the owner.
 
         An epoch above our generation is either older than the group's count, or his. Only the coordinator knows: it is
@@ -178,15 +178,17 @@ class Decider:
         committed, position = resumption
         mine, seen = self._epochs.get(partition), position.standing.highest_epoch
         if mine is None and seen >= generation:
-            commit = Commit(committed or 0, position.note())  # no further: what is behind it may not be applied yet
-            if not await self._desk.consumer().confirm(TopicPartition(self._topic, partition), commit):
+            commit = Commit(
+                committed or 0, position.to_metadata()
+            )  # no further: what is behind it may not be applied yet
+            if not await self._desk.consumer().commit_now(TopicPartition(self._topic, partition), commit):
                 raise RebalanceInProgressError(f"epoch {seen} of partition {partition} may be a newer owner's")
         if mine is not None and seen > mine:
             log.error(
                 "partition %d: epoch %d was written after ours, %d; another worker owns it", partition, seen, mine
             )
             return False
-        self._epochs[partition] = position.epoch(generation) if mine is None else mine
+        self._epochs[partition] = position.next_epoch(generation) if mine is None else mine
         return True
 
     # --- deciding
@@ -203,7 +205,7 @@ class Decider:
         except BaseException as error:
             journey.failed(error)
             raise
-        self._desk.tell(fact)
+        self._desk.emit(fact)
         journey.decided(fact)
         self._desk.shadow.offer(fact.scored, serving, journey)
 
@@ -226,8 +228,8 @@ class Decider:
         if not current:
             raise StaleBatchError("its partitions were taken away before anything was written")
         self._runs.add(outputs.dead, {partition: batch.records[partition] for partition in current})
-        watch, lots = Stopwatch(), outputs.scored.lots()
-        letters = [letter.outgoing() for letter in self._unwritten(outputs.dead, current)]
+        watch, lots = Stopwatch(), outputs.scored.by_partition()
+        letters = [letter.to_record() for letter in self._unwritten(outputs.dead, current)]
         ends = await self._write(
             {(self._desk.settings.topic(DEAD_LETTERS.name), 0): letters}, self._destined(lots, current)
         )
@@ -240,7 +242,7 @@ class Decider:
             if partition in self._runs.halted:
                 self._desk.consumer().halt(TopicPartition(self._topic, partition))
             else:
-                batch.acknowledge(partition, self._positions[partition].note())
+                batch.acknowledge(partition, self._positions[partition].to_metadata())
         outputs.stages.extend(watch.stages)
         return Decided(
             outputs.scored.of(current),

@@ -61,7 +61,7 @@ def _complain(record: Record, error: Exception) -> None:
 def _merged(parts: Sequence[Outputs]) -> Outputs:
     """Join what some records came to, in their order."""
     return Outputs(
-        Scored.joined(part.scored for part in parts),
+        Scored.concat(part.scored for part in parts),
         [letter for part in parts for letter in part.dead],
         sum(part.repeated for part in parts),
         sum(part.unknown_fields for part in parts),

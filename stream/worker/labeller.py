@@ -19,7 +19,7 @@ from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Destination, Outgoing, Publisher
 from stream.kafka.topics import DEAD_LETTERS, OUTCOMES
 from stream.redaction import redact_headers
-from stream.scoring.facts import LabelsApplied, Listen
+from stream.scoring.facts import FactListener, LabelsApplied
 from stream.scoring.tracing import BatchTrace, Tracing
 from stream.settings import Settings
 from stream.worker.retry import insist
@@ -30,15 +30,15 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Labeller:
-    """Takes label batches; `tell` hears what came of them."""
+    """Takes label batches; `emit` hears what came of them."""
 
     def __init__(
-        self, settings: Settings, store: HistoryStore, publisher: Publisher, tell: Listen, tracing: Tracing
+        self, settings: Settings, store: HistoryStore, publisher: Publisher, emit: FactListener, tracing: Tracing
     ) -> None:
         self._settings = settings
         self._store = store
         self._publisher = publisher
-        self._tell = tell
+        self._emit = emit
         self._tracing = tracing
         self._trouble: str | None = None
 
@@ -49,7 +49,7 @@ class Labeller:
     async def take(self, batch: Batch) -> None:
         """Apply a batch and acknowledge what has left as outcomes or dead letters."""
         try:
-            await insist(batch, lambda: self._attempt(batch), self._complain, self._tell)
+            await insist(batch, lambda: self._attempt(batch), self._complain, self._emit)
         finally:
             batch.finish()
 
@@ -61,7 +61,7 @@ class Labeller:
         except BaseException as error:
             journey.failed(error)
             raise
-        self._tell(fact)
+        self._emit(fact)
         journey.labelled(fact)
 
     async def _apply(self, batch: Batch, records: Sequence[Record], journey: BatchTrace) -> LabelsApplied:
@@ -80,7 +80,7 @@ class Labeller:
             lots[self._settings.topic(OUTCOMES.name), record.partition].append(
                 Outgoing(record.offset, record.key, outcome, redact_headers(journey.headers(record)))
             )
-        lots[self._settings.topic(DEAD_LETTERS.name), 0] = [letter.outgoing() for letter in dead]
+        lots[self._settings.topic(DEAD_LETTERS.name), 0] = [letter.to_record() for letter in dead]
         watch.lap("encode")
         await self._publisher.publish(lots)
         watch.lap("publish")

@@ -83,7 +83,7 @@ async def _main(settings: Settings, telemetry: Telemetry, challenger_command: Se
     app = WorkerApp(settings, telemetry, challenger_command)
     add_health(app)
     heart, stopping, loop = _Heart(), asyncio.Event(), asyncio.get_running_loop()
-    pulses = {"the event loop": lambda: heart.beats, "the consumer": lambda: app.pulls() or heart.beats}
+    pulses = {"the event loop": lambda: heart.beats, "the consumer": lambda: app.polls() or heart.beats}
     watchdog = Watchdog(pulses, _PATIENCE_SECONDS)
     watchdog.start()
     for number in (signal.SIGTERM, signal.SIGINT):

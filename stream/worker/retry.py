@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from features.errors import StoreError
 from stream.errors import PublishError, StaleBatchError
 from stream.kafka.batches import Batch
-from stream.scoring.facts import Listen, Retried
+from stream.scoring.facts import FactListener, Retried
 
 log = logging.getLogger("fraudstream.insisting")
 
@@ -23,7 +23,7 @@ Complain = Callable[[str | None], None]
 """Told what is away, and None when the work is done."""
 
 
-async def insist(batch: Batch, work: Callable[[], Awaitable[None]], complain: Complain, tell: Listen) -> None:
+async def insist(batch: Batch, work: Callable[[], Awaitable[None]], complain: Complain, emit: FactListener) -> None:
     """Call `work` until it comes through or the batch is no longer ours to work on."""
     pause = _FIRST_PAUSE_SECONDS
     while batch.start():
@@ -35,7 +35,7 @@ async def insist(batch: Batch, work: Callable[[], Awaitable[None]], complain: Co
         except (StoreError, PublishError, KafkaError) as error:
             log.warning("%s: trying again in %.2f s: %s", batch.topic, pause, error)
             complain(str(error))
-            tell(Retried(batch.topic, type(error).__name__))
+            emit(Retried(batch.topic, type(error).__name__))
         else:
             complain(None)
             return

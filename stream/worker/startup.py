@@ -16,9 +16,9 @@ from features.redis.store import RedisStore
 from stream.challenger.comparer import Comparer
 from stream.control.follower import Follower
 from stream.control.model_cache import ModelCache
-from stream.kafka.client import explain, members
+from stream.kafka.client import explain_error, group_members
 from stream.kafka.publisher import Publisher
-from stream.kafka.topics import SCORES, has_records, problems, risks, try_reading
+from stream.kafka.topics import SCORES, check_readable, has_records, problems, risks
 from stream.recovery.repairer import Repairer
 from stream.settings import Settings
 
@@ -64,7 +64,7 @@ class Startup(Service):
 
     def reasons(self) -> list[str]:
         """Say what is waited for; empty when all is there."""
-        trouble = None if self.follower.caught_up else self.follower.trouble
+        trouble = None if self.follower.caught_up else self.follower.last_error
         return [reason for reason in (self._waiting_for, trouble, self._redis_trouble) if reason]
 
     async def on_start(self) -> None:
@@ -104,7 +104,7 @@ class Startup(Service):
             try:
                 await get()
             except (*_NOT_YET, NotReadyError) as error:
-                reason = f"{what}: {await explain(self._settings, error)}"
+                reason = f"{what}: {await explain_error(self._settings, error)}"
                 if reason != self._waiting_for:
                     log.warning("not ready, trying again: %s", reason)
                 self._waiting_for = reason
@@ -117,14 +117,14 @@ class Startup(Service):
         found = await problems(self._settings, self._admin)
         if found:
             raise NotReadyError("; ".join(found))
-        await try_reading(self._settings, self._settings.topic(SCORES.name))
+        await check_readable(self._settings, self._settings.topic(SCORES.name))
         for risk in await risks(self._settings, self._admin):
             log.warning("decisions may be lost with a broker: %s", risk)
 
     async def _group(self) -> None:
         """Ask who is in the group before joining it: refused later, the consumer could only end the process."""
         try:
-            await members(self._admin, self._settings.group)
+            await group_members(self._admin, self._settings.group)
         except GroupAuthorizationFailedError:
             raise
         except KafkaError as error:

@@ -10,7 +10,7 @@ from models.commands import CommandKind, Event, EventKind
 from models.policy import Decision
 from models.times import format_time
 from stream.contract.outputs import DecidedBy
-from stream.control.model_cache import Serving
+from stream.control.model_cache import ServingModels
 from stream.kafka.publisher import Publisher
 from stream.scoring.decode import decode
 from stream.scoring.encode import Scored, ScoreFrame, encode
@@ -51,8 +51,8 @@ def scored(count: int, first: int = 0, score: float | None = 0.25) -> Scored:
     return encode(frame, decoded, observed, (np.arange(count), {"f": matrix}, judgements))
 
 
-def serving(challenger: str | None) -> Serving:
-    return Serving(7, None, None, challenger)  # type: ignore[arg-type] - only the challenger is looked at
+def serving(challenger: str | None) -> ServingModels:
+    return ServingModels(7, None, None, challenger)  # type: ignore[arg-type] - only the challenger is looked at
 
 
 class Log(Publisher):
@@ -63,7 +63,7 @@ class Log(Publisher):
         self.events: list[Event] = []
         self.away = False
 
-    async def announce(self, event: Event, *_: Any) -> int:
+    async def publish_event(self, event: Event, *_: Any) -> int:
         if self.away:
             raise KafkaError("away")
         self.events.append(event)

@@ -24,8 +24,8 @@ from stream.consumer import ValidScores
 from stream.contract.outputs import Score
 from stream.demo.services.errors import NotReady
 from stream.errors import SettingsError
-from stream.kafka.client import check_files, connection_options, explain, producer_options
-from stream.kafka.topics import try_reading
+from stream.kafka.client import check_tls_files, connection_options, explain_error, producer_options
+from stream.kafka.topics import check_readable
 from stream.settings import Settings, read_settings
 from support.certificates import Authority, NoCertificates
 from support.fleet.fleet import Fleet, until
@@ -215,7 +215,7 @@ async def test_nobody_writes_what_is_another_roles(environments: dict[str, Envir
             await producer.send_and_wait(topic, b"{}", partition=0)
     finally:
         await producer.stop()
-    said = await explain(settings, refused.value)
+    said = await explain_error(settings, refused.value)
     assert topic in said
     assert f"the user '{name}' {documented('lacks a permission')}" in said
 
@@ -252,8 +252,8 @@ def test_a_command_that_kafka_does_not_let_in_says_why(
 
 async def test_who_sees_a_topic_and_may_not_read_it_learns_so_at_start(environments: dict[str, Environment]) -> None:
     with pytest.raises(TopicAuthorizationFailedError):
-        await try_reading(read(environments["producer"]), "transactions")
-    await try_reading(read(environments["worker"]), "scores")
+        await check_readable(read(environments["producer"]), "transactions")
+    await check_readable(read(environments["worker"]), "scores")
 
 
 def test_a_worker_that_is_not_let_in_says_why_it_is_not_ready(
@@ -318,11 +318,11 @@ def test_a_pair_that_is_none_and_a_key_that_is_encrypted_are_refused(authority: 
     encrypted = tmp_path / "encrypted.key"
     command = ["openssl", "pkey", "-in", str(key), "-aes256", "-passout", "pass:secret", "-out", str(encrypted)]
     subprocess.run(command, check=True, capture_output=True)
-    check_files(Settings(kafka_ssl_certfile=str(certificate), kafka_ssl_keyfile=str(key)))
-    check_files(Settings(kafka_ssl_certfile=str(authority.folder / "worker-pair.pem")))
+    check_tls_files(Settings(kafka_ssl_certfile=str(certificate), kafka_ssl_keyfile=str(key)))
+    check_tls_files(Settings(kafka_ssl_certfile=str(authority.folder / "worker-pair.pem")))
     for wrong in (another, encrypted):
-        with pytest.raises(SettingsError, match=r"FRAUDSTREAM_KAFKA_SSL_CERTFILE: .* are not one pair"):
-            check_files(Settings(kafka_ssl_certfile=str(certificate), kafka_ssl_keyfile=str(wrong)))
+        with pytest.raises(SettingsError, match=r"FRAUDSTREAM_KAFKA_SSL_CERTFILE: .* must be a pair"):
+            check_tls_files(Settings(kafka_ssl_certfile=str(certificate), kafka_ssl_keyfile=str(wrong)))
 
 
 def test_a_command_with_settings_that_cannot_be_used_ends_with_2() -> None:

@@ -14,7 +14,7 @@ from models.loading import Model
 from models.loading import load as load_model
 from models.repository import Repository
 from stream.contract.outputs import Score
-from stream.control.probes import probers
+from stream.control.probes import probe_vectorisers
 from stream.rescoring.request import DiffReport, Range, ScoreReport, TopicRequest
 from stream.rescoring.topic_run import compare_topic, score_topic
 from stream.settings import Settings
@@ -51,7 +51,7 @@ def trained(folder: Path) -> Trained:
     file = write(folder / "train.parquet", transactions())
     request = TrainingRequest(file=file, name="card", feature_set=FEATURES, trees=10, threads=1, review_share=0.1)
     repository = Repository(str(folder))
-    model = load_model(repository, train(request, repository, lambda _s, _d, _t: None).digest, probers(SETS))
+    model = load_model(repository, train(request, repository, lambda _s, _d, _t: None).digest, probe_vectorisers(SETS))
     assert isinstance(model, Model)
     return Trained(model, folder)
 

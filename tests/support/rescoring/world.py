@@ -20,7 +20,7 @@ from models.loading import Model
 from models.policy import bands
 from stream.contract.label import read_label
 from stream.contract.outputs import Score
-from stream.control.model_cache import Serving
+from stream.control.model_cache import ServingModels
 from stream.pipeline import DecisionTerms, Pipeline
 from stream.rescoring import topic_run
 from stream.rescoring.topics import Offsets, Records, TopicPart
@@ -106,13 +106,13 @@ class World:
         waiting = [one for number in chosen for one in self.topics["transactions"][number][self.undecided[number] :]]
         self.now_ms += 1000
         pipeline = Pipeline(self.settings, self.sets, store or self.histories)
-        serving = terms.get("serving", Serving(1, self.model, None))
+        serving = terms.get("serving", ServingModels(1, self.model, None))
         outputs = asyncio.run(
             pipeline.decide(
                 waiting, DecisionTerms(serving, dict.fromkeys(chosen, 1), NoTracing().headers), lambda: self.now_ms
             )
         )
-        for partition, lot in outputs.scored.lots().items():
+        for partition, lot in outputs.scored.by_partition().items():
             for one in lot:
                 self.append("scores", partition, one.value)
         for number in chosen:

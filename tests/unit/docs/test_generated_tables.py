@@ -17,7 +17,7 @@ from features.declaration import DAY_MS
 from models.commands import EventKind
 from models.problems import ProblemCode
 from stream.contract.codes import DeadLetterCode
-from stream.kafka.topics import FOR_EVER, LAYOUTS
+from stream.kafka.topics import LAYOUTS, UNLIMITED
 from stream.settings import PREFIX, Settings
 from stream.telemetry.attributes import MEANINGS
 from stream.telemetry.catalogue import CATALOGUE, prometheus_name
@@ -160,7 +160,7 @@ def test_the_readmes_topics_are_those_that_are_made() -> None:
         (
             layout.name,
             "N" if layout.partitioned else "1",
-            "for ever" if layout.retention_ms == FOR_EVER else f"{layout.retention_ms // DAY_MS} days",
+            "for ever" if layout.retention_ms == UNLIMITED else f"{layout.retention_ms // DAY_MS} days",
         )
         for layout in LAYOUTS
     }

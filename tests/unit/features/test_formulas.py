@@ -18,7 +18,7 @@ from features.vector.sets import FeatureSets
 from features.vector.vectorise import vectorise
 from models.errors import ProbeError, ScoringError
 from models.loading import Model
-from stream.control.model_cache import Serving
+from stream.control.model_cache import ServingModels
 from stream.control.probes import vectorise_probe, write_probe
 from stream.pipeline import DecisionTerms, Pipeline
 from stream.scoring.tracing import NoTracing
@@ -172,7 +172,7 @@ async def test_a_fault_costs_the_decision_of_the_payment_that_it_meets_and_of_no
     pipeline = Pipeline(Settings(), sets, MemoryStore(sets))
     amounts: Sequence[int] = (100, 700, 800)
     records = [Told(text(transaction_id=f"t-{at}", amount_minor=a), offset=at) for at, a in enumerate(amounts)]
-    serving = Serving(1, cast("Model", Rules(sets.newest.fingerprint)), None)
+    serving = ServingModels(1, cast("Model", Rules(sets.newest.fingerprint)), None)
     outputs = await decide_isolating(pipeline, records, DecisionTerms(serving, {0: 1}, NoTracing().headers))
     assert [(letter.record.offset, letter.code) for letter in outputs.dead] == [(1, "undecidable")]
     assert len(outputs.scored) == 2

@@ -11,7 +11,7 @@ from models.commands import (
     CommandKind,
     Event,
     EventKind,
-    Unreadable,
+    UnreadableRecord,
     encode,
     read_command,
     read_event,
@@ -37,7 +37,7 @@ def read(**changes: Any) -> Any:
 
 
 def codes(answer: Any) -> Any:
-    assert isinstance(answer, Unreadable)
+    assert isinstance(answer, UnreadableRecord)
     return [(problem.code, problem.detail.partition(":")[0]) for problem in answer.problems]
 
 
@@ -60,7 +60,7 @@ def test_rollback_means_roll_back() -> None:
 
 def test_all_problems_come_at_once_with_the_command_id() -> None:
     answer = read(kind="canary", share_bp=10_001, actor=..., expires_at="tomorrow", model="LATEST", force="yes")
-    assert isinstance(answer, Unreadable)
+    assert isinstance(answer, UnreadableRecord)
     assert (answer.command_id, answer.deployment) == ("c-1", "default")
     assert set(codes(answer)) == {
         (ProblemCode.UNSUPPORTED_KIND, "kind"),
@@ -124,5 +124,5 @@ def test_events_and_commands_satisfy_their_schemas() -> None:
     for record, kind in ((event, Event), (command, Command)):
         Draft202012Validator(msgspec.json.schema(kind)).validate(msgspec.json.decode(encode(record)))
     assert read_event(encode(event)) == event
-    assert isinstance(read_event(b"{}"), Unreadable)
-    assert isinstance(read_event(b"\xff"), Unreadable)
+    assert isinstance(read_event(b"{}"), UnreadableRecord)
+    assert isinstance(read_event(b"\xff"), UnreadableRecord)

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from models.commands import Command, CommandKind, EventKind, Unreadable
+from models.commands import Command, CommandKind, EventKind, UnreadableRecord
 from models.judge import (
     Accepted,
     Answered,
@@ -12,9 +12,9 @@ from models.judge import (
     Origin,
     Refused,
     Waiting,
-    announce,
-    decline_unreadable,
     judge,
+    unreadable_event,
+    verdict_event,
 )
 from models.lineup import Answer, Lineup
 from models.problems import Problem, ProblemCode
@@ -44,7 +44,7 @@ def fleet(digest: Any = B, *, members: Any = ("w1", "w2"), fingerprint: Any = "f
     return Fleet(
         fingerprints=frozenset({"f"}),
         members=frozenset(members),
-        holding=HeldArtifact(digest, fingerprint) if digest else (),
+        artifact=HeldArtifact(digest, fingerprint) if digest else (),
         answers={
             worker: Answer(answer) if isinstance(answer, str) else Answer(None, answer)
             for worker, answer in answers.items()
@@ -156,21 +156,21 @@ def test_force_lifts_a_quarantine() -> None:
 
 def test_a_repeated_command_gets_its_first_answer_again() -> None:
     origin = Origin("e-1", "w1", ISSUED)
-    first = announce(command(), Accepted(5, B), 4, origin)
+    first = verdict_event(command(), Accepted(5, B), 4, origin)
     assert (first.kind, first.revision, first.model) == (EventKind.ACCEPTED, 5, B)
     verdict = judge(Lineup("default", answers={"c-1": first}), command(revision=9), fleet(), EXPIRES)
     assert verdict == Answered(first)
-    assert announce(command(), verdict, 9, Origin("e-2", "w2", EXPIRES)) == first
+    assert verdict_event(command(), verdict, 9, Origin("e-2", "w2", EXPIRES)) == first
 
 
 def test_verdicts_become_events() -> None:
     origin = Origin("e-1", "w1", ISSUED)
     problems = (Problem(ProblemCode.EXPIRED, "late"),)
-    refused = announce(command(), Refused(problems, B), 4, origin)
+    refused = verdict_event(command(), Refused(problems, B), 4, origin)
     assert (refused.kind, refused.revision, refused.problems) == (EventKind.REFUSED, 4, problems)
-    waiting = announce(command(), Waiting(B, ("w1",)), 4, origin)
+    waiting = verdict_event(command(), Waiting(B, ("w1",)), 4, origin)
     assert (waiting.kind, waiting.revision, waiting.model) == (EventKind.CANDIDATE, 4, B)
-    unreadable = decline_unreadable(Unreadable(problems, "c-9"), "default", 4, origin)
+    unreadable = unreadable_event(UnreadableRecord(problems, "c-9"), "default", 4, origin)
     assert (unreadable.kind, unreadable.command_id, unreadable.deployment) == (EventKind.REFUSED, "c-9", "default")
 
 
@@ -190,7 +190,7 @@ def test_a_promotion_is_watched_unless_another_challenger_is_there(lineup: Any, 
     seen = fleet(B, w1="h", w2="h")
     verdict = judge(lineup, command(**changes), replace(seen, watch_ms=5_000), ISSUED)
     assert verdict == Accepted(5, B, until)
-    event = announce(command(), verdict, 4, Origin("e-1", "w1", ISSUED))
+    event = verdict_event(command(), verdict, 4, Origin("e-1", "w1", ISSUED))
     assert event.watch_until == (None if until is None else format_time(until))
 
 
@@ -216,6 +216,6 @@ def test_an_argument_that_would_be_ignored_is_refused(changes: Any) -> None:
 @pytest.mark.parametrize(("kind", "accepted"), [("roll_back", True), ("demote", True), ("promote", False)])
 def test_the_way_back_is_open_while_the_repository_is_away(kind: str, *, accepted: bool) -> None:
     away = (Problem(ProblemCode.REPOSITORY_UNAVAILABLE, "no answer"),)
-    blind = Fleet(fingerprints=frozenset({"f"}), members=frozenset({"w1"}), holding=away)
+    blind = Fleet(fingerprints=frozenset({"f"}), members=frozenset({"w1"}), artifact=away)
     verdict = judge(LIVE, command(kind, model=B if kind == "promote" else None), blind, ISSUED)
     assert isinstance(verdict, Accepted) is accepted

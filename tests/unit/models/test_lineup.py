@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from models.commands import Command, CommandKind, Event, EventKind
-from models.judge import Accepted, Fleet, HeldArtifact, Origin, announce, judge
-from models.lineup import Candidates, Lineup, follow, gather, subject
+from models.judge import Accepted, Fleet, HeldArtifact, Origin, judge, verdict_event
+from models.lineup import Candidates, Lineup, artifact_needed, follow, follow_candidates
 
 MODELS = tuple(letter * 64 for letter in "abc")
 START = Lineup("default")
@@ -54,7 +54,7 @@ def promises(lineup: Any) -> None:
     assert all(left != right for left, right in pairwise(past))
     assert lineup.live is None or lineup.live != lineup.challenger
     assert lineup.serving or not lineup.previous
-    assert lineup.watched_until_ms is None or lineup.challenger == lineup.before is not None
+    assert lineup.watched_until_ms is None or lineup.challenger == lineup.rollback_target is not None
     assert lineup.explicit_challenger in {None, lineup.challenger}
 
 
@@ -63,7 +63,7 @@ A, B, C = MODELS
 
 def test_the_first_promotion_makes_revision_one() -> None:
     lineup = fold(("promote", A))
-    assert (lineup.revision, lineup.live, lineup.before, lineup.needed) == (1, A, None, (A,))
+    assert (lineup.revision, lineup.live, lineup.rollback_target, lineup.needed) == (1, A, None, (A,))
 
 
 def test_a_roll_back_returns_to_what_was_live_before() -> None:
@@ -216,11 +216,11 @@ def test_two_judges_whose_answers_interleave_cannot_split_the_fleet(wishes: Any,
         seen = data.draw(st.integers(max(0, len(log) - 3), len(log)))
         lineup = reduce(follow, log[:seen], START)
         command = replace(commands[turn // 2], expected_revision=lineup.revision)
-        target = subject(lineup, command)
+        target = artifact_needed(lineup, command)
         watch_ms = data.draw(st.sampled_from([0, 1000]))
         fleet = Fleet(frozenset({"f"}), frozenset(), HeldArtifact(target, "f") if target else (), watch_ms=watch_ms)
         verdict = judge(lineup, command, fleet, 0)
-        log.append(announce(command, verdict, lineup.revision, Origin(f"e-{turn}", f"judge-{turn % 2}", 0)))
+        log.append(verdict_event(command, verdict, lineup.revision, Origin(f"e-{turn}", f"judge-{turn % 2}", 0)))
     lineup, revisions = START, []
     for event in log:
         after = follow(lineup, event)
@@ -238,10 +238,10 @@ def test_what_one_judge_accepts_is_never_void(wishes: Any) -> None:
     for number, parts in enumerate(wishes):
         kind, model, behind = parts
         command = wish(number, kind, model, max(0, lineup.revision - behind // 4))
-        target = subject(lineup, command)
+        target = artifact_needed(lineup, command)
         fleet = Fleet(frozenset({"f"}), frozenset(), HeldArtifact(target, "f") if target else ())
         verdict = judge(lineup, command, fleet, 0)
-        after = follow(lineup, announce(command, verdict, lineup.revision, Origin("e", "w", 0)))
+        after = follow(lineup, verdict_event(command, verdict, lineup.revision, Origin("e", "w", 0)))
         assert after.revision == lineup.revision + isinstance(verdict, Accepted)
         assert command.command_id in after.answers
         lineup = after
@@ -261,19 +261,21 @@ def test_candidates_gather_answers_until_the_judge_has_spoken() -> None:
         )
 
     candidates = Candidates("default")
-    assert gather(candidates, event(EventKind.READY, "w1", model=A, probe_hash=C)) == candidates
-    candidates = gather(candidates, event(EventKind.CANDIDATE, "judge", model=A))
-    candidates = gather(candidates, event(EventKind.NOT_READY, "w1", model=A))
-    candidates = gather(candidates, event(EventKind.READY, "w1", model=A, probe_hash=C))
-    candidates = gather(candidates, event(EventKind.READY, "w2", model=B, probe_hash=C))
+    assert follow_candidates(candidates, event(EventKind.READY, "w1", model=A, probe_hash=C)) == candidates
+    candidates = follow_candidates(candidates, event(EventKind.CANDIDATE, "judge", model=A))
+    candidates = follow_candidates(candidates, event(EventKind.NOT_READY, "w1", model=A))
+    candidates = follow_candidates(candidates, event(EventKind.READY, "w1", model=A, probe_hash=C))
+    candidates = follow_candidates(candidates, event(EventKind.READY, "w2", model=B, probe_hash=C))
     assert candidates.pending["c-1"].model == A
     assert {worker: answer.probe_hash for worker, answer in candidates.answers_to("c-1").items()} == {"w1": C}
-    assert candidates.for_shadow(wanted=False) == {"c-1": A}
-    asked = gather(candidates, event(EventKind.CANDIDATE, "judge", model=C, command=CommandKind.CHALLENGE))
+    assert candidates.model_by_command(shadow=False) == {"c-1": A}
+    asked = follow_candidates(candidates, event(EventKind.CANDIDATE, "judge", model=C, command=CommandKind.CHALLENGE))
     assert asked == candidates
-    candidates = gather(candidates, event(EventKind.REFUSED, "judge"))
+    candidates = follow_candidates(candidates, event(EventKind.REFUSED, "judge"))
     assert candidates == Candidates("default")
     assert dict(candidates.answers_to("c-1")) == {}
-    candidates = gather(candidates, event(EventKind.CANDIDATE, "judge", model=C, command=CommandKind.CHALLENGE))
-    candidates = gather(candidates, event(EventKind.READY, "w1", model=C, probe_hash=C))
-    assert (candidates.for_shadow(wanted=True), candidates.for_shadow(wanted=False)) == ({"c-1": C}, {})
+    candidates = follow_candidates(
+        candidates, event(EventKind.CANDIDATE, "judge", model=C, command=CommandKind.CHALLENGE)
+    )
+    candidates = follow_candidates(candidates, event(EventKind.READY, "w1", model=C, probe_hash=C))
+    assert (candidates.model_by_command(shadow=True), candidates.model_by_command(shadow=False)) == ({"c-1": C}, {})

@@ -17,7 +17,7 @@ from models.booster import Booster, text_of
 from models.calibration import Calibrator
 from models.errors import DamagedArtifactError, ProbeError, ScoringError
 from models.judge import HeldArtifact
-from models.loading import Model, examine, load
+from models.loading import Model, inspect_artifact, load
 from models.model_text import check_model_text
 from models.problems import ProblemCode
 from models.repository import Repository
@@ -93,9 +93,9 @@ def test_threads_score_the_same_bits(repository: Repository) -> None:
 
 def test_examining_tells_the_judge_digest_and_fingerprint(repository: Repository) -> None:
     digest = repository.put(artifact())
-    assert examine(repository, digest[:8]) == HeldArtifact(digest, FINGERPRINT)
-    assert codes(examine(repository, "0" * 8)) == [ProblemCode.UNKNOWN_MODEL]
-    assert codes(examine(repository, "latest")) == [ProblemCode.INVALID_FIELD]
+    assert inspect_artifact(repository, digest[:8]) == HeldArtifact(digest, FINGERPRINT)
+    assert codes(inspect_artifact(repository, "0" * 8)) == [ProblemCode.UNKNOWN_MODEL]
+    assert codes(inspect_artifact(repository, "latest")) == [ProblemCode.INVALID_FIELD]
 
 
 def test_other_features_are_refused_before_anything_is_scored(repository: Repository) -> None:
@@ -112,7 +112,7 @@ def test_other_bits_are_told_for_rows_and_histories_at_once(repository: Reposito
     answer = load(repository, digest, {FINGERPRINT: lambda histories: np.nextafter(history_vectors(histories), 9)})
     assert codes(answer) == [ProblemCode.PROBE_MISMATCH] * 3
     assert isinstance(answer, tuple)
-    assert "first 3" in answer[0].detail
+    assert "first is row 3" in answer[0].detail
 
 
 def test_a_history_that_cannot_be_read_is_an_answer(repository: Repository) -> None:
@@ -181,28 +181,28 @@ def resized(text: Any) -> Any:
 @pytest.mark.parametrize(
     ("pattern", "replacement", "message"),
     [
-        (r"^tree\n", "forest\n", "does not begin"),
+        (r"^tree\n", "forest\n", "does not start"),
         (r"num_class=1", "num_class=2", "num_class"),
         (r"objective=binary sigmoid:1", "objective=regression", "objective"),
         (r"max_feature_idx=2", "max_feature_idx=9999999", "3 features"),
         (r"feature_names=a b c", "feature_names=a c b", "feature_names"),
         (r"num_leaves=\d", "num_leaves=7", "entries"),
         (r"num_leaves=\d", "num_leaves=999999999", "num_leaves"),
-        (r"num_leaves=\d", "num_leaves=x", "no number"),
+        (r"num_leaves=\d", "num_leaves=x", "not a number"),
         (r"num_cat=0", "num_cat=1", "categorical"),
         (r"is_linear=0", "is_linear=1", "linear"),
-        (r"split_feature=\d+", "split_feature=77", "feature that there is not"),
-        (r"split_feature=\d+", "split_feature=-1", "feature that there is not"),
+        (r"split_feature=\d+", "split_feature=77", "feature that does not exist"),
+        (r"split_feature=\d+", "split_feature=-1", "feature that does not exist"),
         (r"decision_type=\d+", "decision_type=1", "categorical"),
-        (r"threshold=\S+", "threshold=nan", "no number"),
+        (r"threshold=\S+", "threshold=nan", "not a number"),
         (r"leaf_value=\S+", "leaf_value=1e999", "not finite"),
         (r"leaf_value=\S+ ", "leaf_value=", "entries"),
         (r"left_child=\S+", "left_child=0", "parent"),
-        (r"left_child=\S+", "left_child=0.5", "not whole"),
-        (r"split_gain=", "split_gain= ", "no number"),
-        (r"split_gain=", "split_gain==", "one name"),
-        (r"split_gain=", "split_pain=", "other fields"),
-        (r"decision_type=\d+", "decision_type=14", "unknown kind"),
+        (r"left_child=\S+", "left_child=0.5", "not a 32-bit integer"),
+        (r"split_gain=", "split_gain= ", "not a number"),
+        (r"split_gain=", "split_gain==", "name=value"),
+        (r"split_gain=", "split_pain=", "fields of a tree of numeric splits"),
+        (r"decision_type=\d+", "decision_type=14", "unknown type"),
         (r"left_child=\S+", "left_child=4000000", "parent"),
         (r"(?s)Tree=0.*(?=end of trees)", "", "tree 0"),
     ],

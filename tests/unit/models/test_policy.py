@@ -51,7 +51,7 @@ def test_a_threshold_is_met_from_it_on() -> None:
 
 @pytest.mark.parametrize("thresholds", [(0.8, 0.5), (-0.1, 0.5), (math.nan, 0.5), (0.5, math.nan)])
 def test_a_wrong_policy_cannot_be_built(thresholds: Any) -> None:
-    with pytest.raises(ValueError, match="not 0 <= review <= decline"):
+    with pytest.raises(ValueError, match="must be 0 <= review_at <= decline_at"):
         Policy(*thresholds)
 
 

@@ -63,7 +63,7 @@ def test_a_prefix_of_two_is_ambiguous(tmp_path: Path) -> None:
 def test_a_changed_byte_is_seen(repository: Repository) -> None:
     digest = repository.put(CONTENTS)
     repository._files.pipe_file(repository._path(digest, "model.txt"), b"Contents of model.txt")
-    with pytest.raises(DamagedArtifactError, match="put it again"):
+    with pytest.raises(DamagedArtifactError, match="store it again"):
         repository.fetch(digest)
     assert repository.put(CONTENTS) == digest
     assert repository.fetch(digest) == CONTENTS
@@ -84,7 +84,7 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     digest = repository.put(CONTENTS)
     with (tmp_path / digest / "model.txt").open("r+b") as file:
         file.truncate(1 << 40)  # a hole: takes no room on the disk
-    with pytest.raises(DamagedArtifactError, match="weighs"):
+    with pytest.raises(DamagedArtifactError, match="bytes, the limit is"):
         repository.fetch(digest)
 
 

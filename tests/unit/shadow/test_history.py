@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from models.commands import Event, EventKind
 from models.times import format_time
-from shadow.history import ChallengerHistory, ReportSchedule, ShadowTerm, Totals, WorkerReports, told
+from shadow.history import ChallengerHistory, ReportSchedule, ShadowTerm, Totals, WorkerReports, reported_totals
 from shadow.tally import OffsetSet
 from support.shadow_cases import accepted
 
@@ -27,7 +27,7 @@ LOG = [
 
 def test_what_is_owed_is_said_by_the_revision_and_for_a_watch_by_the_clock() -> None:
     history = ChallengerHistory.of("default", LOG)
-    assert [history.owed(B, revision, 0) for revision in range(8)] == [
+    assert [history.should_compare(B, revision, 0) for revision in range(8)] == [
         False,
         False,
         True,
@@ -37,7 +37,7 @@ def test_what_is_owed_is_said_by_the_revision_and_for_a_watch_by_the_clock() -> 
         True,
         False,
     ]
-    assert (history.owed(C, 5, 8_999), history.owed(C, 5, 9_000)) == (True, False)
+    assert (history.should_compare(C, 5, 8_999), history.should_compare(C, 5, 9_000)) == (True, False)
     assert history.challengers == (C, B)
     assert ChallengerHistory.of("other", LOG).challengers == ()
 
@@ -76,8 +76,8 @@ def test_running_totals_are_added_up_by_what_they_grew() -> None:
         said("w1", 6, 4_000, 0, 2, 0),
         said("w1", 2, 4_000, 9, 9, 9, model=C),
     ]
-    assert told(events, B, 0) == WorkerReports(Totals(25, 13, 3))
-    assert told([*LOG, *events], A, 0) == WorkerReports()
+    assert reported_totals(events, B, 0) == WorkerReports(Totals(25, 13, 3))
+    assert reported_totals([*LOG, *events], A, 0) == WorkerReports()
 
 
 def test_what_was_told_of_a_time_that_began_before_the_window_is_apart() -> None:
@@ -89,10 +89,10 @@ def test_what_was_told_of_a_time_that_began_before_the_window_is_apart() -> None
         said("w2", 2, 2_500, 1, 0, 1),
         said("w1", 6, 3_000, 0, 7, 0),
     ]
-    assert told(events, B, 0) == WorkerReports(Totals(36, 16, 2))
-    assert told(events, B, 2_000) == WorkerReports(Totals(11, 9, 1), Totals(10, 3, 1))
-    assert told(events, B, 2_001) == WorkerReports(Totals(1, 7, 1), Totals(10, 2, 0))
-    assert told(events, B, 3_001) == WorkerReports()
+    assert reported_totals(events, B, 0) == WorkerReports(Totals(36, 16, 2))
+    assert reported_totals(events, B, 2_000) == WorkerReports(Totals(11, 9, 1), Totals(10, 3, 1))
+    assert reported_totals(events, B, 2_001) == WorkerReports(Totals(1, 7, 1), Totals(10, 2, 0))
+    assert reported_totals(events, B, 3_001) == WorkerReports()
 
 
 OFFSETS = st.lists(st.integers(0, 300), max_size=60)
@@ -107,7 +107,7 @@ def test_marks_are_a_set_of_offsets_that_begins_with_its_first(added: Any, asked
     assert len(marks) == len(plain)
     for offset in asked:
         assert (offset in marks) == (offset in plain)
-        assert marks.take(offset) == (offset in plain)
+        assert marks.remove(offset) == (offset in plain)
         plain.discard(offset)
     assert len(marks) == len(plain)
 
@@ -125,8 +125,8 @@ def test_events_are_few_prompt_and_the_last_word_is_never_lost(steps: Any) -> No
             telling = telling.after(totals, now)
             written.append(now)
     assert bool(written) == (totals.missed > 0)
-    assert telling.is_due(totals, now + HOUR_MS) == (totals.missed > telling.told.missed)
-    assert telling.is_owed(totals) == (totals.missed > 0 and totals != telling.told)
+    assert telling.is_due(totals, now + HOUR_MS) == (totals.missed > telling.reported.missed)
+    assert telling.final_due(totals) == (totals.missed > 0 and totals != telling.reported)
     assert all(later - earlier >= 1_000 for earlier, later in pairwise(written))
 
 
@@ -153,4 +153,4 @@ def test_who_was_quiet_for_an_hour_begins_with_short_pauses() -> None:
 def test_without_trouble_nothing_is_said() -> None:
     telling, totals = ReportSchedule(), Totals(compared=10**6)
     assert not telling.is_due(totals, 10**12)
-    assert not telling.is_owed(totals)
+    assert not telling.final_due(totals)

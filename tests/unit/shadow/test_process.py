@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shadow.errors import ChallengerProcessError
-from shadow.process import Backoff, ChallengerProcess, HeldModel, QueueRoom
+from shadow.process import Backoff, ChallengerProcess, HeldModel, QueueSlots
 from shadow.protocol import Compare, Setup
 
 SETUP = Setup("models", "", 512)
@@ -17,14 +17,14 @@ ASKED = Compare("a" * 64, 1, bytes(8), (b"{}",))
 
 @given(st.integers(1, 50), st.lists(st.integers(0, 40)))
 def test_no_more_wait_than_there_is_room_for_and_nothing_is_lost_silently(bound: Any, offers: Any) -> None:
-    room, admitted = QueueRoom(bound), 0
+    room, admitted = QueueSlots(bound), 0
     for offer in offers:
         room, taken = room.admit(offer)
         assert 0 <= taken <= offer
-        assert taken == offer or room.held == bound
+        assert taken == offer or room.used == bound
         admitted += taken
-        assert room.held == admitted <= bound
-    assert room.release(admitted) == QueueRoom(bound)
+        assert room.used == admitted <= bound
+    assert room.release(admitted) == QueueSlots(bound)
 
 
 def test_rests_double_from_a_second_to_a_minute() -> None:
@@ -70,13 +70,13 @@ async def test_a_process_is_set_up_loads_and_compares() -> None:
     [
         ("sys.exit(3)", "it ended with exit code 3"),
         ("os.close(1); time.sleep(0.1); os._exit(4)", "it ended with exit code 4"),
-        ("os.close(1); time.sleep(600)", "it closed a pipe, and goes on"),
+        ("os.close(1); time.sleep(600)", "it closed a pipe, but still runs"),
         ("os.kill(os.getpid(), 9)", "it ended with exit code -9"),
         ("read(); time.sleep(600)", "it did not answer within 0.2 s"),
         ("read(); print('hello, hello')", "something printed into the pipe"),
         ("read(); sys.stdout.buffer.write(frame(b'nonsense'))", "MessagePack|Invalid|Expected|malformed"),
-        ("read(); write(Loaded('h'))", "it gave no answer to each of 1 decisions"),
-        ("read(); write(CompareResult((), (), (), 1, 2))", "it gave no answer to each of 1 decisions"),
+        ("read(); write(Loaded('h'))", "it did not reply to each of 1 decisions"),
+        ("read(); write(CompareResult((), (), (), 1, 2))", "it did not reply to each of 1 decisions"),
     ],
 )
 async def test_whatever_is_wrong_with_a_process_it_is_given_up(program: str, why: str) -> None:

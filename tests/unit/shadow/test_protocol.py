@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shadow.errors import FrameError
-from shadow.protocol import HEAD_BYTES, LARGEST_BYTES, MARK, frame, payload_bytes, read_frame
+from shadow.protocol import HEADER_BYTES, LARGEST_BYTES, MAGIC, frame, payload_length, read_frame
 
 PAYLOADS = st.lists(st.binary(max_size=300), max_size=10)
 
@@ -27,7 +27,7 @@ def test_a_pipe_that_is_cut_is_noticed(payload: Any, data: Any) -> None:
         read_frame(io.BytesIO(whole[:cut]).read)
 
 
-@given(st.binary(min_size=HEAD_BYTES).filter(lambda noise: not noise.startswith(MARK)))
+@given(st.binary(min_size=HEADER_BYTES).filter(lambda noise: not noise.startswith(MAGIC)))
 def test_something_else_in_the_pipe_is_noticed_at_once(noise: Any) -> None:
     with pytest.raises(FrameError, match="something printed into the pipe"):
         read_frame(io.BytesIO(noise).read)
@@ -42,6 +42,6 @@ def test_noise_is_a_payload_an_end_or_a_frame_error(noise: Any) -> None:
 
 def test_no_frame_promises_more_than_is_taken() -> None:
     with pytest.raises(FrameError, match=f"at most {LARGEST_BYTES}"):
-        payload_bytes(MARK + b"\xff\xff\xff\xff")
+        payload_length(MAGIC + b"\xff\xff\xff\xff")
     with pytest.raises(FrameError, match=f"more than {LARGEST_BYTES}"):
         frame(bytes(LARGEST_BYTES + 1))

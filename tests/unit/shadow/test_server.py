@@ -27,7 +27,7 @@ from shadow.protocol import (
     decode_request,
     encode,
 )
-from shadow.server import ChallengerServer, Score, judge
+from shadow.server import ChallengerServer, Score, score_rows
 from stream.contract.schema import json_schema
 from support.model_artifacts import CALIBRATION, FINGERPRINT, artifact, history_vectors, rows, train
 
@@ -88,8 +88,8 @@ def test_a_comparison_is_what_the_booster_and_the_policy_say_to_the_last_bit(
     repository: Repository, digest: str, trees: lightgbm.Booster, size: int, seed: int
 ) -> None:
     lane, matrix = answerer(repository), rows(size, seed=seed)
-    assert isinstance(lane.answer(Load(digest)), Loaded)
-    reply = lane.answer(ask(digest, matrix, [decided(number) for number in range(size)]))
+    assert isinstance(lane.handle(Load(digest)), Loaded)
+    reply = lane.handle(ask(digest, matrix, [decided(number) for number in range(size)]))
     assert isinstance(reply, CompareResult)
     plain = Calibrator.of(CALIBRATION).probabilities(np.asarray(trees.predict(matrix, raw_score=True, num_threads=1)))
     decisions = Policy(review_at=0.5, decline_at=0.8).decide(plain)
@@ -112,8 +112,8 @@ def test_a_comparison_is_what_the_booster_and_the_policy_say_to_the_last_bit(
 
 def test_a_decision_of_the_rules_is_compared_too(repository: Repository, digest: str) -> None:
     lane = answerer(repository)
-    lane.answer(Load(digest))
-    reply = lane.answer(ask(digest, rows(2), [decided(1, None, Decision.REVIEW), decided(2)]))
+    lane.handle(Load(digest))
+    reply = lane.handle(ask(digest, rows(2), [decided(1, None, Decision.REVIEW), decided(2)]))
     assert isinstance(reply, CompareResult)
     one = read_comparison(reply.records[0] or b"")
     assert (one.live.digest, one.live.score, one.live.band, one.live.decision) == (None, None, None, Decision.REVIEW)
@@ -131,8 +131,8 @@ def test_guilty_rows_fail_and_the_others_are_compared(repository: Repository, di
         return model.score(given)
 
     lane = answerer(repository, fails)
-    lane.answer(Load(digest))
-    reply = lane.answer(ask(digest, matrix, [decided(number) for number in range(6)]))
+    lane.handle(Load(digest))
+    reply = lane.handle(ask(digest, matrix, [decided(number) for number in range(6)]))
     assert isinstance(reply, CompareResult)
     assert [record is None for record in reply.records] == [False, False, False, False, True, False]
     assert [score is None for score in reply.scores] == [decision is None for decision in reply.decisions]
@@ -141,8 +141,8 @@ def test_guilty_rows_fail_and_the_others_are_compared(repository: Repository, di
 
 def test_a_matrix_of_another_width_fails_row_by_row(repository: Repository, digest: str) -> None:
     lane = answerer(repository)
-    lane.answer(Load(digest))
-    reply = lane.answer(ask(digest, rows(3, width=4), [decided(number) for number in range(3)]))
+    lane.handle(Load(digest))
+    reply = lane.handle(ask(digest, rows(3, width=4), [decided(number) for number in range(3)]))
     assert isinstance(reply, CompareResult)
     assert reply.records == (None, None, None)
     assert reply.why is not None
@@ -153,22 +153,22 @@ def test_models_are_loaded_once_kept_as_told_and_their_problems_are_answers(
     repository: Repository, digest: str
 ) -> None:
     lane = answerer(repository)
-    missing = lane.answer(Load("e" * 64))
+    missing = lane.handle(Load("e" * 64))
     assert isinstance(missing, Loaded)
     assert (missing.probe_hash, [one.code for one in missing.problems]) == (None, ["missing_artifact"])
-    first = lane.answer(Load(digest))
-    assert first == lane.answer(Load(digest))
-    assert lane.answer(KeepOnly((digest,))) is None
-    assert lane.answer(ask(digest, rows(1), [decided(1)])) is not None
-    lane.answer(KeepOnly(()))
+    first = lane.handle(Load(digest))
+    assert first == lane.handle(Load(digest))
+    assert lane.handle(KeepOnly((digest,))) is None
+    assert lane.handle(ask(digest, rows(1), [decided(1)])) is not None
+    lane.handle(KeepOnly(()))
     with pytest.raises(KeyError):
-        lane.answer(ask(digest, rows(1), [decided(1)]))
+        lane.handle(ask(digest, rows(1), [decided(1)]))
 
 
 def test_nothing_is_judged_without_a_question(repository: Repository, digest: str) -> None:
     model = load(repository, digest, {FINGERPRINT: history_vectors})
     assert isinstance(model, Model)
-    assert judge(model, np.empty((0, 3)), Model.score) == ([], None)
+    assert score_rows(model, np.empty((0, 3)), Model.score) == ([], None)
 
 
 def test_messages_come_back_as_they_went() -> None:

@@ -9,7 +9,7 @@ from opentelemetry.propagate import extract
 from opentelemetry.trace import get_current_span
 
 from stream.consumer import Standing, ValidScores, trace_of
-from stream.kafka.offsets import Position, _start, read_note
+from stream.kafka.offsets import Position, _start, parse_metadata
 from support.stream_records import Told
 
 PLACES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 8)), max_size=30)
@@ -171,22 +171,22 @@ COUNTS = st.integers(0, 2**62)
 @given(st.integers(-1, 2**62), st.integers(-1, 2**62), COUNTS, COUNTS)
 def test_a_note_is_read_as_it_was_written(epoch: int, offset: int, revision: int, scores_offset: int) -> None:
     position = Position(Standing(epoch, offset), revision, scores_offset, ((revision, offset),))
-    assert read_note(position.note()) == position._replace(cutovers=())
-    assert len(position.note()) < 100
+    assert parse_metadata(position.to_metadata()) == position._replace(cutovers=())
+    assert len(position.to_metadata()) < 100
 
 
 @given(
     st.text() | st.none() | st.sampled_from(["[]", "[1,2,3]", "[1,2,3,4,5]", "[1,2,3,-1]", "[-2,0,0,0]", "[1,2,-3,0]"])
 )
 def test_a_note_that_is_not_ours_means_from_the_beginning(metadata: str | None) -> None:
-    assert read_note(metadata) == Position()
+    assert parse_metadata(metadata) == Position()
 
 
 @pytest.mark.parametrize(
     "metadata", ["[1,2,3,true]", "[1,2,3,1.0]", '["1",2,3,4]', "[9223372036854775808,0,0,0]", "\ud800", "[" * 100_000]
 )
 def test_nor_does_one_of_wrong_types_or_bounds(metadata: str) -> None:
-    assert read_note(metadata) == Position()
+    assert parse_metadata(metadata) == Position()
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 8), st.integers(0, 5)), max_size=30))
@@ -201,8 +201,8 @@ def test_a_position_counts_every_record_and_stands_where_the_valid_ones_stand(
     assert (position.standing, position.revision, position.scores_offset) == (standing, revision, len(scores))
     revisions = [at for at, _ in position.cutovers]
     assert revisions == sorted(set(revisions))
-    assert position.epoch(0) > max((epoch for epoch, _, _ in scores), default=-1)
-    assert position.epoch(99) == 99
+    assert position.next_epoch(0) > max((epoch for epoch, _, _ in scores), default=-1)
+    assert position.next_epoch(99) == 99
 
 
 def test_a_tail_is_read_from_the_note_unless_the_topic_is_another() -> None:

@@ -15,7 +15,7 @@ def test_topics_are_made_once_and_another_partition_count_is_refused(fleet: Flee
     assert (again.returncode, '"created":[]' in again.stdout) == (0, True)
     other = fleet.cli("topics", "apply", "--partitions", "8")
     assert other.returncode == 1
-    assert f"{fleet.prefix}transactions has 4 partitions where 8 are wanted" in other.stderr
+    assert f"{fleet.prefix}transactions has 4 partitions, but must have 8" in other.stderr
 
 
 def test_a_worker_that_misses_topics_names_them_and_gets_ready_when_they_come(fleet: Fleet) -> None:

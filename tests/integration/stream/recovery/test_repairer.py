@@ -16,8 +16,8 @@ from features.rows import card, merchant
 from features.vector.sets import FeatureSets
 from models.loading import Model
 from models.problems import ProblemCode
-from stream.control.model_cache import Serving
-from stream.recovery.repairer import WarmupCheck, needed
+from stream.control.model_cache import ServingModels
+from stream.recovery.repairer import WarmupCheck, needed_horizons
 from support.redis.server import redis_server
 
 pytestmark = pytest.mark.integration
@@ -36,10 +36,10 @@ class Named:
     fingerprint: str
 
 
-def serving(live: FeatureSet, fallback: FeatureSet | None = None) -> Serving:
+def serving(live: FeatureSet, fallback: FeatureSet | None = None) -> ServingModels:
     models = [None if one is None else cast("Model", Named(one.fingerprint)) for one in (live, fallback)]
     assert models[0] is not None
-    return Serving(1, models[0], models[1])
+    return ServingModels(1, models[0], models[1])
 
 
 @pytest.fixture(scope="module")
@@ -70,15 +70,15 @@ async def deployment(server: str) -> str:
 
 
 def test_what_is_needed_is_what_the_live_model_looks_at_and_the_one_that_stands_in() -> None:
-    assert needed(BOTH, None) == {}
-    assert needed(BOTH, serving(OLD)) == OLD.horizons_ms
-    assert needed(BOTH, serving(OLD, NEW)) == {Entity.CARD: 37 * DAY_MS, Entity.MERCHANT: 67 * DAY_MS}
+    assert needed_horizons(BOTH, None) == {}
+    assert needed_horizons(BOTH, serving(OLD)) == OLD.horizons_ms
+    assert needed_horizons(BOTH, serving(OLD, NEW)) == {Entity.CARD: 37 * DAY_MS, Entity.MERCHANT: 67 * DAY_MS}
 
 
 async def test_a_model_of_a_set_that_is_not_warm_is_told_how_far_that_is_until_it_is(
     server: str, deployment: str
 ) -> None:
-    async with worker(server, deployment, BOTH, needed(BOTH, serving(OLD))) as store:
+    async with worker(server, deployment, BOTH, needed_horizons(BOTH, serving(OLD))) as store:
         warming = WarmupCheck(BOTH, store, lambda: "7 of 9 records so far")
         assert not store.incomplete
         assert warming.problems(OLD.fingerprint) == ()
@@ -92,10 +92,10 @@ async def test_a_model_of_a_set_that_is_not_warm_is_told_how_far_that_is_until_i
 
 
 async def test_where_decisions_lack_as_much_themselves_nothing_speaks_against_it(server: str, deployment: str) -> None:
-    async with worker(server, deployment, BOTH, needed(BOTH, serving(OLD, NEW))) as store:
+    async with worker(server, deployment, BOTH, needed_horizons(BOTH, serving(OLD, NEW))) as store:
         assert store.incomplete
         assert WarmupCheck(BOTH, store, str).problems(NEW.fingerprint) == ()
-    async with worker(server, deployment, BOTH, needed(BOTH, serving(OLD))) as store:
+    async with worker(server, deployment, BOTH, needed_horizons(BOTH, serving(OLD))) as store:
         await store.declare_loss("a test")
         assert store.incomplete
         assert WarmupCheck(BOTH, store, str).problems(OLD.fingerprint) == ()
@@ -103,7 +103,7 @@ async def test_where_decisions_lack_as_much_themselves_nothing_speaks_against_it
 
 
 async def test_while_nothing_is_live_histories_that_are_whole_at_all_suffice(server: str, deployment: str) -> None:
-    async with worker(server, deployment, BOTH, needed(BOTH, None)) as store:
+    async with worker(server, deployment, BOTH, needed_horizons(BOTH, None)) as store:
         assert not store.incomplete
         await store.declare_loss("a test")
         assert store.incomplete

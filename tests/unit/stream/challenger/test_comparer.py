@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from models.commands import CommandKind, Event, EventKind
-from models.lineup import Lineup, gather
+from models.lineup import Lineup, follow_candidates
 from models.policy import Decision
 from models.problems import ProblemCode
 from shadow.errors import ChallengerProcessError
@@ -63,7 +63,7 @@ class Tame(ChallengerProcess):
         count = len(request.scores)
         return CompareResult((b"x",) * count, (0.5,) * count, (Decision.REVIEW,) * count, 1, 2)
 
-    async def keep(self, digests: Any) -> None:
+    async def keep_only(self, digests: Any) -> None:
         self.kept = set(digests)
         self.loaded = {digest: held for digest, held in self.loaded.items() if digest in self.kept}
 
@@ -99,10 +99,10 @@ class Scene:
         settings = Settings(worker_id="w")
         self.follower = Follower(settings)
         self.comparer = Comparer(settings, self.follower, self.heard.append)
-        self.comparer._lane = self.lane
+        self.comparer._process = self.lane
         self.comparer._publisher = self.broker
         self.comparer._answers = CandidateAnswers(self.follower, self.broker, "w")
-        self.comparer._accounts = MissLog(self.follower, self.broker, "w", self.heard.append)
+        self.comparer._misses = MissLog(self.follower, self.broker, "w", self.heard.append)
         self.follower.lineup = Lineup("default", revision=2, live=LIVE, challenger=DIGEST)
 
     def offer(self, count: int) -> None:
@@ -168,7 +168,7 @@ async def test_a_fault_of_ours_is_logged_and_decisions_go_on(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr(comparer, "say", broken)
+    monkeypatch.setattr(comparer, "emit_compared", broken)
     scene.offer(3)
     await scene.until(lambda: "nothing foresaw" in caplog.text)
     scene.offer(1)
@@ -188,7 +188,7 @@ async def test_a_worker_that_stops_finishes_what_waits() -> None:
 
 async def test_a_candidate_that_ends_the_process_is_answered_and_the_challenger_comes_back(scene: Scene) -> None:
     scene.lane.fails = lambda what: what == "load"
-    scene.follower.candidates = gather(scene.follower.candidates, ASKED)
+    scene.follower.candidates = follow_candidates(scene.follower.candidates, ASKED)
     await scene.until(lambda: scene.broker.events != [])
     (answer,) = scene.broker.events
     assert (answer.kind, answer.command_id, answer.worker) == (EventKind.NOT_READY, "c-1", "w")
@@ -200,7 +200,7 @@ async def test_a_candidate_that_ends_the_process_is_answered_and_the_challenger_
 
 async def test_a_candidate_is_tried_beside_the_challenger_and_kept_until_it_is_settled(scene: Scene) -> None:
     settled = scene.follower.candidates
-    scene.follower.candidates = gather(settled, ASKED)
+    scene.follower.candidates = follow_candidates(settled, ASKED)
     await scene.until(lambda: scene.broker.events != [])
     assert (scene.broker.events[0].kind, scene.broker.events[0].probe_hash) == (EventKind.READY, "hash of cccc")
     await scene.until(lambda: scene.lane.kept == {DIGEST, CANDIDATE})
@@ -213,7 +213,7 @@ async def test_a_candidate_is_tried_beside_the_challenger_and_kept_until_it_is_s
 async def test_one_that_became_the_challenger_while_another_was_tried_is_kept(scene: Scene) -> None:
     """Accepted during an await, with decisions that wait for it already: its model is not let go of."""
     settled = scene.follower.candidates
-    scene.follower.candidates = gather(settled, ASKED)
+    scene.follower.candidates = follow_candidates(settled, ASKED)
     await scene.until(lambda: CANDIDATE in scene.lane.loaded)
 
     async def accepted_meanwhile(_command_id: str, _digest: str) -> None:
@@ -225,7 +225,7 @@ async def test_one_that_became_the_challenger_while_another_was_tried_is_kept(sc
 
     answer = scene.comparer._answer
     scene.comparer._answer = accepted_meanwhile  # type: ignore[method-assign]
-    scene.follower.candidates = gather(
+    scene.follower.candidates = follow_candidates(
         scene.follower.candidates, msgspec.structs.replace(ASKED, event_id="f", command_id="c-2", model="e" * 64)
     )
     await scene.until(lambda: len(scene.broker.taken) == 3)
@@ -239,8 +239,8 @@ async def test_a_candidate_whose_trial_is_a_fault_of_ours_is_answered_and_tried_
         raise ZeroDivisionError(f"nothing foresaw what is in {digest}")
 
     monkeypatch.setattr(scene.lane, "load", broken)
-    monkeypatch.setattr(scene.comparer._answers, "owed", lambda _: {"c-1": CANDIDATE})
-    scene.follower.candidates = gather(scene.follower.candidates, ASKED)
+    monkeypatch.setattr(scene.comparer._answers, "unanswered", lambda _: {"c-1": CANDIDATE})
+    scene.follower.candidates = follow_candidates(scene.follower.candidates, ASKED)
     await scene.until(lambda: scene.broker.events != [])
     (problem,) = scene.broker.events[0].problems
     assert (problem.code, problem.detail) == (ProblemCode.SHADOW_FAILED, "a fault of the worker: ZeroDivisionError")
@@ -264,9 +264,9 @@ async def test_a_worker_that_stops_does_not_wait_for_kafka_to_take_an_answer(mon
         return 0
 
     monkeypatch.setattr(comparer, "_DRAIN_SECONDS", 0.05)
-    scene.follower.candidates = gather(scene.follower.candidates, ASKED)
+    scene.follower.candidates = follow_candidates(scene.follower.candidates, ASKED)
     monkeypatch.setattr(scene.lane, "load", slow)
-    monkeypatch.setattr(scene.broker, "announce", stuck)
+    monkeypatch.setattr(scene.broker, "publish_event", stuck)
     scene.comparer.start()
     await trying.wait()
     async with asyncio.timeout(0.9):

@@ -89,7 +89,7 @@ async def test_one_that_hangs_ends_with_its_input(
     process = child._process
     assert process is not None
     assert process.stdin is not None
-    await child._tell(asked(digest))
+    await child._send(asked(digest))
     process.stdin.close()
     assert await process.wait() == 0
     await child.close()

@@ -17,7 +17,14 @@ from shadow.process import HeldModel
 from shadow.protocol import CompareResult
 from stream.challenger.comparer import Comparer, child_command, child_environment
 from stream.challenger.misses import MissLog
-from stream.challenger.queue import DecisionColumns, QueuedDecisions, destined, request, say, take
+from stream.challenger.queue import (
+    DecisionColumns,
+    QueuedDecisions,
+    by_destination,
+    compare_request,
+    emit_compared,
+    take_portion,
+)
 from stream.clock import Stage
 from stream.control.follower import Follower
 from stream.kafka.batches import Record
@@ -51,14 +58,16 @@ def test_portions_hold_all_in_order_each_of_one_challenger_and_not_too_large(off
     offered = [(one.digest, at) for one in waiting for at in range(len(one))]
     portions = []
     while waiting:
-        portions.append(take(waiting, most))
+        portions.append(take_portion(waiting, most))
     assert [(one.digest, at) for portion in portions for one in portion for at in range(one.first, one.last)] == offered
     for portion in portions:
         assert len({one.digest for one in portion}) == 1
         assert 0 < sum(map(len, portion)) <= most
-        asked = request(portion)
+        asked = compare_request(portion)
         rows = np.frombuffer(asked.matrix).reshape(-1, asked.width)
-        assert rows.tolist() == [one.kept.matrix[at].tolist() for one in portion for at in range(one.first, one.last)]
+        assert rows.tolist() == [
+            one.columns.matrix[at].tolist() for one in portion for at in range(one.first, one.last)
+        ]
         assert len(asked.scores) == len(rows)
 
 
@@ -69,14 +78,14 @@ def test_answers_go_where_their_scores_are_and_each_journey_hears_its_own() -> N
     rows: tuple[bytes | None, ...] = (b"1", None, b"3", b"10", b"11")
     decisions = tuple(row and Decision.REVIEW for row in rows)
     reply = CompareResult(rows, tuple(row and 0.5 for row in rows), decisions, 5, 9)  # type: ignore[arg-type]
-    sent = destined("shadow-scores", lots, reply)
+    sent = by_destination("shadow-scores", lots, reply)
     assert {where: [one.value for one in out] for where, out in sent.items()} == {
         ("shadow-scores", 0): [b"10"],
         ("shadow-scores", 1): [b"1", b"3", b"11"],
     }
     assert [one.source_offset for one in sent["shadow-scores", 1]] == [1, 3, 11]
     assert {one.key for out in sent.values() for one in out} == {b"card-1"}
-    say(lots, reply, heard.append)
+    emit_compared(lots, reply, heard.append)
     stage = Stage("shadow", 5, 9)
     assert [journey.told for journey in journeys] == [[([1, 3], DIGEST, stage)], [([10, 11], DIGEST, stage)]]
     one, other = heard
@@ -97,14 +106,14 @@ def test_what_came_in_is_let_go_of_while_a_decision_waits() -> None:
     assert [record() for record in records] == [None] * 3
     assert value not in [one.value for one in kept.outgoing]
     assert kept.matrix.base is None
-    marks = [kept.mark(at) for at in range(2)]
+    marks = [kept.place(at) for at in range(2)]
     assert [(one.partition, one.offset, one.value) for one in marks] == [(0, 0, None), (1, 1, None)]
 
 
 def comparer(heard: list[Fact], queue: int = 10) -> Comparer:
     settings = Settings(shadow_queue=queue, worker_id="w")
     made = Comparer(settings, Follower(settings), heard.append)
-    made._lane.loaded = {DIGEST: HeldModel("hash", "f")}
+    made._process.loaded = {DIGEST: HeldModel("hash", "f")}
     return made
 
 
@@ -113,11 +122,11 @@ def test_what_does_not_fit_is_skipped_and_counted(offers: Any) -> None:
     heard: list[Fact] = []
     made = comparer(heard)
     for count in offers:
-        made.offer(scored(count) if count else Scored.nothing(), serving(DIGEST), NoTracing())
+        made.offer(scored(count) if count else Scored.empty(), serving(DIGEST), NoTracing())
     skipped = sum(fact.count for fact in heard if isinstance(fact, Missed) and fact.reason == "skipped")
     assert made.queued == min(sum(offers), 10)
     assert made.queued + skipped == sum(offers)
-    assert sum(map(len, made._lots)) == made.queued == sum(len(one.kept) for one in made._lots)
+    assert sum(map(len, made._queue)) == made.queued == sum(len(one.columns) for one in made._queue)
 
 
 def test_only_what_its_challenger_can_score_is_taken() -> None:
@@ -146,26 +155,26 @@ async def test_misses_are_told_at_once_and_written_now_and_then_and_at_the_end()
     heard, log = list[Fact](), Log()
     accounts = MissLog(Follower(Settings()), log, "w", heard.append)
     accounts.compared(DIGEST, 5)
-    await accounts.look({DIGEST}, 0)
+    await accounts.report_due({DIGEST}, 0)
     assert (heard, log.events) == ([], [])
     accounts.missed(DIGEST, "skipped", 0)
     accounts.missed(DIGEST, "failed", 2, "it raised")
     log.away = True
-    await accounts.look({DIGEST}, 0)
+    await accounts.report_due({DIGEST}, 0)
     log.away = False
-    await accounts.look({DIGEST}, 10)
+    await accounts.report_due({DIGEST}, 10)
     accounts.missed(DIGEST, "skipped", 1)
-    await accounts.look({DIGEST}, 10)
+    await accounts.report_due({DIGEST}, 10)
     assert heard == [Missed(DIGEST, "failed", 2), Missed(DIGEST, "skipped", 1)]
     (first,) = log.events
     assert (first.kind, first.model, first.compared, first.skipped, first.failed) == (EventKind.SHADOW, DIGEST, 5, 0, 2)
     assert first.problems == (Problem(ProblemCode.SHADOW_FAILED, "it raised"),)
     accounts.compared(DIGEST, 1)
     log.away = True
-    await accounts.look((), 20)
+    await accounts.report_due((), 20)
     log.away = False
-    await accounts.look((), 20)
-    await accounts.look((), 10**9)
+    await accounts.report_due((), 20)
+    await accounts.report_due((), 10**9)
     _, last = log.events
     assert (last.compared, last.skipped, last.failed) == (6, 1, 2)
 
@@ -176,5 +185,5 @@ async def test_a_challenger_that_goes_gets_a_last_word_only_after_trouble(missed
     accounts = MissLog(Follower(Settings()), log, "w", lambda _: None)
     accounts.compared(DIGEST, 5)
     accounts.missed(DIGEST, "skipped", missed)
-    await accounts.look((), SECOND_MS)
+    await accounts.report_due((), SECOND_MS)
     assert len(log.events) == missed

@@ -14,7 +14,7 @@ from models.times import format_time
 from shadow.comparison import Comparison, Side, TransactionSource, encode_comparison
 from shadow.history import ChallengerHistory, ShadowTerm, Totals
 from shadow.tally import Tally
-from stream.challenger.report import ExpectedComparisons, ShadowReport, _readable, _settles, choose
+from stream.challenger.report import ExpectedComparisons, ShadowReport, _is_expected, _readable, choose
 from stream.cli.main import main
 from stream.cli.shadow import _since_ms, facts, tables
 from stream.contract.outputs import Score
@@ -128,9 +128,9 @@ def test_each_source_that_is_owed_is_settled_once(offsets: Any, wanted: Any) -> 
     owed, some = ExpectedComparisons({}, 0), [comparison(offset, *[Decision.APPROVE] * 2, 1) for offset in offsets]
     for offset in sorted(wanted):
         owed.add(decision(offset))
-    settled = [one.source.offset for one in some if _settles(owed, CHALLENGER, one)]
+    settled = [one.source.offset for one in some if _is_expected(owed, CHALLENGER, one)]
     assert sorted(settled) == sorted(wanted & set(offsets))
-    assert not any(_settles(owed, LIVE, one) for one in some)
+    assert not any(_is_expected(owed, LIVE, one) for one in some)
     assert owed.total == len(wanted) - len(settled)
 
 
@@ -146,15 +146,15 @@ def test_each_source_that_is_owed_is_settled_once(offsets: Any, wanted: Any) -> 
 def test_what_a_void_decision_was_compared_with_does_not_settle_the_valid_one(void: dict[str, Any]) -> None:
     owed, valid = ExpectedComparisons({}, 0), comparison(7, Decision.APPROVE, Decision.APPROVE, 1)
     owed.add(decision(7))
-    assert not _settles(owed, CHALLENGER, msgspec.structs.replace(valid, **void))
-    assert [_settles(owed, CHALLENGER, one) for one in (valid, valid)] == [True, False]
+    assert not _is_expected(owed, CHALLENGER, msgspec.structs.replace(valid, **void))
+    assert [_is_expected(owed, CHALLENGER, one) for one in (valid, valid)] == [True, False]
 
 
 def test_a_decision_by_rules_is_settled_by_its_comparison() -> None:
     owed, valid = ExpectedComparisons({}, 0), comparison(7, Decision.APPROVE, Decision.APPROVE, 1)
     owed.add(decision(7, model=None))
-    assert not _settles(owed, CHALLENGER, valid)
-    assert _settles(owed, CHALLENGER, msgspec.structs.replace(valid, live=Side(None, None, None, Decision.APPROVE)))
+    assert not _is_expected(owed, CHALLENGER, valid)
+    assert _is_expected(owed, CHALLENGER, msgspec.structs.replace(valid, live=Side(None, None, None, Decision.APPROVE)))
 
 
 def test_thirty_thousand_decisions_are_kept_in_some_bits_each() -> None:

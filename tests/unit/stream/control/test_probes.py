@@ -9,7 +9,7 @@ from features.history import compaction
 from features.memory_store import MemoryStore
 from features.vector.sets import FeatureSets
 from features.vector.vectorise import vectorise
-from stream.control.probes import probers, write_probe
+from stream.control.probes import probe_vectorisers, write_probe
 from support.features.paned_sets import HOURLY
 from support.features.recount import transaction, transactions
 
@@ -23,5 +23,5 @@ def test_a_probe_with_panes_is_read_as_it_was_seen(monkeypatch: pytest.MonkeyPat
     batch = transactions(rows[8:])
     observed = store.observe_now(batch)
     probe = write_probe(batch, observed, 0)
-    again = probers(FeatureSets((HOURLY,)))[HOURLY.fingerprint]([probe])
+    again = probe_vectorisers(FeatureSets((HOURLY,)))[HOURLY.fingerprint]([probe])
     assert again.tobytes() == vectorise(HOURLY, batch, observed).tobytes()

@@ -14,7 +14,7 @@ P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
 def test_what_may_be_committed_is_what_is_done_without_a_gap(sizes: list[int], data: st.DataObject) -> None:
     ledger, ends = CommitLedger(), [sum(sizes[: at + 1]) - 1 for at in range(len(sizes))]
     for end in ends:
-        ledger.hand_out(P0, 1, end)
+        ledger.track(P0, 1, end)
     done: set[int] = set()
     for end in data.draw(st.permutations(ends)):
         ledger.acknowledge(P0, 1, end, f"note {end}")
@@ -23,13 +23,13 @@ def test_what_may_be_committed_is_what_is_done_without_a_gap(sizes: list[int], d
         first = next((at for at, one in enumerate(ends) if one not in done), len(ends))
         expected = {P0: Commit(ends[first - 1] + 1, f"note {ends[first - 1]}")} if first else {}
         assert ledger.committable() == expected
-        assert ledger.done_to(P0) == (ends[first - 1] + 1 if first else None)
+        assert ledger.finished_offset(P0) == (ends[first - 1] + 1 if first else None)
         assert [ledger.is_current(P0, 1, one) for one in ends] == [at >= first for at in range(len(ends))]
 
 
 def test_an_acknowledgement_of_another_generation_offset_or_partition_means_nothing() -> None:
     ledger = CommitLedger()
-    ledger.hand_out(P0, 2, 9)
+    ledger.track(P0, 2, 9)
     for partition, generation, offset in ((P0, 1, 9), (P0, 3, 9), (P0, 2, 8), (P1, 2, 9)):
         ledger.acknowledge(partition, generation, offset)
         assert not ledger.is_current(partition, generation, offset)
@@ -41,24 +41,24 @@ def test_what_is_forgotten_is_neither_current_nor_committable() -> None:
     ledger = CommitLedger()
     for partition in (P0, P1):
         for offset in (4, 9):
-            ledger.hand_out(partition, 1, offset)
+            ledger.track(partition, 1, offset)
         ledger.acknowledge(partition, 1, 4)
-    ledger.forget(P0)
+    ledger.drop(P0)
     ledger.acknowledge(P0, 1, 9)
     assert ledger.committable() == {P1: Commit(5, "")}
     assert not ledger.is_current(P0, 1, 9)
-    assert (ledger.done_to(P0), ledger.done_to(P1)) == (None, 5)
+    assert (ledger.finished_offset(P0), ledger.finished_offset(P1)) == (None, 5)
     ledger.committed(ledger.committable())
-    assert ledger.done_to(P1) == 5
-    ledger.hand_out(P0, 2, 4)
+    assert ledger.finished_offset(P1) == 5
+    ledger.track(P0, 2, 4)
     ledger.acknowledge(P0, 2, 4)
     assert ledger.committable()[P0] == Commit(5, "")
 
 
 def test_what_is_committed_is_not_committed_again_unless_it_has_moved_on() -> None:
     ledger = CommitLedger()
-    ledger.hand_out(P0, 1, 4)
-    ledger.hand_out(P0, 1, 9)
+    ledger.track(P0, 1, 4)
+    ledger.track(P0, 1, 9)
     ledger.acknowledge(P0, 1, 4)
     sent = ledger.committable()
     ledger.acknowledge(P0, 1, 9)
@@ -71,7 +71,7 @@ def test_what_is_committed_is_not_committed_again_unless_it_has_moved_on() -> No
 def a_batch(ledger: CommitLedger, draining: asyncio.Event) -> Batch:
     records = {0: [Told(offset=3), Told(offset=4)], 1: [Told(partition=1, offset=7)]}
     for partition, lot in records.items():
-        ledger.hand_out(TopicPartition("t", partition), 5, lot[-1].offset)
+        ledger.track(TopicPartition("t", partition), 5, lot[-1].offset)
     return Batch("t", 5, records, ledger, draining)
 
 
@@ -79,7 +79,7 @@ def test_a_batch_knows_which_of_its_partitions_are_still_ours() -> None:
     ledger = CommitLedger()
     batch = a_batch(ledger, asyncio.Event())
     assert batch.current() == [0, 1]
-    ledger.forget(P0)
+    ledger.drop(P0)
     assert batch.current() == [1]
     batch.acknowledge(0)
     batch.acknowledge(1, "n")

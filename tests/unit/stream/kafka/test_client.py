@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from stream.errors import SettingsError
-from stream.kafka.client import check_files
+from stream.kafka.client import check_tls_files
 from stream.settings import Settings
 
 
 def test_nothing_named_is_nothing_wrong() -> None:
-    check_files(Settings())
+    check_tls_files(Settings())
 
 
 def test_every_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -21,7 +21,7 @@ def test_every_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         redis_cafile=str(tmp_path / "none"),
     )
     with pytest.raises(SettingsError, match="cannot be read") as refused:
-        check_files(settings)
+        check_tls_files(settings)
     assert str(refused.value).splitlines() == [
         f"FRAUDSTREAM_KAFKA_SSL_CAFILE: {tmp_path}/none.pem cannot be read: No such file or directory",
         f"FRAUDSTREAM_KAFKA_SSL_CERTFILE: {tmp_path} cannot be read: Is a directory",
@@ -34,12 +34,12 @@ def test_every_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_a_file_without_certificates_is_trusted_by_nobody(tmp_path: Path, name: str) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("no certificate")
-    with pytest.raises(SettingsError, match=rf"FRAUDSTREAM_{name.upper()}: .*notes\.txt holds no certificates in PEM"):
-        check_files(Settings(**{name: str(file)}))
+    with pytest.raises(SettingsError, match=rf"FRAUDSTREAM_{name.upper()}: .*notes\.txt holds no PEM certificates"):
+        check_tls_files(Settings(**{name: str(file)}))
 
 
 def test_a_file_without_a_pair_is_presented_by_nobody(tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("no certificate")
-    with pytest.raises(SettingsError, match=r"FRAUDSTREAM_KAFKA_SSL_CERTFILE: .* are not one pair, both in PEM"):
-        check_files(Settings(kafka_ssl_certfile=str(file)))
+    with pytest.raises(SettingsError, match=r"FRAUDSTREAM_KAFKA_SSL_CERTFILE: .* must be a pair, both in PEM"):
+        check_tls_files(Settings(kafka_ssl_certfile=str(file)))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.contract.codes import DeadLetterCode
-from stream.kafka.dead_letters import LONGEST_RUN, DeadLetter, DeadLetterRuns
+from stream.kafka.dead_letters import MAX_RUN, DeadLetter, DeadLetterRuns
 from support.stream_records import CARD_NUMBER, CARD_NUMBERS, Told
 
 ADDED = ("error.code", "error.detail", "source.topic", "source.partition", "source.offset", "source.timestamp")
@@ -20,7 +20,7 @@ def letter(record: Told, detail: str = "why") -> DeadLetter:
 
 def test_a_dead_letter_is_the_record_with_its_cause_and_its_place() -> None:
     record = Told(b"x", b"k", 3, 14, [("a", b"1"), ("a", None), ("b", b"")], "in-transactions", 1_234)
-    outgoing = letter(record, "not UTF-8 JSON: café").outgoing()
+    outgoing = letter(record, "not UTF-8 JSON: café").to_record()
     assert (outgoing.source_offset, outgoing.key, outgoing.value) == (14, b"k", b"x")
     assert list(outgoing.headers) == [
         ("a", b"1"),
@@ -37,7 +37,7 @@ def test_a_dead_letter_is_the_record_with_its_cause_and_its_place() -> None:
 
 @pytest.mark.parametrize("nothing", [None, b""])
 def test_what_is_empty_stays_as_empty_as_it_was(nothing: bytes | None) -> None:
-    outgoing = letter(Told(nothing, nothing)).outgoing()
+    outgoing = letter(Told(nothing, nothing)).to_record()
     assert (outgoing.key, outgoing.value) == (nothing, nothing)
 
 
@@ -45,7 +45,7 @@ def test_what_is_empty_stays_as_empty_as_it_was(nothing: bytes | None) -> None:
 def test_no_part_of_it_holds_a_card_number(number: str) -> None:
     planted = number.encode()
     record = Told(b'{"card_id":"%b"}' % planted, planted, 0, 0, [("h", planted), (f"x-{number}", None)])
-    outgoing = letter(record, f"got '{number}'").outgoing()
+    outgoing = letter(record, f"got '{number}'").to_record()
     everything = [
         outgoing.key,
         outgoing.value,
@@ -59,7 +59,7 @@ def test_no_part_of_it_holds_a_card_number(number: str) -> None:
 def test_it_grows_by_bounded_headers_alone(
     value: bytes | None, key: bytes | None, headers: Sequence[tuple[str, bytes | None]], detail: str
 ) -> None:
-    outgoing = letter(Told(value, key, 0, 0, headers), detail).outgoing()
+    outgoing = letter(Told(value, key, 0, 0, headers), detail).to_record()
     assert len(outgoing.value or b"") <= len(value or b"")
     assert len(outgoing.key or b"") <= len(key or b"")
     kept, added = outgoing.headers[: len(headers)], outgoing.headers[len(headers) :]
@@ -73,13 +73,13 @@ def test_it_grows_by_bounded_headers_alone(
 
 @given(st.integers(960, 1_010))
 def test_a_cut_detail_keeps_no_part_of_a_card_number(before: int) -> None:
-    detail = letter(Told(), "x" * before + CARD_NUMBER).shown()
+    detail = letter(Told(), "x" * before + CARD_NUMBER).redacted_detail()
     assert len(detail) <= 1_000
     assert CARD_NUMBER[0] not in detail
 
 
 def test_a_detail_that_cannot_be_encoded_is_written_all_the_same() -> None:
-    assert dict(letter(Told(), "\ud800").outgoing().headers)["error.detail"] == b"?"
+    assert dict(letter(Told(), "\ud800").to_record().headers)["error.detail"] == b"?"
 
 
 # --- runs of them
@@ -90,7 +90,7 @@ def a_lot(count: int, since: int = 0, partition: int = 0) -> list[Told]:
 
 
 def test_999_in_a_row_halt_nothing_and_one_more_does() -> None:
-    runs, lot = DeadLetterRuns(), a_lot(LONGEST_RUN)
+    runs, lot = DeadLetterRuns(), a_lot(MAX_RUN)
     runs.add(map(letter, lot[:-1]), {0: lot[:-1]})
     assert runs.halted == {}
     runs.add([letter(lot[-1], f"got {CARD_NUMBER}")], {0: lot[-1:]})

@@ -7,7 +7,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.structs import OffsetAndMetadata
 
-from stream.kafka.offsets import Position, Resumption, Voids, committed_offsets
+from stream.kafka.offsets import Position, ResumePoint, VoidCounter, committed_offsets
 from stream.settings import Settings
 
 FIRST, SECOND = TopicPartition("transactions", 0), TopicPartition("transactions", 1)
@@ -40,10 +40,10 @@ def test_a_coordinator_that_leaves_a_partition_out_is_asked_again() -> None:
 
 
 def test_a_void_score_is_told_once_however_often_its_tail_is_read() -> None:
-    voids = Voids()
+    voids = VoidCounter()
 
     def fresh(committed: int | None, void: int, partition: int = 0) -> int:
-        return voids.fresh(partition, Resumption(committed, Position(void=void)))
+        return voids.count_new(partition, ResumePoint(committed, Position(void=void)))
 
     assert [fresh(10, 3), fresh(10, 3), fresh(10, 4), fresh(10, 4, partition=1)] == [3, 0, 1, 4]
     assert [fresh(20, 1), fresh(20, 1), fresh(None, 0), fresh(None, 2)] == [1, 0, 0, 2]

@@ -73,7 +73,7 @@ async def observe(store: DegradingStore, *rows: Row) -> Observed:
 async def test_with_redis_there_it_alone_answers() -> None:
     _, store = a_pair()
     observed = await observe(store, transaction(1))
-    assert (observed.incomplete, observed.stopgap, store.degraded, store.behind) == (False, False, False, False)
+    assert (observed.incomplete, observed.stopgap, store.degraded, store.has_pending) == (False, False, False, False)
 
 
 async def test_without_redis_decisions_are_marked_and_do_not_wait_for_it() -> None:
@@ -86,7 +86,7 @@ async def test_without_redis_decisions_are_marked_and_do_not_wait_for_it() -> No
     assert all(one.incomplete and one.stopgap and one.fates == [Fate.DECIDE] for one in (first, *more))
     assert more[-1].cards.lengths.tolist() == [49]
     assert store.degraded
-    assert store.behind
+    assert store.has_pending
 
 
 async def test_what_is_remembered_of_a_card_is_seen_and_its_retries_are_known() -> None:
@@ -136,7 +136,7 @@ async def test_a_decision_in_the_middle_of_catching_up_is_not_left_out(monkeypat
     await catching_up
     assert [one.stopgap for one in meanwhile][0::14] == [True, False]
     assert [one.cards.lengths.tolist() for one in meanwhile] == [[n] for n in range(6, 21)]
-    assert not store.behind
+    assert not store.has_pending
 
 
 async def test_finding_out_whether_redis_is_back_holds_up_no_decision() -> None:
@@ -160,10 +160,10 @@ async def test_one_that_goes_away_while_it_catches_up_goes_on_where_it_was() -> 
         await observe(store, transaction(offset))
     with pytest.raises(StoreUnavailableError):
         await store.catch_up()
-    assert store.behind
+    assert store.has_pending
     redis.away = False
     await store.catch_up()
-    assert (store.behind, store.degraded) == (False, False)
+    assert (store.has_pending, store.degraded) == (False, False)
     assert (await observe(store, transaction(9))).cards.lengths.tolist() == [6]
 
 

@@ -22,7 +22,7 @@ from models.loading import Model, load
 from models.policy import bands
 from models.repository import Repository
 from stream.cli.main import main
-from stream.control.probes import probers
+from stream.control.probes import probe_vectorisers
 from stream.dataset.errors import TransactionsFileError
 from stream.dataset.file import TransactionsFile
 from stream.rescoring import file_run, workdir
@@ -136,7 +136,7 @@ def test_each_row_is_what_the_store_in_memory_says_of_it_at_its_turn(
 def test_a_row_has_what_the_model_makes_of_its_features(tmp_path: Path, models: str, digest: str) -> None:
     found = scored(tmp_path, transactions(rows=500), models, digest)
     assert tuple(found) == COLUMNS
-    model = load(Repository(models), digest, probers(FeatureSets((FEATURES,))))
+    model = load(Repository(models), digest, probe_vectorisers(FeatureSets((FEATURES,))))
     assert isinstance(model, Model)
     scores = model.score(np.column_stack([np.array(found[name], np.float64) for name in FEATURES.names]))
     assert found["score"] == scores.tolist()

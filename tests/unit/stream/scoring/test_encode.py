@@ -71,7 +71,7 @@ def written(
     matrix = np.zeros((len(records), len(NAMES))) if vectors is None else np.array(vectors, np.float64)
     which = np.arange(len(records))
     seen = observed(len(records), incomplete=incomplete)
-    return encode(of or frame(), decoded, seen, (which, {FINGERPRINT: matrix}, judgements)).lots()
+    return encode(of or frame(), decoded, seen, (which, {FINGERPRINT: matrix}, judgements)).by_partition()
 
 
 def one(record: Told, *arguments: Any, **changes: Any) -> dict[str, Any]:
@@ -173,13 +173,13 @@ def test_only_what_was_decided_is_written() -> None:
         decode(records, 0),
         observed(4),
         (np.array([1, 3]), {FINGERPRINT: np.array([[1.0, 2, 3], [4, 5, 6]])}, [judgement(), judgement(0.5)]),
-    ).lots()
+    ).by_partition()
     found = [msgspec.json.decode(outgoing.value) for outgoing in out[0]]
     assert [score["transaction_id"] for score in found] == ["t-1", "t-3"]
     assert [score["positions"]["card"] for score in found] == [11, 13]
     assert [score["features"]["a"] for score in found] == [1.0, 4.0]
     nothing = encode(frame(), decode([], 0), observed(0), (np.array([], np.intp), {FINGERPRINT: np.empty((0, 3))}, []))
-    assert (len(nothing), nothing.lots()) == (0, {})
+    assert (len(nothing), nothing.by_partition()) == (0, {})
 
 
 def test_decisions_are_taken_apart_by_partition_and_joined_again_in_order() -> None:
@@ -191,8 +191,8 @@ def test_decisions_are_taken_apart_by_partition_and_joined_again_in_order() -> N
     some = whole.of([2, 0])
     assert [one.transaction_id for one in some.transactions] == ["t-0", "t-2", "t-3", "t-5"]
     assert some.vectors[FINGERPRINT].tolist() == vectors[[0, 2, 3, 5]].tolist()
-    assert [len(lot) for lot in some.lots().values()] == [2, 2]
-    joined = Scored.joined([some, Scored.nothing(), whole.of([1])])
+    assert [len(lot) for lot in some.by_partition().values()] == [2, 2]
+    joined = Scored.concat([some, Scored.empty(), whole.of([1])])
     assert [record.offset for record in joined.records] == [0, 2, 3, 5, 1, 4]
     assert joined.vectors[FINGERPRINT].tolist() == vectors[[0, 2, 3, 5, 1, 4]].tolist()
     assert [one.source_offset for one in joined.outgoing] == [0, 2, 3, 5, 1, 4]

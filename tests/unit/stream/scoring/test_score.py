@@ -13,7 +13,7 @@ from models.loading import Model, load
 from models.policy import Decision, bands
 from models.repository import Repository
 from stream.contract.outputs import DecidedBy, ModelName
-from stream.control.model_cache import Serving
+from stream.control.model_cache import ServingModels
 from stream.scoring.score import REVIEW_ABOVE, Floats, decide_by_rules, score
 from support.model_artifacts import FINGERPRINT, NAMES, artifact, history_vectors, rows
 
@@ -61,13 +61,13 @@ def always(_: Floats) -> bool:
 
 
 def test_nothing_is_judged_without_a_question(sound: tuple[Model, Model]) -> None:
-    assert score(Serving(1, *sound), Given(np.empty((0, 3)))) == []
+    assert score(ServingModels(1, *sound), Given(np.empty((0, 3)))) == []
 
 
 def test_the_live_model_judges_and_says_who_it_is(sound: tuple[Model, Model]) -> None:
     live, _ = sound
     matrix = rows(50, seed=3)
-    judged = score(Serving(1, *sound), Given(matrix))
+    judged = score(ServingModels(1, *sound), Given(matrix))
     expected = live.score(matrix)
     assert [one.score for one in judged] == expected.tolist()
     assert [one.band for one in judged] == bands(expected).tolist()
@@ -80,7 +80,7 @@ def test_the_live_model_judges_and_says_who_it_is(sound: tuple[Model, Model]) ->
 @given(st.integers(1, 40), st.integers(0, 2**31))
 def test_a_row_is_judged_alike_alone_and_in_company(sound: tuple[Model, Model], count: int, seed: int) -> None:
     matrix = rows(count, seed=seed)
-    serving = Serving(1, *sound)
+    serving = ServingModels(1, *sound)
     assert score(serving, Given(matrix)) == [score(serving, Given(row[np.newaxis]))[0] for row in matrix]
 
 
@@ -90,10 +90,10 @@ def test_where_a_batch_fails_each_row_is_tried_alone_and_only_the_guilty_one_fal
     live, before = sound
     matrix = rows(5, seed=4)
     matrix[2, 0] = 77.0
-    judged = score(Serving(1, Failing(live, lambda some: (some == 77.0).any()), before), Given(matrix))
+    judged = score(ServingModels(1, Failing(live, lambda some: (some == 77.0).any()), before), Given(matrix))
     assert [one.decided_by for one in judged] == ["model", "model", "fallback", "model", "model"]
     assert [one.degraded for one in judged] == [(), (), ("live_model_failed",), (), ()]
-    assert judged[:2] == score(Serving(1, live, None), Given(matrix[:2]))
+    assert judged[:2] == score(ServingModels(1, live, None), Given(matrix[:2]))
     assert judged[2].score == before.score(matrix[2:3])[0]
     assert judged[2].model == ModelName("card", "1", before.digest)
 
@@ -101,7 +101,7 @@ def test_where_a_batch_fails_each_row_is_tried_alone_and_only_the_guilty_one_fal
 @pytest.mark.parametrize("fails_too", [True, False])
 def test_where_no_model_can_the_rules_decide_and_there_is_no_score(sound: tuple[Model, Model], fails_too: bool) -> None:  # noqa: FBT001 - a parameter
     live, before = sound
-    serving = Serving(1, Failing(live, always), Failing(before, always) if fails_too else None)
+    serving = ServingModels(1, Failing(live, always), Failing(before, always) if fails_too else None)
     judged = score(serving, Given(np.array([[5.0, 0, 0], [6.0, 0, 0]]), ("card_count_10m", "b", "c")))
     assert [one.decision for one in judged] == ["approve", "review"]
     for one in judged:
@@ -110,7 +110,7 @@ def test_where_no_model_can_the_rules_decide_and_there_is_no_score(sound: tuple[
 
 
 def test_a_matrix_that_is_too_narrow_for_every_model_is_judged_by_rules(sound: tuple[Model, Model]) -> None:
-    (judged,) = score(Serving(1, *sound), Given(np.zeros((1, 1)), ("a",)))
+    (judged,) = score(ServingModels(1, *sound), Given(np.zeros((1, 1)), ("a",)))
     assert judged.decided_by is DecidedBy.RULES
 
 
@@ -121,7 +121,7 @@ def test_the_model_before_judges_by_the_features_that_it_was_trained_on(sound: t
 
     live, before = sound
     before = Model(before.digest, msgspec.structs.replace(before.manifest, fingerprint="before's"), before._booster)
-    judged = score(Serving(1, Failing(live, always), before), Apart(rows(3, seed=7)))
+    judged = score(ServingModels(1, Failing(live, always), before), Apart(rows(3, seed=7)))
     assert [one.score for one in judged] == before.score(rows(3, seed=8)).tolist()
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from models.policy import Decision
-from stream.scoring.facts import Compared, Fact, deaf
+from stream.scoring.facts import Compared, Fact, ignore_fact
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from stream.telemetry.catalogue import CATALOGUE, MetricKind, prometheus_name
@@ -39,7 +39,7 @@ def told(facts: Sequence[Fact], gauges: Gauges | None = None) -> dict[str, dict[
     telemetry = begin(Settings(), {})
     telemetry.watch(gauges or {})
     for fact in facts:
-        telemetry.tell(fact)
+        telemetry.emit(fact)
     page = telemetry.metrics().decode()
     telemetry.stop()
     series: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
@@ -131,13 +131,13 @@ def test_many_values_at_once_are_sorted_as_one_by_one(lots: list[list[float]]) -
 def test_no_order_of_facts_raises(facts: list[Fact]) -> None:
     books = MetricTotals(Settings())
     for fact in facts:
-        books.tell(fact)
+        books.record(fact)
     assert books.counted("fraudstream.void_scores")[()] == 3 * sum(type(fact).__name__ == "VoidFound" for fact in facts)
 
 
 def test_switched_off_nothing_is_counted_and_the_process_is_still_seen() -> None:
     telemetry = begin(Settings(), {"OTEL_SDK_DISABLED": "true"})
-    assert telemetry.tell is deaf
+    assert telemetry.emit is ignore_fact
     assert isinstance(telemetry.tracing, NoTracing)
     telemetry.watch(GAUGES)
     page = telemetry.metrics().decode()

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from opentelemetry.util.re import parse_env_headers
 
 from stream.errors import SettingsError
-from stream.kafka.tracing import UntracedStep, UntracedSteps
+from stream.kafka.tracing import NoOperationTracing, UntracedOperation
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from stream.telemetry.command_line import steps_outside
 from stream.telemetry.environment import read
 from stream.telemetry.setup import Quieter, Telemetry, begin
-from stream.telemetry.steps import TracedSteps
+from stream.telemetry.steps import OperationTracer
 from stream.telemetry.tracing import BatchTracer
 from support.otlp_receiver import otlp_receiver
 from support.stream_records import CARD_NUMBER, Told
@@ -138,8 +138,8 @@ def test_a_signals_own_protocol_goes_before_the_general_one() -> None:
 def test_without_an_endpoint_nothing_is_traced_and_all_is_counted() -> None:
     telemetry = begin(Settings(), {})
     assert isinstance(telemetry.tracing, NoTracing)
-    assert isinstance(telemetry.steps, UntracedSteps)
-    telemetry.tell(decided(scored([Told()])))
+    assert isinstance(telemetry.operations, NoOperationTracing)
+    telemetry.emit(decided(scored([Told()])))
     assert b'fraudstream_decisions_total{decided_by="model",decision="approve"} 1.0' in telemetry.metrics()
     telemetry.stop()
 
@@ -151,10 +151,10 @@ def test_spans_and_numbers_reach_a_collector_and_say_who_we_are(monkeypatch: pyt
             monkeypatch.setenv(name, value)
         telemetry = begin(Settings(worker_id="w-1", deployment="cards"), environment)
         assert isinstance(telemetry.tracing, BatchTracer)
-        assert isinstance(telemetry.steps, TracedSteps)
+        assert isinstance(telemetry.operations, OperationTracer)
         telemetry.tracing.begin([Told()]).decided(decided(scored([Told()])))
         for fact in one_of_each():
-            telemetry.tell(fact)
+            telemetry.emit(fact)
         telemetry.stop(10.0)
         assert {(span.service, span.instance) for span in receiver.spans} == {("fraudstream", "w-1")}
         assert {"fraudstream.latency", "fraudstream.decisions", "fraudstream.shadow.score_shift"} <= set(
@@ -198,10 +198,10 @@ def test_all_that_is_held_has_the_same_few_moments_to_end() -> None:
 async def test_a_command_without_traces_passes_on_what_it_came_with(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("OTEL_")]:
         monkeypatch.delenv(name)
-    async with steps_outside(Settings(), "fraudstream-model") as steps:
+    async with steps_outside(Settings(), "fraudstream-model") as operations:
         came = (("traceparent", b"anything"),)
-        step = steps.step("model promote", came)
-        assert isinstance(step, UntracedStep)
+        step = operations.begin("model promote", came)
+        assert isinstance(step, UntracedOperation)
         assert step.headers is came
         step.done({})
 

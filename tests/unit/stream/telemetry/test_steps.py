@@ -18,12 +18,12 @@ from opentelemetry.trace import SpanKind, StatusCode
 from models.commands import CommandKind, Event, EventKind, encode
 from models.problems import Problem, ProblemCode
 from models.times import format_time
-from stream.control.announcements import CandidateAnswers, answered
+from stream.control.announcements import CandidateAnswers, outcome_attributes
 from stream.control.follower import Follower
 from stream.kafka.publisher import Headers
 from stream.settings import Settings
 from stream.telemetry.attributes import MEANINGS
-from stream.telemetry.steps import TracedSteps
+from stream.telemetry.steps import OperationTracer
 from support.stream_records import CARD_NUMBER, Told
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -38,7 +38,7 @@ class Kept:
         self._exporter = InMemorySpanExporter()
         provider = TracerProvider(sampler or ParentBased(ALWAYS_ON))
         provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self.steps = TracedSteps(provider.get_tracer("t"))
+        self.operations = OperationTracer(provider.get_tracer("t"))
 
     @property
     def spans(self) -> tuple[ReadableSpan, ...]:
@@ -52,7 +52,7 @@ class Announced:
         self.events: list[tuple[Event, Headers]] = []
         self._failures = failures
 
-    async def announce(self, event: Event, headers: Headers = ()) -> int:
+    async def publish_event(self, event: Event, headers: Headers = ()) -> int:
         if self._failures:
             self._failures -= 1
             raise KafkaError
@@ -69,13 +69,15 @@ def event(kind: EventKind, **changes: Any) -> Event:
 
 async def heard(follower: Follower, events: Sequence[tuple[Event, Headers]]) -> None:
     """Let a follower read events with their headers."""
-    await follower._step([Told(encode(one), offset=at, headers=headers) for at, (one, headers) in enumerate(events)], 0)
+    await follower._apply(
+        [Told(encode(one), offset=at, headers=headers) for at, (one, headers) in enumerate(events)], 0
+    )
 
 
 def test_a_step_goes_on_in_the_trace_that_it_came_with_and_its_messages_in_its_own() -> None:
     kept = Kept()
-    step = kept.steps.step("judge promote", SAMPLED, 1_000)
-    step.done(answered(event(EventKind.ACCEPTED)))
+    step = kept.operations.begin("judge promote", SAMPLED, 1_000)
+    step.done(outcome_attributes(event(EventKind.ACCEPTED)))
     (span,) = kept.spans
     assert span.parent is not None
     assert (f"{span.context.trace_id:032x}", f"{span.parent.span_id:016x}") == (TRACE, PARENT)
@@ -88,23 +90,23 @@ def test_a_step_goes_on_in_the_trace_that_it_came_with_and_its_messages_in_its_o
 
 def test_who_sends_begins_a_trace_where_the_sampler_wants_one() -> None:
     kept, silent = Kept(), Kept(ParentBased(ALWAYS_OFF))
-    step = kept.steps.step("model promote")
+    step = kept.operations.begin("model promote")
     step.failed("no_verdict")
     (span,) = kept.spans
     assert (span.parent, span.kind, span.status.status_code) == (None, SpanKind.PRODUCER, StatusCode.ERROR)
     assert [name for name, _ in step.headers] == ["traceparent"]
-    silent.steps.step("model promote").done({})
+    silent.operations.begin("model promote").done({})
     assert silent.spans == ()
 
 
 @pytest.mark.parametrize("name", ["send transactions", "judge promote"])
 def test_a_no_to_a_trace_is_handed_on_so_that_nobody_decides_again(name: str) -> None:
     silent, next_one = Kept(ParentBased(ALWAYS_OFF)), Kept()
-    step = silent.steps.step(name, (("other", b"1"),))
+    step = silent.operations.begin(name, (("other", b"1"),))
     (other, (carried, value)) = step.headers
     assert (other, carried) == (("other", b"1"), "traceparent")
     assert re.fullmatch(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-0[02]", value or b"")
-    then = next_one.steps.step("process transactions", step.headers)
+    then = next_one.operations.begin("process transactions", step.headers)
     then.done({})
     assert next_one.spans == ()
     assert then.headers is step.headers
@@ -115,7 +117,7 @@ def test_a_no_to_a_trace_is_handed_on_so_that_nobody_decides_again(name: str) ->
 )
 def test_what_cannot_be_read_is_passed_on(came_with: list[tuple[str, bytes | None]]) -> None:
     kept = Kept()
-    step = kept.steps.step("judge promote", came_with)
+    step = kept.operations.begin("judge promote", came_with)
     step.done({})
     if any(name == "traceparent" for name, _ in came_with):
         assert step.headers is came_with
@@ -125,7 +127,9 @@ def test_what_cannot_be_read_is_passed_on(came_with: list[tuple[str, bytes | Non
 def test_a_verdict_leaves_codes_and_no_texts() -> None:
     kept = Kept()
     problem = Problem(ProblemCode.INVALID_FIELD, f"reason: quotes {CARD_NUMBER}")
-    kept.steps.step("judge promote").done(answered(event(EventKind.REFUSED, model=None, problems=(problem,))))
+    kept.operations.begin("judge promote").done(
+        outcome_attributes(event(EventKind.REFUSED, model=None, problems=(problem,)))
+    )
     (span,) = kept.spans
     assert dict(span.attributes or {})["fraudstream.problems"] == ("invalid_field",)
     assert set(span.attributes or {}) <= set(MEANINGS)
@@ -134,14 +138,14 @@ def test_a_verdict_leaves_codes_and_no_texts() -> None:
 
 async def test_an_answer_goes_on_where_the_candidate_was_announced_from_the_moment_it_was_heard() -> None:
     kept, follower, published = Kept(), Follower(Settings()), Announced(failures=1)
-    follower.steps = kept.steps
+    follower.operations = kept.operations
     answers = CandidateAnswers(follower, published, "w-1")  # type: ignore[arg-type] - it has what is used of a publisher
     await heard(follower, [(event(EventKind.CANDIDATE), (*SAMPLED, ("other", b"1")))])
-    assert answers.owed({"c-1": MODEL}) == {"c-1": MODEL}
-    await answers.give("c-1", MODEL, "p" * 64)
+    assert answers.unanswered({"c-1": MODEL}) == {"c-1": MODEL}
+    await answers.answer("c-1", MODEL, "p" * 64)
     assert kept.spans == ()
-    assert answers.owed({"c-1": MODEL}) == {"c-1": MODEL}
-    await answers.give("c-1", MODEL, "p" * 64)
+    assert answers.unanswered({"c-1": MODEL}) == {"c-1": MODEL}
+    await answers.answer("c-1", MODEL, "p" * 64)
     (span,) = kept.spans
     ((said, headers),) = published.events
     assert (span.name, f"{span.context.trace_id:032x}") == ("load and answer", TRACE)
@@ -151,18 +155,18 @@ async def test_an_answer_goes_on_where_the_candidate_was_announced_from_the_mome
     )
     assert "other" not in dict(headers)
     assert dict(span.attributes or {})["fraudstream.command.outcome"] == "ready"
-    assert answers.owed({"c-1": MODEL}) == {}
+    assert answers.unanswered({"c-1": MODEL}) == {}
 
 
 async def test_what_was_asked_is_forgotten_with_the_verdict_and_a_step_that_hung_is_ended() -> None:
     kept, follower = Kept(), Follower(Settings())
-    follower.steps = kept.steps
+    follower.operations = kept.operations
     answers = CandidateAnswers(follower, Announced(failures=9), "w-1")  # type: ignore[arg-type] - likewise
     await heard(follower, [(event(EventKind.CANDIDATE), SAMPLED)])
-    await answers.give("c-1", MODEL, ())
+    await answers.answer("c-1", MODEL, ())
     await heard(follower, [(event(EventKind.REFUSED), ())])
-    assert follower.asked == {}
-    assert answers.owed({}) == {}
+    assert follower.candidate_notices == {}
+    assert answers.unanswered({}) == {}
     (span,) = kept.spans
     assert dict(span.attributes or {})["error.type"] == "settled"
 
@@ -171,8 +175,8 @@ async def test_what_was_asked_is_forgotten_with_the_verdict_and_a_step_that_hung
 async def test_a_candidate_that_is_announced_twice_was_heard_the_first_time(headers: Headers) -> None:
     follower = Follower(Settings())
     await heard(follower, [(event(EventKind.CANDIDATE), headers)])
-    first = follower.asked["c-1"]
+    first = follower.candidate_notices["c-1"]
     await asyncio.sleep(0)
     await heard(follower, [(event(EventKind.CANDIDATE), SAMPLED)])
-    assert follower.asked["c-1"] is first
+    assert follower.candidate_notices["c-1"] is first
     assert list(first.headers) == list(headers)

@@ -17,14 +17,14 @@ from features.history.store import LabelStatus
 from models.commands import Event, EventKind
 from stream.clock import Stage
 from stream.contract.codes import DeadLetterCode
-from stream.control.announcements import answered
+from stream.control.announcements import outcome_attributes
 from stream.kafka.dead_letters import DeadLetter
-from stream.kafka.tracing import sent
+from stream.kafka.tracing import sent_attributes
 from stream.scoring.facts import LabelsApplied
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from stream.telemetry.attributes import MEANINGS
-from stream.telemetry.steps import TracedSteps
+from stream.telemetry.steps import OperationTracer
 from stream.telemetry.tracing import MOST_LINKS, BatchTracer, Ids, Tracers, carrying, context_of
 from support.stream_records import CARD_NUMBER, CARD_NUMBERS, Told
 from support.telemetry_facts import BEGAN_NS, DIGEST, decided, scored, stages
@@ -45,7 +45,7 @@ class Bench:
         for provider in (chosen, always):
             provider.add_span_processor(SimpleSpanProcessor(self._exporter))
         tracers = Tracers(chosen.get_tracer("t"), always.get_tracer("t"), chosen.sampler, ids)
-        self.steps = TracedSteps(tracers.chosen)
+        self.operations = OperationTracer(tracers.chosen)
         self.tracing = BatchTracer(tracers, Settings(redis_url="redis://someone:secret@redis.internal:6380/0"))
 
     @property
@@ -270,7 +270,7 @@ def test_every_attribute_of_the_list_is_said_by_some_span_and_no_other_is() -> N
     journey = bench.tracing.begin(some)
     journey.headers(some[0])
     journey.decided(decided(scored(some[:1]), [DeadLetter(some[1], DeadLetterCode.NOT_JSON, "why")]))
-    bench.steps.step("send transactions").done(sent("transactions", 0, 7))
+    bench.operations.begin("send transactions").done(sent_attributes("transactions", 0, 7))
     event = Event(
         event_id="e",
         deployment="d",
@@ -280,7 +280,7 @@ def test_every_attribute_of_the_list_is_said_by_some_span_and_no_other_is() -> N
         at="2026-01-31T00:00:00.000Z",
         model=DIGEST,
     )
-    bench.steps.step("load and answer").done(answered(event))
+    bench.operations.begin("load and answer").done(outcome_attributes(event))
     assert {name for span in bench.spans for name in said(span)} == set(MEANINGS)
 
 

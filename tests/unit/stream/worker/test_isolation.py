@@ -11,7 +11,7 @@ from features.vector.sets import load_sets
 from models.errors import ScoringError
 from models.loading import Model
 from stream.contract.codes import DeadLetterCode
-from stream.control.model_cache import Serving
+from stream.control.model_cache import ServingModels
 from stream.kafka.batches import Record
 from stream.pipeline import DecisionTerms, Outputs, Pipeline
 from stream.scoring.tracing import NoTracing
@@ -31,7 +31,7 @@ class NoModel:
         raise ScoringError("none here")
 
 
-SERVING = Serving(1, cast("Model", NoModel()), None)
+SERVING = ServingModels(1, cast("Model", NoModel()), None)
 
 
 class Troubled(Pipeline):
@@ -72,7 +72,9 @@ async def decide(pipeline: Pipeline, records: Sequence[Record]) -> Outputs:
 
 
 def offsets(outputs: Outputs) -> dict[int, list[int]]:
-    return {partition: [score.source_offset for score in lot] for partition, lot in outputs.scored.lots().items()}
+    return {
+        partition: [score.source_offset for score in lot] for partition, lot in outputs.scored.by_partition().items()
+    }
 
 
 async def test_a_batch_without_trouble_is_decided_at_once() -> None:
