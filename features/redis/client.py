@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import resources
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 from redis import asyncio as redis_asyncio
@@ -27,17 +27,7 @@ COMMANDS = (
 """Every command that a user must be allowed on the deployment's keys: those sent, and those called by scripts."""
 CLUSTER_COMMANDS = ("cluster|slots",)
 """Additional commands on a cluster."""
-SCRIPTS: tuple[Script, ...] = (
-    "hgetall",
-    "compact",
-    "init_epoch",
-    "add_needs",
-    "checkpoint",
-    "append",
-    "raise_epoch",
-    "report_progress",
-    "trim",
-)
+SCRIPTS: tuple[Script, ...] = get_args(Script)
 _DENIED_TO_SCRIPTS = ("executing the script can't", "ACL failure in script")
 OnConnect = Callable[[redis_asyncio.Connection], Awaitable[None]]
 """Called with every new connection; it must do what redis-py would: `await connection.on_connect()`."""

@@ -30,7 +30,7 @@ def slot(tag: str) -> int:
 
 
 class KeyLayout:
-    """The keys of one deployment in `number` shards; `prefix` starts every key.
+    """The keys of one deployment in `shard_count` shards; `prefix` starts every key.
 
     Attributes:
         slots: the slot of each shard; unused on a single server.

@@ -53,14 +53,14 @@ class PartReport(NamedTuple):
     It is `final` if that offset will not change; only then the part counts as done.
     """
 
-    reached: PartProgress
+    progress: PartProgress
     displaced_below: int
     final: bool = True
 
     @property
     def text(self) -> str:
         """The stored form."""
-        (first, reached, end), done = self.reached, self.reached.done and self.final
+        (first, reached, end), done = self.progress, self.progress.done and self.final
         return f"{first} {reached} {end} {done:d}"
 
 
@@ -77,18 +77,24 @@ class RepairProgress:
         Returns:
             Whether the histories are now complete; None if the epoch is no longer current.
         """
-        noted: list[bytes | int] = [repair.epoch, parts, repair.cover.text.encode(), PROGRESS_EXPIRY_MS, len(reports)]
+        arguments: list[bytes | int] = [
+            repair.epoch,
+            parts,
+            repair.cover.text.encode(),
+            PROGRESS_EXPIRY_MS,
+            len(reports),
+        ]
         for part, report in reports.items():
-            noted += [part.text.encode(), report.text.encode()]
+            arguments += [part.text.encode(), report.text.encode()]
         for part, report in reports.items():
-            noted += [source(part.partition, of_labels=part.of_labels), report.displaced_below]
+            arguments += [source(part.partition, of_labels=part.of_labels), report.displaced_below]
         keys = (
             self._layout.epochs[HOME_SHARD],
             self._layout.complete,
             self._repair_key(repair),
             self._displaced_key(repair.epoch),
         )
-        (reply,) = await self._connection.run("report_progress", [Call(HOME_SHARD, keys, noted)])
+        (reply,) = await self._connection.run("report_progress", [Call(HOME_SHARD, keys, arguments)])
         return None if reply < 0 else bool(reply)
 
     async def parts(self, repair: EpochCoverage) -> dict[LogPart, PartProgress]:

@@ -92,9 +92,9 @@ class HistoryState:
 
     async def _loss_since_recorded(self) -> str | None:
         """Say why records may be lost since a worker last recorded the servers: losses while no worker runs."""
-        (said,) = await self._connection.values([(HOME_SHARD, self._servers_key)])
+        (recorded,) = await self._connection.values([(HOME_SHARD, self._servers_key)])
         now = self._connection.trusted()
-        return None if said is None or now is None else read_servers(said).loss_reason(now)
+        return None if recorded is None or now is None else read_servers(recorded).loss_reason(now)
 
     async def _record_servers(self) -> None:
         """Store the serving servers for workers that join when all present ones are gone."""

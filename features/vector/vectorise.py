@@ -18,6 +18,47 @@ from features.vector import amounts, habits, novelty, travel
 from features.vector.frauds import fraud_share, fraud_verdicts, known_frauds
 from features.vector.paned import PanedWindow
 
+_CALENDAR: Mapping[Aggregate, Callable[[Transactions], Floats]] = MappingProxyType(
+    {Aggregate.NIGHT: habits.is_night, Aggregate.WEEKEND: habits.is_weekend},
+)
+_OF_SUMS: Mapping[Aggregate, Callable[[WindowSums], Floats]] = MappingProxyType(
+    {
+        Aggregate.COUNT: amounts.count,
+        Aggregate.AMOUNT_SUM: amounts.amount_sum,
+        Aggregate.AMOUNT_MEAN: amounts.mean,
+        Aggregate.AMOUNT_MAX: amounts.largest,
+        Aggregate.AMOUNT_TO_MEAN: amounts.amount_to_mean,
+        Aggregate.AMOUNT_DEVIATION: amounts.deviation,
+    },
+)
+_OF_A_WINDOW: Mapping[Aggregate, Callable[[Window], Floats]] = MappingProxyType(
+    {
+        **_OF_SUMS,
+        Aggregate.OTHERS: novelty.distinct_others,
+        Aggregate.OTHER_FIRST: novelty.other_is_new,
+        Aggregate.AMOUNT_TO_SMALLEST: amounts.amount_to_smallest,
+        Aggregate.AMOUNT_REPEATED: amounts.amount_repeated,
+        Aggregate.COUNTRIES: novelty.countries,
+        Aggregate.COUNTRY_JUMP: travel.country_jump,
+        Aggregate.DISTANCE_FROM_LAST: travel.distance_from_last,
+        Aggregate.SPEED_FROM_LAST: travel.speed_from_last,
+        Aggregate.DEVICES: novelty.devices,
+        Aggregate.DEVICE_FIRST: novelty.device_is_new,
+        Aggregate.CATEGORY_SHARE: habits.category_share,
+        Aggregate.CHANNEL_SHARE: habits.channel_share,
+        Aggregate.TIME_OF_DAY_SHARE: habits.time_of_day_share,
+    },
+)
+COMPUTED_BY: Mapping[Aggregate, Callable[..., Floats]] = MappingProxyType(
+    {
+        **_OF_A_WINDOW,
+        Aggregate.FRAUD_SHARE: fraud_share,
+        Aggregate.SECONDS_SINCE_LAST: habits.seconds_since_last,
+        **_CALENDAR,
+    },
+)
+"""The function of each aggregate; docs/features.md is generated from their docstrings."""
+
 
 def vectorise(feature_set: FeatureSet, transactions: Transactions, observed: Observed) -> Floats:
     """Compute the batch's vectors, float64 of shape (n, number of features), NaN where a value is undefined.
@@ -103,45 +144,3 @@ class _BatchReader:
         if entity not in self._frauds:
             self._frauds[entity] = known_frauds(self.frame(entity))
         return self._frauds[entity]
-
-
-_CALENDAR: Mapping[Aggregate, Callable[[Transactions], Floats]] = MappingProxyType(
-    {Aggregate.NIGHT: habits.is_night, Aggregate.WEEKEND: habits.is_weekend},
-)
-_OF_SUMS: Mapping[Aggregate, Callable[[WindowSums], Floats]] = MappingProxyType(
-    {
-        Aggregate.COUNT: amounts.count,
-        Aggregate.AMOUNT_SUM: amounts.amount_sum,
-        Aggregate.AMOUNT_MEAN: amounts.mean,
-        Aggregate.AMOUNT_MAX: amounts.largest,
-        Aggregate.AMOUNT_TO_MEAN: amounts.amount_to_mean,
-        Aggregate.AMOUNT_DEVIATION: amounts.deviation,
-    },
-)
-_OF_A_WINDOW: Mapping[Aggregate, Callable[[Window], Floats]] = MappingProxyType(
-    {
-        **_OF_SUMS,
-        Aggregate.OTHERS: novelty.distinct_others,
-        Aggregate.OTHER_FIRST: novelty.other_is_new,
-        Aggregate.AMOUNT_TO_SMALLEST: amounts.amount_to_smallest,
-        Aggregate.AMOUNT_REPEATED: amounts.amount_repeated,
-        Aggregate.COUNTRIES: novelty.countries,
-        Aggregate.COUNTRY_JUMP: travel.country_jump,
-        Aggregate.DISTANCE_FROM_LAST: travel.distance_from_last,
-        Aggregate.SPEED_FROM_LAST: travel.speed_from_last,
-        Aggregate.DEVICES: novelty.devices,
-        Aggregate.DEVICE_FIRST: novelty.device_is_new,
-        Aggregate.CATEGORY_SHARE: habits.category_share,
-        Aggregate.CHANNEL_SHARE: habits.channel_share,
-        Aggregate.TIME_OF_DAY_SHARE: habits.time_of_day_share,
-    },
-)
-COMPUTED_BY: Mapping[Aggregate, Callable[..., Floats]] = MappingProxyType(
-    {
-        **_OF_A_WINDOW,
-        Aggregate.FRAUD_SHARE: fraud_share,
-        Aggregate.SECONDS_SINCE_LAST: habits.seconds_since_last,
-        **_CALENDAR,
-    },
-)
-"""The function of each aggregate; docs/features.md is generated from their docstrings."""
