@@ -147,15 +147,15 @@ class Repair:
     ) -> list[OffsetRange]:
         """Return the ranges to apply here, resumed from the reported progress; finished parts are included.
 
-        A part without progress starts at its mark if the log still holds that offset, else at the log's beginning.
+        A part without progress starts at its checkpoint if the log still holds that offset, else at the beginning.
         """
         tps = {part: topic_partition(self._deps.settings, part) for part in ends}
         begins = await run.reapply.reader.beginning_offsets(list(tps.values()))
         log_ends = await run.reapply.reader.end_offsets(list(tps.values()))
-        marks = await run.store.repair_progress.checkpoints(self._deps.repair.cover)
+        checkpoints = await run.store.repair_progress.checkpoints(self._deps.repair.cover)
         found = []
         for part, tp in tps.items():
-            first = marks.get(part, 0)
+            first = checkpoints.get(part, 0)
             first = first if begins[tp] <= first <= log_ends[tp] else begins[tp]
             before = progress.get(part, PartProgress(first, first, NO_END))
             end = before.reached if before.done else max(before.reached, min(ends[part], log_ends[tp]))

@@ -31,7 +31,7 @@ log = logging.getLogger("fraudstream.repairer")
 
 _POLL_SECONDS = 0.2
 _RETRY_SECONDS = 1.0
-_MARK_SECONDS = 10.0
+_CHECKPOINT_SECONDS = 10.0
 
 
 def needed_horizons(sets: FeatureSets, serving: ServingModels | None) -> Mapping[Entity, int]:
@@ -121,32 +121,34 @@ class Repairer:
         self._assignment = None
 
     async def run(self) -> None:
-        """Repair whenever needed, for ever; in between, store marks of how far histories are applied."""
-        mark_due = 0.0
+        """Repair whenever needed, for ever; in between, store checkpoints of how far histories are applied."""
+        checkpoint_due = 0.0
         while True:
             situation = self._situation()
             if situation is not None:
                 await self._repair_until_changed(situation)
-                mark_due = 0.0
-            elif time.monotonic() >= mark_due:
-                mark_due = time.monotonic() + _MARK_SECONDS
-                await self._mark()
+                checkpoint_due = 0.0
+            elif time.monotonic() >= checkpoint_due:
+                checkpoint_due = time.monotonic() + _CHECKPOINT_SECONDS
+                await self._checkpoint()
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def _mark(self) -> None:
+    async def _checkpoint(self) -> None:
         """Store the offsets below which our partitions are applied, for a repair after the loss of a server."""
         consumer = self._deps.consumer()
         if consumer is None or self._assignment is None:
             return
-        marks: dict[LogPart, int] = {}
+        checkpoints: dict[LogPart, int] = {}
         for layout in (TRANSACTIONS, LABELS):
             topic = self._deps.settings.topic(layout.name)
             done = {} if self._deps.withheld(topic) else consumer.finished_offsets(topic)
-            marks |= {LogPart(layout is LABELS, partition): offset for partition, offset in done.items() if offset}
+            checkpoints |= {
+                LogPart(layout is LABELS, partition): offset for partition, offset in done.items() if offset
+            }
         try:
-            await self._deps.store.checkpoint(marks)
+            await self._deps.store.checkpoint(checkpoints)
         except StoreUnavailableError as error:
-            log.info("the marks could not be stored in Redis: %s", error)
+            log.info("the checkpoints could not be stored in Redis: %s", error)
 
     def _situation(self) -> _Situation | None:
         missing = self._deps.store.state.pending_repair
