@@ -1,6 +1,6 @@
-"""The way of a transaction, as one line of verbs: decode, observe, vectorise, score, decide, encode.
+"""The processing of a batch of transactions: decode, observe, vectorise, score, decide, encode.
 
-Read this page first. Everything moves in batches; what is here knows ports and values, and nothing of Faust or Kafka.
+Read this module first. It works on batches, with ports and values; it does not depend on Faust or a Kafka client.
 """
 
 import asyncio
@@ -26,12 +26,12 @@ from stream.settings import Settings
 
 CODE_VERSION = version("fraudstream")
 
-_WORTH_A_THREAD = 64
+_MIN_ROWS_FOR_THREAD = 64
 
-_REFUSED = {
+_REFUSALS = {
     Fate.CONFLICT: (
         DeadLetterCode.TRANSACTION_CONFLICT,
-        "transaction_id: this card's history has a transaction of the same id with other content",
+        "transaction_id: this card's history contains a transaction with the same id and other content",
     ),
     Fate.TOO_LATE: (
         DeadLetterCode.TOO_LATE,
@@ -42,9 +42,9 @@ _REFUSED = {
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What a batch came to: decisions, dead letters, what was only counted, and how long each verb took.
+    """The result of a batch: decisions, dead letters, counts, and the time of each stage.
 
-    `stopgap`: the histories were not asked, but what was seen since they went away.
+    With `stopgap`, histories came from memory because Redis was unavailable.
     """
 
     scored: Scored = field(default_factory=Scored.empty)
@@ -56,7 +56,7 @@ class Outputs:
 
 
 class DecisionTerms(NamedTuple):
-    """Under what a batch is decided: who scores, the epoch of each of its partitions, and its scores' headers."""
+    """The context of a batch: the models that score, the epoch of each partition, and the headers of each score."""
 
     serving: ServingModels
     epochs: Mapping[int, int]
@@ -64,7 +64,7 @@ class DecisionTerms(NamedTuple):
 
 
 class Pipeline:
-    """Decides batches; it holds what does not change between them."""
+    """Decides batches of transactions."""
 
     def __init__(self, settings: Settings, feature_sets: FeatureSets, store: HistoryStore) -> None:
         self._settings = settings
@@ -72,28 +72,28 @@ class Pipeline:
         self._store = store
 
     async def decide(self, records: Sequence[Record], terms: DecisionTerms, clock: Callable[[], int]) -> Outputs:
-        """Decide a batch of records; `clock` is asked once, when they are scored and about to be encoded.
+        """Decide a batch of records; `clock` is read once, after scoring and before encoding.
 
         Raises:
-            StoreUnavailableError: the histories cannot be asked; nothing was decided, ask again.
+            StoreUnavailableError: the histories are unavailable; nothing was decided, retry.
         """
         watch = Stopwatch()
         decoded = self._decode(records)
         watch.lap("decode")
         observed = await self._store.observe(decoded.columns)
         watch.lap("observe")
-        owed, live = np.array([fate is Fate.DECIDE for fate in observed.fates], bool), terms.serving.live.fingerprint
-        vectors = Vectors(self._features, decoded.columns, observed, owed)
-        wanted = vectors.all() if terms.serving.challenger else {live: vectors.of(live)}
+        due, live = np.array([fate is Fate.DECIDE for fate in observed.fates], bool), terms.serving.live.fingerprint
+        vectors = Vectors(self._features, decoded.columns, observed, due)
+        computed = vectors.all() if terms.serving.challenger else {live: vectors.of(live)}
         watch.lap("vectorise")
-        judgements = await self._score(terms.serving, vectors, int(owed.sum()))
+        judgements = await self._score(terms.serving, vectors, int(due.sum()))
         watch.lap("score")
         frame = self._frame(terms, vectors.names(live), clock())
-        scored = encode(frame, decoded, observed, (np.flatnonzero(owed), wanted, judgements))
+        scored = encode(frame, decoded, observed, (np.flatnonzero(due), computed, judgements))
         watch.lap("encode")
         return Outputs(
             scored,
-            [*decoded.dead, *_refused(decoded, observed)],
+            [*decoded.dead, *_refusals(decoded, observed)],
             sum(fate is Fate.REPEATED for fate in observed.fates),
             sum(one.unknown for one in decoded.accepted),
             watch.stages,
@@ -101,10 +101,10 @@ class Pipeline:
         )
 
     async def apply(self, records: Sequence[Record]) -> None:
-        """Append records to the histories and decide nothing: they are decided, and perhaps not there yet.
+        """Append records to the histories without deciding them: they are decided, but may be missing there.
 
         Raises:
-            StoreUnavailableError: the histories cannot be asked; ask again.
+            StoreUnavailableError: the histories are unavailable; retry.
         """
         await self._store.observe(self._decode(records).columns)
 
@@ -112,8 +112,8 @@ class Pipeline:
         return decode(records, round(self._settings.future_skew * 1000))
 
     async def _score(self, serving: ServingModels, vectors: Vectors, count: int) -> list[Judgement]:
-        """Score here, or on another thread where it takes long: LightGBM lets go of the interpreter's lock."""
-        if count < _WORTH_A_THREAD:
+        """Score here, or in another thread if it takes long: LightGBM releases the GIL."""
+        if count < _MIN_ROWS_FOR_THREAD:
             return score(serving, vectors)
         return await asyncio.to_thread(score, serving, vectors)
 
@@ -130,9 +130,9 @@ class Pipeline:
         )
 
 
-def _refused(decoded: Decoded, observed: Observed) -> list[DeadLetter]:
+def _refusals(decoded: Decoded, observed: Observed) -> list[DeadLetter]:
     return [
-        DeadLetter(record, *_REFUSED[fate])
+        DeadLetter(record, *_REFUSALS[fate])
         for record, fate in zip(decoded.records, observed.fates, strict=True)
-        if fate in _REFUSED
+        if fate in _REFUSALS
     ]

@@ -1,18 +1,18 @@
-"""Find card numbers in bytes and take them out.
+"""Find and redact card numbers in bytes.
 
-A card number is a run of 14-19 digits, spaces and dashes ignored, that starts with 2-6 and passes Luhn's check; one of
-15 digits only with 34 or 37. Where dashes or spaces part a longer run, each unbroken sequence of its groups counts too.
-Digits, spaces and dashes that JSON text writes as escapes count; the digits of any other escape belong to no run.
+A card number is a run of 14-19 digits, spaces and dashes ignored, that starts with 2-6 and passes the Luhn check; with
+15 digits it must start with 34 or 37. If dashes or spaces divide a longer run, every unbroken sequence of its groups is
+checked as well. Digits, spaces and dashes written as JSON escapes count; digits of other escapes belong to no run.
 """
 
 import re
 from collections.abc import Iterator, Sequence
 
 PASSED_AS_THEY_ARE = frozenset({"traceparent", "tracestate", "correlation-id"})
-"""Headers whose values are identifiers of machines: a run of digits in them is no card, and a mask would break them."""
+"""Headers with machine identifiers: a run of digits in them is not a card number, and redaction would corrupt them."""
 
 MASK = b"[redacted]"
-"""Shorter than any card number, so what is redacted never grows."""
+"""Shorter than any card number, so redacted text never grows."""
 
 _DIGITS = rb"(?:\d|\\u003\d)++"
 _BETWEEN = rb"(?:[ -]|\\u002[0Dd])++"
@@ -25,7 +25,7 @@ _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
 
 def is_card_number(digits: bytes) -> bool:
-    """Tell whether these digits, without separators, are a card number."""
+    """Tell whether a string of digits without separators is a card number."""
     if not _SHORTEST <= len(digits) <= _LONGEST or digits[0] not in b"23456":
         return False
     if len(digits) == _AMEX_LENGTH and digits[:2] not in (b"34", b"37"):
@@ -35,7 +35,7 @@ def is_card_number(digits: bytes) -> bool:
 
 
 def card_numbers(text: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the (start, end) of each card number in `text`, in order, none overlapping another."""
+    """Yield the (start, end) of each card number in `text`, in order, without overlaps."""
     for run in _RUN.finditer(text):
         if not run[1] or run.end() - run.start() < _SHORTEST:
             continue
@@ -49,7 +49,7 @@ def card_numbers(text: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _last_group(text: bytes, groups: list[tuple[int, int]], first: int) -> int | None:
-    """Return the last group of the longest card number that begins with group `first`."""
+    """Return the last group of the longest card number that starts with group `first`; None if there is none."""
     digits, found = b"", None
     if text[groups[first][0]] not in b"\\23456":
         return None
@@ -64,12 +64,12 @@ def _last_group(text: bytes, groups: list[tuple[int, int]], first: int) -> int |
 
 
 def holds_card_number(text: str) -> bool:
-    """Tell whether a field's text holds a card number."""
+    """Tell whether a field's text contains a card number."""
     return next(card_numbers(text.encode("utf-8", "replace")), None) is not None
 
 
 def redact(text: bytes) -> bytes:
-    """Replace each card number by a mask; the very same object where there is none."""
+    """Replace each card number by a mask; return the same object if there is none."""
     parts: list[bytes] = []
     at = 0
     for start, end in card_numbers(text):
@@ -84,7 +84,7 @@ def redact_text(text: str) -> str:
 
 
 def redact_headers(headers: Sequence[tuple[str, bytes | None]]) -> Sequence[tuple[str, bytes | None]]:
-    """Return the headers that an output passes on: card numbers taken out of all but identifiers."""
+    """Return the headers that an output passes on, redacted except for machine identifiers."""
     if not headers:
         return headers
     return tuple(
@@ -94,7 +94,7 @@ def redact_headers(headers: Sequence[tuple[str, bytes | None]]) -> Sequence[tupl
 
 
 def shown(value: object, longest: int = 80) -> str:
-    """Write a value of a record for people: short, and redacted before it is cut, or half a card number would stay."""
+    """Format a record's value for a message: redacted, then truncated, else part of a card number could stay."""
     match value:
         case str():
             return repr(redact_text(value))[:longest]

@@ -1,1 +1,1 @@
-"""The records that cross the border, as `CONTRACT` names them; nothing here talks to a broker."""
+"""The records that the service exchanges with its users: types, validation, codes and JSON Schemas."""

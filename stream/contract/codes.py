@@ -1,4 +1,4 @@
-"""Why a record went to `dead-letters`: one enumeration, also in `docs/dead-letters.md`."""
+"""Why a record went to `dead-letters`; the table in `docs/dead-letters.md` is generated from this enumeration."""
 
 from enum import StrEnum
 from typing import NamedTuple
@@ -8,39 +8,39 @@ class DeadLetterCode(StrEnum):
     """The value of the header `error.code`."""
 
     EMPTY_VALUE = "empty_value"
-    """No value, or none of any length."""
+    """The value is absent or empty."""
     NOT_JSON = "not_json"
     """The value is not UTF-8 JSON (NaN, lone surrogates and trailing bytes included)."""
     TOO_DEEP = "too_deep"
-    """The JSON is nested deeper than the decoder goes."""
+    """The JSON is nested deeper than 500 levels."""
     NOT_AN_OBJECT = "not_an_object"
-    """The JSON is no object."""
+    """The JSON value is not an object."""
     UNSUPPORTED_SCHEMA = "unsupported_schema"
-    """`schema` names a record or a version that is not read here."""
+    """`schema` names a record or version that this topic does not support."""
     UNSUPPORTED_KIND = "unsupported_kind"
-    """`kind` has no meaning here."""
+    """The transaction's `kind` is not supported."""
     MISSING_FIELD = "missing_field"
     """A required field is absent or null."""
     INVALID_FIELD = "invalid_field"
     """A required field has a wrong type or a value out of bounds."""
     UNKNOWN_CURRENCY = "unknown_currency"
-    """`currency` is no ISO 4217 code with a minor unit."""
+    """`currency` is not an ISO 4217 code with a minor unit."""
     CARD_NUMBER = "card_number"
-    """An identifier holds a card number."""
+    """An identifier contains a card number."""
     WRONG_KEY = "wrong_key"
     """The record's key is not its `card_id`."""
     IN_THE_FUTURE = "in_the_future"
     """`occurred_at` is later than the record's timestamp by more than the allowed skew."""
     TOO_LATE = "too_late"
-    """Older than its card's horizon."""
+    """The transaction is older than its card's horizon."""
     TRANSACTION_CONFLICT = "transaction_conflict"
-    """A transaction of this card had the same id and other content."""
+    """An earlier transaction of this card has the same id and other content."""
     UNDECIDABLE = "undecidable"
-    """Nothing could decide it: an error of ours that holds to this one record."""
+    """An internal error that occurs with this one record alone."""
 
 
 class Rejection(NamedTuple):
-    """Why one record cannot be used; `detail` says which field, what it held and what is expected."""
+    """Why a record was rejected; `detail` names the field, its value and what is expected."""
 
     code: DeadLetterCode
     detail: str

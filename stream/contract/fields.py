@@ -1,4 +1,4 @@
-"""The types that fields share, and how one field is checked on its own."""
+"""Field types shared by the input records, and their validation field by field."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -29,12 +29,21 @@ Time = Annotated[
 ]
 TimeText = Annotated[str, msgspec.Meta(description="RFC 3339, UTC, three decimals")]
 
+DEEPEST = 500
+"""The deepest accepted nesting of JSON; decoders' own limits differ between Python versions."""
+
+_TEXT_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
+"""A string without an end matches to the end of the value; else each quote in it would be tried: minutes for 1 MB."""
+
+_decode = msgspec.json.Decoder(float_hook=float).decode
+"""The hook makes 1e400 an infinity: without it such a number would be invalid JSON, even in a field that is ignored."""
+
 
 class Field(NamedTuple):
-    """How one field is read: its type, whether a record can do without it, and what else must hold.
+    """How one field is validated: its type, whether it is required, and further conditions.
 
-    `check` takes the converted value and returns None or what is wrong with it. A field that is `no_card` may hold no
-    card number, of whatever type it is.
+    `check` takes the converted value and returns None or the problem. With `no_card`, the value must not contain a card
+    number, whatever its type.
     """
 
     type: Any
@@ -44,49 +53,49 @@ class Field(NamedTuple):
 
 
 class FieldValues(NamedTuple):
-    """The values of a record that can be used, as they came, and the names of its optional fields that cannot."""
+    """The valid values of a record, unconverted, and the names of its invalid optional fields."""
 
     values: dict[str, Any]
     dropped: tuple[str, ...]
 
 
 def known_currency(value: str) -> Rejection | None:
-    """Refuse what is no currency with a minor unit."""
+    """Reject a code that is not a currency with a minor unit."""
     if value in CURRENCY_DECIMALS:
         return None
-    return Rejection(DeadLetterCode.UNKNOWN_CURRENCY, f"{value!r} is no ISO 4217 code with a minor unit")
+    return Rejection(DeadLetterCode.UNKNOWN_CURRENCY, f"{value!r} is not an ISO 4217 code with a minor unit")
 
 
 def known_country(value: str) -> Rejection | None:
-    """Refuse what is no officially assigned country code."""
+    """Reject a code that is not an officially assigned country code."""
     if value in COUNTRIES:
         return None
-    return Rejection(DeadLetterCode.INVALID_FIELD, f"{value!r} is no ISO 3166-1 alpha-2 code")
+    return Rejection(DeadLetterCode.INVALID_FIELD, f"{value!r} is not an ISO 3166-1 alpha-2 code")
 
 
 def read_time(value: int | str) -> Moment | Rejection:
-    """Read a moment between 1970 and 9999, or say why it is none."""
+    """Parse a time between 1970 and 9999, or return why it is invalid."""
     try:
         moment = parse_time_ms(value)
     except InvalidTimeError:
         expected = "is neither RFC 3339 with a zone, as in 2026-01-31T12:00:00.000Z, nor integer epoch milliseconds"
-        return Rejection(DeadLetterCode.INVALID_FIELD, f"{shown(value)} {expected}, or no day of the calendar")
+        return Rejection(DeadLetterCode.INVALID_FIELD, f"{shown(value)} {expected}, or is not a valid date")
     if moment.epoch_ms < 0:
         return Rejection(DeadLetterCode.INVALID_FIELD, f"{shown(value)} is before 1970")
     return moment
 
 
 def well_formed_time(value: int | str) -> Rejection | None:
-    """Refuse what is no moment between 1970 and 9999."""
+    """Reject a value that is not a time between 1970 and 9999."""
     moment = read_time(value)
     return moment if isinstance(moment, Rejection) else None
 
 
 def read_fields(fields: Mapping[str, Field], raw: Mapping[str, Any]) -> FieldValues | Rejection:
-    """Check each field of a decoded object on its own; null means absent.
+    """Validate each field of a decoded object on its own; null means absent.
 
-    A record is refused for any fault of a required field and for a card number, which is named before all else;
-    the detail tells all of these faults.
+    A record is rejected for every fault of a required field and for a card number, whose code takes precedence; the
+    detail lists all of these faults.
     """
     problems = {name: problem for name, field in fields.items() if (problem := _problem(name, field, raw.get(name)))}
     fatal = [
@@ -105,7 +114,7 @@ def _problem(name: str, field: Field, value: object) -> Rejection | None:
     if value is None:
         return Rejection(DeadLetterCode.MISSING_FIELD, f"{name}: absent or null") if field.required else None
     if field.no_card and isinstance(value, str | int) and holds_card_number(str(value)):
-        return Rejection(DeadLetterCode.CARD_NUMBER, f"{name}: holds a card number; send a token instead")
+        return Rejection(DeadLetterCode.CARD_NUMBER, f"{name}: contains a card number; send a token instead")
     try:
         converted = msgspec.convert(value, field.type)
     except msgspec.ValidationError as error:
@@ -117,14 +126,14 @@ def _problem(name: str, field: Field, value: object) -> Rejection | None:
 
 
 def decode_object(value: bytes | None) -> dict[str, Any] | Rejection:
-    """Decode a record's value to a JSON object, or say why it is none."""
+    """Decode a record's value as a JSON object, or return why it is not one."""
     if not value:
         return Rejection(DeadLetterCode.EMPTY_VALUE, "the record has no value; a JSON object is expected")
     try:
         raw = _decode_bounded(value)
     except RecursionError:
         return Rejection(DeadLetterCode.TOO_DEEP, f"nested deeper than {DEEPEST} levels")
-    except msgspec.ValidationError as error:  # JSON, with an integer of more digits than Python reads
+    except msgspec.ValidationError as error:  # valid JSON with an integer of more digits than Python converts
         return Rejection(DeadLetterCode.INVALID_FIELD, str(error))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return Rejection(DeadLetterCode.NOT_JSON, f"not UTF-8 JSON: {error}")
@@ -133,22 +142,15 @@ def decode_object(value: bytes | None) -> dict[str, Any] | Rejection:
     return raw
 
 
-DEEPEST = 500
-"""How deep JSON may be nested. Where a decoder gives up differs with the version of Python; this does not."""
-
-_TEXT_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
-"""A text without an end goes to the end, or each quote in it would be tried as a beginning: minutes for a megabyte."""
-
-
 def _decode_bounded(value: bytes) -> Any:  # noqa: ANN401 - any JSON
-    """Decode JSON that is not nested too deep; RecursionError where it is."""
+    """Decode JSON; raise RecursionError if it is nested too deep."""
     if _depth(value) > DEEPEST:
         raise RecursionError
     return _decode(value)
 
 
 def _depth(value: bytes) -> int:
-    """Return how deep JSON is nested, or less than DEEPEST where it cannot be deeper."""
+    """Return the nesting depth of JSON; 0 if the number of brackets cannot exceed DEEPEST."""
     if value.count(b"[") + value.count(b"{") <= DEEPEST:
         return 0
     depth = deepest = 0
@@ -159,20 +161,18 @@ def _depth(value: bytes) -> int:
     return deepest
 
 
-_decode = msgspec.json.Decoder(float_hook=float).decode
-"""With a hook, since without one a number such as 1e400 is taken for no JSON, even in a field that no one reads."""
-
-
 def schema_problem(raw: Mapping[str, Any], expected: str) -> Rejection | None:
-    """Refuse a record that names another schema than the one read here; null names none."""
+    """Reject a record that names another schema than the expected one; null means none is named."""
     named = raw.get("schema")
     if named is None or named == expected:
         return None
-    return Rejection(DeadLetterCode.UNSUPPORTED_SCHEMA, f"schema: {shown(named)} where {expected!r} is read")
+    return Rejection(
+        DeadLetterCode.UNSUPPORTED_SCHEMA, f"schema: {shown(named)} is not supported, expected {expected!r}"
+    )
 
 
 def key_problem(key: bytes | None, card_id: str) -> Rejection | None:
-    """Refuse a record whose key is not its card, since it may lie on another partition than the card's others."""
+    """Reject a record whose key is not its `card_id`: it may be on another partition than the card's other records."""
     if key == card_id.encode():
         return None
     got = "none" if key is None else shown(key)

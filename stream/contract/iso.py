@@ -1,6 +1,6 @@
 """ISO tables: currencies with their decimals (ISO 4217) and countries (ISO 3166-1 alpha-2).
 
-A currency without a minor unit (metals, funds units, XXX, XTS) is absent: an amount in its minor units has no meaning.
+Currencies without a minor unit (metals, funds units, XXX, XTS) are absent: amounts are given in minor units.
 """
 
 from types import MappingProxyType
@@ -19,7 +19,7 @@ _FOUR = "CLF UYW"
 CURRENCY_DECIMALS = MappingProxyType(
     {code: decimals for decimals, codes in ((0, _NONE), (2, _TWO), (3, _THREE), (4, _FOUR)) for code in codes.split()}
 )
-"""Alphabetic code to the number of decimals of its minor unit."""
+"""The number of decimals of each currency's minor unit, by alphabetic code."""
 
 _ASSIGNED = """
 AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY BZ CA CC

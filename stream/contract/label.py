@@ -1,4 +1,4 @@
-"""Read `label/1`: what case management says of a transaction, and when it knew."""
+"""The record `label/1`: whether a transaction was fraud, as case management reported it, and when."""
 
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -26,7 +26,7 @@ FraudType = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 
 
 class LabelRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Whether a transaction was fraud, as someone reported it at `labelled_at`."""
+    """Whether a transaction was fraud, as reported at `labelled_at`."""
 
     schema: Literal["label/1"] = "label/1"
     transaction_id: TransactionId
@@ -52,14 +52,14 @@ FIELDS: dict[str, Field] = {
 
 
 class ParsedLabel(NamedTuple):
-    """A label, and how many fields of its record mean nothing here."""
+    """A label, and the number of fields in its record that the contract does not define."""
 
     label: Label
     unknown: int
 
 
 def read_label(value: bytes | None, key: bytes | None, source: tuple[int, int]) -> ParsedLabel | Rejection:
-    """Read one record of the labels topic; `source` is its partition and offset."""
+    """Decode one record of the labels topic; `source` is its partition and offset."""
     raw = decode_object(value)
     if isinstance(raw, Rejection):
         return raw
@@ -90,5 +90,5 @@ def _label(kept: dict[str, Any], source: tuple[int, int]) -> Label:
 def _milliseconds(value: int | str) -> int:
     moment = read_time(value)
     if isinstance(moment, Rejection):
-        raise TypeError(f"{value!r} passed the field check and is no moment: {moment.detail}")
+        raise TypeError(f"{value!r} passed the field check but is not a time: {moment.detail}")
     return moment.epoch_ms

@@ -1,4 +1,4 @@
-"""What a worker writes: `score/1` and `outcome/1`, as values."""
+"""The records that a worker writes: `score/1` and `outcome/1`."""
 
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -14,7 +14,7 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class DecidedBy(StrEnum):
-    """Who decided: the live model, the one before it, or the rule policy where no model could."""
+    """What decided: the live model, the one before it, or the rule policy if no model could."""
 
     MODEL = "model"
     FALLBACK = "fallback"
@@ -22,7 +22,7 @@ class DecidedBy(StrEnum):
 
 
 class Source(msgspec.Struct, frozen=True):
-    """Where a record came from."""
+    """The input record's position in Kafka."""
 
     topic: str
     partition: Count
@@ -30,7 +30,7 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class ModelName(msgspec.Struct, frozen=True):
-    """Which model it was; `digest` alone identifies it."""
+    """The model that scored; `digest` alone identifies it."""
 
     name: str
     version: str
@@ -38,7 +38,7 @@ class ModelName(msgspec.Struct, frozen=True):
 
 
 class Positions(msgspec.Struct, frozen=True):
-    """How many records of each history were visible, since its beginning, under which history epoch."""
+    """How many records of each history, counted from its beginning, the decision saw, and the history epoch."""
 
     history_epoch: Count
     card: Count
@@ -47,7 +47,7 @@ class Positions(msgspec.Struct, frozen=True):
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
-    """One decision. It counts if it is valid: see `stream.consumer`."""
+    """One decision. It counts only if it is valid: see `stream.consumer`."""
 
     schema: Literal["score/1"] = "score/1"
     transaction_id: TransactionId
@@ -76,7 +76,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What one label did."""
+    """The result of one label."""
 
     schema: Literal["outcome/1"] = "outcome/1"
     transaction_id: TransactionId

@@ -1,4 +1,4 @@
-"""JSON Schemas of all records, made from the very types that read and write them."""
+"""JSON Schemas of all records, generated from the types that decode and encode them."""
 
 from types import MappingProxyType
 from typing import Any
@@ -27,7 +27,7 @@ RECORDS = MappingProxyType(
 def json_schema(record: str) -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of a record by its name, such as `score/1`.
 
-    Unknown fields are allowed on every record: within a version changes are additive.
+    Unknown fields are allowed in every record: within a version changes are additive.
     """
     schema = msgspec.json.schema(RECORDS[record])
     for definition in schema.get("$defs", {}).values():

@@ -1,6 +1,6 @@
-"""Read `transaction/1`: one decoder for what is clean, one field at a time for what is not.
+"""Decode `transaction/1`: one decoder for clean records, field by field for the others.
 
-All ways agree on what is accepted; the slower ones only say more. Nothing here knows a history or a model.
+All paths accept the same records; the slower ones explain a rejection in more detail.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ SCHEMA = "transaction/1"
 
 
 class Transaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A card payment that someone is waiting to have decided."""
+    """A card payment to decide."""
 
     schema: Literal["transaction/1"] = "transaction/1"
     transaction_id: TransactionId
@@ -62,10 +62,10 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
 
 
 class ParsedTransaction(NamedTuple):
-    """A transaction that can be decided.
+    """A valid transaction.
 
-    `occurred_ms` and `utc_offset_minutes` are its moment and its wall clock; `dropped` names the optional fields that
-    were invalid, `unknown` counts the fields that mean nothing here, `content` hashes what a retry must repeat.
+    `occurred_ms` and `utc_offset_minutes` are its time and the UTC offset of its text; `dropped` names invalid optional
+    fields, `unknown` counts fields that the contract does not define, `content` hashes what a repetition must repeat.
     """
 
     transaction: Transaction
@@ -102,12 +102,12 @@ _pack = msgspec.msgpack.Encoder().encode
 
 
 def read_transaction(value: bytes | None, key: bytes | None, latest_ms: int) -> ParsedTransaction | Rejection:
-    """Read one record of the transactions topic.
+    """Decode one record of the transactions topic.
 
     Args:
         value: the record's value.
-        key: the record's key, which must be the card's.
-        latest_ms: epoch milliseconds that `occurred_at` may not be behind of: the record's timestamp and the skew.
+        key: the record's key, which must be its `card_id`.
+        latest_ms: the latest `occurred_at` allowed, in epoch milliseconds: the record's timestamp plus the skew.
     """
     try:
         transaction = _decode(value or b"")
@@ -120,7 +120,7 @@ def read_transaction(value: bytes | None, key: bytes | None, latest_ms: int) -> 
 
 
 def _is_clean(transaction: Transaction) -> bool:
-    """Tell whether what no type can say holds as well: tables and card numbers."""
+    """Check what the types cannot express: ISO codes and card numbers."""
     return (
         transaction.currency in CURRENCY_DECIMALS
         and (transaction.merchant_currency is None or transaction.merchant_currency in CURRENCY_DECIMALS)
@@ -131,7 +131,7 @@ def _is_clean(transaction: Transaction) -> bool:
 
 
 def _holds_card_number(transaction: Transaction) -> bool:
-    """Look at all identifiers at once; the dots part them, and few have so many digits that a closer look is needed."""
+    """Search all identifiers at once, separated by dots; a quick test for long digit runs excludes nearly all."""
     text = f"{transaction.card_id}.{transaction.merchant_id}.{transaction.account_id}.{transaction.customer_id}"
     return _LONG_RUN.search(text) is not None and holds_card_number(text)
 
@@ -155,13 +155,13 @@ def _accept(
 
 
 def _content(transaction: Transaction, moment: Moment) -> int:
-    """Hash what a producer's retry must repeat: every field that was read, the time by its value."""
+    """Hash what a repeated transaction must repeat: every known field, with the time by its value."""
     packed = _pack((moment, msgspec.structs.replace(transaction, occurred_at=0)))
     return int.from_bytes(hashlib.blake2b(packed, digest_size=8).digest(), "little")
 
 
 def _read_carefully(value: bytes | None, key: bytes | None, latest_ms: int) -> ParsedTransaction | Rejection:
-    """Read what is not clean; many a producer sends fields that mean nothing here, and nothing else is wrong."""
+    """Decode a record that is not clean: first without its unknown fields, which often are the only reason."""
     raw = decode_object(value)
     if isinstance(raw, Rejection):
         return raw
@@ -195,4 +195,4 @@ def _kind_problem(raw: dict[str, Any]) -> Rejection | None:
     kind = raw.get("kind")
     if kind in (None, "authorization"):
         return None
-    return Rejection(DeadLetterCode.UNSUPPORTED_KIND, f"kind: {shown(kind)} has no meaning here; 'authorization' has")
+    return Rejection(DeadLetterCode.UNSUPPORTED_KIND, f"kind: {shown(kind)} is not supported, expected 'authorization'")

@@ -44,29 +44,32 @@ _PROTOCOL = (
 )
 
 
-def client_id(worker: str) -> str:
-    """Return the client id with which a worker joins its group."""
-    return _CLIENT_PREFIX + worker
+def connection_options(settings: Settings) -> dict[str, Any]:
+    """Return the options of every client: brokers and security."""
+    return {"bootstrap_servers": settings.brokers.split(","), **_security(settings)}
 
 
-async def group_members(admin: AIOKafkaAdminClient, group: str) -> frozenset[str]:
-    """Return the names of the workers that are currently in the group.
-
-    Raises:
-        aiokafka.errors.KafkaError: the coordinator does not respond.
-    """
-    found: set[str] = set()
-    for response in await admin.describe_consumer_groups([group]):
-        for code, _group, _state, _type, _protocol, group_members, *_rest in response.groups:
-            if code:
-                raise for_code(code)
-            found |= {_name(member_id, client_id) for member_id, client_id, *_ in group_members}
-    return frozenset(found)
+def producer_options(settings: Settings) -> dict[str, Any]:
+    """Return a producer's options: acknowledged by all in-sync replicas, and idempotent."""
+    return {
+        **connection_options(settings),
+        "acks": "all",
+        "enable_idempotence": settings.kafka_idempotence,
+        "max_batch_size": _BATCH_BYTES,
+        "max_request_size": LARGEST_OUTPUT_BYTES,
+        "request_timeout_ms": 10_000,
+    }
 
 
-def _name(member_id: str, client_id: str) -> str:
-    """Return the worker's name; some brokers keep no client id, but every member id begins with it."""
-    return (client_id or member_id[: -len("-" + str(UUID(int=0)))]).removeprefix(_CLIENT_PREFIX)
+def _security(settings: Settings) -> dict[str, Any]:
+    options: dict[str, Any] = {"security_protocol": settings.kafka_security_protocol}
+    if settings.kafka_security_protocol.endswith("SSL"):
+        options["ssl_context"] = tls_context(settings)
+    if settings.kafka_security_protocol.startswith("SASL"):
+        options["sasl_mechanism"] = settings.kafka_sasl_mechanism
+        options["sasl_plain_username"] = settings.kafka_sasl_username
+        options["sasl_plain_password"] = settings.kafka_sasl_password
+    return options
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext:
@@ -77,6 +80,14 @@ def tls_context(settings: Settings) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile or None)
     _load_client_certificate(context, settings)
     return context
+
+
+def _load_client_certificate(context: ssl.SSLContext, settings: Settings) -> None:
+    """Load the client certificate, if one is set; without `password`, OpenSSL would prompt for an encrypted key's."""
+    if settings.kafka_ssl_certfile:
+        context.load_cert_chain(
+            settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile or None, password=lambda: "no password"
+        )
 
 
 def check_tls_files(settings: Settings) -> None:
@@ -94,14 +105,6 @@ def check_tls_files(settings: Settings) -> None:
         problems += _client_certificate_problems(settings)
     if problems:
         raise SettingsError("\n".join(problems))
-
-
-def _load_client_certificate(context: ssl.SSLContext, settings: Settings) -> None:
-    """Load the client certificate, if one is set; without `password`, OpenSSL would prompt for an encrypted key's."""
-    if settings.kafka_ssl_certfile:
-        context.load_cert_chain(
-            settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile or None, password=lambda: "no password"
-        )
 
 
 def _read_problem(name: str, settings: Settings) -> str | None:
@@ -136,32 +139,29 @@ def _client_certificate_problems(settings: Settings) -> Iterator[str]:
         )
 
 
-def connection_options(settings: Settings) -> dict[str, Any]:
-    """Return the options of every client: brokers and security."""
-    return {"bootstrap_servers": settings.brokers.split(","), **_security(settings)}
+def client_id(worker: str) -> str:
+    """Return the client id with which a worker joins its group."""
+    return _CLIENT_PREFIX + worker
 
 
-def producer_options(settings: Settings) -> dict[str, Any]:
-    """Return a producer's options: acknowledged by all in-sync replicas, and idempotent."""
-    return {
-        **connection_options(settings),
-        "acks": "all",
-        "enable_idempotence": settings.kafka_idempotence,
-        "max_batch_size": _BATCH_BYTES,
-        "max_request_size": LARGEST_OUTPUT_BYTES,
-        "request_timeout_ms": 10_000,
-    }
+async def group_members(admin: AIOKafkaAdminClient, group: str) -> frozenset[str]:
+    """Return the names of the workers that are currently in the group.
+
+    Raises:
+        aiokafka.errors.KafkaError: the coordinator does not respond.
+    """
+    found: set[str] = set()
+    for response in await admin.describe_consumer_groups([group]):
+        for code, _group, _state, _type, _protocol, members, *_rest in response.groups:
+            if code:
+                raise for_code(code)
+            found |= {_name(member_id, client_id) for member_id, client_id, *_ in members}
+    return frozenset(found)
 
 
-def _security(settings: Settings) -> dict[str, Any]:
-    options: dict[str, Any] = {"security_protocol": settings.kafka_security_protocol}
-    if settings.kafka_security_protocol.endswith("SSL"):
-        options["ssl_context"] = tls_context(settings)
-    if settings.kafka_security_protocol.startswith("SASL"):
-        options["sasl_mechanism"] = settings.kafka_sasl_mechanism
-        options["sasl_plain_username"] = settings.kafka_sasl_username
-        options["sasl_plain_password"] = settings.kafka_sasl_password
-    return options
+def _name(member_id: str, client_id: str) -> str:
+    """Return the worker's name; some brokers keep no client id, but every member id begins with it."""
+    return (client_id or member_id[: -len("-" + str(UUID(int=0)))]).removeprefix(_CLIENT_PREFIX)
 
 
 async def require_topic(consumer: AIOKafkaConsumer, topic: str) -> None:

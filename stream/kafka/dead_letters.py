@@ -72,6 +72,6 @@ class DeadLetterRuns:
             self.lengths[partition] = 0 if letter is None else self.lengths.get(partition, 0) + 1
             if letter is not None and self.lengths[partition] == MAX_RUN:
                 self.halted[partition] = (
-                    f"{MAX_RUN} dead letters in a row up to offset {letter.record.offset}, the last one {letter.code} "
+                    f"{MAX_RUN} dead letters in a row up to offset {letter.record.offset}, the last {letter.code} "
                     f"({letter.redacted_detail()}); fix the producer, then restart the worker"
                 )

@@ -1,1 +1,1 @@
-"""Lost histories are put together again from Kafka: a worker's partitions, or at an operator's word."""
+"""Rebuild lost histories from Kafka, automatically or on an operator's request, and decide while Redis is away."""

@@ -1,11 +1,8 @@
-"""Go on without Redis where that is wanted: decide by what is remembered and seen meanwhile, mark it, apply it later.
+"""The two stores that decisions use while Redis is unavailable or lacks histories, by the setting `redis_down`.
 
-What waits to be applied is in memory, and in Kafka: as long as something waits, the offsets of transactions are not
-committed, so whoever goes on behind a worker that ended applies them. Nothing here knows an offset.
-
-Let nothing be decided on histories that lack what decisions look at: it is observed again when that is there.
-
-Nothing here repairs anything; `repairing` does. How far back decisions look, `warming` knows.
+`WaitingStore` refuses until histories are complete, so the batch is retried. `DegradingStore` decides with what is in
+memory, marks those decisions and applies their transactions to Redis later. They are kept in memory until then, and
+the offsets of transactions are not committed, so a worker that takes over a partition applies them from Kafka.
 """
 
 import asyncio
@@ -23,17 +20,17 @@ from features.history.store import HistoryStore, Label, LabelResult, Observed, T
 from features.memory_store import MemoryStore
 from features.redis.store import RedisStore
 
-log = logging.getLogger("fraudstream.degrading")
+log = logging.getLogger("fraudstream.outage")
 
-_MOST_PENDING = 500_000
-_AT_ONCE = 4096
-"""Catching up has to be faster than what comes in, however slow a call is."""
+_MAX_PENDING = 500_000
+_CATCH_UP_BATCH = 4096
+"""Large, so that catching up is faster than the incoming stream even if each call is slow."""
 
 
 class WaitingStore:
-    """Answers from `inner` as long as that is whole, and is unavailable while it is not; to labels alone if so wanted.
+    """Passes calls to `inner` while its histories are complete, else raises; with `labels_alone` only for labels.
 
-    A label can wait, and what is said of it goes by all that came before it.
+    Labels can wait, and their outcome depends on all earlier transactions.
     """
 
     def __init__(self, inner: RedisStore, *, labels_alone: bool = False) -> None:
@@ -41,24 +38,24 @@ class WaitingStore:
         self._labels_alone = labels_alone
 
     async def observe(self, transactions: Transactions) -> Observed:
-        """Ask Redis; an answer in which a loss was noticed is none.
+        """Observe in Redis; a result during which a loss was detected is discarded.
 
         Raises:
-            StoreUnavailableError: Redis is away, or lost something.
+            StoreUnavailableError: Redis does not respond, or has lost histories.
         """
         if self._labels_alone:
             return await self._inner.observe(transactions)
         self._require_whole()
         observed = await self._inner.observe(transactions)
         if observed.incomplete:
-            raise _lost()
+            raise _incomplete()
         return observed
 
     async def label(self, labels: Sequence[Label]) -> Sequence[LabelResult]:
-        """Apply labels, likewise.
+        """Apply labels, under the same conditions.
 
         Raises:
-            StoreUnavailableError: Redis is away, or lost something.
+            StoreUnavailableError: Redis does not respond, or has lost histories.
         """
         self._require_whole()
         labelled = await self._inner.label(labels)
@@ -66,24 +63,24 @@ class WaitingStore:
         return labelled
 
     async def compact(self) -> None:
-        """Trim what has become invisible."""
+        """Trim records that no decision can see any more."""
         await self._inner.compact()
 
     def _require_whole(self) -> None:
         if self._inner.incomplete:
-            raise _lost()
+            raise _incomplete()
 
 
-def _lost() -> StoreUnavailableError:
-    return StoreUnavailableError("Redis lacks histories, and they are not all put together again from Kafka yet")
+def _incomplete() -> StoreUnavailableError:
+    return StoreUnavailableError("Redis has lost histories, and they are not fully rebuilt from Kafka yet")
 
 
 class DegradingStore:
-    """Answers from memory while `inner` is away, as `incomplete`, and lets `inner` catch up before it asks it again.
+    """Answers from memory, marked `incomplete`, while `inner` is unavailable; `inner` catches up before its next use.
 
-    `stopgap` makes that memory, which begins with what is remembered of histories: so a card that was met lately keeps
-    nearly all of its history, and a retry of its earlier payments is recognised. Labels wait. Whether `inner` is back
-    is found out in the background, by `catch_up`; no decision waits for that.
+    `stopgap` creates the store in memory, which starts with the cached histories: a recently seen card keeps nearly all
+    of its history, and repeated payments are recognised. Labels wait. `catch_up` runs in the background and finds out
+    whether `inner` is back; no decision waits for it.
     """
 
     def __init__(self, inner: HistoryStore, stopgap: Callable[[], MemoryStore]) -> None:
@@ -91,98 +88,100 @@ class DegradingStore:
         self._new_stopgap = stopgap
         self._stopgap: MemoryStore | None = None
         self._pending: deque[Transactions] = deque()
-        self._waiting = 0
+        self._pending_count = 0
         self._deciding = asyncio.Lock()
 
     @property
     def degraded(self) -> bool:
-        """Whether decisions are made without Redis now."""
+        """Whether decisions are currently made without Redis."""
         return self._stopgap is not None
 
     @property
     def has_pending(self) -> bool:
-        """Whether something was answered for that `inner` does not have yet."""
+        """Whether transactions were observed that `inner` does not have yet."""
         return bool(self._pending)
 
     async def observe(self, transactions: Transactions) -> Observed:
-        """Ask Redis, or answer from what was seen since it went away.
+        """Observe in Redis, or in memory if Redis is unavailable.
 
         Raises:
-            StoreUnavailableError: it is away and too much waits to be applied.
+            StoreUnavailableError: it is unavailable, and too many transactions wait to be applied.
         """
         async with self._deciding:
             if self._stopgap is None:
                 try:
                     return await self._inner.observe(transactions)
                 except StoreUnavailableError as error:
-                    log.warning("deciding without Redis from now on: %s", error)
+                    log.warning("Redis is unavailable, deciding without it from now on: %s", error)
                     self._stopgap = self._new_stopgap()
-            return await self._improvise(self._stopgap, transactions)
+            return await self._observe_stopgap(self._stopgap, transactions)
 
-    async def _improvise(self, stopgap: MemoryStore, transactions: Transactions) -> Observed:
-        """Answer from memory, and keep what is to be applied."""
-        if self._waiting + len(transactions) > _MOST_PENDING:
-            raise StoreUnavailableError(f"Redis is away and {self._waiting} transactions wait to be applied")
+    async def _observe_stopgap(self, stopgap: MemoryStore, transactions: Transactions) -> Observed:
+        """Observe in memory, and keep the transactions to apply them later."""
+        if self._pending_count + len(transactions) > _MAX_PENDING:
+            raise StoreUnavailableError(
+                f"Redis is unavailable, and {self._pending_count} transactions wait to be applied"
+            )
         if len(transactions):
             self._pending.append(transactions)
-            self._waiting += len(transactions)
+            self._pending_count += len(transactions)
         return replace(await stopgap.observe(transactions), incomplete=True, stopgap=True)
 
     async def label(self, labels: Sequence[Label]) -> Sequence[LabelResult]:
-        """Apply labels, which can wait: until what came before them is applied.
+        """Apply labels; they wait until all earlier transactions are applied.
 
         Raises:
-            StoreUnavailableError: Redis is away, or has not caught up yet.
+            StoreUnavailableError: Redis is unavailable, or has not caught up yet.
         """
         if self._stopgap is not None:
             raise StoreUnavailableError(
-                f"labels wait until Redis is back and has caught up on {self._waiting} decisions"
+                f"labels wait until Redis is back and has caught up on {self._pending_count} decisions"
             )
         return await self._inner.label(labels)
 
     async def compact(self) -> None:
-        """Trim what has become invisible."""
+        """Trim records that no decision can see any more."""
         await self._inner.compact()
 
     async def catch_up(self) -> None:
-        """Apply what waits, in the order of the decisions, if Redis is back.
+        """Apply the pending transactions in the order of the decisions, if Redis is back.
 
-        More may come in meanwhile; only for the last step decisions wait, or there would be no end.
+        Decisions continue meanwhile and add more; only the last step blocks them, else it might never end.
 
         Raises:
             StoreUnavailableError: it is not back.
         """
         if self._stopgap is None:
             return
-        await self._apply_first()
-        while len(self._first()) < len(self._pending):
-            await self._apply_first()
+        await self._apply_next()
+        while len(self._next()) < len(self._pending):
+            await self._apply_next()
         async with self._deciding:
             while self._pending:
-                await self._apply_first()
+                await self._apply_next()
             self._stopgap = None
-        log.warning("Redis is back, and what was decided without it is applied")
+        log.warning("Redis is back, and all transactions decided without it are applied")
 
-    async def _apply_first(self) -> None:
-        """Apply some of what waits.
+    async def _apply_next(self) -> None:
+        """Apply the next pending transactions.
 
         Raises:
-            StoreUnavailableError: `inner` is away, as far as is known.
+            StoreUnavailableError: `inner` is unavailable, as far as is known.
         """
-        first = self._first()
-        await self._inner.observe(_joined(first))
-        for batch in first:
-            self._waiting -= len(batch)
+        batches = self._next()
+        await self._inner.observe(_concat(batches))
+        for batch in batches:
+            self._pending_count -= len(batch)
             self._pending.popleft()
 
-    def _first(self) -> list[Transactions]:
-        """Return the first batches that wait, as many as go together; one at least."""
-        fitting = sum(1 for _ in takewhile(lambda end: end <= _AT_ONCE, accumulate(map(len, self._pending))))
+    def _next(self) -> list[Transactions]:
+        """Return the first pending batches that together fit into one call; at least one."""
+        fitting = sum(1 for _ in takewhile(lambda end: end <= _CATCH_UP_BATCH, accumulate(map(len, self._pending))))
         return list(islice(self._pending, max(1, fitting)))
 
 
-def _joined(batches: Sequence[Transactions]) -> Transactions:
-    """Make one batch of several."""
+def _concat(batches: Sequence[Transactions]) -> Transactions:
+    """Concatenate batches."""
     return Transactions(
         **{field.name: _column([getattr(b, field.name) for b in batches]) for field in fields(batches[0])}
     )

@@ -1,7 +1,4 @@
-"""Read stretches of the log again and apply them to the histories: appending what is there changes nothing.
-
-Nothing here knows which stretches are wanted, or who else reads others.
-"""
+"""Read ranges of the log again and apply them to the histories; appending a record that is there changes nothing."""
 
 import asyncio
 import logging
@@ -24,36 +21,36 @@ from stream.kafka.topics import LABELS, TRANSACTIONS
 from stream.scoring.decode import decode
 from stream.settings import Settings
 
-log = logging.getLogger("fraudstream.reapplying")
+log = logging.getLogger("fraudstream.reapply")
 
 _FETCH_MS = 500
 _FETCH_BYTES = 4 * 1024 * 1024
 
 
 class ReapplyRate(NamedTuple):
-    """How many records are applied together, and for how long nothing is done then: so many times as that took."""
+    """How many records are applied at once, and the pause after that, as a multiple of the time that it took."""
 
-    at_once: int
-    rests: float
+    batch_size: int
+    pause_ratio: float
 
 
 FULL_SPEED = ReapplyRate(2_000, 0.0)
-"""While decisions wait for it."""
+"""For when decisions wait for the repair."""
 THROTTLED = ReapplyRate(200, 1.0)
-"""While they do not: what is applied together holds them up for some ms, and half of the time is theirs alone."""
+"""For when decisions continue: each batch delays them by some ms, and half of the time is left to them."""
 
 
 class ReapplyDeps(NamedTuple):
-    """From where, and to what, records are applied again, and how."""
+    """The reader of the log, the store to apply records to, and the rate."""
 
     reader: AIOKafkaConsumer
     settings: Settings
     store: RedisStore
-    pace: ReapplyRate
+    rate: ReapplyRate
 
 
 class OffsetRange(NamedTuple):
-    """What is to be read of a part of the log, as offsets: from `first`, now `at`, up to `end`."""
+    """The offsets to read in a part of the log: from `first` up to (not including) `end`; `at` is the next one."""
 
     part: LogPart
     first: int
@@ -63,20 +60,20 @@ class OffsetRange(NamedTuple):
 
     @property
     def report(self) -> PartReport:
-        """How far it is."""
+        """The progress, to be stored in Redis."""
         return PartReport(PartProgress(self.first, self.at, self.end), self.displaced_below)
 
 
 ProgressCallback = Callable[[Sequence[OffsetRange], int], Awaitable[bool]]
-"""Told how far all stretches are, and how many records were just applied; answers whether to go on."""
+"""Called with all ranges and the number of records just applied; returns whether to continue."""
 
 
 @asynccontextmanager
 async def log_reader(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
-    """Open a reader of the log that is in no group.
+    """Open a consumer of the log without a group.
 
     Raises:
-        aiokafka.errors.KafkaError: the broker does not answer, or a topic is not there.
+        aiokafka.errors.KafkaError: the broker does not respond, or a topic does not exist.
     """
     reader = AIOKafkaConsumer(
         **connection_options(settings),
@@ -91,75 +88,75 @@ async def log_reader(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
         for tp in first:
             await require_topic(reader, tp.topic)
         reader.assign(first)
-        await reader.end_offsets(first)  # now the client knows how many partitions there are
+        await reader.end_offsets(first)  # loads the topics' metadata, and so their partitions
         yield reader
     finally:
         await reader.stop()
 
 
 def part_count(reader: AIOKafkaConsumer, settings: Settings) -> int:
-    """Return of how many parts the log is made.
+    """Return the number of parts of the log: the partitions of transactions and labels.
 
     Raises:
-        aiokafka.errors.KafkaError: the broker has not said.
+        aiokafka.errors.KafkaError: the broker has not sent the topics' metadata.
     """
     counts = [len(reader.partitions_for_topic(settings.topic(one.name)) or ()) for one in (TRANSACTIONS, LABELS)]
     if not all(counts):
-        raise UnknownTopicOrPartitionError("of how many partitions the log is made is not known")
+        raise UnknownTopicOrPartitionError("the number of partitions of transactions and labels is unknown")
     return sum(counts)
 
 
 def topic_partition(settings: Settings, part: LogPart) -> TopicPartition:
-    """Return where a part is in Kafka."""
+    """Return the topic and partition of a part."""
     return TopicPartition(settings.topic((LABELS if part.of_labels else TRANSACTIONS).name), part.partition)
 
 
-async def reapply(again: ReapplyDeps, stretches: Iterable[OffsetRange], note: ProgressCallback) -> bool:
-    """Apply stretches again, side by side, each in order; return whether that came to its end.
+async def reapply(deps: ReapplyDeps, ranges: Iterable[OffsetRange], progress: ProgressCallback) -> bool:
+    """Apply ranges again, in parallel, each in order; return whether all were applied to their end.
 
     Raises:
-        StoreUnavailableError: Redis is away; what was noted is applied.
-        aiokafka.errors.KafkaError: so is Kafka.
+        StoreUnavailableError: Redis does not respond; what was passed to `progress` is applied.
+        aiokafka.errors.KafkaError: Kafka does not respond.
     """
-    reader, settings, store, pace = again
-    now = {topic_partition(settings, stretch.part): stretch for stretch in stretches}
-    reader.assign(list(now))
-    begins = await reader.beginning_offsets(list(now)) if now else {}
-    for tp, stretch in now.items():
-        at = max(stretch.at, begins[tp])
-        now[tp] = stretch._replace(first=max(stretch.first, begins[tp]), at=at)
+    reader, settings, store, rate = deps
+    current = {topic_partition(settings, one.part): one for one in ranges}
+    reader.assign(list(current))
+    begins = await reader.beginning_offsets(list(current)) if current else {}
+    for tp, one in current.items():
+        at = max(one.at, begins[tp])
+        current[tp] = one._replace(first=max(one.first, begins[tp]), at=at)
         reader.seek(tp, at)
-    going_on = await note(list(now.values()), 0)
-    while going_on and (behind := [tp for tp, one in now.items() if one.at < one.end]):
-        lots = await reader.getmany(*behind, timeout_ms=_FETCH_MS, max_records=pace.at_once)
-        records = [record for tp, lot in lots.items() for record in lot if record.offset < now[tp].end]
+    proceed = await progress(list(current.values()), 0)
+    while proceed and (behind := [tp for tp, one in current.items() if one.at < one.end]):
+        fetched = await reader.getmany(*behind, timeout_ms=_FETCH_MS, max_records=rate.batch_size)
+        records = [record for tp, some in fetched.items() for record in some if record.offset < current[tp].end]
         began = time.monotonic()
         await _apply(settings, store, records)
         took_s = time.monotonic() - began
         for tp in behind:  # control records and compaction leave gaps, so the reader's position counts
-            now[tp] = now[tp]._replace(at=max(now[tp].at, await reader.position(tp)))
-        going_on = await note(list(now.values()), len(records))
-        await asyncio.sleep(pace.rests * took_s)
-    return going_on
+            current[tp] = current[tp]._replace(at=max(current[tp].at, await reader.position(tp)))
+        proceed = await progress(list(current.values()), len(records))
+        await asyncio.sleep(rate.pause_ratio * took_s)
+    return proceed
 
 
 async def _apply(settings: Settings, store: RedisStore, records: Sequence[Record]) -> None:
-    """Apply records; where that fails for a reason of ours, one by one: the guilty one was a dead letter before."""
+    """Apply records; if that fails unexpectedly, one by one: the faulty record became a dead letter the first time."""
     try:
         await _append(settings, store, records)
     except StoreError:
         raise
-    except Exception as error:  # noqa: BLE001 - as in `isolating`
+    except Exception as error:  # noqa: BLE001 - as in `stream.worker.isolation`
         if len(records) == 1:
             at = f"{records[0].topic} {records[0].partition} offset {records[0].offset}"
-            log.warning("%s cannot be applied again: %s", at, type(error).__name__)
+            log.warning("%s cannot be applied again, skipped: %s", at, type(error).__name__)
             return
         for record in records:
             await _apply(settings, store, [record])
 
 
 async def _append(settings: Settings, store: RedisStore, records: Sequence[Record]) -> None:
-    """Append labels and transactions; what cannot be either was a dead letter the first time."""
+    """Append labels and transactions; records that cannot be decoded became dead letters the first time."""
     topic = settings.topic(LABELS.name)
     of_labels = [record for record in records if record.topic == topic]
     if of_labels:

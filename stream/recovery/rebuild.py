@@ -1,7 +1,4 @@
-"""Have all histories of a deployment put together anew, from outside: ask its workers, or do it here where none runs.
-
-Nothing here prints.
-"""
+"""Rebuild all histories of a deployment on an operator's request: by its workers, or in this process if none runs."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -24,11 +21,11 @@ from stream.scoring.facts import ignore_fact
 from stream.settings import Settings
 
 NO_WORKER_SECONDS = 15.0
-"""Workers look twice a second, so one that has not begun by then is not there."""
+"""Workers check twice a second, so if none has started by then, none runs."""
 
 
 class Rebuild(NamedTuple):
-    """A repair under way: where to ask for it, and of how many parts the log is."""
+    """A rebuild in progress: its store, and the number of parts of the log."""
 
     settings: Settings
     sets: FeatureSets
@@ -38,34 +35,36 @@ class Rebuild(NamedTuple):
 
 @asynccontextmanager
 async def start_rebuild(settings: Settings, sets: FeatureSets, reason: str) -> AsyncIterator[Rebuild]:
-    """Raise the history epoch, unless a repair is under way; its workers begin then.
+    """Raise the history epoch, unless a repair is in progress; the workers then start to repair.
 
     Raises:
-        RebuildError: there is nothing of this deployment.
-        StoreUnavailableError: Redis does not answer.
-        StoreRefusedError: it does not let us.
-        aiokafka.errors.KafkaError: Kafka does not answer.
+        RebuildError: the deployment has not decided anything.
+        StoreUnavailableError: Redis does not respond.
+        StoreRefusedError: Redis denies access.
+        aiokafka.errors.KafkaError: Kafka does not respond.
     """
     async with log_reader(settings) as reader:
         parts = part_count(reader, settings)
     if not await has_records(settings, settings.topic(SCORES.name)):
-        raise RebuildError(f"deployment {settings.deployment} has decided nothing yet, so it has no histories to lose")
+        raise RebuildError(
+            f"deployment {settings.deployment} has decided nothing yet, so it has no histories to rebuild"
+        )
     store = RedisStore(settings.redis_url, settings.deployment, sets, now_ms)
     try:
         await store.connect(emptied=True)
         if not store.incomplete:
-            await store.declare_loss(f"asked for by hand: {reason}")
+            await store.declare_loss(f"requested by an operator: {reason}")
         yield Rebuild(settings, sets, store, parts)
     finally:
         await store.close()
 
 
 async def watch_workers(rebuild: Rebuild) -> AsyncIterator[RepairStatus]:
-    """Yield how far workers are until the histories are whole.
+    """Yield the workers' progress until the histories are complete.
 
     Raises:
-        RebuildError: no worker has begun in time.
-        StoreUnavailableError: Redis does not answer.
+        RebuildError: no worker has started in time.
+        StoreUnavailableError: Redis does not respond.
     """
     store, quiet_s = rebuild.store, 0.0
     while store.incomplete:
@@ -74,8 +73,8 @@ async def watch_workers(rebuild: Rebuild) -> AsyncIterator[RepairStatus]:
         quiet_s = 0.0 if progress else quiet_s + REPORT_SECONDS
         if quiet_s >= NO_WORKER_SECONDS:
             raise RebuildError(
-                f"no worker has begun in {NO_WORKER_SECONDS:.0f} s. Histories count as incomplete until one has: start "
-                "workers (fraudstream worker), or run this again with --here"
+                f"no worker has started to rebuild within {NO_WORKER_SECONDS:.0f} s. Histories stay incomplete until "
+                "one does: start workers (fraudstream worker), or run this again with --here"
             )
         await asyncio.sleep(REPORT_SECONDS)
         await store.refresh()
@@ -83,37 +82,37 @@ async def watch_workers(rebuild: Rebuild) -> AsyncIterator[RepairStatus]:
 
 
 async def rebuild_here(rebuild: Rebuild, ends: Mapping[LogPart, int]) -> AsyncIterator[RepairStatus]:
-    """Do it in this process, for all partitions, up to their `ends`, and yield how far that is.
+    """Rebuild all partitions up to their `ends` in this process, and yield the progress.
 
     Raises:
-        RebuildError: something was lost again meanwhile.
-        StoreUnavailableError: Redis does not answer.
-        aiokafka.errors.KafkaError: Kafka does not answer.
+        RebuildError: histories were lost again meanwhile.
+        StoreUnavailableError: Redis does not respond.
+        aiokafka.errors.KafkaError: Kafka does not respond.
     """
-    mending = Repair(RepairDeps(rebuild.settings, rebuild.sets, rebuild.store.state.target, ignore_fact))
+    repair = Repair(RepairDeps(rebuild.settings, rebuild.sets, rebuild.store.state.target, ignore_fact))
 
-    async def told() -> Mapping[LogPart, int]:
+    async def all_ends() -> Mapping[LogPart, int]:
         return ends
 
-    work = asyncio.create_task(mending.run(told))
+    task = asyncio.create_task(repair.run(all_ends))
     try:
-        while not work.done():
-            await asyncio.wait({work}, timeout=REPORT_SECONDS)
-            if mending.status is not None:
-                yield mending.status
-        if not await work:
-            raise RebuildError("Redis lost something again meanwhile, or somebody asked for this again; run it again")
+        while not task.done():
+            await asyncio.wait({task}, timeout=REPORT_SECONDS)
+            if repair.status is not None:
+                yield repair.status
+        if not await task:
+            raise RebuildError("Redis lost histories again meanwhile, or another rebuild was requested; run it again")
     finally:
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def decided_offsets(settings: Settings) -> dict[LogPart, int]:
-    """Return how far each partition is decided; labels are applied to their end, as `Repairer` does.
+    """Return the offset up to which each partition is decided; labels have no end, as in `Repairer`.
 
     Raises:
-        RebuildError: somebody does.
-        aiokafka.errors.KafkaError: Kafka does not answer.
+        RebuildError: workers run.
+        aiokafka.errors.KafkaError: Kafka does not respond.
     """
     async with log_reader(settings) as reader:
         partitions = range(part_count(reader, settings) // 2)
@@ -122,11 +121,11 @@ async def decided_offsets(settings: Settings) -> dict[LogPart, int]:
         await admin.start()
         running = await group_members(admin, settings.group)
         if running:
-            raise RebuildError(f"{len(running)} workers run, and do this themselves: leave out --here, or stop them")
-        resumed = await read_resume_points(settings, admin, partitions)
+            raise RebuildError(f"{len(running)} workers run, which rebuild themselves: leave out --here, or stop them")
+        points = await read_resume_points(settings, admin, partitions)
     finally:
         await admin.close()
     ends = {LogPart(of_labels=True, partition=partition): NO_END for partition in partitions}
-    for partition, (offset, position) in resumed.items():
+    for partition, (offset, position) in points.items():
         ends[LogPart(of_labels=False, partition=partition)] = max(offset or 0, position.standing.last_offset + 1)
     return ends

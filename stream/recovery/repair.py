@@ -1,8 +1,9 @@
-"""One repair of some parts of the log: applied again under an epoch, labels first, and reported so that others go on.
+"""One repair: apply parts of the log again under a history epoch, labels first, and report the progress in Redis.
 
-Labels come first, those of all who repair: a transaction that is applied again takes its labels along, wherever they
-lie, but a label finds no transaction that its card no longer sees. Decisions may go on meanwhile: where histories are
-whole, and put together further back, or where they do not wait. Nothing here knows whose the parts are, or why.
+All labels of all repairing workers come first: a transaction that is applied again takes its labels with it, wherever
+they lie, but a label cannot find a transaction that its card no longer sees. Decisions may continue meanwhile: while
+histories are complete and are extended further back, or with `redis_down=degrade`. Another worker resumes a part from
+its reported progress.
 """
 
 import asyncio
@@ -30,180 +31,180 @@ from stream.scoring.facts import FactListener, Reapplied
 from stream.settings import Settings
 
 REPORT_SECONDS = 0.5
-_TIDY_SECONDS = 10.0
+_COMPACT_SECONDS = 10.0
 _CACHE_BYTES = 256 << 20
 
 Ends = Callable[[], Awaitable[Mapping[LogPart, int]]]
-"""Answers how far which parts are to be applied again, as offsets."""
+"""Returns the parts to apply again, each with its end offset."""
 
 
 @dataclass(frozen=True, slots=True)
 class RepairStatus:
-    """How far all who repair are together, as was last read, of so many parts."""
+    """The progress of all repairing workers together, as last read; `parts` is the number of parts of the log."""
 
     progress: Mapping[LogPart, PartProgress]
     parts: int
 
     @property
     def labels_done(self) -> bool:
-        """Whether all labels are applied again."""
+        """Whether all labels are applied."""
         return 2 * sum(part.of_labels and reached.done for part, reached in self.progress.items()) >= self.parts
 
     @property
     def parts_done(self) -> int:
-        """How many parts are applied again."""
+        """The number of parts that are applied."""
         return sum(reached.done for reached in self.progress.values())
 
     @property
     def applied(self) -> int:
-        """How many records are applied again."""
+        """The number of records that are applied."""
         return sum(reached.reached - reached.first for reached in self.progress.values())
 
     @property
     def wanted(self) -> int:
-        """How many are to be, of the parts that somebody has begun."""
+        """The number of records to apply, in the parts that have been started."""
         return sum(reached.end - reached.first for reached in self.progress.values())
 
     def __str__(self) -> str:
-        """Say it for people."""
+        """Return the progress as text."""
         return f"{self.applied:,} of {self.wanted:,} records so far, {self.parts_done} of {self.parts} parts done"
 
 
 class RepairDeps(NamedTuple):
-    """What is repaired, and who hears of it: `emit` of records, whoever reads `Repair.status` of parts.
+    """A repair's dependencies: `repair` is the epoch and how far back histories reach, `emit` receives facts.
 
-    `repair` is the epoch and how far back; `turns` the lock of the store that decisions of this process ask.
+    `store_lock` is the lock of the store that decides in this process, if any.
     """
 
     settings: Settings
-    keeping: RetentionPolicy
+    policy: RetentionPolicy
     repair: EpochCoverage
     emit: FactListener
-    turns: asyncio.Lock | None = None
+    store_lock: asyncio.Lock | None = None
 
 
 class Repair:
-    """Repairs parts of the log, over connections of its own.
+    """Repairs parts of the log, with connections of its own.
 
     Attributes:
-        seen: how far all are; None until that is known.
-        open: the parts that are repaired here, and how far.
+        status: the progress of all repairing workers; None until it has been read.
+        ranges: the parts that are repaired here, with their progress.
     """
 
-    def __init__(self, terms: RepairDeps) -> None:
+    def __init__(self, deps: RepairDeps) -> None:
         self.status: RepairStatus | None = None
         self.ranges: Mapping[LogPart, OffsetRange] = {}
-        self._terms = terms
+        self._deps = deps
 
     async def run(self, ends: Ends) -> bool:
-        """Apply parts again, and wait for what others apply; return whether the epoch is whole then, or over.
+        """Apply parts again, and wait for those of other workers; return whether this repair is still the current one.
 
         Raises:
-            StoreUnavailableError: Redis is away; what was reported need not be done again.
-            aiokafka.errors.KafkaError: so is Kafka.
+            StoreUnavailableError: Redis does not respond; what was reported need not be repeated.
+            aiokafka.errors.KafkaError: Kafka does not respond.
         """
-        settings, keeping, _, _, turns = self._terms
-        options = StoreOptions(cache_bytes=_CACHE_BYTES, other_store_lock=turns)
-        store = RedisStore(settings.redis_url, settings.deployment, keeping, now_ms, options)
+        settings, policy, _, _, store_lock = self._deps
+        options = StoreOptions(cache_bytes=_CACHE_BYTES, other_store_lock=store_lock)
+        store = RedisStore(settings.redis_url, settings.deployment, policy, now_ms, options)
         try:
-            await store.connect(emptied=True)  # if it was emptied again meanwhile
-            gently = settings.redis_down == "degrade" or store.state.complete is not NO_COVERAGE
+            await store.connect(emptied=True)  # it may have been emptied again meanwhile
+            throttled = settings.redis_down == "degrade" or store.state.complete is not NO_COVERAGE
             async with log_reader(settings) as reader:
-                again = ReapplyDeps(reader, settings, store, THROTTLED if gently else FULL_SPEED)
-                await self._all(_Work(store, again, part_count(reader, settings), gently), ends)
-            return self._goes_on(store)
+                reapply_deps = ReapplyDeps(reader, settings, store, THROTTLED if throttled else FULL_SPEED)
+                await self._run_phases(_Run(store, reapply_deps, part_count(reader, settings), throttled), ends)
+            return self._is_current(store)
         finally:
             await store.close()
 
-    async def _all(self, work: "_Work", ends: Ends) -> None:
-        """Go through it step by step, each when all who repair are through with the one before."""
-        seen = await self._look(work)
-        self.ranges = {one.part: one for one in await self._stretches(work, await ends(), seen.progress)}
-        await self._apply(work, of_labels=True)
-        while self._goes_on(work.store) and not seen.labels_done:
-            seen = await self._look(work, REPORT_SECONDS)
-        await self._apply(work, of_labels=False)
-        while self._goes_on(work.store) and seen.parts_done < work.parts:
-            seen = await self._look(work, REPORT_SECONDS)
-        if work.gently:
-            await self._conclude(work)
-        while self._goes_on(work.store) and work.store.state.pending_repair:
-            await self._look(work, REPORT_SECONDS)
+    async def _run_phases(self, run: "_Run", ends: Ends) -> None:
+        """Apply labels, then transactions; each phase starts when all workers have finished the one before."""
+        status = await self._refresh(run)
+        self.ranges = {one.part: one for one in await self._find_ranges(run, await ends(), status.progress)}
+        await self._apply(run, of_labels=True)
+        while self._is_current(run.store) and not status.labels_done:
+            status = await self._refresh(run, REPORT_SECONDS)
+        await self._apply(run, of_labels=False)
+        while self._is_current(run.store) and status.parts_done < run.parts:
+            status = await self._refresh(run, REPORT_SECONDS)
+        if run.throttled:
+            await self._report_final(run)
+        while self._is_current(run.store) and run.store.state.pending_repair:
+            await self._refresh(run, REPORT_SECONDS)
 
-    def _goes_on(self, store: RedisStore) -> bool:
-        """Tell whether this repair is still the one that is wanted."""
-        return store.state.target == self._terms.repair
+    def _is_current(self, store: RedisStore) -> bool:
+        """Tell whether this is still the repair that Redis's state calls for."""
+        return store.state.target == self._deps.repair
 
-    async def _look(self, work: "_Work", after_s: float = 0.0) -> RepairStatus:
-        """Read how far all are, and whether that is still asked."""
+    async def _refresh(self, run: "_Run", after_s: float = 0.0) -> RepairStatus:
+        """Read the progress of all workers and the state in Redis."""
         await asyncio.sleep(after_s)
-        await work.store.refresh()
-        self.status = RepairStatus(await work.store.repair_progress.parts(self._terms.repair), work.parts)
+        await run.store.refresh()
+        self.status = RepairStatus(await run.store.repair_progress.parts(self._deps.repair), run.parts)
         return self.status
 
-    async def _stretches(
-        self, work: "_Work", ends: Mapping[LogPart, int], progress: Mapping[LogPart, PartProgress]
+    async def _find_ranges(
+        self, run: "_Run", ends: Mapping[LogPart, int], progress: Mapping[LogPart, PartProgress]
     ) -> list[OffsetRange]:
-        """Return what is to be applied again here, from where whoever began it was; what is done included.
+        """Return the ranges to apply here, resumed from the reported progress; finished parts are included.
 
-        What nobody has begun begins at its mark, if the log still has that, else with all that the log has.
+        A part without progress starts at its checkpoint if the log still holds that offset, else at the beginning.
         """
-        tps = {part: topic_partition(self._terms.settings, part) for part in ends}
-        begins = await work.again.reader.beginning_offsets(list(tps.values()))
-        log_ends = await work.again.reader.end_offsets(list(tps.values()))
-        marks = await work.store.repair_progress.checkpoints(self._terms.repair.cover)
+        tps = {part: topic_partition(self._deps.settings, part) for part in ends}
+        begins = await run.reapply.reader.beginning_offsets(list(tps.values()))
+        log_ends = await run.reapply.reader.end_offsets(list(tps.values()))
+        checkpoints = await run.store.repair_progress.checkpoints(self._deps.repair.cover)
         found = []
         for part, tp in tps.items():
-            first = marks.get(part, 0)
+            first = checkpoints.get(part, 0)
             first = first if begins[tp] <= first <= log_ends[tp] else begins[tp]
             before = progress.get(part, PartProgress(first, first, NO_END))
             end = before.reached if before.done else max(before.reached, min(ends[part], log_ends[tp]))
             found.append(OffsetRange(part, before.first, before.reached, end, log_ends[tp]))
         return found
 
-    async def _apply(self, work: "_Work", *, of_labels: bool) -> None:
+    async def _apply(self, run: "_Run", *, of_labels: bool) -> None:
         """Apply the parts of one topic again, and report."""
-        mine = [stretch for part, stretch in self.ranges.items() if part.of_labels is of_labels]
-        due = tidy_due = 0.0
+        own = [one for part, one in self.ranges.items() if part.of_labels is of_labels]
+        report_due = compact_due = 0.0
 
-        async def note(stretches: Sequence[OffsetRange], applied: int) -> bool:
-            nonlocal due, tidy_due
-            self.ranges = {**self.ranges, **{stretch.part: stretch for stretch in stretches}}
-            self._terms.emit(Reapplied("labels" if of_labels else "transactions", applied))
+        async def progress(ranges: Sequence[OffsetRange], applied: int) -> bool:
+            nonlocal report_due, compact_due
+            self.ranges = {**self.ranges, **{one.part: one for one in ranges}}
+            self._deps.emit(Reapplied("labels" if of_labels else "transactions", applied))
             now = time.monotonic()
-            if now >= due or all(stretch.at >= stretch.end for stretch in stretches):
-                due = now + REPORT_SECONDS
-                if not await self._report(work, stretches, final=not work.gently):
+            if now >= report_due or all(one.at >= one.end for one in ranges):
+                report_due = now + REPORT_SECONDS
+                if not await self._report(run, ranges, final=not run.throttled):
                     return False
-                await self._look(work)
-            if now >= tidy_due and not of_labels:
-                tidy_due = now + _TIDY_SECONDS
-                await work.store.compact()
-            return self._goes_on(work.store)
+                await self._refresh(run)
+            if now >= compact_due and not of_labels:
+                compact_due = now + _COMPACT_SECONDS
+                await run.store.compact()
+            return self._is_current(run.store)
 
-        if mine:
-            await reapply(work.again, mine, note)
+        if own:
+            await reapply(run.reapply, own, progress)
 
-    async def _conclude(self, work: "_Work") -> None:
-        """Report our parts for the last time, where decisions have gone on.
+    async def _report_final(self, run: "_Run") -> None:
+        """Report our parts for the last time, after decisions continued during the repair.
 
-        What they have appended before everything was applied again may be displaced: all that is in the log by now.
+        Records that they appended before all was applied may be out of order: all that the log holds by now.
         """
-        tps = {part: topic_partition(self._terms.settings, part) for part in self.ranges}
-        log_ends = await work.again.reader.end_offsets(list(tps.values()))
+        tps = {part: topic_partition(self._deps.settings, part) for part in self.ranges}
+        log_ends = await run.reapply.reader.end_offsets(list(tps.values()))
         self.ranges = {part: one._replace(displaced_below=log_ends[tps[part]]) for part, one in self.ranges.items()}
-        await self._report(work, list(self.ranges.values()), final=True)
+        await self._report(run, list(self.ranges.values()), final=True)
 
-    async def _report(self, work: "_Work", stretches: Sequence[OffsetRange], *, final: bool) -> bool:
-        """Write the reports; return whether this repair is still the one that is wanted."""
-        reports = {stretch.part: stretch.report._replace(final=final) for stretch in stretches}
-        return await work.store.repair_progress.report(self._terms.repair, reports, work.parts) is not None
+    async def _report(self, run: "_Run", ranges: Sequence[OffsetRange], *, final: bool) -> bool:
+        """Report progress; tell whether this repair is still the current one."""
+        reports = {one.part: one.report._replace(final=final) for one in ranges}
+        return await run.store.repair_progress.report(self._deps.repair, reports, run.parts) is not None
 
 
-class _Work(NamedTuple):
-    """What works, of how many parts the log is made, and whether decisions go on meanwhile."""
+class _Run(NamedTuple):
+    """One run of a repair: its store and reader, the number of parts, and whether decisions continue meanwhile."""
 
     store: RedisStore
-    again: ReapplyDeps
+    reapply: ReapplyDeps
     parts: int
-    gently: bool
+    throttled: bool

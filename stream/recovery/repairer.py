@@ -1,12 +1,8 @@
-"""Put together histories that are lost, or from now on kept for longer: each worker applies its own partitions again.
+"""Rebuild histories that are lost, or that must reach further back: each worker applies its own partitions again.
 
-Whatever ends a repair in the middle (the partition goes, the worker dies, Redis loses something again), whoever owns
-the partition then goes on from what was reported. Nothing here decides; when decisions wait for it is `waiting`'s.
-
-Of which models do features look further back than histories are whole yet, and how far must they be for decisions?
-
-A model that would decide on histories that lack something is not accepted: putting them together goes on beside
-decisions, which wait for nothing but what their own model looks at. Nothing here repairs anything; `repairing` does.
+If a repair is interrupted (the partition moves, the worker dies, Redis loses data again), the partition's owner resumes
+from the reported progress. `needed_horizons` and `WarmupCheck` say how far back histories must reach: a candidate is
+not accepted while they lack what its features look at, and decisions wait only for what their own models look at.
 """
 
 import asyncio
@@ -31,46 +27,46 @@ from stream.recovery.repair import Repair, RepairDeps
 from stream.scoring.facts import FactListener
 from stream.settings import Settings
 
-log = logging.getLogger("fraudstream.repairing")
+log = logging.getLogger("fraudstream.repairer")
 
-_LOOK_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 _RETRY_SECONDS = 1.0
-_MARK_SECONDS = 10.0
+_CHECKPOINT_SECONDS = 10.0
 
 
 def needed_horizons(sets: FeatureSets, serving: ServingModels | None) -> Mapping[Entity, int]:
-    """Return how far back the model that decides looks, and the one that stands in for it; nowhere where none does."""
+    """Return the horizons in ms that the live model and its fallback need; empty if no model is live."""
     models = [] if serving is None else [serving.live, serving.fallback]
-    looks = [sets.by_fingerprint[model.fingerprint].horizons_ms for model in models if model is not None]
-    return {kind: max(look.get(kind, 0) for look in looks) for kind in Entity if any(kind in look for look in looks)}
+    needs = [sets.by_fingerprint[model.fingerprint].horizons_ms for model in models if model is not None]
+    return {kind: max(need.get(kind, 0) for need in needs) for kind in Entity if any(kind in need for need in needs)}
 
 
 class WarmupCheck:
-    """Says what speaks against a candidate; `how_far` the repair is, for people."""
+    """Tells why a candidate cannot be served yet; `progress_text` returns the repair's progress as text."""
 
-    def __init__(self, sets: FeatureSets, store: RedisStore, how_far: Callable[[], str]) -> None:
+    def __init__(self, sets: FeatureSets, store: RedisStore, progress_text: Callable[[], str]) -> None:
         self._sets = sets
         self._store = store
-        self._how_far = how_far
+        self._progress_text = progress_text
 
     def problems(self, fingerprint: str) -> tuple[Problem, ...]:
-        """Return why a model with features that are computed here cannot be served yet; nothing where it can."""
+        """Return why a model with features that are computed here cannot be served yet; empty if it can."""
         horizons_ms = self._sets.by_fingerprint[fingerprint].horizons_ms
         if not self._store.lacks(horizons_ms):
             return ()
         detail = (
-            f"its features look back further ({Coverage.of(horizons_ms)}) than histories are put together from Kafka "
-            f"yet ({self._store.state.complete.cover}): {self._how_far()}. Decisions go on meanwhile; send the command "
-            "again when that is through"
+            f"its features look back further ({Coverage.of(horizons_ms)}) than histories have been rebuilt from Kafka "
+            f"({self._store.state.complete.cover}): {self._progress_text()}. Decisions continue meanwhile; send the "
+            "command again when that is finished"
         )
         return (Problem(ProblemCode.FEATURES_WARMING, detail),)
 
 
 class RepairerDeps(NamedTuple):
-    """What repairing works with: `store` is the one that decisions ask, `decided` how far each partition is decided.
+    """The repairer's dependencies: `store` is the one that decides, `decided` returns each partition's decided offset.
 
-    `decided` is None while that is not known of all partitions; `withheld` tells whether what was done of a topic is
-    not in Redis yet.
+    `decided` returns None until that is known for all partitions; `withheld` tells whether finished records of a topic
+    are not in Redis yet.
     """
 
     settings: Settings
@@ -83,111 +79,113 @@ class RepairerDeps(NamedTuple):
 
 
 class _Situation(NamedTuple):
-    """What is to be repaired, an epoch and how far back, and under which assignment of ours."""
+    """What to repair (an epoch and how far back), and the assignment under which it runs."""
 
     repair: EpochCoverage
     assignment: int
 
 
 class Repairer:
-    """Repairs what this worker owns, whenever there is something to repair."""
+    """Repairs this worker's partitions whenever that is needed."""
 
-    def __init__(self, yard: RepairerDeps) -> None:
-        self._yard = yard
+    def __init__(self, deps: RepairerDeps) -> None:
+        self._deps = deps
         self._assignment: int | None = None
         self._assignments = 0
-        self._mending: Repair | None = None
+        self._repair: Repair | None = None
 
     @property
     def pending_parts(self) -> int:
-        """How many of our parts are not yet applied again."""
-        return 0 if self._mending is None else sum(one.at < one.end for one in self._mending.ranges.values())
+        """The number of our parts that are not fully applied yet."""
+        return 0 if self._repair is None else sum(one.at < one.end for one in self._repair.ranges.values())
 
     def reasons(self) -> list[str]:
-        """Say that histories are not whole, and how far that is; empty where they are."""
-        if not self._yard.store.incomplete:
+        """Return that histories are incomplete, with the progress; empty if they are complete."""
+        if not self._deps.store.incomplete:
             return []
-        return [f"Redis lacks histories, which are put together again from Kafka: {self.progress_text}"]
+        return [f"Redis has lost histories, which are being rebuilt from Kafka: {self.progress_text}"]
 
     @property
     def progress_text(self) -> str:
-        """How far that is, for people."""
-        seen = None if self._mending is None else self._mending.status
-        return "not begun" if seen is None else str(seen)
+        """The progress as text."""
+        status = None if self._repair is None else self._repair.status
+        return "not started" if status is None else str(status)
 
     def assigned(self) -> None:
-        """Repair under a new assignment, if there is something to repair."""
+        """Repair under a new assignment, if needed."""
         self._assignments += 1
         self._assignment = self._assignments
 
     def revoked(self) -> None:
-        """Leave it to who comes next."""
+        """Leave the repair to the partitions' next owners."""
         self._assignment = None
 
     async def run(self) -> None:
-        """Repair whenever that is due, for ever; in between, note how far histories are applied."""
-        mark_due = 0.0
+        """Repair whenever needed, for ever; in between, store checkpoints of how far histories are applied."""
+        checkpoint_due = 0.0
         while True:
             situation = self._situation()
             if situation is not None:
-                await self._under(situation)
-                mark_due = 0.0
-            elif time.monotonic() >= mark_due:
-                mark_due = time.monotonic() + _MARK_SECONDS
-                await self._mark()
-            await asyncio.sleep(_LOOK_SECONDS)
+                await self._repair_until_changed(situation)
+                checkpoint_due = 0.0
+            elif time.monotonic() >= checkpoint_due:
+                checkpoint_due = time.monotonic() + _CHECKPOINT_SECONDS
+                await self._checkpoint()
+            await asyncio.sleep(_POLL_SECONDS)
 
-    async def _mark(self) -> None:
-        """Note below which offsets our partitions are applied, for a repair after the loss of a server."""
-        consumer = self._yard.consumer()
+    async def _checkpoint(self) -> None:
+        """Store the offsets below which our partitions are applied, for a repair after the loss of a server."""
+        consumer = self._deps.consumer()
         if consumer is None or self._assignment is None:
             return
-        marks: dict[LogPart, int] = {}
+        checkpoints: dict[LogPart, int] = {}
         for layout in (TRANSACTIONS, LABELS):
-            topic = self._yard.settings.topic(layout.name)
-            done = {} if self._yard.withheld(topic) else consumer.finished_offsets(topic)
-            marks |= {LogPart(layout is LABELS, partition): offset for partition, offset in done.items() if offset}
+            topic = self._deps.settings.topic(layout.name)
+            done = {} if self._deps.withheld(topic) else consumer.finished_offsets(topic)
+            checkpoints |= {
+                LogPart(layout is LABELS, partition): offset for partition, offset in done.items() if offset
+            }
         try:
-            await self._yard.store.checkpoint(marks)
+            await self._deps.store.checkpoint(checkpoints)
         except StoreUnavailableError as error:
-            log.info("how far histories are applied is not noted: %s", error)
+            log.info("the checkpoints could not be stored in Redis: %s", error)
 
     def _situation(self) -> _Situation | None:
-        missing = self._yard.store.state.pending_repair
+        missing = self._deps.store.state.pending_repair
         if self._assignment is None or missing is None:
             return None
         return _Situation(missing, self._assignment)
 
-    async def _under(self, situation: _Situation) -> None:
-        """Repair until the situation is another; what is away is asked again."""
-        yard = self._yard
-        self._mending = Repair(RepairDeps(yard.settings, yard.keeping, situation.repair, yard.emit, yard.store.lock))
-        work = asyncio.create_task(self._mending.run(self._ends))
+    async def _repair_until_changed(self, situation: _Situation) -> None:
+        """Repair until the situation changes; if Kafka or Redis does not respond, the caller retries."""
+        deps = self._deps
+        self._repair = Repair(RepairDeps(deps.settings, deps.keeping, situation.repair, deps.emit, deps.store.lock))
+        task = asyncio.create_task(self._repair.run(self._ends))
         try:
-            while self._situation() == situation and not (work.done() and work.exception()):
-                await asyncio.wait({work}, timeout=_LOOK_SECONDS)
-                await asyncio.sleep(_LOOK_SECONDS if work.done() else 0)
+            while self._situation() == situation and not (task.done() and task.exception()):
+                await asyncio.wait({task}, timeout=_POLL_SECONDS)
+                await asyncio.sleep(_POLL_SECONDS if task.done() else 0)
         finally:
-            work.cancel()
-            (error,) = await asyncio.gather(work, return_exceptions=True)
-            self._mending = None
+            task.cancel()
+            (error,) = await asyncio.gather(task, return_exceptions=True)
+            self._repair = None
         match error:
             case KafkaError() | StoreUnavailableError() | OSError():
-                log.warning("histories are not put together, trying again: %s", error)
+                log.warning("histories could not be rebuilt, retrying: %s", error)
                 await asyncio.sleep(_RETRY_SECONDS)
             case Exception():
                 raise error
 
     async def _ends(self) -> dict[LogPart, int]:
-        """Return how far our transactions were handed out, or decided under an earlier assignment; labels to their end.
+        """Return the offsets up to which our transactions were delivered, or decided earlier; labels have no end.
 
-        What a label's owner told of it before it was killed may lie behind what it committed: decisions have seen it.
+        A killed worker may have applied labels past its last commit, and decisions have seen them.
         """
-        consumer = self._yard.consumer()
-        while consumer is None or (decided := self._yard.decided()) is None:
-            await asyncio.sleep(_LOOK_SECONDS)
-            consumer = self._yard.consumer()
-        settings = self._yard.settings
+        consumer = self._deps.consumer()
+        while consumer is None or (decided := self._deps.decided()) is None:
+            await asyncio.sleep(_POLL_SECONDS)
+            consumer = self._deps.consumer()
+        settings = self._deps.settings
         labels = await consumer.delivered_offsets(settings.topic(LABELS.name))
         transactions = await consumer.delivered_offsets(settings.topic(TRANSACTIONS.name))
         return {

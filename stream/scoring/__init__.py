@@ -1,1 +1,1 @@
-"""From records to decisions: decoded, scored, encoded; and what happened, as facts."""
+"""From records to decisions: decode, score and encode; and the facts that a worker emits."""

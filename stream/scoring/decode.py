@@ -1,4 +1,4 @@
-"""From a batch of records to columns, and the dead letters among them; nothing here knows a history or a model."""
+"""Decode a batch of records into columns and dead letters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from stream.kafka.dead_letters import DeadLetter
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The transactions of a batch, as records, as values and as columns of the same order, and what is none."""
+    """The transactions of a batch as records, values and columns, all in the same order, and the dead letters."""
 
     records: Sequence[Record]
     accepted: Sequence[ParsedTransaction]
@@ -25,7 +25,7 @@ class Decoded:
 
 
 def decode(records: Sequence[Record], skew_ms: int) -> Decoded:
-    """Read each record; `skew_ms` is how far ahead of its record's timestamp a transaction may be."""
+    """Decode each record; `skew_ms` is how far a transaction may be ahead of its record's timestamp."""
     kept, accepted, dead = [], [], []
     for record in records:
         read = read_transaction(record.value, record.key, record.timestamp + skew_ms)
@@ -57,14 +57,14 @@ def _columns(records: Sequence[Record], accepted: Sequence[ParsedTransaction]) -
 
 
 def _place(transaction: Transaction) -> int:
-    """Return where the terminal is, packed; 0 where that is not told."""
+    """Return the terminal's packed coordinates; 0 if they are absent."""
     if transaction.latitude is None or transaction.longitude is None:
         return 0
     return pack_place(transaction.latitude, transaction.longitude)
 
 
 def _traits(accepted: ParsedTransaction) -> int:
-    """Return what else a card's history keeps, packed."""
+    """Return the other attributes that a card's history keeps, packed."""
     one = accepted.transaction
     packed = pack_traits(one.mcc, one.merchant_country, one.channel, accepted.utc_offset_minutes, one.currency)
     placed = one.latitude is not None and one.longitude is not None

@@ -1,4 +1,4 @@
-"""From judgements to `score/1` records, ready for their partitions."""
+"""Encode judgements as `score/1` records for their partitions."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class ScoreFrame:
-    """What all scores of a batch share; `epochs` by partition, `headers` those of a record's score."""
+    """What all scores of a batch share; `epochs` by partition, `headers` returns those of a record's score."""
 
     settings: Settings
     names: Sequence[str]
@@ -39,15 +39,15 @@ class ScoreFrame:
 
 
 Judged = tuple[NDArray[np.intp], Mapping[str, NDArray[np.float64]], Sequence[Judgement]]
-"""Which transactions of the batch were decided, their vectors by fingerprint, and what they came to."""
+"""The indices of the decided transactions in the batch, their vectors by fingerprint, and their judgements."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The decisions of a batch: n records, what they say, their vectors, and what leaves.
+    """The decisions of a batch: n records, their transactions, vectors and judgements, and the records to publish.
 
-    Within each partition they are in the order of the log. `vectors` holds matrices of shape (n, features) by the
-    fingerprint of their feature set: the live model's, and all that are computed here while a challenger looks on.
+    Within each partition they are in log order. `vectors` holds matrices of shape (n, features) by the fingerprint of
+    their feature set: the live model's, and all others that are computed here while a challenger is in the shadow.
     """
 
     records: Sequence[Record]
@@ -64,12 +64,12 @@ class Scored:
 
     @classmethod
     def empty(cls) -> "Scored":
-        """Return no decisions."""
+        """Return an instance without decisions."""
         return cls([], [], [], {}, [], [], [])
 
     @classmethod
     def concat(cls, parts: Iterable["Scored"]) -> "Scored":
-        """Put decisions behind one another."""
+        """Concatenate decisions."""
         some = [part for part in parts if len(part)]
         if not some:
             return cls.empty()
@@ -100,19 +100,19 @@ class Scored:
         )
 
     def by_partition(self) -> dict[int, list[Outgoing]]:
-        """Return what leaves, by partition."""
-        lots: dict[int, list[Outgoing]] = {}
+        """Return the records to publish, by partition."""
+        outputs: dict[int, list[Outgoing]] = {}
         for record, outgoing in zip(self.records, self.outgoing, strict=True):
-            lots.setdefault(record.partition, []).append(outgoing)
-        return lots
+            outputs.setdefault(record.partition, []).append(outgoing)
+        return outputs
 
 
 def encode(frame: ScoreFrame, decoded: Decoded, observed: Observed, judged: Judged) -> Scored:
-    """Write a score for each decided transaction, in the order of the batch."""
+    """Encode a score for each decided transaction, in the order of the batch."""
     out: list[Outgoing] = []
     which, vectors, judgements = judged
     matrix = vectors[frame.fingerprint]
-    judgements = _marked(judgements, HISTORY_INCOMPLETE) if observed.incomplete else judgements
+    judgements = _add_reason(judgements, HISTORY_INCOMPLETE) if observed.incomplete else judgements
     scored_at = format_time(frame.now_ms)
     for at, vector, judgement, positions in zip(
         which.tolist(), matrix.tolist(), judgements, _positions(observed, which), strict=True
@@ -158,18 +158,18 @@ def encode(frame: ScoreFrame, decoded: Decoded, observed: Observed, judged: Judg
 
 
 def _positions(observed: Observed, which: NDArray[np.intp]) -> Iterator[Positions]:
-    """Yield how much of each history those that were decided saw."""
+    """Yield how many records of each history the decided transactions saw."""
     columns = [one.positions[which].tolist() for one in observed.histories.values()]
     for card, merchant, *device in zip(*columns, strict=True):
         yield Positions(observed.history_epoch, card, merchant, *(at if at != NOWHERE else None for at in device))
 
 
-def _marked(judgements: Sequence[Judgement], reason: str) -> Sequence[Judgement]:
+def _add_reason(judgements: Sequence[Judgement], reason: str) -> Sequence[Judgement]:
     return [replace(judgement, degraded=(*judgement.degraded, reason)) for judgement in judgements]
 
 
 def _features(frame: ScoreFrame, vector: list[float], judgement: Judgement) -> dict[str, float | None] | None:
-    """Name the vector's numbers; NaN becomes null in JSON."""
+    """Return the vector by feature name, or None if the setting excludes it; NaN becomes null in JSON."""
     wanted = frame.settings.score_features
     if wanted == "none" or (wanted == "alerts" and judgement.decision is Decision.APPROVE):
         return None

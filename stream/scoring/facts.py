@@ -1,6 +1,6 @@
-"""What happened in a worker, as frozen values: telemetry turns them into metrics, tests listen with a list.
+"""What happened in a worker, as frozen values: telemetry turns facts into metrics, tests collect them in a list.
 
-Nothing here acts on a fact, and nothing of the worker waits for who listens.
+Emitting a fact has no effect on the worker, which never waits for a listener.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,11 +17,11 @@ from stream.scoring.encode import Scored
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A batch of transactions came through: all its outputs are acknowledged by the broker.
+    """A batch of transactions is finished: the broker has acknowledged all its outputs.
 
-    `scored` has its decisions, `dead` its dead letters, `unknown` counts fields that mean nothing here; `stages` are
-    the times of the attempt that came through, publishing included. `revision` and `digest` say who was live. With
-    `stopgap` the histories were not asked, but what was seen since they went away.
+    `scored` holds its decisions, `dead` its dead letters; `repeated` counts repeated transactions and `unknown` the
+    fields that the contract does not define. `stages` are the times of the successful attempt, including publishing.
+    `revision` and `digest` identify the live model. With `stopgap`, histories came from memory instead of Redis.
     """
 
     scored: Scored
@@ -36,7 +36,7 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class LabelsApplied:
-    """A batch of labels came through, as `Decided`; `records` are those that were labels, n of them, as `statuses`."""
+    """A batch of labels is finished, like `Decided`; `records` are the valid labels, `statuses` their results."""
 
     records: Sequence[Record]
     statuses: Sequence[LabelStatus]
@@ -47,7 +47,7 @@ class LabelsApplied:
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """A batch of a topic is tried again, because of an error of that class."""
+    """A batch of a topic is retried, because of an error of that class."""
 
     topic: str
     error: str
@@ -55,7 +55,7 @@ class Retried:
 
 @dataclass(frozen=True, slots=True)
 class VoidFound:
-    """So many void scores were met in the tail of a partition that was taken over."""
+    """Void scores were found in the tail of a partition that was taken over."""
 
     partition: int
     count: int
@@ -63,9 +63,9 @@ class VoidFound:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """The challenger has scored n decisions: what it and the live model came to, each of length n.
+    """The challenger has scored n decisions; the sequences have length n.
 
-    `shifts` are challenger's score minus live score, fewer than n where rules decided without a score; `live` and
+    `shifts` are challenger's minus live score, fewer than n if rules decided some without a score; `live` and
     `challenger` are the decisions, amounts are in minor units.
     """
 
@@ -79,7 +79,7 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """So many decisions get no comparison: the lane was full, or the challenger failed."""
+    """Decisions get no comparison: the queue was full, or the challenger failed."""
 
     digest: str
     reason: Literal["skipped", "failed"]
@@ -88,7 +88,7 @@ class Missed:
 
 @dataclass(frozen=True, slots=True)
 class Reapplied:
-    """So many records of a topic were applied again, to histories that Redis lost or that are kept for longer now."""
+    """Records of a topic were applied again, to histories that Redis lost or that are now kept for longer."""
 
     topic: Literal["transactions", "labels"]
     count: int
@@ -97,8 +97,8 @@ class Reapplied:
 Fact = Decided | LabelsApplied | Retried | VoidFound | Compared | Missed | Reapplied
 
 FactListener = Callable[[Fact], None]
-"""Told each fact, on the event loop; it must be quick and must not raise."""
+"""Called with each fact on the event loop; must return quickly and must not raise."""
 
 
 def ignore_fact(_fact: Fact) -> None:
-    """Listen to nothing."""
+    """Ignore the fact."""

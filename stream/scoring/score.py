@@ -1,8 +1,7 @@
-"""Score a matrix with the live model; where it fails, row by row, then by the model before it, then by rules.
+"""Score a matrix with the live model; if that fails, row by row, then with the fallback model, then by rules.
 
-The rule policy: what is decided where no model can, so that every payment still gets its answer.
-
-It is meant to be mild and plain: it never declines, and sends to review what a person would look at first.
+The rule policy decides where no model can, so that every payment gets a decision. It is deliberately simple and mild:
+it never declines, and sends to review what an analyst would check first.
 """
 
 from collections.abc import Sequence
@@ -23,11 +22,11 @@ REVIEW_ABOVE = {
     "card_amount_to_mean_30d": 10.0,
     "card_count_1h": 15.0,
 }
-"""Feature to the value above which a payment is reviewed; what is undefined or not computed says nothing."""
-Floats = NDArray[np.float64]
-
+"""The value of each feature above which a payment is reviewed; undefined and missing features are ignored."""
 LIVE_MODEL_FAILED = "live_model_failed"
 NO_MODEL = "no_model"
+
+Floats = NDArray[np.float64]
 
 
 def decide_by_rules(names: Sequence[str], vector: NDArray[np.float64]) -> Decision:
@@ -40,7 +39,7 @@ def decide_by_rules(names: Sequence[str], vector: NDArray[np.float64]) -> Decisi
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What one payment came to; `score` and `band` are None where no model gave one."""
+    """The result for one payment; `score` and `band` are None if no model gave a score."""
 
     score: float | None
     band: int | None
@@ -51,7 +50,7 @@ class Judgement:
 
 
 class VectorSource(Protocol):
-    """The vectors of n payments, by the fingerprint of a feature set; `features.vector.sets` makes them."""
+    """The vectors of n payments, by the fingerprint of a feature set; implemented by `features.vector.sets`."""
 
     def of(self, fingerprint: str) -> Floats:
         """Return float64 of shape (n, features)."""
@@ -63,18 +62,18 @@ class VectorSource(Protocol):
 
 
 def score(serving: ServingModels, vectors: VectorSource) -> list[Judgement]:
-    """Judge n payments by their features, each model by those that it was trained on."""
+    """Judge n payments; each model uses the features that it was trained on."""
     matrix = vectors.of(serving.live.fingerprint)
     if not len(matrix):
         return []
     try:
         return _by_model(serving.live, matrix, DecidedBy.MODEL)
     except ScoringError:
-        return [_one(serving, vectors, at) for at in range(len(matrix))]
+        return [_score_row(serving, vectors, at) for at in range(len(matrix))]
 
 
-def _one(serving: ServingModels, vectors: VectorSource, at: int) -> Judgement:
-    """Judge one payment by whoever still can."""
+def _score_row(serving: ServingModels, vectors: VectorSource, at: int) -> Judgement:
+    """Judge one payment with the first model that can score it, else by rules."""
     candidates = [(serving.live, DecidedBy.MODEL, ()), (serving.fallback, DecidedBy.FALLBACK, (LIVE_MODEL_FAILED,))]
     for model, decided_by, degraded in candidates:
         if model is None:
@@ -83,8 +82,8 @@ def _one(serving: ServingModels, vectors: VectorSource, at: int) -> Judgement:
             return _by_model(model, vectors.of(model.fingerprint)[at : at + 1], decided_by, degraded)[0]
         except ScoringError:
             continue
-    own = serving.live.fingerprint
-    decision = decide_by_rules(vectors.names(own), vectors.of(own)[at])
+    live = serving.live.fingerprint
+    decision = decide_by_rules(vectors.names(live), vectors.of(live)[at])
     return Judgement(None, None, decision, DecidedBy.RULES, None, (LIVE_MODEL_FAILED, NO_MODEL))
 
 

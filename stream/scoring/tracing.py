@@ -1,7 +1,6 @@
-"""The port to tracing: what a batch's records are called on the way, and what is said of it at the end.
+"""The tracing port for batches: the headers of each record's outputs, and the batch's result.
 
-`stream.telemetry` keeps these promises with OpenTelemetry; without it, records go as they came. Nothing here makes a
-span.
+`stream.telemetry` implements it with OpenTelemetry; without it, headers are passed on unchanged.
 """
 
 from collections.abc import Sequence
@@ -14,56 +13,56 @@ from stream.scoring.facts import Decided, LabelsApplied
 
 
 class BatchTrace(Protocol):
-    """One attempt at a batch, seen by tracing. Exactly one of `decided`, `labelled` and `failed` ends it."""
+    """The trace of one attempt at a batch. Exactly one of `decided`, `labelled` and `failed` ends it."""
 
     def headers(self, record: Record) -> Headers:
-        """Return the headers of what answers a record: its own, with its trace continued where it is sampled."""
+        """Return the headers of a record's output: the record's own, with its trace continued if it is sampled."""
         ...
 
     def decided(self, fact: Decided) -> None:
-        """Hear that a batch of transactions came through."""
+        """End it: a batch of transactions is finished."""
         ...
 
     def labelled(self, fact: LabelsApplied) -> None:
-        """Hear that a batch of labels came through."""
+        """End it: a batch of labels is finished."""
         ...
 
     def failed(self, error: BaseException) -> None:
-        """Hear that this attempt came to nothing; another may follow, as a journey of its own."""
+        """End it as failed; a retry begins a new trace."""
         ...
 
     def compared(self, records: Sequence[Record], digest: str, stage: Stage) -> None:
-        """Hear, after the end, that the challenger scored some of the batch's records in that time."""
+        """Add, after the end, that the challenger scored some of the batch's records during `stage`."""
         ...
 
 
 class Tracing(Protocol):
-    """Begins journeys."""
+    """Begins traces of batches."""
 
     def begin(self, records: Sequence[Record]) -> BatchTrace:
-        """Begin an attempt at these records."""
+        """Begin the trace of an attempt at these records."""
         ...
 
 
 class NoTracing:
-    """The journey, and the tracing, of a process without traces: costs nothing."""
+    """The port, and the trace, of a process without tracing."""
 
     def begin(self, records: Sequence[Record]) -> BatchTrace:  # noqa: ARG002 - the port's signature
-        """Return itself: nothing is kept."""
+        """Return itself, since it has no state."""
         return self
 
     def headers(self, record: Record) -> Headers:
-        """Return the record's headers as they came."""
+        """Return the record's headers unchanged."""
         return record.headers
 
     def decided(self, fact: Decided) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def labelled(self, fact: LabelsApplied) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def failed(self, error: BaseException) -> None:
-        """Say nothing."""
+        """Do nothing."""
 
     def compared(self, records: Sequence[Record], digest: str, stage: Stage) -> None:
-        """Say nothing."""
+        """Do nothing."""

@@ -73,7 +73,7 @@ async def test_a_process_is_set_up_loads_and_compares() -> None:
         ("os.close(1); time.sleep(600)", "it closed a pipe, but still runs"),
         ("os.kill(os.getpid(), 9)", "it ended with exit code -9"),
         ("read(); time.sleep(600)", "it did not answer within 0.2 s"),
-        ("read(); print('hello, hello')", "something printed into the pipe"),
+        ("read(); print('hello, hello')", "something else was printed to the pipe"),
         ("read(); sys.stdout.buffer.write(frame(b'nonsense'))", "MessagePack|Invalid|Expected|malformed"),
         ("read(); write(Loaded('h'))", "it did not reply to each of 1 decisions"),
         ("read(); write(CompareResult((), (), (), 1, 2))", "it did not reply to each of 1 decisions"),

@@ -90,7 +90,7 @@ def test_a_quantile_is_the_least_value_that_so_many_do_not_exceed(values: Any, p
     found = quantile(counts, percent)
     assert sum(value <= found for value in values) * 100 >= percent * len(values)
     assert sum(value < found for value in values) * 100 < percent * len(values)
-    with pytest.raises(ValueError, match="quantile of nothing"):
+    with pytest.raises(ValueError, match="quantile of an empty histogram"):
         quantile({}, percent)
 
 

@@ -152,26 +152,26 @@ def test_a_protocol_with_a_login_needs_one(protocol: str) -> None:
     [
         (
             {"kafka_ssl_cafile": "a.pem"},
-            "KAFKA_SSL_CAFILE: is set, but does nothing with KAFKA_SECURITY_PROTOCOL=P",
+            "KAFKA_SSL_CAFILE: is set, but has no effect with KAFKA_SECURITY_PROTOCOL=P",
         ),
-        ({"kafka_sasl_password": "p"}, "KAFKA_SASL_PASSWORD: is set, but does nothing with KAFKA_SECURITY_PROTOCOL=P"),
+        ({"kafka_sasl_password": "p"}, "KAFKA_SASL_PASSWORD: is set, but has no effect with KAFKA_SECURITY_PROTOCOL=P"),
         (
             {"kafka_security_protocol": "SSL", "kafka_ssl_keyfile": "a.key"},
-            "KAFKA_SSL_KEYFILE: needs FRAUDSTREAM_KAFKA_SSL_CERTFILE beside it",
+            "KAFKA_SSL_KEYFILE: needs FRAUDSTREAM_KAFKA_SSL_CERTFILE as well",
         ),
-        ({"redis_cafile": "a.pem"}, "REDIS_CAFILE: is set, but does nothing with a FRAUDSTREAM_REDIS_URL of redis://"),
+        ({"redis_cafile": "a.pem"}, "REDIS_CAFILE: is set, but has no effect with a FRAUDSTREAM_REDIS_URL of redis://"),
         ({"redis_url": "redis://[r"}, "REDIS_URL: Invalid IPv6 URL"),
         ({"redis_url": "redis://r:port"}, "REDIS_URL: Port could not be cast to integer value as 'port'"),
         ({"redis_url": "redis+cluster://r:1,"}, "REDIS_URL: a server of the cluster has no name; use redis+cluster://"),
         ({"redis_url": "redis+cluster://r/2"}, "REDIS_URL: a Redis Cluster has no databases, but the URL names '2'"),
-        ({"redis_url": "redis://r?ssl_ca_certs=a.pem"}, "REDIS_URL: has options of TLS, but begins with redis://"),
+        ({"redis_url": "redis://r?ssl_ca_certs=a.pem"}, "REDIS_URL: has TLS options, but begins with redis://"),
         (
             {"redis_url": "redis+cluster://r", "redis_cafile": "a.pem"},
-            "REDIS_CAFILE: is set, but does nothing with a FRAUDSTREAM_REDIS_URL of redis+cluster://",
+            "REDIS_CAFILE: is set, but has no effect with a FRAUDSTREAM_REDIS_URL of redis+cluster://",
         ),
         (
             {"redis_url": "rediss://r?ssl_cert_reqs=none"},
-            "REDIS_URL: ssl_cert_reqs would leave the server",
+            "REDIS_URL: ssl_cert_reqs would disable verification",
         ),
     ],
 )

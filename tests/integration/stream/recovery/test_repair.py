@@ -235,7 +235,7 @@ def test_a_redis_that_comes_back_empty_is_repaired_and_decisions_wait_for_it(
     forgetful.kill()
     forgetful.start()
     story.await_noticed(before)  # though nothing is asked: nothing comes in
-    assert "put together again" in str(worker.await_not_ready())
+    assert "rebuilt from Kafka" in str(worker.await_not_ready())
     story.tell(5)
     story.await_whole()
     worker.await_ready()
@@ -421,7 +421,7 @@ def test_without_workers_a_rebuild_says_what_to_do_and_can_be_done_here(story: S
     story.redis.client.flushall()
     refused = story.fleet.cli("features", "rebuild")
     assert refused.returncode == 1
-    assert "no worker has begun" in refused.stderr
+    assert "no worker has started" in refused.stderr
     assert "--here" in refused.stderr
     assert not story.is_whole
     done = story.fleet.cli("features", "rebuild", "--here")

@@ -170,7 +170,7 @@ async def test_a_fault_of_ours_is_logged_and_decisions_go_on(
 
     monkeypatch.setattr(comparer, "emit_compared", broken)
     scene.offer(3)
-    await scene.until(lambda: "nothing foresaw" in caplog.text)
+    await scene.until(lambda: "failed unexpectedly" in caplog.text)
     scene.offer(1)
     assert scene.comparer.queued == 0
 
@@ -243,9 +243,10 @@ async def test_a_candidate_whose_trial_is_a_fault_of_ours_is_answered_and_tried_
     scene.follower.candidates = follow_candidates(scene.follower.candidates, ASKED)
     await scene.until(lambda: scene.broker.events != [])
     (problem,) = scene.broker.events[0].problems
-    assert (problem.code, problem.detail) == (ProblemCode.SHADOW_FAILED, "a fault of the worker: ZeroDivisionError")
+    detail = "internal error of the worker: ZeroDivisionError"
+    assert (problem.code, problem.detail) == (ProblemCode.SHADOW_FAILED, detail)
     await asyncio.sleep(1)
-    assert 1 <= caplog.text.count("a fault of ours") <= 4
+    assert 1 <= caplog.text.count("internal error") <= 4
 
 
 async def test_a_worker_that_stops_does_not_wait_for_kafka_to_take_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,7 +287,7 @@ async def test_a_worker_that_stops_leaves_work_behind_that_does_not_end(monkeypa
             await released.wait()
 
     monkeypatch.setattr(comparer, "_DRAIN_SECONDS", 0.05)
-    monkeypatch.setattr(comparer, "_LAST_WORD_SECONDS", 0.05)
+    monkeypatch.setattr(comparer, "_FINAL_REPORT_SECONDS", 0.05)
     monkeypatch.setattr(scene.comparer, "_run", lingering)
     scene.comparer.start()
     await begun.wait()

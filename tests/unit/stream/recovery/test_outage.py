@@ -122,7 +122,7 @@ async def test_labels_wait_until_what_came_before_them_is_applied() -> None:
 
 
 async def test_a_decision_in_the_middle_of_catching_up_is_not_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream.recovery.outage._AT_ONCE", 3)
+    monkeypatch.setattr("stream.recovery.outage._CATCH_UP_BATCH", 3)
     redis, store = a_pair()
     redis.away = True
     for offset in range(5):
@@ -168,7 +168,7 @@ async def test_one_that_goes_away_while_it_catches_up_goes_on_where_it_was() -> 
 
 
 async def test_too_much_that_waits_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream.recovery.outage._MOST_PENDING", 3)
+    monkeypatch.setattr("stream.recovery.outage._MAX_PENDING", 3)
     redis, store = a_pair()
     redis.away = True
     await observe(store, *(transaction(offset) for offset in range(3)))
