@@ -1,1 +1,1 @@
-"""The stack in containers, and the check that runs it."""
+"""The stack in containers, the scripts of its services, and the check that runs it (`deploy.check`)."""

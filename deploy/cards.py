@@ -1,6 +1,6 @@
-"""An invented card population as files: what a first model is trained on, and what is published afterwards.
+"""Writes the transactions of simulated cards to files: a history to train a first model on, and live parts to publish.
 
-Nothing here trains or publishes; `first-model` and `publish-cards` beside it do.
+`first-model` trains on them, and `publish-cards` publishes them.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from stream.demo.world.rows import DAY_MS
 from stream.demo.world.world import World
 from stream.demo.world.writing import write_history
 
-PART = 1_000
-"""Transactions in a file of live ones: what is published in one go."""
+BATCH = 1_000
+"""Transactions in a file of live ones, which is published as a whole."""
 
-SLICE = """
+COPY_SLICE = """
 COPY (
     SELECT * REPLACE (CASE WHEN fraud THEN fraud END AS fraud) FROM read_parquet($whole)
     WHERE occurred_at >= $from AND occurred_at < $until ORDER BY occurred_at, transaction_id LIMIT $count OFFSET $skip
@@ -37,40 +37,40 @@ COPY (
 @click.option("--parts", type=click.IntRange(1), default=60, show_default=True, help="Of a thousand live transactions.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
 def main(folder: Path, cards: int, parts: int, seed: int) -> None:
-    """Write `history.parquet`, `warm.parquet` and `live/NNNNN.parquet` into FOLDER, the last of them in order of time.
+    """Write `history.parquet`, `warm.parquet` and `live/NNNNN.parquet`, numbered by time, into FOLDER.
 
-    `warm` is the end of the history, without which the stream's histories would be younger than those trained on. In
-    it and in the live files only fraud is labelled, as case management reports it.
+    `warm` is the end of the history; without it the stream's histories would be shorter than those trained on. In it
+    and in the live files only frauds are labelled, as case management reports them.
     """
-    script = Script(seed=seed, cards=cards, rate=PART, seconds=parts)
+    script = Script(seed=seed, cards=cards, rate=BATCH, seconds=parts)
     world = invent(script, now_ms())
     write_history(world, folder / "history.parquet")
-    with TemporaryDirectory(dir=folder) as workplace:
-        whole = Path(workplace) / "whole.parquet"
+    with TemporaryDirectory(dir=folder) as work:
+        whole = Path(work) / "whole.parquet"
         write_history(as_of(world, -world.plan.live_days), whole)
-        write_parts(whole, Path(workplace), world, script)
-        (Path(workplace) / "warm.parquet").rename(folder / "warm.parquet")
+        write_slices(whole, Path(work), world, script)
+        (Path(work) / "warm.parquet").rename(folder / "warm.parquet")
         shutil.rmtree(folder / "live", ignore_errors=True)
-        (Path(workplace) / "live").rename(folder / "live")
-    click.echo(f"{world.cut} transactions of {cards} cards in the history, {parts * PART} to publish behind them")
+        (Path(work) / "live").rename(folder / "live")
+    click.echo(f"{world.cut} transactions of {cards} cards in the history, {parts * BATCH} to publish after them")
 
 
-def write_parts(whole: Path, target: Path, world: World, script: Script) -> None:
-    """Cut what is published out of a file with everything: the end of the history, and the live parts."""
+def write_slices(whole: Path, target: Path, world: World, script: Script) -> None:
+    """Write the end of the history and the live parts, sliced from the file `whole`."""
     start, end = world.plan.live_start_ms, world.plan.live_start_ms + world.plan.live_days * DAY_MS
     (target / "live").mkdir()
-    pieces: list[tuple[Path, tuple[int, int], int | None, int]] = [
+    slices: list[tuple[Path, tuple[int, int], int | None, int]] = [
         (target / "warm.parquet", (start - script.warm_days * DAY_MS, start), None, 0)
     ]
-    pieces += [
-        (target / f"live/{number + 1:05d}.parquet", (start, end), PART, number * PART)
-        for number in range(script.live_count // PART)
+    slices += [
+        (target / f"live/{number + 1:05d}.parquet", (start, end), BATCH, number * BATCH)
+        for number in range(script.live_count // BATCH)
     ]
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        for path, (from_ms, until_ms), count, skip in pieces:
+        for path, (from_ms, until_ms), count, skip in slices:
             values = {"from": format_time(from_ms), "until": format_time(until_ms), "count": count, "skip": skip}
-            connection.execute(SLICE.format(path), {"whole": str(whole), **values})
+            connection.execute(COPY_SLICE.format(path), {"whole": str(whole), **values})
 
 
 if __name__ == "__main__":

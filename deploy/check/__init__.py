@@ -1,1 +1,1 @@
-"""`make compose-check`: the stack of compose.yaml brought up, used, hurt and taken down; begin at `__main__`."""
+"""`make compose-check`: starts the stack of compose.yaml, checks it, kills a worker, and removes it; see `__main__`."""

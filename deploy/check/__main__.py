@@ -1,6 +1,7 @@
-"""The stack, from building it to taking it down: this is the page to read first.
+"""The whole check, from building the images to removing the stack: this is the page to read first.
 
-A thousand transactions go through it and are looked for wherever they must show; a worker is killed among the next.
+It publishes a thousand transactions and looks for them in scores, metrics and traces; while it publishes another
+thousand, it kills a worker.
 """
 
 from __future__ import annotations
@@ -12,39 +13,39 @@ from dataclasses import dataclass
 
 import yaml
 
-from deploy.check.asking import Jaeger, Prometheus, trouble, until
-from deploy.check.compose import HOUSE, Stack, build, docker, engine
-from deploy.check.naming import prometheus_names
-from deploy.check.outcomes import CheckError, Outcomes
-from deploy.check.records import Ends, Scores, Sent, ends, not_once, read_scores, sent_since
+from deploy.check.compose import REPOSITORY, Stack, build, docker, engine
+from deploy.check.metric_names import prometheus_names
+from deploy.check.queries import Jaeger, Prometheus, trace_problem, until
+from deploy.check.records import EndOffsets, Scores, SentTransaction, ends, not_scored_once, read_scores, sent_since
+from deploy.check.report import CheckError, CheckReport
 from stream.demo.services.processes import free_port
 
-PART = 1_000
-"""What `publish-cards 1` publishes."""
+BATCH = 1_000
+"""Transactions that `publish-cards 1` publishes."""
 RATE = 100
 WORKERS = 2
-KILLED = 128 + signal.SIGKILL
+KILLED_EXIT_CODE = 128 + signal.SIGKILL
 PUBLISHER = ("run", "--rm", "--no-deps", "-T", "publisher", "/opt/fraudstream/deploy/publish-cards")
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One run: the stack, where its parts are reached from here, and what was found."""
+    """One run: the stack, the addresses of its services on this machine, and the report."""
 
     stack: Stack
     brokers: str
     prometheus: Prometheus
     jaeger: Jaeger
-    found: Outcomes
+    report: CheckReport
 
 
 def main() -> int:
-    """Check, and return the exit code: 0 where everything was as it must be, or could not be run at all."""
+    """Run the check, and return the exit code: 0 if all expectations hold, or if there is no Docker engine."""
     version = engine()
     if not version:
         print("not run: no Docker engine")  # noqa: T201 - a command's answer
         return 0
-    found = Outcomes()
+    report = CheckReport()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     ports = {name: free_port() for name in ("KAFKA_PORT", "JAEGER_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT")}
     project = f"fraudstream-check-{os.getpid()}"
@@ -56,134 +57,138 @@ def main() -> int:
         f"127.0.0.1:{ports['KAFKA_PORT']}",
         Prometheus(f"127.0.0.1:{ports['PROMETHEUS_PORT']}"),
         Jaeger(f"127.0.0.1:{ports['JAEGER_PORT']}"),
-        found,
+        report,
     )
-    found.say(f"Docker {version}")
+    report.say(f"Docker {version}")
     try:
         run(check, images)
     except CheckError as error:
-        found.expect(holds=False, text=str(error))
+        report.expect(holds=False, text=str(error))
     finally:
         take_down(check, images)
-    found.say(f"{len(found.misses)} misses" if found.misses else "everything as it must be")
-    return 1 if found.misses else 0
+    report.say(f"{len(report.failures)} failed" if report.failures else "all passed")
+    return 1 if report.failures else 0
 
 
 def run(check: Check, images: dict[str, str]) -> None:
-    """Go through all steps.
+    """Run all steps.
 
     Raises:
-        CheckError: the next steps would mean nothing.
+        CheckError: the next steps cannot be run.
     """
     build(images["WORKER_IMAGE"], "worker")
     build(images["TOOLS_IMAGE"], "tools")
-    check.found.say("ok    images built")
+    check.report.say("ok    images built")
     bring_up(check)
     since = ends(check.brokers, "transactions")
     check.stack.compose(*PUBLISHER, "1")
-    scores = await_decisions(check, since)
-    told = check.stack.compose("logs", "--no-log-prefix", "decisions")
-    check.found.expect("decided (" in told, "the log of `decisions` tells of them", told[-300:])
-    look_for_metrics(check, scores)
-    look_for_traces(check, sent_since(check.brokers, since))
-    kill_a_worker(check)
-    with_one_worker(check)
+    scores = wait_for_decisions(check, since)
+    log = check.stack.compose("logs", "--no-log-prefix", "decisions")
+    check.report.expect("decided (" in log, "the service `decisions` logs them", log[-300:])
+    check_metrics(check, scores)
+    check_traces(check, sent_since(check.brokers, since))
+    check_after_kill(check)
+    check_shutdown(check)
 
 
 def bring_up(check: Check) -> None:
-    """Start everything, and have the past published that histories need."""
+    """Start all services, and publish the past transactions that histories need."""
     check.stack.compose("up", "--detach", "--scale", "publisher=0")
-    # `run` waits for what the publisher depends on: a model that is live, and workers that are ready with it
+    # `run` waits for what the publisher depends on: a live model, and workers that are ready with it
     check.stack.compose("run", "--rm", "-T", "publisher", PUBLISHER[-1], "0")
     health = [container["Health"] for container in check.stack.containers("worker")]
-    check.found.expect(health == ["healthy"] * WORKERS, f"{WORKERS} workers are ready with a first model", health)
+    check.report.expect(health == ["healthy"] * WORKERS, f"{WORKERS} workers are ready with a first model", health)
 
 
-def await_decisions(check: Check, since: Ends) -> Scores:
-    """Wait for the decisions of what was published behind `since`, and say whether each is there once."""
+def wait_for_decisions(check: Check, since: EndOffsets) -> Scores:
+    """Wait for the decisions on the transactions after `since`, and report whether each has exactly one."""
     names = [sent.name for sent in sent_since(check.brokers, since)]
-    scores = until(lambda: read_scores(check.brokers), lambda scores: not not_once(names, scores), seconds=60)
-    wrong = not_once(names, scores)
-    check.found.expect(len(set(names)) == PART, f"{PART} transactions were published", len(set(names)))
-    check.found.expect(not wrong, f"each has exactly one valid score ({scores.void} void)", f"scores: {dict(wrong)}")
+    scores = until(lambda: read_scores(check.brokers), lambda scores: not not_scored_once(names, scores), seconds=60)
+    wrong = not_scored_once(names, scores)
+    check.report.expect(len(set(names)) == BATCH, f"{BATCH} transactions were published", len(set(names)))
+    check.report.expect(not wrong, f"each has exactly one valid score ({scores.void} void)", f"scores: {dict(wrong)}")
     return scores
 
 
-def look_for_metrics(check: Check, scores: Scores) -> None:
-    """Find the decisions, the workers and the rules in Prometheus."""
-    asked, found = check.prometheus, check.found
-    up = until(lambda: asked.value('sum(up{job="fraudstream"})'), lambda value: value == WORKERS, seconds=30)
-    found.expect(up == WORKERS, f"Prometheus reaches {WORKERS} workers", up)
-    ready = until(lambda: asked.value("sum(fraudstream_ready)"), lambda value: value == WORKERS, seconds=30)
-    found.expect(ready == WORKERS, f"{WORKERS} say that they are ready", ready)
+def check_metrics(check: Check, scores: Scores) -> None:
+    """Check the decisions, the workers and the alert rules in Prometheus."""
+    prometheus, report = check.prometheus, check.report
+    up = until(lambda: prometheus.value('sum(up{job="fraudstream"})'), lambda value: value == WORKERS, seconds=30)
+    report.expect(up == WORKERS, f"Prometheus reaches {WORKERS} workers", up)
+    ready = until(lambda: prometheus.value("sum(fraudstream_ready)"), lambda value: value == WORKERS, seconds=30)
+    report.expect(ready == WORKERS, f"{WORKERS} workers report ready", ready)
     written = scores.records
-    counted = until(lambda: asked.value("sum(fraudstream_decisions_total)"), lambda value: value == written, seconds=30)
-    found.expect(counted == written, f"it counts the {written} decisions that are on the topic", counted)
-    strange = asked.names() - prometheus_names()
-    found.expect(not strange, "every metric that it has of us is in the catalogue", sorted(strange))
-    declared = yaml.safe_load((HOUSE / "deploy/prometheus/alerts.yml").read_text())["groups"]
+    counted = until(
+        lambda: prometheus.value("sum(fraudstream_decisions_total)"), lambda value: value == written, seconds=30
+    )
+    report.expect(counted == written, f"Prometheus counts the {written} decisions that are on the topic", counted)
+    unknown = prometheus.names() - prometheus_names()
+    report.expect(not unknown, "each of its metrics of fraudstream is in the catalogue", sorted(unknown))
+    declared = yaml.safe_load((REPOSITORY / "deploy/prometheus/alerts.yml").read_text())["groups"]
     wanted = {rule["alert"]: "ok" for group in declared for rule in group["rules"]}
-    rules = until(asked.rules, lambda rules: rules == wanted, seconds=30)
-    found.expect(rules == wanted, f"{len(wanted)} alert rules are loaded and can be evaluated", rules)
-    firing = asked.labels('ALERTS{alertstate="firing"}', "alertname")
-    found.expect(not firing, "no alert fires", sorted(firing))
+    rules = until(prometheus.rules, lambda rules: rules == wanted, seconds=30)
+    report.expect(rules == wanted, f"{len(wanted)} alert rules are loaded and can be evaluated", rules)
+    firing = prometheus.labels('ALERTS{alertstate="firing"}', "alertname")
+    report.expect(not firing, "no alert fires", sorted(firing))
 
 
-def look_for_traces(check: Check, sent: list[Sent]) -> None:
-    """Find each transaction's trace in Jaeger, with producer, worker and Redis in it."""
+def check_traces(check: Check, sent: list[SentTransaction]) -> None:
+    """Check that Jaeger has a trace of each transaction, with spans of producer, worker and Redis."""
     wanted = {record.trace.lstrip("0") for record in sent if record.trace}
-    check.found.expect(len(wanted) == len(sent), "each record names a trace of its own", len(wanted))
+    check.report.expect(len(wanted) == len(sent), "each record carries a trace id of its own", len(wanted))
     if not wanted:
         return
 
-    def lacking() -> dict[str, str | None]:
-        traces = {name.lstrip("0"): spans for name, spans in check.jaeger.traces("publisher", 2 * PART).items()}
-        troubles = {name: trouble(traces[name]) if name in traces else "not in Jaeger" for name in wanted}
-        return {name: what for name, what in troubles.items() if what}
+    def problems() -> dict[str, str | None]:
+        traces = {name.lstrip("0"): spans for name, spans in check.jaeger.traces("publisher", 2 * BATCH).items()}
+        found = {name: trace_problem(traces[name]) if name in traces else "not in Jaeger" for name in wanted}
+        return {name: problem for name, problem in found.items() if problem}
 
-    missing = until(lacking, lambda missing: not missing, seconds=60)
-    text = f"Jaeger has {len(wanted)} traces with producer, worker and Redis, each below the one before"
-    check.found.expect(not missing, text, f"{len(missing)} that are not so, {sorted(set(missing.values()), key=str)}")
+    left = until(problems, lambda left: not left, seconds=60)
+    text = f"Jaeger has {len(wanted)} traces with producer, worker and Redis, each a descendant of the one before"
+    check.report.expect(not left, text, f"{len(left)} that do not: {sorted(set(left.values()), key=str)}")
 
 
-def kill_a_worker(check: Check) -> None:
-    """Kill one worker in the middle of a publication, and find each decision once all the same."""
+def check_after_kill(check: Check) -> None:
+    """Kill one worker while transactions are published, and check that each still has exactly one decision."""
     since = ends(check.brokers, "transactions")
     with check.stack.background(*PUBLISHER, "1") as publishing:
-        begun = until(
+        sent = until(
             lambda: sum(ends(check.brokers, "transactions").values()) - sum(since.values()),
-            lambda count: count > PART // 5,
+            lambda count: count > BATCH // 5,
             seconds=60,
         )
         victim = check.stack.containers("worker")[-1]["Name"]
         docker("kill", victim)
-        check.found.say(f"      {victim} was killed after {begun} transactions of {PART}")
+        check.report.say(f"      {victim} was killed after {sent} transactions of {BATCH}")
         output, _ = publishing.communicate(timeout=120)
-    check.found.expect(publishing.returncode == 0, "the publisher took no notice", output[-500:])
-    await_decisions(check, since)
+    check.report.expect(publishing.returncode == 0, "the publisher is not affected", output[-500:])
+    wait_for_decisions(check, since)
 
 
-def with_one_worker(check: Check) -> None:
-    """See that the loss is noticed, and that the worker that is left ends in order."""
+def check_shutdown(check: Check) -> None:
+    """Check that the loss raises an alert, and that the remaining worker shuts down cleanly."""
     pending = until(
         lambda: check.prometheus.labels("ALERTS", "alertname"), lambda names: "WorkerLost" in names, seconds=30
     )
-    check.found.expect("WorkerLost" in pending, "Prometheus notices that a worker is lost", sorted(pending))
+    check.report.expect("WorkerLost" in pending, "the alert WorkerLost is pending or fires", sorted(pending))
     check.stack.compose("stop", "worker")
     codes = sorted(container["ExitCode"] for container in check.stack.containers("worker"))
-    check.found.expect(codes == [0, KILLED], "the other drains and ends with 0 when it is told to stop", codes)
+    check.report.expect(
+        codes == [0, KILLED_EXIT_CODE], "the other worker drains and exits with 0 when it is stopped", codes
+    )
 
 
 def take_down(check: Check, images: dict[str, str]) -> None:
-    """Remove everything but what the builds keep for the next time; on a miss, show the end of the logs first."""
+    """Remove everything but the build cache; after a failure, show the end of the logs first."""
     try:
-        if check.found.misses:
-            check.found.say("the logs end with:\n" + check.stack.compose("logs", "--tail", "15", "--no-color"))
+        if check.report.failures:
+            check.report.say("the logs end with:\n" + check.stack.compose("logs", "--tail", "15", "--no-color"))
         check.stack.down()
         docker("image", "rm", "--force", *images.values())
-        check.found.say("ok    taken down")
+        check.report.say("ok    stack removed")
     except CheckError as error:
-        check.found.expect(holds=False, text=f"the stack could not be taken down: {error}")
+        check.report.expect(holds=False, text=f"the stack could not be removed: {error}")
 
 
 if __name__ == "__main__":

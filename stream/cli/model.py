@@ -1,4 +1,4 @@
-"""`fraudstream model …`: say who is live, and see who is."""
+"""`fraudstream model`: sends commands about the live model and the challenger, and lists models and verdicts."""
 
 import asyncio
 from collections.abc import Callable
@@ -27,18 +27,20 @@ def model() -> None:
 
 
 def _harmless(_context: click.Context, _option: click.Parameter, reason: str) -> str:
-    """Refuse a text with a card number in it: it would be kept for ever."""
+    """Refuse a text with a card number in it: the topic keeps it for ever."""
     if holds_card_number(reason):
         raise click.BadParameter("it holds a card number; name the card by its token, or leave it out")
     return reason
 
 
 def _wish_options(function: Command) -> Command:
-    """Add the options that every command to the fleet has."""
+    """Add the options that all commands to the workers have."""
     for option in (
         click.option("--reason", default="", callback=_harmless, help="Why; kept with the command for ever."),
         click.option(
-            "--expected-revision", type=click.IntRange(0), help="Void unless this holds; looked up if absent."
+            "--expected-revision",
+            type=click.IntRange(0),
+            help="The command is void if the revision is another; by default the present one.",
         ),
         click.option(
             "--wait", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True, help="Seconds."
@@ -56,20 +58,20 @@ class Duration(click.ParamType):
     name = "duration"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return seconds, or say what was expected."""
+        """Return seconds, or fail with what was expected."""
         seconds = read_seconds(str(value))
         if isinstance(seconds, str):
-            self.fail(f"{value!r} is no duration such as 90, 30min or 2h", param, ctx)
+            self.fail(f"{value!r} is not a duration such as 90, 30min or 2h", param, ctx)
         return seconds
 
 
 _watch_option = click.option(
-    "--watch", type=Duration(), help="How long the model that was live stays in the shadow, e.g. 30min; 0: not at all."
+    "--watch", type=Duration(), help="How long the previous model stays in the shadow, e.g. 30min; 0: not at all."
 )
 
 
 def _command(kind: CommandKind, name: str, help_text: str) -> None:
-    """Register one command to the fleet."""
+    """Register one command to the workers."""
     takes_model = kind in (CommandKind.CHALLENGE, CommandKind.PROMOTE)
 
     def run(digest: str | None = None, **options: Any) -> None:  # noqa: ANN401 - click's options
@@ -125,7 +127,7 @@ def show(digest: str) -> None:
 @model.command("history")
 @json_option
 def history(as_json: bool) -> None:  # noqa: FBT001 - a flag
-    """Print every verdict of the deployment, oldest first."""
+    """Print all verdicts of the deployment, oldest first."""
     settings = settings_or_refuse()
     try:
         events = asyncio.run(read_events(settings))
@@ -143,7 +145,7 @@ def _send(settings: Settings, wish: CommandRequest, as_json: bool) -> None:  # n
         refuse_kafka(settings, error, "the command was not sent: ")
     if answer is None:
         say(as_json, {"command_id": command_id, "kind": None}, "")
-        refuse(f"no verdict within {wish.wait:g} s; command {command_id} has expired with it")
+        refuse(f"no verdict within {wish.wait:g} s; command {command_id} has expired")
     say(as_json, msgspec.to_builtins(answer), _verdict(answer))
     if answer.kind is not EventKind.ACCEPTED:
         raise SystemExit(1)

@@ -1,4 +1,4 @@
-"""`fraudstream publish`: a transactions file onto the stream, at a rate that nothing slows down."""
+"""`fraudstream publish`: publishes a transactions file at a fixed rate, however slow the broker and the workers are."""
 
 import asyncio
 import tempfile
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
 from stream.cli.output import json_option, refuse_kafka, say, settings_or_refuse
-from stream.dataset.injector import Injected, Injector, ScheduledRecord
+from stream.dataset.injector import InjectionReport, Injector, ScheduledRecord
 from stream.dataset.records import RecordKind, RecordsFile
 from stream.errors import StreamError
 from stream.kafka.client import producer_options
@@ -28,14 +28,16 @@ _SERVICE = "fraudstream-publish"
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Records a second; else as fast as it goes.")
+@click.option(
+    "--rate", type=click.FloatRange(0, min_open=True), help="Records a second; by default as fast as possible."
+)
 @click.option("--labels", is_flag=True, help="Send the label columns as label/1, instead of the transactions.")
 @json_option
 def publish(file: Path, rate: float | None, labels: bool, as_json: bool) -> None:  # noqa: FBT001 - flags
     """Publish a transactions FILE (parquet, CSV) in the order of time, each record with its card as key.
 
-    The rate is kept whatever the broker does: a record that goes out late carries the time at which it was due. With
-    --labels they go out in the order in which they became known.
+    The rate does not depend on the broker: a record that is sent late carries the time at which it was due. With
+    --labels, labels are sent in the order in which they became known.
     """
     settings = settings_or_refuse()
     kind = RecordKind.LABEL if labels else RecordKind.TRANSACTION
@@ -51,14 +53,14 @@ def publish(file: Path, rate: float | None, labels: bool, as_json: bool) -> None
     say(as_json, facts, f"sent {done.sent} {kind}s in {rate_text}")
 
 
-async def _publish(settings: Settings, source: RecordsFile, kind: RecordKind, rate: float | None) -> Injected:
+async def _publish(settings: Settings, source: RecordsFile, kind: RecordKind, rate: float | None) -> InjectionReport:
     async with steps_outside(settings, _SERVICE) as operations:
         return await _send(settings, source, kind, rate, operations)
 
 
 async def _send(
     settings: Settings, source: RecordsFile, kind: RecordKind, rate: float | None, operations: OperationTracing
-) -> Injected:
+) -> InjectionReport:
     name = LABELS.name if kind is RecordKind.LABEL else TRANSACTIONS.name
     topic = settings.topic(name)
     producer = AIOKafkaProducer(**producer_options(settings))
@@ -74,7 +76,7 @@ async def _send(
 
 
 class _Counter:
-    """Moves a bar for each acknowledged record."""
+    """Advances the progress bar for each acknowledged record."""
 
     def __init__(self, progress: Progress, total: int) -> None:
         self._progress = progress
@@ -86,7 +88,7 @@ class _Counter:
 
 @contextmanager
 def _bar(total: int) -> Iterator[_Counter]:
-    """Show a bar on standard error, if somebody watches."""
+    """Show a progress bar on standard error if that is a terminal."""
     console = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

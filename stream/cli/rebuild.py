@@ -1,4 +1,4 @@
-"""`fraudstream features rebuild`: all histories anew from Kafka, and how far that is, how fast, how long it takes."""
+"""`fraudstream features rebuild`: rebuilds all histories from Kafka, and shows progress, rate and remaining time."""
 
 import asyncio
 import time
@@ -20,7 +20,7 @@ from stream.settings import Settings
 
 
 def rebuild(reason: str, as_json: bool, *, here: bool) -> None:  # noqa: FBT001 - a flag
-    """Have all histories put together anew, and show it until it is done."""
+    """Rebuild all histories, and show the progress until it is done."""
     settings = settings_or_refuse()
     sets = features_or_refuse(settings.features)
     began = time.monotonic()
@@ -36,7 +36,7 @@ def rebuild(reason: str, as_json: bool, *, here: bool) -> None:  # noqa: FBT001 
 
 
 def facts(seen: RepairStatus, epoch: int, seconds: float) -> dict[str, Any]:
-    """Return what a rebuild came to as one object."""
+    """Return the result of a rebuild as one object."""
     rate = seen.applied / seconds
     return {"epoch": epoch, "applied": seen.applied, "seconds": round(seconds, 3), "records_per_second": round(rate, 1)}
 
@@ -49,21 +49,21 @@ async def _rebuild(settings: Settings, sets: FeatureSets, reason: str, *, here: 
 
 
 async def _shown(progress: AsyncIterator[RepairStatus]) -> RepairStatus:
-    """Draw a bar on standard error, and return what was seen last."""
+    """Draw a progress bar on standard error, and return the last status."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     last = RepairStatus({}, 0)
     with Progress(*columns, console=Console(stderr=True, highlight=False)) as bar:
         task = bar.add_task("waiting for a worker", total=None)
         async for seen in progress:
-            doing = f"{seen.parts_done} of {seen.parts} parts" if seen.progress else "waiting for a worker"
-            bar.update(task, description=doing, completed=seen.applied, total=seen.wanted or None)
+            state = f"{seen.parts_done} of {seen.parts} parts" if seen.progress else "waiting for a worker"
+            bar.update(task, description=state, completed=seen.applied, total=seen.wanted or None)
             last = seen
     return last
 
 
 class _Rate(ProgressColumn):
-    """Records a second, lately."""
+    """Shows the recent rate, in records a second."""
 
     def render(self, task: Task) -> Text:
-        """Say it once there is something to say."""
+        """Return the rate, or nothing until it is known."""
         return Text("" if task.speed is None else f"{task.speed:,.0f}/s")

@@ -1,4 +1,4 @@
-"""`fraudstream replay`: one decision made again, from its own record and from the logs, each step for a reader."""
+"""`fraudstream replay`: replays one decision from its own record and from the logs, and prints each step."""
 
 import click
 import msgspec
@@ -18,7 +18,7 @@ _SHOWN = 5
 
 @click.command()
 @click.argument("transaction_id")
-@click.option("--card", metavar="CARD_ID", help="Whose transaction it is: several cards may use one id; also quicker.")
+@click.option("--card", metavar="CARD_ID", help="The transaction's card: several cards may use one id; also faster.")
 @json_option
 def replay(transaction_id: str, card: str | None, as_json: bool) -> None:  # noqa: FBT001 - a flag
     """Make the decision about a transaction again: from its own record, and from the logs."""
@@ -40,7 +40,7 @@ def replay(transaction_id: str, card: str | None, as_json: bool) -> None:  # noq
 
 
 def _shown(found: dict) -> RenderableType:  # type: ignore[type-arg]
-    """Lay a replay out."""
+    """Lay out a replay."""
     place = f"partition {found['partition']} offset {found['offset']}, scores offset {found['scores_offset']}"
     head = f"{found['transaction_id']} of {found['card_id']}, decided at {found['decided_at']}: {place}"
     parts: list[RenderableType] = [Text(head, style="bold"), _steps(found["from_record"])]
@@ -54,17 +54,17 @@ def _shown(found: dict) -> RenderableType:  # type: ignore[type-arg]
 
 
 def _steps(steps: list[dict]) -> Table:  # type: ignore[type-arg]
-    table = _table("from its own record", "recorded", "again", "", "")
+    table = _table("from its own record", "recorded", "rescored", "", "")
     for step in steps:
         table.add_row(step["step"], _text(step["recorded"]), _text(step["again"]), _sign(step["equal"]), step["note"])
     return table
 
 
 def _history(one: dict) -> Table:  # type: ignore[type-arg]
-    told = f"{one['visible']} records in sight; by its position {one['position']} lay before it"
+    counts = f"{one['visible']} records visible; {one['position']} before it by its position"
     parties = [party for party in ("card", "merchant") if party != one["kind"]]
     table = _table("transaction", "occurred", "amount", *parties)
-    table.title, table.title_style = f"\n{one['kind']} {one['id']}: {told}", "bold"
+    table.title, table.title_style = f"\n{one['kind']} {one['id']}: {counts}", "bold"
     for record in one["newest"][:_SHOWN]:
         amount = f"{record['amount_minor']} {record['currency']}"
         others = [record[f"{party}_id"] for party in parties]
@@ -75,7 +75,7 @@ def _history(one: dict) -> Table:  # type: ignore[type-arg]
 
 
 def _features(features: list[dict]) -> Table:  # type: ignore[type-arg]
-    table = _table("from the logs", "recorded", "again", "")
+    table = _table("from the logs", "recorded", "rescored", "")
     for one in features:
         table.add_row(one["name"], _text(one["recorded"]), _text(one["again"]), _sign(one["equal"]))
     return table
@@ -83,8 +83,8 @@ def _features(features: list[dict]) -> Table:  # type: ignore[type-arg]
 
 def _verdict(logs: dict) -> str:  # type: ignore[type-arg]
     why = f", explained by {', '.join(logs['reasons'])}" if logs["reasons"] else ""
-    made = f"score {_text(logs['score'])}, band {_text(logs['band'])}, {logs['decision'] or logs['fate']}"
-    return f"\nfrom the logs: {made}; {logs['verdict']}{why}"
+    outputs = f"score {_text(logs['score'])}, band {_text(logs['band'])}, {logs['decision'] or logs['fate']}"
+    return f"\nfrom the logs: {outputs}; {logs['verdict']}{why}"
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -1,7 +1,4 @@
-"""`fraudstream score`: decisions made over again in batch, by the functions of the stream.
-
-What back-scoring came to, as people like to read it.
-"""
+"""`fraudstream score`: rescores a transactions file or a range of the topic, and lays the report out as tables."""
 
 import os
 import re
@@ -30,22 +27,22 @@ _OFFSETS = re.compile(r"(\d+):(\d+)-(\d+)")
 
 
 def scored(report: ScoreReport) -> RenderableType:
-    """Lay out what scoring came to."""
+    """Lay out the report of scoring."""
     rows = {"rows": report.rows, **report.fates, **report.decisions}
     return Group(Text(f"model {report.digest}"), _counts("scored", rows))
 
 
 def compared(report: DiffReport) -> RenderableType:
-    """Lay out what comparing came to; it is all right if nothing is unexplained."""
+    """Lay out the report of a comparison."""
     rows = {"compared": report.compared, "equal": report.equal, "explained": report.explained}
     rows["unexplained"] = report.unexplained
     parts: list[RenderableType] = [_counts("decisions", rows, of=report.compared)]
     if report.reasons:
         parts.append(_counts("explained by", report.reasons, of=report.compared))
     parts.append(_counts("decided by", report.decided_by | {d[:_SHORT]: n for d, n in report.models.items()}))
-    beside = {"transactions without a decision": report.undecided, "scores that do not count": report.void}
-    if any(beside.values()):
-        parts.append(_counts("beside", beside))
+    not_compared = {"transactions without a decision": report.undecided, "void scores": report.void}
+    if any(not_compared.values()):
+        parts.append(_counts("not compared", not_compared))
     if report.examples:
         parts.append(_examples(report))
     return Group(*parts)
@@ -63,7 +60,7 @@ def _counts(title: str, counts: Mapping[str, int], of: int = 0) -> Table:
 
 
 def _examples(report: DiffReport) -> Table:
-    table = Table("transaction", "partition", "offset", "on record, and made again", title_justify="left", box=None)
+    table = Table("transaction", "partition", "offset", "recorded, rescored", title_justify="left", box=None)
     for one in report.examples:
         table.add_row(one.transaction_id, str(one.partition), str(one.offset), one.differences)
     return table
@@ -75,7 +72,7 @@ class MomentParam(click.ParamType):
     name = "time"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return epoch milliseconds, or say what was expected."""
+        """Return epoch milliseconds, or fail with what was expected."""
         text = str(value)
         try:
             return parse_time_ms(int(text) if text.isdecimal() else text).epoch_ms
@@ -84,22 +81,22 @@ class MomentParam(click.ParamType):
 
 
 class Offsets(click.ParamType):
-    """Reads a partition and a range of its offsets, as `0:100-200`: 100 is in it and 200 is not."""
+    """Reads a partition and a range of its offsets, such as `0:100-200`, which includes 100 and excludes 200."""
 
     name = "partition:from-to"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int, int]:
-        """Return partition, first offset and the first behind, or say what was expected."""
+        """Return partition, first offset and end offset, or fail with what was expected."""
         found = _OFFSETS.fullmatch(str(value))
         if found is None:
-            self.fail(f"{value!r} is not PARTITION:FROM-TO, as 0:100-200", param, ctx)
+            self.fail(f"{value!r} is not PARTITION:FROM-TO, such as 0:100-200", param, ctx)
         return int(found[1]), int(found[2]), int(found[3])
 
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
 @click.option("--topic", is_flag=True, help="Score transactions of the topic, in the order in which they were seen.")
-@click.option("--diff", is_flag=True, help="With --topic: make the decisions on record again, and compare.")
+@click.option("--diff", is_flag=True, help="With --topic: rescore the recorded decisions, and compare.")
 @click.option("--from-time", type=MomentParam(), help="With --topic: records with this timestamp or a later one.")
 @click.option("--to-time", type=MomentParam(), help="With --topic: records with an earlier timestamp.")
 @click.option(
@@ -108,8 +105,8 @@ class Offsets(click.ParamType):
     multiple=True,
     help="With --topic: transactions 100 to 199 of partition 0 by 0:100-200; repeatable.",
 )
-@click.option("--model", metavar="DIGEST", help="Who scores: a digest, or its first 8 digits or more.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The parquet file to be written.")
+@click.option("--model", metavar="DIGEST", help="The model that scores: its digest, or the first 8 digits or more.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The parquet file to write.")
 @click.option(
     "--threads", type=click.IntRange(1, 1024), default=lambda: len(os.sched_getaffinity(0)), show_default="all cores"
 )
@@ -117,8 +114,8 @@ class Offsets(click.ParamType):
 def score(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
     """Make decisions over again: of a transactions FILE (parquet, CSV), or of the topic.
 
-    Each row gets its features as they stood at its time, its score, its decision and its fate. With --diff the
-    decisions on record are compared with what comes out, and a difference that nothing explains ends it with 1.
+    Each row gets its features at the time of the transaction, its score, its decision and its fate. With --diff the
+    recorded decisions are compared with the rescored ones; the exit code is 1 if a difference is unexplained.
     """
     _check_use(file, options)
     settings = settings_or_refuse()
@@ -139,19 +136,19 @@ def score(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: AN
 
 
 def _check_use(file: Path | None, options: dict[str, Any]) -> None:
-    """Refuse options that contradict each other, or would do nothing."""
+    """Refuse options that contradict each other or have no effect."""
     ranged = [name for name in ("from_time", "to_time", "offsets") if options[name] not in (None, ())]
     if (file is None) is not options["topic"]:
         raise click.UsageError("name a FILE, or --topic: one of the two")
     if file is not None and (options["diff"] or ranged):
         raise click.UsageError(f"--{(ranged or ['diff'])[0].replace('_', '-')} is for --topic")
     if options["offsets"] and len(ranged) > 1:
-        raise click.UsageError("--offsets says which transactions are meant; leave --from-time and --to-time out")
+        raise click.UsageError("--offsets selects the transactions; leave --from-time and --to-time out")
     if options["diff"] is (options["model"] is not None):
         wanted = "leave --model out: each record names its own" if options["diff"] else "name a --model"
         raise click.UsageError(wanted)
     if options["out"] is None and not options["diff"]:
-        raise click.UsageError("name the file to be written: --out")
+        raise click.UsageError("name the file to write: --out")
 
 
 def _run(
@@ -168,7 +165,7 @@ def _run(
     if file is not None:
         request = FileRequest(file, options["model"], out, settings.models, sets, threads)
         return score_file(request, progress)
-    offsets = {partition: (first, behind) for partition, first, behind in options["offsets"]} or None
+    offsets = {partition: (first, end) for partition, first, end in options["offsets"]} or None
     wanted = TopicRequest(settings, Range(options["from_time"], options["to_time"], offsets), out, sets, threads)
     if options["diff"]:
         return compare_topic(wanted, progress)

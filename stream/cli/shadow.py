@@ -1,6 +1,6 @@
-"""`fraudstream shadow report`: what the challenger would have done, for people or as one JSON object.
+"""`fraudstream shadow report`: what the challenger would have decided, as tables or as one JSON object.
 
-A shadow report as people like to read it. It gives no verdict: what a swap is worth is its reader's to say.
+It gives no verdict: the reader judges what a changed decision is worth.
 """
 
 import asyncio
@@ -26,11 +26,11 @@ from stream.errors import ReportError
 _SHORT = 12
 _QUIET_SECONDS = 2.0
 _MOST_MINUTES = 100 * 366 * 24 * 60
-"""A century: more is a slip of the hand."""
+"""A century; more is a typing error."""
 
 
 def tables(found: ShadowReport) -> RenderableType:
-    """Lay a report out: who, how much of it, scores, decisions, and those that would have been others."""
+    """Lay out a report: models, coverage, scores, decisions, and decisions that would have been others."""
     parts: list[RenderableType] = [Text(_title(found), style="bold"), Text(_when(found)), coverage(found)]
     if found.astride.missed:
         parts.append(Text(_astride(found)))
@@ -57,13 +57,13 @@ def _when(found: ShadowReport) -> str:
 def _astride(found: ShadowReport) -> str:
     skipped, failed = found.astride.skipped, found.astride.failed
     return (
-        f"Workers told of {_count(skipped)} skipped and {_count(failed)} failed in times that reach back before this "
+        f"Workers reported {_count(skipped)} skipped and {_count(failed)} failed for periods that begin before this "
         "window: as many of them are counted as are missing."
     )
 
 
 def coverage(found: ShadowReport) -> Table:
-    """Say how many decisions were to be compared, and what became of them."""
+    """Lay out how many decisions were to be compared, and what became of them."""
     table = _table("coverage", "decisions", "share")
     rows = {
         "to be compared": found.eligible,
@@ -79,7 +79,7 @@ def coverage(found: ShadowReport) -> Table:
 
 
 def scores(tally: Tally) -> Table:
-    """Say how far the challenger's scores are from the live ones."""
+    """Lay out how far the challenger's scores are from the live ones."""
     table, shift = _table("scores, challenger less live", "", ""), Shift.of(tally)
     if shift.band_quantiles is None or shift.mean is None:
         table.add_row("no decision had a live score", "", "")
@@ -88,12 +88,12 @@ def scores(tally: Tally) -> Table:
     table.add_row("mean of the probability", f"{shift.mean:+.6f}", "")
     table.add_row("mean of its absolute value", f"{shift.mean_absolute:.6f}", "")
     table.add_row("bands, 50 is odds doubled", f"{middle:+d}", f"1st to 99th percentile: {low:+d} to {high:+d}")
-    table.add_row("stability index of the bands", f"{shift.stability_index:.4f}", "below 0.1 reads as alike")
+    table.add_row("stability index of the bands", f"{shift.stability_index:.4f}", "below 0.1 is read as alike")
     return table
 
 
 def decisions(tally: Tally) -> Table:
-    """Say how often each of the two decides what."""
+    """Lay out how often each model makes each decision."""
     table = _table("decisions", "live", "", "challenger", "")
     for decision in Decision:
         live, challenger = tally.decided(decision)
@@ -103,7 +103,7 @@ def decisions(tally: Tally) -> Table:
 
 
 def swaps(tally: Tally) -> Table:
-    """Say which decisions would have been others, in events and in money."""
+    """Lay out the decisions that would have been others, by count and amount."""
     table = _table(
         f"decided otherwise: {_count(tally.changed)} of {_count(tally.compared)}", "events", *tally.currencies
     )
@@ -146,11 +146,9 @@ def shadow() -> None:
 
 
 @shadow.command("report")
-@click.option(
-    "--digest", metavar="MODEL", help="A model that is or was in the shadow; the one of the moment if absent."
-)
-@click.option("--since", metavar="TIME", help="Decisions from then on, RFC 3339 with a zone; a day ago if absent.")
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Decisions of the last so many minutes.")
+@click.option("--digest", metavar="MODEL", help="A model that is or was in the shadow; by default the present one.")
+@click.option("--since", metavar="TIME", help="Decisions from then on, RFC 3339 with a zone; by default a day ago.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Decisions of the last MINUTES.")
 @json_option
 def report_command(digest: str | None, since: str | None, minutes: float | None, as_json: bool) -> None:  # noqa: FBT001 - a flag
     """Compare challenger and live model: coverage, scores, and decisions that would have been others."""
@@ -168,7 +166,7 @@ def report_command(digest: str | None, since: str | None, minutes: float | None,
 
 
 def _since_ms(since: str | None, minutes: float | None) -> int | None:
-    """Return where the window begins, which Kafka does not know to be before 1970."""
+    """Return where the window begins, at the earliest in 1970, since Kafka refuses negative timestamps."""
     if since is not None and minutes is not None:
         raise click.UsageError("--since and --minutes both say where to begin; give one")
     if minutes is not None:
@@ -182,7 +180,7 @@ def _since_ms(since: str | None, minutes: float | None) -> int | None:
 
 
 class _Progress:
-    """Says on standard error how far reading has come, where it takes long."""
+    """Prints the progress of reading on standard error if it takes long."""
 
     def __init__(self) -> None:
         self._due = time.monotonic() + _QUIET_SECONDS
@@ -235,7 +233,7 @@ def shift_facts(tally: Tally) -> dict[str, Any]:
 
 
 def swap_facts(tally: Tally, live: Decision, challenger: Decision) -> dict[str, Any]:
-    """Return one field of the matrix of decisions, in events and in minor units by currency."""
+    """Return one cell of the matrix of decisions, by count and in minor units by currency."""
     money = {code: tally.minor.get((code, (live, challenger)), 0) for code in tally.currencies}
     return {
         "live": live.value,

@@ -1,4 +1,4 @@
-"""`fraudstream train …`: from a transactions file to an artifact in the repository."""
+"""`fraudstream train`: trains a model on a transactions file, stores its artifact, and prints the report."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -21,20 +21,20 @@ _STATED = ("auc", "average_precision", "card_precision_at_100", "alert_rate")
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--name", required=True, help="What the model is called in scores and lists.")
+@click.option("--name", required=True, help="The model's name in scores and lists.")
 @click.option("--version", "model_version", help="Default: the day of the file's last transaction.")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--trees", type=int, default=150, show_default=True)
 @click.option("--leaves", type=int, default=31, show_default=True)
 @click.option("--learning-rate", type=float, default=0.05, show_default=True)
-@click.option("--review-share", type=float, default=0.005, show_default=True, help="Of validation, reviewed or worse.")
+@click.option("--review-share", type=float, default=0.005, show_default=True, help="Of validation, at least reviewed.")
 @click.option("--decline-share", type=float, default=0.001, show_default=True, help="Of validation, declined.")
-@click.option("--threads", type=int, default=2, show_default=True, help="How long it takes, not what comes out.")
+@click.option("--threads", type=int, default=2, show_default=True, help="Changes the time, not the result.")
 @json_option
 def train(file: Path, name: str, model_version: str | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
     """Train a model on a transactions FILE (parquet, CSV), and put it into the repository.
 
-    Features are made point in time by the very code of the stream; only labels known by the file's end are used.
+    Features are computed point in time by the code of the worker; only labels known by the file's end are used.
     """
     settings = settings_or_refuse()
     try:

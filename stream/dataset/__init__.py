@@ -1,1 +1,1 @@
-"""A transactions file (parquet, CSV), read as the stream would read the same values."""
+"""Transactions files (parquet, CSV): checked and read by the same rules as the stream's records, or sent as such."""

@@ -1,11 +1,8 @@
-"""The SQL by which columns of a transactions file become what the stream would read in the same values.
+"""SQL expressions that read the columns of a transactions file by the same rules as the stream reads its fields.
 
-An expression is NULL where the value is invalid. Nothing here talks to a database.
-
-The optional columns of a transactions file, read as the stream reads the fields of the same names.
-
-What is invalid is dropped, as there, and counted. What is left is packed as cards' records keep it: by the database, so
-that whoever reads its tables finds it. Nothing here talks to a database.
+An expression is NULL if the value is invalid. A required column with invalid values makes the file unusable; invalid
+values of an optional column are dropped and counted. `PLACE` and `TRAITS` pack optional columns as the records of
+histories do, so that every reader of the tables finds them packed.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +17,7 @@ INTEGERS = frozenset(
 )
 TEXT = "VARCHAR"
 ZONED = {"TIMESTAMP WITH TIME ZONE": "epoch_us({}) // 1000", "TIMESTAMPTZ_NS": "epoch_ns({}) // 1000000"}
-"""Moments with a zone, and how to cut them to milliseconds: epoch_ms rounds, and nanoseconds end in 2262."""
+"""Types with a time zone, and how to truncate them to milliseconds: epoch_ms rounds, and nanoseconds end in 2262."""
 TOKEN = r"[A-Za-z0-9._:@-]{1,64}"  # noqa: S105 - the contract's word for an identifier
 _RFC3339 = r"(?i)\d{4}-\d{2}-\d{2}T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)"
 LARGEST_AMOUNT = 10**12
@@ -30,14 +27,14 @@ _CHANNEL = ", ".join(f"'{channel}'" for channel in records.CHANNELS)
 
 
 class ColumnExpression(NamedTuple):
-    """How a column is read: its normalised expression, or why it cannot be read at all."""
+    """The expression that reads and normalises a column, or why a column of this type cannot be read."""
 
     expression: str
     problem: str | None = None
 
 
 def token(column: str, kind: str) -> ColumnExpression:
-    """Read an identifier; whole numbers are taken as their digits."""
+    """Read an identifier; a whole number is read as its digits."""
     if kind not in INTEGERS | {TEXT}:
         return ColumnExpression("NULL", f"column {column} is {kind}: write identifiers as text")
     text = f"CAST({column} AS VARCHAR)"
@@ -65,7 +62,7 @@ def amount(column: str, kind: str) -> ColumnExpression:
 
 
 def time_ms(column: str, kind: str) -> ColumnExpression:
-    """Read a moment as epoch milliseconds, cut as the stream cuts them."""
+    """Read a time as epoch milliseconds, truncated as the stream truncates them."""
     if kind in INTEGERS:
         moment = f"CAST({column} AS BIGINT)"
     elif kind in ZONED:
@@ -79,7 +76,7 @@ def time_ms(column: str, kind: str) -> ColumnExpression:
 
 
 def offset_minutes(column: str, kind: str) -> str:
-    """Read the offset of the wall clock; only text has one of its own."""
+    """Read the UTC offset of a time; only text has one."""
     return f"coalesce({_offset_of_text(column)}, 0)" if kind == TEXT else "0"
 
 
@@ -87,7 +84,7 @@ def flag(column: str, kind: str) -> ColumnExpression:
     """Read true or false, also written 1 or 0."""
     if kind == "BOOLEAN":
         return ColumnExpression(column)
-    if kind in INTEGERS | {"DOUBLE", "FLOAT"}:  # a column of integers with gaps comes as floats from pandas
+    if kind in INTEGERS | {"DOUBLE", "FLOAT"}:  # pandas writes a column of integers with gaps as floats
         return ColumnExpression(f"CASE {column} WHEN 0 THEN false WHEN 1 THEN true END")
     if kind == TEXT:
         word = f"lower({column})"
@@ -98,7 +95,7 @@ def flag(column: str, kind: str) -> ColumnExpression:
 
 
 def currency(column: str, kind: str) -> ColumnExpression:
-    """Read a currency's code; whether it is one is for the table of currencies to say."""
+    """Read a currency code; it must be in the table `currencies`."""
     if kind != TEXT:
         return ColumnExpression("NULL", f"column {column} is {kind}: write ISO 4217 codes such as EUR")
     return ColumnExpression(f"CASE WHEN {column} IN (SELECT code FROM currencies) THEN {column} END")  # noqa: S608 - columns are the contract's names
@@ -121,13 +118,13 @@ def _offset_of_text(column: str) -> str:
 
 
 def device(column: str, _kind: str) -> str:
-    """Read a device: a token."""
+    """Read a device id, a token."""
     text = f"CAST({column} AS VARCHAR)"
     return f"CASE WHEN regexp_full_match({text}, '{TOKEN}') THEN {text} END"
 
 
 def category(column: str, kind: str) -> str:
-    """Read a merchant category code; one that became a number gets its leading zeros back."""
+    """Read a merchant category code; the leading zeros that a numeric column lost are restored."""
     if kind in INTEGERS or kind.startswith(_FLOATS):
         whole = f"{column} BETWEEN 0 AND 9999 AND {column} = floor({column})"
         return f"CASE WHEN {whole} THEN lpad(CAST(CAST({column} AS BIGINT) AS VARCHAR), 4, '0') END"
@@ -142,13 +139,13 @@ def channel(column: str, _kind: str) -> str:
 
 
 def country(column: str, _kind: str) -> str:
-    """Read a country that is officially assigned."""
+    """Read an officially assigned ISO 3166 country code."""
     text = f"CAST({column} AS VARCHAR)"
     return f"CASE WHEN {text} IN ({_COUNTRY}) THEN {text} END"
 
 
 def number(column: str, kind: str) -> str:
-    """Read a number, NULL where it is none."""
+    """Read a number."""
     readable = kind in INTEGERS or kind == TEXT or kind.startswith(_FLOATS)
     return f"TRY_CAST({column} AS DOUBLE)" if readable else "CAST(NULL AS DOUBLE)"
 
@@ -169,31 +166,31 @@ READERS: Mapping[str, Callable[[str, str], str]] = {
     "latitude": _degrees(90),
     "longitude": _degrees(180),
 }
-"""How each is read: an expression of its column and the column's type, NULL where the value is invalid."""
+"""The optional columns, and the functions that return their expressions, given a column's name and type."""
 _KINDS = {"latitude": "DOUBLE", "longitude": "DOUBLE"}
 
 
-def readings(kinds: Mapping[str, str]) -> dict[str, str]:
-    """Return an expression for each optional column; `kinds` are the types of those that the file has."""
+def optional_expressions(kinds: Mapping[str, str]) -> dict[str, str]:
+    """Return an expression for each optional column; `kinds` has the types of the file's columns."""
     return {
         name: read(name, kinds[name]) if name in kinds else f"CAST(NULL AS {_KINDS.get(name, TEXT)})"
         for name, read in READERS.items()
     }
 
 
-def dropped(kinds: Mapping[str, str]) -> dict[str, str]:
-    """Return for each optional column of a file the condition under which its value is there and invalid."""
+def dropped_conditions(kinds: Mapping[str, str]) -> dict[str, str]:
+    """Return for each optional column of a file the condition that it has a value and the value is invalid."""
     there = "CAST({0} AS VARCHAR) <> '' AND read_{0} IS NULL"
     return {name: there.format(name) for name in READERS if name in kinds}
 
 
-def _units(column: str) -> str:
-    """Round degrees as Python does, half to even."""
+def _place_units(column: str) -> str:
+    """Convert degrees to the units of records, rounding half to even as Python does."""
     return f"CAST(round_even({column} * {records.PLACE_UNITS}, 0) AS BIGINT)"
 
 
-def _letters(column: str, count: int) -> str:
-    """Number a code by its letters."""
+def _letters_number(column: str, count: int) -> str:
+    """Encode a code of letters as a number in base ALPHABET."""
     value = "0"
     for at in range(1, count + 1):
         value = f"({value} * {records.ALPHABET} + ascii({column}[{at}]) - ascii('A'))"
@@ -206,18 +203,18 @@ def _shifted(trait: Trait, value: str) -> str:
 
 _PLACED = "(read_latitude IS NOT NULL AND read_longitude IS NOT NULL)"
 PLACE = (
-    f"CASE WHEN {_PLACED} THEN {_units('read_latitude')} * {1 << records.LOW_HALF} + "
-    f"({_units('read_longitude')} & {records.LOW_MASK}) ELSE 0 END"
+    f"CASE WHEN {_PLACED} THEN {_place_units('read_latitude')} * {1 << records.LOW_HALF} + "
+    f"({_place_units('read_longitude')} & {records.LOW_MASK}) ELSE 0 END"
 )
-"""As `features.history.records.pack_place` packs it."""
+"""The location, packed as by `features.history.records.pack_place`."""
 TRAITS = " | ".join(
     (
         _shifted(records.CATEGORY, "coalesce(CAST(read_mcc AS BIGINT) + 1, 0)"),
-        _shifted(records.COUNTRY, f"coalesce(1 + {_letters('read_merchant_country', 2)}, 0)"),
+        _shifted(records.COUNTRY, f"coalesce(1 + {_letters_number('read_merchant_country', 2)}, 0)"),
         _shifted(records.CHANNEL, f"coalesce(list_position([{_CHANNEL}], read_channel), 0)"),
         _shifted(records.CLOCK, f"utc_offset_minutes + {records.LATEST_CLOCK_MINUTES}"),
-        _shifted(records.CURRENCY, _letters("read_currency", 3)),
+        _shifted(records.CURRENCY, _letters_number("read_currency", 3)),
         _shifted(records.HAS_PLACE, _PLACED),
     )
 )
-"""As `features.history.records.pack_traits` packs them, and whether there is a place."""
+"""The traits, packed as by `features.history.records.pack_traits`, and whether there is a location."""

@@ -1,8 +1,7 @@
-"""The door to DuckDB: databases in a folder that takes what does not fit into memory.
+"""Opens DuckDB databases, and converts their columns to and from the `Transactions` that histories take.
 
-Nothing here knows what is in a database.
-
-Columns of a database as the transactions that histories take, and back. Nothing here reads a file.
+The only module that imports DuckDB for the product's own tables. A database spills to its folder what exceeds its
+memory limit.
 """
 
 import hashlib
@@ -29,27 +28,26 @@ CONTENT = (
     "place",
     "traits",
 )
-"""What a row repeats if it is the same transaction again."""
-
-
+"""The columns that are equal in two rows of the same transaction; their hash is its `content`."""
+MEMORY_MB = 2_048
+"""The default memory limit of a database."""
 _TEXTS = {name: f"{name}s" for name in ("transaction_id", "card_id", "merchant_id", "device_id")}
 _NUMBERS = ("occurred_ms", "utc_offset_minutes", "amount_minor", "exponent", "partition", "offset", "place", "traits")
-MEMORY_MB = 2_048
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetBatch:
-    """Transactions in the order of time, with what the file says of each: fraud 1, 0 or -1, and known since when."""
+    """Transactions in the order of time with their labels: `fraud` is 1, 0 or -1 (none), known since `labelled_ms`."""
 
     transactions: Transactions
     fraud: NDArray[np.int8]
     labelled_ms: Ints
     lines: tuple[str, ...]
-    """Each row's content as text, labels included, for the data's fingerprint."""
+    """The content of each row as text, label included, for the fingerprint of the data."""
 
 
 def batch_of(columns: dict[str, Any], start: int) -> DatasetBatch:
-    """Make a batch of a query's columns, the first of them the file's transaction number `start`."""
+    """Return the columns of a query as a batch; its first row is the file's transaction number `start`."""
     contents = ["\t".join(map(str, row)) for row in zip(*(columns[name].tolist() for name in CONTENT), strict=True)]
     hashes = [int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") for text in contents]
     places = np.arange(start, start + len(contents), dtype=np.int64)
@@ -64,9 +62,9 @@ def batch_of(columns: dict[str, Any], start: int) -> DatasetBatch:
 
 
 def transactions_of(columns: Mapping[str, Any]) -> Transactions:
-    """Make n transactions of columns as a database returns them: those of a file's table, and where each came from.
+    """Return columns of a database as n transactions.
 
-    The latter are `content`, `partition` and `offset`.
+    The columns are those of a file's table `transactions`, and `content`, `partition` and `offset`.
     """
     values: dict[str, Any] = {field: columns[name].tolist() for name, field in _TEXTS.items()}
     values |= {name: np.asarray(columns[name], np.int64) for name in _NUMBERS}
@@ -74,33 +72,33 @@ def transactions_of(columns: Mapping[str, Any]) -> Transactions:
 
 
 def columns_of(transactions: Transactions) -> dict[str, Any]:
-    """Return what `transactions_of` makes the same transactions of."""
+    """Return transactions as columns, the inverse of `transactions_of`."""
     texts = {name: np.array(getattr(transactions, field), object) for name, field in _TEXTS.items()}
     return texts | {name: getattr(transactions, name) for name in (*_NUMBERS, "content")}
 
 
 def connect(path: Path, threads: int, memory_mb: int = MEMORY_MB) -> Any:  # noqa: ANN401 - of a module that may not be there
-    """Open or make the database of a file; what does not fit into `memory_mb` goes to its folder.
+    """Open or create a database file; what exceeds `memory_mb` is spilled to its folder.
 
     Raises:
         MissingExtraError: DuckDB is not installed.
     """
-    return _opened(str(path), threads, memory_mb, path.parent)
+    return _open(str(path), threads, memory_mb, path.parent)
 
 
 def connect_memory(folder: Path, memory_mb: int) -> Any:  # noqa: ANN401 - likewise
-    """Open a database in memory, for one thread; what does not fit goes to a folder.
+    """Open a database in memory, for one thread; what exceeds `memory_mb` is spilled to a folder.
 
     Raises:
         MissingExtraError: DuckDB is not installed.
     """
-    return _opened(":memory:", 1, memory_mb, folder)
+    return _open(":memory:", 1, memory_mb, folder)
 
 
-def _opened(name: str, threads: int, memory_mb: int, folder: Path) -> Any:  # noqa: ANN401 - likewise
-    """Open a database that draws no bar: it would be on standard output, which may be somebody's JSON.
+def _open(name: str, threads: int, memory_mb: int, folder: Path) -> Any:  # noqa: ANN401 - likewise
+    """Open a database without a progress bar, which DuckDB would print to standard output among a command's JSON.
 
-    It does where it takes the process for somebody at a prompt, as it does with those of a pool.
+    DuckDB enables the bar in processes that it takes for interactive ones, as it does with those of a pool.
     """
     options = {"threads": threads, "memory_limit": f"{memory_mb}MiB", "temp_directory": str(folder / "overflow")}
     connection = import_duckdb().connect(name, config=options)
@@ -109,7 +107,7 @@ def _opened(name: str, threads: int, memory_mb: int, folder: Path) -> Any:  # no
 
 
 def import_duckdb() -> Any:  # noqa: ANN401 - the module, which may not be there
-    """Return the module.
+    """Import DuckDB.
 
     Raises:
         MissingExtraError: DuckDB is not installed.
@@ -122,5 +120,5 @@ def import_duckdb() -> Any:  # noqa: ANN401 - the module, which may not be there
 
 
 def quoted(text: object) -> str:
-    """Write a text, or a path, as a literal of SQL."""
+    """Quote a text, or a path, as an SQL literal."""
     return "'" + str(text).replace("'", "''") + "'"

@@ -2,7 +2,7 @@
 
 FileError                      catch this to catch all of ours
 ├── MissingExtraError          a library is not installed: install the extra that the message names
-└── TransactionsFileError      the file cannot be used: mend it (all that is wrong is in `problems`)
+└── TransactionsFileError      the file cannot be used: fix it (`problems` has all that is wrong)
 """
 
 from stream.errors import StreamError
@@ -13,14 +13,14 @@ class FileError(StreamError):
 
 
 class MissingExtraError(FileError):
-    """A library that a worker does without is not installed."""
+    """A library of an optional extra is not installed."""
 
 
 class TransactionsFileError(FileError):
-    """The transactions file cannot be read, or not as one; `problems` has a line for each thing that is wrong."""
+    """The file cannot be read, or is not a valid transactions file; `problems` has a line for each problem."""
 
     def __init__(self, path: str, problems: tuple[str, ...]) -> None:
-        """Name the file and everything that is wrong with it."""
+        """Build a message with a line for each problem, which begins with the file's path."""
         super().__init__("\n".join(f"{path}: {problem}" for problem in problems))
         self.path = path
         self.problems = problems

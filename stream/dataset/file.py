@@ -1,12 +1,13 @@
-"""A transactions file, checked whole, sorted by time in a database on disk, read in batches.
+"""Reads a transactions file: checks all of it, sorts it by time in a database on disk, and returns it in batches.
 
-What is accepted is what the stream would accept in the same values. Nothing here knows a feature or a model.
+It accepts the values that the stream would accept in its records, and reports all problems at once.
 """
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from features.declaration import DAY_MS
 from features.history.store import Label
 from stream.contract.iso import CURRENCY_DECIMALS
 from stream.dataset import columns as columns_module
@@ -15,14 +16,13 @@ from stream.dataset.errors import TransactionsFileError
 from stream.redaction import holds_card_number
 
 DATABASE = "transactions.duckdb"
-"""Its file in the workplace; it stays there when the file is closed."""
-DAY_MS = 86_400_000
+"""Name of the database in its folder; it stays there after `close`."""
 LABEL_DELAY_MS = 7 * DAY_MS
-"""When a label without `labelled_at` counts as known: this long after its transaction."""
+"""A label without `labelled_at` counts as known this long after its transaction."""
 _REQUIRED = ("transaction_id", "card_id", "merchant_id", "occurred_at", "amount_minor", "currency")
 _PARTIES = ("account_id", "customer_id")
-"""Optional columns that are not read, but that may hold no card number."""
-_READERS = {
+"""Optional columns that are not read, but must not hold card numbers."""
+_COLUMN_READERS = {
     "transaction_id": columns_module.transaction_id,
     "card_id": columns_module.token,
     "merchant_id": columns_module.token,
@@ -45,7 +45,7 @@ _RULES = {
 
 
 class FileFacts(NamedTuple):
-    """What the file holds; `usable` labels are those known by its last transaction's time."""
+    """The size and time range of a file; `usable` labels are those known at the time of its last transaction."""
 
     rows: int
     first_ms: int
@@ -55,15 +55,15 @@ class FileFacts(NamedTuple):
 
 
 class TransactionsFile:
-    """A file that has been read, checked and sorted; close it, or use it as a context.
+    """A file that was read, checked and sorted; close it, or use it as a context.
 
     Attributes:
-        facts: what it holds.
-        dropped: how many optional values were invalid, by column; they are read as if they were not there.
+        facts: its size and time range.
+        dropped: how many optional values were invalid, by column; they are read as absent.
     """
 
-    def __init__(self, path: Path, workplace: Path, threads: int, memory_mb: int = MEMORY_MB) -> None:
-        """Read a parquet or CSV file; `workplace` is a folder that may become as large as it.
+    def __init__(self, path: Path, folder: Path, threads: int, memory_mb: int = MEMORY_MB) -> None:
+        """Read a parquet or CSV file; the database in `folder` may become as large as it.
 
         Raises:
             MissingExtraError: DuckDB is not installed.
@@ -71,7 +71,7 @@ class TransactionsFile:
         """
         self._path = path
         self._duckdb = import_duckdb()
-        self._connection = connect(workplace / DATABASE, threads, memory_mb)
+        self._connection = connect(folder / DATABASE, threads, memory_mb)
         try:
             self._load()
         except self._duckdb.Error as error:
@@ -80,7 +80,7 @@ class TransactionsFile:
         except TransactionsFileError:
             self.close()
             raise
-        self.facts = self._facts()
+        self.facts = self._read_facts()
 
     def __enter__(self) -> Self:
         return self
@@ -89,11 +89,11 @@ class TransactionsFile:
         self.close()
 
     def close(self) -> None:
-        """Let go of the database; its files belong to the workplace."""
+        """Close the database; its file stays in the folder."""
         self._connection.close()
 
     def batches(self, size: Callable[[], int]) -> Iterator[DatasetBatch]:
-        """Yield all transactions by time, those of one time in the file's order; `size` is asked before each batch."""
+        """Yield all transactions by time, at one time in the file's order; `size` is called before each batch."""
         start = 0
         while start < self.facts.rows:
             end = start + size()
@@ -107,7 +107,7 @@ class TransactionsFile:
     def frauds_known(self, after_ms: int, until_ms: int) -> list[Label]:
         """Return the labels that say fraud and become known in (after_ms, until_ms], in that order.
 
-        A file says one thing of a transaction, so its other labels can correct nothing and are left out.
+        A file has one label of a transaction, so a label that says no fraud corrects nothing and is left out.
         """
         found = self._connection.execute(
             "SELECT transaction_id, card_id, merchant_id, occurred_ms, labelled_ms, position FROM frauds "
@@ -135,17 +135,19 @@ class TransactionsFile:
         source = source_of(self._path)
         described = self._connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608 - quoted
         kinds = {str(name): str(kind) for name, kind, *_ in described}
-        self._refuse([f"column {name} is missing" for name in _REQUIRED if name not in kinds])
-        readings = {name: reader(name, kinds[name]) for name, reader in _READERS.items() if name in kinds}
-        self._refuse([reading.problem for reading in readings.values() if reading.problem is not None])
-        self._define(source, readings, kinds)
-        self._refuse(self._bad_values(tuple(readings)))
-        self._refuse(self._card_numbers(kinds))
-        self.dropped = self._dropped(kinds)
-        self._sort()
+        self._raise_if([f"column {name} is missing" for name in _REQUIRED if name not in kinds])
+        readings = {name: reader(name, kinds[name]) for name, reader in _COLUMN_READERS.items() if name in kinds}
+        self._raise_if([reading.problem for reading in readings.values() if reading.problem is not None])
+        self._create_views(source, readings, kinds)
+        self._raise_if(self._find_bad_values(tuple(readings)))
+        self._raise_if(self._find_card_numbers(kinds))
+        self.dropped = self._count_dropped(kinds)
+        self._create_tables()
 
-    def _define(self, source: str, readings: dict[str, columns_module.ColumnExpression], kinds: dict[str, str]) -> None:
-        """Make two views: `given`, the columns as they are, and `read`, what they mean, NULL where that is nothing."""
+    def _create_views(
+        self, source: str, readings: dict[str, columns_module.ColumnExpression], kinds: dict[str, str]
+    ) -> None:
+        """Create two views: `given` has the columns as they are, `read` their values, NULL if invalid or absent."""
         present = "kind" in kinds
         extra = [name for name in ("kind", *_PARTIES, *columns_module.READERS) if name in kinds]
         given = ", ".join([*readings, *extra])
@@ -155,32 +157,34 @@ class TransactionsFile:
         columns = [f"{reading.expression} AS read_{name}" for name, reading in readings.items()]
         columns += [f"NULL AS read_{name}" for name in ("fraud", "labelled_at") if name not in readings]
         columns.append(f"{columns_module.offset_minutes('occurred_at', kinds['occurred_at'])} AS utc_offset_minutes")
-        columns += [f"{expression} AS read_{name}" for name, expression in columns_module.readings(kinds).items()]
+        columns += [
+            f"{expression} AS read_{name}" for name, expression in columns_module.optional_expressions(kinds).items()
+        ]
         columns += extra if present else [*extra, "NULL AS kind"]
         self._connection.execute(
             f"CREATE VIEW read AS SELECT row, {', '.join(columns)}, {', '.join(readings)} FROM given"  # noqa: S608
         )
 
-    def _bad_values(self, names: tuple[str, ...]) -> list[str]:
+    def _find_bad_values(self, names: tuple[str, ...]) -> list[str]:
         conditions = {
             f"{name} is missing": f"{name} IS NULL" for name in _REQUIRED
         } | {
             f"{name} {_RULES[name]}": f"{name} IS NOT NULL AND read_{name} IS NULL" for name in names
         } | {
             "labelled_at is before occurred_at": "read_labelled_at < read_occurred_at",
-            "kind is not 'authorization', the only one that has a meaning here": "kind <> 'authorization'",
+            "kind is not 'authorization', the only kind that is supported": "kind <> 'authorization'",
         }  # fmt: skip
         counts = ", ".join(f"count(*) FILTER ({test}), min(row) FILTER ({test})" for test in conditions.values())
         found = self._connection.execute(f"SELECT {counts}, count(*) FROM read").fetchall()[0]  # noqa: S608 - our own
         problems = [
-            f"{what} in {found[2 * place]} rows, first in row {found[2 * place + 1]}"
-            for place, what in enumerate(conditions)
-            if found[2 * place]
+            f"{what} in {found[2 * at]} rows, first in row {found[2 * at + 1]}"
+            for at, what in enumerate(conditions)
+            if found[2 * at]
         ]
         return problems if found[-1] else ["holds no transaction"]
 
-    def _card_numbers(self, kinds: dict[str, str]) -> list[str]:
-        """Name columns that hold card numbers, never the numbers."""
+    def _find_card_numbers(self, kinds: dict[str, str]) -> list[str]:
+        """Return problems that name columns with card numbers, never the numbers."""
         problems = []
         for name in ("card_id", "merchant_id", *(party for party in _PARTIES if party in kinds)):
             text = f"CAST({name} AS VARCHAR)"
@@ -193,14 +197,14 @@ class TransactionsFile:
                 problems.append(f"{name} holds a card number in row {row}: replace card numbers by tokens first")
         return problems
 
-    def _dropped(self, kinds: dict[str, str]) -> dict[str, int]:
-        """Count the optional values that are invalid, by column; such a value is no one's fault but its own."""
-        conditions = columns_module.dropped(kinds)
+    def _count_dropped(self, kinds: dict[str, str]) -> dict[str, int]:
+        """Count the invalid optional values, by column."""
+        conditions = columns_module.dropped_conditions(kinds)
         counts = ", ".join(["0", *(f"count(*) FILTER ({test})" for test in conditions.values())])
         found = self._connection.execute(f"SELECT {counts} FROM read").fetchall()[0]  # noqa: S608 - our own
         return {name: count for name, count in zip(conditions, found[1:], strict=True) if count}
 
-    def _sort(self) -> None:
+    def _create_tables(self) -> None:
         self._connection.execute(
             "CREATE TABLE transactions AS SELECT row, read_transaction_id AS transaction_id, read_card_id AS card_id, "  # noqa: S608 - a number
             "read_merchant_id AS merchant_id, read_occurred_at AS occurred_ms, utc_offset_minutes, "
@@ -215,7 +219,7 @@ class TransactionsFile:
             "rowid AS position FROM transactions WHERE fraud = 1 ORDER BY labelled_ms, rowid"
         )
 
-    def _facts(self) -> FileFacts:
+    def _read_facts(self) -> FileFacts:
         found = self._connection.execute(
             "SELECT count(*), min(occurred_ms), max(occurred_ms), count(*) FILTER (fraud >= 0), "
             "count(*) FILTER (fraud >= 0 AND labelled_ms <= (SELECT max(occurred_ms) FROM transactions)) "
@@ -223,7 +227,7 @@ class TransactionsFile:
         ).fetchall()[0]
         return FileFacts(*found)
 
-    def _refuse(self, problems: list[str]) -> None:
+    def _raise_if(self, problems: list[str]) -> None:
         if problems:
             raise TransactionsFileError(str(self._path), tuple(problems))
 
@@ -232,7 +236,7 @@ def source_of(path: Path) -> str:
     """Return what SQL selects from to read a file.
 
     Raises:
-        TransactionsFileError: its name ends in nothing that is read here.
+        TransactionsFileError: its name has another ending.
     """
     match path.suffix.lower():
         case ".parquet" | ".pq":
@@ -240,4 +244,4 @@ def source_of(path: Path) -> str:
         case ".csv" | ".gz" | ".tsv":
             return f"read_csv({quoted(path)}, all_varchar = true, header = true)"
         case other:
-            raise TransactionsFileError(str(path), (f"ends in {other!r}: bring .parquet or .csv",))
+            raise TransactionsFileError(str(path), (f"ends in {other!r}: use .parquet or .csv",))

@@ -1,7 +1,7 @@
-"""An open loop: records are sent when they are due, whatever the broker and the workers do.
+"""Open-loop load generator: sends each record when it is due, however slow the broker and the workers are.
 
-A record that is sent late carries the time at which it was due, so a latency counted from it leaves no wait out.
-Nothing here knows what the records say.
+The timestamp of a record is the time at which it was due, even if it is sent late, so that latencies measured from it
+include the delay.
 """
 
 import asyncio
@@ -19,22 +19,23 @@ from stream.errors import StreamError
 from stream.kafka.publisher import Headers
 from stream.kafka.tracing import OperationTrace, UntracedOperation, sent_attributes
 
-_BREATH = 256
+_YIELD_EVERY = 256
+"""Records after which a sender that is late gives other tasks a turn."""
 
 
 class InjectionError(StreamError):
-    """The broker did not take all records; how many it did is in the message. Send the file again: repeats are told."""
+    """The broker did not take all records; the message says how many. Send the file again: repeats are recognised."""
 
 
 class ScheduledRecord(NamedTuple):
-    """One record; one that `rides` goes out with the record before it and takes no time of its own."""
+    """One record to send; with `shares_slot` it is due together with the record before it."""
 
     topic: str
     key: bytes
     value: bytes
     name: str
-    """What its sender calls it; not sent."""
-    rides: bool = False
+    """The sender's name for it; not sent."""
+    shares_slot: bool = False
     headers: Headers = ()
 
 
@@ -42,8 +43,8 @@ def _untraced(item: ScheduledRecord) -> OperationTrace:
     return UntracedOperation(item.headers)
 
 
-class Injected(NamedTuple):
-    """What was sent: how many, in how many seconds, and how late the latest of them was, in milliseconds."""
+class InjectionReport(NamedTuple):
+    """How many records were sent, in how many seconds, and by how many milliseconds the latest was late."""
 
     sent: int
     seconds: float
@@ -51,33 +52,33 @@ class Injected(NamedTuple):
 
 
 class Injector:
-    """Sends items in order.
+    """Sends records in order.
 
     Args:
-        producer: started; it chooses the partition by the key.
-        rate: items a second, or None for as fast as the broker takes them.
-        due: told each item and its due time in epoch milliseconds just before it goes out.
-        acknowledged: told each item and where it is once the broker has it.
-        begin: begins the step that is an item's way out; the step's headers are sent.
+        producer: a started producer; it chooses the partition by the key.
+        rate: records a second, or None for as fast as the broker takes them.
+        on_due: called with each record and its due time in epoch milliseconds just before it is sent.
+        on_acknowledged: called with each record and its partition and offset once the broker has it.
+        begin: begins the traced operation of sending a record; its headers are sent with the record.
     """
 
     def __init__(
         self,
         producer: AIOKafkaProducer,
         rate: float | None,
-        due: Callable[[ScheduledRecord, int], None],
-        acknowledged: Callable[[ScheduledRecord, RecordMetadata], None],
+        on_due: Callable[[ScheduledRecord, int], None],
+        on_acknowledged: Callable[[ScheduledRecord, RecordMetadata], None],
         begin: Callable[[ScheduledRecord], OperationTrace] = _untraced,
     ) -> None:
         self._producer = producer
         self._rate = rate
-        self._due = due
-        self._acknowledged = acknowledged
+        self._on_due = on_due
+        self._on_acknowledged = on_acknowledged
         self._begin = begin
         self._failures: Counter[str] = Counter()
 
-    async def run(self, items: Iterable[ScheduledRecord]) -> Injected:
-        """Send all items and wait for their acknowledgements.
+    async def run(self, items: Iterable[ScheduledRecord]) -> InjectionReport:
+        """Send all records and wait for their acknowledgements.
 
         Raises:
             InjectionError: some were not acknowledged.
@@ -88,55 +89,57 @@ class Injector:
             offset = self._offset(slots, time.monotonic() - began)
             worst = max(worst, await self._wait_until(began + offset, sent))
             await self._send(item, began_ms + int(offset * 1000))
-            slots += not item.rides
+            slots += not item.shares_slot
             sent += 1
         try:
             await self._producer.flush()
-        except KafkaError as error:  # each record's own future has it as well
+        except KafkaError as error:  # also on each record's own future, where it is counted
             self._failures[f"{type(error).__name__}: {error}"] += 0
-        await asyncio.sleep(0)  # the last callbacks
+        await asyncio.sleep(0)  # let the last callbacks run
         if self._failures:
-            raise InjectionError(f"of {sent} records, the broker did not take {_summed(self._failures)}")
-        return Injected(sent, time.monotonic() - began, round(worst * 1000))
+            raise InjectionError(f"of {sent} records, the broker did not take {_summary(self._failures)}")
+        return InjectionReport(sent, time.monotonic() - began, round(worst * 1000))
 
     def _offset(self, slots: int, elapsed: float) -> float:
         return elapsed if self._rate is None else slots / self._rate
 
-    async def _wait_until(self, due: float, sent: int) -> float:
-        """Wait for the due time and return by how many seconds it had been missed."""
-        ahead = due - time.monotonic()
+    async def _wait_until(self, on_due: float, sent: int) -> float:
+        """Wait for the due time; return by how many seconds it was missed."""
+        ahead = on_due - time.monotonic()
         if ahead > 0:
             await asyncio.sleep(ahead)
-        elif sent % _BREATH == 0:  # behind, or without a rate: let others run
+        elif sent % _YIELD_EVERY == 0:  # late, or without a rate: let other tasks run
             await asyncio.sleep(0)
         return max(0.0, -ahead) if self._rate else 0.0
 
     async def _send(self, item: ScheduledRecord, due_ms: int) -> None:
-        self._due(item, due_ms)
-        step = self._begin(item)
+        self._on_due(item, due_ms)
+        operation = self._begin(item)
         try:
             future = await self._producer.send(
-                item.topic, value=item.value, key=item.key, timestamp_ms=due_ms, headers=list(step.headers)
+                item.topic, value=item.value, key=item.key, timestamp_ms=due_ms, headers=list(operation.headers)
             )
         except KafkaError as error:
-            self._failed(step, type(error).__name__, str(error))
+            self._record_failure(operation, type(error).__name__, str(error))
             return
-        future.add_done_callback(lambda done: self._done(item, step, done))
+        future.add_done_callback(lambda done: self._complete(item, operation, done))
 
-    def _done(self, item: ScheduledRecord, step: OperationTrace, done: "asyncio.Future[RecordMetadata]") -> None:
+    def _complete(
+        self, item: ScheduledRecord, operation: OperationTrace, done: "asyncio.Future[RecordMetadata]"
+    ) -> None:
         if done.cancelled():
-            self._failed(step, "cancelled")
+            self._record_failure(operation, "cancelled")
         elif (error := done.exception()) is not None:
-            self._failed(step, type(error).__name__, str(error))
+            self._record_failure(operation, type(error).__name__, str(error))
         else:
             place = done.result()
-            step.done(sent_attributes(place.topic, place.partition, place.offset))
-            self._acknowledged(item, place)
+            operation.done(sent_attributes(place.topic, place.partition, place.offset))
+            self._on_acknowledged(item, place)
 
-    def _failed(self, step: OperationTrace, kind: str, why: str = "") -> None:
-        step.failed(kind)
+    def _record_failure(self, operation: OperationTrace, kind: str, why: str = "") -> None:
+        operation.failed(kind)
         self._failures[f"{kind}: {why}" if why else kind] += 1
 
 
-def _summed(failures: Counter[str]) -> str:
+def _summary(failures: Counter[str]) -> str:
     return "; ".join(f"{count} ({why})" for why, count in failures.most_common(3))

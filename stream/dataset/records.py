@@ -1,6 +1,6 @@
-"""A transactions file as the records that a producer and a case management would have sent: `transaction/1`, `label/1`.
+"""Converts a transactions file to the records of its transactions and labels: `transaction/1` and `label/1`.
 
-What a column means is said by `stream.dataset`, which also checks the file. Nothing here sends.
+The file is checked first, and its columns read, as in `file` and `columns`.
 """
 
 from __future__ import annotations
@@ -29,40 +29,40 @@ _encode = msgspec.json.Encoder().encode
 
 
 class RecordKind(StrEnum):
-    """Which records of a file are meant."""
+    """The two kinds of records of a file."""
 
     TRANSACTION = "transaction"
     LABEL = "label"
 
 
 class RecordsFile:
-    """A transactions file that has been found sound.
+    """A transactions file that passed all checks, as records.
 
     Args:
         path: parquet or CSV.
-        workplace: a folder that may become as large as the file.
+        folder: where the database goes, which may become as large as the file.
 
     Raises:
         MissingExtraError: DuckDB is not installed.
         TransactionsFileError: the file cannot be used, for all the reasons given.
     """
 
-    def __init__(self, path: Path, workplace: Path) -> None:
+    def __init__(self, path: Path, folder: Path) -> None:
         self._path = path
-        with TransactionsFile(path, workplace, threads=2) as checked:
+        with TransactionsFile(path, folder, threads=2) as checked:
             self._counts = {RecordKind.TRANSACTION: checked.facts.rows, RecordKind.LABEL: checked.facts.labelled}
-        self._connection = connect(workplace / "records.duckdb", threads=2)
+        self._connection = connect(folder / "records.duckdb", threads=2)
         reader = source_of(path)
         described = self._connection.execute(f"DESCRIBE SELECT * FROM {reader}").fetchall()  # noqa: S608 - quoted
         self._source = reader
         self._kinds = {str(name): str(kind) for name, kind, *_ in described}
 
     def count(self, kind: RecordKind) -> int:
-        """Return how many records there are."""
+        """Return the number of records of a kind."""
         return self._counts[kind]
 
     def records(self, kind: RecordKind) -> Iterator[tuple[bytes, bytes]]:
-        """Yield key and value of each record: transactions as they occurred, labels as they became known.
+        """Yield key and value of each record: transactions in the order of `occurred_at`, labels of `labelled_at`.
 
         Raises:
             TransactionsFileError: labels are asked for and the file has no column `fraud`.
@@ -90,7 +90,7 @@ class RecordsFile:
         columns["offset_minutes"] = columns_module.offset_minutes("occurred_at", self._kinds["occurred_at"])
         columns |= {name: columns_module.number(name, self._kinds[name]) for name in self._present(DEGREES)}
         columns |= {name: self._amount(name) for name in self._present(("merchant_amount_minor",))}
-        for name in self._present(("mcc",)):  # what is none goes along as it is, and is dropped where it arrives
+        for name in self._present(("mcc",)):  # an invalid one is sent as it is; the worker drops it
             columns[name] = f"coalesce({columns_module.category(name, self._kinds[name])}, CAST({name} AS VARCHAR))"
         return columns, "true", "occurred_at"
 
@@ -98,8 +98,8 @@ class RecordsFile:
         columns = {name: f"CAST({name} AS VARCHAR)" for name in ("transaction_id", "card_id", "merchant_id")}
         columns["occurred_at"] = self._time("occurred_at")
         columns["fraud"] = columns_module.flag("fraud", self._kinds["fraud"]).expression
-        told = self._time("labelled_at") if "labelled_at" in self._kinds else "NULL"
-        columns["labelled_at"] = f"coalesce({told}, {columns['occurred_at']} + {LABEL_DELAY_MS})"
+        labelled_at = self._time("labelled_at") if "labelled_at" in self._kinds else "NULL"
+        columns["labelled_at"] = f"coalesce({labelled_at}, {columns['occurred_at']} + {LABEL_DELAY_MS})"
         return columns, "given_fraud IS NOT NULL", "labelled_at"
 
     def _present(self, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -113,7 +113,7 @@ class RecordsFile:
 
 
 def _payment(values: dict[str, Any]) -> dict[str, Any]:
-    """Write `transaction/1`; what is empty is left out, and the wall clock keeps its own offset."""
+    """Return the fields of `transaction/1`; empty values are left out, and `occurred_at` keeps its UTC offset."""
     zone = timezone(timedelta(minutes=values.pop("offset_minutes")))
     at = (EPOCH + timedelta(milliseconds=values.pop("occurred_at"))).astimezone(zone)
     given = {name: value for name, value in values.items() if value is not None and value != ""}
@@ -121,6 +121,6 @@ def _payment(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _label(values: dict[str, Any]) -> dict[str, Any]:
-    """Write `label/1`; a file does not say who reported it."""
+    """Return the fields of `label/1`; a file has no `reported_by`, so it is "chargeback"."""
     times = {name: format_time(values[name]) for name in ("occurred_at", "labelled_at")}
     return {"schema": "label/1", **values, **times, "reported_by": "chargeback"}

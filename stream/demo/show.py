@@ -16,7 +16,7 @@ from aiokafka.structs import RecordMetadata
 from rich.console import RenderableType
 
 from stream.clock import now_ms
-from stream.dataset.injector import Injected, Injector, ScheduledRecord
+from stream.dataset.injector import InjectionReport, Injector, ScheduledRecord
 from stream.demo.errors import DemoError
 from stream.demo.presenter import Draw, Presenter
 from stream.demo.reader import Reader
@@ -47,7 +47,7 @@ class Shown(NamedTuple):
     """What is there at the end: the last view, how the live stream went out, and how much could not be read."""
 
     view: View
-    injected: Injected
+    injected: InjectionReport
     unreadable: int
 
 
@@ -119,7 +119,7 @@ class Show:
             await injector.run(self._traffic.warm_labels())
             step.result = f"{count:,} transactions, {count / seconds:,.0f} a second; {self._traffic.labels} labels"
 
-    async def _go_live(self, producer: AIOKafkaProducer) -> Injected:
+    async def _go_live(self, producer: AIOKafkaProducer) -> InjectionReport:
         """Publish at the rate while things happen, and wait for what is owed then."""
         injector = self._injector(producer, self._script.rate, live=True)
         self._began_ms = now_ms()

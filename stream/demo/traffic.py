@@ -42,7 +42,7 @@ def take(items: Iterator[ScheduledRecord], count: int) -> Iterator[ScheduledReco
     """Yield the next items up to the transaction number `count`; labels ride along and are not counted."""
     for item in items:
         yield item
-        count -= not item.rides
+        count -= not item.shares_slot
         if count <= 0:
             return
 
@@ -102,4 +102,4 @@ class Traffic:
 
     def _label(self, report: dict[str, object]) -> ScheduledRecord:
         self.labels += 1
-        return ScheduledRecord(self._labels, str(report["card_id"]).encode(), _encode(report), "", rides=True)
+        return ScheduledRecord(self._labels, str(report["card_id"]).encode(), _encode(report), "", shares_slot=True)

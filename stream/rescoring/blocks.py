@@ -1,4 +1,4 @@
-"""A block of the output: vectors put together, scored by a model, and written as one part of the file."""
+"""Blocks of the output: each is joined from the shards' vectors, scored, and written as a part of the output file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,57 +10,57 @@ from features.history.frames import Floats
 from models.loading import Model
 from models.policy import bands
 from stream.dataset.database import connect_memory, quoted
-from stream.rescoring.ledgers import assemble
-from stream.rescoring.passes import Flags
-from stream.rescoring.rescore import model_of
+from stream.rescoring.history_pass import Flags
+from stream.rescoring.rescore import usable_model
+from stream.rescoring.shard_output import block_vectors
 from stream.rescoring.tasks import DECIDE, FATES
 from stream.rescoring.workdir import Workdir
 
 Columns = dict[str, Any]
-"""Arrays of one length; NaN, None and what is masked become NULL."""
-_FATE_NAMES = np.array([fate.value for fate in FATES], object)
+"""Arrays of one length; NaN, None and masked values become NULL."""
+FATE_NAMES = np.array([fate.value for fate in FATES], object)
 
 
 class Block(NamedTuple):
-    """The rows of a block: what the base says of them, which are to be decided, and their vectors (NaN: undecided)."""
+    """The rows of a block: their columns in the base, which are to be decided, and their vectors (NaN: undecided)."""
 
     base: Columns
     decided: Flags
     matrix: Floats
 
 
-def score_block(url: str, digest: str, place: Workdir, block: int) -> None:
-    """Score a block by one model and write it."""
-    model = model_of(url, digest, place.sets)
-    rows = read_block(place, block, model.fingerprint)
-    columns = rows.base | judged(model, rows) | features(model.manifest.feature_names, rows.matrix)
-    write_part(place, block, columns)
-    place.progress()[block] = len(rows.decided)
+def score_block(url: str, digest: str, workdir: Workdir, block: int) -> None:
+    """Score a block with one model and write it."""
+    model = usable_model(url, digest, workdir.sets)
+    rows = read_block(workdir, block, model.fingerprint)
+    columns = rows.base | score_columns(model, rows) | feature_columns(model.manifest.feature_names, rows.matrix)
+    write_part(workdir, block, columns)
+    workdir.progress()[block] = len(rows.decided)
 
 
-def read_block(place: Workdir, block: int, fingerprint: str) -> Block:
-    """Put a block together, with the vectors of one feature set."""
-    base = read_base(place, block)
-    codes = place.fates()[base.pop("number")]
-    matrix = assemble(place, block, fingerprint)
+def read_block(workdir: Workdir, block: int, fingerprint: str) -> Block:
+    """Read a block, with its vectors by one feature set."""
+    base = read_base(workdir, block)
+    codes = workdir.fates()[base.pop("number")]
+    matrix = block_vectors(workdir, block, fingerprint)
     decided = codes == DECIDE
     matrix[~decided] = np.nan
-    return Block(base | {"fate": _FATE_NAMES[codes]}, decided, matrix)
+    return Block(base | {"fate": FATE_NAMES[codes]}, decided, matrix)
 
 
-def read_base(place: Workdir, block: int) -> Columns:
-    """Return what the base says of a block's rows, their numbers among it."""
-    start, end = place.span(block)
-    with connect_memory(place.folder, place.memory_mb) as connection:
+def read_base(workdir: Workdir, block: int) -> Columns:
+    """Return the columns of the base for a block's rows, their numbers included."""
+    start, end = workdir.span(block)
+    with connect_memory(workdir.folder, workdir.memory_mb) as connection:
         base: Columns = connection.execute(
-            f"SELECT * EXCLUDE (row) FROM read_parquet({quoted(place.base)}) WHERE row >= ? AND row < ? ORDER BY row",
+            f"SELECT * EXCLUDE (row) FROM read_parquet({quoted(workdir.base)}) WHERE row >= ? AND row < ? ORDER BY row",
             [start, end],
         ).fetchnumpy()
     return base
 
 
-def judged(model: Model, rows: Block) -> Columns:
-    """Return score, band and decision; NULL where nothing is to be decided."""
+def score_columns(model: Model, rows: Block) -> Columns:
+    """Return score, band and decision; NULL in rows that are not to be decided."""
     scores, decisions = np.full(len(rows.decided), np.nan), np.full(len(rows.decided), None, object)
     scores[rows.decided] = model.score(rows.matrix[rows.decided])
     decisions[rows.decided] = [decision.value for decision in model.policy.decide(scores[rows.decided])]
@@ -68,32 +68,46 @@ def judged(model: Model, rows: Block) -> Columns:
     return {"score": scores, "band": band, "decision": decisions}
 
 
-def features(names: Sequence[str], matrix: Floats) -> Columns:
-    """Return the vectors by their columns' names."""
+def feature_columns(names: Sequence[str], matrix: Floats) -> Columns:
+    """Return the columns of a matrix by name."""
     return {name: np.ascontiguousarray(matrix[:, at]) for at, name in enumerate(names)}
 
 
-def write_part(place: Workdir, block: int, columns: Columns) -> None:
-    """Write a block's columns, in their order; texts are texts even where all of a block are NULL."""
+def write_part(workdir: Workdir, block: int, columns: Columns) -> None:
+    """Write a block's columns in this order; columns of text are VARCHAR even if a block has only NULLs."""
     typed = ", ".join(
         f'CAST("{name}" AS VARCHAR) AS "{name}"' if values.dtype == object else f'"{name}"'
         for name, values in columns.items()
     )
-    with connect_memory(place.folder, place.memory_mb) as connection:
+    with connect_memory(workdir.folder, workdir.memory_mb) as connection:
         connection.register("columns", columns)
         connection.execute(
-            f"COPY (SELECT {typed} FROM columns) TO {quoted(place.part(block))} (FORMAT parquet, COMPRESSION lz4_raw)"
+            f"COPY (SELECT {typed} FROM columns) TO {quoted(workdir.part(block))} (FORMAT parquet, COMPRESSION lz4_raw)"
         )
 
 
-def join_parts(connection: Any, place: Workdir, out: Path) -> None:  # noqa: ANN401 - a connection of a module without types
-    """Write the parts, one behind the other, as one file that appears whole or not at all."""
-    draft = out.with_name(f".{out.name}.{place.folder.name}")
-    parts = ", ".join(quoted(place.part(block)) for block in range(place.blocks))
+def join_parts(connection: Any, workdir: Workdir, out: Path) -> None:  # noqa: ANN401 - a connection of a module without types
+    """Concatenate the parts into the output file, which appears whole or not at all."""
+    draft = out.with_name(f".{out.name}.{workdir.folder.name}")
     try:
         connection.execute(
-            f"COPY (SELECT * FROM read_parquet([{parts}])) TO {quoted(draft)} (FORMAT parquet, COMPRESSION zstd)"
+            f"COPY (SELECT * FROM {all_parts(workdir)}) TO {quoted(draft)} (FORMAT parquet, COMPRESSION zstd)"
         )
         draft.replace(out)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def count_values(connection: Any, workdir: Workdir, values: str) -> dict[str, int]:  # noqa: ANN401 - a connection of a module without types
+    """Count the values of a column, or of an expression, over the parts."""
+    found = connection.execute(
+        f"SELECT value, count(*) FROM (SELECT {values} AS value FROM {all_parts(workdir)}) "
+        "WHERE value IS NOT NULL GROUP BY 1 ORDER BY 1"
+    )
+    return dict(found.fetchall())
+
+
+def all_parts(workdir: Workdir) -> str:
+    """Return what SQL selects from to read all parts, in their order."""
+    parts = ", ".join(quoted(workdir.part(block)) for block in range(workdir.blocks))
+    return f"read_parquet([{parts}])"

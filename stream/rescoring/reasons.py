@@ -1,34 +1,36 @@
-"""Why a decision made over again may differ from the one on record: one enumeration, also in docs/scoring.md."""
+"""Verdicts on a rescored decision, and the reasons why it may differ from the recorded one, as in docs/scoring.md."""
 
 from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """What comparing a decision came to."""
+    """The result of comparing a decision with itself rescored."""
 
     EQUAL = "equal"
     """Features, score, band and decision are equal to the last bit."""
     EXPLAINED = "explained"
-    """Something differs, or cannot be compared, and each such thing has a reason that holds for it."""
+    """Something differs, or cannot be compared, and a reason explains each such thing."""
     UNEXPLAINED = "unexplained"
-    """Something differs, and nothing known explains it."""
+    """Something differs, and no reason explains it."""
 
 
 class Reason(StrEnum):
-    """What explains a difference; in the order in which they are looked for."""
+    """Reasons for a difference, in the order in which they are checked."""
 
     DEGRADED = "degraded"
-    """The decision says `history_incomplete`: its features of histories are those of what was seen then."""
+    """The decision says `history_incomplete`: its features are those of the histories as they were then."""
     HISTORY_EPOCH_CHANGED = "history_epoch_changed"
-    """Histories had been lost, and its position says that fewer records were before it than the logs hold."""
+    """Histories had been lost. The decision's position shows fewer records before it than the logs hold; or a repair
+    displaced its record, and some prefix of the log gives its features exactly."""
     BEYOND_RETENTION = "beyond_retention"
-    """The feature looks back to before what the topic still holds, or the transaction itself is gone from it."""
+    """The feature looks back beyond what the topic still holds, or the transaction itself is no longer on it."""
     ORDER_UNKNOWN = "order_unknown"
-    """The feature looks at a transaction whose place in that log nobody knows: one that was decided without histories
-    (another party's log), or that has no decision."""
+    """The feature looks at a transaction of unknown position in that log: one that was decided without histories
+    (in a merchant's or device's log), or has no decision."""
     FEATURES_NOT_RECORDED = "features_not_recorded"
-    """The record has no features to compare (`FRAUDSTREAM_SCORE_FEATURES`); its score and decision came out again."""
+    """The record has no features to compare (`FRAUDSTREAM_SCORE_FEATURES`); its score and decision match."""
     ANOTHER_FINGERPRINT = "another_fingerprint"
-    """It was decided by another table of features than those computed here; its score came out of its own features."""
+    """It was decided with another feature set than those of `FRAUDSTREAM_FEATURES`; its recorded features give its
+    score."""
     MODEL_MISSING = "model_missing"
-    """The repository no longer has the model that it names; its features came out again."""
+    """The repository no longer has the model that it names; its features match."""

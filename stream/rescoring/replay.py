@@ -1,10 +1,7 @@
-"""Make one decision again: from its own record, step by step, and from the logs, record by record.
+"""Replays one decision: finds the valid score of a transaction, and rescores it from its own record and from the logs.
 
-Nothing here prints; what a step is called and shown as is `stream.cli.replay`'s.
-
-Find the decision about a transaction on the scores topic: the valid one, whatever else was written about it.
-
-Every score of a partition is looked at, since validity is a matter of what came before. Nothing here makes it again.
+Every score of a partition is read, because whether one is valid depends on those before it. `stream.cli.replay` prints
+the result.
 """
 
 import asyncio
@@ -21,17 +18,15 @@ from stream.consumer import Standing
 from stream.contract.outputs import Score
 from stream.kafka.offsets import read_validity
 from stream.kafka.topics import SCORES
+from stream.rescoring.log_replay import LogReplay, replay_from_logs
 from stream.rescoring.request import NothingToScoreError, Progress, Range, TopicRequest
-from stream.rescoring.rescore import different, maker_of
-from stream.rescoring.topics import TopicPart, Topics, reading
-from stream.rescoring.trace import Traced, retrace
+from stream.rescoring.rescore import deciding_model, different
+from stream.rescoring.topic_reader import TopicPart, TopicReader, open_reader
 from stream.scoring.score import decide_by_rules
 from stream.settings import Settings
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-
-_score = msgspec.json.Decoder(Score).decode
+_decode_score = msgspec.json.Decoder(Score).decode
 
 
 class FoundDecision(NamedTuple):
@@ -41,26 +36,28 @@ class FoundDecision(NamedTuple):
     offset: int
 
 
-async def find(settings: Settings, topics: Topics, wanted: tuple[str, str | None], progress: Progress) -> FoundDecision:
-    """Return the valid decision about a transaction, by its id and its card's, if that is known.
+async def find(
+    settings: Settings, topics: TopicReader, wanted: tuple[str, str | None], progress: Progress
+) -> FoundDecision:
+    """Return the valid decision about a transaction; `wanted` is its id and that of its card, if known.
 
-    A card's partition is guessed as most producers choose it, and looked at first.
+    The partition that most producers choose for the card is searched first.
 
     Raises:
         NothingToScoreError: there is none, or there are several.
-        aiokafka.errors.KafkaError: the broker does not answer, or the topic is not there.
+        aiokafka.errors.KafkaError: the broker does not answer, or the topic does not exist.
     """
     transaction_id, card_id = wanted
     whole = await topics.whole(settings.topic(SCORES.name))
     found: list[FoundDecision] = []
-    for partition in _ordered(whole, card_id):
+    for partition in _likely_first(whole, card_id):
         part = TopicPart(whole.topic, {partition: whole.starts[partition]}, {partition: whole.ends[partition]})
         found += await _search(topics, part, wanted, progress)
         if found and card_id is not None:
             break
     cards = sorted({one.score.card_id for one in found})
     if len(cards) > 1:
-        raise NothingToScoreError(f"several cards have a transaction {transaction_id!r}, name one with --card: {cards}")
+        raise NothingToScoreError(f"several cards have a transaction {transaction_id!r}; name one with --card: {cards}")
     if not found:
         whose = "" if card_id is None else f" of card {card_id!r}"
         raise NothingToScoreError(
@@ -70,8 +67,8 @@ async def find(settings: Settings, topics: Topics, wanted: tuple[str, str | None
     return found[0]
 
 
-def _ordered(whole: TopicPart, card_id: str | None) -> Sequence[int]:
-    """Return the partitions, the one first in which most producers would have put a card."""
+def _likely_first(whole: TopicPart, card_id: str | None) -> Sequence[int]:
+    """Return the partitions, first the one that most producers would choose for a card."""
     partitions = sorted(whole.starts)
     if card_id is None:
         return partitions
@@ -80,35 +77,35 @@ def _ordered(whole: TopicPart, card_id: str | None) -> Sequence[int]:
 
 
 async def _search(
-    topics: Topics, part: TopicPart, wanted: tuple[str, str | None], progress: Progress
+    topics: TopicReader, part: TopicPart, wanted: tuple[str, str | None], progress: Progress
 ) -> list[FoundDecision]:
-    """Return the valid decisions of one partition about a transaction."""
-    sign, standing, found, done = msgspec.json.encode(wanted[0]), Standing(), list[FoundDecision](), 0
+    """Return the valid decisions about a transaction in one partition."""
+    quoted_id, standing, found, done = msgspec.json.encode(wanted[0]), Standing(), list[FoundDecision](), 0
     (partition,) = part.starts
     async for records in topics.read(part):
         for record in records:
             value = record.value or b""
             try:
-                told = read_validity(value)
-                score = _score(value) if sign in value else None
+                validity = read_validity(value)
+                score = _decode_score(value) if quoted_id in value else None
             except _UNREADABLE:
                 continue
-            is_valid = standing.is_valid(told.epoch, told.source.offset)
-            standing = standing.after(told.epoch, told.source.offset)
-            if is_valid and score is not None and _is_meant(score, wanted):
+            is_valid = standing.is_valid(validity.epoch, validity.source.offset)
+            standing = standing.after(validity.epoch, validity.source.offset)
+            if is_valid and score is not None and _matches(score, wanted):
                 found.append(FoundDecision(score, record.offset))
         done += len(records)
         progress(f"scores {partition}", done, part.count)
     return found
 
 
-def _is_meant(score: Score, wanted: tuple[str, str | None]) -> bool:
+def _matches(score: Score, wanted: tuple[str, str | None]) -> bool:
     transaction_id, card_id = wanted
     return score.transaction_id == transaction_id and card_id in {None, score.card_id}
 
 
 class ReplayStep(msgspec.Struct, frozen=True):
-    """One step: what is on record, what came out, and whether these are equal; None: it was not possible."""
+    """One step: the recorded value, the recomputed one, and whether they are equal; None: it could not be computed."""
 
     step: str
     recorded: Any
@@ -118,7 +115,7 @@ class ReplayStep(msgspec.Struct, frozen=True):
 
 
 class Replay(msgspec.Struct, frozen=True, kw_only=True):
-    """A decision made again; `equal` says that all steps came out as recorded. `logs` is None where they lack it."""
+    """A replayed decision; `equal` is true if every step matches. `logs` is None if the logs no longer hold it."""
 
     transaction_id: str
     card_id: str
@@ -127,23 +124,23 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     scores_offset: int
     decided_at: str
     from_record: tuple[ReplayStep, ...]
-    logs: Traced | None
+    logs: LogReplay | None
     logs_note: str
     equal: bool
 
 
 def replay(settings: Settings, sets: FeatureSets, wanted: tuple[str, str | None], progress: Progress) -> Replay:
-    """Find the valid decision about a transaction, and make it again.
+    """Find the valid decision about a transaction, and replay it.
 
     Raises:
-        BackscoringError: there is no such decision, or this machine lacks something.
-        aiokafka.errors.KafkaError: the broker does not answer, or a topic is not there.
+        RescoringError: there is no such decision, or it cannot be replayed on this machine.
+        aiokafka.errors.KafkaError: the broker does not answer, or a topic does not exist.
     """
-    found = asyncio.run(_found(settings, wanted, progress))
+    found = asyncio.run(_find(settings, wanted, progress))
     score = found.score
     steps = tuple(from_record(score, settings.models))
-    place = Range(offsets={score.source.partition: (score.source.offset, score.source.offset + 1)})
-    logs, note = retrace(TopicRequest(settings, place, None, sets, 1), score, progress)
+    target = Range(offsets={score.source.partition: (score.source.offset, score.source.offset + 1)})
+    logs, note = replay_from_logs(TopicRequest(settings, target, None, sets, 1), score, progress)
     is_equal = all(step.equal for step in steps) and logs is not None and logs.verdict == "equal"
     return Replay(
         transaction_id=score.transaction_id,
@@ -159,13 +156,13 @@ def replay(settings: Settings, sets: FeatureSets, wanted: tuple[str, str | None]
     )
 
 
-async def _found(settings: Settings, wanted: tuple[str, str | None], progress: Progress) -> FoundDecision:
-    async with reading(settings) as topics:
+async def _find(settings: Settings, wanted: tuple[str, str | None], progress: Progress) -> FoundDecision:
+    async with open_reader(settings) as topics:
         return await find(settings, topics, wanted, progress)
 
 
 def from_record(score: Score, url: str) -> list[ReplayStep]:
-    """Make a decision again from its own record: features, model, score, band, policy."""
+    """Replay a decision from its own record: features, model, score, band, policy."""
     if score.features is None:
         return [ReplayStep("features", None, None, None, "not on record: FRAUDSTREAM_SCORE_FEATURES left them out")]
     steps = [ReplayStep("features", len(score.features), len(score.features), equal=True, note="as recorded")]
@@ -176,7 +173,7 @@ def from_record(score: Score, url: str) -> list[ReplayStep]:
             *steps,
             ReplayStep("rules", score.decision.value, again, again == score.decision.value, "no model decided"),
         ]
-    model = maker_of(url, score.model.digest)
+    model = deciding_model(url, score.model.digest)
     if model is None:
         return [*steps, ReplayStep("model", score.model.digest, None, None, "not in the repository, or damaged")]
     steps.append(
@@ -184,7 +181,10 @@ def from_record(score: Score, url: str) -> list[ReplayStep]:
     )
     names = model.manifest.feature_names
     if set(names) != set(score.features):
-        return [*steps, ReplayStep("vector", sorted(score.features), sorted(names), equal=False, note="other features")]
+        return [
+            *steps,
+            ReplayStep("vector", sorted(score.features), sorted(names), equal=False, note="other features"),
+        ]
     value = model.score(np.array([[score.features[name] for name in names]], np.float64))
     band, decision = int(bands(value)[0]), model.policy.decide(value)[0].value
     recorded = np.array([np.nan if score.score is None else score.score])

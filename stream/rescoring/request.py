@@ -1,13 +1,9 @@
-"""What back-scoring is asked for and what it reports, as values.
+"""Requests, reports and errors of rescoring, as values.
 
-The errors of back-scoring, under the root of `stream`.
-
-BackscoringError               catch this to catch all of ours; what is wrong with the file itself is a `FileError`
-├── UnknownModelError          no such model here, or it cannot be used here: name another, or mend what is said
-├── NothingToScoreError        the range holds nothing, or nothing of what is asked for: ask for another
-└── ComputationError           a process ended, or the disk is full: the message says what to do before trying again
-
-How far a long computation is, as whoever waits for it is told.
+RescoringError                 catch this to catch all of ours; a problem with the file itself is a `FileError`
+├── UnknownModelError          the model does not exist or cannot be used here: name another, or fix what is named
+├── NothingToScoreError        the range has no records, or none of the wanted kind: choose another
+└── ComputationError           a process ended, or the disk is full: the message says what to do before a retry
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +18,7 @@ from stream.errors import StreamError
 from stream.settings import Settings
 
 Progress = Callable[[str, int, int], None]
-"""Told, now and then, the name of the stage, how much of it is done, and of how much."""
+"""Called now and then with the name of the stage, how much of it is done, and the total."""
 
 
 class RescoringError(StreamError):
@@ -30,19 +26,19 @@ class RescoringError(StreamError):
 
 
 class UnknownModelError(RescoringError):
-    """The model cannot be had, or does not compute here what it computed where it was made."""
+    """The model cannot be loaded, or does not compute here what it computed where it was trained."""
 
 
 class NothingToScoreError(RescoringError):
-    """What was asked for is not there."""
+    """The requested records do not exist."""
 
 
 class ComputationError(RescoringError):
-    """The work could not be finished on this machine as it is."""
+    """The run could not finish on this machine as it is."""
 
 
 class Range(NamedTuple):
-    """Which decisions are meant: by moments (None: from the first, to the last), or by offsets of transactions."""
+    """A range of decisions or transactions: by time (None: from the first, to the last), or by transaction offsets."""
 
     from_ms: int | None = None
     to_ms: int | None = None
@@ -51,7 +47,7 @@ class Range(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FileRequest:
-    """Score a transactions file by a model (a digest, or the beginning of one), on so many processes."""
+    """Score a transactions file with a model (a digest or a prefix of one), on `threads` processes."""
 
     file: Path
     model: str
@@ -63,7 +59,7 @@ class FileRequest:
 
 @dataclass(frozen=True, slots=True)
 class TopicRequest:
-    """Score a range of the transactions topic, or compare a range of decisions, on so many processes."""
+    """Score a range of the transactions topic, or compare a range of decisions, on `threads` processes."""
 
     settings: Settings
     range: Range
@@ -73,7 +69,7 @@ class TopicRequest:
 
 
 class ScoreReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What came out: how many rows of each fate, and how many decisions of each kind."""
+    """The result of scoring: how many rows of each fate, and how many decisions of each kind."""
 
     digest: str
     out: str
@@ -83,7 +79,7 @@ class ScoreReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Example(msgspec.Struct, frozen=True):
-    """A decision that nothing explains; `differences` is JSON: what differs, on record and made again."""
+    """An unexplained decision; `differences` is JSON: each thing that differs, as recorded and as rescored."""
 
     transaction_id: str
     card_id: str
@@ -93,10 +89,10 @@ class Example(msgspec.Struct, frozen=True):
 
 
 class DiffReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What comparing decisions came to.
+    """The result of comparing decisions.
 
-    `reasons` counts the decisions that each explains, a decision with two in both. `undecided` are transactions among
-    them that would be decided and have no valid decision, `void` counts scores that were met and do not count.
+    `reasons` counts the decisions that each explains; one with two reasons counts in both. `undecided` counts the
+    transactions of the range that would be decided and have no valid decision, `void` the void scores that were read.
     """
 
     compared: int

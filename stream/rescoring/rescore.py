@@ -1,9 +1,4 @@
-"""Scores, bands and decisions made over again from vectors, by the model that each record names, or by rules.
-
-Nothing here knows where a vector comes from.
-
-Models by digest for back-scoring: named by its user, or by a score that it made.
-"""
+"""Loads models by digest, and computes scores, bands and decisions from vectors with them, or by rules."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -22,7 +17,7 @@ from models.problems import Problem, ProblemCode
 from models.repository import Repository
 from stream.contract.outputs import DecidedBy
 from stream.control.probes import probe_vectorisers
-from stream.rescoring.passes import Flags
+from stream.rescoring.history_pass import Flags
 from stream.rescoring.request import UnknownModelError
 from stream.scoring.score import decide_by_rules
 
@@ -31,26 +26,26 @@ NO_BAND = -1
 
 
 def resolve(url: str, name: str) -> str:
-    """Return the digest that a user means.
+    """Return the digest that a name, a digest or a prefix of one, stands for.
 
     Raises:
-        UnknownModelError: none or several begin so, or the repository does not answer.
+        UnknownModelError: no model or several have this prefix, or the repository does not answer.
     """
     try:
         found = Repository(url).resolve(name)
     except ModelError as error:
         raise UnknownModelError(str(error)) from error
     if isinstance(found, Problem):
-        raise UnknownModelError(f"{found.detail}; `fraudstream model list` names those that there are")
+        raise UnknownModelError(f"{found.detail}; `fraudstream model list` shows the models that exist")
     return found
 
 
 @lru_cache(maxsize=16)
-def model_of(url: str, digest: str, sets: FeatureSets) -> Model:
-    """Return a model that computes here what it computed where it was made; remembered by each process.
+def usable_model(url: str, digest: str, sets: FeatureSets) -> Model:
+    """Load a model that computes here what it computed where it was trained; cached per process.
 
     Raises:
-        UnknownModelError: it is not there, or does not.
+        UnknownModelError: it does not exist, or fails its probes.
     """
     try:
         found = load(Repository(url), digest, probe_vectorisers(sets))
@@ -64,10 +59,10 @@ def model_of(url: str, digest: str, sets: FeatureSets) -> Model:
 
 
 @lru_cache(maxsize=64)
-def maker_of(url: str, digest: str) -> Model | None:
-    """Return the model that made a score, to be given the features that it was given; None: it cannot be had.
+def deciding_model(url: str, digest: str) -> Model | None:
+    """Load the model of a recorded decision, to score the features that it was given; None: it is missing or damaged.
 
-    A repository that does not answer is no reason to think that it is gone.
+    A repository that does not answer is an error, not a missing model.
 
     Raises:
         UnknownModelError: the repository does not answer.
@@ -84,7 +79,7 @@ def maker_of(url: str, digest: str) -> Model | None:
 
 
 class RescoredOutputs(NamedTuple):
-    """What n decisions came to: score (NaN: none), band (NO_BAND: none) and decision (None: none)."""
+    """Score (NaN: none), band (NO_BAND: none) and decision (None: none) of n transactions."""
 
     scores: Floats
     bands: Ints
@@ -95,96 +90,98 @@ class RescoredOutputs(NamedTuple):
         return different(self.scores, other.scores), self.bands != other.bands, self.decisions != other.decisions
 
     def of(self, which: Ints | Flags) -> "RescoredOutputs":
-        """Return some of them."""
+        """Return those of some transactions."""
         return RescoredOutputs(self.scores[which], self.bands[which], self.decisions[which])
 
 
 class DecidingModels(NamedTuple):
-    """Who made n decisions, as their records say: the model's digest, None where `decided_by` rules."""
+    """What made n recorded decisions: the model's digest, or None and how `decided_by` says it was decided instead."""
 
     url: str
     digests: Objects
     decided_by: Objects
 
     def of(self, which: Ints) -> "DecidingModels":
-        """Return those of some."""
+        """Return those of some decisions."""
         return DecidingModels(self.url, self.digests[which], self.decided_by[which])
 
 
 def different(left: Floats, right: Floats) -> Flags:
-    """Tell where two arrays differ in a bit, NaN being equal to any NaN."""
+    """Tell where two arrays differ in any bit; all NaNs are equal."""
     both_nan = np.isnan(left) & np.isnan(right)
     bits = np.ascontiguousarray(left).view(np.int64) != np.ascontiguousarray(right).view(np.int64)
     differs: Flags = bits & ~both_nan
     return differs
 
 
-def nothing(count: int) -> RescoredOutputs:
-    """Return what nobody made."""
+def no_outputs(count: int) -> RescoredOutputs:
+    """Return outputs without score, band and decision."""
     return RescoredOutputs(np.full(count, np.nan), np.full(count, NO_BAND, np.int64), np.full(count, None, object))
 
 
-def remake(makers: DecidingModels, names: Sequence[str], vectors: Floats) -> tuple[RescoredOutputs, Flags]:
-    """Make n decisions again from vectors of shape (n, len(names)).
+def recorded(columns: dict[str, Any]) -> RescoredOutputs:
+    """Return the outputs on record."""
+    return RescoredOutputs(
+        np.ma.filled(np.ma.asarray(columns["recorded_score"], np.float64), np.nan),
+        np.ma.filled(np.ma.asarray(columns["recorded_band"], np.int64), NO_BAND),
+        np.array(columns["recorded_decision"].tolist(), object),
+    )
+
+
+def rescore(models: DecidingModels, names: Sequence[str], vectors: Floats) -> tuple[RescoredOutputs, Flags]:
+    """Rescore n decisions from vectors of shape (n, len(names)), each with the model or rules that made it.
 
     Returns:
-        The decisions, and which of them could be tried: their maker is there.
+        The outputs, and which of them could be computed: their model can be loaded.
     """
-    made, known = nothing(len(vectors)), np.zeros(len(vectors), np.bool_)
-    for digest in dict.fromkeys(makers.digests.tolist()):
-        which = np.flatnonzero(makers.digests == digest)
+    outputs, known = no_outputs(len(vectors)), np.zeros(len(vectors), np.bool_)
+    for digest in dict.fromkeys(models.digests.tolist()):
+        which = np.flatnonzero(models.digests == digest)
         if digest is None:
-            which = which[makers.decided_by[which] == DecidedBy.RULES.value]
-            made.decisions[which] = [decide_by_rules(names, vector).value for vector in vectors[which]]
+            which = which[models.decided_by[which] == DecidedBy.RULES.value]
+            outputs.decisions[which] = [decide_by_rules(names, vector).value for vector in vectors[which]]
         else:
-            model = maker_of(makers.url, digest)
+            model = deciding_model(models.url, digest)
             if model is None:
                 continue
-            _score(model, names, (vectors, which), made)
+            _score(model, names, (vectors, which), outputs)
         known[which] = True
-    return made, known
+    return outputs, known
 
 
-def remake_from(makers: DecidingModels, features: Sequence[dict[str, float | None]]) -> tuple[RescoredOutputs, Flags]:
-    """Make n decisions again from features as they were recorded, whatever table they are of."""
-    made, known = nothing(len(features)), np.zeros(len(features), np.bool_)
+def rescore_recorded(
+    models: DecidingModels, features: Sequence[dict[str, float | None]]
+) -> tuple[RescoredOutputs, Flags]:
+    """Rescore n decisions from their recorded features, of whatever feature set."""
+    outputs, known = no_outputs(len(features)), np.zeros(len(features), np.bool_)
     for at, named in enumerate(features):
         vector = np.array([list(named.values())], np.float64)
-        one, its_known = remake(makers.of(np.array([at])), list(named), vector)
-        made.scores[at], made.bands[at], made.decisions[at] = one.scores[0], one.bands[0], one.decisions[0]
-        known[at] = its_known[0]
-    return made, known
+        one, one_known = rescore(models.of(np.array([at])), list(named), vector)
+        outputs.scores[at], outputs.bands[at], outputs.decisions[at] = one.scores[0], one.bands[0], one.decisions[0]
+        known[at] = one_known[0]
+    return outputs, known
 
 
-def _score(model: Model, names: Sequence[str], what: tuple[Floats, Ints], made: RescoredOutputs) -> None:
-    """Score some vectors, and leave empty what the model gives no score for."""
-    vectors, which = what
+def _score(model: Model, names: Sequence[str], inputs: tuple[Floats, Ints], outputs: RescoredOutputs) -> None:
+    """Write the outputs of some vectors; those that the model gives no score for are left as they are."""
+    vectors, which = inputs
     wanted = model.manifest.feature_names
     if set(wanted) != set(names):
         return
     order = [list(names).index(name) for name in wanted]
     ordered = vectors[which][:, order]
     try:
-        _keep(model, ordered, which, made)
+        _write_outputs(model, ordered, which, outputs)
     except ScoringError:
         for at, row in zip(which.tolist(), ordered, strict=True):
             try:
-                _keep(model, row[np.newaxis], np.array([at]), made)
+                _write_outputs(model, row[np.newaxis], np.array([at]), outputs)
             except ScoringError:
                 continue
 
 
-def _keep(model: Model, vectors: Floats, which: Ints, made: RescoredOutputs) -> None:
+def _write_outputs(model: Model, vectors: Floats, which: Ints, outputs: RescoredOutputs) -> None:
     scores = model.score(vectors)
-    made.scores[which] = scores
-    made.bands[which] = bands(scores)
-    made.decisions[which] = [decision.value for decision in model.policy.decide(scores)]
-
-
-def recorded(columns: dict[str, Any]) -> RescoredOutputs:
-    """Return what the records say."""
-    return RescoredOutputs(
-        np.ma.filled(np.ma.asarray(columns["recorded_score"], np.float64), np.nan),
-        np.ma.filled(np.ma.asarray(columns["recorded_band"], np.int64), NO_BAND),
-        np.array(columns["recorded_decision"].tolist(), object),
-    )
+    outputs.scores[which] = scores
+    outputs.bands[which] = bands(scores)
+    outputs.decisions[which] = [decision.value for decision in model.policy.decide(scores)]

@@ -1,14 +1,12 @@
-"""One shard of an entity's transactions, and of the labels about them, read in the order of its log.
+"""Shards of transactions and labels: written by a hash of their entity's id, read back in the order of its log.
 
-Nothing here knows a feature or a history.
-
-Parts the transactions and labels of a database by a hash of their entity.
-
-The database has a table or view `rows` with the columns of `transactions_of`, `number`, `row` (-1: not scored), and for
-each entity `<entity>_key` and `<entity>_tie`: its place in that log, by key, tie, number. So has `labels`, with the
-fields of `features.history.store.Label`; a label comes before the transactions that have its place or a later one. Its
-place in another party's log is NULL where it follows its transaction at once. `base` has what the output says of each
-`row` besides features and scores, and its `number`. Nothing here knows how places came about.
+`write_shards` takes three tables or views of a database:
+`rows`: the columns of `transactions_of`, `number`, `row` (-1: not scored), and for each kind of entity `<kind>_key` and
+`<kind>_tie`; (key, tie, number) is the transaction's sort key in that entity's log.
+`labels`: `number`, `published_ms`, the fields of `features.history.store.Label` and the same keys and ties. A label
+comes before the transactions with its sort key or a greater one. Its keys in another party's log are NULL where it
+directly follows its transaction.
+`base`: the output columns of each `row` other than features and scores, and its `number`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,19 +24,19 @@ FORMAT = "FORMAT parquet, COMPRESSION lz4_raw"
 READ_ROWS = 16_384
 _LABEL = ", ".join(Label._fields).replace("offset", '"offset"')
 
-Place = tuple[int, int, int]
-"""Key, tie and number, as tuples compare."""
+SortKey = tuple[int, int, int]
+"""Key, tie and number; records of a log are in ascending order of these tuples."""
 
 
-def part(connection: Any, place: Workdir) -> None:  # noqa: ANN401 - a connection of a module without types
-    """Write the shards of all entities, the labels of the cards' shards, and the base of the output."""
-    for entity in place.entities:
-        _part(connection, "rows", entity, place.shards, place.shard_folder(entity))
-    _part(connection, "labels", Entity.CARD, place.shards, place.labels_folder())
-    connection.execute(f"COPY (SELECT * FROM base ORDER BY row) TO {quoted(place.base)} ({FORMAT})")
+def write_shards(connection: Any, workdir: Workdir) -> None:  # noqa: ANN401 - a connection of a module without types
+    """Write the transactions sharded by each kind of entity, the labels sharded by card, and the base of the output."""
+    for entity in workdir.entities:
+        _partition(connection, "rows", entity, workdir.shards, workdir.shard_folder(entity))
+    _partition(connection, "labels", Entity.CARD, workdir.shards, workdir.labels_folder())
+    connection.execute(f"COPY (SELECT * FROM base ORDER BY row) TO {quoted(workdir.base)} ({FORMAT})")
 
 
-def _part(connection: Any, table: str, entity: Entity, shards: int, folder: Path) -> None:  # noqa: ANN401 - likewise
+def _partition(connection: Any, table: str, entity: Entity, shards: int, folder: Path) -> None:  # noqa: ANN401 - likewise
     name = f"{entity.value}_id"
     connection.execute(
         f"COPY (SELECT *, hash({name}) % {shards} AS shard FROM {table} WHERE {name} IS NOT NULL) "
@@ -46,17 +44,17 @@ def _part(connection: Any, table: str, entity: Entity, shards: int, folder: Path
     )
 
 
-class LabelAt(NamedTuple):
-    """A label, its place in its card's log, those in the logs of other parties that are known, and when it came."""
+class OrderedLabel(NamedTuple):
+    """A label with its sort key in its card's log, the known ones in other parties' logs, and when it was published."""
 
-    place: Place
-    elsewhere: Mapping[Entity, Place]
-    at_ms: int
+    sort_key: SortKey
+    other_keys: Mapping[Entity, SortKey]
+    published_ms: int
     label: Label
 
 
 class ShardBatch(NamedTuple):
-    """Some transactions in the order of a log: their numbers, output rows (-1: none), and places."""
+    """Some transactions in the order of a log: their numbers, output rows (-1: none), keys and ties."""
 
     transactions: Transactions
     numbers: Ints
@@ -64,26 +62,26 @@ class ShardBatch(NamedTuple):
     keys: Ints
     ties: Ints
 
-    def places(self) -> list[Place]:
-        """Return where each is in its log."""
+    def sort_keys(self) -> list[SortKey]:
+        """Return the sort key of each."""
         return list(zip(self.keys.tolist(), self.ties.tolist(), self.numbers.tolist(), strict=True))
 
     @property
-    def last(self) -> Place:
-        """Where the last is."""
+    def last_key(self) -> SortKey:
+        """Return the last sort key."""
         return int(self.keys[-1]), int(self.ties[-1]), int(self.numbers[-1])
 
 
 class ShardOrder(NamedTuple):
-    """In which order a shard is read: by key and tie, as SQL; which of its transactions, as a condition of SQL.
+    """The order in which a shard is read, by key and tie, and a condition on its transactions, all as SQL.
 
-    With `whole`, the name of a column, each of its values comes by itself, and whole.
+    With `batch_by`, the name of a column, each batch has all transactions with one value of it.
     """
 
     key: str
     tie: str
-    which: str = "true"
-    whole: str = ""
+    condition: str = "true"
+    batch_by: str = ""
 
     @classmethod
     def of(cls, entity: Entity) -> "ShardOrder":
@@ -92,21 +90,21 @@ class ShardOrder(NamedTuple):
 
     @classmethod
     def by_party(cls, entity: Entity, rows: Path) -> "ShardOrder":
-        """Return the order of an entity's log, party by party, of those that have one of the output rows of a file."""
-        theirs = f"(SELECT {entity.value}_id FROM told WHERE row IN (SELECT row FROM {quoted(rows)}))"
-        which = f"is_decided AND {entity.value}_id IN {theirs}"
-        return cls(f"{entity.value}_key", f"{entity.value}_tie", which, f"{entity.value}_id")
+        """Return the order of the logs, one log a batch, of the entities of those output rows that a file lists."""
+        listed = f"(SELECT {entity.value}_id FROM shard WHERE row IN (SELECT row FROM {quoted(rows)}))"
+        condition = f"is_decided AND {entity.value}_id IN {listed}"
+        return cls(f"{entity.value}_key", f"{entity.value}_tie", condition, f"{entity.value}_id")
 
 
 class Shard:
     """One shard, sorted; use it as a context."""
 
-    def __init__(self, place: Workdir, entity: Entity, number: int, order: ShardOrder | None = None) -> None:
-        self._place = place
+    def __init__(self, workdir: Workdir, entity: Entity, number: int, order: ShardOrder | None = None) -> None:
+        self._workdir = workdir
         self._entity = entity
         self._number = number
         self._order = order or ShardOrder.of(entity)
-        self._connection = connect_memory(place.folder, place.memory_mb)
+        self._connection = connect_memory(workdir.folder, workdir.memory_mb)
         self._count = self._sort()
 
     def __enter__(self) -> Self:
@@ -116,13 +114,13 @@ class Shard:
         self._connection.close()
 
     def _sort(self) -> int:
-        folder, order = self._place.shard_folder(self._entity) / f"shard={self._number}", self._order
+        folder, order = self._workdir.shard_folder(self._entity) / f"shard={self._number}", self._order
         if not folder.exists():
             return 0
         self._connection.execute(
-            f"CREATE TEMP TABLE sorted AS WITH told AS (SELECT * FROM {_files(folder)}) "
-            f"SELECT *, {order.key} AS key, {order.tie} AS tie FROM told WHERE {order.which} "
-            f"ORDER BY {order.whole and order.whole + ','} key, tie, number"
+            f"CREATE TEMP TABLE sorted AS WITH shard AS (SELECT * FROM {_files(folder)}) "
+            f"SELECT *, {order.key} AS key, {order.tie} AS tie FROM shard WHERE {order.condition} "
+            f"ORDER BY {order.batch_by and order.batch_by + ','} key, tie, number"
         )
         return int(self._connection.execute("SELECT count(*) FROM sorted").fetchall()[0][0])
 
@@ -134,51 +132,52 @@ class Shard:
         return np.asarray(found["row"], np.int64)
 
     def column(self, name: str) -> Any:  # noqa: ANN401 - an array of some kind
-        """Return a column of all transactions, in order."""
+        """Return a column over all transactions, in order."""
         return self._connection.execute(f"SELECT {name} FROM sorted ORDER BY rowid").fetchnumpy()[name]
 
-    def names(self) -> list[str]:
-        """Return the entities of this shard."""
+    def entity_ids(self) -> list[str]:
+        """Return the ids of this shard's entities."""
         if not self._count:
             return []
         name = f"{self._entity.value}_id"
         return [str(one) for (one,) in self._connection.execute(f"SELECT DISTINCT {name} FROM sorted").fetchall()]
 
-    def lots(self) -> Iterator[ShardBatch]:
+    def batches(self) -> Iterator[ShardBatch]:
         """Yield all transactions in order."""
-        for start, end in pairwise(self._cuts()):
+        for start, end in pairwise(self._batch_bounds()):
             columns = self._connection.execute(
                 "SELECT * FROM sorted WHERE rowid >= ? AND rowid < ? ORDER BY rowid", [start, end]
             ).fetchnumpy()
             names = ("number", "row", "key", "tie")
             yield ShardBatch(transactions_of(columns), *(np.asarray(columns[name], np.int64) for name in names))
 
-    def _cuts(self) -> list[int]:
+    def _batch_bounds(self) -> list[int]:
         """Return where lots begin, and where the last ends."""
-        if not (self._order.whole and self._count):
+        if not (self._order.batch_by and self._count):
             return [*range(0, self._count, READ_ROWS), self._count]
-        names = self.column(self._order.whole)
-        return [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1).tolist(), self._count]
+        values = self.column(self._order.batch_by)
+        return [0, *(np.flatnonzero(values[1:] != values[:-1]) + 1).tolist(), self._count]
 
-    def labels(self) -> list[LabelAt]:
-        """Return the labels of a shard of cards, in the order of the log."""
-        folder = self._place.labels_folder() / f"shard={self._number}"
+    def labels(self) -> list[OrderedLabel]:
+        """Return the labels of a shard of cards, in the order of the cards' logs."""
+        folder = self._workdir.labels_folder() / f"shard={self._number}"
         if not folder.exists():
             return []
-        places = ", ".join(f"{entity.value}_key, {entity.value}_tie" for entity in self._place.entities)
+        sort_keys = ", ".join(f"{entity.value}_key, {entity.value}_tie" for entity in self._workdir.entities)
         found = self._connection.execute(
-            f"SELECT number, {places}, told_ms, {_LABEL} FROM {_files(folder)} ORDER BY card_key, card_tie, number"
+            f"SELECT number, {sort_keys}, published_ms, {_LABEL} FROM {_files(folder)} "
+            "ORDER BY card_key, card_tie, number"
         )
-        return [_label(row, self._place.others) for row in found.fetchall()]
+        return [_ordered_label(row, self._workdir.others) for row in found.fetchall()]
 
 
-def _label(row: Sequence[Any], others: Sequence[Entity]) -> LabelAt:
+def _ordered_label(row: Sequence[Any], others: Sequence[Entity]) -> OrderedLabel:
     number, key, tie, *rest = row
-    elsewhere = {
+    other_keys = {
         entity: (rest[2 * at], rest[2 * at + 1], number) for at, entity in enumerate(others) if rest[2 * at] is not None
     }
-    at_ms, *told = rest[2 * len(others) :]
-    return LabelAt((key, tie, number), elsewhere, at_ms, Label(*told))
+    published_ms, *fields = rest[2 * len(others) :]
+    return OrderedLabel((key, tie, number), other_keys, published_ms, Label(*fields))
 
 
 def _files(folder: Path) -> str:

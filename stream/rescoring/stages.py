@@ -1,10 +1,6 @@
-"""The stages that scoring a file and scoring a range have in common, and the folder in which they work.
+"""The stages of a rescoring run, each run as tasks on a pool of processes, and the temporary folder that they work in.
 
-Nothing here knows where transactions come from or what becomes of a block.
-
-Runs the tasks of one stage on several processes, and tells how far they are.
-
-Nothing here knows what a task does.
+Rescoring a file and rescoring a range of the topics share these stages.
 """
 
 import signal
@@ -18,29 +14,59 @@ from multiprocessing import get_context
 from pathlib import Path
 from pickle import PicklingError
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from stream.dataset.database import import_duckdb, quoted
+from stream.dataset.database import import_duckdb
+from stream.rescoring.displaced_search import search_displaced
 from stream.rescoring.request import ComputationError, Progress
-from stream.rescoring.search import search
-from stream.rescoring.tasks import judge_cards, take_in
+from stream.rescoring.tasks import run_card_shard, run_other_shard
 from stream.rescoring.workdir import Workdir
 
-LOOK_SECONDS = 0.2
-Task = Callable[[int], None]
 PROCESS_MEMORY_MB = 512
-"""What the database of one process may take."""
+"""Memory that the database of one process may take."""
+POLL_SECONDS = 0.2
+Task = Callable[[int], None]
 
 
-class Pool(AbstractContextManager["Pool"]):
-    """As many processes as there are `threads`; a single one is a thread of this process."""
+def run_passes(workdir: Workdir, pool: "TaskPool", progress: Progress) -> None:
+    """Run all transactions through the histories: cards first, because their pass decides the fates."""
+    workdir.fates(new=True)
+    run_stage(workdir, pool, run_card_shard, ("cards", workdir.shards, workdir.transactions), progress)
+    for entity in workdir.others:
+        size = (f"{entity.value}s", workdir.shards, workdir.transactions)
+        run_stage(workdir, pool, partial(run_other_shard, entity), size, progress)
+
+
+def run_searches(workdir: Workdir, pool: "TaskPool", progress: Progress) -> None:
+    """Search the histories of the other parties for records that a repair may have displaced."""
+    for entity in workdir.others:
+        size = (f"{entity.value}s again", workdir.shards, workdir.transactions)
+        run_stage(workdir, pool, partial(search_displaced, entity), size, progress)
+
+
+def run_stage(
+    workdir: Workdir,
+    pool: "TaskPool",
+    task: Callable[[Workdir, int], None],
+    size: tuple[str, int, int],
+    progress: Progress,
+) -> None:
+    """Run the tasks of one stage; `size` is its name, the number of tasks, and that of transactions in all of them."""
+    name, count, total = size
+    done = workdir.progress(new=True)
+    pool.run(partial(task, workdir), count, lambda: progress(name, int(done.sum()), total))
+    progress(name, total, total)
+
+
+class TaskPool(AbstractContextManager["TaskPool"]):
+    """A pool of `threads` processes; with one, a thread of this process."""
 
     def __init__(self, threads: int) -> None:
         self._executor: Executor
         if threads == 1:
             self._executor = ThreadPoolExecutor(1)
         else:
-            self._executor = ProcessPoolExecutor(threads, get_context("spawn"), _deaf_to_signals)
+            self._executor = ProcessPoolExecutor(threads, get_context("spawn"), _ignore_interrupts)
 
     def __enter__(self) -> Self:
         return self
@@ -50,79 +76,44 @@ class Pool(AbstractContextManager["Pool"]):
     ) -> None:
         self._executor.shutdown(cancel_futures=True)
 
-    def run(self, task: Task, count: int, look: Callable[[], None]) -> None:
-        """Do a task for each number below `count`; `look` is called now and then.
+    def run(self, task: Task, count: int, on_poll: Callable[[], None]) -> None:
+        """Run a task for each number below `count`; `on_poll` is called at least every POLL_SECONDS.
 
         Raises:
-            ComputationError: a process ended.
+            ComputationError: a process ended unexpectedly, or a task cannot be sent to another process.
         """
         left = {self._executor.submit(task, number) for number in range(count)}
         try:
             while left:
-                done, left = wait(left, LOOK_SECONDS, FIRST_COMPLETED)
-                look()
+                done, left = wait(left, POLL_SECONDS, FIRST_COMPLETED)
+                on_poll()
                 for one in done:
                     one.result()
         except BrokenProcessPool as error:
             raise ComputationError(
-                "a process ended in the middle of its work, most likely for want of memory: "
-                "take fewer --threads, or a machine with more"
+                "a process ended before its work was done, most likely because memory ran out: "
+                "use fewer --threads, or a machine with more memory"
             ) from error
         except PicklingError as error:
             raise ComputationError(
-                f"{error}: a formula that is no function of a module cannot go to another process; take --threads 1"
+                f"{error}: a formula that is not a module's function cannot be sent to another process; use --threads 1"
             ) from error
         finally:
             for one in left:
                 one.cancel()
 
 
-def _deaf_to_signals() -> None:
-    """Leave Ctrl-C to the process that started this one."""
+def _ignore_interrupts() -> None:
+    """Ignore Ctrl-C in a pool process: the parent handles it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager
-def workfolder(beside: Path | None) -> Iterator[Path]:
-    """Make a folder to work in beside the output, where there must be room anyway; it is gone afterwards."""
+def temporary_folder(beside: Path | None) -> Iterator[Path]:
+    """Create a folder for a run, removed at its end; beside the output, where there has to be room for it anyway."""
     duckdb = import_duckdb()
     try:
         with tempfile.TemporaryDirectory(prefix=".fraudstream-score-", dir=beside) as folder:
             yield Path(folder)
     except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
         raise ComputationError(f"{beside or tempfile.gettempdir()}: {str(error).splitlines()[0]}") from error
-
-
-def run_passes(place: Workdir, pool: Pool, progress: Progress) -> None:
-    """Run through all histories: cards first, for they judge."""
-    place.fates(new=True)
-    stage(place, pool, judge_cards, ("cards", place.shards, place.numbers), progress)
-    for entity in place.others:
-        stage(place, pool, partial(take_in, entity), (f"{entity.value}s", place.shards, place.numbers), progress)
-
-
-def run_searches(place: Workdir, pool: Pool, progress: Progress) -> None:
-    """Look for what a repair may have displaced in the histories of other parties."""
-    for entity in place.others:
-        size = (f"{entity.value}s again", place.shards, place.numbers)
-        stage(place, pool, partial(search, entity), size, progress)
-
-
-def stage(
-    place: Workdir, pool: Pool, task: Callable[[Workdir, int], None], size: tuple[str, int, int], progress: Progress
-) -> None:
-    """Run the tasks of one stage: its name, how many they are, and how many transactions in all."""
-    name, count, total = size
-    done = place.progress(new=True)
-    pool.run(partial(task, place), count, lambda: progress(name, int(done.sum()), total))
-    progress(name, total, total)
-
-
-def counted(connection: Any, place: Workdir, values: str) -> dict[str, int]:  # noqa: ANN401 - a connection of a module without types
-    """Count the values of a column, or of an expression, over the parts."""
-    parts = ", ".join(quoted(place.part(block)) for block in range(place.blocks))
-    found = connection.execute(
-        f"SELECT value, count(*) FROM (SELECT {values} AS value FROM read_parquet([{parts}])) "
-        "WHERE value IS NOT NULL GROUP BY 1 ORDER BY 1"
-    )
-    return dict(found.fetchall())

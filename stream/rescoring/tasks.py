@@ -1,83 +1,95 @@
-"""The work of back-scoring, cut into pieces that processes do one by one: each reads the workplace and writes to it."""
+"""The tasks of a rescoring run: each runs one shard through its histories, reading and writing the run's folder."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
 from types import MappingProxyType
+from typing import TypeVar
 
 import numpy as np
 
 from features.history.store import Entity, Fate, Ints
-from stream.rescoring.ledgers import FollowingLabel, ShardLedger, read_followers, write_followers
-from stream.rescoring.passes import CardPass, ForwardedLabel, LabelMark, OtherPass, PlacedLabel, chosen
-from stream.rescoring.shards import LabelAt, Place, Shard, ShardBatch
+from stream.rescoring.history_pass import CardLabel, CardPass, ForwardedLabel, OtherPass, PartyLabel, subset
+from stream.rescoring.shard_output import IncomingLabel, ShardOutput, read_incoming_labels, write_forwarded_labels
+from stream.rescoring.shards import OrderedLabel, Shard, ShardBatch, SortKey
 from stream.rescoring.workdir import Workdir
 
 FATES = tuple(Fate)
 CODE = MappingProxyType({fate: code for code, fate in enumerate(FATES)})
+"""Fates as the numbers that the run's folder keeps."""
 DECIDE = CODE[Fate.DECIDE]
-"""How fates are kept, as numbers."""
+DueLabel = TypeVar("DueLabel", OrderedLabel, IncomingLabel)
 
 
-def judge_cards(place: Workdir, shard: int) -> None:
-    """Run through a shard of cards: fates, what was seen of cards, and the labels that go on to other parties."""
-    fates, done = place.fates(), place.progress()
-    going_on: list[ForwardedLabel] = []
-    with Shard(place, Entity.CARD, shard) as source, ShardLedger(place, Entity.CARD, shard, source.rows()) as ledger:
-        cards, labels = CardPass(place.sets), source.labels()
+def run_card_shard(workdir: Workdir, shard: int) -> None:
+    """Run a shard of cards through their histories; write fates, features and the labels forwarded to other parties."""
+    fates, done = workdir.fates(), workdir.progress()
+    forwarded: list[ForwardedLabel] = []
+    with Shard(workdir, Entity.CARD, shard) as source, ShardOutput(workdir, Entity.CARD, shard, source.rows()) as out:
+        cards, labels = CardPass(workdir.sets), source.labels()
         due = deque(labels)
-        for lot in source.lots():
-            places = lot.places() if due and due[0].place <= lot.last else ()
-            judged = cards.take(lot.transactions, [*_marks(due, places, lot.last)], lot.rows >= 0)
-            fates[lot.numbers] = codes = np.array([CODE[fate] for fate in judged.fates], np.int8)
-            ledger.keep(lot.rows[(lot.rows >= 0) & (codes == DECIDE)], judged.seen)
-            going_on += judged.going_on
-            done[shard] += len(lot.numbers)
-        going_on += cards.note([LabelMark(0, one.place[2], one.label) for one in due])
-    for kind in place.others:
-        told = {one.place[2]: (one.elsewhere.get(kind), one.at_ms) for one in labels}
-        write_followers(place.going_on(kind, shard), [one for one in going_on if one.kind is kind], told)
+        for batch in source.batches():
+            sort_keys = batch.sort_keys() if due and due[0].sort_key <= batch.last_key else ()
+            before = [*_card_labels_before(due, sort_keys, batch.last_key)]
+            judged = cards.process(batch.transactions, before, batch.rows >= 0)
+            fates[batch.numbers] = codes = np.array([CODE[fate] for fate in judged.fates], np.int8)
+            out.write(batch.rows[(batch.rows >= 0) & (codes == DECIDE)], judged.seen)
+            forwarded += judged.forwarded
+            done[shard] += len(batch.numbers)
+        forwarded += cards.append_labels([CardLabel(0, one.sort_key[2], one.label) for one in due])
+    for kind in workdir.others:
+        published = {one.sort_key[2]: (one.other_keys.get(kind), one.published_ms) for one in labels}
+        of_kind = [one for one in forwarded if one.kind is kind]
+        write_forwarded_labels(workdir.forwarded(kind, shard), of_kind, published)
 
 
-def _marks(due: deque[LabelAt], places: Sequence[Place], last: Place) -> Iterator[LabelMark]:
-    """Take off the labels that come before the last transaction of a lot, each before its transaction."""
-    at = 0
-    while due and due[0].place <= last:
-        one = due.popleft()
-        while places[at] < one.place:
-            at += 1
-        yield LabelMark(at, one.place[2], one.label)
+def run_other_shard(entity: Entity, workdir: Workdir, shard: int) -> None:
+    """Run a shard of another kind of entity through its histories: transactions to be decided, and their labels."""
+    fates, done = workdir.fates(), workdir.progress()
+    with Shard(workdir, entity, shard) as source, ShardOutput(workdir, entity, shard, source.rows()) as out:
+        others = OtherPass(workdir.sets, entity)
+        incoming = read_incoming_labels(workdir, entity, others.hashes(source.entity_ids()))
+        due = deque(incoming.ordered)
+        for batch in source.batches():
+            accepted = to_decide(batch, fates[batch.numbers] == DECIDE)
+            if len(accepted.numbers):
+                sort_keys = accepted.sort_keys() if due and due[0].sort_key <= accepted.last_key else ()
+                before = [*other_labels_before(due, sort_keys, accepted.last_key)] if sort_keys else []
+                seen = others.process(accepted.transactions, before, incoming.parked, accepted.rows >= 0)
+                out.write(accepted.rows[accepted.rows >= 0], seen)
+            done[shard] += len(batch.numbers)
 
 
-def take_in(entity: Entity, place: Workdir, shard: int) -> None:
-    """Run through a shard of another party: what is to be decided, and the labels that come with it."""
-    fates, done = place.fates(), place.progress()
-    with Shard(place, entity, shard) as source, ShardLedger(place, entity, shard, source.rows()) as ledger:
-        party = OtherPass(place.sets, entity)
-        followers = read_followers(place, entity, party.hashes(source.names()))
-        due = deque(followers.placed)
-        for lot in source.lots():
-            owed = to_decide(lot, fates[lot.numbers] == DECIDE)
-            if len(owed.numbers):
-                places = owed.places() if due and due[0].place <= owed.last else ()
-                placed = [*placed_before(due, places, owed.last)] if places else []
-                seen = party.take(owed.transactions, placed, followers.waiting, owed.rows >= 0)
-                ledger.keep(owed.rows[owed.rows >= 0], seen)
-            done[shard] += len(lot.numbers)
-
-
-def to_decide(lot: ShardBatch, decided: Ints) -> ShardBatch:
-    """Return those of a lot that are to be decided."""
+def to_decide(batch: ShardBatch, decided: Ints) -> ShardBatch:
+    """Return the transactions of a batch that are to be decided."""
     if decided.all():
-        return lot
+        return batch
     which = np.flatnonzero(decided)
-    return ShardBatch(chosen(lot.transactions, which), *(column[which] for column in lot[1:]))
+    return ShardBatch(subset(batch.transactions, which), *(column[which] for column in batch[1:]))
 
 
-def placed_before(due: deque[FollowingLabel], places: Sequence[Place], last: Place) -> Iterator[PlacedLabel]:
-    """Take off the labels that come before the last of some transactions."""
+def _card_labels_before(
+    due: deque[OrderedLabel], sort_keys: Sequence[SortKey], last_key: SortKey
+) -> Iterator[CardLabel]:
+    """Take from `due` the labels that come before the last of some transactions of cards."""
+    for at, one in _labels_before(due, sort_keys, last_key):
+        yield CardLabel(at, one.sort_key[2], one.label)
+
+
+def other_labels_before(
+    due: deque[IncomingLabel], sort_keys: Sequence[SortKey], last_key: SortKey
+) -> Iterator[PartyLabel]:
+    """Take from `due` the labels that come before the last of some transactions of another kind of entity."""
+    for at, one in _labels_before(due, sort_keys, last_key):
+        yield PartyLabel(at, one.party, one.row)
+
+
+def _labels_before(
+    due: deque[DueLabel], sort_keys: Sequence[SortKey], last_key: SortKey
+) -> Iterator[tuple[int, DueLabel]]:
+    """Yield each label with the index of the transaction after it, the first whose sort key is not less."""
     at = 0
-    while due and due[0].place <= last:
+    while due and due[0].sort_key <= last_key:
         one = due.popleft()
-        while places[at] < one.place:
+        while sort_keys[at] < one.sort_key:
             at += 1
-        yield PlacedLabel(at, one.party, one.row)
+        yield at, one

@@ -1,10 +1,7 @@
-"""Score a range of the transactions topic, or make a range of decisions again and compare: gather, place, and so on.
+"""Score a range of the transactions topic, or compare the decisions of a range with themselves rescored.
 
-What follows is as with a file (`run` is the page to read first). Nothing here reads a clock or prints.
-
-The tables of the spool as the tables that back-scoring works on: which rows are meant, and what is said of them.
-
-Nothing here reads a topic.
+Both load the range into tables, order every entity's log as the stream saw it, and write shards; the stages that follow
+are those of `file_run`. Progress goes to a function that the caller gives.
 """
 
 import asyncio
@@ -20,33 +17,46 @@ import numpy as np
 from features.history.store import Entity
 from stream.dataset.database import connect, quoted
 from stream.dataset.file import DATABASE
-from stream.rescoring.blocks import join_parts, score_block
+from stream.rescoring.blocks import all_parts, count_values, join_parts, score_block
 from stream.rescoring.compare import compare_block
-from stream.rescoring.gather import Gathered, Gatherer, Need
-from stream.rescoring.order import place_all
+from stream.rescoring.log_order import order_logs
+from stream.rescoring.range_loader import LoadedRange, Lookback, RangeLoader
 from stream.rescoring.request import DiffReport, Example, NothingToScoreError, Progress, ScoreReport, TopicRequest
-from stream.rescoring.rescore import model_of, resolve
-from stream.rescoring.shards import FORMAT, part
-from stream.rescoring.spool import EntityFilter, Spool
-from stream.rescoring.stages import PROCESS_MEMORY_MB, Pool, counted, run_passes, run_searches, stage, workfolder
+from stream.rescoring.rescore import resolve, usable_model
+from stream.rescoring.shards import FORMAT, write_shards
+from stream.rescoring.stages import (
+    PROCESS_MEMORY_MB,
+    TaskPool,
+    run_passes,
+    run_searches,
+    run_stage,
+    temporary_folder,
+)
 from stream.rescoring.tasks import DECIDE
-from stream.rescoring.topics import reading
-from stream.rescoring.workdir import Workdir, shards_for
+from stream.rescoring.topic_reader import open_reader
+from stream.rescoring.topic_tables import EntityFilter, TopicTables
+from stream.rescoring.workdir import Workdir, shard_count
 
-RANGES = 'CREATE TABLE ranges (partition BIGINT, "first" BIGINT, behind BIGINT, start BIGINT, floor_ms BIGINT)'
+EXAMPLES = 10
+"""The most unexplained decisions that a report lists."""
+RANGES = """
+CREATE TABLE ranges (
+    partition BIGINT, first_offset BIGINT, end_offset BIGINT, read_from BIGINT, floor_ms BIGINT
+)
+"""
 WANTED_TRANSACTIONS = """
 CREATE TABLE wanted AS SELECT row_number() OVER (ORDER BY partition, "offset") - 1 AS row, partition, "offset"
-FROM placed JOIN ranges USING (partition) WHERE "offset" >= "first" AND "offset" < behind
+FROM ordered JOIN ranges USING (partition) WHERE "offset" >= first_offset AND "offset" < end_offset
 """
-# Where no beginning was asked for, decisions count whose transaction may still be there.
+# A range without a beginning has the decisions whose transaction may still be on its topic.
 WANTED_DECISIONS = """
 CREATE TABLE wanted AS SELECT row_number() OVER (ORDER BY partition, "offset") - 1 AS row, partition, "offset"
-FROM decided JOIN ranges USING (partition)
-WHERE {place} >= "first" AND {place} < behind AND ({is_begun} OR "offset" >= start)
+FROM decisions JOIN ranges USING (partition)
+WHERE {column} >= first_offset AND {column} < end_offset AND ({has_beginning} OR "offset" >= read_from)
 """
 ROWS = """
-CREATE VIEW rows AS SELECT placed.*, coalesce(wanted.row, -1) AS row
-FROM placed LEFT JOIN wanted USING (partition, "offset")
+CREATE VIEW rows AS SELECT ordered.*, coalesce(wanted.row, -1) AS row
+FROM ordered LEFT JOIN wanted USING (partition, "offset")
 """
 BASE = """
 CREATE VIEW base AS SELECT row, number, partition, "offset", transaction_id, card_id, merchant_id,
@@ -55,188 +65,186 @@ FROM rows WHERE row >= 0
 """
 COMPARED_BASE = """
 CREATE VIEW base AS
-SELECT wanted.row, coalesce(placed.number, -1) AS number, wanted.partition, wanted."offset", decided.transaction_id,
-    decided.card_id, decided.merchant_id, placed.device_id, decided.occurred_ms,
-    make_timestamptz(decided.occurred_ms * 1000) AS occurred_at, decided.amount_minor, decided.currency,
-    decided.decided_by, decided.digest, decided.fingerprint, decided.incomplete, decided.features, decided.is_vector,
-    decided.score AS recorded_score, decided.band AS recorded_band, decided.decision AS recorded_decision,
-    decided.history_epoch, decided.card_position, decided.merchant_position, decided.device_position,
-    placed.is_later_epoch,
+SELECT wanted.row, coalesce(ordered.number, -1) AS number, wanted.partition, wanted."offset", decisions.transaction_id,
+    decisions.card_id, decisions.merchant_id, ordered.device_id, decisions.occurred_ms,
+    make_timestamptz(decisions.occurred_ms * 1000) AS occurred_at, decisions.amount_minor, decisions.currency,
+    decisions.decided_by, decisions.digest, decisions.fingerprint, decisions.incomplete, decisions.features,
+    decisions.is_vector, decisions.score AS recorded_score, decisions.band AS recorded_band,
+    decisions.decision AS recorded_decision, decisions.history_epoch, decisions.card_position,
+    decisions.merchant_position, decisions.device_position, ordered.is_later_epoch,
     ranges.floor_ms AS card_floor_ms, (SELECT max(floor_ms) FROM ranges) AS other_floor_ms,
-    placed.number IS NULL AND wanted."offset" < ranges.start AS is_deleted
-FROM wanted JOIN decided USING (partition, "offset") JOIN ranges USING (partition)
-LEFT JOIN placed USING (partition, "offset")
+    ordered.number IS NULL AND wanted."offset" < ranges.read_from AS is_deleted
+FROM wanted JOIN decisions USING (partition, "offset") JOIN ranges USING (partition)
+LEFT JOIN ordered USING (partition, "offset")
 """
-EXAMPLES = 10
-OWED = """
+UNDECIDED = """
 SELECT number FROM rows JOIN (SELECT partition, min("offset") AS low, max("offset") AS high FROM wanted GROUP BY 1)
 USING (partition) WHERE "offset" BETWEEN low AND high AND NOT is_decided
 """
 
 
-def select(connection: Any, gathered: Gathered, *, is_begun: bool) -> tuple[int, int]:  # noqa: ANN401 - a connection of a module without types
-    """Choose the rows that are meant, and return how many transactions there are, and how many rows."""
-    connection.execute(RANGES)
-    for partition, start in gathered.starts.items():
-        first, behind = gathered.wanted.get(partition, (0, 0))
-        line = [partition, first, behind, start, gathered.floors_ms[partition]]
-        connection.execute("INSERT INTO ranges VALUES (?, ?, ?, ?, ?)", line)
-    if gathered.decisions:
-        place = "score_offset" if gathered.by_score else '"offset"'
-        connection.execute(WANTED_DECISIONS.format(place=place, is_begun=str(is_begun)))
-    else:
-        connection.execute(WANTED_TRANSACTIONS)
-    connection.execute(ROWS)
-    counts = [connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0] for table in ("placed", "wanted")]
-    return counts[0], counts[1]
-
-
-def describe(connection: Any, place: Workdir, *, decisions: bool) -> None:  # noqa: ANN401 - likewise
-    """Say what the output has of each row and, where decisions are compared, what nobody knows the place of."""
-    if not decisions:
-        connection.execute(BASE)
-        return
-    connection.execute(COMPARED_BASE)
-    for kind in place.entities:
-        # A card's own log is in the order of its partition, with or without histories.
-        loose = f"{kind.value}_id IS NOT NULL AND (NOT is_decided OR {kind is not Entity.CARD} AND incomplete)"
-        connection.execute(
-            f"COPY (SELECT {kind.value}_id AS who, occurred_ms, number FROM placed WHERE {loose}) "
-            f"TO {quoted(place.loose(kind))} ({FORMAT})"
-        )
-
-
-def is_repaired(connection: Any) -> bool:  # noqa: ANN401 - likewise
-    """Tell whether some decisions were made under another history epoch than the first that is known."""
-    return bool(connection.execute("SELECT coalesce(bool_or(is_later_epoch), false) FROM placed").fetchall()[0][0])
-
-
-def list_unlike(connection: Any, place: Workdir) -> int:  # noqa: ANN401 - likewise
-    """Write down the decisions of later history epochs in which something differs, by row, and return how many."""
-    parts = ", ".join(quoted(place.part(block)) for block in range(place.blocks))
-    connection.execute(
-        f"COPY (SELECT base.row, base.fingerprint, base.features FROM {quoted(place.base)} AS base "
-        f'JOIN read_parquet([{parts}]) AS told USING (partition, "offset") '
-        f"WHERE told.differences IS NOT NULL AND base.is_vector AND base.is_later_epoch AND NOT base.incomplete "
-        f"ORDER BY base.row) TO {quoted(place.unlike)} ({FORMAT})"
-    )
-    return int(connection.execute(f"SELECT count(*) FROM {quoted(place.unlike)}").fetchall()[0][0])
-
-
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """A workplace with the transactions of a range, parted; and what was read on the way."""
+class PreparedRange:
+    """The folder with the shards of a range, its database, and the tables read from the topics."""
 
-    place: Workdir
+    workdir: Workdir
     connection: Any
-    spool: Spool
+    tables: TopicTables
 
 
 def score_topic(request: TopicRequest, model: str, progress: Progress) -> ScoreReport:
-    """Score every transaction of a range by one model.
+    """Score every transaction of a range with one model.
 
     Raises:
-        BackscoringError: what is wrong with the range, the model or this machine.
-        aiokafka.errors.KafkaError: the broker does not answer, or a topic is not there.
+        RescoringError: what is wrong with the range, the model or this machine.
+        aiokafka.errors.KafkaError: the broker does not answer, or a topic does not exist.
     """
     url = request.settings.models
     digest = resolve(url, model)
-    model_of(url, digest, request.sets)
-    with prepared(request, progress, decisions=False) as made, Pool(request.threads) as pool:
-        run_passes(made.place, pool, progress)
-        stage(
-            made.place, pool, partial(score_block, url, digest), ("score", made.place.blocks, made.place.rows), progress
-        )
+    usable_model(url, digest, request.sets)
+    with prepare(request, progress, decisions=False) as prepared, TaskPool(request.threads) as pool:
+        workdir, connection = prepared.workdir, prepared.connection
+        run_passes(workdir, pool, progress)
+        size = ("score", workdir.blocks, workdir.rows)
+        run_stage(workdir, pool, partial(score_block, url, digest), size, progress)
         if request.out is not None:
-            join_parts(made.connection, made.place, request.out)
+            join_parts(connection, workdir, request.out)
         return ScoreReport(
             digest=digest,
             out=str(request.out or ""),
-            rows=made.place.rows,
-            fates=counted(made.connection, made.place, "fate"),
-            decisions=counted(made.connection, made.place, "decision"),
+            rows=workdir.rows,
+            fates=count_values(connection, workdir, "fate"),
+            decisions=count_values(connection, workdir, "decision"),
         )
 
 
 def compare_topic(request: TopicRequest, progress: Progress) -> DiffReport:
-    """Make every valid decision of a range again, by the model that its record names, and compare.
+    """Rescore every valid decision of a range with the model that its record names, and compare.
 
     Raises:
-        BackscoringError: what is wrong with the range or this machine.
-        aiokafka.errors.KafkaError: the broker does not answer, or a topic is not there.
+        RescoringError: what is wrong with the range or this machine.
+        aiokafka.errors.KafkaError: the broker does not answer, or a topic does not exist.
     """
-    with prepared(request, progress, decisions=True) as made, Pool(request.threads) as pool:
-        run_passes(made.place, pool, progress)
+    with prepare(request, progress, decisions=True) as prepared, TaskPool(request.threads) as pool:
+        workdir, connection = prepared.workdir, prepared.connection
+        run_passes(workdir, pool, progress)
         compare = partial(compare_block, request.settings.models)
-        stage(made.place, pool, compare, ("compare", made.place.blocks, made.place.rows), progress)
-        if is_repaired(made.connection) and list_unlike(made.connection, made.place):
-            run_searches(made.place, pool, progress)
-            again = replace(made.place, is_searched=True)
-            stage(again, pool, compare, ("compare again", again.blocks, again.rows), progress)
+        run_stage(workdir, pool, compare, ("compare", workdir.blocks, workdir.rows), progress)
+        if is_repaired(connection) and write_differing(connection, workdir):
+            run_searches(workdir, pool, progress)
+            searched = replace(workdir, is_searched=True)
+            run_stage(searched, pool, compare, ("compare again", searched.blocks, searched.rows), progress)
         if request.out is not None:
-            join_parts(made.connection, made.place, request.out)
-        return _diff(made)
+            join_parts(connection, workdir, request.out)
+        return _report(prepared)
 
 
 @contextmanager
-def prepared(
-    request: TopicRequest, progress: Progress, *, decisions: bool, only: EntityFilter | None = None
-) -> Iterator[Prepared]:
-    """Gather a range into a workplace, find every place, and part it; `only` leaves out other parties' records."""
+def prepare(
+    request: TopicRequest, progress: Progress, *, decisions: bool, entity_filter: EntityFilter | None = None
+) -> Iterator[PreparedRange]:
+    """Load a range, order its logs and write shards; `entity_filter` leaves out the records of other entities."""
     beside = None if request.out is None else request.out.parent
-    with workfolder(beside) as folder, connect(folder / DATABASE, request.threads) as connection:
-        spool = Spool(connection, request.sets, round(request.settings.future_skew * 1000), only)
-        gathered = asyncio.run(_gathered(request, spool, progress, decisions=decisions))
-        place = _placed(request, (folder, connection), gathered, progress)
-        describe(connection, place, decisions=decisions)
-        part(connection, place)
-        progress("part", 1, 1)
-        yield Prepared(place, connection, spool)
+    with temporary_folder(beside) as folder, connect(folder / DATABASE, request.threads) as connection:
+        tables = TopicTables(connection, request.sets, round(request.settings.future_skew * 1000), entity_filter)
+        loaded = asyncio.run(_load(request, tables, progress, decisions=decisions))
+        workdir = _order(request, (folder, connection), loaded, progress)
+        create_base(connection, workdir, decisions=decisions)
+        write_shards(connection, workdir)
+        progress("shard", 1, 1)
+        yield PreparedRange(workdir, connection, tables)
 
 
-async def _gathered(request: TopicRequest, spool: Spool, progress: Progress, *, decisions: bool) -> Gathered:
+async def _load(request: TopicRequest, tables: TopicTables, progress: Progress, *, decisions: bool) -> LoadedRange:
     oldest_ms = max(keep.oldest_age_ms for keep in request.sets.retentions.values())
-    need = Need(oldest_ms, round(request.settings.future_skew * 1000))
-    async with reading(request.settings) as topics:
-        return await Gatherer(request.settings, topics, need, progress).gather(
-            spool, request.range, decisions=decisions
+    lookback = Lookback(oldest_ms, round(request.settings.future_skew * 1000))
+    async with open_reader(request.settings) as topics:
+        loader = RangeLoader(request.settings, topics, lookback, progress)
+        return await loader.load(tables, request.range, decisions=decisions)
+
+
+def _order(request: TopicRequest, where: tuple[Path, Any], loaded: LoadedRange, progress: Progress) -> Workdir:
+    folder, connection = where
+    sketch = Workdir(folder, request.sets, 0, 0, 1, PROCESS_MEMORY_MB)
+    progress("order", 0, 1)
+    order_logs(connection, request.sets.horizons_ms, sketch.entities)
+    progress("order", 1, 1)
+    transactions, rows = select_rows(connection, loaded, has_beginning=request.range.from_ms is not None)
+    if not rows:
+        raise NothingToScoreError("the range has records, but none of them is a transaction or a valid decision")
+    shards = shard_count(transactions, request.threads)
+    return Workdir(folder, request.sets, transactions, rows, shards, PROCESS_MEMORY_MB)
+
+
+def select_rows(connection: Any, loaded: LoadedRange, *, has_beginning: bool) -> tuple[int, int]:  # noqa: ANN401 - a connection of a module without types
+    """Create the tables `ranges` and `wanted` and the view `rows`; return how many transactions and rows there are."""
+    connection.execute(RANGES)
+    for partition, read_from in loaded.starts.items():
+        first, end = loaded.wanted.get(partition, (0, 0))
+        line = [partition, first, end, read_from, loaded.floors_ms[partition]]
+        connection.execute("INSERT INTO ranges VALUES (?, ?, ?, ?, ?)", line)
+    if loaded.decisions:
+        column = "score_offset" if loaded.by_score else '"offset"'
+        connection.execute(WANTED_DECISIONS.format(column=column, has_beginning=str(has_beginning)))
+    else:
+        connection.execute(WANTED_TRANSACTIONS)
+    connection.execute(ROWS)
+    counts = [connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0] for table in ("ordered", "wanted")]
+    return counts[0], counts[1]
+
+
+def create_base(connection: Any, workdir: Workdir, *, decisions: bool) -> None:  # noqa: ANN401 - likewise
+    """Create the view `base`; if decisions are compared, write the transactions of unknown position to files."""
+    if not decisions:
+        connection.execute(BASE)
+        return
+    connection.execute(COMPARED_BASE)
+    for kind in workdir.entities:
+        # A card's own log is in the order of its partition, with or without histories.
+        unordered = f"{kind.value}_id IS NOT NULL AND (NOT is_decided OR {kind is not Entity.CARD} AND incomplete)"
+        connection.execute(
+            f"COPY (SELECT {kind.value}_id AS entity_id, occurred_ms, number FROM ordered WHERE {unordered}) "
+            f"TO {quoted(workdir.unordered(kind))} ({FORMAT})"
         )
 
 
-def _placed(request: TopicRequest, where: tuple[Path, Any], gathered: Gathered, progress: Progress) -> Workdir:
-    folder, connection = where
-    sketch = Workdir(folder, request.sets, 0, 0, 1, PROCESS_MEMORY_MB)
-    progress("place", 0, 1)
-    place_all(connection, request.sets.horizons_ms, sketch.entities)
-    progress("place", 1, 1)
-    numbers, rows = select(connection, gathered, is_begun=request.range.from_ms is not None)
-    if not rows:
-        raise NothingToScoreError("the range holds records, but none of them is a transaction or a valid decision")
-    return Workdir(folder, request.sets, numbers, rows, shards_for(numbers, request.threads), PROCESS_MEMORY_MB)
+def is_repaired(connection: Any) -> bool:  # noqa: ANN401 - likewise
+    """Tell whether some decisions were made under a later history epoch than the first in the tables."""
+    return bool(connection.execute("SELECT coalesce(bool_or(is_later_epoch), false) FROM ordered").fetchall()[0][0])
 
 
-def _diff(made: Prepared) -> DiffReport:
-    connection, place = made.connection, made.place
-    verdicts = counted(connection, place, "verdict")
-    owed = np.array([number for (number,) in connection.execute(OWED).fetchall()], np.int64)
+def write_differing(connection: Any, workdir: Workdir) -> int:  # noqa: ANN401 - likewise
+    """Write the decisions of later history epochs that differ in something to a file, by row; return how many."""
+    connection.execute(
+        f"COPY (SELECT base.row, base.fingerprint, base.features FROM {quoted(workdir.base)} AS base "
+        f'JOIN {all_parts(workdir)} AS compared USING (partition, "offset") '
+        f"WHERE compared.differences IS NOT NULL AND base.is_vector AND base.is_later_epoch AND NOT base.incomplete "
+        f"ORDER BY base.row) TO {quoted(workdir.differing)} ({FORMAT})"
+    )
+    return int(connection.execute(f"SELECT count(*) FROM {quoted(workdir.differing)}").fetchall()[0][0])
+
+
+def _report(prepared: PreparedRange) -> DiffReport:
+    connection, workdir = prepared.connection, prepared.workdir
+    verdicts = count_values(connection, workdir, "verdict")
+    undecided = np.array([number for (number,) in connection.execute(UNDECIDED).fetchall()], np.int64)
     return DiffReport(
-        compared=place.rows,
+        compared=workdir.rows,
         equal=verdicts.get("equal", 0),
         explained=verdicts.get("explained", 0),
         unexplained=verdicts.get("unexplained", 0),
-        reasons=counted(connection, place, "unnest(string_split(reasons, ','))"),
-        models=counted(connection, place, "digest"),
-        decided_by=counted(connection, place, "decided_by"),
-        undecided=int((place.fates()[owed] == DECIDE).sum()),
-        void=made.spool.valid.void,
-        examples=_examples(connection, place),
+        reasons=count_values(connection, workdir, "unnest(string_split(reasons, ','))"),
+        models=count_values(connection, workdir, "digest"),
+        decided_by=count_values(connection, workdir, "decided_by"),
+        undecided=int((workdir.fates()[undecided] == DECIDE).sum()),
+        void=prepared.tables.valid.void,
+        examples=_examples(connection, workdir),
     )
 
 
-def _examples(connection: Any, place: Workdir) -> tuple[Example, ...]:  # noqa: ANN401 - a connection of a module without types
-    parts = ", ".join(quoted(place.part(block)) for block in range(place.blocks))
+def _examples(connection: Any, workdir: Workdir) -> tuple[Example, ...]:  # noqa: ANN401 - a connection of a module without types
     found = connection.execute(
-        f'SELECT transaction_id, card_id, partition, "offset", differences FROM read_parquet([{parts}]) '
+        f'SELECT transaction_id, card_id, partition, "offset", differences FROM {all_parts(workdir)} '
         f"WHERE verdict = 'unexplained' LIMIT {EXAMPLES}"
     )
     return tuple(Example(*line) for line in found.fetchall())

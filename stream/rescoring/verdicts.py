@@ -1,6 +1,6 @@
-"""Verdicts on decisions that were made over again and are not plainly equal: what differs, and what explains it.
+"""Verdicts on decisions that differ from themselves rescored, or could not be compared: what differs, and why.
 
-Nothing here computes a feature or a score.
+"Recorded" is what a decision's own record says; "rescored" is what was computed now.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ import numpy as np
 from features.history.frames import Floats
 from features.history.store import Ints
 from stream.rescoring.explain import DifferingRows, Explainer
-from stream.rescoring.passes import Flags
+from stream.rescoring.history_pass import Flags
 from stream.rescoring.reasons import Reason, Verdict
 from stream.rescoring.rescore import NO_BAND, RescoredOutputs, different
 
@@ -22,62 +22,67 @@ FATE, TRANSACTION, FEATURES = "fate", "transaction", "features"
 _encode = msgspec.json.Encoder().encode
 
 
-class Contrast(NamedTuple):
-    """k decisions side by side: vectors of shape (k, features) and outputs, as recorded and as made again.
+class ComparedDecisions(NamedTuple):
+    """k decisions side by side: vectors of shape (k, features) and outputs, as recorded and as rescored.
 
-    `again` is made of the recorded vector where there is one (`compared`), else of the one from the logs. `decided`
-    tells which would be decided again, `tried` whose maker is there, `strange` whose features are not those of their
-    table, `moved` whose vectors from the logs are those of a record that a repair put elsewhere.
+    Rescored outputs are computed from the recorded vector if there is one (`has_vector`), else from the one from the
+    logs. `is_decided`: the transaction would be decided now. `is_rescored`: its model could be loaded.
+    `is_foreign`: the recorded features are not those of the feature set that the record names. `is_displaced`: the
+    vector from the logs is that of a record that a repair displaced.
     """
 
-    told: Floats
-    vectors: Floats
+    recorded_vectors: Floats
+    log_vectors: Floats
     recorded: RescoredOutputs
-    again: RescoredOutputs
-    compared: Flags
-    decided: Flags
-    tried: Flags
-    strange: Flags
-    moved: Flags
+    rescored: RescoredOutputs
+    has_vector: Flags
+    is_decided: Flags
+    is_rescored: Flags
+    is_foreign: Flags
+    is_displaced: Flags
 
-    def unlike(self) -> Flags:
-        """Tell which features can be compared and differ."""
-        return different(self.vectors, self.told) & (self.decided & self.compared)[:, np.newaxis]
+    def differing_features(self) -> Flags:
+        """Tell which features can be compared and differ, shape (k, features)."""
+        comparable = (self.is_decided & self.has_vector)[:, np.newaxis]
+        return different(self.log_vectors, self.recorded_vectors) & comparable
 
-    def outputs(self) -> Mapping[str, Flags]:
-        """Tell whose score, whose band and whose decision differs, where that could be tried."""
-        found = self.again.differences(self.recorded)
-        return {name: flags & self.tried for name, flags in zip(("score", "band", "decision"), found, strict=True)}
+    def differing_outputs(self) -> Mapping[str, Flags]:
+        """Tell whose score, band and decision differ, of those that could be rescored."""
+        found = self.rescored.differences(self.recorded)
+        return {
+            name: flags & self.is_rescored for name, flags in zip(("score", "band", "decision"), found, strict=True)
+        }
 
-    def odd(self) -> Flags:
-        """Tell which are not plainly equal."""
-        plain = self.compared & self.decided & self.tried & ~self.strange & ~self.moved
-        found: Flags = ~plain | self.unlike().any(axis=1)
-        for flags in self.outputs().values():
+    def not_equal(self) -> Flags:
+        """Tell which are not proven equal, and need a verdict with reasons."""
+        plain = self.has_vector & self.is_decided & self.is_rescored & ~self.is_foreign & ~self.is_displaced
+        found: Flags = ~plain | self.differing_features().any(axis=1)
+        for flags in self.differing_outputs().values():
             found |= flags
         return found
 
-    def of(self, which: Flags) -> "Contrast":
-        """Return some of them."""
-        sides = self.told[which], self.vectors[which], self.recorded.of(which), self.again.of(which)
-        return Contrast(*sides, *(flags[which] for flags in self[4:]))
+    def of(self, which: Flags) -> "ComparedDecisions":
+        """Return some of the decisions."""
+        vectors = self.recorded_vectors[which], self.log_vectors[which]
+        outputs = self.recorded.of(which), self.rescored.of(which)
+        return ComparedDecisions(*vectors, *outputs, *(flags[which] for flags in self[4:]))
 
 
 @dataclass(slots=True)
 class VerdictLine:
-    """What is said of one decision: differing things with both values (what is on record first), and reasons."""
+    """The verdict on one decision: what differs, with the recorded value and the rescored one, and the reasons."""
 
     differences: dict[str, tuple[Any, Any]] = field(default_factory=dict)
     reasons: set[Reason] = field(default_factory=set)
     is_unexplained: bool = False
 
-    def differ(self, what: str, pair: tuple[Any, Any], reason: Reason | None) -> None:
-        """Note that something differs, and why; None: nobody knows."""
-        self.differences[what] = pair
-        self.because(reason)
+    def add_difference(self, name: str, pair: tuple[Any, Any], reason: Reason | None) -> None:
+        """Add something that differs, and its reason; None: unexplained."""
+        self.differences[name] = pair
+        self.add_reason(reason)
 
-    def because(self, reason: Reason | None) -> None:
-        """Note a reason; None: nobody knows."""
+    def add_reason(self, reason: Reason | None) -> None:
+        """Add a reason; None: unexplained."""
         if reason is None:
             self.is_unexplained = True
         else:
@@ -85,60 +90,63 @@ class VerdictLine:
 
     @property
     def verdict(self) -> Verdict:
-        """What it comes to."""
+        """Return the verdict that follows from what was added."""
         if self.is_unexplained:
             return Verdict.UNEXPLAINED
         return Verdict.EXPLAINED if self.reasons else Verdict.EQUAL
 
     def texts(self) -> tuple[str, str | None, str | None]:
-        """Return verdict, reasons and differences as columns hold them."""
-        told = [reason.value for reason in Reason if reason in self.reasons]
+        """Return the output columns verdict, reasons and differences."""
+        reasons = [reason.value for reason in Reason if reason in self.reasons]
         return (
             self.verdict.value,
-            ",".join(told) or None,
+            ",".join(reasons) or None,
             _encode(self.differences).decode() if self.differences else None,
         )
 
 
-def judge(names: Sequence[str], contrast: Contrast, explainer: Explainer, rows: DifferingRows) -> Iterator[VerdictLine]:
-    """Say of each decision what differs and why."""
+def judge(
+    names: Sequence[str], compared: ComparedDecisions, explainer: Explainer, rows: DifferingRows
+) -> Iterator[VerdictLine]:
+    """Yield the verdict on each decision: what differs, and why."""
     reasons, masks = zip(*explainer.explain(rows), strict=True)
     first, fates = _first(masks), list(explainer.fate(rows))
-    unlike = contrast.unlike()
+    differing = compared.differing_features()
     for at in range(len(first)):
         line = VerdictLine()
-        if not contrast.decided[at]:
-            line.differ(FATE, ("decide", None), next((reason for reason, holds in fates if holds[at]), None))
-        if contrast.moved[at]:
-            line.because(Reason.HISTORY_EPOCH_CHANGED)
-        if contrast.strange[at]:
-            line.differ(FEATURES, ("not those of this table", None), None)
-        for column in np.flatnonzero(unlike[at]).tolist():
-            pair = _number(contrast.told[at, column]), _number(contrast.vectors[at, column])
-            line.differ(names[column], pair, None if first[at, column] < 0 else reasons[first[at, column]])
+        if not compared.is_decided[at]:
+            reason = next((reason for reason, holds in fates if holds[at]), None)
+            line.add_difference(FATE, ("decide", None), reason)
+        if compared.is_displaced[at]:
+            line.add_reason(Reason.HISTORY_EPOCH_CHANGED)
+        if compared.is_foreign[at]:
+            line.add_difference(FEATURES, ("not those of this table", None), None)
+        for column in np.flatnonzero(differing[at]).tolist():
+            pair = _number(compared.recorded_vectors[at, column]), _number(compared.log_vectors[at, column])
+            line.add_difference(names[column], pair, None if first[at, column] < 0 else reasons[first[at, column]])
         found = first[at][first[at] >= 0]
-        outputs(line, contrast, at, reasons[found.min()] if len(found) else None)
+        compare_outputs(line, compared, at, reasons[found.min()] if len(found) else None)
         yield line
 
 
-def outputs(line: VerdictLine, contrast: Contrast, at: int, otherwise: Reason | None) -> None:
-    """Say whether score, band and decision came out again.
+def compare_outputs(line: VerdictLine, compared: ComparedDecisions, at: int, features_reason: Reason | None) -> None:
+    """Add whether score, band and decision are equal.
 
-    With features on record nothing may explain that they did not. Without, they were made of features from the logs,
-    and `otherwise` is the reason why those may be other ones than the decision was made of.
+    With recorded features nothing explains a difference. Without, the outputs were computed from the logs' features,
+    and `features_reason` is why those may differ from the ones that the decision was made of.
     """
-    if not contrast.compared[at]:
-        line.because(Reason.FEATURES_NOT_RECORDED)
-    if not contrast.tried[at]:
-        line.because(Reason.MODEL_MISSING)
+    if not compared.has_vector[at]:
+        line.add_reason(Reason.FEATURES_NOT_RECORDED)
+    if not compared.is_rescored[at]:
+        line.add_reason(Reason.MODEL_MISSING)
         return
-    for name in [name for name, flags in contrast.outputs().items() if flags[at]]:
-        pair = tuple(_plain(getattr(made, f"{name}s")[at]) for made in (contrast.recorded, contrast.again))
-        line.differ(name, (pair[0], pair[1]), None if contrast.compared[at] else otherwise)
+    for name in [name for name, flags in compared.differing_outputs().items() if flags[at]]:
+        pair = tuple(_plain(getattr(outputs, f"{name}s")[at]) for outputs in (compared.recorded, compared.rescored))
+        line.add_difference(name, (pair[0], pair[1]), None if compared.has_vector[at] else features_reason)
 
 
 def _first(masks: Sequence[Flags]) -> Ints:
-    """Return, for each feature of each decision, which reason explains it first; -1: none."""
+    """Return, for each feature of each decision, the index of the first reason that explains it; -1: none."""
     first = np.full(masks[0].shape, -1, np.int64)
     for index, mask in enumerate(masks):
         first[(first < 0) & mask] = index

@@ -1,6 +1,7 @@
-"""The folder in which back-scoring works: what lies where, and how much goes together.
+"""The temporary folder of a rescoring run: the path of every file in it, and the sizes of shards and blocks.
 
-A *row* is a line of the output, in its order; a *number* names a transaction, those of the run-up included.
+A *row* is a line of the output, numbered in its order. A *number* identifies a transaction, including those that are
+read only because histories need them.
 """
 
 from dataclasses import dataclass
@@ -11,26 +12,26 @@ import numpy as np
 from features.history.store import Entity, Ints
 from features.vector.sets import FeatureSets
 from stream.dataset.file import DATABASE
-from stream.rescoring.passes import looked_at
+from stream.rescoring.history_pass import other_entities
 
 SHARD_ROWS = 300_000
-"""About so many transactions are run through by one process at a time: some 200 MB with what they see."""
+"""Transactions in a shard, which one process holds in memory: some 200 MB with their histories and vectors."""
 BLOCK_ROWS = 122_880
-"""So many rows are put together and scored at a time: a row group of the output."""
+"""Rows that are joined and scored at a time: a row group of the output."""
 Bytes = np.ndarray[tuple[int, ...], np.dtype[np.int8]]
 
 
 @dataclass(frozen=True, slots=True)
 class Workdir:
-    """A folder with `numbers` transactions in it, `rows` of which are scored, parted into `shards` for each entity.
+    """A folder with `transactions` transactions, `rows` of them scored, split into `shards` for each kind of entity.
 
-    `memory_mb` is what one process may give its database; `is_searched` says that what differed was searched for. All
-    of it can be sent to another process.
+    `memory_mb` limits the database of one process. `is_searched` is true once decisions that differ were searched for
+    displaced records. The value is picklable, so it can be sent to another process.
     """
 
     folder: Path
     sets: FeatureSets
-    numbers: int
+    transactions: int
     rows: int
     shards: int
     memory_mb: int
@@ -38,79 +39,79 @@ class Workdir:
 
     @property
     def entities(self) -> tuple[Entity, ...]:
-        """Whose histories are run through, in this order."""
+        """Return the kinds of entities whose histories are needed, cards first."""
         return (Entity.CARD, *self.others)
 
     @property
     def others(self) -> tuple[Entity, ...]:
-        """The other parties that some feature looks at."""
-        return looked_at(self.sets)
+        """Return the kinds other than cards that some feature looks at."""
+        return other_entities(self.sets)
 
     @property
     def database(self) -> Path:
-        """Where the tables `rows` and `labels` are."""
+        """Return the database with the tables `rows` and `labels`."""
         return self.folder / DATABASE
 
     @property
     def base(self) -> Path:
-        """What the output says of each row besides features and scores."""
+        """Return the file with the output columns of each row other than features and scores."""
         return self.folder / "base.parquet"
 
     @property
     def blocks(self) -> int:
-        """How many blocks the rows make."""
+        """Return the number of blocks."""
         return -(-self.rows // BLOCK_ROWS)
 
     def span(self, block: int) -> tuple[int, int]:
-        """Return the first row of a block, and the first behind it."""
+        """Return the first row of a block, and the first after it."""
         return block * BLOCK_ROWS, min(self.rows, (block + 1) * BLOCK_ROWS)
 
     def shard_folder(self, entity: Entity) -> Path:
-        """Where the transactions of an entity's shards are."""
+        """Return the folder with the transactions, sharded by a kind of entity."""
         return self.folder / entity.value
 
     def labels_folder(self) -> Path:
-        """Where the labels of the cards' shards are."""
+        """Return the folder with the labels, sharded by card."""
         return self.folder / "labels"
 
-    def loose(self, kind: Entity) -> Path:
-        """Where the transactions are whose place in the logs of such parties nobody knows."""
-        return self.folder / f"loose-{kind.value}.parquet"
+    def unordered(self, kind: Entity) -> Path:
+        """Return the file with the transactions whose position in the logs of this kind of entity is unknown."""
+        return self.folder / f"unordered-{kind.value}.parquet"
 
     def part(self, block: int) -> Path:
-        """Where a block of the output is."""
+        """Return the file with a block of the output."""
         return self.folder / f"part-{block:05}.parquet"
 
     @property
-    def unlike(self) -> Path:
-        """Where the decisions are that are searched for."""
-        return self.folder / "unlike.parquet"
+    def differing(self) -> Path:
+        """Return the file with the decisions that are searched for displaced records."""
+        return self.folder / "differing.parquet"
 
-    def result(self, entity: Entity, shard: int, what: str, *, moved: bool = False) -> Path:
-        """Where a pass left an array of its shard; `moved`: the search."""
-        return self.folder / f"{entity.value}-{shard:05}{'-moved' if moved else ''}.{what}.npy"
+    def result(self, entity: Entity, shard: int, what: str, *, displaced: bool = False) -> Path:
+        """Return the file with an array of a shard, written by its pass; with `displaced`, by the search."""
+        return self.folder / f"{entity.value}-{shard:05}{'-displaced' if displaced else ''}.{what}.npy"
 
-    def vectors(self, entity: Entity, shard: int, which: int, *, moved: bool = False) -> Path:
-        """Where a pass left the vectors of one feature set."""
-        return self.result(entity, shard, f"vectors-{which}", moved=moved)
+    def vectors(self, entity: Entity, shard: int, which: int, *, displaced: bool = False) -> Path:
+        """Return the file with a shard's vectors by one feature set."""
+        return self.result(entity, shard, f"vectors-{which}", displaced=displaced)
 
-    def going_on(self, entity: Entity, shard: int) -> Path:
-        """Where the cards of a shard left the labels that go on to another party."""
+    def forwarded(self, entity: Entity, shard: int) -> Path:
+        """Return the file with the labels that a shard of cards forwards to the histories of another kind of entity."""
         return self.folder / f"{entity.value}-from-{shard:05}.labels.npy"
 
     def fates(self, *, new: bool = False) -> Bytes:
-        """Return the fate of each number, as an index into `Fate`; all processes write to it, each its own."""
-        return _mapped(self.folder / "fates.bin", np.int8, self.numbers, new=new)
+        """Return the fate of each number, as an index into `Fate`; each process writes the numbers of its own shard."""
+        return _map_array(self.folder / "fates.bin", np.int8, self.transactions, new=new)
 
     def progress(self, *, new: bool = False) -> Ints:
-        """Return how many transactions each task of the present stage has done."""
-        return _mapped(self.folder / "progress.bin", np.int64, max(self.shards, self.blocks), new=new)
+        """Return how many transactions (or rows) each task of the current stage has done."""
+        return _map_array(self.folder / "progress.bin", np.int64, max(self.shards, self.blocks), new=new)
 
 
-def shards_for(numbers: int, threads: int) -> int:
-    """Return into how many parts so many transactions are cut."""
-    return max(-(-numbers // SHARD_ROWS), min(threads, numbers))
+def shard_count(transactions: int, threads: int) -> int:
+    """Return into how many shards a number of transactions is split."""
+    return max(-(-transactions // SHARD_ROWS), min(threads, transactions))
 
 
-def _mapped(path: Path, kind: type[np.generic], count: int, *, new: bool) -> np.memmap:
+def _map_array(path: Path, kind: type[np.generic], count: int, *, new: bool) -> np.memmap:
     return np.memmap(path, kind, "w+" if new else "r+", shape=(max(count, 1),))

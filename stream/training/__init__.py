@@ -1,1 +1,1 @@
-"""From a file of past transactions to an artifact in the repository, over the very functions that the stream runs."""
+"""Trains a model on a transactions file and stores its artifact; vectors are computed as in the worker."""

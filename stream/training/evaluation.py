@@ -1,14 +1,12 @@
-"""How good a model is, in the measures of this field, and the scikit-learn that computes two of them.
+"""Splits the rows into train, calibrate and validate parts, and calibrates and measures a model on them.
+
+The split is by time and by when labels were known: every label used to train or calibrate was known when validation
+begins, as if the model had been trained on that day and used from then on.
 
 Card precision follows Le Borgne et al., Reproducible Machine Learning for Credit Card Fraud Detection (2022), chapter
-4.3: each day the 100 cards with the highest scores are looked at; how many of them are defrauded that day? Cards that
-became known to be compromised, or were found so, in the two weeks before are blocked and leave the measure (in the
-book: since the training week began); later they count as replaced. Nothing here trains.
-
-Which rows a model is fitted to, calibrated on and judged by: apart in time, and by what was known when.
-
-Everything that a model is made of has a label that was known when its validation begins, as if it had been trained on
-that day and used from then on. Nothing here looks at a vector.
+4.3: the share of cards with a fraud on a day among the 100 cards with the highest scores of that day. A card that
+became known, or was found, to be compromised in the two weeks before is blocked and left out (in the book: since the
+training week began); after that it counts as replaced.
 """
 
 from dataclasses import dataclass
@@ -17,29 +15,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from features.declaration import DAY_MS
 from features.history.store import Ints
 from models.calibration import Calibration
 from models.policy import Floats, Policy
 from models.times import format_time
 from stream.dataset.errors import MissingExtraError
-from stream.dataset.file import DAY_MS
 from stream.training.request import TrainingDataError, UnusableModelError
 from stream.training.vectors import Table
 
 VALIDATE_SHARE = 0.3
 CALIBRATE_SHARE = 0.2
 FEWEST_FRAUDS = 10
-"""In each part: with fewer, neither a tree nor a threshold means anything."""
+"""The least in each part: with fewer, neither trees nor thresholds are meaningful."""
 KNOTS = 128
+"""Points of the calibration table."""
 WIDEST_LOGIT = 30.0
-"""Beyond it neighbouring probabilities are the same number."""
+"""Beyond it neighbouring probabilities round to the same float."""
 ALERTS_A_DAY = 100
+"""Cards that are investigated each day."""
 BLOCKED_DAYS = 14
+"""How long a card stays blocked after it became known to be compromised."""
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Row numbers of the three parts, each by time."""
+    """Row numbers of the three parts, each in order of time."""
 
     train: Ints
     calibrate: Ints
@@ -49,20 +50,20 @@ class Split:
 def split(table: Table, reach_ms: int) -> Split:
     """Split the rows whose labels are known.
 
-    The first rows are left out while histories grow: `reach_ms`, how far the features look back, or a quarter of the
-    time if the file is short. The last 30 % of the time is for validation; of the rows before whose labels were known
-    by its beginning, the last 20 % are for calibration.
+    The first `reach_ms`, as far as the features look back, are left out because histories are incomplete there; at most
+    a quarter of the time. The last 30 % of the time is for validation. Of the rows before it with labels known when it
+    begins, the last 20 % are for calibration.
 
     Raises:
-        TrainingDataError: a part holds too few frauds, or nothing but frauds.
+        TrainingDataError: a part has too few frauds, or only frauds.
     """
     known = np.flatnonzero(table.known)
     _check_labels(table, known)
     begin_ms, end_ms = int(table.occurred_ms[0]), int(table.occurred_ms[known[-1]])
-    grown_ms = begin_ms + min(reach_ms, (end_ms - begin_ms) // 4)
-    validate_ms = end_ms - int((end_ms - grown_ms) * VALIDATE_SHARE)
-    occurred, grown = table.occurred_ms[known], known[table.occurred_ms[known] >= grown_ms]
-    before = grown[(table.labelled_ms[grown] <= validate_ms) & (table.occurred_ms[grown] < validate_ms)]
+    warm_ms = begin_ms + min(reach_ms, (end_ms - begin_ms) // 4)
+    validate_ms = end_ms - int((end_ms - warm_ms) * VALIDATE_SHARE)
+    occurred, warm = table.occurred_ms[known], known[table.occurred_ms[known] >= warm_ms]
+    before = warm[(table.labelled_ms[warm] <= validate_ms) & (table.occurred_ms[warm] < validate_ms)]
     cut = len(before) - int(len(before) * CALIBRATE_SHARE)
     parts = Split(before[:cut], before[cut:], known[occurred >= validate_ms])
     _check_parts(table, parts)
@@ -76,7 +77,7 @@ def _check_labels(table: Table, known: Ints) -> None:
         raise TrainingDataError("no transaction is labelled: fill the column fraud with true and false")
     raise TrainingDataError(
         f"no label was known by {format_time(table.last_ms)}, the file's last transaction (without labelled_at a "
-        "label counts as known 7 days after its transaction): bring more days, or labelled_at"
+        "label counts as known 7 days after its transaction): add more days, or the column labelled_at"
     )
 
 
@@ -85,26 +86,26 @@ def _check_parts(table: Table, parts: Split) -> None:
     for name, rows in (("train", parts.train), ("calibrate", parts.calibrate), ("validate", parts.validate)):
         frauds = int(table.fraud[rows].sum())
         if frauds < FEWEST_FRAUDS or frauds == len(rows):
-            problems.append(f"the part to {name} on has {frauds} frauds in {len(rows)} transactions")
+            problems.append(f"the {name} part has {frauds} frauds in {len(rows)} transactions")
     if problems:
         days = (table.last_ms - int(table.occurred_ms[0])) // DAY_MS
         raise TrainingDataError(
             f"{'; '.join(problems)}: each part needs at least {FEWEST_FRAUDS} frauds and some genuine ones. The file "
-            f"spans {days} days, and only labels known by the end of a part count: bring more days or more labels"
+            f"spans {days} days, and only labels known by the end of a part count: add more days or more labels"
         )
 
 
 def calibrate(margins: Floats, frauds: NDArray[np.int8]) -> Calibration:
-    """Fit Platt's sigmoid to margins of shape (n,), and tabulate it half as far again as they go on either side.
+    """Fit Platt's sigmoid to margins of shape (n,), and tabulate it; the table extends half their range on each side.
 
     Raises:
-        UnusableModelError: higher margins do not mean more fraud.
+        UnusableModelError: the probability of fraud does not rise with the margin.
         MissingExtraError: scikit-learn is not installed.
     """
     platt = _sklearn("linear_model").LogisticRegression(C=1e6).fit(margins[:, np.newaxis], frauds)
     slope, intercept = float(platt.coef_[0, 0]), float(platt.intercept_[0])
     if slope <= 0:
-        raise UnusableModelError("a higher margin does not mean more fraud: the features tell nothing about the labels")
+        raise UnusableModelError("fraud does not rise with the model's margin: the features do not predict the labels")
     low, high = (float(slope * margin + intercept) for margin in (margins.min(), margins.max()))
     beyond = max((high - low) / 2, 1.0)
     logits = np.linspace(max(low - beyond, -WIDEST_LOGIT), min(high + beyond, WIDEST_LOGIT), KNOTS)
@@ -113,7 +114,7 @@ def calibrate(margins: Floats, frauds: NDArray[np.int8]) -> Calibration:
 
 
 def choose_policy(scores: Floats, review_share: float, decline_share: float) -> Policy:
-    """Set the thresholds so that these shares of `scores` are at least reviewed, and declined."""
+    """Set the thresholds so that these shares of `scores` are at least reviewed, and at least declined."""
     review, decline = (
         float(np.quantile(scores, 1 - share, method="higher")) for share in (review_share, decline_share)
     )
@@ -123,18 +124,18 @@ def choose_policy(scores: Floats, review_share: float, decline_share: float) -> 
 def measure(table: Table, rows: Ints, scores: Floats, policy: Policy) -> dict[str, float]:
     """Measure scores of `rows`, all of them labelled.
 
-    `auc`, `average_precision` and `card_precision_at_100` leave out transactions of cards that are blocked. The rates
-    are of all rows.
+    `auc`, `average_precision` and `card_precision_at_100` leave out transactions of blocked cards. All other measures
+    are over all rows.
     """
     frauds = table.fraud[rows]
-    fresh = ~_known_compromised(table, rows)
+    unblocked = ~_blocked(table, rows)
     metrics = _sklearn("metrics")
-    both = fresh if 0 < frauds[fresh].sum() < fresh.sum() else np.ones_like(fresh)
+    measured = unblocked if 0 < frauds[unblocked].sum() < unblocked.sum() else np.ones_like(unblocked)
     reviewed, declined = scores >= policy.review_at, scores >= policy.decline_at
     return {
-        "auc": float(metrics.roc_auc_score(frauds[both], scores[both])),
-        "average_precision": float(metrics.average_precision_score(frauds[both], scores[both])),
-        "card_precision_at_100": _card_precision(table, rows[fresh], scores[fresh]),
+        "auc": float(metrics.roc_auc_score(frauds[measured], scores[measured])),
+        "average_precision": float(metrics.average_precision_score(frauds[measured], scores[measured])),
+        "card_precision_at_100": _card_precision(table, rows[unblocked], scores[unblocked]),
         "alert_rate": float(reviewed.mean()),
         "decline_rate": float(declined.mean()),
         "fraud_rate": float(frauds.mean()),
@@ -144,10 +145,13 @@ def measure(table: Table, rows: Ints, scores: Floats, policy: Policy) -> dict[st
     }
 
 
-def _known_compromised(table: Table, rows: Ints) -> NDArray[np.bool_]:
-    """Tell which rows' cards have a fraud that became known in the two weeks before the row's day (UTC) began."""
+def _blocked(table: Table, rows: Ints) -> NDArray[np.bool_]:
+    """Tell which rows are of a card with a fraud that became known in the two weeks before the row's UTC day."""
     frauds = np.flatnonzero((table.fraud == 1) & table.decided)
-    cards, days = table.card[frauds], -(-table.labelled_ms[frauds] // DAY_MS)  # the first day that begins knowing it
+    cards, days = (
+        table.card[frauds],
+        -(-table.labelled_ms[frauds] // DAY_MS),
+    )  # the first day at whose start it is known
     span = BLOCKED_DAYS + int(max(days.max(), table.occurred_ms[rows].max() // DAY_MS)) + 1
     blocked = np.unique((cards * span + days)[:, np.newaxis] + np.arange(BLOCKED_DAYS))
     result: NDArray[np.bool_] = np.isin(table.card[rows] * span + table.occurred_ms[rows] // DAY_MS, blocked)
@@ -155,21 +159,23 @@ def _known_compromised(table: Table, rows: Ints) -> NDArray[np.bool_]:
 
 
 def _card_precision(table: Table, rows: Ints, scores: Floats) -> float:
-    """Return the mean over days of the share of truly defrauded cards among the 100 most suspected."""
+    """Return the mean over days of the share of defrauded cards among the 100 with the highest scores."""
     days = table.occurred_ms[rows] // DAY_MS
-    found: dict[int, int] = {}
+    detected_day: dict[int, int] = {}
     precisions = []
     for day in np.unique(days).tolist():
         today = days == day
-        cards, place = np.unique(table.card[rows[today]], return_inverse=True)
+        cards, index = np.unique(table.card[rows[today]], return_inverse=True)
         highest, defrauded = np.full(len(cards), -1.0), np.zeros(len(cards), np.int8)
-        np.maximum.at(highest, place, scores[today])
-        np.maximum.at(defrauded, place, table.fraud[rows[today]])
-        free = np.array([day - found.get(card, day - BLOCKED_DAYS) >= BLOCKED_DAYS for card in cards.tolist()])
-        order = np.argsort(-np.where(free, highest, -1.0), kind="stable")[: min(ALERTS_A_DAY, int(free.sum()))]
-        caught = cards[order[defrauded[order] == 1]].tolist()
-        found.update(dict.fromkeys(caught, day))
-        precisions.append(len(caught) / ALERTS_A_DAY)
+        np.maximum.at(highest, index, scores[today])
+        np.maximum.at(defrauded, index, table.fraud[rows[today]])
+        is_free = np.array(
+            [day - detected_day.get(card, day - BLOCKED_DAYS) >= BLOCKED_DAYS for card in cards.tolist()]
+        )
+        order = np.argsort(-np.where(is_free, highest, -1.0), kind="stable")[: min(ALERTS_A_DAY, int(is_free.sum()))]
+        detected = cards[order[defrauded[order] == 1]].tolist()
+        detected_day.update(dict.fromkeys(detected, day))
+        precisions.append(len(detected) / ALERTS_A_DAY)
     return float(np.mean(precisions)) if precisions else 0.0
 
 

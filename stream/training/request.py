@@ -1,10 +1,8 @@
-"""What a training is asked for and what it reports, as values.
+"""Requests, reports and errors of training, as values.
 
-The errors of training, under the root of this package.
-
-TrainingError                  catch this to catch all of ours; what is wrong with the file itself is a `FileError`
-├── TrainingDataError          the file is sound and not enough: bring more days, labels or frauds
-└── UnusableModelError         what was trained tells nothing, or does not compute the same twice: it is not stored
+TrainingError                  catch this to catch all of ours; a problem with the file itself is a `FileError`
+├── TrainingDataError          the file is valid but has too little: add days, labels or frauds
+└── UnusableModelError         the model does not predict the labels, or fails its own probes: it is not stored
 """
 
 from collections.abc import Callable, Iterator
@@ -18,9 +16,7 @@ from models.commands import Token
 from stream.errors import StreamError
 
 Progress = Callable[[str, int, int], None]
-"""Told, now and then, the name of the stage, how much of it is done, and of how much."""
-
-
+"""Called now and then with the name of the stage, how much of it is done, and the total."""
 _BOUNDS = {"trees": (1, 10_000), "leaves": (2, 131_072), "threads": (1, 1_024), "seed": (0, 2**31 - 1)}
 
 
@@ -29,22 +25,22 @@ class TrainingError(StreamError):
 
 
 class TrainingDataError(TrainingError):
-    """The transactions are sound, and too few, or too few of them are labelled."""
+    """The transactions are valid, but there are too few, or too few of them are labelled."""
 
 
 class UnusableModelError(TrainingError):
-    """The trained model cannot go into the repository."""
+    """The trained model must not go into the repository."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRequest:
     """What to train on, how, and under which name.
 
-    `version` defaults to the day of the file's last transaction. `review_share` and `decline_share` of the validation
-    transactions get these decisions or severer ones. `threads` changes how long it takes, not what comes out.
+    `version` defaults to the day of the file's last transaction. `review_share` and `decline_share` are the shares of
+    the validation transactions that get this decision or a severer one. `threads` changes the time, not the result.
 
     Raises:
-        ValueError: values that mean nothing, all of them named.
+        ValueError: invalid values, all of them named.
     """
 
     file: Path
@@ -81,7 +77,7 @@ class TrainingRequest:
 
 
 class Period(msgspec.Struct, frozen=True):
-    """Transactions of one part of the split: from the first to the last one's time, how many, how many frauds."""
+    """One part of the split: the times of its first and last transaction, how many there are, how many are frauds."""
 
     since: str
     until: str
@@ -90,7 +86,7 @@ class Period(msgspec.Struct, frozen=True):
 
 
 class TrainingReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What came out. `metrics` are those of the manifest; `evaluation` says what they mean."""
+    """The result of training. `metrics` are those of the manifest; `evaluation.measure` defines them."""
 
     digest: str
     name: str
@@ -101,9 +97,9 @@ class TrainingReport(msgspec.Struct, frozen=True, kw_only=True):
     labelled: int
     frauds: int
     set_aside: int
-    """Repeated or contradicting rows, which the stream would not decide either."""
+    """Rows that are not used because the stream would not decide them: repeated or contradicting ones."""
     dropped: dict[str, int]
-    """Optional values that were invalid, by column; the stream drops them as well."""
+    """How many optional values were invalid, by column; the stream drops such values as well."""
     train: Period
     calibrate: Period
     validate: Period

@@ -1,6 +1,6 @@
-"""Train a model: read, vectorise, split, fit, calibrate, choose, measure, prove, put.
+"""Train a model: read, vectorise, split, fit, calibrate, choose thresholds, measure, verify, store.
 
-This is the page to read first. The same file and request give the same digest. Nothing here reads a clock or prints.
+This is the page to read first. The same file and request give the same digest.
 """
 
 import tempfile
@@ -37,14 +37,15 @@ from stream.training.request import Period, Progress, TrainingReport, TrainingRe
 from stream.training.vectors import Table, build_table
 
 PROBE_ROWS = 64
+"""Rows that the artifact keeps with their scores, to prove that a worker computes the same."""
 DEFAULTS: Mapping[str, Parameter] = MappingProxyType(
     {
         "objective": "binary",
         "verbosity": -1,
         "deterministic": True,
         "force_col_wise": True,
-        # On the handbook's stream 255 bins cost 0.07 average precision on six weeks and 0.01 on seventeen (frauds sit
-        # in the thin ends), and leaves of 50 rows cost 0.03 on seventeen weeks over leaves of 200.
+        # On the handbook's stream 255 bins cost 0.07 average precision on six weeks and 0.01 on seventeen (frauds are
+        # in the sparse tails), and leaves of 50 rows cost 0.03 on seventeen weeks compared with leaves of 200.
         "max_bin": 4095,
         "min_data_in_bin": 1,
         "min_data_in_leaf": 200,
@@ -53,29 +54,29 @@ DEFAULTS: Mapping[str, Parameter] = MappingProxyType(
 
 
 def train(request: TrainingRequest, repository: Repository, progress: Progress) -> TrainingReport:
-    """Train a model on a transactions file and put its artifact into the repository.
+    """Train a model on a transactions file and store its artifact in the repository.
 
     Raises:
         FileError: what is wrong with the file, and what to do about it.
-        TrainingError: its labels are not enough, or the model tells nothing.
+        TrainingError: its labels are too few, or the model does not predict them.
         ModelError: the repository cannot be written.
     """
-    with tempfile.TemporaryDirectory(prefix="fraudstream-train-") as folder:
-        workplace = Path(folder)
+    with tempfile.TemporaryDirectory(prefix="fraudstream-train-") as name:
+        folder = Path(name)
         progress("read", 0, 1)
-        with TransactionsFile(request.file, workplace, request.threads) as source:
+        with TransactionsFile(request.file, folder, request.threads) as source:
             facts, dropped = source.facts, source.dropped
             progress("read", 1, 1)
-            table = build_table(source, request.feature_set, workplace, request.seed, progress)
+            table = build_table(source, request.feature_set, folder, request.seed, progress)
         parts = split(table, _reach_ms(request))
-        artifact = _make(request, table, parts, progress)
+        artifact = _build_artifact(request, table, parts, progress)
         contents = write_artifact(artifact)
-        _prove(request, contents, workplace)
+        _verify(request, contents, folder)
         digest = repository.put(contents)
     return _report(request, digest, artifact.manifest, (facts, dropped, table, parts))
 
 
-def _make(request: TrainingRequest, table: Table, parts: Split, progress: Progress) -> Artifact:
+def _build_artifact(request: TrainingRequest, table: Table, parts: Split, progress: Progress) -> Artifact:
     parameters = _parameters(request)
     names = request.feature_set.names
     text = fit(
@@ -127,14 +128,14 @@ def _reach_ms(request: TrainingRequest) -> int:
 
 
 def _margins(booster: Booster, table: Table, rows: Ints) -> Floats:
-    """Return the margins of some rows, read in blocks: the matrix need not fit into memory."""
+    """Return the margins of some rows, computed in blocks because the matrix may not fit into memory."""
     blocks = np.array_split(rows, max(1, len(rows) // 65_536))
     return np.concatenate([booster.margins(np.asarray(table.matrix[block])) for block in blocks])
 
 
-def _probe_rows(table: Table, rows: Ints, made: tuple[Booster, Calibration, Floats]) -> ProbeRows:
-    """Keep rows spread over all scores, the lowest and the highest among them."""
-    booster, calibration, scores = made
+def _probe_rows(table: Table, rows: Ints, fitted: tuple[Booster, Calibration, Floats]) -> ProbeRows:
+    """Return rows spread evenly over the scores, from the lowest to the highest."""
+    booster, calibration, scores = fitted
     by_score = rows[np.argsort(scores, kind="stable")]
     matrix = np.asarray(table.matrix[by_score[np.linspace(0, len(rows) - 1, PROBE_ROWS).astype(int)]])
     expected = Calibrator.of(calibration).probabilities(booster.margins(matrix))
@@ -148,9 +149,9 @@ def _training(table: Table, parts: Split) -> TrainingData:
     )
 
 
-def _prove(request: TrainingRequest, contents: Contents, workplace: Path) -> None:
-    """Load the artifact as a worker would, before anyone can see it."""
-    trial = Repository(str(workplace / "trial"))
+def _verify(request: TrainingRequest, contents: Contents, folder: Path) -> None:
+    """Load the artifact as a worker would, before it is stored."""
+    trial = Repository(str(folder / "trial"))
     digest = trial.put(contents)
     model = load(trial, digest, probe_vectorisers(FeatureSets((request.feature_set,))))
     if not isinstance(model, Model):

@@ -1,6 +1,6 @@
-"""Every transaction's vector, in the order of time, by the functions that the stream runs.
+"""Computes the vector of every transaction in the order of time, by the functions that the worker runs.
 
-Vectors go to a file mapped to memory, so that what is held is one batch and the histories. Nothing here knows a model.
+Vectors go to a file mapped into memory, so memory holds only one batch and the histories.
 """
 
 import hashlib
@@ -21,18 +21,20 @@ from stream.dataset.file import TransactionsFile
 from stream.training.request import Progress
 
 BATCH = 2_048
-MOST_RECORDS = 2_000_000
-"""The most records (100 MB) that a batch should see: a merchant with a long history makes batches small."""
+MAX_RECORDS = 2_000_000
+"""The most records (100 MB) that a batch should read from histories: long histories make batches small."""
 PROBES = 24
+"""Rows of the file near which probes are taken, two each."""
 LONGEST_PROBE = 2_000
-"""Records: a transaction that saw more is no probe, so that artifacts stay small."""
+"""The most records of a history in a probe, so that artifacts stay small."""
 
 
 @dataclass(slots=True)
 class Table:
-    """All n transactions by time: `matrix` of shape (n, features), what is known of each, and some as probes.
+    """All n transactions by time: `matrix` of shape (n, features), their labels and cards, and some of them as probes.
 
-    `decided` is false for rows that the stream would not decide (repeated, contradicting); `card` numbers the cards.
+    `decided` is false for rows that the stream would not decide (repeated, contradicting). `card` has a number for each
+    card.
     """
 
     matrix: Floats
@@ -47,37 +49,37 @@ class Table:
 
     @property
     def last_ms(self) -> int:
-        """Return the time at which the file ends: what was known later is not used."""
+        """Return the time of the last transaction; labels known later are not used."""
         return int(self.occurred_ms[-1])
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        """Tell which rows have a label that was known when the file ends, and are decided by the stream."""
+        """Tell which rows have a label known by `last_ms` and would be decided by the stream."""
         return self.decided & (self.fraud >= 0) & (self.labelled_ms <= self.last_ms)
 
 
 def build_table(
-    source: TransactionsFile, feature_set: FeatureSet, workplace: Path, seed: int, progress: Progress
+    source: TransactionsFile, feature_set: FeatureSet, folder: Path, seed: int, progress: Progress
 ) -> Table:
-    """Pass a file through the histories; frauds become visible when they become known."""
+    """Run a file through the histories; a label becomes visible when it becomes known."""
     rows = source.facts.rows
-    table = _empty(rows, feature_set, workplace)
+    table = _create_table(rows, feature_set, folder)
     pass_ = _FilePass(feature_set, table, np.random.default_rng(seed))
     known_ms = -1
     for batch in source.batches(lambda: pass_.batch_size):
         until_ms = int(batch.transactions.occurred_ms[-1])
         pass_.store.label_now(source.frauds_known(known_ms, until_ms))
         known_ms = until_ms
-        pass_.take(batch)
+        pass_.process(batch)
         progress("features", pass_.done, rows)
     table.fingerprint = pass_.digest.hexdigest()
     return table
 
 
-def _empty(rows: int, feature_set: FeatureSet, workplace: Path) -> Table:
+def _create_table(rows: int, feature_set: FeatureSet, folder: Path) -> Table:
     shape = (rows, len(feature_set.names))
     return Table(
-        matrix=np.lib.format.open_memmap(workplace / "vectors.npy", "w+", np.float64, shape),
+        matrix=np.lib.format.open_memmap(folder / "vectors.npy", "w+", np.float64, shape),
         occurred_ms=np.empty(rows, np.int64),
         labelled_ms=np.empty(rows, np.int64),
         fraud=np.empty(rows, np.int8),
@@ -87,7 +89,7 @@ def _empty(rows: int, feature_set: FeatureSet, workplace: Path) -> Table:
 
 
 class _FilePass:
-    """One pass over a file: the histories as they stand, and what has been written so far."""
+    """One pass over a file: the histories, and how far the table is filled."""
 
     def __init__(self, feature_set: FeatureSet, table: Table, random: np.random.Generator) -> None:
         self.store = MemoryStore(feature_set)
@@ -97,32 +99,32 @@ class _FilePass:
         self._feature_set = feature_set
         self._table = table
         self._random = random
-        # Probes come from the later three quarters, where histories are grown.
+        # Probes come from the last three quarters of the file, where histories are long.
         rows = len(table.fraud)
-        self._probe_at = np.linspace(rows // 4, rows - 1, PROBES).astype(int).tolist()
+        self._probe_rows = np.linspace(rows // 4, rows - 1, PROBES).astype(int).tolist()
         self._cards: dict[str, int] = {}
 
-    def take(self, batch: DatasetBatch) -> None:
-        """Observe, vectorise and write one batch."""
+    def process(self, batch: DatasetBatch) -> None:
+        """Append one batch to the histories, and write its vectors to the table."""
         transactions, table = batch.transactions, self._table
         observed = self.store.observe_now(transactions)
-        place = slice(self.done, self.done + len(transactions))
-        table.matrix[place] = vectorise(self._feature_set, transactions, observed)
-        table.occurred_ms[place] = transactions.occurred_ms
-        table.labelled_ms[place] = batch.labelled_ms
-        table.fraud[place] = batch.fraud
-        table.card[place] = [self._cards.setdefault(card_id, len(self._cards)) for card_id in transactions.card_ids]
-        table.decided[place] = [fate is Fate.DECIDE for fate in observed.fates]
+        rows = slice(self.done, self.done + len(transactions))
+        table.matrix[rows] = vectorise(self._feature_set, transactions, observed)
+        table.occurred_ms[rows] = transactions.occurred_ms
+        table.labelled_ms[rows] = batch.labelled_ms
+        table.fraud[rows] = batch.fraud
+        table.card[rows] = [self._cards.setdefault(card_id, len(self._cards)) for card_id in transactions.card_ids]
+        table.decided[rows] = [fate is Fate.DECIDE for fate in observed.fates]
         self.digest.update("".join(batch.lines).encode())
-        due = [row for row in self._probe_at if self.done <= row < self.done + len(transactions)]
-        if due:
-            self._probe(transactions, observed)
+        probe_rows = [row for row in self._probe_rows if self.done <= row < self.done + len(transactions)]
+        if probe_rows:
+            self._keep_probes(transactions, observed)
         self.done += len(transactions)
         records = len(observed.cards.rows) + len(observed.merchants.rows)
-        self.batch_size = int(np.clip(len(transactions) * MOST_RECORDS // records, 16, BATCH))
+        self.batch_size = int(np.clip(len(transactions) * MAX_RECORDS // records, 16, BATCH))
 
-    def _probe(self, transactions: Transactions, observed: Observed) -> None:
-        """Keep two of the batch that are short enough: any one, and one of those whose card has the most records."""
+    def _keep_probes(self, transactions: Transactions, observed: Observed) -> None:
+        """Keep two transactions with short enough histories: a random one, and one with the card's longest history."""
         lengths = observed.cards.lengths
         decided = np.array([fate is Fate.DECIDE for fate in observed.fates])
         fit = np.flatnonzero(decided & (lengths <= LONGEST_PROBE) & (observed.merchants.lengths <= LONGEST_PROBE))

@@ -17,9 +17,9 @@ FORGETFUL_CARDS = 50
 
 def labels_before_they_came() -> None:
     """Let a merchant see a label from the beginning, not from where its outcome says."""
-    from stream.rescoring import order  # noqa: PLC0415 - it needs an extra
+    from stream.rescoring import log_order  # noqa: PLC0415 - it needs an extra
 
-    order.LABEL_PLACES = order.LABEL_PLACES.replace("coalesce(key, before)", "0")
+    log_order.LABEL_ORDER = log_order.LABEL_ORDER.replace("coalesce(key, before)", "0")
 
 
 def a_record_is_missing() -> None:

@@ -1,4 +1,4 @@
-"""Streams laid out as the tables that back-scoring works on, run through, and put together again."""
+"""Streams laid out as the tables that rescoring works on, run through, and put together again."""
 
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,9 @@ from features.declaration import FeatureSet
 from features.history.store import Label
 from features.vector.sets import FeatureSets
 from stream.dataset.database import columns_of, connect
-from stream.rescoring.ledgers import assemble
-from stream.rescoring.shards import part
-from stream.rescoring.stages import Pool, run_passes
+from stream.rescoring.shard_output import block_vectors
+from stream.rescoring.shards import write_shards
+from stream.rescoring.stages import TaskPool, run_passes
 from stream.rescoring.tasks import FATES
 from stream.rescoring.workdir import Workdir
 from support.features.recount import Row, transactions
@@ -20,7 +20,7 @@ from support.features.streams import Stream
 KINDS = ("card", "merchant", "device")
 LABELS = f"""CREATE TABLE labels (number BIGINT, transaction_id VARCHAR, card_id VARCHAR, fraud BOOLEAN,
     labelled_ms BIGINT, reported_by VARCHAR, merchant_id VARCHAR, occurred_ms BIGINT, partition BIGINT,
-    "offset" BIGINT, told_ms BIGINT, {", ".join(f"{kind}_key BIGINT, {kind}_tie BIGINT" for kind in KINDS)})"""
+    "offset" BIGINT, published_ms BIGINT, {", ".join(f"{kind}_key BIGINT, {kind}_tie BIGINT" for kind in KINDS)})"""
 
 
 def without_redeliveries(stream: Stream) -> Stream:
@@ -56,15 +56,15 @@ def lay_out(stream: Stream, folder: Path, feature_set: FeatureSet, shards: int) 
         if labels:
             connection.executemany(f"INSERT INTO labels VALUES ({', '.join('?' * len(labels[0]))})", labels)  # noqa: S608
         connection.execute("CREATE VIEW base AS SELECT row, number FROM rows")
-        part(connection, place)
+        write_shards(connection, place)
     return place
 
 
 def run_through(place: Workdir, threads: int = 1) -> tuple[list[Any], np.ndarray]:
     """Return fates and vectors of all rows."""
-    with Pool(threads) as pool:
+    with TaskPool(threads) as pool:
         run_passes(place, pool, lambda _stage, _done, _total: None)
     (feature_set,) = place.sets.sets
-    blocks = [assemble(place, block, feature_set.fingerprint) for block in range(place.blocks)]
-    codes = place.fates()[: place.numbers]
+    blocks = [block_vectors(place, block, feature_set.fingerprint) for block in range(place.blocks)]
+    codes = place.fates()[: place.transactions]
     return [FATES[code] for code in codes.tolist()], np.concatenate([np.empty((0, len(feature_set))), *blocks])

@@ -23,7 +23,7 @@ from stream.contract.outputs import Score
 from stream.control.model_cache import ServingModels
 from stream.pipeline import DecisionTerms, Pipeline
 from stream.rescoring import topic_run
-from stream.rescoring.topics import Offsets, Records, TopicPart
+from stream.rescoring.topic_reader import Offsets, Records, TopicPart
 from stream.scoring.decode import decode
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
@@ -163,7 +163,7 @@ class World:
 
 
 class ListedTopics:
-    """Topics of a world, read as `stream.rescoring.topics.Topics` reads them."""
+    """Topics of a world, read as `stream.rescoring.topic_reader.TopicReader` reads them."""
 
     def __init__(self, topics: Mapping[str, Mapping[int, Sequence[Record]]], ends: Mapping[str, Offsets]) -> None:
         self._topics = topics
@@ -202,5 +202,5 @@ class ListedTopics:
 
 
 def opened(world: World, monkeypatch: Any) -> None:
-    """Let back-scoring read this world instead of a broker."""
-    monkeypatch.setattr(topic_run, "reading", world.reading)
+    """Let rescoring read this world instead of a broker."""
+    monkeypatch.setattr(topic_run, "open_reader", world.reading)

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from deploy.check import __main__ as check
-from deploy.check.asking import Span, trouble
-from deploy.check.naming import prometheus_names
-from deploy.check.records import Scores, not_once
+from deploy.check.metric_names import prometheus_names
+from deploy.check.queries import Span, trace_problem
+from deploy.check.records import Scores, not_scored_once
 from stream.settings import PREFIX, Settings, read_settings
 from stream.telemetry.catalogue import CATALOGUE
 from support.paths import HOUSE
@@ -252,8 +252,8 @@ ASKED = span("c", "b", span_kind="client", db_system_name="redis")
 
 
 def test_a_trace_is_whole_with_producer_worker_and_redis_in_a_line() -> None:
-    assert trouble([ASKED, WORKED, PRODUCED]) is None
-    assert trouble([PRODUCED, WORKED, span("d", "b"), span("c", "d", db_system_name="redis")]) is None
+    assert trace_problem([ASKED, WORKED, PRODUCED]) is None
+    assert trace_problem([PRODUCED, WORKED, span("d", "b"), span("c", "d", db_system_name="redis")]) is None
 
 
 @pytest.mark.parametrize(
@@ -268,10 +268,10 @@ def test_a_trace_is_whole_with_producer_worker_and_redis_in_a_line() -> None:
     ],
 )
 def test_what_a_trace_lacks_is_said(spans: list[Span], what: str) -> None:
-    assert what in (trouble(spans) or "")
+    assert what in (trace_problem(spans) or "")
 
 
 def test_a_transaction_that_is_missing_or_there_twice_is_a_miss() -> None:
     scores = Scores({"once": [None], "twice": [None, None]}, void=0, records=3)
-    assert not_once(["once"], scores) == {}
-    assert not_once(["once", "twice", "never"], scores) == {2: 1, 0: 1}
+    assert not_scored_once(["once"], scores) == {}
+    assert not_scored_once(["once", "twice", "never"], scores) == {2: 1, 0: 1}

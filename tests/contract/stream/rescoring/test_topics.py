@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.errors import UnknownTopicOrPartitionError
 
-from stream.rescoring.topics import TopicPart, Topics, reading
+from stream.rescoring.topic_reader import TopicPart, TopicReader, open_reader
 from stream.settings import Settings
 from support.kafka.cluster import Cluster
 from support.rescoring.world import ListedTopics, Record
@@ -21,7 +21,9 @@ DELETED = 2
 
 
 @pytest.fixture(params=["kafka", "listed"])
-async def topics(request: pytest.FixtureRequest, topic_prefix: str) -> AsyncIterator[tuple[Topics | ListedTopics, str]]:
+async def topics(
+    request: pytest.FixtureRequest, topic_prefix: str
+) -> AsyncIterator[tuple[TopicReader | ListedTopics, str]]:
     topic = f"{topic_prefix}parts"
     if request.param == "listed":
         yield listed(topic), topic
@@ -40,7 +42,7 @@ def listed(topic: str) -> ListedTopics:
 
 
 @asynccontextmanager
-async def on_a_broker(kafka: Cluster, topic: str) -> AsyncIterator[Topics]:
+async def on_a_broker(kafka: Cluster, topic: str) -> AsyncIterator[TopicReader]:
     if kafka.kind == "embedded":
         pytest.skip("the embedded broker deletes no records")
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.brokers)
@@ -53,7 +55,7 @@ async def on_a_broker(kafka: Cluster, topic: str) -> AsyncIterator[Topics]:
             for at, time in enumerate(times):
                 await producer.send_and_wait(topic, str(at).encode(), b"k", partition=number, timestamp_ms=time)
         await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before_offset=DELETED)})
-        async with reading(Settings(brokers=kafka.brokers)) as found:
+        async with open_reader(Settings(brokers=kafka.brokers)) as found:
             yield found
     finally:
         await producer.stop()
@@ -100,6 +102,6 @@ async def test_a_part_is_read_each_partition_in_order(topics: Any) -> None:
 
 
 async def test_a_topic_that_is_not_there_is_said_at_once(kafka: Cluster) -> None:
-    async with reading(Settings(brokers=kafka.brokers)) as found:
+    async with open_reader(Settings(brokers=kafka.brokers)) as found:
         with pytest.raises(UnknownTopicOrPartitionError, match=r"absent is missing, or we may not see it"):
             await found.whole("absent")

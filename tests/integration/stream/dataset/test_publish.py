@@ -19,14 +19,14 @@ def test_a_file_is_published_at_its_rate_with_cards_as_keys(fleet: Fleet, tmp_pa
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)
     assert facts["sent"] == 200
-    assert facts["rate"] == pytest.approx(100, rel=0.15)
+    assert 5 < facts["rate"] <= 101  # never faster; a busy machine is slower, which moves no due time, see below
     found = fleet.read("transactions")
     assert len(found) == 200
     assert all(record.key.decode() == json.loads(record.value)["card_id"] for record in found)
     keys = {record.key: record.partition for record in found}
     assert all(keys[record.key] == record.partition for record in found)
     times = sorted(record.timestamp for record in found)
-    assert times[-1] - times[0] == pytest.approx(1_990, abs=2)
+    assert [stamp - times[0] for stamp in times] == pytest.approx([10 * number for number in range(200)], abs=2)
 
 
 def test_labels_go_to_their_own_topic(fleet: Fleet, tmp_path: Path) -> None:
@@ -60,7 +60,11 @@ def test_ctrl_c_ends_it_without_a_traceback(fleet: Fleet, tmp_path: Path) -> Non
     named = {f"FRAUDSTREAM_{name}": value for name, value in fleet.environment.items()}
     command = (sys.executable, "-m", "stream.cli", "publish", str(path), "--rate", "1")
     child = Child(command, tmp_path / "publish.log", os.environ | named)
-    child.start()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits that it is ignored
+    try:
+        child.start()
+    finally:
+        signal.signal(signal.SIGINT, before)
     child.await_ready(lambda: len(fleet.read("transactions")) > 0, 60)
     child.signal(signal.SIGINT)
     assert child.wait(20) != 0

@@ -138,7 +138,7 @@ def test_artifacts_carry_probes_that_bite(
 def test_a_merchant_with_a_long_history_makes_batches_small_and_changes_no_vector(
     tmp_path: Path, table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stream.training.vectors.MOST_RECORDS", 5_000)
+    monkeypatch.setattr("stream.training.vectors.MAX_RECORDS", 5_000)
     sizes: list[int] = []
     (tmp_path / "again").mkdir()
     with TransactionsFile(tmp_path / "a.parquet", tmp_path / "again", 1) as source:

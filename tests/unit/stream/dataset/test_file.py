@@ -153,7 +153,7 @@ def test_an_empty_file_and_one_of_another_kind_are_said(tmp_path: Path) -> None:
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
     assert "cannot be read" in problems(tmp_path / "broken.parquet")[0]
     assert "cannot be read" in problems(tmp_path / "absent.csv")[0]
-    assert "bring .parquet or .csv" in problems(tmp_path / "a.xlsx")[0]
+    assert "use .parquet or .csv" in problems(tmp_path / "a.xlsx")[0]
 
 
 def test_a_file_is_sorted_by_time_and_keeps_its_order_within_one(file: Path) -> None:

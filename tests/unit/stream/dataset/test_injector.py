@@ -81,9 +81,9 @@ async def test_a_broker_that_stalls_moves_no_due_time() -> None:
     assert done.seconds < 0.6  # 0.3 s of schedule: the stall was made up for
 
 
-async def test_what_rides_takes_no_time_of_its_own() -> None:
+async def test_a_record_that_shares_a_slot_takes_no_time_of_its_own() -> None:
     broker, heard = Broker(), Heard()
-    mixed = [item._replace(rides=number % 2 == 1) for number, item in enumerate(items(20))]
+    mixed = [item._replace(shares_slot=number % 2 == 1) for number, item in enumerate(items(20))]
     await heard.injector(broker, 100).run(mixed)
     times = [due_ms - heard.due[0][1] for _, due_ms in heard.due]
     assert times[::2] == [10 * number for number in range(10)]

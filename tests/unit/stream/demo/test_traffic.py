@@ -57,7 +57,7 @@ def test_a_label_goes_out_when_it_is_known_and_only_of_what_was_published(world:
     reports = 0
     for item in traffic.live():
         record = json.loads(item.value)
-        if item.rides:
+        if item.shares_slot:
             assert item.topic == "x-labels"
             assert record["transaction_id"] in seen
             assert record["labelled_at"] <= now
@@ -77,7 +77,7 @@ def test_an_earlier_day_knows_less(world: World) -> None:
 
 
 def test_take_counts_transactions_and_lets_the_rest_follow() -> None:
-    items = iter([ScheduledRecord("t", b"", b"", str(number), rides=number % 2 == 1) for number in range(10)])
+    items = iter([ScheduledRecord("t", b"", b"", str(number), shares_slot=number % 2 == 1) for number in range(10)])
     first, second = list(take(items, 2)), list(take(items, 2))
     assert [item.name for item in first + second] == [str(number) for number in range(7)]
     assert all(int(a.name) + 1 == int(b.name) for a, b in pairwise(first + second))

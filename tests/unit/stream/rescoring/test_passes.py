@@ -16,7 +16,7 @@ from features.history.retention import Retention, exact
 from features.history.store import Entity, Fate, Histories
 from features.memory_store import MemoryStore
 from features.rows import device
-from stream.rescoring import passes, shards
+from stream.rescoring import history_pass, shards
 from support.features.paned_sets import FINER
 from support.features.streams import Step, Stream, bits, dense_streams, outcomes, streams
 from support.rescoring.tables import lay_out, run_through, without_redeliveries
@@ -45,7 +45,7 @@ def in_shards(stream: Stream, parts: int, feature_set: FeatureSet = FEATURES, th
 def test_what_comes_out_is_the_store_in_memory_row_by_row(stream: Stream, parts: int, lot: int, most: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shards, "READ_ROWS", lot)
-        patch.setattr(passes, "MOST_RECORDS", most)
+        patch.setattr(history_pass, "MAX_RECORDS", most)
         assert in_shards(stream, parts) == in_memory(stream)
 
 
@@ -83,10 +83,10 @@ def seen_for_a_millisecond(histories: Any, positions: Any, own: Any, _sight: Vis
 @pytest.mark.parametrize(
     ("place", "bug"),
     [
-        ("passes.labels_of", lambda *_: {}),
+        ("history_pass.labels_of", lambda *_: {}),
         ("tasks.to_decide", lambda lot, _decided: lot),
-        ("passes.visible_histories", seen_for_a_millisecond),
-        ("tasks.placed_before", lambda _due, _places, _last: ()),
+        ("history_pass.visible_histories", seen_for_a_millisecond),
+        ("tasks.other_labels_before", lambda _due, _places, _last: ()),
     ],
 )
 def test_a_planted_bug_is_caught(place: str, bug: object, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from stream.rescoring import log_replay
 from stream.rescoring import replay as replay_module
-from stream.rescoring import trace
 from stream.rescoring.replay import Replay, replay
 from stream.rescoring.request import NothingToScoreError
 from support.rescoring.faults import DAY_MS, Stopgap
@@ -31,8 +31,8 @@ def weeks(live: Trained, **settings: Any) -> World:
 def replayed(world: World, transaction_id: str, card_id: str | None = None) -> Replay:
     with pytest.MonkeyPatch.context() as patch:
         opened(world, patch)
-        for module in (replay_module, trace):
-            patch.setattr(module, "reading", world.reading)
+        for module in (replay_module, log_replay):
+            patch.setattr(module, "open_reader", world.reading)
         return replay(world.settings, SETS, (transaction_id, card_id), lambda _stage, _done, _total: None)
 
 

@@ -1,4 +1,4 @@
-"""The processes of back-scoring: how far they are is told, and one that ends is said."""
+"""The processes of rescoring: how far they are is told, and one that ends is said."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stream.rescoring.request import ComputationError
-from stream.rescoring.stages import Pool
+from stream.rescoring.stages import TaskPool
 
 
 def leave_a_mark(folder: Path, number: int) -> None:
@@ -31,7 +31,7 @@ def nobody() -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_each_task_is_done_once_and_somebody_is_told(threads: int, tmp_path: Path) -> None:
     looks: list[int] = []
-    with Pool(threads) as pool:
+    with TaskPool(threads) as pool:
         pool.run(partial(leave_a_mark, tmp_path), 5, lambda: looks.append(1))
     names = [path.name.split("-") for path in tmp_path.iterdir()]
     assert sorted(int(number) for number, _ in names) == [0, 1, 2, 3, 4]
@@ -48,11 +48,11 @@ def test_a_process_without_a_script_draws_no_bar_on_standard_output(tmp_path: Pa
 
 
 def test_a_process_that_ends_is_said_with_what_to_do() -> None:
-    with Pool(2) as pool, pytest.raises(ComputationError, match="fewer --threads"):
+    with TaskPool(2) as pool, pytest.raises(ComputationError, match="fewer --threads"):
         pool.run(vanish, 3, nobody)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_an_error_of_a_task_comes_out(threads: int) -> None:
-    with Pool(threads) as pool, pytest.raises(ValueError, match="task"):
+    with TaskPool(threads) as pool, pytest.raises(ValueError, match="task"):
         pool.run(fail, 3, nobody)

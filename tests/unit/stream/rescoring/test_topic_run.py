@@ -16,7 +16,7 @@ from stream.contract.label import read_label
 from stream.contract.outputs import Score
 from stream.rescoring import workdir
 from stream.rescoring.request import NothingToScoreError, Range
-from stream.rescoring.spool import Spool
+from stream.rescoring.topic_tables import TopicTables
 from stream.scoring.decode import decode
 from support.rescoring.faults import DAY_MS
 from support.rescoring.model import FEATURES, SETS, Trained, alter, compared, lines, scored, trained
@@ -82,13 +82,13 @@ def test_a_late_transaction_makes_reading_begin_earlier(live: Trained) -> None:
 def test_what_the_range_does_not_depend_on_is_not_read(live: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     world = weeks(live)
     taken: list[int] = []
-    before = Spool.transactions
+    before = TopicTables.transactions
 
-    def counted(self: Spool, records: Sequence[Record]) -> None:
+    def counted(self: TopicTables, records: Sequence[Record]) -> None:
         taken.extend(one.timestamp for one in records)
         before(self, records)
 
-    monkeypatch.setattr(Spool, "transactions", counted)
+    monkeypatch.setattr(TopicTables, "transactions", counted)
     assert compared(world, Range(moment(world, 110), moment(world, 111))).equal
     assert 0 < len(taken) < 100
     assert min(taken) > moment(world, 110) - 46 * DAY_MS

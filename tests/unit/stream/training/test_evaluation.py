@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from features.declaration import DAY_MS
 from models.calibration import Calibrator
 from models.policy import Policy
-from stream.dataset.file import DAY_MS
 from stream.training.evaluation import ALERTS_A_DAY, BLOCKED_DAYS, Split, calibrate, choose_policy, measure, split
 from stream.training.request import TrainingDataError, UnusableModelError
 from stream.training.vectors import Table
@@ -77,7 +77,7 @@ def test_calibration_is_platts_sigmoid_to_the_eye() -> None:
 
 
 def test_margins_that_tell_nothing_make_no_model() -> None:
-    with pytest.raises(UnusableModelError, match="tell nothing"):
+    with pytest.raises(UnusableModelError, match="do not predict the labels"):
         calibrate(np.array([2.0, 1.0, 0.0, -1.0]), np.array([0, 0, 1, 1], np.int8))
 
 
@@ -108,9 +108,9 @@ def test_the_parts_follow_each_other_and_what_was_known_when() -> None:
 def test_what_is_missing_for_a_training_is_said() -> None:
     with pytest.raises(TrainingDataError, match="no transaction is labelled"):
         split(_unlabelled(spread(50)), 0)
-    with pytest.raises(TrainingDataError, match="bring more days, or labelled_at"):
+    with pytest.raises(TrainingDataError, match="add more days, or the column labelled_at"):
         split(spread(5), 0)
-    with pytest.raises(TrainingDataError, match="train on has 0 frauds in 0 transactions"):
+    with pytest.raises(TrainingDataError, match="the train part has 0 frauds in 0 transactions"):
         split(spread(12), 0)
     with pytest.raises(TrainingDataError, match="at least 10 frauds and some genuine"):
         split(spread(60, fraud_every=1), 0)

@@ -1,4 +1,4 @@
-"""What Prometheus calls the metrics of the catalogue, by the rules of OpenTelemetry's exporter."""
+"""The names of the catalogue's metrics in Prometheus, by the rules of OpenTelemetry's exporter."""
 
 from stream.telemetry.catalogue import CATALOGUE, MetricKind
 
@@ -11,7 +11,7 @@ _ENDINGS = {
 
 
 def prometheus_names() -> frozenset[str]:
-    """Return the name of every series: annotations such as `{record}` and the unit 1 leave no trace in it."""
+    """Return the names of all series; annotations such as `{record}` and the unit 1 are not part of a name."""
     return frozenset(
         name.replace(".", "_") + _UNITS.get(metric.unit, "") + ending
         for name, metric in CATALOGUE.items()

@@ -1,4 +1,4 @@
-"""What Jaeger and Prometheus answer over HTTP, and what follows from it."""
+"""Queries Jaeger and Prometheus over HTTP, and checks the spans of a trace."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PAUSE_SECONDS = 1.0
 
 
 def get(address: str, path: str, **parameters: str) -> Any:  # noqa: ANN401 - JSON
-    """Return the `data` of an answer, as Jaeger and Prometheus both wrap it; None where none comes."""
+    """Return the `data` of a response, as Jaeger and Prometheus both wrap it; None if the request fails."""
     try:
         with urlopen(f"http://{address}{path}?{urlencode(parameters)}", timeout=60) as answer:
             return json.load(answer)["data"]
@@ -25,32 +25,32 @@ def get(address: str, path: str, **parameters: str) -> Any:  # noqa: ANN401 - JS
         return None
 
 
-def until(ask: Callable[[], Answer], holds: Callable[[Answer], bool], seconds: float) -> Answer:
-    """Ask again and again until an answer holds, and return it; past the time, return the last one."""
+def until(query: Callable[[], Answer], holds: Callable[[Answer], bool], seconds: float) -> Answer:
+    """Repeat a query until its answer holds, and return it; after `seconds`, return the last answer."""
     deadline = time.monotonic() + seconds
-    while not holds(answer := ask()) and time.monotonic() < deadline:
+    while not holds(answer := query()) and time.monotonic() < deadline:
         time.sleep(_PAUSE_SECONDS)
     return answer
 
 
 class Prometheus:
-    """Asks Prometheus."""
+    """Queries Prometheus."""
 
     def __init__(self, address: str) -> None:
         self._address = address
 
     def value(self, expression: str) -> float | None:
-        """Return the one value of an expression, None where it has none."""
+        """Return the value of an expression with one series, or None if it has none."""
         data = get(self._address, "/api/v1/query", query=expression)
         return float(data["result"][0]["value"][1]) if data and data["result"] else None
 
     def labels(self, expression: str, name: str) -> set[str]:
-        """Return the values of a label over the series of an expression."""
+        """Return the values of a label in the series of an expression."""
         data = get(self._address, "/api/v1/query", query=expression)
         return {series["metric"].get(name, "") for series in data["result"]} if data else set()
 
     def names(self) -> set[str]:
-        """Return the names of all metrics of ours."""
+        """Return the names of all metrics of fraudstream."""
         return {name for name in get(self._address, "/api/v1/label/__name__/values") or () if name.startswith("fraud")}
 
     def rules(self) -> dict[str, str]:
@@ -60,13 +60,13 @@ class Prometheus:
 
 
 class Jaeger:
-    """Asks Jaeger's query API."""
+    """Queries Jaeger."""
 
     def __init__(self, address: str) -> None:
         self._address = address
 
     def traces(self, service: str, limit: int) -> dict[str, list[Span]]:
-        """Return the newest traces that a service took part in: trace id to spans, each with its `service`."""
+        """Return the newest traces with spans of a service: trace id to spans, each with its `service`."""
         found = get(self._address, "/api/traces", service=service, limit=str(limit), lookback="1h") or []
         return {trace["traceID"]: _spans(trace) for trace in found}
 
@@ -87,26 +87,26 @@ def parent(span: Span) -> str | None:
     return parents[0] if parents else None
 
 
-def trouble(spans: list[Span]) -> str | None:
-    """Say what a transaction's trace lacks: a producer's span, the worker's below it, and Redis' below that."""
+def trace_problem(spans: list[Span]) -> str | None:
+    """Return what a transaction's trace lacks: a producer's span, the worker's below it, one of Redis below that."""
     by_id = {span["spanID"]: span for span in spans}
     kinds = {span["spanID"]: tags(span).get("span.kind") for span in spans}
     produced = [span for span in spans if kinds[span["spanID"]] == "producer" and parent(span) is None]
     if not produced:
         return "no producer's span at its root"
-    works = [span for span in spans if kinds[span["spanID"]] == "consumer" and parent(span) == produced[0]["spanID"]]
-    if not works:
+    consumed = [span for span in spans if kinds[span["spanID"]] == "consumer" and parent(span) == produced[0]["spanID"]]
+    if not consumed:
         return "no worker's span below the producer's"
-    asked = [span for span in spans if tags(span).get("db.system.name") == "redis"]
-    if not asked:
+    redis_spans = [span for span in spans if tags(span).get("db.system.name") == "redis"]
+    if not redis_spans:
         return "no span of Redis"
-    if not any(_is_below(span, works[0]["spanID"], by_id) for span in asked):
-        return "Redis' span is not below the worker's"
+    if not any(_is_descendant(span, consumed[0]["spanID"], by_id) for span in redis_spans):
+        return "the span of Redis is not below the worker's"
     return None
 
 
-def _is_below(span: Span, above: str, by_id: Mapping[str, Span]) -> bool:
-    """Tell whether a span has another among those above it."""
+def _is_descendant(span: Span, above: str, by_id: Mapping[str, Span]) -> bool:
+    """Tell whether one of a span's ancestors is `above`."""
     seen: set[str] = set()
     while (up := parent(span)) is not None and up not in seen:
         if up == above:

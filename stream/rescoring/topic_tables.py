@@ -1,10 +1,8 @@
-"""Records of the topics as tables of a database: transactions, valid decisions, and labels as they were applied.
+"""Loads records of the topics into tables: `transactions`, valid `decisions`, and `label_events` (labels as applied).
 
-Records come in batches, and nothing is kept in memory. What is none of ours is counted. Nothing here talks to a broker.
-
-What the topics hold of one decision's card, merchant and device: so little that it can be made again at once.
-
-Nothing here reads a topic.
+Records come in batches and are kept in the database, not in memory. Records that cannot be read, or that do not count,
+are counted. A filter keeps only the records of one decision's card, merchant and device; those are few, so one decision
+can be rescored within seconds.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,95 +23,104 @@ from stream.kafka.batches import Record
 from stream.scoring.decode import decode
 from stream.scoring.encode import HISTORY_INCOMPLETE
 
-TOLD = """CREATE TABLE told (partition BIGINT, "offset" BIGINT, timestamp_ms BIGINT, transaction_id VARCHAR,
+CREATE_TRANSACTIONS = """CREATE TABLE transactions (
+    partition BIGINT, "offset" BIGINT, timestamp_ms BIGINT, transaction_id VARCHAR,
     card_id VARCHAR, merchant_id VARCHAR, device_id VARCHAR, occurred_ms BIGINT, utc_offset_minutes BIGINT,
     amount_minor BIGINT, exponent BIGINT, currency VARCHAR, content UBIGINT, place BIGINT, traits BIGINT)"""
-DECIDED = """CREATE TABLE decided (partition BIGINT, "offset" BIGINT, score_offset BIGINT, scored_ms BIGINT,
+CREATE_DECISIONS = """CREATE TABLE decisions (
+    partition BIGINT, "offset" BIGINT, score_offset BIGINT, scored_ms BIGINT,
     transaction_id VARCHAR, card_id VARCHAR, merchant_id VARCHAR, occurred_ms BIGINT, amount_minor BIGINT,
     currency VARCHAR, history_epoch BIGINT, card_position BIGINT, merchant_position BIGINT, device_position BIGINT,
     incomplete BOOLEAN, score DOUBLE, band BIGINT, decision VARCHAR, decided_by VARCHAR, digest VARCHAR,
     fingerprint VARCHAR, degraded VARCHAR, features BLOB, is_vector BOOLEAN)"""
-APPLIED = """CREATE TABLE applied (partition BIGINT, "offset" BIGINT, told_ms BIGINT, transaction_id VARCHAR,
+CREATE_LABEL_EVENTS = """CREATE TABLE label_events (
+    partition BIGINT, "offset" BIGINT, published_ms BIGINT, transaction_id VARCHAR,
     card_id VARCHAR, merchant_id VARCHAR, fraud BOOLEAN, labelled_ms BIGINT, reported_by VARCHAR, occurred_ms BIGINT,
     history_epoch BIGINT, card_position BIGINT, merchant_position BIGINT, device_position BIGINT)"""
 POSITIONS = ("card", "merchant", "device")
 
 Columns = dict[str, Any]
-_outcome = msgspec.json.Decoder(Outcome).decode
+_decode_outcome = msgspec.json.Decoder(Outcome).decode
 _encode = msgspec.json.Encoder().encode
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class EntityFilter:
-    """Takes in what one decision's card, merchant and device have on the topics, and leaves the rest."""
+    """Selects the records of one decision's card, merchant and device."""
 
     def __init__(self, score: Score, device_id: str | None) -> None:
         self._card_id = score.card_id
         self._merchant_id = score.merchant_id
         self._device_id = device_id
-        self._places: set[tuple[int, int]] = set()
+        self._offsets: set[tuple[int, int]] = set()
         self._ids: set[tuple[str, str]] = set()
 
     def transactions(self, batch: Transactions) -> list[int]:
-        """Return which transactions of a batch are of these parties, and remember them."""
-        found = [i for i in range(len(batch)) if self._is_ours(batch, i)]
+        """Return which transactions of a batch are of these entities, and remember them."""
+        found = [i for i in range(len(batch)) if self._matches(batch, i)]
         for i in found:
-            self._places.add((int(batch.partition[i]), int(batch.offset[i])))
+            self._offsets.add((int(batch.partition[i]), int(batch.offset[i])))
             self._ids.add((batch.card_ids[i], batch.transaction_ids[i]))
         return found
 
-    def _is_ours(self, batch: Transactions, i: int) -> bool:
+    def _matches(self, batch: Transactions, i: int) -> bool:
         device_id = batch.device_ids[i]
         same = batch.card_ids[i] == self._card_id or batch.merchant_ids[i] == self._merchant_id
         return same or (device_id is not None and device_id == self._device_id)
 
-    def decision(self, partition: int, offset: int) -> bool:
-        """Tell whether a decision is about one of them."""
-        return (partition, offset) in self._places
+    def has_decision(self, partition: int, offset: int) -> bool:
+        """Tell whether a decision is about one of the selected transactions."""
+        return (partition, offset) in self._offsets
 
-    def label(self, card_id: str, transaction_id: str) -> bool:
-        """Tell whether a label is about one of them."""
+    def has_label(self, card_id: str, transaction_id: str) -> bool:
+        """Tell whether a label is about this card or one of the selected transactions."""
         return card_id == self._card_id or (card_id, transaction_id) in self._ids
 
 
-class Spool:
-    """The tables `told`, `decided` and `applied` of a database, and what was met on the way to them.
+class TopicTables:
+    """Fills the tables `transactions`, `decisions` and `label_events` of a database.
 
     Attributes:
-        rejected: records that are no transactions.
-        unreadable: records that are no outcomes, or no labels.
-        valid: the reader of scores, which counts the others.
+        rejected: how many records are not valid transactions.
+        unreadable: how many records are not valid outcomes or labels.
+        valid: the reader of scores; it counts the void ones.
     """
 
-    def __init__(self, connection: Any, sets: FeatureSets, skew_ms: int, only: EntityFilter | None = None) -> None:  # noqa: ANN401 - of a module without types
+    def __init__(
+        self,
+        connection: Any,  # noqa: ANN401 - of a module without types
+        sets: FeatureSets,
+        skew_ms: int,
+        entity_filter: EntityFilter | None = None,
+    ) -> None:
         self._connection = connection
-        self._only = only
+        self._entity_filter = entity_filter
         self._skew_ms = skew_ms
         self._names = {fingerprint: one.names for fingerprint, one in sets.by_fingerprint.items()}
         self.rejected = self.unreadable = 0
         self.valid: ValidScores[Record] = ValidScores()
-        for statement in (TOLD, DECIDED, APPLIED):
+        for statement in (CREATE_TRANSACTIONS, CREATE_DECISIONS, CREATE_LABEL_EVENTS):
             connection.execute(statement)
 
     def transactions(self, records: Sequence[Record]) -> None:
-        """Take in records of the transactions topic."""
+        """Insert records of the transactions topic."""
         decoded = decode(records, self._skew_ms)
         self.rejected += len(decoded.dead)
         columns = columns_of(decoded.columns)
         columns["timestamp_ms"] = np.array([record.timestamp for record in decoded.records], np.int64)
         columns["currency"] = _texts(one.transaction.currency for one in decoded.accepted)
-        if self._only is not None:
-            which = self._only.transactions(decoded.columns)
+        if self._entity_filter is not None:
+            which = self._entity_filter.transactions(decoded.columns)
             columns = {name: values[which] for name, values in columns.items()}
-        self._insert("told", columns)
+        self._insert("transactions", columns)
 
     def scores(self, records: Sequence[Record]) -> None:
-        """Take in records of the scores topic, each partition in order."""
-        only = self._only
+        """Insert the valid ones of records of the scores topic, which come in order for each partition."""
+        entity_filter = self._entity_filter
         found = [
             (record, score)
             for record, score in self.valid.of(records)
-            if only is None or only.decision(score.source.partition, score.source.offset)
+            if entity_filter is None or entity_filter.has_decision(score.source.partition, score.source.offset)
         ]
         scores = [score for _, score in found]
         columns = _numbers(
@@ -133,36 +140,36 @@ class Spool:
             columns[name] = _texts(str(getattr(score, name)) for score in scores)
         columns["digest"] = _texts(None if score.model is None else score.model.digest for score in scores)
         columns["degraded"] = _texts(",".join(score.degraded) for score in scores)
-        columns["is_vector"] = np.array([self._is_ours(score) for score in scores], np.bool_)
+        columns["is_vector"] = np.array([self._is_known(score) for score in scores], np.bool_)
         columns["features"] = _texts(map(self._packed, scores))
-        self._insert("decided", columns)
+        self._insert("decisions", columns)
 
-    def _is_ours(self, score: Score) -> bool:
-        """Tell whether the features are those of a set that is computed here."""
+    def _is_known(self, score: Score) -> bool:
+        """Tell whether a score has the features of one of these feature sets."""
         names = self._names.get(score.fingerprint)
         return score.features is not None and names is not None and set(names) == set(score.features)
 
     def _packed(self, score: Score) -> bytes | None:
-        """Write recorded features: as a vector where they are ours, else as they are."""
-        if score.features is None or not self._is_ours(score):
+        """Encode recorded features: as a vector if they are those of a known feature set, else as JSON."""
+        if score.features is None or not self._is_known(score):
             return None if score.features is None else _encode(score.features)
         return np.array([score.features[name] for name in self._names[score.fingerprint]], np.float64).tobytes()
 
     def outcomes(self, records: Sequence[Record]) -> None:
-        """Take in records of the outcomes topic: labels, and where in the logs they came to lie."""
+        """Insert records of the outcomes topic: labels with their positions in the histories."""
         found = []
         for record in records:
             try:
-                found.append((record.timestamp, _outcome(record.value or b"")))
+                found.append((record.timestamp, _decode_outcome(record.value or b"")))
             except _UNREADABLE:
                 self.unreadable += 1
-        if self._only is not None:
-            found = [one for one in found if self._only.label(one[1].card_id, one[1].transaction_id)]
+        if self._entity_filter is not None:
+            found = [one for one in found if self._entity_filter.has_label(one[1].card_id, one[1].transaction_id)]
         outcomes = [outcome for _, outcome in found]
         columns = _numbers(
             partition=[one.source.partition for one in outcomes],
             offset=[one.source.offset for one in outcomes],
-            told_ms=[at_ms for at_ms, _ in found],
+            published_ms=[published_ms for published_ms, _ in found],
             labelled_ms=[parse_time_ms(one.labelled_at).epoch_ms for one in outcomes],
             occurred_ms=[
                 None if one.occurred_at is None else parse_time_ms(one.occurred_at).epoch_ms for one in outcomes
@@ -173,25 +180,25 @@ class Spool:
         columns["fraud"] = np.array([one.fraud for one in outcomes], np.bool_)
         for name in ("transaction_id", "card_id", "merchant_id", "reported_by"):
             columns[name] = _texts(getattr(one, name) for one in outcomes)
-        self._insert("applied", columns)
+        self._insert("label_events", columns)
 
     def labels(self, records: Sequence[Record]) -> None:
-        """Take in records of the labels topic, of which it is not known whether they have been applied."""
+        """Insert records of the labels topic, which may not have been applied yet."""
         read = [(one, read_label(one.value, one.key, (one.partition, one.offset))) for one in records]
         found = [(record.timestamp, one.label) for record, one in read if not isinstance(one, Rejection)]
         self.unreadable += len(read) - len(found)
-        labels = [label for _, label in found]
+        labels = [has_label for _, has_label in found]
         columns = _numbers(
             partition=[one.partition for one in labels],
             offset=[one.offset for one in labels],
-            told_ms=[at_ms for at_ms, _ in found],
+            published_ms=[published_ms for published_ms, _ in found],
             labelled_ms=[one.labelled_ms for one in labels],
             occurred_ms=[one.occurred_ms for one in labels],
         )
         columns["fraud"] = np.array([one.fraud for one in labels], np.bool_)
         for name in ("transaction_id", "card_id", "merchant_id", "reported_by"):
             columns[name] = _texts(getattr(one, name) for one in labels)
-        self._insert("applied", columns)
+        self._insert("label_events", columns)
 
     def _insert(self, table: str, columns: Columns) -> None:
         if len(columns["partition"]):
@@ -200,22 +207,22 @@ class Spool:
             self._connection.unregister("batch")
 
 
-def _positions(told: Sequence[Score] | Sequence[Outcome]) -> Mapping[str, list[int | None]]:
-    return {f"{kind}_position": [getattr(one.positions, kind) for one in told] for kind in POSITIONS}
+def _positions(events: Sequence[Score] | Sequence[Outcome]) -> Mapping[str, list[int | None]]:
+    return {f"{kind}_position": [getattr(one.positions, kind) for one in events] for kind in POSITIONS}
 
 
 def _numbers(**columns: Sequence[int | None]) -> Columns:
-    """Make columns of integers; None becomes NULL."""
-    made: Columns = {}
+    """Return columns of integers; None becomes NULL."""
+    result: Columns = {}
     for name, values in columns.items():
         absent = [value is None for value in values]
         numbers = np.array([value or 0 for value in values], np.int64)
-        made[name] = np.ma.masked_array(numbers, absent) if any(absent) else numbers
-    return made
+        result[name] = np.ma.masked_array(numbers, absent) if any(absent) else numbers
+    return result
 
 
 def _texts(values: Iterable[str | bytes | None]) -> Any:  # noqa: ANN401 - an array of objects
     found = list(values)
-    made = np.empty(len(found), object)
-    made[:] = found
-    return made
+    result = np.empty(len(found), object)
+    result[:] = found
+    return result

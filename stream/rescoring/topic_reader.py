@@ -1,6 +1,6 @@
-"""Parts of topics, read from an offset to an offset in each partition, without a consumer group.
+"""Reads parts of topics, from an offset to an offset in each partition, without a consumer group.
 
-Nothing here knows what a record means.
+Records are returned as they are; `topic_tables` decodes them.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from stream.kafka.client import connection_options, require_topic
 from stream.settings import Settings
 
 FETCH_BYTES = 8 * 1024 * 1024
-"""How much of a partition is fetched at a time."""
+"""The most bytes of a partition in one fetch."""
 WAIT_MS = 500
 Records = Sequence[Record]
 Offsets = Mapping[int, int]
@@ -22,7 +22,7 @@ Offsets = Mapping[int, int]
 
 @dataclass(frozen=True, slots=True)
 class TopicPart:
-    """A part of a topic: for each partition the first offset, and the first behind it."""
+    """A part of a topic: for each partition the first offset, and the first after the part."""
 
     topic: str
     starts: Offsets
@@ -30,32 +30,32 @@ class TopicPart:
 
     @property
     def count(self) -> int:
-        """How many offsets that are; where records were deleted, there are fewer records."""
+        """Return the number of offsets; there are fewer records if some were deleted."""
         return sum(max(0, self.ends[one] - start) for one, start in self.starts.items())
 
 
-class Topics:
-    """Topics as one consumer reads them, one part after the other."""
+class TopicReader:
+    """Reads topics with one consumer, one part after another."""
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
 
     async def whole(self, topic: str) -> TopicPart:
-        """Return a topic as it is now.
+        """Return the whole of a topic, up to its present end.
 
         Raises:
-            aiokafka.errors.KafkaError: the broker does not answer, or the topic is not there.
+            aiokafka.errors.KafkaError: the broker does not answer, or the topic does not exist.
         """
         await require_topic(self._consumer, topic)
         self._consumer.assign([TopicPartition(topic, 0)])
-        await self._consumer.end_offsets([TopicPartition(topic, 0)])  # now the client knows how many there are
+        await self._consumer.end_offsets([TopicPartition(topic, 0)])  # fetches the number of partitions
         tps = [TopicPartition(topic, number) for number in sorted(self._consumer.partitions_for_topic(topic) or ())]
         self._consumer.assign(tps)
         begins, ends = await self._consumer.beginning_offsets(tps), await self._consumer.end_offsets(tps)
         return TopicPart(topic, {tp.partition: begins[tp] for tp in tps}, {tp.partition: ends[tp] for tp in tps})
 
     async def since(self, whole: TopicPart, moment_ms: int | None) -> Offsets:
-        """Return each partition's first offset with a timestamp not before a moment; its first for None."""
+        """Return each partition's first offset with a timestamp at or after a moment; its first for None."""
         if moment_ms is None:
             return whole.starts
         tps = [TopicPartition(whole.topic, partition) for partition in whole.starts]
@@ -63,11 +63,11 @@ class Topics:
         return {tp.partition: whole.ends[tp.partition] if found.get(tp) is None else found[tp].offset for tp in tps}
 
     async def until(self, whole: TopicPart, moment_ms: int | None) -> Offsets:
-        """Return each partition's first offset with a timestamp not before a moment; its end for None."""
+        """Return each partition's first offset with a timestamp at or after a moment; its end for None."""
         return whole.ends if moment_ms is None else await self.since(whole, moment_ms)
 
     async def read(self, part: TopicPart) -> AsyncIterator[Records]:
-        """Yield records of one partition after another, each partition in order.
+        """Yield batches of records, each of one partition; a partition's records come in order.
 
         Raises:
             aiokafka.errors.KafkaError: the broker does not answer.
@@ -77,15 +77,15 @@ class Topics:
         self._consumer.assign(list(at))
         for tp, start in at.items():
             self._consumer.seek(tp, start)
-        while behind := [tp for tp in at if at[tp] < ends[tp]]:
-            for tp, records in (await self._consumer.getmany(*behind, timeout_ms=WAIT_MS)).items():
+        while unfinished := [tp for tp in at if at[tp] < ends[tp]]:
+            for tp, records in (await self._consumer.getmany(*unfinished, timeout_ms=WAIT_MS)).items():
                 at[tp] = records[-1].offset + 1
                 yield [record for record in records if record.offset < ends[tp]]
-            for tp in behind:  # compaction and control records leave gaps at the end
+            for tp in unfinished:  # skip gaps left by compaction and control records
                 at[tp] = max(at[tp], await self._consumer.position(tp))
 
     async def first_ms(self, whole: TopicPart) -> Mapping[int, int]:
-        """Return the timestamp of each partition's first record; a partition that has none is left out."""
+        """Return the timestamp of each partition's first record; empty partitions are left out."""
         found: dict[int, int] = {}
         filled = {one: start for one, start in whole.starts.items() if start < whole.ends[one]}
         one_each = TopicPart(whole.topic, filled, {one: start + 1 for one, start in filled.items()})
@@ -96,8 +96,8 @@ class Topics:
 
 
 @asynccontextmanager
-async def reading(settings: Settings) -> AsyncIterator[Topics]:
-    """Open a consumer for reading parts of topics.
+async def open_reader(settings: Settings) -> AsyncIterator[TopicReader]:
+    """Start a consumer that reads parts of topics, and stop it at the end.
 
     Raises:
         aiokafka.errors.KafkaError: the broker does not answer.
@@ -111,6 +111,6 @@ async def reading(settings: Settings) -> AsyncIterator[Topics]:
     )
     try:
         await consumer.start()
-        yield Topics(consumer)
+        yield TopicReader(consumer)
     finally:
         await consumer.stop()

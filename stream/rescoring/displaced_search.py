@@ -1,0 +1,155 @@
+"""Search for what a decision saw of another party's log if a repair later displaced its record there.
+
+Such a decision saw everything in the log but what its own partition has after it. How long the log was at that time is
+not on record; it held the decision's own record and all that was published before it. So every prefix of the log that
+may have been the whole log is tried, until the features come out to the last bit.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from features.history.displaced import ALL_DISPLACED
+from features.history.frames import Floats
+from features.history.history import History
+from features.history.store import Entity, Ints, Transactions
+from stream.dataset.database import connect_memory, quoted
+from stream.rescoring.history_pass import MAX_RECORDS, OtherPass, PartyLabel, VisibleFeatures, columns_of, subset
+from stream.rescoring.rescore import different
+from stream.rescoring.shard_output import IncomingLabel, ShardOutput, read_incoming_labels
+from stream.rescoring.shards import Shard, ShardBatch, ShardOrder
+from stream.rescoring.tasks import DECIDE, other_labels_before, to_decide
+from stream.rescoring.workdir import Workdir
+
+IN_FLIGHT_MS = 30_000
+"""A record published up to this long after a decision may have been in the log when it was made.
+
+A batch is published once it is done, and what was in flight when histories were lost only once they are whole again."""
+MAX_PREFIXES = 1_000
+"""The most prefixes of a log that are tried for one decision."""
+
+
+class DifferingDecision(NamedTuple):
+    """A decision that differs: the index of its feature set, and the recorded vector."""
+
+    which: int
+    vector: Floats
+
+
+class PartyLog(NamedTuple):
+    """One party's whole log: its transactions, their positions, and by position when each record was published."""
+
+    transactions: Transactions
+    history: History
+    positions: Ints
+    published_ms: Ints
+
+    def possible_ends(self, at: int) -> Sequence[int]:
+        """Return the last positions that the log may have had when transaction `at` was decided, likely ones first.
+
+        The likeliest is the last record published by then.
+        """
+        position = int(self.positions[at])
+        later_ms = self.published_ms[position:] - self.published_ms[position]
+        likely, last = (position + int(np.flatnonzero(later_ms <= late)[-1]) for late in (0, IN_FLIGHT_MS))
+        ends = sorted(range(position, last + 1), key=lambda end: abs(end - likely))
+        return ends[:MAX_PREFIXES]
+
+
+class LogPass(OtherPass):
+    """Loads one party's log at once, and then computes features over its prefixes."""
+
+    def __init__(self, workdir: Workdir, entity: Entity) -> None:
+        super().__init__(workdir.sets, entity, ALL_DISPLACED)
+        self._columns = [columns_of(one, entity) for one in workdir.sets.sets]
+
+    def load(
+        self,
+        batch: ShardBatch,
+        scored_ms: Ints,
+        labels: deque[IncomingLabel],
+        parked: Mapping[tuple[int, int], Ints],
+    ) -> PartyLog:
+        """Append all of a party's transactions, scored at these times, and their labels."""
+        due = list(labels)
+        placed = [*other_labels_before(labels, batch.sort_keys(), batch.last_key)]
+        placed += [PartyLabel(len(batch.numbers), one.party, one.row) for one in labels]
+        drafted = self.draft(batch.transactions, placed, parked)
+        (history,) = set(drafted.histories)
+        found = np.full(history.length, -1, np.int64)
+        found[[position for _, position in drafted.labels]] = [one.published_ms for one in due]
+        found[drafted.positions] = scored_ms
+        last = np.maximum.accumulate(
+            np.where(found < 0, 0, np.arange(len(found)))
+        )  # parked labels: as their transaction
+        return PartyLog(batch.transactions, history, np.array(drafted.positions, np.int64), found[last])
+
+    def search(self, log: PartyLog, at: int, recorded: DifferingDecision) -> VisibleFeatures:
+        """Return what transaction `at` saw of the first prefix that gives its recorded features, else the likeliest."""
+        wanted, found = recorded.vector[self._columns[recorded.which]], []
+        for seen in self._prefixes(log, at):
+            equal = np.flatnonzero(~different(seen.vectors[recorded.which], wanted[np.newaxis]).any(axis=1))
+            if len(equal):
+                found = [_one(seen, int(equal[0]))]
+                break
+            found = found or [_one(seen, 0)]
+        return found[0]
+
+    def _prefixes(self, log: PartyLog, at: int) -> Iterator[VisibleFeatures]:
+        """Yield what a transaction saw of the log's prefixes, several at a time."""
+        ends, position = log.possible_ends(at), int(log.positions[at])
+        count = max(1, MAX_RECORDS // log.history.length)
+        row = log.history.at(position)
+        for start in range(0, len(ends), count):
+            some = ends[start : start + count]
+            histories = [prefix(log.history, end) for end in some]
+            batch = subset(log.transactions, [at] * len(some))
+            places = [(number, history, position) for number, history in enumerate(histories)]
+            yield self.features_at(batch, places, np.repeat(row[np.newaxis], len(some), axis=0))
+
+
+def _one(seen: VisibleFeatures, at: int) -> VisibleFeatures:
+    return VisibleFeatures([vectors[at : at + 1] for vectors in seen.vectors], seen.visible[at : at + 1])
+
+
+def prefix(history: History, end: int) -> History:
+    """Return a history as it was when the record at position `end` was its last."""
+    found = History(history.entity, history.entity_id, history.columns)
+    found.replace(history.base, history.upto(end))
+    return found
+
+
+def search_displaced(entity: Entity, workdir: Workdir, shard: int) -> None:
+    """Search the logs of a shard's entities for the differing decisions, and write what they saw as `displaced`."""
+    recorded, fates = _differing_decisions(workdir), workdir.fates()
+    with Shard(workdir, entity, shard, ShardOrder.by_party(entity, workdir.differing)) as source:
+        rows = np.intersect1d(source.rows(), np.fromiter(recorded, np.int64, len(recorded)))
+        with ShardOutput(workdir, entity, shard, rows, displaced=True) as output:
+            if not len(rows):
+                return
+            incoming = read_incoming_labels(
+                workdir, entity, OtherPass(workdir.sets, entity).hashes(source.entity_ids())
+            )
+            scored_ms, start = source.column("scored_ms"), 0
+            for batch in source.batches():
+                decided = fates[batch.numbers] == DECIDE
+                batch_ms = scored_ms[start : start + len(decided)][decided]
+                start += len(decided)
+                party = LogPass(workdir, entity)
+                (name,) = party.hashes({getattr(batch.transactions, f"{entity.value}_ids")[0]})
+                labels = deque(one for one in incoming.ordered if one.party == name)
+                accepted = to_decide(batch, decided)
+                log = party.load(accepted, batch_ms, labels, incoming.parked)
+                for at in np.flatnonzero(np.isin(accepted.rows, rows)).tolist():
+                    output.write(accepted.rows[at : at + 1], party.search(log, at, recorded[int(accepted.rows[at])]))
+            workdir.progress()[shard] = start
+
+
+def _differing_decisions(workdir: Workdir) -> dict[int, DifferingDecision]:
+    """Return the decisions to search for, by output row."""
+    which = {fingerprint: at for at, fingerprint in enumerate(workdir.sets.by_fingerprint)}
+    with connect_memory(workdir.folder, workdir.memory_mb) as connection:
+        found = connection.execute(f"SELECT row, fingerprint, features FROM {quoted(workdir.differing)}").fetchall()
+    return {row: DifferingDecision(which[name], np.frombuffer(packed)) for row, name, packed in found if name in which}

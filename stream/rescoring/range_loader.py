@@ -1,0 +1,185 @@
+"""Load the parts of the topics that a range of decisions depends on into the tables of `topic_tables`.
+
+A decision depends on the histories of its card and the other parties: on transactions back to the horizon before the
+earliest of the range, and on their decisions and labels, which record the order in which they were seen. A day more of
+these is read, because a transaction may be decided late. A time bounds what was not read (`floors_ms`), so that
+decisions that may depend on it are known.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Annotated, NamedTuple
+
+import msgspec
+
+from features.declaration import DAY_MS, HOUR_MS
+from models.errors import InvalidTimeError
+from models.times import format_time, parse_time_ms
+from stream.kafka.topics import LABELS, OUTCOMES, SCORES, TRANSACTIONS
+from stream.rescoring.request import NothingToScoreError, Progress, Range
+from stream.rescoring.topic_reader import Offsets, Records, TopicPart, TopicReader
+from stream.rescoring.topic_tables import TopicTables
+from stream.settings import Settings
+
+LEAD_IN_SCORES = 1_000
+"""Scores that are read before the first that is needed: whether a score is valid depends on those before it."""
+FAR_FUTURE_MS = 1 << 62
+
+
+class LoadedRange(NamedTuple):
+    """What was read.
+
+    `wanted` has the first offset and the end of the range by partition, of the transactions topic or, if `by_score`, of
+    the scores topic. `decisions` is true if the range is one of decisions, not of transactions. Transactions of a
+    partition that were not read occurred before `floors_ms`; None: all were read.
+    """
+
+    wanted: Mapping[int, tuple[int, int]]
+    decisions: bool
+    by_score: bool
+    starts: Offsets
+    floors_ms: Mapping[int, int | None]
+
+
+class Lookback(NamedTuple):
+    """How far histories reach back from a transaction, and how far ahead of its record's timestamp that may be."""
+
+    horizon_ms: int
+    skew_ms: int
+
+
+class RangeLoader:
+    """Reads the records that a range depends on."""
+
+    def __init__(self, settings: Settings, topics: TopicReader, lookback: Lookback, progress: Progress) -> None:
+        self._settings = settings
+        self._topics = topics
+        self._lookback = lookback
+        self._progress = progress
+
+    async def load(self, tables: TopicTables, wanted: Range, *, decisions: bool) -> LoadedRange:
+        """Read what is needed to score a range of transactions, or to rescore a range of decisions.
+
+        Raises:
+            NothingToScoreError: the range is empty.
+            aiokafka.errors.KafkaError: the broker does not answer, or a topic does not exist.
+        """
+        transactions = await self._topics.whole(self._settings.topic(TRANSACTIONS.name))
+        by_score = decisions and wanted.offsets is None
+        requested = await self._requested(transactions, wanted, by_score=by_score)
+        low_ms = None
+        if wanted.offsets is not None or wanted.from_ms is not None:
+            low_ms = await self._earliest(requested) - self._lookback.horizon_ms - self._lookback.skew_ms
+        high_ms = None if wanted.to_ms is None else wanted.to_ms + DAY_MS
+        read = await self._between(transactions, low_ms, high_ms)
+        if not by_score:
+            read = replace(
+                read,
+                starts={one: min(start, requested.starts.get(one, start)) for one, start in read.starts.items()},
+                ends={one: max(end, requested.ends.get(one, end)) for one, end in read.ends.items()},
+            )
+        await self._read("transactions", read, tables.transactions)
+        since_ms = await self._decided_since(transactions, low_ms)
+        await self._read(
+            "decisions", await self._related(SCORES.name, since_ms, high_ms, LEAD_IN_SCORES), tables.scores
+        )
+        await self._read("outcomes", await self._related(OUTCOMES.name, since_ms, high_ms), tables.outcomes)
+        if not decisions:
+            await self._read("labels", await self._related(LABELS.name, since_ms, high_ms), tables.labels)
+        wanted_offsets = {one: (start, requested.ends[one]) for one, start in requested.starts.items()}
+        return LoadedRange(wanted_offsets, decisions, by_score, read.starts, await self._floors(read, low_ms))
+
+    async def _requested(self, transactions: TopicPart, wanted: Range, *, by_score: bool) -> TopicPart:
+        """Return the part of the topic that the range selects.
+
+        Raises:
+            NothingToScoreError: it is empty.
+        """
+        whole = await self._topics.whole(self._settings.topic(SCORES.name)) if by_score else transactions
+        if wanted.offsets is None:
+            starts, ends = (
+                await self._topics.since(whole, wanted.from_ms),
+                await self._topics.until(whole, wanted.to_ms),
+            )
+            part = TopicPart(whole.topic, starts, ends)
+        else:
+            part = _clip(whole, wanted.offsets)
+        if not part.count:
+            raise NothingToScoreError(f"nothing of topic {whole.topic} is in the range: {await self._describe(whole)}")
+        return part
+
+    async def _describe(self, whole: TopicPart) -> str:
+        first = await self._topics.first_ms(whole)
+        if not first:
+            return "it is empty"
+        offsets = ", ".join(f"{one}:{whole.starts[one]}-{whole.ends[one]}" for one in sorted(whole.starts))
+        return f"it holds records since {format_time(min(first.values()))}, by partition {offsets}"
+
+    async def _earliest(self, requested: TopicPart) -> int:
+        """Return when the earliest transaction of the range occurred."""
+        earliest = FAR_FUTURE_MS
+
+        def find_earliest(records: Records) -> None:
+            nonlocal earliest
+            earliest = min(earliest, *map(_occurred_ms, records), FAR_FUTURE_MS)
+
+        await self._read("range", requested, find_earliest)
+        return earliest
+
+    async def _between(self, whole: TopicPart, low_ms: int | None, high_ms: int | None) -> TopicPart:
+        return TopicPart(whole.topic, await self._topics.since(whole, low_ms), await self._topics.until(whole, high_ms))
+
+    async def _decided_since(self, transactions: TopicPart, low_ms: int | None) -> int | None:
+        """Return the time from which decisions are needed.
+
+        That of the first transaction, less an hour: a worker decides after the record was written, by another clock.
+        """
+        if low_ms is None and any(transactions.starts.values()):
+            low_ms = min((await self._topics.first_ms(transactions)).values(), default=None)
+        return None if low_ms is None else low_ms - HOUR_MS
+
+    async def _related(self, name: str, since_ms: int | None, until_ms: int | None, lead_in: int = 0) -> TopicPart:
+        whole = await self._topics.whole(self._settings.topic(name))
+        part = await self._between(whole, since_ms, until_ms)
+        starts = {one: max(whole.starts[one], start - lead_in) for one, start in part.starts.items()}
+        return replace(part, starts=starts)
+
+    async def _read(self, stage: str, part: TopicPart, consume: Callable[[Records], None]) -> None:
+        done, total = 0, part.count
+        self._progress(stage, 0, total)
+        async for records in self._topics.read(part):
+            consume(records)
+            done += len(records)
+            self._progress(stage, done, total)
+        self._progress(stage, total, total)
+
+    async def _floors(self, read: TopicPart, low_ms: int | None) -> Mapping[int, int | None]:
+        first_ms = await self._topics.first_ms(read)
+        unknown_ms = FAR_FUTURE_MS if low_ms is None else low_ms
+        return {
+            one: first_ms.get(one, unknown_ms) + self._lookback.skew_ms if start else None
+            for one, start in read.starts.items()
+        }
+
+
+def _clip(whole: TopicPart, offsets: Mapping[int, tuple[int, int]]) -> TopicPart:
+    unknown = sorted(offsets.keys() - whole.starts.keys())
+    if unknown:
+        raise NothingToScoreError(f"topic {whole.topic} has no partitions {unknown}, but 0 to {max(whole.starts)}")
+    starts = {one: max(whole.starts[one], start) for one, (start, _) in offsets.items()}
+    return TopicPart(whole.topic, starts, {one: min(whole.ends[one], end) for one, (_, end) in offsets.items()})
+
+
+class _OccurredAt(msgspec.Struct):
+    occurred_at: Annotated[int | str, msgspec.Meta()]
+
+
+_decode_occurred_at = msgspec.json.Decoder(_OccurredAt).decode
+
+
+def _occurred_ms(record: object) -> int:
+    """Return the `occurred_at` of a transaction or decision; FAR_FUTURE_MS if it has none."""
+    try:
+        return parse_time_ms(_decode_occurred_at(getattr(record, "value", None) or b"").occurred_at).epoch_ms
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidTimeError):
+        return FAR_FUTURE_MS
