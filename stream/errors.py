@@ -1,30 +1,35 @@
-"""The errors of this package, one root.
+"""The errors of this package, under one root; `stream.fates` says what becomes of each.
 
-StreamError                     catch this to catch all of ours
-├── SettingsError               a setting is wrong: mend it and start again (all problems are named at once)
-├── StaleBatchError             the batch's partition is no longer ours: drop it, acknowledge nothing
-├── TopicsError                 topics are missing or laid out otherwise: `fraudstream topics apply`
-├── MeasurementError            what is to be measured does not run: say it to who asked; nothing was measured
-├── RebuildError                histories cannot be put together so: the message says what to do
-├── ReportError                 there is nothing to report on: say it to who asked
-└── PublishError                the broker has not acknowledged all outputs: read the tail again, then retry
+StreamError                     the root: catch it to catch all errors of this package
+├── SettingsError               a setting is invalid: correct it and start again (all problems are named at once)
+├── StaleBatchError             the batch's partitions were revoked: drop it, acknowledge nothing
+├── NotReadyError               a condition for start-up is not met: check it again until it is
+├── TopicsError                 topics are missing or laid out differently: `fraudstream topics apply`
+├── MeasurementError            what is to be measured does not run: show the message; nothing was measured
+├── RebuildError                histories cannot be rebuilt this way: the message says what to do
+├── ReportError                 there is nothing to report on: show the message
+└── PublishError                a broker has not acknowledged all outputs: read the ends of the topics, then retry
 """
 
 
 class StreamError(Exception):
-    """Any error that this package raises on purpose."""
+    """The root of this package's errors; never raised itself."""
 
 
 class SettingsError(StreamError):
-    """Settings that cannot be used; the message has a line for each."""
+    """Settings are invalid; the message has a line for each."""
 
 
 class StaleBatchError(StreamError):
-    """A batch outlived its assignment; whoever owns the partition now decides its records."""
+    """The partitions of a batch were revoked; their new owner decides its records."""
+
+
+class NotReadyError(StreamError):
+    """A condition for start-up is not met yet; the message says which."""
 
 
 class TopicsError(StreamError):
-    """The topics are not as the contract lays them out."""
+    """The topics differ from the contract's layout, or cannot be created."""
 
 
 class MeasurementError(StreamError):
@@ -32,11 +37,11 @@ class MeasurementError(StreamError):
 
 
 class RebuildError(StreamError):
-    """Histories are not put together, and why."""
+    """Histories cannot be rebuilt; the message says why."""
 
 
 class ReportError(StreamError):
-    """No such challenger is there, or was."""
+    """There is no such challenger, and there was none."""
 
 
 class PublishError(StreamError):

@@ -1,6 +1,6 @@
-"""A thread that ends the process when the process no longer works: a worker must die loudly, never linger.
+"""A thread that ends a worker that hangs, so that the group gives its partitions to another worker.
 
-It counts its own wake-ups, so a process that was stopped and continued as a whole is not taken for hung.
+It counts its own wake-ups instead of reading a clock: a process that was suspended and resumed is not taken for hung.
 """
 
 import asyncio
@@ -19,22 +19,22 @@ _TICK_SECONDS = 1.0
 
 
 def end_process(reason: str) -> None:
-    """End the process now, committing nothing: what was in work is decided by whoever starts next."""
+    """End the process at once and without a commit: the records in work are decided by their next owner."""
     log.critical("ending: %s", reason)
     logging.shutdown()
     os._exit(EXIT_FATAL)
 
 
 def end_on_error(task: "asyncio.Task[None]") -> None:
-    """End the process over background work that failed: what waits for it would wait for ever."""
+    """End the process if the background task failed: others would wait for it for ever."""
     if not task.cancelled() and (error := task.exception()) is not None:
         end_process(f"background work failed: {error!r}")
 
 
 class Watchdog(threading.Thread):
-    """Ends the process when one of `pulses` has not moved for `patience_seconds`, or a countdown runs out.
+    """Ends the process when a pulse has not changed for `patience_seconds`, or when the countdown reaches zero.
 
-    Each returns a number that rises while all is well, by what it is the pulse of.
+    `pulses` has, by the name of what is watched, a function that returns a counter which rises while it works.
     """
 
     def __init__(self, pulses: Mapping[str, Callable[[], int]], patience_seconds: float) -> None:
@@ -47,31 +47,31 @@ class Watchdog(threading.Thread):
         self._drained = 0.0
 
     def count_down(self, seconds: float) -> None:
-        """End the process in so many seconds unless it has ended by itself, or the watchdog was told to stand down."""
+        """End the process after so many seconds, unless it ends by itself or `stand_down` is called before."""
         self._allowed = seconds
 
     def stand_down(self) -> None:
-        """Stop the countdown: the drain is through, and what is left to do decides nothing.
+        """Stop the countdown, because the drain is done and no decision is left.
 
-        The pulses are watched on, and end with the event loop; so what hangs now is ended after their patience.
+        The pulses are still watched: a shutdown that hangs is ended after `patience_seconds`.
         """
         self._allowed = None
 
     def run(self) -> None:
-        """Watch until the process ends."""
+        """Check every second until the process ends."""
         while True:
             time.sleep(_TICK_SECONDS)
             self.tick()
 
     def tick(self) -> None:
-        """Look once: what has not moved since the last look has been still for one tick more."""
+        """Check once; a pulse that has not changed since the last check is one tick older."""
         for name, pulse in self._pulses.items():
             beat = pulse()
             self._still[name] = 0.0 if beat != self._last[name] else self._still[name] + _TICK_SECONDS
             self._last[name] = beat
             if self._still[name] >= self._patience:
                 end_process(f"{name} has not moved for {self._still[name]:.0f} s")
-        allowed = self._allowed  # read once: the main thread may stand the watchdog down meanwhile
+        allowed = self._allowed  # read once: the main thread may call `stand_down` meanwhile
         if allowed is not None:
             self._drained += _TICK_SECONDS
             if self._drained >= allowed:

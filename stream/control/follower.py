@@ -34,14 +34,14 @@ class CandidateNotice(NamedTuple):
 class Follower:
     """The lineup of one deployment, as far as its log has been read; waiters wake at every change."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, operations: OperationTracing | None = None) -> None:
         self.lineup = Lineup(settings.deployment)
         self.candidates = Candidates(settings.deployment)
         self.caught_up = False
         """Whether the log has been read to the end that it had at the start."""
         self.last_error: str | None = None
         """Why the last attempt to read the log failed; None if it succeeded."""
-        self.operations: OperationTracing = NoOperationTracing()
+        self.operations: OperationTracing = NoOperationTracing() if operations is None else operations
         """Traces the judging of commands and the answers for candidates."""
         self.candidate_notices: dict[str, CandidateNotice] = {}
         """The notices of pending candidates, by `command_id`."""

@@ -92,14 +92,31 @@ class LoadFailures:
         return () if failure is None else failure.problems
 
 
+class LoadedModels:
+    """The models in memory, by digest, and which of them decide; `ModelCache` loads and unloads them."""
+
+    def __init__(self, follower: Follower) -> None:
+        self.by_digest: dict[str, Model] = {}
+        self._follower = follower
+
+    def serving(self) -> ServingModels | None:
+        """Return the models that decide now; None while no model is live or the live model is not loaded."""
+        lineup = self._follower.lineup
+        live = self.by_digest.get(lineup.live or "")
+        if not self._follower.caught_up or live is None:
+            return None
+        fallback = self.by_digest.get(lineup.rollback_target or "")
+        return ServingModels(lineup.revision, live, fallback, lineup.challenger_at(now_ms()))
+
+
 class ModelCache:
     """Keeps the models loaded that the lineup needs, and answers for candidates."""
 
-    def __init__(self, follower: Follower, loader: ModelLoader, publisher: Publisher) -> None:
+    def __init__(self, follower: Follower, models: LoadedModels, loader: ModelLoader, publisher: Publisher) -> None:
         self._follower = follower
         self._loader = loader
         self._answers = CandidateAnswers(follower, publisher, loader.worker)
-        self._models: dict[str, Model] = {}
+        self._models = models.by_digest
         self._failures = LoadFailures()
 
     async def run(self) -> None:
@@ -110,16 +127,6 @@ class ModelCache:
             await self._answer_candidates()
             self._unload_unused()
             await self._follower.wait_for_change(_POLL_SECONDS)
-
-    def serving(self) -> ServingModels | None:
-        """Return the models that decide now; None while no model is live or the live model is not loaded."""
-        lineup = self._follower.lineup
-        live = self._models.get(lineup.live or "")
-        if not self._follower.caught_up or live is None:
-            return None
-        return ServingModels(
-            lineup.revision, live, self._models.get(lineup.rollback_target or ""), lineup.challenger_at(now_ms())
-        )
 
     def reasons(self) -> list[str]:
         """Return why this worker cannot decide; empty if it can."""

@@ -33,6 +33,9 @@ class WaitingStore:
     Labels can wait, and their outcome depends on all earlier transactions.
     """
 
+    degraded = False
+    has_pending = False
+
     def __init__(self, inner: RedisStore, *, labels_alone: bool = False) -> None:
         self._inner = inner
         self._labels_alone = labels_alone
@@ -65,6 +68,9 @@ class WaitingStore:
     async def compact(self) -> None:
         """Trim records that no decision can see any more."""
         await self._inner.compact()
+
+    async def catch_up(self) -> None:
+        """Return at once: nothing is decided without Redis, so nothing waits to be applied."""
 
     def _require_whole(self) -> None:
         if self._inner.incomplete:

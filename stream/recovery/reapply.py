@@ -10,11 +10,11 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import UnknownTopicOrPartitionError
 
-from features.errors import StoreError
 from features.redis.progress import LogPart, PartProgress, PartReport
 from features.redis.store import RedisStore
 from stream.contract.codes import Rejection
 from stream.contract.label import read_label
+from stream.fates import Phase, is_retried
 from stream.kafka.batches import Record
 from stream.kafka.client import connection_options, require_topic
 from stream.kafka.topics import LABELS, TRANSACTIONS
@@ -144,9 +144,9 @@ async def _apply(settings: Settings, store: RedisStore, records: Sequence[Record
     """Apply records; if that fails unexpectedly, one by one: the faulty record became a dead letter the first time."""
     try:
         await _append(settings, store, records)
-    except StoreError:
-        raise
-    except Exception as error:  # noqa: BLE001 - as in `stream.worker.isolation`
+    except Exception as error:
+        if is_retried(error, Phase.RECORD):
+            raise
         if len(records) == 1:
             at = f"{records[0].topic} {records[0].partition} offset {records[0].offset}"
             log.warning("%s cannot be applied again, skipped: %s", at, type(error).__name__)

@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from aiokafka.errors import KafkaError
-
 from features.errors import StoreUnavailableError
 from features.history.store import Entity, RetentionPolicy
 from features.redis.progress import NO_END, LogPart
@@ -21,6 +19,7 @@ from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets
 from models.problems import Problem, ProblemCode
 from stream.control.model_cache import ServingModels
+from stream.fates import Phase, is_retried
 from stream.kafka.topics import LABELS, TRANSACTIONS
 from stream.kafka.transport import BatchConsumer
 from stream.recovery.repair import Repair, RepairDeps
@@ -62,6 +61,31 @@ class WarmupCheck:
         return (Problem(ProblemCode.FEATURES_WARMING, detail),)
 
 
+class RepairProgress:
+    """The progress of this worker's repair: the repairer sets it, the warm-up check and the gauges read it."""
+
+    def __init__(self) -> None:
+        self._repair: Repair | None = None
+
+    @property
+    def pending_parts(self) -> int:
+        """The number of our parts that are not fully applied yet."""
+        return 0 if self._repair is None else sum(one.at < one.end for one in self._repair.ranges.values())
+
+    def started(self, repair: Repair) -> None:
+        """Set the repair that runs now."""
+        self._repair = repair
+
+    def ended(self) -> None:
+        """Set that no repair runs now."""
+        self._repair = None
+
+    def text(self) -> str:
+        """Return the progress as text."""
+        status = None if self._repair is None else self._repair.status
+        return "not started" if status is None else str(status)
+
+
 class RepairerDeps(NamedTuple):
     """The repairer's dependencies: `store` is the one that decides, `decided` returns each partition's decided offset.
 
@@ -76,6 +100,7 @@ class RepairerDeps(NamedTuple):
     decided: Callable[[], Mapping[int, int] | None]
     withheld: Callable[[str], bool]
     emit: FactListener
+    progress: RepairProgress
 
 
 class _Situation(NamedTuple):
@@ -92,24 +117,12 @@ class Repairer:
         self._deps = deps
         self._assignment: int | None = None
         self._assignments = 0
-        self._repair: Repair | None = None
-
-    @property
-    def pending_parts(self) -> int:
-        """The number of our parts that are not fully applied yet."""
-        return 0 if self._repair is None else sum(one.at < one.end for one in self._repair.ranges.values())
 
     def reasons(self) -> list[str]:
         """Return that histories are incomplete, with the progress; empty if they are complete."""
         if not self._deps.store.incomplete:
             return []
-        return [f"Redis has lost histories, which are being rebuilt from Kafka: {self.progress_text}"]
-
-    @property
-    def progress_text(self) -> str:
-        """The progress as text."""
-        status = None if self._repair is None else self._repair.status
-        return "not started" if status is None else str(status)
+        return [f"Redis has lost histories, which are being rebuilt from Kafka: {self._deps.progress.text()}"]
 
     def assigned(self) -> None:
         """Repair under a new assignment, if needed."""
@@ -159,8 +172,9 @@ class Repairer:
     async def _repair_until_changed(self, situation: _Situation) -> None:
         """Repair until the situation changes; if Kafka or Redis does not respond, the caller retries."""
         deps = self._deps
-        self._repair = Repair(RepairDeps(deps.settings, deps.keeping, situation.repair, deps.emit, deps.store.lock))
-        task = asyncio.create_task(self._repair.run(self._ends))
+        repair = Repair(RepairDeps(deps.settings, deps.keeping, situation.repair, deps.emit, deps.store.lock))
+        deps.progress.started(repair)
+        task = asyncio.create_task(repair.run(self._ends))
         try:
             while self._situation() == situation and not (task.done() and task.exception()):
                 await asyncio.wait({task}, timeout=_POLL_SECONDS)
@@ -168,13 +182,12 @@ class Repairer:
         finally:
             task.cancel()
             (error,) = await asyncio.gather(task, return_exceptions=True)
-            self._repair = None
-        match error:
-            case KafkaError() | StoreUnavailableError() | OSError():
-                log.warning("histories could not be rebuilt, retrying: %s", error)
-                await asyncio.sleep(_RETRY_SECONDS)
-            case Exception():
+            deps.progress.ended()
+        if isinstance(error, Exception):
+            if not is_retried(error, Phase.REPAIR):
                 raise error
+            log.warning("histories could not be rebuilt, retrying: %s", error)
+            await asyncio.sleep(_RETRY_SECONDS)
 
     async def _ends(self) -> dict[LogPart, int]:
         """Return the offsets up to which our transactions were delivered, or decided earlier; labels have no end.

@@ -1,11 +1,12 @@
-"""The Faust app: three agents over the batch transport, and the web endpoints.
+"""The Faust app of a worker: three agents over the batch transport, and the parts that they call.
 
-Here is the wiring and nothing else; what each part does is on its own page.
+`build_parts` makes every part with all that it needs; the app passes them batches, assignments and revocations.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import faust
 from aiokafka.admin import AIOKafkaAdminClient
@@ -14,51 +15,56 @@ from faust.types import TP
 from mode.types import ServiceT
 
 from features.errors import StoreRefusedError
-from features.history.store import Entity, HistoryStore
 from features.memory_store import MemoryStore
 from features.redis.store import RedisStore, StoreOptions
 from features.vector.sets import FeatureSets, load_sets
 from models.repository import Repository
 from stream.challenger.comparer import Comparer
 from stream.clock import now_ms
+from stream.control.follower import Follower
 from stream.control.judge import Judge, JudgeDeps
-from stream.control.model_cache import ModelCache, ModelLoader
+from stream.control.model_cache import LoadedModels, ModelCache, ModelLoader
 from stream.control.probes import probe_vectorisers
 from stream.errors import SettingsError
 from stream.kafka.batches import Batch
 from stream.kafka.client import client_id, connection_options
 from stream.kafka.fetch_thread import ConsumerOptions
+from stream.kafka.publisher import Publisher
 from stream.kafka.topics import LABELS, MODEL_CONTROL, TRANSACTIONS
 from stream.kafka.transport import BatchConsumer, BatchTransport
 from stream.pipeline import Pipeline
 from stream.recovery.outage import DegradingStore, WaitingStore
-from stream.recovery.repairer import Repairer, RepairerDeps, WarmupCheck, needed_horizons
+from stream.recovery.repairer import Repairer, RepairerDeps, RepairProgress, WarmupCheck, needed_horizons
 from stream.settings import PREFIX, Settings
 from stream.telemetry.setup import Telemetry
 from stream.watchdog import end_process
 from stream.worker.decider import Decider, DeciderDeps
 from stream.worker.gauges import GaugeSources, Lag
 from stream.worker.labeller import Labeller
-from stream.worker.startup import Startup
+from stream.worker.startup import Startup, StartupDeps
 
 _HEARTBEATS_A_SESSION = 3
 _REQUEST_SECONDS = 40.0
 _POLL_SECONDS = 300.0
 
 
+DecisionStore = WaitingStore | DegradingStore
+"""The histories as decisions and labels see them: they wait for Redis, or decisions go on without it."""
+
+
 class Boot(BootStrategy):
-    """Web first, so that a worker that waits can say why; Faust's own producer is not used."""
+    """Start the web server first, so that `/health/ready` answers during start-up; omit Faust's own producer."""
 
     enable_kafka_producer = False
 
     def server(self) -> Iterable[ServiceT]:
-        """Return what starts, in this order."""
+        """Return the services in the order in which they start."""
         app = self.app
         assert isinstance(app, WorkerApp)  # noqa: S101 - a wiring error, not an input
         return chain(
             self.sensors(),
             self.web_server(),
-            [app.preparation],
+            [app.parts.startup],
             self.kafka_consumer(),
             self.agents(),
             self.kafka_conductor(),
@@ -66,8 +72,32 @@ class Boot(BootStrategy):
         )
 
 
+class ConsumerAccess(NamedTuple):
+    """Two ways to the consumer that Faust creates at start-up: `created` requires it, `current` may return None."""
+
+    created: Callable[[], BatchConsumer]
+    current: Callable[[], BatchConsumer | None]
+
+
+class WorkerParts(NamedTuple):
+    """The parts of a worker that its app calls."""
+
+    store: RedisStore
+    histories: DecisionStore
+    follower: Follower
+    models: LoadedModels
+    cache: ModelCache
+    comparer: Comparer
+    judge: Judge
+    labeller: Labeller
+    decider: Decider
+    repair: RepairProgress
+    repairer: Repairer
+    startup: Startup
+
+
 class WorkerApp(faust.App):
-    """One worker of a deployment; `challenger_command` is the challenger's process, the product's where it is None."""
+    """One worker of a deployment; `challenger_command` starts the challenger's process, the product's own if None."""
 
     BootStrategy = Boot
 
@@ -77,163 +107,175 @@ class WorkerApp(faust.App):
         super().__init__(settings.group, **_faust_options(settings))
         self.settings = settings
         self.telemetry = telemetry
-        features = load_sets(settings.features)
-        store = _store(settings, features, lambda: needed_horizons(features, self.shelf.serving()))
-        admin = AIOKafkaAdminClient(**connection_options(settings))
-        self.histories = degrading(settings, features, store)
-        self.preparation = Startup(settings, admin, store, self._catch_up)
-        warming = WarmupCheck(features, store, lambda: self.repairer.progress_text)
-        loader = ModelLoader(
-            Repository(settings.models), probe_vectorisers(features), settings.worker_id, warming.problems
-        )
-        follower, publisher = self.preparation.follower, self.preparation.publisher
-        follower.operations = telemetry.operations
-        self.shelf = self.preparation.shelf = ModelCache(follower, loader, publisher)
-        self.comparer = self.preparation.comparer = Comparer(
-            settings, follower, telemetry.emit, challenger_command, warming.problems
-        )
-        self.judge = Judge(JudgeDeps(settings, follower, loader, publisher, admin))
-        self.labeller = Labeller(settings, self.histories, publisher, telemetry.emit, telemetry.tracing)
-        self.decider = Decider(
-            DeciderDeps(
-                settings,
-                Pipeline(settings, features, self.histories),
-                self.shelf,
-                follower,
-                publisher,
-                admin,
-                self.batch_consumer,
-                lambda: self.judge.settled and (self.degrades or not store.incomplete),
-                telemetry.emit,
-                telemetry.tracing,
-                self.comparer,
-            )
-        )
-        self.repairer = self.preparation.repairer = Repairer(
-            RepairerDeps(
-                settings, features, store, self.begun_consumer, self.decider.decided, self._withheld, telemetry.emit
-            )
-        )
-        self.lag = Lag(self.begun_consumer)
+        access = ConsumerAccess(self.created_consumer, self.current_consumer)
+        self.parts = build_parts(settings, telemetry, access, challenger_command)
+        self.lag = Lag(self.current_consumer)
         self._attach()
-        telemetry.watch(self._watched(store).gauges())
+        telemetry.watch(self._gauge_sources().gauges())
 
-    @property
-    def degrades(self) -> bool:
-        """Whether decisions go on without histories where those are away or not whole."""
-        return self.settings.redis_down == "degrade"
-
-    def batch_consumer(self) -> BatchConsumer:
-        """Return the consumer that the transport made."""
+    def created_consumer(self) -> BatchConsumer:
+        """Return the consumer that the transport has created."""
         consumer = self.consumer
         assert isinstance(consumer, BatchConsumer)  # noqa: S101 - a wiring error, not an input
         return consumer
 
-    def begun_consumer(self) -> BatchConsumer | None:
-        """Return the consumer; None before Faust has made it."""
+    def current_consumer(self) -> BatchConsumer | None:
+        """Return the consumer; None before Faust has created it."""
         return self._consumer if isinstance(self._consumer, BatchConsumer) else None
 
     def polls(self) -> int:
-        """Return how often records were looked for; 0 before that begins."""
-        consumer = self.begun_consumer()
+        """Return how often the consumer has polled; 0 before the first poll."""
+        consumer = self.current_consumer()
         return 0 if consumer is None else consumer.polls
 
     def reasons(self) -> list[str]:
-        """Say everything that keeps this worker from deciding; empty when it is ready."""
-        waiting = self.preparation.reasons()
-        if waiting:
-            return waiting
-        lacking = [] if self.degrades else self.repairer.reasons()
-        parts = (self.shelf, self.decider, self.judge, self.labeller)
-        return lacking or [reason for part in parts for reason in part.reasons()]
+        """Return all reasons why this worker does not decide; empty when it is ready."""
+        parts = self.parts
+        if starting := parts.startup.reasons():
+            return starting
+        if not _degrades(self.settings) and (incomplete := parts.repairer.reasons()):
+            return incomplete
+        sources = (parts.cache, parts.decider, parts.judge, parts.labeller)
+        return [reason for source in sources for reason in source.reasons()]
 
-    async def _catch_up(self) -> None:
-        if isinstance(self.histories, DegradingStore):
-            await self.histories.catch_up()
-
-    def _withheld(self, topic: str) -> bool:
-        """Tell whether decisions of a topic are not in Redis yet: whoever goes on behind us has to apply them."""
-        behind = isinstance(self.histories, DegradingStore) and self.histories.has_pending
-        return behind and topic == self.settings.topic(TRANSACTIONS.name)
-
-    def _watched(self, store: RedisStore) -> GaugeSources:
-        """Say where the gauges look."""
-        histories = self.histories
+    def _gauge_sources(self) -> GaugeSources:
+        parts = self.parts
         return GaugeSources(
             topics=tuple(self.settings.topic(one.name) for one in (TRANSACTIONS, LABELS, MODEL_CONTROL)),
-            consumer=self.begun_consumer,
-            shelf=self.shelf,
+            consumer=self.current_consumer,
+            models=parts.models,
             lag=self.lag,
             reasons=self.reasons,
-            incomplete=lambda: store.incomplete or (isinstance(histories, DegradingStore) and histories.degraded),
-            open_parts=lambda: self.repairer.pending_parts,
-            revision=lambda: self.preparation.follower.lineup.revision,
-            queued=lambda: self.comparer.queued,
-            remembered=lambda: store.cache_stats,
+            incomplete=lambda: parts.store.incomplete or parts.histories.degraded,
+            open_parts=lambda: parts.repair.pending_parts,
+            revision=lambda: parts.follower.lineup.revision,
+            queued=lambda: parts.comparer.queued,
+            cache_stats=lambda: parts.store.cache_stats,
         )
 
     def _attach(self) -> None:
-        """Give each topic its agent, and hear of assignments."""
-        takers = {
-            self.settings.topic(TRANSACTIONS.name): self.decider.take,
-            self.settings.topic(LABELS.name): self.labeller.take,
-            self.settings.topic(MODEL_CONTROL.name): self.judge.take,
+        """Register an agent for each topic, the transport, and the handlers of assignments and revocations."""
+        handlers = {
+            self.settings.topic(TRANSACTIONS.name): self.parts.decider.handle,
+            self.settings.topic(LABELS.name): self.parts.labeller.handle,
+            self.settings.topic(MODEL_CONTROL.name): self.parts.judge.handle,
         }
-        for topic, take in takers.items():
+        for topic, handle in handlers.items():
             self.agent(self.topic(topic, value_type=bytes, value_serializer="raw", key_serializer="raw"), name=topic)(
-                _agent(take)
+                _agent(handle)
             )
         name = client_id(self.settings.worker_id)
-        consumption = ConsumerOptions(self.settings, tuple(takers), name, end_process, self._withheld)
-        self.transport = BatchTransport(self, consumption)
+        withheld = partial(_withheld, self.settings, self.parts.histories)
+        options = ConsumerOptions(self.settings, tuple(handlers), name, end_process, withheld)
+        self.transport = BatchTransport(self, options)
         self.on_partitions_assigned.connect(self._assigned)
         self.on_partitions_revoked.connect(self._revoked)
 
     async def _assigned(self, *args: Any, **_: Any) -> None:  # noqa: ANN401 - Faust's signal: the app, the partitions
         assigned: set[TP] = args[1]
         transactions = self.settings.topic(TRANSACTIONS.name)
-        self.decider.assigned(
+        self.parts.decider.assigned(
             self.consumer_generation_id, [tp.partition for tp in assigned if tp.topic == transactions]
         )
-        self.repairer.assigned()
-        self.judge.assigned(owner=TP(self.settings.topic(MODEL_CONTROL.name), 0) in assigned)
+        self.parts.repairer.assigned()
+        self.parts.judge.assigned(owner=TP(self.settings.topic(MODEL_CONTROL.name), 0) in assigned)
 
     async def _revoked(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - Faust's signal
-        self.decider.revoked()
-        self.repairer.revoked()
+        self.parts.decider.revoked()
+        self.parts.repairer.revoked()
 
     def _create_directories(self) -> None:
-        """Keep nothing on disk: there are no tables."""
+        """Create none: there are no tables."""
 
 
-def _store(settings: Settings, features: FeatureSets, looks_back: Callable[[], Mapping[Entity, int]]) -> RedisStore:
-    """Return the store on Redis, not connected yet; `looks_back` tells how far back histories are needed at a moment.
+def build_parts(
+    settings: Settings, telemetry: Telemetry, consumer: ConsumerAccess, challenger_command: Sequence[str] | None
+) -> WorkerParts:
+    """Make the parts of a worker; nothing is connected yet.
 
     Raises:
-        SettingsError: no server can be reached by this URL.
+        DeclarationError: the feature table is invalid.
+        SettingsError: a setting is invalid.
+    """
+    features = load_sets(settings.features)
+    follower = Follower(settings, telemetry.operations)
+    models = LoadedModels(follower)
+    store = _redis_store(settings, features, models)
+    admin = AIOKafkaAdminClient(**connection_options(settings))
+    publisher = Publisher(settings)
+    histories = _decision_store(settings, features, store)
+    repair = RepairProgress()
+    warmup = WarmupCheck(features, store, repair.text)
+    loader = ModelLoader(Repository(settings.models), probe_vectorisers(features), settings.worker_id, warmup.problems)
+    cache = ModelCache(follower, models, loader, publisher)
+    comparer = Comparer(settings, follower, telemetry.emit, challenger_command, warmup.problems)
+    judge = Judge(JudgeDeps(settings, follower, loader, publisher, admin))
+    labeller = Labeller(settings, histories, publisher, telemetry.emit, telemetry.tracing)
+    decider = Decider(
+        DeciderDeps(
+            settings=settings,
+            pipeline=Pipeline(settings, features, histories),
+            models=models,
+            follower=follower,
+            publisher=publisher,
+            admin=admin,
+            consumer=consumer.created,
+            may_decide=lambda: judge.settled and (_degrades(settings) or not store.incomplete),
+            emit=telemetry.emit,
+            tracing=telemetry.tracing,
+            shadow=comparer,
+        )
+    )
+    withheld = partial(_withheld, settings, histories)
+    repairer = Repairer(
+        RepairerDeps(settings, features, store, consumer.current, decider.decided, withheld, telemetry.emit, repair)
+    )
+    startup = Startup(StartupDeps(settings, admin, store, histories, follower, publisher, cache, comparer, repairer))
+    return WorkerParts(
+        store, histories, follower, models, cache, comparer, judge, labeller, decider, repair, repairer, startup
+    )
+
+
+def _redis_store(settings: Settings, features: FeatureSets, models: LoadedModels) -> RedisStore:
+    """Return the store in Redis; it asks how far back the models look that decide at the time.
+
+    Raises:
+        SettingsError: the URL names no server that can be used.
     """
     try:
-        options = StoreOptions(cache_bytes=settings.cache_mb << 20, needed=looks_back)
+        options = StoreOptions(
+            cache_bytes=settings.cache_mb << 20, needed=lambda: needed_horizons(features, models.serving())
+        )
         return RedisStore(settings.redis_url, settings.deployment, features, now_ms, options)
     except StoreRefusedError as error:
         raise SettingsError(f"{PREFIX}REDIS_URL: {error}") from error
 
 
-def degrading(settings: Settings, features: FeatureSets, store: RedisStore) -> HistoryStore:
-    """Return the store that decisions ask: one that waits for Redis, or goes on without it where that is wanted."""
-    if settings.redis_down == "degrade":
-        inner = WaitingStore(store, labels_alone=True)
-        return DegradingStore(inner, lambda: MemoryStore(features, store.cached_copy, store.state.retentions))
-    return WaitingStore(store)
+def _decision_store(settings: Settings, features: FeatureSets, store: RedisStore) -> DecisionStore:
+    """Return the store for decisions and labels, by `FRAUDSTREAM_REDIS_DOWN`."""
+    if not _degrades(settings):
+        return WaitingStore(store)
+    inner = WaitingStore(store, labels_alone=True)
+    return DegradingStore(inner, lambda: MemoryStore(features, store.cached_copy, store.state.retentions))
 
 
-def _agent(take: Callable[[Batch], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+def _degrades(settings: Settings) -> bool:
+    """Tell whether decisions go on while Redis is unavailable or histories are incomplete."""
+    return settings.redis_down == "degrade"
+
+
+def _withheld(settings: Settings, histories: DecisionStore, topic: str) -> bool:
+    """Tell whether a topic's offsets must not be committed: decisions that Redis lacks are applied again from Kafka."""
+    return histories.has_pending and topic == settings.topic(TRANSACTIONS.name)
+
+
+def _agent(handle: Callable[[Batch], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
     async def agent(stream: AsyncIterator[Batch]) -> None:
         async for batch in stream:
             try:
-                await take(batch)
-            except Exception as error:  # noqa: BLE001 - Faust goes on behind an agent that raised
-                end_process(f"a batch of {batch.topic} failed in a way that nothing foresaw: {error!r}")
+                await handle(batch)
+            except Exception as error:  # noqa: BLE001 - Faust would skip the batch and go on
+                end_process(f"a batch of {batch.topic} failed unexpectedly: {error!r}")
 
     return agent
 

@@ -1,8 +1,7 @@
-"""Decide batches of transactions: each offset once, by one revision, acknowledged only when it is written.
+"""Decides batches of transactions: each offset once, and acknowledges a batch only after its scores are written.
 
-The steps themselves are `pipeline`'s. Here is when they may run, for which records, and what is kept of the outcome.
-
-The port to the shadow: what was decided is offered to the challenger, and nobody waits for it.
+`stream.pipeline` computes the decisions. The decider chooses when it runs and for which records, publishes its output,
+and keeps the position of each partition. Published decisions are offered to the challenger without waiting for it.
 """
 
 import asyncio
@@ -17,7 +16,7 @@ from aiokafka.errors import KafkaError, RebalanceInProgressError
 from stream.clock import Stopwatch
 from stream.control.announcements import Cutover, announce_cutover
 from stream.control.follower import Follower
-from stream.control.model_cache import ModelCache, ServingModels
+from stream.control.model_cache import LoadedModels, ServingModels
 from stream.errors import PublishError, StaleBatchError
 from stream.kafka.batches import Batch, Commit, Record
 from stream.kafka.dead_letters import DeadLetter, DeadLetterRuns
@@ -32,51 +31,49 @@ from stream.scoring.tracing import BatchTrace, Tracing
 from stream.settings import Settings
 from stream.watchdog import end_on_error
 from stream.worker.isolation import apply_isolating, decide_isolating
-from stream.worker.retry import insist
+from stream.worker.retry import retry_until_done
 
-log = logging.getLogger("fraudstream.deciding")
+log = logging.getLogger("fraudstream.decider")
 
-_LOOK_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 _RETRY_SECONDS = 0.5
 
 
 class Shadow(Protocol):
-    """Takes decisions that are written, for the challenger to score the same vectors."""
+    """Receives published decisions, so that the challenger can score the same vectors."""
 
     def offer(self, scored: Scored, serving: ServingModels, journey: BatchTrace) -> None:
-        """Take them, or count them as skipped; returns at once and does not raise."""
+        """Queue the decisions, or count them as skipped; returns at once and does not raise."""
         ...
 
 
-class NoShadow:
-    """The shadow of a process that compares nothing."""
-
-    def offer(self, scored: Scored, serving: ServingModels, journey: BatchTrace) -> None:
-        """Let them go."""
-
-
 class DeciderDeps(NamedTuple):
-    """What deciding works with; `consumer` is there once Faust has made it, `settled` is the word of others."""
+    """What the decider uses.
+
+    `consumer` returns the consumer that Faust has created. `may_decide` tells whether the other parts of the worker
+    allow decisions now. `emit` receives facts for telemetry.
+    """
 
     settings: Settings
     pipeline: Pipeline
-    shelf: ModelCache
+    models: LoadedModels
     follower: Follower
     publisher: Publisher
     admin: AIOKafkaAdminClient
     consumer: Callable[[], BatchConsumer]
-    settled: Callable[[], bool]
+    may_decide: Callable[[], bool]
     emit: FactListener
     tracing: Tracing
     shadow: Shadow
 
 
 class Decider:
-    """Takes transaction batches; knows where each of its partitions stands."""
+    """Decides the batches of its partitions; knows the last decided offset, epoch and revision of each."""
 
-    def __init__(self, desk: DeciderDeps) -> None:
-        self._desk = desk
-        self._topic = desk.settings.topic(TRANSACTIONS.name)
+    def __init__(self, deps: DeciderDeps) -> None:
+        self._deps = deps
+        self._topic = deps.settings.topic(TRANSACTIONS.name)
+        self._scores = deps.settings.topic(SCORES.name)
         self._positions: dict[int, Position] = {}
         self._epochs: dict[int, int] = {}
         self._committed: dict[int, int] = {}
@@ -88,14 +85,14 @@ class Decider:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def reasons(self) -> list[str]:
-        """Say why decisions are held up here; empty where they are not."""
+        """Return the reasons why the decider does not decide; empty when it can."""
         found = [f"partition {partition} halted: {why}" for partition, why in self._runs.halted.items()]
         if self._generation is None:
             found.append("the consumer group has not been joined")
         unread = sorted(self._partitions - self._positions.keys())
         if unread:
-            found.append(f"where decisions stand is being read for partitions {unread}")
-        behind = [one for one, at in self._positions.items() if at.revision > self._desk.follower.lineup.revision]
+            found.append(f"the last decisions of partitions {unread} are being read")
+        behind = [one for one, at in self._positions.items() if at.revision > self._deps.follower.lineup.revision]
         if behind:
             found.append(f"partitions {behind} were decided under a revision that is not known here yet")
         if self._trouble:
@@ -103,85 +100,91 @@ class Decider:
         return found
 
     def assigned(self, generation: int, partitions: Iterable[int]) -> None:
-        """Begin to find out where the partitions of a new assignment stand."""
+        """Start to read the positions of the partitions of a new assignment."""
         self._generation, self._partitions = generation, frozenset(partitions)
         self._positions, self._epochs, self._committed = {}, {}, {}
         self._spawn(self._resume(generation, self._partitions))
 
     def revoked(self) -> None:
-        """Forget the partitions: another worker may own them from now on."""
+        """Forget the partitions: another worker may own them now."""
         self._generation, self._partitions = None, frozenset()
 
-    async def take(self, batch: Batch) -> None:
-        """Decide a batch, as soon as that is possible and for as long as it is ours."""
+    async def handle(self, batch: Batch) -> None:
+        """Decide a batch as soon as possible; drop it if its partitions are revoked before it is done."""
         try:
-            await insist(batch, lambda: self._attempt(batch), self._complain, self._desk.emit)
+            await retry_until_done(batch, lambda: self._attempt(batch), self._set_trouble, self._deps.emit)
         finally:
             batch.finish()
 
     def decided(self) -> Mapping[int, int] | None:
-        """Return the offset behind each own partition's last valid decision; None while one is not known."""
+        """Return the offset after the last valid decision, by own partition; None until all are known."""
         if self._generation is None or self._partitions - self._positions.keys():
             return None
         return {partition: at.standing.last_offset + 1 for partition, at in self._positions.items()}
 
-    # --- before
+    # --- before a decision
 
     async def _await_serving(self, batch: Batch) -> ServingModels:
-        """Wait until this batch can be decided."""
+        """Wait until this batch can be decided, and return the models that decide.
+
+        Raises:
+            StaleBatchError: its partitions were revoked first.
+        """
         while batch.may_start():
-            serving = self._desk.shelf.serving()
-            if serving is not None and self._desk.settled() and self._may_serve(batch, serving.revision):
+            serving = self._deps.models.serving()
+            if serving is not None and self._deps.may_decide() and self._may_serve(batch, serving.revision):
                 return serving
-            await self._desk.follower.wait_for_change(_LOOK_SECONDS)
-        raise StaleBatchError("its partitions were taken away before anything was done")
+            await self._deps.follower.wait_for_change(_POLL_SECONDS)
+        raise StaleBatchError("its partitions were revoked before anything was done")
 
     def _may_serve(self, batch: Batch, revision: int) -> bool:
-        """Tell whether all partitions are known to stand at this revision or below."""
+        """Tell whether the position of every partition is known and at this revision or an earlier one."""
         return all(
             partition in self._positions and self._positions[partition].revision <= revision
             for partition in batch.current()
         )
 
     async def _resume(self, generation: int, partitions: frozenset[int]) -> None:
-        """Read where partitions stand; a broker that is away is asked again."""
+        """Read the positions of partitions; retry while the broker is unavailable."""
         while self._generation == generation and partitions:
             try:
-                resumed = await read_resume_points(self._desk.settings, self._desk.admin, partitions)
+                resumed = await read_resume_points(self._deps.settings, self._deps.admin, partitions)
                 for partition, resumption in resumed.items():
-                    await self._take_up(generation, partition, resumption)
+                    await self._resume_partition(generation, partition, resumption)
             except KafkaError as error:
-                log.warning("where decisions stand cannot be read, trying again: %s", error)
+                log.warning("the positions of decisions cannot be read, retrying: %s", error)
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
                 return
 
-    async def _take_up(self, generation: int, partition: int, resumption: ResumePoint) -> None:
-        """Go on in one partition; back to the first undecided record where a commit is past it."""
+    async def _resume_partition(self, generation: int, partition: int, resumption: ResumePoint) -> None:
+        """Resume one partition; rewind to the first undecided record if the commit is past it."""
         committed, position = resumption
         first = position.standing.last_offset + 1
         if self._generation == generation and committed is not None and 0 < first < committed:
-            await self._desk.consumer().rewind(TopicPartition(self._topic, partition), first)
-        if self._generation == generation and await self._claim(partition, resumption, generation):
+            await self._deps.consumer().rewind(TopicPartition(self._topic, partition), first)
+        if self._generation == generation and await self._claim_epoch(partition, resumption, generation):
             self._committed[partition] = committed or 0
             self._positions[partition] = position
             if void := self._voids.count_new(partition, resumption):
-                self._desk.emit(VoidFound(partition, void))
-            self._tell_cutovers(partition, position.cutovers)
+                self._deps.emit(VoidFound(partition, void))
+            self._announce_cutovers(partition, position.cutovers)
 
-    async def _claim(self, partition: int, resumption: ResumePoint, generation: int) -> bool:
-        """Take an epoch once an assignment; never outbid whoever came after us, for he is the owner.
+    async def _claim_epoch(self, partition: int, resumption: ResumePoint, generation: int) -> bool:
+        """Take an epoch once per assignment, but never one above a newer owner's; tell whether we own the partition.
 
-        An epoch above our generation is either older than the group's count, or his. Only the coordinator knows: it is
-        asked until it says that we are the owner, or the assignment ends.
+        An epoch at or above our generation was written either before the group's generations were reset, or by a newer
+        owner. Only the coordinator knows: it must accept a commit of ours first.
+
+        Raises:
+            RebalanceInProgressError: it did not; read the position again.
         """
         committed, position = resumption
         mine, seen = self._epochs.get(partition), position.standing.highest_epoch
         if mine is None and seen >= generation:
-            commit = Commit(
-                committed or 0, position.to_metadata()
-            )  # no further: what is behind it may not be applied yet
-            if not await self._desk.consumer().commit_now(TopicPartition(self._topic, partition), commit):
+            # The offset stays: later records may be decided, but not applied to the histories yet.
+            commit = Commit(committed or 0, position.to_metadata())
+            if not await self._deps.consumer().commit_now(TopicPartition(self._topic, partition), commit):
                 raise RebalanceInProgressError(f"epoch {seen} of partition {partition} may be a newer owner's")
         if mine is not None and seen > mine:
             log.error(
@@ -191,28 +194,29 @@ class Decider:
         self._epochs[partition] = position.next_epoch(generation) if mine is None else mine
         return True
 
-    # --- deciding
+    # --- decide and publish
 
     async def _attempt(self, batch: Batch) -> None:
+        """Decide and publish a batch once; every step may be repeated by the next attempt."""
         serving = await self._await_serving(batch)
-        decided, records = self._parted(batch)
-        await apply_isolating(self._desk.pipeline, decided)
-        journey = self._desk.tracing.begin(records)
-        terms = DecisionTerms(serving, self._epochs, journey.headers)
+        decided, records = self._split_decided(batch)
+        await apply_isolating(self._deps.pipeline, decided)
+        trace = self._deps.tracing.begin(records)
+        terms = DecisionTerms(serving, self._epochs, trace.headers)
         try:
-            outputs = await decide_isolating(self._desk.pipeline, records, terms)
+            outputs = await decide_isolating(self._deps.pipeline, records, terms)
             fact = await self._publish(batch, terms, outputs)
         except BaseException as error:
-            journey.failed(error)
+            trace.failed(error)
             raise
-        self._desk.emit(fact)
-        journey.decided(fact)
-        self._desk.shadow.offer(fact.scored, serving, journey)
+        self._deps.emit(fact)
+        trace.decided(fact)
+        self._deps.shadow.offer(fact.scored, serving, trace)
 
-    def _parted(self, batch: Batch) -> tuple[list[Record], list[Record]]:
-        """Part what was decided before us from what is to be decided.
+    def _split_decided(self, batch: Batch) -> tuple[list[Record], list[Record]]:
+        """Split the records into those that have a score already, and those to be decided.
 
-        The former was not committed: who decided it may have ended before it was applied to the histories.
+        The former are not committed: the worker that decided them may have ended before it wrote them to the histories.
         """
         decided: list[Record] = []
         undecided: list[Record] = []
@@ -223,30 +227,35 @@ class Decider:
         return decided, undecided
 
     async def _publish(self, batch: Batch, terms: DecisionTerms, outputs: Outputs) -> Decided:
-        """Write what a batch came to, keep where each partition then stands, and return what was written."""
+        """Publish the outputs of a batch, advance the positions of its partitions, and return what was published.
+
+        Raises:
+            PublishError: not every output is known to be written.
+            StaleBatchError: its partitions were revoked; nothing was written.
+        """
         current = batch.current()
         if not current:
-            raise StaleBatchError("its partitions were taken away before anything was written")
+            raise StaleBatchError("its partitions were revoked before anything was written")
         self._runs.add(outputs.dead, {partition: batch.records[partition] for partition in current})
-        watch, lots = Stopwatch(), outputs.scored.by_partition()
-        letters = [letter.to_record() for letter in self._unwritten(outputs.dead, current)]
+        stopwatch, scores = Stopwatch(), outputs.scored.by_partition()
+        dead = self._unwritten(outputs.dead, current)
+        letters = {(self._deps.settings.topic(DEAD_LETTERS.name), 0): [letter.to_record() for letter in dead]}
         ends = await self._write(
-            {(self._desk.settings.topic(DEAD_LETTERS.name), 0): letters}, self._destined(lots, current)
+            letters, {(self._scores, partition): scores.get(partition, []) for partition in current}
         )
-        watch.lap("publish")
+        stopwatch.lap("publish")
         for partition in current:
-            scores = lots.get(partition, [])
-            end = ends.get((self._desk.settings.topic(SCORES.name), partition))
-            if scores and end is not None:
-                self._advance(partition, terms.serving.revision, scores, end)
+            end = ends.get((self._scores, partition))
+            if scores.get(partition) and end is not None:
+                self._advance(partition, terms.serving.revision, scores[partition], end)
             if partition in self._runs.halted:
-                self._desk.consumer().halt(TopicPartition(self._topic, partition))
+                self._deps.consumer().halt(TopicPartition(self._topic, partition))
             else:
                 batch.acknowledge(partition, self._positions[partition].to_metadata())
-        outputs.stages.extend(watch.stages)
+        outputs.stages.extend(stopwatch.stages)
         return Decided(
             outputs.scored.of(current),
-            self._unwritten(outputs.dead, current),
+            dead,
             outputs.repeated,
             outputs.unknown_fields,
             outputs.stages,
@@ -255,12 +264,8 @@ class Decider:
             outputs.stopgap,
         )
 
-    def _destined(self, scores: Mapping[int, list[Outgoing]], current: list[int]) -> dict[Destination, list[Outgoing]]:
-        """Send each partition's scores to the partition of the same number."""
-        return {(self._desk.settings.topic(SCORES.name), partition): scores.get(partition, []) for partition in current}
-
     def _unwritten(self, dead: Iterable[DeadLetter], current: list[int]) -> list[DeadLetter]:
-        """Leave out dead letters of before the last commit: those are on their topic, and counted."""
+        """Leave out dead letters below the committed offset: they are written and counted already."""
         return [
             letter
             for letter in dead
@@ -269,15 +274,15 @@ class Decider:
         ]
 
     async def _write(
-        self, letters: Mapping[Destination, list[Outgoing]], lots: Mapping[Destination, list[Outgoing]]
+        self, letters: Mapping[Destination, list[Outgoing]], scores: Mapping[Destination, list[Outgoing]]
     ) -> dict[Destination, int]:
-        """Publish; where that fails nobody knows what was written, so the tails say it before the next try.
+        """Publish dead letters, then scores: a worker never resumes below a score that is written.
 
-        Dead letters first: nobody goes back behind a decision that is written.
+        After a failure it is unknown what was written, so the ends of the score partitions are read before the retry.
         """
         try:
-            await self._desk.publisher.publish(letters)
-            return await self._desk.publisher.publish(lots)
+            await self._deps.publisher.publish(letters)
+            return await self._deps.publisher.publish(scores)
         except (PublishError, asyncio.CancelledError):
             if self._generation is not None:
                 partitions = frozenset(self._positions)
@@ -289,17 +294,17 @@ class Decider:
         before = self._positions[partition]
         standing = before.standing.after(self._epochs[partition], scores[-1].source_offset)
         if revision > before.revision:
-            self._tell_cutovers(partition, ((revision, scores[0].source_offset),))
+            self._announce_cutovers(partition, ((revision, scores[0].source_offset),))
         self._positions[partition] = Position(standing, revision, end)
 
-    # --- beside
+    # --- background
 
-    def _tell_cutovers(self, partition: int, cutovers: Iterable[tuple[int, int]]) -> None:
+    def _announce_cutovers(self, partition: int, cutovers: Iterable[tuple[int, int]]) -> None:
         for revision, offset in cutovers:
             cutover = Cutover(partition, revision, offset)
-            self._spawn(announce_cutover(self._desk.publisher, self._desk.settings, cutover))
+            self._spawn(announce_cutover(self._deps.publisher, self._deps.settings, cutover))
 
-    def _complain(self, trouble: str | None) -> None:
+    def _set_trouble(self, trouble: str | None) -> None:
         self._trouble = trouble
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:

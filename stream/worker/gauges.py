@@ -1,6 +1,6 @@
-"""What a worker's gauges show: where it stands now, read from its parts.
+"""The gauges of a worker: they read the current state of its parts when they are collected.
 
-Nothing here is counted, and only the lag is asked for: brokers know the end of a log, not the worker.
+Only the lag is queried beforehand, since only the brokers know the end of a log.
 """
 
 import asyncio
@@ -13,93 +13,93 @@ from aiokafka.errors import KafkaError
 
 from features.history.store import Entity
 from features.redis.cache import CacheStats
-from stream.control.model_cache import ModelCache
+from stream.control.model_cache import LoadedModels
 from stream.kafka.transport import BatchConsumer
 from stream.telemetry.metrics import Gauges, Values
 
-log = logging.getLogger("fraudstream.watching")
+log = logging.getLogger("fraudstream.gauges")
 
-_ASK_SECONDS = 2.0
-_ANSWER_SECONDS = 5.0
+_QUERY_SECONDS = 2.0
+_TIMEOUT_SECONDS = 5.0
 _SHOWN_DIGITS = 12
 
 
 class Lag:
-    """How many records of each own partition are not done with, as the brokers said last."""
+    """The number of records not yet processed, by own partition, as of the last query to the brokers."""
 
     def __init__(self, consumer: Callable[[], BatchConsumer | None]) -> None:
         self._consumer = consumer
         self._lags: Mapping[TopicPartition, int] = {}
 
     def start(self) -> "asyncio.Task[None]":
-        """Ask from now on; a fault in it costs the gauge and a line of the log, not the worker."""
+        """Start the queries; an unexpected error stops them and is logged, but does not end the worker."""
         task = asyncio.create_task(self._run())
-        task.add_done_callback(_complain)
+        task.add_done_callback(_log_failure)
         return task
 
     async def _run(self) -> None:
-        """Ask for ever; what a broker that is away said last stands until it is back."""
+        """Query the lag regularly; the last value stays while the broker is unavailable."""
         while True:
-            await asyncio.sleep(_ASK_SECONDS)
+            await asyncio.sleep(_QUERY_SECONDS)
             consumer = self._consumer()
             try:
-                async with asyncio.timeout(_ANSWER_SECONDS):
+                async with asyncio.timeout(_TIMEOUT_SECONDS):
                     self._lags = {} if consumer is None else await consumer.backlog()
             except (KafkaError, TimeoutError) as error:
-                log.info("how much waits is not known, asking again: %r", error)
+                log.info("the lag cannot be read, retrying: %r", error)
 
     def shown(self) -> dict[Values, float]:
-        """Return it by topic and partition."""
+        """Return the lag by topic and partition."""
         return {(tp.topic, str(tp.partition)): lag for tp, lag in self._lags.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class GaugeSources:
-    """The parts of a worker that are looked at; each function must be quick, and may be called by another thread."""
+    """What the gauges read; each function must return quickly, and may be called from another thread."""
 
     topics: tuple[str, ...]
     consumer: Callable[[], BatchConsumer | None]
-    shelf: ModelCache
+    models: LoadedModels
     lag: Lag
     reasons: Callable[[], list[str]]
     incomplete: Callable[[], bool]
     open_parts: Callable[[], int]
     revision: Callable[[], int]
     queued: Callable[[], int]
-    remembered: Callable[[], Mapping[Entity, CacheStats]]
+    cache_stats: Callable[[], Mapping[Entity, CacheStats]]
 
     def gauges(self) -> Gauges:
-        """Say what each gauge of the catalogue shows."""
+        """Return the function that reads each gauge of the catalogue."""
         return {
-            "fraudstream.cache.evictions": lambda: {(kind.value,): use.evictions for kind, use in self._uses()},
+            "fraudstream.cache.evictions": lambda: {(kind.value,): use.evictions for kind, use in self._cache_stats()},
             "fraudstream.cache.lookups": lambda: {
                 (kind.value, result): count
-                for kind, use in self._uses()
+                for kind, use in self._cache_stats()
                 for result, count in (("hit", use.hits), ("miss", use.misses))
             },
-            "fraudstream.cache.size": lambda: {(kind.value,): use.held_bytes for kind, use in self._uses()},
+            "fraudstream.cache.size": lambda: {(kind.value,): use.held_bytes for kind, use in self._cache_stats()},
             "fraudstream.halted": lambda: _one(consumer.halted if (consumer := self.consumer()) else 0),
             "fraudstream.history.incomplete": lambda: _one(self.incomplete()),
             "fraudstream.history.open_parts": lambda: _one(self.open_parts()),
             "fraudstream.lag": self.lag.shown,
-            "fraudstream.model.info": lambda: dict.fromkeys(self._models(), 1),
+            "fraudstream.model.info": lambda: dict.fromkeys(self._model_info(), 1),
             "fraudstream.partitions": self._partitions,
             "fraudstream.ready": lambda: _one(not self.reasons()),
             "fraudstream.revision": lambda: _one(self.revision()),
             "fraudstream.shadow.queued": lambda: _one(self.queued()),
         }
 
-    def _uses(self) -> ItemsView[Entity, CacheStats]:
-        return self.remembered().items()
+    def _cache_stats(self) -> ItemsView[Entity, CacheStats]:
+        return self.cache_stats().items()
 
     def _partitions(self) -> dict[Values, float]:
         consumer = self.consumer()
         owned = {} if consumer is None else consumer.owned
         return {(topic,): owned.get(topic, 0) for topic in self.topics}
 
-    def _models(self) -> Iterator[Values]:
-        """Name the models that decide here, by role; of the challenger only the digest is known to the live path."""
-        serving = self.shelf.serving()
+    def _model_info(self) -> Iterator[Values]:
+        """Return role, digest, name and version of each model; of the challenger, the worker knows only the digest."""
+        serving = self.models.serving()
         if serving is None:
             return
         for role, model in (("live", serving.live), ("before", serving.fallback)):
@@ -109,9 +109,9 @@ class GaugeSources:
             yield "challenger", serving.challenger[:_SHOWN_DIGITS], "", ""
 
 
-def _complain(task: "asyncio.Task[None]") -> None:
+def _log_failure(task: "asyncio.Task[None]") -> None:
     if not task.cancelled() and task.exception() is not None:
-        log.error("how much waits is no longer asked for", exc_info=task.exception())
+        log.error("the lag is no longer updated", exc_info=task.exception())
 
 
 def _one(value: float) -> dict[Values, float]:

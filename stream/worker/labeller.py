@@ -1,6 +1,5 @@
-"""Take in labels: each is applied to its card's history, and leaves as one outcome."""
+"""Applies each label to its card's history, and publishes one outcome for it."""
 
-import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import cast
@@ -22,15 +21,13 @@ from stream.redaction import redact_headers
 from stream.scoring.facts import FactListener, LabelsApplied
 from stream.scoring.tracing import BatchTrace, Tracing
 from stream.settings import Settings
-from stream.worker.retry import insist
-
-log = logging.getLogger("fraudstream.labelling")
+from stream.worker.retry import retry_until_done
 
 _encode = msgspec.json.Encoder().encode
 
 
 class Labeller:
-    """Takes label batches; `emit` hears what came of them."""
+    """Applies batches of labels; `emit` receives a fact for each."""
 
     def __init__(
         self, settings: Settings, store: HistoryStore, publisher: Publisher, emit: FactListener, tracing: Tracing
@@ -43,63 +40,70 @@ class Labeller:
         self._trouble: str | None = None
 
     def reasons(self) -> list[str]:
-        """Say why labels are held up here; empty where they are not."""
+        """Return the reason why labels are not applied; empty while they are."""
         return [self._trouble] if self._trouble else []
 
-    async def take(self, batch: Batch) -> None:
-        """Apply a batch and acknowledge what has left as outcomes or dead letters."""
+    async def handle(self, batch: Batch) -> None:
+        """Apply a batch, and acknowledge it when its outcomes and dead letters are written."""
         try:
-            await insist(batch, lambda: self._attempt(batch), self._complain, self._emit)
+            await retry_until_done(batch, lambda: self._attempt(batch), self._set_trouble, self._emit)
         finally:
             batch.finish()
 
     async def _attempt(self, batch: Batch) -> None:
+        """Apply and publish a batch once; every step may be repeated by the next attempt."""
         records = [record for partition in batch.current() for record in batch.records[partition]]
-        journey = self._tracing.begin(records)
+        trace = self._tracing.begin(records)
         try:
-            fact = await self._apply(batch, records, journey)
+            fact = await self._apply(batch, records, trace)
         except BaseException as error:
-            journey.failed(error)
+            trace.failed(error)
             raise
         self._emit(fact)
-        journey.labelled(fact)
+        trace.labelled(fact)
 
-    async def _apply(self, batch: Batch, records: Sequence[Record], journey: BatchTrace) -> LabelsApplied:
-        """Read, apply and publish, and return what came of it."""
-        watch = Stopwatch()
-        told, dead = _read(records)
-        watch.lap("decode")
-        labelled = await self._store.label([one.label for _, one in told])
-        watch.lap("observe")
+    async def _apply(self, batch: Batch, records: Sequence[Record], trace: BatchTrace) -> LabelsApplied:
+        """Decode the labels, apply them and publish their outcomes.
+
+        Raises:
+            StoreError: the histories cannot be written.
+            PublishError: not every output is known to be written.
+            StaleBatchError: the partitions were revoked; nothing was published.
+        """
+        stopwatch = Stopwatch()
+        parsed, dead = _parse(records)
+        stopwatch.lap("decode")
+        labelled = await self._store.label([one.label for _, one in parsed])
+        stopwatch.lap("observe")
         current = batch.current()
         if not current:
-            raise StaleBatchError("its partitions were taken away before anything was written")
-        lots: dict[Destination, list[Outgoing]] = defaultdict(list)
-        for (record, one), done in zip(told, labelled, strict=True):
+            raise StaleBatchError("its partitions were revoked before anything was written")
+        outputs: dict[Destination, list[Outgoing]] = defaultdict(list)
+        for (record, one), done in zip(parsed, labelled, strict=True):
             outcome = _encode(_outcome(record, one.label, done))
-            lots[self._settings.topic(OUTCOMES.name), record.partition].append(
-                Outgoing(record.offset, record.key, outcome, redact_headers(journey.headers(record)))
+            outputs[self._settings.topic(OUTCOMES.name), record.partition].append(
+                Outgoing(record.offset, record.key, outcome, redact_headers(trace.headers(record)))
             )
-        lots[self._settings.topic(DEAD_LETTERS.name), 0] = [letter.to_record() for letter in dead]
-        watch.lap("encode")
-        await self._publisher.publish(lots)
-        watch.lap("publish")
+        outputs[self._settings.topic(DEAD_LETTERS.name), 0] = [letter.to_record() for letter in dead]
+        stopwatch.lap("encode")
+        await self._publisher.publish(outputs)
+        stopwatch.lap("publish")
         for partition in current:
             batch.acknowledge(partition)
         return LabelsApplied(
-            [record for record, _ in told],
+            [record for record, _ in parsed],
             [done.status for done in labelled],
             dead,
-            sum(one.unknown for _, one in told),
-            watch.stages,
+            sum(one.unknown for _, one in parsed),
+            stopwatch.stages,
         )
 
-    def _complain(self, trouble: str | None) -> None:
+    def _set_trouble(self, trouble: str | None) -> None:
         self._trouble = trouble
 
 
-def _read(records: Iterable[Record]) -> tuple[list[tuple[Record, ParsedLabel]], list[DeadLetter]]:
-    """Tell labels from what is none."""
+def _parse(records: Iterable[Record]) -> tuple[list[tuple[Record, ParsedLabel]], list[DeadLetter]]:
+    """Return the valid labels, and a dead letter for each other record."""
     labels: list[tuple[Record, ParsedLabel]] = []
     dead: list[DeadLetter] = []
     for record in records:

@@ -1,7 +1,4 @@
-"""The worker's process: start, signals, exit codes.
-
-The worker's HTTP answers about itself.
-"""
+"""The worker's process: its start, its signals, its exit codes and its HTTP endpoints."""
 
 import asyncio
 import logging
@@ -31,29 +28,29 @@ def add_health(app: WorkerApp) -> None:
 
     @app.page("/health/live")
     async def live(view: View, _request: Request) -> Response:
-        """Say that the process answers at all."""
+        """Answer that the process is alive."""
         return view.json({"live": True})
 
     @app.page("/health/ready")
     async def ready(view: View, _request: Request) -> Response:
-        """Say whether decisions can be made here, and if not, why."""
+        """Answer whether this worker decides, and all reasons if it does not."""
         reasons = app.reasons()
         return view.json({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
 
     @app.page("/metrics")
     async def metrics(view: View, _request: Request) -> Response:
-        """Say all that is counted, in Prometheus's text format."""
+        """Return all metrics in Prometheus's text format."""
         return view.bytes(app.telemetry.metrics(), headers={"Content-Type": METRICS_TYPE})
 
 
 def run_worker(settings: Settings, challenger_command: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT, and return the exit code: 0 after a drain, 70 after a fatal error.
 
-    `challenger_command` is the program that runs challengers; None: the product's own.
+    `challenger_command` starts the process that runs challengers; None starts the product's own.
     """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty in ("aiokafka", "faust", "mode", "stream"):  # "stream": what mode calls our own services
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for library in ("aiokafka", "faust", "mode", "stream"):  # mode logs our services as "stream"
+        logging.getLogger(library).setLevel(logging.WARNING)
     named = msgspec.structs.replace(settings, worker_id=settings.worker_id or default_worker_id())
     telemetry = begin(named, os.environ)
     try:
@@ -63,13 +60,13 @@ def run_worker(settings: Settings, challenger_command: Sequence[str] | None = No
 
 
 def default_worker_id() -> str:
-    """Return host and process id, as a token."""
+    """Return `<host>-<process id>`, with only letters, digits and hyphens."""
     host = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in socket.gethostname())
     return f"{host[:40]}-{os.getpid()}"
 
 
 class _Heart:
-    """What the watchdog listens to."""
+    """Counts the turns of the event loop, for the watchdog."""
 
     beats = 0
 
@@ -89,7 +86,7 @@ async def _main(settings: Settings, telemetry: Telemetry, challenger_command: Se
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     log.info("worker %s of deployment %s, group %s", settings.worker_id, settings.deployment, settings.group)
-    beside = [asyncio.create_task(heart.beat()), app.lag.start()]
+    background = [asyncio.create_task(heart.beat()), app.lag.start()]
     starting = asyncio.create_task(app.start())
     crashed = asyncio.create_task(app._crashed.wait())  # noqa: SLF001 - mode has no public wait for it
     stopped = asyncio.create_task(stopping.wait())
@@ -102,7 +99,7 @@ async def _main(settings: Settings, telemetry: Telemetry, challenger_command: Se
     watchdog.count_down(settings.drain_seconds)
     starting.cancel()
     await app.stop()
-    for task in (*beside, crashed, stopped):
+    for task in (*background, crashed, stopped):
         task.cancel()
     watchdog.stand_down()
     return EXIT_FATAL if failed or app.crashed else 0

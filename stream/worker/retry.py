@@ -1,43 +1,45 @@
-"""Do a batch's work until it is done: infrastructure that is away is asked again, with longer and longer pauses.
+"""Retries the work on a batch until it succeeds, with growing pauses, while Kafka or Redis is unavailable.
 
-What stops it is the batch itself: once its partitions are being taken away, nothing more may begin.
+It stops early when the partitions of the batch are being revoked: then no new work may begin.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from aiokafka.errors import KafkaError
-
-from features.errors import StoreError
-from stream.errors import PublishError, StaleBatchError
+from stream.fates import Handling, Phase, fate_of
 from stream.kafka.batches import Batch
 from stream.scoring.facts import FactListener, Retried
 
-log = logging.getLogger("fraudstream.insisting")
+log = logging.getLogger("fraudstream.retry")
 
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0
 
-Complain = Callable[[str | None], None]
-"""Told what is away, and None when the work is done."""
+SetTrouble = Callable[[str | None], None]
+"""Receives the error's text at each failure, and None when the work is done."""
 
 
-async def insist(batch: Batch, work: Callable[[], Awaitable[None]], complain: Complain, emit: FactListener) -> None:
-    """Call `work` until it comes through or the batch is no longer ours to work on."""
+async def retry_until_done(
+    batch: Batch, work: Callable[[], Awaitable[None]], set_trouble: SetTrouble, emit: FactListener
+) -> None:
+    """Call `work` until it succeeds or the batch is no longer ours."""
     pause = _FIRST_PAUSE_SECONDS
     while batch.start():
         try:
             await work()
-        except StaleBatchError as error:
-            log.info("dropped a batch of %s: %s", batch.topic, error)
-            return
-        except (StoreError, PublishError, KafkaError) as error:
-            log.warning("%s: trying again in %.2f s: %s", batch.topic, pause, error)
-            complain(str(error))
+        except Exception as error:
+            handling = fate_of(error).during(Phase.BATCH)
+            if handling is Handling.DROP:
+                log.info("dropped a batch of %s: %s", batch.topic, error)
+                return
+            if handling is not Handling.RETRY:
+                raise
+            log.warning("%s: retrying in %.2f s: %s", batch.topic, pause, error)
+            set_trouble(str(error))
             emit(Retried(batch.topic, type(error).__name__))
         else:
-            complain(None)
+            set_trouble(None)
             return
         await asyncio.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)

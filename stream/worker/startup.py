@@ -1,11 +1,13 @@
-"""What must be so before a worker joins its group: topics, Redis, a producer, the control log read to its end.
+"""Start-up: connects to Kafka and Redis, checks the topics and reads the control log before the group is joined.
 
-Each is asked for until it is there, and until then is the reason why the worker is not ready.
+Each step is retried until it succeeds, and is the reason at `/health/ready` until then. Afterwards the same service
+runs the worker's background work.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from typing import NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
@@ -16,154 +18,161 @@ from features.redis.store import RedisStore
 from stream.challenger.comparer import Comparer
 from stream.control.follower import Follower
 from stream.control.model_cache import ModelCache
+from stream.errors import NotReadyError
+from stream.fates import Phase, is_retried
 from stream.kafka.client import explain_error, group_members
 from stream.kafka.publisher import Publisher
 from stream.kafka.topics import SCORES, check_readable, has_records, problems, risks
+from stream.recovery.outage import DegradingStore, WaitingStore
 from stream.recovery.repairer import Repairer
 from stream.settings import Settings
 
-log = logging.getLogger("fraudstream.preparation")
+log = logging.getLogger("fraudstream.startup")
 
 _RETRY_SECONDS = 1.0
-_TIDY_SECONDS = 1.0
-_LOOK_SECONDS = 0.5
-
-_NOT_YET = (KafkaError, StoreUnavailableError, StoreRefusedError, OSError)
+_TRIM_SECONDS = 1.0
+_CHECK_SECONDS = 0.5
 
 
-class NotReadyError(Exception):
-    """Something that the worker needs is not there yet."""
+class StartupDeps(NamedTuple):
+    """What start-up connects and checks, and whose background work it runs; `histories` wraps `store`."""
+
+    settings: Settings
+    admin: AIOKafkaAdminClient
+    store: RedisStore
+    histories: WaitingStore | DegradingStore
+    follower: Follower
+    publisher: Publisher
+    cache: ModelCache
+    comparer: Comparer
+    repairer: Repairer
 
 
 class Startup(Service):
-    """Starts before the consumer and is done when the worker may join; then it keeps the background work going.
+    """Starts before the consumer does, and has started when the worker may join its group.
 
-    `catch_up` lets Redis have what was decided without it.
+    It stops with the worker: it ends the background work and closes the connections.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        admin: AIOKafkaAdminClient,
-        store: RedisStore,
-        catch_up: Callable[[], Awaitable[None]],
-    ) -> None:
+    def __init__(self, deps: StartupDeps) -> None:
         super().__init__()
-        self._catch_up = catch_up
-        self.follower = Follower(settings)
-        self.publisher = Publisher(settings)
-        self.shelf: ModelCache | None = None
-        self.comparer: Comparer | None = None
-        self.repairer: Repairer | None = None
-        self._settings = settings
-        self._admin = admin
-        self._store = store
+        self._deps = deps
         self._waiting_for: str | None = "starting"
         self._redis_trouble: str | None = None
         self._work: list[asyncio.Task[None]] = []
 
     def reasons(self) -> list[str]:
-        """Say what is waited for; empty when all is there."""
-        trouble = None if self.follower.caught_up else self.follower.last_error
+        """Return what the worker waits for; empty when start-up is done and Redis answers."""
+        follower = self._deps.follower
+        trouble = None if follower.caught_up else follower.last_error
         return [reason for reason in (self._waiting_for, trouble, self._redis_trouble) if reason]
 
     async def on_start(self) -> None:
-        """Get everything there is to get, one after the other."""
-        await self._until("Kafka", self._admin.start)
-        await self._until("topics", self._topics)
-        await self._until("the consumer group", self._group)
-        await self._until("Kafka's producer", self.publisher.start)
-        await self._until("Redis", self._histories)
-        self._begin(self.follower.run())
+        """Do the steps of start-up, one after the other, then start the background work."""
+        deps = self._deps
+        await self._until("Kafka", deps.admin.start)
+        await self._until("topics", self._check_topics)
+        await self._until("the consumer group", self._check_group)
+        await self._until("Kafka's producer", deps.publisher.start)
+        await self._until("Redis", self._connect_store)
+        self._begin(deps.follower.run())
         self._waiting_for = "the control log has not been read to its end"
-        await self.follower.wait_until_caught_up()
+        await deps.follower.wait_until_caught_up()
         self._waiting_for = None
-        if self.shelf is not None:
-            self._begin(self.shelf.run())
-        if self.comparer is not None:
-            self.comparer.start()
-        if self.repairer is not None:
-            self._begin(self.repairer.run())
-        self._begin(self._tidy())
-        self._begin(self._look())
-        self._begin(self._watch())
+        self._begin(deps.cache.run())
+        deps.comparer.start()
+        self._begin(deps.repairer.run())
+        self._begin(self._trim())
+        self._begin(self._check_redis())
+        self._begin(self._watch_deletions())
 
     async def on_stop(self) -> None:
-        """End the background work; what is published has been acknowledged by now."""
-        if self.comparer is not None:
-            await self.comparer.stop()
+        """End the background work and close the connections; all published records are acknowledged by then."""
+        await self._deps.comparer.stop()
         for task in self._work:
             task.cancel()
         await asyncio.gather(*self._work, return_exceptions=True)
-        await self.publisher.stop()
-        await self._admin.close()
-        await self._store.close()
+        await self._deps.publisher.stop()
+        await self._deps.admin.close()
+        await self._deps.store.close()
 
-    async def _until(self, what: str, get: Callable[[], Awaitable[object]]) -> None:
+    async def _until(self, what: str, step: Callable[[], Awaitable[object]]) -> None:
+        """Retry a step of start-up until it succeeds."""
         while not self.should_stop:
             try:
-                await get()
-            except (*_NOT_YET, NotReadyError) as error:
-                reason = f"{what}: {await explain_error(self._settings, error)}"
+                await step()
+            except Exception as error:
+                if not is_retried(error, Phase.STARTUP):
+                    raise
+                reason = f"{what}: {await explain_error(self._deps.settings, error)}"
                 if reason != self._waiting_for:
-                    log.warning("not ready, trying again: %s", reason)
+                    log.warning("not ready, retrying: %s", reason)
                 self._waiting_for = reason
                 await self.sleep(_RETRY_SECONDS)
             else:
                 self._waiting_for = None
                 return
 
-    async def _topics(self) -> None:
-        found = await problems(self._settings, self._admin)
+    async def _check_topics(self) -> None:
+        """Check that the topics exist as the contract lays them out; warn about replication that risks decisions.
+
+        Raises:
+            NotReadyError: they do not.
+        """
+        settings, admin = self._deps.settings, self._deps.admin
+        found = await problems(settings, admin)
         if found:
             raise NotReadyError("; ".join(found))
-        await check_readable(self._settings, self._settings.topic(SCORES.name))
-        for risk in await risks(self._settings, self._admin):
-            log.warning("decisions may be lost with a broker: %s", risk)
+        await check_readable(settings, settings.topic(SCORES.name))
+        for risk in await risks(settings, admin):
+            log.warning("the loss of a broker may lose decisions: %s", risk)
 
-    async def _group(self) -> None:
-        """Ask who is in the group before joining it: refused later, the consumer could only end the process."""
+    async def _check_group(self) -> None:
+        """Check the permission for the group before joining it: without it, the consumer ends the process."""
+        group = self._deps.settings.group
         try:
-            await group_members(self._admin, self._settings.group)
+            await group_members(self._deps.admin, group)
         except GroupAuthorizationFailedError:
             raise
         except KafkaError as error:
-            log.info("the group %s is not described: %s", self._settings.group, error)
+            log.info("the members of the group %s cannot be read: %s", group, error)
 
-    async def _histories(self) -> None:
-        """Join the histories; a server that knows of none has lost them where the deployment has decided before."""
-        await self._store.connect(emptied=await has_records(self._settings, self._settings.topic(SCORES.name)))
+    async def _connect_store(self) -> None:
+        """Connect to Redis; if it is empty although scores have been published, its histories are lost."""
+        settings = self._deps.settings
+        await self._deps.store.connect(emptied=await has_records(settings, settings.topic(SCORES.name)))
 
-    async def _tidy(self) -> None:
-        """Look after the histories off the path of a decision; trim none while they are put together again."""
+    async def _trim(self) -> None:
+        """Trim histories, except during a repair, and write decisions to Redis that were made while it was down."""
+        store, histories = self._deps.store, self._deps.histories
         while True:
-            await asyncio.sleep(_TIDY_SECONDS)
+            await asyncio.sleep(_TRIM_SECONDS)
             try:
-                await self._catch_up()
-                if not self._store.incomplete and self._store.state.pending_repair is None:
-                    await self._store.compact()
+                await histories.catch_up()
+                if not store.incomplete and store.state.pending_repair is None:
+                    await store.compact()
             except StoreUnavailableError as error:
-                log.info("histories were not looked after: %s", error)
+                log.info("histories were not trimmed: %s", error)
 
-    async def _look(self) -> None:
-        """Notice that Redis is away, lost something or has it again, even where nothing is asked of it."""
+    async def _check_redis(self) -> None:
+        """Check regularly whether Redis answers and is complete, also while no batch uses it."""
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_CHECK_SECONDS)
             try:
-                await self._store.refresh()
+                await self._deps.store.refresh()
                 self._redis_trouble = None
             except (StoreUnavailableError, StoreRefusedError) as error:
                 self._redis_trouble = f"Redis: {error}"
 
-    async def _watch(self) -> None:
-        """Notice histories that are deleted under our hands, where Redis tells of it."""
+    async def _watch_deletions(self) -> None:
+        """Detect histories that another client deletes, if Redis sends notifications of deleted keys."""
         while True:
             try:
-                await self._store.watch()
+                await self._deps.store.watch()
             except StoreUnavailableError:
-                await asyncio.sleep(_LOOK_SECONDS)
+                await asyncio.sleep(_CHECK_SECONDS)
             except StoreRefusedError as error:
-                log.warning("histories that others delete may go unnoticed: %s", error)
+                log.warning("the deletion of histories by other clients may go undetected: %s", error)
                 return
 
     def _begin(self, work: Coroutine[None, None, None]) -> None:

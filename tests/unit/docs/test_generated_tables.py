@@ -17,6 +17,7 @@ from features.declaration import DAY_MS
 from models.commands import EventKind
 from models.problems import ProblemCode
 from stream.contract.codes import DeadLetterCode
+from stream.fates import TABLE, ErrorFate, Handling, Phase, name_of
 from stream.kafka.topics import LAYOUTS, UNLIMITED
 from stream.settings import PREFIX, Settings
 from stream.telemetry.attributes import MEANINGS
@@ -93,8 +94,28 @@ def attributes() -> str:
     return table(("attribute", "what it says"), ((f"`{name}`", meaning) for name, meaning in MEANINGS.items()))
 
 
+def shown(kind: type[Exception] | str) -> str:
+    package, _, path = name_of(kind).partition(".")
+    if package in {"stream", "features", "models", "shadow"}:
+        return f"`{path.rpartition('.')[2]}`"
+    return {"Exception": "any other", "KafkaError": "Kafka's errors"}.get(path.rpartition(".")[2], path)
+
+
+def fate(row: ErrorFate) -> str:
+    phases = {other: [phase for phase in Phase if row.otherwise.get(phase) is other] for other in Handling}
+    others = (f"{', '.join(during)}: {other}" for other, during in phases.items() if during)
+    return "; ".join((row.handling, *others))
+
+
+def fates() -> str:
+    rows = ((", ".join(map(shown, kinds)), row.cause, fate(row), row.details) for kinds, row in TABLE.items())
+    return table(("error", "cause", "fate", "details"), rows)
+
+
 PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("README.md", "settings"): settings,
+    ("docs/architecture.md", "fates"): fates,
+    ("docs/architecture.md", "handlings"): members("stream/fates.py", Handling, "fate"),
     ("docs/dead-letters.md", "codes"): members("stream/contract/codes.py", DeadLetterCode, "code"),
     ("docs/features.md", "aggregates"): partial(features_page.aggregates, table),
     ("docs/features.md", "default"): partial(features_page.default, table),

@@ -137,8 +137,8 @@ def test_a_verdict_leaves_codes_and_no_texts() -> None:
 
 
 async def test_an_answer_goes_on_where_the_candidate_was_announced_from_the_moment_it_was_heard() -> None:
-    kept, follower, published = Kept(), Follower(Settings()), Announced(failures=1)
-    follower.operations = kept.operations
+    kept, published = Kept(), Announced(failures=1)
+    follower = Follower(Settings(), kept.operations)
     answers = CandidateAnswers(follower, published, "w-1")  # type: ignore[arg-type] - it has what is used of a publisher
     await heard(follower, [(event(EventKind.CANDIDATE), (*SAMPLED, ("other", b"1")))])
     assert answers.unanswered({"c-1": MODEL}) == {"c-1": MODEL}
@@ -159,8 +159,8 @@ async def test_an_answer_goes_on_where_the_candidate_was_announced_from_the_mome
 
 
 async def test_what_was_asked_is_forgotten_with_the_verdict_and_a_step_that_hung_is_ended() -> None:
-    kept, follower = Kept(), Follower(Settings())
-    follower.operations = kept.operations
+    kept = Kept()
+    follower = Follower(Settings(), kept.operations)
     answers = CandidateAnswers(follower, Announced(failures=9), "w-1")  # type: ignore[arg-type] - likewise
     await heard(follower, [(event(EventKind.CANDIDATE), SAMPLED)])
     await answers.answer("c-1", MODEL, ())

@@ -1,0 +1,196 @@
+"""One table of errors: what a worker does after each class of them, or how a command ends.
+
+The code that handles errors in a worker asks `fate_of`; the row of the most specific class applies. The clients of
+Redis and LightGBM translate their errors into ours. No error halts a partition: 1,000 dead letters in a row do.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from aiokafka.errors import KafkaError
+
+from features import errors as features
+from models import errors as models
+from shadow import errors as shadow
+from stream import errors as stream
+
+
+class Handling(StrEnum):
+    """What happens after an error."""
+
+    RETRY = "retried"
+    """The work is tried again after a pause. For a batch or a step of start-up, `/health/ready` gives the reason."""
+    DROP = "dropped"
+    """The batch is dropped and not acknowledged; the new owner of its partitions decides it."""
+    DEAD_LETTER = "dead letter"
+    """The record becomes a dead letter, with the code `undecidable`, and the rest of its batch is decided."""
+    EXIT = "exit 70"
+    """The worker's process ends; the records in work are decided by their next owner."""
+    CAUGHT = "caught"
+    """The caller catches it and goes on, as the details say."""
+    REFUSED = "exit 1"
+    """A command prints the message and ends; a worker does not raise it."""
+    MISUSED = "exit 2"
+    """A command, `worker` included, prints the message and does not start."""
+
+
+class Phase(StrEnum):
+    """The work of a worker that an error interrupts."""
+
+    STARTUP = "start-up"
+    RECORD = "computing a record"
+    BATCH = "a batch"
+    REPAIR = "a repair"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorFate:
+    """What becomes of an error.
+
+    Attributes:
+        cause: what raises it.
+        handling: what happens, except in the phases that `otherwise` names.
+        details: what an operator should know beyond that.
+    """
+
+    cause: str
+    handling: Handling
+    details: str = ""
+    otherwise: Mapping[Phase, Handling] = field(default_factory=dict)
+
+    def during(self, phase: Phase) -> Handling:
+        """Return what happens in a phase."""
+        return self.otherwise.get(phase, self.handling)
+
+
+_DEAD_LETTER_IN_RECORD = {Phase.RECORD: Handling.DEAD_LETTER}
+
+TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
+    (features.StoreUnavailableError,): ErrorFate(
+        "Redis is unreachable, slow or contended, or lacks histories",
+        Handling.RETRY,
+        "With `FRAUDSTREAM_REDIS_DOWN=degrade`, transactions are decided from memory instead, up to 500,000 of them",
+    ),
+    (features.StoreRefusedError,): ErrorFate(
+        "Redis is too old, evicts keys, or denies access",
+        Handling.RETRY,
+        "If trimming histories or noting progress meets it, the worker ends with exit 70",
+        {Phase.REPAIR: Handling.EXIT},
+    ),
+    (KafkaError,): ErrorFate(
+        "A broker is unreachable or refuses a request",
+        Handling.RETRY,
+        "An error that Faust's consumer cannot survive ends the worker with exit 70; commands end with exit 1",
+    ),
+    (stream.PublishError,): ErrorFate(
+        "A broker has not acknowledged every output",
+        Handling.RETRY,
+        "The ends of the score partitions are read first. The challenger's comparisons are retried for 10 s, then "
+        "counted as failed",
+    ),
+    (stream.NotReadyError,): ErrorFate("Topics are missing or laid out differently at start-up", Handling.RETRY),
+    (OSError,): ErrorFate(
+        "A file or socket fails outside of the clients of Redis and Kafka",
+        Handling.EXIT,
+        "",
+        {Phase.STARTUP: Handling.RETRY, Phase.REPAIR: Handling.RETRY, **_DEAD_LETTER_IN_RECORD},
+    ),
+    (stream.StaleBatchError,): ErrorFate("Partitions were revoked before their batch was done", Handling.DROP),
+    (features.FormulaError,): ErrorFate(
+        "A feature's formula of the deployment's own raised, or returned no number",
+        Handling.DEAD_LETTER,
+        "While a model is loaded it is a `ProbeError`; `train`, `score` and `replay` end with exit 1",
+    ),
+    (models.ScoringError,): ErrorFate(
+        "A model returned no number",
+        Handling.CAUGHT,
+        "Scored row by row, then by the previous model, then by the rules; such scores are marked `degraded`",
+    ),
+    (
+        models.MissingArtifactError,
+        models.DamagedArtifactError,
+        models.RepositoryUnavailableError,
+        models.ProbeError,
+    ): ErrorFate(
+        "An artifact cannot be loaded or examined",
+        Handling.CAUGHT,
+        "A problem in the answer on `model-events`; loading is retried every 5 s while the lineup needs the model. "
+        "Commands end with exit 1",
+    ),
+    (models.InvalidTimeError,): ErrorFate(
+        "A text is not a time",
+        Handling.CAUGHT,
+        "A dead letter with the code `invalid_field`, or a refused command",
+    ),
+    (shadow.ChallengerProcessError, shadow.FrameError): ErrorFate(
+        "The challenger's process ended, was too slow, or answered with something other than a frame",
+        Handling.CAUGHT,
+        "Its decisions are counted as failed, also after any other error in comparing; a new process starts after 1 s "
+        "to 1 min. Decisions go on",
+    ),
+    (features.DeclarationError,): ErrorFate("The feature table is invalid", Handling.MISUSED),
+    (stream.SettingsError,): ErrorFate(
+        "A setting is invalid", Handling.MISUSED, "All invalid settings are named at once"
+    ),
+    (stream.TopicsError,): ErrorFate("`topics apply` finds other topics, or may not create them", Handling.REFUSED),
+    (stream.RebuildError,): ErrorFate(
+        "`features rebuild` finds no worker, or finds one despite `--here`", Handling.REFUSED
+    ),
+    (stream.ReportError,): ErrorFate("`shadow report` finds no such challenger", Handling.REFUSED),
+    (stream.MeasurementError,): ErrorFate(
+        "What `bench` measures does not run", Handling.REFUSED, "The message names the logs"
+    ),
+    ("stream.training.request.TrainingDataError", "stream.training.request.UnusableModelError"): ErrorFate(
+        "`train` cannot make a model", Handling.REFUSED, "Nothing is stored"
+    ),
+    ("stream.dataset.errors.MissingExtraError", "stream.dataset.errors.TransactionsFileError"): ErrorFate(
+        "A transactions file cannot be read", Handling.REFUSED, "The message names everything that is wrong"
+    ),
+    ("stream.dataset.injector.InjectionError",): ErrorFate(
+        "A broker did not accept all records of a file",
+        Handling.REFUSED,
+        "Publish it again; repeats are recognised",
+    ),
+    (
+        "stream.rescoring.request.UnknownModelError",
+        "stream.rescoring.request.NothingToScoreError",
+        "stream.rescoring.request.ComputationError",
+    ): ErrorFate("`score` or `replay` cannot be done", Handling.REFUSED, "No partial output is left"),
+    ("stream.demo.errors.DemoError",): ErrorFate("`demo` cannot go on", Handling.REFUSED),
+    ("stream.demo.services.errors.NotInstalled", "stream.demo.services.errors.NotReady"): ErrorFate(
+        "A service of `demo` is not installed or does not start", Handling.REFUSED, "None of them is left running"
+    ),
+    (
+        features.FeatureError,
+        features.StoreError,
+        models.ModelError,
+        models.ArtifactError,
+        shadow.ShadowError,
+        stream.StreamError,
+        "stream.training.request.TrainingError",
+        "stream.dataset.errors.FileError",
+        "stream.rescoring.request.RescoringError",
+        "stream.demo.services.errors.EmbeddedError",
+    ): ErrorFate("Never raised: the roots of the others", Handling.EXIT, "", _DEAD_LETTER_IN_RECORD),
+    (Exception,): ErrorFate("A defect", Handling.EXIT, "", _DEAD_LETTER_IN_RECORD),
+}
+"""The fates, by class; a class that stands above this module is named by its path."""
+
+
+def name_of(kind: type | str) -> str:
+    """Return the path of a class."""
+    return kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+
+
+_BY_NAME = {name_of(kind): fate for kinds, fate in TABLE.items() for kind in kinds}
+
+
+def fate_of(error: Exception) -> ErrorFate:
+    """Return the fate of the most specific class of an error."""
+    return next(fate for kind in type(error).__mro__ if (fate := _BY_NAME.get(name_of(kind))) is not None)
+
+
+def is_retried(error: Exception, phase: Phase) -> bool:
+    """Tell whether the interrupted work of a phase is tried again."""
+    return fate_of(error).during(phase) is Handling.RETRY

@@ -1,0 +1,66 @@
+"""The wiring of a worker: parts get what they need when they are made, and none is changed from outside later."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from stream.errors import SettingsError
+from stream.recovery.outage import DegradingStore, WaitingStore
+from stream.settings import Settings
+from stream.telemetry.setup import Telemetry
+from stream.worker.app import WorkerApp
+from support.paths import HOUSE
+
+WIRED = ("worker", "control", "recovery", "kafka")
+
+
+def assigned_from_outside(source: str) -> list[str]:
+    """Return the assignments to attributes of anything but `self`."""
+    targets = [
+        target
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+    ]
+    return [ast.unparse(one) for one in targets if isinstance(one, ast.Attribute) and not is_own(one)]
+
+
+def is_own(target: ast.Attribute) -> bool:
+    return isinstance(target.value, ast.Name) and target.value.id == "self"
+
+
+@pytest.mark.parametrize("folder", WIRED)
+def test_nothing_is_assigned_from_outside_after_construction(folder: str) -> None:
+    sources = sorted(Path(HOUSE / "stream" / folder).glob("*.py"))
+    assert len(sources) > 3
+    assert {path.name: found for path in sources if (found := assigned_from_outside(path.read_text()))} == {}
+
+
+def test_an_assignment_from_outside_would_be_found() -> None:
+    assert assigned_from_outside("self.a = self.b.c = 1\nself.d: int = 2\nx.y += 1") == ["self.b.c", "x.y"]
+
+
+def worker(redis_down: str) -> WorkerApp:
+    return WorkerApp(Settings(redis_down=redis_down, worker_id="w-1"), Telemetry())
+
+
+async def test_the_parts_of_a_worker_are_made_before_it_starts() -> None:
+    app = worker("wait")
+    assert app.reasons() == ["starting"]
+    assert app.current_consumer() is None
+    assert app.polls() == 0
+    assert isinstance(app.parts.histories, WaitingStore)
+    assert app.parts.models.serving() is None
+    assert app.parts.repair.text() == "not started"
+
+
+async def test_the_store_of_decisions_is_the_one_that_the_settings_name() -> None:
+    histories = worker("degrade").parts.histories
+    assert isinstance(histories, DegradingStore)
+    assert (histories.degraded, histories.has_pending) == (False, False)
+
+
+async def test_a_url_that_names_no_redis_is_a_wrong_setting() -> None:
+    with pytest.raises(SettingsError, match="FRAUDSTREAM_REDIS_URL"):
+        WorkerApp(Settings(redis_url="http://localhost", worker_id="w-1"), Telemetry())
