@@ -14,7 +14,9 @@ from rich.text import Text
 from features.declaration import DAY_MS, Feature, FeatureSet, window_text
 from features.history.records import RECORD_BYTES
 from features.history.store import ENTITY_TEXT, Entity
-from stream.cli.output import features_or_refuse, json_option, say, settings_or_refuse
+from stream.cli.feature_sets import features_or_refuse
+from stream.cli.output import json_option, say
+from stream.cli.settings import settings_or_refuse
 
 WIDE = 140
 """The least number of columns at which a feature takes one line; below it, its meaning is under its name."""

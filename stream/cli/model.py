@@ -13,7 +13,8 @@ from models.commands import CommandKind, Event, EventKind
 from models.errors import ModelError
 from models.problems import Problem
 from models.repository import Repository
-from stream.cli.output import Command, json_option, refuse, refuse_kafka, say, settings_or_refuse
+from stream.cli.output import Command, json_option, refuse, say
+from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.clock import now_ms
 from stream.control.client import CommandRequest, read_events, read_lineup
 from stream.redaction import holds_card_number

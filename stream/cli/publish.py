@@ -13,7 +13,8 @@ from aiokafka.structs import RecordMetadata
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
-from stream.cli.output import json_option, refuse_kafka, say, settings_or_refuse
+from stream.cli.output import json_option, say
+from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.dataset.injector import InjectionReport, Injector, ScheduledRecord
 from stream.dataset.records import RecordKind, RecordsFile
 from stream.errors import StreamError

@@ -12,7 +12,9 @@ from rich.text import Text
 
 from features.errors import StoreError
 from features.vector.sets import FeatureSets
-from stream.cli.output import features_or_refuse, refuse, refuse_kafka, say, settings_or_refuse
+from stream.cli.feature_sets import features_or_refuse
+from stream.cli.output import refuse, say
+from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.errors import RebuildError
 from stream.recovery.rebuild import decided_offsets, rebuild_here, start_rebuild, watch_workers
 from stream.recovery.repair import RepairStatus

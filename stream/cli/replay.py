@@ -9,7 +9,10 @@ from rich.text import Text
 
 from features.errors import FormulaError
 from models.errors import ModelError
-from stream.cli.output import bars, features_or_refuse, json_option, refuse, refuse_kafka, say, settings_or_refuse
+from stream.cli.feature_sets import features_or_refuse
+from stream.cli.output import json_option, refuse, say
+from stream.cli.progress import bars
+from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.dataset.errors import FileError
 from stream.rescoring.request import RescoringError
 

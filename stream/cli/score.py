@@ -17,7 +17,10 @@ from features.errors import FormulaError
 from features.vector.sets import FeatureSets
 from models.errors import InvalidTimeError, ModelError
 from models.times import parse_time_ms
-from stream.cli.output import bars, features_or_refuse, json_option, refuse, refuse_kafka, say, settings_or_refuse
+from stream.cli.feature_sets import features_or_refuse
+from stream.cli.output import json_option, refuse, say
+from stream.cli.progress import bars
+from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.dataset.errors import FileError
 from stream.rescoring.request import DiffReport, FileRequest, Range, RescoringError, ScoreReport, TopicRequest
 from stream.settings import Settings

@@ -18,7 +18,8 @@ from models.policy import Decision
 from models.times import format_time, parse_time_ms
 from shadow.tally import Pair, Shift, Tally
 from stream.challenger.report import ShadowReport, report
-from stream.cli.output import json_option, refuse, refuse_kafka, say, settings_or_refuse
+from stream.cli.output import json_option, refuse, say
+from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.clock import now_ms
 from stream.contract.iso import CURRENCY_DECIMALS
 from stream.errors import ReportError

@@ -12,7 +12,10 @@ from rich.table import Table
 from features.errors import FormulaError
 from models.errors import ModelError
 from models.repository import Repository
-from stream.cli.output import bars, features_or_refuse, json_option, refuse, say, settings_or_refuse
+from stream.cli.feature_sets import features_or_refuse
+from stream.cli.output import json_option, refuse, say
+from stream.cli.progress import bars
+from stream.cli.settings import settings_or_refuse
 from stream.dataset.errors import FileError
 from stream.training.request import TrainingError, TrainingReport, TrainingRequest
 

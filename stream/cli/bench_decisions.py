@@ -1,0 +1,134 @@
+"""`fraudstream bench stages | worker | tracing | shadow`: what decisions cost, made by a model of the repository."""
+
+import asyncio
+from itertools import islice
+from typing import Any
+
+import click
+from aiokafka.errors import KafkaError
+from rich.console import Console
+from rich.table import Table
+
+from models.loading import Model
+from models.loading import load as load_model
+from models.problems import Problem
+from models.repository import Repository
+from stream.cli.feature_sets import features_or_refuse
+from stream.cli.output import Command, json_option, refuse, say
+from stream.cli.settings import settings_or_refuse
+from stream.control.probes import probe_vectorisers
+from stream.errors import StreamError
+from stream.settings import Settings
+
+_MODEL = click.option("--model", "name", required=True, help="A digest in the repository, or a prefix of it.")
+
+
+@click.command()
+@_MODEL
+@json_option
+def stages(name: str, as_json: bool) -> None:  # noqa: FBT001 - a flag
+    """Microseconds per event of each stage, at batches of 1, 32 and 256; the extra `train` has to be installed."""
+    from stream.bench.stages import measure_stages  # noqa: PLC0415 - it needs an extra
+
+    settings = settings_or_refuse()
+    found = asyncio.run(measure_stages(settings, features_or_refuse(settings.features), _model(settings, name)))
+    table = Table("µs per event", *(f"batch {size}" for size in found))
+    for stage in next(iter(found.values())):
+        table.add_row(stage, *(f"{times[stage]:.1f}" for times in found.values()))
+    if as_json:
+        say(as_json, {"us_per_event": {str(size): times for size, times in found.items()}}, "")
+    else:
+        Console().print(table)
+
+
+@click.command()
+@_MODEL
+@click.option("--backlog", type=click.IntRange(1), default=60_000, show_default=True, help="Records to drain.")
+@click.option("--rate", "rates", type=float, multiple=True, default=(100.0, 1000.0), show_default=True)
+@click.option("--seconds", type=click.IntRange(1, 600), default=20, show_default=True, help="For each rate.")
+@json_option
+def worker(name: str, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
+    """Throughput from backlog, latency at fixed rates, memory, and the gaps of a start and of a SIGKILL."""
+    settings = settings_or_refuse()
+    facts = asyncio.run(_measure_worker(settings, _model(settings, name).digest, **options))
+    say(as_json, facts, "\n".join(f"{fact:36} {value}" for fact, value in facts.items()))
+
+
+def _effort_options(function: Command) -> Command:
+    """Add how much to measure."""
+    for option in (
+        click.option("--rounds", type=click.IntRange(1, 50), default=5, show_default=True),
+        click.option("--backlog", type=click.IntRange(1), default=15_000, show_default=True, help="Records to drain."),
+        click.option("--rate", type=click.FloatRange(1), default=500.0, show_default=True, help="Of the open loop."),
+        click.option("--seconds", type=click.IntRange(1, 600), default=8, show_default=True, help="Of the open loop."),
+        json_option,
+    ):
+        function = option(function)
+    return function
+
+
+@click.command()
+@_MODEL
+@_effort_options
+def tracing(name: str, as_json: bool, **effort: Any) -> None:  # noqa: ANN401, FBT001 - click's options
+    """Traces off, of 1 % and of all payments: throughput and latency, alternating in one run."""
+    from stream.bench.alternating import collector, tracing_variants  # noqa: PLC0415 - it needs an extra
+
+    with collector() as endpoint:
+        _alternate(name, tracing_variants(endpoint), effort, as_json)
+
+
+@click.command()
+@_MODEL
+@click.option("--challenger", required=True, help="Another model, for the shadow.")
+@_effort_options
+def shadow(name: str, challenger: str, as_json: bool, **effort: Any) -> None:  # noqa: ANN401, FBT001 - click's options
+    """No challenger, one, one 100 ms slower, and one that raises: what decisions notice, alternating in one run."""
+    from stream.bench.alternating import shadow_variants  # noqa: PLC0415 - it needs an extra
+
+    _alternate(name, shadow_variants(_model(settings_or_refuse(), challenger).digest), effort, as_json)
+
+
+def _alternate(name: str, variants: Any, effort: dict[str, Any], as_json: bool) -> None:  # noqa: ANN401, FBT001 - the type needs an extra
+    """Measure variants in turns and print their medians and ratios."""
+    from stream.bench.alternating import AlternatingEffort, alternate, summed  # noqa: PLC0415 - it needs an extra
+
+    settings = settings_or_refuse()
+    try:
+        rounds = asyncio.run(alternate(settings, _model(settings, name).digest, variants, AlternatingEffort(**effort)))
+    except (StreamError, KafkaError, OSError) as error:
+        refuse(str(error))
+    found = summed(rounds)
+    if as_json:
+        say(as_json, {"medians": found, "rounds": rounds}, "")
+        return
+    table = Table(f"medians of {effort['rounds']} rounds", *found)
+    for figure in next(iter(found.values())):
+        table.add_row(figure, *(f"{figures[figure]:,.2f}" for figures in found.values()))
+    Console().print(table)
+
+
+async def _measure_worker(
+    settings: Settings, digest: str, backlog: int, rates: tuple[float, ...], seconds: int
+) -> dict[str, Any]:
+    from stream.bench.crowd import payments  # noqa: PLC0415 - likewise
+    from stream.bench.driving import LOSS_COUNT, WorkerBench, apart, drain, hold, lose_one  # noqa: PLC0415 - it needs an extra  # noqa: PLC0415 - likewise
+
+    counts = [int(rate * seconds) for rate in rates]
+    records = iter(payments(backlog + sum(counts) + LOSS_COUNT, seed=2))
+    async with WorkerBench(apart(settings)) as run:
+        facts, child = await drain(run, digest, list(islice(records, backlog)))
+        for rate, count in zip(rates, counts, strict=True):
+            facts |= await hold(run, list(islice(records, count)), rate)
+        return facts | await lose_one(run, list(records), child)
+
+
+def _model(settings: Settings, name: str) -> Model:
+    repository, features = Repository(settings.models), features_or_refuse(settings.features)
+    digest = repository.resolve(name)
+    if isinstance(digest, Problem):
+        refuse(digest.detail)
+    loaded = load_model(repository, digest, probe_vectorisers(features))
+    if not isinstance(loaded, Model):
+        refuse("\n".join(problem.detail for problem in loaded))
+    return loaded

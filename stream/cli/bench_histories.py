@@ -1,0 +1,121 @@
+"""`fraudstream bench features | servers | memory | repair`: what histories cost in Redis and in a worker."""
+
+import asyncio
+
+import click
+from aiokafka.errors import KafkaError
+from rich.console import Console
+from rich.table import Table
+
+from features.errors import FeatureError, StoreError
+from stream.cli.feature_sets import features_or_refuse
+from stream.cli.output import json_option, refuse, say
+from stream.cli.settings import refuse_kafka, settings_or_refuse
+from stream.errors import StreamError
+
+
+@click.command("features")
+@click.option("--cards", type=click.IntRange(10), default=2_000, show_default=True, help="Of some 60 payments each.")
+@click.option("--events", type=click.IntRange(256), default=4_096, show_default=True, help="Of each size and round.")
+@click.option("--rounds", type=click.IntRange(1, 50), default=5, show_default=True)
+@json_option
+def features(as_json: bool, **effort: int) -> None:  # noqa: FBT001 - a flag
+    """Histories against sorted sets and counters: CPU of Redis and of Python per event, and bytes; some minutes."""
+    from stream.bench.contest import ContestEffort, compete  # noqa: PLC0415 - it needs an extra
+
+    settings = settings_or_refuse()
+    feature_set = features_or_refuse(settings.features).newest
+    try:
+        found = asyncio.run(compete(settings, feature_set, ContestEffort(**effort)))
+    except (FeatureError, StreamError) as error:
+        refuse(str(error))
+    if as_json:
+        facts = {"features": len(feature_set), **effort, "lines": [line._asdict() for line in found.lines]}
+        say(as_json, {**facts, "bytes_each": found.bytes_each}, "")
+        return
+    table = Table("µs per event", "batch", "Redis", "Python", "both", "to ours", "least", "most to least", "time")
+    for line in found.lines:
+        table.add_row(line.contestant, str(line.batch), *(f"{figure:,.2f}" for figure in line[2:]))
+    memory = Table("bytes in Redis", *next(iter(found.bytes_each.values())))
+    for name, sizes in found.bytes_each.items():
+        memory.add_row(name, *(f"{size:,}" for size in sizes.values()))
+    Console().print(table, memory)
+
+
+@click.command()
+@click.option("--beside", multiple=True, help="The URL of another Redis, or of a cluster: redis+cluster://host:port,…")
+@json_option
+def servers(beside: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001 - a flag
+    """Microseconds per event of appending and reading histories, on the settings' Redis and on others, in turns."""
+    from stream.bench.servers import compare_servers  # noqa: PLC0415 - it needs an extra
+
+    settings = settings_or_refuse()
+    try:
+        lines = asyncio.run(compare_servers((settings.redis_url, *beside), features_or_refuse(settings.features)))
+    except StoreError as error:
+        refuse(str(error))
+    table = Table("Redis", "batch", "µs of Python", "µs of time")
+    for line in lines:
+        table.add_row(line.where, str(line.batch), f"{line.python_us:.1f}", f"{line.wall_us:.1f}")
+    if as_json:
+        say(as_json, {"lines": [line._asdict() for line in lines]}, "")
+    else:
+        Console().print(table)
+
+
+@click.command()
+@click.option("--payments", type=click.IntRange(1_000), default=200_000, show_default=True, help="And as many labels.")
+@json_option
+def repair(payments: int, as_json: bool) -> None:  # noqa: FBT001 - a flag
+    """How fast histories that Redis lost are put together again, by one worker and by two, and what a month takes."""
+    from stream.bench.repair import estimates, measure_repair, spoken  # noqa: PLC0415 - it needs an extra
+
+    settings = settings_or_refuse()
+    progress = Console(stderr=True)
+    try:
+        found = asyncio.run(measure_repair(settings, features_or_refuse(settings.features), payments, progress.print))
+    except (FeatureError, StreamError) as error:
+        refuse(str(error))
+    except (KafkaError, OSError) as error:
+        refuse_kafka(settings, error)
+    times = list(estimates(found))
+    if as_json:
+        facts = {"speeds": [one._asdict() for one in found], "estimates": [one._asdict() for one in times]}
+        say(as_json, {"payments": payments, **facts}, "")
+        return
+    speeds = Table("workers", "transactions a second", "labels a second", "seconds in all")
+    for one in found:
+        speeds.add_row(*(f"{figure:,.0f}" for figure in one))
+    table = Table("workers", "payments a second", "a day", "a month", "a day, all labelled", "a month, all labelled")
+    for time in times:
+        table.add_row(*(str(figure) for figure in time[:2]), *(spoken(seconds) for seconds in time[2:]))
+    Console().print(speeds, table)
+
+
+@click.command("memory")
+@click.option(
+    "--records",
+    "rates",
+    type=click.IntRange(1),
+    multiple=True,
+    default=(1, 10, 1_000, 100_000),
+    show_default=True,
+    help="A month, in one history.",
+)
+@json_option
+def memory(rates: tuple[int, ...], as_json: bool) -> None:  # noqa: FBT001 - a flag
+    """Bytes of one history by its records a month, exact and paned, and what a payment costs that reads it."""
+    from stream.bench.memory import cases, measure  # noqa: PLC0415 - nothing else needs it
+
+    settings = settings_or_refuse()
+    try:
+        lines = [asyncio.run(measure(settings, rate, case)) for case in cases() for rate in rates]
+    except FeatureError as error:
+        refuse(str(error))
+    if as_json:
+        say(as_json, {"lines": [line._asdict() for line in lines]}, "")
+        return
+    table = Table("history", "windows", "a month", "bytes", "tidied", "in a worker", "µs alone", "µs of 32")
+    for line in lines:
+        table.add_row(line.kind, line.windows, *(f"{figure:,.0f}" for figure in line[2:]))
+    Console().print(table)

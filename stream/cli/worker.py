@@ -1,0 +1,16 @@
+"""`fraudstream worker`: one worker of the deployment."""
+
+import click
+
+from stream.cli.feature_sets import features_or_refuse
+from stream.cli.settings import refused_settings, settings_or_refuse
+from stream.worker.main import run_worker
+
+
+@click.command()
+def worker() -> None:
+    """Run one worker until SIGTERM; it says at /health/ready whether it decides, and if not, why."""
+    settings = settings_or_refuse()
+    features_or_refuse(settings.features)
+    with refused_settings():
+        raise SystemExit(run_worker(settings))
