@@ -20,8 +20,8 @@ from stream.kafka.batches import Record
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Headers
 from stream.scoring.decode import Decoded, decode
-from stream.scoring.encode import Scored, ScoreFrame, encode
-from stream.scoring.score import Judgement, score
+from stream.scoring.encode import Judgement, Scored, ScoreFrame, encode
+from stream.scoring.score import score
 from stream.settings import Settings
 
 CODE_VERSION = version("fraudstream")

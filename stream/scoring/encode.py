@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 from features.history.store import NOWHERE, Observed
 from models.policy import Decision
 from models.times import format_time
-from stream.contract.outputs import Positions, Score, Source
+from stream.contract.outputs import DecidedBy, ModelName, Positions, Score, Source
 from stream.contract.transaction import Transaction
 from stream.kafka.batches import Record
 from stream.kafka.publisher import Headers, Outgoing
 from stream.redaction import redact_headers
 from stream.scoring.decode import Decoded
-from stream.scoring.score import Judgement
 from stream.settings import Settings
 
 HISTORY_INCOMPLETE = "history_incomplete"
@@ -36,6 +35,18 @@ class ScoreFrame:
     epochs: Mapping[int, int]
     now_ms: int
     headers: Callable[[Record], Headers]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The result for one payment; `score` and `band` are None if no model gave a score."""
+
+    score: float | None
+    band: int | None
+    decision: Decision
+    decided_by: DecidedBy
+    model: ModelName | None
+    degraded: tuple[str, ...] = ()
 
 
 Judged = tuple[NDArray[np.intp], Mapping[str, NDArray[np.float64]], Sequence[Judgement]]

@@ -5,7 +5,6 @@ it never declines, and sends to review what an analyst would check first.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -16,6 +15,7 @@ from models.loading import Model
 from models.policy import Decision, bands
 from stream.contract.outputs import DecidedBy, ModelName
 from stream.control.model_cache import ServingModels
+from stream.scoring.encode import Judgement
 
 REVIEW_ABOVE = {
     "card_count_10m": 5.0,
@@ -35,18 +35,6 @@ def decide_by_rules(names: Sequence[str], vector: NDArray[np.float64]) -> Decisi
     if any(values.get(name, 0.0) > limit for name, limit in REVIEW_ABOVE.items()):
         return Decision.REVIEW
     return Decision.APPROVE
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """The result for one payment; `score` and `band` are None if no model gave a score."""
-
-    score: float | None
-    band: int | None
-    decision: Decision
-    decided_by: DecidedBy
-    model: ModelName | None
-    degraded: tuple[str, ...] = ()
 
 
 class VectorSource(Protocol):

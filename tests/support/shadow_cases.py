@@ -13,8 +13,7 @@ from stream.contract.outputs import DecidedBy
 from stream.control.model_cache import ServingModels
 from stream.kafka.publisher import Publisher
 from stream.scoring.decode import decode
-from stream.scoring.encode import Scored, ScoreFrame, encode
-from stream.scoring.score import Judgement
+from stream.scoring.encode import Judgement, Scored, ScoreFrame, encode
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from support.stream_records import LATEST_MS, Told, text

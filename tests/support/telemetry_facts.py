@@ -14,9 +14,8 @@ from stream.contract.outputs import DecidedBy, ModelName
 from stream.contract.transaction import Transaction
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Outgoing
-from stream.scoring.encode import Scored
+from stream.scoring.encode import Judgement, Scored
 from stream.scoring.facts import Compared, Decided, Fact, LabelsApplied, Missed, Reapplied, Retried, VoidFound
-from stream.scoring.score import Judgement
 from support.stream_records import PAYMENT, Told
 
 BEGAN_NS = 1_769_860_800_000_000_000

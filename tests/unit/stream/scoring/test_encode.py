@@ -17,8 +17,7 @@ from stream.consumer import ValidScores
 from stream.contract.outputs import DecidedBy, ModelName, Outcome, Positions, Score, Source
 from stream.contract.schema import RECORDS, json_schema
 from stream.scoring.decode import decode
-from stream.scoring.encode import Scored, ScoreFrame, encode
-from stream.scoring.score import Judgement
+from stream.scoring.encode import Judgement, Scored, ScoreFrame, encode
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from support.stream_records import KEY, LATEST_MS, Told, text
