@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import faust
 from aiokafka.admin import AIOKafkaAdminClient
 from faust.app.base import BootStrategy
+from faust.tables import TableManager
 from faust.types import TP
 from mode.types import ServiceT
 
@@ -70,6 +71,16 @@ class Boot(BootStrategy):
             self.kafka_conductor(),
             self.tables(),
         )
+
+
+class NoTables(TableManager):
+    """Starts at once. Faust's manager waits a second for tables that agents may declare; a worker has no tables."""
+
+    async def on_start(self) -> None:
+        """Do what Faust's manager does after its wait; the conductor subscribes to the topics only then."""
+        if not self.should_stop:
+            await self._update_channels()
+            await self.recovery.start()
 
 
 class ConsumerAccess(NamedTuple):
@@ -289,6 +300,7 @@ def _faust_options(settings: Settings) -> dict[str, Any]:
         "value_serializer": "raw",
         "store": "memory://",
         "table_standby_replicas": 0,
+        "TableManager": NoTables,
         "topic_allow_declare": False,
         "topic_disable_leader": True,
         "broker_session_timeout": settings.session_timeout,
