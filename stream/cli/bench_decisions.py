@@ -13,6 +13,7 @@ from models.loading import Model
 from models.loading import load as load_model
 from models.problems import Problem
 from models.repository import Repository
+from stream.cli.extras import needs
 from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import Command, json_option, refuse, say
 from stream.cli.settings import settings_or_refuse
@@ -26,6 +27,7 @@ _MODEL = click.option("--model", "name", required=True, help="A digest in the re
 @click.command()
 @_MODEL
 @json_option
+@needs("train", "duckdb")
 def stages(name: str, as_json: bool) -> None:  # noqa: FBT001 - a flag
     """Microseconds per event of each stage, at batches of 1, 32 and 256; the extra `train` has to be installed."""
     from stream.bench.stages import measure_stages  # noqa: PLC0415 - it needs an extra
@@ -47,6 +49,7 @@ def stages(name: str, as_json: bool) -> None:  # noqa: FBT001 - a flag
 @click.option("--rate", "rates", type=float, multiple=True, default=(100.0, 1000.0), show_default=True)
 @click.option("--seconds", type=click.IntRange(1, 600), default=20, show_default=True, help="For each rate.")
 @json_option
+@needs("train", "duckdb")
 def worker(name: str, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
     """Throughput from backlog, latency at fixed rates, memory, and the gaps of a start and of a SIGKILL."""
     settings = settings_or_refuse()
@@ -70,6 +73,7 @@ def _effort_options(function: Command) -> Command:
 @click.command()
 @_MODEL
 @_effort_options
+@needs("train", "duckdb")
 def tracing(name: str, as_json: bool, **effort: Any) -> None:  # noqa: ANN401, FBT001 - click's options
     """Traces off, of 1 % and of all payments: throughput and latency, alternating in one run."""
     from stream.bench.alternating import collector, tracing_variants  # noqa: PLC0415 - it needs an extra
@@ -82,6 +86,7 @@ def tracing(name: str, as_json: bool, **effort: Any) -> None:  # noqa: ANN401, F
 @_MODEL
 @click.option("--challenger", required=True, help="Another model, for the shadow.")
 @_effort_options
+@needs("train", "duckdb")
 def shadow(name: str, challenger: str, as_json: bool, **effort: Any) -> None:  # noqa: ANN401, FBT001 - click's options
     """No challenger, one, one 100 ms slower, and one that raises: what decisions notice, alternating in one run."""
     from stream.bench.alternating import shadow_variants  # noqa: PLC0415 - it needs an extra

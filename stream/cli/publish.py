@@ -13,6 +13,7 @@ from aiokafka.structs import RecordMetadata
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
+from stream.cli.extras import needs
 from stream.cli.output import json_option, say
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.dataset.injector import InjectionReport, Injector, ScheduledRecord
@@ -34,6 +35,7 @@ _SERVICE = "fraudstream-publish"
 )
 @click.option("--labels", is_flag=True, help="Send the label columns as label/1, instead of the transactions.")
 @json_option
+@needs("train", "duckdb")
 def publish(file: Path, rate: float | None, labels: bool, as_json: bool) -> None:  # noqa: FBT001 - flags
     """Publish a transactions FILE (parquet, CSV) in the order of time, each record with its card as key.
 

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from features.errors import FormulaError
 from models.errors import ModelError
+from stream.cli.extras import needs
 from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import json_option, refuse, say
 from stream.cli.progress import bars
@@ -23,6 +24,7 @@ _SHOWN = 5
 @click.argument("transaction_id")
 @click.option("--card", metavar="CARD_ID", help="The transaction's card: several cards may use one id; also faster.")
 @json_option
+@needs("train", "duckdb")
 def replay(transaction_id: str, card: str | None, as_json: bool) -> None:  # noqa: FBT001 - a flag
     """Make the decision about a transaction again: from its own record, and from the logs."""
     from stream.rescoring.replay import replay as run  # noqa: PLC0415 - it needs the extra `train`

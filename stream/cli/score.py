@@ -17,6 +17,7 @@ from features.errors import FormulaError
 from features.vector.sets import FeatureSets
 from models.errors import InvalidTimeError, ModelError
 from models.times import parse_time_ms
+from stream.cli.extras import needs
 from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import json_option, refuse, say
 from stream.cli.progress import bars
@@ -114,6 +115,7 @@ class Offsets(click.ParamType):
     "--threads", type=click.IntRange(1, 1024), default=lambda: len(os.sched_getaffinity(0)), show_default="all cores"
 )
 @json_option
+@needs("train", "duckdb")
 def score(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
     """Make decisions over again: of a transactions FILE (parquet, CSV), or of the topic.
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from features.errors import FormulaError
 from models.errors import ModelError
 from models.repository import Repository
+from stream.cli.extras import needs
 from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import json_option, refuse, say
 from stream.cli.progress import bars
@@ -34,6 +35,7 @@ _STATED = ("auc", "average_precision", "card_precision_at_100", "alert_rate")
 @click.option("--decline-share", type=float, default=0.001, show_default=True, help="Of validation, declined.")
 @click.option("--threads", type=int, default=2, show_default=True, help="Changes the time, not the result.")
 @json_option
+@needs("train", "duckdb", "sklearn")
 def train(file: Path, name: str, model_version: str | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
     """Train a model on a transactions FILE (parquet, CSV), and put it into the repository.
 

