@@ -1,5 +1,5 @@
-"""The command line: what `fraudstream` does, one module a family of commands.
+"""The command line `fraudstream`, one module for each group of commands.
 
-Exit codes: 0 done, 1 refused or found wanting, 2 used wrongly. With `--json`, standard output is one JSON object (or
-one a line), and everything else goes to standard error.
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage or invalid settings. With `--json`, standard output is one JSON
+object (or one a line), and everything else goes to standard error.
 """

@@ -1,4 +1,4 @@
-"""`fraudstream bench …`: measure on the Kafka and Redis of the settings, on topics and keys of its own."""
+"""`fraudstream bench`: measurements on the Kafka and Redis of the settings, with topics and keys of their own."""
 
 import click
 
@@ -7,39 +7,39 @@ from stream.cli.lazy import CommandSource, LazyGroup
 COMMANDS = {
     "features": CommandSource(
         "stream.cli.bench_histories:features",
-        "Histories against sorted sets and counters: CPU of Redis and of Python per event, and bytes; some minutes.",
+        "Compare histories with sorted sets and counters: CPU of Redis and Python per event, and bytes; takes minutes.",
     ),
     "memory": CommandSource(
         "stream.cli.bench_histories:memory",
-        "Bytes of one history by its records a month, exact and paned, and what a payment costs that reads it.",
+        "Measure the bytes of a history by its records a month, exact and paned, and the cost of reading it.",
     ),
     "repair": CommandSource(
         "stream.cli.bench_histories:repair",
-        "How fast histories that Redis lost are put together again, by one worker and by two, and what a month takes.",
+        "Measure how fast one worker and two rebuild histories that Redis lost, and estimate the time for a month.",
     ),
     "servers": CommandSource(
         "stream.cli.bench_histories:servers",
-        "Microseconds per event of appending and reading histories, on the settings' Redis and on others, in turns.",
+        "Measure microseconds per event of appending and reading histories, on this Redis and others, in turns.",
     ),
     "shadow": CommandSource(
         "stream.cli.bench_decisions:shadow",
-        "No challenger, one, one 100 ms slower, and one that raises: what decisions notice, alternating in one run.",
+        "Measure the effect on decisions of no challenger, one, one 100 ms slower, and one that raises, alternating.",
     ),
     "stages": CommandSource(
         "stream.cli.bench_decisions:stages",
-        "Microseconds per event of each stage, at batches of 1, 32 and 256; the extra `train` has to be installed.",
+        "Measure microseconds per event of each stage, at batches of 1, 32 and 256; needs the extra `train`.",
     ),
     "tracing": CommandSource(
         "stream.cli.bench_decisions:tracing",
-        "Traces off, of 1 % and of all payments: throughput and latency, alternating in one run.",
+        "Measure throughput and latency with traces off, of 1 % and of all payments, alternating in one run.",
     ),
     "worker": CommandSource(
         "stream.cli.bench_decisions:worker",
-        "Throughput from backlog, latency at fixed rates, memory, and the gaps of a start and of a SIGKILL.",
+        "Measure throughput from a backlog, latency at fixed rates, memory, and the gaps after a start and a SIGKILL.",
     ),
 }
 
 
 @click.group(cls=LazyGroup, sources=COMMANDS)
 def bench() -> None:
-    """Measure what it costs here."""
+    """Measure what the parts cost on this machine."""

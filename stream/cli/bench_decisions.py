@@ -1,4 +1,4 @@
-"""`fraudstream bench stages | worker | tracing | shadow`: what decisions cost, made by a model of the repository."""
+"""`fraudstream bench stages | worker | tracing | shadow`: the cost of decisions by a model of the repository."""
 
 import asyncio
 from itertools import islice
@@ -21,7 +21,7 @@ from stream.control.probes import probe_vectorisers
 from stream.errors import StreamError
 from stream.settings import Settings
 
-_MODEL = click.option("--model", "name", required=True, help="A digest in the repository, or a prefix of it.")
+_MODEL = click.option("--model", "name", required=True, help="A digest in the repository, or a prefix of one.")
 
 
 @click.command()
@@ -29,7 +29,7 @@ _MODEL = click.option("--model", "name", required=True, help="A digest in the re
 @json_option
 @needs("train", "duckdb")
 def stages(name: str, as_json: bool) -> None:  # noqa: FBT001 - a flag
-    """Microseconds per event of each stage, at batches of 1, 32 and 256; the extra `train` has to be installed."""
+    """Measure microseconds per event of each stage, at batches of 1, 32 and 256; needs the extra `train`."""
     from stream.bench.stages import measure_stages  # noqa: PLC0415 - it needs an extra
 
     settings = settings_or_refuse()
@@ -51,19 +51,23 @@ def stages(name: str, as_json: bool) -> None:  # noqa: FBT001 - a flag
 @json_option
 @needs("train", "duckdb")
 def worker(name: str, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
-    """Throughput from backlog, latency at fixed rates, memory, and the gaps of a start and of a SIGKILL."""
+    """Measure throughput from a backlog, latency at fixed rates, memory, and the gaps after a start and a SIGKILL."""
     settings = settings_or_refuse()
     facts = asyncio.run(_measure_worker(settings, _model(settings, name).digest, **options))
     say(as_json, facts, "\n".join(f"{fact:36} {value}" for fact, value in facts.items()))
 
 
 def _effort_options(function: Command) -> Command:
-    """Add how much to measure."""
+    """Add the options for the size of a measurement."""
     for option in (
         click.option("--rounds", type=click.IntRange(1, 50), default=5, show_default=True),
         click.option("--backlog", type=click.IntRange(1), default=15_000, show_default=True, help="Records to drain."),
-        click.option("--rate", type=click.FloatRange(1), default=500.0, show_default=True, help="Of the open loop."),
-        click.option("--seconds", type=click.IntRange(1, 600), default=8, show_default=True, help="Of the open loop."),
+        click.option(
+            "--rate", type=click.FloatRange(1), default=500.0, show_default=True, help="Of the open-loop run."
+        ),
+        click.option(
+            "--seconds", type=click.IntRange(1, 600), default=8, show_default=True, help="Of the open-loop run."
+        ),
         json_option,
     ):
         function = option(function)
@@ -75,7 +79,7 @@ def _effort_options(function: Command) -> Command:
 @_effort_options
 @needs("train", "duckdb")
 def tracing(name: str, as_json: bool, **effort: Any) -> None:  # noqa: ANN401, FBT001 - click's options
-    """Traces off, of 1 % and of all payments: throughput and latency, alternating in one run."""
+    """Measure throughput and latency with traces off, of 1 % and of all payments, alternating in one run."""
     from stream.bench.alternating import collector, tracing_variants  # noqa: PLC0415 - it needs an extra
 
     with collector() as endpoint:
@@ -84,11 +88,11 @@ def tracing(name: str, as_json: bool, **effort: Any) -> None:  # noqa: ANN401, F
 
 @click.command()
 @_MODEL
-@click.option("--challenger", required=True, help="Another model, for the shadow.")
+@click.option("--challenger", required=True, help="The model in the shadow.")
 @_effort_options
 @needs("train", "duckdb")
 def shadow(name: str, challenger: str, as_json: bool, **effort: Any) -> None:  # noqa: ANN401, FBT001 - click's options
-    """No challenger, one, one 100 ms slower, and one that raises: what decisions notice, alternating in one run."""
+    """Measure the effect on decisions of no challenger, one, one 100 ms slower, and one that raises, alternating."""
     from stream.bench.alternating import shadow_variants  # noqa: PLC0415 - it needs an extra
 
     _alternate(name, shadow_variants(_model(settings_or_refuse(), challenger).digest), effort, as_json)

@@ -1,4 +1,4 @@
-"""`fraudstream bench features | servers | memory | repair`: what histories cost in Redis and in a worker."""
+"""`fraudstream bench features | servers | memory | repair`: the cost of histories in Redis and in a worker."""
 
 import asyncio
 
@@ -16,13 +16,17 @@ from stream.errors import StreamError
 
 
 @click.command("features")
-@click.option("--cards", type=click.IntRange(10), default=2_000, show_default=True, help="Of some 60 payments each.")
-@click.option("--events", type=click.IntRange(256), default=4_096, show_default=True, help="Of each size and round.")
+@click.option(
+    "--cards", type=click.IntRange(10), default=2_000, show_default=True, help="Cards, of some 60 payments each."
+)
+@click.option(
+    "--events", type=click.IntRange(256), default=4_096, show_default=True, help="Events of each batch size and round."
+)
 @click.option("--rounds", type=click.IntRange(1, 50), default=5, show_default=True)
 @json_option
 @needs("train", "duckdb")
 def features(as_json: bool, **effort: int) -> None:  # noqa: FBT001 - a flag
-    """Histories against sorted sets and counters: CPU of Redis and of Python per event, and bytes; some minutes."""
+    """Compare histories with sorted sets and counters: CPU of Redis and Python per event, and bytes; takes minutes."""
     from stream.bench.contest import ContestEffort, compete  # noqa: PLC0415 - it needs an extra
 
     settings = settings_or_refuse()
@@ -49,7 +53,7 @@ def features(as_json: bool, **effort: int) -> None:  # noqa: FBT001 - a flag
 @json_option
 @needs("train", "duckdb")
 def servers(beside: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001 - a flag
-    """Microseconds per event of appending and reading histories, on the settings' Redis and on others, in turns."""
+    """Measure microseconds per event of appending and reading histories, on this Redis and others, in turns."""
     from stream.bench.servers import compare_servers  # noqa: PLC0415 - it needs an extra
 
     settings = settings_or_refuse()
@@ -67,11 +71,17 @@ def servers(beside: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001 - a
 
 
 @click.command()
-@click.option("--payments", type=click.IntRange(1_000), default=200_000, show_default=True, help="And as many labels.")
+@click.option(
+    "--payments",
+    type=click.IntRange(1_000),
+    default=200_000,
+    show_default=True,
+    help="Payments, with a label for each.",
+)
 @json_option
 @needs("train", "duckdb")
 def repair(payments: int, as_json: bool) -> None:  # noqa: FBT001 - a flag
-    """How fast histories that Redis lost are put together again, by one worker and by two, and what a month takes."""
+    """Measure how fast one worker and two rebuild histories that Redis lost, and estimate the time for a month."""
     from stream.bench.repair import estimates, measure_repair, spoken  # noqa: PLC0415 - it needs an extra
 
     settings = settings_or_refuse()
@@ -104,11 +114,11 @@ def repair(payments: int, as_json: bool) -> None:  # noqa: FBT001 - a flag
     multiple=True,
     default=(1, 10, 1_000, 100_000),
     show_default=True,
-    help="A month, in one history.",
+    help="Records a month in one history.",
 )
 @json_option
 def memory(rates: tuple[int, ...], as_json: bool) -> None:  # noqa: FBT001 - a flag
-    """Bytes of one history by its records a month, exact and paned, and what a payment costs that reads it."""
+    """Measure the bytes of a history by its records a month, exact and paned, and the cost of reading it."""
     from stream.bench.memory import cases, measure  # noqa: PLC0415 - nothing else needs it
 
     settings = settings_or_refuse()

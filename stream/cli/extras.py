@@ -1,4 +1,4 @@
-"""Commands that need more than a worker does: the optional extras of the distribution."""
+"""Checks that the packages of an optional extra are installed before a command that needs them starts."""
 
 import importlib.util
 from collections.abc import Callable
@@ -15,11 +15,11 @@ PACKAGES = {
     "duckdb": "transactions files and the simulation",
     "sklearn": "training",
 }
-"""What commands need beside a worker's packages, by the name that is imported, and what for."""
+"""Packages of the extras by the name that is imported, and what they are for."""
 
 
 def needs(extra: str, *packages: str) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
-    """Make a command end with 1 before it does anything, naming the extra, where one of these packages is missing."""
+    """Exit with 1 before the command starts, and name the extra, if one of these packages is missing."""
 
     def checked(command: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
         @wraps(command)

@@ -1,4 +1,4 @@
-"""The tables of features that a setting names: the one reader of a setting that needs numpy."""
+"""Loads the feature sets that a setting names; apart from `settings` because it needs numpy."""
 
 import click
 
@@ -7,7 +7,7 @@ from features.vector.sets import FeatureSets, load_sets
 
 
 def features_or_refuse(modules: str) -> FeatureSets:
-    """Load the tables of features that a setting names, or end with 2: it is a setting like any other."""
+    """Load the feature sets that a setting names, or exit with 2, as for any invalid setting."""
     try:
         return load_sets(modules)
     except DeclarationError as error:

@@ -85,7 +85,7 @@ def _days(length_ms: int) -> str:
 
 @click.group()
 def features() -> None:
-    """See the features that are computed here, and have their histories put together anew."""
+    """List the features that are computed here, and rebuild their histories."""
 
 
 @features.command("rebuild")

@@ -1,4 +1,4 @@
-"""Command groups that import a command when it is used.
+"""Command groups that import a command only when it is used.
 
 `fraudstream --help` imports no command, and `fraudstream schema` imports neither Kafka's client nor LightGBM.
 """
@@ -18,7 +18,7 @@ class CommandSource(NamedTuple):
 
 
 class LazyGroup(click.Group):
-    """Lists commands from a table of their sources, and imports one when it is asked for.
+    """Lists commands from a table of their sources, and imports one when it is used.
 
     The summaries are in the table because the list of commands needs them; a test compares them with the commands' own.
     """
@@ -32,7 +32,7 @@ class LazyGroup(click.Group):
         return sorted(self.sources)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
-        """Import a command; None where there is none of this name."""
+        """Import a command; None if there is none of this name."""
         source = self.sources.get(cmd_name)
         if source is None:
             return None

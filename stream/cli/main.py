@@ -5,18 +5,18 @@ import click
 from stream.cli.lazy import CommandSource, LazyGroup
 
 COMMANDS = {
-    "bench": CommandSource("stream.cli.bench:bench", "Measure what it costs here."),
+    "bench": CommandSource("stream.cli.bench:bench", "Measure what the parts cost on this machine."),
     "demo": CommandSource(
         "stream.cli.demo:demo",
         "Show the main job: cards, models, a worker, live decisions, a challenger, a promotion and a roll-back.",
     ),
     "features": CommandSource(
         "stream.cli.features:features",
-        "See the features that are computed here, and have their histories put together anew.",
+        "List the features that are computed here, and rebuild their histories.",
     ),
     "model": CommandSource(
         "stream.cli.model:model",
-        "Say who is live, and see who is: models are named by digest, or an unambiguous prefix of 8 or more.",
+        "Choose the live model and the challenger; models are named by digest, or an unambiguous prefix of 8 or more.",
     ),
     "publish": CommandSource(
         "stream.cli.publish:publish",
@@ -24,24 +24,24 @@ COMMANDS = {
     ),
     "replay": CommandSource(
         "stream.cli.replay:replay",
-        "Make the decision about a transaction again: from its own record, and from the logs.",
+        "Replay the decision about a transaction, from its own record and from the logs.",
     ),
     "schema": CommandSource(
         "stream.cli.schema:schema", "Print the JSON Schema of a record, or one object with all of them."
     ),
     "score": CommandSource(
         "stream.cli.score:score",
-        "Make decisions over again: of a transactions FILE (parquet, CSV), or of the topic.",
+        "Rescore a transactions FILE (parquet, CSV), or a range of the topic.",
     ),
     "shadow": CommandSource("stream.cli.shadow:shadow", "See what the challenger would have decided."),
-    "topics": CommandSource("stream.cli.topics:topics", "Make the topics of the contract."),
+    "topics": CommandSource("stream.cli.topics:topics", "Create the topics of the contract."),
     "train": CommandSource(
         "stream.cli.train:train",
-        "Train a model on a transactions FILE (parquet, CSV), and put it into the repository.",
+        "Train a model on a transactions FILE (parquet, CSV), and store it in the repository.",
     ),
     "worker": CommandSource(
         "stream.cli.worker:worker",
-        "Run one worker until SIGTERM; it says at /health/ready whether it decides, and if not, why.",
+        "Run one worker until SIGTERM; /health/ready says whether it decides, and if not, why.",
     ),
 }
 
@@ -49,4 +49,4 @@ COMMANDS = {
 @click.group(cls=LazyGroup, sources=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="fraudstream", prog_name="fraudstream")
 def main() -> None:
-    """Decide card payments on a Kafka stream, each once, by a model that is said to be live."""
+    """Decide card payments on a Kafka stream, each exactly once, with the model that is live."""

@@ -24,7 +24,7 @@ from stream.telemetry.command_line import command_traced
 
 @click.group()
 def model() -> None:
-    """Say who is live, and see who is: models are named by digest, or an unambiguous prefix of 8 or more."""
+    """Choose the live model and the challenger; models are named by digest, or an unambiguous prefix of 8 or more."""
 
 
 def _harmless(_context: click.Context, _option: click.Parameter, reason: str) -> str:
@@ -87,7 +87,9 @@ def _command(kind: CommandKind, name: str, help_text: str) -> None:
     model.command(name, help=help_text)(decorated)
 
 
-_command(CommandKind.CHALLENGE, "challenge", "Put MODEL into the shadow: it scores what the live model scores.")
+_command(
+    CommandKind.CHALLENGE, "challenge", "Put MODEL into the shadow: it scores the same transactions as the live model."
+)
 _command(CommandKind.WITHDRAW, "withdraw", "Take the challenger out of the shadow.")
 _command(CommandKind.PROMOTE, "promote", "Make MODEL live, once every worker is ready with it.")
 _command(CommandKind.ROLL_BACK, "rollback", "Return to the model that was live before.")

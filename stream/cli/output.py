@@ -1,4 +1,4 @@
-"""How commands speak: JSON on standard output where asked for, everything else for people."""
+"""Output of commands: with `--json` one JSON object, otherwise text for people; errors go to standard error."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeVar
@@ -14,11 +14,11 @@ json_option: Callable[[Command], Command] = click.option(
 
 
 def say(as_json: bool, facts: Mapping[str, Any], text: str) -> None:  # noqa: FBT001 - it is the flag itself
-    """Print the facts as one JSON object, or the text for a person."""
+    """Print the facts as one JSON object, or the text."""
     click.echo(msgspec.json.encode(facts).decode() if as_json else text)
 
 
 def refuse(message: str) -> NoReturn:
-    """Say what is wrong on standard error and end with 1: refused, or found wanting."""
+    """Print an error to standard error, and exit with 1."""
     click.echo(message, err=True)
     raise SystemExit(1)

@@ -1,4 +1,4 @@
-"""How far a long command is: a bar for each of its stages, on standard error."""
+"""Progress bars on standard error, one for each stage of a long command."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 @contextmanager
 def bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Yield a function that is told a stage, how much of it is done, and of how much."""
+    """Yield a function to call with the name of a stage, how much of it is done, and the total."""
     columns = (TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as shown:
         stages: dict[str, TaskID] = {}

@@ -26,7 +26,7 @@ _SHOWN = 5
 @json_option
 @needs("train", "duckdb")
 def replay(transaction_id: str, card: str | None, as_json: bool) -> None:  # noqa: FBT001 - a flag
-    """Make the decision about a transaction again: from its own record, and from the logs."""
+    """Replay the decision about a transaction, from its own record and from the logs."""
     from stream.rescoring.replay import replay as run  # noqa: PLC0415 - it needs the extra `train`
 
     settings = settings_or_refuse()

@@ -1,4 +1,4 @@
-"""`fraudstream schema`: the JSON Schema of every record of the contract."""
+"""`fraudstream schema`: prints the JSON Schema of the records of the contract."""
 
 import json
 

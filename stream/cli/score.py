@@ -117,7 +117,7 @@ class Offsets(click.ParamType):
 @json_option
 @needs("train", "duckdb")
 def score(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
-    """Make decisions over again: of a transactions FILE (parquet, CSV), or of the topic.
+    """Rescore a transactions FILE (parquet, CSV), or a range of the topic.
 
     Each row gets its features at the time of the transaction, its score, its decision and its fate. With --diff the
     recorded decisions are compared with the rescored ones; the exit code is 1 if a difference is unexplained.

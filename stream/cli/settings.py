@@ -1,4 +1,4 @@
-"""Settings as a command reads them, and what a command says where they or Kafka refuse it."""
+"""Reads the settings for a command, and reports invalid settings and errors of Kafka."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ from stream.telemetry.environment import read as read_telemetry
 
 
 def settings_or_refuse() -> Settings:
-    """Read the settings, or end with 2: they are how a command is used."""
+    """Read the settings; exit with 2 if they are invalid, as for wrong usage."""
     with refused_settings():
         settings = read_settings(os.environ)
         check_tls_files(settings)
@@ -26,7 +26,7 @@ def settings_or_refuse() -> Settings:
 
 @contextmanager
 def refused_settings() -> Iterator[None]:
-    """End with 2, and say why, where a setting turns out to be unusable."""
+    """Exit with 2 and the message if a setting turns out to be invalid."""
     try:
         yield
     except SettingsError as error:
@@ -35,5 +35,5 @@ def refused_settings() -> Iterator[None]:
 
 
 def refuse_kafka(settings: Settings, error: Exception, before: str = "") -> NoReturn:
-    """Say what Kafka, or whatever else raised it, means by an error, and end with 1."""
+    """Print what an error of Kafka, or any other, means, and exit with 1."""
     refuse(before + asyncio.run(explain_error(settings, error)))

@@ -1,4 +1,4 @@
-"""`fraudstream topics …`: the topics of the contract."""
+"""`fraudstream topics`: creates the topics of the contract."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ from stream.kafka.topics import apply
 
 @click.group()
 def topics() -> None:
-    """Make the topics of the contract."""
+    """Create the topics of the contract."""
 
 
 @topics.command("apply")
@@ -20,10 +20,10 @@ def topics() -> None:
 @click.option("--replication", type=click.IntRange(1, 32), default=1, show_default=True)
 @json_option
 def topics_apply(partitions: int, replication: int, as_json: bool) -> None:  # noqa: FBT001 - a flag
-    """Make the topics that are missing; change none that is there."""
+    """Create the topics that are missing; existing ones are not changed."""
     settings = settings_or_refuse()
     try:
         made = asyncio.run(apply(settings, partitions, replication))
     except (TopicsError, OSError) as error:
         refuse(str(error))
-    say(as_json, {"created": made, "partitions": partitions}, "\n".join(made) or "all topics are there")
+    say(as_json, {"created": made, "partitions": partitions}, "\n".join(made) or "all topics exist")

@@ -37,7 +37,7 @@ _STATED = ("auc", "average_precision", "card_precision_at_100", "alert_rate")
 @json_option
 @needs("train", "duckdb", "sklearn")
 def train(file: Path, name: str, model_version: str | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
-    """Train a model on a transactions FILE (parquet, CSV), and put it into the repository.
+    """Train a model on a transactions FILE (parquet, CSV), and store it in the repository.
 
     Features are computed point in time by the code of the worker; only labels known by the file's end are used.
     """

@@ -1,4 +1,4 @@
-"""`fraudstream worker`: one worker of the deployment."""
+"""`fraudstream worker`: runs one worker of the deployment."""
 
 import click
 
@@ -8,7 +8,7 @@ from stream.cli.settings import refused_settings, settings_or_refuse
 
 @click.command()
 def worker() -> None:
-    """Run one worker until SIGTERM; it says at /health/ready whether it decides, and if not, why."""
+    """Run one worker until SIGTERM; /health/ready says whether it decides, and if not, why."""
     settings = settings_or_refuse()
     features_or_refuse(settings.features)
     from stream.worker.main import run_worker  # noqa: PLC0415 - Faust takes a second: not for help or a refused setting
