@@ -27,7 +27,8 @@ History = Annotated[tuple[Record, ...], msgspec.Meta(min_length=1)]
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
     """One transaction and the records that it saw, its own record last, as rows of `features.history.records`.
 
-    `told` lists the kinds of entity whose history contains the transaction's own record.
+    `told` lists the kinds of entity whose history contains the transaction's own record, in the order of the histories:
+    a set would be encoded in another order by each process, and the artifact would get another digest.
     """
 
     occurred_ms: Whole
@@ -35,7 +36,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     amount_minor: Whole
     exponent: Whole
     histories: dict[str, History]
-    told: frozenset[str]
+    told: tuple[str, ...]
 
 
 _DECODER = msgspec.json.Decoder(Probe)
@@ -50,7 +51,7 @@ def write_probe(transactions: Transactions, observed: Observed, row: int) -> byt
             amount_minor=int(transactions.amount_minor[row]),
             exponent=int(transactions.exponent[row]),
             histories={kind.value: _records(one, row) for kind, one in observed.histories.items()},
-            told=frozenset(kind.value for kind, one in observed.histories.items() if one.positions[row] != NOWHERE),
+            told=tuple(kind.value for kind, one in observed.histories.items() if one.positions[row] != NOWHERE),
         )
     )
 

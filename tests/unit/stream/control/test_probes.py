@@ -1,10 +1,11 @@
-"""A probe of what a transaction saw at a merchant whose history was folded gives the same vector elsewhere."""
+"""Probes of what a transaction saw: the same vector elsewhere, the same bytes in every process."""
 
 import asyncio
+import json
 
 import pytest
 
-from features.declaration import HOUR_MS
+from features.declaration import HOUR_MS, load
 from features.history import compaction
 from features.memory_store import MemoryStore
 from features.vector.sets import FeatureSets
@@ -25,3 +26,12 @@ def test_a_probe_with_panes_is_read_as_it_was_seen(monkeypatch: pytest.MonkeyPat
     probe = write_probe(batch, observed, 0)
     again = probe_vectorisers(FeatureSets((HOURLY,)))[HOURLY.fingerprint]([probe])
     assert again.tobytes() == vectorise(HOURLY, batch, observed).tobytes()
+
+
+def test_the_kinds_that_hold_the_own_record_stand_in_the_order_of_the_histories() -> None:
+    """A set of texts is encoded in another order by each process; the artifact's digest must not depend on that."""
+    default = load(None)
+    batch = transactions([transaction(0, card="c", merchant="m", device="d")])
+    probe = json.loads(write_probe(batch, MemoryStore(default).observe_now(batch), 0))
+    assert len(probe["told"]) > 1
+    assert probe["told"] == [kind for kind in probe["histories"] if kind in probe["told"]]
