@@ -1,4 +1,4 @@
-"""What the integration tests stand on: one Kafka and one Redis for all, a topic prefix and workers for each test."""
+"""What the integration tests stand on: one Kafka, one Redis, and workers for each test; and the Hypothesis profiles."""
 
 import sys
 import uuid
@@ -6,15 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 
+from support.examples import register_profiles
 from support.fleet.workers import COMMAND, Worker
 from support.kafka.cluster import Cluster, revive, running_cluster
 from support.redis.server import redis_server
 
-# a fresh checkout builds its tables of characters in the first draw, and the machine is shared: neither is a failure
-settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("house")
+register_profiles()
 
 SERVICES = {"kafka", "kafka_outage", "redis_url"}
 REPORT = pytest.StashKey[str]()

@@ -68,6 +68,16 @@ def test_tests_are_no_package() -> None:
     assert [str(path) for path in (HOUSE / "tests").rglob("__init__.py")] == []
 
 
+def test_no_unit_test_can_start_a_server() -> None:
+    servers = re.compile(r"^(?:from|import) support\.(?:kafka|redis)\b", re.MULTILINE)
+    assert [str(path) for path in (HOUSE / "tests/unit").rglob("*.py") if servers.search(path.read_text())] == []
+
+
+def test_how_many_examples_a_property_draws_is_the_profiles_to_say() -> None:
+    lines = [line for path in (HOUSE / "tests").rglob("test_*.py") for line in path.read_text().splitlines()]
+    assert [line for line in lines if re.search(r"max_examples=\d", line) and "derandomize=True" not in line] == []
+
+
 def test_the_version_is_stated_once_and_is_the_installed_one(project: dict[str, object]) -> None:
     assert importlib.metadata.version("fraudstream") == project["version"]
     stated = re.compile(r"__version__\s*=")

@@ -21,6 +21,7 @@ from models.loading import Model, inspect_artifact, load
 from models.model_text import check_model_text
 from models.problems import ProblemCode
 from models.repository import Repository
+from support.examples import examples
 from support.model_artifacts import CALIBRATION, FINGERPRINT, NAMES, artifact, history_vectors, rows, train
 
 TREES = train()
@@ -220,7 +221,7 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
         check_model_text(TEXT.replace("end of trees", "end of"), NAMES)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.data())
 def test_a_damaged_text_is_refused_or_still_loads(data: Any) -> None:
     """Cut or overwrite the text anywhere, past the digest: the process must live and scores be finite or refused."""

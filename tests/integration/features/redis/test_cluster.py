@@ -24,6 +24,7 @@ from features.redis.keys import CLUSTER_SHARDS, KeyLayout
 from features.redis.keys import slot as slot_by_name
 from features.redis.store import RedisStore, StoreOptions
 from features.vector.vectorise import vectorise
+from support.examples import examples
 from support.features.recount import Row, label, transaction, transactions
 from support.features.streams import Stream, bits, recounted, streams
 from support.redis.cluster import Cluster, Node, redis_cluster
@@ -395,7 +396,7 @@ async def outcomes(stream: Stream, stores: Sequence[RedisStore]) -> list[Any]:
 
 
 @given(stream=streams, cuts=st.lists(st.none() | st.integers(0, 15), max_size=30))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_batch_that_came_through_in_part_is_counted_once(
     cluster: Cluster, stream: list[Any], cuts: list[int | None]
 ) -> None:

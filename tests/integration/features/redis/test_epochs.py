@@ -24,6 +24,7 @@ from features.redis.retention import (
     read_retention,
 )
 from features.redis.server import ServerConnection
+from support.examples import examples
 from support.redis.server import redis_server
 
 pytestmark = pytest.mark.integration
@@ -270,7 +271,7 @@ acts = st.one_of(
     plan=[[("lose", 0, 1), ("touch", 0, 1)], [("lose", 0, 1), ("touch", 1, 1), ("touch", 0, 1)]], pauses=[0]
 )  # one that is behind raises the lost shard to what the other believes in
 @given(plan=st.lists(st.lists(acts, min_size=1, max_size=3), max_size=12), pauses=st.lists(st.integers(0, 4)))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_nobody_works_on_a_shard_under_an_epoch_under_which_it_was_lost(
     server: str, plan: list[list[tuple[str, int, int]]], pauses: list[int]
 ) -> None:

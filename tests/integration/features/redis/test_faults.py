@@ -19,6 +19,7 @@ from features.errors import StoreUnavailableError
 from features.history.store import Fate, HistoryStore, Label
 from features.redis.store import RedisStore, StoreOptions
 from features.vector.vectorise import vectorise
+from support.examples import examples
 from support.features.recount import Row, transactions
 from support.features.streams import Stream, bits, recounted, streams
 from support.redis.proxy import EVALSHA, Loss, RedisProxy
@@ -135,7 +136,7 @@ async def answered(store: HistoryStore, part: list[Row] | Label | None) -> list[
 
 
 @given(stream=streams, plan=plans)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_befalls_the_calls_every_later_feature_is_that_of_a_recount(
     proxy: RedisProxy, stream: list, plan: list[Trouble]
 ) -> None:

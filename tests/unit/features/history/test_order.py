@@ -16,6 +16,7 @@ from features.history.store import Entity, Fate, Label, LabelStatus
 from features.memory_store import MemoryStore
 from features.rows import card, device, merchant
 from features.vector.vectorise import vectorise
+from support.examples import examples
 from support.features.recount import Row, label, transaction, transactions
 from support.features.streams import FIELDS, START_MS, Step, Stream, bits, outcomes
 
@@ -138,7 +139,7 @@ def has_labels_behind_the_horizon(stream: Stream) -> bool:
 
 
 @given(stream=busy_streams, data=st.data())
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_after_a_repair_every_decision_is_what_it_would_have_been(stream: list, data: st.DataObject) -> None:
     whole = Stream(stream)
     before, after = parted(whole, data.draw(st.integers(len(whole.parts) // 2, len(whole.parts))))
@@ -155,7 +156,7 @@ def test_after_a_repair_every_decision_is_what_it_would_have_been(stream: list, 
 
 
 @given(stream=busy_streams, data=st.data())
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 def test_what_was_undecided_at_a_loss_sees_what_it_would_have_seen(stream: list, data: st.DataObject) -> None:
     whole = Stream(stream)
     batches = [i for i, part in enumerate(whole.parts) if isinstance(part, list)]

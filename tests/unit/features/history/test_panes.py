@@ -20,6 +20,7 @@ from features.rows import card
 from features.vector import paned
 from features.vector.sets import FeatureSets, Vectors
 from features.vector.vectorise import vectorise
+from support.examples import examples
 from support.features.paned_sets import FINER, HOURLY, row_of
 from support.features.recount import Row, label, transaction, transactions
 from support.features.streams import Stream, compared, dense_streams, outcomes, recounted, streams
@@ -87,7 +88,7 @@ def test_one_that_comes_very_late_sees_what_came_before_its_pane_and_itself() ->
 
 @pytest.mark.parametrize("name", SETS)
 @given(stream=st.one_of(streams, dense_streams))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 def test_what_was_folded_changes_no_number(name: str, stream: list) -> None:
     feature_set = SETS[name]
     store = MemoryStore(feature_set)
@@ -98,7 +99,7 @@ def test_what_was_folded_changes_no_number(name: str, stream: list) -> None:
 
 
 @given(stream=dense_streams)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_positions_count_what_was_folded(stream: list) -> None:
     with pytest.MonkeyPatch.context() as patching:
         patching.setattr(compaction, "is_worthwhile", lambda *_: False)
@@ -271,7 +272,7 @@ BESIDE = {name: FeatureSet((*one.rows, card("count", "31d"))) for name, one in S
 
 @pytest.mark.parametrize("name", BESIDE)
 @given(stream=st.one_of(streams, dense_streams))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_a_paned_set_gives_the_same_numbers_beside_another(name: str, stream: list) -> None:
     with pytest.MonkeyPatch.context() as patching:
         patching.setattr(compaction, "is_worthwhile", lambda *_: True)

@@ -12,6 +12,7 @@ from features.history.store import Entity, Fate, Label
 from features.memory_store import MemoryStore
 from features.rows import card, device
 from features.vector.sets import FeatureSets, Vectors, load_sets
+from support.examples import examples
 from support.features.recount import transactions
 from support.features.streams import Stream, bits, outcomes, streams
 
@@ -44,7 +45,7 @@ def test_modules_are_named_with_commas_between_and_none_is_the_default_set() -> 
 
 
 @given(stream=streams)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_a_set_gives_the_same_numbers_alone_and_beside_others(stream: list) -> None:
     """But for what is too late: together, a card's history is kept for the longest horizon."""
     store = MemoryStore(SHORT)

@@ -14,6 +14,7 @@ from features.history.store import Transactions
 from stream.dataset.file import TransactionsFile
 from stream.dataset.records import RecordKind, RecordsFile
 from stream.scoring.decode import decode
+from support.examples import examples
 from support.stream_records import Told
 from support.training_files import write
 
@@ -67,7 +68,7 @@ def streamed(path: Path) -> tuple[dict[str, tuple[Any, ...]], dict[str, int]]:
 
 @pytest.mark.parametrize("name", ["file.parquet", "file.csv"])
 @given(given_rows=st.lists(rows, min_size=20, max_size=60))
-@settings(max_examples=4, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=examples(4), deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 def test_what_a_file_tells_is_what_the_stream_would_hear(name: str, given_rows: list[dict[str, Any]]) -> None:
     with TemporaryDirectory() as folder:
         path = file_of(Path(folder) / name, given_rows)

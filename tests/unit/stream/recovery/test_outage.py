@@ -14,6 +14,7 @@ from features.history.store import Entity, Fate, Label, LabelResult, LabelStatus
 from features.memory_store import MemoryStore, no_history
 from features.vector.vectorise import vectorise
 from stream.recovery.outage import DegradingStore
+from support.examples import examples
 from support.features.recount import Recount, Row, label, transaction, transactions
 from support.features.streams import START_MS, Stream, bits, streams
 
@@ -180,7 +181,7 @@ async def test_too_much_that_waits_is_not_taken(monkeypatch: pytest.MonkeyPatch)
 
 
 @given(stream=streams, outages=st.lists(st.integers(1, 6), max_size=8), remembers=st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_after_an_outage_every_feature_is_as_if_it_had_not_been(
     stream: list,
     outages: list[int],

@@ -1,22 +1,17 @@
 """`fraudstream score --topic --diff`: what was decided comes out again, whatever happened; what did not is told."""
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 
+from support.examples import examples
 from support.rescoring.faults import Act, Play, acts
-from support.rescoring.model import Trained, compared, trained
+from support.rescoring.model import Trained, compared
 
 ORDINARY = ("label", "early label", "again", "conflict")
 FAULTS = ("away", "back", "decide elsewhere", "lose", "repair", "crash")
 
 
-@pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return trained(tmp_path_factory.mktemp("models"))
-
-
 @given(acts(*ORDINARY))
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_was_decided_undisturbed_comes_out_again_to_the_last_bit(live: Trained, stream: list[Act]) -> None:
     world = live.world()
     play = Play(world)
@@ -27,7 +22,7 @@ def test_what_was_decided_undisturbed_comes_out_again_to_the_last_bit(live: Trai
 
 
 @given(acts(*ORDINARY, *FAULTS))
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_happened_to_redis_explains_every_difference(live: Trained, stream: list[Act]) -> None:
     world = live.world()
     play = Play(world)

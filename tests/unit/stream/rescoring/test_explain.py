@@ -15,15 +15,10 @@ from models.loading import Model
 from stream.contract.outputs import ModelName, Score
 from stream.rescoring.request import DiffReport, Range
 from support.rescoring.faults import DAY_MS, Stopgap, lose, repair
-from support.rescoring.model import SETS, Trained, alter, compared, lines, trained
+from support.rescoring.model import SETS, Trained, alter, compared, lines
 from support.rescoring.world import PARTITIONS, World
 
 DEFAULT = FeatureSets((load(None),))
-
-
-@pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return trained(tmp_path_factory.mktemp("models"))
 
 
 def month(live: Trained, **settings: Any) -> World:

@@ -29,6 +29,7 @@ from stream.rescoring import file_run, workdir
 from stream.rescoring.request import ComputationError, FileRequest, RescoringError, ScoreReport, UnknownModelError
 from stream.training.request import TrainingRequest
 from stream.training.run import train
+from support.examples import examples
 from support.fleet.payments import put_model
 from support.training_files import DAY_MS, START_MS, transactions, write
 
@@ -109,7 +110,7 @@ rows = st.lists(
 
 
 @given(rows, st.integers(1, 5))
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 def test_each_row_is_what_the_store_in_memory_says_of_it_at_its_turn(
     models: str, digest: str, tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], shard: int
 ) -> None:

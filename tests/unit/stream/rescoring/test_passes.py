@@ -17,6 +17,7 @@ from features.history.store import Entity, Fate, Histories
 from features.memory_store import MemoryStore
 from features.rows import device
 from stream.rescoring import history_pass, shards
+from support.examples import examples
 from support.features.paned_sets import FINER
 from support.features.streams import Step, Stream, bits, dense_streams, outcomes, streams
 from support.rescoring.tables import lay_out, run_through, without_redeliveries
@@ -41,7 +42,7 @@ def in_shards(stream: Stream, parts: int, feature_set: FeatureSet = FEATURES, th
 @given(
     streams.map(Stream).map(without_redeliveries), st.integers(1, 4), st.integers(1, 9), st.sampled_from((1, 7, 10**6))
 )
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_what_comes_out_is_the_store_in_memory_row_by_row(stream: Stream, parts: int, lot: int, most: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shards, "READ_ROWS", lot)
@@ -50,7 +51,7 @@ def test_what_comes_out_is_the_store_in_memory_row_by_row(stream: Stream, parts:
 
 
 @given(stream=st.one_of(streams, dense_streams), parts=st.integers(1, 3), lot=st.integers(1, 5))
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_what_is_folded_on_the_way_changes_nothing(stream: list[Step], parts: int, lot: int) -> None:
     told = without_redeliveries(Stream(stream))
     with pytest.MonkeyPatch.context() as patch:

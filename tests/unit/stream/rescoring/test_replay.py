@@ -9,13 +9,8 @@ from stream.rescoring import replay as replay_module
 from stream.rescoring.replay import Replay, replay
 from stream.rescoring.request import NothingToScoreError
 from support.rescoring.faults import DAY_MS, Stopgap
-from support.rescoring.model import SETS, Trained, alter, trained
+from support.rescoring.model import SETS, Trained, alter
 from support.rescoring.world import World, opened
-
-
-@pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return trained(tmp_path_factory.mktemp("models"))
 
 
 def weeks(live: Trained, **settings: Any) -> World:

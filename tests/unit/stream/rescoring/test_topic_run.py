@@ -19,15 +19,10 @@ from stream.rescoring.request import NothingToScoreError, Range
 from stream.rescoring.topic_tables import TopicTables
 from stream.scoring.decode import decode
 from support.rescoring.faults import DAY_MS
-from support.rescoring.model import FEATURES, SETS, Trained, alter, compared, lines, scored, trained
+from support.rescoring.model import FEATURES, SETS, Trained, alter, compared, lines, scored
 from support.rescoring.world import PARTITIONS, Record, World
 
 STEP_MS = DAY_MS // 2
-
-
-@pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return trained(tmp_path_factory.mktemp("models"))
 
 
 def weeks(live: Trained, count: int = 120) -> World:
