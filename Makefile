@@ -36,8 +36,8 @@ types: setup
 	$(BIN)/mypy
 	$(BIN)/mypy deploy
 
-unit: setup  ## the tests that need neither Kafka nor Redis
-	$(BIN)/pytest -m "not integration"
+unit: setup  ## the tests that need no server, in as many processes as there are cores
+	$(BIN)/pytest -n logical --dist worksteal -m "not integration" tests/unit tests/contract
 
 integration: setup  ## the tests on Kafka and Redis
 	$(BIN)/pytest -m integration

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from features.history.store import HistoryStore
-from support.features.stores import KINDS, Servers, opened
+from support.features.stores import STORES, Servers, opened
 
 
 @pytest.fixture(scope="session")
@@ -15,7 +15,7 @@ def servers() -> Iterator[Servers]:
         yield Servers(started)
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=STORES)
 async def pick(request: pytest.FixtureRequest, servers: Servers) -> AsyncIterator[Callable[[], HistoryStore]]:
     async with opened(request.param, servers) as picked:
         yield picked

@@ -9,17 +9,18 @@ from hypothesis import strategies as st
 from features.history import compaction
 from features.history.retention import UNCOMPACTED_MS
 from features.redis import session
+from support.examples import examples
 from support.features.paned_sets import FINER, HOURLY
-from support.features.stores import KINDS, Servers, opened
+from support.features.stores import STORES, Servers, opened
 from support.features.streams import Stream, dense_streams, outcomes, recounted, streams
 
 SETS = {"hourly": HOURLY, "finer": FINER}
 
 
-@pytest.mark.parametrize("kind", KINDS[:5])
+@pytest.mark.parametrize("kind", STORES[:5])
 @pytest.mark.parametrize("name", SETS)
 @given(stream=st.one_of(streams, dense_streams))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_was_folded_changes_no_number(servers: Servers, kind: str, name: str, stream: list) -> None:
     async def told() -> list:
         async with opened(kind, servers, SETS[name]) as pick:

@@ -10,7 +10,8 @@ from features.history.store import Fate
 from features.memory_store import MemoryStore
 from features.rows import card, device
 from features.vector.sets import FeatureSets
-from support.features.stores import KINDS, Servers, opened
+from support.examples import examples
+from support.features.stores import STORES, Servers, opened
 from support.features.streams import Stream, outcomes, streams
 
 SHORT = FeatureSet((card("count", "1h"), card("seconds_since_last")))
@@ -18,9 +19,9 @@ LONG = FeatureSet((card("count", "60d"), device("cards", "7d")))
 TOGETHER = FeatureSets((SHORT, LONG))
 
 
-@pytest.mark.parametrize("kind", KINDS[:5])
+@pytest.mark.parametrize("kind", STORES[:5])
 @given(stream=streams)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_kept_for_others_changes_no_number_and_less_is_too_late(
     servers: Servers, kind: str, stream: list
 ) -> None:
@@ -36,9 +37,9 @@ def test_what_is_kept_for_others_changes_no_number_and_less_is_too_late(
             assert other == one
 
 
-@pytest.mark.parametrize("kind", KINDS[:5])
+@pytest.mark.parametrize("kind", STORES[:5])
 @given(stream=streams)
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_fates_are_those_of_the_set_that_looks_furthest_back(servers: Servers, kind: str, stream: list) -> None:
     async def told(feature_set: FeatureSet) -> list:
         async with opened(kind, servers, feature_set, TOGETHER) as pick:

@@ -15,7 +15,7 @@ from features.history.store import HistoryStore, Label, LabelResult, LabelStatus
 from features.rows import merchant
 from features.vector.vectorise import vectorise
 from support.features.recount import Row, label, transaction, transactions
-from support.features.stores import DEFAULT, Servers, opened
+from support.features.stores import DEFAULT, STORES, Servers, opened
 
 Pick = Callable[[], HistoryStore]
 
@@ -165,7 +165,7 @@ async def test_a_millisecond_before_the_horizon_it_is_applied(asking: Asking) ->
     assert await asking.risk(ASKED) == [1.0]
 
 
-@pytest.mark.parametrize("kind", ["memory", "redis"])
+@pytest.mark.parametrize("kind", STORES[:2])
 async def test_a_card_remembers_for_as_long_as_a_risk_feature_looks_back(kind: str, servers: Servers) -> None:
     """A chargeback of seven weeks must find its transaction where a feature waits two months for it."""
     slow = merchant("fraud_share", "30d", delay="60d")

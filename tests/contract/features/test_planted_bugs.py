@@ -20,8 +20,11 @@ from features.history.store import Ints
 from features.memory_store import MemoryStore
 from features.redis.store import RedisStore
 from features.vector import vectorise
+from support.examples import examples
 from support.features.stores import DEFAULT, DEPLOYMENTS, Servers
 from support.features.streams import START_MS, Step, Stream, outcomes, recounted, streams
+
+pytestmark = pytest.mark.integration
 
 MOST_STREAMS = 400
 DRAWN = settings(max_examples=MOST_STREAMS, derandomize=True, database=None, deadline=None, phases=[Phase.generate])
@@ -96,8 +99,8 @@ BUGS: dict[str, tuple[object, str, object]] = {
 }
 
 
-def find_a_difference(servers: Servers) -> list[Step]:
-    return find(streams, lambda steps: not agrees(servers, steps), settings=DRAWN)
+def find_a_difference(servers: Servers, most: int = MOST_STREAMS) -> list[Step]:
+    return find(streams, lambda steps: not agrees(servers, steps), settings=settings(DRAWN, max_examples=most))
 
 
 @pytest.mark.parametrize("bug", BUGS)
@@ -111,4 +114,4 @@ def test_a_planted_bug_is_found(servers: Servers, bug: str, monkeypatch: pytest.
 
 def test_without_a_bug_nothing_is_found(servers: Servers) -> None:
     with pytest.raises(NoSuchExample):
-        find_a_difference(servers)
+        find_a_difference(servers, examples(MOST_STREAMS))

@@ -18,8 +18,9 @@ from features.history.store import NOWHERE, Entity, Fate, HistoryStore, LabelSta
 from features.memory_store import MemoryStore
 from features.rows import device
 from features.vector.vectorise import vectorise
+from support.examples import examples
 from support.features.recount import Row, label, transaction, transactions
-from support.features.stores import DEFAULT, KINDS, Servers, opened
+from support.features.stores import DEFAULT, STORES, Servers, opened
 from support.features.streams import START_MS, Stream, bits, outcomes, recounted, streams
 
 WITH_DEVICES = FeatureSet(
@@ -41,7 +42,7 @@ def value(name: str, observed: Observed, *rows: Row) -> list[float]:
 
 
 @given(stream=streams)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_memory_says_what_a_recount_of_everything_says(stream: list) -> None:
     async def told() -> list:
         store = MemoryStore(WITH_DEVICES)
@@ -50,9 +51,9 @@ def test_memory_says_what_a_recount_of_everything_says(stream: list) -> None:
     assert asyncio.run(told()) == recounted(Stream(stream), WITH_DEVICES)
 
 
-@pytest.mark.parametrize("kind", KINDS[1:])
+@pytest.mark.parametrize("kind", STORES[1:])
 @given(stream=streams)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_redis_says_what_a_recount_of_everything_says(servers: Servers, kind: str, stream: list) -> None:
     async def told() -> list:
         async with opened(kind, servers, WITH_DEVICES) as pick:
@@ -61,7 +62,7 @@ def test_redis_says_what_a_recount_of_everything_says(servers: Servers, kind: st
     assert asyncio.run(told()) == recounted(Stream(stream), WITH_DEVICES)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", STORES)
 async def test_a_device_has_a_history_of_its_own_where_one_is_told(servers: Servers, kind: str) -> None:
     async with opened(kind, servers, WITH_DEVICES) as pick:
         rows = [
@@ -267,7 +268,7 @@ async def test_positions_go_on_growing_when_a_history_is_trimmed(pick: Callable)
     assert value("card_count_30d", observed, row) == [30.0]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", STORES)
 async def test_bits_depend_neither_on_batches_nor_on_trimming(kind: str, servers: Servers) -> None:
     rng = np.random.default_rng(7)
     rows = [

@@ -23,6 +23,8 @@ KINDS = (
     *("memory", "redis", "two workers", "cluster", "two workers on a cluster"),
     *("oldest", "newest", "valkey", "cluster of the oldest", "cluster of the newest", "cluster of valkey"),
 )
+STORES = tuple(kind if kind == "memory" else pytest.param(kind, marks=pytest.mark.integration) for kind in KINDS)
+"""The kinds as parameters of tests: all but the first start servers."""
 
 
 class Servers:

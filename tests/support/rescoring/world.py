@@ -5,10 +5,10 @@ Everything is written by the product's own encoders; positions and epochs are th
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -32,6 +32,21 @@ from support.fleet.payments import partition_of
 
 PARTITIONS = 3
 FIRST_EPOCH = 1_700_000_000
+Result = TypeVar("Result")
+
+
+def completed(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine to its end and return its result.
+
+    `asyncio.run` would set a handler for SIGINT each time, and write out the whole result on the way: that took as long
+    as deciding the batch.
+    """
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(work)
+    finally:
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
 
 
 @dataclass
@@ -107,7 +122,7 @@ class World:
         self.now_ms += 1000
         pipeline = Pipeline(self.settings, self.sets, store or self.histories)
         serving = terms.get("serving", ServingModels(1, self.model, None))
-        outputs = asyncio.run(
+        outputs = completed(
             pipeline.decide(
                 waiting, DecisionTerms(serving, dict.fromkeys(chosen, 1), NoTracing().headers), lambda: self.now_ms
             )
@@ -124,7 +139,7 @@ class World:
         for number in partitions:
             waiting = self.topics["transactions"][number][self.undecided[number] :]
             columns = decode(waiting, round(self.settings.future_skew * 1000)).columns
-            asyncio.run(self.histories.observe(columns))
+            completed(self.histories.observe(columns))
             self.observed[number] = self.undecided[number] + len(waiting)
 
     def tell(self, *labels: Mapping[str, Any]) -> None:
@@ -136,7 +151,7 @@ class World:
         """Apply a label that is published."""
         self.now_ms += 1
         told = read_label(label.value, label.key, (label.partition, label.offset))
-        (done,) = asyncio.run(self.histories.label([told.label]))  # type: ignore[union-attr]
+        (done,) = completed(self.histories.label([told.label]))  # type: ignore[union-attr]
         self.append("outcomes", label.partition, _encode(_outcome(label, told.label, done)))  # type: ignore[union-attr]
 
     def pay(self, number: int, **changes: Any) -> dict[str, Any]:

@@ -149,7 +149,7 @@ def test_an_image_of_ours_is_built_once_and_never_pulled() -> None:
     assert {SERVICES[name]["pull_policy"] for name in OURS} == {"never"}
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", sorted(OURS))
 def test_our_services_are_given_settings_that_exist(name: str) -> None:
     given = {name for name in SERVICES[name].get("environment", {}) if name.startswith(PREFIX)}
     known = {f"{PREFIX}{field.upper()}" for field in Settings.__struct_fields__}

@@ -20,7 +20,7 @@ DELETED = 2
 """So many of partition 0 are gone."""
 
 
-@pytest.fixture(params=["kafka", "listed"])
+@pytest.fixture(params=[pytest.param("kafka", marks=pytest.mark.integration), "listed"])
 async def topics(
     request: pytest.FixtureRequest, topic_prefix: str
 ) -> AsyncIterator[tuple[TopicReader | ListedTopics, str]]:

@@ -20,6 +20,7 @@ from features.vector import habits, novelty, travel
 from features.vector import vectorise as vectorise_module
 from features.vector.travel import latest_with
 from features.vector.vectorise import known_frauds, vectorise
+from support.examples import examples
 from support.features.recount import Row, label, transaction, transactions
 from support.features.streams import Stream, journeys, outcomes, recounted, streams
 
@@ -49,7 +50,7 @@ def last(rows: list[Row], feature_set: FeatureSet = DEFAULT) -> dict[str, float]
 
 @pytest.mark.parametrize("few", [10**9, 0], ids=["one by one", "by arrays"])
 @given(stream=st.one_of(streams, journeys))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 def test_everything_that_can_be_declared_is_what_a_recount_says(few: int, stream: list) -> None:
     feature_set = everything()
     store = MemoryStore(feature_set)
@@ -227,7 +228,6 @@ def test_the_recount_sees_it_when(bug: str, monkeypatch: pytest.MonkeyPatch) -> 
 
     feature_set = everything()
 
-    @settings(max_examples=400, deadline=None, database=None, derandomize=True, phases=[Phase.generate])
     def agree(stream: list) -> None:
         store = MemoryStore(feature_set)
         assert asyncio.run(outcomes(Stream(stream), feature_set, lambda: store)) == recounted(
@@ -235,8 +235,10 @@ def test_the_recount_sees_it_when(bug: str, monkeypatch: pytest.MonkeyPatch) -> 
         )
 
     def agree_on_all() -> None:
-        for of in (streams, journeys):
-            given(stream=of)(agree)()
+        for most in (40, 400):  # few of each kind before many of one
+            drawn = settings(max_examples=most, deadline=None, database=None, derandomize=True, phases=[Phase.generate])
+            for of in (streams, journeys):
+                drawn(given(stream=of)(agree))()
 
     with pytest.raises((AssertionError, RuntimeWarning)):
         agree_on_all()
