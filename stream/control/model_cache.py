@@ -96,16 +96,32 @@ class LoadedModels:
     """The models in memory, by digest, and which of them decide; `ModelCache` loads and unloads them."""
 
     def __init__(self, follower: Follower) -> None:
-        self.by_digest: dict[str, Model] = {}
+        self._models: dict[str, Model] = {}
         self._follower = follower
+
+    def __contains__(self, digest: str) -> bool:
+        """Tell whether a model is loaded."""
+        return digest in self._models
+
+    def get(self, digest: str) -> Model | None:
+        """Return a model, if it is loaded."""
+        return self._models.get(digest)
+
+    def add(self, digest: str, model: Model) -> None:
+        """Add a model that has been loaded."""
+        self._models[digest] = model
+
+    def keep_only(self, digests: Collection[str]) -> None:
+        """Unload all other models."""
+        self._models = {digest: model for digest, model in self._models.items() if digest in digests}
 
     def serving(self) -> ServingModels | None:
         """Return the models that decide now; None while no model is live or the live model is not loaded."""
         lineup = self._follower.lineup
-        live = self.by_digest.get(lineup.live or "")
+        live = self._models.get(lineup.live or "")
         if not self._follower.caught_up or live is None:
             return None
-        fallback = self.by_digest.get(lineup.rollback_target or "")
+        fallback = self._models.get(lineup.rollback_target or "")
         return ServingModels(lineup.revision, live, fallback, lineup.challenger_at(now_ms()))
 
 
@@ -116,7 +132,7 @@ class ModelCache:
         self._follower = follower
         self._loader = loader
         self._answers = CandidateAnswers(follower, publisher, loader.worker)
-        self._models = models.by_digest
+        self._models = models
         self._failures = LoadFailures()
 
     async def run(self) -> None:
@@ -149,7 +165,7 @@ class ModelCache:
             return
         loaded = await asyncio.to_thread(load, self._loader.repository, digest, self._loader.computed)
         if isinstance(loaded, Model):
-            self._models[digest] = loaded
+            self._models.add(digest, loaded)
             self._failures.remove(digest)
             log.info("loaded model %s %s (%s)", loaded.name, loaded.version, digest[:12])
         else:
@@ -175,5 +191,5 @@ class ModelCache:
     def _unload_unused(self) -> None:
         """Unload models that neither the lineup nor a candidate needs."""
         needed = set(self._needed())
-        self._models = {digest: model for digest, model in self._models.items() if digest in needed}
+        self._models.keep_only(needed)
         self._failures.keep_only(needed)
