@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import shutil
-import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -37,11 +36,6 @@ class Service:
         self._answers = answers
 
     @property
-    def pid(self) -> int:
-        """The process's id."""
-        return self._child.pid
-
-    @property
     def running(self) -> bool:
         """Whether the process is running."""
         return self._child.running
@@ -54,22 +48,6 @@ class Service:
     def stop(self) -> None:
         """Stop it in order; what it had in memory is lost."""
         self._child.stop()
-
-    def kill(self) -> None:
-        """Kill it."""
-        self._child.kill()
-
-    def pause(self) -> None:
-        """Suspend the process: connections stay open and nothing answers."""
-        self._child.signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Resume the process."""
-        self._child.signal(signal.SIGCONT)
-
-    def log(self) -> str:
-        """Return the end of its log."""
-        return self._child.tail()
 
     def __enter__(self) -> Self:
         """Start it."""
