@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TypeVar
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
-from rich.console import RenderableType
 
 from stream.clock import now_ms
 from stream.dataset.injector import InjectionReport, Injector, ScheduledRecord
@@ -37,11 +36,8 @@ WARM_AHEAD = 4_000
 """The history is published so far ahead of the decisions; more would only take memory."""
 EXTRA_SECONDS = 60
 """If an action was late, the stream goes on for at most so long, until its revision has decided everywhere."""
-NEARLY_OVER = 0.97
-"""At this share of the live stream the panel has most to show."""
 
 Result = TypeVar("Result")
-Keep = Callable[[RenderableType], None]
 
 
 class LiveResult(NamedTuple):
@@ -67,14 +63,14 @@ class LiveRun:
         self._operator = Operator(stack, plan, self._reader, DemoModels(*models))
         self._began_ms = 0
 
-    async def run(self, presenter: Presenter, keep: Keep) -> LiveResult:
-        """Do everything; `keep` gets the panel once, near the end of the live stream.
+    async def run(self, presenter: Presenter) -> LiveResult:
+        """Do everything.
 
         Raises:
             DemoError: the worker exited, did not keep up, or refused a model before the stream went live.
             KafkaError: the broker does not answer.
         """
-        return await first_of(self._flow(presenter, keep), first_of(self._reader.run(), self._guard()))
+        return await first_of(self._flow(presenter), first_of(self._reader.run(), self._guard()))
 
     @property
     def second(self) -> str:
@@ -87,7 +83,7 @@ class LiveRun:
             injector = Injector(producer, self._plan.rate, lambda _item, _due: None, lambda _item, _place: None)
             await injector.run(until_transaction(self._live, int(self._plan.rate * KEPT_SECONDS)))
 
-    async def _flow(self, presenter: Presenter, keep: Keep) -> LiveResult:
+    async def _flow(self, presenter: Presenter) -> LiveResult:
         first, second = self._models.values()
         with presenter.step(f"promote {first} through the control topic") as step:
             step.result = f"revision {(await self._operator.promote_first()).revision}"
@@ -96,7 +92,7 @@ class LiveRun:
             with presenter.step(f"put {second} into the shadow") as step:
                 step.result = f"revision {(await self._operator.challenge()).revision}"
             with presenter.live() as draw:
-                injected = await first_of(self._go_live(producer), self._show(draw, presenter, keep))
+                injected = await first_of(self._go_live(producer), self._show(draw, presenter))
                 draw(lambda: panel(self._view()), lambda: line(self._view()))
         return LiveResult(self._view(), injected, self._reader.valid.unreadable + self._reader.unreadable)
 
@@ -151,19 +147,14 @@ class LiveRun:
             self._stack.check()
             await asyncio.sleep(DRAW_SECONDS)
 
-    async def _show(self, draw: Draw, presenter: Presenter, keep: Keep) -> None:
-        """Redraw, print what has happened once its result is final, and keep the panel once when it shows most."""
+    async def _show(self, draw: Draw, presenter: Presenter) -> None:
+        """Redraw the panel, and print what has happened once its result is final."""
         printed: set[str] = set()
-        kept = False
         while True:
-            view = self._view()
             draw(lambda: panel(self._view()), lambda: line(self._view()))
-            for text in [text for text in news(view) if text not in printed]:
+            for text in [text for text in news(self._view()) if text not in printed]:
                 presenter.note(text)
                 printed.add(text)
-            if not kept and view.done >= NEARLY_OVER * view.total and not view.planned:
-                keep(panel(view))
-                kept = True
             await asyncio.sleep(DRAW_SECONDS)
 
     async def _await_undecided(self, most: int) -> bool:

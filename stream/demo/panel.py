@@ -23,8 +23,8 @@ FRAUDS = list(Pattern)[1:]
 
 def panel(view: View) -> Panel:
     """Draw everything, the most important at the top: a small terminal cuts off the bottom."""
-    newest = view.comparisons.newest
-    bar = Padding(ProgressBar(total=max(view.total, view.done), completed=view.done, complete_style="cyan"), 0)
+    newest, total = view.comparisons.newest, max(view.total, view.done)  # a late action makes the stream longer
+    bar = Padding(ProgressBar(total=total, completed=view.done, complete_style="cyan"), 0)
     parts: list[RenderableType] = [bar, figures_table(view), "", timeline_table(view), "", revisions_table(view), ""]
     if newest is None:
         parts.append(Text("no comparison yet", style="dim"))
@@ -32,7 +32,7 @@ def panel(view: View) -> Panel:
         compared, frauds = comparison_texts(view, newest)
         parts += [f"[bold]{role(view, newest)}[/]: {compared}", frauds, changed_decisions(newest.tally)]
     simulated = view.simulated_at[:16].replace("T", " ")
-    title = f"fraudstream: {view.done:,} of {view.total:,} live payments, simulated time {simulated}"
+    title = f"fraudstream: {view.done:,} of {total:,} live payments, simulated time {simulated}"
     return Panel(Group(*parts), title=title, title_align="left", box=ROUNDED, border_style="dim", padding=(0, 1))
 
 

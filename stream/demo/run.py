@@ -16,13 +16,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.terminal_theme import DIMMED_MONOKAI
 
 from features.declaration import load as load_features
 from models.repository import Repository
 from stream.clock import now_ms
 from stream.demo.live import LiveRun
+from stream.demo.panel import panel
 from stream.demo.plan import BETTER, PLAIN, DemoPlan, ModelSpec
 from stream.demo.presenter import Presenter
 from stream.demo.report import report
@@ -79,7 +80,7 @@ class SvgRecorder:
         )
 
     def record(self, what: RenderableType) -> None:
-        """Draw something now: what it shows may change later."""
+        """Draw something."""
         self._console.print(what)
 
     def save(self, path: Path) -> None:
@@ -166,8 +167,7 @@ def _simulate(plan: DemoPlan, presenter: Presenter) -> World:
 
 
 def _run_live(live: LiveRun, plan: DemoPlan, output: DemoOutput, began: float) -> Summary:
-    recorder = SvgRecorder(f"fraudstream demo{' --chaos' if plan.chaos else ''}")
-    result = asyncio.run(live.run(output.presenter, recorder.record))
+    result = asyncio.run(live.run(output.presenter))
     run = RunFacts(
         view=result.view,
         unreadable=result.unreadable,
@@ -178,7 +178,8 @@ def _run_live(live: LiveRun, plan: DemoPlan, output: DemoOutput, began: float) -
     summary = summarise(run)
     output.presenter.say(report(run, summary))
     if output.picture is not None:
-        recorder.record(report(run, summary))
+        recorder = SvgRecorder(f"fraudstream demo{' --chaos' if plan.chaos else ''}")
+        recorder.record(Group(panel(result.view), report(run, summary)))
         recorder.save(output.picture)
     return summary
 

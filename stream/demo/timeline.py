@@ -104,7 +104,7 @@ def _event(view: View, record: CommandRecord) -> str:
         case CommandKind.CHALLENGE:
             return f"[bold]{model}[/] goes into the shadow"
         case CommandKind.ROLL_BACK:
-            return f"rolled back to [bold]{model}[/]"
+            return f"rolled back to [bold]{model}[/]" if record.model else "the promotion is rolled back"
         case _:
             return str(record.kind or "a command")
 
