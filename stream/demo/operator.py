@@ -46,7 +46,7 @@ class DemoModels(NamedTuple):
 
 
 class Operator:
-    """Does what the plan says, when it says so."""
+    """Does the actions of the plan when they are due."""
 
     def __init__(self, stack: DemoStack, plan: DemoPlan, reader: Reader, models: DemoModels) -> None:
         self.outage: Outage | None = None

@@ -40,7 +40,7 @@ PAGES = (
 )
 GO_ON = (
     ("fraudstream demo --chaos", "kills the worker in the middle"),
-    ("fraudstream demo --keep", "leaves it running at the end, for your own hands"),
+    ("fraudstream demo --keep", "leaves everything running at the end, for your own commands"),
 )
 
 
@@ -130,13 +130,13 @@ def _chaos(chaos: ChaosSummary) -> str:
     uncommitted = (
         ""
         if chaos.uncommitted is None
-        else f" {chaos.uncommitted:,} decisions had not been committed: read again, and not made again."
+        else f" {chaos.uncommitted:,} decisions had not been committed: read again, and not decided again."
     )
     return (
-        f"worker killed, payments in flight: {chaos.in_flight}; another, started at once, decided after "
-        f"{seconds(chaos.gap_ms)}: the time to start, while the group waits {CHAOS_SESSION_SECONDS} s (its session "
-        f"timeout) for the dead one. {payments(chaos.waited)} waited, the longest {seconds(chaos.longest_wait_ms)}; "
-        f"worked off {seconds(chaos.caught_up_ms)} after the kill.{uncommitted}"
+        f"worker killed, payments in flight: {chaos.in_flight}; the next one, started at once, decided after "
+        f"{seconds(chaos.gap_ms)}: it starts while the group waits for the killed one (session timeout "
+        f"{CHAOS_SESSION_SECONDS} s). {payments(chaos.waited)} waited, the longest {seconds(chaos.longest_wait_ms)}; "
+        f"the backlog was decided {seconds(chaos.caught_up_ms)} after the kill.{uncommitted}"
     )
 
 

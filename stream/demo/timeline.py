@@ -130,4 +130,4 @@ def _kill(view: View, outage: Outage) -> TimelineEntry:
 def _uncommitted(outage: Outage) -> str:
     if not outage.uncommitted:
         return ""
-    return f"{outage.uncommitted:,} decisions were written and not committed: read again, not made again"
+    return f"{outage.uncommitted:,} decisions were written, not committed: read again, not decided again"
