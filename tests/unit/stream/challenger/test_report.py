@@ -99,7 +99,7 @@ def test_what_was_missed_since_before_the_window_is_at_most_what_is_missing(
     told, text = facts(found), shown(found)
     assert told["astride"] == {"skipped": 890, "failed": 10, "counted": perhaps}
     assert (told["skipped"], told["failed"], told["unexplained"]) == (3, 2, unexplained)
-    assert "890 skipped and 10 failed in times that reach back before this window" in " ".join(text.split())
+    assert "890 skipped and 10 failed for periods that begin before this window" in " ".join(text.split())
     assert any(line.startswith("skipped or failed, at most") and f" {perhaps} " in line for line in text.splitlines())
 
 
