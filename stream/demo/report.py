@@ -123,7 +123,7 @@ def _command(view: View, kind: CommandKind) -> str:
         return "no verdict"
     if not record.accepted:
         return f"{view.model(record.model)} refused: {record.refusal}"
-    return f"{view.model(record.model)}: {accepted(record)}; decides {cutover(view, record)}"
+    return f"{view.model(record.model)}: {accepted(record)}; decides {cutover(view, record)} (partition:offset)"
 
 
 def _chaos(chaos: ChaosSummary) -> str:

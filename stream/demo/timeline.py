@@ -77,11 +77,11 @@ def accepted(record: CommandRecord) -> str:
 
 
 def cutover(view: View, record: CommandRecord) -> str:
-    """Name the first offsets that the command's revision decided, as far as workers have announced them."""
+    """Name the first offset in each partition that the command's revision decided, as far as announced."""
     if len(record.cutovers) < view.partitions:
         return f"in {len(record.cutovers)} of {view.partitions} partitions so far"
     offsets = " ".join(f"{partition}:{offset:,}" for partition, offset in sorted(record.cutovers.items()))
-    return f"everywhere after {seconds(record.cut_over_ms - record.sent_ms)}, from {offsets} (partition:offset)"
+    return f"everywhere after {seconds(record.cut_over_ms - record.sent_ms)}, from {offsets}"
 
 
 def _command(view: View, record: CommandRecord) -> TimelineEntry:
