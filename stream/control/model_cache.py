@@ -175,5 +175,6 @@ class ModelCache:
     def _unload_unused(self) -> None:
         """Unload models that neither the lineup nor a candidate needs."""
         needed = set(self._needed())
-        self._models = {digest: model for digest, model in self._models.items() if digest in needed}
+        for digest in self._models.keys() - needed:
+            del self._models[digest]  # in place: `LoadedModels` is read by the decider
         self._failures.keep_only(needed)
