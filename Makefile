@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
-PATHS := stream features models shadow tests deploy
+PATHS := stream features models shadow benchmarks tests deploy
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help

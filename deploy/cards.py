@@ -14,8 +14,8 @@ import duckdb
 
 from models.times import format_time
 from stream.clock import now_ms
-from stream.demo.script import Script
-from stream.demo.traffic import as_of, invent
+from stream.demo.plan import DemoPlan
+from stream.demo.traffic import as_of, simulate_plan
 from stream.demo.world.rows import DAY_MS
 from stream.demo.world.world import World
 from stream.demo.world.writing import write_history
@@ -42,8 +42,8 @@ def main(folder: Path, cards: int, parts: int, seed: int) -> None:
     `warm` is the end of the history; without it the stream's histories would be shorter than those trained on. In it
     and in the live files only frauds are labelled, as case management reports them.
     """
-    script = Script(seed=seed, cards=cards, rate=BATCH, seconds=parts)
-    world = invent(script, now_ms())
+    script = DemoPlan(seed=seed, cards=cards, rate=BATCH, seconds=parts)
+    world = simulate_plan(script, now_ms())
     write_history(world, folder / "history.parquet")
     with TemporaryDirectory(dir=folder) as work:
         whole = Path(work) / "whole.parquet"
@@ -55,7 +55,7 @@ def main(folder: Path, cards: int, parts: int, seed: int) -> None:
     click.echo(f"{world.cut} transactions of {cards} cards in the history, {parts * BATCH} to publish after them")
 
 
-def write_slices(whole: Path, target: Path, world: World, script: Script) -> None:
+def write_slices(whole: Path, target: Path, world: World, script: DemoPlan) -> None:
     """Write the end of the history and the live parts, sliced from the file `whole`."""
     start, end = world.plan.live_start_ms, world.plan.live_start_ms + world.plan.live_days * DAY_MS
     (target / "live").mkdir()

@@ -1,8 +1,7 @@
-"""Challengers that are slow, raise, eat memory, die, hang or print: what does the live path notice?
+"""A challenger's process with a fault: `python -m stream.bench.faulty slow`.
 
-    python -m stream.bench.faulty slow
-
-is a challenger's process as `stream.challenger.process` is, but for how its models score.
+It is `stream.challenger.process` with a model that is slow, raises, takes all memory, dies, hangs or prints, to measure
+and test that the live path is not affected.
 """
 
 import os
@@ -25,7 +24,7 @@ from stream.challenger.process import run
 Fault = Literal["slow", "raising", "hungry", "dying", "hanging", "printing"]
 
 _SLOW_SECONDS = 0.1
-_BITE = 8 * 1024 * 1024
+_CHUNK = 8 * 1024 * 1024
 
 
 def faulty_command(fault: Fault) -> tuple[str, ...]:
@@ -44,10 +43,10 @@ def _raising(_model: Model, matrix: Floats) -> Floats:
 
 
 def _hungry(_model: Model, _matrix: Floats) -> Floats:
-    """Take memory and touch it, until there is none."""
-    eaten: list[Floats] = []
+    """Allocate and write memory until there is none left."""
+    allocated: list[Floats] = []
     while True:
-        eaten.append(np.ones(_BITE))
+        allocated.append(np.ones(_CHUNK))
 
 
 def _dying(model: Model, matrix: Floats) -> Floats:
@@ -61,8 +60,8 @@ def _hanging(model: Model, matrix: Floats) -> Floats:
 
 
 def _printing(model: Model, matrix: Floats) -> Floats:
-    """Print as a careless library would."""
-    os.write(sys.stdout.fileno(), b"between the frames\n")
+    """Print to standard output, as a careless library would."""
+    os.write(sys.stdout.fileno(), b"not a frame of the protocol\n")
     return model.score(matrix)
 
 

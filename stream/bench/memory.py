@@ -1,6 +1,7 @@
-"""What one history takes, on the server and in a worker, and what a transaction costs that reads it.
+"""The memory of one history, on the server and in a worker, and the time of a transaction that reads it.
 
-Each is written record by record, evenly over its horizon, so that the server's buffers are as a stream leaves them.
+Each history is written record by record, evenly over its horizon, so that the server's buffers are as a stream leaves
+them.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -25,17 +26,17 @@ from stream.clock import now_ms
 from stream.settings import Settings
 
 MONTH_MS = 30 * DAY_MS
-_LOT = 1_000
+_CHUNK = 1_000
 _OTHERS = 32
-_ASKED = 1 << 40
-"""The first offset of those that ask."""
+_READERS = 1 << 40
+"""The first offset of the payments that read the history."""
 _ROUNDS = {1: 40, 32: 5}
 _PREFIX = "fraudstream:"
-_WHO = {Entity.CARD: "card-of-all", Entity.MERCHANT: "shop-of-all", Entity.DEVICE: "phone-of-all"}
+_NAMES = {Entity.CARD: "card-of-all", Entity.MERCHANT: "shop-of-all", Entity.DEVICE: "phone-of-all"}
 
 
 class MemoryCase(NamedTuple):
-    """One kind of history under one table of features."""
+    """One kind of history under one feature set."""
 
     kind: Entity
     windows: str
@@ -43,10 +44,10 @@ class MemoryCase(NamedTuple):
 
 
 class MemoryLine(NamedTuple):
-    """What a history with so many records a month comes to.
+    """The figures of a history with so many records a month.
 
     Bytes on the server as records came in and after tidying, and in a worker's memory; microseconds of a worker and its
-    server for each transaction that reads it, alone and with 31 others that do.
+    server for a transaction that reads it, alone and in a batch of 32.
     """
 
     kind: str
@@ -60,7 +61,7 @@ class MemoryLine(NamedTuple):
 
 
 def cases() -> Iterator[MemoryCase]:
-    """Yield cards, merchants and devices, and the latter two with paned windows as well."""
+    """Yield cards, merchants and devices with exact windows, and the latter two with paned windows too."""
     default, counted = load(None), device("count", "30d")
     yield MemoryCase(Entity.CARD, "exact", default)
     yield MemoryCase(Entity.MERCHANT, "exact", default)
@@ -75,15 +76,15 @@ async def measure(settings: Settings, a_month: int, case: MemoryCase) -> MemoryL
     async with _opened(settings, deployment, case.feature_set) as (client, store):
         newest_ms = now_ms() - 60_000
         key = await _write(client, deployment, case, a_month, newest_ms)
-        asking = _Asking(case, newest_ms)
-        await store.observe(asking.next(1))
+        readers = _Readers(case, newest_ms)
+        await store.observe(readers.next(1))
         fresh_bytes = await client.memory_usage(key) or 0
         held = store.cache_stats[case.kind].held_bytes
         await store.compact()
         tidy_bytes = await client.memory_usage(key) or 0
-        await store.observe(asking.next(1))
+        await store.observe(readers.next(1))
         held = min(held, store.cache_stats[case.kind].held_bytes)
-        alone_us, together_us = [await _cost_us(store, case.feature_set, asking, size) for size in _ROUNDS]
+        alone_us, together_us = [await _cost_us(store, case.feature_set, readers, size) for size in _ROUNDS]
         return MemoryLine(case.kind.value, case.windows, a_month, fresh_bytes, tidy_bytes, held, alone_us, together_us)
 
 
@@ -91,7 +92,7 @@ async def measure(settings: Settings, a_month: int, case: MemoryCase) -> MemoryL
 async def _opened(
     settings: Settings, deployment: str, feature_set: FeatureSet
 ) -> AsyncIterator[tuple[Redis, RedisStore]]:
-    """Yield a client and a store; afterwards the deployment's keys are gone."""
+    """Yield a client and a store; the deployment's keys are deleted afterwards."""
     store = RedisStore(settings.redis_url, deployment, feature_set, now_ms)
     async with Redis.from_url(settings.redis_url) as client:
         try:
@@ -110,17 +111,17 @@ async def _write(client: Redis, deployment: str, case: MemoryCase, a_month: int,
     entity = ours.hashes[0]
     key = KeyLayout(_PREFIX, deployment, SINGLE_SERVER_SHARDS).key(case.kind, entity)
     written = [row.tobytes() for row in ours.rows.astype(records.STORED, copy=False)]
-    written[0] = CachedHistory(case.kind, entity, _WHO[case.kind], key).header() + written[0]
-    for begin in range(0, len(written), _LOT):
+    written[0] = CachedHistory(case.kind, entity, _NAMES[case.kind], key).header() + written[0]
+    for begin in range(0, len(written), _CHUNK):
         async with client.pipeline(transaction=False) as pipeline:
-            for record in written[begin : begin + _LOT]:
+            for record in written[begin : begin + _CHUNK]:
                 pipeline.append(key, record)
             await pipeline.execute()
     return key
 
 
-class _Asking:
-    """Payments behind those that were written, one a millisecond, of few other parties."""
+class _Readers:
+    """Payments after those that were written, one a millisecond, with few other parties."""
 
     def __init__(self, case: MemoryCase, newest_ms: int) -> None:
         self._kind = case.kind
@@ -128,18 +129,18 @@ class _Asking:
         self._made = 0
 
     def next(self, count: int) -> Transactions:
-        """Make the next so many."""
+        """Return the next payments."""
         times_ms = self._newest_ms + 1 + np.arange(self._made, self._made + count)
         self._made += count
-        return _payments(self._kind, times_ms, _ASKED)
+        return _payments(self._kind, times_ms, _READERS)
 
 
 def _payments(kind: Entity, times_ms: Ints, first: int) -> Transactions:
-    """Make payments at these times, all of one entity of a kind; the others take turns."""
+    """Return payments at these times, all of one entity of this kind; the other parties alternate."""
     count = len(times_ms)
     names = {
-        each: [_WHO[each] if each is kind else f"{each.value}-{number % _OTHERS}" for number in range(count)]
-        for each in _WHO
+        each: [_NAMES[each] if each is kind else f"{each.value}-{number % _OTHERS}" for number in range(count)]
+        for each in _NAMES
     }
     return Transactions(
         transaction_ids=[f"{first}-{time_ms}" for time_ms in times_ms.tolist()],
@@ -158,12 +159,12 @@ def _payments(kind: Entity, times_ms: Ints, first: int) -> Transactions:
     )
 
 
-async def _cost_us(store: RedisStore, feature_set: FeatureSet, asking: _Asking, size: int) -> float:
-    """Return the median of what observing and computing a batch costs, by its size."""
+async def _cost_us(store: RedisStore, feature_set: FeatureSet, readers: _Readers, size: int) -> float:
+    """Return the median microseconds per transaction of observing and vectorising a batch of this size."""
     spent = []
-    await store.observe(asking.next(_OTHERS))
+    await store.observe(readers.next(_OTHERS))
     for _ in range(_ROUNDS[size]):
-        batch = asking.next(size)
+        batch = readers.next(size)
         started = perf_counter()
         vectorise(feature_set, batch, await store.observe(batch))
         spent.append((perf_counter() - started) / size * 1e6)

@@ -1,8 +1,7 @@
-"""How fast lost histories are put together again: a log of payments and their labels, a Redis that holds nothing of it.
+"""Measure how fast lost histories are rebuilt: a log of payments and their labels, and a Redis without any of it.
 
-What is measured is what a worker does beside its decisions (`stream.recovery.repair`), in processes of
-their own: one that has all partitions, then two that share them. Topics and keys are the measurement's own, and are
-gone afterwards.
+A worker repairs beside its decisions (`stream.recovery.repair`); here the repair runs alone, in one process with all
+partitions, then in two that share them. Topics and keys are the measurement's own and are deleted afterwards.
 """
 
 import asyncio
@@ -25,9 +24,8 @@ from features.redis.retention import EpochCoverage
 from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets, load_sets
 from models.times import format_time, parse_time_ms
-from stream.bench.contestants import keys_of, sweep
-from stream.bench.crowd import PublishedPayment, payments
-from stream.bench.driving import PARTITIONS, apart
+from stream.bench.payments import PublishedPayment, payments
+from stream.bench.worker import PARTITIONS, own_names
 from stream.clock import now_ms
 from stream.dataset.injector import Injector, ScheduledRecord
 from stream.errors import MeasurementError
@@ -41,15 +39,16 @@ Given = TypeVar("Given")
 Made = TypeVar("Made")
 
 RATES = (10, 100, 1_000)
-"""Payments a second of those who may want to know."""
+"""Payments a second for which the time of a day and of a month is estimated."""
 DAY_S, MONTH_DAYS = 86_400, 30
 _LABEL_DELAY_MS = 7 * 24 * 3_600_000
 _FRAUD_EVERY = 100
 _MOST_WORKERS = 2
+_AT_ONCE = 1_000
 
 
 class Speed(NamedTuple):
-    """What so many workers did: records a second of each kind, and the seconds from the loss to the end."""
+    """The speed of so many workers: records a second of each kind, and the seconds from the loss to the end."""
 
     workers: int
     transactions_per_second: float
@@ -58,7 +57,7 @@ class Speed(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """How long a day and a month of payments take at a speed: without labels, and with one for each, in seconds."""
+    """Seconds that a day and a month of payments take at a speed: without labels, and with one for each payment."""
 
     workers: int
     payments_per_second: int
@@ -68,16 +67,16 @@ class Estimate(NamedTuple):
     labelled_month_s: float
 
 
-class Stint(NamedTuple):
-    """What one process applied: by topic, how many records, when the first was asked for and the last was applied."""
+class RepairResult(NamedTuple):
+    """What one process applied, by topic: how many records, when the first was asked for and the last was applied."""
 
     counts: dict[str, int]
     begun_s: dict[str, float]
     ended_s: dict[str, float]
 
 
-class Task(NamedTuple):
-    """What one process is to repair."""
+class RepairTask(NamedTuple):
+    """The partitions that one process repairs."""
 
     settings: Settings
     repair: EpochCoverage
@@ -85,18 +84,18 @@ class Task(NamedTuple):
 
 
 async def measure_repair(settings: Settings, sets: FeatureSets, count: int, say: Callable[[str], None]) -> list[Speed]:
-    """Measure one worker and two; `say` is told what is being done.
+    """Measure one worker and two; `say` gets a line for each step.
 
     Raises:
-        MeasurementError: the log was not applied as a whole.
+        MeasurementError: the log was not applied completely.
         StoreUnavailableError: Redis does not answer.
         StoreRefusedError: it must not be used.
         aiokafka.errors.KafkaError: Kafka does not answer.
     """
     where = without_password(settings.redis_url)
     if "+cluster:" in where:
-        raise MeasurementError(f"{where}: a cluster is not measured. Set FRAUDSTREAM_REDIS_URL to one server.")
-    own = apart(settings)
+        raise MeasurementError(f"{where}: clusters are not measured. Set FRAUDSTREAM_REDIS_URL to a single server.")
+    own = own_names(settings)
     found = []
     async with filled(own, count, say):
         for workers in range(1, _MOST_WORKERS + 1):
@@ -107,7 +106,7 @@ async def measure_repair(settings: Settings, sets: FeatureSets, count: int, say:
 
 
 def estimates(speeds: Sequence[Speed]) -> Iterator[Estimate]:
-    """Say how long a day and a month would take at speeds that were measured."""
+    """Estimate the time of a day and of a month from measured speeds."""
     for speed in speeds:
         for rate in RATES:
             day = rate * DAY_S / speed.transactions_per_second
@@ -116,14 +115,14 @@ def estimates(speeds: Sequence[Speed]) -> Iterator[Estimate]:
             yield Estimate(speed.workers, rate, *(round(seconds, 1) for seconds in times))
 
 
-def spoken(seconds: float) -> str:
-    """Say a time as people do."""
+def duration(seconds: float) -> str:
+    """Format a duration as days, hours, minutes and seconds."""
     return str(timedelta(seconds=max(1, round(seconds))))
 
 
 @asynccontextmanager
 async def filled(settings: Settings, count: int, say: Callable[[str], None]) -> AsyncIterator[None]:
-    """Make topics with payments, and a label for each; they are deleted afterwards."""
+    """Create topics with payments and a label for each; they are deleted afterwards."""
     say("make payments")
     made = payments(count, seed=3)
     await apply(settings, PARTITIONS, 1)
@@ -135,9 +134,9 @@ async def filled(settings: Settings, count: int, say: Callable[[str], None]) -> 
         say("publish")
         injector = Injector(producer, None, lambda _item, _due_ms: None, lambda _item, _where: None)
         topics = settings.topic(TRANSACTIONS.name), settings.topic(LABELS.name)
-        lots = zip(topics, (made, labels(made)), strict=True)
+        parts = zip(topics, (made, labels(made)), strict=True)
         await injector.run(
-            ScheduledRecord(topic, one.key, one.value, one.transaction_id) for topic, lot in lots for one in lot
+            ScheduledRecord(topic, one.key, one.value, one.transaction_id) for topic, part in parts for one in part
         )
         yield
     finally:
@@ -146,28 +145,40 @@ async def filled(settings: Settings, count: int, say: Callable[[str], None]) -> 
         await admin.close()
 
 
+def keys_of(name: str) -> str:
+    """Return the prefix of all keys of a deployment or of a compared store."""
+    return f"fraudstream:{name}"
+
+
+async def delete_keys(client: Redis, prefix: str) -> None:
+    """Delete all keys with this prefix."""
+    found = [key async for key in client.scan_iter(match=f"{prefix}*", count=_AT_ONCE)]
+    for at in range(0, len(found), _AT_ONCE):
+        await client.unlink(*found[at : at + _AT_ONCE])
+
+
 class _Payment(msgspec.Struct):
     card_id: str
     occurred_at: str
 
 
 def labels(made: Sequence[PublishedPayment]) -> Iterator[PublishedPayment]:
-    """Yield a label of each payment, known a week later; one in a hundred is fraud."""
+    """Yield a label for each payment, a week later; one in a hundred is fraud."""
     for number, one in enumerate(made):
         paid = msgspec.json.decode(one.value, type=_Payment)
         known_ms = parse_time_ms(paid.occurred_at).epoch_ms + _LABEL_DELAY_MS
-        said = {
+        label = {
             "transaction_id": one.transaction_id,
             "card_id": paid.card_id,
             "fraud": number % _FRAUD_EVERY == 0,
             "labelled_at": format_time(known_ms),
             "reported_by": "chargeback",
         }
-        yield PublishedPayment(one.transaction_id, one.key, msgspec.json.encode(said))
+        yield PublishedPayment(one.transaction_id, one.key, msgspec.json.encode(label))
 
 
 async def _repair(settings: Settings, sets: FeatureSets, workers: int, count: int) -> Speed:
-    """Repair the whole log of a deployment that has lost everything, by so many processes."""
+    """Repair a deployment that has lost all histories, in so many processes."""
     store = RedisStore(settings.redis_url, settings.deployment, sets, now_ms)
     async with Redis.from_url(settings.redis_url) as client:
         try:
@@ -177,11 +188,13 @@ async def _repair(settings: Settings, sets: FeatureSets, workers: int, count: in
                 await store.declare_loss("a measurement")
                 began = time.monotonic()
                 shares = [tuple(range(PARTITIONS))[number::workers] for number in range(workers)]
-                stints = await _all(pool, _mend, [Task(settings, store.state.target, share) for share in shares])
-                return _speed(stints, count, time.monotonic() - began)
+                results = await _all(
+                    pool, _repair_partitions, [RepairTask(settings, store.state.target, share) for share in shares]
+                )
+                return _speed(results, count, time.monotonic() - began)
         finally:
             await store.close()
-            await sweep(client, keys_of(settings.deployment))
+            await delete_keys(client, keys_of(settings.deployment))
 
 
 async def _all(pool: ProcessPoolExecutor, work: Callable[[Given], Made], given: Sequence[Given]) -> list[Made]:
@@ -189,26 +202,26 @@ async def _all(pool: ProcessPoolExecutor, work: Callable[[Given], Made], given: 
     return await asyncio.gather(*(loop.run_in_executor(pool, work, one) for one in given))
 
 
-def _speed(stints: Sequence[Stint], count: int, seconds: float) -> Speed:
-    """Sum up what processes did."""
+def _speed(results: Sequence[RepairResult], count: int, seconds: float) -> Speed:
+    """Summarise the results of all processes."""
 
     def rate(topic: str) -> float:
-        applied = sum(stint.counts[topic] for stint in stints)
+        applied = sum(result.counts[topic] for result in results)
         if applied != count:
-            raise MeasurementError(f"{applied:,} {topic} were applied where {count:,} are there")
-        lasted_s = max(one.ended_s[topic] for one in stints) - min(one.begun_s[topic] for one in stints)
+            raise MeasurementError(f"{applied:,} of {count:,} {topic} were applied")
+        lasted_s = max(one.ended_s[topic] for one in results) - min(one.begun_s[topic] for one in results)
         return round(applied / lasted_s, 1)
 
-    return Speed(len(stints), rate("transactions"), rate("labels"), round(seconds, 2))
+    return Speed(len(results), rate("transactions"), rate("labels"), round(seconds, 2))
 
 
 def _warm_up(features: str) -> None:
-    """Import, in a process, what its work needs."""
+    """Import what the work needs, in the process that does it."""
     load_sets(features)
 
 
-def _mend(task: Task) -> Stint:
-    """Repair some partitions, as their worker would."""
+def _repair_partitions(task: RepairTask) -> RepairResult:
+    """Repair some partitions as their worker would."""
     counts, begun_s, ended_s = dict[str, int](), dict[str, float](), dict[str, float]()
 
     def emit(fact: Fact) -> None:
@@ -219,10 +232,10 @@ def _mend(task: Task) -> Stint:
 
     ends = {LogPart(of_labels, partition): NO_END for of_labels in (True, False) for partition in task.partitions}
 
-    async def told() -> dict[LogPart, int]:
+    async def all_parts() -> dict[LogPart, int]:
         return ends
 
-    mending = Repair(RepairDeps(task.settings, load_sets(task.settings.features), task.repair, emit))
-    if not asyncio.run(mending.run(told)):
-        raise MeasurementError("Redis lost something in the middle of the measurement: try again")
-    return Stint(counts, begun_s, ended_s)
+    repair = Repair(RepairDeps(task.settings, load_sets(task.settings.features), task.repair, emit))
+    if not asyncio.run(repair.run(all_parts)):
+        raise MeasurementError("Redis lost records during the measurement: try again")
+    return RepairResult(counts, begun_s, ended_s)

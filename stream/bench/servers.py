@@ -1,6 +1,6 @@
-"""Microseconds of `observe` on several Redis servers or clusters, in turns, on the same payments, histories remembered.
+"""Microseconds of `observe` on several Redis servers or clusters, alternating, on the same payments, with a warm cache.
 
-Each has keys of its own, which expire by themselves. Servers' own CPU is not seen from here.
+Each has keys of its own, which expire. The CPU of the servers is not measured.
 """
 
 import time
@@ -13,8 +13,8 @@ from features.history.store import Transactions
 from features.redis.client import without_password
 from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets
-from stream.bench.crowd import payments
-from stream.bench.stages import ConsumedRecord, told
+from stream.bench.payments import payments
+from stream.bench.stages import ConsumedRecord, consumed
 from stream.clock import now_ms
 from stream.scoring.decode import decode
 
@@ -27,7 +27,7 @@ _SKEW_MS = 10**15
 
 
 class ServerLine(NamedTuple):
-    """One place at one batch size, per event: this thread's CPU, and all of the time; medians of rounds' medians."""
+    """One server at one batch size, per event: this thread's CPU, and elapsed time; medians of the rounds' medians."""
 
     where: str
     batch: int
@@ -36,25 +36,25 @@ class ServerLine(NamedTuple):
 
 
 async def compare_servers(urls: Sequence[str], sets: FeatureSets) -> list[ServerLine]:
-    """Measure all places.
+    """Measure all servers.
 
     Raises:
-        StoreUnavailableError: one does not answer.
-        StoreRefusedError: one must not be used.
+        StoreUnavailableError: a server does not answer.
+        StoreRefusedError: a server must not be used.
     """
-    lots = _lots()
+    batches = _batches()
     found: dict[tuple[int, str], list[tuple[float, float]]] = {}
     async with AsyncExitStack() as stack:
         stores = {url: RedisStore(url, f"bench-{now_ms()}", sets, now_ms) for url in urls}
         for store in stores.values():
             stack.push_async_callback(store.close)
             await store.connect()
-            for lot in lots[0]:
-                await store.observe(lot)
+            for batch in batches[0]:
+                await store.observe(batch)
         for part in range(ROUNDS):
             for number, size in enumerate(SIZES):
                 for url, store in stores.items():
-                    spent = await _measure(store, lots[1 + part * len(SIZES) + number])
+                    spent = await _measure(store, batches[1 + part * len(SIZES) + number])
                     found.setdefault((size, url), []).append(spent)
     return [
         ServerLine(
@@ -64,23 +64,23 @@ async def compare_servers(urls: Sequence[str], sets: FeatureSets) -> list[Server
     ]
 
 
-def _lots() -> list[list[Transactions]]:
-    """Return the batches of the warm-up, and of each round's sizes."""
+def _batches() -> list[list[Transactions]]:
+    """Return the batches of the warm-up, then those of each size in each round."""
     sizes = [[_WARM_UP_BATCH] * _WARM_UP] + [[size] * _BATCHES[size] for _ in range(ROUNDS) for size in SIZES]
-    records = iter([told(sent, offset) for offset, sent in enumerate(payments(sum(map(sum, sizes)), seed=1))])
-    return [[_columns([next(records) for _ in range(size)]) for size in lot] for lot in sizes]
+    records = iter([consumed(sent, offset) for offset, sent in enumerate(payments(sum(map(sum, sizes)), seed=1))])
+    return [[_columns([next(records) for _ in range(size)]) for size in part] for part in sizes]
 
 
 def _columns(records: list[ConsumedRecord]) -> Transactions:
-    return decode(records, _SKEW_MS).columns  # type: ignore[arg-type] # as told
+    return decode(records, _SKEW_MS).columns  # type: ignore[arg-type] # as consumed
 
 
-async def _measure(store: RedisStore, lots: Sequence[Transactions]) -> tuple[float, float]:
-    """Return the median seconds of a batch, of CPU and of time."""
+async def _measure(store: RedisStore, batches: Sequence[Transactions]) -> tuple[float, float]:
+    """Return the median seconds of a batch: CPU, and elapsed time."""
     python_s, wall_s = [], []
-    for lot in lots:
+    for batch in batches:
         began, cpu = time.perf_counter(), time.thread_time()
-        await store.observe(lot)
+        await store.observe(batch)
         python_s.append(time.thread_time() - cpu)
         wall_s.append(time.perf_counter() - began)
     return median(python_s), median(wall_s)

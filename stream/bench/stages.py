@@ -1,4 +1,4 @@
-"""Microseconds of each verb of the pipeline, by batch size, on a real Redis and with a real model."""
+"""Microseconds of each stage of the pipeline, by batch size, on a real Redis and with a real model."""
 
 import time
 from collections import defaultdict
@@ -12,7 +12,7 @@ import numpy as np
 from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets, Vectors
 from models.loading import Model
-from stream.bench.crowd import PublishedPayment, payments
+from stream.bench.payments import PublishedPayment, payments
 from stream.clock import now_ms
 from stream.control.model_cache import ServingModels
 from stream.pipeline import CODE_VERSION
@@ -32,7 +32,7 @@ _SKEW_MS = 10**15
 
 @dataclass
 class ConsumedRecord:
-    """A record as a consumer hands it over."""
+    """A record as a consumer returns it."""
 
     key: bytes
     value: bytes
@@ -45,7 +45,7 @@ class ConsumedRecord:
 
 
 @dataclass
-class _Watch:
+class _Stopwatch:
     """Times of each stage, in seconds."""
 
     spent: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
@@ -59,48 +59,48 @@ class _Watch:
 
 
 async def measure_stages(settings: Settings, sets: FeatureSets, model: Model) -> dict[int, dict[str, float]]:
-    """Return the median microseconds per event of each stage, by batch size; histories warm."""
+    """Return the median microseconds per event of each stage, by batch size, with a warm cache."""
     store = RedisStore(settings.redis_url, f"bench-{now_ms()}", sets, now_ms)
     await store.connect()
     try:
         total = _WARM_UP + sum(size * rounds for size, rounds in _ROUNDS.items())
-        records = [told(sent, offset) for offset, sent in enumerate(payments(total, seed=1))]
+        records = [consumed(sent, offset) for offset, sent in enumerate(payments(total, seed=1))]
         for at in range(0, _WARM_UP, 500):
-            await store.observe(decode(records[at : at + 500], _SKEW_MS).columns)  # type: ignore[arg-type] # as told
+            await store.observe(decode(records[at : at + 500], _SKEW_MS).columns)  # type: ignore[arg-type] # as consumed
         found, at = {}, _WARM_UP
         for size in SIZES:
-            lots = [records[at + size * number : at + size * (number + 1)] for number in range(_ROUNDS[size])]
+            batches = [records[at + size * number : at + size * (number + 1)] for number in range(_ROUNDS[size])]
             at += size * _ROUNDS[size]
-            found[size] = await _measure(_Watch(), lots, (settings, sets, store, model))
+            found[size] = await _measure(_Stopwatch(), batches, (settings, sets, store, model))
         return found
     finally:
         await store.close()
 
 
 async def _measure(
-    watch: _Watch, lots: list[list[ConsumedRecord]], parts: tuple[Settings, FeatureSets, RedisStore, Model]
+    stopwatch: _Stopwatch, batches: list[list[ConsumedRecord]], parts: tuple[Settings, FeatureSets, RedisStore, Model]
 ) -> dict[str, float]:
     settings, sets, store, model = parts
     live = model.fingerprint
     serving = ServingModels(1, model, None)
     shared = (sets.by_fingerprint[live].names, live, CODE_VERSION, 1, {0: 1}, now_ms(), NoTracing().headers)
     frame = ScoreFrame(settings, *shared)
-    for lot in lots:
-        records: Any = lot
-        decoded = watch.time("decode", lambda: decode(records, _SKEW_MS))  # noqa: B023 - called at once
+    for batch in batches:
+        records: Any = batch
+        decoded = stopwatch.time("decode", lambda: decode(records, _SKEW_MS))  # noqa: B023 - called at once
         started = time.perf_counter()
         observed = await store.observe(decoded.columns)
-        watch.spent["observe (Redis)"].append(time.perf_counter() - started)
-        owed = np.arange(len(lot))
-        vectors = Vectors(sets, decoded.columns, observed, np.ones(len(lot), np.bool_))
-        matrix = watch.time("vectorise", lambda: vectors.of(live))  # noqa: B023
-        judged = watch.time("score", lambda: score(serving, vectors))  # noqa: B023
-        watch.time("encode", lambda: encode(frame, decoded, observed, (owed, {live: matrix}, judged)))  # noqa: B023
-    size = len(lots[0])
-    each = {stage: median(times) / size * 1e6 for stage, times in watch.spent.items()}
+        stopwatch.spent["observe (Redis)"].append(time.perf_counter() - started)
+        indices = np.arange(len(batch))
+        vectors = Vectors(sets, decoded.columns, observed, np.ones(len(batch), np.bool_))
+        matrix = stopwatch.time("vectorise", lambda: vectors.of(live))  # noqa: B023
+        judgements = stopwatch.time("score", lambda: score(serving, vectors))  # noqa: B023
+        stopwatch.time("encode", lambda: encode(frame, decoded, observed, (indices, {live: matrix}, judgements)))  # noqa: B023
+    size = len(batches[0])
+    each = {stage: median(times) / size * 1e6 for stage, times in stopwatch.spent.items()}
     return each | {"all": sum(each.values())}
 
 
-def told(sent: PublishedPayment, offset: int) -> ConsumedRecord:
-    """Return a payment as a consumer would hand it over."""
+def consumed(sent: PublishedPayment, offset: int) -> ConsumedRecord:
+    """Return a payment as a consumer would return it."""
     return ConsumedRecord(sent.key, sent.value, offset)

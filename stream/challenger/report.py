@@ -1,7 +1,8 @@
 """Report on a challenger, folded from the topics of scores and comparisons and from the event log.
 
 Scores say which decisions had to be compared, comparisons which were, events why the rest was not. All three are read
-as streams: memory holds a few bits for each decision, and a tally. `stream.cli.shadow` prints the report.
+as streams: memory holds a few bits for each decision, and a tally. `stream.challenger.tables` renders
+the report.
 """
 
 from collections.abc import Callable, Sequence

@@ -80,7 +80,7 @@ def _effort_options(function: Command) -> Command:
 @needs("train", "duckdb")
 def tracing(name: str, as_json: bool, **effort: Any) -> None:  # noqa: ANN401, FBT001 - click's options
     """Measure throughput and latency with traces off, of 1 % and of all payments, alternating in one run."""
-    from stream.bench.alternating import collector, tracing_variants  # noqa: PLC0415 - it needs an extra
+    from stream.bench.variants import collector, tracing_variants  # noqa: PLC0415 - it needs an extra
 
     with collector() as endpoint:
         _alternate(name, tracing_variants(endpoint), effort, as_json)
@@ -93,21 +93,21 @@ def tracing(name: str, as_json: bool, **effort: Any) -> None:  # noqa: ANN401, F
 @needs("train", "duckdb")
 def shadow(name: str, challenger: str, as_json: bool, **effort: Any) -> None:  # noqa: ANN401, FBT001 - click's options
     """Measure the effect on decisions of no challenger, one, one 100 ms slower, and one that raises, alternating."""
-    from stream.bench.alternating import shadow_variants  # noqa: PLC0415 - it needs an extra
+    from stream.bench.variants import shadow_variants  # noqa: PLC0415 - it needs an extra
 
     _alternate(name, shadow_variants(_model(settings_or_refuse(), challenger).digest), effort, as_json)
 
 
 def _alternate(name: str, variants: Any, effort: dict[str, Any], as_json: bool) -> None:  # noqa: ANN401, FBT001 - the type needs an extra
     """Measure variants in turns and print their medians and ratios."""
-    from stream.bench.alternating import AlternatingEffort, alternate, summed  # noqa: PLC0415 - it needs an extra
+    from stream.bench.variants import AlternatingEffort, alternate, summarise  # noqa: PLC0415 - it needs an extra
 
     settings = settings_or_refuse()
     try:
         rounds = asyncio.run(alternate(settings, _model(settings, name).digest, variants, AlternatingEffort(**effort)))
     except (StreamError, KafkaError, OSError) as error:
         refuse(str(error))
-    found = summed(rounds)
+    found = summarise(rounds)
     if as_json:
         say(as_json, {"medians": found, "rounds": rounds}, "")
         return
@@ -120,16 +120,23 @@ def _alternate(name: str, variants: Any, effort: dict[str, Any], as_json: bool) 
 async def _measure_worker(
     settings: Settings, digest: str, backlog: int, rates: tuple[float, ...], seconds: int
 ) -> dict[str, Any]:
-    from stream.bench.crowd import payments  # noqa: PLC0415 - likewise
-    from stream.bench.driving import LOSS_COUNT, WorkerBench, apart, drain, hold, lose_one  # noqa: PLC0415 - it needs an extra  # noqa: PLC0415 - likewise
+    from stream.bench.payments import payments  # noqa: PLC0415 - it needs an extra
+    from stream.bench.worker import (  # noqa: PLC0415 - likewise
+        KILL_COUNT,
+        WorkerBench,
+        measure_backlog,
+        measure_kill,
+        measure_rate,
+        own_names,
+    )
 
     counts = [int(rate * seconds) for rate in rates]
-    records = iter(payments(backlog + sum(counts) + LOSS_COUNT, seed=2))
-    async with WorkerBench(apart(settings)) as run:
-        facts, child = await drain(run, digest, list(islice(records, backlog)))
+    records = iter(payments(backlog + sum(counts) + KILL_COUNT, seed=2))
+    async with WorkerBench(own_names(settings)) as run:
+        facts, child = await measure_backlog(run, digest, list(islice(records, backlog)))
         for rate, count in zip(rates, counts, strict=True):
-            facts |= await hold(run, list(islice(records, count)), rate)
-        return facts | await lose_one(run, list(records), child)
+            facts |= await measure_rate(run, list(islice(records, count)), rate)
+        return facts | await measure_kill(run, list(records), child)
 
 
 def _model(settings: Settings, name: str) -> Model:

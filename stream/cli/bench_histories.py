@@ -1,6 +1,8 @@
 """`fraudstream bench features | servers | memory | repair`: the cost of histories in Redis and in a worker."""
 
 import asyncio
+from importlib import import_module
+from types import ModuleType
 
 import click
 from aiokafka.errors import KafkaError
@@ -27,12 +29,11 @@ from stream.errors import StreamError
 @needs("train", "duckdb")
 def features(as_json: bool, **effort: int) -> None:  # noqa: FBT001 - a flag
     """Compare histories with sorted sets and counters: CPU of Redis and Python per event, and bytes; takes minutes."""
-    from stream.bench.contest import ContestEffort, compete  # noqa: PLC0415 - it needs an extra
-
+    comparison = _comparison()
     settings = settings_or_refuse()
     feature_set = features_or_refuse(settings.features).newest
     try:
-        found = asyncio.run(compete(settings, feature_set, ContestEffort(**effort)))
+        found = asyncio.run(comparison.compare(settings, feature_set, comparison.ComparisonEffort(**effort)))
     except (FeatureError, StreamError) as error:
         refuse(str(error))
     if as_json:
@@ -82,7 +83,7 @@ def servers(beside: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001 - a
 @needs("train", "duckdb")
 def repair(payments: int, as_json: bool) -> None:  # noqa: FBT001 - a flag
     """Measure how fast one worker and two rebuild histories that Redis lost, and estimate the time for a month."""
-    from stream.bench.repair import estimates, measure_repair, spoken  # noqa: PLC0415 - it needs an extra
+    from stream.bench.repair import duration, estimates, measure_repair  # noqa: PLC0415 - it needs an extra
 
     settings = settings_or_refuse()
     progress = Console(stderr=True)
@@ -102,7 +103,7 @@ def repair(payments: int, as_json: bool) -> None:  # noqa: FBT001 - a flag
         speeds.add_row(*(f"{figure:,.0f}" for figure in one))
     table = Table("workers", "payments a second", "a day", "a month", "a day, all labelled", "a month, all labelled")
     for time in times:
-        table.add_row(*(str(figure) for figure in time[:2]), *(spoken(seconds) for seconds in time[2:]))
+        table.add_row(*(str(figure) for figure in time[:2]), *(duration(seconds) for seconds in time[2:]))
     Console().print(speeds, table)
 
 
@@ -133,3 +134,13 @@ def memory(rates: tuple[int, ...], as_json: bool) -> None:  # noqa: FBT001 - a f
     for line in lines:
         table.add_row(line.kind, line.windows, *(f"{figure:,.0f}" for figure in line[2:]))
     Console().print(table)
+
+
+def _comparison() -> ModuleType:
+    """Import the comparison with other designs, which the wheel does not have."""
+    try:
+        return import_module("benchmarks.comparison")
+    except ModuleNotFoundError as error:
+        if error.name not in ("benchmarks", "benchmarks.comparison"):
+            raise
+        refuse("bench features compares with code that only a checkout has: run it in one, set up by `make setup`")

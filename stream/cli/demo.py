@@ -53,14 +53,14 @@ def demo(as_json: bool, picture: Path | None, **numbers: Any) -> None:  # noqa: 
 
 
 def _run(as_json: bool, picture: Path | None, numbers: dict[str, Any]) -> Any:  # noqa: ANN401, FBT001 - the summary, whose module needs the extra
+    from stream.demo.plan import DemoPlan  # noqa: PLC0415
     from stream.demo.presenter import presenter_for  # noqa: PLC0415 - the extra may be missing
-    from stream.demo.run import Audience, run_demo  # noqa: PLC0415
-    from stream.demo.script import Script  # noqa: PLC0415
+    from stream.demo.run import DemoOutput, run_demo  # noqa: PLC0415
     from stream.demo.services.errors import EmbeddedError  # noqa: PLC0415
 
     try:
         presenter = presenter_for(Console(stderr=as_json, highlight=False))
-        return run_demo(Script(**numbers), Audience(presenter, picture))
+        return run_demo(DemoPlan(**numbers), DemoOutput(presenter, picture))
     except (StreamError, EmbeddedError, KafkaError, OSError) as error:
         refuse(f"the demo cannot go on: {error}")
 

@@ -1,4 +1,4 @@
-"""What must hold when the demo ends. Each check returns what is wrong, and nothing where all is well."""
+"""What must hold when the demo ends: each check returns its problems, none if all is well."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from models.commands import CommandKind, Event, EventKind
-from stream.demo.chronicle import Chronicle, RevisionComparisons
+from stream.demo.commands import CommandLog
+from stream.demo.comparisons import RevisionComparisons
 from stream.demo.scoreboard import Outage, Place, Scoreboard, waited
 
 SHOWN = 3
@@ -15,11 +16,11 @@ EXPECTED = {
     CommandKind.PROMOTE: "promotion",
     CommandKind.ROLL_BACK: "roll-back",
 }
-"""What must have been commanded while payments were live, or just before, and what a problem calls it."""
+"""The commands that must have been sent while payments were live or just before, and their names in problems."""
 
 
 def never_published(board: Scoreboard) -> tuple[str, ...]:
-    """Name transactions that went out and that the broker did not acknowledge."""
+    """Name transactions that were sent and that the broker did not acknowledge."""
     return _named("never acknowledged by the broker", [name for name in board.truths if name not in board.published])
 
 
@@ -35,13 +36,13 @@ def decided_twice(board: Scoreboard) -> tuple[str, ...]:
     return _named("decided more than once", twice)
 
 
-def decided_unasked(board: Scoreboard) -> tuple[str, ...]:
-    """Name scores of transactions that were not published here."""
+def decided_unpublished(board: Scoreboard) -> tuple[str, ...]:
+    """Name scores of transactions that this run did not publish."""
     return _named("decided and never published", [name for name in board.decided if name not in board.published])
 
 
 def offset_gaps(board: Scoreboard) -> tuple[str, ...]:
-    """Compare, by partition, the offsets that were decided with those that were published."""
+    """Compare the decided offsets of each partition with the published ones."""
     published: dict[int, list[int]] = {}
     for partition, offset in board.published.values():
         published.setdefault(partition, []).append(offset)
@@ -57,7 +58,7 @@ def offset_gaps(board: Scoreboard) -> tuple[str, ...]:
 
 
 def void_scores(void: int, unreadable: int) -> tuple[str, ...]:
-    """Refuse void scores: only a worker that outlived its assignment writes them, and none did here."""
+    """Report void scores: only a worker that outlived its assignment writes them, and none did here."""
     found = {"void": void, "unreadable": unreadable}
     return tuple(f"{count} scores were {what}" for what, count in found.items() if count)
 
@@ -81,45 +82,45 @@ def cutovers_unlike_announced(board: Scoreboard, events: Sequence[Event], revisi
         if event.kind is EventKind.CUTOVER and event.revision == revision
     }
     return tuple(
-        f"partition {partition}: revision {revision} began at offset {first[revision]}, announced was {told}"
+        f"partition {partition}: revision {revision} began at offset {first[revision]}, announced was {offset}"
         for partition, first in sorted(board.first_offsets.items())
-        if revision in first and (told := announced.get(partition)) != first[revision]
+        if revision in first and (offset := announced.get(partition)) != first[revision]
     )
 
 
-def verdicts(chronicle: Chronicle) -> tuple[str, ...]:
-    """Name what was not commanded, got no verdict, or was refused."""
+def verdicts(commands: CommandLog) -> tuple[str, ...]:
+    """Name commands that were not sent, got no verdict, or were refused."""
     problems = []
     for kind, name in EXPECTED.items():
-        change = chronicle.change(kind)
-        if change is None or change.answer is None:
+        record = commands.last(kind)
+        if record is None or record.answer is None:
             problems.append(f"the {name} got no verdict")
-        elif not change.accepted:
-            problems.append(f"the {name} was refused: {change.refusal}")
+        elif not record.accepted:
+            problems.append(f"the {name} was refused: {record.refusal}")
     return tuple(problems)
 
 
-def shadow_unseen(lanes: RevisionComparisons, chronicle: Chronicle) -> tuple[str, ...]:
-    """Name revisions under which a challenger was in the shadow, and no decision was compared with its own."""
-    shadowed = [chronicle.change(kind) for kind in (CommandKind.CHALLENGE, CommandKind.PROMOTE)]
-    revisions = [change.revision for change in shadowed if change is not None and change.revision is not None]
+def shadow_unseen(comparisons: RevisionComparisons, commands: CommandLog) -> tuple[str, ...]:
+    """Name revisions that had a challenger and no comparison with its decisions."""
+    shadowed = [commands.last(kind) for kind in (CommandKind.CHALLENGE, CommandKind.PROMOTE)]
+    revisions = [record.revision for record in shadowed if record is not None and record.revision is not None]
     return tuple(
         f"revision {revision}: no decision was compared with the challenger's"
         for revision in revisions
-        if revision not in lanes.by_revision
+        if revision not in comparisons.by_revision
     )
 
 
 def not_recovered(board: Scoreboard, outage: Outage, partitions: int) -> tuple[str, ...]:
-    """Say what did not follow the kill: a new owner of each partition, payments that waited, an end of the backlog."""
+    """Name what did not follow the kill: new owners of all partitions, payments that waited, the backlog's end."""
     if outage.back_ms is None:
         return ("after the kill, no new worker decided anything",)
     problems = []
     taken = {takeover.partition for takeover in board.takeovers if takeover.seen_ms >= outage.killed_ms}
     if missed := sorted(set(range(partitions)) - taken):
-        problems.append(f"after the kill, nobody went on in partitions {', '.join(map(str, missed))}")
+        problems.append(f"after the kill, no worker took over partitions {', '.join(map(str, missed))}")
     if outage.caught_up_ms is None:
-        problems.append("after the kill, the backlog was never worked off")
+        problems.append("after the kill, the backlog was never decided")
     least_ms = (outage.back_ms - outage.killed_ms) / 2
     if not any(delay.round_trip >= least_ms for delay in waited(board, outage)):
         problems.append("the kill showed nothing: no payment had to wait for the new worker")
@@ -127,7 +128,7 @@ def not_recovered(board: Scoreboard, outage: Outage, partitions: int) -> tuple[s
 
 
 def dead_letters(board: Scoreboard) -> tuple[str, ...]:
-    """Refuse dead letters: all that was published is well-formed."""
+    """Report dead letters: everything that was published is well-formed."""
     return tuple(f"{count} dead letters with {code}" for code, count in sorted(board.dead.items()))
 
 

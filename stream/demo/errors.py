@@ -1,6 +1,6 @@
-"""What can go wrong with a demo.
+"""The error of the demo.
 
-DemoError           the demo cannot go on: the message says at what, and has the end of the worker's log where it helps
+DemoError           the demo cannot go on: the message names the step, and ends with the worker's log where that helps
 """
 
 from __future__ import annotations
@@ -9,4 +9,4 @@ from stream.errors import StreamError
 
 
 class DemoError(StreamError):
-    """The demo cannot go on; a finding of its checks is no error but a result."""
+    """The demo cannot go on; a failed check is not an error but a result."""

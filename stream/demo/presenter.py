@@ -1,7 +1,4 @@
-"""How the demo speaks: redrawn in place on a terminal, plain lines everywhere else.
-
-What is said comes from others; nothing here knows a topic or a model.
-"""
+"""Output of the demo: on a terminal a panel that is redrawn in place, elsewhere plain lines."""
 
 from __future__ import annotations
 
@@ -16,11 +13,11 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 PLAIN_EVERY_SECONDS = 5.0
 Draw = Callable[[Callable[[], RenderableType], Callable[[], str]], None]
-"""Takes a picture and a line that say the same; only what is shown is made."""
+"""Takes the panel and the same as a line; only the one that is shown is rendered."""
 
 
 class ProgressStep:
-    """Something that takes a while: told how far it is, and at the end what came of it."""
+    """A step in progress: `advance` reports how far it is, `result` what it led to."""
 
     def __init__(self, advance: Callable[[str, int, int], None]) -> None:
         self.advance = advance
@@ -28,23 +25,23 @@ class ProgressStep:
 
 
 class Presenter(Protocol):
-    """Where the demo speaks to."""
+    """Where the demo prints to."""
 
     def say(self, *what: RenderableType) -> None:
         """Print something that stays."""
 
     def note(self, text: str) -> None:
-        """Say what has just happened, where the screen that changes does not say it already."""
+        """Print what has just happened, unless the live panel shows it."""
 
     def step(self, name: str) -> AbstractContextManager[ProgressStep]:
-        """Show that something is going on, and when it is over, how long it took and what came of it."""
+        """Show a step in progress, and at its end how long it took and its result."""
 
-    def screen(self) -> AbstractContextManager[Draw]:
+    def live(self) -> AbstractContextManager[Draw]:
         """Show something that changes, until the end of the context."""
 
 
 class TerminalPresenter:
-    """Redraws."""
+    """Prints to a terminal and redraws the live panel."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -54,31 +51,31 @@ class TerminalPresenter:
         self._console.print(*what)
 
     def note(self, text: str) -> None:
-        """Say nothing: the screen does."""
+        """Print nothing: the live panel shows it."""
 
     @contextmanager
     def step(self, name: str) -> Iterator[ProgressStep]:
-        """Show a bar, and a line when it is over."""
+        """Show a progress bar, and a line at the end."""
         began = time.monotonic()
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self._console, transient=True) as progress:
             bar = progress.add_task(name, total=None)
-            step = ProgressStep(_mover(progress, bar, name))
+            step = ProgressStep(_advance(progress, bar, name))
             yield step
         self._console.print(f"[green]✓[/] {name}  [dim]{time.monotonic() - began:.1f} s[/]  {step.result}")
 
     @contextmanager
-    def screen(self) -> Iterator[Draw]:
-        """Redraw in place, and clear it at the end: the summary says the rest."""
+    def live(self) -> Iterator[Draw]:
+        """Redraw the panel in place, and clear it at the end, when the report follows."""
         with Live(console=self._console, auto_refresh=False, vertical_overflow="crop", transient=True) as live:
-            yield lambda picture, _line: live.update(picture(), refresh=True)
+            yield lambda panel, _line: live.update(panel(), refresh=True)
 
 
-def _mover(progress: Progress, bar: TaskID, name: str) -> Callable[[str, int, int], None]:
-    def move(what: str, done: int, total: int) -> None:
+def _advance(progress: Progress, bar: TaskID, name: str) -> Callable[[str, int, int], None]:
+    def advance(what: str, done: int, total: int) -> None:
         progress.update(bar, description=f"{name}: {what}", completed=done, total=total)
 
-    return move
+    return advance
 
 
 class PlainPresenter:
@@ -92,23 +89,23 @@ class PlainPresenter:
         self._console.print(*what, soft_wrap=True)
 
     def note(self, text: str) -> None:
-        """Print it."""
+        """Print a line."""
         self._console.print(text, soft_wrap=True, markup=False)
 
     @contextmanager
     def step(self, name: str) -> Iterator[ProgressStep]:
-        """Print a line when it is over."""
+        """Print a line at the end."""
         began = time.monotonic()
         step = ProgressStep(lambda _what, _done, _total: None)
         yield step
         self.say(f"{name}: {time.monotonic() - began:.1f} s  {step.result}".rstrip())
 
     @contextmanager
-    def screen(self) -> Iterator[Draw]:
-        """Print a line now and then."""
+    def live(self) -> Iterator[Draw]:
+        """Print a line every few seconds."""
         last = time.monotonic()
 
-        def draw(_picture: Callable[[], RenderableType], line: Callable[[], str]) -> None:
+        def draw(_panel: Callable[[], RenderableType], line: Callable[[], str]) -> None:
             nonlocal last
             if time.monotonic() - last >= PLAIN_EVERY_SECONDS:
                 last = time.monotonic()
@@ -118,5 +115,5 @@ class PlainPresenter:
 
 
 def presenter_for(console: Console) -> Presenter:
-    """Choose by whether somebody watches."""
+    """Return the presenter for a terminal, or for anything else."""
     return TerminalPresenter(console) if console.is_terminal else PlainPresenter(console)

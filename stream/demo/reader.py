@@ -1,4 +1,4 @@
-"""Reads what the fleet writes, from outside, and tells who counts: decisions, comparisons, verdicts, dead letters."""
+"""Reads decisions, comparisons, outcomes, dead letters, commands and events, as any consumer would."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from models.commands import Command, Event, read_command, read_event
 from shadow.comparison import Comparison, read_comparison
 from stream.clock import now_ms
 from stream.consumer import ValidScores
-from stream.demo.chronicle import Chronicle, RevisionComparisons
+from stream.demo.commands import CommandLog
+from stream.demo.comparisons import RevisionComparisons
 from stream.demo.scoreboard import Scoreboard
 from stream.kafka.client import connection_options
 from stream.kafka.topics import DEAD_LETTERS, MODEL_CONTROL, MODEL_EVENTS, OUTCOMES, SCORES, SHADOW_SCORES
@@ -28,12 +29,12 @@ class Reader:
     def __init__(self, settings: Settings, partitions: int, board: Scoreboard) -> None:
         self.valid: ValidScores[Any] = ValidScores()
         self.unreadable = 0
-        """Comparisons that are none; scores that are none are counted by `valid`."""
-        self.lanes = RevisionComparisons(board.truths)
-        self.chronicle = Chronicle()
+        """Comparisons that cannot be parsed; `valid` counts such scores."""
+        self.comparisons = RevisionComparisons(board.truths)
+        self.commands = CommandLog()
         self._settings = settings
         self.board = board
-        spread: dict[str, Callable[[Records], None]] = {
+        partitioned: dict[str, Callable[[Records], None]] = {
             SCORES.name: self._scores,
             SHADOW_SCORES.name: self._comparisons,
             OUTCOMES.name: self._outcomes,
@@ -43,9 +44,9 @@ class Reader:
             MODEL_CONTROL.name: self._commands,
             MODEL_EVENTS.name: self._events,
         }
-        self._takers = {settings.topic(name): take for name, take in (spread | single).items()}
+        self._handlers = {settings.topic(name): handle for name, handle in (partitioned | single).items()}
         self._assigned = [
-            *(TopicPartition(settings.topic(name), number) for name in spread for number in range(partitions)),
+            *(TopicPartition(settings.topic(name), number) for name in partitioned for number in range(partitions)),
             *(TopicPartition(settings.topic(name), 0) for name in single),
         ]
 
@@ -63,7 +64,7 @@ class Reader:
             await consumer.seek_to_beginning(*self._assigned)
             while True:
                 for tp, records in (await consumer.getmany(timeout_ms=100)).items():
-                    self._takers[tp.topic](records)
+                    self._handlers[tp.topic](records)
         finally:
             await consumer.stop()
 
@@ -73,13 +74,13 @@ class Reader:
             self.board.decide(score, seen_ms)
 
     def _comparisons(self, records: Records) -> None:
-        told: list[Comparison] = []
+        comparisons: list[Comparison] = []
         for record in records:
             try:
-                told.append(read_comparison(record.value or b""))
+                comparisons.append(read_comparison(record.value or b""))
             except (msgspec.DecodeError, UnicodeDecodeError):
                 self.unreadable += 1
-        self.lanes.compare(told)
+        self.comparisons.compare(comparisons)
 
     def _outcomes(self, records: Records) -> None:
         self.board.outcomes += len(records)
@@ -92,10 +93,10 @@ class Reader:
         for record in records:
             command = read_command(record.value or b"")
             if isinstance(command, Command):
-                self.chronicle.command(command)
+                self.commands.command(command)
 
     def _events(self, records: Records) -> None:
         for record in records:
             event = read_event(record.value or b"")
             if isinstance(event, Event):
-                self.chronicle.event(event)
+                self.commands.event(event)

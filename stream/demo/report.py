@@ -1,7 +1,4 @@
-"""The end of the demo: what was shown, in numbers that can be pasted somewhere, and where to go from here.
-
-What to read after the demo, and how to go on. A test holds that every page is there.
-"""
+"""The final report: what was shown, in figures, whether all checks passed, and where to go from here."""
 
 from __future__ import annotations
 
@@ -12,20 +9,20 @@ from rich.rule import Rule
 from rich.table import Table
 
 from models.commands import CommandKind
-from stream.demo.beside import watched
-from stream.demo.chronicle import RevisionComparison
+from stream.challenger.tables import tally_tables
+from stream.demo.comparisons import RevisionComparison
+from stream.demo.panel import comparison_texts, revisions_table, role
+from stream.demo.plan import CHAOS_SESSION_SECONDS
 from stream.demo.scoreboard import Percentiles
-from stream.demo.script import CHAOS_SESSION_SECONDS
-from stream.demo.summary import Chaos, Run, Summary
-from stream.demo.tables import patterns_table
+from stream.demo.summary import ChaosSummary, RunFacts, Summary
 from stream.demo.timeline import accepted, cutover
-from stream.demo.view import View, money, payments, seconds, share
+from stream.demo.view import View, payments, seconds
 
 NEARLY_ALL = 0.99
 
 
 class Page(NamedTuple):
-    """A page of the repository, its section if one is meant, and why one would read it."""
+    """A page of the repository, perhaps one section of it, and what it explains."""
 
     path: str
     section: str
@@ -43,32 +40,28 @@ PAGES = (
 )
 GO_ON = (
     ("fraudstream demo --chaos", "kills the worker in the middle"),
-    ("fraudstream demo --keep", "leaves it running at the end, for your own hands"),
+    ("fraudstream demo --keep", "leaves everything running at the end, for your own commands"),
 )
 
 
-def reading_list() -> list[tuple[str, str]]:
-    """Return where to read on, and why."""
-    return [(f"{page.path}{page.section and f', {page.section!r}'}", page.why) for page in PAGES]
-
-
-def report(run: Run, summary: Summary) -> RenderableType:
-    """Draw the end."""
+def report(run: RunFacts, summary: Summary) -> RenderableType:
+    """Draw the report."""
     view = run.view
-    return Group(
+    parts: list[RenderableType] = [
         Rule("what was shown"),
         facts(view, summary),
         "",
-        patterns_table(view),
-        "",
-        verdict(summary),
-        "",
-        onward(),
-    )
+        revisions_table(view, by_pattern=True),
+    ]
+    for _, compared in sorted(view.comparisons.by_revision.items())[:1]:
+        challenger = view.model(compared.challenger)
+        parts += ["", f"{challenger} before its promotion, as `fraudstream shadow report` prints it:"]
+        parts.append(tally_tables(compared.tally))
+    return Group(*parts, "", verdict(summary), "", next_steps())
 
 
 def facts(view: View, summary: Summary) -> Table:
-    """Draw the numbers, in a line or two for each thing that was shown."""
+    """Draw the figures, a line or two for each thing that was shown."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
@@ -83,77 +76,71 @@ def facts(view: View, summary: Summary) -> Table:
         f"decided in {_both(summary.latency)}; read back in {_both(summary.round_trip)}, counted from when each was due"
         f"{_except(summary.chaos)}",
     )
-    for _, lane in sorted(view.lanes.by_revision.items()):
-        table.add_row(*_shadow(view, lane))
-    table.add_row("promotion", _change(view, CommandKind.PROMOTE))
+    for _, compared in sorted(view.comparisons.by_revision.items()):
+        table.add_row(role(view, compared), _shadow(view, compared))
+    table.add_row("promotion", _command(view, CommandKind.PROMOTE))
     if summary.chaos is not None:
         table.add_row("chaos", _chaos(summary.chaos))
-    table.add_row("roll-back", _change(view, CommandKind.ROLL_BACK))
+    table.add_row("roll-back", _command(view, CommandKind.ROLL_BACK))
     return table
 
 
 def verdict(summary: Summary) -> str:
-    """Say whether all held, and if not, everything that did not."""
+    """Return that all checks passed, or all problems."""
     if not summary.ok:
-        return "[bold red]not as it must be[/]:\n" + "\n".join(f"  {problem}" for problem in summary.problems)
+        return "[bold red]checks failed[/]:\n" + "\n".join(f"  {problem}" for problem in summary.problems)
     lost = ", the killed worker's included" if summary.chaos is not None else ""
     return (
-        f"[bold green]all checks held[/]: every payment decided exactly once{lost}; no offset skipped, no void score, "
-        f"no partition back to an older revision. {summary.seconds:.0f} s in all."
+        f"[bold green]all checks passed[/]: every payment decided exactly once{lost}; no offset skipped, "
+        f"no void score, no partition back to an older revision. {summary.seconds:.0f} s in all."
     )
 
 
-def onward() -> Table:
-    """Draw what to read next, and how to go on."""
+def next_steps() -> Table:
+    """Draw what to read next, and what else to run."""
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column()
     table.add_row("[bold]read next[/]", "")
-    for path, why in reading_list():
-        table.add_row(f"  {path}", f"[dim]{why}[/]")
+    for page in PAGES:
+        table.add_row(f"  {page.path}{page.section and f', {page.section!r}'}", f"[dim]{page.why}[/]")
     table.add_row("[bold]go on[/]", "")
     for command, what in GO_ON:
         table.add_row(f"  {command}", f"[dim]{what}[/]")
     return table
 
 
-def _shadow(view: View, lane: RevisionComparison) -> tuple[str, str]:
-    challenger, live = view.model(lane.challenger), view.model(lane.live)
-    coverage = view.coverage(lane)
-    whole = view.outage is None or not watched(view, lane) or coverage is None or coverage >= NEARLY_ALL
-    said = (
-        f"{challenger} beside {live}: {share(coverage)} of {view.decided(lane):,} compared"
-        f"{'' if whole else ' (the shadow lets a backlog go by)'}, {share(lane.agreement, 1)} agreed; "
-        f"frauds that only {challenger} alerts: {money(lane.only_challenger(fraud=True))}; "
-        f"only {live}: {money(lane.only_live(fraud=True))}"
-    )
-    return "watch" if watched(view, lane) else "shadow", said
+def _shadow(view: View, compared: RevisionComparison) -> str:
+    coverage = view.coverage(compared)
+    skipped = view.outage is not None and coverage is not None and coverage < NEARLY_ALL
+    note = " (the shadow skips a backlog)" if skipped and role(view, compared) == "watch" else ""
+    return "; ".join(comparison_texts(view, compared, note))
 
 
-def _change(view: View, kind: CommandKind) -> str:
-    change = view.chronicle.change(kind)
-    if change is None or change.answer is None:
+def _command(view: View, kind: CommandKind) -> str:
+    record = view.commands.last(kind)
+    if record is None or record.answer is None:
         return "no verdict"
-    if not change.accepted:
-        return f"{view.model(change.model)} refused: {change.refusal}"
-    return f"{view.model(change.model)}: {accepted(change)}; decides {cutover(view, change)}"
+    if not record.accepted:
+        return f"{view.model(record.model)} refused: {record.refusal}"
+    return f"{view.model(record.model)}: {accepted(record)}; decides {cutover(view, record)} (partition:offset)"
 
 
-def _chaos(chaos: Chaos) -> str:
+def _chaos(chaos: ChaosSummary) -> str:
     uncommitted = (
         ""
         if chaos.uncommitted is None
-        else f" {chaos.uncommitted:,} decisions had not been committed: read again, and not made again."
+        else f" {chaos.uncommitted:,} decisions had not been committed: read again, and not decided again."
     )
     return (
-        f"worker killed, payments in flight: {chaos.in_flight}; another, started at once, decided after "
-        f"{seconds(chaos.gap_ms)}: the time to start, while the group waits {CHAOS_SESSION_SECONDS} s (its session "
-        f"timeout) for the dead one. {payments(chaos.waited)} waited, the longest {seconds(chaos.longest_wait_ms)}; "
-        f"worked off {seconds(chaos.caught_up_ms)} after the kill.{uncommitted}"
+        f"worker killed, payments in flight: {chaos.in_flight}; the next one, started at once, decided after "
+        f"{seconds(chaos.gap_ms)}: it starts while the group waits for the killed one (session timeout "
+        f"{CHAOS_SESSION_SECONDS} s). {payments(chaos.waited)} waited, the longest {seconds(chaos.longest_wait_ms)}; "
+        f"the backlog was decided {seconds(chaos.caught_up_ms)} after the kill.{uncommitted}"
     )
 
 
-def _except(chaos: Chaos | None) -> str:
+def _except(chaos: ChaosSummary | None) -> str:
     return "" if chaos is None else f" (without the {chaos.waited:,} that the kill kept waiting)"
 
 

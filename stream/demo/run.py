@@ -1,11 +1,8 @@
-"""The demo itself, from beginning to end: this is the page to read first.
+"""The demo from beginning to end; read this module first.
 
-Services, cards, two models, a worker; then the history's last days, and the live stream: a challenger in its shadow, a
-promotion, perhaps the death of the worker, and a roll-back.
-
-The demo's two models: each trained on the simulated history as it was known on its day.
-
-A picture of the demo's terminal, as an SVG that needs nothing from anywhere: no font is fetched.
+It starts a broker, a Redis and a worker, simulates cards, and trains two models, each on the history as it was known on
+its day. `live` then publishes the last days of the history and a live stream with a challenger, a promotion, perhaps a
+kill of the worker, and a roll-back.
 """
 
 from __future__ import annotations
@@ -19,19 +16,20 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.terminal_theme import DIMMED_MONOKAI
 
 from features.declaration import load as load_features
 from models.repository import Repository
 from stream.clock import now_ms
+from stream.demo.live import LiveRun
+from stream.demo.panel import panel
+from stream.demo.plan import BETTER, PLAIN, DemoPlan, ModelSpec
 from stream.demo.presenter import Presenter
 from stream.demo.report import report
-from stream.demo.script import BETTER, PLAIN, Recipe, Script
-from stream.demo.show import Show
-from stream.demo.stage import DemoStack, joined, services
-from stream.demo.summary import Run, Summary, summarise
-from stream.demo.traffic import Traffic, as_of, invent
+from stream.demo.stack import DemoStack, demo_stack, joined
+from stream.demo.summary import RunFacts, Summary, summarise
+from stream.demo.traffic import Traffic, as_of, simulate_plan
 from stream.demo.world.world import World
 from stream.demo.world.writing import write_history
 from stream.kafka.topics import apply as apply_topics
@@ -40,7 +38,7 @@ from stream.training.run import train
 
 COLUMNS = 116
 FONTS = "ui-monospace, 'SF Mono', Menlo, Consolas, 'DejaVu Sans Mono', 'Liberation Mono', monospace"
-# rich's own format, without the typeface that it would fetch
+# rich's own format, without the font that it would fetch
 FORMAT = """\
 <svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
 <style>
@@ -67,8 +65,8 @@ NAME = "cards"
 STAGES = {"read": "reading", "features": "computing features", "fit": "growing trees", "evaluate": "measuring"}
 
 
-class Camera:
-    """Keeps what it is shown, in order, as a terminal would have it; `title` is the window's."""
+class SvgRecorder:
+    """Records what a terminal would show, as an SVG that fetches no font; `title` is the window's."""
 
     def __init__(self, title: str) -> None:
         self._title = title
@@ -81,124 +79,124 @@ class Camera:
             highlight=False,
         )
 
-    def take(self, what: RenderableType) -> None:
-        """Draw something now: what it shows may change later."""
+    def record(self, what: RenderableType) -> None:
+        """Draw something."""
         self._console.print(what)
 
     def save(self, path: Path) -> None:
-        """Write all that was taken."""
+        """Write everything that was recorded."""
         drawn = self._console.export_svg(title=self._title, theme=DIMMED_MONOKAI, code_format=FORMAT, unique_id="demo")
         path.write_text(drawn, encoding="utf-8")
 
 
-def make_model(world: World, recipe: Recipe, script: Script, folder: Path, presenter: Presenter) -> TrainingReport:
-    """Write the history that the recipe's model knows, train it, and put it into the repository in `folder`.
+def train_model(world: World, spec: ModelSpec, plan: DemoPlan, folder: Path, presenter: Presenter) -> TrainingReport:
+    """Write the history up to the model's day, train the model, and put it into the repository in `folder`.
 
     Raises:
-        TrainingError: the script's history is too short to train on.
+        TrainingError: the history is too short to train on.
     """
-    history = folder / f"history-{recipe.version}.parquet"
+    history = folder / f"history-{spec.version}.parquet"
     request = TrainingRequest(
         file=history,
         name=NAME,
-        version=recipe.version,
+        version=spec.version,
         feature_set=load_features(None),
-        seed=script.seed,
-        trees=recipe.trees,
-        leaves=recipe.leaves,
-        learning_rate=recipe.learning_rate,
-        review_share=script.review_share,
-        decline_share=script.decline_share,
-        threads=1,  # on a busy machine two wait for each other four times as long as one works
+        seed=plan.seed,
+        trees=spec.trees,
+        leaves=spec.leaves,
+        learning_rate=spec.learning_rate,
+        review_share=plan.review_share,
+        decline_share=plan.decline_share,
+        threads=1,  # on a busy machine two threads take four times as long as one, waiting for each other
     )
-    with presenter.step(f"train model {NAME} {recipe.version}") as step:
-        write_history(as_of(world, recipe.days_old), history)
+    with presenter.step(f"train model {NAME} {spec.version}") as step:
+        write_history(as_of(world, spec.days_old), history)
         report = train(
             request,
             Repository(str(folder / "models")),
             lambda stage, done, total: step.advance(STAGES.get(stage, stage), done, total),
         )
         step.result = (
-            f"{recipe.trees} trees, {report.rows:,} transactions, {report.frauds} known frauds; "
+            f"{spec.trees} trees, {report.rows:,} transactions, {report.frauds} known frauds; "
             f"average precision {report.metrics['average_precision']:.2f}"
         )
     return report
 
 
-class Audience(NamedTuple):
-    """Who looks on: somebody at a terminal or a log, and a camera where a picture is wanted."""
+class DemoOutput(NamedTuple):
+    """Where the demo prints to, and the SVG file to write, if any."""
 
     presenter: Presenter
     picture: Path | None = None
 
 
-def run_demo(script: Script, audience: Audience) -> Summary:
-    """Show everything in a temporary folder, which is gone at the end, like every process that was started.
+def run_demo(plan: DemoPlan, output: DemoOutput) -> Summary:
+    """Run everything in a temporary folder; at the end the folder is deleted and every process is stopped.
 
     Raises:
         StreamError, EmbeddedError, KafkaError: the demo cannot go on, and why.
     """
-    began, presenter = time.monotonic(), audience.presenter
-    with tempfile.TemporaryDirectory(prefix="fraudstream-demo-") as folder, ExitStack() as stack:
-        # clients of ours may complain; on a screen that is redrawn they would tear holes
+    began, presenter = time.monotonic(), output.presenter
+    with tempfile.TemporaryDirectory(prefix="fraudstream-demo-") as folder, ExitStack() as exits:
+        # log lines of the clients would disturb the panel that is redrawn in place
         logging.basicConfig(filename=f"{folder}/demo.log", level=logging.WARNING, force=True)
         with presenter.step("start a Kafka-compatible broker and a Redis") as step:
-            stage = stack.enter_context(services(Path(folder), script.session_seconds))
-            step.result = f"{stage.settings.brokers} and {stage.settings.redis_url}"
-        asyncio.run(apply_topics(stage.settings, script.partitions, 1))
-        stage.worker.start()  # it takes some seconds to join, while models are trained
-        world = _invent(script, presenter)
+            services = exits.enter_context(demo_stack(Path(folder), plan.session_seconds))
+            step.result = f"{services.settings.brokers} and {services.settings.redis_url}"
+        asyncio.run(apply_topics(services.settings, plan.partitions, 1))
+        services.worker.start()  # joining takes some seconds, in which the models are trained
+        world = _simulate(plan, presenter)
         models = {
-            make_model(world, recipe, script, stage.folder, presenter).digest: recipe.version
-            for recipe in (PLAIN, BETTER)
+            train_model(world, spec, plan, services.folder, presenter).digest: spec.version for spec in (PLAIN, BETTER)
         }
         with presenter.step("wait for the worker to join its group") as step:
-            stage.await_worker(joined)
-            step.result = f"process {stage.worker.pid}, http://{stage.settings.http}/health/ready"
-        show = Show(stage, script, Traffic(world, script, stage.settings), models)
-        return _show(show, script, audience, (stage, began))
+            services.await_worker(joined)
+            step.result = f"process {services.worker.pid}, http://{services.settings.http}/health/ready"
+        live = LiveRun(services, plan, Traffic(world, plan, services.settings), models)
+        summary = _run_live(live, plan, output, began)
+        if plan.keep:
+            _keep(live, services, presenter)
+        return summary
 
 
-def _invent(script: Script, presenter: Presenter) -> World:
-    with presenter.step(f"simulate {script.cards:,} cards and their frauds") as step:
-        world = invent(script, now_ms())
-        step.result = f"{world.cut:,} transactions in {script.history_days} days of history"
+def _simulate(plan: DemoPlan, presenter: Presenter) -> World:
+    with presenter.step(f"simulate {plan.cards:,} cards and their frauds") as step:
+        world = simulate_plan(plan, now_ms())
+        step.result = f"{world.cut:,} transactions in {plan.history_days} days of history"
     return world
 
 
-def _show(show: Show, script: Script, audience: Audience, at: tuple[DemoStack, float]) -> Summary:
-    (stage, began), camera = at, Camera(f"fraudstream demo{' --chaos' if script.chaos else ''}")
-    shown = asyncio.run(show.run(audience.presenter, camera.take))
-    run = Run(
-        view=shown.view,
-        unreadable=shown.unreadable,
-        rate=script.live_count / shown.injected.seconds,
-        worst_lag_ms=shown.injected.worst_lag_ms,
+def _run_live(live: LiveRun, plan: DemoPlan, output: DemoOutput, began: float) -> Summary:
+    result = asyncio.run(live.run(output.presenter))
+    run = RunFacts(
+        view=result.view,
+        unreadable=result.unreadable,
+        rate=plan.live_count / result.injected.seconds,
+        worst_lag_ms=result.injected.worst_lag_ms,
         seconds=time.monotonic() - began,
     )
     summary = summarise(run)
-    audience.presenter.say(report(run, summary))
-    if audience.picture is not None:
-        camera.take(report(run, summary))
-        camera.save(audience.picture)
-    if script.keep:
-        _keep(show, stage, audience.presenter)
+    output.presenter.say(report(run, summary))
+    if output.picture is not None:
+        recorder = SvgRecorder(f"fraudstream demo{' --chaos' if plan.chaos else ''}")
+        recorder.record(Group(panel(result.view), report(run, summary)))
+        recorder.save(output.picture)
     return summary
 
 
-def _keep(show: Show, stage: DemoStack, presenter: Presenter) -> None:
-    """Leave everything running, traffic included, until Ctrl-C."""
+def _keep(live: LiveRun, services: DemoStack, presenter: Presenter) -> None:
+    """Leave everything running, payments included, until Ctrl-C."""
     for text in (
         "",
         "still running, traffic included, until Ctrl-C; in another terminal:",
-        *(f"  {export}" for export in stage.exports),
-        "  fraudstream model list          # who is live",
-        f"  fraudstream model promote {show.second[:8]}   # the second model once more, in mid-stream",
-        f"  curl http://{stage.settings.http}/health/ready",
-        f"logs, models and histories to train on are in {stage.folder}, until this ends",
+        *(f"  {export}" for export in services.exports),
+        "  fraudstream model list          # which model is live",
+        f"  fraudstream model promote {live.second[:8]}   # promote the second model again, while payments are decided",
+        f"  curl http://{services.settings.http}/health/ready",
+        f"logs, models and histories to train on are in {services.folder}, until this ends",
     ):
         presenter.say(text)
     try:
-        asyncio.run(show.keep_on())
+        asyncio.run(live.continue_live())
     except KeyboardInterrupt:
         presenter.say("stopping")

@@ -1,15 +1,11 @@
-"""What came of the transactions that were published: a fold over acknowledgements and scores.
+"""The results of the published transactions, folded from acknowledgements and scores, and of an outage of the worker.
 
-Time is an argument. Nothing here reads a topic or draws; `checks` says what is wrong with it.
-
-The death of a worker, as it looks from outside: who waited, since when it goes on, and for how long.
-
-Nothing here kills anybody, or reads a topic.
+`checks` finds what is wrong with them.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -21,29 +17,28 @@ from stream.contract.outputs import Score
 from stream.demo.world.rows import Pattern
 
 RECENT_MS = 10_000
-LATEST_ALERTS = 6
 CALM_SECONDS = 0.1
-"""Once no more is undecided than comes in so long, the backlog counts as worked off."""
+"""The backlog counts as decided once no more is undecided than arrives in so long."""
 
 
-class Truth(NamedTuple):
-    """What the simulator knows of a transaction; only `live` ones count in figures, all count in checks."""
+class GroundTruth(NamedTuple):
+    """What the simulator knows of a transaction; figures count only `live` ones, checks count all."""
 
     pattern: Pattern
     live: bool
     due_ms: int
-    """When it was to be sent."""
+    """When it was scheduled to be sent."""
 
 
 class Place(NamedTuple):
-    """Where a record is on the transactions topic."""
+    """The position of a record on the transactions topic."""
 
     partition: int
     offset: int
 
 
 class Takeover(NamedTuple):
-    """A partition's first valid score under a higher epoch: somebody else goes on there."""
+    """A partition's first valid score under a higher epoch: another worker has taken it over."""
 
     seen_ms: int
     partition: int
@@ -62,12 +57,12 @@ class TruthTally:
 
     @property
     def decided(self) -> int:
-        """How many there are."""
+        """The number of decisions."""
         return self.approved + self.alerts
 
     @property
     def alerts(self) -> int:
-        """How many were not approved."""
+        """The number of decisions other than approve."""
         return self.reviewed + self.declined
 
     @property
@@ -94,23 +89,23 @@ class TruthTally:
 
 
 class Delay(NamedTuple):
-    """How long one decision took, in milliseconds."""
+    """The latency of one decision, in milliseconds."""
 
     seen_ms: int
-    """When its score was read here."""
+    """When its score was read."""
     decision: int
     """From the record's time to the score's encoding, as the score says."""
     round_trip: int
-    """From when it was due to when its score was read here."""
+    """From when it was due to when its score was read."""
 
     @property
     def due_ms(self) -> int:
-        """When its transaction was to be sent."""
+        """When its transaction was scheduled to be sent."""
         return self.seen_ms - self.round_trip
 
 
 class Percentiles(msgspec.Struct, frozen=True):
-    """Of some delays, in milliseconds."""
+    """Median and 99th percentile, in milliseconds."""
 
     p50: float
     p99: float
@@ -118,43 +113,42 @@ class Percentiles(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Scoreboard:
-    """Told what was published and what was decided, it knows the state of everything that is shown or checked."""
+    """The state of everything that is shown or checked, folded from what was published and decided."""
 
-    truths: dict[str, Truth] = field(default_factory=dict)
+    truths: dict[str, GroundTruth] = field(default_factory=dict)
     published: dict[str, Place] = field(default_factory=dict)
     decided: dict[str, list[Place]] = field(default_factory=dict)
     """Every valid score of a transaction: one, if all is well."""
     offsets: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
-    """By partition, what was decided, in the order of the scores."""
+    """By partition, the decided offsets in the order of the scores."""
     first_offsets: dict[int, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
     """By partition and revision, the first offset that it decided."""
     went_back: list[Place] = field(default_factory=list)
-    """Decided by an older revision than the record before them."""
+    """Decided by an older revision than the record before."""
     takeovers: list[Takeover] = field(default_factory=list)
     digests: dict[int, str] = field(default_factory=dict)
     """By revision, the model that decided."""
     tallies: dict[int, TruthTally] = field(default_factory=dict)
     patterns: dict[tuple[int, Pattern], TruthTally] = field(default_factory=dict)
     delays: list[Delay] = field(default_factory=list)
-    alerts: deque[tuple[Score, Truth]] = field(default_factory=lambda: deque(maxlen=LATEST_ALERTS))
     fallbacks: int = 0
-    """Decided by something else than the live model."""
+    """Not decided by the live model."""
     outcomes: int = 0
     dead: dict[str, int] = field(default_factory=dict)
-    """Dead letters by their code."""
+    """Dead letters by code."""
     _revisions: dict[int, int] = field(default_factory=dict)
     _epochs: dict[int, int] = field(default_factory=dict)
 
-    def due(self, transaction_id: str, truth: Truth) -> None:
-        """Hear that a transaction goes out now."""
+    def due(self, transaction_id: str, truth: GroundTruth) -> None:
+        """Record that a transaction is sent now."""
         self.truths[transaction_id] = truth
 
     def acknowledge(self, transaction_id: str, place: Place) -> None:
-        """Hear that the broker has a transaction."""
+        """Record that the broker has acknowledged a transaction."""
         self.published[transaction_id] = place
 
     def decide(self, score: Score, seen_ms: int) -> None:
-        """Hear of a valid score, each partition's in order."""
+        """Record a valid score; each partition's come in order."""
         place = Place(score.source.partition, score.source.offset)
         self.decided.setdefault(score.transaction_id, []).append(place)
         self.offsets[place.partition].append(place.offset)
@@ -172,12 +166,12 @@ class Scoreboard:
         self.delays.append(Delay(seen_ms, score.latency_ms, seen_ms - truth.due_ms))
 
     def dead_letter(self, code: str) -> None:
-        """Hear of a dead letter."""
+        """Record a dead letter."""
         self.dead[code] = self.dead.get(code, 0) + 1
 
     @property
     def in_flight(self) -> int:
-        """How many have gone out and have no score yet."""
+        """The number of transactions that were sent and have no score yet."""
         return len(self.truths) - len(self.decided)
 
     @property
@@ -199,11 +193,11 @@ class Scoreboard:
         return len(recent) / max(1.0, (now_ms - recent[0].seen_ms) / 1000) if recent else 0.0
 
     def recent_decision(self, now_ms: int) -> Percentiles | None:
-        """Return how long decisions of the last ten seconds took."""
+        """Return the latency of the last ten seconds' decisions."""
         return percentiles([delay.decision for delay in self._recent(now_ms)])
 
     def recent_round_trip(self, now_ms: int) -> Percentiles | None:
-        """Return how long round trips of the last ten seconds took."""
+        """Return the last ten seconds' round trips."""
         return percentiles([delay.round_trip for delay in self._recent(now_ms)])
 
     def _recent(self, now_ms: int) -> list[Delay]:
@@ -221,17 +215,15 @@ class Scoreboard:
         self._revisions[place.partition] = max(revision, before)
         self.first_offsets[place.partition].setdefault(revision, place.offset)
 
-    def _count(self, score: Score, truth: Truth) -> None:
+    def _count(self, score: Score, truth: GroundTruth) -> None:
         fraud = truth.pattern is not Pattern.GENUINE
         revision, kind = score.revision, (score.revision, truth.pattern)
         self.tallies[revision] = self.tallies.get(revision, TruthTally()).plus(score.decision, fraud=fraud)
         self.patterns[kind] = self.patterns.get(kind, TruthTally()).plus(score.decision, fraud=fraud)
-        if score.decision is not Decision.APPROVE:
-            self.alerts.appendleft((score, truth))
 
 
 def percentiles(milliseconds: list[int]) -> Percentiles | None:
-    """Return the median and the 99th percentile; None of nothing."""
+    """Return the median and the 99th percentile; None without values."""
     if not milliseconds:
         return None
     p50, p99 = np.percentile(milliseconds, (50, 99))
@@ -240,13 +232,13 @@ def percentiles(milliseconds: list[int]) -> Percentiles | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outage:
-    """One kill and what followed. Times in epoch milliseconds, None until they have come."""
+    """One kill of the worker and its effects. Times in epoch milliseconds, None until they are known."""
 
     killed_ms: int
     in_flight: int
-    """How many transactions had gone out and had no score at the kill."""
+    """Transactions that had been sent and had no score at the kill."""
     uncommitted: int | None = None
-    """How many decisions had been written whose offsets the dead worker had not committed."""
+    """Decisions that had been written and whose offsets the killed worker had not committed."""
     back_ms: int | None = None
     """When the first score of the new worker was read."""
     most_waiting: int = 0
@@ -254,15 +246,15 @@ class Outage:
 
     @property
     def gap_ms(self) -> int | None:
-        """For how long nothing was decided; None while that lasts."""
+        """How long nothing was decided; None while that lasts."""
         return None if self.back_ms is None else self.back_ms - self.killed_ms
 
-    def told(self, uncommitted: int | None) -> Outage:
-        """Return the outage with what the group's coordinator said was not committed."""
+    def with_uncommitted(self, uncommitted: int | None) -> Outage:
+        """Return the outage with the number of decisions that were not committed."""
         return replace(self, uncommitted=uncommitted)
 
     def after(self, board: Scoreboard, now_ms: int, calm: int) -> Outage:
-        """Return what holds now; the backlog is worked off once no more than `calm` transactions are undecided."""
+        """Return the state now; the backlog is decided once no more than `calm` transactions are undecided."""
         later = [takeover.seen_ms for takeover in board.takeovers if takeover.seen_ms >= self.killed_ms]
         back_ms = min(later, default=None)
         waiting = max(self.most_waiting, board.in_flight)
@@ -273,14 +265,14 @@ class Outage:
 
 
 def waited(board: Scoreboard, outage: Outage) -> list[Delay]:
-    """Return the delays of live transactions that were out when the new worker began to decide."""
+    """Return the delays of live transactions that were in flight when the new worker began to decide."""
     if outage.back_ms is None:
         return []
     return [delay for delay in board.delays if delay.due_ms < outage.back_ms <= delay.seen_ms]
 
 
 def undisturbed(board: Scoreboard, outage: Outage | None) -> list[Delay]:
-    """Return the delays of live transactions that came before the kill and were decided, or after the backlog."""
+    """Return the delays of live transactions that were decided before the kill, or due after the backlog."""
     if outage is None:
         return board.delays
     end_ms = outage.caught_up_ms

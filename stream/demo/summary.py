@@ -1,4 +1,4 @@
-"""What the demo comes to: the facts of a run as one record, for `--json` and for the report."""
+"""The facts of a run as one record, for `--json` and for the final report."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import msgspec
 
 from models.commands import CommandKind
 from stream.demo import checks
-from stream.demo.chronicle import Change, RevisionComparison, Sum
+from stream.demo.commands import CommandRecord
+from stream.demo.comparisons import Amount, RevisionComparison
 from stream.demo.scoreboard import Delay, Outage, Percentiles, TruthTally, percentiles, undisturbed, waited
 from stream.demo.view import View
 
 
-class Revision(msgspec.Struct, frozen=True, kw_only=True):
-    """What one revision did with the live transactions."""
+class RevisionSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """The live decisions of one revision."""
 
     revision: int
     model: str
@@ -26,7 +27,7 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CommandSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """One command and its verdict. Durations in milliseconds from when it was given."""
+    """One command and its verdict. Durations in milliseconds since it was sent."""
 
     kind: str
     model: str | None
@@ -39,8 +40,8 @@ class CommandSummary(msgspec.Struct, frozen=True, kw_only=True):
     """When every partition had its first decision under the new revision."""
 
 
-class Beside(msgspec.Struct, frozen=True, kw_only=True):
-    """What the shadow showed under one revision, of live transactions; `euro` at the simulation's rates."""
+class ShadowSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """The comparisons of live transactions under one revision; `euro` at the simulation's rates."""
 
     revision: int
     live: str | None
@@ -50,14 +51,14 @@ class Beside(msgspec.Struct, frozen=True, kw_only=True):
     agreement: float | None
     swapped: int
     mean_score_shift: float | None
-    frauds_only_challenger: Sum
-    frauds_only_live: Sum
-    false_alarms_only_challenger: Sum
-    false_alarms_only_live: Sum
+    frauds_only_challenger: Amount
+    frauds_only_live: Amount
+    false_alarms_only_challenger: Amount
+    false_alarms_only_live: Amount
 
 
-class Chaos(msgspec.Struct, frozen=True, kw_only=True):
-    """What the death of the worker came to."""
+class ChaosSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """The effects of the kill."""
 
     in_flight: int
     uncommitted: int | None
@@ -66,11 +67,11 @@ class Chaos(msgspec.Struct, frozen=True, kw_only=True):
     longest_wait_ms: int | None
     most_waiting: int
     caught_up_ms: int | None
-    """From the kill until the backlog was worked off."""
+    """From the kill until the backlog was decided."""
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """One run. Latencies in milliseconds, of live transactions; `problems` is empty when all held."""
+    """One run. Latencies in milliseconds, of live transactions; `problems` is empty if all checks passed."""
 
     ok: bool
     problems: tuple[str, ...]
@@ -82,25 +83,25 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     fallbacks: int
     rate: float
     latency: Percentiles | None
-    """From the record's time to the decision; with `--chaos` without those that the kill touched."""
+    """From the record's timestamp to the decision; with `--chaos` without those that the kill delayed."""
     round_trip: Percentiles | None
-    """From when it was due to its score, read back; likewise."""
+    """From when it was due until its score was read; likewise."""
     worst_lag_ms: int
-    """By how much the demo itself sent late, at most."""
+    """How late the demo itself sent a record, at most."""
     promotion_ms: int | None
     rollback_ms: int | None
     commands: tuple[CommandSummary, ...]
-    shadow: tuple[Beside, ...]
-    chaos: Chaos | None
-    revisions: tuple[Revision, ...]
+    shadow: tuple[ShadowSummary, ...]
+    chaos: ChaosSummary | None
+    revisions: tuple[RevisionSummary, ...]
     first_offsets: dict[int, dict[int, int]]
     """By partition and revision."""
     seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """What is measured beside the scoreboard."""
+class RunFacts:
+    """The last view of a run, and what was measured besides."""
 
     view: View
     unreadable: int
@@ -109,35 +110,35 @@ class Run:
     seconds: float
 
 
-def found(run: Run) -> tuple[str, ...]:
-    """Make all checks."""
+def problems_of(run: RunFacts) -> tuple[str, ...]:
+    """Run all checks."""
     view = run.view
-    board, chronicle = view.board, view.chronicle
+    board, commands = view.board, view.commands
     problems = [
         *checks.never_published(board),
         *checks.late_or_lost(board),
         *checks.decided_twice(board),
-        *checks.decided_unasked(board),
+        *checks.decided_unpublished(board),
         *checks.offset_gaps(board),
         *checks.void_scores(view.void, run.unreadable),
         *checks.revisions_gone_back(board),
         *checks.dead_letters(board),
-        *checks.verdicts(chronicle),
-        *checks.shadow_unseen(view.lanes, chronicle),
+        *checks.verdicts(commands),
+        *checks.shadow_unseen(view.comparisons, commands),
     ]
     for kind in checks.EXPECTED:
-        change = chronicle.change(kind)
-        if change is not None and change.revision is not None:
-            problems += checks.missed_cutovers(board, range(view.partitions), change.revision)
-            problems += checks.cutovers_unlike_announced(board, chronicle.events, change.revision)
+        record = commands.last(kind)
+        if record is not None and record.revision is not None:
+            problems += checks.missed_cutovers(board, range(view.partitions), record.revision)
+            problems += checks.cutovers_unlike_announced(board, commands.events, record.revision)
     if view.outage is not None:
         problems += checks.not_recovered(board, view.outage, view.partitions)
     return tuple(problems)
 
 
-def summarise(run: Run) -> Summary:
-    """Fold a run into its facts."""
-    view, problems = run.view, found(run)
+def summarise(run: RunFacts) -> Summary:
+    """Return the facts of a run."""
+    view, problems = run.view, problems_of(run)
     board, delays = view.board, undisturbed(view.board, view.outage)
     return Summary(
         ok=not problems,
@@ -154,8 +155,8 @@ def summarise(run: Run) -> Summary:
         worst_lag_ms=run.worst_lag_ms,
         promotion_ms=_took(view, CommandKind.PROMOTE),
         rollback_ms=_took(view, CommandKind.ROLL_BACK),
-        commands=tuple(map(_command, view.chronicle.changes)),
-        shadow=tuple(_beside(view, lane) for _, lane in sorted(view.lanes.by_revision.items())),
+        commands=tuple(map(_command, view.commands.records)),
+        shadow=tuple(_shadow(view, compared) for _, compared in sorted(view.comparisons.by_revision.items())),
         chaos=None if view.outage is None else _chaos(view, view.outage),
         revisions=tuple(
             _revision(number, board.digests.get(number), tally) for number, tally in sorted(board.tallies.items())
@@ -166,59 +167,59 @@ def summarise(run: Run) -> Summary:
 
 
 def longest(delays: list[Delay]) -> int | None:
-    """Return the longest time from a record's to its decision; None of nothing."""
+    """Return the longest time from a record's timestamp to its decision; None without delays."""
     return max((delay.decision for delay in delays), default=None)
 
 
 def _took(view: View, kind: CommandKind) -> int | None:
-    change = view.chronicle.change(kind)
-    return None if change is None else change.took_ms
+    record = view.commands.last(kind)
+    return None if record is None else record.took_ms
 
 
-def _command(change: Change) -> CommandSummary:
+def _command(record: CommandRecord) -> CommandSummary:
     return CommandSummary(
-        kind="" if change.kind is None else change.kind.value,
-        model=change.model,
-        verdict=None if change.answer is None else change.answer.kind.value,
-        revision=change.revision,
-        took_ms=change.took_ms,
-        ready_ms={worker: at - change.asked_ms for worker, at in change.ready.items()},
-        cutover_ms=change.cut_over_ms - change.asked_ms if change.cutovers else None,
+        kind="" if record.kind is None else record.kind.value,
+        model=record.model,
+        verdict=None if record.answer is None else record.answer.kind.value,
+        revision=record.revision,
+        took_ms=record.took_ms,
+        ready_ms={worker: at - record.sent_ms for worker, at in record.ready.items()},
+        cutover_ms=record.cut_over_ms - record.sent_ms if record.cutovers else None,
     )
 
 
-def _beside(view: View, lane: RevisionComparison) -> Beside:
-    return Beside(
-        revision=lane.revision,
-        live=lane.live,
-        challenger=lane.challenger,
-        compared=lane.tally.compared,
-        coverage=view.coverage(lane),
-        agreement=lane.agreement,
-        swapped=lane.tally.changed,
-        mean_score_shift=lane.shift.mean,
-        frauds_only_challenger=lane.only_challenger(fraud=True),
-        frauds_only_live=lane.only_live(fraud=True),
-        false_alarms_only_challenger=lane.only_challenger(fraud=False),
-        false_alarms_only_live=lane.only_live(fraud=False),
+def _shadow(view: View, compared: RevisionComparison) -> ShadowSummary:
+    return ShadowSummary(
+        revision=compared.revision,
+        live=compared.live,
+        challenger=compared.challenger,
+        compared=compared.tally.compared,
+        coverage=view.coverage(compared),
+        agreement=compared.agreement,
+        swapped=compared.tally.changed,
+        mean_score_shift=compared.shift.mean,
+        frauds_only_challenger=compared.only_challenger(fraud=True),
+        frauds_only_live=compared.only_live(fraud=True),
+        false_alarms_only_challenger=compared.only_challenger(fraud=False),
+        false_alarms_only_live=compared.only_live(fraud=False),
     )
 
 
-def _chaos(view: View, outage: Outage) -> Chaos:
-    touched = waited(view.board, outage)
-    return Chaos(
+def _chaos(view: View, outage: Outage) -> ChaosSummary:
+    delayed = waited(view.board, outage)
+    return ChaosSummary(
         in_flight=outage.in_flight,
         uncommitted=outage.uncommitted,
         gap_ms=outage.gap_ms,
-        waited=len(touched),
-        longest_wait_ms=longest(touched),
+        waited=len(delayed),
+        longest_wait_ms=longest(delayed),
         most_waiting=outage.most_waiting,
         caught_up_ms=None if outage.caught_up_ms is None else outage.caught_up_ms - outage.killed_ms,
     )
 
 
-def _revision(number: int, digest: str | None, tally: TruthTally) -> Revision:
-    return Revision(
+def _revision(number: int, digest: str | None, tally: TruthTally) -> RevisionSummary:
+    return RevisionSummary(
         revision=number,
         model=digest or "",
         decided=tally.decided,

@@ -1,7 +1,4 @@
-"""The simulated world as records to publish: the last days of its history, then what follows live, with its labels.
-
-Nothing here sends, or knows the time.
-"""
+"""The simulated transactions and labels as records to publish: the last days of the history, then the live ones."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ import numpy as np
 
 from models.times import format_time
 from stream.dataset.injector import ScheduledRecord
-from stream.demo.script import Script
+from stream.demo.plan import DemoPlan
 from stream.demo.world.rows import DAY_MS, Pattern
 from stream.demo.world.world import Plan, World, simulate
 from stream.demo.world.writing import labels, live
@@ -24,22 +21,22 @@ from stream.settings import Settings
 _encode = msgspec.json.Encoder().encode
 
 
-def invent(script: Script, now_ms: int) -> World:
-    """Simulate the script's population: history and live days, the last of them before today's midnight in UTC."""
-    days = Plan.ending_before(now_ms, script.history_days, script.live_days)
-    plan = replace(days, cards=script.cards, merchants=script.merchants, fraud_share=script.fraud_share)
-    return simulate(np.random.default_rng(script.seed), plan)
+def simulate_plan(plan: DemoPlan, now_ms: int) -> World:
+    """Simulate the plan's population: history and live days, the last of them before today's midnight in UTC."""
+    days = Plan.ending_before(now_ms, plan.history_days, plan.live_days)
+    simulated = replace(days, cards=plan.cards, merchants=plan.merchants, fraud_share=plan.fraud_share)
+    return simulate(np.random.default_rng(plan.seed), simulated)
 
 
 def as_of(world: World, days_before: int) -> World:
-    """Return the same world with its history cut so many days earlier, and known as it was known then."""
+    """Return the same world with its history cut so many days earlier, with the labels known then."""
     history_days = world.plan.history_days - days_before
     plan = replace(world.plan, history_days=history_days, live_days=world.plan.live_days + days_before)
     return replace(world, plan=plan, cut=int(np.searchsorted(world.rows.occurred_ms, plan.live_start_ms)))
 
 
-def take(items: Iterator[ScheduledRecord], count: int) -> Iterator[ScheduledRecord]:
-    """Yield the next items up to the transaction number `count`; labels ride along and are not counted."""
+def until_transaction(items: Iterator[ScheduledRecord], count: int) -> Iterator[ScheduledRecord]:
+    """Yield items up to and including `count` transactions; labels between them are not counted."""
     for item in items:
         yield item
         count -= not item.shares_slot
@@ -48,18 +45,18 @@ def take(items: Iterator[ScheduledRecord], count: int) -> Iterator[ScheduledReco
 
 
 class Traffic:
-    """What is published, in order. `patterns` has the truth about each transaction that has been handed out."""
+    """What is published, in order; `patterns` has the truth about each transaction that has been yielded."""
 
-    def __init__(self, world: World, script: Script, settings: Settings) -> None:
-        """Begin `script.warm_days` before the end of the world's history."""
+    def __init__(self, world: World, plan: DemoPlan, settings: Settings) -> None:
+        """Begin `plan.warm_days` before the end of the history."""
         self.patterns: dict[str, Pattern] = {}
         self.simulated_at = ""
-        """When the transaction handed out last occurred, in the population's time."""
+        """When the last yielded transaction occurred, in simulated time."""
         self.labels = 0
-        """How many labels have been handed out."""
+        """How many labels have been yielded."""
         self._world = world
         self._transactions, self._labels = settings.topic(TRANSACTIONS.name), settings.topic(LABELS.name)
-        begin = as_of(world, script.warm_days)
+        begin = as_of(world, plan.warm_days)
         self.warm_count = world.cut - begin.cut
         self._begin_ms = begin.plan.live_start_ms
         self._stream = live(begin)
@@ -70,11 +67,11 @@ class Traffic:
             yield self._transaction(entry.transaction, entry.pattern)
 
     def warm_labels(self) -> Iterator[ScheduledRecord]:
-        """Yield what had become known of them by the end of the history."""
+        """Yield the labels that were known of them by the end of the history."""
         return self._reports(self._begin_ms, self._world.plan.live_start_ms)
 
     def live(self) -> Iterator[ScheduledRecord]:
-        """Yield the live transactions; each label rides behind the first transaction after its report."""
+        """Yield the live transactions; each label follows the first transaction after its report."""
         start_ms = self._world.plan.live_start_ms
         reports = labels(self._world, start_ms, start_ms + self._world.plan.live_days * DAY_MS)
         report = next(reports, None)
@@ -91,7 +88,7 @@ class Traffic:
                 yield self._label(report)
 
     def _is_on_topic(self, occurred_at: str) -> bool:
-        """Tell whether a transaction of this time was published here; the texts are of one length and zone."""
+        """Tell whether a transaction of this time was published; the texts have the same length and zone."""
         return occurred_at >= format_time(self._begin_ms)
 
     def _transaction(self, transaction: dict[str, object], pattern: Pattern) -> ScheduledRecord:

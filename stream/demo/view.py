@@ -1,56 +1,57 @@
-"""All that one picture shows, and how its things are called. Nothing here draws or reads."""
+"""The state of a run at one moment, as it is shown and summarised, and how its values are formatted."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stream.demo.chronicle import Chronicle, RevisionComparison, RevisionComparisons, Sum
+from stream.demo.commands import CommandLog
+from stream.demo.comparisons import Amount, RevisionComparison, RevisionComparisons
+from stream.demo.plan import ScheduledAction
 from stream.demo.scoreboard import Outage, Percentiles, Scoreboard, TruthTally
-from stream.demo.script import Scene
 
 SHORT = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """One moment. Times in epoch milliseconds, `simulated_at` in the population's own time."""
+    """One moment. Times in epoch milliseconds, `simulated_at` in the time of the simulated cards."""
 
     board: Scoreboard
-    lanes: RevisionComparisons
-    chronicle: Chronicle
+    comparisons: RevisionComparisons
+    commands: CommandLog
     outage: Outage | None
     models: Mapping[str, str]
-    """By digest, what a model is called."""
+    """The name of each model, by digest."""
     partitions: int
     done: int
     total: int
-    """Of the live transactions, how many have gone out, and how many are planned."""
+    """How many live transactions have been sent, and how many are planned."""
     began_ms: int
     """When the live stream began."""
     now_ms: int
     simulated_at: str
     labels: int
     void: int
-    to_come: tuple[Scene, ...] = ()
-    """What will happen yet."""
+    planned: tuple[ScheduledAction, ...] = ()
+    """What has not happened yet."""
 
     def model(self, digest: str | None) -> str:
-        """Return what a model is called."""
+        """Return the name of a model."""
         return "no model" if digest is None else self.models.get(digest, digest[:SHORT])
 
-    def decided(self, lane: RevisionComparison) -> int:
-        """Return how many live transactions the lane's revision has decided."""
-        return self.board.tallies.get(lane.revision, TruthTally()).decided
+    def decided(self, compared: RevisionComparison) -> int:
+        """Return how many live transactions the revision has decided."""
+        return self.board.tallies.get(compared.revision, TruthTally()).decided
 
-    def coverage(self, lane: RevisionComparison) -> float | None:
-        """Return the share of a revision's live decisions that have been compared; None of nothing."""
-        decided = self.decided(lane)
-        return min(1.0, lane.tally.compared / decided) if decided else None
+    def coverage(self, compared: RevisionComparison) -> float | None:
+        """Return the share of the revision's live decisions that have been compared; None without decisions."""
+        decided = self.decided(compared)
+        return min(1.0, compared.tally.compared / decided) if decided else None
 
 
 def share(part: float | None, digits: int = 0) -> str:
-    """Write a share as a percentage, a small difference from all not rounded away."""
+    """Format a share as a percentage; only a whole one is rounded to 100%."""
     if part is None:
         return "-"
     if part == 1:
@@ -60,22 +61,22 @@ def share(part: float | None, digits: int = 0) -> str:
 
 
 def delay(delays: Percentiles | None) -> str:
-    """Write a median and a 99th percentile."""
+    """Format a median and a 99th percentile."""
     return "-" if delays is None else f"p50 {delays.p50:.0f} p99 {delays.p99:.0f} ms"
 
 
 def seconds(milliseconds: int | None) -> str:
-    """Write a duration: milliseconds below one second, else seconds."""
+    """Format a duration in milliseconds, or in seconds from one second on."""
     if milliseconds is None:
         return "-"
     return f"{milliseconds} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"  # noqa: PLR2004 - one second
 
 
 def payments(count: int) -> str:
-    """Write how many payments."""
+    """Format a number of payments."""
     return f"{count:,} payment{'' if count == 1 else 's'}"
 
 
-def money(total: Sum) -> str:
-    """Write how many, and what they come to."""
+def amount(total: Amount) -> str:
+    """Format a number of transactions and their amount in euro."""
     return f"{total.events:,}, € {total.euro:,.0f}" if total.events else "none"

@@ -1,1 +1,1 @@
-"""What can be seen of a worker from outside: traces and metrics; the only place that knows OpenTelemetry."""
+"""Metrics and traces: the only package that imports OpenTelemetry."""

@@ -1,6 +1,6 @@
-"""What each span attribute means. `docs/telemetry.md` is generated from this table.
+"""The meaning of each span attribute; `docs/telemetry.md` is generated from this table.
 
-The names are `stream.kafka.tracing.AttributeName`: only attributes of that list leave the process in a trace.
+Their names are `stream.kafka.tracing.AttributeName`, which is also the list of all that leaves the process in a trace.
 """
 
 from typing import get_args
@@ -8,29 +8,29 @@ from typing import get_args
 from stream.kafka.tracing import AttributeName
 
 MEANINGS: dict[AttributeName, str] = {
-    "db.operation.batch.size": "Records in one call of Redis, where they are more than one.",
-    "db.operation.name": "`EVALSHA`: one script observes or labels a whole batch.",
+    "db.operation.batch.size": "Records in one call to Redis, if more than one.",
+    "db.operation.name": "`EVALSHA`: one script call observes or labels a whole batch.",
     "db.system.name": "`redis`.",
-    "error.type": "A dead letter's code, or the class of the error that an attempt came to; never its text.",
-    "fraudstream.batch.size": "Records that went this way together.",
-    "fraudstream.command.outcome": "What came of it: `accepted`, `refused`, `ready`, `not_ready`.",
+    "error.type": "A dead letter's code, or the class of the error that an attempt failed with; never its text.",
+    "fraudstream.batch.size": "Records that were processed together.",
+    "fraudstream.command.outcome": "The result: `accepted`, `refused`, `ready`, `not_ready`.",
     "fraudstream.decided_by": "`model`, `fallback` or `rules`.",
     "fraudstream.decision": "`approve`, `review` or `decline`.",
-    "fraudstream.degraded": "What the decision had to do without.",
+    "fraudstream.degraded": "What was missing for the decision, such as `history_incomplete`.",
     "fraudstream.model.digest": "The whole digest of the model that scored, or that a command is about.",
     "fraudstream.outcome": "`decided`, `dead_letter`, `repeated`, `given_up`; of a label, its outcome's status.",
-    "fraudstream.problems": "The codes of all that speaks against a command.",
-    "fraudstream.revision": "The revision that decided, or that a command made.",
-    "fraudstream.worker": "Who judged or loaded.",
+    "fraudstream.problems": "The codes of all problems of a command.",
+    "fraudstream.revision": "The revision that decided, or that a command created.",
+    "fraudstream.worker": "The id of the worker that judged the command or loaded the model.",
     "messaging.batch.message_count": "Records in the batch.",
     "messaging.consumer.group.name": "`FRAUDSTREAM_GROUP`.",
     "messaging.destination.name": "The topic, with its prefix.",
     "messaging.destination.partition.id": "The partition.",
-    "messaging.kafka.offset": "The record's offset, where it has one already.",
+    "messaging.kafka.offset": "The record's offset, once it is known.",
     "messaging.operation.name": "`process` or `send`.",
-    "messaging.operation.type": "The same.",
+    "messaging.operation.type": "The same as `messaging.operation.name`.",
     "messaging.system": "`kafka`.",
     "server.address": "The Redis server's host.",
 }
 
-assert set(MEANINGS) == set(get_args(AttributeName))  # noqa: S101 - a table with a hole is no table
+assert set(MEANINGS) == set(get_args(AttributeName))  # noqa: S101 - checked at import

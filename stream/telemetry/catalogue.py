@@ -1,9 +1,7 @@
-"""Every metric of fraudstream: its name, its unit, its attributes, what it means, and when to look at it.
+"""Every metric of fraudstream: its name, unit, attributes, meaning, and when to look at it.
 
-`docs/telemetry.md` is generated from this table; instruments are made from it and from nothing else; the alert rules
-and the dashboard in `deploy/` are held to it by a test. Nothing here counts.
-
-What a metric is: its kind, and what the catalogue says of each. Nothing here names one.
+Instruments are created from this table alone and `docs/telemetry.md` is generated from it; a test compares the alert
+rules and the dashboard in `deploy/` with it.
 """
 
 from enum import StrEnum
@@ -11,7 +9,7 @@ from typing import Literal, NamedTuple, get_args
 
 
 class MetricKind(StrEnum):
-    """What a metric does: only rises, holds the last value, or sorts values into buckets."""
+    """A metric that only rises, one that holds the last value, or one that counts values by bucket."""
 
     COUNTER = "counter"
     GAUGE = "gauge"
@@ -19,7 +17,7 @@ class MetricKind(StrEnum):
 
 
 class Metric(NamedTuple):
-    """One row; `unit` is a UCUM code as OpenTelemetry has it, `{…}` counting things; `look_when` says who needs it."""
+    """One row; `unit` is a UCUM code as OpenTelemetry uses it, `{…}` for counts; `look_when` names the occasion."""
 
     kind: MetricKind
     unit: str
@@ -85,32 +83,36 @@ CATALOGUE: dict[MetricName, Metric] = {
         MetricKind.COUNTER,
         "{history}",
         ("entity",),
-        "Histories that were forgotten to stay within FRAUDSTREAM_CACHE_MB.",
-        "it rises steadily: what this worker meets does not fit.",
+        "Histories evicted from the cache to stay within FRAUDSTREAM_CACHE_MB.",
+        "it rises steadily: the histories that this worker needs do not fit.",
     ),
     "fraudstream.cache.lookups": Metric(
         MetricKind.COUNTER,
         "{history}",
         ("entity", "result"),
-        "Histories that a batch needed, by whether this worker remembered them: `hit`, or `miss` and a fetch.",
+        "Histories that a batch needed, by whether this worker had them cached: `hit`, or `miss` and a fetch.",
         "the share of hits falls: `observe` takes longer; raise FRAUDSTREAM_CACHE_MB.",
     ),
     "fraudstream.cache.size": Metric(
-        MetricKind.GAUGE, "By", ("entity",), "What this worker remembers of histories.", "sizing a worker's memory."
+        MetricKind.GAUGE,
+        "By",
+        ("entity",),
+        "Memory of the histories that this worker caches.",
+        "sizing a worker's memory.",
     ),
     "fraudstream.dead_letters": Metric(
         MetricKind.COUNTER,
         "{record}",
         ("topic", "code"),
-        "Records that went to `dead-letters`, by source topic and code.",
+        "Records written to `dead-letters`, by source topic and code.",
         "a producer changed, or `fraudstream.halted` rises.",
     ),
     "fraudstream.deadline.missed_amount": Metric(
         MetricKind.COUNTER,
         "{minor_unit}",
         ("currency",),
-        "Money of the decisions that came past the deadline, in minor units.",
-        "deciding what a late answer costs.",
+        "Amount of the decisions that missed the deadline, in minor units.",
+        "estimating what late answers cost.",
     ),
     "fraudstream.deadline.misses": Metric(
         MetricKind.COUNTER,
@@ -123,163 +125,163 @@ CATALOGUE: dict[MetricName, Metric] = {
         MetricKind.COUNTER,
         "{minor_unit}",
         ("currency", "decision"),
-        "Money decided on, in minor units.",
-        "a change of policy or model moved money, not only counts.",
+        "Amount of the decisions, in minor units.",
+        "a change of policy or model shifted amounts, not only counts.",
     ),
     "fraudstream.decisions": Metric(
         MetricKind.COUNTER,
         "{decision}",
         ("decision", "decided_by"),
-        "Decisions written, by what they were and who decided.",
-        "the approval rate moves, or anything but `model` decides.",
+        "Decisions written, by decision and by what decided.",
+        "the approval rate changes, or anything but `model` decides.",
     ),
     "fraudstream.degraded": Metric(
         MetricKind.COUNTER,
         "{decision}",
         ("reason",),
-        "Decisions made with less than the whole, by reason.",
-        "Redis was away or lost, or the live model fails.",
+        "Decisions made in degraded mode, by reason.",
+        "Redis was down or lost data, or the live model fails.",
     ),
     "fraudstream.dropped_fields": Metric(
         MetricKind.COUNTER,
         "{field}",
         ("field",),
-        "Optional fields that could not be used and were dropped.",
-        "a producer sends a field in another form.",
+        "Optional fields that were invalid and were dropped.",
+        "a producer sends a field in another format.",
     ),
     "fraudstream.halted": Metric(
         MetricKind.GAUGE,
         "{partition}",
         (),
-        "Partitions that are halted by a run of dead letters.",
-        "above 0: the producer is broken; mend it, then restart the worker.",
+        "Partitions halted by a run of dead letters.",
+        "above 0: the producer is broken; fix it, then restart the worker.",
     ),
     "fraudstream.history.incomplete": Metric(
         MetricKind.GAUGE,
         "1",
         (),
-        "1 while histories are known to be behind Kafka, as far back as the live model looks.",
+        "1 while histories are known to lack records of Kafka, as far back as the live model looks.",
         "1: Redis lost records; decisions wait or carry `history_incomplete` until all are applied again.",
     ),
     "fraudstream.history.open_parts": Metric(
         MetricKind.GAUGE,
         "{part}",
         (),
-        "Partitions of transactions and labels that this worker is about to apply again to histories.",
-        "histories stay incomplete, or a longer table's models refused: 0 everywhere then means that nobody owns them.",
+        "Partitions of transactions and labels that this worker has yet to apply again to histories.",
+        "histories stay incomplete, or models of a longer table are refused: 0 everywhere means no worker owns them.",
     ),
     "fraudstream.history.reapplied": Metric(
         MetricKind.COUNTER,
         "{record}",
         ("topic",),
-        "Records that were applied again, to histories that Redis had lost or that are kept for longer from now on.",
-        "histories are incomplete, or models refused: its rate says how long that will last.",
+        "Records applied again, to histories that Redis had lost or that are kept for longer from now on.",
+        "histories are incomplete, or models are refused: its rate says how long that will last.",
     ),
     "fraudstream.labels": Metric(
         MetricKind.COUNTER,
         "{label}",
         ("status",),
-        "Labels taken in, by outcome status.",
-        "case management stops reporting, or reports what is unknown here.",
+        "Labels applied, by outcome status.",
+        "case management stops reporting, or reports unknown transactions.",
     ),
     "fraudstream.lag": Metric(
         MetricKind.GAUGE,
         "{record}",
         ("topic", "partition"),
-        "Records of an own partition that are not done with.",
-        "it grows: more arrives than is decided; add workers or partitions.",
+        "Records of an assigned partition that are not finished.",
+        "it grows: more records arrive than are decided; add workers or partitions.",
     ),
     "fraudstream.latency": Metric(
         MetricKind.HISTOGRAM,
         "s",
         (),
-        "From a record's timestamp to its decision's encoding.",
-        "p99 nears the deadline.",
+        "Time from a record's timestamp to the encoding of its decision.",
+        "p99 approaches the deadline.",
         _SECONDS,
     ),
     "fraudstream.model.info": Metric(
         MetricKind.GAUGE,
         "1",
         ("role", "digest", "name", "version"),
-        "1 for each model that this worker works with; of the challenger only the digest is known to it.",
-        "asking who is live on which worker.",
+        "1 for each model that this worker uses; of the challenger it knows only the digest.",
+        "finding out which model is live on which worker.",
     ),
     "fraudstream.partitions": Metric(
         MetricKind.GAUGE,
         "{partition}",
         ("topic",),
         "Partitions assigned to this worker.",
-        "load is uneven, or a rebalance does not end.",
+        "load is uneven, or a rebalance does not finish.",
     ),
     "fraudstream.ready": Metric(
         MetricKind.GAUGE,
         "1",
         (),
-        "1 where `/health/ready` says so.",
-        "0: ask `/health/ready` for the reasons.",
+        "1 if `/health/ready` answers 200.",
+        "0: `/health/ready` has the reasons.",
     ),
     "fraudstream.repeated": Metric(
         MetricKind.COUNTER,
         "{transaction}",
         (),
-        "Transactions sent again with the same content; they get no second decision.",
+        "Transactions sent again with the same content, which get no second decision.",
         "a producer retries too much.",
     ),
     "fraudstream.retries": Metric(
         MetricKind.COUNTER,
         "{attempt}",
         ("topic", "error"),
-        "Batches tried again because something they need was away.",
-        "Redis or Kafka flaps.",
+        "Batches retried because a service that they need was unavailable.",
+        "Redis or Kafka is unstable.",
     ),
     "fraudstream.revision": Metric(
         MetricKind.GAUGE,
         "1",
         (),
-        "The newest revision of the lineup that is folded here.",
-        "workers disagree: one does not read `model-events`.",
+        "The newest revision of the lineup that this worker follows.",
+        "workers differ: one does not read `model-events`.",
     ),
     "fraudstream.shadow.changed_amount": Metric(
         MetricKind.COUNTER,
         "{minor_unit}",
         ("currency", "live", "challenger"),
-        "Money on which live model and challenger decide differently, in minor units.",
-        "weighing a promotion.",
+        "Amount on which live model and challenger decide differently, in minor units.",
+        "judging a promotion.",
     ),
     "fraudstream.shadow.compared": Metric(
         MetricKind.COUNTER,
         "{decision}",
         (),
         "Decisions that the challenger scored as well.",
-        "a challenger is in and this stands still.",
+        "there is a challenger and this does not rise.",
     ),
     "fraudstream.shadow.decisions_changed": Metric(
         MetricKind.COUNTER,
         "{decision}",
         ("live", "challenger"),
         "Comparisons in which the challenger decides differently.",
-        "weighing a promotion.",
+        "judging a promotion.",
     ),
     "fraudstream.shadow.missed": Metric(
         MetricKind.COUNTER,
         "{decision}",
         ("reason",),
-        "Decisions that got no comparison: `skipped` (lane full) or `failed`.",
-        "the challenger is slow or broken; the live path does not notice.",
+        "Decisions without a comparison: `skipped` (queue full) or `failed`.",
+        "the challenger is slow or broken; the live path is not affected.",
     ),
     "fraudstream.shadow.queued": Metric(
         MetricKind.GAUGE,
         "{decision}",
         (),
-        "Decisions that wait for the challenger.",
-        "it stays near its bound: the challenger is too slow for this stream.",
+        "Decisions queued for the challenger.",
+        "it stays near its limit: the challenger is too slow for this stream.",
     ),
     "fraudstream.shadow.score_shift": Metric(
         MetricKind.HISTOGRAM,
         "1",
         (),
         "Challenger's score minus live score.",
-        "the challenger scores on another scale.",
+        "the challenger scores on a different scale.",
         _SHIFTS,
     ),
     "fraudstream.stage.duration": Metric(
@@ -287,33 +289,33 @@ CATALOGUE: dict[MetricName, Metric] = {
         "s",
         ("stage",),
         "Time of one batch in a stage: decode, observe, vectorise, score, encode, publish.",
-        "latency rises: which stage is it?",
+        "latency rises, to find the stage.",
         _STAGE_SECONDS,
     ),
     "fraudstream.unknown_fields": Metric(
         MetricKind.COUNTER,
         "{field}",
         ("topic",),
-        "Fields of inputs that this version does not know; ignored.",
-        "a producer is ahead of the workers.",
+        "Input fields that this version does not know and ignores.",
+        "a producer is newer than the workers.",
     ),
     "fraudstream.void_scores": Metric(
         MetricKind.COUNTER,
         "{score}",
         (),
-        "Void scores met when a partition was taken over.",
+        "Void scores found when a partition was taken over.",
         "above 0: a worker outlived its assignment; consumers drop its scores.",
     ),
 }
 
 
-assert set(CATALOGUE) == set(get_args(MetricName))  # noqa: S101 - a table with a hole is no table
+assert set(CATALOGUE) == set(get_args(MetricName))  # noqa: S101 - checked at import
 
 _UNIT_NAMES = {"By": "_bytes", "s": "_seconds"}
 
 
 def prometheus_name(name: MetricName) -> str:
-    """Return what a metric is called on `/metrics`; a histogram's series add `_bucket`, `_sum` and `_count`."""
+    """Return a metric's name on `/metrics`; a histogram's series add `_bucket`, `_sum` and `_count`."""
     metric = CATALOGUE[name]
     suffix = "_total" if metric.kind is MetricKind.COUNTER else ""
     return f"{name.replace('.', '_')}{_UNIT_NAMES.get(metric.unit, '')}{suffix}"

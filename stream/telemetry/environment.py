@@ -1,9 +1,10 @@
-"""What OpenTelemetry's own variables ask of us; its exporters read the rest of them themselves.
+"""Read OpenTelemetry's `OTEL_*` variables as far as the SDK neither reads nor checks them here; it imports no SDK.
 
-Nothing here needs the SDK, so a command without traces starts without it.
+Providers and exporters are made by `setup`, not by the SDK's auto-configuration, so the choice of exporters and
+protocols is ours. The SDK logs a bad value of a sampler, a header or a timeout and takes its default, but raises
+`ValueError` over sizes.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib import import_module
@@ -16,18 +17,14 @@ GRPC = "grpc"
 
 _TRACES = frozenset({"otlp", "console", "none"})
 _METRICS = frozenset({"otlp", "console", "prometheus", "none"})
-_RATIOS = frozenset({"traceidratio", "parentbased_traceidratio"})
-_SAMPLERS = _RATIOS | {"always_on", "always_off", "parentbased_always_on", "parentbased_always_off"}
 _QUEUE = "OTEL_BSP_MAX_QUEUE_SIZE"
 _BATCH = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"
-_SIZES = {_QUEUE: 2048, _BATCH: 512}
-"""The sizes of the queue of spans, and the SDK's defaults."""
-_HEADER = re.compile(r"[!#-'*+\-.0-9A-Z^-z|~]+[ \t]*=[ \t]*[ !#-+\--:<-\[\]-~]*[ \t]*")
-"""One of a collector's headers, as the exporters read it: https://opentelemetry.io/docs/specs/otel/protocol/exporter/."""
+_SIZES = {_QUEUE: 2048, _BATCH: 512, "OTEL_BSP_SCHEDULE_DELAY": 5000}
+"""The numbers of the span processor over which the SDK raises, with its defaults."""
 
 
 class TelemetryOptions(NamedTuple):
-    """What is on: exporters by name, and how each kind of OTLP goes. With `disabled`, nothing is."""
+    """Exporters by name, and the OTLP protocol of each signal; `disabled` turns everything off."""
 
     disabled: bool
     traces: tuple[str, ...]
@@ -37,46 +34,46 @@ class TelemetryOptions(NamedTuple):
 
 
 def read(environment: Mapping[str, str]) -> TelemetryOptions:
-    """Read what is asked for.
+    """Read which exporters and protocols are configured.
 
     Raises:
         SettingsError: names each variable that cannot be used, and what to set or install instead.
     """
     if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return TelemetryOptions(disabled=True, traces=(), metrics=(), traces_protocol=HTTP, metrics_protocol=HTTP)
-    asked = TelemetryOptions(
+    options = TelemetryOptions(
         disabled=False,
         traces=_traces(environment),
-        metrics=_named(environment, "OTEL_METRICS_EXPORTER"),
+        metrics=_names(environment, "OTEL_METRICS_EXPORTER"),
         traces_protocol=_protocol(environment, "TRACES"),
         metrics_protocol=_protocol(environment, "METRICS"),
     )
-    problems = [*_problems(asked), *_header_problems(asked, environment)]
-    if _without_none(asked.traces):
-        problems += [*_sampler_problems(environment), *_size_problems(environment)]
+    problems = list(_problems(options))
+    if _without_none(options.traces):
+        problems += _size_problems(environment)
     if problems:
         raise SettingsError("\n".join(problems))
-    return asked._replace(traces=_without_none(asked.traces), metrics=_without_none(asked.metrics))
+    return options._replace(traces=_without_none(options.traces), metrics=_without_none(options.metrics))
 
 
 def _traces(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Name the exporters of spans: those that are asked for, else `otlp` where there is an endpoint."""
+    """Return the configured span exporters; without any, `otlp` if there is an endpoint."""
     endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-    told = any(environment.get(name) for name in endpoints)
-    return _named(environment, "OTEL_TRACES_EXPORTER") or (("otlp",) if told else ())
+    has_endpoint = any(environment.get(name) for name in endpoints)
+    return _names(environment, "OTEL_TRACES_EXPORTER") or (("otlp",) if has_endpoint else ())
 
 
-def _problems(asked: TelemetryOptions) -> Iterator[str]:
+def _problems(options: TelemetryOptions) -> Iterator[str]:
     for variable, names, known in (
-        ("OTEL_TRACES_EXPORTER", asked.traces, _TRACES),
-        ("OTEL_METRICS_EXPORTER", asked.metrics, _METRICS),
+        ("OTEL_TRACES_EXPORTER", options.traces, _TRACES),
+        ("OTEL_METRICS_EXPORTER", options.metrics, _METRICS),
     ):
         for name in sorted(set(names) - known):
             yield f"{variable}: expected some of {', '.join(sorted(known))}, got {name!r}"
-    if "otlp" in asked.traces:
-        yield from _protocol_problems("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", asked.traces_protocol)
-    if "otlp" in asked.metrics:
-        yield from _protocol_problems("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", asked.metrics_protocol)
+    if "otlp" in options.traces:
+        yield from _protocol_problems("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", options.traces_protocol)
+    if "otlp" in options.metrics:
+        yield from _protocol_problems("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", options.metrics_protocol)
 
 
 def _protocol_problems(variable: str, protocol: str) -> Iterator[str]:
@@ -86,32 +83,6 @@ def _protocol_problems(variable: str, protocol: str) -> Iterator[str]:
     elif protocol == GRPC and not _has_grpc():
         package = "opentelemetry-exporter-otlp-proto-grpc"
         yield f"{where}: {GRPC} needs the package {package}, which is not installed; install it, or set {HTTP}"
-
-
-def _header_problems(asked: TelemetryOptions, environment: Mapping[str, str]) -> Iterator[str]:
-    """Name the variables whose headers the exporters could not read, and never a value: a login stands there."""
-    for variable, used in (
-        ("OTEL_EXPORTER_OTLP_HEADERS", "otlp" in (*asked.traces, *asked.metrics)),
-        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "otlp" in asked.traces),
-        ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "otlp" in asked.metrics),
-    ):
-        pairs = [pair.strip() for pair in environment.get(variable, "").split(",")]
-        if used and not all(_HEADER.fullmatch(pair) for pair in pairs if pair):
-            yield f"{variable}: expected key=value, several with commas between them; what it holds is not shown"
-
-
-def _sampler_problems(environment: Mapping[str, str]) -> Iterator[str]:
-    sampler, share = (environment.get(name, "") for name in ("OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"))
-    if sampler and sampler.lower() not in _SAMPLERS:
-        yield f"OTEL_TRACES_SAMPLER: expected one of {', '.join(sorted(_SAMPLERS))}, got {sampler!r}"
-    if share and sampler.lower() in _RATIOS and not _is_share(share):
-        yield f"OTEL_TRACES_SAMPLER_ARG: expected a number from 0 to 1, got {share!r}"
-
-
-def _is_share(text: str) -> bool:
-    with suppress(ValueError):
-        return 0.0 <= float(text) <= 1.0
-    return False
 
 
 def _size_problems(environment: Mapping[str, str]) -> Iterator[str]:
@@ -124,7 +95,7 @@ def _size_problems(environment: Mapping[str, str]) -> Iterator[str]:
 
 
 def _size(text: str) -> int:
-    """Read a size; 0, which is none, where it is no number."""
+    """Parse a size; 0 if it is not a number."""
     with suppress(ValueError):
         return int(text)
     return 0
@@ -141,7 +112,7 @@ def _protocol(environment: Mapping[str, str], signal: str) -> str:
     return next((environment[name] for name in names if environment.get(name)), HTTP)
 
 
-def _named(environment: Mapping[str, str], variable: str) -> tuple[str, ...]:
+def _names(environment: Mapping[str, str], variable: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in environment.get(variable, "").split(",") if name.strip())
 
 

@@ -1,17 +1,8 @@
-"""OpenTelemetry's instruments, made from the catalogue and from nothing else.
+"""Totals of this process, counted from facts in plain Python, and the OpenTelemetry instruments that export them.
 
-Counters and gauges are observed: the SDK asks when somebody looks, and counting costs it nothing. It has no such
-histogram, so those are put beside what it collected, as points of its own data model, on the way to each exporter.
-
-From facts to sums: what has been counted in this process, for whoever asks.
-
-Everything is added up once a batch in plain Python; `meters` hands the sums to OpenTelemetry when it asks for them.
-Nothing here knows OpenTelemetry.
-
-Many values sorted into a histogram's buckets at once.
-
-The SDK's `Histogram.record` takes one value in some 4 microseconds and none below zero; a batch here takes as long as
-one value there. Nothing here knows what is measured.
+Counters and gauges are observable instruments: the SDK reads the totals when it collects. It has no observable
+histogram, and its `Histogram.record` takes 4 microseconds for one value and refuses negative ones, so histograms are
+counted here, a whole batch in that time, and added as data points to what the SDK collected, before each exporter.
 """
 
 from bisect import bisect_left
@@ -49,15 +40,15 @@ from stream.settings import Settings
 from stream.telemetry.catalogue import CATALOGUE, MetricKind, MetricName
 
 _FEW = 24
-"""Below, a loop is faster than numpy's calls."""
+"""With fewer values a loop is faster than numpy."""
 Values = tuple[str, ...]
 """The values of a metric's attributes, in the catalogue's order."""
 
 
 Gauges = Mapping[MetricName, Callable[[], Mapping[Values, float]]]
-"""What each gauge shows now, and each counter that a part of the worker keeps itself, by the values of its attributes.
+"""Current values of gauges, and of counters that another part of the worker keeps, by their attributes' values.
 
-Asked by whatever thread collects: it must only read."""
+Called from the thread that collects: it must only read."""
 _NS_A_MS = 1_000_000
 
 
@@ -72,10 +63,7 @@ class HistogramSnapshot(NamedTuple):
 
 @dataclass(slots=True)
 class HistogramTally:
-    """The values of one histogram and one combination of attributes, since the process began.
-
-    Read by another thread than the one that adds, hence the lock.
-    """
+    """Counts of one histogram and one combination of attributes since the process began; read by another thread."""
 
     bounds: tuple[float, ...]
     _buckets: list[int] = field(init=False)
@@ -88,7 +76,7 @@ class HistogramTally:
         self._buckets = [0] * (len(self.bounds) + 1)
 
     def add(self, values: Sequence[float]) -> None:
-        """Sort values in."""
+        """Count values into the buckets."""
         if not values:
             return
         with self._lock:
@@ -104,13 +92,13 @@ class HistogramTally:
             self._highest = max(self._highest, *values)
 
     def now(self) -> HistogramSnapshot:
-        """Return what has been sorted in so far."""
+        """Return the counts so far."""
         with self._lock:
             return HistogramSnapshot(tuple(self._buckets), self._total, self._lowest, self._highest)
 
 
 class MetricTotals:
-    """The sums of one process. Counters that can be named beforehand stand at 0, so that their first step is seen."""
+    """The totals of one process; series known beforehand start at 0, so that their first increase is visible."""
 
     def __init__(self, settings: Settings) -> None:
         self._deadline_ms = settings.deadline_ms
@@ -122,7 +110,7 @@ class MetricTotals:
         self._tallies: dict[MetricName, dict[Values, HistogramTally]] = {
             name: {} for name, metric in CATALOGUE.items() if metric.kind is MetricKind.HISTOGRAM
         }
-        for name, values in _known(self._transactions, self._labels):
+        for name, values in _initial_series(self._transactions, self._labels):
             self._counts[name][values] = 0
 
     def record(self, fact: Fact) -> None:
@@ -146,7 +134,7 @@ class MetricTotals:
                 assert_never(fact)
 
     def counted(self, name: MetricName) -> Mapping[Values, int]:
-        """Return a counter's sums."""
+        """Return a counter's totals."""
         return self._counts[name].copy()
 
     def tallied(self, name: MetricName) -> Mapping[Values, HistogramTally]:
@@ -171,10 +159,7 @@ class MetricTotals:
         self._latencies(scored)
 
     def _latencies(self, scored: Scored) -> None:
-        """Count latencies, and what was late in events and money; a producer's clock that is ahead makes none below 0.
-
-        A batch whose slowest is in time has no late one.
-        """
+        """Count latencies, and missed deadlines by count and amount; a producer's clock that is ahead counts as 0."""
         self._tally("fraudstream.latency").add([max(0, ms) / 1000 for ms in scored.latencies_ms])
         if max(scored.latencies_ms) <= self._deadline_ms:
             return
@@ -215,8 +200,8 @@ class MetricTotals:
         return tally
 
 
-def _known(transactions: str, labels: str) -> Iterator[tuple[MetricName, Values]]:
-    """Name the series that can be named before anything happens."""
+def _initial_series(transactions: str, labels: str) -> Iterator[tuple[MetricName, Values]]:
+    """Yield the series whose attribute values are known beforehand."""
     plain = (name for name, metric in CATALOGUE.items() if metric.kind is MetricKind.COUNTER and not metric.attributes)
     yield from ((name, ()) for name in plain)
     yield from (("fraudstream.decisions", pair) for pair in product(Decision, DecidedBy))
@@ -229,49 +214,49 @@ def _known(transactions: str, labels: str) -> Iterator[tuple[MetricName, Values]
 
 
 class Instruments:
-    """All instruments of a process over its books; gauges show nothing until `watch` says where to look."""
+    """All instruments of a process, over its totals; gauges are empty until `watch` sets them."""
 
-    def __init__(self, books: MetricTotals) -> None:
-        self._books = books
+    def __init__(self, totals: MetricTotals) -> None:
+        self._totals = totals
         self._gauges: Gauges = {}
         self._began_ns = now_ms() * _NS_A_MS
 
     def make(self, meter: Meter) -> None:
-        """Make the instruments that are observed."""
+        """Create the observable instruments."""
         for name, metric in CATALOGUE.items():
             match metric.kind:
                 case MetricKind.COUNTER:
                     meter.create_observable_counter(name, [self._counted(name)], metric.unit, metric.meaning)
                 case MetricKind.GAUGE:
-                    meter.create_observable_gauge(name, [self._watched(name)], metric.unit, metric.meaning)
+                    meter.create_observable_gauge(name, [self._gauge(name)], metric.unit, metric.meaning)
                 case MetricKind.HISTOGRAM:
                     pass  # `with_histograms`
 
     def watch(self, gauges: Gauges) -> None:
-        """Look there for gauges from now on."""
+        """Read gauges from there from now on."""
         self._gauges = gauges
 
     def with_histograms(self, collected: MetricsData) -> MetricsData:
-        """Put the histograms beside what the SDK collected."""
+        """Return what the SDK collected with the histograms added."""
         first, *others = collected.resource_metrics
         scope, *scopes = first.scope_metrics
         scope = replace(scope, metrics=[*scope.metrics, *self._histograms()])
         return replace(collected, resource_metrics=[replace(first, scope_metrics=[scope, *scopes]), *others])
 
     def _counted(self, name: MetricName) -> Callable[[CallbackOptions], Iterable[Observation]]:
-        return lambda _options: _observations(name, self._shown(name) or self._books.counted(name))
+        return lambda _options: _observations(name, self._read(name) or self._totals.counted(name))
 
-    def _watched(self, name: MetricName) -> Callable[[CallbackOptions], Iterable[Observation]]:
-        return lambda _options: _observations(name, self._shown(name))
+    def _gauge(self, name: MetricName) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        return lambda _options: _observations(name, self._read(name))
 
-    def _shown(self, name: MetricName) -> Mapping[Values, float]:
-        """Ask whoever keeps it himself."""
+    def _read(self, name: MetricName) -> Mapping[Values, float]:
+        """Read a value that another part of the worker keeps."""
         return self._gauges[name]() if name in self._gauges else {}
 
     def _histograms(self) -> Iterator[Metric]:
         at_ns = now_ms() * _NS_A_MS
         for name, metric in CATALOGUE.items():
-            if metric.kind is MetricKind.HISTOGRAM and (tallied := self._books.tallied(name)):
+            if metric.kind is MetricKind.HISTOGRAM and (tallied := self._totals.tallied(name)):
                 points = [self._point(name, values, tally, at_ns) for values, tally in tallied.items()]
                 data = Histogram(points, AggregationTemporality.CUMULATIVE)
                 yield Metric(name, metric.meaning, metric.unit, data)
@@ -292,41 +277,41 @@ class Instruments:
 
 
 class PrometheusReader(PrometheusMetricReader):
-    """The exporter's reader, with our histograms."""
+    """Prometheus's reader, with our histograms added."""
 
-    def __init__(self, meters: Instruments, registry: CollectorRegistry) -> None:
-        self._meters = meters
+    def __init__(self, instruments: Instruments, registry: CollectorRegistry) -> None:
+        self._instruments = instruments
         super().__init__(scope_info_enabled=False, registry=registry)
 
     def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> None:  # noqa: ANN401 - the SDK's signature
-        super()._receive_metrics(self._meters.with_histograms(metrics_data), timeout_millis, **kwargs)
+        super()._receive_metrics(self._instruments.with_histograms(metrics_data), timeout_millis, **kwargs)
 
 
 class WithHistograms(MetricExporter):
-    """Another exporter, with our histograms."""
+    """Wraps an exporter and adds our histograms."""
 
-    def __init__(self, meters: Instruments, inner: MetricExporter) -> None:
+    def __init__(self, instruments: Instruments, inner: MetricExporter) -> None:
         super().__init__()
-        self._meters = meters
+        self._instruments = instruments
         self._inner = inner
 
     def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> MetricExportResult:  # noqa: ANN401 - the SDK's signature
-        """Send what was collected, and the histograms."""
-        return self._inner.export(self._meters.with_histograms(metrics_data), timeout_millis, **kwargs)
+        """Export what was collected, and the histograms."""
+        return self._inner.export(self._instruments.with_histograms(metrics_data), timeout_millis, **kwargs)
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
-        """Have the other send what it holds."""
+        """Flush the wrapped exporter."""
         return self._inner.force_flush(timeout_millis)
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:  # noqa: ANN401 - the SDK's signature
-        """End the other."""
+        """Shut the wrapped exporter down."""
         self._inner.shutdown(timeout_millis, **kwargs)
 
 
-def _observations(name: MetricName, shown: Mapping[Values, float]) -> list[Observation]:
+def _observations(name: MetricName, current: Mapping[Values, float]) -> list[Observation]:
     attributes = CATALOGUE[name].attributes
     return [
-        # a truth is 0 or 1: OTLP's encoder loses a whole batch over a bool
+        # a bool becomes 0 or 1: OTLP's encoder loses a whole batch over a bool
         Observation(int(value) if isinstance(value, bool) else value, dict(zip(attributes, values, strict=True)))
-        for values, value in shown.items()
+        for values, value in current.items()
     ]

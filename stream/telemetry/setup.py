@@ -1,15 +1,13 @@
-"""Telemetry as the environment asks for it: where providers, readers and exporters are made.
+"""Create providers, readers and exporters as the environment configures them; no provider is global.
 
-Nothing here is global, so a process may have several.
-
-What OpenTelemetry logs, made quiet: a collector that is away is worth a line now and then, not one a second.
-
-Its messages are redacted and come without tracebacks, whose last line may quote what was to be sent.
+What the SDK logs is rate-limited (a collector that is down logs every second), redacted, and stripped of its traceback,
+whose last line may quote what was to be sent.
 """
 
 import logging
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import version
@@ -27,6 +25,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExport
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 
+from stream.errors import SettingsError
 from stream.kafka.tracing import NoOperationTracing, OperationTracing
 from stream.redaction import redact_text
 from stream.scoring.facts import FactListener, ignore_fact
@@ -35,87 +34,87 @@ from stream.settings import Settings
 from stream.telemetry.environment import GRPC, TelemetryOptions, read
 from stream.telemetry.metrics import Gauges, Instruments, MetricTotals, PrometheusReader, WithHistograms
 from stream.telemetry.steps import OperationTracer
-from stream.telemetry.tracing import BatchTracer, Ids, Tracers
+from stream.telemetry.tracing import BatchTracer, TraceIds, Tracers
 
 log = logging.getLogger("fraudstream.telemetry")
 
 _PAUSE_SECONDS = 60.0
-_LONGEST = 300
+_MESSAGE_LENGTH = 300
 _SDK = "opentelemetry"
 _QUOTES_HEADERS = "opentelemetry.util.re"
-"""Its messages quote what it cannot read of a collector's headers, and that is where a login stands."""
+"""Its messages quote a header that it cannot parse, and headers hold the collector's login."""
 SCOPE = "fraudstream"
 
 _GRPC = "opentelemetry.exporter.otlp.proto.grpc"
 _STOP_SECONDS = 3.0
 
 
-class Quieter(logging.Handler):
-    """Passes a message of one place on once a minute, and says how many were left out."""
+class RateLimitedHandler(logging.Handler):
+    """Forwards one message a minute from each line of code, with the number of messages dropped since the last one."""
 
     def __init__(self, pause: float = _PAUSE_SECONDS) -> None:
         super().__init__(logging.WARNING)
         self._pause = pause
-        self._passed: dict[tuple[str, int], float] = {}
+        self._forwarded: dict[tuple[str, int], float] = {}
         self._left_out = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass it on, or count it."""
+        """Forward a record, or count it as left out."""
         place, now = (record.name, record.lineno), time.monotonic()
-        if now - self._passed.get(place, -self._pause) < self._pause:
+        if now - self._forwarded.get(place, -self._pause) < self._pause:
             self._left_out += 1
             return
-        self._passed[place] = now
-        text = redact_text(_said(record))[:_LONGEST]
+        self._forwarded[place] = now
+        text = redact_text(_message(record))[:_MESSAGE_LENGTH]
         kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
         log.log(record.levelno, "%s%s (%d more left out)", text, f": {kind}" if kind else "", self._left_out)
         self._left_out = 0
 
 
-def _said(record: logging.LogRecord) -> str:
-    """Return a record's message, without what it quotes where that may be a login."""
+def _message(record: logging.LogRecord) -> str:
+    """Return a record's message, without its arguments where they may hold a login."""
     return str(record.msg) if record.name == _QUOTES_HEADERS else record.getMessage()
 
 
-def make_quiet() -> None:
-    """Let all that OpenTelemetry logs go through one `Quieter`; once a process."""
+def limit_sdk_logs() -> None:
+    """Route everything that the SDK logs through one `RateLimitedHandler`; idempotent."""
     sdk = logging.getLogger(_SDK)
-    if not any(isinstance(handler, Quieter) for handler in sdk.handlers):
-        sdk.addHandler(Quieter())
+    if not any(isinstance(handler, RateLimitedHandler) for handler in sdk.handlers):
+        sdk.addHandler(RateLimitedHandler())
         sdk.propagate = False
 
 
-class Held(Protocol):
-    """What is shut down at the end: it sends what it holds."""
+class Provider(Protocol):
+    """A provider of meters or tracers, which sends what it has buffered when it is shut down."""
 
     def shutdown(self) -> object:
-        """End it."""
+        """Send what is buffered, and stop."""
         ...
 
 
 @dataclass(slots=True)
 class Telemetry:
-    """A worker's telemetry: facts go to `emit`, batches to `tracing`, commands to `operations`, gauges to `watch`."""
+    """A process's telemetry: `emit` counts facts, `tracing` and `operations` make spans, `watch` sets gauges."""
 
     emit: FactListener = ignore_fact
     tracing: Tracing = field(default_factory=NoTracing)
     operations: OperationTracing = field(default_factory=NoOperationTracing)
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
-    meters: Instruments | None = None
-    held: tuple[Held, ...] = ()
+    instruments: Instruments | None = None
+    providers: tuple[Provider, ...] = ()
 
     def watch(self, gauges: Gauges) -> None:
-        """Show these gauges from now on."""
-        if self.meters is not None:
-            self.meters.watch(gauges)
+        """Export these gauges from now on."""
+        if self.instruments is not None:
+            self.instruments.watch(gauges)
 
     def metrics(self) -> bytes:
-        """Write all metrics in Prometheus's text format."""
+        """Return all metrics in Prometheus's text format."""
         return generate_latest(self.registry)
 
     def stop(self, seconds: float = _STOP_SECONDS) -> None:
-        """Send what is held, for so long at most in all: a collector that is away keeps no process from ending."""
-        threads = [Thread(target=one.shutdown, daemon=True) for one in self.held]
+        """Send what is buffered, within `seconds` in all, so that a collector that is down blocks no shutdown."""
+        threads = [Thread(target=provider.shutdown, daemon=True) for provider in self.providers]
         for thread in threads:
             thread.start()
         deadline = monotonic() + seconds
@@ -124,90 +123,108 @@ class Telemetry:
 
 
 def begin(settings: Settings, environment: Mapping[str, str]) -> Telemetry:
-    """Set up what the environment asks of a worker.
+    """Set up a worker's telemetry as the environment configures it.
 
     Raises:
         SettingsError: names each variable that cannot be used, and what to set or install instead.
     """
-    asked = read(environment)
+    options = read(environment)
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
-    if asked.disabled:
+    if options.disabled:
         return Telemetry(registry=registry)
-    make_quiet()
-    resource, books = _resource(settings, SCOPE), MetricTotals(settings)
-    meters = Instruments(books)
-    others = [PeriodicExportingMetricReader(WithHistograms(meters, one)) for one in _metric_exporters(asked)]
+    limit_sdk_logs()
+    with _sdk_errors():
+        return _begin(settings, options, registry)
+
+
+def _begin(settings: Settings, options: TelemetryOptions, registry: CollectorRegistry) -> Telemetry:
+    resource, totals = _resource(settings, SCOPE), MetricTotals(settings)
+    instruments = Instruments(totals)
+    others = [PeriodicExportingMetricReader(WithHistograms(instruments, one)) for one in _metric_exporters(options)]
     provider = MeterProvider(
-        [PrometheusReader(meters, registry), *others], resource, AlwaysOffExemplarFilter(), shutdown_on_exit=False
+        [PrometheusReader(instruments, registry), *others], resource, AlwaysOffExemplarFilter(), shutdown_on_exit=False
     )
-    meters.make(provider.get_meter(SCOPE, version(SCOPE)))
-    spans = _spans(asked, resource)
+    instruments.make(provider.get_meter(SCOPE, version(SCOPE)))
+    spans = _spans(options, resource)
     if spans is None:
-        return Telemetry(books.record, registry=registry, meters=meters, held=(provider,))
-    tracing, operations = BatchTracer(spans.tracers, settings), OperationTracer(spans.tracers.chosen)
-    return Telemetry(books.record, tracing, operations, registry, meters, (provider, spans.provider))
+        return Telemetry(totals.record, registry=registry, instruments=instruments, providers=(provider,))
+    tracing, operations = BatchTracer(spans.tracers, settings), OperationTracer(spans.tracers.sampling)
+    return Telemetry(totals.record, tracing, operations, registry, instruments, (provider, spans.provider))
 
 
-def begin_steps(settings: Settings, asked: TelemetryOptions, service: str) -> Telemetry:
-    """Set up the traces of a command line's process, which counts nothing."""
-    make_quiet()
-    spans = _spans(asked, _resource(settings, service))
-    return (
-        Telemetry()
-        if spans is None
-        else Telemetry(operations=OperationTracer(spans.tracers.chosen), held=(spans.provider,))
-    )
+def begin_steps(settings: Settings, options: TelemetryOptions, service: str) -> Telemetry:
+    """Set up the traces of a command of the command line, which has no metrics.
+
+    Raises:
+        SettingsError: the SDK refuses the value of a variable.
+    """
+    limit_sdk_logs()
+    with _sdk_errors():
+        spans = _spans(options, _resource(settings, service))
+    if spans is None:
+        return Telemetry()
+    return Telemetry(operations=OperationTracer(spans.tracers.sampling), providers=(spans.provider,))
+
+
+@contextmanager
+def _sdk_errors() -> Iterator[None]:
+    """Turn a value over which the SDK raises into a problem of the settings."""
+    try:
+        yield
+    except ValueError as error:
+        raise SettingsError(f"a variable of OpenTelemetry cannot be used: {error}") from error
 
 
 class _Spans(NamedTuple):
-    """The tracers of a process, and what to shut down: both tracers' spans go one way."""
+    """The tracers of a process, and the provider to shut down: both tracers share its span processors."""
 
     tracers: Tracers
     provider: TracerProvider
 
 
-def _spans(asked: TelemetryOptions, resource: Resource) -> _Spans | None:
-    """Make two providers over one way out: the sampler's choice, and what belongs to it."""
-    if not asked.traces:
+def _spans(options: TelemetryOptions, resource: Resource) -> _Spans | None:
+    """Create two providers with the same processors: one that samples, one for spans that belong to a sampled one."""
+    if not options.traces:
         return None
-    ids = Ids()
-    chosen = TracerProvider(resource=resource, shutdown_on_exit=False, id_generator=ids)
+    ids = TraceIds()
+    sampling = TracerProvider(resource=resource, shutdown_on_exit=False, id_generator=ids)
     always = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False)
-    for exporter in _span_exporters(asked):
+    for exporter in _span_exporters(options):
         processor = BatchSpanProcessor(exporter)
-        chosen.add_span_processor(processor)
+        sampling.add_span_processor(processor)
         always.add_span_processor(processor)
-    mine = (SCOPE, version(SCOPE))
-    return _Spans(Tracers(chosen.get_tracer(*mine), always.get_tracer(*mine), chosen.sampler, ids), chosen)
+    scope = (SCOPE, version(SCOPE))
+    tracers = Tracers(sampling.get_tracer(*scope), always.get_tracer(*scope), sampling.sampler, ids)
+    return _Spans(tracers, sampling)
 
 
-def _span_exporters(asked: TelemetryOptions) -> Iterator[SpanExporter]:
-    for name in asked.traces:
+def _span_exporters(options: TelemetryOptions) -> Iterator[SpanExporter]:
+    for name in options.traces:
         if name == "console":
             yield ConsoleSpanExporter()
-        elif asked.traces_protocol == GRPC:
+        elif options.traces_protocol == GRPC:
             yield import_module(f"{_GRPC}.trace_exporter").OTLPSpanExporter()
         else:
             yield OTLPSpanExporter()
 
 
-def _metric_exporters(asked: TelemetryOptions) -> Iterator[MetricExporter]:
-    """Make exporters for where metrics go besides `/metrics`."""
-    for name in asked.metrics:
+def _metric_exporters(options: TelemetryOptions) -> Iterator[MetricExporter]:
+    """Create the exporters of metrics besides `/metrics`."""
+    for name in options.metrics:
         if name == "console":
             yield ConsoleMetricExporter()
-        elif name == "otlp" and asked.metrics_protocol == GRPC:
+        elif name == "otlp" and options.metrics_protocol == GRPC:
             yield import_module(f"{_GRPC}.metric_exporter").OTLPMetricExporter()
         elif name == "otlp":
             yield OTLPMetricExporter()
 
 
 def _resource(settings: Settings, service: str) -> Resource:
-    """Say who we are; what `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` say goes before."""
-    told = OTELResourceDetector().detect().attributes
+    """Describe this process; `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` take precedence."""
+    configured = OTELResourceDetector().detect().attributes
     ours = {"service.name": service, "service.version": version(SCOPE), "fraudstream.deployment": settings.deployment}
     if settings.worker_id:
         ours["service.instance.id"] = settings.worker_id
-    return Resource.create({name: value for name, value in ours.items() if name not in told})
+    return Resource.create({name: value for name, value in ours.items() if name not in configured})

@@ -1,13 +1,9 @@
-"""Journeys as spans: each sampled record's own way, and the batch's work once beside it.
+"""Spans of sampled records and of their batches, with W3C's trace context read from and written into Kafka headers.
 
-A record's span continues the trace of its producer, and the headers of its answer continue that span. A batch has a
-trace of its own, linked with those of its sampled records; a batch of one has none, its stages are the record's.
-Whether tracing is on is for `setup` to say.
-
-A record's trace context: from its headers, and into the headers of what answers it.
-
-Kafka's headers carry W3C's `traceparent` and `tracestate`. Whatever cannot be read is left as it came, and its record
-has no trace here: a producer's mistake may cost a trace, never a payment.
+A record's span continues its producer's trace, and the record's answer continues that span. A batch has a trace of its
+own, linked with its sampled records' spans; a batch of one has none: the record's span has the stages. A context that
+cannot be parsed is forwarded as it came and its record is not traced: a producer's mistake may cost a trace, never a
+payment.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -50,11 +46,12 @@ TRACESTATE = "tracestate"
 
 _LENGTH = 55
 """Of a `traceparent` of version 00; a longer one is of a later version."""
-_LONGEST = 512
+_MAX_LENGTH = 512
 _EVEN = frozenset(b"02468ace")
+"""Last digits of the trace flags without the flag `sampled`."""
 _extract = TraceContextTextMapPropagator().extract
-MOST_LINKS = 128
-"""What the SDK keeps of a span's links, and collectors by default."""
+MAX_LINKS = 128
+"""The default limit of links a span, of the SDK and of collectors."""
 
 _UNTRACED = NoTracing()
 _ROOT = Context()
@@ -65,54 +62,54 @@ _PUBLISH = "publish"
 Place = tuple[int, int]
 
 
-def parent_of(headers: Headers) -> bytes | None:
-    """Return the value of the first `traceparent`, None where there is none."""
+def traceparent_of(headers: Headers) -> bytes | None:
+    """Return the value of the first `traceparent`; None if there is none."""
     for name, value in headers:
         if name == TRACEPARENT:
             return value or b""
     return None
 
 
-def says_unsampled(traceparent: bytes) -> bool:
-    """Tell cheaply that a header asks for no trace, or is too short to be one."""
+def is_unsampled(traceparent: bytes) -> bool:
+    """Tell cheaply whether a `traceparent` is flagged as not sampled, or is too short to be one."""
     return len(traceparent) < _LENGTH or traceparent[_LENGTH - 1] in _EVEN
 
 
 def context_of(headers: Headers) -> Context | None:
-    """Read the context that a record's headers carry; None where they carry none that can be read, or two.
+    """Parse the context in a record's headers; None if there is none, two, or one that cannot be parsed.
 
-    A state that holds a card number is not taken along: states are shown in traces.
+    A `tracestate` with a card number in it is dropped, since traces show it.
     """
     parents = [value for name, value in headers if name == TRACEPARENT]
-    if len(parents) != 1 or not _legible(parents[0]):
+    if len(parents) != 1 or not _parsable(parents[0]):
         return None
-    carried = {TRACEPARENT: [(parents[0] or b"").decode()]}
-    states = [value.decode() for name, value in headers if name == TRACESTATE and value and _legible(value)]
+    carrier = {TRACEPARENT: [(parents[0] or b"").decode()]}
+    states = [value.decode() for name, value in headers if name == TRACESTATE and value and _parsable(value)]
     if states and next(card_numbers(",".join(states).encode()), None) is None:
-        carried[TRACESTATE] = states
-    context = _extract(carried, Context())
+        carrier[TRACESTATE] = states
+    context = _extract(carrier, Context())
     return context if get_current_span(context).get_span_context().is_valid else None
 
 
-def within(span: SpanContext) -> Context:
+def child_context(parent: SpanContext) -> Context:
     """Return the context in which a span's children begin."""
-    return set_span_in_context(NonRecordingSpan(span), Context())
+    return set_span_in_context(NonRecordingSpan(parent), Context())
 
 
-def carrying(headers: Headers, span: SpanContext) -> Headers:
-    """Return headers with a span as their `traceparent`, in the place of the one that they have."""
+def with_traceparent(headers: Headers, span: SpanContext) -> Headers:
+    """Return headers with a span as their `traceparent`, replacing the one that they have."""
     text = f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}".encode()
     if any(name == TRACEPARENT for name, _ in headers):
         return tuple((name, text if name == TRACEPARENT else value) for name, value in headers)
     return (*headers, (TRACEPARENT, text))
 
 
-def _legible(value: bytes | None) -> bool:
-    return value is not None and len(value) <= _LONGEST and value.isascii()
+def _parsable(value: bytes | None) -> bool:
+    return value is not None and len(value) <= _MAX_LENGTH and value.isascii()
 
 
-class Ids(RandomIdGenerator):
-    """Random ids; that of the next trace can be drawn beforehand, so that a sampler is asked before a span is made."""
+class TraceIds(RandomIdGenerator):
+    """Random ids; the next trace's id can be drawn beforehand, to ask a sampler before a span is created."""
 
     def __init__(self) -> None:
         self._drawn: int | None = None
@@ -123,23 +120,23 @@ class Ids(RandomIdGenerator):
         return self._drawn
 
     def generate_trace_id(self) -> int:
-        """Return the id that was drawn, once; else a new one."""
+        """Return the id that was drawn before, once; otherwise a new one."""
         drawn, self._drawn = self._drawn, None
         return super().generate_trace_id() if drawn is None else drawn
 
 
 class Tracers(NamedTuple):
-    """`chosen` asks the sampler that the environment names; `always` is for what belongs to something sampled."""
+    """`sampling` asks the configured sampler; `always` is for spans that belong to a sampled one."""
 
-    chosen: Tracer
+    sampling: Tracer
     always: Tracer
     sampler: Sampler
-    ids: Ids
-    """Those of `chosen`."""
+    ids: TraceIds
+    """The ids of `sampling`."""
 
 
 class Route(NamedTuple):
-    """What comes in and what answers it: names without prefix for spans, the answer's full topic, who asks."""
+    """An input topic and the topic of its answers: names without prefix for spans, and what spans say of both."""
 
     source: str
     answer: str
@@ -150,7 +147,7 @@ class Route(NamedTuple):
 
 @dataclass(slots=True)
 class SampledRecord:
-    """A sampled record under way; `sending` is there once its answer has asked for headers."""
+    """A sampled record in progress; `sending` exists once the headers of its answer have been asked for."""
 
     record: Record
     span: Span
@@ -163,7 +160,7 @@ class SampledRecord:
 
 
 class BatchTracer:
-    """Begins journeys of which some records are sampled; others are the untraced journey."""
+    """Begins the trace of a batch; one without a sampled record is `NoTracing`."""
 
     def __init__(self, tracers: Tracers, settings: Settings) -> None:
         self._tracers = tracers
@@ -175,14 +172,14 @@ class BatchTracer:
         }
 
     def begin(self, records: Sequence[Record]) -> BatchTrace:
-        """Begin an attempt at these records, all of one topic."""
+        """Begin the trace of one attempt at these records, all of one topic."""
         sampled: list[SampledRecord] = []
         for record in records:
-            parent = parent_of(record.headers)
+            parent = traceparent_of(record.headers)
             if parent is None:
                 context = _ROOT if self._roots and self._wants_root() else None
             else:
-                context = None if self._flag_decides and says_unsampled(parent) else context_of(record.headers)
+                context = None if self._flag_decides and is_unsampled(parent) else context_of(record.headers)
             if context is not None:
                 self._add(sampled, record, context)
         if not sampled:
@@ -190,16 +187,16 @@ class BatchTracer:
         return SampledBatchTrace(self._tracers.always, self._routes[records[0].topic], sampled, len(records))
 
     def _wants_root(self) -> bool:
-        """Ask the sampler about a record that no trace came with; half the price of a span that is not recorded."""
+        """Ask the sampler about a record without a context; costs half of a span that is not recorded."""
         ids = self._tracers.ids
         return self._tracers.sampler.should_sample(_ROOT, ids.draw(), "process").decision is Decision.RECORD_AND_SAMPLE
 
     def _add(self, sampled: list[SampledRecord], record: Record, context: Context) -> None:
         route = self._routes[record.topic]
-        span = self._tracers.chosen.start_span(f"process {route.source}", context, SpanKind.CONSUMER)
+        span = self._tracers.sampling.start_span(f"process {route.source}", context, SpanKind.CONSUMER)
         if span.is_recording():
             sampled.append(SampledRecord(record, span))
-            _say(span, _consumed(record, route))
+            _set(span, _consumed(record, route))
 
 
 class SampledBatchTrace:
@@ -210,116 +207,116 @@ class SampledBatchTrace:
         self._route = route
         self._sampled: Mapping[Place, SampledRecord] = {_place(one.record): one for one in sampled}
         self._size = size
-        self._asked_redis = True
+        self._redis_called = True
         self._batch = self._begin_batch() if size > 1 else None
         for one in sampled:
-            _say(one.span, {"fraudstream.batch.size": size})
+            _set(one.span, {"fraudstream.batch.size": size})
             if self._batch is not None:
                 one.span.add_link(self._batch.get_span_context())
 
     def headers(self, record: Record) -> Headers:
-        """Return the record's headers, with the span of its answer as their context."""
-        traveller = self._sampled.get(_place(record))
-        if traveller is None:
+        """Return the record's headers with the span of its answer as their context."""
+        sampled = self._sampled.get(_place(record))
+        if sampled is None:
             return record.headers
-        if traveller.sending is None:
+        if sampled.sending is None:
             name = f"send {self._route.answer}"
-            traveller.sending = self._tracer.start_span(name, within(traveller.context), SpanKind.PRODUCER)
-            _say(traveller.sending, sent_attributes(self._route.answer_topic, record.partition))
-        return carrying(record.headers, traveller.sending.get_span_context())
+            sampled.sending = self._tracer.start_span(name, child_context(sampled.context), SpanKind.PRODUCER)
+            _set(sampled.sending, sent_attributes(self._route.answer_topic, record.partition))
+        return with_traceparent(record.headers, sampled.sending.get_span_context())
 
     def decided(self, fact: Decided) -> None:
-        """End it: every record with what it came to."""
-        self._asked_redis = not fact.stopgap
-        who: Attributes = {"fraudstream.revision": fact.revision, "fraudstream.model.digest": fact.digest}
-        came_to = _died(fact.dead)
+        """End the spans, each with its record's result."""
+        self._redis_called = not fact.stopgap
+        model: Attributes = {"fraudstream.revision": fact.revision, "fraudstream.model.digest": fact.digest}
+        results = _dead_letters(fact.dead)
         for record, judgement in zip(fact.scored.records, fact.scored.judgements, strict=True):
             if _place(record) in self._sampled:
-                came_to[_place(record)] = who | {
+                results[_place(record)] = model | {
                     "fraudstream.outcome": "decided",
                     "fraudstream.decision": judgement.decision,
                     "fraudstream.decided_by": judgement.decided_by,
                     "fraudstream.degraded": judgement.degraded,
                 }
-        self._end(came_to, "repeated" if fact.repeated else "given_up", fact.stages)
+        self._end(results, "repeated" if fact.repeated else "given_up", fact.stages)
 
     def labelled(self, fact: LabelsApplied) -> None:
-        """End it: every label with its status."""
-        came_to = _died(fact.dead)
+        """End the spans, each with its label's status."""
+        results = _dead_letters(fact.dead)
         for record, status in zip(fact.records, fact.statuses, strict=True):
-            came_to[_place(record)] = {"fraudstream.outcome": status.value}
-        self._end(came_to, "given_up", fact.stages)
+            results[_place(record)] = {"fraudstream.outcome": status.value}
+        self._end(results, "given_up", fact.stages)
 
     def failed(self, error: BaseException) -> None:
-        """End it as an error, by the error's class: its text may quote a payment."""
+        """End the spans as errors, with the error's class alone: its text may quote a payment."""
         for span in self._spans():
-            _say(span, {"error.type": type(error).__name__})
+            _set(span, {"error.type": type(error).__name__})
             span.set_status(Status(StatusCode.ERROR))
             span.end()
 
     def compared(self, records: Sequence[Record], digest: str, stage: Stage) -> None:
         """Add the challenger's time to the traces of the records that it scored."""
-        said: Attributes = {"fraudstream.model.digest": digest, "fraudstream.batch.size": len(records)}
+        attributes: Attributes = {"fraudstream.model.digest": digest, "fraudstream.batch.size": len(records)}
         if self._batch is not None:
-            self._show("score shadow", self._batch.get_span_context(), stage, said)
+            self._add_span("score shadow", self._batch.get_span_context(), stage, attributes)
         for record in records:
-            traveller = self._sampled.get(_place(record))
-            if traveller is not None:
-                self._show("score shadow", traveller.context, stage, said)
+            sampled = self._sampled.get(_place(record))
+            if sampled is not None:
+                self._add_span("score shadow", sampled.context, stage, attributes)
 
     def _begin_batch(self) -> Span:
-        links = [Link(one.context) for one in self._sampled.values()][:MOST_LINKS]
+        links = [Link(one.context) for one in self._sampled.values()][:MAX_LINKS]
         span = self._tracer.start_span("process batch", _ROOT, SpanKind.CONSUMER, links=links)
         topic = next(iter(self._sampled.values())).record.topic
-        _say(span, kafka_attributes("process", topic) | {"messaging.consumer.group.name": self._route.group})
-        _say(span, {"messaging.batch.message_count": self._size, "fraudstream.batch.size": self._size})
+        _set(span, kafka_attributes("process", topic) | {"messaging.consumer.group.name": self._route.group})
+        _set(span, {"messaging.batch.message_count": self._size, "fraudstream.batch.size": self._size})
         return span
 
-    def _end(self, came_to: Mapping[Place, Attributes], otherwise: str, stages: Iterable[Stage]) -> None:
+    def _end(self, results: Mapping[Place, Attributes], otherwise: str, stages: Iterable[Stage]) -> None:
         times = tuple(_joined(stages))
         end_ns = times[-1].end_ns if times else None
-        for traveller in self._sampled.values():
-            _say(traveller.span, came_to.get(_place(traveller.record), {"fraudstream.outcome": otherwise}))
+        for sampled in self._sampled.values():
+            _set(sampled.span, results.get(_place(sampled.record), {"fraudstream.outcome": otherwise}))
             for stage in times:
                 if self._batch is None or stage.name in (_OBSERVE, "score"):
-                    self._stage(stage, traveller)
-            if traveller.sending is not None:
-                traveller.sending.end(end_ns)
-            traveller.span.end(end_ns)
+                    self._add_stage(stage, sampled)
+            if sampled.sending is not None:
+                sampled.sending.end(end_ns)
+            sampled.span.end(end_ns)
         if self._batch is not None:
             for stage in times:
-                self._show(stage.name, self._batch.get_span_context(), stage, self._of(stage))
+                self._add_span(stage.name, self._batch.get_span_context(), stage, self._of(stage))
             self._batch.end(end_ns)
 
-    def _stage(self, stage: Stage, traveller: SampledRecord) -> None:
-        """Show a stage in a record's own trace; publishing is there as the span that its answer goes on from."""
-        if stage.name == _PUBLISH and traveller.sending is not None:
+    def _add_stage(self, stage: Stage, sampled: SampledRecord) -> None:
+        """Add a stage to a record's own trace; the span of its answer already stands for publishing."""
+        if stage.name == _PUBLISH and sampled.sending is not None:
             return
         name = "score live" if stage.name == "score" else stage.name
-        self._show(name, traveller.context, stage, self._of(stage))
+        self._add_span(name, sampled.context, stage, self._of(stage))
 
     def _of(self, stage: Stage) -> Attributes:
-        if stage.name == _OBSERVE and self._asked_redis:
+        if stage.name == _OBSERVE and self._redis_called:
             return self._route.redis | ({"db.operation.batch.size": self._size} if self._size > 1 else {})
         return {}
 
-    def _show(self, name: str, parent: SpanContext, stage: Stage, said: Attributes) -> None:
-        kind = SpanKind.CLIENT if "db.system.name" in said else SpanKind.INTERNAL
-        span = self._tracer.start_span(name, within(parent), kind, start_time=stage.start_ns)
-        _say(span, said)
+    def _add_span(self, name: str, parent: SpanContext, stage: Stage, attributes: Attributes) -> None:
+        kind = SpanKind.CLIENT if "db.system.name" in attributes else SpanKind.INTERNAL
+        span = self._tracer.start_span(name, child_context(parent), kind, start_time=stage.start_ns)
+        _set(span, attributes)
         span.end(stage.end_ns)
 
     def _spans(self) -> Iterator[Span]:
-        for traveller in self._sampled.values():
-            if traveller.sending is not None:
-                yield traveller.sending
-            yield traveller.span
+        for sampled in self._sampled.values():
+            if sampled.sending is not None:
+                yield sampled.sending
+            yield sampled.span
         if self._batch is not None:
             yield self._batch
 
 
-def _died(dead: Iterable[DeadLetter]) -> dict[Place, Attributes]:
-    """Say of dead letters that they are, and why, by their code."""
+def _dead_letters(dead: Iterable[DeadLetter]) -> dict[Place, Attributes]:
+    """Return the result of each dead letter, with its code."""
     return {_place(letter.record): {"fraudstream.outcome": "dead_letter", "error.type": letter.code} for letter in dead}
 
 
@@ -327,8 +324,8 @@ def _place(record: Record) -> Place:
     return record.partition, record.offset
 
 
-def _say(span: Span, said: Attributes) -> None:
-    span.set_attributes(cast("Mapping[str, AnyValue]", said))
+def _set(span: Span, attributes: Attributes) -> None:
+    span.set_attributes(cast("Mapping[str, AnyValue]", attributes))
 
 
 def _consumed(record: Record, route: Route) -> Attributes:
@@ -340,17 +337,17 @@ def _consumed(record: Record, route: Route) -> Attributes:
 
 
 def _redis(settings: Settings) -> Attributes:
-    """Say which server is asked, without the login that its URL may have; of a cluster, the first that it names."""
-    said: Attributes = {"db.system.name": "redis", "db.operation.name": "EVALSHA"}
+    """Describe the Redis server without the login in its URL; of a cluster, the first node of the URL."""
+    attributes: Attributes = {"db.system.name": "redis", "db.operation.name": "EVALSHA"}
     url = settings.redis_url
     host = seeds(url)[0].host if is_cluster(url) else urlsplit(url).hostname
     if host:
-        said["server.address"] = host
-    return said
+        attributes["server.address"] = host
+    return attributes
 
 
 def _joined(stages: Iterable[Stage]) -> Iterator[Stage]:
-    """Join stages of one name, which a batch that was decided record by record has."""
+    """Join stages of the same name, as in a batch that was decided record by record."""
     joined: dict[str, Stage] = {}
     for stage in stages:
         first = joined.setdefault(stage.name, stage)

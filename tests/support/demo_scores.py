@@ -9,9 +9,10 @@ from models.problems import Problem
 from models.times import format_time
 from shadow.comparison import Comparison, Side, TransactionSource
 from stream.contract.outputs import DecidedBy, ModelName, Positions, Score, Source
-from stream.demo.chronicle import Chronicle, RevisionComparisons
-from stream.demo.scoreboard import Place, Scoreboard, Truth
-from stream.demo.summary import Run
+from stream.demo.commands import CommandLog
+from stream.demo.comparisons import RevisionComparisons
+from stream.demo.scoreboard import GroundTruth, Place, Scoreboard
+from stream.demo.summary import RunFacts
 from stream.demo.view import View
 from stream.demo.world.rows import Pattern
 
@@ -79,7 +80,7 @@ def comparison(name: str, place: Place, pair: tuple[Decision, Decision], **chang
 
 def sent(board: Scoreboard, name: str, place: Place, pattern: Pattern = Pattern.GENUINE, *, live: bool = True) -> Place:
     """Let a transaction go out at 1,000 ms and reach the broker."""
-    board.due(name, Truth(pattern, live, 1_000))
+    board.due(name, GroundTruth(pattern, live, 1_000))
     board.acknowledge(name, place)
     return place
 
@@ -130,25 +131,25 @@ STORY = (
 )
 
 
-def chronicle_of(board: Scoreboard) -> Chronicle:
+def commands_of(board: Scoreboard) -> CommandLog:
     """Tell the story as the fleet would, with the cutovers that the board shows."""
-    chronicle = Chronicle()
+    log = CommandLog()
     for asked, revision, model in STORY:
-        chronicle.command(asked)
+        log.command(asked)
         told = {"command_id": asked.command_id, "command": asked.kind, "model": model}
         if asked.kind is not CommandKind.ROLL_BACK:
-            chronicle.event(event(EventKind.READY, revision - 1, **told))
-        chronicle.event(event(EventKind.ACCEPTED, revision, **told))
+            log.event(event(EventKind.READY, revision - 1, **told))
+        log.event(event(EventKind.ACCEPTED, revision, **told))
         for partition, firsts in sorted(board.first_offsets.items()):
             if revision in firsts:
                 told = {"partition": partition, "offset": firsts[revision]}
-                chronicle.event(event(EventKind.CUTOVER, revision, **told))
-    return chronicle
+                log.event(event(EventKind.CUTOVER, revision, **told))
+    return log
 
 
-def lanes_of(board: Scoreboard) -> RevisionComparisons:
+def comparisons_of(board: Scoreboard) -> RevisionComparisons:
     """Compare everything that revisions 2 and 3 decided; both models agree on all."""
-    lanes = RevisionComparisons(board.truths)
+    compared = RevisionComparisons(board.truths)
     names = {place: name for name, places in board.decided.items() for place in places}
     for partition, firsts in board.first_offsets.items():
         for offset in board.offsets[partition]:
@@ -156,8 +157,8 @@ def lanes_of(board: Scoreboard) -> RevisionComparisons:
             place = Place(partition, offset)
             if revision in (CHALLENGED, PROMOTED):
                 pair = (Decision.APPROVE, Decision.APPROVE)
-                lanes.compare([comparison(names[place], place, pair, revision=revision)])
-    return lanes
+                compared.compare([comparison(names[place], place, pair, revision=revision)])
+    return compared
 
 
 def view_of(board: Scoreboard, **changes: Any) -> View:
@@ -165,8 +166,8 @@ def view_of(board: Scoreboard, **changes: Any) -> View:
     return View(
         **{
             "board": board,
-            "lanes": lanes_of(board),
-            "chronicle": chronicle_of(board),
+            "comparisons": comparisons_of(board),
+            "commands": commands_of(board),
             "outage": None,
             "models": MODELS,
             "partitions": len(board.offsets) or 2,
@@ -182,16 +183,16 @@ def view_of(board: Scoreboard, **changes: Any) -> View:
     )
 
 
-def run_of(view: View) -> Run:
-    return Run(view=view, unreadable=0, rate=100.0, worst_lag_ms=1, seconds=1.0)
+def run_of(view: View) -> RunFacts:
+    return RunFacts(view=view, unreadable=0, rate=100.0, worst_lag_ms=1, seconds=1.0)
 
 
-def refused(chronicle: Chronicle, command_id: str, *problems: Problem) -> Chronicle:
-    """Return the chronicle with another verdict for one command."""
-    again = Chronicle()
+def refused(log: CommandLog, command_id: str, *problems: Problem) -> CommandLog:
+    """Return the log with another verdict for one command."""
+    again = CommandLog()
     for asked, _, _ in STORY:
         again.command(asked)
-    for told in chronicle.events:
+    for told in log.events:
         if told.command_id == command_id and told.kind is EventKind.ACCEPTED:
             again.event(event(EventKind.REFUSED, 0, command_id=command_id, command=told.command, problems=problems))
         else:
@@ -201,10 +202,10 @@ def refused(chronicle: Chronicle, command_id: str, *problems: Problem) -> Chroni
 
 def without(view: View, command_id: str) -> View:
     """Return the view of a run in which one command got no verdict."""
-    again = Chronicle()
+    again = CommandLog()
     for asked, _, _ in STORY:
         again.command(asked)
-    for told in view.chronicle.events:
+    for told in view.commands.events:
         if told.command_id != command_id:
             again.event(told)
-    return replace(view, chronicle=again)
+    return replace(view, commands=again)

@@ -1,1 +1,1 @@
-"""Services that come as wheels, for the demo: a Kafka-compatible broker and a Redis. No worker depends on them."""
+"""Services from wheels, for the demo: a Kafka-compatible broker and a Redis. A worker does not depend on them."""

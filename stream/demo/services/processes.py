@@ -1,7 +1,4 @@
-"""A child process that cannot outlive us: started tethered, watched until it answers, stopped by its id.
-
-It knows nothing of what it runs.
-"""
+"""A child process that dies with this one: started, awaited until it is ready, stopped by its id."""
 
 from __future__ import annotations
 
@@ -18,35 +15,35 @@ from pathlib import Path
 
 from stream.demo.services.errors import NotReady
 
-TETHER = Path(__file__).with_name("tether.py")
+DIE_WITH_PARENT = Path(__file__).with_name("die_with_parent.py")
 POLL_SECONDS = 0.02
 TAIL_BYTES = 3000
 
-# The kernel's death signal follows the thread that forked, not the process: one thread that stays starts them all.
+# The kernel's death signal follows the thread that forked, not the process: one thread that stays starts all children.
 FORKER = ThreadPoolExecutor(1, "forker")
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on now; somebody else may take it before its user does."""
+    """Return a loopback port that is free now; another process may take it before it is used."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def listening(port: int) -> bool:
-    """Say whether something accepts connections on this loopback port."""
+    """Tell whether something accepts connections on this loopback port."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 class Child:
-    """One command that is run at most once at a time, its output appended to one log file.
+    """One command, run at most once at a time, with its output appended to a log file.
 
     Args:
         command: the program and its arguments; the program is looked up on PATH.
-        log: where its output goes; the folder must exist.
-        environment: variables on top of ours.
+        log: the file for its output; the folder must exist.
+        environment: variables on top of this process's.
     """
 
     def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
@@ -56,28 +53,28 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start the command; a running one is left alone."""
+        """Start the command, unless it is running."""
         if self.running:
             return
         self._process = FORKER.submit(self._fork).result()
         atexit.register(self.kill)
 
     def _fork(self) -> subprocess.Popen[bytes]:
-        """Start the tether, which becomes the command."""
-        tether = [sys.executable, "-I", "-S", str(TETHER), str(os.getpid())]
+        """Start the wrapper, which executes the command."""
+        wrapper = [sys.executable, "-I", "-S", str(DIE_WITH_PARENT), str(os.getpid())]
         with self.log.open("ab") as output:
             return subprocess.Popen(  # noqa: S603 - the command is our own
-                [*tether, *self.command],
+                [*wrapper, *self.command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **self._environment},
-                start_new_session=True,  # a Ctrl-C in the terminal is for us to pass on, in order
+                start_new_session=True,  # keeps a Ctrl-C of the terminal from it: we stop our children in order
             )
 
     @property
     def running(self) -> bool:
-        """Whether the process exists and has not ended."""
+        """Whether the process is running."""
         return self._process is not None and self._process.poll() is None
 
     @property
@@ -93,14 +90,14 @@ class Child:
 
     @property
     def exit_code(self) -> int | None:
-        """How the last process ended, negative for a signal; None while it runs."""
+        """The exit code of the last process, negative for a signal; None while it runs."""
         return None if self._process is None else self._process.poll()
 
     def await_ready(self, answers: Callable[[], bool], seconds: float) -> None:
-        """Wait until `answers` says yes.
+        """Wait until `answers` returns true.
 
         Raises:
-            NotReady: the process ended, or `seconds` went by; nothing is left running.
+            NotReady: the process exited, or `seconds` have passed; nothing is left running.
         """
         deadline = time.monotonic() + seconds
         while not answers():
@@ -112,18 +109,18 @@ class Child:
             time.sleep(POLL_SECONDS)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process, if it still runs."""
+        """Send a signal to the process, if it is running."""
         if self._process is not None and self.running:
             self._process.send_signal(number)
 
     def wait(self, seconds: float) -> int:
-        """Wait for the end and return the exit code; raises `subprocess.TimeoutExpired` past `seconds`."""
+        """Wait for the process to exit and return its code; raises `subprocess.TimeoutExpired` after `seconds`."""
         if self._process is None:
             raise NotReady(f"{self.command[0]} was never started")
         return self._process.wait(seconds)
 
     def stop(self, seconds: float = 10) -> None:
-        """Ask the process to end, and kill it if it has not within `seconds`."""
+        """Terminate the process, and kill it if it has not exited within `seconds`."""
         self.signal(signal.SIGCONT)
         self.signal(signal.SIGTERM)
         try:
@@ -134,7 +131,7 @@ class Child:
         self.kill()
 
     def kill(self) -> None:
-        """End the process at once and collect it; safe to repeat."""
+        """Kill the process and wait for it; safe to repeat."""
         if self._process is not None and self.running:
             self._process.kill()
             self._process.wait()

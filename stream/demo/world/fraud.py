@@ -1,6 +1,6 @@
-"""How the cards of a population are abused: four patterns, each drawn for a whole period at once.
+"""The fraud on a population's cards: four patterns, each drawn for a whole period at once.
 
-Each leaves a trace for features to see: a burst, a jump in amounts, a merchant never seen, an hour, a merchant's past.
+Each is visible to features: a burst, a jump in amounts, a new merchant, an unusual hour, a merchant's past fraud.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from stream.demo.world.population import Population
 from stream.demo.world.rows import DAY_MS, HOUR_MS, MINUTE_MS, Amounts, Indices, Millis, Pattern, TransactionRows
 
 SHARES = {Pattern.STOLEN: 0.35, Pattern.SKIMMED: 0.25, Pattern.TAKEOVER: 0.2, Pattern.TESTING: 0.2}
-"""How much of the fraud, by transactions, each pattern makes up."""
+"""The share of each pattern in all fraudulent transactions."""
 MEAN_LENGTH = {Pattern.STOLEN: 6.0, Pattern.SKIMMED: 2.0, Pattern.TAKEOVER: 4.0, Pattern.TESTING: 13.6}
 """Transactions of one victim, on average, as drawn below."""
 CAMPAIGN_DAYS = 8
@@ -26,7 +26,7 @@ TESTED_THEN_USED = 0.66
 
 @dataclass(frozen=True, slots=True)
 class Episodes:
-    """Victims, spread out to one entry for each transaction."""
+    """Victims, repeated to one entry for each transaction."""
 
     card: Indices
     start_ms: Millis
@@ -50,7 +50,7 @@ class Episodes:
         )
 
     def times(self, rng: Generator, mean_gap_ms: int) -> Millis:
-        """Let the transactions follow each other at this mean distance, the first at the start."""
+        """Return times at this mean distance within each episode, the first at its start."""
         gaps = np.where(self.step == 0, 0, rng.exponential(mean_gap_ms, len(self.step))).astype(np.int64)
         total = np.cumsum(gaps)
         first = np.flatnonzero(self.step == 0)

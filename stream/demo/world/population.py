@@ -1,6 +1,6 @@
-"""Who pays, where, and how much they usually spend: cards and merchants of invented towns.
+"""Cards and merchants of invented towns, and the usual amounts of a card.
 
-A card shops mostly at its own few merchants, of its town and online; that is what makes a new merchant worth a look.
+A card pays mostly at a few merchants of its town and online, so that a new merchant means something.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from stream.demo.world.rows import Amounts, Indices
 ONLINE = "ecommerce"
 LOCAL_FAVOURITES = 10
 ONLINE_FAVOURITES = 5
-OWLS = 0.06
+NIGHT_SHARE = 0.06
 COMPLICIT = 8
 
 
 class Category(NamedTuple):
-    """A kind of merchant: MCC, channel, what a purchase costs (median and log spread), how common it is, its hours."""
+    """A kind of merchant: MCC, channel, amounts (median and log spread), how common it is, its hours."""
 
     mcc: str
     channel: str
@@ -78,7 +78,7 @@ TOWN_WEIGHTS = (12, 10, 9, 12, 8, 11, 11, 9, 6, 6, 3, 3)
 
 
 class Currency(NamedTuple):
-    """What a card is billed in, and how much of it a euro buys."""
+    """The currency of a card's account, and its rate to the euro."""
 
     code: str
     per_euro: float
@@ -94,7 +94,7 @@ EASILY_SOLD_ON = [number for number, kind in enumerate(CATEGORIES) if kind.mcc i
 
 @dataclass(frozen=True, slots=True)
 class Merchants:
-    """Merchants as columns; their positions are their names elsewhere."""
+    """Merchants as columns; other columns refer to them by position."""
 
     category: Indices
     """Index into `CATEGORIES`."""
@@ -103,7 +103,7 @@ class Merchants:
     place: Amounts
     """Latitude and longitude of the terminal, merchants by 2; NaN online."""
     complicit: Indices
-    """Those that take copied cards; few honest holders find them."""
+    """Those that accept copied cards; few genuine holders pay there."""
 
     @property
     def online(self) -> Indices:
@@ -119,18 +119,18 @@ class Merchants:
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """Cards as columns, and the merchants that they meet."""
+    """Cards as columns, and the merchants."""
 
     home: Indices
     """Index into `TOWNS`."""
     rate: Amounts
     """Purchases a day, on average."""
     scale: Amounts
-    """What the card's purchases cost, relative to the category's median."""
-    owl: NDArray[np.bool_]
+    """The card's amounts, relative to the category's median."""
+    awake_at_night: NDArray[np.bool_]
     """Whether the holder is awake at night."""
     favourites: Indices
-    """Merchants that the card keeps coming back to: cards by `LOCAL_FAVOURITES + ONLINE_FAVOURITES`."""
+    """The card's regular merchants: cards by `LOCAL_FAVOURITES + ONLINE_FAVOURITES`."""
     merchants: Merchants
 
 
@@ -142,7 +142,7 @@ def shares(weights: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64
 
 
 def populate(rng: Generator, cards: int, merchants: int) -> Population:
-    """Invent a population.
+    """Draw a population.
 
     Args:
         rng: the only source of chance.
@@ -161,14 +161,14 @@ def populate(rng: Generator, cards: int, merchants: int) -> Population:
         home=home,
         rate=np.maximum(rng.gamma(2.0, 0.55, cards), 0.05),
         scale=rng.lognormal(0.0, 0.35, cards),
-        owl=rng.random(cards) < OWLS,
+        awake_at_night=rng.random(cards) < NIGHT_SHARE,
         favourites=_choose_favourites(rng, home, shops),
         merchants=shops,
     )
 
 
 def _found_merchants(rng: Generator, count: int) -> Merchants:
-    """Found one merchant of each category in each town, and the rest by weight anywhere."""
+    """Place one merchant of each category in each town, and the rest by weight anywhere."""
     every = np.arange(len(TOWNS) * len(CATEGORIES))
     more = count - len(every)
     weights = shares([kind.weight for kind in CATEGORIES])

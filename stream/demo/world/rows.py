@@ -1,4 +1,4 @@
-"""Simulated transactions as columns: one array a field, positions in the population instead of names."""
+"""Simulated transactions as columns: an array for each field, with positions in the population instead of names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DAY_MS = 24 * HOUR_MS
 
 
 class Pattern(IntEnum):
-    """What a transaction really was; all but the first are fraud."""
+    """The truth about a transaction; all but the first are fraud."""
 
     GENUINE = 0
     STOLEN = 1
@@ -35,16 +35,16 @@ class Pattern(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class TransactionRows:
-    """Transactions in columns of equal length, in no promised order; refuses columns of unequal length."""
+    """Transactions in columns of equal length, in no particular order; refuses columns of unequal length."""
 
     card: Indices
     """Position in the population's cards."""
     merchant: Indices
     """Position in the population's merchants."""
     occurred_ms: Millis
-    """Epoch milliseconds; the population lives by UTC."""
+    """Epoch milliseconds; the whole population is in UTC."""
     amount: Amounts
-    """In euro; the card's own currency comes in when a row is written out."""
+    """In euro; converted to the card's own currency when a row is written."""
     pattern: NDArray[np.int8]
     """A `Pattern`."""
 

@@ -1,10 +1,8 @@
-"""What honest holders buy: by day of the week, hour, merchant and habit, a whole period at once.
+"""Genuine purchases of a whole period, by day of the week, hour, merchant and habit, and the device of each purchase.
 
-A few of them go on sprees and some are awake at night, so that neither a burst nor the hour alone is fraud.
-
-On what people buy online: the holder's own two devices as a rule, a household's, a new one, or a thief's.
-
-A thief uses one device for several cards, which is what gives it away. Terminals have none.
+Some holders go on sprees and some buy at night, so that neither a burst nor the hour alone means fraud. Purchases
+online come from one of the holder's two devices, a household's, a new one, or a thief's, which is used for several
+cards; terminals have none.
 """
 
 from __future__ import annotations
@@ -18,15 +16,15 @@ from stream.demo.world.rows import DAY_MS, HOUR_MS, MINUTE_MS, Amounts, Indices,
 
 NONE = -1
 SECOND = 0.18
-"""How much an honest holder buys on the second device,"""
+"""The share of a genuine holder's purchases on the second device,"""
 NEW = 0.03
 """and on one that is never seen again."""
 SHARED = 0.08
-"""How many cards share their first device with another one's holder."""
+"""The share of cards whose first device is shared with another card."""
 VICTIMS_A_DEVICE = 5
-"""Cards that a thief uses on the same device, about."""
+"""About how many cards a thief uses on the same device."""
 REMOTE = 0.3
-"""How many victims' own devices do what the thief wants."""
+"""The share of victims whose own device the thief uses."""
 FAMILIAR = 0.86
 AWAY = 0.04
 SPREES_A_CARD_DAY = 0.002
@@ -37,10 +35,10 @@ HOURS = (
     (1, 0, 0, 0, 0, 0, 1, 3, 3, 2, 3, 6, 12, 11, 5, 3, 3, 5, 9, 12, 11, 7, 4, 2),
     (3, 1, 1, 1, 1, 1, 2, 3, 5, 6, 6, 6, 7, 6, 6, 6, 6, 7, 8, 10, 11, 10, 8, 5),
 )
-"""How much is bought in each hour of the day: shops, meals, online."""
+"""Relative purchases in each hour of the day: shops, meals, online."""
 OWL_HOURS = (8, 7, 6, 5, 4, 2, 1, 1, 1, 2, 3, 4, 5, 5, 5, 5, 5, 6, 6, 7, 8, 8, 8, 8)
 WEEKDAYS = np.array([0.92, 0.94, 0.97, 1.0, 1.2, 1.25, 0.72])
-"""How much is bought on each day of the week, Monday first."""
+"""Relative purchases on each day of the week, Monday first."""
 EPOCH_WEEKDAY = 3
 """1970-01-01 was a Thursday."""
 
@@ -65,13 +63,13 @@ def equip(rng: Generator, population: Population, rows: TransactionRows) -> Indi
 
 
 def _thieves(rng: Generator, victims: Indices, cards: int) -> Indices:
-    """Draw for each card the device on which it is abused, if it is: fewer than there are victims."""
+    """Draw for each card the device on which it is abused, if it is: there are fewer devices than victims."""
     count = max(1, len(np.unique(victims)) // VICTIMS_A_DEVICE)
     return rng.integers(0, count, cards).astype(np.int32)
 
 
 def spend(rng: Generator, population: Population, start_ms: int, days: int) -> TransactionRows:
-    """Return everything that honest holders bought in the `days` from `start_ms`, a midnight in UTC."""
+    """Return all genuine purchases in the `days` from `start_ms`, a midnight in UTC."""
     everyday = _everyday(rng, population, days)
     spree = _sprees(rng, population, days)
     card, merchant, at = (np.concatenate([one, other]) for one, other in zip(everyday, spree, strict=True))
@@ -88,7 +86,7 @@ def spend(rng: Generator, population: Population, start_ms: int, days: int) -> T
 
 
 def usual_amounts(rng: Generator, population: Population, card: Indices, merchant: Indices) -> Amounts:
-    """Draw what these cards usually pay at these merchants, in euro, at least 0.50."""
+    """Draw the usual amounts of these cards at these merchants, in euro, at least 0.50."""
     category = population.merchants.category[merchant]
     median = np.array([kind.median for kind in CATEGORIES])[category]
     spread = np.array([kind.spread for kind in CATEGORIES])[category]
@@ -96,7 +94,7 @@ def usual_amounts(rng: Generator, population: Population, card: Indices, merchan
 
 
 def _everyday(rng: Generator, population: Population, days: int) -> tuple[Indices, Indices, Millis]:
-    """Draw the purchases of habit; the quiet days of the week are thinned out afterwards, hence a few more here."""
+    """Draw the regular purchases, a few too many: those of quiet days of the week are thinned out afterwards."""
     expected = population.rate * days * WEEKDAYS.max() / WEEKDAYS.mean()
     card = np.repeat(np.arange(len(expected), dtype=np.int32), rng.poisson(expected))
     merchant = _shops(rng, population, card)
@@ -124,7 +122,7 @@ def _shops(rng: Generator, population: Population, card: Indices) -> Indices:
 def _hours(rng: Generator, population: Population, card: Indices, merchant: Indices) -> NDArray[np.int64]:
     """Draw the hour of the day of each purchase, by the merchant's hours and the holder's."""
     profile = np.array([kind.hours for kind in CATEGORIES])[population.merchants.category[merchant]]
-    profile = np.where(population.owl[card] & (profile > 0), len(HOURS), profile)
+    profile = np.where(population.awake_at_night[card] & (profile > 0), len(HOURS), profile)
     hour = np.zeros(len(card), np.int64)
     for number, weights in enumerate((*HOURS, OWL_HOURS)):
         here = np.flatnonzero(profile == number)

@@ -1,6 +1,6 @@
-"""A whole simulation: what happened, in order of time, with what the issuer will be told about it and when.
+"""A complete simulation: all transactions in order of time, and when the issuer learns the truth about each.
 
-History and live are one run cut at an instant, so campaigns go on across the cut as they would.
+History and live stream are one simulation, cut at an instant, so that fraud campaigns continue across the cut.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Plan:
     """What to simulate.
 
     Raises:
-        ValueError: a length or a share that makes no sense.
+        ValueError: a length or a share is impossible.
     """
 
     history_start_ms: int
@@ -37,7 +37,7 @@ class Plan:
     """About 1.1 purchases a card a day."""
     merchants: int = 900
     fraud_share: float = 0.007
-    """How much of all transactions is fraud, about."""
+    """The approximate share of fraud in all transactions."""
 
     def __post_init__(self) -> None:
         if self.history_start_ms % DAY_MS:
@@ -49,7 +49,7 @@ class Plan:
 
     @classmethod
     def ending_before(cls, now_ms: int, history_days: int, live_days: int) -> Self:
-        """Plan for the days that end with the last midnight before `now_ms`: nothing in it lies in the future."""
+        """Return a plan for the days up to the last midnight before `now_ms`, so that nothing lies in the future."""
         return cls(now_ms // DAY_MS * DAY_MS - (history_days + live_days) * DAY_MS, history_days, live_days)
 
     @property
@@ -66,17 +66,17 @@ class World:
     population: Population
     rows: TransactionRows
     labelled_ms: Millis
-    """When the truth about a row becomes known; never before the row itself."""
+    """When the truth about a row becomes known, never before the row."""
     by_customer: np.ndarray[tuple[int], np.dtype[np.bool_]]
-    """Whether the holder says so, and not a chargeback."""
+    """Whether the holder reports it, rather than a chargeback."""
     device: Indices
-    """On which device a row was bought, `devices.NONE` at a terminal."""
+    """The device of a row, `spending.NONE` at a terminal."""
     cut: int
     """The first live row."""
 
 
 def simulate(rng: Generator, plan: Plan) -> World:
-    """Carry out a plan; the same generator state gives the same world."""
+    """Simulate a plan; the same generator state gives the same world."""
     population = populate(rng, plan.cards, plan.merchants)
     days = plan.history_days + plan.live_days
     genuine = spend(rng, population, plan.history_start_ms, days)
@@ -91,9 +91,9 @@ def simulate(rng: Generator, plan: Plan) -> World:
 
 
 def _delays(rng: Generator, count: int) -> tuple[Millis, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
-    """Draw how long the truth takes: hours to days from the holder, days to weeks by chargeback.
+    """Draw the delay of the truth: hours to days from the holder, days to weeks by chargeback.
 
-    Genuine rows settle at the same pace as fraud: else the newest labelled days of a history would hold fraud alone.
+    Genuine rows have the same delays as fraud, or the newest labelled days of a history would have fraud alone.
     """
     by_customer = rng.random(count) < CUSTOMER_SHARE
     median = np.where(by_customer, 14 * HOUR_MS, 6 * DAY_MS)
@@ -102,20 +102,20 @@ def _delays(rng: Generator, count: int) -> tuple[Millis, np.ndarray[tuple[int], 
 
 
 def transaction_name(number: int) -> str:
-    """Name the transaction of a row."""
+    """Return the id of a row's transaction."""
     return f"tx-{number:08d}"
 
 
 def card_name(card: int) -> str:
-    """Name a card: a token, never a card number."""
+    """Return the id of a card: a token, never a card number."""
     return f"card-{card:06d}"
 
 
 def merchant_name(merchant: int) -> str:
-    """Name a merchant."""
+    """Return the id of a merchant."""
     return f"shop-{merchant:05d}"
 
 
 def device_name(device: int) -> str:
-    """Name a device."""
+    """Return the id of a device."""
     return f"dev-{device:07d}"

@@ -1,4 +1,4 @@
-"""A world written out: its history as a transactions file, what follows as `transaction/1` and `label/1` records."""
+"""Writes a world: its history as a transactions file, the rest as `transaction/1` and `label/1` records."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ ORDER BY number
 """
 
 
-class Live(NamedTuple):
-    """One transaction as it is published, and the truth about it, which is not."""
+class LiveTransaction(NamedTuple):
+    """One transaction as it is published, and the truth about it, which is not published."""
 
     transaction: dict[str, Any]
     pattern: Pattern
@@ -49,7 +49,7 @@ class Live(NamedTuple):
 
 
 def minor_amounts(world: World, start: int, stop: int) -> NDArray[np.int64]:
-    """Return what the cards of rows `start` to `stop` are billed, in the minor unit of each card's own currency."""
+    """Return the amounts of rows `start` to `stop` in the minor unit of each card's own currency."""
     rate = np.array([CURRENCIES.get(town.country, EURO).per_euro for town in TOWNS])
     rows = slice(start, stop)
     home = world.population.home[world.rows.card[rows]]
@@ -62,10 +62,10 @@ def minor_amounts(world: World, start: int, stop: int) -> NDArray[np.int64]:
 def write_history(world: World, target: Path) -> int:
     """Write the rows before the cut as a transactions file, parquet or CSV by the name's suffix; return how many.
 
-    What was not known at the cut is null in `fraud` and `labelled_at`.
+    `fraud` and `labelled_at` are null where the truth was not known at the cut.
 
     Raises:
-        ValueError: another suffix.
+        ValueError: the suffix is another.
     """
     if target.suffix not in FORMATS:
         raise ValueError(f"{target.name}: a transactions file ends in {' or '.join(FORMATS)}")
@@ -81,17 +81,17 @@ def write_history(world: World, target: Path) -> int:
     return world.cut
 
 
-def live(world: World) -> Iterator[Live]:
-    """Yield what follows the history, in order of time, as `transaction/1` with its truth."""
+def live(world: World) -> Iterator[LiveTransaction]:
+    """Yield the live transactions in order of time, as `transaction/1` with the truth."""
     for start in range(world.cut, len(world.rows), CHUNK):
         stop = min(start + CHUNK, len(world.rows))
         amounts = minor_amounts(world, start, stop).tolist()
         for row, amount in zip(range(start, stop), amounts, strict=True):
-            yield Live(_transaction(world, row, amount), Pattern(int(world.rows.pattern[row])))
+            yield LiveTransaction(_transaction(world, row, amount), Pattern(int(world.rows.pattern[row])))
 
 
 def labels(world: World, from_ms: int, until_ms: int) -> Iterator[dict[str, Any]]:
-    """Yield the fraud that becomes known from `from_ms` to before `until_ms`, as `label/1`, in order of report."""
+    """Yield the fraud that becomes known from `from_ms` until before `until_ms`, as `label/1`, in order of report."""
     known = (world.labelled_ms >= from_ms) & (world.labelled_ms < until_ms) & (world.rows.pattern != Pattern.GENUINE)
     rows = np.flatnonzero(known)
     for row in rows[np.argsort(world.labelled_ms[rows], kind="stable")].tolist():
@@ -109,7 +109,7 @@ def labels(world: World, from_ms: int, until_ms: int) -> Iterator[dict[str, Any]
 
 
 def _transaction(world: World, row: int, amount_minor: int) -> dict[str, Any]:
-    """Write one row as `transaction/1`."""
+    """Return one row as `transaction/1`."""
     rows, shops = world.rows, world.population.merchants
     card, merchant = int(rows.card[row]), int(rows.merchant[row])
     kind, home = CATEGORIES[shops.category[merchant]], TOWNS[world.population.home[card]]
@@ -134,7 +134,7 @@ def _transaction(world: World, row: int, amount_minor: int) -> dict[str, Any]:
 
 
 def _columns(world: World) -> dict[str, NDArray[Any]]:
-    """Return the history's rows as columns, names and towns still as numbers."""
+    """Return the history's rows as columns, with numbers for names and towns."""
     past, shops = slice(0, world.cut), world.population.merchants
     card, merchant = world.rows.card[past], world.rows.merchant[past]
     return {

@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 from redis import asyncio as redis_asyncio
 
+from benchmarks.comparison import COLD, COUNTERS, OURS, SETS, compared_stores
+from benchmarks.workload import Workload
 from features.declaration import Aggregate, load
-from stream.bench.contest import COLD, COUNTERS, OURS, SETS, contestants_of
-from stream.bench.crowd import Crowd
 from stream.cli.main import main
 from stream.settings import Settings
 
@@ -41,15 +41,15 @@ def test_everyone_is_measured_and_no_key_is_left(redis_url: str, monkeypatch: py
 
 
 async def test_sorted_sets_make_our_numbers_to_the_bit_and_all_keys_go_in_the_end(redis_url: str) -> None:
-    crowd, settings = Crowd(cards=20, seed=1), Settings(redis_url=redis_url)
-    async with contestants_of(settings, DEFAULT, "bench-bits") as (_, contestants):
-        for _ in range(crowd.before // 250):
-            lot = crowd.next(250)
-            vectors = {name: await one.vectors(lot.batch) for name, one in contestants.items()}
+    workload, settings = Workload(cards=20, seed=1), Settings(redis_url=redis_url)
+    async with compared_stores(settings, DEFAULT, "bench-bits") as (_, stores):
+        for _ in range(workload.before // 250):
+            labelled = workload.next(250)
+            vectors = {name: await one.vectors(labelled.batch) for name, one in stores.items()}
             assert vectors[OURS].tobytes() == vectors[COLD].tobytes() == vectors[SETS].tobytes()
-            for contestant in contestants.values():
-                await contestant.label(lot.labels)
-                await contestant.compact()
+            for store in stores.values():
+                await store.label(labelled.labels)
+                await store.compact()
         shares = vectors[OURS][:, DEFAULT.names.index("merchant_fraud_share_delayed_30d")]
         assert (shares > 0).any(), "no label counted, so nothing was compared"
         assert await keys_left(redis_url)
@@ -57,14 +57,14 @@ async def test_sorted_sets_make_our_numbers_to_the_bit_and_all_keys_go_in_the_en
 
 
 async def test_counters_are_near_and_count_a_redelivery_again(redis_url: str) -> None:
-    crowd, settings = Crowd(cards=20, seed=2), Settings(redis_url=redis_url)
+    workload, settings = Workload(cards=20, seed=2), Settings(redis_url=redis_url)
     known = [i for i, row in enumerate(DEFAULT.rows) if row.aggregate is Aggregate.COUNT]
-    async with contestants_of(settings, DEFAULT, "bench-again") as (_, contestants):
-        for _ in range(crowd.before // 250):
-            batch = crowd.next(250).batch
-            exact, counted = [(await contestants[name].vectors(batch))[:, known] for name in (OURS, COUNTERS)]
+    async with compared_stores(settings, DEFAULT, "bench-again") as (_, stores):
+        for _ in range(workload.before // 250):
+            batch = workload.next(250).batch
+            exact, counted = [(await stores[name].vectors(batch))[:, known] for name in (OURS, COUNTERS)]
         assert 0 < np.abs(counted - exact).sum() < 0.2 * exact.sum()
-        exact_again, counted_again = [(await contestants[name].vectors(batch))[:, known] for name in (OURS, COUNTERS)]
+        exact_again, counted_again = [(await stores[name].vectors(batch))[:, known] for name in (OURS, COUNTERS)]
         assert (exact_again == exact).all()
         assert (counted_again > counted).any()
 

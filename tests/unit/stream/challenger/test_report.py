@@ -15,8 +15,9 @@ from shadow.comparison import Comparison, Side, TransactionSource, encode_compar
 from shadow.history import ChallengerHistory, ShadowTerm, Totals
 from shadow.tally import Tally
 from stream.challenger.report import ExpectedComparisons, ShadowReport, _is_expected, _readable, choose
+from stream.challenger.tables import report_tables
 from stream.cli.main import main
-from stream.cli.shadow import _since_ms, facts, tables
+from stream.cli.shadow import _since_ms, facts
 from stream.contract.outputs import Score
 from stream.demo.scoreboard import Place
 from stream.errors import ReportError
@@ -77,7 +78,7 @@ def test_a_report_is_one_object_in_which_the_matrix_adds_up() -> None:
 
 def shown(found: ShadowReport) -> str:
     out = io.StringIO()
-    Console(file=out, width=120, highlight=False).print(tables(found))
+    Console(file=out, width=120, highlight=False).print(report_tables(found))
     return out.getvalue()
 
 
@@ -98,7 +99,7 @@ def test_what_was_missed_since_before_the_window_is_at_most_what_is_missing(
     told, text = facts(found), shown(found)
     assert told["astride"] == {"skipped": 890, "failed": 10, "counted": perhaps}
     assert (told["skipped"], told["failed"], told["unexplained"]) == (3, 2, unexplained)
-    assert "890 skipped and 10 failed in times that reach back before this window" in " ".join(text.split())
+    assert "890 skipped and 10 failed for periods that begin before this window" in " ".join(text.split())
     assert any(line.startswith("skipped or failed, at most") and f" {perhaps} " in line for line in text.splitlines())
 
 

@@ -8,14 +8,14 @@ import pytest
 from models.commands import EventKind
 from models.problems import Problem, ProblemCode
 from stream.demo import checks
-from stream.demo.chronicle import RevisionComparisons
-from stream.demo.scoreboard import Delay, Outage, Place, Scoreboard, Truth
-from stream.demo.summary import found, summarise
+from stream.demo.comparisons import RevisionComparisons
+from stream.demo.scoreboard import Delay, GroundTruth, Outage, Place, Scoreboard
+from stream.demo.summary import problems_of, summarise
 from stream.demo.world.rows import Pattern
 from support.demo_scores import (
     BACK,
     PROMOTED,
-    chronicle_of,
+    commands_of,
     event,
     refused,
     run_of,
@@ -61,7 +61,7 @@ def go_back(board: Scoreboard) -> None:
 
 
 def keep_back(board: Scoreboard) -> None:
-    board.due("never", Truth(Pattern.GENUINE, live=True, due_ms=1_000))
+    board.due("never", GroundTruth(Pattern.GENUINE, live=True, due_ms=1_000))
 
 
 def refuse(board: Scoreboard) -> None:
@@ -84,18 +84,18 @@ def refuse(board: Scoreboard) -> None:
 def test_one_planted_fault_is_found_and_named(harm: Callable[[Scoreboard], None], words: str) -> None:
     board = sound_board()
     harm(board)
-    assert words in found(run_of(view_of(board)))
+    assert words in problems_of(run_of(view_of(board)))
 
 
 def test_void_scores_are_a_fault() -> None:
-    assert found(run_of(view_of(sound_board(), void=3))) == ("3 scores were void",)
+    assert problems_of(run_of(view_of(sound_board(), void=3))) == ("3 scores were void",)
     assert checks.void_scores(0, 2) == ("2 scores were unreadable",)
 
 
 def test_a_partition_that_the_new_revision_never_decided_is_named() -> None:
     board = sound_board()
     del board.first_offsets[1][BACK]
-    assert found(run_of(view_of(board))) == ("partition 1: revision 4 decided nothing there",)
+    assert problems_of(run_of(view_of(board))) == ("partition 1: revision 4 decided nothing there",)
 
 
 def test_an_announced_cutover_that_the_scores_do_not_show_is_named() -> None:
@@ -109,16 +109,16 @@ def test_an_announced_cutover_that_the_scores_do_not_show_is_named() -> None:
 def test_a_command_without_a_verdict_and_a_refused_one_are_faults(command_id: str, name: str) -> None:
     sound = view_of(sound_board())
     why = Problem(ProblemCode.UNKNOWN_MODEL, "there is no such model")
-    unanswered = found(run_of(without(sound, command_id)))
-    turned_down = found(run_of(replace(sound, chronicle=refused(sound.chronicle, command_id, why))))
+    unanswered = problems_of(run_of(without(sound, command_id)))
+    turned_down = problems_of(run_of(replace(sound, commands=refused(sound.commands, command_id, why))))
     assert f"the {name} got no verdict" in unanswered
     assert f"the {name} was refused: there is no such model" in turned_down
 
 
 def test_a_shadow_that_compared_nothing_is_a_fault() -> None:
     board = sound_board()
-    blind = view_of(board, lanes=RevisionComparisons(board.truths))
-    assert found(run_of(blind)) == (
+    blind = view_of(board, comparisons=RevisionComparisons(board.truths))
+    assert problems_of(run_of(blind)) == (
         "revision 2: no decision was compared with the challenger's",
         "revision 3: no decision was compared with the challenger's",
     )
@@ -138,7 +138,7 @@ KILLED = Outage(killed_ms=1_015, in_flight=2, uncommitted=5)
 
 def test_a_kill_that_was_survived_has_its_figures() -> None:
     board = killed_board()
-    view = view_of(board, outage=KILLED.after(board, 3_040, calm=0), chronicle=chronicle_of(board))
+    view = view_of(board, outage=KILLED.after(board, 3_040, calm=0), commands=commands_of(board))
     summary = summarise(run_of(view))
     assert summary.problems == ()
     assert summary.chaos is not None
@@ -151,7 +151,7 @@ def test_a_kill_that_was_survived_has_its_figures() -> None:
 def test_a_kill_after_which_nobody_decides_is_a_fault() -> None:
     board = sound_board()
     outage = KILLED.after(board, 9_000, calm=0)
-    assert found(run_of(view_of(board, outage=outage))) == ("after the kill, no new worker decided anything",)
+    assert problems_of(run_of(view_of(board, outage=outage))) == ("after the kill, no new worker decided anything",)
 
 
 def test_a_kill_that_kept_nobody_waiting_or_left_a_partition_or_a_backlog_is_a_fault() -> None:
@@ -160,8 +160,8 @@ def test_a_kill_that_kept_nobody_waiting_or_left_a_partition_or_a_backlog_is_a_f
     board.delays.clear()
     outage = replace(KILLED.after(board, 3_000, calm=0), caught_up_ms=None)
     assert checks.not_recovered(board, outage, 2) == (
-        "after the kill, nobody went on in partitions 1",
-        "after the kill, the backlog was never worked off",
+        "after the kill, no worker took over partitions 1",
+        "after the kill, the backlog was never decided",
         "the kill showed nothing: no payment had to wait for the new worker",
     )
 

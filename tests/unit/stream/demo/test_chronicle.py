@@ -1,13 +1,13 @@
-"""Commands and answers come from two topics, in whatever order; the chronicle makes one story of them."""
+"""Commands and answers come from two topics, in whatever order; the log makes one story of them."""
 
 from models.commands import CommandKind, EventKind
 from models.problems import Problem, ProblemCode
-from stream.demo.chronicle import Chronicle
-from support.demo_scores import NEW, OLD, STORY, chronicle_of, command, event, sound_board
+from stream.demo.commands import CommandLog
+from support.demo_scores import NEW, OLD, STORY, command, commands_of, event, sound_board
 
 
 def test_a_story_has_its_revisions_times_and_cutovers() -> None:
-    changes = chronicle_of(sound_board()).changes
+    changes = commands_of(sound_board()).records
     assert [(change.kind, change.revision) for change in changes] == [
         (CommandKind.PROMOTE, 1),
         (CommandKind.CHALLENGE, 2),
@@ -22,32 +22,32 @@ def test_a_story_has_its_revisions_times_and_cutovers() -> None:
 
 
 def test_an_answer_may_come_before_its_command() -> None:
-    chronicle = Chronicle()
+    log = CommandLog()
     told = {"command_id": "x", "command": CommandKind.PROMOTE, "model": NEW}
-    chronicle.event(event(EventKind.ACCEPTED, 3, **told))
-    (early,) = chronicle.changes
+    log.event(event(EventKind.ACCEPTED, 3, **told))
+    (early,) = log.records
     assert (early.accepted, early.took_ms, early.kind) == (True, None, CommandKind.PROMOTE)
-    chronicle.command(command("x", CommandKind.PROMOTE, NEW[:8], 1_040))
-    (change,) = chronicle.changes
+    log.command(command("x", CommandKind.PROMOTE, NEW[:8], 1_040))
+    (change,) = log.records
     assert (change.took_ms, change.model) == (60, NEW)
 
 
 def test_the_first_answer_stays_and_other_events_are_no_answers() -> None:
-    chronicle = Chronicle()
-    chronicle.command(command("x", CommandKind.PROMOTE, NEW))
+    log = CommandLog()
+    log.command(command("x", CommandKind.PROMOTE, NEW))
     why = (Problem(ProblemCode.UNKNOWN_MODEL, "gone"), Problem(ProblemCode.EXPIRED, "late"))
-    chronicle.event(event(EventKind.CANDIDATE, 2, command_id="x", model=NEW))
-    chronicle.event(event(EventKind.REFUSED, 2, command_id="x", problems=why))
-    chronicle.event(event(EventKind.ACCEPTED, 3, command_id="x", model=NEW))
-    chronicle.event(event(EventKind.SHADOW, 2, model=NEW, skipped=4))
-    (change,) = chronicle.changes
+    log.event(event(EventKind.CANDIDATE, 2, command_id="x", model=NEW))
+    log.event(event(EventKind.REFUSED, 2, command_id="x", problems=why))
+    log.event(event(EventKind.ACCEPTED, 3, command_id="x", model=NEW))
+    log.event(event(EventKind.SHADOW, 2, model=NEW, skipped=4))
+    (change,) = log.records
     assert (change.accepted, change.revision, change.refusal) == (False, None, "gone; late")
 
 
 def test_the_last_command_of_a_kind_is_found_also_by_its_model() -> None:
-    chronicle = chronicle_of(sound_board())
-    promotion, first = chronicle.change(CommandKind.PROMOTE), chronicle.change(CommandKind.PROMOTE, OLD)
+    log = commands_of(sound_board())
+    promotion, first = log.last(CommandKind.PROMOTE), log.last(CommandKind.PROMOTE, OLD)
     assert promotion is not None
     assert first is not None
     assert (promotion.command_id, first.command_id) == (STORY[2][0].command_id, STORY[0][0].command_id)
-    assert chronicle.change(CommandKind.DEMOTE) is None
+    assert log.last(CommandKind.DEMOTE) is None

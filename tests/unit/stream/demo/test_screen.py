@@ -11,15 +11,15 @@ from rich.console import Console
 
 from models.policy import Decision
 from models.problems import Problem, ProblemCode
-from stream.demo.chronicle import RevisionComparisons
+from stream.demo.comparisons import RevisionComparisons
+from stream.demo.panel import line, panel
+from stream.demo.plan import Action, DemoPlan, ScheduledAction
 from stream.demo.presenter import PlainPresenter, TerminalPresenter, presenter_for
 from stream.demo.report import GO_ON, PAGES, report
-from stream.demo.run import Camera
+from stream.demo.run import SvgRecorder
 from stream.demo.scoreboard import Outage, Place, Scoreboard
-from stream.demo.screen import line, news, picture
-from stream.demo.script import Act, Scene, Script
 from stream.demo.summary import summarise
-from stream.demo.timeline import clock
+from stream.demo.timeline import clock, news
 from stream.demo.view import View, seconds, share
 from stream.demo.world.rows import Pattern
 from support.demo_scores import BACK, PROMOTED, comparison, refused, run_of, score, sent, sound_board, view_of, without
@@ -40,7 +40,7 @@ def busy_view() -> View:
     for number in range(6):
         place = sent(board, f"m{number}", Place(0, 900 + number), Pattern.STOLEN)
         pair = (Decision.DECLINE, Decision.APPROVE)
-        view.lanes.compare([comparison(f"m{number}", place, pair, revision=PROMOTED)])
+        view.comparisons.compare([comparison(f"m{number}", place, pair, revision=PROMOTED)])
     return view
 
 
@@ -53,7 +53,7 @@ def drawn(what: object, width: int = 110) -> str:
 
 
 def test_the_picture_fits_a_terminal_and_names_what_matters() -> None:
-    text = drawn(picture(busy_view()))
+    text = drawn(panel(busy_view()))
     assert len(text.splitlines()) < 40
     assert max(map(len, text.splitlines())) <= 110
     for words in (
@@ -65,19 +65,19 @@ def test_the_picture_fits_a_terminal_and_names_what_matters() -> None:
         "everywhere after 100 ms, from 0:50 1:50 2:50 3:50",
         "rolled back to plain",
         "revision 4 accepted in 20 ms; it was kept loaded",
-        "watched after the promotion: plain, in the shadow of better (revision 3, over)",
-        "frauds only better alerts  6, € 75",
-        "before: better beside plain, 100% compared",
-        "fraud, takeover",
+        "watch: plain beside better: 100% of 200 compared",
+        "only by better: 6, € 75",
+        "decided otherwise: 6 of 206",
+        "decline → approve",
         "decided in p50 5 p99 5 ms",
     ):
         assert words in text
 
 
 def test_a_narrow_terminal_gets_the_same_one_below_the_other() -> None:
-    text = drawn(picture(busy_view()), width=80)
+    text = drawn(panel(busy_view()), width=80)
     assert max(map(len, text.splitlines())) <= 80
-    for words in ("rolled back to", "frauds only better alerts", "live \\ challenger", "who decided what"):
+    for words in ("rolled back to", "only by better: 6, € 75", "decline → approve", "frauds found"):
         assert words in text
 
 
@@ -85,14 +85,14 @@ def test_what_is_to_come_is_shown_and_a_death_as_long_as_it_lasts() -> None:
     board = busy_board()
     sent(board, "waiting", Place(0, 999))
     dead = Outage(killed_ms=1_200, in_flight=1)
-    view = view_of(board, outage=dead, to_come=(Scene(80.0, Act.ROLL_BACK),))
-    text = drawn(picture(view))
+    view = view_of(board, outage=dead, planned=(ScheduledAction(80.0, Action.ROLL_BACK),))
+    text = drawn(panel(view))
     assert "1:20" in text
     assert "the promotion is rolled back" in text
     assert "1 payment waiting for the new worker, for 300 ms now" in text
     assert not any("killed" in told for told in news(view))
     board.decide(score("waiting", Place(0, 999), epoch=2, revision=BACK), 5_400)
-    back = view_of(board, outage=dead.told(7).after(board, 5_450, calm=0))
+    back = view_of(board, outage=dead.with_uncommitted(7).after(board, 5_450, calm=0))
     (told,) = [told for told in news(back) if "killed" in told]
     assert "back after 4.2 s; 1 payment waited, caught up 50 ms later; 7 decisions were written" in told
 
@@ -100,10 +100,8 @@ def test_what_is_to_come_is_shown_and_a_death_as_long_as_it_lasts() -> None:
 def test_a_refused_command_and_one_without_a_verdict_say_so() -> None:
     sound = view_of(sound_board())
     why = Problem(ProblemCode.EXPIRED, "its time was over")
-    assert "refused: its time was over" in drawn(
-        picture(replace(sound, chronicle=refused(sound.chronicle, "four", why)))
-    )
-    assert "asked for, no verdict yet" in drawn(picture(without(sound, "four")))
+    assert "refused: its time was over" in drawn(panel(replace(sound, commands=refused(sound.commands, "four", why))))
+    assert "asked for, no verdict yet" in drawn(panel(without(sound, "four")))
 
 
 def test_a_line_says_the_same_in_short() -> None:
@@ -117,22 +115,22 @@ def test_a_line_says_the_same_in_short() -> None:
 
 def test_an_empty_board_can_be_drawn() -> None:
     board = Scoreboard()
-    view = view_of(board, lanes=RevisionComparisons(board.truths), began_ms=0)
+    view = view_of(board, comparisons=RevisionComparisons(board.truths), began_ms=0)
     assert "precision -" in line(view)
-    text = drawn(picture(view))
-    assert "who decided what" in text
+    text = drawn(panel(view))
+    assert "frauds found" in text
     assert "no comparison yet" in text
 
 
 def test_the_report_names_each_problem_or_says_that_all_held() -> None:
     sound = run_of(view_of(sound_board()))
     text = " ".join(drawn(report(sound, summarise(sound))).split())
-    assert "all checks held" in text
+    assert "all checks passed" in text
     assert "shadow better beside plain: 100% of 4 compared, 100% agreed" in text
     assert "watch plain beside better: 100% of 4 compared" in text
     harmed = run_of(view_of(sound_board(), void=2))
     text = drawn(report(harmed, summarise(harmed)))
-    assert "not as it must be" in text
+    assert "checks failed" in text
     assert "2 scores were void" in text
 
 
@@ -141,7 +139,7 @@ def test_the_report_of_a_kill_has_its_numbers() -> None:
     for partition in (0, 1):
         place = sent(board, f"later{partition}", Place(partition, 6))
         board.decide(score(f"later{partition}", place, revision=BACK, epoch=2, latency_ms=3_980), 5_000)
-    outage = Outage(killed_ms=1_015, in_flight=3).told(9).after(board, 5_010, calm=0)
+    outage = Outage(killed_ms=1_015, in_flight=3).with_uncommitted(9).after(board, 5_010, calm=0)
     run = run_of(view_of(board, outage=outage))
     text = " ".join(drawn(report(run, summarise(run))).split())
     for words in (
@@ -162,13 +160,13 @@ def test_every_page_to_read_next_is_there_with_its_section() -> None:
 
 
 def test_the_commands_to_go_on_with_are_options_of_the_demo() -> None:
-    assert {command.removeprefix("fraudstream demo --") for command, _ in GO_ON} <= set(Script.__dataclass_fields__)
+    assert {command.removeprefix("fraudstream demo --") for command, _ in GO_ON} <= set(DemoPlan.__dataclass_fields__)
 
 
 def test_the_picture_of_the_terminal_is_well_formed_and_fetches_nothing(tmp_path: Path) -> None:
-    camera = Camera("fraudstream demo")
-    camera.take(picture(busy_view()))
-    camera.save(tmp_path / "demo.svg")
+    recorder = SvgRecorder("fraudstream demo")
+    recorder.record(panel(busy_view()))
+    recorder.save(tmp_path / "demo.svg")
     text = (tmp_path / "demo.svg").read_text()
     assert ET.fromstring(text).tag.endswith("svg")  # noqa: S314 - our own file
     assert "url(http" not in text
@@ -197,7 +195,7 @@ def test_steps_end_in_a_line_with_what_came_of_them(*, terminal: bool, kind: typ
     with presenter.step("knit") as step:
         step.advance("rows", 1, 2)
         step.result = "a sock"
-    with presenter.screen() as draw:
+    with presenter.live() as draw:
         draw(lambda: "picture", lambda: "line")
         presenter.note("a button [came] off")
     stream = console.file

@@ -10,19 +10,19 @@ from stream.contract.codes import Rejection
 from stream.contract.label import read_label
 from stream.contract.transaction import read_transaction
 from stream.dataset.injector import ScheduledRecord
-from stream.demo.script import Script
-from stream.demo.traffic import Traffic, as_of, invent, take
+from stream.demo.plan import DemoPlan
+from stream.demo.traffic import Traffic, as_of, simulate_plan, until_transaction
 from stream.demo.world.rows import DAY_MS, Pattern
 from stream.demo.world.world import World
 from stream.settings import Settings
 
 NOW_MS = 1_767_225_600_000
-SCRIPT = Script(rate=20, seconds=30, cards=200, merchants=200, history_days=40, warm_days=10)
+SCRIPT = DemoPlan(rate=20, seconds=30, cards=200, merchants=200, history_days=40, warm_days=10)
 
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    return invent(SCRIPT, NOW_MS)
+    return simulate_plan(SCRIPT, NOW_MS)
 
 
 def test_nothing_that_is_published_lies_in_the_future(world: World) -> None:
@@ -32,7 +32,7 @@ def test_nothing_that_is_published_lies_in_the_future(world: World) -> None:
 
 def test_warm_and_live_follow_on_each_other_without_a_gap(world: World) -> None:
     traffic = Traffic(world, SCRIPT, Settings())
-    items = [*traffic.warm(), *take(traffic.live(), SCRIPT.live_count)]
+    items = [*traffic.warm(), *until_transaction(traffic.live(), SCRIPT.live_count)]
     names = [item.name for item in items if item.name]
     first = world.cut - traffic.warm_count
     assert names == [f"tx-{number:08d}" for number in range(first, world.cut + SCRIPT.live_count)]
@@ -43,7 +43,7 @@ def test_warm_and_live_follow_on_each_other_without_a_gap(world: World) -> None:
 
 def test_every_record_is_what_the_contract_wants_with_its_card_as_key(world: World) -> None:
     traffic = Traffic(world, SCRIPT, Settings())
-    for item in [*traffic.warm(), *traffic.warm_labels(), *take(traffic.live(), SCRIPT.live_count)]:
+    for item in [*traffic.warm(), *traffic.warm_labels(), *until_transaction(traffic.live(), SCRIPT.live_count)]:
         read = read_transaction(item.value, item.key, NOW_MS) if item.name else read_label(item.value, item.key, (0, 0))
         assert not isinstance(read, Rejection), read
 
@@ -78,12 +78,12 @@ def test_an_earlier_day_knows_less(world: World) -> None:
 
 def test_take_counts_transactions_and_lets_the_rest_follow() -> None:
     items = iter([ScheduledRecord("t", b"", b"", str(number), shares_slot=number % 2 == 1) for number in range(10)])
-    first, second = list(take(items, 2)), list(take(items, 2))
+    first, second = list(until_transaction(items, 2)), list(until_transaction(items, 2))
     assert [item.name for item in first + second] == [str(number) for number in range(7)]
     assert all(int(a.name) + 1 == int(b.name) for a, b in pairwise(first + second))
 
 
 @pytest.mark.parametrize("wrong", [{"rate": 0}, {"seconds": 0}, {"history_days": 15}, {"warm_days": 99}])
-def test_a_script_that_shows_nothing_is_refused(wrong: dict[str, float]) -> None:
+def test_a_plan_that_shows_nothing_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"transactions a second|days of history"):
-        Script(**wrong)  # type: ignore[arg-type]
+        DemoPlan(**wrong)  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from stream.telemetry.attributes import MEANINGS
 from stream.telemetry.steps import OperationTracer
-from stream.telemetry.tracing import MOST_LINKS, BatchTracer, Ids, Tracers, carrying, context_of
+from stream.telemetry.tracing import MAX_LINKS, BatchTracer, TraceIds, Tracers, context_of, with_traceparent
 from support.stream_records import CARD_NUMBER, CARD_NUMBERS, Told
 from support.telemetry_facts import BEGAN_NS, DIGEST, decided, scored, stages
 
@@ -40,12 +40,12 @@ class Bench:
 
     def __init__(self, sampler: Sampler = ROOTS_OFF) -> None:
         self._exporter = InMemorySpanExporter()
-        ids = Ids()
+        ids = TraceIds()
         chosen, always = TracerProvider(sampler, id_generator=ids), TracerProvider(ALWAYS_ON)
         for provider in (chosen, always):
             provider.add_span_processor(SimpleSpanProcessor(self._exporter))
         tracers = Tracers(chosen.get_tracer("t"), always.get_tracer("t"), chosen.sampler, ids)
-        self.operations = OperationTracer(tracers.chosen)
+        self.operations = OperationTracer(tracers.sampling)
         self.tracing = BatchTracer(tracers, Settings(redis_url="redis://someone:secret@redis.internal:6380/0"))
 
     @property
@@ -132,9 +132,9 @@ def test_each_sampled_record_and_its_batch_point_at_each_other() -> None:
 
 def test_links_are_cut_where_the_sdk_would_cut_them() -> None:
     bench = Bench()
-    go(bench, records(MOST_LINKS + 20))
-    assert len(bench.one("process batch").links) == MOST_LINKS
-    assert len(bench.named("process transactions")) == MOST_LINKS + 20
+    go(bench, records(MAX_LINKS + 20))
+    assert len(bench.one("process batch").links) == MAX_LINKS
+    assert len(bench.named("process transactions")) == MAX_LINKS + 20
 
 
 def test_records_without_a_decision_say_what_became_of_them() -> None:
@@ -261,7 +261,7 @@ def test_a_context_goes_behind_other_headers_where_there_was_none() -> None:
     bench = Bench(ROOTS_ON)
     (left,) = go(bench, [Told(headers=[("correlation-id", b"7")])])
     assert [name for name, _ in left] == ["correlation-id", "traceparent"]
-    assert carrying(left, bench.one("send scores").context) == left
+    assert with_traceparent(left, bench.one("send scores").context) == left
 
 
 def test_every_attribute_of_the_list_is_said_by_some_span_and_no_other_is() -> None:

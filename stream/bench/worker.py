@@ -1,8 +1,7 @@
-"""Drive one worker from outside: a backlog for throughput, an open loop for latency, a SIGKILL for the gap.
+"""Measure one worker from outside: throughput from a backlog, latency in an open loop, the gap after a SIGKILL.
 
-The injector keeps its schedule whatever the worker does, and latency counts from the schedule.
-
-The measurements of a worker, each as facts to print: name and unit to figure.
+The load generator keeps its schedule whatever the worker does, and latency counts from the scheduled time. Results are
+facts to print: name and unit, and figure.
 """
 
 import asyncio
@@ -22,7 +21,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import RecordMetadata
 
 from models.commands import CommandKind, EventKind
-from stream.bench.crowd import PublishedPayment
+from stream.bench.payments import PublishedPayment
 from stream.clock import now_ms
 from stream.control.client import CommandRequest
 from stream.dataset.injector import Injector, ScheduledRecord
@@ -39,24 +38,24 @@ _READY_SECONDS = 60.0
 _DONE_SECONDS = 120.0
 Facts = dict[str, Any]
 
-LOSS_COUNT = 5_000
-_LOSS_RATE = 500.0
+KILL_COUNT = 5_000
+_KILL_RATE = 500.0
 
 
 class SeenScore(NamedTuple):
-    """One score as an outside consumer met it: which transaction, and when (epoch milliseconds)."""
+    """One score as a consumer read it: the transaction, and when (epoch milliseconds)."""
 
     transaction_id: str
     at_ms: int
 
 
-class _Named(msgspec.Struct):
+class _ScoreId(msgspec.Struct):
     transaction_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Milliseconds from the schedule to an outside consumer."""
+    """Milliseconds from the scheduled time to a consumer of scores."""
 
     rate: float
     count: int
@@ -65,37 +64,37 @@ class Latency:
     worst: float
 
 
-def apart(settings: Settings) -> Settings:
+def own_names(settings: Settings) -> Settings:
     """Return settings with topics, group and Redis keys of the measurement's own."""
     name = f"bench-{now_ms()}"
     return msgspec.structs.replace(settings, topic_prefix=f"{name}-", group=name, deployment=name)
 
 
 class WorkerBench:
-    """A worker under measurement, and the outside's view of its scores."""
+    """A worker under measurement, a producer of its payments and a consumer of its scores."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.seen: list[SeenScore] = []
         self._folder = Path(tempfile.mkdtemp(prefix="fraudstream-bench-"))
         self._started = 0
-        self._met = asyncio.Event()
+        self._arrived = asyncio.Event()
         self._producer = AIOKafkaProducer(**producer_options(settings), linger_ms=1)
-        self._watching: asyncio.Task[None] | None = None
+        self._consuming: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         await apply(self.settings, PARTITIONS, 1)
         await self._producer.start()
-        self._watching = asyncio.create_task(self._watch())
+        self._consuming = asyncio.create_task(self._consume())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._watching is not None:
-            self._watching.cancel()
+        if self._consuming is not None:
+            self._consuming.cancel()
         await self._producer.stop()
 
     def start_worker(self, variables: Mapping[str, str] = MappingProxyType({}), command: Sequence[str] = ()) -> Child:
-        """Start a worker with variables on top of the settings, or another program as one; it need not be ready yet."""
+        """Start a worker with variables on top of the settings, or another command; do not wait until it is ready."""
         self._started += 1
         environment = {
             f"FRAUDSTREAM_{name.upper()}": _text(value) for name, value in msgspec.structs.asdict(self.settings).items()
@@ -106,23 +105,23 @@ class WorkerBench:
         return child
 
     async def command(self, kind: CommandKind, digest: str) -> None:
-        """Make a model live, or a challenger.
+        """Make a model live, or make it the challenger.
 
         Raises:
-            MeasurementError: the fleet did not do it.
+            MeasurementError: the fleet refused, or did not answer.
         """
-        wish = CommandRequest(kind, digest, "bench", "a measurement", None, _READY_SECONDS, force=False)
-        command_id, answer = await command_traced(self.settings, wish)
+        request = CommandRequest(kind, digest, "bench", "a measurement", None, _READY_SECONDS, force=False)
+        command_id, answer = await command_traced(self.settings, request)
         if answer is None or answer.kind is not EventKind.ACCEPTED:
-            why = "; ".join(problem.detail for problem in answer.problems) if answer else "no verdict"
+            why = "; ".join(problem.detail for problem in answer.problems) if answer else "no answer"
             raise MeasurementError(f"{kind} {digest[:12]} ({command_id}) was not accepted: {why}; logs: {self._folder}")
 
     async def publish(self, records: list[PublishedPayment]) -> None:
-        """Publish as fast as it goes."""
+        """Publish without a schedule, as fast as possible."""
         await self._inject(records, None)
 
     async def inject(self, records: list[PublishedPayment], rate: float) -> Latency:
-        """Publish on schedule and wait until all are decided."""
+        """Publish at a fixed rate and wait until all are decided."""
         before = len(self.seen)
         due = await self._inject(records, rate)
         await self.await_seen(before + len(records))
@@ -132,38 +131,38 @@ class WorkerBench:
         return Latency(rate, len(late), *np.percentile(late, [50, 99, 100]).round(1).tolist())
 
     async def await_seen(self, count: int) -> None:
-        """Wait until so many scores have been met."""
+        """Wait until so many scores have been read."""
         async with asyncio.timeout(_DONE_SECONDS):
             while len(self.seen) < count:
-                self._met.clear()
-                await self._met.wait()
+                self._arrived.clear()
+                await self._arrived.wait()
 
     async def _inject(self, records: list[PublishedPayment], rate: float | None) -> dict[str, int]:
         """Send records in an open loop, and return when each was due, in epoch milliseconds."""
         topic, due = self.settings.topic(TRANSACTIONS.name), dict[str, int]()
-        injector = Injector(self._producer, rate, lambda item, due_ms: due.update({item.name: due_ms}), _taken)
+        injector = Injector(self._producer, rate, lambda item, due_ms: due.update({item.name: due_ms}), _ignore)
         await injector.run(ScheduledRecord(topic, one.key, one.value, one.transaction_id) for one in records)
         return due
 
-    async def _watch(self) -> None:
+    async def _consume(self) -> None:
         consumer = AIOKafkaConsumer(**connection_options(self.settings), enable_auto_commit=False, fetch_max_wait_ms=5)
         await consumer.start()
         try:
             consumer.assign([TopicPartition(self.settings.topic(SCORES.name), number) for number in range(PARTITIONS)])
             await consumer.seek_to_beginning()
             while True:
-                taken = await consumer.getmany(timeout_ms=500)
+                fetched = await consumer.getmany(timeout_ms=500)
                 now = now_ms()
-                for records in taken.values():
-                    named = (msgspec.json.decode(record.value or b"", type=_Named) for record in records)
-                    self.seen += [SeenScore(one.transaction_id, now) for one in named]
-                self._met.set()
+                for records in fetched.values():
+                    ids = (msgspec.json.decode(record.value or b"", type=_ScoreId) for record in records)
+                    self.seen += [SeenScore(one.transaction_id, now) for one in ids]
+                self._arrived.set()
         finally:
             await consumer.stop()
 
 
-def _taken(_item: ScheduledRecord, _where: RecordMetadata) -> None:
-    """Keep nothing of what the broker took; the injector raises over what it did not."""
+def _ignore(_item: ScheduledRecord, _where: RecordMetadata) -> None:
+    """Ignore an acknowledgement; the injector raises if one is missing."""
 
 
 def resident_mib(child: Child) -> float:
@@ -176,8 +175,8 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-async def drain(run: WorkerBench, digest: str, backlog: list[PublishedPayment]) -> tuple[Facts, Child]:
-    """Start a worker on a backlog; its first decision, its throughput, its memory."""
+async def measure_backlog(run: WorkerBench, digest: str, backlog: list[PublishedPayment]) -> tuple[Facts, Child]:
+    """Start a worker on a backlog; measure the time to its first decision, its throughput and its memory."""
     first = run.start_worker()
     await run.command(CommandKind.PROMOTE, digest)
     first.stop()
@@ -194,23 +193,23 @@ async def drain(run: WorkerBench, digest: str, backlog: list[PublishedPayment]) 
     }, child
 
 
-async def hold(run: WorkerBench, records: list[PublishedPayment], rate: float) -> Facts:
-    """Inject at a fixed rate."""
+async def measure_rate(run: WorkerBench, records: list[PublishedPayment], rate: float) -> Facts:
+    """Measure latency at a fixed rate."""
     latency = await run.inject(records, rate)
     return {f"at {rate:g}/s: p50, p99, worst, ms": (latency.p50, latency.p99, latency.worst)}
 
 
-async def lose_one(run: WorkerBench, records: list[PublishedPayment], child: Child) -> Facts:
-    """Kill one of two workers in mid-stream; the longest that a payment then waits."""
+async def measure_kill(run: WorkerBench, records: list[PublishedPayment], child: Child) -> Facts:
+    """Kill one of two workers under load; measure the longest that a payment waits."""
     other, before = run.start_worker(), len(run.seen)
     await asyncio.sleep(5)  # a rebalance
-    injecting = asyncio.create_task(run.inject(records, _LOSS_RATE))
+    injecting = asyncio.create_task(run.inject(records, _KILL_RATE))
     await asyncio.sleep(3)
     child.signal(signal.SIGKILL)
     latency = await injecting
     other.stop()
     return {
-        f"SIGKILL of one of two at {_LOSS_RATE:g}/s: worst, ms": latency.worst,
+        f"SIGKILL of one of two at {_KILL_RATE:g}/s: worst, ms": latency.worst,
         "  session timeout, s": run.settings.session_timeout,
         "  scores more than transactions": len(run.seen) - before - len(records),
     }

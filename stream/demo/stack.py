@@ -1,7 +1,4 @@
-"""The processes of the demo: broker, Redis and one worker, in one folder; none of them outlives it.
-
-Nothing here publishes, reads or commands.
-"""
+"""The processes of the demo: broker, Redis and one worker, in one folder; none of them outlives the demo."""
 
 from __future__ import annotations
 
@@ -27,25 +24,25 @@ LOG_LINES = 12
 
 @dataclass(frozen=True, slots=True)
 class DemoStack:
-    """What runs, and how to reach it."""
+    """The running services, and how to reach them."""
 
     folder: Path
     environment: dict[str, str]
-    """The worker's settings; they hold for every other command as well."""
+    """The worker's settings, also for every other command."""
     worker: Child
 
     @property
     def settings(self) -> Settings:
-        """The worker's settings, read as it reads them."""
+        """The worker's settings, parsed."""
         return read_settings(self.environment)
 
     @property
     def exports(self) -> tuple[str, ...]:
-        """Lines for a shell, so that `fraudstream …` speaks to this fleet."""
+        """Lines for a shell, so that `fraudstream …` uses these services."""
         return tuple(f"export {name}={value}" for name, value in self.environment.items())
 
     def reasons(self) -> list[str]:
-        """Return why the worker does not decide yet; empty when it does."""
+        """Return why the worker does not decide yet; empty if it does."""
         connection = http.client.HTTPConnection(self.settings.http, timeout=2)
         try:
             connection.request("GET", "/health/ready")
@@ -56,12 +53,12 @@ class DemoStack:
             connection.close()
 
     def check(self) -> None:
-        """Raise DemoError if the worker has ended, with the end of its log."""
+        """Raise DemoError, with the end of the log, if the worker has exited."""
         if not self.worker.running:
             raise DemoError(f"the worker ended with {self.worker.exit_code}; its log ends with:\n{self.log_end()}")
 
     def await_worker(self, holds: Callable[[list[str]], bool]) -> None:
-        """Wait until the worker's reasons are as wanted; raises DemoError past a minute and a half."""
+        """Wait until `holds` accepts the worker's reasons; raises DemoError after a minute and a half."""
         deadline = time.monotonic() + WORKER_START_SECONDS
         while not holds(reasons := self.reasons()):
             self.check()
@@ -75,15 +72,15 @@ class DemoStack:
 
 
 def joined(reasons: list[str]) -> bool:
-    """Tell whether nothing is missing but a live model."""
+    """Tell whether a live model is all that is missing."""
     return all("no model is live" in reason for reason in reasons)
 
 
 @contextmanager
-def services(folder: Path, session_seconds: int) -> Iterator[DemoStack]:
+def demo_stack(folder: Path, session_seconds: int) -> Iterator[DemoStack]:
     """Run a broker and a Redis in `folder`, with a worker that is not started yet; stop all three at the end.
 
-    A worker that is silent for `session_seconds` is taken for dead.
+    The worker's session timeout is `session_seconds`.
 
     Raises:
         EmbeddedError: a service is not installed, or does not start.
@@ -101,12 +98,12 @@ def services(folder: Path, session_seconds: int) -> Iterator[DemoStack]:
 
 
 def _path() -> str:
-    """Let the worker find the packages where this process found them, wherever it was started."""
+    """Let the worker import the packages from where this process imported them."""
     return os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))))
 
 
 def _environment(folder: Path, brokers: str, redis_url: str) -> dict[str, str]:
-    """Return the settings for an embedded broker: docs/decisions/0002 says why they differ from the defaults."""
+    """Return the settings for the embedded broker; docs/decisions/0002 explains where they differ from the defaults."""
     named = {
         "BROKERS": brokers,
         "REDIS_URL": redis_url,

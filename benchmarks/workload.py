@@ -1,61 +1,22 @@
-"""Payments whose histories are all about as long: some 60 visible records a card, some 100 a merchant.
+"""Payments whose histories have about the same length: some 60 visible records a card, some 100 a merchant.
 
-They come as the columns that a store is asked with, evenly in time, so nothing of decoding is in what they are used to
-measure. Some payments have a device, and one in a hundred is labelled as fraud a day later.
-
-Payments to measure with: an invented population's, in order, as they would lie on the topic.
+They are columns, as a store takes them, evenly spread over time, so that decoding is not part of what is measured. Some
+payments have a device, and one in a hundred is labelled as fraud a day later.
 """
 
-from collections.abc import Iterator
-from itertools import islice
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 
 from features.declaration import DAY_MS
 from features.history import records
 from features.history.store import Label, Transactions
-from stream.demo.world.world import Plan, simulate
-from stream.demo.world.writing import live
 
 _START_MS = 1_759_968_000_000
-_CARDS_PER_THOUSAND = 20
-_DAYS = 60
-_LEAST_MERCHANTS = 200
 _WITH_DEVICE = 3
 _LABELLED = 100
 _CURRENCY_DECIMALS = 2
 _ZONE_MINUTES = 120
-
-
-class PublishedPayment(NamedTuple):
-    """One record as it is published, and the transaction that it is."""
-
-    transaction_id: str
-    key: bytes
-    value: bytes
-
-
-def payments(count: int, seed: int) -> list[PublishedPayment]:
-    """Make `count` transactions, some fifty to a card."""
-    cards = max(50, count * _CARDS_PER_THOUSAND // 1000)
-    plan = Plan(_START_MS, history_days=1, live_days=_DAYS, cards=cards, merchants=max(_LEAST_MERCHANTS, cards // 5))
-    made = list(islice(_records(simulate_rows(plan, seed)), count))
-    if len(made) < count:
-        raise ValueError(f"{cards} cards made {len(made)} payments in {_DAYS} days where {count} are wanted")
-    return made
-
-
-def simulate_rows(plan: Plan, seed: int) -> Iterator[dict[str, object]]:
-    """Yield the transactions of a plan's live days."""
-    return (one.transaction for one in live(simulate(np.random.default_rng(seed), plan)))
-
-
-def _records(transactions: Iterator[dict[str, object]]) -> Iterator[PublishedPayment]:
-    for transaction in transactions:
-        key = str(transaction["card_id"]).encode()
-        yield PublishedPayment(str(transaction["transaction_id"]), key, msgspec.json.encode(transaction))
 
 
 class LabelledBatch(NamedTuple):
@@ -65,13 +26,13 @@ class LabelledBatch(NamedTuple):
     labels: list[Label]
 
 
-class Crowd:
-    """A stream of payments of so many cards; the same `seed` makes the same one.
+class Workload:
+    """An endless stream of payments of `cards` cards; the same `seed` gives the same stream.
 
     60 payments of a card are within the default set's 37 days, and 100 of a merchant within its 44.
 
     Attributes:
-        before: payments until every history is as long as it will be.
+        before: payments until every history has reached its length.
     """
 
     def __init__(self, cards: int, seed: int) -> None:
@@ -83,7 +44,7 @@ class Crowd:
         self._made = 0
 
     def next(self, count: int) -> LabelledBatch:
-        """Make the next payments."""
+        """Return the next payments."""
         numbers = np.arange(self._made, self._made + count)
         self._made += count
         cards = self._random.integers(0, self._cards, count).tolist()

@@ -1,9 +1,8 @@
-"""A against B in one run: one worker a variant, all of them there all the time, measured in turns.
+"""Compare variants of a worker in one run: all of them run all the time and are measured in alternating rounds.
 
-A lone figure on a shared machine says little; the ratio of medians of alternating rounds says more. Each variant has
-topics, a group and Redis keys of its own; the others idle while one is measured.
-
-What is measured against what: a worker's telemetry off and on, its shadow empty, well and ill.
+A single figure on a shared machine says little; the ratio of medians of alternating rounds says more. Each variant has
+topics, a group and Redis keys of its own; the others idle while one is measured. The variants: tracing off and on; no
+challenger, a sound one and faulty ones.
 """
 
 from __future__ import annotations
@@ -20,20 +19,20 @@ from statistics import median
 from typing import NamedTuple
 
 from models.commands import CommandKind
-from stream.bench.crowd import PublishedPayment, payments
-from stream.bench.driving import Latency, WorkerBench, apart
 from stream.bench.hampered import hampered_command
+from stream.bench.payments import PublishedPayment, payments
+from stream.bench.worker import Latency, WorkerBench, own_names
 from stream.demo.services.processes import Child, free_port, listening
 from stream.settings import Settings
 
 _SETTLE_SECONDS = 1.0
-"""Behind a round, for what goes on beside decisions (comparisons, spans) to come to rest."""
+"""After a round, until comparisons and spans in the background are done."""
 _START_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way to run a worker: variables on top of the settings, another program, a model in its shadow."""
+    """One way to run a worker: variables on top of the settings, another command, a challenger."""
 
     name: str
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -42,7 +41,7 @@ class Variant:
 
 
 class AlternatingEffort(NamedTuple):
-    """How much to measure: rounds of all variants; in each a backlog, and then an open loop of so many seconds."""
+    """How much to measure: rounds of all variants, each with a backlog and then an open loop of so many seconds."""
 
     rounds: int
     backlog: int
@@ -51,12 +50,12 @@ class AlternatingEffort(NamedTuple):
 
     @property
     def each(self) -> int:
-        """How many transactions one variant decides in one round."""
+        """The number of transactions of one variant in one round."""
         return self.backlog + int(self.rate * self.seconds)
 
 
 class VariantRound(NamedTuple):
-    """What one variant did in one round."""
+    """The result of one variant in one round."""
 
     per_second: float
     latency: Latency
@@ -71,7 +70,7 @@ class _Runner:
     rounds: list[VariantRound] = field(default_factory=list)
 
     async def measure(self, effort: AlternatingEffort) -> None:
-        """Let one backlog gather while the worker is stopped, then drain it, then keep a rate."""
+        """Publish a backlog while the worker is stopped, let it drain, then publish at a fixed rate."""
         begin = len(self.rounds) * effort.each
         backlog = self.records[begin : begin + effort.backlog]
         paced = self.records[begin + effort.backlog : begin + effort.each]
@@ -91,7 +90,7 @@ class _Runner:
 async def alternate(
     settings: Settings, digest: str, variants: Sequence[Variant], effort: AlternatingEffort
 ) -> dict[str, list[VariantRound]]:
-    """Return the rounds of each variant; the first round of each is a warm-up and left out."""
+    """Return the rounds of each variant without the first, which is a warm-up."""
     records = payments((effort.rounds + 1) * effort.each, seed=3)
     async with AsyncExitStack() as stack:
         runners = [await _start(stack, settings, digest, variant, records) for variant in variants]
@@ -104,7 +103,7 @@ async def alternate(
 async def _start(
     stack: AsyncExitStack, settings: Settings, digest: str, variant: Variant, records: list[PublishedPayment]
 ) -> _Runner:
-    bench = await stack.enter_async_context(WorkerBench(apart(settings)))
+    bench = await stack.enter_async_context(WorkerBench(own_names(settings)))
     child = bench.start_worker(variant.environment, variant.command)
     stack.callback(child.stop)
     await bench.command(CommandKind.PROMOTE, digest)
@@ -113,15 +112,15 @@ async def _start(
     return _Runner(variant, bench, child, records)
 
 
-def summed(rounds: Mapping[str, Sequence[VariantRound]]) -> dict[str, dict[str, float]]:
+def summarise(rounds: Mapping[str, Sequence[VariantRound]]) -> dict[str, dict[str, float]]:
     """Return the medians of each variant, and their ratios to the first one's."""
     found: dict[str, dict[str, float]] = {}
     base: dict[str, float] | None = None
-    for name, lot in rounds.items():
+    for name, results in rounds.items():
         figures = {
-            "decisions/s": median(one.per_second for one in lot),
-            "p50, ms": median(one.latency.p50 for one in lot),
-            "p99, ms": median(one.latency.p99 for one in lot),
+            "decisions/s": median(one.per_second for one in results),
+            "p50, ms": median(one.latency.p50 for one in results),
+            "p99, ms": median(one.latency.p99 for one in results),
         }
         base = base or figures
         ratios = {f"{what} to the first": value / base[what] for what, value in figures.items()}
@@ -131,10 +130,10 @@ def summed(rounds: Mapping[str, Sequence[VariantRound]]) -> dict[str, dict[str, 
 
 @contextmanager
 def collector() -> Iterator[str]:
-    """Run a collector that keeps nothing, and yield its OTLP endpoint."""
+    """Run a collector that discards everything, and yield its OTLP endpoint."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="fraudstream-bench-") as folder:
-        child = Child((sys.executable, "-m", "stream.bench.sink", str(port)), Path(folder) / "sink.log")
+        child = Child((sys.executable, "-m", "stream.bench.otlp_sink", str(port)), Path(folder) / "sink.log")
         child.start()
         try:
             child.await_ready(lambda: listening(port), _START_SECONDS)
@@ -144,7 +143,7 @@ def collector() -> Iterator[str]:
 
 
 def tracing_variants(endpoint: str) -> tuple[Variant, ...]:
-    """Return a worker that traces nothing, one that traces a hundredth, and one that traces all."""
+    """Return workers that trace nothing, 1 % and everything."""
     on = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_TRACES_SAMPLER": "parentbased_traceidratio"}
     return (
         Variant("off", {"OTEL_TRACES_EXPORTER": "none"}),
@@ -154,7 +153,7 @@ def tracing_variants(endpoint: str) -> tuple[Variant, ...]:
 
 
 def shadow_variants(challenger: str) -> tuple[Variant, ...]:
-    """Return workers without a challenger, with one, with one that takes 100 ms more a time, and one that raises."""
+    """Return workers without a challenger, with a sound one, one that is 100 ms slower, and one that raises."""
     return (
         Variant("off"),
         Variant("on", challenger=challenger),

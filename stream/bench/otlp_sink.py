@@ -1,4 +1,4 @@
-"""Takes every trace and keeps none: `python -m stream.bench.sink PORT`, for measuring what tracing costs."""
+"""An OTLP collector that keeps nothing, to measure the cost of tracing: `python -m stream.bench.otlp_sink PORT`."""
 
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,7 +8,7 @@ class _Sink(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        """Read what was sent, and thank for it: an empty answer is a whole one in OTLP."""
+        """Read the request and answer 200: an empty body is a valid answer in OTLP."""
         self.rfile.read(int(self.headers.get("Content-Length", "0")))
         self.send_response(200)
         self.send_header("Content-Type", "application/x-protobuf")
@@ -16,7 +16,7 @@ class _Sink(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-        """Say nothing."""
+        """Log nothing."""
 
 
 if __name__ == "__main__":

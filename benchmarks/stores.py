@@ -1,6 +1,6 @@
-"""Who competes in `bench features`: what each has to do, ours, and the server's side of it.
+"""What `bench features` compares: the interface of each store, the stream's own store, and figures of the Redis server.
 
-Keys of contestants begin `fraudstream:` and the contestant's name, and are gone when the contest ends.
+The keys of a compared store begin with `fraudstream:` and its name, and are deleted at the end.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -15,31 +15,32 @@ from features.history.store import Entity, Label, Transactions
 from features.redis.keys import KIND_LETTERS
 from features.redis.store import DEFAULT, RedisStore, StoreOptions
 from features.vector.vectorise import vectorise
+from stream.bench.repair import keys_of
 from stream.clock import now_ms
 from stream.settings import Settings
 
-_AT_ONCE = 1_000
-_WEIGHED = 500
+_SCAN_COUNT = 1_000
+_SAMPLE = 500
 
 
-class Contestant(Protocol):
-    """One way to keep histories in Redis and to make features of them."""
+class ComparedStore(Protocol):
+    """One design of histories in Redis, with the features computed from them."""
 
     async def vectors(self, batch: Transactions) -> Floats:
-        """Keep a batch, and return its vectors, of shape (n, number of features); NaN for what cannot be known."""
+        """Store a batch and return its vectors, of shape (n, number of features); NaN for what it cannot know."""
         ...
 
     async def label(self, labels: Sequence[Label]) -> None:
-        """Keep labels."""
+        """Store labels."""
         ...
 
     async def compact(self) -> None:
-        """Drop what is out of sight; not measured."""
+        """Delete what no window reaches any more; not measured."""
         ...
 
 
-class Ours:
-    """The store of the stream, and all features of what it lets see."""
+class StreamStore:
+    """The store of the stream, with all its features."""
 
     def __init__(self, store: RedisStore, feature_set: FeatureSet) -> None:
         self._store = store
@@ -50,7 +51,7 @@ class Ours:
         return vectorise(self._feature_set, batch, await self._store.observe(batch))
 
     async def label(self, labels: Sequence[Label]) -> None:
-        """Keep labels as the stream does."""
+        """Store labels as the stream does."""
         await self._store.label(labels)
 
     async def compact(self) -> None:
@@ -59,26 +60,21 @@ class Ours:
 
 
 @asynccontextmanager
-async def ours(
+async def stream_store(
     settings: Settings, name: str, feature_set: FeatureSet, cache_bytes: int = DEFAULT.cache_bytes
-) -> AsyncIterator[Ours]:
-    """Connect a store of the stream; with `cache_bytes` 0 it remembers nothing from one batch to the next."""
+) -> AsyncIterator[StreamStore]:
+    """Connect a store of the stream; with `cache_bytes` 0 it caches no history between batches."""
     options = StoreOptions(prefix=keys_of(""), cache_bytes=cache_bytes)
     store = RedisStore(settings.redis_url, name, feature_set, now_ms, options)
     await store.connect()
     try:
-        yield Ours(store, feature_set)
+        yield StreamStore(store, feature_set)
     finally:
         await store.close()
 
 
-def keys_of(name: str) -> str:
-    """Return how a contestant's keys begin."""
-    return f"fraudstream:{name}"
-
-
-def key_begin(name: str, kind: Entity) -> str:
-    """Return how its keys of one kind of entity begin."""
+def key_prefix(name: str, kind: Entity) -> str:
+    """Return the prefix of a store's keys of one kind of entity."""
     return f"{keys_of(name)}:{KIND_LETTERS[kind]}:"
 
 
@@ -88,19 +84,12 @@ async def server_cpu_s(client: Redis) -> float:
     return float(info["used_cpu_user"] + info["used_cpu_sys"])
 
 
-async def mean_bytes(client: Redis, begin: str) -> int:
-    """Return what Redis takes for a key that begins so, on average over some hundreds."""
+async def mean_bytes(client: Redis, prefix: str) -> int:
+    """Return the mean memory of a key with this prefix, over a sample of some hundreds."""
     pipeline = client.pipeline(transaction=False)
-    async for key in client.scan_iter(match=f"{begin}*", count=_AT_ONCE):
+    async for key in client.scan_iter(match=f"{prefix}*", count=_SCAN_COUNT):
         pipeline.memory_usage(key, samples=0)
-        if len(pipeline) >= _WEIGHED:
+        if len(pipeline) >= _SAMPLE:
             break
     sizes: list[int] = await pipeline.execute()
     return round(sum(sizes) / max(1, len(sizes)))
-
-
-async def sweep(client: Redis, begin: str) -> None:
-    """Delete all keys that begin so."""
-    found = [key async for key in client.scan_iter(match=f"{begin}*", count=_AT_ONCE)]
-    for at in range(0, len(found), _AT_ONCE):
-        await client.unlink(*found[at : at + _AT_ONCE])

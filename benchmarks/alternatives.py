@@ -1,13 +1,8 @@
-"""The second alternative in `bench features`: one hash of counters for each card and merchant, a field a pane.
+"""Two other designs of histories, for `bench features`: sorted sets of records, and hashes of counters.
 
-It knows counts, sums, means and shares, each wrong by up to a pane at the ends of its window, and no largest, no
-deviation and no parties. Nothing tells whether an event was counted already: a redelivery, a retry or a zombie
-counts again.
-
-The first alternative in `bench features`: a sorted set for each entity, two commands an event and entity, pipelined.
-
-Members are the records that ours keeps, by time, so a record is there once however often it is added, and the features
-are the same to the bit. What it lacks is judging: a retry at another offset or with other content is a second record.
+A sorted set has the same records as our histories, by time, so a redelivery changes nothing and the features are equal
+to the bit, but a retry at another offset or with other content is a second record. Counters know counts, sums, means
+and shares alone, each wrong by up to a pane at the ends of its window, and count a redelivery again.
 """
 
 import struct
@@ -18,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from redis.asyncio import Redis
 
+from benchmarks.stores import key_prefix
 from features.aggregates import Aggregate
 from features.declaration import DAY_MS, Feature, FeatureSet
 from features.history import records
@@ -25,10 +21,9 @@ from features.history.append import NO_ENTITY, rows_by_entity
 from features.history.frames import FINEST, PER_MAJOR, POWERS, Floats
 from features.history.store import NOWHERE, Entity, Fate, Histories, Ints, Label, Observed, Transactions
 from features.vector.vectorise import vectorise
-from stream.bench.contestants import key_begin
 
 PANES = 10
-"""Panes to a window, or to its delay where that is longer; the fewer, the cheaper and the wronger."""
+"""Panes of a window, or of its delay if that is longer; fewer panes are cheaper and less exact."""
 KINDS = (Entity.CARD, Entity.MERCHANT)
 COUNT, AMOUNT, FRAUDS = range(3)
 NEEDS = {
@@ -38,30 +33,30 @@ NEEDS = {
     Aggregate.FRAUD_SHARE: (COUNT, FRAUDS),
 }
 FIELD = struct.Struct("<qqq")
-"""A field's name: what is counted, how long its panes are, and which of them it is."""
+"""A field's name: what is counted, the length of its panes, and the pane's number."""
 
 
 class SortedSets:
-    """Keeps what the horizons of `feature_set` let see, for the contestant of this `name`."""
+    """A sorted set for each entity, two commands an event and entity, pipelined; keys begin with `name`."""
 
     def __init__(self, client: Redis, name: str, feature_set: FeatureSet) -> None:
         self._client = client
-        self._begins = {kind: key_begin(name, kind) for kind in feature_set.horizons_ms}
+        self._prefixes = {kind: key_prefix(name, kind) for kind in feature_set.horizons_ms}
         self._feature_set = feature_set
         self._horizons_ms = feature_set.horizons_ms
         self._touched: dict[str, tuple[Entity, int]] = {}
 
     async def vectors(self, batch: Transactions) -> Floats:
-        """Read each history and add to it, event by event, in one pipeline; then compute as ours does."""
-        theirs = rows_by_entity(batch, tuple(self._horizons_ms))
+        """Read each history and add to it, event by event, in one pipeline; then compute the features."""
+        entities = rows_by_entity(batch, tuple(self._horizons_ms))
         asked = [
-            (kind, i) for kind, one in theirs.items() for i, entity in enumerate(one.hashes) if entity != NO_ENTITY
+            (kind, i) for kind, one in entities.items() for i, entity in enumerate(one.hashes) if entity != NO_ENTITY
         ]
         times = batch.occurred_ms.tolist()
-        own = {kind: [row.tobytes() for row in one.rows] for kind, one in theirs.items()}
+        own = {kind: [row.tobytes() for row in one.rows] for kind, one in entities.items()}
         pipeline = self._client.pipeline(transaction=False)
         for kind, i in asked:
-            key = self._key(kind, theirs[kind].hashes[i])
+            key = self._key(kind, entities[kind].hashes[i])
             self._touched[key] = kind, times[i]
             pipeline.zrange(key, f"({times[i] - self._horizons_ms[kind]}", "+inf", byscore=True)
             pipeline.zadd(key, {own[kind][i]: times[i]})
@@ -69,7 +64,7 @@ class SortedSets:
         seen = dict(zip(asked, replies[::2], strict=True))
         histories = {
             kind: _side_by_side(one.hashes, own[kind], [seen.get((kind, i), []) for i in range(len(batch))])
-            for kind, one in theirs.items()
+            for kind, one in entities.items()
         }
         observed = Observed([Fate.DECIDE] * len(batch), histories, history_epoch=1, incomplete=False)
         return vectorise(self._feature_set, batch, observed)
@@ -86,7 +81,7 @@ class SortedSets:
         await pipeline.execute()
 
     async def compact(self) -> None:
-        """Drop what is out of sight, and let keys expire."""
+        """Delete what is older than the horizon, and let keys expire."""
         pipeline = self._client.pipeline(transaction=False)
         for key, (kind, time_ms) in self._touched.items():
             horizon_ms = self._horizons_ms[kind]
@@ -96,11 +91,11 @@ class SortedSets:
         await pipeline.execute()
 
     def _key(self, kind: Entity, entity: int) -> str:
-        return f"{self._begins[kind]}{entity & records.HASH_MASK:016x}"
+        return f"{self._prefixes[kind]}{entity & records.HASH_MASK:016x}"
 
 
 def _side_by_side(hashes: Sequence[int], own: Sequence[bytes], seen: Sequence[list[bytes]]) -> Histories:
-    """Put replies one after the other, each with one's own record last, once."""
+    """Concatenate the replies, each with the event's own record last, once."""
     parts = [[*(other for other in others if other != mine), mine] for mine, others in zip(own, seen, strict=True)]
     rows = np.frombuffer(b"".join(chain.from_iterable(parts)), records.STORED).reshape(
         -1, len(own[0]) // records.COLUMN_BYTES
@@ -109,8 +104,8 @@ def _side_by_side(hashes: Sequence[int], own: Sequence[bytes], seen: Sequence[li
     return Histories(rows, lengths, np.where(np.array(hashes) == NO_ENTITY, NOWHERE, lengths - 1))
 
 
-class Pane(NamedTuple):
-    """What a window is made of: of whom, what is counted, and how many milliseconds long the panes are."""
+class PaneKind(NamedTuple):
+    """The panes of a window: the entity, what is counted, and the panes' length."""
 
     kind: Entity
     what: int
@@ -118,7 +113,7 @@ class Pane(NamedTuple):
 
 
 class Fields(NamedTuple):
-    """All fields of the hashes of n events: which event's, the three parts of the name, and the value."""
+    """All fields of the hashes of n events, as columns: the event's index, the three parts of the name, the value."""
 
     owners: Ints
     whats: Ints
@@ -128,11 +123,11 @@ class Fields(NamedTuple):
 
 
 class Counters:
-    """Counts what `feature_set` asks for and counters can tell, for the contestant of this `name`."""
+    """A hash of counters for each card and merchant, a field for each pane; keys begin with `name`."""
 
     def __init__(self, client: Redis, name: str, feature_set: FeatureSet) -> None:
         self._client = client
-        self._begins = {kind: key_begin(name, kind) for kind in feature_set.horizons_ms}
+        self._prefixes = {kind: key_prefix(name, kind) for kind in feature_set.horizons_ms}
         self._feature_set = feature_set
         self._panes = dict.fromkeys(pane for row in feature_set.rows for pane in _panes(row))
         self._reach_ms: dict[tuple[Entity, int], int] = {}
@@ -143,14 +138,14 @@ class Counters:
         self._touched: dict[str, tuple[Entity, int]] = {}
 
     async def vectors(self, batch: Transactions) -> Floats:
-        """Add to each hash and read it, event by event, in one pipeline; then add up panes."""
+        """Increment each hash and read it, event by event, in one pipeline; then sum the panes."""
         times = batch.occurred_ms.tolist()
         adding = {COUNT: [1] * len(batch), AMOUNT: (batch.amount_minor * POWERS[FINEST - batch.exponent]).tolist()}
         pipeline = self._client.pipeline(transaction=False)
         for kind, ids in zip(KINDS, (batch.card_ids, batch.merchant_ids), strict=True):
             panes = [pane for pane in self._panes if pane.kind is kind and pane.what in adding]
             for i, entity_id in enumerate(ids):
-                key = f"{self._begins[kind]}{entity_id}"
+                key = f"{self._prefixes[kind]}{entity_id}"
                 self._touched[key] = kind, times[i]
                 for pane in panes:
                     field = FIELD.pack(pane.what, pane.length_ms, times[i] // pane.length_ms)
@@ -171,11 +166,11 @@ class Counters:
             for pane in self._panes:
                 if pane.what == FRAUDS and label.fraud and label.occurred_ms is not None:
                     field = FIELD.pack(pane.what, pane.length_ms, label.occurred_ms // pane.length_ms)
-                    pipeline.hincrby(f"{self._begins[pane.kind]}{label.merchant_id}", field, 1)
+                    pipeline.hincrby(f"{self._prefixes[pane.kind]}{label.merchant_id}", field, 1)
         await pipeline.execute()
 
     async def compact(self) -> None:
-        """Drop panes that no window reaches any more, and let keys expire."""
+        """Delete panes that no window reaches any more, and let keys expire."""
         reading = self._client.pipeline(transaction=False)
         for key in self._touched:
             reading.hkeys(key)
@@ -194,13 +189,13 @@ class Counters:
         return bool(number < (time_ms - self._reach_ms[kind, length_ms]) // length_ms)
 
 
-def _panes(row: Feature) -> Iterator[Pane]:
-    """Yield what a feature is made of, if counters can tell it at all."""
+def _panes(row: Feature) -> Iterator[PaneKind]:
+    """Yield the panes of a feature; none if counters cannot compute it."""
     if row.entity in KINDS and row.window_ms is not None:
         length_ms = max(row.window_ms, row.delay_ms) // PANES
         needs = NEEDS.get(row.aggregate, ()) if isinstance(row.aggregate, Aggregate) else ()
         for what in needs:
-            yield Pane(row.entity, what, length_ms)
+            yield PaneKind(row.entity, what, length_ms)
 
 
 def _fields(hashes: Sequence[Mapping[bytes, bytes]]) -> Fields:
@@ -211,7 +206,7 @@ def _fields(hashes: Sequence[Mapping[bytes, bytes]]) -> Fields:
 
 
 def _value(row: Feature, fields: Fields, times: Ints) -> Floats:
-    """Make one feature of the panes that its window touches, but for the oldest one."""
+    """Compute one feature from the panes of its window, without the oldest, incomplete one."""
     sums = [_total(row, pane, fields, times) for pane in _panes(row)]
     divisor: Floats | float = 1.0
     match row.aggregate:
@@ -225,7 +220,7 @@ def _value(row: Feature, fields: Fields, times: Ints) -> Floats:
     return value
 
 
-def _total(row: Feature, pane: Pane, fields: Fields, times: Ints) -> Floats:
+def _total(row: Feature, pane: PaneKind, fields: Fields, times: Ints) -> Floats:
     age = ((times - row.delay_ms) // pane.length_ms)[fields.owners] - fields.numbers
     inside = (age >= 0) & (age < (row.window_ms or 0) // pane.length_ms)
     which = inside & (fields.whats == pane.what) & (fields.lengths_ms == pane.length_ms)

@@ -1,0 +1,41 @@
+"""Payments to measure with: those of a simulated population, in the order in which they would be on the topic."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from stream.demo.world.world import Plan, simulate
+from stream.demo.world.writing import live
+
+_START_MS = 1_759_968_000_000
+_CARDS_PER_THOUSAND = 20
+_DAYS = 60
+_LEAST_MERCHANTS = 200
+
+
+class PublishedPayment(NamedTuple):
+    """One record as it is published, and its transaction."""
+
+    transaction_id: str
+    key: bytes
+    value: bytes
+
+
+def payments(count: int, seed: int) -> list[PublishedPayment]:
+    """Simulate `count` transactions, some fifty for each card."""
+    cards = max(50, count * _CARDS_PER_THOUSAND // 1000)
+    plan = Plan(_START_MS, history_days=1, live_days=_DAYS, cards=cards, merchants=max(_LEAST_MERCHANTS, cards // 5))
+    simulated = live(simulate(np.random.default_rng(seed), plan))
+    found = list(islice(_records(one.transaction for one in simulated), count))
+    if len(found) < count:
+        raise ValueError(f"{cards} cards made {len(found)} payments in {_DAYS} days where {count} are wanted")
+    return found
+
+
+def _records(transactions: Iterator[dict[str, object]]) -> Iterator[PublishedPayment]:
+    for transaction in transactions:
+        key = str(transaction["card_id"]).encode()
+        yield PublishedPayment(str(transaction["transaction_id"]), key, msgspec.json.encode(transaction))

@@ -1,0 +1,221 @@
+"""The part of the demo on Kafka: fill the histories, publish live payments while the operator acts, wait for the rest.
+
+It publishes, commands and reads from outside, as any client would; of the worker it checks only whether it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, TypeVar
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.structs import RecordMetadata
+
+from stream.clock import now_ms
+from stream.dataset.injector import InjectionReport, Injector, ScheduledRecord
+from stream.demo.errors import DemoError
+from stream.demo.operator import DemoModels, Operator
+from stream.demo.panel import line, panel
+from stream.demo.plan import KEPT_SECONDS, DemoPlan
+from stream.demo.presenter import Draw, Presenter
+from stream.demo.reader import Reader
+from stream.demo.scoreboard import GroundTruth, Place, Scoreboard
+from stream.demo.stack import DemoStack
+from stream.demo.timeline import news
+from stream.demo.traffic import Traffic, until_transaction
+from stream.demo.view import View
+from stream.kafka.client import producer_options
+
+DRAW_SECONDS = 0.25
+PATIENCE_SECONDS = 20.0
+"""The run fails if nothing is decided for so long while transactions are undecided."""
+WARM_AHEAD = 4_000
+"""The history is published so far ahead of the decisions; more would only take memory."""
+EXTRA_SECONDS = 60
+"""If an action was late, the stream goes on for at most so long, until its revision has decided everywhere."""
+
+Result = TypeVar("Result")
+
+
+class LiveResult(NamedTuple):
+    """The end of a run: the last view, how the live stream was sent, and how many records could not be parsed."""
+
+    view: View
+    injected: InjectionReport
+    unreadable: int
+
+
+class LiveRun:
+    """One run. `models` maps digests to names: first the model that is live first, then the one that is promoted."""
+
+    def __init__(self, stack: DemoStack, plan: DemoPlan, traffic: Traffic, models: dict[str, str]) -> None:
+        self.board = Scoreboard()
+        self._stack = stack
+        self._settings = stack.settings
+        self._plan = plan
+        self._traffic = traffic
+        self._live = traffic.live()
+        self._models = models
+        self._reader = Reader(self._settings, plan.partitions, self.board)
+        self._operator = Operator(stack, plan, self._reader, DemoModels(*models))
+        self._began_ms = 0
+
+    async def run(self, presenter: Presenter) -> LiveResult:
+        """Do everything.
+
+        Raises:
+            DemoError: the worker exited, did not keep up, or refused a model before the stream went live.
+            KafkaError: the broker does not answer.
+        """
+        return await first_of(self._flow(presenter), first_of(self._reader.run(), self._guard()))
+
+    @property
+    def second(self) -> str:
+        """The digest of the model that is promoted and rolled back."""
+        return list(self._models)[1]
+
+    async def continue_live(self) -> None:
+        """Go on publishing until cancelled, or until the simulated days are over."""
+        async with self._producer() as producer:
+            injector = Injector(producer, self._plan.rate, lambda _item, _due: None, lambda _item, _place: None)
+            await injector.run(until_transaction(self._live, int(self._plan.rate * KEPT_SECONDS)))
+
+    async def _flow(self, presenter: Presenter) -> LiveResult:
+        first, second = self._models.values()
+        with presenter.step(f"promote {first} through the control topic") as step:
+            step.result = f"revision {(await self._operator.promote_first()).revision}"
+        async with self._producer() as producer:
+            await self._warm(producer, presenter)
+            with presenter.step(f"put {second} into the shadow") as step:
+                step.result = f"revision {(await self._operator.challenge()).revision}"
+            with presenter.live() as draw:
+                injected = await first_of(self._go_live(producer), self._show(draw, presenter))
+                draw(lambda: panel(self._view()), lambda: line(self._view()))
+        return LiveResult(self._view(), injected, self._reader.valid.unreadable + self._reader.unreadable)
+
+    # --- what is published
+
+    async def _warm(self, producer: AIOKafkaProducer, presenter: Presenter) -> None:
+        """Publish the last days of the history as fast as they are decided, then their labels."""
+        count, began = self._traffic.warm_count, time.monotonic()
+        if not count:
+            return
+        with presenter.step(f"fill the histories with the last {self._plan.warm_days} days") as step:
+            injector = self._injector(producer, None, live=False)
+            items = self._traffic.warm()
+            while len(self.board.truths) < count:
+                await injector.run(until_transaction(items, WARM_AHEAD // 2))
+                await self._await_undecided(WARM_AHEAD // 2)
+                step.advance(f"{len(self.board.decided):,} of {count:,}", len(self.board.decided), count)
+            if not await self._await_undecided(0):
+                raise DemoError(f"{self.board.in_flight} of {count} transactions are not decided")
+            seconds = time.monotonic() - began
+            await injector.run(self._traffic.warm_labels())
+            step.result = f"{count:,} transactions, {count / seconds:,.0f} a second; {self._traffic.labels} labels"
+
+    async def _go_live(self, producer: AIOKafkaProducer) -> InjectionReport:
+        """Publish at the rate while the operator acts, then wait until everything is decided."""
+        injector = self._injector(producer, self._plan.rate, live=True)
+        self._began_ms = now_ms()
+        operator = asyncio.create_task(self._operator.run())
+        try:
+            injected = await injector.run(until_transaction(self._live, self._plan.live_count))
+            await self._extend(injector, operator)
+            await operator
+        finally:
+            operator.cancel()
+        await self._await_undecided(0)
+        return injected
+
+    async def _extend(self, injector: Injector, operator: asyncio.Task[None]) -> None:
+        """Go on publishing while an action is pending, or the newest revision has not decided in every partition."""
+        for _ in range(EXTRA_SECONDS):
+            newest = max((record.revision or 0 for record in self._reader.commands.records), default=0)
+            seen = all(newest in self.board.first_offsets[number] for number in range(self._plan.partitions))
+            if operator.done() and seen:
+                return
+            await injector.run(until_transaction(self._live, int(self._plan.rate)))
+
+    # --- what runs beside
+
+    async def _guard(self) -> None:
+        """Raise DemoError if the worker exits; one that the operator kills is replaced at once."""
+        while True:
+            self._stack.check()
+            await asyncio.sleep(DRAW_SECONDS)
+
+    async def _show(self, draw: Draw, presenter: Presenter) -> None:
+        """Redraw the panel, and print what has happened once its result is final."""
+        printed: set[str] = set()
+        while True:
+            draw(lambda: panel(self._view()), lambda: line(self._view()))
+            for text in [text for text in news(self._view()) if text not in printed]:
+                presenter.note(text)
+                printed.add(text)
+            await asyncio.sleep(DRAW_SECONDS)
+
+    async def _await_undecided(self, most: int) -> bool:
+        """Wait until at most `most` are undecided; False if nothing has been decided for too long."""
+        last, seen = time.monotonic(), len(self.board.decided)
+        while self.board.in_flight > most:
+            await asyncio.sleep(0.02)
+            if len(self.board.decided) != seen:
+                last, seen = time.monotonic(), len(self.board.decided)
+            elif time.monotonic() - last > PATIENCE_SECONDS:
+                return False
+        return True
+
+    def _view(self) -> View:
+        return View(
+            board=self.board,
+            comparisons=self._reader.comparisons,
+            commands=self._reader.commands,
+            outage=self._operator.outage,
+            models=self._models,
+            partitions=self._plan.partitions,
+            done=len(self.board.truths) - self._traffic.warm_count,
+            total=self._plan.live_count,
+            began_ms=self._began_ms,
+            now_ms=now_ms(),
+            simulated_at=self._traffic.simulated_at,
+            labels=self._traffic.labels,
+            void=self._reader.valid.void,
+            planned=tuple(self._operator.planned),
+        )
+
+    def _injector(self, producer: AIOKafkaProducer, rate: float | None, *, live: bool) -> Injector:
+        def due(item: ScheduledRecord, due_ms: int) -> None:
+            if item.name:
+                self.board.due(item.name, GroundTruth(self._traffic.patterns.pop(item.name), live, due_ms))
+
+        def acknowledged(item: ScheduledRecord, placed: RecordMetadata) -> None:
+            if item.name:
+                self.board.acknowledge(item.name, Place(placed.partition, placed.offset))
+
+        return Injector(producer, rate, due, acknowledged)
+
+    @asynccontextmanager
+    async def _producer(self) -> AsyncIterator[AIOKafkaProducer]:
+        producer = AIOKafkaProducer(**producer_options(self._settings))
+        await producer.start()
+        try:
+            yield producer
+        finally:
+            await producer.stop()
+
+
+async def first_of(main: Coroutine[Any, Any, Result], beside: Coroutine[Any, Any, None]) -> Result:
+    """Return the result of `main`; `beside` runs as long, and its error is raised if it fails first."""
+    leading, following = asyncio.create_task(main), asyncio.create_task(beside)
+    try:
+        await asyncio.wait({leading, following}, return_when=asyncio.FIRST_COMPLETED)
+        if not leading.done():
+            following.result()
+        return await leading
+    finally:
+        leading.cancel()
+        following.cancel()
+        await asyncio.gather(leading, following, return_exceptions=True)
