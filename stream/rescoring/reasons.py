@@ -1,4 +1,4 @@
-"""Verdicts on a rescored decision, and the reasons why it may differ from the recorded one, as in docs/scoring.md."""
+"""Verdicts on a rescored decision, and the reasons why it may differ from the recorded one, as in docs/how-to/score-and-compare.md."""
 
 from enum import StrEnum
 

@@ -1,4 +1,4 @@
-"""What each span attribute means. `docs/telemetry.md` is generated from this table.
+"""What each span attribute means. `docs/reference/metrics-and-spans.md` is generated from this table.
 
 The names are `stream.kafka.tracing.AttributeName`: only attributes of that list leave the process in a trace.
 """

@@ -1,7 +1,7 @@
 """Every metric of fraudstream: its name, its unit, its attributes, what it means, and when to look at it.
 
-`docs/telemetry.md` is generated from this table; instruments are made from it and from nothing else; the alert rules
-and the dashboard in `deploy/` are held to it by a test. Nothing here counts.
+`docs/reference/metrics-and-spans.md` is generated from this table; instruments are made from it and from nothing else;
+the alert rules and the dashboard in `deploy/` are held to it by a test. Nothing here counts.
 
 What a metric is: its kind, and what the catalogue says of each. Nothing here names one.
 """
