@@ -117,7 +117,12 @@ def fates() -> str:
 
 def command_line() -> str:
     """Write the help of every command, families of commands before their members."""
-    return "\n\n".join(helped(click.Context(main, info_name="fraudstream", terminal_width=HELP_COLUMNS)))
+    return "\n\n".join(helped(context_of(main, "fraudstream", None)))
+
+
+def context_of(command: click.Command, name: str, parent: click.Context | None) -> click.Context:
+    settings = {"terminal_width": HELP_COLUMNS, **command.context_settings}
+    return click.Context(command, info_name=name, parent=parent, **settings)
 
 
 def helped(context: click.Context) -> Iterator[str]:
@@ -126,7 +131,7 @@ def helped(context: click.Context) -> Iterator[str]:
     for name in command.list_commands(context) if isinstance(command, click.Group) else ():
         found = command.get_command(context, name)
         assert found is not None
-        yield from helped(click.Context(found, info_name=name, parent=context, terminal_width=HELP_COLUMNS))
+        yield from helped(context_of(found, name, context))
 
 
 HELP_COLUMNS = 100
