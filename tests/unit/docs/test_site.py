@@ -30,3 +30,16 @@ def test_every_page_is_in_the_index() -> None:
     pages = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")} - {"index.md"}
     assert {link for link in listed if not link.startswith("..")} == pages
     assert len(listed) == len(set(listed))
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the names that the headings of a page have as targets of links."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md", "deploy/README.md"])
+def test_every_heading_that_a_page_outside_of_the_site_links_to_exists(page: str) -> None:
+    links = re.findall(r"\]\(([\w./-]+\.md)#([\w-]+)\)", (HOUSE / page).read_text())
+    here = (HOUSE / page).parent
+    assert [(path, name) for path, name in links if name not in anchors(here / path)] == []
