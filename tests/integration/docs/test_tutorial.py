@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 from stream.demo.services.processes import free_port
 from support.fleet.workers import Worker
 from support.kafka.cluster import Cluster
@@ -23,7 +25,7 @@ PAGE = HOUSE / "docs" / "tutorial" / "first-promotion.md"
 BLOCK = re.compile(
     r"(?:^<!-- (?P<note>[^\n]+) -->\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
 )
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 DIGEST = r"[0-9a-f]{8,64}"
 TOKENS = re.compile(
     rf"(?P<time>\d{{4}}-\d\d-\d\dT[\d:.]+Z)|(?P<digest>\b{DIGEST}\b)|(?P<number>[-+]?\d+\.\d+%?|[-+]\d+)|(?P<space>\s+)"
@@ -83,7 +85,7 @@ class Reader:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=PATIENCE_SECONDS,
         )
         printed = (done.stdout + done.stderr).splitlines()
         if done.returncode != code:
@@ -129,6 +131,7 @@ class Reader:
 OPEN = {"time": r"\S+Z", "digest": DIGEST, "number": r"[-+]?[\d,.]+%?", "space": r"\s+"}
 
 
+@pytest.mark.timeout(1200)
 def test_the_tutorial_goes_as_it_is_written(
     kafka: Cluster, redis_url: str, topic_prefix: str, tmp_path: Path, start_worker: Callable[..., Worker]
 ) -> None:
