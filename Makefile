@@ -2,11 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
-PATHS := stream features models shadow benchmarks tests deploy
+PATHS := stream features models shadow benchmarks tests deploy docs
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint unit integration compose-check lock clean
+.PHONY: help setup demo test lint unit integration compose-check docs lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-14s %s\n' "$$name" "$$what"; done
@@ -45,11 +45,17 @@ integration: setup  ## the tests on Kafka and Redis
 compose-check: setup  ## the stack of deploy/ in containers, used, hurt and taken down; needs a Docker engine
 	$(BIN)/python -m deploy.check
 
+docs: setup  ## the documentation as a site in build/docs, warnings as errors
+	@test requirements/docs.txt -ot .venv/.docs || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.txt
+	@touch .venv/.docs
+	$(BIN)/python -m sphinx --quiet --nitpicky --fail-on-warning --keep-going docs build/docs
+
 lock: setup  ## renew requirements/*.txt from pyproject.toml
 	$(COMPILE) -o requirements/worker.txt pyproject.toml
 	$(COMPILE) -o requirements/demo.txt --extra demo -c requirements/worker.txt pyproject.toml
 	$(COMPILE) -o requirements/dev.txt --extra demo --group dev -c requirements/demo.txt pyproject.toml requirements/tools.in
 	$(COMPILE) -o requirements/build.txt -c requirements/dev.txt requirements/build.in
+	$(COMPILE) -o requirements/docs.txt --group docs -c requirements/dev.txt
 
 clean:  ## remove what was built here, .venv included
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -84,7 +84,7 @@ def translated_error(where: str, error: exceptions.RedisError) -> StoreRefusedEr
         needed = " ".join(f"+{command}" for command in sorted((*COMMANDS, *clustered)))
         return StoreRefusedError(
             f"{where}: Redis forbids this user a command or key that it needs: {text}. Allow it {needed} on the "
-            "deployment's keys (fraudstream:*; docs/security.md)."
+            "deployment's keys (fraudstream:*; docs/how-to/secure.md)."
         )
     if isinstance(error, (exceptions.AuthenticationError, exceptions.AuthorizationError)):
         return StoreRefusedError(
@@ -156,6 +156,6 @@ def new_client(url: str, timeout_s: float, greet: OnConnect) -> redis_asyncio.Re
     except (ValueError, TypeError) as error:
         raise StoreRefusedError(
             f"{without_password(url)}: this is no valid Redis URL: {error}. The form is "
-            "redis://user:password@host:port/0?options, with redis-py's options; see docs/security.md."
+            "redis://user:password@host:port/0?options, with redis-py's options; see docs/how-to/secure.md."
         ) from error
     return client

@@ -57,7 +57,7 @@ COMPUTED_BY: Mapping[Aggregate, Callable[..., Floats]] = MappingProxyType(
         **_CALENDAR,
     },
 )
-"""The function of each aggregate; docs/features.md is generated from their docstrings."""
+"""The function of each aggregate; docs/reference/features.md is generated from their docstrings."""
 
 
 def vectorise(feature_set: FeatureSet, transactions: Transactions, observed: Observed) -> Floats:

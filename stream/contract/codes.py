@@ -1,4 +1,4 @@
-"""Why a record went to `dead-letters`; the table in `docs/dead-letters.md` is generated from this enumeration."""
+"""Why a record went to `dead-letters`; the table in `docs/reference/dead-letter-codes.md` is generated from it."""
 
 from enum import StrEnum
 from typing import NamedTuple

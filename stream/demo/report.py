@@ -30,13 +30,13 @@ class Page(NamedTuple):
 
 
 PAGES = (
-    Page("README.md", "With your own Kafka and Redis", "the same, on your own Kafka and Redis"),
-    Page("README.md", "Which score counts", "how any consumer tells which decision counts"),
+    Page("docs/tutorial/first-promotion.md", "", "the same, on your own Kafka and Redis"),
+    Page("docs/how-to/consume-decisions.md", "", "how any consumer tells which decision counts"),
     Page("docs/architecture.md", "", "how it works, batch by batch, and where faults go"),
-    Page("docs/models.md", "", "commands, verdicts, and how a model becomes live"),
-    Page("docs/shadow.md", "", "what the shadow promises, and how its report is read"),
-    Page("docs/telemetry.md", "", "traces, metrics, and when to look at which"),
-    Page("deploy/README.md", "", "the same with Apache Kafka, Jaeger and Prometheus, in containers"),
+    Page("docs/explanation/models-and-who-is-live.md", "", "commands, verdicts, and how a model becomes live"),
+    Page("docs/how-to/run-a-shadow.md", "", "what the shadow promises, and how its report is read"),
+    Page("docs/how-to/read-traces-and-metrics.md", "", "traces, metrics, and when to look at which"),
+    Page("docs/how-to/run-in-containers.md", "", "the same with Apache Kafka, Jaeger and Prometheus, in containers"),
 )
 GO_ON = (
     ("fraudstream demo --chaos", "kills the worker in the middle"),

@@ -1,4 +1,7 @@
-"""Verdicts on a rescored decision, and the reasons why it may differ from the recorded one, as in docs/scoring.md."""
+"""Verdicts on a rescored decision, and the reasons why it may differ from the recorded one.
+
+docs/how-to/score-and-compare.md has the table of reasons, generated from the enumeration.
+"""
 
 from enum import StrEnum
 

@@ -1,4 +1,4 @@
-"""The meaning of each span attribute; `docs/telemetry.md` is generated from this table.
+"""The meaning of each span attribute; `docs/reference/metrics-and-spans.md` is generated from this table.
 
 Their names are `stream.kafka.tracing.AttributeName`, which is also the list of all that leaves the process in a trace.
 """

@@ -1,7 +1,7 @@
 """Every metric of fraudstream: its name, unit, attributes, meaning, and when to look at it.
 
-Instruments are created from this table alone and `docs/telemetry.md` is generated from it; a test compares the alert
-rules and the dashboard in `deploy/` with it.
+Instruments are created from this table alone and `docs/reference/metrics-and-spans.md` is generated from it; a test
+compares the alert rules and the dashboard in `deploy/` with it.
 """
 
 from enum import StrEnum

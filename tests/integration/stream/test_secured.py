@@ -1,4 +1,4 @@
-"""Kafka and Redis that take no strangers: four roles, each with what docs/security.md gives it and nothing more."""
+"""Kafka and Redis that take no strangers: four roles, each with what docs/how-to/secure.md gives it and no more."""
 
 import asyncio
 import json

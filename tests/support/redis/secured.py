@@ -1,4 +1,4 @@
-"""A Redis that speaks TLS alone and lets nobody in but an administrator and the user of docs/security.md."""
+"""A Redis that speaks TLS alone and lets nobody in but an administrator and the user of docs/how-to/secure.md."""
 
 import tempfile
 from collections.abc import Iterator, Sequence

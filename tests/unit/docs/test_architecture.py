@@ -1,9 +1,10 @@
-"""The map names every module and every error, and nothing that is not there."""
+"""The map names every folder and every error, and nothing that is not there."""
 
 import ast
 import re
 import tomllib
 
+from stream.kafka.topics import LAYOUTS
 from support.paths import HOUSE
 
 ARCHITECTURE = (HOUSE / "docs/architecture.md").read_text()
@@ -11,18 +12,25 @@ DECISIONS = HOUSE / "docs/decisions"
 PACKAGES = ("stream", "features", "models", "shadow")
 
 
-def test_every_module_is_on_the_map_or_in_a_folder_that_is() -> None:
-    """Write a line about a new module into docs/architecture.md, where its reader would look for it."""
-    listed = set(re.findall(r"`([a-z_]+/[a-z_/]+(?:\.py|\.lua)?)`", ARCHITECTURE))
-    folders = {name.rstrip("/") for name in listed if "." not in name}
-    sources = [
-        path.relative_to(HOUSE)
+def test_every_folder_is_on_the_map_with_a_page_to_begin_at() -> None:
+    """Write a line about a new folder into docs/architecture.md, where its imports put it."""
+    rows = re.findall(r"^\| `([a-z_/]+)/` \| [^|]+ \| `([a-z_/]+\.py)` \|$", ARCHITECTURE, re.MULTILINE)
+    folders = {
+        str(path.parent.relative_to(HOUSE))
         for package in PACKAGES
         for path in (HOUSE / package).rglob("*")
         if path.suffix in {".py", ".lua"} and path.stem not in {"__init__", "__main__"}
-    ]
-    off = [str(path) for path in sources if str(path) not in listed and str(path.parent) not in folders]
-    assert sorted(off) == []
+    }
+    assert sorted(folder for folder, _ in rows) == sorted(folders)
+    assert [first for folder, first in rows if str((HOUSE / first).parent.relative_to(HOUSE)) != folder] == []
+    assert [first for _, first in rows if not (HOUSE / first).exists()] == []
+
+
+def test_the_pictures_name_every_topic() -> None:
+    topics = {layout.name for layout in LAYOUTS}
+    for picture in ("payment", "worker"):
+        drawn = re.findall(r">([a-z-]+) ?</text>", (HOUSE / f"docs/pictures/{picture}.svg").read_text())
+        assert topics - set(drawn) == set(), picture
 
 
 def errors() -> set[str]:
@@ -53,7 +61,7 @@ def test_every_dependency_has_its_reason() -> None:
     groups = [
         declared["project"]["dependencies"],
         *declared["project"]["optional-dependencies"].values(),
-        declared["dependency-groups"]["dev"],
+        *declared["dependency-groups"].values(),
     ]
     names = {re.split(r"[\[<>=!~ ]", line)[0] for group in groups for line in group} - {"fraudstream"}
     assert {name for name in names if not re.search(rf"\b{re.escape(name)}\b", text)} == set()

@@ -3,12 +3,13 @@
 import ast
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
+import click
 import msgspec
 import pytest
 
@@ -16,9 +17,11 @@ from features.aggregates import AGGREGATES
 from features.declaration import DAY_MS
 from models.commands import EventKind
 from models.problems import ProblemCode
+from stream.cli.main import main
 from stream.contract.codes import DeadLetterCode
 from stream.fates import TABLE, ErrorFate, Handling, Phase, name_of
 from stream.kafka.topics import LAYOUTS, UNLIMITED
+from stream.rescoring.reasons import Reason
 from stream.settings import PREFIX, Settings
 from stream.telemetry.attributes import MEANINGS
 from stream.telemetry.catalogue import CATALOGUE, prometheus_name
@@ -26,6 +29,7 @@ from stream.telemetry.catalogue import CATALOGUE, prometheus_name
 sys.path.append(str(Path(__file__).parents[2]))  # run as a script, this file has to find `support`
 from support.features import page as features_page
 from support.paths import HOUSE
+from support.records_page import records
 
 
 def documented(module: str, name: str) -> dict[str, str]:
@@ -75,11 +79,10 @@ def members(module: str, kind: type[StrEnum], heading: str) -> Callable[[], str]
 
 
 def metrics() -> str:
-    columns = ("metric", "for Prometheus", "kind, unit", "attributes", "meaning", "look at it when")
+    columns = ("metric, and for Prometheus", "kind, unit", "attributes", "meaning", "look at it when")
     rows = (
         (
-            f"`{name}`",
-            f"`{prometheus_name(name)}`",
+            f"`{name}`<br>`{prometheus_name(name)}`",
             f"{metric.kind}, `{metric.unit}`",
             ", ".join(f"`{attribute}`" for attribute in metric.attributes),
             metric.meaning,
@@ -112,18 +115,42 @@ def fates() -> str:
     return table(("error", "cause", "fate", "details"), rows)
 
 
+def command_line() -> str:
+    """Write the help of every command, families of commands before their members."""
+    return "\n\n".join(helped(context_of(main, "fraudstream", None)))
+
+
+def context_of(command: click.Command, name: str, parent: click.Context | None) -> click.Context:
+    settings = {"terminal_width": HELP_COLUMNS, **command.context_settings}
+    return click.Context(command, info_name=name, parent=parent, **settings)
+
+
+def helped(context: click.Context) -> Iterator[str]:
+    command = context.command
+    yield f"## `{context.command_path}`\n\n```text\n{command.get_help(context)}\n```"
+    for name in command.list_commands(context) if isinstance(command, click.Group) else ():
+        found = command.get_command(context, name)
+        assert found is not None
+        yield from helped(context_of(found, name, context))
+
+
+HELP_COLUMNS = 100
+REFERENCE = "docs/reference"
 PARTS: dict[tuple[str, str], Callable[[], str]] = {
-    ("README.md", "settings"): settings,
     ("docs/architecture.md", "fates"): fates,
     ("docs/architecture.md", "handlings"): members("stream/fates.py", Handling, "fate"),
-    ("docs/dead-letters.md", "codes"): members("stream/contract/codes.py", DeadLetterCode, "code"),
-    ("docs/features.md", "aggregates"): partial(features_page.aggregates, table),
-    ("docs/features.md", "default"): partial(features_page.default, table),
-    ("docs/features.md", "extended"): partial(features_page.extended, table),
-    ("docs/models.md", "events"): members("models/commands.py", EventKind, "kind"),
-    ("docs/models.md", "problems"): members("models/problems.py", ProblemCode, "code"),
-    ("docs/telemetry.md", "attributes"): attributes,
-    ("docs/telemetry.md", "metrics"): metrics,
+    (f"{REFERENCE}/settings.md", "settings"): settings,
+    (f"{REFERENCE}/command-line.md", "commands"): command_line,
+    (f"{REFERENCE}/dead-letter-codes.md", "codes"): members("stream/contract/codes.py", DeadLetterCode, "code"),
+    (f"{REFERENCE}/features.md", "aggregates"): partial(features_page.aggregates, table),
+    (f"{REFERENCE}/features.md", "default"): partial(features_page.default, table),
+    (f"{REFERENCE}/features.md", "extended"): partial(features_page.extended, table),
+    (f"{REFERENCE}/commands-and-events.md", "events"): members("models/commands.py", EventKind, "kind"),
+    (f"{REFERENCE}/commands-and-events.md", "problems"): members("models/problems.py", ProblemCode, "code"),
+    (f"{REFERENCE}/metrics-and-spans.md", "attributes"): attributes,
+    (f"{REFERENCE}/metrics-and-spans.md", "metrics"): metrics,
+    (f"{REFERENCE}/records-and-topics.md", "records"): partial(records, table),
+    ("docs/how-to/score-and-compare.md", "reasons"): members("stream/rescoring/reasons.py", Reason, "reason"),
 }
 
 
@@ -162,7 +189,7 @@ def test_every_setting_and_every_code_says_what_it_means() -> None:
     assert set(documented("models/commands.py", "EventKind")) == set(EventKind.__members__)
 
 
-def test_the_readme_names_every_setting_that_has_no_effect_yet() -> None:
+def test_the_reference_names_every_setting_that_has_no_effect_yet() -> None:
     readers = [path.read_text() for path in (HOUSE / "stream").rglob("*.py")]
     idle = {
         f"{PREFIX}{field.name.upper()}"
@@ -170,13 +197,16 @@ def test_the_readme_names_every_setting_that_has_no_effect_yet() -> None:
         if not any(re.search(rf"\.{field.name}\b", text) for text in readers)
     }
     sentence = re.search(
-        r"^Accepted and checked, without effect yet: (.*?)\.$", (HOUSE / "README.md").read_text(), re.MULTILINE
+        r"^Accepted and checked, without effect yet: (.*?)\.$",
+        (HOUSE / REFERENCE / "settings.md").read_text(),
+        re.MULTILINE,
     )
     assert set(re.findall(r"`(\w+)`", sentence[1]) if sentence else ()) == idle
 
 
-def test_the_readmes_topics_are_those_that_are_made() -> None:
-    rows = re.findall(r"^\| `([a-z-]+)` \|[^|]*\| (N|1) \| ([^|]+) \|", (HOUSE / "README.md").read_text(), re.MULTILINE)
+@pytest.mark.parametrize("page", ["README.md", f"{REFERENCE}/records-and-topics.md"])
+def test_the_topics_of_a_page_are_those_that_are_made(page: str) -> None:
+    rows = re.findall(r"^\| `([a-z-]+)` \|[^|]*\| (N|1) \| ([^|]+) \|", (HOUSE / page).read_text(), re.MULTILINE)
     made = {
         (
             layout.name,

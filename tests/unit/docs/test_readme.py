@@ -42,7 +42,8 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
 
 
-TRANSACTION, SCORE = (block.encode() for block in blocks(README, "json"))
+(TRANSACTION,) = (block.encode() for block in blocks(README, "json"))
+SENT, SCORE, _ = (block.encode() for block in blocks(PAGES["docs/reference/records-and-topics.md"], "json"))
 
 
 def commands() -> list[str]:
@@ -79,10 +80,10 @@ def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     _, encoded = scored("models-repository")
     stale = msgspec.json.encode(msgspec.structs.replace(msgspec.json.decode(encoded, type=Score), epoch=1))
     names: dict[str, Any] = {"records": [Consumed(4, encoded), Consumed(4, stale)]}
-    examples = blocks(README, "python")
+    examples = [*blocks(README, "python"), *blocks(PAGES["docs/how-to/replay-a-decision.md"], "python")]
     assert len(examples) == 3
     for example in examples:
-        exec(compile(example, "README.md", "exec"), names)  # noqa: S102 - our own page
+        exec(compile(example, "an example", "exec"), names)  # noqa: S102 - our own page
     assert "1 void" in capsys.readouterr().out
 
 
@@ -91,6 +92,7 @@ def test_the_transaction_is_accepted_whole() -> None:
     assert not isinstance(read, Rejection)
     assert isinstance(read, ParsedTransaction)
     assert (read.dropped, read.unknown) == ((), 0)
+    assert SENT == TRANSACTION
 
 
 def test_the_score_is_one_and_that_of_the_transaction() -> None:
@@ -128,6 +130,10 @@ def stand_ins(command: click.Command, words: list[str]) -> list[str]:
     must_exist = any(isinstance(kind, click.Path) and kind.exists for kind in kinds.values())
     numbers = [re.sub(r"^N$", "8", word) for word in words]
     return [str(HOUSE / "LICENSE") if must_exist and re.search(r"^FILE$|\.(csv|parquet)$", w) else w for w in numbers]
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.split()) <= 1200
 
 
 def test_the_readme_shows_commands_at_all() -> None:

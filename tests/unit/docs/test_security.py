@@ -1,4 +1,4 @@
-"""What docs/security.md gives each role is what the code needs; test_secured.py tries it on real servers."""
+"""What docs/how-to/secure.md gives each role is what the code needs; test_secured.py tries it on real servers."""
 
 from itertools import pairwise
 from typing import Any

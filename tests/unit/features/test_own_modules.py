@@ -71,7 +71,7 @@ def test_the_installed_program_finds_it_too(here: Path) -> None:
 
 
 def test_the_module_that_the_page_shows_is_one(here: Path) -> None:
-    page = (HOUSE / "docs" / "features.md").read_text()
+    page = (HOUSE / "docs" / "how-to" / "add-features.md").read_text()
     examples = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     (here / "our_rows.py").write_text("\n".join(examples))
     assert load("our_rows").names[-2:] == ("device_cards_1h", "card_same_weekday_share_30d")

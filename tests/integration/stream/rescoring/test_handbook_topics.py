@@ -1,6 +1,6 @@
 """A public stream with its labels through three workers, some killed and Redis emptied, and every decision made again.
 
-`FRAUDSTREAM_TEST_ROWS=300000` runs it at the size that docs/scoring.md states.
+`FRAUDSTREAM_TEST_ROWS=300000` runs it at the size that docs/reference/performance.md states.
 """
 
 import json

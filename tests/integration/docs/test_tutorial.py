@@ -1,0 +1,162 @@
+"""The tutorial, carried out as it is written: its files saved, its commands run in order, its outputs compared.
+
+A comment before a block says what the block is: `file: NAME`, `refused` (the command ends with 1), `second terminal`,
+`until it is so` (the commands may be repeated, since a worker takes a moment). Every line of output on the page must be
+printed, in that order. Times, rates, shares and digests may be others; a digest stands for the same one all along.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from stream.demo.services.processes import free_port
+from support.fleet.workers import Worker
+from support.kafka.cluster import Cluster
+from support.paths import HOUSE
+
+PAGE = HOUSE / "docs" / "tutorial" / "first-promotion.md"
+BLOCK = re.compile(
+    r"(?:^<!-- (?P<note>[^\n]+) -->\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
+)
+PATIENCE_SECONDS = 180.0
+DIGEST = r"[0-9a-f]{8,64}"
+TOKENS = re.compile(
+    rf"(?P<time>\d{{4}}-\d\d-\d\dT[\d:.]+Z)|(?P<digest>\b{DIGEST}\b)|(?P<number>[-+]?\d+\.\d+%?|[-+]\d+)|(?P<space>\s+)"
+)
+DECIDED = re.compile(r"approve|review|decline|bands|decided otherwise")
+RATE = re.compile(r"\d+(?= ms late)")
+
+
+class Block(NamedTuple):
+    """A block of the page, and what its comment says of it."""
+
+    note: str
+    language: str
+    text: str
+
+
+class Reader:
+    """Someone who follows the page, on servers and with a prefix of their own."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._digests: dict[str, str] = {}
+        self._environment = os.environ | {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "COLUMNS": "100",
+        }
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the page's blocks with this reader's own names in them."""
+        text = PAGE.read_text().replace("tutorial-", self._settings["TOPIC_PREFIX"])
+        for found in BLOCK.finditer(text):
+            yield Block(found["note"] or "", found["language"], found["text"])
+
+    def save(self, name: str, text: str) -> None:
+        """Save a file; the settings are the reader's own."""
+        for variable, value in self._settings.items():
+            text = re.sub(rf"(?<=^export FRAUDSTREAM_{variable}=).*$", value, text, flags=re.MULTILINE)
+        (self._folder / name).write_text(text)
+
+    def follow(self, block: Block) -> None:
+        """Run a block's commands one after the other, and compare what they print."""
+        deadline = time.monotonic() + (PATIENCE_SECONDS if block.note == "until it is so" else 0)
+        for line, *expected in map(str.splitlines, re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]):
+            while missing := self._missing(line, expected, int(block.note == "refused")):
+                assert time.monotonic() < deadline, missing
+                time.sleep(0.5)
+
+    def _missing(self, line: str, expected: list[str], code: int) -> str:
+        """Run one command; return what is missing in its output, or nothing."""
+        for known, own in self._digests.items():
+            line = line.replace(known[:8], own[:8])
+        done = subprocess.run(
+            ["bash", "-c", f". ./settings.sh && {line}"],
+            cwd=self._folder,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE_SECONDS,
+        )
+        printed = (done.stdout + done.stderr).splitlines()
+        if done.returncode != code:
+            return f"$ {line}\nended with {done.returncode}\n" + "\n".join(printed)
+        at = 0
+        for wanted in filter(None, expected):
+            if "→" in wanted:  # which decisions change by which way is the model's affair
+                continue
+            places = (place for place in range(at, len(printed)) if self._is_alike(wanted, printed[place]))
+            if (place := next(places, None)) is None:
+                return f"$ {line}\nwanted: {wanted}\n" + "\n".join(printed)
+            at = place + 1
+        return ""
+
+    def _is_alike(self, wanted: str, printed: str) -> bool:
+        """Tell whether a printed line is the page's, and learn which digest stands for which."""
+        found = re.fullmatch(self._pattern(wanted), printed.strip())
+        if found is None:
+            return False
+        shown = [token["digest"] for token in TOKENS.finditer(wanted) if token["digest"]]
+        for known, own in zip(shown, re.findall(rf"\b{DIGEST}\b", printed), strict=True):
+            if len(known) == len(own) == 64:
+                self._digests[known] = own
+            elif self._known(known) not in {None, own}:
+                return False
+        return True
+
+    def _known(self, start: str) -> str | None:
+        """Return the beginning of this reader's digest that the page's beginning stands for."""
+        return next((own[: len(start)] for whole, own in self._digests.items() if whole.startswith(start)), None)
+
+    def _pattern(self, wanted: str) -> str:
+        """Return an expression for a line, in which what may be another on another machine is left open."""
+        parts, at = [], 0
+        wanted = RATE.sub("0.0", wanted.strip())
+        for token in TOKENS.finditer(wanted):
+            parts += [re.escape(wanted[at : token.start()]), OPEN[str(token.lastgroup)]]
+            at = token.end()
+        text = "".join([*parts, re.escape(wanted[at:])])
+        return re.sub(r"(?<![\\\w.{,])\d+(?![\w}])", r"\\d+", text) if DECIDED.search(wanted) else text
+
+
+OPEN = {"time": r"\S+Z", "digest": DIGEST, "number": r"[-+]?[\d,.]+%?", "space": r"\s+"}
+
+
+@pytest.mark.timeout(1200)
+def test_the_tutorial_goes_as_it_is_written(
+    kafka: Cluster, redis_url: str, topic_prefix: str, tmp_path: Path, start_worker: Callable[..., Worker]
+) -> None:
+    name = topic_prefix.rstrip("-")
+    settings = {
+        "BROKERS": kafka.brokers,
+        "REDIS_URL": redis_url,
+        "TOPIC_PREFIX": topic_prefix,
+        "DEPLOYMENT": name,
+        "GROUP": name,
+        "MODELS": str(tmp_path / "models"),
+        "HTTP": f"127.0.0.1:{free_port()}",
+    }
+    reader = Reader(tmp_path, settings)
+    if kafka.kind == "embedded":
+        settings["KAFKA_IDEMPOTENCE"] = "false"
+    worker: Worker | None = None
+    for block in reader.blocks():
+        match block.note.split(": "):
+            case ["file", file]:
+                reader.save(file, block.text)
+            case ["second terminal"]:
+                worker = start_worker(settings)
+            case _ if block.language == "console":
+                reader.follow(block)
+    assert worker is not None
+    assert f"of deployment {name}, group {name}" in worker.log()
+    assert worker.terminate() == 0

@@ -1,0 +1,45 @@
+"""The documentation builds as a site, where its generator is installed: every link and every heading in it exists."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.paths import HOUSE
+
+DOCS = HOUSE / "docs"
+INSTALLED = importlib.util.find_spec("sphinx") is not None
+
+
+@pytest.mark.skipif(not INSTALLED, reason="the group `docs` is not installed: make docs")
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    options = ("--quiet", "--nitpicky", "--fail-on-warning", "--keep-going", "--doctree-dir", tmp_path / "doctrees")
+    built = subprocess.run(
+        [sys.executable, "-m", "sphinx", *options, DOCS, tmp_path / "site"], check=False, capture_output=True, text=True
+    )
+    assert (built.returncode, built.stderr) == (0, "")
+    loaded = re.compile(r"""<(?:script|link|img)[^>]+(?:src|href)="(?:https?:)?//""")
+    assert [page.name for page in (tmp_path / "site").rglob("*.html") if loaded.search(page.read_text())] == []
+
+
+def test_every_page_is_in_the_index() -> None:
+    listed = re.findall(r"\]\(([\w./-]+\.md)\)", (DOCS / "index.md").read_text())
+    pages = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")} - {"index.md"}
+    assert {link for link in listed if not link.startswith("..")} == pages
+    assert len(listed) == len(set(listed))
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the names that the headings of a page have as targets of links."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md", "deploy/README.md"])
+def test_every_heading_that_a_page_outside_of_the_site_links_to_exists(page: str) -> None:
+    links = re.findall(r"\]\(([\w./-]+\.md)#([\w-]+)\)", (HOUSE / page).read_text())
+    here = (HOUSE / page).parent
+    assert [(path, name) for path, name in links if name not in anchors(here / path)] == []
