@@ -13,8 +13,13 @@ from typing import Any
 
 from aiokafka import ConsumerRecord
 
+from models.commands import CommandKind, EventKind
 from stream.consumer import ValidScores
 from stream.contract.outputs import Score
+from stream.control.client import CommandRequest, command_fleet
+from stream.kafka.topics import apply
+from stream.kafka.tracing import UntracedSteps
+from stream.settings import Settings, read_settings
 from support.fleet.payments import PARTITIONS, ends, payment, publish, put_model, read_topic
 from support.fleet.workers import COMMAND, Worker
 
@@ -63,12 +68,24 @@ class Fleet:
         verdict: dict[str, Any] = json.loads(done.stdout)
         return verdict
 
+    def promote_without_command_line(self, digest: str) -> None:
+        """Promote a model from this process: for tests that are not about the command line."""
+        request = CommandRequest(CommandKind.PROMOTE, digest, "test", "test", None, 60.0, force=False)
+        _, answer = asyncio.run(command_fleet(self.settings, request, UntracedSteps()))
+        assert answer is not None, f"no verdict on {digest} within {request.wait:g} s"
+        assert answer.kind is EventKind.ACCEPTED, answer
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of this fleet's processes."""
+        return read_settings({f"FRAUDSTREAM_{name}": value for name, value in self.environment.items()})
+
     def go_live(self, workers: int = 1, seed: int = 0, **settings: str) -> list[Worker]:
         """Start workers and make a first model live."""
         digest = put_model(self.models, seed=seed)
         started = [self.worker(**settings) for _ in range(workers)]
         until(lambda: all("joined" not in str(worker.readiness()[1]) for worker in started), "the group is joined")
-        self.promote(digest)
+        self.promote_without_command_line(digest)
         for worker in started:
             worker.await_ready()
         return started
@@ -128,8 +145,7 @@ def new_fleet(brokers: str, redis_url: str, prefix: str, folder: Path, start: Ca
         "SESSION_TIMEOUT": "3",
     }
     fleet = Fleet(environment, folder, start)
-    done = fleet.cli("topics", "apply", "--partitions", str(PARTITIONS))
-    assert done.returncode == 0, done.stderr
+    asyncio.run(apply(fleet.settings, PARTITIONS, 1))
     return fleet
 
 

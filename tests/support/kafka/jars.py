@@ -1,5 +1,6 @@
 """Apache Kafka from its Maven artifacts: one KRaft node as a child process, its data in a folder that goes with it."""
 
+import fcntl
 import shutil
 import signal
 import ssl
@@ -56,15 +57,17 @@ def resolve_jars(recipe: str = "pom.xml", name: str = "libs") -> Path:
     if shutil.which("mvn") is None:
         raise NoJars("no mvn on PATH")
     CACHE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+    with (CACHE / f"{name}.lock").open("w") as lock, tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several processes run the tests, and Maven need not run in each
+        if libraries.is_dir():
+            return libraries
         target = Path(folder) / name
         command = ["mvn", "-q", "-B", "-f", str(RECIPE / recipe), "dependency:copy-dependencies"]
         command += [f"-DoutputDirectory={target}"]
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=RESOLVE_SECONDS)
         if done.returncode != 0:
             raise NoJars(f"mvn could not resolve {recipe}: {done.stdout[-500:]}{done.stderr[-500:]}")
-        if not libraries.is_dir():  # another run may have been faster
-            target.rename(libraries)
+        target.rename(libraries)
     return libraries
 
 
