@@ -7,23 +7,23 @@ from pathlib import Path
 
 import pytest
 
+from support import report_lines
 from support.examples import register_profiles
 from support.fleet.workers import COMMAND, Worker
 from support.kafka.cluster import Cluster, revive, running_cluster
 from support.redis.server import redis_server
+from support.report_lines import CLUSTERS, FIGURES, lines_of
 
 register_profiles()
 
 SERVICES = {"kafka", "kafka_outage", "redis_url"}
-REPORT = pytest.StashKey[str]()
-FIGURES = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture(scope="session")
 def kafka(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """The session's broker; a test that stops or pauses it takes `kafka_outage` instead."""
     with running_cluster() as (cluster, line):
-        request.config.stash[REPORT] = line
+        lines_of(request.config, CLUSTERS).append(line)
         yield cluster
 
 
@@ -52,7 +52,7 @@ def topic_prefix() -> str:
 @pytest.fixture
 def report(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Takes a line with a test's figures: kills, cuts, rows compared; all of them are shown at the end."""
-    return lambda line: request.config.stash.setdefault(FIGURES, []).append(f"{request.node.name}: {line}")
+    return lambda line: lines_of(request.config, FIGURES).append(f"{request.node.name}: {line}")
 
 
 @pytest.fixture
@@ -73,18 +73,16 @@ def start_worker(tmp_path: Path) -> Iterator[Callable[[Mapping[str, str]], Worke
             worker.kill()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let tests report lines, from several processes too."""
+    config.pluginmanager.register(report_lines)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as integration whatever stands on Kafka or Redis, whether or not its file says so."""
     for item in items:
         if isinstance(item, pytest.Function) and SERVICES & set(item.fixturenames):
             item.add_marker(pytest.mark.integration)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say which Kafka the integration tests ran on, and the figures that they reported."""
-    for line in (config.stash.get(REPORT, ""), *config.stash.get(FIGURES, [])):
-        if line:
-            terminalreporter.write_line(line)
 
 
 def pytest_report_header() -> str:

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka import ConsumerRecord
+from aiokafka.admin import AIOKafkaAdminClient
 
 from models.commands import CommandKind, EventKind
 from stream.consumer import ValidScores
 from stream.contract.outputs import Score
-from stream.control.client import CommandRequest, command_fleet
-from stream.kafka.topics import apply
-from stream.kafka.tracing import UntracedSteps
+from stream.control.client import CommandRequest, send_command
+from stream.kafka.client import connection_options
+from stream.kafka.topics import apply, problems
+from stream.kafka.tracing import NoOperationTracing
 from stream.settings import Settings, read_settings
 from support.fleet.payments import PARTITIONS, ends, payment, publish, put_model, read_topic
 from support.fleet.workers import COMMAND, Worker
@@ -71,7 +73,7 @@ class Fleet:
     def promote_without_command_line(self, digest: str) -> None:
         """Promote a model from this process: for tests that are not about the command line."""
         request = CommandRequest(CommandKind.PROMOTE, digest, "test", "test", None, 60.0, force=False)
-        _, answer = asyncio.run(command_fleet(self.settings, request, UntracedSteps()))
+        _, answer = asyncio.run(send_command(self.settings, request, NoOperationTracing()))
         assert answer is not None, f"no verdict on {digest} within {request.wait:g} s"
         assert answer.kind is EventKind.ACCEPTED, answer
 
@@ -145,8 +147,20 @@ def new_fleet(brokers: str, redis_url: str, prefix: str, folder: Path, start: Ca
         "SESSION_TIMEOUT": "3",
     }
     fleet = Fleet(environment, folder, start)
-    asyncio.run(apply(fleet.settings, PARTITIONS, 1))
+    asyncio.run(make_topics(fleet.settings))
     return fleet
+
+
+async def make_topics(settings: Settings) -> None:
+    """Make the topics, and wait until the broker's metadata has all of them."""
+    await apply(settings, PARTITIONS, 1)
+    admin = AIOKafkaAdminClient(**connection_options(settings))
+    await admin.start()
+    try:
+        while await problems(settings, admin):
+            await asyncio.sleep(0.05)
+    finally:
+        await admin.close()
 
 
 def sources(scores: list[Score]) -> Counter[tuple[int, int]]:
