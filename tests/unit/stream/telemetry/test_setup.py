@@ -115,11 +115,14 @@ def test_what_the_sdk_checks_itself_is_logged_once_without_a_login_and_traces_go
     assert "s3cr3t" not in caplog.text
 
 
-@pytest.mark.parametrize("variable", ["OTEL_METRIC_EXPORT_INTERVAL", "OTEL_ATTRIBUTE_COUNT_LIMIT"])
+@pytest.mark.parametrize(
+    "variables",
+    [{"OTEL_METRICS_EXPORTER": "console", "OTEL_METRIC_EXPORT_INTERVAL": "-1"}, {"OTEL_ATTRIBUTE_COUNT_LIMIT": "-1"}],
+)
 def test_a_value_over_which_the_sdk_raises_is_a_problem_of_settings(
-    variable: str, monkeypatch: pytest.MonkeyPatch
+    variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    environment = ENDPOINT | {"OTEL_METRICS_EXPORTER": "console", variable: "-1"}
+    environment = ENDPOINT | variables
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=r"a variable of OpenTelemetry cannot be used: .*-1"):
