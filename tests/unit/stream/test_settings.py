@@ -162,7 +162,10 @@ def test_a_protocol_with_a_login_needs_one(protocol: str) -> None:
         ({"redis_cafile": "a.pem"}, "REDIS_CAFILE: is set, but has no effect with a FRAUDSTREAM_REDIS_URL of redis://"),
         ({"redis_url": "redis://[r"}, "REDIS_URL: Invalid IPv6 URL"),
         ({"redis_url": "redis://r:port"}, "REDIS_URL: Port could not be cast to integer value as 'port'"),
-        ({"redis_url": "redis+cluster://r:1,"}, "REDIS_URL: a server of the cluster has no name; use redis+cluster://"),
+        (
+            {"redis_url": "redis+cluster://r:1,"},
+            "REDIS_URL: a server in the URL has no host name; use redis+cluster://",
+        ),
         ({"redis_url": "redis+cluster://r/2"}, "REDIS_URL: a Redis Cluster has no databases, but the URL names '2'"),
         ({"redis_url": "redis://r?ssl_ca_certs=a.pem"}, "REDIS_URL: has TLS options, but begins with redis://"),
         (
