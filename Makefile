@@ -3,10 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 PATHS := stream features models shadow benchmarks tests deploy docs
+PYTEST := $(BIN)/pytest -n logical --dist worksteal
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint unit integration compose-check docs lock clean
+.PHONY: help setup demo test lint unit integration acceptance compose-check docs lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-14s %s\n' "$$name" "$$what"; done
@@ -23,8 +24,8 @@ $(STAMP): requirements/dev.txt pyproject.toml
 demo: setup  ## the main job on simulated cards, here, without Docker or Java: about three minutes
 	$(BIN)/fraudstream demo
 
-test: lint  ## everything: lint, types, import contracts, unit, contract and integration tests
-	$(BIN)/pytest
+test: lint  ## lint, types, import contracts, and all tests except the long ones: at most 12 minutes
+	$(PYTEST) -m "not acceptance"
 
 lint: setup  ## ruff, formatting, the import contracts, and mypy (alone: `make types`)
 	$(BIN)/ruff check $(PATHS)
@@ -37,10 +38,13 @@ types: setup
 	$(BIN)/mypy deploy
 
 unit: setup  ## the tests that need no server, in as many processes as there are cores
-	$(BIN)/pytest -n logical --dist worksteal -m "not integration" tests/unit tests/contract
+	$(PYTEST) -m "not integration and not acceptance" tests/unit tests/contract
 
-integration: setup  ## the tests on Kafka and Redis
-	$(BIN)/pytest -m integration
+integration: setup  ## the tests on Kafka and Redis, except the long ones
+	$(PYTEST) -m "integration and not acceptance"
+
+acceptance: setup  ## the long tests: full sizes, all examples, the oldest and newest servers; at most 60 minutes
+	FRAUDSTREAM_TEST_SIZE=full $(PYTEST) --hypothesis-profile thorough -m "acceptance or full_size or property"
 
 compose-check: setup  ## the stack of deploy/ in containers, used, hurt and taken down; needs a Docker engine
 	$(BIN)/python -m deploy.check

@@ -79,8 +79,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as integration whatever stands on Kafka or Redis, whether or not its file says so."""
+    """Mark as integration whatever stands on Kafka or Redis, whether or not its file says so; and Hypothesis tests."""
     for item in items:
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker(pytest.mark.property)
         if isinstance(item, pytest.Function) and SERVICES & set(item.fixturenames):
             item.add_marker(pytest.mark.integration)
 

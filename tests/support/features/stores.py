@@ -19,11 +19,21 @@ from support.redis.server import NAMES, redis_server, wheel_binary
 
 DEFAULT = load(None)
 DEPLOYMENTS = itertools.count()
+
 KINDS = (
     *("memory", "redis", "two workers", "cluster", "two workers on a cluster"),
     *("oldest", "newest", "valkey", "cluster of the oldest", "cluster of the newest", "cluster of valkey"),
 )
-STORES = tuple(kind if kind == "memory" else pytest.param(kind, marks=pytest.mark.integration) for kind in KINDS)
+IN_EVERY_RUN = ("memory", "redis", "two workers", "cluster")
+
+
+def marks_of(kind: str) -> list[pytest.MarkDecorator]:
+    """Say what a store's tests need: a server, unless it is in memory; much time, unless it is in every run."""
+    marks = [] if kind == "memory" else [pytest.mark.integration]
+    return marks if kind in IN_EVERY_RUN else [*marks, pytest.mark.acceptance]
+
+
+STORES = tuple(pytest.param(kind, marks=marks_of(kind)) for kind in KINDS)
 """The kinds as parameters of tests: all but the first start servers."""
 
 

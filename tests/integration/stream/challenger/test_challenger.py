@@ -15,6 +15,7 @@ from stream.bench.faulty import Fault
 from stream.bench.hampered import hampered_command
 from stream.contract.outputs import Score
 from stream.control.probes import vectorise_probe
+from support.acceptance import cases
 from support.fleet.fleet import Fleet, feed, sources, until
 from support.fleet.payments import FEATURES, payment, put_model
 from support.fleet.workers import Worker
@@ -128,7 +129,7 @@ FAULTS: dict[Fault, tuple[str, dict[str, str]]] = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", cases(FAULTS, short=("raising", "hanging")))
 def test_the_live_path_does_not_notice_a_challenger_that_fails_and_the_report_says_so(
     fleet: Fleet, fault: Fault
 ) -> None:

@@ -14,8 +14,19 @@ from pathlib import Path
 import psutil
 import pytest
 
+from support.acceptance import cases
+
 pytestmark = pytest.mark.integration
 SHORT = ("--seconds", "8", "--rate", "100", "--cards", "800", "--warm-days", "5")
+SIGNALS = (
+    ("start a Kafka", signal.SIGINT, 130),
+    ("simulate", signal.SIGHUP, 129),
+    ("simulate", signal.SIGTERM, 143),
+    ("train model cards plain", signal.SIGTERM, 143),
+    ("fill the histories", signal.SIGINT, 130),
+    ("fill the histories", signal.SIGTERM, 143),
+    ("better goes live", signal.SIGTERM, 143),
+)
 KILLING = ("--chaos", "--seconds", "20", "--rate", "60")
 """Long enough for payments to go on while a worker is away; later options win over those in `SHORT`."""
 
@@ -137,6 +148,7 @@ def test_the_story_has_a_shadow_a_promotion_a_watch_and_a_roll_back(start: Calla
     assert demo.left() == []
 
 
+@pytest.mark.acceptance
 def test_chaos_kills_the_worker_and_nothing_is_lost_or_decided_twice(
     start: Callable[..., Running], tmp_path: Path
 ) -> None:
@@ -168,6 +180,7 @@ def test_a_demo_that_is_stopped_while_its_worker_is_away_leaves_nothing(start: C
     assert demo.left() == []
 
 
+@pytest.mark.acceptance
 def test_without_a_terminal_it_prints_plain_lines(start: Callable[..., Running]) -> None:
     demo = start()
     assert demo.end() == 0, demo.errors
@@ -177,18 +190,7 @@ def test_without_a_terminal_it_prints_plain_lines(start: Callable[..., Running])
     assert demo.left() == []
 
 
-@pytest.mark.parametrize(
-    ("moment", "number", "code"),
-    [
-        ("start a Kafka", signal.SIGINT, 130),
-        ("simulate", signal.SIGHUP, 129),
-        ("simulate", signal.SIGTERM, 143),
-        ("train model cards plain", signal.SIGTERM, 143),
-        ("fill the histories", signal.SIGINT, 130),
-        ("fill the histories", signal.SIGTERM, 143),
-        ("better goes live", signal.SIGTERM, 143),
-    ],
-)
+@pytest.mark.parametrize(("moment", "number", "code"), cases(SIGNALS, short=(SIGNALS[0], SIGNALS[1], SIGNALS[4])))
 def test_a_signal_ends_it_in_order(
     start: Callable[..., Running], moment: str, number: signal.Signals, code: int
 ) -> None:
@@ -203,7 +205,7 @@ def test_a_signal_ends_it_in_order(
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux's kernel ends the children of the killed")
-@pytest.mark.parametrize("moment", ["fill the histories", "better goes live"])
+@pytest.mark.parametrize("moment", cases(("fill the histories", "better goes live"), short=("fill the histories",)))
 def test_no_process_outlives_a_demo_that_is_killed(start: Callable[..., Running], moment: str) -> None:
     demo = start()
     demo.until(lambda: moment in demo.output)
@@ -221,6 +223,7 @@ def test_a_worker_that_dies_is_a_failure_that_says_so(start: Callable[..., Runni
     assert demo.left() == []
 
 
+@pytest.mark.acceptance
 def test_keep_leaves_it_running_and_says_how_to_look(start: Callable[..., Running]) -> None:
     demo = start("--keep")
     demo.until(lambda: "still running" in demo.output)

@@ -1,10 +1,9 @@
 """A public stream with its labels through three workers, some killed and Redis emptied, and every decision made again.
 
-`FRAUDSTREAM_TEST_ROWS=300000` runs it at the size that docs/reference/performance.md states.
+`make acceptance` runs it at the size that docs/reference/performance.md states.
 """
 
 import json
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from features.history import records
 from features.history.panes import read_notes
 from features.redis.cache import HEADER
 from models.repository import Repository
+from support.acceptance import cases, sized
 from support.fleet.fleet import CLI, Fleet, sources, until
 from support.fleet.workers import Worker
 from support.handbook import LABEL_DELAY_MS, label, needs_handbook, rows, transaction
@@ -29,7 +29,7 @@ from support.rescoring.faulty_command import BUGS
 from support.rescoring.faulty_command import COMMAND as FAULTY
 from support.training_files import trained
 
-COUNT = int(os.environ.get("FRAUDSTREAM_TEST_ROWS", "30000"))
+COUNT = sized(9_000, 300_000)
 SECONDS = 120 + COUNT / 500
 STRETCHES = 80
 AHEAD = 2
@@ -61,10 +61,12 @@ CASES = {
 
 
 @needs_handbook
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.full_size
+@pytest.mark.parametrize("name", cases(CASES, short=("waiting",)))
 def test_every_decision_of_a_disturbed_stream_comes_out_again_from_the_logs(
-    apart: Fleet, own_redis: OwnRedis, case: Case, tmp_path: Path, report: Callable[[str], None]
+    apart: Fleet, own_redis: OwnRedis, name: str, tmp_path: Path, report: Callable[[str], None]
 ) -> None:
+    case = CASES[name]
     count = round(COUNT * case.share)
     stream = rows(terminals=count // PER_TERMINAL, most=count)
     assert len(stream) == count

@@ -1,11 +1,10 @@
 """A published feature table, row by row, out of the stream: through Kafka, a worker and Redis, labels and all.
 
-A fiftieth of the cards and of the merchants, with every transaction of theirs since the longest window began;
-`FRAUDSTREAM_TEST_HANDBOOK=all` takes all 134,044 rows that can be compared, which takes some ten minutes.
+A hundredth of the cards and of the merchants, with every transaction of theirs since the longest window began;
+`make acceptance` takes all 134,044 rows that can be compared, which takes some ten minutes.
 """
 
 import math
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,11 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from stream.contract.outputs import Score
+from support.acceptance import sized
 from support.fleet.fleet import Fleet
 from support.handbook import DAY_MS, LABEL_DELAY_MS, label, needs_handbook, rows, transaction
 from support.paths import HANDBOOK
 
-PART = 1 if os.environ.get("FRAUDSTREAM_TEST_HANDBOOK") == "all" else 50
+PART = sized(100, 1)
 FIRST_PUBLISHED_MS = 1_531_872_000_000  # 2018-07-18
 BEGIN_MS = FIRST_PUBLISHED_MS - 38 * DAY_MS
 STRETCH_MS = 6 * DAY_MS
@@ -36,6 +36,7 @@ PRINTED = 1e-9
 
 
 @needs_handbook
+@pytest.mark.full_size
 @pytest.mark.timeout(3600)
 def test_the_published_table_comes_out_of_the_stream(fleet: Fleet) -> None:
     stream = [row for row in rows(10_000, 2_000_000) if row["occurred_at"] >= BEGIN_MS]
