@@ -34,8 +34,15 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 async def turn(scene: SimpleNamespace) -> None:
     """Let the cache look at the lineup once."""
+    looked = asyncio.Event()
+
+    async def wait_for_ever(_seconds: float) -> None:
+        looked.set()
+        await asyncio.Event().wait()
+
+    scene.follower.wait_for_change = wait_for_ever
     work = asyncio.create_task(scene.cache.run())
-    await asyncio.sleep(0.2)
+    await looked.wait()
     work.cancel()
     with suppress(asyncio.CancelledError):
         await work

@@ -194,5 +194,5 @@ def no_duckdb() -> Iterator[None]:
 
 @pytest.mark.usefixtures("no_duckdb")
 def test_a_missing_library_names_the_extra(tmp_path: Path) -> None:
-    with pytest.raises(MissingExtraError, match=r"\.\[train\]"):
+    with pytest.raises(MissingExtraError, match=r"fraudstream\[train\]"):
         TransactionsFile(tmp_path / "a.csv", tmp_path, 1)

@@ -64,7 +64,7 @@ async def test_records_go_out_at_the_rate_and_carry_their_due_time() -> None:
     broker, heard = Broker(), Heard()
     began = time.monotonic()
     done = await heard.injector(broker, 100).run(items(21))
-    assert 0.2 <= time.monotonic() - began < 2
+    assert 0.2 <= time.monotonic() - began < 10
     assert done.sent == 21
     times = [due_ms - heard.due[0][1] for _, due_ms in heard.due]
     assert times == [10 * number for number in range(21)]
