@@ -42,7 +42,7 @@ Attributes = dict[AttributeName, str | int | tuple[str, ...]]
 def kafka_attributes(operation: Literal["process", "send"], topic: str) -> Attributes:
     """Return the attributes of an operation on a topic."""
     return {
-        "messaging.system": "kafka_attributes",
+        "messaging.system": "kafka",
         "messaging.operation.type": operation,
         "messaging.operation.name": operation,
         "messaging.destination.name": topic,

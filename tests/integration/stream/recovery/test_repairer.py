@@ -85,7 +85,8 @@ async def test_a_model_of_a_set_that_is_not_warm_is_told_how_far_that_is_until_i
         (problem,) = warming.problems(NEW.fingerprint)
         assert problem.code is ProblemCode.FEATURES_WARMING
         assert "(card 17 days, merchant 67 days)" in problem.detail
-        assert "yet (card 37 days, merchant 8 days): 7 of 9 records so far. Decisions go on" in problem.detail
+        rebuilt = "been rebuilt from Kafka (card 37 days, merchant 8 days): 7 of 9 records so far. Decisions continue"
+        assert rebuilt in problem.detail
         assert await store.repair_progress.report(store.state.target, DONE, 2)
         await store.refresh()
         assert warming.problems(NEW.fingerprint) == ()
