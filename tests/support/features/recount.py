@@ -76,6 +76,11 @@ class Recount:
 
     def observe(self, row: Row) -> tuple[Fate, list[float]]:
         """Judge one transaction as the contract says, count it, and recount its features."""
+        fate, own = self.count(row)
+        return fate, [] if own is None else self.features(own)
+
+    def count(self, row: Row) -> tuple[Fate, Row | None]:
+        """Judge one transaction as the contract says, and count it; None if it is not decided."""
         card = self.cards.setdefault(str(row["card"]), [])
         horizon = self.feature_set.horizons_ms[Entity.CARD]
         newest = max((e[1]["ms"] for e in card if e[0] == "t"), default=-(10**18))
@@ -83,9 +88,9 @@ class Recount:
         if [s for s in same if (s["partition"], s["offset"]) == (row["partition"], row["offset"])]:
             own = same[-1]
         elif row["ms"] <= newest - horizon:
-            return Fate.TOO_LATE, []
+            return Fate.TOO_LATE, None
         elif [s for s in same if s["ms"] > newest - horizon]:
-            return (Fate.REPEATED if same[-1]["content"] == row["content"] else Fate.CONFLICT), []
+            return (Fate.REPEATED if same[-1]["content"] == row["content"] else Fate.CONFLICT), None
         else:
             own = row
             card.append(("t", own))
@@ -94,10 +99,14 @@ class Recount:
                 for entry in card:
                     if entry[0] == "l" and entry[1].transaction_id == own["id"]:
                         append_label(log, entry[1])
+        return Fate.DECIDE, own
+
+    def features(self, own: Row) -> list[float]:
+        """Recount the features of a transaction that was counted."""
         kept = self.feature_set.horizons_ms
         logs = {kind: log for kind, log in self._logs(own).items() if kind in kept and log is not None}
         before = {kind: self._visible(log, own, kind) for kind, log in logs.items()} | {Entity.NONE: []}
-        return Fate.DECIDE, [
+        return [
             value(f, own, before[f.entity], self.feature_set) if f.entity in before else math.nan
             for f in self.feature_set.rows
         ]

@@ -5,13 +5,13 @@ what a part sees of merchants is the parts before it.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from features.declaration import FeatureSet, load
-from features.history.store import Fate, Label, Transactions
+from features.history.store import Label, Transactions
 from stream.contract.label import ParsedLabel, read_label
 from stream.contract.outputs import Score
 from stream.scoring.decode import decode
@@ -73,16 +73,21 @@ def _label(of: dict[str, Any], known_ms: int, random: np.random.Generator) -> di
     return about | {"fraud": bool(random.random() < 0.3), "labelled_at": known_ms, "reported_by": "analyst"}
 
 
-def recounted(fleet: Fleet, features: FeatureSet = FEATURES) -> Mapping[str, list[float]]:
-    """Return every feature of every payment in the topic, by transaction, recounted in the order of time."""
+def recounted(
+    fleet: Fleet, features: FeatureSet = FEATURES, wanted: Collection[str] | None = None
+) -> Mapping[str, list[float]]:
+    """Return every feature of the payments in the topic, by transaction, recounted in the order of time.
+
+    All payments are counted; the features are those of the `wanted` transactions, of all if that is None.
+    """
     recount, found = Recount(features), dict[str, list[float]]()
     for _, event in sorted(_events(fleet), key=lambda one: one[0]):
         if isinstance(event, Label):
             recount.label(event)
             continue
-        fate, values = recount.observe(event)
-        if fate is Fate.DECIDE:
-            found[str(event["id"])] = values
+        _, own = recount.count(event)
+        if own is not None and (wanted is None or own["id"] in wanted):
+            found[str(own["id"])] = recount.features(own)
     return found
 
 
