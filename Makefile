@@ -38,7 +38,7 @@ types: setup
 	$(BIN)/mypy
 	$(BIN)/mypy deploy
 
-unit: setup  ## the tests that need no server, in as many processes as there are cores
+unit: setup  ## the tests that need no server: at most 90 seconds
 	$(PYTEST) -m "not integration and not acceptance" tests/unit tests/contract
 
 integration: setup  ## the tests on Kafka and Redis, except the long ones
