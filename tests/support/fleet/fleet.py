@@ -12,16 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka import ConsumerRecord
-from aiokafka.admin import AIOKafkaAdminClient
 
-from models.commands import CommandKind, EventKind
 from stream.consumer import ValidScores
 from stream.contract.outputs import Score
-from stream.control.client import CommandRequest, send_command
-from stream.kafka.client import connection_options
-from stream.kafka.topics import apply, problems
-from stream.kafka.tracing import NoOperationTracing
-from stream.settings import Settings, read_settings
 from support.fleet.payments import PARTITIONS, ends, payment, publish, put_model, read_topic
 from support.fleet.workers import COMMAND, Worker
 
@@ -70,24 +63,12 @@ class Fleet:
         verdict: dict[str, Any] = json.loads(done.stdout)
         return verdict
 
-    def promote_without_command_line(self, digest: str) -> None:
-        """Promote a model from this process: for tests that are not about the command line."""
-        request = CommandRequest(CommandKind.PROMOTE, digest, "test", "test", None, 60.0, force=False)
-        _, answer = asyncio.run(send_command(self.settings, request, NoOperationTracing()))
-        assert answer is not None, f"no verdict on {digest} within {request.wait:g} s"
-        assert answer.kind is EventKind.ACCEPTED, answer
-
-    @property
-    def settings(self) -> Settings:
-        """The settings of this fleet's processes."""
-        return read_settings({f"FRAUDSTREAM_{name}": value for name, value in self.environment.items()})
-
     def go_live(self, workers: int = 1, seed: int = 0, **settings: str) -> list[Worker]:
         """Start workers and make a first model live."""
         digest = put_model(self.models, seed=seed)
         started = [self.worker(**settings) for _ in range(workers)]
         until(lambda: all("joined" not in str(worker.readiness()[1]) for worker in started), "the group is joined")
-        self.promote_without_command_line(digest)
+        self.promote(digest)
         for worker in started:
             worker.await_ready()
         return started
@@ -147,20 +128,9 @@ def new_fleet(brokers: str, redis_url: str, prefix: str, folder: Path, start: Ca
         "SESSION_TIMEOUT": "3",
     }
     fleet = Fleet(environment, folder, start)
-    asyncio.run(make_topics(fleet.settings))
+    done = fleet.cli("topics", "apply", "--partitions", str(PARTITIONS))
+    assert done.returncode == 0, done.stderr
     return fleet
-
-
-async def make_topics(settings: Settings) -> None:
-    """Make the topics, and wait until the broker's metadata has all of them."""
-    await apply(settings, PARTITIONS, 1)
-    admin = AIOKafkaAdminClient(**connection_options(settings))
-    await admin.start()
-    try:
-        while await problems(settings, admin):  # noqa: ASYNC110 - the broker does not tell
-            await asyncio.sleep(0.05)
-    finally:
-        await admin.close()
 
 
 def sources(scores: list[Score]) -> Counter[tuple[int, int]]:

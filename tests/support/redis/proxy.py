@@ -127,13 +127,16 @@ class RedisProxy:
         assert self._server is not None
         self._server.close()
         await asyncio.sleep(SETTLE_SECONDS)  # whoever was let in last is served first, so that he can be cut
-        connections = dict(self._connections)
-        for task in connections:
-            task.cancel()
-        await asyncio.gather(*connections, return_exceptions=True)
-        for connection in connections.values():
-            connection.end()  # one that was cancelled before it began has not
-        await asyncio.sleep(0)
+        while self._connections:  # a busy machine may let in one more meanwhile
+            connections = dict(self._connections)
+            for task in connections:
+                task.cancel()
+            await asyncio.gather(*connections, return_exceptions=True)
+            for connection in connections.values():
+                connection.end()  # one that was cancelled before it began has not
+                if connection.server is not None:
+                    connection.server.transport.abort()  # a server that is stopped would never take what is left
+            await asyncio.sleep(SETTLE_SECONDS)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = Connection((reader, writer))
