@@ -68,7 +68,7 @@ async def send_command(
     """
     trace = operations.begin(f"model {request.kind}")
     try:
-        command_id, answer = await _command_fleet(settings, request, trace.headers)
+        command_id, answer = await _send_and_await_verdict(settings, request, trace.headers)
     except BaseException as error:
         trace.failed(type(error).__name__)
         raise
@@ -79,7 +79,9 @@ async def send_command(
     return command_id, answer
 
 
-async def _command_fleet(settings: Settings, request: CommandRequest, headers: Headers) -> tuple[str, Event | None]:
+async def _send_and_await_verdict(
+    settings: Settings, request: CommandRequest, headers: Headers
+) -> tuple[str, Event | None]:
     async with _EventLog(settings) as log:
         lineup = Lineup(settings.deployment)
         for _, event in await log.read_to_end():

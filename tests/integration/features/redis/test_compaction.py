@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -20,7 +20,6 @@ from features.vector.vectorise import vectorise
 from stream.clock import now_ms
 from support.features.paned_sets import HOURLY, all_of
 from support.features.recount import Row, label, transaction, transactions
-from support.redis.server import redis_server
 
 pytestmark = pytest.mark.integration
 
@@ -31,21 +30,9 @@ BUSY = [transaction(i, card=f"c{i % 7}", ms=START_MS + i * MINUTE_MS) for i in r
 """Ten hours of a payment a minute at one merchant."""
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with redis_server() as url:
-        yield url
-
-
 @pytest.fixture
 def deployment() -> str:
     return f"f{next(DEPLOYMENTS)}"
-
-
-@pytest.fixture
-async def client(server: str) -> AsyncIterator[redis_asyncio.Redis]:
-    async with redis_asyncio.Redis.from_url(server) as opened:
-        yield opened
 
 
 class Clock:

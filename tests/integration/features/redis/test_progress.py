@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -34,21 +34,9 @@ COVER = Coverage.of(DEFAULT.horizons_ms)
 SOURCE, LABELS = LogPart(of_labels=False, partition=0), LogPart(of_labels=True, partition=0)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with redis_server() as url:
-        yield url
-
-
 @pytest.fixture
 def deployment() -> str:
     return f"w{next(DEPLOYMENTS)}"
-
-
-@pytest.fixture
-async def client(server: str) -> AsyncIterator[redis_asyncio.Redis]:
-    async with redis_asyncio.Redis.from_url(server) as opened:
-        yield opened
 
 
 @asynccontextmanager

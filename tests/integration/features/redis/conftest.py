@@ -1,0 +1,20 @@
+"""A Redis of one test file's own, and a plain client of it."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import redis.asyncio as redis_asyncio
+
+from support.redis.server import redis_server
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with redis_server() as url:
+        yield url
+
+
+@pytest.fixture
+async def client(server: str) -> AsyncIterator[redis_asyncio.Redis]:
+    async with redis_asyncio.Redis.from_url(server) as opened:
+        yield opened
