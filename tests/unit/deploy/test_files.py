@@ -1,4 +1,4 @@
-"""The files of deploy/ keep what they promise, as far as that can be read from them; `make compose-check` runs them."""
+"""The files of deploy/, as far as they can be checked without running them; `make compose-check` runs them."""
 
 import json
 import re
@@ -33,7 +33,7 @@ def seconds(duration: str) -> int:
     return int(duration[:-1]) * {"s": 1, "m": 60}[duration[-1]]
 
 
-def test_the_files_of_the_stack_are_there() -> None:
+def test_compose_defines_exactly_the_expected_services() -> None:
     expected = {
         "kafka",
         "redis",
@@ -51,18 +51,18 @@ def test_the_files_of_the_stack_are_there() -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_an_image_is_pinned(name: str) -> None:
+def test_an_image_is_pinned_to_a_version(name: str) -> None:
     image = re.sub(r"\$\{\w+:-([^}]+)\}", r"\1", SERVICES[name]["image"])
     tag = image.partition(":")[2]
     assert re.search(r"\d+\.\d+", tag)
 
 
 @pytest.mark.parametrize("stage", [words for words in STAGES if ":" in words[0]], ids=" ".join)
-def test_a_base_is_pinned_to_the_version_of_python(stage: list[str]) -> None:
+def test_a_base_image_is_pinned_to_python_3_11(stage: list[str]) -> None:
     assert stage[0] == "python:3.11-slim-bookworm"
 
 
-def test_our_images_run_as_somebody_who_is_not_root() -> None:
+def test_our_images_run_as_a_user_other_than_root() -> None:
     finals: dict[str, str] = {}
     stage = ""
     for instruction, words in INSTRUCTIONS:
@@ -72,29 +72,29 @@ def test_our_images_run_as_somebody_who_is_not_root() -> None:
         if instruction == "USER":
             finals[stage] = words
     assert {finals[target] for target in ("worker", "tools")} == {"10001:10001"}
-    assert STAGES[-1][2] == "worker"  # what a build without a target makes
+    assert STAGES[-1][2] == "worker"  # the target of a build that names none
 
 
-def test_nothing_unlocked_gets_into_an_image() -> None:
+def test_images_install_only_locked_packages() -> None:
     installs = re.findall(r"pip[^&\n]* install ([^&\n]*)", DOCKERFILE)
     assert installs
     assert all("--require-hashes" in options or "--no-deps --no-index" in options for options in installs)
     assert "# syntax" not in DOCKERFILE
 
 
-def test_the_image_is_asked_whether_it_is_alive_and_compose_asks_whether_it_is_ready() -> None:
+def test_the_image_checks_liveness_and_compose_checks_readiness() -> None:
     assert [words for instruction, words in INSTRUCTIONS if instruction == "HEALTHCHECK" and "/health/live" in words]
     assert "/health/ready" in SERVICES["worker"]["healthcheck"]["test"][-1]
     assert ["STOPSIGNAL", "SIGTERM"] in INSTRUCTIONS
 
 
-def test_a_worker_has_the_time_to_drain() -> None:
+def test_the_stop_grace_period_of_a_worker_exceeds_its_drain_time() -> None:
     drain = read_settings({f"{PREFIX}DRAIN_SECONDS": str(SERVICES["worker"]["environment"][f"{PREFIX}DRAIN_SECONDS"])})
     assert seconds(SERVICES["worker"]["stop_grace_period"]) > drain.drain_seconds
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_can_do_no_more_than_it_must(name: str) -> None:
+def test_a_service_has_minimal_privileges_and_resource_limits(name: str) -> None:
     service = SERVICES[name]
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
@@ -107,11 +107,11 @@ def test_a_service_can_do_no_more_than_it_must(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_port_is_published_on_the_loopback_address_alone(name: str) -> None:
+def test_ports_are_published_on_the_loopback_address_alone(name: str) -> None:
     assert all(port.startswith("127.0.0.1:") for port in SERVICES[name].get("ports", []))
 
 
-def test_kafka_makes_no_topic_by_itself_and_redis_forgets_nothing() -> None:
+def test_kafka_does_not_auto_create_topics_and_redis_persists_and_never_evicts() -> None:
     assert SERVICES["kafka"]["image"] == "apache/kafka:4.3.1"
     assert SERVICES["kafka"]["environment"]["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
     command = SERVICES["redis"]["command"]
@@ -119,20 +119,20 @@ def test_kafka_makes_no_topic_by_itself_and_redis_forgets_nothing() -> None:
     assert (options["--appendonly"], options["--maxmemory-policy"]) == ("yes", "noeviction")
 
 
-def test_a_mark_that_kafka_is_in_service_is_gone_when_it_starts_again() -> None:
+def test_the_marker_of_kafkas_health_check_does_not_survive_a_restart() -> None:
     emptied = {mount.partition(":")[0] for mount in SERVICES["kafka"]["tmpfs"]}
     marks = re.findall(r"touch (\S+)", SERVICES["kafka"]["healthcheck"]["test"][-1])
     assert marks
     assert {str(Path(mark).parent) for mark in marks} <= emptied
 
 
-def test_a_worker_traces_what_the_publisher_chose_and_nothing_else() -> None:
+def test_a_worker_traces_only_what_the_publisher_samples() -> None:
     samplers = {name: SERVICES[name]["environment"]["OTEL_TRACES_SAMPLER"] for name in ("worker", "publisher")}
     assert samplers["worker"] == "parentbased_always_off"
     assert "parentbased_always_on" in samplers["publisher"]
 
 
-def test_no_alert_takes_two_deployments_for_one() -> None:
+def test_every_aggregation_in_an_alert_is_by_job() -> None:
     sums = [
         (rule["alert"], found)
         for rule in RULES
@@ -150,14 +150,14 @@ def test_an_image_of_ours_is_built_once_and_never_pulled() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(OURS))
-def test_our_services_are_given_settings_that_exist(name: str) -> None:
+def test_our_services_are_configured_with_settings_that_exist(name: str) -> None:
     given = {name for name in SERVICES[name].get("environment", {}) if name.startswith(PREFIX)}
     known = {f"{PREFIX}{field.upper()}" for field in Settings.__struct_fields__}
     assert given
     assert given <= known
 
 
-def test_a_service_waits_for_one_that_is_there() -> None:
+def test_a_service_depends_only_on_services_that_exist() -> None:
     for service in SERVICES.values():
         for needed, how in service.get("depends_on", {}).items():
             assert needed in SERVICES
@@ -165,18 +165,18 @@ def test_a_service_waits_for_one_that_is_there() -> None:
                 assert "test" in SERVICES[needed]["healthcheck"]
 
 
-def test_every_volume_is_declared_and_every_mounted_file_is_there() -> None:
+def test_every_volume_is_declared_and_every_mounted_file_exists() -> None:
     mounts = [mount.split(":") for service in SERVICES.values() for mount in service.get("volumes", [])]
     assert {source for source, *_ in mounts if not source.startswith(".")} == set(COMPOSE["volumes"])
     assert all((DEPLOY / source).exists() for source, *_ in mounts if source.startswith("."))
     assert SERVICES["worker"]["volumes"] == ["models:/models:ro"]
 
 
-def test_only_grafana_waits_to_be_asked_for() -> None:
+def test_only_grafana_needs_a_profile_to_start() -> None:
     assert {name for name, service in SERVICES.items() if "profiles" in service} == {"grafana"}
 
 
-def test_the_image_holds_what_it_copies_and_no_more_is_sent_to_the_engine() -> None:
+def test_the_build_context_is_exactly_what_the_dockerfile_copies() -> None:
     allowed = re.findall(r"^!(.*?)/?$", (HOUSE / ".dockerignore").read_text(), re.MULTILINE)
     copied = [
         source
@@ -189,7 +189,7 @@ def test_the_image_holds_what_it_copies_and_no_more_is_sent_to_the_engine() -> N
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule["alert"]))
-def test_an_alert_says_what_is_wrong_and_what_to_do(rule: dict[str, Any]) -> None:
+def test_an_alert_has_a_severity_a_summary_an_action_and_known_metrics(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in {"page", "ticket"}
     assert set(rule["annotations"]) == {"summary", "action"}
     assert all(len(text) > 20 for text in rule["annotations"].values())
@@ -197,7 +197,7 @@ def test_an_alert_says_what_is_wrong_and_what_to_do(rule: dict[str, Any]) -> Non
     assert set(METRIC.findall(text)) <= prometheus_names()
 
 
-def test_alerts_have_names_of_their_own_and_a_test_each() -> None:
+def test_alerts_have_unique_names_and_a_test_each() -> None:
     names = [rule["alert"] for rule in RULES]
     assert len(names) == len(set(names))
     fired = set(re.findall(r'alertname="(\w+)"', (DEPLOY / "prometheus/alerts_test.yml").read_text()))
@@ -205,13 +205,13 @@ def test_alerts_have_names_of_their_own_and_a_test_each() -> None:
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_the_dashboard_asks_for_metrics_of_the_catalogue(query: str) -> None:
+def test_the_dashboard_queries_only_metrics_of_the_catalogue(query: str) -> None:
     found = set(METRIC.findall(query))
     assert found
     assert found <= prometheus_names()
 
 
-def test_the_dashboard_and_its_source_are_found_where_they_are_looked_for() -> None:
+def test_the_dashboard_matches_its_provisioning_and_its_panels_are_distinct() -> None:
     source = yaml.safe_load((DEPLOY / "grafana/provisioning/datasources/prometheus.yaml").read_text())["datasources"][0]
     used = {panel["datasource"]["uid"] for panel in DASHBOARD["panels"] if "datasource" in panel}
     assert used == {source["uid"]}
@@ -223,13 +223,13 @@ def test_the_dashboard_and_its_source_are_found_where_they_are_looked_for() -> N
     assert len(numbers) == len(set(numbers))
 
 
-def test_every_metric_is_alerted_on_or_drawn() -> None:
+def test_every_metric_is_in_an_alert_or_on_the_dashboard() -> None:
     asked = set(METRIC.findall(" ".join([*QUERIES, *(rule["expr"] for rule in RULES)])))
     unseen = [name for name in CATALOGUE if not any(found.startswith(name.replace(".", "_")) for found in asked)]
     assert unseen == []
 
 
-def test_without_an_engine_the_check_says_that_it_did_not_run(
+def test_without_a_docker_engine_the_check_prints_that_it_did_not_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", "")
@@ -251,7 +251,7 @@ WORKED = span("b", "a", span_kind="consumer")
 ASKED = span("c", "b", span_kind="client", db_system_name="redis")
 
 
-def test_a_trace_is_whole_with_producer_worker_and_redis_in_a_line() -> None:
+def test_a_trace_is_complete_if_redis_is_below_the_worker_and_that_below_the_producer() -> None:
     assert trace_problem([ASKED, WORKED, PRODUCED]) is None
     assert trace_problem([PRODUCED, WORKED, span("d", "b"), span("c", "d", db_system_name="redis")]) is None
 
@@ -267,11 +267,11 @@ def test_a_trace_is_whole_with_producer_worker_and_redis_in_a_line() -> None:
         ([PRODUCED, WORKED, span("c", "gone", db_system_name="redis")], "not below"),
     ],
 )
-def test_what_a_trace_lacks_is_said(spans: list[Span], what: str) -> None:
+def test_the_missing_part_of_a_trace_is_reported(spans: list[Span], what: str) -> None:
     assert what in (trace_problem(spans) or "")
 
 
-def test_a_transaction_that_is_missing_or_there_twice_is_a_miss() -> None:
+def test_transactions_without_exactly_one_score_are_counted() -> None:
     scores = Scores({"once": [None], "twice": [None, None]}, void=0, records=3)
     assert not_scored_once(["once"], scores) == {}
     assert not_scored_once(["once", "twice", "never"], scores) == {2: 1, 0: 1}

@@ -1,4 +1,4 @@
-"""The map names every folder and every error, and nothing that is not there."""
+"""docs/architecture.md and docs/decisions name every folder, topic, error and dependency of the code."""
 
 import ast
 import re
@@ -12,8 +12,8 @@ DECISIONS = HOUSE / "docs/decisions"
 PACKAGES = ("stream", "features", "models", "shadow")
 
 
-def test_every_folder_is_on_the_map_with_a_page_to_begin_at() -> None:
-    """Write a line about a new folder into docs/architecture.md, where its imports put it."""
+def test_the_table_of_folders_lists_each_folder_with_a_module_to_read_first() -> None:
+    """A new folder needs a row in docs/architecture.md, where its imports put it."""
     rows = re.findall(r"^\| `([a-z_/]+)/` \| [^|]+ \| `([a-z_/]+\.py)` \|$", ARCHITECTURE, re.MULTILINE)
     folders = {
         str(path.parent.relative_to(HOUSE))
@@ -34,7 +34,7 @@ def test_the_pictures_name_every_topic() -> None:
 
 
 def errors() -> set[str]:
-    """Return every exception that a package of ours defines."""
+    """Return every exception that our packages define."""
     return {
         node.name
         for package in PACKAGES
@@ -47,14 +47,14 @@ def errors() -> set[str]:
     }
 
 
-def test_every_error_has_its_fate_in_the_table() -> None:
+def test_the_table_of_faults_names_exactly_the_errors_of_the_code() -> None:
     table = ARCHITECTURE.partition("## Where faults go")[2].partition("\n## ")[0]
     named = {name for line in table.splitlines() for name in re.findall(r"`([A-Z]\w+)`", line.partition(" | ")[0])}
     assert errors() - named == set()
     assert named - errors() == set()
 
 
-def test_every_dependency_has_its_reason() -> None:
+def test_decision_5_names_every_dependency() -> None:
     (page,) = DECISIONS.glob("0005-*.md")
     text = page.read_text()
     declared = tomllib.loads((HOUSE / "pyproject.toml").read_text())
@@ -67,7 +67,7 @@ def test_every_dependency_has_its_reason() -> None:
     assert {name for name in names if not re.search(rf"\b{re.escape(name)}\b", text)} == set()
 
 
-def test_decisions_are_numbered_and_say_what_was_given_up() -> None:
+def test_decisions_are_numbered_consecutively_and_have_the_required_sections() -> None:
     pages = sorted(DECISIONS.glob("*.md"))
     numbers = [int(page.name[:4]) for page in pages]
     assert numbers == list(range(1, len(pages) + 1))

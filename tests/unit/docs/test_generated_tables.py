@@ -1,4 +1,4 @@
-"""Tables in the documentation are those that the code gives; run this file as a script to write them anew."""
+"""Tables in the documentation are those generated from the code; run this file as a script to rewrite them."""
 
 import ast
 import re
@@ -33,7 +33,7 @@ from support.records_page import records
 
 
 def documented(module: str, name: str) -> dict[str, str]:
-    """Read the docstrings that stand under the fields of a class."""
+    """Return the docstrings under the fields of a class."""
     tree = ast.parse((HOUSE / module).read_text())
     (body,) = [node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name]
     found = {}
@@ -159,13 +159,13 @@ def place(part: str) -> re.Pattern[str]:
 
 
 @pytest.mark.parametrize(("page", "part"), PARTS, ids=[f"{page}-{part}" for page, part in PARTS])
-def test_a_table_is_the_one_that_the_code_gives(page: str, part: str) -> None:
+def test_a_generated_table_is_up_to_date(page: str, part: str) -> None:
     found = place(part).search((HOUSE / page).read_text())
     assert found is not None
-    assert found[2].strip() == PARTS[page, part](), f"write it anew: python {Path(__file__).relative_to(HOUSE)}"
+    assert found[2].strip() == PARTS[page, part](), f"rewrite it: python {Path(__file__).relative_to(HOUSE)}"
 
 
-def test_no_page_has_a_generated_part_that_nobody_writes() -> None:
+def test_the_generated_parts_of_the_pages_are_those_that_this_file_writes() -> None:
     pages = [HOUSE / "README.md", *sorted((HOUSE / "docs").rglob("*.md"))]
     written = {
         (str(page.relative_to(HOUSE)), part)
@@ -175,14 +175,14 @@ def test_no_page_has_a_generated_part_that_nobody_writes() -> None:
     assert written == set(PARTS)
 
 
-def test_every_aggregate_has_its_formula_its_edges_and_its_source() -> None:
+def test_every_aggregate_documents_its_formula_edges_and_source() -> None:
     for aggregate in AGGREGATES:
         summary, sections = features_page.explained(aggregate)
         assert summary.endswith("."), aggregate
         assert tuple(sections) == features_page.SECTIONS, aggregate
 
 
-def test_every_setting_and_every_code_says_what_it_means() -> None:
+def test_every_setting_code_and_kind_of_event_has_a_docstring() -> None:
     assert set(documented("stream/settings.py", "Settings")) == {f.name for f in msgspec.structs.fields(Settings)}
     assert set(documented("stream/contract/codes.py", "DeadLetterCode")) == set(DeadLetterCode.__members__)
     assert set(documented("models/problems.py", "ProblemCode")) == set(ProblemCode.__members__)
@@ -205,7 +205,7 @@ def test_the_reference_names_every_setting_that_has_no_effect_yet() -> None:
 
 
 @pytest.mark.parametrize("page", ["README.md", f"{REFERENCE}/records-and-topics.md"])
-def test_the_topics_of_a_page_are_those_that_are_made(page: str) -> None:
+def test_a_page_lists_the_topics_with_the_codes_partitions_and_retention(page: str) -> None:
     rows = re.findall(r"^\| `([a-z-]+)` \|[^|]*\| (N|1) \| ([^|]+) \|", (HOUSE / page).read_text(), re.MULTILINE)
     made = {
         (

@@ -1,4 +1,4 @@
-"""What the README says holds: its Python runs, its JSON is read, its commands parse, its names and links exist."""
+"""The README and docs are correct: Python runs, JSON is accepted, commands parse, names and links exist."""
 
 import os
 import re
@@ -75,7 +75,9 @@ def scored(folder: str) -> tuple[Score, bytes]:
     return score, msgspec.json.encode(score)
 
 
-def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_python_examples_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     _, encoded = scored("models-repository")
     stale = msgspec.json.encode(msgspec.structs.replace(msgspec.json.decode(encoded, type=Score), epoch=1))
@@ -87,7 +89,7 @@ def test_the_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     assert "1 void" in capsys.readouterr().out
 
 
-def test_the_transaction_is_accepted_whole() -> None:
+def test_the_example_transaction_is_accepted_with_all_its_fields() -> None:
     read = read_transaction(TRANSACTION, msgspec.json.decode(TRANSACTION)["card_id"].encode(), 2**50)
     assert not isinstance(read, Rejection)
     assert isinstance(read, ParsedTransaction)
@@ -95,7 +97,7 @@ def test_the_transaction_is_accepted_whole() -> None:
     assert SENT == TRANSACTION
 
 
-def test_the_score_is_one_and_that_of_the_transaction() -> None:
+def test_the_example_score_is_valid_and_belongs_to_the_example_transaction() -> None:
     fields, score = msgspec.json.decode(SCORE), msgspec.json.decode(SCORE, type=Score)
     assert set(fields) == {field.name for field in msgspec.structs.fields(Score)}
     sent = msgspec.json.decode(TRANSACTION)
@@ -125,23 +127,23 @@ def test_a_command_line_parses(line: str) -> None:
 
 
 def stand_ins(command: click.Command, words: list[str]) -> list[str]:
-    """Put in values that parse for what a page writes in capitals, and a file that exists where one must."""
+    """Replace a page's placeholders by values that parse, and a file that must exist by one that does."""
     kinds = {param.name: param.type for param in command.params if isinstance(param, click.Argument)}
     must_exist = any(isinstance(kind, click.Path) and kind.exists for kind in kinds.values())
     numbers = [re.sub(r"^N$", "8", word) for word in words]
     return [str(HOUSE / "LICENSE") if must_exist and re.search(r"^FILE$|\.(csv|parquet)$", w) else w for w in numbers]
 
 
-def test_the_readme_is_short() -> None:
+def test_the_readme_has_at_most_1200_words() -> None:
     assert len(README.split()) <= 1200
 
 
-def test_the_readme_shows_commands_at_all() -> None:
+def test_the_commands_of_the_pages_are_found() -> None:
     assert {"fraudstream worker", "fraudstream topics apply --partitions 12 --replication 3"} <= set(commands())
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_variable_that_a_page_names_is_read_by_someone(page: str) -> None:
+def test_every_variable_that_a_page_names_is_read_by_the_code(page: str) -> None:
     named = set(re.findall(rf"\b{PREFIX}[A-Z_]*[A-Z]", PAGES[page]))
     settings = {f"{PREFIX}{field.name.upper()}" for field in msgspec.structs.fields(Settings)}
     readers = [*(HOUSE / "stream/cli").glob("*.py"), *(HOUSE / "tests/support").rglob("*.py")]
@@ -156,7 +158,7 @@ def test_every_make_target_that_a_page_names_exists(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_link_and_every_path_of_a_page_leads_somewhere(page: str) -> None:
+def test_every_link_and_every_path_of_a_page_exists(page: str) -> None:
     here = (HOUSE / page).parent
     links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]) if "://" not in link]
     assert [link for link in links if link and not (here / link).resolve().exists()] == []
@@ -165,6 +167,6 @@ def test_every_link_and_every_path_of_a_page_leads_somewhere(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_speaks_of_the_project_alone(page: str) -> None:
+def test_no_page_names_an_internal_document_or_the_checkouts_path(page: str) -> None:
     assert not re.search(r"\bissue #?\d|\bCONTRACT\.md|\bDESIGN\.md|\bFAUST\.md|\bHISTORIES\.md", PAGES[page])
     assert os.fspath(HOUSE) not in PAGES[page]

@@ -1,4 +1,4 @@
-"""What docs/how-to/secure.md gives each role is what the code needs; test_secured.py tries it on real servers."""
+"""The rights that docs/how-to/secure.md grants are those that the code needs; test_secured.py uses real servers."""
 
 from itertools import pairwise
 from typing import Any
@@ -22,13 +22,13 @@ def allowed(user: str, operation: str, what: str = "--topic") -> set[str]:
     return granted
 
 
-def test_the_operator_makes_all_topics_and_the_worker_sees_all() -> None:
+def test_the_operator_may_create_every_topic_and_a_worker_may_read_or_write_each() -> None:
     topics = {layout.name for layout in LAYOUTS}
     assert allowed("operator", "Create") == topics
     assert allowed("worker", "Read") | allowed("worker", "Write") == topics
 
 
-def test_no_input_is_written_by_a_worker_and_no_output_by_anyone_else() -> None:
+def test_each_topic_may_be_written_by_exactly_one_role() -> None:
     writers: dict[str, Any] = {
         layout.name: {
             user for user in ("operator", "worker", "producer", "consumer") if layout.name in allowed(user, "Write")
@@ -47,9 +47,9 @@ def test_no_input_is_written_by_a_worker_and_no_output_by_anyone_else() -> None:
     }
 
 
-def test_a_worker_joins_the_default_group() -> None:
+def test_a_worker_may_use_the_default_group_alone() -> None:
     assert allowed("worker", "Read", "--group") == {Settings().group}
 
 
-def test_redis_allows_what_a_worker_tries_and_nothing_else() -> None:
+def test_redis_allows_exactly_the_commands_that_a_worker_uses() -> None:
     assert {rule for rule in redis_rules() if rule[0] in "+-"} == {"-@all", *(f"+{command}" for command in COMMANDS)}

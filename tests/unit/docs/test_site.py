@@ -1,4 +1,4 @@
-"""The documentation builds as a site, where its generator is installed: every link and every heading in it exists."""
+"""The documentation builds as a site where Sphinx is installed; every link and every linked heading exists."""
 
 import importlib.util
 import re
@@ -15,7 +15,7 @@ INSTALLED = importlib.util.find_spec("sphinx") is not None
 
 
 @pytest.mark.skipif(not INSTALLED, reason="the group `docs` is not installed: make docs")
-def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+def test_the_site_builds_without_a_warning_and_loads_nothing_external(tmp_path: Path) -> None:
     options = ("--quiet", "--nitpicky", "--fail-on-warning", "--keep-going", "--doctree-dir", tmp_path / "doctrees")
     built = subprocess.run(
         [sys.executable, "-m", "sphinx", *options, DOCS, tmp_path / "site"], check=False, capture_output=True, text=True
@@ -33,7 +33,7 @@ def test_every_page_is_in_the_index() -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """Return the names that the headings of a page have as targets of links."""
+    """Return the anchors of a page's headings."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

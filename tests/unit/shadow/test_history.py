@@ -25,7 +25,7 @@ LOG = [
 ]
 
 
-def test_what_is_owed_is_said_by_the_revision_and_for_a_watch_by_the_clock() -> None:
+def test_the_revision_and_in_a_watch_the_time_decide_what_must_be_compared() -> None:
     history = ChallengerHistory.of("default", LOG)
     assert [history.should_compare(B, revision, 0) for revision in range(8)] == [
         False,
@@ -42,7 +42,7 @@ def test_what_is_owed_is_said_by_the_revision_and_for_a_watch_by_the_clock() -> 
     assert ChallengerHistory.of("other", LOG).challengers == ()
 
 
-def test_the_last_term_runs_through_all_revisions_that_left_it_there() -> None:
+def test_the_last_term_spans_all_consecutive_revisions_of_a_challenger() -> None:
     assert ChallengerHistory.of("default", LOG[:3]).last_term(B) == ShadowTerm(B, 2_000, None)
     assert ChallengerHistory.of("default", LOG[:4]).last_term(B) == ShadowTerm(B, 2_000, 4_000)
     history = ChallengerHistory.of("default", LOG)
@@ -51,7 +51,7 @@ def test_the_last_term_runs_through_all_revisions_that_left_it_there() -> None:
     assert history.last_term(A) is None
 
 
-def said(worker: str, revision: int, at_ms: int, *totals: int, model: str = B) -> Event:
+def shadow_event(worker: str, revision: int, at_ms: int, *totals: int, model: str = B) -> Event:
     compared, skipped, failed = totals
     return Event(
         event_id="e",
@@ -67,27 +67,27 @@ def said(worker: str, revision: int, at_ms: int, *totals: int, model: str = B) -
     )
 
 
-def test_running_totals_are_added_up_by_what_they_grew() -> None:
+def test_reported_totals_are_the_sums_of_the_growth_of_running_totals() -> None:
     events = [
-        said("w1", 2, 1_000, 10, 1, 0),
-        said("w2", 2, 1_500, 5, 0, 2),
-        said("w1", 2, 2_000, 20, 4, 1),
-        said("w1", 6, 3_000, 0, 7, 0),
-        said("w1", 6, 4_000, 0, 2, 0),
-        said("w1", 2, 4_000, 9, 9, 9, model=C),
+        shadow_event("w1", 2, 1_000, 10, 1, 0),
+        shadow_event("w2", 2, 1_500, 5, 0, 2),
+        shadow_event("w1", 2, 2_000, 20, 4, 1),
+        shadow_event("w1", 6, 3_000, 0, 7, 0),
+        shadow_event("w1", 6, 4_000, 0, 2, 0),
+        shadow_event("w1", 2, 4_000, 9, 9, 9, model=C),
     ]
     assert reported_totals(events, B, 0) == WorkerReports(Totals(25, 13, 3))
     assert reported_totals([*LOG, *events], A, 0) == WorkerReports()
 
 
-def test_what_was_told_of_a_time_that_began_before_the_window_is_apart() -> None:
+def test_totals_of_an_interval_that_began_before_the_window_are_separate() -> None:
     events = [
-        said("w1", 2, 1_000, 10, 1, 0),
-        said("w2", 2, 1_500, 5, 3, 0),
-        said("w1", 2, 2_000, 20, 4, 1),
-        said("w1", 2, 2_500, 30, 6, 1),
-        said("w2", 2, 2_500, 1, 0, 1),
-        said("w1", 6, 3_000, 0, 7, 0),
+        shadow_event("w1", 2, 1_000, 10, 1, 0),
+        shadow_event("w2", 2, 1_500, 5, 3, 0),
+        shadow_event("w1", 2, 2_000, 20, 4, 1),
+        shadow_event("w1", 2, 2_500, 30, 6, 1),
+        shadow_event("w2", 2, 2_500, 1, 0, 1),
+        shadow_event("w1", 6, 3_000, 0, 7, 0),
     ]
     assert reported_totals(events, B, 0) == WorkerReports(Totals(36, 16, 2))
     assert reported_totals(events, B, 2_000) == WorkerReports(Totals(11, 9, 1), Totals(10, 3, 1))
@@ -99,7 +99,7 @@ OFFSETS = st.lists(st.integers(0, 300), max_size=60)
 
 
 @given(OFFSETS, OFFSETS)
-def test_marks_are_a_set_of_offsets_that_begins_with_its_first(added: Any, asked: Any) -> None:
+def test_an_offset_set_equals_a_plain_set_without_offsets_below_the_first(added: Any, asked: Any) -> None:
     marks, plain = OffsetSet(), set()
     for offset in added:
         marks.add(offset)
@@ -116,41 +116,41 @@ STEPS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 600_000)), min_size
 
 
 @given(STEPS)
-def test_events_are_few_prompt_and_the_last_word_is_never_lost(steps: Any) -> None:
-    telling, totals, now, written = ReportSchedule(), Totals(), 0, list[int]()
+def test_reports_are_prompt_a_second_apart_and_the_final_totals_are_always_due(steps: Any) -> None:
+    schedule, totals, now, written = ReportSchedule(), Totals(), 0, list[int]()
     for missed, pause in steps:
         now += pause
         totals = totals.plus(Totals(skipped=missed))
-        if telling.is_due(totals, now):
-            telling = telling.after(totals, now)
+        if schedule.is_due(totals, now):
+            schedule = schedule.after(totals, now)
             written.append(now)
     assert bool(written) == (totals.missed > 0)
-    assert telling.is_due(totals, now + HOUR_MS) == (totals.missed > telling.reported.missed)
-    assert telling.final_due(totals) == (totals.missed > 0 and totals != telling.reported)
+    assert schedule.is_due(totals, now + HOUR_MS) == (totals.missed > schedule.reported.missed)
+    assert schedule.final_due(totals) == (totals.missed > 0 and totals != schedule.reported)
     assert all(later - earlier >= 1_000 for earlier, later in pairwise(written))
 
 
 @pytest.mark.parametrize("every_ms", [250, 3_000, 5_000, 10_000, 60_000, 900_000])
-def test_a_day_of_trouble_is_some_thirty_events_however_often_it_comes(every_ms: int) -> None:
-    telling, totals, written = ReportSchedule(), Totals(), 0
+def test_a_day_of_failures_gives_24_to_40_reports_however_frequent_they_are(every_ms: int) -> None:
+    schedule, totals, written = ReportSchedule(), Totals(), 0
     for now in range(0, 24 * HOUR_MS, every_ms):
         totals = totals.plus(Totals(failed=1))
-        if telling.is_due(totals, now):
-            telling, written = telling.after(totals, now), written + 1
+        if schedule.is_due(totals, now):
+            schedule, written = schedule.after(totals, now), written + 1
     assert 24 <= written <= 40
 
 
-def test_who_was_quiet_for_an_hour_begins_with_short_pauses() -> None:
-    telling, totals = ReportSchedule(), Totals()
+def test_an_hour_without_a_report_resets_the_pause_to_a_second() -> None:
+    schedule, totals = ReportSchedule(), Totals()
     for now in range(0, HOUR_MS, 1_000):
         totals = totals.plus(Totals(failed=1))
-        telling = telling.after(totals, now) if telling.is_due(totals, now) else telling
-    totals, due_ms = totals.plus(Totals(failed=1)), telling.due_ms
-    assert telling.after(totals, due_ms + HOUR_MS - 1).due_ms > due_ms + HOUR_MS + 1_000
-    assert telling.after(totals, due_ms + HOUR_MS).due_ms == due_ms + HOUR_MS + 1_000
+        schedule = schedule.after(totals, now) if schedule.is_due(totals, now) else schedule
+    totals, due_ms = totals.plus(Totals(failed=1)), schedule.due_ms
+    assert schedule.after(totals, due_ms + HOUR_MS - 1).due_ms > due_ms + HOUR_MS + 1_000
+    assert schedule.after(totals, due_ms + HOUR_MS).due_ms == due_ms + HOUR_MS + 1_000
 
 
-def test_without_trouble_nothing_is_said() -> None:
-    telling, totals = ReportSchedule(), Totals(compared=10**6)
-    assert not telling.is_due(totals, 10**12)
-    assert not telling.final_due(totals)
+def test_no_report_is_due_without_missed_comparisons() -> None:
+    schedule, totals = ReportSchedule(), Totals(compared=10**6)
+    assert not schedule.is_due(totals, 10**12)
+    assert not schedule.final_due(totals)

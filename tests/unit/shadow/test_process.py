@@ -17,7 +17,7 @@ ASKED = Compare("a" * 64, 1, bytes(8), (b"{}",))
 
 
 @given(st.integers(1, 50), st.lists(st.integers(0, 40)))
-def test_no_more_wait_than_there_is_room_for_and_nothing_is_lost_silently(bound: Any, offers: Any) -> None:
+def test_queue_slots_admit_up_to_their_bound_and_return_how_many_they_admitted(bound: Any, offers: Any) -> None:
     room, admitted = QueueSlots(bound), 0
     for offer in offers:
         room, taken = room.admit(offer)
@@ -28,13 +28,13 @@ def test_no_more_wait_than_there_is_room_for_and_nothing_is_lost_silently(bound:
     assert room.release(admitted) == QueueSlots(bound)
 
 
-def test_rests_double_from_a_second_to_a_minute() -> None:
+def test_the_backoff_doubles_from_a_second_to_a_minute() -> None:
     rests = [reduce(lambda rest, _: rest.after_fault(), range(faults), Backoff()).seconds for faults in range(9)]
     assert rests == [0, 1, 2, 4, 8, 16, 32, 60, 60]
 
 
-def lane(program: str) -> ChallengerProcess:
-    """A lane whose process is a few lines of Python, with `read` and `write` for messages."""
+def challenger(program: str) -> ChallengerProcess:
+    """A challenger process of a few lines of Python, with `read` and `write` for messages."""
     head = """
         import os, sys, time
         from shadow.protocol import frame, read_frame
@@ -51,7 +51,7 @@ def lane(program: str) -> ChallengerProcess:
 
 
 async def test_a_process_is_set_up_loads_and_compares() -> None:
-    tried = lane("""
+    tried = challenger("""
         write(Loaded(setup.models + read().digest[:1]))
         asked = read()
         write(CompareResult((b"x",), (0.5,), ("approve",), 1, 2))
@@ -80,25 +80,25 @@ async def test_a_process_is_set_up_loads_and_compares() -> None:
         ("read(); write(CompareResult((), (), (), 1, 2))", "it did not reply to each of 1 decisions"),
     ],
 )
-async def test_whatever_is_wrong_with_a_process_it_is_given_up(
+async def test_any_fault_of_the_process_raises_and_discards_it(
     program: str, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "exit code" in why:
-        monkeypatch.setattr(process, "_EXIT_SECONDS", 60.0)  # a busy machine lets it end late
-    tried = lane(f"read(); write(Loaded('h')); {program}; sys.stdout.flush(); time.sleep(0.2)")
+        monkeypatch.setattr(process, "_EXIT_SECONDS", 60.0)  # on a busy machine it may exit late
+    tried = challenger(f"read(); write(Loaded('h')); {program}; sys.stdout.flush(); time.sleep(0.2)")
     await tried.load("a" * 64)
     with pytest.raises(ChallengerProcessError, match=why):
         await tried.compare(ASKED, 0.2 if "within" in why else 60)
     assert (tried.pid, tried.loaded) == (None, {})
 
 
-async def test_a_program_that_is_not_there_is_a_fault_like_any_other() -> None:
+async def test_a_missing_program_raises_a_challenger_process_error() -> None:
     with pytest.raises(ChallengerProcessError, match="could not be started"):
         await ChallengerProcess(("no-such-program-here",), SETUP, {}).load("a" * 64)
 
 
-async def test_a_process_that_ended_while_nothing_was_asked_is_noticed() -> None:
-    tried = lane("read(); write(Loaded('h'))")
+async def test_a_process_that_exited_while_idle_is_detected_once() -> None:
+    tried = challenger("read(); write(Loaded('h'))")
     await tried.load("a" * 64)
     child = tried._process
     assert child is not None
@@ -108,8 +108,8 @@ async def test_a_process_that_ended_while_nothing_was_asked_is_noticed() -> None
     await tried.check()
 
 
-async def test_a_process_that_does_not_end_is_ended() -> None:
-    tried = lane("read(); write(Loaded('h')); time.sleep(600)")
+async def test_close_kills_a_process_that_does_not_exit() -> None:
+    tried = challenger("read(); write(Loaded('h')); time.sleep(600)")
     await tried.load("a" * 64)
     child = tried._process
     assert child is not None

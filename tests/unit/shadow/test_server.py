@@ -45,7 +45,7 @@ def digest(repository: Repository) -> str:
     return repository.put(artifact(seed=3))
 
 
-def answerer(repository: Repository, score: Score = Model.score) -> ChallengerServer:
+def new_server(repository: Repository, score: Score = Model.score) -> ChallengerServer:
     clock = count(1_767_225_600_000_000_000, 1_000_000)
     return ChallengerServer(
         lambda name: load(repository, name, {FINGERPRINT: history_vectors}), lambda: next(clock), score
@@ -53,7 +53,7 @@ def answerer(repository: Repository, score: Score = Model.score) -> ChallengerSe
 
 
 def decided(number: int, score: float | None = 0.25, decision: Decision = Decision.APPROVE) -> bytes:
-    """A score record as far as it matters here, with fields that do not."""
+    """A score record with the fields that a comparison reads, and some that it does not."""
     return msgspec.json.encode(
         {
             "schema": "score/1",
@@ -84,12 +84,12 @@ def trees() -> lightgbm.Booster:
 
 
 @given(size=st.integers(1, 40), seed=st.integers(0, 5))
-def test_a_comparison_is_what_the_booster_and_the_policy_say_to_the_last_bit(
+def test_a_comparison_equals_the_boosters_score_and_the_policys_decision_to_the_last_bit(
     repository: Repository, digest: str, trees: lightgbm.Booster, size: int, seed: int
 ) -> None:
-    lane, matrix = answerer(repository), rows(size, seed=seed)
-    assert isinstance(lane.handle(Load(digest)), Loaded)
-    reply = lane.handle(ask(digest, matrix, [decided(number) for number in range(size)]))
+    server, matrix = new_server(repository), rows(size, seed=seed)
+    assert isinstance(server.handle(Load(digest)), Loaded)
+    reply = server.handle(ask(digest, matrix, [decided(number) for number in range(size)]))
     assert isinstance(reply, CompareResult)
     plain = Calibrator.of(CALIBRATION).probabilities(np.asarray(trees.predict(matrix, raw_score=True, num_threads=1)))
     decisions = Policy(review_at=0.5, decline_at=0.8).decide(plain)
@@ -110,10 +110,10 @@ def test_a_comparison_is_what_the_booster_and_the_policy_say_to_the_last_bit(
         assert one.decision_changed == (decisions[number] is not Decision.APPROVE)
 
 
-def test_a_decision_of_the_rules_is_compared_too(repository: Repository, digest: str) -> None:
-    lane = answerer(repository)
-    lane.handle(Load(digest))
-    reply = lane.handle(ask(digest, rows(2), [decided(1, None, Decision.REVIEW), decided(2)]))
+def test_a_decision_by_the_rules_is_compared_too(repository: Repository, digest: str) -> None:
+    server = new_server(repository)
+    server.handle(Load(digest))
+    reply = server.handle(ask(digest, rows(2), [decided(1, None, Decision.REVIEW), decided(2)]))
     assert isinstance(reply, CompareResult)
     one = read_comparison(reply.records[0] or b"")
     assert (one.live.digest, one.live.score, one.live.band, one.live.decision) == (None, None, None, Decision.REVIEW)
@@ -121,7 +121,7 @@ def test_a_decision_of_the_rules_is_compared_too(repository: Repository, digest:
         jsonschema.validate(msgspec.json.decode(record or b""), json_schema("comparison/1"))
 
 
-def test_guilty_rows_fail_and_the_others_are_compared(repository: Repository, digest: str) -> None:
+def test_a_failing_row_gets_no_comparison_and_the_others_get_one(repository: Repository, digest: str) -> None:
     matrix = rows(6, seed=1)
     matrix[4, 0] = 666.0
 
@@ -130,48 +130,48 @@ def test_guilty_rows_fail_and_the_others_are_compared(repository: Repository, di
             raise ScoringError("the number of the beast")
         return model.score(given)
 
-    lane = answerer(repository, fails)
-    lane.handle(Load(digest))
-    reply = lane.handle(ask(digest, matrix, [decided(number) for number in range(6)]))
+    server = new_server(repository, fails)
+    server.handle(Load(digest))
+    reply = server.handle(ask(digest, matrix, [decided(number) for number in range(6)]))
     assert isinstance(reply, CompareResult)
     assert [record is None for record in reply.records] == [False, False, False, False, True, False]
     assert [score is None for score in reply.scores] == [decision is None for decision in reply.decisions]
     assert reply.why == "the number of the beast"
 
 
-def test_a_matrix_of_another_width_fails_row_by_row(repository: Repository, digest: str) -> None:
-    lane = answerer(repository)
-    lane.handle(Load(digest))
-    reply = lane.handle(ask(digest, rows(3, width=4), [decided(number) for number in range(3)]))
+def test_every_row_of_a_matrix_of_another_width_fails(repository: Repository, digest: str) -> None:
+    server = new_server(repository)
+    server.handle(Load(digest))
+    reply = server.handle(ask(digest, rows(3, width=4), [decided(number) for number in range(3)]))
     assert isinstance(reply, CompareResult)
     assert reply.records == (None, None, None)
     assert reply.why is not None
     assert "4 features" in reply.why or "(1, 4)" in reply.why
 
 
-def test_models_are_loaded_once_kept_as_told_and_their_problems_are_answers(
+def test_load_returns_problems_and_is_repeatable_and_keep_only_unloads_models(
     repository: Repository, digest: str
 ) -> None:
-    lane = answerer(repository)
-    missing = lane.handle(Load("e" * 64))
+    server = new_server(repository)
+    missing = server.handle(Load("e" * 64))
     assert isinstance(missing, Loaded)
     assert (missing.probe_hash, [one.code for one in missing.problems]) == (None, ["missing_artifact"])
-    first = lane.handle(Load(digest))
-    assert first == lane.handle(Load(digest))
-    assert lane.handle(KeepOnly((digest,))) is None
-    assert lane.handle(ask(digest, rows(1), [decided(1)])) is not None
-    lane.handle(KeepOnly(()))
+    first = server.handle(Load(digest))
+    assert first == server.handle(Load(digest))
+    assert server.handle(KeepOnly((digest,))) is None
+    assert server.handle(ask(digest, rows(1), [decided(1)])) is not None
+    server.handle(KeepOnly(()))
     with pytest.raises(KeyError):
-        lane.handle(ask(digest, rows(1), [decided(1)]))
+        server.handle(ask(digest, rows(1), [decided(1)]))
 
 
-def test_nothing_is_judged_without_a_question(repository: Repository, digest: str) -> None:
+def test_an_empty_matrix_gives_no_scores(repository: Repository, digest: str) -> None:
     model = load(repository, digest, {FINGERPRINT: history_vectors})
     assert isinstance(model, Model)
     assert score_rows(model, np.empty((0, 3)), Model.score) == ([], None)
 
 
-def test_messages_come_back_as_they_went() -> None:
+def test_messages_are_decoded_as_they_were_encoded() -> None:
     for request in (Load("a"), KeepOnly(("a", "b")), Compare("a", 1, b"12345678", (b"{}",))):
         assert decode_request(encode(request)) == request
     for reply in (Loaded(None), CompareResult((b"x", None), (0.5, None), (Decision.REVIEW, None), 1, 2, "why")):
@@ -179,7 +179,7 @@ def test_messages_come_back_as_they_went() -> None:
 
 
 @given(st.binary(max_size=60))
-def test_noise_is_no_message(noise: Any) -> None:
+def test_arbitrary_bytes_raise_only_decoding_errors(noise: Any) -> None:
     for decode in (decode_request, decode_reply):
         with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
             decode(noise)

@@ -61,12 +61,12 @@ def test_tallies_merge_in_any_order_and_grouping(a: Any, b: Any, c: Any) -> None
 
 
 @given(LISTS, comparisons())
-def test_adding_is_merging_one(some: Any, one: Any) -> None:
+def test_adding_a_comparison_equals_counting_it_with_the_others(some: Any, one: Any) -> None:
     assert Tally.of(some).add(one) == Tally.of([*some, one])
 
 
 @given(LISTS)
-def test_it_counts_what_a_loop_counts(some: Any) -> None:
+def test_a_tally_equals_a_count_in_a_plain_loop(some: Any) -> None:
     tally = Tally.of(some)
     assert tally.compared == len(some)
     assert tally.changed == sum(one.decision_changed for one in some)
@@ -85,7 +85,7 @@ def test_it_counts_what_a_loop_counts(some: Any) -> None:
 
 
 @given(st.lists(st.integers(-999, 999), min_size=1), st.sampled_from([1, 50, 99, 100]))
-def test_a_quantile_is_the_least_value_that_so_many_do_not_exceed(values: Any, percent: Any) -> None:
+def test_a_quantile_is_the_least_value_that_a_percentage_does_not_exceed(values: Any, percent: Any) -> None:
     counts = {value: values.count(value) for value in values}
     found = quantile(counts, percent)
     assert sum(value <= found for value in values) * 100 >= percent * len(values)
@@ -98,13 +98,13 @@ HISTOGRAMS = st.dictionaries(st.integers(0, 19), st.integers(1, 10**6), min_size
 
 
 @given(HISTOGRAMS, HISTOGRAMS)
-def test_the_stability_index_is_never_negative_symmetric_and_zero_for_the_same(one: Any, other: Any) -> None:
+def test_the_stability_index_is_non_negative_symmetric_and_zero_for_equal_histograms(one: Any, other: Any) -> None:
     assert stability_index(one, one) == 0.0
     assert stability_index(one, other) == pytest.approx(stability_index(other, one))
     assert stability_index(one, other) >= 0.0
 
 
-def test_the_stability_index_is_the_textbooks() -> None:
+def test_the_stability_index_equals_the_textbook_formula() -> None:
     expected, actual = {0: 50, 1: 50}, {0: 25, 1: 75}
     by_hand = (0.25 - 0.5) * math.log(0.25 / 0.5) + (0.75 - 0.5) * math.log(0.75 / 0.5)
     assert stability_index(expected, actual) == pytest.approx(by_hand)

@@ -15,8 +15,8 @@ from support.stream_records import Told
 PLACES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 8)), max_size=30)
 
 
-def by_the_book(scores: Iterable[tuple[int, int]]) -> list[bool]:
-    """Apply the contract's sentence to all that came before, each time anew."""
+def validity_by_rule(scores: Iterable[tuple[int, int]]) -> list[bool]:
+    """Apply the contract's rule to each score and all scores before it, without state in between."""
     seen: list[tuple[int, int]] = []
     verdicts: list[bool] = []
     for epoch, offset in scores:
@@ -59,16 +59,16 @@ def a_score(epoch: int, offset: int) -> bytes:
 
 
 @given(PLACES)
-def test_two_integers_tell_what_the_whole_partition_tells(places: list[tuple[int, int]]) -> None:
+def test_a_standing_decides_validity_as_the_whole_partition_does(places: list[tuple[int, int]]) -> None:
     standing, found = Standing(), []
     for epoch, offset in places:
         found.append(standing.is_valid(epoch, offset))
         standing = standing.after(epoch, offset)
-    assert found == by_the_book(places)
+    assert found == validity_by_rule(places)
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 4), st.integers(0, 8)), max_size=30))
-def test_the_consumers_helper_does_so_for_each_partition_and_counts_the_rest(
+def test_valid_scores_applies_the_rule_by_partition_and_counts_void_scores(
     scores: list[tuple[int, int, int]],
 ) -> None:
     valid = ValidScores[Told]()
@@ -79,13 +79,13 @@ def test_the_consumers_helper_does_so_for_each_partition_and_counts_the_rest(
     expected: list[tuple[int, int, int]] = []
     for partition in range(3):
         places = [(epoch, at) for of, epoch, at in scores if of == partition]
-        good = [place for place, verdict in zip(places, by_the_book(places), strict=True) if verdict]
+        good = [place for place, verdict in zip(places, validity_by_rule(places), strict=True) if verdict]
         assert [(epoch, at) for of, epoch, at in passed if of == partition] == good
         expected += [(partition, *place) for place in good]
     assert valid.void == len(scores) - len(expected)
 
 
-def test_a_void_scores_epoch_counts_as_seen() -> None:
+def test_the_epoch_of_a_void_score_raises_the_highest_epoch() -> None:
     standing = Standing().after(1, 5).after(2, 5)
     assert standing == Standing(2, 5)
     assert not standing.is_valid(1, 6)
@@ -93,13 +93,13 @@ def test_a_void_scores_epoch_counts_as_seen() -> None:
 
 
 @given(st.lists(st.booleans(), max_size=60), st.integers(0, 5), st.integers(0, 5))
-def test_a_zombie_between_a_new_owners_scores_leaves_no_gap_and_nothing_twice(
+def test_a_zombies_scores_among_a_new_owners_cause_no_gap_and_no_duplicate(
     turns: list[bool], decided: int, unseen: int
 ) -> None:
     standing = Standing()
     for offset in range(decided):
         standing = standing.after(1, offset)
-    resumed = standing.last_offset + 1  # the new owner reads the tail, and then the zombie goes on
+    resumed = standing.last_offset + 1  # the new owner reads the tail, and then the zombie continues
     for offset in range(decided, decided + unseen):
         standing = standing.after(1, offset)
     valid, zombie, owner = list(range(decided + unseen)), decided + unseen, resumed
@@ -116,22 +116,22 @@ def test_a_zombie_between_a_new_owners_scores_leaves_no_gap_and_nothing_twice(
     st.lists(st.integers(0, 3), min_size=1, max_size=4),
     st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4)), max_size=30),
 )
-def test_any_number_of_workers_each_resuming_where_it_reads_decide_each_offset_once(
+def test_workers_that_each_resume_at_the_standing_they_read_decide_each_offset_once(
     reads: list[int], turns: list[tuple[int, int]]
 ) -> None:
-    """A worker of a higher epoch begins at the standing it read; all write without gaps, as often as they like."""
+    """A worker of a higher epoch resumes at the standing it read; each writes without gaps, any number of times."""
     log: list[tuple[int, int]] = []
     standing, next_offset = Standing(), dict[int, int]()
     for worker, count in turns:
         if worker not in next_offset:
             if worker < standing.highest_epoch:
-                continue  # an epoch is above all that were read
+                continue  # a new epoch is not below any epoch that was read
             next_offset[worker] = standing.last_offset + 1
         for _ in range(count + reads[0]):
             log.append((worker, next_offset[worker]))
             standing = standing.after(*log[-1])
             next_offset[worker] += 1
-    valid = [offset for (_, offset), verdict in zip(log, by_the_book(log), strict=True) if verdict]
+    valid = [offset for (_, offset), verdict in zip(log, validity_by_rule(log), strict=True) if verdict]
     assert valid == list(range(len(valid)))
 
 
@@ -150,26 +150,28 @@ def test_any_number_of_workers_each_resuming_where_it_reads_decide_each_offset_o
         a_score(1, -1),
     ],
 )
-def test_what_is_no_score_is_counted_and_changes_nothing(value: bytes | None) -> None:
+def test_an_unreadable_score_is_counted_and_does_not_affect_the_next(value: bytes | None) -> None:
     valid = ValidScores[Told]()
     assert [score.epoch for _, score in valid.of([Told(value), Told(a_score(0, 0))])] == [0]
     assert (valid.unreadable, valid.void) == (1, 0)
 
 
-def test_a_consumer_goes_on_from_standings_that_it_kept() -> None:
+def test_a_consumer_resumes_from_stored_standings() -> None:
     first = ValidScores[Told]()
     assert len(list(first.of([Told(a_score(1, 0)), Told(a_score(1, 1))]))) == 2
     second = ValidScores[Told](standings=dict(first.standings))
     assert [score.source.offset for _, score in second.of([Told(a_score(1, 1)), Told(a_score(1, 2))])] == [2]
 
 
-# --- the worker's own reading
+# --- the worker's position on the scores topic
 
 COUNTS = st.integers(0, 2**62)
 
 
 @given(st.integers(-1, 2**62), st.integers(-1, 2**62), COUNTS, COUNTS)
-def test_a_note_is_read_as_it_was_written(epoch: int, offset: int, revision: int, scores_offset: int) -> None:
+def test_commit_metadata_round_trips_in_less_than_100_characters(
+    epoch: int, offset: int, revision: int, scores_offset: int
+) -> None:
     position = Position(Standing(epoch, offset), revision, scores_offset, ((revision, offset),))
     assert parse_metadata(position.to_metadata()) == position._replace(cutovers=())
     assert len(position.to_metadata()) < 100
@@ -178,19 +180,19 @@ def test_a_note_is_read_as_it_was_written(epoch: int, offset: int, revision: int
 @given(
     st.text() | st.none() | st.sampled_from(["[]", "[1,2,3]", "[1,2,3,4,5]", "[1,2,3,-1]", "[-2,0,0,0]", "[1,2,-3,0]"])
 )
-def test_a_note_that_is_not_ours_means_from_the_beginning(metadata: str | None) -> None:
+def test_foreign_commit_metadata_means_the_beginning_of_the_topic(metadata: str | None) -> None:
     assert parse_metadata(metadata) == Position()
 
 
 @pytest.mark.parametrize(
     "metadata", ["[1,2,3,true]", "[1,2,3,1.0]", '["1",2,3,4]', "[9223372036854775808,0,0,0]", "\ud800", "[" * 100_000]
 )
-def test_nor_does_one_of_wrong_types_or_bounds(metadata: str) -> None:
+def test_commit_metadata_of_wrong_types_or_bounds_means_the_beginning_of_the_topic(metadata: str) -> None:
     assert parse_metadata(metadata) == Position()
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 8), st.integers(0, 5)), max_size=30))
-def test_a_position_counts_every_record_and_stands_where_the_valid_ones_stand(
+def test_a_position_counts_every_score_and_follows_standing_revision_and_cutovers(
     scores: list[tuple[int, int, int]],
 ) -> None:
     position, standing, revision = Position(), Standing(), 0
@@ -205,21 +207,21 @@ def test_a_position_counts_every_record_and_stands_where_the_valid_ones_stand(
     assert position.next_epoch(99) == 99
 
 
-def test_a_tail_is_read_from_the_note_unless_the_topic_is_another() -> None:
-    note = Position(Standing(3, 40), 2, 50)
-    assert _start(note, 0, 60) == note
-    assert _start(note, 0, 50) == note
-    assert _start(note, 55, 60) == note._replace(scores_offset=55)
-    assert _start(note, 0, 49) == Position()
-    assert _start(note, 7, 49) == Position(scores_offset=7)
+def test_the_tail_is_read_from_the_committed_position_unless_the_topic_was_recreated() -> None:
+    committed = Position(Standing(3, 40), 2, 50)
+    assert _start(committed, 0, 60) == committed
+    assert _start(committed, 0, 50) == committed
+    assert _start(committed, 55, 60) == committed._replace(scores_offset=55)
+    assert _start(committed, 0, 49) == Position()
+    assert _start(committed, 7, 49) == Position(scores_offset=7)
 
 
-def test_a_reader_goes_on_in_the_trace_that_a_score_came_with() -> None:
+def test_a_consumer_continues_the_trace_of_a_score() -> None:
     trace, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
     headers = [("traceparent", f"00-{trace}-{span}-01".encode()), ("tracestate", b"bank=1"), ("other", b"1")]
-    told = get_current_span(extract(trace_of(Told(headers=headers)))).get_span_context()
-    assert (f"{told.trace_id:032x}", f"{told.span_id:016x}") == (trace, span)
-    assert told.trace_state["bank"] == "1"
+    span_context = get_current_span(extract(trace_of(Told(headers=headers)))).get_span_context()
+    assert (f"{span_context.trace_id:032x}", f"{span_context.span_id:016x}") == (trace, span)
+    assert span_context.trace_state["bank"] == "1"
 
 
 @pytest.mark.parametrize("headers", [(), [("traceparent", None)], [("traceparent", b"\xff")], [("other", b"x")]])

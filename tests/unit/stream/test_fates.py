@@ -1,4 +1,4 @@
-"""Every error has its fate in one table, and the handlers do what the table says."""
+"""Every error has its fate in one table, and `retry_until_done` follows the table."""
 
 import asyncio
 import importlib
@@ -50,17 +50,17 @@ def unlisted(kinds: set[type]) -> set[str]:
     return {name_of(kind) for kind in kinds} - set(listed())
 
 
-def test_every_error_of_ours_has_a_row_of_its_own(ours: set[type]) -> None:
+def test_every_error_of_the_product_has_a_row(ours: set[type]) -> None:
     assert len(ours) > 30
     assert unlisted(ours) == set()
 
 
-def test_the_table_names_no_class_twice_and_none_that_is_not_there(ours: set[type]) -> None:
+def test_the_table_names_each_error_once_and_no_class_that_does_not_exist(ours: set[type]) -> None:
     foreign = {"aiokafka.errors.KafkaError", "builtins.OSError", "builtins.Exception"}
     assert sorted(listed()) == sorted({name_of(kind) for kind in ours} | foreign)
 
 
-def test_an_error_that_was_forgotten_is_found(ours: set[type]) -> None:
+def test_an_error_without_a_row_is_found(ours: set[type]) -> None:
     planted = type("PlantedError", (PublishError,), {"__module__": "stream.planted"})
     assert unlisted({*ours, planted}) == {"stream.planted.PlantedError"}
 
@@ -85,7 +85,9 @@ def test_an_error_that_was_forgotten_is_found(ours: set[type]) -> None:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
-def test_the_most_specific_class_decides(error: Exception, startup: str, record: str, batch: str, repair: str) -> None:
+def test_the_row_of_the_most_specific_class_applies(
+    error: Exception, startup: str, record: str, batch: str, repair: str
+) -> None:
     assert [fate_of(error).during(phase) for phase in Phase] == [startup, record, batch, repair]
 
 
@@ -109,7 +111,7 @@ RETRIED = (StoreUnavailableError("a"), StoreRefusedError("b"), PublishError("c")
 
 
 @pytest.mark.parametrize("error", RETRIED, ids=lambda error: type(error).__name__)
-async def test_a_batch_is_retried_and_says_why_until_it_is_done(error: Exception) -> None:
+async def test_a_batch_is_retried_and_reports_its_error_until_it_succeeds(error: Exception) -> None:
     troubles: list[str | None] = []
     facts: list[object] = []
     await retry_until_done(a_batch(), failing_once(error), troubles.append, facts.append)
@@ -117,20 +119,20 @@ async def test_a_batch_is_retried_and_says_why_until_it_is_done(error: Exception
     assert facts == [Retried("t", type(error).__name__)]
 
 
-async def test_a_stale_batch_is_dropped_and_no_trouble() -> None:
+async def test_a_stale_batch_is_dropped_without_reporting_an_error() -> None:
     troubles: list[str | None] = []
     await retry_until_done(a_batch(), failing_once(StaleBatchError("revoked")), troubles.append, troubles.append)
     assert troubles == []
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError(), OSError(), FormulaError(), SettingsError(), StreamError()])
-async def test_what_is_neither_retried_nor_dropped_leaves_the_batch(error: Exception) -> None:
+async def test_an_error_that_is_neither_retried_nor_dropped_propagates(error: Exception) -> None:
     troubles: list[str | None] = []
     with pytest.raises(type(error)):
         await retry_until_done(a_batch(), failing_once(error), troubles.append, troubles.append)
     assert troubles == []
 
 
-def test_each_handling_is_the_fate_of_some_error() -> None:
+def test_each_handling_occurs_in_the_table() -> None:
     used = {fate.during(phase) for fate in TABLE.values() for phase in Phase}
     assert used == set(Handling)

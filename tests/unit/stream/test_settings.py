@@ -51,7 +51,7 @@ def refusal(**variables: str) -> str:
     return str(refused.value)
 
 
-def test_nothing_said_means_the_contracts_defaults() -> None:
+def test_unset_variables_give_the_defaults() -> None:
     assert read_settings({"FRAUDSTREAM": "x", "OTEL_SDK_DISABLED": "true", "brokers": "?"}) == Settings()
     assert (Settings().future_skew, Settings().deadline_ms, Settings().session_timeout) == (300.0, 100, 10.0)
 
@@ -75,13 +75,13 @@ def test_durations_may_have_a_unit(text: str, seconds: float) -> None:
 
 
 @given(st.integers(1, 86_399_999))
-def test_milliseconds_and_seconds_are_the_same_duration(milliseconds: int) -> None:
+def test_a_duration_in_milliseconds_is_converted_to_seconds(milliseconds: int) -> None:
     whole = read(future_skew=f"{milliseconds}ms").future_skew
     assert int(whole * 1000) in {milliseconds, milliseconds - 1}
     assert abs(whole - milliseconds / 1000) < 1e-6
 
 
-def test_no_skew_at_all_is_a_skew() -> None:
+def test_a_future_skew_of_zero_is_allowed() -> None:
     assert read(future_skew="0").future_skew == 0.0
 
 
@@ -116,7 +116,7 @@ def test_no_skew_at_all_is_a_skew() -> None:
         ("worker_id", "a b"),
     ],
 )
-def test_what_cannot_be_used_is_refused_by_name_with_what_it_held(name: str, text: str) -> None:
+def test_an_invalid_value_is_rejected_with_the_variables_name_and_its_value(name: str, text: str) -> None:
     message = refusal(**{name: text})
     assert message.startswith(f"{PREFIX}{name.upper()}: Expected")
     assert repr(text) in message
@@ -124,11 +124,11 @@ def test_what_cannot_be_used_is_refused_by_name_with_what_it_held(name: str, tex
 
 
 @pytest.mark.parametrize("name", ["topic_prefix", "features", "kafka_sasl_username", "kafka_ssl_cafile", "worker_id"])
-def test_empty_means_none_where_none_is_a_choice(name: str) -> None:
+def test_an_empty_value_is_allowed_where_the_setting_is_optional(name: str) -> None:
     assert getattr(read(**{name: ""}), name) == ""
 
 
-def test_all_problems_are_named_at_once_and_a_choice_says_what_there_is() -> None:
+def test_all_problems_are_reported_at_once_and_a_choice_lists_its_options() -> None:
     message = refusal(brokers="", http="x", deadline_ms="x", redis_down="x", kafka_security_protocol="SASL_SSL")
     assert [line.split(":")[0].removeprefix(PREFIX) for line in message.splitlines()] == [
         "BROKERS",
@@ -142,7 +142,7 @@ def test_all_problems_are_named_at_once_and_a_choice_says_what_there_is() -> Non
 
 
 @pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "SASL_SSL"])
-def test_a_protocol_with_a_login_needs_one(protocol: str) -> None:
+def test_a_sasl_protocol_requires_a_password(protocol: str) -> None:
     assert "KAFKA_SASL_PASSWORD: needed" in refusal(kafka_security_protocol=protocol, kafka_sasl_username="u")
     read(kafka_security_protocol=protocol, kafka_sasl_username="u", kafka_sasl_password="p")  # noqa: S106 - a test's
 
@@ -178,20 +178,22 @@ def test_a_protocol_with_a_login_needs_one(protocol: str) -> None:
         ),
     ],
 )
-def test_what_would_do_nothing_or_undo_protection_is_refused(variables: dict[str, str], said: str) -> None:
+def test_settings_that_are_malformed_have_no_effect_or_disable_protection_are_rejected(
+    variables: dict[str, str], said: str
+) -> None:
     message = refusal(**variables)
     assert message.startswith(PREFIX + said)
     assert len(message.splitlines()) == 1
 
 
-def test_the_authorities_of_redis_are_in_its_url_for_every_client_to_find() -> None:
+def test_the_ca_file_of_redis_is_added_to_its_url() -> None:
     url = read(redis_url="rediss://r:1/0?db=2", redis_cafile="/a b/ca.pem").redis_url
     assert url == "rediss://r:1/0?db=2&ssl_ca_certs=/a%20b/ca.pem"
     url = read(redis_url="rediss+cluster://r:1,s:2", redis_cafile="ca.pem").redis_url
     assert url == "rediss+cluster://r:1,s:2?ssl_ca_certs=ca.pem"
 
 
-def test_neither_a_password_nor_a_login_in_a_url_is_ever_shown() -> None:
+def test_no_password_is_shown_in_representations_or_error_messages() -> None:
     settings = read(**{name: text for name, (text, _) in ALL.items()})
     shown = [
         repr(settings),
@@ -209,6 +211,6 @@ def test_a_topics_full_name_has_the_prefix() -> None:
     assert Settings().topic("scores") == "scores"
 
 
-def test_settings_do_not_change() -> None:
+def test_settings_are_immutable() -> None:
     with pytest.raises(AttributeError):
         Settings().group = "other"  # type: ignore[misc]

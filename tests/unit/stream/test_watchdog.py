@@ -1,4 +1,4 @@
-"""What hangs is ended, what has drained in time is not, and nothing may hang for ever."""
+"""The watchdog ends a process that hangs or drains for too long, and none that drained in time."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from stream.watchdog import Watchdog
 
 @pytest.fixture
 def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Keep the reasons for which the process would have been ended."""
+    """Collect the reasons with which the process would have been ended."""
     reasons: list[str] = []
     monkeypatch.setattr("stream.watchdog.end_process", reasons.append)
     return reasons
@@ -18,7 +18,7 @@ def ticks(watchdog: Watchdog, count: int) -> None:
         watchdog.tick()
 
 
-def test_a_process_whose_pulses_move_lives_until_its_drain_outlives_its_deadline(ended: list[str]) -> None:
+def test_a_process_with_moving_pulses_is_ended_only_when_its_drain_exceeds_the_deadline(ended: list[str]) -> None:
     beats = iter(range(1000))
     watchdog = Watchdog({"the event loop": lambda: next(beats)}, 3.0)
     ticks(watchdog, 100)
@@ -29,7 +29,7 @@ def test_a_process_whose_pulses_move_lives_until_its_drain_outlives_its_deadline
     assert ended == ["the drain's deadline passed"]
 
 
-def test_a_worker_that_has_drained_may_take_longer_over_its_farewell_but_not_for_ever(ended: list[str]) -> None:
+def test_a_drained_worker_may_exceed_the_deadline_but_is_ended_if_its_pulse_stops(ended: list[str]) -> None:
     beats = iter(range(20))
     watchdog = Watchdog({"the event loop": lambda: next(beats, 19)}, 60.0)
     watchdog.count_down(20.0)

@@ -1,4 +1,4 @@
-"""The worker's side of the shadow at work, with a lane and a broker that do as they are told."""
+"""The comparer of a worker, with a fake challenger process and a fake publisher."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ from stream.settings import Settings
 from support.shadow_cases import DIGEST, LIVE, Log, scored, serving
 
 CANDIDATE = "c" * 64
-ASKED = Event(
+CANDIDATE_EVENT = Event(
     event_id="e",
     deployment="default",
     kind=EventKind.CANDIDATE,
@@ -40,8 +40,8 @@ ASKED = Event(
 )
 
 
-class Tame(ChallengerProcess):
-    """A lane without a process: it loads everything and likes everything, until it is told to fail."""
+class FakeProcess(ChallengerProcess):
+    """A challenger process without a child: it loads and compares everything until `fails` returns true."""
 
     def __init__(self) -> None:
         super().__init__((), Setup("", "", 0), {})
@@ -77,32 +77,32 @@ class Tame(ChallengerProcess):
 
 
 class Broker(Log):
-    """A publisher that takes comparisons, or refuses them."""
+    """A publisher that keeps comparisons, or raises while it is `away`."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.taken: list[Outgoing] = []
+        self.published: list[Outgoing] = []
 
     async def publish(self, lots: Mapping[Destination, Sequence[Outgoing]]) -> dict[Destination, int]:
         if self.away:
             raise PublishError("away")
-        self.taken += [one for lot in lots.values() for one in lot]
+        self.published += [one for lot in lots.values() for one in lot]
         return {}
 
 
 class Scene:
-    """A comparer, what it stands on, and what it told."""
+    """A comparer, its fakes, and the facts that it emitted."""
 
     def __init__(self) -> None:
-        self.heard: list[Fact] = []
-        self.lane, self.broker = Tame(), Broker()
+        self.facts: list[Fact] = []
+        self.process, self.broker = FakeProcess(), Broker()
         settings = Settings(worker_id="w")
         self.follower = Follower(settings)
-        self.comparer = Comparer(settings, self.follower, self.heard.append)
-        self.comparer._process = self.lane
+        self.comparer = Comparer(settings, self.follower, self.facts.append)
+        self.comparer._process = self.process
         self.comparer._publisher = self.broker
         self.comparer._answers = CandidateAnswers(self.follower, self.broker, "w")
-        self.comparer._misses = MissLog(self.follower, self.broker, "w", self.heard.append)
+        self.comparer._misses = MissLog(self.follower, self.broker, "w", self.facts.append)
         self.follower.lineup = Lineup("default", revision=2, live=LIVE, challenger=DIGEST)
 
     def offer(self, count: int) -> None:
@@ -110,35 +110,35 @@ class Scene:
 
     async def until(self, holds: Callable[[], bool]) -> None:
         async with asyncio.timeout(10):
-            while not holds():  # noqa: ASYNC110 - nothing tells of what is waited for
+            while not holds():  # noqa: ASYNC110 - no event signals these conditions
                 await asyncio.sleep(0.01)
 
     def missed(self) -> list[Missed]:
-        return [fact for fact in self.heard if isinstance(fact, Missed)]
+        return [fact for fact in self.facts if isinstance(fact, Missed)]
 
 
 @pytest.fixture
 async def scene() -> AsyncIterator[Scene]:
     made = Scene()
     made.comparer.start()
-    await made.until(lambda: DIGEST in made.lane.loaded)
+    await made.until(lambda: DIGEST in made.process.loaded)
     yield made
     await made.comparer.stop()
 
 
-async def test_what_is_offered_is_compared_written_and_told(scene: Scene) -> None:
+async def test_offered_decisions_are_compared_published_and_emitted_as_facts(scene: Scene) -> None:
     scene.offer(600)
     scene.offer(5)
     assert scene.comparer.queued == 605
     await scene.until(lambda: scene.comparer.queued == 0)
-    assert len(scene.broker.taken) == 605
-    assert {(one.value, one.key) for one in scene.broker.taken} == {(b"x", b"card-1")}
-    assert sum(len(fact.live) for fact in scene.heard if isinstance(fact, Compared)) == 605
+    assert len(scene.broker.published) == 605
+    assert {(one.value, one.key) for one in scene.broker.published} == {(b"x", b"card-1")}
+    assert sum(len(fact.live) for fact in scene.facts if isinstance(fact, Compared)) == 605
     assert scene.broker.events == []
 
 
-async def test_what_a_process_had_when_it_ended_failed_and_what_comes_meanwhile_is_skipped(scene: Scene) -> None:
-    scene.lane.fails = lambda what: what == "compare"
+async def test_a_process_failure_fails_all_queued_decisions_and_later_ones_are_skipped(scene: Scene) -> None:
+    scene.process.fails = lambda what: what == "compare"
     scene.offer(300)
     await scene.until(lambda: scene.comparer.queued == 0)
     scene.offer(4)
@@ -149,7 +149,7 @@ async def test_what_a_process_had_when_it_ended_failed_and_what_comes_meanwhile_
     assert "did as it was told" in event.problems[0].detail or "not loaded" in event.problems[0].detail
 
 
-async def test_comparisons_that_the_broker_does_not_take_failed_in_the_end(
+async def test_comparisons_not_acknowledged_in_time_count_as_failed_and_later_ones_are_published(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(comparer, "_PUBLISH_SECONDS", 0.05)
@@ -159,10 +159,10 @@ async def test_comparisons_that_the_broker_does_not_take_failed_in_the_end(
     assert scene.missed() == [Missed(DIGEST, "failed", 3)]
     scene.broker.away = False
     scene.offer(3)
-    await scene.until(lambda: len(scene.broker.taken) == 3)
+    await scene.until(lambda: len(scene.broker.published) == 3)
 
 
-async def test_a_fault_of_ours_is_logged_and_decisions_go_on(
+async def test_an_internal_error_is_logged_and_the_next_offer_is_not_queued(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object) -> None:
@@ -175,46 +175,50 @@ async def test_a_fault_of_ours_is_logged_and_decisions_go_on(
     assert scene.comparer.queued == 0
 
 
-async def test_a_worker_that_stops_finishes_what_waits() -> None:
+async def test_stopping_compares_all_queued_decisions_and_skips_later_ones() -> None:
     scene = Scene()
     scene.comparer.start()
-    await scene.until(lambda: DIGEST in scene.lane.loaded)
+    await scene.until(lambda: DIGEST in scene.process.loaded)
     scene.offer(1_000)
     await scene.comparer.stop()
-    assert len(scene.broker.taken) == 1_000
+    assert len(scene.broker.published) == 1_000
     scene.offer(1)
     assert scene.missed() == [Missed(DIGEST, "skipped", 1)]
 
 
-async def test_a_candidate_that_ends_the_process_is_answered_and_the_challenger_comes_back(scene: Scene) -> None:
-    scene.lane.fails = lambda what: what == "load"
-    scene.follower.candidates = follow_candidates(scene.follower.candidates, ASKED)
+async def test_a_candidate_that_ends_the_process_is_answered_not_ready_and_the_challenger_is_loaded_again(
+    scene: Scene,
+) -> None:
+    scene.process.fails = lambda what: what == "load"
+    scene.follower.candidates = follow_candidates(scene.follower.candidates, CANDIDATE_EVENT)
     await scene.until(lambda: scene.broker.events != [])
     (answer,) = scene.broker.events
     assert (answer.kind, answer.command_id, answer.worker) == (EventKind.NOT_READY, "c-1", "w")
     assert [problem.code for problem in answer.problems] == [ProblemCode.SHADOW_FAILED]
-    scene.lane.fails = lambda _: False
-    await scene.until(lambda: DIGEST in scene.lane.loaded)
+    scene.process.fails = lambda _: False
+    await scene.until(lambda: DIGEST in scene.process.loaded)
     assert len(scene.broker.events) == 1
 
 
-async def test_a_candidate_is_tried_beside_the_challenger_and_kept_until_it_is_settled(scene: Scene) -> None:
+async def test_a_candidate_is_loaded_beside_the_challenger_and_unloaded_once_its_command_is_settled(
+    scene: Scene,
+) -> None:
     settled = scene.follower.candidates
-    scene.follower.candidates = follow_candidates(settled, ASKED)
+    scene.follower.candidates = follow_candidates(settled, CANDIDATE_EVENT)
     await scene.until(lambda: scene.broker.events != [])
     assert (scene.broker.events[0].kind, scene.broker.events[0].probe_hash) == (EventKind.READY, "hash of cccc")
-    await scene.until(lambda: scene.lane.kept == {DIGEST, CANDIDATE})
+    await scene.until(lambda: scene.process.kept == {DIGEST, CANDIDATE})
     scene.follower.candidates = settled
-    await scene.until(lambda: scene.lane.kept == {DIGEST})
+    await scene.until(lambda: scene.process.kept == {DIGEST})
     scene.follower.lineup = Lineup("default", revision=3, live=LIVE)
-    await scene.until(lambda: scene.lane.loaded == {})
+    await scene.until(lambda: scene.process.loaded == {})
 
 
-async def test_one_that_became_the_challenger_while_another_was_tried_is_kept(scene: Scene) -> None:
-    """Accepted during an await, with decisions that wait for it already: its model is not let go of."""
+async def test_a_candidate_that_becomes_the_challenger_while_another_is_loaded_stays_loaded(scene: Scene) -> None:
+    """Its command is accepted during an await, when decisions are already queued for it."""
     settled = scene.follower.candidates
-    scene.follower.candidates = follow_candidates(settled, ASKED)
-    await scene.until(lambda: CANDIDATE in scene.lane.loaded)
+    scene.follower.candidates = follow_candidates(settled, CANDIDATE_EVENT)
+    await scene.until(lambda: CANDIDATE in scene.process.loaded)
 
     async def accepted_meanwhile(_command_id: str, _digest: str) -> None:
         await asyncio.sleep(0)
@@ -226,21 +230,22 @@ async def test_one_that_became_the_challenger_while_another_was_tried_is_kept(sc
     answer = scene.comparer._answer
     scene.comparer._answer = accepted_meanwhile  # type: ignore[method-assign]
     scene.follower.candidates = follow_candidates(
-        scene.follower.candidates, msgspec.structs.replace(ASKED, event_id="f", command_id="c-2", model="e" * 64)
+        scene.follower.candidates,
+        msgspec.structs.replace(CANDIDATE_EVENT, event_id="f", command_id="c-2", model="e" * 64),
     )
-    await scene.until(lambda: len(scene.broker.taken) == 3)
+    await scene.until(lambda: len(scene.broker.published) == 3)
     assert scene.missed() == []
 
 
-async def test_a_candidate_whose_trial_is_a_fault_of_ours_is_answered_and_tried_after_a_pause(
+async def test_a_load_that_raises_is_answered_as_an_internal_error_and_not_retried_at_once(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def broken(digest: str) -> Loaded:
         raise ZeroDivisionError(f"nothing foresaw what is in {digest}")
 
-    monkeypatch.setattr(scene.lane, "load", broken)
+    monkeypatch.setattr(scene.process, "load", broken)
     monkeypatch.setattr(scene.comparer._answers, "unanswered", lambda _: {"c-1": CANDIDATE})
-    scene.follower.candidates = follow_candidates(scene.follower.candidates, ASKED)
+    scene.follower.candidates = follow_candidates(scene.follower.candidates, CANDIDATE_EVENT)
     await scene.until(lambda: scene.broker.events != [])
     (problem,) = scene.broker.events[0].problems
     detail = "internal error of the worker: ZeroDivisionError"
@@ -249,7 +254,7 @@ async def test_a_candidate_whose_trial_is_a_fault_of_ours_is_answered_and_tried_
     assert 1 <= caplog.text.count("internal error") <= 4
 
 
-async def test_a_worker_that_stops_does_not_wait_for_kafka_to_take_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stopping_does_not_wait_for_kafka_to_acknowledge_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     scene, trying, released = Scene(), asyncio.Event(), asyncio.Event()
 
     async def slow(_digest: str) -> Loaded:
@@ -257,7 +262,7 @@ async def test_a_worker_that_stops_does_not_wait_for_kafka_to_take_an_answer(mon
         try:
             await asyncio.sleep(600)
         finally:
-            scene.lane.loaded[CANDIDATE] = HeldModel("hash", "f")  # so that there would be something to say
+            scene.process.loaded[CANDIDATE] = HeldModel("hash", "f")  # so that the candidate could be answered
         raise AssertionError
 
     async def stuck(*_: object) -> int:
@@ -265,9 +270,9 @@ async def test_a_worker_that_stops_does_not_wait_for_kafka_to_take_an_answer(mon
         return 0
 
     monkeypatch.setattr(comparer, "_DRAIN_SECONDS", 0.05)
-    monkeypatch.setattr(comparer, "_FINAL_REPORT_SECONDS", 600)  # what it would take if it waited
-    scene.follower.candidates = follow_candidates(scene.follower.candidates, ASKED)
-    monkeypatch.setattr(scene.lane, "load", slow)
+    monkeypatch.setattr(comparer, "_FINAL_REPORT_SECONDS", 600)  # how long `stop` would take if it waited
+    scene.follower.candidates = follow_candidates(scene.follower.candidates, CANDIDATE_EVENT)
+    monkeypatch.setattr(scene.process, "load", slow)
     monkeypatch.setattr(scene.broker, "publish_event", stuck)
     scene.comparer.start()
     await trying.wait()
@@ -277,7 +282,7 @@ async def test_a_worker_that_stops_does_not_wait_for_kafka_to_take_an_answer(mon
     assert scene.comparer._work.cancelled()
 
 
-async def test_a_worker_that_stops_leaves_work_behind_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stopping_does_not_wait_for_a_task_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
     scene, begun, released = Scene(), asyncio.Event(), asyncio.Event()
 
     async def lingering() -> None:

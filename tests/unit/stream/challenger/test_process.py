@@ -1,4 +1,4 @@
-"""The challenger's process as it is started, without a worker: it computes what models compute, or it ends."""
+"""The challenger's process, started without a worker: it computes the same scores as a worker, or it exits."""
 
 import os
 import resource
@@ -50,73 +50,78 @@ def digest(repository: Repository) -> str:
 
 
 @pytest.fixture
-def lane(repository: Repository) -> Callable[[Sequence[str]], ChallengerProcess]:
+def make_process(repository: Repository) -> Callable[[Sequence[str]], ChallengerProcess]:
     return lambda command: ChallengerProcess(command, Setup(repository.url, "", 400), child_environment(os.environ))
 
 
-def asked(digest: str) -> Compare:
+def compare_request(digest: str) -> Compare:
     return Compare(digest, MATRIX.shape[1], MATRIX.tobytes(), (DECIDED,) * len(MATRIX))
 
 
 @pytest.mark.parametrize("command", [child_command(), faulty_command("printing")], ids=["plain", "printing"])
-async def test_it_scores_as_a_worker_does_whatever_is_printed(
-    repository: Repository, digest: str, lane: Callable[[Sequence[str]], ChallengerProcess], command: Sequence[str]
+async def test_the_process_scores_as_a_worker_does_at_lower_priority_whatever_the_model_prints(
+    repository: Repository,
+    digest: str,
+    make_process: Callable[[Sequence[str]], ChallengerProcess],
+    command: Sequence[str],
 ) -> None:
     here = load(repository, digest, {FEATURES.fingerprint: vectorise_probe(FEATURES)})
     assert isinstance(here, Model)
-    child = lane(command)
+    child = make_process(command)
     assert (await child.load(digest)).probe_hash == here.probe_hash
     assert psutil.Process(child.pid).nice() == psutil.Process().nice() + 10
     for _ in range(2):
-        assert list((await child.compare(asked(digest), 30)).scores) == here.score(MATRIX).tolist()
+        assert list((await child.compare(compare_request(digest), 30)).scores) == here.score(MATRIX).tolist()
     await child.close()
 
 
-async def test_one_that_takes_too_much_memory_ends_and_its_lane_says_so(
-    digest: str, lane: Callable[[Sequence[str]], ChallengerProcess]
+async def test_a_process_beyond_its_memory_limit_exits_and_the_error_gives_its_exit_code(
+    digest: str, make_process: Callable[[Sequence[str]], ChallengerProcess]
 ) -> None:
-    child = lane(faulty_command("hungry"))
+    child = make_process(faulty_command("hungry"))
     await child.load(digest)
     with pytest.raises(ChallengerProcessError, match=r"it ended with exit code 1$"):
-        await child.compare(asked(digest), 30)
+        await child.compare(compare_request(digest), 30)
 
 
-async def test_one_that_hangs_ends_with_its_input(
-    digest: str, lane: Callable[[Sequence[str]], ChallengerProcess]
+async def test_a_hanging_process_exits_when_its_input_is_closed(
+    digest: str, make_process: Callable[[Sequence[str]], ChallengerProcess]
 ) -> None:
-    child = lane(faulty_command("hanging"))
+    child = make_process(faulty_command("hanging"))
     await child.load(digest)
     process = child._process
     assert process is not None
     assert process.stdin is not None
-    await child._send(asked(digest))
+    await child._send(compare_request(digest))
     process.stdin.close()
     assert await process.wait() == 0
     await child.close()
 
 
-async def test_one_that_fails_says_where_and_nothing_of_the_payment(
-    digest: str, lane: Callable[[Sequence[str]], ChallengerProcess], capfd: pytest.CaptureFixture[str]
+async def test_a_failing_process_prints_the_location_of_the_error_but_nothing_of_the_payment(
+    digest: str, make_process: Callable[[Sequence[str]], ChallengerProcess], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    child = lane(child_command())
+    child = make_process(child_command())
     await child.load(digest)
     payment = DECIDED.replace(b'"amount_minor":1', b'"amount_minor":"4111"')
     with pytest.raises(ChallengerProcessError, match=r"it ended with exit code 1$"):
-        await child.compare(msgspec.structs.replace(asked(digest), scores=(payment,) * len(MATRIX)), 30)
-    said = capfd.readouterr().err
-    assert "the challenger's process ends: ValidationError" in said
-    assert "shadow/server.py" in said
-    assert "amount_minor" not in said
+        await child.compare(msgspec.structs.replace(compare_request(digest), scores=(payment,) * len(MATRIX)), 30)
+    stderr = capfd.readouterr().err
+    assert "the challenger's process ends: ValidationError" in stderr
+    assert "shadow/server.py" in stderr
+    assert "amount_minor" not in stderr
 
 
-async def test_one_that_was_asked_before_it_was_set_up_ends_with_a_code_too() -> None:
+async def test_a_process_that_gets_a_request_before_its_setup_exits_with_code_1() -> None:
     child = ChallengerProcess(child_command(), Load("a" * 64), child_environment(os.environ))  # type: ignore[arg-type]
     with pytest.raises(ChallengerProcessError, match=r"it ended with exit code 1$"):
         await child.load("a" * 64)
 
 
-async def test_it_leaves_no_core_file(digest: str, lane: Callable[[Sequence[str]], ChallengerProcess]) -> None:
-    child = lane(child_command())
+async def test_the_process_runs_with_a_core_file_limit_of_zero(
+    digest: str, make_process: Callable[[Sequence[str]], ChallengerProcess]
+) -> None:
+    child = make_process(child_command())
     await child.load(digest)
     assert child.pid is not None
     assert resource.prlimit(child.pid, resource.RLIMIT_CORE) == (0, 0)

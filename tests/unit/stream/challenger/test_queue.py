@@ -38,23 +38,23 @@ OTHER = "b" * 64
 SECOND_MS = 1_000
 
 
-class Journey(NoTracing):
-    """A journey that remembers what it was told."""
+class RecordingTrace(NoTracing):
+    """A batch trace that records its calls."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[list[int], str, Stage]] = []
+        self.calls: list[tuple[list[int], str, Stage]] = []
 
     def compared(self, records: Sequence[Record], digest: str, stage: Stage) -> None:
-        self.told.append(([record.offset for record in records], digest, stage))
+        self.calls.append(([record.offset for record in records], digest, stage))
 
 
-def lot(count: int, digest: str = DIGEST, journey: Any = None) -> QueuedDecisions:
-    return QueuedDecisions(digest, DecisionColumns.of(scored(count), "f", count), journey or NoTracing(), 0, count)
+def queued_decisions(count: int, digest: str = DIGEST, trace: Any = None) -> QueuedDecisions:
+    return QueuedDecisions(digest, DecisionColumns.of(scored(count), "f", count), trace or NoTracing(), 0, count)
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.sampled_from([DIGEST, OTHER])), max_size=8), st.integers(1, 12))
-def test_portions_hold_all_in_order_each_of_one_challenger_and_not_too_large(offers: Any, most: Any) -> None:
-    waiting = deque(lot(count, digest) for count, digest in offers)
+def test_portions_keep_the_order_hold_one_challenger_each_and_respect_the_limit(offers: Any, most: Any) -> None:
+    waiting = deque(queued_decisions(count, digest) for count, digest in offers)
     offered = [(one.digest, at) for one in waiting for at in range(len(one))]
     portions = []
     while waiting:
@@ -71,24 +71,24 @@ def test_portions_hold_all_in_order_each_of_one_challenger_and_not_too_large(off
         assert len(asked.scores) == len(rows)
 
 
-def test_answers_go_where_their_scores_are_and_each_journey_hears_its_own() -> None:
-    journeys, heard = (Journey(), Journey()), list[Fact]()
+def test_comparisons_are_routed_to_their_scores_partitions_and_added_to_their_batchs_trace() -> None:
+    traces, facts = (RecordingTrace(), RecordingTrace()), list[Fact]()
     first, second = DecisionColumns.of(scored(4), "f", 4), DecisionColumns.of(scored(2, 10, None), "f", 2)
-    lots = [QueuedDecisions(DIGEST, first, journeys[0], 1, 4), QueuedDecisions(DIGEST, second, journeys[1], 0, 2)]
+    portion = [QueuedDecisions(DIGEST, first, traces[0], 1, 4), QueuedDecisions(DIGEST, second, traces[1], 0, 2)]
     rows: tuple[bytes | None, ...] = (b"1", None, b"3", b"10", b"11")
     decisions = tuple(row and Decision.REVIEW for row in rows)
     reply = CompareResult(rows, tuple(row and 0.5 for row in rows), decisions, 5, 9)  # type: ignore[arg-type]
-    sent = by_destination("shadow-scores", lots, reply)
+    sent = by_destination("shadow-scores", portion, reply)
     assert {where: [one.value for one in out] for where, out in sent.items()} == {
         ("shadow-scores", 0): [b"10"],
         ("shadow-scores", 1): [b"1", b"3", b"11"],
     }
     assert [one.source_offset for one in sent["shadow-scores", 1]] == [1, 3, 11]
     assert {one.key for out in sent.values() for one in out} == {b"card-1"}
-    emit_compared(lots, reply, heard.append)
+    emit_compared(portion, reply, facts.append)
     stage = Stage("shadow", 5, 9)
-    assert [journey.told for journey in journeys] == [[([1, 3], DIGEST, stage)], [([10, 11], DIGEST, stage)]]
-    one, other = heard
+    assert [trace.calls for trace in traces] == [[([1, 3], DIGEST, stage)], [([10, 11], DIGEST, stage)]]
+    one, other = facts
     assert isinstance(one, Compared)
     assert (one.shifts, one.live, one.challenger) == ([0.25] * 2, [Decision.APPROVE] * 2, [Decision.REVIEW] * 2)
     assert (one.amounts_minor, one.currencies) == ([1250] * 2, ["EUR"] * 2)
@@ -96,7 +96,7 @@ def test_answers_go_where_their_scores_are_and_each_journey_hears_its_own() -> N
     assert (other.shifts, len(other.live)) == ([], 2)
 
 
-def test_what_came_in_is_let_go_of_while_a_decision_waits() -> None:
+def test_input_records_are_released_while_a_decision_waits() -> None:
     whole = scored(3)
     kept, records = DecisionColumns.of(whole, "f", 2), [weakref.ref(record) for record in whole.records]
     value = whole.records[0].value
@@ -110,36 +110,36 @@ def test_what_came_in_is_let_go_of_while_a_decision_waits() -> None:
     assert [(one.partition, one.offset, one.value) for one in marks] == [(0, 0, None), (1, 1, None)]
 
 
-def comparer(heard: list[Fact], queue: int = 10) -> Comparer:
+def comparer(facts: list[Fact], queue: int = 10) -> Comparer:
     settings = Settings(shadow_queue=queue, worker_id="w")
-    made = Comparer(settings, Follower(settings), heard.append)
+    made = Comparer(settings, Follower(settings), facts.append)
     made._process.loaded = {DIGEST: HeldModel("hash", "f")}
     return made
 
 
 @given(st.lists(st.integers(0, 8), max_size=8))
-def test_what_does_not_fit_is_skipped_and_counted(offers: Any) -> None:
-    heard: list[Fact] = []
-    made = comparer(heard)
+def test_decisions_beyond_the_queue_limit_are_skipped_and_counted(offers: Any) -> None:
+    facts: list[Fact] = []
+    made = comparer(facts)
     for count in offers:
         made.offer(scored(count) if count else Scored.empty(), serving(DIGEST), NoTracing())
-    skipped = sum(fact.count for fact in heard if isinstance(fact, Missed) and fact.reason == "skipped")
+    skipped = sum(fact.count for fact in facts if isinstance(fact, Missed) and fact.reason == "skipped")
     assert made.queued == min(sum(offers), 10)
     assert made.queued + skipped == sum(offers)
     assert sum(map(len, made._queue)) == made.queued == sum(len(one.columns) for one in made._queue)
 
 
-def test_only_what_its_challenger_can_score_is_taken() -> None:
-    heard: list[Fact] = []
-    made = comparer(heard)
+def test_decisions_are_queued_only_for_a_loaded_challenger() -> None:
+    facts: list[Fact] = []
+    made = comparer(facts)
     made.offer(scored(3), serving(OTHER), NoTracing())
-    assert heard == [Missed(OTHER, "skipped", 3)]
+    assert facts == [Missed(OTHER, "skipped", 3)]
     made.offer(scored(3), serving(None), NoTracing())
-    assert len(heard) == 1
+    assert len(facts) == 1
     assert made.queued == 0
 
 
-def test_the_challengers_process_is_told_none_of_our_settings() -> None:
+def test_the_challengers_environment_holds_no_passwords_of_the_worker() -> None:
     given_ones = {
         "FRAUDSTREAM_KAFKA_SASL_PASSWORD": "secret",
         "FRAUDSTREAM_REDIS_URL": "redis://:secret@r",
@@ -151,39 +151,39 @@ def test_the_challengers_process_is_told_none_of_our_settings() -> None:
     assert child_command()[0] == sys.executable
 
 
-async def test_misses_are_told_at_once_and_written_now_and_then_and_at_the_end() -> None:
-    heard, log = list[Fact](), Log()
-    accounts = MissLog(Follower(Settings()), log, "w", heard.append)
-    accounts.compared(DIGEST, 5)
-    await accounts.report_due({DIGEST}, 0)
-    assert (heard, log.events) == ([], [])
-    accounts.missed(DIGEST, "skipped", 0)
-    accounts.missed(DIGEST, "failed", 2, "it raised")
+async def test_misses_are_emitted_at_once_and_reported_periodically_and_at_the_end() -> None:
+    facts, log = list[Fact](), Log()
+    misses = MissLog(Follower(Settings()), log, "w", facts.append)
+    misses.compared(DIGEST, 5)
+    await misses.report_due({DIGEST}, 0)
+    assert (facts, log.events) == ([], [])
+    misses.missed(DIGEST, "skipped", 0)
+    misses.missed(DIGEST, "failed", 2, "it raised")
     log.away = True
-    await accounts.report_due({DIGEST}, 0)
+    await misses.report_due({DIGEST}, 0)
     log.away = False
-    await accounts.report_due({DIGEST}, 10)
-    accounts.missed(DIGEST, "skipped", 1)
-    await accounts.report_due({DIGEST}, 10)
-    assert heard == [Missed(DIGEST, "failed", 2), Missed(DIGEST, "skipped", 1)]
+    await misses.report_due({DIGEST}, 10)
+    misses.missed(DIGEST, "skipped", 1)
+    await misses.report_due({DIGEST}, 10)
+    assert facts == [Missed(DIGEST, "failed", 2), Missed(DIGEST, "skipped", 1)]
     (first,) = log.events
     assert (first.kind, first.model, first.compared, first.skipped, first.failed) == (EventKind.SHADOW, DIGEST, 5, 0, 2)
     assert first.problems == (Problem(ProblemCode.SHADOW_FAILED, "it raised"),)
-    accounts.compared(DIGEST, 1)
+    misses.compared(DIGEST, 1)
     log.away = True
-    await accounts.report_due((), 20)
+    await misses.report_due((), 20)
     log.away = False
-    await accounts.report_due((), 20)
-    await accounts.report_due((), 10**9)
+    await misses.report_due((), 20)
+    await misses.report_due((), 10**9)
     _, last = log.events
     assert (last.compared, last.skipped, last.failed) == (6, 1, 2)
 
 
 @pytest.mark.parametrize("missed", [0, 1])
-async def test_a_challenger_that_goes_gets_a_last_word_only_after_trouble(missed: int) -> None:
+async def test_a_final_report_is_published_only_if_the_challenger_missed_decisions(missed: int) -> None:
     log = Log()
-    accounts = MissLog(Follower(Settings()), log, "w", lambda _: None)
-    accounts.compared(DIGEST, 5)
-    accounts.missed(DIGEST, "skipped", missed)
-    await accounts.report_due((), SECOND_MS)
+    misses = MissLog(Follower(Settings()), log, "w", lambda _: None)
+    misses.compared(DIGEST, 5)
+    misses.missed(DIGEST, "skipped", missed)
+    await misses.report_due((), SECOND_MS)
     assert len(log.events) == missed

@@ -63,7 +63,7 @@ SOME = [
 ]
 
 
-def test_a_report_is_one_object_in_which_the_matrix_adds_up() -> None:
+def test_report_facts_give_counts_coverage_swaps_and_score_shifts() -> None:
     told = facts(report(SOME, Totals(skipped=3, failed=2), 10))
     assert [told[name] for name in ("eligible", "compared", "skipped", "failed", "unexplained")] == [10, 4, 3, 2, 1]
     assert (told["coverage"], told["changed"], told["live"]) == (0.4, 3, {LIVE: 4})
@@ -82,7 +82,7 @@ def shown(found: ShadowReport) -> str:
     return out.getvalue()
 
 
-def test_people_read_who_how_much_and_what_would_have_been_otherwise() -> None:
+def test_report_tables_show_the_models_the_coverage_and_the_changed_decisions() -> None:
     text = shown(report(SOME, Totals(skipped=3, failed=2), 10))
     assert f"challenger {CHALLENGER[:12]} against {LIVE[:12]} (4)" in text
     assert "reach back" not in text
@@ -92,7 +92,7 @@ def test_people_read_who_how_much_and_what_would_have_been_otherwise() -> None:
 
 
 @pytest.mark.parametrize(("eligible", "perhaps", "unexplained"), [(1_000, 900, 91), (100, 91, 0), (9, 0, 0), (4, 0, 0)])
-def test_what_was_missed_since_before_the_window_is_at_most_what_is_missing(
+def test_misses_of_periods_that_span_the_window_start_count_at_most_the_unreported_decisions(
     eligible: int, perhaps: int, unexplained: int
 ) -> None:
     found = report(SOME, Totals(skipped=3, failed=2), eligible, Totals(skipped=890, failed=10))
@@ -103,13 +103,13 @@ def test_what_was_missed_since_before_the_window_is_at_most_what_is_missing(
     assert any(line.startswith("skipped or failed, at most") and f" {perhaps} " in line for line in text.splitlines())
 
 
-def test_a_report_on_nothing_yet_says_so_without_dividing_by_it() -> None:
+def test_an_empty_report_has_neither_coverage_nor_mean_shift() -> None:
     empty = report([], Totals(), 0)
     assert "against nobody yet" in shown(empty)
     assert (facts(empty)["coverage"], facts(empty)["shift"]["mean"]) == (None, None)
 
 
-def test_which_challenger_is_meant_is_said_or_refused() -> None:
+def test_choose_returns_the_current_or_the_named_challenger_or_raises() -> None:
     none = ChallengerHistory.of("default", [accepted(1, "promote", LIVE, 1)])
     with pytest.raises(ReportError, match="no model is in the shadow: `fraudstream model challenge MODEL`"):
         choose(none, None, 0)
@@ -125,14 +125,14 @@ def test_which_challenger_is_meant_is_said_or_refused() -> None:
 
 
 @given(st.lists(st.integers(0, 30), max_size=40), st.sets(st.integers(0, 30)))
-def test_each_source_that_is_owed_is_settled_once(offsets: Any, wanted: Any) -> None:
-    owed, some = ExpectedComparisons({}, 0), [comparison(offset, *[Decision.APPROVE] * 2, 1) for offset in offsets]
+def test_an_expected_decision_is_matched_once_and_only_by_its_challenger(offsets: Any, wanted: Any) -> None:
+    expected, some = ExpectedComparisons({}, 0), [comparison(offset, *[Decision.APPROVE] * 2, 1) for offset in offsets]
     for offset in sorted(wanted):
-        owed.add(decision(offset))
-    settled = [one.source.offset for one in some if _is_expected(owed, CHALLENGER, one)]
+        expected.add(decision(offset))
+    settled = [one.source.offset for one in some if _is_expected(expected, CHALLENGER, one)]
     assert sorted(settled) == sorted(wanted & set(offsets))
-    assert not any(_is_expected(owed, LIVE, one) for one in some)
-    assert owed.total == len(wanted) - len(settled)
+    assert not any(_is_expected(expected, LIVE, one) for one in some)
+    assert expected.total == len(wanted) - len(settled)
 
 
 @pytest.mark.parametrize(
@@ -144,32 +144,34 @@ def test_each_source_that_is_owed_is_settled_once(offsets: Any, wanted: Any) -> 
         {"live": Side(LIVE, 0.25, 600, Decision.REVIEW)},
     ],
 )
-def test_what_a_void_decision_was_compared_with_does_not_settle_the_valid_one(void: dict[str, Any]) -> None:
-    owed, valid = ExpectedComparisons({}, 0), comparison(7, Decision.APPROVE, Decision.APPROVE, 1)
-    owed.add(decision(7))
-    assert not _is_expected(owed, CHALLENGER, msgspec.structs.replace(valid, **void))
-    assert [_is_expected(owed, CHALLENGER, one) for one in (valid, valid)] == [True, False]
+def test_the_comparison_of_a_void_decision_does_not_match_the_valid_decision(void: dict[str, Any]) -> None:
+    expected, valid = ExpectedComparisons({}, 0), comparison(7, Decision.APPROVE, Decision.APPROVE, 1)
+    expected.add(decision(7))
+    assert not _is_expected(expected, CHALLENGER, msgspec.structs.replace(valid, **void))
+    assert [_is_expected(expected, CHALLENGER, one) for one in (valid, valid)] == [True, False]
 
 
-def test_a_decision_by_rules_is_settled_by_its_comparison() -> None:
-    owed, valid = ExpectedComparisons({}, 0), comparison(7, Decision.APPROVE, Decision.APPROVE, 1)
-    owed.add(decision(7, model=None))
-    assert not _is_expected(owed, CHALLENGER, valid)
-    assert _is_expected(owed, CHALLENGER, msgspec.structs.replace(valid, live=Side(None, None, None, Decision.APPROVE)))
+def test_a_decision_by_rules_is_matched_only_by_a_comparison_without_a_live_model() -> None:
+    expected, valid = ExpectedComparisons({}, 0), comparison(7, Decision.APPROVE, Decision.APPROVE, 1)
+    expected.add(decision(7, model=None))
+    assert not _is_expected(expected, CHALLENGER, valid)
+    assert _is_expected(
+        expected, CHALLENGER, msgspec.structs.replace(valid, live=Side(None, None, None, Decision.APPROVE))
+    )
 
 
-def test_thirty_thousand_decisions_are_kept_in_some_bits_each() -> None:
-    owed, kinds = ExpectedComparisons({}, 0), list(Decision)
+def test_expected_decisions_take_less_than_a_byte_each() -> None:
+    expected, kinds = ExpectedComparisons({}, 0), list(Decision)
     tracemalloc.start()
     for offset in range(30_000):
-        owed.add(decision(offset, decision=kinds[offset % 3]))
+        expected.add(decision(offset, decision=kinds[offset % 3]))
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert owed.total == 30_000
+    assert expected.total == 30_000
     assert size < 30_000
 
 
-def test_what_is_no_comparison_is_none_of_ours() -> None:
+def test_unreadable_comparisons_are_skipped() -> None:
     assert _readable([b"", b"[", b"{}", b"\xff", encode_comparison(SOME[0])]) == [SOME[0]]
 
 
@@ -181,7 +183,7 @@ def test_what_is_no_comparison_is_none_of_ours() -> None:
         ("--minutes", "5", "--since", "2026-01-01T00:00:00Z"),
     ],
 )
-def test_a_window_that_cannot_be_is_a_wrong_use(arguments: tuple[str, ...]) -> None:
+def test_an_invalid_report_window_is_a_usage_error(arguments: tuple[str, ...]) -> None:
     assert CliRunner().invoke(main, ["shadow", "report", *arguments]).exit_code == 2
 
 
@@ -194,5 +196,5 @@ def test_a_window_begins_in_1970_at_the_earliest() -> None:
 
 
 @pytest.mark.parametrize(("text", "code"), [("soon", 2), ("-1", 2)])
-def test_a_watch_that_is_no_duration_is_a_wrong_use(text: str, code: int) -> None:
+def test_an_invalid_watch_duration_is_a_usage_error(text: str, code: int) -> None:
     assert CliRunner().invoke(main, ["model", "promote", "0123456789", "--watch", text]).exit_code == code

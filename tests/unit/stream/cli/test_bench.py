@@ -1,4 +1,4 @@
-"""The wheel lacks the code that `bench features` compares with, and the command says so."""
+"""The wheel lacks the code that `bench features` compares with, and the command reports that."""
 
 from types import ModuleType
 
@@ -10,7 +10,9 @@ from stream.cli.main import main
 
 
 @pytest.mark.parametrize("absent", ["benchmarks", "benchmarks.comparison"])
-def test_outside_of_a_checkout_one_line_says_what_to_do(monkeypatch: pytest.MonkeyPatch, absent: str) -> None:
+def test_bench_features_outside_a_checkout_exits_with_1_and_one_line(
+    monkeypatch: pytest.MonkeyPatch, absent: str
+) -> None:
     def missing(name: str) -> ModuleType:
         raise ModuleNotFoundError(f"No module named {name!r}", name=absent)
 
@@ -21,7 +23,7 @@ def test_outside_of_a_checkout_one_line_says_what_to_do(monkeypatch: pytest.Monk
     assert line.startswith("bench features compares with code that only a checkout has")
 
 
-def test_another_module_that_is_missing_is_no_reason_to_blame_the_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bench_features_raises_the_import_error_of_any_other_missing_module(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(_name: str) -> ModuleType:
         raise ModuleNotFoundError("No module named 'numpy'", name="numpy")
 

@@ -1,4 +1,4 @@
-"""The command says what is missing before it starts anything."""
+"""`fraudstream demo` reports missing packages and unusable options at once, and recognises interruptions."""
 
 import importlib.util
 from pathlib import Path
@@ -20,12 +20,12 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, package: str)
     assert "fraudstream[demo]" in done.stderr
 
 
-def test_numbers_that_mean_nothing_are_used_wrongly() -> None:
+def test_numbers_out_of_range_are_usage_errors() -> None:
     assert CliRunner().invoke(main, ["demo", "--rate", "0"]).exit_code == 2
     assert CliRunner().invoke(main, ["demo", "--seed", "-1"]).exit_code == 2
 
 
-def test_a_picture_that_cannot_be_written_is_said_before_anything_starts(tmp_path: Path) -> None:
+def test_a_directory_as_picture_is_a_usage_error(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["demo", "--picture", str(tmp_path)])
     assert done.exit_code == 2
     assert "is a directory" in done.stderr
@@ -34,9 +34,9 @@ def test_a_picture_that_cannot_be_written_is_said_before_anything_starts(tmp_pat
 @pytest.mark.parametrize(
     "error", [KeyboardInterrupt(), RuntimeError("Query interrupted"), ValueError("Traceback …\nKeyboardInterrupt: \n")]
 )
-def test_a_signal_is_known_whatever_a_library_makes_of_it(error: BaseException) -> None:
+def test_an_interruption_is_recognised_even_if_a_library_has_wrapped_it(error: BaseException) -> None:
     assert is_interruption(error)
 
 
-def test_a_fault_is_no_signal() -> None:
+def test_another_error_is_not_taken_for_an_interruption() -> None:
     assert not is_interruption(ValueError("a bug of ours"))

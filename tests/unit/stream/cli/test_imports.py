@@ -1,4 +1,4 @@
-"""What a command and a process may import, so that starting one costs what it needs itself and no more."""
+"""The third-party packages that a command or a process may import, so that it starts no slower than it must."""
 
 import importlib.util
 import os
@@ -51,7 +51,7 @@ RUN_COMMAND = "from stream.cli.main import main; main(sys.argv[1:], standalone_m
 
 
 def imported(program: str, *arguments: str) -> set[str]:
-    """Run a program in an interpreter of its own, and return the third-party packages that it imported."""
+    """Run a program in a new interpreter, and return the third-party packages that it imported."""
     lines = ("import sys; before = set(sys.modules)", "try:", f"    {program}", "except SystemExit: pass")
     ended = 'names = {name.partition(".")[0] for name in set(sys.modules) - before}; print("\\n", *names)'
     settings = {name: value for name, value in os.environ.items() if not name.startswith(("FRAUDSTREAM_", "OTEL_"))}
@@ -69,19 +69,19 @@ def imported(program: str, *arguments: str) -> set[str]:
 
 
 @pytest.mark.parametrize("command", ALLOWED, ids=" ".join)
-def test_a_command_imports_what_it_needs_itself(command: tuple[str, ...]) -> None:
+def test_a_command_imports_only_the_packages_that_it_may(command: tuple[str, ...]) -> None:
     assert imported(RUN_COMMAND, *command) - ALLOWED[command] - {"click"} == set()
 
 
 @pytest.mark.parametrize("module", PROCESSES)
-def test_a_process_imports_nothing_of_training_or_of_another_process(module: str) -> None:
+def test_a_process_imports_no_package_of_training_or_of_another_process(module: str) -> None:
     assert importlib.util.find_spec("sklearn") is not None
     found = imported(f"import {module}")
     assert "numpy" in found
     assert found & PROCESSES[module] == set()
 
 
-def test_lightgbm_comes_without_scikit_learn_and_leaves_it_to_those_who_import_it() -> None:
+def test_importing_the_booster_does_not_import_scikit_learn_and_leaves_it_importable() -> None:
     found = imported("import models.booster; assert 'sklearn' not in sys.modules; import sklearn.linear_model")
     assert {"lightgbm", "sklearn"} <= found
 
@@ -96,7 +96,7 @@ def groups(group: click.Group, name: str = "fraudstream") -> Iterator[tuple[str,
             yield from groups(command, f"{name} {one}")
 
 
-def test_the_table_of_a_group_says_what_its_commands_say() -> None:
+def test_a_groups_table_has_the_names_and_summaries_of_its_commands() -> None:
     found = dict(groups(main))
     assert {"fraudstream", "fraudstream bench"} <= set(found)
     for name, group in found.items():
@@ -108,7 +108,7 @@ def test_the_table_of_a_group_says_what_its_commands_say() -> None:
             assert " ".join((command.help or "").partition("\n\n")[0].split()) == group.sources[one].summary
 
 
-def test_the_list_of_commands_is_the_one_that_click_would_write() -> None:
+def test_a_groups_list_of_commands_equals_clicks_own() -> None:
     for _, group in groups(main):
         context, written = click.Context(group), click.Group()
         for one in group.sources:
@@ -122,11 +122,11 @@ def test_the_list_of_commands_is_the_one_that_click_would_write() -> None:
             assert ours.getvalue() == clicks.getvalue()
 
 
-def test_a_command_that_is_not_there_is_none() -> None:
+def test_get_command_returns_none_for_an_unknown_name() -> None:
     assert main.get_command(click.Context(main), "no such command") is None
 
 
-def test_each_module_of_a_table_is_of_the_command_line() -> None:
+def test_every_command_is_defined_in_a_module_of_stream_cli() -> None:
     folder = Path(__file__).parents[4] / "stream" / "cli"
     for _, group in groups(main):
         for source in group.sources.values():

@@ -18,7 +18,7 @@ EVERYTHING = MENTION | {
 }
 
 
-def mention(**changes: Any) -> bytes:
+def label_json(**changes: Any) -> bytes:
     return msgspec.json.encode(MENTION | changes)
 
 
@@ -30,7 +30,7 @@ def read(value: bytes | None, key: bytes | None = KEY) -> Label | Rejection:
 def test_all_fields_are_read() -> None:
     expected = Label("t-1", "card-1", True, 1769904000000, "customer", "merchant-1", 1769860800123, 3, 14)  # noqa: FBT003 - a named tuple's field
     assert read(msgspec.json.encode(EVERYTHING)) == expected
-    assert read(mention()) == expected._replace(merchant_id=None, occurred_ms=None)
+    assert read(label_json()) == expected._replace(merchant_id=None, occurred_ms=None)
 
 
 @pytest.mark.parametrize(
@@ -38,21 +38,21 @@ def test_all_fields_are_read() -> None:
     [
         ("empty_value", None),
         ("not_json", b"fraud"),
-        ("too_deep", mention()[:-1] + b',"more":' + b"[" * 100_000 + b"}"),
+        ("too_deep", label_json()[:-1] + b',"more":' + b"[" * 100_000 + b"}"),
         ("not_an_object", b"[]"),
-        ("unsupported_schema", mention(schema="transaction/1")),
-        *(("missing_field", mention(**{name: None})) for name in MENTION),
-        *(("invalid_field", mention(fraud=wrong)) for wrong in (1, 0, "true", [], 1.0)),
-        *(("invalid_field", mention(labelled_at=wrong)) for wrong in ("2026-02-01T00:00:00", -1, True, 1.0, "")),
-        *(("invalid_field", mention(reported_by=wrong)) for wrong in ("bank", "", 1, "Customer")),
-        *(("invalid_field", mention(card_id=wrong)) for wrong in ("", "a b", "x" * 65, 5)),
-        *(("invalid_field", mention(transaction_id=wrong)) for wrong in ("", "x" * 65, 5)),
-        ("card_number", mention(card_id=CARD_NUMBER)),
-        ("card_number", mention(merchant_id=f"m-{CARD_NUMBER}", fraud=None)),
-        ("card_number", mention(merchant_id=" ".join((CARD_NUMBER[:4], CARD_NUMBER[4:])))),
+        ("unsupported_schema", label_json(schema="transaction/1")),
+        *(("missing_field", label_json(**{name: None})) for name in MENTION),
+        *(("invalid_field", label_json(fraud=wrong)) for wrong in (1, 0, "true", [], 1.0)),
+        *(("invalid_field", label_json(labelled_at=wrong)) for wrong in ("2026-02-01T00:00:00", -1, True, 1.0, "")),
+        *(("invalid_field", label_json(reported_by=wrong)) for wrong in ("bank", "", 1, "Customer")),
+        *(("invalid_field", label_json(card_id=wrong)) for wrong in ("", "a b", "x" * 65, 5)),
+        *(("invalid_field", label_json(transaction_id=wrong)) for wrong in ("", "x" * 65, 5)),
+        ("card_number", label_json(card_id=CARD_NUMBER)),
+        ("card_number", label_json(merchant_id=f"m-{CARD_NUMBER}", fraud=None)),
+        ("card_number", label_json(merchant_id=" ".join((CARD_NUMBER[:4], CARD_NUMBER[4:])))),
     ],
 )
-def test_what_is_no_label_gets_one_code(expected: str, value: bytes | None) -> None:
+def test_an_invalid_label_is_rejected_with_its_code(expected: str, value: bytes | None) -> None:
     found = read(value)
     assert isinstance(found, Rejection)
     assert found.code == expected
@@ -60,27 +60,27 @@ def test_what_is_no_label_gets_one_code(expected: str, value: bytes | None) -> N
 
 
 @pytest.mark.parametrize("key", [None, b"", b"card-2"])
-def test_a_key_unlike_its_card_is_wrong(key: bytes | None) -> None:
-    found = read(mention(), key)
+def test_a_key_other_than_the_card_id_is_rejected(key: bytes | None) -> None:
+    found = read(label_json(), key)
     assert isinstance(found, Rejection)
     assert found.code == "wrong_key"
 
 
 @pytest.mark.parametrize(("name", "wrong"), [("merchant_id", "a b"), ("occurred_at", "2026-01-31"), ("fraud_type", "")])
-def test_an_invalid_optional_field_costs_nothing(name: str, wrong: str) -> None:
-    assert read(mention(**{name: wrong})) == read(mention())
+def test_an_invalid_optional_field_is_ignored(name: str, wrong: str) -> None:
+    assert read(label_json(**{name: wrong})) == read(label_json())
 
 
 def test_null_and_unknown_fields_change_nothing() -> None:
-    assert read(mention(schema=None, occurred_at=None, more=[1])) == read(mention())
+    assert read(label_json(schema=None, occurred_at=None, more=[1])) == read(label_json())
 
 
-def test_fields_that_mean_nothing_are_counted() -> None:
-    assert read_label(mention(schema="label/1", more=[1], other=None), KEY, (3, 14))[1] == 2
+def test_unknown_fields_are_counted() -> None:
+    assert read_label(label_json(schema="label/1", more=[1], other=None), KEY, (3, 14))[1] == 2
     assert read_label(msgspec.json.encode(EVERYTHING), KEY, (3, 14))[1] == 0
 
 
-def test_the_table_of_fields_is_that_of_the_schema() -> None:
+def test_the_field_table_matches_the_record_type_and_the_schema_allows_a_full_record() -> None:
     declared = {field.name for field in msgspec.structs.fields(LabelRecord)}
     assert set(FIELDS) | {"schema"} == declared
     assert Draft202012Validator(json_schema("label/1")).is_valid(EVERYTHING)

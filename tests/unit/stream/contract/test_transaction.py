@@ -114,12 +114,12 @@ def test_all_fields_are_read() -> None:
         ("invalid_field", text(currency=["EUR"])),
     ],
 )
-def test_what_is_no_transaction_gets_one_code(expected: str, value: bytes | None) -> None:
+def test_an_invalid_transaction_is_rejected_with_its_code(expected: str, value: bytes | None) -> None:
     assert code(value) == expected
 
 
 @pytest.mark.parametrize("name", PAYMENT)
-def test_what_is_required_is_missing_if_absent_or_null(name: str) -> None:
+def test_an_absent_or_null_required_field_is_missing(name: str) -> None:
     assert code(text(**{name: None})) == "missing_field"
     assert code(msgspec.json.encode({key: value for key, value in PAYMENT.items() if key != name})) == "missing_field"
 
@@ -199,18 +199,18 @@ def test_a_required_field_of_a_wrong_type_or_value_is_invalid(name: str, literal
         ('"1970-01-01T00:00:00Z"', 0, 0),
     ],
 )
-def test_times_are_cut_to_milliseconds_and_keep_their_wall_clock(literal: str, epoch_ms: int, offset: int) -> None:
+def test_times_are_cut_to_milliseconds_and_keep_their_utc_offset(literal: str, epoch_ms: int, offset: int) -> None:
     found = accepted(literally("occurred_at", literal))
     assert (found.occurred_ms, found.utc_offset_minutes) == (epoch_ms, offset)
 
 
-def test_the_last_moment_of_the_calendar_is_read_where_it_is_not_too_far_ahead() -> None:
+def test_the_last_millisecond_of_9999_is_accepted_unless_it_is_in_the_future() -> None:
     for moment in ("9999-12-31T23:59:59.999Z", 253402300799999):
         assert isinstance(read(text(occurred_at=moment), latest_ms=253402300799999), ParsedTransaction)
         assert code(text(occurred_at=moment)) == "in_the_future"
 
 
-def test_the_future_begins_a_millisecond_behind_what_is_allowed() -> None:
+def test_a_time_one_millisecond_past_the_latest_allowed_is_in_the_future() -> None:
     assert isinstance(read(text(occurred_at=LATEST_MS)), ParsedTransaction)
     assert code(text(occurred_at=LATEST_MS + 1)) == "in_the_future"
     assert isinstance(read(text(occurred_at=5), latest_ms=-(10**18)), Rejection)
@@ -222,20 +222,20 @@ def test_amounts_up_to_a_trillion_are_read(amount: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["transaction_id", "card_id", "merchant_id", "device_id"])
-def test_64_characters_are_not_too_many(name: str) -> None:
+def test_identifiers_of_64_characters_are_accepted(name: str) -> None:
     longest = "aA0._:@-" * 8
     key = longest.encode() if name == "card_id" else KEY
     assert getattr(accepted(text(**{name: longest}), key).transaction, name) == longest
 
 
-def test_a_transaction_id_is_any_text_of_64_characters() -> None:
+def test_a_transaction_id_may_be_any_text_of_up_to_64_characters() -> None:
     for name in ("\U0001f4b3" * 64, " ", "\x00", "a/b?"):
         assert accepted(text(transaction_id=name)).transaction.transaction_id == name
     assert accepted(literally("transaction_id", r'"\ud83d\udcb3"')).transaction.transaction_id == "\U0001f4b3"
 
 
 @pytest.mark.parametrize("key", [None, b"", b"card-2", b"card-1 ", b'"card-1"', b"CARD-1", b"\xff" * 200])
-def test_a_key_unlike_its_card_is_wrong(key: bytes | None) -> None:
+def test_a_key_other_than_the_card_id_is_rejected(key: bytes | None) -> None:
     assert code(text(), key) == "wrong_key"
     assert code(text(note="unknown"), key) == "wrong_key"
 
@@ -245,7 +245,7 @@ def test_a_key_unlike_its_card_is_wrong(key: bytes | None) -> None:
 
 @pytest.mark.parametrize("name", IDENTIFIERS)
 @given(number=CARD_NUMBERS, before=st.sampled_from(("", "x", "tok_", "a:")), dash=st.sampled_from(("", "-")))
-def test_a_card_number_in_an_identifier_is_refused(name: str, number: str, before: str, dash: str) -> None:
+def test_a_card_number_in_an_identifier_is_rejected(name: str, number: str, before: str, dash: str) -> None:
     identifier = f"{before}{number[:5]}{dash}{number[5:]}{before}"
     found = read(text(**{name: identifier}), identifier.encode() if name == "card_id" else KEY)
     assert isinstance(found, Rejection)
@@ -254,7 +254,7 @@ def test_a_card_number_in_an_identifier_is_refused(name: str, number: str, befor
 
 
 @pytest.mark.parametrize("name", IDENTIFIERS)
-def test_so_is_one_with_spaces_as_a_number_in_a_text_that_is_too_long_or_escaped(name: str) -> None:
+def test_a_spaced_numeric_overlong_or_escaped_card_number_is_rejected(name: str) -> None:
     spaced = " ".join(CARD_NUMBER[at : at + 4] for at in range(0, 16, 4))
     escaped = '"' + "".join(f"\\u{ord(digit):04x}" for digit in CARD_NUMBER) + '"'
     for value in (text(**{name: spaced}), text(**{name: int(CARD_NUMBER)}), text(**{name: "x" * 90 + CARD_NUMBER})):
@@ -262,14 +262,14 @@ def test_so_is_one_with_spaces_as_a_number_in_a_text_that_is_too_long_or_escaped
     assert code(literally(name, escaped)) == "card_number"
 
 
-def test_a_card_number_is_named_before_other_faults() -> None:
+def test_a_card_number_determines_the_code_and_other_errors_are_reported_too() -> None:
     found = read(text(transaction_id=None, currency="ZZZ", account_id=CARD_NUMBER))
     assert isinstance(found, Rejection)
     assert found.code is DeadLetterCode.CARD_NUMBER
     assert all(name in found.detail for name in ("transaction_id", "currency", "account_id"))
 
 
-def test_no_detail_holds_what_is_left_of_a_card_number() -> None:
+def test_no_detail_contains_the_beginning_of_a_card_number() -> None:
     for padding in range(60, 90):
         plant = "x" * padding + CARD_NUMBER
         values = [text(**{name: plant}) for name in ("schema", "kind", "transaction_id", "occurred_at", "currency")]
@@ -292,11 +292,11 @@ def test_no_detail_holds_what_is_left_of_a_card_number() -> None:
     ],
 )
 @pytest.mark.parametrize("name", IDENTIFIERS)
-def test_other_digits_are_no_card_number(name: str, identifier: str) -> None:
+def test_digits_that_are_not_a_card_number_are_accepted(name: str, identifier: str) -> None:
     accepted(text(**{name: identifier}), identifier.encode() if name == "card_id" else KEY)
 
 
-def test_digits_of_two_identifiers_make_no_card_number() -> None:
+def test_digits_split_over_two_identifiers_are_not_a_card_number() -> None:
     accepted(text(card_id=CARD_NUMBER[:8], merchant_id=CARD_NUMBER[8:]), CARD_NUMBER[:8].encode())
 
 
@@ -331,12 +331,12 @@ def test_an_invalid_optional_field_is_dropped_and_named(name: str, wrong: Any) -
     assert getattr(found.transaction, name) is None
 
 
-def test_a_number_beyond_all_floats_costs_no_decision_where_no_one_reads_it() -> None:
+def test_a_number_too_large_for_a_float_is_ignored_in_unknown_and_optional_fields() -> None:
     assert accepted(literally("more", "1e400")).unknown == 1
     assert accepted(literally("longitude", "-1e400")).dropped == ("longitude",)
 
 
-def test_null_is_absent_and_not_dropped() -> None:
+def test_null_counts_as_absent_and_not_as_dropped() -> None:
     found = accepted(text(**dict.fromkeys(EVERYTHING.keys() - PAYMENT.keys())))
     assert found == accepted(text())
 
@@ -347,15 +347,15 @@ def test_unknown_fields_are_ignored_and_counted() -> None:
     assert found._replace(unknown=0) == accepted(text())
 
 
-def test_of_a_field_given_twice_the_last_counts() -> None:
+def test_the_last_value_of_a_repeated_field_counts() -> None:
     assert accepted(text()[:-1] + b',"amount_minor":7}').transaction.amount_minor == 7
     assert accepted(b'{"amount_minor":"x",' + text()[1:]).transaction.amount_minor == 1250
 
 
-# --- what a retry must repeat
+# --- what a repeated transaction must repeat
 
 
-def test_content_is_all_that_is_read_and_nothing_else() -> None:
+def test_the_content_hash_depends_on_the_fields_that_are_read_and_nothing_else() -> None:
     content = accepted(text()).content
     same = [
         msgspec.json.encode(dict(reversed(PAYMENT.items()))),
@@ -372,7 +372,7 @@ def test_content_is_all_that_is_read_and_nothing_else() -> None:
     assert len({accepted(value).content for value in other} | {content}) == len(other) + 1
 
 
-# --- the ways agree
+# --- the decoding paths agree
 
 VALUES = st.sampled_from(
     [None, True, 0, -1, 1.0, 1.5, "", "x", "X" * 65, "a b", [], {}, 10**13, "EUR", "XXX", "DE", "5411"]
@@ -387,7 +387,7 @@ def outcome(found: ParsedTransaction | Rejection) -> object:
 
 
 @given(RECORDS)
-def test_the_fast_the_careful_and_the_slow_way_agree(record: dict[str, Any]) -> None:
+def test_the_three_decoding_paths_agree(record: dict[str, Any]) -> None:
     value = msgspec.json.encode(record)
     fast = outcome(read(value))
     careful = outcome(read(msgspec.json.encode(record | {"more": 1})))
@@ -399,7 +399,9 @@ def test_the_fast_the_careful_and_the_slow_way_agree(record: dict[str, Any]) -> 
 
 
 @given(RECORDS)
-def test_what_the_schema_allows_is_accepted_but_for_what_no_schema_says(record: dict[str, Any]) -> None:
+def test_decoder_and_schema_agree_apart_from_what_a_schema_cannot_express_and_what_is_dropped(
+    record: dict[str, Any],
+) -> None:
     if Draft202012Validator(json_schema("transaction/1")).is_valid(record):
         found = read(msgspec.json.encode(record))
         beyond = {"unknown_currency", "wrong_key", "invalid_field"}  # tables, keys, the calendar, and 1.0 for 1
@@ -412,22 +414,22 @@ def test_what_the_schema_allows_is_accepted_but_for_what_no_schema_says(record: 
 @given(
     st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.dictionaries(st.text(), inner))
 )
-def test_any_json_is_read_or_refused_and_nothing_is_raised(value: Any) -> None:
+def test_arbitrary_json_is_rejected_without_an_exception(value: Any) -> None:
     assert isinstance(read(msgspec.json.encode(value)), Rejection)
 
 
 @given(st.binary(max_size=60) | st.binary(max_size=40).map(lambda piece: text()[:40] + piece + text()[40:]))
-def test_any_bytes_are_read_or_refused_and_nothing_is_raised(value: bytes) -> None:
+def test_arbitrary_bytes_are_accepted_or_rejected_without_an_exception(value: bytes) -> None:
     assert isinstance(read(value), ParsedTransaction | Rejection)
 
 
-def test_the_tables_hold_what_iso_says() -> None:
+def test_the_iso_tables_have_currency_decimals_no_non_currencies_and_249_countries() -> None:
     assert {"USD": 2, "JPY": 0, "KWD": 3, "CLF": 4}.items() <= CURRENCY_DECIMALS.items()
     assert not {"XXX", "XAU", "XTS", "XDR"} & CURRENCY_DECIMALS.keys()
     assert len(COUNTRIES) == 249
 
 
-def test_brackets_in_texts_and_side_by_side_are_no_depth() -> None:
+def test_brackets_in_strings_or_side_by_side_do_not_count_as_depth() -> None:
     texts = '"' + '[{\\"\\\\' * 2_000 + '"'
     beside = "[" + ",".join(["[]", "{}"] * 1_000) + "]"
     deep = "[" * (DEEPEST - 1) + "]" * (DEEPEST - 1)
@@ -435,7 +437,7 @@ def test_brackets_in_texts_and_side_by_side_are_no_depth() -> None:
         assert isinstance(read(literally("x", piece)), ParsedTransaction)
 
 
-def test_a_text_without_an_end_costs_no_more_than_its_length() -> None:
+def test_an_unterminated_string_is_scanned_in_linear_time() -> None:
     value = b"[" * 501 + b'"' + b'\\"' * 400_000
     began = time.process_time()
     assert code(value) == "too_deep"

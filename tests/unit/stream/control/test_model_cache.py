@@ -1,4 +1,4 @@
-"""What the cache loads is what decides, however often it has unloaded other models."""
+"""The cache serves the live model that it has loaded, also after it has unloaded other models."""
 
 import asyncio
 from contextlib import suppress
@@ -32,8 +32,8 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return SimpleNamespace(follower=follower, models=models, cache=cache, made=made)
 
 
-async def turn(scene: SimpleNamespace) -> None:
-    """Let the cache look at the lineup once."""
+async def run_once(scene: SimpleNamespace) -> None:
+    """Run one iteration of the cache's loop."""
     looked = asyncio.Event()
 
     async def wait_for_ever(_seconds: float) -> None:
@@ -59,21 +59,23 @@ def live(scene: SimpleNamespace, digest: str | None, before: str | None = None) 
     scene.follower.lineup = history
 
 
-async def test_the_model_that_is_live_decides_once_it_is_loaded_and_after_others_are_unloaded(
+async def test_the_cache_serves_the_live_model_and_its_fallback_and_unloads_all_others(
     scene: SimpleNamespace,
 ) -> None:
     assert scene.models.serving() is None
     for digest, before in ((None, None), (LIVE, None), (NEXT, LIVE), (NEXT, None), (LIVE, None)):
         live(scene, digest, before)
-        await turn(scene)
+        await run_once(scene)
         serving = scene.models.serving()
         expected = (digest and scene.made[digest], before and scene.made[before])
         assert ((serving and serving.live), (serving and serving.fallback)) == expected
         assert [one for one in (LIVE, NEXT) if one in scene.models] == sorted(filter(None, (digest, before)))
 
 
-async def test_a_model_that_cannot_be_loaded_does_not_decide_and_is_the_reason(scene: SimpleNamespace) -> None:
+async def test_a_live_model_that_cannot_be_loaded_is_not_served_and_is_reported_as_the_reason(
+    scene: SimpleNamespace,
+) -> None:
     live(scene, "c" * 64)
-    await turn(scene)
+    await run_once(scene)
     assert scene.models.serving() is None
     assert "none" in scene.cache.reasons()[0]

@@ -1,4 +1,4 @@
-"""Probes of what a transaction saw: the same vector elsewhere, the same bytes in every process."""
+"""Probe histories: a decoded probe gives the same vector, and every process encodes it to the same bytes."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from support.features.paned_sets import HOURLY
 from support.features.recount import transaction, transactions
 
 
-def test_a_probe_with_panes_is_read_as_it_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_probe_with_panes_gives_the_vector_of_the_observed_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compaction, "is_worthwhile", lambda *_: True)
     store = MemoryStore(HOURLY)
     rows = [transaction(i, card=f"c{i}", amount=10**12 - i, ms=1_700_000_000_000 + i * HOUR_MS) for i in range(9)]
@@ -28,7 +28,7 @@ def test_a_probe_with_panes_is_read_as_it_was_seen(monkeypatch: pytest.MonkeyPat
     assert again.tobytes() == vectorise(HOURLY, batch, observed).tobytes()
 
 
-def test_the_kinds_that_hold_the_own_record_stand_in_the_order_of_the_histories() -> None:
+def test_a_probe_lists_the_kinds_with_its_own_record_in_the_order_of_the_histories() -> None:
     """A set of texts is encoded in another order by each process; the artifact's digest must not depend on that."""
     default = load(None)
     batch = transactions([transaction(0, card="c", merchant="m", device="d")])

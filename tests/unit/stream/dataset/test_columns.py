@@ -1,4 +1,4 @@
-"""A file's optional columns come out as the stream would have them: the same values, the same dropped ones."""
+"""The optional columns of a file give the same values, and the same dropped ones, as its published records."""
 
 from collections import Counter
 from pathlib import Path
@@ -43,7 +43,7 @@ def file_of(path: Path, given: list[dict[str, Any]]) -> Path:
     return write(path, required | columns)
 
 
-def told(transactions: Transactions) -> dict[str, tuple[Any, ...]]:
+def optional_values(transactions: Transactions) -> dict[str, tuple[Any, ...]]:
     columns = zip(
         transactions.device_ids, transactions.place.tolist(), transactions.traits.tolist(), strict=True
     )  # fmt: skip
@@ -53,7 +53,7 @@ def told(transactions: Transactions) -> dict[str, tuple[Any, ...]]:
 def read(path: Path) -> tuple[dict[str, tuple[Any, ...]], dict[str, int]]:
     with TemporaryDirectory() as workplace, TransactionsFile(path, Path(workplace), 1) as source:
         (batch,) = source.batches(lambda: 1000)
-        return told(batch.transactions), source.dropped
+        return optional_values(batch.transactions), source.dropped
 
 
 def streamed(path: Path) -> tuple[dict[str, tuple[Any, ...]], dict[str, int]]:
@@ -63,13 +63,15 @@ def streamed(path: Path) -> tuple[dict[str, tuple[Any, ...]], dict[str, int]]:
     records = [Told(value, key, offset=at, timestamp=FUTURE_MS) for at, (key, value) in enumerate(sent)]
     decoded = decode(records, 0)
     assert not decoded.dead
-    return told(decoded.columns), Counter(name for one in decoded.accepted for name in one.dropped)
+    return optional_values(decoded.columns), Counter(name for one in decoded.accepted for name in one.dropped)
 
 
 @pytest.mark.parametrize("name", ["file.parquet", "file.csv"])
 @given(given_rows=st.lists(rows, min_size=20, max_size=60))
 @settings(max_examples=examples(4), deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
-def test_what_a_file_tells_is_what_the_stream_would_hear(name: str, given_rows: list[dict[str, Any]]) -> None:
+def test_a_file_is_read_with_the_same_values_as_its_published_records(
+    name: str, given_rows: list[dict[str, Any]]
+) -> None:
     with TemporaryDirectory() as folder:
         path = file_of(Path(folder) / name, given_rows)
         assert read(path) == streamed(path)
@@ -90,7 +92,9 @@ def test_invalid_values_are_counted_by_column_and_empty_ones_are_not(tmp_path: P
     ("column", "values"),
     [("mcc", [5411, 742]), ("mcc", [5411.0, 742.0]), ("device_id", [17, 18]), ("latitude", [1, 2])],
 )
-def test_columns_of_numbers_are_read_as_they_are_published(tmp_path: Path, column: str, values: list[Any]) -> None:
+def test_numeric_columns_are_read_with_the_same_values_as_their_published_records(
+    tmp_path: Path, column: str, values: list[Any]
+) -> None:
     given_rows = [{"occurred_at": "2026-01-31T23:30:00Z", "currency": "EUR", column: value} for value in values]
     if column == "latitude":
         given_rows = [row | {"longitude": 3} for row in given_rows]
@@ -104,7 +108,7 @@ def test_a_column_of_another_type_is_dropped_whole(tmp_path: Path) -> None:
     assert read(file_of(tmp_path / "f.parquet", given_rows))[1] == {"latitude": 2, "mcc": 2}
 
 
-def test_a_file_that_tells_nothing_more_is_read_as_one(tmp_path: Path) -> None:
+def test_a_file_without_optional_columns_is_read_with_empty_values(tmp_path: Path) -> None:
     path = file_of(tmp_path / "f.csv", [{"occurred_at": "2026-01-31T23:30:00+01:00", "currency": "CHF"}])
     packed = pack_traits(None, None, None, 60, "CHF")
     assert read(path) == ({"t0": (None, 0, packed)}, {})

@@ -1,4 +1,4 @@
-"""A transactions file: read as the stream reads, refused with everything that is wrong, never echoing a card number."""
+"""Transactions files are read as records are, all their problems are reported, and no card number is echoed."""
 
 import datetime as dt
 import sys
@@ -34,7 +34,7 @@ TIMES = [
     "9999-12-31T23:59:59.999Z",
     "1767225600123",
 ]
-NO_TIMES = [
+INVALID_TIMES = [
     "2026-01-01T00:00:00",
     "2026-01-01 00:00:00Z",
     "2026-02-30T00:00:00Z",
@@ -72,7 +72,7 @@ def problems(path: Path) -> list[str]:
     return list(caught.value.problems)
 
 
-def test_times_are_those_of_the_stream(file: Path) -> None:
+def test_times_are_parsed_as_in_transaction_records(file: Path) -> None:
     with opened(write(file, columns(len(TIMES), occurred_at=TIMES))) as source:
         (batch,) = source.batches(lambda: 100)
     found = dict(zip(batch.transactions.transaction_ids, zip(
@@ -83,8 +83,8 @@ def test_times_are_those_of_the_stream(file: Path) -> None:
     )) for text in TIMES]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", NO_TIMES)
-def test_what_is_no_time_for_the_stream_is_none_here(file: Path, text: str) -> None:
+@pytest.mark.parametrize("text", INVALID_TIMES)
+def test_times_that_are_invalid_in_records_are_reported_with_their_number_and_first_row(file: Path, text: str) -> None:
     with pytest.raises(InvalidTimeError):
         parse_time_ms(text)
     (found,) = problems(write(file, columns(2, occurred_at=["2026-01-01T00:00:00Z", text])))
@@ -93,14 +93,14 @@ def test_what_is_no_time_for_the_stream_is_none_here(file: Path, text: str) -> N
 
 
 @pytest.mark.parametrize(("unit", "count"), [("ns", 999_999_999), ("us", 999_999), ("ms", 999)])
-def test_a_column_of_moments_with_a_zone_is_read_and_cut(tmp_path: Path, unit: str, count: int) -> None:
+def test_a_timestamp_column_with_a_zone_is_read_and_cut_to_milliseconds(tmp_path: Path, unit: str, count: int) -> None:
     start = START_MS // 1_000 * {"ns": 10**9, "us": 10**6, "ms": 10**3}[unit]
     moments = pa.array([start + count], pa.timestamp(unit, "Europe/Paris"))
     with opened(write(tmp_path / "a.parquet", columns(occurred_at=moments))) as source:
         assert source.facts.first_ms == START_MS + 999
 
 
-def test_columns_that_cannot_mean_anything_are_named_all_at_once(tmp_path: Path) -> None:
+def test_columns_of_unusable_types_are_named_all_at_once(tmp_path: Path) -> None:
     naive = pa.array([dt.datetime(2026, 1, 1)], pa.timestamp("us"))  # noqa: DTZ001 - what is tested
     found = problems(write(tmp_path / "a.parquet", columns(occurred_at=naive, amount_minor=[12.34], card_id=[1.5])))
     assert len(found) == 3
@@ -116,7 +116,7 @@ def test_missing_columns_are_named_all_at_once(file: Path) -> None:
     ]
 
 
-def test_values_are_refused_with_how_many_and_where(file: Path) -> None:
+def test_invalid_values_are_reported_with_their_number_and_first_row(file: Path) -> None:
     bad = columns(
         4,
         card_id=["c", "c d", "c", None],
@@ -133,7 +133,7 @@ def test_values_are_refused_with_how_many_and_where(file: Path) -> None:
     assert "in 2 rows, first in row 2" in found[2]
 
 
-def test_card_numbers_are_refused_and_not_repeated(file: Path) -> None:
+def test_card_numbers_are_rejected_and_not_echoed(file: Path) -> None:
     number = "4111111111111111"
     found = problems(write(file, columns(2, card_id=["c", number], merchant_id=["m", f"m-{number}"])))
     assert len(found) == 2
@@ -142,12 +142,12 @@ def test_card_numbers_are_refused_and_not_repeated(file: Path) -> None:
 
 
 @pytest.mark.parametrize("column", ["account_id", "customer_id"])
-def test_a_card_number_in_an_optional_identifier_is_refused_as_the_stream_refuses_it(file: Path, column: str) -> None:
+def test_a_card_number_in_an_optional_identifier_is_rejected(file: Path, column: str) -> None:
     (found,) = problems(write(file, columns(2, **{column: ["a", "4111111111111111"]})))
     assert f"{column} holds a card number in row 2" in found
 
 
-def test_an_empty_file_and_one_of_another_kind_are_said(tmp_path: Path) -> None:
+def test_an_empty_unreadable_absent_or_unsupported_file_is_reported(tmp_path: Path) -> None:
     empty = {name: pa.array([], pa.string()) for name in ROW}
     assert problems(write(tmp_path / "a.parquet", empty)) == ["holds no transaction"]
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
@@ -156,7 +156,7 @@ def test_an_empty_file_and_one_of_another_kind_are_said(tmp_path: Path) -> None:
     assert "use .parquet or .csv" in problems(tmp_path / "a.xlsx")[0]
 
 
-def test_a_file_is_sorted_by_time_and_keeps_its_order_within_one(file: Path) -> None:
+def test_rows_are_sorted_by_time_and_rows_of_equal_time_keep_their_order(file: Path) -> None:
     times = [START_MS + 5, START_MS, START_MS + 5, START_MS]
     with opened(write(file, columns(4, occurred_at=times))) as source:
         batches = list(source.batches(lambda: 3))
@@ -165,7 +165,7 @@ def test_a_file_is_sorted_by_time_and_keeps_its_order_within_one(file: Path) -> 
     assert np.concatenate([batch.transactions.offset for batch in batches]).tolist() == [0, 1, 2, 3]
 
 
-def test_labels_are_known_when_they_say_or_a_week_later(file: Path) -> None:
+def test_labels_are_known_at_labelled_at_or_a_week_after_the_transaction(file: Path) -> None:
     labelled = columns(
         4, occurred_at=[START_MS, START_MS + 1, START_MS + 2, START_MS + LABEL_DELAY_MS],
         fraud=[True, True, False, None], labelled_at=[START_MS + 9, None, START_MS + 3, None],
@@ -193,6 +193,6 @@ def no_duckdb() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_duckdb")
-def test_a_missing_library_names_the_extra(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_library_names_the_extra(tmp_path: Path) -> None:
     with pytest.raises(MissingExtraError, match=r"fraudstream\[train\]"):
         TransactionsFile(tmp_path / "a.csv", tmp_path, 1)

@@ -1,4 +1,4 @@
-"""The open loop keeps its schedule, and says of every record whether the broker has it."""
+"""The injector keeps its open-loop schedule, and reports each record that the broker acknowledged or refused."""
 
 import asyncio
 import time
@@ -12,8 +12,8 @@ from aiokafka.structs import RecordMetadata, TopicPartition
 from stream.dataset.injector import InjectionError, Injector, ScheduledRecord
 
 
-class Broker:
-    """Keeps what a producer sends; may be slow to take it, and may refuse it."""
+class FakeProducer:
+    """A producer that keeps what it is given; it may be slow to accept a record, or fail to deliver it."""
 
     def __init__(self, slow: Iterable[int] = (), refused: Iterable[int] = ()) -> None:
         self.taken: list[tuple[str, bytes, int]] = []
@@ -37,19 +37,19 @@ class Broker:
         return future
 
     async def flush(self) -> None:
-        """Nothing is kept back."""
+        """Do nothing: no record is buffered."""
 
 
-class Heard:
-    """What an injector tells."""
+class Callbacks:
+    """Records the calls of an injector's callbacks."""
 
     def __init__(self) -> None:
         self.due: list[tuple[str, int]] = []
         self.places: list[tuple[str, int]] = []
 
-    def injector(self, broker: Broker, rate: float | None) -> Injector:
+    def injector(self, producer: FakeProducer, rate: float | None) -> Injector:
         return Injector(
-            broker,  # type: ignore[arg-type] - it has what is used of a producer
+            producer,  # type: ignore[arg-type] - it has the methods that are used
             rate,
             lambda item, due_ms: self.due.append((item.name, due_ms)),
             lambda item, placed: self.places.append((item.name, placed.offset)),
@@ -60,76 +60,76 @@ def items(count: int) -> list[ScheduledRecord]:
     return [ScheduledRecord("transactions", b"card", b"{}", str(number)) for number in range(count)]
 
 
-async def test_records_go_out_at_the_rate_and_carry_their_due_time() -> None:
-    broker, heard = Broker(), Heard()
+async def test_records_are_sent_at_the_rate_with_their_due_time_as_timestamp() -> None:
+    producer, callbacks = FakeProducer(), Callbacks()
     began = time.monotonic()
-    done = await heard.injector(broker, 100).run(items(21))
+    done = await callbacks.injector(producer, 100).run(items(21))
     assert 0.2 <= time.monotonic() - began < 10
     assert done.sent == 21
-    times = [due_ms - heard.due[0][1] for _, due_ms in heard.due]
+    times = [due_ms - callbacks.due[0][1] for _, due_ms in callbacks.due]
     assert times == [10 * number for number in range(21)]
-    assert [stamp for _, _, stamp in broker.taken] == [due_ms for _, due_ms in heard.due]
-    assert heard.places == [(str(number), number) for number in range(21)]
+    assert [stamp for _, _, stamp in producer.taken] == [due_ms for _, due_ms in callbacks.due]
+    assert callbacks.places == [(str(number), number) for number in range(21)]
 
 
-async def test_a_broker_that_stalls_moves_no_due_time() -> None:
-    broker, heard = Broker(slow=[5]), Heard()
-    done = await heard.injector(broker, 100).run(items(30))
-    times = [due_ms - heard.due[0][1] for _, due_ms in heard.due]
+async def test_a_stalled_broker_does_not_shift_due_times_and_the_lag_is_made_up() -> None:
+    producer, callbacks = FakeProducer(slow=[5]), Callbacks()
+    done = await callbacks.injector(producer, 100).run(items(30))
+    times = [due_ms - callbacks.due[0][1] for _, due_ms in callbacks.due]
     assert times == [10 * number for number in range(30)]
     assert done.worst_lag_ms >= 180
-    assert done.seconds < 0.6  # 0.3 s of schedule: the stall was made up for
+    assert done.seconds < 0.6  # 0.3 s of schedule: the stall was made up
 
 
-async def test_a_record_that_shares_a_slot_takes_no_time_of_its_own() -> None:
-    broker, heard = Broker(), Heard()
+async def test_a_record_that_shares_a_slot_does_not_delay_the_next_slot() -> None:
+    producer, callbacks = FakeProducer(), Callbacks()
     mixed = [item._replace(shares_slot=number % 2 == 1) for number, item in enumerate(items(20))]
-    await heard.injector(broker, 100).run(mixed)
-    times = [due_ms - heard.due[0][1] for _, due_ms in heard.due]
+    await callbacks.injector(producer, 100).run(mixed)
+    times = [due_ms - callbacks.due[0][1] for _, due_ms in callbacks.due]
     assert times[::2] == [10 * number for number in range(10)]
 
 
-async def test_without_a_rate_everything_goes_at_once() -> None:
-    broker = Broker()
-    done = await Heard().injector(broker, None).run(items(1000))
+async def test_without_a_rate_records_are_sent_without_pauses() -> None:
+    producer = FakeProducer()
+    done = await Callbacks().injector(producer, None).run(items(1000))
     assert (done.sent, done.worst_lag_ms) == (1000, 0)
     assert done.seconds < 2
 
 
 async def test_refused_records_are_counted_and_the_reason_is_named() -> None:
-    broker, heard = Broker(refused=[3, 4]), Heard()
+    producer, callbacks = FakeProducer(refused=[3, 4]), Callbacks()
     with pytest.raises(InjectionError, match=r"of 10 records, the broker did not take 2 \(KafkaTimeoutError"):
-        await heard.injector(broker, None).run(items(10))
-    assert len(heard.places) == 8
+        await callbacks.injector(producer, None).run(items(10))
+    assert len(callbacks.places) == 8
 
 
-class Way:
-    """A step that keeps what is said of it."""
+class RecordingTrace:
+    """An operation trace that records how operations ended."""
 
     headers = (("traceparent", b"00-x"),)
 
     def __init__(self) -> None:
         self.ends: list[Any] = []
 
-    def done(self, said: Any) -> None:
-        self.ends.append(said)
+    def done(self, attributes: Any) -> None:
+        self.ends.append(attributes)
 
     def failed(self, error: str) -> None:
         self.ends.append(error)
 
 
-async def test_a_records_way_out_is_a_step_whose_headers_are_sent_and_which_hears_its_end() -> None:
-    broker, way = Broker(refused=[1]), Way()
-    injector = Injector(broker, None, lambda _item, _due_ms: None, lambda _item, _place: None, lambda _item: way)  # type: ignore[arg-type] - it has what is used of a producer
+async def test_the_traced_operation_of_a_record_supplies_its_headers_and_gets_the_outcome() -> None:
+    producer, trace = FakeProducer(refused=[1]), RecordingTrace()
+    injector = Injector(producer, None, lambda _item, _due_ms: None, lambda _item, _place: None, lambda _item: trace)  # type: ignore[arg-type] - it has the methods that are used
     with pytest.raises(InjectionError):
         await injector.run(items(2))
-    assert broker.headers == [list(Way.headers)] * 2
-    first, second = way.ends
+    assert producer.headers == [list(RecordingTrace.headers)] * 2
+    first, second = trace.ends
     assert (first["messaging.destination.name"], first["messaging.kafka.offset"]) == ("transactions", 0)
     assert second == "KafkaTimeoutError"
 
 
-async def test_an_items_own_headers_go_out_with_it() -> None:
-    broker = Broker()
-    await Heard().injector(broker, None).run([items(1)[0]._replace(headers=[("correlation-id", b"1")])])
-    assert broker.headers == [[("correlation-id", b"1")]]
+async def test_the_headers_of_a_scheduled_record_are_sent() -> None:
+    producer = FakeProducer()
+    await Callbacks().injector(producer, None).run([items(1)[0]._replace(headers=[("correlation-id", b"1")])])
+    assert producer.headers == [[("correlation-id", b"1")]]

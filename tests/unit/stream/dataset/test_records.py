@@ -1,4 +1,4 @@
-"""A transactions file becomes what a producer and a case management would have sent."""
+"""A transactions file is converted to the records that a producer and case management would have sent."""
 
 import json
 from pathlib import Path
@@ -38,7 +38,7 @@ def columns(rows: int = 50, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["payments.parquet", "payments.csv"])
-def test_all_rows_come_in_the_order_of_time(tmp_path: Path, name: str) -> None:
+def test_transactions_are_yielded_in_order_of_time(tmp_path: Path, name: str) -> None:
     given = columns()
     backwards = {column: values[::-1] for column, values in given.items()}
     found = records(write(tmp_path / name, backwards), tmp_path)
@@ -47,7 +47,7 @@ def test_all_rows_come_in_the_order_of_time(tmp_path: Path, name: str) -> None:
     assert "fraud" not in found[0]
 
 
-def test_optional_columns_go_along_and_empty_ones_do_not(tmp_path: Path) -> None:
+def test_optional_columns_are_included_and_empty_values_and_unknown_columns_are_omitted(tmp_path: Path) -> None:
     given = columns(
         2,
         mcc=["5411", None],
@@ -61,23 +61,23 @@ def test_optional_columns_go_along_and_empty_ones_do_not(tmp_path: Path) -> None
     assert {"mcc", "channel", "latitude", "device_id", "unheard_of"} & second.keys() == set()
 
 
-def test_a_category_code_that_became_a_number_gets_its_zeros_back(tmp_path: Path) -> None:
+def test_a_numeric_category_code_gets_its_leading_zeros_back(tmp_path: Path) -> None:
     (record,) = records(write(tmp_path / "p.parquet", columns(1, mcc=[742])), tmp_path)
     assert record["mcc"] == "0742"
 
 
-def test_a_wall_clock_keeps_its_offset_and_its_moment(tmp_path: Path) -> None:
+def test_a_time_with_a_utc_offset_keeps_its_text(tmp_path: Path) -> None:
     given = columns(1, occurred_at=["2026-01-31T23:30:00.250+02:00"])
     (record,) = records(write(tmp_path / "p.csv", given), tmp_path)
     assert record["occurred_at"] == "2026-01-31T23:30:00.250+02:00"
 
 
-def test_milliseconds_become_text(tmp_path: Path) -> None:
+def test_epoch_milliseconds_become_rfc_3339_text(tmp_path: Path) -> None:
     (record,) = records(write(tmp_path / "p.parquet", columns(1, occurred_at=[START_MS + 7])), tmp_path)
     assert record["occurred_at"] == "2026-01-01T00:00:00.007+00:00"
 
 
-def test_labels_come_as_they_became_known_without_the_unlabelled(tmp_path: Path) -> None:
+def test_labels_are_yielded_in_order_of_labelled_at_and_unlabelled_rows_are_omitted(tmp_path: Path) -> None:
     given = columns(
         3,
         fraud=[True, None, False],
@@ -89,19 +89,19 @@ def test_labels_come_as_they_became_known_without_the_unlabelled(tmp_path: Path)
     assert found[0]["occurred_at"] == given["occurred_at"][2]
 
 
-def test_a_label_without_a_time_is_known_a_week_later_as_in_training(tmp_path: Path) -> None:
+def test_a_label_without_labelled_at_is_dated_a_week_after_its_transaction(tmp_path: Path) -> None:
     given = columns(1, occurred_at=[START_MS], fraud=[True])
     (label,) = records(write(tmp_path / "p.parquet", given), tmp_path, RecordKind.LABEL)
     assert label["labelled_at"] == format_time(START_MS + 7 * 86_400_000)
 
 
-def test_a_file_without_labels_has_none_to_send(tmp_path: Path) -> None:
+def test_reading_labels_from_a_file_without_a_fraud_column_raises(tmp_path: Path) -> None:
     given = columns(3)
     del given["fraud"]
     with pytest.raises(TransactionsFileError, match="column fraud is missing"):
         records(write(tmp_path / "p.parquet", given), tmp_path, RecordKind.LABEL)
 
 
-def test_a_bad_file_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+def test_an_invalid_file_is_rejected_when_it_is_opened(tmp_path: Path) -> None:
     with pytest.raises(TransactionsFileError, match="currency is not an ISO 4217 code"):
         RecordsFile(write(tmp_path / "p.parquet", columns(1, currency=["ZZZ"])), tmp_path)

@@ -1,4 +1,4 @@
-"""Each check passes a sound run, and finds the one thing that it is for."""
+"""Each check of a run reports nothing for a sound run, and reports the fault that it is for."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -33,7 +33,7 @@ def test_a_sound_run_has_no_problems() -> None:
     assert (summary.published, summary.decided) == (12, 12)
     assert (summary.promotion_ms, summary.rollback_ms) == (100, 20)
     assert summary.first_offsets == {0: {2: 0, 3: 2, 4: 4}, 1: {2: 0, 3: 2, 4: 4}}
-    assert [(lane.revision, lane.compared, lane.coverage) for lane in summary.shadow] == [(2, 4, 1.0), (3, 4, 1.0)]
+    assert [(one.revision, one.compared, one.coverage) for one in summary.shadow] == [(2, 4, 1.0), (3, 4, 1.0)]
     assert [command.kind for command in summary.commands] == ["promote", "challenge", "promote", "roll_back"]
     assert summary.chaos is None
 
@@ -81,24 +81,24 @@ def refuse(board: Scoreboard) -> None:
         (refuse, "1 dead letters with wrong_key"),
     ],
 )
-def test_one_planted_fault_is_found_and_named(harm: Callable[[Scoreboard], None], words: str) -> None:
+def test_each_planted_fault_is_reported(harm: Callable[[Scoreboard], None], words: str) -> None:
     board = sound_board()
     harm(board)
     assert words in problems_of(run_of(view_of(board)))
 
 
-def test_void_scores_are_a_fault() -> None:
+def test_void_and_unreadable_scores_are_reported() -> None:
     assert problems_of(run_of(view_of(sound_board(), void=3))) == ("3 scores were void",)
     assert checks.void_scores(0, 2) == ("2 scores were unreadable",)
 
 
-def test_a_partition_that_the_new_revision_never_decided_is_named() -> None:
+def test_a_partition_in_which_the_new_revision_decided_nothing_is_reported() -> None:
     board = sound_board()
     del board.first_offsets[1][BACK]
     assert problems_of(run_of(view_of(board))) == ("partition 1: revision 4 decided nothing there",)
 
 
-def test_an_announced_cutover_that_the_scores_do_not_show_is_named() -> None:
+def test_a_cutover_event_whose_offset_differs_from_the_scores_is_reported() -> None:
     board = sound_board()
     events = [event(EventKind.CUTOVER, 3, partition=0, offset=2), event(EventKind.CUTOVER, 3, partition=1, offset=3)]
     (problem,) = checks.cutovers_unlike_announced(board, events, 3)
@@ -106,7 +106,7 @@ def test_an_announced_cutover_that_the_scores_do_not_show_is_named() -> None:
 
 
 @pytest.mark.parametrize(("command_id", "name"), [("two", "challenge"), ("three", "promotion"), ("four", "roll-back")])
-def test_a_command_without_a_verdict_and_a_refused_one_are_faults(command_id: str, name: str) -> None:
+def test_a_command_without_a_verdict_and_a_refused_command_are_reported(command_id: str, name: str) -> None:
     sound = view_of(sound_board())
     why = Problem(ProblemCode.UNKNOWN_MODEL, "there is no such model")
     unanswered = problems_of(run_of(without(sound, command_id)))
@@ -115,7 +115,7 @@ def test_a_command_without_a_verdict_and_a_refused_one_are_faults(command_id: st
     assert f"the {name} was refused: there is no such model" in turned_down
 
 
-def test_a_shadow_that_compared_nothing_is_a_fault() -> None:
+def test_revisions_without_comparisons_are_reported() -> None:
     board = sound_board()
     blind = view_of(board, comparisons=RevisionComparisons(board.truths))
     assert problems_of(run_of(blind)) == (
@@ -125,7 +125,7 @@ def test_a_shadow_that_compared_nothing_is_a_fault() -> None:
 
 
 def killed_board() -> Scoreboard:
-    """Let revision 3 decide on by a new worker, under a higher epoch, after a kill at 1,015 ms."""
+    """Return a sound board on which a new worker, under a higher epoch, decided two more payments after a kill."""
     board = sound_board()
     for partition in (0, 1):
         place = sent(board, f"later{partition}", Place(partition, 6))
@@ -136,7 +136,7 @@ def killed_board() -> Scoreboard:
 KILLED = Outage(killed_ms=1_015, in_flight=2, uncommitted=5)
 
 
-def test_a_kill_that_was_survived_has_its_figures() -> None:
+def test_the_summary_of_a_survived_kill_has_its_figures() -> None:
     board = killed_board()
     view = view_of(board, outage=KILLED.after(board, 3_040, calm=0), commands=commands_of(board))
     summary = summarise(run_of(view))
@@ -148,13 +148,13 @@ def test_a_kill_that_was_survived_has_its_figures() -> None:
     assert summary.latency.p99 == 5
 
 
-def test_a_kill_after_which_nobody_decides_is_a_fault() -> None:
+def test_a_kill_after_which_no_worker_decides_is_reported() -> None:
     board = sound_board()
     outage = KILLED.after(board, 9_000, calm=0)
     assert problems_of(run_of(view_of(board, outage=outage))) == ("after the kill, no new worker decided anything",)
 
 
-def test_a_kill_that_kept_nobody_waiting_or_left_a_partition_or_a_backlog_is_a_fault() -> None:
+def test_a_partition_without_takeover_an_undecided_backlog_and_no_waiting_payment_are_reported() -> None:
     board = sound_board()
     board.decide(score("late", sent(board, "late", Place(0, 6)), revision=BACK, epoch=2), 3_000)
     board.delays.clear()
@@ -166,7 +166,7 @@ def test_a_kill_that_kept_nobody_waiting_or_left_a_partition_or_a_backlog_is_a_f
     )
 
 
-def test_a_payment_that_the_new_worker_decided_at_once_did_not_wait() -> None:
+def test_a_payment_that_the_new_worker_decided_at_once_does_not_count_as_waiting() -> None:
     board = killed_board()
     outage = KILLED.after(board, 3_040, calm=0)
     assert checks.not_recovered(board, outage, 2) == ()
@@ -176,7 +176,7 @@ def test_a_payment_that_the_new_worker_decided_at_once_did_not_wait() -> None:
     )
 
 
-def test_many_are_counted_and_three_are_named() -> None:
+def test_a_problem_counts_all_transactions_and_names_three() -> None:
     board = sound_board()
     for number in range(5):
         sent(board, f"x{number}", Place(0, 10 + number))

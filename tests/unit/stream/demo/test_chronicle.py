@@ -1,4 +1,4 @@
-"""Commands and answers come from two topics, in whatever order; the log makes one story of them."""
+"""The command log joins commands and their answers, which come from two topics in any order."""
 
 from models.commands import CommandKind, EventKind
 from models.problems import Problem, ProblemCode
@@ -6,7 +6,7 @@ from stream.demo.commands import CommandLog
 from support.demo_scores import NEW, OLD, STORY, command, commands_of, event, sound_board
 
 
-def test_a_story_has_its_revisions_times_and_cutovers() -> None:
+def test_the_command_log_has_revisions_durations_and_cutovers() -> None:
     changes = commands_of(sound_board()).records
     assert [(change.kind, change.revision) for change in changes] == [
         (CommandKind.PROMOTE, 1),
@@ -23,8 +23,8 @@ def test_a_story_has_its_revisions_times_and_cutovers() -> None:
 
 def test_an_answer_may_come_before_its_command() -> None:
     log = CommandLog()
-    told = {"command_id": "x", "command": CommandKind.PROMOTE, "model": NEW}
-    log.event(event(EventKind.ACCEPTED, 3, **told))
+    details = {"command_id": "x", "command": CommandKind.PROMOTE, "model": NEW}
+    log.event(event(EventKind.ACCEPTED, 3, **details))
     (early,) = log.records
     assert (early.accepted, early.took_ms, early.kind) == (True, None, CommandKind.PROMOTE)
     log.command(command("x", CommandKind.PROMOTE, NEW[:8], 1_040))
@@ -32,7 +32,7 @@ def test_an_answer_may_come_before_its_command() -> None:
     assert (change.took_ms, change.model) == (60, NEW)
 
 
-def test_the_first_answer_stays_and_other_events_are_no_answers() -> None:
+def test_the_first_answer_is_kept_and_other_events_are_not_answers() -> None:
     log = CommandLog()
     log.command(command("x", CommandKind.PROMOTE, NEW))
     why = (Problem(ProblemCode.UNKNOWN_MODEL, "gone"), Problem(ProblemCode.EXPIRED, "late"))
@@ -44,7 +44,7 @@ def test_the_first_answer_stays_and_other_events_are_no_answers() -> None:
     assert (change.accepted, change.revision, change.refusal) == (False, None, "gone; late")
 
 
-def test_the_last_command_of_a_kind_is_found_also_by_its_model() -> None:
+def test_the_last_command_is_found_by_kind_or_by_kind_and_model() -> None:
     log = commands_of(sound_board())
     promotion, first = log.last(CommandKind.PROMOTE), log.last(CommandKind.PROMOTE, OLD)
     assert promotion is not None

@@ -1,4 +1,4 @@
-"""Comparisons are counted by revision, each once, and split by what only the simulator knows."""
+"""Comparisons are counted by revision, each once, and split by the simulator's ground truth."""
 
 import pytest
 
@@ -20,8 +20,8 @@ def compared_with(*cases: tuple[Pattern, Decision, Decision]) -> RevisionCompari
     return compared
 
 
-def test_the_truth_says_which_alerts_of_one_side_were_right() -> None:
-    lane = compared_with(
+def test_alerts_of_only_one_model_are_split_into_fraud_and_genuine() -> None:
+    entry = compared_with(
         (Pattern.STOLEN, APPROVE, DECLINE),
         (Pattern.TESTING, APPROVE, REVIEW),
         (Pattern.GENUINE, APPROVE, REVIEW),
@@ -29,26 +29,28 @@ def test_the_truth_says_which_alerts_of_one_side_were_right() -> None:
         (Pattern.GENUINE, DECLINE, APPROVE),
         (Pattern.TAKEOVER, REVIEW, DECLINE),
     ).newest
-    assert lane is not None
-    assert lane.only_challenger(fraud=True) == Amount(2, 25.0)
-    assert lane.only_challenger(fraud=False) == lane.only_live(fraud=True) == lane.only_live(fraud=False) == (1, 12.5)
-    assert (lane.tally.compared, lane.tally.changed, lane.agreement) == (6, 6, 0.0)
-    assert (lane.live, lane.challenger) == (OLD, NEW)
+    assert entry is not None
+    assert entry.only_challenger(fraud=True) == Amount(2, 25.0)
+    assert (
+        entry.only_challenger(fraud=False) == entry.only_live(fraud=True) == entry.only_live(fraud=False) == (1, 12.5)
+    )
+    assert (entry.tally.compared, entry.tally.changed, entry.agreement) == (6, 6, 0.0)
+    assert (entry.live, entry.challenger) == (OLD, NEW)
 
 
-def test_money_is_in_euro_whatever_the_card_is_billed_in() -> None:
+def test_amounts_are_converted_to_euro() -> None:
     board = Scoreboard()
     compared = RevisionComparisons(board.truths)
     for number, currency in enumerate(("EUR", "GBP")):
         place = sent(board, f"t{number}", Place(0, number), Pattern.STOLEN)
         told = comparison(f"t{number}", place, (APPROVE, REVIEW), amount_minor=8600, currency=currency)
         compared.compare([told])
-    lane = compared.newest
-    assert lane is not None
-    assert lane.only_challenger(fraud=True).euro == pytest.approx(186.0)
+    entry = compared.newest
+    assert entry is not None
+    assert entry.only_challenger(fraud=True).euro == pytest.approx(186.0)
 
 
-def test_each_revision_has_its_own_lane_and_a_comparison_that_comes_twice_counts_once() -> None:
+def test_comparisons_are_counted_by_revision_and_repeated_ones_count_once() -> None:
     board = Scoreboard()
     compared = RevisionComparisons(board.truths)
     told = [
@@ -57,12 +59,12 @@ def test_each_revision_has_its_own_lane_and_a_comparison_that_comes_twice_counts
     ]
     compared.compare([*told, told[0]])
     compared.compare(told)
-    assert {revision: lane.tally.compared for revision, lane in compared.by_revision.items()} == {2: 1, 3: 1}
+    assert {revision: entry.tally.compared for revision, entry in compared.by_revision.items()} == {2: 1, 3: 1}
     assert compared.newest is compared.by_revision[PROMOTED]
     assert (compared.by_revision[PROMOTED].live, compared.by_revision[PROMOTED].challenger) == (NEW, OLD)
 
 
-def test_what_filled_the_histories_or_came_from_others_is_not_counted() -> None:
+def test_comparisons_of_warm_up_and_unknown_transactions_are_not_counted() -> None:
     board = Scoreboard()
     compared = RevisionComparisons(board.truths)
     old = sent(board, "old", Place(0, 0), live=False)
@@ -70,7 +72,7 @@ def test_what_filled_the_histories_or_came_from_others_is_not_counted() -> None:
     assert compared.newest is None
 
 
-def test_coverage_is_of_what_that_revision_decided() -> None:
+def test_coverage_is_the_share_of_a_revisions_decisions_that_were_compared() -> None:
     board = sound_board(count=12)
     view = view_of(board)
     place = sent(board, "more", Place(0, 9))
@@ -79,9 +81,9 @@ def test_coverage_is_of_what_that_revision_decided() -> None:
     assert view.coverage(view.comparisons.by_revision[3]) == 1.0
 
 
-def test_nothing_agrees_with_nothing() -> None:
-    lane = compared_with((Pattern.GENUINE, APPROVE, APPROVE)).newest
-    assert lane is not None
-    assert lane.agreement == 1.0
-    assert lane.shift.band_quantiles == (50, 50, 50)
+def test_equal_decisions_agree_fully_and_without_comparisons_there_is_no_newest_revision() -> None:
+    entry = compared_with((Pattern.GENUINE, APPROVE, APPROVE)).newest
+    assert entry is not None
+    assert entry.agreement == 1.0
+    assert entry.shift.band_quantiles == (50, 50, 50)
     assert compared_with().newest is None

@@ -1,4 +1,4 @@
-"""The scoreboard counts what was decided against the truth, and keeps the state of each partition."""
+"""The scoreboard counts decisions against the truth, and keeps the state of each partition."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ CASES = st.lists(st.tuples(st.sampled_from(list(Decision)), st.booleans()), max_
 
 
 @given(CASES)
-def test_a_tally_counts_what_was_alerted_and_what_was_fraud(cases: Sequence[tuple[Decision, bool]]) -> None:
+def test_a_tally_counts_alerts_and_frauds(cases: Sequence[tuple[Decision, bool]]) -> None:
     tally = TruthTally()
     for decision, fraud in cases:
         tally = tally.plus(decision, fraud=fraud)
@@ -27,7 +27,7 @@ def test_a_tally_counts_what_was_alerted_and_what_was_fraud(cases: Sequence[tupl
     assert tally.recall == (sum(alerts) / len(frauds) if frauds else None)
 
 
-def test_precision_is_of_each_revision_and_of_all() -> None:
+def test_precision_is_computed_by_revision_and_in_total() -> None:
     board = Scoreboard()
     for number, (revision, pattern, decision) in enumerate(
         [
@@ -45,7 +45,7 @@ def test_precision_is_of_each_revision_and_of_all() -> None:
     assert board.digests == {2: OLD, 3: NEW}
 
 
-def test_what_fills_the_histories_is_checked_but_not_counted() -> None:
+def test_warm_up_transactions_are_checked_but_not_counted() -> None:
     board = Scoreboard()
     place = sent(board, "old", Place(0, 0), Pattern.STOLEN, live=False)
     board.decide(score("old", place, decision=Decision.DECLINE), 9_000)
@@ -62,7 +62,7 @@ def test_the_first_offset_of_each_revision_is_kept_by_partition() -> None:
     assert board.went_back == []
 
 
-def test_a_higher_epoch_is_a_takeover_and_the_first_one_is_none() -> None:
+def test_a_higher_epoch_is_a_takeover_and_the_first_epoch_is_not() -> None:
     board = Scoreboard()
     for offset, (partition, epoch) in enumerate([(0, 3), (1, 3), (0, 3), (0, 4), (0, 4), (1, 6)]):
         place = sent(board, f"t{offset}", Place(partition, offset))
@@ -70,7 +70,7 @@ def test_a_higher_epoch_is_a_takeover_and_the_first_one_is_none() -> None:
     assert board.takeovers == [Takeover(1_003, 0), Takeover(1_005, 1)]
 
 
-def test_a_revision_that_goes_back_is_kept() -> None:
+def test_a_decision_by_an_older_revision_than_the_one_before_is_recorded() -> None:
     board = Scoreboard()
     for offset, revision in enumerate((1, 2, 1, 2)):
         place = sent(board, f"t{offset}", Place(0, offset))
@@ -78,7 +78,7 @@ def test_a_revision_that_goes_back_is_kept() -> None:
     assert board.went_back == [Place(0, 2)]
 
 
-def test_latency_is_the_score_s_own_and_the_round_trip_counts_from_when_it_was_due() -> None:
+def test_latency_is_taken_from_the_score_and_the_round_trip_starts_at_the_due_time() -> None:
     board = Scoreboard()
     place = sent(board, "t", Place(0, 0))
     board.decide(score("t", place, latency_ms=7), 1_030)
@@ -86,7 +86,7 @@ def test_latency_is_the_score_s_own_and_the_round_trip_counts_from_when_it_was_d
     assert board.recent_round_trip(1_030) == Percentiles(30, 30)
 
 
-def test_rate_and_percentiles_are_of_the_last_ten_seconds() -> None:
+def test_rate_and_percentiles_cover_the_last_ten_seconds() -> None:
     board = Scoreboard()
     for number in range(300):
         place = sent(board, f"t{number}", Place(0, number))
@@ -96,12 +96,12 @@ def test_rate_and_percentiles_are_of_the_last_ten_seconds() -> None:
     assert (board.rate(60_000), board.recent_decision(60_000)) == (0, None)
 
 
-def test_what_is_not_the_live_model_is_counted_as_a_fallback() -> None:
+def test_a_decision_by_the_fallback_model_is_counted() -> None:
     board = Scoreboard()
     place = sent(board, "t", Place(0, 0))
     board.decide(score("t", place, decided_by=DecidedBy.FALLBACK), 1_010)
     assert board.fallbacks == 1
 
 
-def test_nothing_has_no_percentiles() -> None:
+def test_an_empty_list_has_no_percentiles() -> None:
     assert percentiles([]) is None

@@ -1,4 +1,4 @@
-"""What the demo shows can be read: on a terminal of 110 by 40, cropped at 80, in lines, as a summary, as a picture."""
+"""The output of the demo: the panel on terminals of 110 and of 80 columns, plain lines, the report, an SVG picture."""
 
 import io
 import re
@@ -52,7 +52,7 @@ def drawn(what: object, width: int = 110) -> str:
     return stream.getvalue()
 
 
-def test_the_picture_fits_a_terminal_and_names_what_matters() -> None:
+def test_the_panel_fits_a_terminal_of_110_by_40_and_shows_models_commands_and_comparisons() -> None:
     text = drawn(panel(busy_view()))
     assert len(text.splitlines()) < 40
     assert max(map(len, text.splitlines())) <= 110
@@ -74,14 +74,14 @@ def test_the_picture_fits_a_terminal_and_names_what_matters() -> None:
         assert words in text
 
 
-def test_a_narrow_terminal_gets_the_same_one_below_the_other() -> None:
+def test_the_panel_keeps_its_parts_on_a_terminal_of_80_columns() -> None:
     text = drawn(panel(busy_view()), width=80)
     assert max(map(len, text.splitlines())) <= 80
     for words in ("rolled back to", "only by better: 6, € 75", "decline → approve", "frauds found"):
         assert words in text
 
 
-def test_what_is_to_come_is_shown_and_a_death_as_long_as_it_lasts() -> None:
+def test_the_panel_shows_planned_actions_and_an_outage_until_the_news_reports_its_end() -> None:
     board = busy_board()
     sent(board, "waiting", Place(0, 999))
     dead = Outage(killed_ms=1_200, in_flight=1)
@@ -90,21 +90,21 @@ def test_what_is_to_come_is_shown_and_a_death_as_long_as_it_lasts() -> None:
     assert "1:20" in text
     assert "the promotion is rolled back" in text
     assert "1 payment waiting for the new worker, for 300 ms now" in text
-    assert not any("killed" in told for told in news(view))
+    assert not any("killed" in item for item in news(view))
     board.decide(score("waiting", Place(0, 999), epoch=2, revision=BACK), 5_400)
     back = view_of(board, outage=dead.with_uncommitted(7).after(board, 5_450, calm=0))
-    (told,) = [told for told in news(back) if "killed" in told]
-    assert "back after 4.2 s; 1 payment waited, caught up 50 ms later; 7 decisions were written" in told
+    (item,) = [item for item in news(back) if "killed" in item]
+    assert "back after 4.2 s; 1 payment waited, caught up 50 ms later; 7 decisions were written" in item
 
 
-def test_a_refused_command_and_one_without_a_verdict_say_so() -> None:
+def test_the_panel_marks_refused_commands_and_commands_without_a_verdict() -> None:
     sound = view_of(sound_board())
     why = Problem(ProblemCode.EXPIRED, "its time was over")
     assert "refused: its time was over" in drawn(panel(replace(sound, commands=refused(sound.commands, "four", why))))
     assert "asked for, no verdict yet" in drawn(panel(without(sound, "four")))
 
 
-def test_a_line_says_the_same_in_short() -> None:
+def test_the_plain_line_gives_the_main_figures() -> None:
     text = line(busy_view())
     assert "\n" not in text
     assert "decline 20" in text
@@ -122,7 +122,7 @@ def test_an_empty_board_can_be_drawn() -> None:
     assert "no comparison yet" in text
 
 
-def test_the_report_names_each_problem_or_says_that_all_held() -> None:
+def test_the_report_lists_the_problems_or_states_that_all_checks_passed() -> None:
     sound = run_of(view_of(sound_board()))
     text = " ".join(drawn(report(sound, summarise(sound))).split())
     assert "all checks passed" in text
@@ -153,17 +153,17 @@ def test_the_report_of_a_kill_has_its_numbers() -> None:
         assert words in text
 
 
-def test_every_page_to_read_next_is_there_with_its_section() -> None:
+def test_every_page_that_the_report_refers_to_exists_with_its_section() -> None:
     for page in PAGES:
         text = (HOUSE / page.path).read_text()
         assert not page.section or re.search(rf"^#+ {re.escape(page.section)}$", text, re.MULTILINE), page
 
 
-def test_the_commands_to_go_on_with_are_options_of_the_demo() -> None:
+def test_the_suggested_commands_use_options_of_the_demo() -> None:
     assert {command.removeprefix("fraudstream demo --") for command, _ in GO_ON} <= set(DemoPlan.__dataclass_fields__)
 
 
-def test_the_picture_of_the_terminal_is_well_formed_and_fetches_nothing(tmp_path: Path) -> None:
+def test_the_svg_picture_is_well_formed_and_refers_to_no_external_resource(tmp_path: Path) -> None:
     recorder = SvgRecorder("fraudstream demo")
     recorder.record(panel(busy_view()))
     recorder.save(tmp_path / "demo.svg")
@@ -178,17 +178,17 @@ def test_the_picture_of_the_terminal_is_well_formed_and_fetches_nothing(tmp_path
     ("part", "digits", "text"),
     [(None, 0, "-"), (0.5, 0, "50%"), (1.0, 1, "100%"), (0.9999, 0, ">99%"), (0.9996, 1, ">99.9%"), (0.0, 0, "0%")],
 )
-def test_a_share_is_all_only_if_it_is_all(part: float | None, digits: int, text: str) -> None:
+def test_a_share_below_one_is_never_shown_as_100_percent(part: float | None, digits: int, text: str) -> None:
     assert share(part, digits) == text
 
 
-def test_times_can_be_read() -> None:
+def test_clock_times_and_durations_are_formatted() -> None:
     assert [clock(0), clock(61_500), clock(-2_300)] == ["0:00", "1:01", "-0:02"]
     assert [seconds(None), seconds(12), seconds(1_960)] == ["-", "12 ms", "2.0 s"]
 
 
 @pytest.mark.parametrize(("terminal", "kind"), [(True, TerminalPresenter), (False, PlainPresenter)])
-def test_steps_end_in_a_line_with_what_came_of_them(*, terminal: bool, kind: type) -> None:
+def test_each_presenter_prints_results_of_steps_and_either_the_panel_or_notes(*, terminal: bool, kind: type) -> None:
     console = Console(file=io.StringIO(), width=110, force_terminal=terminal)
     presenter = presenter_for(console)
     assert isinstance(presenter, kind)

@@ -1,4 +1,4 @@
-"""The plan: what happens when, and what a killed worker changes about it."""
+"""The plan of a demo run: its actions, their order, and what `chaos` changes."""
 
 from itertools import pairwise
 
@@ -7,21 +7,21 @@ import pytest
 from stream.demo.plan import Action, DemoPlan
 
 
-def test_what_happens_is_in_order_and_within_the_live_stream() -> None:
+def test_actions_are_in_order_and_within_the_live_stream() -> None:
     plan = DemoPlan(seconds=100, chaos=True)
     assert [planned.action for planned in plan.actions] == [Action.PROMOTE, Action.KILL, Action.ROLL_BACK]
     times = [0.0, *(planned.seconds for planned in plan.actions), plan.seconds]
     assert all(before < after for before, after in pairwise(times))
 
 
-def test_without_chaos_nobody_is_killed() -> None:
+def test_without_chaos_no_worker_is_killed() -> None:
     assert [planned.action for planned in DemoPlan().actions] == [Action.PROMOTE, Action.ROLL_BACK]
 
 
-def test_a_killed_worker_is_given_up_soon() -> None:
+def test_chaos_shortens_the_session_timeout() -> None:
     assert DemoPlan(chaos=True).session_seconds < DemoPlan().session_seconds
 
 
 @pytest.mark.parametrize("act", list(Action))
-def test_each_act_says_itself_in_a_line_of_the_story(act: Action) -> None:
+def test_the_text_of_each_action_fits_its_line(act: Action) -> None:
     assert 0 < len(act.value) <= 28

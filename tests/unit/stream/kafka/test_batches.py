@@ -11,7 +11,7 @@ P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=12), st.data())
-def test_what_may_be_committed_is_what_is_done_without_a_gap(sizes: list[int], data: st.DataObject) -> None:
+def test_only_offsets_acknowledged_without_a_gap_are_committable(sizes: list[int], data: st.DataObject) -> None:
     ledger, ends = CommitLedger(), [sum(sizes[: at + 1]) - 1 for at in range(len(sizes))]
     for end in ends:
         ledger.track(P0, 1, end)
@@ -27,7 +27,7 @@ def test_what_may_be_committed_is_what_is_done_without_a_gap(sizes: list[int], d
         assert [ledger.is_current(P0, 1, one) for one in ends] == [at >= first for at in range(len(ends))]
 
 
-def test_an_acknowledgement_of_another_generation_offset_or_partition_means_nothing() -> None:
+def test_an_acknowledgement_of_another_generation_offset_or_partition_is_ignored() -> None:
     ledger = CommitLedger()
     ledger.track(P0, 2, 9)
     for partition, generation, offset in ((P0, 1, 9), (P0, 3, 9), (P0, 2, 8), (P1, 2, 9)):
@@ -37,7 +37,7 @@ def test_an_acknowledgement_of_another_generation_offset_or_partition_means_noth
     assert ledger.is_current(P0, 2, 9)
 
 
-def test_what_is_forgotten_is_neither_current_nor_committable() -> None:
+def test_a_dropped_partition_is_neither_current_nor_committable() -> None:
     ledger = CommitLedger()
     for partition in (P0, P1):
         for offset in (4, 9):
@@ -55,7 +55,7 @@ def test_what_is_forgotten_is_neither_current_nor_committable() -> None:
     assert ledger.committable()[P0] == Commit(5, "")
 
 
-def test_what_is_committed_is_not_committed_again_unless_it_has_moved_on() -> None:
+def test_a_commit_removes_only_its_own_offset_from_the_committable_ones() -> None:
     ledger = CommitLedger()
     ledger.track(P0, 1, 4)
     ledger.track(P0, 1, 9)
@@ -75,7 +75,7 @@ def a_batch(ledger: CommitLedger, draining: asyncio.Event) -> Batch:
     return Batch("t", 5, records, ledger, draining)
 
 
-def test_a_batch_knows_which_of_its_partitions_are_still_ours() -> None:
+def test_a_batch_ignores_its_dropped_partitions_and_does_not_start_without_any() -> None:
     ledger = CommitLedger()
     batch = a_batch(ledger, asyncio.Event())
     assert batch.current() == [0, 1]
@@ -87,7 +87,7 @@ def test_a_batch_knows_which_of_its_partitions_are_still_ours() -> None:
     assert not batch.may_start()
 
 
-def test_a_batch_does_not_start_while_partitions_are_taken_away() -> None:
+def test_a_batch_does_not_start_while_partitions_are_revoked() -> None:
     draining = asyncio.Event()
     batch = a_batch(CommitLedger(), draining)
     assert batch.start()

@@ -1,4 +1,4 @@
-"""Files of TLS that cannot be used are named before anyone connects; test_secured.py has those that can be."""
+"""Unusable TLS files are reported before any connection is made; test_secured.py connects with usable ones."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ from stream.kafka.client import check_tls_files
 from stream.settings import Settings
 
 
-def test_nothing_named_is_nothing_wrong() -> None:
+def test_settings_without_tls_files_pass_the_check() -> None:
     check_tls_files(Settings())
 
 
-def test_every_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_every_unreadable_tls_file_is_reported(tmp_path: Path) -> None:
     settings = Settings(
         kafka_ssl_cafile=str(tmp_path / "none.pem"),
         kafka_ssl_certfile=str(tmp_path),
@@ -31,14 +31,14 @@ def test_every_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["kafka_ssl_cafile", "redis_cafile"])
-def test_a_file_without_certificates_is_trusted_by_nobody(tmp_path: Path, name: str) -> None:
+def test_a_ca_file_without_certificates_is_rejected(tmp_path: Path, name: str) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("no certificate")
     with pytest.raises(SettingsError, match=rf"FRAUDSTREAM_{name.upper()}: .*notes\.txt holds no PEM certificates"):
         check_tls_files(Settings(**{name: str(file)}))
 
 
-def test_a_file_without_a_pair_is_presented_by_nobody(tmp_path: Path) -> None:
+def test_a_certfile_without_a_certificate_and_key_is_rejected(tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("no certificate")
     with pytest.raises(SettingsError, match=r"FRAUDSTREAM_KAFKA_SSL_CERTFILE: .* must be a pair, both in PEM"):

@@ -18,7 +18,7 @@ def letter(record: Told, detail: str = "why") -> DeadLetter:
     return DeadLetter(record, DeadLetterCode.NOT_JSON, detail)
 
 
-def test_a_dead_letter_is_the_record_with_its_cause_and_its_place() -> None:
+def test_a_dead_letter_carries_the_record_its_error_and_its_source() -> None:
     record = Told(b"x", b"k", 3, 14, [("a", b"1"), ("a", None), ("b", b"")], "in-transactions", 1_234)
     outgoing = letter(record, "not UTF-8 JSON: café").to_record()
     assert (outgoing.source_offset, outgoing.key, outgoing.value) == (14, b"k", b"x")
@@ -36,13 +36,13 @@ def test_a_dead_letter_is_the_record_with_its_cause_and_its_place() -> None:
 
 
 @pytest.mark.parametrize("nothing", [None, b""])
-def test_what_is_empty_stays_as_empty_as_it_was(nothing: bytes | None) -> None:
+def test_a_null_or_empty_key_and_value_are_kept_as_they_are(nothing: bytes | None) -> None:
     outgoing = letter(Told(nothing, nothing)).to_record()
     assert (outgoing.key, outgoing.value) == (nothing, nothing)
 
 
 @given(CARD_NUMBERS)
-def test_no_part_of_it_holds_a_card_number(number: str) -> None:
+def test_no_part_of_a_dead_letter_contains_a_card_number(number: str) -> None:
     planted = number.encode()
     record = Told(b'{"card_id":"%b"}' % planted, planted, 0, 0, [("h", planted), (f"x-{number}", None)])
     outgoing = letter(record, f"got '{number}'").to_record()
@@ -56,7 +56,7 @@ def test_no_part_of_it_holds_a_card_number(number: str) -> None:
 
 
 @given(BYTES, BYTES, HEADERS, st.text(max_size=3_000))
-def test_it_grows_by_bounded_headers_alone(
+def test_a_dead_letter_exceeds_its_record_only_by_bounded_headers(
     value: bytes | None, key: bytes | None, headers: Sequence[tuple[str, bytes | None]], detail: str
 ) -> None:
     outgoing = letter(Told(value, key, 0, 0, headers), detail).to_record()
@@ -72,24 +72,24 @@ def test_it_grows_by_bounded_headers_alone(
 
 
 @given(st.integers(960, 1_010))
-def test_a_cut_detail_keeps_no_part_of_a_card_number(before: int) -> None:
+def test_a_truncated_detail_contains_no_part_of_a_card_number(before: int) -> None:
     detail = letter(Told(), "x" * before + CARD_NUMBER).redacted_detail()
     assert len(detail) <= 1_000
     assert CARD_NUMBER[0] not in detail
 
 
-def test_a_detail_that_cannot_be_encoded_is_written_all_the_same() -> None:
+def test_an_unencodable_character_of_a_detail_becomes_a_question_mark() -> None:
     assert dict(letter(Told(), "\ud800").to_record().headers)["error.detail"] == b"?"
 
 
-# --- runs of them
+# --- runs of dead letters
 
 
 def a_lot(count: int, since: int = 0, partition: int = 0) -> list[Told]:
     return [Told(partition=partition, offset=since + at) for at in range(count)]
 
 
-def test_999_in_a_row_halt_nothing_and_one_more_does() -> None:
+def test_a_partition_halts_at_the_1000th_dead_letter_in_a_row() -> None:
     runs, lot = DeadLetterRuns(), a_lot(MAX_RUN)
     runs.add(map(letter, lot[:-1]), {0: lot[:-1]})
     assert runs.halted == {}
@@ -108,7 +108,7 @@ def test_one_good_record_ends_a_run() -> None:
         assert (runs.halted, runs.lengths) == ({}, {0: 999})
 
 
-def test_a_batch_that_is_tried_again_counts_once() -> None:
+def test_a_retried_batch_counts_once_in_a_run() -> None:
     runs = DeadLetterRuns()
     for _ in range(3):
         runs.add(map(letter, a_lot(600)), {0: a_lot(600)})
@@ -119,7 +119,7 @@ def test_a_batch_that_is_tried_again_counts_once() -> None:
     st.lists(st.tuples(st.integers(0, 2), st.booleans()), max_size=120),
     st.lists(st.integers(1, 30), min_size=1, max_size=10),
 )
-def test_each_partition_has_its_own_run_however_records_come_in_batches(
+def test_each_partition_counts_its_own_run_however_records_are_batched(
     stream: list[tuple[int, bool]], cuts: list[int]
 ) -> None:
     runs, at, turn = DeadLetterRuns(), 0, 0

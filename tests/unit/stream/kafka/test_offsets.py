@@ -1,4 +1,4 @@
-"""What a group has committed is an answer or an error, never a guess."""
+"""`committed_offsets` returns the committed offsets or raises, and void scores are counted once."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ FIRST, SECOND = TopicPartition("transactions", 0), TopicPartition("transactions"
 
 
 class Coordinator:
-    """Answers what it is told to."""
+    """Returns the offsets that it was created with."""
 
     def __init__(self, answer: dict[TopicPartition, OffsetAndMetadata]) -> None:
         self.answer = answer
@@ -25,21 +25,21 @@ class Coordinator:
         return {tp: self.answer[tp] for tp in partitions if tp in self.answer}
 
 
-def ask(answer: dict[TopicPartition, OffsetAndMetadata]) -> dict[TopicPartition, OffsetAndMetadata]:
+def read_committed(answer: dict[TopicPartition, OffsetAndMetadata]) -> dict[TopicPartition, OffsetAndMetadata]:
     return asyncio.run(committed_offsets(Settings(), Coordinator(answer), [FIRST, SECOND]))
 
 
-def test_a_partition_without_a_commit_is_told_by_a_negative_offset() -> None:
+def test_an_uncommitted_partition_is_returned_with_offset_minus_one() -> None:
     answer = {FIRST: OffsetAndMetadata(5, "note"), SECOND: OffsetAndMetadata(-1, "")}
-    assert ask(answer) == answer
+    assert read_committed(answer) == answer
 
 
-def test_a_coordinator_that_leaves_a_partition_out_is_asked_again() -> None:
+def test_a_partition_missing_from_the_reply_raises_coordinator_not_available() -> None:
     with pytest.raises(GroupCoordinatorNotAvailableError, match="no offsets of group fraudstream"):
-        ask({FIRST: OffsetAndMetadata(5, "note")})
+        read_committed({FIRST: OffsetAndMetadata(5, "note")})
 
 
-def test_a_void_score_is_told_once_however_often_its_tail_is_read() -> None:
+def test_a_void_score_is_counted_once_however_often_its_tail_is_read() -> None:
     voids = VoidCounter()
 
     def fresh(committed: int | None, void: int, partition: int = 0) -> int:

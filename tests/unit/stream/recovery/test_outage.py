@@ -1,4 +1,4 @@
-"""Going on without Redis: what is decided meanwhile is marked, waits for nobody, and is applied in order afterwards."""
+"""Decisions without Redis (`DegradingStore`): marked, not delayed, and applied in order once Redis is back."""
 
 import asyncio
 from collections.abc import Sequence
@@ -22,23 +22,23 @@ FEATURES = load(None)
 
 
 class Flaky:
-    """A store in memory that can be away, and lets others run before it answers, as a server does.
+    """A store in memory that can be unavailable, and yields to other tasks before it answers, as a server does.
 
-    While `speaking` is cleared it does not even say that it is away.
+    While `responding` is cleared it does not answer at all, not even with an error.
     """
 
     def __init__(self) -> None:
-        self.away = False
-        self.speaking = asyncio.Event()
-        self.speaking.set()
-        self.asked = 0
+        self.unavailable = False
+        self.responding = asyncio.Event()
+        self.responding.set()
+        self.calls = 0
         self._store = MemoryStore(FEATURES)
 
     async def _answers(self) -> MemoryStore:
-        self.asked += 1
+        self.calls += 1
         await asyncio.sleep(0)
-        await self.speaking.wait()
-        if self.away:
+        await self.responding.wait()
+        if self.unavailable:
             raise StoreUnavailableError("away")
         return self._store
 
@@ -52,7 +52,7 @@ class Flaky:
         await (await self._answers()).compact()
 
     def cached_copy(self, kind: Entity, entity: int) -> History | None:
-        """Remember everything, as a cache that is large enough does."""
+        """Return a copy of any history, as a cache that is large enough does."""
         known = self._store._histories[kind].get(entity)
         if known is None:
             return None
@@ -61,9 +61,9 @@ class Flaky:
         return copy
 
 
-def a_pair(*, remembers: bool = True) -> tuple[Flaky, DegradingStore]:
+def a_pair(*, cached: bool = True) -> tuple[Flaky, DegradingStore]:
     redis = Flaky()
-    recall = redis.cached_copy if remembers else no_history
+    recall = redis.cached_copy if cached else no_history
     return redis, DegradingStore(redis, lambda: MemoryStore(FEATURES, recall))
 
 
@@ -71,64 +71,64 @@ async def observe(store: DegradingStore, *rows: Row) -> Observed:
     return await store.observe(transactions(list(rows)))
 
 
-async def test_with_redis_there_it_alone_answers() -> None:
+async def test_decisions_use_redis_alone_while_it_is_available() -> None:
     _, store = a_pair()
     observed = await observe(store, transaction(1))
     assert (observed.incomplete, observed.stopgap, store.degraded, store.has_pending) == (False, False, False, False)
 
 
-async def test_without_redis_decisions_are_marked_and_do_not_wait_for_it() -> None:
+async def test_decisions_without_redis_are_marked_and_do_not_call_it() -> None:
     redis, store = a_pair()
-    redis.away = True
+    redis.unavailable = True
     first = await observe(store, transaction(1))
-    asked = redis.asked
+    calls = redis.calls
     more = [await observe(store, transaction(offset)) for offset in range(2, 50)]
-    assert redis.asked == asked, "it was asked on the way of a decision"
+    assert redis.calls == calls, "a decision called Redis"
     assert all(one.incomplete and one.stopgap and one.fates == [Fate.DECIDE] for one in (first, *more))
     assert more[-1].cards.lengths.tolist() == [49]
     assert store.degraded
     assert store.has_pending
 
 
-async def test_what_is_remembered_of_a_card_is_seen_and_its_retries_are_known() -> None:
+async def test_decisions_without_redis_see_cached_histories_and_recognise_retries() -> None:
     redis, store = a_pair()
     await observe(store, transaction(1), transaction(2))
-    redis.away = True
+    redis.unavailable = True
     observed = await observe(store, {**transaction(1), "offset": 7}, {**transaction(2), "offset": 8, "content": 1})
     assert list(observed.fates) == [Fate.REPEATED, Fate.CONFLICT]
     assert (await observe(store, transaction(9))).cards.lengths.tolist() == [3]
 
 
-async def test_a_retry_on_a_card_that_is_not_remembered_is_decided_again_and_counted_once() -> None:
-    redis, store = a_pair(remembers=False)
+async def test_a_retry_on_an_uncached_card_is_decided_again_and_counted_once() -> None:
+    redis, store = a_pair(cached=False)
     await observe(store, transaction(1))
-    redis.away = True
+    redis.unavailable = True
     assert list((await observe(store, {**transaction(1), "offset": 7})).fates) == [Fate.DECIDE]
-    redis.away = False
+    redis.unavailable = False
     await store.catch_up()
     assert (await observe(store, transaction(8))).cards.lengths.tolist() == [2]
 
 
-async def test_labels_wait_until_what_came_before_them_is_applied() -> None:
+async def test_labels_are_refused_until_pending_transactions_are_applied() -> None:
     redis, store = a_pair()
-    redis.away = True
+    redis.unavailable = True
     row = transaction(1)
     await observe(store, row)
     said = label(1, row, fraud=True, at_ms=row["ms"])
-    redis.away = False
+    redis.unavailable = False
     with pytest.raises(StoreUnavailableError, match=r"labels wait .* on 1 decisions"):
         await store.label([said])
     await store.catch_up()
     assert (await store.label([said]))[0].status is LabelStatus.APPLIED
 
 
-async def test_a_decision_in_the_middle_of_catching_up_is_not_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_decisions_made_while_the_store_catches_up_are_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stream.recovery.outage._CATCH_UP_BATCH", 3)
     redis, store = a_pair()
-    redis.away = True
+    redis.unavailable = True
     for offset in range(5):
         await observe(store, transaction(offset))
-    redis.away = False
+    redis.unavailable = False
     catching_up = asyncio.ensure_future(store.catch_up())
     meanwhile = []
     for offset in range(5, 20):
@@ -140,63 +140,63 @@ async def test_a_decision_in_the_middle_of_catching_up_is_not_left_out(monkeypat
     assert not store.has_pending
 
 
-async def test_finding_out_whether_redis_is_back_holds_up_no_decision() -> None:
+async def test_probing_whether_redis_is_back_delays_no_decision() -> None:
     redis, store = a_pair()
-    redis.away = True
+    redis.unavailable = True
     await observe(store, transaction(1))
-    redis.speaking.clear()
+    redis.responding.clear()
     asking = asyncio.ensure_future(store.catch_up())
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
         assert (await observe(store, transaction(2))).stopgap
-    redis.speaking.set()
+    redis.responding.set()
     with pytest.raises(StoreUnavailableError):
         await asking
 
 
-async def test_one_that_goes_away_while_it_catches_up_goes_on_where_it_was() -> None:
+async def test_a_failed_catch_up_keeps_its_pending_transactions_for_the_next() -> None:
     redis, store = a_pair()
-    redis.away = True
+    redis.unavailable = True
     for offset in range(5):
         await observe(store, transaction(offset))
     with pytest.raises(StoreUnavailableError):
         await store.catch_up()
     assert store.has_pending
-    redis.away = False
+    redis.unavailable = False
     await store.catch_up()
     assert (store.has_pending, store.degraded) == (False, False)
     assert (await observe(store, transaction(9))).cards.lengths.tolist() == [6]
 
 
-async def test_too_much_that_waits_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_transactions_beyond_the_pending_limit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stream.recovery.outage._MAX_PENDING", 3)
     redis, store = a_pair()
-    redis.away = True
+    redis.unavailable = True
     await observe(store, *(transaction(offset) for offset in range(3)))
     with pytest.raises(StoreUnavailableError, match="3 transactions wait to be applied"):
         await observe(store, transaction(3))
-    redis.away = False
+    redis.unavailable = False
     await store.catch_up()
     assert (await observe(store, transaction(3))).cards.lengths.tolist() == [4]
 
 
-@given(stream=streams, outages=st.lists(st.integers(1, 6), max_size=8), remembers=st.booleans())
+@given(stream=streams, outages=st.lists(st.integers(1, 6), max_size=8), cached=st.booleans())
 @settings(max_examples=examples(200), deadline=None)
-def test_after_an_outage_every_feature_is_as_if_it_had_not_been(
+def test_features_after_outages_equal_a_recount_without_outages(
     stream: list,
     outages: list[int],
-    remembers: bool,  # noqa: FBT001 - drawn
+    cached: bool,  # noqa: FBT001 - drawn
 ) -> None:
-    assert asyncio.run(differing(Stream(stream), outages, remembers=remembers)) == []
+    assert asyncio.run(differing(Stream(stream), outages, cached=cached)) == []
 
 
-async def differing(stream: Stream, outages: list[int], *, remembers: bool) -> list[object]:
-    """Send a stream through stretches with Redis there and away, in turn; compare what is decided while it is there."""
-    redis, store = a_pair(remembers=remembers)
+async def differing(stream: Stream, outages: list[int], *, cached: bool) -> list[object]:
+    """Decide a stream with and without Redis in turn; return the rows that Redis decided differently from a recount."""
+    redis, store = a_pair(cached=cached)
     recount, waiting, found = Recount(FEATURES), list[Label](), []
-    away = [at % 2 == 1 for at, length in enumerate(outages) for _ in range(length)]
-    for part, redis.away in zip(stream.parts, away + [False] * len(stream.parts), strict=False):
-        if not redis.away:
+    unavailable = [at % 2 == 1 for at, length in enumerate(outages) for _ in range(length)]
+    for part, redis.unavailable in zip(stream.parts, unavailable + [False] * len(stream.parts), strict=False):
+        if not redis.unavailable:
             await store.catch_up()
             for said in waiting:
                 await store.label([said])
@@ -216,15 +216,15 @@ async def differing(stream: Stream, outages: list[int], *, remembers: bool) -> l
     return found
 
 
-def test_a_stream_long_enough_shows_merchants_and_labels_too() -> None:
-    """Keep the property from passing because nothing is ever seen."""
+def test_a_label_after_an_outage_counts_in_a_later_feature_of_the_merchant() -> None:
+    """Ensure that the property above does not hold merely because nothing is visible."""
 
     async def run() -> float:
         redis, store = a_pair()
-        redis.away = True
+        redis.unavailable = True
         row = transaction(1, ms=START_MS)
         await observe(store, row)
-        redis.away = False
+        redis.unavailable = False
         await store.catch_up()
         await store.label([label(1, row, fraud=True, at_ms=START_MS)])
         later = transaction(2, card="other", ms=START_MS + 8 * DAY_MS)

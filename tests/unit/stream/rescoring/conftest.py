@@ -1,4 +1,4 @@
-"""One trained model for all the tests of rescoring: they put topics before it and leave it as it is."""
+"""One trained model for all tests of rescoring; no test changes it."""
 
 import pytest
 

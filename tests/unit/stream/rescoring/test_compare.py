@@ -1,4 +1,4 @@
-"""`fraudstream score --topic --diff`: what was decided comes out again, whatever happened; what did not is told."""
+"""`fraudstream score --topic --diff`: decisions are reproduced, or each difference is explained."""
 
 from hypothesis import HealthCheck, given, settings
 
@@ -12,7 +12,7 @@ FAULTS = ("away", "back", "decide elsewhere", "lose", "repair", "crash")
 
 @given(acts(*ORDINARY))
 @settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_what_was_decided_undisturbed_comes_out_again_to_the_last_bit(live: Trained, stream: list[Act]) -> None:
+def test_decisions_without_faults_are_reproduced_to_the_last_bit(live: Trained, stream: list[Act]) -> None:
     world = live.world()
     play = Play(world)
     if play.run(stream):
@@ -23,7 +23,7 @@ def test_what_was_decided_undisturbed_comes_out_again_to_the_last_bit(live: Trai
 
 @given(acts(*ORDINARY, *FAULTS))
 @settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_what_happened_to_redis_explains_every_difference(live: Trained, stream: list[Act]) -> None:
+def test_every_difference_after_faults_of_redis_is_explained(live: Trained, stream: list[Act]) -> None:
     world = live.world()
     play = Play(world)
     if play.run(stream):

@@ -1,4 +1,4 @@
-"""What explains that a decision does not come out again: each reason where it holds, and nowhere else."""
+"""The reasons why a decision may differ when it is rescored: each applies where it holds, and nowhere else."""
 
 import shutil
 from pathlib import Path
@@ -22,7 +22,7 @@ DEFAULT = FeatureSets((load(None),))
 
 
 def month(live: Trained, **settings: Any) -> World:
-    """Let twelve cards pay at two shops once a week for two months, and be decided at once."""
+    """Publish two months of weekly payments by twelve cards at two shops, each decided at once."""
     world = live.world(**settings)
     for number in range(96):
         world.now_ms += 15 * DAY_MS // 24
@@ -39,7 +39,7 @@ def differences(found: DiffReport) -> dict[str, set[str]]:
     return {one.transaction_id: set(msgspec.json.decode(one.differences)) for one in found.examples}
 
 
-# --- nothing explains it
+# --- unexplained
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_one_altered_decision_is_unexplained(live: Trained, changes: dict[str, A
     assert told in differences(found)["t-90"]
 
 
-def test_a_bit_is_a_difference(live: Trained) -> None:
+def test_a_score_that_differs_in_its_last_bits_is_a_difference(live: Trained) -> None:
     world = month(live)
     (record,) = [one for log in world.topics["scores"].values() for one in log if b'"t-50"' in (one.value or b"")]
     score = msgspec.json.decode(record.value or b"", type=Score)
@@ -71,7 +71,7 @@ def test_a_bit_is_a_difference(live: Trained) -> None:
     assert differences(compared(world)) == {"t-50": {"score"}}
 
 
-def test_histories_that_were_lost_unnoticed_explain_nothing(live: Trained) -> None:
+def test_an_undetected_loss_of_histories_explains_nothing(live: Trained) -> None:
     world = month(live)
     world.histories.inner = MemoryStore(SETS)
     world.publish(world.pay(96))
@@ -85,7 +85,7 @@ def test_histories_that_were_lost_unnoticed_explain_nothing(live: Trained) -> No
 
 
 def degraded(live: Trained) -> World:
-    """Let two payments be decided without Redis, and two more when it is back."""
+    """Decide two payments without Redis, and two more when it is back."""
     world, stopgap = month(live), Stopgap(SETS)
     for number in range(96, 100):
         world.now_ms += 1000
@@ -100,7 +100,7 @@ def degraded(live: Trained) -> World:
     return world
 
 
-def test_a_decision_without_histories_is_explained_and_those_after_it_are_equal(live: Trained, tmp_path: Path) -> None:
+def test_degraded_decisions_are_explained_and_later_ones_are_equal(live: Trained, tmp_path: Path) -> None:
     found = compared(degraded(live), out=tmp_path / "out.parquet")
     assert verdict(found) == (98, 2, 0)
     assert found.reasons == {"degraded": 2}
@@ -110,7 +110,7 @@ def test_a_decision_without_histories_is_explained_and_those_after_it_are_equal(
     assert msgspec.json.decode(rows["t-96"]["differences"])["card_count_30d"] == [1.0, rows["t-96"]["card_count_30d"]]
 
 
-def test_a_degraded_decision_must_still_come_out_of_its_own_features(live: Trained) -> None:
+def test_the_score_of_a_degraded_decision_must_match_its_recorded_features(live: Trained) -> None:
     world = degraded(live)
     alter(world, "t-97", score=0.5)
     found = compared(world)
@@ -118,7 +118,7 @@ def test_a_degraded_decision_must_still_come_out_of_its_own_features(live: Train
     assert "score" in differences(found)["t-97"]
 
 
-def test_no_outage_excuses_a_feature_that_needs_no_history(live: Trained) -> None:
+def test_an_outage_does_not_explain_a_feature_that_needs_no_history(live: Trained) -> None:
     world = degraded(live)
     alter(world, "t-97", features={"is_weekend": 0.5}, rescored=True)
     found = compared(world)
@@ -139,10 +139,10 @@ def test_a_retry_that_was_not_recognised_without_redis_is_explained(live: Traine
     assert found.reasons == {"degraded": 1}
 
 
-# --- the order of another party's log
+# --- the order in a merchant's log
 
 
-def test_what_was_decided_beside_an_outage_is_explained_by_the_order(live: Trained) -> None:
+def test_a_decision_next_to_a_degraded_one_is_explained_by_unknown_order(live: Trained) -> None:
     world, stopgap = month(live), Stopgap(SETS)
     cards = {partition: card for card in (f"other-{n}" for n in range(50)) for partition in [place(world, card)]}
     world.publish(world.pay(96, card_id=cards[0]))
@@ -161,7 +161,7 @@ def place(world: World, card_id: str) -> int:
     return record.partition
 
 
-def test_a_label_finds_its_transaction_although_the_next_was_decided_in_an_outage_out_of_its_sight(
+def test_a_label_is_applied_although_the_next_transaction_of_its_card_was_decided_in_an_outage(
     live: Trained,
 ) -> None:
     world = live.world()
@@ -178,7 +178,7 @@ def test_a_label_finds_its_transaction_although_the_next_was_decided_in_an_outag
     assert (verdict(found), found.examples) == ((3, 0, 0), ())
 
 
-# --- lost and repaired
+# --- loss and repair
 
 
 def test_decisions_after_a_repair_are_equal(live: Trained) -> None:
@@ -204,7 +204,7 @@ def test_decisions_after_a_repair_are_equal(live: Trained) -> None:
     assert found.reasons == {"degraded": 1}
 
 
-def test_a_repair_that_left_records_out_is_proven_by_positions(live: Trained) -> None:
+def test_a_repair_that_left_records_out_is_detected_by_positions(live: Trained) -> None:
     world = month(live)
     lose(world)
     world.histories.incomplete = False
@@ -218,10 +218,10 @@ def test_a_repair_that_left_records_out_is_proven_by_positions(live: Trained) ->
     assert verdict(compared(world)) == (96, 0, 1)
 
 
-def test_a_label_under_way_at_a_loss_is_seen_before_it_is_told_of(live: Trained) -> None:
+def test_a_label_in_flight_during_a_loss_is_visible_before_its_outcome_is_published(live: Trained) -> None:
     world = live.world()
     ahead, behind = payer(world, 0), payer(world, 1)
-    for number in range(5):  # out of sight by then, but in the log, so that no position proves a thing
+    for number in range(5):  # too old to be visible by then, but in the log, so that positions prove nothing
         world.publish(world.pay(number, card_id=ahead))
     world.decide()
     world.now_ms += 80 * DAY_MS
@@ -249,7 +249,7 @@ def payer(world: World, partition: int) -> str:
 # --- retention
 
 
-def test_what_looks_beyond_what_is_kept_is_explained_and_nothing_else(live: Trained) -> None:
+def test_only_features_that_look_beyond_the_retention_are_explained(live: Trained) -> None:
     world = month(live)
     firsts = {number: log[len(log) // 3].offset for number, log in world.topics["transactions"].items()}
     world.drop("transactions", firsts)
@@ -264,7 +264,7 @@ def test_what_looks_beyond_what_is_kept_is_explained_and_nothing_else(live: Trai
     assert "card_count_10m" in differences(compared(world))[name]
 
 
-def test_decisions_whose_transaction_is_gone_are_checked_by_their_own_features(live: Trained) -> None:
+def test_decisions_whose_transaction_was_deleted_are_checked_by_their_recorded_features(live: Trained) -> None:
     world = month(live)
     world.drop("transactions", {number: log[9].offset for number, log in world.topics["transactions"].items()})
     found = compared(world, Range(from_ms=0))
@@ -276,7 +276,7 @@ def test_decisions_whose_transaction_is_gone_are_checked_by_their_own_features(l
     assert differences(compared(world, Range(from_ms=0))) == {"t-0": {"decision"}}
 
 
-def test_a_decision_about_nothing_that_was_ever_there_is_unexplained(live: Trained) -> None:
+def test_a_decision_whose_transaction_never_existed_is_unexplained(live: Trained) -> None:
     world = month(live)
     log = world.topics["transactions"][0]
     name = msgspec.json.decode(log[-1].value or b"")["transaction_id"]
@@ -288,7 +288,7 @@ def test_a_decision_about_nothing_that_was_ever_there_is_unexplained(live: Train
 
 
 @pytest.mark.parametrize(("wanted", "least"), [("none", 96), ("alerts", 1)])
-def test_without_recorded_features_score_and_decision_must_come_out(live: Trained, wanted: str, least: int) -> None:
+def test_without_recorded_features_score_and_decision_must_match(live: Trained, wanted: str, least: int) -> None:
     world = month(live, score_features=wanted)
     found = compared(world)
     assert found.unexplained == 0
@@ -298,7 +298,7 @@ def test_without_recorded_features_score_and_decision_must_come_out(live: Traine
     assert differences(compared(world)) == {"t-60": {"decision"}, "t-61": {"score"}}
 
 
-def test_a_model_that_is_gone_is_told_and_its_features_still_compared(live: Trained, tmp_path: Path) -> None:
+def test_a_missing_model_is_reported_and_features_are_still_compared(live: Trained, tmp_path: Path) -> None:
     shutil.copytree(live.folder, tmp_path / "models")
     shutil.rmtree(tmp_path / "models" / live.model.digest)
     world = month(live, models=str(tmp_path / "models"))
@@ -309,7 +309,7 @@ def test_a_model_that_is_gone_is_told_and_its_features_still_compared(live: Trai
     assert differences(compared(world)) == {"t-90": {"card_count_30d"}}
 
 
-def test_another_table_of_features_is_checked_by_what_was_recorded(live: Trained) -> None:
+def test_decisions_by_another_feature_set_are_checked_by_their_recorded_features(live: Trained) -> None:
     world = month(live)
     found = compared(world, sets=DEFAULT)
     assert verdict(found) == (0, 96, 0)
@@ -323,7 +323,7 @@ def test_another_table_of_features_is_checked_by_what_was_recorded(live: Trained
 
 
 class Failing:
-    """A live model that gives no score."""
+    """A live model that always fails."""
 
     def __init__(self, model: Model) -> None:
         self.fingerprint, self.digest = model.fingerprint, model.digest
@@ -332,7 +332,7 @@ class Failing:
         raise ScoringError("none here")
 
 
-def test_what_rules_decided_is_equal_if_rules_decide_so_again(live: Trained) -> None:
+def test_a_decision_by_the_rules_is_equal_if_the_rules_give_it_again(live: Trained) -> None:
     world = month(live)
     world.model = cast("Model", Failing(live.model))
     for number in range(96, 104):
@@ -345,7 +345,7 @@ def test_what_rules_decided_is_equal_if_rules_decide_so_again(live: Trained) -> 
     assert differences(compared(world)) == {"t-103": {"decision"}}
 
 
-def test_each_decision_is_made_again_by_the_model_that_it_names(live: Trained) -> None:
+def test_each_decision_is_rescored_by_the_model_that_it_names(live: Trained) -> None:
     world = month(live)
     alter(world, "t-90", model=ModelName("card", "1", "0" * 64))
     found = compared(world)

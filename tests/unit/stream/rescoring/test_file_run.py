@@ -1,4 +1,4 @@
-"""`fraudstream score FILE`: every row as the stream would have seen it at its time, and what a model makes of it."""
+"""`fraudstream score FILE`: each row with the features that the stream would have computed at its time, and a score."""
 
 import json
 from collections.abc import Iterator
@@ -53,7 +53,7 @@ def digest(models: str) -> str:
 
 
 def scored(folder: Path, columns: dict[str, Any], models: str, digest: str, **changes: Any) -> dict[str, list[Any]]:
-    """Score columns as a file, and return those of the output."""
+    """Score columns as a file, and return the columns of the output."""
     report(folder, columns, models, digest, **changes)
     return read(folder / "out.parquet")
 
@@ -71,7 +71,7 @@ def read(path: Path) -> dict[str, list[Any]]:
 
 
 def one_by_one(path: Path, folder: Path) -> Iterator[tuple[Fate, list[float | None]]]:
-    """Pass a file's rows through the store in memory one at a time, each behind the labels known by then."""
+    """Pass a file's rows through the store in memory one at a time, each after the labels known by then."""
     store = MemoryStore(FEATURES)
     with TransactionsFile(path, folder, 1) as source:
         batches = list(source.batches(lambda: 1))
@@ -111,7 +111,7 @@ rows = st.lists(
 
 @given(rows, st.integers(1, 5))
 @settings(max_examples=examples(20))
-def test_each_row_is_what_the_store_in_memory_says_of_it_at_its_turn(
+def test_each_row_has_the_fate_and_features_that_the_store_in_memory_gives(
     models: str, digest: str, tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], shard: int
 ) -> None:
     for row in rows:
@@ -134,7 +134,7 @@ def test_each_row_is_what_the_store_in_memory_says_of_it_at_its_turn(
     assert vectors == [vector if fate is Fate.DECIDE else [None] * len(FEATURES) for fate, vector in expected]
 
 
-def test_a_row_has_what_the_model_makes_of_its_features(tmp_path: Path, models: str, digest: str) -> None:
+def test_a_row_has_the_models_outputs_for_its_features(tmp_path: Path, models: str, digest: str) -> None:
     found = scored(tmp_path, transactions(rows=500), models, digest)
     assert tuple(found) == COLUMNS
     model = load(Repository(models), digest, probe_vectorisers(FeatureSets((FEATURES,))))
@@ -146,7 +146,7 @@ def test_a_row_has_what_the_model_makes_of_its_features(tmp_path: Path, models: 
     assert len(set(found["decision"])) > 1, sorted(set(found["score"]))
 
 
-def test_neither_threads_nor_shards_nor_blocks_change_a_byte(
+def test_threads_shards_and_blocks_do_not_change_the_rows(
     tmp_path: Path, models: str, digest: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     columns = transactions(rows=3_000)
@@ -160,7 +160,9 @@ def test_neither_threads_nor_shards_nor_blocks_change_a_byte(
     assert one == three
 
 
-def test_what_would_not_be_decided_has_a_fate_and_nothing_else(tmp_path: Path, models: str, digest: str) -> None:
+def test_rows_that_would_not_be_decided_have_a_fate_but_no_score_or_features(
+    tmp_path: Path, models: str, digest: str
+) -> None:
     columns = transactions(rows=20)
     for name, values in columns.items():
         values += [values[3], values[4] + 1 if name == "amount_minor" else values[4]]
@@ -173,7 +175,7 @@ def test_what_would_not_be_decided_has_a_fate_and_nothing_else(tmp_path: Path, m
         assert kept == {fate == "decide"}, fate
 
 
-def test_a_label_counts_from_the_moment_on_at_which_it_was_known(tmp_path: Path, models: str, digest: str) -> None:
+def test_a_label_counts_from_the_time_at_which_it_was_known(tmp_path: Path, models: str, digest: str) -> None:
     fraud, known = START_MS, START_MS + 9 * DAY_MS
     columns = {
         "transaction_id": ["t0", "t1", "t2"],
@@ -190,7 +192,7 @@ def test_a_label_counts_from_the_moment_on_at_which_it_was_known(tmp_path: Path,
     assert found["merchant_fraud_share_delayed_7d"] == [0.0, 0.0, 1.0]
 
 
-def test_models_that_cannot_be_meant_are_said_before_anything_is_read(tmp_path: Path, models: str) -> None:
+def test_an_unknown_or_unusable_model_is_rejected_without_an_output_file(tmp_path: Path, models: str) -> None:
     columns = transactions(rows=5)
     with pytest.raises(UnknownModelError, match=r"no artifact 00000000 in .*; `fraudstream model list`"):
         report(tmp_path, columns, models, "00000000")
@@ -202,7 +204,7 @@ def test_models_that_cannot_be_meant_are_said_before_anything_is_read(tmp_path: 
     assert not (tmp_path / "out.parquet").exists()
 
 
-def test_a_file_that_cannot_be_used_leaves_nothing_behind(tmp_path: Path, models: str, digest: str) -> None:
+def test_an_unusable_file_is_rejected_without_an_output_file(tmp_path: Path, models: str, digest: str) -> None:
     columns = transactions(rows=5)
     del columns["currency"]
     with pytest.raises(TransactionsFileError, match="column currency is missing"):
@@ -210,7 +212,7 @@ def test_a_file_that_cannot_be_used_leaves_nothing_behind(tmp_path: Path, models
     assert [path.name for path in tmp_path.iterdir()] == ["in.parquet"]
 
 
-def test_an_output_that_cannot_be_written_is_said(tmp_path: Path, models: str, digest: str) -> None:
+def test_an_unwritable_output_raises_a_computation_error(tmp_path: Path, models: str, digest: str) -> None:
     with pytest.raises(ComputationError, match=r"absent: .*No such file"):
         report(tmp_path, transactions(rows=5), models, digest, out=tmp_path / "absent" / "out.parquet")
 
@@ -219,7 +221,7 @@ def command(*arguments: str, models: str) -> Result:
     return CliRunner(env={"FRAUDSTREAM_MODELS": models}).invoke(main, ["score", *arguments])
 
 
-def test_the_command_prints_one_object_or_a_table(tmp_path: Path, models: str, digest: str) -> None:
+def test_the_command_prints_a_json_object_or_a_table(tmp_path: Path, models: str, digest: str) -> None:
     file, out = write(tmp_path / "in.csv", transactions(rows=50)), tmp_path / "out.parquet"
     arguments = [str(file), "--model", digest[:10], "--out", str(out), "--threads", "1"]
     done = command(*arguments, "--json", models=models)
@@ -234,7 +236,7 @@ def test_the_command_prints_one_object_or_a_table(tmp_path: Path, models: str, d
     assert "50" in said
 
 
-def test_the_command_says_what_is_wrong_and_ends_with_one(tmp_path: Path, models: str, digest: str) -> None:
+def test_the_command_reports_an_error_and_exits_with_1(tmp_path: Path, models: str, digest: str) -> None:
     file = write(tmp_path / "in.csv", {"card_id": ["c"]})
     done = command(str(file), "--model", digest, "--out", str(tmp_path / "out.parquet"), models=models)
     assert done.exit_code == 1

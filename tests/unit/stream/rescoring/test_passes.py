@@ -1,4 +1,4 @@
-"""Cards and merchants run through apart, in shards: the store in memory row by row, whatever the shards and batches."""
+"""Passes over the histories of each kind of entity, in shards, give each row what the store in memory gives it."""
 
 import asyncio
 import tempfile
@@ -43,7 +43,9 @@ def in_shards(stream: Stream, parts: int, feature_set: FeatureSet = FEATURES, th
     streams.map(Stream).map(without_redeliveries), st.integers(1, 4), st.integers(1, 9), st.sampled_from((1, 7, 10**6))
 )
 @settings(max_examples=examples(40))
-def test_what_comes_out_is_the_store_in_memory_row_by_row(stream: Stream, parts: int, lot: int, most: int) -> None:
+def test_sharded_passes_give_the_fates_and_features_of_the_store_in_memory(
+    stream: Stream, parts: int, lot: int, most: int
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shards, "READ_ROWS", lot)
         patch.setattr(history_pass, "MAX_RECORDS", most)
@@ -52,7 +54,7 @@ def test_what_comes_out_is_the_store_in_memory_row_by_row(stream: Stream, parts:
 
 @given(stream=st.one_of(streams, dense_streams), parts=st.integers(1, 3), lot=st.integers(1, 5))
 @settings(max_examples=examples(40))
-def test_what_is_folded_on_the_way_changes_nothing(stream: list[Step], parts: int, lot: int) -> None:
+def test_compaction_during_a_pass_changes_no_result(stream: list[Step], parts: int, lot: int) -> None:
     told = without_redeliveries(Stream(stream))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shards, "READ_ROWS", lot)
@@ -60,18 +62,18 @@ def test_what_is_folded_on_the_way_changes_nothing(stream: list[Step], parts: in
         assert in_shards(told, parts, FINER) == in_memory(told, FINER)
 
 
-def test_two_processes_come_to_the_same() -> None:
+def test_two_processes_give_the_results_of_the_store_in_memory() -> None:
     stream = every_act()
     assert in_shards(stream, 3, threads=2) == in_memory(stream)
 
 
-def test_a_table_without_features_of_merchants_runs_through_cards_alone() -> None:
+def test_a_feature_set_without_merchant_features_gives_the_results_of_the_store_in_memory() -> None:
     alone = FeatureSet(tuple(row for row in FEATURES.rows if row.entity is not Entity.MERCHANT))
     stream = every_act()
     assert in_shards(stream, 2, alone) == in_memory(stream, alone)
 
 
-def test_a_table_without_features_of_cards_still_lets_cards_judge() -> None:
+def test_with_merchant_features_alone_fates_still_come_from_card_histories() -> None:
     alone = FeatureSet(tuple(row for row in FEATURES.rows if row.entity is Entity.MERCHANT))
     stream = every_act()
     assert in_shards(stream, 2, alone) == in_memory(stream, alone)
@@ -97,7 +99,7 @@ def test_a_planted_bug_is_caught(place: str, bug: object, monkeypatch: pytest.Mo
 
 
 def every_act() -> Stream:
-    """Make a stream in which all happens: parked labels, corrected ones, what is sent again, contradicted, or late."""
+    """Make a stream with parked and corrected labels, and with repeated, conflicting and late transactions."""
     acts = [
         ("early label", {"fraud": True}),
         ("new", {}),

@@ -1,4 +1,4 @@
-"""`fraudstream replay`: one decision from its own record and from the logs, each step beside what was recorded."""
+"""`fraudstream replay`: one decision again from its record and from the logs, each step compared with the record."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ def replayed(world: World, transaction_id: str, card_id: str | None = None) -> R
         return replay(world.settings, SETS, (transaction_id, card_id), lambda _stage, _done, _total: None)
 
 
-def test_a_decision_comes_out_again_both_ways(live: Trained) -> None:
+def test_a_decision_is_reproduced_from_its_record_and_from_the_logs(live: Trained) -> None:
     found = replayed(weeks(live), "t-54")
     assert found.equal
     assert [step.step for step in found.from_record] == ["features", "model", "score", "band", "policy"]
@@ -42,7 +42,7 @@ def test_a_decision_comes_out_again_both_ways(live: Trained) -> None:
     assert len(found.logs.features) == len(SETS.newest)
 
 
-def test_the_records_that_were_visible_are_told_of_each_party(live: Trained) -> None:
+def test_the_visible_records_of_each_history_are_reported(live: Trained) -> None:
     found = replayed(weeks(live), "t-54", "card-0")
     assert found.logs is not None
     card, merchant, device = found.logs.histories
@@ -53,7 +53,7 @@ def test_the_records_that_were_visible_are_told_of_each_party(live: Trained) -> 
     assert device.newest[0]["transaction_id"] == "t-51"
 
 
-def test_a_record_that_was_altered_differs_where_it_was_altered(live: Trained) -> None:
+def test_an_altered_record_differs_only_where_it_was_altered(live: Trained) -> None:
     world = weeks(live)
     alter(world, "t-50", features={"card_count_30d": 40.0}, rescored=True)
     found = replayed(world, "t-50")
@@ -75,7 +75,7 @@ def test_a_degraded_decision_is_explained(live: Trained) -> None:
     assert (found.logs.verdict, found.logs.reasons) == ("explained", ("degraded",))
 
 
-def test_a_transaction_that_is_gone_is_replayed_from_its_record_alone(live: Trained) -> None:
+def test_a_decision_whose_transaction_was_deleted_is_replayed_from_its_record_alone(live: Trained) -> None:
     world = weeks(live)
     world.drop("transactions", dict.fromkeys(world.topics["transactions"], 10))
     found = replayed(world, "t-0")
@@ -84,14 +84,14 @@ def test_a_transaction_that_is_gone_is_replayed_from_its_record_alone(live: Trai
     assert "the logs no longer hold it" in found.logs_note
 
 
-def test_a_record_without_features_says_so_and_is_replayed_from_the_logs(live: Trained) -> None:
+def test_a_record_without_features_is_noted_and_replayed_from_the_logs(live: Trained) -> None:
     found = replayed(weeks(live, score_features="none"), "t-50")
     assert "FRAUDSTREAM_SCORE_FEATURES" in found.from_record[0].note
     assert found.logs is not None
     assert (found.logs.verdict, found.logs.reasons) == ("explained", ("features_not_recorded",))
 
 
-def test_what_is_not_there_is_said(live: Trained) -> None:
+def test_a_missing_or_ambiguous_decision_raises(live: Trained) -> None:
     world = weeks(live)
     with pytest.raises(NothingToScoreError, match="no valid decision about transaction 'nobody'"):
         replayed(world, "nobody")

@@ -1,4 +1,4 @@
-"""The processes of rescoring: how far they are is told, and one that ends is said."""
+"""The processes of rescoring: progress is reported, and a process that exits is an error."""
 
 import os
 import subprocess
@@ -12,11 +12,11 @@ from stream.rescoring.request import ComputationError
 from stream.rescoring.stages import TaskPool
 
 
-def leave_a_mark(folder: Path, number: int) -> None:
+def touch_marker(folder: Path, number: int) -> None:
     (folder / f"{number}-{os.getpid()}").touch()
 
 
-def vanish(_number: int) -> None:
+def exit_at_once(_number: int) -> None:
     os._exit(9)
 
 
@@ -24,15 +24,15 @@ def fail(number: int) -> None:
     raise ValueError(f"task {number}")
 
 
-def nobody() -> None:
+def ignore_progress() -> None:
     pass
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_each_task_is_done_once_and_somebody_is_told(threads: int, tmp_path: Path) -> None:
+def test_each_task_runs_once_and_progress_is_reported(threads: int, tmp_path: Path) -> None:
     looks: list[int] = []
     with TaskPool(threads) as pool:
-        pool.run(partial(leave_a_mark, tmp_path), 5, lambda: looks.append(1))
+        pool.run(partial(touch_marker, tmp_path), 5, lambda: looks.append(1))
     names = [path.name.split("-") for path in tmp_path.iterdir()]
     assert sorted(int(number) for number, _ in names) == [0, 1, 2, 3, 4]
     assert looks
@@ -40,19 +40,19 @@ def test_each_task_is_done_once_and_somebody_is_told(threads: int, tmp_path: Pat
     assert here == {threads == 1}
 
 
-def test_a_process_without_a_script_draws_no_bar_on_standard_output(tmp_path: Path) -> None:
+def test_duckdb_draws_no_progress_bar_in_a_process_without_a_script(tmp_path: Path) -> None:
     asked = f"connect_memory(Path({str(tmp_path)!r}), 64).sql(\"SELECT current_setting('enable_progress_bar')\")"
     program = f"from pathlib import Path\nfrom stream.dataset.database import *\nprint({asked}.fetchall())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[(False,)]\n"
 
 
-def test_a_process_that_ends_is_said_with_what_to_do() -> None:
+def test_a_process_that_exits_raises_an_error_that_suggests_fewer_threads() -> None:
     with TaskPool(2) as pool, pytest.raises(ComputationError, match="fewer --threads"):
-        pool.run(vanish, 3, nobody)
+        pool.run(exit_at_once, 3, ignore_progress)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_an_error_of_a_task_comes_out(threads: int) -> None:
+def test_an_error_in_a_task_is_raised_to_the_caller(threads: int) -> None:
     with TaskPool(threads) as pool, pytest.raises(ValueError, match="task"):
-        pool.run(fail, 3, nobody)
+        pool.run(fail, 3, ignore_progress)

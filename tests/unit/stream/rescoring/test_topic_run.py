@@ -1,4 +1,4 @@
-"""`fraudstream score --topic`: which part of the topics is meant, what that depends on, and in which order."""
+"""`fraudstream score --topic`: the range of decisions, the records that they depend on, and their order."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ STEP_MS = DAY_MS // 2
 
 
 def weeks(live: Trained, count: int = 120) -> World:
-    """Let ten cards pay at two shops twice a day for two months, with a label now and then, and be decided at once."""
+    """Publish two payments a day for two months, by ten cards at two shops, each decided at once, and some labels."""
     world = live.world()
     for number in range(count):
         world.now_ms += STEP_MS
@@ -49,23 +49,23 @@ def moment(world: World, number: int) -> int:
     return found
 
 
-# --- which are meant
+# --- the range
 
 
-def test_a_range_of_time_is_compared_with_all_that_it_depends_on(live: Trained, tmp_path: Path) -> None:
+def test_decisions_in_a_time_range_are_compared_and_equal(live: Trained, tmp_path: Path) -> None:
     world, out = weeks(live), tmp_path / "out.parquet"
     found = compared(world, Range(moment(world, 100) + 1000, moment(world, 110) + 1000), out)
     assert (found.compared, found.equal) == (10, 10)
     assert set(lines(out)) == {f"t-{number}" for number in range(100, 110)}
 
 
-def test_a_range_of_offsets_is_compared_likewise(live: Trained) -> None:
+def test_decisions_in_an_offset_range_are_compared_and_equal(live: Trained) -> None:
     world = weeks(live)
     found = compared(world, Range(offsets={1: (8, 20), 2: (0, 3)}))
     assert (found.compared, found.equal) == (15, 15)
 
 
-def test_a_late_transaction_makes_reading_begin_earlier(live: Trained) -> None:
+def test_a_range_with_a_late_transaction_reads_enough_history_to_be_equal(live: Trained) -> None:
     world = weeks(live)
     start = world.now_ms + 1
     world.publish(world.pay(500, card_id="card-0", occurred_at=world.now_ms - 36 * DAY_MS))
@@ -74,7 +74,7 @@ def test_a_late_transaction_makes_reading_begin_earlier(live: Trained) -> None:
     assert (found.compared, found.equal) == (1, 1)
 
 
-def test_what_the_range_does_not_depend_on_is_not_read(live: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records_that_the_range_does_not_depend_on_are_not_read(live: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     world = weeks(live)
     taken: list[int] = []
     before = TopicTables.transactions
@@ -90,7 +90,7 @@ def test_what_the_range_does_not_depend_on_is_not_read(live: Trained, monkeypatc
     assert max(taken) <= moment(world, 111) + DAY_MS
 
 
-def test_an_empty_range_says_what_there_is(live: Trained) -> None:
+def test_a_range_without_decisions_raises_and_names_what_the_topics_hold(live: Trained) -> None:
     world = weeks(live, 12)
     with pytest.raises(NothingToScoreError, match=r"nothing of topic scores is in the range: it holds .*0:0-\d"):
         compared(world, Range(from_ms=world.now_ms + DAY_MS))
@@ -104,10 +104,10 @@ def test_an_empty_range_says_what_there_is(live: Trained) -> None:
         compared(world)
 
 
-# --- what counts
+# --- valid and missing decisions
 
 
-def test_decisions_that_do_not_count_are_left_out(live: Trained) -> None:
+def test_void_and_undecodable_scores_are_left_out(live: Trained) -> None:
     world = weeks(live, 30)
     partition, log = next((number, log) for number, log in world.topics["scores"].items() if log)
     last = msgspec.json.decode(log[-1].value or b"", type=Score)
@@ -118,7 +118,7 @@ def test_decisions_that_do_not_count_are_left_out(live: Trained) -> None:
     assert (found.compared, found.equal, found.void) == (30, 30, 1)
 
 
-def test_transactions_that_are_owed_a_decision_are_counted(live: Trained) -> None:
+def test_an_undecided_transaction_is_counted_and_explains_later_differences(live: Trained) -> None:
     world = weeks(live, 30)
     world.publish(world.pay(3, card_id="card-3", merchant_id="shop-1"))  # the same transaction with another time
     skipped = world.publish(world.pay(900, card_id="card-3"))
@@ -129,10 +129,10 @@ def test_transactions_that_are_owed_a_decision_are_counted(live: Trained) -> Non
     found = compared(world)
     assert (found.compared, found.unexplained) == (34, 0)
     assert found.undecided == 1
-    assert found.reasons == {"order_unknown": 4}  # nobody knows whether it came into its card's history
+    assert found.reasons == {"order_unknown": 4}  # the skipped one may or may not be in its card's history
 
 
-def test_what_is_no_transaction_disturbs_nobody(live: Trained) -> None:
+def test_undecodable_records_on_the_topics_change_no_comparison(live: Trained) -> None:
     world = weeks(live, 20)
     for value in (b"{", b"", None, b'{"card_id": "card-1"}'):
         world.append("transactions", 0, value)
@@ -143,7 +143,7 @@ def test_what_is_no_transaction_disturbs_nobody(live: Trained) -> None:
     assert (found.compared, found.equal) == (20, 20)
 
 
-def test_blocks_without_and_with_differences_make_one_file(
+def test_blocks_with_and_without_differences_are_written_to_one_file(
     live: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workdir, "BLOCK_ROWS", 8)
@@ -159,7 +159,7 @@ def test_blocks_without_and_with_differences_make_one_file(
 # --- scoring without comparing
 
 
-def test_scoring_a_range_gives_what_was_decided_there(live: Trained, tmp_path: Path) -> None:
+def test_scoring_a_range_gives_its_recorded_scores(live: Trained, tmp_path: Path) -> None:
     world = weeks(live)
     wanted = Range(moment(world, 90), moment(world, 100))
     report = scored(world, tmp_path / "scored.parquet", wanted)
@@ -171,7 +171,7 @@ def test_scoring_a_range_gives_what_was_decided_there(live: Trained, tmp_path: P
         assert row["score"] == theirs[name]["recorded_score"]
 
 
-def test_what_nobody_has_decided_is_seen_in_the_order_of_timestamps(live: Trained, tmp_path: Path) -> None:
+def test_undecided_records_are_applied_in_timestamp_order(live: Trained, tmp_path: Path) -> None:
     world = live.world()
     expected = waiting(world)
     report = scored(world, tmp_path / "out.parquet")
@@ -182,7 +182,7 @@ def test_what_nobody_has_decided_is_seen_in_the_order_of_timestamps(live: Traine
 
 
 def waiting(world: World) -> dict[str, list[float | None]]:
-    """Publish payments and labels that nobody takes, and return what a store sees that takes them one by one."""
+    """Publish undecided payments and labels, and return the vectors of a store that gets them one by one."""
     store, expected = MemoryStore(SETS), {}
     for number in range(40):
         world.now_ms += DAY_MS // 3
@@ -202,7 +202,7 @@ def waiting(world: World) -> dict[str, list[float | None]]:
     return expected
 
 
-def test_half_decided_both_are_scored(live: Trained, tmp_path: Path) -> None:
+def test_scoring_gives_the_same_rows_before_and_after_the_last_are_decided(live: Trained, tmp_path: Path) -> None:
     world = weeks(live, 40)
     for number in range(40, 45):
         world.now_ms += STEP_MS
@@ -232,7 +232,7 @@ def test_half_decided_both_are_scored(live: Trained, tmp_path: Path) -> None:
         (["--topic", "--diff", "--offsets", "0:1-2", "--to-time", "0"], "leave --from-time and --to-time out"),
     ],
 )
-def test_options_that_mean_nothing_are_refused(arguments: list[str], said: str) -> None:
+def test_invalid_options_are_rejected(arguments: list[str], said: str) -> None:
     done = CliRunner().invoke(main, ["score", *arguments])
     assert done.exit_code == 2
     assert said in done.stderr

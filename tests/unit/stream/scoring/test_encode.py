@@ -80,7 +80,7 @@ def one(record: Told, *arguments: Any, **changes: Any) -> dict[str, Any]:
     return found
 
 
-def test_a_score_says_all_that_the_contract_lists() -> None:
+def test_a_score_has_every_field_of_the_contract() -> None:
     record = Told(text(occurred_at="2026-01-31T13:00:00.1239+01:00", mcc="x"), KEY, 2, 14, timestamp=LATEST_MS)
     assert one(record, [judgement()], [[1.5, math.nan, -0.0]]) == {
         "schema": "score/1",
@@ -110,7 +110,7 @@ def test_a_score_says_all_that_the_contract_lists() -> None:
     }
 
 
-def test_headers_and_key_are_passed_on_as_they_are() -> None:
+def test_headers_and_key_are_copied_unchanged() -> None:
     headers = [("traceparent", b"00-1-2-01"), ("correlation-id", b"\xff"), ("x", None), ("x", b"")]
     (lot,) = written([Told(text(), KEY, 1, 3, headers)], [judgement()]).values()
     assert (lot[0].source_offset, lot[0].key, list(lot[0].headers)) == (3, KEY, headers)
@@ -127,14 +127,16 @@ def test_without_a_model_score_band_and_model_are_null() -> None:
     ("wanted", "carried"),
     [("all", [True, True, True]), ("alerts", [False, True, True]), ("none", [False, False, False])],
 )
-def test_features_are_carried_as_the_setting_says(wanted: str, carried: list[bool]) -> None:
+def test_the_setting_selects_which_scores_include_features(wanted: str, carried: list[bool]) -> None:
     for decision, expected in zip(Decision, carried, strict=True):
         found = one(Told(text()), [judgement(decision=decision)], of=frame(wanted))
         assert (found["features"] is not None) is expected
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), FLOATS, st.floats(0, 1) | st.none()), min_size=1, max_size=20))
-def test_every_score_meets_its_schema_its_reader_and_its_place(rows: list[tuple[int, float, float | None]]) -> None:
+def test_every_score_matches_its_schema_and_its_source_and_is_valid_for_a_consumer(
+    rows: list[tuple[int, float, float | None]],
+) -> None:
     policy = Policy(0.5, 0.8)
     records = [Told(text(transaction_id=f"t-{at}"), KEY, partition, at) for at, (partition, _, _) in enumerate(rows)]
     judgements = [
@@ -165,7 +167,7 @@ def test_every_score_meets_its_schema_its_reader_and_its_place(rows: list[tuple[
     assert back == len(rows)
 
 
-def test_only_what_was_decided_is_written() -> None:
+def test_only_decided_transactions_are_encoded() -> None:
     records = [Told(text(transaction_id=f"t-{at}"), offset=at) for at in range(4)]
     out = encode(
         frame(),
@@ -181,7 +183,7 @@ def test_only_what_was_decided_is_written() -> None:
     assert (len(nothing), nothing.by_partition()) == (0, {})
 
 
-def test_decisions_are_taken_apart_by_partition_and_joined_again_in_order() -> None:
+def test_decisions_are_split_by_partition_and_concatenated_in_order() -> None:
     records = [Told(text(transaction_id=f"t-{at}"), offset=at, partition=at % 3) for at in range(6)]
     vectors = np.arange(18.0).reshape(6, 3)
     seen, judged = observed(6), (np.arange(6), {FINGERPRINT: vectors}, [judgement()] * 6)
@@ -200,7 +202,7 @@ def test_decisions_are_taken_apart_by_partition_and_joined_again_in_order() -> N
 # --- from records to columns
 
 
-def test_a_batch_becomes_columns_and_dead_letters_in_the_order_of_the_log() -> None:
+def test_a_batch_is_decoded_into_columns_and_dead_letters_in_log_order() -> None:
     records = [
         Told(text(transaction_id="t-0", amount_minor=10**12, currency="KWD"), offset=0, partition=2),
         Told(b"x", offset=1),
@@ -226,7 +228,7 @@ def test_a_batch_becomes_columns_and_dead_letters_in_the_order_of_the_log() -> N
 
 
 @pytest.mark.parametrize("record", RECORDS)
-def test_every_schema_is_one_and_lets_later_fields_pass(record: str) -> None:
+def test_every_schema_is_valid_and_allows_additional_fields(record: str) -> None:
     schema = json_schema(record)
     Draft202012Validator.check_schema(schema)
     assert schema["$id"] == record
@@ -237,7 +239,7 @@ def test_every_schema_is_one_and_lets_later_fields_pass(record: str) -> None:
 
 @pytest.mark.parametrize("status", LabelStatus)
 @pytest.mark.parametrize("known", [True, False])
-def test_every_outcome_meets_its_schema(status: LabelStatus, known: bool) -> None:  # noqa: FBT001 - a parameter
+def test_every_outcome_matches_its_schema(status: LabelStatus, known: bool) -> None:  # noqa: FBT001 - a parameter
     outcome = Outcome(
         transaction_id="t-1",
         card_id="card-1",
@@ -257,7 +259,7 @@ def test_every_outcome_meets_its_schema(status: LabelStatus, known: bool) -> Non
     assert len(found) == len(msgspec.structs.fields(Outcome))
 
 
-def test_an_event_as_it_is_written_meets_its_schema() -> None:
+def test_an_encoded_event_matches_its_schema() -> None:
     event = Event(
         event_id="e",
         deployment="d",
@@ -271,7 +273,7 @@ def test_an_event_as_it_is_written_meets_its_schema() -> None:
     Draft202012Validator(json_schema("event/1")).validate(msgspec.json.decode(encode_event(event)))
 
 
-def test_the_schema_of_scores_bites() -> None:
+def test_the_score_schema_rejects_wrong_values_and_missing_fields() -> None:
     (lot,) = written([Told(text())], [judgement()]).values()
     good = msgspec.json.decode(lot[0].value)
     for name, wrong in {

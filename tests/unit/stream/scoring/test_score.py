@@ -19,7 +19,7 @@ from support.model_artifacts import FINGERPRINT, NAMES, artifact, history_vector
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Model]:
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Model]:
     folder: Path = tmp_path_factory.mktemp("models")
     repository = Repository(str(folder))
     found = [load(repository, repository.put(artifact(seed=seed)), {FINGERPRINT: history_vectors}) for seed in (0, 1)]
@@ -29,7 +29,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Model]:
     return first, second
 
 
-class Given:
+class SameVectors:
     """The same vectors for every feature set."""
 
     def __init__(self, matrix: Floats, names: tuple[str, ...] = NAMES) -> None:
@@ -44,7 +44,7 @@ class Given:
 
 
 class Failing(Model):
-    """A model that refuses every matrix for which `fails` says so."""
+    """A model that fails on every matrix for which `fails` is true."""
 
     def __init__(self, of: Model, fails: Any) -> None:
         super().__init__(of.digest, of.manifest, of._booster)
@@ -60,14 +60,14 @@ def always(_: Floats) -> bool:
     return True
 
 
-def test_nothing_is_judged_without_a_question(sound: tuple[Model, Model]) -> None:
-    assert score(ServingModels(1, *sound), Given(np.empty((0, 3)))) == []
+def test_an_empty_batch_gives_no_judgements(models: tuple[Model, Model]) -> None:
+    assert score(ServingModels(1, *models), SameVectors(np.empty((0, 3)))) == []
 
 
-def test_the_live_model_judges_and_says_who_it_is(sound: tuple[Model, Model]) -> None:
-    live, _ = sound
+def test_judgements_have_the_live_models_outputs_and_name(models: tuple[Model, Model]) -> None:
+    live, _ = models
     matrix = rows(50, seed=3)
-    judged = score(ServingModels(1, *sound), Given(matrix))
+    judged = score(ServingModels(1, *models), SameVectors(matrix))
     expected = live.score(matrix)
     assert [one.score for one in judged] == expected.tolist()
     assert [one.band for one in judged] == bands(expected).tolist()
@@ -78,50 +78,50 @@ def test_the_live_model_judges_and_says_who_it_is(sound: tuple[Model, Model]) ->
 
 
 @given(st.integers(1, 40), st.integers(0, 2**31))
-def test_a_row_is_judged_alike_alone_and_in_company(sound: tuple[Model, Model], count: int, seed: int) -> None:
+def test_a_row_gets_the_same_judgement_alone_and_in_a_batch(models: tuple[Model, Model], count: int, seed: int) -> None:
     matrix = rows(count, seed=seed)
-    serving = ServingModels(1, *sound)
-    assert score(serving, Given(matrix)) == [score(serving, Given(row[np.newaxis]))[0] for row in matrix]
+    serving = ServingModels(1, *models)
+    assert score(serving, SameVectors(matrix)) == [score(serving, SameVectors(row[np.newaxis]))[0] for row in matrix]
 
 
-def test_where_a_batch_fails_each_row_is_tried_alone_and_only_the_guilty_one_falls_back(
-    sound: tuple[Model, Model],
+def test_if_a_batch_fails_only_the_failing_row_falls_back_to_the_model_before(
+    models: tuple[Model, Model],
 ) -> None:
-    live, before = sound
+    live, before = models
     matrix = rows(5, seed=4)
     matrix[2, 0] = 77.0
-    judged = score(ServingModels(1, Failing(live, lambda some: (some == 77.0).any()), before), Given(matrix))
+    judged = score(ServingModels(1, Failing(live, lambda some: (some == 77.0).any()), before), SameVectors(matrix))
     assert [one.decided_by for one in judged] == ["model", "model", "fallback", "model", "model"]
     assert [one.degraded for one in judged] == [(), (), ("live_model_failed",), (), ()]
-    assert judged[:2] == score(ServingModels(1, live, None), Given(matrix[:2]))
+    assert judged[:2] == score(ServingModels(1, live, None), SameVectors(matrix[:2]))
     assert judged[2].score == before.score(matrix[2:3])[0]
     assert judged[2].model == ModelName("card", "1", before.digest)
 
 
 @pytest.mark.parametrize("fails_too", [True, False])
-def test_where_no_model_can_the_rules_decide_and_there_is_no_score(sound: tuple[Model, Model], fails_too: bool) -> None:  # noqa: FBT001 - a parameter
-    live, before = sound
+def test_if_no_model_can_score_the_rules_decide_without_a_score(models: tuple[Model, Model], fails_too: bool) -> None:  # noqa: FBT001 - a parameter
+    live, before = models
     serving = ServingModels(1, Failing(live, always), Failing(before, always) if fails_too else None)
-    judged = score(serving, Given(np.array([[5.0, 0, 0], [6.0, 0, 0]]), ("card_count_10m", "b", "c")))
+    judged = score(serving, SameVectors(np.array([[5.0, 0, 0], [6.0, 0, 0]]), ("card_count_10m", "b", "c")))
     assert [one.decision for one in judged] == ["approve", "review"]
     for one in judged:
         assert (one.score, one.band, one.model, one.decided_by) == (None, None, None, "rules")
         assert one.degraded == ("live_model_failed", "no_model")
 
 
-def test_a_matrix_that_is_too_narrow_for_every_model_is_judged_by_rules(sound: tuple[Model, Model]) -> None:
-    (judged,) = score(ServingModels(1, *sound), Given(np.zeros((1, 1)), ("a",)))
+def test_a_matrix_too_narrow_for_every_model_is_decided_by_the_rules(models: tuple[Model, Model]) -> None:
+    (judged,) = score(ServingModels(1, *models), SameVectors(np.zeros((1, 1)), ("a",)))
     assert judged.decided_by is DecidedBy.RULES
 
 
-def test_the_model_before_judges_by_the_features_that_it_was_trained_on(sound: tuple[Model, Model]) -> None:
-    class Apart(Given):
+def test_the_model_before_scores_the_features_that_it_was_trained_on(models: tuple[Model, Model]) -> None:
+    class VectorsBySet(SameVectors):
         def of(self, fingerprint: str) -> Floats:
             return rows(3, seed=8) if fingerprint == "before's" else rows(3, seed=7)
 
-    live, before = sound
+    live, before = models
     before = Model(before.digest, msgspec.structs.replace(before.manifest, fingerprint="before's"), before._booster)
-    judged = score(ServingModels(1, Failing(live, always), before), Apart(rows(3, seed=7)))
+    judged = score(ServingModels(1, Failing(live, always), before), VectorsBySet(rows(3, seed=7)))
     assert [one.score for one in judged] == before.score(rows(3, seed=8)).tolist()
 
 
@@ -129,7 +129,7 @@ def test_the_model_before_judges_by_the_features_that_it_was_trained_on(sound: t
 
 
 @given(st.dictionaries(st.sampled_from([*REVIEW_ABOVE, "x"]), st.floats(allow_nan=True)))
-def test_the_rules_never_decline_and_review_what_is_above_a_limit(values: dict[str, float]) -> None:
+def test_the_rules_never_decline_and_review_values_above_a_limit(values: dict[str, float]) -> None:
     decision = decide_by_rules(tuple(values), np.array(list(values.values()), np.float64))
     above = any(values.get(name, math.nan) > limit for name, limit in REVIEW_ABOVE.items())
     assert decision is (Decision.REVIEW if above else Decision.APPROVE)

@@ -1,4 +1,4 @@
-"""Facts in, Prometheus's text out; every metric of the catalogue is there, and no other."""
+"""Facts in, Prometheus text out: exactly the metrics of the catalogue."""
 
 from collections.abc import Sequence
 
@@ -34,8 +34,8 @@ GAUGES: Gauges = {
 }
 
 
-def told(facts: Sequence[Fact], gauges: Gauges | None = None) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
-    """Tell facts to a fresh process's telemetry and read its page: series by sample name."""
+def export(facts: Sequence[Fact], gauges: Gauges | None = None) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+    """Emit facts to new telemetry and parse its metrics page: series by sample name."""
     telemetry = begin(Settings(), {})
     telemetry.watch(gauges or {})
     for fact in facts:
@@ -53,8 +53,8 @@ def value(series: dict[str, dict[tuple[tuple[str, str], ...], float]], name: str
     return series[name][tuple(sorted(labels.items()))]
 
 
-def test_every_metric_of_the_catalogue_is_produced_with_its_attributes_and_no_other_is() -> None:
-    series = told(one_of_each(), GAUGES)
+def test_exactly_the_metrics_of_the_catalogue_are_exported_with_their_attributes() -> None:
+    series = export(one_of_each(), GAUGES)
     ours = {name: labels for name, labels in series.items() if name.startswith("fraudstream_")}
     expected = set()
     for name, metric in CATALOGUE.items():
@@ -69,9 +69,9 @@ def test_every_metric_of_the_catalogue_is_produced_with_its_attributes_and_no_ot
     assert value(series, "target_info", **dict(next(iter(series["target_info"]))))
 
 
-def test_a_batch_is_counted_in_events_and_in_money() -> None:
+def test_a_batch_counts_decisions_amounts_latencies_and_missed_deadlines() -> None:
     fact = decided(scored([Told(offset=at) for at in range(40)], [20] * 39 + [101], decision=Decision.REVIEW))
-    series = told([fact, fact])
+    series = export([fact, fact])
     assert value(series, "fraudstream_decisions_total", decision="review", decided_by="model") == 80
     assert value(series, "fraudstream_decided_amount_total", decision="review", currency="EUR") == 80 * 1250
     assert value(series, "fraudstream_deadline_misses_total") == 2
@@ -83,23 +83,23 @@ def test_a_batch_is_counted_in_events_and_in_money() -> None:
     assert value(series, "fraudstream_stage_duration_seconds_count", stage="observe") == 2
 
 
-def test_what_can_be_named_beforehand_stands_at_zero_so_that_the_first_one_is_seen() -> None:
-    series = told([])
+def test_counters_with_known_attributes_are_exported_as_zero_from_the_start() -> None:
+    series = export([])
     assert value(series, "fraudstream_dead_letters_total", topic="transactions", code="not_json") == 0
     assert value(series, "fraudstream_decisions_total", decision="decline", decided_by="rules") == 0
     assert value(series, "fraudstream_void_scores_total") == 0
     assert value(series, "fraudstream_degraded_total", reason="history_incomplete") == 0
 
 
-def test_a_producers_clock_that_is_ahead_makes_no_negative_latency() -> None:
-    series = told([decided(scored([Told()], [-500]))])
+def test_a_producers_clock_that_is_ahead_gives_zero_latency() -> None:
+    series = export([decided(scored([Told()], [-500]))])
     assert value(series, "fraudstream_latency_seconds_sum") == 0
 
 
-def test_only_decisions_that_differ_are_changed_ones_and_a_missing_score_is_no_shift() -> None:
+def test_only_differing_decisions_count_as_changed_and_a_missing_score_adds_no_shift() -> None:
     approve, decline = Decision.APPROVE, Decision.DECLINE
     fact = Compared(DIGEST, [-0.3, 0.3], [approve] * 3, [approve, decline, decline], [5, 7, 11], ["EUR", "EUR", "JPY"])
-    series = told([fact])
+    series = export([fact])
     assert value(series, "fraudstream_shadow_compared_total") == 3
     assert value(series, "fraudstream_shadow_decisions_changed_total", live="approve", challenger="decline") == 2
     assert (
@@ -111,7 +111,7 @@ def test_only_decisions_that_differ_are_changed_ones_and_a_missing_score_is_no_s
 
 
 @given(st.lists(st.lists(st.floats(-2, 2, width=32), max_size=60), max_size=5))
-def test_many_values_at_once_are_sorted_as_one_by_one(lots: list[list[float]]) -> None:
+def test_values_added_in_bulk_fall_into_the_same_buckets_as_one_by_one(lots: list[list[float]]) -> None:
     bounds = (-0.5, 0.0, 0.001, 1.0)
     tally = HistogramTally(bounds)
     for lot in lots:
@@ -129,13 +129,15 @@ def test_many_values_at_once_are_sorted_as_one_by_one(lots: list[list[float]]) -
 
 @given(st.lists(st.sampled_from(one_of_each()), max_size=8))
 def test_no_order_of_facts_raises(facts: list[Fact]) -> None:
-    books = MetricTotals(Settings())
+    totals = MetricTotals(Settings())
     for fact in facts:
-        books.record(fact)
-    assert books.counted("fraudstream.void_scores")[()] == 3 * sum(type(fact).__name__ == "VoidFound" for fact in facts)
+        totals.record(fact)
+    assert totals.counted("fraudstream.void_scores")[()] == 3 * sum(
+        type(fact).__name__ == "VoidFound" for fact in facts
+    )
 
 
-def test_switched_off_nothing_is_counted_and_the_process_is_still_seen() -> None:
+def test_with_the_sdk_disabled_only_process_metrics_are_exported() -> None:
     telemetry = begin(Settings(), {"OTEL_SDK_DISABLED": "true"})
     assert telemetry.emit is ignore_fact
     assert isinstance(telemetry.tracing, NoTracing)
@@ -145,6 +147,6 @@ def test_switched_off_nothing_is_counted_and_the_process_is_still_seen() -> None
     assert "process_resident_memory_bytes" in page
 
 
-def test_numpys_floats_are_no_trouble() -> None:
+def test_score_shifts_are_counted_without_any_decisions() -> None:
     fact = Compared(DIGEST, np.array([0.1, 0.2]).tolist(), [], [], [], [])
-    assert value(told([fact]), "fraudstream_shadow_score_shift_bucket", le="+Inf") == 2
+    assert value(export([fact]), "fraudstream_shadow_score_shift_bucket", le="+Inf") == 2

@@ -1,4 +1,4 @@
-"""What the environment asks for is what is set up; what it cannot have is said, with what to do instead."""
+"""Telemetry is set up from the variables of OpenTelemetry; an unusable one raises an error with the remedy."""
 
 import logging
 import os
@@ -41,7 +41,7 @@ RATIO = ENDPOINT | {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio"}
         ({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://127.0.0.1:9"}, ()),
     ],
 )
-def test_traces_are_on_where_they_are_asked_for(environment: dict[str, str], traces: tuple[str, ...]) -> None:
+def test_the_environment_selects_the_exporters_of_traces(environment: dict[str, str], traces: tuple[str, ...]) -> None:
     assert read(environment).traces == traces
 
 
@@ -71,7 +71,9 @@ def test_traces_are_on_where_they_are_asked_for(environment: dict[str, str], tra
         ),
     ],
 )
-def test_what_cannot_be_had_is_said_with_what_to_do(environment: dict[str, str], message: str) -> None:
+def test_an_unusable_variable_raises_an_error_that_names_what_is_expected(
+    environment: dict[str, str], message: str
+) -> None:
     with pytest.raises(SettingsError, match=message):
         read(environment)
 
@@ -86,7 +88,7 @@ def test_what_cannot_be_had_is_said_with_what_to_do(environment: dict[str, str],
         ENDPOINT | {"OTEL_BSP_MAX_QUEUE_SIZE": "64", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "64"},
     ],
 )
-def test_what_is_not_used_or_left_empty_is_no_problem(environment: dict[str, str]) -> None:
+def test_unused_empty_and_valid_variables_are_accepted(environment: dict[str, str]) -> None:
     read(environment)
 
 
@@ -101,7 +103,7 @@ def test_what_is_not_used_or_left_empty_is_no_problem(environment: dict[str, str
         ({"OTEL_EXPORTER_OTLP_TRACES_HEADERS": "a=1,s3cr3t"}, "Header format invalid!"),
     ],
 )
-def test_what_the_sdk_checks_itself_is_logged_once_without_a_login_and_traces_go_on(
+def test_a_value_that_the_sdk_ignores_is_logged_once_without_credentials_and_traces_stay_on(
     variables: dict[str, str], warning: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (ENDPOINT | variables).items():
@@ -119,7 +121,7 @@ def test_what_the_sdk_checks_itself_is_logged_once_without_a_login_and_traces_go
     "variables",
     [{"OTEL_METRICS_EXPORTER": "console", "OTEL_METRIC_EXPORT_INTERVAL": "-1"}, {"OTEL_ATTRIBUTE_COUNT_LIMIT": "-1"}],
 )
-def test_a_value_over_which_the_sdk_raises_is_a_problem_of_settings(
+def test_a_value_for_which_the_sdk_raises_is_a_settings_error(
     variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environment = ENDPOINT | variables
@@ -129,20 +131,20 @@ def test_a_value_over_which_the_sdk_raises_is_a_problem_of_settings(
         begin(Settings(), environment)
 
 
-def test_all_problems_are_named_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     with pytest.raises(SettingsError) as raised:
         read({"OTEL_TRACES_EXPORTER": "zipkin", "OTEL_METRICS_EXPORTER": "statsd"})
     assert len(str(raised.value).splitlines()) == 2
 
 
-def test_a_signals_own_protocol_goes_before_the_general_one() -> None:
+def test_the_protocol_of_a_signal_overrides_the_general_one() -> None:
     asked = read(
         ENDPOINT | {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf"}
     )
     assert asked.traces_protocol == "http/protobuf"
 
 
-def test_without_an_endpoint_nothing_is_traced_and_all_is_counted() -> None:
+def test_without_an_endpoint_nothing_is_traced_and_decisions_are_counted() -> None:
     telemetry = begin(Settings(), {})
     assert isinstance(telemetry.tracing, NoTracing)
     assert isinstance(telemetry.operations, NoOperationTracing)
@@ -151,7 +153,9 @@ def test_without_an_endpoint_nothing_is_traced_and_all_is_counted() -> None:
     telemetry.stop()
 
 
-def test_spans_and_numbers_reach_a_collector_and_say_who_we_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spans_and_metrics_reach_a_collector_with_service_worker_and_deployment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with otlp_receiver() as receiver:
         environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint, "OTEL_METRICS_EXPORTER": "otlp"}
         for name, value in environment.items():
@@ -170,7 +174,7 @@ def test_spans_and_numbers_reach_a_collector_and_say_who_we_are(monkeypatch: pyt
         assert any(b"fraudstream.deployment" in body and b"cards" in body for body in receiver.raw)
 
 
-def test_what_the_environment_says_of_who_we_are_goes_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resource_attributes_of_the_environment_override_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.name=payments,service.instance.id=pod-7")
     telemetry = begin(Settings(worker_id="w-1"), {})
     page = telemetry.metrics().decode()
@@ -180,8 +184,8 @@ def test_what_the_environment_says_of_who_we_are_goes_before(monkeypatch: pytest
     assert 'service_instance_id="pod-7"' in line
 
 
-def test_a_collector_that_does_not_answer_keeps_no_process_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://192.0.2.1:4318")  # of a net that leads nowhere
+def test_an_unreachable_collector_does_not_block_shutdown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://192.0.2.1:4318")  # TEST-NET-1, which is never routed
     telemetry = begin(Settings(), {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://192.0.2.1:4318"})
     telemetry.tracing.begin([Told()]).decided(decided(scored([Told()])))
     began = time.monotonic()
@@ -189,7 +193,7 @@ def test_a_collector_that_does_not_answer_keeps_no_process_from_ending(monkeypat
     assert time.monotonic() - began < 5
 
 
-def test_all_that_is_held_has_the_same_few_moments_to_end() -> None:
+def test_all_providers_share_one_shutdown_timeout() -> None:
     released = threading.Event()
 
     class Slow:
@@ -202,7 +206,7 @@ def test_all_that_is_held_has_the_same_few_moments_to_end() -> None:
     released.set()
 
 
-async def test_a_command_without_traces_passes_on_what_it_came_with(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_command_without_traces_forwards_its_headers_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("OTEL_")]:
         monkeypatch.delenv(name)
     async with steps_outside(Settings(), "fraudstream-model") as operations:
@@ -219,7 +223,7 @@ def test_the_command_line_does_not_import_the_sdk() -> None:
     assert done.stdout.strip() == "False"
 
 
-def test_what_the_exporter_logs_comes_once_a_minute_redacted_and_without_its_traceback(
+def test_log_messages_of_the_sdk_are_rate_limited_redacted_and_without_traceback(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sdk = logging.getLogger("somewhere.else")
@@ -233,7 +237,7 @@ def test_what_the_exporter_logs_comes_once_a_minute_redacted_and_without_its_tra
     assert ours == ["cannot send [redacted]: ValueError (0 more left out)", "another place (49 more left out)"]
 
 
-def test_a_login_that_cannot_be_read_as_a_header_is_not_logged(
+def test_credentials_in_a_malformed_header_variable_are_not_logged(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parser = logging.getLogger("opentelemetry.util.re")

@@ -1,4 +1,4 @@
-"""Steps as spans, the judge's and a worker's among them; and what gauges show."""
+"""Spans of single steps, those of the judge and of a worker among them, and the headers that they forward."""
 
 import asyncio
 import re
@@ -32,7 +32,7 @@ MODEL = "d" * 64
 
 
 class Kept:
-    """Steps over an exporter that keeps their spans."""
+    """A tracer of steps over an exporter that keeps their spans."""
 
     def __init__(self, sampler: Any = None) -> None:
         self._exporter = InMemorySpanExporter()
@@ -45,8 +45,8 @@ class Kept:
         return self._exporter.get_finished_spans()
 
 
-class Announced:
-    """A publisher that keeps what is announced; it fails as often as it is told to."""
+class EventKeeper:
+    """A publisher that keeps the events; its first `failures` calls raise."""
 
     def __init__(self, failures: int = 0) -> None:
         self.events: list[tuple[Event, Headers]] = []
@@ -67,14 +67,14 @@ def event(kind: EventKind, **changes: Any) -> Event:
     )
 
 
-async def heard(follower: Follower, events: Sequence[tuple[Event, Headers]]) -> None:
+async def apply_events(follower: Follower, events: Sequence[tuple[Event, Headers]]) -> None:
     """Let a follower read events with their headers."""
     await follower._apply(
         [Told(encode(one), offset=at, headers=headers) for at, (one, headers) in enumerate(events)], 0
     )
 
 
-def test_a_step_goes_on_in_the_trace_that_it_came_with_and_its_messages_in_its_own() -> None:
+def test_a_step_continues_its_parents_trace_and_its_headers_carry_its_own_span() -> None:
     kept = Kept()
     step = kept.operations.begin("judge promote", SAMPLED, 1_000)
     step.done(outcome_attributes(event(EventKind.ACCEPTED)))
@@ -88,7 +88,7 @@ def test_a_step_goes_on_in_the_trace_that_it_came_with_and_its_messages_in_its_o
     }
 
 
-def test_who_sends_begins_a_trace_where_the_sampler_wants_one() -> None:
+def test_a_producing_step_begins_a_trace_only_if_the_sampler_samples_it() -> None:
     kept, silent = Kept(), Kept(ParentBased(ALWAYS_OFF))
     step = kept.operations.begin("model promote")
     step.failed("no_verdict")
@@ -100,7 +100,7 @@ def test_who_sends_begins_a_trace_where_the_sampler_wants_one() -> None:
 
 
 @pytest.mark.parametrize("name", ["send transactions", "judge promote"])
-def test_a_no_to_a_trace_is_handed_on_so_that_nobody_decides_again(name: str) -> None:
+def test_a_decision_against_sampling_is_forwarded_to_the_next_step(name: str) -> None:
     silent, next_one = Kept(ParentBased(ALWAYS_OFF)), Kept()
     step = silent.operations.begin(name, (("other", b"1"),))
     (other, (carried, value)) = step.headers
@@ -115,7 +115,9 @@ def test_a_no_to_a_trace_is_handed_on_so_that_nobody_decides_again(name: str) ->
 @given(
     st.lists(st.tuples(st.sampled_from(["traceparent", "tracestate"]), st.none() | st.binary(max_size=70)), max_size=3)
 )
-def test_what_cannot_be_read_is_passed_on(came_with: list[tuple[str, bytes | None]]) -> None:
+def test_an_invalid_traceparent_is_forwarded_unchanged_and_not_traced(
+    came_with: list[tuple[str, bytes | None]],
+) -> None:
     kept = Kept()
     step = kept.operations.begin("judge promote", came_with)
     step.done({})
@@ -124,7 +126,7 @@ def test_what_cannot_be_read_is_passed_on(came_with: list[tuple[str, bytes | Non
         assert kept.spans == ()
 
 
-def test_a_verdict_leaves_codes_and_no_texts() -> None:
+def test_a_verdicts_span_has_problem_codes_and_no_texts() -> None:
     kept = Kept()
     problem = Problem(ProblemCode.INVALID_FIELD, f"reason: quotes {CARD_NUMBER}")
     kept.operations.begin("judge promote").done(
@@ -136,20 +138,20 @@ def test_a_verdict_leaves_codes_and_no_texts() -> None:
     assert CARD_NUMBER not in span.to_json()
 
 
-async def test_an_answer_goes_on_where_the_candidate_was_announced_from_the_moment_it_was_heard() -> None:
-    kept, published = Kept(), Announced(failures=1)
+async def test_an_answer_continues_the_candidates_trace_and_stays_due_until_it_is_published() -> None:
+    kept, published = Kept(), EventKeeper(failures=1)
     follower = Follower(Settings(), kept.operations)
     answers = CandidateAnswers(follower, published, "w-1")  # type: ignore[arg-type] - it has what is used of a publisher
-    await heard(follower, [(event(EventKind.CANDIDATE), (*SAMPLED, ("other", b"1")))])
+    await apply_events(follower, [(event(EventKind.CANDIDATE), (*SAMPLED, ("other", b"1")))])
     assert answers.unanswered({"c-1": MODEL}) == {"c-1": MODEL}
     await answers.answer("c-1", MODEL, "p" * 64)
     assert kept.spans == ()
     assert answers.unanswered({"c-1": MODEL}) == {"c-1": MODEL}
     await answers.answer("c-1", MODEL, "p" * 64)
     (span,) = kept.spans
-    ((said, headers),) = published.events
+    ((answer_event, headers),) = published.events
     assert (span.name, f"{span.context.trace_id:032x}") == ("load and answer", TRACE)
-    assert (said.kind, dict(headers)["traceparent"].split(b"-")[2]) == (
+    assert (answer_event.kind, dict(headers)["traceparent"].split(b"-")[2]) == (
         "ready",
         f"{span.context.span_id:016x}".encode(),
     )
@@ -158,13 +160,13 @@ async def test_an_answer_goes_on_where_the_candidate_was_announced_from_the_mome
     assert answers.unanswered({"c-1": MODEL}) == {}
 
 
-async def test_what_was_asked_is_forgotten_with_the_verdict_and_a_step_that_hung_is_ended() -> None:
+async def test_a_verdict_removes_the_candidate_and_ends_its_open_span() -> None:
     kept = Kept()
     follower = Follower(Settings(), kept.operations)
-    answers = CandidateAnswers(follower, Announced(failures=9), "w-1")  # type: ignore[arg-type] - likewise
-    await heard(follower, [(event(EventKind.CANDIDATE), SAMPLED)])
+    answers = CandidateAnswers(follower, EventKeeper(failures=9), "w-1")  # type: ignore[arg-type] - likewise
+    await apply_events(follower, [(event(EventKind.CANDIDATE), SAMPLED)])
     await answers.answer("c-1", MODEL, ())
-    await heard(follower, [(event(EventKind.REFUSED), ())])
+    await apply_events(follower, [(event(EventKind.REFUSED), ())])
     assert follower.candidate_notices == {}
     assert answers.unanswered({}) == {}
     (span,) = kept.spans
@@ -172,11 +174,11 @@ async def test_what_was_asked_is_forgotten_with_the_verdict_and_a_step_that_hung
 
 
 @pytest.mark.parametrize("headers", [(), SAMPLED[:1]])
-async def test_a_candidate_that_is_announced_twice_was_heard_the_first_time(headers: Headers) -> None:
+async def test_a_candidate_announced_twice_keeps_its_first_notice(headers: Headers) -> None:
     follower = Follower(Settings())
-    await heard(follower, [(event(EventKind.CANDIDATE), headers)])
+    await apply_events(follower, [(event(EventKind.CANDIDATE), headers)])
     first = follower.candidate_notices["c-1"]
     await asyncio.sleep(0)
-    await heard(follower, [(event(EventKind.CANDIDATE), SAMPLED)])
+    await apply_events(follower, [(event(EventKind.CANDIDATE), SAMPLED)])
     assert follower.candidate_notices["c-1"] is first
     assert list(first.headers) == list(headers)

@@ -1,4 +1,4 @@
-"""Journeys as spans, by an exporter that keeps them; headers of any bytes, which must never hurt."""
+"""Spans of batches, kept by an exporter in memory; headers with arbitrary bytes must not raise."""
 
 import asyncio
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ ROOTS_ON, ROOTS_OFF = ParentBased(ALWAYS_ON), ParentBased(ALWAYS_OFF)
 
 
 class Bench:
-    """Traces over an exporter that keeps what it gets."""
+    """Tracers over an exporter that keeps the finished spans."""
 
     def __init__(self, sampler: Sampler = ROOTS_OFF) -> None:
         self._exporter = InMemorySpanExporter()
@@ -64,21 +64,21 @@ def records(count: int, headers: Sequence[tuple[str, bytes | None]] = (("tracepa
     return [Told(offset=at, headers=headers) for at in range(count)]
 
 
-def said(span: ReadableSpan) -> dict[str, Any]:
+def attributes_of(span: ReadableSpan) -> dict[str, Any]:
     return dict(span.attributes or {})
 
 
-def go(bench: Bench, some: Sequence[Told], **changes: Any) -> list[Sequence[tuple[str, bytes | None]]]:
+def decide(bench: Bench, some: Sequence[Told], **changes: Any) -> list[Sequence[tuple[str, bytes | None]]]:
     """Decide records and return the headers of their scores."""
-    journey = bench.tracing.begin(some)
-    headers = [journey.headers(record) for record in some]
-    journey.decided(decided(scored(some), **changes))
+    batch_trace = bench.tracing.begin(some)
+    headers = [batch_trace.headers(record) for record in some]
+    batch_trace.decided(decided(scored(some), **changes))
     return headers
 
 
-def test_a_score_carries_the_span_that_sent_it_in_the_place_of_its_producers() -> None:
+def test_a_score_carries_its_send_span_in_place_of_the_producers_span() -> None:
     bench = Bench()
-    ((name, sent), state, other) = go(
+    ((name, sent), state, other) = decide(
         bench, [Told(headers=[("traceparent", SAMPLED), ("tracestate", b"bank=1"), ("correlation-id", b"7")])]
     )[0]
     send = bench.one("send scores").get_span_context()
@@ -88,63 +88,63 @@ def test_a_score_carries_the_span_that_sent_it_in_the_place_of_its_producers() -
 
 
 @pytest.mark.parametrize("headers", [(), [("traceparent", UNSAMPLED)], [("other", SAMPLED)]])
-def test_what_is_not_sampled_passes_as_it_came_and_takes_no_journey(headers: Any) -> None:
+def test_unsampled_records_keep_their_headers_and_are_not_traced(headers: Any) -> None:
     bench = Bench()
     some = records(3, headers)
     assert isinstance(bench.tracing.begin(some), NoTracing)
-    assert all(passed is headers for passed in go(bench, some))
+    assert all(passed is headers for passed in decide(bench, some))
     assert bench.spans == ()
 
 
-def test_a_root_is_made_where_the_sampler_wants_one_and_not_where_it_does_not() -> None:
+def test_a_root_span_is_created_only_if_the_sampler_samples_it() -> None:
     every, none = Bench(ROOTS_ON), Bench(ParentBased(TraceIdRatioBased(0.0)))
-    ((name, value),) = go(every, records(1, ()))[0]
+    ((name, value),) = decide(every, records(1, ()))[0]
     assert name == "traceparent"
     process = every.one("process transactions")
     assert process.parent is None
     assert (value or b"").decode().split("-")[1] == f"{process.context.trace_id:032x}"
-    assert list(go(none, records(5, ()))) == [()] * 5
+    assert list(decide(none, records(5, ()))) == [()] * 5
 
 
-def test_a_sampler_that_minds_no_parent_is_asked_about_every_record() -> None:
+def test_a_sampler_that_ignores_parents_also_samples_records_flagged_unsampled() -> None:
     bench = Bench(ALWAYS_ON)
-    go(bench, records(2, [("traceparent", UNSAMPLED)]))
+    decide(bench, records(2, [("traceparent", UNSAMPLED)]))
     assert len(bench.named("process transactions")) == 2
 
 
-def test_each_sampled_record_and_its_batch_point_at_each_other() -> None:
+def test_each_sampled_record_and_its_batch_link_to_each_other() -> None:
     bench = Bench()
     some = [*records(2), Told(offset=2), Told(offset=3, headers=[("traceparent", UNSAMPLED)])]
-    go(bench, some)
+    decide(bench, some)
     batch = bench.one("process batch")
     own = bench.named("process transactions")
     assert batch.parent is None
     assert [link.context.span_id for link in batch.links] == [span.context.span_id for span in own]
     assert [link.context for span in own for link in span.links] == [batch.context, batch.context]
-    assert said(batch)["messaging.batch.message_count"] == 4
+    assert attributes_of(batch)["messaging.batch.message_count"] == 4
     children = [span for span in bench.spans if span.parent and span.parent.span_id == batch.context.span_id]
     assert [(span.name, span.start_time, span.end_time) for span in children] == list(stages())
-    observe = said(next(span for span in children if span.name == "observe"))
+    observe = attributes_of(next(span for span in children if span.name == "observe"))
     assert observe["db.operation.batch.size"] == 4
     assert observe["server.address"] == "redis.internal"
     assert "secret" not in str(bench.spans[0].to_json())
 
 
-def test_links_are_cut_where_the_sdk_would_cut_them() -> None:
+def test_a_batch_span_has_no_more_links_than_the_sdk_allows() -> None:
     bench = Bench()
-    go(bench, records(MAX_LINKS + 20))
+    decide(bench, records(MAX_LINKS + 20))
     assert len(bench.one("process batch").links) == MAX_LINKS
     assert len(bench.named("process transactions")) == MAX_LINKS + 20
 
 
-def test_records_without_a_decision_say_what_became_of_them() -> None:
+def test_each_records_span_has_its_outcome_and_no_card_number() -> None:
     bench = Bench()
     some = records(3)
-    journey = bench.tracing.begin(some)
-    journey.headers(some[0])
+    batch_trace = bench.tracing.begin(some)
+    batch_trace.headers(some[0])
     letter = DeadLetter(some[1], DeadLetterCode.CARD_NUMBER, f"got {CARD_NUMBER}")
-    journey.decided(decided(scored(some[:1]), [letter], repeated=1))
-    first, dead, again = (said(span) for span in bench.named("process transactions"))
+    batch_trace.decided(decided(scored(some[:1]), [letter], repeated=1))
+    first, dead, again = (attributes_of(span) for span in bench.named("process transactions"))
     assert (first["fraudstream.outcome"], first["fraudstream.decision"]) == ("decided", "approve")
     assert (first["fraudstream.model.digest"], first["fraudstream.revision"]) == (DIGEST, 7)
     assert (dead["fraudstream.outcome"], dead["error.type"]) == ("dead_letter", "card_number")
@@ -152,66 +152,66 @@ def test_records_without_a_decision_say_what_became_of_them() -> None:
     assert CARD_NUMBER not in "".join(span.to_json() for span in bench.spans)
 
 
-def test_a_failed_attempt_ends_its_spans_as_errors_by_class_and_the_next_is_another_journey() -> None:
+def test_a_failed_attempt_ends_its_spans_with_the_errors_class_and_a_retry_has_its_own() -> None:
     bench = Bench()
     some = records(2)
-    journey = bench.tracing.begin(some)
-    journey.headers(some[0])
-    journey.failed(ValueError(f"quotes {CARD_NUMBER}"))
+    batch_trace = bench.tracing.begin(some)
+    batch_trace.headers(some[0])
+    batch_trace.failed(ValueError(f"quotes {CARD_NUMBER}"))
     assert {span.name for span in bench.spans} == {"process transactions", "send scores", "process batch"}
     assert {span.status.status_code for span in bench.spans} == {StatusCode.ERROR}
-    assert {said(span)["error.type"] for span in bench.spans} == {"ValueError"}
+    assert {attributes_of(span)["error.type"] for span in bench.spans} == {"ValueError"}
     assert CARD_NUMBER not in "".join(span.to_json() for span in bench.spans)
-    go(bench, some)
+    decide(bench, some)
     assert len(bench.named("process batch")) == 2
 
 
-def test_a_cancelled_attempt_is_an_error_too() -> None:
+def test_a_cancelled_attempt_is_traced_as_an_error() -> None:
     bench = Bench()
     bench.tracing.begin(records(1)).failed(asyncio.CancelledError())
-    assert said(bench.one("process transactions"))["error.type"] == "CancelledError"
+    assert attributes_of(bench.one("process transactions"))["error.type"] == "CancelledError"
 
 
-def test_headers_asked_for_twice_are_of_one_span() -> None:
+def test_headers_requested_twice_have_the_same_send_span() -> None:
     bench = Bench()
     (record,) = records(1)
-    journey = bench.tracing.begin([record])
-    assert journey.headers(record) == journey.headers(record)
-    journey.decided(decided(scored([record])))
+    batch_trace = bench.tracing.begin([record])
+    assert batch_trace.headers(record) == batch_trace.headers(record)
+    batch_trace.decided(decided(scored([record])))
     assert len(bench.named("send scores")) == 1
 
 
-def test_the_challengers_time_comes_behind_in_the_trace_of_what_it_scored() -> None:
+def test_the_challengers_time_is_added_to_the_traces_of_the_records_that_it_scored() -> None:
     bench = Bench()
     some = records(3)
-    journey = bench.tracing.begin(some)
-    journey.decided(decided(scored(some)))
+    batch_trace = bench.tracing.begin(some)
+    batch_trace.decided(decided(scored(some)))
     stage = Stage("shadow", BEGAN_NS + 10**9, BEGAN_NS + 2 * 10**9)
-    journey.compared(some[:2], "e" * 64, stage)
+    batch_trace.compared(some[:2], "e" * 64, stage)
     shown = bench.named("score shadow")
     parents = [span.context.span_id for span in (bench.one("process batch"), *bench.named("process transactions")[:2])]
     assert [span.parent.span_id for span in shown if span.parent] == parents
     assert {(span.start_time, span.end_time) for span in shown} == {stage[1:]}
-    assert {said(span)["fraudstream.model.digest"] for span in shown} == {"e" * 64}
+    assert {attributes_of(span)["fraudstream.model.digest"] for span in shown} == {"e" * 64}
 
 
-def test_labels_travel_as_transactions_do() -> None:
+def test_labels_are_traced_to_their_outcomes() -> None:
     bench = Bench()
     some = [Told(topic="labels", offset=at, headers=[("traceparent", SAMPLED)]) for at in range(2)]
-    journey = bench.tracing.begin(some)
-    ((_, sent),) = journey.headers(some[0])
+    batch_trace = bench.tracing.begin(some)
+    ((_, sent),) = batch_trace.headers(some[0])
     letter = DeadLetter(some[1], DeadLetterCode.NOT_JSON, "why")
-    journey.labelled(LabelsApplied(some[:1], [LabelStatus.CORRECTED], [letter], 0, stages(("decode", "publish"))))
-    outcomes = [said(span)["fraudstream.outcome"] for span in bench.named("process labels")]
+    batch_trace.labelled(LabelsApplied(some[:1], [LabelStatus.CORRECTED], [letter], 0, stages(("decode", "publish"))))
+    outcomes = [attributes_of(span)["fraudstream.outcome"] for span in bench.named("process labels")]
     assert outcomes == ["corrected", "dead_letter"]
     send = bench.one("send outcomes")
     assert (sent or b"").decode().split("-")[2] == f"{send.context.span_id:016x}"
-    assert said(send)["messaging.destination.name"] == "outcomes"
+    assert attributes_of(send)["messaging.destination.name"] == "outcomes"
 
 
-def test_a_batch_decided_record_by_record_shows_each_stage_once() -> None:
+def test_a_batch_decided_record_by_record_has_one_span_per_stage() -> None:
     bench = Bench()
-    go(bench, records(2), stages=[*stages(("decode", "score")), *stages(("decode", "score", "publish"))])
+    decide(bench, records(2), stages=[*stages(("decode", "score")), *stages(("decode", "score", "publish"))])
     batch = bench.one("process batch").context.span_id
     shown = [span.name for span in bench.spans if span.parent and span.parent.span_id == batch]
     assert shown == ["decode", "score", "publish"]
@@ -232,10 +232,12 @@ HEADERS = st.lists(
 
 
 @given(st.lists(HEADERS, min_size=1, max_size=4), st.sampled_from([ROOTS_ON, ROOTS_OFF, ALWAYS_ON]))
-def test_no_header_hurts_and_what_cannot_be_read_passes_as_it_came(lots: list[Any], sampler: Sampler) -> None:
+def test_arbitrary_headers_raise_nothing_and_invalid_contexts_are_forwarded_unchanged(
+    lots: list[Any], sampler: Sampler
+) -> None:
     bench = Bench(sampler)
     some = [Told(offset=at, headers=headers) for at, headers in enumerate(lots)]
-    for came, left in zip(lots, go(bench, some), strict=True):
+    for came, left in zip(lots, decide(bench, some), strict=True):
         changed = [(before, after) for before, after in zip(came, left, strict=False) if before != after]
         assert all(name == "traceparent" for (name, _), _ in changed)
         assert left[len(came) :] == () or (
@@ -244,32 +246,32 @@ def test_no_header_hurts_and_what_cannot_be_read_passes_as_it_came(lots: list[An
         if any(name == "traceparent" for name, _ in came) and context_of(came) is None:
             assert left is came
     for span in bench.spans:
-        assert set(said(span)) <= set(MEANINGS)
+        assert set(attributes_of(span)) <= set(MEANINGS)
 
 
 @given(CARD_NUMBERS)
-def test_a_state_that_holds_a_card_number_is_in_no_span(number: str) -> None:
+def test_a_tracestate_with_a_card_number_is_in_no_span(number: str) -> None:
     bench = Bench()
     headers = [("traceparent", SAMPLED), ("tracestate", f"bank={number}".encode())]
-    (left,) = go(bench, [Told(headers=headers)])
+    (left,) = decide(bench, [Told(headers=headers)])
     assert left[1] == headers[1]
     assert all(number not in str(span.context.trace_state.to_header()) for span in bench.spans)
     assert bench.spans
 
 
-def test_a_context_goes_behind_other_headers_where_there_was_none() -> None:
+def test_a_new_traceparent_is_appended_to_the_other_headers() -> None:
     bench = Bench(ROOTS_ON)
-    (left,) = go(bench, [Told(headers=[("correlation-id", b"7")])])
+    (left,) = decide(bench, [Told(headers=[("correlation-id", b"7")])])
     assert [name for name, _ in left] == ["correlation-id", "traceparent"]
     assert with_traceparent(left, bench.one("send scores").context) == left
 
 
-def test_every_attribute_of_the_list_is_said_by_some_span_and_no_other_is() -> None:
+def test_spans_have_exactly_the_documented_attributes() -> None:
     bench = Bench(ROOTS_ON)
     some = records(2)
-    journey = bench.tracing.begin(some)
-    journey.headers(some[0])
-    journey.decided(decided(scored(some[:1]), [DeadLetter(some[1], DeadLetterCode.NOT_JSON, "why")]))
+    batch_trace = bench.tracing.begin(some)
+    batch_trace.headers(some[0])
+    batch_trace.decided(decided(scored(some[:1]), [DeadLetter(some[1], DeadLetterCode.NOT_JSON, "why")]))
     bench.operations.begin("send transactions").done(sent_attributes("transactions", 0, 7))
     event = Event(
         event_id="e",
@@ -281,17 +283,17 @@ def test_every_attribute_of_the_list_is_said_by_some_span_and_no_other_is() -> N
         model=DIGEST,
     )
     bench.operations.begin("load and answer").done(outcome_attributes(event))
-    assert {name for span in bench.spans for name in said(span)} == set(MEANINGS)
+    assert {name for span in bench.spans for name in attributes_of(span)} == set(MEANINGS)
 
 
 @pytest.mark.parametrize("count", [1, 4])
-def test_what_was_decided_without_redis_does_not_say_that_redis_was_asked(count: int) -> None:
+def test_observe_spans_of_decisions_without_redis_have_no_redis_attributes(count: int) -> None:
     bench = Bench()
-    go(bench, records(count), stopgap=True)
+    decide(bench, records(count), stopgap=True)
     asked, stopgap = Bench(), bench.named("observe")
-    go(asked, records(count))
+    decide(asked, records(count))
     for span in stopgap:
         assert span.kind is SpanKind.INTERNAL
-        assert not [name for name in said(span) if name.startswith(("db.", "server."))]
+        assert not [name for name in attributes_of(span) if name.startswith(("db.", "server."))]
     assert len(stopgap) == len(asked.named("observe")) > 0
     assert {span.kind for span in asked.named("observe")} == {SpanKind.CLIENT}

@@ -24,8 +24,8 @@ def table(day: list[int], card: list[int], fraud: list[int], labelled_day: list[
     )
 
 
-def precision_by_the_book(days: list[int], cards: list[int], frauds: list[int], scores: list[float]) -> float:
-    """Recount with dictionaries; no card is blocked by a label here, only by having been found."""
+def recounted_precision(days: list[int], cards: list[int], frauds: list[int], scores: list[float]) -> float:
+    """Compute card precision with dictionaries; a card is blocked only by having been found, not by a label."""
     found: dict[int, int] = {}
     precisions = []
     for day in sorted(set(days)):
@@ -42,7 +42,7 @@ def precision_by_the_book(days: list[int], cards: list[int], frauds: list[int], 
 
 
 @given(st.integers(0, 10_000))
-def test_card_precision_is_the_books(seed: int) -> None:
+def test_card_precision_equals_a_recount(seed: int) -> None:
     random = np.random.default_rng(seed)
     rows = 600
     days = np.sort(random.integers(0, 30, rows)).tolist()
@@ -51,11 +51,11 @@ def test_card_precision_is_the_books(seed: int) -> None:
     scores = random.permutation(rows) / rows
     known_later = [1_000] * rows
     metrics = measure(table(days, cards, frauds, known_later), np.arange(rows), scores, Policy(0.5, 0.9))
-    expected = precision_by_the_book(days, cards, frauds, scores.tolist())
+    expected = recounted_precision(days, cards, frauds, scores.tolist())
     assert metrics["card_precision_at_100"] == pytest.approx(expected)
 
 
-def test_a_known_card_is_blocked_for_two_weeks() -> None:
+def test_a_card_with_a_known_fraud_is_blocked_for_two_weeks() -> None:
     data = table([0, 10, 10, 11, 23, 24, 24], [1, 1, 2, 1, 1, 1, 3], [1, 1, 1, 1, 1, 1, 0], [10, *[99] * 6])
     rows = np.arange(1, 7)
     scores = np.full(6, 0.5)
@@ -64,7 +64,7 @@ def test_a_known_card_is_blocked_for_two_weeks() -> None:
     assert metrics["card_precision_at_100"] == pytest.approx((1 + 1) / 2 / ALERTS_A_DAY)
 
 
-def test_calibration_is_platts_sigmoid_to_the_eye() -> None:
+def test_calibration_is_within_0_05_of_platts_sigmoid() -> None:
     random = np.random.default_rng(0)
     margins = random.normal(-4, 2, 20_000)
     truth = 1 / (1 + np.exp(-(0.8 * margins + 0.5)))
@@ -76,12 +76,12 @@ def test_calibration_is_platts_sigmoid_to_the_eye() -> None:
     assert calibration.margins[-1] > margins.max() + 1
 
 
-def test_margins_that_tell_nothing_make_no_model() -> None:
+def test_margins_that_do_not_predict_the_labels_are_rejected() -> None:
     with pytest.raises(UnusableModelError, match="do not predict the labels"):
         calibrate(np.array([2.0, 1.0, 0.0, -1.0]), np.array([0, 0, 1, 1], np.int8))
 
 
-def test_thresholds_give_their_shares() -> None:
+def test_thresholds_select_the_requested_shares() -> None:
     scores = np.random.default_rng(1).permutation(10_000) / 10_000
     policy = choose_policy(scores, 0.005, 0.001)
     assert np.mean(scores >= policy.review_at) == pytest.approx(0.005, abs=2e-4)
@@ -94,7 +94,7 @@ def spread(days: int, *, fraud_every: int = 5, per_day: int = 20) -> Table:
     return table(day, [number % 50 for number in range(len(day))], fraud)
 
 
-def test_the_parts_follow_each_other_and_what_was_known_when() -> None:
+def test_the_parts_are_consecutive_and_use_only_labels_that_were_known_in_time() -> None:
     data = spread(100)
     parts = split(data, 30 * DAY_MS)
     assert isinstance(parts, Split)
@@ -105,7 +105,7 @@ def test_the_parts_follow_each_other_and_what_was_known_when() -> None:
     assert (data.labelled_ms[parts.validate] <= data.last_ms).all()
 
 
-def test_what_is_missing_for_a_training_is_said() -> None:
+def test_insufficient_training_data_raises_an_error_with_the_reason() -> None:
     with pytest.raises(TrainingDataError, match="no transaction is labelled"):
         split(_unlabelled(spread(50)), 0)
     with pytest.raises(TrainingDataError, match="add more days, or the column labelled_at"):

@@ -1,4 +1,4 @@
-"""The wiring of a worker: parts get what they need when they are made, and none is changed from outside later."""
+"""The wiring of a worker: its parts get their dependencies when constructed, and no other object sets them later."""
 
 import ast
 from pathlib import Path
@@ -31,13 +31,13 @@ def is_own(target: ast.Attribute) -> bool:
 
 
 @pytest.mark.parametrize("folder", WIRED)
-def test_nothing_is_assigned_from_outside_after_construction(folder: str) -> None:
+def test_no_module_assigns_to_an_attribute_of_another_object(folder: str) -> None:
     sources = sorted(Path(HOUSE / "stream" / folder).glob("*.py"))
     assert len(sources) > 3
     assert {path.name: found for path in sources if (found := assigned_from_outside(path.read_text()))} == {}
 
 
-def test_an_assignment_from_outside_would_be_found() -> None:
+def test_an_assignment_to_an_attribute_of_another_object_is_found() -> None:
     assert assigned_from_outside("self.a = self.b.c = 1\nself.d: int = 2\nx.y += 1") == ["self.b.c", "x.y"]
 
 
@@ -45,7 +45,7 @@ def worker(redis_down: str) -> WorkerApp:
     return WorkerApp(Settings(redis_down=redis_down, worker_id="w-1"), Telemetry())
 
 
-async def test_the_parts_of_a_worker_are_made_before_it_starts() -> None:
+async def test_the_parts_of_a_worker_exist_before_it_starts() -> None:
     app = worker("wait")
     assert app.reasons() == ["starting"]
     assert app.current_consumer() is None
@@ -55,12 +55,12 @@ async def test_the_parts_of_a_worker_are_made_before_it_starts() -> None:
     assert app.parts.repair.text() == "not started"
 
 
-async def test_the_store_of_decisions_is_the_one_that_the_settings_name() -> None:
+async def test_the_setting_redis_down_selects_the_store_of_decisions() -> None:
     histories = worker("degrade").parts.histories
     assert isinstance(histories, DegradingStore)
     assert (histories.degraded, histories.has_pending) == (False, False)
 
 
-async def test_a_url_that_names_no_redis_is_a_wrong_setting() -> None:
+async def test_a_redis_url_with_another_scheme_is_a_settings_error() -> None:
     with pytest.raises(SettingsError, match="FRAUDSTREAM_REDIS_URL"):
         WorkerApp(Settings(redis_url="http://localhost", worker_id="w-1"), Telemetry())

@@ -23,7 +23,7 @@ FEATURES = load_sets("")
 
 
 class NoModel:
-    """Stands for a live model that cannot score: the rules decide."""
+    """A live model that cannot score, so that the rules decide."""
 
     fingerprint = FEATURES.newest.fingerprint
 
@@ -34,17 +34,17 @@ class NoModel:
 SERVING = ServingModels(1, cast("Model", NoModel()), None)
 
 
-class Troubled(Pipeline):
-    """A pipeline that raises on batches of which `trouble` says so."""
+class FailingPipeline(Pipeline):
+    """A pipeline that raises the error that `fault` returns for a batch."""
 
-    def __init__(self, trouble: Callable[[Sequence[Record]], Exception | None]) -> None:
+    def __init__(self, fault: Callable[[Sequence[Record]], Exception | None]) -> None:
         super().__init__(Settings(), FEATURES, MemoryStore(FEATURES))
-        self._trouble = trouble
+        self._fault = fault
         self.calls: list[int] = []
 
     async def decide(self, records: Sequence[Record], terms: DecisionTerms, clock: Callable[[], int]) -> Outputs:
         self.calls.append(len(records))
-        error = self._trouble(records)
+        error = self._fault(records)
         outputs = await super().decide(records, terms, clock)
         if error is not None:
             raise error
@@ -52,13 +52,13 @@ class Troubled(Pipeline):
 
     async def apply(self, records: Sequence[Record]) -> None:
         self.calls.append(len(records))
-        error = self._trouble(records)
+        error = self._fault(records)
         if error is not None:
             raise error
         await super().apply(records)
 
 
-def guilty(*offsets: int, error: Exception | None = None) -> Callable[[Sequence[Record]], Exception | None]:
+def failing_on(*offsets: int, error: Exception | None = None) -> Callable[[Sequence[Record]], Exception | None]:
     raised = error or ZeroDivisionError("a bug of ours")
     return lambda records: raised if {record.offset for record in records} & set(offsets) else None
 
@@ -77,54 +77,56 @@ def offsets(outputs: Outputs) -> dict[int, list[int]]:
     }
 
 
-async def test_a_batch_without_trouble_is_decided_at_once() -> None:
-    pipeline = Troubled(guilty())
+async def test_a_batch_without_errors_is_decided_in_one_call() -> None:
+    pipeline = FailingPipeline(failing_on())
     outputs = await decide(pipeline, a_batch())
     assert (offsets(outputs), outputs.dead, pipeline.calls) == ({0: [0, 2, 4], 1: [1, 3, 5]}, [], [6])
 
 
-async def test_one_guilty_record_is_undecidable_and_the_others_are_decided(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failing_record_becomes_a_dead_letter_and_the_others_are_decided(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     records = [*a_batch(), Told(text(transaction_id="t-0", more=1), offset=6), Told(b"x", offset=7)]
     with caplog.at_level(logging.ERROR):
-        outputs = await decide(Troubled(guilty(3)), records)
+        outputs = await decide(FailingPipeline(failing_on(3)), records)
     assert offsets(outputs) == {0: [0, 2, 4], 1: [1, 5]}
     assert [(letter.record.offset, letter.code) for letter in outputs.dead] == [(3, "undecidable"), (7, "not_json")]
     assert "ZeroDivisionError" in outputs.dead[0].detail
     assert "partition 1 offset 3 cannot be decided: ZeroDivisionError" in caplog.text
-    assert "raise error" in caplog.text, "the place is said"
+    assert "raise error" in caplog.text, "the traceback is logged"
     assert "a bug of ours" not in caplog.text, "the error's text may quote the payment"
     assert (outputs.repeated, outputs.unknown_fields) == (1, 6)
 
 
-async def test_what_is_decided_one_by_one_is_what_is_decided_together() -> None:
-    together = await decide(Troubled(guilty()), a_batch())
-    alone = await decide(Troubled(lambda records: ValueError() if len(records) > 1 else None), a_batch())
+async def test_records_decided_one_by_one_have_the_offsets_and_counts_of_a_batch() -> None:
+    together = await decide(FailingPipeline(failing_on()), a_batch())
+    alone = await decide(FailingPipeline(lambda records: ValueError() if len(records) > 1 else None), a_batch())
     assert offsets(alone) == offsets(together)
     assert (alone.dead, alone.repeated, alone.unknown_fields) == ([], together.repeated, together.unknown_fields)
 
 
 @pytest.mark.parametrize("error", [StoreUnavailableError("away"), StoreRefusedError("may evict")])
 @pytest.mark.parametrize("only_alone", [True, False])
-async def test_a_fault_of_the_store_is_no_records_fault(error: StoreError, only_alone: bool) -> None:  # noqa: FBT001 - a parameter
-    def trouble(records: Sequence[Record]) -> Exception | None:
+async def test_an_error_of_the_store_is_raised_and_makes_no_dead_letter(error: StoreError, only_alone: bool) -> None:  # noqa: FBT001 - a parameter
+    def fault(records: Sequence[Record]) -> Exception | None:
         return ValueError() if only_alone and len(records) > 1 else error
 
     with pytest.raises(type(error)):
-        await decide(Troubled(trouble), a_batch())
+        await decide(FailingPipeline(fault), a_batch())
 
 
-async def test_nothing_comes_of_nothing() -> None:
-    for trouble in (guilty(), lambda _: ValueError()):
-        outputs = await decide(Troubled(trouble), [])
+async def test_an_empty_batch_gives_empty_outputs() -> None:
+    for fault in (failing_on(), lambda _: ValueError()):
+        outputs = await decide(FailingPipeline(fault), [])
         assert (len(outputs.scored), outputs.dead, outputs.repeated) == (0, [], 0)
 
 
-async def test_a_record_that_is_undecidable_alone_is_a_dead_letter_by_its_code() -> None:
-    outputs = await decide(Troubled(guilty(0)), a_batch(1))
+async def test_a_failing_batch_of_one_becomes_an_undecidable_dead_letter() -> None:
+    outputs = await decide(FailingPipeline(failing_on(0)), a_batch(1))
     assert [letter.code for letter in outputs.dead] == [DeadLetterCode.UNDECIDABLE]
 
 
-async def test_a_decisions_latency_has_the_wait_for_its_histories_in_it() -> None:
+async def test_a_decisions_latency_includes_the_time_to_observe_its_histories() -> None:
     time_ms = 1_000
 
     class Slow(MemoryStore):
@@ -140,17 +142,17 @@ async def test_a_decisions_latency_has_the_wait_for_its_histories_in_it() -> Non
     assert latency_ms == 300
 
 
-async def test_what_was_decided_before_is_applied_and_its_retries_are_known() -> None:
-    pipeline = Troubled(guilty())
+async def test_an_applied_record_is_repeated_when_it_is_sent_again() -> None:
+    pipeline = FailingPipeline(failing_on())
     await apply_isolating(pipeline, a_batch())
     outputs = await decide(pipeline, [Told(text(transaction_id="t-0", more=1), offset=9)])
     assert (len(outputs.scored), outputs.repeated) == (0, 1)
 
 
-async def test_a_record_that_cannot_be_applied_is_left_out_and_the_others_are_not(
+async def test_a_record_that_cannot_be_applied_is_skipped_and_the_others_are_applied(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    pipeline = Troubled(guilty(3))
+    pipeline = FailingPipeline(failing_on(3))
     await apply_isolating(pipeline, a_batch())
     assert pipeline.calls == [6, 1, 1, 1, 1, 1, 1]
     assert "partition 1 offset 3 cannot be decided" in caplog.text
@@ -158,9 +160,9 @@ async def test_a_record_that_cannot_be_applied_is_left_out_and_the_others_are_no
     assert (len(outputs.scored), outputs.repeated) == (1, 5)
 
 
-async def test_applying_waits_for_the_store_and_does_nothing_with_nothing() -> None:
+async def test_applying_raises_an_error_of_the_store_and_ignores_an_empty_batch() -> None:
     with pytest.raises(StoreUnavailableError):
-        await apply_isolating(Troubled(guilty(3, error=StoreUnavailableError("away"))), a_batch())
-    pipeline = Troubled(guilty())
+        await apply_isolating(FailingPipeline(failing_on(3, error=StoreUnavailableError("away"))), a_batch())
+    pipeline = FailingPipeline(failing_on())
     await apply_isolating(pipeline, [])
     assert pipeline.calls == []

@@ -1,4 +1,4 @@
-"""A child cannot outlive us, and says why it is not ready."""
+"""A child process ends with its parent, and `NotReady` explains why it does not answer."""
 
 import asyncio
 import subprocess
@@ -13,7 +13,7 @@ from stream.demo.services.errors import NotReady
 from stream.demo.services.processes import Child
 
 SLEEPER = (sys.executable, "-S", "-c", "import time; time.sleep(600)")
-DEAF = """
+IGNORES_SIGTERM = """
 import signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("deaf", flush=True)
@@ -40,7 +40,7 @@ def gone(pid: int, seconds: float = 10) -> bool:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's death signal is Linux's")
-def test_a_child_dies_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     command = [sys.executable, "-c", OWNER, str(tmp_path / "log")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None
@@ -50,7 +50,7 @@ def test_a_child_dies_with_a_parent_that_was_killed(tmp_path: Path) -> None:
     assert gone(child)
 
 
-async def test_a_child_outlives_the_thread_that_asked_for_it(tmp_path: Path) -> None:
+async def test_a_child_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
     child = Child(SLEEPER, tmp_path / "log")
     await asyncio.to_thread(child.start)
     await asyncio.get_running_loop().shutdown_default_executor()
@@ -59,14 +59,14 @@ async def test_a_child_outlives_the_thread_that_asked_for_it(tmp_path: Path) -> 
     assert gone(child.pid)
 
 
-def test_a_child_that_ends_before_it_answers_is_explained_by_its_log(tmp_path: Path) -> None:
+def test_the_error_for_a_child_that_exits_early_has_its_exit_code_and_log(tmp_path: Path) -> None:
     child = Child((sys.executable, "-S", "-c", "import sys; sys.exit('no room at the inn')"), tmp_path / "log")
     child.start()
     with pytest.raises(NotReady, match=r"ended with 1; (.|\n)*no room at the inn"):
         child.await_ready(lambda: False, 30)
 
 
-def test_a_child_that_keeps_silent_is_ended(tmp_path: Path) -> None:
+def test_a_child_that_does_not_answer_in_time_is_ended(tmp_path: Path) -> None:
     child = Child(SLEEPER, tmp_path / "log")
     child.start()
     with pytest.raises(NotReady, match="no answer within"):
@@ -74,15 +74,15 @@ def test_a_child_that_keeps_silent_is_ended(tmp_path: Path) -> None:
     assert gone(child.pid)
 
 
-def test_one_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
-    child = Child((sys.executable, "-c", DEAF), tmp_path / "log")
+def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
+    child = Child((sys.executable, "-c", IGNORES_SIGTERM), tmp_path / "log")
     child.start()
     child.await_ready(lambda: "deaf" in child.tail(), 30)
     child.stop(seconds=0.2)
     assert child.exit_code == -9
 
 
-def test_what_was_never_started_says_so(tmp_path: Path) -> None:
+def test_a_child_that_was_never_started_can_be_stopped_and_has_no_pid(tmp_path: Path) -> None:
     child = Child(("nothing",), tmp_path / "log")
     child.stop()
     with pytest.raises(NotReady, match="nothing was never started"):

@@ -1,4 +1,4 @@
-"""The simulated population: repeatable, plausible, and abused in ways that can be found."""
+"""The simulated payments are repeatable and plausible, and each pattern of fraud has its times, amounts and places."""
 
 import numpy as np
 import pytest
@@ -51,13 +51,13 @@ def test_rows_are_in_order_of_time_inside_the_plan_and_cut_where_live_begins(wor
     assert at[world.cut - 1] < PLAN.live_start_ms <= at[world.cut]
 
 
-def test_about_the_planned_share_is_fraud_in_history_and_live(world: World) -> None:
+def test_the_share_of_fraud_is_about_as_planned_in_history_and_live(world: World) -> None:
     fraud = world.rows.pattern != Pattern.GENUINE
     assert 0.005 < fraud[: world.cut].mean() < 0.009
     assert 0.002 < fraud[world.cut :].mean() < 0.02
 
 
-def test_every_pattern_takes_its_part(world: World) -> None:
+def test_every_pattern_has_more_than_a_tenth_of_all_fraud(world: World) -> None:
     counts = np.bincount(world.rows.pattern, minlength=len(Pattern))
     fraud = counts[1:].sum()
     assert all(count > 0.1 * fraud for count in counts[1:])
@@ -67,7 +67,7 @@ def test_cards_spend_about_once_a_day(world: World) -> None:
     assert 0.8 < len(world.rows) / (42 * PLAN.cards) < 1.4
 
 
-def test_honest_holders_sleep_at_night_and_keep_to_their_merchants(world: World) -> None:
+def test_genuine_payments_are_rare_at_night_and_mostly_at_favourite_merchants(world: World) -> None:
     genuine = of(world, Pattern.GENUINE)
     hour = genuine.occurred_ms % DAY_MS // HOUR_MS
     assert np.mean(hour < 6) < 0.08
@@ -75,7 +75,7 @@ def test_honest_holders_sleep_at_night_and_keep_to_their_merchants(world: World)
     assert 0.75 < familiar.mean() < 0.95
 
 
-def test_a_stolen_card_is_tried_with_a_small_amount_and_then_drained(world: World) -> None:
+def test_a_stolen_card_is_used_for_a_small_payment_and_then_for_large_ones_online(world: World) -> None:
     rows = of(world, Pattern.STOLEN)
     first = np.concatenate([[True], np.diff(rows.card[np.argsort(rows.card, kind="stable")]) != 0])
     by_card = rows.take(np.argsort(rows.card, kind="stable"))
@@ -85,28 +85,28 @@ def test_a_stolen_card_is_tried_with_a_small_amount_and_then_drained(world: Worl
     assert IS_ONLINE[world.population.merchants.category[rows.merchant]].all()
 
 
-def test_copied_cards_end_at_the_complicit_merchants(world: World) -> None:
+def test_skimmed_cards_are_used_at_complicit_merchants_whose_payments_are_mostly_fraud(world: World) -> None:
     rows = of(world, Pattern.SKIMMED)
     assert np.isin(rows.merchant, world.population.merchants.complicit).all()
     everybody = world.rows.take(np.isin(world.rows.merchant, world.population.merchants.complicit))
     assert np.mean(everybody.pattern != Pattern.GENUINE) > 0.5
 
 
-def test_accounts_are_taken_over_at_night_at_merchants_that_the_card_does_not_know(world: World) -> None:
+def test_takeover_fraud_happens_at_night_and_mostly_at_merchants_new_to_the_card(world: World) -> None:
     rows = of(world, Pattern.TAKEOVER)
     assert np.mean(rows.occurred_ms % DAY_MS // HOUR_MS < 6) > 0.95
     familiar = (world.population.favourites[rows.card] == rows.merchant[:, None]).any(axis=1)
     assert familiar.mean() < 0.15
 
 
-def test_cards_are_tested_with_cents_within_minutes(world: World) -> None:
+def test_card_testing_uses_small_amounts_less_than_a_minute_apart(world: World) -> None:
     rows = of(world, Pattern.TESTING)
     assert np.quantile(rows.amount, 0.85) <= 2
     assert rows.amount.max() > 100
     assert np.median(gaps_ms(rows)) < MINUTE_MS
 
 
-def test_every_other_machine_repeats_its_amount(world: World) -> None:
+def test_about_half_of_card_testing_repeats_its_amount(world: World) -> None:
     rows = of(world, Pattern.TESTING)
     order = np.lexsort((rows.occurred_ms, rows.card))
     card, amount = rows.card[order], rows.amount[order]
@@ -114,25 +114,25 @@ def test_every_other_machine_repeats_its_amount(world: World) -> None:
     assert 0.3 < repeated.mean() < 0.6
 
 
-def test_copied_cards_are_used_far_from_home(world: World) -> None:
+def test_skimmed_cards_are_mostly_used_outside_their_home_town(world: World) -> None:
     rows, shops = of(world, Pattern.SKIMMED), world.population.merchants
     away = shops.town[rows.merchant] != world.population.home[rows.card]
     assert away.mean() > 0.7
 
 
-def test_only_what_is_bought_online_has_a_device(world: World) -> None:
+def test_online_payments_have_a_device_and_others_have_none(world: World) -> None:
     online = IS_ONLINE[world.population.merchants.category[world.rows.merchant]]
     assert np.array_equal(world.device != NONE, online)
 
 
-def test_honest_holders_keep_to_two_devices_and_thieves_use_theirs_for_several_cards(world: World) -> None:
-    told = world.device != NONE
-    honest = told & (world.rows.pattern == Pattern.GENUINE)
-    own = world.device[honest] < 2 * PLAN.cards
+def test_genuine_payments_use_the_holders_devices_and_fraud_uses_one_device_for_several_cards(world: World) -> None:
+    has_device = world.device != NONE
+    genuine = has_device & (world.rows.pattern == Pattern.GENUINE)
+    own = world.device[genuine] < 2 * PLAN.cards
     assert 0.95 < own.mean() < 0.99
-    assert 0 < len(shared(world, honest & (world.device < 2 * PLAN.cards))) < 0.3 * PLAN.cards
-    abused = told & ~honest
-    remote = np.isin(world.device, world.device[honest])
+    assert 0 < len(shared(world, genuine & (world.device < 2 * PLAN.cards))) < 0.3 * PLAN.cards
+    abused = has_device & ~genuine
+    remote = np.isin(world.device, world.device[genuine])
     assert 0.1 < remote[abused].mean() < 0.5
     assert np.isin(world.device[abused & ~remote], shared(world, abused)).mean() > 0.8
 
@@ -144,21 +144,21 @@ def shared(world: World, which: Flags) -> Indices:
     return device[cards > 1]
 
 
-def test_the_truth_comes_after_the_transaction_and_within_a_month(world: World) -> None:
+def test_labels_are_known_an_hour_to_30_days_after_the_transaction(world: World) -> None:
     delay = world.labelled_ms - world.rows.occurred_ms
     assert delay.min() >= HOUR_MS
     assert delay.max() <= 30 * DAY_MS
     assert DAY_MS < np.median(delay) < 6 * DAY_MS
 
 
-def test_a_world_without_fraud_has_none() -> None:
+def test_a_fraud_share_of_zero_gives_no_fraud() -> None:
     plan = Plan(START_MS, history_days=3, live_days=0, cards=50, merchants=200, fraud_share=0.0)
     quiet = simulate(np.random.default_rng(1), plan)
     assert not quiet.rows.pattern.any()
     assert quiet.cut == len(quiet.rows)
 
 
-def test_a_plan_that_ends_before_now_ends_with_the_last_midnight() -> None:
+def test_a_plan_ending_before_now_ends_at_the_last_midnight() -> None:
     plan = Plan.ending_before(START_MS + 5 * HOUR_MS, history_days=7, live_days=1)
     assert plan.live_start_ms == START_MS - DAY_MS
     assert plan.history_start_ms == START_MS - 8 * DAY_MS
@@ -173,7 +173,7 @@ def test_a_plan_that_ends_before_now_ends_with_the_last_midnight() -> None:
         ({"fraud_share": 1.0}, "a fraud share of 1.0"),
     ],
 )
-def test_a_plan_that_makes_no_sense_is_refused(wrong: dict[str, int], said: str) -> None:
+def test_an_impossible_plan_is_rejected(wrong: dict[str, int], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         Plan(**{"history_start_ms": START_MS, **wrong})
 
@@ -185,7 +185,7 @@ def test_a_population_needs_merchants_in_every_town() -> None:
     assert all(len(few.merchants.local(town)) >= 3 for town in range(len(TOWNS)))
 
 
-def test_columns_of_unequal_length_are_refused(world: World) -> None:
+def test_columns_of_unequal_length_are_rejected(world: World) -> None:
     rows = world.rows
     with pytest.raises(ValueError, match="columns of lengths"):
         TransactionRows(rows.card[:1], rows.merchant, rows.occurred_ms, rows.amount, rows.pattern)

@@ -1,4 +1,4 @@
-"""What a simulation writes is what the contract reads."""
+"""A simulation writes transactions files and records that the contract accepts."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ def read(path: Path, what: str) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("name", ["history.parquet", "history.csv"])
-def test_history_is_a_transactions_file(world: World, tmp_path: Path, name: str) -> None:
+def test_the_history_is_written_as_a_transactions_file(world: World, tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     assert write_history(world, path) == world.cut
     (rows, distinct, fraud), *_ = read(path, "count(*), count(DISTINCT transaction_id), avg(fraud::INT)")
@@ -59,7 +59,7 @@ def test_history_holds_no_label_from_the_future(world: World, tmp_path: Path) ->
     assert read(path, "bool_and(labelled_at IS NULL OR labelled_at > occurred_at)") == [(True,)]
 
 
-def test_a_file_of_another_kind_is_refused(world: World, tmp_path: Path) -> None:
+def test_a_file_name_with_another_suffix_is_rejected(world: World, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"history\.xlsx: a transactions file ends in \.parquet or \.csv"):
         write_history(world, tmp_path / "history.xlsx")
 
@@ -78,12 +78,12 @@ def test_live_continues_the_history_with_records_that_the_contract_accepts(world
         assert not answer.dropped
 
 
-def test_what_is_bought_online_names_its_device_in_history_and_live(world: World, tmp_path: Path) -> None:
+def test_only_online_payments_name_their_device_in_history_and_live(world: World, tmp_path: Path) -> None:
     path = tmp_path / "history.parquet"
     write_history(world, path)
-    told = read(path, "bool_and((device_id IS NOT NULL) = (channel = 'ecommerce')), count(DISTINCT device_id)")
-    assert told[0][0]
-    assert told[0][1] > 100
+    answer = read(path, "bool_and((device_id IS NOT NULL) = (channel = 'ecommerce')), count(DISTINCT device_id)")
+    assert answer[0][0]
+    assert answer[0][1] > 100
     devices = dict(read(path, "transaction_id, device_id"))
     assert devices == {f"tx-{row:08d}": name(world, row) for row in range(world.cut)}
     for number, (transaction, _) in enumerate(live(world), start=world.cut):
@@ -94,17 +94,17 @@ def name(world: World, row: int) -> str | None:
     return None if world.device[row] < 0 else f"dev-{world.device[row]:07d}"
 
 
-def test_live_says_which_transactions_are_fraud(world: World) -> None:
+def test_live_entries_mark_as_many_frauds_as_the_simulation(world: World) -> None:
     fraud = [entry.fraud for entry in live(world)]
     assert sum(fraud) == np.count_nonzero(world.rows.pattern[world.cut :])
 
 
-def test_no_text_holds_a_card_number(world: World) -> None:
+def test_no_transaction_contains_a_card_number(world: World) -> None:
     for transaction, _ in live(world):
         assert not any(holds_card_number(value) for value in transaction.values() if isinstance(value, str))
 
 
-def test_labels_are_reports_of_fraud_in_order_of_their_time(world: World) -> None:
+def test_labels_report_fraud_in_order_of_time_within_the_requested_period(world: World) -> None:
     reports = list(labels(world, PLAN.live_start_ms, PLAN.live_start_ms + 2 * DAY_MS))
     assert reports
     times = [parse_time_ms(report["labelled_at"]).epoch_ms for report in reports]
