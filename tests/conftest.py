@@ -1,4 +1,4 @@
-"""What the integration tests stand on: one Kafka, one Redis, and workers for each test; and the Hypothesis profiles."""
+"""Fixtures of the integration tests: one Kafka, one Redis, and workers for each test; and the Hypothesis profiles."""
 
 import sys
 import uuid
@@ -29,7 +29,7 @@ def kafka(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 
 @pytest.fixture
 def kafka_outage(kafka: Cluster) -> Iterator[Cluster]:
-    """The session's broker, for stopping, killing and pausing: it is back in service afterwards."""
+    """The session's broker, for tests that stop, kill or pause it; it is in service again afterwards."""
     try:
         yield kafka
     finally:
@@ -38,7 +38,7 @@ def kafka_outage(kafka: Cluster) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
-    """The session's Redis; key prefixes keep tests apart, as `topic_prefix` does for topics."""
+    """The session's Redis; key prefixes separate the tests, as `topic_prefix` separates their topics."""
     with redis_server() as url:
         yield url
 
@@ -51,13 +51,13 @@ def topic_prefix() -> str:
 
 @pytest.fixture
 def report(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Takes a line with a test's figures: kills, cuts, rows compared; all of them are shown at the end."""
+    """A function that records a line of the test's figures (kills, cuts, rows compared), all printed at the end."""
     return lambda line: lines_of(request.config, FIGURES).append(f"{request.node.name}: {line}")
 
 
 @pytest.fixture
 def start_worker(tmp_path: Path) -> Iterator[Callable[[Mapping[str, str]], Worker]]:
-    """A function that starts a worker with these settings; all of a test's workers end with it."""
+    """A function that starts a worker with these settings; the test's workers are killed at its end."""
     started: list[Worker] = []
 
     def start(settings: Mapping[str, str], command: Sequence[str] = COMMAND) -> Worker:
@@ -74,12 +74,12 @@ def start_worker(tmp_path: Path) -> Iterator[Callable[[Mapping[str, str]], Worke
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let tests report lines, from several processes too."""
+    """Register the plugin that collects reported lines, from several processes too."""
     config.pluginmanager.register(report_lines)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as integration whatever stands on Kafka or Redis, whether or not its file says so; and Hypothesis tests."""
+    """Mark tests that use Kafka or Redis as `integration`, and Hypothesis tests as `property`."""
     for item in items:
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
             item.add_marker(pytest.mark.property)

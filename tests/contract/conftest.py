@@ -1,4 +1,4 @@
-"""The servers that the stores are held to their promises on, and each store in turn."""
+"""The servers of the contract tests, and each history store in turn."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the whole."""
+"""Fixtures of the integration tests: fleets, and a Redis of the test's own."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What takes long: `make acceptance` runs it, and `make test` runs a short case or a smaller size of the same test.
+"""Marks for slow tests: `make acceptance` runs them in full, `make test` a short case or a smaller size of them.
 
 - A test or a case that is marked `acceptance` runs in `make acceptance` only.
 - A test that is marked `full_size` runs in both, in `make acceptance` with the full size that `sized` was given.
@@ -15,15 +15,15 @@ FULL = os.environ.get("FRAUDSTREAM_TEST_SIZE") == "full"
 
 
 def sized(short: int, full: int) -> int:
-    """Return how much a test does: `full` in `make acceptance`; the test is marked `full_size`."""
+    """Return the size of a test that is marked `full_size`: `full` in `make acceptance`, else `short`."""
     return full if FULL else short
 
 
 def cases(every: Iterable[Any], short: Collection[Any]) -> list[Any]:
-    """Mark all cases for `make acceptance`, except those that every run has time for.
+    """Mark all cases for `make acceptance`, except the `short` ones, which always run.
 
     Raises:
-        ValueError: a short case is none of the test's.
+        ValueError: a short case is not a case of the test.
     """
     listed = list(every)
     if unknown := [one for one in short if one not in listed]:

@@ -1,7 +1,4 @@
-"""Certificates of the tests' own making, by the `openssl` command: an authority, and who it vouches for.
-
-Nothing here knows what the certificates are for. They are good for a day.
-"""
+"""Certificates for tests, made by the `openssl` command: an authority, and certificates that it signs for a day."""
 
 import shutil
 import ssl
@@ -24,14 +21,14 @@ LOOPBACK = "IP:127.0.0.1,DNS:localhost"
 
 
 class NoCertificates(Exception):  # noqa: N818 - a state of the machine
-    """There is no `openssl` command, or none that signs by one command (3.0 and later do)."""
+    """There is no `openssl` command, or it is older than 3.0 and cannot sign in one command."""
 
 
 class Authority:
-    """An authority in a folder of its own; `file` is what its friends trust.
+    """A certificate authority in a folder of its own; `file` is its certificate, to be trusted by clients.
 
     Raises:
-        NoCertificates: see there.
+        NoCertificates: `openssl` is missing or too old.
     """
 
     def __init__(self, folder: Path, name: str = "authority") -> None:
@@ -43,7 +40,7 @@ class Authority:
         self._make("authority", name, "-extensions", "authority")
 
     def vouch(self, name: str, names: str = LOOPBACK) -> tuple[Path, Path]:
-        """Make a certificate for who is called `name` and is at these addresses; return it and its private key.
+        """Sign a certificate for `name` at the addresses `names`; return it and its private key.
 
         Both together are in `<name>-pair.pem`.
         """
@@ -53,7 +50,7 @@ class Authority:
         return certificate, key
 
     def context(self, name: str) -> ssl.SSLContext:
-        """Return what `name` connects with."""
+        """Return an SSL context with the certificate of `name`."""
         context = ssl.create_default_context(cafile=str(self.file))
         context.load_cert_chain(self.folder / f"{name}-pair.pem")
         return context

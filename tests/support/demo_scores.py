@@ -1,4 +1,4 @@
-"""Scores as a worker would write them, and runs that have seen them, for tests of the demo."""
+"""Scores as a worker writes them, and demo runs that have read them, for tests of the demo."""
 
 from dataclasses import replace
 from typing import Any
@@ -19,7 +19,7 @@ from stream.demo.world.rows import Pattern
 OLD, NEW = "a" * 64, "b" * 64
 MODELS = {OLD: "plain", NEW: "better"}
 CHALLENGED, PROMOTED, BACK = 2, 3, 4
-"""The revisions of a story; under the first, nothing is live yet."""
+"""The revisions of a run after the first promotion, which is revision 1."""
 BEGAN_MS = 900
 
 
@@ -57,7 +57,7 @@ def score(name: str, place: Place, **changes: Any) -> Score:
 
 
 def comparison(name: str, place: Place, pair: tuple[Decision, Decision], **changes: Any) -> Comparison:
-    """Compare what was decided with what the challenger would have, under revision 2."""
+    """Make a comparison of the live model's and the challenger's decision, under revision 2."""
     revision = changes.get("revision", CHALLENGED)
     live, challenger = (NEW, OLD) if revision == PROMOTED else (OLD, NEW)
     return Comparison(
@@ -79,14 +79,14 @@ def comparison(name: str, place: Place, pair: tuple[Decision, Decision], **chang
 
 
 def sent(board: Scoreboard, name: str, place: Place, pattern: Pattern = Pattern.GENUINE, *, live: bool = True) -> Place:
-    """Let a transaction go out at 1,000 ms and reach the broker."""
+    """Record a transaction that is due at 1,000 ms as acknowledged by the broker."""
     board.due(name, GroundTruth(pattern, live, 1_000))
     board.acknowledge(name, place)
     return place
 
 
 def sound_board(count: int = 12, partitions: int = 2) -> Scoreboard:
-    """Make a board on which all went well: a third each was decided by revisions 2, 3 and 4."""
+    """Make a board without problems: revisions 2, 3 and 4 each decided a third."""
     board = Scoreboard()
     for number in range(count):
         place = sent(board, f"t{number}", Place(number % partitions, number // partitions))
@@ -132,23 +132,23 @@ STORY = (
 
 
 def commands_of(board: Scoreboard) -> CommandLog:
-    """Tell the story as the fleet would, with the cutovers that the board shows."""
+    """Make the log of the run's commands and events, with the cutovers on the board."""
     log = CommandLog()
     for asked, revision, model in STORY:
         log.command(asked)
-        told = {"command_id": asked.command_id, "command": asked.kind, "model": model}
+        entry = {"command_id": asked.command_id, "command": asked.kind, "model": model}
         if asked.kind is not CommandKind.ROLL_BACK:
-            log.event(event(EventKind.READY, revision - 1, **told))
-        log.event(event(EventKind.ACCEPTED, revision, **told))
+            log.event(event(EventKind.READY, revision - 1, **entry))
+        log.event(event(EventKind.ACCEPTED, revision, **entry))
         for partition, firsts in sorted(board.first_offsets.items()):
             if revision in firsts:
-                told = {"partition": partition, "offset": firsts[revision]}
-                log.event(event(EventKind.CUTOVER, revision, **told))
+                entry = {"partition": partition, "offset": firsts[revision]}
+                log.event(event(EventKind.CUTOVER, revision, **entry))
     return log
 
 
 def comparisons_of(board: Scoreboard) -> RevisionComparisons:
-    """Compare everything that revisions 2 and 3 decided; both models agree on all."""
+    """Make a comparison for each decision of revisions 2 and 3; the models agree on all."""
     compared = RevisionComparisons(board.truths)
     names = {place: name for name, places in board.decided.items() for place in places}
     for partition, firsts in board.first_offsets.items():
@@ -162,7 +162,7 @@ def comparisons_of(board: Scoreboard) -> RevisionComparisons:
 
 
 def view_of(board: Scoreboard, **changes: Any) -> View:
-    """Make the last view of a sound story."""
+    """Make the last view of a run without problems."""
     return View(
         **{
             "board": board,
@@ -192,11 +192,11 @@ def refused(log: CommandLog, command_id: str, *problems: Problem) -> CommandLog:
     again = CommandLog()
     for asked, _, _ in STORY:
         again.command(asked)
-    for told in log.events:
-        if told.command_id == command_id and told.kind is EventKind.ACCEPTED:
-            again.event(event(EventKind.REFUSED, 0, command_id=command_id, command=told.command, problems=problems))
+    for entry in log.events:
+        if entry.command_id == command_id and entry.kind is EventKind.ACCEPTED:
+            again.event(event(EventKind.REFUSED, 0, command_id=command_id, command=entry.command, problems=problems))
         else:
-            again.event(told)
+            again.event(entry)
     return again
 
 
@@ -205,7 +205,7 @@ def without(view: View, command_id: str) -> View:
     again = CommandLog()
     for asked, _, _ in STORY:
         again.command(asked)
-    for told in view.commands.events:
-        if told.command_id != command_id:
-            again.event(told)
+    for entry in view.commands.events:
+        if entry.command_id != command_id:
+            again.event(entry)
     return replace(view, commands=again)

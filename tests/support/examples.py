@@ -5,13 +5,13 @@ from hypothesis import HealthCheck, settings
 PART = 4
 LEAST = 10
 ORDINARY = 100
-"""Examples of a property that does not say how many; Hypothesis's own default."""
+"""Examples of a property that sets no number; Hypothesis's own default."""
 
 
 def register_profiles() -> None:
-    """Make the two profiles known and load `ci`; `pytest --hypothesis-profile thorough` loads the other afterwards.
+    """Register the two profiles and load `ci`; `pytest --hypothesis-profile thorough` loads the other afterwards.
 
-    The machine is shared, and a fresh checkout builds its tables of characters in the first draw: neither is a failure.
+    A slow draw is no failure: machines are shared, and in a fresh checkout the first draw builds tables of characters.
     """
     slow = [HealthCheck.too_slow]
     settings.register_profile("thorough", deadline=None, max_examples=ORDINARY, suppress_health_check=slow)
@@ -20,7 +20,7 @@ def register_profiles() -> None:
 
 
 def examples(count: int) -> int:
-    """Return `count` in the profile `thorough`, else the part of it that is drawn in every run of the tests."""
+    """Return `count` in the profile `thorough`, else the part of it that is drawn in `ci`."""
     return count if settings.get_current_profile_name() == "thorough" else part_of(count)
 
 

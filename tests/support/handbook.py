@@ -1,4 +1,4 @@
-"""The public handbook stream as records of the contract; where it is not beside the project, its tests are skipped.
+"""The public handbook stream as records of the contract; its tests are skipped if it is not beside the project.
 
 Mapping: card = CUSTOMER_ID, merchant = TERMINAL_ID, amount = TX_AMOUNT in cents of EUR, time = TX_DATETIME as UTC.
 """
@@ -25,7 +25,7 @@ PUBLISHED = {
     **{f"merchant_count_delayed_{n}d": f"TERMINAL_ID_NB_TX_{n}DAY_WINDOW" for n in (1, 7, 30)},
     **{f"merchant_fraud_share_delayed_{n}d": f"TERMINAL_ID_RISK_{n}DAY_WINDOW" for n in (1, 7, 30)},
 }
-"""Our features that the published table has, and what they are called there."""
+"""Our features that the published table has, and their names there."""
 
 needs_handbook = pytest.mark.skipif(not TRANSACTIONS.exists(), reason=f"the handbook stream is not at {HANDBOOK}")
 
@@ -68,7 +68,7 @@ def label(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def weeks(stream: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Part a stream into stretches no longer than the label delay: a stretch's labels matter only behind it."""
+    """Split a stream into stretches no longer than the label delay: a stretch's labels matter only after it."""
     at = 0
     while at < len(stream):
         end = stream[at]["occurred_at"] + LABEL_DELAY_MS
@@ -78,14 +78,14 @@ def weeks(stream: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 
 
 class Recount:
-    """Every feature of the default set that needs a history, counted anew from all rows before: slow and plain."""
+    """Recounts every feature of the default set that needs a history from all earlier rows: slow and simple."""
 
     def __init__(self) -> None:
         self.cards: dict[str, list[dict[str, Any]]] = {}
         self.merchants: dict[str, list[dict[str, Any]]] = {}
 
     def features(self, row: dict[str, Any]) -> dict[str, float | None]:
-        """Take in one row and return what it sees."""
+        """Add a row and return its features."""
         card, merchant = self.cards.setdefault(row["card_id"], []), self.merchants.setdefault(row["merchant_id"], [])
         now = row["occurred_at"]
         found: dict[str, float | None] = {"card_seconds_since_last": None}

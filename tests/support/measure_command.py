@@ -1,6 +1,6 @@
-"""A command, run to its end and measured: how long it takes, and the memory of all its processes together at its peak.
+"""Measures a command: how long it takes, and the peak memory of all its processes together.
 
-`measure_command.py COMMAND…` says so on standard error.
+`measure_command.py COMMAND…` writes both to standard error.
 """
 
 import os
@@ -17,7 +17,7 @@ LOOK_SECONDS = 0.1
 
 
 class Measured(NamedTuple):
-    """How a command ended and what it took; pages that several of its processes share are counted once."""
+    """How a command ended, its time and memory; pages that several of its processes share are counted once."""
 
     exit_code: int
     output: str
@@ -27,7 +27,7 @@ class Measured(NamedTuple):
 
 
 def measure(command: Sequence[str], environment: Mapping[str, str], seconds: float) -> Measured:
-    """Run a command with variables on top of ours; it is killed past `seconds`."""
+    """Run a command with these environment variables added; kill it after `seconds`."""
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         began, peak_bytes = time.monotonic(), 0
         process = subprocess.Popen(command, env=os.environ | environment, stdout=output, stderr=errors)
@@ -43,7 +43,7 @@ def measure(command: Sequence[str], environment: Mapping[str, str], seconds: flo
 
 
 def held_by(pid: int) -> int:
-    """Return the bytes that a process and its descendants hold in memory; of one that is gone, nothing."""
+    """Return the bytes that a process and its descendants hold in memory; 0 if it is gone."""
     try:
         root = psutil.Process(pid)
         family = [root, *root.children(recursive=True)]

@@ -25,7 +25,7 @@ def rows(count: int, *, seed: int = 0, width: int = len(NAMES)) -> np.ndarray:
 
 
 def train(names: tuple[str, ...] = NAMES, *, seed: int = 0, trees: int = 5) -> lightgbm.Booster:
-    """Train a little on rows whose first column tells."""
+    """Train a small model on rows whose first column determines the label."""
     matrix = rows(400, seed=seed, width=len(names))
     frauds = (np.nan_to_num(matrix[:, 0]) + seed / 7 > 1).astype(int)
     parameters = {"objective": "binary", "verbosity": -1, "num_leaves": 6, "num_threads": 1, "seed": seed}
@@ -33,7 +33,7 @@ def train(names: tuple[str, ...] = NAMES, *, seed: int = 0, trees: int = 5) -> l
 
 
 def history_vectors(histories: list[bytes], width: int = len(NAMES)) -> np.ndarray:
-    """Stand in for the features: a history is {"x": number}, its vector x, 2x, 3x, ... with NaN where x is null."""
+    """Compute stand-in features: a history is {"x": number}, its vector x, 2x, 3x, ... with NaN where x is null."""
     values = [msgspec.json.decode(history)["x"] for history in histories]
     column = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
     return column[:, np.newaxis] * np.arange(1.0, width + 1)

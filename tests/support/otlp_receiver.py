@@ -1,4 +1,4 @@
-"""A collector for tests: takes OTLP over HTTP, as the SDK's exporter sends it, and keeps the spans."""
+"""A collector for tests: receives OTLP over HTTP, as the SDK's exporter sends it, and keeps spans and metric names."""
 
 import gzip
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as Wire
 
 
 class Received(NamedTuple):
-    """One span as it was sent; ids in hexadecimal, times in nanoseconds, `links` the span ids that it points at."""
+    """One span as it was sent; ids in hexadecimal, times in nanoseconds, `links` as trace id and span id."""
 
     service: str
     instance: str
@@ -32,7 +32,7 @@ class Received(NamedTuple):
 
 
 class Receiver:
-    """What came in so far; `raw` holds every request's body as it was sent."""
+    """Everything received so far; `raw` holds every request's body as it was sent."""
 
     def __init__(self) -> None:
         self.endpoint = ""
@@ -50,18 +50,18 @@ class Receiver:
         return [span for span in self.spans if span.name == name]
 
     def trace(self, trace: str) -> list[Received]:
-        """Return the spans of one trace, in the order of their beginnings."""
+        """Return the spans of one trace, in the order of their start times."""
         return sorted((span for span in self.spans if span.trace == trace), key=lambda span: span.start_ns)
 
     def take(self, path: str, body: bytes) -> None:
-        """Keep what one request carries."""
+        """Store the content of one request."""
         with self._lock:
             self.raw.append(body)
             if path == "/v1/traces":
                 self._spans += _spans(ExportTraceServiceRequest.FromString(body))
             elif path == "/v1/metrics":
-                told = ExportMetricsServiceRequest.FromString(body)
-                scopes = (scope for resource in told.resource_metrics for scope in resource.scope_metrics)
+                message = ExportMetricsServiceRequest.FromString(body)
+                scopes = (scope for resource in message.resource_metrics for scope in resource.scope_metrics)
                 self.metrics += [metric.name for scope in scopes for metric in scope.metrics]
 
 
@@ -80,7 +80,7 @@ def otlp_receiver() -> Iterator[Receiver]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
@@ -95,14 +95,14 @@ def otlp_receiver() -> Iterator[Receiver]:
         thread.join()
 
 
-def _spans(told: ExportTraceServiceRequest) -> Iterator[Received]:
-    for resource in told.resource_spans:
-        who = {one.key: one.value.string_value for one in resource.resource.attributes}
+def _spans(message: ExportTraceServiceRequest) -> Iterator[Received]:
+    for resource in message.resource_spans:
+        identity = {one.key: one.value.string_value for one in resource.resource.attributes}
         for scope in resource.scope_spans:
             for span in scope.spans:
                 yield Received(
-                    service=who.get("service.name", ""),
-                    instance=who.get("service.instance.id", ""),
+                    service=identity.get("service.name", ""),
+                    instance=identity.get("service.instance.id", ""),
                     name=span.name,
                     kind=Wire.SpanKind.Name(span.kind).removeprefix("SPAN_KIND_"),
                     trace=span.trace_id.hex(),

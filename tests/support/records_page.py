@@ -1,4 +1,4 @@
-"""What the page about records says of each field, from the JSON Schemas of the code."""
+"""The tables of fields for the page about records, from the JSON Schemas of the code."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ PATTERNS: Mapping[str, str] = MappingProxyType(
         r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$(?!\n)": "RFC 3339, UTC, three decimals",
     }
 )
-"""What an expression of the schemas means, where the schema does not say it."""
+"""The meaning of a pattern of the schemas, if the schema has no description."""
 
 
 def records(table: Table) -> str:
@@ -32,13 +32,13 @@ def section(table: Table, record: str) -> str:
 
 
 def rows(whole: Schema, part: Schema, before: str = "") -> Iterator[tuple[str, ...]]:
-    """Yield a row for each field of an object, those of objects in it behind their names."""
+    """Yield a row for each field of an object; a nested object's fields carry its name as a prefix."""
     part = resolved(whole, part)
     for name, field in part["properties"].items():
         kinds = kinds_of(whole, field)
         null = "; or null" if len(kinds) < len(field.get("anyOf", kinds)) else ""
-        said = " or ".join(dict.fromkeys(spelled(whole, kind) for kind in kinds))
-        yield f"`{before}{name}`", "yes" if name in part.get("required", ()) else "", said + null
+        text = " or ".join(dict.fromkeys(spelled(whole, kind) for kind in kinds))
+        yield f"`{before}{name}`", "yes" if name in part.get("required", ()) else "", text + null
         if "properties" in kinds[0]:
             yield from rows(whole, kinds[0], f"{before}{name}.")
 
@@ -49,13 +49,13 @@ def resolved(whole: Schema, part: Schema) -> Schema:
 
 
 def kinds_of(whole: Schema, field: Schema) -> list[Schema]:
-    """Return what a field may hold beside null."""
+    """Return what a field may hold besides null."""
     kinds = [resolved(whole, kind) for kind in field.get("anyOf", [field])]
     return [kind for kind in kinds if kind.get("type") != "null"]
 
 
 def spelled(whole: Schema, field: Schema) -> str:
-    """Say what one kind of value is."""
+    """Return the description of one kind of value."""
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"] if value is not None)
     items = field.get("items") or field.get("additionalProperties")
@@ -68,7 +68,7 @@ def spelled(whole: Schema, field: Schema) -> str:
 
 
 def bounds(field: Schema) -> Iterator[str]:
-    """Yield what else is said of a plain value: its bounds, its meaning."""
+    """Yield the bounds and the meaning of a plain value."""
     low, high = field.get("minimum"), field.get("maximum")
     if low is not None:
         yield f"{low} or more" if high is None else f"{low} to {high}"

@@ -1,4 +1,4 @@
-"""Lines that tests report beside their results: which Kafka they ran on, and their figures, shown once at the end.
+"""Lines that tests report besides their results: which Kafka they ran on, and their figures, shown once at the end.
 
 Under pytest-xdist each worker process sends its lines to the controller, which shows all of them.
 """
@@ -10,18 +10,18 @@ import pytest
 CLUSTERS = pytest.StashKey[list[str]]()
 FIGURES = pytest.StashKey[list[str]]()
 SENT = "fraudstream"
-"""The name of our lines in what a worker process sends at its end."""
+"""The key of our lines in the output that a worker process sends at its end."""
 
 
 class Node(Protocol):
-    """What is read of a worker process that has ended."""
+    """The attributes that are read from a worker process that has ended."""
 
     config: pytest.Config
     workeroutput: dict[str, Any]
 
 
 def lines_of(config: pytest.Config, key: pytest.StashKey[list[str]]) -> list[str]:
-    """Return the list that lines of this kind are added to."""
+    """Return the list of the lines of this kind."""
     return config.stash.setdefault(key, [])
 
 

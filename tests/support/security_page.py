@@ -1,4 +1,4 @@
-"""What docs/how-to/secure.md gives each role: the commands and the Redis user of the page, for the tests to use."""
+"""The ACL commands, the Redis rules and the error messages of docs/how-to/secure.md, for tests."""
 
 import re
 import shlex
@@ -9,7 +9,7 @@ PAGE = HOUSE / "docs" / "how-to" / "secure.md"
 
 
 def _text() -> str:
-    """Return the page with its continued lines as one."""
+    """Return the page with continued lines joined."""
     return re.sub(r"\\\n\s*", "", PAGE.read_text())
 
 
@@ -25,13 +25,13 @@ def redis_rules() -> list[str]:
     return line.split()
 
 
-def complaints() -> list[str]:
-    """Return what the page says that one is told when something is wrong."""
+def described_errors() -> list[str]:
+    """Return the error messages that the page lists."""
     section = PAGE.read_text().partition("## When it does not work")[2].partition("\n## ")[0]
     return [line.split(" | ")[0].strip("| ") for line in section.splitlines() if line.startswith("| ")][2:]
 
 
-def documented(complaint: str) -> str:
-    """Return a complaint, which must be on the page."""
-    assert complaint in complaints()
-    return complaint
+def documented(error: str) -> str:
+    """Return an error message, which must be on the page."""
+    assert error in described_errors()
+    return error

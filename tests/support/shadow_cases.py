@@ -1,4 +1,4 @@
-"""What tests of the shadow share: decisions, accepted commands, and a publisher that keeps what is announced."""
+"""Shared by tests of the shadow: decisions, accepted commands, and a publisher that keeps its events."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ DIGEST, LIVE = "a" * 64, "d" * 64
 
 
 def accepted(revision: int, kind: str, model: Any, at_ms: int, until_ms: Any = None) -> Event:
-    """An accepted command in the log, with the end of its watch where it has one."""
+    """Make the `accepted` event of a command, with the end of its watch if it has one."""
     return Event(
         event_id=f"e-{revision}",
         deployment="default",
@@ -38,7 +38,7 @@ def accepted(revision: int, kind: str, model: Any, at_ms: int, until_ms: Any = N
 
 
 def scored(count: int, first: int = 0, score: float | None = 0.25) -> Scored:
-    """Decisions of so many transactions, alternately of two partitions."""
+    """Make the decisions of `count` transactions, alternately of two partitions."""
     records = [Told(text(transaction_id=f"t-{at}"), offset=at, partition=at % 2) for at in range(first, first + count)]
     decoded = decode(records, 0)
     nothing = Histories(np.zeros((count, 9), np.int64), np.ones(count, np.int64), np.arange(count))
@@ -55,7 +55,7 @@ def serving(challenger: str | None) -> ServingModels:
 
 
 class Log(Publisher):
-    """A publisher that keeps what is announced, or is away."""
+    """A publisher that keeps its events, and raises while `away` is set."""
 
     def __init__(self) -> None:
         super().__init__(Settings())

@@ -1,4 +1,4 @@
-"""What the tests of `stream` share: records as a consumer has them, and card numbers, which are nowhere written."""
+"""Shared by tests of `stream`: records as a consumer returns them, and card numbers, which are computed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ MENTION = {
 
 @dataclass
 class Told:
-    """A record as a consumer hands it over."""
+    """A record as a consumer returns it."""
 
     value: bytes | None = b"{}"
     key: bytes | None = KEY
@@ -41,12 +41,12 @@ class Told:
 
 
 def text(**changes: Any) -> bytes:
-    """Write a payment."""
+    """Encode a payment."""
     return msgspec.json.encode(PAYMENT | changes)
 
 
 def literally(name: str, literal: str | bytes) -> bytes:
-    """Write a payment one of whose fields is this very piece of JSON, or what is none."""
+    """Encode a payment in which one field is exactly this text, valid JSON or not."""
     piece = literal.encode() if isinstance(literal, str) else literal
     return msgspec.json.encode(PAYMENT | {name: "@here@"}).replace(b'"@here@"', piece)
 
@@ -71,4 +71,4 @@ CARD_NUMBERS = st.one_of(
     ),
     st.tuples(st.sampled_from(("34", "37")), _digits(12)).map(lambda parts: luhn("".join(parts))),
 )
-"""Any number that is a card's by the contract."""
+"""Any number that is a card number by the contract."""

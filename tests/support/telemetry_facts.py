@@ -1,4 +1,4 @@
-"""Facts for tests of telemetry: batches of payments that came to something, without a pipeline."""
+"""Facts for tests of telemetry: results of batches of payments, made without a pipeline."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,10 +29,10 @@ def stages(names: Sequence[str] = VERBS, each_ns: int = 2_000_000) -> list[Stage
 
 
 def scored(records: Sequence[Any], latencies_ms: Sequence[int] | None = None, **changes: Any) -> Scored:
-    """Let each record be a payment that was decided."""
+    """Make the result of a batch in which each record is a payment that was decided."""
     count = len(records)
-    said = {"decision": Decision.APPROVE, "decided_by": DecidedBy.MODEL, "degraded": ()} | changes
-    judgement = Judgement(0.25, 500, model=MODEL, **said)
+    fields = {"decision": Decision.APPROVE, "decided_by": DecidedBy.MODEL, "degraded": ()} | changes
+    judgement = Judgement(0.25, 500, model=MODEL, **fields)
     transaction = msgspec.convert(PAYMENT, Transaction)
     return Scored(
         records,
@@ -46,8 +46,8 @@ def scored(records: Sequence[Any], latencies_ms: Sequence[int] | None = None, **
 
 
 def decided(what: Scored, dead: Sequence[DeadLetter] = (), **changes: Any) -> Decided:
-    said = {"repeated": 0, "unknown": 0, "stages": stages(), "revision": 7, "digest": DIGEST} | changes
-    return Decided(what, dead, **said)
+    fields = {"repeated": 0, "unknown": 0, "stages": stages(), "revision": 7, "digest": DIGEST} | changes
+    return Decided(what, dead, **fields)
 
 
 def one_of_each(prefix: str = "") -> list[Fact]:

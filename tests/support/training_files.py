@@ -1,4 +1,4 @@
-"""Transactions files for tests: some weeks of a few cards, whose frauds a model can learn."""
+"""Transactions files for tests: some weeks of a few cards, with frauds that a model can learn."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ DAY_MS = 86_400_000
 
 
 def transactions(rows: int = 6_000, days: int = 60, seed: int = 0) -> dict[str, list[Any]]:
-    """Make columns by time: a fifth of one merchant's transactions are frauds, and their amounts are high."""
+    """Make columns in order of time: 60% of one merchant's transactions are frauds, with higher amounts."""
     random = np.random.default_rng(seed)
     times = np.sort(random.integers(0, days * DAY_MS, rows)) + START_MS
     merchants = random.integers(0, 20, rows)
@@ -37,7 +37,7 @@ def transactions(rows: int = 6_000, days: int = 60, seed: int = 0) -> dict[str, 
 
 
 def write(path: Path, columns: dict[str, Any]) -> Path:
-    """Write columns as the file's name says."""
+    """Write columns as CSV or Parquet, by the file's suffix."""
     table = pa.table(columns)
     if path.suffix == ".csv":
         pyarrow.csv.write_csv(table, path)
@@ -47,7 +47,7 @@ def write(path: Path, columns: dict[str, Any]) -> Path:
 
 
 def trained(folder: Path, features: str | None = None) -> dict[str, bytes]:
-    """Train a model on such a file, so that its scores depend on many features; return its files."""
+    """Train a model on such a file, whose scores depend on many features; return the model's files."""
     file = write(folder / "train.parquet", transactions())
     wanted = TrainingRequest(file=file, name="card", feature_set=load(features), trees=20, threads=1, review_share=0.1)
     repository = Repository(str(folder / "models"))

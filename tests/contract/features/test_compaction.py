@@ -1,4 +1,4 @@
-"""What is folded into panes, on every store: the numbers stay, nothing is counted twice, memory is given back."""
+"""Compaction on every store: fates and feature values equal a recount of the whole log."""
 
 import asyncio
 
@@ -21,12 +21,12 @@ SETS = {"hourly": HOURLY, "finer": FINER}
 @pytest.mark.parametrize("name", SETS)
 @given(stream=st.one_of(streams, dense_streams))
 @settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_what_was_folded_changes_no_number(servers: Servers, kind: str, name: str, stream: list) -> None:
-    async def told() -> list:
+def test_compaction_changes_no_feature_value(servers: Servers, kind: str, name: str, stream: list) -> None:
+    async def compacted() -> list:
         async with opened(kind, servers, SETS[name]) as pick:
             return await outcomes(Stream(stream, UNCOMPACTED_MS), SETS[name], pick)
 
     with pytest.MonkeyPatch.context() as patching:
         patching.setattr(compaction, "is_worthwhile", lambda *_: True)
         patching.setattr(session, "TRIM_LEAST", 1)
-        assert asyncio.run(told()) == recounted(Stream(stream, UNCOMPACTED_MS), SETS[name])
+        assert asyncio.run(compacted()) == recounted(Stream(stream, UNCOMPACTED_MS), SETS[name])

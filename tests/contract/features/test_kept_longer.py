@@ -1,4 +1,4 @@
-"""Histories that others have kept for longer, on every store: who looks less far back sees what it sees alone."""
+"""Histories kept for longer because another feature set needs it, on every store."""
 
 import asyncio
 
@@ -22,15 +22,15 @@ TOGETHER = FeatureSets((SHORT, LONG))
 @pytest.mark.parametrize("kind", STORES[:5])
 @given(stream=streams)
 @settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_what_is_kept_for_others_changes_no_number_and_less_is_too_late(
+def test_retention_for_another_feature_set_changes_no_value_of_a_decided_transaction(
     servers: Servers, kind: str, stream: list
 ) -> None:
-    async def told() -> list:
+    async def shared() -> list:
         async with opened(kind, servers, SHORT, TOGETHER) as pick:
             return await outcomes(Stream(stream), SHORT, pick)
 
     store = MemoryStore(SHORT)
-    alone, beside = asyncio.run(outcomes(Stream(stream), SHORT, lambda: store)), asyncio.run(told())
+    alone, beside = asyncio.run(outcomes(Stream(stream), SHORT, lambda: store)), asyncio.run(shared())
     assert len(alone) == len(beside)
     for one, other in zip(alone, beside, strict=True):
         if one[0] is Fate.DECIDE:
@@ -40,9 +40,11 @@ def test_what_is_kept_for_others_changes_no_number_and_less_is_too_late(
 @pytest.mark.parametrize("kind", STORES[:5])
 @given(stream=streams)
 @settings(max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_fates_are_those_of_the_set_that_looks_furthest_back(servers: Servers, kind: str, stream: list) -> None:
-    async def told(feature_set: FeatureSet) -> list:
+def test_fates_with_shared_retention_equal_those_of_the_set_with_the_longest_horizon(
+    servers: Servers, kind: str, stream: list
+) -> None:
+    async def shared(feature_set: FeatureSet) -> list:
         async with opened(kind, servers, feature_set, TOGETHER) as pick:
             return [fate for fate, _ in await outcomes(Stream(stream), feature_set, pick)]
 
-    assert asyncio.run(told(SHORT)) == asyncio.run(told(LONG))
+    assert asyncio.run(shared(SHORT)) == asyncio.run(shared(LONG))

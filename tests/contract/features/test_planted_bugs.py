@@ -1,6 +1,6 @@
-"""The property that holds the stores to the recount, seen to bite: each bug that is planted here is found by it.
+"""Mutation tests of the property that compares the stores with the recount: it finds each bug planted here.
 
-Each is planted in one function by its name. The streams are drawn in the same order every time.
+A bug replaces one function by name. The streams are drawn in the same order in every run.
 """
 
 import asyncio
@@ -29,13 +29,13 @@ pytestmark = pytest.mark.integration
 MOST_STREAMS = 400
 DRAWN = settings(max_examples=MOST_STREAMS, derandomize=True, database=None, deadline=None, phases=[Phase.generate])
 
-window_begins = Window.__init__
+window_init = Window.__init__
 
 
 def agrees(servers: Servers, steps: list[Step]) -> bool:
-    """Tell whether a naive recount, the store of the stream and the store of offline work say the same."""
+    """Tell whether the Redis store, the memory store and the recount give the same fates and vectors."""
 
-    async def told() -> tuple[list, list]:
+    async def run_both() -> tuple[list, list]:
         offline, store = (
             MemoryStore(DEFAULT),
             RedisStore(servers.url("redis"), f"p{next(DEPLOYMENTS)}", DEFAULT, lambda: START_MS),
@@ -49,20 +49,20 @@ def agrees(servers: Servers, steps: list[Step]) -> bool:
         finally:
             await store.close()
 
-    in_stream, offline = asyncio.run(told())
+    in_stream, offline = asyncio.run(run_both())
     return in_stream == offline == recounted(Stream(steps), DEFAULT)
 
 
-def a_window_that_begins_a_millisecond_early(window: Window, frame: Frame, length_ms: int, delay_ms: int) -> None:
-    window_begins(window, frame, length_ms + 1, delay_ms)
+def begin_window_a_millisecond_early(window: Window, frame: Frame, length_ms: int, delay_ms: int) -> None:
+    window_init(window, frame, length_ms + 1, delay_ms)
 
 
-def a_window_that_ends_a_millisecond_early(window: Window, frame: Frame, length_ms: int, delay_ms: int) -> None:
-    window_begins(window, frame, length_ms - 1, delay_ms + 1)
+def end_window_a_millisecond_early(window: Window, frame: Frame, length_ms: int, delay_ms: int) -> None:
+    window_init(window, frame, length_ms - 1, delay_ms + 1)
 
 
-def nothing_is_there(_histories: list[History], _ids: Ints) -> list[int]:
-    """Append without looking."""
+def find_no_known_record(_histories: list[History], _ids: Ints) -> list[int]:
+    """Append without a look-up."""
     return []
 
 
@@ -72,30 +72,30 @@ def labels_known_too_early(frame: Frame) -> Flags:
     return known_frauds(early)
 
 
-def a_sum_of_floats(window: Window) -> Floats:
+def float_sum(window: Window) -> Floats:
     majors = window.amounts * window.frame.scale / frames.PER_MAJOR
     sums: Floats = np.add.reduceat(majors, window.frame.starts, axis=-1) * frames.PER_MAJOR
     return sums
 
 
-def seen_a_millisecond_longer(rows: Ints, lengths: Ints, keep: Retention) -> tuple[Ints, Ints]:
+def visible_a_millisecond_longer(rows: Ints, lengths: Ints, keep: Retention) -> tuple[Ints, Ints]:
     return visible(rows, lengths, exact(keep.horizon_ms + 1))
 
 
-def taken_a_millisecond_longer(card: History, row: Ints, horizon_ms: int) -> TransactionVerdict:
+def accepted_a_millisecond_longer(card: History, row: Ints, horizon_ms: int) -> TransactionVerdict:
     return judge_transaction(card, row, horizon_ms + 1)
 
 
 known_frauds, visible, judge_transaction = vectorise.known_frauds, history.visible, rules.judge_transaction
 
 BUGS: dict[str, tuple[object, str, object]] = {
-    "a window's beginning, off by one": (Window, "__init__", a_window_that_begins_a_millisecond_early),
-    "a window's end, off by one": (Window, "__init__", a_window_that_ends_a_millisecond_early),
-    "a double count": (append, "known_before", nothing_is_there),
+    "a window's beginning, off by one": (Window, "__init__", begin_window_a_millisecond_early),
+    "a window's end, off by one": (Window, "__init__", end_window_a_millisecond_early),
+    "a double count": (append, "known_before", find_no_known_record),
     "a label before it is known": (vectorise, "known_frauds", labels_known_too_early),
-    "a float sum": (Window, "total", property(a_sum_of_floats)),
-    "a horizon that shows too much": (append, "visible", seen_a_millisecond_longer),
-    "a horizon that takes too much": (append, "judge_transaction", taken_a_millisecond_longer),
+    "a float sum": (Window, "total", property(float_sum)),
+    "a horizon that shows too much": (append, "visible", visible_a_millisecond_longer),
+    "a horizon that takes too much": (append, "judge_transaction", accepted_a_millisecond_longer),
 }
 
 
@@ -109,9 +109,9 @@ def test_a_planted_bug_is_found(servers: Servers, bug: str, monkeypatch: pytest.
     monkeypatch.setattr(where, name, wrong)
     found = find_a_difference(servers)
     monkeypatch.undo()
-    assert agrees(servers, found), "it is the bug that makes the difference"
+    assert agrees(servers, found), "they differ without the bug too"
 
 
-def test_without_a_bug_nothing_is_found(servers: Servers) -> None:
+def test_without_a_bug_no_difference_is_found(servers: Servers) -> None:
     with pytest.raises(NoSuchExample):
         find_a_difference(servers, examples(MOST_STREAMS))

@@ -1,6 +1,6 @@
-"""The promises of `features.history.store`, kept by every store and on every server that can be had.
+"""The contract of `features.history.store`, tested on every store and every available server version.
 
-The stores: in memory, on Redis, on a Redis Cluster, and two that share one of these.
+The stores: in memory, on Redis, on a Redis Cluster, and two workers that share a Redis or a Redis Cluster.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ def value(name: str, observed: Observed, *rows: Row) -> list[float]:
 
 @given(stream=streams)
 @settings(max_examples=examples(150), deadline=None)
-def test_memory_says_what_a_recount_of_everything_says(stream: list) -> None:
+def test_the_memory_store_equals_a_recount_of_the_whole_log(stream: list) -> None:
     async def told() -> list:
         store = MemoryStore(WITH_DEVICES)
         return await outcomes(Stream(stream), WITH_DEVICES, lambda: store)
@@ -54,7 +54,7 @@ def test_memory_says_what_a_recount_of_everything_says(stream: list) -> None:
 @pytest.mark.parametrize("kind", STORES[1:])
 @given(stream=streams)
 @settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_redis_says_what_a_recount_of_everything_says(servers: Servers, kind: str, stream: list) -> None:
+def test_the_redis_store_equals_a_recount_of_the_whole_log(servers: Servers, kind: str, stream: list) -> None:
     async def told() -> list:
         async with opened(kind, servers, WITH_DEVICES) as pick:
             return await outcomes(Stream(stream), WITH_DEVICES, pick)
@@ -63,7 +63,7 @@ def test_redis_says_what_a_recount_of_everything_says(servers: Servers, kind: st
 
 
 @pytest.mark.parametrize("kind", STORES)
-async def test_a_device_has_a_history_of_its_own_where_one_is_told(servers: Servers, kind: str) -> None:
+async def test_a_device_that_a_transaction_names_has_its_own_history(servers: Servers, kind: str) -> None:
     async with opened(kind, servers, WITH_DEVICES) as pick:
         rows = [
             transaction(1, card="a", device="phone"),
@@ -76,12 +76,12 @@ async def test_a_device_has_a_history_of_its_own_where_one_is_told(servers: Serv
         assert bits(cards.tolist()) == bits([1.0, 2.0, math.nan])
 
 
-async def test_devices_are_kept_only_where_a_feature_looks_at_one(pick: Callable) -> None:
+async def test_a_feature_set_without_device_features_keeps_no_device_histories(pick: Callable) -> None:
     observed = await observe(pick, transaction(1, device="phone"))
     assert set(observed.histories) == {Entity.CARD, Entity.MERCHANT}
 
 
-async def test_a_first_transaction_is_decided_and_sees_itself_alone(pick: Callable) -> None:
+async def test_a_first_transaction_is_decided_and_sees_only_itself(pick: Callable) -> None:
     row = transaction(1)
     observed = await observe(pick, row)
     assert list(observed.fates) == [Fate.DECIDE]
@@ -91,14 +91,14 @@ async def test_a_first_transaction_is_decided_and_sees_itself_alone(pick: Callab
     assert not observed.incomplete
 
 
-async def test_an_empty_batch_is_answered(pick: Callable) -> None:
+async def test_an_empty_batch_returns_an_empty_reply(pick: Callable) -> None:
     observed = await observe(pick)
     assert (len(observed.fates), observed.cards.rows.shape, observed.merchants.rows.shape) == (0, (0, 9), (0, 6))
     assert vectorise(DEFAULT, transactions([]), observed).shape == (0, len(DEFAULT))
     assert list(await pick().label([])) == []
 
 
-async def test_trap_1_a_retry_of_a_remembered_record_is_appended_once(pick: Callable) -> None:
+async def test_trap_1_a_redelivery_of_known_records_is_appended_once(pick: Callable) -> None:
     rows = [transaction(1), transaction(2)]
     first = await observe(pick, *rows)
     again = await observe(pick, *rows)
@@ -116,7 +116,7 @@ async def test_trap_2_a_transaction_twice_in_one_batch_is_appended_once(pick: Ca
     assert observed.cards.positions.tolist()[3] == observed.merchants.positions.tolist()[3] == 1
 
 
-async def test_trap_3_a_redelivery_behind_what_others_appended_is_appended_once(pick: Callable) -> None:
+async def test_trap_3_a_redelivery_after_appends_by_other_cards_is_appended_once(pick: Callable) -> None:
     mine = transaction(1, card="a")
     await observe(pick, mine)
     for offset in range(2, 6):
@@ -126,7 +126,7 @@ async def test_trap_3_a_redelivery_behind_what_others_appended_is_appended_once(
     assert again.merchants.lengths.tolist() == [1, 6]
 
 
-async def test_trap_6_a_label_that_comes_first_is_not_taken_for_its_transaction(pick: Callable) -> None:
+async def test_trap_6_a_label_that_arrives_first_is_not_mistaken_for_its_transaction(pick: Callable) -> None:
     row = transaction(1)
     early = label(1, row, fraud=True, at_ms=row["ms"] + 5)
     (answer,) = await pick().label([early])
@@ -158,7 +158,7 @@ async def test_a_transaction_sent_again_with_other_content_is_a_conflict_and_not
     assert (await observe(pick, transaction(10, merchant="shop-2"))).merchants.lengths.tolist() == [1]
 
 
-async def test_what_is_as_old_as_the_horizon_is_too_late_and_not_counted(pick: Callable) -> None:
+async def test_a_transaction_as_old_as_the_horizon_is_too_late_and_not_counted(pick: Callable) -> None:
     newest = transaction(1)
     await observe(pick, newest)
     edge = newest["ms"] - 37 * DAY_MS
@@ -167,14 +167,14 @@ async def test_what_is_as_old_as_the_horizon_is_too_late_and_not_counted(pick: C
     assert observed.cards.positions.tolist()[1] == observed.merchants.positions.tolist()[1] == 1
 
 
-async def test_an_id_is_not_recognised_behind_the_horizon(pick: Callable) -> None:
+async def test_a_transaction_id_is_not_recognised_beyond_the_horizon(pick: Callable) -> None:
     row = transaction(1)
     later = {**row, "ms": row["ms"] + 37 * DAY_MS, "offset": 4, "content": 1}
     await observe(pick, row, transaction(3, ms=later["ms"]))
     assert list((await observe(pick, later)).fates) == [Fate.DECIDE]
 
 
-async def test_a_merchant_far_ahead_hides_everything_but_the_own_record(pick: Callable) -> None:
+async def test_a_merchants_transaction_far_ahead_hides_older_records_except_the_own_one(pick: Callable) -> None:
     now = transaction(1)["ms"]
     await observe(pick, transaction(1, card="a"), transaction(2, card="b", ms=now + 44 * DAY_MS))
     late = transaction(3, card="c", ms=now)
@@ -184,7 +184,7 @@ async def test_a_merchant_far_ahead_hides_everything_but_the_own_record(pick: Ca
 
 
 @pytest.mark.parametrize(("verdicts", "share"), [((False, True), 1.0), ((True, False), 0.0)])
-async def test_of_two_labels_known_at_the_same_moment_the_later_arrival_wins(
+async def test_of_two_labels_with_the_same_time_the_later_one_counts(
     pick: Callable, verdicts: tuple[bool, bool], share: float
 ) -> None:
     row = transaction(1)
@@ -201,7 +201,7 @@ async def test_cards_with_confusable_ids_are_kept_apart(pick: Callable) -> None:
     assert len(set(records.card_rows(transactions(rows))[:, records.ID].tolist())) == 3
 
 
-async def test_a_card_and_a_merchant_of_one_name_are_two_entities(pick: Callable) -> None:
+async def test_a_card_and_a_merchant_with_the_same_id_are_two_entities(pick: Callable) -> None:
     observed = await observe(pick, transaction(1, card="same", merchant="same"))
     assert observed.cards.lengths.tolist() == observed.merchants.lengths.tolist() == [1]
 
@@ -210,8 +210,8 @@ async def test_labels_are_applied_corrected_stale_and_repeated(pick: Callable) -
     row = transaction(1)
     await observe(pick, row)
     now = row["ms"]
-    says = [(1, True, 50), (2, True, 60), (3, False, 70), (4, True, 65), (5, True, 70), (6, True, 50)]
-    labels = [label(offset, row, fraud=fraud, at_ms=now + at) for offset, fraud, at in says]
+    sent = [(1, True, 50), (2, True, 60), (3, False, 70), (4, True, 65), (5, True, 70), (6, True, 50)]
+    labels = [label(offset, row, fraud=fraud, at_ms=now + at) for offset, fraud, at in sent]
     answers = [(await pick().label([said]))[0] for said in labels]
     expected = [
         LabelStatus.APPLIED,
@@ -235,14 +235,14 @@ async def test_several_labels_of_one_card_in_one_call_keep_their_order(pick: Cal
     rows = [transaction(1), transaction(2)]
     await observe(pick, *rows)
     now = rows[0]["ms"]
-    says = [label(1, rows[0], fraud=True, at_ms=now), label(2, rows[0], fraud=False, at_ms=now)]
-    says += [label(3, rows[1], fraud=False, at_ms=now), label(4, {"id": "none", "card": "card-1"}, fraud=True, at_ms=1)]
-    answers = await pick().label(says)
+    sent = [label(1, rows[0], fraud=True, at_ms=now), label(2, rows[0], fraud=False, at_ms=now)]
+    sent += [label(3, rows[1], fraud=False, at_ms=now), label(4, {"id": "none", "card": "card-1"}, fraud=True, at_ms=1)]
+    answers = await pick().label(sent)
     assert [a.status.value for a in answers] == ["applied", "corrected", "applied", "unknown_transaction"]
     assert [a.card_position for a in answers] == [2, 3, 4, 5]
 
 
-async def test_a_label_counts_from_the_moment_at_which_it_is_known(pick: Callable) -> None:
+async def test_a_label_counts_from_its_labelled_time_on(pick: Callable) -> None:
     row = transaction(1)
     asked = [transaction(2, ms=row["ms"] + 9 * DAY_MS - 1), transaction(3, ms=row["ms"] + 9 * DAY_MS)]
     await observe(pick, row)
@@ -251,13 +251,13 @@ async def test_a_label_counts_from_the_moment_at_which_it_is_known(pick: Callabl
     assert value("merchant_fraud_share_delayed_7d", observed, *asked) == [0.0, 1.0]
 
 
-async def test_an_unknown_transactions_label_answers_with_what_its_sender_says(pick: Callable) -> None:
+async def test_a_label_of_an_unknown_transaction_returns_the_merchant_and_time_that_it_states(pick: Callable) -> None:
     said = label(1, transaction(1), fraud=True, at_ms=5, merchant_id="shop-9", occurred_ms=3)
     (answer,) = await pick().label([said])
     assert (answer.status, answer.merchant_id, answer.occurred_ms) == (LabelStatus.UNKNOWN_TRANSACTION, "shop-9", 3)
 
 
-async def test_positions_go_on_growing_when_a_history_is_trimmed(pick: Callable) -> None:
+async def test_positions_keep_growing_when_a_history_is_trimmed(pick: Callable) -> None:
     for day in range(80):
         row = transaction(day, ms=START_MS + day * DAY_MS)
         observed = await observe(pick, row)
@@ -269,7 +269,7 @@ async def test_positions_go_on_growing_when_a_history_is_trimmed(pick: Callable)
 
 
 @pytest.mark.parametrize("kind", STORES)
-async def test_bits_depend_neither_on_batches_nor_on_trimming(kind: str, servers: Servers) -> None:
+async def test_vector_bits_depend_neither_on_batch_size_nor_on_trimming(kind: str, servers: Servers) -> None:
     rng = np.random.default_rng(7)
     rows = [
         transaction(
@@ -294,7 +294,7 @@ async def test_bits_depend_neither_on_batches_nor_on_trimming(kind: str, servers
     assert told[0] == told[1] == told[2]
 
 
-def test_a_deployments_own_table_gives_its_own_columns() -> None:
+def test_a_custom_feature_set_computes_its_own_columns() -> None:
     own = FeatureSet(FEATURES[3:6])
     row = transaction(1)
     observed = MemoryStore(own).observe_now(transactions([row]))

@@ -1,4 +1,4 @@
-"""The alert rules fire when they must and are silent otherwise, by Prometheus' own tool: on PATH, or in its image."""
+"""Alert rules, configuration and dashboard queries, checked by Prometheus's `promtool`: on PATH, or in its image."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.integration
 
 
 def promtool() -> list[str]:
-    """Return the words that run promtool on the folder of rules, or skip with what is missing."""
+    """Return the command that runs promtool on the folder of rules; skip the test if there is none."""
     if shutil.which("promtool"):
         return ["promtool"]
     image = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["prometheus"]["image"]
@@ -42,12 +42,12 @@ def run(words: list[str]) -> subprocess.CompletedProcess[str]:
     ],
     ids=" ".join,
 )
-def test_promtool_is_content(words: list[str]) -> None:
+def test_promtool_checks_and_rule_tests_pass(words: list[str]) -> None:
     done = run([*promtool(), *words])
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_rule_that_is_broken_is_noticed(tmp_path: Path) -> None:
+def test_the_rule_tests_fail_for_a_broken_rule(tmp_path: Path) -> None:
     rules = (FOLDER / "alerts.yml").read_text()
     (tmp_path / "alerts.yml").write_text(rules.replace("fraudstream_halted > 0", "fraudstream_halted > 5"))
     (tmp_path / "alerts_test.yml").write_text((FOLDER / "alerts_test.yml").read_text())
@@ -56,7 +56,7 @@ def test_a_rule_that_is_broken_is_noticed(tmp_path: Path) -> None:
     assert "PartitionHalted" in done.stdout + done.stderr
 
 
-def test_prometheus_understands_what_the_dashboard_asks(tmp_path: Path) -> None:
+def test_every_dashboard_query_is_valid_promql(tmp_path: Path) -> None:
     dashboard = json.loads((DEPLOY / "grafana/dashboards/fraudstream.json").read_text())
     queries = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
     rules = [
@@ -70,7 +70,7 @@ def test_prometheus_understands_what_the_dashboard_asks(tmp_path: Path) -> None:
 
 
 def run_in(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run promtool on a folder of a test's own, which the image's user must be able to read."""
+    """Run promtool on the test's own folder, made readable for the image's user."""
     folder.chmod(0o755)
     for path in folder.iterdir():
         path.chmod(0o644)

@@ -1,8 +1,8 @@
-"""The tutorial, carried out as it is written: its files saved, its commands run in order, its outputs compared.
+"""Runs the tutorial as written: saves its files, runs its commands in order, and compares their output.
 
-A comment before a block says what the block is: `file: NAME`, `refused` (the command ends with 1), `second terminal`,
-`until it is so` (the commands may be repeated, since a worker takes a moment). Every line of output on the page must be
-printed, in that order. Times, rates, shares and digests may be others; a digest stands for the same one all along.
+The comment before a block gives its kind: `file: NAME`, `refused` (the command exits with 1), `second terminal`, or
+`until it is so` (the commands may be repeated). Every line of output on the page must be printed, in that order; times,
+rates, shares and digests may differ, but a digest of the page must stand for the same digest throughout.
 """
 
 import os
@@ -35,7 +35,7 @@ RATE = re.compile(r"\d+(?= ms late)")
 
 
 class Block(NamedTuple):
-    """A block of the page, and what its comment says of it."""
+    """A block of the page, and the text of the comment before it."""
 
     note: str
     language: str
@@ -43,7 +43,7 @@ class Block(NamedTuple):
 
 
 class Reader:
-    """Someone who follows the page, on servers and with a prefix of their own."""
+    """Follows the page, with servers and a topic prefix of the test's own."""
 
     def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
         self._folder = folder
@@ -55,13 +55,13 @@ class Reader:
         }
 
     def blocks(self) -> Iterator[Block]:
-        """Yield the page's blocks with this reader's own names in them."""
+        """Yield the page's blocks, with this reader's topic prefix in place of the page's."""
         text = PAGE.read_text().replace("tutorial-", self._settings["TOPIC_PREFIX"])
         for found in BLOCK.finditer(text):
             yield Block(found["note"] or "", found["language"], found["text"])
 
     def save(self, name: str, text: str) -> None:
-        """Save a file; the settings are the reader's own."""
+        """Save a file, with this reader's values for the settings that it exports."""
         for variable, value in self._settings.items():
             text = re.sub(rf"(?<=^export FRAUDSTREAM_{variable}=).*$", value, text, flags=re.MULTILINE)
         (self._folder / name).write_text(text)
@@ -75,7 +75,7 @@ class Reader:
                 time.sleep(0.5)
 
     def _missing(self, line: str, expected: list[str], code: int) -> str:
-        """Run one command; return what is missing in its output, or nothing."""
+        """Run one command; return what is missing in its output, or an empty string."""
         for known, own in self._digests.items():
             line = line.replace(known[:8], own[:8])
         done = subprocess.run(
@@ -92,7 +92,7 @@ class Reader:
             return f"$ {line}\nended with {done.returncode}\n" + "\n".join(printed)
         at = 0
         for wanted in filter(None, expected):
-            if "→" in wanted:  # which decisions change by which way is the model's affair
+            if "→" in wanted:  # which decisions change, and how, depends on the model
                 continue
             places = (place for place in range(at, len(printed)) if self._is_alike(wanted, printed[place]))
             if (place := next(places, None)) is None:
@@ -101,7 +101,7 @@ class Reader:
         return ""
 
     def _is_alike(self, wanted: str, printed: str) -> bool:
-        """Tell whether a printed line is the page's, and learn which digest stands for which."""
+        """Tell whether a printed line matches the page's, and record which digest stands for which."""
         found = re.fullmatch(self._pattern(wanted), printed.strip())
         if found is None:
             return False
@@ -114,11 +114,11 @@ class Reader:
         return True
 
     def _known(self, start: str) -> str | None:
-        """Return the beginning of this reader's digest that the page's beginning stands for."""
+        """Return the start of this reader's digest for the page's digest that begins with `start`."""
         return next((own[: len(start)] for whole, own in self._digests.items() if whole.startswith(start)), None)
 
     def _pattern(self, wanted: str) -> str:
-        """Return an expression for a line, in which what may be another on another machine is left open."""
+        """Return a regular expression for a line, open where the output depends on the machine."""
         parts, at = [], 0
         wanted = RATE.sub("0.0", wanted.strip())
         for token in TOKENS.finditer(wanted):
@@ -132,7 +132,7 @@ OPEN = {"time": r"\S+Z", "digest": DIGEST, "number": r"[-+]?[\d,.]+%?", "space":
 
 
 @pytest.mark.timeout(1200)
-def test_the_tutorial_goes_as_it_is_written(
+def test_the_tutorial_runs_as_written(
     kafka: Cluster, redis_url: str, topic_prefix: str, tmp_path: Path, start_worker: Callable[..., Worker]
 ) -> None:
     name = topic_prefix.rstrip("-")

@@ -1,6 +1,6 @@
-"""A published feature table, recomputed: the fraud-detection handbook's, from seven weeks of its transactions.
+"""The published feature table of the Fraud Detection Handbook, recomputed from seven weeks of its transactions.
 
-The data lies beside the project and is no part of it; without it the test says so and is skipped.
+The data is not part of the project; without it the test is skipped.
 """
 
 from pathlib import Path
@@ -95,7 +95,7 @@ def recomputed(stream: dict[str, Any], feature_set: FeatureSet) -> np.ndarray:
     return np.concatenate(vectors)
 
 
-def test_the_published_table_comes_out_again() -> None:
+def test_the_published_feature_table_is_reproduced() -> None:
     stream, published = read(TRANSACTIONS_FILE), read(FEATURES_FILE)
     stream["ms"] = stream["TX_DATETIME"].astype("datetime64[ms]").astype(np.int64)
     needed = np.flatnonzero(stream["ms"] >= FIRST_PUBLISHED_MS - WARM_UP_MS)

@@ -1,4 +1,4 @@
-"""Kafka and Redis that take no strangers: four roles, each with what docs/how-to/secure.md gives it and no more."""
+"""Secured Kafka and Redis: four roles, each with the permissions of docs/how-to/secure.md and no more."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ from support.fleet.workers import Worker
 from support.kafka.jars import NoJars
 from support.kafka.secured import PASSWORDS, SecuredCluster
 from support.redis.secured import PASSWORD, SecuredRedis, secured_redis
-from support.security_page import acl_commands, complaints, documented, redis_rules
+from support.security_page import acl_commands, described_errors, documented, redis_rules
 
 pytestmark = pytest.mark.integration
 
@@ -55,8 +55,8 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture(scope="module")
-def stranger(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Authority:
-    """An authority of the same name that signed nothing here."""
+def untrusted_authority(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Authority:
+    """An authority with the same name that signed no certificate here."""
     return Authority(tmp_path_factory.mktemp("stranger"), authority.folder.name)
 
 
@@ -82,12 +82,12 @@ def redis(authority: Authority) -> Iterator[SecuredRedis]:
         with secured_redis(authority) as server:
             yield server
     except NotReady as reason:
-        pytest.skip(f"no redis-server with TLS: {str(reason).splitlines()[0]}")  # the wheel's is built without it
+        pytest.skip(f"no redis-server with TLS: {str(reason).splitlines()[0]}")  # the wheel's is built without TLS
 
 
 @pytest.fixture(scope="module")
 def environments(broker: SecuredCluster, redis: SecuredRedis, authority: Authority) -> dict[str, Environment]:
-    """What each role has in its environment, all topics being there; their prefix is none, as on the page."""
+    """The environment of each role; all topics exist, without a prefix, as on the page."""
     found = {
         role: {
             "BROKERS": broker.by_password,
@@ -111,12 +111,12 @@ def environments(broker: SecuredCluster, redis: SecuredRedis, authority: Authori
 def role(
     environments: dict[str, Environment], tmp_path: Path, start_worker: Callable[..., Worker]
 ) -> Callable[[str], Fleet]:
-    """Give a role's command line and workers."""
+    """A function that returns a fleet with a role's environment."""
     return lambda name: Fleet(environments[name], tmp_path, start_worker)
 
 
 def run(environment: Environment, *arguments: str, **changes: str) -> tuple[int, str]:
-    """Run a command in this process, and return its exit code and what it said; no secret is in that."""
+    """Run a command in this process and return its exit code and output, which must contain no secret."""
     named = {f"FRAUDSTREAM_{name}": text for name, text in (environment | changes).items()}
     done = CliRunner().invoke(main, arguments, env=named)
     assert not [secret for secret in (*SECRETS, WRONG) if secret in done.output]
@@ -128,7 +128,7 @@ def read(environment: Environment) -> Settings:
 
 
 def by_certificate(broker: SecuredCluster, authority: Authority, name: str) -> Environment:
-    """What of the environment is other where a certificate says who one is."""
+    """Return the settings that differ for a client that authenticates by a certificate."""
     certificate, key = authority.vouch(name)
     return {
         "BROKERS": broker.by_certificate,
@@ -141,7 +141,7 @@ def by_certificate(broker: SecuredCluster, authority: Authority, name: str) -> E
 
 
 def write_payments(file: Path) -> Path:
-    """Write payments that are labelled."""
+    """Write labelled payments."""
     rows = [payment(number) | {"fraud": "false", "labelled_at": "2026-01-03T00:00:00Z"} for number in range(PAYMENTS)]
     lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
     file.write_text("\n".join(lines) + "\n")
@@ -176,7 +176,7 @@ async def await_records(settings: Settings, topic: str, count: int) -> None:
         await consumer.stop()
 
 
-def test_each_role_does_its_part_with_the_acls_of_the_page(
+def test_the_documented_acls_suffice_for_every_role(
     role: Callable[[str], Fleet], broker: SecuredCluster, authority: Authority, tmp_path: Path
 ) -> None:
     workers = [role("worker").worker(), role("worker").worker(**by_certificate(broker, authority, "worker"))]
@@ -206,7 +206,9 @@ def test_each_role_does_its_part_with_the_acls_of_the_page(
 @pytest.mark.parametrize(
     ("name", "topic"), [("producer", "scores"), ("producer", "model-control"), ("consumer", "scores")]
 )
-async def test_nobody_writes_what_is_another_roles(environments: dict[str, Environment], name: str, topic: str) -> None:
+async def test_a_role_cannot_write_a_topic_of_another_role(
+    environments: dict[str, Environment], name: str, topic: str
+) -> None:
     settings = msgspec.structs.replace(read(environments[name]), kafka_idempotence=False)
     producer = AIOKafkaProducer(**producer_options(settings))
     await producer.start()
@@ -215,64 +217,66 @@ async def test_nobody_writes_what_is_another_roles(environments: dict[str, Envir
             await producer.send_and_wait(topic, b"{}", partition=0)
     finally:
         await producer.stop()
-    said = await explain_error(settings, refused.value)
-    assert topic in said
-    assert f"the user '{name}' {documented('lacks a permission')}" in said
+    message = await explain_error(settings, refused.value)
+    assert topic in message
+    assert f"the user '{name}' {documented('lacks a permission')}" in message
 
 
-def test_a_command_of_another_role_is_refused_and_says_why(
+def test_a_command_without_permission_exits_with_1_and_reports_the_cause(
     environments: dict[str, Environment], broker: SecuredCluster, authority: Authority, tmp_path: Path
 ) -> None:
     file = str(write_payments(tmp_path / "payments.csv"))
     nobody = by_certificate(broker, authority, "nobody")
-    told = {
+    expected = {
         documented("lacks a permission"): run(environments["consumer"], "publish", file),
         documented("is missing, or we may not see it"): run(environments["producer"], "model", "promote", "0" * 64),
         "TopicAuthorizationFailedError": run(environments["consumer"], "topics", "apply", "--partitions", "2"),
         "the owner of": run(environments["operator"], "publish", file, **nobody),
     }
-    for complaint, (code, said) in told.items():
-        assert complaint in said
+    for error, (code, message) in expected.items():
+        assert error in message
         assert code == 1
 
 
-def test_a_command_that_kafka_does_not_let_in_says_why(
-    environments: dict[str, Environment], broker: SecuredCluster, stranger: Authority
+def test_a_command_that_cannot_log_in_to_kafka_exits_with_1_and_reports_the_cause(
+    environments: dict[str, Environment], broker: SecuredCluster, untrusted_authority: Authority
 ) -> None:
-    told = {
+    expected = {
         documented("the broker refuses the user"): {"KAFKA_SASL_PASSWORD": WRONG},
-        documented("the broker's certificate is not trusted"): {"KAFKA_SSL_CAFILE": str(stranger.file)},
+        documented("the broker's certificate is not trusted"): {"KAFKA_SSL_CAFILE": str(untrusted_authority.file)},
         documented("the broker ends the connection"): {"BROKERS": broker.by_certificate},
     }
-    for complaint, changes in told.items():
-        code, said = run(environments["operator"], "model", "history", **changes)
-        assert complaint in said
+    for error, changes in expected.items():
+        code, message = run(environments["operator"], "model", "history", **changes)
+        assert error in message
         assert code == 1
 
 
-async def test_who_sees_a_topic_and_may_not_read_it_learns_so_at_start(environments: dict[str, Environment]) -> None:
+async def test_check_readable_raises_for_a_topic_that_a_role_may_describe_but_not_read(
+    environments: dict[str, Environment],
+) -> None:
     with pytest.raises(TopicAuthorizationFailedError):
         await check_readable(read(environments["producer"]), "transactions")
     await check_readable(read(environments["worker"]), "scores")
 
 
-def test_a_worker_that_is_not_let_in_says_why_it_is_not_ready(
-    role: Callable[[str], Fleet], stranger: Authority
+def test_a_worker_without_access_reports_the_cause_in_its_readiness(
+    role: Callable[[str], Fleet], untrusted_authority: Authority
 ) -> None:
     start = role("worker").worker
-    told = {
+    expected = {
         documented("the broker refuses the user"): start(KAFKA_SASL_PASSWORD=WRONG),
         "GroupAuthorizationFailedError": start(GROUP="somebody-elses"),
-        documented("Redis's certificate is not trusted"): start(REDIS_CAFILE=str(stranger.file)),
+        documented("Redis's certificate is not trusted"): start(REDIS_CAFILE=str(untrusted_authority.file)),
     }
-    for complaint, worker in told.items():
-        until(lambda worker=worker, wanted=complaint: wanted in str(worker.readiness()), complaint)  # type: ignore[misc]
-        said = f"{worker.readiness()} {worker.log()}"
-        assert not [secret for secret in (*SECRETS, WRONG) if secret in said]
+    for error, worker in expected.items():
+        until(lambda worker=worker, wanted=error: wanted in str(worker.readiness()), error)  # type: ignore[misc]
+        message = f"{worker.readiness()} {worker.log()}"
+        assert not [secret for secret in (*SECRETS, WRONG) if secret in message]
 
 
 async def reached(url: str) -> str:
-    """Connect as a worker does, and return what is said."""
+    """Connect as a worker does, and return the error message or `connected`."""
     store = RedisStore(url, "default", load(None), lambda: 0)
     try:
         await store.connect()
@@ -283,17 +287,17 @@ async def reached(url: str) -> str:
     return "connected"
 
 
-async def test_a_redis_user_needs_each_command_of_the_page_and_no_other(
+async def test_a_redis_user_needs_every_documented_command_and_no_other(
     redis: SecuredRedis, authority: Authority
 ) -> None:
     rules = redis_rules()
     url = f"{redis.url()}?ssl_ca_certs={authority.file}"
     try:
         for command in COMMANDS:
-            if command != "subscribe":  # without it, histories that others delete go unnoticed
+            if command != "subscribe":  # without it, deletions of histories go undetected
                 redis.allow([rule for rule in rules if rule != f"+{command}"])
-                assert documented("Redis forbids this user") in (said := await reached(url))
-                assert f"'{command}'" in said
+                assert documented("Redis forbids this user") in (message := await reached(url))
+                assert f"'{command}'" in message
         redis.allow([rule.replace("~fraudstream:*", "~fraudstream:other:*") for rule in rules])
         assert documented("Redis forbids this user") in await reached(url)
     finally:
@@ -301,18 +305,18 @@ async def test_a_redis_user_needs_each_command_of_the_page_and_no_other(
     assert await reached(url) == "connected"
 
 
-async def test_a_redis_by_another_name_than_its_certificates_is_not_trusted_and_a_wrong_password_not_shown(
+async def test_a_redis_host_name_mismatch_and_a_wrong_password_are_reported_without_passwords(
     redis: SecuredRedis, authority: Authority
 ) -> None:
-    said = await reached(f"{redis.url(host='localhost')}?ssl_ca_certs={authority.file}")
-    assert documented("Redis's certificate is not trusted") in said
-    assert "ostname mismatch" in said
+    message = await reached(f"{redis.url(host='localhost')}?ssl_ca_certs={authority.file}")
+    assert documented("Redis's certificate is not trusted") in message
+    assert "ostname mismatch" in message
     wrong = await reached(f"{redis.url(WRONG)}?ssl_ca_certs={authority.file}")
     assert documented("Redis does not let us in") in wrong
-    assert not [secret for secret in (PASSWORD, WRONG) if secret in said + wrong]
+    assert not [secret for secret in (PASSWORD, WRONG) if secret in message + wrong]
 
 
-def test_a_pair_that_is_none_and_a_key_that_is_encrypted_are_refused(authority: Authority, tmp_path: Path) -> None:
+def test_a_mismatched_and_an_encrypted_private_key_are_rejected(authority: Authority, tmp_path: Path) -> None:
     certificate, key = authority.vouch("worker")
     _, another = authority.vouch("another")
     encrypted = tmp_path / "encrypted.key"
@@ -325,11 +329,11 @@ def test_a_pair_that_is_none_and_a_key_that_is_encrypted_are_refused(authority: 
             check_tls_files(Settings(kafka_ssl_certfile=str(certificate), kafka_ssl_keyfile=str(wrong)))
 
 
-def test_a_command_with_settings_that_cannot_be_used_ends_with_2() -> None:
-    code, said = run({"REDIS_URL": "rediss://r", "REDIS_CAFILE": "none.pem"}, "topics", "apply", "--partitions", "2")
-    assert (code, said) == (2, "FRAUDSTREAM_REDIS_CAFILE: none.pem cannot be read: No such file or directory\n")
+def test_a_command_with_an_unreadable_redis_cafile_exits_with_2() -> None:
+    code, message = run({"REDIS_URL": "rediss://r", "REDIS_CAFILE": "none.pem"}, "topics", "apply", "--partitions", "2")
+    assert (code, message) == (2, "FRAUDSTREAM_REDIS_CAFILE: none.pem cannot be read: No such file or directory\n")
 
 
-def test_every_complaint_of_the_page_is_met_here() -> None:
+def test_every_error_message_of_the_page_is_tested_in_this_file() -> None:
     text = Path(__file__).read_text()
-    assert [complaint for complaint in complaints() if f'documented("{complaint}")' not in text] == []
+    assert [error for error in described_errors() if f'documented("{error}")' not in text] == []

@@ -1,4 +1,4 @@
-"""A table that looks further back than the default one, and at devices: workers that name it have histories kept."""
+"""A feature set with longer windows than the default one and with device features, for workers of tests to name."""
 
 from features.default_set import FEATURES as DEFAULT
 from features.rows import card, device, merchant

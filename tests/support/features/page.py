@@ -1,4 +1,4 @@
-"""What the page about features says of the shipped tables and of each aggregate, from the code."""
+"""The generated parts of the page about features: the shipped tables, and the description of each aggregate."""
 
 import inspect
 import re
@@ -15,7 +15,7 @@ SECTIONS = ("Formula", "Edges", "Source")
 
 
 def default(table: Table) -> str:
-    """Write the default table and what follows from it."""
+    """Write the default table with its horizons and its fingerprint."""
     return shown(table, load(None), 0)
 
 
@@ -40,7 +40,7 @@ def cells(feature: Feature) -> tuple[str, ...]:
 
 
 def aggregates(_: Table) -> str:
-    """Write what can be asked: each aggregate with its formula, its edges and its source."""
+    """Write each aggregate with its formula, its edges and its source."""
     return "\n\n".join(map(described, AGGREGATES))
 
 
@@ -57,8 +57,8 @@ def described(aggregate: Aggregate) -> str:
 
 
 def explained(aggregate: Aggregate) -> tuple[str, dict[str, str]]:
-    """Part the docstring of what computes an aggregate into its first sentence and its sections."""
+    """Split the docstring of an aggregate's function into its first sentence and its sections."""
     text = inspect.getdoc(COMPUTED_BY[aggregate]) or ""
     summary, *parts = re.split(rf"^({'|'.join(SECTIONS)}): ", text, flags=re.MULTILINE)
-    said = {name: " ".join(part.split()) for name, part in zip(parts[::2], parts[1::2], strict=True)}
-    return " ".join(summary.split()), said
+    texts = {name: " ".join(part.split()) for name, part in zip(parts[::2], parts[1::2], strict=True)}
+    return " ".join(summary.split()), texts

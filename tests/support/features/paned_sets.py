@@ -1,4 +1,4 @@
-"""Feature sets whose merchants' windows are paned: all in hours, and finer the nearer they look."""
+"""Feature sets with paned merchant windows: all panes of an hour, and finer panes for shorter windows."""
 
 from features.aggregates import Aggregate
 from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, Feature, FeatureSet
@@ -12,7 +12,7 @@ def row_of(what: str, window_ms: int, delay_ms: int = 0, resolution_ms: int = 1)
 
 
 def all_of(window_ms: int, delay_ms: int, resolution_ms: int) -> list[Feature]:
-    """Return all that can be paned, of one window."""
+    """Return every feature that can be paned, for one window."""
     return [row_of(what, window_ms, delay_ms, resolution_ms) for what in MERGEABLE]
 
 

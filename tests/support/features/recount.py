@@ -1,6 +1,6 @@
-"""The histories' oracle: every feature recounted from the plain list of what was appended, one record at a time.
+"""The oracle of histories: every feature recounted from a plain list of the appended records, one at a time.
 
-It shares nothing with the product but the table of features and how a transaction is handed over; integers and
+It shares only the feature table, the format of a batch and the packing of traits with the product; integers and
 fractions are Python's own.
 """
 
@@ -44,13 +44,13 @@ def transactions(rows: list[dict[str, object]]) -> Transactions:
 
 
 def packed(row: Row) -> int:
-    """Pack what a row tells besides its place."""
+    """Pack the traits of a row, and whether it has a place."""
     told = records.pack_traits(row["mcc"], row["country"], row["channel"], row["utc_offset"], row["currency"])  # type: ignore[arg-type]
     return told | ((row["at"] is not None) << records.HAS_PLACE.shift)
 
 
 def transaction(offset: int, **changes: object) -> Row:
-    """Make one plain row; what is not said is the same for all."""
+    """Make one plain row; `changes` replace the values that all rows share."""
     row: Row = {"id": f"t{offset}", "card": "card-1", "merchant": "shop-1", "ms": 1_700_000_000_000 + offset * 1000}
     row |= {"utc_offset": 0, "amount": 1000, "exponent": 2, "partition": 0, "offset": offset}
     row |= {"device": None, "at": None, "mcc": None, "country": None, "channel": None, "currency": "EUR"}
@@ -58,8 +58,8 @@ def transaction(offset: int, **changes: object) -> Row:
     return {"content": abs(hash((row["id"], row["ms"], row["amount"], row["merchant"]))) % 2**63, **row}
 
 
-def label(offset: int, of: Row, fraud: bool, at_ms: int, **changes: object) -> Label:  # noqa: FBT001 - what it says
-    """Make a label of a plain row."""
+def label(offset: int, of: Row, fraud: bool, at_ms: int, **changes: object) -> Label:  # noqa: FBT001 - the verdict
+    """Make a label for a plain row."""
     said: Row = {"reported_by": "analyst", "merchant_id": None, "occurred_ms": None, "partition": 0, "offset": offset}
     said |= {"transaction_id": of["id"], "card_id": of["card"], "fraud": fraud, "labelled_ms": at_ms}
     return Label(**{**said, **changes})  # type: ignore[arg-type]
@@ -75,12 +75,12 @@ class Recount:
     devices: dict[str, list[tuple]] = field(default_factory=dict)
 
     def observe(self, row: Row) -> tuple[Fate, list[float]]:
-        """Judge one transaction as the contract says, count it, and recount its features."""
+        """Decide the fate of one transaction by the contract, count it, and recount its features."""
         fate, own = self.count(row)
         return fate, [] if own is None else self.features(own)
 
     def count(self, row: Row) -> tuple[Fate, Row | None]:
-        """Judge one transaction as the contract says, and count it; None if it is not decided."""
+        """Decide the fate of one transaction by the contract, and count it; None if it gets no decision."""
         card = self.cards.setdefault(str(row["card"]), [])
         horizon = self.feature_set.horizons_ms[Entity.CARD]
         newest = max((e[1]["ms"] for e in card if e[0] == "t"), default=-(10**18))
@@ -112,7 +112,7 @@ class Recount:
         ]
 
     def _logs(self, row: Row) -> dict[Entity, list[tuple] | None]:
-        """Return the logs of a transaction's parties; None of a device that is not told."""
+        """Return the logs of a transaction's entities; None if it has no device."""
         device = row["device"]
         return {
             Entity.CARD: self.cards.setdefault(str(row["card"]), []),
@@ -124,7 +124,7 @@ class Recount:
         return [log for kind, log in self._logs(row).items() if kind is not Entity.CARD and log is not None]
 
     def label(self, said: Label) -> None:
-        """Append a label once, and let it follow its transaction."""
+        """Append a label once to its card's log, and to the other logs of its transaction."""
         card = self.cards.setdefault(said.card_id, [])
         horizon = self.feature_set.horizons_ms[Entity.CARD]
         newest = max((e[1]["ms"] for e in card if e[0] == "t"), default=-(10**18))
@@ -142,7 +142,7 @@ class Recount:
 
 
 def append_label(log: list[tuple], said: Label) -> None:
-    """Append a label once: the place that it came from does not make it another."""
+    """Append a label unless the log has it, at whatever partition and offset."""
     key = said._replace(partition=0, offset=0, merchant_id=None, occurred_ms=None)
     if key not in [
         e[1]._replace(partition=0, offset=0, merchant_id=None, occurred_ms=None) for e in log if e[0] == "l"
@@ -169,7 +169,7 @@ def value(feature: Feature, own: Row, before: list[tuple], feature_set: FeatureS
 
 
 def window(feature: Feature, own: Row, others: list[Row], feature_set: FeatureSet) -> tuple[int, int]:
-    """Return behind which moment a window begins and at which it ends, own transaction apart."""
+    """Return the moment after which a window begins and the one at which it ends; own transaction is added apart."""
     t, width = own["ms"], feature.resolution_ms
     begin, end = t - feature.delay_ms - feature.window_ms, t - feature.delay_ms
     seen = bounds(feature.entity, max([t, *(o["ms"] for o in others)]), feature_set)
@@ -185,7 +185,7 @@ def window(feature: Feature, own: Row, others: list[Row], feature_set: FeatureSe
 
 
 def bounds(entity: Entity, newest: int, feature_set: FeatureSet) -> dict[int, int]:
-    """Return behind which moment features of each resolution see anything; nothing where all are exact."""
+    """Return, by resolution, the moment after which features see anything; empty if all are exact."""
     day, week = 86_400_000, 7 * 86_400_000
     rows = [row for row in feature_set.rows if row.entity is entity]
     widths = sorted({1, *(row.resolution_ms for row in rows)})
@@ -198,7 +198,7 @@ def bounds(entity: Entity, newest: int, feature_set: FeatureSet) -> dict[int, in
 
 
 def of_window(feature: Feature, own: Row, rows: list[Row], labels: list[Label]) -> float:
-    """Recount what is made of the transactions in the window."""
+    """Recount one aggregate of the transactions in the window."""
     if feature.aggregate in AMOUNTS:
         amounts = [r["amount"] * 10 ** (4 - r["exponent"]) for r in rows]
         return AMOUNTS[feature.aggregate](amounts, own["amount"] * 10 ** (4 - own["exponent"]))
@@ -217,7 +217,7 @@ def of_window(feature: Feature, own: Row, rows: list[Row], labels: list[Label]) 
 
 
 def deviation(amounts: list[int]) -> float:
-    """Take the one root of the one exact integer."""
+    """Take a single root, of an exact integer."""
     n = len(amounts)
     return math.sqrt(float(n * sum(a * a for a in amounts) - sum(amounts) ** 2)) / (n * 1e4) if n else math.nan
 
@@ -234,6 +234,6 @@ AMOUNTS: dict[Aggregate, Callable[[list[int], int], float]] = {
 
 
 def is_fraud(row: Row, labels: list[Label]) -> bool:
-    """Go by the latest label; among equals by the one of the latest offset."""
+    """Use the latest label; of labels with the same time, the one with the latest offset."""
     ours = [said for said in labels if (said.card_id, said.transaction_id) == (row["card"], row["id"])]
     return bool(ours) and max(ours, key=lambda said: (said.labelled_ms, said.offset, said.partition)).fraud

@@ -1,7 +1,7 @@
-"""The oracle of what is made of a window's other transactions: places, countries, devices, habits, trials.
+"""The oracle of aggregates over a window's other transactions: places, countries, devices, habits, card testing.
 
-Like `recount` it shares nothing with the product: the haversine is written down again, its series' terms as
-fractions, in the order of steps that makes the bits.
+Like `recount` it shares no formula with the product: the haversine is written again, its series' terms as fractions,
+in the same order of steps, on which the bits depend.
 """
 
 import math
@@ -31,9 +31,9 @@ def device_first(own: Row, others: list[Row], _: bool) -> float:  # noqa: FBT001
 
 
 def latest(own: Row, others: list[Row], what: str) -> list[Row]:
-    """Return the latest that tell something, if own does; several where they are of one millisecond."""
-    telling = [row for row in others if row[what] is not None and own[what] is not None]
-    return [row for row in telling if row["ms"] == max(one["ms"] for one in telling)]
+    """Return the latest rows that have a value, if own has one; several if they are of one millisecond."""
+    present = [row for row in others if row[what] is not None and own[what] is not None]
+    return [row for row in present if row["ms"] == max(one["ms"] for one in present)]
 
 
 def country_jump(own: Row, others: list[Row], _: bool) -> float:  # noqa: FBT001 - likewise
@@ -51,7 +51,7 @@ def speed(own: Row, others: list[Row], _: bool) -> float:  # noqa: FBT001 - like
 
 
 def km(here: tuple[float, float], there: tuple[float, float]) -> float:
-    """Write the haversine down, each step one rounding."""
+    """Compute the haversine, with one rounding in each step."""
     (north, east), (other_north, other_east) = ([round(x * 10**5) for x in place] for place in (here, there))
     turned = abs(other_east - east)
     up, around = sine(other_north - north), sine(min(turned, 36_000_000 - turned))
@@ -85,10 +85,10 @@ def to_smallest(own: Row, others: list[Row], _: bool) -> float:  # noqa: FBT001 
 
 
 def share(own: Row, others: list[Row], what: str) -> float:
-    telling = [row[what] for row in others if row[what] is not None]
-    if own[what] is None or not telling:
+    present = [row[what] for row in others if row[what] is not None]
+    if own[what] is None or not present:
         return math.nan
-    return telling.count(own[what]) / len(telling)
+    return present.count(own[what]) / len(present)
 
 
 def time_of_day(own: Row, others: list[Row], _: bool) -> float:  # noqa: FBT001 - likewise

@@ -1,6 +1,6 @@
 """Every implementation of `features.history.store`: in memory, on Redis, on a Cluster, or two that share one.
 
-The oldest and the newest server that can be had, and Valkey, are held to them as well.
+Those on Redis also exist for the oldest and the newest available server, and for Valkey.
 """
 
 import itertools
@@ -28,7 +28,7 @@ IN_EVERY_RUN = ("memory", "redis", "two workers", "cluster")
 
 
 def marks_of(kind: str) -> list[pytest.MarkDecorator]:
-    """Say what a store's tests need: a server, unless it is in memory; much time, unless it is in every run."""
+    """Return the marks of a store's tests: whether they need a server, and whether a normal run leaves them out."""
     marks = [] if kind == "memory" else [pytest.mark.integration]
     return marks if kind in IN_EVERY_RUN else [*marks, pytest.mark.acceptance]
 
@@ -38,7 +38,7 @@ STORES = tuple(pytest.param(kind, marks=marks_of(kind)) for kind in KINDS)
 
 
 class Servers:
-    """Where the stores keep what they are told: started when they are first asked for."""
+    """The servers of the stores, each started when its URL is first asked for."""
 
     def __init__(self, started: ExitStack) -> None:
         self._started = started
@@ -69,7 +69,7 @@ def clock() -> int:
 async def opened(
     kind: str, servers: Servers, feature_set: FeatureSet = DEFAULT, kept: RetentionPolicy | None = None
 ) -> AsyncIterator[Callable[[], HistoryStore]]:
-    """Yield what gives the store to use next: the same one, or two in turn; histories are kept as `kept` says, too."""
+    """Yield a function that returns the store to use next, one or two in turn; histories are also kept for `kept`."""
     if kind == "memory":
         store = MemoryStore(feature_set, retentions=None if kept is None else kept.retentions)
         yield lambda: store
@@ -78,9 +78,9 @@ async def opened(
     async with AsyncExitStack() as stack:
         stores = []
         if kept is not None:
-            asking = RedisStore(servers.url(kind), deployment, kept, clock)
-            stack.push_async_callback(asking.close)
-            await asking.connect()
+            with_needs = RedisStore(servers.url(kind), deployment, kept, clock)
+            stack.push_async_callback(with_needs.close)
+            await with_needs.connect()
         for _ in range(2 if "two" in kind else 1):
             stores.append(RedisStore(servers.url(kind), deployment, feature_set, clock))
             stack.push_async_callback(stores[-1].close)

@@ -1,4 +1,4 @@
-"""Small streams of transactions and labels that meet the edges: redelivered, sent again, contradicted, late, parked."""
+"""Small streams of transactions and labels at the edges: redelivered, repeated, conflicting, late, early labels."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,12 +13,12 @@ from support.features.recount import Recount, Row, label, transaction, transacti
 
 START_MS = 1_700_000_000_000
 GAPS_MS = (0, 1, 999, 10 * MINUTE_MS, HOUR_MS, *(days * DAY_MS for days in (1, 7, 8, 14, 30, 37, 44)))
-"""The lengths of the windows, alone and behind the label delay, and the horizons."""
+"""The window lengths, alone and with the label delay, and the horizons."""
 CARD_HORIZON_MS = 37 * DAY_MS
 AMOUNTS = (0, 1, 999, 123_456, 94_906_267, 10**9, 10**12)
 TOWN = (48.14, 11.58)
 PLACES = (None, TOWN, TOWN, (48.141, 11.58), (-48.14, -168.42), (52.52, 13.4), (90.0, 0.0), (0.0, 180.0))
-"""Nowhere, a town and its next corner, across the Earth, another town, and where longitudes end."""
+"""None, a town and a place near it, its antipode, another town, a pole, and the end of the longitudes."""
 TOLD = {
     "country": (None, "DE", "DE", "FR", "US"),
     "mcc": (None, "0000", "5411", "5411", "9999"),
@@ -30,7 +30,7 @@ TOLD = {
 
 
 class Step(NamedTuple):
-    """One thing that happens; what an act has no use for is ignored."""
+    """One step of a stream; fields that its act does not use are ignored."""
 
     act: str
     card: int
@@ -54,7 +54,7 @@ def gaps_of(lengths_ms: tuple[int, ...]) -> st.SearchStrategy[int]:
 gaps = gaps_of(GAPS_MS)
 ACTS = ("new", "new", "new", "new", "redelivered", "again", "conflict", "label", "early label", "tidy")
 EDGES = ("edge", "horizon", "risk")
-"""What meets the edges of windows, of horizons and of what a label is known from, on purpose."""
+"""Acts that reach the edges of windows, horizons and labelled times on purpose."""
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "act": st.sampled_from(ACTS + EDGES),
     "card": st.integers(0, 1),
@@ -78,7 +78,7 @@ BUSY: dict[str, st.SearchStrategy[Any]] = {
     "late_ms": st.sampled_from((0, 0, 0, 1, HOUR_MS)),
 }
 journeys = st.lists(st.builds(Step, **{**FIELDS, **BUSY}), min_size=4, max_size=14)
-"""Streams of one busy card, where something came before at nearly every step."""
+"""Streams of one busy card, so that nearly every transaction has an earlier one."""
 hours = gaps_of((0, 20 * MINUTE_MS, HOUR_MS, 3 * HOUR_MS))
 DENSE: dict[str, st.SearchStrategy[Any]] = {
     "act": st.sampled_from((*ACTS, "label", "redelivered", "tidy")),
@@ -87,13 +87,13 @@ DENSE: dict[str, st.SearchStrategy[Any]] = {
     "late_ms": st.one_of(st.just(0), hours),
 }
 dense_streams = st.lists(st.builds(Step, **{**FIELDS, **DENSE}), min_size=15, max_size=60)
-"""Everything at one merchant, and close together."""
+"""Streams with one merchant and short gaps."""
 
 
 class Stream:
-    """What the steps come to: batches of rows, labels and tidying, in order.
+    """The parts that the steps make, in order: batches of rows, labels, and None for a compaction.
 
-    A row that is delivered again after `exact_for_ms` of event time is marked: what it sees by then is not compared.
+    A row that is delivered again after `exact_for_ms` of event time is marked: its vector is not compared.
     """
 
     def __init__(self, of: list[Step], exact_for_ms: int = SLACK_MS) -> None:
@@ -126,19 +126,19 @@ class Stream:
         self._add(transaction(self._offset, **what), step)
 
     def _edge(self, step: Step) -> None:
-        """Let an earlier transaction lie at the edge of the next one's window."""
+        """Add a transaction that has an earlier one at the edge of its window."""
         row = self._earlier(step)
         if row is not None:
             self._make(step, row["card"], row["merchant"], row["ms"] + step.gap_ms)
 
     def _horizon(self, step: Step) -> None:
-        """Let one come a horizon away from its card's newest, before it or behind, or a millisecond off."""
+        """Add a transaction one horizon before or after its card's newest, exactly or a millisecond off."""
         card, away_ms = f"card-{step.card}", CARD_HORIZON_MS if step.cut else -CARD_HORIZON_MS
         newest_ms = max((row["ms"] for row in self._sent if row["card"] == card), default=self._now_ms)
         self._make(step, card, f"shop-{step.merchant}", newest_ms + away_ms + step.back % 3 - 1)
 
     def _risk(self, step: Step) -> None:
-        """Let a label be known from some moment on, and ask its merchant's risk around it."""
+        """Add a label, and a transaction at its merchant around the time at which it is known."""
         row = self._earlier(step)
         if row is not None:
             self.parts.append(label(self._offset, row, step.fraud, row["ms"] + step.gap_ms))
@@ -166,7 +166,7 @@ class Stream:
             self.parts.append(label(self._offset, row, step.fraud, self._label_ms(step)))
 
     def _label_ms(self, step: Step) -> int:
-        """Date a label back, or to a time to come."""
+        """Return a labelled time in the past or in the future."""
         return self._now_ms + (step.late_ms if step.cut else -step.late_ms)
 
     def _early_label(self, step: Step) -> None:
@@ -196,7 +196,7 @@ async def outcomes(stream: Stream, feature_set: FeatureSet, pick: Callable[[], H
 
 
 def recounted(stream: Stream, feature_set: FeatureSet) -> list[Any]:
-    """Return what the oracle says of the same stream."""
+    """Return the outcomes of the same stream from the oracle."""
     recount, result = Recount(feature_set), []
     for part in stream.parts:
         if isinstance(part, Label):
@@ -208,10 +208,10 @@ def recounted(stream: Stream, feature_set: FeatureSet) -> list[Any]:
 
 
 def compared(row: Row, fate: Fate, values: list[float]) -> tuple[str, ...] | None:
-    """Return what has to be equal of a vector."""
+    """Return the bits of a vector; None if it is not to be compared."""
     return bits(values) if fate is Fate.DECIDE and "blurred" not in row else None
 
 
 def bits(values: list[float]) -> tuple[str, ...]:
-    """Return the values so that they are equal only if their bits are; all NaN are one."""
+    """Return the values as texts that are equal only if the bits are; all NaN are equal."""
     return tuple("nan" if value != value else float(value).hex() for value in np.array(values, np.float64).tolist())  # noqa: PLR0124

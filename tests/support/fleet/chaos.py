@@ -1,6 +1,6 @@
-"""What befalls a fleet while it works: workers killed and stopped, calls of Redis lost, delayed and stalled.
+"""Faults injected into a fleet while it works: workers killed and stopped, Redis calls lost, delayed and stalled.
 
-All of it at instants and in an order that a seed draws. Whoever is ended is replaced, so that work goes on.
+A seed determines their times and order. A killed worker is replaced.
 """
 
 import signal
@@ -17,21 +17,21 @@ from support.fleet.workers import Worker
 from support.redis.proxy import Loss, RedisProxy
 
 STOPPED_SECONDS = 4.5
-"""Past the session timeout of a fleet, 3 s: the partitions of who is stopped move, and he comes back as a zombie."""
+"""Past the session timeout of a fleet, 3 s: the stopped worker's partitions move, and it comes back as a zombie."""
 STALLED_SECONDS = 1.5
-"""Past the second that a store waits for an answer."""
+"""Past the second for which a store waits for a reply."""
 LONGEST_DELAY_S = 0.03
 
 
 class Chaos:
-    """Troubles a fleet while its `with` block lasts; afterwards everybody who lives goes on, and the way is free.
+    """Injects faults while its `with` block lasts; afterwards stopped workers continue, and the proxy forwards again.
 
-    `counts` says what was done. Between two blows at workers lie `breath_s` at least, so that a group can settle.
+    `counts` has the number of each fault. Faults of workers are at least `pause_s` apart, so that the group can settle.
     """
 
     def __init__(self, fleet: Fleet, workers: list[Worker], proxy: RedisProxy, seed: int) -> None:
         self.counts: Counter[str] = Counter()
-        self.breath_s = 2.0
+        self.pause_s = 2.0
         self._fleet = fleet
         self._workers = workers
         self._proxy = proxy
@@ -53,7 +53,7 @@ class Chaos:
 
     def _run(self) -> None:
         try:
-            self._trouble()
+            self._inject_faults()
         except Exception as error:  # noqa: BLE001 - handed to the test
             self._failure = error
         finally:
@@ -63,31 +63,31 @@ class Chaos:
             for worker in self._workers:
                 worker.signal(signal.SIGCONT)
 
-    def _trouble(self) -> None:
-        small: list[Callable[[], None]] = [self._lose] * 6 + [self._delay] * 2 + [self._cut] * 2 + [self._stall]
-        next_blow = time.monotonic() + self._draw.uniform(0.3, 1.5)
+    def _inject_faults(self) -> None:
+        redis_faults: list[Callable[[], None]] = [self._lose] * 6 + [self._delay] * 2 + [self._cut] * 2 + [self._stall]
+        next_worker_fault = time.monotonic() + self._draw.uniform(0.3, 1.5)
         while not self._over.wait(self._draw.uniform(0.05, 0.6)):
-            small[self._draw.integers(len(small))]()
+            redis_faults[self._draw.integers(len(redis_faults))]()
             if self._stopped is not None and time.monotonic() > self._stopped[1]:
                 self._stopped[0].signal(signal.SIGCONT)
                 self._stopped = None
-            if time.monotonic() > next_blow:
+            if time.monotonic() > next_worker_fault:
                 (self._kill if self._stopped is not None or self._draw.random() < 0.6 else self._stop)()
-                next_blow = time.monotonic() + self.breath_s + self._draw.uniform(0.0, 2.0)
+                next_worker_fault = time.monotonic() + self.pause_s + self._draw.uniform(0.0, 2.0)
 
     def _alive(self) -> list[Worker]:
         stopped = None if self._stopped is None else self._stopped[0]
         return [worker for worker in self._workers if worker.exit_code is None and worker is not stopped]
 
     def _kill(self) -> None:
-        victims = self._alive()
-        victims[self._draw.integers(len(victims))].kill()
+        running = self._alive()
+        running[self._draw.integers(len(running))].kill()
         self._workers.append(self._fleet.worker())
         self.counts["SIGKILL"] += 1
 
     def _stop(self) -> None:
-        victims = self._alive()
-        victim = victims[self._draw.integers(len(victims))]
+        running = self._alive()
+        victim = running[self._draw.integers(len(running))]
         victim.signal(signal.SIGSTOP)
         self._stopped = victim, time.monotonic() + STOPPED_SECONDS
         self.counts["SIGSTOP"] += 1

@@ -1,4 +1,4 @@
-"""A fleet for tests of the whole: topics, a model repository, workers on a real broker and a real Redis."""
+"""A fleet for integration tests: topics, a model repository, and workers on a real broker and a real Redis."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ CLI = (sys.executable, "-m", "stream.cli")
 
 
 class Fleet:
-    """Workers that share topics, Redis keys and a repository, apart from every other test's."""
+    """Workers that share topics, Redis keys and a repository, separate from those of every other test."""
 
     def __init__(self, environment: Mapping[str, str], folder: Path, start: Callable[..., Worker]) -> None:
         self.environment = dict(environment)
@@ -53,7 +53,7 @@ class Fleet:
         )
 
     def worker(self, command: Sequence[str] = COMMAND, **settings: str) -> Worker:
-        """Start a worker; it need not be ready yet."""
+        """Start a worker, without waiting until it is ready."""
         return self._start(self.environment | settings, command)
 
     def promote(self, digest: str, *arguments: str) -> dict[str, Any]:
@@ -109,15 +109,15 @@ class Fleet:
 
 
 def until(holds: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
-    """Wait for something, or fail saying what did not come."""
+    """Wait until a condition holds; fail with `what` if it does not in time."""
     deadline = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < deadline, f"waited {seconds:g} s in vain: {what}"
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
         time.sleep(0.2)
 
 
 def new_fleet(brokers: str, redis_url: str, prefix: str, folder: Path, start: Callable[..., Worker]) -> Fleet:
-    """Make the topics and an empty repository."""
+    """Create the topics, and return a fleet with an empty repository."""
     environment = {
         "BROKERS": brokers,
         "REDIS_URL": redis_url,

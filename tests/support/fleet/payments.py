@@ -1,4 +1,4 @@
-"""Payments for tests of the whole: made, published to the partition of their card, read back as scores."""
+"""Payments and models for integration tests; publishes payments to their card's partition, and reads topics."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,8 +29,8 @@ START_MS = 1_760_000_000_000
 FEATURES = load(None)
 
 
-class Told:
-    """A record as a consumer hands it over."""
+class ConsumedRecord:
+    """A record as a consumer returns it."""
 
     def __init__(self, value: bytes, key: bytes, offset: int = 0) -> None:
         self.topic, self.partition, self.offset, self.timestamp, self.timestamp_type = "t", 0, offset, 2**50, 0
@@ -51,17 +51,19 @@ def payment(number: int, *, cards: int = 50, merchants: int = 20, **changes: Any
 
 
 def partition_of(card_id: str, partitions: int = PARTITIONS) -> int:
-    """Choose a card's partition; any rule will do that keeps a card on one."""
+    """Return a card's partition; any rule that keeps a card on one partition will do."""
     return int.from_bytes(hashlib.blake2b(card_id.encode(), digest_size=4).digest(), "little") % partitions
 
 
 def model_for_tests(
     *, seed: int = 0, trees: int = 5, features: FeatureSet = FEATURES, **overrides: Any
 ) -> dict[str, bytes]:
-    """Make a real artifact, for the default features unless told otherwise, with probe histories of a short stream."""
+    """Make a real artifact, by default for the default features, with probe histories of a short stream."""
     encoded = [msgspec.json.encode(payment(number, cards=3)) for number in range(60)]
-    told = [Told(value, msgspec.json.decode(value)["card_id"].encode(), at) for at, value in enumerate(encoded)]
-    columns = decode(told, 0).columns
+    records = [
+        ConsumedRecord(value, msgspec.json.decode(value)["card_id"].encode(), at) for at, value in enumerate(encoded)
+    ]
+    columns = decode(records, 0).columns
     observed = MemoryStore(features).observe_now(columns)
     vectors = vectorise(features, columns, observed)[-20:]
     booster = train(features.names, seed=seed, trees=trees)

@@ -1,7 +1,7 @@
-"""A season of invented payments with their labels, in three parts, and every feature of it recounted from the topics.
+"""A season of simulated payments with their labels, in three parts, and a recount of their features from the topics.
 
-The parts are apart by more than a label delay, so that no arrival order within one can be seen by a merchant's feature:
-what a part sees of merchants is the parts before it.
+The parts are more than a label delay apart, so that merchants' features do not depend on the order of arrival within a
+part: they see only the parts before it.
 """
 
 import math
@@ -26,13 +26,13 @@ SPACING_MS = (8 * 60_000, 60_000, 10 * 60_000)
 """Between two payments of a part."""
 
 EARLY = 200
-"""Of the payments meanwhile, so many of the first have labels: they are there before anything happens."""
+"""Every second one of the first so many payments of `during` has a label; they are decided before the outage."""
 
 Payments = list[dict[str, Any]]
 
 
 class Season(NamedTuple):
-    """Payments before something happens, meanwhile and afterwards; labels known before and only afterwards."""
+    """Payments before, during and after an outage; labels known before it, and only after it."""
 
     before: Payments
     during: Payments
@@ -42,7 +42,7 @@ class Season(NamedTuple):
 
 
 def a_season(before: int, during: int, after: int, seed: int) -> Season:
-    """Invent so many payments for each part."""
+    """Make so many payments for each part."""
     random, at, parts = np.random.default_rng(seed), START_MS, list[Payments]()
     for count, spacing in zip((before, during, after), SPACING_MS, strict=True):
         assert count * spacing < 7 * DAY_MS, "payments of one part would see each other at their merchants"
@@ -93,14 +93,14 @@ def recounted(
 
 def _events(fleet: Fleet) -> Iterator[tuple[int, Row | Label]]:
     for record in fleet.read("labels"):
-        told = read_label(record.value, record.key, (record.partition, record.offset))
-        assert isinstance(told, ParsedLabel)
-        yield told.label.labelled_ms, told.label
+        recorded = read_label(record.value, record.key, (record.partition, record.offset))
+        assert isinstance(recorded, ParsedLabel)
+        yield recorded.label.labelled_ms, recorded.label
     yield from ((int(row["ms"]), row) for row in rows_of(decode(fleet.read("transactions"), 0).columns))
 
 
-NOT_TOLD: Row = {"at": None, "mcc": None, "country": None, "channel": None, "currency": "EUR"}
-"""What a season's payments say beside: nothing."""
+ABSENT: Row = {"at": None, "mcc": None, "country": None, "channel": None, "currency": "EUR"}
+"""Fields that a season's payments do not have."""
 
 
 def rows_of(batch: Transactions) -> Iterator[Row]:
@@ -118,19 +118,19 @@ def rows_of(batch: Transactions) -> Iterator[Row]:
             "content": int(batch.content[at]),
             "partition": int(batch.partition[at]),
             "offset": int(batch.offset[at]),
-            **NOT_TOLD,
+            **ABSENT,
         }
 
 
 def differing(
     scores: list[Score], expected: Mapping[str, list[float]], features: FeatureSet = FEATURES
 ) -> list[tuple[str, str, float | None, float]]:
-    """Return where a score's features are others than the recount's: transaction, feature, told, recounted."""
+    """Return where a score's features differ from the recount: transaction, feature, recorded, recounted."""
     found = []
     for score in scores:
         assert score.features is not None
         for name, value in zip(features.names, expected[score.transaction_id], strict=True):
-            told = score.features[name]
-            if told != (None if math.isnan(value) else value):
-                found.append((score.transaction_id, name, told, value))
+            recorded = score.features[name]
+            if recorded != (None if math.isnan(value) else value):
+                found.append((score.transaction_id, name, recorded, value))
     return found

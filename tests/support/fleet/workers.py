@@ -1,4 +1,4 @@
-"""Workers as the outside runs them: settings in the environment, an HTTP port, signals and an exit code."""
+"""Worker processes as an operator runs them: settings in the environment, an HTTP port, signals and an exit code."""
 
 import http.client
 import json
@@ -34,15 +34,15 @@ class Worker:
 
     @property
     def exit_code(self) -> int | None:
-        """How it ended (negative: the signal), None while it runs."""
+        """The exit code (negative: the signal); None while it runs."""
         return self._child.exit_code
 
     def start(self) -> None:
-        """Start the process; whether it gets ready is another question."""
+        """Start the process, without waiting until it is ready."""
         self._child.start()
 
     def get(self, path: str, seconds: float = 2.0) -> tuple[int, str]:
-        """Return status and body of a GET on the worker's port; status 0 where nothing answers."""
+        """Return status and body of a GET on the worker's port; status 0 if nothing answers."""
         connection = http.client.HTTPConnection(self.address, timeout=seconds)
         try:
             connection.request("GET", path)
@@ -94,9 +94,9 @@ class Worker:
         return self._child.wait(seconds)
 
     def kill(self) -> None:
-        """SIGKILL it and collect it."""
+        """SIGKILL it and reap the process."""
         self._child.kill()
 
     def log(self) -> str:
-        """Return the end of what it wrote."""
+        """Return the end of its log."""
         return self._child.tail()

@@ -1,7 +1,7 @@
-"""The Kafka that the integration tests run on: Docker, else jars, else the embedded broker, whichever can be had first.
+"""The Kafka of the integration tests: Docker, jars or the embedded broker, whichever is available first.
 
-FRAUDSTREAM_TEST_CLUSTER forces one: `docker`, `jars`, `embedded`, or `apache` (either of the first two, and an error
-where neither can be had: a machine that must not fall back in silence says so with this).
+FRAUDSTREAM_TEST_CLUSTER forces one: `docker`, `jars`, `embedded`, or `apache` (one of the first two, or an error: for
+machines that must not fall back silently).
 """
 
 import os
@@ -24,7 +24,7 @@ CHOICES: dict[str, tuple[type[DockerCluster] | type[JarsCluster] | type[Embedded
 
 
 class Cluster(Protocol):
-    """One broker of the tests'. `start` waits until it is in service; data outlive a stop, but not on `embedded`."""
+    """A broker for tests. `start` waits until it is in service; data survive a stop, except on `embedded`."""
 
     kind: str
     """`apache-kafka-docker`, `apache-kafka-jars` or `embedded`."""
@@ -42,14 +42,14 @@ class Cluster(Protocol):
 
 
 class NoClusterError(Exception):
-    """None of the allowed clusters can be had; the message has a reason for each."""
+    """None of the allowed clusters is available; the message has a reason for each."""
 
 
 def choose(wanted: str) -> tuple[Cluster, str]:
-    """Return the first cluster of the choice that this machine has, not yet started, and one line on why that one.
+    """Return the first available cluster of the choice, not yet started, and one line with the reason for it.
 
     Raises:
-        NoClusterError: it has none of them.
+        NoClusterError: none of them is available.
     """
     if wanted not in CHOICES:
         raise NoClusterError(f"{VARIABLE}={wanted}: not one of {', '.join(filter(None, CHOICES))}")
@@ -66,7 +66,7 @@ def choose(wanted: str) -> tuple[Cluster, str]:
 
 @contextmanager
 def running_cluster(wanted: str | None = None) -> Iterator[tuple[Cluster, str]]:
-    """Yield a started cluster and the line about it; nothing of it is left afterwards."""
+    """Yield a started cluster and the line about it; remove the cluster afterwards."""
     found, line = choose(os.environ.get(VARIABLE, "") if wanted is None else wanted)
     try:
         found.start()
@@ -76,6 +76,6 @@ def running_cluster(wanted: str | None = None) -> Iterator[tuple[Cluster, str]]:
 
 
 def revive(cluster: Cluster) -> None:
-    """Bring a cluster back into service after whatever a test did to it."""
+    """Bring a cluster back into service after a test stopped, killed or paused it."""
     cluster.resume()
     cluster.start()

@@ -1,4 +1,4 @@
-"""Apache Kafka in a container, by testcontainers, where a Docker engine answers and has or can pull the image."""
+"""Apache Kafka in a container, by testcontainers, if a Docker engine answers and has or can pull the image."""
 
 import gc
 import os
@@ -21,7 +21,7 @@ class NoDocker(Exception):  # noqa: N818 - a state of the machine
 
 
 def connect() -> docker.DockerClient:
-    """Return a client of the engine; where none answers the library leaks its socket, collected here in silence.
+    """Return a client of the engine; if none answers, collect the socket that the library leaks, without a warning.
 
     Raises:
         NoDocker: no engine answers.
@@ -37,10 +37,10 @@ def connect() -> docker.DockerClient:
 
 
 def engine_with(image: str) -> docker.DockerClient:
-    """Return a client of an engine that has `image`, pulled if it must be.
+    """Return a client of an engine that has `image`, pulled if needed.
 
     Raises:
-        NoDocker: there is none.
+        NoDocker: there is no such engine.
     """
     client = connect()
     try:
@@ -55,7 +55,7 @@ def engine_with(image: str) -> docker.DockerClient:
 
 
 def without_reaper(client: docker.DockerClient) -> None:
-    """Turn testcontainers' reaper off where its image is missing; `sweep` then does its work at the next start."""
+    """Disable testcontainers' reaper if its image is missing; `sweep` then does its work at the next start."""
     from testcontainers.core.config import testcontainers_config  # noqa: PLC0415 - imports the engine's settings
 
     try:
@@ -65,7 +65,7 @@ def without_reaper(client: docker.DockerClient) -> None:
 
 
 def alive(owner: str) -> bool:
-    """Say whether the process that started a container still exists on this machine."""
+    """Tell whether the process that started a container still exists on this machine."""
     try:
         os.kill(int(owner), 0)
     except (ValueError, ProcessLookupError):
@@ -121,14 +121,12 @@ class DockerCluster:
         without_reaper(client)
         sweep(client)
         client.close()
-        from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - after the reaper is settled
+        from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - after the reaper is configured
 
         self.port = free_port()
         self.brokers = f"127.0.0.1:{self.port}"
         container = DockerContainer(IMAGE).with_kwargs(labels={OWNER: str(os.getpid())})
-        container.ports = {
-            f"{self.port}/tcp": ("127.0.0.1", self.port)
-        }  # with_bind_ports has no word for loopback alone
+        container.ports = {f"{self.port}/tcp": ("127.0.0.1", self.port)}  # with_bind_ports cannot bind loopback only
         for name, value in settings(self.port, free_port()).items():
             container = container.with_env(name, value)
         self._container = container
@@ -160,7 +158,7 @@ class DockerCluster:
         self._container.get_wrapped_container().pause()
 
     def resume(self) -> None:
-        """End a pause; one that was not paused is left alone."""
+        """End a pause, if the container is paused."""
         wrapped = self._container.get_wrapped_container()
         wrapped.reload()
         if wrapped.status == "paused":

@@ -8,7 +8,7 @@ from stream.demo.services.servers import EmbeddedBroker
 
 
 class EmbeddedCluster(EmbeddedBroker):
-    """The embedded broker; it keeps its records in memory, so they are lost with a stop."""
+    """The embedded broker; it keeps its records in memory, so a stop loses them."""
 
     kind = "embedded"
 

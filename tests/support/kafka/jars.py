@@ -1,4 +1,4 @@
-"""Apache Kafka from its Maven artifacts: one KRaft node as a child process, its data in a folder that goes with it."""
+"""Apache Kafka from its Maven artifacts: one KRaft node as a child process, with its data in a temporary folder."""
 
 import fcntl
 import shutil
@@ -29,9 +29,9 @@ class NoJars(Exception):  # noqa: N818 - a state of the machine
 
 @dataclass(frozen=True)
 class Layout:
-    """How a node is set up: its properties and what is filled into them, and what its data folder is formatted with.
+    """The layout of a node: its properties file, the values for it, and the options that format its data folder.
 
-    `tls` is for asking whether the node answers, where its port speaks TLS.
+    `tls` is used to ask whether the node is in service, if its port uses TLS.
     """
 
     properties: str = "server.properties"
@@ -44,7 +44,7 @@ PLAIN = Layout()
 
 
 def resolve_jars(recipe: str = "pom.xml", name: str = "libs") -> Path:
-    """Return the folder of a recipe's jars, the broker's unless said; Maven fills it once, all or nothing.
+    """Return the folder of a recipe's jars, by default the broker's; Maven fills it once, all or nothing.
 
     Raises:
         NoJars: there is no `java`, or no `mvn` while the folder is empty, or Maven could not resolve the artifacts.
@@ -58,7 +58,7 @@ def resolve_jars(recipe: str = "pom.xml", name: str = "libs") -> Path:
         raise NoJars("no mvn on PATH")
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / f"{name}.lock").open("w") as lock, tempfile.TemporaryDirectory(dir=CACHE) as folder:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # several processes run the tests, and Maven need not run in each
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in several processes; Maven runs in one
         if libraries.is_dir():
             return libraries
         target = Path(folder) / name
@@ -117,7 +117,7 @@ class JarsCluster:
         self._child.kill()
 
     def pause(self) -> None:
-        """Stop the broker's clock: connections stay open and nothing answers."""
+        """Suspend the broker: connections stay open and nothing answers."""
         self._child.signal(signal.SIGSTOP)
 
     def resume(self) -> None:

@@ -1,4 +1,4 @@
-"""A Kafka node without a word in clear text, and the users of it: jars only, since its certificates are ours."""
+"""A Kafka node with TLS on every listener, and its users; jars only, because its certificates are local files."""
 
 import subprocess
 from pathlib import Path
@@ -12,7 +12,7 @@ ACL_COMMAND = "org.apache.kafka.tools.AclCommand"
 
 
 class SecuredCluster(JarsCluster):
-    """A node with a listener for SCRAM over TLS and one for mutual TLS, where what no ACL allows is forbidden.
+    """A node with a listener for SCRAM over TLS and one for mutual TLS; what no ACL allows is denied.
 
     Raises:
         NoJars: see `resolve_jars`.
@@ -36,7 +36,7 @@ class SecuredCluster(JarsCluster):
         self._admin.write_text(admin_properties(authority.file))
 
     def acls(self, *arguments: str) -> str:
-        """Run kafka-acls as the administrator and return what it said."""
+        """Run kafka-acls as the administrator and return its output."""
         *java, classpath = self._java
         command = [*java, f"{classpath}:{self._tools}/*", "-XX:TieredStopAtLevel=1", ACL_COMMAND]
         command += ["--bootstrap-server", self.by_password, "--command-config", str(self._admin), *arguments]
@@ -46,7 +46,7 @@ class SecuredCluster(JarsCluster):
 
 
 def admin_properties(authority: Path) -> str:
-    """Write the file by which Kafka's own tools log in."""
+    """Return the properties with which Kafka's own tools log in."""
     login = "org.apache.kafka.common.security.scram.ScramLoginModule required"
     return "\n".join(
         [

@@ -1,4 +1,4 @@
-"""Ask a broker one question over the wire, without a client library: is a broker of yours in service?"""
+"""Asks a broker for its metadata, without a client library, to see whether it is in service."""
 
 import socket
 import ssl
@@ -10,9 +10,9 @@ REQUEST = struct.pack(">hhihi", METADATA, VERSION, CORRELATION, NO_CLIENT_ID, NO
 
 
 def brokers_in_service(port: int, seconds: float = 1.0, tls: ssl.SSLContext | None = None) -> int:
-    """Return how many brokers a Metadata answer from this loopback port names; 0 if it does not answer.
+    """Return how many brokers a Metadata response from this loopback port names; 0 if it does not answer.
 
-    A Kafka broker listens before it is registered with its controller, so an open port alone says too little.
+    A Kafka broker listens before it is registered with its controller, so an open port alone is not enough.
     """
     try:
         with socket.create_connection(("127.0.0.1", port), seconds) as connection:

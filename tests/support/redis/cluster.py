@@ -1,7 +1,6 @@
-"""A real Redis Cluster on loopback, three masters, each with a replica, or masters alone; and what can happen to one.
+"""A real Redis Cluster on loopback, of masters with a replica each or without, and the faults that it can have.
 
-Nothing here knows what is stored in it; it keeps nothing on disk but what a test asks for, and goes away with its
-context.
+It writes to disk only what a test saves, and is removed at the end of its context.
 """
 
 import itertools
@@ -21,14 +20,14 @@ from support.redis.server import free_port, launch, redis_binary, wait_until_it_
 
 SLOTS = 16384
 NODE_TIMEOUT_MS = 800
-"""After so long without an answer, a master is held for dead, and its replica takes over."""
+"""A master that does not answer for so long counts as failed, and its replica takes over."""
 BUS = 10_000
-"""A node's own port for the others, above its port for clients."""
+"""Offset of a node's cluster bus port from its client port."""
 WAIT_SECONDS = 30.0
 
 
 def until(what: str, holds: Callable[[], object]) -> None:
-    """Wait until something holds; a server that is away at the moment only makes that take longer."""
+    """Wait until a condition holds; while a server is unavailable, it does not."""
     end = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < end:
         try:
@@ -73,7 +72,7 @@ class Node:
             self.process.wait(10)
 
     def start(self) -> None:
-        """Start it again as it was; it knows the others from its own file."""
+        """Start it again with the same settings; its own file names the other nodes."""
         self.process = launch(self._folder, self.port, self._settings, self._binary)
         if not wait_until_it_answers(self.process, self.port, None):
             raise OSError(f"the server on port {self.port} did not come back")
@@ -87,7 +86,7 @@ class Node:
 
 
 def _port() -> int:
-    """Return a port that is free, and whose companion for the other nodes is."""
+    """Return a free port whose cluster bus port is free too."""
     while True:
         port = free_port()
         if port + BUS < 1 << 16:
@@ -100,7 +99,7 @@ def _port() -> int:
 
 
 class Cluster:
-    """Its nodes; which of them are masters may change. A `secure` one listens with TLS too, and speaks it inside."""
+    """The nodes of a cluster, of which others may become masters; if `secure`, they also listen with TLS and use it."""
 
     def __init__(self, folder: Path, settings: Sequence[str], binary: str, *, secure: bool = False) -> None:
         self._secure = secure
@@ -112,12 +111,12 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        """The first two of its nodes, as a worker is told."""
+        """The URL for a worker, with the first two nodes."""
         return f"redis+cluster://{','.join(f'127.0.0.1:{node.port}' for node in self.nodes[:2])}"
 
     @property
     def secure_url(self) -> str:
-        """Its first node's port for TLS."""
+        """The URL of the first node's TLS port."""
         return f"rediss+cluster://127.0.0.1:{self.nodes[0].secure_port}"
 
     @property
@@ -126,7 +125,7 @@ class Cluster:
         return [node for node in self.nodes if node.process.poll() is None]
 
     def begin(self, masters: int, *, replicas: bool) -> None:
-        """Make the cluster: the masters share the slots, and each has a replica where that is wanted."""
+        """Make the cluster: the masters share the slots, and each has a replica if `replicas`."""
         self._replicas = replicas
         nodes = [self.start() for _ in range(masters * (1 + replicas))]
         for number, node in enumerate(nodes):
@@ -140,14 +139,14 @@ class Cluster:
         self.settle()
 
     def start(self) -> Node:
-        """Start another node, which is not a part of anything yet."""
+        """Start another node, which has not joined yet."""
         folder = self._folder / str(len(self.nodes))
         folder.mkdir()
         self.nodes.append(Node(folder, self._settings, self._binary, secure=self._secure))
         return self.nodes[-1]
 
     def add(self) -> Node:
-        """Let another master join, which serves nothing yet."""
+        """Let another master join, which has no slots yet."""
         node = self.start()
         self._meet()
         self.settle()
@@ -160,7 +159,7 @@ class Cluster:
         until("all know all", lambda: all(all_of_them in node.do("CLUSTER", "INFO") for node in self.running))
 
     def settle(self) -> None:
-        """Wait until all nodes that run say the same of who serves what, and every other one follows its master."""
+        """Wait until all running nodes agree on the owners of the slots, and every replica follows its master."""
         until("the cluster is in order", self._in_order)
 
     def _in_order(self) -> bool:
@@ -177,19 +176,19 @@ class Cluster:
         return node.info("master_link_status") == "up"
 
     def owner(self, slot: int) -> Node:
-        """Return who serves a slot, by what the first of the nodes that run says."""
+        """Return the node that serves a slot, as the first running node states."""
         for first, last, (_, _, node_id, *_), *_ in self.running[0].do("CLUSTER", "SLOTS"):
             if first <= slot <= last:
                 return next(node for node in self.nodes if node.node_id == node_id)
         raise LookupError(f"nobody serves slot {slot}")
 
     def replica_of(self, master: Node) -> Node:
-        """Return a node that follows a master."""
+        """Return a replica of a master."""
         ports = {str(master.port), str(master.secure_port)}
         return next(node for node in self.running if node is not master and node.info("master_port") in ports)
 
     def moving(self, slot: int, to: Node) -> Iterator[None]:
-        """Hand a slot to another master as an operator's tool does, with a pause before and behind each key."""
+        """Migrate a slot to another master as redis-cli does; yield before and after each key."""
         source = self.owner(slot)
         to.do("CLUSTER", "SETSLOT", slot, "IMPORTING", source.node_id)
         source.do("CLUSTER", "SETSLOT", slot, "MIGRATING", to.node_id)

@@ -1,4 +1,4 @@
-"""A Redis of one test's own, that can go away and come back, with what it knew or without."""
+"""A Redis server for one test, which can be killed and started again, with its data or without."""
 
 import asyncio
 import signal
@@ -13,7 +13,7 @@ from support.fleet.fleet import until
 
 
 class OwnRedis:
-    """A server that writes down what it acknowledges, or nothing; folder and port stay the same through restarts."""
+    """A server that persists every write, or none if `forgetful`; a restart keeps folder and port."""
 
     def __init__(self, folder: Path, *, forgetful: bool = False) -> None:
         self.port = free_port()

@@ -1,7 +1,7 @@
-"""A TCP proxy on loopback in front of one Redis server: it passes bytes on, and delays, stalls, swallows and cuts them.
+"""A TCP proxy on loopback in front of one Redis server: it passes, delays, stalls or drops bytes and cuts connections.
 
-It runs on a thread of its own, so that tests with and without an event loop use it alike, and workers in processes of
-their own too. It reads nothing of the protocol but the words that it is told to look for in a request.
+It runs on its own thread, for tests with and without an event loop and for workers in other processes. It does not
+parse the protocol; it only looks for given words in a request.
 """
 
 import asyncio
@@ -15,47 +15,47 @@ from urllib.parse import urlsplit
 CHUNK_BYTES = 1 << 20
 SETTLE_SECONDS = 0.05
 EVALSHA = b"EVALSHA"
-"""What every batch of records and of labels goes through: losing it hits the middle of a call."""
+"""The command that sends every batch of records or labels: losing it interrupts a call in the middle."""
 
 
 class Loss(Enum):
-    """What is lost of one call."""
+    """The part of one call that is lost."""
 
     REQUEST = "request"
-    """The server never hears of it; the connection is cut."""
+    """The request does not reach the server; the connection is cut."""
     REPLY = "reply"
-    """The server does it; the answer is thrown away and the connection cut."""
+    """The server executes it; the reply is dropped and the connection cut."""
     SILENCE = "silence"
-    """The server does it; the answer is thrown away and the connection stays, silent for ever."""
+    """The server executes it; the reply is dropped, and the connection stays open without another byte."""
 
 
 class Connection:
     """One client's connection, and the server's half of it."""
 
     def __init__(self, client: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
-        self.asks, self.hears = client
+        self.requests, self.client_writer = client
         self.lost: Loss | None = None
         self.server: asyncio.StreamWriter | None = None
 
     def end(self) -> None:
-        """Cut the client off; what was passed to the server reaches it."""
-        self.hears.transport.abort()
+        """Cut the client's connection; bytes already passed to the server still reach it."""
+        self.client_writer.transport.abort()
         if self.server is not None:
             self.server.close()
 
 
 class RedisProxy:
-    """Stands in front of the server of `url` while its `with` block lasts; `url` of it is where clients go.
+    """Listens in front of the server at `url` during its `with` block; clients connect to its own `url`.
 
-    `delay_s` is how long each request waits on its way. `counts` says what was done: "connections", "cut", and each
-    loss by its value. `lost` is set once what `lose` asked for is lost.
+    `delay_s` is the delay of each request. `counts` holds the number of "connections", of those "cut", and of each
+    loss by its value. `lost` is set once the loss that `lose` requested has happened.
     """
 
     def __init__(self, url: str) -> None:
         self.delay_s = 0.0
         self.counts: Counter[str] = Counter()
         self.lost = threading.Event()
-        self._behind = urlsplit(url)
+        self._server_url = urlsplit(url)
         self._armed: tuple[bytes, Loss] | None = None
         self._connections: dict[asyncio.Task[None], Connection] = {}
         self._loop = asyncio.new_event_loop()
@@ -79,34 +79,34 @@ class RedisProxy:
     def url(self) -> str:
         """The server's URL, with the proxy's port in it."""
         assert self._server is not None, "the proxy is open only in its with block"
-        login, _, _ = self._behind.netloc.rpartition("@")
+        login, _, _ = self._server_url.netloc.rpartition("@")
         port = self._server.sockets[0].getsockname()[1]
-        return self._behind._replace(netloc=f"{login}{'@' if login else ''}127.0.0.1:{port}").geturl()
+        return self._server_url._replace(netloc=f"{login}{'@' if login else ''}127.0.0.1:{port}").geturl()
 
     def lose(self, what: Loss, of: bytes = EVALSHA) -> None:
-        """Lose this of the next request that has the word `of` in it."""
+        """Lose this part of the next call whose request contains the word `of`."""
         self.lost.clear()
         self._armed = (of, what)
 
     def spare(self) -> None:
-        """Lose nothing after all, if that has not happened yet."""
+        """Cancel a requested loss that has not happened yet."""
         self._armed = None
 
     def switch(self, url: str) -> None:
-        """Stand in front of another server from now on, and cut all connections to the one before."""
-        self._behind = urlsplit(url)
+        """Connect to another server from now on, and cut all connections to the previous one."""
+        self._server_url = urlsplit(url)
         self.cut()
 
     def cut(self) -> None:
-        """Cut all connections now, in whatever they are."""
+        """Cut all connections now, in whatever state."""
         self._do(self._cut)
 
     def stall(self) -> None:
-        """Let nothing through in either direction, as a server that is stopped would; connections stay open."""
+        """Pass nothing in either direction, like a stopped server; connections stay open."""
         self._do(self._flowing.clear)
 
     def resume(self) -> None:
-        """End a stall: what waited goes through, though whoever sent it may be gone."""
+        """End a stall: waiting bytes are passed, even if their sender has disconnected."""
         self._do(self._flowing.set)
 
     def _do(self, act: Callable[[], None]) -> None:
@@ -126,16 +126,16 @@ class RedisProxy:
     async def _close(self) -> None:
         assert self._server is not None
         self._server.close()
-        await asyncio.sleep(SETTLE_SECONDS)  # whoever was let in last is served first, so that he can be cut
-        while self._connections:  # a busy machine may let in one more meanwhile
+        await asyncio.sleep(SETTLE_SECONDS)  # the connection accepted last is served by then, and can be cut
+        while self._connections:  # on a busy machine one more may be accepted meanwhile
             connections = dict(self._connections)
             for task in connections:
                 task.cancel()
             await asyncio.gather(*connections, return_exceptions=True)
             for connection in connections.values():
-                connection.end()  # one that was cancelled before it began has not
+                connection.end()  # a task that was cancelled before it began has not done so
                 if connection.server is not None:
-                    connection.server.transport.abort()  # a server that is stopped would never take what is left
+                    connection.server.transport.abort()  # a stopped server would never read the rest
             await asyncio.sleep(SETTLE_SECONDS)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -148,10 +148,10 @@ class RedisProxy:
     async def _pass_on(self, connection: Connection) -> None:
         """Serve one client until either side ends."""
         try:
-            answers, connection.server = await asyncio.open_connection("127.0.0.1", self._behind.port)
+            answers, connection.server = await asyncio.open_connection("127.0.0.1", self._server_url.port)
             both = [
-                asyncio.ensure_future(self._forth(connection)),
-                asyncio.ensure_future(self._back(connection, answers)),
+                asyncio.ensure_future(self._forward_requests(connection)),
+                asyncio.ensure_future(self._forward_replies(connection, answers)),
             ]
             try:
                 await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -160,33 +160,33 @@ class RedisProxy:
                     way.cancel()
                 await asyncio.gather(*both, return_exceptions=True)
         except OSError:
-            pass  # the server is not there: neither are we
+            pass  # without a server, the client's connection is closed
         finally:
             connection.end()
 
-    async def _forth(self, connection: Connection) -> None:
+    async def _forward_requests(self, connection: Connection) -> None:
         assert connection.server is not None
-        while data := await connection.asks.read(CHUNK_BYTES):
+        while data := await connection.requests.read(CHUNK_BYTES):
             await asyncio.sleep(self.delay_s)
             await self._flowing.wait()
-            connection.lost = self._struck(data) or connection.lost
+            connection.lost = self._take_loss(data) or connection.lost
             if connection.lost is Loss.REQUEST:
                 self.lost.set()
                 return
             connection.server.write(data)
 
-    async def _back(self, connection: Connection, answers: asyncio.StreamReader) -> None:
+    async def _forward_replies(self, connection: Connection, answers: asyncio.StreamReader) -> None:
         while data := await answers.read(CHUNK_BYTES):
             await self._flowing.wait()
             if connection.lost is None:
-                connection.hears.write(data)
+                connection.client_writer.write(data)
                 continue
             self.lost.set()
             if connection.lost is Loss.REPLY:
                 return
 
-    def _struck(self, data: bytes) -> Loss | None:
-        """Tell whether this is the request that was waited for."""
+    def _take_loss(self, data: bytes) -> Loss | None:
+        """Return the requested loss if these bytes contain its word, else None."""
         if self._armed is None or self._armed[0] not in data:
             return None
         (_, loss), self._armed = self._armed, None

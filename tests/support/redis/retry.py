@@ -1,4 +1,4 @@
-"""Ask a store again until it answers, as a worker does while a server is away."""
+"""Repeat a call of a store until it is answered, as a worker does while a server is unavailable."""
 
 import asyncio
 import itertools
@@ -8,11 +8,11 @@ from features.history.store import Observed, Transactions
 from features.redis.store import RedisStore
 
 PATIENCE_S = 30.0
-"""Within which a cluster is itself again after anything that is done to it in a test."""
+"""A cluster recovers from every fault of the tests within this time."""
 
 
 async def insist(store: RedisStore, batch: Transactions) -> tuple[Observed, int]:
-    """Observe as a worker does, until it is answered; say how often it was not."""
+    """Observe until it is answered; return the number of failures as well."""
     loop = asyncio.get_running_loop()
     until = loop.time() + PATIENCE_S
     for failures in itertools.count():

@@ -1,4 +1,4 @@
-"""A Redis that speaks TLS alone and lets nobody in but an administrator and the user of docs/how-to/secure.md."""
+"""A Redis with TLS only, for an administrator and the user of docs/how-to/secure.md."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ START_SECONDS = 15.0
 
 
 class SecuredRedis:
-    """Its certificate is for 127.0.0.1, and for no name."""
+    """A server whose certificate is for 127.0.0.1 and no host name."""
 
     def __init__(self, authority: Authority, folder: Path) -> None:
         certificate, key = authority.vouch("redis", "IP:127.0.0.1")
@@ -41,21 +41,21 @@ class SecuredRedis:
         self._admin.execute_command("ACL", "SETUSER", "fraudstream", "reset", "on", f">{PASSWORD}", *rules)
 
     def answers(self) -> bool:
-        """Tell whether it serves the administrator."""
+        """Tell whether it answers the administrator."""
         try:
             return bool(self._admin.ping())
         except redis.ConnectionError:
             return False
 
     def close(self) -> None:
-        """End it."""
+        """Stop the server."""
         self._admin.close()
         self.child.kill()
 
 
 @contextmanager
 def secured_redis(authority: Authority) -> Iterator[SecuredRedis]:
-    """Yield a running one; its user has the rules of the page. Raises NotReady where it cannot run, as without TLS."""
+    """Yield a running server whose user has the rules of the page; raise NotReady if it cannot run, as without TLS."""
     with tempfile.TemporaryDirectory(prefix="redis-") as folder:
         server = SecuredRedis(authority, Path(folder))
         try:

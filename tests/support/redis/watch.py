@@ -1,4 +1,4 @@
-"""A store that watches for what others delete, and whether it notices a loss."""
+"""A store that watches for deletions by others, and whether it adopts another epoch."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from features.redis.store import RedisStore
 
 @asynccontextmanager
 async def watched(store: RedisStore) -> AsyncIterator[None]:
-    """Have a store watch; it has subscribed by the time that this goes on."""
+    """Let a store watch for deletions; it has had 0.3 s to subscribe when the block begins."""
     watching = asyncio.create_task(store.watch())
     await asyncio.sleep(0.3)
     try:
@@ -22,7 +22,7 @@ async def watched(store: RedisStore) -> AsyncIterator[None]:
 
 
 async def notices(store: RedisStore, epoch: int) -> bool:
-    """Tell whether a store has taken up an epoch within a second."""
+    """Tell whether a store adopts an epoch within a second."""
     for _ in range(100):
         if store.history_epoch == epoch:
             return True

@@ -1,4 +1,4 @@
-"""What goes wrong with a world's histories: Redis away, emptied, repaired; and streams in which all that happens."""
+"""Faults of a world's histories (Redis away, emptied, repaired), and streams of acts with such faults."""
 
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -18,11 +18,11 @@ from support.rescoring.world import PARTITIONS, World
 DAY_MS = 86_400_000
 SKEW_MS = 300_000
 MOST_WAITING_MS = 40 * DAY_MS
-"""Keys on a server would expire before a decision that waits for longer, and its record be gone from the topic."""
+"""If a decision waited longer, keys on a server would expire before it, and its record be deleted from the topic."""
 
 
 class Stopgap:
-    """Decides without Redis, as `stream.recovery.outage` does, and keeps what is to be applied."""
+    """A store that decides without Redis, as `stream.recovery.outage` does, and keeps transactions to apply later."""
 
     def __init__(self, sets: FeatureSets) -> None:
         self._inner = MemoryStore(sets)
@@ -40,35 +40,35 @@ class Stopgap:
 
 
 def lose(world: World) -> None:
-    """Empty Redis: the epoch rises, and decisions say that they lack their histories."""
+    """Empty Redis: the epoch rises, and decisions are marked incomplete."""
     world.histories.inner = MemoryStore(world.sets)
     world.histories.epoch += 1000
     world.histories.incomplete = True
 
 
 def repair(world: World, order: list[int], *, degrades: bool = False) -> None:
-    """Apply all that was handed out anew, partition by partition, labels first, as `stream.recovery.repairer` does.
+    """Apply all consumed records again, partition by partition, labels first, as `stream.recovery.repairer` does.
 
-    What lies below where the log ends now may be displaced; in a deployment that degrades, anything may.
+    Records below the current end of the log may be displaced; in a deployment that degrades, any record may.
     """
     histories, below = world.histories, {}
     histories.inner = MemoryStore(world.sets)
     for number in order:
         for record in world.topics["labels"][number]:
-            told = read_label(record.value, record.key, (record.partition, record.offset))
-            histories.inner.label_now([told.label])  # type: ignore[union-attr]
+            parsed = read_label(record.value, record.key, (record.partition, record.offset))
+            histories.inner.label_now([parsed.label])  # type: ignore[union-attr]
         log = world.topics["transactions"][number]
         below[source(number, of_labels=False)] = NO_END if degrades else len(log)
         below[source(number, of_labels=True)] = NO_END if degrades else len(world.topics["labels"][number])
     for number in order:
-        handed_out = max(world.undecided[number], world.observed[number])
-        histories.inner.observe_now(decode(world.topics["transactions"][number][:handed_out], SKEW_MS).columns)
+        consumed = max(world.undecided[number], world.observed[number])
+        histories.inner.observe_now(decode(world.topics["transactions"][number][:consumed], SKEW_MS).columns)
     histories.inner._displaced = Displaced(below)
     histories.incomplete = False
 
 
 class Act(NamedTuple):
-    """One thing that happens; what an act has no use for is ignored."""
+    """One act of a stream; fields that the act does not use are ignored."""
 
     what: str
     card: int
@@ -102,7 +102,7 @@ def acts(*what: str) -> st.SearchStrategy[list[Act]]:
 
 
 class Play:
-    """Lets a stream of acts happen to a world."""
+    """Applies a stream of acts to a world."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -112,9 +112,9 @@ class Play:
         self.decided = 0
 
     def run(self, stream: list[Act]) -> int:
-        """Let all happen, decide what is left, and return how many decisions there are.
+        """Apply all acts, decide what is left, and return the number of decisions.
 
-        There is a first one in any case: else nobody could know that a later history epoch is not the first.
+        A first payment is decided before all acts: without it, a later history epoch would pass for the first one.
         """
         self._pay(stream[0])
         self.decided += self.world.decide()
@@ -162,19 +162,19 @@ class Play:
         self.decided += self.world.decide(partitions, self.stopgap)
 
     def _decide_elsewhere(self, act: Act) -> None:
-        """Let another worker, which still reaches Redis, decide in partitions of its own."""
+        """Have another worker, which still reaches Redis, decide in partitions of its own."""
         self.decided += self.world.decide([one for one in act.partitions[:1] if one not in self.held])
 
     def _label(self, act: Act) -> None:
         if act.back < len(self.paid):
-            self._tell(act, self.paid[-1 - act.back])
+            self._publish_label(act, self.paid[-1 - act.back])
 
     def _early_label(self, act: Act) -> None:
-        self._tell(act, {"transaction_id": f"t-{len(self.paid) + act.back}", "card_id": f"card-{act.card}"})
+        self._publish_label(act, {"transaction_id": f"t-{len(self.paid) + act.back}", "card_id": f"card-{act.card}"})
 
-    def _tell(self, act: Act, of: dict[str, Any]) -> None:
-        said = {"transaction_id": of["transaction_id"], "card_id": of["card_id"], "fraud": act.fraud}
-        self.world.tell(said | {"labelled_at": self.world.now_ms - act.late_ms // 30, "reported_by": "analyst"})
+    def _publish_label(self, act: Act, of: dict[str, Any]) -> None:
+        fields = {"transaction_id": of["transaction_id"], "card_id": of["card_id"], "fraud": act.fraud}
+        self.world.tell(fields | {"labelled_at": self.world.now_ms - act.late_ms // 30, "reported_by": "analyst"})
 
     def _away(self, _: Act) -> None:
         self.stopgap = self.stopgap or Stopgap(self.world.sets)
@@ -193,6 +193,6 @@ class Play:
             repair(self.world, list(act.partitions), degrades=act.fraud)
 
     def _crash(self, act: Act) -> None:
-        """Let a worker die between the histories and its decisions."""
+        """Crash a worker after it appended to histories and before it decided."""
         if not self.stopgap:
             self.world.observe(act.partitions[: 1 + act.back % PARTITIONS])

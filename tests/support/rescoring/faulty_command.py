@@ -1,6 +1,6 @@
-"""`fraudstream score` with a bug planted, to show that comparing finds it: `faulty_command.py BUG ARGUMENTS…`.
+"""`fraudstream score` with a planted bug, to show that a comparison finds it: `faulty_command.py BUG ARGUMENTS…`.
 
-Bugs are planted in this process alone, so it takes `--threads 1`.
+Bugs are planted in this process only, so it needs `--threads 1`.
 """
 
 import sys
@@ -16,18 +16,18 @@ FORGETFUL_CARDS = 50
 
 
 def labels_before_they_came() -> None:
-    """Let a merchant see a label from the beginning, not from where its outcome says."""
-    from stream.rescoring import log_order  # noqa: PLC0415 - it needs an extra
+    """Apply a merchant's labels from the beginning, not at the positions in their outcomes."""
+    from stream.rescoring import log_order  # noqa: PLC0415 - needs an extra
 
     log_order.LABEL_ORDER = log_order.LABEL_ORDER.replace("coalesce(key, before)", "0")
 
 
 def a_record_is_missing() -> None:
     """Leave out the oldest record of some cards' histories."""
-    told = History.upto
+    original = History.upto
 
     def upto(history: History, position: int) -> Ints:
-        rows = told(history, position)
+        rows = original(history, position)
         is_card = rows.shape[1] == records.COLUMNS[records.Entity.CARD]
         return rows[1:] if is_card and len(rows) > 1 and history.entity % FORGETFUL_CARDS == 0 else rows
 

@@ -1,4 +1,4 @@
-"""A model over a table of features with all kinds of parties, and worlds in which it is live."""
+"""A model with features of cards, merchants and devices, and worlds in which it is live."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,12 +42,12 @@ class Trained(NamedTuple):
     folder: Path
 
     def world(self, **settings: Any) -> World:
-        """Return a world in which it is live, with nothing on its topics."""
+        """Return a world in which it is live, with empty topics."""
         return World(Settings(**{"models": str(self.folder)} | settings), self.model, SETS, START_MS)
 
 
 def trained(folder: Path) -> Trained:
-    """Train one."""
+    """Train such a model."""
     file = write(folder / "train.parquet", transactions())
     request = TrainingRequest(file=file, name="card", feature_set=FEATURES, trees=10, threads=1, review_share=0.1)
     repository = Repository(str(folder))
@@ -59,7 +59,7 @@ def trained(folder: Path) -> Trained:
 def compared(
     world: World, wanted: Range | None = None, out: Path | None = None, sets: FeatureSets = SETS
 ) -> DiffReport:
-    """Make a world's decisions again."""
+    """Rescore a world's decisions and compare."""
     with pytest.MonkeyPatch.context() as patch:
         opened(world, patch)
         request = TopicRequest(world.settings, wanted or Range(), out, sets, 1)
@@ -83,7 +83,7 @@ def lines(out: Path) -> dict[str, dict[str, Any]]:
 
 
 def alter(world: World, transaction_id: str, /, **changes: Any) -> None:
-    """Change what is on record of a decision; `features` are changed one by one, `rescored` makes the rest follow."""
+    """Change the record of a decision; `features` are merged, `rescored` recomputes the outputs from them."""
     for log in world.topics["scores"].values():
         for record in log:
             score = msgspec.json.decode(record.value, type=Score)  # type: ignore[arg-type]
@@ -91,8 +91,8 @@ def alter(world: World, transaction_id: str, /, **changes: Any) -> None:
                 record.value = msgspec.json.encode(_altered(world, score, **changes))
 
 
-def _altered(world: World, told: Score, /, *, rescored: bool = False, **changes: Any) -> Score:
+def _altered(world: World, recorded: Score, /, *, rescored: bool = False, **changes: Any) -> Score:
     if changes.get("features"):
-        changes["features"] = (told.features or {}) | changes["features"]
-    changed = msgspec.structs.replace(told, **changes)
+        changes["features"] = (recorded.features or {}) | changes["features"]
+    changed = msgspec.structs.replace(recorded, **changes)
     return world.rescored(changed) if rescored else changed

@@ -1,4 +1,4 @@
-"""Streams laid out as the tables that rescoring works on, run through, and put together again."""
+"""Streams written as the tables that rescoring reads, and the fates and vectors that its passes compute."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ LABELS = f"""CREATE TABLE labels (number BIGINT, transaction_id VARCHAR, card_id
 
 
 def without_redeliveries(stream: Stream) -> Stream:
-    """Leave out what comes from an offset a second time: in a file, or on a topic that is read once, nothing does."""
+    """Drop rows whose offset occurred before: a file, or a topic that is read once, has no redeliveries."""
     seen: set[object] = set()
     for part_of in stream.parts:
         if isinstance(part_of, list):
@@ -39,10 +39,10 @@ def sequence(stream: Stream) -> list[Row | Label]:
 
 
 def lay_out(stream: Stream, folder: Path, feature_set: FeatureSet, shards: int) -> Workdir:
-    """Write the tables; the place in every log is the place in the stream."""
-    told = list(enumerate(sequence(stream)))
-    labels = [(at, *one, 0, *(at, 0) * len(KINDS)) for at, one in told if isinstance(one, Label)]
-    rows = [(at, one) for at, one in told if not isinstance(one, Label)]
+    """Write the tables; the sort key in every log is the position in the stream."""
+    numbered = list(enumerate(sequence(stream)))
+    labels = [(at, *one, 0, *(at, 0) * len(KINDS)) for at, one in numbered if isinstance(one, Label)]
+    rows = [(at, one) for at, one in numbered if not isinstance(one, Label)]
     columns = columns_of(transactions([row for _, row in rows]))
     columns |= {"number": np.arange(len(rows)), "row": np.arange(len(rows))}
     for kind in KINDS:
@@ -61,7 +61,7 @@ def lay_out(stream: Stream, folder: Path, feature_set: FeatureSet, shards: int) 
 
 
 def run_through(place: Workdir, threads: int = 1) -> tuple[list[Any], np.ndarray]:
-    """Return fates and vectors of all rows."""
+    """Run the passes, and return fates and vectors of all rows."""
     with TaskPool(threads) as pool:
         run_passes(place, pool, lambda _stage, _done, _total: None)
     (feature_set,) = place.sets.sets

@@ -38,8 +38,8 @@ Result = TypeVar("Result")
 def completed(work: Coroutine[Any, Any, Result]) -> Result:
     """Run a coroutine to its end and return its result.
 
-    `asyncio.run` would set a handler for SIGINT each time, and write out the whole result on the way: that took as long
-    as deciding the batch.
+    `asyncio.run` would install a handler for SIGINT each time and format the whole result, which took as long as
+    deciding the batch.
     """
     loop = asyncio.new_event_loop()
     try:
@@ -51,7 +51,7 @@ def completed(work: Coroutine[Any, Any, Result]) -> Result:
 
 @dataclass
 class Record:
-    """A record as a consumer hands it over."""
+    """A record as a consumer returns it."""
 
     topic: str
     partition: int
@@ -85,7 +85,7 @@ class Histories:
 
 @dataclass
 class World:
-    """Topics and a worker; time goes on by a second with each batch."""
+    """Topics and a worker; time advances by a second with each batch."""
 
     settings: Settings
     model: Model
@@ -101,11 +101,11 @@ class World:
         self.observed: dict[int, int] = defaultdict(int)
 
     def publish(self, *payments: Mapping[str, Any], topic: str = "transactions") -> list[Record]:
-        """Put payments, or labels, onto their partitions."""
+        """Append payments, or labels, to their partitions."""
         return [self.append(topic, partition_of(one["card_id"], PARTITIONS), one) for one in payments]
 
     def append(self, topic: str, partition: int, value: Any, at_ms: int | None = None) -> Record:
-        """Put one record onto a partition."""
+        """Append one record to a partition."""
         key = None if not isinstance(value, Mapping) else str(value["card_id"]).encode()
         encoded = value if isinstance(value, bytes) else msgspec.json.encode(value)
         log = self.topics[topic][partition]
@@ -116,7 +116,7 @@ class World:
     def decide(
         self, partitions: Iterable[int] = range(PARTITIONS), store: HistoryStore | None = None, **terms: Any
     ) -> int:
-        """Decide what waits in some partitions, as one batch, and return how many decisions there are."""
+        """Decide the undecided records of some partitions as one batch, and return the number of decisions."""
         chosen = list(partitions)
         waiting = [one for number in chosen for one in self.topics["transactions"][number][self.undecided[number] :]]
         self.now_ms += 1000
@@ -135,7 +135,7 @@ class World:
         return len(outputs.scored)
 
     def observe(self, partitions: Iterable[int]) -> None:
-        """Put what waits into the histories, and decide nothing."""
+        """Append undecided records to the histories, without deciding them."""
         for number in partitions:
             waiting = self.topics["transactions"][number][self.undecided[number] :]
             columns = decode(waiting, round(self.settings.future_skew * 1000)).columns
@@ -148,11 +148,11 @@ class World:
             self.answer(record)
 
     def answer(self, label: Record) -> None:
-        """Apply a label that is published."""
+        """Apply a published label, and write its outcome."""
         self.now_ms += 1
-        told = read_label(label.value, label.key, (label.partition, label.offset))
-        (done,) = completed(self.histories.label([told.label]))  # type: ignore[union-attr]
-        self.append("outcomes", label.partition, _encode(_outcome(label, told.label, done)))  # type: ignore[union-attr]
+        parsed = read_label(label.value, label.key, (label.partition, label.offset))
+        (done,) = completed(self.histories.label([parsed.label]))  # type: ignore[union-attr]
+        self.append("outcomes", label.partition, _encode(_outcome(label, parsed.label, done)))  # type: ignore[union-attr]
 
     def pay(self, number: int, **changes: Any) -> dict[str, Any]:
         """Make a payment that occurs now."""
@@ -160,7 +160,7 @@ class World:
         return made | {"currency": "EUR", "occurred_at": self.now_ms} | changes
 
     def rescored(self, score: Score) -> Score:
-        """Return a decision as the model would have made it of the features that it has."""
+        """Return a decision with score, band and decision recomputed from its features."""
         vector = np.array([[score.features[name] for name in self.sets.newest.names]], np.float64)  # type: ignore[index]
         value = self.model.score(vector)
         made = {"score": float(value[0]), "band": int(bands(value)[0]), "decision": self.model.policy.decide(value)[0]}
@@ -168,7 +168,7 @@ class World:
 
     @asynccontextmanager
     async def reading(self, _settings: Settings) -> AsyncIterator["ListedTopics"]:
-        """Open this world as a broker is opened."""
+        """Open a reader of this world's topics."""
         yield ListedTopics(self.topics, {name: dict.fromkeys(range(PARTITIONS), 0) for name in self.topics})
 
     def drop(self, topic: str, before: Mapping[int, int]) -> None:
@@ -217,5 +217,5 @@ class ListedTopics:
 
 
 def opened(world: World, monkeypatch: Any) -> None:
-    """Let rescoring read this world instead of a broker."""
+    """Make rescoring read this world instead of a broker."""
     monkeypatch.setattr(topic_run, "open_reader", world.reading)

@@ -1,4 +1,4 @@
-"""The table of features: what cannot be declared, what a fingerprint covers, how far histories reach."""
+"""The feature table: invalid declarations, the contents of a fingerprint, the horizons of histories."""
 
 from dataclasses import replace
 
@@ -43,7 +43,7 @@ BEYOND = [
 COUNT = card("count", "1d")
 
 
-def test_the_default_set_begins_with_the_contracts() -> None:
+def test_the_default_set_begins_with_the_features_of_the_contract() -> None:
     assert list(load(None).names) == CONTRACT + BEYOND
 
 
@@ -53,7 +53,7 @@ def test_the_default_fingerprint_changes_only_on_purpose() -> None:
     assert first.fingerprint == "c7eaa01c8bc3c76f90aa5c865d963e4cb37750b241c9cbaaa402689a35de4f63"
 
 
-def test_histories_reach_as_far_as_the_longest_window_its_delay_and_the_slack() -> None:
+def test_a_horizon_is_the_longest_window_plus_its_delay_plus_the_slack() -> None:
     assert load(None).horizons_ms[Entity.CARD] == 37 * DAY_MS
     assert load(None).horizons_ms[Entity.MERCHANT] == 44 * DAY_MS
     assert FeatureSet((COUNT,)).horizons_ms[Entity.CARD] == 8 * DAY_MS
@@ -79,7 +79,7 @@ def test_histories_reach_as_far_as_the_longest_window_its_delay_and_the_slack() 
         ({"aggregate": Aggregate.SECONDS_SINCE_LAST, "window_ms": None, "delay_ms": 1}, "a delay of 1 ms"),
     ],
 )
-def test_a_row_that_means_nothing_cannot_be_built(changes: dict, problem: str) -> None:
+def test_an_invalid_feature_row_cannot_be_built(changes: dict, problem: str) -> None:
     with pytest.raises(DeclarationError) as refused:
         replace(COUNT, **changes)
     assert problem in str(refused.value)
@@ -94,7 +94,7 @@ def test_a_row_that_means_nothing_cannot_be_built(changes: dict, problem: str) -
         (card("seconds_since_last"), "card_seconds_since_last"),
     ],
 )
-def test_a_name_says_whose_history_what_of_it_and_over_which_window(row: Feature, name: str) -> None:
+def test_a_feature_name_consists_of_entity_aggregate_delay_and_window(row: Feature, name: str) -> None:
     assert row.name == name
 
 
@@ -110,27 +110,27 @@ def test_a_name_says_whose_history_what_of_it_and_over_which_window(row: Feature
         (device("fraud_share", "1d", delay="7d"), False),
     ],
 )
-def test_what_comes_from_all_partitions_depends_on_arrival_until_it_is_settled(row: Feature, depends: bool) -> None:  # noqa: FBT001 - what is expected
+def test_merchant_and_device_features_depend_on_arrival_unless_delayed_by_a_day(row: Feature, depends: bool) -> None:  # noqa: FBT001 - what is expected
     assert row.depends_on_arrival is depends
 
 
-def test_nothing_in_the_default_set_depends_on_the_arrival_of_other_partitions() -> None:
+def test_no_feature_of_the_default_set_depends_on_the_arrival_of_other_partitions() -> None:
     assert [row.name for row in FEATURES if row.depends_on_arrival] == []
 
 
-def test_every_aggregate_says_what_it_is() -> None:
+def test_every_aggregate_has_a_unit_a_meaning_and_entities() -> None:
     assert set(AGGREGATES) == set(Aggregate)
     assert all(about.unit and about.meaning and about.of for about in AGGREGATES.values())
 
 
-def test_a_set_needs_rows_with_names_of_their_own() -> None:
+def test_a_feature_set_without_rows_or_with_duplicate_names_is_refused() -> None:
     with pytest.raises(DeclarationError, match="at least one row"):
         FeatureSet(())
     with pytest.raises(DeclarationError, match="more than once: card_count_1d"):
         FeatureSet((COUNT, COUNT))
 
 
-def test_a_fingerprint_covers_all_that_decides_a_number_and_nothing_else() -> None:
+def test_a_fingerprint_covers_the_rows_their_order_and_units_but_not_the_meanings() -> None:
     own = FeatureSet(FEATURES[:2]).fingerprint
     reworded = tuple(replace(row, meaning="said otherwise") for row in FEATURES[:2])
     assert FeatureSet(reworded).fingerprint == own
@@ -145,18 +145,18 @@ def test_a_length_is_written_in_the_largest_unit_that_divides_it(length_ms: int,
     assert window_text(length_ms) == text
 
 
-def test_a_card_is_remembered_for_as_long_as_labels_count_and_the_fingerprint_tells(
+def test_the_card_horizon_covers_labels_of_merchants_and_is_part_of_the_fingerprint(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rows = (COUNT, merchant("fraud_share", "30d", delay="60d"))
     slow = FeatureSet(rows)
-    told = slow.fingerprint
+    fingerprint_before = slow.fingerprint
     assert slow.horizons_ms == {Entity.CARD: 90 * DAY_MS, Entity.MERCHANT: 97 * DAY_MS}
     assert load(None).horizons_ms[Entity.CARD] == 37 * DAY_MS
     monkeypatch.setattr(FeatureSet, "_labelled_ms", 0)
     short = FeatureSet(rows)
     assert short.horizons_ms[Entity.CARD] == 8 * DAY_MS
-    assert short.fingerprint != told
+    assert short.fingerprint != fingerprint_before
 
 
 def test_every_error_is_a_feature_error_and_store_errors_are_of_one_kind() -> None:
@@ -183,13 +183,13 @@ SHOP = merchant("count", "7d")
         (SHOP, "1 h", "the pane '1 h' is not a whole number and s, m, h or d"),
     ],
 )
-def test_what_cannot_be_told_from_panes_cannot_be_paned(row: Feature, panes: str, problem: str) -> None:
+def test_an_invalid_paned_feature_is_refused(row: Feature, panes: str, problem: str) -> None:
     with pytest.raises(DeclarationError) as refused:
         paned(row, panes)
     assert problem in str(refused.value)
 
 
-def test_windows_of_one_entity_have_to_share_its_panes() -> None:
+def test_features_that_cannot_share_the_panes_of_one_entity_are_refused() -> None:
     with pytest.raises(DeclarationError, match="panes of 86400000 ms are no multiple of the panes of 25200000 ms"):
         FeatureSet((paned(SHOP, "7h"), paned(merchant("count", "8d"), "1d")))
     with pytest.raises(DeclarationError, match="merchant_seconds_since_last cannot share merchant histories"):
@@ -202,10 +202,10 @@ def test_the_resolution_is_part_of_the_fingerprint_and_not_of_the_name() -> None
     assert len({FeatureSet((row,)).fingerprint for row in rows}) == 3
 
 
-def test_a_paned_history_is_exact_for_an_hour_or_as_far_as_its_exact_features_look_and_as_much_again() -> None:
+def test_the_tails_of_a_paned_history_cover_the_windows_of_each_resolution_and_a_slack() -> None:
     def tails_ms(*rows: Feature) -> dict[int, int]:
-        ladder = FeatureSet(rows).schedules[Entity.MERCHANT]
-        return dict(zip(ladder.resolutions_ms, ladder.tails_ms, strict=True))
+        schedule = FeatureSet(rows).schedules[Entity.MERCHANT]
+        return dict(zip(schedule.resolutions_ms, schedule.tails_ms, strict=True))
 
     near, two_days, far = merchant("count", "1h"), merchant("count", "2d"), paned(SHOP, "1d")
     horizon_ms = 15 * DAY_MS
@@ -216,7 +216,7 @@ def test_a_paned_history_is_exact_for_an_hour_or_as_far_as_its_exact_features_lo
     assert tails_ms(paned(near, "1m"), far) == steps
 
 
-def test_the_table_for_hot_merchants_is_the_default_one_with_merchants_windows_paned() -> None:
+def test_the_hot_merchants_set_is_the_default_set_with_paned_merchant_windows() -> None:
     hot, default = load("features.hot_merchants_set"), load(None)
     assert hot.names == default.names
     assert hot.fingerprint != default.fingerprint

@@ -1,4 +1,4 @@
-"""Aggregates of a deployment's own: what they see, what they may return, what becomes of their faults."""
+"""Aggregates that a deployment writes itself: their input, their results, and the effect of their errors."""
 
 import itertools
 import math
@@ -44,20 +44,20 @@ def last(row: Any, *rows: Row) -> float:
     return float(vectorise(feature_set, batch, MemoryStore(feature_set).observe_now(batch))[-1, 0])
 
 
-def told(offset: int, ms: int = NOW, **changes: object) -> Row:
+def payment(offset: int, ms: int = NOW, **changes: object) -> Row:
     return transaction(offset, ms=ms, **changes)
 
 
-def test_a_formula_is_asked_as_any_other_aggregate() -> None:
+def test_a_formula_is_declared_and_computed_like_any_other_aggregate() -> None:
     row = card(formula(larger_others, name="larger_others"), "1d")
     assert (row.name, row.unit, row.meaning, row.reach_ms) == ("card_larger_others_1d", "u", "m", DAY_MS)
-    rows = [told(i, NOW + i, amount=amount) for i, amount in enumerate([300, 100, 500, 200])]
+    rows = [payment(i, NOW + i, amount=amount) for i, amount in enumerate([300, 100, 500, 200])]
     assert last(row, *rows) == 2.0
-    assert last(row, told(1, NOW - DAY_MS, amount=900), told(2)) == 0.0
+    assert last(row, payment(1, NOW - DAY_MS, amount=900), payment(2)) == 0.0
     assert last(merchant(formula(larger_others), "1d"), *rows) == 2.0
 
 
-def test_it_sees_what_a_record_tells() -> None:
+def test_a_formula_sees_the_fields_of_a_record() -> None:
     seen: list[tuple[Any, ...]] = []
 
     def look(own: Payments, others: Payments) -> None:
@@ -67,7 +67,7 @@ def test_it_sees_what_a_record_tells() -> None:
 
     here = {"mcc": "5411", "country": "DE", "channel": "ecommerce", "utc_offset": 60, "device": "phone", "amount": 1}
     assert math.isnan(
-        last(card(formula(look), "1d"), told(1, exponent=4, **here), told(2, NOW + 1, exponent=4, **here))
+        last(card(formula(look), "1d"), payment(1, exponent=4, **here), payment(2, NOW + 1, exponent=4, **here))
     )
     (first, second) = seen
     assert first[1:6] == (0.0001, NOW + HOUR_MS, 5411, second[4], 1)
@@ -75,30 +75,30 @@ def test_it_sees_what_a_record_tells() -> None:
     assert first[6:] == second[6:]
 
 
-def test_the_order_in_which_records_came_is_not_seen() -> None:
+def test_a_formula_does_not_see_the_order_of_arrival() -> None:
     def joined(_: Payments, others: Payments) -> float:
         return float(sum(value * 3**place for place, value in enumerate(others.amount.tolist())))
 
-    rows = [told(i, NOW - i % 2, amount=100 * i) for i in range(1, 5)]
+    rows = [payment(i, NOW - i % 2, amount=100 * i) for i in range(1, 5)]
     asked = card(formula(joined), "1d")
-    assert len({last(asked, *order, told(9)) for order in itertools.permutations(rows)}) == 1
+    assert len({last(asked, *order, payment(9)) for order in itertools.permutations(rows)}) == 1
 
 
-def test_what_it_sees_cannot_be_changed() -> None:
+def test_a_formula_cannot_modify_its_input() -> None:
     def spoil(_: Payments, others: Payments) -> float:
         others.amount_minor = 1  # type: ignore[attr-defined]
         others.time_ms[0] = 1
         return 0.0
 
     with pytest.raises(FormulaError, match=r"feature 'card_thing_1d': its formula raised ValueError: .* read-only"):
-        last(card(formula(spoil), "1d"), told(1), told(2))
+        last(card(formula(spoil), "1d"), payment(1), payment(2))
 
 
 @pytest.mark.parametrize(
     ("value", "expected"), [(None, math.nan), (math.nan, math.nan), (np.float32(0.5), 0.5), (True, 1)]
 )
-def test_nothing_is_undefined_and_a_number_is_one(value: Any, expected: float) -> None:
-    assert last(card(formula(lambda *_: value), "1d"), told(1)) == pytest.approx(expected, nan_ok=True, abs=0)
+def test_a_formulas_none_or_nan_is_undefined_and_a_number_is_the_value(value: Any, expected: float) -> None:
+    assert last(card(formula(lambda *_: value), "1d"), payment(1)) == pytest.approx(expected, nan_ok=True, abs=0)
 
 
 @pytest.mark.parametrize(
@@ -110,9 +110,9 @@ def test_nothing_is_undefined_and_a_number_is_one(value: Any, expected: float) -
         (lambda own, _: own.device, "its formula raised LookupError: only a card's history has this column"),
     ],
 )
-def test_a_fault_names_the_feature_and_what_happened(function: Any, said: str) -> None:
+def test_a_formulas_error_names_the_feature_and_the_cause(function: Any, said: str) -> None:
     with pytest.raises(FormulaError, match=f"feature 'merchant_thing_1d': {said}"):
-        last(merchant(formula(function), "1d"), told(1))
+        last(merchant(formula(function), "1d"), payment(1))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_fault_names_the_feature_and_what_happened(function: Any, said: str) -
         ({"function": 3}, "its function is not callable: 3"),
     ],
 )
-def test_a_formula_that_cannot_be_named_is_refused(changes: dict[str, Any], said: str) -> None:
+def test_a_formula_with_an_invalid_name_version_or_function_is_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(DeclarationError, match=said):
         replace(formula(larger_others), **changes)
 
@@ -136,17 +136,26 @@ def test_a_formula_needs_a_window() -> None:
 
 
 def test_the_version_is_part_of_the_fingerprint_and_the_function_is_not() -> None:
-    def prints(of: Formula) -> str:
+    def fingerprint_of(of: Formula) -> str:
         return FeatureSet((card(of, "1d"),)).fingerprint
 
     first = formula(larger_others)
-    assert prints(first) == prints(replace(first, function=lambda *_: 0.0))
-    assert len({prints(first), prints(replace(first, version=2)), prints(replace(first, name="other"))}) == 3
+    assert fingerprint_of(first) == fingerprint_of(replace(first, function=lambda *_: 0.0))
+    assert (
+        len(
+            {
+                fingerprint_of(first),
+                fingerprint_of(replace(first, version=2)),
+                fingerprint_of(replace(first, name="other")),
+            }
+        )
+        == 3
+    )
 
 
-def test_a_probe_that_a_formula_fails_on_is_a_problem_and_no_crash() -> None:
+def test_a_formula_that_fails_on_a_probe_raises_a_probe_error() -> None:
     feature_set = FeatureSet((card(formula(larger_others), "1d"),))
-    batch = transactions([told(1)])
+    batch = transactions([payment(1)])
     probe = write_probe(batch, MemoryStore(feature_set).observe_now(batch), 0)
     assert vectorise_probe(feature_set)([probe]).tolist() == [[0.0]]
     broken = FeatureSet((card(formula(lambda *_: 1 / 0), "1d"),))
@@ -155,7 +164,7 @@ def test_a_probe_that_a_formula_fails_on_is_a_problem_and_no_crash() -> None:
 
 
 class Rules:
-    """Stands for a live model that cannot score: the rules decide."""
+    """A live model that cannot score, so that the rules decide."""
 
     def __init__(self, fingerprint: str) -> None:
         self.fingerprint = fingerprint
@@ -164,7 +173,7 @@ class Rules:
         raise ScoringError("none here")
 
 
-async def test_a_fault_costs_the_decision_of_the_payment_that_it_meets_and_of_no_other() -> None:
+async def test_a_formulas_error_makes_one_transaction_a_dead_letter_and_the_others_are_scored() -> None:
     def picky(own: Payments, _: Payments) -> float:
         return 1.0 / (own.amount - 7.0) if own.amount.item() != 7.0 else 1 // 0
 

@@ -1,4 +1,4 @@
-"""A deployment's own module of rows: found beside the working directory, and refused with the place of the fault."""
+"""A deployment's own module of rows: found in the working directory, and refused with the location of an error."""
 
 import os
 import re
@@ -26,7 +26,7 @@ FEATURES = (
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Work in a folder of its own; what is imported from there is forgotten."""
+    """Work in a separate folder; modules imported from there are unloaded afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -47,7 +47,7 @@ def test_a_module_in_the_working_directory_is_found(here: Path) -> None:
     assert load("our_rows").names[-1] == "merchant_cards_1d"
 
 
-def test_a_module_in_a_folder_may_import_what_lies_beside_it(here: Path) -> None:
+def test_a_module_in_a_folder_may_import_another_module_of_the_folder(here: Path) -> None:
     (here / "ours").mkdir()
     (here / "ours" / "windows.py").write_text("LONG = '30d'\n")
     text = "from features.rows import card\nfrom ours.windows import LONG\nFEATURES = [card('count', LONG)]\n"
@@ -55,22 +55,22 @@ def test_a_module_in_a_folder_may_import_what_lies_beside_it(here: Path) -> None
     assert load("ours.rows").names == ("card_count_30d",)
 
 
-def test_the_working_directory_hides_nothing_that_is_installed(here: Path) -> None:
+def test_a_module_in_the_working_directory_does_not_hide_an_installed_one(here: Path) -> None:
     (here / "features.py").write_text("raise RuntimeError")
     assert load("features.default_set").names == load(None).names
 
 
-def test_the_installed_program_finds_it_too(here: Path) -> None:
+def test_the_installed_program_finds_a_module_in_the_working_directory(here: Path) -> None:
     (here / "our_rows.py").write_text(ROWS)
     script = Path(sys.executable).with_name("fraudstream")
     environment = {**os.environ, "FRAUDSTREAM_FEATURES": "our_rows"}
-    told = subprocess.run(
+    completed = subprocess.run(
         [script, "features", "list", "--json"], cwd=here, env=environment, check=True, capture_output=True, text=True
     )
-    assert '"merchant_cards_1d"' in told.stdout
+    assert '"merchant_cards_1d"' in completed.stdout
 
 
-def test_the_module_that_the_page_shows_is_one(here: Path) -> None:
+def test_the_example_module_of_the_how_to_page_can_be_loaded(here: Path) -> None:
     page = (HOUSE / "docs" / "how-to" / "add-features.md").read_text()
     examples = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     (here / "our_rows.py").write_text("\n".join(examples))
@@ -86,7 +86,9 @@ def test_the_module_that_the_page_shows_is_one(here: Path) -> None:
         ("./ours/rows.py", "there is no module './ours/rows.py': name a module, not its file: ours.rows"),
     ],
 )
-def test_no_such_module(here: Path, name: str, said: str) -> None:
+def test_a_missing_module_is_reported_with_the_place_searched_or_the_right_name(
+    here: Path, name: str, said: str
+) -> None:
     (here / "our_rows.py").write_text(ROWS)
     assert said.format(here=here) in refused(name)
 
@@ -104,7 +106,7 @@ def test_no_such_module(here: Path, name: str, said: str) -> None:
         ("from features.rows import cards\n", "line 1: ImportError: cannot import name 'cards' from 'features.rows'"),
     ],
 )
-def test_a_fault_in_the_module_is_said_with_its_place(here: Path, text: str, said: str) -> None:
+def test_an_error_in_the_module_is_reported_with_its_location(here: Path, text: str, said: str) -> None:
     (here / "our_rows.py").write_text(text)
     assert refused("our_rows").startswith(f"our_rows cannot be imported: {here / 'our_rows.py'}, {said}")
 
@@ -126,6 +128,6 @@ def test_a_fault_in_the_module_is_said_with_its_place(here: Path, text: str, sai
         ),
     ],
 )
-def test_a_module_without_a_table_is_refused(here: Path, text: str, said: str) -> None:
+def test_a_module_without_a_valid_table_is_refused(here: Path, text: str, said: str) -> None:
     (here / "our_rows.py").write_text(text)
     assert re.match(said, refused("our_rows"))

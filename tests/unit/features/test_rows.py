@@ -1,4 +1,4 @@
-"""Writing rows: what comes out of the short form, and what is said of one that means nothing."""
+"""Rows in the short form: the features that they make, and the errors of invalid ones."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from features.history.store import Entity
 from features.rows import card, device, merchant, own
 
 
-def test_a_row_is_short_and_says_everything() -> None:
+def test_a_row_in_the_short_form_makes_a_complete_feature() -> None:
     assert merchant("cards", "10m", delay="7d") == Feature(
         Entity.MERCHANT, Aggregate.OTHERS, 10 * MINUTE_MS, 7 * DAY_MS, "cards", "number of different cards"
     )
@@ -49,6 +49,6 @@ def test_a_row_is_short_and_says_everything() -> None:
         (lambda: card(None, "7d"), r"card\(None, '7d'\): there is no None of a card, there are: "),  # type: ignore[arg-type]
     ],
 )
-def test_a_row_that_means_nothing_is_named_with_what_it_should_be(write: object, said: str) -> None:
+def test_an_invalid_row_is_refused_with_the_row_and_what_is_expected(write: object, said: str) -> None:
     with pytest.raises(DeclarationError, match=said):
         write()  # type: ignore[operator]

@@ -52,13 +52,13 @@ def test_a_command_is_read_and_written_back_the_same() -> None:
     assert msgspec.json.decode(encode(command))["schema"] == "command/1"
 
 
-def test_rollback_means_roll_back() -> None:
+def test_the_kind_rollback_is_read_as_roll_back() -> None:
     command = read(kind="rollback", model=...)
     assert isinstance(command, Command)
     assert command.kind is CommandKind.ROLL_BACK
 
 
-def test_all_problems_come_at_once_with_the_command_id() -> None:
+def test_all_problems_are_returned_at_once_with_the_command_id() -> None:
     answer = read(kind="canary", share_bp=10_001, actor=..., expires_at="tomorrow", model="LATEST", force="yes")
     assert isinstance(answer, UnreadableRecord)
     assert (answer.command_id, answer.deployment) == ("c-1", "default")
@@ -88,12 +88,12 @@ def test_all_problems_come_at_once_with_the_command_id() -> None:
         ({"issued_at": "2026-01-01T00:00:00"}, "issued_at"),
     ],
 )
-def test_each_bad_field_is_named(changes: Any, field: Any) -> None:
+def test_each_invalid_field_is_named(changes: Any, field: Any) -> None:
     assert field in [name for _, name in codes(read(**changes))]
 
 
 @pytest.mark.parametrize("value", [b"", b"[]", b"null", b'"\xff"', b'{"command_id":', b"[" * 100_000])
-def test_what_is_no_object_is_said_to_be_none(value: Any) -> None:
+def test_bytes_that_are_no_json_object_are_reported_as_an_invalid_record(value: Any) -> None:
     assert codes(read_command(value))[0][0] is ProblemCode.INVALID_RECORD
 
 
@@ -103,7 +103,7 @@ def test_what_is_no_object_is_said_to_be_none(value: Any) -> None:
         st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text()),
     )
 )
-def test_no_record_makes_reading_fail(fields: Any) -> None:
+def test_no_field_values_make_read_command_raise(fields: Any) -> None:
     answer = read_command(msgspec.json.encode(GOOD | fields))
     assert isinstance(answer, Command) or answer.problems
 

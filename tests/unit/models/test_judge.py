@@ -63,11 +63,11 @@ def test_a_promotion_waits_until_every_member_is_ready() -> None:
     assert judge(LIVE, command(), fleet(w1="h", w2="h"), ISSUED) == Accepted(5, B)
 
 
-def test_a_group_without_members_is_not_ready() -> None:
+def test_a_promotion_in_a_group_without_members_waits() -> None:
     assert judge(LIVE, command(), fleet(members=()), ISSUED) == Waiting(B, ())
 
 
-def test_who_left_the_group_is_not_waited_for_nor_heard() -> None:
+def test_a_worker_that_left_the_group_is_ignored() -> None:
     assert judge(LIVE, command(), fleet(members=("w1",), w1="h", w2="other"), ISSUED) == Accepted(5, B)
 
 
@@ -75,7 +75,7 @@ def test_force_skips_the_wait() -> None:
     assert judge(LIVE, command(force=True), fleet(), ISSUED) == Accepted(5, B)
 
 
-def test_it_is_refused_with_each_workers_problems_once_all_have_answered() -> None:
+def test_a_promotion_is_refused_with_each_workers_problems_once_all_have_answered() -> None:
     damaged = (Problem(ProblemCode.DAMAGED_ARTIFACT, "cut short"),)
     assert judge(LIVE, command(), fleet(w1=damaged), ISSUED) == Waiting(B, ("w2",))
     verdict = judge(LIVE, command(), fleet(w1=damaged, w2=()), ISSUED)
@@ -87,7 +87,7 @@ def test_differing_probe_hashes_are_refused() -> None:
     assert codes(judge(LIVE, command(), fleet(w1="h1", w2="h2"), ISSUED)) == [ProblemCode.PROBE_MISMATCH]
 
 
-def test_a_command_expires_at_its_time_and_names_who_is_silent() -> None:
+def test_a_command_expires_at_its_time_and_the_refusal_names_workers_without_an_answer() -> None:
     verdict = judge(LIVE, command(), fleet(w1="h"), EXPIRES)
     assert codes(verdict) == [ProblemCode.EXPIRED]
     assert isinstance(verdict, Refused)
@@ -96,7 +96,7 @@ def test_a_command_expires_at_its_time_and_names_who_is_silent() -> None:
     assert codes(judge(LIVE, command("withdraw", None), fleet(None), EXPIRES)) == [ProblemCode.EXPIRED]
 
 
-def test_all_problems_come_at_once() -> None:
+def test_all_problems_are_returned_at_once() -> None:
     verdict = judge(LIVE, command(model="d" * 64, revision=3), fleet("d" * 64, fingerprint="other"), EXPIRES)
     assert codes(verdict) == [
         ProblemCode.WRONG_REVISION,
@@ -119,17 +119,17 @@ def test_all_problems_come_at_once() -> None:
         (command("roll_back", None), fleet(fingerprint="other"), ProblemCode.WRONG_FINGERPRINT),
     ],
 )
-def test_what_cannot_be_is_refused(wish: Any, seen: Any, code: Any) -> None:
+def test_an_impossible_command_is_refused_with_the_code_of_its_problem(wish: Any, seen: Any, code: Any) -> None:
     assert codes(judge(LIVE, wish, seen, ISSUED)) == [code]
 
 
-def test_the_repositorys_own_words_are_passed_on() -> None:
+def test_a_problem_of_the_repository_is_passed_on() -> None:
     problem = Problem(ProblemCode.AMBIGUOUS_MODEL, "2 artifacts begin with b")
     seen = Fleet(frozenset({"f"}), frozenset({"w1"}), (problem,))
     assert judge(LIVE, command(model="bbbbbbbb"), seen, ISSUED) == Refused((problem,))
 
 
-def test_an_empty_past_and_an_empty_shadow_are_said() -> None:
+def test_a_missing_live_or_previous_model_or_challenger_is_reported() -> None:
     first = Lineup("default", revision=4, live=A)
     assert codes(judge(first, command("roll_back", None), fleet(None), ISSUED)) == [ProblemCode.NOTHING_TO_ROLL_BACK]
     assert codes(judge(first, command("withdraw", None), fleet(None), ISSUED)) == [ProblemCode.NO_CHALLENGER]
@@ -141,11 +141,11 @@ def test_an_empty_past_and_an_empty_shadow_are_said() -> None:
 
 
 @pytest.mark.parametrize("kind", ["roll_back", "demote"])
-def test_a_way_back_needs_no_waiting(kind: Any) -> None:
+def test_a_roll_back_or_demotion_does_not_wait_for_members(kind: Any) -> None:
     assert judge(LIVE, command(kind, None), fleet(B), ISSUED) == Accepted(5, B)
 
 
-def test_withdrawing_names_no_model() -> None:
+def test_an_accepted_withdrawal_names_no_model() -> None:
     assert judge(LIVE, command("withdraw", None), fleet(None), ISSUED) == Accepted(5, None)
 
 
@@ -200,7 +200,7 @@ def test_only_a_promotion_is_watched() -> None:
     assert judge(LIVE, command("roll_back", None), replace(fleet(B), watch_ms=5_000), ISSUED) == Accepted(5, B)
 
 
-def test_a_watch_that_is_over_leaves_nothing_to_withdraw_and_a_watched_model_may_be_challenged() -> None:
+def test_a_finished_watch_leaves_nothing_to_withdraw_and_a_watched_model_may_become_challenger() -> None:
     watched = Lineup("default", revision=4, live=A, challenger=B, previous=(B,), watched_until_ms=ISSUED + 1)
     assert judge(watched, command("withdraw", None), fleet(None), ISSUED) == Accepted(5, None)
     assert codes(judge(watched, command("withdraw", None), fleet(None), ISSUED + 1)) == [ProblemCode.NO_CHALLENGER]
@@ -214,8 +214,8 @@ def test_an_argument_that_would_be_ignored_is_refused(changes: Any) -> None:
 
 
 @pytest.mark.parametrize(("kind", "accepted"), [("roll_back", True), ("demote", True), ("promote", False)])
-def test_the_way_back_is_open_while_the_repository_is_away(kind: str, *, accepted: bool) -> None:
+def test_a_roll_back_or_demotion_is_accepted_while_the_repository_is_unavailable(kind: str, *, accepted: bool) -> None:
     away = (Problem(ProblemCode.REPOSITORY_UNAVAILABLE, "no answer"),)
-    blind = Fleet(fingerprints=frozenset({"f"}), members=frozenset({"w1"}), artifact=away)
-    verdict = judge(LIVE, command(kind, model=B if kind == "promote" else None), blind, ISSUED)
+    without_repository = Fleet(fingerprints=frozenset({"f"}), members=frozenset({"w1"}), artifact=away)
+    verdict = judge(LIVE, command(kind, model=B if kind == "promote" else None), without_repository, ISSUED)
     assert isinstance(verdict, Accepted) is accepted

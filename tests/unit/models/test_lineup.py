@@ -1,4 +1,4 @@
-"""The fold: whatever the log holds, every worker comes to the same lineup and it keeps its promises."""
+"""The fold of the event log into a lineup: its rules, and the invariants that hold for any log."""
 
 from functools import reduce
 from itertools import pairwise
@@ -37,7 +37,7 @@ def accepted(revision: Any, kind: Any, model: Any = None, command_id: Any = None
 
 
 def watched(model: Any) -> Any:
-    """A promotion that brings a watch."""
+    """Return a promotion with a watch."""
     return ("promote", model, None, UNTIL)
 
 
@@ -46,8 +46,8 @@ def fold(*steps: Any) -> Any:
     return reduce(follow, events, START)
 
 
-def promises(lineup: Any) -> None:
-    """What holds of every lineup."""
+def check_invariants(lineup: Any) -> None:
+    """Assert what holds for every lineup."""
     named = {lineup.live, lineup.challenger, *lineup.previous} - {None}
     assert not named & lineup.quarantined
     past = [*lineup.previous, lineup.live]
@@ -66,7 +66,7 @@ def test_the_first_promotion_makes_revision_one() -> None:
     assert (lineup.revision, lineup.live, lineup.rollback_target, lineup.needed) == (1, A, None, (A,))
 
 
-def test_a_roll_back_returns_to_what_was_live_before() -> None:
+def test_a_roll_back_returns_to_the_model_that_was_live_before() -> None:
     lineup = fold(("promote", A), ("promote", B), ("promote", C), ("roll_back", None))
     assert (lineup.live, lineup.previous, lineup.quarantined) == (B, (A,), frozenset())
 
@@ -78,7 +78,7 @@ def test_a_promoted_challenger_leaves_the_shadow_and_another_stays() -> None:
     assert fold(("promote", A), ("challenge", B), ("withdraw", None)).challenger is None
 
 
-def test_after_a_promotion_the_model_before_is_watched_until_the_clock_says_so() -> None:
+def test_after_a_promotion_the_previous_model_is_challenger_until_the_watch_ends() -> None:
     lineup = fold(("promote", A), watched(B))
     assert (lineup.challenger, lineup.explicit_challenger, lineup.watched_until_ms) == (A, None, WATCH_MS)
     assert lineup.challenger_at(WATCH_MS - 1) == A
@@ -89,7 +89,7 @@ def test_after_a_promotion_the_model_before_is_watched_until_the_clock_says_so()
     assert fold(("promote", A), ("promote", B, None, "2026-99-99T00:00:00.000Z")).challenger is None
 
 
-def test_a_challenger_that_someone_named_beats_a_watch() -> None:
+def test_an_explicit_challenger_takes_precedence_over_a_watch() -> None:
     lineup = fold(("promote", A), ("challenge", C), watched(B))
     assert (lineup.challenger, lineup.watched_until_ms) == (C, None)
     assert lineup.challenger_at(WATCH_MS) == C
@@ -98,7 +98,7 @@ def test_a_challenger_that_someone_named_beats_a_watch() -> None:
 
 
 @pytest.mark.parametrize("kind", ["withdraw", "roll_back", "demote"])
-def test_a_watch_ends_with_what_it_watched(kind: Any) -> None:
+def test_a_withdrawal_roll_back_or_demotion_ends_a_watch(kind: Any) -> None:
     lineup = fold(("promote", C), ("promote", A), watched(B), (kind, None))
     assert (lineup.challenger, lineup.watched_until_ms) == (None, None)
 
@@ -108,19 +108,19 @@ def test_the_model_that_failed_is_not_watched_after_a_roll_back() -> None:
     assert (lineup.live, lineup.challenger, lineup.watched_until_ms) == (A, None, None)
 
 
-def test_a_demoted_model_is_quarantined_and_gone_from_the_past() -> None:
+def test_a_demoted_model_is_quarantined_and_no_longer_a_previous_model() -> None:
     lineup = fold(("promote", A), ("promote", B), ("promote", A), ("promote", B), ("demote", None))
     assert (lineup.live, lineup.previous, lineup.quarantined) == (A, (), {B})
     assert fold(("promote", A), ("promote", B), ("demote", None), ("promote", B)).quarantined == frozenset()
 
 
-def test_a_stale_revision_is_void_and_answers_nothing() -> None:
+def test_an_event_with_a_stale_or_future_revision_is_void() -> None:
     lineup = fold(("promote", A))
     assert follow(lineup, accepted(1, "promote", B, "other")) is lineup
     assert follow(lineup, accepted(3, "promote", B, "other")) is lineup
 
 
-def test_the_first_answer_to_a_command_stays() -> None:
+def test_the_first_answer_to_a_command_is_kept() -> None:
     refusal = Event(
         event_id="e",
         deployment="default",
@@ -137,7 +137,7 @@ def test_the_first_answer_to_a_command_stays() -> None:
 
 
 @pytest.mark.parametrize("kind", ["ready", "not_ready", "candidate", "cutover", "shadow"])
-def test_other_kinds_and_deployments_change_nothing(kind: Any) -> None:
+def test_events_of_other_kinds_or_deployments_change_nothing(kind: Any) -> None:
     event = Event(
         event_id="e",
         deployment="default",
@@ -169,27 +169,27 @@ def logs(draw: st.DrawFn) -> list[Event]:
 
 
 @given(logs())
-def test_the_revision_never_goes_back_and_moves_one_by_one(events: Any) -> None:
+def test_the_revision_never_falls_and_rises_one_by_one(events: Any) -> None:
     lineup = START
     for event in events:
         after = follow(lineup, event)
         assert after.revision in {lineup.revision, lineup.revision + 1}
         assert set(lineup.answers) <= set(after.answers)
-        promises(after)
+        check_invariants(after)
         lineup = after
 
 
 @given(logs())
-def test_a_log_read_twice_or_with_repeats_gives_the_same_lineup(events: Any) -> None:
+def test_repeated_events_give_the_same_lineup_and_a_second_read_keeps_all_answers(events: Any) -> None:
     once = reduce(follow, events, START)
     repeated = reduce(follow, [event for event in events for _ in range(2)], START)
     assert once == repeated
-    # What was void may become next when the log is read on top of itself; what was answered never changes.
+    # Read a second time, a void event may have the next revision and count; an answer never changes.
     again = reduce(follow, events, once)
     assert {command_id: again.answers[command_id] for command_id in once.answers} == dict(once.answers)
 
 
-def wish(number: Any, kind: Any, model: Any, revision: Any) -> Any:
+def command_of(number: Any, kind: Any, model: Any, revision: Any) -> Any:
     return Command(
         command_id=f"c-{number}",
         deployment="default",
@@ -204,14 +204,16 @@ def wish(number: Any, kind: Any, model: Any, revision: Any) -> Any:
     )
 
 
-WISHES = st.lists(st.tuples(st.sampled_from([*CommandKind]), st.sampled_from(MODELS), st.integers(0, 4)), max_size=12)
+COMMAND_FIELDS = st.lists(
+    st.tuples(st.sampled_from([*CommandKind]), st.sampled_from(MODELS), st.integers(0, 4)), max_size=12
+)
 
 
-@given(WISHES, st.data())
-def test_two_judges_whose_answers_interleave_cannot_split_the_fleet(wishes: Any, data: Any) -> None:
-    """Each judge reads the log to some point, then writes; the readers fold what comes out, in the log's order."""
+@given(COMMAND_FIELDS, st.data())
+def test_two_judges_whose_verdicts_interleave_make_one_sequence_of_revisions(command_fields: Any, data: Any) -> None:
+    """Each judge reads the log up to some offset, then writes; readers fold all verdicts in the order of the log."""
     log = []
-    commands = [wish(number, *parts) for number, parts in enumerate(wishes)]
+    commands = [command_of(number, *parts) for number, parts in enumerate(command_fields)]
     for turn in range(2 * len(commands)):
         seen = data.draw(st.integers(max(0, len(log) - 3), len(log)))
         lineup = reduce(follow, log[:seen], START)
@@ -226,18 +228,18 @@ def test_two_judges_whose_answers_interleave_cannot_split_the_fleet(wishes: Any,
         after = follow(lineup, event)
         if after.revision != lineup.revision:
             revisions.append(after.revision)
-        promises(after)
+        check_invariants(after)
         lineup = after
     assert revisions == list(range(1, lineup.revision + 1))
     assert set(lineup.answers) <= {command.command_id for command in commands}
 
 
-@given(WISHES)
-def test_what_one_judge_accepts_is_never_void(wishes: Any) -> None:
+@given(COMMAND_FIELDS)
+def test_a_command_that_a_single_judge_accepts_is_never_void(command_fields: Any) -> None:
     lineup = START
-    for number, parts in enumerate(wishes):
+    for number, parts in enumerate(command_fields):
         kind, model, behind = parts
-        command = wish(number, kind, model, max(0, lineup.revision - behind // 4))
+        command = command_of(number, kind, model, max(0, lineup.revision - behind // 4))
         target = artifact_needed(lineup, command)
         fleet = Fleet(frozenset({"f"}), frozenset(), HeldArtifact(target, "f") if target else ())
         verdict = judge(lineup, command, fleet, 0)
@@ -247,7 +249,7 @@ def test_what_one_judge_accepts_is_never_void(wishes: Any) -> None:
         lineup = after
 
 
-def test_candidates_gather_answers_until_the_judge_has_spoken() -> None:
+def test_candidates_collect_answers_until_the_judges_verdict() -> None:
     def event(kind: Any, worker: Any, **fields: Any) -> Any:
         return Event(
             event_id="e",

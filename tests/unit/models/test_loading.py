@@ -1,4 +1,4 @@
-"""Loading: what is sound scores as LightGBM itself does; what is not is an answer, never a crash."""
+"""Loading an artifact: an intact one scores like LightGBM itself, a damaged one is returned as a problem."""
 
 import re
 import threading
@@ -41,7 +41,7 @@ def codes(answer: Any) -> Any:
 
 
 @given(st.lists(st.tuples(CELLS, CELLS, CELLS), min_size=1, max_size=50))
-def test_margins_are_lightgbms_own_alone_and_together(cells: Any) -> None:
+def test_margins_equal_those_of_lightgbm_row_by_row_and_in_a_batch(cells: Any) -> None:
     matrix = np.array(cells)
     margins = BOOSTER.margins(matrix)
     assert same_bits(margins, np.asarray(TREES.predict(matrix, raw_score=True)))
@@ -49,7 +49,7 @@ def test_margins_are_lightgbms_own_alone_and_together(cells: Any) -> None:
     assert same_bits(margins, BOOSTER.margins(np.asfortranarray(matrix)))
 
 
-def test_a_batch_of_nothing_has_no_margins() -> None:
+def test_an_empty_batch_has_no_margins() -> None:
     assert BOOSTER.margins(np.empty((0, 3))).shape == (0,)
 
 
@@ -59,7 +59,7 @@ def test_a_matrix_of_another_width_is_refused(shape: Any) -> None:
         BOOSTER.margins(np.zeros(shape))
 
 
-def test_a_sound_artifact_becomes_a_model(repository: Repository) -> None:
+def test_an_intact_artifact_is_loaded_as_a_model(repository: Repository) -> None:
     digest = repository.put(artifact())
     model = load(repository, digest, {FINGERPRINT: history_vectors})
     assert isinstance(model, Model)
@@ -92,19 +92,19 @@ def test_threads_score_the_same_bits(repository: Repository) -> None:
     assert all(same_bits(scores, expected) for scores in found)
 
 
-def test_examining_tells_the_judge_digest_and_fingerprint(repository: Repository) -> None:
+def test_inspecting_an_artifact_returns_its_digest_and_fingerprint(repository: Repository) -> None:
     digest = repository.put(artifact())
     assert inspect_artifact(repository, digest[:8]) == HeldArtifact(digest, FINGERPRINT)
     assert codes(inspect_artifact(repository, "0" * 8)) == [ProblemCode.UNKNOWN_MODEL]
     assert codes(inspect_artifact(repository, "latest")) == [ProblemCode.INVALID_FIELD]
 
 
-def test_other_features_are_refused_before_anything_is_scored(repository: Repository) -> None:
+def test_an_artifact_with_another_fingerprint_is_refused(repository: Repository) -> None:
     digest = repository.put(artifact(fingerprint="other"))
     assert codes(load(repository, digest, {FINGERPRINT: history_vectors})) == [ProblemCode.WRONG_FINGERPRINT]
 
 
-def test_other_bits_are_told_for_rows_and_histories_at_once(repository: Repository) -> None:
+def test_probe_mismatches_of_rows_and_histories_are_returned_at_once(repository: Repository) -> None:
     contents = artifact()
     probes = msgspec.json.decode(contents["probe_rows.json"])
     probes["scores"][3] = float(np.nextafter(probes["scores"][3], 2))
@@ -116,7 +116,7 @@ def test_other_bits_are_told_for_rows_and_histories_at_once(repository: Reposito
     assert "first is row 3" in answer[0].detail
 
 
-def test_a_history_that_cannot_be_read_is_an_answer(repository: Repository) -> None:
+def test_an_unreadable_probe_history_is_returned_as_a_problem(repository: Repository) -> None:
     def unreadable(_histories: Any) -> Any:
         raise ProbeError("history 0: no card")
 
@@ -124,7 +124,7 @@ def test_a_history_that_cannot_be_read_is_an_answer(repository: Repository) -> N
     assert codes(load(repository, digest, {FINGERPRINT: unreadable})) == [ProblemCode.PROBE_MISMATCH]
 
 
-def test_an_absent_repository_or_artifact_is_an_answer(tmp_path: Path, repository: Repository) -> None:
+def test_a_missing_artifact_or_repository_is_returned_as_a_problem(tmp_path: Path, repository: Repository) -> None:
     assert codes(load(repository, "0" * 64, {FINGERPRINT: history_vectors})) == [ProblemCode.MISSING_ARTIFACT]
     (tmp_path / "file").write_text("")
     broken = Repository(str(tmp_path / "file"))
@@ -150,12 +150,12 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize("name", BAD_FILES)
-def test_whatever_is_broken_is_an_answer(name: Any, repository: Repository) -> None:
+def test_a_damaged_file_is_returned_as_a_problem(name: Any, repository: Repository) -> None:
     digest = repository.put(artifact() | BAD_FILES[name])
     assert codes(load(repository, digest, {FINGERPRINT: history_vectors})) == [ProblemCode.DAMAGED_ARTIFACT]
 
 
-def test_a_policy_or_calibration_without_sense_is_damage(repository: Repository) -> None:
+def test_an_invalid_policy_calibration_or_feature_list_is_returned_as_damage(repository: Repository) -> None:
     for old, new in ((b'"review_at":0.5', b'"review_at":0.9'), (b"-30.0", b"30.0"), (b'"b"', b'"a"')):
         contents = artifact()
         assert old in contents["manifest.json"]
@@ -164,7 +164,7 @@ def test_a_policy_or_calibration_without_sense_is_damage(repository: Repository)
         assert codes(load(repository, digest, {FINGERPRINT: history_vectors})) == [ProblemCode.DAMAGED_ARTIFACT]
 
 
-def test_bytes_changed_after_the_digest_never_reach_lightgbm(tmp_path: Path, repository: Repository) -> None:
+def test_bytes_changed_after_the_digest_are_returned_as_damage(tmp_path: Path, repository: Repository) -> None:
     digest = repository.put(artifact())
     path = tmp_path / digest / "model.txt"
     path.write_bytes(path.read_bytes().replace(b"num_leaves=", b"num_leaves=9"))
@@ -172,7 +172,7 @@ def test_bytes_changed_after_the_digest_never_reach_lightgbm(tmp_path: Path, rep
 
 
 def resized(text: Any) -> Any:
-    """Make tree_sizes right again, so that only what was changed is wrong."""
+    """Correct tree_sizes, so that only the intended change is wrong."""
     head, _, trees = text.partition("\n\n")
     blocks = re.split(r"(?=^Tree=|^end of trees)", trees, flags=re.MULTILINE)
     sizes = " ".join(str(len(block)) for block in blocks if block.startswith("Tree="))
@@ -208,13 +208,13 @@ def resized(text: Any) -> Any:
         (r"(?s)Tree=0.*(?=end of trees)", "", "tree 0"),
     ],
 )
-def test_a_text_that_would_take_lightgbm_down_is_refused_first(pattern: Any, replacement: Any, message: Any) -> None:
+def test_a_model_text_that_lightgbm_must_not_load_is_refused(pattern: Any, replacement: Any, message: Any) -> None:
     text = resized(re.sub(pattern, replacement, TEXT, count=1))
     with pytest.raises(DamagedArtifactError, match=message):
         check_model_text(text, NAMES)
 
 
-def test_sizes_that_do_not_fit_are_refused() -> None:
+def test_a_model_text_with_wrong_tree_sizes_or_without_its_end_is_refused() -> None:
     with pytest.raises(DamagedArtifactError, match="tree_sizes"):
         check_model_text(re.sub(r"tree_sizes=\d+", "tree_sizes=5", TEXT), NAMES)
     with pytest.raises(DamagedArtifactError, match="does not end"):
@@ -224,7 +224,7 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
 @settings(max_examples=examples(300), deadline=None)
 @given(st.data())
 def test_a_damaged_text_is_refused_or_still_loads(data: Any) -> None:
-    """Cut or overwrite the text anywhere, past the digest: the process must live and scores be finite or refused."""
+    """Cut or overwrite the text anywhere, without the check of the digest: the process must not crash."""
     place = data.draw(st.integers(0, len(TEXT) - 1))
     change = data.draw(st.sampled_from(["", "-", "9", " ", "\n", "=", "nan", "e9"]))
     kept = data.draw(st.sampled_from([TEXT[place + 1 :], TEXT[place + 40 :], ""]))
@@ -235,7 +235,7 @@ def test_a_damaged_text_is_refused_or_still_loads(data: Any) -> None:
     assert booster.margins(rows(5)).shape == (5,)
 
 
-def test_a_tree_of_one_leaf_is_a_tree() -> None:
+def test_a_tree_with_one_leaf_scores_as_in_lightgbm() -> None:
     dataset = lightgbm.Dataset(rows(100), np.tile([0, 1], 50), feature_name=list(NAMES))
     parameters = {"objective": "binary", "verbosity": -1, "min_data_in_leaf": 90, "num_threads": 1}
     stump = lightgbm.train(parameters, dataset, 2)

@@ -23,7 +23,7 @@ def repository(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     return Repository(url[request.param])
 
 
-def test_what_is_put_is_fetched_under_its_digest(repository: Repository) -> None:
+def test_a_stored_artifact_is_fetched_by_its_digest(repository: Repository) -> None:
     assert repository.digests() == ()
     digest = repository.put(CONTENTS)
     assert digest == digest_of(CONTENTS)
@@ -32,7 +32,7 @@ def test_what_is_put_is_fetched_under_its_digest(repository: Repository) -> None
     assert repository.digests() == (digest,)
 
 
-def test_the_digest_is_of_names_and_bytes_not_of_their_order() -> None:
+def test_the_digest_covers_file_names_and_bytes_but_not_their_order() -> None:
     backwards = dict(reversed(CONTENTS.items()))
     assert digest_of(backwards) == digest_of(CONTENTS)
     swapped = CONTENTS | {"model.txt": CONTENTS["manifest.json"], "manifest.json": CONTENTS["model.txt"]}
@@ -40,7 +40,7 @@ def test_the_digest_is_of_names_and_bytes_not_of_their_order() -> None:
     assert digest_of({"a": b"b"}) != digest_of({"ab": b""})
 
 
-def test_a_model_is_named_by_an_unambiguous_prefix(repository: Repository) -> None:
+def test_a_prefix_of_8_digits_resolves_to_a_digest_and_an_invalid_name_to_a_problem(repository: Repository) -> None:
     digest = repository.put(CONTENTS)
     assert repository.resolve(digest[:8]) == digest
     assert repository.resolve(digest) == digest
@@ -51,7 +51,7 @@ def test_a_model_is_named_by_an_unambiguous_prefix(repository: Repository) -> No
         assert answer.code is code
 
 
-def test_a_prefix_of_two_is_ambiguous(tmp_path: Path) -> None:
+def test_a_prefix_of_two_digests_is_ambiguous(tmp_path: Path) -> None:
     for last in "12":
         (tmp_path / ("a" * 63 + last)).mkdir()
     (tmp_path / "not-a-digest").mkdir()
@@ -60,7 +60,7 @@ def test_a_prefix_of_two_is_ambiguous(tmp_path: Path) -> None:
     assert answer.code is ProblemCode.AMBIGUOUS_MODEL
 
 
-def test_a_changed_byte_is_seen(repository: Repository) -> None:
+def test_a_changed_byte_is_detected_and_storing_again_repairs_it(repository: Repository) -> None:
     digest = repository.put(CONTENTS)
     repository._files.pipe_file(repository._path(digest, "model.txt"), b"Contents of model.txt")
     with pytest.raises(DamagedArtifactError, match="store it again"):
@@ -69,7 +69,7 @@ def test_a_changed_byte_is_seen(repository: Repository) -> None:
     assert repository.fetch(digest) == CONTENTS
 
 
-def test_a_part_of_an_artifact_is_damaged_and_none_is_missing(repository: Repository) -> None:
+def test_an_incomplete_artifact_is_damaged_and_an_absent_one_is_missing(repository: Repository) -> None:
     digest = repository.put(CONTENTS)
     repository._files.rm_file(repository._path(digest, "manifest.json"))
     with pytest.raises(DamagedArtifactError, match="holds"):
@@ -79,16 +79,16 @@ def test_a_part_of_an_artifact_is_damaged_and_none_is_missing(repository: Reposi
             repository.fetch(absent)
 
 
-def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
+def test_a_file_above_the_size_limit_is_refused(tmp_path: Path) -> None:
     repository = Repository(str(tmp_path))
     digest = repository.put(CONTENTS)
     with (tmp_path / digest / "model.txt").open("r+b") as file:
-        file.truncate(1 << 40)  # a hole: takes no room on the disk
+        file.truncate(1 << 40)  # a hole: takes no space on the disk
     with pytest.raises(DamagedArtifactError, match="bytes, the limit is"):
         repository.fetch(digest)
 
 
-def test_a_folder_in_place_of_a_file_is_damage(tmp_path: Path) -> None:
+def test_an_artifact_with_a_folder_in_place_of_a_file_is_damaged(tmp_path: Path) -> None:
     repository = Repository(str(tmp_path))
     digest = repository.put(CONTENTS)
     (tmp_path / digest / "model.txt").unlink()
@@ -97,7 +97,7 @@ def test_a_folder_in_place_of_a_file_is_damage(tmp_path: Path) -> None:
         repository.fetch(digest)
 
 
-def test_writers_at_the_same_time_leave_one_whole_artifact(tmp_path: Path) -> None:
+def test_concurrent_writers_leave_one_complete_artifact(tmp_path: Path) -> None:
     contents = artifact()
     start = threading.Barrier(4)
 
@@ -114,7 +114,7 @@ def test_writers_at_the_same_time_leave_one_whole_artifact(tmp_path: Path) -> No
     assert Repository(str(tmp_path)).fetch(digest_of(contents)) == contents
 
 
-def test_a_place_that_does_not_answer_is_said_at_the_door(tmp_path: Path) -> None:
+def test_an_unusable_url_or_path_raises_repository_unavailable(tmp_path: Path) -> None:
     with pytest.raises(RepositoryUnavailableError, match="nosuch"):
         Repository("nosuch://place")
     (tmp_path / "file").write_text("")

@@ -21,7 +21,7 @@ from models.times import EARLIEST_MS, LATEST_MS, Moment, format_time, parse_time
         (1772280000123, Moment(1772280000123, 0)),
     ],
 )
-def test_both_forms_are_read_and_cut_to_milliseconds(value: Any, expected: Any) -> None:
+def test_texts_and_integers_are_parsed_and_truncated_to_milliseconds(value: Any, expected: Any) -> None:
     assert parse_time_ms(value) == expected
 
 
@@ -52,20 +52,20 @@ def test_both_forms_are_read_and_cut_to_milliseconds(value: Any, expected: Any) 
         EARLIEST_MS - 1,
     ],
 )
-def test_what_is_no_moment_is_refused(value: Any) -> None:
+def test_an_invalid_time_is_refused(value: Any) -> None:
     with pytest.raises(InvalidTimeError):
         parse_time_ms(value)
 
 
 @given(st.integers(EARLIEST_MS, LATEST_MS))
-def test_what_is_written_is_read_back(epoch_ms: Any) -> None:
+def test_a_formatted_time_is_parsed_back(epoch_ms: Any) -> None:
     text = format_time(epoch_ms)
     assert len(text) == len("2026-01-01T00:00:00.000Z")
     assert parse_time_ms(text) == Moment(epoch_ms, 0)
 
 
 @given(st.datetimes(timezones=st.timezones()))
-def test_any_zone_is_cut_not_rounded(moment: Any) -> None:
+def test_a_time_in_any_zone_is_truncated_and_not_rounded(moment: Any) -> None:
     offset = moment.utcoffset()
     if offset is None or offset.total_seconds() % 60:
         return  # RFC 3339 has no seconds in a zone

@@ -1,4 +1,4 @@
-"""What parts of topics are, and what reading them yields: on a broker, and in the list that stands for one in tests."""
+"""Parts of topics and their records, read from a broker and from `ListedTopics`, which replaces one in other tests."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -15,9 +15,9 @@ from support.kafka.cluster import Cluster
 from support.rescoring.world import ListedTopics, Record
 
 TIMES_MS = {0: [1000, 2000, 3000, 2500, 5000], 1: [], 2: [4000, 6000]}
-"""Of each partition's records; a producer's clock may go back."""
+"""The records' timestamps by partition; a producer's clock may go back."""
 DELETED = 2
-"""So many of partition 0 are gone."""
+"""Number of records deleted at the beginning of partition 0."""
 
 
 @pytest.fixture(params=[pytest.param("kafka", marks=pytest.mark.integration), "listed"])
@@ -62,7 +62,7 @@ async def on_a_broker(kafka: Cluster, topic: str) -> AsyncIterator[TopicReader]:
         await admin.close()
 
 
-async def test_a_topic_is_whole_without_what_was_deleted(topics: Any) -> None:
+async def test_the_whole_topic_excludes_deleted_records(topics: Any) -> None:
     found, topic = topics
     whole = await found.whole(topic)
     assert (dict(whole.starts), dict(whole.ends)) == ({0: 2, 1: 0, 2: 0}, {0: 5, 1: 0, 2: 2})
@@ -80,7 +80,7 @@ async def test_a_topic_is_whole_without_what_was_deleted(topics: Any) -> None:
         (9000, {0: 5, 1: 0, 2: 2}),
     ],
 )
-async def test_a_moment_begins_at_the_first_record_that_is_not_before_it(
+async def test_since_and_until_return_the_first_offsets_at_or_after_a_time(
     topics: Any, moment_ms: int | None, starts: Mapping[int, int]
 ) -> None:
     found, topic = topics
@@ -90,7 +90,7 @@ async def test_a_moment_begins_at_the_first_record_that_is_not_before_it(
     assert dict(await found.until(whole, moment_ms)) == ends
 
 
-async def test_a_part_is_read_each_partition_in_order(topics: Any) -> None:
+async def test_a_part_of_a_topic_is_read_in_offset_order_within_each_partition(topics: Any) -> None:
     found, topic = topics
     whole = await found.whole(topic)
     read: dict[int, list[tuple[int, int, bytes]]] = {}
@@ -101,7 +101,7 @@ async def test_a_part_is_read_each_partition_in_order(topics: Any) -> None:
     assert dict(await found.first_ms(whole)) == {0: 3000, 2: 4000}
 
 
-async def test_a_topic_that_is_not_there_is_said_at_once(kafka: Cluster) -> None:
+async def test_a_missing_topic_raises_an_error_that_names_it(kafka: Cluster) -> None:
     async with open_reader(Settings(brokers=kafka.brokers)) as found:
         with pytest.raises(UnknownTopicOrPartitionError, match=r"absent is missing, or we may not see it"):
             await found.whole("absent")

@@ -1,4 +1,4 @@
-"""A Redis of one test file's own, and a plain client of it."""
+"""A Redis server for each test module, and a plain client of it."""
 
 from collections.abc import AsyncIterator, Iterator
 

@@ -1,4 +1,4 @@
-"""A task that speaks to Redis ends when it is told to, whatever it waits for just then."""
+"""A task that waits for Redis ends when it is cancelled, at any step."""
 
 import asyncio
 import sys
@@ -15,7 +15,7 @@ from support.redis.server import redis_server
 pytestmark = pytest.mark.integration
 
 STEPS = 25
-"""Of the event loop, more than a command takes."""
+"""Steps of the event loop; more than a command takes."""
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +35,8 @@ async def client(url: str) -> AsyncIterator[redis_asyncio.Redis]:
     await opened.aclose()
 
 
-async def ends_when_told(work: Callable[[], Awaitable[object]], steps: int) -> bool:
-    """Cancel a task after so many steps of the loop; tell whether it ended by that, or had ended before."""
+async def ends_when_cancelled(work: Callable[[], Awaitable[object]], steps: int) -> bool:
+    """Cancel a task after so many steps of the loop; tell whether it was cancelled or had ended before."""
     task = asyncio.ensure_future(work())
     for _ in range(steps):
         await asyncio.sleep(0)
@@ -46,19 +46,19 @@ async def ends_when_told(work: Callable[[], Awaitable[object]], steps: int) -> b
     return task.cancelled()
 
 
-async def test_a_command_that_is_cancelled_at_any_step_ends_and_the_next_one_is_answered(
+async def test_a_command_cancelled_at_any_step_ends_and_the_next_one_gets_its_own_reply(
     client: redis_asyncio.Redis,
 ) -> None:
     for steps in [*range(STEPS)] * 10:
-        assert await ends_when_told(client.ping, steps), f"it went on after {steps} steps"
+        assert await ends_when_cancelled(client.ping, steps), f"not cancelled after {steps} steps"
         assert await client.echo(f"{steps}") == f"{steps}".encode()
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="asyncio.wait_for was mended in Python 3.12")
-async def test_redis_py_alone_forgets_that_it_was_cancelled(url: str) -> None:
-    """If this fails, redis-py was mended, and our class of connections may go."""
+async def test_redis_py_alone_swallows_a_cancellation(url: str) -> None:
+    """If this fails, redis-py is fixed, and our connection class can be removed."""
     plain = redis_asyncio.Redis.from_url(url, socket_timeout=1.0, retry=Retry(NoBackoff(), 0))
     await plain.ping()
-    ended = [await ends_when_told(plain.ping, steps) for steps in [*range(STEPS)] * 10]
+    ended = [await ends_when_cancelled(plain.ping, steps) for steps in [*range(STEPS)] * 10]
     await plain.aclose()
     assert not all(ended)

@@ -1,6 +1,6 @@
-"""What only a Redis Cluster does to histories: lose a master, hand over a slot, take part of a batch, be set up wrong.
+"""Histories on a Redis Cluster: failovers, slot migrations, partly applied batches, wrong configurations.
 
-Whatever happens, an answer is what a recount of everything says, or it says of itself that something may be missing.
+In all cases an answer equals a recount of the whole log, or is marked as incomplete.
 """
 
 import asyncio
@@ -62,12 +62,12 @@ async def worker(url: str, deployment: str, **options: Any) -> AsyncIterator[Red
 
 
 async def observe(store: RedisStore, *rows: Row) -> Observed:
-    """Observe, once: what is away is away."""
+    """Observe once, without a retry."""
     return await store.observe(transactions(list(rows)))
 
 
 def batch_of(number: int, size: int = 40) -> list[Row]:
-    """A batch over 300 cards and 50 shops, so that it meets most shards."""
+    """Return a batch over 300 cards and 50 shops, so that it uses most shards."""
     first = number * size
     return [
         transaction(n, card=f"card-{n * 7 % 300}", merchant=f"shop-{n * 11 % 50}", ms=NOW + n)
@@ -75,13 +75,13 @@ def batch_of(number: int, size: int = 40) -> list[Row]:
     ]
 
 
-def said(observed: Observed, batch: Transactions) -> list[object]:
+def outcomes_of(observed: Observed, batch: Transactions) -> list[object]:
     pairs = zip(observed.fates, vectorise(DEFAULT, batch, observed).tolist(), strict=True)
     return [(fate, bits(vector)) for fate, vector in pairs]
 
 
-class Beside:
-    """A store, and one in memory that is told the same: they agree, or the first says that it may lack something."""
+class ComparedStore:
+    """A store, compared with a memory store that gets the same batches: equal, or the first is marked incomplete."""
 
     def __init__(self, store: RedisStore) -> None:
         self.store = store
@@ -93,8 +93,8 @@ class Beside:
         batch = transactions(batch_of(next(self._numbers)))
         observed, failures = await insist(self.store, batch)
         self.failures += failures
-        expected = said(self._recount.observe_now(batch), batch)
-        assert observed.incomplete or said(observed, batch) == expected
+        expected = outcomes_of(self._recount.observe_now(batch), batch)
+        assert observed.incomplete or outcomes_of(observed, batch) == expected
         assert set(observed.fates) == {Fate.DECIDE}
         return observed
 
@@ -116,22 +116,22 @@ def card_on(cluster: Cluster, deployment: str, node: Node) -> str:
 
 
 def a_master(cluster: Cluster, number: int = 0) -> Node:
-    """Return one of the three; for a while after one was replaced, the others do not vote about it again."""
+    """Return one of the three; for a while after a failover of one, the others do not vote about it again."""
     return cluster.owner(number * 6000)
 
 
-async def test_a_master_killed_under_load_is_replaced_and_noticed_by_every_worker(
+async def test_a_master_killed_under_load_is_replaced_and_every_worker_detects_the_loss(
     cluster: Cluster, deployment: str
 ) -> None:
     async with worker(cluster.url, deployment) as store, worker(cluster.url, deployment) as idle:
-        beside = Beside(store)
-        before = await beside.on(20)
+        compared = ComparedStore(store)
+        before = await compared.on(20)
         master = a_master(cluster)
         killed = asyncio.get_running_loop().call_later(0.05, master.signal, signal.SIGKILL)
-        while not beside.failures:
-            await beside.once()
+        while not compared.failures:
+            await compared.once()
         assert killed.when() < asyncio.get_running_loop().time()
-        after = await beside.on(5)
+        after = await compared.on(5)
         told, _ = await insist(idle, transactions([transaction(10_000, card="else", merchant="else")]))
         cluster.restore()
     assert not before.incomplete
@@ -140,7 +140,7 @@ async def test_a_master_killed_under_load_is_replaced_and_noticed_by_every_worke
     assert before.history_epoch < after.history_epoch <= told.history_epoch
 
 
-async def test_a_tail_that_a_replica_never_received_is_noticed_though_nothing_of_it_is_remembered(
+async def test_a_tail_that_the_promoted_replica_lacks_is_detected_without_a_cached_copy(
     cluster: Cluster, deployment: str
 ) -> None:
     master = a_master(cluster, 1)
@@ -165,61 +165,61 @@ async def test_a_tail_that_a_replica_never_received_is_noticed_though_nothing_of
     assert after.history_epoch > NOW // 1000
 
 
-async def test_an_orderly_change_over_counts_as_a_loss_once(cluster: Cluster, deployment: str) -> None:
+async def test_a_planned_failover_counts_as_one_loss(cluster: Cluster, deployment: str) -> None:
     async with worker(cluster.url, deployment) as store:
-        beside = Beside(store)
-        before = await beside.on(3)
+        compared = ComparedStore(store)
+        before = await compared.on(3)
         replica = cluster.replica_of(a_master(cluster, 2))
         replica.do("CLUSTER", "FAILOVER")
         await asyncio.to_thread(cluster.taken_over, replica)
-        first = await beside.on(2)
+        first = await compared.on(2)
         cluster.settle()
-        again = await beside.on(2)
+        again = await compared.on(2)
     assert (before.incomplete, first.incomplete) == (False, True)
     assert again.history_epoch == first.history_epoch == before.history_epoch + 1
 
 
-async def test_a_slot_on_its_way_lets_batches_wait_and_is_no_loss(cluster: Cluster, deployment: str) -> None:
+async def test_a_slot_migration_makes_batches_retry_and_is_no_loss(cluster: Cluster, deployment: str) -> None:
     slot = slot_of(deployment, card_hash("card-7"))
     others = [node for node in cluster.running if node.info("role") == "master" and node is not cluster.owner(slot)]
     for to in others:
         async with worker(cluster.url, deployment) as store, worker(cluster.url, deployment) as idle:
-            beside = Beside(store)
+            compared = ComparedStore(store)
             moving = cluster.moving(slot, to)
             next(moving)
             next(moving, None)
-            going = asyncio.ensure_future(beside.on(10))
+            going = asyncio.ensure_future(compared.on(10))
             await asyncio.to_thread(list, moving)
             after = await going
             told = await observe(idle, *batch_of(0))
         deployment = f"{deployment}-"
         slot = slot_of(deployment, card_hash("card-7"))
-        assert beside.failures
+        assert compared.failures
         assert not after.incomplete
         assert not told.incomplete
         assert after.history_epoch == told.history_epoch == NOW // 1000
 
 
-async def test_a_slot_handed_to_a_master_that_has_just_joined_is_no_loss(deployment: str) -> None:
+async def test_a_slot_migrated_to_a_new_master_is_no_loss_but_its_restart_without_data_is(deployment: str) -> None:
     with redis_cluster(replicas=False) as cluster:
         async with worker(cluster.url, deployment) as store:
-            beside = Beside(store)
-            await beside.on(3)
+            compared = ComparedStore(store)
+            await compared.on(3)
             newcomer = cluster.add()
             for slot in KeyLayout("fraudstream:", deployment, CLUSTER_SHARDS).slots[:4]:
                 for _ in cluster.moving(slot, newcomer):
                     pass
-            after = await beside.on(3)
+            after = await compared.on(3)
             newcomer.signal(signal.SIGKILL)
             newcomer.start()
             cluster.settle()
-            emptied = await beside.on(2)
+            emptied = await compared.on(2)
     assert not after.incomplete
     assert after.history_epoch == NOW // 1000
     assert emptied.incomplete
 
 
-async def test_masters_that_came_back_with_less_while_no_worker_ran_are_noticed(deployment: str) -> None:
+async def test_masters_restarted_from_an_old_snapshot_while_no_worker_ran_are_detected(deployment: str) -> None:
     with redis_cluster(replicas=False) as cluster:
         card = card_on(cluster, deployment, a_master(cluster, 2))
         async with worker(cluster.url, deployment) as store:
@@ -228,7 +228,7 @@ async def test_masters_that_came_back_with_less_while_no_worker_ran_are_noticed(
                 node.do("SAVE")
             written = await observe(store, transaction(1_000, card=card))
         async with worker(cluster.url, deployment) as again:
-            assert not again.incomplete, "nothing was lost yet"
+            assert not again.incomplete, "nothing is lost yet"
         for node in cluster.nodes:
             node.signal(signal.SIGKILL)
         cluster.restore()
@@ -236,10 +236,10 @@ async def test_masters_that_came_back_with_less_while_no_worker_ran_are_noticed(
             assert late.incomplete
             assert late.history_epoch == later.history_epoch == written.history_epoch + 1
             after = await observe(late, transaction(1_001, card=card))
-            assert after.cards.lengths.tolist() == written.cards.lengths.tolist(), "one was gone"
+            assert after.cards.lengths.tolist() == written.cards.lengths.tolist(), "one record was lost"
 
 
-async def test_a_replica_that_took_over_while_no_worker_ran_is_noticed(cluster: Cluster, deployment: str) -> None:
+async def test_a_failover_while_no_worker_ran_is_detected_once(cluster: Cluster, deployment: str) -> None:
     async with worker(cluster.url, deployment) as store:
         before = (await observe(store, *batch_of(0))).history_epoch
     replica = cluster.replica_of(a_master(cluster))
@@ -250,10 +250,10 @@ async def test_a_replica_that_took_over_while_no_worker_ran_is_noticed(cluster: 
         assert late.incomplete
         assert late.history_epoch == before + 1
     async with worker(cluster.url, deployment) as known:
-        assert known.history_epoch == before + 1, "who serves now was said"
+        assert known.history_epoch == before + 1, "the serving masters were recorded"
 
 
-async def test_a_slot_handed_over_while_no_worker_ran_is_no_loss(deployment: str) -> None:
+async def test_a_slot_migrated_while_no_worker_ran_is_no_loss(deployment: str) -> None:
     with redis_cluster(replicas=False) as cluster:
         async with worker(cluster.url, deployment) as store:
             await observe(store, *batch_of(0))
@@ -264,9 +264,7 @@ async def test_a_slot_handed_over_while_no_worker_ran_is_no_loss(deployment: str
             assert not late.incomplete
 
 
-async def test_a_key_that_nobody_remembers_is_missed_whichever_master_it_is_deleted_from(
-    cluster: Cluster, deployment: str
-) -> None:
+async def test_the_deletion_of_an_uncached_key_is_detected_on_every_master(cluster: Cluster, deployment: str) -> None:
     keys = KeyLayout("fraudstream:", deployment, CLUSTER_SHARDS)
     async with worker(cluster.url, deployment) as before:
         await observe(before, *batch_of(0))
@@ -280,7 +278,7 @@ async def test_a_key_that_nobody_remembers_is_missed_whichever_master_it_is_dele
             assert await notices(store, epoch + 1)
 
 
-async def test_deletions_are_told_by_a_master_that_took_over(cluster: Cluster, deployment: str) -> None:
+async def test_a_deletion_on_a_promoted_replica_is_detected(cluster: Cluster, deployment: str) -> None:
     keys = KeyLayout("fraudstream:", deployment, CLUSTER_SHARDS)
     async with worker(cluster.url, deployment) as store, watched(store):
         replica = cluster.replica_of(a_master(cluster, 1))
@@ -289,13 +287,13 @@ async def test_deletions_are_told_by_a_master_that_took_over(cluster: Cluster, d
         await asyncio.to_thread(cluster.settle)
         card = card_on(cluster, deployment, replica)
         await insist(store, transactions([transaction(1, card=card)]))
-        await asyncio.sleep(1.5)  # by then it listens to the new one
+        await asyncio.sleep(1.5)  # by then it has subscribed at the new master
         epoch = store.history_epoch
         assert replica.do("DEL", keys.key(Entity.CARD, card_hash(card))) == 1
         assert await notices(store, epoch + 1)
 
 
-async def test_a_slot_that_is_handed_over_deletes_nothing(deployment: str) -> None:
+async def test_the_del_notifications_of_a_slot_migration_are_no_loss(deployment: str) -> None:
     slot = slot_of(deployment, card_hash("card-7"))
     with redis_cluster(replicas=False) as cluster:
         async with worker(cluster.url, deployment) as store, watched(store):
@@ -304,13 +302,15 @@ async def test_a_slot_that_is_handed_over_deletes_nothing(deployment: str) -> No
             to = next(node for node in cluster.nodes if node is not source)
             told = source.client.pubsub(ignore_subscribe_messages=True)
             told.subscribe("__keyevent@0__:del")
-            assert told.get_message(timeout=1.0) is None  # the answer
+            assert told.get_message(timeout=1.0) is None  # the reply to SUBSCRIBE
             for _ in cluster.moving(slot, to):
                 await asyncio.sleep(0.05)
             assert not await notices(store, NOW // 1000 + 1)
             assert store.history_epoch == NOW // 1000
             heard = iter(lambda: told.get_message(timeout=0.2), None)
-            assert any(keys_in(slot, message["data"]) for message in heard), "it does tell of keys that it hands over"
+            assert any(keys_in(slot, message["data"]) for message in heard), (
+                "the source sends notifications for the keys that it migrates"
+            )
             told.close()
 
 
@@ -318,24 +318,24 @@ def keys_in(slot: int, key: str) -> bool:
     return slot_by_name(key.partition("{")[2].partition("}")[0]) == slot
 
 
-async def test_slots_that_valkey_hands_over_at_once_let_nobody_wait_and_are_no_loss(deployment: str) -> None:
+async def test_slots_that_valkey_migrates_at_once_are_no_loss(deployment: str) -> None:
     with redis_cluster(replicas=False, binary=wheel_binary("valkey")) as cluster:
         async with worker(cluster.url, deployment) as store:
-            beside = Beside(store)
-            await beside.on(3)
+            compared = ComparedStore(store)
+            await compared.on(3)
             source, to = cluster.owner(0), cluster.owner(12_000)
             source.do("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", 0, 4000, "NODE", to.node_id)
             while cluster.owner(0) is not to:
-                await beside.once()
-            after = await beside.on(3)
+                await compared.once()
+            after = await compared.on(3)
     assert not after.incomplete
     assert after.history_epoch == NOW // 1000
 
 
-async def test_a_master_that_is_away_for_a_moment_loses_nothing(cluster: Cluster, deployment: str) -> None:
+async def test_a_paused_master_is_unavailable_and_is_no_loss(cluster: Cluster, deployment: str) -> None:
     async with worker(cluster.url, deployment, timeout_s=0.1) as store:
-        beside = Beside(store)
-        await beside.on(3)
+        compared = ComparedStore(store)
+        await compared.on(3)
         master = a_master(cluster)
         master.signal(signal.SIGSTOP)
         with pytest.raises(StoreUnavailableError, match=str(master.port)):
@@ -344,13 +344,13 @@ async def test_a_master_that_is_away_for_a_moment_loses_nothing(cluster: Cluster
             await observe(store, *batch_of(3))
         master.signal(signal.SIGCONT)
         await store.refresh()
-        after = await beside.on(3)
+        after = await compared.on(3)
     assert not after.incomplete
 
 
-async def test_a_flushed_master_is_noticed_by_the_next_batch_that_meets_it(cluster: Cluster, deployment: str) -> None:
+async def test_a_flushed_master_is_detected_by_the_next_batch_that_uses_it(cluster: Cluster, deployment: str) -> None:
     async with worker(cluster.url, deployment) as store:
-        before = await Beside(store).on(2)
+        before = await ComparedStore(store).on(2)
         master = a_master(cluster)
         master.do("FLUSHALL")
         after = await observe(store, transaction(9_000, card=card_on(cluster, deployment, master), merchant="new"))
@@ -358,8 +358,8 @@ async def test_a_flushed_master_is_noticed_by_the_next_batch_that_meets_it(clust
     assert after.history_epoch == before.history_epoch + 1
 
 
-class Cutting:
-    """Lets only some calls of a step come through, and then says that nothing is known; `cuts` says which, in turn."""
+class PartialAppends:
+    """Passes only some calls of a step on, then raises StoreUnavailableError; `cuts` has a bit mask for each step."""
 
     def __init__(self, store: RedisStore, cuts: Sequence[int | None]) -> None:
         self._inner = store._connection.run
@@ -377,7 +377,7 @@ class Cutting:
 
 
 async def outcomes(stream: Stream, stores: Sequence[RedisStore]) -> list[Any]:
-    """Send a stream through stores in turn, each part until it is answered, wherever it was cut before."""
+    """Send a stream through stores in turn, and each part again until it is answered."""
     result: list[Any] = []
     for number, part in enumerate(stream.parts):
         for store in itertools.islice(itertools.cycle(stores), number, None):
@@ -397,25 +397,23 @@ async def outcomes(stream: Stream, stores: Sequence[RedisStore]) -> list[Any]:
 
 @given(stream=streams, cuts=st.lists(st.none() | st.integers(0, 15), max_size=30))
 @settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_batch_that_came_through_in_part_is_counted_once(
-    cluster: Cluster, stream: list[Any], cuts: list[int | None]
-) -> None:
+def test_a_partly_applied_batch_is_counted_once(cluster: Cluster, stream: list[Any], cuts: list[int | None]) -> None:
     async def told() -> list[Any]:
         deployment = f"p{next(DEPLOYMENTS)}"
         async with worker(cluster.url, deployment) as one, worker(cluster.url, deployment) as other:
-            Cutting(one, cuts[::2])
-            Cutting(other, cuts[1::2])
+            PartialAppends(one, cuts[::2])
+            PartialAppends(other, cuts[1::2])
             return await outcomes(Stream(stream), [one, other])
 
     decided = [vector for _, vector in recounted(Stream(stream), DEFAULT)]
     assert asyncio.run(told()) == decided
 
 
-class Held:
-    """Stops a store before one of its steps until it is let go."""
+class BlockedStore:
+    """Blocks a store before one of its append steps until `release` is set."""
 
     def __init__(self, store: RedisStore, before: int) -> None:
-        self.reached, self.let_go = asyncio.Event(), asyncio.Event()
+        self.reached, self.release = asyncio.Event(), asyncio.Event()
         self._inner = store._connection.run
         self._before = before
         store._connection.run = self.run  # type: ignore[method-assign]
@@ -425,47 +423,47 @@ class Held:
             self._before -= 1
             if not self._before:
                 self.reached.set()
-                await self.let_go.wait()
+                await self.release.wait()
         return await self._inner(script, calls)
 
 
 @pytest.mark.parametrize(("step", "merchant_position"), [(2, None), (3, 1)])
-async def test_a_label_that_overtakes_its_transaction_on_the_way_to_its_merchant_gets_there(
+async def test_a_label_that_overtakes_its_transaction_reaches_the_merchants_history(
     cluster: Cluster, deployment: str, step: int, merchant_position: int | None
 ) -> None:
     row = transaction(1)
     async with worker(cluster.url, deployment) as store, worker(cluster.url, deployment) as other:
-        held = Held(store, before=step)
+        blocked = BlockedStore(store, before=step)
         going = asyncio.ensure_future(observe(store, row))
-        await asyncio.wait_for(held.reached.wait(), 10)
+        await asyncio.wait_for(blocked.reached.wait(), 10)
         (answer,) = await other.label([label(1, row, fraud=True, at_ms=NOW)])
-        held.let_go.set()
+        blocked.release.set()
         await going
         seen = await observe(store, transaction(2, card="other"))
     assert (answer.status, answer.merchant_position) == (LabelStatus.APPLIED, merchant_position)
     assert seen.merchants.lengths.tolist() == [3]
 
 
-async def test_a_label_whose_merchants_history_begins_under_its_hands_gets_there(
+async def test_a_label_reaches_a_merchants_history_that_is_created_at_the_same_time(
     cluster: Cluster, deployment: str
 ) -> None:
     row = transaction(1)
     async with worker(cluster.url, deployment) as store, worker(cluster.url, deployment) as other:
-        on_the_way, labelling = Held(store, before=2), Held(other, before=1)
+        on_the_way, labelling = BlockedStore(store, before=2), BlockedStore(other, before=1)
         going = asyncio.ensure_future(observe(store, row))
         await asyncio.wait_for(on_the_way.reached.wait(), 10)
         labelled = asyncio.ensure_future(other.label([label(1, row, fraud=True, at_ms=NOW)]))
         await asyncio.wait_for(labelling.reached.wait(), 10)
-        on_the_way.let_go.set()
+        on_the_way.release.set()
         await going
-        labelling.let_go.set()
+        labelling.release.set()
         ((answer),) = await labelled
         seen = await observe(store, transaction(2, card="other"))
     assert (answer.status, answer.merchant_position) == (LabelStatus.APPLIED, 1)
     assert seen.merchants.lengths.tolist() == [3]
 
 
-async def test_a_refused_transaction_reaches_no_merchant_whatever_its_card_was_thought_to_be(
+async def test_a_repeated_transaction_reaches_no_merchant_despite_an_outdated_card_in_the_cache(
     cluster: Cluster, deployment: str
 ) -> None:
     row = transaction(1)
@@ -478,16 +476,16 @@ async def test_a_refused_transaction_reaches_no_merchant_whatever_its_card_was_t
     assert seen.merchants.lengths.tolist() == [3]
 
 
-async def test_histories_lie_on_all_masters(cluster: Cluster, deployment: str) -> None:
+async def test_card_histories_are_spread_over_all_masters(cluster: Cluster, deployment: str) -> None:
     async with worker(cluster.url, deployment) as store:
-        await Beside(store).on(3)
+        await ComparedStore(store).on(3)
     masters = [node for node in cluster.running if node.info("role") == "master"]
     counts = [len(node.do("KEYS", f"fraudstream:{{{deployment}/*}}:c:*")) for node in masters]
     assert sum(counts) == len({row["card"] for number in range(3) for row in batch_of(number)})
     assert min(counts) > max(counts) // 2
 
 
-async def test_one_master_that_evicts_is_refused_by_name(cluster: Cluster, deployment: str) -> None:
+async def test_a_master_with_an_eviction_policy_is_refused_by_its_address(cluster: Cluster, deployment: str) -> None:
     master = a_master(cluster)
     master.do("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
     try:
@@ -498,7 +496,7 @@ async def test_one_master_that_evicts_is_refused_by_name(cluster: Cluster, deplo
         master.do("CONFIG", "SET", "maxmemory-policy", "noeviction")
 
 
-async def test_a_user_needs_the_rules_of_the_page_and_to_ask_who_serves_what(cluster: Cluster, deployment: str) -> None:
+async def test_a_user_needs_the_documented_rules_and_cluster_slots(cluster: Cluster, deployment: str) -> None:
     url = cluster.url.replace("://", "://fraudstream:secret@")
     alone = [rule.replace("~fraudstream:*", f"~fraudstream:{{{deployment}/*") for rule in redis_rules()]
 
@@ -523,7 +521,9 @@ async def test_a_user_needs_the_rules_of_the_page_and_to_ask_who_serves_what(clu
     assert "secret" not in str(refused.value)
 
 
-async def test_a_cluster_and_one_server_are_not_taken_for_each_other(cluster: Cluster, deployment: str) -> None:
+async def test_a_url_for_a_single_server_is_refused_by_a_cluster_and_vice_versa(
+    cluster: Cluster, deployment: str
+) -> None:
     with pytest.raises(StoreRefusedError, match=r"belongs to a Redis Cluster.*redis\+cluster://"):
         async with worker(f"redis://127.0.0.1:{cluster.nodes[0].port}/0", deployment):
             pass
@@ -532,7 +532,7 @@ async def test_a_cluster_and_one_server_are_not_taken_for_each_other(cluster: Cl
             pass
 
 
-async def test_any_of_the_named_servers_will_do(cluster: Cluster, deployment: str) -> None:
+async def test_one_reachable_server_of_the_url_suffices(cluster: Cluster, deployment: str) -> None:
     nobody = f"127.0.0.1:{free_port()}"
     async with worker(f"redis+cluster://{nobody},127.0.0.1:{cluster.nodes[-1].port}", deployment) as store:
         assert list((await observe(store, transaction(1))).fates) == [Fate.DECIDE]
@@ -550,21 +550,21 @@ async def test_any_of_the_named_servers_will_do(cluster: Cluster, deployment: st
         ("redis://:secret@h:port/0", "redis://h:port/0: this is no valid Redis URL: Port could not be cast"),
     ],
 )
-def test_a_url_that_cannot_be_used_is_refused_without_its_password(url: str, why: str) -> None:
+def test_an_invalid_url_is_refused_with_the_reason_and_without_its_password(url: str, why: str) -> None:
     with pytest.raises(StoreRefusedError, match=why) as refused:
         RedisStore(url, "d", DEFAULT, lambda: NOW)
     assert "secret" not in str(refused.value)
 
 
-async def test_a_node_that_forgot_the_scripts_is_sent_them_again(cluster: Cluster, deployment: str) -> None:
+async def test_scripts_are_sent_again_after_a_script_flush_on_one_master(cluster: Cluster, deployment: str) -> None:
     async with worker(cluster.url, deployment) as store:
-        beside = Beside(store)
-        await beside.on(2)
+        compared = ComparedStore(store)
+        await compared.on(2)
         a_master(cluster).do("SCRIPT", "FLUSH")
-        await beside.on(2)
-        assert not beside.failures
+        await compared.on(2)
+        assert not compared.failures
 
 
-def test_the_places_of_these_tests_differ() -> None:
+def test_a_card_and_a_merchant_of_these_tests_have_different_slots() -> None:
     assert slot_of("d", card_hash("card-7")) != slot_of("d", merchant_hash("shop-7"))
     assert Entity.CARD in DEFAULT.horizons_ms

@@ -1,4 +1,4 @@
-"""A Redis Cluster that is spoken to with TLS: each master is found at its port for it, and certificates are checked."""
+"""A Redis Cluster over TLS: each master is reached at its TLS port, and certificates are verified."""
 
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -57,11 +57,11 @@ async def worker(cluster: Cluster, trusting: Authority) -> AsyncIterator[RedisSt
         await store.close()
 
 
-def spoken_to_with_tls(node: Node) -> bool:
+def has_tls_clients(node: Node) -> bool:
     return any(client["laddr"].endswith(f":{node.secure_port}") for client in node.client.client_list("normal"))
 
 
-async def test_each_master_is_spoken_to_with_tls_and_one_that_dies_is_noticed(
+async def test_each_master_is_reached_over_tls_and_a_failover_is_detected(
     cluster: Cluster, authority: Authority
 ) -> None:
     async with worker(cluster, authority) as store:
@@ -69,18 +69,20 @@ async def test_each_master_is_spoken_to_with_tls_and_one_that_dies_is_noticed(
         assert set(observed.fates) == {Fate.DECIDE}
         masters = [node for node in cluster.nodes if node.info("role") == "master"]
         assert [node.do("DBSIZE") > 0 for node in masters] == [True] * 3
-        assert [spoken_to_with_tls(node) for node in masters] == [True] * 3
+        assert [has_tls_clients(node) for node in masters] == [True] * 3
         replica = cluster.replica_of(masters[1])
         masters[1].signal(signal.SIGKILL)
         cluster.taken_over(replica)
         observed, failures = await insist(store, transactions(ROWS))
         assert failures
         assert observed.incomplete
-        assert spoken_to_with_tls(replica)
+        assert has_tls_clients(replica)
     cluster.restore()
 
 
-async def test_a_cluster_that_another_authority_vouches_for_is_not_trusted(cluster: Cluster, tmp_path: Path) -> None:
+async def test_a_cluster_with_a_certificate_of_another_authority_is_not_trusted(
+    cluster: Cluster, tmp_path: Path
+) -> None:
     stranger = Authority(tmp_path / "stranger")
     with pytest.raises(StoreUnavailableError, match="certificate is not trusted") as refused:
         async with worker(cluster, stranger):

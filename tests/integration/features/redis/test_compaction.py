@@ -1,4 +1,4 @@
-"""What folding does to the value on a server, to other workers, and after a loss; and that keys really expire."""
+"""Compaction on a server: the stored value, other workers, a loss and its repair; and the expiry of keys."""
 
 import asyncio
 import itertools
@@ -64,11 +64,11 @@ async def only(client: redis_asyncio.Redis, deployment: str, kind: str) -> bytes
     return bytes(key)
 
 
-def told(observed: Observed, *rows: Row, feature_set: FeatureSet = HOURLY) -> bytes:
+def vector_bytes(observed: Observed, *rows: Row, feature_set: FeatureSet = HOURLY) -> bytes:
     return vectorise(feature_set, transactions(list(rows)), observed).tobytes()
 
 
-async def test_folding_gives_memory_back_and_other_workers_follow(
+async def test_compaction_frees_memory_and_changes_no_value_for_any_worker(
     server: str, deployment: str, client: redis_asyncio.Redis
 ) -> None:
     async with worker(server, deployment) as one, worker(server, deployment) as two:
@@ -87,11 +87,11 @@ async def test_folding_gives_memory_back_and_other_workers_follow(
             seen.append(await observe(fresh, row))
     assert [s.merchants.positions.tolist() for s in seen] == [[600]] * 3
     assert not any(s.incomplete for s in seen)
-    assert len({told(s, row) for s in seen}) == 1
-    assert told(seen[0], row) == await unfolded(server, row)
+    assert len({vector_bytes(s, row) for s in seen}) == 1
+    assert vector_bytes(seen[0], row) == await uncompacted(server, row)
 
 
-async def test_a_repair_begins_before_all_marks_once_something_was_folded(server: str, deployment: str) -> None:
+async def test_compaction_voids_the_checkpoints(server: str, deployment: str) -> None:
     async with worker(server, deployment) as store:
         await observe(store, *BUSY)
         assert await store.checkpoint({LogPart(of_labels=False, partition=0): 500})
@@ -101,14 +101,14 @@ async def test_a_repair_begins_before_all_marks_once_something_was_folded(server
         assert not await store.checkpoint({LogPart(of_labels=False, partition=0): 600})
 
 
-async def unfolded(server: str, row: Row) -> bytes:
-    """Return what is told of a transaction where all of BUSY is there and nothing was ever tidied."""
+async def uncompacted(server: str, row: Row) -> bytes:
+    """Return the vector of a transaction after all of BUSY, without any compaction."""
     async with worker(server, f"plain{next(DEPLOYMENTS)}") as plain:
         await observe(plain, *BUSY)
-        return told(await observe(plain, row), row)
+        return vector_bytes(await observe(plain, row), row)
 
 
-async def test_what_others_append_and_fold_meanwhile_is_neither_lost_nor_folded_twice(
+async def test_alternating_appends_and_compactions_of_two_workers_lose_and_duplicate_nothing(
     server: str, deployment: str
 ) -> None:
     async with worker(server, deployment) as one, worker(server, deployment) as two:
@@ -121,10 +121,10 @@ async def test_what_others_append_and_fold_meanwhile_is_neither_lost_nor_folded_
         row = transaction(1000, card="new", ms=START_MS + 600 * MINUTE_MS)
         seen = [await observe(store, row) for store in (one, two)]
     assert [s.merchants.positions.tolist() for s in seen] == [[600]] * 2
-    assert {told(s, row) for s in seen} == {await unfolded(server, row)}
+    assert {vector_bytes(s, row) for s in seen} == {await uncompacted(server, row)}
 
 
-async def test_the_same_offset_delivered_again_after_folding_is_counted_once(server: str, deployment: str) -> None:
+async def test_a_redelivered_offset_is_counted_once_after_compaction(server: str, deployment: str) -> None:
     row = transaction(1000, card="new", ms=START_MS + 600 * MINUTE_MS)
     async with worker(server, deployment) as one:
         await observe(one, *BUSY)
@@ -135,20 +135,20 @@ async def test_the_same_offset_delivered_again_after_folding_is_counted_once(ser
     assert [set(s.fates) for s in again] == [{Fate.DECIDE}] * 2
     assert [s.merchants.positions.tolist() for s in again] == [[599] * 50] * 2
     assert after.merchants.positions.tolist() == [600]
-    assert told(after, row) == await unfolded(server, row)
+    assert vector_bytes(after, row) == await uncompacted(server, row)
 
 
 SAID = label(0, BUSY[20], fraud=True, at_ms=START_MS + HOUR_MS)
 
 
 async def apply_again(stores: Sequence[RedisStore]) -> None:
-    """Do what a repair does, whoever owns the partitions meanwhile."""
+    """Apply all records again as a repair does, with the batches shared among the stores."""
     for begin in range(0, 600, 100):
         await observe(stores[begin // 100 % len(stores)], *BUSY[begin : begin + 100])
     await stores[0].label([SAID])
 
 
-async def test_after_a_loss_what_was_folded_is_put_together_anew_and_not_folded_before_all_is_there(
+async def test_after_a_loss_histories_are_restored_and_not_compacted_before_the_repair_is_complete(
     server: str, deployment: str, client: redis_asyncio.Redis
 ) -> None:
     row = transaction(1000, card="new", ms=START_MS + 660 * MINUTE_MS)
@@ -162,10 +162,10 @@ async def test_after_a_loss_what_was_folded_is_put_together_anew_and_not_folded_
         await apply_again([one, two])
         await one.compact()
         assert await client.strlen(merchant) == 80 + 48 * 601
-        assert told(await observe(two, row), row) == await labelled_but_unfolded(server, row)
+        assert vector_bytes(await observe(two, row), row) == await labelled_but_uncompacted(server, row)
 
 
-async def test_when_all_is_there_again_histories_are_folded_again(
+async def test_histories_are_compacted_again_after_a_complete_repair(
     server: str, deployment: str, client: redis_asyncio.Redis
 ) -> None:
     row = transaction(1000, card="new", ms=START_MS + 660 * MINUTE_MS)
@@ -175,29 +175,29 @@ async def test_when_all_is_there_again_histories_are_folded_again(
         await one.compact()
         await one.declare_loss("a drill")
         await apply_again([one])
-        await call_whole(client, deployment, one)
+        await mark_complete(client, deployment, one)
     async with worker(server, deployment) as two:
-        assert told(await observe(two, row), row) == await labelled_but_unfolded(server, row)
+        assert vector_bytes(await observe(two, row), row) == await labelled_but_uncompacted(server, row)
         await observe(two, *later)
         await two.compact()
         assert await client.strlen(await only(client, deployment, "m")) < 80 + 48 * 150
 
 
-async def call_whole(client: redis_asyncio.Redis, deployment: str, store: RedisStore) -> None:
-    """Say what the last report of a repair says."""
+async def mark_complete(client: redis_asyncio.Redis, deployment: str, store: RedisStore) -> None:
+    """Store what the last report of a repair stores."""
     whole = EpochCoverage(store.history_epoch, Coverage.of(HOURLY.horizons_ms))
     await client.set(f"fraudstream:{deployment}:epoch:whole", whole.text)
     await store.refresh()
 
 
-async def labelled_but_unfolded(server: str, row: Row) -> bytes:
+async def labelled_but_uncompacted(server: str, row: Row) -> bytes:
     async with worker(server, f"plain{next(DEPLOYMENTS)}") as plain:
         await observe(plain, *BUSY)
         await plain.label([SAID])
-        return told(await observe(plain, row), row)
+        return vector_bytes(await observe(plain, row), row)
 
 
-async def test_a_worker_behind_the_epoch_folds_nothing(
+async def test_a_worker_with_an_outdated_epoch_compacts_nothing(
     server: str, deployment: str, client: redis_asyncio.Redis
 ) -> None:
     async with worker(server, deployment) as one, worker(server, deployment) as behind:
@@ -207,9 +207,7 @@ async def test_a_worker_behind_the_epoch_folds_nothing(
         assert await client.strlen(await only(client, deployment, "m")) == 80 + 48 * 600
 
 
-async def test_what_was_folded_for_another_table_is_refused_where_that_is_too_coarse(
-    server: str, deployment: str
-) -> None:
+async def test_a_history_compacted_too_coarsely_for_a_feature_set_is_refused(server: str, deployment: str) -> None:
     finer = FeatureSet(tuple(all_of(6 * HOUR_MS, 0, 15 * MINUTE_MS)))
     fewer = FeatureSet(HOURLY.rows[3:])
     row = transaction(1000, card="new", ms=START_MS + 600 * MINUTE_MS)
@@ -217,7 +215,7 @@ async def test_what_was_folded_for_another_table_is_refused_where_that_is_too_co
         await observe(one, *BUSY)
         await one.compact()
     async with worker(server, deployment, fewer) as other:
-        assert told(await observe(other, row), row) == await unfolded(server, row)
+        assert vector_bytes(await observe(other, row), row) == await uncompacted(server, row)
     async with worker(server, deployment, finer) as other:
         with pytest.raises(
             StoreRefusedError, match=r"merchant's history was compacted .* `fraudstream features rebuild`"
@@ -226,12 +224,12 @@ async def test_what_was_folded_for_another_table_is_refused_where_that_is_too_co
 
 
 class Short:
-    """Keeps everything for a fifth of a second."""
+    """A retention of 0.2 s."""
 
     retentions: Mapping[Entity, Retention] = dict.fromkeys((Entity.CARD, Entity.MERCHANT), Retention((exact(200),)))
 
 
-async def test_keys_expire_and_what_expired_is_young_and_not_lost(
+async def test_keys_expire_and_an_expired_history_starts_anew_and_is_no_loss(
     server: str, deployment: str, client: redis_asyncio.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(append, "EXPIRY_MARGIN_MS", 100)
@@ -251,7 +249,7 @@ async def test_keys_expire_and_what_expired_is_young_and_not_lost(
     assert after.cards.lengths.tolist() == after.merchants.lengths.tolist() == [1]
 
 
-async def test_how_often_histories_were_remembered_is_counted(server: str, deployment: str) -> None:
+async def test_cache_hits_misses_and_held_bytes_are_counted(server: str, deployment: str) -> None:
     async with worker(server, deployment) as store:
         await observe(store, *BUSY[:10])
         await observe(store, *BUSY[:10])
@@ -263,7 +261,7 @@ async def test_how_often_histories_were_remembered_is_counted(server: str, deplo
 
 
 @pytest.mark.parametrize("heard", [False, True])
-async def test_nothing_is_folded_that_another_worker_with_another_table_needs(
+async def test_no_history_is_compacted_that_another_workers_feature_set_needs(
     server: str, deployment: str, client: redis_asyncio.Redis, *, heard: bool
 ) -> None:
     async with worker(server, deployment) as paned:
@@ -277,14 +275,14 @@ async def test_nothing_is_folded_that_another_worker_with_another_table_needs(
         await observe(paned, *(transaction(600 + i, card="c", ms=START_MS + 600 * MINUTE_MS) for i in range(16)))
         await paned.refresh()
         await paned.compact()
-        assert await client.strlen(merchant) == 80 + 48 * 616, "nobody says that it is not needed any more"
+        assert await client.strlen(merchant) == 80 + 48 * 616, "a need is dropped only with its epoch"
         await paned.declare_loss("by hand")
         await observe(
             paned, *BUSY[:20], *(transaction(700 + i, card="c", ms=START_MS + 600 * MINUTE_MS) for i in range(16))
         )
         await paned.compact()
-        assert await client.strlen(merchant) == 80 + 48 * 632, "not all is there"
-        await call_whole(client, deployment, paned)
+        assert await client.strlen(merchant) == 80 + 48 * 632, "histories are not complete"
+        await mark_complete(client, deployment, paned)
         await observe(paned, *(transaction(800 + i, card="c", ms=START_MS + 600 * MINUTE_MS) for i in range(16)))
         await paned.compact()
         assert await client.strlen(merchant) < 80 + 48 * 150

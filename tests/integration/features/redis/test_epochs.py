@@ -1,4 +1,4 @@
-"""The history epoch over several shards: agreed on by all, and above every one under which anything was lost."""
+"""The history epoch over several shards: equal in all, and above every one under which records were lost."""
 
 import asyncio
 import itertools
@@ -47,12 +47,12 @@ def shards() -> KeyLayout:
 
 
 def new_shards() -> KeyLayout:
-    """Several shards on one server: it does not mind which slots they are in."""
+    """Return keys of several shards, which may all be on one server."""
     return KeyLayout("fraudstream:", f"e{next(DEPLOYMENTS)}", NUMBER)
 
 
 class Link(ServerConnection):
-    """A connection that can end in the middle of what it is told, or be slow with it."""
+    """A connection that can be interrupted between the calls of a step, or delay them."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url, b"tried", 1.0)
@@ -79,24 +79,24 @@ async def link(server: str) -> AsyncIterator[Link]:
     await opened.close()
 
 
-async def found(link: Link, shards: KeyLayout) -> list[int]:
+async def stored_epochs(link: Link, shards: KeyLayout) -> list[int]:
     return [int(value or 0) for value in await link.values(list(enumerate(shards.epochs)))]
 
 
-async def whole(link: Link, shards: KeyLayout) -> EpochCoverage:
+async def stored_coverage(link: Link, shards: KeyLayout) -> EpochCoverage:
     return (await Epochs(link, shards, COVER).read()).complete
 
 
-async def test_a_new_deployment_begins_in_all_shards_once(link: Link, shards: KeyLayout) -> None:
+async def test_the_first_worker_sets_the_first_epoch_in_all_shards(link: Link, shards: KeyLayout) -> None:
     epochs = Epochs(link, shards, COVER)
     assert await epochs.join(FIRST) == EpochAnswer(FIRST, new=True)
-    assert await found(link, shards) == [FIRST] * NUMBER
+    assert await stored_epochs(link, shards) == [FIRST] * NUMBER
     assert await epochs.join(FIRST + 9) == EpochAnswer(FIRST, new=False)
-    assert await whole(link, shards) == EpochCoverage(FIRST, COVER)
+    assert await stored_coverage(link, shards) == EpochCoverage(FIRST, COVER)
 
 
 @pytest.mark.parametrize("calls", range(1, NUMBER + 1))
-async def test_a_beginning_that_was_interrupted_is_ended_by_the_next_worker(
+async def test_an_interrupted_initialisation_is_completed_by_the_next_worker(
     link: Link, shards: KeyLayout, calls: int
 ) -> None:
     epochs = Epochs(link, shards, COVER)
@@ -105,28 +105,28 @@ async def test_a_beginning_that_was_interrupted_is_ended_by_the_next_worker(
         await epochs.join(FIRST)
     link.calls_left = None
     assert await epochs.join(FIRST + 9) == EpochAnswer(FIRST, new=True)
-    assert await whole(link, shards) == EpochCoverage(FIRST, COVER)
-    assert await found(link, shards) == [FIRST] * NUMBER
+    assert await stored_coverage(link, shards) == EpochCoverage(FIRST, COVER)
+    assert await stored_epochs(link, shards) == [FIRST] * NUMBER
 
 
-async def test_two_workers_that_begin_at_once_begin_the_same(link: Link, shards: KeyLayout) -> None:
+async def test_workers_that_join_at_the_same_time_agree_on_the_epoch(link: Link, shards: KeyLayout) -> None:
     link.pauses = itertools.cycle((0, 3, 1, 0, 2))
     joined = await asyncio.gather(*(Epochs(link, shards, COVER).join(FIRST + number) for number in range(4)))
     assert {one.epoch for one in joined} == {joined[0].epoch}
-    assert await whole(link, shards) == EpochCoverage(joined[0].epoch, COVER)
-    assert await found(link, shards) == [joined[0].epoch] * NUMBER
+    assert await stored_coverage(link, shards) == EpochCoverage(joined[0].epoch, COVER)
+    assert await stored_epochs(link, shards) == [joined[0].epoch] * NUMBER
 
 
-async def test_a_risen_epoch_is_not_whole(link: Link, shards: KeyLayout) -> None:
+async def test_a_raised_epoch_has_no_coverage(link: Link, shards: KeyLayout) -> None:
     epochs = Epochs(link, shards, COVER)
     await epochs.join(FIRST)
     assert await epochs.raise_above(FIRST) == FIRST + 1
-    assert await found(link, shards) == [FIRST + 1] * NUMBER
+    assert await stored_epochs(link, shards) == [FIRST + 1] * NUMBER
     assert await epochs.join(FIRST) == EpochAnswer(FIRST + 1, new=False)
-    assert (await whole(link, shards)).under(FIRST + 1) == NO_COVERAGE
+    assert (await stored_coverage(link, shards)).under(FIRST + 1) == NO_COVERAGE
 
 
-async def test_workers_that_notice_the_same_loss_raise_the_epoch_once(link: Link, shards: KeyLayout) -> None:
+async def test_raising_above_the_same_epoch_again_returns_the_same_epoch(link: Link, shards: KeyLayout) -> None:
     epochs = Epochs(link, shards, COVER)
     await epochs.join(FIRST)
     assert [await epochs.raise_above(FIRST), await epochs.raise_above(FIRST), await epochs.raise_above(FIRST)] == [
@@ -136,7 +136,7 @@ async def test_workers_that_notice_the_same_loss_raise_the_epoch_once(link: Link
 
 @pytest.mark.parametrize("lost", range(NUMBER))
 @pytest.mark.parametrize("to", [None, FIRST - 1])
-async def test_a_shard_that_lost_its_epoch_or_was_set_back_is_noticed_by_who_joins(
+async def test_joining_detects_a_shard_that_lost_its_epoch_or_was_set_back(
     server: str, link: Link, shards: KeyLayout, lost: int, to: int | None
 ) -> None:
     await Epochs(link, shards, COVER).join(FIRST)
@@ -145,23 +145,25 @@ async def test_a_shard_that_lost_its_epoch_or_was_set_back_is_noticed_by_who_joi
         if to is not None:
             client.set(shards.epochs[lost], to)
     assert await Epochs(link, shards, COVER).join(FIRST + 9) == EpochAnswer(FIRST + 1, new=False)
-    assert (await whole(link, shards)).under(FIRST + 1) == NO_COVERAGE
-    assert await found(link, shards) == [FIRST + 1] * NUMBER
+    assert (await stored_coverage(link, shards)).under(FIRST + 1) == NO_COVERAGE
+    assert await stored_epochs(link, shards) == [FIRST + 1] * NUMBER
 
 
-async def test_a_rise_that_was_interrupted_is_ended_above_it_by_whoever_meets_it(link: Link, shards: KeyLayout) -> None:
+async def test_after_an_interrupted_raise_the_next_one_raises_all_shards_above_it(
+    link: Link, shards: KeyLayout
+) -> None:
     epochs = Epochs(link, shards, COVER)
     await epochs.join(FIRST)
     link.calls_left = 1
     with pytest.raises(KeyboardInterrupt):
         await epochs.raise_above(FIRST)
     link.calls_left = None
-    assert await found(link, shards) == [FIRST + 1, FIRST, FIRST]
+    assert await stored_epochs(link, shards) == [FIRST + 1, FIRST, FIRST]
     assert await epochs.raise_above(FIRST) == FIRST + 2
-    assert await found(link, shards) == [FIRST + 2] * NUMBER
+    assert await stored_epochs(link, shards) == [FIRST + 2] * NUMBER
 
 
-async def test_a_loss_is_not_hidden_by_a_worker_that_still_believes_in_an_earlier_epoch(
+async def test_a_worker_with_an_outdated_epoch_does_not_hide_the_loss_of_a_shard(
     server: str, link: Link, shards: KeyLayout
 ) -> None:
     epochs = Epochs(link, shards, COVER)
@@ -170,40 +172,40 @@ async def test_a_loss_is_not_hidden_by_a_worker_that_still_believes_in_an_earlie
     with Redis.from_url(server) as client:
         client.delete(shards.epochs[1])
     assert await epochs.raise_above(FIRST) == FIRST + 2
-    assert await found(link, shards) == [FIRST + 2] * NUMBER
+    assert await stored_epochs(link, shards) == [FIRST + 2] * NUMBER
 
 
 SHORT, LONG, FINE = "card 1/5", "card 1/9", "merchant 1/3 6/8"
 
 
-async def kept(link: Link, shards: KeyLayout) -> list[StoredRetention]:
+async def stored_retentions(link: Link, shards: KeyLayout) -> list[StoredRetention]:
     return [read_retention(value) for value in await link.values(list(enumerate(shards.retention)))]
 
 
-async def test_histories_are_kept_as_all_ask_together_in_all_shards(link: Link, shards: KeyLayout) -> None:
+async def test_the_union_of_all_needs_is_stored_in_all_shards(link: Link, shards: KeyLayout) -> None:
     epochs = Epochs(link, shards, COVER)
     assert await epochs.add_needs(FIRST, [SHORT]) == StoredRetention(FIRST, (SHORT,))
     everything = StoredRetention(FIRST, (SHORT, LONG, FINE))
     assert await epochs.add_needs(FIRST, [FINE, LONG]) == everything
     assert await epochs.add_needs(FIRST, [SHORT]) == everything
-    assert await kept(link, shards) == [everything] * NUMBER
+    assert await stored_retentions(link, shards) == [everything] * NUMBER
     assert (await epochs.read()).stored == everything
     assert everything.cover == Coverage({"card": 9, "merchant": 8})
     assert everything.retentions[Entity.MERCHANT] == Retention((ResolutionSchedule((1, 6), (3, 8)),))
 
 
-async def test_what_was_asked_under_an_earlier_epoch_is_forgotten_and_under_a_later_one_stays(
+async def test_needs_of_an_earlier_epoch_are_dropped_and_change_nothing_under_a_later_one(
     link: Link, shards: KeyLayout
 ) -> None:
     epochs = Epochs(link, shards, COVER)
     await epochs.add_needs(FIRST, [LONG])
     assert await epochs.add_needs(FIRST + 1, [SHORT]) == StoredRetention(FIRST + 1, (SHORT,))
     assert await epochs.add_needs(FIRST, [LONG]) == StoredRetention(FIRST + 1, (SHORT,))
-    assert await kept(link, shards) == [StoredRetention(FIRST + 1, (SHORT,))] * NUMBER
+    assert await stored_retentions(link, shards) == [StoredRetention(FIRST + 1, (SHORT,))] * NUMBER
 
 
 @pytest.mark.parametrize("calls", range(1, NUMBER))
-async def test_who_is_interrupted_while_asking_has_others_hear_of_it_last(
+async def test_needs_added_to_some_shards_only_are_not_read_until_the_addition_is_repeated(
     link: Link, shards: KeyLayout, calls: int
 ) -> None:
     epochs = Epochs(link, shards, COVER)
@@ -214,10 +216,10 @@ async def test_who_is_interrupted_while_asking_has_others_hear_of_it_last(
     link.calls_left = None
     assert (await epochs.read()).stored == StoredRetention(FIRST, (SHORT,))
     assert await epochs.add_needs(FIRST, [LONG]) == StoredRetention(FIRST, (SHORT, LONG))
-    assert await kept(link, shards) == [StoredRetention(FIRST, (SHORT, LONG))] * NUMBER
+    assert await stored_retentions(link, shards) == [StoredRetention(FIRST, (SHORT, LONG))] * NUMBER
 
 
-def test_what_is_missing_is_ones_own_needs_and_what_must_not_be_trimmed_since_it_is_whole() -> None:
+def test_lacking_needs_are_the_own_ones_and_those_that_keep_complete_histories() -> None:
     known = StoredRetention(FIRST, (FINE, SHORT))
     assert known.lacking((SHORT,), Coverage({"card": 5, "merchant": 8})) == set()
     assert known.lacking((LONG,), COVER) == {LONG}
@@ -227,32 +229,32 @@ def test_what_is_missing_is_ones_own_needs_and_what_must_not_be_trimmed_since_it
 
 
 class Deployment:
-    """Workers that touch shards, as batches do, and losses; what was lost under which epoch is kept beside."""
+    """Workers that use shards as batches do, and losses; it records the epoch under which each shard was lost."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
         self._shards = new_shards()
         self._epochs = Epochs(link, self._shards, COVER)
-        self._believed: list[int] = []
+        self._worker_epochs: list[int] = []
         self._lost_under = [0] * NUMBER
 
     async def begin(self, workers: int) -> None:
-        self._believed = [(await self._epochs.join(FIRST)).epoch for _ in range(workers)]
+        self._worker_epochs = [(await self._epochs.join(FIRST)).epoch for _ in range(workers)]
 
     async def touch(self, worker: int, shard: int) -> None:
-        """Do with a shard what a batch does, and what follows; go on with it only under an epoch above its losses."""
-        epoch = (await found(self._link, self._shards))[shard]
-        believed = self._believed[worker]
-        if epoch == believed:
+        """Use a shard as a batch does, and raise the epoch if it differs; check that it is above the shard's losses."""
+        epoch = (await stored_epochs(self._link, self._shards))[shard]
+        worker_epoch = self._worker_epochs[worker]
+        if epoch == worker_epoch:
             assert epoch > self._lost_under[shard]
-        elif epoch > believed:
-            self._believed[worker] = await self._epochs.raise_above(believed)
+        elif epoch > worker_epoch:
+            self._worker_epochs[worker] = await self._epochs.raise_above(worker_epoch)
         else:
-            self._believed[worker] = await self._epochs.raise_above(believed)
+            self._worker_epochs[worker] = await self._epochs.raise_above(worker_epoch)
 
     async def lose(self, shard: int) -> None:
-        """Lose a shard, HOME's with what is whole, if another one is there that still knows the epoch."""
-        everywhere = await found(self._link, self._shards)
+        """Lose a shard, HOME_SHARD with the coverage, if another shard still has the epoch."""
+        everywhere = await stored_epochs(self._link, self._shards)
         if not any(epoch for place, epoch in enumerate(everywhere) if place != shard):
             return
         self._lost_under[shard] = max(everywhere)
@@ -269,13 +271,13 @@ acts = st.one_of(
 
 @example(
     plan=[[("lose", 0, 1), ("touch", 0, 1)], [("lose", 0, 1), ("touch", 1, 1), ("touch", 0, 1)]], pauses=[0]
-)  # one that is behind raises the lost shard to what the other believes in
+)  # a worker with an outdated epoch raises the lost shard to the epoch of the other worker
 @given(plan=st.lists(st.lists(acts, min_size=1, max_size=3), max_size=12), pauses=st.lists(st.integers(0, 4)))
 @settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_nobody_works_on_a_shard_under_an_epoch_under_which_it_was_lost(
+def test_no_worker_uses_a_shard_under_an_epoch_under_which_it_was_lost(
     server: str, plan: list[list[tuple[str, int, int]]], pauses: list[int]
 ) -> None:
-    """What a list of the plan holds goes on at the same time, but for losses, which come first."""
+    """The acts of one list of the plan run at the same time, except losses, which come first."""
 
     async def happen() -> None:
         link = Link(server)

@@ -1,7 +1,7 @@
-"""Counted once at the store: answers lost, calls made again, zombies that write late, batches cut otherwise.
+"""Each record is counted once: lost replies, repeated calls, late writes of zombies, batches with other borders.
 
-Three workers' stores on one server, each behind a proxy that loses what it is told to. The call that counts is made
-until it is answered, as a worker does; what every later transaction sees has to be what a recount of the log says.
+Three workers' stores share one server behind a proxy that loses requests or replies. As in a worker, the main call is
+repeated until it is answered; every outcome must equal a recount of the whole log.
 """
 
 import asyncio
@@ -34,11 +34,11 @@ PATIENCE_S = 0.3
 MOST_TRIES = 5
 
 
-class Trouble(NamedTuple):
-    """What befalls one call: who makes it, what of it is lost at which word, and what a zombie does before and after.
+class Fault(NamedTuple):
+    """The faults of one call: which workers make it, what is lost at which command, and the calls of a zombie.
 
-    `before`: so many of the batch's first records are observed by the zombie beforehand. `again`: so many of the
-    records that came last are observed by it afterwards, as one batch.
+    `before`: so many of the batch's first records are observed by the zombie before the call. `again`: so many of the
+    last records are observed by it after the call, as one batch.
     """
 
     worker: int
@@ -51,8 +51,8 @@ class Trouble(NamedTuple):
 
 
 worker_numbers = st.integers(0, WORKERS - 1)
-troubles = st.builds(
-    Trouble,
+faults = st.builds(
+    Fault,
     worker=worker_numbers,
     successor=worker_numbers,
     zombie=worker_numbers,
@@ -61,7 +61,7 @@ troubles = st.builds(
     before=st.sampled_from((0, 0, 1, 2)),
     again=st.sampled_from((1, 1, 3, 10)),
 )
-plans = st.lists(troubles, min_size=1, max_size=12)
+plans = st.lists(faults, min_size=1, max_size=12)
 
 
 @pytest.fixture(scope="module")
@@ -76,43 +76,43 @@ def proxy(server: str) -> Iterator[RedisProxy]:
         yield opened
 
 
-class Troubled:
-    """Sends a stream through stores that are troubled by a plan, which begins anew where it is too short."""
+class FaultyStores:
+    """Sends a stream through stores with the faults of a plan, which is repeated if it is too short."""
 
-    def __init__(self, proxy: RedisProxy, stores: list[RedisStore], plan: list[Trouble]) -> None:
+    def __init__(self, proxy: RedisProxy, stores: list[RedisStore], plan: list[Fault]) -> None:
         self._proxy = proxy
         self._stores = stores
         self._plan = itertools.cycle(plan)
         self._sent: list[Row] = []
 
     async def take(self, part: list[Row] | Label | None) -> list[Any]:
-        """Make the call that counts, whatever it takes, and return fates with vectors' bits."""
-        trouble = next(self._plan)
-        zombie = self._stores[trouble.zombie]
+        """Make the main call until it is answered, and return fates with vectors' bits."""
+        fault = next(self._plan)
+        zombie = self._stores[fault.zombie]
         with suppress(StoreUnavailableError):
-            await answered(zombie, part[: trouble.before] if isinstance(part, list) else None)
-        answers = await self._insist(trouble, part)
+            await answered(zombie, part[: fault.before] if isinstance(part, list) else None)
+        answers = await self._insist(fault, part)
         self._sent += part if isinstance(part, list) else []
         with suppress(StoreUnavailableError):
-            await answered(zombie, part if isinstance(part, Label) else self._sent[-trouble.again :])
+            await answered(zombie, part if isinstance(part, Label) else self._sent[-fault.again :])
         return answers
 
-    async def _insist(self, trouble: Trouble, part: list[Row] | Label | None) -> list[Any]:
-        if trouble.loss is not None:
-            self._proxy.lose(trouble.loss, trouble.word)
+    async def _insist(self, fault: Fault, part: list[Row] | Label | None) -> list[Any]:
+        if fault.loss is not None:
+            self._proxy.lose(fault.loss, fault.word)
         try:
-            for store in [self._stores[trouble.worker], *[self._stores[trouble.successor]] * MOST_TRIES]:
+            for store in [self._stores[fault.worker], *[self._stores[fault.successor]] * MOST_TRIES]:
                 try:
                     return await answered(store, part)
                 except StoreUnavailableError:
                     continue
         finally:
             self._proxy.spare()
-        raise AssertionError(f"not answered in {MOST_TRIES} tries: {trouble}")
+        raise AssertionError(f"not answered in {MOST_TRIES} tries: {fault}")
 
 
 async def connected(store: RedisStore) -> None:
-    """Connect; on a busy machine that may take longer than a call is given."""
+    """Connect, with retries: on a busy machine that may take longer than the timeout of a call."""
     for _ in range(MOST_TRIES):
         with suppress(StoreUnavailableError):
             return await store.connect()
@@ -129,7 +129,7 @@ async def answered(store: HistoryStore, part: list[Row] | Label | None) -> list[
         return []
     batch = transactions(part)
     observed = await store.observe(batch)
-    assert not observed.incomplete, "a lost answer was taken for a lost history"
+    assert not observed.incomplete, "a lost reply was mistaken for a lost history"
     vectors = vectorise(DEFAULT, batch, observed)
     pairs = zip(observed.fates, vectors, strict=True)
     return [(fate, bits(vector.tolist()) if fate is Fate.DECIDE else None) for fate, vector in pairs]
@@ -137,10 +137,10 @@ async def answered(store: HistoryStore, part: list[Row] | Label | None) -> list[
 
 @given(stream=streams, plan=plans)
 @settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_whatever_befalls_the_calls_every_later_feature_is_that_of_a_recount(
-    proxy: RedisProxy, stream: list, plan: list[Trouble]
+def test_with_any_faults_every_outcome_equals_a_recount_of_the_whole_log(
+    proxy: RedisProxy, stream: list, plan: list[Fault]
 ) -> None:
-    async def told() -> list[Any]:
+    async def with_faults() -> list[Any]:
         deployment, result = f"f{next(DEPLOYMENTS)}", list[Any]()
         async with AsyncExitStack() as stack:
             stores = []
@@ -149,9 +149,9 @@ def test_whatever_befalls_the_calls_every_later_feature_is_that_of_a_recount(
                 stores.append(RedisStore(proxy.url, deployment, DEFAULT, lambda: 1_700_000_000_000, options))
                 stack.push_async_callback(stores[-1].close)
                 await connected(stores[-1])
-            troubled = Troubled(proxy, stores, plan)
+            faulty = FaultyStores(proxy, stores, plan)
             for part in Stream(stream).parts:
-                result += await troubled.take(part)
+                result += await faulty.take(part)
         return result
 
-    assert asyncio.run(told()) == recounted(Stream(stream), DEFAULT)
+    assert asyncio.run(with_faults()) == recounted(Stream(stream), DEFAULT)

@@ -1,4 +1,4 @@
-"""A loss is noticed though nothing is asked, and an epoch is whole when all parts of the log are applied again."""
+"""Losses are detected without a batch, and an epoch is complete when all parts of the log are applied again."""
 
 import asyncio
 import contextlib
@@ -59,26 +59,26 @@ def halfway(end: int) -> PartReport:
     return PartReport(PartProgress(0, end // 2, end), end)
 
 
-async def all_done(store: RedisStore) -> None:
+async def finish_repair(store: RedisStore) -> None:
     assert await store.repair_progress.report(store.state.target, {SOURCE: done(5, 9), LABELS: done(3)}, 2)
     await store.refresh()
 
 
-def test_what_is_kept_of_whole_histories_can_be_read_again() -> None:
+def test_a_stored_coverage_is_read_back_equal() -> None:
     whole = EpochCoverage(7, Coverage.of(DEFAULT.horizons_ms))
     assert read_coverage(whole.text.encode()) == whole
     assert read_coverage(None) == EpochCoverage(0, Coverage({}))
     assert read_coverage(b"-7") == EpochCoverage(-7, Coverage({}))
 
 
-def test_an_epoch_is_whole_for_who_asks_no_further_back_and_for_no_other_kind() -> None:
+def test_a_coverage_holds_for_no_longer_horizon_no_other_kind_and_no_other_epoch() -> None:
     whole = EpochCoverage(7, Coverage({"card": 5, "merchant": 7}))
     asked = [{"card": 5, "merchant": 7}, {"card": 4}, {"card": 6, "merchant": 7}, {"card": 5, "device": 1}]
     assert [whole.holds(7, Coverage(horizons)) for horizons in asked] == [True, True, False, False]
     assert not whole.holds(8, Coverage({"card": 5}))
 
 
-async def test_histories_are_whole_when_all_parts_have_reported_and_not_before(server: str, deployment: str) -> None:
+async def test_histories_are_complete_only_when_all_parts_are_reported_as_done(server: str, deployment: str) -> None:
     async with worker(server, deployment) as one, worker(server, deployment) as two:
         assert (one.incomplete, one.state.displaced) == (False, NONE_DISPLACED)
         await one.declare_loss("a test")
@@ -106,7 +106,7 @@ async def test_histories_are_whole_when_all_parts_have_reported_and_not_before(s
         assert later.state.displaced == Displaced(places)
 
 
-async def test_a_report_that_comes_twice_or_late_takes_nothing_back(server: str, deployment: str) -> None:
+async def test_a_repeated_or_late_report_takes_back_no_progress(server: str, deployment: str) -> None:
     async with worker(server, deployment) as store:
         await store.declare_loss("a test")
         epoch = store.history_epoch
@@ -117,7 +117,7 @@ async def test_a_report_that_comes_twice_or_late_takes_nothing_back(server: str,
         assert (await store.repair_progress.displaced(epoch)).below == {source(0, of_labels=False): 9}
 
 
-async def test_a_report_under_an_epoch_that_is_over_is_not_noted(server: str, deployment: str) -> None:
+async def test_a_report_under_an_outdated_epoch_is_not_stored(server: str, deployment: str) -> None:
     async with worker(server, deployment) as store:
         await store.declare_loss("a test")
         before = store.state.target
@@ -128,7 +128,7 @@ async def test_a_report_under_an_epoch_that_is_over_is_not_noted(server: str, de
         assert store.incomplete
 
 
-async def test_a_feature_set_that_looks_further_back_is_not_covered_until_it_was_repaired_for(
+async def test_histories_are_incomplete_for_a_set_with_a_longer_horizon_until_a_repair(
     server: str, deployment: str
 ) -> None:
     async with worker(server, deployment) as store:
@@ -136,14 +136,14 @@ async def test_a_feature_set_that_looks_further_back_is_not_covered_until_it_was
         async with worker(server, deployment, LONGER) as longer:
             assert longer.incomplete
             assert longer.history_epoch == store.history_epoch
-            await all_done(longer)
+            await finish_repair(longer)
             await store.refresh()
             assert (longer.incomplete, store.incomplete) == (False, False)
         async with worker(server, deployment) as again:
             assert not again.incomplete
 
 
-async def test_who_asks_for_less_keeps_as_long_as_who_asks_for_more_and_is_whole_meanwhile(
+async def test_a_worker_with_shorter_horizons_keeps_records_for_the_longest_one_and_stays_complete(
     server: str, deployment: str
 ) -> None:
     async with worker(server, deployment) as store:
@@ -154,18 +154,16 @@ async def test_who_asks_for_less_keeps_as_long_as_who_asks_for_more_and_is_whole
             assert store.state.pending_repair == longer.state.pending_repair == both
             assert (store.incomplete, longer.incomplete) == (False, True)
             assert (store.lacks(DEFAULT.horizons_ms), store.lacks(LONGER.horizons_ms)) == (False, True)
-            assert not longer.lacks(LONGER.horizons_ms)  # what it needs is missed anyway
+            assert not longer.lacks(LONGER.horizons_ms)  # a horizon that it needs itself does not count
             assert store.state.displaced == NONE_DISPLACED
-        await all_done(store)  # who asks for less takes part, though the other is gone again
+        await finish_repair(store)  # the worker with shorter horizons takes part, though the other one is closed
         assert store.state.pending_repair is None
         assert not store.lacks(LONGER.horizons_ms)
     async with worker(server, deployment, LONGER) as later:
         assert not later.incomplete
 
 
-async def test_a_repair_that_aims_at_less_than_is_kept_by_now_says_nothing_of_more(
-    server: str, deployment: str
-) -> None:
+async def test_a_repair_with_a_shorter_target_does_not_complete_a_longer_horizon(server: str, deployment: str) -> None:
     async with worker(server, deployment) as store:
         await store.declare_loss("a test")
         short = store.state.target
@@ -174,14 +172,16 @@ async def test_a_repair_that_aims_at_less_than_is_kept_by_now_says_nothing_of_mo
             await store.refresh()
             assert (store.incomplete, store.lacks(LONGER.horizons_ms)) == (False, True)
             assert await store.repair_progress.parts(store.state.target) == {}
-            await all_done(store)
+            await finish_repair(store)
             assert not store.lacks(LONGER.horizons_ms)
-            await store.repair_progress.report(short, {SOURCE: done(5)}, 2)  # which came late
+            await store.repair_progress.report(short, {SOURCE: done(5)}, 2)  # a late report
             await store.refresh()
             assert not store.lacks(LONGER.horizons_ms)
 
 
-async def test_a_part_whose_displaced_records_are_not_all_told_is_not_done(server: str, deployment: str) -> None:
+async def test_a_part_is_not_done_until_the_offset_of_its_displaced_records_is_final(
+    server: str, deployment: str
+) -> None:
     async with worker(server, deployment) as store:
         await store.declare_loss("a test")
         repair = store.state.target
@@ -191,7 +191,7 @@ async def test_a_part_whose_displaced_records_are_not_all_told_is_not_done(serve
         assert (await store.repair_progress.displaced(repair.epoch)).below == {source(0, of_labels=False): 12}
 
 
-async def test_the_next_epoch_forgets_what_nobody_asks_for_any_more(server: str, deployment: str) -> None:
+async def test_the_next_epoch_drops_needs_that_no_worker_has_any_more(server: str, deployment: str) -> None:
     async with worker(server, deployment) as store:
         async with worker(server, deployment, LONGER):
             await store.refresh()
@@ -203,12 +203,12 @@ async def test_the_next_epoch_forgets_what_nobody_asks_for_any_more(server: str,
             assert store.state.target.cover == Coverage.of(LONGER.horizons_ms)
 
 
-async def test_what_says_how_long_histories_are_kept_is_said_anew_as_far_as_they_are_whole(
+async def test_a_deleted_retention_key_is_restored_as_far_back_as_histories_are_complete(
     server: str, deployment: str, client: redis_asyncio.Redis
 ) -> None:
     async with worker(server, deployment) as store:
         async with worker(server, deployment, LONGER) as longer:
-            await all_done(longer)
+            await finish_repair(longer)
         await store.refresh()
         before = store.state.target
         await client.delete(f"fraudstream:{deployment}:epoch:kept")
@@ -219,14 +219,14 @@ async def test_what_says_how_long_histories_are_kept_is_said_anew_as_far_as_they
 
 
 OF_A_CARD = 20
-"""Records of a card that a tidying would drop, and as many that it would not."""
+"""Number of a card's records that trimming would drop, and of those that it would keep."""
 
 
-async def test_nobody_trims_what_another_has_just_had_kept(server: str, deployment: str) -> None:
+async def test_no_worker_trims_records_that_another_workers_feature_set_needs(server: str, deployment: str) -> None:
     old = [transaction(number) for number in range(OF_A_CARD)]
     new = [transaction(OF_A_CARD + number, ms=NOW + 40 * DAY_MS + number) for number in range(OF_A_CARD)]
     async with worker(server, deployment) as store, worker(server, deployment, LONGER) as longer:
-        await store.observe(transactions(old + new))  # it has not heard of the other yet
+        await store.observe(transactions(old + new))  # it does not know the needs of the other yet
         await store.compact()
         observed = await longer.observe(transactions([transaction(100, ms=NOW + 41 * DAY_MS)]))
         assert observed.cards.lengths.tolist() == [2 * OF_A_CARD + 1]
@@ -238,7 +238,9 @@ async def test_nobody_trims_what_another_has_just_had_kept(server: str, deployme
         assert observed.cards.lengths.tolist() == [3 * OF_A_CARD + 2]
 
 
-async def test_who_has_no_devices_in_his_features_keeps_them_for_who_has(server: str, deployment: str) -> None:
+async def test_a_worker_without_device_features_appends_to_device_histories_for_another_worker(
+    server: str, deployment: str
+) -> None:
     async with worker(server, deployment) as store, worker(server, deployment, WITH_DEVICES) as other:
         await store.refresh()
         mine = await store.observe(transactions([transaction(1, device="phone")]))
@@ -250,7 +252,7 @@ async def test_who_has_no_devices_in_his_features_keeps_them_for_who_has(server:
 
 
 @pytest.mark.parametrize("how", ["flushed", "epoch deleted", "epoch set back", "whole deleted"])
-async def test_a_loss_is_noticed_by_a_look_alone(
+async def test_refresh_detects_a_loss_without_a_batch(
     server: str, deployment: str, client: redis_asyncio.Redis, how: str
 ) -> None:
     async with worker(server, deployment) as store, worker(server, deployment) as other:
@@ -271,7 +273,7 @@ async def test_a_loss_is_noticed_by_a_look_alone(
         assert store.history_epoch == other.history_epoch == before + 1
 
 
-async def test_a_restart_is_noticed_by_a_look_alone(deployment: str) -> None:
+async def test_refresh_detects_a_restart_without_a_batch(deployment: str) -> None:
     port = free_port()
     with contextlib.ExitStack() as first:
         url = first.enter_context(redis_server(port=port))
@@ -291,7 +293,7 @@ async def test_a_restart_is_noticed_by_a_look_alone(deployment: str) -> None:
                 assert store.history_epoch == before + 1
 
 
-async def test_a_new_replica_is_no_loss_and_having_been_one_meanwhile_is(
+async def test_a_new_replica_is_no_loss_but_a_master_that_was_a_replica_meanwhile_is(
     deployment: str,
 ) -> None:
     with redis_server() as url, redis_server() as second:
@@ -315,7 +317,7 @@ async def test_a_new_replica_is_no_loss_and_having_been_one_meanwhile_is(
 
 
 async def synchronised(replica: redis_asyncio.Redis) -> None:
-    """Wait until a replica has all that its master has; it tells nobody."""
+    """Poll until a replica has all that its master has."""
     for _ in range(1000):
         if (await replica.info("replication")).get("master_link_status") == "up":
             return
@@ -323,15 +325,17 @@ async def synchronised(replica: redis_asyncio.Redis) -> None:
     raise AssertionError("the replica is not synchronised after 10 s")
 
 
-async def test_an_emptied_server_of_a_deployment_that_decided_before_is_not_whole(server: str, deployment: str) -> None:
+async def test_an_emptied_server_of_a_deployment_with_earlier_decisions_is_incomplete_until_a_repair(
+    server: str, deployment: str
+) -> None:
     async with worker(server, deployment, emptied=True) as store, worker(server, deployment) as other:
         assert store.incomplete
         assert other.incomplete
-        await all_done(store)
+        await finish_repair(store)
         assert not store.incomplete
 
 
-async def test_a_history_that_nobody_remembers_is_missed_when_it_is_deleted(
+async def test_the_deletion_of_uncached_histories_is_detected_by_all_workers_as_one_loss(
     server: str, deployment: str, client: redis_asyncio.Redis
 ) -> None:
     async with worker(server, deployment) as store, worker(server, deployment) as other:
@@ -348,7 +352,7 @@ async def test_a_history_that_nobody_remembers_is_missed_when_it_is_deleted(
             assert store.history_epoch == before + 1
 
 
-async def test_what_a_deployment_deletes_itself_or_lets_expire_is_no_loss(
+async def test_expiry_and_deletions_of_keys_that_are_no_histories_of_the_deployment_are_no_loss(
     server: str, deployment: str, client: redis_asyncio.Redis
 ) -> None:
     async with worker(server, deployment) as store:
@@ -362,7 +366,7 @@ async def test_what_a_deployment_deletes_itself_or_lets_expire_is_no_loss(
             assert not await notices(store, before + 1)
 
 
-async def test_a_server_that_does_not_tell_of_deletions_is_said_to(
+async def test_a_server_without_deletion_notifications_is_logged(
     deployment: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with redis_server("--notify-keyspace-events", "Kx") as url:
@@ -374,7 +378,7 @@ async def test_a_server_that_does_not_tell_of_deletions_is_said_to(
             assert "notify-keyspace-events" not in caplog.text
 
 
-async def test_marks_are_noted_under_a_whole_epoch_and_only_rise(server: str, deployment: str) -> None:
+async def test_checkpoints_are_stored_under_a_complete_epoch_only_and_never_fall(server: str, deployment: str) -> None:
     async with worker(server, deployment) as store:
         assert await store.checkpoint({SOURCE: 7, LABELS: 3})
         assert await store.checkpoint({SOURCE: 5})
@@ -387,19 +391,21 @@ async def test_marks_are_noted_under_a_whole_epoch_and_only_rise(server: str, de
         assert await longer.repair_progress.checkpoints(Coverage.of(LONGER.horizons_ms)) == {}
 
 
-async def test_after_records_were_taken_marks_mean_nothing_and_none_is_added(server: str, deployment: str) -> None:
+async def test_after_a_loss_of_records_checkpoints_are_void_and_none_is_stored_until_the_repair(
+    server: str, deployment: str
+) -> None:
     async with worker(server, deployment) as store, worker(server, deployment) as other:
         await store.checkpoint({SOURCE: 7})
         await store.declare_loss("a key was deleted")
         assert await store.repair_progress.checkpoints(COVER) == {}
-        assert not await other.checkpoint({SOURCE: 9})  # who has not heard of it yet
+        assert not await other.checkpoint({SOURCE: 9})  # it does not know of the loss yet
         assert await store.repair_progress.checkpoints(COVER) == {}
-        await all_done(store)
+        await finish_repair(store)
         assert await store.checkpoint({SOURCE: 4})
         assert await store.repair_progress.checkpoints(COVER) == {SOURCE: 4}
 
 
-async def test_records_that_are_gone_from_the_same_server_void_the_marks(
+async def test_records_lost_on_the_same_server_void_the_checkpoints(
     server: str, deployment: str, client: redis_asyncio.Redis
 ) -> None:
     async with worker(server, deployment) as store:
@@ -411,19 +417,19 @@ async def test_records_that_are_gone_from_the_same_server_void_the_marks(
         assert await store.repair_progress.checkpoints(COVER) == {}
 
 
-async def copied(one: str, other: str, pattern: str) -> None:
-    """Give another server the keys of one, as a replica would have them."""
+async def copy_keys(one: str, other: str, pattern: str) -> None:
+    """Copy the keys of one server to another, as a replica would have them."""
     async with redis_asyncio.Redis.from_url(one) as here, redis_asyncio.Redis.from_url(other) as there:
         async for key in here.scan_iter(pattern):
             await there.restore(key, 0, await here.dump(key), replace=True)
 
 
-async def test_after_the_loss_of_a_server_the_marks_of_the_next_one_stand(deployment: str) -> None:
+async def test_after_the_loss_of_a_server_the_checkpoints_of_its_successor_are_valid(deployment: str) -> None:
     with redis_server() as first, redis_server() as second, RedisProxy(first) as front:
         async with worker(front.url, deployment) as store:
             await store.observe(transactions([transaction(1)]))
             await store.checkpoint({SOURCE: 7})
-            await copied(first, second, "*")
+            await copy_keys(first, second, "*")
             await store.observe(transactions([transaction(2)]))  # which the second one lacks
             front.switch(second)
             with contextlib.suppress(StoreUnavailableError):
@@ -433,12 +439,12 @@ async def test_after_the_loss_of_a_server_the_marks_of_the_next_one_stand(deploy
             assert await store.repair_progress.checkpoints(COVER) == {SOURCE: 7}
 
 
-async def test_a_server_that_came_back_with_less_while_no_worker_ran_is_noticed(deployment: str) -> None:
+async def test_a_server_replaced_by_an_older_copy_while_no_worker_ran_is_detected(deployment: str) -> None:
     with redis_server() as first, redis_server() as second:
         async with worker(first, deployment) as store:
             await store.observe(transactions([transaction(1)]))
             assert await store.checkpoint({SOURCE: 7})
-            await copied(first, second, "*")
+            await copy_keys(first, second, "*")
             await store.observe(transactions([transaction(2)]))  # which the second one lacks
         async with worker(first, deployment) as again:
             assert not again.incomplete, "nothing was lost here"
@@ -448,21 +454,21 @@ async def test_a_server_that_came_back_with_less_while_no_worker_ran_is_noticed(
             assert await late.repair_progress.checkpoints(COVER) == {SOURCE: 7}
 
 
-async def test_it_is_noticed_too_where_the_marks_mean_nothing(deployment: str) -> None:
+async def test_a_replaced_server_is_detected_even_if_its_checkpoints_are_void(deployment: str) -> None:
     with redis_server() as first, redis_server() as second:
         async with worker(first, deployment) as store:
             await store.repair_progress.void_checkpoints(store.history_epoch)
             assert not await store.checkpoint({SOURCE: 7})
-            await copied(first, second, "*")
+            await copy_keys(first, second, "*")
         async with worker(second, deployment) as late:
             assert late.incomplete
             assert await late.repair_progress.checkpoints(COVER) == {}
 
 
-async def test_who_does_not_know_that_the_server_is_another_notes_nothing_there(deployment: str) -> None:
+async def test_a_worker_stores_no_checkpoint_on_a_server_that_it_has_not_identified(deployment: str) -> None:
     with redis_server() as first, redis_server() as second, RedisProxy(first) as front:
         async with worker(front.url, deployment) as store:
-            await copied(first, second, "*")
+            await copy_keys(first, second, "*")
             assert await store.checkpoint({SOURCE: 7})
             front.switch(second)
             with contextlib.suppress(StoreUnavailableError):
@@ -472,13 +478,13 @@ async def test_who_does_not_know_that_the_server_is_another_notes_nothing_there(
             assert not store.incomplete
 
 
-async def test_a_repair_that_another_began_from_marks_is_begun_anew_where_records_were_taken_too(
+async def test_a_loss_that_voids_checkpoints_raises_the_epoch_above_that_of_a_repair_from_them(
     server: str, deployment: str
 ) -> None:
     async with worker(server, deployment) as one, worker(server, deployment) as two:
         before = one.history_epoch
         await one.checkpoint({SOURCE: 7})
-        await two.state._epochs.raise_above(before)  # as over the loss of a server, which keeps the marks
+        await two.state._epochs.raise_above(before)  # as after the loss of a server, which leaves checkpoints valid
         await one.declare_loss("a key was deleted", above=before)
         assert one.history_epoch == before + 2
         await two.refresh()

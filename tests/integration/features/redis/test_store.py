@@ -1,4 +1,4 @@
-"""What only a server can do to a history: lose it, restart, cut the connection, expire, refuse, be shared."""
+"""Histories on a real server: losses, restarts, cut connections, expiry, refused servers, several workers."""
 
 import asyncio
 import contextlib
@@ -97,7 +97,7 @@ async def keys(client: Client, deployment: str, kind: str) -> list[bytes]:
     return sorted([key for name in names async for key in client.scan_iter(name)])
 
 
-async def test_trap_4_a_history_that_is_gone_is_noticed(server: str, deployment: str, client: Client) -> None:
+async def test_trap_4_a_deleted_history_is_detected(server: str, deployment: str, client: Client) -> None:
     async with worker(server, deployment) as store:
         first = await observe(store, *(transaction(i) for i in range(6)))
         await client.delete(*await keys(client, deployment, "c"))
@@ -110,7 +110,7 @@ async def test_trap_4_a_history_that_is_gone_is_noticed(server: str, deployment:
     assert await client.strlen(key) == 80 + 72
 
 
-async def test_trap_5_records_replaced_by_as_many_others_are_noticed(
+async def test_trap_5_records_replaced_by_as_many_others_are_detected(
     server: str, deployment: str, client: Client
 ) -> None:
     async with worker(server, deployment) as store, worker(server, deployment) as other:
@@ -127,7 +127,7 @@ async def test_trap_5_records_replaced_by_as_many_others_are_noticed(
         assert told.cards.lengths.tolist() == [4]
 
 
-async def test_a_flushed_server_is_noticed_by_every_worker_and_raises_the_epoch_once(
+async def test_a_flushed_server_is_detected_by_every_worker_and_the_epoch_is_raised_once(
     server: str, deployment: str, client: Client
 ) -> None:
     async with worker(server, deployment) as one, worker(server, deployment) as two:
@@ -140,7 +140,7 @@ async def test_a_flushed_server_is_noticed_by_every_worker_and_raises_the_epoch_
     assert [o.merchants.lengths.tolist() for o in after] == [[1], [2]]
 
 
-async def test_after_a_loss_what_is_applied_again_is_counted_once(server: str, deployment: str, client: Client) -> None:
+async def test_records_reapplied_after_a_loss_are_counted_once(server: str, deployment: str, client: Client) -> None:
     rows = [transaction(i, card=f"c{i % 2}") for i in range(8)]
     async with worker(server, deployment) as store:
         first = await observe(store, *rows)
@@ -151,7 +151,7 @@ async def test_after_a_loss_what_is_applied_again_is_counted_once(server: str, d
     assert again.merchants.lengths.tolist() == first.merchants.lengths.tolist()
 
 
-async def test_a_restarted_server_is_noticed_though_nothing_remembered_is_touched(deployment: str) -> None:
+async def test_a_restarted_server_is_detected_even_if_no_cached_history_is_used(deployment: str) -> None:
     port = free_port()
     with contextlib.ExitStack() as first:
         url = first.enter_context(redis_server(port=port))
@@ -169,7 +169,7 @@ async def test_a_restarted_server_is_noticed_though_nothing_remembered_is_touche
     assert after.history_epoch > before.history_epoch
 
 
-async def test_two_workers_on_the_same_merchants_lose_and_double_nothing(server: str, deployment: str) -> None:
+async def test_two_workers_on_the_same_merchants_lose_and_duplicate_nothing(server: str, deployment: str) -> None:
     async with worker(server, deployment) as one, worker(server, deployment) as two:
         workers = [one, two]
 
@@ -191,7 +191,9 @@ async def test_two_workers_on_the_same_merchants_lose_and_double_nothing(server:
     assert not fresh.incomplete
 
 
-async def test_a_zombies_record_behind_what_is_remembered_is_not_appended_again(server: str, deployment: str) -> None:
+async def test_a_record_that_a_zombie_appended_beyond_the_cached_end_is_not_appended_again(
+    server: str, deployment: str
+) -> None:
     async with worker(server, deployment) as owner, worker(server, deployment) as zombie:
         await observe(owner, transaction(1, card="a"))
         await observe(zombie, transaction(2, card="b"))
@@ -205,7 +207,7 @@ async def test_a_zombies_record_behind_what_is_remembered_is_not_appended_again(
     assert later.merchants.lengths.tolist() == [5]
 
 
-async def test_a_connection_cut_before_the_answer_leaves_nothing_twice_and_nothing_out(
+async def test_a_batch_or_label_repeated_after_a_lost_reply_is_appended_once(
     proxy: RedisProxy, deployment: str
 ) -> None:
     async with worker(proxy.url, deployment) as store:
@@ -228,7 +230,7 @@ async def test_a_connection_cut_before_the_answer_leaves_nothing_twice_and_nothi
         assert (await observe(store, transaction(4))).merchants.positions.tolist() == [4]
 
 
-async def test_what_a_failed_call_would_have_appended_is_not_appended_by_the_next_one(
+async def test_records_of_a_failed_call_are_not_appended_by_the_next_call(
     one_server: str, proxy: RedisProxy, deployment: str
 ) -> None:
     async with worker(proxy.url, deployment) as store, worker(one_server, deployment) as fresh:
@@ -257,7 +259,7 @@ async def test_a_cancelled_call_leaves_the_store_usable(proxy: RedisProxy, deplo
     assert not after.incomplete
 
 
-async def test_what_is_remembered_is_told_without_the_server_and_without_drafts(
+async def test_a_cached_copy_is_returned_without_the_server_and_without_drafts(
     proxy: RedisProxy, deployment: str
 ) -> None:
     rows = [transaction(1), transaction(2)]
@@ -279,28 +281,28 @@ async def test_what_is_remembered_is_told_without_the_server_and_without_drafts(
         assert (await observe(store, transaction(4))).cards.positions.tolist() == [3]
 
 
-async def test_a_server_that_does_not_answer_is_unavailable_within_the_timeout(deployment: str) -> None:
+async def test_connecting_to_a_server_that_does_not_answer_raises_unavailable_with_its_address(deployment: str) -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
 
-    deaf = await asyncio.start_server(silent, "127.0.0.1", 0)
-    async with deaf:
-        url = f"redis://127.0.0.1:{deaf.sockets[0].getsockname()[1]}/0"
+    unresponsive = await asyncio.start_server(silent, "127.0.0.1", 0)
+    async with unresponsive:
+        url = f"redis://127.0.0.1:{unresponsive.sockets[0].getsockname()[1]}/0"
         store = RedisStore(url, deployment, DEFAULT, Clock(), StoreOptions(timeout_s=0.05))
         with pytest.raises(StoreUnavailableError, match=r"127\.0\.0\.1"):
             await store.connect()
         await store.close()
 
 
-async def test_no_server_is_unavailable(deployment: str) -> None:
+async def test_refresh_without_a_server_raises_unavailable(deployment: str) -> None:
     store = RedisStore(f"redis://127.0.0.1:{free_port()}/0", deployment, DEFAULT, Clock())
     with pytest.raises(StoreUnavailableError):
         await store.refresh()
     await store.close()
 
 
-async def test_a_server_that_evicts_is_refused_and_says_what_to_do(deployment: str) -> None:
+async def test_a_server_with_an_eviction_policy_is_refused_with_the_command_that_corrects_it(deployment: str) -> None:
     with redis_server("--maxmemory-policy", "allkeys-lru") as url:
         store = RedisStore(url, deployment, DEFAULT, Clock())
         with pytest.raises(StoreRefusedError, match=r"'allkeys-lru'.*CONFIG SET maxmemory-policy noeviction"):
@@ -319,7 +321,7 @@ async def test_without_config_the_policy_is_read_from_info_and_wrong_passwords_a
         await wrong.close()
 
 
-async def test_a_key_of_somebody_else_is_refused(server: str, deployment: str, client: Client) -> None:
+async def test_a_history_key_of_another_type_is_refused(server: str, deployment: str, client: Client) -> None:
     async with worker(server, deployment) as store:
         await observe(store, transaction(1))
         (key,) = await keys(client, deployment, "m")
@@ -329,7 +331,7 @@ async def test_a_key_of_somebody_else_is_refused(server: str, deployment: str, c
             await observe(store, transaction(2))
 
 
-async def test_scripts_that_the_server_forgot_are_sent_again(server: str, deployment: str, client: Client) -> None:
+async def test_scripts_are_sent_again_after_a_script_flush(server: str, deployment: str, client: Client) -> None:
     async with worker(server, deployment) as store:
         await observe(store, transaction(1))
         await client.script_flush()
@@ -354,7 +356,7 @@ async def test_keys_expire_a_day_after_their_horizon_and_the_expiry_is_set_once_
         assert await client.pttl(card) > 0
 
 
-async def test_a_history_that_expired_is_young_and_not_lost(server: str, deployment: str, client: Client) -> None:
+async def test_an_expired_history_starts_anew_and_is_no_loss(server: str, deployment: str, client: Client) -> None:
     clock = Clock()
     async with worker(server, deployment, clock) as store:
         await observe(store, transaction(1))
@@ -365,7 +367,7 @@ async def test_a_history_that_expired_is_young_and_not_lost(server: str, deploym
     assert after.cards.lengths.tolist() == [1]
 
 
-async def test_trimming_shortens_the_value_and_other_workers_follow(
+async def test_trimming_shortens_the_stored_value_and_changes_no_vector_of_any_worker(
     server: str, deployment: str, client: Client
 ) -> None:
     async with worker(server, deployment) as one, worker(server, deployment) as two:
@@ -386,7 +388,7 @@ async def test_trimming_shortens_the_value_and_other_workers_follow(
     assert not any(s.incomplete for s in seen)
 
 
-async def test_a_small_memory_changes_no_answer(server: str, deployment: str) -> None:
+async def test_a_small_cache_changes_no_vector(server: str, deployment: str) -> None:
     async with worker(server, deployment, cache_bytes=8_000) as small, worker(server, f"{deployment}x") as large:
         for i in range(60):
             rows = [transaction(10 * i + k, card=f"c{(i + k) % 7}", merchant=f"m{k}") for k in range(5)]
@@ -395,7 +397,7 @@ async def test_a_small_memory_changes_no_answer(server: str, deployment: str) ->
             assert told[0] == told[1]
 
 
-async def test_no_id_of_a_card_is_in_a_key(server: str, deployment: str, client: Client) -> None:
+async def test_no_key_contains_the_id_of_a_card(server: str, deployment: str, client: Client) -> None:
     async with worker(server, deployment) as store:
         await observe(store, transaction(1, card="card-of-somebody"))
     assert not [key for key in await client.keys("*") if b"card-of-somebody" in key]

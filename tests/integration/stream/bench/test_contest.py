@@ -1,4 +1,4 @@
-"""The contest of `bench features` is fair, says what is true, and leaves nothing behind."""
+"""`bench features`: every design is measured, their features are compared, and no key is left."""
 
 import asyncio
 import json
@@ -24,7 +24,9 @@ async def keys_left(redis_url: str) -> list[bytes]:
         return [key async for key in client.scan_iter(match="fraudstream:bench-*")]
 
 
-def test_everyone_is_measured_and_no_key_is_left(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_design_and_batch_size_is_measured_and_no_key_is_left(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FRAUDSTREAM_REDIS_URL", redis_url)
     done = CliRunner().invoke(
         main, ["bench", "features", "--cards", "10", "--events", "256", "--rounds", "1", "--json"]
@@ -40,7 +42,7 @@ def test_everyone_is_measured_and_no_key_is_left(redis_url: str, monkeypatch: py
     assert asyncio.run(keys_left(redis_url)) == []
 
 
-async def test_sorted_sets_make_our_numbers_to_the_bit_and_all_keys_go_in_the_end(redis_url: str) -> None:
+async def test_sorted_sets_give_bit_identical_vectors_and_all_keys_are_deleted_at_the_end(redis_url: str) -> None:
     workload, settings = Workload(cards=20, seed=1), Settings(redis_url=redis_url)
     async with compared_stores(settings, DEFAULT, "bench-bits") as (_, stores):
         for _ in range(workload.before // 250):
@@ -51,12 +53,12 @@ async def test_sorted_sets_make_our_numbers_to_the_bit_and_all_keys_go_in_the_en
                 await store.label(labelled.labels)
                 await store.compact()
         shares = vectors[OURS][:, DEFAULT.names.index("merchant_fraud_share_delayed_30d")]
-        assert (shares > 0).any(), "no label counted, so nothing was compared"
+        assert (shares > 0).any(), "no label counted, so fraud shares were not compared"
         assert await keys_left(redis_url)
     assert await keys_left(redis_url) == []
 
 
-async def test_counters_are_near_and_count_a_redelivery_again(redis_url: str) -> None:
+async def test_counters_are_approximate_and_count_a_redelivery_twice(redis_url: str) -> None:
     workload, settings = Workload(cards=20, seed=2), Settings(redis_url=redis_url)
     known = [i for i, row in enumerate(DEFAULT.rows) if row.aggregate is Aggregate.COUNT]
     async with compared_stores(settings, DEFAULT, "bench-again") as (_, stores):
@@ -69,7 +71,7 @@ async def test_counters_are_near_and_count_a_redelivery_again(redis_url: str) ->
         assert (counted_again > counted).any()
 
 
-def test_a_server_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_server_is_reported_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRAUDSTREAM_REDIS_URL", "redis://user:secret@127.0.0.1:1/0")
     done = CliRunner().invoke(main, ["bench", "features"])
     assert done.exit_code == 1
@@ -77,7 +79,7 @@ def test_a_server_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch) 
     assert "secret" not in done.output
 
 
-def test_a_cluster_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_redis_cluster_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRAUDSTREAM_REDIS_URL", "redis+cluster://127.0.0.1:7000")
     done = CliRunner().invoke(main, ["bench", "features"])
     assert done.exit_code == 1

@@ -1,4 +1,4 @@
-"""What one history takes is measured on a real server, and nothing of it stays there."""
+"""`bench memory` measures the size of one history on a real Redis and leaves no key behind."""
 
 import json
 import os
@@ -20,11 +20,11 @@ def server() -> Iterator[str]:
         yield url
 
 
-def test_a_paned_history_takes_less_than_an_exact_one_and_nothing_stays_behind(server: str) -> None:
+def test_a_paned_history_takes_less_memory_than_an_exact_one_and_no_key_is_left(server: str) -> None:
     command = (sys.executable, "-m", "stream.cli", "bench", "memory", "--records", "2000", "--json")
     environment = {**os.environ, "FRAUDSTREAM_REDIS_URL": server}
-    said = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    lines = {(line["kind"], line["windows"]): line for line in json.loads(said.stdout)["lines"]}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    lines = {(line["kind"], line["windows"]): line for line in json.loads(done.stdout)["lines"]}
     assert len(lines) == 5
     for kind in ("merchant", "device"):
         exact, paned = lines[kind, "exact"], lines[kind, "paned"]

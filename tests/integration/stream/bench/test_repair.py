@@ -1,4 +1,4 @@
-"""`bench repair` applies all that it published, says what that makes of a month, and leaves nothing behind."""
+"""`bench repair` measures one worker and two, estimates the time for a month, and leaves no topic or key behind."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ PAYMENTS = 2_000
 
 
 @pytest.mark.integration
-def test_one_worker_and_two_are_measured_and_nothing_is_left(
+def test_one_and_two_workers_are_measured_and_no_topic_or_key_is_left(
     kafka: Cluster, redis_url: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = {"BROKERS": kafka.brokers, "REDIS_URL": redis_url, "TOPIC_PREFIX": topic_prefix}
@@ -43,6 +43,6 @@ async def topics(kafka: Cluster) -> list[str]:
         await admin.close()
 
 
-def test_a_month_is_thirty_days_and_labels_come_on_top() -> None:
+def test_estimates_use_a_thirty_day_month_and_add_the_time_for_labels() -> None:
     slow, *_ = estimates([Speed(1, transactions_per_second=1_000.0, labels_per_second=500.0, seconds=1.0)])
     assert slow == (1, 10, 864.0, 25_920.0, 2_592.0, 77_760.0)

@@ -1,4 +1,4 @@
-"""The challenger compares every decision, and whatever becomes of it, decisions go on."""
+"""The challenger compares every decision, and a faulty challenger does not disturb decisions."""
 
 import json
 from typing import Any
@@ -61,8 +61,8 @@ def go_live(fleet: Fleet, fault: Fault, **settings: str) -> Worker:
     return worker
 
 
-def equals_scoring(one: Comparison, score: Score, model: Model) -> None:
-    """The comparison is what the challenger makes of the features on the score, to the last bit."""
+def assert_equals_scoring(one: Comparison, score: Score, model: Model) -> None:
+    """Assert that a comparison equals the challenger's scoring of the score's features, to the last bit."""
     expected = model.score(vector(score))
     assert (one.live.score, one.live.decision, one.revision) == (score.score, score.decision, score.revision)
     assert (one.challenger.digest, one.challenger.score) == (model.digest, expected[0])
@@ -71,7 +71,7 @@ def equals_scoring(one: Comparison, score: Score, model: Model) -> None:
     assert one.decision_changed == (one.live.decision != one.challenger.decision)
 
 
-def test_each_decision_is_compared_as_the_challenger_scores_its_features(fleet: Fleet) -> None:
+def test_each_decision_is_compared_with_the_challengers_score_of_the_same_features(fleet: Fleet) -> None:
     (worker,) = fleet.go_live()
     assert children(worker) == []
     challenger = put_model(fleet.models, seed=1)
@@ -85,7 +85,7 @@ def test_each_decision_is_compared_as_the_challenger_scores_its_features(fleet: 
     assert all(record.key.decode() == read(record).card_id for record in records)
     model = model_of(fleet, challenger)
     for score in valid:
-        equals_scoring(found[score.source.partition, score.source.offset], score, model)
+        assert_equals_scoring(found[score.source.partition, score.source.offset], score, model)
     (child,) = children(worker)
     assert child.nice() == 10
     assert fleet.cli("model", "withdraw").returncode == 0
@@ -94,7 +94,7 @@ def test_each_decision_is_compared_as_the_challenger_scores_its_features(fleet: 
     assert worker.terminate() == 0
 
 
-def test_the_report_counts_what_was_compared_and_is_still_there_when_the_challenger_is_gone(fleet: Fleet) -> None:
+def test_the_report_counts_each_comparison_once_even_after_the_challenger_is_withdrawn(fleet: Fleet) -> None:
     fleet.go_live()
     challenger = put_model(fleet.models, seed=1)
     challenge(fleet, challenger)
@@ -103,11 +103,11 @@ def test_the_report_counts_what_was_compared_and_is_still_there_when_the_challen
     found = [read(record) for record in fleet.await_records("shadow-scores", 200)]
     fleet.publish(((one.card_id, encode_comparison(one)) for one in found), topic="shadow-scores")
     assert fleet.cli("model", "withdraw").returncode == 0
-    told = report(fleet, "--digest", challenger[:8])
-    assert (told["challenger"], told["in_shadow"]) == (challenger, False)
-    assert [told[name] for name in ("eligible", "compared", "skipped", "failed", "unexplained")] == [200, 200, 0, 0, 0]
-    assert told["changed"] == sum(one.decision_changed for one in found)
-    assert sum(swap["amount_minor"]["EUR"] for swap in told["swaps"]) == sum(one.amount_minor for one in valid)
+    data = report(fleet, "--digest", challenger[:8])
+    assert (data["challenger"], data["in_shadow"]) == (challenger, False)
+    assert [data[name] for name in ("eligible", "compared", "skipped", "failed", "unexplained")] == [200, 200, 0, 0, 0]
+    assert data["changed"] == sum(one.decision_changed for one in found)
+    assert sum(swap["amount_minor"]["EUR"] for swap in data["swaps"]) == sum(one.amount_minor for one in valid)
     text = fleet.cli("shadow", "report", "--digest", challenger[:8], "--minutes", "10").stdout
     assert challenger[:12] in text
     assert "100.00%" in text
@@ -130,7 +130,7 @@ FAULTS: dict[Fault, tuple[str, dict[str, str]]] = {
 
 
 @pytest.mark.parametrize("fault", cases(FAULTS, short=("raising", "hanging")))
-def test_the_live_path_does_not_notice_a_challenger_that_fails_and_the_report_says_so(
+def test_a_faulty_challenger_does_not_delay_decisions_and_the_report_counts_its_misses(
     fleet: Fleet, fault: Fault
 ) -> None:
     reason, settings = FAULTS[fault]
@@ -148,17 +148,17 @@ def test_the_live_path_does_not_notice_a_challenger_that_fails_and_the_report_sa
     assert p99_ms(after) < 3 * p99_ms(before) + 100
     until(lambda: fleet.events("shadow") != [], "the worker says that it misses some")
     assert worker.readiness() == (True, [])
-    beside = children(worker)
+    processes = children(worker)
     assert worker.terminate() == 0
-    assert [child for child in beside if child.is_running()] == []
-    told = report(fleet)
-    assert told["eligible"] == len(after) == 4 * RATE
-    assert told[reason] > 0
-    assert told["unexplained"] == 0
-    assert told["compared"] + told["skipped"] + told["failed"] == 4 * RATE
-    assert (told["compared"] > 0) == (fault == "slow")
+    assert [child for child in processes if child.is_running()] == []
+    data = report(fleet)
+    assert data["eligible"] == len(after) == 4 * RATE
+    assert data[reason] > 0
+    assert data["unexplained"] == 0
+    assert data["compared"] + data["skipped"] + data["failed"] == 4 * RATE
+    assert (data["compared"] > 0) == (fault == "slow")
     last = fleet.events("shadow")[-1]
-    assert (last["model"], last["skipped"] + last["failed"]) == (challenger, 4 * RATE - told["compared"])
+    assert (last["model"], last["skipped"] + last["failed"]) == (challenger, 4 * RATE - data["compared"])
 
 
 def valid_since(valid: list[Score], before: list[Score]) -> list[Score]:
@@ -166,7 +166,7 @@ def valid_since(valid: list[Score], before: list[Score]) -> list[Score]:
     return [score for score in valid if score.transaction_id not in known]
 
 
-def test_no_process_is_left_behind_a_worker_that_is_killed_even_where_it_hangs(fleet: Fleet) -> None:
+def test_a_hanging_challenger_process_ends_when_its_worker_is_killed(fleet: Fleet) -> None:
     worker = go_live(fleet, "hanging")
     challenge(fleet, put_model(fleet.models, seed=1))
     fleet.publish(payment(number) for number in range(10))
@@ -176,7 +176,7 @@ def test_no_process_is_left_behind_a_worker_that_is_killed_even_where_it_hangs(f
     until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the challenger's process ends")
 
 
-def test_after_a_promotion_the_model_before_is_compared_until_the_watch_is_over(fleet: Fleet) -> None:
+def test_after_a_promotion_the_previous_model_is_the_challenger_until_the_watch_ends(fleet: Fleet) -> None:
     (worker,) = fleet.go_live(SHADOW_QUEUE="100000")
     first = fleet.events("accepted")[0]["model"]
     second = put_model(fleet.models, seed=1)
@@ -200,6 +200,6 @@ def test_after_a_promotion_the_model_before_is_compared_until_the_watch_is_over(
     fleet.await_scores(len(fleet.read("transactions")))
     assert len(fleet.read("shadow-scores")) == many
     assert fleet.cli("model", "withdraw").returncode == 1
-    told = report(fleet, "--digest", first[:8])
-    assert told["compared"] == many
-    assert told["eligible"] < len(fleet.read("transactions"))
+    data = report(fleet, "--digest", first[:8])
+    assert data["compared"] == many
+    assert data["eligible"] < len(fleet.read("transactions"))

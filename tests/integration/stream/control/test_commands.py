@@ -1,4 +1,4 @@
-"""Commands change who is live: in order, once, and on the record of every decision."""
+"""Commands change the live model in order and once, and every score records its revision."""
 
 import json
 import shutil
@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stream.contract.outputs import Score
-from support.fleet.crashing_worker import COMMAND as KILLING_WORKER
-from support.fleet.crashing_worker import KILLER
+from support.fleet.crashing_worker import COMMAND as CRASHING_WORKER
+from support.fleet.crashing_worker import CRASHING_SEED
 from support.fleet.fleet import Fleet, feed, sources, until
 from support.fleet.payments import payment, put_model
 
@@ -24,8 +24,8 @@ def revisions_by_partition(scores: list[Score]) -> dict[int, list[tuple[int, int
 
 
 @contextmanager
-def payments_without_end(fleet: Fleet, rate: int) -> Iterator[list[int]]:
-    """Publish until the block is left, and for two seconds more; yield how many each second had."""
+def continuous_payments(fleet: Fleet, rate: int) -> Iterator[list[int]]:
+    """Publish until the block ends, and for two seconds more; yield the number published in each second."""
     published: list[int] = []
     left = threading.Event()
 
@@ -45,10 +45,10 @@ def payments_without_end(fleet: Fleet, rate: int) -> Iterator[list[int]]:
         feeding.join()
 
 
-def test_a_promotion_under_load_gives_each_offset_one_revision_and_never_goes_back(fleet: Fleet) -> None:
+def test_a_promotion_under_load_gives_each_offset_one_revision_and_none_decreases(fleet: Fleet) -> None:
     fleet.go_live(workers=3)
     second = put_model(fleet.models, seed=1)
-    with payments_without_end(fleet, rate=2_000) as published:
+    with continuous_payments(fleet, rate=2_000) as published:
         fleet.await_scores(3_000)
         assert fleet.promote(second)["revision"] == 2
     valid = fleet.await_scores(sum(published))
@@ -64,7 +64,7 @@ def test_a_promotion_under_load_gives_each_offset_one_revision_and_never_goes_ba
     assert len(deciders) == 2
 
 
-def test_a_rollback_returns_to_the_model_before_and_a_demotion_quarantines(fleet: Fleet) -> None:
+def test_a_rollback_restores_the_previous_model_and_a_demotion_quarantines_the_live_one(fleet: Fleet) -> None:
     (worker,) = fleet.go_live()
     first = fleet.events("accepted")[0]["model"]
     second = put_model(fleet.models, seed=1)
@@ -101,7 +101,7 @@ def test_a_bad_command_is_refused_with_all_its_problems_and_changes_nothing(flee
     assert fleet.await_scores(1)[0].revision == 1
 
 
-def test_a_repeated_command_gets_its_first_answer_again(fleet: Fleet) -> None:
+def test_a_repeated_command_gets_its_first_verdict_again(fleet: Fleet) -> None:
     fleet.go_live()
     (command,) = fleet.read("model-control")
     fleet.publish([("again", command.value)], topic="model-control")
@@ -112,39 +112,39 @@ def test_a_repeated_command_gets_its_first_answer_again(fleet: Fleet) -> None:
     assert fleet.await_scores(1)[0].revision == 1
 
 
-def test_a_worker_that_lacks_the_artifact_pauses_and_says_so(fleet: Fleet, tmp_path: Path) -> None:
+def test_a_worker_that_lacks_the_live_artifact_is_not_ready_until_it_is_there(fleet: Fleet, tmp_path: Path) -> None:
     (worker,) = fleet.go_live()
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(fleet.models, elsewhere)
     second = put_model(fleet.models, seed=1)
-    poor = fleet.worker(MODELS=str(elsewhere))
-    poor.await_ready()
+    lacking = fleet.worker(MODELS=str(elsewhere))
+    lacking.await_ready()
     refused = fleet.cli("model", "promote", second, "--json")
     assert refused.returncode == 1
     assert "not_ready" in refused.stdout or "missing_artifact" in refused.stdout
     fleet.promote(second, "--force")
-    reasons = poor.await_not_ready()
+    reasons = lacking.await_not_ready()
     assert second[:12] in str(reasons)
     shutil.copytree(Path(fleet.models) / second, elsewhere / second)
-    poor.await_ready()
+    lacking.await_ready()
     worker.await_ready()
     fleet.publish(payment(number) for number in range(200))
     valid = fleet.await_scores(200)
     assert {score.revision for score in valid} == {2}
 
 
-def test_a_model_that_kills_the_process_on_one_record_is_rolled_back_and_the_other_decides_it(fleet: Fleet) -> None:
+def test_after_a_model_crashes_on_a_record_a_rollback_lets_the_previous_model_decide_it(fleet: Fleet) -> None:
     (worker,) = fleet.go_live()
-    fleet.promote(put_model(fleet.models, seed=KILLER))
+    fleet.promote(put_model(fleet.models, seed=CRASHING_SEED))
     worker.terminate()
-    deadly = [fleet.worker(command=KILLING_WORKER) for _ in range(2)]
-    deadly[0].await_ready()
+    crashing = [fleet.worker(command=CRASHING_WORKER) for _ in range(2)]
+    crashing[0].await_ready()
     fleet.publish([*(payment(number) for number in range(20)), payment(20, amount_minor=666), payment(21)])
-    until(lambda: all(one.exit_code is not None for one in deadly), "every worker that meets the record dies")
+    until(lambda: all(one.exit_code is not None for one in crashing), "every worker that meets the record dies")
     sent = threading.Thread(target=lambda: fleet.cli("model", "rollback", "--wait", "50"))
     sent.start()
     until(lambda: len(fleet.read("model-control")) == 3, "the roll-back is on the control topic")
-    last = fleet.worker(command=KILLING_WORKER)
+    last = fleet.worker(command=CRASHING_WORKER)
     valid = fleet.await_scores(22)
     sent.join()
     assert last.exit_code is None

@@ -1,4 +1,4 @@
-"""`fraudstream publish` puts a file onto the topics, at its rate, and says how many records that were."""
+"""`fraudstream publish` writes a file to the topics at the given rate and reports the number of records."""
 
 import json
 import os
@@ -13,13 +13,13 @@ from support.fleet.fleet import Fleet
 from support.training_files import transactions, write
 
 
-def test_a_file_is_published_at_its_rate_with_cards_as_keys(fleet: Fleet, tmp_path: Path) -> None:
+def test_a_file_is_published_at_the_given_rate_with_card_ids_as_keys(fleet: Fleet, tmp_path: Path) -> None:
     path = write(tmp_path / "payments.parquet", transactions(rows=200))
     done = fleet.cli("publish", str(path), "--rate", "100", "--json")
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)
     assert facts["sent"] == 200
-    assert 5 < facts["rate"] <= 101  # never faster; a busy machine is slower, which moves no due time, see below
+    assert 5 < facts["rate"] <= 101  # never faster; slower on a busy machine, without effect on the timestamps below
     found = fleet.read("transactions")
     assert len(found) == 200
     assert all(record.key.decode() == json.loads(record.value)["card_id"] for record in found)
@@ -42,7 +42,7 @@ def test_labels_go_to_their_own_topic(fleet: Fleet, tmp_path: Path) -> None:
     assert fleet.read("transactions") == []
 
 
-def test_a_bad_file_and_a_broker_that_is_away_are_said_clearly(fleet: Fleet, tmp_path: Path) -> None:
+def test_an_invalid_file_and_an_unreachable_broker_exit_with_1_and_a_message(fleet: Fleet, tmp_path: Path) -> None:
     bad = write(tmp_path / "bad.csv", transactions(rows=3) | {"amount_minor": [1, -2, 3]})
     done = fleet.cli("publish", str(bad))
     assert done.returncode == 1
@@ -55,12 +55,12 @@ def test_a_bad_file_and_a_broker_that_is_away_are_said_clearly(fleet: Fleet, tmp
     assert fleet.read("transactions") == []
 
 
-def test_ctrl_c_ends_it_without_a_traceback(fleet: Fleet, tmp_path: Path) -> None:
+def test_ctrl_c_ends_publishing_without_a_traceback(fleet: Fleet, tmp_path: Path) -> None:
     path = write(tmp_path / "payments.parquet", transactions(rows=200))
     named = {f"FRAUDSTREAM_{name}": value for name, value in fleet.environment.items()}
     command = (sys.executable, "-m", "stream.cli", "publish", str(path), "--rate", "1")
     child = Child(command, tmp_path / "publish.log", os.environ | named)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits that it is ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits SIG_IGN
     try:
         child.start()
     finally:

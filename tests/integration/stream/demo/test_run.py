@@ -1,4 +1,4 @@
-"""The demo in short form: it ends well by itself, says so when it does not, and leaves nothing behind."""
+"""Short runs of the demo: it succeeds, reports failures, stops on signals, and leaves no process or file behind."""
 
 import contextlib
 import json
@@ -28,11 +28,11 @@ SIGNALS = (
     ("better goes live", signal.SIGTERM, 143),
 )
 KILLING = ("--chaos", "--seconds", "20", "--rate", "60")
-"""Long enough for payments to go on while a worker is away; later options win over those in `SHORT`."""
+"""Long enough for payments to continue while the worker is down; later options override those in `SHORT`."""
 
 
 class Running:
-    """A demo in a process of its own, whose temporary files go to a folder of ours."""
+    """A demo in a process of its own, with its temporary files in a folder of the test's."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder / "tmp"
@@ -48,7 +48,7 @@ class Running:
         self._output = folder / "stdout"
         self.children: set[psutil.Process] = set()
         self.commands: dict[psutil.Process, str] = {}
-        """What each child was when it was seen last: a tether becomes what it was started for."""
+        """The last command line of each child: `die_with_parent.py` becomes the command in its arguments."""
 
     @property
     def output(self) -> str:
@@ -59,7 +59,7 @@ class Running:
         return self._errors.read_text()
 
     def until(self, holds: Callable[[], bool], seconds: float = 240.0) -> None:
-        """Wait, and remember every child that is seen meanwhile."""
+        """Wait until a condition holds, and record every child process that is seen meanwhile."""
         deadline = time.monotonic() + seconds
         while not holds():
             assert time.monotonic() < deadline, self.output + self.errors
@@ -83,12 +83,12 @@ class Running:
         return self.process.returncode
 
     def named(self, part: str) -> psutil.Process:
-        """Return the child whose command line holds this."""
+        """Return the child whose command line contains this."""
         (found,) = (child for child in self.children if child.is_running() and part in " ".join(child.cmdline()))
         return found
 
     def left(self) -> list[str]:
-        """Name what is still there: processes, and files."""
+        """Return the processes and files that are still there."""
         _, alive = psutil.wait_procs(self.children, 10)
         files = [path.name for path in self.folder.iterdir() if path.name.startswith("fraudstream")]
         return [str(process) for process in alive] + files
@@ -108,7 +108,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
         running.process.wait()
 
 
-def test_it_ends_well_by_itself_and_leaves_nothing(start: Callable[..., Running]) -> None:
+def test_the_demo_succeeds_and_leaves_no_process_or_file(start: Callable[..., Running]) -> None:
     demo = start("--json")
     assert demo.end() == 0, demo.errors
     facts = json.loads(demo.output)
@@ -124,7 +124,7 @@ def test_it_ends_well_by_itself_and_leaves_nothing(start: Callable[..., Running]
     assert demo.left() == []
 
 
-def test_the_story_has_a_shadow_a_promotion_a_watch_and_a_roll_back(start: Callable[..., Running]) -> None:
+def test_the_demo_runs_a_shadow_a_promotion_a_watch_and_a_rollback(start: Callable[..., Running]) -> None:
     demo = start("--json")
     assert demo.end() == 0, demo.errors
     facts = json.loads(demo.output)
@@ -141,15 +141,15 @@ def test_the_story_has_a_shadow_a_promotion_a_watch_and_a_roll_back(start: Calla
     decided = {revision["revision"]: revision["model"] for revision in facts["revisions"]}
     assert (decided[2], decided[3], decided[4]) == (plain, better, plain)
     assert all(firsts["2"] < firsts["3"] < firsts["4"] for firsts in facts["first_offsets"].values())
-    lanes = {lane["revision"]: lane for lane in facts["shadow"]}
-    assert (lanes[2]["live"], lanes[2]["challenger"]) == (plain, better)
-    assert (lanes[3]["live"], lanes[3]["challenger"]) == (better, plain)
-    assert all(lane["compared"] > 0 and lane["coverage"] > 0 for lane in lanes.values())
+    comparisons = {comparison["revision"]: comparison for comparison in facts["shadow"]}
+    assert (comparisons[2]["live"], comparisons[2]["challenger"]) == (plain, better)
+    assert (comparisons[3]["live"], comparisons[3]["challenger"]) == (better, plain)
+    assert all(comparison["compared"] > 0 and comparison["coverage"] > 0 for comparison in comparisons.values())
     assert demo.left() == []
 
 
 @pytest.mark.acceptance
-def test_chaos_kills_the_worker_and_nothing_is_lost_or_decided_twice(
+def test_chaos_kills_the_worker_and_no_payment_is_lost_or_decided_twice(
     start: Callable[..., Running], tmp_path: Path
 ) -> None:
     demo = start(*KILLING, "--json", "--picture", str(tmp_path / "demo.svg"))
@@ -170,7 +170,9 @@ def test_chaos_kills_the_worker_and_nothing_is_lost_or_decided_twice(
     assert len(drawn) < 200_000
 
 
-def test_a_demo_that_is_stopped_while_its_worker_is_away_leaves_nothing(start: Callable[..., Running]) -> None:
+def test_a_demo_stopped_while_its_killed_worker_is_down_leaves_no_process_or_file(
+    start: Callable[..., Running],
+) -> None:
     demo = start(*KILLING)
     demo.until(lambda: "put better into the shadow" in demo.output)
     before = demo.named("stream.cli worker")
@@ -181,7 +183,7 @@ def test_a_demo_that_is_stopped_while_its_worker_is_away_leaves_nothing(start: C
 
 
 @pytest.mark.acceptance
-def test_without_a_terminal_it_prints_plain_lines(start: Callable[..., Running]) -> None:
+def test_without_a_terminal_the_demo_prints_plain_lines(start: Callable[..., Running]) -> None:
     demo = start()
     assert demo.end() == 0, demo.errors
     assert "\x1b" not in demo.output
@@ -191,7 +193,7 @@ def test_without_a_terminal_it_prints_plain_lines(start: Callable[..., Running])
 
 
 @pytest.mark.parametrize(("moment", "number", "code"), cases(SIGNALS, short=(SIGNALS[0], SIGNALS[1], SIGNALS[4])))
-def test_a_signal_ends_it_in_order(
+def test_a_signal_stops_the_demo_cleanly_with_its_exit_code(
     start: Callable[..., Running], moment: str, number: signal.Signals, code: int
 ) -> None:
     demo = start()
@@ -206,7 +208,7 @@ def test_a_signal_ends_it_in_order(
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux's kernel ends the children of the killed")
 @pytest.mark.parametrize("moment", cases(("fill the histories", "better goes live"), short=("fill the histories",)))
-def test_no_process_outlives_a_demo_that_is_killed(start: Callable[..., Running], moment: str) -> None:
+def test_no_process_outlives_a_killed_demo(start: Callable[..., Running], moment: str) -> None:
     demo = start()
     demo.until(lambda: moment in demo.output)
     demo.process.kill()
@@ -214,7 +216,7 @@ def test_no_process_outlives_a_demo_that_is_killed(start: Callable[..., Running]
     assert not psutil.wait_procs(demo.children, 10)[1]
 
 
-def test_a_worker_that_dies_is_a_failure_that_says_so(start: Callable[..., Running]) -> None:
+def test_the_demo_fails_and_reports_it_when_its_worker_dies(start: Callable[..., Running]) -> None:
     demo = start()
     demo.until(lambda: "fill the histories" in demo.output)
     demo.named("stream.cli worker").kill()
@@ -224,7 +226,7 @@ def test_a_worker_that_dies_is_a_failure_that_says_so(start: Callable[..., Runni
 
 
 @pytest.mark.acceptance
-def test_keep_leaves_it_running_and_says_how_to_look(start: Callable[..., Running]) -> None:
+def test_keep_leaves_the_demo_running_and_prints_settings_for_the_command_line(start: Callable[..., Running]) -> None:
     demo = start("--keep")
     demo.until(lambda: "still running" in demo.output)
     demo.until(lambda: "until this ends" in demo.output)

@@ -1,4 +1,4 @@
-"""The session's Kafka does what the other integration tests take for granted."""
+"""The tests' Kafka behaves as the other integration tests assume."""
 
 import asyncio
 import uuid
@@ -49,14 +49,16 @@ async def consume(brokers: str, topic: str, count: int) -> list[bytes]:
     return values
 
 
-async def test_what_is_produced_to_a_partition_is_consumed_by_a_group(kafka: Cluster, topic_prefix: str) -> None:
+async def test_a_group_consumes_the_records_of_a_partition(kafka: Cluster, topic_prefix: str) -> None:
     topic = f"{topic_prefix}letters"
     await create(kafka.brokers, topic, 3)
     await produce(kafka.brokers, topic, [b"a", b"b"], partition=2)
     assert await consume(kafka.brokers, topic, 2) == [b"a", b"b"]
 
 
-async def test_records_survive_a_kill_on_the_same_address(kafka_outage: Cluster, topic_prefix: str) -> None:
+async def test_records_survive_a_kill_and_a_restart_on_the_same_address(
+    kafka_outage: Cluster, topic_prefix: str
+) -> None:
     if kafka_outage.kind == "embedded":
         pytest.skip("the embedded broker keeps its records in memory")
     topic = f"{topic_prefix}kept"
@@ -68,7 +70,7 @@ async def test_records_survive_a_kill_on_the_same_address(kafka_outage: Cluster,
     assert await consume(kafka_outage.brokers, topic, 1) == [b"kept"]
 
 
-async def test_a_paused_broker_keeps_its_port_and_answers_nothing(kafka_outage: Cluster, topic_prefix: str) -> None:
+async def test_a_paused_broker_does_not_answer_until_it_is_resumed(kafka_outage: Cluster, topic_prefix: str) -> None:
     topic = f"{topic_prefix}paused"
     await create(kafka_outage.brokers, topic, 1)
     await asyncio.to_thread(kafka_outage.pause)

@@ -1,4 +1,4 @@
-"""Topics as the contract lays them out: made once, never changed, missed by name."""
+"""Topics are created once and never changed; missing topics and risky settings are reported."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from support.fleet.fleet import Fleet
 from support.kafka.cluster import Cluster
 
 
-def test_topics_are_made_once_and_another_partition_count_is_refused(fleet: Fleet) -> None:
+def test_topics_are_created_once_and_another_partition_count_is_refused(fleet: Fleet) -> None:
     again = fleet.cli("topics", "apply", "--partitions", "4", "--json")
     assert (again.returncode, '"created":[]' in again.stdout) == (0, True)
     other = fleet.cli("topics", "apply", "--partitions", "8")
@@ -18,7 +18,7 @@ def test_topics_are_made_once_and_another_partition_count_is_refused(fleet: Flee
     assert f"{fleet.prefix}transactions has 4 partitions, but must have 8" in other.stderr
 
 
-def test_a_worker_that_misses_topics_names_them_and_gets_ready_when_they_come(fleet: Fleet) -> None:
+def test_a_worker_reports_missing_topics_and_continues_once_they_are_created(fleet: Fleet) -> None:
     fleet.environment["TOPIC_PREFIX"] = fleet.prefix = f"later-{fleet.prefix}"
     worker = fleet.worker()
     reasons = str(worker.await_not_ready())
@@ -31,14 +31,14 @@ def test_a_worker_that_misses_topics_names_them_and_gets_ready_when_they_come(fl
     assert worker.terminate() == 0
 
 
-def test_without_a_broker_topics_are_refused_with_its_address(fleet: Fleet) -> None:
+def test_topics_apply_without_a_broker_exits_with_1_and_names_the_address(fleet: Fleet) -> None:
     refused = fleet.cli("topics", "apply", "--partitions", "4", BROKERS="127.0.0.1:1")
     assert refused.returncode == 1
     assert "127.0.0.1:1" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 
-def test_what_could_lose_decisions_is_said(fleet: Fleet, kafka: Cluster) -> None:
+def test_too_few_replicas_and_too_few_in_sync_replicas_are_reported_as_risks(fleet: Fleet, kafka: Cluster) -> None:
     settings = Settings(brokers=kafka.brokers, topic_prefix=fleet.prefix)
 
     async def ask() -> tuple[str, ...]:

@@ -1,8 +1,7 @@
-"""A feature set that looks further back joins the old one: workers are rolled one by one under load, and histories are
-put together for it beside the decisions, which neither wait for that nor show it.
+"""Histories are rebuilt for a feature set that looks further back; decisions neither wait for that nor are marked.
 
-The stream is one of ours: few cards and merchants, half an hour between payments, so that what the old set no longer
-looks at was trimmed before. Each card has a device of its own. Every payment is labelled a week later, by event time.
+The simulated stream has few cards and merchants and half an hour between payments, so that records that the old set no
+longer sees were trimmed before. Each card has its own device; every payment is labelled a week later, by event time.
 """
 
 import json
@@ -40,14 +39,14 @@ SETS = {"FEATURES": f"features.default_set,{MODULE}"}
 GAP_MS = 1_800_000
 A_WEEK = 7 * 48
 WEEKS, LATER = 12, 300
-"""Weeks before anything happens, and payments after the promotion."""
+"""Weeks of payments before the rolling restart, and payments after the promotion."""
 CARDS, MERCHANTS = 40, 8
 EVERY = sized(5, 1)
-"""So many decisions lie between two whose features are recounted."""
+"""Every so many decisions, the features of one are recounted."""
 AT_ONCE, PAUSE_S = 5, 0.2
-"""The load."""
+"""The load: payments at once, and the pause between."""
 SLOW_S = 0.3
-"""What a call takes while a repair is to take long."""
+"""Delay of each Redis call, so that a repair takes long."""
 ORDINARY_MS, ROLLING_MS = 1_500, 15_000
 """The longest that a decision takes on a busy machine, and while a worker leaves or joins the group."""
 
@@ -67,51 +66,51 @@ def payment(number: int) -> dict[str, Any]:
     }
 
 
-class Story:
-    """A stream with its labels, and what Redis says of the histories."""
+class Scenario:
+    """Publishes a stream with its labels, and reads the state of the histories from Redis."""
 
     def __init__(self, fleet: Fleet, redis: OwnRedis) -> None:
         self.fleet = fleet
         self.redis = redis
-        self.told = 0
+        self.published = 0
 
-    def tell(self, count: int) -> None:
-        """Publish the next payments, and their labels, which are known a week later."""
-        rows = [payment(self.told + number) for number in range(count)]
+    def publish_next(self, count: int) -> None:
+        """Publish the next payments and their labels, which are known a week later."""
+        rows = [payment(self.published + number) for number in range(count)]
         self.fleet.publish(transaction(row) for row in rows)
         self.fleet.publish((label(row) for row in rows), topic="labels")
-        self.told += count
+        self.published += count
 
     @contextmanager
     def load(self) -> Iterator[None]:
-        """Let payments come in until the block ends."""
+        """Publish payments until the block ends."""
         ended = threading.Event()
 
-        def come_in() -> None:
+        def publish_until_ended() -> None:
             while not ended.wait(PAUSE_S):
-                self.tell(AT_ONCE)
+                self.publish_next(AT_ONCE)
 
-        coming = threading.Thread(target=come_in)
-        coming.start()
+        publishing = threading.Thread(target=publish_until_ended)
+        publishing.start()
         try:
             yield
         finally:
             ended.set()
-            coming.join()
+            publishing.join()
 
     def settle(self) -> list[Score]:
-        """Return the valid scores of everything that was told."""
-        self.fleet.await_records("outcomes", self.told)
-        return self.fleet.await_scores(self.told)
+        """Wait until everything published is decided and labelled; return the valid scores."""
+        self.fleet.await_records("outcomes", self.published)
+        return self.fleet.await_scores(self.published)
 
-    def tell_the_past(self) -> None:
-        """Have all happen that is before, until the old set's past is trimmed away."""
+    def publish_past(self) -> None:
+        """Publish payments until records that the old set no longer sees are trimmed."""
         for _ in range(WEEKS):
-            self.tell(A_WEEK)
-            self.fleet.await_records("scores", self.told)  # or partitions would be further apart than a label delay
+            self.publish_next(A_WEEK)
+            self.fleet.await_records("scores", self.published)  # keeps partitions within a label delay of each other
         while not (any(self.bases("c")) and any(self.bases("m"))):
-            assert self.told < 2 * WEEKS * A_WEEK, "nothing is trimmed"
-            self.tell(A_WEEK // 2)
+            assert self.published < 2 * WEEKS * A_WEEK, "nothing is trimmed"
+            self.publish_next(A_WEEK // 2)
             self.settle()
             time.sleep(1.0)  # workers trim once a second
 
@@ -132,13 +131,13 @@ class Story:
         return f"fraudstream:{self.fleet.environment['DEPLOYMENT']}:{rest}"
 
     def check(self, old: str, new: str, later: int) -> None:
-        """Check each decision against a recount by the set of the model that made it; the last ones are the new one's.
+        """Check that each payment is decided once, unmarked, under one history epoch, with features equal to a recount.
 
-        They are all there, once, unmarked, under one epoch.
+        The recount uses the deciding model's feature set; the new model must have made at least `later` decisions.
         """
         valid = self.settle()
         assert set(sources(valid).values()) == {1}
-        assert len(valid) == self.told
+        assert len(valid) == self.published
         assert {score.degraded for score in valid} == {()}
         assert {score.positions.history_epoch for score in valid} == {self.epoch}
         assert self.fleet.read("dead-letters") == []
@@ -154,9 +153,9 @@ class Story:
 
 
 @pytest.fixture
-def story(apart: Fleet, own_redis: OwnRedis, monkeypatch: pytest.MonkeyPatch) -> Story:
-    monkeypatch.setenv("PYTHONPATH", str(HOUSE / "tests"))  # where workers find the new set
-    return Story(apart, own_redis)
+def scenario(apart: Fleet, own_redis: OwnRedis, monkeypatch: pytest.MonkeyPatch) -> Scenario:
+    monkeypatch.setenv("PYTHONPATH", str(HOUSE / "tests"))  # workers import the new set from there
+    return Scenario(apart, own_redis)
 
 
 def live_digest(fleet: Fleet) -> str:
@@ -173,7 +172,7 @@ def rolled(fleet: Fleet, worker: Worker) -> Worker:
 
 
 def refused(fleet: Fleet, command: str, digest: str) -> list[dict[str, Any]]:
-    """Send a command that is refused, and return what the workers said that could not do it."""
+    """Send a command that must be refused, and return the workers' `not_ready` events."""
     done = fleet.cli("model", command, digest, "--reason", "test", "--json")
     assert done.returncode == 1, done.stdout
     verdict = json.loads(done.stdout)
@@ -187,58 +186,58 @@ def slowest_ms(scores: list[Score], since: int) -> int:
 
 
 @pytest.mark.full_size
-def test_a_set_that_looks_further_back_is_warmed_by_all_workers_while_they_are_rolled_one_by_one(story: Story) -> None:
-    fleet = story.fleet
+def test_old_and_new_workers_warm_up_a_longer_horizon_during_a_rolling_restart(scenario: Scenario) -> None:
+    fleet = scenario.fleet
     first, second = fleet.go_live(workers=2)
     old = live_digest(fleet)
-    story.tell_the_past()
-    before = story.told
-    with story.load():
+    scenario.publish_past()
+    before = scenario.published
+    with scenario.load():
         rolled(fleet, first)
-        until(story.is_covered, "the worker that has only the old set takes part")
+        until(scenario.is_covered, "the worker that has only the old set takes part")
         rolled(fleet, second)
         new = put_model(fleet.models, seed=1, features=NEW)
         fleet.promote(new)
-        at = story.told
-        until(lambda: story.told > at + LATER, "the new model decides")
-    assert slowest_ms(story.settle(), before) < ROLLING_MS
-    story.check(old, new, LATER // 2)
+        at = scenario.published
+        until(lambda: scenario.published > at + LATER, "the new model decides")
+    assert slowest_ms(scenario.settle(), before) < ROLLING_MS
+    scenario.check(old, new, LATER // 2)
 
 
 @pytest.mark.full_size
-def test_decisions_go_on_until_it_is_warmed_and_its_models_are_accepted_then(
-    story: Story, kafka: Cluster, topic_prefix: str, tmp_path: Path, start_worker: Callable[..., Worker]
+def test_decisions_continue_during_a_warm_up_and_its_models_are_accepted_only_afterwards(
+    scenario: Scenario, kafka: Cluster, topic_prefix: str, tmp_path: Path, start_worker: Callable[..., Worker]
 ) -> None:
-    with RedisProxy(story.redis.url) as front:
-        fleet = story.fleet = new_fleet(kafka.brokers, front.url, topic_prefix, tmp_path, start_worker)
+    with RedisProxy(scenario.redis.url) as front:
+        fleet = scenario.fleet = new_fleet(kafka.brokers, front.url, topic_prefix, tmp_path, start_worker)
         (worker,) = fleet.go_live()
         old = live_digest(fleet)
-        story.tell_the_past()
+        scenario.publish_past()
         front.delay_s = SLOW_S
         worker = rolled(fleet, worker)
         new = put_model(fleet.models, seed=1, features=NEW)
-        before = story.told
-        with story.load():
+        before = scenario.published
+        with scenario.load():
             for command in ("promote", "challenge"):
-                (said,) = refused(fleet, command, new)
-                assert said["problems"][0]["code"] == ProblemCode.FEATURES_WARMING
-                assert "card 67 days" in said["problems"][0]["detail"]
+                (event,) = refused(fleet, command, new)
+                assert event["problems"][0]["code"] == ProblemCode.FEATURES_WARMING
+                assert "card 67 days" in event["problems"][0]["detail"]
             until(lambda: len(fleet.scores()[0]) > before, "decisions go on")
             assert worker.readiness() == (True, [])
-            assert not story.is_covered()
+            assert not scenario.is_covered()
         front.delay_s = 0.0
-        fleet.await_records("scores", story.told)
-        goes_on_until_the_new_model_decides(story, new)
-        story.check(old, new, LATER // 2)
+        fleet.await_records("scores", scenario.published)
+        publish_until_the_new_model_decides(scenario, new)
+        scenario.check(old, new, LATER // 2)
 
 
-def goes_on_until_the_new_model_decides(story: Story, new: str) -> None:
-    """Let payments come in, none of which takes longer for what happens: the end of the warming, and the promotion."""
-    fleet, since = story.fleet, story.told
-    with story.load():
-        until(story.is_covered, "histories are whole for both sets")
+def publish_until_the_new_model_decides(scenario: Scenario, new: str) -> None:
+    """Publish payments while the warm-up ends and the new model is promoted; none of them may take longer for that."""
+    fleet, since = scenario.fleet, scenario.published
+    with scenario.load():
+        until(scenario.is_covered, "histories are whole for both sets")
         until(lambda: fleet.cli("model", "challenge", new, "--reason", "test").returncode == 0, "it may be compared")
         fleet.promote(new)
-        at = story.told
-        until(lambda: story.told > at + LATER, "the new model decides")
-    assert slowest_ms(story.settle(), since) < ORDINARY_MS
+        at = scenario.published
+        until(lambda: scenario.published > at + LATER, "the new model decides")
+    assert slowest_ms(scenario.settle(), since) < ORDINARY_MS

@@ -1,6 +1,6 @@
-"""Redis away for half a minute under load, away while workers die, and slow: nothing is lost or decided twice.
+"""Redis is away for half a minute under load, away while workers die, or slow: no payment is lost or decided twice.
 
-Afterwards every feature is the recount's, whether decisions waited meanwhile or were made without Redis and marked.
+Afterwards the features of all unmarked decisions equal a recount.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ SEED = 7
 AWAY_SECONDS = 30.0
 RATE = 100
 NOTICED_MS = 3_000
-"""A label and a payment may have to wait for an answer one after the other, a second each, before both know."""
+"""A label and a payment may each time out after a second, one after the other, before the outage is detected."""
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def proxied(
 
 @contextmanager
 def load(fleet: Fleet, payments: Payments, rate: float) -> Iterator[None]:
-    """Publish steadily while the block lasts, and to the end."""
+    """Publish the payments at a steady rate in a thread, which the end of the block waits for."""
     thread = threading.Thread(target=lambda: asyncio.run(_steadily(fleet, payments, rate)), name="load")
     thread.start()
     try:
@@ -72,7 +72,7 @@ async def _steadily(fleet: Fleet, payments: Payments, rate: float) -> None:
 
 
 def prepare(fleet: Fleet, season: Season) -> None:
-    """Decide what comes before, and let its early labels be known."""
+    """Have the payments before the outage decided, and their early labels applied."""
     fleet.publish(season.before)
     fleet.await_scores(len(season.before))
     fleet.publish(season.early_labels, topic="labels")
@@ -80,10 +80,10 @@ def prepare(fleet: Fleet, season: Season) -> None:
 
 
 def finish(fleet: Fleet, season: Season) -> list[Score]:
-    """Wait for all labels and all payments meanwhile, then decide what comes afterwards; return what is valid.
+    """Wait for all labels and the payments of the outage, then publish those after it; return all valid scores.
 
-    A partition that began with what comes afterwards while another is behind by a part would be behind by more than a
-    label delay, which no merchant's feature is defined for.
+    Published earlier, they could put one partition ahead of another by more than a label delay, for which merchants'
+    features are not defined.
     """
     labels = len(season.early_labels) + len(season.late_labels)
     until(lambda: len(labelled(fleet)) == labels, f"outcomes of {labels} labels")
@@ -93,12 +93,12 @@ def finish(fleet: Fleet, season: Season) -> list[Score]:
 
 
 def labelled(fleet: Fleet) -> dict[str, set[str]]:
-    """Return what each label did, by its transaction."""
-    said: dict[str, set[str]] = {}
+    """Return the statuses of the labels of each transaction."""
+    statuses: dict[str, set[str]] = {}
     for record in fleet.read("outcomes"):
         outcome = json.loads(record.value)
-        said.setdefault(outcome["transaction_id"], set()).add(outcome["status"])
-    return said
+        statuses.setdefault(outcome["transaction_id"], set()).add(outcome["status"])
+    return statuses
 
 
 def check_all_once(season: Season, valid: list[Score]) -> None:
@@ -123,7 +123,7 @@ def between(scores: list[Score], since_ms: int, until_ms: int) -> list[Score]:
 
 
 def waited_until(scores: list[Score], moment_ms: int) -> list[Score]:
-    """Return the decisions of records that were there at a moment."""
+    """Return the decisions of records that had arrived by a moment."""
     return [one for one in scores if scored_ms(one) - one.latency_ms < moment_ms]
 
 
@@ -131,7 +131,7 @@ def scored_ms(score: Score) -> int:
     return parse_time_ms(score.scored_at).epoch_ms
 
 
-def test_with_redis_away_under_load_decisions_wait_and_are_as_if_it_had_not_been(
+def test_decisions_wait_while_redis_is_away_under_load_and_equal_a_recount_afterwards(
     apart: Fleet, own_redis: OwnRedis, report: Callable[[str], None]
 ) -> None:
     season = a_season(1_000, 40 * RATE, 300, SEED)
@@ -157,7 +157,7 @@ def test_with_redis_away_under_load_decisions_wait_and_are_as_if_it_had_not_been
     report(f"seed {SEED}: all that waited decided {caught_up / 1000:.1f} s after Redis was back; {quantiles(valid)}")
 
 
-def test_degrading_under_load_decides_on_without_redis_and_afterwards_it_is_as_if_it_had_not_been(
+def test_decisions_without_redis_under_load_are_marked_and_all_others_equal_a_recount(
     proxied: tuple[Fleet, RedisProxy], report: Callable[[str], None]
 ) -> None:
     fleet, proxy = proxied
@@ -170,7 +170,7 @@ def test_degrading_under_load_decides_on_without_redis_and_afterwards_it_is_as_i
         gone = now_ms()
         fleet.publish(season.late_labels, topic="labels")
         time.sleep(AWAY_SECONDS / 2)
-        fleet.publish(season.before[-100:])  # a producer's retries: their cards are remembered
+        fleet.publish(season.before[-100:])  # a producer's retries, whose cards are cached
         time.sleep(AWAY_SECONDS / 2)
         proxy.resume()
         back = now_ms()
@@ -187,7 +187,7 @@ def test_degrading_under_load_decides_on_without_redis_and_afterwards_it_is_as_i
     report(f"seed {SEED}: whole again {whole / 1000:.1f} s after Redis was back; meanwhile {quantiles(meanwhile)}")
 
 
-def test_what_was_decided_without_redis_is_applied_by_whoever_comes_after_its_workers(
+def test_payments_decided_without_redis_are_applied_by_the_worker_that_takes_over(
     proxied: tuple[Fleet, RedisProxy], report: Callable[[str], None]
 ) -> None:
     fleet, proxy = proxied
@@ -214,7 +214,7 @@ def test_what_was_decided_without_redis_is_applied_by_whoever_comes_after_its_wo
 
 
 @pytest.mark.parametrize("redis_down", ["wait", "degrade"])
-def test_a_slow_redis_costs_time_and_nothing_else(
+def test_a_slow_redis_delays_decisions_and_changes_none(
     proxied: tuple[Fleet, RedisProxy], redis_down: str, report: Callable[[str], None]
 ) -> None:
     fleet, proxy = proxied

@@ -1,7 +1,7 @@
-"""Redis loses histories: it is noticed within a second, and they are put together again from Kafka while work goes on.
+"""Redis loses histories: the loss is detected, and workers rebuild them from Kafka while they go on working.
 
-The stream is one of ours: few cards and merchants, a quarter of an hour between payments, so that it reaches behind all
-windows and delays; every payment is labelled a week later.
+The simulated stream has few cards and merchants and 15 minutes between payments, so that it is longer than all windows
+and delays; every payment is labelled a week later.
 """
 
 import json
@@ -48,8 +48,8 @@ def payments(count: int) -> Rows:
     ]
 
 
-class Story:
-    """A stream that goes through a fleet, week by week, with its labels."""
+class Scenario:
+    """Runs a stream with its labels through a fleet, week by week."""
 
     def __init__(self, fleet: Fleet, redis: OwnRedis, weeks_long: int = 7) -> None:
         self.fleet = fleet
@@ -63,7 +63,7 @@ class Story:
         self.decided += len(self.weeks[week])
 
     def publish_slowly(self, week: int) -> threading.Thread:
-        """Publish a week's payments over some seconds, while the caller goes on."""
+        """Publish a week's payments over some seconds, in a thread."""
         self.decided += len(self.weeks[week])
 
         def publish() -> None:
@@ -76,44 +76,44 @@ class Story:
         return publishing
 
     def settle(self, week: int) -> None:
-        """Wait for a week's decisions, and have its labels applied."""
+        """Wait for a week's decisions, then publish its labels and wait until they are applied."""
         self.fleet.await_scores(self.decided)
         self.fleet.publish((label(row) for row in self.weeks[week]), topic="labels")
         self.labelled += len(self.weeks[week])
         self.fleet.await_records("outcomes", self.labelled)
 
-    def tell(self, *which: int) -> None:
-        """Let weeks go by."""
+    def run_weeks(self, *which: int) -> None:
+        """Publish these weeks and wait until they are decided and labelled."""
         for week in which:
             self.publish(week)
             self.settle(week)
 
-    # --- what Redis says
+    # --- state in Redis
 
     @property
     def epoch(self) -> int:
-        """The epoch that holds; 0 while it is gone."""
+        """The current history epoch; 0 while its key is missing."""
         return int(self.redis.client.get(self._key()) or 0)
 
     @property
     def is_whole(self) -> bool:
-        """Whether all histories are known to be there."""
+        """Whether all histories are recorded as whole in the current epoch."""
         whole = self.redis.client.get(self._key(":whole")) or b""
         return whole.split(b" ")[0] == (self.redis.client.get(self._key()) or b"none")
 
     def parts_done(self) -> list[bool]:
-        """Tell of each part that was reported on whether all of it is applied again."""
+        """Return for each reported part whether all of it is applied again."""
         (key,) = self.redis.client.keys(self._key(f":rebuilding:{self.epoch} *")) or [b"none"]
         parts = [tuple(map(int, value.split()[1:3])) for value in self.redis.client.hvals(key)]
         return [reached >= end for reached, end in parts]
 
     def marked(self, redis: OwnRedis) -> int:
-        """Return how many offsets a server's marks add up to, under the epoch that holds."""
+        """Return the sum of the offsets of a server's checkpoints in the current epoch."""
         marks = redis.client.hgetall(self._key(f":marks:{self.epoch}"))
         return sum(int(offset) for part, offset in marks.items() if b":" in part)
 
     def repaired(self) -> tuple[int, int]:
-        """Return how many records the last repair left alone, and how many it applied again."""
+        """Return how many records the last repair skipped, and how many it applied again."""
         (key,) = self.redis.client.keys(self._key(f":rebuilding:{self.epoch} *"))
         parts = [tuple(map(int, value.split()[:3])) for value in self.redis.client.hvals(key)]
         return sum(first for first, _, _ in parts), sum(end - first for first, _, end in parts)
@@ -122,29 +122,29 @@ class Story:
         return f"fraudstream:{self.fleet.environment['DEPLOYMENT']}:epoch{rest}"
 
     def key_of(self, card_id: str) -> str:
-        """Return where a card's history is."""
+        """Return the key of a card's history."""
         entity = records.card_hash(card_id) & records.HASH_MASK
         return f"fraudstream:{self.fleet.environment['DEPLOYMENT']}:c:{entity:016x}"
 
-    def await_noticed(self, before: int, seconds: float = 1.0) -> None:
-        """Fail if a loss is not noticed in time, under the epoch `before`."""
+    def await_detected(self, before: int, seconds: float = 1.0) -> None:
+        """Wait until the epoch rises above `before`; fail if that takes too long."""
         until_s = time.monotonic() + seconds
         while self.epoch <= before:
-            assert time.monotonic() < until_s, f"not noticed within {seconds} s"
+            assert time.monotonic() < until_s, f"the loss was not detected within {seconds} s"
             time.sleep(0.01)
 
     def await_whole(self, seconds: float = 40.0) -> None:
         """Wait until the histories are whole."""
         until(lambda: self.is_whole, "the histories are whole", seconds)
 
-    # --- what came of it
+    # --- results
 
     def rows(self) -> Rows:
-        """Return what was published, in order."""
+        """Return the rows that were published, in order."""
         return [row for week in self.weeks for row in week][: self.decided]
 
     def check(self) -> list[Score]:
-        """Check that each payment has one valid score and that those not marked see all that came before."""
+        """Check that each payment has one valid score, and that the features of unmarked ones equal a recount."""
         valid = self.fleet.await_scores(self.decided)
         assert set(sources(valid).values()) == {1}
         assert self.fleet.read("dead-letters") == []
@@ -163,17 +163,17 @@ class Story:
         return valid
 
 
-Slow = tuple[Story, RedisProxy]
+Slow = tuple[Scenario, RedisProxy]
 
 
 @pytest.fixture
-def story(apart: Fleet, own_redis: OwnRedis) -> Story:
-    return Story(apart, own_redis)
+def scenario(apart: Fleet, own_redis: OwnRedis) -> Scenario:
+    return Scenario(apart, own_redis)
 
 
 @pytest.fixture
 def another(tmp_path: Path) -> Iterator[Callable[..., OwnRedis]]:
-    """A function that starts one server more."""
+    """A function that starts another Redis."""
     started: list[OwnRedis] = []
 
     def start(**options: bool) -> OwnRedis:
@@ -191,10 +191,10 @@ def another(tmp_path: Path) -> Iterator[Callable[..., OwnRedis]]:
 @pytest.fixture
 def slow(
     kafka: Cluster, own_redis: OwnRedis, topic_prefix: str, tmp_path: Path, start_worker: Callable[..., Worker]
-) -> Iterator[tuple[Story, RedisProxy]]:
-    """A story whose Redis can be made slow, so that something can happen in the middle of a repair."""
+) -> Iterator[tuple[Scenario, RedisProxy]]:
+    """A scenario whose Redis can be slowed down, so that a fault can happen during a repair."""
     with RedisProxy(own_redis.url) as front:
-        yield Story(new_fleet(kafka.brokers, front.url, topic_prefix, tmp_path, start_worker), own_redis), front
+        yield Scenario(new_fleet(kafka.brokers, front.url, topic_prefix, tmp_path, start_worker), own_redis), front
 
 
 def same(computed: float | None, expected: float | None) -> bool:
@@ -207,247 +207,246 @@ def unmarked(scores: Sequence[Score]) -> bool:
     return all(not score.degraded for score in scores)
 
 
-def test_an_emptied_redis_is_repaired_under_load_and_no_decision_shows_it(story: Story) -> None:
-    story.fleet.go_live(workers=2)
-    story.tell(0, 1, 2, 3)
-    before = story.epoch
-    publishing = story.publish_slowly(4)
-    until(lambda: len(story.fleet.scores()[0]) > 4.2 * A_WEEK, "the load is being decided")
-    story.redis.client.flushall()
-    story.await_noticed(before)
+def test_an_emptied_redis_is_repaired_under_load_and_no_decision_is_marked(scenario: Scenario) -> None:
+    scenario.fleet.go_live(workers=2)
+    scenario.run_weeks(0, 1, 2, 3)
+    before = scenario.epoch
+    publishing = scenario.publish_slowly(4)
+    until(lambda: len(scenario.fleet.scores()[0]) > 4.2 * A_WEEK, "the load is being decided")
+    scenario.redis.client.flushall()
+    scenario.await_detected(before)
     publishing.join()
-    story.await_whole()
-    story.settle(4)
-    story.tell(5, 6)
-    valid = story.check()
+    scenario.await_whole()
+    scenario.settle(4)
+    scenario.run_weeks(5, 6)
+    valid = scenario.check()
     assert unmarked(valid)
     assert {score.positions.history_epoch for score in valid} == {before, before + 1}
 
 
-def test_a_redis_that_comes_back_empty_is_repaired_and_decisions_wait_for_it(
-    story: Story, another: Callable[..., OwnRedis]
+def test_decisions_wait_until_a_redis_that_restarted_empty_is_repaired(
+    scenario: Scenario, another: Callable[..., OwnRedis]
 ) -> None:
-    forgetful = story.redis = another(forgetful=True)
-    story.fleet.environment["REDIS_URL"] = forgetful.url
-    (worker,) = story.fleet.go_live()
-    story.tell(0, 1, 2, 3, 4)
-    before = story.epoch
+    forgetful = scenario.redis = another(forgetful=True)
+    scenario.fleet.environment["REDIS_URL"] = forgetful.url
+    (worker,) = scenario.fleet.go_live()
+    scenario.run_weeks(0, 1, 2, 3, 4)
+    before = scenario.epoch
     forgetful.kill()
     forgetful.start()
-    story.await_noticed(before)  # though nothing is asked: nothing comes in
+    scenario.await_detected(before)  # although no payment comes in
     assert "rebuilt from Kafka" in str(worker.await_not_ready())
-    story.tell(5)
-    story.await_whole()
+    scenario.run_weeks(5)
+    scenario.await_whole()
     worker.await_ready()
-    assert unmarked(story.check())
+    assert unmarked(scenario.check())
 
 
-def test_a_replica_that_lacks_the_end_is_repaired(slow: Slow, another: Callable[..., OwnRedis]) -> None:
-    story, front = slow
-    story.fleet.go_live(workers=2)
+def test_after_a_failover_to_a_lagging_replica_only_the_missing_records_are_applied(
+    slow: Slow, another: Callable[..., OwnRedis]
+) -> None:
+    scenario, front = slow
+    scenario.fleet.go_live(workers=2)
     replica = another()
-    story.tell(0, 1, 2)
-    replica.client.replicaof("127.0.0.1", story.redis.port)
+    scenario.run_weeks(0, 1, 2)
+    replica.client.replicaof("127.0.0.1", scenario.redis.port)
     until(lambda: replica.client.info("replication").get("master_link_status") == "up", "the replica follows")
-    story.tell(3)
-    until(lambda: story.marked(replica) == 2 * story.decided, "the replica knows what is applied")
-    replica.client.replicaof("NO", "ONE")  # from here on it lacks what comes
-    story.tell(4)
-    before = story.epoch
-    story.redis.kill()
-    story.redis = replica
+    scenario.run_weeks(3)
+    until(lambda: scenario.marked(replica) == 2 * scenario.decided, "the replica knows what is applied")
+    replica.client.replicaof("NO", "ONE")  # it receives no further records
+    scenario.run_weeks(4)
+    before = scenario.epoch
+    scenario.redis.kill()
+    scenario.redis = replica
     front.switch(replica.url)
-    story.await_noticed(before)
-    story.await_whole()
-    assert story.repaired() == (8 * A_WEEK, 2 * A_WEEK)  # the fifth week's, and its labels
-    story.tell(5, 6)
-    assert unmarked(story.check())
+    scenario.await_detected(before)
+    scenario.await_whole()
+    assert scenario.repaired() == (8 * A_WEEK, 2 * A_WEEK)  # applied: the fifth week's payments and labels
+    scenario.run_weeks(5, 6)
+    assert unmarked(scenario.check())
 
 
-def test_a_restart_with_all_that_was_written_down_leaves_little_to_repair(story: Story) -> None:
-    story.fleet.go_live()
-    story.tell(0, 1, 2, 3)
-    until(lambda: story.marked(story.redis) == 2 * story.decided, "what is applied is marked")
-    before = story.epoch
-    story.redis.kill()
-    story.redis.start()
-    story.await_noticed(before)
-    story.await_whole()
-    assert story.repaired() == (8 * A_WEEK, 0)
-    story.tell(4)
-    assert unmarked(story.check())
+def test_after_a_redis_restart_without_data_loss_no_record_is_applied_again(scenario: Scenario) -> None:
+    scenario.fleet.go_live()
+    scenario.run_weeks(0, 1, 2, 3)
+    until(lambda: scenario.marked(scenario.redis) == 2 * scenario.decided, "what is applied is marked")
+    before = scenario.epoch
+    scenario.redis.kill()
+    scenario.redis.start()
+    scenario.await_detected(before)
+    scenario.await_whole()
+    assert scenario.repaired() == (8 * A_WEEK, 0)
+    scenario.run_weeks(4)
+    assert unmarked(scenario.check())
 
 
 @pytest.mark.parametrize("remembered", [True, False])
-def test_histories_that_somebody_deletes_are_repaired(story: Story, *, remembered: bool) -> None:
-    (worker,) = story.fleet.go_live()
-    story.tell(0, 1, 2, 3, 4)
+def test_deleted_histories_are_repaired_whether_or_not_workers_cache_them(
+    scenario: Scenario, *, remembered: bool
+) -> None:
+    (worker,) = scenario.fleet.go_live()
+    scenario.run_weeks(0, 1, 2, 3, 4)
     if not remembered:
         assert worker.terminate() == 0
-        story.fleet.worker().await_ready()
-    before = story.epoch
-    merchants = story.redis.client.keys(story.key_of("").replace(":c:", ":m:")[:-16] + "*")
-    story.redis.client.delete(story.key_of("card-7"), story.key_of("card-8"), *merchants[:3])
-    story.await_noticed(before)
-    story.await_whole()
-    assert story.repaired() == (0, 10 * A_WEEK)  # whatever was marked
-    story.tell(5, 6)
-    assert unmarked(story.check())
+        scenario.fleet.worker().await_ready()
+    before = scenario.epoch
+    merchants = scenario.redis.client.keys(scenario.key_of("").replace(":c:", ":m:")[:-16] + "*")
+    scenario.redis.client.delete(scenario.key_of("card-7"), scenario.key_of("card-8"), *merchants[:3])
+    scenario.await_detected(before)
+    scenario.await_whole()
+    assert scenario.repaired() == (0, 10 * A_WEEK)  # all, whatever the checkpoints
+    scenario.run_weeks(5, 6)
+    assert unmarked(scenario.check())
 
 
-def test_a_remembered_history_is_missed_where_redis_tells_of_no_deletion(story: Story) -> None:
-    story.redis.client.config_set("notify-keyspace-events", "")
-    story.fleet.go_live()
-    story.tell(0, 1, 2, 3, 4)
-    before = story.epoch
-    story.redis.client.delete(story.key_of("card-7"))
-    story.publish(5)
-    story.await_noticed(before, seconds=10)  # with the next payment of that card
-    story.await_whole()
-    story.settle(5)
-    assert unmarked(story.check())
+def test_the_deletion_of_a_cached_history_is_detected_without_keyspace_notifications(scenario: Scenario) -> None:
+    scenario.redis.client.config_set("notify-keyspace-events", "")
+    scenario.fleet.go_live()
+    scenario.run_weeks(0, 1, 2, 3, 4)
+    before = scenario.epoch
+    scenario.redis.client.delete(scenario.key_of("card-7"))
+    scenario.publish(5)
+    scenario.await_detected(before, seconds=10)  # with the next payment of that card
+    scenario.await_whole()
+    scenario.settle(5)
+    assert unmarked(scenario.check())
 
 
-def test_a_partition_that_moves_in_the_middle_of_a_repair_is_repaired_by_its_new_owner(
-    slow: Slow,
-) -> None:
-    story, front = slow
-    story.fleet.go_live()
-    story.tell(0, 1, 2, 3, 4)
-    lose_slowly(story, front)
-    second = story.fleet.worker()
+def test_a_repair_is_finished_after_partitions_move_to_a_new_worker(slow: Slow) -> None:
+    scenario, front = slow
+    scenario.fleet.go_live()
+    scenario.run_weeks(0, 1, 2, 3, 4)
+    start_slow_repair(scenario, front)
+    second = scenario.fleet.worker()
     until(lambda: "joined" not in str(second.readiness()[1]), "the second worker has joined")
-    assert not story.is_whole
+    assert not scenario.is_whole
     front.delay_s = 0.0
-    story.await_whole()
+    scenario.await_whole()
     second.await_ready()
-    story.tell(5, 6)
-    assert unmarked(story.check())
+    scenario.run_weeks(5, 6)
+    assert unmarked(scenario.check())
 
 
-def test_a_worker_that_is_killed_in_the_middle_of_a_repair_leaves_it_to_the_others(
-    slow: Slow,
-) -> None:
-    story, front = slow
-    first, _ = story.fleet.go_live(workers=2)
-    story.tell(0, 1, 2, 3, 4)
-    lose_slowly(story, front)
+def test_the_remaining_worker_finishes_the_repair_of_a_killed_one(slow: Slow) -> None:
+    scenario, front = slow
+    first, _ = scenario.fleet.go_live(workers=2)
+    scenario.run_weeks(0, 1, 2, 3, 4)
+    start_slow_repair(scenario, front)
     first.signal(signal.SIGKILL)
-    assert not story.is_whole
+    assert not scenario.is_whole
     front.delay_s = 0.0
-    story.await_whole()
-    story.tell(5, 6)
-    assert unmarked(story.check())
+    scenario.await_whole()
+    scenario.run_weeks(5, 6)
+    assert unmarked(scenario.check())
 
 
-def test_a_redis_that_is_emptied_again_in_the_middle_of_a_repair_is_repaired_anew(
-    slow: Slow,
-) -> None:
-    story, front = slow
-    story.fleet.go_live(workers=2)
-    story.tell(0, 1, 2, 3, 4)
-    before = lose_slowly(story, front)
-    story.redis.client.flushall()
-    story.await_noticed(before + 1, seconds=5)
+def test_a_redis_that_is_emptied_again_during_a_repair_is_repaired_again(slow: Slow) -> None:
+    scenario, front = slow
+    scenario.fleet.go_live(workers=2)
+    scenario.run_weeks(0, 1, 2, 3, 4)
+    before = start_slow_repair(scenario, front)
+    scenario.redis.client.flushall()
+    scenario.await_detected(before + 1, seconds=5)
     front.delay_s = 0.0
-    story.await_whole()
-    story.tell(5, 6)
-    assert unmarked(story.check())
+    scenario.await_whole()
+    scenario.run_weeks(5, 6)
+    assert unmarked(scenario.check())
 
 
-def lose_slowly(story: Story, front: RedisProxy) -> int:
-    """Empty Redis and wait until a part of it, and no more, is repaired; return the epoch before."""
-    before = story.epoch
+def start_slow_repair(scenario: Scenario, front: RedisProxy) -> int:
+    """Empty a slow Redis and wait until one part, but not all, is repaired; return the previous epoch."""
+    before = scenario.epoch
     front.delay_s = 0.3
-    story.redis.client.flushall()
-    until(lambda: any(story.parts_done()), "a part is done")
-    assert not story.is_whole
+    scenario.redis.client.flushall()
+    until(lambda: any(scenario.parts_done()), "a part is done")
+    assert not scenario.is_whole
     return before
 
 
-def test_where_that_is_wanted_decisions_go_on_meanwhile_and_say_so(slow: Slow) -> None:
-    story, front = slow
-    story.fleet.go_live(workers=2, REDIS_DOWN="degrade")
-    story.tell(0, 1, 2, 3)
-    before = lose_slowly(story, front)
-    story.publish(4)
-    marked = story.fleet.await_scores(story.decided)[-10:]
-    assert not story.is_whole
+def test_with_redis_down_degrade_decisions_continue_during_a_repair_and_are_marked(slow: Slow) -> None:
+    scenario, front = slow
+    scenario.fleet.go_live(workers=2, REDIS_DOWN="degrade")
+    scenario.run_weeks(0, 1, 2, 3)
+    before = start_slow_repair(scenario, front)
+    scenario.publish(4)
+    marked = scenario.fleet.await_scores(scenario.decided)[-10:]
+    assert not scenario.is_whole
     front.delay_s = 0.0
-    story.await_whole()
-    story.settle(4)
-    story.tell(5, 6)
-    valid = story.check()
+    scenario.await_whole()
+    scenario.settle(4)
+    scenario.run_weeks(5, 6)
+    valid = scenario.check()
     assert {score.degraded for score in marked} == {("history_incomplete",)}
     numbers = [int(score.transaction_id[2:]) for score in valid if score.degraded]
     assert set(range(4 * A_WEEK, 5 * A_WEEK)) >= set(numbers)
     assert {score.positions.history_epoch for score in valid if not score.degraded} == {before, before + 1}
 
 
-def test_a_redis_that_was_emptied_while_no_worker_ran_is_repaired_at_the_next_start(story: Story) -> None:
-    (worker,) = story.fleet.go_live()
-    story.tell(0, 1, 2, 3, 4)
+def test_a_redis_emptied_while_no_worker_ran_is_repaired_at_the_next_start(scenario: Scenario) -> None:
+    (worker,) = scenario.fleet.go_live()
+    scenario.run_weeks(0, 1, 2, 3, 4)
     assert worker.terminate() == 0
-    story.redis.client.flushall()
-    worker = story.fleet.worker()
-    story.tell(5)
-    story.await_whole()
+    scenario.redis.client.flushall()
+    worker = scenario.fleet.worker()
+    scenario.run_weeks(5)
+    scenario.await_whole()
     assert worker.terminate() == 0
-    story.fleet.worker().await_ready()
-    story.tell(6)
-    assert unmarked(story.check())
+    scenario.fleet.worker().await_ready()
+    scenario.run_weeks(6)
+    assert unmarked(scenario.check())
 
 
-def test_a_rebuild_by_hand_is_done_by_the_workers_and_changes_nothing(story: Story) -> None:
-    story.fleet.go_live(workers=2)
-    story.tell(0, 1, 2, 3, 4)
-    before = story.epoch
-    done = story.fleet.cli("features", "rebuild", "--reason", "a test", "--json")
+def test_a_requested_rebuild_is_done_by_the_running_workers_and_changes_no_feature(scenario: Scenario) -> None:
+    scenario.fleet.go_live(workers=2)
+    scenario.run_weeks(0, 1, 2, 3, 4)
+    before = scenario.epoch
+    done = scenario.fleet.cli("features", "rebuild", "--reason", "a test", "--json")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert (told["epoch"], told["applied"]) == (before + 1, 2 * story.decided)
-    refused = story.fleet.cli("features", "rebuild", "--here")
+    report = json.loads(done.stdout)
+    assert (report["epoch"], report["applied"]) == (before + 1, 2 * scenario.decided)
+    refused = scenario.fleet.cli("features", "rebuild", "--here")
     assert refused.returncode == 1
     assert "2 workers run" in refused.stderr
-    assert story.epoch == before + 1
-    story.tell(5)
-    assert unmarked(story.check())
+    assert scenario.epoch == before + 1
+    scenario.run_weeks(5)
+    assert unmarked(scenario.check())
 
 
-def test_without_workers_a_rebuild_says_what_to_do_and_can_be_done_here(story: Story) -> None:
-    (worker,) = story.fleet.go_live()
-    story.tell(0, 1, 2, 3, 4)
+def test_without_workers_rebuild_is_refused_and_rebuild_here_repairs_all_histories(scenario: Scenario) -> None:
+    (worker,) = scenario.fleet.go_live()
+    scenario.run_weeks(0, 1, 2, 3, 4)
     assert worker.terminate() == 0
-    story.redis.client.flushall()
-    refused = story.fleet.cli("features", "rebuild")
+    scenario.redis.client.flushall()
+    refused = scenario.fleet.cli("features", "rebuild")
     assert refused.returncode == 1
     assert "no worker has started" in refused.stderr
     assert "--here" in refused.stderr
-    assert not story.is_whole
-    done = story.fleet.cli("features", "rebuild", "--here")
+    assert not scenario.is_whole
+    done = scenario.fleet.cli("features", "rebuild", "--here")
     assert done.returncode == 0, done.stderr
-    assert f"{2 * story.decided:,} records applied" in done.stdout
-    assert story.is_whole
-    story.fleet.worker().await_ready()
-    story.tell(5)
-    assert unmarked(story.check())
+    assert f"{2 * scenario.decided:,} records applied" in done.stdout
+    assert scenario.is_whole
+    scenario.fleet.worker().await_ready()
+    scenario.run_weeks(5)
+    assert unmarked(scenario.check())
 
 
 @pytest.mark.parametrize("here", [True, False], ids=["here", "by a worker"])
-def test_labels_that_were_told_of_and_not_committed_are_put_together_too(story: Story, *, here: bool) -> None:
-    (worker,) = story.fleet.go_live(COMMIT_INTERVAL="600")
-    story.tell(0, 1, 2, 3, 4)
+def test_applied_labels_whose_offsets_were_not_committed_are_rebuilt_too(scenario: Scenario, *, here: bool) -> None:
+    (worker,) = scenario.fleet.go_live(COMMIT_INTERVAL="600")
+    scenario.run_weeks(0, 1, 2, 3, 4)
     worker.signal(signal.SIGKILL)
-    story.redis.client.flushall()
+    scenario.redis.client.flushall()
     if here:
         until(
-            lambda: story.fleet.cli("features", "rebuild", "--here").returncode == 0, "the dead worker left the group"
+            lambda: scenario.fleet.cli("features", "rebuild", "--here").returncode == 0,
+            "the dead worker left the group",
         )
-    story.fleet.worker().await_ready()
-    story.await_whole()
-    assert story.repaired() == (0, 2 * story.decided)
-    story.tell(5)
-    assert unmarked(story.check())
+    scenario.fleet.worker().await_ready()
+    scenario.await_whole()
+    assert scenario.repaired() == (0, 2 * scenario.decided)
+    scenario.run_weeks(5)
+    assert unmarked(scenario.check())
 
 
 def test_a_deployment_that_decided_nothing_has_nothing_to_rebuild(fleet: Fleet) -> None:

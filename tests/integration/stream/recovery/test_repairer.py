@@ -1,4 +1,4 @@
-"""A model whose features look further back than histories are whole hears how far that is; decisions do not wait."""
+"""The warm-up check rejects models whose features look further back than histories reach; decisions do not wait."""
 
 import itertools
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -31,7 +31,7 @@ DONE = {LogPart(of_labels, 0): PartReport(PartProgress(0, 3, 3), 3) for of_label
 
 @dataclass
 class Named:
-    """A model as far as one is asked here."""
+    """Stands in for a model, of which only the fingerprint is read."""
 
     fingerprint: str
 
@@ -63,19 +63,19 @@ async def worker(
 
 @pytest.fixture
 async def deployment(server: str) -> str:
-    """Return one that began with the old set alone."""
+    """Return a deployment that was started with the old set alone."""
     name = f"v{next(DEPLOYMENTS)}"
     async with worker(server, name, FeatureSets((OLD,))):
         return name
 
 
-def test_what_is_needed_is_what_the_live_model_looks_at_and_the_one_that_stands_in() -> None:
+def test_needed_horizons_are_those_of_the_live_model_and_its_fallback() -> None:
     assert needed_horizons(BOTH, None) == {}
     assert needed_horizons(BOTH, serving(OLD)) == OLD.horizons_ms
     assert needed_horizons(BOTH, serving(OLD, NEW)) == {Entity.CARD: 37 * DAY_MS, Entity.MERCHANT: 67 * DAY_MS}
 
 
-async def test_a_model_of_a_set_that_is_not_warm_is_told_how_far_that_is_until_it_is(
+async def test_the_warm_up_check_reports_needed_and_rebuilt_horizons_until_the_repair_is_done(
     server: str, deployment: str
 ) -> None:
     async with worker(server, deployment, BOTH, needed_horizons(BOTH, serving(OLD))) as store:
@@ -92,7 +92,9 @@ async def test_a_model_of_a_set_that_is_not_warm_is_told_how_far_that_is_until_i
         assert warming.problems(NEW.fingerprint) == ()
 
 
-async def test_where_decisions_lack_as_much_themselves_nothing_speaks_against_it(server: str, deployment: str) -> None:
+async def test_incomplete_histories_do_not_exclude_models_that_need_no_more_than_the_live_ones(
+    server: str, deployment: str
+) -> None:
     async with worker(server, deployment, BOTH, needed_horizons(BOTH, serving(OLD, NEW))) as store:
         assert store.incomplete
         assert WarmupCheck(BOTH, store, str).problems(NEW.fingerprint) == ()
@@ -103,7 +105,7 @@ async def test_where_decisions_lack_as_much_themselves_nothing_speaks_against_it
         assert WarmupCheck(BOTH, store, str).problems(NEW.fingerprint) != ()
 
 
-async def test_while_nothing_is_live_histories_that_are_whole_at_all_suffice(server: str, deployment: str) -> None:
+async def test_without_a_live_model_histories_are_incomplete_only_after_a_loss(server: str, deployment: str) -> None:
     async with worker(server, deployment, BOTH, needed_horizons(BOTH, None)) as store:
         assert not store.incomplete
         await store.declare_loss("a test")

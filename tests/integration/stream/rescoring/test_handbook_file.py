@@ -1,4 +1,4 @@
-"""`fraudstream score FILE` on seven weeks of the handbook: its published feature table comes out, row by row."""
+"""`fraudstream score FILE` on seven weeks of the handbook computes its published feature table, row by row."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ FROM '{TRANSACTIONS}' WHERE TX_DATETIME >= '{FROM}' ORDER BY TRANSACTION_ID
 pytestmark = [pytest.mark.integration, needs_handbook]
 
 
-def test_the_published_table_comes_out_of_a_file_row_by_row(tmp_path: Path) -> None:
+def test_scoring_a_file_computes_the_published_feature_table_row_by_row(tmp_path: Path) -> None:
     database = duckdb.connect()
     database.execute(f"COPY ({FILE}) TO '{tmp_path}/in.parquet' (FORMAT parquet)")
     models = str(tmp_path / "models")

@@ -1,4 +1,4 @@
-"""A public stream with its labels through three workers, some killed and Redis emptied, and every decision made again.
+"""Workers decide a public stream while some are killed and Redis is emptied; then every decision is rescored.
 
 `make acceptance` runs it at the size that docs/reference/performance.md states.
 """
@@ -33,20 +33,19 @@ COUNT = sized(9_000, 300_000)
 SECONDS = 120 + COUNT / 500
 STRETCHES = 80
 AHEAD = 2
-"""So many stretches of a day and a half may lie undecided in a partition when the next one comes: enough that every
-blow falls into the middle of work. No partition may fall behind another by a week, as they do in seconds here when a
-worker is killed: more than that is out of the slack of histories, and what is put together or decided once more then
-sees less."""
+"""The number of stretches of a day and a half that may be undecided in a partition when the next one is published:
+enough that every fault occurs during work. No partition may fall behind another by a week, which takes only seconds
+here when a worker is killed: histories keep no more slack, so repaired or repeated decisions would see less."""
 PER_TERMINAL = 115
-"""So many transactions a terminal has at least, on average."""
+"""The least average number of transactions of a terminal."""
 IN_A_BATCH = 300
-"""A batch is this part of the stream, half a day."""
-SAID = ("compared", "equal", "explained", "reasons", "unexplained", "void")
+"""A batch is this fraction of the stream, half a day."""
+REPORTED = ("compared", "equal", "explained", "reasons", "unexplained", "void")
 Rows = list[dict[str, Any]]
 
 
 class Case(NamedTuple):
-    """What a deployment does without Redis, by which table of features, and how much of the stream it decides."""
+    """The `redis_down` and the feature set of a deployment, and the share of the stream that it decides."""
 
     redis_down: str
     features: str
@@ -63,7 +62,7 @@ CASES = {
 @needs_handbook
 @pytest.mark.full_size
 @pytest.mark.parametrize("name", cases(CASES, short=("waiting",)))
-def test_every_decision_of_a_disturbed_stream_comes_out_again_from_the_logs(
+def test_rescoring_leaves_no_decision_of_a_disturbed_stream_unexplained(
     apart: Fleet, own_redis: OwnRedis, name: str, tmp_path: Path, report: Callable[[str], None]
 ) -> None:
     case = CASES[name]
@@ -72,27 +71,27 @@ def test_every_decision_of_a_disturbed_stream_comes_out_again_from_the_logs(
     assert len(stream) == count
     under_way = {"POLL_RECORDS": str(count // IN_A_BATCH)}
     apart.environment |= {"REDIS_DOWN": case.redis_down, "FEATURES": case.features} | under_way
-    story = Story(apart, own_redis, start(apart, trained(tmp_path, case.features or None)))
+    scenario = Scenario(apart, own_redis, start(apart, trained(tmp_path, case.features or None)))
     began = time.monotonic()
-    show(story, stream)
+    run_stream(scenario, stream)
     valid = apart.await_scores(count, seconds=SECONDS)
     report(f"decided {count:,} in {time.monotonic() - began:.0f} s")
     assert set(sources(valid).values()) == {1}
     assert {score.transaction_id for score in valid} == {row["transaction_id"] for row in stream}
     assert apart.read("dead-letters") == []
-    assert len({score.positions.history_epoch for score in valid}) > 1, "the loss was noticed"
+    assert len({score.positions.history_epoch for score in valid}) > 1, "the loss was not detected"
     assert any(score.degraded for score in valid) is (case.redis_down == "degrade")
     in_panes = folded(apart, own_redis)
     report(f"{in_panes} merchants in panes")
     assert (in_panes > 0) is bool(case.features)
 
-    found = again(apart, report)
+    found = compare_all(apart, report)
     assert (found["compared"], found["unexplained"]) == (count, 0), json.dumps(found["examples"], indent=1)
     assert found["equal"] >= count * (0.5 if case.redis_down == "degrade" else 0.9)
     assert set(found["reasons"]) <= {"degraded", "history_epoch_changed", "order_unknown"}
     if case.share == 1.0:
         for bug in BUGS:
-            assert made_again_wrongly(apart, bug)["unexplained"] > 0, bug
+            assert compare_with_bug(apart, bug)["unexplained"] > 0, bug
 
 
 def start(fleet: Fleet, model: dict[str, bytes]) -> list[Worker]:
@@ -105,23 +104,27 @@ def start(fleet: Fleet, model: dict[str, bytes]) -> list[Worker]:
     return workers
 
 
-class Story(NamedTuple):
-    """A fleet, its Redis, and its workers, those that were killed left out."""
+class Scenario(NamedTuple):
+    """A fleet, its Redis, and its workers without those that were killed."""
 
     fleet: Fleet
     redis: OwnRedis
     workers: list[Worker]
 
 
-def show(story: Story, stream: Rows) -> None:
-    """Let a stream go through, each label when it is known, and kill workers and empty Redis meanwhile."""
-    fleet, told = story.fleet, [dict[int, int]()] * AHEAD
+def run_stream(scenario: Scenario, stream: Rows) -> None:
+    """Publish a stream, each label once it is known, and kill workers and empty Redis meanwhile."""
+    fleet, published_ends = scenario.fleet, [dict[int, int]()] * AHEAD
     for number, (stretch, labels) in enumerate(stretches(stream)):
         fleet.publish((label(row) for row in labels), topic="labels")
         fleet.publish(transaction(row) for row in stretch)
-        told.append(fleet.ends("transactions"))
-        trouble(story, number)
-        until(lambda owed=told[number]: reached(fleet.ends("scores"), owed), f"scores of stretch {number}", SECONDS)
+        published_ends.append(fleet.ends("transactions"))
+        inject_fault(scenario, number)
+        until(
+            lambda owed=published_ends[number]: reached(fleet.ends("scores"), owed),
+            f"scores of stretch {number}",
+            SECONDS,
+        )
 
 
 def reached(ends: dict[int, int], owed: dict[int, int]) -> bool:
@@ -130,7 +133,7 @@ def reached(ends: dict[int, int], owed: dict[int, int]) -> bool:
 
 
 def stretches(stream: Rows) -> Iterator[tuple[Rows, Rows]]:
-    """Part a stream; with each stretch come the labels that became known since the last one began."""
+    """Split a stream; each stretch comes with the labels that became known since the previous one began."""
     bounds = [len(stream) * part // STRETCHES for part in range(STRETCHES + 1)]
     known = 0
     for first, last in pairwise(bounds):
@@ -140,14 +143,14 @@ def stretches(stream: Rows) -> Iterator[tuple[Rows, Rows]]:
         known = behind
 
 
-def trouble(story: Story, stretch: int) -> None:
-    """Kill a worker, empty Redis, kill one in the middle of the repair, and one later, while the stream goes on."""
+def inject_fault(scenario: Scenario, stretch: int) -> None:
+    """Inject a stretch's fault: kill a worker, empty Redis, kill a worker during the repair, and kill one later."""
     match stretch:
         case 16 | 41 | 64:
-            story.workers.pop(0).signal(signal.SIGKILL)
-            story.workers.append(story.fleet.worker())
+            scenario.workers.pop(0).signal(signal.SIGKILL)
+            scenario.workers.append(scenario.fleet.worker())
         case 40:
-            story.redis.client.flushall()
+            scenario.redis.client.flushall()
         case _:
             return
 
@@ -159,24 +162,24 @@ def folded(fleet: Fleet, redis: OwnRedis) -> int:
     return sum(read_notes(rows.reshape(-1, records.SHARED_COLUMNS)) is not None for rows in values)
 
 
-def again(fleet: Fleet, report: Callable[[str], None]) -> dict[str, Any]:
-    """Make every decision of the topic again and compare."""
+def compare_all(fleet: Fleet, report: Callable[[str], None]) -> dict[str, Any]:
+    """Rescore every decision of the topic and compare."""
     named = {f"FRAUDSTREAM_{name}": value for name, value in fleet.environment.items()}
     out = fleet.folder / "compared.parquet"
     done = measure((*CLI, "score", "--topic", "--diff", "--out", str(out), "--json"), named, SECONDS)
     assert done.output.startswith("{"), done.errors
     found: dict[str, Any] = json.loads(done.output)
-    said = ", ".join(f"{name} {found[name]}" for name in SAID)
+    figures = ", ".join(f"{name} {found[name]}" for name in REPORTED)
     cost = f"{done.seconds:.1f} s, {found['compared'] / done.seconds:,.0f} rows/s, {done.peak_mb:,.0f} MB"
-    report(f"{said}; {cost}")
+    report(f"{figures}; {cost}")
     inexact = f"SELECT count(*) FROM '{out}' WHERE reasons = 'history_epoch_changed' AND differences IS NOT NULL"  # noqa: S608
     ((count,),) = duckdb.connect().execute(inexact).fetchall()
-    assert count <= found["compared"] // 1000, "what a repair displaced comes out exactly"
+    assert count <= found["compared"] // 1000, "too many decisions differ after the repair"
     return found
 
 
-def made_again_wrongly(fleet: Fleet, bug: str) -> dict[str, Any]:
-    """Do so with a bug."""
+def compare_with_bug(fleet: Fleet, bug: str) -> dict[str, Any]:
+    """Rescore and compare with a planted bug, which must fail."""
     arguments = (bug, "score", "--topic", "--diff", "--json", "--threads", "1")
     done = fleet.cli(*arguments, seconds=SECONDS, command=FAULTY)
     assert done.returncode == 1, done.stdout[-2000:] + done.stderr[-2000:]

@@ -1,4 +1,4 @@
-"""`fraudstream score --topic` and `replay` on real Kafka and Redis: what workers decided comes out again to the bit."""
+"""`fraudstream score --topic` and `replay` on real Kafka and Redis reproduce the workers' decisions to the last bit."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ COUNT = 6_000
 
 @pytest.fixture(scope="module")
 def contents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """A model that was trained, so that its scores depend on many features."""
+    """The files of a trained model, whose scores depend on many features."""
     return trained(tmp_path_factory.mktemp("training"))
 
 
@@ -34,7 +34,7 @@ def contents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def own_fleet(
     kafka: Cluster, topic_prefix: str, tmp_path: Path, start_worker: Callable[..., Worker]
 ) -> Iterable[tuple[Fleet, OwnRedis]]:
-    """A fleet whose Redis is its own."""
+    """A fleet, and the Redis that it alone uses."""
     folder = tmp_path / "redis"
     folder.mkdir()
     redis = OwnRedis(folder)
@@ -49,7 +49,7 @@ def own_fleet(
 
 
 def run_through(fleet: Fleet, stream: list[dict[str, Any]], contents: dict[str, bytes]) -> str:
-    """Let two workers decide a stream, each week's labels behind it; return the model's digest."""
+    """Have two workers decide a stream, with each week's labels after it; return the model's digest."""
     fleet.go_live(2)
     digest = Repository(fleet.models).put(contents)
     fleet.promote(digest)
@@ -77,7 +77,7 @@ def replayed(fleet: Fleet, *arguments: str, exit_code: int = 0) -> dict[str, Any
 
 
 @needs_handbook
-def test_every_decision_of_a_stream_comes_out_again_and_a_planted_fault_is_found(
+def test_rescoring_reproduces_every_decision_and_finds_an_altered_feature(
     fleet: Fleet, contents: dict[str, bytes], tmp_path: Path
 ) -> None:
     stream = rows(terminals=100, most=COUNT)
@@ -95,10 +95,10 @@ def test_every_decision_of_a_stream_comes_out_again_and_a_planted_fault_is_found
     unlike = duckdb.connect().execute(f"SELECT count(*), count(*) FILTER (a.score <> b.score) FROM {both}")  # noqa: S608
     assert unlike.fetchall() == [(COUNT, 0)]
 
-    find_a_planted_fault(fleet, stream[-1]["transaction_id"])
+    find_the_altered_feature(fleet, stream[-1]["transaction_id"])
 
 
-def find_a_planted_fault(fleet: Fleet, last: str) -> None:
+def find_the_altered_feature(fleet: Fleet, last: str) -> None:
     again = replayed(fleet, last)
     assert again["equal"]
     assert again["logs"]["verdict"] == "equal"
@@ -114,7 +114,7 @@ def find_a_planted_fault(fleet: Fleet, last: str) -> None:
 
 
 async def copied(fleet: Fleet, prefix: str, altered: str) -> None:
-    """Copy the topics, and add one to a feature on the way."""
+    """Copy the topics, and add one to a feature of the `altered` transaction's score."""
     producer = AIOKafkaProducer(bootstrap_servers=fleet.brokers, linger_ms=5)
     await producer.start()
     try:
@@ -132,34 +132,34 @@ async def copied(fleet: Fleet, prefix: str, altered: str) -> None:
         await producer.stop()
 
 
-def test_an_outage_and_a_loss_explain_what_was_decided_meanwhile_and_nothing_else(
+def test_after_an_outage_and_a_loss_only_degraded_decisions_differ_when_rescored(
     own_fleet: tuple[Fleet, OwnRedis], contents: dict[str, bytes]
 ) -> None:
     fleet, redis = own_fleet
     fleet.go_live(1, REDIS_DOWN="degrade")
     fleet.promote(Repository(fleet.models).put(contents))
-    till = Till(fleet)
-    till.pay(1_000)
+    feed = PaymentFeed(fleet)
+    feed.pay(1_000)
     redis.kill()
-    till.pay(400)
+    feed.pay(400)
     redis.start()
-    till.pay_until_whole()
-    till.pay(500)
+    feed.pay_until_whole()
+    feed.pay(500)
     asyncio.run(redis.empty())
-    till.pay(100)
-    till.pay_until_whole()
-    till.pay(500)
+    feed.pay(100)
+    feed.pay_until_whole()
+    feed.pay(500)
     valid = fleet.scores()[0]
     degraded = {one.transaction_id for one in valid if "history_incomplete" in one.degraded}
     assert len(degraded) >= 400
     assert len({one.positions.history_epoch for one in valid if not one.degraded}) > 1
     found = compared(fleet)
-    assert (found["compared"], found["unexplained"], found["examples"]) == (till.paid, 0, [])
+    assert (found["compared"], found["unexplained"], found["examples"]) == (feed.paid, 0, [])
     assert found["explained"] <= len(degraded)
     assert set(found["reasons"]) <= {"degraded"}
 
 
-def test_what_depends_on_the_order_of_arrival_comes_out_again_by_positions(fleet: Fleet, tmp_path: Path) -> None:
+def test_rescoring_by_positions_reproduces_features_that_depend_on_arrival_order(fleet: Fleet, tmp_path: Path) -> None:
     fleet.environment["FEATURES"] = "features.extended_set"
     digest = Repository(fleet.models).put(trained(tmp_path, "features.extended_set"))
     workers = [fleet.worker() for _ in range(2)]
@@ -173,8 +173,8 @@ def test_what_depends_on_the_order_of_arrival_comes_out_again_by_positions(fleet
     assert (found["compared"], found["equal"], found["examples"]) == (3_000, 3_000, [])
 
 
-class Till:
-    """Takes payments of a few cards at a few merchants, some of which run into each other."""
+class PaymentFeed:
+    """Publishes payments of a few cards at a few merchants, so that payments share histories."""
 
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
@@ -188,7 +188,7 @@ class Till:
         return self.fleet.await_scores(self.paid, seconds=90)
 
     def pay_until_whole(self) -> None:
-        """Publish one payment after another until one is decided with its histories."""
+        """Publish one payment after another until one is decided with whole histories."""
         until(lambda: not self._pay_one().degraded, "histories are whole again", 120)
 
     def _pay_one(self) -> Score:

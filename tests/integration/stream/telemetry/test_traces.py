@@ -1,4 +1,4 @@
-"""What a collector gets of a real worker: spans, parents, links and attributes, and no card in any of them."""
+"""Spans and metrics that a collector receives from a real worker: parents, links, attributes, and no card number."""
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ UNSAMPLED = "00-{:032x}-00f067aa0ba902b7-00"
 
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
-    """A collector that every process of the test sends to, where a producer's flag asks for it."""
+    """A collector for every process of the test; a trace is sent if its producer sampled it."""
     with otlp_receiver() as receiver:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
         monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
@@ -35,7 +35,7 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
 
 
 def send(fleet: Fleet, payments: Sequence[tuple[Mapping[str, Any], Headers]], topic: str = "transactions") -> None:
-    """Publish payments with headers, all in one go."""
+    """Publish payments with headers, all at once."""
 
     async def publish() -> None:
         producer = AIOKafkaProducer(bootstrap_servers=fleet.brokers, linger_ms=100)
@@ -61,7 +61,7 @@ def one(spans: Sequence[Received], name: str) -> Received:
     return found
 
 
-def test_a_lone_payments_trace_goes_from_its_producer_through_redis_to_its_score(
+def test_the_trace_of_a_single_payment_covers_its_producer_redis_and_its_score(
     fleet: Fleet, collector: Receiver
 ) -> None:
     (worker,) = fleet.go_live()
@@ -114,7 +114,7 @@ def test_a_lone_payments_trace_goes_from_its_producer_through_redis_to_its_score
     assert "fraudstream_decisions_total" in worker.get("/metrics")[1]
 
 
-def test_a_batchs_work_is_shown_once_and_linked_with_the_payments_that_are_sampled(
+def test_the_stages_of_a_batch_are_traced_once_and_linked_with_its_sampled_payments(
     fleet: Fleet, collector: Receiver
 ) -> None:
     fleet.go_live(FETCH_WAIT_MS="500")
@@ -149,18 +149,18 @@ def _unsampled(at: int) -> Headers:
     return (("traceparent", UNSAMPLED.format(0xC00 + at).encode()),)
 
 
-def test_the_challengers_time_is_in_the_trace_of_what_it_scored(fleet: Fleet, collector: Receiver) -> None:
+def test_the_challengers_span_is_in_the_trace_of_the_payment_it_scored(fleet: Fleet, collector: Receiver) -> None:
     fleet.go_live()
     second = put_model(fleet.models, seed=1)
     assert fleet.cli("model", "challenge", second, "--reason", "test").returncode == 0
     numbers = iter(range(1_000))
 
-    def shown() -> bool:
+    def has_shadow_span() -> bool:
         at = next(numbers)
         send(fleet, [(payment(at), traced(0xF00 + at))])
         return bool(collector.named("score shadow"))
 
-    until(shown, "a span of the challenger")
+    until(has_shadow_span, "a span of the challenger")
     shadow = collector.named("score shadow")[0]
     (process,) = [span for span in collector.spans if span.id == shadow.parent]
     assert (process.name, process.trace) == ("process transactions", shadow.trace)
@@ -201,7 +201,9 @@ def test_a_command_its_verdict_and_every_workers_answer_are_one_trace(
     assert carried == {judge.id, *(span.id for span in answers)}
 
 
-def test_a_refused_command_says_why_by_code(fleet: Fleet, collector: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_spans_of_a_refused_command_carry_problem_codes_and_no_free_text(
+    fleet: Fleet, collector: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fleet.go_live()
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_on")
     assert fleet.cli("model", "promote", "0123456789abcdef", "--reason", "no such model").returncode == 1
@@ -212,7 +214,7 @@ def test_a_refused_command_says_why_by_code(fleet: Fleet, collector: Receiver, m
     assert not any(b"no such model" in body for body in collector.raw)
 
 
-def test_publishing_begins_the_traces_that_the_worker_goes_on_with(
+def test_publish_starts_the_traces_that_the_worker_continues(
     fleet: Fleet, collector: Receiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     fleet.go_live()
@@ -232,7 +234,7 @@ def test_publishing_begins_the_traces_that_the_worker_goes_on_with(
         assert sent[span.parent].attributes["messaging.kafka.offset"] == span.attributes["messaging.kafka.offset"]
 
 
-def test_labels_and_the_numbers_of_a_worker_reach_a_collector_too(fleet: Fleet, collector: Receiver) -> None:
+def test_the_trace_of_a_label_and_the_workers_metrics_reach_the_collector(fleet: Fleet, collector: Receiver) -> None:
     (worker,) = fleet.go_live(
         OTEL_METRICS_EXPORTER="otlp", OTEL_METRIC_EXPORT_INTERVAL="500", OTEL_EXPORTER_OTLP_COMPRESSION="gzip"
     )
@@ -259,9 +261,7 @@ def _lag(worker: Worker) -> set[float]:
     return {float(line.rpartition(" ")[2]) for line in lines}
 
 
-def test_no_card_number_and_no_token_is_in_a_span_a_number_or_a_line_of_the_log(
-    fleet: Fleet, collector: Receiver
-) -> None:
+def test_no_card_number_or_token_is_in_a_span_a_metric_or_a_log_line(fleet: Fleet, collector: Receiver) -> None:
     (worker,) = fleet.go_live(OTEL_METRICS_EXPORTER="otlp", OTEL_METRIC_EXPORT_INTERVAL="500")
     card, token = luhn("453201511283036"), "tok-7f3b9c-secret"
     odd = "-".join((card[:4], card[4:8], card[8:12], card[12:]))
@@ -285,14 +285,14 @@ def test_no_card_number_and_no_token_is_in_a_span_a_number_or_a_line_of_the_log(
     )
     pages = worker.get("/metrics")[1], worker.get("/health/ready")[1]
     assert worker.terminate() == 0
-    told = b"".join(collector.raw) + "".join((*pages, worker.log())).encode()
+    output = b"".join(collector.raw) + "".join((*pages, worker.log())).encode()
     for secret in (card, odd, token, f"{token}-m"):
-        assert secret.encode() not in told
+        assert secret.encode() not in output
     codes = {span.attributes.get("error.type") for span in collector.spans}
     assert {"card_number", "invalid_field"} <= codes
 
 
-def test_a_collector_that_is_away_is_noticed_in_one_line_and_by_no_payment(
+def test_an_unreachable_collector_costs_few_log_lines_and_no_payment(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
@@ -310,7 +310,7 @@ def test_a_collector_that_is_away_is_noticed_in_one_line_and_by_no_payment(
     assert "Traceback" not in worker.log()
 
 
-def test_a_protocol_that_is_not_installed_is_said_at_start(fleet: Fleet, collector: Receiver) -> None:
+def test_a_missing_exporter_package_stops_the_worker_at_start_and_is_named(fleet: Fleet, collector: Receiver) -> None:
     worker = fleet.worker(OTEL_EXPORTER_OTLP_PROTOCOL="grpc")
     assert worker.wait() == 2
     assert "opentelemetry-exporter-otlp-proto-grpc" in worker.log()

@@ -1,4 +1,4 @@
-"""Training, whole: the same file gives the same digest, and what comes out is what a worker can load."""
+"""A whole training run: the same file gives the same digest, and a worker can load the artifact."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -48,12 +48,12 @@ def repository(tmp_path: Path) -> Repository:
     return Repository(str(tmp_path / "models"))
 
 
-def test_the_same_input_gives_the_same_digest_and_a_worker_loads_it(
+def test_the_same_input_gives_the_same_digest_and_a_model_that_loads(
     tmp_path: Path, repository: Repository, columns: dict[str, list[Any]]
 ) -> None:
     file = write(tmp_path / "a.parquet", columns)
-    told: list[tuple[str, int, int]] = []
-    report = train(request_for(file), repository, lambda *told_now: told.append(told_now))
+    progress: list[tuple[str, int, int]] = []
+    report = train(request_for(file), repository, lambda *step: progress.append(step))
     again = train(request_for(write(tmp_path / "b.csv", columns), threads=2), repository, silent)
     assert again.digest == report.digest
     assert repository.digests() == (report.digest,)
@@ -63,18 +63,18 @@ def test_the_same_input_gives_the_same_digest_and_a_worker_loads_it(
     assert report.metrics["average_precision"] > 0.5
     assert report.rows == 6_000
     assert report.train.until < report.calibrate.until < report.validate.since
-    assert [stage for stage, done, total in told if done == total] == ["read", "features", "fit", "evaluate"]
+    assert [stage for stage, done, total in progress if done == total] == ["read", "features", "fit", "evaluate"]
     assert msgspec.json.decode(msgspec.json.encode(report))["digest"] == report.digest
 
 
-def test_a_request_that_means_nothing_names_all_that_is_wrong() -> None:
+def test_an_invalid_request_raises_with_all_its_problems() -> None:
     with pytest.raises(
         ValueError, match=r"name is not .*; decline_share .*; trees is not .*; seed is not .*; learning"
     ):
         request_for(Path("a.csv"), name="a b", decline_share=0.9, trees=0, seed=-1, learning_rate=0.0)
 
 
-def test_seed_name_and_data_make_another_digest(
+def test_another_name_or_seed_gives_another_digest(
     tmp_path: Path, repository: Repository, columns: dict[str, list[Any]]
 ) -> None:
     file = write(tmp_path / "a.parquet", columns)
@@ -91,7 +91,7 @@ def table(tmp_path: Path, columns: dict[str, list[Any]]) -> Iterator[Table]:
         yield build_table(source, FEATURES, workplace, 1, silent)
 
 
-def test_vectors_are_the_streams_one_transaction_and_one_label_at_a_time(table: Table, tmp_path: Path) -> None:
+def test_training_vectors_equal_those_of_one_transaction_and_one_label_at_a_time(table: Table, tmp_path: Path) -> None:
     store, rows = MemoryStore(FEATURES), []
     again = tmp_path / "again"
     again.mkdir()
@@ -112,18 +112,18 @@ def _vector(store: MemoryStore, transactions: Transactions) -> np.ndarray:
     return vectorise(FEATURES, transactions, store.observe_now(transactions))
 
 
-def test_probe_histories_give_their_vectors_again(table: Table) -> None:
+def test_probe_histories_reproduce_their_vectors(table: Table) -> None:
     assert len(table.probes) > 2
     assert same_bits(vectorise_probe(FEATURES)(table.probes), np.asarray(table.matrix[table.probe_rows]))
 
 
 @pytest.mark.parametrize("probe", [b"{}", b"{", b'{"occurred_ms":1e99}', b"\xff"])
-def test_a_probe_history_that_is_none_is_said(probe: bytes) -> None:
+def test_an_unreadable_probe_history_raises_a_probe_error(probe: bytes) -> None:
     with pytest.raises(ProbeError, match="cannot be read"):
         vectorise_probe(FEATURES)([probe])
 
 
-def test_artifacts_carry_probes_that_bite(
+def test_an_artifact_does_not_load_if_probe_vectors_differ_in_the_last_bit(
     tmp_path: Path, repository: Repository, columns: dict[str, list[Any]]
 ) -> None:
     report = train(request_for(write(tmp_path / "a.parquet", columns)), repository, silent)
@@ -135,7 +135,7 @@ def test_artifacts_carry_probes_that_bite(
     assert not isinstance(answer, Model)
 
 
-def test_a_merchant_with_a_long_history_makes_batches_small_and_changes_no_vector(
+def test_long_histories_make_batches_smaller_and_change_no_vector(
     tmp_path: Path, table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stream.training.vectors.MAX_RECORDS", 5_000)
@@ -164,7 +164,9 @@ def test_labels_known_after_the_end_are_not_used(
 
 
 @pytest.mark.skipif(not HANDBOOK.exists(), reason="the handbook's stream lies beside the project, not in it")
-def test_five_weeks_of_the_handbook_are_learned(tmp_path: Path, repository: Repository) -> None:
+def test_five_weeks_of_the_handbook_train_a_model_with_the_expected_metrics(
+    tmp_path: Path, repository: Repository
+) -> None:
     source = next(HANDBOOK.glob("transactions-*.parquet"))
     wanted = (
         "CAST(TRANSACTION_ID AS VARCHAR) AS transaction_id, 'c' || CUSTOMER_ID AS card_id, "

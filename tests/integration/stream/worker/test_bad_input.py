@@ -1,4 +1,4 @@
-"""Each row of bad input ends in `dead-letters` with its code, and the good records around it are decided."""
+"""Each invalid record becomes a dead letter with its code, and the valid records around it are decided."""
 
 import asyncio
 import json
@@ -55,7 +55,7 @@ ROWS: list[tuple[DeadLetterCode, str, bytes | None]] = [
 ]
 
 
-def test_each_row_of_bad_input_is_a_dead_letter_and_what_is_around_it_is_decided(fleet: Fleet) -> None:
+def test_each_invalid_record_becomes_a_dead_letter_and_its_neighbours_are_decided(fleet: Fleet) -> None:
     fleet.go_live()
     records: list[Any] = [payment(0)]
     for number, (_, key, value) in enumerate(ROWS, 1):
@@ -77,7 +77,7 @@ def key_value(record: Any) -> tuple[bytes, bytes | None]:
     return record.key, record.value
 
 
-def test_a_dead_letter_keeps_its_headers_and_says_where_it_came_from_without_card_numbers(fleet: Fleet) -> None:
+def test_a_dead_letter_keeps_its_headers_names_its_source_and_has_no_card_number(fleet: Fleet) -> None:
     fleet.go_live()
     fleet.publish([payment(1)])
     fleet.await_scores(1)
@@ -115,7 +115,7 @@ def test_headers_of_a_transaction_are_passed_on_and_invalid_optional_fields_are_
     assert record.key == KEY.encode()
 
 
-def test_labels_leave_as_outcomes_and_bad_ones_as_dead_letters(fleet: Fleet) -> None:
+def test_valid_labels_become_outcomes_and_invalid_ones_dead_letters(fleet: Fleet) -> None:
     fleet.go_live()
     fleet.publish([payment(1)])
     fleet.await_scores(1)
@@ -140,7 +140,7 @@ def test_labels_leave_as_outcomes_and_bad_ones_as_dead_letters(fleet: Fleet) -> 
     assert dict(letter.headers)["error.code"] == b"invalid_field"
 
 
-def test_a_thousand_dead_letters_in_a_row_halt_their_partition_loudly(fleet: Fleet) -> None:
+def test_a_thousand_dead_letters_in_a_row_halt_their_partition_and_unset_readiness(fleet: Fleet) -> None:
     (worker,) = fleet.go_live()
     other = next(f"card-{at}" for at in range(50) if partition_of(f"card-{at}") != partition_of(KEY))
     fleet.publish([(KEY, b"broken")] * 1_000)
@@ -153,7 +153,7 @@ def test_a_thousand_dead_letters_in_a_row_halt_their_partition_loudly(fleet: Fle
 
 
 @pytest.mark.parametrize("setting", ["REDIS_URL", "BROKERS"])
-def test_a_worker_whose_services_are_away_says_so_and_does_not_end(fleet: Fleet, setting: str) -> None:
+def test_a_worker_without_redis_or_kafka_reports_the_address_and_keeps_running(fleet: Fleet, setting: str) -> None:
     away = {"REDIS_URL": "redis://127.0.0.1:1/0", "BROKERS": "127.0.0.1:1"}[setting]
     worker = fleet.worker(**{setting: away})
     reasons = worker.await_not_ready()

@@ -1,8 +1,8 @@
-"""The same stream with its labels, once undisturbed and once through every fault: decision for decision the same.
+"""The same stream with its labels is run without and with faults: both runs give the same decisions.
 
-Faults: workers killed and stopped past their session at random instants, Redis's connections cut in the middle of
-calls, its answers lost, delayed and stalled, records that a producer sends again, a stretch of the topics that it
-replays, and a group that reads all of them from the beginning. The stream is the public handbook's where it is at hand.
+Faults: workers killed, or stopped past their session timeout; Redis connections cut during calls, replies lost, delayed
+and stalled; retries and replays of a producer; a new group that reads from the beginning. The stream is the handbook's
+if that is available.
 """
 
 import json
@@ -26,24 +26,24 @@ SEED = 20_260_705
 COUNT = 3_000
 STRETCHES = 8
 PARTS, PUBLISHED_SECONDS = 12, 4.0
-"""A stretch is published in so many parts within some such time."""
+"""A stretch is published in so many parts over about this time."""
 SLOWLY = {"POLL_RECORDS": "16"}
-"""So that a blow hits the middle of something."""
+"""Small batches, so that faults occur during work."""
 OWN = ("epoch", "positions", "latency_ms", "scored_at", "source")
-"""What a score says of how it came about, and not of what was decided."""
+"""Fields of a score that describe how it was made, not the decision."""
 Sent = dict[str, Any] | tuple[str, bytes]
 
 
 class Stretch(NamedTuple):
-    """Transactions of less than a label delay, with what a producer does wrong in between, and their labels."""
+    """Transactions of less than a label delay, with some in between that become dead letters, and their labels."""
 
     transactions: list[Sent]
     labels: list[Sent]
     decided: int
 
 
-class Came(NamedTuple):
-    """What a run came to: decisions by transaction, dead letters by code and value, each label's first answer."""
+class Results(NamedTuple):
+    """Results of a run: decisions by transaction, dead letters by code and value, status of each first label."""
 
     scores: dict[str, dict[str, Any]]
     dead: set[tuple[bytes, bytes]]
@@ -53,7 +53,7 @@ class Came(NamedTuple):
 
 
 def simulated() -> list[dict[str, Any]]:
-    """Invent as many rows, weeks of a few busy cards and merchants."""
+    """Make `COUNT` rows: weeks of a few busy cards and merchants."""
     random = np.random.default_rng(SEED)
     times = np.sort(random.integers(0, STRETCHES * handbook.LABEL_DELAY_MS, COUNT)) + 1_700_000_000_000
     return [
@@ -71,7 +71,7 @@ def simulated() -> list[dict[str, Any]]:
 
 
 def stretches() -> Iterator[Stretch]:
-    """Cut the stream, and put among the payments of each part some that are dead letters."""
+    """Split the stream, and add payments that become dead letters to each stretch."""
     stream = handbook.rows(terminals=60, most=COUNT) if handbook.TRANSACTIONS.exists() else simulated()
     for rows in list(handbook.weeks(stream))[:STRETCHES]:
         sent: list[Sent] = [handbook.transaction(row) for row in rows]
@@ -83,8 +83,8 @@ def stretches() -> Iterator[Stretch]:
         yield Stretch(sent, [handbook.label(row) for row in rows], len(rows))
 
 
-def again(sent: Sequence[Sent], draw: np.random.Generator) -> list[Sent]:
-    """Send one record in ten once more, some records later, as a producer does that saw no acknowledgement."""
+def with_retries(sent: Sequence[Sent], draw: np.random.Generator) -> list[Sent]:
+    """Repeat one record in ten some records later, as a producer does that received no acknowledgement."""
     due: dict[int, list[Sent]] = {}
     out: list[Sent] = []
     for at, one in enumerate(sent):
@@ -95,7 +95,7 @@ def again(sent: Sequence[Sent], draw: np.random.Generator) -> list[Sent]:
     return out + [one for late in due.values() for one in late]
 
 
-def undisturbed(fleet: Fleet, stream: Iterable[Stretch]) -> Came:
+def run_without_faults(fleet: Fleet, stream: Iterable[Stretch]) -> Results:
     fleet.go_live()
     decided = 0
     for stretch in stream:
@@ -104,38 +104,38 @@ def undisturbed(fleet: Fleet, stream: Iterable[Stretch]) -> Came:
         fleet.await_scores(decided, seconds=60)
         fleet.publish(stretch.labels, topic="labels")
         fleet.await_records("outcomes", decided, seconds=60)
-    return came(fleet)
+    return results_of(fleet)
 
 
-def disturbed(fleet: Fleet, proxy: RedisProxy, stream: Sequence[Stretch]) -> tuple[Came, Counter[str]]:
+def run_with_faults(fleet: Fleet, proxy: RedisProxy, stream: Sequence[Stretch]) -> tuple[Results, Counter[str]]:
     draw, counts, decided = np.random.default_rng(SEED), Counter[str](), 0
     fleet.environment |= SLOWLY
     workers = fleet.go_live(workers=2)
     for number, stretch in enumerate(stream):
         decided += stretch.decided
         if number == len(stream) // 2:
-            workers = begin_anew(fleet, workers)
+            workers = restart_in_a_new_group(fleet, workers)
         with Chaos(fleet, workers, proxy, SEED + number) as chaos:
-            slowly(fleet, again(stretch.transactions, draw))
+            publish_slowly(fleet, with_retries(stretch.transactions, draw))
             if number % 2:
                 fleet.publish(stretch.transactions)
         fleet.await_scores(decided, seconds=60)
-        fleet.publish(again(stretch.labels, draw), topic="labels")
+        fleet.publish(with_retries(stretch.labels, draw), topic="labels")
         until(lambda done=decided: len(statuses(fleet)[0]) >= done, f"outcomes up to stretch {number}", 60)
         counts += chaos.counts
-    return came(fleet), counts
+    return results_of(fleet), counts
 
 
-def slowly(fleet: Fleet, records: Sequence[Sent]) -> None:
-    """Publish within some seconds, so that what happens meanwhile happens in the middle."""
+def publish_slowly(fleet: Fleet, records: Sequence[Sent]) -> None:
+    """Publish over some seconds, so that faults happen in between."""
     size = len(records) // PARTS + 1
     for at in range(0, len(records), size):
         fleet.publish(records[at : at + size])
         time.sleep(PUBLISHED_SECONDS / PARTS)
 
 
-def begin_anew(fleet: Fleet, workers: Sequence[Worker]) -> list[Worker]:
-    """End all workers, and start others in a group that has committed nothing: they read from the first record on."""
+def restart_in_a_new_group(fleet: Fleet, workers: Sequence[Worker]) -> list[Worker]:
+    """Replace all workers by others in a new group, which read from the first record on."""
     for worker in workers:
         if worker.exit_code is None:
             worker.terminate()
@@ -144,51 +144,51 @@ def begin_anew(fleet: Fleet, workers: Sequence[Worker]) -> list[Worker]:
 
 
 def statuses(fleet: Fleet) -> tuple[dict[str, str], int]:
-    """Return what the first label of each transaction did, and how many outcomes there are."""
-    said: dict[tuple[int, int], set[tuple[str, str]]] = defaultdict(set)
+    """Return the status of the first label of each transaction, and the number of outcomes."""
+    by_offset: dict[tuple[int, int], set[tuple[str, str]]] = defaultdict(set)
     records = fleet.read("outcomes")
     for record in records:
         outcome = json.loads(record.value)
-        said[record.partition, outcome["source"]["offset"]].add((outcome["transaction_id"], outcome["status"]))
-    assert [both for both in said.values() if len(both) > 1] == [], "a redelivered label said something else"
+        by_offset[record.partition, outcome["source"]["offset"]].add((outcome["transaction_id"], outcome["status"]))
+    assert [both for both in by_offset.values() if len(both) > 1] == [], "a redelivered label got another status"
     first: dict[str, str] = {}
-    for _, ((transaction_id, status),) in sorted(said.items()):
+    for _, ((transaction_id, status),) in sorted(by_offset.items()):
         first.setdefault(transaction_id, status)
     return first, len(records)
 
 
-def came(fleet: Fleet) -> Came:
+def results_of(fleet: Fleet) -> Results:
     valid, reader = fleet.scores()
     assert len({score.transaction_id for score in valid}) == len(valid), "decided twice"
     dead = {(dict(letter.headers)["error.code"], letter.value) for letter in fleet.read("dead-letters")}
     first, outcomes = statuses(fleet)
-    return Came({score.transaction_id: decision(score) for score in valid}, dead, first, reader.void, outcomes)
+    return Results({score.transaction_id: decision(score) for score in valid}, dead, first, reader.void, outcomes)
 
 
 def decision(score: Score) -> dict[str, Any]:
-    told: dict[str, Any] = msgspec.to_builtins(score)
-    return {name: value for name, value in told.items() if name not in OWN}
+    fields: dict[str, Any] = msgspec.to_builtins(score)
+    return {name: value for name, value in fields.items() if name not in OWN}
 
 
-def test_a_disturbed_run_decides_what_an_undisturbed_one_does(
+def test_a_run_with_faults_gives_the_same_results_as_one_without(
     fleet: Fleet, redis_url: str, tmp_path: Path, start_worker: Callable[..., Worker], report: Callable[[str], None]
 ) -> None:
     stream = list(stretches())
-    calm = undisturbed(fleet, stream)
+    base = run_without_faults(fleet, stream)
     with RedisProxy(redis_url) as proxy:
         other = new_fleet(fleet.brokers, proxy.url, f"{fleet.prefix}disturbed-", tmp_path, start_worker)
         other.environment |= {"MODELS": fleet.models}
-        troubled, counts = disturbed(other, proxy, stream)
+        faulty, counts = run_with_faults(other, proxy, stream)
     counts += proxy.counts
-    figures = f"seed {SEED}: {len(calm.scores)} decisions, {len(calm.dead)} dead letters, {len(calm.statuses)} labels; "
-    figures += f"{troubled.void} void scores, {troubled.outcomes} outcomes; {dict(counts)}"
+    figures = f"seed {SEED}: {len(base.scores)} decisions, {len(base.dead)} dead letters, {len(base.statuses)} labels; "
+    figures += f"{faulty.void} void scores, {faulty.outcomes} outcomes; {dict(counts)}"
     report(figures)
-    assert troubled.scores == calm.scores, figures
-    assert troubled.dead == calm.dead, figures
-    assert troubled.statuses == calm.statuses, figures
-    assert {code for code, _ in calm.dead} == {b"transaction_conflict", b"not_json", b"too_late"}
-    assert len(calm.dead) == 3 * len(stream)
-    assert set(calm.statuses.values()) == {"applied"}
-    shares = [score["features"]["merchant_fraud_share_delayed_30d"] for score in calm.scores.values()]
-    assert sum(share > 0 for share in shares) > COUNT // 40, "the labels are seen by what is compared"
+    assert faulty.scores == base.scores, figures
+    assert faulty.dead == base.dead, figures
+    assert faulty.statuses == base.statuses, figures
+    assert {code for code, _ in base.dead} == {b"transaction_conflict", b"not_json", b"too_late"}
+    assert len(base.dead) == 3 * len(stream)
+    assert set(base.statuses.values()) == {"applied"}
+    shares = [score["features"]["merchant_fraud_share_delayed_30d"] for score in base.scores.values()]
+    assert sum(share > 0 for share in shares) > COUNT // 40, "too few of the compared decisions saw a fraud label"
     assert min(counts[what] for what in ("SIGKILL", "SIGSTOP", "reply", "request", "cut", "stall")) > 0, figures

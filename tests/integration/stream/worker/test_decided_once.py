@@ -1,4 +1,4 @@
-"""Each transaction has exactly one valid score: through crashes, joins, zombies and a producer's retries."""
+"""Each transaction has exactly one valid score, despite crashes, joins, zombies and a producer's retries."""
 
 import signal
 import threading
@@ -8,8 +8,8 @@ from support.fleet.fleet import Fleet, feed, sources, until
 from support.fleet.payments import payment
 
 
-def test_a_worker_killed_between_publishing_and_committing_leaves_nothing_void(fleet: Fleet) -> None:
-    (worker,) = fleet.go_live(COMMIT_INTERVAL="1h")  # so that whatever it publishes is not committed
+def test_a_worker_killed_between_publishing_and_committing_leaves_no_void_score(fleet: Fleet) -> None:
+    (worker,) = fleet.go_live(COMMIT_INTERVAL="1h")  # so that nothing it publishes is committed
     fleet.publish(payment(number) for number in range(600))
     fleet.await_scores(600)
     fleet.publish(payment(number) for number in range(600, 3000))
@@ -23,7 +23,7 @@ def test_a_worker_killed_between_publishing_and_committing_leaves_nothing_void(f
     assert set(sources(valid).values()) == {1}
 
 
-def test_joins_a_sigterm_a_sigkill_and_a_zombie_leave_one_valid_score_for_each(fleet: Fleet) -> None:
+def test_joins_a_sigterm_a_sigkill_and_a_zombie_leave_one_valid_score_per_payment(fleet: Fleet) -> None:
     first, second = fleet.go_live(workers=2)
     total, rate = 20_000, 2_000
     feeding = threading.Thread(target=lambda: [feed(fleet, second_, rate) for second_ in range(total // rate)])
@@ -61,7 +61,7 @@ def test_a_producers_retry_at_another_offset_is_decided_once_and_other_content_i
     assert last.features["card_count_30d"] == earlier + 1
 
 
-def test_a_group_that_begins_anew_decides_on_above_the_epochs_that_were(fleet: Fleet) -> None:
+def test_a_new_consumer_group_uses_higher_epochs_than_the_old_one(fleet: Fleet) -> None:
     (worker,) = fleet.go_live()
     for more in (100, 200):  # two generations more
         second = fleet.worker()

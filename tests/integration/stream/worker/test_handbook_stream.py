@@ -1,4 +1,4 @@
-"""Thousands of transactions of a public stream, with their labels, through three workers and every fault at once."""
+"""A fleet decides thousands of transactions of a public stream while workers join, stop, are killed and freeze."""
 
 import math
 import signal
@@ -15,19 +15,19 @@ from support.handbook import Recount, label, needs_handbook, rows, transaction, 
 
 COUNT = sized(8_000, 20_000)
 PER_TERMINAL = 93
-"""So many transactions a terminal has at least, on average: the stream then covers all weeks."""
+"""The least average number of transactions of a terminal, with which the stream covers all weeks."""
 
 
 @needs_handbook
 @pytest.mark.full_size
-def test_faults_leave_one_valid_score_for_each_with_features_equal_to_a_recount(fleet: Fleet) -> None:
+def test_faults_leave_one_valid_score_per_payment_with_features_equal_to_a_recount(fleet: Fleet) -> None:
     stream = rows(terminals=COUNT // PER_TERMINAL, most=COUNT)
     assert len(stream) == COUNT
     workers = fleet.go_live(workers=2)
     decided = 0
     for number, stretch in enumerate(weeks(stream)):
         fleet.publish(transaction(row) for row in stretch)
-        trouble(fleet, workers, number)
+        inject_fault(fleet, workers, number)
         decided += len(stretch)
         fleet.await_scores(decided, seconds=90)
         fleet.publish((label(row) for row in stretch), topic="labels")
@@ -39,8 +39,8 @@ def test_faults_leave_one_valid_score_for_each_with_features_equal_to_a_recount(
     assert differences(stream, valid) == []
 
 
-def trouble(fleet: Fleet, workers: list[Worker], stretch: int) -> None:
-    """Do to the fleet what is due in this stretch: a join, a SIGTERM, a SIGKILL, a SIGSTOP past the session timeout."""
+def inject_fault(fleet: Fleet, workers: list[Worker], stretch: int) -> None:
+    """Inject this stretch's fault, if any: a join, a SIGTERM, a SIGKILL, a SIGSTOP past the session timeout."""
     match stretch:
         case 2:
             workers.append(fleet.worker())

@@ -1,7 +1,7 @@
-"""A published feature table, row by row, out of the stream: through Kafka, a worker and Redis, labels and all.
+"""A published feature table is computed from the stream, through Kafka, a worker and Redis, with labels.
 
-A hundredth of the cards and of the merchants, with every transaction of theirs since the longest window began;
-`make acceptance` takes all 134,044 rows that can be compared, which takes some ten minutes.
+The test takes a hundredth of the cards and merchants, with all their transactions since the longest window began;
+`make acceptance` takes all 134,044 rows that can be compared, in about ten minutes.
 """
 
 import math
@@ -38,17 +38,17 @@ PRINTED = 1e-9
 @needs_handbook
 @pytest.mark.full_size
 @pytest.mark.timeout(3600)
-def test_the_published_table_comes_out_of_the_stream(fleet: Fleet) -> None:
+def test_the_stream_computes_the_published_feature_table(fleet: Fleet) -> None:
     stream = [row for row in rows(10_000, 2_000_000) if row["occurred_at"] >= BEGIN_MS]
     stream = [row for row in stream if ours(row, "card_id") or ours(row, "merchant_id")]
     fleet.go_live()
-    decided = told = 0
+    decided = labelled = 0
     for stretch in stretches(stream):
         known_until = stretch[-1]["occurred_at"] - LABEL_DELAY_MS
-        labels = [row for row in stream if row["fraud"] and row["occurred_at"] <= known_until][told:]
+        labels = [row for row in stream if row["fraud"] and row["occurred_at"] <= known_until][labelled:]
         fleet.publish((label(row) for row in labels), topic="labels")
-        told += len(labels)
-        fleet.await_records("outcomes", told)
+        labelled += len(labels)
+        fleet.await_records("outcomes", labelled)
         fleet.publish(transaction(row) for row in stretch)
         decided += len(stretch)
         fleet.await_records("scores", decided, seconds=60 + len(stretch) / 500)
@@ -69,7 +69,7 @@ def ours(row: Any, entity: str) -> bool:
 
 
 def stretches(stream: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Part a stream into stretches shorter than the label delay: whatever one sees of merchants is decided before."""
+    """Split a stream into stretches shorter than the label delay, so merchant features see only earlier stretches."""
     at = 0
     while at < len(stream):
         end = stream[at]["occurred_at"] + STRETCH_MS
@@ -79,7 +79,7 @@ def stretches(stream: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 
 
 def table() -> dict[str, dict[str, Any]]:
-    """Return the published rows but for the ties, by transaction."""
+    """Return the published rows without the ties, by transaction."""
     ties = set((HANDBOOK / "tie-transaction-ids.txt").read_text().split())
     found = pq.read_table(HANDBOOK / "features-2018-07-18_2018-07-31.parquet").to_pylist()
     return {f"h-{row['TRANSACTION_ID']}": row for row in found if str(row["TRANSACTION_ID"]) not in ties}

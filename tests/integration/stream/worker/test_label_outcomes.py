@@ -1,7 +1,7 @@
-"""Every kind of label over Kafka: what its outcome says, and what a merchant's risk is before and after it.
+"""Each kind of label over Kafka: the status of its outcome, and the merchant's risk before and after it.
 
-X is when the labelled payments occurred, each at a merchant of its own. Their risk is asked by other cards' payments
-from X + 7 d on, where the label delay ends, for a day's window.
+The labelled payments occur at X, each at a merchant of its own. Payments of other cards from X + 7 d on, when the
+label delay ends, read the merchant's risk over one day.
 """
 
 import json
@@ -30,8 +30,8 @@ def label(name: str, at_ms: int, *, fraud: bool, card: str = CARD, **more: Any) 
     return said | more
 
 
-class Asking:
-    """Publishes and waits, and asks merchants' risks by payments of cards that nobody else uses."""
+class Client:
+    """Publishes payments and labels and waits; reads merchants' risks by payments of cards that are used only once."""
 
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
@@ -56,16 +56,16 @@ class Asking:
         return [(scores[name].features or {})["merchant_fraud_share_delayed_1d"] for name in names]
 
 
-def test_each_kind_of_label_has_its_outcome_and_counts_from_its_own_moment(fleet: Fleet) -> None:
+def test_each_kind_of_label_gets_its_status_and_counts_from_its_labelled_at(fleet: Fleet) -> None:
     fleet.go_live()
-    asking = Asking(fleet)
-    asking.label(label("early", FIRST, fraud=True))
-    asking.pay(*(payment(kind, kind, X) for kind in KINDS))
-    asking.pay(payment("behind", "behind", X, card=QUIET), payment("newest", "else", X + 37 * DAY_MS, card=QUIET))
+    client = Client(fleet)
+    client.label(label("early", FIRST, fraud=True))
+    client.pay(*(payment(kind, kind, X) for kind in KINDS))
+    client.pay(payment("behind", "behind", X, card=QUIET), payment("newest", "else", X + 37 * DAY_MS, card=QUIET))
     merchants = (*KINDS, "behind")
-    assert asking.risks(*((merchant, FIRST - 1) for merchant in merchants)) == [0.0] * 5
-    assert asking.risks(*((merchant, FIRST) for merchant in merchants)) == [1.0, 0.0, 0.0, 0.0, 0.0]
-    asking.label(
+    assert client.risks(*((merchant, FIRST - 1) for merchant in merchants)) == [0.0] * 5
+    assert client.risks(*((merchant, FIRST) for merchant in merchants)) == [1.0, 0.0, 0.0, 0.0, 0.0]
+    client.label(
         label("twice", FIRST, fraud=True),
         label("twice", FIRST, fraud=True),
         label("corrected", FIRST, fraud=True),
@@ -76,7 +76,7 @@ def test_each_kind_of_label_has_its_outcome_and_counts_from_its_own_moment(fleet
         label("never", FIRST, fraud=True, merchant_id="early", occurred_at=X),
         label("behind", FIRST, fraud=True, card=QUIET),
     )
-    assert told(fleet) == {
+    assert statuses(fleet) == {
         "early": ["unknown_transaction"],
         "twice": ["applied", "repeated"],
         "corrected": ["applied", "corrected", "corrected"],
@@ -84,15 +84,15 @@ def test_each_kind_of_label_has_its_outcome_and_counts_from_its_own_moment(fleet
         "never": ["unknown_transaction"],
         "behind": ["unknown_transaction"],
     }
-    assert asking.risks(*((merchant, FIRST - 1) for merchant in merchants)) == [0.0] * 5
-    assert asking.risks(*((merchant, FIRST) for merchant in merchants)) == [1.0, 1.0, 1.0, 1.0, 0.0]
-    assert asking.risks(*((merchant, SECOND) for merchant in merchants)) == [1.0, 1.0, 0.0, 0.0, 0.0]
-    assert asking.risks(*((merchant, THIRD) for merchant in merchants)) == [1.0, 1.0, 1.0, 0.0, 0.0]
+    assert client.risks(*((merchant, FIRST - 1) for merchant in merchants)) == [0.0] * 5
+    assert client.risks(*((merchant, FIRST) for merchant in merchants)) == [1.0, 1.0, 1.0, 1.0, 0.0]
+    assert client.risks(*((merchant, SECOND) for merchant in merchants)) == [1.0, 1.0, 0.0, 0.0, 0.0]
+    assert client.risks(*((merchant, THIRD) for merchant in merchants)) == [1.0, 1.0, 1.0, 0.0, 0.0]
     assert fleet.read("dead-letters") == []
 
 
-def told(fleet: Fleet) -> dict[str, list[str]]:
-    """Return each transaction's statuses in the order of its labels; each label has one outcome, in its partition."""
+def statuses(fleet: Fleet) -> dict[str, list[str]]:
+    """Return each transaction's statuses in the order of its labels; each must have one outcome, in its partition."""
     outcomes = [(record.partition, json.loads(record.value)) for record in fleet.read("outcomes")]
     assert all(partition == outcome["source"]["partition"] for partition, outcome in outcomes)
     places = [(partition, outcome["source"]["offset"]) for partition, outcome in outcomes]

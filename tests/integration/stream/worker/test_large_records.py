@@ -1,4 +1,4 @@
-"""Records near the broker's limit: what belongs to them still finds its way out."""
+"""Records near the broker's size limit, and large batches, get their outputs."""
 
 import asyncio
 from typing import Any
@@ -24,7 +24,7 @@ async def send(fleet: Fleet, topic: str, value: bytes, headers: list[tuple[str, 
         await producer.stop()
 
 
-def test_a_payment_a_label_and_a_dead_letter_near_the_limit_leave_with_their_headers(fleet: Fleet) -> None:
+def test_the_outputs_of_records_near_the_size_limit_keep_their_headers(fleet: Fleet) -> None:
     fleet.go_live()
     heavy = [("note", b"x" * NEAR_THE_LIMIT)]
     good = msgspec.json.encode(payment(1))
@@ -42,7 +42,7 @@ def test_a_payment_a_label_and_a_dead_letter_near_the_limit_leave_with_their_hea
     assert ("note", heavy[0][1]) in heaviest.headers
 
 
-def test_a_full_batch_of_scores_is_parted_to_fit_the_topic(fleet: Fleet) -> None:
+def test_thousands_of_payments_of_one_card_at_once_are_all_decided(fleet: Fleet) -> None:
     fleet.go_live(POLL_RECORDS="5000")
     card = payment(0)["card_id"]
     fleet.publish(payment(number, card_id=card) for number in range(3_000))

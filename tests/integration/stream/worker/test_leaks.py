@@ -1,4 +1,4 @@
-"""Card numbers and tokens planted wherever a producer can put them, and looked for wherever a worker writes."""
+"""Card numbers and tokens are planted wherever a producer can put them, and searched for wherever a worker writes."""
 
 import asyncio
 import json
@@ -17,12 +17,12 @@ from support.otlp_receiver import Receiver, otlp_receiver
 CARD_NUMBERS = tuple(luhn(head) for head in ("453201511283036", "555555555555444", "37828224631000"))
 SPACED = " ".join(CARD_NUMBERS[0][at : at + 4] for at in range(0, 16, 4))
 MARK = "tok-leaktest"
-"""How every planted token begins."""
+"""The prefix of every planted token."""
 WRITTEN = ("scores", "shadow-scores", "outcomes", "model-events", "dead-letters")
 
 
 class Planted(NamedTuple):
-    """One record of a producer's."""
+    """A record of a producer."""
 
     topic: str
     key: str
@@ -52,7 +52,7 @@ def good(number: int, **changes: Any) -> dict[str, Any]:
 
 
 def planted(number: str) -> Iterator[Planted]:
-    """Yield records with one card number in every place that a producer has."""
+    """Yield records with a card number in every place that a producer can fill."""
     key = token("card")
     bad: list[Mapping[str, Any]] = [
         good(1, merchant_id=number),
@@ -111,7 +111,7 @@ async def everything_in(redis_url: str) -> bytes:
         return b"\n".join([*keys, *[await client.dump(key) or b"" for key in keys]])
 
 
-def test_no_card_number_and_no_token_gets_where_it_must_not(
+def test_a_worker_writes_no_card_number_anywhere_and_no_token_to_logs_spans_or_metrics(
     fleet: Fleet, collector: Receiver, redis_url: str, tmp_path: Path
 ) -> None:
     (worker,) = fleet.go_live()
@@ -127,7 +127,7 @@ def test_no_card_number_and_no_token_gets_where_it_must_not(
     )
     valid = {score.transaction_id for score in fleet.scores()[0]}
     fine = {f"{token(f'transaction_id-{at}')}-{number[:3]}" for number in CARD_NUMBERS for at in (10, 11, 12, 13)}
-    assert fine <= valid, "a card number where it does no harm costs no decision"
+    assert fine <= valid, "a card number in a field that allows it prevented a decision"
     fleet.await_records("outcomes", len(CARD_NUMBERS) + 1)
     fleet.await_records("shadow-scores", len(valid))
     until(lambda: len(collector.named("score shadow")) >= 1 and bool(collector.metrics), "spans and metrics")
@@ -148,7 +148,7 @@ def test_no_card_number_and_no_token_gets_where_it_must_not(
     for place, content in seen.items():
         at = content.find(MARK.encode())
         assert at < 0, f"a token in {place}: {content[max(0, at - 200) : at + 60]!r}"
-    assert MARK.encode() in written["scores"], "what is looked for could be found"
+    assert MARK.encode() in written["scores"], "the search does not find a token where one must be"
 
 
 def _bytes(record: Any) -> bytes:
@@ -156,7 +156,7 @@ def _bytes(record: Any) -> bytes:
     return (record.key or b"") + b"\n" + (record.value or b"") + b"\n" + headers
 
 
-def test_a_command_line_refuses_a_reason_with_a_card_number_in_it(fleet: Fleet) -> None:
+def test_the_command_line_rejects_a_reason_with_a_card_number_and_does_not_echo_it(fleet: Fleet) -> None:
     done = fleet.cli("model", "rollback", "--reason", f"card {CARD_NUMBERS[0]} was declined")
     assert done.returncode == 2, done
     assert "card number" in done.stderr

@@ -1,4 +1,4 @@
-"""Services that go away: nothing is lost, nothing is decided twice, and what is decided meanwhile says so."""
+"""Kafka, or its dead-letter topic, is away: no record is lost or decided twice."""
 
 import asyncio
 import signal
@@ -15,9 +15,9 @@ from support.fleet.workers import Worker
 from support.kafka.cluster import Cluster
 
 
-def test_a_dead_letter_that_cannot_be_written_is_not_lost_behind_the_decision_that_follows_it(fleet: Fleet) -> None:
+def test_a_dead_letter_that_could_not_be_written_is_written_after_a_restart(fleet: Fleet) -> None:
     (worker,) = fleet.go_live()
-    asyncio.run(without_topic(fleet.brokers, f"{fleet.prefix}dead-letters"))
+    asyncio.run(delete_topic(fleet.brokers, f"{fleet.prefix}dead-letters"))
     card = payment(1)["card_id"]
     fleet.publish([payment(1), (card, b"{"), payment(2, card_id=card)])
     until(lambda: "dead-letters" in worker.log() or len(fleet.scores()[0]) > 1, "it is known that the topic is gone")
@@ -30,7 +30,7 @@ def test_a_dead_letter_that_cannot_be_written_is_not_lost_behind_the_decision_th
     assert set(sources(valid).values()) == {1}
 
 
-async def without_topic(brokers: str, name: str) -> None:
+async def delete_topic(brokers: str, name: str) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=brokers)
     await admin.start()
     try:
@@ -39,7 +39,7 @@ async def without_topic(brokers: str, name: str) -> None:
         await admin.close()
 
 
-def test_with_kafka_away_nothing_is_lost_or_decided_twice(
+def test_a_kafka_outage_loses_no_payment_and_decides_none_twice(
     kafka_outage: Cluster, redis_url: str, topic_prefix: str, tmp_path: Path, start_worker: Callable[..., Worker]
 ) -> None:
     if kafka_outage.kind == "embedded":

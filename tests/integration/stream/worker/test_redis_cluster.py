@@ -1,4 +1,4 @@
-"""Workers whose histories are on a Redis Cluster: a slot is handed over, then a master dies, while payments come in."""
+"""Workers with histories on a Redis Cluster: a slot is migrated, then a master is killed, while payments come in."""
 
 import signal
 from collections import Counter
@@ -37,13 +37,13 @@ def publish(fleet: Fleet, part: int) -> None:
 
 
 def wrong(scores: list[Score]) -> list[str]:
-    """Return the payments that were decided on another number of their card's payments than had come, unmarked."""
+    """Return the unmarked decisions whose card count differs from the number of the card's payments so far."""
     found, seen = [], Counter[str]()
     for score in sorted(scores, key=lambda one: (one.source.partition, one.source.offset)):
         seen[score.card_id] += 1
-        told = (score.features or {})["card_count_30d"]
-        if told != seen[score.card_id] and "history_incomplete" not in score.degraded:
-            found.append(f"{score.transaction_id}: {told} of {seen[score.card_id]}")
+        counted = (score.features or {})["card_count_30d"]
+        if counted != seen[score.card_id] and "history_incomplete" not in score.degraded:
+            found.append(f"{score.transaction_id}: {counted} of {seen[score.card_id]}")
     return found
 
 

@@ -1,4 +1,4 @@
-"""What a card's record packs can be read again."""
+"""Traits and places that a card's record packs can be unpacked."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ codes = st.text("ABCXYZ", min_size=2, max_size=2)
     clock=st.integers(-1439, 1439),
     currency=st.text("ABCXYZ", min_size=3, max_size=3),
 )
-def test_every_trait_can_be_read_again(
+def test_packed_traits_can_be_unpacked(
     category: str | None, country: str | None, channel: str | None, clock: int, currency: str
 ) -> None:
     packed = np.array([records.pack_traits(category, country, channel, clock, currency)])
@@ -32,14 +32,14 @@ def test_every_trait_can_be_read_again(
 
 
 @given(st.lists(codes, min_size=2, max_size=2, unique=True))
-def test_two_countries_are_two_traits(pair: list[str]) -> None:
+def test_two_countries_have_different_traits(pair: list[str]) -> None:
     packed = np.array([records.pack_traits(None, country, None, 0, "EUR") for country in pair])
     first, second = records.unpack_trait(packed, records.COUNTRY)
     assert first != second
 
 
 @given(latitude=st.floats(-90, 90), longitude=st.floats(-180, 180))
-def test_a_place_can_be_read_again_to_the_metre(latitude: float, longitude: float) -> None:
+def test_a_packed_place_can_be_unpacked_to_within_a_metre(latitude: float, longitude: float) -> None:
     (north,), (east,) = records.unpack_places(np.array([records.pack_place(latitude, longitude)]))
     assert north / 1e5 == pytest.approx(latitude, abs=6e-6)
     assert east / 1e5 == pytest.approx(longitude, abs=6e-6)

@@ -1,4 +1,4 @@
-"""A history that was lost and put together again, in another order, says what it would have said."""
+"""Histories that a repair restored in another order give the same fates and values as if nothing had been lost."""
 
 import asyncio
 import itertools
@@ -32,7 +32,7 @@ NEAR = FeatureSet(
         card("fraud_share", "7d"),
     )
 )
-"""With features that look at the very last records, of a merchant, a device and of labels too."""
+"""With features that read the latest records of merchants, devices and labels, without a delay."""
 
 
 def told(store: MemoryStore, *rows: Row) -> list[tuple[str, ...]]:
@@ -45,7 +45,7 @@ def merchant_of(store: MemoryStore, name: str = "shop-1") -> History:
 
 
 def lose(histories: dict[int, History], name: int, *, kept: int = 0) -> None:
-    """Cut a history short, as a server that went back in time would; without `kept` the key is gone."""
+    """Cut a history to its first `kept` records, as an older snapshot has it; delete it if that is 0."""
     if kept:
         histories[name].replace(histories[name].base, histories[name].rows[:kept].copy())
     else:
@@ -53,7 +53,7 @@ def lose(histories: dict[int, History], name: int, *, kept: int = 0) -> None:
 
 
 def apply(store: MemoryStore, part: Any) -> None:
-    """Do again what a part of a stream did."""
+    """Apply one part of a stream, a label or a batch."""
     if isinstance(part, Label):
         store.label_now([part])
     elif part:
@@ -82,7 +82,7 @@ busy_streams = st.lists(steps, min_size=12, max_size=40)
 
 
 def probes(stream: Stream) -> list[Row]:
-    """Return transactions of every card at every merchant behind a stream, soon and after the label delay."""
+    """Return transactions of every card at every merchant, at the end of a stream and after the label delay."""
     offset = max(
         [part.offset if isinstance(part, Label) else part[-1]["offset"] for part in stream.parts if part], default=0
     )
@@ -97,10 +97,10 @@ def probes(stream: Stream) -> list[Row]:
     ]
 
 
-def disturbed(before: Stream, data: st.DataObject) -> MemoryStore:
-    """Return a store that saw a stream, lost some histories or their ends, and was given all of it again.
+def repaired(before: Stream, data: st.DataObject) -> MemoryStore:
+    """Return a store that applied a stream, lost some histories or their ends, and applied all of it again.
 
-    Labels come first, in whatever order, as a repair has it: each then follows its transaction.
+    As in a repair, labels come first, in any order; each is added to other histories with its transaction.
     """
     store = MemoryStore(NEAR)
     asyncio.run(outcomes(before, NEAR, lambda: store))
@@ -124,8 +124,8 @@ def rows_of(stream: Stream) -> list[Row]:
     return [row for part in stream.parts if isinstance(part, list) for row in part]
 
 
-def has_labels_behind_the_horizon(stream: Stream) -> bool:
-    """Tell whether some label met its transaction out of sight: what it did hung on when it came, which is lost."""
+def has_labels_beyond_the_horizon(stream: Stream) -> bool:
+    """Tell whether a label found its transaction beyond the horizon: that depends on arrival, which a loss forgets."""
     store, sent = MemoryStore(NEAR), set[object]()
     for part in stream.parts:
         if isinstance(part, Label):
@@ -140,24 +140,26 @@ def has_labels_behind_the_horizon(stream: Stream) -> bool:
 
 @given(stream=busy_streams, data=st.data())
 @settings(max_examples=examples(100))
-def test_after_a_repair_every_decision_is_what_it_would_have_been(stream: list, data: st.DataObject) -> None:
+def test_decisions_after_a_loss_and_a_repair_equal_those_without_a_loss(stream: list, data: st.DataObject) -> None:
     whole = Stream(stream)
     before, after = parted(whole, data.draw(st.integers(len(whole.parts) // 2, len(whole.parts))))
-    assume(not has_labels_behind_the_horizon(before))
+    assume(not has_labels_beyond_the_horizon(before))
     after.parts.append(probes(whole))
-    undisturbed = MemoryStore(NEAR)
-    asyncio.run(outcomes(before, NEAR, lambda: undisturbed))
-    store = disturbed(before, data)
+    reference = MemoryStore(NEAR)
+    asyncio.run(outcomes(before, NEAR, lambda: reference))
+    store = repaired(before, data)
     sent = {row["offset"] for row in rows_of(before)}
     new = [row["offset"] not in sent for row in rows_of(after)]
-    expected = asyncio.run(outcomes(after, NEAR, lambda: undisturbed))
+    expected = asyncio.run(outcomes(after, NEAR, lambda: reference))
     again = asyncio.run(outcomes(after, NEAR, lambda: store))
     assert list(itertools.compress(again, new)) == list(itertools.compress(expected, new))
 
 
 @given(stream=busy_streams, data=st.data())
 @settings(max_examples=examples(100))
-def test_what_was_undecided_at_a_loss_sees_what_it_would_have_seen(stream: list, data: st.DataObject) -> None:
+def test_transactions_undecided_at_a_loss_get_the_same_outcome_after_the_repair(
+    stream: list, data: st.DataObject
+) -> None:
     whole = Stream(stream)
     batches = [i for i, part in enumerate(whole.parts) if isinstance(part, list)]
     assume(batches)
@@ -166,9 +168,9 @@ def test_what_was_undecided_at_a_loss_sees_what_it_would_have_seen(stream: list,
     earlier = [row["offset"] for row in rows_of(before)[: -len(undecided)]]
     parked = {part.transaction_id for part in before.parts if isinstance(part, Label)}  # known before they happened
     new = [row["offset"] > max(earlier, default=-1) and row["id"] not in parked for row in undecided]
-    undisturbed = MemoryStore(NEAR)
-    first = asyncio.run(outcomes(before, NEAR, lambda: undisturbed))[-len(undecided) :]
-    store = disturbed(before, data)
+    reference = MemoryStore(NEAR)
+    first = asyncio.run(outcomes(before, NEAR, lambda: reference))[-len(undecided) :]
+    store = repaired(before, data)
     store._displaced = Displaced({TRANSACTIONS: before.parts[-1][-1]["offset"] + 1})
     last, _ = parted(before, 0)
     last.parts = [undecided]
@@ -176,7 +178,7 @@ def test_what_was_undecided_at_a_loss_sees_what_it_would_have_seen(stream: list,
     assert list(itertools.compress(again, new)) == list(itertools.compress(first, new))
 
 
-def test_a_label_that_lies_behind_its_transaction_follows_it_into_a_history_that_was_lost() -> None:
+def test_reapplying_a_transaction_restores_its_label_in_a_lost_merchant_history() -> None:
     row, store = transaction(1), MemoryStore(NEAR)
     store.observe_now(transactions([row]))
     store.label_now([label(1, row, fraud=True, at_ms=row["ms"] + 1)])
@@ -185,7 +187,7 @@ def test_a_label_that_lies_behind_its_transaction_follows_it_into_a_history_that
     assert records.is_label(merchant_of(store).rows[:, records.FLAGS]).tolist() == [False, True]
 
 
-def test_a_label_that_is_applied_again_before_its_merchant_is_there_comes_with_the_transaction() -> None:
+def test_a_label_reapplied_before_the_merchants_history_exists_is_added_with_the_transaction() -> None:
     row, store = transaction(1), MemoryStore(NEAR)
     said = label(1, row, fraud=True, at_ms=row["ms"] + 1)
     store.observe_now(transactions([row]))
@@ -197,7 +199,7 @@ def test_a_label_that_is_applied_again_before_its_merchant_is_there_comes_with_t
     assert records.is_label(merchant_of(store).rows[:, records.FLAGS]).tolist() == [False, True]
 
 
-def test_of_labels_known_at_the_same_moment_the_later_offset_wins_in_whatever_order_they_lie() -> None:
+def test_of_labels_with_the_same_time_the_latest_offset_counts_in_any_append_order() -> None:
     row = transaction(1)
     later = transaction(9, ms=row["ms"] + 8 * DAY_MS - 1)
     said = [label(n, row, fraud=n % 2 == 1, at_ms=row["ms"], reported_by=f"{n}") for n in (5, 4, 3)]
@@ -209,21 +211,21 @@ def test_of_labels_known_at_the_same_moment_the_later_offset_wins_in_whatever_or
     assert told(store, later)[0][share] == float(1).hex()
 
 
-def test_a_displaced_transaction_sees_what_was_put_back_behind_it_and_not_what_its_partition_has_behind_it() -> None:
+def test_a_displaced_transaction_sees_restored_records_but_no_later_offsets_of_its_partition() -> None:
     rows = [transaction(offset) for offset in range(4)]
     elsewhere = transaction(90, card="card-2", partition=1)
     store = MemoryStore(NEAR)
-    store.observe_now(transactions([rows[2], rows[3]]))  # what outlived the loss, decided by nobody yet
+    store.observe_now(transactions([rows[2], rows[3]]))  # these survived the loss and are not decided yet
     store.label_now([label(1, rows[0], fraud=True, at_ms=rows[0]["ms"])])
     store.observe_now(transactions([rows[0], rows[1], elsewhere]))
     store._displaced = Displaced({TRANSACTIONS: 4})
     seen = store.observe_now(transactions([rows[2], rows[3]]))
-    assert seen.cards.lengths.tolist() == [4, 5]  # two before each and a label; the last one sees the other as well
-    assert seen.merchants.lengths.tolist() == [5, 6]  # and what another partition has
+    assert seen.cards.lengths.tolist() == [4, 5]  # two transactions, a label and itself; the second also sees the first
+    assert seen.merchants.lengths.tolist() == [5, 6]  # and the one of another partition
     assert seen.merchants.rows[[4, 10], records.OFFSET].tolist() == [2, 3]
 
 
-def test_a_transaction_in_its_place_sees_what_was_there_before_it() -> None:
+def test_a_transaction_in_its_place_sees_records_before_it_and_a_displaced_one_lower_offsets() -> None:
     rows = [transaction(offset) for offset in range(4)]
     store = MemoryStore(NEAR)
     store.observe_now(transactions([rows[2], rows[3], rows[0], rows[1]]))
@@ -231,7 +233,7 @@ def test_a_transaction_in_its_place_sees_what_was_there_before_it() -> None:
     assert store.observe_now(transactions([rows[3], rows[1]])).cards.lengths.tolist() == [2, 2]
 
 
-def test_a_displaced_label_is_judged_by_what_was_put_back_behind_it() -> None:
+def test_the_status_of_a_displaced_label_depends_on_records_restored_after_it() -> None:
     row, store = transaction(1), MemoryStore(NEAR)
     said = [label(offset, row, fraud=True, at_ms=row["ms"] + offset) for offset in (1, 2, 3)]
     store.label_now([said[1]])
@@ -247,7 +249,7 @@ def test_a_displaced_label_is_judged_by_what_was_put_back_behind_it() -> None:
 
 
 @pytest.mark.parametrize("displaced", [NONE_DISPLACED, Displaced(everything=True)])
-def test_a_transaction_that_was_in_time_when_it_came_is_not_too_late_when_it_is_applied_again(
+def test_a_transaction_that_arrived_in_time_is_not_too_late_when_it_is_reapplied(
     displaced: Displaced,
 ) -> None:
     old, new = transaction(1), transaction(2, ms=START_MS + 40 * DAY_MS)
@@ -258,13 +260,15 @@ def test_a_transaction_that_was_in_time_when_it_came_is_not_too_late_when_it_is_
     lose(store._histories[Entity.MERCHANT], records.merchant_hash("shop-1"))
     store.observe_now(transactions([new]))
     assert list(store.observe_now(transactions([old, {**old, "offset": 3}])).fates) == [Fate.DECIDE, Fate.TOO_LATE]
-    assert store._histories[Entity.CARD][records.card_hash("card-1")].length == 1  # it is out of sight there
+    assert (
+        store._histories[Entity.CARD][records.card_hash("card-1")].length == 1
+    )  # the old one is beyond the horizon there
     assert merchant_of(store).length == 2
     store.observe_now(transactions([old]))
     assert merchant_of(store).length == 2
 
 
-def test_an_id_used_again_behind_the_horizon_is_another_transaction_at_its_merchant_too() -> None:
+def test_an_id_reused_beyond_the_horizon_is_another_transaction_at_its_merchant_too() -> None:
     old = transaction(1)
     again = {**old, "ms": old["ms"] + 38 * DAY_MS, "offset": 3, "content": 5}
     store = MemoryStore(NEAR)

@@ -1,4 +1,4 @@
-"""Paned windows: their edges, the same numbers whatever was folded, and no transaction counted twice once it was."""
+"""Paned windows: their edges; compaction changes no feature value and counts no transaction twice."""
 
 import asyncio
 from collections.abc import Iterator
@@ -32,12 +32,12 @@ HOUR = 1_700_000_000_000 // HOUR_MS * HOUR_MS
 
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fold whatever may be folded, worth it or not."""
+    """Compact whatever may be compacted, worthwhile or not."""
     monkeypatch.setattr(compaction, "is_worthwhile", lambda *_: True)
 
 
 def at(*times_ms: int, **changes: object) -> list[Row]:
-    """Make transactions of a card each, at these times."""
+    """Make transactions at these times, each of another card."""
     return [
         transaction(offset, card=f"c{offset}", ms=time_ms, **changes)
         for offset, time_ms in enumerate(times_ms, start=1)
@@ -53,14 +53,14 @@ def last(feature: Feature, rows: list[Row]) -> float:
 @pytest.mark.parametrize(
     ("other_ms", "counted"),
     [
-        (HOUR - 2 * HOUR_MS, 1),  # the last millisecond of a pane that is not wholly inside
+        (HOUR - 2 * HOUR_MS, 1),  # the last millisecond of the pane before the window
         (HOUR - 2 * HOUR_MS + 1, 2),
         (HOUR, 2),
         (HOUR + 5, 2),
         (HOUR + 6, 1),
     ],
 )
-def test_the_far_end_is_moved_back_to_a_whole_pane_and_the_near_end_is_exact(other_ms: int, counted: int) -> None:
+def test_a_paned_window_begins_at_a_pane_border_and_ends_exactly(other_ms: int, counted: int) -> None:
     feature = row_of("count", 2 * HOUR_MS, resolution_ms=HOUR_MS)
     assert last(feature, at(other_ms, HOUR + 5)) == counted
 
@@ -71,15 +71,17 @@ def test_the_far_end_is_moved_back_to_a_whole_pane_and_the_near_end_is_exact(oth
         (HOUR - 10 * HOUR_MS, 0),
         (HOUR - 10 * HOUR_MS + 1, 1),
         (HOUR - 8 * HOUR_MS, 1),
-        (HOUR - 8 * HOUR_MS + 1, 0),  # older than the delay, but not its whole pane
+        (HOUR - 8 * HOUR_MS + 1, 0),  # older than the delay, but its pane is not
     ],
 )
-def test_a_delayed_window_is_as_long_as_it_says_and_no_nearer_than_its_delay(other_ms: int, counted: int) -> None:
+def test_a_delayed_paned_window_has_its_declared_length_and_looks_no_nearer_than_its_delay(
+    other_ms: int, counted: int
+) -> None:
     feature = row_of("count", 2 * HOUR_MS, 8 * HOUR_MS, HOUR_MS)
     assert last(feature, at(other_ms, HOUR + 5)) == counted
 
 
-def test_one_that_comes_very_late_sees_what_came_before_its_pane_and_itself() -> None:
+def test_a_very_late_transaction_sees_only_what_precedes_its_pane_and_itself() -> None:
     feature = row_of("count", 2 * HOUR_MS, resolution_ms=HOUR_MS)
     now = HOUR + 9 * HOUR_MS
     assert last(feature, at(HOUR - 1, HOUR + 1, HOUR + 7, now, HOUR + 5)) == 2.0
@@ -89,18 +91,18 @@ def test_one_that_comes_very_late_sees_what_came_before_its_pane_and_itself() ->
 @pytest.mark.parametrize("name", SETS)
 @given(stream=st.one_of(streams, dense_streams))
 @settings(max_examples=examples(120), deadline=None)
-def test_what_was_folded_changes_no_number(name: str, stream: list) -> None:
+def test_compaction_changes_no_feature_value(name: str, stream: list) -> None:
     feature_set = SETS[name]
     store = MemoryStore(feature_set)
     with pytest.MonkeyPatch.context() as patching:
         patching.setattr(compaction, "is_worthwhile", lambda *_: True)
-        told = asyncio.run(outcomes(Stream(stream, UNCOMPACTED_MS), feature_set, lambda: store))
-    assert told == recounted(Stream(stream, UNCOMPACTED_MS), feature_set)
+        computed = asyncio.run(outcomes(Stream(stream, UNCOMPACTED_MS), feature_set, lambda: store))
+    assert computed == recounted(Stream(stream, UNCOMPACTED_MS), feature_set)
 
 
 @given(stream=dense_streams)
 @settings(max_examples=examples(60), deadline=None)
-def test_positions_count_what_was_folded(stream: list) -> None:
+def test_positions_count_compacted_records(stream: list) -> None:
     with pytest.MonkeyPatch.context() as patching:
         patching.setattr(compaction, "is_worthwhile", lambda *_: False)
         apart = list(positions(stream))
@@ -109,7 +111,7 @@ def test_positions_count_what_was_folded(stream: list) -> None:
 
 
 def positions(stream: list) -> Iterator[list[int]]:
-    """Yield the merchants' positions of each batch's transactions that are not delivered again long after."""
+    """Yield merchant positions by batch, without those of transactions redelivered long after the first delivery."""
     store = MemoryStore(HOURLY)
     for part in Stream(stream, UNCOMPACTED_MS).parts:
         if part is None:
@@ -121,16 +123,16 @@ def positions(stream: list) -> Iterator[list[int]]:
             yield [store.label_now([part])[0].merchant_position or -1]
 
 
-def fold_all(store: MemoryStore) -> None:
+def compact_all(store: MemoryStore) -> None:
     asyncio.run(store.compact())
 
 
 @pytest.mark.usefixtures("eager")
-def test_a_folded_transaction_delivered_again_is_counted_once_and_sees_what_is_there_now() -> None:
+def test_a_redelivered_compacted_transaction_is_counted_once_and_sees_the_present_history() -> None:
     store = MemoryStore(HOURLY)
     rows = at(HOUR, HOUR + 2 * HOUR_MS, HOUR + 4 * HOUR_MS)
     store.observe_now(transactions(rows))
-    fold_all(store)
+    compact_all(store)
     again = store.observe_now(transactions([rows[0]]))
     assert list(again.fates) == [Fate.DECIDE]
     assert again.merchants.positions.tolist() == [2]
@@ -142,12 +144,14 @@ def test_a_folded_transaction_delivered_again_is_counted_once_and_sees_what_is_t
 
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize(("which", "others"), [(0, 0), (3, 3)])
-def test_one_that_may_be_displaced_does_not_see_what_its_partition_has_behind_it(which: int, others: int) -> None:
-    """Its own record is last and counts once, folded or not; one that was folded sees all."""
+def test_a_transaction_that_may_be_displaced_does_not_see_later_offsets_of_its_partition(
+    which: int, others: int
+) -> None:
+    """Its own record is last and counts once, compacted or not; a compacted one sees the whole history."""
     store = MemoryStore(HOURLY)
     rows = at(HOUR, HOUR + 2 * HOUR_MS, HOUR + 4 * HOUR_MS, HOUR + 4 * HOUR_MS + 1, HOUR + 4 * HOUR_MS + 2)
     store.observe_now(transactions(rows))
-    fold_all(store)
+    compact_all(store)
     store._displaced = ALL_DISPLACED
     again = store.observe_now(transactions([rows[which]]))
     assert again.merchants.rows[-1, records.ID] == records.transaction_hash(f"c{which + 1}", f"t{which + 1}")
@@ -155,22 +159,22 @@ def test_one_that_may_be_displaced_does_not_see_what_its_partition_has_behind_it
 
 
 @pytest.mark.usefixtures("eager")
-def test_a_late_transaction_is_no_folded_one_though_its_time_is() -> None:
+def test_late_transactions_are_counted_though_their_time_is_already_compacted() -> None:
     store = MemoryStore(HOURLY)
     store.observe_now(transactions(at(HOUR, HOUR + 2 * HOUR_MS, HOUR + 4 * HOUR_MS)))
-    fold_all(store)
+    compact_all(store)
     late = transaction(9, card="late", ms=HOUR + HOUR_MS)
     store.observe_now(transactions([late, transaction(0, card="elsewhere", partition=1, ms=HOUR)]))
-    fold_all(store)
+    compact_all(store)
     after = transaction(11, card="c9", ms=HOUR + 4 * HOUR_MS + 1)
     assert column("merchant_count_6h", store.observe_now(transactions([after])), after) == [6.0]
 
 
 @pytest.mark.usefixtures("eager")
-def test_a_topic_that_was_made_anew_is_not_taken_for_what_was_folded() -> None:
+def test_a_low_offset_of_a_recreated_topic_is_not_mistaken_for_a_compacted_record() -> None:
     store = MemoryStore(HOURLY)
     store.observe_now(transactions(at(HOUR, HOUR + 2 * HOUR_MS, HOUR + 4 * HOUR_MS)))
-    fold_all(store)
+    compact_all(store)
     first = transaction(0, card="new", ms=HOUR + 4 * HOUR_MS + 1)
     assert column("merchant_count_6h", store.observe_now(transactions([first])), first) == [4.0]
 
@@ -181,7 +185,7 @@ def column(name: str, observed: Observed, *rows: Row) -> list[float]:
 
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("corrected", [False, True])
-def test_a_label_keeps_its_position_and_its_say_when_its_transaction_is_folded(corrected: bool) -> None:  # noqa: FBT001
+def test_a_label_keeps_its_position_and_effect_when_its_transaction_is_compacted(corrected: bool) -> None:  # noqa: FBT001
     store = MemoryStore(HOURLY)
     rows = at(HOUR, HOUR + 1)
     store.observe_now(transactions(rows))
@@ -189,14 +193,14 @@ def test_a_label_keeps_its_position_and_its_say_when_its_transaction_is_folded(c
     says += [label(1, rows[0], fraud=False, at_ms=HOUR + 6)] if corrected else []
     first = store.label_now(says)
     store.observe_now(transactions([transaction(3, card="c3", ms=HOUR + 3 * HOUR_MS)]))
-    fold_all(store)
+    compact_all(store)
     assert store.label_now(says) == first
     asked = transaction(4, card="c4", ms=HOUR + 8 * HOUR_MS)
     shares = column("merchant_fraud_share_delayed_6h", store.observe_now(transactions([asked])), asked)
     assert shares == [0.0 if corrected else 1 / 3]
 
 
-def test_what_is_labelled_genuine_alone_is_as_good_as_unlabelled_where_histories_fold() -> None:
+def test_a_merchants_paned_history_stores_a_genuine_label_only_together_with_a_fraud_label() -> None:
     store = MemoryStore(HOURLY)
     (row,) = at(HOUR)
     store.observe_now(transactions([row]))
@@ -234,7 +238,7 @@ def test_panes_are_exact_however_they_are_merged(amounts: list, cuts: list[int],
         assert ((high << panes.REMAINDER_BITS) + low).sum() == sum(amount * amount for amount in theirs)
 
 
-def test_a_pane_that_is_full_of_the_largest_amounts_does_not_overflow() -> None:
+def test_a_pane_full_of_the_largest_amounts_does_not_overflow() -> None:
     (row,) = records.card_rows(transactions([transaction(1, amount=10**12)]))[:, : records.SHARED_COLUMNS]
     nearly = panes.FULL - 1
     pane = panes.merge(row[np.newaxis], np.array([HOUR]))
@@ -250,69 +254,69 @@ def test_a_pane_that_is_full_of_the_largest_amounts_does_not_overflow() -> None:
 
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("most", [1, 3])
-def test_a_month_of_the_largest_amounts_in_several_rows_a_pane_is_exact(
+def test_compacting_the_largest_amounts_into_several_rows_of_a_pane_changes_no_value(
     most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(panes, "FULL", most)
     rows = at(*[HOUR + i for i in range(50)], amount=10**12, exponent=0)
     asked = transaction(99, card="c", ms=HOUR + 11 * HOUR_MS, amount=1, exponent=0)
-    told = []
-    for folds in (False, True):
+    computed = []
+    for compacts in (False, True):
         store = MemoryStore(HOURLY)
         store.observe_now(transactions([*rows, transaction(98, card="d", ms=HOUR + 10 * HOUR_MS)]))
-        if folds:
-            fold_all(store)
-        told.append(vectorise(HOURLY, transactions([asked]), store.observe_now(transactions([asked]))).tobytes())
-    assert told[0] == told[1]
+        if compacts:
+            compact_all(store)
+        computed.append(vectorise(HOURLY, transactions([asked]), store.observe_now(transactions([asked]))).tobytes())
+    assert computed[0] == computed[1]
 
 
-# Cards judge by the longest horizon of all sets: here it is the same, so that each judges alone as beside the other.
+# Fates depend on the longest card horizon of all sets: it is the same here, so each set has the same fates alone.
 BESIDE = {name: FeatureSet((*one.rows, card("count", "31d"))) for name, one in SETS.items()}
 
 
 @pytest.mark.parametrize("name", BESIDE)
 @given(stream=st.one_of(streams, dense_streams))
 @settings(max_examples=examples(60), deadline=None)
-def test_a_paned_set_gives_the_same_numbers_beside_another(name: str, stream: list) -> None:
+def test_a_paned_set_gives_the_same_values_beside_another_set(name: str, stream: list) -> None:
     with pytest.MonkeyPatch.context() as patching:
         patching.setattr(compaction, "is_worthwhile", lambda *_: True)
         assert beside_each_other(BESIDE[name], stream) == recounted(Stream(stream, UNCOMPACTED_MS), BESIDE[name])
 
 
 def beside_each_other(asked: FeatureSet, stream: list) -> list:
-    """Return what one set's vectors are where histories are kept for both."""
+    """Return the outcomes of one set where histories are kept for both."""
     sets, result = FeatureSets(tuple(BESIDE.values())), []
     store = MemoryStore(sets)
     for part in Stream(stream, UNCOMPACTED_MS).parts:
         if part is None:
-            fold_all(store)
+            compact_all(store)
         elif isinstance(part, list):
             batch = transactions(part)
             observed = store.observe_now(batch)
             vectors = Vectors(sets, batch, observed, np.ones(len(part), np.bool_)).of(asked.fingerprint)
-            told = zip(part, observed.fates, vectors.tolist(), strict=True)
-            result += [(fate, compared(row, fate, vector)) for row, fate, vector in told]
+            computed = zip(part, observed.fates, vectors.tolist(), strict=True)
+            result += [(fate, compared(row, fate, vector)) for row, fate, vector in computed]
         else:
             store.label_now([part])
     return result
 
 
-def test_beside_an_exact_set_nothing_that_it_sees_is_folded() -> None:
+def test_nothing_within_the_horizon_of_an_exact_set_is_compacted() -> None:
     keep = FeatureSets((load(None), HOURLY, FINER)).retentions[Entity.MERCHANT]
     assert max(keep.bounds_ms(HOUR).values()) <= HOUR - 44 * DAY_MS
 
 
-def test_beside_a_set_that_asks_the_same_of_merchants_nothing_changes() -> None:
+def test_a_second_set_with_the_same_merchant_features_does_not_change_merchant_retention() -> None:
     both = FeatureSets((HOURLY, FeatureSet((*HOURLY.rows, *load(None).rows[:3]))))
     assert both.retentions[Entity.MERCHANT] == HOURLY.retentions[Entity.MERCHANT]
 
 
-def test_of_exact_sets_the_longest_horizon_holds() -> None:
+def test_the_longest_horizon_of_exact_sets_applies() -> None:
     keep = Retention((exact(7), exact(9)))
     assert (keep.allows_panes, keep.horizon_ms, keep.oldest_ms(20)) == (False, 9, 11)
 
 
-ladders = st.builds(
+schedules = st.builds(
     lambda widths, tails: ResolutionSchedule(
         tuple(np.cumprod([1, *widths]).tolist()), tuple(np.cumsum(tails).tolist())
     ),
@@ -321,65 +325,65 @@ ladders = st.builds(
 )
 
 
-@given(several=st.lists(ladders, min_size=1, max_size=3), newest=st.integers(0, 1000), later=st.integers(0, 100))
-def test_what_several_sets_let_be_folded_is_nowhere_coarser_than_any_needs(
+@given(several=st.lists(schedules, min_size=1, max_size=3), newest=st.integers(0, 1000), later=st.integers(0, 100))
+def test_compaction_for_several_sets_is_nowhere_coarser_than_any_of_them_needs(
     several: list[ResolutionSchedule], newest: int, later: int
 ) -> None:
     keep = Retention(tuple(several))
     bounds = keep.bounds_ms(newest)
     assert keep.allows(keep.oldest_ms(newest), bounds, newest + later)
-    for ladder in several:
-        assert keep.oldest_ms(newest) <= ladder.oldest_ms(newest)
-        for fine in ladder.resolutions_ms:
+    for schedule in several:
+        assert keep.oldest_ms(newest) <= schedule.oldest_ms(newest)
+        for fine in schedule.resolutions_ms:
             wider = [bound for width, bound in bounds.items() if fine % width]
-            assert all(bound <= ladder.seen_after(newest, fine) for bound in wider)
+            assert all(bound <= schedule.seen_after(newest, fine) for bound in wider)
 
 
-def blind_to_lateness(frame: Frame, feature: Feature, ladder: ResolutionSchedule) -> tuple[Ints, Ints]:
-    begin_ms, end_ms = real_ends(frame, feature, ladder)
+def ignore_lateness(frame: Frame, feature: Feature, schedule: ResolutionSchedule) -> tuple[Ints, Ints]:
+    begin_ms, end_ms = real_ends(frame, feature, schedule)
     return begin_ms, end_ms if feature.delay_ms else frame.own_ms
 
 
-def moved_forward(self: ResolutionSchedule, newest_ms: Moments, resolution_ms: int) -> Moments:
+def seen_after_too_late(self: ResolutionSchedule, newest_ms: Moments, resolution_ms: int) -> Moments:
     return real_seen_after(self, newest_ms, resolution_ms) + 2 * HOUR_MS
 
 
-def a_pane_early(times_ms: Ints, bounds_ms: dict[int, int]) -> Ints:
-    return folding_ends(times_ms, bounds_ms) - HOUR_MS
+def end_a_pane_early(times_ms: Ints, bounds_ms: dict[int, int]) -> Ints:
+    return compaction_ends(times_ms, bounds_ms) - HOUR_MS
 
 
-def without_first_parts(rows: Ints) -> tuple[Ints, Ints]:
+def squares_without_first_parts(rows: Ints) -> tuple[Ints, Ints]:
     return np.zeros(len(rows), np.int64), panes_squares(rows)[1]
 
 
-def labels_dropped(rows: Ints, _base: int) -> Ints:
+def drop_labels(rows: Ints, _base: int) -> Ints:
     return np.zeros_like(rows)
 
 
 real_seen_after = ResolutionSchedule.seen_after
-real_ends, folding_ends, panes_squares = paned._ends, compaction._ends, panes.squares
+real_ends, compaction_ends, panes_squares = paned._ends, compaction._ends, panes.squares
 BUGS = {
-    "what is folded is counted a pane early": (compaction, "_ends", a_pane_early),
-    "bounds are moved forward": (ResolutionSchedule, "seen_after", moved_forward),
-    "the first part of squares is lost": (panes, "squares", without_first_parts),
-    "labels of what was folded are dropped": (compaction, "_placed", labels_dropped),
+    "what is folded is counted a pane early": (compaction, "_ends", end_a_pane_early),
+    "bounds are moved forward": (ResolutionSchedule, "seen_after", seen_after_too_late),
+    "the first part of squares is lost": (panes, "squares", squares_without_first_parts),
+    "labels of what was folded are dropped": (compaction, "_placed", drop_labels),
     "what was folded is not known again": (CompactionNotes, "holds", lambda *_: False),
     "everything counts as folded": (CompactionNotes, "holds", lambda *_: True),
-    "late ones are cut to the millisecond": (paned, "_ends", blind_to_lateness),
+    "late ones are cut to the millisecond": (paned, "_ends", ignore_lateness),
 }
 
 
 @pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("bug", BUGS)
-def test_the_recount_sees_it_when(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_recount_detects_a_planted_bug(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(*BUGS[bug])
 
     @given(stream=dense_streams)
     @settings(max_examples=400, deadline=None, database=None, derandomize=True, phases=[Phase.generate])
     def agree(stream: list) -> None:
         store = MemoryStore(HOURLY)
-        told = asyncio.run(outcomes(Stream(stream, UNCOMPACTED_MS), HOURLY, lambda: store))
-        assert told == recounted(Stream(stream, UNCOMPACTED_MS), HOURLY)
+        computed = asyncio.run(outcomes(Stream(stream, UNCOMPACTED_MS), HOURLY, lambda: store))
+        assert computed == recounted(Stream(stream, UNCOMPACTED_MS), HOURLY)
 
     with pytest.raises((AssertionError, RuntimeWarning)):
         agree()

@@ -1,4 +1,4 @@
-"""A record's bits and hashes, a history's drafts, and what a worker remembers."""
+"""A record's bits and hashes, a history's drafts, and a worker's cache."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def cached(*offsets: int, entity: int = 1) -> CachedHistory:
     offset=st.integers(0, 2**62),
     content=st.integers(0, 2**64 - 1),
 )
-def test_every_part_of_a_record_can_be_read_again(
+def test_the_packed_fields_of_a_record_can_be_read_back(
     amount: int, exponent: int, partition: int, offset: int, content: int
 ) -> None:
     row = transaction(offset, ms=NOW, amount=amount, exponent=exponent, partition=partition, content=content)
@@ -53,11 +53,11 @@ def test_different_transactions_have_different_ids(pairs: list[tuple[str, str]])
     assert len({records.transaction_hash(card, transaction_id) for card, transaction_id in pairs}) == 2
 
 
-def test_an_id_with_half_a_surrogate_can_be_hashed() -> None:
+def test_an_id_with_a_lone_surrogate_can_be_hashed() -> None:
     assert records.transaction_hash("card", "\ud800") != records.transaction_hash("card", "\ud801")
 
 
-def test_a_labels_id_covers_all_that_makes_it_another_label_and_not_where_it_came_from() -> None:
+def test_a_labels_id_covers_its_content_but_neither_its_source_offset_nor_its_merchant() -> None:
     row = transaction(1)
     said = label(1, row, fraud=True, at_ms=NOW)
     changes = [
@@ -72,14 +72,14 @@ def test_a_labels_id_covers_all_that_makes_it_another_label_and_not_where_it_cam
     assert records.label_hash(said) != records.transaction_hash("card-1", "t1")
 
 
-def test_content_and_place_are_told_apart() -> None:
+def test_content_and_source_offset_are_compared_separately() -> None:
     row = transaction(1)
     rows = records.card_rows(transactions([row, {**row, "partition": 1}, {**row, "offset": 2}, {**row, "content": 3}]))
     assert [records.same_source_offset(rows[0], other) for other in rows] == [True, False, False, True]
     assert [records.same_content(rows[0], other) for other in rows] == [True, True, True, False]
 
 
-def test_drafts_are_taken_back_with_their_times() -> None:
+def test_a_rollback_removes_drafts_and_their_times() -> None:
     history = History(1, "card-1", records.CARD_COLUMNS)
     for i, row in enumerate(rows_of(*range(20))):
         history.append(row, NOW + i)
@@ -88,14 +88,14 @@ def test_drafts_are_taken_back_with_their_times() -> None:
     assert (history.end, history.newest_ms) == (0, NO_TIME_MS)
 
 
-def test_a_history_of_labels_alone_is_never_trimmed() -> None:
+def test_a_history_with_only_labels_is_never_trimmed() -> None:
     history = History(1, "card-1", records.CARD_COLUMNS)
     for i in range(20):
         history.append(records.label_row(label(i, transaction(i), fraud=True, at_ms=NOW + i * 90 * DAY_MS)), None)
     assert history.expired_count(37 * DAY_MS) == 0
 
 
-def test_a_value_is_read_as_it_was_written() -> None:
+def test_a_stored_history_is_read_as_it_was_written() -> None:
     history = cached(1, 2, 3)
     again = CachedHistory(Entity.CARD, 1, "", b"key")
     again.load(history.header() + history.rows.tobytes())
@@ -105,19 +105,19 @@ def test_a_value_is_read_as_it_was_written() -> None:
     assert again.is_absent
 
 
-def test_a_value_of_a_later_format_is_refused() -> None:
+def test_a_stored_history_of_an_unknown_format_is_refused() -> None:
     with pytest.raises(StoreRefusedError, match="format 4 is unknown; this version supports 2 and 3"):
         CachedHistory(Entity.CARD, 1, "", b"key").load(HEADER.pack(0, 4, b"card-1"))
 
 
-def test_growth_and_trimming_are_no_loss_and_anything_else_is() -> None:
+def test_growth_and_trimming_show_no_loss_but_a_shorter_or_different_history_does() -> None:
     end, last_id = 3, cached(1, 2, 3).last_id
     grown, trimmed, shorter, other = cached(1, 2, 3, 4), cached(4, 5), cached(1, 2), cached(1, 2, 9)
     trimmed.base = 3
     assert [h.shows_loss(end, last_id) for h in (grown, trimmed, shorter, other)] == [False, False, True, True]
 
 
-def test_the_memory_forgets_what_was_used_longest_ago() -> None:
+def test_the_cache_evicts_the_least_recently_used_history() -> None:
     entries = [cached(1, entity=i) for i in range(4)]
     cache = Cache(3 * (entries[0].nbytes + 600))
     cache.put(entries[:3])
@@ -129,7 +129,7 @@ def test_the_memory_forgets_what_was_used_longest_ago() -> None:
     assert len(cache) == 2
 
 
-def test_what_grew_weighs_more_and_what_was_dropped_can_come_back() -> None:
+def test_a_grown_history_takes_more_of_the_cache_and_an_evicted_one_can_be_cached_again() -> None:
     first, second = cached(1, entity=1), cached(2, entity=2)
     cache = Cache(first.nbytes + second.nbytes + 2 * 600)
     cache.put([first, second])
@@ -145,7 +145,7 @@ def test_what_grew_weighs_more_and_what_was_dropped_can_come_back() -> None:
     assert cache.get(2) is second
 
 
-def test_an_entry_that_takes_anothers_place_is_the_one_remembered() -> None:
+def test_the_cache_replaces_an_entry_by_a_newer_one_of_the_same_history() -> None:
     cache = Cache(10_000)
     old, new = cached(1), cached(1)
     cache.put([old])
@@ -153,7 +153,7 @@ def test_an_entry_that_takes_anothers_place_is_the_one_remembered() -> None:
     assert cache.get(1) is new
 
 
-def test_a_request_states_what_is_known_and_carries_the_drafts() -> None:
+def test_an_append_request_states_the_cached_end_and_carries_the_drafts() -> None:
     known, absent = cached(1, 2), CachedHistory(Entity.CARD, 2, "card-2", b"other")
     known.append(rows_of(3)[0], NOW)
     absent.append(rows_of(4)[0], NOW)

@@ -1,4 +1,4 @@
-"""Which histories share a slot, and in which calls a batch goes out."""
+"""The slots of keys, and the calls by which a batch is appended."""
 
 from collections import Counter
 from itertools import pairwise
@@ -42,7 +42,7 @@ def batches(draw: st.DrawFn) -> tuple[KeyLayout, dict[Entity, list[CachedHistory
 
 
 @given(deployment=deployments, number=numbers, entities=st.lists(hashes, min_size=1))
-def test_all_keys_of_a_shard_are_in_its_slot_by_redis_own_rule(
+def test_all_keys_of_a_shard_have_its_slot_by_the_rule_of_redis_py(
     deployment: str, number: int, entities: list[int]
 ) -> None:
     shards = KeyLayout("fraudstream:", deployment, number)
@@ -54,19 +54,19 @@ def test_all_keys_of_a_shard_are_in_its_slot_by_redis_own_rule(
 
 
 @given(deployment=deployments, number=numbers)
-def test_each_shard_has_an_equal_part_of_the_slots_to_itself(deployment: str, number: int) -> None:
+def test_the_slot_of_each_shard_is_in_its_own_equal_part_of_all_slots(deployment: str, number: int) -> None:
     bounds = [part * SLOTS // number for part in range(number + 1)]
     shards = KeyLayout("fraudstream:", deployment, number)
     assert all(first <= slot < behind for slot, (first, behind) in zip(shards.slots, pairwise(bounds), strict=True))
 
 
 @given(one=deployments, other=deployments)
-def test_two_deployments_share_no_key(one: str, other: str) -> None:
+def test_two_deployments_share_no_epoch_key(one: str, other: str) -> None:
     keys = [set(KeyLayout("fraudstream:", deployment, 16).epochs) for deployment in (one, other)]
     assert one == other or not keys[0] & keys[1]
 
 
-def test_one_server_keeps_plain_names() -> None:
+def test_keys_on_a_single_server_have_no_hash_tag() -> None:
     shards = KeyLayout("fraudstream:", "default", SINGLE_SERVER_SHARDS)
     assert shards.epochs == (b"fraudstream:default:epoch",)
     assert shards.complete == b"fraudstream:default:epoch:whole"
@@ -74,7 +74,7 @@ def test_one_server_keeps_plain_names() -> None:
     assert shards.shard_of(-1) == HOME_SHARD
 
 
-def test_the_places_on_a_cluster_are_the_same_for_ever() -> None:
+def test_keys_on_a_cluster_are_the_same_in_every_version() -> None:
     shards = KeyLayout("fraudstream:", "default", CLUSTER_SHARDS)
     assert shards.epochs[:2] == (b"fraudstream:{default/60}:epoch", b"fraudstream:{default/68}:epoch")
     assert shards.key(Entity.CARD, 65) == b"fraudstream:{default/68}:c:0000000000000041"
@@ -89,14 +89,14 @@ def test_entities_are_spread_evenly_over_shards() -> None:
 
 
 @given(batch=batches())
-def test_one_call_takes_everything_on_one_server_and_a_call_a_shard_elsewhere(
+def test_a_batch_is_one_call_on_a_single_server_and_one_call_per_shard_and_step_on_a_cluster(
     batch: tuple[KeyLayout, dict[Entity, list[CachedHistory]]],
 ) -> None:
     shards, touched = batch
     in_turn = append_steps(touched, shards)
-    everyone = [entry for group in touched.values() for entry in group]
+    all_entries = [entry for group in touched.values() for entry in group]
     appended = [part for step in in_turn[:2] for part in step]
-    assert sorted(map(id, (entry for part in appended for entry in part.entries))) == sorted(map(id, everyone))
+    assert sorted(map(id, (entry for part in appended for entry in part.entries))) == sorted(map(id, all_entries))
     for step in in_turn:
         assert len({part.shard for part in step}) == len(step)
         assert all(shards.shard_of(entry.entity) == part.shard for part in step for entry in part.entries)
@@ -115,7 +115,7 @@ def test_one_call_takes_everything_on_one_server_and_a_call_a_shard_elsewhere(
 
 
 @given(batch=batches())
-def test_what_the_calls_of_a_step_say_is_what_each_part_says_alone(
+def test_the_calls_of_a_step_equal_those_of_each_part_alone(
     batch: tuple[KeyLayout, dict[Entity, list[CachedHistory]]],
 ) -> None:
     shards, touched = batch
@@ -124,7 +124,7 @@ def test_what_the_calls_of_a_step_say_is_what_each_part_says_alone(
         assert append_calls(step, shards, terms) == [append_calls([part], shards, terms)[0] for part in step]
 
 
-def test_a_call_names_its_shards_epoch_and_describes_each_kind() -> None:
+def test_an_append_call_carries_its_shards_epoch_and_describes_each_kind_of_history() -> None:
     shards = KeyLayout("p:", "d", 2)
     card, shop = history(2, Entity.CARD, shards), history(4, Entity.MERCHANT, shards, drafts=2, settled=1)
     (call,) = append_calls(

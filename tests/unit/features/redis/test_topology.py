@@ -1,4 +1,4 @@
-"""Who serves a slot, and what another server in its place means."""
+"""The owner of a slot, and which changes of the owner mean a loss."""
 
 import pytest
 
@@ -34,12 +34,12 @@ def test_the_owner_of_each_slot_and_all_replicas_are_read() -> None:
     assert known.replicas == {"ra", "rb"}
 
 
-def test_a_slot_that_nobody_serves_is_named() -> None:
+def test_a_slot_without_a_master_is_named_in_the_error() -> None:
     with pytest.raises(StoreUnavailableError, match=r"10\.0\.0\.9:7000: no master serves slot 11 and 1 others"):
         read_topology([[0, 10, [b"h", 1, b"a"]]], [3, 12, 11], ASKED)
 
 
-def test_a_master_is_read_from_what_it_says_of_itself() -> None:
+def test_a_master_is_read_from_its_info_reply() -> None:
     info = {"role": "master", "run_id": "r", "master_replid": "l", "master_replid2": "0" * 40}
     assert read_master("a", info) == Master("a", "r", "l", promoted=False)
     assert read_master("a", {**info, "master_replid2": 0}) == Master("a", "r", "l", promoted=False)
@@ -54,23 +54,23 @@ def test_a_master_is_read_from_what_it_says_of_itself() -> None:
         (BEFORE._replace(run_id="anew"), "aaaaaaaa was restarted"),
         (BEFORE._replace(run_id="anew", replication_id="new"), "aaaaaaaa was restarted"),
         (BEFORE._replace(replication_id="new", promoted=True), "aaaaaaaa was a replica in between"),
-        (BEFORE._replace(replication_id="new"), None),  # as an hour after its last replica left
-        (OTHER, None),  # moved to a master that was there, though that had taken over from one long ago
+        (BEFORE._replace(replication_id="new"), None),  # as Redis does an hour after the last replica left
+        (OTHER, None),  # migrated to a known master, though that was promoted long before
         (OTHER._replace(run_id="anew"), "bbbbbbbb was restarted"),
         (OTHER._replace(replication_id="new"), "bbbbbbbb was a replica in between"),
-        (Master("c" * 40, "run-c", "line-c", promoted=False), None),  # moved to one that is new
+        (Master("c" * 40, "run-c", "line-c", promoted=False), None),  # migrated to a new master
         (Master("c" * 40, "run-c", "line-c", promoted=True), "a replica took over from aaaaaaaa"),
         (Master("r" * 40, "run-r", "line-r", promoted=True), "a replica took over from aaaaaaaa"),
         (Master("r" * 40, "run-r", "line-r", promoted=False), "a replica took over from aaaaaaaa"),
     ],
 )
-def test_only_a_slot_that_was_handed_over_keeps_its_trust(now: Master, why: str | None) -> None:
+def test_an_unchanged_or_migrated_slot_is_no_loss_but_a_restart_or_failover_is(now: Master, why: str | None) -> None:
     before = Servers((BEFORE, OTHER), REPLICAS)
     assert before.loss_reason(Servers((now, OTHER))) == why
     assert read_servers(before.text.encode()).loss_reason(Servers((now, OTHER))) == why
 
 
-def test_what_is_kept_of_servers_names_each_once_and_is_read_as_it_was() -> None:
+def test_the_stored_servers_name_each_master_once_and_are_read_back_equal() -> None:
     servers = Servers((BEFORE, OTHER, BEFORE, BEFORE), REPLICAS)
     assert read_servers(servers.text.encode()) == servers
     assert servers.text.count(BEFORE.run_id) == 1
@@ -103,7 +103,7 @@ def test_seeds_are_read_with_and_without_ports_and_logins() -> None:
         ("redis+cluster://u:secret@[h", "Invalid IPv6 URL"),
     ],
 )
-def test_a_url_that_names_no_cluster_says_what_is_wrong_without_its_password(url: str, why: str) -> None:
+def test_an_invalid_cluster_url_is_rejected_with_the_reason_and_without_its_password(url: str, why: str) -> None:
     with pytest.raises(ValueError, match=why) as refused:
         seeds(url)
     assert "secret" not in str(refused.value)

@@ -1,4 +1,4 @@
-"""Counting what is different, by whatever way."""
+"""Counts of distinct values, by Python sets and by the hash table."""
 
 import numpy as np
 import pytest
@@ -21,14 +21,14 @@ def test_one_of_each_key_is_chosen(keys: list[int]) -> None:
     assert sorted(keys[place] for place in chosen.tolist()) == sorted(set(keys))
 
 
-def test_keys_that_differ_in_their_high_bits_alone_are_told_apart() -> None:
+def test_keys_that_differ_only_in_their_high_bits_are_distinct() -> None:
     keys = np.arange(300, dtype=np.int64) << 48
     assert len(representatives(np.repeat(keys, 3))) == 300
 
 
 @pytest.mark.parametrize("few", [0, 10**9])
 @given(histories=st.lists(st.lists(st.tuples(values, st.booleans()), min_size=1, max_size=8), min_size=1, max_size=8))
-def test_values_are_counted_apart_by_history(few: int, histories: list[list[tuple[int, bool]]]) -> None:
+def test_distinct_values_are_counted_by_history(few: int, histories: list[list[tuple[int, bool]]]) -> None:
     lengths = np.array([len(one) for one in histories])
     frame = Frame(Histories(np.zeros((lengths.sum(), 9), np.int64), lengths, lengths), np.zeros(len(lengths), np.int64))
     column, which = (

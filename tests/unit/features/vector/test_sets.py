@@ -1,4 +1,4 @@
-"""Feature sets side by side: each gives the numbers that it gives alone."""
+"""Several feature sets at once: each gives the values that it gives alone."""
 
 import asyncio
 
@@ -37,7 +37,7 @@ def test_no_set_and_the_same_set_twice_are_refused(sets: tuple[FeatureSet, ...])
         FeatureSets(sets)
 
 
-def test_modules_are_named_with_commas_between_and_none_is_the_default_set() -> None:
+def test_modules_are_separated_by_commas_and_no_module_means_the_default_set() -> None:
     assert load_sets("").sets == (DEFAULT,)
     assert load_sets(" features.default_set ,").sets == (DEFAULT,)
     with pytest.raises(DeclarationError, match="there is no module 'no_such_module'"):
@@ -46,8 +46,8 @@ def test_modules_are_named_with_commas_between_and_none_is_the_default_set() -> 
 
 @given(stream=streams)
 @settings(max_examples=examples(60), deadline=None)
-def test_a_set_gives_the_same_numbers_alone_and_beside_others(stream: list) -> None:
-    """But for what is too late: together, a card's history is kept for the longest horizon."""
+def test_a_set_gives_the_same_values_alone_and_beside_others(stream: list) -> None:
+    """Too late transactions are not compared: together, the longest horizon of a card applies."""
     store = MemoryStore(SHORT)
     alone = asyncio.run(outcomes(Stream(stream), SHORT, lambda: store))
     together = side_by_side(Stream(stream))

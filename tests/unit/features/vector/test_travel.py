@@ -1,4 +1,4 @@
-"""Distances on the globe: as exact as said, and the same bits by whatever way."""
+"""Distances on the globe: their accuracy, and equal bits in any batch and memory layout."""
 
 import math
 
@@ -31,34 +31,34 @@ def expected_km(here: tuple[int, int], there: tuple[int, int]) -> float:
 @example(here=(0, 0), there=(0, HALF))
 @example(here=(QUARTER, 0), there=(-QUARTER, 0))
 @example(here=(0, -HALF), there=(0, HALF))
-def test_a_distance_is_within_a_millimetre_and_less_than_half_a_metre_across_the_earth(
+def test_a_distance_is_exact_to_a_millimetre_and_to_half_a_metre_near_the_antipode(
     here: tuple[int, int], there: tuple[int, int]
 ) -> None:
-    told, expected = distance(here, there), expected_km(here, there)
+    computed, expected = distance(here, there), expected_km(here, there)
     allowed_km = 1e-6 if expected < 20_000 else 3e-4
-    assert told == pytest.approx(expected, abs=allowed_km)
+    assert computed == pytest.approx(expected, abs=allowed_km)
 
 
 @given(north=norths, east=easts, up=st.integers(-300, 300), right=st.integers(-300, 300))
-def test_what_is_near_has_a_distance_as_exact_as_it_is_small(north: int, east: int, up: int, right: int) -> None:
+def test_a_short_distance_has_a_small_relative_error(north: int, east: int, up: int, right: int) -> None:
     here, there = (north, east), (max(-QUARTER, min(QUARTER, north + up)), max(-HALF, min(HALF, east + right)))
     assert distance(here, there) == pytest.approx(expected_km(here, there), rel=1e-6, abs=1e-9)
 
 
 @given(north=norths, east=easts, off=places)
-def test_across_the_earth_it_is_still_within_half_a_metre(north: int, east: int, off: tuple[int, int]) -> None:
+def test_a_distance_near_the_antipode_is_exact_to_half_a_metre(north: int, east: int, off: tuple[int, int]) -> None:
     there = (max(-QUARTER, min(QUARTER, -north + off[0] % 200 - 100)), (east + HALF + off[1] % 200) % (2 * HALF) - HALF)
     assert distance((north, east), there) == pytest.approx(expected_km((north, east), there), abs=3e-4)
 
 
 @given(here=places, there=places)
-def test_there_and_back_is_the_same_way_and_no_way_is_none(here: tuple[int, int], there: tuple[int, int]) -> None:
+def test_a_distance_is_symmetric_and_0_to_the_same_place(here: tuple[int, int], there: tuple[int, int]) -> None:
     assert distance(here, there) == distance(there, here)
     assert distance(here, here) == 0.0
 
 
 @given(ends=st.lists(st.tuples(norths, easts, norths, easts), min_size=1, max_size=60))
-def test_bits_depend_neither_on_how_many_there_are_nor_on_their_layout(ends: list) -> None:
+def test_the_bits_of_distances_depend_neither_on_the_batch_size_nor_on_the_memory_layout(ends: list) -> None:
     columns = np.array(ends, np.int64)
     together = distances_km(*np.repeat(columns, travel.FEW + 1, axis=0).T)[:: travel.FEW + 1]
     alone = [distances_km(*row.reshape(4, 1))[0] for row in columns]

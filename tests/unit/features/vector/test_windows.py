@@ -1,4 +1,4 @@
-"""Windows, exact sums and labels, at their edges; and the oracle itself: planted bugs that it has to see."""
+"""Windows, exact sums and labels at their edges; and planted bugs that the recount must detect."""
 
 import asyncio
 import math
@@ -29,7 +29,7 @@ NOW = 1_700_000_000_000
 
 
 def everything() -> FeatureSet:
-    """Return all that can be asked of a card, a merchant and a device, delayed and not."""
+    """Return every aggregate of a card, a merchant and a device, with and without a delay."""
     rows = []
     for aggregate, about in AGGREGATES.items():
         for entity in sorted(about.of, key=lambda kind: kind.value):
@@ -51,14 +51,14 @@ def last(rows: list[Row], feature_set: FeatureSet = DEFAULT) -> dict[str, float]
 @pytest.mark.parametrize("few", [10**9, 0], ids=["one by one", "by arrays"])
 @given(stream=st.one_of(streams, journeys))
 @settings(max_examples=examples(120), deadline=None)
-def test_everything_that_can_be_declared_is_what_a_recount_says(few: int, stream: list) -> None:
+def test_every_feature_that_can_be_declared_equals_a_recount(few: int, stream: list) -> None:
     feature_set = everything()
     store = MemoryStore(feature_set)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(travel, "FEW", few)
         patch.setattr(novelty, "FEW", few)
-        told = asyncio.run(outcomes(Stream(stream), feature_set, lambda: store))
-    assert told == recounted(Stream(stream), feature_set)
+        computed = asyncio.run(outcomes(Stream(stream), feature_set, lambda: store))
+    assert computed == recounted(Stream(stream), feature_set)
 
 
 @pytest.mark.parametrize(("age_ms", "counted"), [(0, 2.0), (1, 2.0), (HOUR_MS - 1, 2.0), (HOUR_MS, 1.0), (-1, 1.0)])
@@ -73,7 +73,7 @@ def test_a_delayed_window_is_open_at_its_beginning_and_closed_at_its_end(age_ms:
     assert last([transaction(1, ms=NOW - age_ms), transaction(2, ms=NOW)])["merchant_count_delayed_1d"] == counted
 
 
-def test_what_arrived_before_and_happened_later_is_in_no_window() -> None:
+def test_a_transaction_that_arrived_before_and_happened_later_is_in_no_window() -> None:
     found = last([transaction(1, ms=NOW + 1), transaction(2, ms=NOW)])
     assert found["card_count_30d"] == 1.0
     assert math.isnan(found["card_seconds_since_last"])
@@ -88,7 +88,7 @@ def test_amounts_of_different_currencies_are_added_in_their_major_units() -> Non
     assert found["card_amount_mean_1d"] == 3.5051 / 4
 
 
-def test_the_mean_of_nothing_but_zeros_divides_nothing() -> None:
+def test_zero_amounts_have_mean_and_deviation_0_and_an_undefined_ratio_to_the_mean() -> None:
     found = last([transaction(1, amount=0), transaction(2, amount=0)])
     assert (found["card_amount_mean_10m"], found["card_amount_deviation_30d"]) == (0.0, 0.0)
     assert math.isnan(found["card_amount_to_mean_30d"])
@@ -107,7 +107,7 @@ def test_a_thousand_of_the_largest_amounts_do_not_overflow(exponent: int) -> Non
 
 @given(amounts=st.lists(st.integers(0, 10**12), min_size=1, max_size=30), rest=st.integers(0, 10**12))
 @settings(deadline=None)
-def test_bits_do_not_depend_on_what_else_is_in_the_batch(amounts: list[int], rest: int) -> None:
+def test_the_bits_of_card_features_do_not_depend_on_other_cards_in_the_batch(amounts: list[int], rest: int) -> None:
     alone = [transaction(i, ms=NOW + i, amount=amount) for i, amount in enumerate(amounts)]
     beside = [transaction(1000 + i, card="other", amount=rest, exponent=4) for i in range(3)]
     batch, both = transactions(alone), transactions(alone + beside)
@@ -127,7 +127,7 @@ def shuffled(seen: Histories, seed: int) -> Histories:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_order_of_records_changes_no_bit(seed: int) -> None:
+def test_the_order_of_records_in_a_history_changes_no_bit(seed: int) -> None:
     rng = np.random.default_rng(seed)
     store = MemoryStore(DEFAULT)
     rows = [
@@ -158,12 +158,14 @@ def test_the_order_of_records_changes_no_bit(seed: int) -> None:
         (-1, 0, 0.0, 0.0),
     ],
 )
-def test_night_and_weekend_go_by_the_clock_of_the_place(at_ms: int, offset: int, night: float, weekend: float) -> None:
+def test_night_and_weekend_use_the_local_time_of_the_transaction(
+    at_ms: int, offset: int, night: float, weekend: float
+) -> None:
     found = last([transaction(1, ms=at_ms, utc_offset=offset)])
     assert (found["is_night"], found["is_weekend"]) == (night, weekend)
 
 
-def test_a_merchant_may_have_labels_of_several_transactions_of_one_batch() -> None:
+def test_a_fraud_share_counts_labels_of_several_transactions() -> None:
     store = MemoryStore(DEFAULT)
     rows = [transaction(i, card=f"c{i}", ms=NOW + i) for i in range(4)]
     store.observe_now(transactions(rows))
@@ -177,43 +179,43 @@ def test_a_merchant_may_have_labels_of_several_transactions_of_one_batch() -> No
     assert found.tolist() == [0.5, 1 / 3]
 
 
-def too_long(frame: Frame, length_ms: int, delay_ms: int) -> Window:
+def window_too_long(frame: Frame, length_ms: int, delay_ms: int) -> Window:
     return Window(frame, length_ms + 1, delay_ms)
 
 
-def with_the_future(seen: Histories, own_ms: Ints, ladder: ResolutionSchedule) -> Frame:
-    frame = Frame(seen, own_ms, ladder)
+def frame_with_the_future(seen: Histories, own_ms: Ints, schedule: ResolutionSchedule) -> Frame:
+    frame = Frame(seen, own_ms, schedule)
     frame.earlier = ~frame.labels
     return frame
 
 
-def with_labels_to_come(frame: Frame) -> Flags:
+def frauds_with_future_labels(frame: Frame) -> Flags:
     frame.age = frame.age + 10**15
     return known_frauds(frame)
 
 
-def only_one(window: Window, tells: Flags) -> Ints:
+def only_one_latest(window: Window, tells: Flags) -> Ints:
     found = latest_with(window, tells)
     first = np.ones(len(found), np.bool_)
     first[1:] = np.diff(window.frame.number[found]) != 0
     return found[first]
 
 
-def never_own(window: Window) -> Flags:
+def own_never_inside(window: Window) -> Flags:
     return np.zeros(len(window.frame.lengths), np.bool_)
 
 
 BUGS = {
-    "one of two places of one millisecond is asked": (travel, "latest_with", only_one),
-    "own transaction counts among the others": (Window, "own", property(never_own)),
+    "one of two places of one millisecond is asked": (travel, "latest_with", only_one_latest),
+    "own transaction counts among the others": (Window, "own", property(own_never_inside)),
     "every clock is that of Greenwich": (habits, "MINUTE_MS", 0),
     "midnight parts the day": (habits, "DAY_MS", 10**12),
     "one currency's amounts are another's": (records, "CURRENCY", records.Trait(0, 0)),
     "the longitudes' end is a border": (travel, "FULL_TURN", 10**9),
     "a distance is rounded in another order": (travel, "SINE", travel.SINE[1:]),
-    "windows are one millisecond too long": (vectorise_module, "Window", too_long),
-    "the future is counted": (vectorise_module, "Frame", with_the_future),
-    "labels are known before they are": (vectorise_module, "known_frauds", with_labels_to_come),
+    "windows are one millisecond too long": (vectorise_module, "Window", window_too_long),
+    "the future is counted": (vectorise_module, "Frame", frame_with_the_future),
+    "labels are known before they are": (vectorise_module, "known_frauds", frauds_with_future_labels),
     "squares are trusted beyond 53 bits": (frames, "SAFE_ROOT", math.inf),
     "the histories of a batch are mixed up": (frames, "MIX", np.int64(0)),
     "no record is known again": (records, "same_source_offset", lambda *_: False),
@@ -222,7 +224,7 @@ BUGS = {
 
 
 @pytest.mark.parametrize("bug", BUGS)
-def test_the_recount_sees_it_when(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_recount_detects_a_planted_bug(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(novelty, "FEW", 0)
     monkeypatch.setattr(*BUGS[bug])
 

@@ -1,6 +1,6 @@
-"""The demo's services start without Docker or Java, and the broker's known differences are still there.
+"""The demo's embedded broker and Redis, and the broker's known differences from Apache Kafka.
 
-A difference that goes away fails here: then the decision page and the code that allows for it can lose a line.
+A test fails when its difference disappears: then the decision page and the code that allows for it can be simplified.
 """
 
 import asyncio
@@ -59,7 +59,9 @@ async def send_batch(broker: EmbeddedBroker, count: int) -> None:
     await producer.stop()
 
 
-async def test_a_batch_comes_back_with_headers_and_times(broker: EmbeddedBroker, admin: Any, consumer: Any) -> None:
+async def test_a_batch_is_consumed_with_its_headers_and_timestamps(
+    broker: EmbeddedBroker, admin: Any, consumer: Any
+) -> None:
     assert len((await admin.describe_topics([TOPIC]))[0]["partitions"]) == 3
     await send_batch(broker, 5)
     consumer.assign([FIRST])
@@ -72,15 +74,15 @@ async def test_a_batch_comes_back_with_headers_and_times(broker: EmbeddedBroker,
     assert consumer.highwater(FIRST) == 5
 
 
-async def test_the_end_that_it_names_is_the_last_batch_s_beginning(
+async def test_the_end_offset_is_one_past_the_first_record_of_the_last_batch(
     broker: EmbeddedBroker, admin: Any, consumer: Any
 ) -> None:
     del admin
     await send_batch(broker, 5)
-    assert await consumer.end_offsets([FIRST]) == {FIRST: 1}  # Apache Kafka says 5
+    assert await consumer.end_offsets([FIRST]) == {FIRST: 1}  # Apache Kafka returns 5
 
 
-async def test_it_forgets_the_metadata_of_a_commit(broker: EmbeddedBroker, admin: Any) -> None:
+async def test_the_broker_drops_the_metadata_of_an_offset_commit(broker: EmbeddedBroker, admin: Any) -> None:
     client = AIOKafkaConsumer(bootstrap_servers=broker.brokers, group_id="readers", enable_auto_commit=False)
     client.assign([FIRST])
     await client.start()
@@ -90,7 +92,7 @@ async def test_it_forgets_the_metadata_of_a_commit(broker: EmbeddedBroker, admin
     assert found == {FIRST: OffsetAndMetadata(3, "")}
 
 
-async def test_it_refuses_the_idempotent_producer(broker: EmbeddedBroker, admin: Any) -> None:
+async def test_the_broker_rejects_an_idempotent_producer(broker: EmbeddedBroker, admin: Any) -> None:
     del admin
     producer = AIOKafkaProducer(bootstrap_servers=broker.brokers, enable_idempotence=True)
     with pytest.raises(KafkaError):
@@ -98,7 +100,7 @@ async def test_it_refuses_the_idempotent_producer(broker: EmbeddedBroker, admin:
     await producer.stop()
 
 
-def test_the_embedded_redis_runs_scripts_and_goes_away(tmp_path: Path) -> None:
+def test_the_embedded_redis_runs_scripts_evicts_nothing_and_stops(tmp_path: Path) -> None:
     with EmbeddedRedis(tmp_path) as server:
         with redis.Redis.from_url(server.url) as client:
             assert client.eval("return redis.call('INCRBY', KEYS[1], ARGV[1])", 1, "k", 7) == 7
