@@ -14,7 +14,7 @@ TransactionId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class TransactionSource(msgspec.Struct, frozen=True):
+class Source(msgspec.Struct, frozen=True):
     """The transaction's position in Kafka; identifies duplicates of a comparison."""
 
     topic: str
@@ -44,7 +44,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     challenger: Side
     decision_changed: bool
     revision: Revision
-    source: TransactionSource
+    source: Source
     compared_at: Timestamp
 
 
@@ -65,7 +65,7 @@ class DecidedScore(msgspec.Struct, frozen=True):
     decision: Decision
     model: _ModelRef | None
     revision: int
-    source: TransactionSource
+    source: Source
 
 
 class Result(NamedTuple):

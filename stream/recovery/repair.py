@@ -71,7 +71,7 @@ class RepairStatus:
 
 
 class RepairDeps(NamedTuple):
-    """A repair's dependencies: `repair` is the epoch and how far back histories reach, `emit` receives facts.
+    """A repair's dependencies: `repair` is the epoch and how far back histories are to reach, `emit` receives facts.
 
     `store_lock` is the lock of the store that decides in this process, if any.
     """

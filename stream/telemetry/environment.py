@@ -1,10 +1,11 @@
-"""Read OpenTelemetry's `OTEL_*` variables as far as the SDK neither reads nor checks them here; it imports no SDK.
+"""Read and check OpenTelemetry's `OTEL_*` variables as far as the SDK does not refuse a bad value; it imports no SDK.
 
 Providers and exporters are made by `setup`, not by the SDK's auto-configuration, so the choice of exporters and
-protocols is ours. The SDK logs a bad value of a sampler, a header or a timeout and takes its default, but raises
-`ValueError` over sizes.
+protocols is ours. With an unknown sampler the SDK logs a warning and traces every record; a header that it cannot parse
+is not sent, so the collector denies access. Both are refused here, and so are the sizes over which it raises.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib import import_module
@@ -17,10 +18,14 @@ GRPC = "grpc"
 
 _TRACES = frozenset({"otlp", "console", "none"})
 _METRICS = frozenset({"otlp", "console", "prometheus", "none"})
+_RATIOS = frozenset({"traceidratio", "parentbased_traceidratio"})
+_SAMPLERS = _RATIOS | {"always_on", "always_off", "parentbased_always_on", "parentbased_always_off"}
 _QUEUE = "OTEL_BSP_MAX_QUEUE_SIZE"
 _BATCH = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE"
 _SIZES = {_QUEUE: 2048, _BATCH: 512, "OTEL_BSP_SCHEDULE_DELAY": 5000}
-"""The numbers of the span processor over which the SDK raises, with its defaults."""
+"""The numbers of the span processor and the SDK's defaults; it raises `ValueError` if one is below 1."""
+_HEADER = re.compile(r"[!#-'*+\-.0-9A-Z^-z|~]+[ \t]*=[ \t]*[ !#-+\--:<-\[\]-~]*[ \t]*")
+"""One header for the collector, as the exporters parse it: https://opentelemetry.io/docs/specs/otel/protocol/exporter/."""
 
 
 class TelemetryOptions(NamedTuple):
@@ -48,9 +53,9 @@ def read(environment: Mapping[str, str]) -> TelemetryOptions:
         traces_protocol=_protocol(environment, "TRACES"),
         metrics_protocol=_protocol(environment, "METRICS"),
     )
-    problems = list(_problems(options))
+    problems = [*_problems(options), *_header_problems(options, environment)]
     if _without_none(options.traces):
-        problems += _size_problems(environment)
+        problems += [*_sampler_problems(environment), *_size_problems(environment)]
     if problems:
         raise SettingsError("\n".join(problems))
     return options._replace(traces=_without_none(options.traces), metrics=_without_none(options.metrics))
@@ -83,6 +88,32 @@ def _protocol_problems(variable: str, protocol: str) -> Iterator[str]:
     elif protocol == GRPC and not _has_grpc():
         package = "opentelemetry-exporter-otlp-proto-grpc"
         yield f"{where}: {GRPC} needs the package {package}, which is not installed; install it, or set {HTTP}"
+
+
+def _header_problems(options: TelemetryOptions, environment: Mapping[str, str]) -> Iterator[str]:
+    """Name the variables whose headers the exporters cannot parse, without their values: they hold a login."""
+    for variable, used in (
+        ("OTEL_EXPORTER_OTLP_HEADERS", "otlp" in (*options.traces, *options.metrics)),
+        ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "otlp" in options.traces),
+        ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "otlp" in options.metrics),
+    ):
+        pairs = [pair.strip() for pair in environment.get(variable, "").split(",")]
+        if used and not all(_HEADER.fullmatch(pair) for pair in pairs if pair):
+            yield f"{variable}: expected key=value, several separated by commas; the value is not shown"
+
+
+def _sampler_problems(environment: Mapping[str, str]) -> Iterator[str]:
+    sampler, share = (environment.get(name, "") for name in ("OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"))
+    if sampler and sampler.lower() not in _SAMPLERS:
+        yield f"OTEL_TRACES_SAMPLER: expected one of {', '.join(sorted(_SAMPLERS))}, got {sampler!r}"
+    if share and sampler.lower() in _RATIOS and not _is_share(share):
+        yield f"OTEL_TRACES_SAMPLER_ARG: expected a number from 0 to 1, got {share!r}"
+
+
+def _is_share(text: str) -> bool:
+    with suppress(ValueError):
+        return 0.0 <= float(text) <= 1.0
+    return False
 
 
 def _size_problems(environment: Mapping[str, str]) -> Iterator[str]:

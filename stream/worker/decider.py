@@ -42,7 +42,7 @@ _RETRY_SECONDS = 0.5
 class Shadow(Protocol):
     """Receives published decisions, so that the challenger can score the same vectors."""
 
-    def offer(self, scored: Scored, serving: ServingModels, journey: BatchTrace) -> None:
+    def offer(self, scored: Scored, serving: ServingModels, trace: BatchTrace) -> None:
         """Queue the decisions, or count them as skipped; returns at once and does not raise."""
         ...
 

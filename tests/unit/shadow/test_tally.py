@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.policy import Decision, bands
-from shadow.comparison import Comparison, Side, TransactionSource
+from shadow.comparison import Comparison, Side, Source
 from shadow.tally import SCORE_STEPS, Shift, Tally, quantile, stability_index
 
 LIVE, CHALLENGER = "a" * 64, "b" * 64
@@ -31,7 +31,7 @@ def comparison(
         challenger=challenger,
         decision_changed=live.decision is not challenger.decision,
         revision=1,
-        source=TransactionSource("transactions", 0, offset),
+        source=Source("transactions", 0, offset),
         compared_at="2026-01-01T00:00:00.000Z",
     )
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from models.policy import Decision
 from models.times import format_time
-from shadow.comparison import Comparison, Side, TransactionSource, encode_comparison
+from shadow.comparison import Comparison, Side, Source, encode_comparison
 from shadow.history import ChallengerHistory, ShadowTerm, Totals
 from shadow.tally import Tally
 from stream.challenger.report import ExpectedComparisons, ShadowReport, _is_expected, _readable, choose
@@ -41,7 +41,7 @@ def comparison(
         challenger=Side(CHALLENGER, 0.5, 700, challenger),
         decision_changed=live is not challenger,
         revision=1,
-        source=TransactionSource("transactions", 0, offset),
+        source=Source("transactions", 0, offset),
         compared_at="2026-01-01T00:00:00.000Z",
     )
 
