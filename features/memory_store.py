@@ -59,7 +59,7 @@ class MemoryStore:
         """Do what `observe` does, for callers without an event loop."""
         rows = rows_by_entity(transactions, tuple(self._retentions))
         histories = {kind: self._of(kind, one) for kind, one in rows.items()}
-        appended = append_transactions(histories, rows, self._retentions)
+        appended = append_transactions(histories, rows, self._retentions, displaced=self._displaced)
         visible = {
             kind: visible_histories(
                 histories[kind], appended.positions[kind], rows[kind].rows, Visibility(retention, self._displaced)

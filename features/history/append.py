@@ -104,6 +104,7 @@ def append_transactions(
     entity_rows: Mapping[Entity, EntityRows],
     retentions: Mapping[Entity, Retention],
     skip_expired_ms: Mapping[Entity, int] = NO_HORIZONS,
+    displaced: Displaced = NONE_DISPLACED,
 ) -> AppendResult:
     """Judge n transactions in order, and append those that get a decision to the histories that lack them.
 
@@ -113,8 +114,9 @@ def append_transactions(
     cards = [card for card in histories[Entity.CARD] if card is not None]
     rows = entity_rows[Entity.CARD].rows
     fates, positions = append_to_cards(cards, rows, retentions[Entity.CARD].horizon_ms)
-    decided, labels = [fate is Fate.DECIDE for fate in fates], labels_of(cards, rows, fates)
     result = AppendResult(fates, {Entity.CARD: positions})
+    decided = [fate is Fate.DECIDE for fate in fates]
+    labels = labels_of(cards, rows, result, Visibility(retentions[Entity.CARD], displaced))
     for kind, others in histories.items():
         if kind is not Entity.CARD:
             accepted = AcceptedRows(decided, _fraud_labels(labels) if retentions[kind].allows_panes else labels)
@@ -147,14 +149,32 @@ def append_to_cards(cards: Sequence[History], rows: Ints, horizon_ms: int) -> tu
     return fates, positions
 
 
-def labels_of(cards: Sequence[History], rows: Ints, fates: Sequence[Fate]) -> dict[int, Ints]:
-    """Return the labels that card histories hold about transactions that get a decision, by index."""
+def labels_of(cards: Sequence[History], rows: Ints, appended: AppendResult, visibility: Visibility) -> dict[int, Ints]:
+    """Return the labels that card histories hold about transactions that get a decision, by index.
+
+    A redelivered transaction does not get labels that came when it was beyond its card's horizon: they are unknown.
+    """
     ids: list[int] = rows[:, records.ID].tolist()
+    positions = appended.positions[Entity.CARD]
     return {
-        i: labels_about(card, ids[i])
+        i: _applicable(card, labels_about(card, ids[i]), positions[i], visibility)
         for i, card in enumerate(cards)
-        if fates[i] is Fate.DECIDE and ids[i] in (card.labelled or ())
+        if appended.fates[i] is Fate.DECIDE and ids[i] in (card.labelled or ())
     }
+
+
+def _applicable(card: History, labels: Ints, position: int, visibility: Visibility) -> Ints:
+    """Return those of a transaction's labels that came before it, or found it within its card's horizon."""
+    if position == NOWHERE:
+        return labels
+    horizon_ms, displaced = visibility.retention.horizon_ms, visibility.displaced
+    places = [card.find(int(label[records.ID])) for label in labels]
+    applicable = [
+        place is None or place < position or judge_label(card, label, horizon_ms, displaced).transaction is not None
+        for place, label in zip(places, labels, strict=True)
+    ]
+    kept: Ints = labels[applicable]
+    return kept
 
 
 def append_to_others(

@@ -230,7 +230,8 @@ class RedisStore:
             {kind: NamedHistories(one.hashes, one.ids) for kind, one in entity_rows.items()}
         )
         with _rollback_on_exit(loaded.values()):
-            result = append_transactions(loaded, entity_rows, retentions, self.state.horizons_ms if again else {})
+            skip_ms = self.state.horizons_ms if again else {}
+            result = append_transactions(loaded, entity_rows, retentions, skip_ms, self.state.displaced)
             moved = await self._session.commit(loaded) if result.fates else frozenset()
         if moved is None:
             return None

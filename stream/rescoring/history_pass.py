@@ -19,6 +19,7 @@ from features.history import records
 from features.history.append import (
     NO_ENTITY,
     AcceptedRows,
+    AppendResult,
     Visibility,
     append_card_label,
     append_label,
@@ -178,7 +179,8 @@ class CardPass(_HistoryPass):
             part_fates, part_positions = append_to_cards(cards[part], rows[part], self._keep.horizon_ms)
             fates += part_fates
             positions += part_positions
-            for i, parked in labels_of(cards[part], rows[part], part_fates).items():
+            judged = AppendResult(part_fates, {Entity.CARD: part_positions})
+            for i, parked in labels_of(cards[part], rows[part], judged, self._visibility).items():
                 forwarded += [one for label in parked for one in self._forward(rows[part][i], None, label)]
             for label in following:
                 touched.add(self._history(records.card_hash(label.label.card_id)))

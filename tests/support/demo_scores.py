@@ -7,8 +7,8 @@ from models.commands import Command, CommandKind, Event, EventKind
 from models.policy import Decision
 from models.problems import Problem
 from models.times import format_time
-from shadow import comparison
 from shadow.comparison import Comparison, Side
+from shadow.comparison import Source as ComparisonSource
 from stream.contract.outputs import DecidedBy, ModelName, Positions, Score, Source
 from stream.demo.commands import CommandLog
 from stream.demo.comparisons import RevisionComparisons
@@ -72,7 +72,7 @@ def comparison(name: str, place: Place, pair: tuple[Decision, Decision], **chang
             "challenger": Side(challenger, 0.5, 550, pair[1]),
             "decision_changed": pair[0] is not pair[1],
             "revision": revision,
-            "source": comparison.Source("transactions", place.partition, place.offset),
+            "source": ComparisonSource("transactions", place.partition, place.offset),
             "compared_at": "2026-01-01T00:00:00.010Z",
         }
         | changes

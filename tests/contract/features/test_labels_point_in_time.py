@@ -164,6 +164,19 @@ async def test_a_label_for_a_transaction_beyond_the_horizon_is_unknown_and_chang
     assert await store_client.risk(ASKED, X + HORIZON) == before == [0.0, 0.0]
 
 
+async def test_a_redelivered_transaction_does_not_apply_a_label_that_came_beyond_the_horizon(
+    store_client: StoreClient,
+) -> None:
+    early = label(1, LABELLED, fraud=False, at_ms=X)
+    assert statuses(await store_client.label(early)) == ["unknown_transaction"]
+    await store_client.observe(LABELLED)
+    await store_client.observe(transaction(2, ms=X + HORIZON))
+    assert statuses(await store_client.label(label(3, LABELLED, fraud=True, at_ms=X + 1))) == ["unknown_transaction"]
+    assert await store_client.risk(ASKED) == [0.0]
+    await store_client.observe(LABELLED)
+    assert await store_client.risk(ASKED) == [0.0]
+
+
 async def test_a_label_for_a_transaction_one_millisecond_within_the_horizon_is_applied(
     store_client: StoreClient,
 ) -> None:
