@@ -98,6 +98,16 @@ class Fleet:
         until(lambda: sum(self.ends(topic).values()) >= count, f"{count} records in {topic}", seconds)
         return self.read(topic)
 
+    def await_outcomes(self, count: int, seconds: float = 60.0) -> None:
+        """Wait until so many labels have an outcome; a second outcome of the same label is not counted."""
+        deadline = time.monotonic() + seconds
+        self.await_records("outcomes", count, seconds)
+        until(lambda: self._answered_labels() >= count, f"{count} labels with outcomes", deadline - time.monotonic())
+
+    def _answered_labels(self) -> int:
+        found = (json.loads(record.value)["source"] for record in self.read("outcomes"))
+        return len({(source["partition"], source["offset"]) for source in found})
+
     def ends(self, topic: str) -> dict[int, int]:
         """Return how many records each partition of a topic has: quicker than reading it."""
         return asyncio.run(ends(self.brokers, self.prefix + topic))

@@ -100,7 +100,7 @@ class Scenario:
 
     def settle(self) -> list[Score]:
         """Wait until everything published is decided and labelled; return the valid scores."""
-        self.fleet.await_records("outcomes", self.published)
+        self.fleet.await_outcomes(self.published)
         return self.fleet.await_scores(self.published)
 
     def publish_past(self) -> None:

@@ -76,7 +76,7 @@ def prepare(fleet: Fleet, season: Season) -> None:
     fleet.publish(season.before)
     fleet.await_scores(len(season.before))
     fleet.publish(season.early_labels, topic="labels")
-    fleet.await_records("outcomes", len(season.early_labels))
+    fleet.await_outcomes(len(season.early_labels))
 
 
 def finish(fleet: Fleet, season: Season) -> list[Score]:

@@ -80,7 +80,7 @@ class Scenario:
         self.fleet.await_scores(self.decided)
         self.fleet.publish((label(row) for row in self.weeks[week]), topic="labels")
         self.labelled += len(self.weeks[week])
-        self.fleet.await_records("outcomes", self.labelled)
+        self.fleet.await_outcomes(self.labelled)
 
     def run_weeks(self, *which: int) -> None:
         """Publish these weeks and wait until they are decided and labelled."""

@@ -59,7 +59,7 @@ def run_through(fleet: Fleet, stream: list[dict[str, Any]], contents: dict[str, 
         decided += len(stretch)
         fleet.await_scores(decided, seconds=90)
         fleet.publish((label(row) for row in stretch), topic="labels")
-        fleet.await_records("outcomes", decided, seconds=90)
+        fleet.await_outcomes(decided, seconds=90)
     return digest
 
 

@@ -103,7 +103,7 @@ def run_without_faults(fleet: Fleet, stream: Iterable[Stretch]) -> Results:
         fleet.publish(stretch.transactions)
         fleet.await_scores(decided, seconds=60)
         fleet.publish(stretch.labels, topic="labels")
-        fleet.await_records("outcomes", decided, seconds=60)
+        fleet.await_outcomes(decided, seconds=60)
     return results_of(fleet)
 
 

@@ -31,7 +31,7 @@ def test_faults_leave_one_valid_score_per_payment_with_features_equal_to_a_recou
         decided += len(stretch)
         fleet.await_scores(decided, seconds=90)
         fleet.publish((label(row) for row in stretch), topic="labels")
-        fleet.await_records("outcomes", decided, seconds=90)
+        fleet.await_outcomes(decided, seconds=90)
     valid = fleet.scores()[0]
     assert set(sources(valid).values()) == {1}
     assert {score.transaction_id for score in valid} == {row["transaction_id"] for row in stream}

@@ -48,7 +48,7 @@ def test_the_stream_computes_the_published_feature_table(fleet: Fleet) -> None:
         labels = [row for row in stream if row["fraud"] and row["occurred_at"] <= known_until][labelled:]
         fleet.publish((label(row) for row in labels), topic="labels")
         labelled += len(labels)
-        fleet.await_records("outcomes", labelled)
+        fleet.await_outcomes(labelled)
         fleet.publish(transaction(row) for row in stretch)
         decided += len(stretch)
         fleet.await_records("scores", decided, seconds=60 + len(stretch) / 500)

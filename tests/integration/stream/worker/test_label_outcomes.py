@@ -46,7 +46,7 @@ class Client:
     def label(self, *labels: dict[str, Any]) -> None:
         self.fleet.publish(labels, topic="labels")
         self._labelled += len(labels)
-        self.fleet.await_records("outcomes", self._labelled)
+        self.fleet.await_outcomes(self._labelled)
 
     def risks(self, *asked: tuple[str, int]) -> list[float | None]:
         """Return the risks of these merchants at these moments."""
