@@ -34,7 +34,8 @@ def _hidden(package: str) -> Iterator[None]:
 
 # LightGBM imports scikit-learn wherever it is installed, for its estimators in the style of it, and has no switch
 # against that. `Booster` and `train`, which are all that is used here, do without it, and it is three quarters of the
-# time that the import takes. Training imports it itself, for calibration.
+# time that the import takes. Training imports it itself, for calibration. A program that uses those estimators as well
+# imports scikit-learn before this module.
 with _hidden("sklearn"):
     import lightgbm
 

@@ -1,6 +1,6 @@
 """Limit the calling process's CPU priority, memory and lifetime, so that a challenger cannot disturb decisions.
 
-A limit that the operating system does not support is skipped with a log line.
+A limit that the operating system does not support is skipped.
 """
 
 import ctypes

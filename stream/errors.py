@@ -46,3 +46,8 @@ class ReportError(StreamError):
 
 class PublishError(StreamError):
     """Not every output of a batch is known to be on its topic."""
+
+
+def install_extra(extra: str) -> str:
+    """Return what to do if a package of an optional extra is missing."""
+    return f"install the extra fraudstream[{extra}], in a checkout by: pip install '.[{extra}]'"

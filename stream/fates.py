@@ -1,7 +1,8 @@
 """One table of errors: what a worker does after each class of them, or how a command ends.
 
-The code that handles errors in a worker asks `fate_of`; the row of the most specific class applies. The clients of
-Redis and LightGBM translate their errors into ours. No error halts a partition: 1,000 dead letters in a row do.
+A worker asks `fate_of` at start-up, for a record, for a batch and during a repair; the row of the most specific class
+applies. What a caller handles itself is `CAUGHT`. The clients of Redis and LightGBM translate their errors into ours.
+No error halts a partition: 1,000 dead letters in a row do.
 """
 
 from collections.abc import Mapping

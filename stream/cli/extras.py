@@ -6,6 +6,7 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 from stream.cli.output import refuse
+from stream.errors import install_extra
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -27,7 +28,7 @@ def needs(extra: str, *packages: str) -> Callable[[Callable[Parameters, Result]]
             missing = [package for package in packages if importlib.util.find_spec(package) is None]
             if missing:
                 named = ", ".join(f"{package} ({PACKAGES[package]})" for package in missing)
-                refuse(f"this command needs {named}: install the extra, fraudstream[{extra}]")
+                refuse(f"this command needs {named}: {install_extra(extra)}")
             return command(*args, **options)
 
         return run

@@ -14,7 +14,7 @@ from models.errors import ModelError
 from models.problems import Problem
 from models.repository import Repository
 from stream.cli.output import Command, json_option, refuse, say
-from stream.cli.settings import refuse_kafka, settings_or_refuse
+from stream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
 from stream.clock import now_ms
 from stream.control.client import CommandRequest, read_events, read_lineup
 from stream.redaction import holds_card_number
@@ -143,7 +143,8 @@ def history(as_json: bool) -> None:  # noqa: FBT001 - a flag
 
 def _send(settings: Settings, wish: CommandRequest, as_json: bool) -> None:  # noqa: FBT001 - a flag
     try:
-        command_id, answer = asyncio.run(command_traced(settings, wish))
+        with refused_settings():
+            command_id, answer = asyncio.run(command_traced(settings, wish))
     except (KafkaError, OSError) as error:
         refuse_kafka(settings, error, "the command was not sent: ")
     if answer is None:

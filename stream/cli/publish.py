@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 
 from stream.cli.extras import needs
 from stream.cli.output import json_option, say
-from stream.cli.settings import refuse_kafka, settings_or_refuse
+from stream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
 from stream.dataset.injector import InjectionReport, Injector, ScheduledRecord
 from stream.dataset.records import RecordKind, RecordsFile
 from stream.errors import StreamError
@@ -47,7 +47,8 @@ def publish(file: Path, rate: float | None, labels: bool, as_json: bool) -> None
     try:
         with tempfile.TemporaryDirectory(prefix="fraudstream-publish-") as workplace:
             source = RecordsFile(file, Path(workplace))
-            done = asyncio.run(_publish(settings, source, kind, rate))
+            with refused_settings():
+                done = asyncio.run(_publish(settings, source, kind, rate))
     except (StreamError, KafkaError, OSError) as error:
         refuse_kafka(settings, error)
     facts = {"sent": done.sent, "seconds": round(done.seconds, 3), "rate": round(done.sent / done.seconds, 1)}

@@ -115,7 +115,7 @@ def import_duckdb() -> Any:  # noqa: ANN401 - the module, which may not be there
     try:
         import duckdb  # noqa: PLC0415 - of the extra `train`; a worker runs without it
     except ImportError as error:
-        raise MissingExtraError("transactions files need DuckDB: install the extra, fraudstream[train]") from error
+        raise MissingExtraError("transactions files", "DuckDB", "train") from error
     return duckdb
 
 

@@ -5,7 +5,7 @@ FileError                      catch this to catch all of ours
 └── TransactionsFileError      the file cannot be used: fix it (`problems` has all that is wrong)
 """
 
-from stream.errors import StreamError
+from stream.errors import StreamError, install_extra
 
 
 class FileError(StreamError):
@@ -14,6 +14,10 @@ class FileError(StreamError):
 
 class MissingExtraError(FileError):
     """A library of an optional extra is not installed."""
+
+    def __init__(self, purpose: str, library: str, extra: str) -> None:
+        """Build a message that says which extra to install, and how."""
+        super().__init__(f"{purpose}: {library} is not installed; {install_extra(extra)}")
 
 
 class TransactionsFileError(FileError):

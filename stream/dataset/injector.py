@@ -103,9 +103,9 @@ class Injector:
     def _offset(self, slots: int, elapsed: float) -> float:
         return elapsed if self._rate is None else slots / self._rate
 
-    async def _wait_until(self, on_due: float, sent: int) -> float:
+    async def _wait_until(self, due: float, sent: int) -> float:
         """Wait for the due time; return by how many seconds it was missed."""
-        ahead = on_due - time.monotonic()
+        ahead = due - time.monotonic()
         if ahead > 0:
             await asyncio.sleep(ahead)
         elif sent % _YIELD_EVERY == 0:  # late, or without a rate: let other tasks run

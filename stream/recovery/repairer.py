@@ -94,7 +94,7 @@ class RepairerDeps(NamedTuple):
     """
 
     settings: Settings
-    keeping: RetentionPolicy
+    policy: RetentionPolicy
     store: RedisStore
     consumer: Callable[[], BatchConsumer | None]
     decided: Callable[[], Mapping[int, int] | None]
@@ -172,7 +172,7 @@ class Repairer:
     async def _repair_until_changed(self, situation: _Situation) -> None:
         """Repair until the situation changes; if Kafka or Redis does not respond, the caller retries."""
         deps = self._deps
-        repair = Repair(RepairDeps(deps.settings, deps.keeping, situation.repair, deps.emit, deps.store.lock))
+        repair = Repair(RepairDeps(deps.settings, deps.policy, situation.repair, deps.emit, deps.store.lock))
         deps.progress.started(repair)
         task = asyncio.create_task(repair.run(self._ends))
         try:

