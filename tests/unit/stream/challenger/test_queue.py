@@ -31,7 +31,7 @@ from stream.kafka.batches import Record
 from stream.scoring.encode import Scored
 from stream.scoring.facts import Compared, Fact, Missed
 from stream.scoring.tracing import NoTracing
-from stream.settings import Settings
+from stream.settings import PREFIX, Settings
 from support.shadow_cases import DIGEST, Log, scored, serving
 
 OTHER = "b" * 64
@@ -139,15 +139,18 @@ def test_decisions_are_queued_only_for_a_loaded_challenger() -> None:
     assert made.queued == 0
 
 
-def test_the_challengers_environment_holds_no_passwords_of_the_worker() -> None:
-    given_ones = {
-        "FRAUDSTREAM_KAFKA_SASL_PASSWORD": "secret",
-        "FRAUDSTREAM_REDIS_URL": "redis://:secret@r",
-        "HOME": "h",
-    }
-    environment = child_environment(given_ones)
-    assert "secret" not in str(environment)
-    assert (environment["HOME"], environment["OMP_NUM_THREADS"]) == ("h", "1")
+def test_the_challengers_environment_holds_no_setting_of_the_worker_or_its_telemetry(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours = {f"{PREFIX}{name.upper()}" for name in Settings.__struct_fields__}
+    ours |= {"OTEL_EXPORTER_OTLP_HEADERS", "OTEL_SERVICE_NAME", "OTEL_SDK_DISABLED"}
+    threads = {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"}
+    environment = child_environment({"HOME": "h", "OMP_NUM_THREADS": "8"} | dict.fromkeys(ours, "secret"))
+    assert environment.keys() == {"HOME", "PYTHONPATH"} | threads
+    assert (environment["HOME"], {environment[name] for name in threads}) == ("h", {"1"})
+    for name in ours:
+        monkeypatch.setenv(name, "secret")
+    assert comparer([])._process._environment.keys() & ours == set()
     assert child_command()[0] == sys.executable
 
 

@@ -85,7 +85,7 @@ def shown(found: ShadowReport) -> str:
 def test_report_tables_show_the_models_the_coverage_and_the_changed_decisions() -> None:
     text = shown(report(SOME, Totals(skipped=3, failed=2), 10))
     assert f"challenger {CHALLENGER[:12]} against {LIVE[:12]} (4)" in text
-    assert "reach back" not in text
+    assert "begin before this window" not in text
     assert "at most" not in text
     for expected in ("40.00%", "decided otherwise: 3 of 4", "approve → review", "1,235.00", "decline → approve", "700"):
         assert expected in text
