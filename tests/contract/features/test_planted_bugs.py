@@ -112,6 +112,7 @@ def test_a_planted_bug_is_found(servers: Servers, bug: str, monkeypatch: pytest.
     assert agrees(servers, found), "they differ without the bug too"
 
 
+@pytest.mark.full_size
 def test_without_a_bug_no_difference_is_found(servers: Servers) -> None:
     with pytest.raises(NoSuchExample):
         find_a_difference(servers, examples(MOST_STREAMS))
