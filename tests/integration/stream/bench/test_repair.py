@@ -1,4 +1,4 @@
-"""`bench repair` measures one worker and two, estimates the time for a month, and leaves no topic or key behind."""
+"""`bench repair` measures one worker and two, and leaves no topic or key behind."""
 
 import asyncio
 import json
@@ -8,7 +8,6 @@ from aiokafka.admin import AIOKafkaAdminClient
 from click.testing import CliRunner
 from redis import Redis
 
-from stream.bench.repair import Speed, estimates
 from stream.cli.main import main
 from support.kafka.cluster import Cluster
 
@@ -41,8 +40,3 @@ async def topics(kafka: Cluster) -> list[str]:
         return list(await admin.list_topics())
     finally:
         await admin.close()
-
-
-def test_estimates_use_a_thirty_day_month_and_add_the_time_for_labels() -> None:
-    slow, *_ = estimates([Speed(1, transactions_per_second=1_000.0, labels_per_second=500.0, seconds=1.0)])
-    assert slow == (1, 10, 864.0, 25_920.0, 2_592.0, 77_760.0)

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import msgspec
 import numpy as np
 import pytest
@@ -23,7 +22,6 @@ from stream.dataset.file import TransactionsFile
 from stream.training.request import TrainingDataError, TrainingRequest
 from stream.training.run import train
 from stream.training.vectors import Table, build_table
-from support.paths import HANDBOOK
 from support.training_files import transactions, write
 
 FEATURES = load_features(None)
@@ -161,22 +159,3 @@ def test_labels_known_after_the_end_are_not_used(
     with pytest.raises(TrainingDataError, match="no label was known by 2026-03-01"):
         train(request_for(write(tmp_path / "a.parquet", late)), repository, silent)
     assert repository.digests() == ()
-
-
-@pytest.mark.skipif(not HANDBOOK.exists(), reason="the handbook's stream lies beside the project, not in it")
-def test_five_weeks_of_the_handbook_train_a_model_with_the_expected_metrics(
-    tmp_path: Path, repository: Repository
-) -> None:
-    source = next(HANDBOOK.glob("transactions-*.parquet"))
-    wanted = (
-        "CAST(TRANSACTION_ID AS VARCHAR) AS transaction_id, 'c' || CUSTOMER_ID AS card_id, "
-        "'m' || TERMINAL_ID AS merchant_id, CAST(round(TX_AMOUNT * 100) AS BIGINT) AS amount_minor, 'EUR' AS currency, "
-        "strftime(CAST(TX_DATETIME AS TIMESTAMP), '%Y-%m-%dT%H:%M:%SZ') AS occurred_at, TX_FRAUD = 1 AS fraud"
-    )
-    rows = duckdb.connect().sql(f"SELECT {wanted} FROM '{source}' WHERE TX_TIME_DAYS < 35 ORDER BY TRANSACTION_ID")  # noqa: S608
-    rows.write_parquet(f"{tmp_path}/weeks.parquet")
-    report = train(request_for(tmp_path / "weeks.parquet", trees=60), repository, silent)
-    assert report.rows > 330_000
-    assert 0.5 < report.metrics["average_precision"] < 0.8
-    assert 0.8 < report.metrics["auc"] < 0.95
-    assert report.metrics["alert_rate"] == pytest.approx(0.005, abs=5e-4)
