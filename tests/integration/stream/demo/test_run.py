@@ -108,10 +108,21 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
         running.process.wait()
 
 
-def test_the_demo_succeeds_and_leaves_no_process_or_file(start: Callable[..., Running]) -> None:
-    demo = start("--json")
-    assert demo.end() == 0, demo.errors
-    facts = json.loads(demo.output)
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A demo that has ended, for the tests that only read what it left."""
+    demo = Running(tmp_path_factory.mktemp("demo"), "--json")
+    try:
+        demo.end()
+        yield demo
+    finally:
+        demo.process.kill()
+        demo.process.wait()
+
+
+def test_the_demo_succeeds_and_leaves_no_process_or_file(ended: Running) -> None:
+    assert ended.process.returncode == 0, ended.errors
+    facts = json.loads(ended.output)
     assert facts["ok"] is True
     assert facts["problems"] == []
     assert facts["decided"] == facts["published"] >= facts["warm"] + 800
@@ -119,15 +130,14 @@ def test_the_demo_succeeds_and_leaves_no_process_or_file(start: Callable[..., Ru
     assert facts["latency"]["p50"] <= facts["round_trip"]["p50"]
     assert sum(revision["decided"] for revision in facts["revisions"]) == facts["published"] - facts["warm"]
     assert set(facts["first_offsets"]) == {"0", "1", "2", "3"}
-    assert "all checks passed" in demo.errors
-    assert len(demo.children) >= 4
-    assert demo.left() == []
+    assert "all checks passed" in ended.errors
+    assert len(ended.children) >= 4
+    assert ended.left() == []
 
 
-def test_the_demo_runs_a_shadow_a_promotion_a_watch_and_a_rollback(start: Callable[..., Running]) -> None:
-    demo = start("--json")
-    assert demo.end() == 0, demo.errors
-    facts = json.loads(demo.output)
+def test_the_demo_runs_a_shadow_a_promotion_a_watch_and_a_rollback(ended: Running) -> None:
+    assert ended.process.returncode == 0, ended.errors
+    facts = json.loads(ended.output)
     plain, better = facts["commands"][0]["model"], facts["commands"][1]["model"]
     assert [(command["kind"], command["verdict"], command["model"]) for command in facts["commands"]] == [
         ("promote", "accepted", plain),
@@ -145,7 +155,6 @@ def test_the_demo_runs_a_shadow_a_promotion_a_watch_and_a_rollback(start: Callab
     assert (comparisons[2]["live"], comparisons[2]["challenger"]) == (plain, better)
     assert (comparisons[3]["live"], comparisons[3]["challenger"]) == (better, plain)
     assert all(comparison["compared"] > 0 and comparison["coverage"] > 0 for comparison in comparisons.values())
-    assert demo.left() == []
 
 
 @pytest.mark.acceptance
