@@ -16,10 +16,7 @@ def fleet(
     kafka: Cluster, redis_url: str, topic_prefix: str, tmp_path: Path, start_worker: Callable[..., Worker]
 ) -> Fleet:
     """A fleet without workers yet."""
-    made = new_fleet(kafka.brokers, redis_url, topic_prefix, tmp_path, start_worker)
-    if kafka.kind == "embedded":
-        made.environment["KAFKA_IDEMPOTENCE"] = "false"
-    return made
+    return new_fleet(kafka, redis_url, topic_prefix, tmp_path, start_worker)
 
 
 @pytest.fixture
@@ -36,4 +33,4 @@ def apart(
     kafka: Cluster, own_redis: OwnRedis, topic_prefix: str, tmp_path: Path, start_worker: Callable[..., Worker]
 ) -> Fleet:
     """A fleet on a Redis of its own."""
-    return new_fleet(kafka.brokers, own_redis.url, topic_prefix, tmp_path, start_worker)
+    return new_fleet(kafka, own_redis.url, topic_prefix, tmp_path, start_worker)

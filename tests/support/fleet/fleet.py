@@ -17,6 +17,7 @@ from stream.consumer import ValidScores
 from stream.contract.outputs import Score
 from support.fleet.payments import PARTITIONS, ends, payment, publish, put_model, read_topic
 from support.fleet.workers import COMMAND, Worker
+from support.kafka.cluster import Cluster
 
 CLI = (sys.executable, "-m", "stream.cli")
 
@@ -126,16 +127,20 @@ def until(holds: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
         time.sleep(0.2)
 
 
-def new_fleet(brokers: str, redis_url: str, prefix: str, folder: Path, start: Callable[..., Worker]) -> Fleet:
-    """Create the topics, and return a fleet with an empty repository."""
+def new_fleet(kafka: Cluster, redis_url: str, prefix: str, folder: Path, start: Callable[..., Worker]) -> Fleet:
+    """Create the topics, and return a fleet with an empty repository.
+
+    The embedded broker does not support idempotent producers.
+    """
     environment = {
-        "BROKERS": brokers,
+        "BROKERS": kafka.brokers,
         "REDIS_URL": redis_url,
         "TOPIC_PREFIX": prefix,
         "GROUP": f"{prefix}group",
         "DEPLOYMENT": f"{prefix}deployment",
         "MODELS": str(folder / "models"),
         "SESSION_TIMEOUT": "3",
+        **({"KAFKA_IDEMPOTENCE": "false"} if kafka.kind == "embedded" else {}),
     }
     fleet = Fleet(environment, folder, start)
     done = fleet.cli("topics", "apply", "--partitions", str(PARTITIONS))

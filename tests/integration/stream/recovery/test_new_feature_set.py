@@ -209,7 +209,7 @@ def test_decisions_continue_during_a_warm_up_and_its_models_are_accepted_only_af
     scenario: Scenario, kafka: Cluster, topic_prefix: str, tmp_path: Path, start_worker: Callable[..., Worker]
 ) -> None:
     with RedisProxy(scenario.redis.url) as front:
-        fleet = scenario.fleet = new_fleet(kafka.brokers, front.url, topic_prefix, tmp_path, start_worker)
+        fleet = scenario.fleet = new_fleet(kafka, front.url, topic_prefix, tmp_path, start_worker)
         (worker,) = fleet.go_live()
         old = live_digest(fleet)
         scenario.publish_past()

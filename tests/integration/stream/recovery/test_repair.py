@@ -194,7 +194,7 @@ def slow(
 ) -> Iterator[tuple[Scenario, RedisProxy]]:
     """A scenario whose Redis can be slowed down, so that a fault can happen during a repair."""
     with RedisProxy(own_redis.url) as front:
-        yield Scenario(new_fleet(kafka.brokers, front.url, topic_prefix, tmp_path, start_worker), own_redis), front
+        yield Scenario(new_fleet(kafka, front.url, topic_prefix, tmp_path, start_worker), own_redis), front
 
 
 def same(computed: float | None, expected: float | None) -> bool:

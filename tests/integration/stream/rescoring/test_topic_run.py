@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,9 @@ from aiokafka import AIOKafkaProducer
 
 from models.repository import Repository
 from stream.contract.outputs import Score
-from support.fleet.fleet import Fleet, new_fleet, until
+from support.fleet.fleet import Fleet, until
 from support.fleet.payments import PARTITIONS, payment
-from support.fleet.workers import Worker
 from support.handbook import label, needs_handbook, rows, transaction, weeks
-from support.kafka.cluster import Cluster
 from support.redis.own import OwnRedis
 from support.training_files import trained
 
@@ -28,24 +25,6 @@ COUNT = 6_000
 def contents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The files of a trained model, whose scores depend on many features."""
     return trained(tmp_path_factory.mktemp("training"))
-
-
-@pytest.fixture
-def own_fleet(
-    kafka: Cluster, topic_prefix: str, tmp_path: Path, start_worker: Callable[..., Worker]
-) -> Iterable[tuple[Fleet, OwnRedis]]:
-    """A fleet, and the Redis that it alone uses."""
-    folder = tmp_path / "redis"
-    folder.mkdir()
-    redis = OwnRedis(folder)
-    redis.start()
-    try:
-        fleet = new_fleet(kafka.brokers, redis.url, topic_prefix, tmp_path, start_worker)
-        if kafka.kind == "embedded":
-            fleet.environment["KAFKA_IDEMPOTENCE"] = "false"
-        yield fleet, redis
-    finally:
-        redis.kill()
 
 
 def run_through(fleet: Fleet, stream: list[dict[str, Any]], contents: dict[str, bytes]) -> str:
@@ -133,27 +112,26 @@ async def copied(fleet: Fleet, prefix: str, altered: str) -> None:
 
 
 def test_after_an_outage_and_a_loss_only_degraded_decisions_differ_when_rescored(
-    own_fleet: tuple[Fleet, OwnRedis], contents: dict[str, bytes]
+    apart: Fleet, own_redis: OwnRedis, contents: dict[str, bytes]
 ) -> None:
-    fleet, redis = own_fleet
-    fleet.go_live(1, REDIS_DOWN="degrade")
-    fleet.promote(Repository(fleet.models).put(contents))
-    feed = PaymentFeed(fleet)
+    apart.go_live(1, REDIS_DOWN="degrade")
+    apart.promote(Repository(apart.models).put(contents))
+    feed = PaymentFeed(apart)
     feed.pay(1_000)
-    redis.kill()
+    own_redis.kill()
     feed.pay(400)
-    redis.start()
+    own_redis.start()
     feed.pay_until_whole()
     feed.pay(500)
-    asyncio.run(redis.empty())
+    asyncio.run(own_redis.empty())
     feed.pay(100)
     feed.pay_until_whole()
     feed.pay(500)
-    valid = fleet.scores()[0]
+    valid = apart.scores()[0]
     degraded = {one.transaction_id for one in valid if "history_incomplete" in one.degraded}
     assert len(degraded) >= 400
     assert len({one.positions.history_epoch for one in valid if not one.degraded}) > 1
-    found = compared(fleet)
+    found = compared(apart)
     assert (found["compared"], found["unexplained"], found["examples"]) == (feed.paid, 0, [])
     assert found["explained"] <= len(degraded)
     assert set(found["reasons"]) <= {"degraded"}

@@ -20,6 +20,7 @@ from support import handbook
 from support.fleet.chaos import Chaos
 from support.fleet.fleet import Fleet, new_fleet, until
 from support.fleet.workers import Worker
+from support.kafka.cluster import Cluster
 from support.redis.proxy import RedisProxy
 
 SEED = 20_260_705
@@ -171,12 +172,12 @@ def decision(score: Score) -> dict[str, Any]:
 
 
 def test_a_run_with_faults_gives_the_same_results_as_one_without(
-    fleet: Fleet, redis_url: str, tmp_path: Path, start_worker: Callable[..., Worker], report: Callable[[str], None]
+    fleet: Fleet, kafka: Cluster, tmp_path: Path, start_worker: Callable[..., Worker], report: Callable[[str], None]
 ) -> None:
     stream = list(stretches())
     base = run_without_faults(fleet, stream)
-    with RedisProxy(redis_url) as proxy:
-        other = new_fleet(fleet.brokers, proxy.url, f"{fleet.prefix}disturbed-", tmp_path, start_worker)
+    with RedisProxy(fleet.environment["REDIS_URL"]) as proxy:
+        other = new_fleet(kafka, proxy.url, f"{fleet.prefix}disturbed-", tmp_path, start_worker)
         other.environment |= {"MODELS": fleet.models}
         faulty, counts = run_with_faults(other, proxy, stream)
     counts += proxy.counts

@@ -44,7 +44,7 @@ def test_a_kafka_outage_loses_no_payment_and_decides_none_twice(
 ) -> None:
     if kafka_outage.kind == "embedded":
         pytest.skip("the embedded broker forgets everything when it stops")
-    fleet = new_fleet(kafka_outage.brokers, redis_url, topic_prefix, tmp_path, start_worker)
+    fleet = new_fleet(kafka_outage, redis_url, topic_prefix, tmp_path, start_worker)
     (worker,) = fleet.go_live()
     fleet.publish(payment(number) for number in range(3_000))
     kafka_outage.kill()

@@ -29,7 +29,7 @@ def cluster() -> Iterator[Cluster]:
 def fleet(
     kafka: Kafka, cluster: Cluster, topic_prefix: str, tmp_path: Path, start_worker: Callable[..., Worker]
 ) -> Fleet:
-    return new_fleet(kafka.brokers, cluster.url, topic_prefix, tmp_path, start_worker)
+    return new_fleet(kafka, cluster.url, topic_prefix, tmp_path, start_worker)
 
 
 def publish(fleet: Fleet, part: int) -> None:
