@@ -168,6 +168,39 @@ async def test_a_failed_catch_up_keeps_its_pending_transactions_for_the_next() -
     assert (await observe(store, transaction(9))).cards.lengths.tolist() == [6]
 
 
+@pytest.mark.parametrize("is_applied", [False, True])
+async def test_a_catch_up_that_fails_partway_applies_every_transaction_once(
+    is_applied: bool,  # noqa: FBT001 - a parameter
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The second of three calls fails: Redis did not receive it, or applied it and its answer was lost."""
+    monkeypatch.setattr("stream.recovery.outage._CATCH_UP_BATCH", 2)
+    redis, store = a_pair()
+    redis.unavailable = True
+    for offset in range(5):
+        await observe(store, transaction(offset))
+    redis.unavailable = False
+    apply, sent = redis.observe, list[list[int]]()
+
+    async def apply_except_the_second(batch: Transactions) -> Observed:
+        sent.append(batch.offset.tolist())
+        observed = await apply(batch) if is_applied or len(sent) != 2 else None
+        if observed is None or len(sent) == 2:
+            raise StoreUnavailableError("away again")
+        return observed
+
+    monkeypatch.setattr(redis, "observe", apply_except_the_second)
+    with pytest.raises(StoreUnavailableError, match="away again"):
+        await store.catch_up()
+    assert (await observe(store, transaction(5))).stopgap
+    with pytest.raises(StoreUnavailableError, match="on 4 decisions"):
+        await store.label([label(1, transaction(0), fraud=True, at_ms=START_MS)])
+    await store.catch_up()
+    assert sent == [[0, 1], [2, 3], [2, 3], [4, 5]]
+    assert (store.has_pending, store.degraded) == (False, False)
+    assert (await observe(store, transaction(9))).cards.lengths.tolist() == [7]
+
+
 async def test_transactions_beyond_the_pending_limit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stream.recovery.outage._MAX_PENDING", 3)
     redis, store = a_pair()
