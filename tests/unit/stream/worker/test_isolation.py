@@ -2,6 +2,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from features.errors import StoreError, StoreRefusedError, StoreUnavailableError
@@ -10,6 +11,7 @@ from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
 from models.errors import ScoringError
 from models.loading import Model
+from models.policy import Policy
 from stream.contract.codes import DeadLetterCode
 from stream.control.model_cache import ServingModels
 from stream.kafka.batches import Record
@@ -29,6 +31,16 @@ class NoModel:
 
     def score(self, _matrix: Any) -> Any:
         raise ScoringError("none here")
+
+
+class CountingModel:
+    """A live model whose score is a tenth of the card's payments within a day."""
+
+    fingerprint, name, version, digest = FEATURES.newest.fingerprint, "card", "1", "d" * 64
+    policy = Policy(review_at=0.3, decline_at=0.5)
+
+    def score(self, matrix: Any) -> Any:
+        return matrix[:, FEATURES.newest.names.index("card_count_1d")] / 10
 
 
 SERVING = ServingModels(1, cast("Model", NoModel()), None)
@@ -67,8 +79,19 @@ def a_batch(count: int = 6) -> list[Told]:
     return [Told(text(transaction_id=f"t-{at}", more=1), partition=at % 2, offset=at) for at in range(count)]
 
 
-async def decide(pipeline: Pipeline, records: Sequence[Record]) -> Outputs:
-    return await decide_isolating(pipeline, records, DecisionTerms(SERVING, {0: 1, 1: 1}, NoTracing().headers))
+async def decide(pipeline: Pipeline, records: Sequence[Record], serving: ServingModels = SERVING) -> Outputs:
+    return await decide_isolating(pipeline, records, DecisionTerms(serving, {0: 1, 1: 1}, NoTracing().headers))
+
+
+def published(outputs: Outputs) -> dict[int, list[dict[str, Any]]]:
+    """Return the scores of each partition without their times."""
+    lots = outputs.scored.by_partition()
+    scores = {partition: [msgspec.json.decode(one.value or b"") for one in lot] for partition, lot in lots.items()}
+    times = ("scored_at", "latency_ms")
+    return {
+        partition: [{name: value for name, value in score.items() if name not in times} for score in lot]
+        for partition, lot in scores.items()
+    }
 
 
 def offsets(outputs: Outputs) -> dict[int, list[int]]:
@@ -98,10 +121,26 @@ async def test_a_failing_record_becomes_a_dead_letter_and_the_others_are_decided
     assert (outputs.repeated, outputs.unknown_fields) == (1, 6)
 
 
-async def test_records_decided_one_by_one_have_the_offsets_and_counts_of_a_batch() -> None:
-    together = await decide(FailingPipeline(failing_on()), a_batch())
-    alone = await decide(FailingPipeline(lambda records: ValueError() if len(records) > 1 else None), a_batch())
-    assert offsets(alone) == offsets(together)
+@pytest.mark.parametrize("is_observed", [False, True])
+async def test_records_decided_one_by_one_have_the_scores_and_counts_of_a_batch(
+    is_observed: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    """The batch fails before its histories are written, or afterwards."""
+
+    def fault(records: Sequence[Record]) -> Exception | None:
+        error = ValueError() if len(records) > 1 else None
+        if error and not is_observed:
+            raise error
+        return error
+
+    serving = ServingModels(1, cast("Model", CountingModel()), None)
+    together = await decide(FailingPipeline(failing_on()), a_batch(), serving)
+    one_by_one = FailingPipeline(fault)
+    alone = await decide(one_by_one, a_batch(), serving)
+    assert one_by_one.calls == [6, 1, 1, 1, 1, 1, 1]
+    assert [judgement.score for judgement in together.scored.judgements] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    assert alone.scored.judgements == together.scored.judgements
+    assert published(alone) == published(together)
     assert (alone.dead, alone.repeated, alone.unknown_fields) == ([], together.repeated, together.unknown_fields)
 
 
