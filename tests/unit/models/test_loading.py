@@ -74,6 +74,17 @@ def test_an_intact_artifact_is_loaded_as_a_model(repository: Repository) -> None
     assert again.probe_hash == model.probe_hash
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_score_that_is_not_finite_raises_a_scoring_error(
+    bad: float, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load(repository, repository.put(artifact()), {FINGERPRINT: history_vectors})
+    assert isinstance(model, Model)
+    monkeypatch.setattr(model._calibrator, "probabilities", lambda _: np.array([0.5, bad, bad]))
+    with pytest.raises(ScoringError, match=f"^{model.digest} returned 2 scores that are not finite"):
+        model.score(rows(3))
+
+
 def test_threads_score_the_same_bits(repository: Repository) -> None:
     model = load(repository, repository.put(artifact()), {FINGERPRINT: history_vectors})
     assert isinstance(model, Model)

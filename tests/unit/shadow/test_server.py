@@ -15,6 +15,7 @@ from models.calibration import Calibrator
 from models.errors import ScoringError
 from models.loading import Model, load
 from models.policy import Decision, Floats, Policy, bands
+from models.problems import Problem
 from models.repository import Repository
 from shadow.comparison import read_comparison
 from shadow.protocol import (
@@ -32,6 +33,8 @@ from stream.contract.schema import json_schema
 from support.model_artifacts import CALIBRATION, FINGERPRINT, artifact, history_vectors, rows, train
 
 LIVE = "d" * 64
+REQUESTS = (Load("a"), KeepOnly(("a", "b")), Compare("a", 1, b"12345678", (b"{}",)))
+REPLIES = (Loaded(None), CompareResult((b"x", None), (0.5, None), (Decision.REVIEW, None), 1, 2, "why"))
 
 
 @pytest.fixture(scope="module")
@@ -149,15 +152,24 @@ def test_every_row_of_a_matrix_of_another_width_fails(repository: Repository, di
     assert "4 features" in reply.why or "(1, 4)" in reply.why
 
 
-def test_load_returns_problems_and_is_repeatable_and_keep_only_unloads_models(
+def test_load_returns_problems_or_loads_a_model_once_and_keep_only_unloads_it(
     repository: Repository, digest: str
 ) -> None:
-    server = new_server(repository)
+    loads: list[str] = []
+
+    def load_counting(name: str) -> Model | tuple[Problem, ...]:
+        loads.append(name)
+        return load(repository, name, {FINGERPRINT: history_vectors})
+
+    server = ChallengerServer(load_counting, lambda: 0)
     missing = server.handle(Load("e" * 64))
     assert isinstance(missing, Loaded)
     assert (missing.probe_hash, [one.code for one in missing.problems]) == (None, ["missing_artifact"])
     first = server.handle(Load(digest))
-    assert first == server.handle(Load(digest))
+    assert isinstance(first, Loaded)
+    assert (first.probe_hash is None, first.fingerprint) == (False, FINGERPRINT)
+    assert server.handle(Load(digest)) == first
+    assert loads == ["e" * 64, digest], "a loaded model was loaded again"
     assert server.handle(KeepOnly((digest,))) is None
     assert server.handle(ask(digest, rows(1), [decided(1)])) is not None
     server.handle(KeepOnly(()))
@@ -172,10 +184,19 @@ def test_an_empty_matrix_gives_no_scores(repository: Repository, digest: str) ->
 
 
 def test_messages_are_decoded_as_they_were_encoded() -> None:
-    for request in (Load("a"), KeepOnly(("a", "b")), Compare("a", 1, b"12345678", (b"{}",))):
+    for request in REQUESTS:
         assert decode_request(encode(request)) == request
-    for reply in (Loaded(None), CompareResult((b"x", None), (0.5, None), (Decision.REVIEW, None), 1, 2, "why")):
+    for reply in REPLIES:
         assert decode_reply(encode(reply)) == reply
+
+
+def test_a_message_that_is_cut_off_or_of_the_other_direction_raises_a_decoding_error() -> None:
+    for decode, ours, others in ((decode_request, REQUESTS, REPLIES), (decode_reply, REPLIES, REQUESTS)):
+        whole = [encode(message) for message in ours]
+        cut_off = [message[:end] for message in whole for end in range(len(message))]
+        for noise in (*cut_off, *(encode(message) for message in others)):
+            with pytest.raises(msgspec.DecodeError):
+                decode(noise)
 
 
 @given(st.binary(max_size=60))
