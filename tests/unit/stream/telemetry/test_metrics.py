@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -148,5 +147,5 @@ def test_with_the_sdk_disabled_only_process_metrics_are_exported() -> None:
 
 
 def test_score_shifts_are_counted_without_any_decisions() -> None:
-    fact = Compared(DIGEST, np.array([0.1, 0.2]).tolist(), [], [], [], [])
+    fact = Compared(DIGEST, [0.1, 0.2], [], [], [], [])
     assert value(export([fact]), "fraudstream_shadow_score_shift_bucket", le="+Inf") == 2

@@ -94,9 +94,10 @@ def name(world: World, row: int) -> str | None:
     return None if world.device[row] < 0 else f"dev-{world.device[row]:07d}"
 
 
-def test_live_entries_mark_as_many_frauds_as_the_simulation(world: World) -> None:
-    fraud = [entry.fraud for entry in live(world)]
-    assert sum(fraud) == np.count_nonzero(world.rows.pattern[world.cut :])
+def test_live_entries_mark_the_frauds_of_the_simulation(world: World) -> None:
+    frauds = world.rows.pattern[world.cut :] != Pattern.GENUINE
+    assert 0 < np.count_nonzero(frauds) < len(frauds) / 10
+    assert [entry.fraud for entry in live(world)] == frauds.tolist()
 
 
 def test_no_transaction_contains_a_card_number(world: World) -> None:
@@ -117,6 +118,7 @@ def test_labels_report_fraud_in_order_of_time_within_the_requested_period(world:
 
 
 def test_cards_are_billed_in_the_currency_of_their_home(world: World) -> None:
-    billed = {(entry.transaction["card_country"], entry.transaction["currency"]) for entry in live(world)}
-    assert {currency for home, currency in billed if home == "GB"} <= {"GBP"}
-    assert {currency for home, currency in billed if home not in {"GB", "CH"}} == {"EUR"}
+    transactions = [entry.transaction for entry in live(world)]
+    billed = dict({(one["card_country"], one["currency"]) for one in transactions})
+    assert len(billed) > 3
+    assert billed == dict.fromkeys(billed, "EUR") | {"GB": "GBP", "CH": "CHF"}
