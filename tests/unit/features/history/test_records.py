@@ -10,7 +10,7 @@ from features.errors import StoreRefusedError
 from features.history import records
 from features.history.history import NO_TIME_MS, History
 from features.history.store import Entity
-from features.redis.cache import HEADER, Cache, CachedHistory, append_requests
+from features.redis.cache import ENTRY_OVERHEAD_BYTES, HEADER, Cache, CachedHistory, append_requests
 from support.features.recount import label, transaction, transactions
 
 NOW = 1_700_000_000_000
@@ -124,6 +124,7 @@ def test_the_cache_evicts_the_least_recently_used_history() -> None:
     assert cache.get(0) is entries[0]
     cache.put(entries[3:])
     assert [cache.get(i) for i in range(4)] == [entries[0], None, entries[2], entries[3]]
+    assert cache.stats == (0, 0, 1, 3 * (entries[0].nbytes + ENTRY_OVERHEAD_BYTES))
     cache.drop(2)
     cache.drop(2)
     assert len(cache) == 2

@@ -4,6 +4,7 @@ from collections import Counter
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
@@ -17,7 +18,7 @@ from features.redis.keys import CLUSTER_SHARDS, HOME_SHARD, SINGLE_SERVER_SHARDS
 NOW = 1_700_000_000_000
 HORIZONS = dict.fromkeys((Entity.CARD, Entity.MERCHANT, Entity.DEVICE), 1)
 hashes = st.integers(-(1 << 63), (1 << 63) - 1)
-deployments = st.text("abcXYZ019._:@-", min_size=1, max_size=64)
+deployments = st.text("abcXYZ019._-", min_size=1, max_size=64)
 numbers = st.sampled_from((2, 3, 16, CLUSTER_SHARDS))
 
 
@@ -60,10 +61,24 @@ def test_the_slot_of_each_shard_is_in_its_own_equal_part_of_all_slots(deployment
     assert all(first <= slot < behind for slot, (first, behind) in zip(shards.slots, pairwise(bounds), strict=True))
 
 
-@given(one=deployments, other=deployments)
-def test_two_deployments_share_no_epoch_key(one: str, other: str) -> None:
-    keys = [set(KeyLayout("fraudstream:", deployment, 16).epochs) for deployment in (one, other)]
-    assert one == other or not keys[0] & keys[1]
+@given(one=deployments, ending=deployments, entities=st.lists(hashes, max_size=5))
+@pytest.mark.parametrize("number", [SINGLE_SERVER_SHARDS, 16])
+def test_two_deployments_share_no_key_and_recognise_only_their_own_histories(
+    number: int, one: str, ending: str, entities: list[int]
+) -> None:
+    for other in {ending, one + ending} - {one}:
+        layouts = [KeyLayout("fraudstream:", deployment, number) for deployment in (one, other)]
+        histories = [{layout.key(kind, entity) for kind in HORIZONS for entity in entities} for layout in layouts]
+        keys = [all_keys(layout) | found for layout, found in zip(layouts, histories, strict=True)]
+        assert not keys[0] & keys[1]
+        for layout, found in zip(layouts, histories, strict=True):
+            assert {key for key in keys[0] | keys[1] if layout.is_history(key)} == found
+
+
+def all_keys(layout: KeyLayout) -> set[bytes]:
+    """Return all keys of a deployment except its histories."""
+    checkpoints = {layout.checkpoints(shard, epoch) for shard in range(layout.shard_count) for epoch in (0, 7)}
+    return {*layout.epochs, *layout.retention, layout.complete, layout.servers, *checkpoints}
 
 
 def test_keys_on_a_single_server_have_no_hash_tag() -> None:

@@ -151,6 +151,7 @@ async def test_an_answer_continues_the_candidates_trace_and_stays_due_until_it_i
     (span,) = kept.spans
     ((answer_event, headers),) = published.events
     assert (span.name, f"{span.context.trace_id:032x}") == ("load and answer", TRACE)
+    assert span.start_time == follower.candidate_notices["c-1"].received_ns
     assert (answer_event.kind, dict(headers)["traceparent"].split(b"-")[2]) == (
         "ready",
         f"{span.context.span_id:016x}".encode(),
