@@ -565,6 +565,5 @@ async def test_scripts_are_sent_again_after_a_script_flush_on_one_master(cluster
         assert not compared.failures
 
 
-def test_a_card_and_a_merchant_of_these_tests_have_different_slots() -> None:
-    assert slot_of("d", card_hash("card-7")) != slot_of("d", merchant_hash("shop-7"))
-    assert Entity.CARD in DEFAULT.horizons_ms
+def test_a_card_and_a_merchant_of_these_tests_have_different_slots(deployment: str) -> None:
+    assert slot_of(deployment, card_hash("card-7")) != slot_of(deployment, merchant_hash("shop-7"))

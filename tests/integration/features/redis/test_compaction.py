@@ -256,7 +256,6 @@ async def test_cache_hits_misses_and_held_bytes_are_counted(server: str, deploym
         uses = store.cache_stats
     assert (uses[Entity.CARD].hits, uses[Entity.CARD].misses) == (3 + 10, 7)
     assert (uses[Entity.MERCHANT].hits, uses[Entity.MERCHANT].misses) == (9 + 10, 1)
-    assert uses[Entity.CARD].evictions == 0
     assert uses[Entity.MERCHANT].held_bytes >= 20 * 48
 
 

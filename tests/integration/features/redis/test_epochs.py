@@ -247,8 +247,6 @@ class Deployment:
         worker_epoch = self._worker_epochs[worker]
         if epoch == worker_epoch:
             assert epoch > self._lost_under[shard]
-        elif epoch > worker_epoch:
-            self._worker_epochs[worker] = await self._epochs.raise_above(worker_epoch)
         else:
             self._worker_epochs[worker] = await self._epochs.raise_above(worker_epoch)
 

@@ -238,8 +238,8 @@ async def test_no_worker_trims_records_that_another_workers_feature_set_needs(se
         assert observed.cards.lengths.tolist() == [3 * OF_A_CARD + 2]
 
 
-async def test_a_worker_without_device_features_appends_to_device_histories_for_another_worker(
-    server: str, deployment: str
+async def test_a_worker_without_device_features_appends_to_device_histories_while_another_worker_needs_them(
+    server: str, deployment: str, client: redis_asyncio.Redis
 ) -> None:
     async with worker(server, deployment) as store, worker(server, deployment, WITH_DEVICES) as other:
         await store.refresh()
@@ -247,8 +247,17 @@ async def test_a_worker_without_device_features_appends_to_device_histories_for_
         assert set(mine.histories) == {Entity.CARD, Entity.MERCHANT}
         theirs = await other.observe(transactions([transaction(2, device="phone")]))
         assert theirs.histories[Entity.DEVICE].lengths.tolist() == [2]
-        await store.declare_loss("so that devices are given up")
+        (device_key,) = await client.keys(f"fraudstream:{deployment}:d:*")
+        stored = await client.get(device_key)
+        await store.declare_loss("what is not needed from now on is given up")
         await store.observe(transactions([transaction(3, device="phone")]))
+        assert await client.get(device_key) == stored
+        again = await other.observe(transactions([transaction(4, device="phone")]))
+        assert again.histories[Entity.DEVICE].lengths.tolist() == [3]
+        await store.refresh()
+        await store.observe(transactions([transaction(5, device="phone")]))
+        again = await other.observe(transactions([transaction(6, device="phone")]))
+        assert again.histories[Entity.DEVICE].lengths.tolist() == [5]
 
 
 @pytest.mark.parametrize("how", ["flushed", "epoch deleted", "epoch set back", "whole deleted"])
