@@ -242,15 +242,6 @@ async def test_several_labels_of_one_card_in_one_call_keep_their_order(pick: Cal
     assert [a.card_position for a in answers] == [2, 3, 4, 5]
 
 
-async def test_a_label_counts_from_its_labelled_time_on(pick: Callable) -> None:
-    row = transaction(1)
-    asked = [transaction(2, ms=row["ms"] + 9 * DAY_MS - 1), transaction(3, ms=row["ms"] + 9 * DAY_MS)]
-    await observe(pick, row)
-    await pick().label([label(1, row, fraud=True, at_ms=row["ms"] + 9 * DAY_MS)])
-    observed = await observe(pick, *asked)
-    assert value("merchant_fraud_share_delayed_7d", observed, *asked) == [0.0, 1.0]
-
-
 async def test_a_label_of_an_unknown_transaction_returns_the_merchant_and_time_that_it_states(pick: Callable) -> None:
     said = label(1, transaction(1), fraud=True, at_ms=5, merchant_id="shop-9", occurred_ms=3)
     (answer,) = await pick().label([said])
