@@ -121,7 +121,9 @@ def test_a_worker_that_lacks_the_live_artifact_is_not_ready_until_it_is_there(fl
     lacking.await_ready()
     refused = fleet.cli("model", "promote", second, "--json")
     assert refused.returncode == 1
-    assert "not_ready" in refused.stdout or "missing_artifact" in refused.stdout
+    (problem,) = json.loads(refused.stdout)["problems"]
+    assert problem["code"] == "not_ready"
+    assert f"missing_artifact: no artifact {second} in {elsewhere}" in problem["detail"]
     fleet.promote(second, "--force")
     reasons = lacking.await_not_ready()
     assert second[:12] in str(reasons)

@@ -1,15 +1,20 @@
 """Records near the broker's size limit, and large batches, get their outputs."""
 
 import asyncio
+import re
 from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaProducer
 
+from stream.kafka.topics import SCORES
 from support.fleet.fleet import Fleet
 from support.fleet.payments import partition_of, payment
 
 NEAR_THE_LIMIT = 1_040_000
+COUNT = 3_000
+MANY = 1_024
+"""The largest bound of the histogram of batch sizes."""
 
 
 async def send(fleet: Fleet, topic: str, value: bytes, headers: list[tuple[str, bytes]]) -> None:
@@ -42,8 +47,17 @@ def test_the_outputs_of_records_near_the_size_limit_keep_their_headers(fleet: Fl
     assert ("note", heavy[0][1]) in heaviest.headers
 
 
-def test_thousands_of_payments_of_one_card_at_once_are_all_decided(fleet: Fleet) -> None:
-    fleet.go_live(POLL_RECORDS="5000")
+def test_payments_decided_together_have_more_scores_than_fit_into_one_batch_of_kafka(fleet: Fleet) -> None:
+    (stopped,) = fleet.go_live()
+    assert stopped.terminate() == 0
     card = payment(0)["card_id"]
-    fleet.publish(payment(number, card_id=card) for number in range(3_000))
-    assert len(fleet.await_scores(3_000)) == 3_000
+    fleet.publish(payment(number, card_id=card) for number in range(COUNT))
+    worker = fleet.worker(POLL_RECORDS=str(2 * COUNT))
+    valid = fleet.await_scores(COUNT)
+    assert [score.source.offset for score in valid] == list(range(COUNT))
+    scores = fleet.read("scores")
+    least = sum(sorted(len(record.value) for record in scores)[:MANY])
+    assert least > SCORES.largest_bytes
+    page = worker.get("/metrics")[1]
+    counts = dict(re.findall(r'^fraudstream_batch_size_bucket\{le="([^"]+)"\} (\S+)$', page, re.MULTILINE))
+    assert float(counts["+Inf"]) > float(counts[f"{MANY}.0"]), "no batch was as large as that"
