@@ -68,7 +68,7 @@ class Fleet:
         """Start workers and make a first model live."""
         digest = put_model(self.models, seed=seed)
         started = [self.worker(**settings) for _ in range(workers)]
-        until(lambda: all("joined" not in str(worker.readiness()[1]) for worker in started), "the group is joined")
+        until(lambda: all(worker.has_joined for worker in started), "the group is joined")
         self.promote(digest)
         for worker in started:
             worker.await_ready()

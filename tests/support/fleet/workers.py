@@ -61,6 +61,12 @@ class Worker:
         answer: dict[str, Any] = json.loads(body)
         return status == 200, [str(reason) for reason in answer.get("reasons", [])]
 
+    @property
+    def has_joined(self) -> bool:
+        """Whether it answers and has joined the consumer group."""
+        status, body = self.get("/health/ready")
+        return status in {200, 503} and "joined" not in body
+
     def await_ready(self, seconds: float = 60.0) -> None:
         """Wait until it is ready; fails with its reasons and the end of its log."""
         self._await(wanted=True, seconds=seconds)

@@ -55,7 +55,7 @@ def children(worker: Worker) -> list[psutil.Process]:
 def go_live(fleet: Fleet, fault: Fault, **settings: str) -> Worker:
     """Start a worker whose challengers have that fault, and make a first model live."""
     worker = fleet.worker(command=hampered_command(fault), **settings)
-    until(lambda: "joined" not in str(worker.readiness()[1]), "the group is joined")
+    until(lambda: worker.has_joined, "the group is joined")
     fleet.promote(put_model(fleet.models))
     worker.await_ready()
     return worker

@@ -98,7 +98,7 @@ def test_rescoring_leaves_no_decision_of_a_disturbed_stream_unexplained(
 def start(fleet: Fleet, model: dict[str, bytes]) -> list[Worker]:
     """Start three workers, and make a model live."""
     workers = [fleet.worker() for _ in range(3)]
-    until(lambda: all("joined" not in str(worker.readiness()[1]) for worker in workers), "the group is joined")
+    until(lambda: all(worker.has_joined for worker in workers), "the group is joined")
     fleet.promote(Repository(fleet.models).put(model))
     for worker in workers:
         worker.await_ready()

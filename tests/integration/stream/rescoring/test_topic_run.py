@@ -141,7 +141,7 @@ def test_rescoring_by_positions_reproduces_features_that_depend_on_arrival_order
     fleet.environment["FEATURES"] = "features.extended_set"
     digest = Repository(fleet.models).put(trained(tmp_path, "features.extended_set"))
     workers = [fleet.worker() for _ in range(2)]
-    until(lambda: all("joined" not in str(one.readiness()[1]) for one in workers), "the group is joined")
+    until(lambda: all(worker.has_joined for worker in workers), "the group is joined")
     fleet.promote(digest)
     for start in range(0, 3_000, 500):
         made = [payment(number, cards=200, merchants=5) for number in range(start, start + 500)]
