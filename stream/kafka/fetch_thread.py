@@ -62,6 +62,19 @@ class FetchThread(driver.AIOKafkaConsumerThread):
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
         )
 
+    async def _shutdown_thread(self) -> None:
+        """Stop the consumer, and tell the main loop that the thread has ended even if that is interrupted.
+
+        aiokafka's `stop` raises `CancelledError` if a fetch was cancelled while it waited for a retry; the main loop
+        would then wait for this thread until the drain's deadline, and end the process with 70.
+        """
+        try:
+            await super()._shutdown_thread()
+        except asyncio.CancelledError:
+            log.info("the consumer was stopped while a fetch waited for a retry")
+        finally:
+            self.set_shutdown()
+
     async def fetch(self, partitions: Sequence[TopicPartition], limit: int) -> dict[TopicPartition, list[Record]]:
         """Wait for at most `limit` records of these partitions; if several have records, each gets an equal share."""
         consumer = self._ensure_consumer()
