@@ -101,9 +101,11 @@ class Fleet:
 
     def await_outcomes(self, count: int, seconds: float = 60.0) -> None:
         """Wait until so many labels have an outcome; a second outcome of the same label is not counted."""
-        deadline = time.monotonic() + seconds
-        self.await_records("outcomes", count, seconds)
-        until(lambda: self._answered_labels() >= count, f"{count} labels with outcomes", deadline - time.monotonic())
+        until(
+            lambda: sum(self.ends("outcomes").values()) >= count and self._answered_labels() >= count,
+            f"{count} labels with outcomes",
+            seconds,
+        )
 
     def _answered_labels(self) -> int:
         found = (json.loads(record.value)["source"] for record in self.read("outcomes"))

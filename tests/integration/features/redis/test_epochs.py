@@ -25,7 +25,6 @@ from features.redis.retention import (
 )
 from features.redis.server import ServerConnection
 from support.examples import examples
-from support.redis.server import redis_server
 
 pytestmark = pytest.mark.integration
 
@@ -33,12 +32,6 @@ DEPLOYMENTS = itertools.count()
 NUMBER = 3
 FIRST = 100
 COVER = Coverage({"card": 5, "merchant": 7})
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with redis_server() as url:
-        yield url
 
 
 @pytest.fixture

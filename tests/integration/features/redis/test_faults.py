@@ -23,7 +23,6 @@ from support.examples import examples
 from support.features.recount import Row, transactions
 from support.features.streams import Stream, bits, recounted, streams
 from support.redis.proxy import EVALSHA, Loss, RedisProxy
-from support.redis.server import redis_server
 
 pytestmark = pytest.mark.integration
 
@@ -62,12 +61,6 @@ faults = st.builds(
     again=st.sampled_from((1, 1, 3, 10)),
 )
 plans = st.lists(faults, min_size=1, max_size=12)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with redis_server() as url:
-        yield url
 
 
 @pytest.fixture(scope="module")

@@ -71,6 +71,15 @@ async def observe(store: DegradingStore, *rows: Row) -> Observed:
     return await store.observe(transactions(list(rows)))
 
 
+async def five_decisions_without_redis() -> tuple[Flaky, DegradingStore]:
+    """Return Redis, which is still unavailable, and a store with the transactions 0 to 4 pending."""
+    redis, store = a_pair()
+    redis.unavailable = True
+    for offset in range(5):
+        await observe(store, transaction(offset))
+    return redis, store
+
+
 async def test_decisions_use_redis_alone_while_it_is_available() -> None:
     _, store = a_pair()
     observed = await observe(store, transaction(1))
@@ -124,10 +133,7 @@ async def test_labels_are_refused_until_pending_transactions_are_applied() -> No
 
 async def test_decisions_made_while_the_store_catches_up_are_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stream.recovery.outage._CATCH_UP_BATCH", 3)
-    redis, store = a_pair()
-    redis.unavailable = True
-    for offset in range(5):
-        await observe(store, transaction(offset))
+    redis, store = await five_decisions_without_redis()
     redis.unavailable = False
     catching_up = asyncio.ensure_future(store.catch_up())
     meanwhile = []
@@ -155,10 +161,7 @@ async def test_probing_whether_redis_is_back_delays_no_decision() -> None:
 
 
 async def test_a_failed_catch_up_keeps_its_pending_transactions_for_the_next() -> None:
-    redis, store = a_pair()
-    redis.unavailable = True
-    for offset in range(5):
-        await observe(store, transaction(offset))
+    redis, store = await five_decisions_without_redis()
     with pytest.raises(StoreUnavailableError):
         await store.catch_up()
     assert store.has_pending
@@ -175,10 +178,7 @@ async def test_a_catch_up_that_fails_partway_applies_every_transaction_once(
 ) -> None:
     """The second of three calls fails: Redis did not receive it, or applied it and its answer was lost."""
     monkeypatch.setattr("stream.recovery.outage._CATCH_UP_BATCH", 2)
-    redis, store = a_pair()
-    redis.unavailable = True
-    for offset in range(5):
-        await observe(store, transaction(offset))
+    redis, store = await five_decisions_without_redis()
     redis.unavailable = False
     apply, sent = redis.observe, list[list[int]]()
 
