@@ -4,7 +4,7 @@
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from faust.app.base import BootStrategy
 from faust.tables import TableManager
 from faust.types import TP
+from faust.web.drivers.aiohttp import Web
 from mode.types import ServiceT
 
 from features.errors import StoreRefusedError
@@ -83,6 +84,18 @@ class NoTables(TableManager):
             await self.recovery.start()
 
 
+class OwnPages(Web):
+    """Serves the pages that are added to the app, and 404 for all else: none of Faust's own, whatever its settings.
+
+    Faust's show topics, tables and addresses, and have no login.
+    """
+
+    default_blueprints = ()
+    production_blueprints = ()
+    debug_blueprints = ()
+    optional_blueprints = ()
+
+
 class ConsumerAccess(NamedTuple):
     """Two ways to the consumer that Faust creates at start-up: `created` requires it, `current` may return None."""
 
@@ -123,6 +136,11 @@ class WorkerApp(faust.App):
         self.lag = Lag(self.current_consumer)
         self._attach()
         telemetry.watch(self._gauge_sources().gauges())
+
+    @cached_property
+    def web(self) -> OwnPages:
+        """The web server, in place of the one that Faust makes."""
+        return OwnPages(self)
 
     def created_consumer(self) -> BatchConsumer:
         """Return the consumer that the transport has created."""
