@@ -126,7 +126,7 @@ class Lineup:
 
 
 def artifact_needed(lineup: Lineup, command: Command) -> str | None:
-    """Return the model whose artifact the command needs: its own, the roll-back target, or None."""
+    """Return the model that the command needs: its own, the roll-back target, or None."""
     match command.kind:
         case CommandKind.CHALLENGE | CommandKind.PROMOTE:
             return command.model

@@ -238,7 +238,7 @@ def build_parts(
     loader = ModelLoader(Repository(settings.models), probe_vectorisers(features), settings.worker_id, warmup.problems)
     cache = ModelCache(follower, models, loader, publisher)
     comparer = Comparer(settings, follower, telemetry.emit, challenger_command, warmup.problems)
-    judge = Judge(JudgeDeps(settings, follower, loader, publisher, admin))
+    judge = Judge(JudgeDeps(settings, follower, loader, cache, publisher, admin))
     labeller = Labeller(settings, histories, publisher, telemetry.emit, telemetry.tracing)
     decider = Decider(
         DeciderDeps(
