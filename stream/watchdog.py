@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 log = logging.getLogger("fraudstream.watchdog")
 
@@ -25,7 +26,7 @@ def end_process(reason: str) -> None:
     os._exit(EXIT_FATAL)
 
 
-def end_on_error(task: "asyncio.Task[None]") -> None:
+def end_on_error(task: "asyncio.Task[Any]") -> None:
     """End the process if the background task failed: others would wait for it for ever."""
     if not task.cancelled() and (error := task.exception()) is not None:
         end_process(f"background work failed: {error!r}")

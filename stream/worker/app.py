@@ -5,7 +5,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from faust.app.base import BootStrategy
 from faust.tables import TableManager
 from faust.types import TP
+from faust.web.drivers.aiohttp import Web
 from mode.types import ServiceT
 
 from features.errors import StoreRefusedError
@@ -86,6 +87,18 @@ class NoTables(TableManager):
             await self.recovery.start()
 
 
+class OwnPages(Web):
+    """Serves the pages that are added to the app, and 404 for all else: none of Faust's own, whatever its settings.
+
+    Faust's show topics, tables and addresses, and have no login.
+    """
+
+    default_blueprints = ()
+    production_blueprints = ()
+    debug_blueprints = ()
+    optional_blueprints = ()
+
+
 class ConsumerAccess(NamedTuple):
     """Two ways to the consumer that Faust creates at start-up: `created` requires it, `current` may return None."""
 
@@ -127,6 +140,11 @@ class WorkerApp(faust.App):
         self.lag = Lag(self.current_consumer)
         self._attach()
         telemetry.watch(self._gauge_sources().gauges())
+
+    @cached_property
+    def web(self) -> OwnPages:
+        """The web server, in place of the one that Faust makes."""
+        return OwnPages(self)
 
     def created_consumer(self) -> BatchConsumer:
         """Return the consumer that the transport has created."""
@@ -226,7 +244,7 @@ def build_parts(
     loader = ModelLoader(Repository(settings.models), probe_vectorisers(features), settings.worker_id, warmup.problems)
     cache = ModelCache(follower, models, loader, publisher)
     comparer = Comparer(settings, follower, telemetry.emit, challenger_command, warmup.problems)
-    judge = Judge(JudgeDeps(settings, follower, loader, publisher, admin))
+    judge = Judge(JudgeDeps(settings, follower, loader, cache, publisher, admin))
     labeller = Labeller(settings, histories, publisher, telemetry.emit, telemetry.tracing)
     positions = DecisionPositions(PositionsDeps(settings, publisher, admin, consumer.created, telemetry.emit))
     decider = Decider(

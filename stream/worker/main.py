@@ -24,7 +24,7 @@ _BEAT_SECONDS = 1.0
 
 
 def add_health(app: WorkerApp) -> None:
-    """Serve `/health/live`, `/health/ready` and `/metrics`."""
+    """Serve `/health/live`, `/health/ready` and `/metrics`, the only pages of a worker."""
 
     @app.page("/health/live")
     async def live(view: View, _request: Request) -> Response:
