@@ -21,6 +21,10 @@ Revision = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Total = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 WatchSeconds = Annotated[int, msgspec.Meta(ge=0, le=30 * 86_400)]
 BasisPoints = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+LogNumber = Annotated[int, msgspec.Meta(ge=0, le=511)]
+TopicName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,249}$(?!\n)")]
+TopicId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._:@-]{1,64}$(?!\n)")]
 Actor = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Reason = Annotated[str, msgspec.Meta(max_length=2_000)]
 
@@ -38,9 +42,23 @@ class CommandKind(StrEnum):
     """Return to what was live before."""
     DEMOTE = "demote"
     """Return to what was live before, and quarantine the model that is live now."""
+    ACCEPT_LOSS = "accept_loss"
+    """Let a partition go on that lost records, or whose topic was made anew."""
+    SKIP = "skip"
+    """Let a partition pass over records that cannot be read."""
 
 
 NAMES_A_MODEL = frozenset({CommandKind.CHALLENGE, CommandKind.PROMOTE})
+LEAVES_REVISION = frozenset({CommandKind.ACCEPT_LOSS, CommandKind.SKIP})
+"""Commands about partitions: they change no lineup, so the revision stays as it is."""
+_OF_PARTITIONS = {
+    "topic": LEAVES_REVISION,
+    "partition": LEAVES_REVISION,
+    "log": frozenset({CommandKind.ACCEPT_LOSS}),
+    "up_to": frozenset({CommandKind.ACCEPT_LOSS}),
+    "offset": frozenset({CommandKind.SKIP}),
+}
+"""The fields of these commands; each needs all of its own, and no other command takes any."""
 _ALIASES = {"rollback": "roll_back"}  # the command line's spelling
 _TIMES = ("issued_at", "expires_at")
 
@@ -61,6 +79,11 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     expires_at: Timestamp
     force: bool = False
     watch_seconds: WatchSeconds | None = None
+    topic: TopicName | None = None
+    partition: Count | None = None
+    log: LogNumber | None = None
+    up_to: Count | None = None
+    offset: Count | None = None
 
     @property
     def expires_ms(self) -> int:
@@ -90,9 +113,10 @@ class EventKind(StrEnum):
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="schema", tag="event/1"):
     """One event on `model-events`. Fields that do not belong to its kind are absent.
 
-    `command` and `model` (the full digest) are those of the accepted, refused or pending command; `probe_hash`
-    belongs to `ready`; `partition` and `offset` to `cutover`; `watch_until` to an accepted promotion whose predecessor
-    stays as challenger until then; `compared`, `skipped` and `failed` to `shadow`.
+    `command` and `model` (the full digest) are those of the accepted, refused or pending command; `probe_hash` belongs
+    to `ready`; `partition` and `offset` to `cutover` and, with its `topic`, to an accepted `skip`; `topic`, `topic_id`,
+    `partition`, `log` and `up_to` to an accepted `accept_loss`; `watch_until` to an accepted promotion whose
+    predecessor stays as challenger until then; `compared`, `skipped` and `failed` to `shadow`.
     """
 
     event_id: Token
@@ -107,6 +131,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     probe_hash: Digest | None = None
     partition: Annotated[int, msgspec.Meta(ge=0)] | None = None
     offset: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    topic: TopicName | None = None
+    topic_id: TopicId | None = None
+    log: LogNumber | None = None
+    up_to: Count | None = None
     watch_until: Timestamp | None = None
     compared: Total | None = None
     skipped: Total | None = None
@@ -195,9 +223,17 @@ def _kind_problems(fields: dict[str, Any]) -> tuple[Problem, ...]:
         return ()
     if kind in NAMES_A_MODEL and "model" not in fields:
         return (Problem(ProblemCode.INVALID_FIELD, f"model: missing, {kind} needs a model"),)
+    problems = []
     if kind in set(CommandKind) - NAMES_A_MODEL and "model" in fields:
-        return (Problem(ProblemCode.INVALID_FIELD, f"model: {kind} takes no model"),)
-    return ()
+        problems.append(Problem(ProblemCode.INVALID_FIELD, f"model: {kind} takes no model"))
+    if kind not in set(CommandKind):
+        return tuple(problems)
+    for name, kinds in _OF_PARTITIONS.items():
+        if kind in kinds and name not in fields:
+            problems.append(Problem(ProblemCode.INVALID_FIELD, f"{name}: missing, {kind} needs it"))
+        if kind not in kinds and name in fields:
+            problems.append(Problem(ProblemCode.INVALID_FIELD, f"{name}: {kind} takes none"))
+    return tuple(problems)
 
 
 def _order_problems(command: Command) -> tuple[Problem, ...]:

@@ -56,11 +56,12 @@ class Outputs:
 
 
 class DecisionTerms(NamedTuple):
-    """The context of a batch: the models that score, the epoch of each partition, and the headers of each score."""
+    """The context of a batch: the models that score, the epoch of each partition, the log, and each score's headers."""
 
     serving: ServingModels
     epochs: Mapping[int, int]
     headers: Callable[[Record], Headers]
+    log: int = 0
 
 
 class Pipeline:
@@ -78,7 +79,7 @@ class Pipeline:
             StoreUnavailableError: the histories are unavailable; nothing was decided, retry.
         """
         watch = Stopwatch()
-        decoded = self._decode(records)
+        decoded = self._decode(records, terms.log)
         watch.lap("decode")
         observed = await self._store.observe(decoded.columns)
         watch.lap("observe")
@@ -100,16 +101,16 @@ class Pipeline:
             observed.stopgap,
         )
 
-    async def apply(self, records: Sequence[Record]) -> None:
-        """Append records to the histories without deciding them: they are decided, but may be missing there.
+    async def apply(self, records: Sequence[Record], log: int) -> None:
+        """Append records of a log to the histories without deciding them: they are decided, but may be missing there.
 
         Raises:
             StoreUnavailableError: the histories are unavailable; retry.
         """
-        await self._store.observe(self._decode(records).columns)
+        await self._store.observe(self._decode(records, log).columns)
 
-    def _decode(self, records: Sequence[Record]) -> Decoded:
-        return decode(records, round(self._settings.future_skew * 1000))
+    def _decode(self, records: Sequence[Record], log: int) -> Decoded:
+        return decode(records, round(self._settings.future_skew * 1000), log)
 
     async def _score(self, serving: ServingModels, vectors: Vectors, count: int) -> list[Judgement]:
         """Score here, or in another thread if it takes long: LightGBM releases the GIL."""
@@ -125,6 +126,7 @@ class Pipeline:
             code_version=CODE_VERSION,
             revision=terms.serving.revision,
             epochs=terms.epochs,
+            log=terms.log,
             now_ms=now_ms,
             headers=terms.headers,
         )

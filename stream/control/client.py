@@ -3,7 +3,7 @@
 import asyncio
 import math
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from models.commands import Command, CommandKind, Event, encode, read_event
 from models.lineup import Lineup, follow
+from models.logs import Logs, follow_logs
 from models.times import format_time
 from stream.clock import now_ms
 from stream.control.announcements import outcome_attributes
@@ -21,21 +22,33 @@ from stream.kafka.tracing import OperationTracing
 from stream.settings import Settings
 
 
+class PartitionArguments(NamedTuple):
+    """The arguments of `accept_loss` (`log`, `up_to`) and of `skip` (`offset`)."""
+
+    topic: str
+    partition: int
+    log: int | None = None
+    up_to: int | None = None
+    offset: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class CommandRequest:
     """A command to send; it expires after `wait` seconds.
 
     `watch` is for how many seconds a promotion keeps its predecessor in the shadow; None: the workers' setting.
+    `partition` names what a loss or unreadable records are accepted of.
     """
 
     kind: CommandKind
-    model: str | None
     actor: str
     reason: str
-    expected_revision: int | None
     wait: float
-    force: bool
+    model: str | None = None
+    expected_revision: int | None = None
+    force: bool = False
     watch: float | None = None
+    partition: PartitionArguments | None = None
 
 
 async def read_events(settings: Settings) -> list[Event]:
@@ -45,7 +58,20 @@ async def read_events(settings: Settings) -> list[Event]:
         aiokafka.errors.KafkaError: the broker does not answer.
     """
     async with _EventLog(settings) as log:
-        return [event for _, event in await log.read_to_end()]
+        return [event for _, event in await log.read_to_end() if event.deployment == settings.deployment]
+
+
+async def read_logs(settings: Settings) -> Logs:
+    """Return the logs of the input topics, folded from the events of all deployments.
+
+    Raises:
+        aiokafka.errors.KafkaError: the broker does not answer.
+    """
+    logs = Logs()
+    async with _EventLog(settings) as log:
+        for _, event in await log.read_to_end():
+            logs = follow_logs(logs, event)
+    return logs
 
 
 async def read_lineup(settings: Settings) -> Lineup:
@@ -112,6 +138,7 @@ def _command(settings: Settings, request: CommandRequest, revision: int) -> Comm
         expires_at=format_time(now + int(request.wait * 1000)),
         force=request.force,
         watch_seconds=None if request.watch is None else math.ceil(request.watch),
+        **({} if request.partition is None else request.partition._asdict()),
     )
 
 
@@ -129,7 +156,6 @@ class _EventLog:
     """A reader of the event log, from its beginning."""
 
     def __init__(self, settings: Settings) -> None:
-        self._deployment = settings.deployment
         self._tp = TopicPartition(settings.topic(MODEL_EVENTS.name), 0)
         self._consumer = AIOKafkaConsumer(
             **connection_options(settings), enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=50
@@ -160,8 +186,4 @@ class _EventLog:
         """Read new events; waits briefly if there are none."""
         records = (await self._consumer.getmany(self._tp, timeout_ms=200)).get(self._tp, [])
         events = [(record.offset, read_event(record.value or b"")) for record in records]
-        return [
-            (offset, event)
-            for offset, event in events
-            if isinstance(event, Event) and event.deployment == self._deployment
-        ]
+        return [(offset, event) for offset, event in events if isinstance(event, Event)]

@@ -41,6 +41,7 @@ class ConsumerOptions:
 
     `withheld` tells whether a topic's offsets must not be committed now although they are acknowledged. `examine` is
     asked about a partition that cannot be read on: it returns why it waits, or the offset from which it goes on.
+    `held` tells whether a partition must not be read now.
     """
 
     settings: Settings
@@ -49,6 +50,7 @@ class ConsumerOptions:
     fatal: Callable[[str], None]
     withheld: Callable[[str], bool]
     examine: Callable[[TopicPartition, Trouble], Awaitable[str | int]]
+    held: Callable[[TopicPartition], bool]
 
 
 class FetchThread(driver.AIOKafkaConsumerThread):

@@ -31,12 +31,16 @@ _PATIENCE_SECONDS = 0.5
 
 
 class Outgoing(NamedTuple):
-    """A record to publish; `source_offset` is the offset of the input record that it answers."""
+    """A record to publish.
+
+    `source_offset` is the offset of the input record that it answers, `transaction_id` that of the transaction, if any.
+    """
 
     source_offset: int
     key: bytes | None
     value: bytes | None
     headers: Headers
+    transaction_id: str = ""
 
 
 class Published(NamedTuple):

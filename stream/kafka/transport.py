@@ -199,6 +199,10 @@ class BatchConsumer(driver.Consumer):
 
     # --- figures for gauges
 
+    def partitions(self, topic: str) -> list[int]:
+        """Return the own partitions of a topic."""
+        return sorted(tp.partition for tp in tuple(self._active_partitions) if tp.topic == topic)
+
     @property
     def halted(self) -> int:
         """The number of own partitions that are halted."""
@@ -271,7 +275,7 @@ class BatchConsumer(driver.Consumer):
         """Return the partitions that this lane polls now: those that are well, or those to be tried again."""
         own = [TopicPartition(*tp) for tp in self._active_partitions if tp.topic == lane.topic]
         chosen = self.aside.is_due if lane.retries else lambda tp: tp not in self.aside
-        return [tp for tp in own if tp not in self._halted and chosen(tp)]
+        return [tp for tp in own if tp not in self._halted and chosen(tp) and not self.options.held(tp)]
 
     async def _poll_once(self, lane: Lane, partitions: Sequence[TopicPartition]) -> None:
         async with lane.lock:
