@@ -30,13 +30,13 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from opentelemetry.util.types import AnyValue
 
 from features.redis.topology import is_cluster, seeds
+from stream.card_numbers import card_numbers
 from stream.clock import Stage
 from stream.kafka.batches import Record
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Headers
 from stream.kafka.topics import LABELS, OUTCOMES, SCORES, TRANSACTIONS
 from stream.kafka.tracing import Attributes, kafka_attributes, sent_attributes
-from stream.redaction import card_numbers
 from stream.scoring.facts import Decided, LabelsApplied
 from stream.scoring.tracing import BatchTrace, NoTracing
 from stream.settings import Settings
