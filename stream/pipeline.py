@@ -16,7 +16,7 @@ from features.vector.sets import FeatureSets, Vectors
 from stream.clock import Stage, Stopwatch
 from stream.contract.codes import DeadLetterCode
 from stream.control.model_cache import ServingModels
-from stream.kafka.batches import Record
+from stream.kafka.batches import Record, in_thread_if_large, size_of
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Headers
 from stream.scoring.decode import Decoded, decode
@@ -78,7 +78,8 @@ class Pipeline:
             StoreUnavailableError: the histories are unavailable; nothing was decided, retry.
         """
         watch = Stopwatch()
-        decoded = self._decode(records)
+        size = size_of(*records)
+        decoded = await self._decode(records, size)
         watch.lap("decode")
         observed = await self._store.observe(decoded.columns)
         watch.lap("observe")
@@ -89,7 +90,8 @@ class Pipeline:
         judgements = await self._score(terms.serving, vectors, int(due.sum()))
         watch.lap("score")
         frame = self._frame(terms, vectors.names(live), clock())
-        scored = encode(frame, decoded, observed, (np.flatnonzero(due), computed, judgements))
+        judged = (np.flatnonzero(due), computed, judgements)
+        scored = await in_thread_if_large(size, encode, frame, decoded, observed, judged)
         watch.lap("encode")
         return Outputs(
             scored,
@@ -106,10 +108,10 @@ class Pipeline:
         Raises:
             StoreUnavailableError: the histories are unavailable; retry.
         """
-        await self._store.observe(self._decode(records).columns)
+        await self._store.observe((await self._decode(records, size_of(*records))).columns)
 
-    def _decode(self, records: Sequence[Record]) -> Decoded:
-        return decode(records, round(self._settings.future_skew * 1000))
+    async def _decode(self, records: Sequence[Record], size: int) -> Decoded:
+        return await in_thread_if_large(size, decode, records, round(self._settings.future_skew * 1000))
 
     async def _score(self, serving: ServingModels, vectors: Vectors, count: int) -> list[Judgement]:
         """Score here, or in another thread if it takes long: LightGBM releases the GIL."""

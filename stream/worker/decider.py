@@ -6,7 +6,7 @@ and keeps the position of each partition. Published decisions are offered to the
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from aiokafka import TopicPartition
@@ -19,7 +19,7 @@ from stream.control.follower import Follower
 from stream.control.model_cache import LoadedModels, ServingModels
 from stream.errors import PublishError, StaleBatchError
 from stream.kafka.batches import Batch, Commit, Record
-from stream.kafka.dead_letters import DeadLetter, DeadLetterRuns
+from stream.kafka.dead_letters import DeadLetter, DeadLetterRuns, publish_dead_letters
 from stream.kafka.offsets import Position, ResumePoint, VoidCounter, read_resume_points
 from stream.kafka.publisher import Destination, Outgoing, Publisher
 from stream.kafka.topics import DEAD_LETTERS, SCORES, TRANSACTIONS
@@ -74,6 +74,7 @@ class Decider:
         self._deps = deps
         self._topic = deps.settings.topic(TRANSACTIONS.name)
         self._scores = deps.settings.topic(SCORES.name)
+        self._dead_letters = deps.settings.topic(DEAD_LETTERS.name)
         self._positions: dict[int, Position] = {}
         self._epochs: dict[int, int] = {}
         self._committed: dict[int, int] = {}
@@ -239,9 +240,8 @@ class Decider:
         self._runs.add(outputs.dead, {partition: batch.records[partition] for partition in current})
         stopwatch, scores = Stopwatch(), outputs.scored.by_partition()
         dead = self._unwritten(outputs.dead, current)
-        letters = {(self._deps.settings.topic(DEAD_LETTERS.name), 0): [letter.to_record() for letter in dead]}
         ends = await self._write(
-            letters, {(self._scores, partition): scores.get(partition, []) for partition in current}
+            batch, dead, {(self._scores, partition): scores.get(partition, []) for partition in current}
         )
         stopwatch.lap("publish")
         for partition in current:
@@ -274,14 +274,14 @@ class Decider:
         ]
 
     async def _write(
-        self, letters: Mapping[Destination, list[Outgoing]], scores: Mapping[Destination, list[Outgoing]]
+        self, batch: Batch, dead: Sequence[DeadLetter], scores: Mapping[Destination, list[Outgoing]]
     ) -> dict[Destination, int]:
         """Publish dead letters, then scores: a worker never resumes below a score that is written.
 
         After a failure it is unknown what was written, so the ends of the score partitions are read before the retry.
         """
         try:
-            await self._deps.publisher.publish(letters)
+            await publish_dead_letters(self._deps.publisher, self._dead_letters, dead, batch.may_start)
             return await self._deps.publisher.publish(scores)
         except (PublishError, asyncio.CancelledError):
             if self._generation is not None:

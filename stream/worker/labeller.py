@@ -13,8 +13,8 @@ from stream.contract.codes import Rejection
 from stream.contract.label import ParsedLabel, Reporter, read_label
 from stream.contract.outputs import Outcome, Positions, Source
 from stream.errors import StaleBatchError
-from stream.kafka.batches import Batch, Record
-from stream.kafka.dead_letters import DeadLetter
+from stream.kafka.batches import Batch, Record, in_thread_if_large, size_of
+from stream.kafka.dead_letters import DeadLetter, publish_dead_letters
 from stream.kafka.publisher import Destination, Outgoing, Publisher
 from stream.kafka.topics import DEAD_LETTERS, OUTCOMES
 from stream.redaction import redact_headers
@@ -71,22 +71,18 @@ class Labeller:
             StaleBatchError: the partitions were revoked; nothing was published.
         """
         stopwatch = Stopwatch()
-        parsed, dead = _parse(records)
+        size = size_of(*records)
+        parsed, dead = await in_thread_if_large(size, _parse, records)
         stopwatch.lap("decode")
         labelled = await self._store.label([one.label for _, one in parsed])
         stopwatch.lap("observe")
         current = batch.current()
         if not current:
             raise StaleBatchError("its partitions were revoked before anything was written")
-        outputs: dict[Destination, list[Outgoing]] = defaultdict(list)
-        for (record, one), done in zip(parsed, labelled, strict=True):
-            outcome = _encode(_outcome(record, one.label, done))
-            outputs[self._settings.topic(OUTCOMES.name), record.partition].append(
-                Outgoing(record.offset, record.key, outcome, redact_headers(trace.headers(record)))
-            )
-        outputs[self._settings.topic(DEAD_LETTERS.name), 0] = [letter.to_record() for letter in dead]
+        outcomes = await in_thread_if_large(size, self._outcomes, parsed, labelled, trace)
         stopwatch.lap("encode")
-        await self._publisher.publish(outputs)
+        await publish_dead_letters(self._publisher, self._settings.topic(DEAD_LETTERS.name), dead, batch.may_start)
+        await self._publisher.publish(outcomes)
         stopwatch.lap("publish")
         for partition in current:
             batch.acknowledge(partition)
@@ -97,6 +93,17 @@ class Labeller:
             sum(one.unknown for _, one in parsed),
             stopwatch.stages,
         )
+
+    def _outcomes(
+        self, parsed: Iterable[tuple[Record, ParsedLabel]], labelled: Iterable[LabelResult], trace: BatchTrace
+    ) -> dict[Destination, list[Outgoing]]:
+        outputs: dict[Destination, list[Outgoing]] = defaultdict(list)
+        for (record, one), done in zip(parsed, labelled, strict=True):
+            outcome = _encode(_outcome(record, one.label, done))
+            outputs[self._settings.topic(OUTCOMES.name), record.partition].append(
+                Outgoing(record.offset, record.key, outcome, redact_headers(trace.headers(record)))
+            )
+        return outputs
 
     def _set_trouble(self, trouble: str | None) -> None:
         self._trouble = trouble
