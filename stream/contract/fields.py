@@ -1,6 +1,6 @@
 """Field types shared by the input records, and their validation field by field."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -36,6 +36,12 @@ DEEPEST = 500
 LARGEST_VALUE_BYTES = 2 * 1024 * 1024
 """The largest value that is decoded: Kafka's own limit, 1 MiB, is for compressed records, which unpack to any size."""
 
+ORDINARY_VALUE_BYTES = 16 * 1024
+"""A value up to this size is decoded as a whole. Of a larger one, unknown fields are only checked to be JSON: as lists
+of lists they would take forty times their bytes of memory, and its collector the more time for each, the more there
+are.
+"""
+
 _SEARCHED_CHARACTERS = 256
 """An identifier is searched for a card number up to here: it is invalid beyond 64 characters, and then used nowhere."""
 
@@ -48,6 +54,8 @@ _STEPS[list(b"[{")], _STEPS[list(b"]}")] = 1, -1
 
 _decode = msgspec.json.Decoder(float_hook=float).decode
 """The hook makes 1e400 an infinity: without it such a number would be invalid JSON, even in a field that is ignored."""
+_divide = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_check = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 class Field(NamedTuple):
@@ -147,13 +155,16 @@ def _holds_card_number(value: object) -> bool:
             return False
 
 
-def decode_object(value: bytes | None) -> dict[str, Any] | Rejection:
-    """Decode a record's value as a JSON object, or return why it is not one; its length is checked first."""
+def decode_object(value: bytes | None, known: Collection[str]) -> dict[str, Any] | Rejection:
+    """Decode a record's value as a JSON object, or return why it is not one; its length is checked first.
+
+    The values of fields that are not known may be missing: they are None.
+    """
     problem = _size_problem(value)
     if problem is not None:
         return problem
     try:
-        raw = _decode_bounded(value or b"")
+        raw = _decode_bounded(value or b"", known)
     except RecursionError:
         return Rejection(DeadLetterCode.TOO_DEEP, f"nested deeper than {DEEPEST} levels")
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -173,10 +184,30 @@ def _size_problem(value: bytes | None) -> Rejection | None:
     return None
 
 
-def _decode_bounded(value: bytes) -> Any:  # noqa: ANN401 - any JSON
-    """Decode JSON; raise RecursionError if it is nested too deep."""
+def _decode_bounded(value: bytes, known: Collection[str]) -> Any:  # noqa: ANN401 - any JSON
+    """Decode JSON, or only the known fields of a large object; raise RecursionError if it is nested too deep."""
     if _depth(value) > DEEPEST:
         raise RecursionError
+    if len(value) <= ORDINARY_VALUE_BYTES:
+        try:
+            return _decode(value)
+        except msgspec.ValidationError:  # an integer has too many digits, perhaps in a field that is ignored
+            pass
+    str(value, "utf-8")  # a value that is only checked is not checked for this
+    _check(value)
+    beginning = value.lstrip()[:1]
+    if beginning != b"{":
+        return [] if beginning == b"[" else _decode(value)
+    return {name: _decode_field(bytes(raw)) if name in known else None for name, raw in _divide(value).items()}
+
+
+def _decode_field(value: bytes) -> Any:  # noqa: ANN401 - any JSON
+    """Decode a field's value; an array or object, which no field may be, as an empty one."""
+    match value[:1]:
+        case b"[":
+            return []
+        case b"{":
+            return {}
     return _decode(value)
 
 

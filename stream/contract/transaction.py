@@ -11,7 +11,7 @@ import msgspec
 from models.times import Moment, format_time
 from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.fields import (
-    LARGEST_VALUE_BYTES,
+    ORDINARY_VALUE_BYTES,
     AmountMinor,
     CategoryCode,
     CountryCode,
@@ -108,7 +108,7 @@ def read_transaction(value: bytes | None, key: bytes | None, latest_ms: int) -> 
         key: the record's key, which must be its `card_id`.
         latest_ms: the latest `occurred_at` allowed, in epoch milliseconds: the record's timestamp plus the skew.
     """
-    if value is None or len(value) > LARGEST_VALUE_BYTES:
+    if value is None or len(value) > ORDINARY_VALUE_BYTES:
         return _read_carefully(value, key, latest_ms)
     try:
         transaction = _decode(value)
@@ -164,7 +164,7 @@ def _content(transaction: Transaction, moment: Moment) -> int:
 
 def _read_carefully(value: bytes | None, key: bytes | None, latest_ms: int) -> ParsedTransaction | Rejection:
     """Decode a record that is not clean: first without its unknown fields, which often are the only reason."""
-    raw = decode_object(value)
+    raw = decode_object(value, _KNOWN)
     if isinstance(raw, Rejection):
         return raw
     try:

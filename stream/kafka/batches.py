@@ -25,8 +25,8 @@ class Record(Protocol):
 Result = TypeVar("Result")
 Parameters = ParamSpec("Parameters")
 
-_LARGE_BYTES = 1024 * 1024
-"""Reading or redacting a megabyte takes up to 50 ms, which the event loop can do without."""
+_LARGE_BYTES = 256 * 1024
+"""Decoding or redacting as much takes up to 50 ms, for which the event loop does not wait."""
 
 
 def size_of(*records: Record) -> int:

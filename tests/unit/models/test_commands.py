@@ -154,7 +154,7 @@ def test_half_a_card_number_is_never_quoted() -> None:
             assert number[:6] not in details.replace(number, "")
 
 
-def test_a_command_of_more_than_a_megabyte_is_refused_before_it_is_decoded() -> None:
+def test_a_command_of_more_than_256_kib_is_refused_before_it_is_decoded() -> None:
     room = LARGEST_COMMAND_BYTES - len(msgspec.json.encode(GOOD | {"note": ""}))
     assert isinstance(read(note="x" * room), Command)
     assert codes(read(note="x" * (room + 1))) == [

@@ -1,5 +1,6 @@
 """The checks of a record before its fields mean anything: length, nesting; and that messages stay short."""
 
+import tracemalloc
 from typing import Any
 
 import msgspec
@@ -68,10 +69,68 @@ def test_nesting_up_to_the_limit_is_decoded_whatever_else_there_is() -> None:
     for more in ("", '"\\\\",' * 1_000, '"[",' * 1_000, "[]," * 1_000):
         deepest = DEEPEST - 2
         fits = literally("x", f"[{more}{'[' * deepest}{']' * deepest}]")
-        assert isinstance(decode_object(fits), dict)
-        found = decode_object(literally("x", f"[{more}{'[' * (deepest + 1)}{']' * (deepest + 1)}]"))
+        assert isinstance(decode_object(fits, PAYMENT), dict)
+        found = decode_object(literally("x", f"[{more}{'[' * (deepest + 1)}{']' * (deepest + 1)}]"), PAYMENT)
         assert isinstance(found, Rejection)
         assert found.code is DeadLetterCode.TOO_DEEP
+
+
+PIECES = (
+    b'"', b"{", b"}", b"[", b"]", b",", b":", b"\\", b" ", b"\n", b"1", b"-", b"e", b".", b"0", b"NaN", b"null", b"x",
+    b"\xff", b"\xed\xa0\x80", b"\\ud800", b"\\udfff", b"\\u0061", b'"a":', b'"b":[1],', b'{"a":1}', b"9" * 5_000,
+    b"1e400", b"\x01",
+)  # fmt: skip
+SPLICED = st.tuples(
+    st.dictionaries(st.sampled_from("abcd"), JSON, max_size=4).map(msgspec.json.encode),
+    st.lists(st.tuples(st.integers(0, 80), st.sampled_from(PIECES)), max_size=3),
+)
+
+
+def whole_and_divided(value: bytes) -> list[Any]:
+    found = []
+    for ordinary in (10**9, -1):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "ORDINARY_VALUE_BYTES", ordinary)
+            found.append(decode_object(value, "ab"))
+    return found
+
+
+@given(SPLICED)
+@example((b'{"a":1,"b":"x","c":1}', [(19, b"9" * 5_000)]))
+@example((b'{"a":1,"b":"x","c":1}', [(5, b"9" * 5_000)]))
+@example((b'{"a":1,"c":"x"}', [(12, b"\xff")]))
+def test_known_fields_are_the_same_whether_unknown_ones_are_decoded_or_not(
+    spliced: tuple[bytes, list[tuple[int, bytes]]],
+) -> None:
+    value, pieces = spliced
+    for at, piece in pieces:
+        value = value[:at] + piece + value[at:]
+    whole, divided = whole_and_divided(value)
+    if isinstance(whole, Rejection):
+        assert isinstance(divided, Rejection)
+        assert divided.code == whole.code
+    else:
+        assert divided.keys() == whole.keys()
+        for name in divided.keys() & set("ab"):
+            assert divided[name] == (type(whole[name])() if isinstance(whole[name], list | dict) else whole[name])
+
+
+def test_an_integer_of_any_length_in_an_unknown_field_is_ignored() -> None:
+    for more in ("", " " * 20_000):
+        found = read_transaction(literally("more", "9" * 5_000 + more), KEY, LATEST_MS)
+        assert isinstance(found, ParsedTransaction)
+        assert found.unknown == 1
+
+
+def test_unknown_fields_of_a_large_value_are_not_built() -> None:
+    tracemalloc.start()
+    try:
+        value = literally("more", "[" + "[[[[]]]]," * 100_000 + "1]")
+        began = tracemalloc.get_traced_memory()[0]
+        assert isinstance(read_transaction(value, KEY, LATEST_MS), ParsedTransaction)
+        assert tracemalloc.get_traced_memory()[1] - began < 20 * len(value)
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_value_of_more_than_2_mib_is_refused_before_it_is_decoded() -> None:
