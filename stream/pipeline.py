@@ -16,7 +16,7 @@ from features.vector.sets import FeatureSets, Vectors
 from stream.clock import Stage, Stopwatch
 from stream.contract.codes import DeadLetterCode
 from stream.control.model_cache import ServingModels
-from stream.kafka.batches import Record
+from stream.kafka.batches import Record, in_thread_if_large, size_of
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Headers
 from stream.scoring.decode import Decoded, decode
@@ -79,7 +79,8 @@ class Pipeline:
             StoreUnavailableError: the histories are unavailable; nothing was decided, retry.
         """
         watch = Stopwatch()
-        decoded = self._decode(records, terms.log)
+        size = size_of(*records)
+        decoded = await self._decode(records, size, terms.log)
         watch.lap("decode")
         observed = await self._store.observe(decoded.columns)
         watch.lap("observe")
@@ -90,7 +91,8 @@ class Pipeline:
         judgements = await self._score(terms.serving, vectors, int(due.sum()))
         watch.lap("score")
         frame = self._frame(terms, vectors.names(live), clock())
-        scored = encode(frame, decoded, observed, (np.flatnonzero(due), computed, judgements))
+        judged = (np.flatnonzero(due), computed, judgements)
+        scored = await in_thread_if_large(size, encode, frame, decoded, observed, judged)
         watch.lap("encode")
         return Outputs(
             scored,
@@ -107,10 +109,10 @@ class Pipeline:
         Raises:
             StoreUnavailableError: the histories are unavailable; retry.
         """
-        await self._store.observe(self._decode(records, log).columns)
+        await self._store.observe((await self._decode(records, size_of(*records), log)).columns)
 
-    def _decode(self, records: Sequence[Record], log: int) -> Decoded:
-        return decode(records, round(self._settings.future_skew * 1000), log)
+    async def _decode(self, records: Sequence[Record], size: int, log: int) -> Decoded:
+        return await in_thread_if_large(size, decode, records, round(self._settings.future_skew * 1000), log)
 
     async def _score(self, serving: ServingModels, vectors: Vectors, count: int) -> list[Judgement]:
         """Score here, or in another thread if it takes long: LightGBM releases the GIL."""

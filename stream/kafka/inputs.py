@@ -16,6 +16,7 @@ from stream.kafka.topic_ids import topic_ids
 from stream.settings import Settings
 
 _FETCH_MS = 200
+_IDS = frozenset({"card_id", "transaction_id"})
 
 
 async def input_states(
@@ -65,7 +66,7 @@ async def is_same_record(settings: Settings, tp: TopicPartition, state: InputTop
 
 def _identity(value: bytes | None) -> str | None:
     """Return the identity of the transaction in a record; None if there is none."""
-    raw = decode_object(value)
+    raw = decode_object(value, _IDS)
     if isinstance(raw, Rejection):
         return None
     return identity_of(str(raw.get("card_id")), str(raw.get("transaction_id")))

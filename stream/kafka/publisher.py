@@ -28,6 +28,7 @@ Destination = tuple[str, int]
 
 _ACKNOWLEDGE_SECONDS = 30.0
 _PATIENCE_SECONDS = 0.5
+_BYTES_A_SECOND = 4 * 1024 * 1024
 
 
 class Outgoing(NamedTuple):
@@ -103,7 +104,7 @@ class Publisher:
         if not writes:
             return result
         try:
-            await asyncio.wait(writes.values(), timeout=_PATIENCE_SECONDS)
+            await asyncio.wait(writes.values(), timeout=_patience_seconds(outputs))
         except asyncio.CancelledError:
             for write in writes.values():
                 write.cancel()
@@ -202,6 +203,12 @@ class _SentBatch(NamedTuple):
 
     acknowledged: "asyncio.Future[RecordMetadata]"
     size: int
+
+
+def _patience_seconds(outputs: Mapping[Destination, Sequence[Outgoing]]) -> float:
+    """Return how long to wait for an acknowledgement of all: a moment, and longer for many bytes."""
+    size = sum(len(record.value or b"") for records in outputs.values() for record in records)
+    return _PATIENCE_SECONDS + size / _BYTES_A_SECOND
 
 
 async def _end_offset(batches: Sequence[_SentBatch]) -> int:

@@ -6,7 +6,7 @@ and keeps the position of each partition. Published decisions are offered to the
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
@@ -203,14 +203,14 @@ class Decider:
         ]
 
     async def _write(
-        self, batch: Batch, terms: DecisionTerms, scores: Mapping[int, list[Outgoing]], dead: Iterable[DeadLetter]
+        self, batch: Batch, terms: DecisionTerms, scores: Mapping[int, list[Outgoing]], dead: Sequence[DeadLetter]
     ) -> None:
         """Write dead letters and scores; advance the partitions that were written, and set the others aside.
 
         After a failure it is unknown what was written, so the end of that partition's scores is read before the retry.
         """
         try:
-            written = await self._writer.write(scores, dead)
+            written = await self._writer.write(scores, dead, batch.may_start)
         except asyncio.CancelledError:
             for partition in scores:
                 self._positions.read_again(partition)

@@ -1,5 +1,6 @@
 """Applies each label to its card's history, and publishes one outcome for it."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, cast
 
@@ -12,7 +13,7 @@ from stream.contract.codes import Rejection
 from stream.contract.label import ParsedLabel, Reporter
 from stream.contract.outputs import Outcome, Positions, Source
 from stream.errors import StaleBatchError
-from stream.kafka.batches import Batch, Record
+from stream.kafka.batches import Batch, Record, in_thread_if_large, size_of
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Outgoing, Publisher
 from stream.kafka.topics import DEAD_LETTERS, OUTCOMES
@@ -83,20 +84,17 @@ class Labeller:
             StaleBatchError: the partitions were revoked; nothing was published.
         """
         stopwatch = Stopwatch()
-        parsed, dead = _parse(records, self._input.log)
+        size = size_of(*records)
+        parsed, dead = await in_thread_if_large(size, _parse, records, self._input.log)
         stopwatch.lap("decode")
         labelled = await self._store.label([one.label for _, one in parsed])
         stopwatch.lap("observe")
         current = batch.current()
         if not current:
             raise StaleBatchError("its partitions were revoked before anything was written")
-        outputs: dict[int, list[Outgoing]] = {partition: [] for partition in current}
-        for (record, one), done in zip(parsed, labelled, strict=True):
-            outcome = _encode(_outcome(record, one.label, done, self._input.log))
-            headers = redact_headers(trace.headers(record))
-            outputs[record.partition].append(Outgoing(record.offset, record.key, outcome, headers))
+        outcomes = await in_thread_if_large(size, self._outcomes, parsed, labelled, trace)
         stopwatch.lap("encode")
-        await self._write(batch, outputs, dead)
+        await self._write(batch, {partition: outcomes.get(partition, ()) for partition in current}, dead)
         stopwatch.lap("publish")
         for partition in batch.current():
             batch.acknowledge(partition, self._input.label_note)
@@ -108,12 +106,22 @@ class Labeller:
             stopwatch.stages,
         )
 
-    async def _write(self, batch: Batch, outputs: Mapping[int, Sequence[Outgoing]], dead: Iterable[DeadLetter]) -> None:
+    async def _write(self, batch: Batch, outputs: Mapping[int, Sequence[Outgoing]], dead: Sequence[DeadLetter]) -> None:
         """Write outcomes and dead letters; set the partitions aside whose outputs are not known to be written."""
-        written = await self._writer.write(outputs, dead)
+        written = await self._writer.write(outputs, dead, batch.may_start)
         for partition, why in written.failed.items():
             batch.set_aside(partition, why)
             self._emit(Retried(batch.topic, "PublishError"))
+
+    def _outcomes(
+        self, parsed: Iterable[tuple[Record, ParsedLabel]], labelled: Iterable[LabelResult], trace: BatchTrace
+    ) -> dict[int, list[Outgoing]]:
+        outputs: dict[int, list[Outgoing]] = defaultdict(list)
+        for (record, one), done in zip(parsed, labelled, strict=True):
+            outcome = _encode(_outcome(record, one.label, done, self._input.log))
+            headers = redact_headers(trace.headers(record))
+            outputs[record.partition].append(Outgoing(record.offset, record.key, outcome, headers))
+        return outputs
 
     def _set_trouble(self, trouble: str | None) -> None:
         self._trouble = trouble
