@@ -12,11 +12,12 @@ from urllib.parse import parse_qs, quote, urlsplit
 import msgspec
 
 from features.redis.topology import is_cluster, seeds
+from models.logins import SHORTEST_SECRET, secrets_in, without_logins
 from stream.errors import SettingsError
 
 PREFIX = "FRAUDSTREAM_"
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|h|d)?")
-_LOGIN = re.compile(r"//.*@|(?<=[?&])(?:username|password)=[^&']*")
+_REDIS_SECRETS = ("password",)
 _INSECURE_OPTIONS = {"ssl_cert_reqs", "ssl_check_hostname"}
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 
@@ -110,6 +111,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Return a topic's full name."""
         return f"{self.topic_prefix}{name}"
 
+    def secrets(self) -> frozenset[str]:
+        """Return the passwords and keys in these settings, to be removed from texts that may quote them."""
+        logins = {self.kafka_sasl_password} | secrets_in(self.redis_url, _REDIS_SECRETS) | secrets_in(self.models)
+        return frozenset(secret for secret in logins if len(secret) >= SHORTEST_SECRET)
+
     def __repr__(self) -> str:
         fields = msgspec.structs.asdict(self).items()
         return f"Settings({', '.join(f'{name}={_shown(name, value)}' for name, value in fields)})"
@@ -166,6 +172,9 @@ def _redis_problems(settings: Settings) -> Iterator[str]:
     """Yield which TLS settings of Redis have no effect, or disable verification."""
     try:
         redis = urlsplit(settings.redis_url)
+        if "@" in settings.redis_url and "@" not in redis.netloc:
+            yield f"{PREFIX}REDIS_URL: write / ? and # in a user or password as %2F, %3F and %23"
+            return
         _ = seeds(settings.redis_url) if is_cluster(settings.redis_url) else redis.port
     except ValueError as error:
         yield f"{PREFIX}REDIS_URL: {error}"
@@ -193,10 +202,8 @@ def _with_cafile(url: str, cafile: str) -> str:
 
 
 def _shown(name: str, value: object) -> str:
-    """Format a setting for messages, without passwords and without logins in URLs."""
-    if "password" in name:
-        return "…"
-    return _LOGIN.sub(lambda login: "//…@" if login[0].startswith("//") else "…", repr(value))
+    """Format a setting for messages, without passwords and without logins and keys in URLs."""
+    return "…" if "password" in name else without_logins(repr(value))
 
 
 def read_seconds(text: str) -> float | str:
