@@ -3,7 +3,8 @@
 `build_parts` makes every part with all that it needs; the app passes them batches, assignments and revocations.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from itertools import chain
 from typing import Any, NamedTuple
@@ -32,6 +33,7 @@ from stream.errors import SettingsError
 from stream.kafka.batches import Batch
 from stream.kafka.client import client_id, connection_options
 from stream.kafka.fetch_thread import ConsumerOptions
+from stream.kafka.losses import examine
 from stream.kafka.publisher import Publisher
 from stream.kafka.topics import LABELS, MODEL_CONTROL, TRANSACTIONS
 from stream.kafka.transport import BatchConsumer, BatchTransport
@@ -44,6 +46,7 @@ from stream.watchdog import end_process
 from stream.worker.decider import Decider, DeciderDeps
 from stream.worker.gauges import GaugeSources, Lag
 from stream.worker.labeller import Labeller
+from stream.worker.positions import DecisionPositions, PositionsDeps
 from stream.worker.startup import Startup, StartupDeps
 
 _HEARTBEATS_A_SESSION = 3
@@ -115,6 +118,7 @@ class WorkerParts(NamedTuple):
     comparer: Comparer
     judge: Judge
     labeller: Labeller
+    positions: DecisionPositions
     decider: Decider
     repair: RepairProgress
     repairer: Repairer
@@ -153,10 +157,10 @@ class WorkerApp(faust.App):
         """Return the consumer; None before Faust has created it."""
         return self._consumer if isinstance(self._consumer, BatchConsumer) else None
 
-    def polls(self) -> int:
-        """Return how often the consumer has polled; 0 before the first poll."""
+    def pulses(self) -> Mapping[str, int]:
+        """Return a count for each lane of the consumer that rises while it works; none before the first poll."""
         consumer = self.current_consumer()
-        return 0 if consumer is None else consumer.polls
+        return {} if consumer is None else consumer.pulses()
 
     def reasons(self) -> list[str]:
         """Return all reasons why this worker does not decide; empty when it is ready."""
@@ -166,7 +170,9 @@ class WorkerApp(faust.App):
         if not _degrades(self.settings) and (incomplete := parts.repairer.reasons()):
             return incomplete
         sources = (parts.cache, parts.decider, parts.judge, parts.labeller)
-        return [reason for source in sources for reason in source.reasons()]
+        consumer = self.current_consumer()
+        aside = [] if consumer is None else consumer.reasons()
+        return [*aside, *(reason for source in sources for reason in source.reasons())]
 
     def _gauge_sources(self) -> GaugeSources:
         parts = self.parts
@@ -196,7 +202,7 @@ class WorkerApp(faust.App):
             )
         name = client_id(self.settings.worker_id)
         withheld = partial(_withheld, self.settings, self.parts.histories)
-        options = ConsumerOptions(self.settings, tuple(handlers), name, end_process, withheld)
+        options = ConsumerOptions(self.settings, tuple(handlers), name, end_process, withheld, examine)
         self.transport = BatchTransport(self, options)
         self.on_partitions_assigned.connect(self._assigned)
         self.on_partitions_revoked.connect(self._revoked)
@@ -204,14 +210,14 @@ class WorkerApp(faust.App):
     async def _assigned(self, *args: Any, **_: Any) -> None:  # noqa: ANN401 - Faust's signal: the app, the partitions
         assigned: set[TP] = args[1]
         transactions = self.settings.topic(TRANSACTIONS.name)
-        self.parts.decider.assigned(
+        self.parts.positions.assigned(
             self.consumer_generation_id, [tp.partition for tp in assigned if tp.topic == transactions]
         )
         self.parts.repairer.assigned()
         self.parts.judge.assigned(owner=TP(self.settings.topic(MODEL_CONTROL.name), 0) in assigned)
 
     async def _revoked(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - Faust's signal
-        self.parts.decider.revoked()
+        self.parts.positions.revoked()
         self.parts.repairer.revoked()
 
     def _create_directories(self) -> None:
@@ -241,6 +247,7 @@ def build_parts(
     comparer = Comparer(settings, follower, telemetry.emit, challenger_command, warmup.problems)
     judge = Judge(JudgeDeps(settings, follower, loader, cache, publisher, admin))
     labeller = Labeller(settings, histories, publisher, telemetry.emit, telemetry.tracing)
+    positions = DecisionPositions(PositionsDeps(settings, publisher, admin, consumer.created, telemetry.emit))
     decider = Decider(
         DeciderDeps(
             settings=settings,
@@ -248,7 +255,7 @@ def build_parts(
             models=models,
             follower=follower,
             publisher=publisher,
-            admin=admin,
+            positions=positions,
             consumer=consumer.created,
             may_decide=lambda: judge.settled and (_degrades(settings) or not store.incomplete),
             emit=telemetry.emit,
@@ -262,7 +269,19 @@ def build_parts(
     )
     startup = Startup(StartupDeps(settings, admin, store, histories, follower, publisher, cache, comparer, repairer))
     return WorkerParts(
-        store, histories, follower, models, cache, comparer, judge, labeller, decider, repair, repairer, startup
+        store=store,
+        histories=histories,
+        follower=follower,
+        models=models,
+        cache=cache,
+        comparer=comparer,
+        judge=judge,
+        labeller=labeller,
+        positions=positions,
+        decider=decider,
+        repair=repair,
+        repairer=repairer,
+        startup=startup,
     )
 
 
@@ -307,12 +326,20 @@ def _withheld(settings: Settings, histories: DecisionStore, topic: str) -> bool:
 
 
 def _agent(handle: Callable[[Batch], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+    """Return an agent that works on a batch of each lane of its topic at the same time."""
+    working: set[asyncio.Task[None]] = set()
+
+    async def work(batch: Batch) -> None:
+        try:
+            await handle(batch)
+        except Exception as error:  # noqa: BLE001 - Faust would skip the batch and go on
+            end_process(f"a batch of {batch.topic} failed unexpectedly: {error!r}")
+
     async def agent(stream: AsyncIterator[Batch]) -> None:
         async for batch in stream:
-            try:
-                await handle(batch)
-            except Exception as error:  # noqa: BLE001 - Faust would skip the batch and go on
-                end_process(f"a batch of {batch.topic} failed unexpectedly: {error!r}")
+            task = asyncio.create_task(work(batch))
+            working.add(task)
+            task.add_done_callback(working.discard)
 
     return agent
 

@@ -51,7 +51,7 @@ async def test_the_parts_of_a_worker_exist_before_it_starts() -> None:
     app = worker("wait")
     assert app.reasons() == ["starting"]
     assert app.current_consumer() is None
-    assert app.polls() == 0
+    assert app.pulses() == {}
     assert isinstance(app.parts.histories, WaitingStore)
     assert app.parts.models.serving() is None
     assert app.parts.repair.text() == "not started"
