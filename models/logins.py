@@ -6,12 +6,12 @@ query's values are secret, no list of names can tell, so all of them are removed
 
 import re
 from collections.abc import Collection
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, unquote_plus, urlsplit
 
 MASK = "…"
 _BEFORE_HOST = re.compile(r"(?<![^\s/'\"@,=(:])[^\s/'\"@,=(:]++:[^\s'\"@,:…]*+@")
 _QUERY = re.compile(r"([?&#;][\w.%~+-]{1,100}=)[^\s&#'\"]+")
-_SHORTEST_SECRET = 4
+SHORTEST_SECRET = 4
 """A shorter one is not searched for in texts: it would be found in words."""
 
 
@@ -32,15 +32,19 @@ def _masked(line: str) -> str:
     return f"{line[:start]}//{MASK}{line[end:]}" if 0 <= start < end else line
 
 
-def secrets_in(url: str) -> frozenset[str]:
-    """Return what is secret in a URL, as it is written there and decoded: the password and the values of its query."""
+def secrets_in(url: str, names: Collection[str] | None = None) -> frozenset[str]:
+    """Return what is secret in a URL, as it is written there and decoded: the password and the values of its query.
+
+    Of the query, only the values of `names`, if they are given.
+    """
     try:
         parts = urlsplit(url)
     except ValueError:
         return frozenset()
     user, separator, password = parts.netloc.rpartition("@")[0].partition(":")
     found = {password if separator else user}
-    found |= {value for query in (parts.query, parts.fragment) for _, value in parse_qsl(query)}
-    found |= {pair.partition("=")[2] for pair in re.split("[&;]", parts.query)}
+    for pair in re.split("[&;]", f"{parts.query}&{parts.fragment}"):
+        name, _, value = pair.partition("=")
+        found |= {value, unquote_plus(value)} if names is None or name in names else set()
     found |= {unquote(secret) for secret in found}
-    return frozenset(secret for secret in found if len(secret) >= _SHORTEST_SECRET)
+    return frozenset(secret for secret in found if len(secret) >= SHORTEST_SECRET)

@@ -7,16 +7,17 @@ variables of the environment, its own `OTEL_*`.
 import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, urlsplit
 
 import msgspec
 
 from features.redis.urls import first_host
+from models.logins import SHORTEST_SECRET, secrets_in, without_logins
 from stream.errors import SettingsError
 
 PREFIX = "FRAUDSTREAM_"
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|h|d)?")
-_LOGIN = re.compile(r"//.*@|(?<=[?&])(?:sentinel_)?(?:username|password)=[^&']*")
+_REDIS_SECRETS = ("password", "sentinel_password")
 _INSECURE_OPTIONS = {"ssl_cert_reqs", "ssl_check_hostname"}
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 
@@ -111,6 +112,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Return a topic's full name."""
         return f"{self.topic_prefix}{name}"
 
+    def secrets(self) -> frozenset[str]:
+        """Return the passwords and keys in these settings, to be removed from texts that may quote them."""
+        logins = {self.kafka_sasl_password} | secrets_in(self.redis_url, _REDIS_SECRETS) | secrets_in(self.models)
+        return frozenset(secret for secret in logins if len(secret) >= SHORTEST_SECRET)
+
     def __repr__(self) -> str:
         fields = msgspec.structs.asdict(self).items()
         return f"Settings({', '.join(f'{name}={_shown(name, value)}' for name, value in fields)})"
@@ -167,6 +173,9 @@ def _redis_problems(settings: Settings) -> Iterator[str]:
     """Yield which TLS settings of Redis have no effect, or disable verification."""
     try:
         redis = urlsplit(settings.redis_url)
+        if _is_cut_login(redis):
+            yield f"{PREFIX}REDIS_URL: write / ? and # in a user or password as %2F, %3F and %23"
+            return
         first_host(settings.redis_url)
     except ValueError as error:
         yield f"{PREFIX}REDIS_URL: {error}"
@@ -179,6 +188,14 @@ def _redis_problems(settings: Settings) -> Iterator[str]:
         yield f"{PREFIX}REDIS_URL: has TLS options, but begins with {redis.scheme}://; use rediss://"
     for option in sorted(options & _INSECURE_OPTIONS):
         yield f"{PREFIX}REDIS_URL: {option} would disable verification of the server's certificate; remove it"
+
+
+def _is_cut_login(url: SplitResult) -> bool:
+    """Tell whether a character of the login ended the URL's host: a message about the host would quote the login."""
+    if not url.netloc or "@" in url.netloc:
+        return False
+    port = url.netloc.rpartition(":")[2]
+    return "@" in url.path or ("@" in url.query + url.fragment and ":" in url.netloc and not port.isdecimal())
 
 
 def _no_effect(name: str, with_what: str, instead: str) -> str:
@@ -194,10 +211,8 @@ def _with_cafile(url: str, cafile: str) -> str:
 
 
 def _shown(name: str, value: object) -> str:
-    """Format a setting for messages, without passwords and without logins in URLs."""
-    if "password" in name:
-        return "…"
-    return _LOGIN.sub(lambda login: "//…@" if login[0].startswith("//") else "…", repr(value))
+    """Format a setting for messages, without passwords and without logins and keys in URLs."""
+    return "…" if "password" in name else without_logins(repr(value))
 
 
 def read_seconds(text: str) -> float | str:

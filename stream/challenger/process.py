@@ -13,6 +13,7 @@ from queue import SimpleQueue
 
 from features.vector.sets import load_sets
 from models.loading import Model, load
+from models.logins import secrets_in
 from models.problems import Problem
 from models.repository import Repository
 from shadow.protocol import Request, Setup, decode_request, encode, frame, read_frame
@@ -20,8 +21,11 @@ from shadow.sandbox import die_with_parent, disable_core_dumps, limit_memory, lo
 from shadow.server import ChallengerServer, Score
 from stream.clock import now_ns
 from stream.control.probes import probe_vectorisers
+from stream.logs import CleanFormatter, log_to_stderr
 
 log = logging.getLogger("fraudstream.shadow")
+
+_LOG_LINE = "%(levelname)s %(name)s: %(message)s"
 
 
 def run(score: Score = Model.score) -> None:
@@ -38,7 +42,7 @@ def run(score: Score = Model.score) -> None:
 
 
 def _serve(score: Score) -> None:
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    handler = log_to_stderr(logging.WARNING, _LOG_LINE)
     out = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints must not get between the frames
     die_with_parent()
@@ -50,6 +54,7 @@ def _serve(score: Score) -> None:
     setup = requests.get()
     if not isinstance(setup, Setup):
         raise TypeError(type(setup).__name__)  # the first request must be a setup
+    handler.setFormatter(CleanFormatter(_LOG_LINE, secrets_in(setup.models)))
     limit_memory(setup.memory_mb)
     _reply(ChallengerServer(_loader(setup), now_ns, score), requests, out)
 

@@ -9,13 +9,14 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.table import Table
 
+from models.errors import ModelError
 from models.loading import Model
 from models.loading import load as load_model
 from models.problems import Problem
-from models.repository import Repository
 from stream.cli.extras import needs
 from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import Command, json_option, refuse, say
+from stream.cli.repository import repository_or_refuse
 from stream.cli.settings import settings_or_refuse
 from stream.control.probes import probe_vectorisers
 from stream.errors import StreamError
@@ -140,8 +141,11 @@ async def _measure_worker(
 
 
 def _model(settings: Settings, name: str) -> Model:
-    repository, features = Repository(settings.models), features_or_refuse(settings.features)
-    digest = repository.resolve(name)
+    repository, features = repository_or_refuse(settings), features_or_refuse(settings.features)
+    try:
+        digest = repository.resolve(name)
+    except ModelError as error:
+        refuse(str(error))
     if isinstance(digest, Problem):
         refuse(digest.detail)
     loaded = load_model(repository, digest, probe_vectorisers(features))

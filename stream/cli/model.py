@@ -12,9 +12,9 @@ from aiokafka.errors import KafkaError
 from models.commands import CommandKind, EventKind
 from models.errors import ModelError
 from models.problems import Problem
-from models.repository import Repository
 from stream.cli.commands import reason_option, send, verdict_text, wait_option
 from stream.cli.output import Command, json_option, refuse, say
+from stream.cli.repository import repository_or_refuse
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.clock import now_ms
 from stream.control.client import CommandRequest, read_events, read_lineup
@@ -93,7 +93,7 @@ def list_models(as_json: bool) -> None:  # noqa: FBT001 - a flag
     """List the models in the repository, and mark those of the lineup."""
     settings = settings_or_refuse()
     try:
-        digests = sorted(Repository(settings.models).digests())
+        digests = sorted(repository_or_refuse(settings).digests())
         lineup = asyncio.run(read_lineup(settings))
     except (ModelError, KafkaError, OSError) as error:
         refuse_kafka(settings, error)
@@ -108,7 +108,7 @@ def list_models(as_json: bool) -> None:  # noqa: FBT001 - a flag
 @click.argument("digest", metavar="MODEL")
 def show(digest: str) -> None:
     """Print a model's manifest as JSON."""
-    repository = Repository(settings_or_refuse().models)
+    repository = repository_or_refuse(settings_or_refuse())
     try:
         found = repository.resolve(digest)
         if isinstance(found, Problem):

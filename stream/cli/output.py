@@ -6,6 +6,8 @@ from typing import Any, NoReturn, TypeVar
 import click
 import msgspec
 
+from models.logins import without_logins
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 json_option: Callable[[Command], Command] = click.option(
@@ -19,6 +21,6 @@ def say(as_json: bool, facts: Mapping[str, Any], text: str) -> None:  # noqa: FB
 
 
 def refuse(message: str) -> NoReturn:
-    """Print an error to standard error, and exit with 1."""
-    click.echo(message, err=True)
+    """Print an error to standard error, without logins and keys of URLs that it quotes, and exit with 1."""
+    click.echo(without_logins(message), err=True)
     raise SystemExit(1)

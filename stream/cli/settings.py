@@ -1,6 +1,7 @@
 """Reads the settings for a command, and reports invalid settings and errors of Kafka."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import click
 from stream.cli.output import refuse
 from stream.errors import SettingsError
 from stream.kafka.client import check_tls_files, explain_error
+from stream.logs import log_to_stderr
 from stream.settings import Settings, read_settings
 from stream.telemetry.environment import read as read_telemetry
 
@@ -20,7 +22,9 @@ def settings_or_refuse() -> Settings:
     with refused_settings():
         settings = read_settings(os.environ)
         check_tls_files(settings)
-        read_telemetry(os.environ)
+        secrets = settings.secrets() | read_telemetry(os.environ).secrets
+    if not logging.root.handlers:
+        log_to_stderr(logging.WARNING, "%(message)s", secrets)
     return settings
 
 

@@ -16,6 +16,7 @@ from stream.cli.extras import needs
 from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import json_option, refuse, say
 from stream.cli.progress import bars
+from stream.cli.repository import repository_or_refuse
 from stream.cli.settings import settings_or_refuse
 from stream.dataset.errors import FileError
 from stream.training.request import TrainingError, TrainingReport, TrainingRequest
@@ -53,7 +54,7 @@ def train(file: Path, name: str, model_version: str | None, as_json: bool, **opt
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    report = _train(request, Repository(settings.models))
+    report = _train(request, repository_or_refuse(settings))
     say(as_json, msgspec.to_builtins(report), "") if as_json else _print(report)
 
 

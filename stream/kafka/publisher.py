@@ -6,7 +6,7 @@ instead of one future per message.
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import RecordMetadata
 
 from models.commands import Event, encode
+from models.logins import without_logins
 from stream.errors import PublishError
 from stream.kafka.client import producer_options
 from stream.kafka.topics import MODEL_EVENTS
@@ -60,6 +61,7 @@ class Publisher:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._secrets = settings.secrets()
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
         self._stopping: set[asyncio.Task[None]] = set()
@@ -141,7 +143,7 @@ class Publisher:
         producer, topic = await self._ready(), self._settings.topic(MODEL_EVENTS.name)
         try:
             key = self._settings.deployment.encode()
-            value = encode(_redacted(event))
+            value = encode(_cleaned(event, self._secrets))
             sent = await producer.send_and_wait(topic, value, key, 0, headers=list(headers))
         except KafkaError:
             self._discard(producer)
@@ -192,9 +194,11 @@ class Publisher:
         task.add_done_callback(self._stopping.discard)
 
 
-def _redacted(event: Event) -> Event:
-    """Redact card numbers in an event's problems: they may quote a command that cannot be read."""
-    problems = tuple(msgspec.structs.replace(one, detail=redact_text(one.detail)) for one in event.problems)
+def _cleaned(event: Event, secrets: Collection[str]) -> Event:
+    """Clean an event's problems: they may quote a command that cannot be read, or the URL of the model repository."""
+    problems = tuple(
+        msgspec.structs.replace(one, detail=without_logins(redact_text(one.detail), secrets)) for one in event.problems
+    )
     return msgspec.structs.replace(event, problems=problems) if problems != event.problems else event
 
 

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib import import_module
 from typing import NamedTuple
+from urllib.parse import unquote
 
+from models.logins import SHORTEST_SECRET, secrets_in
 from stream.errors import SettingsError
 
 HTTP = "http/protobuf"
@@ -28,14 +30,22 @@ _HEADER = re.compile(r"[!#-'*+\-.0-9A-Z^-z|~]+[ \t]*=[ \t]*[ !#-+\--:<-\[\]-~]*[
 """One header for the collector, as the exporters parse it: https://opentelemetry.io/docs/specs/otel/protocol/exporter/."""
 
 
+_ENDPOINTS = tuple(f"OTEL_EXPORTER_OTLP{signal}_ENDPOINT" for signal in ("", "_TRACES", "_METRICS"))
+_HEADERS = tuple(f"OTEL_EXPORTER_OTLP{signal}_HEADERS" for signal in ("", "_TRACES", "_METRICS"))
+
+
 class TelemetryOptions(NamedTuple):
-    """Exporters by name, and the OTLP protocol of each signal; `disabled` turns everything off."""
+    """Exporters by name, and the OTLP protocol of each signal; `disabled` turns everything off.
+
+    `secrets` are the logins and keys for the collector, to be removed from texts that may quote them.
+    """
 
     disabled: bool
     traces: tuple[str, ...]
     metrics: tuple[str, ...]
     traces_protocol: str
     metrics_protocol: str
+    secrets: frozenset[str] = frozenset()
 
 
 def read(environment: Mapping[str, str]) -> TelemetryOptions:
@@ -52,6 +62,7 @@ def read(environment: Mapping[str, str]) -> TelemetryOptions:
         metrics=_names(environment, "OTEL_METRICS_EXPORTER"),
         traces_protocol=_protocol(environment, "TRACES"),
         metrics_protocol=_protocol(environment, "METRICS"),
+        secrets=_secrets(environment),
     )
     problems = [*_problems(options), *_header_problems(options, environment)]
     if _without_none(options.traces):
@@ -59,6 +70,13 @@ def read(environment: Mapping[str, str]) -> TelemetryOptions:
     if problems:
         raise SettingsError("\n".join(problems))
     return options._replace(traces=_without_none(options.traces), metrics=_without_none(options.metrics))
+
+
+def _secrets(environment: Mapping[str, str]) -> frozenset[str]:
+    headers = (pair.partition("=")[2] for name in _HEADERS for pair in environment.get(name, "").split(","))
+    words = {word for value in headers for text in (value, unquote(value)) for word in (text.strip(), *text.split())}
+    words |= {secret for name in _ENDPOINTS for secret in secrets_in(environment.get(name, ""))}
+    return frozenset(word for word in words if len(word) >= SHORTEST_SECRET)
 
 
 def _traces(environment: Mapping[str, str]) -> tuple[str, ...]:

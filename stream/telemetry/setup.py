@@ -25,6 +25,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExport
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 
+from models.logins import without_logins
 from stream.errors import SettingsError
 from stream.kafka.tracing import NoOperationTracing, OperationTracing
 from stream.redaction import redact_text
@@ -135,7 +136,7 @@ def begin(settings: Settings, environment: Mapping[str, str]) -> Telemetry:
     if options.disabled:
         return Telemetry(registry=registry)
     limit_sdk_logs()
-    with _sdk_errors():
+    with _sdk_errors(options):
         return _begin(settings, options, registry)
 
 
@@ -161,7 +162,7 @@ def begin_steps(settings: Settings, options: TelemetryOptions, service: str) -> 
         SettingsError: the SDK refuses the value of a variable.
     """
     limit_sdk_logs()
-    with _sdk_errors():
+    with _sdk_errors(options):
         spans = _spans(options, _resource(settings, service))
     if spans is None:
         return Telemetry()
@@ -169,12 +170,13 @@ def begin_steps(settings: Settings, options: TelemetryOptions, service: str) -> 
 
 
 @contextmanager
-def _sdk_errors() -> Iterator[None]:
+def _sdk_errors(options: TelemetryOptions) -> Iterator[None]:
     """Turn a value over which the SDK raises into a problem of the settings."""
     try:
         yield
     except ValueError as error:
-        raise SettingsError(f"a variable of OpenTelemetry cannot be used: {error}") from error
+        why = without_logins(str(error), options.secrets)
+        raise SettingsError(f"a variable of OpenTelemetry cannot be used: {why}") from error
 
 
 class _Spans(NamedTuple):

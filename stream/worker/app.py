@@ -22,6 +22,7 @@ from features.errors import StoreRefusedError
 from features.memory_store import MemoryStore
 from features.redis.store import RedisStore, StoreOptions
 from features.vector.sets import FeatureSets, load_sets
+from models.errors import RepositoryUnavailableError
 from models.repository import Repository
 from stream.challenger.comparer import Comparer
 from stream.clock import now_ms
@@ -248,7 +249,7 @@ def build_parts(
     histories = _decision_store(settings, features, store)
     repair = RepairProgress()
     warmup = WarmupCheck(features, store, repair.text)
-    loader = ModelLoader(Repository(settings.models), probe_vectorisers(features), settings.worker_id, warmup.problems)
+    loader = ModelLoader(_repository(settings), probe_vectorisers(features), settings.worker_id, warmup.problems)
     cache = ModelCache(follower, models, loader, publisher)
     comparer = Comparer(settings, follower, telemetry.emit, challenger_command, warmup.problems)
     judge = Judge(JudgeDeps(settings, follower, loader, cache, publisher, admin))
@@ -293,6 +294,13 @@ def build_parts(
         repairer=repairer,
         startup=startup,
     )
+
+
+def _repository(settings: Settings) -> Repository:
+    try:
+        return Repository(settings.models)
+    except RepositoryUnavailableError as error:
+        raise SettingsError(f"{PREFIX}MODELS: {error}") from error
 
 
 def _redis_store(settings: Settings, features: FeatureSets, models: LoadedModels) -> RedisStore:

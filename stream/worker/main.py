@@ -5,13 +5,16 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import Sequence
 
 import msgspec
 from faust.web import Request, Response, View
 
+from models.logins import without_logins
+from stream.errors import StreamError
+from stream.logs import log_to_stderr
 from stream.settings import Settings
+from stream.telemetry.environment import read as read_telemetry
 from stream.telemetry.setup import Telemetry, begin
 from stream.watchdog import EXIT_FATAL, Watchdog
 from stream.worker.app import WorkerApp
@@ -25,6 +28,7 @@ _BEAT_SECONDS = 1.0
 
 def add_health(app: WorkerApp) -> None:
     """Serve `/health/live`, `/health/ready` and `/metrics`, the only pages of a worker."""
+    secrets = app.settings.secrets()
 
     @app.page("/health/live")
     async def live(view: View, _request: Request) -> Response:
@@ -34,7 +38,7 @@ def add_health(app: WorkerApp) -> None:
     @app.page("/health/ready")
     async def ready(view: View, _request: Request) -> Response:
         """Answer whether this worker decides, and all reasons if it does not."""
-        reasons = app.reasons()
+        reasons = [without_logins(reason, secrets) for reason in app.reasons()]
         return view.json({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
 
     @app.page("/metrics")
@@ -48,13 +52,19 @@ def run_worker(settings: Settings, challenger_command: Sequence[str] | None = No
 
     `challenger_command` starts the process that runs challengers; None starts the product's own.
     """
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    secrets = settings.secrets() | read_telemetry(os.environ).secrets
+    log_to_stderr(logging.INFO, "%(asctime)s %(levelname)s %(name)s: %(message)s", secrets)
     for library in ("aiokafka", "faust", "mode", "stream"):  # mode logs our services as "stream"
         logging.getLogger(library).setLevel(logging.WARNING)
     named = msgspec.structs.replace(settings, worker_id=settings.worker_id or default_worker_id())
     telemetry = begin(named, os.environ)
     try:
         return asyncio.run(_main(named, telemetry, challenger_command))
+    except StreamError:
+        raise
+    except Exception:
+        log.critical("the worker failed", exc_info=True)  # a traceback that Python prints itself is not cleaned
+        return EXIT_FATAL
     finally:
         telemetry.stop()
 

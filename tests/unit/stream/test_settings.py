@@ -161,6 +161,7 @@ def test_a_sasl_protocol_requires_a_password(protocol: str) -> None:
         ),
         ({"redis_cafile": "a.pem"}, "REDIS_CAFILE: is set, but has no effect with a FRAUDSTREAM_REDIS_URL of redis://"),
         ({"redis_url": "redis://[r"}, "REDIS_URL: Invalid IPv6 URL"),
+        ({"redis_url": "redis://u:p/w@r"}, "REDIS_URL: write / ? and # in a user or password as %2F, %3F and %23"),
         ({"redis_url": "redis://r:port"}, "REDIS_URL: Port could not be cast to integer value as 'port'"),
         (
             {"redis_url": "redis+cluster://r:1,"},
@@ -208,6 +209,50 @@ def test_no_password_is_shown_in_representations_or_error_messages() -> None:
     shown.append(repr(read(redis_url="rediss://redis?password=secret&db=1")))
     shown.append(repr(read(redis_url="redis+sentinel://u:secret@s:1,t:2/name?sentinel_password=secret&db=1")))
     assert not [text for text in shown if "secret" in text]
+
+
+PLANTED = "pl4nted"
+WITH_A_LOGIN = (
+    f"rediss://user:{PLANTED}@redis:6380/0",
+    f"redis+cluster://user:{PLANTED}@a:1,b:2?password={PLANTED}",
+    f"redis+sentinel://user:{PLANTED}@s:26379/main?username=u&password={PLANTED}",
+    f"redis://user:{PLANTED}/with?slash#{PLANTED}@redis:6379",
+    f"redis://:{PLANTED}@redis:port",
+    f"unix://user:{PLANTED}@/run/redis.sock",
+    f"https://store/models?sig={PLANTED}&token={PLANTED}",
+    f"s3://{PLANTED}@bucket/models",
+    f"user:{PLANTED}@kafka:9092",
+    f"user:{PLANTED}@kafka:port",
+    f"{{'url': 'ftp://user:{PLANTED}@host'}}",
+)
+
+
+@pytest.mark.parametrize("name", [field.name for field in msgspec.structs.fields(Settings)])
+@pytest.mark.parametrize("text", WITH_A_LOGIN)
+def test_no_login_or_key_is_shown_whichever_setting_holds_it(name: str, text: str) -> None:
+    try:
+        shown = repr(read(**{name: text}))
+    except SettingsError as error:
+        shown = str(error)
+    assert PLANTED not in shown
+
+
+def test_an_at_sign_outside_of_a_login_is_no_login() -> None:
+    for url in ("redis://r:1?password=p@ss", "unix:///run/redis@1.sock", "redis+sentinel://s:1,t:2/main?password=p@ss"):
+        assert read(redis_url=url).redis_url == url
+
+
+def test_the_secrets_of_the_settings_are_known_so_that_texts_can_be_cleaned_of_them() -> None:
+    settings = read(
+        redis_url="rediss://user:redis%2Fsecret@redis?ssl_ca_certs=/etc/ca.pem&password=another",
+        models="https://user:store-secret@h/m?sig=sig-secret",
+        kafka_security_protocol="SASL_SSL",
+        kafka_sasl_username="user",
+        kafka_sasl_password="sasl-secret",  # noqa: S106 - a test's
+    )
+    known = {"redis%2Fsecret", "redis/secret", "another", "store-secret", "sig-secret", "sasl-secret"}
+    assert settings.secrets() == known
+    assert Settings().secrets() == frozenset()
 
 
 def test_a_topics_full_name_has_the_prefix() -> None:

@@ -1,4 +1,4 @@
-"""Card numbers and tokens are planted wherever a producer can put them, and searched for wherever a worker writes."""
+"""Card numbers and tokens are planted wherever a producer can put them, logins in settings; a worker writes none."""
 
 import asyncio
 import json
@@ -13,11 +13,14 @@ from redis.asyncio import Redis
 from support.fleet.fleet import Fleet, until
 from support.fleet.payments import luhn, partition_of, payment, put_model
 from support.otlp_receiver import Receiver, otlp_receiver
+from support.redis.own import OwnRedis
 
 CARD_NUMBERS = tuple(luhn(head) for head in ("453201511283036", "555555555555444", "37828224631000"))
 SPACED = " ".join(CARD_NUMBERS[0][at : at + 4] for at in range(0, 16, 4))
 MARK = "tok-leaktest"
 """The prefix of every planted token."""
+LOGIN = "pl4nted"
+"""The beginning of every planted password and key."""
 WRITTEN = ("scores", "shadow-scores", "outcomes", "model-events", "dead-letters")
 
 
@@ -162,3 +165,49 @@ def test_the_command_line_rejects_a_reason_with_a_card_number_and_does_not_echo_
     assert "card number" in done.stderr
     assert CARD_NUMBERS[0] not in done.stderr + done.stdout
     assert fleet.read("model-control") == []
+
+
+def with_logins(fleet: Fleet, redis: OwnRedis, receiver: Receiver) -> dict[str, str]:
+    """Return settings that work, each with a login or a key in it."""
+    redis.client.execute_command("ACL", "SETUSER", "leak", "on", f">{LOGIN}-redis", "~*", "&*", "+@all")
+    return {
+        "MODELS": f"file://{fleet.folder}/user:{LOGIN}-models@host/models?sig={LOGIN}-sig&token={LOGIN}-token",
+        "REDIS_URL": redis.url.replace("//", f"//leak:{LOGIN}-redis@"),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint.replace("//", f"//user:{LOGIN}-collector@"),
+        "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Basic%20{LOGIN}-header",
+    }
+
+
+def test_no_login_or_key_of_a_setting_is_written_anywhere(
+    apart: Fleet, own_redis: OwnRedis, collector: Receiver, tmp_path: Path
+) -> None:
+    settings = with_logins(apart, own_redis, collector)
+    apart.environment |= {name: settings[name] for name in ("MODELS", "REDIS_URL")}
+    (worker,) = apart.go_live(**settings)
+    away = apart.worker(**settings | {"MODELS": f"ftp://user:{LOGIN}-ftp@127.0.0.1:1/m?token={LOGIN}-token"})
+    reasons = away.await_not_ready()
+    until(lambda: "127.0.0.1:1/m" in str(away.readiness()[1]), f"the repository is the reason, not {reasons}")
+    second = put_model(settings["MODELS"], seed=1)
+    done = [
+        apart.cli("model", *command, "--reason", "test", "--json")
+        for command in (("promote", "0" * 8), ("promote", second), ("challenge", second), ("rollback",))
+    ]
+    problems = [problem["detail"] for one in done for problem in json.loads(one.stdout)["problems"]]
+    assert [one.returncode for one in done] == [1] * 4
+    assert sum("127.0.0.1:1/m" in problem for problem in problems) == 2, "a worker and a challenger's process say why"
+    assert any("host/models" in problem for problem in problems), "the judge says where it looked"
+    apart.publish([payment(1)])
+    apart.await_scores(1)
+    until(lambda: bool(collector.spans and collector.metrics), "spans and metrics")
+    seen = {
+        **{topic: b"".join(_bytes(record) for record in apart.read(topic)) for topic in (*WRITTEN, "model-control")},
+        "redis": asyncio.run(everything_in(own_redis.url)),
+        "pages": "".join(one.get(path)[1] for one in (worker, away) for path in ("/health/ready", "/metrics")).encode(),
+        "commands": "".join(one.stdout + one.stderr for one in done).encode(),
+        "spans": b"".join(collector.raw),
+    }
+    assert [one.terminate() for one in (worker, away)] == [0, 0]
+    seen["logs"] = b"".join(path.read_bytes() for path in tmp_path.glob("worker-*.log"))
+    for place, content in seen.items():
+        at = content.find(LOGIN.encode())
+        assert at < 0, f"a login in {place}: {content[max(0, at - 200) : at + 60]!r}"
