@@ -1,0 +1,88 @@
+"""Record batches made byte by byte and sent by a Produce request of our own: what no client library would send.
+
+The layout is that of message format 2. `Parts` holds what a test wants to be different: the bytes of header names, the
+compressed bytes, the codec. The checksum of a batch is always right, so that the broker looks at what is inside.
+"""
+
+import socket
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from aiokafka.record.util import calc_crc32c
+
+PRODUCE, VERSION, CORRELATION = 0, 7, 11
+ALL_REPLICAS, TIMEOUT_MS = -1, 10_000
+MAGIC = 2
+CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
+Headers = Sequence[tuple[bytes, bytes | None]]
+
+
+class RawRecord(NamedTuple):
+    """A record; the names of headers are bytes, since Kafka itself does not look at them."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+class ProduceRefused(Exception):  # noqa: N818 - an answer
+    """The broker's error code."""
+
+
+def varint(number: int) -> bytes:
+    """Encode a number as Kafka does: zigzag, then seven bits a byte."""
+    rest, out = (number << 1) ^ (number >> 63), bytearray()
+    while rest > 0x7F:
+        out.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    return bytes([*out, rest])
+
+
+def _nullable(content: bytes | None) -> bytes:
+    return varint(-1) if content is None else varint(len(content)) + content
+
+
+def records_section(records: Sequence[RawRecord], first: int = 0) -> bytes:
+    """Encode the records of a batch, the part that is compressed; the first is at offset 0 of the batch, or claims so.
+
+    Apache Kafka checks the offsets within compressed batches only.
+    """
+    section = b""
+    for at, one in enumerate(records, first):
+        headers = b"".join(_nullable(name) + _nullable(value) for name, value in one.headers)
+        body = b"\0" + varint(0) + varint(at) + _nullable(one.key) + _nullable(one.value)
+        body += varint(len(one.headers)) + headers
+        section += varint(len(body)) + body
+    return section
+
+
+def record_batch(section: bytes, count: int, timestamp_ms: int, codec: str = "none") -> bytes:
+    """Frame the (compressed) records of a batch; its checksum is right whatever they are."""
+    no_producer = (-1, -1, -1)
+    checked = struct.pack(">hiqqqhii", CODECS[codec], count - 1, timestamp_ms, timestamp_ms, *no_producer, count)
+    checked += section
+    framed = struct.pack(">ibI", -1, MAGIC, calc_crc32c(checked)) + checked
+    return struct.pack(">qi", 0, len(framed)) + framed
+
+
+def produce(port: int, topic: str, partition: int, batch: bytes) -> int:
+    """Send one batch to a broker on loopback and return its first offset.
+
+    Raises:
+        ProduceRefused: with the error code.
+    """
+    name = topic.encode()
+    data = struct.pack(">ii", partition, len(batch)) + batch
+    request = struct.pack(">hhih", PRODUCE, VERSION, CORRELATION, -1)
+    request += struct.pack(">hhii", -1, ALL_REPLICAS, TIMEOUT_MS, 1)
+    request += struct.pack(">h", len(name)) + name + struct.pack(">i", 1) + data
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT_MS / 1000) as connection:
+        connection.sendall(struct.pack(">i", len(request)) + request)
+        stream = connection.makefile("rb")
+        (size,) = struct.unpack(">i", stream.read(4))
+        answer = stream.read(size)
+    code, offset = struct.unpack_from(">hq", answer, 4 + 4 + 2 + len(name) + 4 + 4)
+    if code:
+        raise ProduceRefused(code)
+    return int(offset)
