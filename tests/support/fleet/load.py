@@ -67,12 +67,14 @@ class Load:
         self._over.set()
         publishing, watching = self._threads
         publishing.join()
-        left = self._producer.flush(FLUSH_SECONDS)
-        if kind is None:
-            assert (left, self.refused) == (0, [])
-            until(lambda: self.sent.keys() <= self.seen.keys(), "all payments that were sent are decided", 90)
-        self._done.set()
-        watching.join()
+        try:
+            if kind is None:
+                assert (self._producer.flush(FLUSH_SECONDS), self.refused) == (0, [])
+                until(lambda: self.sent.keys() <= self.seen.keys(), "all payments that were sent are decided", 90)
+        finally:
+            self._producer.purge()
+            self._done.set()
+            watching.join()
 
     def _publish(self) -> None:
         began, topic = time.monotonic(), f"{self._fleet.prefix}transactions"

@@ -2,13 +2,13 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, PartitionMetadata
+from confluent_kafka.admin import AdminClient, NewTopic, PartitionMetadata
 
 from stream.demo.services.processes import free_port
 from support.kafka.cluster import VARIABLE
@@ -57,6 +57,12 @@ class ThreeBrokers:
         """End all nodes and remove their data."""
         for node in self.nodes.values():
             node.close()
+
+    def create(self, topic: str, leaders: Sequence[int]) -> None:
+        """Create a topic without replicas, each partition on the broker that is named for it."""
+        made = NewTopic(topic, len(leaders), replica_assignment=[[node] for node in leaders])
+        for done in self._admin.create_topics([made]).values():
+            done.result(LOOK_UP_SECONDS)
 
     # --- who does what; each waits for an answer
 

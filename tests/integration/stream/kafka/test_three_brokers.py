@@ -3,10 +3,11 @@
 How long partitions are without decisions is reported for each fault.
 """
 
+import re
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -14,8 +15,9 @@ from typing import NamedTuple
 import pytest
 
 from support.acceptance import cases
-from support.fleet.fleet import Fleet, new_fleet, sources
+from support.fleet.fleet import Fleet, new_fleet, sources, until
 from support.fleet.load import Load
+from support.fleet.payments import PARTITIONS
 from support.fleet.workers import Worker
 from support.kafka.jars import NoJars
 from support.kafka.three_brokers import IDS, ThreeBrokers, three_brokers
@@ -145,17 +147,17 @@ def heal(whole: Whole) -> None:
 
 
 @contextmanager
-def under_load(cluster: ThreeBrokers, fleet: Fleet) -> Iterator[Whole]:
-    """Yield a fleet of two workers under load; check in the end that each payment has exactly one valid score."""
-    workers = fleet.go_live(workers=2)
+def under_load(cluster: ThreeBrokers, fleet: Fleet, workers: int = 2) -> Iterator[Whole]:
+    """Yield a fleet under load; check in the end that each payment has exactly one valid score."""
+    started = fleet.go_live(workers)
     with Load(fleet, RATE) as load:
-        whole = Whole(cluster, fleet, workers, load)
+        whole = Whole(cluster, fleet, started, load)
         yield whole
     valid, reader = fleet.scores()
     assert Counter(score.transaction_id for score in valid) == Counter(load.sent.keys())
     assert set(sources(valid).values()) == {1}
     assert (reader.unreadable, fleet.read("dead-letters")) == (0, [])
-    assert [worker.exit_code for worker in workers] == [None, None]
+    assert {worker.exit_code for worker in started} == {None}
 
 
 SHORT = ("killed", FAULTS[:1])
@@ -182,3 +184,40 @@ def test_faults_of_brokers_under_load_lose_no_payment_and_decide_none_twice(
 
 def describe(times: Times) -> str:
     return ", ".join(f"{seconds:.1f} s" for _, seconds in sorted(times.items())) + " by partition"
+
+
+ALONE = {
+    "transactions": (1, 2, 3, 1),
+    "labels": (1, 2, 3, 1),
+    "scores": (1, 2, 1, 3),
+    **dict.fromkeys(("outcomes", "shadow-scores"), (1, 2, 1, 2)),
+    **dict.fromkeys(("model-control", "model-events", "dead-letters"), (1,)),
+}
+"""The broker of each partition. Without broker 3, transactions of 2 and scores of 3 are away; 0 and 1 are whole."""
+
+
+@pytest.mark.acceptance
+def test_without_one_partitions_leader_the_partitions_of_other_leaders_are_decided(
+    cluster: ThreeBrokers, replicated: Fleet, report: Callable[[str], None]
+) -> None:
+    fleet = replicated
+    fleet.environment["TOPIC_PREFIX"] = fleet.prefix = f"{fleet.prefix}alone-"
+    for name, leaders in ALONE.items():
+        cluster.create(f"{fleet.prefix}{name}", leaders)
+    assert fleet.cli("topics", "apply", "--partitions", str(PARTITIONS)).returncode == 0
+    with under_load(cluster, fleet, workers=1) as whole:
+        time.sleep(STEADY_SECONDS)
+        began = time.monotonic()
+        cluster.nodes[3].kill()
+        time.sleep(ZOMBIE_SECONDS)  # what was fetched before the fault is done by then
+        later = time.monotonic()
+        times = whole.load.await_decisions(later, 30, within=(0, 1))
+        until(lambda: told(whole.workers, 3), "a worker is not ready and names the partition without scores")
+        report(f"{later - began:.0f} s after one leader is gone, other partitions decide within {describe(times)}")
+        cluster.start()
+        report(f"it is back: {describe(whole.load.await_decisions(time.monotonic()))}")
+
+
+def told(workers: Sequence[Worker], partition: int) -> bool:
+    reasons = [reason for worker in workers for reason in worker.readiness()[1]]
+    return any(re.search(rf"\bpartitions? \[?{partition}\b", reason) for reason in reasons)
