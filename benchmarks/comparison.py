@@ -18,6 +18,7 @@ from benchmarks.workload import Workload
 from features.declaration import FeatureSet
 from features.history.store import Entity, Transactions
 from features.redis.client import without_password
+from features.redis.sentinel import open_client
 from stream.bench.repair import delete_keys, keys_of
 from stream.clock import now_ms
 from stream.errors import MeasurementError
@@ -112,7 +113,7 @@ async def compared_stores(
 ) -> AsyncIterator[tuple[Redis, dict[str, ComparedStore]]]:
     """Yield a client and all stores, whose keys begin with `prefix` and are deleted afterwards."""
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(Redis.from_url(settings.redis_url))
+        client = await stack.enter_async_context(open_client(settings.redis_url))
         stack.push_async_callback(delete_keys, client, keys_of(prefix))
         names = {name: f"{prefix}-{short}" for name, short in NAMES.items()}
         yield (

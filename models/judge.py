@@ -25,10 +25,11 @@ class HeldArtifact(NamedTuple):
 class Fleet:
     """What the judge knows besides the log.
 
-    `fingerprints` are the feature sets that the workers compute, `members` the workers of the group. `artifact` is what
-    the repository holds for the command's `lineup.artifact_needed`, or why it holds nothing (empty where the command
-    needs none). `answers` are the answers to this command's candidate. `watch_ms` is how long a promotion is watched
-    that does not state it.
+    `fingerprints` are the feature sets that the workers compute, `members` the workers of the group. `artifact` belongs
+    to the command's `lineup.artifact_needed`: for a model that it names, what the repository holds, or why it holds
+    nothing; for the model to return to, what this worker has loaded, or why it could not load it (empty: not tried
+    yet). `answers` are the answers to this command's candidate. `watch_ms` is how long a promotion is watched that does
+    not state it.
     """
 
     fingerprints: frozenset[str]
@@ -103,7 +104,7 @@ def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdic
     """
     if command.command_id in lineup.answers:
         return Answered(lineup.answers[command.command_id])
-    model = fleet.artifact.digest if isinstance(fleet.artifact, HeldArtifact) else None
+    model = _model(lineup, command, fleet)
     problems = (
         *_revision_problems(lineup, command),
         *_argument_problems(command),
@@ -120,6 +121,13 @@ def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdic
     if model is None or not needs_answers:
         return accepted
     return _by_answers(accepted, fleet, model)
+
+
+def _model(lineup: Lineup, command: Command, fleet: Fleet) -> str | None:
+    """Return the full digest of the model that the command makes live or a challenger, if it is known."""
+    if command.kind in NAMES_A_MODEL:
+        return fleet.artifact.digest if isinstance(fleet.artifact, HeldArtifact) else None
+    return artifact_needed(lineup, command)
 
 
 def _by_answers(accepted: Accepted, fleet: Fleet, model: str) -> Verdict:
@@ -195,8 +203,9 @@ def _artifact_problems(lineup: Lineup, command: Command, fleet: Fleet) -> tuple[
     if needed is None:
         return ()
     if not isinstance(fleet.artifact, HeldArtifact):
-        if command.kind not in NAMES_A_MODEL and _is_unavailable(fleet.artifact):
-            return ()  # every worker keeps it loaded, and a roll-back must work without the repository
+        if command.kind not in NAMES_A_MODEL:
+            # The way back needs no repository: every worker keeps that model loaded, or is loading it.
+            return () if _is_unavailable(fleet.artifact) else fleet.artifact
         return fleet.artifact or (Problem(ProblemCode.UNKNOWN_MODEL, f"the repository has no model {needed}"),)
     if fleet.artifact.fingerprint in fleet.fingerprints:
         return ()
@@ -206,7 +215,7 @@ def _artifact_problems(lineup: Lineup, command: Command, fleet: Fleet) -> tuple[
 
 
 def _is_unavailable(problems: tuple[Problem, ...]) -> bool:
-    return bool(problems) and all(problem.code is ProblemCode.REPOSITORY_UNAVAILABLE for problem in problems)
+    return all(problem.code is ProblemCode.REPOSITORY_UNAVAILABLE for problem in problems)
 
 
 def _answer_problems(fleet: Fleet) -> tuple[Problem, ...]:

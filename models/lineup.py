@@ -4,13 +4,13 @@ Every worker folds the same log and reaches the same state. Answers belong to on
 a model for one command is asked again for the next. `judge` decides what the answers mean.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from types import MappingProxyType
 
 from models.commands import Command, CommandKind, Event, EventKind
 from models.errors import InvalidTimeError
+from models.persistent import GrowingMap, LiveBefore
 from models.problems import Problem
 from models.times import parse_time_ms
 
@@ -94,7 +94,7 @@ class Lineup:
     live: str | None = None
     challenger: str | None = None
     watched_until_ms: int | None = None
-    previous: tuple[str, ...] = ()
+    previous: Sequence[str] = ()
     quarantined: frozenset[str] = frozenset()
     answers: Mapping[str, Event] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -126,7 +126,7 @@ class Lineup:
 
 
 def artifact_needed(lineup: Lineup, command: Command) -> str | None:
-    """Return the model whose artifact the command needs: its own, the roll-back target, or None."""
+    """Return the model that the command needs: its own, the roll-back target, or None."""
     match command.kind:
         case CommandKind.CHALLENGE | CommandKind.PROMOTE:
             return command.model
@@ -153,7 +153,7 @@ def follow(lineup: Lineup, event: Event) -> Lineup:
 
 
 def _answered(lineup: Lineup, event: Event) -> Lineup:
-    return replace(lineup, answers=MappingProxyType({**lineup.answers, str(event.command_id): event}))
+    return replace(lineup, answers=GrowingMap.of(lineup.answers).with_added(str(event.command_id), event))
 
 
 def _challenge(lineup: Lineup, event: Event) -> Lineup | None:
@@ -179,9 +179,14 @@ def _promote(lineup: Lineup, event: Event) -> Lineup | None:
         live=model,
         challenger=challenger if watch is None else lineup.live,
         watched_until_ms=watch,
-        previous=lineup.previous if lineup.live is None else (*lineup.previous, lineup.live),
+        previous=_with_live(lineup),
         quarantined=lineup.quarantined - {model},
     )
+
+
+def _with_live(lineup: Lineup) -> LiveBefore:
+    before = LiveBefore.of(lineup.previous)
+    return before if lineup.live is None else before.with_added(lineup.live, lineup.revision)
 
 
 def _watch_end(event: Event) -> int | None:
@@ -203,7 +208,7 @@ def _roll_back(lineup: Lineup, _event: Event) -> Lineup | None:
         live=lineup.rollback_target,
         challenger=None if lineup.explicit_challenger == lineup.rollback_target else lineup.explicit_challenger,
         watched_until_ms=None,
-        previous=lineup.previous[:-1],
+        previous=LiveBefore.of(lineup.previous).without_last(),
     )
 
 
@@ -214,15 +219,9 @@ def _demote(lineup: Lineup, event: Event) -> Lineup | None:
     return replace(
         rolled_back,
         challenger=None if rolled_back.challenger == demoted else rolled_back.challenger,
-        previous=_without(demoted, rolled_back.previous, then=rolled_back.live),
+        previous=LiveBefore.of(rolled_back.previous).without(demoted, lineup.revision, rolled_back.live),
         quarantined=rolled_back.quarantined | {demoted},
     )
-
-
-def _without(demoted: str, previous: tuple[str, ...], then: str | None) -> tuple[str, ...]:
-    """Remove a digest from the previous models, and neighbours that become equal: a roll-back must change the model."""
-    kept: list[str | None] = [digest for digest in previous if digest != demoted]
-    return tuple(digest for digest, after in pairwise([*kept, then]) if digest is not None and digest != after)
 
 
 # A handler returns None for an event that no judge of this version writes; it is void.

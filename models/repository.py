@@ -1,41 +1,56 @@
 """Store and fetch artifacts in a folder or at any fsspec URL, one subfolder for each digest.
 
 A digest is the only identity: there is no "latest". Every artifact is verified against its digest when it is fetched.
+No message of an error contains the URL's login.
 """
 
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from models.artifact import FILES, LARGEST_BYTES, Contents, digest_of
+from models.deadline import Deadline
 from models.errors import DamagedArtifactError, MissingArtifactError, ModelError, RepositoryUnavailableError
+from models.logins import secrets_in, without_logins
 from models.problems import Problem, ProblemCode
 
+DEADLINE_SECONDS = 30.0
+"""How long listing the repository, or fetching an artifact, may take before the repository counts as unavailable."""
+STORE_SECONDS = 300.0
+"""How long storing an artifact may take; no worker waits for it."""
+
+_T = TypeVar("_T")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PREFIX = re.compile(r"[0-9a-f]{8,64}")
 _MANIFEST_LAST = sorted(FILES, key=lambda name: name == "manifest.json")
 
 
 class Repository:
-    """Artifacts by digest. Thread-safe; every call accesses the file system."""
+    """Artifacts by digest. Thread-safe; every call accesses the file system, and blocks until its deadline."""
 
     def __init__(self, url: str) -> None:
-        """Open a folder or an fsspec URL, which need not exist yet.
+        """Name a folder or an fsspec URL, which need not exist yet; it is opened at the first call.
 
         Raises:
             RepositoryUnavailableError: the URL's file system is unknown or not installed.
         """
         self.url = url
-        with _translate_errors(url):
-            # fsspec caches listings of object stores; another process's artifact must be visible at once.
-            self._files, self._root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+        self.place = without_logins(url)
+        """The URL as it may be shown."""
+        self._secrets = secrets_in(url)
+        self._deadline = Deadline()
+        self._opened: tuple[fsspec.AbstractFileSystem, str] | None = None
+        with self._translated_errors():
+            for protocol in _protocols(url):
+                fsspec.get_filesystem_class(protocol)
 
     def put(self, contents: Contents) -> str:
         """Store an artifact and return its digest; idempotent.
@@ -46,15 +61,7 @@ class Repository:
         Raises:
             RepositoryUnavailableError: it cannot be written.
         """
-        digest = digest_of(contents)
-        with _translate_errors(self.url):
-            if isinstance(self._files, LocalFileSystem):
-                _put_in_folder(Path(self._root), digest, contents)
-            else:
-                self._files.makedirs(self._path(digest), exist_ok=True)
-                for name in _MANIFEST_LAST:
-                    self._files.pipe_file(self._path(digest, name), contents[name])
-        return digest
+        return self._within(STORE_SECONDS, lambda: self._put(contents))
 
     def digests(self) -> tuple[str, ...]:
         """Return the digests of all artifacts, sorted; they are verified only when fetched.
@@ -62,14 +69,7 @@ class Repository:
         Raises:
             RepositoryUnavailableError: it cannot be listed.
         """
-        with _translate_errors(self.url):
-            self._files.invalidate_cache()
-            try:
-                paths = self._files.ls(self._root, detail=False)
-            except FileNotFoundError:
-                return ()
-        names = (str(path).rstrip("/").rpartition("/")[2] for path in paths)
-        return tuple(sorted(name for name in names if _DIGEST.fullmatch(name)))
+        return self._within(DEADLINE_SECONDS, self._digests)
 
     def resolve(self, name: str) -> str | Problem:
         """Return the one digest that equals or begins with `name`.
@@ -84,7 +84,7 @@ class Repository:
             case [digest]:
                 return digest
             case []:
-                return Problem(ProblemCode.UNKNOWN_MODEL, f"no artifact {name} in {self.url}")
+                return Problem(ProblemCode.UNKNOWN_MODEL, f"no artifact {name} in {self.place}")
             case _:
                 listed = ", ".join(digest[: len(name) + 8] for digest in found[:5])
                 return Problem(ProblemCode.AMBIGUOUS_MODEL, f"{len(found)} artifacts begin with {name}: {listed}")
@@ -99,43 +99,92 @@ class Repository:
         """
         if not _DIGEST.fullmatch(digest):
             raise MissingArtifactError(f"{digest!r:.80} is not a digest of 64 hexadecimal digits")
-        with _translate_errors(self.url):
-            self._files.invalidate_cache()
-            try:
-                names = self._checked_names(digest)
-                contents = {name: bytes(self._files.cat_file(self._path(digest, name))) for name in names}
-            except (FileNotFoundError, NotADirectoryError) as error:
-                raise MissingArtifactError(f"no artifact {digest} in {self.url}") from error
+        return self._within(DEADLINE_SECONDS, lambda: self._fetch(digest))
+
+    def _within(self, seconds: float, work: Callable[[], _T]) -> _T:
+        with self._translated_errors():
+            return self._deadline.call(work, seconds)
+
+    @contextmanager
+    def _translated_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except ModelError:
+            raise
+        except Exception as error:  # noqa: BLE001 - see below
+            # Every fsspec file system has its own errors, and none of them may end a worker. Their texts may quote the
+            # URL, so they are not chained. What failed may have lost its connection, so it is opened again.
+            self._opened = None
+            why = without_logins(str(error), self._secrets) or type(error).__name__
+            raise RepositoryUnavailableError(f"{self.place}: {why}") from None
+
+    def _open(self) -> tuple[fsspec.AbstractFileSystem, str]:
+        """Return the file system and the repository's path in it; many file systems connect when they are made."""
+        opened = self._opened
+        if opened is None:
+            # fsspec caches listings of object stores; another process's artifact must be visible at once.
+            opened = fsspec.core.url_to_fs(self.url, use_listings_cache=False, skip_instance_cache=True)
+            self._opened = opened
+        return opened
+
+    @property
+    def _files(self) -> fsspec.AbstractFileSystem:
+        return self._open()[0]
+
+    def _path(self, *parts: str) -> str:
+        return "/".join((self._open()[1].rstrip("/"), *parts))
+
+    def _put(self, contents: Contents) -> str:
+        digest = digest_of(contents)
+        if isinstance(self._files, LocalFileSystem):
+            _put_in_folder(Path(self._path()), digest, contents)
+        else:
+            self._files.makedirs(self._path(digest), exist_ok=True)
+            for name in _MANIFEST_LAST:
+                self._files.pipe_file(self._path(digest, name), contents[name])
+        return digest
+
+    def _digests(self) -> tuple[str, ...]:
+        self._files.invalidate_cache()
+        try:
+            paths = self._files.ls(self._path(), detail=False)
+        except FileNotFoundError:
+            return ()
+        names = (str(path).rstrip("/").rpartition("/")[2] for path in paths)
+        return tuple(sorted(name for name in names if _DIGEST.fullmatch(name)))
+
+    def _fetch(self, digest: str) -> dict[str, bytes]:
+        self._files.invalidate_cache()
+        try:
+            names = self._checked_names(digest)
+            contents = {name: bytes(self._files.cat_file(self._path(digest, name))) for name in names}
+        except (FileNotFoundError, NotADirectoryError):
+            raise MissingArtifactError(f"no artifact {digest} in {self.place}") from None
         found = digest_of(contents)
         if found != digest:
-            raise DamagedArtifactError(f"the files of {digest} in {self.url} have the digest {found}: store it again")
+            raise DamagedArtifactError(f"the files of {digest} in {self.place} have the digest {found}: store it again")
         return contents
 
     def _checked_names(self, digest: str) -> list[str]:
         """Return the names of an artifact's files after checking that they fit into memory."""
         entries = self._files.ls(self._path(digest), detail=True)
         if not entries:
-            raise MissingArtifactError(f"no artifact {digest} in {self.url}")
+            raise MissingArtifactError(f"no artifact {digest} in {self.place}")
         names = sorted(str(entry["name"]).rpartition("/")[2] for entry in entries)
         if names != sorted(FILES) or any(entry["type"] != "file" for entry in entries):
-            raise DamagedArtifactError(f"{digest} in {self.url} holds {names[:9]}, not {sorted(FILES)}: store it again")
+            held = f"{digest} in {self.place} holds {names[:9]}"
+            raise DamagedArtifactError(f"{held}, not {sorted(FILES)}: store it again")
         size = sum(int(entry["size"] or 0) for entry in entries)
         if size > LARGEST_BYTES:
-            raise DamagedArtifactError(f"{digest} in {self.url} has {size} bytes, the limit is {LARGEST_BYTES}")
+            raise DamagedArtifactError(f"{digest} in {self.place} has {size} bytes, the limit is {LARGEST_BYTES}")
         return names
 
-    def _path(self, *parts: str) -> str:
-        return "/".join((self._root.rstrip("/"), *parts))
 
-
-@contextmanager
-def _translate_errors(url: str) -> Iterator[None]:
-    try:
-        yield
-    except ModelError:
-        raise
-    except Exception as error:  # every fsspec file system has its own errors, and none of them may end a worker
-        raise RepositoryUnavailableError(f"{url}: {error}") from error
+def _protocols(url: str) -> list[str]:
+    """Return the file systems of a URL; there are several in a chain such as `simplecache::s3://bucket`."""
+    parts = url.split("::")
+    named = [part if "://" in part or len(parts) == 1 else f"{part}://" for part in parts]
+    return [fsspec.core.split_protocol(part)[0] or "file" for part in named]
 
 
 def _put_in_folder(root: Path, digest: str, contents: Contents) -> None:

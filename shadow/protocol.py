@@ -20,7 +20,7 @@ HEADER_BYTES = _HEADER.size
 
 
 class Setup(msgspec.Struct, frozen=True, tag=True):
-    """The model repository, the module of feature rows, and the memory limit; carries no password."""
+    """The model repository, whose URL may hold a login, the module of feature rows, and the memory limit."""
 
     models: str
     features: str

@@ -11,12 +11,12 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import msgspec
 
-from features.redis.topology import is_cluster, seeds
+from features.redis.urls import first_host
 from stream.errors import SettingsError
 
 PREFIX = "FRAUDSTREAM_"
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|h|d)?")
-_LOGIN = re.compile(r"//.*@|(?<=[?&])(?:username|password)=[^&']*")
+_LOGIN = re.compile(r"//.*@|(?<=[?&])(?:sentinel_)?(?:username|password)=[^&']*")
 _INSECURE_OPTIONS = {"ssl_cert_reqs", "ssl_check_hostname"}
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 
@@ -30,7 +30,7 @@ Skew = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
 Watch = Annotated[float, msgspec.Meta(ge=0, le=30 * 86_400)]
 Addresses = Annotated[str, msgspec.Meta(pattern=rf"^{_HOST}:{_PORT}(,{_HOST}:{_PORT})*(?!\n)$")]
 Address = Annotated[str, msgspec.Meta(pattern=rf"^({_HOST})?:{_PORT}(?!\n)$")]
-RedisUrl = Annotated[str, msgspec.Meta(pattern=r"^(rediss?(\+cluster)?|unix)://[^\s]+(?!\n)$")]
+RedisUrl = Annotated[str, msgspec.Meta(pattern=r"^(rediss?(\+(cluster|sentinel))?|unix)://[^\s]+(?!\n)$")]
 Place = Annotated[str, msgspec.Meta(min_length=1)]
 
 
@@ -40,8 +40,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     brokers: Addresses = "127.0.0.1:9092"
     """Kafka's bootstrap servers, `host:port,…`."""
     redis_url: RedisUrl = "redis://127.0.0.1:6379/0"
-    """The Redis that holds the histories: `redis://`, `rediss://`, `unix://`, or for a Redis Cluster
-    `redis+cluster://host:port,…`, `rediss+cluster://`."""
+    """The Redis that holds the histories: `redis://`, `rediss://`, `unix://`; for a Redis Cluster
+    `redis+cluster://host:port,…`, `rediss+cluster://`; for the master that Redis Sentinel knows by a name
+    `redis+sentinel://host:port,…/name/0`, `rediss+sentinel://`."""
     models: Place = "models-repository"
     """The model repository: a folder or an fsspec URL."""
     deployment: Name = "default"
@@ -91,7 +92,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     kafka_ssl_keyfile: str = ""
     """For mutual TLS: the PEM file of its private key, not encrypted; empty: the key is in the certificate's file."""
     redis_cafile: str = ""
-    """With `rediss://` and `rediss+cluster://`: a PEM file of authorities that are trusted besides the system's."""
+    """With a URL that begins with `rediss`: a PEM file of authorities that are trusted besides the system's."""
     watch: Watch = 3600.0
     """How long a promotion keeps the previous live model as challenger, to watch the switch; 0: not at all."""
     shadow_queue: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 4096
@@ -166,7 +167,7 @@ def _redis_problems(settings: Settings) -> Iterator[str]:
     """Yield which TLS settings of Redis have no effect, or disable verification."""
     try:
         redis = urlsplit(settings.redis_url)
-        _ = seeds(settings.redis_url) if is_cluster(settings.redis_url) else redis.port
+        first_host(settings.redis_url)
     except ValueError as error:
         yield f"{PREFIX}REDIS_URL: {error}"
         return

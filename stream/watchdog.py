@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 log = logging.getLogger("fraudstream.watchdog")
 
@@ -25,7 +26,7 @@ def end_process(reason: str) -> None:
     os._exit(EXIT_FATAL)
 
 
-def end_on_error(task: "asyncio.Task[None]") -> None:
+def end_on_error(task: "asyncio.Task[Any]") -> None:
     """End the process if the background task failed: others would wait for it for ever."""
     if not task.cancelled() and (error := task.exception()) is not None:
         end_process(f"background work failed: {error!r}")
@@ -34,15 +35,15 @@ def end_on_error(task: "asyncio.Task[None]") -> None:
 class Watchdog(threading.Thread):
     """Ends the process when a pulse has not changed for `patience_seconds`, or when the countdown reaches zero.
 
-    `pulses` has, by the name of what is watched, a function that returns a counter which rises while it works.
+    `pulses` returns, by the name of what is watched now, a counter which rises while it works.
     """
 
-    def __init__(self, pulses: Mapping[str, Callable[[], int]], patience_seconds: float) -> None:
+    def __init__(self, pulses: Callable[[], Mapping[str, int]], patience_seconds: float) -> None:
         super().__init__(name="fraudstream-watchdog", daemon=True)
         self._pulses = pulses
         self._patience = patience_seconds
-        self._last = dict.fromkeys(pulses, -1)
-        self._still = dict.fromkeys(pulses, 0.0)
+        self._last: Mapping[str, int] = {}
+        self._still: dict[str, float] = {}
         self._allowed: float | None = None
         self._drained = 0.0
 
@@ -65,12 +66,15 @@ class Watchdog(threading.Thread):
 
     def tick(self) -> None:
         """Check once; a pulse that has not changed since the last check is one tick older."""
-        for name, pulse in self._pulses.items():
-            beat = pulse()
-            self._still[name] = 0.0 if beat != self._last[name] else self._still[name] + _TICK_SECONDS
-            self._last[name] = beat
-            if self._still[name] >= self._patience:
-                end_process(f"{name} has not moved for {self._still[name]:.0f} s")
+        beats = self._pulses()
+        self._still = {
+            name: self._still.get(name, 0.0) + _TICK_SECONDS if self._last.get(name) == beat else 0.0
+            for name, beat in beats.items()
+        }
+        self._last = beats
+        for name, seconds in self._still.items():
+            if seconds >= self._patience:
+                end_process(f"{name} has not moved for {seconds:.0f} s")
         allowed = self._allowed  # read once: the main thread may call `stand_down` meanwhile
         if allowed is not None:
             self._drained += _TICK_SECONDS

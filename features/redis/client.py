@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import resources
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from redis import asyncio as redis_asyncio
@@ -28,7 +28,10 @@ COMMANDS = (
 CLUSTER_COMMANDS = ("cluster|slots",)
 """Additional commands on a cluster."""
 SCRIPTS: tuple[Script, ...] = get_args(Script)
+NO_MASTER = ("READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS")
+"""Codes in the errors of a server that is no master, or cannot write now; a script's error contains its command's."""
 _DENIED_TO_SCRIPTS = ("executing the script can't", "ACL failure in script")
+Client = TypeVar("Client", bound=redis_asyncio.Redis)
 OnConnect = Callable[[redis_asyncio.Connection], Awaitable[None]]
 """Called with every new connection; it must do what redis-py would: `await connection.on_connect()`."""
 
@@ -104,7 +107,20 @@ def translated_error(where: str, error: exceptions.RedisError) -> StoreRefusedEr
     return StoreUnavailableError(f"{where}: {text}")
 
 
-class _Cancellable:
+def shows_no_master(error: Exception) -> bool:
+    """Tell whether an error came from a server that is no master that can write: a name may mean another by now."""
+    known = (exceptions.ReadOnlyError, exceptions.BusyLoadingError, exceptions.MasterDownError)
+    return isinstance(error, known) or any(code in str(error) for code in NO_MASTER)
+
+
+async def drop_connections(client: redis_asyncio.Redis) -> None:
+    """Close all connections, those in use as soon as they are released, so that the server's name is resolved anew."""
+    pool: Any = client.connection_pool
+    await pool.update_active_connections_for_reconnect()
+    await pool.disconnect(inuse_connections=False)
+
+
+class Cancellable:
     """Mixin for redis-py's connection classes: sending a command can be cancelled.
 
     redis-py sends within `asyncio.wait_for`, which before Python 3.12 can swallow a cancellation that arrives when
@@ -136,26 +152,36 @@ class _Cancellable:
                 await self.disconnect(nowait=True)
 
 
-def new_client(url: str, timeout_s: float, greet: OnConnect) -> redis_asyncio.Redis:
+def new_client(url: str, timeout_s: float, greet: OnConnect | None = None) -> redis_asyncio.Redis:
     """Return a client of one server, not connected yet, with a time-out of `timeout_s` for each answer.
 
     Raises:
         StoreRefusedError: the URL, or an option in it, is invalid.
     """
+    with refused_if_invalid(url):
+        return checked(redis_asyncio.Redis.from_url(url, **connection_options(timeout_s), redis_connect_func=greet))
+
+
+def connection_options(timeout_s: float) -> dict[str, Any]:
+    """Return the options that all connections have in common: one time-out, and no retries."""
+    return {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s, "retry": Retry(NoBackoff(), 0)}
+
+
+def checked(client: Client) -> Client:
+    """Return a client with our class of connections, after trying its options."""
+    pool: Any = client.connection_pool
+    pool.connection_class = type("Connection", (Cancellable, pool.connection_class), {})
+    pool.make_connection()  # else an unknown option would fail only with the first command
+    return client
+
+
+@contextmanager
+def refused_if_invalid(url: str) -> Iterator[None]:
+    """Translate the errors of an invalid URL, or of an invalid option in it."""
     try:
-        client: redis_asyncio.Redis = redis_asyncio.Redis.from_url(
-            url,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 0),
-            redis_connect_func=greet,
-        )
-        pool: Any = client.connection_pool
-        pool.connection_class = type("Connection", (_Cancellable, pool.connection_class), {})
-        pool.make_connection()  # else an unknown option would fail only with the first command
+        yield
     except (ValueError, TypeError) as error:
         raise StoreRefusedError(
             f"{without_password(url)}: this is no valid Redis URL: {error}. The form is "
             "redis://user:password@host:port/0?options, with redis-py's options; see docs/how-to/secure.md."
         ) from error
-    return client

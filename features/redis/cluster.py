@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from features.errors import StoreUnavailableError
-from features.redis.client import SCRIPTS, encode_command, require_usable, script_text, translated
+from features.redis.client import SCRIPTS, drop_connections, encode_command, require_usable, script_text, translated
 from features.redis.cluster_client import ClusterClient, ClusterServer
 from features.redis.cluster_deletions import ClusterDeletions
 from features.redis.connection import Call, Script
@@ -144,6 +144,7 @@ class ClusterConnection:
         found = read_master(owner.node_id, info)
         if found is None:
             self._client.forget()
+            await drop_connections(server.client)  # its name may lead to another server by now
             raise StoreUnavailableError(f"{server.where}: the server is no longer a master; try again")
         require_usable(info, str(info.get("maxmemory_policy", "unknown")), server.where)
         return found

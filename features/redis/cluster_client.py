@@ -13,7 +13,8 @@ from redis import exceptions
 
 from features.errors import StoreError, StoreRefusedError, StoreUnavailableError
 from features.redis.client import encode_command, new_client, translated, translated_error, without_password
-from features.redis.topology import Address, Owner, Topology, read_topology, seeds, server_url
+from features.redis.topology import Owner, Topology, read_topology
+from features.redis.urls import Address, seeds, server_url
 
 ShardCommand = tuple[int, bytes]
 """An index into the client's slots, and a command for the master of that slot."""

@@ -102,6 +102,9 @@ class ServerDeletions:
 
     async def next(self, seconds: float) -> bytes | None:
         """Return the name of a deleted key; None if there was none within `seconds`."""
+        connection: Any = self._events.connection
+        if connection is not None and connection.should_reconnect():
+            raise StoreUnavailableError(f"{self._where}: the connection is made anew")
         with translated(self._where):
             message = await self._events.get_message(timeout=seconds)
         return None if message is None else bytes(message["data"])

@@ -1,6 +1,11 @@
-"""The store's connection to a single Redis server: scripts, the server's identity, and whether it is usable."""
+"""The store's connection to a single Redis server: scripts, the server's identity, and whether it is usable.
 
-from collections.abc import Sequence
+The server's name, a proxy or sentinels may lead to another server after a failover. Connections to the demoted master
+can outlive it, so they are dropped as soon as its answers show that it is no master.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from redis import asyncio as redis_asyncio
@@ -9,16 +14,18 @@ from redis import exceptions
 from features.errors import StoreRefusedError, StoreUnavailableError
 from features.redis.client import (
     SCRIPTS,
+    drop_connections,
     encode_command,
-    new_client,
     require_usable,
     script_text,
-    translated,
+    shows_no_master,
+    translated_error,
     without_password,
 )
 from features.redis.connection import Call, Script
 from features.redis.deletions import ServerDeletions
 from features.redis.keys import HOME_SHARD
+from features.redis.sentinel import MasterPool, open_client
 from features.redis.topology import Master, Servers, read_master
 
 
@@ -37,7 +44,7 @@ class ServerConnection:
         self._seen_connected = 0
         self._scripts = {name: script_text(name) for name in SCRIPTS}
         self._digests: dict[str, str] = {}
-        self._client = new_client(url, timeout_s, self._greet)
+        self._client = open_client(url, timeout_s, self._greet)
 
     async def _greet(self, connection: redis_asyncio.Connection) -> None:
         """Do what redis-py does on a new connection, and count it."""
@@ -65,7 +72,7 @@ class ServerConnection:
         """Run a batch's commands on an unused key: a missing permission must show at start-up."""
         client: Any = self._client  # its types leave open whether methods are coroutines
         key, noted = self._tried_key, self._tried_key + b":noted"
-        with translated(self.where):
+        async with self._translated():
             await client.set(key, b"")
             await client.append(key, b"")
             await client.getrange(key, 0, 0)
@@ -82,10 +89,13 @@ class ServerConnection:
 
         The result of an older connection is dropped if a newer one was inspected meanwhile.
         """
+        if recheck:
+            await self._follow_sentinels()
         connected = self._connected
         if recheck or connected != self._seen_connected:
             found = read_master("server", await self._info())
             if found is None:
+                await self._leave()
                 raise StoreUnavailableError(f"{self.where}: the server is a replica; a master is needed")
             if connected >= self._seen_connected:
                 self._seen, self._seen_connected = found, connected
@@ -112,14 +122,35 @@ class ServerConnection:
         """Trust the server that `loss_reason` last saw."""
         self._trusted = self._seen
 
+    @asynccontextmanager
+    async def _translated(self) -> AsyncIterator[None]:
+        """Translate redis-py's errors into ours, and leave a server that is no master."""
+        try:
+            yield
+        except exceptions.RedisError as error:
+            if shows_no_master(error):
+                await self._leave()
+            raise translated_error(self.where, error) from error
+
+    async def _leave(self) -> None:
+        """Leave a server that is no master: its name, or another sentinel, may lead to the master by now."""
+        await drop_connections(self._client)
+        if isinstance(pool := self._client.connection_pool, MasterPool):
+            pool.ask_another()
+
+    async def _follow_sentinels(self) -> None:
+        """Leave a server if sentinels name another master: it may not know yet that it was replaced."""
+        if isinstance(pool := self._client.connection_pool, MasterPool) and await pool.has_moved():
+            await drop_connections(self._client)
+
     async def _info(self) -> dict[str, Any]:
-        with translated(self.where):
+        async with self._translated():
             info: Any = await self._client.info()
         return dict(info)
 
     async def _policy(self, info: dict[str, Any]) -> str:
         """Return the eviction policy; managed services forbid CONFIG, so INFO is the fallback."""
-        with translated(self.where):
+        async with self._translated():
             try:
                 settings: Any = await self._client.config_get("maxmemory-policy")
             except exceptions.ResponseError:
@@ -128,13 +159,13 @@ class ServerConnection:
 
     async def values(self, keys: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
         """Fetch whole values."""
-        with translated(self.where):
+        async with self._translated():
             values: Any = await self._client.mget([key for _, key in keys])
         return list(values)
 
     async def set(self, shard: int, key: bytes, value: str) -> None:  # noqa: ARG002 - there is one
         """Set one value."""
-        with translated(self.where):
+        async with self._translated():
             await self._client.set(key, value)
 
     async def run(self, script: Script, calls: Sequence[Call]) -> list[Any]:
@@ -142,7 +173,7 @@ class ServerConnection:
         return [await self._run(script, call) for call in calls]
 
     async def _run(self, script: Script, call: Call) -> Any:  # noqa: ANN401 - each script's own reply
-        with translated(self.where):
+        async with self._translated():
             if script not in self._digests:
                 self._digests[script] = await self._client.script_load(self._scripts[script])
             try:

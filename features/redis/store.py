@@ -39,7 +39,7 @@ from features.redis.progress import LogPart, RepairProgress
 from features.redis.retention import Coverage
 from features.redis.server import ServerConnection
 from features.redis.session import HistorySession, LoadedHistories, NamedHistories
-from features.redis.topology import is_cluster
+from features.redis.urls import is_cluster
 
 ATTEMPTS = 8
 """An attempt fails only if another worker wrote to one of the batch's cards in between, or after a loss."""

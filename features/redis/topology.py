@@ -1,35 +1,18 @@
-"""The topology of a Redis Cluster: its URL, its masters and replicas, and which changes of them mean a loss.
+"""The topology of a Redis Cluster: its masters and replicas, and which changes of them mean a loss.
 
 A slot that is migrated from master to master takes its keys along; one whose replica took over may lack what the
-replica had not received yet. The cluster says which server has a slot, and a server how it came to be a master. A URL
-is `redis+cluster://user:password@host:port,host:port?options`, or `rediss+cluster://`; any of the servers will do,
-since each knows the others.
+replica had not received yet. The cluster says which server has a slot, and a server how it came to be a master.
 """
 
 import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from features.errors import StoreUnavailableError
+from features.redis.urls import Address
 
 NO_REPLICATION = "0"
 """A server's replication id, in forty of these or as a number, if it was in no replication before."""
-SCHEMES = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
-"""The scheme of each single server's URL, by the cluster's."""
-DEFAULT_PORT = 6379
-_USAGE = "use redis+cluster://host:port,host:port"
-
-
-class Address(NamedTuple):
-    """Host and port of a server."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        """Return it as in a URL."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class Owner(NamedTuple):
@@ -130,38 +113,3 @@ def _loss_reason(before: Master, now: Master, known: Mapping[str, Master], repli
     if earlier.replication_id != now.replication_id and now.promoted:
         return f"{now.node_id[:8]} was a replica in between"
     return None
-
-
-def is_cluster(url: str) -> bool:
-    """Tell whether a URL is a cluster's."""
-    return urlsplit(url).scheme in SCHEMES
-
-
-def seeds(url: str) -> tuple[Address, ...]:
-    """Return the servers in a cluster's URL.
-
-    Raises:
-        ValueError: the URL is invalid; says why, without a login.
-    """
-    parts = urlsplit(url)
-    if parts.path.strip("/") not in {"", "0"}:
-        raise ValueError(f"a Redis Cluster has no databases, but the URL names {parts.path.strip('/')!r}; leave it out")
-    return tuple(_address(text) for text in parts.netloc.rpartition("@")[2].split(","))
-
-
-def _address(text: str) -> Address:
-    try:
-        parts = urlsplit(f"//{text}")
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise ValueError(f"{text!r} is not host and port: {error}; {_USAGE}") from error
-    if not host:
-        raise ValueError(f"a server in the URL has no host name; {_USAGE}")
-    return Address(host, DEFAULT_PORT if port is None else port)
-
-
-def server_url(url: str, address: Address) -> str:
-    """Return the URL of one server of a cluster, with the login and the options of the cluster's."""
-    parts = urlsplit(url)
-    login = "".join(parts.netloc.rpartition("@")[:2])
-    return parts._replace(scheme=SCHEMES[parts.scheme], netloc=f"{login}{address}", path="").geturl()

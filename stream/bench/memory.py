@@ -19,6 +19,7 @@ from features.history.append import rows_by_entity
 from features.history.store import Entity, Ints, Transactions
 from features.redis.cache import CachedHistory
 from features.redis.keys import SINGLE_SERVER_SHARDS, KeyLayout
+from features.redis.sentinel import open_client
 from features.redis.store import RedisStore
 from features.rows import device, paned
 from features.vector.vectorise import vectorise
@@ -94,7 +95,7 @@ async def _opened(
 ) -> AsyncIterator[tuple[Redis, RedisStore]]:
     """Yield a client and a store; the deployment's keys are deleted afterwards."""
     store = RedisStore(settings.redis_url, deployment, feature_set, now_ms)
-    async with Redis.from_url(settings.redis_url) as client:
+    async with open_client(settings.redis_url) as client:
         try:
             await store.connect()
             yield client, store

@@ -21,6 +21,7 @@ from redis.asyncio import Redis
 from features.redis.client import without_password
 from features.redis.progress import NO_END, LogPart
 from features.redis.retention import EpochCoverage
+from features.redis.sentinel import open_client
 from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets, load_sets
 from models.times import format_time, parse_time_ms
@@ -180,7 +181,7 @@ def labels(made: Sequence[PublishedPayment]) -> Iterator[PublishedPayment]:
 async def _repair(settings: Settings, sets: FeatureSets, workers: int, count: int) -> Speed:
     """Repair a deployment that has lost all histories, in so many processes."""
     store = RedisStore(settings.redis_url, settings.deployment, sets, now_ms)
-    async with Redis.from_url(settings.redis_url) as client:
+    async with open_client(settings.redis_url) as client:
         try:
             await store.connect()
             with ProcessPoolExecutor(workers, get_context("spawn")) as pool:

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, TypeVar
@@ -41,6 +41,8 @@ class ConsumedRecord:
     partition: int = 0
     timestamp: int = 0
     timestamp_type: int = 0
+    left_out: Sequence[str] = ()
+    damage: str = ""
     headers: tuple[tuple[str, bytes], ...] = ()
 
 

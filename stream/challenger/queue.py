@@ -66,6 +66,8 @@ class RecordPlace:
     key: bytes | None = None
     value: bytes | None = None
     headers: Headers = ()
+    left_out: Sequence[str] = ()
+    damage: str = ""
 
 
 @dataclass(frozen=True, slots=True)

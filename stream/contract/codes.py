@@ -7,6 +7,8 @@ from typing import NamedTuple
 class DeadLetterCode(StrEnum):
     """The value of the header `error.code`."""
 
+    UNREADABLE_RECORD = "unreadable_record"
+    """The record's bytes do not follow Kafka's format; the value is the whole record as it came."""
     EMPTY_VALUE = "empty_value"
     """The value is absent or empty."""
     NOT_JSON = "not_json"

@@ -1,23 +1,27 @@
 """The judge: the worker that owns the control topic's partition answers each command with a verdict.
 
 `models.judge` decides; this module looks up what it needs and publishes the verdict. A command that waits for workers
-does not block later ones: it is judged again whenever the event log changes.
+or for the model repository does not block later ones: it is judged again whenever the event log changes. Only commands
+that name a model ask the repository; the way back, a roll-back or a demotion, does not.
 """
 
 import asyncio
 import logging
 from collections.abc import Coroutine, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from models.commands import Command, Event, UnreadableRecord, read_command
+from models.commands import NAMES_A_MODEL, Command, Event, UnreadableRecord, read_command
+from models.deadline import in_thread
 from models.judge import (
     Accepted,
     Answered,
     Fleet,
+    HeldArtifact,
     Origin,
     Refused,
     Verdict,
@@ -28,11 +32,13 @@ from models.judge import (
 )
 from models.lineup import artifact_needed
 from models.loading import inspect_artifact
+from models.problems import Problem, ProblemCode
+from models.repository import DEADLINE_SECONDS
 from stream.clock import now_ms
 from stream.consumer import trace_headers
 from stream.control.announcements import new_origin, outcome_attributes
 from stream.control.follower import Follower, end_offset
-from stream.control.model_cache import ModelLoader
+from stream.control.model_cache import ModelCache, ModelLoader
 from stream.kafka.batches import Batch, Record
 from stream.kafka.client import group_members
 from stream.kafka.offsets import committed_offsets
@@ -44,15 +50,23 @@ from stream.watchdog import end_on_error
 
 log = logging.getLogger("fraudstream.judge")
 
+_T = TypeVar("_T")
 _POLL_SECONDS = 0.25
 _RETRY_SECONDS = 1.0
+_IN_ORDER_SECONDS = 1.0
+"""How long later commands wait for the repository, so that they are judged in order if it is quick."""
+_MOST_INSPECTIONS = 4
+
+Inspected = HeldArtifact | tuple[Problem, ...]
+"""What the repository holds for a command, or why it holds nothing."""
 
 
 class PendingCommand(NamedTuple):
-    """A command without a verdict, and the trace of its judging."""
+    """A command without a verdict, the trace of its judging, and what the repository holds of the model it names."""
 
     command: Command
     trace: OperationTrace
+    inspection: "asyncio.Task[Inspected]"
 
 
 class JudgeDeps(NamedTuple):
@@ -61,22 +75,26 @@ class JudgeDeps(NamedTuple):
     settings: Settings
     follower: Follower
     loader: ModelLoader
+    cache: ModelCache
     publisher: Publisher
     admin: AIOKafkaAdminClient
 
 
 class Judge:
-    """Judges batches of commands in order; commands that wait for workers do not block the others."""
+    """Judges batches of commands in order; commands that wait for workers or the repository do not block the others."""
 
     def __init__(self, deps: JudgeDeps) -> None:
         self._deps = deps
         self._lock = asyncio.Lock()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._inspections = asyncio.Semaphore(_MOST_INSPECTIONS)
+        self._inspecting: set[asyncio.Task[Inspected]] = set()
         self._tp = TopicPartition(deps.settings.topic(MODEL_CONTROL.name), 0)
         self._events = TopicPartition(deps.settings.topic(MODEL_EVENTS.name), 0)
         self._assignments = 0
         self._judged_to = 0
         self._backlog_end: int | None = 0
+        self._backlog: set[str] = set()
 
     @property
     def settled(self) -> bool:
@@ -84,7 +102,7 @@ class Judge:
 
         Decisions wait for it, so that a roll-back is judged before the record that needs it is decided again.
         """
-        return self._backlog_end is not None and self._judged_to >= self._backlog_end
+        return self._backlog_end is not None and self._judged_to >= self._backlog_end and not self._backlog
 
     def reasons(self) -> list[str]:
         """Return why decisions wait for the judge; empty if they do not."""
@@ -95,6 +113,7 @@ class Judge:
         self._assignments += 1
         self._judged_to = 0
         self._backlog_end = None if owner else 0
+        self._backlog = set()
         if owner:
             self._spawn(self._find_backlog(self._assignments))
 
@@ -139,17 +158,43 @@ class Judge:
         if isinstance(command, UnreadableRecord):
             await self._refuse_unreadable(command)
             return None
-        operations = self._deps.follower.operations
-        pending = PendingCommand(command, operations.begin(f"judge {command.kind}", trace_headers(record.headers)))
+        pending = await self._begin(command, record)
         if await self._judge_once(pending):
             return None
         return self._spawn(self._judge_until_final(batch, pending))
+
+    async def _begin(self, command: Command, record: Record) -> PendingCommand:
+        """Begin to judge a command; if it needs the repository, give it a moment, unless it is already slow."""
+        trace = self._deps.follower.operations.begin(f"judge {command.kind}", trace_headers(record.headers))
+        if self._backlog_end is None or record.offset < self._backlog_end:
+            self._backlog.add(command.command_id)
+        slow, inspection = bool(self._inspecting), self._spawn(self._inspect(command))
+        self._inspecting.add(inspection)
+        inspection.add_done_callback(self._inspecting.discard)
+        if not slow or command.kind not in NAMES_A_MODEL:
+            await asyncio.wait({inspection}, timeout=_IN_ORDER_SECONDS)
+        return PendingCommand(command, trace, inspection)
+
+    async def _inspect(self, command: Command) -> Inspected:
+        """Ask the repository for the model that the command names, if it names one."""
+        if command.kind not in NAMES_A_MODEL or command.model is None:
+            return ()
+        try:
+            async with asyncio.timeout(DEADLINE_SECONDS), self._inspections:
+                work = partial(inspect_artifact, self._deps.loader.repository, command.model)
+                return await asyncio.wrap_future(in_thread(work))
+        except TimeoutError:
+            return self._unanswered(f"no answer within {DEADLINE_SECONDS:g} s")
+
+    def _unanswered(self, why: str) -> tuple[Problem, ...]:
+        return (Problem(ProblemCode.REPOSITORY_UNAVAILABLE, f"{self._deps.loader.repository.place}: {why}"),)
 
     async def _judge_until_final(self, batch: Batch, pending: PendingCommand) -> None:
         while batch.current():
             await self._deps.follower.wait_for_change(_POLL_SECONDS)
             if await self._judge_once(pending):
                 return
+        self._backlog.discard(pending.command.command_id)
         pending.trace.failed("given_up")
 
     async def _acknowledge(self, batch: Batch, partition: int, waiting: Sequence["asyncio.Task[None]"]) -> None:
@@ -157,28 +202,38 @@ class Judge:
         batch.acknowledge(partition)
 
     async def _judge_once(self, pending: PendingCommand) -> bool:
-        """Judge a command once, publish the result, and tell whether it is final."""
+        """Judge a command once, publish the result, and tell whether it is final; not before the repository answers."""
         command = pending.command
+        if not pending.inspection.done() and now_ms() < command.expires_ms:
+            return False
         async with self._lock:
             try:
-                verdict = judge(self._deps.follower.lineup, command, await self._fleet(command), now_ms())
+                verdict = judge(self._deps.follower.lineup, command, await self._fleet(pending), now_ms())
+                self._backlog.discard(command.command_id)
                 return await self._publish_verdict(pending, verdict)
             except KafkaError as error:
                 log.warning("command %s could not be judged, retrying: %s", command.command_id, error)
                 return False
 
-    async def _fleet(self, command: Command) -> Fleet:
-        deps, name = self._deps, artifact_needed(self._deps.follower.lineup, command)
+    async def _fleet(self, pending: PendingCommand) -> Fleet:
+        deps, command = self._deps, pending.command
         return Fleet(
             fingerprints=frozenset(deps.loader.computed),
             members=await group_members(deps.admin, deps.settings.group),
-            artifact=await asyncio.to_thread(inspect_artifact, deps.loader.repository, name) if name else (),
+            artifact=self._artifact(pending),
             answers=deps.follower.candidates.answers_to(command.command_id),
             watch_ms=round(deps.settings.watch * 1000),
         )
 
+    def _artifact(self, pending: PendingCommand) -> Inspected:
+        """Return what the repository holds of a model that is named, or what this worker has of the one before."""
+        if pending.command.kind in NAMES_A_MODEL:
+            return pending.inspection.result() if pending.inspection.done() else self._unanswered("no answer yet")
+        target = artifact_needed(self._deps.follower.lineup, pending.command)
+        return () if target is None else self._deps.cache.held(target)
+
     async def _publish_verdict(self, pending: PendingCommand, verdict: Verdict) -> bool:
-        (command, trace), lineup = pending, self._deps.follower.lineup
+        (command, trace, _), lineup = pending, self._deps.follower.lineup
         match verdict:
             case Waiting():
                 if command.command_id not in self._deps.follower.candidates.pending:
@@ -216,7 +271,7 @@ class Judge:
     def _origin(self) -> Origin:
         return new_origin(self._deps.loader.worker)
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":
+    def _spawn(self, work: Coroutine[None, None, _T]) -> "asyncio.Task[_T]":
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -1,15 +1,19 @@
 """The models that a worker keeps loaded: the live one, the roll-back target, and candidates that may go live.
 
-Challengers are loaded in a process of their own. Models load off the event loop; a faulty artifact becomes an answer on
-`model-events`, never a crash.
+Challengers are loaded in a process of their own. Models load off the event loop and beside one another, so that one
+that the repository does not return delays no other; a faulty artifact becomes an answer on `model-events`, never a
+crash.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
+from models.deadline import in_thread
+from models.judge import HeldArtifact
 from models.loading import Model, VectoriseProbe, load
 from models.problems import Problem
 from models.repository import Repository
@@ -22,6 +26,8 @@ log = logging.getLogger("fraudstream.model_cache")
 
 _POLL_SECONDS = 2.0
 _RETRY_LOADS_MS = 5_000
+_MOST_CANDIDATES = 4
+"""How many candidates load at a time: each takes a thread, and the memory of a model."""
 
 
 class ServingModels(NamedTuple):
@@ -134,15 +140,20 @@ class ModelCache:
         self._answers = CandidateAnswers(follower, publisher, loader.worker)
         self._models = models
         self._failures = LoadFailures()
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._loading: dict[str, asyncio.Lock] = {}
+        self._candidate_slots = asyncio.Semaphore(_MOST_CANDIDATES)
 
     async def run(self) -> None:
         """Load what is needed at every change of the lineup; retry failed loads periodically."""
-        while True:
-            for digest in self._needed():
-                await self._ensure(digest, now_ms() - _RETRY_LOADS_MS)
-            await self._answer_candidates()
-            self._unload_unused()
-            await self._follower.wait_for_change(_POLL_SECONDS)
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                for digest in self._follower.lineup.needed:
+                    self._begin(tasks, digest, self._load_needed(digest))
+                for command_id, digest in self._answers.unanswered(self._candidates()).items():
+                    self._begin(tasks, command_id, self._answer(command_id, digest))
+                self._unload_unused()
+                await self._follower.wait_for_change(_POLL_SECONDS)
 
     def reasons(self) -> list[str]:
         """Return why this worker cannot decide; empty if it can."""
@@ -156,27 +167,45 @@ class ModelCache:
         why = "; ".join(problem.detail for problem in self._failures.problems(lineup.live)) or "loading"
         return [f"revision {lineup.revision} needs model {lineup.live[:12]}: {why}"]
 
-    def _needed(self) -> list[str]:
-        return list(dict.fromkeys((*self._follower.lineup.needed, *self._candidates().values())))
+    def held(self, digest: str) -> HeldArtifact | tuple[Problem, ...]:
+        """Return what is known of a model without asking the repository: that it is loaded, or why it could not be."""
+        model = self._models.get(digest)
+        return self._failures.problems(digest) if model is None else HeldArtifact(digest, model.fingerprint)
 
-    async def _ensure(self, digest: str, failed_before_ms: int) -> None:
-        """Load a model that is not loaded, unless an attempt failed later than `failed_before_ms`."""
-        if digest in self._models or self._failures.is_recent(digest, failed_before_ms):
+    def _begin(self, tasks: asyncio.TaskGroup, key: str, work: Coroutine[None, None, None]) -> None:
+        """Start a task, unless the one of this key still runs; an unexpected error in it ends the worker."""
+        if key in self._running:
+            work.close()
             return
-        loaded = await asyncio.to_thread(load, self._loader.repository, digest, self._loader.computed)
-        if isinstance(loaded, Model):
-            self._models.add(digest, loaded)
-            self._failures.remove(digest)
-            log.info("loaded model %s %s (%s)", loaded.name, loaded.version, digest[:12])
-        else:
-            self._failures.add(digest, loaded)
-            log.error("model %s cannot be loaded: %s", digest[:12], "; ".join(problem.detail for problem in loaded))
+        self._running[key] = tasks.create_task(work)
+        self._running[key].add_done_callback(lambda _: self._running.pop(key))
 
-    async def _answer_candidates(self) -> None:
-        """Answer for each candidate that this process has not answered."""
-        for command_id, digest in self._answers.unanswered(self._candidates()).items():
-            await self._ensure(digest, now_ms())
-            await self._answers.answer(command_id, digest, self._outcome(digest))
+    async def _load_needed(self, digest: str) -> None:
+        """Load a model of the lineup, unless that has failed only just now."""
+        if not self._failures.is_recent(digest, now_ms() - _RETRY_LOADS_MS):
+            await self._ensure(digest)
+
+    async def _answer(self, command_id: str, digest: str) -> None:
+        """Load a candidate, and answer for it."""
+        async with self._candidate_slots:
+            await self._ensure(digest)
+        await self._answers.answer(command_id, digest, self._outcome(digest))
+
+    async def _ensure(self, digest: str) -> None:
+        """Load a model that is not loaded; while another task does so, wait for it."""
+        async with self._loading.setdefault(digest, asyncio.Lock()):
+            if digest in self._models:
+                return
+            work = partial(load, self._loader.repository, digest, self._loader.computed)
+            loaded = await asyncio.wrap_future(in_thread(work))
+            if isinstance(loaded, Model):
+                self._models.add(digest, loaded)
+                self._failures.remove(digest)
+                log.info("loaded model %s %s (%s)", loaded.name, loaded.version, digest[:12])
+            else:
+                self._failures.add(digest, loaded)
+                why = "; ".join(problem.detail for problem in loaded)
+                log.error("model %s cannot be loaded: %s", digest[:12], why)
 
     def _outcome(self, digest: str) -> ProbeOutcome:
         model = self._models.get(digest)
@@ -190,6 +219,7 @@ class ModelCache:
 
     def _unload_unused(self) -> None:
         """Unload models that neither the lineup nor a candidate needs."""
-        needed = set(self._needed())
+        needed = {*self._follower.lineup.needed, *self._candidates().values()}
         self._models.keep_only(needed)
         self._failures.keep_only(needed)
+        self._loading = {digest: lock for digest, lock in self._loading.items() if digest in needed or lock.locked()}

@@ -20,6 +20,10 @@ class Record(Protocol):
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]]
+    left_out: Sequence[str]
+    """Headers that could not be read and are not among `headers`, by name."""
+    damage: str
+    """Why the record cannot be read; empty if it can."""
 
 
 class Commit(NamedTuple):
@@ -69,6 +73,12 @@ class CommitLedger:
             self._committable[partition] = Commit(first.last_offset + 1, done.pop(first))
             self._finished[partition] = first.last_offset + 1
 
+    def withdraw(self, partition: TopicPartition, generation: int, last_offset: int) -> None:
+        """Forget a slice that was not processed: its records will be delivered again."""
+        withdrawn = _Slice(generation, last_offset)
+        if withdrawn in self._in_progress[partition]:
+            self._in_progress[partition].remove(withdrawn)
+
     def finished_offset(self, partition: TopicPartition) -> int | None:
         """Return the offset after the last finished record; None if none is finished under this assignment."""
         return self._finished.get(partition)
@@ -91,11 +101,11 @@ class CommitLedger:
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """The records that one poll returned for one topic, over all its partitions.
+    """The records that one poll returned for one topic, over all its partitions that can go on.
 
     `records` holds at least one record for each of its partitions, in log order. The agent calls `start` before its
-    first side effect, `acknowledge` for each partition whose outputs are acknowledged, and `finish` at the end in any
-    case; the next poll waits for that.
+    first side effect, `acknowledge` for each partition whose outputs are acknowledged, `set_aside` for each that cannot
+    go on, and `finish` at the end in any case; the next poll waits for that. `beats` rises while the agent works.
     """
 
     topic: str
@@ -105,19 +115,24 @@ class Batch:
     draining: asyncio.Event
     started: bool = False
     finished: asyncio.Event = field(default_factory=asyncio.Event)
+    aside: dict[int, str] = field(default_factory=dict)
+    """The partitions that were set aside, and why."""
+    acknowledged: set[int] = field(default_factory=set)
+    beats: int = 0
 
     def is_current(self, partition: int) -> bool:
-        """Tell whether the partition still belongs to us under this batch's assignment."""
-        return self.ledger.is_current(
+        """Tell whether the partition still belongs to us under this batch's assignment, and is not set aside."""
+        return partition not in self.aside and self.ledger.is_current(
             TopicPartition(self.topic, partition), self.generation, self.records[partition][-1].offset
         )
 
     def current(self) -> list[int]:
-        """Return the partitions that still belong to us."""
+        """Return the partitions that still belong to us and are not set aside."""
         return [partition for partition in self.records if self.is_current(partition)]
 
     def may_start(self) -> bool:
         """Tell whether side effects may start (or be retried): not while partitions are being revoked."""
+        self.beats += 1
         return not self.draining.is_set() and bool(self.current())
 
     def start(self) -> bool:
@@ -127,9 +142,14 @@ class Batch:
 
     def acknowledge(self, partition: int, metadata: str = "") -> None:
         """Record that the broker has acknowledged all outputs of the partition's records."""
+        self.acknowledged.add(partition)
         self.ledger.acknowledge(
             TopicPartition(self.topic, partition), self.generation, self.records[partition][-1].offset, metadata
         )
+
+    def set_aside(self, partition: int, reason: str) -> None:
+        """Give a partition up for now: its records are delivered again later, and no other partition waits for it."""
+        self.aside[partition] = reason
 
     def finish(self) -> None:
         """Record that processing of this batch has ended."""

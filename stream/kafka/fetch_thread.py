@@ -5,32 +5,42 @@ It has an event loop of its own, so heartbeats continue while the main loop comp
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 
-from stream.kafka.batches import Commit, Record
+from stream.kafka.batches import Commit
 from stream.kafka.client import connection_options
+from stream.kafka.fetcher import LogConsumer, Trouble
+from stream.kafka.unpacking import FetchedRecord
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.fetch_thread")
 
 Result = TypeVar("Result")
 
-_POLL_MS = 1000
+_POLL_SECONDS = 1.0
+
+
+class Fetched(NamedTuple):
+    """What a fetch returned: records, and the partitions that cannot go on."""
+
+    records: Mapping[TopicPartition, list[FetchedRecord]]
+    troubles: Mapping[TopicPartition, Trouble]
 
 
 @dataclass(frozen=True, slots=True)
 class ConsumerOptions:
     """The transport's options: settings, topics, client id, and the callback `fatal`, which ends the process.
 
-    `withheld` tells whether a topic's offsets must not be committed now although they are acknowledged.
+    `withheld` tells whether a topic's offsets must not be committed now although they are acknowledged. `examine` is
+    asked about a partition that cannot be read on: it returns why it waits, or the offset from which it goes on.
     """
 
     settings: Settings
@@ -38,20 +48,21 @@ class ConsumerOptions:
     client_id: str
     fatal: Callable[[str], None]
     withheld: Callable[[str], bool]
+    examine: Callable[[TopicPartition, Trouble], Awaitable[str | int]]
 
 
 class FetchThread(driver.AIOKafkaConsumerThread):
     """Runs the consumer on its own event loop."""
 
-    def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
+    def _create_worker_consumer(self, transport: driver.Transport) -> LogConsumer:
         options: ConsumerOptions = transport.options  # type: ignore[attr-defined] # it is a BatchTransport
         settings, conf = options.settings, self.app.conf
-        return AIOKafkaConsumer(
+        return LogConsumer(
             **connection_options(settings),
+            resets=False,
             client_id=options.client_id,
             group_id=conf.id,
             partition_assignment_strategy=(RangePartitionAssignor,),
-            enable_auto_commit=False,
             auto_offset_reset="earliest",
             max_poll_records=settings.poll_records,
             max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
@@ -75,16 +86,34 @@ class FetchThread(driver.AIOKafkaConsumerThread):
         finally:
             self.set_shutdown()
 
-    async def fetch(self, partitions: Sequence[TopicPartition], limit: int) -> dict[TopicPartition, list[Record]]:
-        """Wait for at most `limit` records of these partitions; if several have records, each gets an equal share."""
+    @property
+    def log_consumer(self) -> LogConsumer:
+        """The consumer; it exists from the thread's start on."""
         consumer = self._ensure_consumer()
-        ready = [partition for partition in partitions if partition in consumer._fetcher._records]  # noqa: SLF001
-        fetched: dict[TopicPartition, list[Record]] = {}
-        if len(ready) > 1:
-            share = max(1, limit // len(ready))
-            for partition in ready:
-                fetched.update(await consumer.getmany(partition, timeout_ms=0, max_records=share))
-        return fetched or await consumer.getmany(*partitions, timeout_ms=_POLL_MS, max_records=limit)
+        assert isinstance(consumer, LogConsumer)  # noqa: S101 - a wiring error, not an input
+        return consumer
+
+    def pulsed_at(self) -> Mapping[TopicPartition, float]:
+        """Return when each partition was last fetched, or could not be for a known reason; callable from any thread."""
+        return {} if self._consumer is None else self.log_consumer.fetcher.pulsed_at.copy()
+
+    async def fetch(self, partitions: Sequence[TopicPartition], limit: int) -> Fetched:
+        """Wait for at most `limit` records of these partitions, or until one of them cannot go on.
+
+        If several have records, each gets an equal share.
+
+        Raises:
+            aiokafka.errors.KafkaError: the consumer has failed for good.
+        """
+        fetcher, deadline = self.log_consumer.fetcher, self.thread_loop.time() + _POLL_SECONDS
+        with self.log_consumer.polling():
+            while True:
+                records = fetcher.take(partitions, limit)
+                troubles = dict(fetcher.troubles(one for one in partitions if one not in records))
+                left = deadline - self.thread_loop.time()
+                if records or troubles or left <= 0:
+                    return Fetched(records, troubles)
+                await fetcher.wait_for_records(left)
 
     async def commit_offsets(self, commits: Mapping[TopicPartition, Commit]) -> bool:
         """Commit offsets with metadata; False if the group has rebalanced or the broker does not respond."""

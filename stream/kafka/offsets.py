@@ -4,20 +4,23 @@ The scores topic is the record of decisions: whatever was committed, a worker re
 there. A commit's metadata says how far scores had been read, so only the rest has to be read again.
 """
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, NamedTuple
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.structs import OffsetAndMetadata
 
 from stream.consumer import Standing
 from stream.contract.outputs import Count
-from stream.kafka.client import connection_options
+from stream.kafka.fetcher import LogConsumer, open_consumer
 from stream.kafka.topics import SCORES, TRANSACTIONS
+from stream.kafka.unpacking import FetchedRecord
 from stream.settings import Settings
 
 
@@ -35,6 +38,7 @@ class ScoreValidity(msgspec.Struct):
     source: SourceOffset
 
 
+_FETCH_MS = 500
 _Counter = Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]
 read_validity = msgspec.json.Decoder(ScoreValidity).decode
 _decode_metadata = msgspec.json.Decoder(tuple[_Counter, _Counter, Count, Count]).decode
@@ -108,13 +112,9 @@ async def read_resume_points(
     Raises:
         aiokafka.errors.KafkaError: the broker does not respond.
     """
-    topic = settings.topic(TRANSACTIONS.name)
-    tps = [TopicPartition(topic, partition) for partition in partitions]
-    committed = await committed_offsets(settings, admin, tps)
-    known = {tp: committed[tp] for tp in tps if tp in committed and committed[tp].offset >= 0}
-    starts = {tp.partition: parse_metadata(known[tp].metadata if tp in known else None) for tp in tps}
-    positions = await read_positions(settings, starts)
-    return {tp.partition: ResumePoint(known[tp].offset if tp in known else None, positions[tp.partition]) for tp in tps}
+    async with tail_reader(settings, admin, partitions) as reader:
+        points = await asyncio.gather(*map(reader.read, reader.partitions))
+        return dict(zip(reader.partitions, points, strict=True))
 
 
 async def committed_offsets(
@@ -134,25 +134,64 @@ async def committed_offsets(
     return committed
 
 
-async def read_positions(settings: Settings, starts: Mapping[int, Position]) -> dict[int, Position]:
-    """Fold each scores partition from its start position to its current end."""
-    consumer = AIOKafkaConsumer(
-        **connection_options(settings),
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        fetch_max_wait_ms=settings.fetch_wait_ms,
-    )
-    await consumer.start()
+class TailReader:
+    """Reads the tail of each scores partition from the position that the last commit names to its end.
+
+    `progress` tells how far each partition has been read: the next offset, and the end.
+    """
+
+    def __init__(self, settings: Settings, consumer: LogConsumer, starts: Mapping[int, ResumePoint]) -> None:
+        self.partitions = tuple(starts)
+        self.progress: dict[int, tuple[int, int]] = {}
+        self._topic = settings.topic(SCORES.name)
+        self._consumer = consumer
+        self._starts = starts
+
+    async def read(self, partition: int) -> ResumePoint:
+        """Fold one partition's scores to its current end; no other partition is waited for.
+
+        Raises:
+            aiokafka.errors.KafkaError: its broker does not respond.
+        """
+        tp, start = TopicPartition(self._topic, partition), self._starts[partition]
+        begin = (await self._consumer.beginning_offsets([tp]))[tp]
+        end = (await self._consumer.end_offsets([tp]))[tp]
+        position = _start(start.position, begin, end)
+        self._consumer.seek(tp, position.scores_offset)
+        while position.scores_offset < end:
+            self.progress[partition] = (position.scores_offset, end)
+            for record in (await self._consumer.getmany(tp, timeout_ms=_FETCH_MS)).get(tp, ()):
+                position = _folded(position, record)
+            # Transactions' markers leave gaps, so the reader's position counts.
+            position = position._replace(scores_offset=max(position.scores_offset, await self._consumer.position(tp)))
+        self.progress.pop(partition, None)
+        return start._replace(position=position)
+
+
+@asynccontextmanager
+async def tail_reader(
+    settings: Settings, admin: AIOKafkaAdminClient, partitions: Iterable[int]
+) -> AsyncIterator[TailReader]:
+    """Read the commits of some partitions of `transactions`, and open a reader of their tails.
+
+    Raises:
+        aiokafka.errors.KafkaError: the brokers do not respond.
+    """
+    topic = settings.topic(TRANSACTIONS.name)
+    tps = [TopicPartition(topic, partition) for partition in partitions]
+    committed = await committed_offsets(settings, admin, tps)
+    known = {tp: committed[tp] for tp in tps if tp in committed and committed[tp].offset >= 0}
+    starts = {
+        tp.partition: ResumePoint(known[tp].offset, parse_metadata(known[tp].metadata))
+        if tp in known
+        else ResumePoint(None, Position())
+        for tp in tps
+    }
+    consumer = open_consumer(settings, fetch_max_wait_ms=settings.fetch_wait_ms)
     try:
-        topic = settings.topic(SCORES.name)
-        tails = {TopicPartition(topic, partition): start for partition, start in starts.items()}
-        consumer.assign(list(tails))
-        begins, ends = await consumer.beginning_offsets(list(tails)), await consumer.end_offsets(list(tails))
-        positions = {tp: _start(start, begins[tp], ends[tp]) for tp, start in tails.items()}
-        for tp, position in positions.items():
-            consumer.seek(tp, position.scores_offset)
-        await _fold(consumer, positions, ends)
-        return {tp.partition: position for tp, position in positions.items()}
+        await consumer.start()
+        consumer.assign([TopicPartition(settings.topic(SCORES.name), partition) for partition in starts])
+        yield TailReader(settings, consumer, starts)
     finally:
         await consumer.stop()
 
@@ -164,16 +203,11 @@ def _start(committed: Position, begin: int, end: int) -> Position:
     return committed._replace(scores_offset=max(committed.scores_offset, begin))
 
 
-async def _fold(
-    consumer: AIOKafkaConsumer, positions: dict[TopicPartition, Position], ends: Mapping[TopicPartition, int]
-) -> None:
-    while behind := [tp for tp, position in positions.items() if position.scores_offset < ends[tp]]:
-        for tp, records in (await consumer.getmany(*behind, timeout_ms=500)).items():
-            for record in records:
-                at = positions[tp]._replace(scores_offset=record.offset)
-                try:
-                    score = read_validity(record.value or b"")
-                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                    positions[tp] = at._replace(scores_offset=record.offset + 1)  # not a score: skip it
-                    continue
-                positions[tp] = at.after(score.epoch, score.source.offset, score.revision)
+def _folded(position: Position, record: FetchedRecord) -> Position:
+    """Return the position after one more record of the scores; what is no score is passed over."""
+    at = position._replace(scores_offset=record.offset)
+    try:
+        score = read_validity(record.value or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return at._replace(scores_offset=record.offset + 1)
+    return at.after(score.epoch, score.source.offset, score.revision)

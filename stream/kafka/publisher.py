@@ -27,6 +27,7 @@ Headers = Sequence[tuple[str, bytes | None]]
 Destination = tuple[str, int]
 
 _ACKNOWLEDGE_SECONDS = 30.0
+_PATIENCE_SECONDS = 0.5
 
 
 class Outgoing(NamedTuple):
@@ -36,6 +37,17 @@ class Outgoing(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers
+
+
+class Published(NamedTuple):
+    """What became of each destination's records: the offset after the last one, why they failed, or still in progress.
+
+    A write in progress goes on; its task returns the offset, or raises.
+    """
+
+    ends: dict[Destination, int]
+    failures: dict[Destination, str]
+    pending: dict[Destination, "asyncio.Task[int]"]
 
 
 class Publisher:
@@ -75,6 +87,45 @@ class Publisher:
         except (KafkaError, TimeoutError) as error:
             self._discard(self._producer)
             raise PublishError(f"outputs are not acknowledged: {error!r}") from error
+
+    async def publish_each(self, outputs: Mapping[Destination, Sequence[Outgoing]]) -> Published:
+        """Write the records of each (topic, partition), in order, each independently of the others.
+
+        Returns when all are acknowledged or have failed, or after a moment: a broker that is away must hold up only its
+        own partitions.
+        """
+        writes = {where: asyncio.create_task(self._write(where, some)) for where, some in outputs.items() if some}
+        result = Published({}, {}, {})
+        if not writes:
+            return result
+        try:
+            await asyncio.wait(writes.values(), timeout=_PATIENCE_SECONDS)
+        except asyncio.CancelledError:
+            for write in writes.values():
+                write.cancel()
+            raise
+        for where, write in writes.items():
+            if not write.done():
+                result.pending[where] = write
+            elif isinstance(error := write.exception(), PublishError):
+                result.failures[where] = str(error)
+            else:
+                result.ends[where] = write.result()
+        return result
+
+    async def _write(self, where: Destination, records: Sequence[Outgoing]) -> int:
+        """Write one destination's records and return the offset after the last.
+
+        Raises:
+            PublishError: not all of them were acknowledged; some may have been written.
+        """
+        producer = self._producer
+        try:
+            async with asyncio.timeout(_ACKNOWLEDGE_SECONDS):
+                return await _end_offset(await self._append(where, records))
+        except (KafkaError, TimeoutError) as error:
+            self._discard(producer)
+            raise PublishError(f"{where[0]} {where[1]} does not acknowledge: {error!r}") from error
 
     async def publish_event(self, event: Event, headers: Headers = ()) -> int:
         """Write one event to `model-events`, wait for the acknowledgement, and return its offset.

@@ -3,12 +3,14 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import TopicPartition
 
-from stream.kafka.client import connection_options, require_topic
+from stream.kafka.client import require_topic
+from stream.kafka.fetcher import LogConsumer, open_consumer
+from stream.kafka.unpacking import FetchedRecord
 from stream.settings import Settings
 
-FetchedRecords = tuple[Sequence[ConsumerRecord[bytes, bytes]], float]
+FetchedRecords = tuple[Sequence[FetchedRecord], float]
 """Records of one partition, and the share of the scan that is read with them."""
 
 
@@ -18,7 +20,7 @@ class TopicScan:
     `before` earlier records of each partition are read as well, for readers that need the preceding state.
     """
 
-    def __init__(self, consumer: AIOKafkaConsumer, firsts: dict[TopicPartition, int], before: int) -> None:
+    def __init__(self, consumer: LogConsumer, firsts: dict[TopicPartition, int], before: int) -> None:
         self.first = {tp.partition: offset for tp, offset in firsts.items()}
         self._consumer = consumer
         self._firsts = firsts
@@ -52,9 +54,7 @@ async def scan_topic(settings: Settings, topic: str, since_ms: int, before: int 
     Raises:
         aiokafka.errors.KafkaError: the broker does not respond, or the topic does not exist.
     """
-    consumer = AIOKafkaConsumer(
-        **connection_options(settings), enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=50
-    )
+    consumer = open_consumer(settings, fetch_max_wait_ms=50)
     try:
         await consumer.start()
         await require_topic(consumer, topic)

@@ -1,43 +1,88 @@
 """A Faust transport whose consumer delivers whole batches to agents, and commits only what they acknowledged.
 
 Faust's own path costs about 60 microseconds per event before an agent's first line, this one about two. It uses private
-attributes of faust-streaming 0.15 and aiokafka 0.14, so both are pinned. Each topic is polled only after its last batch
-is finished, which is the back-pressure.
+attributes of faust-streaming 0.15 and aiokafka 0.14, so both are pinned. Each topic has two lanes, and each is polled
+only after its last batch is finished, which is the back-pressure: one for all partitions that are well, and one that
+tries again those that were set aside.
 """
 
 import asyncio
+import logging
+import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from faust import App
 from faust.events import Event
 from faust.transport.conductor import Conductor
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ChannelT, ConsumerMessage, Message
 from mode import ServiceT
+from numpy.random import default_rng
 
+from stream.kafka.aside import AsidePartitions
 from stream.kafka.batches import Batch, Commit, CommitLedger, Record
-from stream.kafka.fetch_thread import ConsumerOptions, FetchThread
+from stream.kafka.fetch_thread import ConsumerOptions, Fetched, FetchThread
+from stream.kafka.fetcher import LogConsumer, Trouble
+
+log = logging.getLogger("fraudstream.transport")
 
 _IDLE_SECONDS = 0.05
+_STILL_SECONDS = 10.0
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """One of the two pollers of a topic, and its batch in progress; `retries` polls what was set aside.
+
+    `polls` counts its polls, for the watchdog.
+    """
+
+    topic: str
+    retries: bool
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    polls: int = 0
+    batch: Batch | None = None
+
+    def count_poll(self) -> None:
+        """Count one more poll."""
+        self.polls += 1
+
+    @contextmanager
+    def working_on(self, batch: Batch) -> Iterator[None]:
+        """Count the batch's beats as the lane's, while it is worked on."""
+        self.batch = batch
+        try:
+            yield
+        finally:
+            self.polls += batch.beats
+            self.batch = None
+
+    @property
+    def pulse(self) -> int:
+        """A count that rises while the lane polls or its batch is worked on."""
+        return self.polls + (0 if self.batch is None else self.batch.beats)
 
 
 class BatchConsumer(driver.Consumer):
-    """Delivers one batch per topic at a time; drains and commits before partitions are revoked."""
+    """Delivers one batch per lane at a time; drains and commits before partitions are revoked."""
 
     _thread: FetchThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Faust's own
         self.ledger = CommitLedger()
         self.draining = asyncio.Event()
-        self.polls = 0
-        """The number of polls, for the watchdog."""
+        self.aside = AsidePartitions(asyncio.get_running_loop().time, default_rng())
+        self.lanes = tuple(
+            Lane(topic, retries) for topic in self._options_of(args[0]).topics for retries in (False, True)
+        )
         self._outstanding: set[Batch] = set()
         self._halted: set[TopicPartition] = set()
-        self._fetches: set[asyncio.Future[dict[TopicPartition, list[Record]]]] = set()
-        self._poll_locks = {topic: asyncio.Lock() for topic in self._options_of(args[0]).topics}
+        self._fetches: set[asyncio.Future[Fetched]] = set()
         super().__init__(*args, **kwargs)
 
     @property
@@ -66,6 +111,7 @@ class BatchConsumer(driver.Consumer):
             fetch.cancel()
         await self.wait_empty()
         await super().on_partitions_revoked(revoked)
+        self.aside.clear()
         for tp in revoked:
             self.ledger.drop(TopicPartition(*tp))
         for batch in tuple(self._outstanding):
@@ -93,12 +139,17 @@ class BatchConsumer(driver.Consumer):
         """
         generation = self.app.consumer_generation_id
         await self.can_resume_flow.wait()
-        async with self._poll_locks[partition.topic]:
-            if generation != self.app.consumer_generation_id:
-                return
-            self.ledger.drop(partition)
-            await self._thread.run_on_loop(_seek(self._thread._ensure_consumer(), partition, offset))  # noqa: SLF001
-            self._read_offset[TP(*partition)] = offset or None
+        async with AsyncExitStack() as stack:
+            for lane in self.lanes:
+                if lane.topic == partition.topic:
+                    await stack.enter_async_context(lane.lock)
+            if generation == self.app.consumer_generation_id:
+                self.ledger.drop(partition)
+                await self._seek(partition, offset)
+
+    async def _seek(self, partition: TopicPartition, offset: int) -> None:
+        await self._thread.run_on_loop(_seek(self._thread.log_consumer, partition, offset))
+        self._read_offset[TP(*partition)] = offset or None
 
     async def commit_now(self, partition: TopicPartition, commit: Commit) -> bool:
         """Commit at once; success proves that the partition still belongs to us, else the coordinator refuses."""
@@ -120,6 +171,31 @@ class BatchConsumer(driver.Consumer):
     def halt(self, partition: TopicPartition) -> None:
         """Stop reading a partition until the process restarts."""
         self._halted.add(partition)
+
+    # --- signs of life
+
+    def pulses(self) -> dict[str, int]:
+        """Return a count for each lane and each own partition that rises while it works."""
+        lanes = {f"{lane.topic}{', retries' if lane.retries else ''}": lane.pulse for lane in self.lanes}
+        fetched = {f"the fetch of {tp.topic} {tp.partition}": int(at * 1000) for tp, at in self._pulsed_at().items()}
+        return {f"the consumer of {name}": pulse for name, pulse in lanes.items()} | fetched
+
+    def reasons(self) -> list[str]:
+        """Return which own partitions do not go on, and why."""
+        now = time.monotonic()
+        still = [(tp, now - at) for tp, at in sorted(self._pulsed_at().items()) if now - at > _STILL_SECONDS]
+        return [
+            *self.aside.reasons(),
+            *(f"{tp.topic} {tp.partition}: its broker has not answered for {age:.0f} s" for tp, age in still),
+        ]
+
+    def _pulsed_at(self) -> dict[TopicPartition, float]:
+        """Return when each own partition was last fetched, or could not be for a known reason."""
+        if not self.flow_active:
+            return {}
+        pulsed_at = self._thread.pulsed_at()
+        own = [TopicPartition(*tp) for tp in tuple(self._active_partitions)]
+        return {tp: pulsed_at[tp] for tp in own if tp in pulsed_at}
 
     # --- figures for gauges
 
@@ -164,7 +240,7 @@ class BatchConsumer(driver.Consumer):
     # --- polling
 
     async def _drain_messages(self, fetcher: ServiceT) -> None:
-        pollers = [asyncio.ensure_future(self._poll(topic, fetcher)) for topic in self.options.topics]
+        pollers = [asyncio.ensure_future(self._poll(lane, fetcher)) for lane in self.lanes]
         try:
             done, _ = await asyncio.wait(pollers, return_when=asyncio.FIRST_EXCEPTION)
             errors = [error for poller in done if (error := poller.exception())]
@@ -181,45 +257,78 @@ class BatchConsumer(driver.Consumer):
     def _stopping(self, fetcher: ServiceT) -> bool:
         return self.should_stop or fetcher.should_stop or self.app.should_stop
 
-    async def _poll(self, topic: str, fetcher: ServiceT) -> None:
+    async def _poll(self, lane: Lane, fetcher: ServiceT) -> None:
         while not self._stopping(fetcher):
-            self.polls += 1
+            lane.count_poll()
             if not self.flow_active:
                 await asyncio.wait({asyncio.ensure_future(self.can_resume_flow.wait())}, timeout=1)
-                continue
-            partitions = [
-                TopicPartition(*tp) for tp in self._active_partitions if tp.topic == topic and tp not in self._halted
-            ]
-            if not partitions:
+            elif partitions := self._pollable(lane):
+                await self._poll_once(lane, partitions)
+            else:
                 await asyncio.sleep(_IDLE_SECONDS)
-                continue
-            await self._poll_once(topic, partitions)
 
-    async def _poll_once(self, topic: str, partitions: Sequence[TopicPartition]) -> None:
-        async with self._poll_locks[topic]:
+    def _pollable(self, lane: Lane) -> list[TopicPartition]:
+        """Return the partitions that this lane polls now: those that are well, or those to be tried again."""
+        own = [TopicPartition(*tp) for tp in self._active_partitions if tp.topic == lane.topic]
+        chosen = self.aside.is_due if lane.retries else lambda tp: tp not in self.aside
+        return [tp for tp in own if tp not in self._halted and chosen(tp)]
+
+    async def _poll_once(self, lane: Lane, partitions: Sequence[TopicPartition]) -> None:
+        async with lane.lock:
             generation = self.app.consumer_generation_id
-            fetched = await self._fetch(partitions)
+            records, troubles = await self._fetch(partitions)
             if generation != self.app.consumer_generation_id:
                 return
-            unread = {tp.partition: self._unread(TP(*tp), records) for tp, records in fetched.items()}
-            unread = {partition: records for partition, records in unread.items() if records}
-            batch = Batch(topic, generation, unread, self.ledger, self.draining)
+            unread = {tp.partition: self._unread(TP(*tp), some) for tp, some in records.items()}
+            unread = {partition: some for partition, some in unread.items() if some}
+            batch = Batch(lane.topic, generation, unread, self.ledger, self.draining)
             self._track(batch)
+        if lane.retries and not records and not troubles:
+            for tp in partitions:
+                self.aside.remove(tp)  # nothing is left of what they failed on
+        for tp, trouble in troubles.items():
+            await self._examine(tp, trouble)
         if unread:
-            await self._deliver(batch)
+            with lane.working_on(batch):
+                await self._deliver(batch)
+                await self._settle(batch)
 
-    async def _fetch(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, list[Record]]:
-        """Fetch records; empty if the fetch was cancelled."""
+    async def _fetch(self, partitions: Sequence[TopicPartition]) -> Fetched:
+        """Fetch records; nothing if the fetch was cancelled."""
         fetch = self._thread.run_on_loop(self._thread.fetch(partitions, self.options.settings.poll_records))
         self._fetches.add(fetch)
         try:
             await asyncio.wait({fetch})
-            return {} if fetch.cancelled() else fetch.result()
+            return Fetched({}, {}) if fetch.cancelled() else fetch.result()
         finally:
             self._fetches.discard(fetch)
             fetch.cancel()
 
-    def _unread(self, tp: TP, records: list[Record]) -> list[Record]:
+    async def _examine(self, tp: TopicPartition, trouble: Trouble) -> None:
+        """Set a partition aside that cannot be read on, or go on behind what an operator has accepted."""
+        answer = await self.options.examine(tp, trouble)
+        if isinstance(answer, str):
+            self.aside.add(tp, answer)
+            return
+        log.warning("%s %d goes on at offset %d", *tp, answer)
+        await self._seek(tp, answer)
+        self.aside.remove(tp)
+
+    async def _settle(self, batch: Batch) -> None:
+        """Take partitions back that have gone on, and deliver those again later that were set aside."""
+        for partition in batch.acknowledged:
+            self.aside.remove(TopicPartition(batch.topic, partition))
+        for partition, reason in batch.aside.items():
+            tp, records = TopicPartition(batch.topic, partition), batch.records[partition]
+            if not self.ledger.is_current(tp, batch.generation, records[-1].offset):
+                continue
+            self.ledger.withdraw(tp, batch.generation, records[-1].offset)
+            await self._seek(tp, records[0].offset)
+            if tp not in self.aside:
+                log.warning("%s %d is set aside: %s", *tp, reason)
+            self.aside.add(tp, reason)
+
+    def _unread(self, tp: TP, records: Sequence[Record]) -> Sequence[Record]:
         """Drop records before the position of the last seek."""
         position = self._read_offset[tp]
         return records if position is None else [record for record in records if record.offset >= position]
@@ -283,7 +392,7 @@ class BatchTransport(driver.Transport):
         super().__init__(app.conf.broker_consumer, app)
 
 
-async def _seek(consumer: AIOKafkaConsumer, partition: TopicPartition, offset: int) -> None:
+async def _seek(consumer: LogConsumer, partition: TopicPartition, offset: int) -> None:
     consumer.seek(partition, offset)
 
 

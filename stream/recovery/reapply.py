@@ -7,18 +7,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import UnknownTopicOrPartitionError
 
 from features.redis.progress import LogPart, PartProgress, PartReport
 from features.redis.store import RedisStore
 from stream.contract.codes import Rejection
-from stream.contract.label import read_label
 from stream.fates import Phase, is_retried
 from stream.kafka.batches import Record
-from stream.kafka.client import connection_options, require_topic
+from stream.kafka.client import require_topic
+from stream.kafka.fetcher import LogConsumer, open_consumer
 from stream.kafka.topics import LABELS, TRANSACTIONS
-from stream.scoring.decode import decode
+from stream.scoring.decode import decode, read_label_record
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.reapply")
@@ -43,7 +43,7 @@ THROTTLED = ReapplyRate(200, 1.0)
 class ReapplyDeps(NamedTuple):
     """The reader of the log, the store to apply records to, and the rate."""
 
-    reader: AIOKafkaConsumer
+    reader: LogConsumer
     settings: Settings
     store: RedisStore
     rate: ReapplyRate
@@ -69,19 +69,13 @@ ProgressCallback = Callable[[Sequence[OffsetRange], int], Awaitable[bool]]
 
 
 @asynccontextmanager
-async def log_reader(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
+async def log_reader(settings: Settings) -> AsyncIterator[LogConsumer]:
     """Open a consumer of the log without a group.
 
     Raises:
         aiokafka.errors.KafkaError: the broker does not respond, or a topic does not exist.
     """
-    reader = AIOKafkaConsumer(
-        **connection_options(settings),
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        fetch_max_wait_ms=settings.fetch_wait_ms,
-        max_partition_fetch_bytes=_FETCH_BYTES,
-    )
+    reader = open_consumer(settings, fetch_max_wait_ms=settings.fetch_wait_ms, max_partition_fetch_bytes=_FETCH_BYTES)
     try:
         await reader.start()
         first = [topic_partition(settings, LogPart(of_labels=of_labels, partition=0)) for of_labels in (True, False)]
@@ -94,7 +88,7 @@ async def log_reader(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
         await reader.stop()
 
 
-def part_count(reader: AIOKafkaConsumer, settings: Settings) -> int:
+def part_count(reader: LogConsumer, settings: Settings) -> int:
     """Return the number of parts of the log: the partitions of transactions and labels.
 
     Raises:
@@ -160,7 +154,7 @@ async def _append(settings: Settings, store: RedisStore, records: Sequence[Recor
     topic = settings.topic(LABELS.name)
     of_labels = [record for record in records if record.topic == topic]
     if of_labels:
-        read = [read_label(one.value, one.key, (one.partition, one.offset)) for one in of_labels]
+        read = [read_label_record(one) for one in of_labels]
         await store.label([one.label for one in read if not isinstance(one, Rejection)])
     of_transactions = [record for record in records if record.topic != topic]
     if of_transactions:

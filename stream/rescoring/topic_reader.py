@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from stream.kafka.batches import Record
-from stream.kafka.client import connection_options, require_topic
+from stream.kafka.client import require_topic
+from stream.kafka.fetcher import LogConsumer, open_consumer
 from stream.settings import Settings
 
 FETCH_BYTES = 8 * 1024 * 1024
@@ -37,7 +38,7 @@ class TopicPart:
 class TopicReader:
     """Reads topics with one consumer, one part after another."""
 
-    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+    def __init__(self, consumer: LogConsumer) -> None:
         self._consumer = consumer
 
     async def whole(self, topic: str) -> TopicPart:
@@ -102,13 +103,7 @@ async def open_reader(settings: Settings) -> AsyncIterator[TopicReader]:
     Raises:
         aiokafka.errors.KafkaError: the broker does not answer.
     """
-    consumer = AIOKafkaConsumer(
-        **connection_options(settings),
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        fetch_max_wait_ms=50,
-        max_partition_fetch_bytes=FETCH_BYTES,
-    )
+    consumer = open_consumer(settings, fetch_max_wait_ms=50, max_partition_fetch_bytes=FETCH_BYTES)
     try:
         await consumer.start()
         yield TopicReader(consumer)

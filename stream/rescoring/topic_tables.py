@@ -16,11 +16,10 @@ from features.vector.sets import FeatureSets
 from models.times import parse_time_ms
 from stream.consumer import ValidScores
 from stream.contract.codes import Rejection
-from stream.contract.label import read_label
 from stream.contract.outputs import Outcome, Score
 from stream.dataset.database import columns_of
 from stream.kafka.batches import Record
-from stream.scoring.decode import decode
+from stream.scoring.decode import decode, read_label_record
 from stream.scoring.encode import HISTORY_INCOMPLETE
 
 CREATE_TRANSACTIONS = """CREATE TABLE transactions (
@@ -184,7 +183,7 @@ class TopicTables:
 
     def labels(self, records: Sequence[Record]) -> None:
         """Insert records of the labels topic, which may not have been applied yet."""
-        read = [(one, read_label(one.value, one.key, (one.partition, one.offset))) for one in records]
+        read = [(one, read_label_record(one)) for one in records]
         found = [(record.timestamp, one.label) for record, one in read if not isinstance(one, Rejection)]
         self.unreadable += len(read) - len(found)
         labels = [label for _, label in found]

@@ -7,11 +7,18 @@ import numpy as np
 
 from features.history.records import HAS_PLACE, pack_place, pack_traits
 from features.history.store import Transactions
-from stream.contract.codes import Rejection
+from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.iso import CURRENCY_DECIMALS
+from stream.contract.label import ParsedLabel, read_label
 from stream.contract.transaction import ParsedTransaction, Transaction, read_transaction
 from stream.kafka.batches import Record
 from stream.kafka.dead_letters import DeadLetter
+from stream.kafka.unpacking import FetchedRecord, Headers
+from stream.redaction import PASSED_AS_THEY_ARE, redact_text
+
+_LARGEST_HEADERS_BYTES = 1024 * 1024
+"""Half of what an output may be as a whole; a score itself is a few kB."""
+_MAX_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +35,65 @@ def decode(records: Sequence[Record], skew_ms: int) -> Decoded:
     """Decode each record; `skew_ms` is how far a transaction may be ahead of its record's timestamp."""
     kept, accepted, dead = [], [], []
     for record in records:
-        read = read_transaction(record.value, record.key, record.timestamp + skew_ms)
+        read = _damage_of(record) or read_transaction(record.value, record.key, record.timestamp + skew_ms)
         if isinstance(read, Rejection):
             dead.append(DeadLetter(record, read.code, read.detail))
         else:
-            kept.append(record)
-            accepted.append(read)
+            passable, left_out = without_impassable_headers(record)
+            kept.append(passable)
+            accepted.append(read._replace(dropped=(*read.dropped, *left_out)) if left_out else read)
     return Decoded(kept, accepted, _columns(kept, accepted), dead)
+
+
+def _damage_of(record: Record) -> Rejection | None:
+    """Return why the record could not be unpacked; None if it could."""
+    return Rejection(DeadLetterCode.UNREADABLE_RECORD, record.damage) if record.damage else None
+
+
+def read_label_record(record: Record) -> ParsedLabel | Rejection:
+    """Decode one record of the labels topic."""
+    return _damage_of(record) or read_label(record.value, record.key, (record.partition, record.offset))
+
+
+def without_impassable_headers(record: Record) -> tuple[Record, tuple[str, ...]]:
+    """Leave out headers that would make an output too large to pass on, the largest first.
+
+    Returns the record, and the names of all headers of the original that cannot be passed on.
+    """
+    kept = _fitting(record.headers)
+    names = [*record.left_out, *(name for name, _ in record.headers)]
+    for name, _ in kept:
+        names.remove(name)
+    if not names:
+        return record, ()
+    more = [f"headers: {len(names) - _MAX_NAMED} more"] if len(names) > _MAX_NAMED else []
+    named = [f"headers.{redact_text(name)[:64]}" for name in names[:_MAX_NAMED]]
+    copy = FetchedRecord(
+        record.topic,
+        record.partition,
+        record.offset,
+        record.timestamp,
+        record.timestamp_type,
+        record.key,
+        record.value,
+        kept,
+    )
+    return copy, (*named, *more)
+
+
+def _fitting(headers: Headers) -> Headers:
+    """Return the headers that fit together, in their order; identifiers of traces and messages are preferred."""
+    sizes = [len(name.encode()) + len(value or b"") for name, value in headers]
+    total = sum(sizes)
+    if total <= _LARGEST_HEADERS_BYTES:
+        return headers
+    kept = dict(enumerate(headers))
+    for at in sorted(kept, key=lambda at: (headers[at][0] in PASSED_AS_THEY_ARE, -sizes[at])):
+        if total <= _LARGEST_HEADERS_BYTES:
+            break
+        total -= sizes[at]
+        del kept[at]
+    return tuple(kept.values())
 
 
 def _columns(records: Sequence[Record], accepted: Sequence[ParsedTransaction]) -> Transactions:

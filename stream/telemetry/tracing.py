@@ -9,7 +9,6 @@ payment.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
-from urllib.parse import urlsplit
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
@@ -29,7 +28,7 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AnyValue
 
-from features.redis.topology import is_cluster, seeds
+from features.redis.urls import first_host
 from stream.clock import Stage
 from stream.kafka.batches import Record
 from stream.kafka.dead_letters import DeadLetter
@@ -337,10 +336,9 @@ def _consumed(record: Record, route: Route) -> Attributes:
 
 
 def _redis(settings: Settings) -> Attributes:
-    """Describe the Redis server without the login in its URL; of a cluster, the first node of the URL."""
+    """Describe the Redis server without the login in its URL; of several, the first one in the URL."""
     attributes: Attributes = {"db.system.name": "redis", "db.operation.name": "EVALSHA"}
-    url = settings.redis_url
-    host = seeds(url)[0].host if is_cluster(url) else urlsplit(url).hostname
+    host = first_host(settings.redis_url)
     if host:
         attributes["server.address"] = host
     return attributes

@@ -3,8 +3,9 @@
 `build_parts` makes every part with all that it needs; the app passes them batches, assignments and revocations.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from functools import partial
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import cached_property, partial
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from faust.app.base import BootStrategy
 from faust.tables import TableManager
 from faust.types import TP
+from faust.web.drivers.aiohttp import Web
 from mode.types import ServiceT
 
 from features.errors import StoreRefusedError
@@ -30,6 +32,7 @@ from stream.errors import SettingsError
 from stream.kafka.batches import Batch
 from stream.kafka.client import client_id, connection_options
 from stream.kafka.fetch_thread import ConsumerOptions
+from stream.kafka.losses import examine
 from stream.kafka.publisher import Publisher
 from stream.kafka.topics import LABELS, MODEL_CONTROL, TRANSACTIONS
 from stream.kafka.transport import BatchConsumer, BatchTransport
@@ -42,6 +45,7 @@ from stream.watchdog import end_process
 from stream.worker.decider import Decider, DeciderDeps
 from stream.worker.gauges import GaugeSources, Lag
 from stream.worker.labeller import Labeller
+from stream.worker.positions import DecisionPositions, PositionsDeps
 from stream.worker.startup import Startup, StartupDeps
 
 _HEARTBEATS_A_SESSION = 3
@@ -83,6 +87,18 @@ class NoTables(TableManager):
             await self.recovery.start()
 
 
+class OwnPages(Web):
+    """Serves the pages that are added to the app, and 404 for all else: none of Faust's own, whatever its settings.
+
+    Faust's show topics, tables and addresses, and have no login.
+    """
+
+    default_blueprints = ()
+    production_blueprints = ()
+    debug_blueprints = ()
+    optional_blueprints = ()
+
+
 class ConsumerAccess(NamedTuple):
     """Two ways to the consumer that Faust creates at start-up: `created` requires it, `current` may return None."""
 
@@ -101,6 +117,7 @@ class WorkerParts(NamedTuple):
     comparer: Comparer
     judge: Judge
     labeller: Labeller
+    positions: DecisionPositions
     decider: Decider
     repair: RepairProgress
     repairer: Repairer
@@ -124,6 +141,11 @@ class WorkerApp(faust.App):
         self._attach()
         telemetry.watch(self._gauge_sources().gauges())
 
+    @cached_property
+    def web(self) -> OwnPages:
+        """The web server, in place of the one that Faust makes."""
+        return OwnPages(self)
+
     def created_consumer(self) -> BatchConsumer:
         """Return the consumer that the transport has created."""
         consumer = self.consumer
@@ -134,10 +156,10 @@ class WorkerApp(faust.App):
         """Return the consumer; None before Faust has created it."""
         return self._consumer if isinstance(self._consumer, BatchConsumer) else None
 
-    def polls(self) -> int:
-        """Return how often the consumer has polled; 0 before the first poll."""
+    def pulses(self) -> Mapping[str, int]:
+        """Return a count for each lane of the consumer that rises while it works; none before the first poll."""
         consumer = self.current_consumer()
-        return 0 if consumer is None else consumer.polls
+        return {} if consumer is None else consumer.pulses()
 
     def reasons(self) -> list[str]:
         """Return all reasons why this worker does not decide; empty when it is ready."""
@@ -147,7 +169,9 @@ class WorkerApp(faust.App):
         if not _degrades(self.settings) and (incomplete := parts.repairer.reasons()):
             return incomplete
         sources = (parts.cache, parts.decider, parts.judge, parts.labeller)
-        return [reason for source in sources for reason in source.reasons()]
+        consumer = self.current_consumer()
+        aside = [] if consumer is None else consumer.reasons()
+        return [*aside, *(reason for source in sources for reason in source.reasons())]
 
     def _gauge_sources(self) -> GaugeSources:
         parts = self.parts
@@ -177,7 +201,7 @@ class WorkerApp(faust.App):
             )
         name = client_id(self.settings.worker_id)
         withheld = partial(_withheld, self.settings, self.parts.histories)
-        options = ConsumerOptions(self.settings, tuple(handlers), name, end_process, withheld)
+        options = ConsumerOptions(self.settings, tuple(handlers), name, end_process, withheld, examine)
         self.transport = BatchTransport(self, options)
         self.on_partitions_assigned.connect(self._assigned)
         self.on_partitions_revoked.connect(self._revoked)
@@ -185,14 +209,14 @@ class WorkerApp(faust.App):
     async def _assigned(self, *args: Any, **_: Any) -> None:  # noqa: ANN401 - Faust's signal: the app, the partitions
         assigned: set[TP] = args[1]
         transactions = self.settings.topic(TRANSACTIONS.name)
-        self.parts.decider.assigned(
+        self.parts.positions.assigned(
             self.consumer_generation_id, [tp.partition for tp in assigned if tp.topic == transactions]
         )
         self.parts.repairer.assigned()
         self.parts.judge.assigned(owner=TP(self.settings.topic(MODEL_CONTROL.name), 0) in assigned)
 
     async def _revoked(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - Faust's signal
-        self.parts.decider.revoked()
+        self.parts.positions.revoked()
         self.parts.repairer.revoked()
 
     def _create_directories(self) -> None:
@@ -220,8 +244,9 @@ def build_parts(
     loader = ModelLoader(Repository(settings.models), probe_vectorisers(features), settings.worker_id, warmup.problems)
     cache = ModelCache(follower, models, loader, publisher)
     comparer = Comparer(settings, follower, telemetry.emit, challenger_command, warmup.problems)
-    judge = Judge(JudgeDeps(settings, follower, loader, publisher, admin))
+    judge = Judge(JudgeDeps(settings, follower, loader, cache, publisher, admin))
     labeller = Labeller(settings, histories, publisher, telemetry.emit, telemetry.tracing)
+    positions = DecisionPositions(PositionsDeps(settings, publisher, admin, consumer.created, telemetry.emit))
     decider = Decider(
         DeciderDeps(
             settings=settings,
@@ -229,7 +254,7 @@ def build_parts(
             models=models,
             follower=follower,
             publisher=publisher,
-            admin=admin,
+            positions=positions,
             consumer=consumer.created,
             may_decide=lambda: judge.settled and (_degrades(settings) or not store.incomplete),
             emit=telemetry.emit,
@@ -243,7 +268,19 @@ def build_parts(
     )
     startup = Startup(StartupDeps(settings, admin, store, histories, follower, publisher, cache, comparer, repairer))
     return WorkerParts(
-        store, histories, follower, models, cache, comparer, judge, labeller, decider, repair, repairer, startup
+        store=store,
+        histories=histories,
+        follower=follower,
+        models=models,
+        cache=cache,
+        comparer=comparer,
+        judge=judge,
+        labeller=labeller,
+        positions=positions,
+        decider=decider,
+        repair=repair,
+        repairer=repairer,
+        startup=startup,
     )
 
 
@@ -281,12 +318,20 @@ def _withheld(settings: Settings, histories: DecisionStore, topic: str) -> bool:
 
 
 def _agent(handle: Callable[[Batch], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+    """Return an agent that works on a batch of each lane of its topic at the same time."""
+    working: set[asyncio.Task[None]] = set()
+
+    async def work(batch: Batch) -> None:
+        try:
+            await handle(batch)
+        except Exception as error:  # noqa: BLE001 - Faust would skip the batch and go on
+            end_process(f"a batch of {batch.topic} failed unexpectedly: {error!r}")
+
     async def agent(stream: AsyncIterator[Batch]) -> None:
         async for batch in stream:
-            try:
-                await handle(batch)
-            except Exception as error:  # noqa: BLE001 - Faust would skip the batch and go on
-                end_process(f"a batch of {batch.topic} failed unexpectedly: {error!r}")
+            task = asyncio.create_task(work(batch))
+            working.add(task)
+            task.add_done_callback(working.discard)
 
     return agent
 

@@ -1,7 +1,6 @@
 """Applies each label to its card's history, and publishes one outcome for it."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 import msgspec
@@ -10,17 +9,19 @@ from features.history.store import HistoryStore, Label, LabelResult
 from models.times import format_time
 from stream.clock import Stopwatch
 from stream.contract.codes import Rejection
-from stream.contract.label import ParsedLabel, Reporter, read_label
+from stream.contract.label import ParsedLabel, Reporter
 from stream.contract.outputs import Outcome, Positions, Source
 from stream.errors import StaleBatchError
 from stream.kafka.batches import Batch, Record
 from stream.kafka.dead_letters import DeadLetter
-from stream.kafka.publisher import Destination, Outgoing, Publisher
+from stream.kafka.publisher import Outgoing, Publisher
 from stream.kafka.topics import DEAD_LETTERS, OUTCOMES
 from stream.redaction import redact_headers
-from stream.scoring.facts import FactListener, LabelsApplied
+from stream.scoring.decode import read_label_record, without_impassable_headers
+from stream.scoring.facts import FactListener, LabelsApplied, Retried
 from stream.scoring.tracing import BatchTrace, Tracing
 from stream.settings import Settings
+from stream.worker.outputs import PartitionWriter
 from stream.worker.retry import retry_until_done
 
 _encode = msgspec.json.Encoder().encode
@@ -32,9 +33,8 @@ class Labeller:
     def __init__(
         self, settings: Settings, store: HistoryStore, publisher: Publisher, emit: FactListener, tracing: Tracing
     ) -> None:
-        self._settings = settings
         self._store = store
-        self._publisher = publisher
+        self._writer = PartitionWriter(publisher, settings.topic(OUTCOMES.name), settings.topic(DEAD_LETTERS.name))
         self._emit = emit
         self._tracing = tracing
         self._trouble: str | None = None
@@ -78,17 +78,15 @@ class Labeller:
         current = batch.current()
         if not current:
             raise StaleBatchError("its partitions were revoked before anything was written")
-        outputs: dict[Destination, list[Outgoing]] = defaultdict(list)
+        outputs: dict[int, list[Outgoing]] = {partition: [] for partition in current}
         for (record, one), done in zip(parsed, labelled, strict=True):
             outcome = _encode(_outcome(record, one.label, done))
-            outputs[self._settings.topic(OUTCOMES.name), record.partition].append(
-                Outgoing(record.offset, record.key, outcome, redact_headers(trace.headers(record)))
-            )
-        outputs[self._settings.topic(DEAD_LETTERS.name), 0] = [letter.to_record() for letter in dead]
+            headers = redact_headers(trace.headers(record))
+            outputs[record.partition].append(Outgoing(record.offset, record.key, outcome, headers))
         stopwatch.lap("encode")
-        await self._publisher.publish(outputs)
+        await self._write(batch, outputs, dead)
         stopwatch.lap("publish")
-        for partition in current:
+        for partition in batch.current():
             batch.acknowledge(partition)
         return LabelsApplied(
             [record for record, _ in parsed],
@@ -97,6 +95,13 @@ class Labeller:
             sum(one.unknown for _, one in parsed),
             stopwatch.stages,
         )
+
+    async def _write(self, batch: Batch, outputs: Mapping[int, Sequence[Outgoing]], dead: Iterable[DeadLetter]) -> None:
+        """Write outcomes and dead letters; set the partitions aside whose outputs are not known to be written."""
+        written = await self._writer.write(outputs, dead)
+        for partition, why in written.failed.items():
+            batch.set_aside(partition, why)
+            self._emit(Retried(batch.topic, "PublishError"))
 
     def _set_trouble(self, trouble: str | None) -> None:
         self._trouble = trouble
@@ -107,11 +112,11 @@ def _parse(records: Iterable[Record]) -> tuple[list[tuple[Record, ParsedLabel]],
     labels: list[tuple[Record, ParsedLabel]] = []
     dead: list[DeadLetter] = []
     for record in records:
-        read = read_label(record.value, record.key, (record.partition, record.offset))
+        read = read_label_record(record)
         if isinstance(read, Rejection):
             dead.append(DeadLetter(record, read.code, read.detail))
         else:
-            labels.append((record, read))
+            labels.append((without_impassable_headers(record)[0], read))
     return labels, dead
 
 

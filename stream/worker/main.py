@@ -24,7 +24,7 @@ _BEAT_SECONDS = 1.0
 
 
 def add_health(app: WorkerApp) -> None:
-    """Serve `/health/live`, `/health/ready` and `/metrics`."""
+    """Serve `/health/live`, `/health/ready` and `/metrics`, the only pages of a worker."""
 
     @app.page("/health/live")
     async def live(view: View, _request: Request) -> Response:
@@ -80,8 +80,7 @@ async def _main(settings: Settings, telemetry: Telemetry, challenger_command: Se
     app = WorkerApp(settings, telemetry, challenger_command)
     add_health(app)
     heart, stopping, loop = _Heart(), asyncio.Event(), asyncio.get_running_loop()
-    pulses = {"the event loop": lambda: heart.beats, "the consumer": lambda: app.polls() or heart.beats}
-    watchdog = Watchdog(pulses, _PATIENCE_SECONDS)
+    watchdog = Watchdog(lambda: {"the event loop": heart.beats, **app.pulses()}, _PATIENCE_SECONDS)
     watchdog.start()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)

@@ -38,6 +38,8 @@ class Told:
     topic: str = "transactions"
     timestamp: int = LATEST_MS
     timestamp_type: int = 0
+    left_out: Sequence[str] = ()
+    damage: str = ""
 
 
 def text(**changes: Any) -> bytes:

@@ -17,6 +17,7 @@ from support.fleet.fleet import Fleet, sources, until
 from support.fleet.payments import START_MS
 from support.handbook import Recount, label, transaction, weeks
 from support.redis.own import OwnRedis
+from support.redis.replicated import Server
 
 GAP_MS = 900_000
 A_WEEK = 7 * 24 * 4
@@ -43,7 +44,7 @@ def payments(count: int) -> Rows:
 class Scenario:
     """Runs a stream with its labels through a fleet, week by week."""
 
-    def __init__(self, fleet: Fleet, redis: OwnRedis, weeks_long: int = 7) -> None:
+    def __init__(self, fleet: Fleet, redis: OwnRedis | Server, weeks_long: int = 7) -> None:
         self.fleet = fleet
         self.redis = redis
         self.weeks = list(weeks(payments(weeks_long * A_WEEK)))

@@ -92,10 +92,11 @@ class RedisProxy:
         """Cancel a requested loss that has not happened yet."""
         self._armed = None
 
-    def switch(self, url: str) -> None:
-        """Connect to another server from now on, and cut all connections to the previous one."""
+    def switch(self, url: str, *, cut: bool = True) -> None:
+        """Connect to another server from now on, and cut all connections to the previous one unless they may stay."""
         self._server_url = urlsplit(url)
-        self.cut()
+        if cut:
+            self.cut()
 
     def cut(self) -> None:
         """Cut all connections now, in whatever state."""

@@ -60,6 +60,8 @@ class Record:
     key: bytes | None
     value: bytes | None
     timestamp_type: int = 0
+    left_out: Sequence[str] = ()
+    damage: str = ""
     headers: Sequence[tuple[str, bytes | None]] = ()
 
 

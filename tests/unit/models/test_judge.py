@@ -115,7 +115,6 @@ def test_all_problems_are_returned_at_once() -> None:
         (command("challenge", C), fleet(C), ProblemCode.ALREADY_CHALLENGER),
         (command(), fleet(None), ProblemCode.UNKNOWN_MODEL),
         (command("challenge", "d" * 64), fleet("d" * 64), ProblemCode.QUARANTINED),
-        (command("roll_back", None), fleet(None), ProblemCode.UNKNOWN_MODEL),
         (command("roll_back", None), fleet(fingerprint="other"), ProblemCode.WRONG_FINGERPRINT),
     ],
 )
@@ -213,9 +212,13 @@ def test_an_argument_that_would_be_ignored_is_refused(changes: Any) -> None:
     assert codes(verdict) == [ProblemCode.INVALID_FIELD]
 
 
-@pytest.mark.parametrize(("kind", "accepted"), [("roll_back", True), ("demote", True), ("promote", False)])
-def test_a_roll_back_or_demotion_is_accepted_while_the_repository_is_unavailable(kind: str, *, accepted: bool) -> None:
+@pytest.mark.parametrize("kind", ["roll_back", "demote"])
+def test_the_way_back_needs_no_repository_but_is_refused_to_a_model_that_could_not_be_loaded(kind: Any) -> None:
     away = (Problem(ProblemCode.REPOSITORY_UNAVAILABLE, "no answer"),)
-    without_repository = Fleet(fingerprints=frozenset({"f"}), members=frozenset({"w1"}), artifact=away)
-    verdict = judge(LIVE, command(kind, model=B if kind == "promote" else None), without_repository, ISSUED)
-    assert isinstance(verdict, Accepted) is accepted
+    damaged = (Problem(ProblemCode.DAMAGED_ARTIFACT, "cut short"),)
+    back = command(kind, None)
+    loading = fleet(None)
+    assert judge(LIVE, back, loading, ISSUED) == Accepted(5, B)
+    assert judge(LIVE, back, replace(loading, artifact=away), ISSUED) == Accepted(5, B)
+    assert judge(LIVE, back, replace(loading, artifact=damaged), ISSUED) == Refused(damaged, B)
+    assert judge(LIVE, command(), replace(loading, artifact=away), ISSUED) == Refused(away)

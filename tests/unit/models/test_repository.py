@@ -1,13 +1,18 @@
 import threading
 from pathlib import Path
+from traceback import format_exception
 from typing import Any
 
+import fsspec
 import pytest
 
+import models.repository as repository_module
 from models.artifact import FILES, digest_of
-from models.errors import DamagedArtifactError, MissingArtifactError, RepositoryUnavailableError
+from models.errors import DamagedArtifactError, MissingArtifactError, ModelError, RepositoryUnavailableError
+from models.loading import inspect_artifact, load
 from models.problems import Problem, ProblemCode
 from models.repository import Repository
+from support.fleet import slow_store
 from support.model_artifacts import artifact
 
 CONTENTS = {name: f"contents of {name}".encode() for name in FILES}
@@ -120,3 +125,69 @@ def test_an_unusable_url_or_path_raises_repository_unavailable(tmp_path: Path) -
     (tmp_path / "file").write_text("")
     with pytest.raises(RepositoryUnavailableError):
         Repository(str(tmp_path / "file" / "models")).put(CONTENTS)
+
+
+PLANTED = "pl4nted"
+WITH_LOGINS = (
+    f"memory://user:{PLANTED}@host/models?sig={PLANTED}",
+    f"ftp://user:{PLANTED}@127.0.0.1:1/models?token={PLANTED}",
+    f"simplecache::ftp://user:{PLANTED}@127.0.0.1:1/models",
+)
+
+
+@pytest.mark.parametrize("url", WITH_LOGINS)
+def test_no_message_holds_the_login_of_the_url(url: str) -> None:
+    repository = Repository(url)
+    said = [repository.place]
+    for call in (repository.digests, lambda: repository.fetch("0" * 64), lambda: repository.resolve("0" * 8)):
+        try:
+            said.append(str(call()))
+        except ModelError as error:
+            said.append("".join(format_exception(error)))
+    for nowhere in (f"nosuch://user:{PLANTED}@host", f"s3x::file://u:{PLANTED}@h"):
+        with pytest.raises(RepositoryUnavailableError) as raised:
+            Repository(nowhere)
+        said.append("".join(format_exception(raised.value)))
+    assert PLANTED not in "\n".join(said)
+    assert "host" in said[0] or "127.0.0.1" in said[0], "the place stays"
+
+
+def test_a_message_of_the_file_system_that_quotes_the_login_is_cleaned(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(f"530 user with password {PLANTED} is refused by ftp://user:{PLANTED}@host")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", refuse)
+    with pytest.raises(RepositoryUnavailableError, match="530 user with password … is refused by ftp://…@host"):
+        Repository(f"ftp://user:{PLANTED}@host/models").digests()
+
+
+def test_a_repository_that_hangs_is_unavailable_after_the_deadline_and_may_answer_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow_store.register()
+    monkeypatch.setattr(repository_module, "DEADLINE_SECONDS", 0.05)
+    monkeypatch.setattr(repository_module, "STORE_SECONDS", 10.0)
+    folder = str(tmp_path / "models")
+    repository = Repository(slow_store.url_of(folder))
+    digest = repository.put(CONTENTS)
+    slow_store.hang(folder)
+    try:
+        for call in (repository.digests, lambda: repository.fetch(digest), lambda: repository.resolve(digest)):
+            with pytest.raises(RepositoryUnavailableError, match=r"models: no answer within 0\.05 s"):
+                call()
+        for found in (load(repository, digest, {}), inspect_artifact(repository, digest)):
+            assert isinstance(found, tuple)
+            assert [problem.code for problem in found] == [ProblemCode.REPOSITORY_UNAVAILABLE]
+    finally:
+        slow_store.answer(folder)
+    monkeypatch.setattr(repository_module, "DEADLINE_SECONDS", 10.0)
+    for thread in threading.enumerate():
+        if thread.name == "fraudstream-blocking":
+            thread.join(10)
+    assert repository.fetch(digest) == CONTENTS
+
+
+def test_a_file_system_that_connects_when_it_is_made_is_not_opened_before_the_first_call() -> None:
+    repository = Repository("ftp://127.0.0.1:1/models")
+    with pytest.raises(RepositoryUnavailableError, match=r"ftp://127\.0\.0\.1:1/models: .*refused"):
+        repository.digests()

@@ -166,6 +166,7 @@ def test_a_sasl_protocol_requires_a_password(protocol: str) -> None:
             {"redis_url": "redis+cluster://r:1,"},
             "REDIS_URL: a server in the URL has no host name; use redis+cluster://",
         ),
+        ({"redis_url": "redis+sentinel://r"}, "REDIS_URL: the URL has no name of a master after the sentinels"),
         ({"redis_url": "redis+cluster://r/2"}, "REDIS_URL: a Redis Cluster has no databases, but the URL names '2'"),
         ({"redis_url": "redis://r?ssl_ca_certs=a.pem"}, "REDIS_URL: has TLS options, but begins with redis://"),
         (
@@ -189,6 +190,8 @@ def test_settings_that_are_malformed_have_no_effect_or_disable_protection_are_re
 def test_the_ca_file_of_redis_is_added_to_its_url() -> None:
     url = read(redis_url="rediss://r:1/0?db=2", redis_cafile="/a b/ca.pem").redis_url
     assert url == "rediss://r:1/0?db=2&ssl_ca_certs=/a%20b/ca.pem"
+    url = read(redis_url="rediss+sentinel://r:1,s:2/name/0", redis_cafile="ca.pem").redis_url
+    assert url == "rediss+sentinel://r:1,s:2/name/0?ssl_ca_certs=ca.pem"
     url = read(redis_url="rediss+cluster://r:1,s:2", redis_cafile="ca.pem").redis_url
     assert url == "rediss+cluster://r:1,s:2?ssl_ca_certs=ca.pem"
 
@@ -203,6 +206,7 @@ def test_no_password_is_shown_in_representations_or_error_messages() -> None:
     ]
     shown.append(refusal(redis_url="rediss://user:sec/ret secret@redis"))
     shown.append(repr(read(redis_url="rediss://redis?password=secret&db=1")))
+    shown.append(repr(read(redis_url="redis+sentinel://u:secret@s:1,t:2/name?sentinel_password=secret&db=1")))
     assert not [text for text in shown if "secret" in text]
 
 

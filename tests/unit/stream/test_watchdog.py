@@ -20,7 +20,7 @@ def ticks(watchdog: Watchdog, count: int) -> None:
 
 def test_a_process_with_moving_pulses_is_ended_only_when_its_drain_exceeds_the_deadline(ended: list[str]) -> None:
     beats = iter(range(1000))
-    watchdog = Watchdog({"the event loop": lambda: next(beats)}, 3.0)
+    watchdog = Watchdog(lambda: {"the event loop": next(beats)}, 3.0)
     ticks(watchdog, 100)
     watchdog.count_down(20.0)
     ticks(watchdog, 19)
@@ -31,7 +31,7 @@ def test_a_process_with_moving_pulses_is_ended_only_when_its_drain_exceeds_the_d
 
 def test_a_drained_worker_may_exceed_the_deadline_but_is_ended_if_its_pulse_stops(ended: list[str]) -> None:
     beats = iter(range(20))
-    watchdog = Watchdog({"the event loop": lambda: next(beats, 19)}, 60.0)
+    watchdog = Watchdog(lambda: {"the event loop": next(beats, 19)}, 60.0)
     watchdog.count_down(20.0)
     ticks(watchdog, 19)
     watchdog.stand_down()

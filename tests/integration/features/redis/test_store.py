@@ -15,7 +15,7 @@ from features.errors import StoreRefusedError, StoreUnavailableError
 from features.history.records import card_hash, merchant_hash
 from features.history.store import Entity, Fate, LabelStatus, Observed
 from features.redis.store import RedisStore, StoreOptions
-from features.redis.topology import is_cluster, seeds
+from features.redis.urls import is_cluster, seeds
 from features.vector.vectorise import vectorise
 from support.features.recount import label, transaction, transactions
 from support.redis.cluster import redis_cluster

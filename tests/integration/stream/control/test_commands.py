@@ -3,12 +3,15 @@
 import json
 import shutil
 import threading
+import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from stream.contract.outputs import Score
+from support.fleet import slow_store
 from support.fleet.crashing_worker import COMMAND as CRASHING_WORKER
 from support.fleet.crashing_worker import CRASHING_SEED
 from support.fleet.fleet import Fleet, feed, sources, until
@@ -153,3 +156,36 @@ def test_after_a_model_crashes_on_a_record_a_rollback_lets_the_previous_model_de
     (victim,) = [score for score in valid if score.amount_minor == 666]
     assert (victim.revision, victim.decided_by) == (3, "model")
     assert fleet.scores()[1].void == 0
+
+
+def test_while_the_model_repository_hangs_a_rollback_is_judged_at_once_and_a_promotion_refused_at_its_deadline(
+    fleet: Fleet, report: Callable[[str], None]
+) -> None:
+    url, digests = slow_store.url_of(fleet.models), [put_model(fleet.models, seed=seed) for seed in range(3)]
+    worker = fleet.worker(command=slow_store.WORKER, MODELS=url)
+    until(lambda: worker.has_joined, "the group is joined")
+    for digest in digests[:2]:
+        fleet.promote(digest)
+    worker.await_ready()
+    slow_store.hang(fleet.models)
+    refused: list[Any] = []
+    promotion = threading.Thread(
+        target=lambda: refused.append(fleet.cli("model", "promote", digests[2], "--wait", "30", "--json"))
+    )
+    promotion.start()
+    until(lambda: len(fleet.read("model-control")) == 3, "the promotion is on the control topic")
+    for kind, verdict in (("rollback", "accepted"), ("withdraw", "refused")):
+        started = time.monotonic()
+        done = fleet.cli("model", kind, "--wait", "30", "--json")
+        report(f"{kind} with a repository that hangs: {time.monotonic() - started:.1f} s, the command's start included")
+        assert json.loads(done.stdout)["kind"] == verdict
+    assert fleet.events("accepted")[-1]["model"] == digests[0]
+    fleet.publish([payment(1)])
+    assert fleet.await_scores(1)[0].revision == 3
+    promotion.join()
+    problems = {problem["code"]: problem["detail"] for problem in json.loads(refused[0].stdout)["problems"]}
+    assert problems.keys() == {"repository_unavailable", "wrong_revision"}
+    assert problems["repository_unavailable"].startswith(f"{url}: no answer within 3 s")
+    listed = fleet.cli("model", "list", command=slow_store.CLI, MODELS=url)
+    assert (listed.returncode, f"{url}: no answer within 3 s" in listed.stderr) == (1, True)
+    assert worker.terminate() == 0, "a hanging request does not delay the end"

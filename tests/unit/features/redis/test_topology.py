@@ -3,18 +3,8 @@
 import pytest
 
 from features.errors import StoreUnavailableError
-from features.redis.topology import (
-    Address,
-    Master,
-    Owner,
-    Servers,
-    is_cluster,
-    read_master,
-    read_servers,
-    read_topology,
-    seeds,
-    server_url,
-)
+from features.redis.topology import Master, Owner, Servers, read_master, read_servers, read_topology
+from features.redis.urls import Address
 
 ASKED = Address("10.0.0.9", 7000)
 BEFORE = Master("a" * 40, "run-a", "line-a", promoted=False)
@@ -74,36 +64,3 @@ def test_the_stored_servers_name_each_master_once_and_are_read_back_equal() -> N
     servers = Servers((BEFORE, OTHER, BEFORE, BEFORE), REPLICAS)
     assert read_servers(servers.text.encode()) == servers
     assert servers.text.count(BEFORE.run_id) == 1
-
-
-def test_seeds_are_read_with_and_without_ports_and_logins() -> None:
-    url = "rediss+cluster://user:p%40ss@h1:7001,h2,[::1]:7003/?ssl_ca_certs=ca.pem"
-    assert is_cluster(url)
-    assert seeds(url) == (("h1", 7001), ("h2", 6379), ("::1", 7003))
-    assert [server_url(url, address) for address in seeds(url)[1:]] == [
-        "rediss://user:p%40ss@h2:6379?ssl_ca_certs=ca.pem",
-        "rediss://user:p%40ss@[::1]:7003?ssl_ca_certs=ca.pem",
-    ]
-    assert seeds("redis+cluster://h:1/0") == (("h", 1),)
-    assert server_url("redis+cluster://h:1/0", Address("g", 2)) == "redis://g:2"
-    assert not is_cluster("redis://h:1,g:2")
-
-
-@pytest.mark.parametrize(
-    ("url", "why"),
-    [
-        ("redis+cluster://u:secret@h:1/3", "has no databases, but the URL names '3'; leave it out"),
-        (
-            "redis+cluster://u:secret@h:port",
-            "'h:port' is not host and port: .*; use redis.cluster://host:port,host:port",
-        ),
-        ("redis+cluster://u:secret@h:1,,g", "a server in the URL has no host name; use redis.cluster://host:port"),
-        ("redis+cluster://", "a server in the URL has no host name"),
-        ("redis+cluster://u:secret@h:99999", "'h:99999' is not host and port"),
-        ("redis+cluster://u:secret@[h", "Invalid IPv6 URL"),
-    ],
-)
-def test_an_invalid_cluster_url_is_rejected_with_the_reason_and_without_its_password(url: str, why: str) -> None:
-    with pytest.raises(ValueError, match=why) as refused:
-        seeds(url)
-    assert "secret" not in str(refused.value)

@@ -13,7 +13,7 @@ import pytest
 from stream.cli.lazy import LazyGroup
 from stream.cli.main import main
 
-KAFKA = {"aiokafka", "async_timeout", "msgspec", "packaging", "typing_extensions"}
+KAFKA = {"aiokafka", "async_timeout", "cramjam", "msgspec", "packaging", "typing_extensions"}
 MODELS = {"fsspec", "numpy"}
 HISTORIES = {"hiredis", "numpy", "opentelemetry", "psutil", "redis"}  # redis itself imports OpenTelemetry's API
 RICH = {"markdown_it", "mdurl", "pygments", "rich"}

@@ -1,11 +1,14 @@
 """The cache serves the live model that it has loaded, also after it has unloaded other models."""
 
 import asyncio
+import threading
 from contextlib import suppress
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from models.lineup import Candidate, Candidates
 from models.loading import Model
 from models.problems import Problem, ProblemCode
 from stream.control import model_cache
@@ -21,7 +24,11 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Follow a lineup without Kafka, and load models without a repository."""
     made = {digest: object.__new__(Model) for digest in (LIVE, NEXT)}
     for digest, model in made.items():
-        model.manifest, model.digest = SimpleNamespace(name="card", version="1"), digest  # type: ignore[assignment]
+        model.manifest, model.digest, model.probe_hash = (
+            SimpleNamespace(name="card", version="1", fingerprint="f"),
+            digest,
+            "h",
+        )  # type: ignore[assignment]
     missing = (Problem(ProblemCode.MISSING_ARTIFACT, "none"),)
     monkeypatch.setattr(model_cache, "load", lambda _repository, digest, _computed: made.get(digest, missing))
     follower = Follower(Settings())
@@ -33,7 +40,12 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
 
 async def run_once(scene: SimpleNamespace) -> None:
-    """Run one iteration of the cache's loop."""
+    """Run one iteration of the cache's loop, and a second one when its loads are done."""
+    for _ in range(2):
+        await look_once(scene)
+
+
+async def look_once(scene: SimpleNamespace) -> None:
     looked = asyncio.Event()
 
     async def wait_for_ever(_seconds: float) -> None:
@@ -43,6 +55,8 @@ async def run_once(scene: SimpleNamespace) -> None:
     scene.follower.wait_for_change = wait_for_ever
     work = asyncio.create_task(scene.cache.run())
     await looked.wait()
+    if scene.cache._running:
+        await asyncio.wait(scene.cache._running.values())
     work.cancel()
     with suppress(asyncio.CancelledError):
         await work
@@ -79,3 +93,46 @@ async def test_a_live_model_that_cannot_be_loaded_is_not_served_and_is_reported_
     await run_once(scene)
     assert scene.models.serving() is None
     assert "none" in scene.cache.reasons()[0]
+
+
+async def test_a_model_that_the_repository_does_not_return_delays_no_other(
+    scene: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hanging fetch held up all later loads, and so the answers for candidates of other commands."""
+    hanging, released, load = "d" * 64, threading.Event(), model_cache.load
+    answered: asyncio.Queue[str] = asyncio.Queue()
+
+    def load_or_hang(repository: Any, digest: str, computed: Any) -> Any:
+        assert digest != hanging or released.wait(10), "it is released at the end"
+        return load(repository, digest, computed)
+
+    async def answer(command_id: str, _digest: str, _outcome: object) -> None:
+        scene.follower.candidates.pending.pop(command_id)
+        answered.put_nowait(command_id)
+
+    monkeypatch.setattr(model_cache, "load", load_or_hang)
+    monkeypatch.setattr(scene.cache._answers, "answer", answer)
+    live(scene, LIVE)
+    scene.follower.candidates = Candidates("default", {"c-1": Candidate(hanging), "c-2": Candidate(NEXT)})
+    work = asyncio.create_task(scene.cache.run())
+    async with asyncio.timeout(5):
+        assert await answered.get() == "c-2"
+        assert scene.models.get(NEXT) is not None
+        released.set()
+        assert await answered.get() == "c-1"
+    work.cancel()
+    with suppress(asyncio.CancelledError):
+        await work
+
+
+async def test_an_unexpected_error_of_a_load_ends_the_caches_work(
+    scene: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(model_cache, "load", fail)
+    live(scene, LIVE)
+    with pytest.raises(ExceptionGroup) as raised:
+        await scene.cache.run()
+    assert raised.group_contains(ZeroDivisionError)

@@ -4,12 +4,14 @@ import ast
 from pathlib import Path
 
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 
 from stream.errors import SettingsError
 from stream.recovery.outage import DegradingStore, WaitingStore
 from stream.settings import Settings
 from stream.telemetry.setup import Telemetry
 from stream.worker.app import WorkerApp
+from stream.worker.main import add_health
 from support.paths import HOUSE
 
 WIRED = ("worker", "control", "recovery", "kafka")
@@ -49,7 +51,7 @@ async def test_the_parts_of_a_worker_exist_before_it_starts() -> None:
     app = worker("wait")
     assert app.reasons() == ["starting"]
     assert app.current_consumer() is None
-    assert app.polls() == 0
+    assert app.pulses() == {}
     assert isinstance(app.parts.histories, WaitingStore)
     assert app.parts.models.serving() is None
     assert app.parts.repair.text() == "not started"
@@ -64,3 +66,22 @@ async def test_the_setting_redis_down_selects_the_store_of_decisions() -> None:
 async def test_a_redis_url_with_another_scheme_is_a_settings_error() -> None:
     with pytest.raises(SettingsError, match="FRAUDSTREAM_REDIS_URL"):
         WorkerApp(Settings(redis_url="http://localhost", worker_id="w-1"), Telemetry())
+
+
+async def test_a_worker_serves_its_three_pages_and_none_of_fausts() -> None:
+    app = worker("wait")
+    add_health(app)
+    async with TestClient(TestServer(await app.web.wsgi())) as client:
+        found = {
+            path: (await client.get(path)).status
+            for path in (
+                *("/health/live", "/health/ready", "/metrics"),
+                *("/", "/health", "/router/", "/router/transactions/", "/router/transactions/key/", "/table/"),
+                *("/table/transactions/", "/table/transactions/key/", "/graph/", "/performance/", "/stats/", "/../"),
+            )
+        }
+    assert {path: status for path, status in found.items() if status != 404} == {
+        "/health/live": 200,
+        "/health/ready": 503,
+        "/metrics": 200,
+    }

@@ -1,0 +1,71 @@
+"""The partitions of a worker that cannot go on for now, why, and when each is tried again.
+
+They are kept apart from the batches of the others, so that no partition waits for another one's trouble. A partition
+that is tried again and again waits longer each time, with jitter, so that workers do not try in step.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from aiokafka import TopicPartition
+from numpy.random import Generator
+
+_FIRST_SECONDS = 0.1
+_LONGEST_SECONDS = 2.0
+_JITTER = 0.25
+
+
+class SetAside(NamedTuple):
+    """A partition that is set aside: why, the number of failures in a row, and when to try it again."""
+
+    reason: str
+    failures: int
+    due: float
+
+
+@dataclass(slots=True)
+class AsidePartitions:
+    """The partitions that are set aside; `clock` returns seconds, `randomness` gives the jitter."""
+
+    clock: Callable[[], float]
+    randomness: Generator
+    _partitions: dict[TopicPartition, SetAside] = field(default_factory=dict)
+
+    def add(self, partition: TopicPartition, reason: str) -> None:
+        """Set a partition aside, for longer at each failure in a row."""
+        before = self._partitions.get(partition)
+        failures = 1 if before is None else before.failures + 1
+        pause = min(_LONGEST_SECONDS, _FIRST_SECONDS * 2.0 ** (failures - 1))
+        pause *= 1 + _JITTER * self.randomness.uniform(-1, 1)
+        self._partitions[partition] = SetAside(reason, failures, self.clock() + pause)
+
+    def remove(self, partition: TopicPartition) -> None:
+        """Take a partition back: it has gone on."""
+        self._partitions.pop(partition, None)
+
+    def hurry(self, partition: TopicPartition) -> None:
+        """Try a partition that is set aside at once: what it waited for has happened."""
+        if partition in self._partitions:
+            self._partitions[partition] = self._partitions[partition]._replace(due=self.clock())
+
+    def clear(self) -> None:
+        """Forget all partitions: the assignment has changed."""
+        self._partitions.clear()
+
+    def __contains__(self, partition: TopicPartition) -> bool:
+        """Tell whether a partition is set aside."""
+        return partition in self._partitions
+
+    def __len__(self) -> int:
+        """Return the number of partitions that are set aside."""
+        return len(self._partitions)
+
+    def is_due(self, partition: TopicPartition) -> bool:
+        """Tell whether a partition that is set aside should be tried again."""
+        one = self._partitions.get(partition)
+        return one is not None and one.due <= self.clock()
+
+    def reasons(self) -> list[str]:
+        """Return why each partition is set aside."""
+        return [f"{tp.topic} {tp.partition}: {one.reason}" for tp, one in sorted(self._partitions.items())]

@@ -1,0 +1,390 @@
+"""A consumer that queues fetched records for each partition, in place of aiokafka's own hand-over.
+
+aiokafka leaves a partition out of its next request until the last record of it was taken, and meanwhile delays all
+partitions of the same broker by up to 100 ms. Here the next request follows at once, except for partitions whose queue
+is full. Records are unpacked when they are taken, by `stream.kafka.unpacking`.
+
+The classes replace private parts of aiokafka 0.14, which is pinned.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeAlias, cast
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import errors as kafka_errors
+from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.errors import KafkaError
+
+from stream.kafka.client import connection_options
+from stream.kafka.unpacking import AnyBatch, FetchedRecord, Unreadable, committed, split_batches
+from stream.settings import Settings
+
+log = logging.getLogger("fraudstream.fetcher")
+
+_FULL_BATCH_BYTES = 1024 * 1024
+"""A partition with so many packed bytes in its queue is not fetched; at most one response more is held."""
+_GATHER_SECONDS = 0.003
+_PARTS_V11 = 5
+"""The response's version 11 states a preferred replica between the aborted transactions and the records."""
+_ALL = 2**31
+Trouble: TypeAlias = "Unreadable | int | KafkaError"
+"""Why a partition cannot be read on: what cannot be unpacked, the offset that does not exist, or a refusal."""
+_LEADER_CHANGED = (kafka_errors.NotLeaderForPartitionError, kafka_errors.UnknownTopicOrPartitionError)
+
+
+class PartitionQueue:
+    """The fetched batches of one partition, and the next one's records; `next_offset` is the next record to take."""
+
+    def __init__(self, tp: TopicPartition) -> None:
+        self._tp = tp
+        self._packed: deque[AnyBatch] = deque()
+        self._packed_bytes = 0
+        self._records: deque[FetchedRecord | Unreadable] = deque()
+        self._position = 0
+        self._fetched_to = 0
+
+    def add(self, batches: Iterable[AnyBatch], first: int, fetched_to: int) -> None:
+        """Add the batches of a response to a request for `first`; the next request is for `fetched_to`."""
+        if not self:
+            self._position = first
+        self._packed.extend(batches)
+        self._packed_bytes = sum(batch.size for batch in self._packed)
+        self._fetched_to = fetched_to
+
+    def __bool__(self) -> bool:
+        """Tell whether something is queued, records or an unreadable range."""
+        return bool(self._records or self._packed)
+
+    @property
+    def full(self) -> bool:
+        """Whether so much is queued that no more should be fetched."""
+        return self._packed_bytes >= _FULL_BATCH_BYTES
+
+    @property
+    def position(self) -> int | None:
+        """The offset of the next record to take; None if nothing is queued."""
+        return self._position if self else None
+
+    def take(self, limit: int) -> list[FetchedRecord]:
+        """Return up to `limit` records in order; none before an unreadable range, which `unreadable` then returns."""
+        taken: list[FetchedRecord] = []
+        while len(taken) < limit and self._unpack():
+            if isinstance(self._records[0], Unreadable):
+                break
+            taken.append(cast("FetchedRecord", self._records.popleft()))
+            self._position = taken[-1].offset + 1
+        return taken
+
+    def unreadable(self) -> Unreadable | None:
+        """Return the unreadable range that is next; None if a record or nothing is next."""
+        return first if self._unpack() and isinstance(first := self._records[0], Unreadable) else None
+
+    def skip_unreadable(self) -> None:
+        """Pass over the unreadable range that is next."""
+        unreadable = self.unreadable()
+        if unreadable is not None:
+            self._records.popleft()
+            self._position = unreadable.end
+
+    def _unpack(self) -> bool:
+        """Unpack the next batch if no unpacked record is left; tell whether there is one now."""
+        while not self._records and self._packed:
+            batch = self._packed.popleft()
+            self._packed_bytes -= batch.size
+            self._records.extend(one for one in batch.unpack(self._tp) if _end_of(one) > self._position)
+        if not self._records:
+            self._position = max(self._position, self._fetched_to)
+        return bool(self._records)
+
+
+def _end_of(one: FetchedRecord | Unreadable) -> int:
+    return one.end if isinstance(one, Unreadable) else one.offset + 1
+
+
+class FetchQueues:
+    """The queues of all partitions, in the place where aiokafka's fetcher keeps fetched records.
+
+    To its routine a partition is "contained" while its queue is full or its next offset does not exist, and then needs
+    no back-off; so it is left out of requests, and no other partition waits for it.
+    """
+
+    def __init__(self) -> None:
+        self._queues: dict[TopicPartition, PartitionQueue] = {}
+        self.out_of_range: dict[TopicPartition, int] = {}
+        """The partitions whose next offset the broker does not have, by that offset, until another is sought."""
+
+    def __contains__(self, tp: TopicPartition) -> bool:
+        return tp in self.out_of_range or (tp in self._queues and self._queues[tp].full)
+
+    def __getitem__(self, tp: TopicPartition) -> "FetchQueues":
+        return self
+
+    def __delitem__(self, tp: TopicPartition) -> None:
+        self._queues.pop(tp, None)
+        self.out_of_range.pop(tp, None)
+
+    def calculate_backoff(self) -> float:
+        """Return 0: a full queue delays no other partition."""
+        return 0
+
+    def clear(self) -> None:
+        """Drop everything: the assignment was lost."""
+        self._queues.clear()
+        self.out_of_range.clear()
+
+    def of(self, tp: TopicPartition) -> PartitionQueue:
+        """Return the queue of a partition."""
+        return self._queues.setdefault(tp, PartitionQueue(tp))
+
+    def filled(self, partitions: Collection[TopicPartition] | None) -> list[TopicPartition]:
+        """Return which of these partitions (None: of all) have something queued."""
+        return [tp for tp, queue in self._queues.items() if queue and (not partitions or tp in partitions)]
+
+
+class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
+    """Sends aiokafka's requests, and puts what comes back into a queue for each partition.
+
+    `refused` holds the error of each partition that the broker does not let us read.
+    `pulsed_at` is when each partition was last requested, or could not be for a known reason (monotonic seconds).
+    """
+
+    def __init__(self, *args: Any, resets: bool, **options: Any) -> None:  # noqa: ANN401 - aiokafka's own
+        super().__init__(*args, **options)
+        self._resets = resets
+        self._records = self.queues = FetchQueues()
+        self._arrived_at = 0.0
+        self.refused: dict[TopicPartition, KafkaError] = {}
+        self.pulsed_at: dict[TopicPartition, float] = {}
+
+    def take(self, partitions: Collection[TopicPartition], limit: int) -> dict[TopicPartition, list[FetchedRecord]]:
+        """Return up to `limit` queued records of these partitions; if several have some, each gets an equal share."""
+        filled = self.queues.filled(partitions)
+        share = max(1, limit // max(1, len(filled)))
+        taken: dict[TopicPartition, list[FetchedRecord]] = {}
+        for tp in filled:
+            if records := self.queues.of(tp).take(min(share, limit)):
+                taken[tp] = records
+                limit -= len(records)
+            if limit <= 0:
+                break
+        self._notify(self._wait_consume_future)
+        return taken
+
+    def troubles(self, partitions: Iterable[TopicPartition]) -> Iterator[tuple[TopicPartition, Trouble]]:
+        """Yield which of these partitions cannot go on."""
+        for tp in partitions:
+            if tp in self.refused:
+                yield tp, self.refused.pop(tp)
+            elif tp in self.queues.out_of_range:
+                yield tp, self.queues.out_of_range[tp]
+            elif (unreadable := self.queues.of(tp).unreadable()) is not None:
+                yield tp, unreadable
+
+    async def wait_for_records(self, timeout: float) -> None:  # noqa: ASYNC109 - a poll, not a failure
+        """Wait until a response has arrived, at most `timeout` seconds.
+
+        Raises:
+            aiokafka.errors.KafkaError: the coordinator has failed for good.
+        """
+        waiter = self._create_fetch_waiter()
+        done, _ = await asyncio.wait({waiter}, timeout=timeout)
+        if done:
+            waiter.result()
+        else:
+            waiter.cancel()
+
+    async def fetched_records(
+        self,
+        partitions: Collection[TopicPartition],
+        timeout: float = 0,  # noqa: ASYNC109 - aiokafka's signature
+        max_records: int | None = None,
+    ) -> dict[TopicPartition, list[FetchedRecord]]:
+        """Return queued records for `getmany`; skip what is unreadable, and say so."""
+        deadline = time.monotonic() + timeout
+        while not self._closed:
+            for tp in self.queues.filled(partitions):
+                if (unreadable := self.queues.of(tp).unreadable()) is not None:
+                    log.warning("%s %d: offsets %d to %d are left out: %s", *tp, *unreadable)
+                    self.queues.of(tp).skip_unreadable()
+            taken = self.take(partitions, max_records or _ALL)
+            left = deadline - time.monotonic()
+            if taken or left <= 0:
+                return taken
+            for tp in partitions or self.refused:
+                if tp in self.refused:
+                    raise self.refused.pop(tp)
+            await self.wait_for_records(left)
+        return {}
+
+    def seek_to(self, tp: TopicPartition, offset: int) -> None:
+        """Go on from another offset."""
+        self._subscriptions.seek(tp, offset)
+        del self.queues[tp]
+        self._notify(self._wait_consume_future)
+
+    def request_offset_reset(self, tps: Iterable[TopicPartition], strategy: int) -> Any:  # noqa: ANN401 - a future
+        """Go on from the beginning or the end."""
+        for tp in tps:
+            del self.queues[tp]
+        return super().request_offset_reset(tps, strategy)
+
+    # --- requests and responses
+
+    def _get_actions_per_node(self, assignment: Any) -> Any:  # noqa: ANN401 - aiokafka's
+        """While records wait to be taken, let the next request wait a little too.
+
+        Else each record that arrives while a batch is computed would cost a request of its own.
+        """
+        requests, resets, timeout, invalid, resumed = super()._get_actions_per_node(assignment)
+        self._pulse(assignment, requests)
+        early = self._arrived_at + _GATHER_SECONDS - time.monotonic()
+        if early > 0 and self.queues.filled(None):
+            return [], resets, min(timeout, early), invalid, resumed
+        return requests, resets, timeout, invalid, resumed
+
+    def _pulse(self, assignment: Any, requests: Iterable[tuple[int, Any]]) -> None:  # noqa: ANN401 - aiokafka's
+        """Note which partitions are requested now, or cannot be because they are full, paused or without a leader."""
+        now = time.monotonic()
+        requested = {
+            TopicPartition(topic, partition)
+            for _, request in requests
+            for topic, partitions in request.topics
+            for partition, *_ in partitions
+        }
+        for tp in assignment.tps:
+            leader = self._client.cluster.leader_for_partition(tp)
+            known = tp in requested or tp in self.queues or leader in (None, -1) or assignment.state_value(tp).paused
+            if known or tp not in self.pulsed_at:
+                self.pulsed_at[tp] = now
+
+    async def _proc_fetch_request(self, assignment: Any, node_id: int, request: Any) -> bool:  # noqa: ANN401 - aiokafka's
+        try:
+            response = await self._client.send(node_id, request)
+        except KafkaError as error:
+            log.warning("records could not be fetched from broker %s, retrying: %s", node_id, error)
+            await asyncio.sleep(self._retry_backoff)
+            return False
+        except asyncio.CancelledError:
+            return False
+        if not assignment.active:
+            return False
+        requested = {
+            TopicPartition(topic, partition): offset
+            for topic, partitions in request.topics
+            for partition, offset, _ in partitions
+        }
+        arrived = [
+            self._accept(assignment, TopicPartition(topic, partition), requested, (code, highwater, rest))
+            for topic, partitions in response.topics
+            for partition, code, highwater, *rest in partitions
+        ]
+        return any(arrived)
+
+    def _accept(
+        self,
+        assignment: Any,  # noqa: ANN401 - aiokafka's
+        tp: TopicPartition,
+        requested: dict[TopicPartition, int],
+        part: tuple[int, int, Sequence[Any]],
+    ) -> bool:
+        """Queue one partition's part of a response; tell whether a reader has to look at it."""
+        state, (code, highwater, rest) = assignment.state_value(tp), part
+        if not state.has_valid_position or state.position != requested[tp]:
+            return False
+        error = kafka_errors.for_code(code)
+        if error is not kafka_errors.NoError:
+            return self._accept_error(tp, state, error)
+        state.highwater, state.lso = highwater, rest[0]
+        batches = split_batches(rest[-1])
+        if not batches:
+            return False
+        *_, aborted = rest[:3] if len(rest) == _PARTS_V11 else rest[:-1]
+        fetched_to = batches[-1].next_offset
+        self.queues.of(tp).add(committed(batches, aborted), state.position, fetched_to)
+        state.consumed_to(fetched_to)
+        self._arrived_at = time.monotonic()
+        return True
+
+    def _accept_error(self, tp: TopicPartition, state: Any, error: type[KafkaError]) -> bool:  # noqa: ANN401 - aiokafka's
+        if error in _LEADER_CHANGED:
+            self._client.force_metadata_update()
+        elif error is kafka_errors.OffsetOutOfRangeError and self._resets:
+            state.await_reset(self._default_reset_strategy)
+        elif error is kafka_errors.OffsetOutOfRangeError:
+            self.queues.out_of_range[tp] = state.position
+            return True
+        elif error is kafka_errors.TopicAuthorizationFailedError:
+            self.refused[tp] = error(tp.topic)
+            return True
+        else:
+            log.warning("%s %d could not be fetched, retrying: %s", *tp, error.__name__)
+        return False
+
+
+class LogConsumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no types
+    """A consumer of committed records with a `QueueingFetcher`.
+
+    With `resets=False` an offset that the broker does not have is not replaced by another in silence.
+    """
+
+    _fetcher: Any
+
+    def __init__(self, *topics: str, resets: bool = True, **options: Any) -> None:  # noqa: ANN401 - aiokafka's
+        self._resets = resets
+        super().__init__(*topics, isolation_level="read_committed", enable_auto_commit=False, **options)
+
+    async def start(self) -> None:
+        """Connect, and replace the fetcher before anything is assigned."""
+        await super().start()
+        await self._fetcher.close()
+        self._fetcher = QueueingFetcher(
+            self._client,
+            self._subscription,
+            resets=self._resets,
+            fetch_min_bytes=self._fetch_min_bytes,
+            fetch_max_bytes=self._fetch_max_bytes,
+            fetch_max_wait_ms=self._fetch_max_wait_ms,
+            max_partition_fetch_bytes=self._max_partition_fetch_bytes,
+            fetcher_timeout=self._consumer_timeout,
+            retry_backoff_ms=self._retry_backoff_ms,
+            auto_offset_reset=self._auto_offset_reset,
+            isolation_level=self._isolation_level,
+        )
+
+    @property
+    def fetcher(self) -> QueueingFetcher:
+        """The fetcher of a consumer that has started."""
+        assert isinstance(self._fetcher, QueueingFetcher)  # noqa: S101 - a wiring error, not an input
+        return self._fetcher
+
+    @contextmanager
+    def polling(self) -> Iterator[None]:
+        """Tell the coordinator that records are being polled; raise if it has failed for good.
+
+        aiokafka's own context never ends if the poll is cancelled, and then hides that nothing is polled any more.
+
+        Raises:
+            aiokafka.errors.KafkaError: the coordinator has failed for good.
+        """
+        self._coordinator.check_errors()
+        context = self._subscription.fetch_context()
+        context.__enter__()
+        try:
+            yield
+        finally:
+            context.__exit__(None, None, None)
+
+    async def position(self, partition: TopicPartition) -> int:
+        """Return the offset of the next record to take."""
+        queued = self.fetcher.queues.of(partition).position
+        return int(await super().position(partition)) if queued is None else queued
+
+
+def open_consumer(settings: Settings, **options: Any) -> LogConsumer:  # noqa: ANN401 - aiokafka's
+    """Return a consumer without a group, from the beginning where nothing else is said; it is not started."""
+    return LogConsumer(**{"auto_offset_reset": "earliest", **connection_options(settings), **options})

@@ -1,0 +1,193 @@
+"""Where the decisions of each own partition end: read at an assignment and after a failed write, advanced by our own.
+
+Each partition is read on its own, so that one whose scores cannot be read holds up no other.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError, RebalanceInProgressError
+
+from stream.control.announcements import Cutover, announce_cutover
+from stream.kafka.batches import Commit
+from stream.kafka.offsets import Position, ResumePoint, TailReader, VoidCounter, tail_reader
+from stream.kafka.publisher import Outgoing, Publisher
+from stream.kafka.topics import TRANSACTIONS
+from stream.kafka.transport import BatchConsumer
+from stream.scoring.facts import FactListener, VoidFound
+from stream.settings import Settings
+from stream.watchdog import end_on_error
+
+log = logging.getLogger("fraudstream.positions")
+
+_RETRY_SECONDS = 0.5
+
+
+class PositionsDeps(NamedTuple):
+    """What reading positions needs; `consumer` returns the consumer that Faust has created."""
+
+    settings: Settings
+    publisher: Publisher
+    admin: AIOKafkaAdminClient
+    consumer: Callable[[], BatchConsumer]
+    emit: FactListener
+
+
+class DecisionPositions:
+    """The position, epoch and committed offset of each own partition of `transactions`, once they are known."""
+
+    def __init__(self, deps: PositionsDeps) -> None:
+        self._deps = deps
+        self._topic = deps.settings.topic(TRANSACTIONS.name)
+        self._known: dict[int, Position] = {}
+        self._committed: dict[int, int] = {}
+        self._voids = VoidCounter()
+        self._readers: list[TailReader] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.epochs: dict[int, int] = {}
+        """The epoch of each partition's decisions under this assignment."""
+        self.generation: int | None = None
+        """The group's generation; None while no partitions are assigned."""
+        self.partitions: frozenset[int] = frozenset()
+
+    def __getitem__(self, partition: int) -> Position:
+        return self._known[partition]
+
+    def get(self, partition: int) -> Position | None:
+        """Return a partition's position; None while it is not known."""
+        return self._known.get(partition)
+
+    def known(self) -> Mapping[int, Position]:
+        """Return the position of each own partition that is known."""
+        return self._known
+
+    def committed(self, partition: int) -> int:
+        """Return the offset that was committed when the assignment began."""
+        return self._committed.get(partition, 0)
+
+    def reasons(self) -> list[str]:
+        """Return which positions are not known yet, and how far their reading is."""
+        found = [] if self.generation is not None else ["the consumer group has not been joined"]
+        unread = sorted(self.partitions - self._known.keys())
+        if unread:
+            progress = [one for reader in self._readers for one in reader.progress.values()]
+            left = sum(end - at for at, end in progress)
+            behind = f" ({left} scores left)" if left else ""
+            found.append(f"the last decisions of partitions {unread} are being read{behind}")
+        return found
+
+    def assigned(self, generation: int, partitions: Iterable[int]) -> None:
+        """Start to read the positions of a new assignment."""
+        self.generation, self.partitions = generation, frozenset(partitions)
+        self._known, self.epochs, self._committed = {}, {}, {}
+        self._begin(self.partitions)
+
+    def revoked(self) -> None:
+        """Forget the partitions: another worker may own them now."""
+        self.generation, self.partitions = None, frozenset()
+
+    def read_again(self, partition: int, after: "asyncio.Task[int] | None" = None) -> None:
+        """Read a partition's position again, once the write `after` has ended: it is not known what was written."""
+        self._known.pop(partition, None)
+        self._begin(frozenset({partition}), after)
+
+    def advance(self, partition: int, revision: int, scores: Sequence[Outgoing], end: int) -> None:
+        """Move a partition behind scores that the broker has acknowledged; its topic ends at `end` now."""
+        before = self._known[partition]
+        standing = before.standing.after(self.epochs[partition], scores[-1].source_offset)
+        if revision > before.revision:
+            self._announce(partition, ((revision, scores[0].source_offset),))
+        self._known[partition] = Position(standing, revision, end)
+
+    # --- reading
+
+    def _begin(self, partitions: frozenset[int], after: "asyncio.Task[int] | None" = None) -> None:
+        generation = self.generation
+        if generation is not None and partitions:
+            self._spawn(self._read_all(generation, partitions, after))
+
+    async def _read_all(self, generation: int, partitions: frozenset[int], after: "asyncio.Task[int] | None") -> None:
+        """Read partitions together; retry each that cannot be read, while the assignment lasts."""
+        if after is not None:
+            await asyncio.wait({after})
+        left = set(partitions)
+        while left and self.generation == generation:
+            try:
+                async with tail_reader(self._deps.settings, self._deps.admin, sorted(left)) as reader:
+                    self._readers.append(reader)
+                    try:
+                        await asyncio.gather(*(self._read(reader, generation, one, left) for one in reader.partitions))
+                    finally:
+                        self._readers.remove(reader)
+            except KafkaError as error:
+                log.warning("the positions of decisions cannot be read, retrying: %s", error)
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _read(self, reader: TailReader, generation: int, partition: int, left: set[int]) -> None:
+        """Read one partition's position; retry while its broker is unavailable."""
+        while self.generation == generation:
+            try:
+                await self._resume(generation, partition, await reader.read(partition))
+            except RebalanceInProgressError as error:
+                log.info("the position of partition %d has to be read again: %s", partition, error)
+                await asyncio.sleep(_RETRY_SECONDS)
+                return  # with the commit as it is then
+            except KafkaError as error:
+                log.warning("the position of partition %d cannot be read, retrying: %s", partition, error)
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                left.discard(partition)
+                return
+
+    async def _resume(self, generation: int, partition: int, point: ResumePoint) -> None:
+        """Resume one partition; rewind to the first undecided record if the commit is past it."""
+        committed, position = point
+        first = position.standing.last_offset + 1
+        if self.generation == generation and committed is not None and 0 < first < committed:
+            await self._deps.consumer().rewind(TopicPartition(self._topic, partition), first)
+        if self.generation == generation and await self._claim_epoch(partition, point, generation):
+            self._committed[partition] = committed or 0
+            self._known[partition] = position
+            if void := self._voids.count_new(partition, point):
+                self._deps.emit(VoidFound(partition, void))
+            self._announce(partition, position.cutovers)
+            self._deps.consumer().aside.hurry(TopicPartition(self._topic, partition))
+
+    async def _claim_epoch(self, partition: int, point: ResumePoint, generation: int) -> bool:
+        """Take an epoch once per assignment, but never one above a newer owner's; tell whether we own the partition.
+
+        An epoch at or above our generation was written either before the group's generations were reset, or by a newer
+        owner. Only the coordinator knows: it must accept a commit of ours first.
+
+        Raises:
+            RebalanceInProgressError: it did not; read the position again.
+        """
+        committed, position = point
+        mine, seen = self.epochs.get(partition), position.standing.highest_epoch
+        if mine is None and seen >= generation:
+            # The offset stays: later records may be decided, but not applied to the histories yet.
+            commit = Commit(committed or 0, position.to_metadata())
+            if not await self._deps.consumer().commit_now(TopicPartition(self._topic, partition), commit):
+                raise RebalanceInProgressError(f"epoch {seen} of partition {partition} may be a newer owner's")
+        if mine is not None and seen > mine:
+            log.error(
+                "partition %d: epoch %d was written after ours, %d; another worker owns it", partition, seen, mine
+            )
+            return False
+        self.epochs[partition] = position.next_epoch(generation) if mine is None else mine
+        return True
+
+    def _announce(self, partition: int, cutovers: Iterable[tuple[int, int]]) -> None:
+        for revision, offset in cutovers:
+            cutover = Cutover(partition, revision, offset)
+            self._spawn(announce_cutover(self._deps.publisher, self._deps.settings, cutover))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(end_on_error)

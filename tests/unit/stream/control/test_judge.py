@@ -1,0 +1,138 @@
+"""The judge asks the repository only for models that a command names, and lets no command wait for another's answer."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from models.judge import HeldArtifact
+from models.problems import Problem, ProblemCode
+from stream.control import judge as judge_module
+from support.judged_log import JudgedLog, Repository, command
+
+A, B, C = (letter * 64 for letter in "abc")
+HELD = {name: HeldArtifact(name, "f") for name in (A, B, C)}
+
+
+@pytest.fixture
+def released() -> Iterator[threading.Event]:
+    """Set when a hanging repository may answer; at the end of the test in any case."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+@pytest.fixture
+def judged(monkeypatch: pytest.MonkeyPatch) -> JudgedLog:
+    return JudgedLog(monkeypatch, HELD)
+
+
+def hang(monkeypatch: pytest.MonkeyPatch, name: str, released: threading.Event) -> None:
+    """Let the repository not return one model until it is released."""
+
+    def inspect(repository: Repository, asked: str) -> HeldArtifact:
+        repository.asked.append(asked)
+        assert asked != name or released.wait(10), "it is released at the end"
+        return HELD[asked]
+
+    monkeypatch.setattr(judge_module, "inspect_artifact", inspect)
+
+
+async def live(judged: JudgedLog) -> None:
+    """Make B live, A before it; both are loaded."""
+    for number, digest in enumerate((A, B)):
+        await judged.send(command("promote", f"first-{number}", number, digest))
+        judged.load(digest)
+    judged.repository.asked.clear()
+    judged.log.events.clear()
+    judged.follower._next_offset = 0
+
+
+@pytest.mark.parametrize("kind", ["roll_back", "demote"])
+async def test_the_way_back_to_a_loaded_model_asks_no_repository(judged: JudgedLog, kind: str) -> None:
+    await live(judged)
+    await judged.send(command(kind, "back", 2))
+    assert judged.repository.asked == []
+    (event,) = judged.log.events
+    assert (event.kind, event.revision, event.model) == ("accepted", 3, A)
+    assert judged.follower.lineup.live == A
+
+
+async def test_the_way_back_is_judged_by_what_loading_found_where_the_model_is_not_loaded(judged: JudgedLog) -> None:
+    await live(judged)
+    judged.models.keep_only({B})
+    judged.cache._failures.add(A, (Problem(ProblemCode.DAMAGED_ARTIFACT, "cut short"),))
+    await judged.send(command("roll_back", "back", 2))
+    assert [problem.code for problem in judged.log.events[-1].problems] == [ProblemCode.DAMAGED_ARTIFACT]
+    judged.cache._failures.remove(A)
+    await judged.send(command("roll_back", "again", 2))
+    assert judged.verdicts == [("refused", "back"), ("accepted", "again")]
+
+
+async def test_commands_behind_one_that_waits_for_the_repository_are_judged_meanwhile(
+    judged: JudgedLog, released: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await live(judged)
+    hang(monkeypatch, C, released)
+    monkeypatch.setattr(judge_module, "_IN_ORDER_SECONDS", 0.05)
+    async with asyncio.timeout(5):
+        batch = await judged.send(
+            command("promote", "hangs", 2, C), command("promote", "other", 2, A), command("roll_back", "back", 2)
+        )
+        again = await judged.send(command("withdraw", "last", 2))
+        while len(judged.verdicts) < 3:
+            await judged.follower.wait_for_change(1.0)
+        assert sorted(judged.verdicts)[1:] == [("refused", "last"), ("refused", "other")]
+        assert judged.verdicts[0] == ("accepted", "back")
+        assert batch.current(), "the batch is not acknowledged before all its commands have a verdict"
+        released.set()
+        while len(judged.verdicts) < 4:
+            await judged.follower.wait_for_change(1.0)
+        assert judged.verdicts[-1] == ("refused", "hangs"), "the lineup has another revision by now"
+        while batch.current() or again.current():
+            await judged.follower.wait_for_change(0.01)
+
+
+async def test_while_the_repository_is_quick_commands_are_judged_in_their_order(judged: JudgedLog) -> None:
+    await judged.send(*(command("promote", f"c-{number}", number, (A, B, C)[number % 3]) for number in range(9)))
+    assert judged.verdicts == [("accepted", f"c-{number}") for number in range(9)]
+
+
+async def test_a_repository_that_does_not_answer_refuses_the_command_at_the_deadline_or_when_it_expires(
+    judged: JudgedLog, released: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await live(judged)
+    hang(monkeypatch, C, released)
+    monkeypatch.setattr(judge_module, "_IN_ORDER_SECONDS", 0.01)
+    async with asyncio.timeout(5):
+        await judged.send(command("promote", "expires", 2, C, seconds=0.1))
+        while not judged.verdicts:
+            await judged.follower.wait_for_change(1.0)
+        monkeypatch.setattr(judge_module, "DEADLINE_SECONDS", 0.05)
+        await judged.send(command("challenge", "overdue", 2, C))
+        while len(judged.verdicts) < 2:
+            await judged.follower.wait_for_change(1.0)
+    expired, overdue = judged.log.events
+    assert [problem.code for problem in expired.problems] == ["repository_unavailable", "expired"]
+    assert [problem.detail for problem in overdue.problems] == ["store://models: no answer within 0.05 s"]
+
+
+async def test_decisions_wait_until_the_repository_has_answered_for_the_commands_of_the_backlog(
+    judged: JudgedLog, released: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A forced promotion may be the way out of a crash, as a roll-back is."""
+    await live(judged)
+    hang(monkeypatch, C, released)
+    monkeypatch.setattr(judge_module, "_IN_ORDER_SECONDS", 0.01)
+    judged.judge._backlog_end = 4
+    judged._offset = 2
+    await judged.send(command("promote", "rescue", 2, C), command("withdraw", "w", 2))
+    assert judged.verdicts == [("refused", "w")]
+    assert not judged.judge.settled
+    await judged.send(command("promote", "later", 2, A))
+    released.set()
+    async with asyncio.timeout(5):
+        while not judged.judge.settled:
+            await judged.follower.wait_for_change(1.0)
+    assert ("accepted", "rescue") in judged.verdicts
