@@ -64,6 +64,7 @@ class FetchThread(driver.AIOKafkaConsumerThread):
             resets=False,
             client_id=options.client_id,
             group_id=conf.id,
+            group_instance_id=settings.group_instance or None,
             partition_assignment_strategy=(RangePartitionAssignor,),
             auto_offset_reset="earliest",
             max_poll_records=settings.poll_records,

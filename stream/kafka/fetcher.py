@@ -209,7 +209,7 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         while not self._closed:
             for tp in self.queues.filled(partitions):
                 if (unreadable := self.queues.of(tp).unreadable()) is not None:
-                    log.warning("%s %d: offsets %d to %d are left out: %s", *tp, *unreadable)
+                    log.warning("%s partition %d: offsets %d to %d are left out: %s", *tp, *unreadable)
                     self.queues.of(tp).skip_unreadable()
             taken = self.take(partitions, max_records or _ALL)
             left = deadline - time.monotonic()
@@ -322,7 +322,7 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
             self.refused[tp] = error(tp.topic)
             return True
         else:
-            log.warning("%s %d could not be fetched, retrying: %s", *tp, error.__name__)
+            log.warning("%s partition %d could not be fetched, retrying: %s", *tp, error.__name__)
         return False
 
 

@@ -60,7 +60,7 @@ class InputLosses:
 
     def reasons(self) -> list[str]:
         """Return which partitions of labels wait, and why."""
-        return [f"{tp.topic} {tp.partition}: {why}" for tp, why in sorted(self._held.items()) if why]
+        return [f"{tp.topic} partition {tp.partition}: {why}" for tp, why in sorted(self._held.items()) if why]
 
     def is_held(self, partition: TopicPartition) -> bool:
         """Tell whether a partition must not be read now."""
@@ -176,7 +176,7 @@ class InputLosses:
     def _tell(self, tp: TopicPartition, found: tuple[str, int | None]) -> None:
         why, lost = found
         if self._held.get(tp) != why:
-            log.error("%s %d does not go on: %s", *tp, why)
+            log.error("%s partition %d does not go on: %s", *tp, why)
             self._deps.emit(LossFound(tp.topic, tp.partition, lost))
         self._held[tp] = why
 

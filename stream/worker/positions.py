@@ -86,7 +86,9 @@ class DecisionPositions:
         """Return which positions are not known yet, and how far their reading is."""
         found = [] if self.generation is not None else ["the consumer group has not been joined"]
         topic = self._topic
-        found += [f"{topic} {one}: {why}" for one, why in sorted(self._losses.items()) if one in self.partitions]
+        found += [
+            f"{topic} partition {one}: {why}" for one, why in sorted(self._losses.items()) if one in self.partitions
+        ]
         unread = sorted(self.partitions - self._known.keys() - self._losses.keys())
         if unread:
             progress = [one for reader in self._readers for one in reader.progress.values()]
@@ -211,7 +213,7 @@ class DecisionPositions:
                 return found
             why = found if isinstance(found, str) else found.text
             if self._losses.get(tp.partition) != why:
-                log.error("%s %d does not go on: %s", *tp, why)
+                log.error("%s partition %d does not go on: %s", *tp, why)
                 self._deps.emit(LossFound(tp.topic, tp.partition, 0 if isinstance(found, str) else found.lost))
             self._losses[tp.partition] = why
             await self._deps.follower.wait_for_change(_RETRY_SECONDS)

@@ -59,7 +59,7 @@ def test_records_that_retention_removed_unread_hold_their_partitions_until_the_l
     worker = fleet.worker()
     reasons = str(await_reason(worker, "were removed before they were read"))
     for partition, count in lost.items():
-        assert f"{fleet.prefix}transactions {partition}: at most {count} records from offset" in reasons
+        assert f"{fleet.prefix}transactions partition {partition}: at most {count} records from offset" in reasons
     whole = [one for one in (*unread, *later) if partition_of(one["card_id"]) == 0]
     fleet.await_scores(len(first) + len(whole))
     until(lambda: metric(worker, "fraudstream_lost_unread_total") == sum(lost.values()), "the loss is counted")
@@ -121,7 +121,7 @@ def test_a_topic_filled_anew_beyond_the_old_offsets_is_recognised_and_not_taken_
     first, second, third = (payments(*part) for part in ((0, 20), (100, 60), (200, 20)))
     replace_input(fleet, first, second)
     worker = fleet.worker()
-    await_reason(worker, "transactions 0")
+    await_reason(worker, "transactions partition 0")
     until(lambda: len(worker.readiness()[1]) == PARTITIONS, "every partition of transactions waits")
     reasons = worker.readiness()[1]
     other = ("made anew", "is another one", "it ends at")
