@@ -12,7 +12,7 @@ class DeadLetterCode(StrEnum):
     EMPTY_VALUE = "empty_value"
     """The value is absent or empty."""
     TOO_LARGE = "too_large"
-    """The value is larger than 2 MiB, which a compressed record may be."""
+    """The value is larger than 8 MiB, which a compressed record may be."""
     NOT_JSON = "not_json"
     """The value is not UTF-8 JSON (NaN, lone surrogates and trailing bytes included)."""
     TOO_DEEP = "too_deep"

@@ -33,7 +33,7 @@ TimeText = Annotated[str, msgspec.Meta(description="RFC 3339, UTC, three decimal
 DEEPEST = 500
 """The deepest accepted nesting of JSON; decoders' own limits differ between Python versions."""
 
-LARGEST_VALUE_BYTES = 2 * 1024 * 1024
+LARGEST_VALUE_BYTES = 8 * 1024 * 1024
 """The largest value that is decoded: Kafka's own limit, 1 MiB, is for compressed records, which unpack to any size."""
 
 ORDINARY_VALUE_BYTES = 16 * 1024
