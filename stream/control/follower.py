@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 from models.commands import Event, EventKind, read_event
 from models.lineup import Candidates, Lineup, follow, follow_candidates
 from models.logs import Logs, follow_logs
+from models.terms import Term, follow_term
 from stream.clock import now_ns
 from stream.consumer import trace_headers
 from stream.kafka.batches import Record
@@ -40,6 +41,8 @@ class Follower:
         self.candidates = Candidates(settings.deployment)
         self.logs = Logs()
         """The logs of the input topics, as all deployments have accepted them."""
+        self.term = Term()
+        """The term: which deployment publishes."""
         self.caught_up = False
         """Whether the log has been read to the end that it had at the start."""
         self.last_error: str | None = None
@@ -119,6 +122,7 @@ class Follower:
         self.lineup = follow(self.lineup, event)
         self.candidates = follow_candidates(self.candidates, event)
         self.logs = follow_logs(self.logs, event)
+        self.term = follow_term(self.term, event)
         if event.kind is EventKind.CANDIDATE and event.command_id:
             self.candidate_notices.setdefault(event.command_id, CandidateNotice(trace_headers(headers), now_ns()))
         if self.candidate_notices.keys() - self.candidates.pending.keys():

@@ -221,7 +221,7 @@ class Judge:
         deps, command = self._deps, pending.command
         return Fleet(
             fingerprints=frozenset(deps.loader.computed),
-            members=await group_members(deps.admin, deps.settings.group),
+            members=await group_members(deps.admin, deps.settings),
             artifact=self._artifact(pending),
             answers=deps.follower.candidates.answers_to(command.command_id),
             watch_ms=round(deps.settings.watch * 1000),

@@ -23,7 +23,7 @@ from stream.scoring.facts import FactListener, LabelsApplied, Retried
 from stream.scoring.tracing import BatchTrace, Tracing
 from stream.settings import Settings
 from stream.worker.losses import InputLosses
-from stream.worker.outputs import PartitionWriter
+from stream.worker.outputs import PartitionWriter, TopicOutputs
 from stream.worker.retry import retry_until_done
 
 _encode = msgspec.json.Encoder().encode
@@ -46,10 +46,12 @@ class Labeller:
     def __init__(self, deps: LabellerDeps) -> None:
         settings = deps.settings
         self._store = deps.store
-        self._writer = PartitionWriter(deps.publisher, settings.topic(OUTCOMES.name), settings.topic(DEAD_LETTERS.name))
+        self._outcomes_topic = settings.topic(OUTCOMES.name)
+        self._writer = PartitionWriter(deps.publisher, settings.topic(DEAD_LETTERS.name), settings.deployment)
         self._input = deps.losses
         self._emit = deps.emit
         self._tracing = deps.tracing
+        self._deployment = settings.deployment
         self._trouble: str | None = None
 
     def reasons(self) -> list[str]:
@@ -108,7 +110,7 @@ class Labeller:
 
     async def _write(self, batch: Batch, outputs: Mapping[int, Sequence[Outgoing]], dead: Sequence[DeadLetter]) -> None:
         """Write outcomes and dead letters; set the partitions aside whose outputs are not known to be written."""
-        written = await self._writer.write(outputs, dead, batch.may_start)
+        written = await self._writer.write(TopicOutputs(self._outcomes_topic, outputs), dead, batch.may_start)
         for partition, why in written.failed.items():
             batch.set_aside(partition, why)
             self._emit(Retried(batch.topic, "PublishError"))
@@ -118,7 +120,7 @@ class Labeller:
     ) -> dict[int, list[Outgoing]]:
         outputs: dict[int, list[Outgoing]] = defaultdict(list)
         for (record, one), done in zip(parsed, labelled, strict=True):
-            outcome = _encode(_outcome(record, one.label, done, self._input.log))
+            outcome = _encode(_outcome(record, one.label, done, (self._deployment, self._input.log)))
             headers = redact_headers(trace.headers(record))
             outputs[record.partition].append(Outgoing(record.offset, record.key, outcome, headers))
         return outputs
@@ -140,8 +142,10 @@ def _parse(records: Iterable[Record], log: int) -> tuple[list[tuple[Record, Pars
     return labels, dead
 
 
-def _outcome(record: Record, label: Label, done: LabelResult, log: int = 0) -> Outcome:
+def _outcome(record: Record, label: Label, done: LabelResult, where: tuple[str, int] = ("", 0)) -> Outcome:
+    deployment, log = where
     return Outcome(
+        deployment=deployment,
         transaction_id=label.transaction_id,
         card_id=label.card_id,
         merchant_id=done.merchant_id,

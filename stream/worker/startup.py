@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 from mode import Service
 
 from features.errors import StoreRefusedError, StoreUnavailableError
@@ -20,13 +19,16 @@ from stream.control.follower import Follower
 from stream.control.model_cache import ModelCache
 from stream.errors import NotReadyError
 from stream.fates import Phase, is_retried
-from stream.kafka.client import explain_error, group_members
+from stream.kafka.client import explain_error
 from stream.kafka.publisher import Publisher
 from stream.kafka.topics import SCORES, check_readable, has_records, problems, risks
 from stream.recovery.outage import DegradingStore, WaitingStore
 from stream.recovery.repairer import Repairer
 from stream.settings import Settings
+from stream.worker.group import GroupCheck
 from stream.worker.losses import InputLosses
+from stream.worker.positions import DecisionPositions
+from stream.worker.role import PublishedScores
 
 log = logging.getLogger("fraudstream.startup")
 
@@ -48,6 +50,9 @@ class StartupDeps(NamedTuple):
     comparer: Comparer
     repairer: Repairer
     losses: InputLosses
+    group: GroupCheck
+    positions: DecisionPositions
+    published: PublishedScores
 
 
 class Startup(Service):
@@ -74,7 +79,7 @@ class Startup(Service):
         deps = self._deps
         await self._until("Kafka", deps.admin.start)
         await self._until("topics", self._check_topics)
-        await self._until("the consumer group", self._check_group)
+        await self._until("the consumer group", deps.group.check)
         await self._until("Kafka's producer", deps.publisher.start)
         await self._until("Redis", self._connect_store)
         self._begin(deps.follower.run())
@@ -85,6 +90,9 @@ class Startup(Service):
         deps.comparer.start()
         self._begin(deps.repairer.run())
         self._begin(deps.losses.watch())
+        self._begin(deps.group.watch())
+        self._begin(deps.positions.watch_role())
+        self._begin(deps.published.run())
         self._begin(self._trim())
         self._begin(self._check_redis())
         self._begin(self._watch_deletions())
@@ -129,16 +137,6 @@ class Startup(Service):
         await check_readable(settings, settings.topic(SCORES.name))
         for risk in await risks(settings, admin):
             log.warning("the loss of a broker may lose decisions: %s", risk)
-
-    async def _check_group(self) -> None:
-        """Check the permission for the group before joining it: without it, the consumer ends the process."""
-        group = self._deps.settings.group
-        try:
-            await group_members(self._deps.admin, group)
-        except GroupAuthorizationFailedError:
-            raise
-        except KafkaError as error:
-            log.info("the members of the group %s cannot be read: %s", group, error)
 
     async def _connect_store(self) -> None:
         """Connect to Redis; if it is empty although scores have been published, its histories are lost."""
