@@ -64,6 +64,8 @@ _TIMES = ("issued_at", "expires_at")
 
 LARGEST_COMMAND_BYTES = 256 * 1024
 """The largest command that is decoded: lists of a thousand cards have room, and a compressed record has any size."""
+MOST_CONTAINERS = 10_000
+"""The most arrays and objects, counted by their brackets: decoded, they cost a hundred times their bytes."""
 _LONGEST_QUOTATION = 200
 """A text of an unreadable record that is longer is not quoted: the answer would be too large for its topic."""
 
@@ -179,9 +181,9 @@ def read_command(value: bytes) -> Command | UnreadableRecord:
     Times may have either form of the contract and are normalised to text; `rollback` means `roll_back`; unknown
     fields are ignored.
     """
-    if len(value) > LARGEST_COMMAND_BYTES:
-        detail = f"{len(value)} bytes, more than {LARGEST_COMMAND_BYTES}"
-        return UnreadableRecord((Problem(ProblemCode.INVALID_RECORD, detail),))
+    excess = _excess(value)
+    if excess:
+        return UnreadableRecord((Problem(ProblemCode.INVALID_RECORD, excess),))
     try:
         record = _COMMANDS.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -195,6 +197,14 @@ def read_command(value: bytes) -> Command | UnreadableRecord:
     command = msgspec.convert(fields, Command)
     disordered = _order_problems(command)
     return UnreadableRecord(disordered, command.command_id, command.deployment) if disordered else command
+
+
+def _excess(value: bytes) -> str:
+    """Return what there is too much of to decode a command; empty if nothing."""
+    if len(value) > LARGEST_COMMAND_BYTES:
+        return f"{len(value)} bytes, more than {LARGEST_COMMAND_BYTES}"
+    brackets = value.count(b"[") + value.count(b"{")
+    return f"{brackets} opening brackets, more than {MOST_CONTAINERS}" if brackets > MOST_CONTAINERS else ""
 
 
 def _normalised(record: dict[str, Any]) -> dict[str, Any]:
