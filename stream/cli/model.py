@@ -13,11 +13,13 @@ from models.commands import CommandKind, Event, EventKind
 from models.errors import ModelError
 from models.problems import Problem
 from stream.cli.output import Command, json_option, refuse, say
+from stream.cli.reason import reason_option
 from stream.cli.repository import repository_or_refuse
+from stream.cli.restore import restore
 from stream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
 from stream.clock import now_ms
 from stream.control.client import CommandRequest, read_events, read_lineup
-from stream.redaction import holds_card_number
+from stream.errors import ControlLogError
 from stream.settings import Settings, read_seconds
 from stream.telemetry.command_line import command_traced
 
@@ -27,17 +29,10 @@ def model() -> None:
     """Choose the live model and the challenger; models are named by digest, or an unambiguous prefix of 8 or more."""
 
 
-def _harmless(_context: click.Context, _option: click.Parameter, reason: str) -> str:
-    """Refuse a text with a card number in it: the topic keeps it for ever."""
-    if holds_card_number(reason):
-        raise click.BadParameter("it holds a card number; name the card by its token, or leave it out")
-    return reason
-
-
 def _wish_options(function: Command) -> Command:
     """Add the options that all commands to the workers have."""
     for option in (
-        click.option("--reason", default="", callback=_harmless, help="Why; kept with the command for ever."),
+        reason_option("Why; kept with the command for ever."),
         click.option(
             "--expected-revision",
             type=click.IntRange(0),
@@ -104,7 +99,7 @@ def list_models(as_json: bool) -> None:  # noqa: FBT001 - a flag
     try:
         digests = sorted(repository_or_refuse(settings).digests())
         lineup = asyncio.run(read_lineup(settings))
-    except (ModelError, KafkaError, OSError) as error:
+    except (ModelError, ControlLogError, KafkaError, OSError) as error:
         refuse_kafka(settings, error)
     challenger = lineup.challenger_at(now_ms())
     roles = {lineup.rollback_target: "before", challenger: "challenger", lineup.live: "live"}
@@ -134,18 +129,21 @@ def history(as_json: bool) -> None:  # noqa: FBT001 - a flag
     settings = settings_or_refuse()
     try:
         events = asyncio.run(read_events(settings))
-    except (KafkaError, OSError) as error:
+    except (ControlLogError, KafkaError, OSError) as error:
         refuse_kafka(settings, error)
     for event in events:
         if event.kind in (EventKind.ACCEPTED, EventKind.REFUSED):
             say(as_json, msgspec.to_builtins(event), _verdict(event))
 
 
+model.add_command(restore)
+
+
 def _send(settings: Settings, wish: CommandRequest, as_json: bool) -> None:  # noqa: FBT001 - a flag
     try:
         with refused_settings():
             command_id, answer = asyncio.run(command_traced(settings, wish))
-    except (KafkaError, OSError) as error:
+    except (ControlLogError, KafkaError, OSError) as error:
         refuse_kafka(settings, error, "the command was not sent: ")
     if answer is None:
         say(as_json, {"command_id": command_id, "kind": None}, "")

@@ -25,16 +25,19 @@ from models.errors import RepositoryUnavailableError
 from models.repository import Repository
 from stream.challenger.comparer import Comparer
 from stream.clock import now_ms
+from stream.control.backlog import passing_over_lost_commands
 from stream.control.follower import Follower
 from stream.control.judge import Judge, JudgeDeps
 from stream.control.model_cache import LoadedModels, ModelCache, ModelLoader
 from stream.control.probes import probe_vectorisers
+from stream.control.snapshots import Snapshots
 from stream.errors import SettingsError
 from stream.kafka.batches import Batch
 from stream.kafka.client import client_id, connection_options
 from stream.kafka.fetch_thread import ConsumerOptions
 from stream.kafka.losses import examine
 from stream.kafka.publisher import Publisher
+from stream.kafka.topic_settings import TopicWatch
 from stream.kafka.topics import LABELS, MODEL_CONTROL, TRANSACTIONS
 from stream.kafka.transport import BatchConsumer, BatchTransport
 from stream.pipeline import Pipeline
@@ -123,6 +126,8 @@ class WorkerParts(NamedTuple):
     repair: RepairProgress
     repairer: Repairer
     startup: Startup
+    snapshots: Snapshots
+    topics: TopicWatch
 
 
 class WorkerApp(faust.App):
@@ -187,6 +192,9 @@ class WorkerApp(faust.App):
             revision=lambda: parts.follower.lineup.revision,
             queued=lambda: parts.comparer.queued,
             cache_stats=lambda: parts.store.cache_stats,
+            lost_events=lambda: parts.follower.log.lost,
+            unsaved_events=lambda: parts.snapshots.unsaved,
+            deviating=lambda: parts.topics.deviating,
         )
 
     def _attach(self) -> None:
@@ -202,7 +210,8 @@ class WorkerApp(faust.App):
             )
         name = client_id(self.settings.worker_id)
         withheld = partial(_withheld, self.settings, self.parts.histories)
-        options = ConsumerOptions(self.settings, tuple(handlers), name, end_process, withheld, examine)
+        examined = passing_over_lost_commands(self.settings, examine)
+        options = ConsumerOptions(self.settings, tuple(handlers), name, end_process, withheld, examined)
         self.transport = BatchTransport(self, options)
         self.on_partitions_assigned.connect(self._assigned)
         self.on_partitions_revoked.connect(self._revoked)
@@ -267,7 +276,23 @@ def build_parts(
     repairer = Repairer(
         RepairerDeps(settings, features, store, consumer.current, decider.decided, withheld, telemetry.emit, repair)
     )
-    startup = Startup(StartupDeps(settings, admin, store, histories, follower, publisher, cache, comparer, repairer))
+    snapshots = Snapshots(settings, follower, loader.repository, lambda: judge.owner)
+    topics = TopicWatch(settings, admin)
+    startup = Startup(
+        StartupDeps(
+            settings=settings,
+            admin=admin,
+            store=store,
+            histories=histories,
+            follower=follower,
+            publisher=publisher,
+            cache=cache,
+            comparer=comparer,
+            repairer=repairer,
+            snapshots=snapshots,
+            topics=topics,
+        )
+    )
     return WorkerParts(
         store=store,
         histories=histories,
@@ -282,6 +307,8 @@ def build_parts(
         repair=repair,
         repairer=repairer,
         startup=startup,
+        snapshots=snapshots,
+        topics=topics,
     )
 
 
