@@ -21,6 +21,10 @@ Revision = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Total = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 WatchSeconds = Annotated[int, msgspec.Meta(ge=0, le=30 * 86_400)]
 BasisPoints = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+LogNumber = Annotated[int, msgspec.Meta(ge=0, le=511)]
+TopicName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,249}$(?!\n)")]
+TopicId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._:@-]{1,64}$(?!\n)")]
 Actor = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Reason = Annotated[str, msgspec.Meta(max_length=2_000)]
 
@@ -38,11 +42,30 @@ class CommandKind(StrEnum):
     """Return to what was live before."""
     DEMOTE = "demote"
     """Return to what was live before, and quarantine the model that is live now."""
+    ACCEPT_LOSS = "accept_loss"
+    """Let a partition go on that lost records, or whose topic was made anew."""
+    SKIP = "skip"
+    """Let a partition pass over records that cannot be read."""
 
 
 NAMES_A_MODEL = frozenset({CommandKind.CHALLENGE, CommandKind.PROMOTE})
+LEAVES_REVISION = frozenset({CommandKind.ACCEPT_LOSS, CommandKind.SKIP})
+"""Commands about partitions: they change no lineup, so the revision stays as it is."""
+_OF_PARTITIONS = {
+    "topic": LEAVES_REVISION,
+    "partition": LEAVES_REVISION,
+    "log": frozenset({CommandKind.ACCEPT_LOSS}),
+    "up_to": frozenset({CommandKind.ACCEPT_LOSS}),
+    "offset": frozenset({CommandKind.SKIP}),
+}
+"""The fields of these commands; each needs all of its own, and no other command takes any."""
 _ALIASES = {"rollback": "roll_back"}  # the command line's spelling
 _TIMES = ("issued_at", "expires_at")
+
+LARGEST_COMMAND_BYTES = 256 * 1024
+"""The largest command that is decoded: lists of a thousand cards have room, and a compressed record has any size."""
+_LONGEST_QUOTATION = 200
+"""A text of an unreadable record that is longer is not quoted: the answer would be too large for its topic."""
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="schema", tag="command/1"):
@@ -61,6 +84,11 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     expires_at: Timestamp
     force: bool = False
     watch_seconds: WatchSeconds | None = None
+    topic: TopicName | None = None
+    partition: Count | None = None
+    log: LogNumber | None = None
+    up_to: Count | None = None
+    offset: Count | None = None
 
     @property
     def expires_ms(self) -> int:
@@ -94,10 +122,11 @@ class EventKind(StrEnum):
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="schema", tag="event/1"):
     """One event on `model-events`. Fields that do not belong to its kind are absent.
 
-    `command` and `model` (the full digest) are those of the accepted, refused or pending command; `probe_hash`
-    belongs to `ready`; `partition` and `offset` to `cutover`; `watch_until` to an accepted promotion whose predecessor
-    stays as challenger until then; `compared`, `skipped` and `failed` to `shadow`; `actor` and `reason` to `restoring`,
-    and `records` to `restored`. The two have the same `command_id`.
+    `command` and `model` (the full digest) are those of the accepted, refused or pending command; `probe_hash` belongs
+    to `ready`; `partition` and `offset` to `cutover` and, with its `topic`, to an accepted `skip`; `topic`, `topic_id`,
+    `partition`, `log` and `up_to` to an accepted `accept_loss`; `watch_until` to an accepted promotion whose
+    predecessor stays as challenger until then; `compared`, `skipped` and `failed` to `shadow`;
+    `actor` and `reason` to `restoring`, and `records` to `restored`: the two have the same `command_id`.
     """
 
     event_id: Token
@@ -112,6 +141,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     probe_hash: Digest | None = None
     partition: Annotated[int, msgspec.Meta(ge=0)] | None = None
     offset: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    topic: TopicName | None = None
+    topic_id: TopicId | None = None
+    log: LogNumber | None = None
+    up_to: Count | None = None
     watch_until: Timestamp | None = None
     compared: Total | None = None
     skipped: Total | None = None
@@ -131,6 +164,8 @@ class UnreadableRecord(msgspec.Struct, frozen=True):
 
 
 _EVENTS = msgspec.json.Decoder(Event)
+_COMMANDS = msgspec.json.Decoder(float_hook=float)
+"""Python's own parser of floats: that of msgspec takes 300 ns a byte for some."""
 
 
 def encode(record: Command | Event) -> bytes:
@@ -143,7 +178,7 @@ def read_event(value: bytes) -> Event | UnreadableRecord:
     try:
         return _EVENTS.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return UnreadableRecord((Problem(ProblemCode.INVALID_RECORD, f"no event/1: {error}"),))
+        return UnreadableRecord((Problem(ProblemCode.INVALID_RECORD, f"no event/1: {_explained(error)}"),))
 
 
 def read_command(value: bytes) -> Command | UnreadableRecord:
@@ -152,10 +187,13 @@ def read_command(value: bytes) -> Command | UnreadableRecord:
     Times may have either form of the contract and are normalised to text; `rollback` means `roll_back`; unknown
     fields are ignored.
     """
+    if len(value) > LARGEST_COMMAND_BYTES:
+        detail = f"{len(value)} bytes, more than {LARGEST_COMMAND_BYTES}"
+        return UnreadableRecord((Problem(ProblemCode.INVALID_RECORD, detail),))
     try:
-        record = msgspec.json.decode(value)
+        record = _COMMANDS.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return UnreadableRecord((Problem(ProblemCode.INVALID_RECORD, f"no JSON: {error}"),))
+        return UnreadableRecord((Problem(ProblemCode.INVALID_RECORD, f"no JSON: {_explained(error)}"),))
     if not isinstance(record, dict):
         return UnreadableRecord((Problem(ProblemCode.INVALID_RECORD, "no JSON object"),))
     fields = _normalised(record)
@@ -183,7 +221,7 @@ def _normalised(record: dict[str, Any]) -> dict[str, Any]:
 def _field_problems(fields: dict[str, Any]) -> tuple[Problem, ...]:
     problems = []
     if fields.get("schema", "command/1") != "command/1":
-        problems.append(Problem(ProblemCode.INVALID_FIELD, f"schema: {fields['schema']!r:.80} is not 'command/1'"))
+        problems.append(Problem(ProblemCode.INVALID_FIELD, f"schema: {_quoted(fields['schema'])} is not 'command/1'"))
     for field in msgspec.structs.fields(Command):
         if field.name not in fields:
             if field.required:
@@ -193,7 +231,7 @@ def _field_problems(fields: dict[str, Any]) -> tuple[Problem, ...]:
             msgspec.convert(fields[field.name], field.type)
         except msgspec.ValidationError as error:
             code = ProblemCode.UNSUPPORTED_KIND if field.name == "kind" else ProblemCode.INVALID_FIELD
-            problems.append(Problem(code, f"{field.name}: {error}"))
+            problems.append(Problem(code, f"{field.name}: {_explained(error)}"))
     return tuple(problems)
 
 
@@ -203,9 +241,17 @@ def _kind_problems(fields: dict[str, Any]) -> tuple[Problem, ...]:
         return ()
     if kind in NAMES_A_MODEL and "model" not in fields:
         return (Problem(ProblemCode.INVALID_FIELD, f"model: missing, {kind} needs a model"),)
+    problems = []
     if kind in set(CommandKind) - NAMES_A_MODEL and "model" in fields:
-        return (Problem(ProblemCode.INVALID_FIELD, f"model: {kind} takes no model"),)
-    return ()
+        problems.append(Problem(ProblemCode.INVALID_FIELD, f"model: {kind} takes no model"))
+    if kind not in set(CommandKind):
+        return tuple(problems)
+    for name, kinds in _OF_PARTITIONS.items():
+        if kind in kinds and name not in fields:
+            problems.append(Problem(ProblemCode.INVALID_FIELD, f"{name}: missing, {kind} needs it"))
+        if kind not in kinds and name in fields:
+            problems.append(Problem(ProblemCode.INVALID_FIELD, f"{name}: {kind} takes none"))
+    return tuple(problems)
 
 
 def _order_problems(command: Command) -> tuple[Problem, ...]:
@@ -220,3 +266,16 @@ def _text(fields: dict[str, Any], name: str) -> str | None:
         return msgspec.convert(fields.get(name), Token)
     except msgspec.ValidationError:
         return None
+
+
+def _explained(error: Exception) -> str:
+    """Return an error's message, but not a long one: it quotes what was read, and half of it may hide a card number."""
+    message = str(error)
+    return message if len(message) <= _LONGEST_QUOTATION else f"{len(message)} characters that are not allowed"
+
+
+def _quoted(value: object) -> str:
+    """Quote a short text, or name the type: `repr` of a deeply nested value raises."""
+    if isinstance(value, str) and len(value) <= _LONGEST_QUOTATION:
+        return repr(value)
+    return type(value).__name__

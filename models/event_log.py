@@ -12,6 +12,7 @@ import msgspec
 
 from models.commands import Event, EventKind, read_event
 from models.lineup import Candidates, Lineup, follow, follow_candidates
+from models.logs import Logs, follow_logs
 
 NOT_KEPT = frozenset(
     kind.value
@@ -39,11 +40,12 @@ _any_event = msgspec.json.Decoder(_AnyEvent).decode
 
 
 class EventFold:
-    """One deployment's lineup and candidates, and the events of all deployments that a restore has to write."""
+    """One deployment's lineup and candidates, the logs of the input, and the events that a restore has to write."""
 
     def __init__(self, deployment: str) -> None:
         self.lineup = Lineup(deployment)
         self.candidates = Candidates(deployment)
+        self.logs = Logs()
         self.missing_revision: int | None = None
         """The first revision that the log lacks, though a record of it names a later one; None if there is none."""
         self.named: dict[str, int] = {}
@@ -69,6 +71,7 @@ class EventFold:
             self.missing_revision = self.lineup.revision + 1
         self.lineup = follow(self.lineup, event)
         self.candidates = follow_candidates(self.candidates, event)
+        self.logs = follow_logs(self.logs, event)
 
 
 def _kept_name(value: bytes, event: Event | None) -> str | None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from models.commands import NAMES_A_MODEL, Command, CommandKind, Event, EventKind, UnreadableRecord
+from models.commands import LEAVES_REVISION, NAMES_A_MODEL, Command, CommandKind, Event, EventKind, UnreadableRecord
 from models.lineup import Answer, Lineup, artifact_needed
+from models.logs import Logs
 from models.problems import Problem, ProblemCode
 from models.times import format_time
 
@@ -21,6 +22,14 @@ class HeldArtifact(NamedTuple):
     fingerprint: str
 
 
+class InputTopic(NamedTuple):
+    """What the brokers say of the partition of an input topic: the topic's id, and the first and the end offset."""
+
+    topic_id: str | None
+    begin: int
+    end: int
+
+
 @dataclass(frozen=True, slots=True)
 class Fleet:
     """What the judge knows besides the log.
@@ -29,7 +38,8 @@ class Fleet:
     to the command's `lineup.artifact_needed`: for a model that it names, what the repository holds, or why it holds
     nothing; for the model to return to, what this worker has loaded, or why it could not load it (empty: not tried
     yet). `answers` are the answers to this command's candidate. `watch_ms` is how long a promotion is watched that does
-    not state it.
+    not state it. `logs` are the logs of the input topics, and `input_topic` is the one that the command names; None if
+    this deployment reads no such partition.
     """
 
     fingerprints: frozenset[str]
@@ -37,11 +47,15 @@ class Fleet:
     artifact: HeldArtifact | tuple[Problem, ...] = ()
     answers: Mapping[str, Answer] = field(default_factory=lambda: MappingProxyType({}))
     watch_ms: int = 0
+    logs: Logs = field(default_factory=Logs)
+    input_topic: InputTopic | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """The command makes `revision`; `model` is its full digest, if it names a model.
+
+    `topic_id` is that of the topic in which a loss is accepted.
 
     Where a promotion is watched, the model that was live stays in the shadow until `watch_until_ms`.
     """
@@ -49,6 +63,7 @@ class Accepted:
     revision: int
     model: str | None
     watch_until_ms: int | None = None
+    topic_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +125,7 @@ def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdic
         *_argument_problems(command),
         *_state_problems(lineup, command, model, now_ms),
         *_artifact_problems(lineup, command, fleet),
+        *_partition_problems(command, fleet),
     )
     needs_answers = command.kind in NAMES_A_MODEL and not command.force
     if now_ms >= command.expires_ms:
@@ -117,6 +133,8 @@ def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdic
         return Refused((*problems, *expired), model)
     if problems:
         return Refused(problems, model)
+    if command.kind in LEAVES_REVISION:
+        return Accepted(lineup.revision, None, None, None if fleet.input_topic is None else fleet.input_topic.topic_id)
     accepted = Accepted(lineup.revision + 1, model, _watch_until(lineup, model, _watch_ms(command, fleet), now_ms))
     if model is None or not needs_answers:
         return accepted
@@ -185,6 +203,28 @@ def _state_problems(lineup: Lineup, command: Command, model: str | None, now_ms:
                 yield Problem(ProblemCode.NOTHING_LIVE, "no model is live")
             if lineup.rollback_target is None:
                 yield Problem(ProblemCode.NOTHING_TO_ROLL_BACK, "no other model was live before; promote one")
+        case CommandKind.ACCEPT_LOSS | CommandKind.SKIP:
+            return
+
+
+def _partition_problems(command: Command, fleet: Fleet) -> Iterator[Problem]:
+    """Refuse to accept a loss, or to skip an offset, that no partition can have reported."""
+    if command.kind not in LEAVES_REVISION:
+        return
+    topic = fleet.input_topic
+    if topic is None:
+        yield Problem(
+            ProblemCode.UNKNOWN_TOPIC, f"this deployment reads no partition {command.partition} of {command.topic}"
+        )
+        return
+    if command.log is not None and not fleet.logs.may_be(str(command.topic), topic.topic_id, command.log):
+        following = fleet.logs.last(str(command.topic)) + 1
+        detail = f"log {command.log} is neither this topic's own number nor the next one, {following}"
+        yield Problem(ProblemCode.WRONG_LOG, detail)
+    wanted = command.up_to if command.kind is CommandKind.ACCEPT_LOSS else command.offset
+    if wanted is not None and not topic.begin <= wanted <= topic.end:
+        detail = f"offset {wanted} is not between the first, {topic.begin}, and the end, {topic.end}"
+        yield Problem(ProblemCode.WRONG_OFFSET, detail)
 
 
 def _choice_problems(lineup: Lineup, command: Command, model: str | None) -> Iterator[Problem]:
@@ -250,11 +290,14 @@ def verdict_event(command: Command, verdict: Verdict, revision: int, origin: Ori
     """
     problems: tuple[Problem, ...] = ()
     watch_until_ms: int | None = None
+    about: dict[str, Any] = {}
     match verdict:
         case Answered(answer):
             return answer
         case Accepted():
             kind, revision, watch_until_ms = EventKind.ACCEPTED, verdict.revision, verdict.watch_until_ms
+            about = {name: getattr(command, name) for name in ("topic", "partition", "log", "up_to", "offset")}
+            about["topic_id"] = verdict.topic_id
         case Refused():
             kind, problems = EventKind.REFUSED, verdict.problems
         case Waiting():
@@ -268,6 +311,7 @@ def verdict_event(command: Command, verdict: Verdict, revision: int, origin: Ori
         model=verdict.model,
         watch_until=None if watch_until_ms is None else format_time(watch_until_ms),
         problems=problems,
+        **about,
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from models.commands import Command, CommandKind, Event, EventKind
+from models.commands import LEAVES_REVISION, Command, CommandKind, Event, EventKind
 from models.errors import InvalidTimeError
 from models.persistent import GrowingMap, LiveBefore
 from models.problems import Problem
@@ -132,7 +132,7 @@ def artifact_needed(lineup: Lineup, command: Command) -> str | None:
             return command.model
         case CommandKind.ROLL_BACK | CommandKind.DEMOTE:
             return lineup.rollback_target
-        case CommandKind.WITHDRAW:
+        case CommandKind.WITHDRAW | CommandKind.ACCEPT_LOSS | CommandKind.SKIP:
             return None
 
 
@@ -144,7 +144,7 @@ def follow(lineup: Lineup, event: Event) -> Lineup:
     """
     if event.deployment != lineup.deployment or event.command_id is None or event.command_id in lineup.answers:
         return lineup
-    if event.kind is EventKind.REFUSED:
+    if event.kind is EventKind.REFUSED or (event.kind is EventKind.ACCEPTED and event.command in LEAVES_REVISION):
         return _answered(lineup, event)
     if event.kind is not EventKind.ACCEPTED or event.command is None or event.revision != lineup.revision + 1:
         return lineup

@@ -16,6 +16,8 @@ _MINUTE = timedelta(minutes=1)
 EARLIEST_MS = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) // _MILLISECOND
 LATEST_MS = (datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC) - _EPOCH) // _MILLISECOND
 
+_SHOWN = 80
+
 
 class Moment(NamedTuple):
     """A point in time, and the UTC offset of its text (0 for epoch milliseconds, which carry none)."""
@@ -36,7 +38,7 @@ def parse_time_ms(value: object) -> Moment:
         return _parse_text(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return _check_range(Moment(value, 0), value)
-    raise InvalidTimeError(f"{value!r:.80} is neither RFC 3339 text nor integer epoch milliseconds")
+    raise InvalidTimeError(f"{type(value).__name__} is neither RFC 3339 text nor integer epoch milliseconds")
 
 
 def format_time(epoch_ms: int) -> str:
@@ -48,16 +50,23 @@ def format_time(epoch_ms: int) -> str:
 
 def _parse_text(text: str) -> Moment:
     if _RFC3339.fullmatch(text) is None:
-        raise InvalidTimeError(f"{text!r:.80} is not RFC 3339 with a zone, as in 2026-01-31T12:00:00.000Z")
+        raise InvalidTimeError(f"{_shown(text)} is not RFC 3339 with a zone, as in 2026-01-31T12:00:00.000Z")
     try:
         moment = datetime.fromisoformat(text.upper())
     except ValueError as error:
-        raise InvalidTimeError(f"{text!r:.80} is not a valid date and time: {error}") from error
+        raise InvalidTimeError(f"{_shown(text)} is not a valid date and time") from error
     offset = moment.utcoffset() or timedelta()
     return _check_range(Moment((moment - _EPOCH) // _MILLISECOND, offset // _MINUTE), text)
 
 
-def _check_range(moment: Moment, value: object) -> Moment:
+def _check_range(moment: Moment, value: int | str) -> Moment:
     if not EARLIEST_MS <= moment.epoch_ms <= LATEST_MS:
-        raise InvalidTimeError(f"{value!r:.80} is outside the years 1 to 9999")
+        raise InvalidTimeError(f"{_shown(value)} is outside the years 1 to 9999")
     return moment
+
+
+def _shown(value: int | str) -> str:
+    """Quote the beginning of a text or number; `repr` of a whole one would take as long as it is."""
+    if isinstance(value, str):
+        return f"{value[:_SHOWN]!r:.{_SHOWN}}"
+    return str(value) if abs(value) < 10**_SHOWN else f"a number of more than {_SHOWN} digits"

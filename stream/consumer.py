@@ -1,7 +1,7 @@
 """The validity rule for scores, used by every consumer of the scores topic and by the worker itself.
 
 Read a partition in order and keep two integers: a score is valid if its `epoch` is not below the highest so far and its
-`source.offset` is above that of the last valid score. All others are void and must be ignored.
+(`source.log`, `source.offset`) is above that of the last valid score. All others are void and must be ignored.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,21 +12,36 @@ import msgspec
 
 from stream.contract.outputs import Score
 
+_OFFSETS_OF_A_LOG = 2**44
+
+
+def place_of(log: int, offset: int) -> int:
+    """Return one integer that orders records as (log, offset) does; in the first log, 0, it is the offset."""
+    return log * _OFFSETS_OF_A_LOG + offset
+
+
+def log_and_offset(place: int) -> tuple[int, int]:
+    """Return the log and the offset of a place; (0, -1) if it is -1, which stands for no record."""
+    return (0, -1) if place < 0 else divmod(place, _OFFSETS_OF_A_LOG)
+
 
 class Standing(NamedTuple):
-    """The state of one partition of scores: all that the next score's validity depends on."""
+    """The state of one partition of scores: all that the next score's validity depends on.
+
+    `last_place` is the place (see `place_of`) of the last valid score's transaction; -1 if there was none.
+    """
 
     highest_epoch: int = -1
-    last_offset: int = -1
+    last_place: int = -1
 
-    def is_valid(self, epoch: int, offset: int) -> bool:
-        """Tell whether a score of this epoch and source offset is valid if it comes next."""
-        return epoch >= self.highest_epoch and offset > self.last_offset
+    def is_valid(self, epoch: int, place: int) -> bool:
+        """Tell whether a score of this epoch and source place is valid if it comes next."""
+        return epoch >= self.highest_epoch and place > self.last_place
 
-    def after(self, epoch: int, offset: int) -> "Standing":
+    def after(self, epoch: int, place: int) -> "Standing":
         """Return the standing after such a score, valid or void."""
-        last_offset = offset if self.is_valid(epoch, offset) else self.last_offset
-        return Standing(max(self.highest_epoch, epoch), last_offset)
+        last_place = place if self.is_valid(epoch, place) else self.last_place
+        return Standing(max(self.highest_epoch, epoch), last_place)
 
 
 class ScoreRecord(Protocol):
@@ -92,12 +107,12 @@ class ValidScores(Generic[Record]):
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 self.unreadable += 1
                 continue
-            if self._take(record.partition, score.epoch, score.source.offset):
+            if self._take(record.partition, score.epoch, place_of(score.source.log, score.source.offset)):
                 yield record, score
 
-    def _take(self, partition: int, epoch: int, offset: int) -> bool:
+    def _take(self, partition: int, epoch: int, place: int) -> bool:
         standing = self.standings.get(partition, Standing())
-        valid = standing.is_valid(epoch, offset)
-        self.standings[partition] = standing.after(epoch, offset)
+        valid = standing.is_valid(epoch, place)
+        self.standings[partition] = standing.after(epoch, place)
         self.void += not valid
         return valid

@@ -16,7 +16,7 @@ from features.vector.sets import FeatureSets, Vectors
 from stream.clock import Stage, Stopwatch
 from stream.contract.codes import DeadLetterCode
 from stream.control.model_cache import ServingModels
-from stream.kafka.batches import Record
+from stream.kafka.batches import Record, in_thread_if_large, size_of
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Headers
 from stream.scoring.decode import Decoded, decode
@@ -56,11 +56,12 @@ class Outputs:
 
 
 class DecisionTerms(NamedTuple):
-    """The context of a batch: the models that score, the epoch of each partition, and the headers of each score."""
+    """The context of a batch: the models that score, the epoch of each partition, the log, and each score's headers."""
 
     serving: ServingModels
     epochs: Mapping[int, int]
     headers: Callable[[Record], Headers]
+    log: int = 0
 
 
 class Pipeline:
@@ -78,7 +79,8 @@ class Pipeline:
             StoreUnavailableError: the histories are unavailable; nothing was decided, retry.
         """
         watch = Stopwatch()
-        decoded = self._decode(records)
+        size = size_of(*records)
+        decoded = await self._decode(records, size, terms.log)
         watch.lap("decode")
         observed = await self._store.observe(decoded.columns)
         watch.lap("observe")
@@ -89,7 +91,8 @@ class Pipeline:
         judgements = await self._score(terms.serving, vectors, int(due.sum()))
         watch.lap("score")
         frame = self._frame(terms, vectors.names(live), clock())
-        scored = encode(frame, decoded, observed, (np.flatnonzero(due), computed, judgements))
+        judged = (np.flatnonzero(due), computed, judgements)
+        scored = await in_thread_if_large(size, encode, frame, decoded, observed, judged)
         watch.lap("encode")
         return Outputs(
             scored,
@@ -100,16 +103,16 @@ class Pipeline:
             observed.stopgap,
         )
 
-    async def apply(self, records: Sequence[Record]) -> None:
-        """Append records to the histories without deciding them: they are decided, but may be missing there.
+    async def apply(self, records: Sequence[Record], log: int) -> None:
+        """Append records of a log to the histories without deciding them: they are decided, but may be missing there.
 
         Raises:
             StoreUnavailableError: the histories are unavailable; retry.
         """
-        await self._store.observe(self._decode(records).columns)
+        await self._store.observe((await self._decode(records, size_of(*records), log)).columns)
 
-    def _decode(self, records: Sequence[Record]) -> Decoded:
-        return decode(records, round(self._settings.future_skew * 1000))
+    async def _decode(self, records: Sequence[Record], size: int, log: int) -> Decoded:
+        return await in_thread_if_large(size, decode, records, round(self._settings.future_skew * 1000), log)
 
     async def _score(self, serving: ServingModels, vectors: Vectors, count: int) -> list[Judgement]:
         """Score here, or in another thread if it takes long: LightGBM releases the GIL."""
@@ -125,6 +128,7 @@ class Pipeline:
             code_version=CODE_VERSION,
             revision=terms.serving.revision,
             epochs=terms.epochs,
+            log=terms.log,
             now_ms=now_ms,
             headers=terms.headers,
         )

@@ -1,12 +1,15 @@
-"""Find and redact card numbers in bytes.
+"""Redact card numbers in what is kept, passed on or shown of the input: values, keys, headers, error details.
 
-A card number is a run of 14-19 digits, spaces and dashes ignored, that starts with 2-6 and passes the Luhn check; with
-15 digits it must start with 34 or 37. If dashes or spaces divide a longer run, every unbroken sequence of its groups is
-checked as well. Digits, spaces and dashes written as JSON escapes count; digits of other escapes belong to no run.
+What is to be truncated is redacted with regard to what comes behind it, since the beginning of a card number alone is
+not found. `stream.card_numbers` says what a card number is.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+
+from stream.card_numbers import LONGEST, card_numbers, holds_enough_digits
+
+Headers = Sequence[tuple[str, bytes | None]]
 
 PASSED_AS_THEY_ARE = frozenset({"traceparent", "tracestate", "correlation-id"})
 """Headers with machine identifiers: a run of digits in them is not a card number, and redaction would corrupt them."""
@@ -14,53 +17,16 @@ PASSED_AS_THEY_ARE = frozenset({"traceparent", "tracestate", "correlation-id"})
 MASK = b"[redacted]"
 """Shorter than any card number, so redacted text never grows."""
 
-_DIGITS = rb"(?:\d|\\u003\d)++"
-_BETWEEN = rb"(?:[ -]|\\u002[0Dd])++"
-_RUN = re.compile(rb"(%b(?:%b%b)*+)|\\u[0-9A-Fa-f]{4}" % (_DIGITS, _BETWEEN, _DIGITS))
-_GROUP = re.compile(rb"(%b)|%b" % (_DIGITS, _BETWEEN))
-_ESCAPE = re.compile(rb"\\u003")
-_SHORTEST, _LONGEST = 14, 19
-_AMEX_LENGTH = 15
-_DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
+_BETWEEN_TEXTS = b"\n"
+"""A byte that belongs to no card number and to no JSON escape."""
 
+_UNFINISHED = re.compile(
+    rb"(?:(?:[0-9A-Fa-f]{0,3}u)?\\)?+(?:(?:[ -]|[0Dd]200u\\)*+\d(?:300u\\)?+){0,%d}+" % (LONGEST - 1)
+)
+"""At the end of a truncated text, reversed: part of an escape, then all digits that a card number may begin with."""
 
-def is_card_number(digits: bytes) -> bool:
-    """Tell whether a string of digits without separators is a card number."""
-    if not _SHORTEST <= len(digits) <= _LONGEST or digits[0] not in b"23456":
-        return False
-    if len(digits) == _AMEX_LENGTH and digits[:2] not in (b"34", b"37"):
-        return False
-    values = [digit - 48 for digit in reversed(digits)]
-    return (sum(values[::2]) + sum(_DOUBLED[value] for value in values[1::2])) % 10 == 0
-
-
-def card_numbers(text: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the (start, end) of each card number in `text`, in order, without overlaps."""
-    for run in _RUN.finditer(text):
-        if not run[1] or run.end() - run.start() < _SHORTEST:
-            continue
-        groups = [group.span() for group in _GROUP.finditer(text, *run.span()) if group[1]]
-        first = 0
-        while first < len(groups):
-            last = _last_group(text, groups, first)
-            if last is not None:
-                yield groups[first][0], groups[last][1]
-            first = first + 1 if last is None else last + 1
-
-
-def _last_group(text: bytes, groups: list[tuple[int, int]], first: int) -> int | None:
-    """Return the last group of the longest card number that starts with group `first`; None if there is none."""
-    digits, found = b"", None
-    if text[groups[first][0]] not in b"\\23456":
-        return None
-    for index in range(first, len(groups)):
-        start, end = groups[index]
-        digits += _ESCAPE.sub(b"", text[start:end])
-        if len(digits) > _LONGEST:
-            break
-        if is_card_number(digits):
-            found = index
-    return found
+_READ_FOR_EACH_SHOWN = 16
+"""How many characters are looked at for each that is shown, because redaction shortens a text."""
 
 
 def holds_card_number(text: str) -> bool:
@@ -83,24 +49,75 @@ def redact_text(text: str) -> str:
     return redact(text.encode("utf-8", "replace")).decode()
 
 
-def redact_headers(headers: Sequence[tuple[str, bytes | None]]) -> Sequence[tuple[str, bytes | None]]:
-    """Return the headers that an output passes on, redacted except for machine identifiers."""
-    if not headers:
+def redact_each(texts: Sequence[bytes]) -> Sequence[bytes]:
+    """Redact texts in one search, which many short ones would repeat; return the same object if there is nothing."""
+    joined = _BETWEEN_TEXTS.join(texts)
+    if not holds_enough_digits(joined):
+        return texts
+    found = list(card_numbers(joined))
+    redacted: list[bytes] = []
+    begin = next_one = 0
+    for text in texts:
+        parts: list[bytes] = []
+        at, end = begin, begin + len(text)
+        while next_one < len(found) and found[next_one][0] < end:
+            parts += (joined[at : found[next_one][0]], MASK)
+            at = found[next_one][1]
+            next_one += 1
+        redacted.append(b"".join((*parts, joined[at:end])))
+        begin = end + len(_BETWEEN_TEXTS)
+    return redacted
+
+
+def redact_beginning(text: bytes, longest: int) -> bytes:
+    """Redact the first `longest` bytes, with a card number that begins there and ends behind them.
+
+    Up to five digits of that may stay, if the next ones are a card number of their own.
+    """
+    return redact(text) if len(text) <= longest else _redact_cut(text[:longest])
+
+
+def _redact_cut(beginning: bytes) -> bytes:
+    """Redact the beginning of a longer text."""
+    redacted = redact(beginning)
+    unfinished = _UNFINISHED.match(redacted[::-1])
+    return redact(redacted[: len(redacted) - unfinished.end()]) if unfinished else redacted
+
+
+def redact_headers(headers: Headers, excepted: frozenset[str] = PASSED_AS_THEY_ARE) -> Headers:
+    """Return headers with card numbers in their names and values redacted, except for those of some names."""
+    searched = [header for header in headers if header[0] not in excepted]
+    if not searched:
         return headers
-    return tuple(
-        (name, value) if name in PASSED_AS_THEY_ARE else (redact_text(name), value and redact(value))
-        for name, value in headers
-    )
+    texts = [text for name, value in searched for text in (name.encode("utf-8", "replace"), value or b"")]
+    redacted = redact_each(texts)
+    if redacted is texts:
+        return headers
+    pairs = zip(redacted[::2], redacted[1::2], strict=True)
+    return tuple(header if header[0] in excepted else _redacted_header(header[1], *next(pairs)) for header in headers)
+
+
+def _redacted_header(given: bytes | None, name: bytes, value: bytes) -> tuple[str, bytes | None]:
+    return name.decode(), given and value
+
+
+def shorten(text: str, longest: int) -> str:
+    """Redact a text, then truncate it to `longest` characters; a long text is not read to its end."""
+    looked_at = longest * _READ_FOR_EACH_SHOWN
+    beginning = text[:looked_at].encode("utf-8", "replace")
+    return (redact(beginning) if len(text) <= looked_at else _redact_cut(beginning)).decode("utf-8", "replace")[
+        :longest
+    ]
 
 
 def shown(value: object, longest: int = 80) -> str:
     """Format a record's value for a message: redacted, then truncated, else part of a card number could stay."""
     match value:
         case str():
-            return repr(redact_text(value))[:longest]
+            return repr(shorten(value, longest))[:longest]
         case bytes():
-            return repr(redact(value))[:longest]
+            return repr(redact_beginning(value, longest * _READ_FOR_EACH_SHOWN))[:longest]
         case dict() | list():
             return "an object" if isinstance(value, dict) else "an array"
         case _:
-            return redact_text(repr(value))[:longest]
+            return shorten(repr(value), longest)

@@ -50,6 +50,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The deployment's name, for each independent lineup: prefixes its Redis keys, and keys its control records."""
     group: Name = "fraudstream"
     """The consumer group that the workers of a deployment share."""
+    group_instance: Prefix = ""
+    """A name of the worker in its group that it keeps over restarts (`group.instance.id`), each worker its own; empty:
+    none. A restart within the session timeout then moves no partition, but a worker that is stopped and does not come
+    back leaves its partitions without decisions for that long."""
     topic_prefix: Prefix = ""
     """A prefix for the name of every topic."""
     http: Address = "127.0.0.1:6066"
@@ -103,7 +107,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     shadow_memory_mb: Annotated[int, msgspec.Meta(ge=256, le=1_048_576)] = 1024
     """The limit of the challenger's private memory, in MiB."""
     worker_id: Prefix = ""
-    """The worker's name in events; empty: host and process id."""
+    """The worker's name in events; empty: `FRAUDSTREAM_GROUP_INSTANCE`, or host and process id."""
 
     actor: str = ""
     """The author that is recorded with a command; empty: the login name."""
@@ -143,6 +147,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             problems.append(f"{PREFIX}{name.upper()}: {expected}, got {_shown(name, text)}")
     settings = Settings(**values)
     problems += [*_login_problems(settings), *_tls_problems(settings), *_redis_problems(settings)]
+    problems += _name_problems(settings)
     if problems:
         raise SettingsError("\n".join(problems))
     return msgspec.structs.replace(settings, redis_url=_with_cafile(settings.redis_url, settings.redis_cafile))
@@ -196,6 +201,15 @@ def _is_cut_login(url: SplitResult) -> bool:
         return False
     port = url.netloc.rpartition(":")[2]
     return "@" in url.path or ("@" in url.query + url.fragment and ":" in url.netloc and not port.isdecimal())
+
+
+def _name_problems(settings: Settings) -> Iterator[str]:
+    """Yield that a worker has two names: the coordinator keeps the name of the first process of a static member."""
+    if settings.group_instance and settings.worker_id not in {"", settings.group_instance}:
+        yield (
+            f"{PREFIX}WORKER_ID: must be that of {PREFIX}GROUP_INSTANCE, {settings.group_instance!r}, or empty, got "
+            f"{settings.worker_id!r}: commands would wait for the answer of a worker that was replaced"
+        )
 
 
 def _no_effect(name: str, with_what: str, instead: str) -> str:

@@ -110,7 +110,7 @@ class WorkerBench:
         Raises:
             MeasurementError: the fleet refused, or did not answer.
         """
-        request = CommandRequest(kind, digest, "bench", "a measurement", None, _READY_SECONDS, force=False)
+        request = CommandRequest(kind, "bench", "a measurement", _READY_SECONDS, digest)
         command_id, answer = await command_traced(self.settings, request)
         if answer is None or answer.kind is not EventKind.ACCEPTED:
             why = "; ".join(problem.detail for problem in answer.problems) if answer else "no answer"

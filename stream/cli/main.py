@@ -6,6 +6,7 @@ from stream.cli.lazy import CommandSource, LazyGroup
 
 COMMANDS = {
     "bench": CommandSource("stream.cli.bench:bench", "Measure what the parts cost on this machine."),
+    "dead-letters": CommandSource("stream.cli.dead_letters:dead_letters", "Pass over records that no worker can read."),
     "demo": CommandSource(
         "stream.cli.demo:demo",
         "Show the main job: cards, models, a worker, live decisions, a challenger, a promotion and a roll-back.",
@@ -34,7 +35,9 @@ COMMANDS = {
         "Rescore a transactions FILE (parquet, CSV), or a range of the topic.",
     ),
     "shadow": CommandSource("stream.cli.shadow:shadow", "See what the challenger would have decided."),
-    "topics": CommandSource("stream.cli.topics:topics", "Create the topics of the contract."),
+    "topics": CommandSource(
+        "stream.cli.topics:topics", "Create the topics of the contract, and accept what Kafka lost of the input."
+    ),
     "train": CommandSource(
         "stream.cli.train:train",
         "Train a model on a transactions FILE (parquet, CSV), and store it in the repository.",

@@ -9,19 +9,18 @@ import click
 import msgspec
 from aiokafka.errors import KafkaError
 
-from models.commands import CommandKind, Event, EventKind
+from models.commands import CommandKind, EventKind
 from models.errors import ModelError
 from models.problems import Problem
+from stream.cli.commands import reason_option, send, verdict_text, wait_option
 from stream.cli.output import Command, json_option, refuse, say
-from stream.cli.reason import reason_option
 from stream.cli.repository import repository_or_refuse
 from stream.cli.restore import restore
-from stream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
+from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.clock import now_ms
 from stream.control.client import CommandRequest, read_events, read_lineup
 from stream.errors import ControlLogError
-from stream.settings import Settings, read_seconds
-from stream.telemetry.command_line import command_traced
+from stream.settings import read_seconds
 
 
 @click.group()
@@ -32,15 +31,13 @@ def model() -> None:
 def _wish_options(function: Command) -> Command:
     """Add the options that all commands to the workers have."""
     for option in (
-        reason_option("Why; kept with the command for ever."),
+        reason_option,
         click.option(
             "--expected-revision",
             type=click.IntRange(0),
             help="The command is void if the revision is another; by default the present one.",
         ),
-        click.option(
-            "--wait", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True, help="Seconds."
-        ),
+        wait_option,
         click.option("--force", is_flag=True, help="Do not wait for workers to be ready."),
         json_option,
     ):
@@ -72,7 +69,8 @@ def _command(kind: CommandKind, name: str, help_text: str) -> None:
 
     def run(digest: str | None = None, **options: Any) -> None:  # noqa: ANN401 - click's options
         settings, as_json = settings_or_refuse(), options.pop("as_json")
-        _send(settings, CommandRequest(kind=kind, model=digest, actor=settings.actor or getuser(), **options), as_json)
+        request = CommandRequest(kind=kind, model=digest, actor=settings.actor or getuser(), **options)
+        send(settings, request, as_json=as_json)
 
     decorated: Callable[..., None] = _wish_options(run)
     if kind is CommandKind.PROMOTE:
@@ -133,27 +131,7 @@ def history(as_json: bool) -> None:  # noqa: FBT001 - a flag
         refuse_kafka(settings, error)
     for event in events:
         if event.kind in (EventKind.ACCEPTED, EventKind.REFUSED):
-            say(as_json, msgspec.to_builtins(event), _verdict(event))
+            say(as_json, msgspec.to_builtins(event), verdict_text(event))
 
 
 model.add_command(restore)
-
-
-def _send(settings: Settings, wish: CommandRequest, as_json: bool) -> None:  # noqa: FBT001 - a flag
-    try:
-        with refused_settings():
-            command_id, answer = asyncio.run(command_traced(settings, wish))
-    except (ControlLogError, KafkaError, OSError) as error:
-        refuse_kafka(settings, error, "the command was not sent: ")
-    if answer is None:
-        say(as_json, {"command_id": command_id, "kind": None}, "")
-        refuse(f"no verdict within {wish.wait:g} s; command {command_id} has expired")
-    say(as_json, msgspec.to_builtins(answer), _verdict(answer))
-    if answer.kind is not EventKind.ACCEPTED:
-        raise SystemExit(1)
-
-
-def _verdict(event: Event) -> str:
-    lines = [f"{event.at}  revision {event.revision}  {event.kind}  {event.command or ''} {(event.model or '')[:12]}"]
-    lines += [f"  {problem.code}: {problem.detail}" for problem in event.problems]
-    return "\n".join(line.rstrip() for line in lines)

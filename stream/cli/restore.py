@@ -9,8 +9,8 @@ from aiokafka.errors import KafkaError
 
 from models.errors import ModelError
 from models.snapshot import RestorePlan, read_snapshot, snapshot_name
+from stream.cli.commands import reason_option
 from stream.cli.output import json_option, refuse, say
-from stream.cli.reason import reason_option
 from stream.cli.repository import repository_or_refuse
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.control.restore import RestoreRequest, plan
@@ -28,7 +28,7 @@ from stream.settings import Settings
     help="A copy of a snapshot; by default the one in the model repository.",
 )
 @click.option("--yes", is_flag=True, help="Write; without it, only say what would be written.")
-@reason_option("Why; kept in the log for ever.")
+@reason_option
 @json_option
 def restore(file: Path | None, yes: bool, reason: str, as_json: bool) -> None:  # noqa: FBT001 - flags
     """Write events that `model-events` has lost back to it, and say which lineup they make.

@@ -1,19 +1,24 @@
-"""`fraudstream topics`: creates the topics of the contract, and mends settings that delete their records too soon."""
+"""`fraudstream topics`: creates the topics, mends their settings, and accepts what Kafka lost of the input."""
 
 import asyncio
 
 import click
+from aiokafka.errors import KafkaError
 
+from models.commands import CommandKind
+from stream.cli.commands import reason_option, send_partition_command, wait_option
 from stream.cli.output import json_option, refuse, say
-from stream.cli.settings import settings_or_refuse
-from stream.errors import TopicsError
+from stream.cli.settings import refuse_kafka, settings_or_refuse
+from stream.control.client import PartitionArguments
+from stream.control.losses import PartitionLoss, read_losses
+from stream.errors import ControlLogError, TopicsError
 from stream.kafka.topic_settings import mend
 from stream.kafka.topics import apply
 
 
 @click.group()
 def topics() -> None:
-    """Create the topics of the contract."""
+    """Create the topics of the contract, and accept what Kafka lost of the input."""
 
 
 @topics.command("apply")
@@ -34,3 +39,42 @@ def topics_apply(partitions: int, replication: int, as_json: bool) -> None:  # n
     changes = [f"{one.topic}: {one.setting} changed from {one.found or 'empty'} to {one.wanted}" for one in mended]
     facts = {"created": made, "partitions": partitions, "mended": [one._asdict() for one in mended]}
     say(as_json, facts, "\n".join((*made, *changes)) or "all topics exist")
+
+
+@topics.command("accept-loss")
+@click.option("--topic", help="Only of this topic; by default of transactions and labels.")
+@click.option("--partition", type=click.IntRange(0), help="Only of this partition.")
+@click.option("--dry-run", is_flag=True, help="Say what is lost, and accept nothing.")
+@reason_option
+@wait_option
+@json_option
+def accept_loss(  # noqa: PLR0913 - click's options
+    *,
+    topic: str | None,
+    partition: int | None,
+    dry_run: bool,
+    reason: str,
+    wait: float,
+    as_json: bool,
+) -> None:
+    """Accept what Kafka lost of the input, on the record, so that its partitions go on."""
+    settings = settings_or_refuse()
+    if not reason and not dry_run:
+        raise click.UsageError("--reason is needed: it is kept with the command for ever")
+    try:
+        losses = asyncio.run(read_losses(settings))
+    except (TopicsError, ControlLogError, KafkaError, OSError) as error:
+        refuse_kafka(settings, error)
+    wanted = [one for one in losses if topic in (None, one.topic) and partition in (None, one.partition)]
+    if not wanted:
+        say(as_json, {"lost": []}, "no partition has lost anything that is not accepted")
+    for one in wanted:
+        _say_loss(one, as_json=as_json)
+        if not dry_run:
+            arguments = PartitionArguments(one.topic, one.partition, log=one.loss.log, up_to=one.loss.up_to)
+            send_partition_command(settings, CommandKind.ACCEPT_LOSS, arguments, (reason, wait, as_json))
+
+
+def _say_loss(one: PartitionLoss, *, as_json: bool) -> None:
+    what = {"topic": one.topic, "partition": one.partition, "log": one.loss.log, "up_to": one.loss.up_to}
+    say(as_json, {**what, "lost_at_most": one.loss.lost}, f"{one.topic} {one.partition}: {one.loss.text}")

@@ -11,6 +11,8 @@ class DeadLetterCode(StrEnum):
     """The record's bytes do not follow Kafka's format; the value is the whole record as it came."""
     EMPTY_VALUE = "empty_value"
     """The value is absent or empty."""
+    TOO_LARGE = "too_large"
+    """The value is larger than 8 MiB, which a compressed record may be."""
     NOT_JSON = "not_json"
     """The value is not UTF-8 JSON (NaN, lone surrogates and trailing bytes included)."""
     TOO_DEEP = "too_deep"

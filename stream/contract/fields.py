@@ -1,16 +1,17 @@
 """Field types shared by the input records, and their validation field by field."""
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
+import numpy as np
 
 from models.errors import InvalidTimeError
 from models.times import Moment, parse_time_ms
+from stream.card_numbers import LONGEST
 from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.iso import COUNTRIES, CURRENCY_DECIMALS
-from stream.redaction import holds_card_number, shown
+from stream.redaction import holds_card_number, shorten, shown
 
 # `(?!\n)$`: Python's `$` alone also matches before a last newline; JSON Schema's does not mind the look-ahead.
 Token = Annotated[
@@ -32,18 +33,36 @@ TimeText = Annotated[str, msgspec.Meta(description="RFC 3339, UTC, three decimal
 DEEPEST = 500
 """The deepest accepted nesting of JSON; decoders' own limits differ between Python versions."""
 
-_TEXT_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
-"""A string without an end matches to the end of the value; else each quote in it would be tried: minutes for 1 MB."""
+LARGEST_VALUE_BYTES = 8 * 1024 * 1024
+"""The largest value that is decoded: Kafka's own limit, 1 MiB, is for compressed records, which unpack to any size."""
+
+ORDINARY_VALUE_BYTES = 16 * 1024
+"""A value up to this size is decoded as a whole. Of a larger one, unknown fields are only checked to be JSON: as lists
+of lists they would take forty times their bytes of memory, and its collector the more time for each, the more there
+are.
+"""
+
+_SEARCHED_CHARACTERS = 256
+"""An identifier is searched for a card number up to here: it is invalid beyond 64 characters, and then used nowhere."""
+
+_LONGEST_PROBLEM = 300
+"""Messages of msgspec quote a text that is none of those allowed, whatever its length."""
+
+_STEPS = np.zeros(256, np.int8)
+_STEPS[list(b"[{")], _STEPS[list(b"]}")] = 1, -1
+"""By how much a byte outside of strings changes the nesting depth."""
 
 _decode = msgspec.json.Decoder(float_hook=float).decode
 """The hook makes 1e400 an infinity: without it such a number would be invalid JSON, even in a field that is ignored."""
+_divide = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_check = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 class Field(NamedTuple):
     """How one field is validated: its type, whether it is required, and further conditions.
 
     `check` takes the converted value and returns None or the problem. With `no_card`, the value must not contain a card
-    number, whatever its type.
+    number, whatever its type, in its first characters.
     """
 
     type: Any
@@ -113,52 +132,95 @@ def read_fields(fields: Mapping[str, Field], raw: Mapping[str, Any]) -> FieldVal
 def _problem(name: str, field: Field, value: object) -> Rejection | None:
     if value is None:
         return Rejection(DeadLetterCode.MISSING_FIELD, f"{name}: absent or null") if field.required else None
-    if field.no_card and isinstance(value, str | int) and holds_card_number(str(value)):
+    if field.no_card and _holds_card_number(value):
         return Rejection(DeadLetterCode.CARD_NUMBER, f"{name}: contains a card number; send a token instead")
     try:
         converted = msgspec.convert(value, field.type)
     except msgspec.ValidationError as error:
         unknown = field.check is known_currency and isinstance(value, str)
         code = DeadLetterCode.UNKNOWN_CURRENCY if unknown else DeadLetterCode.INVALID_FIELD
-        return Rejection(code, f"{name}: {error}, got {shown(value)}")
+        return Rejection(code, f"{name}: {shorten(str(error), _LONGEST_PROBLEM)}, got {shown(value)}")
     problem = field.check(converted)
     return problem and Rejection(problem.code, f"{name}: {problem.detail}")
 
 
-def decode_object(value: bytes | None) -> dict[str, Any] | Rejection:
-    """Decode a record's value as a JSON object, or return why it is not one."""
-    if not value:
-        return Rejection(DeadLetterCode.EMPTY_VALUE, "the record has no value; a JSON object is expected")
+def _holds_card_number(value: object) -> bool:
+    """Search the beginning of an identifier; a number of more digits than a card number's is none."""
+    match value:
+        case str():
+            return holds_card_number(value[:_SEARCHED_CHARACTERS])
+        case int():
+            return abs(value) < 10**LONGEST and holds_card_number(str(value))
+        case _:
+            return False
+
+
+def decode_object(value: bytes | None, known: Collection[str]) -> dict[str, Any] | Rejection:
+    """Decode a record's value as a JSON object, or return why it is not one; its length is checked first.
+
+    The values of fields that are not known may be missing: they are None.
+    """
+    problem = _size_problem(value)
+    if problem is not None:
+        return problem
     try:
-        raw = _decode_bounded(value)
+        raw = _decode_bounded(value or b"", known)
     except RecursionError:
         return Rejection(DeadLetterCode.TOO_DEEP, f"nested deeper than {DEEPEST} levels")
-    except msgspec.ValidationError as error:  # valid JSON with an integer of more digits than Python converts
-        return Rejection(DeadLetterCode.INVALID_FIELD, str(error))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        if isinstance(error, msgspec.ValidationError):  # valid JSON, an integer has more digits than Python converts
+            return Rejection(DeadLetterCode.INVALID_FIELD, str(error))
         return Rejection(DeadLetterCode.NOT_JSON, f"not UTF-8 JSON: {error}")
     if not isinstance(raw, dict):
         return Rejection(DeadLetterCode.NOT_AN_OBJECT, f"a JSON object is expected, got {type(raw).__name__}")
     return raw
 
 
-def _decode_bounded(value: bytes) -> Any:  # noqa: ANN401 - any JSON
-    """Decode JSON; raise RecursionError if it is nested too deep."""
+def _size_problem(value: bytes | None) -> Rejection | None:
+    if not value:
+        return Rejection(DeadLetterCode.EMPTY_VALUE, "the record has no value; a JSON object is expected")
+    if len(value) > LARGEST_VALUE_BYTES:
+        return Rejection(DeadLetterCode.TOO_LARGE, f"{len(value)} bytes, more than {LARGEST_VALUE_BYTES}")
+    return None
+
+
+def _decode_bounded(value: bytes, known: Collection[str]) -> Any:  # noqa: ANN401 - any JSON
+    """Decode JSON, or only the known fields of a large object; raise RecursionError if it is nested too deep."""
     if _depth(value) > DEEPEST:
         raise RecursionError
+    if len(value) <= ORDINARY_VALUE_BYTES:
+        try:
+            return _decode(value)
+        except msgspec.ValidationError:  # an integer has too many digits, perhaps in a field that is ignored
+            pass
+    str(value, "utf-8")  # a value that is only checked is not checked for this
+    _check(value)
+    beginning = value.lstrip()[:1]
+    if beginning != b"{":
+        return [] if beginning == b"[" else _decode(value)
+    return {name: _decode_field(bytes(raw)) if name in known else None for name, raw in _divide(value).items()}
+
+
+def _decode_field(value: bytes) -> Any:  # noqa: ANN401 - any JSON
+    """Decode a field's value; an array or object, which no field may be, as an empty one."""
+    match value[:1]:
+        case b"[":
+            return []
+        case b"{":
+            return {}
     return _decode(value)
 
 
 def _depth(value: bytes) -> int:
-    """Return the nesting depth of JSON; 0 if the number of brackets cannot exceed DEEPEST."""
+    """Return the nesting depth of JSON; 0 if the number of brackets cannot exceed DEEPEST.
+
+    Of text that is not JSON, the depth of its beginning that could be JSON is counted: no decoder reads further.
+    """
     if value.count(b"[") + value.count(b"{") <= DEEPEST:
         return 0
-    depth = deepest = 0
-    for found in _TEXT_OR_BRACKET.finditer(value):
-        sign = found[0][:1]
-        depth += (sign in b"[{") - (sign in b"]}")
-        deepest = max(deepest, depth)
-    return deepest
+    data = np.frombuffer(value.replace(rb"\\", b"").replace(rb"\"", b""), np.uint8)
+    in_text = np.cumsum(data == ord('"'), dtype=np.uint8) & 1
+    return int(np.cumsum(np.where(in_text, 0, _STEPS[data]), dtype=np.int32).max(initial=0))
 
 
 def schema_problem(raw: Mapping[str, Any], expected: str) -> Rejection | None:

@@ -49,6 +49,7 @@ FIELDS: dict[str, Field] = {
     "occurred_at": Field(Time, required=False, check=well_formed_time),
     "fraud_type": Field(FraudType, required=False),
 }
+_KNOWN = frozenset(FIELDS) | {"schema"}
 
 
 class ParsedLabel(NamedTuple):
@@ -60,7 +61,7 @@ class ParsedLabel(NamedTuple):
 
 def read_label(value: bytes | None, key: bytes | None, source: tuple[int, int]) -> ParsedLabel | Rejection:
     """Decode one record of the labels topic; `source` is its partition and offset."""
-    raw = decode_object(value)
+    raw = decode_object(value, _KNOWN)
     if isinstance(raw, Rejection):
         return raw
     problem = schema_problem(raw, SCHEMA)
@@ -69,7 +70,7 @@ def read_label(value: bytes | None, key: bytes | None, source: tuple[int, int]) 
     kept = read_fields(FIELDS, raw)
     if isinstance(kept, Rejection):
         return kept
-    unknown = len(raw.keys() - FIELDS.keys() - {"schema"})
+    unknown = len(raw.keys() - _KNOWN)
     return key_problem(key, kept.values["card_id"]) or ParsedLabel(_label(kept.values, source), unknown)
 
 

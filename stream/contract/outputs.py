@@ -22,11 +22,12 @@ class DecidedBy(StrEnum):
 
 
 class Source(msgspec.Struct, frozen=True):
-    """The input record's position in Kafka."""
+    """The input record's position in Kafka; `log` rises with each topic made anew under the name that is accepted."""
 
     topic: str
     partition: Count
     offset: Count
+    log: Count = 0
 
 
 class ModelName(msgspec.Struct, frozen=True):

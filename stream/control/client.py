@@ -3,7 +3,7 @@
 import asyncio
 import math
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 from models.commands import Command, CommandKind, Event, EventKind, encode, read_event
 from models.event_log import EventLog
 from models.lineup import Lineup
+from models.logs import Logs
 from models.times import format_time
 from stream.clock import now_ms
 from stream.control.announcements import outcome_attributes
@@ -25,21 +26,33 @@ from stream.settings import Settings
 _VERDICTS = (EventKind.ACCEPTED, EventKind.REFUSED)
 
 
+class PartitionArguments(NamedTuple):
+    """The arguments of `accept_loss` (`log`, `up_to`) and of `skip` (`offset`)."""
+
+    topic: str
+    partition: int
+    log: int | None = None
+    up_to: int | None = None
+    offset: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class CommandRequest:
     """A command to send; it expires after `wait` seconds.
 
     `watch` is for how many seconds a promotion keeps its predecessor in the shadow; None: the workers' setting.
+    `partition` names what a loss or unreadable records are accepted of.
     """
 
     kind: CommandKind
-    model: str | None
     actor: str
     reason: str
-    expected_revision: int | None
     wait: float
-    force: bool
+    model: str | None = None
+    expected_revision: int | None = None
+    force: bool = False
     watch: float | None = None
+    partition: PartitionArguments | None = None
 
 
 async def read_events(settings: Settings) -> list[Event]:
@@ -53,6 +66,19 @@ async def read_events(settings: Settings) -> list[Event]:
         await reader.read_to_end()
         reader.require_trusted()
         return reader.events()
+
+
+async def read_logs(settings: Settings) -> Logs:
+    """Return the logs of the input topics, folded from the events of all deployments.
+
+    Raises:
+        ControlLogError: the log has lost records.
+        aiokafka.errors.KafkaError: the broker does not answer.
+    """
+    async with _LogReader(settings) as reader:
+        await reader.read_to_end()
+        reader.require_trusted()
+        return reader.log.fold.logs
 
 
 async def read_lineup(settings: Settings) -> Lineup:
@@ -122,6 +148,7 @@ def _command(settings: Settings, request: CommandRequest, revision: int) -> Comm
         expires_at=format_time(now + int(request.wait * 1000)),
         force=request.force,
         watch_seconds=None if request.watch is None else math.ceil(request.watch),
+        **({} if request.partition is None else request.partition._asdict()),
     )
 
 

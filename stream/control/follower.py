@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from models.commands import Event, EventKind
 from models.event_log import EventLog
 from models.lineup import Candidates, Lineup
+from models.logs import Logs
 from stream.clock import now_ns
 from stream.consumer import trace_headers
 from stream.kafka.batches import Record
@@ -44,6 +45,8 @@ class Follower:
     def __init__(self, settings: Settings, operations: OperationTracing | None = None) -> None:
         self.lineup = Lineup(settings.deployment)
         self.candidates = Candidates(settings.deployment)
+        self.logs = Logs()
+        """The logs of the input topics, as all deployments have accepted them."""
         self.caught_up = False
         """Whether the log has been read to the end that it had at the start, and no record of it was lost before."""
         self.last_error: str | None = None
@@ -144,7 +147,8 @@ class Follower:
             else:
                 self._noted(event, record.headers)
         self.log.read_to(position)
-        self.lineup, self.candidates = self.log.fold.lineup, self.log.fold.candidates
+        fold = self.log.fold
+        self.lineup, self.candidates, self.logs = fold.lineup, fold.candidates, fold.logs
         if self.loss != self._said_loss:
             self._said_loss = self.loss
             log.error("%s", self.loss or f"{self._tp.topic} is whole again")

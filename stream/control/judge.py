@@ -15,13 +15,14 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from models.commands import NAMES_A_MODEL, Command, Event, UnreadableRecord, read_command
+from models.commands import LEAVES_REVISION, NAMES_A_MODEL, Command, Event, UnreadableRecord, read_command
 from models.deadline import in_thread
 from models.judge import (
     Accepted,
     Answered,
     Fleet,
     HeldArtifact,
+    InputTopic,
     Origin,
     Refused,
     Verdict,
@@ -42,9 +43,10 @@ from stream.control.follower import Follower, end_offset
 from stream.control.model_cache import ModelCache, ModelLoader
 from stream.kafka.batches import Batch, Record
 from stream.kafka.client import group_members
+from stream.kafka.inputs import input_states
 from stream.kafka.offsets import committed_offsets
 from stream.kafka.publisher import Headers, Publisher
-from stream.kafka.topics import MODEL_CONTROL, MODEL_EVENTS
+from stream.kafka.topics import LABELS, MODEL_CONTROL, MODEL_EVENTS, TRANSACTIONS
 from stream.kafka.tracing import OperationTrace
 from stream.settings import Settings
 from stream.watchdog import end_on_error
@@ -226,7 +228,20 @@ class Judge:
             artifact=self._artifact(pending),
             answers=deps.follower.candidates.answers_to(command.command_id),
             watch_ms=round(deps.settings.watch * 1000),
+            logs=deps.follower.logs,
+            input_topic=await self._input_topic(command),
         )
+
+    async def _input_topic(self, command: Command) -> InputTopic | None:
+        """Return what the brokers say of the partition that the command names, if it is one of ours."""
+        inputs = {self._deps.settings.topic(layout.name) for layout in (TRANSACTIONS, LABELS)}
+        if command.kind not in LEAVES_REVISION or command.topic not in inputs or command.partition is None:
+            return None
+        count = (await self._deps.admin.describe_topics([command.topic]))[0]["partitions"]
+        if command.partition >= len(count):
+            return None
+        tp = TopicPartition(command.topic, command.partition)
+        return (await input_states(self._deps.settings, self._deps.admin, [tp]))[tp]
 
     def _artifact(self, pending: PendingCommand) -> Inspected:
         """Return what the repository holds of a model that is named, or what this worker has of the one before."""

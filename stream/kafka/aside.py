@@ -68,4 +68,4 @@ class AsidePartitions:
 
     def reasons(self) -> list[str]:
         """Return why each partition is set aside."""
-        return [f"{tp.topic} {tp.partition}: {one.reason}" for tp, one in sorted(self._partitions.items())]
+        return [f"{tp.topic} partition {tp.partition}: {one.reason}" for tp, one in sorted(self._partitions.items())]

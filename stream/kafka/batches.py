@@ -2,9 +2,9 @@
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 
 from aiokafka import TopicPartition
 
@@ -24,6 +24,32 @@ class Record(Protocol):
     """Headers that could not be read and are not among `headers`, by name."""
     damage: str
     """Why the record cannot be read; empty if it can."""
+
+
+Result = TypeVar("Result")
+Parameters = ParamSpec("Parameters")
+
+_LARGE_BYTES = 256 * 1024
+"""Decoding or redacting as much takes up to 50 ms, for which the event loop does not wait."""
+
+
+def size_of(*records: Record) -> int:
+    """Return the bytes of the keys, values and headers of records."""
+    size = 0
+    for record in records:
+        size += len(record.value or b"") + len(record.key or b"")
+        for name, value in record.headers:
+            size += len(name) + len(value or b"")
+    return size
+
+
+async def in_thread_if_large(
+    size: int, function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
+) -> Result:
+    """Call a function on `size` bytes of records, in another thread if they are many: the event loop goes on."""
+    if size < _LARGE_BYTES:
+        return function(*args, **kwargs)
+    return await asyncio.to_thread(function, *args, **kwargs)
 
 
 class Commit(NamedTuple):

@@ -1,20 +1,47 @@
 """Dead letters: the input record with card numbers redacted, the cause and the record's position in Kafka.
 
-`DeadLetterRuns` counts consecutive dead letters: a partition that yields nothing else is halted, since its producer is
-faulty.
+A record that does not fit is cut before it is redacted, so the cost of each is bounded; many large ones are published
+slice by slice, and converted in another thread. `DeadLetterRuns` counts consecutive dead letters: a partition that
+yields nothing else is halted, since its producer is faulty.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
 from stream.contract.codes import DeadLetterCode
-from stream.kafka.batches import Record
-from stream.kafka.publisher import Outgoing
-from stream.redaction import redact, redact_text
+from stream.kafka.batches import Record, size_of
+from stream.kafka.client import LARGEST_OUTPUT_BYTES
+from stream.kafka.publisher import Headers, Outgoing
+from stream.redaction import redact_beginning, redact_headers, shorten
+
+MAX_RUN = 1_000
+TRUNCATED = "error.truncated"
+"""The header of a dead letter that is not whole; its text names what was cut, with the original sizes."""
 
 _LONGEST_DETAIL = 1_000
-MAX_RUN = 1_000
+_LONGEST_TRUNCATED = 100
+_LENGTH_BYTES = 5
+"""At most this many bytes say how long a key, a value, or a header's name or value is."""
+
+_LEAST_BYTES = 64 * 1024
+"""So much of a key and of a value is kept, and headers are left out for it."""
+
+_SLICE_BYTES = 8 * 1024 * 1024
+"""Dead letters are published in slices of about this size: each is acknowledged within the producer's timeout."""
+
+_NONE_EXCEPTED: frozenset[str] = frozenset()
+
+
+class _Fitted(NamedTuple):
+    """What is kept of a record: so many bytes of its key and value, some headers; and what is said of the rest."""
+
+    key_bytes: int
+    value_bytes: int
+    headers: Headers
+    truncated: str = ""
 
 
 class DeadLetter(NamedTuple):
@@ -26,12 +53,26 @@ class DeadLetter(NamedTuple):
 
     def redacted_detail(self) -> str:
         """Return the detail without card numbers; redacted before it is truncated, else part of a number could stay."""
-        return redact_text(self.detail)[:_LONGEST_DETAIL]
+        return shorten(self.detail, _LONGEST_DETAIL)
 
     def to_record(self) -> Outgoing:
-        """Return the record for `dead-letters`; value, key, headers and detail are redacted."""
+        """Return the record for `dead-letters`; value, key, headers and detail are redacted.
+
+        With its headers it is not larger than `LARGEST_OUTPUT_BYTES`: what does not fit is cut, or left out.
+        """
+        record, added = self.record, self._added()
+        fitted = _fit(record, added)
+        if fitted.truncated:
+            added.append((TRUNCATED, fitted.truncated.encode()))
+        return Outgoing(
+            record.offset,
+            record.key and redact_beginning(record.key, fitted.key_bytes),
+            record.value and redact_beginning(record.value, fitted.value_bytes),
+            (*redact_headers(fitted.headers, _NONE_EXCEPTED), *added),
+        )
+
+    def _added(self) -> list[tuple[str, bytes]]:
         record = self.record
-        kept = tuple((redact_text(name), value and redact(value)) for name, value in record.headers)
         added = {
             "error.code": self.code,
             "error.detail": self.redacted_detail(),
@@ -40,10 +81,68 @@ class DeadLetter(NamedTuple):
             "source.offset": str(record.offset),
             "source.timestamp": str(record.timestamp),
         }
-        headers = (*kept, *((name, text.encode()) for name, text in added.items()))
-        return Outgoing(
-            record.offset, record.key and redact(record.key), record.value and redact(record.value), headers
-        )
+        return [(name, text.encode()) for name, text in added.items()]
+
+
+def _fit(record: Record, added: list[tuple[str, bytes]]) -> _Fitted:
+    """Divide the room of one record among a record's parts.
+
+    The value is cut first, then the key, each to no less than `_LEAST_BYTES`; then headers are left out, the longest
+    first.
+    """
+    key, value = len(record.key or b""), len(record.value or b"")
+    if _estimate(record.key, record.value, [*record.headers, *added]) <= LARGEST_OUTPUT_BYTES:
+        return _Fitted(key, value, record.headers)
+    marked = [*added, (TRUNCATED, bytes(_LONGEST_TRUNCATED))]
+    room = LARGEST_OUTPUT_BYTES - _estimate(None, None, marked) - 3 * _LENGTH_BYTES
+    least_value = min(value, _LEAST_BYTES)
+    headers, taken = _shortest(record.headers, room - min(key, _LEAST_BYTES) - least_value)
+    room -= taken
+    key_kept = min(key, room - least_value)
+    value_kept = min(value, room - key_kept)
+    left_out = len(record.headers) - len(headers)
+    said = (
+        f"value of {value} bytes" if value_kept < value else "",
+        f"key of {key} bytes" if key_kept < key else "",
+        f"{left_out} headers left out" if left_out else "",
+    )
+    return _Fitted(key_kept, value_kept, headers, ", ".join(filter(None, said)))
+
+
+def _estimate(key: bytes | None, value: bytes | None, headers: Headers) -> int:
+    """Return an upper bound of the size of a batch with this one record; the producer does not compress."""
+    size: int = DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, list(headers))
+    return size
+
+
+def _shortest(headers: Headers, room: int) -> tuple[Headers, int]:
+    """Return as many of the shortest headers as fit, in their order, and their size."""
+    sizes = [len(name.encode()) + len(value or b"") + 2 * _LENGTH_BYTES for name, value in headers]
+    taken, kept = 0, set[int]()
+    for at in sorted(range(len(sizes)), key=sizes.__getitem__):
+        if taken + sizes[at] > room:
+            break
+        taken += sizes[at]
+        kept.add(at)
+    return [header for at, header in enumerate(headers) if at in kept], taken
+
+
+def slices(letters: Iterable[DeadLetter]) -> Iterator[tuple[int, list[DeadLetter]]]:
+    """Yield slices of about 8 MiB with their sizes; a dead letter counts no more than what an output may have."""
+    size, some = 0, list[DeadLetter]()
+    for letter in letters:
+        size += min(size_of(letter.record), LARGEST_OUTPUT_BYTES)
+        some.append(letter)
+        if size >= _SLICE_BYTES:
+            yield size, some
+            size, some = 0, []
+    if some:
+        yield size, some
+
+
+def to_records(letters: Iterable[DeadLetter]) -> list[Outgoing]:
+    """Convert dead letters, in their order."""
+    return [letter.to_record() for letter in letters]
 
 
 @dataclass(slots=True)

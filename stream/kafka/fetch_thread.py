@@ -41,6 +41,7 @@ class ConsumerOptions:
 
     `withheld` tells whether a topic's offsets must not be committed now although they are acknowledged. `examine` is
     asked about a partition that cannot be read on: it returns why it waits, or the offset from which it goes on.
+    `held` tells whether a partition must not be read now.
     """
 
     settings: Settings
@@ -49,6 +50,7 @@ class ConsumerOptions:
     fatal: Callable[[str], None]
     withheld: Callable[[str], bool]
     examine: Callable[[TopicPartition, Trouble], Awaitable[str | int]]
+    held: Callable[[TopicPartition], bool]
 
 
 class FetchThread(driver.AIOKafkaConsumerThread):
@@ -62,6 +64,7 @@ class FetchThread(driver.AIOKafkaConsumerThread):
             resets=False,
             client_id=options.client_id,
             group_id=conf.id,
+            group_instance_id=settings.group_instance or None,
             partition_assignment_strategy=(RangePartitionAssignor,),
             auto_offset_reset="earliest",
             max_poll_records=settings.poll_records,

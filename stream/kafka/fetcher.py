@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka import errors as kafka_errors
@@ -28,6 +28,8 @@ log = logging.getLogger("fraudstream.fetcher")
 
 _FULL_BATCH_BYTES = 1024 * 1024
 """A partition with so many packed bytes in its queue is not fetched; at most one response more is held."""
+_TAKEN_BYTES = 4 * 1024 * 1024
+"""So much is taken of a partition at once, and one value more: compressed records may be large when unpacked."""
 _GATHER_SECONDS = 0.003
 _PARTS_V11 = 5
 """The response's version 11 states a preferred replica between the aborted transactions and the records."""
@@ -71,13 +73,17 @@ class PartitionQueue:
         return self._position if self else None
 
     def take(self, limit: int) -> list[FetchedRecord]:
-        """Return up to `limit` records in order; none before an unreadable range, which `unreadable` then returns."""
+        """Return up to `limit` records in order, and a few MiB at most; none behind an unreadable range."""
         taken: list[FetchedRecord] = []
-        while len(taken) < limit and self._unpack():
-            if isinstance(self._records[0], Unreadable):
+        room = _TAKEN_BYTES
+        while len(taken) < limit and room > 0 and self._unpack():
+            first = self._records[0]
+            if isinstance(first, Unreadable):
                 break
-            taken.append(cast("FetchedRecord", self._records.popleft()))
-            self._position = taken[-1].offset + 1
+            taken.append(first)
+            self._records.popleft()
+            self._position = first.offset + 1
+            room -= len(first.value or b"")
         return taken
 
     def unreadable(self) -> Unreadable | None:
@@ -209,7 +215,7 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         while not self._closed:
             for tp in self.queues.filled(partitions):
                 if (unreadable := self.queues.of(tp).unreadable()) is not None:
-                    log.warning("%s %d: offsets %d to %d are left out: %s", *tp, *unreadable)
+                    log.warning("%s partition %d: offsets %d to %d are left out: %s", *tp, *unreadable)
                     self.queues.of(tp).skip_unreadable()
             taken = self.take(partitions, max_records or _ALL)
             left = deadline - time.monotonic()
@@ -322,7 +328,7 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
             self.refused[tp] = error(tp.topic)
             return True
         else:
-            log.warning("%s %d could not be fetched, retrying: %s", *tp, error.__name__)
+            log.warning("%s partition %d could not be fetched, retrying: %s", *tp, error.__name__)
         return False
 
 

@@ -5,6 +5,7 @@ there. A commit's metadata says how far scores had been read, so only the rest h
 """
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.structs import OffsetAndMetadata
 
-from stream.consumer import Standing
+from stream.consumer import Standing, log_and_offset, place_of
 from stream.contract.outputs import Count
 from stream.kafka.fetcher import LogConsumer, open_consumer
 from stream.kafka.topics import SCORES, TRANSACTIONS
@@ -24,30 +25,57 @@ from stream.kafka.unpacking import FetchedRecord
 from stream.settings import Settings
 
 
-class SourceOffset(msgspec.Struct):
-    """The offset of a score's transaction."""
+class SourcePlace(msgspec.Struct):
+    """The log and the offset of a score's transaction."""
 
     offset: Count
+    log: Count = 0
 
 
 class ScoreValidity(msgspec.Struct):
-    """The fields of a score that decide whether it is valid, and its revision."""
+    """The fields of a score that decide whether it is valid, its revision, and the identity of its transaction."""
 
     epoch: Count
     revision: Count
-    source: SourceOffset
+    source: SourcePlace
+    card_id: str = ""
+    transaction_id: str = ""
+
+    @property
+    def place(self) -> int:
+        """The place of its transaction."""
+        return place_of(self.source.log, self.source.offset)
+
+
+def identity_of(card_id: str, transaction_id: str) -> str:
+    """Return a short text by which the transaction at an offset is recognised; it reveals neither id."""
+    return hashlib.blake2b(f"{card_id}\0{transaction_id}".encode("utf-8", "replace"), digest_size=8).hexdigest()
+
+
+class Decision(NamedTuple):
+    """What a position needs of a score: its epoch, revision, place, and the identity of its transaction."""
+
+    epoch: int
+    revision: int
+    place: int
+    identity: str = ""
 
 
 _FETCH_MS = 500
 _Counter = Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]
 read_validity = msgspec.json.Decoder(ScoreValidity).decode
-_decode_metadata = msgspec.json.Decoder(tuple[_Counter, _Counter, Count, Count]).decode
+_Text = Annotated[str, msgspec.Meta(max_length=64)]
+_Old = tuple[_Counter, _Counter, Count, Count]
+_New = tuple[_Counter, _Counter, Count, Count, _Text, _Text]
+_decode_old = msgspec.json.Decoder(_Old).decode
+_decode_new = msgspec.json.Decoder(_New).decode
 
 
 class Position(NamedTuple):
     """One partition's standing at `scores_offset`, and the revision of its last valid decision.
 
     `cutovers` are the (revision, first offset) found while reading the tail, `void` is the number of void scores there.
+    `identity` is that of the last decided transaction, `topic_id` the id of its topic; empty if unknown.
     """
 
     standing: Standing = Standing()
@@ -55,23 +83,33 @@ class Position(NamedTuple):
     scores_offset: int = 0
     cutovers: tuple[tuple[int, int], ...] = ()
     void: int = 0
+    identity: str = ""
+    topic_id: str = ""
 
     def next_epoch(self, generation: int) -> int:
         """Return an epoch above all earlier ones: the group's generation, or one more than the highest so far."""
         return max(generation, self.standing.highest_epoch + 1)
 
-    def after(self, epoch: int, offset: int, revision: int) -> "Position":
+    def after(self, score: Decision) -> "Position":
         """Return the position after one more score."""
         scores_offset = self.scores_offset + 1
-        standing = self.standing.after(epoch, offset)
-        if not self.standing.is_valid(epoch, offset):
+        standing = self.standing.after(score.epoch, score.place)
+        if not self.standing.is_valid(score.epoch, score.place):
             return self._replace(standing=standing, scores_offset=scores_offset, void=self.void + 1)
-        new = ((revision, offset),) if revision > self.revision else ()
-        return Position(standing, max(revision, self.revision), scores_offset, self.cutovers + new, self.void)
+        _, offset = log_and_offset(score.place)
+        new = ((score.revision, offset),) if score.revision > self.revision else ()
+        return self._replace(
+            standing=standing,
+            revision=max(score.revision, self.revision),
+            scores_offset=scores_offset,
+            cutovers=self.cutovers + new,
+            identity=score.identity,
+        )
 
     def to_metadata(self) -> str:
         """Encode what the partition's next owner needs, as a commit's metadata."""
-        return msgspec.json.encode((*self.standing, self.revision, self.scores_offset)).decode()
+        note = (*self.standing, self.revision, self.scores_offset, self.identity, self.topic_id)
+        return msgspec.json.encode(note).decode()
 
 
 class ResumePoint(NamedTuple):
@@ -96,12 +134,20 @@ class VoidCounter:
 
 
 def parse_metadata(metadata: str | None) -> Position:
-    """Decode a commit's metadata; the beginning of the topic if it is not ours."""
+    """Decode a commit's metadata; the beginning of the topic if it is not ours.
+
+    Versions before the identity was noted wrote the first four fields only.
+    """
+    note = (metadata or "").encode("utf-8", "replace")
     try:
-        epoch, offset, revision, scores_offset = _decode_metadata((metadata or "").encode("utf-8", "replace"))
+        epoch, place, revision, scores_offset, identity, topic_id = _decode_new(note)
     except msgspec.DecodeError:
-        return Position()
-    return Position(Standing(epoch, offset), revision, scores_offset)
+        identity = topic_id = ""
+        try:
+            epoch, place, revision, scores_offset = _decode_old(note)
+        except msgspec.DecodeError:
+            return Position()
+    return Position(Standing(epoch, place), revision, scores_offset, identity=identity, topic_id=topic_id)
 
 
 async def read_resume_points(
@@ -210,4 +256,5 @@ def _folded(position: Position, record: FetchedRecord) -> Position:
         score = read_validity(record.value or b"")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return at._replace(scores_offset=record.offset + 1)
-    return at.after(score.epoch, score.source.offset, score.revision)
+    identity = identity_of(score.card_id, score.transaction_id)
+    return at.after(Decision(score.epoch, score.revision, score.place, identity))

@@ -29,15 +29,20 @@ Destination = tuple[str, int]
 
 _ACKNOWLEDGE_SECONDS = 30.0
 _PATIENCE_SECONDS = 0.5
+_BYTES_A_SECOND = 4 * 1024 * 1024
 
 
 class Outgoing(NamedTuple):
-    """A record to publish; `source_offset` is the offset of the input record that it answers."""
+    """A record to publish.
+
+    `source_offset` is the offset of the input record that it answers, `transaction_id` that of the transaction, if any.
+    """
 
     source_offset: int
     key: bytes | None
     value: bytes | None
     headers: Headers
+    transaction_id: str = ""
 
 
 class Published(NamedTuple):
@@ -101,7 +106,7 @@ class Publisher:
         if not writes:
             return result
         try:
-            await asyncio.wait(writes.values(), timeout=_PATIENCE_SECONDS)
+            await asyncio.wait(writes.values(), timeout=_patience_seconds(outputs))
         except asyncio.CancelledError:
             for write in writes.values():
                 write.cancel()
@@ -202,6 +207,12 @@ class _SentBatch(NamedTuple):
 
     acknowledged: "asyncio.Future[RecordMetadata]"
     size: int
+
+
+def _patience_seconds(outputs: Mapping[Destination, Sequence[Outgoing]]) -> float:
+    """Return how long to wait for an acknowledgement of all: a moment, and longer for many bytes."""
+    size = sum(len(record.value or b"") for records in outputs.values() for record in records)
+    return _PATIENCE_SECONDS + size / _BYTES_A_SECOND
 
 
 async def _end_offset(batches: Sequence[_SentBatch]) -> int:

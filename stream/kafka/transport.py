@@ -177,7 +177,9 @@ class BatchConsumer(driver.Consumer):
     def pulses(self) -> dict[str, int]:
         """Return a count for each lane and each own partition that rises while it works."""
         lanes = {f"{lane.topic}{', retries' if lane.retries else ''}": lane.pulse for lane in self.lanes}
-        fetched = {f"the fetch of {tp.topic} {tp.partition}": int(at * 1000) for tp, at in self._pulsed_at().items()}
+        fetched = {
+            f"the fetch of {tp.topic} partition {tp.partition}": int(at * 1000) for tp, at in self._pulsed_at().items()
+        }
         return {f"the consumer of {name}": pulse for name, pulse in lanes.items()} | fetched
 
     def reasons(self) -> list[str]:
@@ -186,7 +188,7 @@ class BatchConsumer(driver.Consumer):
         still = [(tp, now - at) for tp, at in sorted(self._pulsed_at().items()) if now - at > _STILL_SECONDS]
         return [
             *self.aside.reasons(),
-            *(f"{tp.topic} {tp.partition}: its broker has not answered for {age:.0f} s" for tp, age in still),
+            *(f"{tp.topic} partition {tp.partition}: its broker has not answered for {age:.0f} s" for tp, age in still),
         ]
 
     def _pulsed_at(self) -> dict[TopicPartition, float]:
@@ -198,6 +200,10 @@ class BatchConsumer(driver.Consumer):
         return {tp: pulsed_at[tp] for tp in own if tp in pulsed_at}
 
     # --- figures for gauges
+
+    def partitions(self, topic: str) -> list[int]:
+        """Return the own partitions of a topic."""
+        return sorted(tp.partition for tp in tuple(self._active_partitions) if tp.topic == topic)
 
     @property
     def halted(self) -> int:
@@ -271,7 +277,7 @@ class BatchConsumer(driver.Consumer):
         """Return the partitions that this lane polls now: those that are well, or those to be tried again."""
         own = [TopicPartition(*tp) for tp in self._active_partitions if tp.topic == lane.topic]
         chosen = self.aside.is_due if lane.retries else lambda tp: tp not in self.aside
-        return [tp for tp in own if tp not in self._halted and chosen(tp)]
+        return [tp for tp in own if tp not in self._halted and chosen(tp) and not self.options.held(tp)]
 
     async def _poll_once(self, lane: Lane, partitions: Sequence[TopicPartition]) -> None:
         async with lane.lock:
@@ -310,7 +316,7 @@ class BatchConsumer(driver.Consumer):
         if isinstance(answer, str):
             self.aside.add(tp, answer)
             return
-        log.warning("%s %d goes on at offset %d", *tp, answer)
+        log.warning("%s partition %d goes on at offset %d", *tp, answer)
         await self._seek(tp, answer)
         self.aside.remove(tp)
 
@@ -325,7 +331,7 @@ class BatchConsumer(driver.Consumer):
             self.ledger.withdraw(tp, batch.generation, records[-1].offset)
             await self._seek(tp, records[0].offset)
             if tp not in self.aside:
-                log.warning("%s %d is set aside: %s", *tp, reason)
+                log.warning("%s partition %d is set aside: %s", *tp, reason)
             self.aside.add(tp, reason)
 
     def _unread(self, tp: TP, records: Sequence[Record]) -> Sequence[Record]:

@@ -10,11 +10,12 @@ from typing import NamedTuple
 from aiokafka import TopicPartition
 from aiokafka.errors import UnknownTopicOrPartitionError
 
+from features.history.store import Label
 from features.redis.progress import LogPart, PartProgress, PartReport
 from features.redis.store import RedisStore
 from stream.contract.codes import Rejection
 from stream.fates import Phase, is_retried
-from stream.kafka.batches import Record
+from stream.kafka.batches import Record, in_thread_if_large, size_of
 from stream.kafka.client import require_topic
 from stream.kafka.fetcher import LogConsumer, open_consumer
 from stream.kafka.topics import LABELS, TRANSACTIONS
@@ -154,8 +155,15 @@ async def _append(settings: Settings, store: RedisStore, records: Sequence[Recor
     topic = settings.topic(LABELS.name)
     of_labels = [record for record in records if record.topic == topic]
     if of_labels:
-        read = [read_label_record(one) for one in of_labels]
-        await store.label([one.label for one in read if not isinstance(one, Rejection)])
+        await store.label(await in_thread_if_large(size_of(*of_labels), _labels, of_labels))
     of_transactions = [record for record in records if record.topic != topic]
     if of_transactions:
-        await store.apply(decode(of_transactions, round(settings.future_skew * 1000)).columns)
+        skew_ms = round(settings.future_skew * 1000)
+        await store.apply(
+            (await in_thread_if_large(size_of(*of_transactions), decode, of_transactions, skew_ms)).columns
+        )
+
+
+def _labels(records: Iterable[Record]) -> list[Label]:
+    read = [read_label_record(one) for one in records]
+    return [one.label for one in read if not isinstance(one, Rejection)]

@@ -11,6 +11,7 @@ from features.redis.progress import NO_END, LogPart
 from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets
 from stream.clock import now_ms
+from stream.consumer import log_and_offset
 from stream.errors import RebuildError
 from stream.kafka.client import connection_options, group_members
 from stream.kafka.offsets import read_resume_points
@@ -127,5 +128,6 @@ async def decided_offsets(settings: Settings) -> dict[LogPart, int]:
         await admin.close()
     ends = {LogPart(of_labels=True, partition=partition): NO_END for partition in partitions}
     for partition, (offset, position) in points.items():
-        ends[LogPart(of_labels=False, partition=partition)] = max(offset or 0, position.standing.last_offset + 1)
+        _, last = log_and_offset(position.standing.last_place)
+        ends[LogPart(of_labels=False, partition=partition)] = max(offset or 0, last + 1)
     return ends

@@ -90,8 +90,8 @@ async def _search(
                 score = _decode_score(value) if quoted_id in value else None
             except _UNREADABLE:
                 continue
-            is_valid = standing.is_valid(validity.epoch, validity.source.offset)
-            standing = standing.after(validity.epoch, validity.source.offset)
+            is_valid = standing.is_valid(validity.epoch, validity.place)
+            standing = standing.after(validity.epoch, validity.place)
             if is_valid and score is not None and _matches(score, wanted):
                 found.append(FoundDecision(score, record.offset))
         done += len(records)

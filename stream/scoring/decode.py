@@ -7,6 +7,7 @@ import numpy as np
 
 from features.history.records import HAS_PLACE, pack_place, pack_traits
 from features.history.store import Transactions
+from stream.consumer import place_of
 from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.iso import CURRENCY_DECIMALS
 from stream.contract.label import ParsedLabel, read_label
@@ -31,8 +32,8 @@ class Decoded:
     dead: Sequence[DeadLetter]
 
 
-def decode(records: Sequence[Record], skew_ms: int) -> Decoded:
-    """Decode each record; `skew_ms` is how far a transaction may be ahead of its record's timestamp."""
+def decode(records: Sequence[Record], skew_ms: int, log: int = 0) -> Decoded:
+    """Decode each record of log `log`; `skew_ms` is how far a transaction may be ahead of its record's timestamp."""
     kept, accepted, dead = [], [], []
     for record in records:
         read = _damage_of(record) or read_transaction(record.value, record.key, record.timestamp + skew_ms)
@@ -42,7 +43,7 @@ def decode(records: Sequence[Record], skew_ms: int) -> Decoded:
             passable, left_out = without_impassable_headers(record)
             kept.append(passable)
             accepted.append(read._replace(dropped=(*read.dropped, *left_out)) if left_out else read)
-    return Decoded(kept, accepted, _columns(kept, accepted), dead)
+    return Decoded(kept, accepted, _columns(kept, accepted, log), dead)
 
 
 def _damage_of(record: Record) -> Rejection | None:
@@ -50,9 +51,10 @@ def _damage_of(record: Record) -> Rejection | None:
     return Rejection(DeadLetterCode.UNREADABLE_RECORD, record.damage) if record.damage else None
 
 
-def read_label_record(record: Record) -> ParsedLabel | Rejection:
-    """Decode one record of the labels topic."""
-    return _damage_of(record) or read_label(record.value, record.key, (record.partition, record.offset))
+def read_label_record(record: Record, log: int = 0) -> ParsedLabel | Rejection:
+    """Decode one record of log `log` of the labels topic."""
+    place = place_of(log, record.offset)
+    return _damage_of(record) or read_label(record.value, record.key, (record.partition, place))
 
 
 def without_impassable_headers(record: Record) -> tuple[Record, tuple[str, ...]]:
@@ -96,7 +98,7 @@ def _fitting(headers: Headers) -> Headers:
     return tuple(kept.values())
 
 
-def _columns(records: Sequence[Record], accepted: Sequence[ParsedTransaction]) -> Transactions:
+def _columns(records: Sequence[Record], accepted: Sequence[ParsedTransaction], log: int) -> Transactions:
     transactions = [one.transaction for one in accepted]
     return Transactions(
         transaction_ids=[one.transaction_id for one in transactions],
@@ -108,7 +110,7 @@ def _columns(records: Sequence[Record], accepted: Sequence[ParsedTransaction]) -
         exponent=np.array([CURRENCY_DECIMALS[one.currency] for one in transactions], np.int64),
         content=np.array([one.content for one in accepted], np.uint64),
         partition=np.array([record.partition for record in records], np.int64),
-        offset=np.array([record.offset for record in records], np.int64),
+        offset=np.array([place_of(log, record.offset) for record in records], np.int64),
         device_ids=[one.device_id for one in transactions],
         place=np.array([_place(one) for one in transactions], np.int64),
         traits=np.array([_traits(one) for one in accepted], np.int64),

@@ -25,7 +25,10 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class ScoreFrame:
-    """What all scores of a batch share; `epochs` by partition, `headers` returns those of a record's score."""
+    """What all scores of a batch share: `epochs` by partition, `log` of the transactions' topic.
+
+    `headers` returns those of a record's score.
+    """
 
     settings: Settings
     names: Sequence[str]
@@ -35,6 +38,7 @@ class ScoreFrame:
     epochs: Mapping[int, int]
     now_ms: int
     headers: Callable[[Record], Headers]
+    log: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +155,12 @@ def encode(frame: ScoreFrame, decoded: Decoded, observed: Observed, judged: Judg
             degraded=judgement.degraded,
             dropped=accepted.dropped,
             epoch=frame.epochs[record.partition],
-            source=Source(record.topic, record.partition, record.offset),
+            source=Source(record.topic, record.partition, record.offset, frame.log),
             scored_at=scored_at,
             latency_ms=frame.now_ms - record.timestamp,
         )
-        out.append(Outgoing(record.offset, record.key, _encode(score), redact_headers(frame.headers(record))))
+        headers = redact_headers(frame.headers(record))
+        out.append(Outgoing(record.offset, record.key, _encode(score), headers, transaction.transaction_id))
     records, accepted_ones = [decoded.records[at] for at in which], [decoded.accepted[at] for at in which]
     return Scored(
         records,

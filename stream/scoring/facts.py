@@ -21,7 +21,8 @@ class Decided:
 
     `scored` holds its decisions, `dead` its dead letters; `repeated` counts repeated transactions and `unknown` the
     fields that the contract does not define. `stages` are the times of the successful attempt, including publishing.
-    `revision` and `digest` identify the live model. With `stopgap`, histories came from memory instead of Redis.
+    `already_decided` counts records that had a decision. `revision` and `digest` identify the live model. With
+    `stopgap`, histories came from memory instead of Redis.
     """
 
     scored: Scored
@@ -32,6 +33,7 @@ class Decided:
     revision: int
     digest: str
     stopgap: bool = False
+    already_decided: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,15 @@ class Retried:
 
     topic: str
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class LossFound:
+    """A partition does not go on until an operator accepts what it lost: at most `lost` records, None if unknown."""
+
+    topic: str
+    partition: int
+    lost: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +105,7 @@ class Reapplied:
     count: int
 
 
-Fact = Decided | LabelsApplied | Retried | VoidFound | Compared | Missed | Reapplied
+Fact = Decided | LabelsApplied | LossFound | Retried | VoidFound | Compared | Missed | Reapplied
 
 FactListener = Callable[[Fact], None]
 """Called with each fact on the event loop; must return quickly and must not raise."""

@@ -29,6 +29,8 @@ class Metric(NamedTuple):
 
 
 MetricName = Literal[
+    "fraudstream.already_decided",
+    "fraudstream.aside",
     "fraudstream.batch.size",
     "fraudstream.cache.evictions",
     "fraudstream.cache.lookups",
@@ -49,6 +51,7 @@ MetricName = Literal[
     "fraudstream.labels",
     "fraudstream.lag",
     "fraudstream.latency",
+    "fraudstream.lost_unread",
     "fraudstream.model.info",
     "fraudstream.partitions",
     "fraudstream.ready",
@@ -74,6 +77,20 @@ _SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 _SHIFTS = (-0.5, -0.2, -0.1, -0.05, -0.02, -0.01, -0.001, 0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
 CATALOGUE: dict[MetricName, Metric] = {
+    "fraudstream.already_decided": Metric(
+        MetricKind.COUNTER,
+        "{transaction}",
+        (),
+        "Transactions read again that have a valid decision: applied to histories, not decided again.",
+        "it rises without a restart or a rebalance: a producer may write to a topic that was made anew.",
+    ),
+    "fraudstream.aside": Metric(
+        MetricKind.GAUGE,
+        "{partition}",
+        (),
+        "Own partitions that cannot go on for now and are tried again, while the others go on.",
+        "above 0 for long: `/health/ready` names each partition and its reason.",
+    ),
     "fraudstream.batch.size": Metric(
         MetricKind.HISTOGRAM,
         "{transaction}",
@@ -215,6 +232,13 @@ CATALOGUE: dict[MetricName, Metric] = {
         "Time from a record's timestamp to the encoding of its decision.",
         "p99 approaches the deadline.",
         _SECONDS,
+    ),
+    "fraudstream.lost_unread": Metric(
+        MetricKind.COUNTER,
+        "{record}",
+        ("topic",),
+        "Records that Kafka removed before they were read: an upper bound, since markers and aborted records count.",
+        "above 0: the partition waits until the loss is accepted; check the topic's retention and the lag.",
     ),
     "fraudstream.model.info": Metric(
         MetricKind.GAUGE,

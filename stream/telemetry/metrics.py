@@ -34,7 +34,17 @@ from stream.contract.codes import DeadLetterCode
 from stream.contract.outputs import DecidedBy
 from stream.kafka.topics import LABELS, TRANSACTIONS
 from stream.scoring.encode import HISTORY_INCOMPLETE, Scored
-from stream.scoring.facts import Compared, Decided, Fact, LabelsApplied, Missed, Reapplied, Retried, VoidFound
+from stream.scoring.facts import (
+    Compared,
+    Decided,
+    Fact,
+    LabelsApplied,
+    LossFound,
+    Missed,
+    Reapplied,
+    Retried,
+    VoidFound,
+)
 from stream.scoring.score import LIVE_MODEL_FAILED, NO_MODEL
 from stream.settings import Settings
 from stream.telemetry.catalogue import CATALOGUE, MetricKind, MetricName
@@ -124,10 +134,18 @@ class MetricTotals:
                 self._compared(fact)
             case Retried():
                 self._counts["fraudstream.retries"][fact.topic, fact.error] += 1
-            case VoidFound():
-                self._counts["fraudstream.void_scores"][()] += fact.count
             case Reapplied():
                 self._counts["fraudstream.history.reapplied"][(fact.topic,)] += fact.count
+            case _:
+                self._found(fact)
+
+    def _found(self, fact: LossFound | VoidFound | Missed) -> None:
+        """Count what should not have happened."""
+        match fact:
+            case LossFound():
+                self._counts["fraudstream.lost_unread"][(fact.topic,)] += fact.lost or 0
+            case VoidFound():
+                self._counts["fraudstream.void_scores"][()] += fact.count
             case Missed():
                 self._counts["fraudstream.shadow.missed"][(fact.reason,)] += fact.count
             case _:
@@ -146,12 +164,16 @@ class MetricTotals:
         self._dead(fact)
         self._stages(fact.stages)
         counts["fraudstream.repeated"][()] += fact.repeated
+        counts["fraudstream.already_decided"][()] += fact.already_decided
         counts["fraudstream.unknown_fields"][(self._transactions,)] += fact.unknown
         if not len(scored):
             return
         counts["fraudstream.decisions"].update((one.decision, one.decided_by) for one in scored.judgements)
         counts["fraudstream.degraded"].update((reason,) for one in scored.judgements for reason in one.degraded)
-        counts["fraudstream.dropped_fields"].update((field,) for fields in scored.dropped for field in fields)
+        # Headers have names of their producers' choice, so they count as one field.
+        counts["fraudstream.dropped_fields"].update(
+            ("headers" if field.startswith("headers") else field,) for fields in scored.dropped for field in fields
+        )
         amounts = counts["fraudstream.decided.amount"]
         for judgement, transaction in zip(scored.judgements, scored.transactions, strict=True):
             amounts[transaction.currency, judgement.decision] += transaction.amount_minor
@@ -209,6 +231,7 @@ def _initial_series(transactions: str, labels: str) -> Iterator[tuple[MetricName
     yield from (("fraudstream.degraded", (reason,)) for reason in (HISTORY_INCOMPLETE, LIVE_MODEL_FAILED, NO_MODEL))
     yield from (("fraudstream.history.reapplied", (topic.name,)) for topic in (TRANSACTIONS, LABELS))
     yield from (("fraudstream.labels", (status.value,)) for status in LabelStatus)
+    yield from (("fraudstream.lost_unread", (topic,)) for topic in (transactions, labels))
     yield from (("fraudstream.unknown_fields", (topic,)) for topic in (transactions, labels))
     yield from (("fraudstream.shadow.missed", (reason,)) for reason in ("skipped", "failed"))
 

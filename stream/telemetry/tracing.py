@@ -29,13 +29,13 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from opentelemetry.util.types import AnyValue
 
 from features.redis.urls import first_host
+from stream.card_numbers import card_numbers
 from stream.clock import Stage
 from stream.kafka.batches import Record
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Headers
 from stream.kafka.topics import LABELS, OUTCOMES, SCORES, TRANSACTIONS
 from stream.kafka.tracing import Attributes, kafka_attributes, sent_attributes
-from stream.redaction import card_numbers
 from stream.scoring.facts import Decided, LabelsApplied
 from stream.scoring.tracing import BatchTrace, NoTracing
 from stream.settings import Settings
@@ -77,14 +77,16 @@ def is_unsampled(traceparent: bytes) -> bool:
 def context_of(headers: Headers) -> Context | None:
     """Parse the context in a record's headers; None if there is none, two, or one that cannot be parsed.
 
-    A `tracestate` with a card number in it is dropped, since traces show it.
+    A `tracestate` with a card number in it is dropped, since traces show it; so is one of more than 512 characters, in
+    however many headers.
     """
     parents = [value for name, value in headers if name == TRACEPARENT]
     if len(parents) != 1 or not _parsable(parents[0]):
         return None
     carrier = {TRACEPARENT: [(parents[0] or b"").decode()]}
     states = [value.decode() for name, value in headers if name == TRACESTATE and value and _parsable(value)]
-    if states and next(card_numbers(",".join(states).encode()), None) is None:
+    joined = ",".join(states)
+    if states and len(joined) <= _MAX_LENGTH and next(card_numbers(joined.encode()), None) is None:
         carrier[TRACESTATE] = states
     context = _extract(carrier, Context())
     return context if get_current_span(context).get_span_context().is_valid else None

@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 import faust
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from faust.app.base import BootStrategy
 from faust.tables import TableManager
@@ -25,7 +26,6 @@ from models.errors import RepositoryUnavailableError
 from models.repository import Repository
 from stream.challenger.comparer import Comparer
 from stream.clock import now_ms
-from stream.control.backlog import passing_over_lost_commands
 from stream.control.follower import Follower
 from stream.control.judge import Judge, JudgeDeps
 from stream.control.model_cache import LoadedModels, ModelCache, ModelLoader
@@ -35,7 +35,6 @@ from stream.errors import SettingsError
 from stream.kafka.batches import Batch
 from stream.kafka.client import client_id, connection_options
 from stream.kafka.fetch_thread import ConsumerOptions
-from stream.kafka.losses import examine
 from stream.kafka.publisher import Publisher
 from stream.kafka.topic_settings import TopicWatch
 from stream.kafka.topics import LABELS, MODEL_CONTROL, TRANSACTIONS
@@ -48,7 +47,8 @@ from stream.telemetry.setup import Telemetry
 from stream.watchdog import end_process
 from stream.worker.decider import Decider, DeciderDeps
 from stream.worker.gauges import GaugeSources, Lag
-from stream.worker.labeller import Labeller
+from stream.worker.labeller import Labeller, LabellerDeps
+from stream.worker.losses import InputLosses, LossesDeps
 from stream.worker.positions import DecisionPositions, PositionsDeps
 from stream.worker.startup import Startup, StartupDeps
 
@@ -122,6 +122,7 @@ class WorkerParts(NamedTuple):
     judge: Judge
     labeller: Labeller
     positions: DecisionPositions
+    losses: InputLosses
     decider: Decider
     repair: RepairProgress
     repairer: Repairer
@@ -174,10 +175,10 @@ class WorkerApp(faust.App):
             return starting
         if not _degrades(self.settings) and (incomplete := parts.repairer.reasons()):
             return incomplete
-        sources = (parts.cache, parts.decider, parts.judge, parts.labeller)
+        sources = (parts.cache, parts.decider, parts.losses, parts.judge, parts.labeller)
         consumer = self.current_consumer()
         aside = [] if consumer is None else consumer.reasons()
-        return [*aside, *(reason for source in sources for reason in source.reasons())]
+        return list(dict.fromkeys((*aside, *(reason for source in sources for reason in source.reasons()))))
 
     def _gauge_sources(self) -> GaugeSources:
         parts = self.parts
@@ -210,8 +211,10 @@ class WorkerApp(faust.App):
             )
         name = client_id(self.settings.worker_id)
         withheld = partial(_withheld, self.settings, self.parts.histories)
-        examined = passing_over_lost_commands(self.settings, examine)
-        options = ConsumerOptions(self.settings, tuple(handlers), name, end_process, withheld, examined)
+        losses = self.parts.losses
+        options = ConsumerOptions(
+            self.settings, tuple(handlers), name, end_process, withheld, losses.examine, losses.is_held
+        )
         self.transport = BatchTransport(self, options)
         self.on_partitions_assigned.connect(self._assigned)
         self.on_partitions_revoked.connect(self._revoked)
@@ -222,11 +225,13 @@ class WorkerApp(faust.App):
         self.parts.positions.assigned(
             self.consumer_generation_id, [tp.partition for tp in assigned if tp.topic == transactions]
         )
+        self.parts.losses.assigned([TopicPartition(*tp) for tp in assigned])
         self.parts.repairer.assigned()
         self.parts.judge.assigned(owner=TP(self.settings.topic(MODEL_CONTROL.name), 0) in assigned)
 
     async def _revoked(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - Faust's signal
         self.parts.positions.revoked()
+        self.parts.losses.revoked()
         self.parts.repairer.revoked()
 
     def _create_directories(self) -> None:
@@ -255,8 +260,9 @@ def build_parts(
     cache = ModelCache(follower, models, loader, publisher)
     comparer = Comparer(settings, follower, telemetry.emit, challenger_command, warmup.problems)
     judge = Judge(JudgeDeps(settings, follower, loader, cache, publisher, admin))
-    labeller = Labeller(settings, histories, publisher, telemetry.emit, telemetry.tracing)
-    positions = DecisionPositions(PositionsDeps(settings, publisher, admin, consumer.created, telemetry.emit))
+    positions = DecisionPositions(PositionsDeps(settings, follower, publisher, admin, consumer.created, telemetry.emit))
+    losses = InputLosses(LossesDeps(settings, follower, admin, positions, consumer.created, telemetry.emit))
+    labeller = Labeller(LabellerDeps(settings, histories, publisher, losses, telemetry.emit, telemetry.tracing))
     decider = Decider(
         DeciderDeps(
             settings=settings,
@@ -274,7 +280,7 @@ def build_parts(
     )
     withheld = partial(_withheld, settings, histories)
     repairer = Repairer(
-        RepairerDeps(settings, features, store, consumer.current, decider.decided, withheld, telemetry.emit, repair)
+        RepairerDeps(settings, features, store, consumer.current, positions.decided, withheld, telemetry.emit, repair)
     )
     snapshots = Snapshots(settings, follower, loader.repository, lambda: judge.owner)
     topics = TopicWatch(settings, admin)
@@ -289,6 +295,7 @@ def build_parts(
             cache=cache,
             comparer=comparer,
             repairer=repairer,
+            losses=losses,
             snapshots=snapshots,
             topics=topics,
         )
@@ -303,6 +310,7 @@ def build_parts(
         judge=judge,
         labeller=labeller,
         positions=positions,
+        losses=losses,
         decider=decider,
         repair=repair,
         repairer=repairer,

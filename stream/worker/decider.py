@@ -6,7 +6,8 @@ and keeps the position of each partition. Published decisions are offered to the
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from aiokafka import TopicPartition
@@ -93,13 +94,6 @@ class Decider:
         finally:
             batch.finish()
 
-    def decided(self) -> Mapping[int, int] | None:
-        """Return the offset after the last valid decision, by own partition; None until all are known."""
-        positions, known = self._positions, self._positions.known()
-        if positions.generation is None or positions.partitions - known.keys():
-            return None
-        return {partition: at.standing.last_offset + 1 for partition, at in known.items()}
-
     # --- before a decision
 
     async def _await_serving(self, batch: Batch) -> ServingModels:
@@ -126,7 +120,7 @@ class Decider:
     def _blocked(self, batch: Batch, revision: int) -> dict[int, str]:
         """Return the partitions whose position is not known or has a later revision, and why."""
         positions = {partition: self._positions.get(partition) for partition in batch.current()}
-        unread = {partition: "its last decisions are being read" for partition, at in positions.items() if at is None}
+        unread = {partition: self._positions.why(partition) for partition, at in positions.items() if at is None}
         return unread | {
             partition: f"it was decided under revision {at.revision}, which is not known here yet"
             for partition, at in positions.items()
@@ -139,12 +133,12 @@ class Decider:
         """Decide and publish a batch once; every step may be repeated by the next attempt."""
         serving = await self._await_serving(batch)
         decided, records = self._split_decided(batch)
-        await apply_isolating(self._deps.pipeline, decided)
+        await apply_isolating(self._deps.pipeline, decided, self._positions.log)
         trace = self._deps.tracing.begin(records)
-        terms = DecisionTerms(serving, self._positions.epochs, trace.headers)
+        terms = DecisionTerms(serving, self._positions.epochs, trace.headers, self._positions.log)
         try:
             outputs = await decide_isolating(self._deps.pipeline, records, terms)
-            fact = await self._publish(batch, terms, outputs)
+            fact = replace(await self._publish(batch, terms, outputs), already_decided=len(decided))
         except BaseException as error:
             trace.failed(error)
             raise
@@ -160,9 +154,8 @@ class Decider:
         decided: list[Record] = []
         undecided: list[Record] = []
         for partition in batch.current():
-            last = self._positions[partition].standing.last_offset
             for record in () if partition in self._runs.halted else batch.records[partition]:
-                (undecided if record.offset > last else decided).append(record)
+                (decided if self._positions.is_decided(partition, record.offset) else undecided).append(record)
         return decided, undecided
 
     async def _publish(self, batch: Batch, terms: DecisionTerms, outputs: Outputs) -> Decided:
@@ -210,14 +203,14 @@ class Decider:
         ]
 
     async def _write(
-        self, batch: Batch, terms: DecisionTerms, scores: Mapping[int, list[Outgoing]], dead: Iterable[DeadLetter]
+        self, batch: Batch, terms: DecisionTerms, scores: Mapping[int, list[Outgoing]], dead: Sequence[DeadLetter]
     ) -> None:
         """Write dead letters and scores; advance the partitions that were written, and set the others aside.
 
         After a failure it is unknown what was written, so the end of that partition's scores is read before the retry.
         """
         try:
-            written = await self._writer.write(scores, dead)
+            written = await self._writer.write(scores, dead, batch.may_start)
         except asyncio.CancelledError:
             for partition in scores:
                 self._positions.read_again(partition)

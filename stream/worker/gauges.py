@@ -74,6 +74,7 @@ class GaugeSources:
     def gauges(self) -> Gauges:
         """Return the function that reads each gauge of the catalogue."""
         return {
+            "fraudstream.aside": lambda: _one(len(consumer.aside) if (consumer := self.consumer()) else 0),
             "fraudstream.cache.evictions": lambda: {(kind.value,): use.evictions for kind, use in self._cache_stats()},
             "fraudstream.cache.lookups": lambda: {
                 (kind.value, result): count

@@ -35,7 +35,7 @@ async def decide_isolating(pipeline: Pipeline, records: Sequence[Record], terms:
     return _joined([await decide_isolating(pipeline, [record], terms) for record in records])
 
 
-async def apply_isolating(pipeline: Pipeline, records: Sequence[Record]) -> None:
+async def apply_isolating(pipeline: Pipeline, records: Sequence[Record], log_number: int) -> None:
     """Write records that have a score already to the histories; skip a record that raises.
 
     Raises:
@@ -43,7 +43,7 @@ async def apply_isolating(pipeline: Pipeline, records: Sequence[Record]) -> None
     """
     try:
         if records:
-            await pipeline.apply(records)
+            await pipeline.apply(records, log_number)
     except Exception as error:
         if is_retried(error, Phase.RECORD):
             raise
@@ -51,7 +51,7 @@ async def apply_isolating(pipeline: Pipeline, records: Sequence[Record]) -> None
             _log_failure(records[0], error)
             return
         for record in records:
-            await apply_isolating(pipeline, [record])
+            await apply_isolating(pipeline, [record], log_number)
 
 
 def _log_failure(record: Record, error: Exception) -> None:

@@ -1,7 +1,8 @@
 """Applies each label to its card's history, and publishes one outcome for it."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import msgspec
 
@@ -12,7 +13,7 @@ from stream.contract.codes import Rejection
 from stream.contract.label import ParsedLabel, Reporter
 from stream.contract.outputs import Outcome, Positions, Source
 from stream.errors import StaleBatchError
-from stream.kafka.batches import Batch, Record
+from stream.kafka.batches import Batch, Record, in_thread_if_large, size_of
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Outgoing, Publisher
 from stream.kafka.topics import DEAD_LETTERS, OUTCOMES
@@ -21,22 +22,34 @@ from stream.scoring.decode import read_label_record, without_impassable_headers
 from stream.scoring.facts import FactListener, LabelsApplied, Retried
 from stream.scoring.tracing import BatchTrace, Tracing
 from stream.settings import Settings
+from stream.worker.losses import InputLosses
 from stream.worker.outputs import PartitionWriter
 from stream.worker.retry import retry_until_done
 
 _encode = msgspec.json.Encoder().encode
 
 
-class Labeller:
-    """Applies batches of labels; `emit` receives a fact for each."""
+class LabellerDeps(NamedTuple):
+    """What the labeller uses; `emit` receives a fact for each batch."""
 
-    def __init__(
-        self, settings: Settings, store: HistoryStore, publisher: Publisher, emit: FactListener, tracing: Tracing
-    ) -> None:
-        self._store = store
-        self._writer = PartitionWriter(publisher, settings.topic(OUTCOMES.name), settings.topic(DEAD_LETTERS.name))
-        self._emit = emit
-        self._tracing = tracing
+    settings: Settings
+    store: HistoryStore
+    publisher: Publisher
+    losses: InputLosses
+    emit: FactListener
+    tracing: Tracing
+
+
+class Labeller:
+    """Applies batches of labels."""
+
+    def __init__(self, deps: LabellerDeps) -> None:
+        settings = deps.settings
+        self._store = deps.store
+        self._writer = PartitionWriter(deps.publisher, settings.topic(OUTCOMES.name), settings.topic(DEAD_LETTERS.name))
+        self._input = deps.losses
+        self._emit = deps.emit
+        self._tracing = deps.tracing
         self._trouble: str | None = None
 
     def reasons(self) -> list[str]:
@@ -71,23 +84,20 @@ class Labeller:
             StaleBatchError: the partitions were revoked; nothing was published.
         """
         stopwatch = Stopwatch()
-        parsed, dead = _parse(records)
+        size = size_of(*records)
+        parsed, dead = await in_thread_if_large(size, _parse, records, self._input.log)
         stopwatch.lap("decode")
         labelled = await self._store.label([one.label for _, one in parsed])
         stopwatch.lap("observe")
         current = batch.current()
         if not current:
             raise StaleBatchError("its partitions were revoked before anything was written")
-        outputs: dict[int, list[Outgoing]] = {partition: [] for partition in current}
-        for (record, one), done in zip(parsed, labelled, strict=True):
-            outcome = _encode(_outcome(record, one.label, done))
-            headers = redact_headers(trace.headers(record))
-            outputs[record.partition].append(Outgoing(record.offset, record.key, outcome, headers))
+        outcomes = await in_thread_if_large(size, self._outcomes, parsed, labelled, trace)
         stopwatch.lap("encode")
-        await self._write(batch, outputs, dead)
+        await self._write(batch, {partition: outcomes.get(partition, ()) for partition in current}, dead)
         stopwatch.lap("publish")
         for partition in batch.current():
-            batch.acknowledge(partition)
+            batch.acknowledge(partition, self._input.label_note)
         return LabelsApplied(
             [record for record, _ in parsed],
             [done.status for done in labelled],
@@ -96,23 +106,33 @@ class Labeller:
             stopwatch.stages,
         )
 
-    async def _write(self, batch: Batch, outputs: Mapping[int, Sequence[Outgoing]], dead: Iterable[DeadLetter]) -> None:
+    async def _write(self, batch: Batch, outputs: Mapping[int, Sequence[Outgoing]], dead: Sequence[DeadLetter]) -> None:
         """Write outcomes and dead letters; set the partitions aside whose outputs are not known to be written."""
-        written = await self._writer.write(outputs, dead)
+        written = await self._writer.write(outputs, dead, batch.may_start)
         for partition, why in written.failed.items():
             batch.set_aside(partition, why)
             self._emit(Retried(batch.topic, "PublishError"))
+
+    def _outcomes(
+        self, parsed: Iterable[tuple[Record, ParsedLabel]], labelled: Iterable[LabelResult], trace: BatchTrace
+    ) -> dict[int, list[Outgoing]]:
+        outputs: dict[int, list[Outgoing]] = defaultdict(list)
+        for (record, one), done in zip(parsed, labelled, strict=True):
+            outcome = _encode(_outcome(record, one.label, done, self._input.log))
+            headers = redact_headers(trace.headers(record))
+            outputs[record.partition].append(Outgoing(record.offset, record.key, outcome, headers))
+        return outputs
 
     def _set_trouble(self, trouble: str | None) -> None:
         self._trouble = trouble
 
 
-def _parse(records: Iterable[Record]) -> tuple[list[tuple[Record, ParsedLabel]], list[DeadLetter]]:
+def _parse(records: Iterable[Record], log: int) -> tuple[list[tuple[Record, ParsedLabel]], list[DeadLetter]]:
     """Return the valid labels, and a dead letter for each other record."""
     labels: list[tuple[Record, ParsedLabel]] = []
     dead: list[DeadLetter] = []
     for record in records:
-        read = read_label_record(record)
+        read = read_label_record(record, log)
         if isinstance(read, Rejection):
             dead.append(DeadLetter(record, read.code, read.detail))
         else:
@@ -120,7 +140,7 @@ def _parse(records: Iterable[Record]) -> tuple[list[tuple[Record, ParsedLabel]],
     return labels, dead
 
 
-def _outcome(record: Record, label: Label, done: LabelResult) -> Outcome:
+def _outcome(record: Record, label: Label, done: LabelResult, log: int = 0) -> Outcome:
     return Outcome(
         transaction_id=label.transaction_id,
         card_id=label.card_id,
@@ -131,5 +151,5 @@ def _outcome(record: Record, label: Label, done: LabelResult) -> Outcome:
         reported_by=cast("Reporter", label.reported_by),
         positions=Positions(done.history_epoch, done.card_position, done.merchant_position),
         status=done.status,
-        source=Source(record.topic, record.partition, record.offset),
+        source=Source(record.topic, record.partition, record.offset, log),
     )

@@ -56,7 +56,9 @@ def run_worker(settings: Settings, challenger_command: Sequence[str] | None = No
     log_to_stderr(logging.INFO, "%(asctime)s %(levelname)s %(name)s: %(message)s", secrets)
     for library in ("aiokafka", "faust", "mode", "stream"):  # mode logs our services as "stream"
         logging.getLogger(library).setLevel(logging.WARNING)
-    named = msgspec.structs.replace(settings, worker_id=settings.worker_id or default_worker_id())
+    # The coordinator keeps the client id of the process that a static member's new process replaces.
+    name = settings.worker_id or settings.group_instance or default_worker_id()
+    named = msgspec.structs.replace(settings, worker_id=name)
     telemetry = begin(named, os.environ)
     try:
         return asyncio.run(_main(named, telemetry, challenger_command))

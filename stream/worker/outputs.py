@@ -1,12 +1,14 @@
 """Write the outputs of a batch, each partition's on its own: one that no broker takes holds up no other partition."""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from stream.kafka.dead_letters import DeadLetter
-from stream.kafka.publisher import Destination, Outgoing, Publisher
+from stream.errors import StaleBatchError
+from stream.kafka.batches import in_thread_if_large
+from stream.kafka.dead_letters import DeadLetter, slices, to_records
+from stream.kafka.publisher import Destination, Outgoing, Published
 
 
 @dataclass(slots=True)
@@ -22,29 +24,46 @@ class Written:
     pending: dict[int, "asyncio.Task[int]"] = field(default_factory=dict)
 
 
+class EachPublisher(Protocol):
+    """Publishes to each destination on its own, as `stream.kafka.publisher.Publisher` does."""
+
+    async def publish_each(self, outputs: Mapping[Destination, Sequence[Outgoing]]) -> Published:
+        """Write the records of each (topic, partition), in order."""
+        ...
+
+
 class PartitionWriter:
     """Writes outputs to the partitions of `topic`, and dead letters to the one partition of theirs."""
 
-    def __init__(self, publisher: Publisher, topic: str, dead_letters: str) -> None:
+    def __init__(self, publisher: EachPublisher, topic: str, dead_letters: str) -> None:
         self._publisher = publisher
         self._topic = topic
         self._letters: Destination = (dead_letters, 0)
 
-    async def write(self, outputs: Mapping[int, Sequence[Outgoing]], dead: Iterable[DeadLetter]) -> Written:
+    async def write(
+        self, outputs: Mapping[int, Sequence[Outgoing]], dead: Sequence[DeadLetter], may_go_on: Callable[[], bool]
+    ) -> Written:
         """Write outputs, by partition; where a partition has dead letters, those first.
 
-        So no worker resumes behind an output while a dead letter before it is missing.
+        So no worker resumes behind an output while a dead letter before it is missing. Many large dead letters are
+        written slice by slice, so that a revocation need not wait for all of them.
+
+        Raises:
+            StaleBatchError: `may_go_on` was false after a slice.
         """
-        letters: dict[int, list[Outgoing]] = defaultdict(list)
-        for letter in dead:
-            letters[letter.record.partition].append(letter.to_record())
-        written = Written()
-        all_letters = [letter for some in letters.values() for letter in some]
-        clean = {partition: some for partition, some in outputs.items() if partition not in letters}
-        if why := await self._publish(clean, all_letters, written):
-            written.failed.update(dict.fromkeys(letters, why))
-        elif letters:
-            await self._publish({partition: outputs.get(partition, ()) for partition in letters}, (), written)
+        written, behind = Written(), {letter.record.partition for letter in dead}
+        clean = {partition: some for partition, some in outputs.items() if partition not in behind}
+        for number, (size, some) in enumerate(slices(dead)):
+            if number and not may_go_on():
+                raise StaleBatchError("its partitions are being revoked, and its dead letters are not all written")
+            letters = await in_thread_if_large(size, to_records, some)
+            why = await self._publish(clean, letters, written)
+            clean = {}
+            if why:
+                written.failed.update(dict.fromkeys(behind, why))
+                return written
+        left = {partition: outputs.get(partition, ()) for partition in behind}
+        await self._publish(clean | left, (), written)
         return written
 
     async def _publish(

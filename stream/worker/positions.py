@@ -12,13 +12,18 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, RebalanceInProgressError
 
+from models.judge import InputTopic
+from stream.consumer import log_and_offset, place_of
 from stream.control.announcements import Cutover, announce_cutover
+from stream.control.follower import Follower
 from stream.kafka.batches import Commit
-from stream.kafka.offsets import Position, ResumePoint, TailReader, VoidCounter, tail_reader
+from stream.kafka.inputs import input_states, is_same_record
+from stream.kafka.losses import Progress, Start, find_start
+from stream.kafka.offsets import Position, ResumePoint, TailReader, VoidCounter, identity_of, tail_reader
 from stream.kafka.publisher import Outgoing, Publisher
 from stream.kafka.topics import TRANSACTIONS
 from stream.kafka.transport import BatchConsumer
-from stream.scoring.facts import FactListener, VoidFound
+from stream.scoring.facts import FactListener, LossFound, VoidFound
 from stream.settings import Settings
 from stream.watchdog import end_on_error
 
@@ -31,6 +36,7 @@ class PositionsDeps(NamedTuple):
     """What reading positions needs; `consumer` returns the consumer that Faust has created."""
 
     settings: Settings
+    follower: Follower
     publisher: Publisher
     admin: AIOKafkaAdminClient
     consumer: Callable[[], BatchConsumer]
@@ -47,12 +53,15 @@ class DecisionPositions:
         self._committed: dict[int, int] = {}
         self._voids = VoidCounter()
         self._readers: list[TailReader] = []
+        self._losses: dict[int, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.epochs: dict[int, int] = {}
         """The epoch of each partition's decisions under this assignment."""
         self.generation: int | None = None
         """The group's generation; None while no partitions are assigned."""
         self.partitions: frozenset[int] = frozenset()
+        self.log = 0
+        """The number of the topic's log that is read now."""
 
     def __getitem__(self, partition: int) -> Position:
         return self._known[partition]
@@ -69,10 +78,18 @@ class DecisionPositions:
         """Return the offset that was committed when the assignment began."""
         return self._committed.get(partition, 0)
 
+    def why(self, partition: int) -> str:
+        """Return why a partition's position is not known."""
+        return self._losses.get(partition, "its last decisions are being read")
+
     def reasons(self) -> list[str]:
         """Return which positions are not known yet, and how far their reading is."""
         found = [] if self.generation is not None else ["the consumer group has not been joined"]
-        unread = sorted(self.partitions - self._known.keys())
+        topic = self._topic
+        found += [
+            f"{topic} partition {one}: {why}" for one, why in sorted(self._losses.items()) if one in self.partitions
+        ]
+        unread = sorted(self.partitions - self._known.keys() - self._losses.keys())
         if unread:
             progress = [one for reader in self._readers for one in reader.progress.values()]
             left = sum(end - at for at, end in progress)
@@ -83,7 +100,7 @@ class DecisionPositions:
     def assigned(self, generation: int, partitions: Iterable[int]) -> None:
         """Start to read the positions of a new assignment."""
         self.generation, self.partitions = generation, frozenset(partitions)
-        self._known, self.epochs, self._committed = {}, {}, {}
+        self._known, self.epochs, self._committed, self._losses = {}, {}, {}, {}
         self._begin(self.partitions)
 
     def revoked(self) -> None:
@@ -95,13 +112,31 @@ class DecisionPositions:
         self._known.pop(partition, None)
         self._begin(frozenset({partition}), after)
 
+    def is_decided(self, partition: int, offset: int) -> bool:
+        """Tell whether a known partition's record has a valid decision."""
+        return place_of(self.log, offset) <= self._known[partition].standing.last_place
+
+    def decided(self) -> Mapping[int, int] | None:
+        """Return the offset after the last valid decision, by own partition; None until all are known."""
+        if self.generation is None or self.partitions - self._known.keys():
+            return None
+        places = {partition: log_and_offset(at.standing.last_place) for partition, at in self._known.items()}
+        return {partition: offset + 1 if log == self.log else 0 for partition, (log, offset) in places.items()}
+
     def advance(self, partition: int, revision: int, scores: Sequence[Outgoing], end: int) -> None:
         """Move a partition behind scores that the broker has acknowledged; its topic ends at `end` now."""
-        before = self._known[partition]
-        standing = before.standing.after(self.epochs[partition], scores[-1].source_offset)
+        before, last = self._known[partition], scores[-1]
+        place = place_of(self.log, last.source_offset)
         if revision > before.revision:
             self._announce(partition, ((revision, scores[0].source_offset),))
-        self._known[partition] = Position(standing, revision, end)
+        self._known[partition] = before._replace(
+            standing=before.standing.after(self.epochs[partition], place),
+            revision=revision,
+            scores_offset=end,
+            cutovers=(),
+            void=0,
+            identity=identity_of((last.key or b"").decode(), last.transaction_id),
+        )
 
     # --- reading
 
@@ -144,20 +179,48 @@ class DecisionPositions:
                 return
 
     async def _resume(self, generation: int, partition: int, point: ResumePoint) -> None:
-        """Resume one partition; rewind to the first undecided record if the commit is past it."""
+        """Resume one partition where it can be read on; wait while what it lost is not accepted."""
+        tp = TopicPartition(self._topic, partition)
+        (state,) = (await input_states(self._deps.settings, self._deps.admin, [tp])).values()
+        start = await self._find_start(generation, tp, state, point)
+        if start is None or self.generation != generation:
+            return
         committed, position = point
-        first = position.standing.last_offset + 1
-        if self.generation == generation and committed is not None and 0 < first < committed:
-            await self._deps.consumer().rewind(TopicPartition(self._topic, partition), first)
-        if self.generation == generation and await self._claim_epoch(partition, point, generation):
-            self._committed[partition] = committed or 0
-            self._known[partition] = position
+        if start.offset != (state.begin if committed is None else committed):
+            await self._deps.consumer().rewind(tp, start.offset)
+        if self.generation == generation and await self._claim_epoch(partition, point, start.offset):
+            is_same_log = log_and_offset(position.standing.last_place)[0] == start.log
+            self.log = start.log
+            self._committed[partition] = committed or 0 if is_same_log else start.offset
+            self._known[partition] = position._replace(topic_id=state.topic_id or "")
             if void := self._voids.count_new(partition, point):
                 self._deps.emit(VoidFound(partition, void))
             self._announce(partition, position.cutovers)
-            self._deps.consumer().aside.hurry(TopicPartition(self._topic, partition))
+            self._deps.consumer().aside.hurry(tp)
 
-    async def _claim_epoch(self, partition: int, point: ResumePoint, generation: int) -> bool:
+    async def _find_start(
+        self, generation: int, tp: TopicPartition, state: InputTopic, point: ResumePoint
+    ) -> Start | None:
+        """Return where a partition is read on, once it can be; None if the assignment ends before."""
+        committed, position = point
+        same = await is_same_record(self._deps.settings, tp, state, position)
+        progress = Progress(committed, position.standing.last_place, position.topic_id, same)
+        where = (self._deps.settings.deployment, *tp)
+        while self.generation == generation:
+            found = find_start(self._deps.follower.logs, where, state, progress)
+            if isinstance(found, Start):
+                self._losses.pop(tp.partition, None)
+                return found
+            why = found if isinstance(found, str) else found.text
+            if self._losses.get(tp.partition) != why:
+                log.error("%s partition %d does not go on: %s", *tp, why)
+                self._deps.emit(LossFound(tp.topic, tp.partition, 0 if isinstance(found, str) else found.lost))
+            self._losses[tp.partition] = why
+            await self._deps.follower.wait_for_change(_RETRY_SECONDS)
+            (state,) = (await input_states(self._deps.settings, self._deps.admin, [tp])).values()
+        return None
+
+    async def _claim_epoch(self, partition: int, point: ResumePoint, offset: int) -> bool:
         """Take an epoch once per assignment, but never one above a newer owner's; tell whether we own the partition.
 
         An epoch at or above our generation was written either before the group's generations were reset, or by a newer
@@ -166,11 +229,11 @@ class DecisionPositions:
         Raises:
             RebalanceInProgressError: it did not; read the position again.
         """
-        committed, position = point
+        position, generation = point.position, self.generation or 0
         mine, seen = self.epochs.get(partition), position.standing.highest_epoch
         if mine is None and seen >= generation:
             # The offset stays: later records may be decided, but not applied to the histories yet.
-            commit = Commit(committed or 0, position.to_metadata())
+            commit = Commit(offset, position.to_metadata())
             if not await self._deps.consumer().commit_now(TopicPartition(self._topic, partition), commit):
                 raise RebalanceInProgressError(f"epoch {seen} of partition {partition} may be a newer owner's")
         if mine is not None and seen > mine:

@@ -28,6 +28,7 @@ from stream.kafka.topics import SCORES, check_readable, has_records, problems, r
 from stream.recovery.outage import DegradingStore, WaitingStore
 from stream.recovery.repairer import Repairer
 from stream.settings import Settings
+from stream.worker.losses import InputLosses
 
 log = logging.getLogger("fraudstream.startup")
 
@@ -48,6 +49,7 @@ class StartupDeps(NamedTuple):
     cache: ModelCache
     comparer: Comparer
     repairer: Repairer
+    losses: InputLosses
     snapshots: Snapshots
     topics: TopicWatch
 
@@ -88,6 +90,7 @@ class Startup(Service):
         self._begin(deps.cache.run())
         deps.comparer.start()
         self._begin(deps.repairer.run())
+        self._begin(deps.losses.watch())
         self._begin(self._trim())
         self._begin(self._check_redis())
         self._begin(self._watch_deletions())

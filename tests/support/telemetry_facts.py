@@ -15,7 +15,17 @@ from stream.contract.transaction import Transaction
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Outgoing
 from stream.scoring.encode import Judgement, Scored
-from stream.scoring.facts import Compared, Decided, Fact, LabelsApplied, Missed, Reapplied, Retried, VoidFound
+from stream.scoring.facts import (
+    Compared,
+    Decided,
+    Fact,
+    LabelsApplied,
+    LossFound,
+    Missed,
+    Reapplied,
+    Retried,
+    VoidFound,
+)
 from support.stream_records import PAYMENT, Told
 
 BEGAN_NS = 1_769_860_800_000_000_000
@@ -57,9 +67,10 @@ def one_of_each(prefix: str = "") -> list[Fact]:
     late = Scored(late.records, late.transactions, [("mcc",)], *[getattr(late, name) for name in _LAST])
     dead = DeadLetter(record, DeadLetterCode.NOT_JSON, "why")
     return [
-        decided(late, [dead], repeated=1, unknown=1),
+        decided(late, [dead], repeated=1, unknown=1, already_decided=1),
         LabelsApplied([Told()], [LabelStatus.APPLIED], [], 1, stages(("decode", "observe", "encode", "publish"))),
         Retried(f"{prefix}transactions", "StoreUnavailableError"),
+        LossFound(f"{prefix}transactions", 0, 60),
         VoidFound(0, 3),
         Compared(DIGEST, [0.25], [Decision.APPROVE], [Decision.DECLINE], [1250], ["EUR"]),
         Missed(DIGEST, "skipped", 2),

@@ -145,7 +145,7 @@ def new_fleet(kafka: Cluster, redis_url: str, prefix: str, folder: Path, start: 
         **({"KAFKA_IDEMPOTENCE": "false"} if kafka.kind == "embedded" else {}),
     }
     fleet = Fleet(environment, folder, start)
-    done = fleet.cli("topics", "apply", "--partitions", str(PARTITIONS))
+    done = fleet.cli("topics", "apply", "--partitions", str(PARTITIONS), "--replication", str(kafka.replication))
     assert done.returncode == 0, done.stderr
     return fleet
 

@@ -31,6 +31,8 @@ class Cluster(Protocol):
     brokers: str
     """`127.0.0.1:port`; the port stays the same over a restart."""
     port: int
+    replication: int
+    """The replicas of a fleet's topics."""
 
     def start(self) -> None: ...
     def stop(self) -> None: ...

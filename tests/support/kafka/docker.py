@@ -115,6 +115,7 @@ class DockerCluster:
     """
 
     kind = "apache-kafka-docker"
+    replication = 1
 
     def __init__(self) -> None:
         client = engine_with(IMAGE)

@@ -11,6 +11,7 @@ class EmbeddedCluster(EmbeddedBroker):
     """The embedded broker; it keeps its records in memory, so a stop loses them."""
 
     kind = "embedded"
+    replication = 1
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="embedded-")

@@ -27,17 +27,25 @@ class NoJars(Exception):  # noqa: N818 - a state of the machine
     """Java or Maven is missing, or the artifacts cannot be resolved."""
 
 
+def new_cluster_id() -> str:
+    """Return an id as Kafka's storage tool makes them."""
+    return urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
+
+
 @dataclass(frozen=True)
 class Layout:
     """The layout of a node: its properties file, the values for it, and the options that format its data folder.
 
-    `tls` is used to ask whether the node is in service, if its port uses TLS.
+    `tls` is used to ask whether the node is in service, if its port uses TLS. Nodes of one cluster have the same
+    `cluster_id`.
     """
 
     properties: str = "server.properties"
     values: Mapping[str, object] = field(default_factory=dict)
     formatting: tuple[str, ...] = ()
     tls: ssl.SSLContext | None = None
+    heap_mb: int = 512
+    cluster_id: str = field(default_factory=new_cluster_id)
 
 
 PLAIN = Layout()
@@ -79,6 +87,7 @@ class JarsCluster:
     """
 
     kind = "apache-kafka-jars"
+    replication = 1
 
     def __init__(self, layout: Layout = PLAIN) -> None:
         classpath = f"{resolve_jars()}/*"
@@ -89,24 +98,32 @@ class JarsCluster:
         self.brokers = f"127.0.0.1:{self.port}"
         self._settings = folder / "server.properties"
         places = {"port": self.port, "controller_port": free_port(), "folder": folder}
-        self._settings.write_text((RECIPE / layout.properties).read_text().format(**places, **layout.values))
+        self._settings.write_text((RECIPE / layout.properties).read_text().format(**{**places, **layout.values}))
         logging = f"-Dlog4j2.configurationFile={RECIPE / 'log4j2.properties'}"
-        java = ["java", "-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", logging]
+        heap = ["-Xms256m", f"-Xmx{layout.heap_mb}m"]
+        java = ["java", *heap, "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", logging]
         self._java = [*java, "-cp", classpath]
         self._child = Child([*self._java, "kafka.Kafka", str(self._settings)], folder / "broker.log")
         self._format()
 
     def _format(self) -> None:
         """Give the empty data folder its cluster id."""
-        identity = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
-        tool = ["kafka.tools.StorageTool", "format", "-t", identity, "-c", str(self._settings)]
+        tool = ["kafka.tools.StorageTool", "format", "-t", self._layout.cluster_id, "-c", str(self._settings)]
         tool += self._layout.formatting
         subprocess.run([*self._java, *tool], check=True, capture_output=True, timeout=START_SECONDS)
 
     def start(self) -> None:
         """Start the broker, if it does not run, and wait until it is in service."""
+        self.launch()
+        self.await_in_service()
+
+    def launch(self) -> None:
+        """Start the broker, if it does not run, without waiting."""
         self._child.start()
-        self._child.await_ready(lambda: brokers_in_service(self.port, tls=self._layout.tls) > 0, START_SECONDS)
+
+    def await_in_service(self, brokers: int = 1) -> None:
+        """Wait until the broker is in service, and knows of so many brokers that are."""
+        self._child.await_ready(lambda: brokers_in_service(self.port, tls=self._layout.tls) >= brokers, START_SECONDS)
 
     def stop(self) -> None:
         """Stop the broker in order; its data stay."""

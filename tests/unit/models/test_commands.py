@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from models.commands import (
+    LARGEST_COMMAND_BYTES,
     Command,
     CommandKind,
     Event,
@@ -126,3 +127,36 @@ def test_events_and_commands_satisfy_their_schemas() -> None:
     assert read_event(encode(event)) == event
     assert isinstance(read_event(b"{}"), UnreadableRecord)
     assert isinstance(read_event(b"\xff"), UnreadableRecord)
+
+
+@pytest.mark.parametrize("name", ["schema", "issued_at", "expires_at", "kind", "model", "arms", "reason", "deployment"])
+def test_a_field_nested_to_any_depth_is_refused_without_an_exception(name: str) -> None:
+    sound = msgspec.json.encode({key: value for key, value in GOOD.items() if key != name})[:-1]
+    for depth in range(1, 1_100):
+        nested = b"[" * depth + b"]" * depth
+        assert isinstance(read_command(sound + b',"%b":%b}' % (name.encode(), nested)), UnreadableRecord)
+
+
+@pytest.mark.parametrize("name", [*GOOD, "schema", "watch_seconds", "arms", "share_bp", "force"])
+def test_the_refusal_of_a_megabyte_in_a_field_fits_into_an_event(name: str) -> None:
+    for value in ("x" * 1_000_000, "\x01" * 150_000, {"x" * 900_000: "x"}, ["x" * 900_000]):
+        refused = read(**{name: value})
+        assert isinstance(refused, UnreadableRecord)
+        assert sum(len(problem.detail) for problem in refused.problems) < 1_000
+
+
+def test_half_a_card_number_is_never_quoted() -> None:
+    number = "4532015112830366"
+    for before in range(60, 300):
+        for name in ("schema", "kind", "issued_at"):
+            refused = read(**{name: "x" * before + number})
+            details = "".join(problem.detail for problem in refused.problems)
+            assert number[:6] not in details.replace(number, "")
+
+
+def test_a_command_of_more_than_256_kib_is_refused_before_it_is_decoded() -> None:
+    room = LARGEST_COMMAND_BYTES - len(msgspec.json.encode(GOOD | {"note": ""}))
+    assert isinstance(read(note="x" * room), Command)
+    assert codes(read(note="x" * (room + 1))) == [
+        (ProblemCode.INVALID_RECORD, f"{LARGEST_COMMAND_BYTES + 1} bytes, more than {LARGEST_COMMAND_BYTES}")
+    ]

@@ -76,3 +76,12 @@ def test_a_time_in_any_zone_is_truncated_and_not_rounded(moment: Any) -> None:
         return
     assert parsed.utc_offset_minutes == offset.total_seconds() / 60
     assert parsed.epoch_ms % 1000 == moment.microsecond // 1000
+
+
+@pytest.mark.parametrize(
+    "value", [["x"], {}, None, True, 1.5, "x" * 1_000_000, "2026-01-31T12:00:00." + "1" * 10**6, 10**4_000]
+)
+def test_the_refusal_of_any_value_is_short(value: Any) -> None:
+    with pytest.raises(InvalidTimeError) as refused:
+        parse_time_ms(value)
+    assert len(str(refused.value)) < 200

@@ -9,7 +9,7 @@ from opentelemetry.propagate import extract
 from opentelemetry.trace import get_current_span
 
 from stream.consumer import Standing, ValidScores, trace_of
-from stream.kafka.offsets import Position, _start, parse_metadata
+from stream.kafka.offsets import Decision, Position, _start, identity_of, parse_metadata
 from support.stream_records import Told
 
 PLACES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 8)), max_size=30)
@@ -99,7 +99,7 @@ def test_a_zombies_scores_among_a_new_owners_cause_no_gap_and_no_duplicate(
     standing = Standing()
     for offset in range(decided):
         standing = standing.after(1, offset)
-    resumed = standing.last_offset + 1  # the new owner reads the tail, and then the zombie continues
+    resumed = standing.last_place + 1  # the new owner reads the tail, and then the zombie continues
     for offset in range(decided, decided + unseen):
         standing = standing.after(1, offset)
     valid, zombie, owner = list(range(decided + unseen)), decided + unseen, resumed
@@ -126,7 +126,7 @@ def test_workers_that_each_resume_at_the_standing_they_read_decide_each_offset_o
         if worker not in next_offset:
             if worker < standing.highest_epoch:
                 continue  # a new epoch is not below any epoch that was read
-            next_offset[worker] = standing.last_offset + 1
+            next_offset[worker] = standing.last_place + 1
         for _ in range(count + reads[0]):
             log.append((worker, next_offset[worker]))
             standing = standing.after(*log[-1])
@@ -169,12 +169,17 @@ COUNTS = st.integers(0, 2**62)
 
 
 @given(st.integers(-1, 2**62), st.integers(-1, 2**62), COUNTS, COUNTS)
-def test_commit_metadata_round_trips_in_less_than_100_characters(
+def test_commit_metadata_round_trips_in_less_than_160_characters(
     epoch: int, offset: int, revision: int, scores_offset: int
 ) -> None:
-    position = Position(Standing(epoch, offset), revision, scores_offset, ((revision, offset),))
+    identity, topic_id = identity_of("card-1", "t-1"), "6b1d1b5c-6c3e-4a44-9a2b-7c0e0a1f2b3c"
+    position = Position(Standing(epoch, offset), revision, scores_offset, ((revision, offset),), 0, identity, topic_id)
     assert parse_metadata(position.to_metadata()) == position._replace(cutovers=())
-    assert len(position.to_metadata()) < 100
+    assert len(position.to_metadata()) < 160
+
+
+def test_commit_metadata_of_the_form_before_identities_is_read() -> None:
+    assert parse_metadata("[3,40,2,50]") == Position(Standing(3, 40), 2, 50)
 
 
 @given(
@@ -197,7 +202,7 @@ def test_a_position_counts_every_score_and_follows_standing_revision_and_cutover
 ) -> None:
     position, standing, revision = Position(), Standing(), 0
     for epoch, offset, at in scores:
-        position = position.after(epoch, offset, at)
+        position = position.after(Decision(epoch, at, offset, f"{offset}"))
         revision = max(revision, at) if standing.is_valid(epoch, offset) else revision
         standing = standing.after(epoch, offset)
     assert (position.standing, position.revision, position.scores_offset) == (standing, revision, len(scores))

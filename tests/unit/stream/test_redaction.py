@@ -1,11 +1,22 @@
 import json
+import re
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stream.redaction import MASK, card_numbers, holds_card_number, redact, redact_headers, shown
+from stream.card_numbers import card_numbers
+from stream.redaction import (
+    MASK,
+    holds_card_number,
+    redact,
+    redact_beginning,
+    redact_each,
+    redact_headers,
+    shorten,
+    shown,
+)
 from support.stream_records import CARD_NUMBER, CARD_NUMBERS, luhn
 
 DIGITS = "0123456789"
@@ -69,14 +80,6 @@ def test_any_bytes_can_be_redacted(text: bytes) -> None:
     assert len(redact(text)) <= len(text)
 
 
-@given(TEXTS)
-def test_spans_are_ordered_and_do_not_overlap(text: str) -> None:
-    end_before = 0
-    for start, end in card_numbers(text.encode()):
-        assert end_before <= start < end
-        end_before = end
-
-
 def wrong_check_digit(number: str) -> str:
     return number[:-1] + str((int(number[-1]) + 1) % 10)
 
@@ -115,9 +118,69 @@ def test_a_megabyte_of_digits_dashes_or_card_numbers_can_be_redacted() -> None:
         assert len(redact(text)) <= len(text)
 
 
+@given(st.lists(TEXTS.map(str.encode), max_size=6))
+@example([CARD_NUMBER[:8].encode(), CARD_NUMBER[8:].encode(), b"", f"{CARD_NUMBER}, {CARD_NUMBER}".encode()])
+@example([CARD_NUMBER[:-1].encode() + b"\\", b"u003" + CARD_NUMBER[-1:].encode()])
+def test_texts_are_redacted_together_as_each_would_be_alone(texts: list[bytes]) -> None:
+    assert list(redact_each(texts)) == [redact(text) for text in texts]
+
+
+# --- beginnings of longer texts
+
+
+@given(number=CARD_NUMBERS, before=st.text("x" + DIGITS + "- ", max_size=30), data=st.data())
+def test_at_most_five_digits_of_a_card_number_stay_before_a_cut_within_it(number: str, before: str, data: Any) -> None:
+    escaped = st.lists(st.booleans(), min_size=len(number), max_size=len(number))
+    digits = [f"\\u{ord(digit):04x}" if yes else digit for digit, yes in zip(number, data.draw(escaped), strict=True)]
+    separators = st.lists(
+        st.sampled_from(("", "", "-", " ", "  -", "\\u0020", "\\u002D")),
+        min_size=len(number) - 1,
+        max_size=len(number) - 1,
+    )
+    planted = "".join(digit + gap for digit, gap in zip(digits, [*data.draw(separators), ""], strict=True))
+    text = f"{before}.{planted}.".encode()
+    kept = redact_beginning(text, len(text) - data.draw(st.integers(1, len(planted) + 1)))
+    assert len(kept) < len(text)
+    assert next(card_numbers(kept), None) is None
+    left = re.sub(rb"[ -]|\\u002[0D]|\\u003|%b" % re.escape(MASK), b"", kept.partition(b".")[2])
+    assert len(left) <= 5
+    assert left.isdigit() or not left
+
+
+@given(TEXTS, st.integers(0, 200))
+@example("5" * 40, 34)
+@example("4 " * 40, 60)
+@example("4\\u0020" * 40, 100)
+def test_the_beginning_of_a_text_has_no_card_number_and_is_its_own(text: str, longest: int) -> None:
+    whole = text.encode()
+    kept = redact_beginning(whole, longest)
+    assert len(kept) <= longest
+    assert next(card_numbers(kept), None) is None
+    assert redact_beginning(whole, len(whole)) == redact(whole)
+    if next(card_numbers(whole), None) is None:
+        assert whole.startswith(kept) or MASK in kept
+
+
+def test_text_is_kept_up_to_its_cut_except_for_the_digits_there() -> None:
+    assert redact_beginning(b"x" * 100, 60) == b"x" * 60
+    assert redact_beginning(b"12-34-x" * 100, 70) == b"12-34-x" * 10
+    assert redact_beginning(b"x" * 50 + b"1234567890" * 3, 60) == b"x" * 50
+    assert redact_beginning(b"1" * 100, 60) == b"1" * 42
+    assert redact_beginning(b"\\u00fc" * 100, 63) == b"\\u00fc" * 10
+
+
+@given(CARD_NUMBERS, st.integers(0, 400), st.integers(2, 30))
+def test_a_shortened_text_shows_no_part_of_a_card_number(number: str, before: int, longest: int) -> None:
+    found = shorten("x" * before + number + "y" * 600, longest)
+    assert len(found) <= longest
+    assert number[:6] not in found
+    assert found == "x" * min(before, longest) + f"[redacted]{'y' * 30}"[: max(0, longest - before)]
+
+
 @given(CARD_NUMBERS, st.integers(0, 200))
 def test_a_truncated_value_shows_no_part_of_a_card_number(number: str, before: int) -> None:
-    for value in ("x" * before + number, b"x" * before + number.encode(), int(number)):
+    long = "x" * (1_180 + before) + number
+    for value in ("x" * before + number, b"x" * before + number.encode(), int(number), long, long.encode()):
         written = shown(value)
         assert len(written) <= 80
         assert number[:6] not in written
@@ -140,3 +203,5 @@ def test_card_numbers_in_headers_are_redacted_except_in_machine_identifiers() ->
         (f"h-{MASK.decode()}", b"1"),
     )
     assert redact_headers(()) == ()
+    assert redact_headers(kept) is kept
+    assert redact_headers([(CARD_NUMBER, None), (CARD_NUMBER, b"")]) == ((MASK.decode(), None), (MASK.decode(), b""))

@@ -37,6 +37,7 @@ ALL: dict[str, tuple[str, Any]] = {
     "shadow_timeout": ("2 s", 2.0),
     "shadow_memory_mb": ("512", 512),
     "cache_mb": ("256", 256),
+    "group_instance": ("worker-1", "worker-1"),
     "worker_id": ("worker-1", "worker-1"),
 }
 
@@ -114,6 +115,7 @@ def test_a_future_skew_of_zero_is_allowed() -> None:
         ("kafka_sasl_mechanism", "GSSAPI"),
         ("models", ""),
         ("worker_id", "a b"),
+        ("group_instance", "a b"),
     ],
 )
 def test_an_invalid_value_is_rejected_with_the_variables_name_and_its_value(name: str, text: str) -> None:
@@ -123,7 +125,9 @@ def test_an_invalid_value_is_rejected_with_the_variables_name_and_its_value(name
     assert len(message.splitlines()) == 1
 
 
-@pytest.mark.parametrize("name", ["topic_prefix", "features", "kafka_sasl_username", "kafka_ssl_cafile", "worker_id"])
+@pytest.mark.parametrize(
+    "name", ["topic_prefix", "features", "kafka_sasl_username", "kafka_ssl_cafile", "worker_id", "group_instance"]
+)
 def test_an_empty_value_is_allowed_where_the_setting_is_optional(name: str) -> None:
     assert getattr(read(**{name: ""}), name) == ""
 
@@ -160,6 +164,7 @@ def test_a_sasl_protocol_requires_a_password(protocol: str) -> None:
             "KAFKA_SSL_KEYFILE: needs FRAUDSTREAM_KAFKA_SSL_CERTFILE as well",
         ),
         ({"redis_cafile": "a.pem"}, "REDIS_CAFILE: is set, but has no effect with a FRAUDSTREAM_REDIS_URL of redis://"),
+        ({"group_instance": "a", "worker_id": "b"}, "WORKER_ID: must be that of FRAUDSTREAM_GROUP_INSTANCE, 'a', or"),
         ({"redis_url": "redis://[r"}, "REDIS_URL: Invalid IPv6 URL"),
         ({"redis_url": "redis://u:p/w@r"}, "REDIS_URL: write / ? and # in a user or password as %2F, %3F and %23"),
         ({"redis_url": "redis://r:port"}, "REDIS_URL: Port could not be cast to integer value as 'port'"),

@@ -125,7 +125,7 @@ def test_commands_that_are_lost_unjudged_and_offsets_without_a_command_are_passe
     worker = fleet.worker()
     worker.await_ready()
     assert json.loads(fleet.cli("model", "withdraw", "--json").stdout)["kind"] == "refused"
-    assert f"{control} has no record at offset {gone - 1}" in worker.log()
+    assert f"commands from offset {gone - 1} to {gone} of " in worker.log()
     fleet.publish([payment(1)])
     assert fleet.await_scores(1)[0].revision == 1
 

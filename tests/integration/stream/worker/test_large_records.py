@@ -2,11 +2,14 @@
 
 import asyncio
 import re
+import time
+from collections import Counter
 from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaProducer
 
+from stream.card_numbers import card_numbers
 from stream.kafka.topics import SCORES
 from support.fleet.fleet import Fleet
 from support.fleet.payments import partition_of, payment
@@ -15,6 +18,13 @@ NEAR_THE_LIMIT = 1_040_000
 COUNT = 3_000
 MANY = 1_024
 """The largest bound of the histogram of batch sizes."""
+MEGABYTE = 1_000_000
+MANY_DASHES = 3 * MEGABYTE // 2
+MANY_SLOW = 20
+"""Megabytes that a search for card numbers takes 20 s for, if it compares each group of digits with the next ones."""
+UNPACKED = 64 * MEGABYTE
+ANSWER_SECONDS = 5.0
+"""How long a worker may take to answer while it works on such records, beside other tests."""
 
 
 async def send(fleet: Fleet, topic: str, value: bytes, headers: list[tuple[str, bytes]]) -> None:
@@ -45,6 +55,52 @@ def test_the_outputs_of_records_near_the_size_limit_keep_their_headers(fleet: Fl
         assert ("note", heavy[0][1]) in record.headers
     heaviest = max(fleet.read("scores"), key=lambda record: len(record.headers))
     assert ("note", heavy[0][1]) in heaviest.headers
+
+
+async def send_compressed(fleet: Fleet, topic: str, key: str, values: list[bytes]) -> None:
+    """Send values of any size, which gzip makes small enough for a broker, in one batch."""
+    producer = AIOKafkaProducer(
+        bootstrap_servers=fleet.brokers,
+        compression_type="gzip",
+        max_request_size=UNPACKED,
+        max_batch_size=UNPACKED,
+        linger_ms=100,
+    )
+    await producer.start()
+    try:
+        where = fleet.prefix + topic
+        sent = [await producer.send(where, value, key.encode(), partition_of(key)) for value in values]
+        await asyncio.gather(*sent)
+    finally:
+        await producer.stop()
+
+
+def test_compressed_records_that_unpack_to_megabytes_become_dead_letters_and_hold_nothing_up(fleet: Fleet) -> None:
+    (worker,) = fleet.go_live()
+    key = payment(0)["card_id"]
+    dashes, noted = b"5-" * MANY_DASHES, msgspec.json.encode(payment(1, card_id=key, note="x" * 3 * MEGABYTE))
+    slow = msgspec.json.encode(payment(2, card_id="5-" * (MEGABYTE // 2)))
+    label = msgspec.json.encode({"transaction_id": "t-0", "card_id": key, "fraud": 1, "note": "5-" * MANY_DASHES})
+    fleet.publish([payment(0)])
+    asyncio.run(send_compressed(fleet, "transactions", key, [dashes, noted, *[slow] * MANY_SLOW]))
+    asyncio.run(send_compressed(fleet, "labels", key, [label]))
+    fleet.publish(payment(number, card_id=f"card-{number}") for number in range(3, 13))
+    waits = []
+    while sum(fleet.ends("dead-letters").values()) < MANY_SLOW + 3:
+        began = time.monotonic()
+        assert worker.get("/health/live", ANSWER_SECONDS)[0] == 200
+        waits.append(time.monotonic() - began)
+        assert len(waits) < 600, worker.log()
+    assert {score.transaction_id for score in fleet.await_scores(11)} == {"t-0", *(f"t-{at}" for at in range(3, 13))}
+    assert worker.exit_code is None
+    assert worker.readiness() == (True, [])
+    letters = [(dict(letter.headers), letter.value) for letter in fleet.read("dead-letters")]
+    cut = [headers["error.truncated"] for headers, _ in letters if "error.truncated" in headers]
+    assert sorted(cut) == sorted(b"value of %d bytes" % len(value) for value in (dashes, noted, label))
+    codes = Counter(headers["error.code"] for headers, _ in letters)
+    assert codes == {b"too_large": 3, b"invalid_field": MANY_SLOW}
+    assert all(next(card_numbers(value), None) is None for _, value in letters)
+    assert all(len(value) > MEGABYTE // 2 for _, value in letters)
 
 
 def test_payments_decided_together_have_more_scores_than_fit_into_one_batch_of_kafka(fleet: Fleet) -> None:

@@ -23,7 +23,7 @@ ALLOWED: dict[tuple[str, ...], set[str]] = {
     ("--version",): set(),
     ("bench", "--help"): set(),
     ("schema",): {"msgspec", "numpy", "typing_extensions"},
-    ("topics", "apply", "--partitions", "2"): KAFKA,
+    ("topics", "apply", "--partitions", "2"): KAFKA | {"numpy"},
     ("model", "list"): KAFKA | MODELS,
     ("model", "history"): KAFKA | MODELS,
     ("model", "promote", "3f9a02c1", "--wait", "1"): KAFKA | MODELS,

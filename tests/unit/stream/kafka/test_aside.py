@@ -61,7 +61,7 @@ def test_every_partition_that_is_set_aside_is_named_with_its_reason() -> None:
     aside = AsidePartitions(Clock(), default_rng(1))
     aside.add(SECOND, "no leader")
     aside.add(FIRST, "too large")
-    assert aside.reasons() == ["transactions 0: too large", "transactions 1: no leader"]
+    assert aside.reasons() == ["transactions partition 0: too large", "transactions partition 1: no leader"]
     assert len(aside) == 2
     aside.clear()
     assert aside.reasons() == []

@@ -1,10 +1,11 @@
 import asyncio
+import threading
 
 from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.kafka.batches import Batch, Commit, CommitLedger
+from stream.kafka.batches import Batch, Commit, CommitLedger, in_thread_if_large, size_of
 from support.stream_records import Told
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -97,3 +98,17 @@ def test_a_batch_does_not_start_while_partitions_are_revoked() -> None:
     assert not batch.start()
     batch.finish()
     assert batch.finished.is_set()
+
+
+def test_the_size_of_records_is_that_of_their_keys_values_and_headers() -> None:
+    records = [Told(b"12345", b"123", headers=[("ab", b"1"), ("c", None)]), Told(None, None)]
+    assert size_of(*records) == 12
+    assert size_of() == 0
+
+
+def test_work_on_large_records_is_done_in_another_thread() -> None:
+    async def where(size: int) -> int:
+        return await in_thread_if_large(size, threading.get_ident)
+
+    assert asyncio.run(where(100_000)) == threading.get_ident()
+    assert asyncio.run(where(1_000_000)) != threading.get_ident()

@@ -1,11 +1,16 @@
 from collections.abc import Sequence
 
 import pytest
+from aiokafka.producer.message_accumulator import BatchBuilder
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream.card_numbers import card_numbers
 from stream.contract.codes import DeadLetterCode
-from stream.kafka.dead_letters import MAX_RUN, DeadLetter, DeadLetterRuns
+from stream.kafka import dead_letters as module
+from stream.kafka.client import LARGEST_OUTPUT_BYTES
+from stream.kafka.dead_letters import MAX_RUN, TRUNCATED, DeadLetter, DeadLetterRuns
+from stream.kafka.publisher import Outgoing
 from support.stream_records import CARD_NUMBER, CARD_NUMBERS, Told
 
 ADDED = ("error.code", "error.detail", "source.topic", "source.partition", "source.offset", "source.timestamp")
@@ -80,6 +85,83 @@ def test_a_truncated_detail_contains_no_part_of_a_card_number(before: int) -> No
 
 def test_an_unencodable_character_of_a_detail_becomes_a_question_mark() -> None:
     assert dict(letter(Told(), "\ud800").to_record().headers)["error.detail"] == b"?"
+
+
+# --- records that do not fit
+
+MIB = 1024 * 1024
+
+
+def batch_bytes(outgoing: Outgoing) -> int:
+    """Return the size of a batch with this record alone, which is what a topic's limit is for."""
+    builder = BatchBuilder(1, 0)
+    builder.append(timestamp=None, key=outgoing.key, value=outgoing.value, headers=list(outgoing.headers))
+    return len(builder._build())
+
+
+SIZES = st.integers(0, 100) | st.integers(0, 9_000) | st.sampled_from((63, 64, 8_191, 8_192, 30_000))
+
+
+@given(SIZES, SIZES, st.lists(st.tuples(st.integers(0, 40), SIZES), max_size=8), st.integers(8_000, 20_000))
+def test_a_dead_letter_fits_into_a_batch_whatever_the_sizes_of_its_parts(
+    value: int, key: int, headers: list[tuple[int, int]], largest: int
+) -> None:
+    record = Told(b"v" * value, b"k" * key, 0, 0, [("h" * name, b"w" * size) for name, size in headers])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "LARGEST_OUTPUT_BYTES", largest)
+        patch.setattr(module, "_LEAST_BYTES", 1_000)
+        outgoing = letter(record).to_record()
+    assert batch_bytes(outgoing) <= largest
+    truncated = dict(outgoing.headers).get(TRUNCATED, b"")
+    assert (b"value" in truncated) == (outgoing.value != record.value)
+    assert (b"key" in truncated) == (outgoing.key != record.key)
+    assert (b"left out" in truncated) == (list(outgoing.headers[: len(headers)]) != record.headers)
+    assert len(outgoing.value or b"") >= min(value, 1_000)
+    assert len(outgoing.key or b"") >= min(key, 1_000)
+    if truncated:
+        assert b"left out" in truncated or batch_bytes(outgoing) > largest - 250
+        assert batch_bytes(Outgoing(0, record.key, record.value, [*record.headers, *outgoing.headers[-7:]])) > largest
+    else:
+        assert list(outgoing.headers[: len(headers)]) == record.headers
+
+
+def test_a_value_that_does_not_fit_fills_the_room_that_key_and_headers_leave() -> None:
+    record = Told(b"v" * 3 * MIB, b"k", 0, 0, [("a", b"1"), ("b", b"2" * MIB)])
+    outgoing = letter(record).to_record()
+    assert 0 <= LARGEST_OUTPUT_BYTES - batch_bytes(outgoing) < 150
+    assert dict(outgoing.headers)[TRUNCATED] == b"value of 3145728 bytes"
+    assert (outgoing.key, outgoing.headers[:2]) == (b"k", tuple(record.headers))
+    assert (outgoing.value or b"").strip(b"v") == b""
+
+
+def test_headers_are_left_out_longest_first_only_if_there_is_no_room_for_some_of_the_value() -> None:
+    headers = [("a", b"1" * MIB), ("b", b"2" * (MIB // 2)), ("c", b"3"), ("d", b"4" * MIB)]
+    outgoing = letter(Told(b"v" * MIB, b"k" * 3 * MIB, 0, 0, headers)).to_record()
+    assert [name for name, _ in outgoing.headers[:3]] == ["a", "b", "c"]
+    assert dict(outgoing.headers)[TRUNCATED] == (b"value of 1048576 bytes, key of 3145728 bytes, 1 headers left out")
+    assert len(outgoing.value or b"") == 64 * 1024
+    assert len(outgoing.key or b"") > 400 * 1024
+    assert batch_bytes(outgoing) <= LARGEST_OUTPUT_BYTES
+
+
+@pytest.mark.parametrize(
+    "piece", [b"5-", f"{CARD_NUMBER} ".encode(), b"\\u0034\\u002d", b"x" * 15 + CARD_NUMBER.encode()]
+)
+def test_a_truncated_dead_letter_has_no_card_number_in_it(piece: bytes) -> None:
+    for more in range(0, 24, 3):
+        record = Told(b"." * more + piece * (3 * MIB // len(piece)), None, 0, 0, [("h", piece * 1_000)])
+        outgoing = letter(record).to_record()
+        assert TRUNCATED in dict(outgoing.headers)
+        assert batch_bytes(outgoing) <= LARGEST_OUTPUT_BYTES
+        for text in (outgoing.value, *(value for _, value in outgoing.headers)):
+            assert next(card_numbers(text or b""), None) is None
+
+
+def test_the_largest_input_with_its_headers_is_kept_whole() -> None:
+    record = Told(b"v" * (MIB - 100), b"k" * 50, 0, 0, [("h", b"")] * 10)
+    outgoing = letter(record, "d" * 1_000).to_record()
+    assert (outgoing.value, outgoing.key) == (record.value, record.key)
+    assert TRUNCATED not in dict(outgoing.headers)
 
 
 # --- runs of dead letters

@@ -104,7 +104,7 @@ def test_a_score_has_every_field_of_the_contract() -> None:
         "degraded": [],
         "dropped": ["mcc"],
         "epoch": 5,
-        "source": {"topic": "transactions", "partition": 2, "offset": 14},
+        "source": {"topic": "transactions", "partition": 2, "offset": 14, "log": 0},
         "scored_at": "2027-01-15T08:00:00.012Z",
         "latency_ms": 12,
     }

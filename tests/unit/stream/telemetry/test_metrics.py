@@ -18,6 +18,7 @@ from support.stream_records import Told
 from support.telemetry_facts import DIGEST, decided, one_of_each, scored
 
 GAUGES: Gauges = {
+    "fraudstream.aside": lambda: {(): 2},
     "fraudstream.cache.evictions": lambda: {("card",): 2},
     "fraudstream.cache.lookups": lambda: {("card", "hit"): 9, ("card", "miss"): 1},
     "fraudstream.cache.size": lambda: {("card",): 4096},

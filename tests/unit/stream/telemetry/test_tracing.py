@@ -259,6 +259,16 @@ def test_a_tracestate_with_a_card_number_is_in_no_span(number: str) -> None:
     assert bench.spans
 
 
+@pytest.mark.parametrize(("value", "kept"), [(b"1" * 200, 2), (b"1" * 255, 0)])
+def test_tracestates_of_more_than_512_characters_together_are_in_no_span(value: bytes, kept: int) -> None:
+    bench = Bench()
+    headers = [("traceparent", SAMPLED), ("tracestate", b"a=" + value), ("tracestate", b"b=" + value)]
+    (left,) = decide(bench, [Told(headers=headers)])
+    assert list(left[1:]) == headers[1:]
+    assert bench.spans
+    assert {len(span.context.trace_state) for span in bench.spans if span.kind is SpanKind.CONSUMER} == {kept}
+
+
 def test_a_new_traceparent_is_appended_to_the_other_headers() -> None:
     bench = Bench(ROOTS_ON)
     (left,) = decide(bench, [Told(headers=[("correlation-id", b"7")])])

@@ -62,12 +62,12 @@ class FailingPipeline(Pipeline):
             raise error
         return outputs
 
-    async def apply(self, records: Sequence[Record]) -> None:
+    async def apply(self, records: Sequence[Record], log: int) -> None:
         self.calls.append(len(records))
         error = self._fault(records)
         if error is not None:
             raise error
-        await super().apply(records)
+        await super().apply(records, log)
 
 
 def failing_on(*offsets: int, error: Exception | None = None) -> Callable[[Sequence[Record]], Exception | None]:
@@ -183,7 +183,7 @@ async def test_a_decisions_latency_includes_the_time_to_observe_its_histories() 
 
 async def test_an_applied_record_is_repeated_when_it_is_sent_again() -> None:
     pipeline = FailingPipeline(failing_on())
-    await apply_isolating(pipeline, a_batch())
+    await apply_isolating(pipeline, a_batch(), 0)
     outputs = await decide(pipeline, [Told(text(transaction_id="t-0", more=1), offset=9)])
     assert (len(outputs.scored), outputs.repeated) == (0, 1)
 
@@ -192,7 +192,7 @@ async def test_a_record_that_cannot_be_applied_is_skipped_and_the_others_are_app
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     pipeline = FailingPipeline(failing_on(3))
-    await apply_isolating(pipeline, a_batch())
+    await apply_isolating(pipeline, a_batch(), 0)
     assert pipeline.calls == [6, 1, 1, 1, 1, 1, 1]
     assert "partition 1 offset 3 cannot be decided" in caplog.text
     outputs = await decide(pipeline, [Told(text(transaction_id=f"t-{at}", more=1), offset=9 + at) for at in range(6)])
@@ -201,7 +201,7 @@ async def test_a_record_that_cannot_be_applied_is_skipped_and_the_others_are_app
 
 async def test_applying_raises_an_error_of_the_store_and_ignores_an_empty_batch() -> None:
     with pytest.raises(StoreUnavailableError):
-        await apply_isolating(FailingPipeline(failing_on(3, error=StoreUnavailableError("away"))), a_batch())
+        await apply_isolating(FailingPipeline(failing_on(3, error=StoreUnavailableError("away"))), a_batch(), 0)
     pipeline = FailingPipeline(failing_on())
-    await apply_isolating(pipeline, [])
+    await apply_isolating(pipeline, [], 0)
     assert pipeline.calls == []

@@ -1,0 +1,84 @@
+"""The logs of the input topics: a topic that is made anew under its name is another log, with a higher number.
+
+A fold over the accepted commands of all deployments, so that every fleet numbers the logs alike. It also holds what
+operators have accepted: losses, and offsets that cannot be read.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import NamedTuple
+
+from models.commands import CommandKind, Event, EventKind
+
+
+class AcceptedLoss(NamedTuple):
+    """A loss that was accepted: in log `log` a partition goes on at `up_to`, whatever was before it."""
+
+    log: int
+    up_to: int
+
+
+@dataclass(frozen=True, slots=True)
+class TopicLogs:
+    """The logs of one topic: the number of each topic id that is known, and the last number."""
+
+    numbers: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    last: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """What is accepted about the input topics: their logs, losses by (deployment, topic, partition), and skips.
+
+    The first log of a topic has the number 0; its id is known only if a loss in it was accepted.
+    """
+
+    topics: Mapping[str, TopicLogs] = field(default_factory=lambda: MappingProxyType({}))
+    losses: Mapping[tuple[str, str, int], AcceptedLoss] = field(default_factory=lambda: MappingProxyType({}))
+    skipped: Mapping[tuple[str, str, int], frozenset[int]] = field(default_factory=lambda: MappingProxyType({}))
+
+    def last(self, topic: str) -> int:
+        """Return the number of a topic's last log."""
+        return self.topics[topic].last if topic in self.topics else 0
+
+    def number(self, topic: str, topic_id: str | None) -> int | None:
+        """Return the number of the log with this id; None if it is not known.
+
+        Without ids, or while none of the topic's logs was recorded, it is taken to be the last one.
+        """
+        known = self.topics.get(topic)
+        if known is None or topic_id is None:
+            return self.last(topic)
+        return known.numbers.get(topic_id)
+
+    def may_be(self, topic: str, topic_id: str | None, log: int) -> bool:
+        """Tell whether a log with this id may have this number: its own, or the next one if the id is new."""
+        known = self.topics.get(topic)
+        if known is None:
+            return log in (0, 1)
+        if topic_id is None:
+            return log in (known.last, known.last + 1)
+        return log == known.numbers.get(topic_id, known.last + 1)
+
+
+def follow_logs(logs: Logs, event: Event) -> Logs:
+    """Return the logs after one more event; an acceptance that numbers a log out of order is void."""
+    if event.kind is not EventKind.ACCEPTED or event.topic is None or event.partition is None:
+        return logs
+    where = (event.deployment, event.topic, event.partition)
+    if event.command is CommandKind.SKIP and event.offset is not None:
+        skipped = logs.skipped.get(where, frozenset()) | {event.offset}
+        return replace(logs, skipped=MappingProxyType({**logs.skipped, where: skipped}))
+    if event.command is not CommandKind.ACCEPT_LOSS or event.log is None or event.up_to is None:
+        return logs
+    if not logs.may_be(event.topic, event.topic_id, event.log):
+        return logs
+    known = logs.topics.get(event.topic, TopicLogs())
+    numbers = known.numbers if event.topic_id is None else {**known.numbers, event.topic_id: event.log}
+    topic = TopicLogs(MappingProxyType(numbers), max(known.last, event.log))
+    return replace(
+        logs,
+        topics=MappingProxyType({**logs.topics, event.topic: topic}),
+        losses=MappingProxyType({**logs.losses, where: AcceptedLoss(event.log, event.up_to)}),
+    )

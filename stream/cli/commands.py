@@ -1,0 +1,69 @@
+"""Options and sending that the commands to a deployment's workers share."""
+
+import asyncio
+from getpass import getuser
+
+import click
+import msgspec
+from aiokafka.errors import KafkaError
+
+from models.commands import CommandKind, Event, EventKind
+from stream.cli.output import refuse, say
+from stream.cli.settings import refuse_kafka, refused_settings
+from stream.control.client import CommandRequest, PartitionArguments
+from stream.errors import ControlLogError
+from stream.redaction import holds_card_number
+from stream.settings import Settings
+from stream.telemetry.command_line import command_traced
+
+
+def _harmless(_context: click.Context, _option: click.Parameter, reason: str) -> str:
+    """Refuse a text with a card number in it: the topic keeps it for ever."""
+    if holds_card_number(reason):
+        raise click.BadParameter("it holds a card number; name the card by its token, or leave it out")
+    return reason
+
+
+reason_option = click.option("--reason", default="", callback=_harmless, help="Why; kept with the command for ever.")
+wait_option = click.option(
+    "--wait", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True, help="Seconds."
+)
+
+
+def send(settings: Settings, wish: CommandRequest, *, as_json: bool) -> None:
+    """Send a command, print its verdict, and exit with 1 if it was not accepted."""
+    try:
+        with refused_settings():
+            command_id, answer = asyncio.run(command_traced(settings, wish))
+    except (ControlLogError, KafkaError, OSError) as error:
+        refuse_kafka(settings, error, "the command was not sent: ")
+    if answer is None:
+        say(as_json, {"command_id": command_id, "kind": None}, "")
+        refuse(f"no verdict within {wish.wait:g} s; command {command_id} has expired")
+    say(as_json, msgspec.to_builtins(answer), verdict_text(answer))
+    if answer.kind is not EventKind.ACCEPTED:
+        raise SystemExit(1)
+
+
+def send_partition_command(
+    settings: Settings, kind: CommandKind, arguments: PartitionArguments, options: tuple[str, float, bool]
+) -> None:
+    """Send a command about a partition; `options` are its reason, its wait, and whether to print JSON."""
+    reason, wait, as_json = options
+    actor = settings.actor or getuser()
+    send(settings, CommandRequest(kind, actor, reason, wait, partition=arguments), as_json=as_json)
+
+
+def verdict_text(event: Event) -> str:
+    """Return a verdict and its problems as text."""
+    lines = [f"{event.at}  revision {event.revision}  {event.kind}  {event.command or ''} {_object(event)}"]
+    lines += [f"  {problem.code}: {problem.detail}" for problem in event.problems]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _object(event: Event) -> str:
+    """Return what a verdict is about: a model, or a partition."""
+    if event.topic is None:
+        return (event.model or "")[:12]
+    where = event.up_to if event.offset is None else event.offset
+    return f"{event.topic} {event.partition} offset {where}"

@@ -1,0 +1,89 @@
+"""List what the partitions of the input topics lost, as their workers find it: for the command that accepts it."""
+
+import asyncio
+from typing import NamedTuple
+
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from models.judge import InputTopic
+from models.logs import Logs
+from stream.control.client import read_logs
+from stream.errors import TopicsError
+from stream.kafka.client import MISSING_OR_HIDDEN, connection_options
+from stream.kafka.inputs import input_states, is_same_record, partitions_of
+from stream.kafka.losses import Loss, Progress, find_start
+from stream.kafka.offsets import committed_offsets, read_resume_points
+from stream.kafka.topics import LABELS, TRANSACTIONS
+from stream.settings import Settings
+
+
+class PartitionLoss(NamedTuple):
+    """What one partition lost."""
+
+    topic: str
+    partition: int
+    loss: Loss
+
+
+async def read_losses(settings: Settings) -> list[PartitionLoss]:
+    """Return what each partition of transactions and labels lost and no operator has accepted yet.
+
+    Raises:
+        TopicsError: a topic is missing.
+        aiokafka.errors.KafkaError: the brokers do not respond.
+    """
+    logs = await read_logs(settings)
+    admin = AIOKafkaAdminClient(**connection_options(settings))
+    try:
+        await admin.start()
+        tps = {one.name: await _partitions(admin, settings.topic(one.name)) for one in (TRANSACTIONS, LABELS)}
+        states = await input_states(settings, admin, [tp for some in tps.values() for tp in some])
+        progress = {
+            **await _progress_of_transactions(settings, admin, tps[TRANSACTIONS.name], states),
+            **await _progress_of_labels(settings, admin, tps[LABELS.name]),
+        }
+    finally:
+        await admin.close()
+    return [one for tp in progress for one in _loss(settings, logs, tp, states[tp], progress[tp])]
+
+
+def _loss(
+    settings: Settings, logs: Logs, tp: TopicPartition, state: InputTopic, progress: Progress
+) -> list[PartitionLoss]:
+    found = find_start(logs, (settings.deployment, tp.topic, tp.partition), state, progress)
+    return [PartitionLoss(tp.topic, tp.partition, found)] if isinstance(found, Loss) else []
+
+
+async def _partitions(admin: AIOKafkaAdminClient, topic: str) -> list[TopicPartition]:
+    (described,) = await admin.describe_topics([topic])
+    if described["error_code"]:
+        raise TopicsError(f"topic {topic} {MISSING_OR_HIDDEN}")
+    return partitions_of(topic, sorted(one["partition"] for one in described["partitions"]))
+
+
+async def _progress_of_transactions(
+    settings: Settings,
+    admin: AIOKafkaAdminClient,
+    tps: list[TopicPartition],
+    states: dict[TopicPartition, InputTopic],
+) -> dict[TopicPartition, Progress]:
+    points = await read_resume_points(settings, admin, [tp.partition for tp in tps])
+    same = await asyncio.gather(
+        *(is_same_record(settings, tp, states[tp], points[tp.partition].position) for tp in tps)
+    )
+    return {
+        tp: Progress(point.committed, point.position.standing.last_place, point.position.topic_id, one)
+        for tp, one in zip(tps, same, strict=True)
+        for point in (points[tp.partition],)
+    }
+
+
+async def _progress_of_labels(
+    settings: Settings, admin: AIOKafkaAdminClient, tps: list[TopicPartition]
+) -> dict[TopicPartition, Progress]:
+    commits = await committed_offsets(settings, admin, tps)
+    return {
+        tp: Progress(commits[tp].offset if commits[tp].offset >= 0 else None, topic_id=commits[tp].metadata or "")
+        for tp in tps
+    }

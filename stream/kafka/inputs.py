@@ -1,0 +1,77 @@
+"""What the brokers say of the input topics now: ids, first and end offsets, and the record at an offset."""
+
+from collections.abc import Iterable, Sequence
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from models.judge import InputTopic
+from stream.consumer import log_and_offset
+from stream.contract.codes import Rejection
+from stream.contract.fields import decode_object
+from stream.kafka.client import connection_options
+from stream.kafka.fetcher import open_consumer
+from stream.kafka.offsets import Position, identity_of
+from stream.kafka.topic_ids import topic_ids
+from stream.settings import Settings
+
+_FETCH_MS = 200
+_IDS = frozenset({"card_id", "transaction_id"})
+
+
+async def input_states(
+    settings: Settings, admin: AIOKafkaAdminClient, partitions: Sequence[TopicPartition]
+) -> dict[TopicPartition, InputTopic]:
+    """Return the topic id, the first and the end offset of each of these partitions.
+
+    The end is that of all records, committed or not.
+
+    Raises:
+        aiokafka.errors.KafkaError: the brokers do not respond.
+    """
+    ids = await topic_ids(admin, sorted({tp.topic for tp in partitions}))
+    consumer = AIOKafkaConsumer(**connection_options(settings), enable_auto_commit=False)
+    try:
+        await consumer.start()
+        begins, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
+        return {tp: InputTopic(ids.get(tp.topic), begins[tp], ends[tp]) for tp in partitions}
+    finally:
+        await consumer.stop()
+
+
+async def is_same_record(settings: Settings, tp: TopicPartition, state: InputTopic, position: Position) -> bool | None:
+    """Tell whether the record at a position's last decision is the transaction that was decided.
+
+    None if that cannot be checked: nothing is known of the transaction, or its record was removed.
+
+    Raises:
+        aiokafka.errors.KafkaError: the brokers do not respond.
+    """
+    _, offset = log_and_offset(position.standing.last_place)
+    if not position.identity or not state.begin <= offset < state.end:
+        return None
+    consumer = open_consumer(settings, fetch_max_wait_ms=settings.fetch_wait_ms)
+    try:
+        await consumer.start()
+        consumer.assign([tp])
+        consumer.seek(tp, offset)
+        while await consumer.position(tp) <= offset:
+            records = (await consumer.getmany(tp, timeout_ms=_FETCH_MS, max_records=1)).get(tp, ())
+            if records:
+                return records[0].offset == offset and _identity(records[0].value) == position.identity
+        return False
+    finally:
+        await consumer.stop()
+
+
+def _identity(value: bytes | None) -> str | None:
+    """Return the identity of the transaction in a record; None if there is none."""
+    raw = decode_object(value, _IDS)
+    if isinstance(raw, Rejection):
+        return None
+    return identity_of(str(raw.get("card_id")), str(raw.get("transaction_id")))
+
+
+def partitions_of(topic: str, numbers: Iterable[int]) -> list[TopicPartition]:
+    """Return these partitions of a topic."""
+    return [TopicPartition(topic, number) for number in numbers]

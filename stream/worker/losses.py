@@ -1,0 +1,187 @@
+"""What the worker does about input that cannot be read on: wait, tell of it, and go on where an operator accepted it.
+
+For `transactions` the positions of decisions say where a partition is read on; this is for `labels`, for ranges that
+cannot be unpacked, and for topics that are made anew while they are read.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable
+from typing import NamedTuple
+
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from stream.control.follower import Follower
+from stream.kafka.fetcher import Trouble
+from stream.kafka.inputs import input_states, partitions_of
+from stream.kafka.losses import Progress, Start, find_start
+from stream.kafka.offsets import committed_offsets
+from stream.kafka.topic_ids import topic_ids
+from stream.kafka.topics import LABELS, TRANSACTIONS
+from stream.kafka.transport import BatchConsumer
+from stream.kafka.unpacking import Unreadable
+from stream.scoring.facts import FactListener, LossFound
+from stream.settings import Settings
+from stream.watchdog import end_on_error
+from stream.worker.positions import DecisionPositions
+
+log = logging.getLogger("fraudstream.losses")
+
+_RETRY_SECONDS = 1.0
+_WATCH_SECONDS = 5.0
+
+
+class LossesDeps(NamedTuple):
+    """What looking for losses needs; `consumer` returns the consumer that Faust has created."""
+
+    settings: Settings
+    follower: Follower
+    admin: AIOKafkaAdminClient
+    positions: DecisionPositions
+    consumer: Callable[[], BatchConsumer]
+    emit: FactListener
+
+
+class InputLosses:
+    """Holds back the partitions of `labels` that lost records, and watches the ids of the input topics."""
+
+    def __init__(self, deps: LossesDeps) -> None:
+        self._deps = deps
+        self._transactions = deps.settings.topic(TRANSACTIONS.name)
+        self._labels = deps.settings.topic(LABELS.name)
+        self._assignment = 0
+        self._held: dict[TopicPartition, str] = {}
+        self._ids: dict[str, str] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.log = 0
+        """The number of the labels' log that is read now."""
+
+    def reasons(self) -> list[str]:
+        """Return which partitions of labels wait, and why."""
+        return [f"{tp.topic} partition {tp.partition}: {why}" for tp, why in sorted(self._held.items()) if why]
+
+    def is_held(self, partition: TopicPartition) -> bool:
+        """Tell whether a partition must not be read now."""
+        return partition in self._held
+
+    @property
+    def label_note(self) -> str:
+        """The metadata of a commit of labels: the id of their topic."""
+        return self._ids.get(self._labels, "")
+
+    def assigned(self, partitions: Iterable[TopicPartition]) -> None:
+        """Check the partitions of labels of a new assignment before they are read."""
+        self._assignment += 1
+        self._held = {tp: "" for tp in partitions if tp.topic == self._labels}
+        for tp in self._held:
+            self._spawn(self._check(tp, self._assignment))
+
+    def revoked(self) -> None:
+        """Stop the checks: another worker may own the partitions now."""
+        self._assignment += 1
+
+    async def watch(self) -> None:
+        """Compare the ids of the input topics regularly, for ever; check a topic's partitions again if it changes."""
+        while True:
+            try:
+                found = await topic_ids(self._deps.admin, (self._transactions, self._labels))
+            except KafkaError as error:
+                log.info("the ids of the topics cannot be read, retrying: %s", error)
+            else:
+                for topic, topic_id in found.items():
+                    if self._ids.get(topic, topic_id) != topic_id:
+                        log.error("%s was deleted and made anew while it was read", topic)
+                        self._check_again(topic)
+                self._ids |= found
+            await asyncio.sleep(_WATCH_SECONDS)
+
+    def _check_again(self, topic: str) -> None:
+        own = partitions_of(topic, self._deps.consumer().partitions(topic))
+        for tp in own:
+            if topic == self._transactions:
+                self._deps.positions.read_again(tp.partition)
+            else:
+                self._held[tp] = ""
+                self._spawn(self._check(tp, self._assignment))
+
+    async def examine(self, tp: TopicPartition, trouble: Trouble) -> str | int:
+        """Return why a partition that cannot be read on waits, or the offset from which it goes on."""
+        if isinstance(trouble, Unreadable):
+            return self._unreadable(tp, trouble)
+        if isinstance(trouble, KafkaError):
+            return str(trouble)
+        if tp.topic == self._transactions:
+            self._deps.positions.read_again(tp.partition)
+        elif tp.topic == self._labels:
+            self._held[tp] = ""
+            self._spawn(self._check(tp, self._assignment))
+        else:
+            return await self._beginning(tp, trouble)
+        return f"it holds no offset {trouble}"
+
+    def _unreadable(self, tp: TopicPartition, found: Unreadable) -> str | int:
+        skipped = self._deps.follower.logs.skipped.get((self._deps.settings.deployment, *tp), frozenset())
+        if found.first in skipped:
+            return found.end
+        command = f"dead-letters skip --topic {tp.topic} --partition {tp.partition} --offset {found.first}"
+        what = f"offsets {found.first} to {found.end - 1} cannot be read: {found.reason}"
+        return f"{what}. To pass over them: `fraudstream {command}`"
+
+    async def _beginning(self, tp: TopicPartition, offset: int) -> str | int:
+        """Go on with the first command that is there: those before it are gone, and expire unanswered."""
+        try:
+            (state,) = (await input_states(self._deps.settings, self._deps.admin, [tp])).values()
+        except KafkaError as error:
+            return str(error)
+        log.error("commands from offset %d to %d of %s are gone; they stay without an answer", offset, state.begin, tp)
+        return state.begin
+
+    async def _check(self, tp: TopicPartition, assignment: int) -> None:
+        """Find out where a partition of labels is read on; hold it back until it can be."""
+        while assignment == self._assignment and tp in self._held:
+            try:
+                found = await self._find_start(tp)
+            except KafkaError as error:
+                self._held[tp] = f"it cannot be checked for losses: {error}"
+            else:
+                if isinstance(found, Start):
+                    self.log = found.log
+                    del self._held[tp]
+                    return
+                self._tell(tp, found)
+            await self._deps.follower.wait_for_change(_RETRY_SECONDS)
+
+    async def _find_start(self, tp: TopicPartition) -> Start | tuple[str, int | None]:
+        """Let the consumer go to where a partition of labels is read on; or return why it waits, and how much is lost.
+
+        Raises:
+            aiokafka.errors.KafkaError: the brokers do not respond.
+        """
+        deps = self._deps
+        (state,) = (await input_states(deps.settings, deps.admin, [tp])).values()
+        commit = (await committed_offsets(deps.settings, deps.admin, [tp]))[tp]
+        committed = commit.offset if commit.offset >= 0 else None
+        progress = Progress(committed, topic_id=commit.metadata or "")
+        found = find_start(deps.follower.logs, (deps.settings.deployment, *tp), state, progress)
+        if isinstance(found, str):
+            return found, 0
+        if not isinstance(found, Start):
+            return found.text, found.lost
+        if found.offset != (state.begin if committed is None else committed):
+            await deps.consumer().rewind(tp, found.offset)
+        return found
+
+    def _tell(self, tp: TopicPartition, found: tuple[str, int | None]) -> None:
+        why, lost = found
+        if self._held.get(tp) != why:
+            log.error("%s partition %d does not go on: %s", *tp, why)
+            self._deps.emit(LossFound(tp.topic, tp.partition, lost))
+        self._held[tp] = why
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(end_on_error)

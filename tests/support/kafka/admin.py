@@ -1,0 +1,32 @@
+"""What other tooling does to topics: records removed, topics deleted and made anew, settings changed."""
+
+import time
+from collections.abc import Mapping
+
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+_SECONDS = 30.0
+
+
+def remove_before(brokers: str, topic: str, offsets: Mapping[int, int]) -> None:
+    """Remove the records before these offsets, by partition, as retention does."""
+    wanted = [TopicPartition(topic, partition, offset) for partition, offset in offsets.items()]
+    admin = AdminClient({"bootstrap.servers": brokers})  # it must live until the results are there
+    for done in admin.delete_records(wanted).values():
+        done.result(_SECONDS)
+
+
+def make_anew(brokers: str, topic: str, partitions: int) -> None:
+    """Delete a topic, and make it again under its name."""
+    admin = AdminClient({"bootstrap.servers": brokers})
+    admin.delete_topics([topic])[topic].result(_SECONDS)
+    deadline = time.monotonic() + _SECONDS
+    while True:  # the brokers remove it in the background
+        try:
+            admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(_SECONDS)
+        except KafkaException:
+            assert time.monotonic() < deadline, f"{topic} cannot be made anew"
+            time.sleep(0.1)
+        else:
+            return

@@ -1,0 +1,126 @@
+"""Three Apache Kafka nodes from jars on loopback: each can be stopped, killed and paused, and is found by its role."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic, PartitionMetadata
+
+from stream.demo.services.processes import free_port
+from support.kafka.cluster import VARIABLE
+from support.kafka.jars import JarsCluster, Layout, NoJars, new_cluster_id
+from support.kafka.wire import active_controller, coordinator
+
+IDS = (1, 2, 3)
+HEAP_MB = 256
+LOOK_UP_SECONDS = 30.0
+Answer = TypeVar("Answer")
+
+
+class ThreeBrokers:
+    """Three nodes, each broker and controller; `nodes` has them by their ids.
+
+    Raises:
+        NoJars: see `resolve_jars`.
+    """
+
+    kind = "apache-kafka-jars"
+    replication = len(IDS)
+
+    def __init__(self) -> None:
+        ports = {node: free_port() for node in IDS}
+        voters = ",".join(f"{node}@127.0.0.1:{port}" for node, port in ports.items())
+        cluster_id = new_cluster_id()
+
+        def made(node: int) -> JarsCluster:
+            values = {"node": node, "voters": voters, "controller_port": ports[node]}
+            return JarsCluster(Layout("replicated.properties", values, heap_mb=HEAP_MB, cluster_id=cluster_id))
+
+        with ThreadPoolExecutor(len(IDS)) as pool:
+            self.nodes: Mapping[int, JarsCluster] = dict(zip(IDS, pool.map(made, IDS), strict=True))
+        self.brokers = ",".join(node.brokers for node in self.nodes.values())
+        self._admin = AdminClient({"bootstrap.servers": self.brokers, "log_level": 0})
+
+    def start(self) -> None:
+        """Start all nodes that do not run, end pauses, and wait until each knows all brokers."""
+        for node in self.nodes.values():
+            node.resume()
+            node.launch()
+        for node in self.nodes.values():
+            node.await_in_service(len(IDS))
+
+    def close(self) -> None:
+        """End all nodes and remove their data."""
+        for node in self.nodes.values():
+            node.close()
+
+    def create(self, topic: str, leaders: Sequence[int]) -> None:
+        """Create a topic without replicas, each partition on the broker that is named for it."""
+        made = NewTopic(topic, len(leaders), replica_assignment=[[node] for node in leaders])
+        for done in self._admin.create_topics([made]).values():
+            done.result(LOOK_UP_SECONDS)
+
+    # --- who does what; each waits for an answer
+
+    def leaders(self, topic: str) -> dict[int, int]:
+        """Return the id of the leader of each partition; -1 where there is none."""
+        return {number: one.leader for number, one in self._partitions(topic).items()}
+
+    def in_sync(self, topic: str) -> dict[int, frozenset[int]]:
+        """Return the ids of the replicas of each partition that are in sync."""
+        return {number: frozenset(one.isrs) for number, one in self._partitions(topic).items()}
+
+    def await_in_sync(self, *topics: str) -> None:
+        """Wait until all replicas of these topics are in sync, so that the next fault meets a whole cluster."""
+        whole = frozenset(IDS)
+        self._ask(lambda: all(one == whole for topic in topics for one in self.in_sync(topic).values()) or None)
+
+    def controller(self) -> int:
+        """Return the id of the active controller."""
+        return self._ask(lambda: self._first(active_controller))
+
+    def coordinator(self, group: str) -> int:
+        """Return the id of the broker that coordinates a group."""
+        return self._ask(lambda: self._first(lambda port: coordinator(port, group)))
+
+    def _partitions(self, topic: str) -> Mapping[int, PartitionMetadata]:
+        def listed() -> Mapping[int, PartitionMetadata] | None:
+            try:
+                return dict(self._admin.list_topics(topic, timeout=5).topics[topic].partitions) or None
+            except KafkaException:
+                return None
+
+        return self._ask(listed)
+
+    def _first(self, question: Callable[[int], Answer | None]) -> Answer | None:
+        answers = (question(node.port) for node in self.nodes.values())
+        return next((answer for answer in answers if answer is not None), None)
+
+    @staticmethod
+    def _ask(question: Callable[[], Answer | None]) -> Answer:
+        deadline = time.monotonic() + LOOK_UP_SECONDS
+        while (answer := question()) is None:
+            assert time.monotonic() < deadline, "no broker answers"
+            time.sleep(0.1)
+        return answer
+
+
+@contextmanager
+def three_brokers() -> Iterator[ThreeBrokers]:
+    """Yield three brokers in service, and remove them afterwards.
+
+    Raises:
+        NoJars: there are none, or another kind of cluster is asked for.
+    """
+    if (wanted := os.environ.get(VARIABLE, "")) not in {"", "apache", "jars"}:
+        raise NoJars(f"{VARIABLE}={wanted}")
+    cluster = ThreeBrokers()
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.close()

@@ -1,0 +1,152 @@
+"""A partition goes on where everything was read, and waits where records are gone or the topic is another one."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.judge import InputTopic
+from models.logs import AcceptedLoss, Logs, TopicLogs
+from stream.consumer import place_of
+from stream.kafka.losses import Loss, Progress, Start, find_start
+
+TOPIC, WHERE = "transactions", ("default", "transactions", 3)
+OLD, NEW = "id-old", "id-new"
+FRESH = Logs()
+
+
+def logs(numbers: Mapping[str, int], *accepted: AcceptedLoss) -> Logs:
+    """Return logs with these numbers, in which losses of the partition were accepted."""
+    topic = TopicLogs(MappingProxyType(dict(numbers)), max(numbers.values(), default=0))
+    losses = MappingProxyType({WHERE: accepted[-1]} if accepted else {})
+    return Logs(MappingProxyType({TOPIC: topic}), losses)
+
+
+def start(state: InputTopic, progress: Progress, known: Logs = FRESH) -> Start | Loss | str:
+    return find_start(known, WHERE, state, progress)
+
+
+def test_a_group_that_never_committed_and_has_no_scores_has_lost_nothing() -> None:
+    assert start(InputTopic(OLD, 0, 10), Progress(None)) == Start(0, 0)
+    assert start(InputTopic(OLD, 60, 100), Progress(None)) == Start(0, 60)
+
+
+@pytest.mark.parametrize(
+    ("committed", "decided", "offset"),
+    [(50, -1, 50), (50, 49, 50), (50, 69, 50), (80, 69, 70), (None, 69, 0), (0, -1, 0)],
+)
+def test_a_partition_goes_on_at_its_commit_but_never_behind_the_last_decision(
+    committed: int | None, decided: int, offset: int
+) -> None:
+    assert start(InputTopic(OLD, 0, 100), Progress(committed, decided)) == Start(0, offset)
+
+
+def test_a_partition_without_a_commit_is_read_from_the_first_offset_that_is_left_of_what_was_decided() -> None:
+    assert start(InputTopic(OLD, 30, 100), Progress(None, 69)) == Start(0, 30)
+    assert start(InputTopic(OLD, 70, 100), Progress(None, 69)) == Start(0, 70)
+
+
+@pytest.mark.parametrize("progress", [Progress(40), Progress(20, 39), Progress(90, 39), Progress(None, 39)])
+def test_records_that_were_removed_unread_are_a_loss_of_at_most_their_offsets(progress: Progress) -> None:
+    found = start(InputTopic(OLD, 100, 120), progress)
+    assert isinstance(found, Loss)
+    assert (found.log, found.up_to, found.lost) == (0, 100, 60)
+    assert "at most 60 records from offset 40 on were removed before they were read" in found.text
+    assert "fraudstream topics accept-loss" in found.text
+
+
+def test_an_accepted_loss_lets_the_partition_go_on_and_a_later_one_does_not() -> None:
+    known = logs({OLD: 0}, AcceptedLoss(0, 100))
+    assert start(InputTopic(OLD, 100, 120), Progress(40), known) == Start(0, 100)
+    later = start(InputTopic(OLD, 110, 120), Progress(40), known)
+    assert isinstance(later, Loss)
+    assert (later.up_to, later.lost) == (110, 10)
+    assert start(InputTopic(OLD, 100, 200), Progress(150, 149), known) == Start(0, 150)
+
+
+@pytest.mark.parametrize(
+    ("state", "progress"),
+    [
+        (InputTopic(NEW, 0, 10), Progress(50, 49, OLD)),
+        (InputTopic(NEW, 0, 10), Progress(50)),
+        (InputTopic(None, 0, 10), Progress(50, 49)),
+        (InputTopic(NEW, 0, 500), Progress(50, 49, OLD)),
+        (InputTopic(NEW, 0, 500), Progress(50, 49, OLD, same_record=False)),
+        (InputTopic(OLD, 0, 500), Progress(50, 49, OLD, same_record=False)),
+        (InputTopic(None, 0, 500), Progress(50, 49, same_record=False)),
+    ],
+)
+def test_a_topic_made_anew_is_a_loss_and_the_next_log(state: InputTopic, progress: Progress) -> None:
+    found = start(state, progress)
+    assert isinstance(found, Loss)
+    assert (found.log, found.up_to, found.lost) == (1, 0, None)
+
+
+def test_a_mirrored_topic_with_the_same_records_at_the_same_offsets_goes_on() -> None:
+    assert start(InputTopic(NEW, 0, 500), Progress(50, 49, OLD, same_record=True)) == Start(0, 50)
+
+
+def test_an_accepted_new_log_is_read_from_where_the_loss_was_accepted() -> None:
+    known = logs({NEW: 1}, AcceptedLoss(1, 0))
+    assert start(InputTopic(NEW, 0, 10), Progress(50, 49, OLD), known) == Start(1, 0)
+    assert start(InputTopic(NEW, 0, 90), Progress(5, place_of(1, 4), NEW, same_record=True), known) == Start(1, 5)
+
+
+def test_a_partition_waits_in_a_new_log_until_its_own_loss_is_accepted() -> None:
+    found = start(InputTopic(NEW, 0, 90), Progress(50, 49, OLD), logs({NEW: 1}))
+    assert isinstance(found, Loss)
+    assert (found.log, found.up_to) == (1, 0)
+
+
+def test_a_topic_that_is_made_anew_a_second_time_is_the_log_after_the_accepted_one() -> None:
+    found = start(InputTopic("id-third", 0, 90), Progress(5, place_of(1, 4), NEW), logs({NEW: 1}, AcceptedLoss(1, 0)))
+    assert isinstance(found, Loss)
+    assert found.log == 2
+
+
+def test_decisions_in_a_log_that_is_not_known_here_yet_are_waited_for() -> None:
+    found = start(InputTopic(None, 0, 90), Progress(5, place_of(1, 4)))
+    assert found == "it was decided in log 1, which is not known here yet"
+
+
+@given(
+    st.integers(0, 50),
+    st.integers(0, 50),
+    st.none() | st.integers(0, 100),
+    st.integers(-1, 100),
+    st.sampled_from([None, True, False]),
+)
+def test_a_partition_never_goes_on_behind_an_offset_that_was_not_read(
+    begin: int,
+    size: int,
+    committed: int | None,
+    decided: int,
+    same: bool | None,  # noqa: FBT001 - it is the fact itself
+) -> None:
+    state = InputTopic(OLD, begin, begin + size)
+    found = start(state, Progress(committed, decided, OLD, same if decided >= 0 else None))
+    read_to = decided + 1 if decided >= 0 else committed
+    if isinstance(found, Start) and read_to is not None:
+        assert found.offset <= max(read_to, begin)
+        assert begin <= read_to <= state.end
+    if isinstance(found, Loss) and found.lost is not None:
+        assert read_to is not None
+        assert found.lost == begin - read_to > 0
+
+
+@pytest.mark.parametrize(
+    ("topic_id", "known", "allowed"),
+    [
+        (OLD, FRESH, {0, 1}),
+        (None, FRESH, {0, 1}),
+        (NEW, logs({OLD: 0}), {1}),
+        (OLD, logs({OLD: 0, NEW: 1}), {0}),
+        (NEW, logs({OLD: 0, NEW: 1}), {1}),
+        (None, logs({OLD: 0, NEW: 1}), {1, 2}),
+        ("id-third", logs({NEW: 1}), {2}),
+    ],
+)
+def test_a_log_has_its_own_number_or_the_next_one(topic_id: str | None, known: Logs, allowed: set[int]) -> None:
+    assert {number for number in range(5) if known.may_be(TOPIC, topic_id, number)} == allowed
