@@ -115,6 +115,10 @@ class EventKind(StrEnum):
     """The transaction at `offset` of `partition` is the first that a worker decided there under `revision`."""
     SHADOW = "shadow"
     """A worker missed comparisons: its totals since it loaded the challenger `model`, at `revision`."""
+    RESTORING = "restoring"
+    """`fraudstream model restore` begins to write back events; `actor` and `reason` say who and why."""
+    RESTORED = "restored"
+    """It is done: if exactly `records` records lie between `restoring` and this, the log is whole from there on."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="schema", tag="event/1"):
@@ -123,7 +127,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     `command` and `model` (the full digest) are those of the accepted, refused or pending command; `probe_hash` belongs
     to `ready`; `partition` and `offset` to `cutover` and, with its `topic`, to an accepted `skip`; `topic`, `topic_id`,
     `partition`, `log` and `up_to` to an accepted `accept_loss`; `watch_until` to an accepted promotion whose
-    predecessor stays as challenger until then; `compared`, `skipped` and `failed` to `shadow`.
+    predecessor stays as challenger until then; `compared`, `skipped` and `failed` to `shadow`;
+    `actor` and `reason` to `restoring`, and `records` to `restored`: the two have the same `command_id`.
     """
 
     event_id: Token
@@ -146,6 +151,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     compared: Total | None = None
     skipped: Total | None = None
     failed: Total | None = None
+    records: Total | None = None
+    actor: Actor | None = None
+    reason: Reason | None = None
     problems: tuple[Problem, ...] = ()
 
 

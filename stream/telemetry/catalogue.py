@@ -35,6 +35,8 @@ MetricName = Literal[
     "fraudstream.cache.evictions",
     "fraudstream.cache.lookups",
     "fraudstream.cache.size",
+    "fraudstream.control_log.lost",
+    "fraudstream.control_log.unsaved",
     "fraudstream.dead_letters",
     "fraudstream.deadline.missed_amount",
     "fraudstream.deadline.misses",
@@ -63,6 +65,7 @@ MetricName = Literal[
     "fraudstream.shadow.queued",
     "fraudstream.shadow.score_shift",
     "fraudstream.stage.duration",
+    "fraudstream.topics.deviating",
     "fraudstream.unknown_fields",
     "fraudstream.void_scores",
 ]
@@ -116,6 +119,20 @@ CATALOGUE: dict[MetricName, Metric] = {
         ("entity",),
         "Memory of the histories that this worker caches.",
         "sizing a worker's memory.",
+    ),
+    "fraudstream.control_log.lost": Metric(
+        MetricKind.GAUGE,
+        "{record}",
+        (),
+        "Records of `model-events` that a worker which starts needs, and Kafka no longer has.",
+        "above 0: no worker can start; `fraudstream model restore`.",
+    ),
+    "fraudstream.control_log.unsaved": Metric(
+        MetricKind.GAUGE,
+        "{event}",
+        (),
+        "Events of `model-events` that the judge has not written to the snapshot in the model repository yet.",
+        "it stays above 0: the repository cannot be written, so a loss could not be restored.",
     ),
     "fraudstream.dead_letters": Metric(
         MetricKind.COUNTER,
@@ -315,6 +332,13 @@ CATALOGUE: dict[MetricName, Metric] = {
         "Time of one batch in a stage: decode, observe, vectorise, score, encode, publish.",
         "latency rises, to find the stage.",
         _STAGE_SECONDS,
+    ),
+    "fraudstream.topics.deviating": Metric(
+        MetricKind.GAUGE,
+        "{setting}",
+        ("topic",),
+        "Settings of a topic by which Kafka deletes records sooner than they are needed.",
+        "above 0: records will be lost; `fraudstream topics apply` mends the settings.",
     ),
     "fraudstream.unknown_fields": Metric(
         MetricKind.COUNTER,

@@ -30,11 +30,13 @@ from stream.control.follower import Follower
 from stream.control.judge import Judge, JudgeDeps
 from stream.control.model_cache import LoadedModels, ModelCache, ModelLoader
 from stream.control.probes import probe_vectorisers
+from stream.control.snapshots import Snapshots
 from stream.errors import SettingsError
 from stream.kafka.batches import Batch
 from stream.kafka.client import client_id, connection_options
 from stream.kafka.fetch_thread import ConsumerOptions
 from stream.kafka.publisher import Publisher
+from stream.kafka.topic_settings import TopicWatch
 from stream.kafka.topics import LABELS, MODEL_CONTROL, TRANSACTIONS
 from stream.kafka.transport import BatchConsumer, BatchTransport
 from stream.pipeline import Pipeline
@@ -129,6 +131,8 @@ class WorkerParts(NamedTuple):
     repair: RepairProgress
     repairer: Repairer
     startup: Startup
+    snapshots: Snapshots
+    topics: TopicWatch
 
 
 class WorkerApp(faust.App):
@@ -193,6 +197,9 @@ class WorkerApp(faust.App):
             revision=lambda: parts.follower.lineup.revision,
             queued=lambda: parts.comparer.queued,
             cache_stats=lambda: parts.store.cache_stats,
+            lost_events=lambda: parts.follower.log.lost,
+            unsaved_events=lambda: parts.snapshots.unsaved,
+            deviating=lambda: parts.topics.deviating,
         )
 
     def _attach(self) -> None:
@@ -288,6 +295,8 @@ def build_parts(
         RepairerDeps(settings, features, store, consumer.current, positions.decided, withheld, telemetry.emit, repair)
     )
     group = GroupCheck(settings, admin)
+    snapshots = Snapshots(settings, follower, loader.repository, lambda: judge.owner)
+    topics = TopicWatch(settings, admin)
     startup = Startup(
         StartupDeps(
             settings=settings,
@@ -303,6 +312,8 @@ def build_parts(
             group=group,
             positions=positions,
             published=published,
+            snapshots=snapshots,
+            topics=topics,
         )
     )
     return WorkerParts(
@@ -322,6 +333,8 @@ def build_parts(
         repair=repair,
         repairer=repairer,
         startup=startup,
+        snapshots=snapshots,
+        topics=topics,
     )
 
 

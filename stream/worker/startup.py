@@ -17,10 +17,12 @@ from features.redis.store import RedisStore
 from stream.challenger.comparer import Comparer
 from stream.control.follower import Follower
 from stream.control.model_cache import ModelCache
+from stream.control.snapshots import Snapshots
 from stream.errors import NotReadyError
 from stream.fates import Phase, is_retried
 from stream.kafka.client import explain_error
 from stream.kafka.publisher import Publisher
+from stream.kafka.topic_settings import TopicWatch
 from stream.kafka.topics import SCORES, check_readable, has_records, problems, risks
 from stream.recovery.outage import DegradingStore, WaitingStore
 from stream.recovery.repairer import Repairer
@@ -53,6 +55,8 @@ class StartupDeps(NamedTuple):
     group: GroupCheck
     positions: DecisionPositions
     published: PublishedScores
+    snapshots: Snapshots
+    topics: TopicWatch
 
 
 class Startup(Service):
@@ -72,7 +76,7 @@ class Startup(Service):
         """Return what the worker waits for; empty when start-up is done and Redis answers."""
         follower = self._deps.follower
         trouble = None if follower.caught_up else follower.last_error
-        return [reason for reason in (self._waiting_for, trouble, self._redis_trouble) if reason]
+        return [reason for reason in (follower.loss or self._waiting_for, trouble, self._redis_trouble) if reason]
 
     async def on_start(self) -> None:
         """Do the steps of start-up, one after the other, then start the background work."""
@@ -85,7 +89,9 @@ class Startup(Service):
         self._begin(deps.follower.run())
         self._waiting_for = "the control log has not been read to its end"
         await deps.follower.wait_until_caught_up()
-        self._waiting_for = None
+        await self._until("the control log", deps.snapshots.check)
+        self._begin(deps.snapshots.run())
+        self._begin(deps.topics.run())
         self._begin(deps.cache.run())
         deps.comparer.start()
         self._begin(deps.repairer.run())
@@ -137,6 +143,7 @@ class Startup(Service):
         await check_readable(settings, settings.topic(SCORES.name))
         for risk in await risks(settings, admin):
             log.warning("the loss of a broker may lose decisions: %s", risk)
+        await self._deps.topics.check()
 
     async def _connect_store(self) -> None:
         """Connect to Redis; if it is empty although scores have been published, its histories are lost."""
