@@ -64,6 +64,8 @@ class GaugeSources:
     reasons: Callable[[], list[str]]
     incomplete: Callable[[], bool]
     open_parts: Callable[[], int]
+    damaged: Callable[[], int]
+    waiting_labels: Callable[[], int]
     revision: Callable[[], int]
     queued: Callable[[], int]
     cache_stats: Callable[[], Mapping[Entity, CacheStats]]
@@ -79,8 +81,10 @@ class GaugeSources:
             },
             "fraudstream.cache.size": lambda: {(kind.value,): use.held_bytes for kind, use in self._cache_stats()},
             "fraudstream.halted": lambda: _one(consumer.halted if (consumer := self.consumer()) else 0),
+            "fraudstream.history.damaged": lambda: _one(self.damaged()),
             "fraudstream.history.incomplete": lambda: _one(self.incomplete()),
             "fraudstream.history.open_parts": lambda: _one(self.open_parts()),
+            "fraudstream.labels.waiting": lambda: _one(self.waiting_labels()),
             "fraudstream.lag": self.lag.shown,
             "fraudstream.model.info": lambda: dict.fromkeys(self._model_info(), 1),
             "fraudstream.partitions": self._partitions,
