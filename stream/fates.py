@@ -79,6 +79,12 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         "If trimming histories or noting progress meets it, the worker ends with exit 70",
         {Phase.REPAIR: Handling.EXIT},
     ),
+    (features.HistoryDamagedError,): ErrorFate(
+        "A history in Redis was damaged, and lacks records until these are applied again",
+        Handling.RETRY,
+        "A label of such a card waits beside the others, which are applied",
+        _DEAD_LETTER_IN_RECORD,
+    ),
     (KafkaError,): ErrorFate(
         "A broker is unreachable or refuses a request",
         Handling.RETRY,

@@ -355,6 +355,13 @@ class BriskClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka ships no typ
     it would hold up the partitions of all brokers for as long as a rebalance may take.
     """
 
+    @classmethod
+    def of(cls, client: AIOKafkaClient) -> "BriskClient":
+        """Return a client in place of another one that was not used yet: aiokafka has no way to pass one."""
+        brisk = cls.__new__(cls)
+        brisk.__dict__.update(client.__dict__)
+        return brisk
+
     @property
     def _request_timeout_ms(self) -> int:
         """How long to wait on a connection that is made now."""
@@ -380,7 +387,7 @@ class LogConsumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no t
     def __init__(self, *topics: str, resets: bool = True, **options: Any) -> None:  # noqa: ANN401 - aiokafka's
         self._resets = resets
         super().__init__(*topics, isolation_level="read_committed", enable_auto_commit=False, **options)
-        self._client.__class__ = BriskClient  # aiokafka has no way to pass a client
+        self._client = BriskClient.of(self._client)
 
     async def start(self) -> None:
         """Connect, and replace the fetcher before anything is assigned."""

@@ -194,6 +194,8 @@ class WorkerApp(faust.App):
             reasons=self.reasons,
             incomplete=lambda: parts.store.incomplete or parts.histories.degraded,
             open_parts=lambda: parts.repair.pending_parts,
+            damaged=lambda: parts.repair.damaged,
+            waiting_labels=lambda: parts.labeller.waiting,
             revision=lambda: parts.follower.lineup.revision,
             queued=lambda: parts.comparer.queued,
             cache_stats=lambda: parts.store.cache_stats,

@@ -64,6 +64,8 @@ class GaugeSources:
     reasons: Callable[[], list[str]]
     incomplete: Callable[[], bool]
     open_parts: Callable[[], int]
+    damaged: Callable[[], int]
+    waiting_labels: Callable[[], int]
     revision: Callable[[], int]
     queued: Callable[[], int]
     cache_stats: Callable[[], Mapping[Entity, CacheStats]]
@@ -85,8 +87,10 @@ class GaugeSources:
             "fraudstream.control_log.lost": lambda: _one(self.lost_events()),
             "fraudstream.control_log.unsaved": lambda: _one(self.unsaved_events()),
             "fraudstream.halted": lambda: _one(consumer.halted if (consumer := self.consumer()) else 0),
+            "fraudstream.history.damaged": lambda: _one(self.damaged()),
             "fraudstream.history.incomplete": lambda: _one(self.incomplete()),
             "fraudstream.history.open_parts": lambda: _one(self.open_parts()),
+            "fraudstream.labels.waiting": lambda: _one(self.waiting_labels()),
             "fraudstream.lag": self.lag.shown,
             "fraudstream.model.info": lambda: dict.fromkeys(self._model_info(), 1),
             "fraudstream.partitions": self._partitions,
