@@ -358,7 +358,7 @@ class BriskClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka ships no typ
     @classmethod
     def of(cls, client: AIOKafkaClient) -> "BriskClient":
         """Return a client in place of another one that was not used yet: aiokafka has no way to pass one."""
-        brisk = cls.__new__(cls)
+        brisk: BriskClient = cls.__new__(cls)
         brisk.__dict__.update(client.__dict__)
         return brisk
 
