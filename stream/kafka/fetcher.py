@@ -383,6 +383,7 @@ class LogConsumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no t
     """
 
     _fetcher: Any
+    _client: Any
 
     def __init__(self, *topics: str, resets: bool = True, **options: Any) -> None:  # noqa: ANN401 - aiokafka's
         self._resets = resets
