@@ -28,6 +28,7 @@ from aiokafka.errors import (
 from stream.errors import SettingsError
 from stream.settings import PREFIX, Settings
 
+REQUEST_TIMEOUT_MS = 10_000
 _CLIENT_PREFIX = "fraudstream-worker-"
 _SEPARATOR = "/"
 LARGEST_OUTPUT_BYTES = 2 * 1024 * 1024
@@ -46,8 +47,9 @@ _PROTOCOL = (
 
 
 def connection_options(settings: Settings) -> dict[str, Any]:
-    """Return the options of every client: brokers and security."""
-    return {"bootstrap_servers": settings.brokers.split(","), **_security(settings)}
+    """Return the options of every client: brokers, security, and how long to wait for a broker that may be hung."""
+    brokers = settings.brokers.split(",")
+    return {"bootstrap_servers": brokers, "request_timeout_ms": REQUEST_TIMEOUT_MS, **_security(settings)}
 
 
 def producer_options(settings: Settings) -> dict[str, Any]:
@@ -58,7 +60,6 @@ def producer_options(settings: Settings) -> dict[str, Any]:
         "enable_idempotence": settings.kafka_idempotence,
         "max_batch_size": _BATCH_BYTES,
         "max_request_size": LARGEST_OUTPUT_BYTES,
-        "request_timeout_ms": 10_000,
     }
 
 

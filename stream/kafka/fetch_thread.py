@@ -63,7 +63,7 @@ class FetchThread(driver.AIOKafkaConsumerThread):
         options: ConsumerOptions = transport.options  # type: ignore[attr-defined] # it is a BatchTransport
         settings, conf = options.settings, self.app.conf
         return LogConsumer(
-            **connection_options(settings),
+            **{**connection_options(settings), "request_timeout_ms": int(conf.broker_request_timeout * 1000)},
             resets=False,
             client_id=options.client_id,
             group_id=conf.id,
@@ -73,7 +73,6 @@ class FetchThread(driver.AIOKafkaConsumerThread):
             max_poll_records=settings.poll_records,
             max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
             fetch_max_wait_ms=settings.fetch_wait_ms,
-            request_timeout_ms=int(conf.broker_request_timeout * 1000),
             session_timeout_ms=int(conf.broker_session_timeout * 1000),
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
@@ -101,7 +100,9 @@ class FetchThread(driver.AIOKafkaConsumerThread):
 
     def pulsed_at(self) -> Mapping[TopicPartition, float]:
         """Return when each partition was last fetched, or could not be for a known reason; callable from any thread."""
-        return {} if self._consumer is None else self.log_consumer.fetcher.pulsed_at.copy()
+        consumer = self._consumer
+        started = isinstance(consumer, LogConsumer) and consumer.has_started
+        return self.log_consumer.fetcher.pulsed_at.copy() if started else {}
 
     async def fetch(
         self, partitions: Sequence[TopicPartition], limit: int, ends: Mapping[TopicPartition, int]

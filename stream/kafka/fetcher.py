@@ -23,7 +23,7 @@ from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.errors import KafkaError
 
-from stream.kafka.client import connection_options
+from stream.kafka.client import REQUEST_TIMEOUT_MS, connection_options
 from stream.kafka.unpacking import AnyBatch, FetchedRecord, Unreadable, committed, split_batches
 from stream.settings import Settings
 
@@ -33,7 +33,6 @@ _FULL_BATCH_BYTES = 1024 * 1024
 """A partition with so many packed bytes in its queue is not fetched; at most one response more is held."""
 _TAKEN_BYTES = 4 * 1024 * 1024
 """So much is taken of a partition at once, and one value more: compressed records may be large when unpacked."""
-_BRISK_MS = 10_000
 _COORDINATES = ContextVar("coordinates", default=False)
 _GATHER_SECONDS = 0.003
 _PARTS_V11 = 5
@@ -366,7 +365,7 @@ class BriskClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka ships no typ
     def _request_timeout_ms(self) -> int:
         """How long to wait on a connection that is made now."""
         whole: int = self.__dict__["_request_timeout_ms"]
-        return whole if _COORDINATES.get() else min(whole, _BRISK_MS)
+        return whole if _COORDINATES.get() else min(whole, REQUEST_TIMEOUT_MS)
 
     async def _get_conn(self, node_id: int, **options: Any) -> Any:  # noqa: ANN401 - aiokafka's
         token = _COORDINATES.set(options.get("group") is ConnectionGroup.COORDINATION)
@@ -407,6 +406,11 @@ class LogConsumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no t
             auto_offset_reset=self._auto_offset_reset,
             isolation_level=self._isolation_level,
         )
+
+    @property
+    def has_started(self) -> bool:
+        """Whether it has a fetcher."""
+        return isinstance(self._fetcher, QueueingFetcher)
 
     @property
     def fetcher(self) -> QueueingFetcher:
