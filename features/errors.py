@@ -5,10 +5,13 @@
     ├── FormulaError            a deployment's own formula failed on a transaction: correct it, raise its version
     └── StoreError
         ├── StoreUnavailableError   the outcome is unknown: repeat the same call later
+        ├── HistoryDamagedError     some histories lack records: leave out what needs these, the others go on
         └── StoreRefusedError       this server, or this URL, is not usable as configured: an operator has to change it
 
 Errors of redis-py are translated in `features.redis`; none leaves the package.
 """
+
+from collections.abc import Collection
 
 
 class FeatureError(Exception):
@@ -29,6 +32,18 @@ class StoreError(FeatureError):
 
 class StoreUnavailableError(StoreError):
     """The store did not answer in time: repeat the call later; what the first call did already is not done twice."""
+
+
+class HistoryDamagedError(StoreError):
+    """Histories were damaged, and lack records until these are appended again.
+
+    `places` are the indexes, in the batch of the call, of those that need such a history.
+    """
+
+    def __init__(self, keys: Collection[str], places: Collection[int]) -> None:
+        super().__init__(f"{len(keys)} histories were damaged and are rebuilt from Kafka, such as {min(keys)}")
+        self.keys = frozenset(keys)
+        self.places = frozenset(places)
 
 
 class StoreRefusedError(StoreError):

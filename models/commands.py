@@ -64,6 +64,8 @@ _TIMES = ("issued_at", "expires_at")
 
 LARGEST_COMMAND_BYTES = 256 * 1024
 """The largest command that is decoded: lists of a thousand cards have room, and a compressed record has any size."""
+MOST_CONTAINERS = 10_000
+"""The most arrays and objects, counted by their brackets: decoded, they cost a hundred times their bytes."""
 _LONGEST_QUOTATION = 200
 """A text of an unreadable record that is longer is not quoted: the answer would be too large for its topic."""
 
@@ -113,6 +115,10 @@ class EventKind(StrEnum):
     """The transaction at `offset` of `partition` is the first that a worker decided there under `revision`."""
     SHADOW = "shadow"
     """A worker missed comparisons: its totals since it loaded the challenger `model`, at `revision`."""
+    RESTORING = "restoring"
+    """`fraudstream model restore` begins to write back events; `actor` and `reason` say who and why."""
+    RESTORED = "restored"
+    """It is done: if exactly `records` records lie between `restoring` and this, the log is whole from there on."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="schema", tag="event/1"):
@@ -121,7 +127,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     `command` and `model` (the full digest) are those of the accepted, refused or pending command; `probe_hash` belongs
     to `ready`; `partition` and `offset` to `cutover` and, with its `topic`, to an accepted `skip`; `topic`, `topic_id`,
     `partition`, `log` and `up_to` to an accepted `accept_loss`; `watch_until` to an accepted promotion whose
-    predecessor stays as challenger until then; `compared`, `skipped` and `failed` to `shadow`.
+    predecessor stays as challenger until then; `compared`, `skipped` and `failed` to `shadow`;
+    `actor` and `reason` to `restoring`, and `records` to `restored`: the two have the same `command_id`.
     """
 
     event_id: Token
@@ -144,6 +151,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     compared: Total | None = None
     skipped: Total | None = None
     failed: Total | None = None
+    records: Total | None = None
+    actor: Actor | None = None
+    reason: Reason | None = None
     problems: tuple[Problem, ...] = ()
 
 
@@ -179,9 +189,9 @@ def read_command(value: bytes) -> Command | UnreadableRecord:
     Times may have either form of the contract and are normalised to text; `rollback` means `roll_back`; unknown
     fields are ignored.
     """
-    if len(value) > LARGEST_COMMAND_BYTES:
-        detail = f"{len(value)} bytes, more than {LARGEST_COMMAND_BYTES}"
-        return UnreadableRecord((Problem(ProblemCode.INVALID_RECORD, detail),))
+    excess = _excess(value)
+    if excess:
+        return UnreadableRecord((Problem(ProblemCode.INVALID_RECORD, excess),))
     try:
         record = _COMMANDS.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -195,6 +205,14 @@ def read_command(value: bytes) -> Command | UnreadableRecord:
     command = msgspec.convert(fields, Command)
     disordered = _order_problems(command)
     return UnreadableRecord(disordered, command.command_id, command.deployment) if disordered else command
+
+
+def _excess(value: bytes) -> str:
+    """Return what there is too much of to decode a command; empty if nothing."""
+    if len(value) > LARGEST_COMMAND_BYTES:
+        return f"{len(value)} bytes, more than {LARGEST_COMMAND_BYTES}"
+    brackets = value.count(b"[") + value.count(b"{")
+    return f"{brackets} opening brackets, more than {MOST_CONTAINERS}" if brackets > MOST_CONTAINERS else ""
 
 
 def _normalised(record: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 ModelError                        catch this to catch all errors of the package
 ├── InvalidTimeError              the text or number is not a time: report it to its sender
 ├── RepositoryUnavailableError    the repository does not respond: retry later
+├── DamagedSnapshotError          a snapshot of the control log cannot be read: use another
 ├── ArtifactError                 the artifact is unusable: use another, or store it again
 │   ├── MissingArtifactError      the repository holds no artifact with this digest
 │   └── DamagedArtifactError      the bytes do not match the digest, or cannot be read
@@ -21,6 +22,10 @@ class InvalidTimeError(ModelError, ValueError):
 
 class RepositoryUnavailableError(ModelError):
     """The repository does not respond, or its URL names a file system that is not installed."""
+
+
+class DamagedSnapshotError(ModelError):
+    """The bytes are not a complete snapshot of the control log."""
 
 
 class ArtifactError(ModelError):

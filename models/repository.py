@@ -1,4 +1,4 @@
-"""Store and fetch artifacts in a folder or at any fsspec URL, one subfolder for each digest.
+"""Store and fetch artifacts in a folder or at any fsspec URL, one subfolder for each digest; and a few other files.
 
 A digest is the only identity: there is no "latest". Every artifact is verified against its digest when it is fetched.
 No message of an error contains the URL's login.
@@ -101,6 +101,22 @@ class Repository:
             raise MissingArtifactError(f"{digest!r:.80} is not a digest of 64 hexadecimal digits")
         return self._within(DEADLINE_SECONDS, lambda: self._fetch(digest))
 
+    def read(self, name: str) -> bytes | None:
+        """Return a file that is no artifact; None if there is none of this name.
+
+        Raises:
+            RepositoryUnavailableError: it cannot be read.
+        """
+        return self._within(DEADLINE_SECONDS, lambda: self._read(name))
+
+    def write(self, name: str, value: bytes) -> None:
+        """Write or replace a file that is no artifact, as a whole.
+
+        Raises:
+            RepositoryUnavailableError: it cannot be written.
+        """
+        self._within(DEADLINE_SECONDS, lambda: self._write(name, value))
+
     def _within(self, seconds: float, work: Callable[[], _T]) -> _T:
         with self._translated_errors():
             return self._deadline.call(work, seconds)
@@ -143,6 +159,20 @@ class Repository:
             for name in _MANIFEST_LAST:
                 self._files.pipe_file(self._path(digest, name), contents[name])
         return digest
+
+    def _read(self, name: str) -> bytes | None:
+        self._files.invalidate_cache()
+        try:
+            return bytes(self._files.cat_file(self._path(name)))
+        except FileNotFoundError:
+            return None
+
+    def _write(self, name: str, value: bytes) -> None:
+        if isinstance(self._files, LocalFileSystem):
+            _replace_file(Path(self._path(name)), value)
+        else:
+            self._files.makedirs(self._path(name).rpartition("/")[0], exist_ok=True)
+            self._files.pipe_file(self._path(name), value)
 
     def _digests(self) -> tuple[str, ...]:
         self._files.invalidate_cache()
@@ -223,6 +253,17 @@ def _replace(draft: Path, target: Path) -> None:
             raise
     finally:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _replace_file(target: Path, value: bytes) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{target.name}-{secrets.token_hex(8)}")
+    try:
+        _write_synced(draft, value)
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+    _sync(target.parent)
 
 
 def _contains(folder: Path, contents: Contents) -> bool:

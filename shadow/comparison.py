@@ -20,6 +20,7 @@ class Source(msgspec.Struct, frozen=True):
     topic: str
     partition: Count
     offset: Count
+    log: Count = 0
 
 
 class Side(msgspec.Struct, frozen=True):
@@ -35,6 +36,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """One decision, and what the challenger would have decided. Delivered at least once."""
 
     schema: Literal["comparison/1"] = "comparison/1"
+    deployment: str = ""
+    arm: str = "live"
     transaction_id: TransactionId
     card_id: Token
     occurred_at: Timestamp
@@ -66,6 +69,8 @@ class DecidedScore(msgspec.Struct, frozen=True):
     model: _ModelRef | None
     revision: int
     source: Source
+    deployment: str = ""
+    arm: str | None = "live"
 
 
 class Result(NamedTuple):
@@ -90,6 +95,8 @@ def compare(decided: DecidedScore, digest: str, result: Result, now_ms: int) -> 
     """Build the comparison of a decision with the result of the challenger `digest`."""
     live_digest = None if decided.model is None else decided.model.digest
     return Comparison(
+        deployment=decided.deployment,
+        arm=decided.arm or "live",
         transaction_id=decided.transaction_id,
         card_id=decided.card_id,
         occurred_at=decided.occurred_at,

@@ -4,6 +4,7 @@ StreamError                     the root: catch it to catch all errors of this p
 ├── SettingsError               a setting is invalid: correct it and start again (all problems are named at once)
 ├── StaleBatchError             the batch's partitions were revoked: drop it, acknowledge nothing
 ├── NotReadyError               a condition for start-up is not met: check it again until it is
+├── ControlLogError             records of the control log are lost: `fraudstream model restore`
 ├── TopicsError                 topics are missing or laid out differently: `fraudstream topics apply`
 ├── MeasurementError            what is to be measured does not run: show the message; nothing was measured
 ├── RebuildError                histories cannot be rebuilt this way: the message says what to do
@@ -26,6 +27,10 @@ class StaleBatchError(StreamError):
 
 class NotReadyError(StreamError):
     """A condition for start-up is not met yet; the message says which."""
+
+
+class ControlLogError(StreamError):
+    """The control log has lost records that are needed, or they cannot be restored; the message says which and why."""
 
 
 class TopicsError(StreamError):

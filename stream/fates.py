@@ -79,6 +79,12 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         "If trimming histories or noting progress meets it, the worker ends with exit 70",
         {Phase.REPAIR: Handling.EXIT},
     ),
+    (features.HistoryDamagedError,): ErrorFate(
+        "A history in Redis was damaged, and lacks records until these are applied again",
+        Handling.RETRY,
+        "A label of such a card waits beside the others, which are applied",
+        _DEAD_LETTER_IN_RECORD,
+    ),
     (KafkaError,): ErrorFate(
         "A broker is unreachable or refuses a request",
         Handling.RETRY,
@@ -90,7 +96,12 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         "The ends of the score partitions are read first. The challenger's comparisons are retried for 10 s, then "
         "counted as failed",
     ),
-    (stream.NotReadyError,): ErrorFate("Topics are missing or laid out differently at start-up", Handling.RETRY),
+    (stream.NotReadyError,): ErrorFate(
+        "Topics are missing or laid out differently at start-up, or the control log lacks records", Handling.RETRY
+    ),
+    (stream.ControlLogError,): ErrorFate(
+        "A command finds that records of `model-events` are lost, or cannot restore them", Handling.REFUSED
+    ),
     (OSError,): ErrorFate(
         "A file or socket fails outside of the clients of Redis and Kafka",
         Handling.EXIT,
@@ -118,6 +129,11 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         Handling.CAUGHT,
         "A problem in the answer on `model-events`; loading is retried every 5 s while the lineup needs the model. "
         "Commands end with exit 1",
+    ),
+    (models.DamagedSnapshotError,): ErrorFate(
+        "A snapshot of the control log cannot be read",
+        Handling.CAUGHT,
+        "The judge writes it anew; `fraudstream model restore` ends with exit 1",
     ),
     (models.InvalidTimeError,): ErrorFate(
         "A text is not a time",

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from features.errors import HistoryDamagedError
 from features.history.store import Fate, HistoryStore, Observed
 from features.vector.sets import FeatureSets, Vectors
 from stream.clock import Stage, Stopwatch
@@ -77,6 +78,7 @@ class Pipeline:
 
         Raises:
             StoreUnavailableError: the histories are unavailable; nothing was decided, retry.
+            HistoryDamagedError: some records need histories that lack records, see `places`; decide the others.
         """
         watch = Stopwatch()
         size = size_of(*records)
@@ -85,6 +87,7 @@ class Pipeline:
         observed = await self._store.observe(decoded.columns)
         watch.lap("observe")
         due, live = np.array([fate is Fate.DECIDE for fate in observed.fates], bool), terms.serving.live.fingerprint
+        _require_whole(records, decoded, observed)
         vectors = Vectors(self._features, decoded.columns, observed, due)
         computed = vectors.all() if terms.serving.challenger else {live: vectors.of(live)}
         watch.lap("vectorise")
@@ -132,6 +135,19 @@ class Pipeline:
             now_ms=now_ms,
             headers=terms.headers,
         )
+
+
+def _require_whole(records: Sequence[Record], decoded: Decoded, observed: Observed) -> None:
+    """Refuse records that are due a decision, and of whose histories one lacks records.
+
+    Raises:
+        HistoryDamagedError: there are any; they are appended all the same.
+    """
+    damaged = {at: key for at, key in observed.damaged.items() if observed.fates[at] is Fate.DECIDE}
+    if damaged:
+        sources = {(decoded.records[at].partition, decoded.records[at].offset) for at in damaged}
+        places = [place for place, one in enumerate(records) if (one.partition, one.offset) in sources]
+        raise HistoryDamagedError(frozenset(damaged.values()), places)
 
 
 def _refusals(decoded: Decoded, observed: Observed) -> list[DeadLetter]:

@@ -48,8 +48,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The model repository: a folder or an fsspec URL."""
     deployment: Name = "default"
     """The deployment's name, for each independent lineup: prefixes its Redis keys, and keys its control records."""
-    group: Name = "fraudstream"
-    """The consumer group that the workers of a deployment share."""
+    group: Prefix = ""
+    """The consumer group that the workers of a deployment share; empty: `fraudstream-<deployment>`. No worker of
+    another deployment may be in it, and a deployment has one group."""
     group_instance: Prefix = ""
     """A name of the worker in its group that it keeps over restarts (`group.instance.id`), each worker its own; empty:
     none. A restart within the session timeout then moves no partition, but a worker that is stopped and does not come
@@ -124,6 +125,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         fields = msgspec.structs.asdict(self).items()
         return f"Settings({', '.join(f'{name}={_shown(name, value)}' for name, value in fields)})"
+
+    def __post_init__(self) -> None:
+        """Derive the group's name from the deployment's, unless it is set."""
+        if not self.group:
+            msgspec.structs.force_setattr(self, "group", f"fraudstream-{self.deployment}")
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:

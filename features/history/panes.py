@@ -126,6 +126,24 @@ def read_notes(rows: Ints) -> CompactionNotes | None:
     )
 
 
+def is_compacted(rows: Ints) -> bool:
+    """Tell whether rows begin with the notes of a compacted history, and have no notes or panes behind its prefix."""
+    if not len(rows) or rows[0, records.FLAGS] != _FIRST:
+        return False
+    counts_of = [int(rows[0, column]) for column in (records.AMOUNT, records.OTHER, records.OFFSET)]
+    if min(counts_of) < 0 or counts_of[0] < 1 or sum(counts_of) > len(rows):
+        return False
+    notes = read_notes(rows)
+    if notes is None or notes.note_count != counts_of[0] or not notes.bounds_ms:
+        return False
+    return is_plain(rows[notes.labels_start :]) and records.are_valid(rows[notes.note_count :])
+
+
+def is_plain(rows: Ints) -> bool:
+    """Tell whether rows are records alone, without notes and panes."""
+    return not (rows[:, records.FLAGS] & _FIRST).any()
+
+
 def _mapping(keys: Ints, values: Ints) -> Mapping[int, int]:
     return MappingProxyType(dict(zip(keys.tolist(), values.tolist(), strict=True)))
 

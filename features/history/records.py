@@ -11,6 +11,7 @@ PLACE holds latitude and longitude. An absent field is 0.
 """
 
 import hashlib
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
@@ -59,6 +60,10 @@ PARTITION_MASK = ~((1 << PARTITION_SHIFT) - 1)
 """Bits of FLAGS that give, together with OFFSET, a record's position in its topic."""
 SOURCE_MASK = PARTITION_MASK | LABEL_BIT
 """Bits of FLAGS that give topic (transactions or labels) and partition."""
+FINEST_EXPONENT = 4
+"""No currency has more decimals."""
+LATEST_MS = 1 << 50
+"""No time is so far from 1970."""
 CHANNELS = ("pos", "ecommerce", "moto", "atm")
 ALPHABET = 26
 LATEST_CLOCK_MINUTES = 24 * 60
@@ -164,6 +169,12 @@ def label_hash(label: Label) -> int:
     return _hash(b"label", f"{about}{label.labelled_ms}:{label.fraud:d}:{label.reported_by}")
 
 
+HASHES: Mapping[Entity, Callable[[str], int]] = MappingProxyType(
+    {Entity.CARD: card_hash, Entity.MERCHANT: merchant_hash, Entity.DEVICE: device_hash}
+)
+"""The hash that names a history, by entity."""
+
+
 def _hash(person: bytes, text: str) -> int:
     """Return 64 bits of BLAKE2b as a signed integer; `person` separates the kinds of hashes."""
     data = text.encode("utf-8", "surrogatepass")
@@ -226,6 +237,13 @@ def is_transaction(flags: Ints) -> NDArray[np.bool_]:
     """Mark the rows that are single transactions, from their FLAGS."""
     transactions: NDArray[np.bool_] = (flags & NO_TRANSACTION) == 0
     return transactions
+
+
+def are_valid(rows: Ints) -> bool:
+    """Tell whether rows can be records, or panes: what no formula can compute with is found, a wrong value is not."""
+    flags, times = rows[:, FLAGS], rows[:, TIME]
+    wrong = (flags < 0) | (exponents(flags) > FINEST_EXPONENT) | (times > LATEST_MS) | (times < -LATEST_MS)
+    return not wrong.any()
 
 
 def exponents(flags: Ints) -> Ints:

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
@@ -132,7 +132,8 @@ class Observed:
     `fates` has n entries. `histories` has n of each kind that the store keeps, cards and merchants at least; a
     transaction without a decision, or without that entity, has its own record alone. Positions count under
     `history_epoch`. `incomplete` is true where the store is known to be behind Kafka; `stopgap` where the store was
-    not available and local memory answered instead.
+    not available and local memory answered instead. `damaged` names, by index, a history of each transaction that lacks
+    records because it was damaged; the transaction is appended to it all the same.
     """
 
     fates: Sequence[Fate]
@@ -140,6 +141,7 @@ class Observed:
     history_epoch: int
     incomplete: bool
     stopgap: bool = False
+    damaged: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def cards(self) -> Histories:
@@ -193,6 +195,7 @@ class HistoryStore(Protocol):
 
         Raises:
             StoreUnavailableError: the outcome is unknown; repeat the call later.
+            HistoryDamagedError: some cards lack records; nothing was appended, repeat the call without their labels.
         """
         ...
 

@@ -7,7 +7,7 @@
 -- Reply: the value of KEYS[1] from now on. Needs of an earlier epoch are dropped; a later epoch's value is unchanged.
 -- Second delivery: changes nothing.
 
-local before = redis.call('GET', KEYS[1]) or ''
+local before = read('GET', KEYS[1]) or ''
 local epoch = tonumber(string.match(before, '^%d+') or '0')
 if epoch > tonumber(ARGV[1]) then return before end
 

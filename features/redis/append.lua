@@ -20,6 +20,7 @@
 --        {1, index, index, ...}              nothing is appended; these histories differ: one that is not shared has
 --          grown, or the last known record is another or gone.
 --        {2, epoch}                          nothing is appended; the epoch is another, or missing ("").
+--        {3, index, index, ...}              nothing is appended; these keys hold no string, and so no history.
 --
 -- Second delivery: {1, ...} for cards, whose histories have grown; the caller reloads them and finds its records there.
 -- A record that is already in the tail is not appended again.
@@ -36,7 +37,7 @@ local function holds(tail, id, width)
   end
 end
 
-local epoch = redis.call('GET', KEYS[1]) or ''
+local epoch = read('GET', KEYS[1]) or ''
 if epoch ~= ARGV[1] then return {2, epoch} end
 
 local asks, kinds = ARGV[2], {}
@@ -44,13 +45,17 @@ for k = 5, #ARGV, 4 do
   kinds[#kinds + 1] = {tonumber(ARGV[k]), tonumber(ARGV[k + 1]), ARGV[k + 2], ARGV[k + 3] == '1'}
 end
 
-local found, counts, flags, wrong, i = {}, {}, {}, {1}, 0
+local found, counts, flags, wrong, damaged, i = {}, {}, {}, {1}, {3}, 0
 for _, kind in ipairs(kinds) do
   local width, shared = kind[2], kind[4]
   for _ = 1, kind[1] do
     i = i + 1
     local start, id, count, flag = struct.unpack('<I4c8I4I4', asks, i * 20 - 19)
-    local blob = redis.call('GETRANGE', KEYS[i + 1], start, -1)
+    local blob = read('GETRANGE', KEYS[i + 1], start, -1)
+    if blob == nil then
+      damaged[#damaged + 1] = i
+      blob = ''
+    end
     if flag % 2 == 1 then
       if #blob > 0 then wrong[#wrong + 1] = i end
     elseif string.sub(blob, 17, 24) ~= id or (not shared and #blob > width) then
@@ -59,6 +64,7 @@ for _, kind in ipairs(kinds) do
     found[i], counts[i], flags[i] = blob, count, flag
   end
 end
+if #damaged > 1 then return damaged end
 if #wrong > 1 then return wrong end
 
 local reply, at, header = {0}, 1, 1

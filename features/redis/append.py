@@ -20,6 +20,8 @@ REFRESH_AFTER_MS = HOUR_MS
 """A worker renews a key's expiry at most this often."""
 EXPIRY_MARGIN_MS = DAY_MS
 """A key expires this long after its horizon; a cached history is trusted until the horizon."""
+EPOCH_DIGITS = 15
+"""A number of more digits is no epoch: Lua would round it."""
 NO_EPOCH = 0
 """Stands for a missing epoch key."""
 
@@ -48,7 +50,14 @@ class OtherEpoch:
     epoch: int
 
 
-Answer = Appended | Mismatch | OtherEpoch
+@dataclass(frozen=True, slots=True)
+class WrongType:
+    """The call appended nothing: the keys of these histories, by index, hold something else."""
+
+    indexes: list[int]
+
+
+Answer = Appended | Mismatch | OtherEpoch | WrongType
 
 
 def read_reply(reply: list[Any]) -> Answer:
@@ -58,8 +67,15 @@ def read_reply(reply: list[Any]) -> Answer:
             return Appended({reply[i] - 1: reply[i + 1] for i in range(1, len(reply), 2)})
         case 1:
             return Mismatch([index - 1 for index in reply[1:]])
+        case 2:
+            return OtherEpoch(read_epoch(reply[1]))
         case _:
-            return OtherEpoch(int(reply[1] or NO_EPOCH))
+            return WrongType([index - 1 for index in reply[1:]])
+
+
+def read_epoch(value: bytes | None) -> int:
+    """Parse a history epoch; what is no number counts as none, and so as a loss."""
+    return int(value) if value and value.isdigit() and len(value) <= EPOCH_DIGITS else NO_EPOCH
 
 
 class ShardAppend(NamedTuple):

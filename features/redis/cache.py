@@ -11,13 +11,17 @@ from typing import NamedTuple
 import numpy as np
 
 from features.errors import StoreRefusedError
-from features.history import records
+from features.history import panes, records
 from features.history.history import History
 from features.history.store import Entity, Ints
 
 HEADER = struct.Struct("<QQ64s")
-PLAIN, COMPACTED = 2, 3
-"""Formats: a log alone, or a compacted history with notes and panes before the log (`features.history.panes`)."""
+PLAIN, COMPACTED, INCOMPLETE = 2, 3, 4
+"""Formats: a log alone; a compacted history with notes and panes before the log (`features.history.panes`); a log alone
+that lacks records, because the history was damaged (`features.redis.damage`)."""
+LATER = range(INCOMPLETE + 1, 64)
+"""Formats that a later version may have; any other number is none."""
+MOST_POSITIONS = 1 << 62
 REQUEST_ENTRY = struct.Struct("<IqII")
 """One history's entry in the request of append.lua."""
 ABSENT, REFRESH = 1, 2
@@ -35,15 +39,17 @@ class CachedHistory(History):
         refreshed_ms: when this worker last renewed the key's expiry, by the wall clock; 0: never.
         compacted_end: its end when it was last checked for compaction.
         cached_bytes: its size as counted by a cache; 0: it is in none.
+        is_incomplete: whether it lacks records, because it was damaged.
     """
 
-    __slots__ = ("cached_bytes", "compacted_end", "key", "kind", "refreshed_ms")
+    __slots__ = ("cached_bytes", "compacted_end", "is_incomplete", "key", "kind", "refreshed_ms")
 
     def __init__(self, kind: Entity, entity: int, entity_id: str, key: bytes) -> None:
         super().__init__(entity, entity_id, records.COLUMNS[kind])
         self.kind = kind
         self.key = key
         self.refreshed_ms = self.compacted_end = self.cached_bytes = 0
+        self.is_incomplete = False
 
     @property
     def record_bytes(self) -> int:
@@ -53,34 +59,55 @@ class CachedHistory(History):
     @property
     def is_absent(self) -> bool:
         """Whether the server is expected to have no such key."""
-        return self.committed == 0
+        return self.committed == 0 and not self.is_incomplete
 
-    def load(self, value: bytes | None) -> None:
-        """Replace everything by the server's value.
+    def load(self, value: bytes | None) -> bool:
+        """Replace everything by the server's value, and return True; or return False if it is no history.
 
         Raises:
             StoreRefusedError: the value has the format of a later version.
         """
-        self.refreshed_ms = 0
         if value is None:
-            self.replace(0, np.empty((0, self.columns), np.int64))
-            return
+            self._become(0, PLAIN, np.empty((0, self.columns), np.int64))
+            return True
+        if len(value) < HEADER.size or (len(value) - HEADER.size) % self.record_bytes:
+            return False
         base, encoded, entity_id = HEADER.unpack_from(value)
-        if encoded not in {PLAIN, COMPACTED}:
+        rows = np.frombuffer(value, records.STORED, offset=HEADER.size).reshape(-1, self.columns)
+        if encoded in LATER:
             raise StoreRefusedError(
-                f"{self.key.decode()}: format {encoded} is unknown; this version supports {PLAIN} and {COMPACTED}. "
+                f"{self.key.decode()}: format {encoded} is unknown; this version supports {PLAIN} to {INCOMPLETE}. "
                 "Run the version that wrote it, or set another FRAUDSTREAM_DEPLOYMENT."
             )
-        self.entity_id = entity_id.rstrip(b"\0").decode()
-        self.replace(base, np.frombuffer(value, records.STORED, offset=HEADER.size).reshape(-1, self.columns))
+        name = entity_id.rstrip(b"\0").decode(errors="replace")
+        named = (records.HASHES[self.kind](name) ^ self.entity) & records.HASH_MASK == 0
+        if not named or base >= MOST_POSITIONS or not _are_rows(encoded, rows):
+            return False
+        self.entity_id = name
+        self._become(base, encoded, rows)
+        return True
 
-    def splice_bytes(self, tail: bytes) -> None:
-        """Commit after a tail that the server returned, see `History.splice`."""
-        self.splice(np.frombuffer(tail, records.STORED).reshape(-1, self.columns))
+    def _become(self, base: int, encoded: int, rows: Ints) -> None:
+        self.refreshed_ms, self.is_incomplete = 0, encoded == INCOMPLETE
+        self.replace(base, rows)
+
+    def splice_bytes(self, tail: bytes) -> bool:
+        """Commit after a tail that the server returned, see `History.splice`; False if it consists of no records."""
+        if len(tail) % self.record_bytes:
+            return False
+        rows = np.frombuffer(tail, records.STORED).reshape(-1, self.columns)
+        if not _are_rows(PLAIN, rows):
+            return False
+        self.splice(rows)
+        return True
 
     def header(self) -> bytes:
         """Return the header of the stored value."""
         return self._header(self.base, PLAIN if self.notes is None else COMPACTED)
+
+    def incomplete_header(self, base: int) -> bytes:
+        """Return the header of an empty history of this entity that lacks records before `base`."""
+        return self._header(base, INCOMPLETE)
 
     def _header(self, base: int, encoded: int) -> bytes:
         return HEADER.pack(base, encoded, self.entity_id.encode())
@@ -96,9 +123,18 @@ class CachedHistory(History):
         committed = self.committed
         flags = REFRESH if self.refreshed_ms <= stale_ms else 0
         start = HEADER.size + (committed - 1) * self.record_bytes
-        if committed == 0:
+        if self.is_absent:
             return REQUEST_ENTRY.pack(start, 0, self.length, flags | ABSENT)
-        return REQUEST_ENTRY.pack(start, self.last_id, self.length - committed, flags)
+        return REQUEST_ENTRY.pack(start, self._last_known(start), self.length - committed, flags)
+
+    def _last_known(self, start: int) -> int:
+        """Return the last record's id; of a history that was begun anew and has none, what its header has there."""
+        if self.committed:
+            return self.last_id
+        place = start + records.ID * records.COLUMN_BYTES
+        return int.from_bytes(
+            self._header(self.base, INCOMPLETE)[place : place + records.COLUMN_BYTES], "little", signed=True
+        )
 
     def trim_arguments(self, count: int) -> tuple[bytes, bytes, int, bytes]:
         """Return the arguments of trim.lua that drop `count` records."""
@@ -155,9 +191,14 @@ class Cache:
         return entry
 
     def put(self, entries: Iterable[CachedHistory]) -> None:
-        """Insert entries, or count them again where they grew, and evict the least recently used ones."""
+        """Insert entries, or count them again where they grew, and evict the least recently used ones.
+
+        One that lacks records is not kept: another worker may append them at any time.
+        """
         for entry in entries:
-            if entry.cached_bytes != entry.nbytes:
+            if entry.is_incomplete:
+                self.drop(entry.entity)
+            elif entry.cached_bytes != entry.nbytes:
                 self.drop(entry.entity)
                 entry.cached_bytes = entry.nbytes
                 self._bytes += entry.cached_bytes + ENTRY_OVERHEAD_BYTES
@@ -178,6 +219,13 @@ class Cache:
         self._most_bytes = most_bytes
         for entity in list(self._entries):
             self.drop(entity)
+
+
+def _are_rows(encoded: int, rows: Ints) -> bool:
+    """Tell whether rows can be those of a history of this format."""
+    if encoded == COMPACTED:
+        return panes.is_compacted(rows)
+    return encoded in {PLAIN, INCOMPLETE} and panes.is_plain(rows) and records.are_valid(rows)
 
 
 def _bytes(rows: Ints) -> bytes:

@@ -14,14 +14,15 @@
 -- expected one: what the caller applied may be lost with the previous server. Second delivery: changes nothing; an
 -- offset only rises.
 
+make_hash(KEYS[3])
 if #ARGV == 4 then
   local had = redis.call('EXISTS', KEYS[3]) == 1 and not redis.call('HGET', KEYS[3], 'void')
   redis.call('HSET', KEYS[3], 'void', '1')
   redis.call('PEXPIRE', KEYS[3], ARGV[4])
   return had and 1 or 0
 end
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-if string.match(redis.call('GET', KEYS[2]) or '', '^%S+') ~= ARGV[1] then return 0 end
+if read('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if string.match(read('GET', KEYS[2]) or '', '^%S+') ~= ARGV[1] then return 0 end
 local server, replication = redis.call('INFO', 'server'), redis.call('INFO', 'replication')
 if not string.find(server, 'run_id:' .. ARGV[2], 1, true) then return 0 end
 if not string.find(replication, 'master_replid:' .. ARGV[3], 1, true) then return 0 end

@@ -43,8 +43,9 @@ def without_password(url: str) -> str:
 
 
 def script_text(name: Script) -> str:
-    """Return the source of a script."""
-    return resources.files("features.redis").joinpath(f"{name}.lua").read_text(encoding="utf-8")
+    """Return the source of a script, with the functions that all of them have."""
+    folder = resources.files("features.redis")
+    return "".join(folder.joinpath(f"{one}.lua").read_text(encoding="utf-8") for one in ("read", name))
 
 
 def encode_command(*parts: bytes | int | str) -> bytes:

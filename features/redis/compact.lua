@@ -18,13 +18,14 @@
 
 local HEADER = 80
 
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-if ARGV[7] ~= '' and redis.call('GET', KEYS[4]) ~= ARGV[7] then return 0 end
-if redis.call('GETRANGE', KEYS[2], 0, #ARGV[2] - 1) ~= ARGV[2] then return 0 end
+if read('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if ARGV[7] ~= '' and read('GET', KEYS[4]) ~= ARGV[7] then return 0 end
+if read('GETRANGE', KEYS[2], 0, #ARGV[2] - 1) ~= ARGV[2] then return 0 end
 local kept = redis.call('GETRANGE', KEYS[2], ARGV[3], -1)
 if string.sub(kept, 17, 24) ~= ARGV[4] then return 0 end
 redis.call('SET', KEYS[2], ARGV[5] .. kept, 'KEEPTTL')
 if #ARGV[5] > HEADER then
+  make_hash(KEYS[3])
   redis.call('HSET', KEYS[3], 'void', '1')
   redis.call('PEXPIRE', KEYS[3], ARGV[6])
 end

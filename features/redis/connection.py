@@ -10,7 +10,17 @@ from typing import Any, Literal, NamedTuple, Protocol, Self
 from features.redis.topology import Servers
 
 Script = Literal[
-    "hgetall", "compact", "init_epoch", "add_needs", "checkpoint", "append", "raise_epoch", "report_progress", "trim"
+    "hgetall",
+    "compact",
+    "init_epoch",
+    "add_needs",
+    "checkpoint",
+    "append",
+    "raise_epoch",
+    "report_progress",
+    "trim",
+    "damage",
+    "mend",
 ]
 """The script in the file of that name, whose header describes arguments and reply."""
 

@@ -8,7 +8,7 @@ set back. Beside the epoch each shard holds the retention under it.
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from features.redis.append import NO_EPOCH
+from features.redis.append import NO_EPOCH, read_epoch
 from features.redis.connection import Call, Connection
 from features.redis.keys import HOME_SHARD, KeyLayout
 from features.redis.retention import Coverage, EpochCoverage, StoredRetention, read_coverage, read_retention
@@ -22,11 +22,12 @@ class EpochAnswer(NamedTuple):
 
 
 class EpochState(NamedTuple):
-    """The epoch of each shard, how far back histories are complete, and their retention."""
+    """The epoch of each shard, the coverage and retention of histories, and when records were last displaced."""
 
     epochs: list[int]
     complete: EpochCoverage
     stored: StoredRetention
+    displaced_at: bytes | None
 
 
 class Epochs:
@@ -44,12 +45,12 @@ class Epochs:
         loss, until a repair says so; nor under the first one of a deployment that is known to have had
         histories (`emptied`).
         """
-        found, complete, _ = await self.read()
+        found, complete, *_ = await self.read()
         if not any(found):
             await self._connection.run(
                 "init_epoch", [Call(HOME_SHARD, (self._layout.epochs[HOME_SHARD], self._layout.complete), (first,))]
             )
-            found, complete, _ = await self.read()
+            found, complete, *_ = await self.read()
         epoch = found[HOME_SHARD]
         if complete.epoch < 0 and max(found) == epoch == -complete.epoch:
             return await self._init_all_shards(epoch, emptied=emptied)
@@ -100,7 +101,7 @@ class Epochs:
     async def _raise(self, above: int, to: int) -> list[int]:
         """Raise the epoch of all shards that have none above `above`, and return what they had."""
         calls = [Call(shard, (key,), (above, to)) for shard, key in enumerate(self._layout.epochs)]
-        return [int(before or NO_EPOCH) for before in await self._connection.run("raise_epoch", calls)]
+        return [read_epoch(before) for before in await self._connection.run("raise_epoch", calls)]
 
     async def read(self) -> EpochState:
         """Return the epoch state as the server has it."""
@@ -108,6 +109,9 @@ class Epochs:
             *enumerate(self._layout.epochs),
             (HOME_SHARD, self._layout.complete),
             (HOME_SHARD, self._layout.retention[HOME_SHARD]),
+            (HOME_SHARD, self._layout.displaced_at),
         ]
-        *found, complete, stored = await self._connection.values(keys)
-        return EpochState([int(value or NO_EPOCH) for value in found], read_coverage(complete), read_retention(stored))
+        *found, complete, stored, displaced_at = await self._connection.values(keys)
+        return EpochState(
+            [read_epoch(value) for value in found], read_coverage(complete), read_retention(stored), displaced_at
+        )

@@ -2,6 +2,6 @@
 --
 -- KEYS[1]  the hash.
 --
--- Reply: {field, value, field, value, ...}. Second delivery: reads again.
+-- Reply: {field, value, field, value, ...}; {} if the key holds no hash. Second delivery: reads again.
 
-return redis.call('HGETALL', KEYS[1])
+return read('HGETALL', KEYS[1]) or {}

@@ -7,7 +7,7 @@
 -- Reply: 1 if it was set, 0 if there was an epoch already. KEYS[2] is the negative epoch until the other shards have
 -- the epoch too. Second delivery: 0.
 
-if redis.call('GET', KEYS[1]) then return 0 end
+if read('GET', KEYS[1]) then return 0 end
 redis.call('SET', KEYS[1], ARGV[1])
 redis.call('SET', KEYS[2], '-' .. ARGV[1])
 return 1

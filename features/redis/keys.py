@@ -5,6 +5,7 @@ fixed when a deployment begins; each shard has an equal part of the slots, so th
 have equally many shards. `features.redis.cluster_client` knows which node serves one.
 """
 
+import re
 from binascii import crc_hqx
 from collections.abc import Iterable
 from itertools import count
@@ -21,6 +22,7 @@ CLUSTER_SHARDS = 64
 """Shards on a cluster of any size: another number would move every history to another key."""
 HOME_SHARD = 0
 """The shard of all keys that exist once."""
+_HASH = re.compile("[0-9a-f]{16}")
 KIND_LETTERS = MappingProxyType({Entity.CARD: "c", Entity.MERCHANT: "m", Entity.DEVICE: "d"})
 
 
@@ -36,6 +38,7 @@ class KeyLayout:
         slots: the slot of each shard; unused on a single server.
         epochs: the key of each shard's history epoch.
         retention: the key of each shard's retention.
+        damaged: the key of each shard's damaged histories.
     """
 
     def __init__(self, prefix: str, deployment: str, shard_count: int) -> None:
@@ -49,11 +52,17 @@ class KeyLayout:
         )
         self.epochs = tuple(f"{begin}epoch".encode() for begin in self._prefixes)
         self.retention = tuple(key + b":kept" for key in self.epochs)
+        self.damaged = tuple(key + b":damaged" for key in self.epochs)
 
     @property
     def complete(self) -> bytes:
         """The key, in HOME_SHARD, of the epoch under which histories are complete, and how far back."""
         return self.epochs[HOME_SHARD] + b":whole"
+
+    @property
+    def displaced_at(self) -> bytes:
+        """The key, in HOME_SHARD, of the time at which records were last displaced under the same epoch."""
+        return self.epochs[HOME_SHARD] + b":displaced-at"
 
     @property
     def servers(self) -> bytes:
@@ -77,6 +86,15 @@ class KeyLayout:
         return any(
             key.startswith(f"{begin}{letter}:".encode()) for begin in self._prefixes for letter in KIND_LETTERS.values()
         )
+
+    def parse(self, key: bytes) -> tuple[Entity, int] | None:
+        """Return kind and hash of a history, from 0 up, by its key; None for any other key."""
+        begin, _, digits = key.decode(errors="replace").rpartition(":")
+        kinds = {letter: kind for kind, letter in KIND_LETTERS.items()}
+        kind = kinds.get(begin[-1:])
+        if kind is None or begin[:-1] not in self._prefixes or _HASH.fullmatch(digits) is None:
+            return None
+        return kind, int(digits, 16)
 
     def group_by_shard(self, entities: Iterable[int]) -> dict[int, list[int]]:
         """Return, by shard, the indexes of its `entities`, in order."""

@@ -4,11 +4,11 @@ It is stored in Redis beside the epoch, in HOME_SHARD. A log has two parts for e
 when all parts are applied again, the epoch's histories are complete.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from features.declaration import DAY_MS
-from features.history.displaced import Displaced
+from features.history.displaced import ALL_DISPLACED, Displaced
 from features.history.records import source
 from features.redis.connection import Call, Connection
 from features.redis.keys import HOME_SHARD, KeyLayout
@@ -16,6 +16,8 @@ from features.redis.retention import Coverage, EpochCoverage, read_coverage
 
 PROGRESS_EXPIRY_MS = 45 * DAY_MS
 """The progress of a repair outlives the retention of the topics."""
+PART_FIGURES = 4
+"""The stored figures of a part: first, reached, end and whether it is done."""
 NO_END = 1 << 62
 """Above every offset."""
 VOID = "void"
@@ -32,6 +34,11 @@ class LogPart(NamedTuple):
     def text(self) -> str:
         """The stored form."""
         return f"{'labels' if self.of_labels else 'transactions'}:{self.partition}"
+
+    @property
+    def source(self) -> int:
+        """The part as records have it in their flags."""
+        return source(self.partition, of_labels=self.of_labels)
 
 
 class PartProgress(NamedTuple):
@@ -87,7 +94,7 @@ class RepairProgress:
         for part, report in reports.items():
             arguments += [part.text.encode(), report.text.encode()]
         for part, report in reports.items():
-            arguments += [source(part.partition, of_labels=part.of_labels), report.displaced_below]
+            arguments += [part.source, report.displaced_below]
         keys = (
             self._layout.epochs[HOME_SHARD],
             self._layout.complete,
@@ -99,17 +106,35 @@ class RepairProgress:
 
     async def parts(self, repair: EpochCoverage) -> dict[LogPart, PartProgress]:
         """Return the progress of each part that was reported."""
+        stored = await self._hash(self._repair_key(repair))
         found = {}
-        for field, value in (await self._hash(self._repair_key(repair))).items():
-            first, reached, end, _ = map(int, value.split())
-            found[_part(field)] = PartProgress(first, reached, end)
+        for field, value in stored.items():
+            part, figures = _part(field), _integers(value.split())
+            if part is not None and len(figures) == PART_FIGURES:
+                found[part] = PartProgress(*figures[:-1])
         return found
 
     async def displaced(self, epoch: int) -> Displaced:
-        """Return which records the repair of an epoch may have displaced."""
-        return Displaced(
-            {int(place): int(end) for place, end in (await self._hash(self._displaced_key(epoch))).items()}
+        """Return which records the repair of an epoch may have displaced: all, if that is not readable."""
+        stored = await self._hash(self._displaced_key(epoch))
+        places, ends = _integers(stored), _integers(stored.values())
+        return (
+            Displaced(dict(zip(places, ends, strict=True)))
+            if len(places) == len(ends) == len(stored)
+            else ALL_DISPLACED
         )
+
+    async def add_displaced(self, epoch: int, ends: Mapping[LogPart, int], now_ms: int) -> None:
+        """Store below which offsets records may have been displaced while a part of the histories was repaired.
+
+        All workers read it when they look at the state next.
+        """
+        pairs = [number for part, end in ends.items() for number in (part.source, end)]
+        arguments: list[bytes | int] = [epoch, NO_END, b"", PROGRESS_EXPIRY_MS, 0, *pairs]
+        begin = self._layout.epochs[HOME_SHARD]
+        keys = (begin, self._layout.complete, begin + b":rebuilding", self._displaced_key(epoch))
+        await self._connection.run("report_progress", [Call(HOME_SHARD, keys, arguments)])
+        await self._connection.set(HOME_SHARD, self._layout.displaced_at, str(now_ms))
 
     async def checkpoint(self, epoch: int, checkpoints: Mapping[LogPart, int]) -> bool:
         """Store, for each part, the offset below which everything is applied; tell whether it was stored.
@@ -143,7 +168,10 @@ class RepairProgress:
             if complete.cover.includes(wanted)
             else {}
         )
-        return {} if VOID in fields else {_part(field): int(offset) for field, offset in fields.items()}
+        if VOID in fields:
+            return {}
+        read = {_part(field): _integers([offset]) for field, offset in fields.items()}
+        return {part: offset[0] for part, offset in read.items() if part is not None and offset}
 
     async def complete(self) -> EpochCoverage:
         """Return the last epoch under which histories were complete, and how far back."""
@@ -152,7 +180,7 @@ class RepairProgress:
 
     async def _hash(self, key: bytes) -> dict[str, str]:
         (reply,) = await self._connection.run("hgetall", [Call(HOME_SHARD, (key,), ())])
-        texts = [text.decode() for text in reply]
+        texts = [text.decode(errors="replace") for text in reply]
         return dict(zip(texts[::2], texts[1::2], strict=True))
 
     def _repair_key(self, repair: EpochCoverage) -> bytes:
@@ -162,6 +190,15 @@ class RepairProgress:
         return self._layout.epochs[HOME_SHARD] + f":displaced:{epoch}".encode()
 
 
-def _part(text: str) -> LogPart:
+def _part(text: str) -> LogPart | None:
+    """Parse a part; None if the text is none."""
     topic, _, partition = text.partition(":")
-    return LogPart(topic == "labels", int(partition))
+    return LogPart(topic == "labels", int(partition)) if partition.isdecimal() else None
+
+
+def _integers(texts: Iterable[str]) -> tuple[int, ...]:
+    """Parse integers; none at all if any text is none."""
+    try:
+        return tuple(map(int, texts))
+    except ValueError:
+        return ()

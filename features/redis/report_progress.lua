@@ -13,7 +13,9 @@
 -- Reply: -1 if the epoch is another, and nothing was stored; 1 if the histories are complete now, else 0.
 -- Second delivery: changes nothing. A part that is done stays done, and displaced offsets only rise.
 
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
+if read('GET', KEYS[1]) ~= ARGV[1] then return -1 end
+make_hash(KEYS[3])
+make_hash(KEYS[4])
 local pairs_end = 5 + 2 * tonumber(ARGV[5])
 for i = 6, pairs_end, 2 do
   local before = redis.call('HGET', KEYS[3], ARGV[i])
@@ -33,7 +35,7 @@ end
 if done < math.max(1, tonumber(ARGV[2])) then return 0 end
 
 local covered, names, text = {}, {}, {}
-local before = redis.call('GET', KEYS[2]) or ''
+local before = read('GET', KEYS[2]) or ''
 if string.match(before, '^%S+') ~= ARGV[1] then before = '' end
 for name, ms in string.gmatch(before .. ' ' .. ARGV[3], '(%w+)=(%d+)') do
   if not covered[name] then names[#names + 1] = name end

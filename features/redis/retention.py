@@ -4,12 +4,15 @@ Each worker asks for the schedules of its own feature sets; the union is kept. `
 `features.redis.progress` store these values.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from features.declaration import DAY_MS
 from features.history.retention import ResolutionSchedule, Retention, exact, horizons_of
 from features.history.store import Entity
+
+_NEED = re.compile(r"(card|merchant|device) 1/[0-9]{1,15}( [1-9][0-9]{0,14}/[0-9]{1,15})*")
 
 
 class Coverage(NamedTuple):
@@ -66,10 +69,13 @@ NO_COVERAGE = EpochCoverage(0, Coverage({}))
 
 
 def read_coverage(value: bytes | None) -> EpochCoverage:
-    """Parse the stored form; no value is epoch 0."""
-    epoch, _, cover = (value or b"0").decode().partition(" ")
-    pairs = (pair.partition("=") for pair in cover.split(",") if pair)
-    return EpochCoverage(int(epoch), Coverage({name: int(ms) for name, _, ms in pairs}))
+    """Parse the stored form; no value, or one that cannot be parsed, covers nothing."""
+    epoch, _, cover = (value or b"0").decode(errors="replace").partition(" ")
+    try:
+        pairs = (pair.partition("=") for pair in cover.split(",") if pair)
+        return EpochCoverage(int(epoch), Coverage({name: int(ms) for name, _, ms in pairs}))
+    except ValueError:
+        return NO_COVERAGE
 
 
 class StoredRetention(NamedTuple):
@@ -85,9 +91,9 @@ class StoredRetention(NamedTuple):
 
     @property
     def retentions(self) -> Mapping[Entity, Retention]:
-        """The same by kind, cards first."""
+        """The same by kind, cards first; what is no need of a known kind is left out."""
         asked = dict[Entity, list[ResolutionSchedule]]()
-        for kind, schedule in map(_parse_need, self.needs):
+        for kind, schedule in filter(None, map(_parse_need, self.needs)):
             asked.setdefault(kind, []).append(schedule)
         return {kind: Retention(tuple(asked[kind])) for kind in Entity if kind in asked}
 
@@ -113,9 +119,9 @@ UNKNOWN_RETENTION = StoredRetention(0, ())
 
 
 def read_retention(value: bytes | None) -> StoredRetention:
-    """Parse the stored form; no value is epoch 0."""
-    epoch, *needs = (value or b"0").decode().split("\n")
-    return StoredRetention(int(epoch), tuple(needs))
+    """Parse the stored form; no value, or one that cannot be parsed, is unknown."""
+    epoch, *needs = (value or b"0").decode(errors="replace").split("\n")
+    return StoredRetention(int(epoch), tuple(needs)) if epoch.isdecimal() else UNKNOWN_RETENTION
 
 
 def retention_needs(retentions: Mapping[Entity, Retention]) -> tuple[str, ...]:
@@ -130,7 +136,10 @@ def _need_text(kind: Entity, schedule: ResolutionSchedule) -> str:
     return " ".join((kind.value, *(f"{resolution}/{tail}" for resolution, tail in steps)))
 
 
-def _parse_need(need: str) -> tuple[Entity, ResolutionSchedule]:
+def _parse_need(need: str) -> tuple[Entity, ResolutionSchedule] | None:
+    """Parse one need; None if it is none."""
+    if _NEED.fullmatch(need) is None:
+        return None
     kind, *steps = need.split()
-    pairs = [tuple(map(int, step.split("/"))) for step in steps]
-    return Entity(kind), ResolutionSchedule(tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs))
+    resolutions_ms, tails_ms = zip(*(map(int, step.split("/")) for step in steps), strict=True)
+    return Entity(kind), ResolutionSchedule(resolutions_ms, tails_ms)

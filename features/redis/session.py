@@ -6,8 +6,9 @@ end, the record before it is another, or the server was restarted.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from features.errors import StoreUnavailableError
 from features.history.append import NO_ENTITY
 from features.history.history import TRIM_LEAST, History
 from features.history.store import Entity, RetentionPolicy
@@ -18,6 +19,7 @@ from features.redis.append import (
     Mismatch,
     OtherEpoch,
     ShardAppend,
+    WrongType,
     append_calls,
     append_steps,
     by_kind,
@@ -26,6 +28,7 @@ from features.redis.append import (
 from features.redis.cache import Cache, CachedHistory, CacheStats
 from features.redis.compaction import Compactor
 from features.redis.connection import Connection
+from features.redis.damage import DamagedHistories
 from features.redis.keys import KIND_LETTERS, KeyLayout
 from features.redis.state import HistoryState
 
@@ -55,6 +58,7 @@ class HistorySession:
         self._layout = layout
         self._now_ms = now_ms
         self._compactor = Compactor(connection, layout, policy.retentions, self.state)
+        self.damaged = DamagedHistories(connection, layout, self.state, now_ms)
         self._most_bytes = 0
         self._caches: dict[Entity, Cache] = {}
         self._grown: dict[CachedHistory, None] = {}
@@ -118,8 +122,25 @@ class HistorySession:
                 [(self._layout.shard_of(entry.entity), entry.key) for entry in wanted]
             )
             for entry, value in zip(wanted, values, strict=True):
-                entry.load(value)
+                if not entry.load(value):
+                    await self._begin_anew(entry, value)
+                elif entry.is_incomplete:
+                    await self.damaged.list_known(entry)
                 await self._compactor.examine(entry)
+
+    async def _begin_anew(self, entry: CachedHistory, value: bytes | None) -> None:
+        """Begin a damaged history anew; one whose id is unknown here (a label's merchant) counts as missing.
+
+        Raises:
+            StoreUnavailableError: it changes at the same time; try again.
+        """
+        if not entry.entity_id:
+            entry.load(None)
+            return
+        await self.damaged.begin_anew(entry, value)
+        (value,) = await self._connection.values([(self._layout.shard_of(entry.entity), entry.key)])
+        if not entry.load(value):
+            raise StoreUnavailableError(f"{entry.key.decode()}: it is no history, and changes meanwhile; try again")
 
     async def commit(self, loaded: LoadedHistories) -> frozenset[CachedHistory] | None:
         """Append all uncommitted records, or none and return None: then load and append anew.
@@ -144,28 +165,18 @@ class HistorySession:
     async def _append(self, parts: Sequence[ShardAppend], context: AppendContext) -> set[CachedHistory] | None:
         """Append one step; None if not all of it is appended, after reloading the histories that differed."""
         replies = await self._connection.run("append", append_calls(parts, self._layout, context))
-        appended, moved, differing, epochs = (
-            list[ShardAppend](),
-            set[CachedHistory](),
-            list[CachedHistory](),
-            list[int](),
-        )
-        for part, reply in zip(parts, replies, strict=True):
-            match read_reply(reply):
-                case Appended(tails):
-                    appended.append(part)
-                    moved |= _spliced(part.entries, tails) if tails else set()
-                case Mismatch(indexes):
-                    differing += [part.entries[index] for index in indexes]
-                case OtherEpoch(epoch):
-                    epochs.append(epoch)
-        for kind, groups in by_kind(appended).items():
+        result = _sort(parts, replies)
+        for kind, groups in by_kind(result.appended).items():
             self._confirm(kind, [entry for group in groups for entry in group], context.now_ms)
-        if epochs:
-            await self.state.adopt_epoch(max(epochs))
-        elif differing:
-            await self._reload(differing)
-        return None if epochs or differing else moved
+        if result.epochs:
+            await self.state.adopt_epoch(max(result.epochs))
+            return None
+        await self._reload(result.differing)
+        for entry in result.wrong:
+            entry.rollback()
+            self._caches[entry.kind].drop(entry.entity)
+            await self._begin_anew(entry, None)
+        return None if result.differing or result.wrong else result.moved
 
     def _confirm(self, kind: Entity, entries: Sequence[CachedHistory], now_ms: int) -> None:
         """Commit what the server appended, and cache it."""
@@ -174,7 +185,8 @@ class HistorySession:
             entry.commit()
             if entry.refreshed_ms <= stale_ms:
                 entry.refreshed_ms = now_ms
-            if entry.end - entry.compacted_end >= TRIM_LEAST and len(self._grown) < MAX_GROWN:
+            grown = entry.end - entry.compacted_end >= TRIM_LEAST and not entry.is_incomplete
+            if grown and len(self._grown) < MAX_GROWN:
                 self._grown[entry] = None
         self._caches[kind].put(entries)
 
@@ -185,7 +197,11 @@ class HistorySession:
             entry.rollback()
             before.append((entry.end, entry.last_id) if entry.committed else (0, 0))
         await self._fetch(entries)
-        lost = [e.key for e, (end, last_id) in zip(entries, before, strict=True) if e.shows_loss(end, last_id)]
+        lost = [
+            entry.key
+            for entry, (end, last_id) in zip(entries, before, strict=True)
+            if entry.shows_loss(end, last_id) and not entry.is_incomplete
+        ]
         for entry in entries:
             for cache in self._caches.values():
                 cache.drop(entry.entity)
@@ -213,8 +229,34 @@ class HistorySession:
             self._caches[entry.kind].drop(entry.entity)
 
 
-def _spliced(entries: Sequence[CachedHistory], tails: Mapping[int, bytes]) -> set[CachedHistory]:
-    """Commit after what others had appended first, and return these histories."""
-    for index, tail in tails.items():
-        entries[index].splice_bytes(tail)
-    return {entries[index] for index in tails}
+class _StepResult(NamedTuple):
+    """The calls that appended, the histories that differed or whose keys hold something else, and other epochs.
+
+    In the `moved` ones, others' records came to lie before ours.
+    """
+
+    appended: list[ShardAppend]
+    moved: set[CachedHistory]
+    differing: list[CachedHistory]
+    wrong: list[CachedHistory]
+    epochs: list[int]
+
+
+def _sort(parts: Sequence[ShardAppend], replies: Sequence[list[Any]]) -> _StepResult:
+    """Sort the replies of a step; others' records that the server returned are committed, where they are records."""
+    result = _StepResult([], set(), [], [], [])
+    for part, reply in zip(parts, replies, strict=True):
+        match read_reply(reply):
+            case Appended(tails):
+                spliced = {index: part.entries[index].splice_bytes(tail) for index, tail in tails.items()}
+                result.differing.extend(part.entries[index] for index, done in spliced.items() if not done)
+                result.moved.update(part.entries[index] for index, done in spliced.items() if done)
+                if all(spliced.values()):
+                    result.appended.append(part)
+            case Mismatch(indexes):
+                result.differing.extend(part.entries[index] for index in indexes)
+            case WrongType(indexes):
+                result.wrong.extend(part.entries[index] for index in indexes)
+            case OtherEpoch(epoch):
+                result.epochs.append(epoch)
+    return result

@@ -47,6 +47,7 @@ class HistoryState:
         self._connection = connection
         self._servers_key = layout.servers
         self._recorded_servers: Servers | None = None
+        self._displaced_at: bytes | None = None
         self._clear_caches = clear_caches
 
     def covers(self, horizons_ms: Mapping[Entity, int]) -> bool:
@@ -94,7 +95,12 @@ class HistoryState:
         """Say why records may be lost since a worker last recorded the servers: losses while no worker runs."""
         (recorded,) = await self._connection.values([(HOME_SHARD, self._servers_key)])
         now = self._connection.trusted()
-        return None if recorded is None or now is None else read_servers(recorded).loss_reason(now)
+        if recorded is None or now is None:
+            return None
+        before = read_servers(recorded)
+        if before is None or len(before.masters) != len(now.masters):
+            return "the record of the servers became unreadable"
+        return before.loss_reason(now)
 
     async def _record_servers(self) -> None:
         """Store the serving servers for workers that join when all present ones are gone."""
@@ -117,6 +123,7 @@ class HistoryState:
                 why is not None
                 or others
                 or self.stored is UNKNOWN_RETENTION
+                or found.displaced_at != self._displaced_at
                 or (complete, stored) != (self.complete, self.stored)
             )
             return bool(news) or self._connection.trusted() != self._recorded_servers
@@ -185,13 +192,16 @@ class HistoryState:
             stored = (await self._epochs.add_needs(self.epoch, lacking)).under(self.epoch)
         if stored is UNKNOWN_RETENTION:  # the epoch was raised in between
             return
-        displaced = self.displaced if complete == self.complete else await self.repair_progress.displaced(self.epoch)
+        moved = found.displaced_at != self._displaced_at and complete is not NO_COVERAGE
+        if complete != self.complete or moved:
+            self.displaced = await self.repair_progress.displaced(self.epoch)
+        self._displaced_at = found.displaced_at
         # the expiry of keys changes, or cached histories lack records
         must_clear = stored != self.stored or self.complete is NO_COVERAGE
         if stored != self.stored:
             self.retentions = stored.retentions
         if (complete, stored) != (self.complete, self.stored):
             log.info("histories are kept for %s, and complete for %s", stored.cover, complete.cover)
-        self.complete, self.stored, self.displaced = complete, stored, displaced
+        self.complete, self.stored = complete, stored
         if must_clear:
             self._clear_caches()

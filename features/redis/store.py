@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager, nullcontext
 from typing import NamedTuple, TypeVar
 
-from features.errors import StoreUnavailableError
+from features.errors import HistoryDamagedError, StoreUnavailableError
 from features.history import records
 from features.history.append import (
     NO_ENTITY,
@@ -33,6 +33,7 @@ from features.history.store import NOWHERE, Entity, Ints, Label, LabelResult, Ob
 from features.redis.cache import CachedHistory, CacheStats
 from features.redis.cluster import ClusterConnection
 from features.redis.connection import Connection
+from features.redis.damage import DamagedHistories
 from features.redis.deletions import watch_deletions
 from features.redis.keys import CLUSTER_SHARDS, HOME_SHARD, SINGLE_SERVER_SHARDS, KeyLayout
 from features.redis.progress import LogPart, RepairProgress
@@ -104,6 +105,7 @@ class RedisStore:
         self._session.limit_cache(options.cache_bytes)
         self.state = self._session.state
         self._visible = policy.retentions
+        self._now_ms = now_ms
         own_ms = horizons_of(policy.retentions)
         self._needed = options.needed or (lambda: own_ms)
         self._other_store_lock = options.other_store_lock
@@ -200,6 +202,7 @@ class RedisStore:
                 },
                 history_epoch=self.state.epoch,
                 incomplete=self.incomplete,
+                damaged=_damaged({kind: loaded[kind] for kind in self._visible}),
             )
 
     async def apply(self, transactions: Transactions) -> None:
@@ -247,11 +250,28 @@ class RedisStore:
         async with self.lock:
             return await self._retry(lambda: self._label(labels)) if labels else []
 
-    async def _label(self, labels: Sequence[Label]) -> list[LabelResult] | None:
-        """Try once; None if a card changed meanwhile."""
+    async def apply_labels(self, labels: Sequence[Label]) -> None:
+        """Append labels again that were appended before a loss, also to cards that lack records.
+
+        Raises:
+            StoreUnavailableError: some may not be appended; repeat the call.
+        """
+        async with self.lock:
+            if labels:
+                await self._retry(lambda: self._label(labels, again=True))
+
+    async def _label(self, labels: Sequence[Label], *, again: bool = False) -> list[LabelResult] | None:
+        """Try once; None if a card changed meanwhile.
+
+        Raises:
+            HistoryDamagedError: cards lack records, so that it is unknown what their labels are about.
+        """
         ids = [label.card_id for label in labels]
         loaded = await self._session.load({Entity.CARD: NamedHistories([card_hash(card_id) for card_id in ids], ids)})
         cards = [card for card in loaded[Entity.CARD] if card is not None]
+        damaged = {} if again else _damaged(loaded)
+        if damaged:
+            raise HistoryDamagedError(frozenset(damaged.values()), frozenset(damaged))
         rows = [records.label_row(label) for label in labels]
         with _rollback_on_exit([cards]):
             retentions = self.state.retentions
@@ -299,6 +319,37 @@ class RedisStore:
             merchant_position=None if merchant is None else merchant.find(int(row[records.ID])),
         )
 
+    @property
+    def damaged(self) -> DamagedHistories:
+        """The deployment's damaged histories."""
+        return self._session.damaged
+
+    async def confirm(self, transactions: Transactions) -> list[bool]:
+        """Tell which of the transactions were accepted, as far as their histories can tell.
+
+        The first history that lacks nothing tells, the card's or the merchant's: it has the transaction, or has
+        dropped it since. Without such a history it counts as accepted.
+
+        Raises:
+            StoreUnavailableError: the server does not answer.
+        """
+        async with self.lock:
+            entity_rows = rows_by_entity(transactions, (Entity.CARD, Entity.MERCHANT))
+            loaded = await self._session.load(
+                {kind: NamedHistories(one.hashes, one.ids) for kind, one in entity_rows.items()}
+            )
+        horizons_ms, oldest_ms = self.state.horizons_ms, self._now_ms()
+        found = []
+        for place in range(len(transactions)):
+            whole = [(kind, entry) for kind in loaded if (entry := loaded[kind][place]) and not entry.is_incomplete]
+            found.append(
+                not whole
+                or _has_or_dropped(
+                    whole[0][1], entity_rows[whole[0][0]].rows[place], (horizons_ms[whole[0][0]], oldest_ms)
+                )
+            )
+        return found
+
     async def compact(self) -> None:
         """Trim or compact, one after the other, the histories that grew since the last call."""
         for entry in self._session.grown():
@@ -336,3 +387,25 @@ def _append_to_other(
     history = known.get(appended.entity(kind[0]) or NO_ENTITY)
     if history is not None:
         appended.append_to(history, row, allows_panes=kind[1])
+
+
+def _damaged(loaded: LoadedHistories) -> dict[int, str]:
+    """Return the key of an incomplete history for each place in the batch that has one."""
+    return {
+        place: entry.key.decode()
+        for entries in loaded.values()
+        for place, entry in enumerate(entries)
+        if entry is not None and entry.is_incomplete
+    }
+
+
+def _has_or_dropped(history: CachedHistory, row: Ints, clock: tuple[int, int]) -> bool:
+    """Tell whether a history has this very transaction, or had it: `clock` is its horizon, and the time now."""
+    horizon_ms, now_ms = clock
+    newest_ms = max(history.newest_ms, now_ms) if history.is_absent else history.newest_ms
+    if int(row[records.TIME]) <= newest_ms - horizon_ms:
+        return True
+    position = history.find(int(row[records.ID]), int(row[records.TIME]))
+    if position is None:
+        return history.position_if_compacted(row) is not None
+    return records.same_source_offset(history.at(position), row)

@@ -92,11 +92,14 @@ class Servers(NamedTuple):
         return next((why for why in reasons if why is not None), None)
 
 
-def read_servers(text: bytes) -> Servers:
-    """Parse the stored form."""
-    fields, indexes, replicas = json.loads(text)
-    masters = [Master(*one) for one in fields]
-    return Servers(tuple(masters[index] for index in indexes), frozenset(replicas))
+def read_servers(text: bytes) -> Servers | None:
+    """Parse the stored form; None if that is not possible."""
+    try:
+        fields, indexes, replicas = json.loads(text)
+        masters = [Master(str(name), str(run), str(lead), bool(promoted)) for name, run, lead, promoted in fields]
+        return Servers(tuple(masters[index] for index in indexes), frozenset(map(str, replicas)))
+    except (ValueError, TypeError, IndexError):
+        return None
 
 
 def _loss_reason(before: Master, now: Master, known: Mapping[str, Master], replicas: Collection[str]) -> str | None:

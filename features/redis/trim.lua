@@ -12,8 +12,8 @@
 -- Second delivery: 0, since the base has changed. The expiry is kept.
 
 local HEADER = 80
-if redis.call('GET', KEYS[2]) ~= ARGV[5] then return 0 end
-local head = redis.call('GETRANGE', KEYS[1], 0, HEADER - 1)
+if read('GET', KEYS[2]) ~= ARGV[5] then return 0 end
+local head = read('GETRANGE', KEYS[1], 0, HEADER - 1) or ''
 if string.sub(head, 1, 8) ~= ARGV[1] then return 0 end
 local kept = redis.call('GETRANGE', KEYS[1], HEADER + ARGV[3], -1)
 if string.sub(kept, 17, 24) ~= ARGV[4] then return 0 end

@@ -5,6 +5,10 @@ import click
 from stream.cli.lazy import CommandSource, LazyGroup
 
 COMMANDS = {
+    "checks": CommandSource(
+        "stream.cli.bench_checks:checks",
+        "Measure nanoseconds a byte of each check of input with its worst input; exits with 1 if one is not linear.",
+    ),
     "features": CommandSource(
         "stream.cli.bench_histories:features",
         "Compare histories with sorted sets and counters: CPU of Redis and Python per event, and bytes; takes minutes.",

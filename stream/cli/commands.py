@@ -11,6 +11,7 @@ from models.commands import CommandKind, Event, EventKind
 from stream.cli.output import refuse, say
 from stream.cli.settings import refuse_kafka, refused_settings
 from stream.control.client import CommandRequest, PartitionArguments
+from stream.errors import ControlLogError
 from stream.redaction import holds_card_number
 from stream.settings import Settings
 from stream.telemetry.command_line import command_traced
@@ -34,7 +35,7 @@ def send(settings: Settings, wish: CommandRequest, *, as_json: bool) -> None:
     try:
         with refused_settings():
             command_id, answer = asyncio.run(command_traced(settings, wish))
-    except (KafkaError, OSError) as error:
+    except (ControlLogError, KafkaError, OSError) as error:
         refuse_kafka(settings, error, "the command was not sent: ")
     if answer is None:
         say(as_json, {"command_id": command_id, "kind": None}, "")

@@ -15,9 +15,11 @@ from models.problems import Problem
 from stream.cli.commands import reason_option, send, verdict_text, wait_option
 from stream.cli.output import Command, json_option, refuse, say
 from stream.cli.repository import repository_or_refuse
+from stream.cli.restore import restore
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.clock import now_ms
 from stream.control.client import CommandRequest, read_events, read_lineup
+from stream.errors import ControlLogError
 from stream.settings import read_seconds
 
 
@@ -95,7 +97,7 @@ def list_models(as_json: bool) -> None:  # noqa: FBT001 - a flag
     try:
         digests = sorted(repository_or_refuse(settings).digests())
         lineup = asyncio.run(read_lineup(settings))
-    except (ModelError, KafkaError, OSError) as error:
+    except (ModelError, ControlLogError, KafkaError, OSError) as error:
         refuse_kafka(settings, error)
     challenger = lineup.challenger_at(now_ms())
     roles = {lineup.rollback_target: "before", challenger: "challenger", lineup.live: "live"}
@@ -125,8 +127,11 @@ def history(as_json: bool) -> None:  # noqa: FBT001 - a flag
     settings = settings_or_refuse()
     try:
         events = asyncio.run(read_events(settings))
-    except (KafkaError, OSError) as error:
+    except (ControlLogError, KafkaError, OSError) as error:
         refuse_kafka(settings, error)
     for event in events:
         if event.kind in (EventKind.ACCEPTED, EventKind.REFUSED):
             say(as_json, msgspec.to_builtins(event), verdict_text(event))
+
+
+model.add_command(restore)

@@ -20,7 +20,7 @@ from stream.challenger.tables import report_tables
 from stream.cli.output import json_option, refuse, say
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.clock import now_ms
-from stream.errors import ReportError
+from stream.errors import ControlLogError, ReportError
 
 _QUIET_SECONDS = 2.0
 _MOST_MINUTES = 100 * 366 * 24 * 60
@@ -42,7 +42,7 @@ def report_command(digest: str | None, since: str | None, minutes: float | None,
     settings = settings_or_refuse()
     try:
         found = asyncio.run(report(settings, digest, _since_ms(since, minutes), _Progress().show))
-    except ReportError as error:
+    except (ReportError, ControlLogError) as error:
         refuse(str(error))
     except (KafkaError, OSError) as error:
         refuse_kafka(settings, error)

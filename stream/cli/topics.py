@@ -1,4 +1,4 @@
-"""`fraudstream topics`: creates the topics of the contract, and accepts what Kafka lost of the input."""
+"""`fraudstream topics`: creates the topics, mends their settings, and accepts what Kafka lost of the input."""
 
 import asyncio
 
@@ -11,7 +11,8 @@ from stream.cli.output import json_option, refuse, say
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.control.client import PartitionArguments
 from stream.control.losses import PartitionLoss, read_losses
-from stream.errors import TopicsError
+from stream.errors import ControlLogError, TopicsError
+from stream.kafka.topic_settings import mend
 from stream.kafka.topics import apply
 
 
@@ -25,13 +26,19 @@ def topics() -> None:
 @click.option("--replication", type=click.IntRange(1, 32), default=1, show_default=True)
 @json_option
 def topics_apply(partitions: int, replication: int, as_json: bool) -> None:  # noqa: FBT001 - a flag
-    """Create the topics that are missing; existing ones are not changed."""
+    """Create the topics that are missing, and mend settings of others by which Kafka deletes records too soon."""
     settings = settings_or_refuse()
     try:
         made = asyncio.run(apply(settings, partitions, replication))
+        found = asyncio.run(mend(settings))
     except (TopicsError, OSError) as error:
         refuse(str(error))
-    say(as_json, {"created": made, "partitions": partitions}, "\n".join(made) or "all topics exist")
+    mended, unread = found
+    for warning in unread:
+        click.echo(warning, err=True)
+    changes = [f"{one.topic}: {one.setting} changed from {one.found or 'empty'} to {one.wanted}" for one in mended]
+    facts = {"created": made, "partitions": partitions, "mended": [one._asdict() for one in mended]}
+    say(as_json, facts, "\n".join((*made, *changes)) or "all topics exist")
 
 
 @topics.command("accept-loss")
@@ -56,7 +63,7 @@ def accept_loss(  # noqa: PLR0913 - click's options
         raise click.UsageError("--reason is needed: it is kept with the command for ever")
     try:
         losses = asyncio.run(read_losses(settings))
-    except (TopicsError, KafkaError, OSError) as error:
+    except (TopicsError, ControlLogError, KafkaError, OSError) as error:
         refuse_kafka(settings, error)
     wanted = [one for one in losses if topic in (None, one.topic) and partition in (None, one.partition)]
     if not wanted:

@@ -40,7 +40,7 @@ class DeadLetterCode(StrEnum):
     TRANSACTION_CONFLICT = "transaction_conflict"
     """An earlier transaction of this card has the same id and other content."""
     UNDECIDABLE = "undecidable"
-    """An internal error that occurs with this one record alone."""
+    """An internal error that occurs with this one record alone, a transaction or a label."""
 
 
 class Rejection(NamedTuple):

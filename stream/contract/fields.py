@@ -37,10 +37,12 @@ LARGEST_VALUE_BYTES = 8 * 1024 * 1024
 """The largest value that is decoded: Kafka's own limit, 1 MiB, is for compressed records, which unpack to any size."""
 
 ORDINARY_VALUE_BYTES = 16 * 1024
-"""A value up to this size is decoded as a whole. Of a larger one, unknown fields are only checked to be JSON: as lists
-of lists they would take forty times their bytes of memory, and its collector the more time for each, the more there
-are.
+"""A value up to this size is decoded as a whole. Unknown fields of a larger one are checked to be JSON and skipped: as
+lists of lists they would take forty times their bytes of memory, and much of the garbage collector's time.
 """
+
+MOST_COUNTED = 10_000
+"""If a large value may have more members, its unknown fields count as so many."""
 
 _SEARCHED_CHARACTERS = 256
 """An identifier is searched for a card number up to here: it is invalid beyond 64 characters, and then used nowhere."""
@@ -69,6 +71,36 @@ class Field(NamedTuple):
     required: bool
     check: Callable[[Any], Rejection | None] = lambda _value: None
     no_card: bool = False
+
+
+class RawRecord(NamedTuple):
+    """A record's decoded fields, all or the known ones, and the number of unknown ones."""
+
+    fields: dict[str, Any]
+    unknown: int
+
+
+class KnownFields:
+    """The names of the fields of a record that are read, and a decoder that skips all others."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        self.names = frozenset(names)
+        fields = [(name, msgspec.Raw | msgspec.UnsetType, msgspec.UNSET) for name in self.names]
+        self._decode = msgspec.json.Decoder(msgspec.defstruct("Known", fields)).decode
+
+    def of(self, value: bytes) -> RawRecord:
+        """Decode the known fields of a JSON object, arrays and objects as empty ones: no field may be either.
+
+        Raises:
+            msgspec.DecodeError: it is not a JSON object.
+        """
+        if value.count(b":") > MOST_COUNTED:
+            found = msgspec.structs.asdict(self._decode(value))
+            raws = {name: raw for name, raw in found.items() if raw is not msgspec.UNSET}
+            return RawRecord(_decode_fields(raws), MOST_COUNTED)
+        raws = _divide(value)
+        known = {name: raw for name, raw in raws.items() if name in self.names}
+        return RawRecord(_decode_fields(known), len(raws) - len(known))
 
 
 class FieldValues(NamedTuple):
@@ -155,25 +187,19 @@ def _holds_card_number(value: object) -> bool:
             return False
 
 
-def decode_object(value: bytes | None, known: Collection[str]) -> dict[str, Any] | Rejection:
-    """Decode a record's value as a JSON object, or return why it is not one; its length is checked first.
-
-    The values of fields that are not known may be missing: they are None.
-    """
+def decode_object(value: bytes | None, known: KnownFields) -> RawRecord | Rejection:
+    """Decode a record's value as a JSON object, or return why it is not one; its length is checked first."""
     problem = _size_problem(value)
     if problem is not None:
         return problem
     try:
-        raw = _decode_bounded(value or b"", known)
+        return _decode_bounded(value or b"", known)
     except RecursionError:
         return Rejection(DeadLetterCode.TOO_DEEP, f"nested deeper than {DEEPEST} levels")
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         if isinstance(error, msgspec.ValidationError):  # valid JSON, an integer has more digits than Python converts
             return Rejection(DeadLetterCode.INVALID_FIELD, str(error))
         return Rejection(DeadLetterCode.NOT_JSON, f"not UTF-8 JSON: {error}")
-    if not isinstance(raw, dict):
-        return Rejection(DeadLetterCode.NOT_AN_OBJECT, f"a JSON object is expected, got {type(raw).__name__}")
-    return raw
 
 
 def _size_problem(value: bytes | None) -> Rejection | None:
@@ -184,25 +210,40 @@ def _size_problem(value: bytes | None) -> Rejection | None:
     return None
 
 
-def _decode_bounded(value: bytes, known: Collection[str]) -> Any:  # noqa: ANN401 - any JSON
+def _decode_bounded(value: bytes, known: KnownFields) -> RawRecord | Rejection:
     """Decode JSON, or only the known fields of a large object; raise RecursionError if it is nested too deep."""
     if _depth(value) > DEEPEST:
         raise RecursionError
     if len(value) <= ORDINARY_VALUE_BYTES:
         try:
-            return _decode(value)
+            raw = _decode(value)
         except msgspec.ValidationError:  # an integer has too many digits, perhaps in a field that is ignored
-            pass
-    str(value, "utf-8")  # a value that is only checked is not checked for this
-    _check(value)
+            return _decode_known(value, known)
+        if isinstance(raw, dict):
+            return RawRecord(raw, sum(name not in known.names for name in raw))
+        return _not_an_object(raw)
+    return _decode_known(value, known)
+
+
+def _decode_known(value: bytes, known: KnownFields) -> RawRecord | Rejection:
+    if not value.isascii():
+        str(value, "utf-8")  # what is skipped is not checked for this
     beginning = value.lstrip()[:1]
-    if beginning != b"{":
-        return [] if beginning == b"[" else _decode(value)
-    return {name: _decode_field(bytes(raw)) if name in known else None for name, raw in _divide(value).items()}
+    if beginning == b"{":
+        return known.of(value)
+    _check(value)
+    return _not_an_object([] if beginning == b"[" else _decode(value))
+
+
+def _not_an_object(raw: object) -> Rejection:
+    return Rejection(DeadLetterCode.NOT_AN_OBJECT, f"a JSON object is expected, got {type(raw).__name__}")
+
+
+def _decode_fields(raws: Mapping[str, msgspec.Raw]) -> dict[str, Any]:
+    return {name: _decode_field(bytes(raw)) for name, raw in raws.items()}
 
 
 def _decode_field(value: bytes) -> Any:  # noqa: ANN401 - any JSON
-    """Decode a field's value; an array or object, which no field may be, as an empty one."""
     match value[:1]:
         case b"[":
             return []

@@ -8,6 +8,7 @@ from features.history.store import Label
 from stream.contract.codes import Rejection
 from stream.contract.fields import (
     Field,
+    KnownFields,
     Time,
     Token,
     TransactionId,
@@ -49,7 +50,7 @@ FIELDS: dict[str, Field] = {
     "occurred_at": Field(Time, required=False, check=well_formed_time),
     "fraud_type": Field(FraudType, required=False),
 }
-_KNOWN = frozenset(FIELDS) | {"schema"}
+_KNOWN = KnownFields([*FIELDS, "schema"])
 
 
 class ParsedLabel(NamedTuple):
@@ -64,14 +65,13 @@ def read_label(value: bytes | None, key: bytes | None, source: tuple[int, int]) 
     raw = decode_object(value, _KNOWN)
     if isinstance(raw, Rejection):
         return raw
-    problem = schema_problem(raw, SCHEMA)
+    problem = schema_problem(raw.fields, SCHEMA)
     if problem is not None:
         return problem
-    kept = read_fields(FIELDS, raw)
+    kept = read_fields(FIELDS, raw.fields)
     if isinstance(kept, Rejection):
         return kept
-    unknown = len(raw.keys() - _KNOWN)
-    return key_problem(key, kept.values["card_id"]) or ParsedLabel(_label(kept.values, source), unknown)
+    return key_problem(key, kept.values["card_id"]) or ParsedLabel(_label(kept.values, source), raw.unknown)
 
 
 def _label(kept: dict[str, Any], source: tuple[int, int]) -> Label:

@@ -63,6 +63,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     decided_by: DecidedBy
     model: ModelName | None
     arm: str | None
+    deployment: str = ""
     revision: Count
     fingerprint: str
     code_version: str
@@ -80,6 +81,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The result of one label."""
 
     schema: Literal["outcome/1"] = "outcome/1"
+    deployment: str = ""
+    kind: Literal["label"] = "label"
     transaction_id: TransactionId
     card_id: Token
     merchant_id: Token | None

@@ -9,17 +9,21 @@ from uuid import uuid4
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from models.commands import Command, CommandKind, Event, encode, read_event
-from models.lineup import Lineup, follow
-from models.logs import Logs, follow_logs
+from models.commands import Command, CommandKind, Event, EventKind, encode, read_event
+from models.event_log import EventLog
+from models.lineup import Lineup
+from models.logs import Logs
 from models.times import format_time
 from stream.clock import now_ms
 from stream.control.announcements import outcome_attributes
+from stream.errors import ControlLogError
 from stream.kafka.client import connection_options, producer_options, require_topic
 from stream.kafka.publisher import Headers
 from stream.kafka.topics import MODEL_CONTROL, MODEL_EVENTS
 from stream.kafka.tracing import OperationTracing
 from stream.settings import Settings
+
+_VERDICTS = (EventKind.ACCEPTED, EventKind.REFUSED)
 
 
 class PartitionArguments(NamedTuple):
@@ -52,34 +56,42 @@ class CommandRequest:
 
 
 async def read_events(settings: Settings) -> list[Event]:
-    """Read all events that the deployment's log holds now.
+    """Read all events of the deployment that the log holds now, each once: verdicts in the order in which they count.
 
     Raises:
+        ControlLogError: the log has lost records.
         aiokafka.errors.KafkaError: the broker does not answer.
     """
-    async with _EventLog(settings) as log:
-        return [event for _, event in await log.read_to_end() if event.deployment == settings.deployment]
+    async with _LogReader(settings) as reader:
+        await reader.read_to_end()
+        reader.require_trusted()
+        return reader.events()
 
 
 async def read_logs(settings: Settings) -> Logs:
     """Return the logs of the input topics, folded from the events of all deployments.
 
     Raises:
+        ControlLogError: the log has lost records.
         aiokafka.errors.KafkaError: the broker does not answer.
     """
-    logs = Logs()
-    async with _EventLog(settings) as log:
-        for _, event in await log.read_to_end():
-            logs = follow_logs(logs, event)
-    return logs
+    async with _LogReader(settings) as reader:
+        await reader.read_to_end()
+        reader.require_trusted()
+        return reader.log.fold.logs
 
 
 async def read_lineup(settings: Settings) -> Lineup:
-    """Return the deployment's current lineup, folded from its log."""
-    lineup = Lineup(settings.deployment)
-    for event in await read_events(settings):
-        lineup = follow(lineup, event)
-    return lineup
+    """Return the deployment's current lineup, folded from its log.
+
+    Raises:
+        ControlLogError: the log has lost records.
+        aiokafka.errors.KafkaError: the broker does not answer.
+    """
+    async with _LogReader(settings) as reader:
+        await reader.read_to_end()
+        reader.require_trusted()
+        return reader.log.fold.lineup
 
 
 async def send_command(
@@ -108,20 +120,18 @@ async def send_command(
 async def _send_and_await_verdict(
     settings: Settings, request: CommandRequest, headers: Headers
 ) -> tuple[str, Event | None]:
-    async with _EventLog(settings) as log:
-        lineup = Lineup(settings.deployment)
-        for _, event in await log.read_to_end():
-            lineup = follow(lineup, event)
-        command = _command(settings, request, lineup.revision)
+    async with _LogReader(settings) as reader:
+        await reader.read_to_end()
+        expected = request.expected_revision
+        command = _command(settings, request, reader.revision() if expected is None else expected)
         await _send(settings, command, headers)
         try:
             async with asyncio.timeout(request.wait + 1.0):
-                while command.command_id not in lineup.answers:
-                    for _, event in await log.read():
-                        lineup = follow(lineup, event)
+                while (answer := reader.answer_to(command.command_id)) is None:
+                    await reader.read()
         except TimeoutError:
             return command.command_id, None
-        return command.command_id, lineup.answers[command.command_id]
+        return command.command_id, answer
 
 
 def _command(settings: Settings, request: CommandRequest, revision: int) -> Command:
@@ -129,7 +139,7 @@ def _command(settings: Settings, request: CommandRequest, revision: int) -> Comm
     return Command(
         command_id=uuid4().hex,
         deployment=settings.deployment,
-        expected_revision=revision if request.expected_revision is None else request.expected_revision,
+        expected_revision=revision,
         kind=request.kind,
         model=request.model,
         actor=request.actor,
@@ -152,11 +162,15 @@ async def _send(settings: Settings, command: Command, headers: Headers) -> None:
         await producer.stop()
 
 
-class _EventLog:
+class _LogReader:
     """A reader of the event log, from its beginning."""
 
     def __init__(self, settings: Settings) -> None:
+        self.log = EventLog(settings.deployment)
+        self._deployment = settings.deployment
         self._tp = TopicPartition(settings.topic(MODEL_EVENTS.name), 0)
+        self._other: dict[str, Event] = {}
+        self._verdicts: dict[str, Event] = {}
         self._consumer = AIOKafkaConsumer(
             **connection_options(settings), enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=50
         )
@@ -174,16 +188,55 @@ class _EventLog:
     async def __aexit__(self, *_: object) -> None:
         await self._consumer.stop()
 
-    async def read_to_end(self) -> list[tuple[int, Event]]:
+    async def read_to_end(self) -> None:
         """Read up to the end that the log has now."""
         end = (await self._consumer.end_offsets([self._tp]))[self._tp]
-        found: list[tuple[int, Event]] = []
+        begin = (await self._consumer.beginning_offsets([self._tp]))[self._tp]
+        self._consumer.seek(self._tp, self.log.seek(begin, end))
         while await self._consumer.position(self._tp) < end:
-            found += await self.read()
-        return found
+            await self.read()
 
-    async def read(self) -> list[tuple[int, Event]]:
+    async def read(self) -> None:
         """Read new events; waits briefly if there are none."""
-        records = (await self._consumer.getmany(self._tp, timeout_ms=200)).get(self._tp, [])
-        events = [(record.offset, read_event(record.value or b"")) for record in records]
-        return [(offset, event) for offset, event in events if isinstance(event, Event)]
+        for record in (await self._consumer.getmany(self._tp, timeout_ms=200)).get(self._tp, []):
+            event = self.log.add(record.offset, record.value or b"")
+            if event is None or event.deployment != self._deployment:
+                continue
+            if event.kind in _VERDICTS and event.command_id is not None:
+                self._verdicts.setdefault(event.command_id, event)
+            elif event.kind not in _VERDICTS:
+                self._other.setdefault(event.event_id, event)
+
+    def require_trusted(self) -> None:
+        """Raise if the log has lost records, so that its fold may be another deployment's past.
+
+        Raises:
+            ControlLogError: it has.
+        """
+        if (loss := self.log.why_untrusted(self._tp.topic)) is not None:
+            raise ControlLogError(loss)
+
+    def revision(self) -> int:
+        """Return the current revision; of a log that has lost records, the newest that it still names.
+
+        Raises:
+            ControlLogError: it names none.
+        """
+        if self.log.why_untrusted(self._tp.topic) is None:
+            return self.log.fold.lineup.revision
+        accepted = [event.revision for event in self._verdicts.values() if event.kind is EventKind.ACCEPTED]
+        if not accepted:
+            self.require_trusted()
+        return max(accepted)
+
+    def answer_to(self, command_id: str) -> Event | None:
+        """Return the verdict on a command; where the log has lost records, the first that names it."""
+        if self.log.why_untrusted(self._tp.topic) is None:
+            return self.log.fold.lineup.answers.get(command_id)
+        return self._verdicts.get(command_id)
+
+    def events(self) -> list[Event]:
+        """Return the deployment's events, verdicts first."""
+        verdicts = (read_event(value) for value in self.log.kept.values())
+        own = [event for event in verdicts if isinstance(event, Event) and event.deployment == self._deployment]
+        return [*own, *self._other.values()]

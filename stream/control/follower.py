@@ -1,16 +1,22 @@
-"""Follow `model-events`: every worker folds the same log of verdicts into the same lineup."""
+"""Follow `model-events`: every worker folds the same log of verdicts into the same lineup.
+
+A log that has lost records is not followed: whoever is live by the rest of it may be another model. `EventLog` tells.
+"""
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from models.commands import Event, EventKind, read_event
-from models.lineup import Candidates, Lineup, follow, follow_candidates
-from models.logs import Logs, follow_logs
+from models.commands import Event, EventKind
+from models.event_log import EventLog
+from models.lineup import Candidates, Lineup
+from models.logs import Logs
+from models.terms import Term
 from stream.clock import now_ns
 from stream.consumer import trace_headers
 from stream.kafka.batches import Record
@@ -23,6 +29,8 @@ from stream.settings import Settings
 log = logging.getLogger("fraudstream.follower")
 
 _RETRY_SECONDS = 1.0
+_CHECK_SECONDS = 10.0
+"""How often the log's beginning is asked for."""
 
 
 class CandidateNotice(NamedTuple):
@@ -40,8 +48,10 @@ class Follower:
         self.candidates = Candidates(settings.deployment)
         self.logs = Logs()
         """The logs of the input topics, as all deployments have accepted them."""
+        self.term = Term()
+        """The term: which deployment publishes."""
         self.caught_up = False
-        """Whether the log has been read to the end that it had at the start."""
+        """Whether the log has been read to the end that it had at the start, and no record of it was lost before."""
         self.last_error: str | None = None
         """Why the last attempt to read the log failed; None if it succeeded."""
         self.operations: OperationTracing = NoOperationTracing() if operations is None else operations
@@ -50,7 +60,10 @@ class Follower:
         """The notices of pending candidates, by `command_id`."""
         self._settings = settings
         self._tp = TopicPartition(settings.topic(MODEL_EVENTS.name), 0)
-        self._next_offset = 0
+        self.log = EventLog(settings.deployment)
+        """The log as far as it has been read."""
+        self._reached_end = False
+        self._said_loss: str | None = None
         self._changed = asyncio.Condition()
 
     async def run(self) -> None:
@@ -66,7 +79,7 @@ class Follower:
     async def wait_past(self, offset: int) -> None:
         """Wait until the event at `offset` has been folded."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self._next_offset > offset)
+            await self._changed.wait_for(lambda: self.log.next_offset > offset)
 
     async def wait_until_caught_up(self) -> None:
         """Wait until the log has been read to the end that it had at the start."""
@@ -82,6 +95,11 @@ class Follower:
             except TimeoutError:
                 return
 
+    @property
+    def loss(self) -> str | None:
+        """What of the log is lost that this worker has not read, and what to do; None if nothing is."""
+        return self.log.why_untrusted(self._tp.topic)
+
     async def _read(self) -> None:
         consumer = AIOKafkaConsumer(
             **connection_options(self._settings),
@@ -93,39 +111,65 @@ class Follower:
         try:
             consumer.assign([self._tp])
             end = (await consumer.end_offsets([self._tp]))[self._tp]
-            consumer.seek(self._tp, min(self._next_offset, end))
+            begin = (await consumer.beginning_offsets([self._tp]))[self._tp]
+            if end < self.log.next_offset:
+                log.error("%s ends at offset %d, before the last record read: it was made anew", self._tp.topic, end)
+            consumer.seek(self._tp, self.log.seek(begin, end))
             await self._apply([], end)
+            due = time.monotonic() + _CHECK_SECONDS
             while True:
-                fetched = await consumer.getmany(self._tp, timeout_ms=1000)
+                records = (await consumer.getmany(self._tp, timeout_ms=1000)).get(self._tp, [])
                 self.last_error = None
-                await self._apply(fetched.get(self._tp, []), end)
+                position = await consumer.position(self._tp)
+                passed_over = (records[0].offset if records else position) > self.log.next_offset
+                if passed_over or time.monotonic() >= due:
+                    due = time.monotonic() + _CHECK_SECONDS
+                    self._note_beginning((await consumer.beginning_offsets([self._tp]))[self._tp], position)
+                await self._apply(records, end, position)
         finally:
             await consumer.stop()
 
-    async def _apply(self, records: Sequence[Record], end: int) -> None:
+    def _note_beginning(self, begin: int, position: int) -> None:
+        """Say it once if the log has lost records: this worker goes on if it has read them, but none can start."""
+        before = self.log.lost
+        self.log.seek(begin, position)
+        if self.log.lost > before and self.loss is None:
+            log.error(
+                "%s has lost %d records: this worker has read them and goes on, but one that starts now cannot know "
+                "which model is live. Restore them by `fraudstream model restore`",
+                self._tp.topic,
+                self.log.lost,
+            )
+
+    async def _apply(self, records: Sequence[Record], end: int, position: int = 0) -> None:
+        """Fold records; there is nothing more before `position`, since the log's last offsets may hold no record."""
         for record in records:
-            event = read_event(record.value or b"")
-            if isinstance(event, Event):
-                self._fold(event, record.headers)
+            event = self.log.add(record.offset, record.value or b"")
+            if event is None:
+                log.warning("%s offset %d is not an event of this version", self._tp.topic, record.offset)
             else:
-                log.warning("%s offset %d is not an event: %s", self._tp.topic, record.offset, event.problems)
-            self._next_offset = record.offset + 1
-        if records or not self.caught_up:
-            self.caught_up = self.caught_up or self._next_offset >= end
+                self._noted(event, record.headers)
+        self.log.read_to(position)
+        fold = self.log.fold
+        self.lineup, self.candidates = fold.lineup, fold.candidates
+        self.logs, self.term = fold.logs, fold.term
+        if self.loss != self._said_loss:
+            self._said_loss = self.loss
+            log.error("%s", self.loss or f"{self._tp.topic} is whole again")
+        if records or not self.caught_up or self.loss:
+            self._reached_end = self._reached_end or self.log.next_offset >= end
+            self.caught_up = self._reached_end and self.loss is None
             async with self._changed:
                 self._changed.notify_all()
 
-    def _fold(self, event: Event, headers: Headers) -> None:
-        self.lineup = follow(self.lineup, event)
-        self.candidates = follow_candidates(self.candidates, event)
-        self.logs = follow_logs(self.logs, event)
+    def _noted(self, event: Event, headers: Headers) -> None:
+        """Note when a candidate was announced, as long as it is pending."""
+        pending = self.log.fold.candidates.pending
         if event.kind is EventKind.CANDIDATE and event.command_id:
             self.candidate_notices.setdefault(event.command_id, CandidateNotice(trace_headers(headers), now_ns()))
-        if self.candidate_notices.keys() - self.candidates.pending.keys():
+        if self.candidate_notices.keys() - pending.keys():
             self.candidate_notices = {
-                command_id: notice
-                for command_id, notice in self.candidate_notices.items()
-                if command_id in self.candidates.pending
+                command_id: notice for command_id, notice in self.candidate_notices.items() if command_id in pending
             }
 
 

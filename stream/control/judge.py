@@ -38,6 +38,7 @@ from models.repository import DEADLINE_SECONDS
 from stream.clock import now_ms
 from stream.consumer import trace_headers
 from stream.control.announcements import new_origin, outcome_attributes
+from stream.control.backlog import last_record
 from stream.control.follower import Follower, end_offset
 from stream.control.model_cache import ModelCache, ModelLoader
 from stream.kafka.batches import Batch, Record
@@ -93,6 +94,8 @@ class Judge:
         self._inspecting: set[asyncio.Task[Inspected]] = set()
         self._tp = TopicPartition(deps.settings.topic(MODEL_CONTROL.name), 0)
         self._events = TopicPartition(deps.settings.topic(MODEL_EVENTS.name), 0)
+        self.owner = False
+        """Whether this worker judges: the last assignment had the control topic's partition."""
         self._assignments = 0
         self._judged_to = 0
         self._backlog_end: int | None = 0
@@ -112,6 +115,7 @@ class Judge:
 
     def assigned(self, *, owner: bool) -> None:
         """Handle a new assignment; `owner` tells whether it includes the control topic's partition."""
+        self.owner = owner
         self._assignments += 1
         self._judged_to = 0
         self._backlog_end = None if owner else 0
@@ -123,11 +127,10 @@ class Judge:
         """Find out up to which offset commands must be judged before this worker decides anything."""
         while self._backlog_end is None and assignment == self._assignments:
             try:
-                end = await end_offset(self._deps.settings, self._tp)
                 committed = await committed_offsets(self._deps.settings, self._deps.admin, [self._tp])
+                last = await last_record(self._deps.settings, self._tp, committed[self._tp].offset)
                 if assignment == self._assignments:
-                    self._judged_to = max(committed[self._tp].offset, self._judged_to)
-                    self._backlog_end = end
+                    self._backlog_end = last + 1
             except KafkaError as error:
                 log.warning("the end of %s could not be read, retrying: %s", self._tp.topic, error)
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -221,7 +224,7 @@ class Judge:
         deps, command = self._deps, pending.command
         return Fleet(
             fingerprints=frozenset(deps.loader.computed),
-            members=await group_members(deps.admin, deps.settings.group),
+            members=await group_members(deps.admin, deps.settings),
             artifact=self._artifact(pending),
             answers=deps.follower.candidates.answers_to(command.command_id),
             watch_ms=round(deps.settings.watch * 1000),

@@ -7,7 +7,7 @@ errors are explained in terms of the settings that fix them.
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer
@@ -29,6 +29,7 @@ from stream.errors import SettingsError
 from stream.settings import PREFIX, Settings
 
 _CLIENT_PREFIX = "fraudstream-worker-"
+_SEPARATOR = "/"
 LARGEST_OUTPUT_BYTES = 2 * 1024 * 1024
 """Outputs may be larger than inputs (a dead letter adds headers to its input's), so twice Kafka's default."""
 
@@ -139,29 +140,57 @@ def _client_certificate_problems(settings: Settings) -> Iterator[str]:
         )
 
 
-def client_id(worker: str) -> str:
-    """Return the client id with which a worker joins its group."""
-    return _CLIENT_PREFIX + worker
+class Member(NamedTuple):
+    """A member of a consumer group: its name, and the deployment whose worker it is.
+
+    The deployment is None for a worker of a version that did not tell, and empty for a member that is no worker.
+    """
+
+    name: str
+    deployment: str | None
+
+    def is_of(self, deployment: str) -> bool:
+        """Tell whether it is a worker of this deployment, as far as it tells."""
+        return self.deployment in (deployment, None)
 
 
-async def group_members(admin: AIOKafkaAdminClient, group: str) -> frozenset[str]:
-    """Return the names of the workers that are currently in the group.
+def client_id(settings: Settings) -> str:
+    """Return the client id with which a worker joins its group; neither name contains the separator."""
+    return f"{_CLIENT_PREFIX}{settings.deployment}{_SEPARATOR}{settings.worker_id}"
+
+
+async def members_of(admin: AIOKafkaAdminClient, group: str) -> frozenset[Member]:
+    """Return the current members of a group.
 
     Raises:
         aiokafka.errors.KafkaError: the coordinator does not respond.
     """
-    found: set[str] = set()
+    found: set[Member] = set()
     for response in await admin.describe_consumer_groups([group]):
         for code, _group, _state, _type, _protocol, members, *_rest in response.groups:
             if code:
                 raise for_code(code)
-            found |= {_name(member_id, client_id) for member_id, client_id, *_ in members}
+            found |= {_member(member_id, client_id) for member_id, client_id, *_ in members}
     return frozenset(found)
 
 
-def _name(member_id: str, client_id: str) -> str:
-    """Return the worker's name; some brokers keep no client id, but every member id begins with it."""
-    return (client_id or member_id[: -len("-" + str(UUID(int=0)))]).removeprefix(_CLIENT_PREFIX)
+async def group_members(admin: AIOKafkaAdminClient, settings: Settings) -> frozenset[str]:
+    """Return the names of the deployment's workers that are currently in its group.
+
+    Raises:
+        aiokafka.errors.KafkaError: the coordinator does not respond.
+    """
+    members = await members_of(admin, settings.group)
+    return frozenset(one.name for one in members if one.is_of(settings.deployment))
+
+
+def _member(member_id: str, client_id: str) -> Member:
+    """Read a member's client id; some brokers keep none, but every member id begins with it."""
+    whole = client_id or member_id[: -len("-" + str(UUID(int=0)))]
+    if not whole.startswith(_CLIENT_PREFIX):
+        return Member(whole, "")
+    deployment, separator, name = whole.removeprefix(_CLIENT_PREFIX).partition(_SEPARATOR)
+    return Member(name, deployment) if separator else Member(deployment, None)
 
 
 async def require_topic(consumer: AIOKafkaConsumer, topic: str) -> None:

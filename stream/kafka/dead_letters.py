@@ -55,12 +55,13 @@ class DeadLetter(NamedTuple):
         """Return the detail without card numbers; redacted before it is truncated, else part of a number could stay."""
         return shorten(self.detail, _LONGEST_DETAIL)
 
-    def to_record(self) -> Outgoing:
+    def to_record(self, deployment: str = "") -> Outgoing:
         """Return the record for `dead-letters`; value, key, headers and detail are redacted.
 
-        With its headers it is not larger than `LARGEST_OUTPUT_BYTES`: what does not fit is cut, or left out.
+        `deployment` is that of the worker that refused it. With its headers the record is not larger than
+        `LARGEST_OUTPUT_BYTES`: what does not fit is cut, or left out.
         """
-        record, added = self.record, self._added()
+        record, added = self.record, self._added(deployment)
         fitted = _fit(record, added)
         if fitted.truncated:
             added.append((TRUNCATED, fitted.truncated.encode()))
@@ -71,7 +72,7 @@ class DeadLetter(NamedTuple):
             (*redact_headers(fitted.headers, _NONE_EXCEPTED), *added),
         )
 
-    def _added(self) -> list[tuple[str, bytes]]:
+    def _added(self, deployment: str) -> list[tuple[str, bytes]]:
         record = self.record
         added = {
             "error.code": self.code,
@@ -80,6 +81,7 @@ class DeadLetter(NamedTuple):
             "source.partition": str(record.partition),
             "source.offset": str(record.offset),
             "source.timestamp": str(record.timestamp),
+            "deployment": deployment,
         }
         return [(name, text.encode()) for name, text in added.items()]
 
@@ -140,9 +142,9 @@ def slices(letters: Iterable[DeadLetter]) -> Iterator[tuple[int, list[DeadLetter
         yield size, some
 
 
-def to_records(letters: Iterable[DeadLetter]) -> list[Outgoing]:
-    """Convert dead letters, in their order."""
-    return [letter.to_record() for letter in letters]
+def to_records(letters: Iterable[DeadLetter], deployment: str) -> list[Outgoing]:
+    """Convert dead letters of a deployment, in their order."""
+    return [letter.to_record(deployment) for letter in letters]
 
 
 @dataclass(slots=True)

@@ -26,6 +26,8 @@ log = logging.getLogger("fraudstream.fetch_thread")
 Result = TypeVar("Result")
 
 _POLL_SECONDS = 1.0
+_BOUNDED_SECONDS = 0.05
+"""A poll that is bounded ends soon: the bounds may have risen."""
 
 
 class Fetched(NamedTuple):
@@ -41,7 +43,7 @@ class ConsumerOptions:
 
     `withheld` tells whether a topic's offsets must not be committed now although they are acknowledged. `examine` is
     asked about a partition that cannot be read on: it returns why it waits, or the offset from which it goes on.
-    `held` tells whether a partition must not be read now.
+    `held` tells whether a partition must not be read now, `bound` from which offset on; None: from none.
     """
 
     settings: Settings
@@ -51,6 +53,7 @@ class ConsumerOptions:
     withheld: Callable[[str], bool]
     examine: Callable[[TopicPartition, Trouble], Awaitable[str | int]]
     held: Callable[[TopicPartition], bool]
+    bound: Callable[[TopicPartition], int | None]
 
 
 class FetchThread(driver.AIOKafkaConsumerThread):
@@ -100,20 +103,23 @@ class FetchThread(driver.AIOKafkaConsumerThread):
         """Return when each partition was last fetched, or could not be for a known reason; callable from any thread."""
         return {} if self._consumer is None else self.log_consumer.fetcher.pulsed_at.copy()
 
-    async def fetch(self, partitions: Sequence[TopicPartition], limit: int) -> Fetched:
+    async def fetch(
+        self, partitions: Sequence[TopicPartition], limit: int, ends: Mapping[TopicPartition, int]
+    ) -> Fetched:
         """Wait for at most `limit` records of these partitions, or until one of them cannot go on.
 
-        If several have records, each gets an equal share.
+        If several have records, each gets an equal share; none from the offset in `ends` on.
 
         Raises:
             aiokafka.errors.KafkaError: the consumer has failed for good.
         """
-        fetcher, deadline = self.log_consumer.fetcher, self.thread_loop.time() + _POLL_SECONDS
+        fetcher, now = self.log_consumer.fetcher, self.thread_loop.time
+        deadline = now() + (_BOUNDED_SECONDS if ends else _POLL_SECONDS)
         with self.log_consumer.polling():
             while True:
-                records = fetcher.take(partitions, limit)
+                records = fetcher.take(partitions, limit, ends)
                 troubles = dict(fetcher.troubles(one for one in partitions if one not in records))
-                left = deadline - self.thread_loop.time()
+                left = deadline - now()
                 if records or troubles or left <= 0:
                     return Fetched(records, troubles)
                 await fetcher.wait_for_records(left)

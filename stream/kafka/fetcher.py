@@ -11,12 +11,15 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka import errors as kafka_errors
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.errors import KafkaError
 
@@ -30,6 +33,8 @@ _FULL_BATCH_BYTES = 1024 * 1024
 """A partition with so many packed bytes in its queue is not fetched; at most one response more is held."""
 _TAKEN_BYTES = 4 * 1024 * 1024
 """So much is taken of a partition at once, and one value more: compressed records may be large when unpacked."""
+_BRISK_MS = 10_000
+_COORDINATES = ContextVar("coordinates", default=False)
 _GATHER_SECONDS = 0.003
 _PARTS_V11 = 5
 """The response's version 11 states a preferred replica between the aborted transactions and the records."""
@@ -72,13 +77,16 @@ class PartitionQueue:
         """The offset of the next record to take; None if nothing is queued."""
         return self._position if self else None
 
-    def take(self, limit: int) -> list[FetchedRecord]:
-        """Return up to `limit` records in order, and a few MiB at most; none behind an unreadable range."""
+    def take(self, limit: int, end: int | None = None) -> list[FetchedRecord]:
+        """Return up to `limit` records in order, and a few MiB at most.
+
+        None from the offset `end` on, nor behind an unreadable range.
+        """
         taken: list[FetchedRecord] = []
         room = _TAKEN_BYTES
         while len(taken) < limit and room > 0 and self._unpack():
             first = self._records[0]
-            if isinstance(first, Unreadable):
+            if isinstance(first, Unreadable) or (end is not None and first.offset >= end):
                 break
             taken.append(first)
             self._records.popleft()
@@ -167,13 +175,21 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         self.refused: dict[TopicPartition, KafkaError] = {}
         self.pulsed_at: dict[TopicPartition, float] = {}
 
-    def take(self, partitions: Collection[TopicPartition], limit: int) -> dict[TopicPartition, list[FetchedRecord]]:
-        """Return up to `limit` queued records of these partitions; if several have some, each gets an equal share."""
+    def take(
+        self,
+        partitions: Collection[TopicPartition],
+        limit: int,
+        ends: Mapping[TopicPartition, int] = MappingProxyType({}),
+    ) -> dict[TopicPartition, list[FetchedRecord]]:
+        """Return up to `limit` queued records of these partitions; if several have some, each gets an equal share.
+
+        From the offset in `ends` on, none of a partition are returned.
+        """
         filled = self.queues.filled(partitions)
         share = max(1, limit // max(1, len(filled)))
         taken: dict[TopicPartition, list[FetchedRecord]] = {}
         for tp in filled:
-            if records := self.queues.of(tp).take(min(share, limit)):
+            if records := self.queues.of(tp).take(min(share, limit), ends.get(tp)):
                 taken[tp] = records
                 limit -= len(records)
             if limit <= 0:
@@ -332,6 +348,34 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         return False
 
 
+class BriskClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka ships no types
+    """A client that waits long only for the group's coordinator, where a rebalance may take that long.
+
+    A broker that is hung answers neither fetches nor requests for metadata; with one timeout for all, each attempt at
+    it would hold up the partitions of all brokers for as long as a rebalance may take.
+    """
+
+    @classmethod
+    def of(cls, client: AIOKafkaClient) -> "BriskClient":
+        """Return a client in place of another one that was not used yet: aiokafka has no way to pass one."""
+        brisk: BriskClient = cls.__new__(cls)
+        brisk.__dict__.update(client.__dict__)
+        return brisk
+
+    @property
+    def _request_timeout_ms(self) -> int:
+        """How long to wait on a connection that is made now."""
+        whole: int = self.__dict__["_request_timeout_ms"]
+        return whole if _COORDINATES.get() else min(whole, _BRISK_MS)
+
+    async def _get_conn(self, node_id: int, **options: Any) -> Any:  # noqa: ANN401 - aiokafka's
+        token = _COORDINATES.set(options.get("group") is ConnectionGroup.COORDINATION)
+        try:
+            return await super()._get_conn(node_id, **options)
+        finally:
+            _COORDINATES.reset(token)
+
+
 class LogConsumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no types
     """A consumer of committed records with a `QueueingFetcher`.
 
@@ -339,10 +383,12 @@ class LogConsumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no t
     """
 
     _fetcher: Any
+    _client: Any
 
     def __init__(self, *topics: str, resets: bool = True, **options: Any) -> None:  # noqa: ANN401 - aiokafka's
         self._resets = resets
         super().__init__(*topics, isolation_level="read_committed", enable_auto_commit=False, **options)
+        self._client = BriskClient.of(self._client)
 
     async def start(self) -> None:
         """Connect, and replace the fetcher before anything is assigned."""

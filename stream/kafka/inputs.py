@@ -8,7 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from models.judge import InputTopic
 from stream.consumer import log_and_offset
 from stream.contract.codes import Rejection
-from stream.contract.fields import decode_object
+from stream.contract.fields import KnownFields, decode_object
 from stream.kafka.client import connection_options
 from stream.kafka.fetcher import open_consumer
 from stream.kafka.offsets import Position, identity_of
@@ -16,7 +16,7 @@ from stream.kafka.topic_ids import topic_ids
 from stream.settings import Settings
 
 _FETCH_MS = 200
-_IDS = frozenset({"card_id", "transaction_id"})
+_IDS = KnownFields(["card_id", "transaction_id"])
 
 
 async def input_states(
@@ -69,7 +69,7 @@ def _identity(value: bytes | None) -> str | None:
     raw = decode_object(value, _IDS)
     if isinstance(raw, Rejection):
         return None
-    return identity_of(str(raw.get("card_id")), str(raw.get("transaction_id")))
+    return identity_of(str(raw.fields.get("card_id")), str(raw.fields.get("transaction_id")))
 
 
 def partitions_of(topic: str, numbers: Iterable[int]) -> list[TopicPartition]:

@@ -86,10 +86,6 @@ class Position(NamedTuple):
     identity: str = ""
     topic_id: str = ""
 
-    def next_epoch(self, generation: int) -> int:
-        """Return an epoch above all earlier ones: the group's generation, or one more than the highest so far."""
-        return max(generation, self.standing.highest_epoch + 1)
-
     def after(self, score: Decision) -> "Position":
         """Return the position after one more score."""
         scores_offset = self.scores_offset + 1
@@ -151,14 +147,14 @@ def parse_metadata(metadata: str | None) -> Position:
 
 
 async def read_resume_points(
-    settings: Settings, admin: AIOKafkaAdminClient, partitions: Iterable[int]
+    settings: Settings, admin: AIOKafkaAdminClient, partitions: Iterable[int], scores: str = SCORES.name
 ) -> dict[int, ResumePoint]:
     """Read the committed offsets and the tails of the scores, for all partitions at once.
 
     Raises:
         aiokafka.errors.KafkaError: the broker does not respond.
     """
-    async with tail_reader(settings, admin, partitions) as reader:
+    async with tail_reader(settings, admin, partitions, scores) as reader:
         points = await asyncio.gather(*map(reader.read, reader.partitions))
         return dict(zip(reader.partitions, points, strict=True))
 
@@ -186,10 +182,10 @@ class TailReader:
     `progress` tells how far each partition has been read: the next offset, and the end.
     """
 
-    def __init__(self, settings: Settings, consumer: LogConsumer, starts: Mapping[int, ResumePoint]) -> None:
+    def __init__(self, topic: str, consumer: LogConsumer, starts: Mapping[int, ResumePoint]) -> None:
         self.partitions = tuple(starts)
         self.progress: dict[int, tuple[int, int]] = {}
-        self._topic = settings.topic(SCORES.name)
+        self._topic = topic
         self._consumer = consumer
         self._starts = starts
 
@@ -207,7 +203,7 @@ class TailReader:
         while position.scores_offset < end:
             self.progress[partition] = (position.scores_offset, end)
             for record in (await self._consumer.getmany(tp, timeout_ms=_FETCH_MS)).get(tp, ()):
-                position = _folded(position, record)
+                position = folded(position, record)
             # Transactions' markers leave gaps, so the reader's position counts.
             position = position._replace(scores_offset=max(position.scores_offset, await self._consumer.position(tp)))
         self.progress.pop(partition, None)
@@ -216,9 +212,9 @@ class TailReader:
 
 @asynccontextmanager
 async def tail_reader(
-    settings: Settings, admin: AIOKafkaAdminClient, partitions: Iterable[int]
+    settings: Settings, admin: AIOKafkaAdminClient, partitions: Iterable[int], scores: str
 ) -> AsyncIterator[TailReader]:
-    """Read the commits of some partitions of `transactions`, and open a reader of their tails.
+    """Read the commits of some partitions of `transactions`, and open a reader of their tails in the topic `scores`.
 
     Raises:
         aiokafka.errors.KafkaError: the brokers do not respond.
@@ -236,8 +232,8 @@ async def tail_reader(
     consumer = open_consumer(settings, fetch_max_wait_ms=settings.fetch_wait_ms)
     try:
         await consumer.start()
-        consumer.assign([TopicPartition(settings.topic(SCORES.name), partition) for partition in starts])
-        yield TailReader(settings, consumer, starts)
+        consumer.assign([TopicPartition(settings.topic(scores), partition) for partition in starts])
+        yield TailReader(settings.topic(scores), consumer, starts)
     finally:
         await consumer.stop()
 
@@ -249,7 +245,7 @@ def _start(committed: Position, begin: int, end: int) -> Position:
     return committed._replace(scores_offset=max(committed.scores_offset, begin))
 
 
-def _folded(position: Position, record: FetchedRecord) -> Position:
+def folded(position: Position, record: FetchedRecord) -> Position:
     """Return the position after one more record of the scores; what is no score is passed over."""
     at = position._replace(scores_offset=record.offset)
     try:

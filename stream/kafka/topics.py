@@ -50,6 +50,13 @@ DEAD_LETTERS = TopicLayout(
     "dead-letters", partitioned=False, retention_ms=90 * _DAY_MS, largest_bytes=LARGEST_OUTPUT_BYTES
 )
 
+
+def silent_scores(settings: Settings) -> TopicLayout:
+    """Return the layout of the deployment's own scores, which it writes while another deployment publishes."""
+    name = f"{SCORES.name}-{settings.deployment}"
+    return TopicLayout(name, partitioned=True, retention_ms=90 * _DAY_MS, largest_bytes=LARGEST_OUTPUT_BYTES)
+
+
 LAYOUTS = (TRANSACTIONS, LABELS, SCORES, SHADOW_SCORES, OUTCOMES, MODEL_CONTROL, MODEL_EVENTS, DEAD_LETTERS)
 
 
@@ -66,7 +73,8 @@ async def apply(settings: Settings, partitions: int, replication: int) -> tuple[
         problems = _count_problems(settings, counts, partitions)
         if problems:
             raise TopicsError("\n".join(problems))
-        missing = [layout for layout in LAYOUTS if settings.topic(layout.name) not in counts]
+        wanted = (*LAYOUTS, silent_scores(settings))
+        missing = [layout for layout in wanted if settings.topic(layout.name) not in counts]
         await _create(admin, settings, missing, (partitions, replication))
     except KafkaError as error:
         raise TopicsError(await explain_error(settings, error)) from error
@@ -162,7 +170,7 @@ async def _create(
 
 def _count_problems(settings: Settings, counts: dict[str, int], partitions: int) -> list[str]:
     found = []
-    for layout in LAYOUTS:
+    for layout in (*LAYOUTS, silent_scores(settings)):
         name = settings.topic(layout.name)
         wanted = partitions if layout.partitioned else 1
         if counts.get(name, wanted) != wanted:
@@ -175,6 +183,7 @@ def _count_problems(settings: Settings, counts: dict[str, int], partitions: int)
 
 async def _partition_counts(admin: AIOKafkaAdminClient, settings: Settings) -> dict[str, int]:
     names = set(await admin.list_topics())
-    ours = [settings.topic(layout.name) for layout in LAYOUTS if settings.topic(layout.name) in names]
+    layouts = (*LAYOUTS, silent_scores(settings))
+    ours = [settings.topic(layout.name) for layout in layouts if settings.topic(layout.name) in names]
     described: list[dict[str, Any]] = await admin.describe_topics(ours) if ours else []
     return {topic["topic"]: len(topic["partitions"]) for topic in described if topic["error_code"] == 0}

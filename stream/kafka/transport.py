@@ -301,7 +301,8 @@ class BatchConsumer(driver.Consumer):
 
     async def _fetch(self, partitions: Sequence[TopicPartition]) -> Fetched:
         """Fetch records; nothing if the fetch was cancelled."""
-        fetch = self._thread.run_on_loop(self._thread.fetch(partitions, self.options.settings.poll_records))
+        ends = {tp: end for tp in partitions if (end := self.options.bound(tp)) is not None}
+        fetch = self._thread.run_on_loop(self._thread.fetch(partitions, self.options.settings.poll_records, ends))
         self._fetches.add(fetch)
         try:
             await asyncio.wait({fetch})

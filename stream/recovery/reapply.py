@@ -41,13 +41,18 @@ THROTTLED = ReapplyRate(200, 1.0)
 """For when decisions continue: each batch delays them by some ms, and half of the time is left to them."""
 
 
+ApplyRecords = Callable[[Settings, RedisStore, Sequence[Record]], Awaitable[None]]
+"""Applies records, or a part of them, to the store."""
+
+
 class ReapplyDeps(NamedTuple):
-    """The reader of the log, the store to apply records to, and the rate."""
+    """The reader of the log, the store to apply records to, and the rate; `apply` is `apply_again` if None."""
 
     reader: LogConsumer
     settings: Settings
     store: RedisStore
     rate: ReapplyRate
+    apply: ApplyRecords | None = None
 
 
 class OffsetRange(NamedTuple):
@@ -113,7 +118,7 @@ async def reapply(deps: ReapplyDeps, ranges: Iterable[OffsetRange], progress: Pr
         StoreUnavailableError: Redis does not respond; what was passed to `progress` is applied.
         aiokafka.errors.KafkaError: Kafka does not respond.
     """
-    reader, settings, store, rate = deps
+    reader, settings, store, rate, apply = deps
     current = {topic_partition(settings, one.part): one for one in ranges}
     reader.assign(list(current))
     begins = await reader.beginning_offsets(list(current)) if current else {}
@@ -126,7 +131,7 @@ async def reapply(deps: ReapplyDeps, ranges: Iterable[OffsetRange], progress: Pr
         fetched = await reader.getmany(*behind, timeout_ms=_FETCH_MS, max_records=rate.batch_size)
         records = [record for tp, some in fetched.items() for record in some if record.offset < current[tp].end]
         began = time.monotonic()
-        await _apply(settings, store, records)
+        await (apply or apply_again)(settings, store, records)
         took_s = time.monotonic() - began
         for tp in behind:  # control records and compaction leave gaps, so the reader's position counts
             current[tp] = current[tp]._replace(at=max(current[tp].at, await reader.position(tp)))
@@ -135,7 +140,7 @@ async def reapply(deps: ReapplyDeps, ranges: Iterable[OffsetRange], progress: Pr
     return proceed
 
 
-async def _apply(settings: Settings, store: RedisStore, records: Sequence[Record]) -> None:
+async def apply_again(settings: Settings, store: RedisStore, records: Sequence[Record]) -> None:
     """Apply records; if that fails unexpectedly, one by one: the faulty record became a dead letter the first time."""
     try:
         await _append(settings, store, records)
@@ -147,7 +152,7 @@ async def _apply(settings: Settings, store: RedisStore, records: Sequence[Record
             log.warning("%s cannot be applied again, skipped: %s", at, type(error).__name__)
             return
         for record in records:
-            await _apply(settings, store, [record])
+            await apply_again(settings, store, [record])
 
 
 async def _append(settings: Settings, store: RedisStore, records: Sequence[Record]) -> None:
@@ -155,7 +160,7 @@ async def _append(settings: Settings, store: RedisStore, records: Sequence[Recor
     topic = settings.topic(LABELS.name)
     of_labels = [record for record in records if record.topic == topic]
     if of_labels:
-        await store.label(await in_thread_if_large(size_of(*of_labels), _labels, of_labels))
+        await store.apply_labels(await in_thread_if_large(size_of(*of_labels), _labels, of_labels))
     of_transactions = [record for record in records if record.topic != topic]
     if of_transactions:
         skew_ms = round(settings.future_skew * 1000)

@@ -120,7 +120,7 @@ async def decided_offsets(settings: Settings) -> dict[LogPart, int]:
     admin = AIOKafkaAdminClient(**connection_options(settings))
     try:
         await admin.start()
-        running = await group_members(admin, settings.group)
+        running = await group_members(admin, settings)
         if running:
             raise RebuildError(f"{len(running)} workers run, which rebuild themselves: leave out --here, or stop them")
         points = await read_resume_points(settings, admin, partitions)

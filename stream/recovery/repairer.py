@@ -22,6 +22,7 @@ from stream.control.model_cache import ServingModels
 from stream.fates import Phase, is_retried
 from stream.kafka.topics import LABELS, TRANSACTIONS
 from stream.kafka.transport import BatchConsumer
+from stream.recovery.damage import DamageDeps, DamageRepairer
 from stream.recovery.repair import Repair, RepairDeps
 from stream.scoring.facts import FactListener
 from stream.settings import Settings
@@ -66,11 +67,17 @@ class RepairProgress:
 
     def __init__(self) -> None:
         self._repair: Repair | None = None
+        self.damaged = 0
+        """The number of single histories that were damaged, as far as this worker rebuilds them."""
 
     @property
     def pending_parts(self) -> int:
         """The number of our parts that are not fully applied yet."""
         return 0 if self._repair is None else sum(one.at < one.end for one in self._repair.ranges.values())
+
+    def show_damaged(self, count: int) -> None:
+        """Set the number of damaged histories."""
+        self.damaged = count
 
     def started(self, repair: Repair) -> None:
         """Set the repair that runs now."""
@@ -134,7 +141,13 @@ class Repairer:
         self._assignment = None
 
     async def run(self) -> None:
-        """Repair whenever needed, for ever; in between, store checkpoints of how far histories are applied."""
+        """Repair whenever needed, for ever: all histories that are lost, and single ones that were damaged."""
+        deps = self._deps
+        damage = DamageDeps(deps.settings, deps.policy, deps.store, deps.decided, deps.emit, deps.progress.show_damaged)
+        await asyncio.gather(self._repair_lost(), DamageRepairer(damage).run())
+
+    async def _repair_lost(self) -> None:
+        """Repair whenever needed; in between, store checkpoints of how far histories are applied."""
         checkpoint_due = 0.0
         while True:
             situation = self._situation()

@@ -147,6 +147,7 @@ def encode(frame: ScoreFrame, decoded: Decoded, observed: Observed, judged: Judg
             decided_by=judgement.decided_by,
             model=judgement.model,
             arm="live",
+            deployment=frame.settings.deployment,
             revision=frame.revision,
             fingerprint=frame.fingerprint,
             code_version=frame.code_version,

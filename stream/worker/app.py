@@ -30,11 +30,13 @@ from stream.control.follower import Follower
 from stream.control.judge import Judge, JudgeDeps
 from stream.control.model_cache import LoadedModels, ModelCache, ModelLoader
 from stream.control.probes import probe_vectorisers
+from stream.control.snapshots import Snapshots
 from stream.errors import SettingsError
 from stream.kafka.batches import Batch
 from stream.kafka.client import client_id, connection_options
 from stream.kafka.fetch_thread import ConsumerOptions
 from stream.kafka.publisher import Publisher
+from stream.kafka.topic_settings import TopicWatch
 from stream.kafka.topics import LABELS, MODEL_CONTROL, TRANSACTIONS
 from stream.kafka.transport import BatchConsumer, BatchTransport
 from stream.pipeline import Pipeline
@@ -45,9 +47,11 @@ from stream.telemetry.setup import Telemetry
 from stream.watchdog import end_process
 from stream.worker.decider import Decider, DeciderDeps
 from stream.worker.gauges import GaugeSources, Lag
+from stream.worker.group import GroupCheck
 from stream.worker.labeller import Labeller, LabellerDeps
 from stream.worker.losses import InputLosses, LossesDeps
 from stream.worker.positions import DecisionPositions, PositionsDeps
+from stream.worker.role import PublishedScores
 from stream.worker.startup import Startup, StartupDeps
 
 _HEARTBEATS_A_SESSION = 3
@@ -119,12 +123,16 @@ class WorkerParts(NamedTuple):
     comparer: Comparer
     judge: Judge
     labeller: Labeller
+    published: PublishedScores
     positions: DecisionPositions
     losses: InputLosses
+    group: GroupCheck
     decider: Decider
     repair: RepairProgress
     repairer: Repairer
     startup: Startup
+    snapshots: Snapshots
+    topics: TopicWatch
 
 
 class WorkerApp(faust.App):
@@ -171,7 +179,7 @@ class WorkerApp(faust.App):
             return starting
         if not _degrades(self.settings) and (incomplete := parts.repairer.reasons()):
             return incomplete
-        sources = (parts.cache, parts.decider, parts.losses, parts.judge, parts.labeller)
+        sources = (parts.group, parts.published, parts.cache, parts.decider, parts.losses, parts.judge, parts.labeller)
         consumer = self.current_consumer()
         aside = [] if consumer is None else consumer.reasons()
         return list(dict.fromkeys((*aside, *(reason for source in sources for reason in source.reasons()))))
@@ -186,9 +194,14 @@ class WorkerApp(faust.App):
             reasons=self.reasons,
             incomplete=lambda: parts.store.incomplete or parts.histories.degraded,
             open_parts=lambda: parts.repair.pending_parts,
+            damaged=lambda: parts.repair.damaged,
+            waiting_labels=lambda: parts.labeller.waiting,
             revision=lambda: parts.follower.lineup.revision,
             queued=lambda: parts.comparer.queued,
             cache_stats=lambda: parts.store.cache_stats,
+            lost_events=lambda: parts.follower.log.lost,
+            unsaved_events=lambda: parts.snapshots.unsaved,
+            deviating=lambda: parts.topics.deviating,
         )
 
     def _attach(self) -> None:
@@ -202,22 +215,27 @@ class WorkerApp(faust.App):
             self.agent(self.topic(topic, value_type=bytes, value_serializer="raw", key_serializer="raw"), name=topic)(
                 _agent(handle)
             )
-        name = client_id(self.settings.worker_id)
+        name = client_id(self.settings)
         withheld = partial(_withheld, self.settings, self.parts.histories)
         losses = self.parts.losses
         options = ConsumerOptions(
-            self.settings, tuple(handlers), name, end_process, withheld, losses.examine, losses.is_held
+            self.settings, tuple(handlers), name, end_process, withheld, losses.examine, losses.is_held, self._bound
         )
         self.transport = BatchTransport(self, options)
         self.on_partitions_assigned.connect(self._assigned)
         self.on_partitions_revoked.connect(self._revoked)
 
+    def _bound(self, tp: TopicPartition) -> int | None:
+        """Return the offset from which on a partition may not be read now: what a silent deployment may not decide."""
+        is_input = tp.topic == self.settings.topic(TRANSACTIONS.name)
+        return self.parts.published.bound(tp.partition) if is_input else None
+
     async def _assigned(self, *args: Any, **_: Any) -> None:  # noqa: ANN401 - Faust's signal: the app, the partitions
         assigned: set[TP] = args[1]
         transactions = self.settings.topic(TRANSACTIONS.name)
-        self.parts.positions.assigned(
-            self.consumer_generation_id, [tp.partition for tp in assigned if tp.topic == transactions]
-        )
+        partitions = [tp.partition for tp in assigned if tp.topic == transactions]
+        self.parts.published.assigned(partitions)
+        self.parts.positions.assigned(self.consumer_generation_id, partitions)
         self.parts.losses.assigned([TopicPartition(*tp) for tp in assigned])
         self.parts.repairer.assigned()
         self.parts.judge.assigned(owner=TP(self.settings.topic(MODEL_CONTROL.name), 0) in assigned)
@@ -253,7 +271,10 @@ def build_parts(
     cache = ModelCache(follower, models, loader, publisher)
     comparer = Comparer(settings, follower, telemetry.emit, challenger_command, warmup.problems)
     judge = Judge(JudgeDeps(settings, follower, loader, cache, publisher, admin))
-    positions = DecisionPositions(PositionsDeps(settings, follower, publisher, admin, consumer.created, telemetry.emit))
+    published = PublishedScores(settings, follower)
+    positions = DecisionPositions(
+        PositionsDeps(settings, follower, published, publisher, admin, consumer.created, telemetry.emit)
+    )
     losses = InputLosses(LossesDeps(settings, follower, admin, positions, consumer.created, telemetry.emit))
     labeller = Labeller(LabellerDeps(settings, histories, publisher, losses, telemetry.emit, telemetry.tracing))
     decider = Decider(
@@ -275,8 +296,27 @@ def build_parts(
     repairer = Repairer(
         RepairerDeps(settings, features, store, consumer.current, positions.decided, withheld, telemetry.emit, repair)
     )
+    group = GroupCheck(settings, admin)
+    snapshots = Snapshots(settings, follower, loader.repository, lambda: judge.owner)
+    topics = TopicWatch(settings, admin)
     startup = Startup(
-        StartupDeps(settings, admin, store, histories, follower, publisher, cache, comparer, repairer, losses)
+        StartupDeps(
+            settings=settings,
+            admin=admin,
+            store=store,
+            histories=histories,
+            follower=follower,
+            publisher=publisher,
+            cache=cache,
+            comparer=comparer,
+            repairer=repairer,
+            losses=losses,
+            group=group,
+            positions=positions,
+            published=published,
+            snapshots=snapshots,
+            topics=topics,
+        )
     )
     return WorkerParts(
         store=store,
@@ -287,12 +327,16 @@ def build_parts(
         comparer=comparer,
         judge=judge,
         labeller=labeller,
+        published=published,
         positions=positions,
         losses=losses,
+        group=group,
         decider=decider,
         repair=repair,
         repairer=repairer,
         startup=startup,
+        snapshots=snapshots,
+        topics=topics,
     )
 
 

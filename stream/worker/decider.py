@@ -6,7 +6,7 @@ and keeps the position of each partition. Published decisions are offered to the
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
@@ -18,8 +18,8 @@ from stream.control.model_cache import LoadedModels, ServingModels
 from stream.errors import StaleBatchError
 from stream.kafka.batches import Batch, Record
 from stream.kafka.dead_letters import DeadLetter, DeadLetterRuns
-from stream.kafka.publisher import Outgoing, Publisher
-from stream.kafka.topics import DEAD_LETTERS, SCORES, TRANSACTIONS
+from stream.kafka.publisher import Publisher
+from stream.kafka.topics import DEAD_LETTERS, TRANSACTIONS
 from stream.kafka.transport import BatchConsumer
 from stream.pipeline import DecisionTerms, Outputs, Pipeline
 from stream.scoring.encode import Scored
@@ -27,9 +27,10 @@ from stream.scoring.facts import Decided, FactListener, Retried
 from stream.scoring.tracing import BatchTrace, Tracing
 from stream.settings import Settings
 from stream.worker.isolation import apply_isolating, decide_isolating
-from stream.worker.outputs import PartitionWriter
+from stream.worker.outputs import PartitionWriter, TopicOutputs
 from stream.worker.positions import DecisionPositions
 from stream.worker.retry import retry_until_done
+from stream.worker.role import Role
 
 log = logging.getLogger("fraudstream.decider")
 
@@ -72,8 +73,8 @@ class Decider:
     def __init__(self, deps: DeciderDeps) -> None:
         self._deps = deps
         self._topic = deps.settings.topic(TRANSACTIONS.name)
-        topic = deps.settings.topic
-        self._writer = PartitionWriter(deps.publisher, topic(SCORES.name), topic(DEAD_LETTERS.name))
+        letters = deps.settings.topic(DEAD_LETTERS.name)
+        self._writer = PartitionWriter(deps.publisher, letters, deps.settings.deployment)
         self._positions = deps.positions
         self._runs = DeadLetterRuns()
         self._trouble: str | None = None
@@ -132,13 +133,14 @@ class Decider:
     async def _attempt(self, batch: Batch) -> None:
         """Decide and publish a batch once; every step may be repeated by the next attempt."""
         serving = await self._await_serving(batch)
+        role = self._positions.role
         decided, records = self._split_decided(batch)
         await apply_isolating(self._deps.pipeline, decided, self._positions.log)
         trace = self._deps.tracing.begin(records)
-        terms = DecisionTerms(serving, self._positions.epochs, trace.headers, self._positions.log)
+        terms = DecisionTerms(serving, dict(self._positions.epochs), trace.headers, self._positions.log)
         try:
             outputs = await decide_isolating(self._deps.pipeline, records, terms)
-            fact = replace(await self._publish(batch, terms, outputs), already_decided=len(decided))
+            fact = replace(await self._publish(batch, role, terms, outputs), already_decided=len(decided))
         except BaseException as error:
             trace.failed(error)
             raise
@@ -158,7 +160,7 @@ class Decider:
                 (decided if self._positions.is_decided(partition, record.offset) else undecided).append(record)
         return decided, undecided
 
-    async def _publish(self, batch: Batch, terms: DecisionTerms, outputs: Outputs) -> Decided:
+    async def _publish(self, batch: Batch, role: Role, terms: DecisionTerms, outputs: Outputs) -> Decided:
         """Publish the outputs of a batch, advance the positions of its partitions, and return what was published.
 
         Partitions whose outputs are not acknowledged are set aside.
@@ -169,11 +171,16 @@ class Decider:
         current = batch.current()
         if not current:
             raise StaleBatchError("its partitions were revoked before anything was written")
+        if self._positions.role != role:
+            for partition in current:
+                batch.set_aside(partition, "another deployment publishes from now on")
+            raise StaleBatchError("the deployment that publishes has changed; nothing was written")
         self._runs.add(outputs.dead, {partition: batch.records[partition] for partition in current})
         stopwatch = Stopwatch()
         dead = self._unwritten(outputs.dead, current)
-        scores = outputs.scored.by_partition()
-        await self._write(batch, terms, {partition: scores.get(partition, []) for partition in current}, dead)
+        found = outputs.scored.by_partition()
+        scores = TopicOutputs(role.scores, {partition: found.get(partition, []) for partition in current})
+        await self._write(batch, terms, scores, dead)
         stopwatch.lap("publish")
         written = batch.current()
         for partition in written:
@@ -203,7 +210,7 @@ class Decider:
         ]
 
     async def _write(
-        self, batch: Batch, terms: DecisionTerms, scores: Mapping[int, list[Outgoing]], dead: Sequence[DeadLetter]
+        self, batch: Batch, terms: DecisionTerms, scores: TopicOutputs, dead: Sequence[DeadLetter]
     ) -> None:
         """Write dead letters and scores; advance the partitions that were written, and set the others aside.
 
@@ -212,7 +219,7 @@ class Decider:
         try:
             written = await self._writer.write(scores, dead, batch.may_start)
         except asyncio.CancelledError:
-            for partition in scores:
+            for partition in scores.records:
                 self._positions.read_again(partition)
             raise
         for partition, why in written.failed.items():
@@ -220,8 +227,11 @@ class Decider:
             self._deps.emit(Retried(batch.topic, "PublishError"))
             self._positions.read_again(partition, written.pending.get(partition))
         for partition, end in written.ends.items():
-            if batch.is_current(partition):
-                self._positions.advance(partition, terms.serving.revision, scores[partition], end)
+            if batch.is_current(partition) and not self._positions.advance(
+                partition, terms.serving.revision, scores.records[partition], end
+            ):
+                batch.set_aside(partition, "another worker has written to its scores, which are read again")
+                self._positions.read_again(partition)
 
     def _set_trouble(self, trouble: str | None) -> None:
         self._trouble = trouble

@@ -64,9 +64,14 @@ class GaugeSources:
     reasons: Callable[[], list[str]]
     incomplete: Callable[[], bool]
     open_parts: Callable[[], int]
+    damaged: Callable[[], int]
+    waiting_labels: Callable[[], int]
     revision: Callable[[], int]
     queued: Callable[[], int]
     cache_stats: Callable[[], Mapping[Entity, CacheStats]]
+    lost_events: Callable[[], int]
+    unsaved_events: Callable[[], int]
+    deviating: Callable[[], Mapping[str, int]]
 
     def gauges(self) -> Gauges:
         """Return the function that reads each gauge of the catalogue."""
@@ -79,15 +84,20 @@ class GaugeSources:
                 for result, count in (("hit", use.hits), ("miss", use.misses))
             },
             "fraudstream.cache.size": lambda: {(kind.value,): use.held_bytes for kind, use in self._cache_stats()},
+            "fraudstream.control_log.lost": lambda: _one(self.lost_events()),
+            "fraudstream.control_log.unsaved": lambda: _one(self.unsaved_events()),
             "fraudstream.halted": lambda: _one(consumer.halted if (consumer := self.consumer()) else 0),
+            "fraudstream.history.damaged": lambda: _one(self.damaged()),
             "fraudstream.history.incomplete": lambda: _one(self.incomplete()),
             "fraudstream.history.open_parts": lambda: _one(self.open_parts()),
+            "fraudstream.labels.waiting": lambda: _one(self.waiting_labels()),
             "fraudstream.lag": self.lag.shown,
             "fraudstream.model.info": lambda: dict.fromkeys(self._model_info(), 1),
             "fraudstream.partitions": self._partitions,
             "fraudstream.ready": lambda: _one(not self.reasons()),
             "fraudstream.revision": lambda: _one(self.revision()),
             "fraudstream.shadow.queued": lambda: _one(self.queued()),
+            "fraudstream.topics.deviating": lambda: {(topic,): count for topic, count in self.deviating().items()},
         }
 
     def _cache_stats(self) -> ItemsView[Entity, CacheStats]:

@@ -1,21 +1,58 @@
 """Isolates a record whose processing raises: the rest of its batch is decided, and that record is a dead letter.
 
+Labels are isolated likewise; one whose card's history was damaged waits for it.
+
 This is the only place where an arbitrary exception becomes a dead letter; `stream.fates` says which do.
 """
 
 import logging
 import traceback
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import pairwise
+from typing import NamedTuple
 
+from features.errors import HistoryDamagedError
+from features.history.store import HistoryStore, LabelResult
 from stream.clock import now_ms
 from stream.contract.codes import DeadLetterCode
+from stream.contract.label import ParsedLabel
 from stream.fates import Phase, is_retried
 from stream.kafka.batches import Record
 from stream.kafka.dead_letters import DeadLetter
+from stream.kafka.publisher import Headers
 from stream.pipeline import DecisionTerms, Outputs, Pipeline
 from stream.scoring.encode import Scored
 
 log = logging.getLogger("fraudstream.isolation")
+
+
+class WaitableLabel(NamedTuple):
+    """A valid label, with its record and the headers of its outcome."""
+
+    record: Record
+    parsed: ParsedLabel
+    headers: Headers
+
+
+class LabelOutputs(NamedTuple):
+    """What became of labels: applied, or waiting for their card's history, or dead."""
+
+    done: list[tuple[WaitableLabel, LabelResult]]
+    waiting: list[WaitableLabel]
+    dead: list[DeadLetter]
+
+    def of(self, partitions: Collection[int]) -> "LabelOutputs":
+        """Return what became of the labels of some partitions."""
+        return LabelOutputs(
+            [(one, done) for one, done in self.done if one.record.partition in partitions],
+            [one for one in self.waiting if one.record.partition in partitions],
+            [letter for letter in self.dead if letter.record.partition in partitions],
+        )
+
+    def without(self, partitions: Collection[int]) -> "LabelOutputs":
+        """Return what became of the labels of all other partitions."""
+        records = (one.record for some in ([one for one, _ in self.done], self.waiting, self.dead) for one in some)
+        return self.of({record.partition for record in records} - set(partitions))
 
 
 async def decide_isolating(pipeline: Pipeline, records: Sequence[Record], terms: DecisionTerms) -> Outputs:
@@ -32,7 +69,8 @@ async def decide_isolating(pipeline: Pipeline, records: Sequence[Record], terms:
         if len(records) == 1:
             _log_failure(records[0], error)
             return Outputs(dead=[DeadLetter(records[0], DeadLetterCode.UNDECIDABLE, repr(error))])
-    return _joined([await decide_isolating(pipeline, [record], terms) for record in records])
+        parts = _parts(records, error)
+    return _joined([await decide_isolating(pipeline, part, terms) for part in parts])
 
 
 async def apply_isolating(pipeline: Pipeline, records: Sequence[Record], log_number: int) -> None:
@@ -54,8 +92,49 @@ async def apply_isolating(pipeline: Pipeline, records: Sequence[Record], log_num
             await apply_isolating(pipeline, [record], log_number)
 
 
+async def label_isolating(store: HistoryStore, labels: Sequence[WaitableLabel]) -> LabelOutputs:
+    """Apply labels together; if that raises, those with which the error is concerned wait, or become dead letters.
+
+    Raises:
+        StoreError: Redis failed, not a label; retry the batch.
+    """
+    try:
+        results = await store.label([one.parsed.label for one in labels])
+        return LabelOutputs(list(zip(labels, results, strict=True)), [], [])
+    except HistoryDamagedError as error:
+        waiting = [labels[place] for place in sorted(error.places)]
+        others = [one for place, one in enumerate(labels) if place not in error.places]
+        outputs = await label_isolating(store, others)
+        return outputs._replace(waiting=[*waiting, *outputs.waiting])
+    except Exception as error:
+        if is_retried(error, Phase.RECORD):
+            raise
+        if len(labels) == 1:
+            _log_failure(labels[0].record, error)
+            letter = DeadLetter(labels[0].record, DeadLetterCode.UNDECIDABLE, repr(error))
+            return LabelOutputs([], [], [letter])
+    parts = [await label_isolating(store, [label]) for label in labels]
+    return LabelOutputs(
+        [one for part in parts for one in part.done],
+        [one for part in parts for one in part.waiting],
+        [one for part in parts for one in part.dead],
+    )
+
+
+def _parts(records: Sequence[Record], error: Exception) -> list[Sequence[Record]]:
+    """Divide records in their order, so that each one with which an error is concerned is alone: all, if unknown."""
+    alone = error.places if isinstance(error, HistoryDamagedError) else range(len(records))
+    edges = sorted({0, len(records), *alone, *(place + 1 for place in alone)})
+    return [records[first:behind] for first, behind in pairwise(edges)]
+
+
 def _log_failure(record: Record, error: Exception) -> None:
-    """Log the class of the error and its traceback, but not its text, which may quote the payment."""
+    """Log the class of the error and its traceback, but not its text, which may quote the payment.
+
+    A damaged history is logged where it is found, once for all of its payments.
+    """
+    if isinstance(error, HistoryDamagedError):
+        return
     where = "".join(traceback.format_tb(error.__traceback__))
     kind = type(error).__name__
     log.error("partition %d offset %d cannot be decided: %s\n%s", record.partition, record.offset, kind, where)

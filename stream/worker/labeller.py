@@ -1,8 +1,8 @@
 """Applies each label to its card's history, and publishes one outcome for it."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, cast
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, cast
 
 import msgspec
 
@@ -10,7 +10,7 @@ from features.history.store import HistoryStore, Label, LabelResult
 from models.times import format_time
 from stream.clock import Stopwatch
 from stream.contract.codes import Rejection
-from stream.contract.label import ParsedLabel, Reporter
+from stream.contract.label import Reporter
 from stream.contract.outputs import Outcome, Positions, Source
 from stream.errors import StaleBatchError
 from stream.kafka.batches import Batch, Record, in_thread_if_large, size_of
@@ -22,11 +22,26 @@ from stream.scoring.decode import read_label_record, without_impassable_headers
 from stream.scoring.facts import FactListener, LabelsApplied, Retried
 from stream.scoring.tracing import BatchTrace, Tracing
 from stream.settings import Settings
-from stream.worker.losses import InputLosses
-from stream.worker.outputs import PartitionWriter
+from stream.worker.isolation import LabelOutputs, WaitableLabel, label_isolating
+from stream.worker.outputs import PartitionWriter, TopicOutputs, Written
 from stream.worker.retry import retry_until_done
+from stream.worker.waiting_labels import WaitingLabels
 
 _encode = msgspec.json.Encoder().encode
+
+
+class LabelInput(Protocol):
+    """What is known of the labels' topic, as `stream.worker.losses.InputLosses` knows it."""
+
+    @property
+    def log(self) -> int:
+        """The number of the log that is read now."""
+        ...
+
+    @property
+    def label_note(self) -> str:
+        """The metadata of a commit."""
+        ...
 
 
 class LabellerDeps(NamedTuple):
@@ -35,26 +50,35 @@ class LabellerDeps(NamedTuple):
     settings: Settings
     store: HistoryStore
     publisher: Publisher
-    losses: InputLosses
+    input: LabelInput
     emit: FactListener
     tracing: Tracing
 
 
 class Labeller:
-    """Applies batches of labels."""
+    """Applies batches of labels, and sets the partitions aside whose outputs cannot be written."""
 
     def __init__(self, deps: LabellerDeps) -> None:
         settings = deps.settings
+        self._deployment = settings.deployment
         self._store = deps.store
-        self._writer = PartitionWriter(deps.publisher, settings.topic(OUTCOMES.name), settings.topic(DEAD_LETTERS.name))
-        self._input = deps.losses
+        self._outcomes = settings.topic(OUTCOMES.name)
+        self._writer = PartitionWriter(deps.publisher, settings.topic(DEAD_LETTERS.name), settings.deployment)
+        self._input = deps.input
         self._emit = deps.emit
         self._tracing = deps.tracing
         self._trouble: str | None = None
+        self._waiting = WaitingLabels(self._apply_waiting)
+
+    @property
+    def waiting(self) -> int:
+        """The number of labels that wait until their card's history is rebuilt."""
+        return len(self._waiting)
 
     def reasons(self) -> list[str]:
-        """Return the reason why labels are not applied; empty while they are."""
-        return [self._trouble] if self._trouble else []
+        """Return the reasons why labels are not applied; empty while they are."""
+        waiting = f"{self.waiting} labels wait: the histories of their cards were damaged, and are rebuilt from Kafka"
+        return [*([self._trouble] if self._trouble else []), *([waiting] if self.waiting else [])]
 
     async def handle(self, batch: Batch) -> None:
         """Apply a batch, and acknowledge it when its outcomes and dead letters are written."""
@@ -76,72 +100,93 @@ class Labeller:
         trace.labelled(fact)
 
     async def _apply(self, batch: Batch, records: Sequence[Record], trace: BatchTrace) -> LabelsApplied:
-        """Decode the labels, apply them and publish their outcomes.
+        """Decode the labels, apply them and publish their outcomes; leave those that wait to a background task.
 
         Raises:
             StoreError: the histories cannot be written.
-            PublishError: not every output is known to be written.
             StaleBatchError: the partitions were revoked; nothing was published.
         """
         stopwatch = Stopwatch()
-        size = size_of(*records)
-        parsed, dead = await in_thread_if_large(size, _parse, records, self._input.log)
+        parsed, dead = await in_thread_if_large(size_of(*records), _parse, records, trace, self._input.log)
         stopwatch.lap("decode")
-        labelled = await self._store.label([one.label for _, one in parsed])
+        outputs = await label_isolating(self._store, parsed)
+        outputs.dead.extend(dead)
         stopwatch.lap("observe")
+        if self._waiting.is_full:
+            for one in outputs.waiting:
+                batch.set_aside(one.record.partition, f"{self.waiting} labels wait already for damaged histories")
         current = batch.current()
         if not current:
-            raise StaleBatchError("its partitions were revoked before anything was written")
-        outcomes = await in_thread_if_large(size, self._outcomes, parsed, labelled, trace)
-        stopwatch.lap("encode")
-        await self._write(batch, {partition: outcomes.get(partition, ()) for partition in current}, dead)
-        stopwatch.lap("publish")
-        for partition in batch.current():
-            batch.acknowledge(partition, self._input.label_note)
-        return LabelsApplied(
-            [record for record, _ in parsed],
-            [done.status for done in labelled],
-            dead,
-            sum(one.unknown for _, one in parsed),
-            stopwatch.stages,
-        )
-
-    async def _write(self, batch: Batch, outputs: Mapping[int, Sequence[Outgoing]], dead: Sequence[DeadLetter]) -> None:
-        """Write outcomes and dead letters; set the partitions aside whose outputs are not known to be written."""
-        written = await self._writer.write(outputs, dead, batch.may_start)
+            raise StaleBatchError("none of its partitions can go on; nothing was written")
+        written, fact = await self._publish(outputs.of(current), batch.may_start, stopwatch)
         for partition, why in written.failed.items():
             batch.set_aside(partition, why)
             self._emit(Retried(batch.topic, "PublishError"))
+        for partition in batch.current():
+            waiting = [one for one in outputs.waiting if one.record.partition == partition]
+            if waiting:
+                self._waiting.add(batch, partition, waiting)
+            else:
+                batch.acknowledge(partition, self._input.label_note)
+        return fact
 
-    def _outcomes(
-        self, parsed: Iterable[tuple[Record, ParsedLabel]], labelled: Iterable[LabelResult], trace: BatchTrace
-    ) -> dict[int, list[Outgoing]]:
-        outputs: dict[int, list[Outgoing]] = defaultdict(list)
-        for (record, one), done in zip(parsed, labelled, strict=True):
-            outcome = _encode(_outcome(record, one.label, done, self._input.log))
-            headers = redact_headers(trace.headers(record))
-            outputs[record.partition].append(Outgoing(record.offset, record.key, outcome, headers))
-        return outputs
+    async def _apply_waiting(self, labels: Sequence[WaitableLabel]) -> Sequence[WaitableLabel]:
+        """Apply labels that wait, and return those that still do, or whose outcomes cannot be written.
+
+        Raises:
+            StoreError: the histories cannot be written.
+        """
+        outputs = await label_isolating(self._store, labels)
+        if not outputs.done and not outputs.dead:
+            return outputs.waiting
+        written, fact = await self._publish(outputs, lambda: True, Stopwatch())
+        self._emit(fact)
+        again = {id(one) for one in outputs.waiting}
+        return [one for one in labels if id(one) in again or one.record.partition in written.failed]
+
+    async def _publish(
+        self, outputs: LabelOutputs, may_go_on: Callable[[], bool], stopwatch: Stopwatch
+    ) -> tuple[Written, LabelsApplied]:
+        """Publish outcomes and dead letters; return what became of each partition, and what was published."""
+        outcomes: dict[int, list[Outgoing]] = defaultdict(list)
+        for one, done in outputs.done:
+            outcome = _encode(_outcome(one.record, one.parsed.label, done, (self._deployment, self._input.log)))
+            outcomes[one.record.partition].append(Outgoing(one.record.offset, one.record.key, outcome, one.headers))
+        stopwatch.lap("encode")
+        written = await self._writer.write(TopicOutputs(self._outcomes, outcomes), outputs.dead, may_go_on)
+        stopwatch.lap("publish")
+        published = outputs.without(written.failed)
+        fact = LabelsApplied(
+            [one.record for one, _ in published.done],
+            [done.status for _, done in published.done],
+            published.dead,
+            sum(one.parsed.unknown for one, _ in published.done),
+            stopwatch.stages,
+        )
+        return written, fact
 
     def _set_trouble(self, trouble: str | None) -> None:
         self._trouble = trouble
 
 
-def _parse(records: Iterable[Record], log: int) -> tuple[list[tuple[Record, ParsedLabel]], list[DeadLetter]]:
+def _parse(records: Sequence[Record], trace: BatchTrace, log: int) -> tuple[list[WaitableLabel], list[DeadLetter]]:
     """Return the valid labels, and a dead letter for each other record."""
-    labels: list[tuple[Record, ParsedLabel]] = []
+    labels: list[WaitableLabel] = []
     dead: list[DeadLetter] = []
     for record in records:
         read = read_label_record(record, log)
         if isinstance(read, Rejection):
             dead.append(DeadLetter(record, read.code, read.detail))
         else:
-            labels.append((without_impassable_headers(record)[0], read))
+            passable, _ = without_impassable_headers(record)
+            labels.append(WaitableLabel(record, read, redact_headers(trace.headers(passable))))
     return labels, dead
 
 
-def _outcome(record: Record, label: Label, done: LabelResult, log: int = 0) -> Outcome:
+def _outcome(record: Record, label: Label, done: LabelResult, where: tuple[str, int] = ("", 0)) -> Outcome:
+    deployment, log = where
     return Outcome(
+        deployment=deployment,
         transaction_id=label.transaction_id,
         card_id=label.card_id,
         merchant_id=done.merchant_id,

@@ -3,12 +3,19 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from stream.errors import StaleBatchError
 from stream.kafka.batches import in_thread_if_large
 from stream.kafka.dead_letters import DeadLetter, slices, to_records
 from stream.kafka.publisher import Destination, Outgoing, Published
+
+
+class TopicOutputs(NamedTuple):
+    """The records for the partitions of a topic."""
+
+    topic: str
+    records: Mapping[int, Sequence[Outgoing]]
 
 
 @dataclass(slots=True)
@@ -33,17 +40,15 @@ class EachPublisher(Protocol):
 
 
 class PartitionWriter:
-    """Writes outputs to the partitions of `topic`, and dead letters to the one partition of theirs."""
+    """Writes outputs to the partitions of a topic, and a deployment's dead letters to the one partition of theirs."""
 
-    def __init__(self, publisher: EachPublisher, topic: str, dead_letters: str) -> None:
+    def __init__(self, publisher: EachPublisher, dead_letters: str, deployment: str) -> None:
         self._publisher = publisher
-        self._topic = topic
+        self._deployment = deployment
         self._letters: Destination = (dead_letters, 0)
 
-    async def write(
-        self, outputs: Mapping[int, Sequence[Outgoing]], dead: Sequence[DeadLetter], may_go_on: Callable[[], bool]
-    ) -> Written:
-        """Write outputs, by partition; where a partition has dead letters, those first.
+    async def write(self, outputs: TopicOutputs, dead: Sequence[DeadLetter], may_go_on: Callable[[], bool]) -> Written:
+        """Write outputs; where a partition has dead letters, those first.
 
         So no worker resumes behind an output while a dead letter before it is missing. Many large dead letters are
         written slice by slice, so that a revocation need not wait for all of them.
@@ -52,32 +57,30 @@ class PartitionWriter:
             StaleBatchError: `may_go_on` was false after a slice.
         """
         written, behind = Written(), {letter.record.partition for letter in dead}
-        clean = {partition: some for partition, some in outputs.items() if partition not in behind}
+        clean = {partition: some for partition, some in outputs.records.items() if partition not in behind}
         for number, (size, some) in enumerate(slices(dead)):
             if number and not may_go_on():
                 raise StaleBatchError("its partitions are being revoked, and its dead letters are not all written")
-            letters = await in_thread_if_large(size, to_records, some)
-            why = await self._publish(clean, letters, written)
+            letters = await in_thread_if_large(size, to_records, some, self._deployment)
+            why = await self._publish(TopicOutputs(outputs.topic, clean), letters, written)
             clean = {}
             if why:
                 written.failed.update(dict.fromkeys(behind, why))
                 return written
-        left = {partition: outputs.get(partition, ()) for partition in behind}
-        await self._publish(clean | left, (), written)
+        left = {partition: outputs.records.get(partition, ()) for partition in behind}
+        await self._publish(TopicOutputs(outputs.topic, clean | left), (), written)
         return written
 
-    async def _publish(
-        self, outputs: Mapping[int, Sequence[Outgoing]], letters: Sequence[Outgoing], written: Written
-    ) -> str | None:
+    async def _publish(self, outputs: TopicOutputs, letters: Sequence[Outgoing], written: Written) -> str | None:
         """Publish outputs beside dead letters; return why the dead letters are not known to be written."""
         published = await self._publisher.publish_each(
-            {(self._topic, partition): some for partition, some in outputs.items()} | {self._letters: letters}
+            {(outputs.topic, partition): some for partition, some in outputs.records.items()} | {self._letters: letters}
         )
         failures = published.failures | {
             where: f"{where[0]} {where[1]} has not acknowledged its records yet" for where in published.pending
         }
-        for partition in outputs:
-            where = (self._topic, partition)
+        for partition in outputs.records:
+            where = (outputs.topic, partition)
             if where in failures:
                 written.failed[partition] = failures[where]
             if where in published.ends:

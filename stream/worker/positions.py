@@ -13,7 +13,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, RebalanceInProgressError
 
 from models.judge import InputTopic
-from stream.consumer import log_and_offset, place_of
+from models.terms import number_in_term
+from stream.consumer import Standing, log_and_offset, place_of
 from stream.control.announcements import Cutover, announce_cutover
 from stream.control.follower import Follower
 from stream.kafka.batches import Commit
@@ -26,10 +27,12 @@ from stream.kafka.transport import BatchConsumer
 from stream.scoring.facts import FactListener, LossFound, VoidFound
 from stream.settings import Settings
 from stream.watchdog import end_on_error
+from stream.worker.role import PublishedScores, role_of
 
 log = logging.getLogger("fraudstream.positions")
 
 _RETRY_SECONDS = 0.5
+_ROLE_SECONDS = 1.0
 
 
 class PositionsDeps(NamedTuple):
@@ -37,6 +40,7 @@ class PositionsDeps(NamedTuple):
 
     settings: Settings
     follower: Follower
+    published: PublishedScores
     publisher: Publisher
     admin: AIOKafkaAdminClient
     consumer: Callable[[], BatchConsumer]
@@ -62,6 +66,8 @@ class DecisionPositions:
         self.partitions: frozenset[int] = frozenset()
         self.log = 0
         """The number of the topic's log that is read now."""
+        self.role = role_of(deps.settings, deps.follower)
+        """Under which the positions are known."""
 
     def __getitem__(self, partition: int) -> Position:
         return self._known[partition]
@@ -100,8 +106,21 @@ class DecisionPositions:
     def assigned(self, generation: int, partitions: Iterable[int]) -> None:
         """Start to read the positions of a new assignment."""
         self.generation, self.partitions = generation, frozenset(partitions)
+        self._claim()
+
+    def _claim(self) -> None:
+        """Read all positions under the present role."""
+        self.role = role_of(self._deps.settings, self._deps.follower)
         self._known, self.epochs, self._committed, self._losses = {}, {}, {}, {}
         self._begin(self.partitions)
+
+    async def watch_role(self) -> None:
+        """Claim every partition anew whenever the role changes, for ever."""
+        while True:
+            await self._deps.follower.wait_for_change(_ROLE_SECONDS)
+            if role_of(self._deps.settings, self._deps.follower) != self.role:
+                log.warning("deployment %s publishes from now on", self._deps.follower.term.publisher)
+                self._claim()
 
     def revoked(self) -> None:
         """Forget the partitions: another worker may own them now."""
@@ -123,9 +142,15 @@ class DecisionPositions:
         places = {partition: log_and_offset(at.standing.last_place) for partition, at in self._known.items()}
         return {partition: offset + 1 if log == self.log else 0 for partition, (log, offset) in places.items()}
 
-    def advance(self, partition: int, revision: int, scores: Sequence[Outgoing], end: int) -> None:
-        """Move a partition behind scores that the broker has acknowledged; its topic ends at `end` now."""
+    def advance(self, partition: int, revision: int, scores: Sequence[Outgoing], end: int) -> bool:
+        """Move a partition behind scores that the broker has acknowledged; its topic ends at `end` now.
+
+        Returns False if somebody else has written there since: then it must be read which scores are valid.
+        """
         before, last = self._known[partition], scores[-1]
+        if end - len(scores) != before.scores_offset:
+            log.warning("partition %d: offsets %d to %d are of others", partition, before.scores_offset, end)
+            return False
         place = place_of(self.log, last.source_offset)
         if revision > before.revision:
             self._announce(partition, ((revision, scores[0].source_offset),))
@@ -137,6 +162,7 @@ class DecisionPositions:
             void=0,
             identity=identity_of((last.key or b"").decode(), last.transaction_id),
         )
+        return True
 
     # --- reading
 
@@ -152,7 +178,8 @@ class DecisionPositions:
         left = set(partitions)
         while left and self.generation == generation:
             try:
-                async with tail_reader(self._deps.settings, self._deps.admin, sorted(left)) as reader:
+                scores = self.role.scores.removeprefix(self._deps.settings.topic_prefix)
+                async with tail_reader(self._deps.settings, self._deps.admin, sorted(left), scores) as reader:
                     self._readers.append(reader)
                     try:
                         await asyncio.gather(*(self._read(reader, generation, one, left) for one in reader.partitions))
@@ -180,6 +207,7 @@ class DecisionPositions:
 
     async def _resume(self, generation: int, partition: int, point: ResumePoint) -> None:
         """Resume one partition where it can be read on; wait while what it lost is not accepted."""
+        point = self._behind_published(partition, point)
         tp = TopicPartition(self._topic, partition)
         (state,) = (await input_states(self._deps.settings, self._deps.admin, [tp])).values()
         start = await self._find_start(generation, tp, state, point)
@@ -197,6 +225,22 @@ class DecisionPositions:
                 self._deps.emit(VoidFound(partition, void))
             self._announce(partition, position.cutovers)
             self._deps.consumer().aside.hurry(tp)
+
+    def _behind_published(self, partition: int, point: ResumePoint) -> ResumePoint:
+        """Let a silent deployment that never decided the partition begin behind what is decided on `scores` now.
+
+        What is older is applied to its histories.
+
+        Raises:
+            RebalanceInProgressError: `scores` has not been read to its end; read the position again.
+        """
+        if self.role.publishes or point.committed is not None or point.position.standing.last_place >= 0:
+            return point
+        place = self._deps.published.last_place(partition)
+        if place is None:
+            raise RebalanceInProgressError("the published scores are being read")
+        standing = Standing(point.position.standing.highest_epoch, place)
+        return point._replace(position=point.position._replace(standing=standing))
 
     async def _find_start(
         self, generation: int, tp: TopicPartition, state: InputTopic, point: ResumePoint
@@ -229,9 +273,11 @@ class DecisionPositions:
         Raises:
             RebalanceInProgressError: it did not; read the position again.
         """
-        position, generation = point.position, self.generation or 0
+        position, generation, term = point.position, self.generation or 0, self.role.term
         mine, seen = self.epochs.get(partition), position.standing.highest_epoch
-        if mine is None and seen >= generation:
+        if term.is_before(seen):
+            raise RebalanceInProgressError(f"partition {partition} has scores of a term that is not known here yet")
+        if mine is None and number_in_term(seen) >= generation and seen >= term.epoch(0, -1):
             # The offset stays: later records may be decided, but not applied to the histories yet.
             commit = Commit(offset, position.to_metadata())
             if not await self._deps.consumer().commit_now(TopicPartition(self._topic, partition), commit):
@@ -241,7 +287,7 @@ class DecisionPositions:
                 "partition %d: epoch %d was written after ours, %d; another worker owns it", partition, seen, mine
             )
             return False
-        self.epochs[partition] = position.next_epoch(generation) if mine is None else mine
+        self.epochs[partition] = term.epoch(generation, seen) if mine is None else mine
         return True
 
     def _announce(self, partition: int, cutovers: Iterable[tuple[int, int]]) -> None:

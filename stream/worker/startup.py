@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 from mode import Service
 
 from features.errors import StoreRefusedError, StoreUnavailableError
@@ -18,15 +17,20 @@ from features.redis.store import RedisStore
 from stream.challenger.comparer import Comparer
 from stream.control.follower import Follower
 from stream.control.model_cache import ModelCache
+from stream.control.snapshots import Snapshots
 from stream.errors import NotReadyError
 from stream.fates import Phase, is_retried
-from stream.kafka.client import explain_error, group_members
+from stream.kafka.client import explain_error
 from stream.kafka.publisher import Publisher
+from stream.kafka.topic_settings import TopicWatch
 from stream.kafka.topics import SCORES, check_readable, has_records, problems, risks
 from stream.recovery.outage import DegradingStore, WaitingStore
 from stream.recovery.repairer import Repairer
 from stream.settings import Settings
+from stream.worker.group import GroupCheck
 from stream.worker.losses import InputLosses
+from stream.worker.positions import DecisionPositions
+from stream.worker.role import PublishedScores
 
 log = logging.getLogger("fraudstream.startup")
 
@@ -48,6 +52,11 @@ class StartupDeps(NamedTuple):
     comparer: Comparer
     repairer: Repairer
     losses: InputLosses
+    group: GroupCheck
+    positions: DecisionPositions
+    published: PublishedScores
+    snapshots: Snapshots
+    topics: TopicWatch
 
 
 class Startup(Service):
@@ -67,24 +76,29 @@ class Startup(Service):
         """Return what the worker waits for; empty when start-up is done and Redis answers."""
         follower = self._deps.follower
         trouble = None if follower.caught_up else follower.last_error
-        return [reason for reason in (self._waiting_for, trouble, self._redis_trouble) if reason]
+        return [reason for reason in (follower.loss or self._waiting_for, trouble, self._redis_trouble) if reason]
 
     async def on_start(self) -> None:
         """Do the steps of start-up, one after the other, then start the background work."""
         deps = self._deps
         await self._until("Kafka", deps.admin.start)
         await self._until("topics", self._check_topics)
-        await self._until("the consumer group", self._check_group)
+        await self._until("the consumer group", deps.group.check)
         await self._until("Kafka's producer", deps.publisher.start)
         await self._until("Redis", self._connect_store)
         self._begin(deps.follower.run())
         self._waiting_for = "the control log has not been read to its end"
         await deps.follower.wait_until_caught_up()
-        self._waiting_for = None
+        await self._until("the control log", deps.snapshots.check)
+        self._begin(deps.snapshots.run())
+        self._begin(deps.topics.run())
         self._begin(deps.cache.run())
         deps.comparer.start()
         self._begin(deps.repairer.run())
         self._begin(deps.losses.watch())
+        self._begin(deps.group.watch())
+        self._begin(deps.positions.watch_role())
+        self._begin(deps.published.run())
         self._begin(self._trim())
         self._begin(self._check_redis())
         self._begin(self._watch_deletions())
@@ -129,16 +143,7 @@ class Startup(Service):
         await check_readable(settings, settings.topic(SCORES.name))
         for risk in await risks(settings, admin):
             log.warning("the loss of a broker may lose decisions: %s", risk)
-
-    async def _check_group(self) -> None:
-        """Check the permission for the group before joining it: without it, the consumer ends the process."""
-        group = self._deps.settings.group
-        try:
-            await group_members(self._deps.admin, group)
-        except GroupAuthorizationFailedError:
-            raise
-        except KafkaError as error:
-            log.info("the members of the group %s cannot be read: %s", group, error)
+        await self._deps.topics.check()
 
     async def _connect_store(self) -> None:
         """Connect to Redis; if it is empty although scores have been published, its histories are lost."""

@@ -4,9 +4,11 @@ from itertools import pairwise
 from typing import Any
 
 from features.redis.client import COMMANDS
-from stream.kafka.topics import LAYOUTS
+from stream.kafka.topics import LAYOUTS, silent_scores
 from stream.settings import Settings
 from support.security_page import acl_commands, redis_rules
+
+WITH_SILENT = (*LAYOUTS, silent_scores(Settings()))
 
 
 def named(words: list[str], option: str) -> set[str]:
@@ -23,7 +25,7 @@ def allowed(user: str, operation: str, what: str = "--topic") -> set[str]:
 
 
 def test_the_operator_may_create_every_topic_and_a_worker_may_read_or_write_each() -> None:
-    topics = {layout.name for layout in LAYOUTS}
+    topics = {layout.name for layout in WITH_SILENT}
     assert allowed("operator", "Create") == topics
     assert allowed("worker", "Read") | allowed("worker", "Write") == topics
 
@@ -33,12 +35,13 @@ def test_each_topic_may_be_written_by_exactly_one_role() -> None:
         layout.name: {
             user for user in ("operator", "worker", "producer", "consumer") if layout.name in allowed(user, "Write")
         }
-        for layout in LAYOUTS
+        for layout in WITH_SILENT
     }
     assert writers == {
         "transactions": {"producer"},
         "labels": {"producer"},
         "scores": {"worker"},
+        "scores-default": {"worker"},
         "shadow-scores": {"worker"},
         "outcomes": {"worker"},
         "model-control": {"operator"},

@@ -154,9 +154,11 @@ def test_half_a_card_number_is_never_quoted() -> None:
             assert number[:6] not in details.replace(number, "")
 
 
-def test_a_command_of_more_than_256_kib_is_refused_before_it_is_decoded() -> None:
+def test_a_command_of_more_than_256_kib_or_10_000_lists_is_refused_before_it_is_decoded() -> None:
     room = LARGEST_COMMAND_BYTES - len(msgspec.json.encode(GOOD | {"note": ""}))
     assert isinstance(read(note="x" * room), Command)
+    assert isinstance(read(note=[[]] * 4_000), Command)
+    assert codes(read(note=[[]] * 10_000)) == [(ProblemCode.INVALID_RECORD, "10002 opening brackets, more than 10000")]
     assert codes(read(note="x" * (room + 1))) == [
         (ProblemCode.INVALID_RECORD, f"{LARGEST_COMMAND_BYTES + 1} bytes, more than {LARGEST_COMMAND_BYTES}")
     ]

@@ -95,7 +95,8 @@ def test_a_future_skew_of_zero_is_allowed() -> None:
         ),
         *(("redis_url", text) for text in ("", "redis", "http://redis", "redis://", "localhost:6379")),
         *(("http", text) for text in ("", "6066", "127.0.0.1", "127.0.0.1:")),
-        *((name, text) for name in ("deployment", "group") for text in ("", "a b", "a{b}", "x" * 101, "a\n")),
+        *((name, text) for name in ("deployment", "group") for text in ("a b", "a{b}", "x" * 101, "a\n")),
+        ("deployment", ""),
         *(("topic_prefix", text) for text in ("a/", "a b", "ü")),
         *(("deadline_ms", text) for text in ("", "0", "-1", "1.5", "soon", "100 ms")),
         *(

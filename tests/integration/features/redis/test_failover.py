@@ -75,6 +75,7 @@ async def test_a_write_that_the_demoted_master_refuses_is_repeated_at_the_new_on
         async with worker(proxy.url) as store:
             observed = await store.observe(payment(1))
             epoch = observed.history_epoch
+            until("the replica has the record", lambda: holds(pair.replica, 1))
             exchange(pair, proxy)
             began = time.monotonic()
             observed, failures = await insist(store, payment(2))
@@ -128,6 +129,7 @@ async def test_the_master_that_sentinels_know_is_found_and_followed_when_it_fail
             pass
     async with worker(watched.url) as store:
         epoch = (await store.observe(payment(1))).history_epoch
+        until("the replica has the record", lambda: holds(watched.replica, 1))
         watched.master.signal(signal.SIGKILL)
         watched.replica.await_role("master")
         began = time.monotonic()
@@ -140,6 +142,7 @@ async def test_the_master_that_sentinels_know_is_found_and_followed_when_it_fail
 async def test_a_master_that_was_replaced_and_does_not_know_it_is_left(watched: Pair) -> None:
     async with worker(watched.url) as store:
         epoch = (await store.observe(payment(1))).history_epoch
+        until("the replica has the record", lambda: holds(watched.replica, 1))
         watched.master.signal(signal.SIGSTOP)
         watched.replica.await_role("master")
         watched.master.signal(signal.SIGCONT)  # it is a master still, until the sentinels look at it again

@@ -321,16 +321,6 @@ async def test_without_config_the_policy_is_read_from_info_and_wrong_passwords_a
         await wrong.close()
 
 
-async def test_a_history_key_of_another_type_is_refused(server: str, deployment: str, client: Client) -> None:
-    async with worker(server, deployment) as store:
-        await observe(store, transaction(1))
-        (key,) = await keys(client, deployment, "m")
-        await client.delete(key)
-        await client.lpush(key, "x")
-        with pytest.raises(StoreRefusedError, match="FRAUDSTREAM_DEPLOYMENT"):
-            await observe(store, transaction(2))
-
-
 async def test_scripts_are_sent_again_after_a_script_flush(server: str, deployment: str, client: Client) -> None:
     async with worker(server, deployment) as store:
         await observe(store, transaction(1))

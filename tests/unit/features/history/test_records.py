@@ -97,17 +97,17 @@ def test_a_history_with_only_labels_is_never_trimmed() -> None:
 
 def test_a_stored_history_is_read_as_it_was_written() -> None:
     history = cached(1, 2, 3)
-    again = CachedHistory(Entity.CARD, 1, "", b"key")
-    again.load(history.header() + history.rows.tobytes())
+    again = CachedHistory(Entity.CARD, records.card_hash("card-1"), "", b"key")
+    assert again.load(history.header() + history.rows.tobytes())
     assert (again.entity_id, again.base, again.committed) == ("card-1", 0, 3)
     assert (again.rows == history.rows).all()
-    again.load(None)
+    assert again.load(None)
     assert again.is_absent
 
 
 def test_a_stored_history_of_an_unknown_format_is_refused() -> None:
-    with pytest.raises(StoreRefusedError, match="format 4 is unknown; this version supports 2 and 3"):
-        CachedHistory(Entity.CARD, 1, "", b"key").load(HEADER.pack(0, 4, b"card-1"))
+    with pytest.raises(StoreRefusedError, match="format 5 is unknown; this version supports 2 to 4"):
+        CachedHistory(Entity.CARD, 1, "", b"key").load(HEADER.pack(0, 5, b"card-1"))
 
 
 def test_growth_and_trimming_show_no_loss_but_a_shorter_or_different_history_does() -> None:

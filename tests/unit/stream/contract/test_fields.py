@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from stream.contract import fields as module
 from stream.contract.codes import DeadLetterCode, Rejection
-from stream.contract.fields import DEEPEST, LARGEST_VALUE_BYTES, decode_object
+from stream.contract.fields import (
+    DEEPEST,
+    LARGEST_VALUE_BYTES,
+    MOST_COUNTED,
+    KnownFields,
+    RawRecord,
+    decode_object,
+)
 from stream.contract.label import read_label
 from stream.contract.transaction import ParsedTransaction, read_transaction
 from support.stream_records import CARD_NUMBER, KEY, LATEST_MS, MENTION, PAYMENT, literally, text
@@ -69,8 +76,10 @@ def test_nesting_up_to_the_limit_is_decoded_whatever_else_there_is() -> None:
     for more in ("", '"\\\\",' * 1_000, '"[",' * 1_000, "[]," * 1_000):
         deepest = DEEPEST - 2
         fits = literally("x", f"[{more}{'[' * deepest}{']' * deepest}]")
-        assert isinstance(decode_object(fits, PAYMENT), dict)
-        found = decode_object(literally("x", f"[{more}{'[' * (deepest + 1)}{']' * (deepest + 1)}]"), PAYMENT)
+        assert isinstance(decode_object(fits, KnownFields(PAYMENT)), RawRecord)
+        found = decode_object(
+            literally("x", f"[{more}{'[' * (deepest + 1)}{']' * (deepest + 1)}]"), KnownFields(PAYMENT)
+        )
         assert isinstance(found, Rejection)
         assert found.code is DeadLetterCode.TOO_DEEP
 
@@ -91,7 +100,7 @@ def whole_and_divided(value: bytes) -> list[Any]:
     for ordinary in (10**9, -1):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, "ORDINARY_VALUE_BYTES", ordinary)
-            found.append(decode_object(value, "ab"))
+            found.append(decode_object(value, KnownFields("ab")))
     return found
 
 
@@ -110,9 +119,11 @@ def test_known_fields_are_the_same_whether_unknown_ones_are_decoded_or_not(
         assert isinstance(divided, Rejection)
         assert divided.code == whole.code
     else:
-        assert divided.keys() == whole.keys()
-        for name in divided.keys() & set("ab"):
-            assert divided[name] == (type(whole[name])() if isinstance(whole[name], list | dict) else whole[name])
+        assert divided.unknown == whole.unknown
+        given = {name: value for name, value in whole.fields.items() if name in "ab"}
+        assert divided.fields == {
+            name: type(value)() if isinstance(value, list | dict) else value for name, value in given.items()
+        }
 
 
 def test_an_integer_of_any_length_in_an_unknown_field_is_ignored() -> None:
@@ -122,13 +133,23 @@ def test_an_integer_of_any_length_in_an_unknown_field_is_ignored() -> None:
         assert found.unknown == 1
 
 
-def test_unknown_fields_of_a_large_value_are_not_built() -> None:
+def test_unknown_fields_of_a_large_value_are_counted_up_to_ten_thousand() -> None:
+    for count, counted in ((2_000, 2_000), (9_900, 9_900), (20_000, MOST_COUNTED)):
+        found = read_transaction(text(**{f"unknown_{at}": 1 for at in range(count)}), KEY, LATEST_MS)
+        assert isinstance(found, ParsedTransaction)
+        assert found.unknown == counted
+
+
+@pytest.mark.parametrize(
+    "unknown", ['"more":[' + "[[[[]]]]," * 100_000 + "1]", ",".join(f'"{at}":1' for at in range(90_000))]
+)
+def test_unknown_fields_of_a_large_value_are_not_built(unknown: str) -> None:
     tracemalloc.start()
     try:
-        value = literally("more", "[" + "[[[[]]]]," * 100_000 + "1]")
+        value = text()[:-1] + f",{unknown}}}".encode()
         began = tracemalloc.get_traced_memory()[0]
         assert isinstance(read_transaction(value, KEY, LATEST_MS), ParsedTransaction)
-        assert tracemalloc.get_traced_memory()[1] - began < 20 * len(value)
+        assert tracemalloc.get_traced_memory()[1] - began < 12 * len(value)
     finally:
         tracemalloc.stop()
 

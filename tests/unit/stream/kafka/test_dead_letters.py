@@ -13,7 +13,15 @@ from stream.kafka.dead_letters import MAX_RUN, TRUNCATED, DeadLetter, DeadLetter
 from stream.kafka.publisher import Outgoing
 from support.stream_records import CARD_NUMBER, CARD_NUMBERS, Told
 
-ADDED = ("error.code", "error.detail", "source.topic", "source.partition", "source.offset", "source.timestamp")
+ADDED = (
+    "error.code",
+    "error.detail",
+    "source.topic",
+    "source.partition",
+    "source.offset",
+    "source.timestamp",
+    "deployment",
+)
 MOST_ADDED_BYTES = 6_000
 BYTES = st.none() | st.binary(max_size=60) | CARD_NUMBERS.map(str.encode)
 HEADERS = st.lists(st.tuples(st.text(max_size=20) | CARD_NUMBERS, BYTES), max_size=5)
@@ -25,7 +33,7 @@ def letter(record: Told, detail: str = "why") -> DeadLetter:
 
 def test_a_dead_letter_carries_the_record_its_error_and_its_source() -> None:
     record = Told(b"x", b"k", 3, 14, [("a", b"1"), ("a", None), ("b", b"")], "in-transactions", 1_234)
-    outgoing = letter(record, "not UTF-8 JSON: café").to_record()
+    outgoing = letter(record, "not UTF-8 JSON: café").to_record("cards.eu")
     assert (outgoing.source_offset, outgoing.key, outgoing.value) == (14, b"k", b"x")
     assert list(outgoing.headers) == [
         ("a", b"1"),
@@ -37,6 +45,7 @@ def test_a_dead_letter_carries_the_record_its_error_and_its_source() -> None:
         ("source.partition", b"3"),
         ("source.offset", b"14"),
         ("source.timestamp", b"1234"),
+        ("deployment", b"cards.eu"),
     ]
 
 

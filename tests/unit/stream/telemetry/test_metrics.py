@@ -22,15 +22,20 @@ GAUGES: Gauges = {
     "fraudstream.cache.evictions": lambda: {("card",): 2},
     "fraudstream.cache.lookups": lambda: {("card", "hit"): 9, ("card", "miss"): 1},
     "fraudstream.cache.size": lambda: {("card",): 4096},
+    "fraudstream.control_log.lost": lambda: {(): 0},
+    "fraudstream.control_log.unsaved": lambda: {(): 2},
     "fraudstream.halted": lambda: {(): 0},
+    "fraudstream.history.damaged": lambda: {(): 2},
     "fraudstream.history.incomplete": lambda: {(): 1},
     "fraudstream.history.open_parts": lambda: {(): 4},
+    "fraudstream.labels.waiting": lambda: {(): 3},
     "fraudstream.lag": lambda: {("transactions", "0"): 17},
     "fraudstream.model.info": lambda: {("live", DIGEST[:12], "cards", "1"): 1},
     "fraudstream.partitions": lambda: {("transactions",): 4},
     "fraudstream.ready": lambda: {(): 1},
     "fraudstream.revision": lambda: {(): 7},
     "fraudstream.shadow.queued": lambda: {(): 3},
+    "fraudstream.topics.deviating": lambda: {("model-events",): 1},
 }
 
 

@@ -1,11 +1,12 @@
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import msgspec
 import pytest
 
-from features.errors import StoreError, StoreRefusedError, StoreUnavailableError
+from features.errors import HistoryDamagedError, StoreError, StoreRefusedError, StoreUnavailableError
 from features.history.store import Observed, Transactions
 from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
@@ -142,6 +143,33 @@ async def test_records_decided_one_by_one_have_the_scores_and_counts_of_a_batch(
     assert alone.scored.judgements == together.scored.judgements
     assert published(alone) == published(together)
     assert (alone.dead, alone.repeated, alone.unknown_fields) == ([], together.repeated, together.unknown_fields)
+
+
+async def test_only_the_records_of_damaged_histories_are_decided_alone() -> None:
+    def fault(records: Sequence[Record]) -> Exception | None:
+        places = [place for place, record in enumerate(records) if record.offset in {2, 3}]
+        return HistoryDamagedError({"key"}, places) if places else None
+
+    pipeline = FailingPipeline(fault)
+    outputs = await decide(pipeline, a_batch(8))
+    assert pipeline.calls == [8, 2, 1, 1, 4]
+    assert offsets(outputs) == {0: [0, 4, 6], 1: [1, 5, 7]}
+    assert sorted(letter.record.offset for letter in outputs.dead) == [2, 3]
+
+
+async def test_the_records_of_damaged_histories_that_are_due_a_decision_are_named() -> None:
+    class Damaged(MemoryStore):
+        async def observe(self, transactions: Transactions) -> Observed:
+            observed = await super().observe(transactions)
+            return replace(observed, damaged={at: f"key-{at}" for at in range(len(transactions)) if at != 1})
+
+    pipeline = Pipeline(Settings(), FEATURES, Damaged(FEATURES))
+    records = [Told(b"x", offset=0), Told(text(transaction_id="t-1"), offset=1), Told(text(), offset=2)]
+    repeated = [Told(text(), offset=3), Told(text(transaction_id="t-4"), offset=4)]
+    terms = DecisionTerms(SERVING, {0: 1}, NoTracing().headers)
+    with pytest.raises(HistoryDamagedError) as refused:
+        await pipeline.decide([*records, *repeated], terms, lambda: 1)
+    assert (refused.value.places, refused.value.keys) == ({1, 4}, {"key-0", "key-3"})
 
 
 @pytest.mark.parametrize("error", [StoreUnavailableError("away"), StoreRefusedError("may evict")])

@@ -11,7 +11,7 @@ from stream.contract.codes import DeadLetterCode
 from stream.errors import StaleBatchError
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Destination, Outgoing, Published
-from stream.worker.outputs import PartitionWriter, Written
+from stream.worker.outputs import PartitionWriter, TopicOutputs, Written
 from support.stream_records import Told
 
 MIB = 1024 * 1024
@@ -57,8 +57,8 @@ async def write(
 ) -> Written:
     """Write scores at these offsets, by partition; after so many calls the batch may not go on."""
     records = {partition: [score(offset) for offset in offsets] for partition, offsets in outputs.items()}
-    writer = PartitionWriter(brokers, "scores", "dead-letters")
-    return await writer.write(records, dead, lambda: len(brokers.calls) < slices)
+    writer = PartitionWriter(brokers, "dead-letters", "d-1")
+    return await writer.write(TopicOutputs("scores", records), dead, lambda: len(brokers.calls) < slices)
 
 
 async def test_a_partition_without_a_leader_fails_alone() -> None:
@@ -108,9 +108,9 @@ class Watched(DeadLetter):
 
     threads: ClassVar[set[int]] = set()
 
-    def to_record(self) -> Outgoing:
+    def to_record(self, deployment: str = "") -> Outgoing:
         self.threads.add(threading.get_ident())
-        return super().to_record()
+        return super().to_record(deployment)
 
 
 async def test_large_dead_letters_are_converted_outside_of_the_event_loop() -> None:

@@ -1,0 +1,198 @@
+"""The settings by which Kafka deletes records: whether those of the topics keep records as long as they are needed.
+
+Other tooling may set them at any time, so they are checked at start-up and while a worker runs. They are mended by
+`fraudstream topics apply` alone.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, for_code
+
+from stream.errors import TopicsError
+from stream.kafka.client import connection_options, explain_error
+from stream.kafka.topics import LAYOUTS, UNLIMITED, TopicLayout
+from stream.settings import Settings
+
+log = logging.getLogger("fraudstream.topics")
+
+_CHECK_SECONDS = 60.0
+_SET_ON_THE_TOPIC = 1
+"""The source of a setting, in a response, that is the topic's own; others come from the broker."""
+
+
+class Deviation(NamedTuple):
+    """A setting of a topic by which records are deleted too soon, what it is, and what it must be."""
+
+    topic: str
+    setting: str
+    found: str
+    wanted: str
+
+    def __str__(self) -> str:
+        """Say what is wrong, and the command that mends it."""
+        return (
+            f"{self.topic}: {self.setting} is {self.found or 'empty'} instead of {self.wanted}, so records that are "
+            "needed will be deleted; mend it by `fraudstream topics apply`, or kafka-configs.sh --alter --entity-type "
+            f"topics --entity-name {self.topic} --add-config {self.setting}={self.wanted}"
+        )
+
+
+def _keeps_as_long(found: str, wanted: str) -> bool:
+    """Compare a retention; -1 is for ever."""
+    try:
+        return int(found) == UNLIMITED or UNLIMITED != int(wanted) <= int(found)
+    except ValueError:
+        return False
+
+
+_RULES: Mapping[str, Callable[[str, str], bool]] = {
+    "cleanup.policy": str.__eq__,
+    "retention.ms": _keeps_as_long,
+    "retention.bytes": _keeps_as_long,
+}
+"""When a setting will do, given what it is and what the layout says."""
+
+
+class TopicConfiguration(NamedTuple):
+    """A topic's settings, and which of them are its own; `error` says why they could not be read."""
+
+    values: Mapping[str, str]
+    own: frozenset[str]
+    error: str | None = None
+
+
+class Findings(NamedTuple):
+    """The deviations of all topics, and which topics' settings could not be checked, and why."""
+
+    deviations: tuple[Deviation, ...]
+    unread: tuple[str, ...]
+
+
+def deviations_of(layout: TopicLayout, topic: str, values: Mapping[str, str]) -> Iterator[Deviation]:
+    """Yield the settings of a topic that delete records too soon; one that a broker does not name, it does not have."""
+    wanted = layout.configuration(1) | {"retention.bytes": str(UNLIMITED)}
+    for setting in _RULES.keys() & values.keys():
+        if not _RULES[setting](values[setting], wanted[setting]):
+            yield Deviation(topic, setting, values[setting], wanted[setting])
+
+
+async def deviations(settings: Settings, admin: AIOKafkaAdminClient) -> Findings:
+    """Check the settings of all topics that exist.
+
+    Raises:
+        aiokafka.errors.KafkaError: the broker does not respond.
+    """
+    configurations = await read_configurations(settings, admin)
+    found = [
+        one
+        for layout in LAYOUTS
+        if (topic := settings.topic(layout.name)) in configurations and configurations[topic].error is None
+        for one in deviations_of(layout, topic, configurations[topic].values)
+    ]
+    unread = [f"{topic}: {one.error}" for topic, one in configurations.items() if one.error is not None]
+    return Findings(tuple(found), tuple(unread))
+
+
+async def mend(settings: Settings) -> Findings:
+    """Set what deletes records too soon, leave all other settings, and return what was changed or not checked.
+
+    Raises:
+        TopicsError: the broker does not respond, or a topic's settings may not be changed.
+    """
+    admin = AIOKafkaAdminClient(**connection_options(settings))
+    try:
+        await admin.start()
+        return await _mend(settings, admin)
+    except KafkaError as error:
+        raise TopicsError(await explain_error(settings, error)) from error
+    finally:
+        await admin.close()
+
+
+async def _mend(settings: Settings, admin: AIOKafkaAdminClient) -> Findings:
+    found = await deviations(settings, admin)
+    configurations = await read_configurations(settings, admin) if found.deviations else {}
+    for topic in sorted({one.topic for one in found.deviations}):
+        values, own, _ = configurations[topic]
+        # The request replaces all settings of a topic, so its own ones are sent again.
+        changes = {one.setting: one.wanted for one in found.deviations if one.topic == topic}
+        await _alter(admin, topic, {name: values[name] for name in own} | changes)
+    return found
+
+
+async def _alter(admin: AIOKafkaAdminClient, topic: str, values: Mapping[str, str]) -> None:
+    for response in await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, dict(values))]):
+        for code, message, *_ in response.resources:
+            if code:
+                raise TopicsError(f"{topic}: {for_code(code).__name__} {message or ''}".rstrip())
+
+
+async def read_configurations(settings: Settings, admin: AIOKafkaAdminClient) -> dict[str, TopicConfiguration]:
+    """Return the settings of each topic that exists.
+
+    Raises:
+        aiokafka.errors.KafkaError: the broker does not respond.
+    """
+    names = set(await admin.list_topics())
+    asked = [
+        ConfigResource(ConfigResourceType.TOPIC, name)
+        for layout in LAYOUTS
+        if (name := settings.topic(layout.name)) in names
+    ]
+    answers = [one for response in await admin.describe_configs(asked) for one in response.resources] if asked else []
+    return {topic: _configuration(code, entries) for code, _, _, topic, entries in answers}
+
+
+def _configuration(code: int, entries: list[tuple[Any, ...]]) -> TopicConfiguration:
+    if code:
+        return TopicConfiguration(
+            {}, frozenset(), f"its settings cannot be checked (DescribeConfigs): {for_code(code).__name__}"
+        )
+    values = {name: value or "" for name, value, *_ in entries}
+    return TopicConfiguration(
+        values, frozenset(name for name, _, _, source, *_ in entries if source == _SET_ON_THE_TOPIC)
+    )
+
+
+class TopicWatch:
+    """Checks the topics' settings regularly, and warns whenever something else is wrong than before."""
+
+    def __init__(self, settings: Settings, admin: AIOKafkaAdminClient) -> None:
+        self._settings = settings
+        self._admin = admin
+        self._said: frozenset[str] = frozenset()
+        self.deviating: Mapping[str, int] = {}
+        """How many settings of each topic delete records too soon."""
+
+    async def check(self) -> None:
+        """Check once.
+
+        Raises:
+            aiokafka.errors.KafkaError: the broker does not respond.
+        """
+        found, unread = await deviations(self._settings, self._admin)
+        counts = Counter(one.topic for one in found)
+        self.deviating = {
+            self._settings.topic(layout.name): counts[self._settings.topic(layout.name)] for layout in LAYOUTS
+        }
+        warnings = frozenset({*map(str, found), *unread})
+        for warning in sorted(warnings - self._said):
+            log.warning("%s", warning)
+        if self._said and not warnings:
+            log.warning("the settings of all topics keep records as long as they are needed again")
+        self._said = warnings
+
+    async def run(self) -> None:
+        """Check for ever; a broker that does not respond is asked again."""
+        while True:
+            await asyncio.sleep(_CHECK_SECONDS)
+            try:
+                await self.check()
+            except KafkaError as error:
+                log.info("the settings of the topics cannot be checked, retrying: %s", error)

@@ -1,0 +1,263 @@
+"""Rebuilds single histories that were damaged: searches the log for their records, and appends those again.
+
+The worker that owns the first partition of the transactions does it for all, beside its decisions; if it ends, the next
+owner begins anew. Meanwhile the histories take new records, their payments are decided by rules, and the labels of such
+cards wait. Everything is appended that an intact history of the same payment shows to have been accepted: so what no
+worker has taken yet is left to its decision.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from features.history import records
+from features.history.store import Entity, Ints, RetentionPolicy
+from features.redis.damage import DamagedHistory
+from features.redis.progress import LogPart
+from features.redis.store import RedisStore, StoreOptions
+from stream.clock import now_ms
+from stream.fates import Phase, is_retried
+from stream.kafka.batches import Record
+from stream.recovery.reapply import (
+    OffsetRange,
+    ReapplyDeps,
+    ReapplyRate,
+    apply_again,
+    log_reader,
+    part_count,
+    reapply,
+    topic_partition,
+)
+from stream.scoring.decode import decode
+from stream.scoring.facts import FactListener, Reapplied
+from stream.settings import Settings
+
+log = logging.getLogger("fraudstream.damage")
+
+SEARCH_RATE = ReapplyRate(2_000, 1.0)
+"""Half of the time is left to decisions, each of which waits some ms at most."""
+FIRST_PARTITION = 0
+_POLL_SECONDS = 1.0
+_REFRESH_SECONDS = 0.5
+_SEEN_SECONDS = 2.0
+"""By then all workers have looked at the state in Redis: they do so twice a second."""
+_CACHE_BYTES = 64 << 20
+
+
+class DamageDeps(NamedTuple):
+    """The dependencies: `store` is the one that decides, `show` receives the number of damaged histories.
+
+    `decided` returns each own partition's decided offset, None until all are known.
+    """
+
+    settings: Settings
+    policy: RetentionPolicy
+    store: RedisStore
+    decided: Callable[[], Mapping[int, int] | None]
+    emit: FactListener
+    show: Callable[[int], None]
+
+
+class DamageRepairer:
+    """Looks for damaged histories once a second, and rebuilds them, if this is the worker to do it."""
+
+    def __init__(self, deps: DamageDeps) -> None:
+        self._deps = deps
+
+    async def run(self) -> None:
+        """Rebuild whenever needed, for ever."""
+        while True:
+            await asyncio.sleep(_POLL_SECONDS)
+            try:
+                found = await self._deps.store.damaged.read() if self._is_ours() else []
+                self._deps.show(len(found))
+                if found:
+                    await self._repair(found)
+            except Exception as error:
+                if not is_retried(error, Phase.REPAIR):
+                    raise
+                log.warning("damaged histories could not be rebuilt, retrying: %s", error)
+
+    def _is_ours(self) -> bool:
+        """Tell whether this worker is to rebuild them, now: not during a repair of everything, which comes first."""
+        store = self._deps.store
+        whole = not store.incomplete and store.state.pending_repair is None
+        return whole and FIRST_PARTITION in (self._deps.decided() or {})
+
+    async def _repair(self, found: Sequence[DamagedHistory]) -> None:
+        """Rebuild until that is done, or another worker is to do it."""
+        task = asyncio.create_task(rebuild_damaged(self._deps, found))
+        try:
+            while self._is_ours() and not task.done():
+                await asyncio.wait({task}, timeout=_POLL_SECONDS)
+        finally:
+            task.cancel()
+            (error,) = await asyncio.gather(task, return_exceptions=True)
+        if isinstance(error, Exception):
+            raise error
+
+
+async def rebuild_damaged(deps: DamageDeps, damaged: Sequence[DamagedHistory]) -> None:
+    """Append what damaged histories lack, with connections of its own, and say that they are whole.
+
+    Labels come before transactions, which take them along, as in a repair of everything.
+
+    Raises:
+        StoreUnavailableError: Redis does not respond.
+        aiokafka.errors.KafkaError: Kafka does not respond.
+    """
+    log.warning("%d damaged histories are rebuilt from Kafka, such as %s", len(damaged), damaged[0].key.decode())
+    options = StoreOptions(cache_bytes=_CACHE_BYTES, other_store_lock=deps.store.lock)
+    store = RedisStore(deps.settings.redis_url, deps.settings.deployment, deps.policy, now_ms, options)
+    try:
+        await store.connect()
+        rebuild = _Rebuild(deps, store, damaged)
+        if await rebuild.append_lacking():
+            await asyncio.sleep(_SEEN_SECONDS)
+            whole = [await store.damaged.mend(one) for one in damaged]
+            log.warning("%d of %d damaged histories are whole again", sum(whole), len(damaged))
+    finally:
+        await store.close()
+
+
+class _Rebuild:
+    """One rebuild of some histories, under the history epoch of its beginning."""
+
+    def __init__(self, deps: DamageDeps, store: RedisStore, damaged: Sequence[DamagedHistory]) -> None:
+        self._deps = deps
+        self._store = store
+        self._search = EntitySearch(damaged)
+        self._epoch = store.history_epoch
+        self._refresh_due = 0.0
+
+    async def append_lacking(self) -> bool:
+        """Append all that is lacking; False if the epoch rose meanwhile, so that everything is repaired."""
+        settings, search = self._deps.settings, self._search
+        async with log_reader(settings) as reader:
+            deps = ReapplyDeps(reader, settings, self._store, SEARCH_RATE)
+            labels, transactions = [await self._ranges(deps, of_labels=of_labels) for of_labels in (True, False)]
+            await self._note_displaced(deps, (*labels, *transactions))
+            done = search.is_of_cards or await reapply(deps._replace(apply=search.collect), transactions, self._go_on)
+            done = done and await reapply(deps._replace(apply=self._apply_labels), labels, self._go_on)
+            done = done and await reapply(deps._replace(apply=self._apply_transactions), transactions, self._go_on)
+            await self._note_displaced(deps, (*labels, *transactions))
+        return done
+
+    async def _ranges(self, deps: ReapplyDeps, *, of_labels: bool) -> list[OffsetRange]:
+        """Return all that a topic holds now."""
+        parts = [LogPart(of_labels, partition) for partition in range(part_count(deps.reader, deps.settings) // 2)]
+        ends = await deps.reader.end_offsets([topic_partition(deps.settings, part) for part in parts])
+        return [OffsetRange(part, 0, 0, ends[topic_partition(deps.settings, part)], 0) for part in parts]
+
+    async def _note_displaced(self, deps: ReapplyDeps, ranges: Sequence[OffsetRange]) -> None:
+        """Store that all records that the log holds by now may be out of order."""
+        tps = {one.part: topic_partition(deps.settings, one.part) for one in ranges}
+        ends = await deps.reader.end_offsets(list(tps.values()))
+        below = {part: ends[tp] for part, tp in tps.items()}
+        await self._store.repair_progress.add_displaced(self._epoch, below, now_ms())
+
+    async def _go_on(self, _ranges: Sequence[OffsetRange], _count: int) -> bool:
+        """Tell whether the rebuild is still needed as it began."""
+        if time.monotonic() >= self._refresh_due:
+            self._refresh_due = time.monotonic() + _REFRESH_SECONDS
+            await self._store.refresh()
+        return self._store.history_epoch == self._epoch and not self._store.incomplete
+
+    async def _apply_labels(self, settings: Settings, store: RedisStore, some: Sequence[Record]) -> None:
+        found = self._search.labels(some)
+        await apply_again(settings, store, found)
+        self._deps.emit(Reapplied("labels", len(found)))
+
+    async def _apply_transactions(self, settings: Settings, store: RedisStore, some: Sequence[Record]) -> None:
+        decoded = decode(self._search.transactions(some), round(settings.future_skew * 1000))
+        accepted = await store.confirm(decoded.columns) if decoded.records else []
+        found = [record for record, one in zip(decoded.records, accepted, strict=True) if one]
+        await apply_again(settings, store, found)
+        self._deps.emit(Reapplied("transactions", len(found)))
+
+
+class _Names(msgspec.Struct):
+    """The fields of a transaction or a label that name histories."""
+
+    transaction_id: str = ""
+    card_id: str = ""
+    merchant_id: Any = None
+    device_id: Any = None
+
+
+_read_names = msgspec.json.Decoder(_Names).decode
+
+
+class EntitySearch:
+    """Finds the transactions of some entities, and the labels about them, by reading the names in each record alone."""
+
+    def __init__(self, wanted: Sequence[DamagedHistory]) -> None:
+        self._wanted = {kind: {one.entity for one in wanted if one.kind is kind} for kind in records.HASHES}
+        self._collected: list[int] = []
+        self._about: Ints = np.empty(0, np.int64)
+
+    @property
+    def is_of_cards(self) -> bool:
+        """Whether all of them are cards, whose labels name them; for others, `collect` comes before `labels`."""
+        return not any(found for kind, found in self._wanted.items() if kind is not Entity.CARD)
+
+    async def collect(self, _settings: Settings, _store: RedisStore, some: Sequence[Record]) -> None:
+        """Note the transactions that are found, so that labels about them can be."""
+        self._collected += [_transaction(names) for _, names in self._found(some)]
+
+    def transactions(self, some: Sequence[Record]) -> list[Record]:
+        """Return the transactions of these entities."""
+        return [record for record, _ in self._found(some)]
+
+    def labels(self, some: Sequence[Record]) -> list[Record]:
+        """Return the labels of these cards, and about the transactions that were collected."""
+        if self._collected:
+            self._about, self._collected = np.unique(np.array(self._collected, np.int64)), []
+        read = [(record, names) for record in some if (names := _names(record)) is not None]
+        about = self._are_about(np.array([_transaction(names) for _, names in read], np.int64))
+        return [record for (record, names), known in zip(read, about, strict=True) if known or self._is_card(names)]
+
+    def _are_about(self, transactions: Ints) -> list[bool]:
+        """Tell for each of some transactions whether it was collected."""
+        if not len(self._about):
+            return [False] * len(transactions)
+        places = np.minimum(np.searchsorted(self._about, transactions), len(self._about) - 1)
+        same: list[bool] = (self._about[places] == transactions).tolist()
+        return same
+
+    def _found(self, some: Sequence[Record]) -> list[tuple[Record, _Names]]:
+        read = ((record, _names(record)) for record in some)
+        return [(record, names) for record, names in read if names is not None and self._is_wanted(names)]
+
+    def _is_wanted(self, names: _Names) -> bool:
+        """Tell whether a transaction is one of these entities'."""
+        of_others = ((Entity.MERCHANT, names.merchant_id), (Entity.DEVICE, names.device_id))
+        return self._is_card(names) or any(
+            self._wanted[kind] and isinstance(name, str) and _hash(kind, name) in self._wanted[kind]
+            for kind, name in of_others
+        )
+
+    def _is_card(self, names: _Names) -> bool:
+        cards = self._wanted[Entity.CARD]
+        return bool(cards) and _hash(Entity.CARD, names.card_id) in cards
+
+
+def _names(record: Record) -> _Names | None:
+    """Return the names in a record; None if it became a dead letter for lack of them."""
+    try:
+        return _read_names(record.value or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _hash(kind: Entity, name: str) -> int:
+    return records.HASHES[kind](name) & records.HASH_MASK
+
+
+def _transaction(names: _Names) -> int:
+    return records.transaction_hash(names.card_id, names.transaction_id)

@@ -1,0 +1,118 @@
+"""Two deployments on the same topics: one publishes, the other decides silently, and neither harms the other."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+
+from stream.consumer import ValidScores
+from stream.contract.outputs import Score
+from support.fleet.fleet import Fleet, until
+from support.fleet.payments import PARTITIONS, payment, put_model
+from support.fleet.workers import Worker
+from support.kafka.cluster import Cluster
+
+
+@pytest.fixture
+def green(fleet: Fleet, tmp_path: Path, start_worker: Callable[..., Worker]) -> Fleet:
+    """Another deployment on the topics of `fleet`."""
+    own = {"DEPLOYMENT": f"{fleet.prefix}green", "GROUP": "", "MODELS": str(tmp_path / "green-models")}
+    return Fleet(fleet.environment | own, tmp_path, start_worker)
+
+
+def payments(first: int, count: int) -> list[dict[str, Any]]:
+    return [payment(number, cards=30) for number in range(first, first + count)]
+
+
+def go_live_when_warm(green: Fleet) -> Worker:
+    """Start a worker of another deployment, and promote a model once its histories are rebuilt from Kafka."""
+    digest, worker = put_model(green.models), green.worker()
+    until(lambda: worker.has_joined, "the group is joined")
+
+    def promoted() -> bool:
+        done = green.cli("model", "promote", digest, "--reason", "test", "--json", "--wait", "10")
+        assert done.returncode == 0 or "features_warming" in done.stdout, done.stdout
+        return done.returncode == 0
+
+    until(promoted, "the model is live")
+    worker.await_ready()
+    return worker
+
+
+def silent_scores(fleet: Fleet) -> list[Score]:
+    reader: ValidScores[Any] = ValidScores()
+    return [score for _, score in reader.of(fleet.read(f"scores-{fleet.environment['DEPLOYMENT']}"))]
+
+
+def test_a_second_deployment_decides_silently_and_the_same(fleet: Fleet, green: Fleet) -> None:
+    (blue,) = fleet.go_live()
+    before, after = payments(0, 60), payments(100, 100)
+    fleet.publish(before)
+    fleet.publish([label_of(before[0])], topic="labels")
+    fleet.await_scores(len(before))
+    assert green.cli("topics", "apply", "--partitions", str(PARTITIONS)).returncode == 0
+    other = go_live_when_warm(green)
+    fleet.publish([*after, after[0] | {"amount_minor": -1}])
+    published = fleet.await_scores(len(before) + len(after))
+    silent = f"scores-{green.environment['DEPLOYMENT']}"
+    until(lambda: sum(fleet.ends(silent).values()) >= len(after), "all later payments are decided silently")
+    assert {score.deployment for score in published} == {fleet.environment["DEPLOYMENT"]}
+    decided = {score.transaction_id: score for score in silent_scores(green)}
+    assert decided.keys() == {one["transaction_id"] for one in after}
+    assert {score.deployment for score in decided.values()} == {green.environment["DEPLOYMENT"]}
+    for score in published:
+        if score.transaction_id in decided:
+            assert decided[score.transaction_id].features == score.features
+    assert blue.readiness() == (True, [])
+    assert other.readiness() == (True, [])
+    letters = [dict(letter.headers) for letter in fleet.await_records("dead-letters", 1)]
+    assert {headers["deployment"].decode() for headers in letters} >= {fleet.environment["DEPLOYMENT"]}
+
+
+def test_a_worker_of_another_deployment_is_refused_in_the_group_by_name(fleet: Fleet, green: Fleet) -> None:
+    (blue,) = fleet.go_live()
+    stranger = green.worker(GROUP=fleet.environment["GROUP"])
+    until(lambda: "FRAUDSTREAM_GROUP" in str(stranger.readiness()[1]), "the stranger says why it does not join")
+    reasons = str(stranger.readiness()[1])
+    assert f"deployment {fleet.environment['DEPLOYMENT']}" in reasons
+    twin = fleet.worker(GROUP=f"{fleet.prefix}twins")
+    until(lambda: "end them first" in str(twin.readiness()[1]), "a second group of the deployment does not start")
+    fleet.publish(payments(0, 100))
+    assert len(fleet.await_scores(100)) == 100
+    assert blue.readiness() == (True, [])
+    assert (stranger.exit_code, twin.exit_code) == (None, None)
+
+
+def test_a_member_that_is_no_worker_is_told_of(fleet: Fleet, kafka: Cluster) -> None:
+    (blue,) = fleet.go_live()
+
+    async def intrude() -> None:
+        consumer = AIOKafkaConsumer(
+            f"{fleet.prefix}transactions",
+            bootstrap_servers=kafka.brokers,
+            group_id=fleet.environment["GROUP"],
+            client_id="a-dashboard",
+            partition_assignment_strategy=[RangePartitionAssignor],
+        )
+        await consumer.start()
+        try:
+            await asyncio.to_thread(until, lambda: "a-dashboard" in str(blue.readiness()[1]), "it is told of")
+        finally:
+            await consumer.stop()
+
+    asyncio.run(intrude())
+    blue.await_ready(30)
+    fleet.publish(payments(0, 40))
+    assert Counter(one.transaction_id for one in fleet.await_scores(40)) == Counter(
+        one["transaction_id"] for one in payments(0, 40)
+    )
+
+
+def label_of(one: dict[str, Any]) -> dict[str, Any]:
+    about = {name: one[name] for name in ("transaction_id", "card_id")}
+    return about | {"fraud": True, "labelled_at": "2026-01-01T00:00:00Z", "reported_by": "analyst"}
