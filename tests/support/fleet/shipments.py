@@ -38,6 +38,8 @@ HEADERS: tuple[tuple[str, bytes | None], ...] = (
 """Odd, but all of them can be passed on."""
 LARGEST_REQUEST = 16 * 1024 * 1024
 JAVA_SECONDS = 120.0
+TRANSACTION_MS = 10_000
+"""After which the coordinator aborts a transaction that its producer has left."""
 
 Sent = tuple[str | None, bytes | None]
 
@@ -144,10 +146,11 @@ def by_librdkafka(place: Place, sent: Sequence[Shipment]) -> None:
 
 
 def librdkafka_producer(brokers: str, codec: str = "none", transactional_id: str | None = None) -> Producer:
-    """Return a producer of librdkafka, which sends what it has together."""
-    options = {"bootstrap.servers": brokers, "compression.codec": codec, "linger.ms": 20, "acks": "all"}
-    options |= {"message.max.bytes": LARGEST_REQUEST}
-    return Producer(options | ({"transactional.id": transactional_id} if transactional_id else {}))
+    """Return an idempotent producer of librdkafka, which sends what it has together."""
+    options = {"bootstrap.servers": brokers, "compression.codec": codec, "linger.ms": 20, "log_level": 2}
+    options |= {"acks": "all", "enable.idempotence": True, "message.max.bytes": LARGEST_REQUEST}
+    transactions = {"transactional.id": transactional_id, "transaction.timeout.ms": TRANSACTION_MS}
+    return Producer(options | (transactions if transactional_id else {}))
 
 
 # --- Java

@@ -1,7 +1,7 @@
 """Record batches made byte by byte and sent by a Produce request of our own: what no client library would send.
 
-The layout is that of message format 2. `Parts` holds what a test wants to be different: the bytes of header names, the
-compressed bytes, the codec. The checksum of a batch is always right, so that the broker looks at what is inside.
+The layout is that of message format 2. The checksum of a batch is always right, so that the broker looks at what is
+inside.
 """
 
 import socket
@@ -9,12 +9,15 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import cramjam
+from aiokafka.codec import gzip_encode, lz4_encode, snappy_encode, zstd_encode
 from aiokafka.record.util import calc_crc32c
 
 PRODUCE, VERSION, CORRELATION = 0, 7, 11
 ALL_REPLICAS, TIMEOUT_MS = -1, 10_000
 MAGIC = 2
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
+ENCODE = {"none": bytes, "gzip": gzip_encode, "snappy": snappy_encode, "lz4": lz4_encode, "zstd": zstd_encode}
 Headers = Sequence[tuple[bytes, bytes | None]]
 
 
@@ -66,10 +69,19 @@ def record_batch(section: bytes, count: int, timestamp_ms: int, codec: str = "no
     return struct.pack(">qi", 0, len(framed)) + framed
 
 
+def lz4_with_wrong_checksum(section: bytes) -> bytes:
+    """Compress with a checksum of the content, and change it: brokers pass over it, clients do not."""
+    compressor = cramjam.lz4.Compressor(content_checksum=True, block_linked=False)
+    compressor.compress(section)
+    frame = bytes(compressor.finish())
+    return frame[:-1] + bytes([frame[-1] ^ 1])
+
+
 def produce(port: int, topic: str, partition: int, batch: bytes) -> int:
     """Send one batch to a broker on loopback and return its first offset.
 
     Raises:
+        OSError: the broker does not answer.
         ProduceRefused: with the error code.
     """
     name = topic.encode()
@@ -80,8 +92,10 @@ def produce(port: int, topic: str, partition: int, batch: bytes) -> int:
     with socket.create_connection(("127.0.0.1", port), TIMEOUT_MS / 1000) as connection:
         connection.sendall(struct.pack(">i", len(request)) + request)
         stream = connection.makefile("rb")
-        (size,) = struct.unpack(">i", stream.read(4))
-        answer = stream.read(size)
+        head = stream.read(4)
+        if len(head) < 4:
+            raise ConnectionResetError("the broker has closed the connection")
+        answer = stream.read(struct.unpack(">i", head)[0])
     code, offset = struct.unpack_from(">hq", answer, 4 + 4 + 2 + len(name) + 4 + 4)
     if code:
         raise ProduceRefused(code)

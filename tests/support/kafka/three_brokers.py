@@ -18,6 +18,7 @@ from support.kafka.wire import active_controller, coordinator
 IDS = (1, 2, 3)
 HEAP_MB = 256
 LOOK_UP_SECONDS = 30.0
+SYNC_SECONDS = 90.0
 Answer = TypeVar("Answer")
 
 
@@ -77,7 +78,9 @@ class ThreeBrokers:
     def await_in_sync(self, *topics: str) -> None:
         """Wait until all replicas of these topics are in sync, so that the next fault meets a whole cluster."""
         whole = frozenset(IDS)
-        self._ask(lambda: all(one == whole for topic in topics for one in self.in_sync(topic).values()) or None)
+        self._ask(
+            lambda: all(one == whole for topic in topics for one in self.in_sync(topic).values()) or None, SYNC_SECONDS
+        )
 
     def controller(self) -> int:
         """Return the id of the active controller."""
@@ -101,10 +104,10 @@ class ThreeBrokers:
         return next((answer for answer in answers if answer is not None), None)
 
     @staticmethod
-    def _ask(question: Callable[[], Answer | None]) -> Answer:
-        deadline = time.monotonic() + LOOK_UP_SECONDS
+    def _ask(question: Callable[[], Answer | None], seconds: float = LOOK_UP_SECONDS) -> Answer:
+        deadline = time.monotonic() + seconds
         while (answer := question()) is None:
-            assert time.monotonic() < deadline, "no broker answers"
+            assert time.monotonic() < deadline, f"not answered within {seconds:g} s"
             time.sleep(0.1)
         return answer
 

@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import cramjam
 import msgspec
 import pytest
-from aiokafka.codec import gzip_encode, lz4_encode, snappy_encode, zstd_encode
+from aiokafka.codec import lz4_encode, snappy_encode
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from stream.clock import now_ms
@@ -39,10 +38,17 @@ from support.fleet.shipments import (
 from support.fleet.workers import Worker
 from support.kafka.cluster import Cluster
 from support.kafka.jars import NoJars
-from support.kafka.raw_batches import Headers, RawRecord, produce, record_batch, records_section
+from support.kafka.raw_batches import (
+    ENCODE,
+    Headers,
+    RawRecord,
+    lz4_with_wrong_checksum,
+    produce,
+    record_batch,
+    records_section,
+)
 from support.redis.own import OwnRedis
 
-ENCODE = {"none": bytes, "gzip": gzip_encode, "snappy": snappy_encode, "lz4": lz4_encode, "zstd": zstd_encode}
 LARGER_THAN_ANY_TOPIC_TAKES = 3 * 1024 * 1024
 NEAR_THE_LIMIT = 1_048_000
 """`max.message.bytes` of the transactions topic is 1,048,588, and holds for a batch."""
@@ -284,14 +290,6 @@ def store_section(
     section, count = content
     batch = record_batch(section, count, now_ms(), codec)
     return produce(int(fleet.brokers.rpartition(":")[2]), f"{fleet.prefix}{topic}", partition, batch)
-
-
-def lz4_with_wrong_checksum(section: bytes) -> bytes:
-    """Compress with a checksum of the content, and change it: brokers pass over it, clients do not."""
-    compressor = cramjam.lz4.Compressor(content_checksum=True, block_linked=False)
-    compressor.compress(section)
-    frame = bytes(compressor.finish())
-    return frame[:-1] + bytes([frame[-1] ^ 1])
 
 
 def send_alone(fleet: Fleet, codec: str, one: dict[str, Any], header: str) -> None:
