@@ -74,7 +74,7 @@ class Pipeline:
         self._store = store
 
     async def decide(self, records: Sequence[Record], terms: DecisionTerms, clock: Callable[[], int]) -> Outputs:
-        """Decide a batch of records; `clock` is read once, after scoring and before encoding.
+        """Decide a batch of records; `clock` is read before decoding, and after scoring.
 
         Raises:
             StoreUnavailableError: the histories are unavailable; nothing was decided, retry.
@@ -82,7 +82,7 @@ class Pipeline:
         """
         watch = Stopwatch()
         size = size_of(*records)
-        decoded = await self._decode(records, size, terms.log)
+        decoded = await self._decode(records, size, (terms.log, clock()))
         watch.lap("decode")
         observed = await self._store.observe(decoded.columns)
         watch.lap("observe")
@@ -112,10 +112,10 @@ class Pipeline:
         Raises:
             StoreUnavailableError: the histories are unavailable; retry.
         """
-        await self._store.observe((await self._decode(records, size_of(*records), log)).columns)
+        await self._store.observe((await self._decode(records, size_of(*records), (log, None))).columns)
 
-    async def _decode(self, records: Sequence[Record], size: int, log: int) -> Decoded:
-        return await in_thread_if_large(size, decode, records, round(self._settings.future_skew * 1000), log)
+    async def _decode(self, records: Sequence[Record], size: int, context: tuple[int, int | None]) -> Decoded:
+        return await in_thread_if_large(size, decode, records, round(self._settings.future_skew * 1000), *context)
 
     async def _score(self, serving: ServingModels, vectors: Vectors, count: int) -> list[Judgement]:
         """Score here, or in another thread if it takes long: LightGBM releases the GIL."""

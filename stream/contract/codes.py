@@ -35,6 +35,8 @@ class DeadLetterCode(StrEnum):
     """The record's key is not its `card_id`."""
     IN_THE_FUTURE = "in_the_future"
     """`occurred_at` is later than the record's timestamp by more than the allowed skew."""
+    AHEAD_OF_CLOCK = "ahead_of_clock"
+    """`occurred_at` is later than the worker's clock by more than an hour and the allowed skew."""
     TOO_LATE = "too_late"
     """The transaction is older than its card's horizon."""
     TRANSACTION_CONFLICT = "transaction_conflict"

@@ -104,6 +104,15 @@ _decode = msgspec.json.Decoder(Transaction).decode
 _pack = msgspec.msgpack.Encoder().encode
 
 
+def clock_problem(accepted: ParsedTransaction, latest_ms: int) -> Rejection | None:
+    """Reject a transaction that is ahead of our own clock: brokers may accept timestamps of any time."""
+    if accepted.occurred_ms <= latest_ms:
+        return None
+    ahead = accepted.occurred_ms - latest_ms
+    detail = f"occurred_at: {format_time(accepted.occurred_ms)} is {ahead} ms later than this worker's clock permits"
+    return Rejection(DeadLetterCode.AHEAD_OF_CLOCK, f"{detail}; set message.timestamp.after.max.ms on the topic")
+
+
 def read_transaction(value: bytes | None, key: bytes | None, latest_ms: int) -> ParsedTransaction | Rejection:
     """Decode one record of the transactions topic.
 

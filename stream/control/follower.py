@@ -66,6 +66,10 @@ class Follower:
         self._said_loss: str | None = None
         self._changed = asyncio.Condition()
 
+    def log_number(self, topic: str) -> int:
+        """Return the number of an input topic's last log."""
+        return self.logs.last(topic)
+
     async def run(self) -> None:
         """Read the log for ever; retry when the broker does not respond."""
         while True:

@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError, for_code
 
 from stream.errors import TopicsError
 from stream.kafka.client import connection_options, explain_error
-from stream.kafka.topics import LAYOUTS, UNLIMITED, TopicLayout
+from stream.kafka.topics import LAYOUTS, LEAD_SETTING, UNLIMITED, TopicLayout
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.topics")
@@ -36,10 +36,15 @@ class Deviation(NamedTuple):
 
     def __str__(self) -> str:
         """Say what is wrong, and the command that mends it."""
+        harm = (
+            "a record from the far future is refused by the workers' own clocks only"
+            if self.setting == LEAD_SETTING
+            else "records that are needed will be deleted"
+        )
         return (
-            f"{self.topic}: {self.setting} is {self.found or 'empty'} instead of {self.wanted}, so records that are "
-            "needed will be deleted; mend it by `fraudstream topics apply`, or kafka-configs.sh --alter --entity-type "
-            f"topics --entity-name {self.topic} --add-config {self.setting}={self.wanted}"
+            f"{self.topic}: {self.setting} is {self.found or 'empty'} instead of {self.wanted}, so {harm}; mend it by "
+            "`fraudstream topics apply`, or kafka-configs.sh --alter --entity-type topics --entity-name "
+            f"{self.topic} --add-config {self.setting}={self.wanted}"
         )
 
 
@@ -51,10 +56,15 @@ def _keeps_as_long(found: str, wanted: str) -> bool:
         return False
 
 
+def _leads_no_further(found: str, wanted: str) -> bool:
+    return found.isdecimal() and int(found) <= int(wanted)
+
+
 _RULES: Mapping[str, Callable[[str, str], bool]] = {
     "cleanup.policy": str.__eq__,
     "retention.ms": _keeps_as_long,
     "retention.bytes": _keeps_as_long,
+    LEAD_SETTING: _leads_no_further,
 }
 """When a setting will do, given what it is and what the layout says."""
 
@@ -77,7 +87,7 @@ class Findings(NamedTuple):
 def deviations_of(layout: TopicLayout, topic: str, values: Mapping[str, str]) -> Iterator[Deviation]:
     """Yield the settings of a topic that delete records too soon; one that a broker does not name, it does not have."""
     wanted = layout.configuration(1) | {"retention.bytes": str(UNLIMITED)}
-    for setting in _RULES.keys() & values.keys():
+    for setting in _RULES.keys() & values.keys() & wanted.keys():
         if not _RULES[setting](values[setting], wanted[setting]):
             yield Deviation(topic, setting, values[setting], wanted[setting])
 

@@ -6,7 +6,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import InvalidConfigurationError, KafkaError, TopicAlreadyExistsError, for_code
 
 from stream.errors import TopicsError
 from stream.kafka.client import LARGEST_OUTPUT_BYTES, MISSING_OR_HIDDEN, connection_options, explain_error
@@ -16,6 +16,9 @@ _DAY_MS = 86_400_000
 UNLIMITED = -1
 _KAFKA_DEFAULT_BYTES = 1_048_588
 _SAFE_REPLICATION = 3
+LARGEST_LEAD_MS = 3_600_000
+"""How far a record's timestamp may lie ahead of the broker's clock; Kafka's default since 4.0."""
+LEAD_SETTING = "message.timestamp.after.max.ms"
 _CHECK_READ_MS = 200
 
 
@@ -27,20 +30,26 @@ class TopicLayout:
     partitioned: bool
     retention_ms: int
     largest_bytes: int = _KAFKA_DEFAULT_BYTES
+    from_outside: bool = False
 
     def configuration(self, replication: int) -> dict[str, str]:
-        """Return the topic's configuration; with three replicas, two must have a record."""
+        """Return the topic's configuration; with three replicas, two must have a record.
+
+        Where others write, the broker refuses timestamps that lie ahead, since Kafka 3.6.
+        """
+        lead = {LEAD_SETTING: str(LARGEST_LEAD_MS)} if self.from_outside else {}
         return {
             "cleanup.policy": "delete",
             "retention.ms": str(self.retention_ms),
             "max.message.bytes": str(self.largest_bytes),
             "min.insync.replicas": "2" if replication >= _SAFE_REPLICATION else "1",
+            **lead,
         }
 
 
-TRANSACTIONS = TopicLayout("transactions", partitioned=True, retention_ms=45 * _DAY_MS)
+TRANSACTIONS = TopicLayout("transactions", partitioned=True, retention_ms=45 * _DAY_MS, from_outside=True)
 """Kept for longer than the longest horizon (a merchant's, 44 days), so that lost histories can be rebuilt."""
-LABELS = TopicLayout("labels", partitioned=True, retention_ms=45 * _DAY_MS)
+LABELS = TopicLayout("labels", partitioned=True, retention_ms=45 * _DAY_MS, from_outside=True)
 SCORES = TopicLayout("scores", partitioned=True, retention_ms=400 * _DAY_MS, largest_bytes=LARGEST_OUTPUT_BYTES)
 SHADOW_SCORES = TopicLayout("shadow-scores", partitioned=True, retention_ms=90 * _DAY_MS)
 OUTCOMES = TopicLayout("outcomes", partitioned=True, retention_ms=400 * _DAY_MS, largest_bytes=LARGEST_OUTPUT_BYTES)
@@ -160,10 +169,12 @@ async def _create(
         )
         for layout in layouts
     ]
-    if not new:
-        return
-    response = await admin.create_topics(new)
-    for topic, code, *message in response.topic_errors:
+    errors = (await admin.create_topics(new)).topic_errors if new else []
+    if any(code == InvalidConfigurationError.errno for _, code, *_ in errors):
+        for topic in new:  # a broker before 3.6 does not know it; start-up says so
+            topic.topic_configs.pop(LEAD_SETTING, None)
+        errors = (await admin.create_topics(new)).topic_errors
+    for topic, code, *message in errors:
         if code not in (0, TopicAlreadyExistsError.errno):
             raise TopicsError(f"{topic}: {for_code(code).__name__} {' '.join(map(str, filter(None, message)))}")
 

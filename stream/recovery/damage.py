@@ -21,19 +21,21 @@ from features.redis.damage import DamagedHistory
 from features.redis.progress import LogPart
 from features.redis.store import RedisStore, StoreOptions
 from stream.clock import now_ms
+from stream.consumer import place_of
 from stream.fates import Phase, is_retried
 from stream.kafka.batches import Record
 from stream.recovery.reapply import (
     OffsetRange,
     ReapplyDeps,
     ReapplyRate,
+    ReplayedInput,
     apply_again,
     log_reader,
     part_count,
+    read_input,
     reapply,
     topic_partition,
 )
-from stream.scoring.decode import decode
 from stream.scoring.facts import FactListener, Reapplied
 from stream.settings import Settings
 
@@ -139,7 +141,7 @@ class _Rebuild:
         """Append all that is lacking; False if the epoch rose meanwhile, so that everything is repaired."""
         settings, search = self._deps.settings, self._search
         async with log_reader(settings) as reader:
-            deps = ReapplyDeps(reader, settings, self._store, SEARCH_RATE)
+            deps = ReapplyDeps(reader, await read_input(settings), self._store, SEARCH_RATE)
             labels, transactions = [await self._ranges(deps, of_labels=of_labels) for of_labels in (True, False)]
             await self._note_displaced(deps, (*labels, *transactions))
             done = search.is_of_cards or await reapply(deps._replace(apply=search.collect), transactions, self._go_on)
@@ -150,15 +152,17 @@ class _Rebuild:
 
     async def _ranges(self, deps: ReapplyDeps, *, of_labels: bool) -> list[OffsetRange]:
         """Return all that a topic holds now."""
-        parts = [LogPart(of_labels, partition) for partition in range(part_count(deps.reader, deps.settings) // 2)]
-        ends = await deps.reader.end_offsets([topic_partition(deps.settings, part) for part in parts])
-        return [OffsetRange(part, 0, 0, ends[topic_partition(deps.settings, part)], 0) for part in parts]
+        parts = [
+            LogPart(of_labels, partition) for partition in range(part_count(deps.reader, deps.input.settings) // 2)
+        ]
+        ends = await deps.reader.end_offsets([topic_partition(deps.input.settings, part) for part in parts])
+        return [OffsetRange(part, 0, 0, ends[topic_partition(deps.input.settings, part)], 0) for part in parts]
 
     async def _note_displaced(self, deps: ReapplyDeps, ranges: Sequence[OffsetRange]) -> None:
         """Store that all records that the log holds by now may be out of order."""
-        tps = {one.part: topic_partition(deps.settings, one.part) for one in ranges}
+        tps = {one.part: topic_partition(deps.input.settings, one.part) for one in ranges}
         ends = await deps.reader.end_offsets(list(tps.values()))
-        below = {part: ends[tp] for part, tp in tps.items()}
+        below = {part: place_of(deps.input.log(tp.topic), ends[tp]) for part, tp in tps.items()}
         await self._store.repair_progress.add_displaced(self._epoch, below, now_ms())
 
     async def _go_on(self, _ranges: Sequence[OffsetRange], _count: int) -> bool:
@@ -168,16 +172,16 @@ class _Rebuild:
             await self._store.refresh()
         return self._store.history_epoch == self._epoch and not self._store.incomplete
 
-    async def _apply_labels(self, settings: Settings, store: RedisStore, some: Sequence[Record]) -> None:
+    async def _apply_labels(self, replayed: ReplayedInput, store: RedisStore, some: Sequence[Record]) -> None:
         found = self._search.labels(some)
-        await apply_again(settings, store, found)
+        await apply_again(replayed, store, found)
         self._deps.emit(Reapplied("labels", len(found)))
 
-    async def _apply_transactions(self, settings: Settings, store: RedisStore, some: Sequence[Record]) -> None:
-        decoded = decode(self._search.transactions(some), round(settings.future_skew * 1000))
+    async def _apply_transactions(self, replayed: ReplayedInput, store: RedisStore, some: Sequence[Record]) -> None:
+        decoded = replayed.decode(self._search.transactions(some))
         accepted = await store.confirm(decoded.columns) if decoded.records else []
         found = [record for record, one in zip(decoded.records, accepted, strict=True) if one]
-        await apply_again(settings, store, found)
+        await apply_again(replayed, store, found)
         self._deps.emit(Reapplied("transactions", len(found)))
 
 
@@ -206,7 +210,7 @@ class EntitySearch:
         """Whether all of them are cards, whose labels name them; for others, `collect` comes before `labels`."""
         return not any(found for kind, found in self._wanted.items() if kind is not Entity.CARD)
 
-    async def collect(self, _settings: Settings, _store: RedisStore, some: Sequence[Record]) -> None:
+    async def collect(self, _replayed: ReplayedInput, _store: RedisStore, some: Sequence[Record]) -> None:
         """Note the transactions that are found, so that labels about them can be."""
         self._collected += [_transaction(names) for _, names in self._found(some)]
 

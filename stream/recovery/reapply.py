@@ -13,13 +13,16 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 from features.history.store import Label
 from features.redis.progress import LogPart, PartProgress, PartReport
 from features.redis.store import RedisStore
+from models.logs import Logs
 from stream.contract.codes import Rejection
+from stream.control.client import read_logs
 from stream.fates import Phase, is_retried
 from stream.kafka.batches import Record, in_thread_if_large, size_of
 from stream.kafka.client import require_topic
 from stream.kafka.fetcher import LogConsumer, open_consumer
+from stream.kafka.refused import RefusedOffsets, read_refused
 from stream.kafka.topics import LABELS, TRANSACTIONS
-from stream.scoring.decode import decode, read_label_record
+from stream.scoring.decode import Decoded, decode, read_label_record
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.reapply")
@@ -41,7 +44,43 @@ THROTTLED = ReapplyRate(200, 1.0)
 """For when decisions continue: each batch delays them by some ms, and half of the time is left to them."""
 
 
-ApplyRecords = Callable[[Settings, RedisStore, Sequence[Record]], Awaitable[None]]
+class ReplayedInput(NamedTuple):
+    """What is known of the input that is read again: the number of each topic's log, and the records left out then."""
+
+    settings: Settings
+    logs: Logs = Logs()
+    refused: RefusedOffsets = frozenset()
+
+    def log(self, topic: str) -> int:
+        """Return the number of the topic's log that is there now."""
+        return self.logs.last(topic)
+
+    def decode(self, records: Sequence[Record]) -> Decoded:
+        """Decode transactions as when they were first read."""
+        log_number = self.log(self.settings.topic(TRANSACTIONS.name))
+        return decode(records, round(self.settings.future_skew * 1000), log_number)
+
+    def labels(self, records: Iterable[Record]) -> list[Label]:
+        """Decode labels; those that cannot be decoded became dead letters the first time."""
+        log_number = self.log(self.settings.topic(LABELS.name))
+        read = [read_label_record(one, log_number) for one in records]
+        return [one.label for one in read if not isinstance(one, Rejection)]
+
+    def was_refused(self, record: Record) -> bool:
+        """Tell whether the record was ahead of the clock of the worker that read it."""
+        return (record.topic, record.partition, record.offset) in self.refused
+
+
+async def read_input(settings: Settings) -> ReplayedInput:
+    """Find out what is known of the input.
+
+    Raises:
+        aiokafka.errors.KafkaError: the broker does not respond.
+    """
+    return ReplayedInput(settings, await read_logs(settings), await read_refused(settings))
+
+
+ApplyRecords = Callable[[ReplayedInput, RedisStore, Sequence[Record]], Awaitable[None]]
 """Applies records, or a part of them, to the store."""
 
 
@@ -49,7 +88,7 @@ class ReapplyDeps(NamedTuple):
     """The reader of the log, the store to apply records to, and the rate; `apply` is `apply_again` if None."""
 
     reader: LogConsumer
-    settings: Settings
+    input: ReplayedInput
     store: RedisStore
     rate: ReapplyRate
     apply: ApplyRecords | None = None
@@ -118,8 +157,8 @@ async def reapply(deps: ReapplyDeps, ranges: Iterable[OffsetRange], progress: Pr
         StoreUnavailableError: Redis does not respond; what was passed to `progress` is applied.
         aiokafka.errors.KafkaError: Kafka does not respond.
     """
-    reader, settings, store, rate, apply = deps
-    current = {topic_partition(settings, one.part): one for one in ranges}
+    reader, replayed, store, rate, apply = deps
+    current = {topic_partition(replayed.settings, one.part): one for one in ranges}
     reader.assign(list(current))
     begins = await reader.beginning_offsets(list(current)) if current else {}
     for tp, one in current.items():
@@ -129,21 +168,22 @@ async def reapply(deps: ReapplyDeps, ranges: Iterable[OffsetRange], progress: Pr
     proceed = await progress(list(current.values()), 0)
     while proceed and (behind := [tp for tp, one in current.items() if one.at < one.end]):
         fetched = await reader.getmany(*behind, timeout_ms=_FETCH_MS, max_records=rate.batch_size)
-        records = [record for tp, some in fetched.items() for record in some if record.offset < current[tp].end]
+        within = [record for tp, some in fetched.items() for record in some if record.offset < current[tp].end]
+        records = [record for record in within if not replayed.was_refused(record)]
         began = time.monotonic()
-        await (apply or apply_again)(settings, store, records)
+        await (apply or apply_again)(replayed, store, records)
         took_s = time.monotonic() - began
         for tp in behind:  # control records and compaction leave gaps, so the reader's position counts
             current[tp] = current[tp]._replace(at=max(current[tp].at, await reader.position(tp)))
-        proceed = await progress(list(current.values()), len(records))
+        proceed = await progress(list(current.values()), len(within))
         await asyncio.sleep(rate.pause_ratio * took_s)
     return proceed
 
 
-async def apply_again(settings: Settings, store: RedisStore, records: Sequence[Record]) -> None:
+async def apply_again(replayed: ReplayedInput, store: RedisStore, records: Sequence[Record]) -> None:
     """Apply records; if that fails unexpectedly, one by one: the faulty record became a dead letter the first time."""
     try:
-        await _append(settings, store, records)
+        await _append(replayed, store, records)
     except Exception as error:
         if is_retried(error, Phase.RECORD):
             raise
@@ -152,23 +192,16 @@ async def apply_again(settings: Settings, store: RedisStore, records: Sequence[R
             log.warning("%s cannot be applied again, skipped: %s", at, type(error).__name__)
             return
         for record in records:
-            await apply_again(settings, store, [record])
+            await apply_again(replayed, store, [record])
 
 
-async def _append(settings: Settings, store: RedisStore, records: Sequence[Record]) -> None:
+async def _append(replayed: ReplayedInput, store: RedisStore, records: Sequence[Record]) -> None:
     """Append labels and transactions; records that cannot be decoded became dead letters the first time."""
-    topic = settings.topic(LABELS.name)
+    topic = replayed.settings.topic(LABELS.name)
     of_labels = [record for record in records if record.topic == topic]
     if of_labels:
-        await store.apply_labels(await in_thread_if_large(size_of(*of_labels), _labels, of_labels))
+        await store.apply_labels(await in_thread_if_large(size_of(*of_labels), replayed.labels, of_labels))
     of_transactions = [record for record in records if record.topic != topic]
     if of_transactions:
-        skew_ms = round(settings.future_skew * 1000)
-        await store.apply(
-            (await in_thread_if_large(size_of(*of_transactions), decode, of_transactions, skew_ms)).columns
-        )
-
-
-def _labels(records: Iterable[Record]) -> list[Label]:
-    read = [read_label_record(one) for one in records]
-    return [one.label for one in read if not isinstance(one, Rejection)]
+        decoded = await in_thread_if_large(size_of(*of_transactions), replayed.decode, of_transactions)
+        await store.apply(decoded.columns)

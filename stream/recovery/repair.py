@@ -17,6 +17,7 @@ from features.redis.progress import NO_END, LogPart, PartProgress
 from features.redis.retention import NO_COVERAGE, EpochCoverage
 from features.redis.store import RedisStore, StoreOptions
 from stream.clock import now_ms
+from stream.consumer import log_and_offset, place_of
 from stream.recovery.reapply import (
     FULL_SPEED,
     THROTTLED,
@@ -24,6 +25,7 @@ from stream.recovery.reapply import (
     ReapplyDeps,
     log_reader,
     part_count,
+    read_input,
     reapply,
     topic_partition,
 )
@@ -110,7 +112,8 @@ class Repair:
             await store.connect(emptied=True)  # it may have been emptied again meanwhile
             throttled = settings.redis_down == "degrade" or store.state.complete is not NO_COVERAGE
             async with log_reader(settings) as reader:
-                reapply_deps = ReapplyDeps(reader, settings, store, THROTTLED if throttled else FULL_SPEED)
+                replayed = await read_input(settings)
+                reapply_deps = ReapplyDeps(reader, replayed, store, THROTTLED if throttled else FULL_SPEED)
                 await self._run_phases(_Run(store, reapply_deps, part_count(reader, settings), throttled), ends)
             return self._is_current(store)
         finally:
@@ -155,11 +158,13 @@ class Repair:
         checkpoints = await run.store.repair_progress.checkpoints(self._deps.repair.cover)
         found = []
         for part, tp in tps.items():
-            first = checkpoints.get(part, 0)
-            first = first if begins[tp] <= first <= log_ends[tp] else begins[tp]
+            log, first = log_and_offset(checkpoints.get(part, 0))
+            is_there = log == run.reapply.input.log(tp.topic) and begins[tp] <= first <= log_ends[tp]
+            first = first if is_there else begins[tp]
             before = progress.get(part, PartProgress(first, first, NO_END))
             end = before.reached if before.done else max(before.reached, min(ends[part], log_ends[tp]))
-            found.append(OffsetRange(part, before.first, before.reached, end, log_ends[tp]))
+            displaced = place_of(run.reapply.input.log(tp.topic), log_ends[tp])
+            found.append(OffsetRange(part, before.first, before.reached, end, displaced))
         return found
 
     async def _apply(self, run: "_Run", *, of_labels: bool) -> None:
@@ -192,7 +197,8 @@ class Repair:
         """
         tps = {part: topic_partition(self._deps.settings, part) for part in self.ranges}
         log_ends = await run.reapply.reader.end_offsets(list(tps.values()))
-        self.ranges = {part: one._replace(displaced_below=log_ends[tps[part]]) for part, one in self.ranges.items()}
+        below = {part: place_of(run.reapply.input.log(tp.topic), log_ends[tp]) for part, tp in tps.items()}
+        self.ranges = {part: one._replace(displaced_below=below[part]) for part, one in self.ranges.items()}
         await self._report(run, list(self.ranges.values()), final=True)
 
     async def _report(self, run: "_Run", ranges: Sequence[OffsetRange], *, final: bool) -> bool:

@@ -18,6 +18,7 @@ from features.redis.retention import Coverage, EpochCoverage
 from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets
 from models.problems import Problem, ProblemCode
+from stream.consumer import place_of
 from stream.control.model_cache import ServingModels
 from stream.fates import Phase, is_retried
 from stream.kafka.topics import LABELS, TRANSACTIONS
@@ -97,7 +98,7 @@ class RepairerDeps(NamedTuple):
     """The repairer's dependencies: `store` is the one that decides, `decided` returns each partition's decided offset.
 
     `decided` returns None until that is known for all partitions; `withheld` tells whether finished records of a topic
-    are not in Redis yet.
+    are not in Redis yet; `log` returns the number of a topic's log.
     """
 
     settings: Settings
@@ -108,6 +109,7 @@ class RepairerDeps(NamedTuple):
     withheld: Callable[[str], bool]
     emit: FactListener
     progress: RepairProgress
+    log: Callable[[str], int]
 
 
 class _Situation(NamedTuple):
@@ -168,8 +170,11 @@ class Repairer:
         for layout in (TRANSACTIONS, LABELS):
             topic = self._deps.settings.topic(layout.name)
             done = {} if self._deps.withheld(topic) else consumer.finished_offsets(topic)
+            log_number = self._deps.log(topic)
             checkpoints |= {
-                LogPart(layout is LABELS, partition): offset for partition, offset in done.items() if offset
+                LogPart(layout is LABELS, partition): place_of(log_number, offset)
+                for partition, offset in done.items()
+                if offset
             }
         try:
             await self._deps.store.checkpoint(checkpoints)

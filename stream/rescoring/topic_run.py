@@ -17,6 +17,7 @@ import numpy as np
 from features.history.store import Entity
 from stream.dataset.database import connect, quoted
 from stream.dataset.file import DATABASE
+from stream.kafka.refused import read_refused
 from stream.rescoring.blocks import all_parts, count_values, join_parts, score_block
 from stream.rescoring.compare import compare_block
 from stream.rescoring.log_order import order_logs
@@ -158,6 +159,7 @@ def prepare(
 async def _load(request: TopicRequest, tables: TopicTables, progress: Progress, *, decisions: bool) -> LoadedRange:
     oldest_ms = max(keep.oldest_age_ms for keep in request.sets.retentions.values())
     lookback = Lookback(oldest_ms, round(request.settings.future_skew * 1000))
+    tables.leave_out(await read_refused(request.settings))
     async with open_reader(request.settings) as topics:
         loader = RangeLoader(request.settings, topics, lookback, progress)
         return await loader.load(tables, request.range, decisions=decisions)

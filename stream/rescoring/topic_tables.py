@@ -19,6 +19,7 @@ from stream.contract.codes import Rejection
 from stream.contract.outputs import Outcome, Score
 from stream.dataset.database import columns_of
 from stream.kafka.batches import Record
+from stream.kafka.refused import RefusedOffsets
 from stream.scoring.decode import decode, read_label_record
 from stream.scoring.encode import HISTORY_INCOMPLETE
 
@@ -97,13 +98,20 @@ class TopicTables:
         self._skew_ms = skew_ms
         self._names = {fingerprint: one.names for fingerprint, one in sets.by_fingerprint.items()}
         self.rejected = self.unreadable = 0
+        self._refused: RefusedOffsets = frozenset()
         self.valid: ValidScores[Record] = ValidScores()
         for statement in (CREATE_TRANSACTIONS, CREATE_DECISIONS, CREATE_LABEL_EVENTS):
             connection.execute(statement)
 
+    def leave_out(self, refused: RefusedOffsets) -> None:
+        """Leave out records that were ahead of the clock of the worker that read them."""
+        self._refused = refused
+
     def transactions(self, records: Sequence[Record]) -> None:
         """Insert records of the transactions topic."""
-        decoded = decode(records, self._skew_ms)
+        kept = [one for one in records if (one.topic, one.partition, one.offset) not in self._refused]
+        self.rejected += len(records) - len(kept)
+        decoded = decode(kept, self._skew_ms)
         self.rejected += len(decoded.dead)
         columns = columns_of(decoded.columns)
         columns["timestamp_ms"] = np.array([record.timestamp for record in decoded.records], np.int64)

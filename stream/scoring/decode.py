@@ -11,9 +11,10 @@ from stream.consumer import place_of
 from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.iso import CURRENCY_DECIMALS
 from stream.contract.label import ParsedLabel, read_label
-from stream.contract.transaction import ParsedTransaction, Transaction, read_transaction
+from stream.contract.transaction import ParsedTransaction, Transaction, clock_problem, read_transaction
 from stream.kafka.batches import Record
 from stream.kafka.dead_letters import DeadLetter
+from stream.kafka.topics import LARGEST_LEAD_MS
 from stream.kafka.unpacking import FetchedRecord, Headers
 from stream.redaction import PASSED_AS_THEY_ARE, redact_text
 
@@ -32,11 +33,18 @@ class Decoded:
     dead: Sequence[DeadLetter]
 
 
-def decode(records: Sequence[Record], skew_ms: int, log: int = 0) -> Decoded:
-    """Decode each record of log `log`; `skew_ms` is how far a transaction may be ahead of its record's timestamp."""
+def decode(records: Sequence[Record], skew_ms: int, log: int = 0, now_ms: int | None = None) -> Decoded:
+    """Decode each record of log `log`.
+
+    `skew_ms` is how far a transaction may be ahead of its record's timestamp, and an hour more ahead of `now_ms`; None:
+    the clock does not matter, since the records were decoded before.
+    """
+    latest_ms = None if now_ms is None else now_ms + skew_ms + LARGEST_LEAD_MS
     kept, accepted, dead = [], [], []
     for record in records:
         read = _damage_of(record) or read_transaction(record.value, record.key, record.timestamp + skew_ms)
+        if latest_ms is not None and not isinstance(read, Rejection):
+            read = clock_problem(read, latest_ms) or read
         if isinstance(read, Rejection):
             dead.append(DeadLetter(record, read.code, read.detail))
         else:

@@ -294,7 +294,17 @@ def build_parts(
     )
     withheld = partial(_withheld, settings, histories)
     repairer = Repairer(
-        RepairerDeps(settings, features, store, consumer.current, positions.decided, withheld, telemetry.emit, repair)
+        RepairerDeps(
+            settings=settings,
+            policy=features,
+            store=store,
+            consumer=consumer.current,
+            decided=positions.decided,
+            withheld=withheld,
+            emit=telemetry.emit,
+            progress=repair,
+            log=follower.log_number,
+        )
     )
     group = GroupCheck(settings, admin)
     snapshots = Snapshots(settings, follower, loader.repository, lambda: judge.owner)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 
 from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
 _SECONDS = 30.0
 
@@ -14,6 +14,17 @@ def remove_before(brokers: str, topic: str, offsets: Mapping[int, int]) -> None:
     wanted = [TopicPartition(topic, partition, offset) for partition, offset in offsets.items()]
     admin = AdminClient({"bootstrap.servers": brokers})  # it must live until the results are there
     for done in admin.delete_records(wanted).values():
+        done.result(_SECONDS)
+
+
+def set_on_topic(brokers: str, topic: str, **settings: str) -> None:
+    """Set a topic's settings; underscores in their names stand for dots."""
+    admin = AdminClient({"bootstrap.servers": brokers})
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    for name, value in settings.items():
+        entry = ConfigEntry(name.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET)
+        resource.add_incremental_config(entry)
+    for done in admin.incremental_alter_configs([resource]).values():
         done.result(_SECONDS)
 
 

@@ -21,6 +21,7 @@ from models.policy import bands
 from stream.contract.label import read_label
 from stream.contract.outputs import Score
 from stream.control.model_cache import ServingModels
+from stream.kafka.refused import RefusedOffsets
 from stream.pipeline import DecisionTerms, Pipeline
 from stream.rescoring import topic_run
 from stream.rescoring.topic_reader import Offsets, Records, TopicPart
@@ -94,6 +95,8 @@ class World:
     sets: FeatureSets
     now_ms: int
     topics: dict[str, dict[int, list[Record]]] = field(default_factory=dict)
+    refused: set[tuple[str, int, int]] = field(default_factory=set)
+    """The records that were ahead of the worker's clock, as their dead letters say."""
 
     def __post_init__(self) -> None:
         names = ("transactions", "labels", "scores", "outcomes")
@@ -173,6 +176,10 @@ class World:
         """Open a reader of this world's topics."""
         yield ListedTopics(self.topics, {name: dict.fromkeys(range(PARTITIONS), 0) for name in self.topics})
 
+    async def read_refused(self, _settings: Settings) -> RefusedOffsets:
+        """Read the dead letters of this world."""
+        return frozenset(self.refused)
+
     def drop(self, topic: str, before: Mapping[int, int]) -> None:
         """Delete the beginning of a topic, as retention does."""
         for number, offset in before.items():
@@ -221,3 +228,4 @@ class ListedTopics:
 def opened(world: World, monkeypatch: Any) -> None:
     """Make rescoring read this world instead of a broker."""
     monkeypatch.setattr(topic_run, "open_reader", world.reading)
+    monkeypatch.setattr(topic_run, "read_refused", world.read_refused)

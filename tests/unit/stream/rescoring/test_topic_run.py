@@ -18,6 +18,7 @@ from stream.rescoring import workdir
 from stream.rescoring.request import NothingToScoreError, Range
 from stream.rescoring.topic_tables import TopicTables
 from stream.scoring.decode import decode
+from support.fleet.payments import partition_of
 from support.rescoring.faults import DAY_MS
 from support.rescoring.model import FEATURES, SETS, Trained, alter, compared, lines, scored
 from support.rescoring.world import PARTITIONS, Record, World
@@ -130,6 +131,21 @@ def test_an_undecided_transaction_is_counted_and_explains_later_differences(live
     assert (found.compared, found.unexplained) == (34, 0)
     assert found.undecided == 1
     assert found.reasons == {"order_unknown": 4}  # the skipped one may or may not be in its card's history
+
+
+def test_a_record_that_was_ahead_of_the_workers_clock_is_left_out_as_its_dead_letter_says(live: Trained) -> None:
+    world, ahead_ms = weeks(live, 20), 365 * DAY_MS
+    payment = world.pay(900, card_id="card-3", merchant_id="shop-1") | {"occurred_at": world.now_ms + ahead_ms}
+    partition = partition_of("card-3", PARTITIONS)
+    refused = world.append("transactions", partition, payment, world.now_ms + ahead_ms)
+    world.decide()
+    for number in range(901, 905):
+        world.publish(world.pay(number, card_id="card-3", merchant_id="shop-1"))
+        world.decide()
+    assert compared(world).equal < 24, "with it, later payments of the card are too late"
+    world.refused.add((refused.topic, refused.partition, refused.offset))
+    found = compared(world)
+    assert (found.compared, found.equal) == (24, 24)
 
 
 def test_undecodable_records_on_the_topics_change_no_comparison(live: Trained) -> None:

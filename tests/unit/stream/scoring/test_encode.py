@@ -96,6 +96,7 @@ def test_a_score_has_every_field_of_the_contract() -> None:
         "decided_by": "model",
         "model": {"name": "card", "version": "1", "digest": "d" * 64},
         "arm": "live",
+        "deployment": "default",
         "revision": 7,
         "fingerprint": FINGERPRINT,
         "code_version": "0.1.0",
@@ -160,6 +161,7 @@ def test_every_score_matches_its_schema_and_its_source_and_is_valid_for_a_consum
                 "topic": "transactions",
                 "partition": partition,
                 "offset": outgoing.source_offset,
+                "log": 0,
             }
         valid = ValidScores[Told]()
         back += len(list(valid.of(Told(outgoing.value, partition=partition) for outgoing in lot)))
@@ -286,5 +288,5 @@ def test_the_score_schema_rejects_wrong_values_and_missing_fields() -> None:
     }.items():
         assert not SCORE_SCHEMA.is_valid(good | {name: wrong}), name
     for field in msgspec.structs.fields(Score):
-        if field.name != "schema":
+        if field.name not in {"schema", "deployment"}:  # scores of earlier versions have no deployment
             assert not SCORE_SCHEMA.is_valid({name: value for name, value in good.items() if name != field.name})

@@ -20,7 +20,7 @@ from stream.pipeline import DecisionTerms, Outputs, Pipeline
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from stream.worker.isolation import apply_isolating, decide_isolating
-from support.stream_records import Told, text
+from support.stream_records import LATEST_MS, Told, text
 
 FEATURES = load_sets("")
 
@@ -168,7 +168,7 @@ async def test_the_records_of_damaged_histories_that_are_due_a_decision_are_name
     repeated = [Told(text(), offset=3), Told(text(transaction_id="t-4"), offset=4)]
     terms = DecisionTerms(SERVING, {0: 1}, NoTracing().headers)
     with pytest.raises(HistoryDamagedError) as refused:
-        await pipeline.decide([*records, *repeated], terms, lambda: 1)
+        await pipeline.decide([*records, *repeated], terms, lambda: LATEST_MS)
     assert (refused.value.places, refused.value.keys) == ({1, 4}, {"key-0", "key-3"})
 
 
