@@ -112,3 +112,31 @@ def test_work_on_large_records_is_done_in_another_thread() -> None:
 
     assert asyncio.run(where(100_000)) == threading.get_ident()
     assert asyncio.run(where(1_000_000)) != threading.get_ident()
+
+
+def test_a_partition_that_is_set_aside_is_not_committed_and_what_follows_waits_for_it() -> None:
+    ledger, draining = CommitLedger(), asyncio.Event()
+    first, second = TopicPartition("transactions", 0), TopicPartition("transactions", 1)
+    for tp in (first, second):
+        ledger.track(tp, 1, 4)
+    batch = Batch("transactions", 1, {0: [Told(offset=4)], 1: [Told(offset=4, partition=1)]}, ledger, draining)
+    batch.set_aside(0, "its scores have no leader")
+    assert batch.current() == [1]
+    batch.acknowledge(1)
+    assert ledger.committable().keys() == {second}
+    ledger.withdraw(first, 1, 4)
+    ledger.track(first, 1, 4)
+    again = Batch("transactions", 1, {0: [Told(offset=4)]}, ledger, draining)
+    again.acknowledge(0)
+    assert ledger.committable()[first].offset == 5
+
+
+def test_a_commit_that_fails_is_made_again_with_all_that_was_finished_since() -> None:
+    ledger, tp = CommitLedger(), TopicPartition("transactions", 0)
+    for last in (4, 9):
+        ledger.track(tp, 1, last)
+        ledger.acknowledge(tp, 1, last, f"note {last}")
+        refused = ledger.committable()  # the coordinator refuses it, so it is not recorded
+        assert refused[tp].offset == last + 1
+    ledger.committed(refused)
+    assert ledger.committable() == {}
