@@ -138,13 +138,17 @@ class Judge:
     async def handle(self, batch: Batch) -> None:
         """Judge a batch of commands; a partition is acknowledged when all its commands have a verdict."""
         try:
-            for partition, records in batch.records.items():
-                await self._catch_up()
-                waiting = [task for record in records if (task := await self._judge_record(batch, record))]
-                self._judged_to = max(self._judged_to, records[-1].offset + 1)
-                self._spawn(self._acknowledge(batch, partition, waiting))
+            async with batch.alive():
+                await self._judge_all(batch)
         finally:
             batch.finish()
+
+    async def _judge_all(self, batch: Batch) -> None:
+        for partition, records in batch.records.items():
+            await self._catch_up()
+            waiting = [task for record in records if (task := await self._judge_record(batch, record))]
+            self._judged_to = max(self._judged_to, records[-1].offset + 1)
+            self._spawn(self._acknowledge(batch, partition, waiting))
 
     async def _catch_up(self) -> None:
         """Wait until every published verdict has been folded, so that none is given twice."""

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 
@@ -176,6 +177,20 @@ class Batch:
     def set_aside(self, partition: int, reason: str) -> None:
         """Give a partition up for now: its records are delivered again later, and no other partition waits for it."""
         self.aside[partition] = reason
+
+    @asynccontextmanager
+    async def alive(self) -> AsyncIterator[None]:
+        """Count beats while work goes on that may wait for long, for example for Kafka to come back."""
+        beating = asyncio.create_task(self._beat())
+        try:
+            yield
+        finally:
+            beating.cancel()
+
+    async def _beat(self) -> None:
+        while True:
+            self.beats += 1
+            await asyncio.sleep(1)
 
     def finish(self) -> None:
         """Record that processing of this batch has ended."""

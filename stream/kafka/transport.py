@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import TopicPartition
+from aiokafka.errors import IllegalStateError
 from faust import App
 from faust.events import Event
 from faust.transport.conductor import Conductor
@@ -400,7 +401,10 @@ class BatchTransport(driver.Transport):
 
 
 async def _seek(consumer: LogConsumer, partition: TopicPartition, offset: int) -> None:
-    consumer.seek(partition, offset)
+    try:
+        consumer.seek(partition, offset)
+    except IllegalStateError as error:
+        log.info("%s partition %d belongs to another worker by now: %s", *partition, error)
 
 
 def _ignore() -> None:
