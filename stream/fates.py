@@ -24,8 +24,9 @@ class Handling(StrEnum):
     """The work is tried again after a pause. For a batch or a step of start-up, `/health/ready` gives the reason."""
     DROP = "dropped"
     """The batch is dropped and not acknowledged; the new owner of its partitions decides it."""
-    DEAD_LETTER = "dead letter"
-    """The record becomes a dead letter, with the code `undecidable`, and the rest of its batch is decided."""
+    BY_RULES = "decided by rules"
+    """The rule policy decides the payment, marked `undecidable`, and the rest of its batch is decided as usual. A
+    label, or a payment that cannot be appended to its histories, becomes a dead letter with the code `undecidable`."""
     EXIT = "exit 70"
     """The worker's process ends; the records in work are decided by their next owner."""
     CAUGHT = "caught"
@@ -65,7 +66,7 @@ class ErrorFate:
         return self.otherwise.get(phase, self.handling)
 
 
-_DEAD_LETTER_IN_RECORD = {Phase.RECORD: Handling.DEAD_LETTER}
+_RULES_IN_RECORD = {Phase.RECORD: Handling.BY_RULES}
 
 TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
     (features.StoreUnavailableError,): ErrorFate(
@@ -83,7 +84,7 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         "A history in Redis was damaged, and lacks records until these are applied again",
         Handling.RETRY,
         "A label of such a card waits beside the others, which are applied",
-        _DEAD_LETTER_IN_RECORD,
+        _RULES_IN_RECORD,
     ),
     (KafkaError,): ErrorFate(
         "A broker is unreachable or refuses a request",
@@ -106,12 +107,12 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         "A file or socket fails outside of the clients of Redis and Kafka",
         Handling.EXIT,
         "",
-        {Phase.STARTUP: Handling.RETRY, Phase.REPAIR: Handling.RETRY, **_DEAD_LETTER_IN_RECORD},
+        {Phase.STARTUP: Handling.RETRY, Phase.REPAIR: Handling.RETRY, **_RULES_IN_RECORD},
     ),
     (stream.StaleBatchError,): ErrorFate("Partitions were revoked before their batch was done", Handling.DROP),
     (features.FormulaError,): ErrorFate(
         "A feature's formula of the deployment's own raised, or returned no number",
-        Handling.DEAD_LETTER,
+        Handling.BY_RULES,
         "While a model is loaded it is a `ProbeError`; `train`, `score` and `replay` end with exit 1",
     ),
     (models.ScoringError,): ErrorFate(
@@ -189,8 +190,8 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         "stream.dataset.errors.FileError",
         "stream.rescoring.request.RescoringError",
         "stream.demo.services.errors.EmbeddedError",
-    ): ErrorFate("Never raised: the roots of the others", Handling.EXIT, "", _DEAD_LETTER_IN_RECORD),
-    (Exception,): ErrorFate("A defect", Handling.EXIT, "", _DEAD_LETTER_IN_RECORD),
+    ): ErrorFate("Never raised: the roots of the others", Handling.EXIT, "", _RULES_IN_RECORD),
+    (Exception,): ErrorFate("A defect", Handling.EXIT, "", _RULES_IN_RECORD),
 }
 """The fates, by class; a class that stands above this module is named by its path."""
 

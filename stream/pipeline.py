@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.errors import HistoryDamagedError
 from features.history.store import Fate, HistoryStore, Observed
@@ -22,7 +23,7 @@ from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Headers
 from stream.scoring.decode import Decoded, decode
 from stream.scoring.encode import Judgement, Scored, ScoreFrame, encode
-from stream.scoring.score import score
+from stream.scoring.score import judge_undecidable, score
 from stream.settings import Settings
 
 CODE_VERSION = version("fraudstream")
@@ -65,6 +66,16 @@ class DecisionTerms(NamedTuple):
     log: int = 0
 
 
+class _Batch(NamedTuple):
+    """A batch of `size` bytes in the histories; `due` marks the transactions that get a decision."""
+
+    size: int
+    decoded: Decoded
+    observed: Observed
+    due: NDArray[np.bool_]
+    watch: Stopwatch
+
+
 class Pipeline:
     """Decides batches of transactions."""
 
@@ -80,31 +91,35 @@ class Pipeline:
             StoreUnavailableError: the histories are unavailable; nothing was decided, retry.
             HistoryDamagedError: some records need histories that lack records, see `places`; decide the others.
         """
-        watch = Stopwatch()
-        size = size_of(*records)
-        decoded = await self._decode(records, size, (terms.log, clock()))
-        watch.lap("decode")
-        observed = await self._store.observe(decoded.columns)
-        watch.lap("observe")
-        due, live = np.array([fate is Fate.DECIDE for fate in observed.fates], bool), terms.serving.live.fingerprint
-        _require_whole(records, decoded, observed)
-        vectors = Vectors(self._features, decoded.columns, observed, due)
+        batch = await self._observe(records, (terms.log, clock()))
+        _require_whole(records, batch.decoded, batch.observed)
+        vectors, live = self._vectors(batch), terms.serving.live.fingerprint
         computed = vectors.all() if terms.serving.challenger else {live: vectors.of(live)}
-        watch.lap("vectorise")
-        judgements = await self._score(terms.serving, vectors, int(due.sum()))
-        watch.lap("score")
-        frame = self._frame(terms, vectors.names(live), clock())
-        judged = (np.flatnonzero(due), computed, judgements)
-        scored = await in_thread_if_large(size, encode, frame, decoded, observed, judged)
-        watch.lap("encode")
-        return Outputs(
-            scored,
-            [*decoded.dead, *_refusals(decoded, observed)],
-            sum(fate is Fate.REPEATED for fate in observed.fates),
-            sum(one.unknown for one in decoded.accepted),
-            watch.stages,
-            observed.stopgap,
-        )
+        batch.watch.lap("vectorise")
+        judgements = await self._score(terms.serving, vectors, int(batch.due.sum()))
+        batch.watch.lap("score")
+        return await self._encode(batch, self._frame(terms, vectors.names(live), clock()), computed, judgements)
+
+    async def decide_by_rules(
+        self, records: Sequence[Record], terms: DecisionTerms, clock: Callable[[], int], *, features: bool
+    ) -> Outputs:
+        """Decide records by rules, since `decide` has raised: from the features that are no formulas, or from none.
+
+        Records that are due no decision have the same result as in `decide`.
+
+        Raises:
+            StoreUnavailableError: the histories are unavailable; nothing was decided, retry.
+        """
+        batch = await self._observe(records, (terms.log, clock()))
+        vectors, live = self._vectors(batch), terms.serving.live.fingerprint
+        names = self._features.by_fingerprint if terms.serving.challenger else [live]
+        computed = {name: vectors.undefined(name) for name in names}
+        if features:
+            computed[live] = vectors.without_formulas(live)
+        batch.watch.lap("vectorise")
+        judgements = judge_undecidable(vectors.names(live), computed[live])
+        batch.watch.lap("score")
+        return await self._encode(batch, self._frame(terms, vectors.names(live), clock()), computed, judgements)
 
     async def apply(self, records: Sequence[Record], log: int) -> None:
         """Append records of a log to the histories without deciding them: they are decided, but may be missing there.
@@ -113,6 +128,39 @@ class Pipeline:
             StoreUnavailableError: the histories are unavailable; retry.
         """
         await self._store.observe((await self._decode(records, size_of(*records), (log, None))).columns)
+
+    async def _observe(self, records: Sequence[Record], context: tuple[int, int | None]) -> _Batch:
+        """Decode records and append them to the histories."""
+        watch, size = Stopwatch(), size_of(*records)
+        decoded = await self._decode(records, size, context)
+        watch.lap("decode")
+        observed = await self._store.observe(decoded.columns)
+        watch.lap("observe")
+        return _Batch(size, decoded, observed, np.array([fate is Fate.DECIDE for fate in observed.fates], bool), watch)
+
+    def _vectors(self, batch: _Batch) -> Vectors:
+        return Vectors(self._features, batch.decoded.columns, batch.observed, batch.due)
+
+    async def _encode(
+        self,
+        batch: _Batch,
+        frame: ScoreFrame,
+        vectors: Mapping[str, NDArray[np.float64]],
+        judgements: Sequence[Judgement],
+    ) -> Outputs:
+        """Encode the decisions of a batch, and return them with everything else that became of it."""
+        decoded, observed = batch.decoded, batch.observed
+        judged = (np.flatnonzero(batch.due), vectors, judgements)
+        scored = await in_thread_if_large(batch.size, encode, frame, decoded, observed, judged)
+        batch.watch.lap("encode")
+        return Outputs(
+            scored,
+            [*decoded.dead, *_refusals(decoded, observed)],
+            sum(fate is Fate.REPEATED for fate in observed.fates),
+            sum(one.unknown for one in decoded.accepted),
+            batch.watch.stages,
+            observed.stopgap,
+        )
 
     async def _decode(self, records: Sequence[Record], size: int, context: tuple[int, int | None]) -> Decoded:
         return await in_thread_if_large(size, decode, records, round(self._settings.future_skew * 1000), *context)

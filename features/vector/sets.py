@@ -93,6 +93,16 @@ class Vectors:
             self._made[fingerprint] = vectorise(one, self._transactions, observed)[self._which]
         return self._made[fingerprint]
 
+    def without_formulas(self, fingerprint: str) -> Floats:
+        """Return the vectors of one set like `of`, in which the features of formulas are NaN."""
+        one = self._sets.by_fingerprint[fingerprint]
+        observed = narrowed(self._observed, self._sets.retentions, one.schedules)
+        return vectorise(one, self._transactions, observed, formulas=False)[self._which]
+
+    def undefined(self, fingerprint: str) -> Floats:
+        """Return vectors of one set without any value."""
+        return np.full((int(self._which.sum()), len(self.names(fingerprint))), np.nan)
+
     def names(self, fingerprint: str) -> tuple[str, ...]:
         """Return the names of a set's columns."""
         return self._sets.by_fingerprint[fingerprint].names

@@ -60,15 +60,25 @@ COMPUTED_BY: Mapping[Aggregate, Callable[..., Floats]] = MappingProxyType(
 """The function of each aggregate; docs/reference/features.md is generated from their docstrings."""
 
 
-def vectorise(feature_set: FeatureSet, transactions: Transactions, observed: Observed) -> Floats:
+def vectorise(
+    feature_set: FeatureSet, transactions: Transactions, observed: Observed, *, formulas: bool = True
+) -> Floats:
     """Compute the batch's vectors, float64 of shape (n, number of features), NaN where a value is undefined.
 
-    The row of a transaction without a decision is meaningless: only its own record was visible.
+    The row of a transaction without a decision is meaningless: only its own record was visible. Without `formulas`,
+    features of formulas are undefined.
     """
     if not len(transactions):
         return np.empty((0, len(feature_set)), np.float64)
     reading = _BatchReader(feature_set, transactions, observed)
-    found = np.concatenate([reading.values(group.rows) for group in feature_set.groups])
+    found = np.concatenate(
+        [
+            np.full((len(group.rows), len(transactions)), np.nan)
+            if isinstance(group.rows[0].aggregate, Formula) and not formulas
+            else reading.values(group.rows)
+            for group in feature_set.groups
+        ]
+    )
     return found.T.take(feature_set.order, axis=1)
 
 

@@ -108,7 +108,11 @@ class Comparer:
         return self._slots.used
 
     def offer(self, scored: Scored, serving: ServingModels, trace: BatchTrace) -> None:
-        """Queue decisions for the challenger, or count them as skipped; returns at once and does not raise."""
+        """Queue decisions for the challenger, or count them as skipped; returns at once and does not raise.
+
+        Those whose features could not be computed are left out.
+        """
+        scored = scored.comparable()
         digest, admitted = serving.challenger, 0
         if digest is None or not len(scored):
             return

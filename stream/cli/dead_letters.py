@@ -1,17 +1,142 @@
-"""`fraudstream dead-letters`: what the workers refused, and how to pass over what they cannot read."""
+"""`fraudstream dead-letters`: what the workers refused, sending it again, and passing over what they cannot read."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import click
+import msgspec
+from aiokafka.errors import KafkaError
+from rich.console import Console
+from rich.table import Table
 
 from models.commands import CommandKind
+from models.errors import InvalidTimeError
+from models.times import parse_time_ms
 from stream.cli.commands import reason_option, send_partition_command, wait_option
-from stream.cli.output import json_option
-from stream.cli.settings import settings_or_refuse
+from stream.cli.output import json_option, refuse, say
+from stream.cli.progress import bars
+from stream.cli.settings import refuse_kafka, settings_or_refuse
+from stream.contract.codes import DeadLetterCode
 from stream.control.client import PartitionArguments
+from stream.errors import StreamError
+from stream.kafka.kept_letters import KeptLetter, Redrive
+from stream.kafka.redrive import Choice, find_letters, plan_redrive, send_again
+from stream.settings import Settings
+
+Result = TypeVar("Result")
+_COLUMNS = ("code", "detail", "topic", "partition", "offset", "time", "transaction_id", "card_id", "deployment")
+_code_option = click.option(
+    "--code", "codes", type=click.Choice([code.value for code in DeadLetterCode]), multiple=True, help="Repeatable."
+)
 
 
 @click.group("dead-letters")
 def dead_letters() -> None:
-    """Pass over records that no worker can read."""
+    """List refused records, send them again, and pass over those that no worker can read."""
+
+
+@dead_letters.command("list")
+@_code_option
+@click.option("--topic", help="The topic of the originals, as Kafka names it.")
+@click.option("--since", metavar="TIME", help="Refused from then on, RFC 3339 with a zone.")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="The newest ones.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each, a line each.")
+def list_letters(codes: tuple[str, ...], topic: str | None, since: str | None, limit: int, *, as_json: bool) -> None:
+    """List dead letters, the newest last."""
+    settings = settings_or_refuse()
+    letters = _found(settings, Choice(codes, topic, _since_ms(since)))[-limit:]
+    if as_json:
+        for letter in letters:
+            click.echo(msgspec.json.encode(letter.facts()).decode())
+        return
+    table = Table(*_COLUMNS)
+    for letter in letters:
+        table.add_row(*("" if value is None else str(value) for value in letter.facts().values()))
+    Console().print(table)
+
+
+@dead_letters.command("show")
+@click.argument("name", metavar="TRANSACTION_ID|TOPIC:PARTITION:OFFSET")
+@json_option
+def show(name: str, *, as_json: bool) -> None:
+    """Show a dead letter as it is kept: of a transaction, or of the record at a place."""
+    settings = settings_or_refuse()
+    found = _found(settings, Choice(names=(name,)))
+    if not found:
+        refuse(f"there is no dead letter of {name}")
+    letter = found[-1]
+    value = (letter.record.value or b"").decode("utf-8", "backslashreplace")
+    headers = {one: (text or b"").decode("utf-8", "backslashreplace") for one, text in letter.record.headers}
+    facts = letter.facts() | {"redacted": letter.redacted, "truncated": letter.truncated}
+    lines = [f"{name}: {fact}" for name, fact in facts.items()]
+    lines += ["headers:", *(f"  {name}: {text}" for name, text in headers.items()), "value:", value]
+    say(as_json, facts | {"headers": headers, "value": value}, "\n".join(lines))
+
+
+@dead_letters.command("redrive")
+@_code_option
+@click.option("--id", "names", metavar="ID", multiple=True, help="A transaction or TOPIC:PARTITION:OFFSET; repeatable.")
+@click.option("--all", "everything", is_flag=True, help="All dead letters.")
+@click.option("--yes", is_flag=True, help="Send; without it, only what would be sent is printed.")
+@click.option("--again", is_flag=True, help="Send also what was sent again before.")
+@json_option
+def redrive(  # noqa: PLR0913 - click's options
+    *,
+    codes: tuple[str, ...],
+    names: tuple[str, ...],
+    everything: bool,
+    yes: bool,
+    again: bool,
+    as_json: bool,
+) -> None:
+    """Send the originals of dead letters again: as they were, to their own partition, with their own time.
+
+    Originals that are gone, or that hold a card number, are refused by name, and the command then ends with 1.
+    """
+    if sum(map(bool, (codes, names, everything))) != 1:
+        raise click.UsageError("give one of --code, --id and --all")
+    settings = settings_or_refuse()
+    letters = _found(settings, Choice(codes=codes, names=names))
+    missing = [name for name in names if not any(letter.named((name,)) for letter in letters)]
+    with bars() as progress:
+        plan = _run(settings, plan_redrive(settings, letters, progress, again=again))
+        if yes:
+            plan = _run(settings, send_again(settings, plan, progress))
+    _report(plan, missing, yes=yes, as_json=as_json)
+    if plan.refused or missing:
+        raise SystemExit(1)
+
+
+def _report(plan: Redrive, missing: list[str], *, yes: bool, as_json: bool) -> None:
+    """Print what was or would be sent again, and what is refused."""
+    refused = [{"id": letter.transaction_id, "source": str(letter.source), "why": why} for letter, why in plan.refused]
+    refused += [{"id": name, "source": None, "why": "there is no such dead letter"} for name in missing]
+    sent = [{"id": letter.transaction_id, "source": str(letter.source)} for letter, _ in plan.sent]
+    facts = {"dry_run": not yes, "sent": sent, "sent_before": len(plan.before), "refused": refused}
+    lines = [f"refused: {one['id'] or ''} {one['source'] or ''}: {one['why']}" for one in refused]
+    lines += [f"{'sent' if yes else 'would be sent'}: {one['id'] or ''} {one['source']}" for one in sent]
+    counts = f"{len(sent)} {'sent' if yes else 'to be sent'}, {len(plan.before)} sent before, {len(refused)} refused"
+    say(as_json, facts, "\n".join([*lines, counts if yes else f"{counts}; nothing was sent: add --yes"]))
+
+
+def _found(settings: Settings, choice: Choice) -> list[KeptLetter]:
+    with bars() as progress:
+        return _run(settings, find_letters(settings, choice, progress))
+
+
+def _run(settings: Settings, work: Coroutine[Any, Any, Result]) -> Result:
+    try:
+        return asyncio.run(work)
+    except (StreamError, KafkaError, OSError) as error:
+        refuse_kafka(settings, error)
+
+
+def _since_ms(since: str | None) -> int:
+    try:
+        return 0 if since is None else max(parse_time_ms(since).epoch_ms, 0)
+    except InvalidTimeError as error:
+        raise click.BadParameter(str(error), param_hint="--since") from error
 
 
 @dead_letters.command("skip")

@@ -6,7 +6,10 @@ from stream.cli.lazy import CommandSource, LazyGroup
 
 COMMANDS = {
     "bench": CommandSource("stream.cli.bench:bench", "Measure what the parts cost on this machine."),
-    "dead-letters": CommandSource("stream.cli.dead_letters:dead_letters", "Pass over records that no worker can read."),
+    "dead-letters": CommandSource(
+        "stream.cli.dead_letters:dead_letters",
+        "List refused records, send them again, and pass over those that no worker can read.",
+    ),
     "demo": CommandSource(
         "stream.cli.demo:demo",
         "Show the main job: cards, models, a worker, live decisions, a challenger, a promotion and a roll-back.",

@@ -1,6 +1,6 @@
 """Scan a topic from a time to its current end, each partition in order, one fetch at a time."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from aiokafka import TopicPartition
@@ -25,6 +25,11 @@ class TopicScan:
         self._consumer = consumer
         self._firsts = firsts
         self._before = before
+
+    def start_at(self, firsts: Mapping[int, int]) -> None:
+        """Read these partitions alone, each from an offset."""
+        self._firsts = {tp: firsts[tp.partition] for tp in self._firsts if tp.partition in firsts}
+        self.first = dict(firsts)
 
     async def read(self) -> AsyncIterator[FetchedRecords]:
         """Yield fetched records up to the end offsets at the start of the scan.

@@ -57,6 +57,7 @@ class BlockComparison:
         self._codes: Ints = np.where(is_absent, NO_TRANSACTION, workdir.fates()[np.maximum(self.numbers, 0)])
         self._models = DecidingModels(url, _objects(self._base["digest"]), _objects(self._base["decided_by"]))
         self._recorded = recorded(self._base)
+        self._is_undecidable = np.ma.filled(np.ma.asarray(self._base["undecidable"], np.bool_), fill_value=False)
         self._features = self._base["features"].tolist()
         self._is_vector = np.asarray(self._base["is_vector"], np.bool_)
         count = len(self.numbers)
@@ -101,7 +102,7 @@ class BlockComparison:
         for target, values in zip(self._rescored, outputs.of(is_decided), strict=True):
             target[which[is_decided]] = values
         is_foreign = ~has_vector & np.array([self._features[row] is not None for row in which.tolist()], np.bool_)
-        flags = (has_vector, is_decided, is_rescored, is_foreign, is_displaced)
+        flags = (has_vector, is_decided, is_rescored, is_foreign, is_displaced, self._is_undecidable[which])
         compared = ComparedDecisions(recorded_vectors, log_vectors, self._recorded.of(which), outputs, *flags)
         again = compared.differing_features().any(axis=1) | (~is_decided & has_vector)
         from_record, _ = rescore(models.of(np.flatnonzero(again)), names, recorded_vectors[again])
@@ -159,7 +160,7 @@ class BlockComparison:
             target[~has_features] = values  # nothing can be rescored, so nothing counts as different
         no_vectors = np.empty((len(which), 0))
         yes = np.ones(len(which), np.bool_)
-        flags = (has_features, yes, is_rescored, ~yes, ~yes)
+        flags = (has_features, yes, is_rescored, ~yes, ~yes, self._is_undecidable[which])
         compared = ComparedDecisions(no_vectors, no_vectors, self._recorded.of(which), outputs, *flags)
         lines = [VerdictLine() for _ in which]
         for at, line in enumerate(lines):

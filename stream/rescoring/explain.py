@@ -62,6 +62,7 @@ class Explainer:
         """Yield each reason with the features that it explains, shape (k, features)."""
         of_histories = self.of(*self._workdir.entities)
         yield Reason.DEGRADED, rows.flags("incomplete")[:, np.newaxis] & of_histories
+        yield Reason.UNDECIDABLE, np.repeat(rows.flags("undecidable")[:, np.newaxis], len(self._kinds), axis=1)
         yield Reason.HISTORY_EPOCH_CHANGED, self._lost_records(rows)
         yield Reason.BEYOND_RETENTION, self._before_floor(rows)
         yield Reason.ORDER_UNKNOWN, self._order_unknown(rows)

@@ -22,6 +22,9 @@ class Reason(StrEnum):
 
     DEGRADED = "degraded"
     """The decision says `history_incomplete`: its features are those of the histories as they were then."""
+    UNDECIDABLE = "undecidable"
+    """The decision says `undecidable`: an error of ours kept the model from deciding, so the rules decided from the
+    features that could be computed, or from none. What the model would have decided cannot be proven."""
     HISTORY_EPOCH_CHANGED = "history_epoch_changed"
     """Histories had been lost. The decision's position shows fewer records before it than the logs hold; or a repair
     displaced its record, and some prefix of the log gives its features exactly."""

@@ -22,6 +22,7 @@ from stream.rescoring.log_replay import LogReplay, replay_from_logs
 from stream.rescoring.request import NothingToScoreError, Progress, Range, TopicRequest
 from stream.rescoring.rescore import deciding_model, different
 from stream.rescoring.topic_reader import TopicPart, TopicReader, open_reader
+from stream.scoring.encode import UNDECIDABLE
 from stream.scoring.score import decide_by_rules
 from stream.settings import Settings
 
@@ -164,7 +165,9 @@ async def _find(settings: Settings, wanted: tuple[str, str | None], progress: Pr
 def from_record(score: Score, url: str) -> list[ReplayStep]:
     """Replay a decision from its own record: features, model, score, band, policy."""
     if score.features is None:
-        return [ReplayStep("features", None, None, None, "not on record: FRAUDSTREAM_SCORE_FEATURES left them out")]
+        none_known = UNDECIDABLE in score.degraded and score.model is None
+        why = "the decision is undecidable" if none_known else "FRAUDSTREAM_SCORE_FEATURES left them out"
+        return [ReplayStep("features", None, None, None, f"not on record: {why}")]
     steps = [ReplayStep("features", len(score.features), len(score.features), equal=True, note="as recorded")]
     if score.model is None:
         vector = np.array(list(score.features.values()), np.float64)

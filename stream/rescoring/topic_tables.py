@@ -21,7 +21,7 @@ from stream.dataset.database import columns_of
 from stream.kafka.batches import Record
 from stream.kafka.refused import RefusedOffsets
 from stream.scoring.decode import decode, read_label_record
-from stream.scoring.encode import HISTORY_INCOMPLETE
+from stream.scoring.encode import HISTORY_INCOMPLETE, UNDECIDABLE
 
 CREATE_TRANSACTIONS = """CREATE TABLE transactions (
     partition BIGINT, "offset" BIGINT, timestamp_ms BIGINT, transaction_id VARCHAR,
@@ -31,8 +31,8 @@ CREATE_DECISIONS = """CREATE TABLE decisions (
     partition BIGINT, "offset" BIGINT, score_offset BIGINT, scored_ms BIGINT,
     transaction_id VARCHAR, card_id VARCHAR, merchant_id VARCHAR, occurred_ms BIGINT, amount_minor BIGINT,
     currency VARCHAR, history_epoch BIGINT, card_position BIGINT, merchant_position BIGINT, device_position BIGINT,
-    incomplete BOOLEAN, score DOUBLE, band BIGINT, decision VARCHAR, decided_by VARCHAR, digest VARCHAR,
-    fingerprint VARCHAR, degraded VARCHAR, features BLOB, is_vector BOOLEAN)"""
+    incomplete BOOLEAN, undecidable BOOLEAN, score DOUBLE, band BIGINT, decision VARCHAR, decided_by VARCHAR,
+    digest VARCHAR, fingerprint VARCHAR, degraded VARCHAR, features BLOB, is_vector BOOLEAN)"""
 CREATE_LABEL_EVENTS = """CREATE TABLE label_events (
     partition BIGINT, "offset" BIGINT, published_ms BIGINT, transaction_id VARCHAR,
     card_id VARCHAR, merchant_id VARCHAR, fraud BOOLEAN, labelled_ms BIGINT, reported_by VARCHAR, occurred_ms BIGINT,
@@ -142,6 +142,7 @@ class TopicTables:
             **_positions(scores),
         )
         columns["incomplete"] = np.array([HISTORY_INCOMPLETE in score.degraded for score in scores], np.bool_)
+        columns["undecidable"] = np.array([UNDECIDABLE in score.degraded for score in scores], np.bool_)
         columns["score"] = np.array([np.nan if score.score is None else score.score for score in scores], np.float64)
         for name in ("transaction_id", "card_id", "merchant_id", "currency", "decision", "decided_by", "fingerprint"):
             columns[name] = _texts(str(getattr(score, name)) for score in scores)

@@ -28,7 +28,7 @@ class ComparedDecisions(NamedTuple):
     Rescored outputs are computed from the recorded vector if there is one (`has_vector`), else from the one from the
     logs. `is_decided`: the transaction would be decided now. `is_rescored`: its model could be loaded.
     `is_foreign`: the recorded features are not those of the feature set that the record names. `is_displaced`: the
-    vector from the logs is that of a record that a repair displaced.
+    vector from the logs is that of a record that a repair displaced. `is_undecidable`: the decision says so.
     """
 
     recorded_vectors: Floats
@@ -40,6 +40,7 @@ class ComparedDecisions(NamedTuple):
     is_rescored: Flags
     is_foreign: Flags
     is_displaced: Flags
+    is_undecidable: Flags
 
     def differing_features(self) -> Flags:
         """Tell which features can be compared and differ, shape (k, features)."""
@@ -55,8 +56,9 @@ class ComparedDecisions(NamedTuple):
 
     def not_equal(self) -> Flags:
         """Tell which are not proven equal, and need a verdict with reasons."""
-        plain = self.has_vector & self.is_decided & self.is_rescored & ~self.is_foreign & ~self.is_displaced
-        found: Flags = ~plain | self.differing_features().any(axis=1)
+        plain = self.has_vector & self.is_decided & self.is_rescored
+        found: Flags = ~plain | self.is_foreign | self.is_displaced | self.is_undecidable
+        found |= self.differing_features().any(axis=1)
         for flags in self.differing_outputs().values():
             found |= flags
         return found
@@ -135,6 +137,8 @@ def compare_outputs(line: VerdictLine, compared: ComparedDecisions, at: int, fea
     With recorded features nothing explains a difference. Without, the outputs were computed from the logs' features,
     and `features_reason` is why those may differ from the ones that the decision was made of.
     """
+    if compared.is_undecidable[at]:
+        line.add_reason(Reason.UNDECIDABLE)
     if not compared.has_vector[at]:
         line.add_reason(Reason.FEATURES_NOT_RECORDED)
     if not compared.is_rescored[at]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isnan
 
 import msgspec
 import numpy as np
@@ -19,6 +20,8 @@ from stream.scoring.decode import Decoded
 from stream.settings import Settings
 
 HISTORY_INCOMPLETE = "history_incomplete"
+UNDECIDABLE = "undecidable"
+"""An error of ours on a payment that is in its histories already: it was decided by rules."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -98,10 +101,16 @@ class Scored:
             [one for part in some for one in part.outgoing],
         )
 
+    def comparable(self) -> "Scored":
+        """Return the decisions that a challenger can make too: those of which all features are known."""
+        return self._at([at for at, one in enumerate(self.judgements) if UNDECIDABLE not in one.degraded])
+
     def of(self, partitions: Iterable[int]) -> "Scored":
         """Return the decisions of some partitions."""
         wanted = frozenset(partitions)
-        kept = [at for at, record in enumerate(self.records) if record.partition in wanted]
+        return self._at([at for at, record in enumerate(self.records) if record.partition in wanted])
+
+    def _at(self, kept: list[int]) -> "Scored":
         if len(kept) == len(self):
             return self
         return Scored(
@@ -190,4 +199,6 @@ def _features(frame: ScoreFrame, vector: list[float], judgement: Judgement) -> d
     wanted = frame.settings.score_features
     if wanted == "none" or (wanted == "alerts" and judgement.decision is Decision.APPROVE):
         return None
+    if UNDECIDABLE in judgement.degraded and all(map(isnan, vector)):
+        return None  # nothing could be computed
     return dict(zip(frame.names, vector, strict=True))

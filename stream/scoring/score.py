@@ -15,7 +15,7 @@ from models.loading import Model
 from models.policy import Decision, bands
 from stream.contract.outputs import DecidedBy, ModelName
 from stream.control.model_cache import ServingModels
-from stream.scoring.encode import Judgement
+from stream.scoring.encode import UNDECIDABLE, Judgement
 
 REVIEW_ABOVE = {
     "card_count_10m": 5.0,
@@ -35,6 +35,14 @@ def decide_by_rules(names: Sequence[str], vector: NDArray[np.float64]) -> Decisi
     if any(values.get(name, 0.0) > limit for name, limit in REVIEW_ABOVE.items()):
         return Decision.REVIEW
     return Decision.APPROVE
+
+
+def judge_undecidable(names: Sequence[str], matrix: Floats) -> list[Judgement]:
+    """Judge n payments by rules after an error; features that cannot be computed are NaN."""
+    return [
+        Judgement(None, None, decide_by_rules(names, vector), DecidedBy.RULES, None, (UNDECIDABLE,))
+        for vector in matrix
+    ]
 
 
 class VectorSource(Protocol):

@@ -33,7 +33,7 @@ from stream.clock import Stage, now_ms
 from stream.contract.codes import DeadLetterCode
 from stream.contract.outputs import DecidedBy
 from stream.kafka.topics import LABELS, TRANSACTIONS
-from stream.scoring.encode import HISTORY_INCOMPLETE, Scored
+from stream.scoring.encode import HISTORY_INCOMPLETE, UNDECIDABLE, Scored
 from stream.scoring.facts import (
     Compared,
     Decided,
@@ -60,6 +60,8 @@ Gauges = Mapping[MetricName, Callable[[], Mapping[Values, float]]]
 
 Called from the thread that collects: it must only read."""
 _NS_A_MS = 1_000_000
+_REASONS = (HISTORY_INCOMPLETE, LIVE_MODEL_FAILED, NO_MODEL, UNDECIDABLE)
+"""What `degraded` may name."""
 
 
 class HistogramSnapshot(NamedTuple):
@@ -228,7 +230,7 @@ def _initial_series(transactions: str, labels: str) -> Iterator[tuple[MetricName
     yield from ((name, ()) for name in plain)
     yield from (("fraudstream.decisions", pair) for pair in product(Decision, DecidedBy))
     yield from (("fraudstream.dead_letters", pair) for pair in product((transactions, labels), DeadLetterCode))
-    yield from (("fraudstream.degraded", (reason,)) for reason in (HISTORY_INCOMPLETE, LIVE_MODEL_FAILED, NO_MODEL))
+    yield from (("fraudstream.degraded", (reason,)) for reason in _REASONS)
     yield from (("fraudstream.history.reapplied", (topic.name,)) for topic in (TRANSACTIONS, LABELS))
     yield from (("fraudstream.labels", (status.value,)) for status in LabelStatus)
     yield from (("fraudstream.lost_unread", (topic,)) for topic in (transactions, labels))

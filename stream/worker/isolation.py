@@ -1,8 +1,9 @@
-"""Isolates a record whose processing raises: the rest of its batch is decided, and that record is a dead letter.
+"""Isolates a record whose processing raises: the rest of its batch is decided, and that payment is decided by rules.
 
-Labels are isolated likewise; one whose card's history was damaged waits for it.
+A payment that cannot even be appended to its histories is a dead letter. Labels are isolated likewise; one whose card's
+history was damaged waits for it.
 
-This is the only place where an arbitrary exception becomes a dead letter; `stream.fates` says which do.
+This is the only place where an arbitrary exception becomes a decision or a dead letter; `stream.fates` says which do.
 """
 
 import logging
@@ -56,7 +57,7 @@ class LabelOutputs(NamedTuple):
 
 
 async def decide_isolating(pipeline: Pipeline, records: Sequence[Record], terms: DecisionTerms) -> Outputs:
-    """Decide records together; if that raises, one by one, so that only the failing record becomes a dead letter.
+    """Decide records together; if that raises, one by one, so that only the failing one is decided by rules.
 
     Raises:
         StoreError: Redis failed, not a record; retry the batch.
@@ -68,9 +69,28 @@ async def decide_isolating(pipeline: Pipeline, records: Sequence[Record], terms:
             raise
         if len(records) == 1:
             _log_failure(records[0], error)
-            return Outputs(dead=[DeadLetter(records[0], DeadLetterCode.UNDECIDABLE, repr(error))])
+            return await _decide_by_rules(pipeline, records[0], terms, error)
         parts = _parts(records, error)
     return _joined([await decide_isolating(pipeline, part, terms) for part in parts])
+
+
+async def _decide_by_rules(pipeline: Pipeline, record: Record, terms: DecisionTerms, error: Exception) -> Outputs:
+    """Decide one record by rules, because of an error; it becomes a dead letter if that raises as well.
+
+    The record may be in its histories: sent again it would count as repeated, and never be decided. Appending it again
+    changes nothing. Features of a damaged history would be wrong, so none is used.
+
+    Raises:
+        StoreError: Redis failed, not a record; retry the batch.
+    """
+    for features in (False,) if isinstance(error, HistoryDamagedError) else (True, False):
+        try:
+            return await pipeline.decide_by_rules([record], terms, now_ms, features=features)
+        except Exception as another:
+            if is_retried(another, Phase.RECORD):
+                raise
+            _log_failure(record, another)
+    return Outputs(dead=[DeadLetter(record, DeadLetterCode.UNDECIDABLE, repr(error))])
 
 
 async def apply_isolating(pipeline: Pipeline, records: Sequence[Record], log_number: int) -> None:

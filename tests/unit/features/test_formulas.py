@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -173,15 +174,21 @@ class Rules:
         raise ScoringError("none here")
 
 
-async def test_a_formulas_error_makes_one_transaction_a_dead_letter_and_the_others_are_scored() -> None:
+async def test_a_formulas_error_has_one_transaction_decided_by_rules_from_the_other_features() -> None:
     def picky(own: Payments, _: Payments) -> float:
         return 1.0 / (own.amount - 7.0) if own.amount.item() != 7.0 else 1 // 0
 
-    sets = FeatureSets((FeatureSet((card(formula(picky), "1d"),)),))
+    sets = FeatureSets((FeatureSet((card(formula(picky), "1d"), card("count", "1d"))),))
     pipeline = Pipeline(Settings(), sets, MemoryStore(sets))
     amounts: Sequence[int] = (100, 700, 800)
     records = [Told(text(transaction_id=f"t-{at}", amount_minor=a), offset=at) for at, a in enumerate(amounts)]
     serving = ServingModels(1, cast("Model", Rules(sets.newest.fingerprint)), None)
     outputs = await decide_isolating(pipeline, records, DecisionTerms(serving, {0: 1}, NoTracing().headers))
-    assert [(letter.record.offset, letter.code) for letter in outputs.dead] == [(1, "undecidable")]
-    assert len(outputs.scored) == 2
+    assert outputs.dead == []
+    features = [msgspec.json.decode(one.value or b"")["features"] for one in outputs.scored.outgoing]
+    assert features[1] == {"card_thing_1d": None, "card_count_1d": 2.0}
+    assert [one.degraded for one in outputs.scored.judgements] == [
+        ("live_model_failed", "no_model"),
+        ("undecidable",),
+        ("live_model_failed", "no_model"),
+    ]

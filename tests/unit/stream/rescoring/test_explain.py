@@ -83,6 +83,28 @@ def test_an_undetected_loss_of_histories_explains_nothing(live: Trained) -> None
     assert "card_count_30d" in differences(found)["t-96"]
 
 
+# --- undecidable
+
+BY_RULES = {"degraded": ("undecidable",), "decided_by": "rules", "model": None, "score": None, "band": None}
+
+
+def test_an_undecidable_decision_is_not_provable_and_later_ones_are_equal(live: Trained) -> None:
+    """One had all features, one lacked some, and for one nothing could be computed."""
+    world = month(live)
+    alter(world, "t-30", **BY_RULES, decision="approve")
+    alter(world, "t-31", **BY_RULES, decision="approve", features={"card_count_30d": None})
+    alter(world, "t-32", **BY_RULES, decision="review", features=None)
+    found = compared(world)
+    assert verdict(found) == (93, 3, 0)
+    assert found.reasons == {"undecidable": 3, "features_not_recorded": 1}
+
+
+def test_a_decision_by_rules_that_does_not_follow_from_its_features_is_unexplained(live: Trained) -> None:
+    world = month(live)
+    alter(world, "t-30", **BY_RULES, decision="decline")
+    assert differences(compared(world)) == {"t-30": {"decision"}}
+
+
 # --- degraded
 
 

@@ -94,6 +94,7 @@ def test_counters_with_known_attributes_are_exported_as_zero_from_the_start() ->
     assert value(series, "fraudstream_decisions_total", decision="decline", decided_by="rules") == 0
     assert value(series, "fraudstream_void_scores_total") == 0
     assert value(series, "fraudstream_degraded_total", reason="history_incomplete") == 0
+    assert value(series, "fraudstream_degraded_total", reason="undecidable") == 0
 
 
 def test_a_producers_clock_that_is_ahead_gives_zero_latency() -> None:

@@ -107,19 +107,23 @@ async def test_a_batch_without_errors_is_decided_in_one_call() -> None:
     assert (offsets(outputs), outputs.dead, pipeline.calls) == ({0: [0, 2, 4], 1: [1, 3, 5]}, [], [6])
 
 
-async def test_a_failing_record_becomes_a_dead_letter_and_the_others_are_decided(
+async def test_a_failing_record_is_decided_by_rules_and_the_others_as_usual(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     records = [*a_batch(), Told(text(transaction_id="t-0", more=1), offset=6), Told(b"x", offset=7)]
     with caplog.at_level(logging.ERROR):
         outputs = await decide(FailingPipeline(failing_on(3)), records)
-    assert offsets(outputs) == {0: [0, 2, 4], 1: [1, 5]}
-    assert [(letter.record.offset, letter.code) for letter in outputs.dead] == [(3, "undecidable"), (7, "not_json")]
-    assert "ZeroDivisionError" in outputs.dead[0].detail
+    assert offsets(outputs) == {0: [0, 2, 4], 1: [1, 3, 5]}
+    assert [(letter.record.offset, letter.code) for letter in outputs.dead] == [(7, "not_json")]
+    (score,) = [one for one in published(outputs)[1] if one["source"]["offset"] == 3]
+    assert (score["decided_by"], score["decision"], score["degraded"]) == ("rules", "approve", ["undecidable"])
+    assert (score["score"], score["band"], score["model"]) == (None, None, None)
+    assert score["positions"] == {"history_epoch": 1, "card": 3, "merchant": 3, "device": None}
+    assert score["features"]["card_count_1d"] == 4
     assert "partition 1 offset 3 cannot be decided: ZeroDivisionError" in caplog.text
     assert "raise error" in caplog.text, "the traceback is logged"
     assert "a bug of ours" not in caplog.text, "the error's text may quote the payment"
-    assert (outputs.repeated, outputs.unknown_fields) == (1, 6)
+    assert (outputs.repeated, outputs.unknown_fields) == (1, 7)
 
 
 @pytest.mark.parametrize("is_observed", [False, True])
@@ -153,8 +157,11 @@ async def test_only_the_records_of_damaged_histories_are_decided_alone() -> None
     pipeline = FailingPipeline(fault)
     outputs = await decide(pipeline, a_batch(8))
     assert pipeline.calls == [8, 2, 1, 1, 4]
-    assert offsets(outputs) == {0: [0, 4, 6], 1: [1, 5, 7]}
-    assert sorted(letter.record.offset for letter in outputs.dead) == [2, 3]
+    assert offsets(outputs) == {0: [0, 2, 4, 6], 1: [1, 3, 5, 7]}
+    assert outputs.dead == []
+    scores = [one for some in published(outputs).values() for one in some]
+    without = {one["source"]["offset"]: one["features"] for one in scores if one["degraded"] == ["undecidable"]}
+    assert without == {2: None, 3: None}, "features of a damaged history would be wrong"
 
 
 async def test_the_records_of_damaged_histories_that_are_due_a_decision_are_named() -> None:
@@ -188,9 +195,60 @@ async def test_an_empty_batch_gives_empty_outputs() -> None:
         assert (len(outputs.scored), outputs.dead, outputs.repeated) == (0, [], 0)
 
 
-async def test_a_failing_batch_of_one_becomes_an_undecidable_dead_letter() -> None:
-    outputs = await decide(FailingPipeline(failing_on(0)), a_batch(1))
-    assert [letter.code for letter in outputs.dead] == [DeadLetterCode.UNDECIDABLE]
+async def test_a_record_that_was_appended_nowhere_becomes_an_undecidable_dead_letter() -> None:
+    class Refusing(MemoryStore):
+        async def observe(self, transactions: Transactions) -> Observed:
+            if "t-1" in transactions.transaction_ids:
+                raise ZeroDivisionError("a bug of ours")
+            return await super().observe(transactions)
+
+    pipeline = Pipeline(Settings(), FEATURES, Refusing(FEATURES))
+    outputs = await decide(pipeline, a_batch(3))
+    assert offsets(outputs) == {0: [0, 2]}
+    assert [(letter.record.offset, letter.code) for letter in outputs.dead] == [(1, DeadLetterCode.UNDECIDABLE)]
+    assert "ZeroDivisionError" in outputs.dead[0].detail
+
+
+async def test_a_payment_that_rules_decided_is_repeated_when_it_is_sent_again() -> None:
+    pipeline = FailingPipeline(failing_on(0))
+    await decide(pipeline, a_batch(1))
+    sent_again = Told(text(transaction_id="t-0", more=1), offset=9)
+    other_content = Told(text(transaction_id="t-0", amount_minor=1), offset=10)
+    outputs = await decide(pipeline, [sent_again, other_content])
+    assert (len(outputs.scored), outputs.repeated) == (0, 1)
+    assert [letter.code for letter in outputs.dead] == [DeadLetterCode.TRANSACTION_CONFLICT]
+
+
+async def test_a_failing_record_that_is_due_no_decision_gets_none() -> None:
+    """Its fate is that of its card's history, also if it fails."""
+    records = [*a_batch(1), Told(text(transaction_id="t-0", more=1), offset=1)]
+    records += [Told(text(transaction_id="t-0", amount_minor=1), offset=2), Told(b"x", offset=3)]
+    outputs = await decide(FailingPipeline(failing_on(1, 2, 3)), records)
+    assert (offsets(outputs), outputs.repeated) == ({0: [0]}, 1)
+    assert [letter.code for letter in outputs.dead] == [DeadLetterCode.TRANSACTION_CONFLICT, DeadLetterCode.NOT_JSON]
+
+
+async def test_many_payments_on_a_card_are_reviewed_although_the_model_cannot_decide() -> None:
+    outputs = await decide(FailingPipeline(failing_on(6)), a_batch(7))
+    assert [one.decision for one in outputs.scored.judgements][-1] == "review"
+    assert outputs.scored.judgements[-1].degraded == ("undecidable",)
+
+
+async def test_decisions_by_rules_join_those_of_a_batch_with_a_challenger_but_are_not_offered_to_it() -> None:
+    serving = ServingModels(1, cast("Model", CountingModel()), None, "c" * 64)
+    scored = (await decide(FailingPipeline(failing_on(2)), a_batch(4), serving)).scored
+    assert len(scored) == 4
+    assert {name: matrix.shape[0] for name, matrix in scored.vectors.items()} == dict.fromkeys(scored.vectors, 4)
+    assert [record.offset for record in scored.comparable().records] == [0, 1, 3]
+
+
+async def test_redis_may_fail_while_a_payment_is_decided_by_rules() -> None:
+    class Away(FailingPipeline):
+        async def decide_by_rules(self, *_: Any, features: bool) -> Outputs:  # noqa: ARG002 - as the original
+            raise StoreUnavailableError("away")
+
+    with pytest.raises(StoreUnavailableError):
+        await decide(Away(failing_on(0)), a_batch(1))
 
 
 async def test_a_decisions_latency_includes_the_time_to_observe_its_histories() -> None:
