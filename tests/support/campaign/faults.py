@@ -22,6 +22,8 @@ STOPPED_SECONDS = 4.5
 HUNG_SECONDS = 1.5
 """Of a broker: short of its session timeout. Of a Redis master: past the time after which sentinels replace it."""
 BLINK_SECONDS = 0.2
+ORDERLY = (0, -signal.SIGTERM)
+"""Exit codes after SIGTERM; the second if it comes before the process can handle it."""
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.5, 4.0
 """For which a broker is away."""
 
@@ -73,7 +75,7 @@ def kill_a_worker(whole: Whole) -> None:
 
 def replace_a_worker(whole: Whole) -> None:
     at = whole.some()
-    if (code := whole.workers[at].terminate()) != 0:
+    if (code := whole.workers[at].terminate()) not in ORDERLY:
         whole.exits[f"{code} after SIGTERM: {whole.workers[at].log()[-300:]}"] += 1
     whole.workers[at] = whole.fleet.worker()
 

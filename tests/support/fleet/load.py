@@ -52,6 +52,7 @@ class Load:
         durable = {"acks": "all", "enable.idempotence": True, "linger.ms": 5}
         self._producer = Producer(options | durable | {"message.timeout.ms": int(FLUSH_SECONDS * 1000)})
         self._consumer = Consumer(options | {"group.id": f"{fleet.prefix}watch", "enable.auto.commit": False})
+        self._noting = threading.Lock()
         self._over = threading.Event()
         self._done = threading.Event()
         self._threads = [threading.Thread(target=run, name=run.__name__) for run in (self._publish, self._watch)]
@@ -98,7 +99,8 @@ class Load:
             for record in self._consumer.consume(500, POLL_SECONDS):
                 if record.error() is None:
                     name = msgspec.json.decode(record.value(), type=_Named).transaction_id
-                    self.seen.setdefault(name, time.monotonic())
+                    with self._noting:
+                        self.seen.setdefault(name, time.monotonic())
         self._consumer.close()
 
     # --- what was seen
@@ -106,7 +108,9 @@ class Load:
     def first_after(self, moment: float) -> Mapping[int, float]:
         """Return for each partition after how many seconds a payment was decided that was sent after a moment."""
         found: dict[int, float] = {}
-        for name, at in list(self.seen.items()):
+        with self._noting:
+            seen = self.seen.copy()
+        for name, at in seen.items():
             sent = self.sent.get(name)
             if sent is not None and sent.at > moment:
                 found[sent.partition] = min(found.get(sent.partition, at - moment), at - moment)
