@@ -294,7 +294,7 @@ class BatchConsumer(driver.Consumer):
             for tp in partitions:
                 self.aside.remove(tp)  # nothing is left of what they failed on
         for tp, trouble in troubles.items():
-            await self._examine(tp, trouble)
+            await self._examine(tp, trouble, generation)
         if unread:
             with lane.working_on(batch):
                 await self._deliver(batch)
@@ -312,9 +312,11 @@ class BatchConsumer(driver.Consumer):
             self._fetches.discard(fetch)
             fetch.cancel()
 
-    async def _examine(self, tp: TopicPartition, trouble: Trouble) -> None:
+    async def _examine(self, tp: TopicPartition, trouble: Trouble, generation: int) -> None:
         """Set a partition aside that cannot be read on, or go on behind what an operator has accepted."""
         answer = await self.options.examine(tp, trouble)
+        if not self._is_own(tp, generation):
+            return
         if isinstance(answer, str):
             self.aside.add(tp, answer)
             return
@@ -332,9 +334,15 @@ class BatchConsumer(driver.Consumer):
                 continue
             self.ledger.withdraw(tp, batch.generation, records[-1].offset)
             await self._seek(tp, records[0].offset)
+            if not self._is_own(tp, batch.generation):  # revoked during the seek: nobody would take it back
+                continue
             if tp not in self.aside:
                 log.warning("%s partition %d is set aside: %s", *tp, reason)
             self.aside.add(tp, reason)
+
+    def _is_own(self, tp: TopicPartition, generation: int) -> bool:
+        """Tell whether a partition is ours, under the assignment of a batch or of a fetch."""
+        return generation == self.app.consumer_generation_id and TP(*tp) in self._active_partitions
 
     def _unread(self, tp: TP, records: Sequence[Record]) -> Sequence[Record]:
         """Drop records before the position of the last seek."""

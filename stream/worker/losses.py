@@ -141,15 +141,20 @@ class InputLosses:
     async def _check(self, tp: TopicPartition, assignment: int) -> None:
         """Find out where a partition of labels is read on; hold it back until it can be."""
         while assignment == self._assignment and tp in self._held:
+            found: Start | tuple[str, int | None] | str
             try:
                 found = await self._find_start(tp)
             except KafkaError as error:
-                self._held[tp] = f"it cannot be checked for losses: {error}"
+                found = f"it cannot be checked for losses: {error}"
+            if assignment != self._assignment:
+                return
+            if isinstance(found, Start):
+                self.log = found.log
+                self._held.pop(tp, None)  # a check of the same partition may have ended before
+                return
+            if isinstance(found, str):
+                self._held[tp] = found
             else:
-                if isinstance(found, Start):
-                    self.log = found.log
-                    del self._held[tp]
-                    return
                 self._tell(tp, found)
             await self._deps.follower.wait_for_change(_RETRY_SECONDS)
 
