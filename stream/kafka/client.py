@@ -29,6 +29,8 @@ from stream.errors import SettingsError
 from stream.settings import PREFIX, Settings
 
 REQUEST_TIMEOUT_MS = 10_000
+METADATA_AGE_MS = 10_000
+"""How often a worker's clients look for moved leaders and for added partitions; the library's default is 5 minutes."""
 _CLIENT_PREFIX = "fraudstream-worker-"
 _SEPARATOR = "/"
 LARGEST_OUTPUT_BYTES = 2 * 1024 * 1024
@@ -60,6 +62,7 @@ def producer_options(settings: Settings) -> dict[str, Any]:
         "enable_idempotence": settings.kafka_idempotence,
         "max_batch_size": _BATCH_BYTES,
         "max_request_size": LARGEST_OUTPUT_BYTES,
+        "metadata_max_age_ms": METADATA_AGE_MS,
     }
 
 

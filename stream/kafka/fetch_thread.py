@@ -16,7 +16,7 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 
 from stream.kafka.batches import Commit
-from stream.kafka.client import connection_options
+from stream.kafka.client import METADATA_AGE_MS, connection_options
 from stream.kafka.fetcher import LogConsumer, Trouble
 from stream.kafka.unpacking import FetchedRecord
 from stream.settings import Settings
@@ -65,6 +65,7 @@ class FetchThread(driver.AIOKafkaConsumerThread):
         return LogConsumer(
             **{**connection_options(settings), "request_timeout_ms": int(conf.broker_request_timeout * 1000)},
             resets=False,
+            metadata_max_age_ms=METADATA_AGE_MS,
             client_id=options.client_id,
             group_id=conf.id,
             group_instance_id=settings.group_instance or None,

@@ -12,7 +12,7 @@ from stream.contract.fields import KnownFields, decode_object
 from stream.kafka.client import connection_options
 from stream.kafka.fetcher import open_consumer
 from stream.kafka.offsets import Position, identity_of
-from stream.kafka.topic_ids import topic_ids
+from stream.kafka.topic_ids import topic_states
 from stream.settings import Settings
 
 _FETCH_MS = 200
@@ -29,7 +29,8 @@ async def input_states(
     Raises:
         aiokafka.errors.KafkaError: the brokers do not respond.
     """
-    ids = await topic_ids(admin, sorted({tp.topic for tp in partitions}))
+    states = await topic_states(admin, sorted({tp.topic for tp in partitions}))
+    ids = {topic: state.topic_id for topic, state in states.items()}
     consumer = AIOKafkaConsumer(**connection_options(settings), enable_auto_commit=False)
     try:
         await consumer.start()

@@ -155,6 +155,8 @@ class Publisher:
         """Fill batches with the records and send each when it is full."""
         producer, batches, at = await self._ready(), list[_SentBatch](), 0
         topic, partition = where
+        if partition not in await producer.partitions_for(topic):
+            raise PublishError(f"{topic} has no partition {partition}")
         while at < len(records):
             builder, first = producer.create_batch(), at
             while at < len(records) and builder.append(

@@ -4,7 +4,7 @@ aiokafka 0.14 sends Metadata up to version 5; ids come with version 10 (KIP-516,
 """
 
 from collections.abc import Sequence
-from typing import cast
+from typing import NamedTuple, cast
 from uuid import UUID
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -96,8 +96,15 @@ class TopicIdsRequest(Request[TopicIdsRequestStruct]):  # type: ignore[misc] # l
         )
 
 
-async def topic_ids(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> dict[str, str]:
-    """Return the id of each existing topic; none from a broker that has no ids.
+class TopicState(NamedTuple):
+    """A topic's id and its number of partitions."""
+
+    topic_id: str
+    partitions: int
+
+
+async def topic_states(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> dict[str, TopicState]:
+    """Return the state of each existing topic; none from a broker that has no ids.
 
     Raises:
         aiokafka.errors.KafkaError: the broker does not respond.
@@ -107,7 +114,7 @@ async def topic_ids(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> dict[s
     except (IncompatibleBrokerVersion, NotImplementedError):
         return {}
     return {
-        cast("str", name): str(UUID(int=((high & _LOW_BITS) << 64) | (low & _LOW_BITS)))
-        for code, name, high, low, *_ in response.topics
+        cast("str", name): TopicState(str(UUID(int=((high & _LOW_BITS) << 64) | (low & _LOW_BITS))), len(partitions))
+        for code, name, high, low, _, partitions, *_ in response.topics
         if code == 0
     }

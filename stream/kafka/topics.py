@@ -1,5 +1,6 @@
 """The topics of the contract: their layouts, creation, and the checks at start-up."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,9 +80,16 @@ async def apply(settings: Settings, partitions: int, replication: int) -> tuple[
     try:
         await admin.start()
         counts = await _partition_counts(admin, settings)
-        problems = _count_problems(settings, counts, partitions)
-        if problems:
-            raise TopicsError("\n".join(problems))
+        wrong = _wrong_counts(settings, counts, partitions)
+        if wrong:
+            raise TopicsError(
+                "\n".join(
+                    f"topic {topic} has {counts[topic]} partitions, but must have {number}. The number cannot change "
+                    "while a topic is in use, since a card's records would be split: choose another "
+                    "FRAUDSTREAM_TOPIC_PREFIX"
+                    for topic, number in wrong
+                )
+            )
         wanted = (*LAYOUTS, silent_scores(settings))
         missing = [layout for layout in wanted if settings.topic(layout.name) not in counts]
         await _create(admin, settings, missing, (partitions, replication))
@@ -100,7 +108,22 @@ async def problems(settings: Settings, admin: AIOKafkaAdminClient) -> tuple[str,
         unseen = "" if settings.kafka_security_protocol == "PLAINTEXT" else f" ({MISSING_OR_HIDDEN})"
         advice = f"create them with `fraudstream topics apply --partitions N`{unseen}"
         return (f"topics missing: {', '.join(missing)}; {advice}",)
-    return tuple(_count_problems(settings, counts, counts[settings.topic(TRANSACTIONS.name)]))
+    return tuple(count_problems(settings, counts))
+
+
+def count_problems(settings: Settings, counts: Mapping[str, int]) -> list[str]:
+    """Return which of these topics have another number of partitions than `transactions`, and what to do."""
+    transactions = settings.topic(TRANSACTIONS.name)
+    if transactions not in counts:
+        return []
+    return [
+        f"topic {topic} has {counts[topic]} partitions, but {transactions} has {counts[transactions]}: payments and "
+        "labels without an output partition wait. Add partitions to the topic that has fewer, with Kafka's own tools; "
+        "the cards whose records other partitions take now are counted in both"
+        if wanted > 1
+        else f"topic {topic} has {counts[topic]} partitions, but must have 1: make it anew"
+        for topic, wanted in _wrong_counts(settings, counts, counts[transactions])
+    ]
 
 
 async def risks(settings: Settings, admin: AIOKafkaAdminClient) -> tuple[str, ...]:
@@ -179,17 +202,11 @@ async def _create(
             raise TopicsError(f"{topic}: {for_code(code).__name__} {' '.join(map(str, filter(None, message)))}")
 
 
-def _count_problems(settings: Settings, counts: dict[str, int], partitions: int) -> list[str]:
-    found = []
-    for layout in (*LAYOUTS, silent_scores(settings)):
-        name = settings.topic(layout.name)
-        wanted = partitions if layout.partitioned else 1
-        if counts.get(name, wanted) != wanted:
-            found.append(
-                f"topic {name} has {counts[name]} partitions, but must have {wanted}. The number cannot change while a "
-                "topic is in use, since a card's records would be split: choose another FRAUDSTREAM_TOPIC_PREFIX"
-            )
-    return found
+def _wrong_counts(settings: Settings, counts: Mapping[str, int], partitions: int) -> list[tuple[str, int]]:
+    """Return each existing topic whose number of partitions is not the wanted one, and that number."""
+    layouts = (*LAYOUTS, silent_scores(settings))
+    wanted = {settings.topic(layout.name): partitions if layout.partitioned else 1 for layout in layouts}
+    return [(topic, number) for topic, number in wanted.items() if counts.get(topic, number) != number]
 
 
 async def _partition_counts(admin: AIOKafkaAdminClient, settings: Settings) -> dict[str, int]:

@@ -18,8 +18,8 @@ from stream.kafka.fetcher import Trouble
 from stream.kafka.inputs import input_states, partitions_of
 from stream.kafka.losses import Progress, Start, find_start
 from stream.kafka.offsets import committed_offsets
-from stream.kafka.topic_ids import topic_ids
-from stream.kafka.topics import LABELS, TRANSACTIONS
+from stream.kafka.topic_ids import topic_states
+from stream.kafka.topics import LABELS, LAYOUTS, TRANSACTIONS, count_problems
 from stream.kafka.transport import BatchConsumer
 from stream.kafka.unpacking import Unreadable
 from stream.scoring.facts import FactListener, LossFound
@@ -54,13 +54,15 @@ class InputLosses:
         self._assignment = 0
         self._held: dict[TopicPartition, str] = {}
         self._ids: dict[str, str] = {}
+        self._count_problems: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self.log = 0
         """The number of the labels' log that is read now."""
 
     def reasons(self) -> list[str]:
-        """Return which partitions of labels wait, and why."""
-        return [f"{tp.topic} partition {tp.partition}: {why}" for tp, why in sorted(self._held.items()) if why]
+        """Return which partitions of labels wait and why, and which topics lack partitions."""
+        waiting = [f"{tp.topic} partition {tp.partition}: {why}" for tp, why in sorted(self._held.items()) if why]
+        return [*waiting, *self._count_problems]
 
     def is_held(self, partition: TopicPartition) -> bool:
         """Tell whether a partition must not be read now."""
@@ -83,19 +85,26 @@ class InputLosses:
         self._assignment += 1
 
     async def watch(self) -> None:
-        """Compare the ids of the input topics regularly, for ever; check a topic's partitions again if it changes."""
+        """Compare the topics' ids and partition counts regularly, for ever; check inputs again that are made anew."""
+        settings = self._deps.settings
+        names = [settings.topic(layout.name) for layout in LAYOUTS]
         while True:
             try:
-                found = await topic_ids(self._deps.admin, (self._transactions, self._labels))
+                found = await topic_states(self._deps.admin, names)
             except KafkaError as error:
-                log.info("the ids of the topics cannot be read, retrying: %s", error)
+                log.info("the states of the topics cannot be read, retrying: %s", error)
             else:
-                for topic, topic_id in found.items():
-                    if self._ids.get(topic, topic_id) != topic_id:
-                        log.error("%s was deleted and made anew while it was read", topic)
-                        self._check_again(topic)
-                self._ids |= found
+                self._count_problems = count_problems(settings, {one: state.partitions for one, state in found.items()})
+                for topic in (self._transactions, self._labels):
+                    if topic in found:
+                        self._compare(topic, found[topic].topic_id)
             await asyncio.sleep(_WATCH_SECONDS)
+
+    def _compare(self, topic: str, topic_id: str) -> None:
+        if self._ids.get(topic, topic_id) != topic_id:
+            log.error("%s was deleted and made anew while it was read", topic)
+            self._check_again(topic)
+        self._ids[topic] = topic_id
 
     def _check_again(self, topic: str) -> None:
         own = partitions_of(topic, self._deps.consumer().partitions(topic))

@@ -1,0 +1,32 @@
+"""Topics whose partition counts differ are told of by name, with both counts and what to do."""
+
+from stream.kafka.topics import LAYOUTS, count_problems
+from stream.settings import Settings
+
+SETTINGS = Settings(topic_prefix="bank.")
+
+
+def counts(**others: int) -> dict[str, int]:
+    wanted = {layout.name: 6 if layout.partitioned else 1 for layout in LAYOUTS} | others
+    return {f"bank.{name}": number for name, number in wanted.items()}
+
+
+def test_topics_with_equal_counts_are_no_problem() -> None:
+    assert count_problems(SETTINGS, counts()) == []
+
+
+def test_each_topic_with_fewer_partitions_than_transactions_is_told_of_with_both_counts() -> None:
+    problems = count_problems(SETTINGS, counts(transactions=8))
+    assert [one.split(": ")[0] for one in problems] == [
+        f"topic bank.{name} has 6 partitions, but bank.transactions has 8"
+        for name in ("labels", "scores", "shadow-scores", "outcomes")
+    ]
+
+
+def test_a_log_with_more_than_one_partition_is_told_of() -> None:
+    (problem,) = count_problems(SETTINGS, counts(**{"model-control": 3}))
+    assert problem == "topic bank.model-control has 3 partitions, but must have 1: make it anew"
+
+
+def test_nothing_is_said_while_transactions_is_missing() -> None:
+    assert count_problems(SETTINGS, {"bank.scores": 6}) == []
