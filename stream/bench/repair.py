@@ -31,7 +31,7 @@ from stream.clock import now_ms
 from stream.dataset.injector import Injector, ScheduledRecord
 from stream.errors import MeasurementError
 from stream.kafka.client import connection_options, producer_options
-from stream.kafka.topics import LABELS, LAYOUTS, TRANSACTIONS, apply
+from stream.kafka.topics import LABELS, LAYOUTS, TRANSACTIONS, apply, silent_scores
 from stream.recovery.repair import Repair, RepairDeps
 from stream.scoring.facts import Fact, Reapplied
 from stream.settings import Settings
@@ -142,7 +142,7 @@ async def filled(settings: Settings, count: int, say: Callable[[str], None]) -> 
         yield
     finally:
         await producer.stop()
-        await admin.delete_topics([settings.topic(layout.name) for layout in LAYOUTS])
+        await admin.delete_topics([settings.topic(one.name) for one in (*LAYOUTS, silent_scores(settings))])
         await admin.close()
 
 

@@ -9,11 +9,13 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from aiokafka import ConsumerRecord
 
 from features.declaration import FeatureSet, load
 from features.history.store import Label, Transactions
 from stream.contract.label import ParsedLabel, read_label
 from stream.contract.outputs import Score
+from stream.kafka.unpacking import FetchedRecord
 from stream.scoring.decode import decode
 from support.features.recount import Recount, Row
 from support.fleet.fleet import Fleet
@@ -96,7 +98,22 @@ def _events(fleet: Fleet) -> Iterator[tuple[int, Row | Label]]:
         recorded = read_label(record.value, record.key, (record.partition, record.offset))
         assert isinstance(recorded, ParsedLabel)
         yield recorded.label.labelled_ms, recorded.label
-    yield from ((int(row["ms"]), row) for row in rows_of(decode(fleet.read("transactions"), 0).columns))
+    payments = [fetched(record) for record in fleet.read("transactions")]
+    yield from ((int(row["ms"]), row) for row in rows_of(decode(payments, 0).columns))
+
+
+def fetched(record: ConsumerRecord[bytes, bytes]) -> FetchedRecord:
+    """Return a record of a client's as a worker's consumer returns it."""
+    return FetchedRecord(
+        record.topic,
+        record.partition,
+        record.offset,
+        record.timestamp,
+        record.timestamp_type,
+        record.key,
+        record.value,
+        tuple(record.headers),
+    )
 
 
 ABSENT: Row = {"at": None, "mcc": None, "country": None, "channel": None, "currency": "EUR"}

@@ -30,7 +30,7 @@ PARTS, PUBLISHED_SECONDS = 12, 4.0
 """A stretch is published in so many parts over about this time."""
 SLOWLY = {"POLL_RECORDS": "16"}
 """Small batches, so that faults occur during work."""
-OWN = ("epoch", "positions", "latency_ms", "scored_at", "source")
+OWN = ("epoch", "positions", "latency_ms", "scored_at", "source", "deployment")
 """Fields of a score that describe how it was made, not the decision."""
 Sent = dict[str, Any] | tuple[str, bytes]
 

@@ -85,12 +85,12 @@ def test_compressed_records_that_unpack_to_megabytes_become_dead_letters_and_hol
     asyncio.run(send_compressed(fleet, "transactions", key, [dashes, noted, *[slow] * MANY_SLOW]))
     asyncio.run(send_compressed(fleet, "labels", key, [label]))
     fleet.publish(payment(number, card_id=f"card-{number}") for number in range(3, 13))
-    waits = []
+    waits, deadline = [], time.monotonic() + 150
     while sum(fleet.ends("dead-letters").values()) < MANY_SLOW + 3:
         began = time.monotonic()
         assert worker.get("/health/live", ANSWER_SECONDS)[0] == 200
         waits.append(time.monotonic() - began)
-        assert len(waits) < 600, worker.log()
+        assert time.monotonic() < deadline, worker.log()
     assert {score.transaction_id for score in fleet.await_scores(11)} == {"t-0", *(f"t-{at}" for at in range(3, 13))}
     assert worker.exit_code is None
     assert worker.readiness() == (True, [])
