@@ -5,14 +5,14 @@ Read this module first. It works on batches, with ports and values; it does not 
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import NamedTuple
 
 import numpy as np
 
 from features.errors import HistoryDamagedError
-from features.history.store import Fate, HistoryStore, Observed
+from features.history.store import Fate, HistoryStore, Observed, observe_all
 from features.vector.sets import FeatureSets, Vectors
 from stream.clock import Stage, Stopwatch
 from stream.contract.codes import DeadLetterCode
@@ -55,6 +55,20 @@ class Outputs:
     stages: list[Stage] = field(default_factory=list)
     stopgap: bool = False
 
+    @classmethod
+    def concat(cls, parts: Sequence["Outputs"]) -> "Outputs":
+        """Concatenate the outputs of several parts of a batch, in their order."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            Scored.concat(part.scored for part in parts),
+            [letter for part in parts for letter in part.dead],
+            sum(part.repeated for part in parts),
+            sum(part.unknown_fields for part in parts),
+            [stage for part in parts for stage in part.stages],
+            any(part.stopgap for part in parts),
+        )
+
 
 class DecisionTerms(NamedTuple):
     """The context of a batch: the models that score, the epoch of each partition, and the headers of each score."""
@@ -73,7 +87,9 @@ class Pipeline:
         self._store = store
 
     async def decide(self, records: Sequence[Record], terms: DecisionTerms, clock: Callable[[], int]) -> Outputs:
-        """Decide a batch of records; `clock` is read once, after scoring and before encoding.
+        """Decide a batch of records; `clock` is read after scoring and before encoding.
+
+        A batch that sees more than the store's limit is decided in parts, one after the other.
 
         Raises:
             StoreUnavailableError: the histories are unavailable; nothing was decided, retry.
@@ -82,10 +98,26 @@ class Pipeline:
         watch = Stopwatch()
         decoded = self._decode(records)
         watch.lap("decode")
-        observed = await self._store.observe(decoded.columns)
-        watch.lap("observe")
+        parts: list[Outputs] = []
+        at = 0
+        async for _, observed in observe_all(self._store, decoded.columns):
+            watch.lap("observe")
+            part = decoded.part(at, at + len(observed.fates))
+            at += len(observed.fates)
+            _require_whole(records, part, observed)
+            parts.append(await self._decide_part(part, observed, terms, (watch, clock)))
+            del observed  # the next part needs the memory
+        outputs = Outputs.concat(parts)
+        outputs.dead.extend(decoded.dead)
+        unknown = sum(one.unknown for one in decoded.accepted)
+        return replace(outputs, unknown_fields=unknown, stages=watch.stages)
+
+    async def _decide_part(
+        self, decoded: Decoded, observed: Observed, terms: DecisionTerms, time: tuple[Stopwatch, Callable[[], int]]
+    ) -> Outputs:
+        """Decide the records that were observed together."""
+        watch, clock = time
         due, live = np.array([fate is Fate.DECIDE for fate in observed.fates], bool), terms.serving.live.fingerprint
-        _require_whole(records, decoded, observed)
         vectors = Vectors(self._features, decoded.columns, observed, due)
         computed = vectors.all() if terms.serving.challenger else {live: vectors.of(live)}
         watch.lap("vectorise")
@@ -96,11 +128,9 @@ class Pipeline:
         watch.lap("encode")
         return Outputs(
             scored,
-            [*decoded.dead, *_refusals(decoded, observed)],
+            _refusals(decoded, observed),
             sum(fate is Fate.REPEATED for fate in observed.fates),
-            sum(one.unknown for one in decoded.accepted),
-            watch.stages,
-            observed.stopgap,
+            stopgap=observed.stopgap,
         )
 
     async def apply(self, records: Sequence[Record]) -> None:
@@ -109,7 +139,8 @@ class Pipeline:
         Raises:
             StoreUnavailableError: the histories are unavailable; retry.
         """
-        await self._store.observe(self._decode(records).columns)
+        async for _ in observe_all(self._store, self._decode(records).columns):
+            pass
 
     def _decode(self, records: Sequence[Record]) -> Decoded:
         return decode(records, round(self._settings.future_skew * 1000))

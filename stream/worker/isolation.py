@@ -21,7 +21,6 @@ from stream.kafka.batches import Record
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Headers
 from stream.pipeline import DecisionTerms, Outputs, Pipeline
-from stream.scoring.encode import Scored
 
 log = logging.getLogger("fraudstream.isolation")
 
@@ -57,7 +56,7 @@ async def decide_isolating(pipeline: Pipeline, records: Sequence[Record], terms:
             _log_failure(records[0], error)
             return Outputs(dead=[DeadLetter(records[0], DeadLetterCode.UNDECIDABLE, repr(error))])
         parts = _parts(records, error)
-    return _joined([await decide_isolating(pipeline, part, terms) for part in parts])
+    return Outputs.concat([await decide_isolating(pipeline, part, terms) for part in parts])
 
 
 async def apply_isolating(pipeline: Pipeline, records: Sequence[Record]) -> None:
@@ -125,15 +124,3 @@ def _log_failure(record: Record, error: Exception) -> None:
     where = "".join(traceback.format_tb(error.__traceback__))
     kind = type(error).__name__
     log.error("partition %d offset %d cannot be decided: %s\n%s", record.partition, record.offset, kind, where)
-
-
-def _joined(parts: Sequence[Outputs]) -> Outputs:
-    """Join the outputs of several records, in their order."""
-    return Outputs(
-        Scored.concat(part.scored for part in parts),
-        [letter for part in parts for letter in part.dead],
-        sum(part.repeated for part in parts),
-        sum(part.unknown_fields for part in parts),
-        [stage for part in parts for stage in part.stages],
-        any(part.stopgap for part in parts),
-    )

@@ -37,6 +37,7 @@ ALL: dict[str, tuple[str, Any]] = {
     "shadow_timeout": ("2 s", 2.0),
     "shadow_memory_mb": ("512", 512),
     "cache_mb": ("256", 256),
+    "batch_mb": ("32", 32),
     "worker_id": ("worker-1", "worker-1"),
 }
 
