@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from features.history import records
 from features.history.append import (
     NO_ENTITY,
+    NO_LIMIT,
     AppendedLabel,
     EntityRows,
     Visibility,
     append_card_label,
     append_transactions,
+    fitting,
     rows_by_entity,
     visible_histories,
 )
@@ -36,7 +38,8 @@ def no_history(_kind: Entity, _entity: int) -> None:
 class MemoryStore:
     """Implements the port in memory; `retentions` replaces the policy's where histories must be kept for longer.
 
-    A history that is read for the first time starts with what `lookup` returns.
+    A history that is read for the first time starts with what `lookup` returns. `most_bytes` is the limit of what the
+    transactions of one answer see together.
     """
 
     def __init__(
@@ -44,7 +47,9 @@ class MemoryStore:
         policy: RetentionPolicy,
         lookup: HistoryLookup = no_history,
         retentions: Mapping[Entity, Retention] | None = None,
+        most_bytes: int = NO_LIMIT,
     ) -> None:
+        self._most_bytes = most_bytes
         self._lookup = lookup
         self._visible = policy.retentions
         self._retentions = retentions or self._visible
@@ -59,6 +64,9 @@ class MemoryStore:
         """Do what `observe` does, for callers without an event loop."""
         rows = rows_by_entity(transactions, tuple(self._retentions))
         histories = {kind: self._of(kind, one) for kind, one in rows.items()}
+        count = fitting(histories, self._most_bytes)
+        rows = {kind: one.first(count) for kind, one in rows.items()}
+        histories = {kind: some[:count] for kind, some in histories.items()}
         appended = append_transactions(histories, rows, self._retentions, displaced=self._displaced)
         visible = {
             kind: visible_histories(

@@ -4,8 +4,8 @@ Read this module first. It works on batches, with ports and values; it does not 
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import HistoryDamagedError
-from features.history.store import Fate, HistoryStore, Observed
+from features.history.store import Fate, HistoryStore, Observed, observe_all
 from features.vector.sets import FeatureSets, Vectors
 from stream.clock import Stage, Stopwatch
 from stream.contract.codes import DeadLetterCode
@@ -56,6 +56,20 @@ class Outputs:
     stages: list[Stage] = field(default_factory=list)
     stopgap: bool = False
 
+    @classmethod
+    def concat(cls, parts: Sequence["Outputs"]) -> "Outputs":
+        """Concatenate the outputs of several parts of a batch, in their order."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            Scored.concat(part.scored for part in parts),
+            [letter for part in parts for letter in part.dead],
+            sum(part.repeated for part in parts),
+            sum(part.unknown_fields for part in parts),
+            [stage for part in parts for stage in part.stages],
+            any(part.stopgap for part in parts),
+        )
+
 
 class DecisionTerms(NamedTuple):
     """The context of a batch: the models that score, the epoch of each partition, the log, and each score's headers."""
@@ -66,8 +80,8 @@ class DecisionTerms(NamedTuple):
     log: int = 0
 
 
-class _Batch(NamedTuple):
-    """A batch of `size` bytes in the histories; `due` marks the transactions that get a decision."""
+class _Part(NamedTuple):
+    """The records of a batch of `size` bytes that were observed together; `due` marks those that get a decision."""
 
     size: int
     decoded: Decoded
@@ -87,18 +101,27 @@ class Pipeline:
     async def decide(self, records: Sequence[Record], terms: DecisionTerms, clock: Callable[[], int]) -> Outputs:
         """Decide a batch of records; `clock` is read before decoding, and after scoring.
 
+        A batch that sees more than the store's limit is decided in parts, one after the other.
+
         Raises:
             StoreUnavailableError: the histories are unavailable; nothing was decided, retry.
             HistoryDamagedError: some records need histories that lack records, see `places`; decide the others.
         """
-        batch = await self._observe(records, (terms.log, clock()))
-        _require_whole(records, batch.decoded, batch.observed)
-        vectors, live = self._vectors(batch), terms.serving.live.fingerprint
+        watch, parts = Stopwatch(), list[Outputs]()
+        async for part in self._observe(records, (terms.log, clock()), watch):
+            _require_whole(records, part.decoded, part.observed)
+            parts.append(await self._decide_part(part, terms, clock))
+            del part  # the next one needs the memory
+        return replace(Outputs.concat(parts), stages=watch.stages)
+
+    async def _decide_part(self, part: _Part, terms: DecisionTerms, clock: Callable[[], int]) -> Outputs:
+        """Decide the records that were observed together."""
+        vectors, live = self._vectors(part), terms.serving.live.fingerprint
         computed = vectors.all() if terms.serving.challenger else {live: vectors.of(live)}
-        batch.watch.lap("vectorise")
-        judgements = await self._score(terms.serving, vectors, int(batch.due.sum()))
-        batch.watch.lap("score")
-        return await self._encode(batch, self._frame(terms, vectors.names(live), clock()), computed, judgements)
+        part.watch.lap("vectorise")
+        judgements = await self._score(terms.serving, vectors, int(part.due.sum()))
+        part.watch.lap("score")
+        return await self._encode(part, self._frame(terms, vectors.names(live), clock()), computed, judgements)
 
     async def decide_by_rules(
         self, records: Sequence[Record], terms: DecisionTerms, clock: Callable[[], int], *, features: bool
@@ -110,16 +133,20 @@ class Pipeline:
         Raises:
             StoreUnavailableError: the histories are unavailable; nothing was decided, retry.
         """
-        batch = await self._observe(records, (terms.log, clock()))
-        vectors, live = self._vectors(batch), terms.serving.live.fingerprint
-        names = self._features.by_fingerprint if terms.serving.challenger else [live]
-        computed = {name: vectors.undefined(name) for name in names}
-        if features:
-            computed[live] = vectors.without_formulas(live)
-        batch.watch.lap("vectorise")
-        judgements = judge_undecidable(vectors.names(live), computed[live])
-        batch.watch.lap("score")
-        return await self._encode(batch, self._frame(terms, vectors.names(live), clock()), computed, judgements)
+        watch, parts = Stopwatch(), list[Outputs]()
+        async for part in self._observe(records, (terms.log, clock()), watch):
+            vectors, live = self._vectors(part), terms.serving.live.fingerprint
+            names = self._features.by_fingerprint if terms.serving.challenger else [live]
+            computed = {name: vectors.undefined(name) for name in names}
+            if features:
+                computed[live] = vectors.without_formulas(live)
+            watch.lap("vectorise")
+            judgements = judge_undecidable(vectors.names(live), computed[live])
+            watch.lap("score")
+            frame = self._frame(terms, vectors.names(live), clock())
+            parts.append(await self._encode(part, frame, computed, judgements))
+            del part, vectors
+        return replace(Outputs.concat(parts), stages=watch.stages)
 
     async def apply(self, records: Sequence[Record], log: int) -> None:
         """Append records of a log to the histories without deciding them: they are decided, but may be missing there.
@@ -127,39 +154,47 @@ class Pipeline:
         Raises:
             StoreUnavailableError: the histories are unavailable; retry.
         """
-        await self._store.observe((await self._decode(records, size_of(*records), (log, None))).columns)
+        decoded = await self._decode(records, size_of(*records), (log, None))
+        async for _ in observe_all(self._store, decoded.columns):
+            pass
 
-    async def _observe(self, records: Sequence[Record], context: tuple[int, int | None]) -> _Batch:
-        """Decode records and append them to the histories."""
-        watch, size = Stopwatch(), size_of(*records)
+    async def _observe(
+        self, records: Sequence[Record], context: tuple[int, int | None], watch: Stopwatch
+    ) -> AsyncIterator[_Part]:
+        """Decode records and append them to the histories; yield those that were observed together."""
+        size, at = size_of(*records), 0
         decoded = await self._decode(records, size, context)
         watch.lap("decode")
-        observed = await self._store.observe(decoded.columns)
-        watch.lap("observe")
-        return _Batch(size, decoded, observed, np.array([fate is Fate.DECIDE for fate in observed.fates], bool), watch)
+        dead: Sequence[DeadLetter] = decoded.dead
+        async for _, observed in observe_all(self._store, decoded.columns):
+            watch.lap("observe")
+            some = replace(decoded.part(at, at + len(observed.fates)), dead=dead)
+            at, dead = at + len(observed.fates), ()
+            due = np.array([fate is Fate.DECIDE for fate in observed.fates], bool)
+            yield _Part(size, some, observed, due, watch)
+            del observed, some
 
-    def _vectors(self, batch: _Batch) -> Vectors:
-        return Vectors(self._features, batch.decoded.columns, batch.observed, batch.due)
+    def _vectors(self, part: _Part) -> Vectors:
+        return Vectors(self._features, part.decoded.columns, part.observed, part.due)
 
     async def _encode(
         self,
-        batch: _Batch,
+        part: _Part,
         frame: ScoreFrame,
         vectors: Mapping[str, NDArray[np.float64]],
         judgements: Sequence[Judgement],
     ) -> Outputs:
-        """Encode the decisions of a batch, and return them with everything else that became of it."""
-        decoded, observed = batch.decoded, batch.observed
-        judged = (np.flatnonzero(batch.due), vectors, judgements)
-        scored = await in_thread_if_large(batch.size, encode, frame, decoded, observed, judged)
-        batch.watch.lap("encode")
+        """Encode the decisions of a part, and return them with everything else that became of it."""
+        decoded, observed = part.decoded, part.observed
+        judged = (np.flatnonzero(part.due), vectors, judgements)
+        scored = await in_thread_if_large(part.size, encode, frame, decoded, observed, judged)
+        part.watch.lap("encode")
         return Outputs(
             scored,
             [*decoded.dead, *_refusals(decoded, observed)],
             sum(fate is Fate.REPEATED for fate in observed.fates),
             sum(one.unknown for one in decoded.accepted),
-            batch.watch.stages,
-            observed.stopgap,
+            stopgap=observed.stopgap,
         )
 
     async def _decode(self, records: Sequence[Record], size: int, context: tuple[int, int | None]) -> Decoded:

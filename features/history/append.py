@@ -5,7 +5,7 @@ appended all of them. Every transaction is in its card's history and its merchan
 and device histories are kept.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
@@ -22,6 +22,8 @@ from features.history.store import NOWHERE, Entity, Fate, Histories, Ints, Trans
 NO_ENTITY = 0
 """The hash of an absent entity."""
 NO_HORIZON_MS = 1 << 61
+NO_LIMIT = 1 << 62
+"""As many bytes as there are."""
 NO_HORIZONS: Mapping[Entity, int] = MappingProxyType({})
 HistoriesByKind = Mapping[Entity, Sequence[History | None]]
 """One history of each kind for each of n transactions, the same object for the same entity; None: no entity."""
@@ -34,6 +36,10 @@ class EntityRows:
     hashes: Sequence[int]
     ids: Sequence[str]
     rows: Ints
+
+    def first(self, count: int) -> "EntityRows":
+        """Return those of the first transactions."""
+        return EntityRows(self.hashes[:count], self.ids[:count], self.rows[:count])
 
 
 class AppendResult(NamedTuple):
@@ -97,6 +103,35 @@ def rows_by_entity(batch: Transactions, kinds: Sequence[Entity]) -> Mapping[Enti
         ids = [device_id or "" for device_id in batch.device_ids]
         found[Entity.DEVICE] = EntityRows(rows[:, records.DEVICE].tolist(), ids, shared)
     return found
+
+
+def fitting(histories: HistoriesByKind, most_bytes: int) -> int:
+    """Return how many of the first transactions see at most `most_bytes` together; at least one, if there is any."""
+    count = max((len(some) for some in histories.values()), default=0)
+    if most_bytes >= NO_LIMIT or count <= 1:
+        return count
+    counter, total = SeenCounter(), 0
+    for at, some in enumerate(zip(*histories.values(), strict=True)):
+        total += counter.add(some)
+        if total > most_bytes and at:
+            return at
+    return count
+
+
+class SeenCounter:
+    """Counts the bytes that transactions see at most, one after the other, each of which is appended as well."""
+
+    def __init__(self) -> None:
+        self._appended: dict[History, int] = {}
+
+    def add(self, histories: Iterable[History | None]) -> int:
+        """Return what the next transaction sees in its histories."""
+        total = 0
+        for history in histories:
+            if history is not None:
+                self._appended[history] = appended = self._appended.get(history, 0) + 1
+                total += (history.length + appended) * history.columns
+        return total * records.COLUMN_BYTES
 
 
 def append_transactions(

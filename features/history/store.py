@@ -3,8 +3,8 @@
 `features.memory_store` and `features.redis.store` implement it; one contract test suite runs against both.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
@@ -95,6 +95,16 @@ class Transactions:
         """Return n."""
         return len(self.transaction_ids)
 
+    def after(self, first: int) -> "Transactions":
+        """Return the transactions behind the first ones."""
+        return Transactions(**{one.name: getattr(self, one.name)[first:] for one in fields(self)}) if first else self
+
+    def first(self, count: int) -> "Transactions":
+        """Return the first transactions."""
+        if count >= len(self):
+            return self
+        return Transactions(**{one.name: getattr(self, one.name)[:count] for one in fields(self)})
+
 
 class Label(NamedTuple):
     """One label; `occurred_ms` and `merchant_id` are its sender's, or None to be taken from the card's history."""
@@ -127,7 +137,7 @@ class Histories:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """The answer for a batch of n transactions.
+    """The answer for the first n transactions of a batch.
 
     `fates` has n entries. `histories` has n of each kind that the store keeps, cards and merchants at least; a
     transaction without a decision, or without that entity, has its own record alone. Positions count under
@@ -183,6 +193,9 @@ class HistoryStore(Protocol):
     async def observe(self, transactions: Transactions) -> Observed:
         """Append each transaction to the histories of its entities, and return what is visible to each.
 
+        The answer is for the first transactions, at least one, as far as they see no more than the store's limit; call
+        again for the others, see `observe_all`.
+
         A transaction that gets no decision is not appended to a history that lacks it, and not counted.
 
         Raises:
@@ -202,3 +215,19 @@ class HistoryStore(Protocol):
     async def compact(self) -> None:
         """Trim or compact the histories that grew since the last call; for a background task."""
         ...
+
+
+async def observe_all(store: HistoryStore, transactions: Transactions) -> AsyncIterator[tuple[Transactions, Observed]]:
+    """Observe a batch in as many parts as the store's limit asks for; yield the transactions of each and the answer.
+
+    Raises:
+        StoreUnavailableError: the outcome of the part is unknown; repeat the whole later.
+    """
+    while True:
+        observed = await store.observe(transactions)
+        count = len(observed.fates)
+        yield transactions.first(count), observed
+        del observed  # the next part needs the memory
+        transactions = transactions.after(count)
+        if not len(transactions):
+            return

@@ -163,7 +163,7 @@ class Cache:
     """The histories of one kind that were used last, within `most_bytes`.
 
     Attributes:
-        hits: look-ups that found a history, counted by the caller.
+        hits: look-ups that found a history, see `count`.
         misses: look-ups that did not.
         evictions: histories dropped for space.
     """
@@ -189,6 +189,15 @@ class Cache:
         if entry is not None:
             self._entries[entity] = entry
         return entry
+
+    def peek(self, entity: int) -> CachedHistory | None:
+        """Return one without marking it."""
+        return self._entries.get(entity)
+
+    def count(self, entries: Sequence[CachedHistory | None], new: int) -> None:
+        """Count the look-ups of histories, of which `new` ones were not here; None was no look-up."""
+        self.misses += new
+        self.hits += len(entries) - entries.count(None) - new
 
     def put(self, entries: Iterable[CachedHistory]) -> None:
         """Insert entries, or count them again where they grew, and evict the least recently used ones.

@@ -11,6 +11,7 @@ from features.redis.topology import Servers
 
 Script = Literal[
     "hgetall",
+    "heads",
     "compact",
     "init_epoch",
     "add_needs",

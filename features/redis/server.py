@@ -11,7 +11,7 @@ from typing import Any
 from redis import asyncio as redis_asyncio
 from redis import exceptions
 
-from features.errors import StoreRefusedError, StoreUnavailableError
+from features.errors import StoreError, StoreRefusedError, StoreUnavailableError
 from features.redis.client import (
     SCRIPTS,
     drop_connections,
@@ -128,9 +128,13 @@ class ServerConnection:
         try:
             yield
         except exceptions.RedisError as error:
-            if shows_no_master(error):
-                await self._leave()
-            raise translated_error(self.where, error) from error
+            raise await self._handled(error) from error
+
+    async def _handled(self, error: exceptions.RedisError) -> StoreError:
+        """Leave a server that is no master, and return our error."""
+        if shows_no_master(error):
+            await self._leave()
+        return translated_error(self.where, error)
 
     async def _leave(self) -> None:
         """Leave a server that is no master: its name, or another sentinel, may lead to the master by now."""
@@ -173,7 +177,7 @@ class ServerConnection:
         return [await self._run(script, call) for call in calls]
 
     async def _run(self, script: Script, call: Call) -> Any:  # noqa: ANN401 - each script's own reply
-        async with self._translated():
+        try:
             if script not in self._digests:
                 self._digests[script] = await self._client.script_load(self._scripts[script])
             try:
@@ -181,6 +185,8 @@ class ServerConnection:
             except exceptions.NoScriptError:
                 self._digests[script] = await self._client.script_load(self._scripts[script])
                 return await self._evaluate(script, call)
+        except exceptions.RedisError as error:  # a context manager would cost a batch of one some microseconds
+            raise await self._handled(error) from error
 
     async def _evaluate(self, script: Script, call: Call) -> Any:  # noqa: ANN401
         """Send one EVALSHA, encoded here: for hundreds of keys redis-py's encoding costs more than everything else."""

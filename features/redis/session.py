@@ -5,11 +5,11 @@ is found by the next call. A loss is detected here: the epoch key is gone or ano
 end, the record before it is another, or the server was restarted.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, cast
 
-from features.errors import StoreUnavailableError
-from features.history.append import NO_ENTITY
+from features.history.append import NO_ENTITY, NO_LIMIT, SeenCounter, fitting
 from features.history.history import TRIM_LEAST, History
 from features.history.store import Entity, RetentionPolicy
 from features.redis.append import (
@@ -30,8 +30,11 @@ from features.redis.compaction import Compactor
 from features.redis.connection import Connection
 from features.redis.damage import DamagedHistories
 from features.redis.keys import KIND_LETTERS, KeyLayout
+from features.redis.loading import HistoryLoader
 from features.redis.state import HistoryState
 
+FETCHED_TOGETHER = 64
+"""Histories of so many transactions are fetched with one call; if they are cut, some of it was in vain."""
 MAX_GROWN = 10_000
 """At most so many histories wait for the next compaction; others wait for their next record."""
 
@@ -59,9 +62,10 @@ class HistorySession:
         self._now_ms = now_ms
         self._compactor = Compactor(connection, layout, policy.retentions, self.state)
         self.damaged = DamagedHistories(connection, layout, self.state, now_ms)
+        self._loader = HistoryLoader(connection, layout, self._compactor, self.damaged)
         self._most_bytes = 0
         self._caches: dict[Entity, Cache] = {}
-        self._grown: dict[CachedHistory, None] = {}
+        self._grown: dict[tuple[Entity, int], None] = {}
 
     def limit_cache(self, most_bytes: int) -> None:
         """Clear the caches; from now on they hold `most_bytes`, divided equally among the kinds."""
@@ -72,20 +76,26 @@ class HistorySession:
         """Join the deployment's history epoch."""
         await self.state.join(self._now_ms(), emptied=emptied)
 
-    async def load(self, wanted: Mapping[Entity, NamedHistories]) -> LoadedHistories:
-        """Return the named histories; fetch those that are not cached.
+    async def load(self, wanted: Mapping[Entity, NamedHistories], most_bytes: int = NO_LIMIT) -> LoadedHistories:
+        """Return the named histories, n of each kind; fetch those that are not cached.
 
+        If the histories at the first m places take `most_bytes` together, only these are returned; m is at least one.
         One that may have expired on the server counts as not cached.
         """
-        now_ms, missing = self._now_ms(), list[CachedHistory]()
-        found = {kind: self._cached(kind, named, now_ms, missing) for kind, named in wanted.items()}
-        await self._fetch(missing)
+        now_ms = self._now_ms()
+        looked_up = {kind: self._look_up(kind, named, now_ms) for kind, named in wanted.items()}
+        found = {kind: entries for kind, (entries, _) in looked_up.items()}
+        missing = {entry for _, new in looked_up.values() for entry in new}
+        count = await self._fetch_fitting(found, missing, most_bytes) if missing else fitting(found, most_bytes)
+        for kind, entries in found.items():
+            found[kind] = entries[:count] if len(entries) > count else entries
+            self._caches[kind].count(found[kind], len(missing.intersection(found[kind])) if missing else 0)
         return found
 
-    def _cached(
-        self, kind: Entity, named: NamedHistories, now_ms: int, missing: list[CachedHistory]
-    ) -> list[CachedHistory | None]:
-        """Return the histories of one kind, one object for each entity; uncached ones are empty, and in `missing`."""
+    def _look_up(
+        self, kind: Entity, named: NamedHistories, now_ms: int
+    ) -> tuple[list[CachedHistory | None], Collection[CachedHistory]]:
+        """Return the histories of one kind, one object for each entity, and the empty ones that are not cached."""
         cache, expired_ms = self._caches[kind], now_ms - self.state.retentions[kind].horizon_ms
         new, entries = dict[int, CachedHistory](), list[CachedHistory | None]()
         for entity, entity_id in zip(named.hashes, named.ids, strict=True):
@@ -96,10 +106,25 @@ class HistorySession:
                     key = self._layout.key(kind, entity)
                     entry = new[entity] = CachedHistory(kind, entity, entity_id, key)
             entries.append(entry)
-        missing.extend(new.values())
-        cache.misses += len(new)
-        cache.hits += len(entries) - entries.count(None) - len(new)
-        return entries
+        return entries, new.values()
+
+    async def _fetch_fitting(self, found: LoadedHistories, missing: set[CachedHistory], most_bytes: int) -> int:
+        """Fetch missing histories in order, until all are there or take too much; return how many places are done."""
+        left, counter, total = set(missing), SeenCounter(), 0
+        together = list(zip(*found.values(), strict=True))
+        for first in range(0, len(together), FETCHED_TOGETHER):
+            window = together[first : first + FETCHED_TOGETHER]
+            wanted = list(dict.fromkeys(entry for some in window for entry in some if entry in left))
+            left.difference_update(wanted)
+            long = await self._loader.fetch_short(cast("list[CachedHistory]", wanted)) if wanted else set()
+            for at, some in enumerate(window, first):
+                for entry in long.intersection(some):
+                    await self._loader.fetch([entry])
+                    long.discard(entry)
+                total += counter.add(some)
+                if total > most_bytes and at:
+                    return at
+        return len(together)
 
     @property
     def cache_stats(self) -> Mapping[Entity, CacheStats]:
@@ -114,33 +139,6 @@ class HistorySession:
         history = History(entity, entry.entity_id, entry.columns)
         history.replace(entry.base, entry.rows[: entry.committed])
         return history
-
-    async def _fetch(self, entries: Iterable[CachedHistory]) -> None:
-        wanted = list(entries)
-        if wanted:
-            values = await self._connection.values(
-                [(self._layout.shard_of(entry.entity), entry.key) for entry in wanted]
-            )
-            for entry, value in zip(wanted, values, strict=True):
-                if not entry.load(value):
-                    await self._begin_anew(entry, value)
-                elif entry.is_incomplete:
-                    await self.damaged.list_known(entry)
-                await self._compactor.examine(entry)
-
-    async def _begin_anew(self, entry: CachedHistory, value: bytes | None) -> None:
-        """Begin a damaged history anew; one whose id is unknown here (a label's merchant) counts as missing.
-
-        Raises:
-            StoreUnavailableError: it changes at the same time; try again.
-        """
-        if not entry.entity_id:
-            entry.load(None)
-            return
-        await self.damaged.begin_anew(entry, value)
-        (value,) = await self._connection.values([(self._layout.shard_of(entry.entity), entry.key)])
-        if not entry.load(value):
-            raise StoreUnavailableError(f"{entry.key.decode()}: it is no history, and changes meanwhile; try again")
 
     async def commit(self, loaded: LoadedHistories) -> frozenset[CachedHistory] | None:
         """Append all uncommitted records, or none and return None: then load and append anew.
@@ -175,7 +173,7 @@ class HistorySession:
         for entry in result.wrong:
             entry.rollback()
             self._caches[entry.kind].drop(entry.entity)
-            await self._begin_anew(entry, None)
+            await self._loader.begin_anew(entry, None)
         return None if result.differing or result.wrong else result.moved
 
     def _confirm(self, kind: Entity, entries: Sequence[CachedHistory], now_ms: int) -> None:
@@ -187,7 +185,7 @@ class HistorySession:
                 entry.refreshed_ms = now_ms
             grown = entry.end - entry.compacted_end >= TRIM_LEAST and not entry.is_incomplete
             if grown and len(self._grown) < MAX_GROWN:
-                self._grown[entry] = None
+                self._grown[kind, entry.entity] = None
         self._caches[kind].put(entries)
 
     async def _reload(self, entries: Sequence[CachedHistory]) -> None:
@@ -196,7 +194,7 @@ class HistorySession:
         for entry in entries:
             entry.rollback()
             before.append((entry.end, entry.last_id) if entry.committed else (0, 0))
-        await self._fetch(entries)
+        await self._loader.fetch(entries)
         lost = [
             entry.key
             for entry, (end, last_id) in zip(entries, before, strict=True)
@@ -217,10 +215,10 @@ class HistorySession:
             self._caches[kind].clear(most_bytes)
 
     def grown(self) -> list[CachedHistory]:
-        """Return, once, the histories that may need compaction."""
-        entries = list(self._grown)
+        """Return, once, the histories that may need compaction; one that was evicted waits for its next record."""
+        found = [self._caches[kind].peek(entity) for kind, entity in self._grown]
         self._grown.clear()
-        return entries
+        return [entry for entry in found if entry is not None]
 
     async def compact(self, entry: CachedHistory) -> None:
         """Trim or compact one history where that is worthwhile; drop it from the cache if the server's differs."""
@@ -260,3 +258,24 @@ def _sort(parts: Sequence[ShardAppend], replies: Sequence[list[Any]]) -> _StepRe
             case OtherEpoch(epoch):
                 result.epochs.append(epoch)
     return result
+
+
+@contextmanager
+def rollback_on_exit(groups: Iterable[Iterable[CachedHistory | None]]) -> Iterator[None]:
+    """Roll back, however the block ends, all records that were not committed in it."""
+    entries = [entry for group in groups for entry in group if entry is not None]
+    try:
+        yield
+    finally:
+        for entry in entries:
+            entry.rollback()
+
+
+def incomplete_places(loaded: LoadedHistories) -> dict[int, str]:
+    """Return the key of an incomplete history for each place in the batch that has one."""
+    return {
+        place: entry.key.decode()
+        for entries in loaded.values()
+        for place, entry in enumerate(entries)
+        if entry is not None and entry.is_incomplete
+    }

@@ -9,25 +9,22 @@ A loss in Redis is detected, logged, and raises the history epoch; `stream.recov
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 from features.errors import HistoryDamagedError, StoreUnavailableError
 from features.history import records
 from features.history.append import (
-    NO_ENTITY,
-    AppendedLabel,
     AppendResult,
     EntityRows,
     Visibility,
-    append_card_label,
     append_transactions,
     rows_by_entity,
     visible_histories,
 )
 from features.history.history import History
-from features.history.records import card_hash
 from features.history.retention import Retention, horizons_of
 from features.history.store import NOWHERE, Entity, Ints, Label, LabelResult, Observed, RetentionPolicy, Transactions
 from features.redis.cache import CachedHistory, CacheStats
@@ -36,10 +33,17 @@ from features.redis.connection import Connection
 from features.redis.damage import DamagedHistories
 from features.redis.deletions import watch_deletions
 from features.redis.keys import CLUSTER_SHARDS, HOME_SHARD, SINGLE_SERVER_SHARDS, KeyLayout
+from features.redis.labels import LabelAppender
 from features.redis.progress import LogPart, RepairProgress
 from features.redis.retention import Coverage
 from features.redis.server import ServerConnection
-from features.redis.session import HistorySession, LoadedHistories, NamedHistories
+from features.redis.session import (
+    HistorySession,
+    LoadedHistories,
+    NamedHistories,
+    incomplete_places,
+    rollback_on_exit,
+)
 from features.redis.urls import is_cluster
 
 ATTEMPTS = 8
@@ -49,7 +53,6 @@ UNLOCKED_ATTEMPTS = 2
 """Attempts before `other_store_lock` is taken."""
 
 T = TypeVar("T")
-OtherHistories = Mapping[Entity, Mapping[int, CachedHistory]]
 AppendedTransactions = tuple[Mapping[Entity, EntityRows], LoadedHistories, AppendResult]
 
 
@@ -60,7 +63,7 @@ class StoreOptions(NamedTuple):
     `cluster_shards` is the number of shards on a Redis Cluster, fixed for a deployment. `needed` returns how far
     back histories have to be complete: as far as the store's own sets look where it is None. `other_store_lock` is
     the lock of another store of this process, taken after a few failed attempts, so that its calls stop getting in
-    between.
+    between. `batch_bytes` bounds what the transactions of one answer see together, and what a call loads.
     """
 
     prefix: str = "fraudstream:"
@@ -69,6 +72,7 @@ class StoreOptions(NamedTuple):
     cluster_shards: int = CLUSTER_SHARDS
     needed: Callable[[], Mapping[Entity, int]] | None = None
     other_store_lock: asyncio.Lock | None = None
+    batch_bytes: int = 64 << 20
 
 
 DEFAULT = StoreOptions()
@@ -108,6 +112,8 @@ class RedisStore:
         self._now_ms = now_ms
         own_ms = horizons_of(policy.retentions)
         self._needed = options.needed or (lambda: own_ms)
+        self._batch_bytes = options.batch_bytes
+        self._labels = LabelAppender(self._session, options.batch_bytes)
         self._other_store_lock = options.other_store_lock
         self.lock = asyncio.Lock()
 
@@ -202,7 +208,7 @@ class RedisStore:
                 },
                 history_epoch=self.state.epoch,
                 incomplete=self.incomplete,
-                damaged=_damaged({kind: loaded[kind] for kind in self._visible}),
+                damaged=incomplete_places({kind: loaded[kind] for kind in self._visible}),
             )
 
     async def apply(self, transactions: Transactions) -> None:
@@ -211,8 +217,10 @@ class RedisStore:
         Raises:
             StoreUnavailableError: some may not be appended; repeat the call.
         """
-        async with self.lock:
-            await self._retry(lambda: self._append(transactions, again=True))
+        while len(transactions):
+            async with self.lock:
+                _, _, result = await self._retry(partial(self._append, transactions, again=True))
+            transactions = transactions.after(len(result.fates))
 
     async def _retry(self, attempt: Callable[[], Awaitable[T | None]]) -> T:
         """Repeat an attempt until no other worker wrote to a card in between; lock out another store after a few."""
@@ -226,13 +234,17 @@ class RedisStore:
         raise StoreUnavailableError(f"card histories changed during {ATTEMPTS} attempts in a row; try again")
 
     async def _append(self, transactions: Transactions, *, again: bool = False) -> AppendedTransactions | None:
-        """Append a batch; return its rows, histories and positions, or None if a card changed meanwhile."""
+        """Append the first ones of a batch, as many as fit; return their rows, histories and positions.
+
+        None if a card changed meanwhile.
+        """
         retentions = self.state.retentions
         entity_rows = rows_by_entity(transactions, tuple(retentions))
         loaded = await self._session.load(
-            {kind: NamedHistories(one.hashes, one.ids) for kind, one in entity_rows.items()}
+            {kind: NamedHistories(one.hashes, one.ids) for kind, one in entity_rows.items()}, self._batch_bytes
         )
-        with _rollback_on_exit(loaded.values()):
+        entity_rows = {kind: one.first(len(loaded[kind])) for kind, one in entity_rows.items()}
+        with rollback_on_exit(loaded.values()):
             skip_ms = self.state.horizons_ms if again else {}
             result = append_transactions(loaded, entity_rows, retentions, skip_ms, self.state.displaced)
             moved = await self._session.commit(loaded) if result.fates else frozenset()
@@ -247,8 +259,7 @@ class RedisStore:
 
     async def label(self, labels: Sequence[Label]) -> Sequence[LabelResult]:
         """Append labels as the port says."""
-        async with self.lock:
-            return await self._retry(lambda: self._label(labels)) if labels else []
+        return await self._label_in_parts(labels, again=False)
 
     async def apply_labels(self, labels: Sequence[Label]) -> None:
         """Append labels again that were appended before a loss, also to cards that lack records.
@@ -256,68 +267,21 @@ class RedisStore:
         Raises:
             StoreUnavailableError: some may not be appended; repeat the call.
         """
-        async with self.lock:
-            if labels:
-                await self._retry(lambda: self._label(labels, again=True))
+        await self._label_in_parts(labels, again=True)
 
-    async def _label(self, labels: Sequence[Label], *, again: bool = False) -> list[LabelResult] | None:
-        """Try once; None if a card changed meanwhile.
-
-        Raises:
-            HistoryDamagedError: cards lack records, so that it is unknown what their labels are about.
-        """
-        ids = [label.card_id for label in labels]
-        loaded = await self._session.load({Entity.CARD: NamedHistories([card_hash(card_id) for card_id in ids], ids)})
-        cards = [card for card in loaded[Entity.CARD] if card is not None]
-        damaged = {} if again else _damaged(loaded)
-        if damaged:
-            raise HistoryDamagedError(frozenset(damaged.values()), frozenset(damaged))
-        rows = [records.label_row(label) for label in labels]
-        with _rollback_on_exit([cards]):
-            retentions = self.state.retentions
-            visibility = self._visibility(retentions[Entity.CARD])
-            appended = [append_card_label(card, row, visibility) for card, row in zip(cards, rows, strict=True)]
-            others = await self._load_others(appended)
-            with _rollback_on_exit(known.values() for known in others.values()):
-                for kind, known in others.items():
-                    for row, one in zip(rows, appended, strict=True):
-                        _append_to_other(known, row, one, (kind, retentions[kind].allows_panes))
-                everyone = {kind: list(known.values()) for kind, known in others.items()}
-                if await self._session.commit({Entity.CARD: cards, **everyone}) is None:
-                    return None
-                if await self._appeared_meanwhile(appended, others):
-                    return None
-        return [self._label_result(*each, others) for each in zip(labels, rows, appended, strict=True)]
-
-    async def _load_others(self, appended: Sequence[AppendedLabel]) -> dict[Entity, dict[int, CachedHistory]]:
-        """Load the merchants and devices of known transactions; those without a stored history are left out."""
-        kinds = [kind for kind in self.state.retentions if kind is not Entity.CARD]
-        hashes = {kind: list({entity for one in appended if (entity := one.entity(kind))}) for kind in kinds}
-        loaded = await self._session.load({kind: NamedHistories(one, [""] * len(one)) for kind, one in hashes.items()})
-        return {
-            kind: {entry.entity: entry for entry in found if entry and not entry.is_absent}
-            for kind, found in loaded.items()
-        }
-
-    async def _appeared_meanwhile(self, appended: Sequence[AppendedLabel], others: OtherHistories) -> bool:
-        """Tell whether a missing history exists now: a transaction was on its way to it."""
-        wanted = {kind: {entity for one in appended if (entity := one.entity(kind))} for kind in others}
-        if all(wanted[kind] <= known.keys() for kind, known in others.items()):
-            return False
-        now = await self._load_others(appended)
-        return any(known.keys() != now.get(kind, {}).keys() for kind, known in others.items())
-
-    def _label_result(self, label: Label, row: Ints, appended: AppendedLabel, others: OtherHistories) -> LabelResult:
-        transaction = appended.verdict.transaction
-        merchant = others[Entity.MERCHANT].get(appended.entity(Entity.MERCHANT) or NO_ENTITY)
-        return LabelResult(
-            status=appended.verdict.status,
-            merchant_id=label.merchant_id if merchant is None else merchant.entity_id,
-            occurred_ms=label.occurred_ms if transaction is None else int(transaction[records.TIME]),
-            history_epoch=self.state.epoch,
-            card_position=appended.position,
-            merchant_position=None if merchant is None else merchant.find(int(row[records.ID])),
-        )
+    async def _label_in_parts(self, labels: Sequence[Label], *, again: bool) -> list[LabelResult]:
+        """Append labels, fewer at once wherever their histories take too much."""
+        done, at_once = list[LabelResult](), len(labels)
+        while len(done) < len(labels):
+            some = labels[len(done) : len(done) + at_once]
+            try:
+                async with self.lock:
+                    results = await self._retry(partial(self._labels.try_once, some, again=again))
+            except HistoryDamagedError as error:
+                raise HistoryDamagedError(error.keys, [len(done) + place for place in error.places]) from error
+            done += results
+            at_once = max(1, len(some) // 2) if not results else at_once
+        return done
 
     @property
     def damaged(self) -> DamagedHistories:
@@ -333,39 +297,29 @@ class RedisStore:
         Raises:
             StoreUnavailableError: the server does not answer.
         """
-        async with self.lock:
-            entity_rows = rows_by_entity(transactions, (Entity.CARD, Entity.MERCHANT))
-            loaded = await self._session.load(
-                {kind: NamedHistories(one.hashes, one.ids) for kind, one in entity_rows.items()}
-            )
-        horizons_ms, oldest_ms = self.state.horizons_ms, self._now_ms()
-        found = []
-        for place in range(len(transactions)):
-            whole = [(kind, entry) for kind in loaded if (entry := loaded[kind][place]) and not entry.is_incomplete]
-            found.append(
-                not whole
-                or _has_or_dropped(
-                    whole[0][1], entity_rows[whole[0][0]].rows[place], (horizons_ms[whole[0][0]], oldest_ms)
-                )
-            )
+        found: list[bool] = []
+        while len(found) < len(transactions):
+            entity_rows = rows_by_entity(transactions.after(len(found)), (Entity.CARD, Entity.MERCHANT))
+            named = {kind: NamedHistories(one.hashes, one.ids) for kind, one in entity_rows.items()}
+            async with self.lock:
+                loaded = await self._session.load(named, self._batch_bytes)
+            found += [self._is_confirmed(at, entity_rows, loaded) for at in range(len(loaded[Entity.CARD]))]
         return found
+
+    def _is_confirmed(self, at: int, entity_rows: Mapping[Entity, EntityRows], loaded: LoadedHistories) -> bool:
+        """Tell it of one transaction."""
+        for kind, entries in loaded.items():
+            entry = entries[at]
+            if entry is not None and not entry.is_incomplete:
+                clock = (self.state.horizons_ms[kind], self._now_ms())
+                return _has_or_dropped(entry, entity_rows[kind].rows[at], clock)
+        return True
 
     async def compact(self) -> None:
         """Trim or compact, one after the other, the histories that grew since the last call."""
         for entry in self._session.grown():
             async with self.lock:
                 await self._session.compact(entry)
-
-
-@contextmanager
-def _rollback_on_exit(groups: Iterable[Iterable[CachedHistory | None]]) -> Iterator[None]:
-    """Roll back, however the block ends, all records that were not committed in it."""
-    entries = [entry for group in groups for entry in group if entry is not None]
-    try:
-        yield
-    finally:
-        for entry in entries:
-            entry.rollback()
 
 
 def _update_positions(
@@ -378,25 +332,6 @@ def _update_positions(
             if position is None:
                 position = history.position_if_compacted(rows[i])
             positions[i] = NOWHERE if position is None else position
-
-
-def _append_to_other(
-    known: Mapping[int, CachedHistory], row: Ints, appended: AppendedLabel, kind: tuple[Entity, bool]
-) -> None:
-    """Append a label to its transaction's other history; `kind` is the entity and whether it has panes."""
-    history = known.get(appended.entity(kind[0]) or NO_ENTITY)
-    if history is not None:
-        appended.append_to(history, row, allows_panes=kind[1])
-
-
-def _damaged(loaded: LoadedHistories) -> dict[int, str]:
-    """Return the key of an incomplete history for each place in the batch that has one."""
-    return {
-        place: entry.key.decode()
-        for entries in loaded.values()
-        for place, entry in enumerate(entries)
-        if entry is not None and entry.is_incomplete
-    }
 
 
 def _has_or_dropped(history: CachedHistory, row: Ints, clock: tuple[int, int]) -> bool:

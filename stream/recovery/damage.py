@@ -114,7 +114,11 @@ async def rebuild_damaged(deps: DamageDeps, damaged: Sequence[DamagedHistory]) -
         aiokafka.errors.KafkaError: Kafka does not respond.
     """
     log.warning("%d damaged histories are rebuilt from Kafka, such as %s", len(damaged), damaged[0].key.decode())
-    options = StoreOptions(cache_bytes=_CACHE_BYTES, other_store_lock=deps.store.lock)
+    options = StoreOptions(
+        cache_bytes=min(_CACHE_BYTES, deps.settings.cache_mb << 20),
+        batch_bytes=deps.settings.batch_mb << 20,
+        other_store_lock=deps.store.lock,
+    )
     store = RedisStore(deps.settings.redis_url, deps.settings.deployment, deps.policy, now_ms, options)
     try:
         await store.connect()

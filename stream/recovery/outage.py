@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from features.errors import StoreUnavailableError
-from features.history.store import HistoryStore, Label, LabelResult, Observed, Transactions
+from features.history.store import HistoryStore, Label, LabelResult, Observed, Transactions, observe_all
 from features.memory_store import MemoryStore
 from features.redis.store import RedisStore
 
@@ -128,10 +128,11 @@ class DegradingStore:
             raise StoreUnavailableError(
                 f"Redis is unavailable, and {self._pending_count} transactions wait to be applied"
             )
-        if len(transactions):
-            self._pending.append(transactions)
-            self._pending_count += len(transactions)
-        return replace(await stopgap.observe(transactions), incomplete=True, stopgap=True)
+        observed = await stopgap.observe(transactions)
+        if observed.fates:
+            self._pending.append(transactions.first(len(observed.fates)))
+            self._pending_count += len(observed.fates)
+        return replace(observed, incomplete=True, stopgap=True)
 
     async def label(self, labels: Sequence[Label]) -> Sequence[LabelResult]:
         """Apply labels; they wait until all earlier transactions are applied.
@@ -175,7 +176,8 @@ class DegradingStore:
             StoreUnavailableError: `inner` is unavailable, as far as is known.
         """
         batches = self._next()
-        await self._inner.observe(_concat(batches))
+        async for _ in observe_all(self._inner, _concat(batches)):
+            pass
         for batch in batches:
             self._pending_count -= len(batch)
             self._pending.popleft()

@@ -106,7 +106,11 @@ class Repair:
             aiokafka.errors.KafkaError: Kafka does not respond.
         """
         settings, policy, _, _, store_lock = self._deps
-        options = StoreOptions(cache_bytes=_CACHE_BYTES, other_store_lock=store_lock)
+        options = StoreOptions(
+            cache_bytes=min(_CACHE_BYTES, settings.cache_mb << 20),
+            batch_bytes=settings.batch_mb << 20,
+            other_store_lock=store_lock,
+        )
         store = RedisStore(settings.redis_url, settings.deployment, policy, now_ms, options)
         try:
             await store.connect(emptied=True)  # it may have been emptied again meanwhile

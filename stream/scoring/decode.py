@@ -32,6 +32,11 @@ class Decoded:
     columns: Transactions
     dead: Sequence[DeadLetter]
 
+    def part(self, first: int, behind: int) -> "Decoded":
+        """Return some of the transactions, without dead letters."""
+        columns = self.columns.first(behind).after(first)
+        return Decoded(self.records[first:behind], self.accepted[first:behind], columns, ())
+
 
 def decode(records: Sequence[Record], skew_ms: int, log: int = 0, now_ms: int | None = None) -> Decoded:
     """Decode each record of log `log`.

@@ -365,7 +365,9 @@ def _redis_store(settings: Settings, features: FeatureSets, models: LoadedModels
     """
     try:
         options = StoreOptions(
-            cache_bytes=settings.cache_mb << 20, needed=lambda: needed_horizons(features, models.serving())
+            cache_bytes=settings.cache_mb << 20,
+            batch_bytes=settings.batch_mb << 20,
+            needed=lambda: needed_horizons(features, models.serving()),
         )
         return RedisStore(settings.redis_url, settings.deployment, features, now_ms, options)
     except StoreRefusedError as error:
@@ -377,7 +379,9 @@ def _decision_store(settings: Settings, features: FeatureSets, store: RedisStore
     if not _degrades(settings):
         return WaitingStore(store)
     inner = WaitingStore(store, labels_alone=True)
-    return DegradingStore(inner, lambda: MemoryStore(features, store.cached_copy, store.state.retentions))
+    return DegradingStore(
+        inner, lambda: MemoryStore(features, store.cached_copy, store.state.retentions, settings.batch_mb << 20)
+    )
 
 
 def _degrades(settings: Settings) -> bool:

@@ -22,7 +22,6 @@ from stream.kafka.batches import Record
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Headers
 from stream.pipeline import DecisionTerms, Outputs, Pipeline
-from stream.scoring.encode import Scored
 
 log = logging.getLogger("fraudstream.isolation")
 
@@ -71,7 +70,7 @@ async def decide_isolating(pipeline: Pipeline, records: Sequence[Record], terms:
             _log_failure(records[0], error)
             return await _decide_by_rules(pipeline, records[0], terms, error)
         parts = _parts(records, error)
-    return _joined([await decide_isolating(pipeline, part, terms) for part in parts])
+    return Outputs.concat([await decide_isolating(pipeline, part, terms) for part in parts])
 
 
 async def _decide_by_rules(pipeline: Pipeline, record: Record, terms: DecisionTerms, error: Exception) -> Outputs:
@@ -158,15 +157,3 @@ def _log_failure(record: Record, error: Exception) -> None:
     where = "".join(traceback.format_tb(error.__traceback__))
     kind = type(error).__name__
     log.error("partition %d offset %d cannot be decided: %s\n%s", record.partition, record.offset, kind, where)
-
-
-def _joined(parts: Sequence[Outputs]) -> Outputs:
-    """Join the outputs of several records, in their order."""
-    return Outputs(
-        Scored.concat(part.scored for part in parts),
-        [letter for part in parts for letter in part.dead],
-        sum(part.repeated for part in parts),
-        sum(part.unknown_fields for part in parts),
-        [stage for part in parts for stage in part.stages],
-        any(part.stopgap for part in parts),
-    )

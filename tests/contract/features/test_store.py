@@ -10,12 +10,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from features.declaration import DAY_MS, FeatureSet
 from features.default_set import FEATURES
 from features.history import records
 from features.history.store import NOWHERE, Entity, Fate, HistoryStore, LabelStatus, Observed
 from features.memory_store import MemoryStore
+from features.redis import loading, session
+from features.redis.store import StoreOptions
 from features.rows import device
 from features.vector.vectorise import vectorise
 from support.examples import examples
@@ -31,6 +34,11 @@ WITH_DEVICES = FeatureSet(
         device("fraud_share", "7d", delay="1d"),
     )
 )
+
+
+LIMITS = (1, 200, 1_000)
+"""Bytes: less than one record, of some records, of some histories."""
+LIMITED = [one for one in STORES if one.values[0] in {"redis", "two workers", "cluster"}]
 
 
 async def observe(pick: Callable[[], HistoryStore], *rows: Row) -> Observed:
@@ -58,6 +66,34 @@ def test_the_redis_store_equals_a_recount_of_the_whole_log(servers: Servers, kin
     async def told() -> list:
         async with opened(kind, servers, WITH_DEVICES) as pick:
             return await outcomes(Stream(stream), WITH_DEVICES, pick)
+
+    assert asyncio.run(told()) == recounted(Stream(stream), WITH_DEVICES)
+
+
+@given(stream=streams, limit=st.sampled_from(LIMITS))
+@settings(max_examples=examples(150), deadline=None)
+def test_batches_that_are_cut_by_what_they_see_equal_a_recount(stream: list, limit: int) -> None:
+    async def told() -> list:
+        store = MemoryStore(WITH_DEVICES, most_bytes=limit)
+        return await outcomes(Stream(stream), WITH_DEVICES, lambda: store)
+
+    assert asyncio.run(told()) == recounted(Stream(stream), WITH_DEVICES)
+
+
+@pytest.mark.parametrize("kind", LIMITED)
+@given(stream=streams, limit=st.sampled_from(LIMITS), remembered=st.booleans())
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_batches_that_are_cut_as_their_histories_are_fetched_equal_a_recount(
+    servers: Servers, kind: str, stream: list, *, limit: int, remembered: bool
+) -> None:
+    options = StoreOptions(batch_bytes=limit, cache_bytes=512 << 20 if remembered else 1)
+
+    async def told() -> list:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loading, "HEAD_BYTES", 200)
+            patch.setattr(session, "FETCHED_TOGETHER", 2)
+            async with opened(kind, servers, WITH_DEVICES, options=options) as pick:
+                return await outcomes(Stream(stream), WITH_DEVICES, pick)
 
     assert asyncio.run(told()) == recounted(Stream(stream), WITH_DEVICES)
 

@@ -12,7 +12,8 @@ import pytest
 from features.declaration import FeatureSet, load
 from features.history.store import HistoryStore, RetentionPolicy
 from features.memory_store import MemoryStore
-from features.redis.store import RedisStore
+from features.redis.store import DEFAULT as UNLIMITED
+from features.redis.store import RedisStore, StoreOptions
 from support.features.streams import START_MS
 from support.redis.cluster import redis_cluster
 from support.redis.server import NAMES, redis_server, wheel_binary
@@ -67,7 +68,11 @@ def clock() -> int:
 
 @asynccontextmanager
 async def opened(
-    kind: str, servers: Servers, feature_set: FeatureSet = DEFAULT, kept: RetentionPolicy | None = None
+    kind: str,
+    servers: Servers,
+    feature_set: FeatureSet = DEFAULT,
+    kept: RetentionPolicy | None = None,
+    options: StoreOptions = UNLIMITED,
 ) -> AsyncIterator[Callable[[], HistoryStore]]:
     """Yield a function that returns the store to use next, one or two in turn; histories are also kept for `kept`."""
     if kind == "memory":
@@ -82,7 +87,7 @@ async def opened(
             stack.push_async_callback(with_needs.close)
             await with_needs.connect()
         for _ in range(2 if "two" in kind else 1):
-            stores.append(RedisStore(servers.url(kind), deployment, feature_set, clock))
+            stores.append(RedisStore(servers.url(kind), deployment, feature_set, clock, options))
             stack.push_async_callback(stores[-1].close)
             await stores[-1].connect()
         turns = itertools.cycle(stores)

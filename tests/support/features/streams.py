@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, SLACK_MS, FeatureSet
-from features.history.store import Fate, HistoryStore, Label
+from features.history.store import Fate, HistoryStore, Label, observe_all
 from features.vector.vectorise import vectorise
 from support.features.recount import Recount, Row, label, transaction, transactions
 
@@ -187,11 +187,12 @@ async def outcomes(stream: Stream, feature_set: FeatureSet, pick: Callable[[], H
         elif isinstance(part, Label):
             await store.label([part])
         else:
-            batch = transactions(part)
-            observed = await store.observe(batch)
-            vectors = vectorise(feature_set, batch, observed)
-            told = zip(part, observed.fates, vectors.tolist(), strict=True)
-            result += [(fate, compared(row, fate, vector)) for row, fate, vector in told]
+            told = [
+                each
+                async for some, observed in observe_all(store, transactions(part))
+                for each in zip(observed.fates, vectorise(feature_set, some, observed).tolist(), strict=True)
+            ]
+            result += [(fate, compared(row, fate, vector)) for row, (fate, vector) in zip(part, told, strict=True)]
     return result
 
 

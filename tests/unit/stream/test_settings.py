@@ -38,6 +38,7 @@ ALL: dict[str, tuple[str, Any]] = {
     "shadow_memory_mb": ("512", 512),
     "cache_mb": ("256", 256),
     "group_instance": ("worker-1", "worker-1"),
+    "batch_mb": ("32", 32),
     "worker_id": ("worker-1", "worker-1"),
 }
 

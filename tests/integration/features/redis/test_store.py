@@ -13,7 +13,7 @@ from redis.asyncio.cluster import ClusterNode
 from features.declaration import DAY_MS, load
 from features.errors import StoreRefusedError, StoreUnavailableError
 from features.history.records import card_hash, merchant_hash
-from features.history.store import Entity, Fate, LabelStatus, Observed
+from features.history.store import Entity, Fate, LabelStatus, Observed, observe_all
 from features.redis.store import RedisStore, StoreOptions
 from features.redis.urls import is_cluster, seeds
 from features.vector.vectorise import vectorise
@@ -391,3 +391,41 @@ async def test_no_key_contains_the_id_of_a_card(server: str, deployment: str, cl
     async with worker(server, deployment) as store:
         await observe(store, transaction(1, card="card-of-somebody"))
     assert not [key for key in await client.keys("*") if b"card-of-somebody" in key]
+
+
+async def in_parts(store: RedisStore, rows: list[dict]) -> list[int]:
+    """Observe rows, and return how many were observed together."""
+    return [len(some) async for some, _ in observe_all(store, transactions(rows))]
+
+
+async def test_a_batch_is_cut_where_its_histories_take_too_much_whether_they_are_cached_or_not(
+    server: str, deployment: str
+) -> None:
+    rows = [transaction(number, card=f"c{number % 4}", merchant=f"m{number % 2}") for number in range(12)]
+    async with worker(server, deployment) as store:
+        assert await in_parts(store, rows) == [12]
+    async with worker(server, deployment, batch_bytes=2_000) as store:
+        sizes = await in_parts(store, rows)
+        assert sizes == [3, 3, 3, 3]  # of three records of 72 bytes and six of 48 each
+        stats = store.cache_stats
+        assert (stats[Entity.CARD].misses, stats[Entity.CARD].hits) == (4, 8)
+        assert (stats[Entity.MERCHANT].misses, stats[Entity.MERCHANT].hits) == (2, 10)
+        assert await in_parts(store, rows) == sizes
+        assert (store.cache_stats[Entity.CARD].misses, store.cache_stats[Entity.CARD].hits) == (4, 20)
+    async with worker(server, deployment, batch_bytes=1) as store:
+        assert await in_parts(store, rows) == [1] * 12
+        await store.apply(transactions(rows))
+
+
+async def test_labels_whose_histories_take_too_much_together_are_appended_in_parts(
+    server: str, deployment: str
+) -> None:
+    rows = [transaction(number, card=f"c{number % 5}", merchant=f"m{number % 3}") for number in range(15)]
+    said = [label(number, row, fraud=True, at_ms=NOW) for number, row in enumerate(rows)]
+    results = []
+    for name, limit in (("whole", 64 << 20), ("cards", 700), ("one", 1)):
+        async with worker(server, f"{deployment}{name}", batch_bytes=limit) as store:
+            await in_parts(store, rows)
+            results.append([result._replace(history_epoch=0) for result in await store.label(said)])
+    assert {result.status for result in results[0]} == {LabelStatus.APPLIED}
+    assert results[1:] == [results[0]] * 2

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from features.declaration import DAY_MS, load
 from features.errors import StoreUnavailableError
 from features.history.history import History
-from features.history.store import Entity, Fate, Label, LabelResult, LabelStatus, Observed, Transactions
+from features.history.store import Entity, Fate, Label, LabelResult, LabelStatus, Observed, Transactions, observe_all
 from features.memory_store import MemoryStore, no_history
 from features.vector.vectorise import vectorise
 from stream.recovery.outage import DegradingStore
@@ -33,6 +33,10 @@ class Flaky:
         self.responding.set()
         self.calls = 0
         self._store = MemoryStore(FEATURES)
+
+    def limit(self, most_bytes: int) -> None:
+        """Cut batches beyond so many bytes from now on."""
+        self._store = MemoryStore(FEATURES, most_bytes=most_bytes)
 
     async def _answers(self) -> MemoryStore:
         self.calls += 1
@@ -116,6 +120,22 @@ async def test_a_retry_on_an_uncached_card_is_decided_again_and_counted_once() -
     redis.unavailable = False
     await store.catch_up()
     assert (await observe(store, transaction(8))).cards.lengths.tolist() == [2]
+
+
+async def test_batches_that_are_cut_without_redis_are_applied_whole_once_it_is_back() -> None:
+    redis = Flaky()
+    redis.limit(1)
+    store = DegradingStore(redis, lambda: MemoryStore(FEATURES, most_bytes=1))
+    redis.unavailable = True
+    rows = [transaction(offset) for offset in range(6)]
+    seen = [one async for _, one in observe_all(store, transactions(rows))]
+    assert [(len(one.fates), one.cards.lengths.tolist(), one.stopgap) for one in seen] == [
+        (1, [length], True) for length in range(1, 7)
+    ]
+    redis.unavailable = False
+    await store.catch_up()
+    assert not store.has_pending
+    assert (await observe(store, transaction(8))).cards.lengths.tolist() == [7]
 
 
 async def test_labels_are_refused_until_pending_transactions_are_applied() -> None:

@@ -179,6 +179,18 @@ async def test_the_records_of_damaged_histories_that_are_due_a_decision_are_name
     assert (refused.value.places, refused.value.keys) == ({1, 4}, {"key-0", "key-3"})
 
 
+async def test_a_batch_that_is_decided_in_parts_has_the_scores_and_counts_of_a_batch() -> None:
+    serving = ServingModels(1, cast("Model", CountingModel()), None)
+    records = [*a_batch(), Told(text(transaction_id="t-0", more=1), offset=6), Told(b"x", offset=7)]
+    whole, cut = (Pipeline(Settings(), FEATURES, MemoryStore(FEATURES, most_bytes=limit)) for limit in (1 << 30, 1))
+    together, alone = await decide(whole, records, serving), await decide(cut, records, serving)
+    assert published(alone) == published(together)
+    assert [(letter.record.offset, letter.code) for letter in alone.dead] == [(7, "not_json")]
+    assert (alone.repeated, alone.unknown_fields) == (together.repeated, together.unknown_fields) == (1, 7)
+    assert {stage.name for stage in alone.stages} == {stage.name for stage in together.stages}
+    assert len(alone.stages) == 1 + 4 * 7
+
+
 @pytest.mark.parametrize("error", [StoreUnavailableError("away"), StoreRefusedError("may evict")])
 @pytest.mark.parametrize("only_alone", [True, False])
 async def test_an_error_of_the_store_is_raised_and_makes_no_dead_letter(error: StoreError, only_alone: bool) -> None:  # noqa: FBT001 - a parameter
