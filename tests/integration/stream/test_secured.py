@@ -33,6 +33,7 @@ from support.fleet.payments import payment, put_model
 from support.fleet.workers import Worker
 from support.kafka.jars import NoJars
 from support.kafka.secured import PASSWORDS, SecuredCluster
+from support.redis.replicated import NAME, secured_sentinel
 from support.redis.secured import PASSWORD, SecuredRedis, secured_redis
 from support.security_page import acl_commands, described_errors, documented, redis_rules
 
@@ -42,6 +43,7 @@ PAYMENTS = 40
 SECRETS = (*PASSWORDS.values(), PASSWORD)
 
 WRONG = "not-this-one"
+SENTINEL_PASSWORD = "sentinel-secret"  # noqa: S105 - of a sentinel that lives for a test
 
 Environment = dict[str, str]
 
@@ -314,6 +316,18 @@ async def test_a_redis_host_name_mismatch_and_a_wrong_password_are_reported_with
     wrong = await reached(f"{redis.url(WRONG)}?ssl_ca_certs={authority.file}")
     assert documented("Redis does not let us in") in wrong
     assert not [secret for secret in (PASSWORD, WRONG) if secret in message + wrong]
+
+
+async def test_sentinels_have_a_login_of_their_own_and_are_reached_over_tls(
+    redis: SecuredRedis, authority: Authority
+) -> None:
+    with secured_sentinel(redis, authority, SENTINEL_PASSWORD) as port:
+        url = f"rediss+sentinel://fraudstream:{PASSWORD}@127.0.0.1:{port}/{NAME}?ssl_ca_certs={authority.file}"
+        assert await reached(f"{url}&sentinel_password={SENTINEL_PASSWORD}") == "connected"
+        message = await reached(f"{url}&sentinel_password={WRONG}")
+    assert documented("No master found") in message
+    assert "auth:Authentication" in message
+    assert not [secret for secret in (PASSWORD, WRONG, SENTINEL_PASSWORD) if secret in message]
 
 
 def test_a_mismatched_and_an_encrypted_private_key_are_rejected(authority: Authority, tmp_path: Path) -> None:

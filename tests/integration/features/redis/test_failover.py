@@ -6,7 +6,6 @@ import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 
@@ -14,14 +13,11 @@ from features.declaration import load
 from features.errors import StoreUnavailableError
 from features.history.store import Fate, Transactions
 from features.redis.store import RedisStore
-from stream.demo.services.errors import NotReady
-from support.certificates import Authority, NoCertificates
 from support.features.recount import transaction, transactions
 from support.redis.cluster import until
 from support.redis.proxy import RedisProxy
-from support.redis.replicated import NAME, Pair, Server, redis_pair, secured_sentinel
+from support.redis.replicated import NAME, Pair, Server, redis_pair
 from support.redis.retry import insist
-from support.redis.secured import PASSWORD, secured_redis
 
 pytestmark = pytest.mark.integration
 
@@ -163,17 +159,3 @@ async def test_sentinels_that_are_away_are_named_without_logins() -> None:
             pass
     assert "secret" not in str(told.value)
     assert "hidden" not in str(told.value)
-
-
-async def test_sentinels_and_the_master_are_reached_over_tls_each_with_its_own_login(tmp_path: Path) -> None:
-    try:
-        authority = Authority(tmp_path)
-        with secured_redis(authority) as server, secured_sentinel(server, authority, "sentinel-secret") as port:
-            url = f"rediss+sentinel://fraudstream:{PASSWORD}@127.0.0.1:{port}/{NAME}?ssl_ca_certs={authority.file}"
-            async with worker(f"{url}&sentinel_password=sentinel-secret") as store:
-                assert (await store.observe(payment(1))).fates == [Fate.DECIDE]
-            with pytest.raises(StoreUnavailableError, match="auth:Authentication"):
-                async with worker(url):
-                    pass
-    except (NoCertificates, NotReady) as error:
-        pytest.skip(f"no Redis with TLS: {error}")
