@@ -114,12 +114,12 @@ def test_the_example_score_is_valid_and_belongs_to_the_example_transaction() -> 
 def test_a_command_line_parses(line: str) -> None:
     words = [word for word in shlex.split(line, comments=True)[1:] if not re.fullmatch(r"\[.*\]", word)]
     command, name = main, "fraudstream"
-    context = click.Context(command, info_name=name)
+    context = click.Context(command, info_name=name, **command.context_settings)
     while isinstance(command, click.Group) and words:
         name = words.pop(0)
         found = command.get_command(context, name)
         assert found is not None, f"no command {name}"
-        command, context = found, click.Context(found, info_name=name, parent=context)
+        command, context = found, click.Context(found, info_name=name, parent=context, **found.context_settings)
     assert command.get_help(context)
     if isinstance(command, click.Group) or not words:
         return
