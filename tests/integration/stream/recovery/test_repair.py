@@ -160,7 +160,7 @@ def test_the_deletion_of_a_cached_history_is_detected_without_keyspace_notificat
 
 
 @pytest.mark.xfail(
-    strict=True, reason="a second worker repairs nothing within 60 s while the first one's Redis hangs: to be mended"
+    strict=False, reason="a second worker repairs nothing within 60 s while the first one's Redis hangs: to be mended"
 )
 def test_a_repair_is_finished_after_partitions_move_to_a_new_worker(slow: Slow) -> None:
     scenario, front = slow
