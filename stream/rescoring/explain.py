@@ -47,6 +47,8 @@ class Explainer:
         self._workdir = workdir
         rows = feature_set.rows
         horizons_ms = feature_set.horizons_ms
+        self._rows = rows
+        self._schedules = feature_set.schedules
         self._kinds = [row.entity for row in rows]
         self._horizon_ms = horizons_ms[Entity.CARD]
         # A feature without a window looks as far back as its history goes.
@@ -89,15 +91,29 @@ class Explainer:
         return (card & self.of(Entity.CARD)) | (other & self.of(*self._workdir.others))
 
     def _order_unknown(self, rows: DifferingRows) -> Flags:
-        """Tell where a transaction of unknown position is in a feature's window."""
-        found = np.zeros((len(rows.numbers), len(self._kinds)), np.bool_)
+        """Tell where a transaction of unknown position is in a feature's window, or moves its floor."""
+        found, times = np.zeros((len(rows.numbers), len(self._kinds)), np.bool_), rows.times()
         for kind in self._workdir.entities:
+            newest: dict[int, int] = {}
             for at, age_ms in self._unordered(rows, kind):
                 found[at] |= self.of(kind) & (self._delay_ms <= age_ms) & (age_ms < self._reach_ms)
+                newest[at] = max(newest.get(at, 0), -age_ms)
+            for at, ahead_ms in newest.items():
+                if ahead_ms:
+                    found[at] |= self._limited(kind, int(times[at]), int(times[at]) + ahead_ms)
         return found
 
+    def _limited(self, kind: Entity, time_ms: int, newest_ms: int) -> Flags:
+        """Tell which features of a late transaction see less, or coarser panes, behind one that occurred later."""
+        schedule, since_ms = self._schedules[kind], time_ms - self._reach_ms
+        floors_ms = np.array(
+            [schedule.seen_after(newest_ms, row.resolution_ms) if row.entity is kind else 0 for row in self._rows]
+        )
+        coarser = np.array([row.is_paned for row in self._rows]) & (time_ms <= schedule.exact_after(newest_ms))
+        return self.of(kind) & ((since_ms < floors_ms) | coarser)
+
     def _unordered(self, rows: DifferingRows, kind: Entity) -> Iterator[tuple[int, int]]:
-        """Yield, by row, the age of each transaction of the same entity whose position is unknown."""
+        """Yield, by row, the age of each transaction of the same entity of unknown position, below 0 if newer."""
         asked = {"line": np.arange(len(rows.numbers)), "number": rows.numbers, "occurred_ms": rows.times()}
         asked["entity_id"] = rows.columns[f"{kind.value}_id"]
         with connect_memory(self._workdir.folder, self._workdir.memory_mb) as connection:
@@ -106,8 +122,7 @@ class Explainer:
                 f"SELECT line, asked.occurred_ms - unordered.occurred_ms, unordered.number FROM asked "
                 f"JOIN read_parquet({quoted(self._workdir.unordered(kind))}) AS unordered "
                 f"ON asked.entity_id = unordered.entity_id AND asked.number <> unordered.number "
-                f"AND unordered.occurred_ms "
-                f"BETWEEN asked.occurred_ms - {int(self._reach_ms.max())} AND asked.occurred_ms"
+                f"AND unordered.occurred_ms >= asked.occurred_ms - {int(self._reach_ms.max())}"
             ).fetchall()
         fates = self._workdir.fates()
         return ((at, age_ms) for at, age_ms, number in found if fates[number] == DECIDE)

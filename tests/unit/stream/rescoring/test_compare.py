@@ -1,13 +1,28 @@
 """`fraudstream score --topic --diff`: decisions are reproduced, or each difference is explained."""
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 
 from support.examples import examples
-from support.rescoring.faults import Act, Play, acts
+from support.rescoring.faults import DAY_MS, Act, Play, acts
 from support.rescoring.model import Trained, compared
 
 ORDINARY = ("label", "early label", "again", "conflict")
 FAULTS = ("away", "back", "decide elsewhere", "lose", "repair", "crash")
+PAY = Act("pay", 0, 0, None, 0, 0, 0, fraud=False, partitions=(0, 1, 2))
+LATE_BEHIND_ONE_APPENDED_BY_A_CRASH = [
+    *[PAY] * 4,
+    PAY._replace(merchant=1),
+    PAY._replace(what="decide", pause_ms=7 * DAY_MS),
+    PAY._replace(what="decide", pause_ms=20 * DAY_MS),
+    PAY,
+    PAY._replace(merchant=1, pause_ms=20 * DAY_MS),
+    PAY._replace(what="crash"),
+    PAY._replace(card=2, merchant=1, late_ms=38 * DAY_MS),
+    PAY._replace(what="decide", partitions=(2, 1, 0)),
+    *[PAY] * 10,
+    PAY._replace(what="lose"),
+]
+"""The merchant's newest payment, appended before a crash and decided last, moved what the late one still saw."""
 
 
 @given(acts(*ORDINARY))
@@ -22,6 +37,7 @@ def test_decisions_without_faults_are_reproduced_to_the_last_bit(live: Trained, 
 
 
 @given(acts(*ORDINARY, *FAULTS))
+@example(LATE_BEHIND_ONE_APPENDED_BY_A_CRASH)
 @settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_difference_after_faults_of_redis_is_explained(live: Trained, stream: list[Act]) -> None:
     world = live.world()
