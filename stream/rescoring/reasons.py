@@ -32,7 +32,8 @@ class Reason(StrEnum):
     """The feature looks back beyond what the topic still holds, or the transaction itself is no longer on it."""
     ORDER_UNKNOWN = "order_unknown"
     """The feature looks at a transaction of unknown position in that log: one that was decided without histories
-    (in a merchant's or device's log), or has no decision."""
+    (in a merchant's or device's log), or has no decision. Or such a transaction is so much newer that a late one sees
+    less of the log behind it."""
     FEATURES_NOT_RECORDED = "features_not_recorded"
     """The record has no features to compare (`FRAUDSTREAM_SCORE_FEATURES`); its score and decision match."""
     ANOTHER_FINGERPRINT = "another_fingerprint"
