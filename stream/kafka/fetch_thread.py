@@ -18,6 +18,7 @@ from faust.transport.drivers import aiokafka as driver
 from stream.kafka.batches import Commit
 from stream.kafka.client import METADATA_AGE_MS, connection_options
 from stream.kafka.fetcher import LogConsumer, Trouble
+from stream.kafka.held_back import HeldBack
 from stream.kafka.unpacking import FetchedRecord
 from stream.settings import Settings
 
@@ -99,11 +100,17 @@ class FetchThread(driver.AIOKafkaConsumerThread):
         assert isinstance(consumer, LogConsumer)  # noqa: S101 - a wiring error, not an input
         return consumer
 
+    @property
+    def _has_started(self) -> bool:
+        return isinstance(self._consumer, LogConsumer) and self._consumer.has_started
+
     def pulsed_at(self) -> Mapping[TopicPartition, float]:
         """Return when each partition was last fetched, or could not be for a known reason; callable from any thread."""
-        consumer = self._consumer
-        started = isinstance(consumer, LogConsumer) and consumer.has_started
-        return self.log_consumer.fetcher.pulsed_at.copy() if started else {}
+        return self.log_consumer.fetcher.pulsed_at.copy() if self._has_started else {}
+
+    def held_back(self) -> Mapping[TopicPartition, HeldBack]:
+        """Return what lies behind an open transaction, by partition; callable from any thread."""
+        return self.log_consumer.fetcher.held_back.copy() if self._has_started else {}
 
     async def fetch(
         self, partitions: Sequence[TopicPartition], limit: int, ends: Mapping[TopicPartition, int]

@@ -24,6 +24,7 @@ from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.errors import KafkaError
 
 from stream.kafka.client import REQUEST_TIMEOUT_MS, connection_options
+from stream.kafka.held_back import HeldBackPartitions
 from stream.kafka.unpacking import AnyBatch, FetchedRecord, Unreadable, committed, split_batches
 from stream.settings import Settings
 
@@ -164,6 +165,7 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
 
     `refused` holds the error of each partition that the broker does not let us read.
     `pulsed_at` is when each partition was last requested, or could not be for a known reason (monotonic seconds).
+    `held_back` is what lies behind a transaction that is still open, for each partition where something does.
     """
 
     def __init__(self, *args: Any, resets: bool, **options: Any) -> None:  # noqa: ANN401 - aiokafka's own
@@ -173,6 +175,7 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         self._arrived_at = 0.0
         self.refused: dict[TopicPartition, KafkaError] = {}
         self.pulsed_at: dict[TopicPartition, float] = {}
+        self.held_back = HeldBackPartitions()
 
     def take(
         self,
@@ -321,6 +324,7 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         if error is not kafka_errors.NoError:
             return self._accept_error(tp, state, error)
         state.highwater, state.lso = highwater, rest[0]
+        self.held_back.note(tp, rest[0], highwater)
         batches = split_batches(rest[-1])
         if not batches:
             return False

@@ -29,6 +29,7 @@ from stream.kafka.aside import AsidePartitions
 from stream.kafka.batches import Batch, Commit, CommitLedger, Record
 from stream.kafka.fetch_thread import ConsumerOptions, Fetched, FetchThread
 from stream.kafka.fetcher import LogConsumer, Trouble
+from stream.kafka.held_back import HeldBack
 
 log = logging.getLogger("fraudstream.transport")
 
@@ -187,9 +188,15 @@ class BatchConsumer(driver.Consumer):
         """Return which own partitions do not go on, and why."""
         now = time.monotonic()
         still = [(tp, now - at) for tp, at in sorted(self._pulsed_at().items()) if now - at > _STILL_SECONDS]
+        held = [(tp, one, now - one.since) for tp, one in sorted(self.held_back().items())]
         return [
             *self.aside.reasons(),
             *(f"{tp.topic} partition {tp.partition}: its broker has not answered for {age:.0f} s" for tp, age in still),
+            *(
+                f"{tp.topic} partition {tp.partition}: {one.reason(age)}"
+                for tp, one, age in held
+                if age > _STILL_SECONDS
+            ),
         ]
 
     def _pulsed_at(self) -> dict[TopicPartition, float]:
@@ -205,6 +212,11 @@ class BatchConsumer(driver.Consumer):
     def partitions(self, topic: str) -> list[int]:
         """Return the own partitions of a topic."""
         return sorted(tp.partition for tp in tuple(self._active_partitions) if tp.topic == topic)
+
+    def held_back(self) -> dict[TopicPartition, HeldBack]:
+        """Return what lies behind an open transaction, by own partition."""
+        own = {TopicPartition(*tp) for tp in tuple(self._active_partitions)}
+        return {tp: one for tp, one in self._thread.held_back().items() if tp in own}
 
     @property
     def halted(self) -> int:

@@ -68,6 +68,8 @@ MetricName = Literal[
     "fraudstream.shadow.score_shift",
     "fraudstream.stage.duration",
     "fraudstream.topics.deviating",
+    "fraudstream.uncommitted",
+    "fraudstream.uncommitted.age",
     "fraudstream.unknown_fields",
     "fraudstream.void_scores",
 ]
@@ -355,6 +357,20 @@ CATALOGUE: dict[MetricName, Metric] = {
         ("topic",),
         "Settings of a topic by which Kafka deletes records sooner than they are needed.",
         "above 0: records will be lost; `fraudstream topics apply` mends the settings.",
+    ),
+    "fraudstream.uncommitted": Metric(
+        MetricKind.GAUGE,
+        "{record}",
+        ("topic", "partition"),
+        "Records of an assigned partition behind its last stable offset: they wait for a producer's open transaction.",
+        "finding out how many payments wait for it; the lag does not count them.",
+    ),
+    "fraudstream.uncommitted.age": Metric(
+        MetricKind.GAUGE,
+        "s",
+        ("topic", "partition"),
+        "How long the last stable offset has stood still while records lie behind it.",
+        "it exceeds a few seconds: `/health/ready` names the partition; find the producer with kafka-transactions.sh.",
     ),
     "fraudstream.unknown_fields": Metric(
         MetricKind.COUNTER,

@@ -5,6 +5,7 @@ Only the lag is queried beforehand, since only the brokers know the end of a log
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, ItemsView, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from aiokafka.errors import KafkaError
 from features.history.store import Entity
 from features.redis.cache import CacheStats
 from stream.control.model_cache import LoadedModels
+from stream.kafka.held_back import HeldBack
 from stream.kafka.transport import BatchConsumer
 from stream.telemetry.metrics import Gauges, Values
 
@@ -98,10 +100,21 @@ class GaugeSources:
             "fraudstream.revision": lambda: _one(self.revision()),
             "fraudstream.shadow.queued": lambda: _one(self.queued()),
             "fraudstream.topics.deviating": lambda: {(topic,): count for topic, count in self.deviating().items()},
+            "fraudstream.uncommitted": lambda: {key: one.records for key, one in self._held_back()},
+            "fraudstream.uncommitted.age": self._uncommitted_age,
         }
 
     def _cache_stats(self) -> ItemsView[Entity, CacheStats]:
         return self.cache_stats().items()
+
+    def _held_back(self) -> Iterator[tuple[Values, HeldBack]]:
+        consumer = self.consumer()
+        for tp, one in ({} if consumer is None else consumer.held_back()).items():
+            yield (tp.topic, str(tp.partition)), one
+
+    def _uncommitted_age(self) -> dict[Values, float]:
+        now = time.monotonic()
+        return {key: now - one.since for key, one in self._held_back()}
 
     def _partitions(self) -> dict[Values, float]:
         consumer = self.consumer()

@@ -35,11 +35,13 @@ def kinds() -> tuple[str, ...]:
 
 
 class Summary(NamedTuple):
-    """What a campaign went through."""
+    """What a campaign went through; `marked` decisions say that they lacked histories, and are not compared."""
 
     seed: int
+    redis_down: str
     faults: dict[str, int]
     payments: int
+    marked: int
     dead_letters: int
     void_scores: int
     exits: dict[str, int]
@@ -47,13 +49,18 @@ class Summary(NamedTuple):
 
 
 class Campaign:
-    """Draws faults by a seed; `say` receives a line for each week."""
+    """Draws faults by a seed; `say` receives a line for each week.
+
+    While Redis is away, the workers of an odd seed decide without it, those of an even one wait.
+    """
 
     def __init__(
         self, whole: tuple[ThreeBrokers, Fleet, Pair], seed: int, faults: int, say: Callable[[str], None]
     ) -> None:
         cluster, fleet, pair = whole
         draw = np.random.default_rng(seed)
+        self._redis_down = "degrade" if seed % 2 else "wait"
+        fleet.environment["REDIS_DOWN"] = self._redis_down
         self._whole = Whole(cluster, fleet, pair, draw)
         self._traffic = Traffic(cluster, fleet, np.random.default_rng(seed + 1))
         self._fleet, self._seed, self._say = fleet, seed, say
@@ -155,7 +162,18 @@ class Campaign:
         for worker in self._whole.workers:
             worker.await_ready()
         exits = dict(self._whole.exits)
-        return Summary(self._seed, dict(self.counts), len(rows), dead.total(), reader.void, exits, seconds)
+        marked = sum(bool(score.degraded) for score in valid)
+        return Summary(
+            self._seed,
+            self._redis_down,
+            dict(self.counts),
+            len(rows),
+            marked,
+            dead.total(),
+            reader.void,
+            exits,
+            seconds,
+        )
 
     def _dead_letters(self) -> Counter[str]:
         """Return how many records became dead letters, by code; each counts once, however often it is written."""

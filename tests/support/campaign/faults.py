@@ -21,6 +21,8 @@ STOPPED_SECONDS = 4.5
 """Past the session timeout of a fleet, 3 s."""
 HUNG_SECONDS = 1.5
 """Of a broker: short of its session timeout. Of a Redis master: past the time after which sentinels replace it."""
+ZOMBIE_SECONDS = 5.0
+"""Past the session timeout of a broker, 3 s: others lead its partitions when it comes back."""
 BLINK_SECONDS = 0.2
 ORDERLY = (0, -signal.SIGTERM)
 """Exit codes after SIGTERM; the second if it comes before the process can handle it."""
@@ -117,6 +119,15 @@ def stop_a_broker_for_a_moment(whole: Whole) -> None:
     node.resume()
 
 
+def hang_a_broker(whole: Whole) -> None:
+    """Stop a broker until others have replaced it; it comes back believing that it leads."""
+    node = whole.cluster.nodes[int(whole.draw.choice(IDS))]
+    node.pause()
+    time.sleep(ZOMBIE_SECONDS)
+    node.resume()
+    whole.heal()
+
+
 def empty_redis(whole: Whole) -> None:
     whole.master()[0].client.flushall()
 
@@ -161,6 +172,7 @@ FAULTS: Mapping[str, Callable[[Whole], None]] = {
         kill_two_brokers,
         restart_a_broker,
         stop_a_broker_for_a_moment,
+        hang_a_broker,
         empty_redis,
         stop_redis_for_a_moment,
         kill_the_master,

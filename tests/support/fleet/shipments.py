@@ -145,11 +145,13 @@ def by_librdkafka(place: Place, sent: Sequence[Shipment]) -> None:
                 end(30)
 
 
-def librdkafka_producer(brokers: str, codec: str = "none", transactional_id: str | None = None) -> Producer:
+def librdkafka_producer(
+    brokers: str, codec: str = "none", transactional_id: str | None = None, transaction_ms: int = TRANSACTION_MS
+) -> Producer:
     """Return an idempotent producer of librdkafka, which sends what it has together."""
     options = {"bootstrap.servers": brokers, "compression.codec": codec, "linger.ms": 20, "log_level": 2}
     options |= {"acks": "all", "enable.idempotence": True, "message.max.bytes": LARGEST_REQUEST}
-    transactions = {"transactional.id": transactional_id, "transaction.timeout.ms": TRANSACTION_MS}
+    transactions = {"transactional.id": transactional_id, "transaction.timeout.ms": transaction_ms}
     return Producer(options | (transactions if transactional_id else {}))
 
 

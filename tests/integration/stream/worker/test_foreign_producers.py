@@ -55,6 +55,8 @@ NEAR_THE_LIMIT = 1_048_000
 ODD_HEADERS: Headers = ((b"kept", b"1"), (b"\xff\xfe", b"2"), (b"", b"3"), (b"kept", None), (b"caf\xe9", b"4"))
 PASSED_ON = (("kept", b"1"), ("", b"3"), ("kept", None))
 BAD = {"amount_minor": -1}
+OPEN_MS = 60_000
+"""How long the brokers leave a transaction open; after 10 s, a worker says that it waits for it."""
 LABELLED = "2026-01-01T00:00:00Z"
 
 
@@ -98,7 +100,7 @@ def test_each_client_with_each_codec_gets_one_decision_for_each_committed_paymen
     letters = apart.await_records("dead-letters", expected.total())
     assert Counter(dict(letter.headers)["error.code"].decode() for letter in letters) == expected
     assert headers_of_scores(apart, full) == {one.name: HEADERS for one in full}
-    assert_an_open_transaction_holds_back_its_partition_alone(apart, place)
+    assert_an_open_transaction_holds_back_its_partition_alone(apart, place, workers)
     assert_log_append_time_is_the_time_of_a_record(apart, place)
     assert_nothing_of_an_aborted_transaction_counts(apart, own_redis, full)
     assert_all_alive(workers)
@@ -112,12 +114,15 @@ def headers_of_scores(fleet: Fleet, sent: Iterable[Shipment]) -> dict[str, tuple
     return {names[name]: headers for name, headers in found if name in names}
 
 
-def assert_an_open_transaction_holds_back_its_partition_alone(fleet: Fleet, place: Place) -> None:
+def assert_an_open_transaction_holds_back_its_partition_alone(
+    fleet: Fleet, place: Place, workers: Sequence[Worker]
+) -> None:
     """Leave a transaction open for a while: what is behind it in its partition is decided after its end."""
     before, card = decided(fleet), "open-card"
     other = next(one for one in map(str, range(50)) if partition_of(one) != partition_of(card))
     inside, behind, elsewhere = (payment(900 + at, card_id=one) for at, one in enumerate((card, card, other)))
-    with librdkafka_producer(place.brokers, transactional_id=f"{place.topic}-open") as producer:
+    name = f"{place.topic}-open"
+    with librdkafka_producer(place.brokers, transactional_id=name, transaction_ms=OPEN_MS) as producer:
         producer.init_transactions(30)
         producer.begin_transaction()
         ((key, value),) = values([inside])
@@ -127,8 +132,21 @@ def assert_an_open_transaction_holds_back_its_partition_alone(fleet: Fleet, plac
         fleet.await_scores(len(before) + 1)
         time.sleep(0.5)  # for the payments of that partition, if they were decided
         assert decided(fleet) - before == {elsewhere["transaction_id"]}
+        assert_told_of_held_back(workers, place.topic, partition_of(card))
         producer.commit_transaction(30)
     assert Counter(sources(fleet.await_scores(len(before) + 3)).values()) == {1: len(before) + 3}
+
+
+def assert_told_of_held_back(workers: Sequence[Worker], topic: str, partition: int) -> None:
+    named = f"{topic} partition {partition}: up to 2 records from offset "
+    told = [worker for worker in workers if series_of(worker, topic, partition)]
+    assert len(told) == 1, "one worker owns the partition"
+    until(lambda: any(one.startswith(named) for one in told[0].readiness()[1]), "a reason names the transaction")
+
+
+def series_of(worker: Worker, topic: str, partition: int) -> bool:
+    """Tell whether a worker counts two records behind an open transaction."""
+    return f'fraudstream_uncommitted{{partition="{partition}",topic="{topic}"}} 2.0' in worker.get("/metrics")[1]
 
 
 def decided(fleet: Fleet) -> set[str]:

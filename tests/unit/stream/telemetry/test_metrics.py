@@ -36,6 +36,8 @@ GAUGES: Gauges = {
     "fraudstream.revision": lambda: {(): 7},
     "fraudstream.shadow.queued": lambda: {(): 3},
     "fraudstream.topics.deviating": lambda: {("model-events",): 1},
+    "fraudstream.uncommitted": lambda: {("transactions", "0"): 2},
+    "fraudstream.uncommitted.age": lambda: {("transactions", "0"): 31},
 }
 
 
