@@ -331,7 +331,7 @@ class BatchConsumer(driver.Consumer):
             return
         if isinstance(answer, str):
             if tp not in self.aside:
-                log.error("%s partition %d is set aside: %s", *tp, answer)
+                log.warning("%s partition %d is set aside: %s", *tp, answer)
             self.aside.add(tp, answer)
             return
         log.warning("%s partition %d goes on at offset %d", *tp, answer)
