@@ -1,19 +1,19 @@
 """`fraudstream dead-letters`: what the workers refused, sending it again, and passing over what they cannot read."""
 
 import asyncio
+import shutil
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import click
 import msgspec
 from aiokafka.errors import KafkaError
-from rich.console import Console
-from rich.table import Table
 
 from models.commands import CommandKind
 from models.errors import InvalidTimeError
 from models.times import parse_time_ms
 from stream.cli.commands import reason_option, send_partition_command, wait_option
+from stream.cli.letter_text import listed, printable, shown
 from stream.cli.output import json_option, refuse, say
 from stream.cli.progress import bars
 from stream.cli.settings import refuse_kafka, settings_or_refuse
@@ -25,7 +25,6 @@ from stream.kafka.redrive import Choice, find_letters, plan_redrive, send_again
 from stream.settings import Settings
 
 Result = TypeVar("Result")
-_COLUMNS = ("code", "detail", "topic", "partition", "offset", "time", "transaction_id", "card_id", "deployment")
 _code_option = click.option(
     "--code", "codes", type=click.Choice([code.value for code in DeadLetterCode]), multiple=True, help="Repeatable."
 )
@@ -50,10 +49,9 @@ def list_letters(codes: tuple[str, ...], topic: str | None, since: str | None, l
         for letter in letters:
             click.echo(msgspec.json.encode(letter.facts()).decode())
         return
-    table = Table(*_COLUMNS)
+    columns = shutil.get_terminal_size().columns
     for letter in letters:
-        table.add_row(*("" if value is None else str(value) for value in letter.facts().values()))
-    Console().print(table)
+        click.echo(listed(letter, columns))
 
 
 @dead_letters.command("show")
@@ -69,9 +67,7 @@ def show(name: str, *, as_json: bool) -> None:
     value = (letter.record.value or b"").decode("utf-8", "backslashreplace")
     headers = {one: (text or b"").decode("utf-8", "backslashreplace") for one, text in letter.record.headers}
     facts = letter.facts() | {"redacted": letter.redacted, "truncated": letter.truncated}
-    lines = [f"{name}: {fact}" for name, fact in facts.items()]
-    lines += ["headers:", *(f"  {name}: {text}" for name, text in headers.items()), "value:", value]
-    say(as_json, facts | {"headers": headers, "value": value}, "\n".join(lines))
+    say(as_json, facts | {"headers": headers, "value": value}, shown(facts, headers, value))
 
 
 @dead_letters.command("redrive")
@@ -117,7 +113,9 @@ def _report(plan: Redrive, missing: list[str], *, yes: bool, as_json: bool) -> N
     lines = [f"refused: {one['id'] or ''} {one['source'] or ''}: {one['why']}" for one in refused]
     lines += [f"{'sent' if yes else 'would be sent'}: {one['id'] or ''} {one['source']}" for one in sent]
     counts = f"{len(sent)} {'sent' if yes else 'to be sent'}, {len(plan.before)} sent before, {len(refused)} refused"
-    say(as_json, facts, "\n".join([*lines, counts if yes else f"{counts}; nothing was sent: add --yes"]))
+    say(
+        as_json, facts, "\n".join([*map(printable, lines), counts if yes else f"{counts}; nothing was sent: add --yes"])
+    )
 
 
 def _found(settings: Settings, choice: Choice) -> list[KeptLetter]:

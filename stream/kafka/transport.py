@@ -330,6 +330,8 @@ class BatchConsumer(driver.Consumer):
         if not self._is_own(tp, generation):
             return
         if isinstance(answer, str):
+            if tp not in self.aside:
+                log.warning("%s partition %d is set aside: %s", *tp, answer)
             self.aside.add(tp, answer)
             return
         log.warning("%s partition %d goes on at offset %d", *tp, answer)

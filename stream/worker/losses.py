@@ -122,8 +122,11 @@ class InputLosses:
         if isinstance(trouble, KafkaError):
             return str(trouble)
         if tp.topic == self._transactions:
-            self._deps.positions.read_again(tp.partition)
-        elif tp.topic == self._labels:
+            positions = self._deps.positions
+            if positions.get(tp.partition) is not None:  # otherwise it is being read, and may wait for an operator
+                positions.read_again(tp.partition)
+            return positions.why(tp.partition)
+        if tp.topic == self._labels:
             self._held[tp] = ""
             self._spawn(self._check(tp, self._assignment))
         else:

@@ -47,6 +47,13 @@ class PositionsDeps(NamedTuple):
     emit: FactListener
 
 
+class _Reading(NamedTuple):
+    """One reading of partitions: only the newest of a partition, in its assignment, says where it is read on."""
+
+    generation: int
+    number: int
+
+
 class DecisionPositions:
     """The position, epoch and committed offset of each own partition of `transactions`, once they are known."""
 
@@ -58,6 +65,9 @@ class DecisionPositions:
         self._voids = VoidCounter()
         self._readers: list[TailReader] = []
         self._losses: dict[int, str] = {}
+        self._newest: dict[int, _Reading] = {}
+        self._readings = 0
+        self._writes: dict[int, asyncio.Task[int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.epochs: dict[int, int] = {}
         """The epoch of each partition's decisions under this assignment."""
@@ -127,7 +137,10 @@ class DecisionPositions:
         self.generation, self.partitions = None, frozenset()
 
     def read_again(self, partition: int, after: "asyncio.Task[int] | None" = None) -> None:
-        """Read a partition's position again, once the write `after` has ended: it is not known what was written."""
+        """Read a partition's position again, once the write `after` has ended: it is not known what was written.
+
+        A reading that has begun before ends without effect: what it has found may be older.
+        """
         self._known.pop(partition, None)
         self._begin(frozenset({partition}), after)
 
@@ -167,33 +180,44 @@ class DecisionPositions:
     # --- reading
 
     def _begin(self, partitions: frozenset[int], after: "asyncio.Task[int] | None" = None) -> None:
-        generation = self.generation
-        if generation is not None and partitions:
-            self._spawn(self._read_all(generation, partitions, after))
+        if self.generation is None or not partitions:
+            return
+        self._readings += 1
+        reading = _Reading(self.generation, self._readings)
+        self._newest |= dict.fromkeys(partitions, reading)
+        self._writes |= {} if after is None else dict.fromkeys(partitions, after)
+        self._spawn(self._read_all(reading, partitions))
 
-    async def _read_all(self, generation: int, partitions: frozenset[int], after: "asyncio.Task[int] | None") -> None:
-        """Read partitions together; retry each that cannot be read, while the assignment lasts."""
-        if after is not None:
-            await asyncio.wait({after})
+    def _is_newest(self, reading: _Reading, partition: int) -> bool:
+        """Tell whether what a reading finds out about a partition holds: the assignment lasts, and none began later."""
+        return self.generation == reading.generation and self._newest.get(partition) == reading
+
+    async def _read_all(self, reading: _Reading, partitions: frozenset[int]) -> None:
+        """Read partitions together; retry each that cannot be read, while no other reading of it has begun.
+
+        What is still being written, also before an earlier reading, comes first.
+        """
+        if writes := {self._writes[one] for one in partitions & self._writes.keys()}:
+            await asyncio.wait(writes)
         left = set(partitions)
-        while left and self.generation == generation:
+        while left := {one for one in left if self._is_newest(reading, one)}:
             try:
                 scores = self.role.scores.removeprefix(self._deps.settings.topic_prefix)
                 async with tail_reader(self._deps.settings, self._deps.admin, sorted(left), scores) as reader:
                     self._readers.append(reader)
                     try:
-                        await asyncio.gather(*(self._read(reader, generation, one, left) for one in reader.partitions))
+                        await asyncio.gather(*(self._read(reader, reading, one, left) for one in reader.partitions))
                     finally:
                         self._readers.remove(reader)
             except KafkaError as error:
                 log.warning("the positions of decisions cannot be read, retrying: %s", error)
                 await asyncio.sleep(_RETRY_SECONDS)
 
-    async def _read(self, reader: TailReader, generation: int, partition: int, left: set[int]) -> None:
+    async def _read(self, reader: TailReader, reading: _Reading, partition: int, left: set[int]) -> None:
         """Read one partition's position; retry while its broker is unavailable."""
-        while self.generation == generation:
+        while self._is_newest(reading, partition):
             try:
-                await self._resume(generation, partition, await reader.read(partition))
+                await self._resume(reading, partition, await reader.read(partition))
             except RebalanceInProgressError as error:
                 log.info("the position of partition %d has to be read again: %s", partition, error)
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -205,18 +229,20 @@ class DecisionPositions:
                 left.discard(partition)
                 return
 
-    async def _resume(self, generation: int, partition: int, point: ResumePoint) -> None:
+    async def _resume(self, reading: _Reading, partition: int, point: ResumePoint) -> None:
         """Resume one partition where it can be read on; wait while what it lost is not accepted."""
         point = self._behind_published(partition, point)
         tp = TopicPartition(self._topic, partition)
         (state,) = (await input_states(self._deps.settings, self._deps.admin, [tp])).values()
-        start = await self._find_start(generation, tp, state, point)
-        if start is None or self.generation != generation:
+        start = await self._find_start(reading, tp, state, point)
+        if start is None or not self._is_newest(reading, partition):
             return
         committed, position = point
         if start.offset != (state.begin if committed is None else committed):
             await self._deps.consumer().rewind(tp, start.offset)
-        if self.generation == generation and await self._claim_epoch(partition, point, start.offset):
+        if not self._is_newest(reading, partition) or not await self._claim_epoch(partition, point, start.offset):
+            return
+        if self._is_newest(reading, partition):
             is_same_log = log_and_offset(position.standing.last_place)[0] == start.log
             self.log = start.log
             self._committed[partition] = committed or 0 if is_same_log else start.offset
@@ -243,14 +269,14 @@ class DecisionPositions:
         return point._replace(position=point.position._replace(standing=standing))
 
     async def _find_start(
-        self, generation: int, tp: TopicPartition, state: InputTopic, point: ResumePoint
+        self, reading: _Reading, tp: TopicPartition, state: InputTopic, point: ResumePoint
     ) -> Start | None:
-        """Return where a partition is read on, once it can be; None if the assignment ends before."""
+        """Return where a partition is read on, once it can be; None if the reading no longer holds by then."""
         committed, position = point
         same = await is_same_record(self._deps.settings, tp, state, position)
         progress = Progress(committed, position.standing.last_place, position.topic_id, same)
         where = (self._deps.settings.deployment, *tp)
-        while self.generation == generation:
+        while self._is_newest(reading, tp.partition):
             found = find_start(self._deps.follower.logs, where, state, progress)
             if isinstance(found, Start):
                 self._losses.pop(tp.partition, None)

@@ -31,7 +31,8 @@ async def retry_until_done(
         except Exception as error:
             handling = fate_of(error).during(Phase.BATCH)
             if handling is Handling.DROP:
-                log.info("dropped a batch of %s: %s", batch.topic, error)
+                if not batch.aside:  # otherwise each partition's own reason is logged, once
+                    log.info("dropped a batch of %s: %s", batch.topic, error)
                 return
             if handling is not Handling.RETRY:
                 raise

@@ -263,6 +263,9 @@ def test_a_batch_that_cannot_be_unpacked_halts_its_own_partition_alone_and_is_to
     fleet.await_scores(PARTITIONS + 1)
     fleet.await_outcomes(2)
     until(lambda: all(told(workers, *where) for where in (*unreadable.items(), (0, stray))), "all four are told of")
+    log = "".join(worker.log() for worker in workers)
+    for partition, offset in unreadable.items():
+        assert f"transactions partition {partition} is set aside: offsets {offset} to {offset} cannot be read" in log
     assert decided(fleet) == {one["transaction_id"] for one in (*first, second[-1])}
     assert_all_alive(workers)
 

@@ -1,0 +1,157 @@
+"""A partition that waits for an operator is read once, and only its newest reading says where it goes on."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+
+from models.judge import InputTopic
+from models.terms import Term
+from stream.consumer import Standing
+from stream.kafka.fetcher import Trouble
+from stream.kafka.losses import Start
+from stream.kafka.offsets import Position, ResumePoint
+from stream.kafka.unpacking import Unreadable
+from stream.settings import Settings
+from stream.worker import positions
+from stream.worker.losses import InputLosses, LossesDeps
+from stream.worker.positions import DecisionPositions, PositionsDeps
+
+TP = TopicPartition("transactions", 0)
+LOST = "at most 5 records were removed"
+GENERATION = 3
+
+
+class Brokers:
+    """What the positions read of Kafka: it lost records until `accepted`; `ends` are those of scores, for each read."""
+
+    def __init__(self, ends: Iterator[int]) -> None:
+        self.ends = ends
+        self.open_readers = 0
+        self.accepted = False
+        self.rewound: list[int] = []
+        self.aside = SimpleNamespace(hurry=lambda _tp: None)
+
+    @asynccontextmanager
+    async def tail_reader(self, *_: object) -> AsyncIterator[Any]:
+        self.open_readers += 1
+        yield SimpleNamespace(read=self.read, partitions=[TP.partition], progress={})
+        self.open_readers -= 1
+
+    async def read(self, _partition: int) -> ResumePoint:
+        return ResumePoint(5, Position(standing=Standing(GENERATION - 1, 4), scores_offset=next(self.ends)))
+
+    async def states(self, *_: object) -> dict[TopicPartition, InputTopic]:
+        return {TP: InputTopic("id", 10, 20)}
+
+    async def is_same(self, *_: object) -> bool:
+        return True
+
+    def find_start(self, *_: object) -> Start | str:
+        return Start(0, 10) if self.accepted else LOST
+
+    async def rewind(self, _tp: TopicPartition, offset: int) -> None:
+        self.rewound.append(offset)
+
+    async def wait_for_change(self, _seconds: float) -> None:
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def brokers(monkeypatch: pytest.MonkeyPatch) -> Brokers:
+    found = Brokers(iter(range(100)))
+    for name, value in (
+        ("tail_reader", found.tail_reader),
+        ("input_states", found.states),
+        ("is_same_record", found.is_same),
+        ("find_start", found.find_start),
+    ):
+        monkeypatch.setattr(positions, name, value)
+    return found
+
+
+def positions_on(brokers: Brokers) -> DecisionPositions:
+    logs: Any = SimpleNamespace(skipped={})
+    follower: Any = SimpleNamespace(term=Term(), wait_for_change=brokers.wait_for_change, logs=logs)
+    unused: Any = None
+    consumer: Any = brokers
+    deps = PositionsDeps(Settings(), follower, unused, unused, unused, lambda: consumer, lambda _: None)
+    return DecisionPositions(deps)
+
+
+def examiner(read: DecisionPositions) -> InputLosses:
+    deps: Any = SimpleNamespace(follower=read._deps.follower, admin=None)
+    return InputLosses(LossesDeps(Settings(), deps.follower, deps.admin, read, lambda: deps, lambda _: None))
+
+
+async def settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_a_partition_that_waits_for_an_operator_is_read_once_however_often_its_fetch_fails(
+    brokers: Brokers,
+) -> None:
+    read = positions_on(brokers)
+    read.assigned(GENERATION, [0])
+    await settle()
+    trouble: Trouble = 5
+    reasons = [await examiner(read).examine(TP, trouble) for _ in range(10)]
+    await settle()
+    assert brokers.open_readers == 1
+    assert set(reasons) == {LOST}
+    brokers.accepted = True
+    await settle()
+    assert read[0].scores_offset == 0
+    assert brokers.rewound == [10]
+    await examiner(read).examine(TP, trouble)
+    await settle()
+    assert brokers.rewound == [10, 10], "what was known did not hold, so it is read again"
+
+
+async def test_only_the_newest_reading_of_a_partition_counts_and_the_others_end(brokers: Brokers) -> None:
+    read = positions_on(brokers)
+    read.assigned(GENERATION, [0])
+    await settle()
+    for _ in range(5):
+        read.read_again(0)
+        await settle()
+    assert brokers.open_readers == 1
+    brokers.accepted = True
+    await settle()
+    assert (brokers.open_readers, brokers.rewound) == (0, [10])
+    assert read[0].scores_offset == 5
+
+
+async def test_a_reading_waits_for_a_write_that_an_earlier_one_waited_for(brokers: Brokers) -> None:
+    brokers.accepted = True
+    read = positions_on(brokers)
+    read.assigned(GENERATION, [0])
+    await settle()
+    acknowledged = asyncio.Event()
+
+    async def write() -> int:
+        await acknowledged.wait()
+        return 1
+
+    task = asyncio.create_task(write())
+    read.read_again(0, task)
+    read.read_again(0)
+    await settle()
+    assert read.get(0) is None
+    acknowledged.set()
+    await settle()
+    assert read.get(0) is not None
+
+
+async def test_a_range_that_cannot_be_unpacked_is_named_with_the_command_that_passes_over_it(brokers: Brokers) -> None:
+    losses = examiner(positions_on(brokers))
+    why = await losses.examine(TP, Unreadable(7, 10, "its checksum is wrong"))
+    assert why == (
+        "offsets 7 to 9 cannot be read: its checksum is wrong. To pass over them: "
+        "`fraudstream dead-letters skip --topic transactions --partition 0 --offset 7`"
+    )
