@@ -10,17 +10,21 @@ import msgspec
 from aiokafka import TopicPartition
 from opentelemetry.trace import get_current_span
 
+from features.history.records import HASH_MASK, HASHES
+from features.history.store import Entity
+from features.redis.damage import DamagedHistory
 from shadow.comparison import read_comparison
 from stream.consumer import ValidScores, trace_of
 from stream.contract.codes import Rejection
 from stream.contract.fields import ORDINARY_VALUE_BYTES
 from stream.contract.label import read_label
-from stream.contract.transaction import read_transaction
+from stream.contract.transaction import Transaction, read_transaction
 from stream.kafka.client import LARGEST_OUTPUT_BYTES
 from stream.kafka.kept_letters import Originals, headers_of, read_letter
 from stream.kafka.offsets import Position, folded, parse_metadata
 from stream.kafka.publisher import Outgoing
 from stream.kafka.unpacking import FetchedRecord, RecordBatch, Unreadable, committed, split_batches
+from stream.recovery.damage import EntitySearch
 from stream.scoring.decode import decode, without_impassable_headers
 from stream.telemetry.tracing import context_of, is_unsampled, traceparent_of, with_traceparent
 from support.record_batches import HEADER_BYTES, signed
@@ -84,6 +88,16 @@ def check_transactions(data: bytes) -> None:
         rewritten = read_transaction(msgspec.json.encode(read.transaction), key, LATEST_MS)
         assert not isinstance(rewritten, Rejection)
         assert (rewritten.transaction, rewritten.content) == (read.transaction, read.content)
+        _check_found_again(read.transaction, _record(key, value))
+
+
+def _check_found_again(transaction: Transaction, record: FetchedRecord) -> None:
+    """Check that a payment is found by all its names when histories are rebuilt."""
+    names = (Entity.CARD, transaction.card_id), (Entity.MERCHANT, transaction.merchant_id)
+    wanted = [*names, *([(Entity.DEVICE, transaction.device_id)] if transaction.device_id is not None else [])]
+    for kind, name in wanted:
+        damaged = DamagedHistory(kind, HASHES[kind](name) & HASH_MASK, b"", 0)
+        assert EntitySearch([damaged]).transactions([record]) == [record]
 
 
 def check_labels(data: bytes) -> None:
