@@ -96,8 +96,11 @@ def _check_found_again(transaction: Transaction, record: FetchedRecord) -> None:
     names = (Entity.CARD, transaction.card_id), (Entity.MERCHANT, transaction.merchant_id)
     wanted = [*names, *([(Entity.DEVICE, transaction.device_id)] if transaction.device_id is not None else [])]
     for kind, name in wanted:
-        damaged = DamagedHistory(kind, HASHES[kind](name) & HASH_MASK, b"", 0)
-        assert EntitySearch([damaged]).transactions([record]) == [record]
+        assert _search(kind, name).transactions([record]) == [record]
+
+
+def _search(kind: Entity, name: str) -> EntitySearch:
+    return EntitySearch([DamagedHistory(kind, HASHES[kind](name) & HASH_MASK, b"", 0)])
 
 
 def check_labels(data: bytes) -> None:
@@ -106,6 +109,8 @@ def check_labels(data: bytes) -> None:
     read = read_label(value, key, (1, 2))
     if not isinstance(read, Rejection):
         assert read.label.card_id.encode() == key
+        record = _record(key, value)
+        assert _search(Entity.CARD, read.label.card_id).labels([record]) == [record]
 
 
 def check_headers(data: bytes) -> None:
