@@ -233,16 +233,24 @@ def _field_problems(fields: dict[str, Any]) -> tuple[Problem, ...]:
     if fields.get("schema", "command/1") != "command/1":
         problems.append(Problem(ProblemCode.INVALID_FIELD, f"schema: {_quoted(fields['schema'])} is not 'command/1'"))
     for field in msgspec.structs.fields(Command):
-        if field.name not in fields:
-            if field.required:
-                problems.append(Problem(ProblemCode.INVALID_FIELD, f"{field.name}: missing"))
-            continue
-        try:
-            msgspec.convert(fields[field.name], field.type)
-        except msgspec.ValidationError as error:
-            code = ProblemCode.UNSUPPORTED_KIND if field.name == "kind" else ProblemCode.INVALID_FIELD
-            problems.append(Problem(code, f"{field.name}: {_explained(error)}"))
+        if field.name in fields:
+            problems += _value_problems(field, fields[field.name])
+        elif field.required:
+            problems.append(Problem(ProblemCode.INVALID_FIELD, f"{field.name}: missing"))
     return tuple(problems)
+
+
+def _value_problems(field: msgspec.structs.FieldInfo, value: object) -> tuple[Problem, ...]:
+    try:
+        msgspec.convert(value, field.type)
+        if field.name in _TIMES:
+            parse_time_ms(value)  # the pattern alone admits the 31st of June
+    except msgspec.ValidationError as error:
+        code = ProblemCode.UNSUPPORTED_KIND if field.name == "kind" else ProblemCode.INVALID_FIELD
+        return (Problem(code, f"{field.name}: {_explained(error)}"),)
+    except InvalidTimeError as error:
+        return (Problem(ProblemCode.INVALID_FIELD, f"{field.name}: {error}"),)
+    return ()
 
 
 def _kind_problems(fields: dict[str, Any]) -> tuple[Problem, ...]:

@@ -10,8 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import msgspec
-
 from shadow.errors import ChallengerProcessError, FrameError
 from shadow.protocol import (
     HEADER_BYTES,
@@ -178,7 +176,7 @@ class ChallengerProcess:
             raise await self._fault(f"it did not answer within {seconds:g} s") from error
         except (OSError, asyncio.IncompleteReadError) as error:
             raise await self._fault(await self._describe_exit()) from error
-        except (FrameError, msgspec.MsgspecError) as error:
+        except FrameError as error:
             raise await self._fault(str(error)) from error
 
     async def _send(self, message: Request) -> None:

@@ -74,8 +74,33 @@ Request = Setup | Load | KeepOnly | Compare
 Reply = Loaded | CompareResult
 
 encode = msgspec.msgpack.Encoder().encode
-decode_request: Callable[[bytes], Request] = msgspec.msgpack.Decoder(Request).decode
-decode_reply: Callable[[bytes], Reply] = msgspec.msgpack.Decoder(Reply).decode
+_decode_request: Callable[[bytes], Request] = msgspec.msgpack.Decoder(Request).decode
+_decode_reply: Callable[[bytes], Reply] = msgspec.msgpack.Decoder(Reply).decode
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def decode_request(payload: bytes) -> Request:
+    """Decode the payload of a worker's frame.
+
+    Raises:
+        FrameError: it is no request.
+    """
+    try:
+        return _decode_request(payload)
+    except _UNREADABLE as error:
+        raise FrameError(f"a frame holds no request: {error}") from error
+
+
+def decode_reply(payload: bytes) -> Reply:
+    """Decode the payload of a frame of the challenger's process.
+
+    Raises:
+        FrameError: it is no reply.
+    """
+    try:
+        return _decode_reply(payload)
+    except _UNREADABLE as error:
+        raise FrameError(f"a frame holds no reply: {error}") from error
 
 
 def frame(payload: bytes) -> bytes:

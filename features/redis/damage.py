@@ -7,6 +7,7 @@ what it lacks. A list of the damaged histories is kept beside the epoch of their
 
 import hashlib
 import logging
+import re
 import struct
 from collections.abc import Callable
 from typing import NamedTuple
@@ -26,6 +27,7 @@ MS_PER_POSITION = 1000
 FORMAT = struct.Struct("<Q")
 log = logging.getLogger("fraudstream.features.redis.damage")
 _KNOWN = b"known"
+_TIME = re.compile(rb"[0-9]{1,18}")
 
 
 class DamagedHistory(NamedTuple):
@@ -83,7 +85,7 @@ class DamagedHistories:
         return [
             DamagedHistory(*names, key, int(since))
             for key, since in listed
-            if since.isdigit() and (names := self._layout.parse(key))
+            if _TIME.fullmatch(since) and (names := self._layout.parse(key))
         ]
 
     async def mend(self, damaged: DamagedHistory) -> bool:

@@ -83,9 +83,7 @@ class KeyLayout:
 
     def is_history(self, key: bytes) -> bool:
         """Tell whether a key is a history of this deployment."""
-        return any(
-            key.startswith(f"{begin}{letter}:".encode()) for begin in self._prefixes for letter in KIND_LETTERS.values()
-        )
+        return self.parse(key) is not None
 
     def parse(self, key: bytes) -> tuple[Entity, int] | None:
         """Return kind and hash of a history, from 0 up, by its key; None for any other key."""

@@ -4,6 +4,7 @@ It is stored in Redis beside the epoch, in HOME_SHARD. A log has two parts for e
 when all parts are applied again, the epoch's histories are complete.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ PART_FIGURES = 4
 """The stored figures of a part: first, reached, end and whether it is done."""
 NO_END = 1 << 62
 """Above every offset."""
+_PARTITION = re.compile(r"[0-9]{1,9}")
 VOID = "void"
 """Field of the checkpoints' hash: they are void."""
 
@@ -193,7 +195,7 @@ class RepairProgress:
 def _part(text: str) -> LogPart | None:
     """Parse a part; None if the text is none."""
     topic, _, partition = text.partition(":")
-    return LogPart(topic == "labels", int(partition)) if partition.isdecimal() else None
+    return LogPart(topic == "labels", int(partition)) if _PARTITION.fullmatch(partition) else None
 
 
 def _integers(texts: Iterable[str]) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from features.declaration import DAY_MS
 from features.history.retention import ResolutionSchedule, Retention, exact, horizons_of
 from features.history.store import Entity
 
+_NUMBER = re.compile(r"[0-9]{1,18}")
 _NEED = re.compile(r"(card|merchant|device) 1/[0-9]{1,15}( [1-9][0-9]{0,14}/[0-9]{1,15})*")
 
 
@@ -121,7 +122,7 @@ UNKNOWN_RETENTION = StoredRetention(0, ())
 def read_retention(value: bytes | None) -> StoredRetention:
     """Parse the stored form; no value, or one that cannot be parsed, is unknown."""
     epoch, *needs = (value or b"0").decode(errors="replace").split("\n")
-    return StoredRetention(int(epoch), tuple(needs)) if epoch.isdecimal() else UNKNOWN_RETENTION
+    return StoredRetention(int(epoch), tuple(needs)) if _NUMBER.fullmatch(epoch) else UNKNOWN_RETENTION
 
 
 def retention_needs(retentions: Mapping[Entity, Retention]) -> tuple[str, ...]:

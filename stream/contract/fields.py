@@ -1,5 +1,6 @@
 """Field types shared by the input records, and their validation field by field."""
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any, NamedTuple
 
@@ -249,7 +250,10 @@ def _decode_field(value: bytes) -> Any:  # noqa: ANN401 - any JSON
             return []
         case b"{":
             return {}
-    return _decode(value)
+    try:
+        return _decode(value)
+    except msgspec.ValidationError:  # an integer with more digits than Python converts
+        return math.copysign(math.inf, -1 if value.startswith(b"-") else 1)
 
 
 def _depth(value: bytes) -> int:

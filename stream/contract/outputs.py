@@ -6,11 +6,14 @@ from typing import Annotated, Literal
 import msgspec
 
 from features.history.store import LabelStatus
+from models.commands import LogNumber
 from models.policy import Band, Decision, Unit
 from stream.contract.fields import AmountMinor, CurrencyCode, TimeText, Token, TransactionId
 from stream.contract.label import Reporter
 
-Count = Annotated[int, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Offset = Annotated[int, msgspec.Meta(ge=0, le=2**44 - 1)]
+"""With a log's number it is one integer, see `stream.consumer.place_of`."""
 
 
 class DecidedBy(StrEnum):
@@ -26,8 +29,8 @@ class Source(msgspec.Struct, frozen=True):
 
     topic: str
     partition: Count
-    offset: Count
-    log: Count = 0
+    offset: Offset
+    log: LogNumber = 0
 
 
 class ModelName(msgspec.Struct, frozen=True):

@@ -3,11 +3,13 @@
 The producer's own headers come first in a dead letter, so of several with one name the last is the worker's.
 """
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
+from models.errors import InvalidTimeError
 from models.times import format_time
 from stream.contract.codes import DeadLetterCode
 from stream.kafka.batches import Record
@@ -19,6 +21,7 @@ REDRIVEN_FROM = "redriven-from"
 """The header of a record that was sent again: topic, partition and offset of its original, separated by colons."""
 
 _LONGEST_ID = 128
+_INTEGER = re.compile(r"-?[0-9]{1,19}")
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -63,18 +66,26 @@ class KeptLetter(NamedTuple):
             "code": self.code,
             "detail": self.detail,
             **self.source._asdict(),
-            "time": format_time(self.timestamp_ms),
+            "time": _time_text(self.timestamp_ms),
             "transaction_id": self.transaction_id,
             "card_id": self.card_id,
             "deployment": self.deployment,
         }
 
 
+def _time_text(timestamp_ms: int) -> str:
+    """Format a record's timestamp; as a number where it is no time, such as one in nanoseconds."""
+    try:
+        return format_time(timestamp_ms)
+    except InvalidTimeError:
+        return str(timestamp_ms)
+
+
 def read_letter(record: Record) -> KeptLetter | None:
     """Read a record of `dead-letters`; None if no worker wrote it."""
     headers = {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}
     numbers = [headers.get(f"source.{name}", "") for name in ("partition", "offset", "timestamp")]
-    if not all(number.lstrip("-").isdecimal() for number in numbers):
+    if not all(map(_INTEGER.fullmatch, numbers)):
         return None
     partition, offset, timestamp_ms = map(int, numbers)
     ids = _ids(record.value)
@@ -135,7 +146,8 @@ class Originals:
             place = OriginalPlace(record.topic, record.partition, record.offset)
             if place in self.letters:
                 self._found[place] = record
-            self._redriven.update((value or b"").decode() for name, value in record.headers if name == REDRIVEN_FROM)
+            named = [value or b"" for name, value in record.headers if name == REDRIVEN_FROM]
+            self._redriven.update(value.decode("utf-8", "replace") for value in named)  # any producer may set it
 
     def plan(self, topics: Sequence[str], *, again: bool) -> Redrive:
         """Decide what is sent to these topics; `again` sends also what was sent before."""

@@ -17,8 +17,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.structs import OffsetAndMetadata
 
+from models.commands import LogNumber
 from stream.consumer import Standing, log_and_offset, place_of
-from stream.contract.outputs import Count
+from stream.contract.outputs import Count, Offset
 from stream.kafka.fetcher import LogConsumer, open_consumer
 from stream.kafka.topics import SCORES, TRANSACTIONS
 from stream.kafka.unpacking import FetchedRecord
@@ -28,8 +29,8 @@ from stream.settings import Settings
 class SourcePlace(msgspec.Struct):
     """The log and the offset of a score's transaction."""
 
-    offset: Count
-    log: Count = 0
+    offset: Offset
+    log: LogNumber = 0
 
 
 class ScoreValidity(msgspec.Struct):

@@ -23,13 +23,17 @@ LARGEST_UNPACKED_BYTES = 64 * 1024 * 1024
 
 _HEADER = struct.Struct(">qiibIhiqqqhii")
 _LENGTH_FIELD = struct.Struct(">qi")
+_INT = struct.Struct(">i")
 _MAGIC_AT = 16
+_OLD_ATTRIBUTES_AT = 17
+_OLD_KEY_AT = (18, 26)
+"""Of the formats 0 and 1."""
 _ATTRIBUTES_AT = 21
 _CODEC_MASK, _APPEND_TIME, _TRANSACTIONAL, _CONTROL = 0x07, 0x08, 0x10, 0x20
-_CONTROL_KEY = struct.Struct(">hh")
-_ABORT = 0
 _NEWEST_MAGIC = 2
 _FIRST_GUESS = 8
+_BUFFER_FULL = "failed to write whole buffer"
+"""What Rust says; after any other error a larger buffer, of which the last costs 0.1 s, would not help."""
 _LONGEST_NAME = 64
 _JAVA_SNAPPY = b"\x82SNAPPY\x00"
 _JAVA_SNAPPY_HEADER = 16
@@ -75,7 +79,7 @@ class RecordBatch:
         self._count: int = header[12]
         self.producer_id: int = header[9]
         self.base_offset: int = header[0]
-        self.next_offset: int = self.base_offset + last_delta + 1
+        self.next_offset: int = self.base_offset + max(0, last_delta) + 1
 
     @property
     def size(self) -> int:
@@ -92,14 +96,6 @@ class RecordBatch:
         """Whether it holds a transaction's marker and no records."""
         return bool(self._attributes & _CONTROL)
 
-    def is_abort_marker(self) -> bool:
-        """Tell whether this control batch ends an aborted transaction."""
-        try:
-            marker = next(iter(DefaultRecordBatch(self._buffer)))
-            return bool(_CONTROL_KEY.unpack_from(marker.key or b"")[1] == _ABORT)
-        except (StopIteration, ValueError, struct.error):
-            return False
-
     def unpack(self, tp: TopicPartition) -> list[FetchedRecord | Unreadable]:
         """Return all records in log order; damaged ones, and what is unreadable, in their places."""
         try:
@@ -112,9 +108,15 @@ class RecordBatch:
             records = [_record(tp, one) for one in DefaultRecordBatch(plain)]
         except Exception:  # noqa: BLE001 - whatever is wrong is found again, record by record
             records = []
-        if [one.offset for one in records] == list(range(self.base_offset, self.next_offset)):
+        if self._are_all(records):
             return cast("list[FetchedRecord | Unreadable]", records)
         return list(self._one_by_one(tp, plain[_HEADER.size :]))
+
+    def _are_all(self, records: Sequence[FetchedRecord]) -> bool:
+        """Tell whether each offset has its record; the header may claim two thousand million of them."""
+        if len(records) != self.next_offset - self.base_offset:
+            return False
+        return all(one.offset == offset for offset, one in enumerate(records, self.base_offset))
 
     def _unreadable(self, first: int, why: str) -> Unreadable:
         return Unreadable(first, self.next_offset, why)
@@ -189,19 +191,32 @@ class OldRecordBatch:
         """Its size in bytes, as it came."""
         return len(self._buffer)
 
-    def is_abort_marker(self) -> bool:
-        """Return False: there were no transactions."""
-        return False
-
     def unpack(self, tp: TopicPartition) -> list[FetchedRecord | Unreadable]:
         """Return all records in log order, or one unreadable range."""
         try:
             batch = LegacyRecordBatch(self._buffer, min(1, self._buffer[_MAGIC_AT]))
-            if batch.validate_crc():
-                return [_record(tp, one) for one in batch]
-            return [Unreadable(self.base_offset, self.next_offset, "its checksum is wrong")]
+            if not batch.validate_crc():
+                return [Unreadable(self.base_offset, self.next_offset, "its checksum is wrong")]
+            self._check_unpacked()
+            return [_record(tp, one) for one in batch]
         except Exception as error:  # noqa: BLE001 - every decompressor raises errors of its own
             return [Unreadable(self.base_offset, self.next_offset, f"it cannot be unpacked: {error!r}"[:300])]
+
+    def _check_unpacked(self) -> None:
+        """Check the size and the structure of what aiokafka unpacks: it has no limits of its own."""
+        codec = self._buffer[_OLD_ATTRIBUTES_AT] & _CODEC_MASK
+        if codec:
+            key_at = _OLD_KEY_AT[min(1, self._buffer[_MAGIC_AT])]
+            value_at = key_at + _INT.size + max(0, _INT.unpack_from(self._buffer, key_at)[0])
+            plain = _DECOMPRESSORS[codec](self._buffer[value_at + _INT.size :])
+            if len(plain) > LARGEST_UNPACKED_BYTES:
+                raise ValueError(f"it unpacks to more than {LARGEST_UNPACKED_BYTES} bytes")
+            at = 0
+            while at < len(plain):
+                length = _LENGTH_FIELD.unpack_from(plain, at)[1]
+                if length < 0:
+                    raise ValueError("a record's length is invalid")
+                at += _LENGTH_FIELD.size + length
 
 
 AnyBatch = RecordBatch | OldRecordBatch
@@ -226,15 +241,14 @@ def committed(batches: Iterable[AnyBatch], aborted: Iterable[tuple[int, int]] | 
     """Leave out control batches, and the batches of aborted transactions.
 
     `aborted` are the (producer id, first offset) of the aborted transactions, as the broker lists them with the
-    response; each ends at its producer's marker.
+    response; each ends at its producer's next marker, which is not read: it may be damaged.
     """
     pending, open_aborted = sorted(aborted or (), key=lambda one: one[1]), set[int]()
     for batch in batches:
         while pending and pending[0][1] <= batch.base_offset:
             open_aborted.add(pending.pop(0)[0])
         if batch.is_control:
-            if batch.is_abort_marker():
-                open_aborted.discard(batch.producer_id)
+            open_aborted.discard(batch.producer_id)
         elif not (batch.is_transactional and batch.producer_id in open_aborted):
             yield batch
 
@@ -302,7 +316,7 @@ def _gunzip(packed: bytes) -> bytes:
 
 
 def _growing(decompress_into: Callable[[bytes, bytearray], int]) -> Callable[[bytes], bytes]:
-    """Return a decompressor that tries larger and larger buffers, up to the limit."""
+    """Return a decompressor that tries larger and larger buffers, up to the limit, while the one before was full."""
 
     def decompress(packed: bytes) -> bytes:
         size = max(1024, _FIRST_GUESS * len(packed))
@@ -310,8 +324,8 @@ def _growing(decompress_into: Callable[[bytes, bytearray], int]) -> Callable[[by
             plain = bytearray(min(size, LARGEST_UNPACKED_BYTES))
             try:
                 return bytes(plain[: decompress_into(packed, plain)])
-            except cramjam.DecompressionError:
-                if size >= LARGEST_UNPACKED_BYTES:
+            except cramjam.DecompressionError as error:
+                if str(error) != _BUFFER_FULL or size >= LARGEST_UNPACKED_BYTES:
                     raise
             size *= _FIRST_GUESS
 

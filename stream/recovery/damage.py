@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -189,16 +189,29 @@ class _Rebuild:
         self._deps.emit(Reapplied("transactions", len(found)))
 
 
-class _Names(msgspec.Struct):
-    """The fields of a transaction or a label that name histories."""
+class _Names(NamedTuple):
+    """The fields of a transaction or a label that name histories; empty where one is no text."""
 
-    transaction_id: str = ""
-    card_id: str = ""
-    merchant_id: Any = None
-    device_id: Any = None
+    transaction_id: str
+    card_id: str
+    merchant_id: str
+    device_id: str
 
 
-_read_names = msgspec.json.Decoder(_Names).decode
+_NOTHING = msgspec.Raw(b"")
+
+
+class _RawNames(msgspec.Struct):
+    """The same as they stand in the record: one that is invalid must not hide the others, nor one given twice."""
+
+    transaction_id: msgspec.Raw = _NOTHING
+    card_id: msgspec.Raw = _NOTHING
+    merchant_id: msgspec.Raw = _NOTHING
+    device_id: msgspec.Raw = _NOTHING
+
+
+_read_names = msgspec.json.Decoder(_RawNames).decode
+_read_text = msgspec.json.Decoder(str).decode
 
 
 class EntitySearch:
@@ -246,8 +259,7 @@ class EntitySearch:
         """Tell whether a transaction is one of these entities'."""
         of_others = ((Entity.MERCHANT, names.merchant_id), (Entity.DEVICE, names.device_id))
         return self._is_card(names) or any(
-            self._wanted[kind] and isinstance(name, str) and _hash(kind, name) in self._wanted[kind]
-            for kind, name in of_others
+            self._wanted[kind] and name and _hash(kind, name) in self._wanted[kind] for kind, name in of_others
         )
 
     def _is_card(self, names: _Names) -> bool:
@@ -258,9 +270,15 @@ class EntitySearch:
 def _names(record: Record) -> _Names | None:
     """Return the names in a record; None if it became a dead letter for lack of them."""
     try:
-        return _read_names(record.value or b"")
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        raw = _read_names(record.value or b"")
+        return _Names(*(_text(getattr(raw, name)) for name in _Names._fields))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def _text(raw: msgspec.Raw) -> str:
+    value = bytes(raw)
+    return _read_text(value) if value.startswith(b'"') else ""
 
 
 def _hash(kind: Entity, name: str) -> int:

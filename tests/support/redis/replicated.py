@@ -16,6 +16,7 @@ from support.redis.server import free_port, launch, redis_binary, wait_until_it_
 
 NAME = "histories"
 """The master's name for the sentinels."""
+ROLE_SECONDS = 90.0
 DOWN_AFTER_MS = 400
 """Sentinels take a master that does not answer for so long as down."""
 SENTINELS = 3
@@ -59,7 +60,10 @@ class Server:
         until("the replica follows", lambda: self.client.info("replication").get("master_link_status") == "up")
 
     def await_role(self, role: str) -> None:
-        until(f"port {self.port} is a {role}", lambda: self.client.info("replication").get("role") == role)
+        """Wait until it has a role: long, since sentinels that lacked the processor do nothing for 30 s."""
+        until(
+            f"port {self.port} is a {role}", lambda: self.client.info("replication").get("role") == role, ROLE_SECONDS
+        )
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

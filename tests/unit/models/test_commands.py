@@ -59,6 +59,14 @@ def test_the_kind_rollback_is_read_as_roll_back() -> None:
     assert command.kind is CommandKind.ROLL_BACK
 
 
+@pytest.mark.parametrize("time", ["2026-06-31T00:00:00.000Z", "2026-01-01T00:00:60.000Z", "2026-01-01T25:00:00.000Z"])
+@pytest.mark.parametrize("name", ["issued_at", "expires_at"])
+def test_a_time_of_the_right_form_that_does_not_exist_is_a_problem_of_its_field(name: str, time: str) -> None:
+    answer = read(**{name: time})
+    assert codes(answer) == [(ProblemCode.INVALID_FIELD, name)]
+    assert answer.command_id == "c-1"
+
+
 def test_all_problems_are_returned_at_once_with_the_command_id() -> None:
     answer = read(kind="canary", share_bp=10_001, actor=..., expires_at="tomorrow", model="LATEST", force="yes")
     assert isinstance(answer, UnreadableRecord)

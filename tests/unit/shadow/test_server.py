@@ -18,6 +18,7 @@ from models.policy import Decision, Floats, Policy, bands
 from models.problems import Problem
 from models.repository import Repository
 from shadow.comparison import read_comparison
+from shadow.errors import FrameError
 from shadow.protocol import (
     Compare,
     CompareResult,
@@ -195,12 +196,22 @@ def test_a_message_that_is_cut_off_or_of_the_other_direction_raises_a_decoding_e
         whole = [encode(message) for message in ours]
         cut_off = [message[:end] for message in whole for end in range(len(message))]
         for noise in (*cut_off, *(encode(message) for message in others)):
-            with pytest.raises(msgspec.DecodeError):
+            with pytest.raises(FrameError, match="a frame holds no re"):
                 decode(noise)
 
 
 @given(st.binary(max_size=60))
-def test_arbitrary_bytes_raise_only_decoding_errors(noise: Any) -> None:
+def test_arbitrary_bytes_raise_only_frame_errors(noise: Any) -> None:
     for decode in (decode_request, decode_reply):
-        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+        with contextlib.suppress(FrameError):
             decode(noise)
+
+
+NOT_UTF_8 = b"\x81\xa4type\xa6\xe6oaded"
+DEEP = b"\x83\xa4type\xa6Loaded\xaaprobe_hash\xc0\xa1x" + b"\x91" * 100_000 + b"\xc0"
+
+
+@pytest.mark.parametrize("reply", [NOT_UTF_8, DEEP], ids=["not UTF-8", "nested too deep"])
+def test_a_reply_with_text_that_is_not_utf_8_or_nested_too_deep_raises_a_frame_error(reply: bytes) -> None:
+    with pytest.raises(FrameError, match="a frame holds no reply"):
+        decode_reply(reply)

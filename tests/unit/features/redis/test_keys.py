@@ -75,6 +75,13 @@ def test_two_deployments_share_no_key_and_recognise_only_their_own_histories(
             assert {key for key in keys[0] | keys[1] if layout.is_history(key)} == found
 
 
+@pytest.mark.parametrize("ending", [b"\xff" * 16, b"0" * 15, b"0" * 17, b"", b"0" * 15 + b"g"])
+def test_a_key_that_only_begins_like_a_history_is_none(ending: bytes) -> None:
+    layout = KeyLayout("fraudstream:", "default", SINGLE_SERVER_SHARDS)
+    assert layout.is_history(b"fraudstream:default:c:" + b"0" * 16)
+    assert not layout.is_history(b"fraudstream:default:c:" + ending)
+
+
 def all_keys(layout: KeyLayout) -> set[bytes]:
     """Return all keys of a deployment except its histories."""
     checkpoints = {layout.checkpoints(shard, epoch) for shard in range(layout.shard_count) for epoch in (0, 7)}

@@ -22,6 +22,7 @@ from features.history.compaction import compact_in_memory
 from features.history.history import History
 from features.history.store import Entity, Observed
 from features.redis.cache import COMPACTED, HEADER, INCOMPLETE, PLAIN, CachedHistory
+from features.redis.retention import UNKNOWN_RETENTION, StoredRetention, read_retention
 from features.vector.vectorise import vectorise
 from support.examples import examples
 from support.features.recount import label, transaction, transactions
@@ -86,6 +87,12 @@ def test_every_feature_can_be_computed_with_whatever_is_read(values: tuple[bytes
         for kind, entry in entries.items():
             entry.commit()
             compact_in_memory(entry, keep[kind], 1)
+
+
+@pytest.mark.parametrize("epoch", [b"9" * 5000, "\u0667".encode(), b"-1", b""])
+def test_needs_under_an_epoch_that_is_no_number_are_unknown(epoch: bytes) -> None:
+    assert read_retention(b"7\ncard 1/5") == StoredRetention(7, ("card 1/5",))
+    assert read_retention(epoch + b"\ncard 1/5") is UNKNOWN_RETENTION
 
 
 def test_what_is_stored_is_read() -> None:

@@ -71,6 +71,22 @@ def test_a_record_that_no_worker_wrote_is_no_dead_letter() -> None:
     assert read_letter(record()) is None
 
 
+@pytest.mark.parametrize("offset", ["--5", "5-", "9" * 5000, "\u0665", ""])
+def test_a_record_whose_place_is_no_number_is_no_dead_letter(offset: str) -> None:
+    headers = {"source.partition": "0", "source.offset": offset, "source.timestamp": "1"}
+    assert read_letter(record(headers=[(name, text.encode()) for name, text in headers.items()])) is None
+
+
+def test_a_timestamp_that_is_no_time_is_listed_as_a_number() -> None:
+    in_nanoseconds = 1_700_000_000_000_000_000
+    assert letter(record(timestamp=in_nanoseconds)).facts()["time"] == str(in_nanoseconds)
+
+
+def test_a_producers_own_header_does_not_pass_for_that_of_a_record_that_was_sent_again() -> None:
+    odd = record(9, headers=[(REDRIVEN_FROM, b"\xe1"), (REDRIVEN_FROM, None)])
+    assert reasons([letter(record())], record(), odd) == (["transactions:2:7"], 0, [])
+
+
 def test_an_original_is_sent_again_with_its_headers_and_its_place() -> None:
     original = record()
     assert reasons([letter(original)], original) == (["transactions:2:7"], 0, [])

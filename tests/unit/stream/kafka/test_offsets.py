@@ -2,13 +2,17 @@
 
 import asyncio
 
+import msgspec
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.structs import OffsetAndMetadata
 
-from stream.kafka.offsets import Position, ResumePoint, VoidCounter, committed_offsets
+from stream.consumer import ValidScores
+from stream.kafka.offsets import Position, ResumePoint, VoidCounter, committed_offsets, folded
+from stream.kafka.unpacking import FetchedRecord
 from stream.settings import Settings
+from support.shadow_cases import scored
 
 FIRST, SECOND = TopicPartition("transactions", 0), TopicPartition("transactions", 1)
 
@@ -37,6 +41,24 @@ def test_an_uncommitted_partition_is_returned_with_offset_minus_one() -> None:
 def test_a_partition_missing_from_the_reply_raises_coordinator_not_available() -> None:
     with pytest.raises(GroupCoordinatorNotAvailableError, match="no offsets of group fraudstream"):
         read_committed({FIRST: OffsetAndMetadata(5, "note")})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("epoch", 2**63), ("source", {"offset": 2**44}), ("source", {"offset": 1, "log": 512}), ("epoch", None)],
+)
+def test_a_score_with_numbers_that_no_worker_writes_is_none_for_the_worker_and_for_consumers(
+    field: str, value: object
+) -> None:
+    """The worker's note of such an epoch could not be read back: all scores would be read from their beginning."""
+    genuine = msgspec.json.decode(scored(1).outgoing[0].value or b"")
+    changed = genuine[field] | value if isinstance(value, dict) else value
+    written = msgspec.json.encode(genuine | {field: changed})
+    record = FetchedRecord("scores", 0, 0, 0, 0, None, written, ())
+    assert folded(Position(), record) == Position(scores_offset=1)
+    valid = ValidScores[FetchedRecord]()
+    assert list(valid.of([record])) == []
+    assert (valid.unreadable, valid.standings) == (1, {})
 
 
 def test_a_void_score_is_counted_once_however_often_its_tail_is_read() -> None:

@@ -1,6 +1,8 @@
 """Unpacking returns every record that can be told apart, and says of the others which offsets they are."""
 
 import struct
+import tracemalloc
+import zlib
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -129,6 +131,37 @@ def test_a_batch_that_unpacks_to_more_than_the_limit_is_unreadable(codec: str) -
     assert isinstance(found, Unreadable)
 
 
+@pytest.mark.parametrize("codec", sorted(CODECS))
+def test_a_batch_that_unpacks_to_much_more_than_its_size_is_unpacked(codec: str) -> None:
+    value = bytes(LARGEST_UNPACKED_BYTES // 4)
+    (record,) = only(packed([(None, value, ())], CODECS[codec])).unpack(TP)
+    assert isinstance(record, FetchedRecord)
+    assert record.value == value
+
+
+@pytest.mark.parametrize("codec", ["lz4", "zstd"])
+def test_damaged_compressed_bytes_are_not_unpacked_again_into_larger_and_larger_buffers(codec: str) -> None:
+    batch = only(with_body(b"not compressed at all" * 5, CODECS[codec], 3))
+    tracemalloc.start()
+    try:
+        (found,) = batch.unpack(TP)
+        assert tracemalloc.get_traced_memory()[1] < 1024 * 1024
+    finally:
+        tracemalloc.stop()
+    assert isinstance(found, Unreadable)
+
+
+@pytest.mark.parametrize("delta", [2**31 - 1, -1, -(2**31)])
+def test_a_last_offset_that_no_record_has_costs_neither_memory_nor_progress(delta: int) -> None:
+    def claim(batch: bytearray) -> None:
+        struct.pack_into(">i", batch, 23, delta)
+
+    batch = only(changed(packed([(None, b"a", ())], base=7), claim))
+    found = batch.unpack(TP)
+    assert [one.offset for one in found if isinstance(one, FetchedRecord)] == [7]
+    assert batch.next_offset == 8 + max(0, delta)
+
+
 @pytest.mark.parametrize("size", [2**32 - 1, 2**34])
 def test_a_snappy_block_that_claims_gigabytes_is_not_unpacked(size: int) -> None:
     claim = bytes((size >> (7 * at)) & 0x7F | 0x80 for at in range(4)) + bytes([size >> 28 & 0x7F])
@@ -155,7 +188,6 @@ def test_whatever_bytes_are_changed_every_offset_is_accounted_for_once_and_in_or
 def test_no_bytes_in_place_of_a_response_raise_an_error(message_set: bytes) -> None:
     for batch in split_batches(message_set):
         batch.unpack(TP)
-        batch.is_abort_marker()
 
 
 def test_a_cut_off_last_batch_is_left_out() -> None:
@@ -174,6 +206,28 @@ def test_records_of_the_old_formats_are_read() -> None:
     assert only(bytes(batch)).unpack(TP) == [Unreadable(41, 42, "its checksum is wrong")]
 
 
+def old_wrapper(plain: bytes) -> bytes:
+    """Return a message of format 1 that holds these bytes, compressed."""
+    value = bytes(cramjam.gzip.compress(plain))
+    body = struct.pack(">bbqii", 1, 1, 5_000, -1, len(value)) + value
+    return struct.pack(">qiI", 7, 4 + len(body), zlib.crc32(body)) + body
+
+
+@pytest.mark.parametrize(
+    ("plain", "why"),
+    [
+        (bytes(LARGEST_UNPACKED_BYTES + 1), "unpacks to more"),
+        (struct.pack(">qi", 0, -12) + bytes(40), "length is invalid"),
+    ],
+    ids=["too large", "endless"],
+)
+def test_what_an_old_format_compresses_has_the_same_limits(plain: bytes, why: str) -> None:
+    """aiokafka unpacks any size, and looks for ever for the end of a message whose length is negative."""
+    (found,) = only(old_wrapper(plain)).unpack(TP)
+    assert isinstance(found, Unreadable)
+    assert why in found.reason
+
+
 def test_records_of_aborted_transactions_and_markers_are_left_out() -> None:
     log = [
         sent(0, transactional=False),
@@ -189,6 +243,13 @@ def test_records_of_aborted_transactions_and_markers_are_left_out() -> None:
     ]
     kept = committed(split_batches(b"".join(log)), [(7, 1), (7, 7)])
     assert [batch.base_offset for batch in kept] == [0, 2, 4, 8]
+
+
+def test_a_damaged_marker_ends_its_producers_transaction_as_a_sound_one_does() -> None:
+    damaged = bytearray(marker(1, 7, abort=True))
+    damaged[HEADER_BYTES] = 0x7F  # a negative length
+    log = [sent(0, producer=7), signed(damaged), sent(2, producer=7)]
+    assert [batch.base_offset for batch in committed(split_batches(b"".join(log)), [(7, 0)])] == [2]
 
 
 def test_a_transaction_that_began_before_the_response_is_left_out_up_to_its_marker() -> None:

@@ -1,0 +1,246 @@
+"""What reads bytes from outside, by name: a check that takes any bytes, and genuine ones to begin with.
+
+A check raises only if a reader does what it must not: raise an error that its callers do not expect, or not read back
+what was written. `command.py` runs one with atheris, `tests/unit/test_outside_bytes.py` all with Hypothesis.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import NamedTuple
+
+import cramjam
+from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
+
+from features.history.append import rows_by_entity
+from features.history.store import Entity
+from features.memory_store import MemoryStore
+from features.redis.topology import Master, Servers
+from models.commands import encode as encode_record
+from models.lineup import Lineup
+from models.policy import Decision
+from models.snapshot import write_snapshot
+from shadow.protocol import CompareResult, Loaded, frame
+from shadow.protocol import encode as encode_message
+from stream.contract.codes import DeadLetterCode
+from stream.control.probes import write_probe
+from stream.kafka.dead_letters import DeadLetter
+from stream.kafka.unpacking import FetchedRecord
+from support.control_events import MODELS, accepted, event, restore_of
+from support.features.recount import transactions
+from support.fuzz import control_checks, stored_checks, topic_checks
+from support.model_artifacts import artifact
+from support.record_batches import CODECS, HEADER_BYTES, marker, packed, sent, with_body
+from support.shadow_cases import scored
+from support.stream_records import CARD_NUMBER, LATEST_MS, MENTION, PAYMENT
+
+
+class Target(NamedTuple):
+    """A check of a reader, and a function that returns genuine bytes: some are made by training a model."""
+
+    check: Callable[[bytes], None]
+    seeds: Callable[[], Sequence[bytes]]
+
+
+FULL_PAYMENT = PAYMENT | {
+    "schema": "transaction/1",
+    "kind": "authorization",
+    "account_id": "account-1",
+    "customer_id": "customer-1",
+    "device_id": "device-1",
+    "mcc": "5411",
+    "channel": "pos",
+    "merchant_country": "DE",
+    "card_country": "FR",
+    "latitude": 48.1,
+    "longitude": -11.5,
+    "merchant_amount_minor": 1300,
+    "merchant_currency": "USD",
+    "attributes": {"loyal": True, "visits": 3.5, "note": "x", "none": None},
+}
+COMMAND = {
+    "schema": "command/1",
+    "command_id": "c-1",
+    "deployment": "default",
+    "expected_revision": 0,
+    "kind": "promote",
+    "model": MODELS[0],
+    "actor": "ann",
+    "reason": "better",
+    "issued_at": "2026-01-01T00:00:00.000Z",
+    "expires_at": "2027-01-02T00:00:00.000Z",
+    "watch_seconds": 60,
+    "force": True,
+}
+TRACE = (
+    b"traceparent:00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\n"
+    b"tracestate:congo=t61rcWkgMzE,rojo=00f067aa0ba902b7\nbaggage:user=1,k=v;p\ncorrelation-id:c-1\nredriven-from"
+)
+
+
+def _record_batches() -> Sequence[bytes]:
+    rows = [(b"card-1", b'{"a":1}' * 9, [("traceparent", b"00-x"), ("n", None)]), (None, None, ()), (b"", b"b", ())]
+    old = LegacyRecordBatchBuilder(1, 0, 1 << 20)
+    packed_old = LegacyRecordBatchBuilder(1, 1, 1 << 20)
+    for builder in (old, packed_old):
+        for number in range(3):
+            builder.append(number, 5_000, b"key", b"value" * 20)
+    transaction = b"".join((sent(0, 7), sent(1, 8), marker(2, 7, abort=True), marker(3, 8, abort=False), sent(4, 9)))
+    java = b"\x82SNAPPY\x00\x00\x00\x00\x01\x00\x00\x00\x01"
+    body = packed(rows)[HEADER_BYTES:]
+    block = bytes(cramjam.snappy.compress_raw(body))
+    in_blocks = with_body(java + len(block).to_bytes(4, "big") + block, CODECS["snappy"], len(rows))
+    every_codec = [packed(rows, codec, 40) for codec in CODECS.values()]
+    return [*every_codec, b"".join(every_codec), bytes(old.build()), bytes(packed_old.build()), transaction, in_blocks]
+
+
+def _transactions() -> Sequence[bytes]:
+    odd = [{"amount_minor": -1}, {"currency": "XXQ"}, {"card_id": CARD_NUMBER}, {"mcc": "1"}, {"occurred_at": 10**12}]
+    odd += [{"kind": "refund"}, {"schema": "transaction/2"}, {"x": [[{"y": "\\u00e9"}]] * 20}, {"latitude": 1e3}]
+    payments = [PAYMENT, FULL_PAYMENT, *(FULL_PAYMENT | one for one in odd)]
+    return [b"card-1\0" + json.dumps(one).encode() for one in payments]
+
+
+def _labels() -> Sequence[bytes]:
+    full = MENTION | {
+        "merchant_id": "m",
+        "occurred_at": "2026-01-31T12:00:00Z",
+        "fraud_type": "stolen",
+        "schema": "label/1",
+    }
+    return [b"card-1\0" + json.dumps(one).encode() for one in (MENTION, full, full | {"fraud": 1}, full | {"x": {}})]
+
+
+def _headers() -> Sequence[bytes]:
+    return [TRACE, b"a:1\nb:" + CARD_NUMBER.encode() + b"\n" + CARD_NUMBER.encode() + b":2", b"x:" + b"y" * 2000, b""]
+
+
+def _dead_letters() -> Sequence[bytes]:
+    found = []
+    for headers in ([], [("redriven-from", b"transactions:3:4"), ("a", None)]):
+        record = FetchedRecord("transactions", 3, 7, LATEST_MS, 0, b"card-1", json.dumps(PAYMENT).encode(), headers)
+        letter = DeadLetter(record, DeadLetterCode.UNDECIDABLE, "why").to_record("blue")
+        lines = b"\n".join(name.encode() + b":" + (value or b"") for name, value in letter.headers)
+        found.append(lines + b"\0" + (letter.value or b""))
+    return found
+
+
+def _scores() -> Sequence[bytes]:
+    values = [one.value or b"" for one in scored(4).outgoing]
+    side = {"digest": MODELS[0], "score": 0.5, "band": 500, "decision": "review"}
+    compared = {name: json.loads(values[0])[name] for name in ("transaction_id", "card_id", "occurred_at", "currency")}
+    compared |= {"amount_minor": 1, "live": side, "challenger": side, "decision_changed": False, "revision": 1}
+    compared |= {"source": {"topic": "t", "partition": 0, "offset": 3}, "compared_at": "2026-01-01T00:00:00.000Z"}
+    return [b"\n".join(values), *values[:2], json.dumps(compared).encode()]
+
+
+def _commands() -> Sequence[bytes]:
+    named = {name: value for name, value in COMMAND.items() if name not in {"model", "watch_seconds"}}
+    of_partition = named | {"topic": "transactions", "partition": 3}
+    odd = [COMMAND | {"kind": "challenge"}, named | {"kind": "rollback"}, named | {"kind": "demote", "issued_at": 5}]
+    odd += [of_partition | {"kind": "accept_loss", "log": 1, "up_to": 7}, of_partition | {"kind": "skip", "offset": 9}]
+    odd += [named | {"kind": "split", "arms": {"a": 100}, "share_bp": 5}, COMMAND | {"evidence": {"a": [1.5]}}]
+    return [json.dumps(one).encode() for one in (COMMAND, *odd)]
+
+
+def _event_log() -> list[bytes]:
+    events = [
+        accepted(1),
+        accepted(2, "challenge", MODELS[1], watch_until="2026-01-02T00:00:00.000Z"),
+        event("candidate", 2, "e-3", command_id="c-3", model=MODELS[2]),
+        event("ready", 2, "e-4", command_id="c-3", model=MODELS[2], probe_hash=MODELS[0]),
+        accepted(3, "promote", MODELS[2], watch_until="2026-01-02T00:00:00.000Z", event_id="e-5"),
+        event("cutover", 3, "e-6", partition=1, offset=17),
+        event("shadow", 3, "e-7", model=MODELS[1], compared=5, skipped=2, failed=1),
+        accepted(3, "accept_loss", topic="transactions", partition=1, log=1, up_to=7, topic_id="id", event_id="e-8"),
+        accepted(3, "skip", topic="transactions", partition=1, offset=8, event_id="e-9"),
+        accepted(4, "roll_back", event_id="e-10"),
+        accepted(5, "demote", event_id="e-11", deployment="other"),
+    ]
+    return [encode_record(one) for one in events]
+
+
+def _events() -> Sequence[bytes]:
+    values = _event_log()
+    return [b"\n".join(values), b"\n".join((*values[:2], *restore_of(values), values[2])), *values]
+
+
+def _snapshots() -> Sequence[bytes]:
+    return [write_snapshot("model-events", Lineup("default"), _event_log()[:count]) for count in (0, 1, 11)]
+
+
+def _artifacts() -> Sequence[bytes]:
+    files = artifact()
+    return [b"\0".join(files[name] for name in sorted(files))]
+
+
+def _model_texts() -> Sequence[bytes]:
+    return [artifact()["model.txt"], artifact(seed=3)["model.txt"]]
+
+
+def _probes() -> Sequence[bytes]:
+    store = MemoryStore(stored_checks.default_set())
+    earlier = [
+        {**stored_checks.PAYMENT, "id": f"t{at}", "offset": at, "ms": stored_checks.NOW_MS - at} for at in (2, 3)
+    ]
+    store.observe_now(transactions(earlier))
+    batch = transactions([stored_checks.PAYMENT])
+    return [write_probe(batch, store.observe_now(batch), 0)]
+
+
+def _histories() -> Sequence[bytes]:
+    found = []
+    for number, kind in enumerate(stored_checks.KINDS):
+        entry = stored_checks.history(kind)
+        found += [bytes([number]) + entry.incomplete_header(7)]
+        for count in range(1, 4):
+            row = {**stored_checks.PAYMENT, "id": f"t{count}", "offset": count, "ms": stored_checks.NOW_MS + count}
+            entry.append(rows_by_entity(transactions([row]), (Entity.CARD, kind))[kind].rows[0], int(row["ms"]))
+            found.append(bytes([number]) + entry.header() + entry.rows.tobytes())
+    return found
+
+
+def _redis_states() -> Sequence[bytes]:
+    servers = Servers((Master("a" * 40, "run", "lead", promoted=False),) * 2, frozenset({"b" * 40}))
+    key = stored_checks.LAYOUT.key(Entity.CARD, 5)
+    return [
+        b"7",
+        b"7 card=3196800000,merchant=3801600000",
+        b"7\ncard 1/3196800000\nmerchant 1/3600000 3600000/1296000000",
+        servers.text.encode(),
+        b"transactions:3\05 7 9 0\0labels:0\01 1 1 1",
+        b"transactions:3\077\0labels:0\088\0void\01",
+        b"137438953472\012\04294967296\015",
+        key + b"\01700000000000",
+    ]
+
+
+def _challenger_replies() -> Sequence[bytes]:
+    loaded = frame(encode_message(Loaded("a" * 64, "f")))
+    compared = [
+        CompareResult((b"{}",), (0.25,), (Decision.APPROVE,), 1, 2),
+        CompareResult((None,), (None,), (None,), 1, 2, "why"),
+    ]
+    return [loaded, b"".join((loaded, *(frame(encode_message(one)) for one in compared))), loaded * 2]
+
+
+TARGETS = {
+    "record-batches": Target(topic_checks.check_record_batches, _record_batches),
+    "transactions": Target(topic_checks.check_transactions, _transactions),
+    "labels": Target(topic_checks.check_labels, _labels),
+    "headers": Target(topic_checks.check_headers, _headers),
+    "dead-letters": Target(topic_checks.check_dead_letters, _dead_letters),
+    "scores": Target(topic_checks.check_scores, _scores),
+    "commit-notes": Target(
+        topic_checks.check_commit_notes, lambda: [b"[1,2,3,4]", b'[7,9,3,12,"0123456789abcdef","topic-id"]']
+    ),
+    "commands": Target(control_checks.check_commands, cache(_commands)),
+    "events": Target(control_checks.check_events, _events),
+    "snapshots": Target(control_checks.check_snapshots, _snapshots),
+    "artifacts": Target(stored_checks.check_artifacts, cache(_artifacts)),
+    "model-texts": Target(stored_checks.check_model_texts, cache(_model_texts)),
+    "probes": Target(stored_checks.check_probes, cache(_probes)),
+    "histories": Target(stored_checks.check_histories, _histories),
+    "redis-states": Target(stored_checks.check_redis_states, _redis_states),
+    "challenger-replies": Target(stored_checks.check_challenger_replies, _challenger_replies),
+}
