@@ -78,7 +78,7 @@ def test_two_deployments_share_no_key_and_recognise_only_their_own_histories(
 def all_keys(layout: KeyLayout) -> set[bytes]:
     """Return all keys of a deployment except its histories."""
     checkpoints = {layout.checkpoints(shard, epoch) for shard in range(layout.shard_count) for epoch in (0, 7)}
-    return {*layout.epochs, *layout.retention, layout.complete, layout.servers, *checkpoints}
+    return {*layout.epochs, *layout.retention, layout.complete, layout.servers, layout.commits, *checkpoints}
 
 
 def test_keys_on_a_single_server_have_no_hash_tag() -> None:
