@@ -72,8 +72,9 @@ class CommitCopier:
     async def copy(self) -> None:
         """Copy the commits that were made since the last copies; those that cannot be written are tried again later."""
         consumer = self._consumer()
-        new = {} if consumer is None else dict(consumer.uncopied)
-        notes = {}
+        if consumer is None:
+            return
+        new, notes = dict(consumer.uncopied), {}
         for tp, commit in new.items():
             if tp.topic in self._of_labels:
                 of_labels = self._of_labels[tp.topic]
@@ -85,5 +86,5 @@ class CommitCopier:
         except StoreError:
             return  # `/health/ready` tells of Redis
         for tp, commit in new.items():
-            if consumer is not None and consumer.uncopied.get(tp) is commit:
+            if consumer.uncopied.get(tp) is commit:
                 del consumer.uncopied[tp]
