@@ -83,7 +83,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     fetch_wait_ms: Annotated[int, msgspec.Meta(ge=1, le=500)] = 20
     """How long a fetch waits for data at most; a partition that is not in the fetch waits as long."""
     commit_interval: Seconds = 1.0
-    """How often offsets are committed; affects how much a new owner reads again, not how much it decides again."""
+    """How often offsets are committed, and copied to Redis; affects how much a new owner reads again."""
     kafka_idempotence: bool = True
     """Use idempotent producers; turn it off only for brokers that do not support them, as the demo's."""
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"

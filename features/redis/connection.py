@@ -22,6 +22,7 @@ Script = Literal[
     "trim",
     "damage",
     "mend",
+    "set_fields",
 ]
 """The script in the file of that name, whose header describes arguments and reply."""
 

@@ -69,6 +69,11 @@ class KeyLayout:
         """The key, in HOME_SHARD, of the servers that a worker last saw serving."""
         return self.epochs[HOME_SHARD] + b":servers"
 
+    @property
+    def commits(self) -> bytes:
+        """The key, in HOME_SHARD, of the second copy of the group's commits."""
+        return self.epochs[HOME_SHARD] + b":commits"
+
     def checkpoints(self, shard: int, epoch: int) -> bytes:
         """Return the key of an epoch's checkpoints in a shard: offsets below which everything is applied."""
         return self.epochs[shard] + f":marks:{epoch}".encode()

@@ -111,7 +111,7 @@ class RepairProgress:
         stored = await self._hash(self._repair_key(repair))
         found = {}
         for field, value in stored.items():
-            part, figures = _part(field), _integers(value.split())
+            part, figures = parse_part(field), _integers(value.split())
             if part is not None and len(figures) == PART_FIGURES:
                 found[part] = PartProgress(*figures[:-1])
         return found
@@ -172,7 +172,7 @@ class RepairProgress:
         )
         if VOID in fields:
             return {}
-        read = {_part(field): _integers([offset]) for field, offset in fields.items()}
+        read = {parse_part(field): _integers([offset]) for field, offset in fields.items()}
         return {part: offset[0] for part, offset in read.items() if part is not None and offset}
 
     async def complete(self) -> EpochCoverage:
@@ -192,7 +192,7 @@ class RepairProgress:
         return self._layout.epochs[HOME_SHARD] + f":displaced:{epoch}".encode()
 
 
-def _part(text: str) -> LogPart | None:
+def parse_part(text: str) -> LogPart | None:
     """Parse a part; None if the text is none."""
     topic, _, partition = text.partition(":")
     return LogPart(topic == "labels", int(partition)) if _PARTITION.fullmatch(partition) else None

@@ -29,6 +29,7 @@ from features.history.retention import Retention, horizons_of
 from features.history.store import NOWHERE, Entity, Ints, Label, LabelResult, Observed, RetentionPolicy, Transactions
 from features.redis.cache import CachedHistory, CacheStats
 from features.redis.cluster import ClusterConnection
+from features.redis.commit_notes import CommitNotes
 from features.redis.connection import Connection
 from features.redis.damage import DamagedHistories
 from features.redis.deletions import watch_deletions
@@ -93,6 +94,7 @@ class RedisStore:
 
     Attributes:
         state: this worker's view of the history state.
+        commit_notes: the second copy of what the group committed.
         lock: held during each call.
     """
 
@@ -108,6 +110,7 @@ class RedisStore:
         self._session = HistorySession(self._connection, self._layout, policy, now_ms)
         self._session.limit_cache(options.cache_bytes)
         self.state = self._session.state
+        self.commit_notes = CommitNotes(self._connection, self._layout)
         self._visible = policy.retentions
         self._now_ms = now_ms
         own_ms = horizons_of(policy.retentions)

@@ -13,7 +13,8 @@ from stream.errors import TopicsError
 from stream.kafka.client import MISSING_OR_HIDDEN, connection_options
 from stream.kafka.inputs import input_states, is_same_record, partitions_of
 from stream.kafka.losses import Loss, Progress, find_start
-from stream.kafka.offsets import committed_offsets, read_resume_points
+from stream.kafka.offsets import committed_offsets
+from stream.kafka.score_tails import read_resume_points
 from stream.kafka.topics import LABELS, TRANSACTIONS
 from stream.settings import Settings
 

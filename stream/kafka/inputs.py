@@ -12,10 +12,10 @@ from stream.contract.fields import KnownFields, decode_object
 from stream.kafka.client import connection_options
 from stream.kafka.fetcher import open_consumer
 from stream.kafka.offsets import Position, identity_of
+from stream.kafka.scan import record_at
 from stream.kafka.topic_ids import topic_states
 from stream.settings import Settings
 
-_FETCH_MS = 200
 _IDS = KnownFields(["card_id", "transaction_id"])
 
 
@@ -55,12 +55,8 @@ async def is_same_record(settings: Settings, tp: TopicPartition, state: InputTop
     try:
         await consumer.start()
         consumer.assign([tp])
-        consumer.seek(tp, offset)
-        while await consumer.position(tp) <= offset:
-            records = (await consumer.getmany(tp, timeout_ms=_FETCH_MS, max_records=1)).get(tp, ())
-            if records:
-                return records[0].offset == offset and _identity(records[0].value) == position.identity
-        return False
+        record = await record_at(consumer, tp, offset)
+        return record is not None and _identity(record.value) == position.identity
     finally:
         await consumer.stop()
 

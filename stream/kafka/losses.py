@@ -65,7 +65,10 @@ def find_start(logs: Logs, where: tuple[str, str, int], state: InputTopic, progr
     if log > (decided_log if progress.decided >= 0 else 0):
         return _other_topic(log, state, "its topic was deleted and made anew")
     if _is_other(logs, topic, state, progress):
-        return _other_topic(log + 1, state, "the record at the last decided offset is another one")
+        other = "its topic was deleted and made anew"
+        if progress.same_record is not None:
+            other = "the record at the last decided offset is another one"
+        return _other_topic(log + 1, state, other)
     return _start_at(log, following, progress.committed, state)
 
 

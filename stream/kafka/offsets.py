@@ -1,13 +1,10 @@
-"""Find where each partition's decisions end, by reading the scores topic.
+"""Where a partition's decisions end: the position after a score, and as it is written to a commit's metadata.
 
 The scores topic is the record of decisions: whatever was committed, a worker resumes after the last valid decision
 there. A commit's metadata says how far scores had been read, so only the rest has to be read again.
 """
 
-import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, NamedTuple
 
@@ -20,8 +17,6 @@ from aiokafka.structs import OffsetAndMetadata
 from models.commands import LogNumber
 from stream.consumer import Standing, log_and_offset, place_of
 from stream.contract.outputs import Count, Offset
-from stream.kafka.fetcher import LogConsumer, open_consumer
-from stream.kafka.topics import SCORES, TRANSACTIONS
 from stream.kafka.unpacking import FetchedRecord
 from stream.settings import Settings
 
@@ -62,7 +57,6 @@ class Decision(NamedTuple):
     identity: str = ""
 
 
-_FETCH_MS = 500
 _Counter = Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]
 read_validity = msgspec.json.Decoder(ScoreValidity).decode
 _Text = Annotated[str, msgspec.Meta(max_length=64)]
@@ -110,10 +104,19 @@ class Position(NamedTuple):
 
 
 class ResumePoint(NamedTuple):
-    """Where to resume one partition: the committed offset (None: none), and the position of its decisions."""
+    """Where to resume one partition: the committed offset (None: none), and the position of its decisions.
+
+    `copied` is the offset of a commit that Kafka has no more, by a copy that is proven; None without one.
+    """
 
     committed: int | None
     position: Position
+    copied: int | None = None
+
+    @property
+    def applied(self) -> int | None:
+        """The offset before which everything is decided and applied; None if that is not known."""
+        return self.copied if self.committed is None else self.committed
 
 
 @dataclass(slots=True)
@@ -124,7 +127,7 @@ class VoidCounter:
 
     def count_new(self, partition: int, point: ResumePoint) -> int:
         """Return the number of void scores that have not been counted; each committed offset has a tail of its own."""
-        committed, void = point.committed, point.position.void
+        committed, void = point.applied, point.position.void
         before, counted = self._counted.get(partition, (committed, 0))
         self._counted[partition] = (committed, void)
         return max(0, void - counted) if before == committed else void
@@ -147,19 +150,6 @@ def parse_metadata(metadata: str | None) -> Position:
     return Position(Standing(epoch, place), revision, scores_offset, identity=identity, topic_id=topic_id)
 
 
-async def read_resume_points(
-    settings: Settings, admin: AIOKafkaAdminClient, partitions: Iterable[int], scores: str = SCORES.name
-) -> dict[int, ResumePoint]:
-    """Read the committed offsets and the tails of the scores, for all partitions at once.
-
-    Raises:
-        aiokafka.errors.KafkaError: the broker does not respond.
-    """
-    async with tail_reader(settings, admin, partitions, scores) as reader:
-        points = await asyncio.gather(*map(reader.read, reader.partitions))
-        return dict(zip(reader.partitions, points, strict=True))
-
-
 async def committed_offsets(
     settings: Settings, admin: AIOKafkaAdminClient, tps: list[TopicPartition]
 ) -> dict[TopicPartition, OffsetAndMetadata]:
@@ -177,81 +167,18 @@ async def committed_offsets(
     return committed
 
 
-class TailReader:
-    """Reads the tail of each scores partition from the position that the last commit names to its end.
-
-    `progress` tells how far each partition has been read: the next offset, and the end.
-    """
-
-    def __init__(self, topic: str, consumer: LogConsumer, starts: Mapping[int, ResumePoint]) -> None:
-        self.partitions = tuple(starts)
-        self.progress: dict[int, tuple[int, int]] = {}
-        self._topic = topic
-        self._consumer = consumer
-        self._starts = starts
-
-    async def read(self, partition: int) -> ResumePoint:
-        """Fold one partition's scores to its current end; no other partition is waited for.
-
-        Raises:
-            aiokafka.errors.KafkaError: its broker does not respond.
-        """
-        tp, start = TopicPartition(self._topic, partition), self._starts[partition]
-        begin = (await self._consumer.beginning_offsets([tp]))[tp]
-        end = (await self._consumer.end_offsets([tp]))[tp]
-        position = _start(start.position, begin, end)
-        self._consumer.seek(tp, position.scores_offset)
-        while position.scores_offset < end:
-            self.progress[partition] = (position.scores_offset, end)
-            for record in (await self._consumer.getmany(tp, timeout_ms=_FETCH_MS)).get(tp, ()):
-                position = folded(position, record)
-            # Transactions' markers leave gaps, so the reader's position counts.
-            position = position._replace(scores_offset=max(position.scores_offset, await self._consumer.position(tp)))
-        self.progress.pop(partition, None)
-        return start._replace(position=position)
-
-
-@asynccontextmanager
-async def tail_reader(
-    settings: Settings, admin: AIOKafkaAdminClient, partitions: Iterable[int], scores: str
-) -> AsyncIterator[TailReader]:
-    """Read the commits of some partitions of `transactions`, and open a reader of their tails in the topic `scores`.
-
-    Raises:
-        aiokafka.errors.KafkaError: the brokers do not respond.
-    """
-    topic = settings.topic(TRANSACTIONS.name)
-    tps = [TopicPartition(topic, partition) for partition in partitions]
-    committed = await committed_offsets(settings, admin, tps)
-    known = {tp: committed[tp] for tp in tps if tp in committed and committed[tp].offset >= 0}
-    starts = {
-        tp.partition: ResumePoint(known[tp].offset, parse_metadata(known[tp].metadata))
-        if tp in known
-        else ResumePoint(None, Position())
-        for tp in tps
-    }
-    consumer = open_consumer(settings, fetch_max_wait_ms=settings.fetch_wait_ms)
-    try:
-        await consumer.start()
-        consumer.assign([TopicPartition(settings.topic(scores), partition) for partition in starts])
-        yield TailReader(settings.topic(scores), consumer, starts)
-    finally:
-        await consumer.stop()
-
-
-def _start(committed: Position, begin: int, end: int) -> Position:
-    """Start at the committed position; at the beginning if that lies past the end, as after the topic was recreated."""
-    if committed.scores_offset > end:
-        return Position(scores_offset=begin)
-    return committed._replace(scores_offset=max(committed.scores_offset, begin))
-
-
 def folded(position: Position, record: FetchedRecord) -> Position:
     """Return the position after one more record of the scores; what is no score is passed over."""
-    at = position._replace(scores_offset=record.offset)
+    score = read_decision(record)
+    if score is None:
+        return position._replace(scores_offset=record.offset + 1)
+    return position._replace(scores_offset=record.offset).after(score)
+
+
+def read_decision(record: FetchedRecord) -> Decision | None:
+    """Return what a position needs of the score in a record; None if it holds no score."""
     try:
         score = read_validity(record.value or b"")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return at._replace(scores_offset=record.offset + 1)
-    identity = identity_of(score.card_id, score.transaction_id)
-    return at.after(Decision(score.epoch, score.revision, score.place, identity))
+        return None
+    return Decision(score.epoch, score.revision, score.place, identity_of(score.card_id, score.transaction_id))

@@ -1,4 +1,4 @@
-"""Scan a topic from a time to its current end, each partition in order, one fetch at a time."""
+"""Scan a topic from a time to its current end, each partition in order, one fetch at a time; or read one record."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -9,6 +9,8 @@ from stream.kafka.client import require_topic
 from stream.kafka.fetcher import LogConsumer, open_consumer
 from stream.kafka.unpacking import FetchedRecord
 from stream.settings import Settings
+
+_FETCH_MS = 500
 
 FetchedRecords = tuple[Sequence[FetchedRecord], float]
 """Records of one partition, and the share of the scan that is read with them."""
@@ -44,7 +46,7 @@ class TopicScan:
         for tp in tps:
             self._consumer.seek(tp, at[tp])
         while behind := [tp for tp in tps if at[tp] < ends[tp]]:
-            for tp, records in (await self._consumer.getmany(*behind, timeout_ms=500)).items():
+            for tp, records in (await self._consumer.getmany(*behind, timeout_ms=_FETCH_MS)).items():
                 at[tp] = records[-1].offset + 1
                 left = sum(max(ends[one] - at[one], 0) for one in tps)
                 yield [record for record in records if record.offset < ends[tp]], 1 - left / total
@@ -71,3 +73,17 @@ async def scan_topic(settings: Settings, topic: str, since_ms: int, before: int 
         yield TopicScan(consumer, {tp: ends[tp] if found.get(tp) is None else found[tp].offset for tp in tps}, before)
     finally:
         await consumer.stop()
+
+
+async def record_at(consumer: LogConsumer, tp: TopicPartition, offset: int) -> FetchedRecord | None:
+    """Return the record at an offset that lies between a partition's beginning and end; None if none is there.
+
+    Raises:
+        aiokafka.errors.KafkaError: the broker does not respond.
+    """
+    consumer.seek(tp, offset)
+    while await consumer.position(tp) <= offset:
+        records = (await consumer.getmany(tp, timeout_ms=_FETCH_MS, max_records=1)).get(tp, ())
+        if records:
+            return records[0] if records[0].offset == offset else None
+    return None

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,6 +82,8 @@ class BatchConsumer(driver.Consumer):
         self.lanes = tuple(
             Lane(topic, retries) for topic in self._options_of(args[0]).topics for retries in (False, True)
         )
+        self.uncopied: dict[TopicPartition, Commit] = {}
+        """The last commit of each partition, until whoever keeps a second copy removes it."""
         self._outstanding: set[Batch] = set()
         self._halted: set[TopicPartition] = set()
         self._fetches: set[asyncio.Future[Fetched]] = set()
@@ -155,7 +157,13 @@ class BatchConsumer(driver.Consumer):
 
     async def commit_now(self, partition: TopicPartition, commit: Commit) -> bool:
         """Commit at once; success proves that the partition still belongs to us, else the coordinator refuses."""
-        return await self._thread.run_on_loop(self._thread.commit_offsets({partition: commit}))
+        return await self._make({partition: commit})
+
+    async def _make(self, commits: Mapping[TopicPartition, Commit]) -> bool:
+        done = await self._thread.run_on_loop(self._thread.commit_offsets(commits))
+        if done:
+            self.uncopied |= commits
+        return done
 
     async def delivered_offsets(self, topic: str) -> dict[int, int]:
         """Return the next offset to deliver of each own partition, after the seek that follows an assignment.
@@ -251,7 +259,7 @@ class BatchConsumer(driver.Consumer):
         commits = {tp: commit for tp, commit in self.ledger.committable().items() if tp.topic not in withheld}
         if not commits:
             return False
-        done: bool = await self._thread.run_on_loop(self._thread.commit_offsets(commits))
+        done = await self._make(commits)
         if done:
             self.ledger.committed(commits)
         return done

@@ -14,7 +14,7 @@ from stream.clock import now_ms
 from stream.consumer import log_and_offset
 from stream.errors import RebuildError
 from stream.kafka.client import connection_options, group_members
-from stream.kafka.offsets import read_resume_points
+from stream.kafka.score_tails import read_resume_points
 from stream.kafka.topics import SCORES, has_records
 from stream.recovery.reapply import log_reader, part_count
 from stream.recovery.repair import REPORT_SECONDS, Repair, RepairDeps, RepairStatus
@@ -127,7 +127,7 @@ async def decided_offsets(settings: Settings) -> dict[LogPart, int]:
     finally:
         await admin.close()
     ends = {LogPart(of_labels=True, partition=partition): NO_END for partition in partitions}
-    for partition, (offset, position) in points.items():
-        _, last = log_and_offset(position.standing.last_place)
-        ends[LogPart(of_labels=False, partition=partition)] = max(offset or 0, last + 1)
+    for partition, point in points.items():
+        _, last = log_and_offset(point.position.standing.last_place)
+        ends[LogPart(of_labels=False, partition=partition)] = max(point.committed or 0, last + 1)
     return ends

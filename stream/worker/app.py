@@ -45,6 +45,7 @@ from stream.recovery.repairer import Repairer, RepairerDeps, RepairProgress, War
 from stream.settings import PREFIX, Settings
 from stream.telemetry.setup import Telemetry
 from stream.watchdog import end_process
+from stream.worker.commit_copies import CommitCopier, CommitCopies
 from stream.worker.decider import Decider, DeciderDeps
 from stream.worker.gauges import GaugeSources, Lag
 from stream.worker.group import GroupCheck
@@ -272,10 +273,11 @@ def build_parts(
     comparer = Comparer(settings, follower, telemetry.emit, challenger_command, warmup.problems)
     judge = Judge(JudgeDeps(settings, follower, loader, cache, publisher, admin))
     published = PublishedScores(settings, follower)
+    copies = CommitCopies(store.commit_notes)
     positions = DecisionPositions(
-        PositionsDeps(settings, follower, published, publisher, admin, consumer.created, telemetry.emit)
+        PositionsDeps(settings, follower, published, publisher, admin, consumer.created, copies, telemetry.emit)
     )
-    losses = InputLosses(LossesDeps(settings, follower, admin, positions, consumer.created, telemetry.emit))
+    losses = InputLosses(LossesDeps(settings, follower, admin, positions, consumer.created, copies, telemetry.emit))
     labeller = Labeller(LabellerDeps(settings, histories, publisher, losses, telemetry.emit, telemetry.tracing))
     decider = Decider(
         DeciderDeps(
@@ -292,7 +294,6 @@ def build_parts(
             shadow=comparer,
         )
     )
-    withheld = partial(_withheld, settings, histories)
     repairer = Repairer(
         RepairerDeps(
             settings=settings,
@@ -300,7 +301,7 @@ def build_parts(
             store=store,
             consumer=consumer.current,
             decided=positions.decided,
-            withheld=withheld,
+            withheld=partial(_withheld, settings, histories),
             emit=telemetry.emit,
             progress=repair,
             log=follower.log_number,
@@ -326,6 +327,7 @@ def build_parts(
             published=published,
             snapshots=snapshots,
             topics=topics,
+            copier=CommitCopier(settings, store.commit_notes, consumer.current, positions.scores_ids),
         )
     )
     return WorkerParts(

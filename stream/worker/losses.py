@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, RebalanceInProgressError
 
+from features.errors import StoreError
 from stream.control.follower import Follower
+from stream.kafka.batches import Commit
 from stream.kafka.fetcher import Trouble
 from stream.kafka.inputs import input_states, partitions_of
 from stream.kafka.losses import Progress, Start, find_start
@@ -25,6 +27,7 @@ from stream.kafka.unpacking import Unreadable
 from stream.scoring.facts import FactListener, LossFound
 from stream.settings import Settings
 from stream.watchdog import end_on_error
+from stream.worker.commit_copies import CommitCopies
 from stream.worker.positions import DecisionPositions
 
 log = logging.getLogger("fraudstream.losses")
@@ -41,6 +44,7 @@ class LossesDeps(NamedTuple):
     admin: AIOKafkaAdminClient
     positions: DecisionPositions
     consumer: Callable[[], BatchConsumer]
+    copies: CommitCopies
     emit: FactListener
 
 
@@ -156,7 +160,7 @@ class InputLosses:
             found: Start | tuple[str, int | None] | str
             try:
                 found = await self._find_start(tp)
-            except KafkaError as error:
+            except (KafkaError, StoreError) as error:
                 found = f"it cannot be checked for losses: {error}"
             if assignment != self._assignment:
                 return
@@ -175,12 +179,15 @@ class InputLosses:
 
         Raises:
             aiokafka.errors.KafkaError: the brokers do not respond.
+            StoreError: Kafka has no commit, and Redis does not answer.
         """
         deps = self._deps
         (state,) = (await input_states(deps.settings, deps.admin, [tp])).values()
         commit = (await committed_offsets(deps.settings, deps.admin, [tp]))[tp]
         committed = commit.offset if commit.offset >= 0 else None
         progress = Progress(committed, topic_id=commit.metadata or "")
+        if committed is None:
+            progress = await self._restored(tp)
         found = find_start(deps.follower.logs, (deps.settings.deployment, *tp), state, progress)
         if isinstance(found, str):
             return found, 0
@@ -189,6 +196,22 @@ class InputLosses:
         if found.offset != (state.begin if committed is None else committed):
             await deps.consumer().rewind(tp, found.offset)
         return found
+
+    async def _restored(self, tp: TopicPartition) -> Progress:
+        """Commit again what the group had committed, if a copy tells it: all that looks for losses starts from there.
+
+        A copy without the id of its topic cannot tell whether that is the topic of today.
+
+        Raises:
+            RebalanceInProgressError: the coordinator refused the commit; check the partition again.
+        """
+        copy = (await self._deps.copies.of_labels()).get(tp.partition)
+        if copy is None or copy.group != self._deps.settings.group or not copy.metadata:
+            return Progress(None)
+        if not await self._deps.consumer().commit_now(tp, Commit(copy.offset, copy.metadata)):
+            raise RebalanceInProgressError("the commit that Kafka has no more was not accepted again")
+        log.warning("%s partition %d: the group's commit was gone; it is made again, %d, by its copy", *tp, copy.offset)
+        return Progress(copy.offset, topic_id=copy.metadata)
 
     def _tell(self, tp: TopicPartition, found: tuple[str, int | None]) -> None:
         why, lost = found

@@ -20,13 +20,15 @@ from stream.control.follower import Follower
 from stream.kafka.batches import Commit
 from stream.kafka.inputs import input_states, is_same_record
 from stream.kafka.losses import Progress, Start, find_start
-from stream.kafka.offsets import Position, ResumePoint, TailReader, VoidCounter, identity_of, tail_reader
+from stream.kafka.offsets import Position, ResumePoint, VoidCounter, identity_of
 from stream.kafka.publisher import Outgoing, Publisher
+from stream.kafka.score_tails import TailReader, tail_reader
 from stream.kafka.topics import TRANSACTIONS
 from stream.kafka.transport import BatchConsumer
 from stream.scoring.facts import FactListener, LossFound, VoidFound
 from stream.settings import Settings
 from stream.watchdog import end_on_error
+from stream.worker.commit_copies import CommitCopies
 from stream.worker.role import PublishedScores, role_of
 
 log = logging.getLogger("fraudstream.positions")
@@ -44,6 +46,7 @@ class PositionsDeps(NamedTuple):
     publisher: Publisher
     admin: AIOKafkaAdminClient
     consumer: Callable[[], BatchConsumer]
+    copies: CommitCopies
     emit: FactListener
 
 
@@ -69,6 +72,8 @@ class DecisionPositions:
         self._readings = 0
         self._writes: dict[int, asyncio.Task[int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self.scores_ids: dict[int, str] = {}
+        """The id of the topic in which each partition's scores were read; empty where the brokers have none."""
         self.epochs: dict[int, int] = {}
         """The epoch of each partition's decisions under this assignment."""
         self.generation: int | None = None
@@ -107,10 +112,9 @@ class DecisionPositions:
         ]
         unread = sorted(self.partitions - self._known.keys() - self._losses.keys())
         if unread:
-            progress = [one for reader in self._readers for one in reader.progress.values()]
-            left = sum(end - at for at, end in progress)
-            behind = f" ({left} scores left)" if left else ""
-            found.append(f"the last decisions of partitions {unread} are being read{behind}")
+            progress = sorted(one for reader in self._readers for one in reader.progress.items())
+            behind = "; ".join(f"partition {one} at offset {offset} of {end}" for one, (offset, end) in progress)
+            found.append(f"the last decisions of partitions {unread} are being read{behind and f' ({behind})'}")
         return found
 
     def assigned(self, generation: int, partitions: Iterable[int]) -> None:
@@ -203,7 +207,8 @@ class DecisionPositions:
         while left := {one for one in left if self._is_newest(reading, one)}:
             try:
                 scores = self.role.scores.removeprefix(self._deps.settings.topic_prefix)
-                async with tail_reader(self._deps.settings, self._deps.admin, sorted(left), scores) as reader:
+                deps = self._deps
+                async with tail_reader(deps.settings, deps.admin, sorted(left), scores, deps.copies) as reader:
                     self._readers.append(reader)
                     try:
                         await asyncio.gather(*(self._read(reader, reading, one, left) for one in reader.partitions))
@@ -217,7 +222,9 @@ class DecisionPositions:
         """Read one partition's position; retry while its broker is unavailable."""
         while self._is_newest(reading, partition):
             try:
-                await self._resume(reading, partition, await reader.read(partition))
+                point = await reader.read(partition)
+                self.scores_ids[partition] = reader.scores_id
+                await self._resume(reading, partition, point)
             except RebalanceInProgressError as error:
                 log.info("the position of partition %d has to be read again: %s", partition, error)
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -237,15 +244,15 @@ class DecisionPositions:
         start = await self._find_start(reading, tp, state, point)
         if start is None or not self._is_newest(reading, partition):
             return
-        committed, position = point
-        if start.offset != (state.begin if committed is None else committed):
+        position = point.position
+        if start.offset != (state.begin if point.committed is None else point.committed):
             await self._deps.consumer().rewind(tp, start.offset)
         if not self._is_newest(reading, partition) or not await self._claim_epoch(partition, point, start.offset):
             return
         if self._is_newest(reading, partition):
             is_same_log = log_and_offset(position.standing.last_place)[0] == start.log
             self.log = start.log
-            self._committed[partition] = committed or 0 if is_same_log else start.offset
+            self._committed[partition] = point.applied or 0 if is_same_log else start.offset
             self._known[partition] = position._replace(topic_id=state.topic_id or "")
             if void := self._voids.count_new(partition, point):
                 self._deps.emit(VoidFound(partition, void))
@@ -272,9 +279,9 @@ class DecisionPositions:
         self, reading: _Reading, tp: TopicPartition, state: InputTopic, point: ResumePoint
     ) -> Start | None:
         """Return where a partition is read on, once it can be; None if the reading no longer holds by then."""
-        committed, position = point
+        position = point.position
         same = await is_same_record(self._deps.settings, tp, state, position)
-        progress = Progress(committed, position.standing.last_place, position.topic_id, same)
+        progress = Progress(point.applied, position.standing.last_place, position.topic_id, same)
         where = (self._deps.settings.deployment, *tp)
         while self._is_newest(reading, tp.partition):
             found = find_start(self._deps.follower.logs, where, state, progress)

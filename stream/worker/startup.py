@@ -27,6 +27,7 @@ from stream.kafka.topics import SCORES, check_readable, has_records, problems, r
 from stream.recovery.outage import DegradingStore, WaitingStore
 from stream.recovery.repairer import Repairer
 from stream.settings import Settings
+from stream.worker.commit_copies import CommitCopier
 from stream.worker.group import GroupCheck
 from stream.worker.losses import InputLosses
 from stream.worker.positions import DecisionPositions
@@ -57,6 +58,7 @@ class StartupDeps(NamedTuple):
     published: PublishedScores
     snapshots: Snapshots
     topics: TopicWatch
+    copier: CommitCopier
 
 
 class Startup(Service):
@@ -99,6 +101,7 @@ class Startup(Service):
         self._begin(deps.group.watch())
         self._begin(deps.positions.watch_role())
         self._begin(deps.published.run())
+        self._begin(deps.copier.run())
         self._begin(self._trim())
         self._begin(self._check_redis())
         self._begin(self._watch_deletions())
@@ -109,6 +112,7 @@ class Startup(Service):
         for task in self._work:
             task.cancel()
         await asyncio.gather(*self._work, return_exceptions=True)
+        await self._deps.copier.copy()
         await self._deps.publisher.stop()
         await self._deps.admin.close()
         await self._deps.store.close()

@@ -122,7 +122,7 @@ def test_a_topic_filled_anew_beyond_the_old_offsets_is_recognised_and_not_taken_
     replace_input(fleet, first, second)
     worker = fleet.worker()
     await_reason(worker, "transactions partition 0")
-    until(lambda: len(worker.readiness()[1]) == PARTITIONS, "every partition of transactions waits")
+    until(lambda: len(worker.readiness()[1]) == 2 * PARTITIONS, "every partition of transactions and labels waits")
     reasons = worker.readiness()[1]
     other = ("made anew", "is another one", "it ends at")
     assert [one for one in reasons if not any(text in one for text in other)] == []

@@ -1,7 +1,8 @@
 """Failures that users of stream frameworks report most, each of which must not happen here.
 
-A rebalance during a repair is in `tests/integration/stream/recovery/test_repair.py`; a record that is done although the
-one before it failed is in `tests/unit/stream/kafka/test_batches.py`.
+A rebalance during a repair is in `tests/integration/stream/recovery/test_repair.py`, a committed offset that is gone in
+`test_lost_commits.py` beside it; a record that is done although the one before it failed is in
+`tests/unit/stream/kafka/test_batches.py`.
 """
 
 import time
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka.admin import AdminClient
 
 from support.fleet.fleet import Fleet, feed, new_fleet, sources, until
 from support.fleet.payments import PARTITIONS, partition_of, payment
@@ -48,22 +48,6 @@ def test_every_partition_is_fetched_after_each_rebalance_and_no_record_is_done_t
         fleet.await_scores(6 * RATE + PARTITIONS * (round_number + 1))
     assert_each_is_decided_once(fleet, 6 * RATE + 3 * PARTITIONS)
     assert fleet.scores()[1].void == 0
-
-
-def test_a_group_whose_commits_are_gone_decides_nothing_again_and_goes_on(fleet: Fleet) -> None:
-    (worker,) = fleet.go_live()
-    feed(fleet, 0, RATE)
-    fleet.await_scores(RATE)
-    assert worker.terminate() == 0
-    group = fleet.environment["GROUP"]
-    admin = AdminClient({"bootstrap.servers": fleet.brokers})
-    admin.delete_consumer_groups([group])[group].result(30)
-    worker = fleet.worker()
-    worker.await_ready()
-    feed(fleet, 1, RATE)
-    assert_each_is_decided_once(fleet, 2 * RATE)
-    assert fleet.scores()[1].void == 0
-    until(lambda: f"fraudstream_already_decided_total {RATE}.0" in worker.get("/metrics")[1], "what was read again")
 
 
 def test_a_rebalance_while_redis_hangs_does_not_wait_longer_than_the_drain_allows(

@@ -85,7 +85,7 @@ def test_a_key_that_only_begins_like_a_history_is_none(ending: bytes) -> None:
 def all_keys(layout: KeyLayout) -> set[bytes]:
     """Return all keys of a deployment except its histories."""
     checkpoints = {layout.checkpoints(shard, epoch) for shard in range(layout.shard_count) for epoch in (0, 7)}
-    return {*layout.epochs, *layout.retention, layout.complete, layout.servers, *checkpoints}
+    return {*layout.epochs, *layout.retention, layout.complete, layout.servers, layout.commits, *checkpoints}
 
 
 def test_keys_on_a_single_server_have_no_hash_tag() -> None:

@@ -30,7 +30,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list["asyncio.Future[Start]"]:
 
 def inputs() -> InputLosses:
     deps: Any = SimpleNamespace(settings=Settings(), follower=None, admin=None)
-    return InputLosses(LossesDeps(deps.settings, deps.follower, deps.admin, deps, lambda: deps, lambda _: None))
+    return InputLosses(LossesDeps(deps.settings, deps.follower, deps.admin, deps, lambda: deps, deps, lambda _: None))
 
 
 async def settle() -> None:

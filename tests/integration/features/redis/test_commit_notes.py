@@ -1,0 +1,32 @@
+"""Notes of commits are kept one for each part, whatever the key held before, and expire."""
+
+import pytest
+from redis import asyncio as redis_asyncio
+
+from features.declaration import DAY_MS
+from features.redis.commit_notes import CommitNotes
+from features.redis.progress import LogPart
+from features.redis.store import DEFAULT, open_connection
+
+pytestmark = pytest.mark.integration
+
+PAID, LABELLED = LogPart(of_labels=False, partition=3), LogPart(of_labels=True, partition=3)
+KEY = "fraudstream:noted:epoch:commits"
+
+
+async def test_the_last_note_of_each_part_is_read_and_nothing_else(server: str, client: redis_asyncio.Redis) -> None:
+    connection, layout = open_connection(server, "noted", DEFAULT)
+    await connection.check_server()
+    notes = CommitNotes(connection, layout)
+    try:
+        assert await notes.read() == {}
+        await notes.write({})
+        await client.set(KEY, "another client's")
+        assert await notes.read() == {}
+        await notes.write({PAID: b"first", LABELLED: b"\xff\x00"})
+        await notes.write({PAID: b"second"})
+        await client.hset(KEY, "what:ever", "x")
+        assert await notes.read() == {PAID: b"second", LABELLED: b"\xff\x00"}
+        assert 44 * DAY_MS < await client.pttl(KEY) <= 45 * DAY_MS
+    finally:
+        await connection.close()

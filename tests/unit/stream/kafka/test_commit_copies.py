@@ -1,0 +1,190 @@
+"""A copy of a commit is used only where it is proven to say what reading all scores would say."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+from aiokafka import TopicPartition
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream.consumer import Standing
+from stream.kafka.commit_copies import CommitCopy, Origin, parse_copy, why_unproven
+from stream.kafka.offsets import Decision, Position, ResumePoint, identity_of
+from stream.kafka.score_tails import TailReader
+
+SCORES = TopicPartition("scores", 0)
+HERE = Origin("group", "id-transactions", "id-scores")
+LAST = Decision(7, 3, 49, identity_of("card", "tx-49"))
+AT = Position(Standing(7, 49), 3, 50, identity=LAST.identity, topic_id=HERE.transactions_id)
+
+
+def copy_of(position: Position = AT, group: str = HERE.group, scores_id: str = HERE.scores_id) -> CommitCopy:
+    return CommitCopy(group, 50, position.to_metadata(), scores_id)
+
+
+def at(**changes: Any) -> CommitCopy:
+    return copy_of(AT._replace(**changes))
+
+
+@pytest.mark.parametrize(
+    ("copy", "origin", "span", "last", "why"),
+    [
+        (copy_of(), HERE, (0, 50), LAST, ""),
+        (copy_of(), HERE, (20, 80), LAST, ""),
+        (copy_of(), HERE, (49, 50), LAST, ""),
+        (None, HERE, (0, 50), LAST, "there is none"),
+        (copy_of(group="other"), HERE, (0, 50), LAST, "of group other"),
+        (copy_of(scores_id="id-older"), HERE, (0, 50), LAST, "another topic of scores"),
+        (copy_of(), HERE._replace(scores_id="id-newer"), (0, 50), LAST, "another topic of scores"),
+        (copy_of(scores_id=""), HERE._replace(scores_id=""), (0, 50), LAST, "another topic of scores"),
+        (at(topic_id="id-older"), HERE, (0, 50), LAST, "another topic of transactions"),
+        (at(topic_id=""), HERE._replace(transactions_id=""), (0, 50), LAST, "another topic of transactions"),
+        (copy_of(), HERE, (0, 49), None, "ends at offset 50"),
+        (copy_of(), HERE, (50, 90), None, "ends at offset 50"),
+        (at(scores_offset=0), HERE, (0, 50), None, "ends at offset 0"),
+        (copy_of(), HERE, (0, 50), None, "is not the one"),
+        (copy_of(), HERE, (0, 50), LAST._replace(epoch=6), "is not the one"),
+        (copy_of(), HERE, (0, 50), LAST._replace(epoch=8), "is not the one"),
+        (copy_of(), HERE, (0, 50), LAST._replace(place=48), "is not the one"),
+        (copy_of(), HERE, (0, 50), LAST._replace(revision=2), "is not the one"),
+        (copy_of(), HERE, (0, 50), LAST._replace(identity="other"), "is not the one"),
+        (at(standing=Standing(7, 2**44 + 49)), HERE, (0, 50), LAST, "is not the one"),
+        (at(standing=Standing(7, -1)), HERE, (0, 50), LAST, "is not the one"),
+        (at(identity=""), HERE, (0, 50), LAST, "is not the one"),
+        (CommitCopy("group", 50, "[7,49,3,50]", HERE.scores_id), HERE, (0, 50), LAST, "another topic of transactions"),
+        (CommitCopy("group", 50, "nonsense", HERE.scores_id), HERE, (0, 50), LAST, "another topic of transactions"),
+    ],
+)
+def test_a_copy_is_proven_by_group_topics_and_the_score_that_it_describes(
+    copy: CommitCopy | None, origin: Origin, span: tuple[int, int], last: Decision | None, why: str
+) -> None:
+    found = why_unproven(copy, origin, span, last)
+    assert why in found
+    assert bool(why) is bool(found)
+
+
+@pytest.mark.parametrize("note", [b"", b"\xff", b"[]", b"[1,2,3]", b'["g",-1,""]', b'{"group":"g"}', b"[" * 100_000])
+def test_what_is_no_copy_is_none(note: bytes) -> None:
+    assert parse_copy(note) is None
+
+
+def test_a_copy_is_read_as_it_was_written() -> None:
+    assert parse_copy(copy_of().encode()) == copy_of()
+    assert copy_of().position == AT
+
+
+# --- reading the scores from a copy on
+
+
+class StoredScore(NamedTuple):
+    """A record of the scores; only offset and value are read."""
+
+    offset: int
+    value: bytes
+
+
+class StoredScores:
+    """Stands in for the consumer of one partition of scores; `taken` counts the records that were read."""
+
+    def __init__(self, scores: Sequence[Decision]) -> None:
+        self._records = [StoredScore(offset, encode(score)) for offset, score in enumerate(scores)]
+        self._at = 0
+        self.taken = 0
+
+    async def beginning_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(tps, 0)
+
+    async def end_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(tps, len(self._records))
+
+    def seek(self, _tp: TopicPartition, offset: int) -> None:
+        self._at = offset
+
+    async def position(self, _tp: TopicPartition) -> int:
+        return self._at
+
+    async def getmany(self, tp: TopicPartition, **options: int) -> Mapping[TopicPartition, list[StoredScore]]:
+        found = self._records[self._at : self._at + options.get("max_records", 3)]
+        self._at += len(found)
+        self.taken += len(found)
+        return {tp: found}
+
+
+def encode(score: Decision) -> bytes:
+    source = {"offset": score.place}
+    ids = {"card_id": "card", "transaction_id": f"tx-{score.place}"}
+    return msgspec.json.encode({"epoch": score.epoch, "revision": score.revision, "source": source} | ids)
+
+
+def read(scores: Sequence[Decision], copy: CommitCopy | None, committed: int | None = None) -> tuple[ResumePoint, int]:
+    """Return where a partition of these scores resumes, and how many records were read for it."""
+    stored: Any = StoredScores(scores)
+    start = ResumePoint(committed, Position())
+    reader = TailReader(stored, SCORES.topic, HERE, {0: start}, {} if copy is None else {0: copy})
+    return asyncio.run(reader.read(0)), stored.taken
+
+
+def folded(scores: Sequence[Decision]) -> Position:
+    position = Position(topic_id=HERE.transactions_id)
+    for score in scores:
+        position = position.after(score)
+    return position
+
+
+def decision(epoch: int, place: int) -> Decision:
+    return Decision(epoch, 1, place, identity_of("card", f"tx-{place}"))
+
+
+NORMAL = [decision(1, place) for place in range(20)]
+
+
+def test_behind_a_proven_copy_only_the_rest_of_the_scores_is_read() -> None:
+    point, taken = read(NORMAL, copy_of(folded(NORMAL[:15])))
+    assert taken == 1 + 5
+    assert point.position.standing == Standing(1, 19)
+    assert (point.committed, point.applied) == (None, 50)
+
+
+def test_without_a_proven_copy_all_scores_are_read_and_nothing_is_known_to_be_applied() -> None:
+    for copy in (None, copy_of(folded(NORMAL[:15]), group="other")):
+        point, taken = read(NORMAL, copy)
+        assert taken - len(NORMAL) in {0, 1}
+        assert (point.position.standing, point.applied) == (Standing(1, 19), None)
+
+
+def test_a_commit_that_kafka_has_is_used_whatever_the_copy_says() -> None:
+    point, taken = read(NORMAL, copy_of(folded(NORMAL[:15])), committed=30)
+    assert (taken, point.applied) == (len(NORMAL), 30)
+
+
+scores_of_zombies = st.lists(st.builds(decision, st.integers(1, 4), st.integers(0, 12)), max_size=20)
+
+
+@given(scores_of_zombies, st.integers(0, 20))
+def test_whatever_zombies_wrote_a_copy_of_a_prefix_gives_the_position_that_all_scores_give(
+    scores: list[Decision], known: int
+) -> None:
+    point, _ = read(scores, copy_of(folded(scores[:known])))
+    whole = folded(scores)
+    assert point.position._replace(cutovers=(), void=0, topic_id="") == whole._replace(cutovers=(), void=0, topic_id="")
+
+
+@given(
+    scores_of_zombies.filter(bool),
+    st.builds(Standing, st.integers(0, 5), st.integers(-1, 13)),
+    st.integers(0, 3),
+    st.integers(0, 21),
+)
+def test_an_invented_copy_is_used_only_if_it_describes_the_score_before_its_position(
+    scores: list[Decision], standing: Standing, revision: int, known: int
+) -> None:
+    identity = identity_of("card", f"tx-{standing.last_place}")
+    wrong = Position(standing, revision, known, identity=identity, topic_id=HERE.transactions_id)
+    point, _ = read(scores, copy_of(wrong))
+    if point.copied is not None:
+        assert scores[known - 1] == Decision(standing.highest_epoch, revision, standing.last_place, identity)
+    else:
+        assert point.position.standing == folded(scores).standing
