@@ -39,7 +39,7 @@ class Brokers:
     @asynccontextmanager
     async def tail_reader(self, *_: object) -> AsyncIterator[Any]:
         self.open_readers += 1
-        yield SimpleNamespace(read=self.read, partitions=[TP.partition], progress={})
+        yield SimpleNamespace(read=self.read, partitions=[TP.partition], progress={}, scores_id="")
         self.open_readers -= 1
 
     async def read(self, _partition: int) -> ResumePoint:
@@ -79,13 +79,15 @@ def positions_on(brokers: Brokers) -> DecisionPositions:
     follower: Any = SimpleNamespace(term=Term(), wait_for_change=brokers.wait_for_change, logs=logs)
     unused: Any = None
     consumer: Any = brokers
-    deps = PositionsDeps(Settings(), follower, unused, unused, unused, lambda: consumer, lambda _: None)
+    deps = PositionsDeps(Settings(), follower, unused, unused, unused, lambda: consumer, unused, lambda _: None)
     return DecisionPositions(deps)
 
 
 def examiner(read: DecisionPositions) -> InputLosses:
     deps: Any = SimpleNamespace(follower=read._deps.follower, admin=None)
-    return InputLosses(LossesDeps(Settings(), deps.follower, deps.admin, read, lambda: deps, lambda _: None))
+    return InputLosses(
+        LossesDeps(Settings(), deps.follower, deps.admin, read, lambda: deps, deps.admin, lambda _: None)
+    )
 
 
 async def settle() -> None:
