@@ -93,16 +93,17 @@ def _fit(record: Record, added: list[tuple[str, bytes]]) -> _Fitted:
     first.
     """
     key, value = len(record.key or b""), len(record.value or b"")
-    if _estimate(record.key, record.value, [*record.headers, *added]) <= LARGEST_OUTPUT_BYTES:
-        return _Fitted(key, value, record.headers)
+    unread = len(record.left_out) + record.left_out_more
     marked = [*added, (TRUNCATED, bytes(_LONGEST_TRUNCATED))]
+    if _estimate(record.key, record.value, [*record.headers, *(marked if unread else added)]) <= LARGEST_OUTPUT_BYTES:
+        return _Fitted(key, value, record.headers, f"{unread} headers left out" if unread else "")
     room = LARGEST_OUTPUT_BYTES - _estimate(None, None, marked) - 3 * _LENGTH_BYTES
     least_value = min(value, _LEAST_BYTES)
     headers, taken = _shortest(record.headers, room - min(key, _LEAST_BYTES) - least_value)
     room -= taken
     key_kept = min(key, room - least_value)
     value_kept = min(value, room - key_kept)
-    left_out = len(record.headers) - len(headers)
+    left_out = unread + len(record.headers) - len(headers)
     said = (
         f"value of {value} bytes" if value_kept < value else "",
         f"key of {key} bytes" if key_kept < key else "",

@@ -21,6 +21,13 @@ from aiokafka.record.util import decode_varint
 LARGEST_UNPACKED_BYTES = 64 * 1024 * 1024
 """A batch that unpacks to more is unreadable: 1 MiB of a repeated byte unpacks to 1 GiB with gzip."""
 
+LARGEST_HEADER_COUNT = 1_000
+"""So many headers of a record are read, the first ones; the others are counted."""
+LARGEST_NAMED = 20
+"""So many of the headers that are left out are named."""
+OBJECT_BYTES = 64
+"""About what a header or a record takes besides its bytes; an empty header has two bytes in a batch."""
+
 _HEADER = struct.Struct(">qiibIhiqqqhii")
 _LENGTH_FIELD = struct.Struct(">qi")
 _INT = struct.Struct(">i")
@@ -44,8 +51,9 @@ Headers = Sequence[tuple[str, bytes | None]]
 class FetchedRecord(msgspec.Struct):
     """A record as the consumer returns it; `timestamp` is in epoch milliseconds.
 
-    `left_out` names the headers whose keys are not UTF-8. `damage` says why the record cannot be read; its value is
-    then the record's bytes as they came, and it has neither key nor headers.
+    `left_out` names headers that were not read, and `left_out_more` counts those that it does not name. `damage` says
+    why the record cannot be read; its value is then the record's bytes as they came, and it has neither key nor
+    headers.
     """
 
     topic: str
@@ -57,6 +65,7 @@ class FetchedRecord(msgspec.Struct):
     value: bytes | None
     headers: Headers
     left_out: Sequence[str] = ()
+    left_out_more: int = 0
     damage: str = ""
 
 
@@ -164,7 +173,7 @@ class RecordBatch:
             headers, left_out = reader.headers()
         except (ValueError, IndexError) as error:
             damage = f"the record's structure is invalid: {error}"
-            return FetchedRecord(tp.topic, tp.partition, offset, timestamp, kind, None, body, (), (), damage)
+            return FetchedRecord(tp.topic, tp.partition, offset, timestamp, kind, None, body, (), damage=damage)
         return FetchedRecord(tp.topic, tp.partition, offset, timestamp, kind, key, value, headers, left_out)
 
     def _offset(self, delta: int, expected: int) -> int:
