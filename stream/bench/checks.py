@@ -7,11 +7,14 @@ may write to a topic could stop a worker with one record. `search` looks for uni
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import product
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
+from aiokafka import TopicPartition
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from models.commands import LARGEST_COMMAND_BYTES, read_command, read_event
 from models.errors import InvalidTimeError
@@ -23,7 +26,7 @@ from stream.contract.label import read_label
 from stream.contract.transaction import read_transaction
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.offsets import parse_metadata
-from stream.kafka.unpacking import FetchedRecord
+from stream.kafka.unpacking import FetchedRecord, RecordBatch
 from stream.redaction import holds_card_number, redact, redact_beginning, redact_headers, shown
 from stream.scoring.decode import without_impassable_headers
 from stream.telemetry.tracing import context_of
@@ -180,6 +183,14 @@ def _dead_letter(data: bytes) -> object:
     return DeadLetter(record, DeadLetterCode.NOT_JSON, "why").to_record()
 
 
+@cache
+def _batch_of_headers(count: int) -> RecordBatch:
+    """Return a batch of one record with so many empty headers."""
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 4 * LARGE)
+    builder.append(0, 0, _KEY, b"{}", [("", None)] * count)
+    return RecordBatch(bytes(builder.build()))
+
+
 _ANY: Inputs = (([_BARE, (b"4" * 13, b"")], (*TEXTS, *VALUES)),)
 _SIZE: Inputs = (([_BARE], (b"x",)),)
 
@@ -217,6 +228,11 @@ CHECKS = (
     Check("a redaction of a beginning", lambda data: redact_beginning(data, len(data) - 1), _ANY),
     Check("a redaction of headers", lambda data: redact_headers(_headers(data)), _ANY),
     Check("a redaction of empty headers", lambda data: redact_headers([("", b"")] * (len(data) // 3)), _SIZE),
+    Check(
+        "a record of empty headers",
+        lambda data: list(_batch_of_headers(len(data) // 2).unpack(TopicPartition("transactions", 0))),
+        _SIZE,
+    ),
     Check("headers that are passed on", lambda data: without_impassable_headers(_record(headers=_headers(data))), _ANY),
     Check(
         "many headers that are not passed on",
