@@ -23,6 +23,7 @@ from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.errors import KafkaError
 
 from stream.kafka.client import REQUEST_TIMEOUT_MS, connection_options
+from stream.kafka.failing import FailingPartitions
 from stream.kafka.held_back import HeldBackPartitions
 from stream.kafka.partition_queue import PartitionQueue
 from stream.kafka.unpacking import FetchedRecord, Unreadable, committed, split_batches
@@ -43,17 +44,20 @@ _LEADER_CHANGED = (kafka_errors.NotLeaderForPartitionError, kafka_errors.Unknown
 class FetchQueues:
     """The queues of all partitions, in the place where aiokafka's fetcher keeps fetched records.
 
-    To its routine a partition is "contained" while its queue is full or its next offset does not exist, and then needs
-    no back-off; so it is left out of requests, and no other partition waits for it.
+    To its routine a partition is "contained" while its queue is full, its next offset does not exist, or it pauses
+    after an error, and then needs no back-off; so it is left out of requests, and no other partition waits for it.
     """
 
     def __init__(self) -> None:
         self._queues: dict[TopicPartition, PartitionQueue] = {}
         self.out_of_range: dict[TopicPartition, int] = {}
         """The partitions whose next offset the broker does not have, by that offset, until another is sought."""
+        self.failing = FailingPartitions()
 
     def __contains__(self, tp: TopicPartition) -> bool:
-        return tp in self.out_of_range or (tp in self._queues and self._queues[tp].full)
+        if tp in self.out_of_range or self.failing.pauses(tp):
+            return True
+        return tp in self._queues and self._queues[tp].full
 
     def __getitem__(self, tp: TopicPartition) -> "FetchQueues":
         return self
@@ -61,6 +65,7 @@ class FetchQueues:
     def __delitem__(self, tp: TopicPartition) -> None:
         self._queues.pop(tp, None)
         self.out_of_range.pop(tp, None)
+        self.failing.forget(tp)
 
     def calculate_backoff(self) -> float:
         """Return 0: a full queue delays no other partition."""
@@ -70,6 +75,7 @@ class FetchQueues:
         """Drop everything: the assignment was lost."""
         self._queues.clear()
         self.out_of_range.clear()
+        self.failing.clear()
 
     def of(self, tp: TopicPartition) -> PartitionQueue:
         """Return the queue of a partition."""
@@ -186,6 +192,7 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         """
         requests, resets, timeout, invalid, resumed = super()._get_actions_per_node(assignment)
         self._pulse(assignment, requests)
+        timeout = min(timeout, self.queues.failing.shortest_pause())
         early = self._arrived_at + _GATHER_SECONDS - time.monotonic()
         if early > 0 and self.queues.filled(None):
             return [], resets, min(timeout, early), invalid, resumed
@@ -243,6 +250,7 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         error = kafka_errors.for_code(code)
         if error is not kafka_errors.NoError:
             return self._accept_error(tp, state, error)
+        self.queues.failing.forget(tp)
         state.highwater, state.lso = highwater, rest[0]
         self.held_back.note(tp, rest[0], highwater)
         batches = split_batches(rest[-1])
@@ -262,11 +270,13 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
             state.await_reset(self._default_reset_strategy)
         elif error is kafka_errors.OffsetOutOfRangeError:
             self.queues.out_of_range[tp] = state.position
+            self.queues.failing.forget(tp)
             return True
         elif error is kafka_errors.TopicAuthorizationFailedError:
             self.refused[tp] = error(tp.topic)
+            self.queues.failing.forget(tp)
             return True
-        else:
+        elif self.queues.failing.note(tp, error.__name__, self._retry_backoff):
             log.warning("%s partition %d could not be fetched, retrying: %s", *tp, error.__name__)
         return False
 
