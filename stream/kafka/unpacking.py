@@ -375,9 +375,9 @@ def _record(tp: TopicPartition, record: Any) -> FetchedRecord:  # noqa: ANN401 -
         record.value,
         headers,
     )
-    if len(headers) > LARGEST_HEADER_COUNT:
-        unread = headers[LARGEST_HEADER_COUNT:]
-        fetched.headers = headers[:LARGEST_HEADER_COUNT]
-        fetched.left_out = tuple(name[:_LONGEST_NAME] for name, _ in unread[:LARGEST_NAMED])
-        fetched.left_out_more = len(unread) - len(fetched.left_out)
-    return fetched
+    if len(headers) <= LARGEST_HEADER_COUNT:
+        return fetched
+    unread = headers[LARGEST_HEADER_COUNT:]
+    names = tuple(name[:_LONGEST_NAME] for name, _ in unread[:LARGEST_NAMED])
+    first, more = headers[:LARGEST_HEADER_COUNT], len(unread) - len(names)
+    return msgspec.structs.replace(fetched, headers=first, left_out=names, left_out_more=more)
