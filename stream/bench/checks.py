@@ -7,12 +7,14 @@ may write to a topic could stop a worker with one record. `search` looks for uni
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import product
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
-from aiokafka import ConsumerRecord
+from aiokafka import TopicPartition
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from models.commands import LARGEST_COMMAND_BYTES, read_command, read_event
 from models.errors import InvalidTimeError
@@ -24,7 +26,9 @@ from stream.contract.label import read_label
 from stream.contract.transaction import read_transaction
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.offsets import parse_metadata
+from stream.kafka.unpacking import FetchedRecord, RecordBatch
 from stream.redaction import holds_card_number, redact, redact_beginning, redact_headers, shown
+from stream.scoring.decode import without_impassable_headers
 from stream.telemetry.tracing import context_of
 
 SMALL, LARGE = 64 * 1024, 1024 * 1024
@@ -151,10 +155,8 @@ def _json(sound: bytes, *texts: bytes) -> Inputs:
     return (lists, VALUES), (members, MEMBERS), (fields, TEXTS), ([_BARE, (b"[", b"")], (*VALUES, *TEXTS))
 
 
-def _record(
-    value: bytes = b"{}", key: bytes = _KEY, headers: Sequence[tuple[str, bytes]] = ()
-) -> ConsumerRecord[bytes, bytes]:
-    return ConsumerRecord("transactions", 0, 0, 0, 0, key, value, None, len(key), len(value), headers)
+def _record(value: bytes = b"{}", key: bytes = _KEY, headers: Sequence[tuple[str, bytes]] = ()) -> FetchedRecord:
+    return FetchedRecord("transactions", 0, 0, 0, 0, key, value, headers)
 
 
 def _headers(data: bytes, name: str = "h") -> list[tuple[str, bytes]]:
@@ -179,6 +181,14 @@ def _dead_letter(data: bytes) -> object:
     third = len(data) // 3
     record = _record(data[:third], data[third : 2 * third], _headers(data[2 * third :]))
     return DeadLetter(record, DeadLetterCode.NOT_JSON, "why").to_record()
+
+
+@cache
+def _batch_of_headers(count: int) -> RecordBatch:
+    """Return a batch of one record with so many empty headers."""
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 4 * LARGE)
+    builder.append(0, 0, _KEY, b"{}", [("", None)] * count)
+    return RecordBatch(bytes(builder.build()))
 
 
 _ANY: Inputs = (([_BARE, (b"4" * 13, b"")], (*TEXTS, *VALUES)),)
@@ -206,7 +216,7 @@ CHECKS = (
     Check("an event", read_event, _json(b'{"schema":"event/1"', b"kind", b"at")),
     Check(
         "a score",
-        lambda data: list(ValidScores[ConsumerRecord[bytes, bytes]]().of([_record(data)])),
+        lambda data: list(ValidScores[FetchedRecord]().of([_record(data)])),
         (*_json(_SCORE, b"band", b"decision"), ([(_SCORE + b',"features":{', b"}}")], MEMBERS)),
     ),
     Check("a commit's metadata", lambda data: parse_metadata(data.decode("latin-1")), _ANY),
@@ -218,6 +228,17 @@ CHECKS = (
     Check("a redaction of a beginning", lambda data: redact_beginning(data, len(data) - 1), _ANY),
     Check("a redaction of headers", lambda data: redact_headers(_headers(data)), _ANY),
     Check("a redaction of empty headers", lambda data: redact_headers([("", b"")] * (len(data) // 3)), _SIZE),
+    Check(
+        "a record of empty headers",
+        lambda data: list(_batch_of_headers(len(data) // 2).unpack(TopicPartition("transactions", 0))),
+        _SIZE,
+    ),
+    Check("headers that are passed on", lambda data: without_impassable_headers(_record(headers=_headers(data))), _ANY),
+    Check(
+        "many headers that are not passed on",
+        lambda data: without_impassable_headers(_record(headers=[("", b"")] * len(data))),
+        _SIZE,
+    ),
     Check("a value shown in a message", shown, _ANY),
     Check("a dead letter", _dead_letter, _ANY),
     Check("a trace context in headers", lambda data: context_of([_TRACEPARENT, *_headers(data, "tracestate")]), _ANY),

@@ -42,6 +42,7 @@ class ConsumedRecord:
     timestamp: int = 0
     timestamp_type: int = 0
     left_out: Sequence[str] = ()
+    left_out_more: int = 0
     damage: str = ""
     headers: tuple[tuple[str, bytes], ...] = ()
 

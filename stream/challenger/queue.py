@@ -67,6 +67,7 @@ class RecordPlace:
     value: bytes | None = None
     headers: Headers = ()
     left_out: Sequence[str] = ()
+    left_out_more: int = 0
     damage: str = ""
 
 

@@ -9,6 +9,8 @@ from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 
 from aiokafka import TopicPartition
 
+from stream.kafka.unpacking import OBJECT_BYTES
+
 
 class Record(Protocol):
     """The fields of an aiokafka record that are used; `timestamp` is in epoch milliseconds."""
@@ -23,6 +25,8 @@ class Record(Protocol):
     headers: Sequence[tuple[str, bytes | None]]
     left_out: Sequence[str]
     """Headers that could not be read and are not among `headers`, by name."""
+    left_out_more: int
+    """How many more there are."""
     damage: str
     """Why the record cannot be read; empty if it can."""
 
@@ -35,12 +39,12 @@ _LARGE_BYTES = 256 * 1024
 
 
 def size_of(*records: Record) -> int:
-    """Return the bytes of the keys, values and headers of records."""
+    """Return about how many bytes the keys, values and headers of records take; an empty header is not free."""
     size = 0
     for record in records:
         size += len(record.value or b"") + len(record.key or b"")
         for name, value in record.headers:
-            size += len(name) + len(value or b"")
+            size += len(name) + len(value or b"") + OBJECT_BYTES
     return size
 
 

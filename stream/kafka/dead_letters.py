@@ -15,6 +15,7 @@ from stream.contract.codes import DeadLetterCode
 from stream.kafka.batches import Record, size_of
 from stream.kafka.client import LARGEST_OUTPUT_BYTES
 from stream.kafka.publisher import Headers, Outgoing
+from stream.kafka.unpacking import LARGEST_HEADER_COUNT
 from stream.redaction import redact_beginning, redact_headers, shorten
 
 MAX_RUN = 1_000
@@ -89,24 +90,26 @@ class DeadLetter(NamedTuple):
 def _fit(record: Record, added: list[tuple[str, bytes]]) -> _Fitted:
     """Divide the room of one record among a record's parts.
 
-    The value is cut first, then the key, each to no less than `_LEAST_BYTES`; then headers are left out, the longest
-    first.
+    With what is added, there are no more headers than are read of a record. The value is cut first, then the key, each
+    to no less than `_LEAST_BYTES`; then headers are left out, the longest first.
     """
     key, value = len(record.key or b""), len(record.value or b"")
-    if _estimate(record.key, record.value, [*record.headers, *added]) <= LARGEST_OUTPUT_BYTES:
-        return _Fitted(key, value, record.headers)
     marked = [*added, (TRUNCATED, bytes(_LONGEST_TRUNCATED))]
+    own = record.headers[: LARGEST_HEADER_COUNT - len(marked)]
+    missing = len(record.left_out) + record.left_out_more + len(record.headers) - len(own)
+    if _estimate(record.key, record.value, [*own, *(marked if missing else added)]) <= LARGEST_OUTPUT_BYTES:
+        return _Fitted(key, value, own, f"{missing} headers left out" if missing else "")
     room = LARGEST_OUTPUT_BYTES - _estimate(None, None, marked) - 3 * _LENGTH_BYTES
     least_value = min(value, _LEAST_BYTES)
-    headers, taken = _shortest(record.headers, room - min(key, _LEAST_BYTES) - least_value)
+    headers, taken = _shortest(own, room - min(key, _LEAST_BYTES) - least_value)
     room -= taken
     key_kept = min(key, room - least_value)
     value_kept = min(value, room - key_kept)
-    left_out = len(record.headers) - len(headers)
+    missing += len(own) - len(headers)
     said = (
         f"value of {value} bytes" if value_kept < value else "",
         f"key of {key} bytes" if key_kept < key else "",
-        f"{left_out} headers left out" if left_out else "",
+        f"{missing} headers left out" if missing else "",
     )
     return _Fitted(key_kept, value_kept, headers, ", ".join(filter(None, said)))
 

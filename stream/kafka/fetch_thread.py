@@ -17,6 +17,7 @@ from faust.transport.drivers import aiokafka as driver
 
 from stream.kafka.batches import Commit
 from stream.kafka.client import METADATA_AGE_MS, connection_options
+from stream.kafka.failing import FailingFetch
 from stream.kafka.fetcher import LogConsumer, Trouble
 from stream.kafka.held_back import HeldBack
 from stream.kafka.unpacking import FetchedRecord
@@ -111,6 +112,10 @@ class FetchThread(driver.AIOKafkaConsumerThread):
     def held_back(self) -> Mapping[TopicPartition, HeldBack]:
         """Return what lies behind an open transaction, by partition; callable from any thread."""
         return self.log_consumer.fetcher.held_back.copy() if self._has_started else {}
+
+    def failing(self) -> Mapping[TopicPartition, FailingFetch]:
+        """Return the partitions whose fetches fail; callable from any thread."""
+        return self.log_consumer.fetcher.queues.failing.copy() if self._has_started else {}
 
     async def fetch(
         self, partitions: Sequence[TopicPartition], limit: int, ends: Mapping[TopicPartition, int]

@@ -10,7 +10,6 @@ The classes replace private parts of aiokafka 0.14, which is pinned.
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -24,16 +23,14 @@ from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.errors import KafkaError
 
 from stream.kafka.client import REQUEST_TIMEOUT_MS, connection_options
+from stream.kafka.failing import FailingPartitions
 from stream.kafka.held_back import HeldBackPartitions
-from stream.kafka.unpacking import AnyBatch, FetchedRecord, Unreadable, committed, split_batches
+from stream.kafka.partition_queue import PartitionQueue
+from stream.kafka.unpacking import FetchedRecord, Unreadable, committed, split_batches
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.fetcher")
 
-_FULL_BATCH_BYTES = 1024 * 1024
-"""A partition with so many packed bytes in its queue is not fetched; at most one response more is held."""
-_TAKEN_BYTES = 4 * 1024 * 1024
-"""So much is taken of a partition at once, and one value more: compressed records may be large when unpacked."""
 _COORDINATES = ContextVar("coordinates", default=False)
 _GATHER_SECONDS = 0.003
 _PARTS_V11 = 5
@@ -44,96 +41,23 @@ Trouble: TypeAlias = "Unreadable | int | KafkaError"
 _LEADER_CHANGED = (kafka_errors.NotLeaderForPartitionError, kafka_errors.UnknownTopicOrPartitionError)
 
 
-class PartitionQueue:
-    """The fetched batches of one partition, and the next one's records; `next_offset` is the next record to take."""
-
-    def __init__(self, tp: TopicPartition) -> None:
-        self._tp = tp
-        self._packed: deque[AnyBatch] = deque()
-        self._packed_bytes = 0
-        self._records: deque[FetchedRecord | Unreadable] = deque()
-        self._position = 0
-        self._fetched_to = 0
-
-    def add(self, batches: Iterable[AnyBatch], first: int, fetched_to: int) -> None:
-        """Add the batches of a response to a request for `first`; the next request is for `fetched_to`."""
-        if not self:
-            self._position = first
-        self._packed.extend(batches)
-        self._packed_bytes = sum(batch.size for batch in self._packed)
-        self._fetched_to = fetched_to
-
-    def __bool__(self) -> bool:
-        """Tell whether something is queued, records or an unreadable range."""
-        return bool(self._records or self._packed)
-
-    @property
-    def full(self) -> bool:
-        """Whether so much is queued that no more should be fetched."""
-        return self._packed_bytes >= _FULL_BATCH_BYTES
-
-    @property
-    def position(self) -> int | None:
-        """The offset of the next record to take; None if nothing is queued."""
-        return self._position if self else None
-
-    def take(self, limit: int, end: int | None = None) -> list[FetchedRecord]:
-        """Return up to `limit` records in order, and a few MiB at most.
-
-        None from the offset `end` on, nor behind an unreadable range.
-        """
-        taken: list[FetchedRecord] = []
-        room = _TAKEN_BYTES
-        while len(taken) < limit and room > 0 and self._unpack():
-            first = self._records[0]
-            if isinstance(first, Unreadable) or (end is not None and first.offset >= end):
-                break
-            taken.append(first)
-            self._records.popleft()
-            self._position = first.offset + 1
-            room -= len(first.value or b"")
-        return taken
-
-    def unreadable(self) -> Unreadable | None:
-        """Return the unreadable range that is next; None if a record or nothing is next."""
-        return first if self._unpack() and isinstance(first := self._records[0], Unreadable) else None
-
-    def skip_unreadable(self) -> None:
-        """Pass over the unreadable range that is next."""
-        unreadable = self.unreadable()
-        if unreadable is not None:
-            self._records.popleft()
-            self._position = unreadable.end
-
-    def _unpack(self) -> bool:
-        """Unpack the next batch if no unpacked record is left; tell whether there is one now."""
-        while not self._records and self._packed:
-            batch = self._packed.popleft()
-            self._packed_bytes -= batch.size
-            self._records.extend(one for one in batch.unpack(self._tp) if _end_of(one) > self._position)
-        if not self._records:
-            self._position = max(self._position, self._fetched_to)
-        return bool(self._records)
-
-
-def _end_of(one: FetchedRecord | Unreadable) -> int:
-    return one.end if isinstance(one, Unreadable) else one.offset + 1
-
-
 class FetchQueues:
     """The queues of all partitions, in the place where aiokafka's fetcher keeps fetched records.
 
-    To its routine a partition is "contained" while its queue is full or its next offset does not exist, and then needs
-    no back-off; so it is left out of requests, and no other partition waits for it.
+    To its routine a partition is "contained" while its queue is full, its next offset does not exist, or it pauses
+    after an error, and then needs no back-off; so it is left out of requests, and no other partition waits for it.
     """
 
     def __init__(self) -> None:
         self._queues: dict[TopicPartition, PartitionQueue] = {}
         self.out_of_range: dict[TopicPartition, int] = {}
         """The partitions whose next offset the broker does not have, by that offset, until another is sought."""
+        self.failing = FailingPartitions()
 
     def __contains__(self, tp: TopicPartition) -> bool:
-        return tp in self.out_of_range or (tp in self._queues and self._queues[tp].full)
+        if tp in self.out_of_range or self.failing.pauses(tp):
+            return True
+        return tp in self._queues and self._queues[tp].full
 
     def __getitem__(self, tp: TopicPartition) -> "FetchQueues":
         return self
@@ -141,6 +65,7 @@ class FetchQueues:
     def __delitem__(self, tp: TopicPartition) -> None:
         self._queues.pop(tp, None)
         self.out_of_range.pop(tp, None)
+        self.failing.forget(tp)
 
     def calculate_backoff(self) -> float:
         """Return 0: a full queue delays no other partition."""
@@ -150,6 +75,7 @@ class FetchQueues:
         """Drop everything: the assignment was lost."""
         self._queues.clear()
         self.out_of_range.clear()
+        self.failing.clear()
 
     def of(self, tp: TopicPartition) -> PartitionQueue:
         """Return the queue of a partition."""
@@ -266,6 +192,7 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         """
         requests, resets, timeout, invalid, resumed = super()._get_actions_per_node(assignment)
         self._pulse(assignment, requests)
+        timeout = min(timeout, self.queues.failing.shortest_pause())
         early = self._arrived_at + _GATHER_SECONDS - time.monotonic()
         if early > 0 and self.queues.filled(None):
             return [], resets, min(timeout, early), invalid, resumed
@@ -323,6 +250,7 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         error = kafka_errors.for_code(code)
         if error is not kafka_errors.NoError:
             return self._accept_error(tp, state, error)
+        self.queues.failing.forget(tp)
         state.highwater, state.lso = highwater, rest[0]
         self.held_back.note(tp, rest[0], highwater)
         batches = split_batches(rest[-1])
@@ -342,11 +270,13 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
             state.await_reset(self._default_reset_strategy)
         elif error is kafka_errors.OffsetOutOfRangeError:
             self.queues.out_of_range[tp] = state.position
+            self.queues.failing.forget(tp)
             return True
         elif error is kafka_errors.TopicAuthorizationFailedError:
             self.refused[tp] = error(tp.topic)
+            self.queues.failing.forget(tp)
             return True
-        else:
+        elif self.queues.failing.note(tp, error.__name__, self._retry_backoff):
             log.warning("%s partition %d could not be fetched, retrying: %s", *tp, error.__name__)
         return False
 

@@ -14,7 +14,7 @@ from models.times import format_time
 from stream.contract.codes import DeadLetterCode
 from stream.kafka.batches import Record
 from stream.kafka.dead_letters import TRUNCATED
-from stream.kafka.unpacking import FetchedRecord
+from stream.kafka.unpacking import LARGEST_HEADER_COUNT, FetchedRecord
 from stream.redaction import MASK, redact, redact_headers, redact_text
 
 REDRIVEN_FROM = "redriven-from"
@@ -192,6 +192,6 @@ def _refusal(letter: KeptLetter, original: FetchedRecord | None) -> str:
 
 
 def headers_of(letter: KeptLetter, original: FetchedRecord) -> list[tuple[str, bytes | None]]:
-    """Return the headers with which an original is sent again: its own, and where it was."""
+    """Return the headers with which an original is sent again: its own, and where it was, which must be read again."""
     own = [(name, value) for name, value in original.headers if name != REDRIVEN_FROM]
-    return [*own, (REDRIVEN_FROM, str(letter.source).encode())]
+    return [*own[: LARGEST_HEADER_COUNT - 1], (REDRIVEN_FROM, str(letter.source).encode())]

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError
@@ -27,11 +27,14 @@ from numpy.random import default_rng
 
 from stream.kafka.aside import AsidePartitions
 from stream.kafka.batches import Batch, Commit, CommitLedger, Record
+from stream.kafka.failing import FailingFetch
 from stream.kafka.fetch_thread import ConsumerOptions, Fetched, FetchThread
 from stream.kafka.fetcher import LogConsumer, Trouble
 from stream.kafka.held_back import HeldBack
 
 log = logging.getLogger("fraudstream.transport")
+
+Value = TypeVar("Value")
 
 _IDLE_SECONDS = 0.05
 _STILL_SECONDS = 10.0
@@ -200,25 +203,18 @@ class BatchConsumer(driver.Consumer):
     def reasons(self) -> list[str]:
         """Return which own partitions do not go on, and why."""
         now = time.monotonic()
-        still = [(tp, now - at) for tp, at in sorted(self._pulsed_at().items()) if now - at > _STILL_SECONDS]
-        held = [(tp, one, now - one.since) for tp, one in sorted(self.held_back().items())]
-        return [
-            *self.aside.reasons(),
-            *(f"{tp.topic} partition {tp.partition}: its broker has not answered for {age:.0f} s" for tp, age in still),
-            *(
-                f"{tp.topic} partition {tp.partition}: {one.reason(age)}"
-                for tp, one, age in held
-                if age > _STILL_SECONDS
-            ),
-        ]
+        lasting: list[tuple[TopicPartition, HeldBack | FailingFetch]] = sorted(self.held_back().items())
+        lasting += sorted(self._own(self._thread.failing()).items())
+        found = [(tp, at, f"its broker has not answered for {now - at:.0f} s") for tp, at in self._pulsed_at().items()]
+        found += [(tp, one.since, one.reason(now - one.since)) for tp, one in lasting]
+        late = sorted((*tp, why) for tp, since, why in found if now - since > _STILL_SECONDS)
+        return [*self.aside.reasons(), *(f"{topic} partition {number}: {why}" for topic, number, why in late)]
 
     def _pulsed_at(self) -> dict[TopicPartition, float]:
         """Return when each own partition was last fetched, or could not be for a known reason."""
         if not self.flow_active:
             return {}
-        pulsed_at = self._thread.pulsed_at()
-        own = [TopicPartition(*tp) for tp in tuple(self._active_partitions)]
-        return {tp: pulsed_at[tp] for tp in own if tp in pulsed_at}
+        return self._own(self._thread.pulsed_at())
 
     # --- figures for gauges
 
@@ -228,8 +224,11 @@ class BatchConsumer(driver.Consumer):
 
     def held_back(self) -> dict[TopicPartition, HeldBack]:
         """Return what lies behind an open transaction, by own partition."""
+        return self._own(self._thread.held_back())
+
+    def _own(self, found: Mapping[TopicPartition, Value]) -> dict[TopicPartition, Value]:
         own = {TopicPartition(*tp) for tp in tuple(self._active_partitions)}
-        return {tp: one for tp, one in self._thread.held_back().items() if tp in own}
+        return {tp: one for tp, one in found.items() if tp in own}
 
     @property
     def halted(self) -> int:

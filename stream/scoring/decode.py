@@ -15,12 +15,12 @@ from stream.contract.transaction import ParsedTransaction, Transaction, clock_pr
 from stream.kafka.batches import Record
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.topics import LARGEST_LEAD_MS
-from stream.kafka.unpacking import FetchedRecord, Headers
-from stream.redaction import PASSED_AS_THEY_ARE, redact_text
+from stream.kafka.unpacking import LARGEST_HEADER_COUNT, LARGEST_NAMED, FetchedRecord, Headers
+from stream.redaction import PASSED_AS_THEY_ARE, shorten
 
 _LARGEST_HEADERS_BYTES = 1024 * 1024
 """Half of what an output may be as a whole; a score itself is a few kB."""
-_MAX_NAMED = 20
+_LONGEST_NAME = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +73,19 @@ def read_label_record(record: Record, log: int = 0) -> ParsedLabel | Rejection:
 def without_impassable_headers(record: Record) -> tuple[Record, tuple[str, ...]]:
     """Leave out headers that would make an output too large to pass on, the largest first.
 
-    Returns the record, and the names of all headers of the original that cannot be passed on.
+    Returns the record, and the names of headers of the original that cannot be passed on: of the first
+    `LARGEST_NAMED`, and how many more there are.
     """
-    kept = _fitting(record.headers)
-    names = [*record.left_out, *(name for name, _ in record.headers)]
-    for name, _ in kept:
-        names.remove(name)
-    if not names:
+    headers = record.headers[:LARGEST_HEADER_COUNT]
+    too_large = _too_large(headers)
+    more = record.headers[LARGEST_HEADER_COUNT:]
+    count = len(record.left_out) + record.left_out_more + len(too_large) + len(more)
+    if not count:
         return record, ()
-    more = [f"headers: {len(names) - _MAX_NAMED} more"] if len(names) > _MAX_NAMED else []
-    named = [f"headers.{redact_text(name)[:64]}" for name in names[:_MAX_NAMED]]
+    own = [*(headers[at] for at in sorted(too_large)), *more[:LARGEST_NAMED]]
+    names = [*record.left_out, *(name for name, _ in own)][:LARGEST_NAMED]
+    named = [f"headers.{shorten(name, _LONGEST_NAME)}" for name in names]
+    unnamed = [f"headers: {count - len(names)} more"] if count > len(names) else []
     copy = FetchedRecord(
         record.topic,
         record.partition,
@@ -91,24 +94,23 @@ def without_impassable_headers(record: Record) -> tuple[Record, tuple[str, ...]]
         record.timestamp_type,
         record.key,
         record.value,
-        kept,
+        tuple(header for at, header in enumerate(headers) if at not in too_large),
     )
-    return copy, (*named, *more)
+    return copy, (*named, *unnamed)
 
 
-def _fitting(headers: Headers) -> Headers:
-    """Return the headers that fit together, in their order; identifiers of traces and messages are preferred."""
+def _too_large(headers: Headers) -> set[int]:
+    """Return which headers do not fit together with the others; identifiers of traces and messages are preferred."""
     sizes = [len(name.encode()) + len(value or b"") for name, value in headers]
-    total = sum(sizes)
+    total, too_large = sum(sizes), set[int]()
     if total <= _LARGEST_HEADERS_BYTES:
-        return headers
-    kept = dict(enumerate(headers))
-    for at in sorted(kept, key=lambda at: (headers[at][0] in PASSED_AS_THEY_ARE, -sizes[at])):
+        return too_large
+    for at in sorted(range(len(sizes)), key=lambda at: (headers[at][0] in PASSED_AS_THEY_ARE, -sizes[at])):
         if total <= _LARGEST_HEADERS_BYTES:
             break
         total -= sizes[at]
-        del kept[at]
-    return tuple(kept.values())
+        too_large.add(at)
+    return too_large
 
 
 def _columns(records: Sequence[Record], accepted: Sequence[ParsedTransaction], log: int) -> Transactions:

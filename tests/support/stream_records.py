@@ -39,6 +39,7 @@ class Told:
     timestamp: int = LATEST_MS
     timestamp_type: int = 0
     left_out: Sequence[str] = ()
+    left_out_more: int = 0
     damage: str = ""
 
 

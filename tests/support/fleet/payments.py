@@ -34,7 +34,7 @@ class ConsumedRecord:
 
     def __init__(self, value: bytes, key: bytes, offset: int = 0) -> None:
         self.topic, self.partition, self.offset, self.timestamp, self.timestamp_type = "t", 0, offset, 2**50, 0
-        self.left_out, self.damage = (), ""
+        self.left_out, self.left_out_more, self.damage = (), 0, ""
         self.key, self.value, self.headers = key, value, ()
 
 

@@ -44,7 +44,7 @@ def check_record_batches(data: bytes) -> None:
     for message_set in (data, resigned(data)):
         batches = split_batches(message_set)
         for batch in batches:
-            found = batch.unpack(TP)
+            found = [one for piece in batch.unpack(TP) for one in piece]
             ends = [
                 (one.first, one.end) if isinstance(one, Unreadable) else (one.offset, one.offset + 1) for one in found
             ]

@@ -62,6 +62,7 @@ class Record:
     value: bytes | None
     timestamp_type: int = 0
     left_out: Sequence[str] = ()
+    left_out_more: int = 0
     damage: str = ""
     headers: Sequence[tuple[str, bytes | None]] = ()
 

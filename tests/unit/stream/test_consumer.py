@@ -9,7 +9,8 @@ from opentelemetry.propagate import extract
 from opentelemetry.trace import get_current_span
 
 from stream.consumer import Standing, ValidScores, trace_of
-from stream.kafka.offsets import Decision, Position, _start, identity_of, parse_metadata
+from stream.kafka.offsets import Decision, Position, identity_of, parse_metadata
+from stream.kafka.score_tails import _start
 from support.stream_records import Told
 
 PLACES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 8)), max_size=30)

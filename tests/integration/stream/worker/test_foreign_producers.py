@@ -21,6 +21,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from stream.clock import now_ms
 from stream.contract.codes import DeadLetterCode
 from stream.contract.outputs import Score
+from stream.kafka.unpacking import LARGEST_HEADER_COUNT, LARGEST_NAMED
 from support.fleet.fleet import Fleet, sources, until
 from support.fleet.payments import PARTITIONS, partition_of, payment
 from support.fleet.shipments import (
@@ -55,6 +56,8 @@ NEAR_THE_LIMIT = 1_048_000
 ODD_HEADERS: Headers = ((b"kept", b"1"), (b"\xff\xfe", b"2"), (b"", b"3"), (b"kept", None), (b"caf\xe9", b"4"))
 PASSED_ON = (("kept", b"1"), ("", b"3"), ("kept", None))
 BAD = {"amount_minor": -1}
+MANY = 1_500_000
+"""Empty headers that gzip makes 3 kB of; the broker takes them."""
 OPEN_MS = 60_000
 """How long the brokers leave a transaction open; after 10 s, a worker says that it waits for it."""
 LABELLED = "2026-01-01T00:00:00Z"
@@ -241,7 +244,30 @@ def test_what_unpacks_to_more_than_a_topic_takes_is_decided_or_is_cut_to_a_dead_
     dropped = [one.dropped for one in valid if one.dropped]
     assert len(dropped) == len(CODECS[1:])
     assert all("note" in name for names in dropped for name in names)
+    assert_many_headers_delay_nothing(fleet, workers)
     assert_all_alive(workers)
+
+
+def assert_many_headers_delay_nothing(fleet: Fleet, workers: Sequence[Worker]) -> None:
+    """Store a payment with `MANY` empty headers, which are 3 kB, and its label likewise, among ordinary payments."""
+    before = decided(fleet)
+    ordinary = [payment(1_000 + at, card_id=f"beside-{at % 40}") for at in range(400)]
+    assert {partition_of(one["card_id"]) for one in ordinary} == set(range(PARTITIONS))
+    many, headers = payment(2_000, card_id="many"), [(b"", None)] * MANY
+    fleet.publish(ordinary[:200])
+    store(fleet, [raw(many, headers)], partition_of("many"), "gzip")
+    store(fleet, [raw(label_of(many), headers)], partition_of("many"), "gzip", topic="labels")
+    fleet.publish(ordinary[200:])
+    expected = before | {one["transaction_id"] for one in (*ordinary, many)}
+    deadline = time.monotonic() + 60
+    while sum(fleet.ends("scores").values()) < len(expected) or not sum(fleet.ends("outcomes").values()):
+        assert time.monotonic() < deadline
+        assert [worker.get("/health/live", 2.0)[0] for worker in workers] == [200] * len(workers)
+    valid = fleet.await_scores(len(expected))
+    assert Counter(score.transaction_id for score in valid) == Counter(expected)
+    assert [one.dropped[-1] for one in valid if one.transaction_id == many["transaction_id"]] == [
+        f"headers: {MANY - LARGEST_HEADER_COUNT - LARGEST_NAMED} more"
+    ]
 
 
 def test_a_batch_that_cannot_be_unpacked_halts_its_own_partition_alone_and_is_told_of(fleet: Fleet) -> None:

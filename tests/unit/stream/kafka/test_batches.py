@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.kafka.batches import Batch, Commit, CommitLedger, in_thread_if_large, size_of
+from stream.kafka.unpacking import OBJECT_BYTES
 from support.stream_records import Told
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -102,8 +103,12 @@ def test_a_batch_does_not_start_while_partitions_are_revoked() -> None:
 
 def test_the_size_of_records_is_that_of_their_keys_values_and_headers() -> None:
     records = [Told(b"12345", b"123", headers=[("ab", b"1"), ("c", None)]), Told(None, None)]
-    assert size_of(*records) == 12
+    assert size_of(*records) == 12 + 2 * OBJECT_BYTES
     assert size_of() == 0
+
+
+def test_a_record_of_many_empty_headers_is_large() -> None:
+    assert size_of(Told(None, None, headers=[("", None)] * 10_000)) >= 10_000 * OBJECT_BYTES
 
 
 def test_work_on_large_records_is_done_in_another_thread() -> None:

@@ -153,6 +153,15 @@ def test_headers_are_left_out_longest_first_only_if_there_is_no_room_for_some_of
     assert batch_bytes(outgoing) <= LARGEST_OUTPUT_BYTES
 
 
+def test_a_dead_letter_says_how_many_headers_of_its_record_were_not_read() -> None:
+    record = Told(b"v", b"k", 0, 0, [("a", b"1")], left_out=["odd", "odder"], left_out_more=40)
+    outgoing = letter(record).to_record()
+    assert dict(outgoing.headers)[TRUNCATED] == b"42 headers left out"
+    near = Told(b"v" * (LARGEST_OUTPUT_BYTES - 350), None, 0, 0, [], left_out_more=7)
+    assert dict(letter(near).to_record().headers)[TRUNCATED].endswith(b"7 headers left out")
+    assert batch_bytes(letter(near).to_record()) <= LARGEST_OUTPUT_BYTES
+
+
 @pytest.mark.parametrize(
     "piece", [b"5-", f"{CARD_NUMBER} ".encode(), b"\\u0034\\u002d", b"x" * 15 + CARD_NUMBER.encode()]
 )

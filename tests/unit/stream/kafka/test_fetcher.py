@@ -4,9 +4,10 @@ from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.kafka.fetcher import FetchQueues, PartitionQueue
+from stream.kafka.fetcher import FetchQueues
+from stream.kafka.partition_queue import PartitionQueue
 from stream.kafka.unpacking import AnyBatch, FetchedRecord, Unreadable, split_batches
-from support.record_batches import packed, sent
+from support.record_batches import CODECS, packed, sent
 
 TP = TopicPartition("transactions", 0)
 FULL = 1024 * 1024
@@ -84,3 +85,34 @@ def test_a_partition_counts_as_contained_while_its_queue_is_full_or_its_offset_d
     del queues[TP]
     assert TP not in queues
     assert queues.filled(None) == []
+
+
+def test_a_partition_is_not_fetched_while_a_batch_that_is_large_when_unpacked_is_taken() -> None:
+    value = bytes(64 * 1024)
+    queue = PartitionQueue(TP)
+    queue.add(split_batches(packed([(b"k", value, ())] * 150, CODECS["gzip"])), 0, 150)
+    assert not queue.full
+    taken = queue.take(10)
+    assert queue.full
+    while some := queue.take(100):
+        taken += some
+    assert [record.offset for record in taken] == list(range(150))
+    assert not queue.full
+
+
+def test_no_batch_is_unpacked_before_the_one_before_it_was_taken() -> None:
+    first, second = batches(0, 5, 5)
+    queue = PartitionQueue(TP)
+    queue.add([first, second], 0, 10)
+    assert [record.offset for record in queue.take(5)] == [0, 1, 2, 3, 4]
+    assert (first.unpacked_size > 0, second.unpacked_size) == (True, 0)
+
+
+def test_what_is_taken_at_once_is_bounded_by_headers_too() -> None:
+    queue = PartitionQueue(TP)
+    queue.add(split_batches(packed([(b"k", b"{}", [("", None)] * 1_000)] * 200)), 0, 200)
+    counts = list[int]()
+    while some := queue.take(512):
+        counts.append(len(some))
+    assert sum(counts) == 200
+    assert max(counts) < 70

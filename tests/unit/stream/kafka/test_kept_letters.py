@@ -1,14 +1,17 @@
 """Dead letters are read back, and originals are sent again only if they are there, whole and unchanged."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import pytest
+from aiokafka import TopicPartition
 
 from stream.contract.codes import DeadLetterCode
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.kept_letters import REDRIVEN_FROM, KeptLetter, OriginalPlace, Originals, headers_of, read_letter
-from stream.kafka.unpacking import FetchedRecord
+from stream.kafka.unpacking import LARGEST_HEADER_COUNT, FetchedRecord, split_batches
+from support.record_batches import packed
 
 NUMBER = "4532015112830366"
 VALUE = msgspec.json.encode({"transaction_id": "t-1", "card_id": "card-1"})
@@ -156,3 +159,23 @@ def test_a_producer_that_names_an_original_in_another_record_does_not_hide_it_fr
     others = [record(8, b"{}", headers=named), record(9, key=b"card-2", headers=named)]
     assert reasons([letter(record())], record(), *others) == (["transactions:2:7"], 0, [])
     assert reasons([letter(record())], record(), record(10, headers=named)) == ([], 1, [])
+
+
+def fetched(key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> FetchedRecord:
+    """Return a record as it is read after it was sent."""
+    (batch,) = split_batches(packed([(key, value, headers)]))
+    ((record,),) = batch.unpack(TopicPartition("dead-letters", 0))
+    assert isinstance(record, FetchedRecord)
+    return record
+
+
+def test_what_the_worker_adds_to_a_record_with_as_many_headers_as_are_read_is_read_again() -> None:
+    headers = [(f"h{at}", b"") for at in range(LARGEST_HEADER_COUNT)]
+    original = FetchedRecord("transactions", 2, 7, 1_000, 0, b"card", b"{}", headers)
+    refused = DeadLetter(original, DeadLetterCode.UNDECIDABLE, "why").to_record("blue")
+    kept = read_letter(fetched(refused.key, refused.value, refused.headers))
+    assert kept is not None
+    assert (kept.source, kept.code, kept.deployment) == (("transactions", 2, 7), "undecidable", "blue")
+    assert kept.truncated == "8 headers left out"
+    again = fetched(b"card", b"{}", headers_of(kept, original))
+    assert again.headers[-1] == (REDRIVEN_FROM, b"transactions:2:7")

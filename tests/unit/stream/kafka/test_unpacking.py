@@ -13,8 +13,10 @@ from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream.kafka.decompression import LARGEST_UNPACKED_BYTES
 from stream.kafka.unpacking import (
-    LARGEST_UNPACKED_BYTES,
+    LARGEST_HEADER_COUNT,
+    LARGEST_NAMED,
     AnyBatch,
     FetchedRecord,
     RecordBatch,
@@ -47,9 +49,13 @@ def only(message_set: bytes) -> AnyBatch:
     return batch
 
 
+def unpacked(batch: AnyBatch) -> list[FetchedRecord | Unreadable]:
+    return [one for piece in batch.unpack(TP) for one in piece]
+
+
 @given(ROWS, st.sampled_from(sorted(CODECS)), st.integers(0, 2**40))
 def test_every_record_of_every_codec_is_returned_as_it_was_sent(rows: list[Row], codec: str, base: int) -> None:
-    records = only(packed(rows, CODECS[codec], base)).unpack(TP)
+    records = unpacked(only(packed(rows, CODECS[codec], base)))
     expected = [
         FetchedRecord(*TP, base + number, 1_000 + number, 0, key, value, tuple(headers))
         for number, (key, value, headers) in enumerate(rows)
@@ -71,7 +77,7 @@ def test_a_header_whose_key_is_not_utf_8_is_left_out_and_named(rows: list[Row], 
         3: lambda data: bytes(cramjam.lz4.compress(data)),
         4: lambda data: bytes(cramjam.zstd.compress(data)),
     }
-    records = only(with_body(packers[CODECS[codec]](body), CODECS[codec], len(rows))).unpack(TP)
+    records = unpacked(only(with_body(packers[CODECS[codec]](body), CODECS[codec], len(rows))))
     read = [one for one in records if isinstance(one, FetchedRecord)]
     assert [(one.key, one.value, tuple(one.headers)) for one in read] == [
         (key, value, tuple(some)) for key, value, some in rows
@@ -85,7 +91,7 @@ def test_a_record_with_an_impossible_field_length_is_damaged_and_the_others_are_
         batch[batch.index(b"second") - 1] = 0x7E  # its value is said to be 63 bytes long
 
     rows: list[Row] = [(b"k", b"first!", ()), (b"k", b"second", ()), (b"k", b"third!", ())]
-    first, second, third = only(changed(packed(rows, base=50), damage)).unpack(TP)
+    first, second, third = unpacked(only(changed(packed(rows, base=50), damage)))
     assert isinstance(first, FetchedRecord)
     assert isinstance(second, FetchedRecord)
     assert isinstance(third, FetchedRecord)
@@ -103,7 +109,7 @@ def test_the_rest_of_a_batch_is_unreadable_from_a_record_of_impossible_length_on
     def damage(copy: bytearray) -> None:
         copy[HEADER_BYTES + size] = 0x7F  # a negative length
 
-    first, rest = only(changed(batch, damage)).unpack(TP)
+    first, rest = unpacked(only(changed(batch, damage)))
     assert isinstance(first, FetchedRecord)
     assert first.value == b"a"
     assert rest == Unreadable(8, 10, "a record's length is invalid")
@@ -112,12 +118,12 @@ def test_the_rest_of_a_batch_is_unreadable_from_a_record_of_impossible_length_on
 def test_a_wrong_checksum_makes_the_whole_batch_unreadable() -> None:
     batch = bytearray(packed([(None, b"a", ())] * 4, base=20))
     batch[-1] ^= 1
-    assert only(bytes(batch)).unpack(TP) == [Unreadable(20, 24, "its checksum is wrong")]
+    assert unpacked(only(bytes(batch))) == [Unreadable(20, 24, "its checksum is wrong")]
 
 
 @pytest.mark.parametrize("codec", [1, 2, 3, 4, 5, 7])
 def test_bytes_that_no_codec_unpacks_make_the_batch_unreadable(codec: int) -> None:
-    (found,) = only(with_body(b"not compressed at all" * 5, codec, 3)).unpack(TP)
+    (found,) = unpacked(only(with_body(b"not compressed at all" * 5, codec, 3)))
     assert isinstance(found, Unreadable)
     assert (found.first, found.end) == (0, 3)
     assert found.reason.startswith("it cannot be unpacked: ")
@@ -127,14 +133,14 @@ def test_bytes_that_no_codec_unpacks_make_the_batch_unreadable(codec: int) -> No
 def test_a_batch_that_unpacks_to_more_than_the_limit_is_unreadable(codec: str) -> None:
     bomb = b"\0" * (LARGEST_UNPACKED_BYTES + 1)
     compress = cramjam.snappy.compress_raw if codec == "snappy" else getattr(cramjam, codec).compress
-    (found,) = only(with_body(bytes(compress(bomb)), CODECS[codec], 1)).unpack(TP)
+    (found,) = unpacked(only(with_body(bytes(compress(bomb)), CODECS[codec], 1)))
     assert isinstance(found, Unreadable)
 
 
 @pytest.mark.parametrize("codec", sorted(CODECS))
 def test_a_batch_that_unpacks_to_much_more_than_its_size_is_unpacked(codec: str) -> None:
     value = bytes(LARGEST_UNPACKED_BYTES // 4)
-    (record,) = only(packed([(None, value, ())], CODECS[codec])).unpack(TP)
+    (record,) = unpacked(only(packed([(None, value, ())], CODECS[codec])))
     assert isinstance(record, FetchedRecord)
     assert record.value == value
 
@@ -144,11 +150,90 @@ def test_damaged_compressed_bytes_are_not_unpacked_again_into_larger_and_larger_
     batch = only(with_body(b"not compressed at all" * 5, CODECS[codec], 3))
     tracemalloc.start()
     try:
-        (found,) = batch.unpack(TP)
+        (found,) = unpacked(batch)
         assert tracemalloc.get_traced_memory()[1] < 1024 * 1024
     finally:
         tracemalloc.stop()
     assert isinstance(found, Unreadable)
+
+
+MIB = 1024 * 1024
+LONG = b"v" * 300 * 1024
+"""A value that makes its record too long for aiokafka to read it before its headers are counted."""
+
+
+def peak(batch: AnyBatch) -> tuple[list[FetchedRecord | Unreadable], int]:
+    """Return the first piece of a batch, and how many bytes it took to unpack it."""
+    tracemalloc.start()
+    try:
+        piece = next(iter(batch.unpack(TP)))
+        return list(piece), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("value", [b"{}", LONG], ids=["read by aiokafka", "read one by one"])
+@pytest.mark.parametrize("more", [0, 1, 20, 21, 500])
+def test_the_first_thousand_headers_are_read_and_the_others_are_named_or_counted(value: bytes, more: int) -> None:
+    headers = [(f"h{at}", b"%d" % at) for at in range(LARGEST_HEADER_COUNT + more)]
+    rows: list[Row] = [(b"k", b"first", ()), (b"k", value, headers), (b"k", b"last", [("a", b"1")])]
+    first, many, last = unpacked(only(packed(rows, base=5)))
+    assert (first, last) == (
+        FetchedRecord(*TP, 5, 1_000, 0, b"k", b"first", ()),
+        FetchedRecord(*TP, 7, 1_002, 0, b"k", b"last", (("a", b"1"),)),
+    )
+    unread = [name for name, _ in headers[LARGEST_HEADER_COUNT:]]
+    names, counted = tuple(unread[:LARGEST_NAMED]), len(unread[LARGEST_NAMED:])
+    kept = tuple(headers[:LARGEST_HEADER_COUNT])
+    assert many == FetchedRecord(*TP, 6, 1_001, 0, b"k", value, kept, names, counted)
+
+
+def test_headers_that_are_no_text_count_among_the_first_thousand() -> None:
+    headers: list[tuple[str, bytes | None]] = [("Odd", b"")] * 30 + [("even", b"")] * LARGEST_HEADER_COUNT
+    batch = packed([(b"k", LONG, headers)])
+    (record,) = unpacked(only(changed(batch, lambda plain: plain.__setitem__(plain.index(b"Odd"), 0xFF))))
+    assert isinstance(record, FetchedRecord)
+    assert len(record.headers) == LARGEST_HEADER_COUNT - 1
+    assert (record.left_out[0], len(record.left_out), record.left_out_more) == ("\\xffdd", 20, 11)
+
+
+@pytest.mark.parametrize("count", [120_000, 4_000_000])
+def test_a_record_of_millions_of_empty_headers_takes_the_memory_of_a_thousand(count: int) -> None:
+    batch = only(packed([(b"k", b"{}", [("", None)] * count)], CODECS["gzip"]))
+    (record,), taken = peak(batch)
+    assert isinstance(record, FetchedRecord)
+    assert len(record.headers) == LARGEST_HEADER_COUNT
+    assert len(record.left_out) + record.left_out_more == count - LARGEST_HEADER_COUNT
+    assert taken < 4 * 2 * count + 16 * MIB
+
+
+def test_a_batch_of_many_records_with_many_headers_each_is_unpacked_piece_by_piece() -> None:
+    rows: list[Row] = [(b"k", b"{}", [("", None)] * LARGEST_HEADER_COUNT)] * 4_000
+    batch = only(packed(rows, CODECS["gzip"]))
+    _, taken = peak(batch)
+    assert taken < 48 * MIB
+    assert [one.offset for one in unpacked(batch) if isinstance(one, FetchedRecord)] == list(range(4_000))
+
+
+@pytest.mark.parametrize("damaged", [0, 1_000, 2_999])
+def test_a_damaged_record_in_a_batch_of_several_pieces_costs_only_itself(damaged: int) -> None:
+    rows: list[Row] = [(b"k", b"value-%06d" % at + b"." * 100, ()) for at in range(3_000)]
+
+    def damage(batch: bytearray) -> None:
+        batch[batch.index(b"value-%06d" % damaged) - 1] = 0x7F  # a negative length, which leaves its bytes over
+
+    found = unpacked(only(changed(packed(rows), damage)))
+    assert [one.offset for one in found if isinstance(one, FetchedRecord)] == list(range(3_000))
+    assert [one.offset for one in found if isinstance(one, FetchedRecord) and one.damage] == [damaged]
+
+
+def test_a_batch_of_the_old_format_has_a_largest_number_of_records() -> None:
+    message = struct.pack(">bbqii", 1, 0, 5_000, -1, 1) + b"x"
+    plain = struct.pack(">qiI", 0, 4 + len(message), zlib.crc32(message)) + message
+    (found,) = unpacked(only(old_wrapper(plain * 100_001)))
+    assert isinstance(found, Unreadable)
+    assert "it holds 100001 records" in found.reason
+    assert len(unpacked(only(old_wrapper(plain * 1_000)))) == 1_000
 
 
 @pytest.mark.parametrize("delta", [2**31 - 1, -1, -(2**31)])
@@ -157,7 +242,7 @@ def test_a_last_offset_that_no_record_has_costs_neither_memory_nor_progress(delt
         struct.pack_into(">i", batch, LAST_DELTA_AT, delta)
 
     batch = only(changed(packed([(None, b"a", ())], base=7), claim))
-    found = batch.unpack(TP)
+    found = unpacked(batch)
     assert [one.offset for one in found if isinstance(one, FetchedRecord)] == [7]
     assert batch.next_offset == 8 + max(0, delta)
 
@@ -165,7 +250,7 @@ def test_a_last_offset_that_no_record_has_costs_neither_memory_nor_progress(delt
 @pytest.mark.parametrize("size", [2**32 - 1, 2**34])
 def test_a_snappy_block_that_claims_gigabytes_is_not_unpacked(size: int) -> None:
     claim = bytes((size >> (7 * at)) & 0x7F | 0x80 for at in range(4)) + bytes([size >> 28 & 0x7F])
-    (found,) = only(with_body(claim + b"abc", 2, 1)).unpack(TP)
+    (found,) = unpacked(only(with_body(claim + b"abc", 2, 1)))
     assert isinstance(found, Unreadable)
     assert "unpacks to more than" in found.reason
 
@@ -178,7 +263,7 @@ def test_whatever_bytes_are_changed_every_offset_is_accounted_for_once_and_in_or
         start = HEADER_BYTES + at % max(1, len(batch) - HEADER_BYTES)
         batch[start : start + len(noise)] = noise[: len(batch) - start]
 
-    found = only(changed(packed(rows, codec, base=100), damage)).unpack(TP)
+    found = unpacked(only(changed(packed(rows, codec, base=100), damage)))
     ends = [(one.first, one.end) if isinstance(one, Unreadable) else (one.offset, one.offset + 1) for one in found]
     assert all(before[1] <= after[0] for before, after in pairwise(ends))
     assert all(100 <= first < end <= 100 + len(rows) for first, end in ends)
@@ -187,7 +272,7 @@ def test_whatever_bytes_are_changed_every_offset_is_accounted_for_once_and_in_or
 @given(st.binary(max_size=300))
 def test_no_bytes_in_place_of_a_response_raise_an_error(message_set: bytes) -> None:
     for batch in split_batches(message_set):
-        batch.unpack(TP)
+        unpacked(batch)
 
 
 def test_a_cut_off_last_batch_is_left_out() -> None:
@@ -200,10 +285,10 @@ def test_records_of_the_old_formats_are_read() -> None:
     builder.append(0, 5_000, b"key", b"value")
     batch = bytearray(builder.build())
     struct.pack_into(">q", batch, 0, 41)
-    (record,) = only(bytes(batch)).unpack(TP)
+    (record,) = unpacked(only(bytes(batch)))
     assert record == FetchedRecord(*TP, 41, 5_000, 0, b"key", b"value", ())
     batch[-1] ^= 1
-    assert only(bytes(batch)).unpack(TP) == [Unreadable(41, 42, "its checksum is wrong")]
+    assert unpacked(only(bytes(batch))) == [Unreadable(41, 42, "its checksum is wrong")]
 
 
 def old_wrapper(plain: bytes) -> bytes:
@@ -223,7 +308,7 @@ def old_wrapper(plain: bytes) -> bytes:
 )
 def test_what_an_old_format_compresses_has_the_same_limits(plain: bytes, why: str) -> None:
     """aiokafka unpacks any size, and looks for ever for the end of a message whose length is negative."""
-    (found,) = only(old_wrapper(plain)).unpack(TP)
+    (found,) = unpacked(only(old_wrapper(plain)))
     assert isinstance(found, Unreadable)
     assert why in found.reason
 

@@ -1,0 +1,55 @@
+"""Partitions that their broker answers with an error it may recover from, such as one of its disk."""
+
+import time
+from typing import NamedTuple
+
+from aiokafka import TopicPartition
+
+
+class FailingFetch(NamedTuple):
+    """The last error of a partition, since when each fetch of it fails, and when the next one may follow.
+
+    Both times are in monotonic seconds.
+    """
+
+    error: str
+    since: float
+    next_at: float
+
+    def reason(self, seconds: float) -> str:
+        """Return what an operator reads once the fetches have failed for so long."""
+        return f"its broker has answered each fetch with an error for {seconds:.0f} s, the last one {self.error}"
+
+
+class FailingPartitions:
+    """What fails now, by partition."""
+
+    def __init__(self) -> None:
+        self._partitions: dict[TopicPartition, FailingFetch] = {}
+
+    def note(self, tp: TopicPartition, error: str, pause: float) -> bool:
+        """Take the error of a fetch, after which the partition pauses for so many seconds; tell whether it is new."""
+        now, before = time.monotonic(), self._partitions.get(tp)
+        self._partitions[tp] = FailingFetch(error, now if before is None else before.since, now + pause)
+        return before is None or before.error != error
+
+    def forget(self, tp: TopicPartition) -> None:
+        """Note that a partition was fetched, or is not fetched for another reason."""
+        self._partitions.pop(tp, None)
+
+    def clear(self) -> None:
+        """Forget all: the assignment was lost."""
+        self._partitions.clear()
+
+    def pauses(self, tp: TopicPartition) -> bool:
+        """Tell whether a partition must not be fetched yet."""
+        return tp in self._partitions and time.monotonic() < self._partitions[tp].next_at
+
+    def shortest_pause(self) -> float:
+        """Return the seconds until one of those that pause may be fetched; infinity if none does."""
+        now = time.monotonic()
+        return min((one.next_at - now for one in self._partitions.values() if one.next_at > now), default=float("inf"))
+
+    def copy(self) -> dict[TopicPartition, FailingFetch]:
+        """Return what fails, by partition; callable from any thread."""
+        return self._partitions.copy()
