@@ -12,7 +12,7 @@ from stream.control.client import read_logs
 from stream.errors import TopicsError
 from stream.kafka.client import MISSING_OR_HIDDEN, connection_options
 from stream.kafka.inputs import input_states, is_same_record, partitions_of
-from stream.kafka.losses import Loss, Progress, find_start
+from stream.kafka.losses import Loss, Progress, find_start, progress_of_labels
 from stream.kafka.offsets import committed_offsets
 from stream.kafka.score_tails import read_resume_points
 from stream.kafka.topics import LABELS, TRANSACTIONS
@@ -74,9 +74,9 @@ async def _progress_of_transactions(
         *(is_same_record(settings, tp, states[tp], points[tp.partition].position) for tp in tps)
     )
     return {
-        tp: Progress(point.committed, point.position.standing.last_place, point.position.topic_id, one)
+        tp: Progress(point.committed, at.standing.last_place, at.topic_id, one, at.log)
         for tp, one in zip(tps, same, strict=True)
-        for point in (points[tp.partition],)
+        for point, at in ((points[tp.partition], points[tp.partition].position),)
     }
 
 
@@ -84,7 +84,4 @@ async def _progress_of_labels(
     settings: Settings, admin: AIOKafkaAdminClient, tps: list[TopicPartition]
 ) -> dict[TopicPartition, Progress]:
     commits = await committed_offsets(settings, admin, tps)
-    return {
-        tp: Progress(commits[tp].offset if commits[tp].offset >= 0 else None, topic_id=commits[tp].metadata or "")
-        for tp in tps
-    }
+    return {tp: progress_of_labels(commits[tp].offset, commits[tp].metadata or "") for tp in tps}

@@ -18,8 +18,8 @@ from stream.control.follower import Follower
 from stream.kafka.batches import Commit
 from stream.kafka.fetcher import Trouble
 from stream.kafka.inputs import input_states, partitions_of
-from stream.kafka.losses import Progress, Start, find_start
-from stream.kafka.offsets import committed_offsets
+from stream.kafka.losses import Progress, Start, find_start, progress_of_labels
+from stream.kafka.offsets import committed_offsets, read_topic_note, topic_note
 from stream.kafka.topic_ids import topic_states
 from stream.kafka.topics import LABELS, LAYOUTS, TRANSACTIONS, count_problems
 from stream.kafka.transport import BatchConsumer
@@ -58,6 +58,7 @@ class InputLosses:
         self._assignment = 0
         self._held: dict[TopicPartition, str] = {}
         self._ids: dict[str, str] = {}
+        self._notes: dict[int, str] = {}
         self._count_problems: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self.log = 0
@@ -72,10 +73,9 @@ class InputLosses:
         """Tell whether a partition must not be read now."""
         return partition in self._held
 
-    @property
-    def label_note(self) -> str:
-        """The metadata of a commit of labels: the id of their topic."""
-        return self._ids.get(self._labels, "")
+    def label_note(self, partition: int) -> str:
+        """Return the metadata of a commit of labels: the topic that was checked before the partition was read."""
+        return self._notes.get(partition, "")
 
     def assigned(self, partitions: Iterable[TopicPartition]) -> None:
         """Check the partitions of labels of a new assignment before they are read."""
@@ -184,17 +184,18 @@ class InputLosses:
         deps = self._deps
         (state,) = (await input_states(deps.settings, deps.admin, [tp])).values()
         commit = (await committed_offsets(deps.settings, deps.admin, [tp]))[tp]
-        committed = commit.offset if commit.offset >= 0 else None
-        progress = Progress(committed, topic_id=commit.metadata or "")
-        if committed is None:
+        progress = progress_of_labels(commit.offset, commit.metadata or "")
+        if progress.committed is None:
             progress = await self._restored(tp)
         found = find_start(deps.follower.logs, (deps.settings.deployment, *tp), state, progress)
         if isinstance(found, str):
             return found, 0
         if not isinstance(found, Start):
             return found.text, found.lost
-        if found.offset != (state.begin if committed is None else committed):
+        stands_at = commit.offset if commit.offset >= 0 else state.begin
+        if found.offset != stands_at:
             await deps.consumer().rewind(tp, found.offset)
+        self._notes[tp.partition] = topic_note(state.topic_id or "", found.log)
         return found
 
     async def _restored(self, tp: TopicPartition) -> Progress:
@@ -206,12 +207,12 @@ class InputLosses:
             RebalanceInProgressError: the coordinator refused the commit; check the partition again.
         """
         copy = (await self._deps.copies.of_labels()).get(tp.partition)
-        if copy is None or copy.group != self._deps.settings.group or not copy.metadata:
+        if copy is None or copy.group != self._deps.settings.group or not read_topic_note(copy.metadata)[0]:
             return Progress(None)
         if not await self._deps.consumer().commit_now(tp, Commit(copy.offset, copy.metadata)):
             raise RebalanceInProgressError("the commit that Kafka has no more was not accepted again")
         log.warning("%s partition %d: the group's commit was gone; it is made again, %d, by its copy", *tp, copy.offset)
-        return Progress(copy.offset, topic_id=copy.metadata)
+        return progress_of_labels(copy.offset, copy.metadata)
 
     def _tell(self, tp: TopicPartition, found: tuple[str, int | None]) -> None:
         why, lost = found

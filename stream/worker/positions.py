@@ -250,10 +250,9 @@ class DecisionPositions:
         if not self._is_newest(reading, partition) or not await self._claim_epoch(partition, point, start.offset):
             return
         if self._is_newest(reading, partition):
-            is_same_log = log_and_offset(position.standing.last_place)[0] == start.log
             self.log = start.log
-            self._committed[partition] = point.applied or 0 if is_same_log else start.offset
-            self._known[partition] = position._replace(topic_id=state.topic_id or "")
+            self._committed[partition] = max(start.offset, start.committed or 0)
+            self._known[partition] = position._replace(topic_id=state.topic_id or "", log=start.log)
             if void := self._voids.count_new(partition, point):
                 self._deps.emit(VoidFound(partition, void))
             self._announce(partition, position.cutovers)
@@ -281,7 +280,7 @@ class DecisionPositions:
         """Return where a partition is read on, once it can be; None if the reading no longer holds by then."""
         position = point.position
         same = await is_same_record(self._deps.settings, tp, state, position)
-        progress = Progress(point.applied, position.standing.last_place, position.topic_id, same)
+        progress = Progress(point.applied, position.standing.last_place, position.topic_id, same, position.log)
         where = (self._deps.settings.deployment, *tp)
         while self._is_newest(reading, tp.partition):
             found = find_start(self._deps.follower.logs, where, state, progress)

@@ -144,7 +144,7 @@ def find(monkeypatch: pytest.MonkeyPatch, brokers: Brokers, copy: CommitCopy | N
 
 def test_labels_go_on_where_the_copy_of_the_lost_commit_says(monkeypatch: pytest.MonkeyPatch) -> None:
     brokers = Brokers("id-labels")
-    assert find(monkeypatch, brokers, CommitCopy(GROUP, 40, "id-labels")) == Start(0, 40)
+    assert find(monkeypatch, brokers, CommitCopy(GROUP, 40, "id-labels")) == Start(0, 40, 40)
     assert brokers.rewound == {LABELS: 40}
     assert brokers.committed == {LABELS: Commit(40, "id-labels")}
 
