@@ -21,6 +21,8 @@ REDRIVEN_FROM = "redriven-from"
 """The header of a record that was sent again: topic, partition and offset of its original, separated by colons."""
 
 _LONGEST_ID = 128
+Content = tuple[bytes | None, bytes | None]
+"""A record's key and value."""
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -130,7 +132,8 @@ class Originals:
     def __init__(self, letters: Iterable[KeptLetter]) -> None:
         self.letters = {letter.source: letter for letter in letters}  # a letter may be kept twice
         self._found: dict[OriginalPlace, FetchedRecord] = {}
-        self._redriven: set[str] = set()
+        self._places = {str(place): place for place in self.letters}
+        self._copies: dict[OriginalPlace, set[Content]] = {}
 
     def firsts(self, topic: str) -> Mapping[int, int]:
         """Return, by partition of a topic, the offset from which it is read: nothing is sent again before it."""
@@ -146,8 +149,14 @@ class Originals:
             place = OriginalPlace(record.topic, record.partition, record.offset)
             if place in self.letters:
                 self._found[place] = record
-            named = [value or b"" for name, value in record.headers if name == REDRIVEN_FROM]
-            self._redriven.update(value.decode("utf-8", "replace") for value in named)  # any producer may set it
+            for name, value in record.headers:
+                if name == REDRIVEN_FROM and (named := self._places.get((value or b"").decode("utf-8", "replace"))):
+                    self._copies.setdefault(named, set()).add((record.key, record.value))
+
+    def _is_sent(self, letter: KeptLetter) -> bool:
+        """Tell whether a record names a letter's original, and is the same: any producer may set that header."""
+        original = self._found.get(letter.source, letter.record)
+        return (original.key, original.value) in self._copies.get(letter.source, ())
 
     def plan(self, topics: Sequence[str], *, again: bool) -> Redrive:
         """Decide what is sent to these topics; `again` sends also what was sent before."""
@@ -156,7 +165,7 @@ class Originals:
             original = self._found.get(place)
             foreign = "" if place.topic in topics else f"{place.topic} is not a topic of this deployment"
             why = foreign or _refusal(letter, original)
-            if str(place) in self._redriven and not again:
+            if self._is_sent(letter) and not again:
                 plan.before.append(letter)
             elif original is None or why:
                 plan.refused.append((letter, why))

@@ -149,6 +149,8 @@ class BatchConsumer(driver.Consumer):
                     await stack.enter_async_context(lane.lock)
             if generation == self.app.consumer_generation_id:
                 self.ledger.drop(partition)
+                # What was committed may belong to a log that is gone, and is no longer what is finished.
+                self._committed_offset[TP(*partition)] = offset
                 await self._seek(partition, offset)
 
     async def _seek(self, partition: TopicPartition, offset: int) -> None:

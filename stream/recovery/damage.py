@@ -199,6 +199,8 @@ class _Names(NamedTuple):
 
 
 _NOTHING = msgspec.Raw(b"")
+_LONGEST_NAME_BYTES = 1024
+"""No name of 64 characters is longer, all of them escaped; hashes of names are cached, so a longer one must not be."""
 
 
 class _RawNames(msgspec.Struct):
@@ -277,7 +279,7 @@ def _names(record: Record) -> _Names | None:
 
 
 def _text(raw: msgspec.Raw) -> str:
-    value = bytes(raw)
+    value = bytes(raw) if len(memoryview(raw)) <= _LONGEST_NAME_BYTES else b""
     return _read_text(value) if value.startswith(b'"') else ""
 
 

@@ -96,7 +96,10 @@ class PublishedScores:
             await consumer.start()
             await self._begin(consumer, partitions)
             while partitions is self._partitions and not role_of(self._settings, self._follower).publishes:
-                for tp, records in (await consumer.getmany(timeout_ms=_FETCH_MS)).items():
+                fetched = await consumer.getmany(timeout_ms=_FETCH_MS)
+                if partitions is not self._partitions:
+                    return
+                for tp, records in fetched.items():
                     position = self._positions[tp.partition]
                     for record in records:
                         position = folded(position, record)

@@ -7,9 +7,13 @@ from hypothesis import strategies as st
 MOST_CHANGES = 4
 LONGEST_PIECE = 12
 MOST_REPEATS = 50
+ODD_PIECES = (b"9" * 20, b"-", b"e999", b"\xff", bytes(8), b"\xff" * 8, b'"', b"[", b"{", b"\\ud800", b"null", b"\n")
 _LONGEST_NOISE = 200
 _OFTEN = 7
 """So many of eight examples are damaged genuine bytes, the others are any bytes."""
+
+
+_PIECES = st.sampled_from(ODD_PIECES) | st.binary(min_size=1, max_size=LONGEST_PIECE)
 
 
 @st.composite
@@ -33,10 +37,9 @@ def _changed(draw: st.DrawFn, value: bytes, genuine: Sequence[bytes]) -> bytes:
         case "cut":
             behind = behind[draw(st.integers(1, LONGEST_PIECE)) :]
         case "insert":
-            behind = draw(st.binary(min_size=1, max_size=LONGEST_PIECE)) + behind
+            behind = draw(_PIECES) + behind
         case "replace":
-            piece = draw(st.binary(min_size=1, max_size=LONGEST_PIECE))
-            behind = piece + behind[len(piece) :]
+            behind = draw(_PIECES) + behind[draw(st.integers(1, LONGEST_PIECE)) :]
         case "repeat":
             behind = behind[: draw(st.integers(1, LONGEST_PIECE))] * draw(st.integers(1, MOST_REPEATS)) + behind
         case "splice":

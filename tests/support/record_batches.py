@@ -7,7 +7,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
-HEADER_BYTES, CRC_AT, ATTRIBUTES_AT = 61, 17, 21
+HEADER_BYTES, CRC_AT, ATTRIBUTES_AT, LAST_DELTA_AT = 61, 17, 21, 23
 TRANSACTIONAL, CONTROL = 0x10, 0x20
 
 Row = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes | None]]]

@@ -20,7 +20,7 @@ WORKERS = 3
 STOPPED_SECONDS = 4.5
 """Past the session timeout of a fleet, 3 s."""
 HUNG_SECONDS = 1.5
-"""Of a broker: short of its session timeout. Of a Redis master: past the time after which sentinels replace it."""
+"""Of a broker: short of its session timeout."""
 ZOMBIE_SECONDS = 5.0
 """Past the session timeout of a broker, 3 s: others lead its partitions when it comes back."""
 BLINK_SECONDS = 0.2
@@ -143,21 +143,22 @@ def kill_the_master(whole: Whole) -> None:
     """Kill Redis' master; sentinels replace it, and it comes back, empty, as a replica."""
     master, replica = whole.master()
     master.signal(signal.SIGKILL)
-    replica.await_role("master")
+    whole.pair.await_named(replica)
     master.start()
     master.follow(replica)
     master.await_following()
+    whole.pair.await_watched()
 
 
 def hang_the_master(whole: Whole) -> None:
     """Stop Redis' master until sentinels have replaced it; it comes back and is demoted."""
     master, replica = whole.master()
     master.signal(signal.SIGSTOP)
-    replica.await_role("master")
-    time.sleep(HUNG_SECONDS)
+    whole.pair.await_named(replica)
     master.signal(signal.SIGCONT)
     master.follow(replica)
     master.await_following()
+    whole.pair.await_watched()
 
 
 FAULTS: Mapping[str, Callable[[Whole], None]] = {

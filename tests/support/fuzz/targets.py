@@ -5,6 +5,7 @@ what was written. `command.py` runs one with atheris, `tests/unit/test_outside_b
 """
 
 import json
+import struct
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NamedTuple
@@ -30,13 +31,16 @@ from support.control_events import MODELS, accepted, event, restore_of
 from support.features.recount import transactions
 from support.fuzz import control_checks, stored_checks, topic_checks
 from support.model_artifacts import artifact
-from support.record_batches import CODECS, HEADER_BYTES, marker, packed, sent, with_body
+from support.record_batches import CODECS, HEADER_BYTES, LAST_DELTA_AT, marker, packed, sent, signed, with_body
 from support.shadow_cases import scored
-from support.stream_records import CARD_NUMBER, LATEST_MS, MENTION, PAYMENT
+from support.stream_records import CARD_NUMBER, LATEST_MS, MENTION, PAYMENT, literally
 
 
 class Target(NamedTuple):
-    """A check of a reader, and a function that returns genuine bytes: some are made by training a model."""
+    """A check of a reader, and a function that returns genuine bytes, and those that were once its undoing.
+
+    It is a function because some are made by training a model.
+    """
 
     check: Callable[[bytes], None]
     seeds: Callable[[], Sequence[bytes]]
@@ -91,14 +95,21 @@ def _record_batches() -> Sequence[bytes]:
     block = bytes(cramjam.snappy.compress_raw(body))
     in_blocks = with_body(java + len(block).to_bytes(4, "big") + block, CODECS["snappy"], len(rows))
     every_codec = [packed(rows, codec, 40) for codec in CODECS.values()]
-    return [*every_codec, b"".join(every_codec), bytes(old.build()), bytes(packed_old.build()), transaction, in_blocks]
+    far = bytearray(every_codec[0])
+    struct.pack_into(">i", far, LAST_DELTA_AT, 2**31 - 1)
+    damaged = bytearray(marker(1, 7, abort=True))
+    damaged[HEADER_BYTES] = 0x7F  # a negative length
+    sound = [*every_codec, b"".join(every_codec), bytes(old.build()), bytes(packed_old.build()), transaction, in_blocks]
+    return [*sound, signed(far), signed(damaged), with_body(b"not compressed" * 9, CODECS["lz4"], 3)]
 
 
 def _transactions() -> Sequence[bytes]:
     odd = [{"amount_minor": -1}, {"currency": "XXQ"}, {"card_id": CARD_NUMBER}, {"mcc": "1"}, {"occurred_at": 10**12}]
     odd += [{"kind": "refund"}, {"schema": "transaction/2"}, {"x": [[{"y": "\\u00e9"}]] * 20}, {"latitude": 1e3}]
     payments = [PAYMENT, FULL_PAYMENT, *(FULL_PAYMENT | one for one in odd)]
-    return [b"card-1\0" + json.dumps(one).encode() for one in payments]
+    odd_ids = [literally("device_id", one) for one in ("1e400", "9" * 5_000, "[" * 3_000 + "]" * 3_000)]
+    twice = b'{"card_id":5,' + json.dumps(PAYMENT).encode()[1:]
+    return [b"card-1\0" + one for one in (*(json.dumps(one).encode() for one in payments), *odd_ids, twice)]
 
 
 def _labels() -> Sequence[bytes]:
@@ -117,8 +128,9 @@ def _headers() -> Sequence[bytes]:
 
 def _dead_letters() -> Sequence[bytes]:
     found = []
-    for headers in ([], [("redriven-from", b"transactions:3:4"), ("a", None)]):
-        record = FetchedRecord("transactions", 3, 7, LATEST_MS, 0, b"card-1", json.dumps(PAYMENT).encode(), headers)
+    sent_before, odd = [("redriven-from", b"transactions:3:4"), ("a", None)], [("redriven-from", b"\xe1")]
+    for headers, ms in (([], LATEST_MS), (sent_before, LATEST_MS), (odd, LATEST_MS), ([], LATEST_MS * 10**6)):
+        record = FetchedRecord("transactions", 3, 7, ms, 0, b"card-1", json.dumps(PAYMENT).encode(), headers)
         letter = DeadLetter(record, DeadLetterCode.UNDECIDABLE, "why").to_record("blue")
         lines = b"\n".join(name.encode() + b":" + (value or b"") for name, value in letter.headers)
         found.append(lines + b"\0" + (letter.value or b""))
@@ -131,7 +143,8 @@ def _scores() -> Sequence[bytes]:
     compared = {name: json.loads(values[0])[name] for name in ("transaction_id", "card_id", "occurred_at", "currency")}
     compared |= {"amount_minor": 1, "live": side, "challenger": side, "decision_changed": False, "revision": 1}
     compared |= {"source": {"topic": "t", "partition": 0, "offset": 3}, "compared_at": "2026-01-01T00:00:00.000Z"}
-    return [b"\n".join(values), *values[:2], json.dumps(compared).encode()]
+    far = json.dumps(json.loads(values[0]) | {"epoch": 2**63}).encode()
+    return [b"\n".join(values), *values[:2], json.dumps(compared).encode(), far]
 
 
 def _commands() -> Sequence[bytes]:
@@ -140,6 +153,7 @@ def _commands() -> Sequence[bytes]:
     odd = [COMMAND | {"kind": "challenge"}, named | {"kind": "rollback"}, named | {"kind": "demote", "issued_at": 5}]
     odd += [of_partition | {"kind": "accept_loss", "log": 1, "up_to": 7}, of_partition | {"kind": "skip", "offset": 9}]
     odd += [named | {"kind": "split", "arms": {"a": 100}, "share_bp": 5}, COMMAND | {"evidence": {"a": [1.5]}}]
+    odd += [COMMAND | {"issued_at": "2026-06-31T00:00:00.000Z"}, COMMAND | {"expires_at": "2026-01-01T00:00:60.000Z"}]
     return [json.dumps(one).encode() for one in (COMMAND, *odd)]
 
 
@@ -202,16 +216,20 @@ def _histories() -> Sequence[bytes]:
 
 def _redis_states() -> Sequence[bytes]:
     servers = Servers((Master("a" * 40, "run", "lead", promoted=False),) * 2, frozenset({"b" * 40}))
-    key = stored_checks.LAYOUT.key(Entity.CARD, 5)
+    hashes = (
+        (b"transactions:3", b"5 7 9 0", b"labels:0", b"1 1 1 1"),
+        (b"transactions:3", b"77", b"labels:0", b"88", b"void", b"1"),
+        (b"137438953472", b"12", b"4294967296", b"15"),
+        (stored_checks.LAYOUT.key(Entity.CARD, 5), b"1700000000000"),
+        (b"labels:" + b"9" * 5_000, b"1 1 1 1"),
+    )
     return [
         b"7",
         b"7 card=3196800000,merchant=3801600000",
         b"7\ncard 1/3196800000\nmerchant 1/3600000 3600000/1296000000",
         servers.text.encode(),
-        b"transactions:3\05 7 9 0\0labels:0\01 1 1 1",
-        b"transactions:3\077\0labels:0\088\0void\01",
-        b"137438953472\012\04294967296\015",
-        key + b"\01700000000000",
+        *map(b"\0".join, hashes),
+        b"9" * 5_000 + b"\ncard 1/5",
     ]
 
 
@@ -221,7 +239,9 @@ def _challenger_replies() -> Sequence[bytes]:
         CompareResult((b"{}",), (0.25,), (Decision.APPROVE,), 1, 2),
         CompareResult((None,), (None,), (None,), 1, 2, "why"),
     ]
-    return [loaded, b"".join((loaded, *(frame(encode_message(one)) for one in compared))), loaded * 2]
+    odd = [b"\x81\xa4type\xa6\xe6oaded", b"\x82\xa4type\xa6Loaded\xa1x" + b"\x91" * 5_000 + b"\xc0"]
+    talk = b"".join((loaded, *(frame(encode_message(one)) for one in compared)))
+    return [loaded, talk, loaded * 2, *map(frame, odd)]
 
 
 TARGETS = {

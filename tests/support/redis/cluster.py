@@ -26,9 +26,9 @@ BUS = 10_000
 WAIT_SECONDS = 30.0
 
 
-def until(what: str, holds: Callable[[], object], seconds: float = WAIT_SECONDS) -> None:
+def until(what: str, holds: Callable[[], object]) -> None:
     """Wait until a condition holds; while a server is unavailable, it does not."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < end:
         try:
             if holds():
@@ -36,7 +36,7 @@ def until(what: str, holds: Callable[[], object], seconds: float = WAIT_SECONDS)
         except redis.RedisError:
             pass
         time.sleep(0.02)
-    raise TimeoutError(f"not within {seconds:g} s: {what}")
+    raise TimeoutError(f"not within {WAIT_SECONDS} s: {what}")
 
 
 class Node:

@@ -16,7 +16,6 @@ from support.redis.server import free_port, launch, redis_binary, wait_until_it_
 
 NAME = "histories"
 """The master's name for the sentinels."""
-ROLE_SECONDS = 90.0
 DOWN_AFTER_MS = 400
 """Sentinels take a master that does not answer for so long as down."""
 SENTINELS = 3
@@ -60,10 +59,7 @@ class Server:
         until("the replica follows", lambda: self.client.info("replication").get("master_link_status") == "up")
 
     def await_role(self, role: str) -> None:
-        """Wait until it has a role: long, since sentinels that lacked the processor do nothing for 30 s."""
-        until(
-            f"port {self.port} is a {role}", lambda: self.client.info("replication").get("role") == role, ROLE_SECONDS
-        )
+        until(f"port {self.port} is a {role}", lambda: self.client.info("replication").get("role") == role)
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -135,12 +131,31 @@ class Pair:
             state = client.sentinel_master(NAME)
         return (state["num-other-sentinels"], state["num-slaves"]) == (SENTINELS - 1, 1)
 
+    def await_named(self, master: Server) -> None:
+        """Wait until every sentinel names this master: before, it takes back what comes up again as a replica."""
+        until("the sentinels name the new master", lambda: all(_names(port, master) for port in self._sentinel_ports))
+
+    def await_watched(self) -> None:
+        """Wait until every sentinel knows the replica as up, so that it can replace the master."""
+        until("the sentinels know the replica as up", lambda: all(map(_watches_a_replica, self._sentinel_ports)))
+
     def end(self) -> None:
         for process in self._sentinels:
             process.kill()
             process.wait(10)
         for server in self._servers:
             server.end()
+
+
+def _names(port: int, master: Server) -> bool:
+    with redis.Redis(port=port, decode_responses=True) as client:
+        state = client.sentinel_master(NAME)
+    return (state["port"], state["flags"]) == (master.port, "master")
+
+
+def _watches_a_replica(port: int) -> bool:
+    with redis.Redis(port=port, decode_responses=True) as client:
+        return [one["flags"] for one in client.sentinel_slaves(NAME)] == ["slave"]
 
 
 @contextmanager

@@ -151,7 +151,13 @@ def test_labels_made_anew_while_no_worker_ran_are_told_of_until_the_loss_is_acce
     found = {(one["topic"], one["partition"], one["log"]) for one in verdicts if one.get("kind") == "accepted"}
     assert found == {(topic, partition, 1) for partition in read}
     worker.await_ready()
-    fleet.await_outcomes(2 * COUNT)
+    until(lambda: len(answered(fleet)) == 2 * COUNT, "the labels of both logs have outcomes")
+
+
+def answered(fleet: Fleet) -> set[tuple[int, int, int]]:
+    """Return log, partition and offset of each label that has an outcome."""
+    found = [json.loads(record.value)["source"] for record in fleet.read("outcomes")]
+    return {(one.get("log", 0), one["partition"], one["offset"]) for one in found}
 
 
 def told(worker: Worker, *texts: str) -> int:

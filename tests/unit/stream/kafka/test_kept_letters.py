@@ -149,3 +149,10 @@ def test_a_topic_is_read_from_the_oldest_original_of_each_partition() -> None:
     letters = [letter(record(7)), letter(record(5)), letter(record(3, partition=1))]
     originals = Originals(letters)
     assert (originals.firsts("transactions"), originals.firsts("labels")) == ({2: 5, 1: 3}, {})
+
+
+def test_a_producer_that_names_an_original_in_another_record_does_not_hide_it_from_redrive() -> None:
+    named = [(REDRIVEN_FROM, b"transactions:2:7")]
+    others = [record(8, b"{}", headers=named), record(9, key=b"card-2", headers=named)]
+    assert reasons([letter(record())], record(), *others) == (["transactions:2:7"], 0, [])
+    assert reasons([letter(record())], record(), record(10, headers=named)) == ([], 1, [])

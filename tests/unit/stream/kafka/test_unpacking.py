@@ -22,7 +22,7 @@ from stream.kafka.unpacking import (
     committed,
     split_batches,
 )
-from support.record_batches import CODECS, HEADER_BYTES, Row, marker, packed, sent, signed, with_body
+from support.record_batches import CODECS, HEADER_BYTES, LAST_DELTA_AT, Row, marker, packed, sent, signed, with_body
 
 TP = TopicPartition("transactions", 3)
 ROWS = st.lists(
@@ -154,7 +154,7 @@ def test_damaged_compressed_bytes_are_not_unpacked_again_into_larger_and_larger_
 @pytest.mark.parametrize("delta", [2**31 - 1, -1, -(2**31)])
 def test_a_last_offset_that_no_record_has_costs_neither_memory_nor_progress(delta: int) -> None:
     def claim(batch: bytearray) -> None:
-        struct.pack_into(">i", batch, 23, delta)
+        struct.pack_into(">i", batch, LAST_DELTA_AT, delta)
 
     batch = only(changed(packed([(None, b"a", ())], base=7), claim))
     found = batch.unpack(TP)

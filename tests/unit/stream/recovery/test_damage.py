@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from features.history.records import HASHES
+from features.history.records import HASHES, card_hash
 from features.history.store import Entity
 from features.redis.damage import DamagedHistory
 from features.redis.keys import KeyLayout
@@ -45,6 +45,14 @@ def test_a_payment_with_an_odd_optional_field_or_one_given_twice_is_found(value:
     assert isinstance(read_transaction(value, KEY, LATEST_MS), ParsedTransaction)
     for kind, name in ((Entity.CARD, "card-1"), (Entity.MERCHANT, "merchant-1")):
         assert search(kind, name).transactions([Told(value)]) == [Told(value)]
+
+
+def test_a_name_that_is_too_long_is_none_and_not_kept_in_memory_with_its_hash() -> None:
+    cached = card_hash.cache_info().currsize
+    assert search(Entity.CARD, "card-1").transactions([Told(text(card_id="c" * 100_000))]) == []
+    assert card_hash.cache_info().currsize <= cached + 1
+    escaped = Told(literally("transaction_id", '"' + "\\ud83d\\ude00" * 64 + '"'))
+    assert search(Entity.CARD, "card-1").transactions([escaped]) == [escaped]
 
 
 def test_a_payment_of_others_is_passed_over() -> None:

@@ -1,0 +1,45 @@
+"""A partition that is read again from an offset has finished nothing behind it."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Coroutine
+from types import SimpleNamespace
+from typing import Any
+
+from aiokafka import TopicPartition
+from faust.types import TP
+
+from stream.kafka.batches import CommitLedger
+from stream.kafka.transport import BatchConsumer
+
+HERE, ELSEWHERE = TopicPartition("transactions", 0), TopicPartition("transactions", 1)
+
+
+def consumer(committed: dict[TopicPartition, int]) -> tuple[BatchConsumer, list[tuple[TopicPartition, int]]]:
+    """Return a consumer of partitions with these commits, without a broker, and the offsets that it seeks."""
+    sought: list[tuple[TopicPartition, int]] = []
+
+    def run_on_loop(coroutine: Coroutine[Any, Any, object]) -> "asyncio.Task[object]":
+        return asyncio.get_running_loop().create_task(coroutine)
+
+    made: Any = BatchConsumer.__new__(BatchConsumer)
+    made.app = SimpleNamespace(consumer_generation_id=1)
+    made.can_resume_flow = asyncio.Event()
+    made.can_resume_flow.set()
+    made.lanes = ()
+    made.ledger = CommitLedger()
+    made._thread = SimpleNamespace(
+        log_consumer=SimpleNamespace(seek=lambda *at: sought.append(at)), run_on_loop=run_on_loop
+    )
+    made._active_partitions = {TP(*tp) for tp in committed}
+    made._committed_offset = defaultdict(lambda: None, {TP(*tp): offset for tp, offset in committed.items()})
+    made._read_offset = {}
+    return made, sought
+
+
+async def test_after_a_rewind_into_a_new_log_the_old_ones_commit_is_not_what_is_finished() -> None:
+    made, sought = consumer({HERE: 5_000, ELSEWHERE: 70})
+    assert made.finished_offsets("transactions") == {0: 5_000, 1: 70}
+    await made.rewind(HERE, 0)
+    assert sought == [(HERE, 0)]
+    assert made.finished_offsets("transactions") == {0: 0, 1: 70}

@@ -1,0 +1,82 @@
+"""A silent deployment follows the published scores of its own partitions, through every rebalance."""
+
+import asyncio
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+from aiokafka import TopicPartition
+
+from models.terms import Term
+from stream.consumer import place_of
+from stream.kafka.unpacking import FetchedRecord
+from stream.settings import Settings
+from stream.worker import role
+from stream.worker.role import PublishedScores
+
+SCORES = 3
+
+
+def score(tp: TopicPartition, offset: int) -> FetchedRecord:
+    source = {"topic": "transactions", "partition": tp.partition, "offset": offset, "log": 0}
+    fields = {"epoch": 1, "revision": 1, "card_id": "c", "transaction_id": f"t-{offset}", "source": source}
+    return FetchedRecord(tp.topic, tp.partition, offset, 0, 0, b"c", msgspec.json.encode(fields), ())
+
+
+class Scores:
+    """A consumer of partitions with `SCORES` scores each; `asked` and `may_answer` hold its fetches up."""
+
+    def __init__(self) -> None:
+        self.asked, self.may_answer = asyncio.Event(), asyncio.Event()
+        self._tps: Sequence[TopicPartition] = ()
+
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+    def seek(self, *_: object) -> None: ...
+
+    def assign(self, tps: Sequence[TopicPartition]) -> None:
+        self._tps = tps
+
+    async def beginning_offsets(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(tps, 0)
+
+    async def end_offsets(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(tps, SCORES)
+
+    async def getmany(self, **_: object) -> dict[TopicPartition, list[FetchedRecord]]:
+        self.asked.set()
+        await self.may_answer.wait()
+        await asyncio.sleep(0)
+        return {tp: [score(tp, offset) for offset in range(SCORES)] for tp in self._tps}
+
+
+async def test_a_rebalance_during_a_fetch_of_the_published_scores_follows_the_new_partitions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(role, "_POLL_SECONDS", 0.001)
+    consumers = [Scores(), Scores()]
+    opened = iter(consumers)
+    monkeypatch.setattr(role, "open_consumer", lambda *_, **__: next(opened))
+    follower: Any = SimpleNamespace(term=Term(1, "blue"))
+    published = PublishedScores(Settings(deployment="green"), follower)
+    published.assigned([0, 1])
+    following = asyncio.create_task(published.run())
+    try:
+        await consumers[0].asked.wait()
+        published.assigned([1])
+        consumers[0].may_answer.set()
+        await asyncio.wait_for(consumers[1].asked.wait(), 5)
+        assert published.bound(1) == 0, "nothing may be read before the published scores are"
+        consumers[1].may_answer.set()
+        for _ in range(5_000):
+            if published.last_place(1) is not None:
+                break
+            await asyncio.sleep(0.001)
+        assert published.last_place(1) == place_of(0, SCORES - 1)
+        assert published.bound(1) == SCORES
+        assert published.last_place(0) is None
+    finally:
+        following.cancel()
