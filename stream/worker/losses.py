@@ -59,6 +59,7 @@ class InputLosses:
         self._held: dict[TopicPartition, str] = {}
         self._ids: dict[str, str] = {}
         self._notes: dict[int, str] = {}
+        self._displaced: set[TopicPartition] = set()
         self._count_problems: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self.log = 0
@@ -80,7 +81,7 @@ class InputLosses:
     def assigned(self, partitions: Iterable[TopicPartition]) -> None:
         """Check the partitions of labels of a new assignment before they are read."""
         self._assignment += 1
-        self._held = {tp: "" for tp in partitions if tp.topic == self._labels}
+        self._held, self._displaced = {tp: "" for tp in partitions if tp.topic == self._labels}, set()
         for tp in self._held:
             self._spawn(self._check(tp, self._assignment))
 
@@ -114,10 +115,16 @@ class InputLosses:
         own = partitions_of(topic, self._deps.consumer().partitions(topic))
         for tp in own:
             if topic == self._transactions:
+                self._deps.positions.displace(tp.partition)
                 self._deps.positions.read_again(tp.partition)
             else:
-                self._held[tp] = ""
-                self._spawn(self._check(tp, self._assignment))
+                self._check_displaced(tp)
+
+    def _check_displaced(self, tp: TopicPartition) -> None:
+        """Find out where a partition of labels is read on, and go there: the consumer stands at no place of it."""
+        self._held[tp] = ""
+        self._displaced.add(tp)
+        self._spawn(self._check(tp, self._assignment))
 
     async def examine(self, tp: TopicPartition, trouble: Trouble) -> str | int:
         """Return why a partition that cannot be read on waits, or the offset from which it goes on."""
@@ -127,12 +134,12 @@ class InputLosses:
             return str(trouble)
         if tp.topic == self._transactions:
             positions = self._deps.positions
+            positions.displace(tp.partition)
             if positions.get(tp.partition) is not None:  # otherwise it is being read, and may wait for an operator
                 positions.read_again(tp.partition)
             return positions.why(tp.partition)
         if tp.topic == self._labels:
-            self._held[tp] = ""
-            self._spawn(self._check(tp, self._assignment))
+            self._check_displaced(tp)
         else:
             return await self._beginning(tp, trouble)
         return f"it holds no offset {trouble}"
@@ -166,6 +173,7 @@ class InputLosses:
                 return
             if isinstance(found, Start):
                 self.log = found.log
+                self._displaced.discard(tp)
                 self._held.pop(tp, None)  # a check of the same partition may have ended before
                 return
             if isinstance(found, str):
@@ -193,7 +201,7 @@ class InputLosses:
         if not isinstance(found, Start):
             return found.text, found.lost
         stands_at = commit.offset if commit.offset >= 0 else state.begin
-        if found.offset != stands_at:
+        if tp in self._displaced or found.offset != stands_at:
             await deps.consumer().rewind(tp, found.offset)
         self._notes[tp.partition] = topic_note(state.topic_id or "", found.log)
         return found

@@ -71,6 +71,7 @@ class DecisionPositions:
         self._newest: dict[int, _Reading] = {}
         self._readings = 0
         self._writes: dict[int, asyncio.Task[int]] = {}
+        self._displaced: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.scores_ids: dict[int, str] = {}
         """The id of the topic in which each partition's scores were read; empty where the brokers have none."""
@@ -119,7 +120,7 @@ class DecisionPositions:
 
     def assigned(self, generation: int, partitions: Iterable[int]) -> None:
         """Start to read the positions of a new assignment."""
-        self.generation, self.partitions = generation, frozenset(partitions)
+        self.generation, self.partitions, self._displaced = generation, frozenset(partitions), set()
         self._claim()
 
     def _claim(self) -> None:
@@ -134,11 +135,16 @@ class DecisionPositions:
             await self._deps.follower.wait_for_change(_ROLE_SECONDS)
             if role_of(self._deps.settings, self._deps.follower) != self.role:
                 log.warning("deployment %s publishes from now on", self._deps.follower.term.publisher)
+                self._displaced |= self.partitions
                 self._claim()
 
     def revoked(self) -> None:
         """Forget the partitions: another worker may own them now."""
         self.generation, self.partitions = None, frozenset()
+
+    def displace(self, partition: int) -> None:
+        """Note that the consumer stands at no place of the topic, wherever the commit is: it has to go to the start."""
+        self._displaced.add(partition)
 
     def read_again(self, partition: int, after: "asyncio.Task[int] | None" = None) -> None:
         """Read a partition's position again, once the write `after` has ended: it is not known what was written.
@@ -245,12 +251,14 @@ class DecisionPositions:
         if start is None or not self._is_newest(reading, partition):
             return
         position = point.position
-        if start.offset != (state.begin if point.committed is None else point.committed):
+        stands_at = state.begin if point.committed is None else point.committed
+        if partition in self._displaced or start.offset != stands_at:
             await self._deps.consumer().rewind(tp, start.offset)
         if not self._is_newest(reading, partition) or not await self._claim_epoch(partition, point, start.offset):
             return
         if self._is_newest(reading, partition):
             self.log = start.log
+            self._displaced.discard(partition)
             self._committed[partition] = max(start.offset, start.committed or 0)
             self._known[partition] = position._replace(topic_id=state.topic_id or "", log=start.log)
             if void := self._voids.count_new(partition, point):

@@ -33,6 +33,7 @@ class Brokers:
         self.ends = ends
         self.open_readers = 0
         self.accepted = False
+        self.committed = 5
         self.rewound: list[int] = []
         self.aside = SimpleNamespace(hurry=lambda _tp: None)
 
@@ -43,7 +44,9 @@ class Brokers:
         self.open_readers -= 1
 
     async def read(self, _partition: int) -> ResumePoint:
-        return ResumePoint(5, Position(standing=Standing(GENERATION - 1, 4), scores_offset=next(self.ends)))
+        return ResumePoint(
+            self.committed, Position(standing=Standing(GENERATION - 1, 4), scores_offset=next(self.ends))
+        )
 
     async def states(self, *_: object) -> dict[TopicPartition, InputTopic]:
         return {TP: InputTopic("id", 10, 20)}
@@ -113,6 +116,22 @@ async def test_a_partition_that_waits_for_an_operator_is_read_once_however_often
     await examiner(read).examine(TP, trouble)
     await settle()
     assert brokers.rewound == [10, 10], "what was known did not hold, so it is read again"
+
+
+async def test_a_consumer_that_stands_beyond_a_topic_made_anew_goes_to_the_start_though_the_commit_is_there(
+    brokers: Brokers,
+) -> None:
+    brokers.accepted, brokers.committed = True, 10
+    read = positions_on(brokers)
+    read.assigned(GENERATION, [0])
+    await settle()
+    assert brokers.rewound == [], "after an assignment the consumer stands at the commit"
+    await examiner(read).examine(TP, 60)
+    await settle()
+    assert brokers.rewound == [10]
+    read.read_again(0)
+    await settle()
+    assert brokers.rewound == [10], "after a failed write it stands where it was"
 
 
 async def test_only_the_newest_reading_of_a_partition_counts_and_the_others_end(brokers: Brokers) -> None:
