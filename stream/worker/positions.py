@@ -244,17 +244,17 @@ class DecisionPositions:
 
     async def _resume(self, reading: _Reading, partition: int, point: ResumePoint) -> None:
         """Resume one partition where it can be read on; wait while what it lost is not accepted."""
-        point = self._behind_published(partition, point)
+        standing = self._standing_of(partition, point)
         tp = TopicPartition(self._topic, partition)
         (state,) = (await input_states(self._deps.settings, self._deps.admin, [tp])).values()
         start = await self._find_start(reading, tp, state, point)
         if start is None or not self._is_newest(reading, partition):
             return
-        position = point.position
+        position = point.position._replace(standing=standing)
         stands_at = state.begin if point.committed is None else point.committed
         if partition in self._displaced or start.offset != stands_at:
             await self._deps.consumer().rewind(tp, start.offset)
-        if not self._is_newest(reading, partition) or not await self._claim_epoch(partition, point, start.offset):
+        if not self._is_newest(reading, partition) or not await self._claim_epoch(partition, position, start.offset):
             return
         if self._is_newest(reading, partition):
             self.log = start.log
@@ -266,21 +266,25 @@ class DecisionPositions:
             self._announce(partition, position.cutovers)
             self._deps.consumer().aside.hurry(tp)
 
-    def _behind_published(self, partition: int, point: ResumePoint) -> ResumePoint:
-        """Let a silent deployment that never decided the partition begin behind what is decided on `scores` now.
+    def _standing_of(self, partition: int, point: ResumePoint) -> Standing:
+        """Return up to where the partition counts as decided.
 
-        What is older is applied to its histories.
+        A silent deployment that never decided it begins behind what is decided on `scores` now: what is older is
+        applied to its histories. It has read nothing of that yet, so it has lost nothing either.
 
         Raises:
-            RebalanceInProgressError: `scores` has not been read to its end; read the position again.
+            RebalanceInProgressError: `scores` has not been read to its end, or names a log that is not known here yet;
+                read the position again.
         """
-        if self.role.publishes or point.committed is not None or point.position.standing.last_place >= 0:
-            return point
+        standing = point.position.standing
+        if self.role.publishes or point.applied is not None or standing.last_place >= 0:
+            return standing
         place = self._deps.published.last_place(partition)
         if place is None:
             raise RebalanceInProgressError("the published scores are being read")
-        standing = Standing(point.position.standing.highest_epoch, place)
-        return point._replace(position=point.position._replace(standing=standing))
+        if (published := log_and_offset(place)[0]) > self._deps.follower.logs.last(self._topic):
+            raise RebalanceInProgressError(f"it was decided in log {published}, which is not known here yet")
+        return standing._replace(last_place=place)
 
     async def _find_start(
         self, reading: _Reading, tp: TopicPartition, state: InputTopic, point: ResumePoint
@@ -304,7 +308,7 @@ class DecisionPositions:
             (state,) = (await input_states(self._deps.settings, self._deps.admin, [tp])).values()
         return None
 
-    async def _claim_epoch(self, partition: int, point: ResumePoint, offset: int) -> bool:
+    async def _claim_epoch(self, partition: int, position: Position, offset: int) -> bool:
         """Take an epoch once per assignment, but never one above a newer owner's; tell whether we own the partition.
 
         An epoch at or above our generation was written either before the group's generations were reset, or by a newer
@@ -313,7 +317,7 @@ class DecisionPositions:
         Raises:
             RebalanceInProgressError: it did not; read the position again.
         """
-        position, generation, term = point.position, self.generation or 0, self.role.term
+        generation, term = self.generation or 0, self.role.term
         mine, seen = self.epochs.get(partition), position.standing.highest_epoch
         if term.is_before(seen):
             raise RebalanceInProgressError(f"partition {partition} has scores of a term that is not known here yet")

@@ -11,9 +11,9 @@ from aiokafka import TopicPartition
 
 from models.judge import InputTopic
 from models.terms import Term
-from stream.consumer import Standing
+from stream.consumer import Standing, place_of
 from stream.kafka.fetcher import Trouble
-from stream.kafka.losses import Start
+from stream.kafka.losses import Progress, Start
 from stream.kafka.offsets import Position, ResumePoint
 from stream.kafka.unpacking import Unreadable
 from stream.settings import Settings
@@ -33,7 +33,9 @@ class Brokers:
         self.ends = ends
         self.open_readers = 0
         self.accepted = False
-        self.committed = 5
+        self.committed: int | None = 5
+        self.last = 4
+        self.asked: list[object] = []
         self.rewound: list[int] = []
         self.aside = SimpleNamespace(hurry=lambda _tp: None)
 
@@ -45,7 +47,7 @@ class Brokers:
 
     async def read(self, _partition: int) -> ResumePoint:
         return ResumePoint(
-            self.committed, Position(standing=Standing(GENERATION - 1, 4), scores_offset=next(self.ends))
+            self.committed, Position(standing=Standing(GENERATION - 1, self.last), scores_offset=next(self.ends))
         )
 
     async def states(self, *_: object) -> dict[TopicPartition, InputTopic]:
@@ -54,7 +56,8 @@ class Brokers:
     async def is_same(self, *_: object) -> bool:
         return True
 
-    def find_start(self, *_: object) -> Start | str:
+    def find_start(self, *asked: object) -> Start | str:
+        self.asked.append(asked[-1])
         return Start(0, 10) if self.accepted else LOST
 
     async def rewind(self, _tp: TopicPartition, offset: int) -> None:
@@ -132,6 +135,24 @@ async def test_a_consumer_that_stands_beyond_a_topic_made_anew_goes_to_the_start
     read.read_again(0)
     await settle()
     assert brokers.rewound == [10], "after a failed write it stands where it was"
+
+
+async def test_a_silent_deployment_that_read_nothing_counts_what_is_published_as_decided_and_not_as_lost(
+    brokers: Brokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(positions, "_RETRY_SECONDS", 0)
+    brokers.accepted, brokers.committed, brokers.last = True, None, -1
+    read = positions_on(brokers)
+    logs: Any = SimpleNamespace(last=lambda _topic: 0)
+    places = iter([None, place_of(1, 3), 9])
+    follower: Any = SimpleNamespace(term=Term(0, "other"), wait_for_change=brokers.wait_for_change, logs=logs)
+    published: Any = SimpleNamespace(last_place=lambda _partition: next(places))
+    read._deps = read._deps._replace(follower=follower, published=published)
+    read.assigned(GENERATION, [0])
+    await settle()
+    await settle()
+    assert brokers.asked == [Progress(None, same_record=True)], "asked once the published log is known"
+    assert read[0].standing.last_place == 9
 
 
 async def test_only_the_newest_reading_of_a_partition_counts_and_the_others_end(brokers: Brokers) -> None:
