@@ -14,6 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, RebalanceInProgressError
 
 from features.errors import StoreError
+from models.logs import SkippedRange
 from stream.control.follower import Follower
 from stream.kafka.batches import Commit
 from stream.kafka.fetcher import Trouble
@@ -146,11 +147,20 @@ class InputLosses:
 
     def _unreadable(self, tp: TopicPartition, found: Unreadable) -> str | int:
         skipped = self._deps.follower.logs.skipped.get((self._deps.settings.deployment, *tp), frozenset())
-        if found.first in skipped:
+        number = self._log_of(tp)
+        if number is not None and SkippedRange(number, found.first) in skipped:
             return found.end
         command = f"dead-letters skip --topic {tp.topic} --partition {tp.partition} --offset {found.first}"
         what = f"offsets {found.first} to {found.end - 1} cannot be read: {found.reason}"
         return f"{what}. To pass over them: `fraudstream {command}`"
+
+    def _log_of(self, tp: TopicPartition) -> int | None:
+        """Return the number of the log that is read of a partition; None while that is not known."""
+        if tp.topic == self._transactions:
+            position = self._deps.positions.get(tp.partition)
+            return None if position is None else position.log
+        note = self._notes.get(tp.partition)
+        return None if note is None else read_topic_note(note)[1]
 
     async def _beginning(self, tp: TopicPartition, offset: int) -> str | int:
         """Go on with the first command that is there: those before it are gone, and expire unanswered."""

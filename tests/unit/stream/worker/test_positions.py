@@ -10,6 +10,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from models.judge import InputTopic
+from models.logs import SkippedRange
 from models.terms import Term
 from stream.consumer import Standing, place_of
 from stream.kafka.fetcher import Trouble
@@ -35,6 +36,7 @@ class Brokers:
         self.accepted = False
         self.committed: int | None = 5
         self.last = 4
+        self.log = 0
         self.asked: list[object] = []
         self.rewound: list[int] = []
         self.aside = SimpleNamespace(hurry=lambda _tp: None)
@@ -58,7 +60,7 @@ class Brokers:
 
     def find_start(self, *asked: object) -> Start | str:
         self.asked.append(asked[-1])
-        return Start(0, 10) if self.accepted else LOST
+        return Start(self.log, 10) if self.accepted else LOST
 
     async def rewind(self, _tp: TopicPartition, offset: int) -> None:
         self.rewound.append(offset)
@@ -188,6 +190,22 @@ async def test_a_reading_waits_for_a_write_that_an_earlier_one_waited_for(broker
     acknowledged.set()
     await settle()
     assert read.get(0) is not None
+
+
+async def test_a_skip_holds_in_the_log_in_which_it_was_accepted_and_in_no_other(brokers: Brokers) -> None:
+    brokers.accepted = True
+    read = positions_on(brokers)
+    losses, range_of_40 = examiner(read), Unreadable(5, 45, "its checksum is wrong")
+    read._deps.follower.logs.skipped = {("default", *TP): {SkippedRange(1, 5)}}
+    read.assigned(GENERATION, [0])
+    assert isinstance(await losses.examine(TP, range_of_40), str), "the log is not known yet"
+    await settle()
+    assert isinstance(await losses.examine(TP, range_of_40), str), "it is log 0"
+    brokers.log = 1
+    read.read_again(0)
+    await settle()
+    assert await losses.examine(TP, range_of_40) == 45
+    assert isinstance(await losses.examine(TP, Unreadable(6, 45, "its checksum is wrong")), str)
 
 
 async def test_a_range_that_cannot_be_unpacked_is_named_with_the_command_that_passes_over_it(brokers: Brokers) -> None:
