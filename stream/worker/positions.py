@@ -247,10 +247,11 @@ class DecisionPositions:
         standing = self._standing_of(partition, point)
         tp = TopicPartition(self._topic, partition)
         (state,) = (await input_states(self._deps.settings, self._deps.admin, [tp])).values()
-        start = await self._find_start(reading, tp, state, point)
-        if start is None or not self._is_newest(reading, partition):
+        found = await self._find_start(reading, tp, state, point)
+        if found is None or not self._is_newest(reading, partition):
             return
-        position = point.position._replace(standing=standing)
+        start, state = found
+        position = point.position._replace(standing=standing, topic_id=state.topic_id or "", log=start.log)
         stands_at = state.begin if point.committed is None else point.committed
         if partition in self._displaced or start.offset != stands_at:
             await self._deps.consumer().rewind(tp, start.offset)
@@ -260,7 +261,7 @@ class DecisionPositions:
             self.log = start.log
             self._displaced.discard(partition)
             self._committed[partition] = max(start.offset, start.committed or 0)
-            self._known[partition] = position._replace(topic_id=state.topic_id or "", log=start.log)
+            self._known[partition] = position
             if void := self._voids.count_new(partition, point):
                 self._deps.emit(VoidFound(partition, void))
             self._announce(partition, position.cutovers)
@@ -288,8 +289,11 @@ class DecisionPositions:
 
     async def _find_start(
         self, reading: _Reading, tp: TopicPartition, state: InputTopic, point: ResumePoint
-    ) -> Start | None:
-        """Return where a partition is read on, once it can be; None if the reading no longer holds by then."""
+    ) -> tuple[Start, InputTopic] | None:
+        """Return where a partition is read on, once it can be, and what its topic is then.
+
+        None if the reading no longer holds by then.
+        """
         position = point.position
         same = await is_same_record(self._deps.settings, tp, state, position)
         progress = Progress(point.applied, position.standing.last_place, position.topic_id, same, position.log)
@@ -298,7 +302,7 @@ class DecisionPositions:
             found = find_start(self._deps.follower.logs, where, state, progress)
             if isinstance(found, Start):
                 self._losses.pop(tp.partition, None)
-                return found
+                return found, state
             why = found if isinstance(found, str) else found.text
             if self._losses.get(tp.partition) != why:
                 log.error("%s partition %d does not go on: %s", *tp, why)

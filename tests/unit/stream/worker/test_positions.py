@@ -37,6 +37,7 @@ class Brokers:
         self.committed: int | None = 5
         self.last = 4
         self.log = 0
+        self.topic_id = "id"
         self.asked: list[object] = []
         self.rewound: list[int] = []
         self.aside = SimpleNamespace(hurry=lambda _tp: None)
@@ -53,7 +54,7 @@ class Brokers:
         )
 
     async def states(self, *_: object) -> dict[TopicPartition, InputTopic]:
-        return {TP: InputTopic("id", 10, 20)}
+        return {TP: InputTopic(self.topic_id, 10, 20)}
 
     async def is_same(self, *_: object) -> bool:
         return True
@@ -190,6 +191,16 @@ async def test_a_reading_waits_for_a_write_that_an_earlier_one_waited_for(broker
     acknowledged.set()
     await settle()
     assert read.get(0) is not None
+
+
+async def test_a_commit_names_the_topic_as_it_was_when_its_loss_was_accepted(brokers: Brokers) -> None:
+    read = positions_on(brokers)
+    read.assigned(GENERATION, [0])
+    await settle()
+    brokers.topic_id, brokers.log = "id-newer", 1
+    brokers.accepted = True
+    await settle()
+    assert (read[0].topic_id, read[0].log) == ("id-newer", 1)
 
 
 async def test_a_skip_holds_in_the_log_in_which_it_was_accepted_and_in_no_other(brokers: Brokers) -> None:
