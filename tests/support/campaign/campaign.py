@@ -9,7 +9,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,24 +49,30 @@ class Summary(NamedTuple):
 
 
 class Campaign:
-    """Draws faults by a seed; `say` receives a line for each week.
+    """Draws faults by a seed: so many, of all kinds or `only` some; `say` receives a line for each week.
 
     While Redis is away, the workers of an odd seed decide without it, those of an even one wait.
     """
 
     def __init__(
-        self, whole: tuple[ThreeBrokers, Fleet, Pair], seed: int, faults: int, say: Callable[[str], None]
+        self,
+        whole: tuple[ThreeBrokers, Fleet, Pair],
+        drawn: tuple[int, int],
+        say: Callable[[str], None],
+        only: Sequence[str] = (),
     ) -> None:
-        cluster, fleet, pair = whole
+        (cluster, fleet, pair), (seed, faults) = whole, drawn
         draw = np.random.default_rng(seed)
         self._redis_down = "degrade" if seed % 2 else "wait"
         fleet.environment["REDIS_DOWN"] = self._redis_down
         self._whole = Whole(cluster, fleet, pair, draw)
         self._traffic = Traffic(cluster, fleet, np.random.default_rng(seed + 1))
         self._fleet, self._seed, self._say = fleet, seed, say
-        rounds = -(-faults // len(kinds()))
-        drawn = [name for _ in range(rounds) for name in draw.permutation(kinds()).tolist()][:faults]
-        self._weeks = [drawn[at : at + FAULTS_A_WEEK] for at in range(0, len(drawn), FAULTS_A_WEEK)]
+        names = list(only or kinds())
+        rounds = -(-faults // len(names))
+        all_names = [name for _ in range(rounds) for name in draw.permutation(names).tolist()][:faults]
+        self._weeks = [all_names[at : at + FAULTS_A_WEEK] for at in range(0, faults, FAULTS_A_WEEK)]
+        self._losses = {} if only else LOSSES
         self._rows: list[Rows] = []
         self.counts: Counter[str] = Counter()
 
@@ -80,7 +86,7 @@ class Campaign:
             self._begin(rows, names)
             self._disturb(rows, names)
             self._settle(rows)
-        for name, lose in LOSSES.items():
+        for name, lose in self._losses.items():
             rows = lose(self._whole, self._traffic, next(coming))
             self._begin(rows, [name])
             self.counts[name] += 1
@@ -134,7 +140,20 @@ class Campaign:
             self._whole.revive()
             return holds()
 
-        until(revived, f"{what} of week {len(self._rows)}, seed {self._seed}", SETTLE_SECONDS)
+        try:
+            until(revived, f"{what} of week {len(self._rows)}, seed {self._seed}", SETTLE_SECONDS)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {json.dumps(self._state(), indent=1)}") from error
+
+    def _state(self) -> dict[str, Any]:
+        """Return what an operator would look at: the ends of the topics, and each worker's answer and figures."""
+        named = ("fraudstream_lag", "fraudstream_aside", "fraudstream_uncommitted", "fraudstream_partitions")
+        pages = {worker.pid: worker.get("/metrics")[1].splitlines() for worker in self._whole.workers}
+        return {
+            "ends": {topic: self._fleet.ends(topic) for topic in ("transactions", "scores", "labels", "outcomes")},
+            "workers": {worker.pid: worker.get("/health/ready") for worker in self._whole.workers},
+            "figures": {pid: [line for line in page if line.startswith(named)] for pid, page in pages.items()},
+        }
 
     def _count(self, topic: str) -> int:
         return sum(self._fleet.ends(topic).values())

@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 sys.path.append(str(Path(__file__).parents[2]))  # run as a script, this file has to find `support`
-from support.campaign.campaign import Campaign, Summary
+from support.campaign.campaign import Campaign, Summary, kinds
 from support.fleet.fleet import new_fleet
 from support.fleet.workers import COMMAND, Worker
 from support.kafka.three_brokers import ThreeBrokers, three_brokers
@@ -24,17 +24,21 @@ from support.redis.replicated import Pair, redis_pair
 REDIS = ("--notify-keyspace-events", "Ege", "--maxmemory-policy", "noeviction")
 
 
-def run_campaign(seed: int, faults: int, folder: Path, say: Callable[[str], None]) -> Summary:
+def run_campaign(seed: int, faults: int, folder: Path, say: Callable[[str], None], only: Sequence[str] = ()) -> Summary:
     """Run a campaign on three brokers and a Redis with sentinels of its own; logs of workers go to the folder."""
     with three_brokers() as cluster, redis_pair(*REDIS, sentinels=True) as pair:
-        return run_on(cluster, pair, (seed, faults), folder, say)
+        return run_on((cluster, pair), (seed, faults), folder, say, only)
 
 
 def run_on(
-    cluster: ThreeBrokers, pair: Pair, drawn: tuple[int, int], folder: Path, say: Callable[[str], None]
+    servers: tuple[ThreeBrokers, Pair],
+    drawn: tuple[int, int],
+    folder: Path,
+    say: Callable[[str], None],
+    only: Sequence[str],
 ) -> Summary:
     """Run a campaign of so many faults by a seed; its workers are killed at the end."""
-    started: list[Worker] = []
+    (cluster, pair), started = servers, list[Worker]()
 
     def start(settings: Mapping[str, str], command: Sequence[str] = COMMAND) -> Worker:
         worker = Worker(settings, folder / f"worker-{len(started)}.log", command)
@@ -44,7 +48,7 @@ def run_on(
 
     try:
         fleet = new_fleet(cluster, pair.url, f"c{uuid.uuid4().hex[:8]}-", folder, start)
-        return Campaign((cluster, fleet, pair), *drawn, say).run()
+        return Campaign((cluster, fleet, pair), drawn, say, only).run()
     finally:
         for worker in started:
             worker.kill()
@@ -55,12 +59,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--faults", type=int, default=300)
+    parser.add_argument("--only", nargs="*", choices=kinds(), default=(), help="draw these faults only")
     parser.add_argument("--logs", type=Path, help="a folder for the workers' logs, which are removed otherwise")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="campaign-") as name:
         folder = arguments.logs or Path(name)
         folder.mkdir(parents=True, exist_ok=True)
-        done = run_campaign(arguments.seed, arguments.faults, folder, lambda line: click.echo(line, err=True))
+        drawn = (arguments.seed, arguments.faults, folder)
+        done = run_campaign(*drawn, lambda line: click.echo(line, err=True), arguments.only)
     click.echo(json.dumps(done._asdict()))
 
 

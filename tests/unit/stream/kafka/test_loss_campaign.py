@@ -2,7 +2,7 @@
 
 from types import MappingProxyType
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.judge import InputTopic
@@ -109,7 +109,6 @@ OPERATIONS = [
 ]
 
 
-@settings(max_examples=500)
 @given(st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 5)), min_size=3, max_size=20))
 def test_a_partition_goes_on_exactly_where_nothing_unread_is_passed_over(
     steps: list[tuple[type[Partition.append], int]],

@@ -1,11 +1,13 @@
-"""A partition that is read again from an offset has finished nothing behind it."""
+"""What the consumer says of partitions that are read again, and leaves unsaid of those that are well."""
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import Coroutine
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from aiokafka import TopicPartition
 from faust.types import TP
 
@@ -43,3 +45,17 @@ async def test_after_a_rewind_into_a_new_log_the_old_ones_commit_is_not_what_is_
     await made.rewind(HERE, 0)
     assert sought == [(HERE, 0)]
     assert made.finished_offsets("transactions") == {0: 0, 1: 70}
+
+
+async def test_a_worker_that_runs_for_minutes_does_not_log_that_it_never_fetched(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    made: Any = consumer({HERE: 0})[0]
+    made.assignment = lambda: {TP(*HERE)}
+    made.sleep = asyncio.sleep
+    made._stopped, made._crashed = asyncio.Event(), asyncio.Event()
+    made._thread.verify_event_path = lambda _now, tp: logging.getLogger("fraudstream").error(
+        "nothing fetched of %s", tp
+    )
+    await made.verify_all_partitions_active()
+    assert caplog.records == []
