@@ -125,10 +125,11 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     """One event on `model-events`. Fields that do not belong to its kind are absent.
 
     `command` and `model` (the full digest) are those of the accepted, refused or pending command; `probe_hash` belongs
-    to `ready`; `partition` and `offset` to `cutover` and, with its `topic`, to an accepted `skip`; `topic`, `topic_id`,
-    `partition`, `log` and `up_to` to an accepted `accept_loss`; `watch_until` to an accepted promotion whose
-    predecessor stays as challenger until then; `compared`, `skipped` and `failed` to `shadow`;
-    `actor` and `reason` to `restoring`, and `records` to `restored`: the two have the same `command_id`.
+    to `ready`; `partition` and `offset` to `cutover`; `topic`, `topic_id`, `partition` and `log` to an accepted
+    `accept_loss`, with `up_to`, and to an accepted `skip`, with `offset` (without `log`: 0);
+    `watch_until` to an accepted promotion whose predecessor stays as challenger until then; `compared`, `skipped` and
+    `failed` to `shadow`; `actor` and `reason` to `restoring`, and `records` to `restored`: the two have the same
+    `command_id`.
     """
 
     event_id: Token

@@ -55,7 +55,7 @@ class Fleet:
 class Accepted:
     """The command makes `revision`; `model` is its full digest, if it names a model.
 
-    `topic_id` is that of the topic in which a loss is accepted.
+    `topic_id` is that of the topic in which a loss or a skip is accepted, `log` its number.
 
     Where a promotion is watched, the model that was live stays in the shadow until `watch_until_ms`.
     """
@@ -64,6 +64,7 @@ class Accepted:
     model: str | None
     watch_until_ms: int | None = None
     topic_id: str | None = None
+    log: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdic
     if problems:
         return Refused(problems, model)
     if command.kind in LEAVES_REVISION:
-        return Accepted(lineup.revision, None, None, None if fleet.input_topic is None else fleet.input_topic.topic_id)
+        return _about_partition(lineup, command, fleet)
     accepted = Accepted(lineup.revision + 1, model, _watch_until(lineup, model, _watch_ms(command, fleet), now_ms))
     if model is None or not needs_answers:
         return accepted
@@ -146,6 +147,13 @@ def _model(lineup: Lineup, command: Command, fleet: Fleet) -> str | None:
     if command.kind in NAMES_A_MODEL:
         return fleet.artifact.digest if isinstance(fleet.artifact, HeldArtifact) else None
     return artifact_needed(lineup, command)
+
+
+def _about_partition(lineup: Lineup, command: Command, fleet: Fleet) -> Accepted:
+    """Accept a command about a partition; a skip names no log, so it is the one that the topic is now."""
+    topic_id = None if fleet.input_topic is None else fleet.input_topic.topic_id
+    log = fleet.logs.number(str(command.topic), topic_id) if command.log is None else command.log
+    return Accepted(lineup.revision, None, None, topic_id, log)
 
 
 def _by_answers(accepted: Accepted, fleet: Fleet, model: str) -> Verdict:
@@ -220,6 +228,9 @@ def _partition_problems(command: Command, fleet: Fleet) -> Iterator[Problem]:
     if command.log is not None and not fleet.logs.may_be(str(command.topic), topic.topic_id, command.log):
         following = fleet.logs.last(str(command.topic)) + 1
         detail = f"log {command.log} is neither this topic's own number nor the next one, {following}"
+        yield Problem(ProblemCode.WRONG_LOG, detail)
+    if command.kind is CommandKind.SKIP and fleet.logs.number(str(command.topic), topic.topic_id) is None:
+        detail = f"{command.topic} was made anew: accept its loss first, by `fraudstream topics accept-loss`"
         yield Problem(ProblemCode.WRONG_LOG, detail)
     wanted = command.up_to if command.kind is CommandKind.ACCEPT_LOSS else command.offset
     if wanted is not None and not topic.begin <= wanted <= topic.end:
@@ -296,8 +307,8 @@ def verdict_event(command: Command, verdict: Verdict, revision: int, origin: Ori
             return answer
         case Accepted():
             kind, revision, watch_until_ms = EventKind.ACCEPTED, verdict.revision, verdict.watch_until_ms
-            about = {name: getattr(command, name) for name in ("topic", "partition", "log", "up_to", "offset")}
-            about["topic_id"] = verdict.topic_id
+            about = {name: getattr(command, name) for name in ("topic", "partition", "up_to", "offset")}
+            about |= {"topic_id": verdict.topic_id, "log": verdict.log}
         case Refused():
             kind, problems = EventKind.REFUSED, verdict.problems
         case Waiting():

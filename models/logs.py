@@ -19,6 +19,13 @@ class AcceptedLoss(NamedTuple):
     up_to: int
 
 
+class SkippedRange(NamedTuple):
+    """Records that cannot be read, and that operators let partitions pass over: the log, and the first offset."""
+
+    log: int
+    offset: int
+
+
 @dataclass(frozen=True, slots=True)
 class TopicLogs:
     """The logs of one topic: the number of each topic id that is known, and the last number."""
@@ -36,7 +43,9 @@ class Logs:
 
     topics: Mapping[str, TopicLogs] = field(default_factory=lambda: MappingProxyType({}))
     losses: Mapping[tuple[str, str, int], AcceptedLoss] = field(default_factory=lambda: MappingProxyType({}))
-    skipped: Mapping[tuple[str, str, int], frozenset[int]] = field(default_factory=lambda: MappingProxyType({}))
+    skipped: Mapping[tuple[str, str, int], frozenset[SkippedRange]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
 
     def last(self, topic: str) -> int:
         """Return the number of a topic's last log."""
@@ -68,7 +77,7 @@ def follow_logs(logs: Logs, event: Event) -> Logs:
         return logs
     where = (event.deployment, event.topic, event.partition)
     if event.command is CommandKind.SKIP and event.offset is not None:
-        skipped = logs.skipped.get(where, frozenset()) | {event.offset}
+        skipped = logs.skipped.get(where, frozenset()) | {SkippedRange(event.log or 0, event.offset)}
         return replace(logs, skipped=MappingProxyType({**logs.skipped, where: skipped}))
     if event.command is not CommandKind.ACCEPT_LOSS or event.log is None or event.up_to is None:
         return logs

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 import msgspec
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from models.commands import CommandKind
@@ -22,12 +23,15 @@ from stream.control.client import PartitionArguments
 from stream.errors import StreamError
 from stream.kafka.kept_letters import KeptLetter, Redrive
 from stream.kafka.redrive import Choice, find_letters, plan_redrive, send_again
+from stream.kafka.scan import unreadable_at
 from stream.settings import Settings
 
 Result = TypeVar("Result")
 _code_option = click.option(
     "--code", "codes", type=click.Choice([code.value for code in DeadLetterCode]), multiple=True, help="Repeatable."
 )
+
+_CHECK_SECONDS = 10.0
 
 
 @click.group("dead-letters")
@@ -156,5 +160,20 @@ def skip(  # noqa: PLR0913 - click's options
     """Pass over the records at an offset that cannot be read, on the record."""
     if not reason:
         raise click.UsageError("--reason is needed: it is kept with the command for ever")
+    settings = settings_or_refuse()
+    click.echo(_doubt(settings, TopicPartition(topic, partition), offset), err=True, nl=False)
     arguments = PartitionArguments(topic, partition, offset=offset)
-    send_partition_command(settings_or_refuse(), CommandKind.SKIP, arguments, (reason, wait, as_json))
+    send_partition_command(settings, CommandKind.SKIP, arguments, (reason, wait, as_json))
+
+
+def _doubt(settings: Settings, tp: TopicPartition, offset: int) -> str:
+    """Return a line that says why a skip would change nothing: workers pass over a range by its first offset."""
+    try:
+        found = asyncio.run(asyncio.wait_for(unreadable_at(settings, tp, offset), _CHECK_SECONDS))
+    except (KafkaError, OSError, TimeoutError) as error:
+        return f"warning: it cannot be checked whether offset {offset} is unreadable: {error!r}\n"
+    if found is None:
+        return f"warning: what is at offset {offset} can be read here, so there is nothing to pass over\n"
+    if found.first != offset:
+        return f"warning: no unreadable range begins at offset {offset}; it lies in that from {found.first} on\n"
+    return ""

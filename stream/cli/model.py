@@ -18,7 +18,7 @@ from stream.cli.repository import repository_or_refuse
 from stream.cli.restore import restore
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.clock import now_ms
-from stream.control.client import CommandRequest, read_events, read_lineup
+from stream.control.client import CommandRequest, read_events, read_fold
 from stream.errors import ControlLogError
 from stream.settings import read_seconds
 
@@ -96,7 +96,7 @@ def list_models(as_json: bool) -> None:  # noqa: FBT001 - a flag
     settings = settings_or_refuse()
     try:
         digests = sorted(repository_or_refuse(settings).digests())
-        lineup = asyncio.run(read_lineup(settings))
+        lineup = asyncio.run(read_fold(settings)).lineup
     except (ModelError, ControlLogError, KafkaError, OSError) as error:
         refuse_kafka(settings, error)
     challenger = lineup.challenger_at(now_ms())

@@ -15,7 +15,7 @@ from features.vector.sets import FeatureSets
 from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import refuse, say
 from stream.cli.settings import refuse_kafka, settings_or_refuse
-from stream.errors import RebuildError
+from stream.errors import ControlLogError, RebuildError
 from stream.recovery.rebuild import decided_offsets, rebuild_here, start_rebuild, watch_workers
 from stream.recovery.repair import RepairStatus
 from stream.settings import Settings
@@ -28,7 +28,7 @@ def rebuild(reason: str, as_json: bool, *, here: bool) -> None:  # noqa: FBT001 
     began = time.monotonic()
     try:
         seen, epoch = asyncio.run(_rebuild(settings, sets, reason, here=here))
-    except (RebuildError, StoreError) as error:
+    except (RebuildError, ControlLogError, StoreError) as error:
         refuse(str(error))
     except (KafkaError, OSError) as error:
         refuse_kafka(settings, error)

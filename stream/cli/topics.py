@@ -1,6 +1,7 @@
 """`fraudstream topics`: creates the topics, mends their settings, and accepts what Kafka lost of the input."""
 
 import asyncio
+from collections.abc import Mapping
 
 import click
 from aiokafka.errors import KafkaError
@@ -42,7 +43,7 @@ def topics_apply(partitions: int, replication: int, as_json: bool) -> None:  # n
 
 
 @topics.command("accept-loss")
-@click.option("--topic", help="Only of this topic; by default of transactions and labels.")
+@click.option("--topic", help="Only of this topic, as Kafka names it; by default of both.")
 @click.option("--partition", type=click.IntRange(0), help="Only of this partition.")
 @click.option("--dry-run", is_flag=True, help="Say what is lost, and accept nothing.")
 @reason_option
@@ -62,10 +63,11 @@ def accept_loss(  # noqa: PLR0913 - click's options
     if not reason and not dry_run:
         raise click.UsageError("--reason is needed: it is kept with the command for ever")
     try:
-        losses = asyncio.run(read_losses(settings))
+        found = asyncio.run(read_losses(settings))
     except (TopicsError, ControlLogError, KafkaError, OSError) as error:
         refuse_kafka(settings, error)
-    wanted = [one for one in losses if topic in (None, one.topic) and partition in (None, one.partition)]
+    _require_read(found.partitions, topic, partition)
+    wanted = [one for one in found.losses if topic in (None, one.topic) and partition in (None, one.partition)]
     if not wanted:
         say(as_json, {"lost": []}, "no partition has lost anything that is not accepted")
     for one in wanted:
@@ -73,6 +75,16 @@ def accept_loss(  # noqa: PLR0913 - click's options
         if not dry_run:
             arguments = PartitionArguments(one.topic, one.partition, log=one.loss.log, up_to=one.loss.up_to)
             send_partition_command(settings, CommandKind.ACCEPT_LOSS, arguments, (reason, wait, as_json))
+
+
+def _require_read(partitions: Mapping[str, int], topic: str | None, partition: int | None) -> None:
+    """Refuse a topic or a partition that no worker reads: nothing of it can be lost; `partitions` are their counts."""
+    if topic is not None and topic not in partitions:
+        raise click.BadParameter(f"{topic} is none of those that workers read: {', '.join(sorted(partitions))}")
+    counts = partitions.values() if topic is None else [partitions[topic]]
+    if partition is not None and partition >= max(counts):
+        one = "no topic has a" if topic is None else f"{topic} has no"
+        raise click.BadParameter(f"{one} partition {partition}, but those from 0 to {max(counts) - 1}")
 
 
 def _say_loss(one: PartitionLoss, *, as_json: bool) -> None:

@@ -10,9 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from models.commands import Command, CommandKind, Event, EventKind, encode, read_event
-from models.event_log import EventLog
-from models.lineup import Lineup
-from models.logs import Logs
+from models.event_log import EventFold, EventLog
 from models.times import format_time
 from stream.clock import now_ms
 from stream.control.announcements import outcome_attributes
@@ -68,8 +66,8 @@ async def read_events(settings: Settings) -> list[Event]:
         return reader.events()
 
 
-async def read_logs(settings: Settings) -> Logs:
-    """Return the logs of the input topics, folded from the events of all deployments.
+async def read_fold(settings: Settings) -> EventFold:
+    """Return what the events of all deployments say: the lineup, the logs of the input, and the term.
 
     Raises:
         ControlLogError: the log has lost records.
@@ -78,20 +76,7 @@ async def read_logs(settings: Settings) -> Logs:
     async with _LogReader(settings) as reader:
         await reader.read_to_end()
         reader.require_trusted()
-        return reader.log.fold.logs
-
-
-async def read_lineup(settings: Settings) -> Lineup:
-    """Return the deployment's current lineup, folded from its log.
-
-    Raises:
-        ControlLogError: the log has lost records.
-        aiokafka.errors.KafkaError: the broker does not answer.
-    """
-    async with _LogReader(settings) as reader:
-        await reader.read_to_end()
-        reader.require_trusted()
-        return reader.log.fold.lineup
+        return reader.log.fold
 
 
 async def send_command(

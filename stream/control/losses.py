@@ -8,14 +8,14 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from models.judge import InputTopic
 from models.logs import Logs
-from stream.control.client import read_logs
+from stream.control.client import read_fold
 from stream.errors import TopicsError
 from stream.kafka.client import MISSING_OR_HIDDEN, connection_options
 from stream.kafka.inputs import input_states, is_same_record, partitions_of
-from stream.kafka.losses import Loss, Progress, find_start
+from stream.kafka.losses import Loss, Progress, find_start, progress_of_labels
 from stream.kafka.offsets import committed_offsets
 from stream.kafka.score_tails import read_resume_points
-from stream.kafka.topics import LABELS, TRANSACTIONS
+from stream.kafka.topics import LABELS, TRANSACTIONS, TopicLayout, own_scores
 from stream.settings import Settings
 
 
@@ -27,26 +27,39 @@ class PartitionLoss(NamedTuple):
     loss: Loss
 
 
-async def read_losses(settings: Settings) -> list[PartitionLoss]:
+class FoundLosses(NamedTuple):
+    """What is lost and not accepted; `partitions` is how many partitions each topic has that workers read."""
+
+    losses: list[PartitionLoss]
+    partitions: dict[str, int]
+
+
+async def read_losses(settings: Settings) -> FoundLosses:
     """Return what each partition of transactions and labels lost and no operator has accepted yet.
 
     Raises:
         TopicsError: a topic is missing.
+        ControlLogError: the log of events has lost records.
         aiokafka.errors.KafkaError: the brokers do not respond.
     """
-    logs = await read_logs(settings)
+    fold = await read_fold(settings)
+    scores = own_scores(settings, fold.term)
     admin = AIOKafkaAdminClient(**connection_options(settings))
     try:
         await admin.start()
         tps = {one.name: await _partitions(admin, settings.topic(one.name)) for one in (TRANSACTIONS, LABELS)}
+        await _partitions(admin, settings.topic(scores.name))
         states = await input_states(settings, admin, [tp for some in tps.values() for tp in some])
         progress = {
-            **await _progress_of_transactions(settings, admin, tps[TRANSACTIONS.name], states),
+            **await _progress_of_transactions(
+                settings, admin, scores, {tp: states[tp] for tp in tps[TRANSACTIONS.name]}
+            ),
             **await _progress_of_labels(settings, admin, tps[LABELS.name]),
         }
     finally:
         await admin.close()
-    return [one for tp in progress for one in _loss(settings, logs, tp, states[tp], progress[tp])]
+    found = [one for tp in progress for one in _loss(settings, fold.logs, tp, states[tp], progress[tp])]
+    return FoundLosses(found, {settings.topic(name): len(some) for name, some in tps.items()})
 
 
 def _loss(
@@ -64,19 +77,17 @@ async def _partitions(admin: AIOKafkaAdminClient, topic: str) -> list[TopicParti
 
 
 async def _progress_of_transactions(
-    settings: Settings,
-    admin: AIOKafkaAdminClient,
-    tps: list[TopicPartition],
-    states: dict[TopicPartition, InputTopic],
+    settings: Settings, admin: AIOKafkaAdminClient, scores: TopicLayout, states: dict[TopicPartition, InputTopic]
 ) -> dict[TopicPartition, Progress]:
-    points = await read_resume_points(settings, admin, [tp.partition for tp in tps])
+    """Return how far the deployment itself has read, whether it publishes or decides silently."""
+    points = await read_resume_points(settings, admin, [tp.partition for tp in states], scores.name)
     same = await asyncio.gather(
-        *(is_same_record(settings, tp, states[tp], points[tp.partition].position) for tp in tps)
+        *(is_same_record(settings, tp, state, points[tp.partition].position) for tp, state in states.items())
     )
     return {
-        tp: Progress(point.committed, point.position.standing.last_place, point.position.topic_id, one)
-        for tp, one in zip(tps, same, strict=True)
-        for point in (points[tp.partition],)
+        tp: Progress(point.committed, at.standing.last_place, at.topic_id, one, at.log)
+        for tp, one in zip(states, same, strict=True)
+        for point, at in ((points[tp.partition], points[tp.partition].position),)
     }
 
 
@@ -84,7 +95,4 @@ async def _progress_of_labels(
     settings: Settings, admin: AIOKafkaAdminClient, tps: list[TopicPartition]
 ) -> dict[TopicPartition, Progress]:
     commits = await committed_offsets(settings, admin, tps)
-    return {
-        tp: Progress(commits[tp].offset if commits[tp].offset >= 0 else None, topic_id=commits[tp].metadata or "")
-        for tp in tps
-    }
+    return {tp: progress_of_labels(commits[tp].offset, commits[tp].metadata or "") for tp in tps}

@@ -5,6 +5,7 @@ there. A commit's metadata says how far scores had been read, so only the rest h
 """
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from typing import Annotated, NamedTuple
 
@@ -59,6 +60,7 @@ class Decision(NamedTuple):
 
 _Counter = Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]
 read_validity = msgspec.json.Decoder(ScoreValidity).decode
+_LOG = re.compile(r"[1-9][0-9]{0,2}")
 _Text = Annotated[str, msgspec.Meta(max_length=64)]
 _Old = tuple[_Counter, _Counter, Count, Count]
 _New = tuple[_Counter, _Counter, Count, Count, _Text, _Text]
@@ -70,7 +72,8 @@ class Position(NamedTuple):
     """One partition's standing at `scores_offset`, and the revision of its last valid decision.
 
     `cutovers` are the (revision, first offset) found while reading the tail, `void` is the number of void scores there.
-    `identity` is that of the last decided transaction, `topic_id` the id of its topic; empty if unknown.
+    `identity` is that of the last decided transaction, empty if unknown; `topic_id` and `log` are those of the topic
+    that is read, the id empty if unknown.
     """
 
     standing: Standing = Standing()
@@ -80,6 +83,7 @@ class Position(NamedTuple):
     void: int = 0
     identity: str = ""
     topic_id: str = ""
+    log: int = 0
 
     def after(self, score: Decision) -> "Position":
         """Return the position after one more score."""
@@ -99,8 +103,22 @@ class Position(NamedTuple):
 
     def to_metadata(self) -> str:
         """Encode what the partition's next owner needs, as a commit's metadata."""
-        note = (*self.standing, self.revision, self.scores_offset, self.identity, self.topic_id)
+        note = (*self.standing, self.revision, self.scores_offset, self.identity, topic_note(self.topic_id, self.log))
         return msgspec.json.encode(note).decode()
+
+
+def topic_note(topic_id: str, log: int) -> str:
+    """Return how a commit names the topic that was read: by its id, and by its log unless that is the first one.
+
+    A log needs no other id: if the end of a topic was cut off and that was accepted, the same topic is another log.
+    """
+    return f"{topic_id}@{log}" if log else topic_id
+
+
+def read_topic_note(note: str) -> tuple[str, int]:
+    """Return the topic's id and the log that a commit names."""
+    topic_id, at, log = note.rpartition("@")
+    return (topic_id, int(log)) if at and _LOG.fullmatch(log) else (note, 0)
 
 
 class ResumePoint(NamedTuple):
@@ -140,14 +158,15 @@ def parse_metadata(metadata: str | None) -> Position:
     """
     note = (metadata or "").encode("utf-8", "replace")
     try:
-        epoch, place, revision, scores_offset, identity, topic_id = _decode_new(note)
+        epoch, place, revision, scores_offset, identity, topic = _decode_new(note)
     except msgspec.DecodeError:
-        identity = topic_id = ""
+        identity = topic = ""
         try:
             epoch, place, revision, scores_offset = _decode_old(note)
         except msgspec.DecodeError:
             return Position()
-    return Position(Standing(epoch, place), revision, scores_offset, identity=identity, topic_id=topic_id)
+    topic_id, log = read_topic_note(topic)
+    return Position(Standing(epoch, place), revision, scores_offset, identity=identity, topic_id=topic_id, log=log)
 
 
 async def committed_offsets(

@@ -7,7 +7,7 @@ from aiokafka import TopicPartition
 
 from stream.kafka.client import require_topic
 from stream.kafka.fetcher import LogConsumer, open_consumer
-from stream.kafka.unpacking import FetchedRecord
+from stream.kafka.unpacking import FetchedRecord, Unreadable
 from stream.settings import Settings
 
 _FETCH_MS = 500
@@ -71,6 +71,28 @@ async def scan_topic(settings: Settings, topic: str, since_ms: int, before: int 
         consumer.assign(tps)
         found, ends = await consumer.offsets_for_times(dict.fromkeys(tps, since_ms)), await consumer.end_offsets(tps)
         yield TopicScan(consumer, {tp: ends[tp] if found.get(tp) is None else found[tp].offset for tp in tps}, before)
+    finally:
+        await consumer.stop()
+
+
+async def unreadable_at(settings: Settings, tp: TopicPartition, offset: int) -> Unreadable | None:
+    """Return the unreadable range that holds an offset; None if what is there can be read, or nothing is.
+
+    Raises:
+        aiokafka.errors.KafkaError: the broker does not respond, or the topic does not exist.
+    """
+    consumer = open_consumer(settings, fetch_max_wait_ms=50)
+    try:
+        await consumer.start()
+        await require_topic(consumer, tp.topic)
+        consumer.assign([tp])
+        begin, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
+        if not begin <= offset < end:
+            return None
+        consumer.seek(tp, offset)
+        while not consumer.fetcher.queues.filled([tp]) and await consumer.position(tp) <= offset:
+            await consumer.fetcher.wait_for_records(_FETCH_MS / 1000)
+        return consumer.fetcher.queues.of(tp).unreadable()
     finally:
         await consumer.stop()
 

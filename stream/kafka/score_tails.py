@@ -13,7 +13,7 @@ from stream.kafka.fetcher import LogConsumer, open_consumer
 from stream.kafka.offsets import Position, ResumePoint, committed_offsets, folded, parse_metadata, read_decision
 from stream.kafka.scan import record_at
 from stream.kafka.topic_ids import topic_states
-from stream.kafka.topics import SCORES, TRANSACTIONS
+from stream.kafka.topics import TRANSACTIONS
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.score_tails")
@@ -124,9 +124,11 @@ async def tail_reader(
 
 
 async def read_resume_points(
-    settings: Settings, admin: AIOKafkaAdminClient, partitions: Iterable[int], scores: str = SCORES.name
+    settings: Settings, admin: AIOKafkaAdminClient, partitions: Iterable[int], scores: str
 ) -> dict[int, ResumePoint]:
-    """Read the committed offsets and the tails of the scores, for all partitions at once.
+    """Read the committed offsets and the tails of the deployment's own scores, for all partitions at once.
+
+    The commits say from where: `scores` must be the topic that the deployment writes, see `own_scores`.
 
     Raises:
         aiokafka.errors.KafkaError: the brokers do not respond.

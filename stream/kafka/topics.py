@@ -9,6 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import InvalidConfigurationError, KafkaError, TopicAlreadyExistsError, for_code
 
+from models.terms import Term
 from stream.errors import TopicsError
 from stream.kafka.client import LARGEST_OUTPUT_BYTES, MISSING_OR_HIDDEN, connection_options, explain_error
 from stream.settings import Settings
@@ -65,6 +66,14 @@ def silent_scores(settings: Settings) -> TopicLayout:
     """Return the layout of the deployment's own scores, which it writes while another deployment publishes."""
     name = f"{SCORES.name}-{settings.deployment}"
     return TopicLayout(name, partitioned=True, retention_ms=90 * _DAY_MS, largest_bytes=LARGEST_OUTPUT_BYTES)
+
+
+def own_scores(settings: Settings, term: Term) -> TopicLayout:
+    """Return the layout of the topic to which the deployment writes its decisions in a term.
+
+    While no model was ever promoted, every deployment is one that publishes.
+    """
+    return SCORES if term.publisher in (None, settings.deployment) else silent_scores(settings)
 
 
 LAYOUTS = (TRANSACTIONS, LABELS, SCORES, SHADOW_SCORES, OUTCOMES, MODEL_CONTROL, MODEL_EVENTS, DEAD_LETTERS)

@@ -15,7 +15,7 @@ from features.redis.progress import LogPart, PartProgress, PartReport
 from features.redis.store import RedisStore
 from models.logs import Logs
 from stream.contract.codes import Rejection
-from stream.control.client import read_logs
+from stream.control.client import read_fold
 from stream.fates import Phase, is_retried
 from stream.kafka.batches import Record, in_thread_if_large, size_of
 from stream.kafka.client import require_topic
@@ -77,7 +77,7 @@ async def read_input(settings: Settings) -> ReplayedInput:
     Raises:
         aiokafka.errors.KafkaError: the broker does not respond.
     """
-    return ReplayedInput(settings, await read_logs(settings), await read_refused(settings))
+    return ReplayedInput(settings, (await read_fold(settings)).logs, await read_refused(settings))
 
 
 ApplyRecords = Callable[[ReplayedInput, RedisStore, Sequence[Record]], Awaitable[None]]

@@ -12,10 +12,11 @@ from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets
 from stream.clock import now_ms
 from stream.consumer import log_and_offset
+from stream.control.client import read_fold
 from stream.errors import RebuildError
 from stream.kafka.client import connection_options, group_members
 from stream.kafka.score_tails import read_resume_points
-from stream.kafka.topics import SCORES, has_records
+from stream.kafka.topics import SCORES, has_records, own_scores
 from stream.recovery.reapply import log_reader, part_count
 from stream.recovery.repair import REPORT_SECONDS, Repair, RepairDeps, RepairStatus
 from stream.scoring.facts import ignore_fact
@@ -123,7 +124,8 @@ async def decided_offsets(settings: Settings) -> dict[LogPart, int]:
         running = await group_members(admin, settings)
         if running:
             raise RebuildError(f"{len(running)} workers run, which rebuild themselves: leave out --here, or stop them")
-        points = await read_resume_points(settings, admin, partitions)
+        scores = own_scores(settings, (await read_fold(settings)).term)
+        points = await read_resume_points(settings, admin, partitions, scores.name)
     finally:
         await admin.close()
     ends = {LogPart(of_labels=True, partition=partition): NO_END for partition in partitions}

@@ -38,9 +38,8 @@ class LabelInput(Protocol):
         """The number of the log that is read now."""
         ...
 
-    @property
-    def label_note(self) -> str:
-        """The metadata of a commit."""
+    def label_note(self, partition: int) -> str:
+        """Return the metadata of a partition's commit."""
         ...
 
 
@@ -125,9 +124,9 @@ class Labeller:
         for partition in batch.current():
             waiting = [one for one in outputs.waiting if one.record.partition == partition]
             if waiting:
-                self._waiting.add(batch, partition, waiting)
+                self._waiting.add(batch, partition, waiting, self._input.label_note(partition))
             else:
-                batch.acknowledge(partition, self._input.label_note)
+                batch.acknowledge(partition, self._input.label_note(partition))
         return fact
 
     async def _apply_waiting(self, labels: Sequence[WaitableLabel]) -> Sequence[WaitableLabel]:

@@ -14,12 +14,13 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, RebalanceInProgressError
 
 from features.errors import StoreError
+from models.logs import SkippedRange
 from stream.control.follower import Follower
 from stream.kafka.batches import Commit
 from stream.kafka.fetcher import Trouble
 from stream.kafka.inputs import input_states, partitions_of
-from stream.kafka.losses import Progress, Start, find_start
-from stream.kafka.offsets import committed_offsets
+from stream.kafka.losses import Progress, Start, find_start, progress_of_labels
+from stream.kafka.offsets import committed_offsets, read_topic_note, topic_note
 from stream.kafka.topic_ids import topic_states
 from stream.kafka.topics import LABELS, LAYOUTS, TRANSACTIONS, count_problems
 from stream.kafka.transport import BatchConsumer
@@ -58,6 +59,8 @@ class InputLosses:
         self._assignment = 0
         self._held: dict[TopicPartition, str] = {}
         self._ids: dict[str, str] = {}
+        self._notes: dict[int, str] = {}
+        self._displaced: set[TopicPartition] = set()
         self._count_problems: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self.log = 0
@@ -72,15 +75,14 @@ class InputLosses:
         """Tell whether a partition must not be read now."""
         return partition in self._held
 
-    @property
-    def label_note(self) -> str:
-        """The metadata of a commit of labels: the id of their topic."""
-        return self._ids.get(self._labels, "")
+    def label_note(self, partition: int) -> str:
+        """Return the metadata of a commit of labels: the topic that was checked before the partition was read."""
+        return self._notes.get(partition, "")
 
     def assigned(self, partitions: Iterable[TopicPartition]) -> None:
         """Check the partitions of labels of a new assignment before they are read."""
         self._assignment += 1
-        self._held = {tp: "" for tp in partitions if tp.topic == self._labels}
+        self._held, self._displaced = {tp: "" for tp in partitions if tp.topic == self._labels}, set()
         for tp in self._held:
             self._spawn(self._check(tp, self._assignment))
 
@@ -114,10 +116,16 @@ class InputLosses:
         own = partitions_of(topic, self._deps.consumer().partitions(topic))
         for tp in own:
             if topic == self._transactions:
+                self._deps.positions.displace(tp.partition)
                 self._deps.positions.read_again(tp.partition)
             else:
-                self._held[tp] = ""
-                self._spawn(self._check(tp, self._assignment))
+                self._check_displaced(tp)
+
+    def _check_displaced(self, tp: TopicPartition) -> None:
+        """Find out where a partition of labels is read on, and go there: the consumer stands at no place of it."""
+        self._held[tp] = ""
+        self._displaced.add(tp)
+        self._spawn(self._check(tp, self._assignment))
 
     async def examine(self, tp: TopicPartition, trouble: Trouble) -> str | int:
         """Return why a partition that cannot be read on waits, or the offset from which it goes on."""
@@ -127,23 +135,32 @@ class InputLosses:
             return str(trouble)
         if tp.topic == self._transactions:
             positions = self._deps.positions
+            positions.displace(tp.partition)
             if positions.get(tp.partition) is not None:  # otherwise it is being read, and may wait for an operator
                 positions.read_again(tp.partition)
             return positions.why(tp.partition)
         if tp.topic == self._labels:
-            self._held[tp] = ""
-            self._spawn(self._check(tp, self._assignment))
+            self._check_displaced(tp)
         else:
             return await self._beginning(tp, trouble)
         return f"it holds no offset {trouble}"
 
     def _unreadable(self, tp: TopicPartition, found: Unreadable) -> str | int:
         skipped = self._deps.follower.logs.skipped.get((self._deps.settings.deployment, *tp), frozenset())
-        if found.first in skipped:
+        number = self._log_of(tp)
+        if number is not None and SkippedRange(number, found.first) in skipped:
             return found.end
         command = f"dead-letters skip --topic {tp.topic} --partition {tp.partition} --offset {found.first}"
         what = f"offsets {found.first} to {found.end - 1} cannot be read: {found.reason}"
         return f"{what}. To pass over them: `fraudstream {command}`"
+
+    def _log_of(self, tp: TopicPartition) -> int | None:
+        """Return the number of the log that is read of a partition; None while that is not known."""
+        if tp.topic == self._transactions:
+            position = self._deps.positions.get(tp.partition)
+            return None if position is None else position.log
+        note = self._notes.get(tp.partition)
+        return None if note is None else read_topic_note(note)[1]
 
     async def _beginning(self, tp: TopicPartition, offset: int) -> str | int:
         """Go on with the first command that is there: those before it are gone, and expire unanswered."""
@@ -166,6 +183,7 @@ class InputLosses:
                 return
             if isinstance(found, Start):
                 self.log = found.log
+                self._displaced.discard(tp)
                 self._held.pop(tp, None)  # a check of the same partition may have ended before
                 return
             if isinstance(found, str):
@@ -184,17 +202,18 @@ class InputLosses:
         deps = self._deps
         (state,) = (await input_states(deps.settings, deps.admin, [tp])).values()
         commit = (await committed_offsets(deps.settings, deps.admin, [tp]))[tp]
-        committed = commit.offset if commit.offset >= 0 else None
-        progress = Progress(committed, topic_id=commit.metadata or "")
-        if committed is None:
+        progress = progress_of_labels(commit.offset, commit.metadata or "")
+        if progress.committed is None:
             progress = await self._restored(tp)
         found = find_start(deps.follower.logs, (deps.settings.deployment, *tp), state, progress)
         if isinstance(found, str):
             return found, 0
         if not isinstance(found, Start):
             return found.text, found.lost
-        if found.offset != (state.begin if committed is None else committed):
+        stands_at = commit.offset if commit.offset >= 0 else state.begin
+        if tp in self._displaced or found.offset != stands_at:
             await deps.consumer().rewind(tp, found.offset)
+        self._notes[tp.partition] = topic_note(state.topic_id or "", found.log)
         return found
 
     async def _restored(self, tp: TopicPartition) -> Progress:
@@ -206,12 +225,12 @@ class InputLosses:
             RebalanceInProgressError: the coordinator refused the commit; check the partition again.
         """
         copy = (await self._deps.copies.of_labels()).get(tp.partition)
-        if copy is None or copy.group != self._deps.settings.group or not copy.metadata:
+        if copy is None or copy.group != self._deps.settings.group or not read_topic_note(copy.metadata)[0]:
             return Progress(None)
         if not await self._deps.consumer().commit_now(tp, Commit(copy.offset, copy.metadata)):
             raise RebalanceInProgressError("the commit that Kafka has no more was not accepted again")
         log.warning("%s partition %d: the group's commit was gone; it is made again, %d, by its copy", *tp, copy.offset)
-        return Progress(copy.offset, topic_id=copy.metadata)
+        return progress_of_labels(copy.offset, copy.metadata)
 
     def _tell(self, tp: TopicPartition, found: tuple[str, int | None]) -> None:
         why, lost = found

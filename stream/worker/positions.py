@@ -71,6 +71,7 @@ class DecisionPositions:
         self._newest: dict[int, _Reading] = {}
         self._readings = 0
         self._writes: dict[int, asyncio.Task[int]] = {}
+        self._displaced: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.scores_ids: dict[int, str] = {}
         """The id of the topic in which each partition's scores were read; empty where the brokers have none."""
@@ -119,7 +120,7 @@ class DecisionPositions:
 
     def assigned(self, generation: int, partitions: Iterable[int]) -> None:
         """Start to read the positions of a new assignment."""
-        self.generation, self.partitions = generation, frozenset(partitions)
+        self.generation, self.partitions, self._displaced = generation, frozenset(partitions), set()
         self._claim()
 
     def _claim(self) -> None:
@@ -134,11 +135,16 @@ class DecisionPositions:
             await self._deps.follower.wait_for_change(_ROLE_SECONDS)
             if role_of(self._deps.settings, self._deps.follower) != self.role:
                 log.warning("deployment %s publishes from now on", self._deps.follower.term.publisher)
+                self._displaced |= self.partitions
                 self._claim()
 
     def revoked(self) -> None:
         """Forget the partitions: another worker may own them now."""
         self.generation, self.partitions = None, frozenset()
+
+    def displace(self, partition: int) -> None:
+        """Note that the consumer stands at no place of the topic, wherever the commit is: it has to go to the start."""
+        self._displaced.add(partition)
 
     def read_again(self, partition: int, after: "asyncio.Task[int] | None" = None) -> None:
         """Read a partition's position again, once the write `after` has ended: it is not known what was written.
@@ -238,56 +244,65 @@ class DecisionPositions:
 
     async def _resume(self, reading: _Reading, partition: int, point: ResumePoint) -> None:
         """Resume one partition where it can be read on; wait while what it lost is not accepted."""
-        point = self._behind_published(partition, point)
+        standing = self._standing_of(partition, point)
         tp = TopicPartition(self._topic, partition)
         (state,) = (await input_states(self._deps.settings, self._deps.admin, [tp])).values()
-        start = await self._find_start(reading, tp, state, point)
-        if start is None or not self._is_newest(reading, partition):
+        found = await self._find_start(reading, tp, state, point)
+        if found is None or not self._is_newest(reading, partition):
             return
-        position = point.position
-        if start.offset != (state.begin if point.committed is None else point.committed):
+        start, state = found
+        position = point.position._replace(standing=standing, topic_id=state.topic_id or "", log=start.log)
+        stands_at = state.begin if point.committed is None else point.committed
+        if partition in self._displaced or start.offset != stands_at:
             await self._deps.consumer().rewind(tp, start.offset)
-        if not self._is_newest(reading, partition) or not await self._claim_epoch(partition, point, start.offset):
+        if not self._is_newest(reading, partition) or not await self._claim_epoch(partition, position, start.offset):
             return
         if self._is_newest(reading, partition):
-            is_same_log = log_and_offset(position.standing.last_place)[0] == start.log
             self.log = start.log
-            self._committed[partition] = point.applied or 0 if is_same_log else start.offset
-            self._known[partition] = position._replace(topic_id=state.topic_id or "")
+            self._displaced.discard(partition)
+            self._committed[partition] = max(start.offset, start.committed or 0)
+            self._known[partition] = position
             if void := self._voids.count_new(partition, point):
                 self._deps.emit(VoidFound(partition, void))
             self._announce(partition, position.cutovers)
             self._deps.consumer().aside.hurry(tp)
 
-    def _behind_published(self, partition: int, point: ResumePoint) -> ResumePoint:
-        """Let a silent deployment that never decided the partition begin behind what is decided on `scores` now.
+    def _standing_of(self, partition: int, point: ResumePoint) -> Standing:
+        """Return up to where the partition counts as decided.
 
-        What is older is applied to its histories.
+        A silent deployment that never decided it begins behind what is decided on `scores` now: what is older is
+        applied to its histories. It has read nothing of that yet, so it has lost nothing either.
 
         Raises:
-            RebalanceInProgressError: `scores` has not been read to its end; read the position again.
+            RebalanceInProgressError: `scores` has not been read to its end, or names a log that is not known here yet;
+                read the position again.
         """
-        if self.role.publishes or point.committed is not None or point.position.standing.last_place >= 0:
-            return point
+        standing = point.position.standing
+        if self.role.publishes or point.applied is not None or standing.last_place >= 0:
+            return standing
         place = self._deps.published.last_place(partition)
         if place is None:
             raise RebalanceInProgressError("the published scores are being read")
-        standing = Standing(point.position.standing.highest_epoch, place)
-        return point._replace(position=point.position._replace(standing=standing))
+        if (published := log_and_offset(place)[0]) > self._deps.follower.logs.last(self._topic):
+            raise RebalanceInProgressError(f"it was decided in log {published}, which is not known here yet")
+        return standing._replace(last_place=place)
 
     async def _find_start(
         self, reading: _Reading, tp: TopicPartition, state: InputTopic, point: ResumePoint
-    ) -> Start | None:
-        """Return where a partition is read on, once it can be; None if the reading no longer holds by then."""
+    ) -> tuple[Start, InputTopic] | None:
+        """Return where a partition is read on, once it can be, and what its topic is then.
+
+        None if the reading no longer holds by then.
+        """
         position = point.position
         same = await is_same_record(self._deps.settings, tp, state, position)
-        progress = Progress(point.applied, position.standing.last_place, position.topic_id, same)
+        progress = Progress(point.applied, position.standing.last_place, position.topic_id, same, position.log)
         where = (self._deps.settings.deployment, *tp)
         while self._is_newest(reading, tp.partition):
             found = find_start(self._deps.follower.logs, where, state, progress)
             if isinstance(found, Start):
                 self._losses.pop(tp.partition, None)
-                return found
+                return found, state
             why = found if isinstance(found, str) else found.text
             if self._losses.get(tp.partition) != why:
                 log.error("%s partition %d does not go on: %s", *tp, why)
@@ -297,7 +312,7 @@ class DecisionPositions:
             (state,) = (await input_states(self._deps.settings, self._deps.admin, [tp])).values()
         return None
 
-    async def _claim_epoch(self, partition: int, point: ResumePoint, offset: int) -> bool:
+    async def _claim_epoch(self, partition: int, position: Position, offset: int) -> bool:
         """Take an epoch once per assignment, but never one above a newer owner's; tell whether we own the partition.
 
         An epoch at or above our generation was written either before the group's generations were reset, or by a newer
@@ -306,7 +321,7 @@ class DecisionPositions:
         Raises:
             RebalanceInProgressError: it did not; read the position again.
         """
-        position, generation, term = point.position, self.generation or 0, self.role.term
+        generation, term = self.generation or 0, self.role.term
         mine, seen = self.epochs.get(partition), position.standing.highest_epoch
         if term.is_before(seen):
             raise RebalanceInProgressError(f"partition {partition} has scores of a term that is not known here yet")

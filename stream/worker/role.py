@@ -17,7 +17,7 @@ from stream.consumer import log_and_offset
 from stream.control.follower import Follower
 from stream.kafka.fetcher import LogConsumer, open_consumer
 from stream.kafka.offsets import Position, folded
-from stream.kafka.topics import SCORES, silent_scores
+from stream.kafka.topics import SCORES, own_scores
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.role")
@@ -36,10 +36,9 @@ class Role(NamedTuple):
 
 
 def role_of(settings: Settings, follower: Follower) -> Role:
-    """Return the present role of the settings' deployment; while no model was ever promoted, it publishes."""
-    publishes = follower.term.publisher in (None, settings.deployment)
-    layout = SCORES if publishes else silent_scores(settings)
-    return Role(Term(follower.term.number), publishes, settings.topic(layout.name))
+    """Return the present role of the settings' deployment."""
+    layout = own_scores(settings, follower.term)
+    return Role(Term(follower.term.number), layout is SCORES, settings.topic(layout.name))
 
 
 class PublishedScores:

@@ -7,6 +7,7 @@ so reads them again, and the labels behind them, whose outcomes it then says aga
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
 
 from stream.fates import Phase, is_retried
 from stream.kafka.batches import Batch
@@ -23,12 +24,20 @@ ApplyLabels = Callable[[Sequence[WaitableLabel]], Awaitable[Sequence[WaitableLab
 """Applies labels, publishes their outcomes, and returns those that still wait."""
 
 
+class _WaitingSlice(NamedTuple):
+    """One partition's part of a batch, and the metadata of its commit."""
+
+    batch: Batch
+    partition: int
+    note: str
+
+
 class WaitingLabels:
     """Tries the waiting labels again, once a second, until they are done or their partitions are revoked."""
 
     def __init__(self, apply: ApplyLabels) -> None:
         self._apply = apply
-        self._slices: dict[tuple[Batch, int], Sequence[WaitableLabel]] = {}
+        self._slices: dict[_WaitingSlice, Sequence[WaitableLabel]] = {}
         self._task: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
@@ -40,9 +49,9 @@ class WaitingLabels:
         """Whether no more may wait."""
         return len(self._slices) >= MOST_SLICES
 
-    def add(self, batch: Batch, partition: int, labels: Sequence[WaitableLabel]) -> None:
-        """Let labels of one partition of a batch wait; the partition is acknowledged when they are done."""
-        self._slices[batch, partition] = labels
+    def add(self, batch: Batch, partition: int, labels: Sequence[WaitableLabel], note: str) -> None:
+        """Let labels of one partition of a batch wait; it is acknowledged with `note` when they are done."""
+        self._slices[_WaitingSlice(batch, partition, note)] = labels
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
             self._task.add_done_callback(end_on_error)
@@ -50,7 +59,7 @@ class WaitingLabels:
     async def _run(self) -> None:
         while self._slices:
             await asyncio.sleep(_PAUSE_SECONDS)
-            self._slices = {key: labels for key, labels in self._slices.items() if key[0].is_current(key[1])}
+            self._slices = {key: labels for key, labels in self._slices.items() if key.batch.is_current(key.partition)}
             try:
                 await self._try_all()
             except Exception as error:
@@ -60,13 +69,13 @@ class WaitingLabels:
 
     async def _try_all(self) -> None:
         """Try all of them together, in the order of their offsets."""
-        tried = {key: labels for key, labels in self._slices.items() if key[0].may_start()}
+        tried = {key: labels for key, labels in self._slices.items() if key.batch.may_start()}
         labels = sorted((one for some in tried.values() for one in some), key=lambda one: one.record.offset)
         left = {id(one) for one in await self._apply(labels)} if labels else set()
-        for (batch, partition), some in tried.items():
+        for key, some in tried.items():
             waiting = [one for one in some if id(one) in left]
             if waiting:
-                self._slices[batch, partition] = waiting
+                self._slices[key] = waiting
             else:
-                del self._slices[batch, partition]
-                batch.acknowledge(partition)
+                del self._slices[key]
+                key.batch.acknowledge(key.partition, key.note)

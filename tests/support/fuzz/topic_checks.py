@@ -168,7 +168,7 @@ def check_commit_notes(data: bytes) -> None:
 
 def _noted(position: Position) -> tuple[object, ...]:
     """Return what a note says of a position."""
-    return (position.standing, position.revision, position.scores_offset, position.identity, position.topic_id)
+    return (*position[:3], *position[5:])
 
 
 def _check_letter(kept: Outgoing) -> None:

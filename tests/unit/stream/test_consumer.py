@@ -9,7 +9,7 @@ from opentelemetry.propagate import extract
 from opentelemetry.trace import get_current_span
 
 from stream.consumer import Standing, ValidScores, trace_of
-from stream.kafka.offsets import Decision, Position, identity_of, parse_metadata
+from stream.kafka.offsets import Decision, Position, identity_of, parse_metadata, read_topic_note, topic_note
 from stream.kafka.score_tails import _start
 from support.stream_records import Told
 
@@ -169,14 +169,22 @@ def test_a_consumer_resumes_from_stored_standings() -> None:
 COUNTS = st.integers(0, 2**62)
 
 
-@given(st.integers(-1, 2**62), st.integers(-1, 2**62), COUNTS, COUNTS)
+@given(st.integers(-1, 2**62), st.integers(-1, 2**62), COUNTS, COUNTS, st.integers(0, 511))
 def test_commit_metadata_round_trips_in_less_than_160_characters(
-    epoch: int, offset: int, revision: int, scores_offset: int
+    epoch: int, offset: int, revision: int, scores_offset: int, log: int
 ) -> None:
     identity, topic_id = identity_of("card-1", "t-1"), "6b1d1b5c-6c3e-4a44-9a2b-7c0e0a1f2b3c"
     position = Position(Standing(epoch, offset), revision, scores_offset, ((revision, offset),), 0, identity, topic_id)
+    position = position._replace(log=log)
     assert parse_metadata(position.to_metadata()) == position._replace(cutovers=())
     assert len(position.to_metadata()) < 160
+
+
+def test_a_commit_names_the_log_beside_the_topic_unless_it_is_the_first() -> None:
+    assert (topic_note("id", 0), topic_note("id", 2), topic_note("", 1)) == ("id", "id@2", "@1")
+    assert [read_topic_note(one) for one in ("id", "id@2", "@1", "")] == [("id", 0), ("id", 2), ("", 1), ("", 0)]
+    for odd in ("id@", "id@0", "id@x", "id@1000", "id@-1", "id@\u0661"):
+        assert read_topic_note(odd) == (odd, 0)
 
 
 def test_commit_metadata_of_the_form_before_identities_is_read() -> None:

@@ -1,6 +1,7 @@
 """Two deployments on the same topics: one publishes, the other decides silently, and neither harms the other."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from stream.contract.outputs import Score
 from support.fleet.fleet import Fleet, until
 from support.fleet.payments import PARTITIONS, payment, put_model
 from support.fleet.workers import Worker
+from support.kafka.admin import remove_before
 from support.kafka.cluster import Cluster
 
 
@@ -72,6 +74,56 @@ def test_a_second_deployment_decides_silently_and_the_same(fleet: Fleet, green: 
     assert other.readiness() == (True, [])
     letters = [dict(letter.headers) for letter in fleet.await_records("dead-letters", 1)]
     assert {headers["deployment"].decode() for headers in letters} >= {fleet.environment["DEPLOYMENT"]}
+
+
+def test_a_silent_deployment_loses_unread_payments_by_retention_and_goes_on_when_exactly_that_is_accepted(
+    fleet: Fleet, green: Fleet, kafka: Cluster
+) -> None:
+    if kafka.kind == "embedded":
+        pytest.skip("the embedded broker removes no records")
+    before, unread, last = payments(0, 30), payments(100, 60), payments(200, 30)
+    read, begin = lose_silently(fleet, green, before, unread)
+    assert fleet.cli("topics", "accept-loss", "--dry-run").stdout.startswith("no partition has lost anything")
+    other = green.worker()
+    until(lambda: "were removed before they were read" in str(other.readiness()[1]), "it tells of its loss")
+    accepted = green.cli("topics", "accept-loss", "--json", "--reason", "a test removed them")
+    assert accepted.returncode == 0, accepted.stdout + accepted.stderr
+    lines = [json.loads(line) for line in accepted.stdout.splitlines()]
+    lost = {one["partition"]: one["lost_at_most"] for one in lines if "lost_at_most" in one}
+    assert lost == {partition: end - read[partition] for partition, end in begin.items()}
+    assert {one["partition"]: one["up_to"] for one in lines if one.get("kind") == "accepted"} == begin
+    other.await_ready()
+    fleet.publish(last)
+    await_silent_scores(green, len(before) + len(last))
+    decided = Counter(score.transaction_id for score in silent_scores(green))
+    assert decided == Counter(one["transaction_id"] for one in (*before, *last))
+    every = len(before) + len(unread) + len(last)
+    assert len(fleet.await_scores(every)) == every
+
+
+def lose_silently(
+    fleet: Fleet, green: Fleet, read: list[Any], unread: list[Any]
+) -> tuple[dict[int, int], dict[int, int]]:
+    """Let `green` decide some payments silently; have others removed while it is away, which `fleet` has decided.
+
+    Returns the offsets up to which `green` has read, and the first that are left, by partition.
+    """
+    fleet.go_live()
+    assert green.cli("topics", "apply", "--partitions", str(PARTITIONS)).returncode == 0
+    worker = go_live_when_warm(green)
+    fleet.publish(read)
+    await_silent_scores(green, len(read))
+    assert worker.terminate() == 0
+    ends = fleet.ends("transactions")
+    fleet.publish(unread)
+    fleet.await_scores(len(read) + len(unread))
+    begin = fleet.ends("transactions")
+    remove_before(fleet.brokers, f"{fleet.prefix}transactions", begin)
+    return ends, begin
+
+
+def await_silent_scores(green: Fleet, count: int) -> None:
+    until(lambda: len(silent_scores(green)) == count, f"{count} payments are decided silently")
 
 
 def test_a_worker_of_another_deployment_is_refused_in_the_group_by_name(fleet: Fleet, green: Fleet) -> None:

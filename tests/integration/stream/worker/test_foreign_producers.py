@@ -293,7 +293,19 @@ def test_a_batch_that_cannot_be_unpacked_halts_its_own_partition_alone_and_is_to
     for partition, offset in unreadable.items():
         assert f"transactions partition {partition} is set aside: offsets {offset} to {offset} cannot be read" in log
     assert decided(fleet) == {one["transaction_id"] for one in (*first, second[-1])}
+    assert "warning: what is at offset 0 can be read here" in skip(fleet, 0, 0)
+    assert "warning" not in skip(fleet, 0, unreadable[0])
+    fleet.await_scores(PARTITIONS + 2)
+    assert decided(fleet) == {one["transaction_id"] for one in (*first, second[0], second[-1])}
     assert_all_alive(workers)
+
+
+def skip(fleet: Fleet, partition: int, offset: int) -> str:
+    """Pass over an offset of `transactions`, and return what the command warns of."""
+    place = ("--topic", f"{fleet.prefix}transactions", "--partition", str(partition), "--offset", str(offset))
+    done = fleet.cli("dead-letters", "skip", *place, "--reason", "a test damaged it")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stderr
 
 
 def test_a_record_that_claims_an_offset_behind_its_batch_makes_no_later_payment_disappear(fleet: Fleet) -> None:

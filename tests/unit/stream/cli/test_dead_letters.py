@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 import pytest
 from click.testing import CliRunner
 
+from stream.cli import dead_letters
 from stream.cli.letter_text import SHOWN_CHARACTERS
 from stream.cli.main import main
 from stream.contract.codes import DeadLetterCode
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.kept_letters import KeptLetter, read_letter
 from stream.kafka.redrive import Choice
-from stream.kafka.unpacking import FetchedRecord
+from stream.kafka.unpacking import FetchedRecord, Unreadable
+from stream.settings import Settings
 
 ID, CARD = "transaction-" + "0123456789ab" * 4, "card-" + "fedcba987654" * 3
 TOPIC = "production-eu-west-transactions"
@@ -90,3 +92,35 @@ def test_a_long_value_is_cut_for_people_only(run: Run) -> None:
     assert f"its first {SHOWN_CHARACTERS} characters; --json has 7 more" in text
     assert "x" * SHOWN_CHARACTERS in text.splitlines()
     assert json.loads(run([long], "show", str(long.source), "--json"))["value"] == "x" * (SHOWN_CHARACTERS + 7)
+
+
+@pytest.mark.parametrize(
+    ("found", "warned"),
+    [
+        (Unreadable(7, 10, "its checksum is wrong"), ""),
+        (
+            Unreadable(5, 10, "its checksum is wrong"),
+            "begins at offset 7; it lies in that from 5 on",
+        ),
+        (None, "what is at offset 7 can be read here"),
+        (TimeoutError(), "it cannot be checked whether offset 7 is unreadable"),
+    ],
+)
+def test_a_skip_that_would_change_nothing_is_warned_of_and_sent(
+    monkeypatch: pytest.MonkeyPatch, found: Unreadable | Exception | None, warned: str
+) -> None:
+    sent = []
+
+    async def unreadable_at(*_: object) -> Unreadable | None:
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(dead_letters, "unreadable_at", unreadable_at)
+    monkeypatch.setattr(dead_letters, "settings_or_refuse", Settings)
+    monkeypatch.setattr(dead_letters, "send_partition_command", lambda *command: sent.append(command[2].offset))
+    place = ["--topic", "transactions", "--partition", "3", "--offset", "7", "--reason", "damaged"]
+    done = CliRunner().invoke(dead_letters.dead_letters, ["skip", *place])
+    assert (done.exit_code, sent) == (0, [7])
+    assert warned in done.stderr
+    assert bool(done.stderr) == bool(warned)

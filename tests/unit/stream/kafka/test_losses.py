@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from models.judge import InputTopic
 from models.logs import AcceptedLoss, Logs, TopicLogs
 from stream.consumer import place_of
-from stream.kafka.losses import Loss, Progress, Start, find_start
+from stream.kafka.losses import Loss, Progress, Start, find_start, progress_of_labels
 
 TOPIC, WHERE = "transactions", ("default", "transactions", 3)
 OLD, NEW = "id-old", "id-new"
@@ -25,7 +25,9 @@ def logs(numbers: Mapping[str, int], *accepted: AcceptedLoss) -> Logs:
 
 
 def start(state: InputTopic, progress: Progress, known: Logs = FRESH) -> Start | Loss | str:
-    return find_start(known, WHERE, state, progress)
+    """Return where the partition is read on, without its commit, or why it is not."""
+    found = find_start(known, WHERE, state, progress)
+    return found._replace(committed=None) if isinstance(found, Start) else found
 
 
 def test_a_group_that_never_committed_and_has_no_scores_has_lost_nothing() -> None:
@@ -91,7 +93,8 @@ def test_a_mirrored_topic_with_the_same_records_at_the_same_offsets_goes_on() ->
 def test_an_accepted_new_log_is_read_from_where_the_loss_was_accepted() -> None:
     known = logs({NEW: 1}, AcceptedLoss(1, 0))
     assert start(InputTopic(NEW, 0, 10), Progress(50, 49, OLD), known) == Start(1, 0)
-    assert start(InputTopic(NEW, 0, 90), Progress(5, place_of(1, 4), NEW, same_record=True), known) == Start(1, 5)
+    read = Progress(5, place_of(1, 4), NEW, same_record=True, log=1)
+    assert start(InputTopic(NEW, 0, 90), read, known) == Start(1, 5)
 
 
 def test_a_partition_waits_in_a_new_log_until_its_own_loss_is_accepted() -> None:
@@ -107,8 +110,59 @@ def test_a_topic_that_is_made_anew_a_second_time_is_the_log_after_the_accepted_o
 
 
 def test_decisions_in_a_log_that_is_not_known_here_yet_are_waited_for() -> None:
-    found = start(InputTopic(None, 0, 90), Progress(5, place_of(1, 4)))
-    assert found == "it was decided in log 1, which is not known here yet"
+    for progress in (Progress(5, place_of(1, 4)), Progress(5, log=1), Progress(5, 4, OLD, log=1)):
+        found = start(InputTopic(None, 0, 90), progress)
+        assert found == "it was read in log 1, which is not known here yet"
+
+
+ANEW, CUT_OFF = logs({NEW: 1}, AcceptedLoss(1, 0)), logs({OLD: 1}, AcceptedLoss(1, 0))
+
+
+@pytest.mark.parametrize(
+    ("known", "state", "progress", "expected"),
+    [
+        # dead letters and repeats behind the last decision were read, if the commit is of this topic
+        (FRESH, InputTopic(OLD, 80, 120), Progress(100, 49, OLD), Start(0, 80, 100)),
+        (FRESH, InputTopic(OLD, 100, 120), Progress(100, 49, OLD), Start(0, 100, 100)),
+        (FRESH, InputTopic(OLD, 20, 120), Progress(100, 49, OLD, same_record=True), Start(0, 50, 100)),
+        (FRESH, InputTopic(OLD, 110, 120), Progress(100, 49, OLD), (0, 110, 10)),
+        (FRESH, InputTopic(OLD, 80, 90), Progress(100, 49, OLD), (1, 80, None)),
+        (FRESH, InputTopic(NEW, 80, 120), Progress(100, 49, OLD), (1, 80, None)),
+        (FRESH, InputTopic(None, 80, 120), Progress(100, 49), (0, 80, 30)),
+        (FRESH, InputTopic(OLD, 80, 120), Progress(100, 49), (0, 80, 30)),
+        (FRESH, InputTopic(None, 20, 120), Progress(100, 49), Start(0, 50, 100)),
+        # in an accepted log a commit counts like a decision, whether or not anything was decided there
+        (ANEW, InputTopic(NEW, 0, 6000), Progress(5000, -1, NEW, log=1), Start(1, 5000, 5000)),
+        (ANEW, InputTopic(NEW, 4000, 6000), Progress(5000, -1, NEW, log=1), Start(1, 5000, 5000)),
+        (ANEW, InputTopic(NEW, 5100, 6000), Progress(5000, -1, NEW, log=1), (1, 5100, 100)),
+        (ANEW, InputTopic(NEW, 4000, 6000), Progress(5000, 49, NEW, log=1), Start(1, 5000, 5000)),
+        (ANEW, InputTopic(NEW, 0, 6000), Progress(5000, place_of(1, 49), NEW, None, 1), Start(1, 50, 5000)),
+        (ANEW, InputTopic(None, 0, 6000), Progress(5000, log=1), Start(1, 5000, 5000)),
+        # a commit of an earlier log names other records, also where the end of the same topic was cut off
+        (ANEW, InputTopic(NEW, 0, 6000), Progress(5000, 4999, OLD), Start(1, 0)),
+        (ANEW, InputTopic(NEW, 0, 6000), Progress(5000, place_of(1, 49), OLD), Start(1, 0)),
+        (CUT_OFF, InputTopic(OLD, 0, 6000), Progress(50, 49, OLD, same_record=False), Start(1, 0)),
+        (CUT_OFF, InputTopic(OLD, 0, 6000), Progress(50, -1, OLD), Start(1, 0)),
+        (CUT_OFF, InputTopic(OLD, 0, 6000), Progress(50, -1, OLD, log=1), Start(1, 50, 50)),
+        # who never read a partition has lost nothing of it, in whichever log
+        (logs({NEW: 1}), InputTopic(NEW, 30, 90), Progress(None), Start(1, 30)),
+        (logs({NEW: 1}), InputTopic("id-third", 30, 90), Progress(None), (2, 30, None)),
+        (logs({NEW: 1}), InputTopic(NEW, 30, 90), Progress(0, -1, OLD), (1, 30, None)),
+    ],
+)
+def test_only_what_was_read_of_this_log_counts(
+    known: Logs, state: InputTopic, progress: Progress, expected: Start | tuple[int, int, int | None]
+) -> None:
+    found = find_start(known, WHERE, state, progress)
+    assert (found[:3] if isinstance(found, Loss) else found) == expected
+
+
+def test_a_loss_of_labels_does_not_speak_of_decisions() -> None:
+    for state in (InputTopic(NEW, 0, 500), InputTopic(NEW, 0, 10), InputTopic(OLD, 0, 10), InputTopic(OLD, 90, 100)):
+        for known in (FRESH, logs({NEW: 1}), logs({"id-third": 1})):
+            found = start(state, progress_of_labels(50, OLD), known)
+            assert isinstance(found, Loss)
+            assert "the last decided offset" not in found.text
 
 
 @given(
@@ -127,7 +181,9 @@ def test_a_partition_never_goes_on_behind_an_offset_that_was_not_read(
 ) -> None:
     state = InputTopic(OLD, begin, begin + size)
     found = start(state, Progress(committed, decided, OLD, same if decided >= 0 else None))
-    read_to = decided + 1 if decided >= 0 else committed
+    read_to = max(decided + 1, -1 if committed is None else committed) if decided >= 0 else committed
+    if isinstance(found, Start) and decided >= 0:
+        assert found.offset <= max(decided + 1, begin), "a record behind the last decision may be undecided"
     if isinstance(found, Start) and read_to is not None:
         assert found.offset <= max(read_to, begin)
         assert begin <= read_to <= state.end

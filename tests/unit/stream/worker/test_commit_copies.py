@@ -123,7 +123,12 @@ class Brokers:
         self.rewound[tp] = offset
 
 
-def find(monkeypatch: pytest.MonkeyPatch, brokers: Brokers, copy: CommitCopy | None) -> Start | tuple[str, int | None]:
+def find(
+    monkeypatch: pytest.MonkeyPatch,
+    brokers: Brokers,
+    copy: CommitCopy | None,
+    displaced: frozenset[TopicPartition] = frozenset(),
+) -> Start | tuple[str, int | None]:
     """Return where labels are read on whose commits Kafka has no more; `copy` is what Redis has."""
 
     async def states(*_: object) -> dict[TopicPartition, InputTopic]:
@@ -139,12 +144,14 @@ def find(monkeypatch: pytest.MonkeyPatch, brokers: Brokers, copy: CommitCopy | N
     unused: Any = None
     consumer: Any = brokers
     deps = LossesDeps(Settings(), follower, unused, unused, lambda: consumer, CommitCopies(notes), lambda _: None)
-    return asyncio.run(InputLosses(deps)._find_start(LABELS))
+    found = InputLosses(deps)
+    found._displaced |= displaced
+    return asyncio.run(found._find_start(LABELS))
 
 
 def test_labels_go_on_where_the_copy_of_the_lost_commit_says(monkeypatch: pytest.MonkeyPatch) -> None:
     brokers = Brokers("id-labels")
-    assert find(monkeypatch, brokers, CommitCopy(GROUP, 40, "id-labels")) == Start(0, 40)
+    assert find(monkeypatch, brokers, CommitCopy(GROUP, 40, "id-labels")) == Start(0, 40, 40)
     assert brokers.rewound == {LABELS: 40}
     assert brokers.committed == {LABELS: Commit(40, "id-labels")}
 
@@ -169,6 +176,14 @@ def test_labels_without_a_commit_and_a_copy_that_tells_their_topic_are_read_from
     brokers = Brokers("id-newer")
     assert find(monkeypatch, brokers, copy) == Start(0, 0)
     assert (brokers.committed, brokers.rewound) == ({}, {})
+
+
+def test_a_consumer_that_stands_beyond_labels_made_anew_goes_to_their_beginning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    brokers = Brokers("id-newer")
+    assert find(monkeypatch, brokers, None, frozenset({LABELS})) == Start(0, 0)
+    assert brokers.rewound == {LABELS: 0}
 
 
 def test_labels_wait_while_the_coordinator_does_not_take_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,9 @@ class FirstLog:
     """The labels' topic, which was never made anew."""
 
     log = 0
-    label_note = ""
+
+    def label_note(self, partition: int) -> str:
+        return f"id-of-{partition}"
 
 
 class Bench:
@@ -130,6 +132,14 @@ async def test_a_label_of_a_damaged_card_waits_and_the_others_of_its_batch_and_t
     assert bench.labeller.reasons() == []
     told = [fact for fact in bench.facts if isinstance(fact, LabelsApplied)]
     assert [len(fact.records) for fact in told] == [3, 2, 1]
+
+
+async def test_a_commit_names_the_topic_of_its_partition_also_where_labels_waited(bench: Bench) -> None:
+    await bench.labeller.handle(bench.batch(said(1, card_id=DAMAGED), said(7, 1)))
+    bench.store.damaged = False
+    await until(lambda: bench.labeller.waiting == 0)
+    notes = {tp.partition: commit.metadata for tp, commit in bench.ledger.committable().items()}
+    assert notes == {0: "id-of-0", 1: "id-of-1"}
 
 
 async def test_labels_that_wait_go_on_waiting_while_redis_or_kafka_is_away(bench: Bench) -> None:

@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
+from models.judge import InputTopic
+from models.logs import Logs
+from stream.kafka.batches import Commit
 from stream.kafka.losses import Start
 from stream.settings import Settings
 from stream.worker import losses
@@ -31,6 +34,35 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list["asyncio.Future[Start]"]:
 def inputs() -> InputLosses:
     deps: Any = SimpleNamespace(settings=Settings(), follower=None, admin=None)
     return InputLosses(LossesDeps(deps.settings, deps.follower, deps.admin, deps, lambda: deps, deps, lambda _: None))
+
+
+async def test_a_consumer_whose_offset_is_not_there_is_moved_once_and_each_commit_then_names_the_topic(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rewound = []
+
+    async def states(*_: object) -> dict[TopicPartition, InputTopic]:
+        return {LABELS: InputTopic("id", 0, 20)}
+
+    async def committed(*_: object) -> dict[TopicPartition, Commit]:
+        return {LABELS: Commit(0, "id")}
+
+    async def rewind(tp: TopicPartition, offset: int) -> None:
+        rewound.append((tp, offset))
+
+    monkeypatch.setattr(losses, "input_states", states)
+    monkeypatch.setattr(losses, "committed_offsets", committed)
+    deps: Any = SimpleNamespace(settings=Settings(), logs=Logs(), rewind=rewind)
+    checked = InputLosses(LossesDeps(deps.settings, deps, deps, deps, lambda: deps, deps, lambda _: None))
+    checked.assigned([LABELS])
+    await settle()
+    assert (rewound, checked.is_held(LABELS), checked.label_note(0)) == ([], False, "id")
+    assert await checked.examine(LABELS, 60) == "it holds no offset 60"
+    await settle()
+    assert (rewound, checked.is_held(LABELS)) == ([(LABELS, 0)], False)
+    checked.assigned([LABELS])
+    await settle()
+    assert rewound == [(LABELS, 0)]
 
 
 async def settle() -> None:

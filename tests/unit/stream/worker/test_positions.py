@@ -10,10 +10,11 @@ import pytest
 from aiokafka import TopicPartition
 
 from models.judge import InputTopic
+from models.logs import SkippedRange
 from models.terms import Term
-from stream.consumer import Standing
+from stream.consumer import Standing, place_of
 from stream.kafka.fetcher import Trouble
-from stream.kafka.losses import Start
+from stream.kafka.losses import Progress, Start
 from stream.kafka.offsets import Position, ResumePoint
 from stream.kafka.unpacking import Unreadable
 from stream.settings import Settings
@@ -33,6 +34,11 @@ class Brokers:
         self.ends = ends
         self.open_readers = 0
         self.accepted = False
+        self.committed: int | None = 5
+        self.last = 4
+        self.log = 0
+        self.topic_id = "id"
+        self.asked: list[object] = []
         self.rewound: list[int] = []
         self.aside = SimpleNamespace(hurry=lambda _tp: None)
 
@@ -43,16 +49,19 @@ class Brokers:
         self.open_readers -= 1
 
     async def read(self, _partition: int) -> ResumePoint:
-        return ResumePoint(5, Position(standing=Standing(GENERATION - 1, 4), scores_offset=next(self.ends)))
+        return ResumePoint(
+            self.committed, Position(standing=Standing(GENERATION - 1, self.last), scores_offset=next(self.ends))
+        )
 
     async def states(self, *_: object) -> dict[TopicPartition, InputTopic]:
-        return {TP: InputTopic("id", 10, 20)}
+        return {TP: InputTopic(self.topic_id, 10, 20)}
 
     async def is_same(self, *_: object) -> bool:
         return True
 
-    def find_start(self, *_: object) -> Start | str:
-        return Start(0, 10) if self.accepted else LOST
+    def find_start(self, *asked: object) -> Start | str:
+        self.asked.append(asked[-1])
+        return Start(self.log, 10) if self.accepted else LOST
 
     async def rewind(self, _tp: TopicPartition, offset: int) -> None:
         self.rewound.append(offset)
@@ -115,6 +124,40 @@ async def test_a_partition_that_waits_for_an_operator_is_read_once_however_often
     assert brokers.rewound == [10, 10], "what was known did not hold, so it is read again"
 
 
+async def test_a_consumer_that_stands_beyond_a_topic_made_anew_goes_to_the_start_though_the_commit_is_there(
+    brokers: Brokers,
+) -> None:
+    brokers.accepted, brokers.committed = True, 10
+    read = positions_on(brokers)
+    read.assigned(GENERATION, [0])
+    await settle()
+    assert brokers.rewound == [], "after an assignment the consumer stands at the commit"
+    await examiner(read).examine(TP, 60)
+    await settle()
+    assert brokers.rewound == [10]
+    read.read_again(0)
+    await settle()
+    assert brokers.rewound == [10], "after a failed write it stands where it was"
+
+
+async def test_a_silent_deployment_that_read_nothing_counts_what_is_published_as_decided_and_not_as_lost(
+    brokers: Brokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(positions, "_RETRY_SECONDS", 0)
+    brokers.accepted, brokers.committed, brokers.last = True, None, -1
+    read = positions_on(brokers)
+    logs: Any = SimpleNamespace(last=lambda _topic: 0)
+    places = iter([None, place_of(1, 3), 9])
+    follower: Any = SimpleNamespace(term=Term(0, "other"), wait_for_change=brokers.wait_for_change, logs=logs)
+    published: Any = SimpleNamespace(last_place=lambda _partition: next(places))
+    read._deps = read._deps._replace(follower=follower, published=published)
+    read.assigned(GENERATION, [0])
+    await settle()
+    await settle()
+    assert brokers.asked == [Progress(None, same_record=True)], "asked once the published log is known"
+    assert read[0].standing.last_place == 9
+
+
 async def test_only_the_newest_reading_of_a_partition_counts_and_the_others_end(brokers: Brokers) -> None:
     read = positions_on(brokers)
     read.assigned(GENERATION, [0])
@@ -148,6 +191,32 @@ async def test_a_reading_waits_for_a_write_that_an_earlier_one_waited_for(broker
     acknowledged.set()
     await settle()
     assert read.get(0) is not None
+
+
+async def test_a_commit_names_the_topic_as_it_was_when_its_loss_was_accepted(brokers: Brokers) -> None:
+    read = positions_on(brokers)
+    read.assigned(GENERATION, [0])
+    await settle()
+    brokers.topic_id, brokers.log = "id-newer", 1
+    brokers.accepted = True
+    await settle()
+    assert (read[0].topic_id, read[0].log) == ("id-newer", 1)
+
+
+async def test_a_skip_holds_in_the_log_in_which_it_was_accepted_and_in_no_other(brokers: Brokers) -> None:
+    brokers.accepted = True
+    read = positions_on(brokers)
+    losses, range_of_40 = examiner(read), Unreadable(5, 45, "its checksum is wrong")
+    read._deps.follower.logs.skipped = {("default", *TP): {SkippedRange(1, 5)}}
+    read.assigned(GENERATION, [0])
+    assert isinstance(await losses.examine(TP, range_of_40), str), "the log is not known yet"
+    await settle()
+    assert isinstance(await losses.examine(TP, range_of_40), str), "it is log 0"
+    brokers.log = 1
+    read.read_again(0)
+    await settle()
+    assert await losses.examine(TP, range_of_40) == 45
+    assert isinstance(await losses.examine(TP, Unreadable(6, 45, "its checksum is wrong")), str)
 
 
 async def test_a_range_that_cannot_be_unpacked_is_named_with_the_command_that_passes_over_it(brokers: Brokers) -> None:

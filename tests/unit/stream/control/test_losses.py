@@ -1,0 +1,100 @@
+"""The command that accepts losses finds those of its own deployment, and takes no name that no worker reads."""
+
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.structs import OffsetAndMetadata
+from click.testing import CliRunner
+
+from models.event_log import EventFold
+from models.judge import InputTopic
+from models.terms import Term
+from stream.cli import topics
+from stream.consumer import Standing
+from stream.control import losses
+from stream.control.losses import read_losses
+from stream.kafka.offsets import Position, ResumePoint
+from stream.settings import Settings
+
+PAYMENTS = TopicPartition("transactions", 0)
+
+
+class Brokers:
+    """Stands in for Kafka: `blue` has decided up to offset 99, `green` silently up to 9; the topic begins at 50."""
+
+    def __init__(self, **_: object) -> None: ...
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def describe_topics(self, names: list[str]) -> list[dict[str, Any]]:
+        return [{"error_code": 0, "partitions": [{"partition": 0}, {"partition": 1}]} for _ in names]
+
+
+async def fold(settings: Settings) -> EventFold:
+    found = EventFold(settings.deployment)
+    found.term = Term(0, "blue")
+    return found
+
+
+async def states(_settings: Settings, _admin: object, tps: list[TopicPartition]) -> dict[TopicPartition, InputTopic]:
+    return {tp: InputTopic("id", 50 if tp == PAYMENTS else 0, 120) for tp in tps}
+
+
+async def points(_settings: Settings, _admin: object, partitions: list[int], scores: str) -> dict[int, ResumePoint]:
+    last = {"scores": 99, "scores-green": 9}[scores]
+    return {one: ResumePoint(10, Position(Standing(1, last), topic_id="id")) for one in partitions}
+
+
+async def same(*_: object) -> None: ...
+
+
+async def commits(_settings: Settings, _admin: object, tps: list[TopicPartition]) -> dict[TopicPartition, Any]:
+    return dict.fromkeys(tps, OffsetAndMetadata(-1, ""))
+
+
+@pytest.fixture(autouse=True)
+def _brokers(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "AIOKafkaAdminClient": Brokers,
+        "read_fold": fold,
+        "input_states": states,
+        "read_resume_points": points,
+        "is_same_record": same,
+        "committed_offsets": commits,
+    }.items():
+        monkeypatch.setattr(losses, name, value)
+
+
+async def test_a_deployment_finds_what_it_lost_itself_whether_it_publishes_or_decides_silently() -> None:
+    (lost,) = (await read_losses(Settings(deployment="green"))).losses
+    assert (lost.topic, lost.partition) == PAYMENTS
+    assert (lost.loss.log, lost.loss.up_to, lost.loss.lost) == (0, 50, 40)
+    assert (await read_losses(Settings(deployment="blue"))).losses == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("--topic", "transaction"), "workers read: labels, transactions"),
+        (("--topic", "transactions", "--partition", "2"), "transactions has no partition 2, but those from 0 to 1"),
+        (("--partition", "7"), "no topic has a partition 7"),
+    ],
+)
+def test_a_topic_or_partition_that_no_worker_reads_is_refused(
+    monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], why: str
+) -> None:
+    monkeypatch.setattr(topics, "settings_or_refuse", lambda: Settings(deployment="green"))
+    done = CliRunner().invoke(topics.topics, ["accept-loss", "--dry-run", *arguments])
+    assert done.exit_code == 2
+    assert why in " ".join(done.output.split())
+
+
+def test_a_topic_that_workers_read_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topics, "settings_or_refuse", lambda: Settings(deployment="green"))
+    for arguments, said in ((("--topic", "labels"), "no partition has lost"), (("--partition", "0"), "at most 40")):
+        done = CliRunner().invoke(topics.topics, ["accept-loss", "--dry-run", *arguments])
+        assert done.exit_code == 0
+        assert said in done.output

@@ -1,0 +1,119 @@
+"""Whatever happens to a topic, no unread record is passed over without a person, and nothing read is called lost."""
+
+from types import MappingProxyType
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.judge import InputTopic
+from models.logs import AcceptedLoss, Logs, TopicLogs
+from stream.consumer import place_of
+from stream.kafka.losses import Loss, Progress, Start, find_start
+
+WHERE = ("default", "transactions", 3)
+
+
+class Partition:
+    """A partition with what was truly read and decided of it, and a worker that follows `find_start`."""
+
+    def __init__(self) -> None:
+        self.incarnation, self.begin, self.end = 0, 0, 9
+        self.settled: set[int] = set()
+        """The offsets of this incarnation that were read, or accepted as lost."""
+        self.foreign = False
+        """Whether records of an earlier incarnation were read, and this one is not accepted."""
+        self.progress = Progress(None)
+        self.decided_in = 0
+        self.logs = Logs()
+
+    @property
+    def has_read(self) -> bool:
+        """Whether the group ever read the partition: else it has lost nothing."""
+        return self.progress.committed is not None or self.progress.decided >= 0
+
+    def found(self) -> Start | Loss | str:
+        state = InputTopic(f"id-{self.incarnation}", self.begin, self.end)
+        _, decided = divmod(self.progress.decided, place_of(1, 0))
+        same = None
+        if self.progress.decided >= 0 and self.begin <= decided < self.end:
+            same = self.decided_in == self.incarnation
+        return find_start(self.logs, WHERE, state, self.progress._replace(same_record=same))
+
+    def append(self, count: int) -> None:
+        self.end += count
+
+    def remove(self, count: int) -> None:
+        self.begin = min(self.end, self.begin + count)
+
+    def make_anew(self, count: int) -> None:
+        self.incarnation, self.begin, self.end = self.incarnation + 1, 0, count
+        self.settled = set()
+        self.foreign = self.has_read
+
+    def decide(self, count: int) -> None:
+        self._read(count, decided=True, committed=True)
+
+    def decide_and_end(self, count: int) -> None:
+        """Decide without a commit; the first commit was made before, or nothing would name the topic."""
+        self._read(count, decided=True, committed=self.progress.committed is None)
+
+    def read_dead_letters(self, count: int) -> None:
+        self._read(count, decided=False, committed=True)
+
+    def _read(self, count: int, *, decided: bool, committed: bool) -> None:
+        start = self.found()
+        if not isinstance(start, Start):
+            return
+        stop = min(self.end, start.offset + count)
+        self.settled |= set(range(start.offset if self.has_read else 0, stop))
+        if decided and stop > start.offset and place_of(start.log, stop - 1) > self.progress.decided:
+            self.progress = self.progress._replace(decided=place_of(start.log, stop - 1))
+            self.decided_in = self.incarnation
+        if committed:
+            self.progress = self.progress._replace(committed=stop, topic_id=f"id-{self.incarnation}", log=start.log)
+
+    def accept(self, _: int) -> None:
+        loss = self.found()
+        if not isinstance(loss, Loss):
+            return
+        name = f"id-{self.incarnation}"
+        assert self.logs.may_be(WHERE[1], name, loss.log), "the judge takes what was reported"
+        before = self.logs.topics.get(WHERE[1], TopicLogs())
+        numbers = TopicLogs(MappingProxyType({**before.numbers, name: loss.log}), max(before.last, loss.log))
+        accepted = MappingProxyType({WHERE: AcceptedLoss(loss.log, loss.up_to)})
+        self.logs = Logs(MappingProxyType({WHERE[1]: numbers}), accepted)
+        self.settled |= set(range(loss.up_to))
+        self.foreign = False
+
+    def check(self) -> None:
+        found = self.found()
+        unread = set(range(self.begin)) - self.settled if self.has_read else set()
+        if isinstance(found, Start):
+            assert not self.foreign, "another topic is read as if it were the one that was"
+            assert not unread, "removed records are passed over in silence"
+            assert set(range(self.begin, found.offset)) <= self.settled, "unread records are passed over"
+        else:
+            assert isinstance(found, Loss), found
+            assert self.foreign or unread, f"nothing was lost: {found.text}"
+            assert found.lost is None or found.lost >= len(unread)
+
+
+OPERATIONS = [
+    Partition.append,
+    Partition.remove,
+    Partition.make_anew,
+    Partition.decide,
+    Partition.decide_and_end,
+    Partition.read_dead_letters,
+    Partition.accept,
+]
+
+
+@given(st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 5)), min_size=3, max_size=20))
+def test_a_partition_goes_on_exactly_where_nothing_unread_is_passed_over(
+    steps: list[tuple[type[Partition.append], int]],
+) -> None:
+    partition = Partition()
+    for operation, count in steps:
+        operation(partition, count)
+        partition.check()
