@@ -120,7 +120,7 @@ def test_a_skip_that_would_change_nothing_is_warned_of_and_sent(
     monkeypatch.setattr(dead_letters, "settings_or_refuse", Settings)
     monkeypatch.setattr(dead_letters, "send_partition_command", lambda *command: sent.append(command[2].offset))
     place = ["--topic", "transactions", "--partition", "3", "--offset", "7", "--reason", "damaged"]
-    done = CliRunner().invoke(dead_letters.dead_letters, ["skip", *place])
+    done = CliRunner().invoke(main, ["dead-letters", "skip", *place])
     assert (done.exit_code, sent) == (0, [7])
     assert warned in done.stderr
     assert bool(done.stderr) == bool(warned)

@@ -11,6 +11,7 @@ from models.event_log import EventFold
 from models.judge import InputTopic
 from models.terms import Term
 from stream.cli import topics
+from stream.cli.main import main
 from stream.consumer import Standing
 from stream.control import losses
 from stream.control.losses import read_losses
@@ -87,7 +88,7 @@ def test_a_topic_or_partition_that_no_worker_reads_is_refused(
     monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], why: str
 ) -> None:
     monkeypatch.setattr(topics, "settings_or_refuse", lambda: Settings(deployment="green"))
-    done = CliRunner().invoke(topics.topics, ["accept-loss", "--dry-run", *arguments])
+    done = CliRunner().invoke(main, ["topics", "accept-loss", "--dry-run", *arguments])
     assert done.exit_code == 2
     assert why in " ".join(done.output.split())
 
@@ -95,6 +96,6 @@ def test_a_topic_or_partition_that_no_worker_reads_is_refused(
 def test_a_topic_that_workers_read_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topics, "settings_or_refuse", lambda: Settings(deployment="green"))
     for arguments, said in ((("--topic", "labels"), "no partition has lost"), (("--partition", "0"), "at most 40")):
-        done = CliRunner().invoke(topics.topics, ["accept-loss", "--dry-run", *arguments])
+        done = CliRunner().invoke(main, ["topics", "accept-loss", "--dry-run", *arguments])
         assert done.exit_code == 0
         assert said in done.output
