@@ -33,6 +33,10 @@ class FailingPartitions:
         self._partitions[tp] = FailingFetch(error, now if before is None else before.since, now + pause)
         return before is None or before.error != error
 
+    def seconds(self, tp: TopicPartition) -> float:
+        """Return for how long each fetch of a partition has failed; 0 if the last one did not."""
+        return time.monotonic() - self._partitions[tp].since if tp in self._partitions else 0.0
+
     def forget(self, tp: TopicPartition) -> None:
         """Note that a partition was fetched, or is not fetched for another reason."""
         self._partitions.pop(tp, None)

@@ -36,6 +36,7 @@ _GATHER_SECONDS = 0.003
 _PARTS_V11 = 5
 """The response's version 11 states a preferred replica between the aborted transactions and the records."""
 _ALL = 2**31
+_CERTAIN_SECONDS = 2.0
 Trouble: TypeAlias = "Unreadable | int | KafkaError"
 """Why a partition cannot be read on: what cannot be unpacked, the offset that does not exist, or a refusal."""
 _LEADER_CHANGED = (kafka_errors.NotLeaderForPartitionError, kafka_errors.UnknownTopicOrPartitionError)
@@ -264,11 +265,12 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         return True
 
     def _accept_error(self, tp: TopicPartition, state: Any, error: type[KafkaError]) -> bool:  # noqa: ANN401 - aiokafka's
-        if error in _LEADER_CHANGED:
+        is_missing = error is kafka_errors.OffsetOutOfRangeError
+        if error in _LEADER_CHANGED or (is_missing and not self._is_certain(tp)):
             self._client.force_metadata_update()
-        elif error is kafka_errors.OffsetOutOfRangeError and self._resets:
+        elif is_missing and self._resets:
             state.await_reset(self._default_reset_strategy)
-        elif error is kafka_errors.OffsetOutOfRangeError:
+        elif is_missing:
             self.queues.out_of_range[tp] = state.position
             self.queues.failing.forget(tp)
             return True
@@ -279,6 +281,14 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         elif self.queues.failing.note(tp, error.__name__, self._retry_backoff):
             log.warning("%s partition %d could not be fetched, retrying: %s", *tp, error.__name__)
         return False
+
+    def _is_certain(self, tp: TopicPartition) -> bool:
+        """Tell whether a partition lacks its next offset for some time now.
+
+        A broker that was hung may still believe that it leads, and lacks what its successor has.
+        """
+        self.queues.failing.note(tp, kafka_errors.OffsetOutOfRangeError.__name__, self._retry_backoff)
+        return self.queues.failing.seconds(tp) >= _CERTAIN_SECONDS
 
 
 class BriskClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka ships no types

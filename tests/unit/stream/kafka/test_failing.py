@@ -15,7 +15,7 @@ from stream.kafka.fetcher import QueueingFetcher
 from support.record_batches import packed
 
 FAILING, SOUND = TopicPartition("transactions", 0), TopicPartition("transactions", 1)
-STORAGE_ERROR, UNKNOWN = 56, -1
+STORAGE_ERROR, UNKNOWN, OUT_OF_RANGE = 56, -1, 1
 BACKOFF = 0.1
 
 
@@ -28,6 +28,10 @@ class Broker:
         self.cluster = SimpleNamespace(leader_for_partition=lambda _: 1)
         self.errors = errors
         self.requested = Counter[TopicPartition]()
+        self.refreshes = 0
+
+    def force_metadata_update(self) -> None:
+        self.refreshes += 1
 
     async def send(self, _node: int, request: Any) -> Any:
         await asyncio.sleep(0.001)
@@ -101,3 +105,20 @@ def test_the_age_counts_from_the_first_error_whatever_the_next_one_is(monkeypatc
     )
     failing.forget(FAILING)
     assert failing.copy() == {}
+
+
+async def test_an_offset_that_a_broker_lacks_for_a_moment_is_asked_for_again_and_one_that_is_gone_is_told_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("stream.kafka.fetcher._CERTAIN_SECONDS", 0.4)
+    broker = Broker({FAILING: OUT_OF_RANGE, SOUND: OUT_OF_RANGE})
+    fetcher = fetcher_of(broker, (FAILING, SOUND))
+    try:
+        await asyncio.sleep(0.15)
+        del broker.errors[SOUND]
+        await asyncio.sleep(0.6)
+        assert [record.offset for record in fetcher.take([SOUND], 1)[SOUND]] == [0]
+        assert dict(fetcher.troubles((FAILING, SOUND))) == {FAILING: 0}
+        assert broker.refreshes > 1
+    finally:
+        await fetcher.close()
