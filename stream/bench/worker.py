@@ -146,8 +146,8 @@ class WorkerBench:
 
     async def _consume(self) -> None:
         consumer = AIOKafkaConsumer(**connection_options(self.settings), enable_auto_commit=False, fetch_max_wait_ms=5)
-        await consumer.start()
         try:
+            await consumer.start()
             consumer.assign([TopicPartition(self.settings.topic(SCORES.name), number) for number in range(PARTITIONS)])
             await consumer.seek_to_beginning()
             while True:

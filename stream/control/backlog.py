@@ -15,8 +15,8 @@ async def last_record(settings: Settings, tp: TopicPartition, committed: int) ->
         aiokafka.errors.KafkaError: the broker does not respond.
     """
     consumer = open_consumer(settings, fetch_max_wait_ms=settings.fetch_wait_ms)
-    await consumer.start()
     try:
+        await consumer.start()
         consumer.assign([tp])
         begin, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
         at, last = committed if begin <= committed <= end else begin, -1

@@ -111,8 +111,8 @@ class Follower:
             auto_offset_reset="earliest",
             fetch_max_wait_ms=self._settings.fetch_wait_ms * 5,
         )
-        await consumer.start()
         try:
+            await consumer.start()
             consumer.assign([self._tp])
             end = (await consumer.end_offsets([self._tp]))[self._tp]
             begin = (await consumer.beginning_offsets([self._tp]))[self._tp]
@@ -180,8 +180,8 @@ class Follower:
 async def end_offset(settings: Settings, partition: TopicPartition) -> int:
     """Return the current end offset of a partition."""
     consumer = AIOKafkaConsumer(**connection_options(settings), enable_auto_commit=False)
-    await consumer.start()
     try:
+        await consumer.start()
         end: int = (await consumer.end_offsets([partition]))[partition]
         return end
     finally:

@@ -200,8 +200,8 @@ class LiveRun:
     @asynccontextmanager
     async def _producer(self) -> AsyncIterator[AIOKafkaProducer]:
         producer = AIOKafkaProducer(**producer_options(self._settings))
-        await producer.start()
         try:
+            await producer.start()
             yield producer
         finally:
             await producer.stop()

@@ -58,8 +58,8 @@ class Reader:
             auto_offset_reset="earliest",
             fetch_max_wait_ms=FETCH_WAIT_MS,
         )
-        await consumer.start()
         try:
+            await consumer.start()
             consumer.assign(self._assigned)
             await consumer.seek_to_beginning(*self._assigned)
             while True:

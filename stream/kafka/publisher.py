@@ -180,7 +180,7 @@ class Publisher:
                 producer = AIOKafkaProducer(**producer_options(self._settings))
                 try:
                     await producer.start()
-                except KafkaError:
+                except (KafkaError, asyncio.CancelledError):
                     await producer.stop()
                     raise
                 self._producer = producer

@@ -78,8 +78,8 @@ async def send_again(settings: Settings, plan: Redrive, progress: Progress) -> R
     """
     done = Redrive([], plan.before, [*plan.refused])
     producer = AIOKafkaProducer(**producer_options(settings))
-    await producer.start()
     try:
+        await producer.start()
         for letter, original in plan.sent:
             topic, partition, _ = letter.source
             fields: dict[str, Any] = {"partition": partition, "timestamp_ms": original.timestamp}

@@ -162,8 +162,8 @@ async def risks(settings: Settings, admin: AIOKafkaAdminClient) -> tuple[str, ..
 async def has_records(settings: Settings, topic: str) -> bool:
     """Tell whether anything was ever written to an existing topic."""
     consumer = AIOKafkaConsumer(topic, **connection_options(settings), enable_auto_commit=False)
-    await consumer.start()
     try:
+        await consumer.start()
         partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
         return any((await consumer.end_offsets(partitions)).values())
     finally:
@@ -179,8 +179,8 @@ async def check_readable(settings: Settings, topic: str) -> None:
         aiokafka.errors.TopicAuthorizationFailedError: this client may not read it.
     """
     consumer = AIOKafkaConsumer(**connection_options(settings), enable_auto_commit=False, fetch_max_wait_ms=1)
-    await consumer.start()
     try:
+        await consumer.start()
         consumer.assign([TopicPartition(topic, 0)])
         await consumer.seek_to_end()
         await consumer.getmany(timeout_ms=_CHECK_READ_MS)
