@@ -226,6 +226,9 @@ class Decider:
             batch.set_aside(partition, why)
             self._deps.emit(Retried(batch.topic, "PublishError"))
             self._positions.read_again(partition, written.pending.get(partition))
+        for partition in batch.current():
+            if self._positions.get(partition) is None:  # its topic or the role has changed meanwhile
+                batch.set_aside(partition, self._positions.why(partition))
         for partition, end in written.ends.items():
             if batch.is_current(partition) and not self._positions.advance(
                 partition, terms.serving.revision, scores.records[partition], end
