@@ -4,6 +4,7 @@ Every chunk is acknowledged before the next is sent, so a card's payments are in
 chunk whose fate is unknown is sent again, as a producer does; the contract recognises it.
 """
 
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -164,8 +165,15 @@ class Traffic:
         partition = partition_of(rows[0]["card_id"])
         place = ("--partition", str(partition), "--offset", str(self._store(partition, batch)))
         skip = ("dead-letters", "skip", "--topic", self._topic, *place, "--reason", "a campaign")
-        until(lambda: self._fleet.cli(*skip).returncode == 0, f"an operator may skip {place}", 4 * SECONDS)
+        until(lambda: self._is_done(skip), f"an operator may skip {place}", 8 * SECONDS)
         return False
+
+    def _is_done(self, command: Sequence[str]) -> bool:
+        """Run a command as an operator does, who tries again while brokers are away; tell whether it was accepted."""
+        try:
+            return self._fleet.cli(*command, "--wait", str(SECONDS)).returncode == 0
+        except subprocess.TimeoutExpired:
+            return False
 
     def _store(self, partition: int, batch: bytes) -> int:
         """Store a batch at the partition's leader, and return its offset."""
