@@ -22,6 +22,7 @@ from stream.consumer import trace_headers
 from stream.kafka.batches import Record
 from stream.kafka.client import connection_options, explain_error
 from stream.kafka.publisher import Headers
+from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import MODEL_EVENTS
 from stream.kafka.tracing import NoOperationTracing, OperationTracing
 from stream.settings import Settings
@@ -74,7 +75,8 @@ class Follower:
         """Read the log for ever; retry when the broker does not respond."""
         while True:
             try:
-                await self._read()
+                with given_up_as_error():
+                    await self._read()
             except KafkaError as error:
                 self.last_error = await explain_error(self._settings, error)
                 log.warning("%s could not be read, retrying: %s", self._tp.topic, self.last_error)

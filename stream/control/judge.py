@@ -46,6 +46,7 @@ from stream.kafka.client import group_members
 from stream.kafka.inputs import input_states
 from stream.kafka.offsets import committed_offsets
 from stream.kafka.publisher import Headers, Publisher
+from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import LABELS, MODEL_CONTROL, MODEL_EVENTS, TRANSACTIONS
 from stream.kafka.tracing import OperationTrace
 from stream.settings import Settings
@@ -127,8 +128,9 @@ class Judge:
         """Find out up to which offset commands must be judged before this worker decides anything."""
         while self._backlog_end is None and assignment == self._assignments:
             try:
-                committed = await committed_offsets(self._deps.settings, self._deps.admin, [self._tp])
-                last = await last_record(self._deps.settings, self._tp, committed[self._tp].offset)
+                with given_up_as_error():
+                    committed = await committed_offsets(self._deps.settings, self._deps.admin, [self._tp])
+                    last = await last_record(self._deps.settings, self._tp, committed[self._tp].offset)
                 if assignment == self._assignments:
                     self._backlog_end = last + 1
             except KafkaError as error:
@@ -154,7 +156,9 @@ class Judge:
         """Wait until every published verdict has been folded, so that none is given twice."""
         while True:
             try:
-                return await self._deps.follower.wait_past(await end_offset(self._deps.settings, self._events) - 1)
+                with given_up_as_error():
+                    end = await end_offset(self._deps.settings, self._events)
+                return await self._deps.follower.wait_past(end - 1)
             except KafkaError as error:
                 log.warning("the end of %s could not be read, retrying: %s", self._events.topic, error)
                 await asyncio.sleep(_RETRY_SECONDS)

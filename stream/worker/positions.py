@@ -23,6 +23,7 @@ from stream.kafka.losses import Progress, Start, find_start
 from stream.kafka.offsets import Position, ResumePoint, VoidCounter, identity_of
 from stream.kafka.publisher import Outgoing, Publisher
 from stream.kafka.score_tails import TailReader, tail_reader
+from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import TRANSACTIONS
 from stream.kafka.transport import BatchConsumer
 from stream.scoring.facts import FactListener, LossFound, VoidFound
@@ -212,25 +213,29 @@ class DecisionPositions:
         left = set(partitions)
         while left := {one for one in left if self._is_newest(reading, one)}:
             try:
-                scores = self.role.scores.removeprefix(self._deps.settings.topic_prefix)
-                deps = self._deps
-                async with tail_reader(deps.settings, deps.admin, sorted(left), scores, deps.copies) as reader:
-                    self._readers.append(reader)
-                    try:
-                        await asyncio.gather(*(self._read(reader, reading, one, left) for one in reader.partitions))
-                    finally:
-                        self._readers.remove(reader)
+                with given_up_as_error():
+                    await self._read_together(reading, left)
             except KafkaError as error:
                 log.warning("the positions of decisions cannot be read, retrying: %s", error)
                 await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _read_together(self, reading: _Reading, left: set[int]) -> None:
+        deps, scores = self._deps, self.role.scores.removeprefix(self._deps.settings.topic_prefix)
+        async with tail_reader(deps.settings, deps.admin, sorted(left), scores, deps.copies) as reader:
+            self._readers.append(reader)
+            try:
+                await asyncio.gather(*(self._read(reader, reading, one, left) for one in reader.partitions))
+            finally:
+                self._readers.remove(reader)
 
     async def _read(self, reader: TailReader, reading: _Reading, partition: int, left: set[int]) -> None:
         """Read one partition's position; retry while its broker is unavailable."""
         while self._is_newest(reading, partition):
             try:
-                point = await reader.read(partition)
-                self.scores_ids[partition] = reader.scores_id
-                await self._resume(reading, partition, point)
+                with given_up_as_error():
+                    point = await reader.read(partition)
+                    self.scores_ids[partition] = reader.scores_id
+                    await self._resume(reading, partition, point)
             except RebalanceInProgressError as error:
                 log.info("the position of partition %d has to be read again: %s", partition, error)
                 await asyncio.sleep(_RETRY_SECONDS)
