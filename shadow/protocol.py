@@ -6,6 +6,7 @@ a length and a payload; the magic number detects output that something else wrot
 
 import struct
 from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
@@ -74,9 +75,9 @@ Request = Setup | Load | KeepOnly | Compare
 Reply = Loaded | CompareResult
 
 encode = msgspec.msgpack.Encoder().encode
-_decode_request: Callable[[bytes], Request] = msgspec.msgpack.Decoder(Request).decode
-_decode_reply: Callable[[bytes], Reply] = msgspec.msgpack.Decoder(Reply).decode
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_Message = TypeVar("_Message")
+_requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
+_replies: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 
 
 def decode_request(payload: bytes) -> Request:
@@ -85,10 +86,7 @@ def decode_request(payload: bytes) -> Request:
     Raises:
         FrameError: it is no request.
     """
-    try:
-        return _decode_request(payload)
-    except _UNREADABLE as error:
-        raise FrameError(f"a frame holds no request: {error}") from error
+    return _decoded(_requests, payload, "request")
 
 
 def decode_reply(payload: bytes) -> Reply:
@@ -97,10 +95,14 @@ def decode_reply(payload: bytes) -> Reply:
     Raises:
         FrameError: it is no reply.
     """
+    return _decoded(_replies, payload, "reply")
+
+
+def _decoded(decoder: "msgspec.msgpack.Decoder[_Message]", payload: bytes, what: str) -> _Message:
     try:
-        return _decode_reply(payload)
-    except _UNREADABLE as error:
-        raise FrameError(f"a frame holds no reply: {error}") from error
+        return decoder.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise FrameError(f"a frame holds no {what}: {error}") from error
 
 
 def frame(payload: bytes) -> bytes:

@@ -17,6 +17,21 @@ PAYMENT = {
     "amount_minor": 1250,
     "currency": "EUR",
 }
+FULL_PAYMENT: dict[str, Any] = PAYMENT | {
+    "schema": "transaction/1",
+    "kind": "authorization",
+    "account_id": "account-1",
+    "customer_id": "customer-1",
+    "device_id": "device-1",
+    "mcc": "5411",
+    "channel": "ecommerce",
+    "merchant_country": "DE",
+    "card_country": "FR",
+    "latitude": 52.5,
+    "longitude": -13,
+    "merchant_amount_minor": 10**12,
+    "merchant_currency": "JPY",
+}
 MENTION = {
     "transaction_id": "t-1",
     "card_id": "card-1",

@@ -12,25 +12,14 @@ import numpy as np
 
 from features.declaration import FeatureSet, load
 from features.errors import StoreRefusedError
-from features.history import records
-from features.history.append import (
-    Visibility,
-    append_card_label,
-    append_transactions,
-    rows_by_entity,
-    visible_histories,
-)
-from features.history.compaction import compact_in_memory
-from features.history.store import Entity, Observed
 from features.redis.append import read_epoch
-from features.redis.cache import HEADER, CachedHistory
+from features.redis.cache import HEADER
 from features.redis.connection import Connection
 from features.redis.damage import DamagedHistories
 from features.redis.keys import KeyLayout
 from features.redis.progress import RepairProgress
 from features.redis.retention import Coverage, EpochCoverage, read_coverage, read_retention
 from features.redis.topology import read_servers
-from features.vector.vectorise import vectorise
 from models.artifact import FILES, read_artifact, write_artifact
 from models.booster import Booster
 from models.errors import DamagedArtifactError, ProbeError
@@ -40,13 +29,11 @@ from shadow.errors import ChallengerProcessError
 from shadow.process import ChallengerProcess
 from shadow.protocol import Compare, Setup, encode
 from stream.control.probes import vectorise_probe
-from support.features.recount import label, transaction, transactions
+from support.features.stored_histories import NAMES as ENTITIES
+from support.features.stored_histories import NOW_MS, history, use
 from support.model_artifacts import FINGERPRINT, NAMES, history_vectors, rows
 
-NOW_MS = 1_700_000_000_000
-NAMED = {Entity.CARD: "card-1", Entity.MERCHANT: "shop-1", Entity.DEVICE: "phone-1"}
-KINDS = tuple(NAMED)
-PAYMENT = transaction(1, card="card-1", merchant="shop-1", device="phone-1", ms=NOW_MS)
+KINDS = tuple(ENTITIES)
 LAYOUT = KeyLayout("", "default", 1)
 MATRIX = rows(3)
 _T = TypeVar("_T")
@@ -95,11 +82,6 @@ def wide_sets() -> tuple[FeatureSet, ...]:
     return (default_set(), load("features.extended_set"), load("features.hot_merchants_set"))
 
 
-def history(kind: Entity) -> CachedHistory:
-    """Return the empty history in which `PAYMENT` will be appended."""
-    return CachedHistory(kind, records.HASHES[kind](NAMED[kind]), NAMED[kind], b"key")
-
-
 def check_histories(data: bytes) -> None:
     """Load a history, an entity's letter before it, append to it, compute all features with it, and compact it."""
     kind, value = KINDS[data[0] % len(KINDS) if data else 0], data[1:]
@@ -111,24 +93,8 @@ def check_histories(data: bytes) -> None:
         warnings.simplefilter("ignore", RuntimeWarning)  # a value that is no payment's may overflow
         if entries[kind].load(value):
             assert entries[kind].rows.nbytes == len(value) - HEADER.size
-            _use(which, entries)
+            use(which, entries)
         history(kind).splice_bytes(value)
-
-
-def _use(which: FeatureSet, entries: dict[Entity, CachedHistory]) -> None:
-    batch, keep = transactions([PAYMENT]), which.retentions
-    new = rows_by_entity(batch, tuple(keep))
-    result = append_transactions({kind: [entry] for kind, entry in entries.items()}, new, keep)
-    visible = {
-        kind: visible_histories([entry], result.positions[kind], new[kind].rows, Visibility(keep[kind]))
-        for kind, entry in entries.items()
-    }
-    vectorise(which, batch, Observed(result.fates, visible, 1, incomplete=False))
-    said = records.label_row(label(1, PAYMENT, fraud=True, at_ms=NOW_MS))
-    append_card_label(entries[Entity.CARD], said, Visibility(keep[Entity.CARD]))
-    for kind, entry in entries.items():
-        entry.commit()
-        compact_in_memory(entry, keep[kind], 1)
 
 
 class OneReply:

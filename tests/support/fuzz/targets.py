@@ -28,12 +28,13 @@ from stream.control.probes import write_probe
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.unpacking import FetchedRecord
 from support.control_events import MODELS, accepted, event, restore_of
+from support.features import stored_histories
 from support.features.recount import transactions
 from support.fuzz import control_checks, stored_checks, topic_checks
 from support.model_artifacts import artifact
 from support.record_batches import CODECS, HEADER_BYTES, LAST_DELTA_AT, marker, packed, sent, signed, with_body
 from support.shadow_cases import scored
-from support.stream_records import CARD_NUMBER, LATEST_MS, MENTION, PAYMENT, literally
+from support.stream_records import CARD_NUMBER, FULL_PAYMENT, LATEST_MS, MENTION, PAYMENT, literally
 
 
 class Target(NamedTuple):
@@ -46,20 +47,8 @@ class Target(NamedTuple):
     seeds: Callable[[], Sequence[bytes]]
 
 
-FULL_PAYMENT = PAYMENT | {
-    "schema": "transaction/1",
-    "kind": "authorization",
-    "account_id": "account-1",
-    "customer_id": "customer-1",
-    "device_id": "device-1",
-    "mcc": "5411",
-    "channel": "pos",
-    "merchant_country": "DE",
-    "card_country": "FR",
-    "latitude": 48.1,
+WITH_ATTRIBUTES = FULL_PAYMENT | {
     "longitude": -11.5,
-    "merchant_amount_minor": 1300,
-    "merchant_currency": "USD",
     "attributes": {"loyal": True, "visits": 3.5, "note": "x", "none": None},
 }
 COMMAND = {
@@ -106,7 +95,7 @@ def _record_batches() -> Sequence[bytes]:
 def _transactions() -> Sequence[bytes]:
     odd = [{"amount_minor": -1}, {"currency": "XXQ"}, {"card_id": CARD_NUMBER}, {"mcc": "1"}, {"occurred_at": 10**12}]
     odd += [{"kind": "refund"}, {"schema": "transaction/2"}, {"x": [[{"y": "\\u00e9"}]] * 20}, {"latitude": 1e3}]
-    payments = [PAYMENT, FULL_PAYMENT, *(FULL_PAYMENT | one for one in odd)]
+    payments = [PAYMENT, WITH_ATTRIBUTES, *(WITH_ATTRIBUTES | one for one in odd)]
     odd_ids = [literally("device_id", one) for one in ("1e400", "9" * 5_000, "[" * 3_000 + "]" * 3_000)]
     twice = b'{"card_id":5,' + json.dumps(PAYMENT).encode()[1:]
     return [b"card-1\0" + one for one in (*(json.dumps(one).encode() for one in payments), *odd_ids, twice)]
@@ -195,20 +184,25 @@ def _model_texts() -> Sequence[bytes]:
 def _probes() -> Sequence[bytes]:
     store = MemoryStore(stored_checks.default_set())
     earlier = [
-        {**stored_checks.PAYMENT, "id": f"t{at}", "offset": at, "ms": stored_checks.NOW_MS - at} for at in (2, 3)
+        {**stored_histories.PAYMENT, "id": f"t{at}", "offset": at, "ms": stored_histories.NOW_MS - at} for at in (2, 3)
     ]
     store.observe_now(transactions(earlier))
-    batch = transactions([stored_checks.PAYMENT])
+    batch = transactions([stored_histories.PAYMENT])
     return [write_probe(batch, store.observe_now(batch), 0)]
 
 
 def _histories() -> Sequence[bytes]:
     found = []
     for number, kind in enumerate(stored_checks.KINDS):
-        entry = stored_checks.history(kind)
+        entry = stored_histories.history(kind)
         found += [bytes([number]) + entry.incomplete_header(7)]
         for count in range(1, 4):
-            row = {**stored_checks.PAYMENT, "id": f"t{count}", "offset": count, "ms": stored_checks.NOW_MS + count}
+            row = {
+                **stored_histories.PAYMENT,
+                "id": f"t{count}",
+                "offset": count,
+                "ms": stored_histories.NOW_MS + count,
+            }
             entry.append(rows_by_entity(transactions([row]), (Entity.CARD, kind))[kind].rows[0], int(row["ms"]))
             found.append(bytes([number]) + entry.header() + entry.rows.tobytes())
     return found

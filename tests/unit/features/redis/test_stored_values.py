@@ -11,31 +11,18 @@ from hypothesis import strategies as st
 from features.declaration import FeatureSet, load
 from features.errors import StoreRefusedError
 from features.history import panes, records
-from features.history.append import (
-    Visibility,
-    append_card_label,
-    append_transactions,
-    rows_by_entity,
-    visible_histories,
-)
+from features.history.append import rows_by_entity
 from features.history.compaction import compact_in_memory
 from features.history.history import History
-from features.history.store import Entity, Observed
-from features.redis.cache import COMPACTED, HEADER, INCOMPLETE, PLAIN, CachedHistory
+from features.history.store import Entity
+from features.redis.cache import COMPACTED, HEADER, INCOMPLETE, PLAIN
 from features.redis.retention import UNKNOWN_RETENTION, StoredRetention, read_retention
-from features.vector.vectorise import vectorise
 from support.examples import examples
-from support.features.recount import label, transaction, transactions
+from support.features.recount import transactions
+from support.features.stored_histories import NAMES, NOW_MS, PAYMENT, history, use
 
-NOW = 1_700_000_000_000
 SETS = [load(None), load("features.extended_set"), load("features.hot_merchants_set")]
-NAMES = {Entity.CARD: "card-1", Entity.MERCHANT: "shop-1", Entity.DEVICE: "phone-1"}
-ROW = transaction(1, card="card-1", merchant="shop-1", device="phone-1", ms=NOW)
 MOST_OF_THEM = st.sampled_from((True, True, True, True, True, False))
-
-
-def history(kind: Entity) -> CachedHistory:
-    return CachedHistory(kind, records.HASHES[kind](NAMES[kind]), NAMES[kind], b"key")
 
 
 @given(value=st.binary(max_size=300), kind=st.sampled_from(list(NAMES)))
@@ -56,7 +43,7 @@ def stored(draw: st.DrawFn, kind: Entity) -> bytes:
     size = count * columns * records.COLUMN_BYTES
     rows = np.frombuffer(draw(st.binary(min_size=size, max_size=size)), np.int64).reshape(count, columns).copy()
     if draw(MOST_OF_THEM):
-        rows[:, records.TIME] %= draw(st.sampled_from((records.LATEST_MS, 2 * NOW)))
+        rows[:, records.TIME] %= draw(st.sampled_from((records.LATEST_MS, 2 * NOW_MS)))
         rows[:, records.FLAGS] &= records.LABEL_BIT | records.FRAUD_BIT | records.CONTENT_MASK | (1 << 36)
     encoded = draw(st.sampled_from((PLAIN, PLAIN, INCOMPLETE, COMPACTED)))
     if encoded == COMPACTED and count >= 2 and draw(MOST_OF_THEM):
@@ -71,22 +58,9 @@ def stored(draw: st.DrawFn, kind: Entity) -> bytes:
 def test_every_feature_can_be_computed_with_whatever_is_read(values: tuple[bytes, ...], which: FeatureSet) -> None:
     found = {kind: (history(kind), value) for kind, value in zip(NAMES, values, strict=True)}
     assume(all(entry.load(value) for entry, value in found.values()))
-    batch, keep = transactions([ROW]), which.retentions
-    rows = rows_by_entity(batch, tuple(keep))
-    entries = {kind: found[kind][0] for kind in keep}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a value that is no payment's may overflow
-        result = append_transactions({kind: [entry] for kind, entry in entries.items()}, rows, keep)
-        visible = {
-            kind: visible_histories([entry], result.positions[kind], rows[kind].rows, Visibility(keep[kind]))
-            for kind, entry in entries.items()
-        }
-        vectorise(which, batch, Observed(result.fates, visible, 1, incomplete=False))
-        said = records.label_row(label(1, ROW, fraud=True, at_ms=NOW))
-        append_card_label(entries[Entity.CARD], said, Visibility(keep[Entity.CARD]))
-        for kind, entry in entries.items():
-            entry.commit()
-            compact_in_memory(entry, keep[kind], 1)
+        use(which, {kind: found[kind][0] for kind in which.retentions})
 
 
 @pytest.mark.parametrize("epoch", [b"9" * 5000, "\u0667".encode(), b"-1", b""])
@@ -97,7 +71,7 @@ def test_needs_under_an_epoch_that_is_no_number_are_unknown(epoch: bytes) -> Non
 
 def test_what_is_stored_is_read() -> None:
     entry = history(Entity.MERCHANT)
-    entry.append(rows_by_entity(transactions([ROW]), (Entity.MERCHANT,))[Entity.MERCHANT].rows[0], NOW)
+    entry.append(rows_by_entity(transactions([PAYMENT]), (Entity.MERCHANT,))[Entity.MERCHANT].rows[0], NOW_MS)
     again = history(Entity.MERCHANT)
     assert again.load(entry.header() + entry.rows.tobytes())
     assert not again.is_incomplete
@@ -111,7 +85,7 @@ def test_what_is_stored_is_read() -> None:
 def test_notes_that_count_more_rows_than_there_are_make_no_compacted_history(column: int) -> None:
     made = History(1, "x", records.SHARED_COLUMNS)
     for number in range(60):
-        time_ms = NOW + number * 1_000 + (number == 59) * 20 * 86_400_000
+        time_ms = NOW_MS + number * 1_000 + (number == 59) * 20 * 86_400_000
         made.append(np.array((time_ms, 5, number, 0, number, 0)), time_ms)
     made.commit()
     compact_in_memory(made, SETS[2].retentions[Entity.MERCHANT], 1)

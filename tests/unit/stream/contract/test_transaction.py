@@ -13,24 +13,19 @@ from stream.contract.fields import DEEPEST, ORDINARY_VALUE_BYTES, KnownFields, R
 from stream.contract.iso import COUNTRIES, CURRENCY_DECIMALS
 from stream.contract.schema import json_schema
 from stream.contract.transaction import ParsedTransaction, read_transaction
-from support.stream_records import CARD_NUMBER, CARD_NUMBERS, KEY, LATEST_MS, PAYMENT, literally, luhn, text
+from support.stream_records import (
+    CARD_NUMBER,
+    CARD_NUMBERS,
+    FULL_PAYMENT,
+    KEY,
+    LATEST_MS,
+    PAYMENT,
+    literally,
+    luhn,
+    text,
+)
 
-EVERYTHING = PAYMENT | {
-    "schema": "transaction/1",
-    "kind": "authorization",
-    "account_id": "account-1",
-    "customer_id": "customer-1",
-    "device_id": "device-1",
-    "mcc": "5411",
-    "channel": "ecommerce",
-    "merchant_country": "DE",
-    "card_country": "FR",
-    "latitude": 52.5,
-    "longitude": -13,
-    "merchant_amount_minor": 10**12,
-    "merchant_currency": "JPY",
-}
-OPTIONAL = EVERYTHING.keys() - PAYMENT.keys() - {"schema", "kind"}
+OPTIONAL = FULL_PAYMENT.keys() - PAYMENT.keys() - {"schema", "kind"}
 IDENTIFIERS = ("card_id", "merchant_id", "account_id", "customer_id")
 
 
@@ -51,8 +46,8 @@ def code(value: bytes | None, key: bytes | None = KEY) -> str:
 
 
 def test_all_fields_are_read() -> None:
-    found = accepted(msgspec.json.encode(EVERYTHING))
-    assert msgspec.structs.asdict(found.transaction) == EVERYTHING
+    found = accepted(msgspec.json.encode(FULL_PAYMENT))
+    assert msgspec.structs.asdict(found.transaction) == FULL_PAYMENT
     assert (found.occurred_ms, found.utc_offset_minutes, found.dropped, found.unknown) == (1769860800123, 0, (), 0)
 
 
@@ -345,7 +340,7 @@ def test_a_number_too_large_for_a_float_is_ignored_in_unknown_and_optional_field
 
 
 def test_null_counts_as_absent_and_not_as_dropped() -> None:
-    found = accepted(text(**dict.fromkeys(EVERYTHING.keys() - PAYMENT.keys())))
+    found = accepted(text(**dict.fromkeys(FULL_PAYMENT.keys() - PAYMENT.keys())))
     assert found == accepted(text())
 
 
@@ -375,7 +370,7 @@ def test_the_content_hash_depends_on_the_fields_that_are_read_and_nothing_else()
         text().replace(b'":', b'" : '),
     ]
     assert [accepted(value).content for value in same] == [content] * len(same)
-    other = [text(**{name: value}) for name, value in EVERYTHING.items() if name in OPTIONAL]
+    other = [text(**{name: value}) for name, value in FULL_PAYMENT.items() if name in OPTIONAL]
     other += [text(amount_minor=1251), text(currency="USD"), text(occurred_at="2026-01-31T13:00:00.123+01:00")]
     assert len({accepted(value).content for value in other} | {content}) == len(other) + 1
 
@@ -386,8 +381,8 @@ VALUES = st.sampled_from(
     [None, True, 0, -1, 1.0, 1.5, "", "x", "X" * 65, "a b", [], {}, 10**13, "EUR", "XXX", "DE", "5411"]
 )
 RECORDS = st.fixed_dictionaries(
-    {}, optional={name: st.just(value) | VALUES for name, value in EVERYTHING.items()}
-).flatmap(lambda chosen: st.sampled_from([chosen, EVERYTHING | chosen, PAYMENT | chosen]))
+    {}, optional={name: st.just(value) | VALUES for name, value in FULL_PAYMENT.items()}
+).flatmap(lambda chosen: st.sampled_from([chosen, FULL_PAYMENT | chosen, PAYMENT | chosen]))
 
 
 def outcome(found: ParsedTransaction | Rejection) -> object:
@@ -399,7 +394,7 @@ def test_the_four_decoding_paths_agree(record: dict[str, Any]) -> None:
     value = msgspec.json.encode(record)
     fast = outcome(read(value))
     careful = outcome(read(msgspec.json.encode(record | {"more": 1})))
-    raw = decode_object(value, KnownFields(EVERYTHING))
+    raw = decode_object(value, KnownFields(FULL_PAYMENT))
     assert isinstance(raw, RawRecord)
     slow = outcome(module._read_field_by_field(raw, KEY, LATEST_MS))
     assert slow == fast
