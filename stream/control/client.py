@@ -7,7 +7,6 @@ from typing import NamedTuple, Self
 from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
 
 from models.commands import Command, CommandKind, Event, EventKind, encode, read_event
 from models.event_log import EventFold, EventLog
@@ -164,7 +163,7 @@ class _LogReader:
         try:
             await self._consumer.start()
             await require_topic(self._consumer, self._tp.topic)
-        except KafkaError:
+        except BaseException:  # a cancellation as well
             await self._consumer.stop()
             raise
         self._consumer.assign([self._tp])

@@ -140,6 +140,7 @@ def run_demo(plan: DemoPlan, output: DemoOutput) -> Summary:
     with tempfile.TemporaryDirectory(prefix="fraudstream-demo-") as folder, ExitStack() as exits:
         # log lines of the clients would disturb the panel that is redrawn in place
         logging.basicConfig(filename=f"{folder}/demo.log", level=logging.WARNING, force=True)
+        exits.callback(logging.basicConfig, handlers=[logging.NullHandler()], force=True)  # the folder will be gone
         with presenter.step("start a Kafka-compatible broker and a Redis") as step:
             services = exits.enter_context(demo_stack(Path(folder), plan.session_seconds))
             step.result = f"{services.settings.brokers} and {services.settings.redis_url}"
