@@ -3,15 +3,17 @@
 A reason never excuses a whole row, only the features that it can have changed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from features.aggregates import Aggregate
 from features.declaration import FeatureSet
 from features.history.store import Entity, Ints
 from stream.dataset.database import connect_memory, quoted
 from stream.rescoring.history_pass import Flags
+from stream.rescoring.late_answers import seen_before_answer
 from stream.rescoring.reasons import Reason
 from stream.rescoring.tasks import DECIDE
 from stream.rescoring.workdir import Workdir
@@ -55,6 +57,8 @@ class Explainer:
         reach = [row.reach_ms if row.window_ms is not None else horizons_ms.get(row.entity, 0) for row in rows]
         self._reach_ms = np.array(reach, np.int64)
         self._delay_ms = np.array([row.delay_ms for row in rows], np.int64)
+        without_labels = set(Aggregate) - {Aggregate.FRAUD_SHARE}  # a formula may look at them
+        self._is_of_labels = np.array([row.aggregate not in without_labels for row in rows], np.bool_)
 
     def of(self, *kinds: Entity) -> Flags:
         """Tell which columns look at histories of these kinds."""
@@ -65,9 +69,10 @@ class Explainer:
         of_histories = self.of(*self._workdir.entities)
         yield Reason.DEGRADED, rows.flags("incomplete")[:, np.newaxis] & of_histories
         yield Reason.UNDECIDABLE, np.repeat(rows.flags("undecidable")[:, np.newaxis], len(self._kinds), axis=1)
-        yield Reason.HISTORY_EPOCH_CHANGED, self._lost_records(rows)
+        answered, unanswered = self._seen_before_answer(rows)
+        yield Reason.HISTORY_EPOCH_CHANGED, self._lost_records(rows) | answered
         yield Reason.BEYOND_RETENTION, self._before_floor(rows)
-        yield Reason.ORDER_UNKNOWN, self._order_unknown(rows)
+        yield Reason.ORDER_UNKNOWN, self._order_unknown(rows) | unanswered
 
     def fate(self, rows: DifferingRows) -> Iterator[tuple[Reason, Flags]]:
         """Yield each reason with the decisions, shape (k,), for which it explains that they would not be made now."""
@@ -92,16 +97,46 @@ class Explainer:
 
     def _order_unknown(self, rows: DifferingRows) -> Flags:
         """Tell where a transaction of unknown position is in a feature's window, or moves its floor."""
-        found, times = np.zeros((len(rows.numbers), len(self._kinds)), np.bool_), rows.times()
+        found = np.zeros((len(rows.numbers), len(self._kinds)), np.bool_)
         for kind in self._workdir.entities:
-            newest: dict[int, int] = {}
-            for at, age_ms in self._unordered(rows, kind):
-                found[at] |= self.of(kind) & (self._delay_ms <= age_ms) & (age_ms < self._reach_ms)
-                newest[at] = max(newest.get(at, 0), -age_ms)
-            for at, ahead_ms in newest.items():
-                if ahead_ms:
-                    found[at] |= self._limited(kind, int(times[at]), int(times[at]) + ahead_ms)
+            self._mark(found, rows, kind, self._unordered(rows, kind))
         return found
+
+    def _seen_before_answer(self, rows: DifferingRows) -> tuple[Flags, Flags]:
+        """Tell where a record may have been seen that was answered under a later epoch only, and one without answer."""
+        after_loss, never = (np.zeros((len(rows.numbers), len(self._kinds)), np.bool_) for _ in range(2))
+        fates = self._workdir.fates()
+        for kind in self._workdir.entities:
+            asked = self._asked(rows, kind) | {
+                "history_epoch": rows.columns["history_epoch"],
+                "position": rows.columns[f"{kind.value}_position"],
+            }
+            late = [
+                one
+                for one in seen_before_answer(self._workdir, kind, asked, int(self._reach_ms.max()))
+                if fates[one.number] == DECIDE
+            ]
+            for found, is_answered in ((after_loss, True), (never, False)):
+                some = [one for one in late if one.is_answered is is_answered]
+                self._mark(found, rows, kind, [(one.line, one.age_ms) for one in some if not one.is_label])
+                for one in some:
+                    if one.is_label:
+                        found[one.line] |= self._in_window(kind, one.age_ms) & self._is_of_labels
+        return after_loss, never
+
+    def _mark(self, found: Flags, rows: DifferingRows, kind: Entity, ages_ms: Iterable[tuple[int, int]]) -> None:
+        """Mark the features that transactions of these ages, by row, can have changed."""
+        times, newest = rows.times(), dict[int, int]()
+        for at, age_ms in ages_ms:
+            found[at] |= self._in_window(kind, age_ms)
+            newest[at] = max(newest.get(at, 0), -age_ms)
+        for at, ahead_ms in newest.items():
+            if ahead_ms:
+                found[at] |= self._limited(kind, int(times[at]), int(times[at]) + ahead_ms)
+
+    def _in_window(self, kind: Entity, age_ms: int) -> Flags:
+        """Tell which features look at a transaction of this age."""
+        return self.of(kind) & (self._delay_ms <= age_ms) & (age_ms < self._reach_ms)
 
     def _limited(self, kind: Entity, time_ms: int, newest_ms: int) -> Flags:
         """Tell which features of a late transaction see less, or coarser panes, behind one that occurred later."""
@@ -114,10 +149,8 @@ class Explainer:
 
     def _unordered(self, rows: DifferingRows, kind: Entity) -> Iterator[tuple[int, int]]:
         """Yield, by row, the age of each transaction of the same entity of unknown position, below 0 if newer."""
-        asked = {"line": np.arange(len(rows.numbers)), "number": rows.numbers, "occurred_ms": rows.times()}
-        asked["entity_id"] = rows.columns[f"{kind.value}_id"]
         with connect_memory(self._workdir.folder, self._workdir.memory_mb) as connection:
-            connection.register("asked", asked)
+            connection.register("asked", self._asked(rows, kind))
             found = connection.execute(
                 f"SELECT line, asked.occurred_ms - unordered.occurred_ms, unordered.number FROM asked "
                 f"JOIN read_parquet({quoted(self._workdir.unordered(kind))}) AS unordered "
@@ -126,3 +159,8 @@ class Explainer:
             ).fetchall()
         fates = self._workdir.fates()
         return ((at, age_ms) for at, age_ms, number in found if fates[number] == DECIDE)
+
+    def _asked(self, rows: DifferingRows, kind: Entity) -> dict[str, Any]:
+        """Return what identifies the rows in the logs of a kind of entity."""
+        asked = {"line": np.arange(len(rows.numbers)), "number": rows.numbers, "occurred_ms": rows.times()}
+        return asked | {"entity_id": rows.columns[f"{kind.value}_id"]}

@@ -84,8 +84,11 @@ class RangeLoader:
             "decisions", await self._related(SCORES.name, since_ms, high_ms, LEAD_IN_SCORES), tables.scores
         )
         await self._read("outcomes", await self._related(OUTCOMES.name, since_ms, high_ms), tables.outcomes)
-        if not decisions:
-            await self._read("labels", await self._related(LABELS.name, since_ms, high_ms), tables.labels)
+        labels = await self._related(LABELS.name, since_ms, high_ms)
+        if decisions:  # those without an outcome may have been applied nevertheless
+            first = {one: tables.answered_labels.get(one, -1) + 1 for one in labels.starts}
+            labels = replace(labels, starts={one: max(start, first[one]) for one, start in labels.starts.items()})
+        await self._read("labels", labels, tables.labels)
         wanted_offsets = {one: (start, requested.ends[one]) for one, start in requested.starts.items()}
         return LoadedRange(wanted_offsets, decisions, by_score, read.starts, await self._floors(read, low_ms))
 

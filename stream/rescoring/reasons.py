@@ -26,14 +26,15 @@ class Reason(StrEnum):
     """The decision says `undecidable`: an error of ours kept the model from deciding, so the rules decided from the
     features that could be computed, or from none. What the model would have decided cannot be proven."""
     HISTORY_EPOCH_CHANGED = "history_epoch_changed"
-    """Histories had been lost. The decision's position shows fewer records before it than the logs hold; or a repair
-    displaced its record, and some prefix of the log gives its features exactly."""
+    """Histories were lost. The decision's position shows fewer records before it than the logs hold; or a repair
+    displaced its record, and some prefix of the log gives its features exactly; or its position, from before the loss,
+    counts a record that was answered only after it, and the feature looks at such a record."""
     BEYOND_RETENTION = "beyond_retention"
     """The feature looks back beyond what the topic still holds, or the transaction itself is no longer on it."""
     ORDER_UNKNOWN = "order_unknown"
     """The feature looks at a transaction of unknown position in that log: one that was decided without histories
-    (in a merchant's or device's log), or has no decision. Or such a transaction is so much newer that a late one sees
-    less of the log behind it."""
+    (in a merchant's or device's log), or has no decision; or at one whose label has no outcome yet. Or such a
+    transaction is so much newer that a late one sees less of the log behind it."""
     FEATURES_NOT_RECORDED = "features_not_recorded"
     """The record has no features to compare (`FRAUDSTREAM_SCORE_FEATURES`); its score and decision match."""
     ANOTHER_FINGERPRINT = "another_fingerprint"

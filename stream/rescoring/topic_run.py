@@ -20,6 +20,7 @@ from stream.dataset.file import DATABASE
 from stream.kafka.refused import read_refused
 from stream.rescoring.blocks import all_parts, count_values, join_parts, score_block
 from stream.rescoring.compare import compare_block
+from stream.rescoring.late_answers import write_late_answers
 from stream.rescoring.log_order import order_logs
 from stream.rescoring.range_loader import LoadedRange, Lookback, RangeLoader
 from stream.rescoring.request import DiffReport, Example, NothingToScoreError, Progress, ScoreReport, TopicRequest
@@ -196,7 +197,7 @@ def select_rows(connection: Any, loaded: LoadedRange, *, has_beginning: bool) ->
 
 
 def create_base(connection: Any, workdir: Workdir, *, decisions: bool) -> None:  # noqa: ANN401 - likewise
-    """Create the view `base`; if decisions are compared, write the transactions of unknown position to files."""
+    """Create the view `base`; if decisions are compared, write the records whose place may be another to files."""
     if not decisions:
         connection.execute(BASE)
         return
@@ -208,6 +209,7 @@ def create_base(connection: Any, workdir: Workdir, *, decisions: bool) -> None: 
             f"COPY (SELECT {kind.value}_id AS entity_id, occurred_ms, number FROM ordered WHERE {unordered}) "
             f"TO {quoted(workdir.unordered(kind))} ({FORMAT})"
         )
+        write_late_answers(connection, workdir, kind)
 
 
 def is_repaired(connection: Any) -> bool:  # noqa: ANN401 - likewise

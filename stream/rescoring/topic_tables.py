@@ -84,6 +84,7 @@ class TopicTables:
         rejected: how many records are not valid transactions.
         unreadable: how many records are not valid outcomes or labels.
         valid: the reader of scores; it counts the void ones.
+        answered_labels: by partition, the offset of the last label that has an outcome.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class TopicTables:
         self.rejected = self.unreadable = 0
         self._refused: RefusedOffsets = frozenset()
         self.valid: ValidScores[Record] = ValidScores()
+        self.answered_labels: dict[int, int] = {}
         for statement in (CREATE_TRANSACTIONS, CREATE_DECISIONS, CREATE_LABEL_EVENTS):
             connection.execute(statement)
 
@@ -171,6 +173,11 @@ class TopicTables:
                 found.append((record.timestamp, _decode_outcome(record.value or b"")))
             except _UNREADABLE:
                 self.unreadable += 1
+        for _, outcome in found:
+            source = outcome.source
+            self.answered_labels[source.partition] = max(
+                source.offset, self.answered_labels.get(source.partition, source.offset)
+            )
         if self._entity_filter is not None:
             found = [one for one in found if self._entity_filter.has_label(one[1].card_id, one[1].transaction_id)]
         outcomes = [outcome for _, outcome in found]
@@ -195,6 +202,8 @@ class TopicTables:
         read = [(one, read_label_record(one)) for one in records]
         found = [(record.timestamp, one.label) for record, one in read if not isinstance(one, Rejection)]
         self.unreadable += len(read) - len(found)
+        if self._entity_filter is not None:
+            found = [one for one in found if self._entity_filter.has_label(one[1].card_id, one[1].transaction_id)]
         labels = [label for _, label in found]
         columns = _numbers(
             partition=[one.partition for one in labels],

@@ -78,6 +78,10 @@ class Workdir:
         """Return the file with the transactions whose position in the logs of this kind of entity is unknown."""
         return self.folder / f"unordered-{kind.value}.parquet"
 
+    def late_answers(self, kind: Entity, what: str) -> Path:
+        """Return the file with the records that were answered late, or with the positions in their logs."""
+        return self.folder / f"late-{what}-{kind.value}.parquet"
+
     def part(self, block: int) -> Path:
         """Return the file with a block of the output."""
         return self.folder / f"part-{block:05}.parquet"

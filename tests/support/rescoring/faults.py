@@ -13,7 +13,7 @@ from features.redis.progress import NO_END
 from features.vector.sets import FeatureSets
 from stream.contract.label import read_label
 from stream.scoring.decode import decode
-from support.rescoring.world import PARTITIONS, World
+from support.rescoring.world import PARTITIONS, Record, World
 
 DAY_MS = 86_400_000
 SKEW_MS = 300_000
@@ -109,6 +109,7 @@ class Play:
         self.paid: list[dict[str, Any]] = []
         self.stopgap: Stopgap | None = None
         self.held: set[int] = set()
+        self.unanswered: list[Record] = []
         self.decided = 0
 
     def run(self, stream: list[Act]) -> int:
@@ -123,6 +124,8 @@ class Play:
                 self.world.now_ms += act.pause_ms
             getattr(self, "_" + act.what.replace(" ", "_"))(act)
         self._back(stream[-1])
+        if stream[-1].fraud:
+            self._answer()
         self.decided += self.world.decide()
         return self.decided
 
@@ -173,8 +176,25 @@ class Play:
         self._publish_label(act, {"transaction_id": f"t-{len(self.paid) + act.back}", "card_id": f"card-{act.card}"})
 
     def _publish_label(self, act: Act, of: dict[str, Any]) -> None:
+        self._answer()
+        self.world.tell(self._made_label(act, of))
+
+    def _made_label(self, act: Act, of: dict[str, Any]) -> dict[str, Any]:
         fields = {"transaction_id": of["transaction_id"], "card_id": of["card_id"], "fraud": act.fraud}
-        self.world.tell(fields | {"labelled_at": self.world.now_ms - act.late_ms // 30, "reported_by": "analyst"})
+        return fields | {"labelled_at": self.world.now_ms - act.late_ms // 30, "reported_by": "analyst"}
+
+    def _label_crash(self, act: Act) -> None:
+        """Crash a worker after it applied a label and before its outcome, which another writes before the next one."""
+        if act.back < len(self.paid):
+            self._answer()
+            (record,) = self.world.publish(self._made_label(act, self.paid[-1 - act.back]), topic="labels")
+            self.world.apply(record)
+            self.unanswered.append(record)
+
+    def _answer(self) -> None:
+        for record in self.unanswered:
+            self.world.answer(record)
+        self.unanswered.clear()
 
     def _away(self, _: Act) -> None:
         self.stopgap = self.stopgap or Stopgap(self.world.sets)

@@ -156,9 +156,15 @@ class World:
     def answer(self, label: Record) -> None:
         """Apply a published label, and write its outcome."""
         self.now_ms += 1
+        done = self.apply(label)
+        parsed = read_label(label.value, label.key, (label.partition, label.offset))
+        self.append("outcomes", label.partition, _encode(_outcome(label, parsed.label, done)))  # type: ignore[union-attr]
+
+    def apply(self, label: Record) -> LabelResult:
+        """Apply a published label, as a worker does that ends, or loses its histories, before it writes the outcome."""
         parsed = read_label(label.value, label.key, (label.partition, label.offset))
         (done,) = completed(self.histories.label([parsed.label]))  # type: ignore[union-attr]
-        self.append("outcomes", label.partition, _encode(_outcome(label, parsed.label, done)))  # type: ignore[union-attr]
+        return done
 
     def pay(self, number: int, **changes: Any) -> dict[str, Any]:
         """Make a payment that occurs now."""

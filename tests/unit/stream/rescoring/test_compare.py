@@ -7,7 +7,7 @@ from support.rescoring.faults import DAY_MS, Act, Play, acts
 from support.rescoring.model import Trained, compared
 
 ORDINARY = ("label", "early label", "again", "conflict")
-FAULTS = ("away", "back", "decide elsewhere", "lose", "repair", "crash")
+FAULTS = ("away", "back", "decide elsewhere", "lose", "repair", "crash", "label crash")
 PAY = Act("pay", 0, 0, None, 0, 0, 0, fraud=False, partitions=(0, 1, 2))
 LATE_BEHIND_ONE_APPENDED_BY_A_CRASH = [
     *[PAY] * 4,

@@ -265,6 +265,53 @@ def test_a_label_in_flight_during_a_loss_is_visible_before_its_outcome_is_publis
     assert differences(compared(world)) == {"t-6": {"merchant_count_delayed_7d", "merchant_fraud_share_30d"}}
 
 
+@pytest.mark.parametrize(
+    ("what", "seen"), [("label", {"merchant_fraud_share_30d"}), ("payment", {"merchant_cards_1d"}), ("neither", set())]
+)
+def test_a_record_that_was_appended_before_a_loss_and_answered_after_it_explains_what_looks_at_it(
+    live: Trained, what: str, seen: set[str]
+) -> None:
+    world = live.world()
+    ahead, behind = payer(world, 0), payer(world, 1)
+    for number in range(5):
+        world.publish(world.pay(number, card_id=ahead), world.pay(10 + number, card_id=behind))
+        world.decide()
+        world.now_ms += 2 * DAY_MS
+    said = {"transaction_id": "t-11", "card_id": behind, "fraud": True, "reported_by": "rule"}
+    (label,) = world.publish(said | {"labelled_at": world.now_ms - 60_000}, topic="labels")
+    if what == "payment":
+        world.publish(world.pay(20, card_id=behind))
+        world.observe([1])
+    if what == "label":
+        world.apply(label)
+    world.publish(world.pay(6, card_id=ahead))
+    world.decide([0])
+    lose(world)
+    repair(world, [0, 1, 2])
+    world.answer(label)
+    world.decide()
+    found = compared(world)
+    assert (found.explained, found.unexplained) == (len(seen), 0)
+    assert found.reasons == ({"history_epoch_changed": 1} if seen else {})
+    alter(world, "t-6", features={"merchant_cards_1d": 77.0}, rescored=True)
+    assert compared(world).unexplained == (what != "payment"), "a label changes no count"
+    alter(world, "t-6", features={"card_count_30d": 77.0}, rescored=True)
+    assert "card_count_30d" in differences(compared(world))["t-6"]
+
+
+def test_a_label_without_an_outcome_yet_explains_what_looks_at_it(live: Trained) -> None:
+    world = month(live)
+    said = {"transaction_id": "t-90", "card_id": "card-6", "fraud": True, "reported_by": "rule"}
+    (label,) = world.publish(said | {"labelled_at": world.now_ms - 60_000}, topic="labels")
+    world.apply(label)
+    world.publish(world.pay(96))
+    world.decide()
+    found = compared(world)
+    assert (verdict(found), found.reasons) == ((96, 1, 0), {"order_unknown": 1})
+    world.answer(label)
+    assert verdict(compared(world)) == (97, 0, 0)
+
+
 def payer(world: World, partition: int) -> str:
     """Return a card of a partition."""
     return next(card for card in (f"payer-{n}" for n in range(50)) if place(world, card) == partition)

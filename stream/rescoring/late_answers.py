@@ -1,0 +1,83 @@
+"""Records that were in a history before they had an answer: a decision may have seen them in a place that none names.
+
+A worker appends transactions and labels first and publishes their decisions and outcomes afterwards, again and again
+until they are written. If histories are lost in between, the answer comes under the next epoch; what was decided
+meanwhile has seen the record all the same. Positions tell of it: they count a record that no answer of their epoch
+accounts for.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from features.history.store import Entity
+from stream.dataset.database import connect_memory, quoted
+from stream.rescoring.shards import FORMAT
+from stream.rescoring.workdir import Workdir
+
+_LATE = """
+SELECT {kind}_id AS entity_id, occurred_ms, history_epoch, number, false AS is_label FROM ordered
+WHERE {kind}_id IS NOT NULL AND is_decided AND NOT incomplete AND is_later_epoch
+UNION ALL
+SELECT ordered.{kind}_id, ordered.occurred_ms, labels.history_epoch, ordered.number, true
+FROM labels JOIN ordered USING (card_id, transaction_id)
+WHERE ordered.{kind}_id IS NOT NULL
+    AND coalesce(labels.history_epoch > (SELECT min(history_epoch) FROM ordered WHERE NOT incomplete), true)
+"""
+_PLACES = """
+SELECT DISTINCT entity_id, history_epoch, position
+FROM (
+    SELECT {kind}_id AS entity_id, history_epoch, {kind}_position AS position FROM ordered
+    WHERE is_decided AND NOT incomplete
+    UNION ALL
+    SELECT {label_id}, history_epoch, {kind}_position FROM label_events
+)
+SEMI JOIN read_parquet({late}) USING (entity_id)
+WHERE position IS NOT NULL
+"""
+_SEEN = """
+SELECT line, asked.occurred_ms - late.occurred_ms, late.number, late.is_label, late.history_epoch IS NOT NULL
+FROM asked JOIN read_parquet({late}) AS late
+    ON asked.entity_id = late.entity_id AND (late.is_label OR asked.number <> late.number)
+    AND coalesce(late.history_epoch > asked.history_epoch, true) AND late.occurred_ms >= asked.occurred_ms - {reach_ms}
+WHERE asked.position > (
+    SELECT count(*) FROM read_parquet({places}) AS places
+    WHERE places.entity_id = asked.entity_id AND places.history_epoch = asked.history_epoch
+        AND places.position < asked.position
+)
+"""
+
+
+class LateRecord(NamedTuple):
+    """A record that decision `line` may have seen before its answer.
+
+    `age_ms` is the age of the transaction `number`, or of the one that the label is about, below 0 if it is newer;
+    `is_answered` tells that there is an answer, under a later epoch.
+    """
+
+    line: int
+    age_ms: int
+    number: int
+    is_label: bool
+    is_answered: bool
+
+
+def write_late_answers(connection: Any, workdir: Workdir, kind: Entity) -> None:  # noqa: ANN401 - a connection of a module without types
+    """Write which records of a kind's logs were answered after a loss or not yet, and the positions in their logs."""
+    late, places = (quoted(workdir.late_answers(kind, what)) for what in ("records", "places"))
+    # An outcome says no position in a device's log.
+    label_id = "NULL" if kind is Entity.DEVICE else f"{kind.value}_id"
+    connection.execute(f"COPY ({_LATE.format(kind=kind.value)}) TO {late} ({FORMAT})")
+    select = _PLACES.format(kind=kind.value, label_id=label_id, late=late)
+    connection.execute(f"COPY ({select}) TO {places} ({FORMAT})")
+
+
+def seen_before_answer(workdir: Workdir, kind: Entity, asked: dict[str, Any], reach_ms: int) -> Iterator[LateRecord]:
+    """Yield what some decisions may have seen before its answer, at most `reach_ms` old.
+
+    `asked` has their columns line, number, occurred_ms, entity_id, history_epoch and position.
+    """
+    late, places = (quoted(workdir.late_answers(kind, what)) for what in ("records", "places"))
+    with connect_memory(workdir.folder, workdir.memory_mb) as connection:
+        connection.register("asked", asked)
+        found = connection.execute(_SEEN.format(late=late, places=places, reach_ms=reach_ms)).fetchall()
+    return (LateRecord(*one) for one in found)
