@@ -26,10 +26,26 @@ def end_process(reason: str) -> None:
     os._exit(EXIT_FATAL)
 
 
+def failure_of(task: "asyncio.Task[Any]") -> BaseException | None:
+    """Return why a task that is done failed; None if it returned or was cancelled.
+
+    A client may cancel a future that the task awaits. The task then ends as cancelled, but nobody has cancelled it, and
+    what it did is done no more: that is a failure.
+    """
+    try:
+        return task.exception()
+    except asyncio.CancelledError as error:
+        if task.cancelling():
+            return None
+        failure = RuntimeError(f"{task.get_coro()!r} ended as cancelled, but was not cancelled")
+        failure.__cause__ = error
+        return failure
+
+
 def end_on_error(task: "asyncio.Task[Any]") -> None:
     """End the process if the background task failed: others would wait for it for ever."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        end_process(f"background work failed: {error!r}")
+    if (failure := failure_of(task)) is not None:
+        end_process(f"background work failed: {failure!r}")
 
 
 class Watchdog(threading.Thread):

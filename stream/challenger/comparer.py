@@ -31,6 +31,7 @@ from stream.control.follower import Follower
 from stream.control.model_cache import LoadFailures, ServingModels, WarmupProblems, no_warmup_problems
 from stream.errors import PublishError
 from stream.kafka.publisher import Destination, Outgoing, Publisher
+from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import SHADOW_SCORES
 from stream.scoring.encode import Scored
 from stream.scoring.facts import FactListener
@@ -153,7 +154,8 @@ class Comparer:
     async def _run(self) -> None:
         while True:
             try:
-                await self._run_once()
+                with given_up_as_error():
+                    await self._run_once()
             except ChallengerProcessError as error:
                 await self._back_off(str(error))
             except Exception:  # no fault here may reach decisions

@@ -221,7 +221,9 @@ class Judge:
             return False
         async with self._lock:
             try:
-                verdict = judge(self._deps.follower.lineup, command, await self._fleet(pending), now_ms())
+                with given_up_as_error():
+                    fleet = await self._fleet(pending)
+                verdict = judge(self._deps.follower.lineup, command, fleet, now_ms())
                 self._backlog.discard(command.command_id)
                 return await self._publish_verdict(pending, verdict)
             except KafkaError as error:

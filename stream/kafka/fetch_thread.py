@@ -14,12 +14,14 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
 
 from stream.kafka.batches import Commit
 from stream.kafka.client import METADATA_AGE_MS, connection_options
 from stream.kafka.failing import FailingFetch
 from stream.kafka.fetcher import LogConsumer, Trouble
 from stream.kafka.held_back import HeldBack
+from stream.kafka.stray import given_up_as_error
 from stream.kafka.unpacking import FetchedRecord
 from stream.settings import Settings
 
@@ -138,6 +140,15 @@ class FetchThread(driver.AIOKafkaConsumerThread):
                     return Fetched(records, troubles)
                 await fetcher.wait_for_records(left)
 
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Go to the commits of an assignment; Faust's task would end in silence if the request was given up.
+
+        Raises:
+            aiokafka.errors.KafkaError: the coordinator does not respond.
+        """
+        with given_up_as_error():
+            return await super().seek_to_committed()
+
     async def commit_offsets(self, commits: Mapping[TopicPartition, Commit]) -> bool:
         """Commit offsets with metadata; False if the group has rebalanced or the broker does not respond."""
         consumer = self._ensure_consumer()
@@ -146,7 +157,8 @@ class FetchThread(driver.AIOKafkaConsumerThread):
         if not offsets:
             return False
         try:
-            await consumer.commit(offsets)
+            with given_up_as_error():
+                await consumer.commit(offsets)
         except (CommitFailedError, IllegalStateError) as error:
             log.info("the commit was refused, the group has rebalanced: %s", error)
             return False

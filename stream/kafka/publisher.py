@@ -18,6 +18,7 @@ from models.commands import Event, encode
 from models.logins import without_logins
 from stream.errors import PublishError
 from stream.kafka.client import producer_options
+from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import MODEL_EVENTS
 from stream.redaction import redact_text
 from stream.settings import Settings
@@ -89,8 +90,9 @@ class Publisher:
         """
         try:
             async with asyncio.timeout(_ACKNOWLEDGE_SECONDS):
-                sent = {where: await self._append(where, records) for where, records in outputs.items() if records}
-                return {where: await _end_offset(batches) for where, batches in sent.items()}
+                with given_up_as_error():
+                    sent = {where: await self._append(where, records) for where, records in outputs.items() if records}
+                    return {where: await _end_offset(batches) for where, batches in sent.items()}
         except (KafkaError, TimeoutError) as error:
             self._discard(self._producer)
             raise PublishError(f"outputs are not acknowledged: {error!r}") from error
@@ -129,7 +131,8 @@ class Publisher:
         producer = self._producer
         try:
             async with asyncio.timeout(_ACKNOWLEDGE_SECONDS):
-                return await _end_offset(await self._append(where, records))
+                with given_up_as_error():
+                    return await _end_offset(await self._append(where, records))
         except (KafkaError, TimeoutError) as error:
             self._discard(producer)
             raise PublishError(f"{where[0]} {where[1]} does not acknowledge: {error!r}") from error
@@ -144,7 +147,8 @@ class Publisher:
         try:
             key = self._settings.deployment.encode()
             value = encode(_cleaned(event, self._secrets))
-            sent = await producer.send_and_wait(topic, value, key, 0, headers=list(headers))
+            with given_up_as_error():
+                sent = await producer.send_and_wait(topic, value, key, 0, headers=list(headers))
         except KafkaError:
             self._discard(producer)
             raise
@@ -179,7 +183,8 @@ class Publisher:
             if self._producer is None:
                 producer = AIOKafkaProducer(**producer_options(self._settings))
                 try:
-                    await producer.start()
+                    with given_up_as_error():
+                        await producer.start()
                 except (KafkaError, asyncio.CancelledError):
                     await producer.stop()
                     raise

@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaError, for_code
 
 from stream.errors import TopicsError
 from stream.kafka.client import connection_options, explain_error
+from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import LAYOUTS, LEAD_SETTING, UNLIMITED, TopicLayout
 from stream.settings import Settings
 
@@ -203,6 +204,7 @@ class TopicWatch:
         while True:
             await asyncio.sleep(_CHECK_SECONDS)
             try:
-                await self.check()
+                with given_up_as_error():
+                    await self.check()
             except KafkaError as error:
                 log.info("the settings of the topics cannot be checked, retrying: %s", error)

@@ -31,6 +31,7 @@ from stream.kafka.failing import FailingFetch
 from stream.kafka.fetch_thread import ConsumerOptions, Fetched, FetchThread
 from stream.kafka.fetcher import LogConsumer, Trouble
 from stream.kafka.held_back import HeldBack
+from stream.kafka.stray import given_up_as_error
 
 log = logging.getLogger("fraudstream.transport")
 
@@ -289,14 +290,15 @@ class BatchConsumer(driver.Consumer):
         return self.should_stop or fetcher.should_stop or self.app.should_stop
 
     async def _poll(self, lane: Lane, fetcher: ServiceT) -> None:
-        while not self._stopping(fetcher):
-            lane.count_poll()
-            if not self.flow_active:
-                await asyncio.wait({asyncio.ensure_future(self.can_resume_flow.wait())}, timeout=1)
-            elif partitions := self._pollable(lane):
-                await self._poll_once(lane, partitions)
-            else:
-                await asyncio.sleep(_IDLE_SECONDS)
+        with given_up_as_error():
+            while not self._stopping(fetcher):
+                lane.count_poll()
+                if not self.flow_active:
+                    await asyncio.wait({asyncio.ensure_future(self.can_resume_flow.wait())}, timeout=1)
+                elif partitions := self._pollable(lane):
+                    await self._poll_once(lane, partitions)
+                else:
+                    await asyncio.sleep(_IDLE_SECONDS)
 
     def _pollable(self, lane: Lane) -> list[TopicPartition]:
         """Return the partitions that this lane polls now: those that are well, or those to be tried again."""

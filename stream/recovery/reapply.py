@@ -21,6 +21,7 @@ from stream.kafka.batches import Record, in_thread_if_large, size_of
 from stream.kafka.client import require_topic
 from stream.kafka.fetcher import LogConsumer, open_consumer
 from stream.kafka.refused import RefusedOffsets, read_refused
+from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import LABELS, TRANSACTIONS
 from stream.scoring.decode import Decoded, decode, read_label_record
 from stream.settings import Settings
@@ -115,22 +116,25 @@ ProgressCallback = Callable[[Sequence[OffsetRange], int], Awaitable[bool]]
 
 @asynccontextmanager
 async def log_reader(settings: Settings) -> AsyncIterator[LogConsumer]:
-    """Open a consumer of the log without a group.
+    """Open a consumer of the log without a group; a request that is given up while it is open is an error.
 
     Raises:
         aiokafka.errors.KafkaError: the broker does not respond, or a topic does not exist.
     """
     reader = open_consumer(settings, fetch_max_wait_ms=settings.fetch_wait_ms, max_partition_fetch_bytes=_FETCH_BYTES)
-    try:
-        await reader.start()
-        first = [topic_partition(settings, LogPart(of_labels=of_labels, partition=0)) for of_labels in (True, False)]
-        for tp in first:
-            await require_topic(reader, tp.topic)
-        reader.assign(first)
-        await reader.end_offsets(first)  # loads the topics' metadata, and so their partitions
-        yield reader
-    finally:
-        await reader.stop()
+    with given_up_as_error():
+        try:
+            await reader.start()
+            first = [
+                topic_partition(settings, LogPart(of_labels=of_labels, partition=0)) for of_labels in (True, False)
+            ]
+            for tp in first:
+                await require_topic(reader, tp.topic)
+            reader.assign(first)
+            await reader.end_offsets(first)  # loads the topics' metadata, and so their partitions
+            yield reader
+        finally:
+            await reader.stop()
 
 
 def part_count(reader: LogConsumer, settings: Settings) -> int:

@@ -44,7 +44,7 @@ from stream.recovery.outage import DegradingStore, WaitingStore
 from stream.recovery.repairer import Repairer, RepairerDeps, RepairProgress, WarmupCheck, needed_horizons
 from stream.settings import PREFIX, Settings
 from stream.telemetry.setup import Telemetry
-from stream.watchdog import end_process
+from stream.watchdog import end_on_error, end_process
 from stream.worker.commit_copies import CommitCopier, CommitCopies
 from stream.worker.decider import Decider, DeciderDeps
 from stream.worker.gauges import GaugeSources, Lag
@@ -411,6 +411,7 @@ def _agent(handle: Callable[[Batch], Awaitable[None]]) -> Callable[[Any], Awaita
             task = asyncio.create_task(work(batch))
             working.add(task)
             task.add_done_callback(working.discard)
+            task.add_done_callback(end_on_error)
 
     return agent
 

@@ -16,8 +16,10 @@ from features.history.store import Entity
 from features.redis.cache import CacheStats
 from stream.control.model_cache import LoadedModels
 from stream.kafka.held_back import HeldBack
+from stream.kafka.stray import given_up_as_error
 from stream.kafka.transport import BatchConsumer
 from stream.telemetry.metrics import Gauges, Values
+from stream.watchdog import failure_of
 
 log = logging.getLogger("fraudstream.gauges")
 
@@ -46,7 +48,8 @@ class Lag:
             consumer = self._consumer()
             try:
                 async with asyncio.timeout(_TIMEOUT_SECONDS):
-                    self._lags = {} if consumer is None else await consumer.backlog()
+                    with given_up_as_error():
+                        self._lags = {} if consumer is None else await consumer.backlog()
             except (KafkaError, TimeoutError) as error:
                 log.info("the lag cannot be read, retrying: %r", error)
 
@@ -134,8 +137,8 @@ class GaugeSources:
 
 
 def _log_failure(task: "asyncio.Task[None]") -> None:
-    if not task.cancelled() and task.exception() is not None:
-        log.error("the lag is no longer updated", exc_info=task.exception())
+    if (failure := failure_of(task)) is not None:
+        log.error("the lag is no longer updated", exc_info=failure)
 
 
 def _one(value: float) -> dict[Values, float]:

@@ -11,6 +11,7 @@ from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 
 from stream.errors import NotReadyError
 from stream.kafka.client import Member, members_of
+from stream.kafka.stray import given_up_as_error
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.group")
@@ -55,7 +56,8 @@ class GroupCheck:
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
             try:
-                self._strangers = await self._find_strangers()
+                with given_up_as_error():
+                    self._strangers = await self._find_strangers()
             except KafkaError as error:
                 log.info("the members of the group %s cannot be read: %s", self._settings.group, error)
 

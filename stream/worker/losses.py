@@ -21,6 +21,7 @@ from stream.kafka.fetcher import Trouble
 from stream.kafka.inputs import input_states, partitions_of
 from stream.kafka.losses import Progress, Start, find_start, progress_of_labels
 from stream.kafka.offsets import committed_offsets, read_topic_note, topic_note
+from stream.kafka.stray import given_up_as_error
 from stream.kafka.topic_ids import topic_states
 from stream.kafka.topics import LABELS, LAYOUTS, TRANSACTIONS, count_problems
 from stream.kafka.transport import BatchConsumer
@@ -96,7 +97,8 @@ class InputLosses:
         names = [settings.topic(layout.name) for layout in LAYOUTS]
         while True:
             try:
-                found = await topic_states(self._deps.admin, names)
+                with given_up_as_error():
+                    found = await topic_states(self._deps.admin, names)
             except KafkaError as error:
                 log.info("the states of the topics cannot be read, retrying: %s", error)
             else:
@@ -165,7 +167,8 @@ class InputLosses:
     async def _beginning(self, tp: TopicPartition, offset: int) -> str | int:
         """Go on with the first command that is there: those before it are gone, and expire unanswered."""
         try:
-            (state,) = (await input_states(self._deps.settings, self._deps.admin, [tp])).values()
+            with given_up_as_error():
+                (state,) = (await input_states(self._deps.settings, self._deps.admin, [tp])).values()
         except KafkaError as error:
             return str(error)
         log.error("commands from offset %d to %d of %s are gone; they stay without an answer", offset, state.begin, tp)
@@ -176,7 +179,8 @@ class InputLosses:
         while assignment == self._assignment and tp in self._held:
             found: Start | tuple[str, int | None] | str
             try:
-                found = await self._find_start(tp)
+                with given_up_as_error():
+                    found = await self._find_start(tp)
             except (KafkaError, StoreError) as error:
                 found = f"it cannot be checked for losses: {error}"
             if assignment != self._assignment:

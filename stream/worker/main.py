@@ -16,7 +16,7 @@ from stream.logs import log_to_stderr
 from stream.settings import Settings
 from stream.telemetry.environment import read as read_telemetry
 from stream.telemetry.setup import Telemetry, begin
-from stream.watchdog import EXIT_FATAL, Watchdog
+from stream.watchdog import EXIT_FATAL, Watchdog, failure_of
 from stream.worker.app import WorkerApp
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -102,9 +102,9 @@ async def _main(settings: Settings, telemetry: Telemetry, challenger_command: Se
     crashed = asyncio.create_task(app._crashed.wait())  # noqa: SLF001 - mode has no public wait for it
     stopped = asyncio.create_task(stopping.wait())
     await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    failed = starting.done() and not starting.cancelled() and starting.exception() is not None
-    if failed:
-        log.critical("the worker could not start", exc_info=starting.exception())
+    failure = failure_of(starting) if starting.done() else None
+    if failure is not None:
+        log.critical("the worker could not start", exc_info=failure)
     elif not stopped.done():
         await asyncio.wait({crashed, stopped}, return_when=asyncio.FIRST_COMPLETED)
     watchdog.count_down(settings.drain_seconds)
@@ -113,4 +113,4 @@ async def _main(settings: Settings, telemetry: Telemetry, challenger_command: Se
     for task in (*background, crashed, stopped):
         task.cancel()
     watchdog.stand_down()
-    return EXIT_FATAL if failed or app.crashed else 0
+    return EXIT_FATAL if failure is not None or app.crashed else 0

@@ -17,6 +17,7 @@ from stream.consumer import log_and_offset
 from stream.control.follower import Follower
 from stream.kafka.fetcher import LogConsumer, open_consumer
 from stream.kafka.offsets import Position, folded
+from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import SCORES, own_scores
 from stream.settings import Settings
 
@@ -82,7 +83,8 @@ class PublishedScores:
             partitions = self._partitions
             if partitions and not role_of(self._settings, self._follower).publishes:
                 try:
-                    await self._follow(partitions)
+                    with given_up_as_error():
+                        await self._follow(partitions)
                 except KafkaError as error:
                     log.warning("the published scores cannot be read, retrying: %s", error)
                     await asyncio.sleep(_RETRY_SECONDS)

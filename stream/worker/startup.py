@@ -22,11 +22,13 @@ from stream.errors import NotReadyError
 from stream.fates import Phase, is_retried
 from stream.kafka.client import explain_error
 from stream.kafka.publisher import Publisher
+from stream.kafka.stray import given_up_as_error
 from stream.kafka.topic_settings import TopicWatch
 from stream.kafka.topics import SCORES, check_readable, has_records, problems, risks
 from stream.recovery.outage import DegradingStore, WaitingStore
 from stream.recovery.repairer import Repairer
 from stream.settings import Settings
+from stream.watchdog import failure_of
 from stream.worker.commit_copies import CommitCopier
 from stream.worker.group import GroupCheck
 from stream.worker.losses import InputLosses
@@ -121,7 +123,8 @@ class Startup(Service):
         """Retry a step of start-up until it succeeds."""
         while not self.should_stop:
             try:
-                await step()
+                with given_up_as_error():
+                    await step()
             except Exception as error:
                 if not is_retried(error, Phase.STARTUP):
                     raise
@@ -193,6 +196,6 @@ class Startup(Service):
         self._work.append(task)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
-        if not task.cancelled() and task.exception() is not None:
-            log.critical("background work failed", exc_info=task.exception())
-            self.loop.create_task(self.crash(task.exception() or RuntimeError("unknown")))
+        if (failure := failure_of(task)) is not None:
+            log.critical("background work failed", exc_info=failure)
+            self.loop.create_task(self.crash(failure))

@@ -26,6 +26,7 @@ from stream.kafka.publisher import Destination, Outgoing
 from stream.scoring.facts import Compared, Fact, Missed
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
+from support.given_up import give_up
 from support.shadow_cases import DIGEST, LIVE, Log, scored, serving
 
 CANDIDATE = "c" * 64
@@ -175,6 +176,17 @@ async def test_an_internal_error_is_logged_and_the_next_offer_is_not_queued(
     await scene.until(lambda: "failed unexpectedly" in caplog.text)
     scene.offer(1)
     assert scene.comparer.queued == 0
+
+
+async def test_a_request_that_is_given_up_ends_no_comparing(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    compare = scene.process.compare
+    scene.process.compare = give_up  # type: ignore[method-assign]
+    scene.offer(3)
+    await scene.until(lambda: "the client has given up a request" in caplog.text)
+    scene.process.compare = compare  # type: ignore[method-assign]
+    await scene.until(lambda: DIGEST in scene.process.loaded)
+    scene.offer(1)
+    await scene.until(lambda: len(scene.broker.published) == 1)
 
 
 async def test_stopping_compares_all_queued_decisions_and_skips_later_ones() -> None:

@@ -9,6 +9,7 @@ import pytest
 from models.judge import HeldArtifact
 from models.problems import Problem, ProblemCode
 from stream.control import judge as judge_module
+from support.given_up import give_up
 from support.judged_log import JudgedLog, Repository, command
 
 A, B, C = (letter * 64 for letter in "abc")
@@ -136,3 +137,16 @@ async def test_decisions_wait_until_the_repository_has_answered_for_the_commands
         while not judged.judge.settled:
             await judged.follower.wait_for_change(1.0)
     assert ("accepted", "rescue") in judged.verdicts
+
+
+async def test_a_command_is_judged_again_after_a_request_was_given_up(
+    monkeypatch: pytest.MonkeyPatch, judged: JudgedLog
+) -> None:
+    members = judge_module.group_members
+    monkeypatch.setattr(judge_module, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(judge_module, "group_members", give_up)
+    await judged.send(command("promote", "p-1", 0, A))
+    assert judged.verdicts == []
+    monkeypatch.setattr(judge_module, "group_members", members)
+    await asyncio.wait_for(asyncio.gather(*judged.judge._tasks), 5)
+    assert judged.verdicts[-1] == ("accepted", "p-1")

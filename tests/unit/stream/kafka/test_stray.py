@@ -1,14 +1,36 @@
 """A request that the client gives up is an error to whoever awaits it, and no cancellation of the task."""
 
 import asyncio
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 
+from models.commands import Event, EventKind
 from stream.control import follower
 from stream.control.follower import Follower
+from stream.errors import PublishError
+from stream.kafka import publisher, transport
+from stream.kafka.batches import Commit
+from stream.kafka.fetch_thread import FetchThread
+from stream.kafka.publisher import Outgoing, Publisher
 from stream.kafka.stray import given_up_as_error
+from stream.kafka.transport import BatchConsumer
 from stream.settings import Settings
+from support.given_up import give_up
+
+HERE = TopicPartition("scores", 0)
+EVENT = Event(
+    event_id="e",
+    deployment="default",
+    kind=EventKind.CUTOVER,
+    revision=1,
+    worker="w-1",
+    at="2026-01-01T00:00:00.000Z",
+)
 
 
 async def test_a_request_that_is_given_up_is_an_error() -> None:
@@ -50,3 +72,81 @@ async def test_the_follower_of_the_control_log_goes_on_after_a_request_was_given
     following = asyncio.create_task(Follower(Settings()).run())
     await asyncio.wait_for(read_again.wait(), 5)
     following.cancel()
+
+
+# --- writes
+
+
+class GivingUpProducer:
+    """A producer that gives up every write, and its start as often as `starts` says."""
+
+    def __init__(self, starts: int = 0) -> None:
+        self.starts, self.stopped = starts, asyncio.Event()
+
+    async def start(self) -> None:
+        if self.starts:
+            await give_up()
+
+    async def stop(self) -> None:
+        self.stopped.set()
+
+    partitions_for = send_and_wait = staticmethod(give_up)
+
+
+@pytest.mark.parametrize("starts", [0, 1])
+async def test_a_write_that_is_given_up_is_an_error_and_its_producer_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, starts: int
+) -> None:
+    producers: list[GivingUpProducer] = []
+
+    def make(**_: object) -> GivingUpProducer:
+        producers.append(GivingUpProducer(starts))
+        return producers[-1]
+
+    monkeypatch.setattr(publisher, "AIOKafkaProducer", make)
+    made, outputs = Publisher(Settings()), {HERE: [Outgoing(0, None, b"x", ())]}
+    with pytest.raises(PublishError, match="given up"):
+        await made.publish(outputs)
+    published = await made.publish_each(outputs)
+    assert "given up" in published.failures[HERE]
+    with pytest.raises(KafkaConnectionError, match="given up"):
+        await made.publish_event(EVENT)
+    assert len(producers) > 1
+    for one in producers:
+        await asyncio.wait_for(one.stopped.wait(), 5)
+
+
+# --- the consumer
+
+
+def thread(consumer: object) -> FetchThread:
+    made: Any = FetchThread.__new__(FetchThread)
+    made._ensure_consumer = lambda: consumer
+    return made  # type: ignore[no-any-return]
+
+
+async def test_a_commit_that_is_given_up_is_made_later() -> None:
+    consumer = SimpleNamespace(assignment=lambda: {HERE}, commit=give_up)
+    assert await thread(consumer).commit_offsets({HERE: Commit(1, "")}) is False
+
+
+async def test_reading_the_commits_of_an_assignment_that_is_given_up_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(AIOKafkaConsumerThread, "seek_to_committed", give_up)
+    with pytest.raises(KafkaConnectionError, match="given up"):
+        await thread(None).seek_to_committed()
+
+
+async def test_a_lane_that_ends_by_a_request_that_is_given_up_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    fatal: list[str] = []
+    running: Any = SimpleNamespace(should_stop=False)
+    made: Any = BatchConsumer.__new__(BatchConsumer)
+    made._stopped, made._crashed, made.app, made.flow_active = asyncio.Event(), asyncio.Event(), running, True
+    made.lanes = (transport.Lane("labels", retries=False), transport.Lane("labels", retries=True))
+    made.transport = SimpleNamespace(options=SimpleNamespace(fatal=fatal.append))
+    monkeypatch.setattr(BatchConsumer, "options", property(lambda self: self.transport.options))
+    monkeypatch.setattr(BatchConsumer, "_pollable", lambda _, lane: [] if lane.retries else [HERE])
+    monkeypatch.setattr(BatchConsumer, "_poll_once", give_up)
+    await asyncio.wait_for(made._drain_messages(running), 5)
+    assert "given up" in fatal[0]

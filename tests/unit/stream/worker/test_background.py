@@ -1,0 +1,210 @@
+"""What runs in the background of a worker goes on after a request was given up, or ends the worker with a reason."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from mode import Service
+
+from features.redis.retention import NO_COVERAGE, EpochCoverage
+from models.terms import Term
+from stream import watchdog
+from stream.kafka import topic_settings
+from stream.kafka.topic_settings import TopicWatch
+from stream.recovery import reapply, repair, repairer
+from stream.recovery.repairer import Repairer, RepairerDeps, RepairProgress
+from stream.settings import Settings
+from stream.worker import app, gauges, group, losses, main, role, startup
+from stream.worker.gauges import Lag
+from stream.worker.group import GroupCheck
+from stream.worker.losses import InputLosses, LossesDeps
+from stream.worker.role import PublishedScores
+from stream.worker.startup import Startup
+from support.given_up import GivenUpOnce, assert_asks_again, give_up
+
+LABELS = TopicPartition("labels", 0)
+SETTINGS = Settings()
+
+
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Collect the reasons with which the process would have been ended."""
+    reasons: list[str] = []
+    monkeypatch.setattr(watchdog, "end_process", reasons.append)
+    return reasons
+
+
+async def wait_for_change(_seconds: float) -> None:
+    await asyncio.sleep(0)
+
+
+async def stop(*_: object, **__: object) -> None: ...
+
+
+def inputs() -> InputLosses:
+    deps: Any = SimpleNamespace(wait_for_change=wait_for_change)
+    return InputLosses(LossesDeps(SETTINGS, deps, deps, deps, lambda: deps, deps, lambda _: None))
+
+
+# --- loops that ask again
+
+
+async def test_the_published_scores_are_followed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    requests, follower = GivenUpOnce(), SimpleNamespace(term=Term(1, "blue"))
+    monkeypatch.setattr(role, "_RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(role, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(role, "open_consumer", lambda *_, **__: SimpleNamespace(start=requests, stop=stop))
+    published = PublishedScores(Settings(deployment="green"), follower)  # type: ignore[arg-type]
+    published.assigned([0])
+    await assert_asks_again(published.run(), requests)
+
+
+async def test_the_ids_of_the_topics_are_compared_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = GivenUpOnce()
+    monkeypatch.setattr(losses, "_WATCH_SECONDS", 0.001)
+    monkeypatch.setattr(losses, "topic_states", requests)
+    await assert_asks_again(inputs().watch(), requests)
+
+
+async def test_a_partition_of_labels_is_checked_again(monkeypatch: pytest.MonkeyPatch, ended: list[str]) -> None:
+    requests = GivenUpOnce()
+    monkeypatch.setattr(losses, "input_states", requests)
+    checked = inputs()
+    checked.assigned([LABELS])
+    await asyncio.wait_for(requests.again.wait(), 5)
+    assert checked.reasons() == [
+        "labels partition 0: it cannot be checked for losses: KafkaConnectionError: the client has given up a request"
+    ]
+    (task,) = checked._tasks
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert ended == []
+
+
+async def test_commands_that_are_gone_are_looked_for_again_by_the_next_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses, "input_states", give_up)
+    assert "given up" in str(await inputs().examine(TopicPartition("model-control", 0), 5))
+
+
+async def test_the_lag_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = GivenUpOnce()
+    consumer: Any = SimpleNamespace(backlog=requests)
+    monkeypatch.setattr(gauges, "_QUERY_SECONDS", 0.001)
+    await assert_asks_again(Lag(lambda: consumer)._run(), requests)
+
+
+async def test_the_members_of_the_group_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = GivenUpOnce()
+    monkeypatch.setattr(group, "_WATCH_SECONDS", 0.001)
+    monkeypatch.setattr(group, "members_of", requests)
+    await assert_asks_again(GroupCheck(SETTINGS, None).watch(), requests)  # type: ignore[arg-type]
+
+
+async def test_the_settings_of_the_topics_are_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = GivenUpOnce()
+    monkeypatch.setattr(topic_settings, "_CHECK_SECONDS", 0.001)
+    monkeypatch.setattr(topic_settings, "deviations", requests)
+    await assert_asks_again(TopicWatch(SETTINGS, None).run(), requests)  # type: ignore[arg-type]
+
+
+async def test_histories_are_repaired_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    requests, missing = GivenUpOnce(), EpochCoverage(2, NO_COVERAGE)
+    state = SimpleNamespace(pending_repair=missing, complete=NO_COVERAGE, target=missing)
+    store: Any = SimpleNamespace(state=state, incomplete=True, lock=asyncio.Lock(), connect=stop, close=stop)
+    monkeypatch.setattr(repairer, "_RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(repair, "RedisStore", lambda *_: store)
+    monkeypatch.setattr(reapply, "open_consumer", lambda *_, **__: SimpleNamespace(start=requests, stop=stop))
+    deps: Any = [None] * len(RepairerDeps._fields)
+    made = Repairer(RepairerDeps(*deps)._replace(settings=SETTINGS, store=store, progress=RepairProgress()))
+    made.assigned()
+    await assert_asks_again(made._repair_lost(), requests)
+
+
+# --- what ends the worker
+
+
+class CrashedStartup(Startup):
+    """The start-up of a worker without parts, which collects why it crashed."""
+
+    def __init__(self) -> None:
+        super().__init__(SimpleNamespace(settings=SETTINGS))  # type: ignore[arg-type]
+        self.crashes: list[BaseException] = []
+
+    async def crash(self, reason: BaseException) -> None:
+        self.crashes.append(reason)
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_background_work_that_ends_as_cancelled_on_its_own_crashes_the_worker(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    starting = CrashedStartup()
+    starting._begin(give_up())
+    await settle()
+    (why,) = starting.crashes
+    assert "give_up" in str(why)
+    assert "background work failed" in caplog.text
+
+
+async def test_background_work_that_the_worker_cancels_crashes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    starting = CrashedStartup()
+    starting._begin(asyncio.Event().wait())  # type: ignore[arg-type]
+    await settle()
+    starting._work[0].cancel()
+    await settle()
+    assert (starting.crashes, caplog.text) == ([], "")
+
+
+async def test_a_step_of_start_up_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def explain(_settings: Settings, error: object) -> str:
+        return str(error)
+
+    requests, starting = GivenUpOnce(), CrashedStartup()
+    monkeypatch.setattr(startup, "_RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(startup, "explain_error", explain)
+    await assert_asks_again(starting._until("Kafka", requests), requests)
+    assert "the client has given up a request" in caplog.text
+
+
+async def test_a_batch_that_ends_as_cancelled_on_its_own_ends_the_process(ended: list[str]) -> None:
+    async def batches() -> AsyncIterator[Any]:
+        yield SimpleNamespace(topic="transactions")
+
+    await app._agent(give_up)(batches())
+    await settle()
+    (why,) = ended
+    assert "ended as cancelled" in why
+
+
+async def test_a_start_that_ends_as_cancelled_on_its_own_ends_the_worker_with_70(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Unstartable(Service):
+        settings = SETTINGS
+
+        def __init__(self, *_: object) -> None:
+            super().__init__()
+            self.lag = Lag(lambda: None)
+
+        async def on_start(self) -> None:
+            await give_up()
+
+        def pulses(self) -> dict[str, int]:
+            return {}
+
+    monkeypatch.setattr(main, "WorkerApp", Unstartable)
+    monkeypatch.setattr(main, "add_health", lambda _: None)
+    telemetry: Any = None
+    assert await asyncio.wait_for(main._main(SETTINGS, telemetry, None), 5) == 70
+    assert "the worker could not start" in caplog.text
+    assert [one.levelno for one in caplog.records if "could not start" in one.message] == [logging.CRITICAL]
