@@ -70,7 +70,10 @@ class MemoryStore:
         appended = append_transactions(histories, rows, self._retentions, displaced=self._displaced)
         visible = {
             kind: visible_histories(
-                histories[kind], appended.positions[kind], rows[kind].rows, Visibility(retention, self._displaced)
+                histories[kind],
+                appended.positions[kind],
+                rows[kind].rows,
+                Visibility(retention, self._displaced, shares_long=self._most_bytes < NO_LIMIT),
             )
             for kind, retention in self._visible.items()
         }

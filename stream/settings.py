@@ -66,8 +66,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cache_mb: Annotated[int, msgspec.Meta(ge=1, le=1_048_576)] = 512
     """The size limit of a worker's cache of histories, in MiB; evicted histories are read from Redis again."""
     batch_mb: Annotated[int, msgspec.Meta(ge=1, le=1_048_576)] = 64
-    """The size limit of the histories that payments see together, in MiB; a batch beyond it is decided in parts. A
-    worker needs about 400 MiB, the cache and 6 times this."""
+    """The size limit of the histories that payments see together, in MiB; a batch beyond it is decided in parts. What
+    payments share counts once. A worker needs about 400 MiB, the cache and 6 times this."""
     redis_down: Literal["wait", "degrade"] = "wait"
     """While Redis is unavailable: `wait` pauses decisions, `degrade` decides without Redis and marks the decisions."""
     features: str = ""

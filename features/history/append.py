@@ -17,13 +17,17 @@ from features.history.displaced import NONE_DISPLACED, Displaced
 from features.history.history import History, known_before, visible
 from features.history.retention import Retention
 from features.history.rules import LabelVerdict, judge_label, judge_transaction, labels_about
-from features.history.store import NOWHERE, Entity, Fate, Histories, Ints, Transactions
+from features.history.store import NOWHERE, Entity, Fate, Histories, Ints, LongHistory, Transactions
 
 NO_ENTITY = 0
 """The hash of an absent entity."""
 NO_HORIZON_MS = 1 << 61
 NO_LIMIT = 1 << 62
 """As many bytes as there are."""
+LONG = 8192
+"""From so many rows on, sharing a history takes less time than copying it; shorter ones are copied side by side."""
+SHARE = 16
+"""A batch that reads a long history many times has to end too: each further reading counts as so small a part of it."""
 NO_HORIZONS: Mapping[Entity, int] = MappingProxyType({})
 HistoriesByKind = Mapping[Entity, Sequence[History | None]]
 """One history of each kind for each of n transactions, the same object for the same entity; None: no entity."""
@@ -57,10 +61,14 @@ class AcceptedRows(NamedTuple):
 
 
 class Visibility(NamedTuple):
-    """How long records of one kind are visible, and which records may be out of order after a repair."""
+    """How long records of one kind are visible, and which records may be out of order after a repair.
+
+    With `shares_long`, the transactions of a batch that see the same long history share its rows.
+    """
 
     retention: Retention
     displaced: Displaced = NONE_DISPLACED
+    shares_long: bool = False
 
 
 class AppendedLabel(NamedTuple):
@@ -119,7 +127,11 @@ def fitting(histories: HistoriesByKind, most_bytes: int) -> int:
 
 
 class SeenCounter:
-    """Counts the bytes that transactions see at most, one after the other, each of which is appended as well."""
+    """Counts the bytes that transactions see at most, one after the other, each of which is appended as well.
+
+    Of a long history the first transaction counts all, since the others share its rows; they count a part, for the
+    time that they take.
+    """
 
     def __init__(self) -> None:
         self._appended: dict[History, int] = {}
@@ -130,7 +142,9 @@ class SeenCounter:
         for history in histories:
             if history is not None:
                 self._appended[history] = appended = self._appended.get(history, 0) + 1
-                total += (history.length + appended) * history.columns
+                length = history.length + appended
+                shares = length >= LONG and appended > 1
+                total += (length // SHARE if shares else length) * history.columns
         return total * records.COLUMN_BYTES
 
 
@@ -267,22 +281,43 @@ def visible_histories(
 
     A displaced record sees everything but what came later from its own source.
     """
-    if not len(own):
-        return Histories(own, np.empty(0, np.int64), np.empty(0, np.int64))
-    parts = [
-        own[i : i + 1]
-        if history is None or position == NOWHERE
-        else history.without_later(position, own[i])
-        if displaced
-        else history.upto(position)
-        if history.notes is None
-        else history.upto_with_own(position, own[i])
-        for i, (history, position, displaced) in enumerate(
-            zip(histories, positions, visibility.displaced.among(own), strict=True)
-        )
-    ]
-    lengths = np.fromiter(map(len, parts), np.int64, len(parts))
-    return Histories(*visible(np.concatenate(parts), lengths, visibility.retention), np.array(positions, np.int64))
+    long: dict[History, list[int]] = {}
+    parts: list[Ints] = []
+    displaced = visibility.displaced.among(own)
+    for i, (history, position) in enumerate(zip(histories, positions, strict=True)):
+        if history is None or position == NOWHERE:
+            parts.append(own[i : i + 1])
+        elif visibility.shares_long and history.length >= LONG:
+            long.setdefault(history, []).append(i)
+        elif history.notes is not None or displaced[i]:
+            parts.append(history.seen_by(own[i], position, displaced=displaced[i]))
+        else:
+            parts.append(history.upto(position))
+    rows, lengths = np.empty((0, own.shape[1]), np.int64), np.fromiter(map(len, parts), np.int64, len(parts))
+    if parts:
+        rows, lengths = visible(np.concatenate(parts), lengths, visibility.retention)
+    shared = [_shared(history, numbers, (positions, own, visibility)) for history, numbers in long.items()]
+    return Histories(rows, lengths, np.array(positions, np.int64), shared)
+
+
+def _shared(history: History, numbers: Sequence[int], of_all: tuple[Sequence[int], Ints, Visibility]) -> LongHistory:
+    """Return a long history for those transactions of a batch that see it.
+
+    Its rows stay as they are: a buffer is replaced, or written behind what is committed.
+    """
+    positions, own, visibility = of_all
+    own = own[numbers]
+    rows = history.whole
+    rows.setflags(write=False)
+    return LongHistory(
+        rows=rows,
+        numbers=np.array(numbers, np.int64),
+        own=own,
+        places=np.array([history.place_of(positions[i]) for i in numbers], np.int64),
+        displaced=visibility.displaced.among(own),
+        compacted=history.notes is not None,
+        within=visibility.retention,
+    )
 
 
 def _fraud_labels(labels: Mapping[int, Ints]) -> dict[int, Ints]:

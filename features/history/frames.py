@@ -6,7 +6,7 @@ that its bits do not depend on trimming, batching or memory layout.
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Protocol, TypeVar, cast
+from typing import NamedTuple, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,8 @@ SAFE_ROOT = 2**26.5
 """Below it n times the largest amount, squared, is an exact float64, and so is every difference of such squares."""
 NEVER_MS = np.int64(1 << 62)
 """Longer than any age."""
+MANY = 4096
+"""More records than so many are worth another way to count."""
 MIX = np.int64(-7_046_029_254_386_353_131)
 """An odd constant (2^64 divided by the golden ratio): spreads a history's number over the 64 bits of an id."""
 
@@ -71,7 +73,113 @@ class WindowSums(Protocol):
         ...
 
 
-class Frame:
+class Columns:
+    """Rows of histories as contiguous columns, each made on first use.
+
+    A beginning of other columns has the same values, as views of them.
+    """
+
+    def __init__(self, rows: Ints, *, allows_panes: bool = False, whole: "Columns | None" = None) -> None:
+        self.rows = rows
+        self._allows_panes = allows_panes
+        self._whole = whole
+
+    def _made(self, name: str, make: Callable[[], NDArray[Kind]]) -> NDArray[Kind]:
+        """Take a column from the whole, or make it."""
+        return make() if self._whole is None else cast("NDArray[Kind]", getattr(self._whole, name)[: len(self.rows)])
+
+    def _column(self, name: str, number: int) -> Ints:
+        if self._whole is None:
+            return np.ascontiguousarray(self.rows[:, number])
+        return self._made(name, lambda: self.rows[:, number])
+
+    @cached_property
+    def time(self) -> Ints:
+        """When each transaction occurred, or since when a label is known."""
+        return self._column("time", records.TIME)
+
+    @cached_property
+    def flags(self) -> Ints:
+        """The bits of `features.history.records`."""
+        return self._column("flags", records.FLAGS)
+
+    @cached_property
+    def labels(self) -> Flags:
+        """Whether each row is a label."""
+        return self._made("labels", lambda: records.is_label(self.flags))
+
+    @cached_property
+    def transactions(self) -> Flags:
+        """Whether each row is a single transaction."""
+        return self._made(
+            "transactions", lambda: records.is_transaction(self.flags) if self._allows_panes else ~self.labels
+        )
+
+    @cached_property
+    def counts(self) -> Ints:
+        """Transactions that each row stands for: as many as a pane holds, none for a label."""
+        return self._made("counts", lambda: panes.counts(self.rows))
+
+    @cached_property
+    def ids(self) -> Ints:
+        """The ids of the records."""
+        return self._column("ids", records.ID)
+
+    @cached_property
+    def others(self) -> Ints:
+        """The counterparties; for a label its transaction."""
+        return self._column("others", records.OTHER)
+
+    @cached_property
+    def traits(self) -> Ints:
+        """The traits of card records, packed as in `features.history.records`; 0 for a label."""
+        return self._column("traits", records.TRAITS)
+
+    @cached_property
+    def devices(self) -> Ints:
+        """The device hashes of card records; 0 if absent, and for a label."""
+        return self._column("devices", records.DEVICE)
+
+    @cached_property
+    def exponents(self) -> Ints:
+        """The decimals of each record's currency."""
+        return self._made("exponents", lambda: records.exponents(self.flags))
+
+    @cached_property
+    def decimals(self) -> int:
+        """The decimals of `amounts`: 2, or 4 as soon as a finer currency is there."""
+        if self._whole is not None:
+            return self._whole.decimals
+        return USUAL if int(self.exponents.max()) <= USUAL else FINEST
+
+    @cached_property
+    def scale(self) -> int:
+        """How many units of 10^-4 one unit of `amounts` is."""
+        return int(POWERS[FINEST - self.decimals])
+
+    @cached_property
+    def minor(self) -> Ints:
+        """Amounts in minor units of each currency; undefined for labels."""
+        return self._column("minor", records.AMOUNT)
+
+    @cached_property
+    def amounts(self) -> Ints:
+        """Exact amounts in units of `scale`; 0 for rows that are no transactions."""
+        return self._made("amounts", self._exact_amounts)
+
+    def _exact_amounts(self) -> Ints:
+        scaled = self.minor * POWERS[self.decimals - self.exponents]
+        return np.where(self.transactions, scaled, 0)
+
+
+class Beginning(NamedTuple):
+    """What a transaction sees of a history whose columns others share: their first rows, later than a moment."""
+
+    columns: Columns
+    after_ms: int
+
+
+class Frame(Columns):
     """The histories of n transactions as contiguous columns; the own record is the last of each.
 
     Attributes:
@@ -80,55 +188,40 @@ class Frame:
         earlier: the transactions not later than one's own, nor so old that a pane may hold them.
     """
 
-    def __init__(self, histories: Histories, own_ms: Ints, schedule: ResolutionSchedule | None = None) -> None:
+    def __init__(
+        self,
+        histories: Histories,
+        own_ms: Ints,
+        schedule: ResolutionSchedule | None = None,
+        seen: Beginning | None = None,
+    ) -> None:
+        allows_panes = schedule is not None and schedule.allows_panes
+        super().__init__(histories.rows, allows_panes=allows_panes, whole=None if seen is None else seen.columns)
         self.own_ms = own_ms
         self.lengths = histories.lengths
         ends = np.cumsum(self.lengths)
         self.last = ends - 1
         self.starts = ends - self.lengths
-        self.rows = histories.rows
-        self.time = np.ascontiguousarray(self.rows[:, records.TIME])
-        self.flags = np.ascontiguousarray(self.rows[:, records.FLAGS])
         self.age = self.spread_out(own_ms) - self.time
-        self.labels = records.is_label(self.flags)
-        self.transactions = (
-            ~self.labels if schedule is None or not schedule.allows_panes else records.is_transaction(self.flags)
-        )
         self.earlier = (self.age >= 0) & self.transactions
         if schedule is not None and schedule.allows_panes:
             self.earlier &= self.time > self.spread_out(schedule.exact_after(self.newest_ms))
             self.earlier[self.last] = True
+        if seen is not None:
+            self._hide(self.time <= seen.after_ms)
+
+    def _hide(self, expired: Flags) -> None:
+        """Take records that are not visible for none: neither a transaction nor a label; the own one is visible."""
+        expired[self.last] = False
+        if expired.any():
+            self.earlier &= ~expired
+            self.labels = self.labels & ~expired
 
     @cached_property
     def newest_ms(self) -> Ints:
         """The time of each history's newest transaction, shape (n,)."""
         newest: Ints = np.maximum.reduceat(np.where(self.transactions, self.time, NO_TIME_MS), self.starts)
         return newest
-
-    @cached_property
-    def counts(self) -> Ints:
-        """Transactions that each row stands for: as many as a pane holds, none for a label."""
-        return panes.counts(self.rows)
-
-    @cached_property
-    def ids(self) -> Ints:
-        """The ids of the records."""
-        return np.ascontiguousarray(self.rows[:, records.ID])
-
-    @cached_property
-    def others(self) -> Ints:
-        """The counterparties; for a label its transaction."""
-        return np.ascontiguousarray(self.rows[:, records.OTHER])
-
-    @cached_property
-    def traits(self) -> Ints:
-        """The traits of card records, packed as in `features.history.records`; 0 for a label."""
-        return np.ascontiguousarray(self.rows[:, records.TRAITS])
-
-    @cached_property
-    def devices(self) -> Ints:
-        """The device hashes of card records; 0 if absent, and for a label."""
-        return np.ascontiguousarray(self.rows[:, records.DEVICE])
 
     @cached_property
     def trait_differences(self) -> Ints:
@@ -151,32 +244,6 @@ class Frame:
     def keyed(self, ids: Ints, number: Ints) -> Ints:
         """Return ids made distinct by history: a transaction may be in several histories of a batch."""
         return ids + number * MIX
-
-    @cached_property
-    def exponents(self) -> Ints:
-        """The decimals of each record's currency."""
-        return records.exponents(self.flags)
-
-    @cached_property
-    def decimals(self) -> int:
-        """The decimals of `amounts`: 2, or 4 as soon as a finer currency is there."""
-        return USUAL if int(self.exponents.max()) <= USUAL else FINEST
-
-    @cached_property
-    def scale(self) -> int:
-        """How many units of 10^-4 one unit of `amounts` is."""
-        return int(POWERS[FINEST - self.decimals])
-
-    @cached_property
-    def minor(self) -> Ints:
-        """Amounts in minor units of each currency; undefined for labels."""
-        return np.ascontiguousarray(self.rows[:, records.AMOUNT])
-
-    @cached_property
-    def amounts(self) -> Ints:
-        """Exact amounts in units of `scale`; 0 for rows that are no transactions."""
-        scaled = self.minor * POWERS[self.decimals - self.exponents]
-        return np.where(self.transactions, scaled, 0)
 
     @cached_property
     def bound(self) -> Floats:
@@ -218,7 +285,10 @@ class Window:
         return cast("View", self._views[kind])
 
     def counted(self, which: Flags) -> Ints:
-        """Count the records of `which` by history."""
+        """Count the records of `which` by history; many of a single one ten times as fast."""
+        if len(self.frame.starts) == 1 and which.size > MANY:
+            each = [np.count_nonzero(one) for one in which.reshape(-1, which.shape[-1])]
+            return np.array(each, np.int64).reshape(*which.shape[:-1], 1)
         counts: Ints = np.add.reduceat(which, self.frame.starts, axis=-1, dtype=np.int64)
         return counts
 

@@ -173,24 +173,18 @@ class History:
         note_count = 0 if self.notes is None else self.notes.note_count
         return self._buffer[note_count : self.prefix_rows + position - self.base + 1]
 
-    def upto_with_own(self, position: int, own: Ints) -> Ints:
-        """Return all records up to a position, with one's own record last even if it was compacted."""
-        rows = self.upto(position)
-        if self.notes is None or rows[-1, records.ID] == own[records.ID]:
-            return rows
-        return np.concatenate((rows, own[np.newaxis]))
+    def seen_by(self, own: Ints, position: int, *, displaced: bool) -> Ints:
+        """Return what the transaction at a position may see, see `seen_by`."""
+        return seen_by(own, self.whole, self.place_of(position), displaced=displaced, compacted=self.notes is not None)
 
-    def without_later(self, position: int, own: Ints) -> Ints:
-        """Return all records but those that came later from one's own source, with one's own record last.
+    @property
+    def whole(self) -> Ints:
+        """All records and the compacted part, as `upto` returns them."""
+        return self.upto(self.end - 1)
 
-        A compacted transaction sees everything, since compacted rows cannot be left out singly.
-        """
-        if self.at(position)[records.ID] != own[records.ID]:
-            return self.upto_with_own(position, own)
-        rows = self.upto(self.end - 1)
-        others = ~records.came_later(rows, own)
-        others[position - self.end] = False
-        return np.concatenate((rows[others], own[np.newaxis]))
+    def place_of(self, position: int) -> int:
+        """Return the row of `whole` that has the record at a position."""
+        return len(self.whole) - self.end + position
 
     def at(self, position: int) -> Ints:
         """Return the record at a position."""
@@ -243,6 +237,21 @@ def known_before(histories: Sequence[History], ids: Ints) -> list[int]:
         return []
     found: list[int] = np.unique(np.searchsorted(np.cumsum(lengths), hits, side="right")).tolist()
     return found
+
+
+def seen_by(own: Ints, rows: Ints, place: int, *, displaced: bool, compacted: bool) -> Ints:
+    """Return what a transaction may see of a history's `rows`, of which its record or what stands for it is at `place`.
+
+    This is everything up to there, with one's own record last even if it was compacted. A displaced transaction sees
+    all records but those that came later from its own source; if it was compacted, it sees everything, since compacted
+    rows cannot be left out singly.
+    """
+    is_there = rows[place, records.ID] == own[records.ID]
+    if displaced and is_there:
+        others = ~records.came_later(rows, own)
+        others[place] = False
+        return np.concatenate((rows[others], own[np.newaxis]))
+    return rows[: place + 1] if is_there or not compacted else np.concatenate((rows[: place + 1], own[np.newaxis]))
 
 
 def visible(rows: Ints, lengths: Ints, within: ResolutionSchedule | Retention) -> tuple[Ints, Ints]:

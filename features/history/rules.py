@@ -77,7 +77,7 @@ def _before(card: History, position: int | None, row: Ints, displaced: Displaced
     if position is None:
         return card.rows
     if displaced.holds(row):
-        return card.without_later(position, card.at(position))[:-1]
+        return card.seen_by(card.at(position), position, displaced=True)[:-1]
     return card.upto(position)[:-1]
 
 

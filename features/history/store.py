@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from features.history.retention import Retention
+from features.history.retention import ResolutionSchedule, Retention
 
 Ints = NDArray[np.int64]
 NOWHERE = -1
@@ -121,18 +121,45 @@ class Label(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class LongHistory:
+    """A history that is too long to be copied for each of the k transactions that see it: they share its rows.
+
+    `rows` are all of the history, its compacted part included if it is `compacted`. Of each transaction there are its
+    number in the batch (`numbers`), its own record (`own`), which row is that record or stands for it (`places`), and
+    whether it is `displaced`; see `features.history.history.seen_by`. Visible is what `within` leaves of that.
+    """
+
+    rows: Ints
+    numbers: Ints
+    own: Ints
+    places: Ints
+    displaced: Sequence[bool]
+    compacted: bool
+    within: ResolutionSchedule | Retention
+
+
+@dataclass(frozen=True, slots=True)
 class Histories:
-    """What is visible to each of n transactions in one kind of history, concatenated.
+    """What is visible to each of n transactions in one kind of history, concatenated; long histories apart.
 
     `rows` is int64 of shape (sum of `lengths`, columns of `features.history.records`), in log order, the
-    transaction's own record last; `lengths` of shape (n,) is at least 1. `positions` of shape (n,) counts the
-    records before one's own since the beginning of the entity's log, trimmed ones included; NOWHERE if one's own
-    record is in no history.
+    transaction's own record last; `lengths` has an entry, at least 1, for each transaction that sees none of the
+    histories in `long`, in their order. `positions` of shape (n,) counts the records before one's own since the
+    beginning of the entity's log, trimmed ones included; NOWHERE if one's own record is in no history.
     """
 
     rows: Ints
     lengths: Ints
     positions: Ints
+    long: Sequence[LongHistory] = ()
+
+    @property
+    def short(self) -> Ints:
+        """The numbers of the transactions whose rows are concatenated, shape of `lengths`."""
+        which = np.ones(len(self.positions), np.bool_)
+        for one in self.long:
+            which[one.numbers] = False
+        return np.flatnonzero(which)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,8 @@ class StoreOptions(NamedTuple):
     `cluster_shards` is the number of shards on a Redis Cluster, fixed for a deployment. `needed` returns how far
     back histories have to be complete: as far as the store's own sets look where it is None. `other_store_lock` is
     the lock of another store of this process, taken after a few failed attempts, so that its calls stop getting in
-    between. `batch_bytes` bounds what the transactions of one answer see together, and what a call loads.
+    between. `batch_bytes` bounds what the transactions of one answer see together, where a history that they
+    share counts once, and what a call loads.
     """
 
     prefix: str = "fraudstream:"
@@ -258,7 +259,7 @@ class RedisStore:
         return entity_rows, loaded, result
 
     def _visibility(self, retention: Retention) -> Visibility:
-        return Visibility(retention, self.state.displaced)
+        return Visibility(retention, self.state.displaced, shares_long=True)
 
     async def label(self, labels: Sequence[Label]) -> Sequence[LabelResult]:
         """Append labels as the port says."""

@@ -126,7 +126,10 @@ def narrowed(
 
 
 def _within(histories: Histories, schedule: ResolutionSchedule) -> Histories:
-    return Histories(*visible(histories.rows, histories.lengths, schedule), histories.positions)
+    long = [replace(one, within=schedule) for one in histories.long]
+    if not len(histories.lengths):
+        return replace(histories, long=long)
+    return Histories(*visible(histories.rows, histories.lengths, schedule), histories.positions, long)
 
 
 def load_sets(modules: str) -> FeatureSets:

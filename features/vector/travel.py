@@ -6,7 +6,6 @@ sine are power series here, and each step is one addition, multiplication, divis
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -68,7 +67,7 @@ def distance_from_last(window: Window) -> Floats:
     Source: Sinnott, Virtues of the Haversine, Sky & Telescope 68 (1984) 159; issuers' rules against copied cards look
         at the distance between payments in sequence.
     """
-    trip = window.view(Travel).trip
+    trip = window.view(last_trip)
     km = trip.km.copy()
     km[trip.unknown] = np.nan
     return km
@@ -81,7 +80,7 @@ def speed_from_last(window: Window) -> Floats:
     Edges: as the distance; a time below one minute counts as a minute, since terminals' clocks differ by so much.
     Source: as the distance; issuers' rules call it geo-velocity.
     """
-    trip = window.view(Travel).trip
+    trip = window.view(last_trip)
     speed: Floats = trip.km * MS_PER_HOUR / np.maximum(trip.elapsed_ms, LEAST_ELAPSED_MS)
     speed[trip.unknown] = np.nan
     return speed
@@ -95,24 +94,17 @@ class Trip(NamedTuple):
     unknown: Flags
 
 
-class Travel:
-    """Values that several features of one window share, computed once."""
-
-    def __init__(self, window: Window) -> None:
-        self._window = window
-
-    @cached_property
-    def trip(self) -> Trip:
-        """The way from the latest other place; from the farthest if several are of one millisecond."""
-        frame = self._window.frame
-        latest = latest_with(self._window, (frame.traits & records.HAS_PLACE.mask) != 0)
-        number = frame.number[latest]
-        km, elapsed_ms = np.full(len(frame.lengths), NOWHERE_KM), np.zeros(len(frame.lengths), np.int64)
-        if len(latest):
-            here, there = frame.rows[frame.last[number], records.PLACE], frame.rows[latest, records.PLACE]
-            np.maximum.at(km, number, distances_km(*records.unpack_places(there), *records.unpack_places(here)))
-            elapsed_ms[number] = frame.age[latest]
-        return Trip(km, elapsed_ms, km == NOWHERE_KM)
+def last_trip(window: Window) -> Trip:
+    """Return the way from the latest other place; from the farthest if several are of one millisecond."""
+    frame = window.frame
+    latest = latest_with(window, (frame.traits & records.HAS_PLACE.mask) != 0)
+    number = frame.number[latest]
+    km, elapsed_ms = np.full(len(frame.lengths), NOWHERE_KM), np.zeros(len(frame.lengths), np.int64)
+    if len(latest):
+        here, there = frame.rows[frame.last[number], records.PLACE], frame.rows[latest, records.PLACE]
+        np.maximum.at(km, number, distances_km(*records.unpack_places(there), *records.unpack_places(here)))
+        elapsed_ms[number] = frame.age[latest]
+    return Trip(km, elapsed_ms, km == NOWHERE_KM)
 
 
 def latest_with(window: Window, has_value: Flags) -> Ints:

@@ -4,7 +4,8 @@ Stream, training and replay use this one implementation. It is a pure function o
 without a loop over events; the order of the records within a history changes nothing.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
@@ -12,8 +13,11 @@ import numpy as np
 from features.aggregates import Aggregate
 from features.declaration import Feature, FeatureSet
 from features.formulas import Formula, evaluate
-from features.history.frames import Flags, Floats, Frame, Window, WindowSums
-from features.history.store import NOWHERE, Entity, Ints, Observed, Transactions
+from features.history import records
+from features.history.frames import Beginning, Columns, Flags, Floats, Frame, Window, WindowSums
+from features.history.history import NO_TIME_MS, seen_by, visible
+from features.history.retention import ResolutionSchedule
+from features.history.store import NOWHERE, Entity, Histories, Ints, LongHistory, Observed, Transactions
 from features.vector import amounts, habits, novelty, travel
 from features.vector.frauds import fraud_share, fraud_verdicts, known_frauds
 from features.vector.paned import PanedWindow
@@ -59,6 +63,11 @@ COMPUTED_BY: Mapping[Aggregate, Callable[..., Floats]] = MappingProxyType(
 )
 """The function of each aggregate; docs/reference/features.md is generated from their docstrings."""
 
+Groups = Sequence[tuple[Sequence[Feature], slice]]
+"""Features that are computed in one pass, and their places among those of all groups."""
+OwnFrame = tuple[slice | Ints, Frame]
+"""Which transactions of a batch a frame is of, and the frame."""
+
 
 def vectorise(
     feature_set: FeatureSet, transactions: Transactions, observed: Observed, *, formulas: bool = True
@@ -70,87 +79,126 @@ def vectorise(
     """
     if not len(transactions):
         return np.empty((0, len(feature_set)), np.float64)
-    reading = _BatchReader(feature_set, transactions, observed)
-    found = np.concatenate(
-        [
-            np.full((len(group.rows), len(transactions)), np.nan)
-            if isinstance(group.rows[0].aggregate, Formula) and not formulas
-            else reading.values(group.rows)
-            for group in feature_set.groups
-        ]
-    )
+    found = np.full((len(feature_set), len(transactions)), np.nan)
+    of_kinds = _groups(feature_set, formulas=formulas)
+    for kind, groups in of_kinds.items():
+        if kind is Entity.NONE:
+            for rows, at in groups:
+                found[at] = _of_time(rows[0].aggregate, transactions)
+        else:
+            histories, schedule = observed.histories[kind], feature_set.schedules[kind]
+            _compute(groups, _frames(histories, transactions.occurred_ms, schedule), schedule, found)
+    for _, at in of_kinds.get(Entity.DEVICE, ()):
+        found[at, observed.histories[Entity.DEVICE].positions == NOWHERE] = np.nan
     return found.T.take(feature_set.order, axis=1)
 
 
-class _BatchReader:
-    """Computes one batch; frames and windows that several features share are made once."""
+def _of_time(aggregate: Aggregate | Formula, transactions: Transactions) -> Floats:
+    """Compute a feature of the transactions alone."""
+    assert isinstance(aggregate, Aggregate)  # noqa: S101 - a formula is of an entity
+    return _CALENDAR[aggregate](transactions)
 
-    def __init__(self, feature_set: FeatureSet, transactions: Transactions, observed: Observed) -> None:
-        self._schedules = feature_set.schedules
-        self.transactions = transactions
-        self._histories = observed.histories
-        self._frames: dict[Entity, Frame] = {}
-        self._windows: dict[tuple[Entity, tuple[int, ...], int], Window] = {}
-        self._paned: dict[tuple[Entity, int | None, int, int], PanedWindow] = {}
-        self._frauds: dict[Entity, Flags] = {}
-        self._verdicts: dict[Entity, Ints] = {}
+
+def _compute(groups: Groups, frames: Iterator[OwnFrame], schedule: ResolutionSchedule, found: Floats) -> None:
+    """Fill in the features of one kind of history, frame by frame."""
+    for which, frame in frames:
+        reading = _FrameReader(frame, schedule)
+        for rows, at in groups:
+            found[at, which] = reading.values(rows)
+        del frame, reading  # the next one needs the memory
+
+
+def _groups(feature_set: FeatureSet, *, formulas: bool) -> Mapping[Entity, Groups]:
+    """Return the groups of features to compute by entity, each with its place among all of them."""
+    found: dict[Entity, list[tuple[Sequence[Feature], slice]]] = {}
+    start = 0
+    for rows, _ in feature_set.groups:
+        at = slice(start, start + len(rows))
+        start = at.stop
+        if formulas or not isinstance(rows[0].aggregate, Formula):
+            found.setdefault(rows[0].entity, []).append((rows, at))
+    return found
+
+
+def _frames(histories: Histories, own_ms: Ints, schedule: ResolutionSchedule) -> Iterator[OwnFrame]:
+    """Yield which transactions, and their frame: one of all whose histories are short, and one of each other."""
+    if not histories.long:
+        yield slice(None), Frame(histories, own_ms, schedule)
+    elif len(histories.lengths):
+        yield histories.short, Frame(histories, own_ms[histories.short], schedule)
+    for long in histories.long:
+        shared = None if long.compacted or schedule.allows_panes else Columns(long.rows)
+        after_ms = None if shared is None else _after_ms(long, shared).tolist()
+        for i, number in enumerate(long.numbers.tolist()):
+            which = slice(number, number + 1)
+            if shared is None or after_ms is None or long.displaced[i]:
+                yield which, Frame(_alone(long, i), own_ms[which], schedule)
+            else:
+                end = int(long.places[i]) + 1
+                seen = Histories(long.rows[:end], np.array([end]), long.places[i : i + 1])
+                yield which, Frame(seen, own_ms[which], schedule, Beginning(shared, after_ms[i]))
+
+
+def _after_ms(long: LongHistory, columns: Columns) -> Ints:
+    """Return the moment after which records are visible to each of a long history's transactions, shape (k,)."""
+    times = np.where(records.is_transaction(columns.flags), columns.time, NO_TIME_MS)
+    after_ms: Ints = long.within.oldest_ms(np.maximum.accumulate(times)[long.places])
+    return after_ms
+
+
+def _alone(long: LongHistory, i: int) -> Histories:
+    """Return what one transaction may see of a long history, in rows of its own."""
+    place = int(long.places[i])
+    rows = seen_by(long.own[i], long.rows, place, displaced=long.displaced[i], compacted=long.compacted)
+    return Histories(*visible(rows, np.array([len(rows)]), long.within), long.places[i : i + 1])
+
+
+class _FrameReader:
+    """Computes the features of a frame; windows that several features share are made once."""
+
+    def __init__(self, frame: Frame, schedule: ResolutionSchedule) -> None:
+        self._frame = frame
+        self._schedule = schedule
+        self._windows: dict[tuple[tuple[int, ...], int], Window] = {}
+        self._paned: dict[tuple[int | None, int, int], PanedWindow] = {}
 
     def values(self, rows: Sequence[Feature]) -> Floats:
-        """Return the columns of a group, shape (columns, n)."""
-        first = rows[0]
-        if isinstance(first.aggregate, Aggregate) and first.aggregate in _CALENDAR:
-            return _CALENDAR[first.aggregate](self.transactions)[np.newaxis]
-        found = self._of_history(first, tuple(row.window_ms or 0 for row in rows))
-        if first.entity is Entity.DEVICE:
-            found = np.where(self._has_entity(first.entity), found, np.nan)
-        return found if found.ndim > 1 else found[np.newaxis]
-
-    def _has_entity(self, entity: Entity) -> Flags:
-        """Mark the transactions that have such an entity."""
-        known: Flags = self._histories[entity].positions != NOWHERE
-        return known
-
-    def _of_history(self, feature: Feature, lengths_ms: tuple[int, ...]) -> Floats:
-        if feature.window_ms is None:
-            return habits.seconds_since_last(self.frame(feature.entity))
-        if feature.is_paned:
-            return self._of_panes(feature)
-        window = self.window(feature.entity, lengths_ms, feature.delay_ms)
-        if isinstance(feature.aggregate, Formula):
-            return evaluate(feature.aggregate, feature.name, window)
-        if feature.aggregate is Aggregate.FRAUD_SHARE:
-            return fraud_share(window, self.frauds(feature.entity))
-        return _OF_A_WINDOW[feature.aggregate](window)
-
-    def frame(self, entity: Entity) -> Frame:
-        """Return the histories of one kind."""
-        if entity not in self._frames:
-            schedule = self._schedules[entity]
-            self._frames[entity] = Frame(self._histories[entity], self.transactions.occurred_ms, schedule)
-        return self._frames[entity]
+        """Return the columns of a group, of shape (columns, n) or (n,)."""
+        first, lengths_ms = rows[0], tuple(row.window_ms or 0 for row in rows)
+        if first.window_ms is None:
+            return habits.seconds_since_last(self._frame)
+        if first.is_paned:
+            return self._of_panes(first)
+        window = self._window(lengths_ms, first.delay_ms)
+        if isinstance(first.aggregate, Formula):
+            return evaluate(first.aggregate, first.name, window)
+        if first.aggregate is Aggregate.FRAUD_SHARE:
+            return fraud_share(window, self._frauds)
+        return _OF_A_WINDOW[first.aggregate](window)
 
     def _of_panes(self, feature: Feature) -> Floats:
-        entity = feature.entity
-        key = (entity, feature.window_ms, feature.delay_ms, feature.resolution_ms)
+        key = (feature.window_ms, feature.delay_ms, feature.resolution_ms)
         if key not in self._paned:
-            self._paned[key] = PanedWindow(self.frame(entity), feature, self._schedules[entity])
+            self._paned[key] = PanedWindow(self._frame, feature, self._schedule)
         window = self._paned[key]
         if isinstance(feature.aggregate, Aggregate) and feature.aggregate in _OF_SUMS:
             return _OF_SUMS[feature.aggregate](window)
-        if entity not in self._verdicts:
-            self._verdicts[entity] = fraud_verdicts(self.frame(entity))
-        return window.fraud_share(self._verdicts[entity])
+        return window.fraud_share(self._verdicts)
 
-    def window(self, entity: Entity, lengths_ms: tuple[int, ...], delay_ms: int) -> Window:
-        """Return one window over one kind of history, or several at once."""
-        key = (entity, lengths_ms, delay_ms)
+    def _window(self, lengths_ms: tuple[int, ...], delay_ms: int) -> Window:
+        """Return one window, or several at once."""
+        key = (lengths_ms, delay_ms)
         if key not in self._windows:
             length_ms = lengths_ms[0] if len(lengths_ms) == 1 else np.array(lengths_ms)[:, np.newaxis]
-            self._windows[key] = Window(self.frame(entity), length_ms, delay_ms)
+            self._windows[key] = Window(self._frame, length_ms, delay_ms)
         return self._windows[key]
 
-    def frauds(self, entity: Entity) -> Flags:
-        """Mark the records of one kind of history that are known frauds."""
-        if entity not in self._frauds:
-            self._frauds[entity] = known_frauds(self.frame(entity))
-        return self._frauds[entity]
+    @cached_property
+    def _frauds(self) -> Flags:
+        """Marks the records that are known frauds."""
+        return known_frauds(self._frame)
+
+    @cached_property
+    def _verdicts(self) -> Ints:
+        """The rows of the labels that say fraud."""
+        return fraud_verdicts(self._frame)

@@ -5,6 +5,10 @@ import click
 from stream.cli.lazy import CommandSource, LazyGroup
 
 COMMANDS = {
+    "batches": CommandSource(
+        "stream.cli.bench_histories:batches",
+        "Measure CPU and memory of batches of payments at one merchant with a long history, and of ordinary ones.",
+    ),
     "checks": CommandSource(
         "stream.cli.bench_checks:checks",
         "Measure nanoseconds a byte of each check of input with its worst input; exits with 1 if one is not linear.",

@@ -1,4 +1,4 @@
-"""`fraudstream bench features | servers | memory | repair`: the cost of histories in Redis and in a worker."""
+"""`fraudstream bench features | servers | memory | batches | repair`: the cost of histories, here and in Redis."""
 
 import asyncio
 from importlib import import_module
@@ -133,6 +133,35 @@ def memory(rates: tuple[int, ...], as_json: bool) -> None:  # noqa: FBT001 - a f
     table = Table("history", "windows", "a month", "bytes", "tidied", "in a worker", "µs alone", "µs of 32")
     for line in lines:
         table.add_row(line.kind, line.windows, *(f"{figure:,.0f}" for figure in line[2:]))
+    Console().print(table)
+
+
+@click.command("batches")
+@click.option(
+    "--visible",
+    type=click.IntRange(1),
+    default=147_000,
+    show_default=True,
+    help="Records of the merchant with a long history.",
+)
+@json_option
+def batches(visible: int, as_json: bool) -> None:  # noqa: FBT001 - a flag
+    """Measure CPU and memory of batches of payments at one merchant with a long history, and of ordinary ones."""
+    from stream.bench.batches import measure_batches  # noqa: PLC0415 - nothing else needs it
+
+    settings = settings_or_refuse()
+    feature_set = features_or_refuse(settings.features).newest
+    try:
+        lines = asyncio.run(measure_batches(settings, feature_set, visible))
+    except FeatureError as error:
+        refuse(str(error))
+    if as_json:
+        say(as_json, {"visible": visible, "lines": [line._asdict() for line in lines]}, "")
+        return
+    table = Table("payments at", "batch", "CPU µs a payment", "parts", "MiB at most")
+    for line in lines:
+        figures = (f"{line.us_a_payment:,.0f}", str(line.parts), f"{line.peak_bytes / (1 << 20):,.1f}")
+        table.add_row(line.payments_at, str(line.batch), *figures)
     Console().print(table)
 
 

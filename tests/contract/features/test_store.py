@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from features.declaration import DAY_MS, FeatureSet
 from features.default_set import FEATURES
-from features.history import records
+from features.history import append, records
 from features.history.store import NOWHERE, Entity, Fate, HistoryStore, LabelStatus, Observed
 from features.memory_store import MemoryStore
 from features.redis import loading, session
@@ -36,8 +36,11 @@ WITH_DEVICES = FeatureSet(
 )
 
 
-LIMITS = (1, 200, 1_000)
-"""Bytes: less than one record, of some records, of some histories."""
+LIMITS = (1, 200, 1_000, 100_000)
+"""Bytes: less than one record, of some records, of some histories, of all."""
+CACHES = (1, 512 << 20)
+LONG = (1, 3, append.LONG)
+"""Rows from which the transactions of a batch share a history: all, some, none."""
 LIMITED = [one for one in STORES if one.values[0] in {"redis", "two workers", "cluster"}]
 
 
@@ -70,26 +73,30 @@ def test_the_redis_store_equals_a_recount_of_the_whole_log(servers: Servers, kin
     assert asyncio.run(told()) == recounted(Stream(stream), WITH_DEVICES)
 
 
-@given(stream=streams, limit=st.sampled_from(LIMITS))
+@given(stream=streams, limit=st.sampled_from(LIMITS), long=st.sampled_from(LONG))
 @settings(max_examples=examples(150), deadline=None)
-def test_batches_that_are_cut_by_what_they_see_equal_a_recount(stream: list, limit: int) -> None:
+def test_batches_that_are_cut_by_what_they_see_equal_a_recount(stream: list, limit: int, long: int) -> None:
     async def told() -> list:
         store = MemoryStore(WITH_DEVICES, most_bytes=limit)
-        return await outcomes(Stream(stream), WITH_DEVICES, lambda: store)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(append, "LONG", long)
+            return await outcomes(Stream(stream), WITH_DEVICES, lambda: store)
 
     assert asyncio.run(told()) == recounted(Stream(stream), WITH_DEVICES)
 
 
 @pytest.mark.parametrize("kind", LIMITED)
-@given(stream=streams, limit=st.sampled_from(LIMITS), remembered=st.booleans())
+@given(stream=streams, sizes=st.tuples(st.sampled_from(LIMITS), st.sampled_from(LONG), st.sampled_from(CACHES)))
 @settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_batches_that_are_cut_as_their_histories_are_fetched_equal_a_recount(
-    servers: Servers, kind: str, stream: list, *, limit: int, remembered: bool
+    servers: Servers, kind: str, stream: list, sizes: tuple[int, int, int]
 ) -> None:
-    options = StoreOptions(batch_bytes=limit, cache_bytes=512 << 20 if remembered else 1)
+    limit, long, cache = sizes
+    options = StoreOptions(batch_bytes=limit, cache_bytes=cache)
 
     async def told() -> list:
         with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(append, "LONG", long)
             patch.setattr(loading, "HEAD_BYTES", 200)
             patch.setattr(session, "FETCHED_TOGETHER", 2)
             async with opened(kind, servers, WITH_DEVICES, options=options) as pick:

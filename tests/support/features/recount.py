@@ -11,8 +11,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from features.aggregates import Aggregate
-from features.declaration import Feature, FeatureSet
+from features.aggregates import AGGREGATES, Aggregate
+from features.declaration import DAY_MS, Feature, FeatureSet
 from features.history import records
 from features.history.store import Entity, Fate, Label, Transactions
 from support.features.recount_past import OF_OTHERS
@@ -41,6 +41,17 @@ def transactions(rows: list[dict[str, object]]) -> Transactions:
         place=np.array([0 if row["at"] is None else records.pack_place(*row["at"]) for row in rows], np.int64),  # type: ignore[misc]
         traits=np.array(list(map(packed, rows)), np.int64),
     )
+
+
+def everything() -> FeatureSet:
+    """Return every aggregate of a card, a merchant and a device, with and without a delay."""
+    rows = []
+    for aggregate, about in AGGREGATES.items():
+        for entity in sorted(about.of, key=lambda kind: kind.value):
+            for delay_ms in (0, 7 * DAY_MS) if about.windowed else (0,):
+                window_ms = 7 * DAY_MS if about.windowed else None
+                rows.append(Feature(entity, aggregate, window_ms, delay_ms, "any", "any"))
+    return FeatureSet(tuple(rows))
 
 
 def packed(row: Row) -> int:

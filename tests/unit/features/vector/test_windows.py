@@ -9,8 +9,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from features.aggregates import AGGREGATES
-from features.declaration import DAY_MS, HOUR_MS, Feature, FeatureSet, load
+from features.declaration import DAY_MS, HOUR_MS, FeatureSet, load
 from features.history import frames, records
 from features.history.frames import Flags, Frame, Window
 from features.history.retention import ResolutionSchedule
@@ -21,22 +20,11 @@ from features.vector import vectorise as vectorise_module
 from features.vector.travel import latest_with
 from features.vector.vectorise import known_frauds, vectorise
 from support.examples import examples
-from support.features.recount import Row, label, transaction, transactions
+from support.features.recount import Row, everything, label, transaction, transactions
 from support.features.streams import Stream, journeys, outcomes, recounted, streams
 
 DEFAULT = load(None)
 NOW = 1_700_000_000_000
-
-
-def everything() -> FeatureSet:
-    """Return every aggregate of a card, a merchant and a device, with and without a delay."""
-    rows = []
-    for aggregate, about in AGGREGATES.items():
-        for entity in sorted(about.of, key=lambda kind: kind.value):
-            for delay_ms in (0, 7 * DAY_MS) if about.windowed else (0,):
-                window_ms = 7 * DAY_MS if about.windowed else None
-                rows.append(Feature(entity, aggregate, window_ms, delay_ms, "any", "any"))
-    return FeatureSet(tuple(rows))
 
 
 def last(rows: list[Row], feature_set: FeatureSet = DEFAULT) -> dict[str, float]:
