@@ -166,6 +166,16 @@ class Campaign:
         found = (json.loads(record.value) for record in self._fleet.read("outcomes"))
         return {(one["source"]["partition"], one["source"]["offset"]): one["status"] for one in found}
 
+    def _not_applied(self) -> str:
+        """Return all outcomes of the labels that were answered otherwise, and the scores of their transactions."""
+        odd = {where for where, status in self._outcomes().items() if status != "applied"}
+        outcomes = [json.loads(record.value) | {"at": record.timestamp} for record in self._fleet.read("outcomes")]
+        found = [one for one in outcomes if (one["source"]["partition"], one["source"]["offset"]) in odd]
+        names = {one["transaction_id"] for one in found}
+        scores = [json.loads(record.value) | {"at": record.timestamp} for record in self._fleet.read("scores")]
+        found += [one | {"features": None} for one in scores if one["transaction_id"] in names]
+        return json.dumps(found, indent=1)
+
     # --- what has come of it
 
     def _check(self, seconds: int) -> Summary:
@@ -176,7 +186,7 @@ class Campaign:
         assert set(places.values()) == {1}
         dead = self._dead_letters()
         assert dead == self._traffic.dead
-        assert Counter(self._outcomes().values()) == {"applied": len(rows)}
+        assert Counter(self._outcomes().values()) == {"applied": len(rows)}, self._not_applied()
         self._check_features(rows, {score.transaction_id: score for score in valid})
         for worker in self._whole.workers:
             worker.await_ready()
