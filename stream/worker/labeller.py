@@ -1,5 +1,10 @@
-"""Applies each label to its card's history, and publishes one outcome for it."""
+"""Applies each label to its card's history, and publishes one outcome for it.
 
+Labels wait until the payments of their partition that have a decision are in the histories: a worker that takes the
+partition over applies those again that were decided without Redis.
+"""
+
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, cast
@@ -27,6 +32,9 @@ from stream.worker.outputs import PartitionWriter, TopicOutputs, Written
 from stream.worker.retry import retry_until_done
 from stream.worker.waiting_labels import WaitingLabels
 
+_POLL_SECONDS = 0.05
+_POLLS = 40
+"""After so many polls a batch goes on without the partitions whose payments are not applied yet."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -40,6 +48,10 @@ class LabelInput(Protocol):
 
     def label_note(self, partition: int) -> str:
         """Return the metadata of a partition's commit."""
+        ...
+
+    def awaits_payments(self, partition: int) -> bool:
+        """Tell whether payments of the partition that have a decision may not be in the histories yet."""
         ...
 
 
@@ -88,6 +100,7 @@ class Labeller:
 
     async def _attempt(self, batch: Batch) -> None:
         """Apply and publish a batch once; every step may be repeated by the next attempt."""
+        await self._await_payments(batch)
         records = [record for partition in batch.current() for record in batch.records[partition]]
         trace = self._tracing.begin(records)
         try:
@@ -97,6 +110,22 @@ class Labeller:
             raise
         self._emit(fact)
         trace.labelled(fact)
+
+    async def _await_payments(self, batch: Batch) -> None:
+        """Wait for the payments that the labels may be about, and set partitions aside for which that takes long.
+
+        Raises:
+            StaleBatchError: no partition can go on.
+        """
+        for _ in range(_POLLS):
+            if not any(map(self._input.awaits_payments, batch.current())):
+                break
+            await asyncio.sleep(_POLL_SECONDS)
+        for partition in batch.current():
+            if self._input.awaits_payments(partition):
+                batch.set_aside(partition, "payments that were decided before are applied to the histories first")
+        if not batch.current():
+            raise StaleBatchError("none of its partitions can go on yet")
 
     async def _apply(self, batch: Batch, records: Sequence[Record], trace: BatchTrace) -> LabelsApplied:
         """Decode the labels, apply them and publish their outcomes; leave those that wait to a background task.

@@ -80,6 +80,12 @@ class InputLosses:
         """Return the metadata of a commit of labels: the topic that was checked before the partition was read."""
         return self._notes.get(partition, "")
 
+    def awaits_payments(self, partition: int) -> bool:
+        """Tell whether payments of a partition that have a decision may not be in the histories yet."""
+        consumer, positions = self._deps.consumer(), self._deps.positions
+        finished = consumer.finished_offsets(self._transactions).get(partition, 0)
+        return positions.is_behind(partition, finished)
+
     def assigned(self, partitions: Iterable[TopicPartition]) -> None:
         """Check the partitions of labels of a new assignment before they are read."""
         self._assignment += 1

@@ -159,6 +159,15 @@ class DecisionPositions:
         """Tell whether a known partition's record has a valid decision."""
         return place_of(self.log, offset) <= self._known[partition].standing.last_place
 
+    def is_behind(self, partition: int, finished: int) -> bool:
+        """Tell whether own payments may be left to apply that have a decision; `finished` is the offset after the last.
+
+        Not of a partition that waits for an operator.
+        """
+        if partition not in self.partitions or partition in self._losses:
+            return False
+        return partition not in self._known or self.is_decided(partition, finished)
+
     def decided(self) -> Mapping[int, int] | None:
         """Return the offset after the last valid decision, by own partition; None until all are known."""
         if self.generation is None or self.partitions - self._known.keys():

@@ -213,6 +213,24 @@ def test_payments_decided_without_redis_are_applied_by_the_worker_that_takes_ove
     report(f"seed {SEED}: {sum(bool(score.degraded) for score in valid)} decided without Redis by two workers killed")
 
 
+def test_labels_of_payments_decided_without_redis_are_applied_after_them_by_the_worker_that_takes_over(
+    proxied: tuple[Fleet, RedisProxy],
+) -> None:
+    fleet, proxy = proxied
+    (first,) = fleet.go_live(REDIS_DOWN="degrade")
+    season = a_season(0, 600, 1, SEED)
+    proxy.stall()
+    fleet.publish(season.during)
+    assert all(score.degraded for score in fleet.await_scores(len(season.during)))
+    fleet.publish(season.late_labels, topic="labels")
+    first.signal(signal.SIGKILL)
+    proxy.resume()
+    fleet.worker(REDIS_DOWN="degrade", POLL_RECORDS="20")
+    fleet.await_outcomes(len(season.late_labels))
+    statuses = Counter(json.loads(record.value)["status"] for record in fleet.read("outcomes"))
+    assert set(statuses) <= {"applied", "corrected"}, statuses
+
+
 @pytest.mark.parametrize("redis_down", ["wait", "degrade"])
 def test_a_slow_redis_delays_decisions_and_changes_none(
     proxied: tuple[Fleet, RedisProxy], redis_down: str, report: Callable[[str], None]

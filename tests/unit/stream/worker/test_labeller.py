@@ -17,7 +17,7 @@ from stream.kafka.publisher import Destination, Outgoing, Published, Publisher
 from stream.scoring.facts import Fact, LabelsApplied
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
-from stream.worker import waiting_labels
+from stream.worker import labeller, waiting_labels
 from stream.worker.labeller import Labeller, LabellerDeps
 from support.stream_records import MENTION, Told
 
@@ -65,9 +65,15 @@ class Written(Publisher):
 
 
 class FirstLog:
-    """The labels' topic, which was never made anew."""
+    """The labels' topic, which was never made anew; the payments of partitions `behind` are not applied yet."""
 
     log = 0
+
+    def __init__(self) -> None:
+        self.behind: set[int] = set()
+
+    def awaits_payments(self, partition: int) -> bool:
+        return partition in self.behind
 
     def label_note(self, partition: int) -> str:
         return f"id-of-{partition}"
@@ -79,7 +85,8 @@ class Bench:
     def __init__(self) -> None:
         self.store, self.written, self.facts = FaultyStore(), Written(), list[Fact]()
         self.ledger, self.draining = CommitLedger(), asyncio.Event()
-        deps = LabellerDeps(Settings(), self.store, self.written, FirstLog(), self.facts.append, NoTracing())
+        self.input = FirstLog()
+        deps = LabellerDeps(Settings(), self.store, self.written, self.input, self.facts.append, NoTracing())
         self.labeller = Labeller(deps)
 
     def batch(self, *records: Told) -> Batch:
@@ -132,6 +139,26 @@ async def test_a_label_of_a_damaged_card_waits_and_the_others_of_its_batch_and_t
     assert bench.labeller.reasons() == []
     told = [fact for fact in bench.facts if isinstance(fact, LabelsApplied)]
     assert [len(fact.records) for fact in told] == [3, 2, 1]
+
+
+async def test_labels_wait_for_the_payments_of_their_partition_and_after_a_while_the_others_go_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.input.behind = {0, 1}
+    batch = bench.batch(said(1), said(7, 1))
+    handling = asyncio.create_task(bench.labeller.handle(batch))
+    await asyncio.sleep(0.1)
+    assert bench.written.offsets() == []
+    monkeypatch.setattr(labeller, "_POLLS", 2)
+    bench.input.behind = {0}
+    again = bench.batch(said(2), said(8, 1))
+    await bench.labeller.handle(again)
+    assert 8 in bench.written.offsets()
+    assert 2 not in bench.written.offsets()
+    assert again.aside == {0: "payments that were decided before are applied to the histories first"}
+    bench.input.behind = set()
+    await handling
+    assert bench.written.offsets() == [1, 7, 8]
 
 
 async def test_a_commit_names_the_topic_of_its_partition_also_where_labels_waited(bench: Bench) -> None:
