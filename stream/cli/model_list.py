@@ -129,17 +129,17 @@ def layout(models: Sequence[ModelOverview], roles: Roles, console: Console) -> R
 
 
 def _wide(models: Sequence[ModelOverview], roles: Roles) -> Table:
-    table = _table("role", "name", "version", "digest", "stored", "trained on", "rows", "frauds", *_METRICS)
+    table = _table("name", "version", "digest", "role", "stored", "trained on", "rows", "frauds", *_METRICS, gap=1)
     for one in models:
         role, digest = roles.text(one.digest), one.digest[:SHORT_DIGEST]
         if one.manifest is None:
-            table.add_row(role, "?", "?", digest)
+            table.add_row("?", "?", digest, role)
             continue
         training = one.manifest.training
         metrics = (_metric(one.manifest, name) for name in _METRICS.values())
         counts = f"{training.rows:,}", f"{training.frauds:,}"
         named = one.manifest.name, one.manifest.version
-        table.add_row(role, *named, digest, _stored(one), _period(training), *counts, *metrics)
+        table.add_row(*named, digest, role, _stored(one), _period(training), *counts, *metrics)
     return table
 
 
@@ -161,8 +161,8 @@ def _narrow(models: Sequence[ModelOverview], roles: Roles) -> Table:
     return table
 
 
-def _table(*columns: str) -> Table:
-    table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+def _table(*columns: str, gap: int = 2) -> Table:
+    table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, gap, 0, 0))
     for column in columns:
         number = column in {"rows", "frauds", *_METRICS}
         table.add_column(
