@@ -84,9 +84,11 @@ _command(CommandKind.DEMOTE, "demote", "Return to the model that was live before
 @model.command("list")
 @json_option
 def list_command(as_json: bool) -> None:  # noqa: FBT001 - a flag
-    """List the models in the repository: role, name, digest, when stored, trained on what, and how good.
+    """List the models: which there are, in which role, and how good.
 
-    Without the control log no role is known: the models are listed all the same, and the exit code is 1.
+    The table has name, version, the first 12 digits of the digest, role, when the model was stored, on which time and
+    how many rows it was trained, and its main metrics. If the control log cannot be read, the models are listed
+    without their roles, and the exit code is 1.
     """
     from stream.cli.model_list import list_models  # noqa: PLC0415 - rich comes with it, not with a roll-back
 
@@ -97,9 +99,10 @@ def list_command(as_json: bool) -> None:  # noqa: FBT001 - a flag
 @click.argument("digest", metavar="MODEL")
 @json_option
 def show_command(digest: str, as_json: bool) -> None:  # noqa: FBT001 - a flag
-    """Show a model: its role, what it was trained on, its features, metrics and policy, and its verdicts.
+    """Show a model: what it is, and what became of it.
 
-    With --json also its calibration, and everything else that its manifest holds.
+    Its role, training data, features, thresholds, parameters and metrics, and the verdicts about it. --json has all
+    that its manifest holds, the calibration too.
     """
     from stream.cli.model_page import show_model  # noqa: PLC0415 - likewise
 
@@ -109,7 +112,11 @@ def show_command(digest: str, as_json: bool) -> None:  # noqa: FBT001 - a flag
 @model.command("history")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each, a line each.")
 def history_command(as_json: bool) -> None:  # noqa: FBT001 - a flag
-    """Print all verdicts of the deployment, oldest first: what each changed, who sent the command, and why."""
+    """Print every change of the lineup, with who and why.
+
+    All verdicts of the deployment, oldest first, those of refused commands too: which model was replaced by which, who
+    sent the command, and its reason.
+    """
     from stream.cli.model_history import print_history  # noqa: PLC0415 - a roll-back needs no repository
 
     print_history(as_json=as_json)

@@ -149,7 +149,7 @@ def _lines(page: ModelPage) -> Iterator[tuple[str, str]]:
     yield "stored", f"{stored}in {page.place}, {page.size:,} bytes"
     yield "trained on", f"{training.since} to {training.until}"
     yield "", f"{training.rows:,} transactions, {training.frauds:,} frauds ({training.frauds / training.rows:.2%})"
-    yield "data", f"{training.fingerprint}"
+    yield "data digest", training.fingerprint
     yield "features", _features(page)
     yield "fingerprint", f"{manifest.fingerprint}, {_COMPUTED[page.computed]}"
     yield "policy", f"review from {manifest.policy.review_at:.4f}, decline from {manifest.policy.decline_at:.4f}"
