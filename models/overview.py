@@ -4,11 +4,12 @@ Nothing here is verified against a digest: workers do that when they load a mode
 """
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from queue import Empty, SimpleQueue
 
 from models.artifact import Manifest, read_manifest
+from models.deadline import in_thread
 from models.errors import DamagedArtifactError, MissingArtifactError, ModelError
 from models.repository import Repository
 
@@ -36,9 +37,23 @@ class ModelOverview:
 
 def overviews(repository: Repository, digests: Iterable[str]) -> dict[str, ModelOverview]:
     """Return what the repository says of some models, by digest; it does not raise, each has its own problem."""
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="manifests") as pool:
-        found = pool.map(partial(_overview, repository), sorted(set(digests)))
-        return {one.digest: one for one in found}
+    wanted = SimpleQueue[str]()
+    for digest in set(digests):
+        wanted.put(digest)
+    # daemon threads: those of a pool would hold up the end of the process while a file system hangs
+    readers = [in_thread(partial(_read, repository, wanted)) for _ in range(min(_READERS, wanted.qsize()))]
+    return {one.digest: one for reader in readers for one in reader.result()}
+
+
+def _read(repository: Repository, wanted: SimpleQueue[str]) -> list[ModelOverview]:
+    """Read manifests until none is wanted any more."""
+    found = list[ModelOverview]()
+    while True:
+        try:
+            digest = wanted.get_nowait()
+        except Empty:
+            return found
+        found.append(_overview(repository, digest))
 
 
 def _overview(repository: Repository, digest: str) -> ModelOverview:

@@ -42,7 +42,8 @@ def send(settings: Settings, wish: CommandRequest, *, as_json: bool) -> None:
     except (ControlLogError, KafkaError, OSError) as error:
         refuse_kafka(settings, error, "the command was not sent: ")
     if answer is None:
-        say(as_json, {"command_id": command_id, "kind": None}, "")
+        if as_json:
+            say(as_json, {"command_id": command_id, "kind": None}, "")
         refuse(f"no verdict within {wish.wait:g} s; command {command_id} has expired{told.advice}")
     say(as_json, msgspec.to_builtins(answer), verdict_text(answer))
     if answer.kind is not EventKind.ACCEPTED:

@@ -62,12 +62,17 @@ def names_of(settings: Settings, entries: Iterable[HistoryEntry]) -> Names:
     if not digests:
         return {}
     try:
-        return in_thread(partial(overviews, Repository(settings.models), digests)).result(_NAMES_SECONDS)
+        return in_thread(partial(_read_names, settings, digests)).result(_NAMES_SECONDS)
     except TimeoutError:
         warn(f"the models' names are unknown: the repository did not answer within {_NAMES_SECONDS:g} s")
     except ModelError as error:
         warn(f"the models' names are unknown: {error}")
     return {}
+
+
+def _read_names(settings: Settings, digests: set[str]) -> Names:
+    repository = Repository(settings.models)
+    return overviews(repository, digests.intersection(repository.digests()))
 
 
 def facts(entry: HistoryEntry, names: Names) -> dict[str, Any]:

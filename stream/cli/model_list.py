@@ -15,6 +15,7 @@ from models.errors import ModelError
 from models.overview import SHORT_DIGEST, ModelOverview, overviews
 from models.repository import Repository
 from models.times import format_time
+from stream.cli.letter_text import printable
 from stream.cli.model_roles import UNKNOWN, Roles, explained, roles_of, warn
 from stream.cli.output import refuse, say
 from stream.cli.repository import repository_or_refuse
@@ -116,7 +117,7 @@ def _print(models: Sequence[ModelOverview], roles: Roles, summary: str) -> None:
         console.print(layout(models, roles, console))
         for one in models:
             if one.problem is not None:
-                console.print(f"{one.digest[:SHORT_DIGEST]}: {one.problem}", soft_wrap=True)
+                console.print(f"{one.digest[:SHORT_DIGEST]}: {printable(one.problem)}", soft_wrap=True)
     console.print(summary, soft_wrap=True)
 
 

@@ -17,6 +17,7 @@ from models.artifact import MANIFEST, Manifest, read_manifest
 from models.errors import ModelError
 from models.problems import Problem
 from models.times import format_time
+from stream.cli.letter_text import printable
 from stream.cli.model_history import Names, facts, names_of, text, warn_unknown_commands
 from stream.cli.model_roles import UNKNOWN, Roles, explained, roles_of, warn
 from stream.cli.output import refuse, say
@@ -136,7 +137,7 @@ def _pairs(lines: Mapping[str, str]) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in lines.items():
-        table.add_row(name, value)
+        table.add_row(printable(name), printable(value))
     return table
 
 
@@ -148,7 +149,8 @@ def _lines(page: ModelPage) -> Iterator[tuple[str, str]]:
     yield "role", _role(page)
     yield "stored", f"{stored}in {page.place}, {page.size:,} bytes"
     yield "trained on", f"{training.since} to {training.until}"
-    yield "", f"{training.rows:,} transactions, {training.frauds:,} frauds ({training.frauds / training.rows:.2%})"
+    share = training.frauds / max(training.rows, 1)
+    yield "", f"{training.rows:,} transactions, {training.frauds:,} frauds ({share:.2%})"
     yield "data digest", training.fingerprint
     yield "features", _features(page)
     yield "fingerprint", f"{manifest.fingerprint}, {_COMPUTED[page.computed]}"

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -17,11 +18,11 @@ from click.testing import CliRunner, Result
 from features.declaration import load
 from models.artifact import TrainingData
 from models.commands import Command, CommandKind, Event
+from models.errors import RepositoryUnavailableError
 from models.problems import Problem, ProblemCode
 from models.repository import Repository
 from stream.cli import model_history, model_list, model_page
 from stream.cli.main import main
-from stream.cli.model_history import Names
 from stream.control.client import CommandRequest, Tell
 from stream.control.history import History, history_of
 from stream.settings import Settings
@@ -253,6 +254,16 @@ def test_the_json_page_has_the_manifest_and_what_is_known_besides(
     assert [one["revision"] for one in page["history"]] == [1]
 
 
+def test_what_a_manifest_holds_moves_no_cursor(run: Run, models: Path) -> None:
+    digest = Repository(str(models)).put(
+        artifact(code_version="\x1b[2K", training=data(0), parameters={"a": "\x1b[1A"})
+    )
+    found = lines(run(NOTHING, "show", digest))
+    assert r"code         fraudstream \x1b[2K" in found
+    assert r"parameters   a \x1b[1A" in found
+    assert "             0 transactions, 0 frauds (0.00%)" in found
+
+
 def test_a_model_of_the_features_in_use_is_computed_here(run: Run, models: Path) -> None:
     features = load(None)
     digest = Repository(str(models)).put(artifact(features.names, fingerprint=features.fingerprint))
@@ -350,13 +361,23 @@ def test_names_that_the_repository_does_not_say_are_left_out(run: Run, monkeypat
     log = past([accepted(1, model=MISSING)])
     assert f"  live: none -> {MISSING[:12]}" in lines(run(log, "history"))
 
-    def never(*_: object) -> Names:
-        raise TimeoutError
-
-    monkeypatch.setattr(model_history, "overviews", never)
+    monkeypatch.setattr(model_history, "_NAMES_SECONDS", 0.01)
+    hung = threading.Event()
+    monkeypatch.setattr(Repository, "digests", lambda _: hung.wait(30))
     result = run(log, "history")
     assert f"  live: none -> {MISSING[:12]}" in lines(result)
-    assert result.stderr == "the models' names are unknown: the repository did not answer within 5 s\n"
+    assert result.stderr == "the models' names are unknown: the repository did not answer within 0.01 s\n"
+    hung.set()
+
+
+def test_a_repository_that_is_away_is_the_reason_for_missing_names(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(_: Repository) -> None:
+        raise RepositoryUnavailableError("s3://models: no answer within 30 s")
+
+    monkeypatch.setattr(Repository, "digests", away)
+    result = run(past([accepted(1, model=MISSING)]), "history")
+    assert f"  live: none -> {MISSING[:12]}" in lines(result)
+    assert result.stderr == "the models' names are unknown: s3://models: no answer within 30 s\n"
 
 
 def test_a_deployment_without_commands_has_an_empty_history(run: Run) -> None:
@@ -384,6 +405,7 @@ def unanswered(run: Run, monkeypatch: pytest.MonkeyPatch, *messages: str) -> str
     monkeypatch.setattr("stream.cli.commands.command_traced", send)
     result = run(NOTHING, "rollback", "--wait", "5", "--json")
     assert (result.exit_code, json.loads(result.stdout)) == (1, {"command_id": "c-1", "kind": None})
+    assert run(NOTHING, "rollback", "--wait", "5").stdout == ""
     return result.stderr
 
 
