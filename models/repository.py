@@ -10,13 +10,14 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from models.artifact import FILES, LARGEST_BYTES, Contents, digest_of
+from models.artifact import FILES, LARGEST_BYTES, MANIFEST, Contents, digest_of
 from models.deadline import Deadline
 from models.errors import DamagedArtifactError, MissingArtifactError, ModelError, RepositoryUnavailableError
 from models.logins import secrets_in, without_logins
@@ -27,10 +28,20 @@ DEADLINE_SECONDS = 30.0
 STORE_SECONDS = 300.0
 """How long storing an artifact may take; no worker waits for it."""
 
+LARGEST_MANIFEST_BYTES = 16 * 1024 * 1024
+"""Upper limit for the size of a manifest that is listed; its largest parts are 4,096 names of features."""
+
 _T = TypeVar("_T")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PREFIX = re.compile(r"[0-9a-f]{8,64}")
 _MANIFEST_LAST = sorted(FILES, key=lambda name: name == "manifest.json")
+
+
+class StoredManifest(NamedTuple):
+    """The bytes of a manifest, not verified, and when it was stored; None where the file system does not tell."""
+
+    value: bytes
+    stored_ms: int | None
 
 
 class Repository:
@@ -100,6 +111,24 @@ class Repository:
         if not _DIGEST.fullmatch(digest):
             raise MissingArtifactError(f"{digest!r:.80} is not a digest of 64 hexadecimal digits")
         return self._within(DEADLINE_SECONDS, lambda: self._fetch(digest))
+
+    def manifest(self, digest: str) -> StoredManifest:
+        """Return an artifact's manifest without its other files, so it is not verified against the digest.
+
+        Raises:
+            MissingArtifactError: no artifact has this digest, or its manifest is missing.
+            DamagedArtifactError: it is too large for a manifest.
+            RepositoryUnavailableError: it cannot be read.
+        """
+        return self._within(DEADLINE_SECONDS, lambda: self._manifest(digest))
+
+    def exists(self) -> bool:
+        """Tell whether the folder exists; in an object store, whether it holds anything.
+
+        Raises:
+            RepositoryUnavailableError: it cannot be read.
+        """
+        return self._within(DEADLINE_SECONDS, lambda: bool(self._files.exists(self._path())))
 
     def read(self, name: str) -> bytes | None:
         """Return a file that is no artifact; None if there is none of this name.
@@ -195,6 +224,18 @@ class Repository:
             raise DamagedArtifactError(f"the files of {digest} in {self.place} have the digest {found}: store it again")
         return contents
 
+    def _manifest(self, digest: str) -> StoredManifest:
+        self._files.invalidate_cache()
+        path = self._path(digest, MANIFEST)
+        try:
+            size = int(self._files.info(path)["size"] or 0)
+            if size > LARGEST_MANIFEST_BYTES:
+                limit = f"the limit is {LARGEST_MANIFEST_BYTES}"
+                raise DamagedArtifactError(f"{MANIFEST} of {digest} in {self.place} has {size} bytes, {limit}")
+            return StoredManifest(bytes(self._files.cat_file(path)), _modified_ms(self._files, path))
+        except (FileNotFoundError, NotADirectoryError):
+            raise MissingArtifactError(f"{MANIFEST} of {digest} is missing in {self.place}") from None
+
     def _checked_names(self, digest: str) -> list[str]:
         """Return the names of an artifact's files after checking that they fit into memory."""
         entries = self._files.ls(self._path(digest), detail=True)
@@ -215,6 +256,17 @@ def _protocols(url: str) -> list[str]:
     parts = url.split("::")
     named = [part if "://" in part or len(parts) == 1 else f"{part}://" for part in parts]
     return [fsspec.core.split_protocol(part)[0] or "file" for part in named]
+
+
+def _modified_ms(files: fsspec.AbstractFileSystem, path: str) -> int | None:
+    """Return when a file was written last; None if the file system does not tell."""
+    try:
+        modified = files.modified(path)
+    except (NotImplementedError, KeyError):
+        return None
+    if not isinstance(modified, datetime):
+        return None
+    return int(modified.replace(tzinfo=modified.tzinfo or UTC).timestamp() * 1000)
 
 
 def _put_in_folder(root: Path, digest: str, contents: Contents) -> None:

@@ -31,18 +31,36 @@ wait_option = click.option(
 
 
 def send(settings: Settings, wish: CommandRequest, *, as_json: bool) -> None:
-    """Send a command, print its verdict, and exit with 1 if it was not accepted."""
+    """Send a command, print its verdict, and exit with 1 if it was not accepted.
+
+    While there is no verdict, standard error says so if no worker is there to give one.
+    """
+    told = _Told(wish.wait)
     try:
         with refused_settings():
-            command_id, answer = asyncio.run(command_traced(settings, wish))
+            command_id, answer = asyncio.run(command_traced(settings, wish, told.tell))
     except (ControlLogError, KafkaError, OSError) as error:
         refuse_kafka(settings, error, "the command was not sent: ")
     if answer is None:
-        say(as_json, {"command_id": command_id, "kind": None}, "")
-        refuse(f"no verdict within {wish.wait:g} s; command {command_id} has expired")
+        if as_json:
+            say(as_json, {"command_id": command_id, "kind": None}, "")
+        refuse(f"no verdict within {wish.wait:g} s; command {command_id} has expired{told.advice}")
     say(as_json, msgspec.to_builtins(answer), verdict_text(answer))
     if answer.kind is not EventKind.ACCEPTED:
         raise SystemExit(1)
+
+
+class _Told:
+    """Prints what a waiting operator should know, and remembers it for the end."""
+
+    def __init__(self, wait: float) -> None:
+        self._wait = wait
+        self.advice = ": is a worker running and ready? Its /health/ready says why not"
+
+    def tell(self, message: str) -> None:
+        """Print that nobody judges, and when the command expires."""
+        click.echo(f"{message}; the command expires {self._wait:g} s after it was sent (--wait)", err=True)
+        self.advice = ": when a worker runs, send the command again"
 
 
 def send_partition_command(
@@ -56,9 +74,14 @@ def send_partition_command(
 
 def verdict_text(event: Event) -> str:
     """Return a verdict and its problems as text."""
-    lines = [f"{event.at}  revision {event.revision}  {event.kind}  {event.command or ''} {_object(event)}"]
-    lines += [f"  {problem.code}: {problem.detail}" for problem in event.problems]
+    lines = [verdict_line(event), *(f"  {problem.code}: {problem.detail}" for problem in event.problems)]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def verdict_line(event: Event) -> str:
+    """Return a verdict without its problems in one line."""
+    line = f"{event.at}  revision {event.revision}  {event.kind}  {event.command or ''} {_object(event)}"
+    return line.rstrip()
 
 
 def _object(event: Event) -> str:

@@ -1,25 +1,17 @@
-"""`fraudstream model`: sends commands about the live model and the challenger, and lists models and verdicts."""
+"""`fraudstream model`: sends commands about the live model and the challenger, and shows models and verdicts."""
 
-import asyncio
 from collections.abc import Callable
 from getpass import getuser
 from typing import Any
 
 import click
-import msgspec
-from aiokafka.errors import KafkaError
 
-from models.commands import CommandKind, EventKind
-from models.errors import ModelError
-from models.problems import Problem
-from stream.cli.commands import reason_option, send, verdict_text, wait_option
-from stream.cli.output import Command, json_option, refuse, say
-from stream.cli.repository import repository_or_refuse
+from models.commands import CommandKind
+from stream.cli.commands import reason_option, send, wait_option
+from stream.cli.output import Command, json_option
 from stream.cli.restore import restore
-from stream.cli.settings import refuse_kafka, settings_or_refuse
-from stream.clock import now_ms
-from stream.control.client import CommandRequest, read_events, read_fold
-from stream.errors import ControlLogError
+from stream.cli.settings import settings_or_refuse
+from stream.control.client import CommandRequest
 from stream.settings import read_seconds
 
 
@@ -91,47 +83,43 @@ _command(CommandKind.DEMOTE, "demote", "Return to the model that was live before
 
 @model.command("list")
 @json_option
-def list_models(as_json: bool) -> None:  # noqa: FBT001 - a flag
-    """List the models in the repository, and mark those of the lineup."""
-    settings = settings_or_refuse()
-    try:
-        digests = sorted(repository_or_refuse(settings).digests())
-        lineup = asyncio.run(read_fold(settings)).lineup
-    except (ModelError, ControlLogError, KafkaError, OSError) as error:
-        refuse_kafka(settings, error)
-    challenger = lineup.challenger_at(now_ms())
-    roles = {lineup.rollback_target: "before", challenger: "challenger", lineup.live: "live"}
-    rows = [{"digest": digest, "role": roles.get(digest)} for digest in digests]
-    text = "\n".join(f"{row['digest']}  {row['role'] or ''}".rstrip() for row in rows) or "the repository is empty"
-    say(as_json, {"models": rows, "revision": lineup.revision}, text)
+def list_command(as_json: bool) -> None:  # noqa: FBT001 - a flag
+    """List the models: which there are, in which role, and how good.
+
+    The table has name, version, the first 12 digits of the digest, role, when the model was stored, on which time and
+    how many rows it was trained, and its main metrics. If the control log cannot be read, the models are listed
+    without their roles, and the exit code is 1.
+    """
+    from stream.cli.model_list import list_models  # noqa: PLC0415 - rich comes with it, not with a roll-back
+
+    list_models(as_json=as_json)
 
 
 @model.command("show")
 @click.argument("digest", metavar="MODEL")
-def show(digest: str) -> None:
-    """Print a model's manifest as JSON."""
-    repository = repository_or_refuse(settings_or_refuse())
-    try:
-        found = repository.resolve(digest)
-        if isinstance(found, Problem):
-            refuse(found.detail)
-        click.echo(repository.fetch(found)["manifest.json"].decode())
-    except ModelError as error:
-        refuse(str(error))
+@json_option
+def show_command(digest: str, as_json: bool) -> None:  # noqa: FBT001 - a flag
+    """Show a model: what it is, and what became of it.
+
+    Its role, training data, features, thresholds, parameters and metrics, and the verdicts about it. --json has all
+    that its manifest holds, the calibration too.
+    """
+    from stream.cli.model_page import show_model  # noqa: PLC0415 - likewise
+
+    show_model(digest, as_json=as_json)
 
 
 @model.command("history")
-@json_option
-def history(as_json: bool) -> None:  # noqa: FBT001 - a flag
-    """Print all verdicts of the deployment, oldest first."""
-    settings = settings_or_refuse()
-    try:
-        events = asyncio.run(read_events(settings))
-    except (ControlLogError, KafkaError, OSError) as error:
-        refuse_kafka(settings, error)
-    for event in events:
-        if event.kind in (EventKind.ACCEPTED, EventKind.REFUSED):
-            say(as_json, msgspec.to_builtins(event), verdict_text(event))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each, a line each.")
+def history_command(as_json: bool) -> None:  # noqa: FBT001 - a flag
+    """Print every change of the lineup, with who and why.
+
+    All verdicts of the deployment, oldest first, those of refused commands too: which model was replaced by which, who
+    sent the command, and its reason.
+    """
+    from stream.cli.model_history import print_history  # noqa: PLC0415 - a roll-back needs no repository
+
+    print_history(as_json=as_json)
 
 
 model.add_command(restore)

@@ -2,25 +2,36 @@
 
 import asyncio
 import math
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
 
-from models.commands import Command, CommandKind, Event, EventKind, encode, read_event
+from models.commands import Command, CommandKind, Event, EventKind, encode, read_command, read_event
 from models.event_log import EventFold, EventLog
 from models.times import format_time
 from stream.clock import now_ms
 from stream.control.announcements import outcome_attributes
+from stream.control.history import History, history_of
+from stream.control.unjudged import FIRST_SECONDS, tell_if_unjudged
 from stream.errors import ControlLogError
-from stream.kafka.client import connection_options, producer_options, require_topic
+from stream.kafka.client import connection_options, explain_error, producer_options, require_topic
+from stream.kafka.fetcher import open_consumer
 from stream.kafka.publisher import Headers
 from stream.kafka.topics import MODEL_CONTROL, MODEL_EVENTS
 from stream.kafka.tracing import OperationTracing
 from stream.settings import Settings
 
 _VERDICTS = (EventKind.ACCEPTED, EventKind.REFUSED)
+_COMMANDS_SECONDS = 10.0
+"""How long the commands behind verdicts are read; without them, a history does not say who and why."""
+
+Tell = Callable[[str], None]
+"""Receives what an operator should know while a command has no verdict."""
 
 
 class PartitionArguments(NamedTuple):
@@ -78,19 +89,60 @@ async def read_fold(settings: Settings) -> EventFold:
         return reader.log.fold
 
 
+async def read_history(settings: Settings) -> History:
+    """Return all verdicts of the deployment with the commands behind them, as far as these can be read.
+
+    Raises:
+        ControlLogError: the event log has lost records.
+        aiokafka.errors.KafkaError: the broker does not answer.
+    """
+    events = await read_events(settings)
+    try:
+        async with asyncio.timeout(_COMMANDS_SECONDS):
+            commands = await _read_commands(settings)
+    except TimeoutError:
+        unknown = f"{settings.topic(MODEL_CONTROL.name)} was not read within {_COMMANDS_SECONDS:g} s"
+    except KafkaError as error:
+        unknown = await explain_error(settings, error)
+    else:
+        return history_of(settings.deployment, events, commands)
+    return replace(history_of(settings.deployment, events, {}), unknown=unknown)
+
+
+async def _read_commands(settings: Settings) -> dict[str, Command]:
+    """Return the deployment's commands by id, the first of each id: a repeated one gets the first one's answer."""
+    tp, found = TopicPartition(settings.topic(MODEL_CONTROL.name), 0), dict[str, Command]()
+    consumer = open_consumer(settings, fetch_max_wait_ms=50)
+    try:
+        await consumer.start()
+        await require_topic(consumer, tp.topic)
+        consumer.assign([tp])
+        begin, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
+        consumer.seek(tp, begin)
+        while await consumer.position(tp) < end:
+            for record in (await consumer.getmany(tp, timeout_ms=200)).get(tp, ()):
+                command = read_command(record.value or b"")
+                if isinstance(command, Command) and command.deployment == settings.deployment:
+                    found.setdefault(command.command_id, command)
+        return found
+    finally:
+        await consumer.stop()
+
+
 async def send_command(
-    settings: Settings, request: CommandRequest, operations: OperationTracing
+    settings: Settings, request: CommandRequest, operations: OperationTracing, tell: Tell | None = None
 ) -> tuple[str, Event | None]:
     """Send one command; return its id and its verdict, or None if there was none in time.
 
-    If `operations` traces, the command starts a trace that its verdict and every worker's answer continue.
+    `tell` is called, while there is none, if no worker is there to judge. If `operations` traces, the command starts a
+    trace that its verdict and every worker's answer continue.
 
     Raises:
         aiokafka.errors.KafkaError: the broker does not answer.
     """
     trace = operations.begin(f"model {request.kind}")
     try:
-        command_id, answer = await _send_and_await_verdict(settings, request, trace.headers)
+        command_id, answer = await _send_and_await_verdict(settings, request, trace.headers, tell)
     except BaseException as error:
         trace.failed(type(error).__name__)
         raise
@@ -102,7 +154,7 @@ async def send_command(
 
 
 async def _send_and_await_verdict(
-    settings: Settings, request: CommandRequest, headers: Headers
+    settings: Settings, request: CommandRequest, headers: Headers, tell: Tell | None
 ) -> tuple[str, Event | None]:
     async with _LogReader(settings) as reader:
         await reader.read_to_end()
@@ -110,12 +162,26 @@ async def _send_and_await_verdict(
         command = _command(settings, request, reader.revision() if expected is None else expected)
         await _send(settings, command, headers)
         try:
-            async with asyncio.timeout(request.wait + 1.0):
+            async with asyncio.timeout(request.wait + 1.0), _telling(settings, request, tell):
                 while (answer := reader.answer_to(command.command_id)) is None:
                     await reader.read()
         except TimeoutError:
             return command.command_id, None
         return command.command_id, answer
+
+
+@asynccontextmanager
+async def _telling(settings: Settings, request: CommandRequest, tell: Tell | None) -> AsyncIterator[None]:
+    """Tell beside the block's work that no worker judges; a short wait is told in its first half."""
+    if tell is None:
+        yield
+        return
+    telling = asyncio.create_task(tell_if_unjudged(settings, min(FIRST_SECONDS, request.wait / 2), tell))
+    try:
+        yield
+    finally:
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
 
 
 def _command(settings: Settings, request: CommandRequest, revision: int) -> Command:

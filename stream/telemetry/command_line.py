@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from models.commands import Event
-from stream.control.client import CommandRequest, send_command
+from stream.control.client import CommandRequest, Tell, send_command
 from stream.kafka.tracing import NoOperationTracing, OperationTracing
 from stream.settings import Settings
 from stream.telemetry.environment import read
@@ -35,7 +35,9 @@ async def steps_outside(settings: Settings, service: str) -> AsyncIterator[Opera
         await asyncio.to_thread(telemetry.stop)
 
 
-async def command_traced(settings: Settings, request: CommandRequest) -> tuple[str, Event | None]:
+async def command_traced(
+    settings: Settings, request: CommandRequest, tell: Tell | None = None
+) -> tuple[str, Event | None]:
     """Send one command to the fleet as `send_command` does, traced if traces are on.
 
     Raises:
@@ -43,4 +45,4 @@ async def command_traced(settings: Settings, request: CommandRequest) -> tuple[s
         SettingsError: a variable of OpenTelemetry cannot be used.
     """
     async with steps_outside(settings, "fraudstream-model") as operations:
-        return await send_command(settings, request, operations)
+        return await send_command(settings, request, operations, tell)

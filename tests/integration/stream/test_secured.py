@@ -188,6 +188,8 @@ def test_the_documented_acls_suffice_for_every_role(
         worker.await_ready()
     challenged = role("operator").cli("model", "challenge", put_model(role("operator").models, seed=1))
     assert challenged.returncode == 0, challenged.stderr
+    history = role("operator").cli("model", "history", "--json")
+    assert [json.loads(line)["reason"] for line in history.stdout.splitlines()] == ["test", ""], history.stderr
     file = str(write_payments(tmp_path / "payments.csv"))
     for options in ((), ("--labels",)):
         done = role("producer").cli("publish", file, *options)
@@ -200,6 +202,7 @@ def test_the_documented_acls_suffice_for_every_role(
     assert report.returncode == 0, report.stderr
     assert json.loads(report.stdout)["compared"] == PAYMENTS
     assert [worker.terminate() for worker in workers] == [0, 0]
+    assert "so nobody judges this command" in role("operator").cli("model", "withdraw", "--wait", "6").stderr
     for worker in workers:
         assert "min.insync.replicas below" in worker.log()
         assert not [secret for secret in SECRETS if secret in worker.log()]

@@ -12,6 +12,7 @@ from models.errors import DamagedArtifactError, MissingArtifactError, ModelError
 from models.loading import inspect_artifact, load
 from models.problems import Problem, ProblemCode
 from models.repository import Repository
+from stream.clock import now_ms
 from support.fleet import slow_store
 from support.model_artifacts import artifact
 
@@ -35,6 +36,40 @@ def test_a_stored_artifact_is_fetched_by_its_digest(repository: Repository) -> N
     assert repository.fetch(digest) == CONTENTS
     assert repository.put(CONTENTS) == digest
     assert repository.digests() == (digest,)
+
+
+def test_a_manifest_is_read_without_the_other_files_and_with_the_time_when_it_was_stored(
+    repository: Repository,
+) -> None:
+    assert not repository.exists()
+    before_ms = now_ms()
+    digest = repository.put(CONTENTS)
+    stored = repository.manifest(digest)
+    assert repository.exists()
+    assert stored.value == CONTENTS["manifest.json"]
+    assert stored.stored_ms is not None
+    assert before_ms - 2_000 <= stored.stored_ms <= now_ms() + 2_000
+    with pytest.raises(MissingArtifactError, match=f"manifest.json of {'0' * 64} is missing in "):
+        repository.manifest("0" * 64)
+
+
+def test_a_file_system_that_does_not_tell_when_a_file_was_written_has_manifests_without_a_time(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = repository.put(CONTENTS)
+
+    def modified(*_: object) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(type(repository._files), "modified", modified)
+    assert repository.manifest(digest).stored_ms is None
+
+
+def test_a_manifest_that_is_too_large_is_not_read(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repository_module, "LARGEST_MANIFEST_BYTES", 5)
+    digest = repository.put(CONTENTS)
+    with pytest.raises(DamagedArtifactError, match="has 25 bytes, the limit is 5"):
+        repository.manifest(digest)
 
 
 def test_the_digest_covers_file_names_and_bytes_but_not_their_order() -> None:

@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from getpass import getuser
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,27 @@ def test_a_rollback_restores_the_previous_model_and_a_demotion_quarantines_the_l
     assert refused.returncode == 1
     assert [problem["code"] for problem in json.loads(refused.stdout)["problems"]] == ["quarantined"]
     assert worker.readiness() == (True, [])
+    assert_history_says_who_why_and_what(fleet, first, second)
+
+
+def assert_history_says_who_why_and_what(fleet: Fleet, first: str, second: str) -> None:
+    history = [json.loads(line) for line in fleet.cli("model", "history", "--json").stdout.splitlines()]
+    changes = [(one["before"]["live"], one["after"]["live"]) for one in history]
+    assert [tuple(live and live["digest"] for live in change) for change in changes] == [
+        (None, first),
+        (first, second),
+        (second, first),
+        (first, second),
+        (second, first),
+        (first, first),
+    ]
+    assert [one["kind"] for one in history] == ["accepted"] * 5 + ["refused"]
+    assert [one["reason"] for one in history] == ["test", "test", "", "test", "", ""]
+    assert {one["actor"] for one in history} == {getuser()}
+    assert [one["digest"] for one in history[-1]["after"]["quarantined"]] == [second]
+    shown = fleet.cli("model", "show", second[:8])
+    assert f"  by {getuser()}: test" in shown.stdout.splitlines(), shown.stderr
+    assert "quarantined, at revision 5" in shown.stdout
 
 
 def test_a_bad_command_is_refused_with_all_its_problems_and_changes_nothing(fleet: Fleet) -> None:

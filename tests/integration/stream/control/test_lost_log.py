@@ -46,6 +46,12 @@ def history_of(fleet: Fleet) -> list[tuple[int, str, str | None]]:
     return [(event["revision"], event["command"], event.get("model")) for event in events]
 
 
+def assert_roles_are_unknown(fleet: Fleet) -> None:
+    listed = fleet.cli("model", "list", "--json")
+    assert "fraudstream model restore" in listed.stderr
+    assert (listed.returncode, json.loads(listed.stdout)["roles_known"]) == (1, False)
+
+
 def test_a_log_that_lost_its_beginning_stops_no_running_worker_and_is_restored_for_those_that_start(
     fleet: Fleet,
 ) -> None:
@@ -61,7 +67,7 @@ def test_a_log_that_lost_its_beginning_stops_no_running_worker_and_is_restored_f
     until(lambda: str(started.readiness()[1]).startswith(f"['{lost}"), "the loss is the reason")
     until(lambda: gauge(worker, "fraudstream_control_log_lost") == gone, "the running worker reports the loss")
     assert worker.readiness() == (True, [])
-    assert "fraudstream model restore" in fleet.cli("model", "list").stderr
+    assert_roles_are_unknown(fleet)
     assert fleet.promote(second, "--expected-revision", "3")["revision"] == 4, "commands are judged meanwhile"
     await_snapshot(fleet, 4)
     assert fleet.cli("model", "restore", "--json").returncode == 1, "a dry run says what would be written"
@@ -119,12 +125,18 @@ def test_commands_that_are_lost_unjudged_and_offsets_without_a_command_are_passe
     (worker,) = fleet.go_live()
     control = f"{fleet.prefix}model-control"
     assert worker.terminate() == 0
-    assert fleet.cli("model", "withdraw", "--wait", "1").returncode == 1
+    unjudged = fleet.cli("model", "withdraw", "--wait", "6")
+    assert unjudged.returncode == 1
+    nobody = f"no worker of deployment {fleet.environment['DEPLOYMENT']} is in the group {fleet.environment['GROUP']}"
+    assert unjudged.stderr.startswith(nobody)
+    assert "start one by `fraudstream worker`" in unjudged.stderr
+    assert "no verdict within 6 s; command " in unjudged.stderr
     gone = delete_records(fleet.brokers, control)
     asyncio.run(abort_command(fleet.brokers, control))
     worker = fleet.worker()
     worker.await_ready()
-    assert json.loads(fleet.cli("model", "withdraw", "--json").stdout)["kind"] == "refused"
+    judged = fleet.cli("model", "withdraw", "--json")
+    assert (json.loads(judged.stdout)["kind"], judged.stderr) == ("refused", "")
     assert f"commands from offset {gone - 1} to {gone} of " in worker.log()
     fleet.publish([payment(1)])
     assert fleet.await_scores(1)[0].revision == 1

@@ -1,0 +1,156 @@
+"""`fraudstream model history`: each verdict, what it changed, who sent the command, and why."""
+
+import asyncio
+import shutil
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import click
+import msgspec
+from aiokafka.errors import KafkaError
+
+from models.deadline import in_thread
+from models.errors import ModelError
+from models.overview import SHORT_DIGEST, ModelOverview, overviews
+from models.repository import Repository
+from models.times import format_time
+from stream.cli.commands import verdict_line
+from stream.cli.letter_text import printable
+from stream.cli.model_roles import warn
+from stream.cli.settings import refuse_kafka, settings_or_refuse
+from stream.control.client import read_history
+from stream.control.history import History, HistoryEntry, ModelRoles
+from stream.errors import ControlLogError
+from stream.redaction import redact_text
+from stream.settings import Settings
+
+_NAMES_SECONDS = 5.0
+"""How long names are read from the repository; a history without them has the digests."""
+_INDENT = "  "
+
+Names = Mapping[str, ModelOverview]
+"""What the repository says of the models, by digest."""
+
+
+def print_history(*, as_json: bool) -> None:
+    """Print all verdicts, oldest first; exit with 1 if they cannot be read."""
+    settings = settings_or_refuse()
+    try:
+        found = asyncio.run(read_history(settings))
+    except (ControlLogError, KafkaError, OSError) as error:
+        refuse_kafka(settings, error)
+    warn_unknown_commands(found)
+    names = names_of(settings, found.entries)
+    columns = shutil.get_terminal_size().columns
+    for entry in found.entries:
+        click.echo(msgspec.json.encode(facts(entry, names)) if as_json else text(entry, names, columns))
+    if not found.entries and not as_json:
+        click.echo(f"no command to deployment {settings.deployment} has a verdict yet")
+
+
+def warn_unknown_commands(found: History) -> None:
+    """Say on standard error if the commands behind the verdicts could not be read."""
+    if found.unknown is not None:
+        warn(f"who sent the commands, and why, is unknown: {found.unknown}")
+
+
+def names_of(settings: Settings, entries: Iterable[HistoryEntry]) -> Names:
+    """Return the models that entries name, as far as the repository says in time what they are."""
+    digests = {digest for entry in entries for digest in entry.digests}
+    if not digests:
+        return {}
+    try:
+        return in_thread(partial(_read_names, settings, digests)).result(_NAMES_SECONDS)
+    except TimeoutError:
+        warn(f"the models' names are unknown: the repository did not answer within {_NAMES_SECONDS:g} s")
+    except ModelError as error:
+        warn(f"the models' names are unknown: {error}")
+    return {}
+
+
+def _read_names(settings: Settings, digests: set[str]) -> Names:
+    repository = Repository(settings.models)
+    return overviews(repository, digests.intersection(repository.digests()))
+
+
+def facts(entry: HistoryEntry, names: Names) -> dict[str, Any]:
+    """Return the event with who and why, and with the models in use before and after it."""
+    command = entry.command
+    event: dict[str, Any] = msgspec.to_builtins(entry.event)
+    return event | {
+        "actor": command and redact_text(command.actor),
+        "reason": command and redact_text(command.reason),
+        "force": command and command.force,
+        "issued_at": command and command.issued_at,
+        "void": entry.void,
+        "before": _roles_facts(entry.before, names),
+        "after": _roles_facts(entry.after, names),
+    }
+
+
+def _roles_facts(roles: ModelRoles, names: Names) -> dict[str, Any]:
+    return {
+        "live": _model_facts(roles.live, names),
+        "challenger": _model_facts(roles.challenger, names),
+        "quarantined": [_model_facts(digest, names) for digest in sorted(roles.quarantined)],
+    }
+
+
+def _model_facts(digest: str | None, names: Names) -> dict[str, Any] | None:
+    if digest is None:
+        return None
+    manifest = names[digest].manifest if digest in names else None
+    return {"digest": digest, "name": manifest and manifest.name, "version": manifest and manifest.version}
+
+
+def text(entry: HistoryEntry, names: Names, columns: int) -> str:
+    """Return an entry for people: the verdict in one line, and below it what changed, who, and why."""
+    below = [*_changes(entry, names), *(f"{one.code}: {one.detail}" for one in entry.event.problems), _sender(entry)]
+    return "\n".join([verdict_line(entry.event), *(_wrapped(line, columns) for line in below)])
+
+
+def _wrapped(line: str, columns: int) -> str:
+    return textwrap.fill(
+        printable(redact_text(line)),
+        max(columns, 40),
+        initial_indent=_INDENT,
+        subsequent_indent=_INDENT * 2,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+
+
+def _changes(entry: HistoryEntry, names: Names) -> Iterator[str]:
+    before, after = entry.before, entry.after
+    if entry.void:
+        yield "void: it changed nothing, another verdict came first"
+    if before.live != after.live:
+        yield f"live: {_label(before.live, names)} -> {_label(after.live, names)}"
+    if before.challenger != after.challenger:
+        yield f"shadow: {_label(before.challenger, names)} -> {_label(after.challenger, names)}{_until(entry)}"
+    for digest in sorted(after.quarantined - before.quarantined):
+        yield f"quarantined: {_label(digest, names)}"
+    for digest in sorted(before.quarantined - after.quarantined):
+        yield f"no longer quarantined: {_label(digest, names)}"
+
+
+def _label(digest: str | None, names: Names) -> str:
+    if digest is None:
+        return "none"
+    return names[digest].label if digest in names else digest[:SHORT_DIGEST]
+
+
+def _until(entry: HistoryEntry) -> str:
+    if entry.after.challenger is None or entry.watched_until_ms is None:
+        return ""
+    return f" until {format_time(entry.watched_until_ms)}"
+
+
+def _sender(entry: HistoryEntry) -> str:
+    command = entry.command
+    if command is None:
+        return "by: unknown, the command could not be read"
+    forced = " (forced)" if command.force else ""
+    return f"by {command.actor}{forced}: {command.reason or 'no reason given'}"

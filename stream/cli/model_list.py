@@ -1,0 +1,189 @@
+"""The table of `fraudstream model list`: one line for each model on a wide terminal, two on a narrow one."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from aiokafka.errors import KafkaError
+from rich.console import Console, Group, RenderableType
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from models.artifact import Manifest, TrainingData
+from models.errors import ModelError
+from models.overview import SHORT_DIGEST, ModelOverview, overviews
+from models.repository import Repository
+from models.times import format_time
+from stream.cli.letter_text import printable
+from stream.cli.model_roles import UNKNOWN, Roles, explained, roles_of, warn
+from stream.cli.output import refuse, say
+from stream.cli.repository import repository_or_refuse
+from stream.cli.settings import settings_or_refuse
+from stream.control.client import read_fold
+from stream.errors import ControlLogError
+from stream.settings import PREFIX, Settings
+
+_ORDER = {"live": 0, "challenger": 1, "before": 2}
+_METRICS = {"AUC": "auc", "AP": "average_precision", "CP100": "card_precision_at_100"}
+"""The headings of the metrics that the table has; `model show` has all."""
+_NARROW_METRICS = ("AUC", "AP")
+_AP = "AP: average precision"
+_CP100 = "CP100: card precision at 100 alerts a day"
+_MEASURED = "Measured on the end of the training file."
+_LEAST_WIDTH = 80
+"""On a narrower terminal lines are broken by it; a table made for it would leave out parts of digests."""
+
+
+def list_models(*, as_json: bool) -> None:
+    """Print the models; exit with 1 if the repository cannot be listed, or if no role is known."""
+    settings = settings_or_refuse()
+    repository = repository_or_refuse(settings)
+    try:
+        digests, exists = repository.digests(), repository.exists()
+    except ModelError as error:
+        refuse(str(error))
+    roles = _roles(settings)
+    models = _sorted(overviews(repository, {*digests, *roles.by_digest}).values(), roles)
+    if as_json:
+        say(as_json, {"models": [_facts(one, roles) for one in models], **_totals(repository, roles)}, "")
+    else:
+        _print(models, roles, _summary(settings, repository, roles, (len(digests), exists)))
+    if roles.revision is None:
+        raise SystemExit(1)
+
+
+def _roles(settings: Settings) -> Roles:
+    try:
+        return roles_of(asyncio.run(read_fold(settings)).lineup)
+    except (ControlLogError, KafkaError, OSError) as error:
+        warn(f"roles are unknown: {explained(settings, error)}")
+        return UNKNOWN
+
+
+def _sorted(models: Iterable[ModelOverview], roles: Roles) -> list[ModelOverview]:
+    """Return the models with a role first, then the others, those stored last first."""
+
+    def place(one: ModelOverview) -> tuple[int, int, str]:
+        return _ORDER.get(roles.by_digest.get(one.digest, ""), len(_ORDER)), -(one.stored_ms or 0), one.digest
+
+    return sorted(models, key=place)
+
+
+def _totals(repository: Repository, roles: Roles) -> dict[str, Any]:
+    return {"repository": repository.place, "revision": roles.revision, "roles_known": roles.revision is not None}
+
+
+def _facts(model: ModelOverview, roles: Roles) -> dict[str, Any]:
+    """Return a model as one object; fields of the manifest are null where it cannot be read."""
+    manifest = model.manifest
+    return {
+        "digest": model.digest,
+        "role": roles.by_digest.get(model.digest),
+        "name": manifest and manifest.name,
+        "version": manifest and manifest.version,
+        "stored_at": None if model.stored_ms is None else format_time(model.stored_ms),
+        "training": manifest and manifest.training,
+        "fingerprint": manifest and manifest.fingerprint,
+        "parent": manifest and manifest.parent,
+        "metrics": manifest and manifest.metrics,
+        "problem": model.problem,
+    }
+
+
+def _summary(settings: Settings, repository: Repository, roles: Roles, held: tuple[int, bool]) -> str:
+    """Say how many models there are and where, or what to do if there is none; and which revision holds."""
+    count, exists = held
+    if count:
+        where = f"{count} {'model' if count == 1 else 'models'} in {repository.place}"
+    elif exists:
+        where = f"no model in {repository.place}: train one by `fraudstream train FILE --name NAME`"
+    else:
+        where = (
+            f"no model: {repository.place} does not exist; is {PREFIX}MODELS right? The first `fraudstream train FILE "
+            "--name NAME` makes it"
+        )
+    if roles.revision is None:
+        return where
+    live = "" if "live" in roles.by_digest.values() else ", no model is live"
+    return f"{where}\nrevision {roles.revision} of deployment {settings.deployment}{live}"
+
+
+def _print(models: Sequence[ModelOverview], roles: Roles, summary: str) -> None:
+    # a name may look like markup, or like an emoji's
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.width = max(console.width, _LEAST_WIDTH)
+    if models:
+        console.print(layout(models, roles, console))
+        for one in models:
+            if one.problem is not None:
+                console.print(f"{one.digest[:SHORT_DIGEST]}: {printable(one.problem)}", soft_wrap=True)
+    console.print(summary, soft_wrap=True)
+
+
+def layout(models: Sequence[ModelOverview], roles: Roles, console: Console) -> RenderableType:
+    """Lay models out in one line each, or in two if that is too wide for the console; a legend is below."""
+    table, legend = _wide(models, roles), f"{_AP}; {_CP100}. {_MEASURED}"
+    if Measurement.get(console, console.options.update(max_width=10_000), table).maximum > console.width:
+        table, legend = _narrow(models, roles), f"{_AP}. {_MEASURED}"
+    return Group(table, "", Text(legend, style="dim"))
+
+
+def _wide(models: Sequence[ModelOverview], roles: Roles) -> Table:
+    table = _table("name", "version", "digest", "role", "stored", "trained on", "rows", "frauds", *_METRICS, gap=1)
+    for one in models:
+        role, digest = roles.text(one.digest), one.digest[:SHORT_DIGEST]
+        if one.manifest is None:
+            table.add_row("?", "?", digest, role)
+            continue
+        training = one.manifest.training
+        metrics = (_metric(one.manifest, name) for name in _METRICS.values())
+        counts = f"{training.rows:,}", f"{training.frauds:,}"
+        named = one.manifest.name, one.manifest.version
+        table.add_row(*named, digest, role, _stored(one), _period(training), *counts, *metrics)
+    return table
+
+
+def _narrow(models: Sequence[ModelOverview], roles: Roles) -> Table:
+    table = _table("name\nversion", "digest\nstored", "role", "trained on", "measured")
+    for one in models:
+        role, digest = roles.text(one.digest), one.digest[:SHORT_DIGEST]
+        if one.manifest is None:
+            table.add_row("?", digest, role)
+            continue
+        training = one.manifest.training
+        table.add_row(
+            f"{one.manifest.name}\n{one.manifest.version}",
+            f"{digest}\n{_stored(one)}",
+            role,
+            f"{_period(training)}\n{training.rows:,} rows, {training.frauds:,} frauds",
+            "\n".join(f"{title:3} {_metric(one.manifest, _METRICS[title])}" for title in _NARROW_METRICS),
+        )
+    return table
+
+
+def _table(*columns: str, gap: int = 2) -> Table:
+    table = Table(header_style="bold", box=None, pad_edge=False, padding=(0, gap, 0, 0))
+    for column in columns:
+        number = column in {"rows", "frauds", *_METRICS}
+        table.add_column(
+            column,
+            justify="right" if number else "left",
+            no_wrap=not column.startswith(("name", "version")),
+            overflow="fold",
+        )
+    return table
+
+
+def _stored(model: ModelOverview) -> str:
+    return "" if model.stored_ms is None else format_time(model.stored_ms)[:10]
+
+
+def _period(training: TrainingData) -> str:
+    """Return the days of the first and the last transaction of the training."""
+    return f"{training.since[:10]} to {training.until[:10]}"
+
+
+def _metric(manifest: Manifest, name: str) -> str:
+    value = manifest.metrics.get(name)
+    return "" if value is None else f"{value:.4f}"

@@ -1,0 +1,181 @@
+"""The page of `fraudstream model show`: what a model is, what it was trained on, and what became of it."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import click
+import msgspec
+from aiokafka.errors import KafkaError
+from rich.console import Console
+from rich.table import Table
+
+from features.errors import DeclarationError
+from features.vector.sets import load_sets
+from models.artifact import MANIFEST, Manifest, read_manifest
+from models.errors import ModelError
+from models.problems import Problem
+from models.times import format_time
+from stream.cli.letter_text import printable
+from stream.cli.model_history import Names, facts, names_of, text, warn_unknown_commands
+from stream.cli.model_roles import UNKNOWN, Roles, explained, roles_of, warn
+from stream.cli.output import refuse, say
+from stream.cli.repository import repository_or_refuse
+from stream.cli.settings import settings_or_refuse
+from stream.control.client import read_history
+from stream.control.history import HistoryEntry
+from stream.errors import ControlLogError
+from stream.settings import PREFIX, Settings
+
+_MOST_NAMES = 6
+"""Features that are named on the page; --json has them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPage:
+    """A verified model, its role and the verdicts about it, oldest first; `manifest_bytes` are as they are stored.
+
+    `computed` tells whether the feature set of the settings is the model's; None where it cannot be loaded.
+    """
+
+    digest: str
+    manifest: Manifest
+    manifest_bytes: bytes
+    size: int
+    stored_ms: int | None
+    place: str
+    roles: Roles
+    entries: tuple[HistoryEntry, ...]
+    computed: bool | None
+
+
+def show_model(name: str, *, as_json: bool) -> None:
+    """Print a model; exit with 1 if the repository has no such model, or not as its digest says."""
+    settings = settings_or_refuse()
+    page = _page(settings, name)
+    names = names_of(settings, page.entries)
+    if as_json:
+        say(as_json, page_facts(page, names), "")
+    else:
+        _print(page, names)
+
+
+def _page(settings: Settings, name: str) -> ModelPage:
+    repository = repository_or_refuse(settings)
+    try:
+        digest = repository.resolve(name)
+        if isinstance(digest, Problem):
+            refuse(f"{digest.detail}; `fraudstream model list` lists the models")
+        contents = repository.fetch(digest)
+        manifest, stored_ms = read_manifest(contents[MANIFEST]), repository.manifest(digest).stored_ms
+    except ModelError as error:
+        refuse(str(error))
+    roles, entries = _past(settings, digest)
+    return ModelPage(
+        digest,
+        manifest,
+        contents[MANIFEST],
+        sum(map(len, contents.values())),
+        stored_ms,
+        repository.place,
+        roles,
+        entries,
+        _computed(settings, manifest),
+    )
+
+
+def _past(settings: Settings, digest: str) -> tuple[Roles, tuple[HistoryEntry, ...]]:
+    """Return the present roles, and the verdicts about a model; neither is known without the control log."""
+    try:
+        found = asyncio.run(read_history(settings))
+    except (ControlLogError, KafkaError, OSError) as error:
+        warn(f"the model's role and its verdicts are unknown: {explained(settings, error)}")
+        return UNKNOWN, ()
+    warn_unknown_commands(found)
+    return roles_of(found.lineup), tuple(entry for entry in found.entries if entry.concerns(digest))
+
+
+def _computed(settings: Settings, manifest: Manifest) -> bool | None:
+    try:
+        return manifest.fingerprint in load_sets(settings.features).by_fingerprint
+    except DeclarationError as error:
+        warn(f"whether the model's features are computed here is unknown: {error}")
+        return None
+
+
+def page_facts(page: ModelPage, names: Names) -> dict[str, Any]:
+    """Return all that the manifest holds, and what is known of the model besides."""
+    manifest: dict[str, Any] = msgspec.json.decode(page.manifest_bytes)
+    return manifest | {
+        "digest": page.digest,
+        "role": page.roles.by_digest.get(page.digest),
+        "roles_known": page.roles.revision is not None,
+        "stored_at": None if page.stored_ms is None else format_time(page.stored_ms),
+        "bytes": page.size,
+        "computed_here": page.computed,
+        "history": [facts(entry, names) for entry in page.entries],
+    }
+
+
+def _print(page: ModelPage, names: Names) -> None:
+    # a name may look like markup, or like an emoji's
+    console = Console(highlight=False, markup=False, emoji=False)
+    manifest = page.manifest
+    console.print(f"{manifest.name} {manifest.version}", style="bold")
+    console.print(_pairs(dict(_lines(page))))
+    console.print("\nmeasured on the end of the training file", style="bold")
+    console.print(_pairs({name: f"{value:.4f}" for name, value in manifest.metrics.items()}))
+    if page.entries:
+        console.print("\nverdicts", style="bold")
+        for entry in page.entries:
+            click.echo(text(entry, names, console.width))
+
+
+def _pairs(lines: Mapping[str, str]) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in lines.items():
+        table.add_row(printable(name), printable(value))
+    return table
+
+
+def _lines(page: ModelPage) -> Iterator[tuple[str, str]]:
+    """Yield what is known of the model, each with its name; values that would be empty are left out."""
+    manifest, training = page.manifest, page.manifest.training
+    stored = "" if page.stored_ms is None else f"{format_time(page.stored_ms)} "
+    yield "digest", page.digest
+    yield "role", _role(page)
+    yield "stored", f"{stored}in {page.place}, {page.size:,} bytes"
+    yield "trained on", f"{training.since} to {training.until}"
+    share = training.frauds / max(training.rows, 1)
+    yield "", f"{training.rows:,} transactions, {training.frauds:,} frauds ({share:.2%})"
+    yield "data digest", training.fingerprint
+    yield "features", _features(page)
+    yield "fingerprint", f"{manifest.fingerprint}, {_COMPUTED[page.computed]}"
+    yield "policy", f"review from {manifest.policy.review_at:.4f}, decline from {manifest.policy.decline_at:.4f}"
+    yield "parameters", ", ".join(f"{name} {value}" for name, value in sorted(manifest.parameters.items()))
+    yield "seed", str(manifest.seed)
+    yield "code", f"fraudstream {manifest.code_version}"
+    if manifest.parent is not None:
+        yield "parent", manifest.parent
+
+
+def _role(page: ModelPage) -> str:
+    if page.roles.revision is None:
+        return "unknown"
+    return f"{page.roles.text(page.digest) or 'none'}, at revision {page.roles.revision}"
+
+
+_COMPUTED = {
+    True: "computed here",
+    False: f"not computed here: {PREFIX}FEATURES names another feature set",
+    None: "unknown whether computed here",
+}
+
+
+def _features(page: ModelPage) -> str:
+    names = page.manifest.feature_names
+    more = f", and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return f"{len(names)}: {', '.join(names[:_MOST_NAMES])}{more}"

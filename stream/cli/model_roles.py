@@ -1,0 +1,59 @@
+"""The role of each model in a deployment, for `fraudstream model list` and `model show`."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import click
+
+from models.lineup import Lineup
+from models.logins import without_logins
+from stream.clock import now_ms
+from stream.kafka.client import explain_error
+from stream.settings import Settings
+
+_SHOWN = {"before": "live before"}
+"""Roles as people read them, where the one word of the JSON output does not explain itself."""
+
+
+class Roles(NamedTuple):
+    """Roles by digest (`live`, `challenger`, `before`: the roll-back target, `quarantined`), and the revision.
+
+    The revision is None where the control log could not be read: then no role is known.
+    """
+
+    by_digest: Mapping[str, str]
+    revision: int | None
+
+    def text(self, digest: str) -> str:
+        """Return a model's role for people; empty if it has none, a question mark if none is known."""
+        if self.revision is None:
+            return "?"
+        role = self.by_digest.get(digest, "")
+        return _SHOWN.get(role, role)
+
+
+def roles_of(lineup: Lineup) -> Roles:
+    """Return the present roles; of several roles of a model, the one that matters most."""
+    found = dict.fromkeys(lineup.quarantined, "quarantined")
+    for digest, role in (
+        (lineup.rollback_target, "before"),
+        (lineup.challenger_at(now_ms()), "challenger"),
+        (lineup.live, "live"),
+    ):
+        if digest is not None:
+            found[digest] = role
+    return Roles(found, lineup.revision)
+
+
+UNKNOWN = Roles({}, None)
+
+
+def explained(settings: Settings, error: Exception) -> str:
+    """Return what an error of Kafka means, without logins."""
+    return without_logins(asyncio.run(explain_error(settings, error)))
+
+
+def warn(message: str) -> None:
+    """Say on standard error what an answer lacks."""
+    click.echo(without_logins(message), err=True)

@@ -1,0 +1,106 @@
+"""What each verdict of the event log changed, and the command behind it: who sent it, and why."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from models.commands import Command, Event, EventKind
+from models.errors import InvalidTimeError
+from models.lineup import Lineup, follow
+from models.times import parse_time_ms
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRoles:
+    """The models that had a role at one time, by digest."""
+
+    live: str | None
+    challenger: str | None
+    quarantined: frozenset[str]
+
+    def of(self, digest: str) -> tuple[bool, bool, bool]:
+        """Tell whether a model is live, is the challenger, and is quarantined."""
+        return digest == self.live, digest == self.challenger, digest in self.quarantined
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """All models that have a role."""
+        return self.quarantined | {digest for digest in (self.live, self.challenger) if digest is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """A verdict, the command that it answers (None: `model-control` does not hold it any more), and what it changed.
+
+    `void` is set for a verdict that changed nothing because another one on the same command, or for the same revision,
+    came first. `watched_until_ms` is until when the challenger after it stays there: the predecessor of a promotion.
+    """
+
+    event: Event
+    command: Command | None
+    before: ModelRoles
+    after: ModelRoles
+    void: bool
+    watched_until_ms: int | None = None
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """The models that the verdict is about, or that had a role before or after it."""
+        return self.before.digests | self.after.digests | ({self.event.model} if self.event.model else set())
+
+    def concerns(self, digest: str) -> bool:
+        """Tell whether the verdict is about a model, or gave it a role, or took one from it."""
+        return self.event.model == digest or self.before.of(digest) != self.after.of(digest)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """All verdicts on a deployment's commands, oldest first, and the lineup that they make.
+
+    `unknown` says why the commands behind them could not be read; None if they could.
+    """
+
+    entries: tuple[HistoryEntry, ...]
+    lineup: Lineup
+    unknown: str | None = None
+
+
+def history_of(deployment: str, events: Iterable[Event], commands: Mapping[str, Command]) -> History:
+    """Fold a deployment's events, in the order of the log; `commands` are those that are known, by id."""
+    lineup, entries = Lineup(deployment), list[HistoryEntry]()
+    for event in events:
+        if event.kind not in (EventKind.ACCEPTED, EventKind.REFUSED):
+            continue
+        after = follow(lineup, event)
+        entries.append(_entry(event, _command_of(event, commands), lineup, after))
+        lineup = after
+    return History(tuple(entries), lineup)
+
+
+def _entry(event: Event, command: Command | None, before: Lineup, after: Lineup) -> HistoryEntry:
+    at_ms = _at_ms(event)
+    return HistoryEntry(
+        event,
+        command,
+        _roles(before, at_ms),
+        _roles(after, at_ms),
+        # `follow` returns the same lineup for a void verdict; the refusal of a record without an id answers no command
+        void=event.command_id is not None and after is before,
+        watched_until_ms=after.watched_until_ms,
+    )
+
+
+def _command_of(event: Event, commands: Mapping[str, Command]) -> Command | None:
+    """Return the command that a verdict answers; a refusal of an unreadable record answers none."""
+    command = commands.get(event.command_id or "")
+    return command if command is not None and command.kind == event.command else None
+
+
+def _roles(lineup: Lineup, at_ms: int) -> ModelRoles:
+    return ModelRoles(lineup.live, lineup.challenger_at(at_ms), lineup.quarantined)
+
+
+def _at_ms(event: Event) -> int:
+    try:
+        return parse_time_ms(event.at).epoch_ms
+    except InvalidTimeError:  # the pattern admits the 31st of June; no worker writes it
+        return 0
