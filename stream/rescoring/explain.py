@@ -111,6 +111,7 @@ class Explainer:
         for kind in self._read:
             asked = self._asked(rows, kind) | {
                 "history_epoch": rows.columns["history_epoch"],
+                "scored_ms": rows.columns["scored_ms"],
                 "position": rows.columns[f"{kind.value}_position"],
             }
             late = [
