@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from features.aggregates import MERGEABLE, MULTI_WINDOW, Aggregate, aggregate_info, aggregate_name
 from features.errors import DeclarationError
-from features.formulas import Formula, import_attribute
+from features.formulas import Formula, import_attribute, refuse_hidden
 from features.history.retention import EXACT_MS, ResolutionSchedule, Retention, exact, schedule_for
 from features.history.store import ENTITY_TEXT, Entity
 
@@ -268,9 +268,12 @@ def load(module_name: str | None) -> FeatureSet:
     """Build the feature set from `FEATURES` in a module; the default set for None.
 
     Raises:
-        DeclarationError: there is no such module, its import fails, or its `FEATURES` is no table of features.
+        DeclarationError: there is no such module, a package of fraudstream hides it, its import fails, or its
+            `FEATURES` is no table of features.
     """
     name = module_name or "features.default_set"
+    if module_name:
+        refuse_hidden(module_name)
     found = import_attribute(name, "FEATURES")
     if not isinstance(found, Sequence) or isinstance(found, str):
         raise DeclarationError(f"{name}.FEATURES must be a tuple of rows, not a {type(found).__name__}")

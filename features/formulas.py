@@ -25,6 +25,8 @@ from features.history.frames import FINEST, PER_MAJOR, POWERS, Floats, Window
 from features.history.store import Ints
 
 MINUTE_MS = 60_000
+OUR_PACKAGES = frozenset({"features", "models", "shadow", "stream"})
+"""The packages of fraudstream, which hide modules and folders of these names in the working directory."""
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 Column = NDArray[Any]
 """One value for each transaction; for one's own transaction a single number."""
@@ -176,12 +178,8 @@ def import_attribute(module_name: str, attribute: str) -> object:
         sys.path.append(here)
     try:
         module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise DeclarationError(f"{module_name} cannot be imported: {_location(error)}") from error
-        raise DeclarationError(_no_such_module(module_name, here)) from error
     except Exception as error:  # foreign code can raise anything
-        raise DeclarationError(f"{module_name} cannot be imported: {_location(error)}") from error
+        raise DeclarationError(_import_failed(module_name, here, error)) from error
     try:
         found: object = getattr(module, attribute)
     except AttributeError:
@@ -192,9 +190,43 @@ def import_attribute(module_name: str, attribute: str) -> object:
     return found
 
 
+def refuse_hidden(module_name: str) -> None:
+    """Refuse a module of the working directory that is in a folder with the name of a package of fraudstream.
+
+    Raises:
+        DeclarationError: there is such a module; a module of that name in fraudstream would take its place.
+    """
+    here = os.getcwd()  # noqa: PTH109 - as above
+    hidden = _hidden(module_name, here)
+    named = Path(here, *module_name.split("."))
+    if hidden and (named.is_dir() or named.with_suffix(".py").is_file()):
+        raise DeclarationError(f"{module_name} cannot be imported: {hidden}")
+
+
+def _hidden(module_name: str, here: str) -> str:
+    """Return what hides the part of the working directory in which a module would be; empty if nothing does."""
+    top = module_name.partition(".")[0]
+    place, ours = Path(here, top), Path(__file__).parents[1] / top
+    if not place.is_dir():
+        place = place.with_suffix(".py")
+    if top not in OUR_PACKAGES or not place.exists() or place == ours:
+        return ""
+    rename = "rename that folder, or move the module out of it" if place.is_dir() else "rename that file"
+    return f"{place} is not searched, because fraudstream has a package {top!r} of its own: {rename}"
+
+
+def _import_failed(module_name: str, here: str, error: Exception) -> str:
+    """Return the message for an import that failed, with what hides the missing module in the working directory."""
+    missing = (error.name or "") if isinstance(error, ImportError) else ""
+    if isinstance(error, ModuleNotFoundError) and missing and f"{module_name}.".startswith(f"{missing}."):
+        return _no_such_module(module_name, here)
+    hidden = _hidden(missing, here)
+    return f"{module_name} cannot be imported: {_location(error)}{hidden and '; '}{hidden}"
+
+
 def _no_such_module(module_name: str, here: str) -> str:
     """Return the message for a missing module, with the module name to use where a file was named."""
-    advice = f"looked in {here} and among installed modules"
+    advice = _hidden(module_name, here) or f"looked in {here} and among installed modules"
     if module_name.endswith(".py") or os.sep in module_name:
         named = Path(module_name).with_suffix("").as_posix().strip("/.").replace("/", ".")
         advice = f"name a module, not its file: {named}"

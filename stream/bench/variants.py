@@ -133,7 +133,7 @@ def collector() -> Iterator[str]:
     """Run a collector that discards everything, and yield its OTLP endpoint."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="fraudstream-bench-") as folder:
-        child = Child((sys.executable, "-m", "stream.bench.otlp_sink", str(port)), Path(folder) / "sink.log")
+        child = Child((sys.executable, "-P", "-m", "stream.bench.otlp_sink", str(port)), Path(folder) / "sink.log")
         child.start()
         try:
             child.await_ready(lambda: listening(port), _START_SECONDS)

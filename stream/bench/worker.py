@@ -33,7 +33,7 @@ from stream.settings import Settings
 from stream.telemetry.command_line import command_traced
 
 PARTITIONS = 4
-_WORKER = (sys.executable, "-m", "stream.cli", "worker")
+_WORKER = (sys.executable, "-P", "-m", "stream.cli", "worker")
 _READY_SECONDS = 60.0
 _DONE_SECONDS = 120.0
 Facts = dict[str, Any]

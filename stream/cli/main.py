@@ -1,7 +1,10 @@
 """The root command, and where each command is defined."""
 
+from typing import Any
+
 import click
 
+from stream.cli.import_path import hidden_packages, put_working_folder_last
 from stream.cli.lazy import CommandSource, LazyGroup
 
 COMMANDS = {
@@ -52,7 +55,20 @@ COMMANDS = {
 }
 
 
-@click.group(cls=LazyGroup, sources=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+class _Program(LazyGroup):
+    """The root command: before a command is imported, it makes sure that its modules are those of fraudstream."""
+
+    def main(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - click's own
+        """Run as click does; exit with 2 if another package on the import path hides one of ours."""
+        put_working_folder_last()
+        hidden = next(hidden_packages(), None)
+        if hidden is not None:
+            click.echo(hidden, err=True)
+            raise SystemExit(2)
+        return super().main(*args, **options)
+
+
+@click.group(cls=_Program, sources=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="fraudstream", prog_name="fraudstream")
 def main() -> None:
     """Decide card payments on a Kafka stream, each exactly once, with the model that is live."""

@@ -101,7 +101,7 @@ def next_steps() -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column()
-    table.add_row("[bold]read next[/]", "")
+    table.add_row("[bold]read next[/]", "[dim]in fraudstream's repository[/]")
     for page in PAGES:
         table.add_row(f"  {page.path}{page.section and f', {page.section!r}'}", f"[dim]{page.why}[/]")
     table.add_row("[bold]go on[/]", "")

@@ -89,7 +89,7 @@ def demo_stack(folder: Path, session_seconds: int) -> Iterator[DemoStack]:
         environment = _environment(folder, broker.brokers, redis.url) | {
             f"{PREFIX}SESSION_TIMEOUT": f"{session_seconds}s"
         }
-        command = (sys.executable, "-m", "stream.cli", "worker")
+        command = (sys.executable, "-P", "-m", "stream.cli", "worker")
         worker = Child(command, folder / "worker.log", {"PYTHONUNBUFFERED": "1", "PYTHONPATH": _path(), **environment})
         try:
             yield DemoStack(folder, environment, worker)

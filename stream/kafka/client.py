@@ -39,7 +39,9 @@ LARGEST_OUTPUT_BYTES = 2 * 1024 * 1024
 _BATCH_BYTES = 512 * 1024
 """A topic's size limit applies to whole batches; half of Kafka's default fits every topic. Larger records go alone."""
 
-MISSING_OR_HIDDEN = "is missing, or we may not see it: docs/how-to/secure.md lists the ACLs of each role"
+MISSING_OR_HIDDEN = (
+    "is missing, or we may not see it: docs/how-to/secure.md in fraudstream's repository lists the ACLs of each role"
+)
 _CONNECT_TIMEOUT_MS = 3_000
 _DENIED = (ClusterAuthorizationFailedError, GroupAuthorizationFailedError, TopicAuthorizationFailedError)
 _PROTOCOL = (
@@ -213,7 +215,10 @@ async def explain_error(settings: Settings, error: BaseException) -> str:
     aiokafka drops the reason for a failed connection, so this connects to each broker once more to find it.
     """
     if isinstance(error, _DENIED):
-        return f"{error}: {_principal(settings)} lacks a permission; docs/how-to/secure.md lists the ACLs of each role"
+        return (
+            f"{error}: {_principal(settings)} lacks a permission; docs/how-to/secure.md in fraudstream's repository "
+            "lists the ACLs of each role"
+        )
     if not isinstance(error, KafkaConnectionError):
         return str(error)
     reasons = [await _connect_problem(settings, address) for address in settings.brokers.split(",")]

@@ -131,7 +131,7 @@ class BlockComparison:
             candidates = searched[which][:, columns]
             differs = different(found[:, columns], recorded_vectors[:, columns]).any(axis=1)
             fits = is_later & differs & ~different(candidates, recorded_vectors[:, columns]).any(axis=1)
-            found[np.ix_(np.flatnonzero(fits), np.array(columns))] = candidates[fits]
+            found[np.ix_(np.flatnonzero(fits), columns)] = candidates[fits]
             is_displaced |= fits
         return found, is_displaced
 

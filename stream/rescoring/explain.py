@@ -52,6 +52,8 @@ class Explainer:
         self._rows = rows
         self._schedules = feature_set.schedules
         self._kinds = [row.entity for row in rows]
+        # Another set of the run may read histories that this one does not.
+        self._read = tuple(kind for kind in workdir.entities if kind in self._kinds)
         self._horizon_ms = horizons_ms[Entity.CARD]
         # A feature without a window looks as far back as its history goes.
         reach = [row.reach_ms if row.window_ms is not None else horizons_ms.get(row.entity, 0) for row in rows]
@@ -82,7 +84,7 @@ class Explainer:
     def _lost_records(self, rows: DifferingRows) -> Flags:
         """Tell where the position shows fewer records before the decision than the logs, under a later epoch."""
         found = np.zeros((len(rows.numbers), len(self._kinds)), np.bool_)
-        for kind in self._workdir.entities:
+        for kind in self._read:
             position = rows.integers(f"{kind.value}_position", np.iinfo(np.int64).max)
             short = rows.flags("is_later_epoch") & (position < rows.visible[kind] - 1)
             found |= short[:, np.newaxis] & self.of(kind)
@@ -98,7 +100,7 @@ class Explainer:
     def _order_unknown(self, rows: DifferingRows) -> Flags:
         """Tell where a transaction of unknown position is in a feature's window, or moves its floor."""
         found = np.zeros((len(rows.numbers), len(self._kinds)), np.bool_)
-        for kind in self._workdir.entities:
+        for kind in self._read:
             self._mark(found, rows, kind, self._unordered(rows, kind))
         return found
 
@@ -106,9 +108,10 @@ class Explainer:
         """Tell where a record may have been seen that was answered under a later epoch only, and one without answer."""
         after_loss, never = (np.zeros((len(rows.numbers), len(self._kinds)), np.bool_) for _ in range(2))
         fates = self._workdir.fates()
-        for kind in self._workdir.entities:
+        for kind in self._read:
             asked = self._asked(rows, kind) | {
                 "history_epoch": rows.columns["history_epoch"],
+                "scored_ms": rows.columns["scored_ms"],
                 "position": rows.columns[f"{kind.value}_position"],
             }
             late = [

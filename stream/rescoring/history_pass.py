@@ -45,15 +45,18 @@ MAX_RECORDS = 100_000
 Flags = NDArray[np.bool_]
 
 
-def columns_of(feature_set: FeatureSet, entity: Entity) -> list[int]:
-    """Return the columns of the vector that a pass over `entity` computes; those of no entity go with the cards."""
+def columns_of(feature_set: FeatureSet, entity: Entity) -> Ints:
+    """Return the columns of the vector that a pass over `entity` computes; those of no entity go with the cards.
+
+    They are integers also where there are none: one of several sets may have no feature of an entity.
+    """
     kinds = {entity, Entity.NONE} if entity is Entity.CARD else {entity}
-    return [column for column, row in enumerate(feature_set.rows) if row.entity in kinds]
+    return np.array([column for column, row in enumerate(feature_set.rows) if row.entity in kinds], np.int64)
 
 
 def other_entities(sets: FeatureSets) -> tuple[Entity, ...]:
     """Return the kinds of entities other than cards that some feature looks at."""
-    return tuple(kind for kind in OTHERS if any(columns_of(one, kind) for one in sets.sets))
+    return tuple(kind for kind in OTHERS if any(len(columns_of(one, kind)) for one in sets.sets))
 
 
 class VisibleFeatures(NamedTuple):

@@ -3,7 +3,8 @@
 A worker appends transactions and labels first and publishes their decisions and outcomes afterwards, again and again
 until they are written. If histories are lost in between, the answer comes under the next epoch; what was decided
 meanwhile has seen the record all the same. Positions tell of it: they count a record that no answer of their epoch
-accounts for.
+accounts for. In a device's log no outcome names a place: a decision may have seen a label that was given before it and
+answered after it, without any loss.
 """
 
 from collections.abc import Iterator
@@ -15,13 +16,17 @@ from stream.rescoring.shards import FORMAT
 from stream.rescoring.workdir import Workdir
 
 _LATE = """
-SELECT {kind}_id AS entity_id, occurred_ms, history_epoch, number, false AS is_label FROM ordered
+SELECT {kind}_id AS entity_id, occurred_ms, history_epoch, number, false AS is_label,
+    NULL::BIGINT AS labelled_ms, NULL::BIGINT AS published_ms
+FROM ordered
 WHERE {kind}_id IS NOT NULL AND is_decided AND NOT incomplete AND is_later_epoch
 UNION ALL
-SELECT ordered.{kind}_id, ordered.occurred_ms, labels.history_epoch, ordered.number, true
+SELECT ordered.{kind}_id, ordered.occurred_ms, labels.history_epoch, ordered.number, true,
+    labels.labelled_ms, labels.published_ms
 FROM labels JOIN ordered USING (card_id, transaction_id)
 WHERE ordered.{kind}_id IS NOT NULL
-    AND coalesce(labels.history_epoch > (SELECT min(history_epoch) FROM ordered WHERE NOT incomplete), true)
+    AND ({is_unplaced}
+        OR coalesce(labels.history_epoch > (SELECT min(history_epoch) FROM ordered WHERE NOT incomplete), true))
 """
 _PLACES = """
 SELECT DISTINCT entity_id, history_epoch, position
@@ -35,10 +40,13 @@ SEMI JOIN read_parquet({late}) USING (entity_id)
 WHERE position IS NOT NULL
 """
 _SEEN = """
-SELECT line, asked.occurred_ms - late.occurred_ms, late.number, late.is_label, late.history_epoch IS NOT NULL
+SELECT line, asked.occurred_ms - late.occurred_ms, late.number, late.is_label,
+    coalesce(late.history_epoch > asked.history_epoch, false)
 FROM asked JOIN read_parquet({late}) AS late
     ON asked.entity_id = late.entity_id AND (late.is_label OR asked.number <> late.number)
-    AND coalesce(late.history_epoch > asked.history_epoch, true) AND late.occurred_ms >= asked.occurred_ms - {reach_ms}
+    AND (coalesce(late.history_epoch > asked.history_epoch, true)
+        OR {is_unplaced} AND late.labelled_ms <= asked.scored_ms AND late.published_ms > asked.scored_ms)
+    AND late.occurred_ms >= asked.occurred_ms - {reach_ms}
 WHERE asked.position > (
     SELECT count(*) FROM read_parquet({places}) AS places
     WHERE places.entity_id = asked.entity_id AND places.history_epoch = asked.history_epoch
@@ -51,7 +59,8 @@ class LateRecord(NamedTuple):
     """A record that decision `line` may have seen before its answer.
 
     `age_ms` is the age of the transaction `number`, or of the one that the label is about, below 0 if it is newer;
-    `is_answered` tells that there is an answer, under a later epoch.
+    `is_answered` tells that there is an answer, under a later epoch; without, a label of a device may have one under
+    the same epoch.
     """
 
     line: int
@@ -64,9 +73,9 @@ class LateRecord(NamedTuple):
 def write_late_answers(connection: Any, workdir: Workdir, kind: Entity) -> None:  # noqa: ANN401 - a connection of a module without types
     """Write which records of a kind's logs were answered after a loss or not yet, and the positions in their logs."""
     late, places = (quoted(workdir.late_answers(kind, what)) for what in ("records", "places"))
-    # An outcome says no position in a device's log.
-    label_id = "NULL" if kind is Entity.DEVICE else f"{kind.value}_id"
-    connection.execute(f"COPY ({_LATE.format(kind=kind.value)}) TO {late} ({FORMAT})")
+    label_id = "NULL" if _is_unplaced(kind) else f"{kind.value}_id"
+    written = _LATE.format(kind=kind.value, is_unplaced=_is_unplaced(kind))
+    connection.execute(f"COPY ({written}) TO {late} ({FORMAT})")
     select = _PLACES.format(kind=kind.value, label_id=label_id, late=late)
     connection.execute(f"COPY ({select}) TO {places} ({FORMAT})")
 
@@ -74,10 +83,16 @@ def write_late_answers(connection: Any, workdir: Workdir, kind: Entity) -> None:
 def seen_before_answer(workdir: Workdir, kind: Entity, asked: dict[str, Any], reach_ms: int) -> Iterator[LateRecord]:
     """Yield what some decisions may have seen before its answer, at most `reach_ms` old.
 
-    `asked` has their columns line, number, occurred_ms, entity_id, history_epoch and position.
+    `asked` has their columns line, number, occurred_ms, scored_ms, entity_id, history_epoch and position.
     """
     late, places = (quoted(workdir.late_answers(kind, what)) for what in ("records", "places"))
     with connect_memory(workdir.folder, workdir.memory_mb) as connection:
         connection.register("asked", asked)
-        found = connection.execute(_SEEN.format(late=late, places=places, reach_ms=reach_ms)).fetchall()
+        select = _SEEN.format(late=late, places=places, reach_ms=reach_ms, is_unplaced=_is_unplaced(kind))
+        found = connection.execute(select).fetchall()
     return (LateRecord(*one) for one in found)
+
+
+def _is_unplaced(kind: Entity) -> bool:
+    """Tell whether an outcome says no position in the log of such a party."""
+    return kind is Entity.DEVICE

@@ -72,7 +72,7 @@ SELECT wanted.row, coalesce(ordered.number, -1) AS number, wanted.partition, wan
     make_timestamptz(decisions.occurred_ms * 1000) AS occurred_at, decisions.amount_minor, decisions.currency,
     decisions.decided_by, decisions.digest, decisions.fingerprint, decisions.incomplete, decisions.undecidable,
     decisions.features, decisions.is_vector, decisions.score AS recorded_score, decisions.band AS recorded_band,
-    decisions.decision AS recorded_decision, decisions.history_epoch, decisions.card_position,
+    decisions.decision AS recorded_decision, decisions.scored_ms, decisions.history_epoch, decisions.card_position,
     decisions.merchant_position, decisions.device_position, ordered.is_later_epoch,
     ranges.floor_ms AS card_floor_ms, (SELECT max(floor_ms) FROM ranges) AS other_floor_ms,
     ordered.number IS NULL AND wanted."offset" < ranges.read_from AS is_deleted

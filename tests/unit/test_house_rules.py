@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from stream.errors import EXTRAS
 from support.paths import HOUSE
 
 PACKAGES = ("stream", "features", "models", "shadow")
@@ -65,6 +66,15 @@ def test_each_package_is_imported_from_this_checkout_and_is_typed(name: str) -> 
 def test_no_other_distribution_ships_a_package_of_that_name(name: str) -> None:
     owners = importlib.metadata.packages_distributions().get(name, [])
     assert set(owners) <= {"fraudstream"}
+
+
+def test_the_packages_named_where_an_extra_is_missing_are_those_of_the_project(project: dict[str, object]) -> None:
+    declared: dict[str, list[str]] = project["optional-dependencies"]  # type: ignore[assignment]
+    assert declared["demo"][0] == "fraudstream[train]"
+    whole = {"train": declared["train"], "demo": declared["train"] + declared["demo"][1:]}
+    assert {extra: sorted(packages) for extra, packages in whole.items()} == {
+        extra: sorted(packages) for extra, packages in EXTRAS.items()
+    }
 
 
 def test_tests_have_no_init_file() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from stream.contract.schema import RECORDS
+from stream.errors import install_extra
 from support.fleet.workers import Worker
 from support.paths import HOUSE
 
@@ -130,7 +131,7 @@ def test_train_without_its_extra_names_the_packages_and_the_extra(environment: P
     (line,) = done.stderr.splitlines()
     assert line == (
         "this command needs duckdb (transactions files and the simulation), sklearn (training): "
-        "install the extra fraudstream[train], in a checkout by: pip install '.[train]'"
+        "install the extra fraudstream[train]: pip install 'duckdb>=1.4' 'scikit-learn>=1.6'"
     )
 
 
@@ -143,7 +144,7 @@ def test_each_command_names_its_missing_extra_and_still_prints_its_help(environm
     for (words, extra), (code, said, refused, explained) in zip(EXTRAS.items(), answers, strict=True):
         assert (code, said) == (1, ""), words
         (line,) = refused.splitlines()
-        assert line.endswith(f"install the extra fraudstream[{extra}], in a checkout by: pip install '.[{extra}]'")
+        assert line.endswith(install_extra(extra))
         assert explained.startswith("Usage: fraudstream")
     assert [path.name for path in tmp_path.iterdir()] == ["payments.csv"]
 

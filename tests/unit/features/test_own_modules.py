@@ -60,6 +60,49 @@ def test_a_module_in_the_working_directory_does_not_hide_an_installed_one(here: 
     assert load("features.default_set").names == load(None).names
 
 
+def own_package(here: Path, **modules: str) -> None:
+    """Write a package `features` of the project that works in this folder."""
+    (here / "features").mkdir()
+    (here / "features" / "__init__.py").touch()
+    for name, text in modules.items():
+        (here / "features" / f"{name}.py").write_text(text)
+
+
+HIDDEN = (
+    "{here}/features is not searched, because fraudstream has a package 'features' of its own: "
+    "rename that folder, or move the module out of it"
+)
+
+
+@pytest.mark.parametrize("name", ["features.ours", "features.extended_set", "features"])
+def test_a_module_that_a_package_of_fraudstream_hides_is_refused(here: Path, name: str) -> None:
+    own_package(here, ours=ROWS, extended_set=ROWS)
+    assert refused(name) == f"{name} cannot be imported: {HIDDEN.format(here=here)}"
+
+
+def test_a_missing_module_of_a_hidden_folder_is_reported_with_what_hides_it(here: Path) -> None:
+    own_package(here)
+    assert refused("features.our") == f"there is no module 'features.our': {HIDDEN.format(here=here)}"
+
+
+@pytest.mark.parametrize(
+    "text", ["from features.ours import ROWS", "from features import ours", "import features.ours"]
+)
+def test_a_module_that_imports_from_a_hidden_folder_is_refused_with_what_hides_it(here: Path, text: str) -> None:
+    own_package(here, ours="ROWS = ()")
+    (here / "our_rows.py").write_text(text)
+    said = refused("our_rows")
+    assert said.startswith(f"our_rows cannot be imported: {here / 'our_rows.py'}, line 1: ")
+    assert said.endswith(f"; {HIDDEN.format(here=here)}")
+
+
+def test_a_module_beside_a_hidden_folder_is_found(here: Path) -> None:
+    own_package(here, ours=ROWS)
+    (here / "our_rows.py").write_text(ROWS)
+    assert load("our_rows").names[-1] == "merchant_cards_1d"
+    assert load("features.default_set").names == load(None).names
+
+
 def test_the_installed_program_finds_a_module_in_the_working_directory(here: Path) -> None:
     (here / "our_rows.py").write_text(ROWS)
     script = Path(sys.executable).with_name("fraudstream")

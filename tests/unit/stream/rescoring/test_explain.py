@@ -312,6 +312,39 @@ def test_a_label_without_an_outcome_yet_explains_what_looks_at_it(live: Trained)
     assert verdict(compared(world)) == (97, 0, 0)
 
 
+def test_a_device_label_that_was_answered_after_a_decision_explains_the_fraud_share_that_saw_it(live: Trained) -> None:
+    world = live.world()
+    for number in range(4):
+        world.publish(world.pay(number, card_id=payer(world, number % PARTITIONS), device_id="phone-0"))
+        world.decide()
+    said = {"card_id": payer(world, 0), "fraud": True, "reported_by": "rule"}
+    (label,) = world.publish(said | {"transaction_id": "t-0", "labelled_at": world.now_ms - 500}, topic="labels")
+    world.apply(label)
+    world.publish(world.pay(4, card_id=payer(world, 1), device_id="phone-0"))
+    world.decide()
+    world.answer(label)
+    world.tell(said | {"transaction_id": "t-3", "labelled_at": world.now_ms})
+    found = compared(world)
+    assert (verdict(found), found.reasons) == ((4, 1, 0), {"order_unknown": 1})
+    alter(world, "t-4", features={"device_cards_30d": 77.0, "merchant_fraud_share_30d": 0.5}, rescored=True)
+    assert differences(compared(world)) == {
+        "t-4": {"device_cards_30d", "device_fraud_share_7d", "merchant_fraud_share_30d"}
+    }
+
+
+def test_a_device_label_that_was_given_after_a_decision_explains_nothing(live: Trained) -> None:
+    world = live.world()
+    for number in range(3):
+        world.publish(world.pay(number, card_id=payer(world, number), device_id="phone-0"))
+        world.decide()
+    said = {"transaction_id": "t-0", "card_id": payer(world, 0), "fraud": True, "reported_by": "rule"}
+    world.now_ms += 1000
+    world.tell(said | {"labelled_at": world.now_ms})
+    assert verdict(compared(world)) == (3, 0, 0)
+    alter(world, "t-2", features={"device_fraud_share_7d": 0.5}, rescored=True)
+    assert differences(compared(world)) == {"t-2": {"device_fraud_share_7d"}}
+
+
 def payer(world: World, partition: int) -> str:
     """Return a card of a partition."""
     return next(card for card in (f"payer-{n}" for n in range(50)) if place(world, card) == partition)
