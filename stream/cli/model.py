@@ -12,7 +12,8 @@ from aiokafka.errors import KafkaError
 from models.commands import CommandKind, EventKind
 from models.errors import ModelError
 from models.problems import Problem
-from stream.cli.commands import reason_option, send, verdict_text, wait_option
+from stream.cli.arguments import Duration, ModelParam
+from stream.cli.commands import reason_option, refused_arguments, send, verdict_text, wait_option
 from stream.cli.output import Command, json_option, refuse, say
 from stream.cli.repository import repository_or_refuse
 from stream.cli.restore import restore
@@ -20,7 +21,6 @@ from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.clock import now_ms
 from stream.control.client import CommandRequest, read_events, read_fold
 from stream.errors import ControlLogError
-from stream.settings import read_seconds
 
 
 @click.group()
@@ -45,19 +45,6 @@ def _wish_options(function: Command) -> Command:
     return function
 
 
-class Duration(click.ParamType):
-    """Reads `30min`, `90 s` or `0` as seconds."""
-
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return seconds, or fail with what was expected."""
-        seconds = read_seconds(str(value))
-        if isinstance(seconds, str):
-            self.fail(f"{value!r} is not a duration such as 90, 30min or 2h", param, ctx)
-        return seconds
-
-
 _watch_option = click.option(
     "--watch", type=Duration(), help="How long the previous model stays in the shadow, e.g. 30min; 0: not at all."
 )
@@ -69,14 +56,15 @@ def _command(kind: CommandKind, name: str, help_text: str) -> None:
 
     def run(digest: str | None = None, **options: Any) -> None:  # noqa: ANN401 - click's options
         settings, as_json = settings_or_refuse(), options.pop("as_json")
-        request = CommandRequest(kind=kind, model=digest, actor=settings.actor or getuser(), **options)
+        with refused_arguments():
+            request = CommandRequest(kind=kind, model=digest, actor=settings.actor or getuser(), **options)
         send(settings, request, as_json=as_json)
 
     decorated: Callable[..., None] = _wish_options(run)
     if kind is CommandKind.PROMOTE:
         decorated = _watch_option(decorated)
     if takes_model:
-        decorated = click.argument("digest", metavar="MODEL")(decorated)
+        decorated = click.argument("digest", type=ModelParam(), metavar="MODEL")(decorated)
     model.command(name, help=help_text)(decorated)
 
 
@@ -107,7 +95,7 @@ def list_models(as_json: bool) -> None:  # noqa: FBT001 - a flag
 
 
 @model.command("show")
-@click.argument("digest", metavar="MODEL")
+@click.argument("digest", type=ModelParam(), metavar="MODEL")
 def show(digest: str) -> None:
     """Print a model's manifest as JSON."""
     repository = repository_or_refuse(settings_or_refuse())
