@@ -10,7 +10,7 @@ from models.judge import InputTopic
 from models.logs import Logs
 from stream.control.client import read_fold
 from stream.errors import TopicsError
-from stream.kafka.client import MISSING_OR_HIDDEN, connection_options
+from stream.kafka.client import connection_options, missing_topic
 from stream.kafka.inputs import input_states, is_same_record, partitions_of
 from stream.kafka.losses import Loss, Progress, find_start, progress_of_labels
 from stream.kafka.offsets import committed_offsets
@@ -72,7 +72,7 @@ def _loss(
 async def _partitions(admin: AIOKafkaAdminClient, topic: str) -> list[TopicPartition]:
     (described,) = await admin.describe_topics([topic])
     if described["error_code"]:
-        raise TopicsError(f"topic {topic} {MISSING_OR_HIDDEN}")
+        raise TopicsError(missing_topic(topic))
     return partitions_of(topic, sorted(one["partition"] for one in described["partitions"]))
 
 
