@@ -201,7 +201,7 @@ def missing_topic(topic: str) -> str:
     """Return the message that a topic is missing, and what to do."""
     return (
         f"topic {topic} is missing: create it with `fraudstream topics apply --partitions N`, or check "
-        f"{PREFIX}BROKERS and {PREFIX}TOPIC_PREFIX ({HIDDEN})"
+        f"{PREFIX}BROKERS and {PREFIX}TOPIC_PREFIX"
     )
 
 
@@ -229,7 +229,7 @@ async def explain_error(settings: Settings, error: BaseException) -> str:
     if isinstance(error, _DENIED):
         return f"{error}: {_principal(settings)} lacks a permission; docs/how-to/secure.md lists the ACLs of each role"
     if isinstance(error, UnknownTopicOrPartitionError) and error.args:
-        return str(error.args[0])  # ours: `str(error)` begins with the number and the name of the class
+        return f"{error.args[0]}{_or_hidden(settings)}"  # ours: `str(error)` begins with the name of the class
     if not isinstance(error, KafkaConnectionError):
         return str(error)
     reasons = [await _connect_problem(settings, address) for address in settings.brokers.split(",")]
@@ -268,6 +268,15 @@ def _explanation(settings: Settings, error: KafkaError | OSError) -> str:
         case KafkaConnectionError() | ConnectionResetError():
             return f"the broker ends the connection ({error}); {_PROTOCOL}"
     return str(error) or type(error).__name__
+
+
+def _or_hidden(settings: Settings) -> str:
+    """Return what else a missing topic may mean where brokers check permissions."""
+    if settings.kafka_security_protocol == "PLAINTEXT":
+        return ""
+    return (
+        f"; or {_principal(settings)} lacks a permission to see it: docs/how-to/secure.md lists the ACLs of each role"
+    )
 
 
 def _principal(settings: Settings) -> str:
