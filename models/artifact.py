@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from models.calibration import Calibration
 from models.commands import Digest, Timestamp, Token
 from models.errors import DamagedArtifactError
+from models.expected import without_pattern
 from models.policy import Floats, Policy
 
 Parameter = bool | int | float | str
@@ -172,7 +173,7 @@ def _read(value: bytes, kind: type[_T], name: str) -> _T:
     try:
         return msgspec.json.decode(value, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DamagedArtifactError(f"{name}: {error}") from error
+        raise DamagedArtifactError(f"{name}: {without_pattern(error)}") from error
 
 
 def _check_shapes(artifact: Artifact) -> None:

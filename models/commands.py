@@ -3,30 +3,44 @@
 `judge` decides commands, `lineup` folds events.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
 
 from models.errors import InvalidTimeError
+from models.expected import FORM_OF_TOKENS, expected, text_like, without_pattern
 from models.problems import Problem, ProblemCode
 from models.times import format_time, parse_time_ms
 
 # `$(?!\n)`: Python's `$` alone also matches before a last newline; JSON Schema's does not mind the look-ahead.
-Token = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._:@-]{1,64}$(?!\n)")]
-Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
-ModelName = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{8,64}$(?!\n)")]
-Timestamp = Annotated[str, msgspec.Meta(pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$(?!\n)")]
+Token = Annotated[str, text_like(r"^[A-Za-z0-9._:@-]{1,64}$(?!\n)", FORM_OF_TOKENS)]
+Digest = Annotated[str, text_like(r"^[0-9a-f]{64}$(?!\n)", "a digest of 64 hexadecimal digits, 0-9 a-f")]
+ModelName = Annotated[
+    str, text_like(r"^[0-9a-f]{8,64}$(?!\n)", "a model's digest, or its first 8 or more hexadecimal digits, 0-9 a-f")
+]
+Timestamp = Annotated[
+    str,
+    text_like(
+        r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$(?!\n)",
+        "RFC 3339 with a zone, as in 2026-01-31T12:00:00.000Z, or integer epoch milliseconds",
+    ),
+]
 Revision = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Total = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 WatchSeconds = Annotated[int, msgspec.Meta(ge=0, le=30 * 86_400)]
 BasisPoints = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 LogNumber = Annotated[int, msgspec.Meta(ge=0, le=511)]
-TopicName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,249}$(?!\n)")]
-TopicId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._:@-]{1,64}$(?!\n)")]
-Actor = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-Reason = Annotated[str, msgspec.Meta(max_length=2_000)]
+TopicName = Annotated[
+    str, text_like(r"^[A-Za-z0-9._-]{1,249}$(?!\n)", "a topic as Kafka names it, 1 to 249 letters, digits, . _ -")
+]
+TopicId = Annotated[str, text_like(r"^[A-Za-z0-9._:@-]{1,64}$(?!\n)", FORM_OF_TOKENS)]
+LONGEST_ACTOR = 200
+LONGEST_REASON = 2_000
+Actor = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_ACTOR)]
+Reason = Annotated[str, msgspec.Meta(max_length=LONGEST_REASON)]
 
 
 class CommandKind(StrEnum):
@@ -66,6 +80,7 @@ LARGEST_COMMAND_BYTES = 256 * 1024
 """The largest command that is decoded: lists of a thousand cards have room, and a compressed record has any size."""
 MOST_CONTAINERS = 10_000
 """The most arrays and objects, counted by their brackets: decoded, they cost a hundred times their bytes."""
+_SMALLEST_UNQUOTED = 10**20
 _LONGEST_QUOTATION = 200
 """A text of an unreadable record that is longer is not quoted: the answer would be too large for its topic."""
 
@@ -208,6 +223,15 @@ def read_command(value: bytes) -> Command | UnreadableRecord:
     return UnreadableRecord(disordered, command.command_id, command.deployment) if disordered else command
 
 
+def argument_problems(arguments: Mapping[str, object]) -> tuple[Problem, ...]:
+    """Return what `read_command` would refuse of these fields of a command, by name; one that is None is absent.
+
+    For a sender: a command that is refused stays on its topic for ever.
+    """
+    given = (field for field in msgspec.structs.fields(Command) if arguments.get(field.name) is not None)
+    return tuple(problem for field in given for problem in _value_problems(field, arguments[field.name]))
+
+
 def _excess(value: bytes) -> str:
     """Return what there is too much of to decode a command; empty if nothing."""
     if len(value) > LARGEST_COMMAND_BYTES:
@@ -246,9 +270,9 @@ def _value_problems(field: msgspec.structs.FieldInfo, value: object) -> tuple[Pr
         msgspec.convert(value, field.type)
         if field.name in _TIMES:
             parse_time_ms(value)  # the pattern alone admits the 31st of June
-    except msgspec.ValidationError as error:
+    except msgspec.ValidationError:
         code = ProblemCode.UNSUPPORTED_KIND if field.name == "kind" else ProblemCode.INVALID_FIELD
-        return (Problem(code, f"{field.name}: {_explained(error)}"),)
+        return (Problem(code, f"{field.name}: expected {expected(field.type)}, got {_quoted(value)}"),)
     except InvalidTimeError as error:
         return (Problem(ProblemCode.INVALID_FIELD, f"{field.name}: {error}"),)
     return ()
@@ -289,12 +313,19 @@ def _text(fields: dict[str, Any], name: str) -> str | None:
 
 def _explained(error: Exception) -> str:
     """Return an error's message, but not a long one: it quotes what was read, and half of it may hide a card number."""
-    message = str(error)
+    message = without_pattern(error)
     return message if len(message) <= _LONGEST_QUOTATION else f"{len(message)} characters that are not allowed"
 
 
 def _quoted(value: object) -> str:
-    """Quote a short text, or name the type: `repr` of a deeply nested value raises."""
-    if isinstance(value, str) and len(value) <= _LONGEST_QUOTATION:
-        return repr(value)
-    return type(value).__name__
+    """Quote a short text or a number, or say what else it is: `repr` of a deeply nested value raises."""
+    match value:
+        case bool() | float():
+            return str(value)
+        case int():
+            return str(value) if abs(value) < _SMALLEST_UNQUOTED else "a larger number"
+        case str():
+            return repr(value) if len(value) <= _LONGEST_QUOTATION else f"{len(value)} characters"
+        case dict():
+            return "an object"
+    return "a list"

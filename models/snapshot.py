@@ -12,6 +12,7 @@ import msgspec
 from models.commands import Event, read_event
 from models.errors import DamagedSnapshotError
 from models.event_log import EventFold, EventLog
+from models.expected import without_pattern
 from models.lineup import Lineup
 
 
@@ -57,7 +58,7 @@ def read_snapshot(text: bytes) -> dict[str, bytes]:
     try:
         head, events = _head(first), {_event_id(line).event_id: line for line in lines if line}
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DamagedSnapshotError(f"no snapshot of the control log: {error}") from error
+        raise DamagedSnapshotError(f"no snapshot of the control log: {without_pattern(error)}") from error
     if len(events) != head.events:
         raise DamagedSnapshotError(
             f"the snapshot has {len(events)} events instead of {head.events}: it is not complete"

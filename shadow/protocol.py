@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from models.expected import without_pattern
 from models.policy import Decision
 from models.problems import Problem
 from shadow.errors import FrameError
@@ -102,7 +103,7 @@ def _decoded(decoder: "msgspec.msgpack.Decoder[_Message]", payload: bytes, what:
     try:
         return decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise FrameError(f"a frame holds no {what}: {error}") from error
+        raise FrameError(f"a frame holds no {what}: {without_pattern(error)}") from error
 
 
 def frame(payload: bytes) -> bytes:

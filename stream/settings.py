@@ -5,13 +5,15 @@ variables of the environment, its own `OTEL_*`.
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from collections.abc import Collection, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, get_type_hints
 from urllib.parse import SplitResult, parse_qs, quote, urlsplit
 
 import msgspec
 
 from features.redis.urls import first_host
+from models.expected import EXPECTED, expected, text_like
 from models.logins import SHORTEST_SECRET, secrets_in, without_logins
 from stream.errors import SettingsError
 
@@ -19,19 +21,39 @@ PREFIX = "FRAUDSTREAM_"
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|h|d)?")
 _REDIS_SECRETS = ("password", "sentinel_password")
 _INSECURE_OPTIONS = {"ssl_cert_reqs", "ssl_check_hostname"}
+_ALIKE = 0.8
+"""How much of two names must be the same for one to be taken for a misspelling of the other, from 0 to 1."""
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 
 _HOST = r"(\[[0-9A-Fa-f:.]+\]|[^\s,:\[\]]+)"
-_PORT = r"[0-9]{1,5}"
+_PORT = r"0*([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+_LETTERS = "letters, digits, . _ -"
 
-Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
-Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,100}(?!\n)$")]
-Prefix = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{0,100}(?!\n)$")]
-Skew = Annotated[float, msgspec.Meta(ge=0, le=86_400)]
-Watch = Annotated[float, msgspec.Meta(ge=0, le=30 * 86_400)]
-Addresses = Annotated[str, msgspec.Meta(pattern=rf"^{_HOST}:{_PORT}(,{_HOST}:{_PORT})*(?!\n)$")]
-Address = Annotated[str, msgspec.Meta(pattern=rf"^({_HOST})?:{_PORT}(?!\n)$")]
-RedisUrl = Annotated[str, msgspec.Meta(pattern=r"^(rediss?(\+(cluster|sentinel))?|unix)://[^\s]+(?!\n)$")]
+
+def _duration(limits: str) -> dict[str, str]:
+    """Return what a duration's annotation has in words."""
+    return {EXPECTED: f"a duration such as 20, 500 ms or 5 min, {limits}"}
+
+
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400, extra=_duration("above 0, at most 1 d"))]
+Skew = Annotated[float, msgspec.Meta(ge=0, le=86_400, extra=_duration("0 or more, at most 1 d"))]
+Watch = Annotated[float, msgspec.Meta(ge=0, le=30 * 86_400, extra=_duration("0 or more, at most 30 d"))]
+Name = Annotated[str, text_like(r"^[A-Za-z0-9._-]{1,64}(?!\n)$", f"1 to 64 {_LETTERS}")]
+OptionalName = Annotated[str, text_like(r"^[A-Za-z0-9._-]{0,64}(?!\n)$", f"at most 64 {_LETTERS}")]
+Prefix = Annotated[str, text_like(r"^[A-Za-z0-9._-]{0,100}(?!\n)$", f"at most 100 {_LETTERS}")]
+Addresses = Annotated[
+    str, text_like(rf"^{_HOST}:{_PORT}(,{_HOST}:{_PORT})*(?!\n)$", "host:port,host:port,… without spaces")
+]
+Address = Annotated[str, text_like(rf"^({_HOST})?:{_PORT}(?!\n)$", "host:port, or :port for all interfaces")]
+RedisUrl = Annotated[
+    str,
+    text_like(
+        r"^(rediss?(\+(cluster|sentinel))?|unix)://[^\s]+(?!\n)$",
+        "a URL without spaces that begins with redis://, rediss://, redis+cluster://, rediss+cluster://, "
+        "redis+sentinel://, rediss+sentinel:// or unix://",
+    ),
+]
+Author = Annotated[str, msgspec.Meta(max_length=200)]
 Place = Annotated[str, msgspec.Meta(min_length=1)]
 
 
@@ -51,7 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     group: Prefix = ""
     """The consumer group that the workers of a deployment share; empty: `fraudstream-<deployment>`. No worker of
     another deployment may be in it, and a deployment has one group."""
-    group_instance: Prefix = ""
+    group_instance: OptionalName = ""
     """A name of the worker in its group that it keeps over restarts (`group.instance.id`), each worker its own; empty:
     none. A restart within the session timeout then moves no partition, but a worker that is stopped and does not come
     back leaves its partitions without decisions for that long."""
@@ -110,10 +132,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """If the challenger's process does not answer for this long, it is killed and restarted."""
     shadow_memory_mb: Annotated[int, msgspec.Meta(ge=256, le=1_048_576)] = 1024
     """The limit of the challenger's private memory, in MiB."""
-    worker_id: Prefix = ""
+    worker_id: OptionalName = ""
     """The worker's name in events; empty: `FRAUDSTREAM_GROUP_INSTANCE`, or host and process id."""
 
-    actor: str = ""
+    actor: Author = ""
     """The author that is recorded with a command; empty: the login name."""
 
     def topic(self, name: str) -> str:
@@ -151,15 +173,46 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             values[name] = msgspec.convert(
                 read_seconds(text) if kind in (Seconds, Skew, Watch) else text, kind, strict=False
             )
-        except msgspec.ValidationError as error:
-            expected = f"Expected one of {', '.join(get_args(kind))}" if get_origin(kind) is Literal else error
-            problems.append(f"{PREFIX}{name.upper()}: {expected}, got {_shown(name, text)}")
+        except msgspec.ValidationError:
+            problems.append(f"{PREFIX}{name.upper()}: {_refusal(name, kind, text)}")
     settings = Settings(**values)
     problems += [*_login_problems(settings), *_tls_problems(settings), *_redis_problems(settings)]
     problems += _name_problems(settings)
     if problems:
         raise SettingsError("\n".join(problems))
     return msgspec.structs.replace(settings, redis_url=_with_cafile(settings.redis_url, settings.redis_cafile))
+
+
+def near_misses(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a line for each variable that is no setting, but has nearly the name of one: it has no effect.
+
+    A variable with our prefix and another name may belong to another program (Kubernetes sets `FRAUDSTREAM_PORT` for a
+    service of this name), so it is no problem. No line holds a value.
+    """
+    settings = {field.name.upper() for field in msgspec.structs.fields(Settings)}
+    found = []
+    for variable in sorted(environment):
+        name = variable[len(PREFIX) :].upper()
+        known = variable.startswith(PREFIX) and variable[len(PREFIX) :] in settings
+        if variable.upper().startswith(PREFIX) and not known and (near := _nearest(name, settings)):
+            meant = " or ".join(f"{PREFIX}{one}" for one in near)
+            found.append(f"{variable} is no setting and has no effect; did you mean {meant}?")
+    return tuple(found)
+
+
+def _nearest(name: str, settings: Collection[str]) -> list[str]:
+    """Return the settings with nearly this name: a few letters differ, or one word is missing or too many."""
+    words = set(name.split("_"))
+    spelled = get_close_matches(name, sorted(settings), 1, _ALIKE)
+    return spelled or [one for one in sorted(settings) if len(words ^ set(one.split("_"))) == 1]
+
+
+def _refusal(name: str, kind: object, text: str) -> str:
+    """Return why a value cannot be used: what is expected, what is given and by what, and what holds without it."""
+    (default,) = (field.default for field in msgspec.structs.fields(Settings) if field.name == name)
+    shown = f"{default:g} s" if isinstance(default, float) else str(default)
+    without = f"; unset, it is {shown}" if shown else ""
+    return f"expected {expected(kind)}, got {_shown(name, text)} from the environment{without}"
 
 
 def _login_problems(settings: Settings) -> Iterator[str]:

@@ -13,6 +13,7 @@ from models.errors import ModelError
 from models.loading import Model
 from models.loading import load as load_model
 from models.problems import Problem
+from stream.cli.arguments import ModelParam
 from stream.cli.extras import needs
 from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import Command, json_option, refuse, say
@@ -22,7 +23,14 @@ from stream.control.probes import probe_vectorisers
 from stream.errors import StreamError
 from stream.settings import Settings
 
-_MODEL = click.option("--model", "name", required=True, help="A digest in the repository, or a prefix of one.")
+_MODEL = click.option(
+    "--model",
+    "name",
+    type=ModelParam(),
+    metavar="TEXT",
+    required=True,
+    help="A digest in the repository, or a prefix of one.",
+)
 
 
 @click.command()

@@ -1,13 +1,15 @@
 """Options and sending that the commands to a deployment's workers share."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from getpass import getuser
 
 import click
 import msgspec
 from aiokafka.errors import KafkaError
 
-from models.commands import CommandKind, Event, EventKind
+from models.commands import LONGEST_REASON, CommandKind, Event, EventKind
 from stream.cli.output import refuse, say
 from stream.cli.settings import refuse_kafka, refused_settings
 from stream.control.client import CommandRequest, PartitionArguments
@@ -18,7 +20,9 @@ from stream.telemetry.command_line import command_traced
 
 
 def _harmless(_context: click.Context, _option: click.Parameter, reason: str) -> str:
-    """Refuse a text with a card number in it: the topic keeps it for ever."""
+    """Refuse a text with a card number in it, or one that no command may have: the topic keeps it for ever."""
+    if len(reason) > LONGEST_REASON:
+        raise click.BadParameter(f"it has {len(reason)} characters, more than {LONGEST_REASON}")
     if holds_card_number(reason):
         raise click.BadParameter("it holds a card number; name the card by its token, or leave it out")
     return reason
@@ -28,6 +32,15 @@ reason_option = click.option("--reason", default="", callback=_harmless, help="W
 wait_option = click.option(
     "--wait", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True, help="Seconds."
 )
+
+
+@contextmanager
+def refused_arguments() -> Iterator[None]:
+    """Exit with 2 if a request cannot be made of the arguments, before anything is sent."""
+    try:
+        yield
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def send(settings: Settings, wish: CommandRequest, *, as_json: bool) -> None:
@@ -68,8 +81,9 @@ def send_partition_command(
 ) -> None:
     """Send a command about a partition; `options` are its reason, its wait, and whether to print JSON."""
     reason, wait, as_json = options
-    actor = settings.actor or getuser()
-    send(settings, CommandRequest(kind, actor, reason, wait, partition=arguments), as_json=as_json)
+    with refused_arguments():
+        request = CommandRequest(kind, settings.actor or getuser(), reason, wait, partition=arguments)
+    send(settings, request, as_json=as_json)
 
 
 def verdict_text(event: Event) -> str:

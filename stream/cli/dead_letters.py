@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from models.commands import CommandKind
 from models.errors import InvalidTimeError
@@ -170,6 +170,8 @@ def _doubt(settings: Settings, tp: TopicPartition, offset: int) -> str:
     """Return a line that says why a skip would change nothing: workers pass over a range by its first offset."""
     try:
         found = asyncio.run(asyncio.wait_for(unreadable_at(settings, tp, offset), _CHECK_SECONDS))
+    except UnknownTopicOrPartitionError as error:
+        refuse_kafka(settings, error, "the command was not sent: ")
     except (KafkaError, OSError, TimeoutError) as error:
         return f"warning: it cannot be checked whether offset {offset} is unreadable: {error!r}\n"
     if found is None:

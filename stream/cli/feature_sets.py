@@ -4,12 +4,13 @@ import click
 
 from features.errors import DeclarationError
 from features.vector.sets import FeatureSets, load_sets
+from stream.settings import PREFIX
 
 
-def features_or_refuse(modules: str) -> FeatureSets:
-    """Load the feature sets that a setting names, or exit with 2, as for any invalid setting."""
+def features_or_refuse(modules: str, source: str = f"{PREFIX}FEATURES") -> FeatureSets:
+    """Load the feature sets that a setting or an option names, or exit with 2 and name that `source`."""
     try:
         return load_sets(modules)
     except DeclarationError as error:
-        click.echo(str(error), err=True)
+        click.echo(f"{source}: {error}", err=True)
         raise SystemExit(2) from error

@@ -111,7 +111,9 @@ def list_command(module: str | None, as_json: bool) -> None:  # noqa: FBT001 - a
 
     Of two feature sets in FRAUDSTREAM_FEATURES it prints the newest, the one named last.
     """
-    feature_set = features_or_refuse(settings_or_refuse().features if module is None else module).newest
+    settings = settings_or_refuse()
+    sets = features_or_refuse(settings.features) if module is None else features_or_refuse(module, "--set")
+    feature_set = sets.newest
     if as_json:
         say(as_json, facts(feature_set), "")
     else:

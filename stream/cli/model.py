@@ -7,12 +7,12 @@ from typing import Any
 import click
 
 from models.commands import CommandKind
-from stream.cli.commands import reason_option, send, wait_option
+from stream.cli.arguments import Duration, ModelParam
+from stream.cli.commands import reason_option, refused_arguments, send, wait_option
 from stream.cli.output import Command, json_option
 from stream.cli.restore import restore
 from stream.cli.settings import settings_or_refuse
 from stream.control.client import CommandRequest
-from stream.settings import read_seconds
 
 
 @click.group()
@@ -37,19 +37,6 @@ def _wish_options(function: Command) -> Command:
     return function
 
 
-class Duration(click.ParamType):
-    """Reads `30min`, `90 s` or `0` as seconds."""
-
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return seconds, or fail with what was expected."""
-        seconds = read_seconds(str(value))
-        if isinstance(seconds, str):
-            self.fail(f"{value!r} is not a duration such as 90, 30min or 2h", param, ctx)
-        return seconds
-
-
 _watch_option = click.option(
     "--watch", type=Duration(), help="How long the previous model stays in the shadow, e.g. 30min; 0: not at all."
 )
@@ -61,14 +48,15 @@ def _command(kind: CommandKind, name: str, help_text: str) -> None:
 
     def run(digest: str | None = None, **options: Any) -> None:  # noqa: ANN401 - click's options
         settings, as_json = settings_or_refuse(), options.pop("as_json")
-        request = CommandRequest(kind=kind, model=digest, actor=settings.actor or getuser(), **options)
+        with refused_arguments():
+            request = CommandRequest(kind=kind, model=digest, actor=settings.actor or getuser(), **options)
         send(settings, request, as_json=as_json)
 
     decorated: Callable[..., None] = _wish_options(run)
     if kind is CommandKind.PROMOTE:
         decorated = _watch_option(decorated)
     if takes_model:
-        decorated = click.argument("digest", metavar="MODEL")(decorated)
+        decorated = click.argument("digest", type=ModelParam(), metavar="MODEL")(decorated)
     model.command(name, help=help_text)(decorated)
 
 
@@ -96,7 +84,7 @@ def list_command(as_json: bool) -> None:  # noqa: FBT001 - a flag
 
 
 @model.command("show")
-@click.argument("digest", metavar="MODEL")
+@click.argument("digest", type=ModelParam(), metavar="MODEL")
 @json_option
 def show_command(digest: str, as_json: bool) -> None:  # noqa: FBT001 - a flag
     """Show a model: what it is, and what became of it.

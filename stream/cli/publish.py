@@ -19,7 +19,7 @@ from stream.cli.settings import refuse_kafka, refused_settings, settings_or_refu
 from stream.dataset.injector import InjectionReport, Injector, ScheduledRecord
 from stream.dataset.records import RecordKind, RecordsFile
 from stream.errors import StreamError
-from stream.kafka.client import producer_options
+from stream.kafka.client import producer_options, require_topic
 from stream.kafka.topics import LABELS, TRANSACTIONS
 from stream.kafka.tracing import OperationTracing
 from stream.settings import Settings
@@ -45,6 +45,7 @@ def publish(file: Path, rate: float | None, labels: bool, as_json: bool) -> None
     settings = settings_or_refuse()
     kind = RecordKind.LABEL if labels else RecordKind.TRANSACTION
     try:
+        asyncio.run(_check_topic(settings, kind))
         with tempfile.TemporaryDirectory(prefix="fraudstream-publish-") as workplace:
             source = RecordsFile(file, Path(workplace))
             with refused_settings():
@@ -57,6 +58,20 @@ def publish(file: Path, rate: float | None, labels: bool, as_json: bool) -> None
     say(as_json, facts, f"sent {done.sent} {kind}s in {rate_text}")
 
 
+def _topic(kind: RecordKind) -> str:
+    return LABELS.name if kind is RecordKind.LABEL else TRANSACTIONS.name
+
+
+async def _check_topic(settings: Settings, kind: RecordKind) -> None:
+    """Fail before the file is read, which may take minutes, if there is no topic to send to."""
+    producer = AIOKafkaProducer(**producer_options(settings))
+    try:
+        await producer.start()
+        await require_topic(producer, settings.topic(_topic(kind)))
+    finally:
+        await producer.stop()
+
+
 async def _publish(settings: Settings, source: RecordsFile, kind: RecordKind, rate: float | None) -> InjectionReport:
     async with steps_outside(settings, _SERVICE) as operations:
         return await _send(settings, source, kind, rate, operations)
@@ -65,7 +80,7 @@ async def _publish(settings: Settings, source: RecordsFile, kind: RecordKind, ra
 async def _send(
     settings: Settings, source: RecordsFile, kind: RecordKind, rate: float | None, operations: OperationTracing
 ) -> InjectionReport:
-    name = LABELS.name if kind is RecordKind.LABEL else TRANSACTIONS.name
+    name = _topic(kind)
     topic = settings.topic(name)
     producer = AIOKafkaProducer(**producer_options(settings))
     try:

@@ -1,7 +1,6 @@
 """`fraudstream score`: rescores a transactions file or a range of the topic, and lays the report out as tables."""
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ from rich.text import Text
 
 from features.errors import FormulaError
 from features.vector.sets import FeatureSets
-from models.errors import InvalidTimeError, ModelError
-from models.times import parse_time_ms
+from models.errors import ModelError
+from stream.cli.arguments import ModelParam, MomentParam, Offsets
 from stream.cli.extras import needs
 from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import json_option, refuse, say
@@ -27,7 +26,6 @@ from stream.rescoring.request import DiffReport, FileRequest, Range, RescoringEr
 from stream.settings import Settings
 
 _SHORT = 12
-_OFFSETS = re.compile(r"(\d+):(\d+)-(\d+)")
 
 
 def scored(report: ScoreReport) -> RenderableType:
@@ -70,33 +68,6 @@ def _examples(report: DiffReport) -> Table:
     return table
 
 
-class MomentParam(click.ParamType):
-    """Reads RFC 3339 text with a zone, or epoch milliseconds."""
-
-    name = "time"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return epoch milliseconds, or fail with what was expected."""
-        text = str(value)
-        try:
-            return parse_time_ms(int(text) if text.isdecimal() else text).epoch_ms
-        except InvalidTimeError as error:
-            self.fail(str(error), param, ctx)
-
-
-class Offsets(click.ParamType):
-    """Reads a partition and a range of its offsets, such as `0:100-200`, which includes 100 and excludes 200."""
-
-    name = "partition:from-to"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int, int]:
-        """Return partition, first offset and end offset, or fail with what was expected."""
-        found = _OFFSETS.fullmatch(str(value))
-        if found is None:
-            self.fail(f"{value!r} is not PARTITION:FROM-TO, such as 0:100-200", param, ctx)
-        return int(found[1]), int(found[2]), int(found[3])
-
-
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
 @click.option("--topic", is_flag=True, help="Score transactions of the topic, in the order in which they were seen.")
@@ -109,7 +80,12 @@ class Offsets(click.ParamType):
     multiple=True,
     help="With --topic: transactions 100 to 199 of partition 0 by 0:100-200; repeatable.",
 )
-@click.option("--model", metavar="DIGEST", help="The model that scores: its digest, or the first 8 digits or more.")
+@click.option(
+    "--model",
+    type=ModelParam(),
+    metavar="DIGEST",
+    help="The model that scores: its digest, or the first 8 digits or more.",
+)
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The parquet file to write.")
 @click.option(
     "--threads", type=click.IntRange(1, 1024), default=lambda: len(os.sched_getaffinity(0)), show_default="all cores"

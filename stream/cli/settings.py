@@ -13,12 +13,14 @@ from stream.cli.output import refuse
 from stream.errors import SettingsError
 from stream.kafka.client import check_tls_files, explain_error
 from stream.logs import log_to_stderr
-from stream.settings import Settings, read_settings
+from stream.settings import Settings, near_misses, read_settings
 from stream.telemetry.environment import read as read_telemetry
 
 
 def settings_or_refuse() -> Settings:
-    """Read the settings; exit with 2 if they are invalid, as for wrong usage."""
+    """Read the settings; exit with 2 if they are invalid, as for wrong usage, and warn of misspelled variables."""
+    for warning in near_misses(os.environ):
+        click.echo(f"warning: {warning}", err=True)
     with refused_settings():
         settings = read_settings(os.environ)
         check_tls_files(settings)

@@ -17,6 +17,7 @@ from models.times import format_time, parse_time_ms
 from shadow.tally import Shift, Tally
 from stream.challenger.report import ShadowReport, report
 from stream.challenger.tables import report_tables
+from stream.cli.arguments import ModelParam
 from stream.cli.output import json_option, refuse, say
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.clock import now_ms
@@ -33,7 +34,12 @@ def shadow() -> None:
 
 
 @shadow.command("report")
-@click.option("--digest", metavar="MODEL", help="A model that is or was in the shadow; by default the present one.")
+@click.option(
+    "--digest",
+    type=ModelParam(),
+    metavar="MODEL",
+    help="A model that is or was in the shadow; by default the present one.",
+)
 @click.option("--since", metavar="TIME", help="Decisions from then on, RFC 3339 with a zone; by default a day ago.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Decisions of the last MINUTES.")
 @json_option

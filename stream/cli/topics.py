@@ -64,7 +64,7 @@ def accept_loss(  # noqa: PLR0913 - click's options
         raise click.UsageError("--reason is needed: it is kept with the command for ever")
     try:
         found = asyncio.run(read_losses(settings))
-    except (TopicsError, ControlLogError, KafkaError, OSError) as error:
+    except (ControlLogError, KafkaError, OSError) as error:
         refuse_kafka(settings, error)
     _require_read(found.partitions, topic, partition)
     wanted = [one for one in found.losses if topic in (None, one.topic) and partition in (None, one.partition)]

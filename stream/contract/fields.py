@@ -8,21 +8,22 @@ import msgspec
 import numpy as np
 
 from models.errors import InvalidTimeError
+from models.expected import FORM_OF_TOKENS, expected, text_like
 from models.times import Moment, parse_time_ms
 from stream.card_numbers import LONGEST
 from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.iso import COUNTRIES, CURRENCY_DECIMALS
-from stream.redaction import holds_card_number, shorten, shown
+from stream.redaction import holds_card_number, shown
 
 # `(?!\n)$`: Python's `$` alone also matches before a last newline; JSON Schema's does not mind the look-ahead.
-Token = Annotated[
-    str, msgspec.Meta(pattern=r"^[A-Za-z0-9._:@-]{1,64}(?!\n)$", description="a token, never a card number")
-]
+Token = Annotated[str, text_like(r"^[A-Za-z0-9._:@-]{1,64}(?!\n)$", FORM_OF_TOKENS, "a token, never a card number")]
 TransactionId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 AmountMinor = Annotated[int, msgspec.Meta(ge=0, le=10**12, description="in the currency's minor unit")]
-CurrencyCode = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}(?!\n)$", description="ISO 4217, alphabetic")]
-CountryCode = Annotated[str, msgspec.Meta(pattern="^[A-Z]{2}(?!\n)$", description="ISO 3166-1 alpha-2")]
-CategoryCode = Annotated[str, msgspec.Meta(pattern="^[0-9]{4}(?!\n)$", description="merchant category code")]
+CurrencyCode = Annotated[str, text_like("^[A-Z]{3}(?!\n)$", "an ISO 4217 code, such as EUR", "ISO 4217, alphabetic")]
+CountryCode = Annotated[
+    str, text_like("^[A-Z]{2}(?!\n)$", "an ISO 3166-1 alpha-2 code, such as DE", "ISO 3166-1 alpha-2")
+]
+CategoryCode = Annotated[str, text_like("^[0-9]{4}(?!\n)$", "4 digits", "merchant category code")]
 Latitude = Annotated[float, msgspec.Meta(ge=-90, le=90, description="degrees north")]
 Longitude = Annotated[float, msgspec.Meta(ge=-180, le=180, description="degrees east")]
 Time = Annotated[
@@ -47,9 +48,6 @@ MOST_COUNTED = 10_000
 
 _SEARCHED_CHARACTERS = 256
 """An identifier is searched for a card number up to here: it is invalid beyond 64 characters, and then used nowhere."""
-
-_LONGEST_PROBLEM = 300
-"""Messages of msgspec quote a text that is none of those allowed, whatever its length."""
 
 _STEPS = np.zeros(256, np.int8)
 _STEPS[list(b"[{")], _STEPS[list(b"]}")] = 1, -1
@@ -169,10 +167,10 @@ def _problem(name: str, field: Field, value: object) -> Rejection | None:
         return Rejection(DeadLetterCode.CARD_NUMBER, f"{name}: contains a card number; send a token instead")
     try:
         converted = msgspec.convert(value, field.type)
-    except msgspec.ValidationError as error:
+    except msgspec.ValidationError:
         unknown = field.check is known_currency and isinstance(value, str)
         code = DeadLetterCode.UNKNOWN_CURRENCY if unknown else DeadLetterCode.INVALID_FIELD
-        return Rejection(code, f"{name}: {shorten(str(error), _LONGEST_PROBLEM)}, got {shown(value)}")
+        return Rejection(code, f"{name}: expected {expected(field.type)}, got {shown(value)}")
     problem = field.check(converted)
     return problem and Rejection(problem.code, f"{name}: {problem.detail}")
 

@@ -5,13 +5,22 @@ import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from models.commands import Command, CommandKind, Event, EventKind, encode, read_command, read_event
+from models.commands import (
+    Command,
+    CommandKind,
+    Event,
+    EventKind,
+    argument_problems,
+    encode,
+    read_command,
+    read_event,
+)
 from models.event_log import EventFold, EventLog
 from models.times import format_time
 from stream.clock import now_ms
@@ -26,6 +35,7 @@ from stream.kafka.topics import MODEL_CONTROL, MODEL_EVENTS
 from stream.kafka.tracing import OperationTracing
 from stream.settings import Settings
 
+LONGEST_WAIT_SECONDS = 86_400
 _VERDICTS = (EventKind.ACCEPTED, EventKind.REFUSED)
 _COMMANDS_SECONDS = 10.0
 """How long the commands behind verdicts are read; without them, a history does not say who and why."""
@@ -50,6 +60,9 @@ class CommandRequest:
 
     `watch` is for how many seconds a promotion keeps its predecessor in the shadow; None: the workers' setting.
     `partition` names what a loss or unreadable records are accepted of.
+
+    Raises:
+        ValueError: workers would refuse the command for some of its values, all of them named.
     """
 
     kind: CommandKind
@@ -61,6 +74,26 @@ class CommandRequest:
     force: bool = False
     watch: float | None = None
     partition: PartitionArguments | None = None
+
+    def __post_init__(self) -> None:
+        given = {"expected_revision": self.expected_revision, **self.arguments()}
+        problems = [problem.detail for problem in argument_problems(given)]
+        if not 0 < self.wait <= LONGEST_WAIT_SECONDS:  # nor is NaN
+            problems.append(f"wait: expected above 0 and at most {LONGEST_WAIT_SECONDS} seconds, got {self.wait:g}")
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the fields of the command that the request determines; one that is None is absent."""
+        return {
+            "kind": self.kind,
+            "model": self.model,
+            "actor": self.actor,
+            "reason": self.reason,
+            "force": self.force,
+            "watch_seconds": None if self.watch is None else math.ceil(self.watch),
+            **({} if self.partition is None else self.partition._asdict()),
+        }
 
 
 async def read_events(settings: Settings) -> list[Event]:
@@ -157,6 +190,7 @@ async def _send_and_await_verdict(
     settings: Settings, request: CommandRequest, headers: Headers, tell: Tell | None
 ) -> tuple[str, Event | None]:
     async with _LogReader(settings) as reader:
+        await reader.require_topic(settings.topic(MODEL_CONTROL.name))
         await reader.read_to_end()
         expected = request.expected_revision
         command = _command(settings, request, reader.revision() if expected is None else expected)
@@ -190,15 +224,9 @@ def _command(settings: Settings, request: CommandRequest, revision: int) -> Comm
         command_id=uuid4().hex,
         deployment=settings.deployment,
         expected_revision=revision,
-        kind=request.kind,
-        model=request.model,
-        actor=request.actor,
-        reason=request.reason,
         issued_at=format_time(now),
         expires_at=format_time(now + int(request.wait * 1000)),
-        force=request.force,
-        watch_seconds=None if request.watch is None else math.ceil(request.watch),
-        **({} if request.partition is None else request.partition._asdict()),
+        **request.arguments(),
     )
 
 
@@ -228,7 +256,7 @@ class _LogReader:
     async def __aenter__(self) -> Self:
         try:
             await self._consumer.start()
-            await require_topic(self._consumer, self._tp.topic)
+            await self.require_topic(self._tp.topic)
         except BaseException:  # a cancellation as well
             await self._consumer.stop()
             raise
@@ -237,6 +265,10 @@ class _LogReader:
 
     async def __aexit__(self, *_: object) -> None:
         await self._consumer.stop()
+
+    async def require_topic(self, topic: str) -> None:
+        """Fail at once if a topic is missing."""
+        await require_topic(self._consumer, topic)
 
     async def read_to_end(self) -> None:
         """Read up to the end that the log has now."""

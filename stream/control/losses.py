@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import UnknownTopicOrPartitionError
 
 from models.judge import InputTopic
 from models.logs import Logs
 from stream.control.client import read_fold
-from stream.errors import TopicsError
-from stream.kafka.client import MISSING_OR_HIDDEN, connection_options
+from stream.kafka.client import connection_options, missing_topic
 from stream.kafka.inputs import input_states, is_same_record, partitions_of
 from stream.kafka.losses import Loss, Progress, find_start, progress_of_labels
 from stream.kafka.offsets import committed_offsets
@@ -38,9 +38,8 @@ async def read_losses(settings: Settings) -> FoundLosses:
     """Return what each partition of transactions and labels lost and no operator has accepted yet.
 
     Raises:
-        TopicsError: a topic is missing.
         ControlLogError: the log of events has lost records.
-        aiokafka.errors.KafkaError: the brokers do not respond.
+        aiokafka.errors.KafkaError: the brokers do not respond, or a topic is missing.
     """
     fold = await read_fold(settings)
     scores = own_scores(settings, fold.term)
@@ -72,7 +71,7 @@ def _loss(
 async def _partitions(admin: AIOKafkaAdminClient, topic: str) -> list[TopicPartition]:
     (described,) = await admin.describe_topics([topic])
     if described["error_code"]:
-        raise TopicsError(f"topic {topic} {MISSING_OR_HIDDEN}")
+        raise UnknownTopicOrPartitionError(missing_topic(topic))
     return partitions_of(topic, sorted(one["partition"] for one in described["partitions"]))
 
 

@@ -16,6 +16,7 @@ from features.history.store import NOWHERE, Entity, Fate, Histories, Ints, Obser
 from features.vector.sets import FeatureSets
 from features.vector.vectorise import vectorise
 from models.errors import ProbeError
+from models.expected import without_pattern
 from models.loading import VectoriseProbe
 from models.policy import Floats
 
@@ -68,7 +69,7 @@ def vectorise_probe(feature_set: FeatureSet) -> VectoriseProbe:
         try:
             probes = [_DECODER.decode(history) for history in histories]
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ProbeError(f"a probe history cannot be read: {error}") from error
+            raise ProbeError(f"a probe history cannot be read: {without_pattern(error)}") from error
         observed = _observed(probes, tuple(feature_set.horizons_ms))
         try:
             return vectorise(feature_set, _transactions(probes), observed)

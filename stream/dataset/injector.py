@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from aiokafka.structs import RecordMetadata
 
 from stream.clock import now_ms
 from stream.errors import StreamError
+from stream.kafka.client import missing_topic
 from stream.kafka.publisher import Headers
 from stream.kafka.tracing import OperationTrace, UntracedOperation, sent_attributes
 
@@ -81,7 +82,7 @@ class Injector:
         """Send all records and wait for their acknowledgements.
 
         Raises:
-            InjectionError: some were not acknowledged.
+            InjectionError: some were not acknowledged, or the topic is gone.
         """
         began, began_ms = time.monotonic(), now_ms()
         slots, sent, worst = 0, 0, 0.0
@@ -119,6 +120,9 @@ class Injector:
             future = await self._producer.send(
                 item.topic, value=item.value, key=item.key, timestamp_ms=due_ms, headers=list(operation.headers)
             )
+        except UnknownTopicOrPartitionError as error:  # aiokafka has looked for it for 10 s, and would for each record
+            operation.failed(type(error).__name__)
+            raise InjectionError(f"sending was stopped: {missing_topic(item.topic)}") from error
         except KafkaError as error:
             self._record_failure(operation, type(error).__name__, str(error))
             return

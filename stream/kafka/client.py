@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import create_conn
 from aiokafka.errors import (
@@ -39,8 +39,9 @@ LARGEST_OUTPUT_BYTES = 2 * 1024 * 1024
 _BATCH_BYTES = 512 * 1024
 """A topic's size limit applies to whole batches; half of Kafka's default fits every topic. Larger records go alone."""
 
-MISSING_OR_HIDDEN = (
-    "is missing, or we may not see it: docs/how-to/secure.md in fraudstream's repository lists the ACLs of each role"
+HIDDEN = (
+    "a topic that we may not see looks the same: docs/how-to/secure.md in fraudstream's repository lists the ACLs of "
+    "each role"
 )
 _CONNECT_TIMEOUT_MS = 3_000
 _DENIED = (ClusterAuthorizationFailedError, GroupAuthorizationFailedError, TopicAuthorizationFailedError)
@@ -199,14 +200,28 @@ def _member(member_id: str, client_id: str) -> Member:
     return Member(name, deployment) if separator else Member(deployment, None)
 
 
-async def require_topic(consumer: AIOKafkaConsumer, topic: str) -> None:
-    """Fail at once if the topic is missing or hidden: aiokafka would retry a request for its offsets for 40 s.
+def missing_topic(topic: str) -> str:
+    """Return the message that a topic is missing, and what to do."""
+    return (
+        f"topic {topic} is missing: create it with `fraudstream topics apply --partitions N`, or check "
+        f"{PREFIX}BROKERS and {PREFIX}TOPIC_PREFIX"
+    )
+
+
+async def require_topic(client: AIOKafkaConsumer | AIOKafkaProducer, topic: str) -> None:
+    """Fail at once if the topic is missing or hidden: aiokafka would retry a request about it for 10 to 40 s.
+
+    It asks for all topics, since a request for one creates it on brokers that create topics by themselves.
 
     Raises:
         aiokafka.errors.UnknownTopicOrPartitionError: the topic does not exist, or we may not see it.
     """
-    if topic not in await consumer.topics():
-        raise UnknownTopicOrPartitionError(f"topic {topic} {MISSING_OR_HIDDEN}")
+    if isinstance(client, AIOKafkaProducer):
+        topics = (await client.client.fetch_all_metadata()).topics()
+    else:
+        topics = await client.topics()
+    if topic not in topics:
+        raise UnknownTopicOrPartitionError(missing_topic(topic))
 
 
 async def explain_error(settings: Settings, error: BaseException) -> str:
@@ -219,6 +234,8 @@ async def explain_error(settings: Settings, error: BaseException) -> str:
             f"{error}: {_principal(settings)} lacks a permission; docs/how-to/secure.md in fraudstream's repository "
             "lists the ACLs of each role"
         )
+    if isinstance(error, UnknownTopicOrPartitionError) and error.args:
+        return f"{error.args[0]}{_or_hidden(settings)}"  # ours: `str(error)` begins with the name of the class
     if not isinstance(error, KafkaConnectionError):
         return str(error)
     reasons = [await _connect_problem(settings, address) for address in settings.brokers.split(",")]
@@ -257,6 +274,16 @@ def _explanation(settings: Settings, error: KafkaError | OSError) -> str:
         case KafkaConnectionError() | ConnectionResetError():
             return f"the broker ends the connection ({error}); {_PROTOCOL}"
     return str(error) or type(error).__name__
+
+
+def _or_hidden(settings: Settings) -> str:
+    """Return what else a missing topic may mean where brokers check permissions."""
+    if settings.kafka_security_protocol == "PLAINTEXT":
+        return ""
+    return (
+        f"; or {_principal(settings)} lacks a permission to see it: docs/how-to/secure.md in fraudstream's "
+        "repository lists the ACLs of each role"
+    )
 
 
 def _principal(settings: Settings) -> str:

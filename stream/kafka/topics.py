@@ -11,7 +11,7 @@ from aiokafka.errors import InvalidConfigurationError, KafkaError, TopicAlreadyE
 
 from models.terms import Term
 from stream.errors import TopicsError
-from stream.kafka.client import LARGEST_OUTPUT_BYTES, MISSING_OR_HIDDEN, connection_options, explain_error
+from stream.kafka.client import HIDDEN, LARGEST_OUTPUT_BYTES, connection_options, explain_error
 from stream.settings import Settings
 
 _DAY_MS = 86_400_000
@@ -114,7 +114,7 @@ async def problems(settings: Settings, admin: AIOKafkaAdminClient) -> tuple[str,
     counts = await _partition_counts(admin, settings)
     missing = [settings.topic(layout.name) for layout in LAYOUTS if settings.topic(layout.name) not in counts]
     if missing:
-        unseen = "" if settings.kafka_security_protocol == "PLAINTEXT" else f" ({MISSING_OR_HIDDEN})"
+        unseen = "" if settings.kafka_security_protocol == "PLAINTEXT" else f" ({HIDDEN})"
         advice = f"create them with `fraudstream topics apply --partitions N`{unseen}"
         return (f"topics missing: {', '.join(missing)}; {advice}",)
     return tuple(count_problems(settings, counts))

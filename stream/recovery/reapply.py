@@ -145,7 +145,7 @@ def part_count(reader: LogConsumer, settings: Settings) -> int:
     """
     counts = [len(reader.partitions_for_topic(settings.topic(one.name)) or ()) for one in (TRANSACTIONS, LABELS)]
     if not all(counts):
-        raise UnknownTopicOrPartitionError("the number of partitions of transactions and labels is unknown")
+        raise UnknownTopicOrPartitionError("the broker has not said how many partitions transactions and labels have")
     return sum(counts)
 
 

@@ -14,7 +14,7 @@ from stream.clock import now_ms
 from stream.consumer import log_and_offset
 from stream.control.client import read_fold
 from stream.errors import RebuildError
-from stream.kafka.client import connection_options, group_members
+from stream.kafka.client import connection_options, group_members, require_topic
 from stream.kafka.score_tails import read_resume_points
 from stream.kafka.topics import SCORES, has_records, own_scores
 from stream.recovery.reapply import log_reader, part_count
@@ -47,6 +47,7 @@ async def start_rebuild(settings: Settings, sets: FeatureSets, reason: str) -> A
     """
     async with log_reader(settings) as reader:
         parts = part_count(reader, settings)
+        await require_topic(reader, settings.topic(SCORES.name))
     if not await has_records(settings, settings.topic(SCORES.name)):
         raise RebuildError(
             f"deployment {settings.deployment} has decided nothing yet, so it has no histories to rebuild"

@@ -13,10 +13,12 @@ import msgspec
 
 from features.declaration import FeatureSet
 from models.commands import Token
+from models.expected import FORM_OF_TOKENS
 from stream.errors import StreamError
 
 Progress = Callable[[str, int, int], None]
 """Called now and then with the name of the stage, how much of it is done, and the total."""
+_LONGEST_SHOWN = 80
 _BOUNDS = {"trees": (1, 10_000), "leaves": (2, 131_072), "threads": (1, 1_024), "seed": (0, 2**31 - 1)}
 
 
@@ -66,14 +68,15 @@ class TrainingRequest:
             try:
                 msgspec.convert(text, Token)
             except msgspec.ValidationError:
-                yield f"{name} is not 1 to 64 of A-Z a-z 0-9 . _ : @ -"
+                yield f"{name}: expected {FORM_OF_TOKENS}, got {text[:_LONGEST_SHOWN]!r}"
         if not 0.0 <= self.decline_share <= self.review_share <= 1.0:
-            yield "decline_share and review_share are not 0 <= decline <= review <= 1"
+            given = f"{self.decline_share} and {self.review_share}"
+            yield f"decline_share and review_share: expected 0 <= decline <= review <= 1, got {given}"
         for name, (least, most) in _BOUNDS.items():
             if not least <= getattr(self, name) <= most:
-                yield f"{name} is not from {least} to {most}"
+                yield f"{name}: expected an integer from {least} to {most}, got {getattr(self, name)}"
         if not 0.0 < self.learning_rate <= 1.0:
-            yield "learning_rate is not above 0 and at most 1"
+            yield f"learning_rate: expected a number above 0 and at most 1, got {self.learning_rate}"
 
 
 class Period(msgspec.Struct, frozen=True):

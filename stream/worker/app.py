@@ -15,7 +15,6 @@ from aiokafka.admin import AIOKafkaAdminClient
 from faust.app.base import BootStrategy
 from faust.tables import TableManager
 from faust.types import TP
-from faust.web.drivers.aiohttp import Web
 from mode.types import ServiceT
 
 from features.errors import StoreRefusedError
@@ -54,6 +53,7 @@ from stream.worker.losses import InputLosses, LossesDeps
 from stream.worker.positions import DecisionPositions, PositionsDeps
 from stream.worker.role import PublishedScores
 from stream.worker.startup import Startup, StartupDeps
+from stream.worker.web import OwnPages
 
 _HEARTBEATS_A_SESSION = 3
 _REQUEST_SECONDS = 40.0
@@ -92,18 +92,6 @@ class NoTables(TableManager):
         if not self.should_stop:
             await self._update_channels()
             await self.recovery.start()
-
-
-class OwnPages(Web):
-    """Serves the pages that are added to the app, and 404 for all else: none of Faust's own, whatever its settings.
-
-    Faust's show topics, tables and addresses, and have no login.
-    """
-
-    default_blueprints = ()
-    production_blueprints = ()
-    debug_blueprints = ()
-    optional_blueprints = ()
 
 
 class ConsumerAccess(NamedTuple):

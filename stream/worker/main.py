@@ -11,7 +11,7 @@ import msgspec
 from faust.web import Request, Response, View
 
 from models.logins import without_logins
-from stream.errors import StreamError
+from stream.errors import SettingsError, StreamError
 from stream.logs import log_to_stderr
 from stream.settings import Settings
 from stream.telemetry.environment import read as read_telemetry
@@ -51,6 +51,9 @@ def run_worker(settings: Settings, challenger_command: Sequence[str] | None = No
     """Run until SIGTERM or SIGINT, and return the exit code: 0 after a drain, 70 after a fatal error.
 
     `challenger_command` starts the process that runs challengers; None starts the product's own.
+
+    Raises:
+        SettingsError: a setting cannot be used, as an address for the web server that another process has.
     """
     secrets = settings.secrets() | read_telemetry(os.environ).secrets
     log_to_stderr(logging.INFO, "%(asctime)s %(levelname)s %(name)s: %(message)s", secrets)
@@ -104,7 +107,7 @@ async def _main(settings: Settings, telemetry: Telemetry, challenger_command: Se
     await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
     failure = failure_of(starting) if starting.done() else None
     if failure is not None:
-        log.critical("the worker could not start", exc_info=failure)
+        _log_failure(failure)
     elif not stopped.done():
         await asyncio.wait({crashed, stopped}, return_when=asyncio.FIRST_COMPLETED)
     watchdog.count_down(settings.drain_seconds)
@@ -113,4 +116,12 @@ async def _main(settings: Settings, telemetry: Telemetry, challenger_command: Se
     for task in (*background, crashed, stopped):
         task.cancel()
     watchdog.stand_down()
+    if isinstance(failure, SettingsError):
+        raise failure
     return EXIT_FATAL if failure is not None or app.crashed else 0
+
+
+def _log_failure(failure: BaseException) -> None:
+    """Log why the worker could not start, unless the message about a setting says it."""
+    if not isinstance(failure, SettingsError):
+        log.critical("the worker could not start", exc_info=failure)

@@ -234,7 +234,7 @@ def test_a_command_without_permission_exits_with_1_and_reports_the_cause(
     nobody = by_certificate(broker, authority, "nobody")
     expected = {
         documented("lacks a permission"): run(environments["consumer"], "publish", file),
-        documented("is missing, or we may not see it"): run(environments["producer"], "model", "promote", "0" * 64),
+        documented("is missing: create it"): run(environments["producer"], "model", "promote", "0" * 64),
         "TopicAuthorizationFailedError": run(environments["consumer"], "topics", "apply", "--partitions", "2"),
         "the owner of": run(environments["operator"], "publish", file, **nobody),
     }

@@ -130,7 +130,7 @@ def stand_ins(command: click.Command, words: list[str]) -> list[str]:
     """Replace a page's placeholders by values that parse, and a file that must exist by one that does."""
     kinds = {param.name: param.type for param in command.params if isinstance(param, click.Argument)}
     must_exist = any(isinstance(kind, click.Path) and kind.exists for kind in kinds.values())
-    numbers = [re.sub(r"^N$", "8", word) for word in words]
+    numbers = [{"N": "8", "MODEL": "0123abcd"}.get(word, word) for word in words]
     return [str(HOUSE / "LICENSE") if must_exist and re.search(r"^FILE$|\.(csv|parquet)$", w) else w for w in numbers]
 
 

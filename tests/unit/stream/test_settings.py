@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.errors import SettingsError
-from stream.settings import PREFIX, Settings, read_settings
+from stream.settings import PREFIX, Settings, near_misses, read_settings
 
 ALL: dict[str, tuple[str, Any]] = {
     "brokers": ("kafka-1:9092,[::1]:9093", "kafka-1:9092,[::1]:9093"),
@@ -97,6 +97,9 @@ def test_a_future_skew_of_zero_is_allowed() -> None:
         *(("redis_url", text) for text in ("", "redis", "http://redis", "redis://", "localhost:6379")),
         *(("http", text) for text in ("", "6066", "127.0.0.1", "127.0.0.1:")),
         *((name, text) for name in ("deployment", "group") for text in ("a b", "a{b}", "x" * 101, "a\n")),
+        *((name, "x" * 65) for name in ("deployment", "worker_id", "group_instance")),
+        *(("brokers", text) for text in ("a:65536", "a:1,b:99999")),
+        ("http", ":99999"),
         ("deployment", ""),
         *(("topic_prefix", text) for text in ("a/", "a b", "ü")),
         *(("deadline_ms", text) for text in ("", "0", "-1", "1.5", "soon", "100 ms")),
@@ -122,8 +125,9 @@ def test_a_future_skew_of_zero_is_allowed() -> None:
 )
 def test_an_invalid_value_is_rejected_with_the_variables_name_and_its_value(name: str, text: str) -> None:
     message = refusal(**{name: text})
-    assert message.startswith(f"{PREFIX}{name.upper()}: Expected")
-    assert repr(text) in message
+    assert message.startswith(f"{PREFIX}{name.upper()}: expected ")
+    assert f"got {text!r} from the environment" in message
+    assert not set(message.replace(repr(text), "")) & set("^$\\{}[]|*`"), "no pattern and no type of Python"
     assert len(message.splitlines()) == 1
 
 
@@ -144,7 +148,49 @@ def test_all_problems_are_reported_at_once_and_a_choice_lists_its_options() -> N
         "KAFKA_SASL_USERNAME",
         "KAFKA_SASL_PASSWORD",
     ]
-    assert "Expected one of wait, degrade, got 'x'" in message
+    assert "expected one of degrade, wait, got 'x' from the environment; unset, it is wait" in message
+
+
+def test_the_form_of_an_address_is_given_in_words_with_what_holds_without_the_setting() -> None:
+    assert refusal(brokers="kafka") == (
+        "FRAUDSTREAM_BROKERS: expected host:port,host:port,… without spaces, got 'kafka' from the environment; unset, "
+        "it is 127.0.0.1:9092"
+    )
+    assert "expected a duration such as 20, 500 ms or 5 min, above 0, at most 1 d, got 'soon'" in refusal(
+        drain_seconds="soon"
+    )
+    assert "expected an integer from 1 to 10000, got '0'" in refusal(poll_records="0")
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("FRAUDSTREAM_BROKER", "FRAUDSTREAM_BROKERS"),
+        ("FRAUDSTREAM_KAFKA_BROKERS", "FRAUDSTREAM_BROKERS"),
+        ("FRAUDSTREAM_MODEL", "FRAUDSTREAM_MODELS"),
+        ("FRAUDSTREAM_SASL_PASSWORD", "FRAUDSTREAM_KAFKA_SASL_PASSWORD"),
+        ("FRAUDSTREAM_REDIS", "FRAUDSTREAM_REDIS_CAFILE or FRAUDSTREAM_REDIS_DOWN or FRAUDSTREAM_REDIS_URL"),
+        ("fraudstream_brokers", "FRAUDSTREAM_BROKERS"),
+    ],
+)
+def test_a_variable_with_nearly_the_name_of_a_setting_is_named_without_its_value(variable: str, meant: str) -> None:
+    (line,) = near_misses({variable: "s3cret", "FRAUDSTREAM_REDIS_URL": "redis://redis"})
+    assert line == f"{variable} is no setting and has no effect; did you mean {meant}?"
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        *(PREFIX + field.name.upper() for field in msgspec.structs.fields(Settings)),
+        *(f"FRAUDSTREAM_TEST_{name}" for name in ("CLUSTER", "REDIS", "SIZE")),
+        *(f"FRAUDSTREAM_{name}" for name in ("SERVICE_HOST", "SERVICE_PORT", "PORT", "PORT_6066_TCP", "HOME", "")),
+        *(f"FRAUDSTREAM_REDIS_{name}" for name in ("SERVICE_HOST", "SERVICE_PORT", "PORT_6379_TCP_ADDR")),
+        "BROKERS",
+        "FRAUDSTREAM",
+    ],
+)
+def test_settings_and_variables_of_other_programs_are_no_near_misses(variable: str) -> None:
+    assert near_misses({variable: "x"}) == ()
 
 
 @pytest.mark.parametrize("protocol", ["SASL_PLAINTEXT", "SASL_SSL"])

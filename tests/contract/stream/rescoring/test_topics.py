@@ -103,5 +103,7 @@ async def test_a_part_of_a_topic_is_read_in_offset_order_within_each_partition(t
 
 async def test_a_missing_topic_raises_an_error_that_names_it(kafka: Cluster) -> None:
     async with open_reader(Settings(brokers=kafka.brokers)) as found:
-        with pytest.raises(UnknownTopicOrPartitionError, match=r"absent is missing, or we may not see it"):
+        with pytest.raises(
+            UnknownTopicOrPartitionError, match=r"absent is missing: create it with `fraudstream topics apply"
+        ):
             await found.whole("absent")

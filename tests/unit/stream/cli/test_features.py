@@ -79,10 +79,10 @@ def test_a_feature_set_without_a_module_is_rejected(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(main, ["features", "list", "--set", "no_such_rows"])
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "there is no module 'no_such_rows': looked in" in result.stderr
+    assert result.stderr.startswith("--set: there is no module 'no_such_rows': looked in")
 
 
-@pytest.mark.parametrize("command", [["worker"], ["features", "list"], ["bench", "stages", "--model", "x"]])
+@pytest.mark.parametrize("command", [["worker"], ["features", "list"], ["bench", "stages", "--model", "00000000"]])
 def test_commands_reject_a_features_setting_that_names_no_module(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,4 +90,4 @@ def test_commands_reject_a_features_setting_that_names_no_module(
     monkeypatch.setenv("FRAUDSTREAM_FEATURES", "no_such_rows")
     result = CliRunner().invoke(main, command)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.startswith("there is no module 'no_such_rows': looked in")
+    assert result.stderr.startswith("FRAUDSTREAM_FEATURES: there is no module 'no_such_rows': looked in")

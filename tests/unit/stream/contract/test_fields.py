@@ -14,11 +14,15 @@ from stream.contract.fields import (
     DEEPEST,
     LARGEST_VALUE_BYTES,
     MOST_COUNTED,
+    Field,
     KnownFields,
     RawRecord,
     decode_object,
+    read_fields,
 )
+from stream.contract.label import FIELDS as LABEL_FIELDS
 from stream.contract.label import read_label
+from stream.contract.transaction import FIELDS as TRANSACTION_FIELDS
 from stream.contract.transaction import ParsedTransaction, read_transaction
 from support.stream_records import CARD_NUMBER, KEY, LATEST_MS, MENTION, PAYMENT, literally, text
 
@@ -203,3 +207,13 @@ def test_a_number_with_more_digits_than_a_card_number_is_merely_invalid(number: 
     found = read_transaction(literally("card_id", str(number)), KEY, LATEST_MS)
     assert isinstance(found, Rejection)
     assert found.code is DeadLetterCode.INVALID_FIELD
+
+
+@pytest.mark.parametrize(("name", "field"), [*TRANSACTION_FIELDS.items(), *LABEL_FIELDS.items()])
+@pytest.mark.parametrize("value", ["a b", -1, 1e300, [1], {}, True, ""])
+def test_an_invalid_value_is_explained_without_a_pattern(name: str, field: Field, value: object) -> None:
+    rejected = read_fields({name: field._replace(required=True)}, {name: value})
+    if isinstance(rejected, Rejection):
+        assert rejected.detail.startswith(f"{name}: ")
+        assert not set(rejected.detail) & set("^$\\|*`")
+        assert "regex" not in rejected.detail

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from aiokafka.errors import KafkaTimeoutError
+from aiokafka.errors import KafkaTimeoutError, UnknownTopicOrPartitionError
 from aiokafka.structs import RecordMetadata, TopicPartition
 
 from stream.dataset.injector import InjectionError, Injector, ScheduledRecord
@@ -133,3 +133,19 @@ async def test_the_headers_of_a_scheduled_record_are_sent() -> None:
     producer = FakeProducer()
     await Callbacks().injector(producer, None).run([items(1)[0]._replace(headers=[("correlation-id", b"1")])])
     assert producer.headers == [[("correlation-id", b"1")]]
+
+
+async def test_a_topic_that_is_gone_stops_sending_with_the_first_record_and_is_named() -> None:
+    class Gone(FakeProducer):
+        async def send(self, topic: str, **record: Any) -> "asyncio.Future[Any]":
+            if len(self.taken) == 2:
+                self.taken.append((topic, b"", 0))
+                raise UnknownTopicOrPartitionError
+            return await super().send(topic, **record)
+
+    producer, callbacks = Gone(), Callbacks()
+    with pytest.raises(
+        InjectionError, match=r"topic transactions is missing: create it with `fraudstream topics apply"
+    ):
+        await callbacks.injector(producer, None).run(items(50))
+    assert len(producer.taken) == 3

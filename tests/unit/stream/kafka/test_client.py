@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from aiokafka.errors import UnknownTopicOrPartitionError
 
 from stream.errors import SettingsError
-from stream.kafka.client import check_tls_files
+from stream.kafka.client import check_tls_files, explain_error, missing_topic
 from stream.settings import Settings
 
 
@@ -43,3 +44,14 @@ def test_a_certfile_without_a_certificate_and_key_is_rejected(tmp_path: Path) ->
     file.write_text("no certificate")
     with pytest.raises(SettingsError, match=r"FRAUDSTREAM_KAFKA_SSL_CERTFILE: .* must be a pair, both in PEM"):
         check_tls_files(Settings(kafka_ssl_certfile=str(file)))
+
+
+async def test_a_missing_topic_may_be_a_hidden_one_only_where_brokers_check_permissions() -> None:
+    missing = UnknownTopicOrPartitionError(missing_topic("scores"))
+    plain = await explain_error(Settings(), missing)
+    assert plain.startswith("topic scores is missing: create it with `fraudstream topics apply --partitions N`, or ")
+    assert "permission" not in plain
+    secured = Settings(kafka_security_protocol="SASL_SSL", kafka_sasl_username="ann")
+    assert "; or the user 'ann' lacks a permission to see it: docs/how-to/secure.md" in await explain_error(
+        secured, missing
+    )

@@ -67,7 +67,8 @@ def test_the_same_input_gives_the_same_digest_and_a_model_that_loads(
 
 def test_an_invalid_request_raises_with_all_its_problems() -> None:
     with pytest.raises(
-        ValueError, match=r"name is not .*; decline_share .*; trees is not .*; seed is not .*; learning"
+        ValueError,
+        match=r"name: expected 1 to 64 .*; decline_share .*; trees: expected .*; seed: expected .*; learning",
     ):
         request_for(Path("a.csv"), name="a b", decline_share=0.9, trees=0, seed=-1, learning_rate=0.0)
 

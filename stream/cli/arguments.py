@@ -1,0 +1,72 @@
+"""Types of arguments and options: how each is read from its text, and how an invalid one is refused."""
+
+import re
+
+import click
+import msgspec
+
+from models.commands import ModelName
+from models.errors import InvalidTimeError
+from models.times import parse_time_ms
+from stream.settings import read_seconds
+
+_OFFSETS = re.compile(r"(\d+):(\d+)-(\d+)")
+_LONGEST_SHOWN = 80
+
+
+class ModelParam(click.ParamType):
+    """Reads the name of a model: its digest or a prefix of it. What can be none is refused before it is sent."""
+
+    name = "model"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name, or fail with what was expected."""
+        try:
+            return msgspec.convert(value, ModelName)
+        except msgspec.ValidationError:
+            self.fail(
+                f"{str(value)[:_LONGEST_SHOWN]!r} cannot be a model: give its digest, or the first 8 or more of its "
+                "64 digits (0-9 a-f); `fraudstream model list` lists them",
+                param,
+                ctx,
+            )
+
+
+class Duration(click.ParamType):
+    """Reads `30min`, `90 s` or `0` as seconds."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return seconds, or fail with what was expected."""
+        seconds = read_seconds(str(value))
+        if isinstance(seconds, str):
+            self.fail(f"{value!r} is not a duration such as 90, 30min or 2h", param, ctx)
+        return seconds
+
+
+class MomentParam(click.ParamType):
+    """Reads RFC 3339 text with a zone, or epoch milliseconds."""
+
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return epoch milliseconds, or fail with what was expected."""
+        text = str(value)
+        try:
+            return parse_time_ms(int(text) if text.isdecimal() else text).epoch_ms
+        except InvalidTimeError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Offsets(click.ParamType):
+    """Reads a partition and a range of its offsets, such as `0:100-200`, which includes 100 and excludes 200."""
+
+    name = "partition:from-to"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int, int]:
+        """Return partition, first offset and end offset, or fail with what was expected."""
+        found = _OFFSETS.fullmatch(str(value))
+        if found is None:
+            self.fail(f"{value!r} is not PARTITION:FROM-TO, such as 0:100-200", param, ctx)
+        return int(found[1]), int(found[2]), int(found[3])

@@ -1,0 +1,62 @@
+"""Messages say in words what a field takes."""
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+import msgspec
+import pytest
+
+from models.expected import expected, text_like, without_pattern
+
+Code = Annotated[str, text_like("^[A-Z]{3}$", "3 capital letters", "a code")]
+
+
+class Size(StrEnum):
+    SMALL = "small"
+    LARGE = "large"
+
+
+class Parcel(msgspec.Struct):
+    code: Code
+    size: Size = Size.SMALL
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (Code, "3 capital letters"),
+        (Code | None, "3 capital letters"),
+        (Literal["pos", "atm"], "one of atm, pos"),
+        (Literal["authorization"], "authorization"),
+        (Size, "one of small, large"),
+        (bool, "true or false"),
+        (int | str, "an integer or a text"),
+        (Annotated[int, msgspec.Meta(ge=0, le=9)], "an integer from 0 to 9"),
+        (Annotated[int, msgspec.Meta(gt=0)], "an integer above 0"),
+        (Annotated[float, msgspec.Meta(gt=0, le=5)], "a number above 0 and at most 5"),
+        (Annotated[str, msgspec.Meta(min_length=1, max_length=64)], "a text of 1 to 64 characters"),
+        (Annotated[str, msgspec.Meta(max_length=64)], "a text of 0 to 64 characters"),
+        (Annotated[str, msgspec.Meta(min_length=1)], "a text that is not empty"),
+        (dict[str, int], "an object"),
+    ],
+)
+def test_a_type_is_given_in_words(kind: Any, words: str) -> None:
+    assert expected(kind) == words
+
+
+def test_the_words_do_not_change_the_json_schema() -> None:
+    shown = msgspec.json.schema(Parcel)["$defs"]["Parcel"]["properties"]["code"]
+    assert shown == {"type": "string", "pattern": "^[A-Z]{3}$", "description": "a code"}
+
+
+@pytest.mark.parametrize("value", [b'{"code": "no - at all"}', b'{"code": "x", "size": "small"}'])
+def test_an_error_of_a_whole_record_is_shown_without_the_pattern(value: bytes) -> None:
+    with pytest.raises(msgspec.ValidationError) as refused:
+        msgspec.json.decode(value, type=Parcel)
+    assert without_pattern(refused.value) == "Expected `str` of another form - at `$.code`"
+
+
+def test_other_errors_are_shown_as_they_are() -> None:
+    with pytest.raises(msgspec.ValidationError) as refused:
+        msgspec.json.decode(b'{"code": "ABC", "size": "huge"}', type=Parcel)
+    assert without_pattern(refused.value) == str(refused.value)
