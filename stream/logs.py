@@ -1,14 +1,39 @@
-"""The log of a process, on standard error: no line and no traceback holds a password or a key of the settings."""
+"""The log of a process, on standard error, as text or as JSON lines.
+
+No line and no traceback holds a password or a key of the settings. Libraries log from WARNING on only: what they say at
+INFO is about their own workings.
+"""
 
 import logging
+import math
 import sys
-from collections.abc import Collection
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Literal, cast
+
+from pythonjsonlogger.msgspec import MsgspecFormatter
 
 from models.logins import without_logins
 
+LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+"""A line of a worker's log as text."""
+
+OWN_LOGGERS = "fraudstream"
+"""The root of our own loggers; all others belong to libraries."""
+
+BURST_SECONDS = 10.0
+
+Level = Literal["debug", "info", "warning", "error"]
+Form = Literal["text", "json"]
+
 
 class CleanFormatter(logging.Formatter):
-    """Formats records as `logging` does, then masks logins in URLs, and `secrets` wherever they stand."""
+    """Formats records as `logging` does, times in UTC, then masks logins in URLs, and `secrets` wherever they stand."""
+
+    converter = staticmethod(time.gmtime)
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
 
     def __init__(self, template: str, secrets: Collection[str] = ()) -> None:
         super().__init__(template)
@@ -19,9 +44,93 @@ class CleanFormatter(logging.Formatter):
         return without_logins(super().format(record), self._secrets)
 
 
+class CleanJsonFormatter(MsgspecFormatter):
+    """Formats each record as one JSON object on one line, masked like the text.
+
+    Each line has `time`, `level`, `logger` and `message`, a `traceback` where there is one, the fields of `always`, and
+    what a record was given as `extra`. Texts are masked before they are encoded: an escaped password would not be found
+    afterwards.
+    """
+
+    def __init__(self, secrets: Collection[str] = (), always: Mapping[str, str] | None = None) -> None:
+        super().__init__(
+            ["levelname", "name", "message"],
+            rename_fields={"levelname": "level", "name": "logger", "exc_info": "traceback", "stack_info": "stack"},
+            static_fields=dict(always or {}),
+            timestamp="time",
+        )
+        self._secrets = secrets
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        """Return the data to encode, its time first."""
+        cleaned = cast("dict[str, Any]", self._cleaned({name: log_data[name] for name in log_data if name != "time"}))
+        return {"time": log_data["time"].isoformat(timespec="milliseconds").replace("+00:00", "Z"), **cleaned}
+
+    def _cleaned(self, value: object) -> object:
+        """Mask all texts of a value; what JSON does not know becomes a text before."""
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        if isinstance(value, Mapping):
+            return {str(self._cleaned(str(key))): self._cleaned(one) for key, one in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self._cleaned(one) for one in value]
+        return without_logins(str(value), self._secrets).encode(errors="backslashreplace").decode()
+
+
 def log_to_stderr(level: int, template: str, secrets: Collection[str] = ()) -> logging.Handler:
     """Write the log of this process to standard error, instead of wherever it went before; return the handler."""
+    return _log_with(CleanFormatter(template, secrets), level)
+
+
+def log_service_to_stderr(level: Level, formatter: logging.Formatter) -> logging.Handler:
+    """Write the log of a service to standard error: its own lines from `level` on, those of libraries from WARNING on.
+
+    With `debug`, those of libraries from INFO on. Not lower: aiokafka logs requests at DEBUG, with passwords in them.
+    """
+    handler = _log_with(formatter, logging.INFO if level == "debug" else logging.WARNING)
+    handler.addFilter(BurstFilter())
+    logging.getLogger(OWN_LOGGERS).setLevel(level.upper())
+    logging.captureWarnings(capture=True)
+    return handler
+
+
+def service_formatter(
+    form: Form, secrets: Collection[str] = (), always: Mapping[str, str] | None = None
+) -> logging.Formatter:
+    """Return the formatter of a service's log; `always` are fields of each JSON line."""
+    return CleanJsonFormatter(secrets, always) if form == "json" else CleanFormatter(LINE, secrets)
+
+
+class BurstFilter(logging.Filter):
+    """Passes a line with a field `burst` at most every `seconds` for each value of it, and counts those left out.
+
+    For lines about single records: a fault that all of them have would write one for each.
+    """
+
+    def __init__(self, seconds: float = BURST_SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._clock = clock
+        self._passed: dict[str, float] = {}
+        self._left_out: Counter[str] = Counter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a line is logged; add to it how many like it were not."""
+        key = getattr(record, "burst", None)
+        if key is None:
+            return True
+        now = self._clock()
+        if now - self._passed.get(key, -math.inf) < self._seconds:
+            self._left_out[key] += 1
+            return False
+        self._passed[key] = now
+        if left_out := self._left_out.pop(key, 0):
+            record.msg = f"{record.msg}\n({left_out} more like it since the last one)"
+        return True
+
+
+def _log_with(formatter: logging.Formatter, level: int) -> logging.Handler:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(CleanFormatter(template, secrets))
+    handler.setFormatter(formatter)
     logging.basicConfig(level=level, handlers=[handler], force=True)
     return handler

@@ -19,8 +19,10 @@ from stream.recovery import reapply, repair, repairer
 from stream.recovery.repairer import Repairer, RepairerDeps, RepairProgress
 from stream.settings import Settings
 from stream.worker import app, gauges, group, losses, main, role, startup
+from stream.worker.fact_log import FactLog
 from stream.worker.gauges import Lag
 from stream.worker.group import GroupCheck
+from stream.worker.lifecycle import LifecycleLog
 from stream.worker.losses import InputLosses, LossesDeps
 from stream.worker.role import PublishedScores
 from stream.worker.startup import Startup
@@ -163,9 +165,7 @@ async def test_background_work_that_the_worker_cancels_crashes_nothing(caplog: p
     assert (starting.crashes, caplog.text) == ([], "")
 
 
-async def test_a_step_of_start_up_is_tried_again(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_step_of_start_up_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     async def explain(_settings: Settings, error: object) -> str:
         return str(error)
 
@@ -173,7 +173,7 @@ async def test_a_step_of_start_up_is_tried_again(
     monkeypatch.setattr(startup, "_RETRY_SECONDS", 0.001)
     monkeypatch.setattr(startup, "explain_error", explain)
     await assert_asks_again(starting._until("Kafka", requests), requests)
-    assert "the client has given up a request" in caplog.text
+    assert "the client has given up a request" in str(starting._waiting_for)
 
 
 async def test_a_batch_that_ends_as_cancelled_on_its_own_ends_the_process(ended: list[str]) -> None:
@@ -195,6 +195,8 @@ async def test_a_start_that_ends_as_cancelled_on_its_own_ends_the_worker_with_70
         def __init__(self, *_: object) -> None:
             super().__init__()
             self.lag = Lag(lambda: None)
+            self.facts = FactLog(lambda _: None)
+            self.lifecycle = LifecycleLog(lambda: ["starting"], SimpleNamespace(), SimpleNamespace(), self.facts)
 
         async def on_start(self) -> None:
             await give_up()
@@ -208,3 +210,11 @@ async def test_a_start_that_ends_as_cancelled_on_its_own_ends_the_worker_with_70
     assert await asyncio.wait_for(main._main(SETTINGS, telemetry, None), 5) == 70
     assert "the worker could not start" in caplog.text
     assert [one.levelno for one in caplog.records if "could not start" in one.message] == [logging.CRITICAL]
+
+
+async def test_a_worker_goes_on_without_its_log_of_changes_if_that_fails(caplog: pytest.LogCaptureFixture) -> None:
+    broken: Any = SimpleNamespace()
+    task = LifecycleLog(list, broken, broken, FactLog(lambda _: None)).start()
+    await settle()
+    assert task.done()
+    assert "changes of this worker's state are no longer logged" in caplog.text
