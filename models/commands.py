@@ -102,7 +102,8 @@ class EventKind(StrEnum):
     """What an event reports."""
 
     ACCEPTED = "accepted"
-    """The judge accepted the command; it makes `revision`."""
+    """The judge accepted the command; it makes `revision`. `actor` and `reason` are the command's, card numbers
+    redacted."""
     REFUSED = "refused"
     """The judge refused the command for good; `problems` say why."""
     CANDIDATE = "candidate"

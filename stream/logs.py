@@ -23,6 +23,7 @@ OWN_LOGGERS = "fraudstream"
 """The root of our own loggers; all others belong to libraries."""
 
 BURST_SECONDS = 10.0
+_MOST_BURSTS = 1_000
 
 Level = Literal["debug", "info", "warning", "error"]
 Form = Literal["text", "json"]
@@ -88,6 +89,7 @@ def log_service_to_stderr(level: Level, formatter: logging.Formatter) -> logging
     With `debug`, those of libraries from INFO on. Not lower: aiokafka logs requests at DEBUG, with passwords in them.
     """
     handler = _log_with(formatter, logging.INFO if level == "debug" else logging.WARNING)
+    handler.addFilter(is_news)
     handler.addFilter(BurstFilter())
     logging.getLogger(OWN_LOGGERS).setLevel(level.upper())
     logging.captureWarnings(capture=True)
@@ -101,10 +103,16 @@ def service_formatter(
     return CleanJsonFormatter(secrets, always) if form == "json" else CleanFormatter(LINE, secrets)
 
 
+def is_news(record: logging.LogRecord) -> bool:
+    """Tell whether a line of a library is worth one: aiokafka warns of every rebalance, which our own line reports."""
+    return "because it is rebalancing" not in str(record.msg)
+
+
 class BurstFilter(logging.Filter):
     """Passes a line with a field `burst` at most every `seconds` for each value of it, and counts those left out.
 
-    For lines about single records: a fault that all of them have would write one for each.
+    For lines about single records: a fault that all of them have would write one for each. And for the same line of a
+    library: aiokafka writes one at each attempt to connect.
     """
 
     def __init__(self, seconds: float = BURST_SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
@@ -116,17 +124,28 @@ class BurstFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether a line is logged; add to it how many like it were not."""
-        key = getattr(record, "burst", None)
+        is_own = record.name.partition(".")[0] == OWN_LOGGERS
+        key = getattr(record, "burst", None) if is_own else f"{record.name} {record.msg} {record.args}"
         if key is None:
             return True
         now = self._clock()
+        self._forget(now)
         if now - self._passed.get(key, -math.inf) < self._seconds:
             self._left_out[key] += 1
             return False
         self._passed[key] = now
         if left_out := self._left_out.pop(key, 0):
-            record.msg = f"{record.msg}\n({left_out} more like it since the last one)"
+            lines = "\n" if "\n" in str(record.msg) else " "
+            record.msg = f"{record.msg}{lines}({left_out} more like it since the last one)"
         return True
+
+    def _forget(self, now: float) -> None:
+        """Forget bursts that are over, if there are many: libraries write texts of many kinds."""
+        if len(self._passed) > _MOST_BURSTS:
+            over = [key for key, at in self._passed.items() if now - at >= self._seconds]
+            for key in over:
+                del self._passed[key]
+                self._left_out.pop(key, None)
 
 
 def _log_with(formatter: logging.Formatter, level: int) -> logging.Handler:

@@ -75,9 +75,9 @@ def _log_first(letter: DeadLetter) -> None:
     """Log where a dead letter comes from; not its detail, which quotes the record."""
     record = letter.record
     log.warning(
-        "dead letter %s: %s partition %d offset %d; more of this code are counted for %.0f s. To see it: "
-        "`fraudstream dead-letters show %s`",
-        *(letter.code, record.topic, record.partition, record.offset, SUMMARY_SECONDS, _place(letter)),
+        "dead letter %s: %s partition %d offset %d; see `fraudstream dead-letters show %s`. More of this "
+        "code are counted, and logged every %.0f s",
+        *(letter.code, record.topic, record.partition, record.offset, _place(letter), SUMMARY_SECONDS),
         extra={
             "event": "dead_letter",
             "code": letter.code.value,

@@ -27,7 +27,7 @@ log = logging.getLogger("fraudstream.worker")
 
 _LOOK_SECONDS = 0.5
 _PATIENCE_SECONDS = 10.0
-"""So long a start may take before it is worth a warning."""
+"""So long a worker may not be ready before it is worth a warning: a start or a rebalance is over by then."""
 
 _REMIND_SECONDS = 60.0
 _SHOWN_DIGITS = 12
@@ -64,8 +64,10 @@ def log_start(settings: Settings) -> None:
 class Readiness:
     """Logs each change of the reasons for not being ready once, and how long the worker was not ready.
 
-    Reasons that differ only in their figures are the same: an offset that moves on is no news. They are logged again
-    every minute. `now` is in monotonic seconds, `state` says what a worker that is ready decides with.
+    Reasons that differ only in their figures are the same: an offset that moves on is no news. What lasts is logged
+    again after ten seconds, as a warning, and then every minute.
+
+    `now` is in monotonic seconds, `state` says what a worker that is ready decides with.
     """
 
     def __init__(self, state: Callable[[], str], now: float) -> None:
@@ -86,10 +88,10 @@ class Readiness:
         if shape == self._shape and now < self._remind_at:
             return
         is_new, self._shape = shape != self._shape, shape
-        is_start = not self._has_been_ready and waited < _PATIENCE_SECONDS
-        self._remind_at = now + (_PATIENCE_SECONDS if is_start else _REMIND_SECONDS)
+        is_brief = waited < _PATIENCE_SECONDS
+        self._remind_at = self._since + _PATIENCE_SECONDS if is_brief else now + _REMIND_SECONDS
         log.log(
-            logging.INFO if is_start else logging.WARNING,
+            logging.INFO if is_brief else logging.WARNING,
             "%s: %s",
             "not ready" if is_new else f"still not ready after {waited:.0f} s",
             "; ".join(reasons),

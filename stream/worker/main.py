@@ -13,7 +13,7 @@ from faust.web import Request, Response, View
 from models.logins import without_logins
 from stream.errors import StreamError
 from stream.logs import log_service_to_stderr, service_formatter
-from stream.settings import Settings
+from stream.settings import PREFIX, Settings
 from stream.telemetry.environment import read as read_telemetry
 from stream.telemetry.setup import Telemetry, begin
 from stream.watchdog import EXIT_FATAL, Watchdog, failure_of
@@ -98,6 +98,16 @@ class _Heart:
             await asyncio.sleep(_BEAT_SECONDS)
 
 
+def _log_failed_start(failure: BaseException, settings: Settings) -> None:
+    """Log why the worker could not start; start-up retries errors of the system but that its port cannot be had."""
+    if isinstance(failure, OSError):
+        where = f"{PREFIX}HTTP={settings.http}"
+        what = "stop what listens there, or choose another address"
+        log.critical("the worker could not start: %s: %s; %s", where, failure.strerror or failure, what)
+    else:
+        log.critical("the worker could not start", exc_info=failure)
+
+
 class _Stopping:
     """Set by SIGTERM or SIGINT; `cause` is the first signal's name, until then what else ends a worker."""
 
@@ -148,7 +158,7 @@ async def _failure_before_stop(
     await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
     failure = failure_of(starting) if starting.done() else None
     if failure is not None:
-        log.critical("the worker could not start", exc_info=failure)
+        _log_failed_start(failure, app.settings)
     elif not stopped.done():
         await asyncio.wait({crashed, stopped}, return_when=asyncio.FIRST_COMPLETED)
     crashed.cancel()

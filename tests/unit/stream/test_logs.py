@@ -119,7 +119,9 @@ def test_what_json_does_not_know_becomes_text_and_breaks_no_line(capsys: pytest.
 def test_times_are_utc_with_milliseconds_in_both_forms(capsys: pytest.CaptureFixture[str]) -> None:
     for form in get_args(Form):
         log_service_to_stderr("info", service_formatter(form))
-        record = logging.makeLogRecord({"msg": "x", "levelno": 40, "created": 1_790_000_000.25, "msecs": 250})
+        record = logging.makeLogRecord(
+            {"name": "x", "msg": "x", "levelno": 40, "created": 1_790_000_000.25, "msecs": 250}
+        )
         logging.getLogger().handle(record)
     text, structured = capsys.readouterr().err.splitlines()
     assert text.startswith("2026-09-21T14:13:20.250Z ")
@@ -142,13 +144,22 @@ def test_the_level_is_that_of_our_own_lines_and_libraries_stay_quiet(
     log_service_to_stderr(level, service_formatter("json"))
     for name in ("fraudstream.worker", "aiokafka.consumer"):
         for number in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
-            logging.getLogger(name).log(number, "x")
+            logging.getLogger(name).log(number, "of level %d", number)
     shown = lines(capsys.readouterr().err)
     found = {
         name: " ".join(line["level"] for line in shown if line["logger"] == name)
         for name in ("fraudstream.worker", "aiokafka.consumer")
     }
     assert found == {"fraudstream.worker": ours, "aiokafka.consumer": libraries}
+
+
+@pytest.mark.usefixtures("logging_as_before")
+def test_a_rebalance_is_no_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    log_service_to_stderr("info", service_formatter("text"))
+    library = logging.getLogger("aiokafka.consumer.group_coordinator")
+    library.warning("Heartbeat failed for group %s because it is rebalancing", "g")
+    library.warning("Heartbeat failed: %s", "the session is gone")
+    assert capsys.readouterr().err.splitlines()[0].endswith("Heartbeat failed: the session is gone")
 
 
 @pytest.mark.usefixtures("logging_as_before")
@@ -165,12 +176,18 @@ def test_lines_of_a_burst_are_counted_and_the_next_one_says_how_many_were_left_o
     now = [0.0]
     burst = BurstFilter(10.0, lambda: now[0])
 
-    def passed(key: str | None) -> str | None:
-        record = logging.makeLogRecord({"msg": "line", **({} if key is None else {"burst": key})})
+    def passed(key: str | None, name: str = "fraudstream.x", msg: str = "line") -> str | None:
+        record = logging.makeLogRecord({"name": name, "msg": msg, **({} if key is None else {"burst": key})})
         return record.getMessage() if burst.filter(record) else None
 
     assert [passed(one) for one in ("a", "a", "b", "a", None, None)] == ["line", None, "line", None, "line", "line"]
     now[0] = 10.0
-    assert [passed("a"), passed("a")] == ["line\n(2 more like it since the last one)", None]
+    assert [passed("a"), passed("a")] == ["line (2 more like it since the last one)", None]
     now[0] = 20.0
-    assert [passed("b"), passed("a")] == ["line", "line\n(1 more like it since the last one)"]
+    assert [passed("b"), passed("a")] == ["line", "line (1 more like it since the last one)"]
+    texts = ["no broker 1", "no broker 1", "no broker 2"]
+    assert [passed(None, "aiokafka", text) for text in texts] == ["no broker 1", None, "no broker 2"]
+    for number in range(3_000):
+        now[0] += 1.0
+        passed(None, "aiokafka", f"text {number}")
+    assert len(burst._passed) < 1_010, "what is over is forgotten"

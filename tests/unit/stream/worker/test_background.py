@@ -18,6 +18,7 @@ from stream.kafka.topic_settings import TopicWatch
 from stream.recovery import reapply, repair, repairer
 from stream.recovery.repairer import Repairer, RepairerDeps, RepairProgress
 from stream.settings import Settings
+from stream.telemetry.setup import Telemetry
 from stream.worker import app, gauges, group, losses, main, role, startup
 from stream.worker.fact_log import FactLog
 from stream.worker.gauges import Lag
@@ -218,3 +219,19 @@ async def test_a_worker_goes_on_without_its_log_of_changes_if_that_fails(caplog:
     await settle()
     assert task.done()
     assert "changes of this worker's state are no longer logged" in caplog.text
+
+
+async def test_a_port_that_is_taken_is_named_with_its_setting_and_without_a_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    taken = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    number = taken.sockets[0].getsockname()[1]
+    settings = Settings(http=f"127.0.0.1:{number}", worker_id="w-1")
+    try:
+        assert await asyncio.wait_for(main._main(settings, Telemetry(), None), 20) == 70
+    finally:
+        taken.close()
+    (record,) = [one for one in caplog.records if one.levelno == logging.CRITICAL]
+    assert record.getMessage().startswith(f"the worker could not start: FRAUDSTREAM_HTTP=127.0.0.1:{number}: ")
+    assert record.getMessage().endswith("address already in use; stop what listens there, or choose another address")
+    assert record.exc_info is None

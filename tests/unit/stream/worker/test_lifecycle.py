@@ -41,13 +41,13 @@ def test_each_change_of_the_reasons_is_logged_once_and_how_long_it_took(caplog: 
         "INFO not ready: Kafka",
         "INFO not ready: Redis; topics",
         "INFO ready after 4.0 s: revision 3",
-        "WARNING not ready: Redis",
+        "INFO not ready: Redis",
         "INFO ready again after 2.0 s: revision 3",
     ]
     assert vars(caplog.records[1])["reasons"] == ["Redis", "topics"]
 
 
-def test_a_start_that_lasts_is_a_warning_and_is_repeated_every_minute(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_lasts_is_a_warning_and_is_repeated_every_minute(caplog: pytest.LogCaptureFixture) -> None:
     readiness = Readiness(lambda: "", 0.0)
     for tenths in range(2_000):
         readiness.look(["no model is live"], tenths / 10)
@@ -60,12 +60,23 @@ def test_a_start_that_lasts_is_a_warning_and_is_repeated_every_minute(caplog: py
     ]
 
 
+def test_a_reason_that_comes_after_ten_seconds_is_a_warning_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    readiness = Readiness(lambda: "", 0.0)
+    for second in range(12):
+        readiness.look(["Kafka"], float(second))
+    readiness.look(["Redis"], 12.0)
+    assert levels(caplog)[1:] == ["WARNING still not ready after 10 s: Kafka", "WARNING not ready: Redis"]
+
+
 def test_reasons_that_differ_in_their_figures_alone_are_no_news(caplog: pytest.LogCaptureFixture) -> None:
     readiness = Readiness(lambda: "", 0.0)
     readiness.look([], 0.0)
     for second in range(50):
         readiness.look([f"partition 3 is at offset {17 * second} of 4000"], float(second))
-    assert levels(caplog)[1:] == ["WARNING not ready: partition 3 is at offset 0 of 4000"]
+    assert levels(caplog)[1:] == [
+        "INFO not ready: partition 3 is at offset 0 of 4000",
+        "WARNING still not ready after 10 s: partition 3 is at offset 170 of 4000",
+    ]
 
 
 # --- the lineup
