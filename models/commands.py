@@ -117,7 +117,8 @@ class EventKind(StrEnum):
     """What an event reports."""
 
     ACCEPTED = "accepted"
-    """The judge accepted the command; it makes `revision`."""
+    """The judge accepted the command; it makes `revision`. `actor` and `reason` are the command's, card numbers
+    redacted."""
     REFUSED = "refused"
     """The judge refused the command for good; `problems` say why."""
     CANDIDATE = "candidate"
@@ -143,8 +144,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     to `ready`; `partition` and `offset` to `cutover`; `topic`, `topic_id`, `partition` and `log` to an accepted
     `accept_loss`, with `up_to`, and to an accepted `skip`, with `offset` (without `log`: 0);
     `watch_until` to an accepted promotion whose predecessor stays as challenger until then; `compared`, `skipped` and
-    `failed` to `shadow`; `actor` and `reason` to `restoring`, and `records` to `restored`: the two have the same
-    `command_id`.
+    `failed` to `shadow`; `actor` and `reason` to `accepted`, where they are the command's, and to `restoring`;
+    `records` to `restored`, which has the `command_id` of its `restoring`.
     """
 
     event_id: Token

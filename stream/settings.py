@@ -16,6 +16,7 @@ from features.redis.urls import first_host
 from models.expected import EXPECTED, expected, text_like
 from models.logins import SHORTEST_SECRET, secrets_in, without_logins
 from stream.errors import SettingsError
+from stream.logs import Form, Level
 
 PREFIX = "FRAUDSTREAM_"
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|h|d)?")
@@ -134,6 +135,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The limit of the challenger's private memory, in MiB."""
     worker_id: OptionalName = ""
     """The worker's name in events; empty: `FRAUDSTREAM_GROUP_INSTANCE`, or host and process id."""
+    log_level: Level = "info"
+    """The level from which on a worker logs: `debug`, `info`, `warning` or `error`. What libraries log is left out
+    below `warning`; with `debug`, it is shown from INFO on."""
+    log_format: Form = "text"
+    """The form of a worker's log, on standard error: `text`, or `json` for one JSON object a line."""
 
     actor: Author = ""
     """The author that is recorded with a command; empty: the login name."""
@@ -150,6 +156,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         fields = msgspec.structs.asdict(self).items()
         return f"Settings({', '.join(f'{name}={_shown(name, value)}' for name, value in fields)})"
+
+    def shown(self) -> dict[str, str]:
+        """Return all variables with their values as texts, without passwords and without logins and keys in URLs."""
+        fields = msgspec.structs.asdict(self).items()
+        return {f"{PREFIX}{name.upper()}": _shown(name, value).strip("'") for name, value in fields}
 
     def __post_init__(self) -> None:
         """Derive the group's name from the deployment's, unless it is set."""
@@ -170,9 +181,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         if text is None:
             continue
         try:
-            values[name] = msgspec.convert(
-                read_seconds(text) if kind in (Seconds, Skew, Watch) else text, kind, strict=False
-            )
+            values[name] = msgspec.convert(_read_text(text, kind), kind, strict=False)
         except msgspec.ValidationError:
             problems.append(f"{PREFIX}{name.upper()}: {_refusal(name, kind, text)}")
     settings = Settings(**values)
@@ -289,6 +298,13 @@ def _with_cafile(url: str, cafile: str) -> str:
 def _shown(name: str, value: object) -> str:
     """Format a setting for messages, without passwords and without logins and keys in URLs."""
     return "…" if "password" in name else without_logins(repr(value))
+
+
+def _read_text(text: str, kind: object) -> float | str:
+    """Return what is converted: a duration in seconds, a level in small letters, or the text as it is."""
+    if kind in (Seconds, Skew, Watch):
+        return read_seconds(text)
+    return text.lower() if kind == Level else text
 
 
 def read_seconds(text: str) -> float | str:

@@ -40,6 +40,7 @@ from stream.settings import PREFIX, Settings
 
 log = logging.getLogger("fraudstream.shadow")
 
+_LOG_FORMAT = f"{PREFIX}LOG_FORMAT"
 _PORTION = 256
 _POLL_SECONDS = 0.25
 _RETRY_LOADS_MS = 5_000
@@ -56,11 +57,15 @@ def child_command() -> tuple[str, ...]:
 
 
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the challenger's environment: the module path, one thread per library, and none of our settings.
+    """Return the challenger's environment: the module path, one thread per library, and of our settings the log's form.
 
-    So it never holds a password of Kafka, Redis or a collector; what it needs is in its `Setup`.
+    So it never holds a password of Kafka, Redis or a collector; what else it needs is in its `Setup`.
     """
-    kept = {name: value for name, value in environment.items() if not name.startswith((PREFIX, "OTEL_"))}
+    kept = {
+        name: value
+        for name, value in environment.items()
+        if name == _LOG_FORMAT or not name.startswith((PREFIX, "OTEL_"))
+    }
     single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return {**kept, **single, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 

@@ -21,11 +21,10 @@ from shadow.sandbox import die_with_parent, disable_core_dumps, limit_memory, lo
 from shadow.server import ChallengerServer, Score
 from stream.clock import now_ns
 from stream.control.probes import probe_vectorisers
-from stream.logs import CleanFormatter, log_to_stderr
+from stream.logs import log_service_to_stderr, service_formatter
+from stream.settings import read_settings
 
 log = logging.getLogger("fraudstream.shadow")
-
-_LOG_LINE = "%(levelname)s %(name)s: %(message)s"
 
 
 def run(score: Score = Model.score) -> None:
@@ -42,7 +41,8 @@ def run(score: Score = Model.score) -> None:
 
 
 def _serve(score: Score) -> None:
-    handler = log_to_stderr(logging.WARNING, _LOG_LINE)
+    form = read_settings(os.environ).log_format
+    handler = log_service_to_stderr("warning", service_formatter(form))
     out = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints must not get between the frames
     die_with_parent()
@@ -54,7 +54,7 @@ def _serve(score: Score) -> None:
     setup = requests.get()
     if not isinstance(setup, Setup):
         raise TypeError(type(setup).__name__)  # the first request must be a setup
-    handler.setFormatter(CleanFormatter(_LOG_LINE, secrets_in(setup.models)))
+    handler.setFormatter(service_formatter(form, secrets_in(setup.models)))
     limit_memory(setup.memory_mb)
     _reply(ChallengerServer(_loader(setup), now_ns, score), requests, out)
 

@@ -11,11 +11,12 @@ from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from models.commands import LEAVES_REVISION, NAMES_A_MODEL, Command, Event, UnreadableRecord, read_command
+from models.commands import LEAVES_REVISION, NAMES_A_MODEL, Command, Event, EventKind, UnreadableRecord, read_command
 from models.deadline import in_thread
 from models.judge import (
     Accepted,
@@ -49,6 +50,7 @@ from stream.kafka.publisher import Headers, Publisher
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import LABELS, MODEL_CONTROL, MODEL_EVENTS, TRANSACTIONS
 from stream.kafka.tracing import OperationTrace
+from stream.redaction import redact_text
 from stream.settings import Settings
 from stream.watchdog import end_on_error
 
@@ -274,7 +276,9 @@ class Judge:
                 return True
             case Accepted() | Refused():
                 event = verdict_event(command, verdict, lineup.revision, self._origin())
-                log.info("command %s (%s): %s", command.command_id, command.kind, event.kind)
+                if event.kind is EventKind.ACCEPTED:
+                    event = _with_author(event, command)
+                _log_verdict(command, event)
                 await self._publish(event, trace.headers)
                 answer = self._deps.follower.lineup.answers.get(command.command_id)
                 final = answer is not None and answer.event_id == event.event_id
@@ -305,3 +309,17 @@ class Judge:
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(end_on_error)
         return task
+
+
+def _with_author(event: Event, command: Command) -> Event:
+    """Return an acceptance with who asked for it and why, since workers that do not judge see no command."""
+    return msgspec.structs.replace(event, actor=redact_text(command.actor), reason=redact_text(command.reason))
+
+
+def _log_verdict(command: Command, event: Event) -> None:
+    why = "".join(f"; {problem.code}: {problem.detail}" for problem in event.problems)
+    log.info(
+        "command %s (%s): %s%s",
+        *(command.command_id, command.kind, event.kind, redact_text(why)),
+        extra={"event": "verdict", "command_id": command.command_id, "command": command.kind, "verdict": event.kind},
+    )

@@ -175,7 +175,9 @@ class DeadLetterRuns:
         for letter in letters:
             self.lengths[partition] = 0 if letter is None else self.lengths.get(partition, 0) + 1
             if letter is not None and self.lengths[partition] == MAX_RUN:
+                record = letter.record
                 self.halted[partition] = (
-                    f"{MAX_RUN} dead letters in a row up to offset {letter.record.offset}, the last {letter.code} "
-                    f"({letter.redacted_detail()}); fix the producer, then restart the worker"
+                    f"{MAX_RUN} dead letters in a row up to offset {record.offset}, the last {letter.code}; see "
+                    f"`fraudstream dead-letters show {record.topic}:{partition}:{record.offset}`, fix the producer, "
+                    f"then restart the worker"
                 )

@@ -193,7 +193,8 @@ async def apply_again(replayed: ReplayedInput, store: RedisStore, records: Seque
             raise
         if len(records) == 1:
             at = f"{records[0].topic} {records[0].partition} offset {records[0].offset}"
-            log.warning("%s cannot be applied again, skipped: %s", at, type(error).__name__)
+            kind = type(error).__name__
+            log.warning("%s cannot be applied again, skipped: %s", at, kind, extra={"burst": f"reapply {kind}"})
             return
         for record in records:
             await apply_again(replayed, store, [record])

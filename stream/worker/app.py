@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from itertools import chain
@@ -46,9 +47,11 @@ from stream.telemetry.setup import Telemetry
 from stream.watchdog import end_on_error, end_process
 from stream.worker.commit_copies import CommitCopier, CommitCopies
 from stream.worker.decider import Decider, DeciderDeps
+from stream.worker.fact_log import FactLog
 from stream.worker.gauges import GaugeSources, Lag
 from stream.worker.group import GroupCheck
 from stream.worker.labeller import Labeller, LabellerDeps
+from stream.worker.lifecycle import Assignments, LifecycleLog
 from stream.worker.losses import InputLosses, LossesDeps
 from stream.worker.positions import DecisionPositions, PositionsDeps
 from stream.worker.role import PublishedScores
@@ -136,7 +139,11 @@ class WorkerApp(faust.App):
         self.settings = settings
         self.telemetry = telemetry
         access = ConsumerAccess(self.created_consumer, self.current_consumer)
-        self.parts = build_parts(settings, telemetry, access, challenger_command)
+        self.facts = FactLog(telemetry.emit)
+        watched = dataclasses.replace(telemetry, emit=self.facts)
+        self.parts = build_parts(settings, watched, access, challenger_command)
+        self.lifecycle = LifecycleLog(self.reasons, self.parts.follower, self.parts.models, self.facts)
+        self._assignments = Assignments()
         self.lag = Lag(self.current_consumer)
         self._attach()
         telemetry.watch(self._gauge_sources().gauges())
@@ -223,6 +230,7 @@ class WorkerApp(faust.App):
         assigned: set[TP] = args[1]
         transactions = self.settings.topic(TRANSACTIONS.name)
         partitions = [tp.partition for tp in assigned if tp.topic == transactions]
+        self._assignments.assigned((TopicPartition(*tp) for tp in assigned), self.consumer_generation_id)
         self.parts.published.assigned(partitions)
         self.parts.positions.assigned(self.consumer_generation_id, partitions)
         self.parts.losses.assigned([TopicPartition(*tp) for tp in assigned])

@@ -156,4 +156,8 @@ def _log_failure(record: Record, error: Exception) -> None:
         return
     where = "".join(traceback.format_tb(error.__traceback__))
     kind = type(error).__name__
-    log.error("partition %d offset %d cannot be decided: %s\n%s", record.partition, record.offset, kind, where)
+    log.error(
+        "%s partition %d offset %d cannot be decided: %s\n%s",
+        *(record.topic, record.partition, record.offset, kind, where),
+        extra={"burst": f"{record.topic} {kind}"},
+    )

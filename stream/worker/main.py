@@ -12,14 +12,16 @@ from faust.web import Request, Response, View
 
 from models.logins import without_logins
 from stream.errors import SettingsError, StreamError
-from stream.logs import log_to_stderr
+from stream.logs import log_service_to_stderr, service_formatter
 from stream.settings import Settings
 from stream.telemetry.environment import read as read_telemetry
 from stream.telemetry.setup import Telemetry, begin
 from stream.watchdog import EXIT_FATAL, Watchdog, failure_of
 from stream.worker.app import WorkerApp
+from stream.worker.lifecycle import Drain, log_start
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+PAGES = ("/health/live", "/health/ready", "/metrics")
 log = logging.getLogger("fraudstream.worker")
 
 _PATIENCE_SECONDS = 60.0
@@ -27,8 +29,16 @@ _BEAT_SECONDS = 1.0
 
 
 def add_health(app: WorkerApp) -> None:
-    """Serve `/health/live`, `/health/ready` and `/metrics`, the only pages of a worker."""
+    """Serve `/health/live`, `/health/ready` and `/metrics`, the only pages of a worker; `/` names them, with a 404.
+
+    A 200 or a redirect there would pass for "ready" with a load balancer or a person.
+    """
     secrets = app.settings.secrets()
+
+    @app.page("/")
+    async def root(view: View, _request: Request) -> Response:
+        """Answer what there is instead."""
+        return view.json({"error": "no such page", "pages": PAGES}, status=404)
 
     @app.page("/health/live")
     async def live(view: View, _request: Request) -> Response:
@@ -56,12 +66,12 @@ def run_worker(settings: Settings, challenger_command: Sequence[str] | None = No
         SettingsError: a setting cannot be used, as an address for the web server that another process has.
     """
     secrets = settings.secrets() | read_telemetry(os.environ).secrets
-    log_to_stderr(logging.INFO, "%(asctime)s %(levelname)s %(name)s: %(message)s", secrets)
-    for library in ("aiokafka", "faust", "mode", "stream"):  # mode logs our services as "stream"
-        logging.getLogger(library).setLevel(logging.WARNING)
     # The coordinator keeps the client id of the process that a static member's new process replaces.
     name = settings.worker_id or settings.group_instance or default_worker_id()
     named = msgspec.structs.replace(settings, worker_id=name)
+    always = {"deployment": settings.deployment, "worker": name}
+    log_service_to_stderr(settings.log_level, service_formatter(settings.log_format, secrets, always))
+    log_start(named)
     telemetry = begin(named, os.environ)
     try:
         return asyncio.run(_main(named, telemetry, challenger_command))
@@ -91,37 +101,67 @@ class _Heart:
             await asyncio.sleep(_BEAT_SECONDS)
 
 
-async def _main(settings: Settings, telemetry: Telemetry, challenger_command: Sequence[str] | None) -> int:
-    app = WorkerApp(settings, telemetry, challenger_command)
-    add_health(app)
-    heart, stopping, loop = _Heart(), asyncio.Event(), asyncio.get_running_loop()
-    watchdog = Watchdog(lambda: {"the event loop": heart.beats, **app.pulses()}, _PATIENCE_SECONDS)
-    watchdog.start()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    log.info("worker %s of deployment %s, group %s", settings.worker_id, settings.deployment, settings.group)
-    background = [asyncio.create_task(heart.beat()), app.lag.start()]
-    starting = asyncio.create_task(app.start())
-    crashed = asyncio.create_task(app._crashed.wait())  # noqa: SLF001 - mode has no public wait for it
-    stopped = asyncio.create_task(stopping.wait())
-    await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    failure = failure_of(starting) if starting.done() else None
-    if failure is not None:
-        _log_failure(failure)
-    elif not stopped.done():
-        await asyncio.wait({crashed, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    watchdog.count_down(settings.drain_seconds)
-    starting.cancel()
-    await app.stop()
-    for task in (*background, crashed, stopped):
-        task.cancel()
-    watchdog.stand_down()
-    if isinstance(failure, SettingsError):
-        raise failure
-    return EXIT_FATAL if failure is not None or app.crashed else 0
-
-
-def _log_failure(failure: BaseException) -> None:
+def _log_failed_start(failure: BaseException) -> None:
     """Log why the worker could not start, unless the message about a setting says it."""
     if not isinstance(failure, SettingsError):
         log.critical("the worker could not start", exc_info=failure)
+
+
+class _Stopping:
+    """Set by SIGTERM or SIGINT; `cause` is the first signal's name, until then what else ends a worker."""
+
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+        self.cause = "fatal error"
+
+    def handle_signals(self) -> None:
+        """Be set by the signals that stop a worker."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._set, number)
+
+    def _set(self, number: signal.Signals) -> None:
+        if not self.event.is_set():
+            self.cause = number.name
+            self.event.set()
+
+
+async def _main(settings: Settings, telemetry: Telemetry, challenger_command: Sequence[str] | None) -> int:
+    app = WorkerApp(settings, telemetry, challenger_command)
+    add_health(app)
+    heart, stopping = _Heart(), _Stopping()
+    watchdog = Watchdog(lambda: {"the event loop": heart.beats, **app.pulses()}, _PATIENCE_SECONDS)
+    watchdog.start()
+    stopping.handle_signals()
+    background, watching = (asyncio.create_task(heart.beat()), app.lag.start()), app.lifecycle.start()
+    starting = asyncio.create_task(app.start())
+    failure = await _failure_before_stop(app, starting, stopping)
+    watching.cancel()  # that the worker leaves its group is no news now
+    drain = Drain.begin(stopping.cause, settings.drain_seconds, app.facts)
+    watchdog.count_down(settings.drain_seconds)
+    starting.cancel()
+    await app.stop()
+    for task in background:
+        task.cancel()
+    watchdog.stand_down()
+    code = EXIT_FATAL if failure is not None or app.crashed else 0
+    drain.end(code, app.facts)
+    if isinstance(failure, SettingsError):
+        raise failure
+    return code
+
+
+async def _failure_before_stop(
+    app: WorkerApp, starting: "asyncio.Task[None]", stopping: _Stopping
+) -> BaseException | None:
+    """Wait until the worker is stopped, has crashed or cannot start; return why it could not start."""
+    crashed = asyncio.create_task(app._crashed.wait())  # noqa: SLF001 - mode has no public wait for it
+    stopped = asyncio.create_task(stopping.event.wait())
+    await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    failure = failure_of(starting) if starting.done() else None
+    if failure is not None:
+        _log_failed_start(failure)
+    elif not stopped.done():
+        await asyncio.wait({crashed, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    crashed.cancel()
+    stopped.cancel()
+    return failure

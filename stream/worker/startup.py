@@ -85,6 +85,11 @@ class Startup(Service):
     async def on_start(self) -> None:
         """Do the steps of start-up, one after the other, then start the background work."""
         deps = self._deps
+        log.info(
+            "serving /health/live, /health/ready and /metrics at http://%s",
+            deps.settings.http,
+            extra={"event": "serving", "address": deps.settings.http},
+        )
         await self._until("Kafka", deps.admin.start)
         await self._until("topics", self._check_topics)
         await self._until("the consumer group", deps.group.check)
@@ -120,7 +125,8 @@ class Startup(Service):
         await self._deps.store.close()
 
     async def _until(self, what: str, step: Callable[[], Awaitable[object]]) -> None:
-        """Retry a step of start-up until it succeeds."""
+        """Retry a step of start-up until it succeeds; it is the reason for not being ready meanwhile."""
+        self._waiting_for = f"starting, waiting for {what}"
         while not self.should_stop:
             try:
                 with given_up_as_error():
@@ -128,10 +134,7 @@ class Startup(Service):
             except Exception as error:
                 if not is_retried(error, Phase.STARTUP):
                     raise
-                reason = f"{what}: {await explain_error(self._deps.settings, error)}"
-                if reason != self._waiting_for:
-                    log.warning("not ready, retrying: %s", reason)
-                self._waiting_for = reason
+                self._waiting_for = f"{what}: {await explain_error(self._deps.settings, error)}"
                 await self.sleep(_RETRY_SECONDS)
             else:
                 self._waiting_for = None

@@ -40,6 +40,8 @@ ALL: dict[str, tuple[str, Any]] = {
     "group_instance": ("worker-1", "worker-1"),
     "batch_mb": ("32", 32),
     "worker_id": ("worker-1", "worker-1"),
+    "log_level": ("WARNING", "warning"),
+    "log_format": ("json", "json"),
 }
 
 
@@ -115,6 +117,8 @@ def test_a_future_skew_of_zero_is_allowed() -> None:
         *(("poll_records", text) for text in ("0", "10001", "many")),
         *(("redis_down", text) for text in ("", "WAIT", "fail")),
         ("score_features", "some"),
+        *(("log_level", text) for text in ("", "trace", "10")),
+        *(("log_format", text) for text in ("", "JSON", "logfmt")),
         *(("kafka_idempotence", text) for text in ("", "maybe")),
         ("kafka_security_protocol", "TLS"),
         ("kafka_sasl_mechanism", "GSSAPI"),

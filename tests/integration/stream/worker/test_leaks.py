@@ -183,8 +183,11 @@ def test_no_login_or_key_of_a_setting_is_written_anywhere(
 ) -> None:
     settings = with_logins(apart, own_redis, collector)
     apart.environment |= {name: settings[name] for name in ("MODELS", "REDIS_URL")}
-    (worker,) = apart.go_live(**settings)
-    away = apart.worker(**settings | {"MODELS": f"ftp://user:{LOGIN}-ftp@127.0.0.1:1/m?token={LOGIN}-token"})
+    (worker,) = apart.go_live(**settings, LOG_LEVEL="debug")
+    json_lines = {"LOG_LEVEL": "debug", "LOG_FORMAT": "json"}
+    away = apart.worker(
+        **settings | json_lines | {"MODELS": f"ftp://user:{LOGIN}-ftp@127.0.0.1:1/m?token={LOGIN}-token"}
+    )
     reasons = away.await_not_ready()
     until(lambda: "127.0.0.1:1/m" in str(away.readiness()[1]), f"the repository is the reason, not {reasons}")
     second = put_model(settings["MODELS"], seed=1)
@@ -208,6 +211,7 @@ def test_no_login_or_key_of_a_setting_is_written_anywhere(
     }
     assert [one.terminate() for one in (worker, away)] == [0, 0]
     seen["logs"] = b"".join(path.read_bytes() for path in tmp_path.glob("worker-*.log"))
+    assert seen["logs"].count(b"setting FRAUDSTREAM_REDIS_URL=") == 2, "each of the two forms shows the settings"
     for place, content in seen.items():
         at = content.find(LOGIN.encode())
         assert at < 0, f"a login in {place}: {content[max(0, at - 200) : at + 60]!r}"

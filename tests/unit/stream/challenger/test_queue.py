@@ -139,18 +139,18 @@ def test_decisions_are_queued_only_for_a_loaded_challenger() -> None:
     assert made.queued == 0
 
 
-def test_the_challengers_environment_holds_no_setting_of_the_worker_or_its_telemetry(
+def test_the_challengers_environment_holds_no_setting_of_the_worker_but_the_form_of_its_log_and_none_of_its_telemetry(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ours = {f"{PREFIX}{name.upper()}" for name in Settings.__struct_fields__}
     ours |= {"OTEL_EXPORTER_OTLP_HEADERS", "OTEL_SERVICE_NAME", "OTEL_SDK_DISABLED"}
     threads = {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"}
     environment = child_environment({"HOME": "h", "OMP_NUM_THREADS": "8"} | dict.fromkeys(ours, "secret"))
-    assert environment.keys() == {"HOME", "PYTHONPATH"} | threads
+    assert environment.keys() == {"HOME", "PYTHONPATH", "FRAUDSTREAM_LOG_FORMAT"} | threads
     assert (environment["HOME"], {environment[name] for name in threads}) == ("h", {"1"})
     for name in ours:
         monkeypatch.setenv(name, "secret")
-    assert comparer([])._process._environment.keys() & ours == set()
+    assert comparer([])._process._environment.keys() & ours == {"FRAUDSTREAM_LOG_FORMAT"}
     assert child_command()[0] == sys.executable
 
 

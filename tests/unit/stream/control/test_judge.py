@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from models.judge import HeldArtifact
@@ -11,6 +12,7 @@ from models.problems import Problem, ProblemCode
 from stream.control import judge as judge_module
 from support.given_up import give_up
 from support.judged_log import JudgedLog, Repository, command
+from support.stream_records import CARD_NUMBER
 
 A, B, C = (letter * 64 for letter in "abc")
 HELD = {name: HeldArtifact(name, "f") for name in (A, B, C)}
@@ -150,3 +152,17 @@ async def test_a_command_is_judged_again_after_a_request_was_given_up(
     monkeypatch.setattr(judge_module, "group_members", members)
     await asyncio.wait_for(asyncio.gather(*judged.judge._tasks), 5)
     assert judged.verdicts[-1] == ("accepted", "p-1")
+
+
+async def test_an_acceptance_says_who_asked_and_why_without_card_numbers(
+    judged: JudgedLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "fraudstream")
+    asked = msgspec.structs.replace(command("promote", "c-1", 0, A), actor="ann", reason=f"card {CARD_NUMBER}")
+    await judged.send(asked)
+    await judged.send(command("promote", "c-2", 0, B))
+    accepted, refused = judged.log.events
+    assert (accepted.actor, accepted.reason) == ("ann", "card [redacted]")
+    assert (refused.kind, refused.actor, refused.reason) == ("refused", None, None)
+    assert caplog.messages[0] == "command c-1 (promote): accepted"
+    assert caplog.messages[-1].startswith("command c-2 (promote): refused; wrong_revision: ")

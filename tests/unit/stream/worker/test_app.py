@@ -8,11 +8,13 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from stream.errors import SettingsError
 from stream.recovery.outage import DegradingStore, WaitingStore
+from stream.scoring.facts import LabelsApplied
 from stream.settings import Settings
 from stream.telemetry.setup import Telemetry
 from stream.worker.app import WorkerApp
 from stream.worker.main import add_health
 from support.paths import HOUSE
+from support.stream_records import Told
 
 WIRED = ("worker", "control", "recovery", "kafka")
 
@@ -85,3 +87,17 @@ async def test_a_worker_serves_its_three_pages_and_none_of_fausts() -> None:
         "/health/ready": 503,
         "/metrics": 200,
     }
+
+
+async def test_the_root_page_is_no_ok_and_names_the_pages() -> None:
+    app = worker("wait")
+    add_health(app)
+    async with TestClient(TestServer(await app.web.wsgi())) as client:
+        answer = await client.get("/", allow_redirects=False)
+        assert (answer.status, (await answer.json())["pages"]) == (404, ["/health/live", "/health/ready", "/metrics"])
+
+
+async def test_the_parts_of_a_worker_emit_their_facts_through_the_log() -> None:
+    app = worker("wait")
+    app.parts.decider._deps.emit(LabelsApplied([Told()], [], [], 0, []))
+    assert app.facts.labels == 1

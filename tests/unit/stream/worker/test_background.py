@@ -13,14 +13,18 @@ from mode import Service
 from features.redis.retention import NO_COVERAGE, EpochCoverage
 from models.terms import Term
 from stream import watchdog
+from stream.errors import SettingsError
 from stream.kafka import topic_settings
 from stream.kafka.topic_settings import TopicWatch
 from stream.recovery import reapply, repair, repairer
 from stream.recovery.repairer import Repairer, RepairerDeps, RepairProgress
 from stream.settings import Settings
+from stream.telemetry.setup import Telemetry
 from stream.worker import app, gauges, group, losses, main, role, startup
+from stream.worker.fact_log import FactLog
 from stream.worker.gauges import Lag
 from stream.worker.group import GroupCheck
+from stream.worker.lifecycle import LifecycleLog
 from stream.worker.losses import InputLosses, LossesDeps
 from stream.worker.role import PublishedScores
 from stream.worker.startup import Startup
@@ -163,9 +167,7 @@ async def test_background_work_that_the_worker_cancels_crashes_nothing(caplog: p
     assert (starting.crashes, caplog.text) == ([], "")
 
 
-async def test_a_step_of_start_up_is_tried_again(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_step_of_start_up_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     async def explain(_settings: Settings, error: object) -> str:
         return str(error)
 
@@ -173,7 +175,7 @@ async def test_a_step_of_start_up_is_tried_again(
     monkeypatch.setattr(startup, "_RETRY_SECONDS", 0.001)
     monkeypatch.setattr(startup, "explain_error", explain)
     await assert_asks_again(starting._until("Kafka", requests), requests)
-    assert "the client has given up a request" in caplog.text
+    assert "the client has given up a request" in str(starting._waiting_for)
 
 
 async def test_a_batch_that_ends_as_cancelled_on_its_own_ends_the_process(ended: list[str]) -> None:
@@ -195,6 +197,8 @@ async def test_a_start_that_ends_as_cancelled_on_its_own_ends_the_worker_with_70
         def __init__(self, *_: object) -> None:
             super().__init__()
             self.lag = Lag(lambda: None)
+            self.facts = FactLog(lambda _: None)
+            self.lifecycle = LifecycleLog(lambda: ["starting"], SimpleNamespace(), SimpleNamespace(), self.facts)
 
         async def on_start(self) -> None:
             await give_up()
@@ -208,3 +212,25 @@ async def test_a_start_that_ends_as_cancelled_on_its_own_ends_the_worker_with_70
     assert await asyncio.wait_for(main._main(SETTINGS, telemetry, None), 5) == 70
     assert "the worker could not start" in caplog.text
     assert [one.levelno for one in caplog.records if "could not start" in one.message] == [logging.CRITICAL]
+
+
+async def test_a_worker_goes_on_without_its_log_of_changes_if_that_fails(caplog: pytest.LogCaptureFixture) -> None:
+    broken: Any = SimpleNamespace()
+    task = LifecycleLog(list, broken, broken, FactLog(lambda _: None)).start()
+    await settle()
+    assert task.done()
+    assert "changes of this worker's state are no longer logged" in caplog.text
+
+
+async def test_a_port_that_is_taken_is_named_with_its_setting_and_without_a_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    taken = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    number = taken.sockets[0].getsockname()[1]
+    settings = Settings(http=f"127.0.0.1:{number}", worker_id="w-1")
+    try:
+        with pytest.raises(SettingsError, match=rf"FRAUDSTREAM_HTTP: 127.0.0.1:{number} is in use"):
+            await asyncio.wait_for(main._main(settings, Telemetry(), None), 20)
+    finally:
+        taken.close()
+    assert [one for one in caplog.records if one.levelno == logging.CRITICAL] == []
