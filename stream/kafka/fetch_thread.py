@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from aiokafka import TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaConnectionError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -175,5 +175,13 @@ class FetchThread(driver.AIOKafkaConsumerThread):
         return await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
 
     def run_on_loop(self, coroutine: Coroutine[Any, Any, Result]) -> "asyncio.Future[Result]":
-        """Run a coroutine on this thread's loop, bypassing Faust's method queue; await the result on the main loop."""
-        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.thread_loop))
+        """Run a coroutine on this thread's loop, bypassing Faust's method queue; await the result on the main loop.
+
+        Raises:
+            aiokafka.errors.KafkaConnectionError: the consumer has stopped, as during a drain.
+        """
+        try:
+            return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.thread_loop))
+        except RuntimeError as error:  # the loop is closed
+            coroutine.close()
+            raise KafkaConnectionError("the consumer has stopped") from error

@@ -194,8 +194,9 @@ class BatchConsumer(driver.Consumer):
         """Do nothing: `pulses` and `reasons` say what hangs. Faust's check would take our fetches for none."""
 
     def pulses(self) -> dict[str, int]:
-        """Return a count for each lane and each own partition that rises while it works."""
-        lanes = {f"{lane.topic}{', retries' if lane.retries else ''}": lane.pulse for lane in self.lanes}
+        """Return a count for each lane that has begun to poll, and each own partition, that rises while it works."""
+        begun = [lane for lane in self.lanes if lane.pulse]  # until the brokers respond, none polls
+        lanes = {f"{lane.topic}{', retries' if lane.retries else ''}": lane.pulse for lane in begun}
         fetched = {
             f"the fetch of {tp.topic} partition {tp.partition}": int(at * 1000) for tp, at in self._pulsed_at().items()
         }

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 
 from stream.kafka.fetch_thread import FetchThread
 
@@ -32,3 +33,11 @@ async def test_an_error_while_the_consumer_stops_is_raised_and_reported_to_the_m
     with pytest.raises(OSError, match="closed"):
         await thread._shutdown_thread()
     assert thread.reported == 1
+
+
+async def test_what_is_asked_of_a_consumer_that_has_stopped_is_an_error_of_kafka() -> None:
+    thread = StoppingThread(OSError())
+    thread.thread_loop = asyncio.new_event_loop()
+    thread.thread_loop.close()
+    with pytest.raises(KafkaConnectionError, match="the consumer has stopped"):
+        await thread.run_on_loop(thread.on_thread_stop())

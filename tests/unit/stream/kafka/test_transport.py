@@ -12,7 +12,7 @@ from aiokafka import TopicPartition
 from faust.types import TP
 
 from stream.kafka.batches import CommitLedger
-from stream.kafka.transport import BatchConsumer
+from stream.kafka.transport import BatchConsumer, Lane
 
 HERE, ELSEWHERE = TopicPartition("transactions", 0), TopicPartition("transactions", 1)
 
@@ -59,3 +59,12 @@ async def test_a_worker_that_runs_for_minutes_does_not_log_that_it_never_fetched
     )
     await made.verify_all_partitions_active()
     assert caplog.records == []
+
+
+async def test_the_watchdog_sees_a_lane_from_its_first_poll_on_and_so_none_while_no_broker_responds() -> None:
+    made: Any = consumer({HERE: 0})[0]
+    made.flow_active = False
+    made.lanes = (Lane("transactions", retries=False), Lane("transactions", retries=True))
+    assert made.pulses() == {}
+    made.lanes[0].count_poll()
+    assert made.pulses() == {"the consumer of transactions": 1}
