@@ -46,7 +46,7 @@ def publish(file: Path, rate: float | None, labels: bool, as_json: bool) -> None
     kind = RecordKind.LABEL if labels else RecordKind.TRANSACTION
     try:
         with tempfile.TemporaryDirectory(prefix="fraudstream-publish-") as workplace:
-            source = RecordsFile(file, Path(workplace))
+            source = RecordsFile(file, Path(workplace), needs_labels=labels)
             with refused_settings():
                 done = asyncio.run(_publish(settings, source, kind, rate))
     except (StreamError, KafkaError, OSError) as error:
