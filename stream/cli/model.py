@@ -14,7 +14,7 @@ from models.errors import ModelError
 from models.problems import Problem
 from stream.cli.commands import reason_option, send, verdict_text, wait_option
 from stream.cli.output import Command, json_option, refuse, say
-from stream.cli.repository import repository_or_refuse
+from stream.cli.repository import existing_repository_or_refuse
 from stream.cli.restore import restore
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.clock import now_ms
@@ -95,7 +95,7 @@ def list_models(as_json: bool) -> None:  # noqa: FBT001 - a flag
     """List the models in the repository, and mark those of the lineup."""
     settings = settings_or_refuse()
     try:
-        digests = sorted(repository_or_refuse(settings).digests())
+        digests = sorted(existing_repository_or_refuse(settings).digests())
         lineup = asyncio.run(read_fold(settings)).lineup
     except (ModelError, ControlLogError, KafkaError, OSError) as error:
         refuse_kafka(settings, error)
@@ -110,7 +110,7 @@ def list_models(as_json: bool) -> None:  # noqa: FBT001 - a flag
 @click.argument("digest", metavar="MODEL")
 def show(digest: str) -> None:
     """Print a model's manifest as JSON."""
-    repository = repository_or_refuse(settings_or_refuse())
+    repository = existing_repository_or_refuse(settings_or_refuse())
     try:
         found = repository.resolve(digest)
         if isinstance(found, Problem):
