@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -63,6 +64,22 @@ class Repository:
             for protocol in _protocols(url):
                 fsspec.get_filesystem_class(protocol)
 
+    def exists(self) -> bool:
+        """Tell whether the folder or the place is there; an object store's is, once something is stored in it.
+
+        Raises:
+            RepositoryUnavailableError: it does not answer.
+        """
+        return self._within(DEADLINE_SECONDS, self._exists)
+
+    def check_writable(self) -> None:
+        """Write a file where an artifact would be stored, and remove it again; folders that are missing are not made.
+
+        Raises:
+            RepositoryUnavailableError: it cannot be written.
+        """
+        self._within(DEADLINE_SECONDS, self._check_writable)
+
     def put(self, contents: Contents) -> str:
         """Store an artifact and return its digest; idempotent.
 
@@ -95,7 +112,7 @@ class Repository:
             case [digest]:
                 return digest
             case []:
-                return Problem(ProblemCode.UNKNOWN_MODEL, f"no artifact {name} in {self.place}")
+                return Problem(ProblemCode.UNKNOWN_MODEL, self._within(DEADLINE_SECONDS, lambda: self._missing(name)))
             case _:
                 listed = ", ".join(digest[: len(name) + 8] for digest in found[:5])
                 return Problem(ProblemCode.AMBIGUOUS_MODEL, f"{len(found)} artifacts begin with {name}: {listed}")
@@ -121,14 +138,6 @@ class Repository:
             RepositoryUnavailableError: it cannot be read.
         """
         return self._within(DEADLINE_SECONDS, lambda: self._manifest(digest))
-
-    def exists(self) -> bool:
-        """Tell whether the folder exists; in an object store, whether it holds anything.
-
-        Raises:
-            RepositoryUnavailableError: it cannot be read.
-        """
-        return self._within(DEADLINE_SECONDS, lambda: bool(self._files.exists(self._path())))
 
     def read(self, name: str) -> bytes | None:
         """Return a file that is no artifact; None if there is none of this name.
@@ -179,6 +188,26 @@ class Repository:
     def _path(self, *parts: str) -> str:
         return "/".join((self._open()[1].rstrip("/"), *parts))
 
+    def _exists(self) -> bool:
+        self._files.invalidate_cache()
+        return bool(self._files.exists(self._path()))
+
+    def _missing(self, name: str) -> str:
+        return f"no artifact {name} in {self.place}" + ("" if self._exists() else ", which does not exist")
+
+    def _check_writable(self) -> None:
+        try:
+            if isinstance(self._files, LocalFileSystem):
+                _check_folder(Path(self._path()))
+            else:
+                self._files.makedirs(self._path(), exist_ok=True)
+                probe = self._path(f".writable-{secrets.token_hex(8)}")
+                self._files.pipe_file(probe, b"")
+                self._files.rm_file(probe)
+        except OSError as error:
+            why = without_logins(error.strerror or str(error), self._secrets)
+            raise RepositoryUnavailableError(f"{self.place} cannot be written: {why}") from None
+
     def _put(self, contents: Contents) -> str:
         digest = digest_of(contents)
         if isinstance(self._files, LocalFileSystem):
@@ -218,7 +247,7 @@ class Repository:
             names = self._checked_names(digest)
             contents = {name: bytes(self._files.cat_file(self._path(digest, name))) for name in names}
         except (FileNotFoundError, NotADirectoryError):
-            raise MissingArtifactError(f"no artifact {digest} in {self.place}") from None
+            raise MissingArtifactError(self._missing(digest)) from None
         found = digest_of(contents)
         if found != digest:
             raise DamagedArtifactError(f"the files of {digest} in {self.place} have the digest {found}: store it again")
@@ -267,6 +296,13 @@ def _modified_ms(files: fsspec.AbstractFileSystem, path: str) -> int | None:
     if not isinstance(modified, datetime):
         return None
     return int(modified.replace(tzinfo=modified.tzinfo or UTC).timestamp() * 1000)
+
+
+def _check_folder(root: Path) -> None:
+    """Create a folder in `root`, or in the nearest folder above it that exists, and remove it again."""
+    nearest = next(place for place in (root, *root.parents) if place.exists())
+    with tempfile.TemporaryDirectory(prefix=".fraudstream-", dir=nearest):
+        pass
 
 
 def _put_in_folder(root: Path, digest: str, contents: Contents) -> None:

@@ -1,4 +1,7 @@
-"""Times as the records carry them: RFC 3339 text with a zone, or integer epoch milliseconds."""
+"""Times as the records carry them: RFC 3339 text with a zone, or integer epoch milliseconds.
+
+Date and time are separated by `T` or, as RFC 3339 allows in section 5.6, by a space: pandas and databases write it.
+"""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -7,7 +10,7 @@ from typing import NamedTuple
 from models.errors import InvalidTimeError
 
 _RFC3339 = re.compile(
-    r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
+    r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:\.\d+)?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
     re.ASCII | re.IGNORECASE,
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -17,7 +17,7 @@ from stream.cli.arguments import ModelParam
 from stream.cli.extras import needs
 from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import Command, json_option, refuse, say
-from stream.cli.repository import repository_or_refuse
+from stream.cli.repository import existing_repository_or_refuse
 from stream.cli.settings import settings_or_refuse
 from stream.control.probes import probe_vectorisers
 from stream.errors import StreamError
@@ -149,7 +149,7 @@ async def _measure_worker(
 
 
 def _model(settings: Settings, name: str) -> Model:
-    repository, features = repository_or_refuse(settings), features_or_refuse(settings.features)
+    repository, features = existing_repository_or_refuse(settings), features_or_refuse(settings.features)
     try:
         digest = repository.resolve(name)
     except ModelError as error:

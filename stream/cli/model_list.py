@@ -18,11 +18,11 @@ from models.times import format_time
 from stream.cli.letter_text import printable
 from stream.cli.model_roles import UNKNOWN, Roles, explained, roles_of, warn
 from stream.cli.output import refuse, say
-from stream.cli.repository import repository_or_refuse
+from stream.cli.repository import existing_repository_or_refuse
 from stream.cli.settings import settings_or_refuse
 from stream.control.client import read_fold
 from stream.errors import ControlLogError
-from stream.settings import PREFIX, Settings
+from stream.settings import Settings
 
 _ORDER = {"live": 0, "challenger": 1, "before": 2}
 _METRICS = {"AUC": "auc", "AP": "average_precision", "CP100": "card_precision_at_100"}
@@ -36,11 +36,11 @@ _LEAST_WIDTH = 80
 
 
 def list_models(*, as_json: bool) -> None:
-    """Print the models; exit with 1 if the repository cannot be listed, or if no role is known."""
+    """Print the models; exit with 1 if the repository is not there or cannot be listed, or if no role is known."""
     settings = settings_or_refuse()
-    repository = repository_or_refuse(settings)
+    repository = existing_repository_or_refuse(settings)
     try:
-        digests, exists = repository.digests(), repository.exists()
+        digests = repository.digests()
     except ModelError as error:
         refuse(str(error))
     roles = _roles(settings)
@@ -48,7 +48,7 @@ def list_models(*, as_json: bool) -> None:
     if as_json:
         say(as_json, {"models": [_facts(one, roles) for one in models], **_totals(repository, roles)}, "")
     else:
-        _print(models, roles, _summary(settings, repository, roles, (len(digests), exists)))
+        _print(models, roles, _summary(settings, repository, roles, len(digests)))
     if roles.revision is None:
         raise SystemExit(1)
 
@@ -91,18 +91,12 @@ def _facts(model: ModelOverview, roles: Roles) -> dict[str, Any]:
     }
 
 
-def _summary(settings: Settings, repository: Repository, roles: Roles, held: tuple[int, bool]) -> str:
+def _summary(settings: Settings, repository: Repository, roles: Roles, count: int) -> str:
     """Say how many models there are and where, or what to do if there is none; and which revision holds."""
-    count, exists = held
     if count:
         where = f"{count} {'model' if count == 1 else 'models'} in {repository.place}"
-    elif exists:
-        where = f"no model in {repository.place}: train one by `fraudstream train FILE --name NAME`"
     else:
-        where = (
-            f"no model: {repository.place} does not exist; is {PREFIX}MODELS right? The first `fraudstream train FILE "
-            "--name NAME` makes it"
-        )
+        where = f"no model in {repository.place}: train one by `fraudstream train FILE --name NAME`"
     if roles.revision is None:
         return where
     live = "" if "live" in roles.by_digest.values() else ", no model is live"

@@ -21,7 +21,7 @@ from stream.cli.letter_text import printable
 from stream.cli.model_history import Names, facts, names_of, text, warn_unknown_commands
 from stream.cli.model_roles import UNKNOWN, Roles, explained, roles_of, warn
 from stream.cli.output import refuse, say
-from stream.cli.repository import repository_or_refuse
+from stream.cli.repository import existing_repository_or_refuse
 from stream.cli.settings import settings_or_refuse
 from stream.control.client import read_history
 from stream.control.history import HistoryEntry
@@ -62,7 +62,7 @@ def show_model(name: str, *, as_json: bool) -> None:
 
 
 def _page(settings: Settings, name: str) -> ModelPage:
-    repository = repository_or_refuse(settings)
+    repository = existing_repository_or_refuse(settings)
     try:
         digest = repository.resolve(name)
         if isinstance(digest, Problem):

@@ -47,7 +47,7 @@ def publish(file: Path, rate: float | None, labels: bool, as_json: bool) -> None
     try:
         asyncio.run(_check_topic(settings, kind))
         with tempfile.TemporaryDirectory(prefix="fraudstream-publish-") as workplace:
-            source = RecordsFile(file, Path(workplace))
+            source = RecordsFile(file, Path(workplace), needs_labels=labels)
             with refused_settings():
                 done = asyncio.run(_publish(settings, source, kind, rate))
     except (StreamError, KafkaError, OSError) as error:

@@ -27,10 +27,12 @@ _SHOWN = 5
 @needs("train", "duckdb")
 def replay(transaction_id: str, card: str | None, as_json: bool) -> None:  # noqa: FBT001 - a flag
     """Replay the decision about a transaction, from its own record and from the logs."""
+    from stream.cli.repository import repository_or_refuse  # noqa: PLC0415 - fsspec, late
     from stream.rescoring.replay import replay as run  # noqa: PLC0415 - it needs the extra `train`
 
     settings = settings_or_refuse()
     sets = features_or_refuse(settings.features)
+    repository_or_refuse(settings)
     try:
         with bars() as progress:
             found = run(settings, sets, (transaction_id, card), progress)

@@ -1,9 +1,12 @@
 """Opens the model repository for a command."""
 
+from typing import NoReturn
+
 import click
 
 from models.errors import RepositoryUnavailableError
 from models.repository import Repository
+from stream.cli.output import refuse
 from stream.settings import PREFIX, Settings
 
 
@@ -14,3 +17,21 @@ def repository_or_refuse(settings: Settings) -> Repository:
     except RepositoryUnavailableError as error:
         click.echo(f"{PREFIX}MODELS: {error}", err=True)
         raise SystemExit(2) from error
+
+
+def existing_repository_or_refuse(settings: Settings) -> Repository:
+    """Return the model repository; exit with 1 if it does not exist or does not answer, and with 2 as above."""
+    repository = repository_or_refuse(settings)
+    try:
+        is_there = repository.exists()
+    except RepositoryUnavailableError as error:
+        refuse_repository(error)
+    if not is_there:
+        advice = "correct the setting, or let `fraudstream train` store the first model there"
+        refuse(f"{PREFIX}MODELS: {repository.place} does not exist: {advice}")
+    return repository
+
+
+def refuse_repository(error: RepositoryUnavailableError) -> NoReturn:
+    """Print what is wrong with the repository, with the name of the setting, and exit with 1."""
+    refuse(f"{PREFIX}MODELS: {error}")

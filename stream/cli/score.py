@@ -22,7 +22,15 @@ from stream.cli.output import json_option, refuse, say
 from stream.cli.progress import bars
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.dataset.errors import FileError
-from stream.rescoring.request import DiffReport, FileRequest, Range, RescoringError, ScoreReport, TopicRequest
+from stream.rescoring.request import (
+    OUT_FORMATS,
+    DiffReport,
+    FileRequest,
+    Range,
+    RescoringError,
+    ScoreReport,
+    TopicRequest,
+)
 from stream.settings import Settings
 
 _SHORT = 12
@@ -86,7 +94,11 @@ def _examples(report: DiffReport) -> Table:
     metavar="DIGEST",
     help="The model that scores: its digest, or the first 8 digits or more.",
 )
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The parquet file to write.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The file to write: .parquet, .pq or .csv.",
+)
 @click.option(
     "--threads", type=click.IntRange(1, 1024), default=lambda: len(os.sched_getaffinity(0)), show_default="all cores"
 )
@@ -101,6 +113,7 @@ def score(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: AN
     _check_use(file, options)
     settings = settings_or_refuse()
     sets = features_or_refuse(settings.features)
+    _check_repository(settings, is_needed=not options["diff"])
     try:
         with bars() as progress:
             report = _run(settings, sets, file, options, progress)
@@ -114,6 +127,16 @@ def score(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: AN
         Console(highlight=False).print(compared(report) if isinstance(report, DiffReport) else scored(report))
     if isinstance(report, DiffReport) and report.unexplained:
         raise SystemExit(1)
+
+
+def _check_repository(settings: Settings, *, is_needed: bool) -> None:
+    """Refuse a repository that cannot be used, or does not exist; decisions by rules are compared without one."""
+    from stream.cli.repository import existing_repository_or_refuse, repository_or_refuse  # noqa: PLC0415 - fsspec, late
+
+    if is_needed:
+        existing_repository_or_refuse(settings)
+    else:
+        repository_or_refuse(settings)
 
 
 def _check_use(file: Path | None, options: dict[str, Any]) -> None:
@@ -130,6 +153,16 @@ def _check_use(file: Path | None, options: dict[str, Any]) -> None:
         raise click.UsageError(wanted)
     if options["out"] is None and not options["diff"]:
         raise click.UsageError("name the file to write: --out")
+    if options["out"] is not None:
+        _check_output(file, options["out"])
+
+
+def _check_output(file: Path | None, out: Path) -> None:
+    """Refuse an output file whose ending is not that of a format that is written, or that is the input."""
+    if out.suffix.lower() not in OUT_FORMATS:
+        raise click.UsageError(f"--out {out} ends in {out.suffix!r}: name a file that ends in {', '.join(OUT_FORMATS)}")
+    if file is not None and file.resolve() == out.resolve():
+        raise click.UsageError("--out is the FILE itself: name another file to write")
 
 
 def _run(

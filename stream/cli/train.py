@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 from features.errors import FormulaError
-from models.errors import ModelError
+from models.errors import ModelError, RepositoryUnavailableError
 from models.repository import Repository
 from stream.cli.extras import needs
 from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import json_option, refuse, say
 from stream.cli.progress import bars
-from stream.cli.repository import repository_or_refuse
+from stream.cli.repository import refuse_repository, repository_or_refuse
 from stream.cli.settings import settings_or_refuse
 from stream.dataset.errors import FileError
 from stream.training.request import TrainingError, TrainingReport, TrainingRequest
@@ -64,6 +64,8 @@ def _train(request: TrainingRequest, repository: Repository) -> TrainingReport:
     try:
         with bars() as progress:
             return run(request, repository, progress)
+    except RepositoryUnavailableError as error:
+        refuse_repository(error)
     except (TrainingError, FileError, ModelError, FormulaError) as error:
         refuse(str(error))
 

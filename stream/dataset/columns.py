@@ -19,8 +19,9 @@ TEXT = "VARCHAR"
 ZONED = {"TIMESTAMP WITH TIME ZONE": "epoch_us({}) // 1000", "TIMESTAMPTZ_NS": "epoch_ns({}) // 1000000"}
 """Types with a time zone, and how to truncate them to milliseconds: epoch_ms rounds, and nanoseconds end in 2262."""
 TOKEN = r"[A-Za-z0-9._:@-]{1,64}"  # noqa: S105 - the contract's word for an identifier
-_RFC3339 = r"(?i)\d{4}-\d{2}-\d{2}T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)"
+_RFC3339 = r"(?i)\d{4}-\d{2}-\d{2}[T ](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)"
 LARGEST_AMOUNT = 10**12
+_LARGEST_OFFSET = 24 * 60 - 1
 _FLOATS = ("DOUBLE", "FLOAT", "DECIMAL")
 _COUNTRY = ", ".join(f"'{code}'" for code in sorted(COUNTRIES))
 _CHANNEL = ", ".join(f"'{channel}'" for channel in records.CHANNELS)
@@ -71,13 +72,31 @@ def time_ms(column: str, kind: str) -> ColumnExpression:
         moment = _time_of_text(column)
     else:
         advice = "write RFC 3339 text with a zone, a timestamp with time zone, or integer epoch milliseconds"
-        return ColumnExpression("NULL", f"column {column} is {kind}, which names no zone: {advice}")
+        in_pandas = "in pandas, .dt.tz_localize adds the zone"
+        return ColumnExpression("NULL", f"column {column} is {kind}, which names no zone: {advice} ({in_pandas})")
     return ColumnExpression(f"CASE WHEN {moment} BETWEEN 0 AND 253402300799999 THEN {moment} END")
 
 
-def offset_minutes(column: str, kind: str) -> str:
-    """Read the UTC offset of a time; only text has one."""
-    return f"coalesce({_offset_of_text(column)}, 0)" if kind == TEXT else "0"
+def minutes(column: str, kind: str) -> ColumnExpression:
+    """Read an offset from UTC in whole minutes."""
+    if kind not in INTEGERS | {TEXT, "DOUBLE", "FLOAT"}:  # pandas writes a column of integers with gaps as floats
+        return ColumnExpression("NULL", f"column {column} is {kind}: write whole minutes (+01:00 is 60)")
+    value = f"TRY_CAST({column} AS DOUBLE)"
+    whole = f"{value} = floor({value}) AND abs({value}) <= {_LARGEST_OFFSET}"
+    return ColumnExpression(f"CASE WHEN {whole} THEN CAST({value} AS BIGINT) END")
+
+
+def clock_minutes(kinds: Mapping[str, str]) -> str:
+    """Read the wall clock's offset from UTC at `occurred_at`; `kinds` has the types of the file's columns.
+
+    It is that of the text; a timestamp, and epoch milliseconds, take it from the column `utc_offset_minutes`, else 0.
+    """
+    kind = kinds.get("utc_offset_minutes")
+    beside = "0" if kind is None else f"coalesce({minutes('utc_offset_minutes', kind).expression}, 0)"
+    if kinds["occurred_at"] != TEXT:
+        return beside
+    in_text = f"coalesce({_offset_of_text('occurred_at')}, 0)"
+    return rf"CASE WHEN regexp_full_match(occurred_at, '\d+') THEN {beside} ELSE {in_text} END"
 
 
 def flag(column: str, kind: str) -> ColumnExpression:
@@ -212,9 +231,47 @@ TRAITS = " | ".join(
         _shifted(records.CATEGORY, "coalesce(CAST(read_mcc AS BIGINT) + 1, 0)"),
         _shifted(records.COUNTRY, f"coalesce(1 + {_letters_number('read_merchant_country', 2)}, 0)"),
         _shifted(records.CHANNEL, f"coalesce(list_position([{_CHANNEL}], read_channel), 0)"),
-        _shifted(records.CLOCK, f"utc_offset_minutes + {records.LATEST_CLOCK_MINUTES}"),
+        _shifted(records.CLOCK, f"clock_minutes + {records.LATEST_CLOCK_MINUTES}"),
         _shifted(records.CURRENCY, _letters_number("read_currency", 3)),
         _shifted(records.HAS_PLACE, _PLACED),
     )
 )
 """The traits, packed as by `features.history.records.pack_traits`, and whether there is a location."""
+
+
+def _bits(trait: Trait) -> str:
+    return f"((traits >> {trait.shift}) & {trait.mask >> trait.shift})"
+
+
+def _letter(code: str) -> str:
+    return f"chr(CAST({code} + ascii('A') AS INTEGER))"
+
+
+_COUNTRY_CODE = f"({_bits(records.COUNTRY)} - 1)"
+_LONGITUDE = f"(place & {records.LOW_MASK})"
+_WHERE_PLACED = f"CASE WHEN {_bits(records.HAS_PLACE)} = 1 THEN {{}} / {records.PLACE_UNITS}::DOUBLE END"
+UNPACKED: Mapping[str, str] = {
+    "utc_offset_minutes": "CAST(utc_offset_minutes AS INTEGER)",
+    "device_id": "device_id",
+    "mcc": f"CASE WHEN {_bits(records.CATEGORY)} > 0 "
+    f"THEN lpad(CAST({_bits(records.CATEGORY)} - 1 AS VARCHAR), 4, '0') END",
+    "channel": f"CASE WHEN {_bits(records.CHANNEL)} > 0 THEN [{_CHANNEL}][{_bits(records.CHANNEL)}] END",
+    "merchant_country": f"CASE WHEN {_COUNTRY_CODE} >= 0 "
+    f"THEN {_letter(f'{_COUNTRY_CODE} // {records.ALPHABET}')} || {_letter(f'{_COUNTRY_CODE} % {records.ALPHABET}')} "
+    "END",
+    "latitude": _WHERE_PLACED.format(f"((place - {_LONGITUDE}) // {1 << records.LOW_HALF})"),
+    "longitude": _WHERE_PLACED.format(
+        f"({_LONGITUDE} - CASE WHEN {_LONGITUDE} >= {1 << (records.LOW_HALF - 1)} "
+        f"THEN {1 << records.LOW_HALF} ELSE 0 END)"
+    ),
+}
+"""The optional columns of a file, as expressions on the table of its transactions: the inverse of PLACE and TRAITS."""
+
+
+def time_text(column: str, offset: str = "0") -> str:
+    """Return an expression that formats a timestamp with time zone as RFC 3339, at an offset in minutes."""
+    offset_us = f"CAST({offset} AS BIGINT) * 60000000"
+    clock = f"strftime(make_timestamp(epoch_us({column}) + {offset_us}), '%Y-%m-%dT%H:%M:%S.%g')"
+    sign = f"CASE WHEN {offset} < 0 THEN '-' ELSE '+' END"
+    zone = f"{sign} || strftime(make_timestamp(abs({offset_us})), '%H:%M')"
+    return f"{clock} || CASE WHEN {offset} = 0 THEN 'Z' ELSE {zone} END"

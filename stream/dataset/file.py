@@ -3,23 +3,28 @@
 It accepts the values that the stream would accept in its records, and reports all problems at once.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from features.declaration import DAY_MS
 from features.history.store import Label
+from models.errors import InvalidTimeError
+from models.times import parse_time_ms
 from stream.contract.iso import CURRENCY_DECIMALS
 from stream.dataset import columns as columns_module
 from stream.dataset.database import MEMORY_MB, DatasetBatch, batch_of, connect, import_duckdb, quoted
 from stream.dataset.errors import TransactionsFileError
-from stream.redaction import holds_card_number
+from stream.redaction import holds_card_number, shown
 
 DATABASE = "transactions.duckdb"
 """Name of the database in its folder; it stays there after `close`."""
 LABEL_DELAY_MS = 7 * DAY_MS
 """A label without `labelled_at` counts as known this long after its transaction."""
 _REQUIRED = ("transaction_id", "card_id", "merchant_id", "occurred_at", "amount_minor", "currency")
+_MOST_NAMED = 30
+"""More columns of a file are not listed."""
 _PARTIES = ("account_id", "customer_id")
 """Optional columns that are not read, but must not hold card numbers."""
 _COLUMN_READERS = {
@@ -31,16 +36,19 @@ _COLUMN_READERS = {
     "currency": columns_module.currency,
     "fraud": columns_module.flag,
     "labelled_at": columns_module.time_ms,
+    "utc_offset_minutes": columns_module.minutes,
 }
+_TIME_RULE = "is not RFC 3339 with a zone (as 2026-01-31T12:00:00Z), nor epoch milliseconds"
 _RULES = {
     "transaction_id": "is not a text of 1 to 64 characters",
     "card_id": "is not a token of 1 to 64 of A-Z a-z 0-9 . _ : @ -",
     "merchant_id": "is not a token of 1 to 64 of A-Z a-z 0-9 . _ : @ -",
-    "occurred_at": "is not RFC 3339 with a zone (as 2026-01-31T12:00:00Z), nor epoch milliseconds",
+    "occurred_at": _TIME_RULE,
     "amount_minor": "is not a whole number of minor units from 0 to 10^12 (12.34 EUR is 1234)",
     "currency": "is not an ISO 4217 code such as EUR",
     "fraud": "is not true, false or nothing",
-    "labelled_at": "is not RFC 3339 with a zone (as 2026-01-31T12:00:00Z), nor epoch milliseconds",
+    "labelled_at": _TIME_RULE,
+    "utc_offset_minutes": "is not whole minutes from -1439 to 1439 (+01:00 is 60)",
 }
 
 
@@ -54,6 +62,57 @@ class FileFacts(NamedTuple):
     usable: int
 
 
+class _Check(NamedTuple):
+    """A condition that is true of the rows whose value in a column cannot be used, and what is wrong with it."""
+
+    column: str
+    rule: str
+    condition: str
+
+    def columns(self, present: Collection[str]) -> str:
+        """Return three columns of a query: how many rows there are, the number of the first, and its value."""
+        value = f"CAST({self.column} AS VARCHAR)" if self.column in present else "CAST(NULL AS VARCHAR)"
+        chosen = f"FILTER ({self.condition})"
+        return f"count(*) {chosen}, min(row) {chosen}, arg_min({value}, row) {chosen}"
+
+    def problem(self, count: int, row: int, value: str | None) -> str:
+        """Return the problem, with the first row and its value."""
+        rows = f"row {row}" if count == 1 else f"{count} rows, first in row {row}"
+        text = f"{self.column} {self.rule} in {rows}"
+        if value is None:
+            return text
+        return f"{text}: {shown(value)}{_zone_advice(value) if self.rule is _TIME_RULE else ''}"
+
+
+def _zone_advice(value: str) -> str:
+    """Return what to do about a time that only lacks its zone."""
+    try:
+        parse_time_ms(f"{value}Z")
+    except InvalidTimeError:
+        return ""
+    return ", which names no zone: add +00:00 or another (in pandas, .dt.tz_localize)"
+
+
+def missing_columns(required: Collection[str], found: Collection[str]) -> list[str]:
+    """Return a problem for each required column that a file lacks, with the nearest it has; then all that it has."""
+    others = {_letters(name): name for name in found if name not in _COLUMN_READERS}
+    problems = []
+    for name in required:
+        if name not in found:
+            near = [shown(others[one]) for one in get_close_matches(_letters(name), others, n=2)]
+            problems.append(f"column {name} is missing" + (f", the nearest is {' or '.join(near)}" if near else ""))
+    if not problems:
+        return []
+    named = ", ".join(shown(name) for name in list(found)[:_MOST_NAMED])
+    more = f" and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
+    return [*problems, f"the columns found are {named}{more}: rename or add what is missing"]
+
+
+def _letters(name: str) -> str:
+    """Return a column's name without what its writers differ in."""
+    return "".join(filter(str.isalnum, name.lower()))
+
+
 class TransactionsFile:
     """A file that was read, checked and sorted; close it, or use it as a context.
 
@@ -62,8 +121,12 @@ class TransactionsFile:
         dropped: how many optional values were invalid, by column; they are read as absent.
     """
 
-    def __init__(self, path: Path, folder: Path, threads: int, memory_mb: int = MEMORY_MB) -> None:
+    def __init__(
+        self, path: Path, folder: Path, threads: int, memory_mb: int = MEMORY_MB, *, needs_labels: bool = False
+    ) -> None:
         """Read a parquet or CSV file; the database in `folder` may become as large as it.
+
+        With `needs_labels` a file without the column `fraud` is refused.
 
         Raises:
             MissingExtraError: DuckDB is not installed.
@@ -73,7 +136,7 @@ class TransactionsFile:
         self._duckdb = import_duckdb()
         self._connection = connect(folder / DATABASE, threads, memory_mb)
         try:
-            self._load()
+            self._load((*_REQUIRED, "fraud") if needs_labels else _REQUIRED)
         except self._duckdb.Error as error:
             self.close()
             raise TransactionsFileError(str(path), (f"cannot be read: {str(error).splitlines()[0]}",)) from error
@@ -129,13 +192,13 @@ class TransactionsFile:
             for transaction_id, card_id, merchant_id, occurred_ms, labelled_ms, position in found
         ]
 
-    def _load(self) -> None:
+    def _load(self, required: Collection[str]) -> None:
         self._connection.execute("CREATE TABLE currencies (code VARCHAR, exponent BIGINT)")
         self._connection.executemany("INSERT INTO currencies VALUES (?, ?)", list(CURRENCY_DECIMALS.items()))
         source = source_of(self._path)
         described = self._connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608 - quoted
         kinds = {str(name): str(kind) for name, kind, *_ in described}
-        self._raise_if([f"column {name} is missing" for name in _REQUIRED if name not in kinds])
+        self._raise_if(missing_columns(required, tuple(kinds)))
         readings = {name: reader(name, kinds[name]) for name, reader in _COLUMN_READERS.items() if name in kinds}
         self._raise_if([reading.problem for reading in readings.values() if reading.problem is not None])
         self._create_views(source, readings, kinds)
@@ -156,7 +219,7 @@ class TransactionsFile:
         )
         columns = [f"{reading.expression} AS read_{name}" for name, reading in readings.items()]
         columns += [f"NULL AS read_{name}" for name in ("fraud", "labelled_at") if name not in readings]
-        columns.append(f"{columns_module.offset_minutes('occurred_at', kinds['occurred_at'])} AS utc_offset_minutes")
+        columns.append(f"{columns_module.clock_minutes(kinds)} AS clock_minutes")
         columns += [
             f"{expression} AS read_{name}" for name, expression in columns_module.optional_expressions(kinds).items()
         ]
@@ -166,21 +229,17 @@ class TransactionsFile:
         )
 
     def _find_bad_values(self, names: tuple[str, ...]) -> list[str]:
-        conditions = {
-            f"{name} is missing": f"{name} IS NULL" for name in _REQUIRED
-        } | {
-            f"{name} {_RULES[name]}": f"{name} IS NOT NULL AND read_{name} IS NULL" for name in names
-        } | {
-            "labelled_at is before occurred_at": "read_labelled_at < read_occurred_at",
-            "kind is not 'authorization', the only kind that is supported": "kind <> 'authorization'",
-        }  # fmt: skip
-        counts = ", ".join(f"count(*) FILTER ({test}), min(row) FILTER ({test})" for test in conditions.values())
-        found = self._connection.execute(f"SELECT {counts}, count(*) FROM read").fetchall()[0]  # noqa: S608 - our own
-        problems = [
-            f"{what} in {found[2 * at]} rows, first in row {found[2 * at + 1]}"
-            for at, what in enumerate(conditions)
-            if found[2 * at]
+        checks = [
+            *(_Check(name, "is missing", f"{name} IS NULL") for name in _REQUIRED),
+            *(_Check(name, _RULES[name], f"{name} IS NOT NULL AND read_{name} IS NULL") for name in names),
+            _Check("labelled_at", "is before occurred_at", "read_labelled_at < read_occurred_at"),
+            _Check("kind", "is not 'authorization', the only kind that is supported", "kind <> 'authorization'"),
         ]
+        columns = {*names, "kind"}
+        found = self._connection.execute(
+            f"SELECT {', '.join(check.columns(columns) for check in checks)}, count(*) FROM read"  # noqa: S608 - our own
+        ).fetchall()[0]
+        problems = [check.problem(*found[3 * at : 3 * at + 3]) for at, check in enumerate(checks) if found[3 * at]]
         return problems if found[-1] else ["holds no transaction"]
 
     def _find_card_numbers(self, kinds: dict[str, str]) -> list[str]:
@@ -207,7 +266,7 @@ class TransactionsFile:
     def _create_tables(self) -> None:
         self._connection.execute(
             "CREATE TABLE transactions AS SELECT row, read_transaction_id AS transaction_id, read_card_id AS card_id, "  # noqa: S608 - a number
-            "read_merchant_id AS merchant_id, read_occurred_at AS occurred_ms, utc_offset_minutes, "
+            "read_merchant_id AS merchant_id, read_occurred_at AS occurred_ms, clock_minutes AS utc_offset_minutes, "
             "read_amount_minor AS amount_minor, currencies.exponent AS exponent, read_currency AS currency, "
             f"read_device_id AS device_id, {columns_module.PLACE} AS place, {columns_module.TRAITS} AS traits, "
             "CASE WHEN read_fraud IS NULL THEN -1 WHEN read_fraud THEN 1 ELSE 0 END AS fraud, "

@@ -41,15 +41,16 @@ class RecordsFile:
     Args:
         path: parquet or CSV.
         folder: where the database goes, which may become as large as the file.
+        needs_labels: a file without the column `fraud` is refused.
 
     Raises:
         MissingExtraError: DuckDB is not installed.
         TransactionsFileError: the file cannot be used, for all the reasons given.
     """
 
-    def __init__(self, path: Path, folder: Path) -> None:
+    def __init__(self, path: Path, folder: Path, *, needs_labels: bool = False) -> None:
         self._path = path
-        with TransactionsFile(path, folder, threads=2) as checked:
+        with TransactionsFile(path, folder, threads=2, needs_labels=needs_labels) as checked:
             self._counts = {RecordKind.TRANSACTION: checked.facts.rows, RecordKind.LABEL: checked.facts.labelled}
         self._connection = connect(folder / "records.duckdb", threads=2)
         reader = source_of(path)
@@ -87,7 +88,7 @@ class RecordsFile:
     def _transactions(self) -> tuple[dict[str, str], str, str]:
         columns = {name: f"CAST({name} AS VARCHAR)" for name in (*REQUIRED, *self._present(TEXTS))}
         columns |= {"occurred_at": self._time("occurred_at"), "amount_minor": self._amount("amount_minor")}
-        columns["offset_minutes"] = columns_module.offset_minutes("occurred_at", self._kinds["occurred_at"])
+        columns["offset_minutes"] = columns_module.clock_minutes(self._kinds)
         columns |= {name: columns_module.number(name, self._kinds[name]) for name in self._present(DEGREES)}
         columns |= {name: self._amount(name) for name in self._present(("merchant_amount_minor",))}
         for name in self._present(("mcc",)):  # an invalid one is sent as it is; the worker drops it

@@ -14,7 +14,7 @@ from features.vector.sets import FeatureSets
 from models.loading import Model
 from stream.dataset.database import CONTENT, connect
 from stream.dataset.file import DATABASE, FileFacts, TransactionsFile
-from stream.rescoring.blocks import count_values, join_parts, score_block
+from stream.rescoring.blocks import count_values, join_parts, optional_columns, score_block
 from stream.rescoring.request import FileRequest, Progress, ScoreReport
 from stream.rescoring.rescore import resolve, usable_model
 from stream.rescoring.shards import write_shards
@@ -25,7 +25,9 @@ MEMORY_MB = 512
 """Memory of the database that reads the file: no more than a process with a shard, so a larger file needs no more."""
 BASE = """
 CREATE TEMP VIEW base AS SELECT row, number, transaction_id, card_id, merchant_id,
-    make_timestamptz(occurred_ms * 1000) AS occurred_at, amount_minor, currency
+    make_timestamptz(occurred_ms * 1000) AS occurred_at, amount_minor, currency, {optional},
+    CASE fraud WHEN 1 THEN true WHEN 0 THEN false END AS fraud,
+    CASE WHEN fraud >= 0 THEN make_timestamptz(labelled_ms * 1000) END AS labelled_at
 FROM rows
 """
 ROWS = """
@@ -90,7 +92,7 @@ def open_file_tables(folder: Path, threads: int) -> Any:  # noqa: ANN401 - a con
     connection = connect(folder / DATABASE, threads, MEMORY_MB)
     connection.execute(ROWS.format(content=", ".join(CONTENT), sort_keys=_sort_keys("occurred_ms", tie=1)))
     connection.execute(LABELS.format(sort_keys=_sort_keys("labelled_ms", tie=0)))
-    connection.execute(BASE)
+    connection.execute(BASE.format(optional=optional_columns()))
     return connection
 
 

@@ -20,6 +20,7 @@ from stream.control.probes import probe_vectorisers
 from stream.rescoring.history_pass import Flags
 from stream.rescoring.request import UnknownModelError
 from stream.scoring.score import decide_by_rules
+from stream.settings import PREFIX
 
 Objects = NDArray[np.object_]
 NO_BAND = -1
@@ -62,17 +63,21 @@ def usable_model(url: str, digest: str, sets: FeatureSets) -> Model:
 def deciding_model(url: str, digest: str) -> Model | None:
     """Load the model of a recorded decision, to score the features that it was given; None: it is missing or damaged.
 
-    A repository that does not answer is an error, not a missing model.
+    A repository that does not answer, or does not exist, is an error, not a missing model.
 
     Raises:
-        UnknownModelError: the repository does not answer.
+        UnknownModelError: the repository does not answer, or does not exist.
     """
     try:
-        found = load_for_replay(Repository(url), digest)
+        repository = Repository(url)
+        found = load_for_replay(repository, digest)
+        is_there = isinstance(found, Model) or repository.exists()
     except ModelError as error:
         raise UnknownModelError(str(error)) from error
     if isinstance(found, Model):
         return found
+    if not is_there:
+        raise UnknownModelError(f"the model repository {repository.place} does not exist: correct {PREFIX}MODELS")
     if any(problem.code is ProblemCode.REPOSITORY_UNAVAILABLE for problem in found):
         raise UnknownModelError("; ".join(problem.detail for problem in found))
     return None

@@ -18,7 +18,7 @@ from features.history.store import Entity
 from stream.dataset.database import connect, quoted
 from stream.dataset.file import DATABASE
 from stream.kafka.refused import read_refused
-from stream.rescoring.blocks import all_parts, count_values, join_parts, score_block
+from stream.rescoring.blocks import all_parts, count_values, join_parts, optional_columns, score_block
 from stream.rescoring.compare import compare_block
 from stream.rescoring.late_answers import write_late_answers
 from stream.rescoring.log_order import order_logs
@@ -62,7 +62,7 @@ FROM ordered LEFT JOIN wanted USING (partition, "offset")
 """
 BASE = """
 CREATE VIEW base AS SELECT row, number, partition, "offset", transaction_id, card_id, merchant_id,
-    make_timestamptz(occurred_ms * 1000) AS occurred_at, amount_minor, currency
+    make_timestamptz(occurred_ms * 1000) AS occurred_at, amount_minor, currency, {optional}
 FROM rows WHERE row >= 0
 """
 COMPARED_BASE = """
@@ -199,7 +199,7 @@ def select_rows(connection: Any, loaded: LoadedRange, *, has_beginning: bool) ->
 def create_base(connection: Any, workdir: Workdir, *, decisions: bool) -> None:  # noqa: ANN401 - likewise
     """Create the view `base`; if decisions are compared, write the records whose place may be another to files."""
     if not decisions:
-        connection.execute(BASE)
+        connection.execute(BASE.format(optional=optional_columns()))
         return
     connection.execute(COMPARED_BASE)
     for kind in workdir.entities:

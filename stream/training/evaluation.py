@@ -58,7 +58,7 @@ def split(table: Table, reach_ms: int) -> Split:
         TrainingDataError: a part has too few frauds, or only frauds.
     """
     known = np.flatnonzero(table.known)
-    _check_labels(table, known)
+    check_labels(int((table.fraud >= 0).sum()), len(known), table.last_ms)
     begin_ms, end_ms = int(table.occurred_ms[0]), int(table.occurred_ms[known[-1]])
     warm_ms = begin_ms + min(reach_ms, (end_ms - begin_ms) // 4)
     validate_ms = end_ms - int((end_ms - warm_ms) * VALIDATE_SHARE)
@@ -70,13 +70,18 @@ def split(table: Table, reach_ms: int) -> Split:
     return parts
 
 
-def _check_labels(table: Table, known: Ints) -> None:
-    if len(known):
+def check_labels(labelled: int, known: int, last_ms: int) -> None:
+    """Check that some transactions are labelled, and that some of the labels were known at the file's end.
+
+    Raises:
+        TrainingDataError: none is.
+    """
+    if known:
         return
-    if not (table.fraud >= 0).any():
+    if not labelled:
         raise TrainingDataError("no transaction is labelled: fill the column fraud with true and false")
     raise TrainingDataError(
-        f"no label was known by {format_time(table.last_ms)}, the file's last transaction (without labelled_at a "
+        f"no label was known by {format_time(last_ms)}, the file's last transaction (without labelled_at a "
         "label counts as known 7 days after its transaction): add more days, or the column labelled_at"
     )
 

@@ -32,7 +32,7 @@ from models.repository import Repository
 from models.times import format_time
 from stream.control.probes import probe_vectorisers
 from stream.dataset.file import FileFacts, TransactionsFile
-from stream.training.evaluation import Split, calibrate, choose_policy, measure, split
+from stream.training.evaluation import Split, calibrate, check_labels, choose_policy, measure, split
 from stream.training.request import Period, Progress, TrainingReport, TrainingRequest, UnusableModelError
 from stream.training.vectors import Table, build_table
 
@@ -56,16 +56,20 @@ DEFAULTS: Mapping[str, Parameter] = MappingProxyType(
 def train(request: TrainingRequest, repository: Repository, progress: Progress) -> TrainingReport:
     """Train a model on a transactions file and store its artifact in the repository.
 
+    Whether the repository can be written, and whether there are labels, is checked before features are computed.
+
     Raises:
         FileError: what is wrong with the file, and what to do about it.
         TrainingError: its labels are too few, or the model does not predict them.
         ModelError: the repository cannot be written.
     """
+    repository.check_writable()
     with tempfile.TemporaryDirectory(prefix="fraudstream-train-") as name:
         folder = Path(name)
         progress("read", 0, 1)
-        with TransactionsFile(request.file, folder, request.threads) as source:
+        with TransactionsFile(request.file, folder, request.threads, needs_labels=True) as source:
             facts, dropped = source.facts, source.dropped
+            check_labels(facts.labelled, facts.usable, facts.last_ms)
             progress("read", 1, 1)
             table = build_table(source, request.feature_set, folder, request.seed, progress)
         parts = split(table, _reach_ms(request))

@@ -162,6 +162,35 @@ def test_an_unusable_url_or_path_raises_repository_unavailable(tmp_path: Path) -
         Repository(str(tmp_path / "file" / "models")).put(CONTENTS)
 
 
+def test_a_repository_exists_once_something_is_stored_in_it(repository: Repository) -> None:
+    assert not repository.exists()
+    answer = repository.resolve("0" * 8)
+    assert isinstance(answer, Problem)
+    assert answer.detail.endswith("models, which does not exist")
+    with pytest.raises(MissingArtifactError, match="which does not exist"):
+        repository.fetch("0" * 64)
+    repository.put(CONTENTS)
+    assert repository.exists()
+    with pytest.raises(MissingArtifactError, match=r"models$"):
+        repository.fetch("0" * 64)
+
+
+def test_a_check_that_a_repository_can_be_written_leaves_nothing_behind(repository: Repository, tmp_path: Path) -> None:
+    repository.check_writable()
+    assert list(tmp_path.rglob("*")) == []
+    assert repository.digests() == ()
+    digest = repository.put(CONTENTS)
+    repository.check_writable()
+    assert [Path(path).name for path in repository._files.ls(repository._path(), detail=False)] == [digest]
+
+
+@pytest.mark.parametrize("place", ["file", "file/models", "/proc/models"])
+def test_a_repository_that_cannot_be_written_is_found_by_the_check(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RepositoryUnavailableError, match=rf"{place} cannot be written: [A-Z]"):
+        Repository(str(tmp_path / place)).check_writable()
+
+
 PLANTED = "pl4nted"
 WITH_LOGINS = (
     f"memory://user:{PLANTED}@host/models?sig={PLANTED}",

@@ -191,9 +191,9 @@ def test_a_model_that_cannot_be_read_is_listed_with_its_problem(
 
 
 def test_an_empty_repository_is_told_from_one_that_does_not_exist(run: Run, models: Path) -> None:
-    first, second = lines(run(NOTHING, "list"))
-    assert first.startswith(f"no model: {models} does not exist; is FRAUDSTREAM_MODELS right? ")
-    assert second == "revision 0 of deployment default, no model is live"
+    absent = run(NOTHING, "list")
+    assert (absent.exit_code, absent.stdout) == (1, "")
+    assert absent.stderr.startswith(f"FRAUDSTREAM_MODELS: {models} does not exist: correct the setting, or let ")
     models.mkdir()
     assert lines(run(NOTHING, "list"))[0] == f"no model in {models}: train one by `fraudstream train FILE --name NAME`"
     assert json.loads(run(NOTHING, "list", "--json").stdout)["models"] == []

@@ -33,10 +33,13 @@ TIMES = [
     "1970-01-01T00:00:00.001Z",
     "9999-12-31T23:59:59.999Z",
     "1767225600123",
+    "2026-01-01 00:00:00+00:00",
+    "2026-01-01 05:30:00.123456+05:30",
 ]
 INVALID_TIMES = [
     "2026-01-01T00:00:00",
-    "2026-01-01 00:00:00Z",
+    "2026-01-01 00:00:00",
+    "2026-01-01 00:00:00+00",
     "2026-02-30T00:00:00Z",
     "2026-01-01T24:00:00Z",
     "2026-01-01T00:00:60Z",
@@ -89,7 +92,8 @@ def test_times_that_are_invalid_in_records_are_reported_with_their_number_and_fi
         parse_time_ms(text)
     (found,) = problems(write(file, columns(2, occurred_at=["2026-01-01T00:00:00Z", text])))
     assert "occurred_at is not RFC 3339 with a zone" in found
-    assert "in 1 rows, first in row 2" in found
+    assert f"in row 2: {text!r}" in found
+    assert ("names no zone" in found) == (text in ("2026-01-01T00:00:00", "2026-01-01 00:00:00"))
 
 
 @pytest.mark.parametrize(("unit", "count"), [("ns", 999_999_999), ("us", 999_999), ("ms", 999)])
@@ -109,11 +113,44 @@ def test_columns_of_unusable_types_are_named_all_at_once(tmp_path: Path) -> None
     assert "12.34 EUR is 1234" in found[2]
 
 
+def columns_found(*names: str) -> str:
+    """Return the problem that lists the columns of a file in which some are missing."""
+    return f"the columns found are {', '.join(map(repr, names))}: rename or add what is missing"
+
+
 def test_missing_columns_are_named_all_at_once(file: Path) -> None:
     assert problems(write(file, columns(currency=..., card_id=...))) == [
         "column card_id is missing",
         "column currency is missing",
+        columns_found("transaction_id", "merchant_id", "occurred_at", "amount_minor"),
     ]
+
+
+def test_a_missing_column_is_named_with_the_nearest_ones_that_the_file_has(file: Path) -> None:
+    named = {"TransactionID": ["t"], "Currency": ["EUR"], "occured_at": ["x"], "4111111111111111": ["x"]}
+    changed = columns(transaction_id=..., currency=..., occurred_at=...) | named
+    assert problems(write(file, changed)) == [
+        "column transaction_id is missing, the nearest is 'TransactionID'",
+        "column occurred_at is missing, the nearest is 'occured_at'",
+        "column currency is missing, the nearest is 'Currency'",
+        columns_found(
+            "card_id", "merchant_id", "amount_minor", "TransactionID", "Currency", "occured_at", "[redacted]"
+        ),
+    ]
+
+
+def test_of_very_many_columns_some_are_named(tmp_path: Path) -> None:
+    wide = columns(card_id=...) | {f"x{number}": [1] for number in range(40)}
+    assert "'x24' and 15 more: rename" in problems(write(tmp_path / "a.csv", wide))[-1]
+
+
+def test_a_file_without_labels_is_refused_only_where_they_are_needed(file: Path) -> None:
+    write(file, columns(is_fraud=["true"]))
+    opened(file).close()
+    workplace = file.with_name("labels")
+    workplace.mkdir()
+    with pytest.raises(TransactionsFileError, match="column fraud is missing, the nearest is 'is_fraud'"):
+        TransactionsFile(file, workplace, 1, needs_labels=True)
 
 
 def test_invalid_values_are_reported_with_their_number_and_first_row(file: Path) -> None:
@@ -130,7 +167,31 @@ def test_invalid_values_are_reported_with_their_number_and_first_row(file: Path)
     assert [text.split(" ")[0] for text in found] == [
         "card_id", "card_id", "amount_minor", "currency", "fraud", "labelled_at", "kind"
     ]  # fmt: skip
-    assert "in 2 rows, first in row 2" in found[2]
+    assert found[1].endswith("in row 2: 'c d'")
+    assert found[2].endswith("in 2 rows, first in row 2: '-1'")
+    assert found[4].endswith("in row 3: 'maybe'")
+    assert found[5].endswith("in row 1: '2025-12-31T23:59:59Z'")
+
+
+def test_a_refused_value_is_shown_without_card_numbers_and_not_at_length(file: Path) -> None:
+    values = ["card 4111111111111111", "x" * 500]
+    (found,) = problems(write(file, columns(2, occurred_at=["2026-01-01T00:00:00Z", values[0]])))
+    assert found.endswith("in row 2: 'card [redacted]'")
+    (found,) = problems(write(file, columns(1, amount_minor=[values[1]])))
+    assert found.endswith(f": '{'x' * 79}")
+
+
+@pytest.mark.parametrize("times", [[START_MS, START_MS], [str(START_MS), "2026-01-01T05:30:00+05:30"]])
+def test_the_offset_of_a_time_that_names_none_is_read_from_a_column(file: Path, times: list[Any]) -> None:
+    with opened(write(file, columns(2, occurred_at=times, utc_offset_minutes=[-210, 60]))) as source:
+        (batch,) = source.batches(lambda: 10)
+    assert batch.transactions.occurred_ms.tolist() == [START_MS, START_MS]
+    assert batch.transactions.utc_offset_minutes.tolist() == [-210, 60 if isinstance(times[1], int) else 330]
+
+
+def test_an_invalid_offset_is_reported(file: Path) -> None:
+    (found,) = problems(write(file, columns(3, utc_offset_minutes=["60", "1440", "half"])))
+    assert found.endswith("(+01:00 is 60) in 2 rows, first in row 2: '1440'")
 
 
 def test_card_numbers_are_rejected_and_not_echoed(file: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from features.declaration import load as load_features
@@ -35,8 +35,9 @@ from support.training_files import DAY_MS, START_MS, transactions, write
 
 FEATURES = load_features(None)
 COLUMNS = (
-    "transaction_id", "card_id", "merchant_id", "occurred_at", "amount_minor", "currency", "fate", "score", "band",
-    "decision", *FEATURES.names,
+    "transaction_id", "card_id", "merchant_id", "occurred_at", "amount_minor", "currency", "utc_offset_minutes",
+    "device_id", "mcc", "channel", "merchant_country", "latitude", "longitude", "fraud", "labelled_at", "fate", "score",
+    "band", "decision", *FEATURES.names,
 )  # fmt: skip
 
 
@@ -132,6 +133,71 @@ def test_each_row_has_the_fate_and_features_that_the_store_in_memory_gives(
     assert found["fate"] == [fate.value for fate, _ in expected]
     vectors = [list(vector) for vector in zip(*(found[name] for name in FEATURES.names), strict=True)]
     assert vectors == [vector if fate is Fate.DECIDE else [None] * len(FEATURES) for fate, vector in expected]
+
+
+texts = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1, max_size=5)
+full_rows = st.lists(
+    st.fixed_dictionaries(
+        {
+            "transaction_id": texts,
+            "card_id": st.sampled_from(["c0", "c1"]),
+            "merchant_id": st.sampled_from(["m0", "m1"]),
+            "occurred_at": st.builds(
+                "2026-01-0{}{}22:{}:07.{}{}".format,
+                st.integers(1, 8),
+                st.sampled_from("T "),
+                st.integers(10, 59),
+                st.integers(0, 999_999),
+                st.sampled_from(["Z", "+05:30", "-03:30", "-11:00", "+00:00"]),
+            ),
+            "amount_minor": st.integers(0, 10**12),
+            "currency": st.sampled_from(["EUR", "JPY", "CLF"]),
+            "device_id": st.none() | st.sampled_from(["phone", "007"]),
+            "mcc": st.none() | st.sampled_from(["5411", "0742", "0000", "9999", "x"]),
+            "channel": st.none() | st.sampled_from(["pos", "ecommerce", "moto", "atm", "phone"]),
+            "merchant_country": st.none() | st.sampled_from(["DE", "AD", "ZW", "AA"]),
+            "latitude": st.none() | st.floats(-91, 91),
+            "longitude": st.none() | st.floats(-181, 181),
+            "fraud": st.none() | st.sampled_from(["true", "false"]),
+            "labelled_at": st.none() | st.sampled_from(["2026-01-10T00:00:00Z", "2026-01-11 00:00:00.001+01:00"]),
+        }
+    ),
+    min_size=1,
+    max_size=20,
+)
+
+
+@given(full_rows)
+@settings(max_examples=examples(8), phases=[Phase.explicit, Phase.reuse, Phase.generate])
+def test_what_score_writes_it_reads_again_with_equal_results(
+    models: str, digest: str, tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]
+) -> None:
+    folder = tmp_path_factory.mktemp("again")
+    columns = {name: pa.array([row[name] for row in rows]) for name in rows[0]}
+    columns |= {name: column.cast(pa.string()) for name, column in columns.items() if column.type == pa.null()}
+    first = report(folder, columns, models, digest)
+    report(folder, columns, models, digest, out=folder / "out.csv")
+    once = duckdb.read_parquet(str(folder / "out.parquet")).fetchall()
+    for source in ("out.parquet", "out.csv"):
+        again = report(folder, columns, models, digest, file=folder / source, out=folder / "again.parquet")
+        assert again.fates == first.fates
+        assert duckdb.read_parquet(str(folder / "again.parquet")).fetchall() == once
+        report(folder, columns, models, digest, file=folder / source, out=folder / "again.csv")
+        assert (folder / "again.csv").read_bytes() == (folder / "out.csv").read_bytes()
+
+
+def test_csv_has_the_times_of_the_input_with_their_offset_and_the_numbers_of_parquet(
+    tmp_path: Path, models: str, digest: str
+) -> None:
+    columns = transactions(rows=300)
+    columns["occurred_at"] = [text.replace("Z", "+05:30") for text in columns["occurred_at"]]
+    report(tmp_path, columns, models, digest, out=tmp_path / "out.csv")
+    report(tmp_path, columns, models, digest)
+    written = duckdb.read_csv(str(tmp_path / "out.csv"), all_varchar=True).fetchnumpy()
+    assert written["occurred_at"].tolist() == columns["occurred_at"]
+    kept = read(tmp_path / "out.parquet")
+    for name in ("score", *FEATURES.names):
+        assert [None if value is None else float(value) for value in written[name].tolist()] == kept[name]
 
 
 def test_a_row_has_the_models_outputs_for_its_features(tmp_path: Path, models: str, digest: str) -> None:
@@ -243,3 +309,35 @@ def test_the_command_reports_an_error_and_exits_with_1(tmp_path: Path, models: s
     done = command(str(file), "--model", digest, "--out", str(tmp_path / "out.parquet"), models=models)
     assert done.exit_code == 1
     assert "column transaction_id is missing" in done.stderr
+
+
+def test_the_command_writes_csv_and_reads_it_again(tmp_path: Path, models: str, digest: str) -> None:
+    file, out = write(tmp_path / "in.csv", transactions(rows=50)), tmp_path / "out.CSV"
+    arguments = ["--model", digest, "--threads", "1", "--json", "--out"]
+    first = command(str(file), *arguments, str(out), models=models)
+    again = command(str(out), *arguments, str(tmp_path / "again.csv"), models=models)
+    assert (first.exit_code, again.exit_code) == (0, 0), again.output
+    assert out.read_text().startswith("transaction_id,card_id,")
+    assert json.loads(again.stdout)["decisions"] == json.loads(first.stdout)["decisions"]
+
+
+def test_an_output_that_cannot_be_what_was_asked_for_is_wrong_usage(tmp_path: Path, models: str, digest: str) -> None:
+    file = write(tmp_path / "in.csv", transactions(rows=5))
+    for out, problem in (("x.xlsx", "ends in '.xlsx': name a file that ends in .parquet, .pq, .csv"),
+                         ("in.csv", "--out is the FILE itself")):  # fmt: skip
+        done = command(str(file), "--model", digest, "--out", str(tmp_path / out), models=models)
+        assert done.exit_code == 2
+        assert problem in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_a_repository_that_does_not_exist_or_has_no_driver_is_named_before_the_file_is_read(tmp_path: Path) -> None:
+    file = write(tmp_path / "in.csv", {"card_id": ["c"]})
+    arguments = [str(file), "--model", "0" * 8, "--out", str(tmp_path / "out.csv")]
+    absent = command(*arguments, models=str(tmp_path / "modles"))
+    assert absent.exit_code == 1
+    assert f"FRAUDSTREAM_MODELS: {tmp_path}/modles does not exist: correct the setting" in absent.stderr
+    unknown = command(*arguments, models="gs://bucket/models")
+    assert unknown.exit_code == 2
+    assert unknown.stderr.startswith("FRAUDSTREAM_MODELS: gs://bucket/models: ")
+    assert "gcsfs" in unknown.stderr
+    assert unknown.stderr.count("\n") == 1

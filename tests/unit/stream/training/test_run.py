@@ -14,10 +14,11 @@ from features.history.store import Transactions
 from features.memory_store import MemoryStore
 from features.vector.vectorise import vectorise
 from models.artifact import PROBE_HISTORIES, ProbeHistories, same_bits
-from models.errors import ProbeError
+from models.errors import ProbeError, RepositoryUnavailableError
 from models.loading import Model, load
 from models.repository import Repository
 from stream.control.probes import vectorise_probe
+from stream.dataset.errors import TransactionsFileError
 from stream.dataset.file import TransactionsFile
 from stream.training.request import TrainingDataError, TrainingRequest
 from stream.training.run import train
@@ -80,6 +81,26 @@ def test_another_name_or_seed_gives_another_digest(
     requests = [request_for(file), request_for(file, name="other"), request_for(file, seed=2)]
     digests = {train(request, repository, silent).digest for request in requests}
     assert len(digests) == 3
+
+
+def test_what_can_be_known_before_the_features_are_computed_is_refused_before_it(
+    tmp_path: Path, repository: Repository, columns: dict[str, list[Any]]
+) -> None:
+    progress: list[str] = []
+    short = {name: values[:50] for name, values in columns.items()}
+    file = write(tmp_path / "a.parquet", short)
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(RepositoryUnavailableError, match="taken cannot be written"):
+        train(request_for(file), Repository(str(tmp_path / "taken")), lambda stage, *_: progress.append(stage))
+    assert progress == []
+    unlabelled = write(tmp_path / "b.parquet", {name: values for name, values in short.items() if name != "fraud"})
+    with pytest.raises(TransactionsFileError, match="column fraud is missing"):
+        train(request_for(unlabelled), repository, lambda stage, *_: progress.append(stage))
+    empty = write(tmp_path / "c.csv", short | {"fraud": [""] * 50})
+    with pytest.raises(TrainingDataError, match="no transaction is labelled"):
+        train(request_for(empty), repository, lambda stage, *_: progress.append(stage))
+    assert set(progress) == {"read"}
+    assert not (tmp_path / "models").exists()
 
 
 @pytest.fixture
