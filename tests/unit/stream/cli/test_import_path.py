@@ -56,8 +56,8 @@ def test_a_set_inside_a_folder_of_the_same_name_is_refused_in_one_line(project: 
     done = run(project, (*SCRIPT, "features", "list"), FRAUDSTREAM_FEATURES="features.ours")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"features.ours cannot be imported: {project / 'features'} is not searched, because fraudstream has a package "
-        "'features' of its own: rename that folder, or move the module out of it\n"
+        f"FRAUDSTREAM_FEATURES: features.ours cannot be imported: {project / 'features'} is not searched, because "
+        "fraudstream has a package 'features' of its own: rename that folder, or move the module out of it\n"
     )
 
 
