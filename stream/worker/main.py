@@ -136,17 +136,19 @@ async def _main(settings: Settings, telemetry: Telemetry, challenger_command: Se
     starting = asyncio.create_task(app.start())
     failure = await _failure_before_stop(app, starting, stopping)
     watching.cancel()  # that the worker leaves its group is no news now
-    drain = Drain.begin(stopping.cause, settings.drain_seconds, app.facts)
+    refused = failure if isinstance(failure, SettingsError) else None
+    drain = Drain.begin(stopping.cause, settings.drain_seconds, app.facts) if refused is None else None
     watchdog.count_down(settings.drain_seconds)
     starting.cancel()
     await app.stop()
     for task in background:
         task.cancel()
     watchdog.stand_down()
+    if refused is not None:
+        raise refused
     code = EXIT_FATAL if failure is not None or app.crashed else 0
-    drain.end(code, app.facts)
-    if isinstance(failure, SettingsError):
-        raise failure
+    if drain is not None:
+        drain.end(code, app.facts)
     return code
 
 
