@@ -75,7 +75,8 @@ def test_a_command_without_its_topics_ends_at_once_and_names_one_and_what_to_do(
     began = time.monotonic()
     done = CliRunner().invoke(main, [arguments.get(word, word) for word in command.split()])
     assert time.monotonic() - began < AT_ONCE_SECONDS
-    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.exit_code == 1
+    assert done.stdout == "" or command == "model list", "it lists the models of the repository without their roles"
     said = done.stderr.strip().splitlines()[-1]
     missing = [topic for topic in COMMANDS[command] if f"topic {topic_prefix}{topic} is missing: " in said]
     assert len(missing) == 1, done.stderr
