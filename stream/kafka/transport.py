@@ -10,9 +10,8 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
 from aiokafka import TopicPartition
@@ -31,6 +30,7 @@ from stream.kafka.failing import FailingFetch
 from stream.kafka.fetch_thread import ConsumerOptions, Fetched, FetchThread
 from stream.kafka.fetcher import LogConsumer, Trouble
 from stream.kafka.held_back import HeldBack
+from stream.kafka.lane import Lane
 from stream.kafka.stray import given_up_as_error
 
 log = logging.getLogger("fraudstream.transport")
@@ -39,39 +39,6 @@ Value = TypeVar("Value")
 
 _IDLE_SECONDS = 0.05
 _STILL_SECONDS = 10.0
-
-
-@dataclass(slots=True, eq=False)
-class Lane:
-    """One of the two pollers of a topic, and its batch in progress; `retries` polls what was set aside.
-
-    `polls` counts its polls, for the watchdog.
-    """
-
-    topic: str
-    retries: bool
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    polls: int = 0
-    batch: Batch | None = None
-
-    def count_poll(self) -> None:
-        """Count one more poll."""
-        self.polls += 1
-
-    @contextmanager
-    def working_on(self, batch: Batch) -> Iterator[None]:
-        """Count the batch's beats as the lane's, while it is worked on."""
-        self.batch = batch
-        try:
-            yield
-        finally:
-            self.polls += batch.beats
-            self.batch = None
-
-    @property
-    def pulse(self) -> int:
-        """A count that rises while the lane polls or its batch is worked on."""
-        return self.polls + (0 if self.batch is None else self.batch.beats)
 
 
 class BatchConsumer(driver.Consumer):
@@ -311,7 +278,7 @@ class BatchConsumer(driver.Consumer):
         async with lane.lock:
             generation = self.app.consumer_generation_id
             records, troubles = await self._fetch(partitions)
-            if generation != self.app.consumer_generation_id:
+            if not self._may_deliver(generation):
                 return
             unread = {tp.partition: self._unread(TP(*tp), some) for tp, some in records.items()}
             unread = {partition: some for partition, some in unread.items() if some}
@@ -322,10 +289,17 @@ class BatchConsumer(driver.Consumer):
                 self.aside.remove(tp)  # nothing is left of what they failed on
         for tp, trouble in troubles.items():
             await self._examine(tp, trouble, generation)
-        if unread:
+        if unread and self._may_deliver(generation):
             with lane.working_on(batch):
                 await self._deliver(batch)
                 await self._settle(batch)
+
+    def _may_deliver(self, generation: int) -> bool:
+        """Tell whether a batch reaches its agent: Faust drops what comes during a rebalance, or from before one.
+
+        What is delivered before a rebalance begins is finished by it.
+        """
+        return self.flow_active and generation == self.app.consumer_generation_id
 
     async def _fetch(self, partitions: Sequence[TopicPartition]) -> Fetched:
         """Fetch records; nothing if the fetch was cancelled."""

@@ -13,9 +13,10 @@ from models.commands import Event, EventKind
 from stream.control import follower
 from stream.control.follower import Follower
 from stream.errors import PublishError
-from stream.kafka import publisher, transport
+from stream.kafka import publisher
 from stream.kafka.batches import Commit
 from stream.kafka.fetch_thread import FetchThread
+from stream.kafka.lane import Lane
 from stream.kafka.publisher import Outgoing, Publisher
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.transport import BatchConsumer
@@ -143,7 +144,7 @@ async def test_a_lane_that_ends_by_a_request_that_is_given_up_ends_the_process(m
     running: Any = SimpleNamespace(should_stop=False)
     made: Any = BatchConsumer.__new__(BatchConsumer)
     made._stopped, made._crashed, made.app, made.flow_active = asyncio.Event(), asyncio.Event(), running, True
-    made.lanes = (transport.Lane("labels", retries=False), transport.Lane("labels", retries=True))
+    made.lanes = (Lane("labels", retries=False), Lane("labels", retries=True))
     made.transport = SimpleNamespace(options=SimpleNamespace(fatal=fatal.append))
     monkeypatch.setattr(BatchConsumer, "options", property(lambda self: self.transport.options))
     monkeypatch.setattr(BatchConsumer, "_pollable", lambda _, lane: [] if lane.retries else [HERE])

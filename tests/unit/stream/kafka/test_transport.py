@@ -11,8 +11,10 @@ import pytest
 from aiokafka import TopicPartition
 from faust.types import TP
 
-from stream.kafka.batches import CommitLedger
-from stream.kafka.transport import BatchConsumer, Lane
+from stream.kafka.batches import Batch, CommitLedger
+from stream.kafka.fetch_thread import Fetched
+from stream.kafka.lane import Lane
+from stream.kafka.transport import BatchConsumer
 
 HERE, ELSEWHERE = TopicPartition("transactions", 0), TopicPartition("transactions", 1)
 
@@ -68,3 +70,35 @@ async def test_the_watchdog_sees_a_lane_from_its_first_poll_on_and_so_none_while
     assert made.pulses() == {}
     made.lanes[0].count_poll()
     assert made.pulses() == {"the consumer of transactions": 1}
+
+
+@pytest.mark.parametrize("during", ["the fetch", "a search for what is wrong with another partition"])
+@pytest.mark.parametrize("what", ["a rebalance has begun", "a rebalance is over"])
+async def test_records_that_a_rebalance_overtakes_are_not_delivered_where_nobody_would_finish_them(
+    during: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: Any = consumer({HERE: 0})[0]
+    made.flow_active, delivered = True, list[Batch]()
+    troubles = {ELSEWHERE: SimpleNamespace()} if "another" in during else {}
+
+    async def rebalance(*_: object) -> str:
+        if what == "a rebalance is over":
+            made.app.consumer_generation_id += 1
+        else:
+            made.flow_active = False
+        return "it is looked for"
+
+    async def fetch(*_: object) -> Fetched:
+        if not troubles:
+            await rebalance()
+        return Fetched({HERE: [SimpleNamespace(offset=0)]}, troubles)  # type: ignore[list-item, dict-item]
+
+    async def deliver(batch: Batch) -> None:
+        delivered.append(batch)
+
+    made.transport = SimpleNamespace(options=SimpleNamespace(examine=rebalance))
+    made._fetch, made._deliver, made.draining = fetch, deliver, asyncio.Event()
+    made._read_offset = {TP(*HERE): None}
+    monkeypatch.setattr(BatchConsumer, "options", property(lambda self: self.transport.options))
+    await asyncio.wait_for(made._poll_once(Lane("transactions", retries=False), [HERE]), 5)
+    assert delivered == []
