@@ -23,6 +23,7 @@ from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.errors import KafkaError
 
 from stream.kafka.client import REQUEST_TIMEOUT_MS, connection_options
+from stream.kafka.commit_reads import refuse_answers_without_commits
 from stream.kafka.failing import FailingPartitions
 from stream.kafka.held_back import HeldBackPartitions
 from stream.kafka.partition_queue import PartitionQueue
@@ -336,6 +337,8 @@ class LogConsumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no t
     async def start(self) -> None:
         """Connect, and replace the fetcher before anything is assigned."""
         await super().start()
+        if self._group_id is not None:
+            refuse_answers_without_commits(self._coordinator)
         await self._fetcher.close()
         self._fetcher = QueueingFetcher(
             self._client,
