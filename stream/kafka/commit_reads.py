@@ -10,16 +10,12 @@ from aiokafka.errors import NoError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
 
 
-def refuse_answers_without_commits(coordinator: Any) -> None:  # noqa: ANN401 - aiokafka ships no types
-    """Make a group's coordinator, as aiokafka has it, raise the error of an answer; it asks again where that helps."""
-    send = coordinator._send_req  # noqa: SLF001 - there is no public place
+def require_commits(request: Any, answer: Any) -> None:  # noqa: ANN401 - aiokafka ships no types
+    """Raise the error of an answer to a request for commits, if it has one of its own.
 
-    async def checked(request: Any) -> Any:  # noqa: ANN401 - likewise
-        answer = await send(request)
-        error = for_code(getattr(answer, "error_code", 0)) if isinstance(request, OffsetFetchRequest) else NoError
-        if error is not NoError:
-            coordinator.coordinator_dead()
-            raise error(f"the coordinator did not return the commits of group {coordinator.group_id}")
-        return answer
-
-    coordinator._send_req = checked  # noqa: SLF001 - likewise
+    Raises:
+        aiokafka.errors.KafkaError: the coordinator did not return the commits; one that helps to ask again says so.
+    """
+    error = for_code(getattr(answer, "error_code", 0)) if isinstance(request, OffsetFetchRequest) else NoError
+    if error is not NoError:
+        raise error("the coordinator did not return the commits of the group")

@@ -23,7 +23,7 @@ from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.errors import KafkaError
 
 from stream.kafka.client import REQUEST_TIMEOUT_MS, connection_options
-from stream.kafka.commit_reads import refuse_answers_without_commits
+from stream.kafka.commit_reads import require_commits
 from stream.kafka.failing import FailingPartitions
 from stream.kafka.held_back import HeldBackPartitions
 from stream.kafka.partition_queue import PartitionQueue
@@ -219,7 +219,8 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         try:
             response = await self._client.send(node_id, request)
         except KafkaError as error:
-            log.warning("records could not be fetched from broker %s, retrying: %s", node_id, error)
+            told = {"burst": f"fetch from broker {node_id}"}
+            log.warning("records could not be fetched from broker %s, retrying: %s", node_id, error, extra=told)
             await asyncio.sleep(self._retry_backoff)
             return False
         except asyncio.CancelledError:
@@ -319,6 +320,12 @@ class BriskClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka ships no typ
         finally:
             _COORDINATES.reset(token)
 
+    async def send(self, node_id: int, request: Any, **options: Any) -> Any:  # noqa: ANN401 - aiokafka's
+        """Send a request; an answer without the commits that were asked for is an error."""
+        answer = await super().send(node_id, request, **options)
+        require_commits(request, answer)
+        return answer
+
 
 class LogConsumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no types
     """A consumer of committed records with a `QueueingFetcher`.
@@ -337,8 +344,6 @@ class LogConsumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no t
     async def start(self) -> None:
         """Connect, and replace the fetcher before anything is assigned."""
         await super().start()
-        if self._group_id is not None:
-            refuse_answers_without_commits(self._coordinator)
         await self._fetcher.close()
         self._fetcher = QueueingFetcher(
             self._client,

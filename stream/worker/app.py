@@ -61,6 +61,8 @@ from stream.worker.web import OwnPages
 _HEARTBEATS_A_SESSION = 3
 _REQUEST_SECONDS = 40.0
 _POLL_SECONDS = 300.0
+_ADMIN_MS = 3_000
+"""A hung broker costs each attempt at it so long; all that is asked is small, and asked again."""
 
 
 DecisionStore = WaitingStore | DegradingStore
@@ -259,7 +261,7 @@ def build_parts(
     follower = Follower(settings, telemetry.operations)
     models = LoadedModels(follower)
     store = _redis_store(settings, features, models)
-    admin = AIOKafkaAdminClient(**connection_options(settings))
+    admin = AIOKafkaAdminClient(**connection_options(settings) | {"request_timeout_ms": _ADMIN_MS})
     publisher = Publisher(settings)
     histories = _decision_store(settings, features, store)
     repair = RepairProgress()

@@ -90,6 +90,7 @@ def test_two_workers_with_the_name_of_one_member_take_turns_and_decide_nothing_t
     workers = go_live(fleet, "a", "b")
     with Load(fleet, RATE) as load:
         workers.append(fleet.worker(**named("a")))
+        until(lambda: workers[-1].get("/health/live")[0] == 200, "the second worker of that name serves its pages")
         time.sleep(5 * STEADY_SECONDS)
         assert workers[-1].terminate() == 0
         load.await_decisions(time.monotonic())
