@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 CHUNK_BYTES = 1 << 20
 SETTLE_SECONDS = 0.05
+QUIET_LOOKS = 3
+"""A proxy is closed once it had no connection at so many looks in a row."""
 EVALSHA = b"EVALSHA"
 """The command that sends every batch of records or labels: losing it interrupts a call in the middle."""
 
@@ -127,9 +129,11 @@ class RedisProxy:
     async def _close(self) -> None:
         assert self._server is not None
         self._server.close()
-        await asyncio.sleep(SETTLE_SECONDS)  # the connection accepted last is served by then, and can be cut
-        while self._connections:  # on a busy machine one more may be accepted meanwhile
+        quiet = 0
+        while quiet < QUIET_LOOKS:  # on a busy machine a connection that was accepted is served a while later
+            await asyncio.sleep(SETTLE_SECONDS)
             connections = dict(self._connections)
+            quiet = 0 if connections else quiet + 1
             for task in connections:
                 task.cancel()
             await asyncio.gather(*connections, return_exceptions=True)
@@ -137,7 +141,6 @@ class RedisProxy:
                 connection.end()  # a task that was cancelled before it began has not done so
                 if connection.server is not None:
                     connection.server.transport.abort()  # a stopped server would never read the rest
-            await asyncio.sleep(SETTLE_SECONDS)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = Connection((reader, writer))

@@ -13,13 +13,11 @@ from mode import Service
 from features.redis.retention import NO_COVERAGE, EpochCoverage
 from models.terms import Term
 from stream import watchdog
-from stream.errors import SettingsError
 from stream.kafka import topic_settings
 from stream.kafka.topic_settings import TopicWatch
 from stream.recovery import reapply, repair, repairer
 from stream.recovery.repairer import Repairer, RepairerDeps, RepairProgress
 from stream.settings import Settings
-from stream.telemetry.setup import Telemetry
 from stream.worker import app, gauges, group, losses, main, role, startup
 from stream.worker.fact_log import FactLog
 from stream.worker.gauges import Lag
@@ -208,6 +206,7 @@ async def test_a_start_that_ends_as_cancelled_on_its_own_ends_the_worker_with_70
 
     monkeypatch.setattr(main, "WorkerApp", Unstartable)
     monkeypatch.setattr(main, "add_health", lambda _: None)
+    monkeypatch.setattr(main.Watchdog, "start", lambda _: None)  # it would end the tests' own process a minute later
     telemetry: Any = None
     assert await asyncio.wait_for(main._main(SETTINGS, telemetry, None), 5) == 70
     assert "the worker could not start" in caplog.text
@@ -220,17 +219,3 @@ async def test_a_worker_goes_on_without_its_log_of_changes_if_that_fails(caplog:
     await settle()
     assert task.done()
     assert "changes of this worker's state are no longer logged" in caplog.text
-
-
-async def test_a_port_that_is_taken_is_named_with_its_setting_and_without_a_traceback(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    taken = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-    number = taken.sockets[0].getsockname()[1]
-    settings = Settings(http=f"127.0.0.1:{number}", worker_id="w-1")
-    try:
-        with pytest.raises(SettingsError, match=rf"FRAUDSTREAM_HTTP: 127.0.0.1:{number} is in use"):
-            await asyncio.wait_for(main._main(settings, Telemetry(), None), 20)
-    finally:
-        taken.close()
-    assert [one for one in caplog.records if one.levelno == logging.CRITICAL] == []
