@@ -48,6 +48,12 @@ def end_on_error(task: "asyncio.Task[Any]") -> None:
         end_process(f"background work failed: {failure!r}")
 
 
+def log_on_error(logger: logging.Logger, text: str, task: "asyncio.Task[Any]") -> None:
+    """Log the failure of a background task that the process can do without; `text` says what is missing then."""
+    if (failure := failure_of(task)) is not None:
+        logger.error(text, exc_info=failure)
+
+
 class Watchdog(threading.Thread):
     """Ends the process when a pulse has not changed for `patience_seconds`, or when the countdown reaches zero.
 

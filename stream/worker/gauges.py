@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, ItemsView, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
@@ -19,7 +20,7 @@ from stream.kafka.held_back import HeldBack
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.transport import BatchConsumer
 from stream.telemetry.metrics import Gauges, Values
-from stream.watchdog import failure_of
+from stream.watchdog import log_on_error
 
 log = logging.getLogger("fraudstream.gauges")
 
@@ -38,7 +39,7 @@ class Lag:
     def start(self) -> "asyncio.Task[None]":
         """Start the queries; an unexpected error stops them and is logged, but does not end the worker."""
         task = asyncio.create_task(self._run())
-        task.add_done_callback(_log_failure)
+        task.add_done_callback(partial(log_on_error, log, "the lag is no longer updated"))
         return task
 
     async def _run(self) -> None:
@@ -134,11 +135,6 @@ class GaugeSources:
                 yield role, model.digest[:_SHOWN_DIGITS], model.name, model.version
         if serving.challenger is not None:
             yield "challenger", serving.challenger[:_SHOWN_DIGITS], "", ""
-
-
-def _log_failure(task: "asyncio.Task[None]") -> None:
-    if (failure := failure_of(task)) is not None:
-        log.error("the lag is no longer updated", exc_info=failure)
 
 
 def _one(value: float) -> dict[Values, float]:

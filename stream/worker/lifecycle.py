@@ -9,6 +9,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from stream.control.follower import Follower
 from stream.control.model_cache import LoadedModels
 from stream.redaction import redact_text
 from stream.settings import PREFIX, Settings
-from stream.watchdog import failure_of
+from stream.watchdog import log_on_error
 from stream.worker.fact_log import FactLog
 
 log = logging.getLogger("fraudstream.worker")
@@ -265,7 +266,7 @@ class LifecycleLog:
     def start(self) -> "asyncio.Task[None]":
         """Start to watch; an unexpected error stops that and is logged, but does not end the worker."""
         task = asyncio.create_task(self._run())
-        task.add_done_callback(_log_failure)
+        task.add_done_callback(partial(log_on_error, log, "changes of this worker's state are no longer logged"))
         return task
 
     async def _run(self) -> None:
@@ -275,8 +276,3 @@ class LifecycleLog:
             self._readiness.look(self._reasons(), time.monotonic())
             self._facts.summarise()
             await self._follower.wait_for_change(_LOOK_SECONDS)
-
-
-def _log_failure(task: "asyncio.Task[None]") -> None:
-    if (failure := failure_of(task)) is not None:
-        log.error("changes of this worker's state are no longer logged", exc_info=failure)

@@ -14,6 +14,7 @@ from models.errors import ScoringError
 from models.loading import Model
 from stream.contract.outputs import ModelName, Score
 from stream.rescoring.request import DiffReport, Range
+from support.fleet.payments import partition_of
 from support.rescoring.faults import DAY_MS, Stopgap, lose, repair
 from support.rescoring.model import SETS, Trained, alter, compared, lines
 from support.rescoring.world import PARTITIONS, World
@@ -168,21 +169,14 @@ def test_a_retry_that_was_not_recognised_without_redis_is_explained(live: Traine
 
 def test_a_decision_next_to_a_degraded_one_is_explained_by_unknown_order(live: Trained) -> None:
     world, stopgap = month(live), Stopgap(SETS)
-    cards = {partition: card for card in (f"other-{n}" for n in range(50)) for partition in [place(world, card)]}
-    world.publish(world.pay(96, card_id=cards[0]))
+    world.publish(world.pay(96, card_id=payer(0)))
     world.decide([0], stopgap)
-    world.publish(world.pay(97, card_id=cards[1]))
+    world.publish(world.pay(97, card_id=payer(1)))
     world.decide([1])
     found = compared(world)
     assert (found.unexplained, found.reasons) == (0, {"degraded": 1, "order_unknown": 1})
     alter(world, "t-97", features={"merchant_count_delayed_7d": 77.0}, rescored=True)
     assert differences(compared(world)) == {"t-97": {"merchant_cards_1d", "merchant_count_delayed_7d"}}
-
-
-def place(world: World, card_id: str) -> int:
-    (record,) = world.publish(world.pay(10_000, card_id=card_id), topic="labels")
-    world.topics["labels"][record.partition].pop()
-    return record.partition
 
 
 def test_a_label_is_applied_although_the_next_transaction_of_its_card_was_decided_in_an_outage(
@@ -244,7 +238,7 @@ def test_a_repair_that_left_records_out_is_detected_by_positions(live: Trained) 
 
 def test_a_label_in_flight_during_a_loss_is_visible_before_its_outcome_is_published(live: Trained) -> None:
     world = live.world()
-    ahead, behind = payer(world, 0), payer(world, 1)
+    ahead, behind = payer(0), payer(1)
     for number in range(5):  # too old to be visible by then, but in the log, so that positions prove nothing
         world.publish(world.pay(number, card_id=ahead))
     world.decide()
@@ -272,7 +266,7 @@ def test_a_record_that_was_appended_before_a_loss_and_answered_after_it_explains
     live: Trained, what: str, seen: set[str]
 ) -> None:
     world = live.world()
-    ahead, behind = payer(world, 0), payer(world, 1)
+    ahead, behind = payer(0), payer(1)
     for number in range(5):
         world.publish(world.pay(number, card_id=ahead), world.pay(10 + number, card_id=behind))
         world.decide()
@@ -315,12 +309,12 @@ def test_a_label_without_an_outcome_yet_explains_what_looks_at_it(live: Trained)
 def test_a_device_label_that_was_answered_after_a_decision_explains_the_fraud_share_that_saw_it(live: Trained) -> None:
     world = live.world()
     for number in range(4):
-        world.publish(world.pay(number, card_id=payer(world, number % PARTITIONS), device_id="phone-0"))
+        world.publish(world.pay(number, card_id=payer(number % PARTITIONS), device_id="phone-0"))
         world.decide()
-    said = {"card_id": payer(world, 0), "fraud": True, "reported_by": "rule"}
+    said = {"card_id": payer(0), "fraud": True, "reported_by": "rule"}
     (label,) = world.publish(said | {"transaction_id": "t-0", "labelled_at": world.now_ms - 500}, topic="labels")
     world.apply(label)
-    world.publish(world.pay(4, card_id=payer(world, 1), device_id="phone-0"))
+    world.publish(world.pay(4, card_id=payer(1), device_id="phone-0"))
     world.decide()
     world.answer(label)
     world.tell(said | {"transaction_id": "t-3", "labelled_at": world.now_ms})
@@ -335,9 +329,9 @@ def test_a_device_label_that_was_answered_after_a_decision_explains_the_fraud_sh
 def test_a_device_label_that_was_given_after_a_decision_explains_nothing(live: Trained) -> None:
     world = live.world()
     for number in range(3):
-        world.publish(world.pay(number, card_id=payer(world, number), device_id="phone-0"))
+        world.publish(world.pay(number, card_id=payer(number), device_id="phone-0"))
         world.decide()
-    said = {"transaction_id": "t-0", "card_id": payer(world, 0), "fraud": True, "reported_by": "rule"}
+    said = {"transaction_id": "t-0", "card_id": payer(0), "fraud": True, "reported_by": "rule"}
     world.now_ms += 1000
     world.tell(said | {"labelled_at": world.now_ms})
     assert verdict(compared(world)) == (3, 0, 0)
@@ -345,9 +339,9 @@ def test_a_device_label_that_was_given_after_a_decision_explains_nothing(live: T
     assert differences(compared(world)) == {"t-2": {"device_fraud_share_7d"}}
 
 
-def payer(world: World, partition: int) -> str:
+def payer(partition: int) -> str:
     """Return a card of a partition."""
-    return next(card for card in (f"payer-{n}" for n in range(50)) if place(world, card) == partition)
+    return next(card for card in (f"payer-{n}" for n in range(50)) if partition_of(card, PARTITIONS) == partition)
 
 
 # --- retention
