@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from stream.tasks import failure_of
+
 log = logging.getLogger("fraudstream.watchdog")
 
 EXIT_FATAL = 70
@@ -26,32 +28,10 @@ def end_process(reason: str) -> None:
     os._exit(EXIT_FATAL)
 
 
-def failure_of(task: "asyncio.Task[Any]") -> BaseException | None:
-    """Return why a task that is done failed; None if it returned or was cancelled.
-
-    A client may cancel a future that the task awaits. The task then ends as cancelled, but nobody has cancelled it, and
-    what it did is done no more: that is a failure.
-    """
-    try:
-        return task.exception()
-    except asyncio.CancelledError as error:
-        if task.cancelling():
-            return None
-        failure = RuntimeError(f"{task.get_coro()!r} ended as cancelled, but was not cancelled")
-        failure.__cause__ = error
-        return failure
-
-
 def end_on_error(task: "asyncio.Task[Any]") -> None:
     """End the process if the background task failed: others would wait for it for ever."""
     if (failure := failure_of(task)) is not None:
         end_process(f"background work failed: {failure!r}")
-
-
-def log_on_error(logger: logging.Logger, text: str, task: "asyncio.Task[Any]") -> None:
-    """Log the failure of a background task that the process can do without; `text` says what is missing then."""
-    if (failure := failure_of(task)) is not None:
-        logger.error(text, exc_info=failure)
 
 
 class Watchdog(threading.Thread):

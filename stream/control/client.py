@@ -34,6 +34,7 @@ from stream.kafka.publisher import Headers
 from stream.kafka.topics import MODEL_CONTROL, MODEL_EVENTS
 from stream.kafka.tracing import OperationTracing
 from stream.settings import Settings
+from stream.tasks import end_tasks
 
 LONGEST_WAIT_SECONDS = 86_400
 _VERDICTS = (EventKind.ACCEPTED, EventKind.REFUSED)
@@ -214,8 +215,7 @@ async def _telling(settings: Settings, request: CommandRequest, tell: Tell | Non
     try:
         yield
     finally:
-        telling.cancel()
-        await asyncio.gather(telling, return_exceptions=True)
+        await end_tasks(telling)
 
 
 def _command(settings: Settings, request: CommandRequest, revision: int) -> Command:

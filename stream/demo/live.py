@@ -28,6 +28,7 @@ from stream.demo.timeline import news
 from stream.demo.traffic import Traffic, until_transaction
 from stream.demo.view import View
 from stream.kafka.client import producer_options
+from stream.tasks import end_tasks
 
 DRAW_SECONDS = 0.25
 PATIENCE_SECONDS = 20.0
@@ -216,6 +217,4 @@ async def first_of(main: Coroutine[Any, Any, Result], beside: Coroutine[Any, Any
             following.result()
         return await leading
     finally:
-        leading.cancel()
-        following.cancel()
-        await asyncio.gather(leading, following, return_exceptions=True)
+        await end_tasks(leading, following)

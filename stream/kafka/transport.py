@@ -32,6 +32,7 @@ from stream.kafka.fetcher import LogConsumer, Trouble
 from stream.kafka.held_back import HeldBack
 from stream.kafka.lane import Lane
 from stream.kafka.stray import given_up_as_error
+from stream.tasks import end_tasks
 
 log = logging.getLogger("fraudstream.transport")
 
@@ -250,9 +251,7 @@ class BatchConsumer(driver.Consumer):
             if not self._stopping(fetcher):  # while stopping, Faust would mistake it for a crash during a rebalance
                 raise
         finally:
-            for poller in pollers:
-                poller.cancel()
-            await asyncio.gather(*pollers, return_exceptions=True)
+            await end_tasks(*pollers)
 
     def _stopping(self, fetcher: ServiceT) -> bool:
         return self.should_stop or fetcher.should_stop or self.app.should_stop

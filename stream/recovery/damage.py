@@ -38,6 +38,7 @@ from stream.recovery.reapply import (
 )
 from stream.scoring.facts import FactListener, Reapplied
 from stream.settings import Settings
+from stream.tasks import end_tasks
 
 log = logging.getLogger("fraudstream.damage")
 
@@ -98,8 +99,7 @@ class DamageRepairer:
             while self._is_ours() and not task.done():
                 await asyncio.wait({task}, timeout=_POLL_SECONDS)
         finally:
-            task.cancel()
-            (error,) = await asyncio.gather(task, return_exceptions=True)
+            (error,) = await end_tasks(task)
         if isinstance(error, Exception):
             raise error
 

@@ -21,6 +21,7 @@ from stream.recovery.reapply import log_reader, part_count
 from stream.recovery.repair import REPORT_SECONDS, Repair, RepairDeps, RepairStatus
 from stream.scoring.facts import ignore_fact
 from stream.settings import Settings
+from stream.tasks import end_tasks
 
 NO_WORKER_SECONDS = 15.0
 """Workers check twice a second, so if none has started by then, none runs."""
@@ -106,8 +107,7 @@ async def rebuild_here(rebuild: Rebuild, ends: Mapping[LogPart, int]) -> AsyncIt
         if not await task:
             raise RebuildError("Redis lost histories again meanwhile, or another rebuild was requested; run it again")
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end_tasks(task)
 
 
 async def decided_offsets(settings: Settings) -> dict[LogPart, int]:

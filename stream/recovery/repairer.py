@@ -27,6 +27,7 @@ from stream.recovery.damage import DamageDeps, DamageRepairer
 from stream.recovery.repair import Repair, RepairDeps
 from stream.scoring.facts import FactListener
 from stream.settings import Settings
+from stream.tasks import end_tasks
 
 log = logging.getLogger("fraudstream.repairer")
 
@@ -198,8 +199,7 @@ class Repairer:
                 await asyncio.wait({task}, timeout=_POLL_SECONDS)
                 await asyncio.sleep(_POLL_SECONDS if task.done() else 0)
         finally:
-            task.cancel()
-            (error,) = await asyncio.gather(task, return_exceptions=True)
+            (error,) = await end_tasks(task)
             deps.progress.ended()
         if isinstance(error, Exception):
             if not is_retried(error, Phase.REPAIR):

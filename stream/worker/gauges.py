@@ -19,8 +19,8 @@ from stream.control.model_cache import LoadedModels
 from stream.kafka.held_back import HeldBack
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.transport import BatchConsumer
+from stream.tasks import log_on_error
 from stream.telemetry.metrics import Gauges, Values
-from stream.watchdog import log_on_error
 
 log = logging.getLogger("fraudstream.gauges")
 

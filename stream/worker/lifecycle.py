@@ -21,7 +21,7 @@ from stream.control.follower import Follower
 from stream.control.model_cache import LoadedModels
 from stream.redaction import redact_text
 from stream.settings import PREFIX, Settings
-from stream.watchdog import log_on_error
+from stream.tasks import log_on_error
 from stream.worker.fact_log import FactLog
 
 log = logging.getLogger("fraudstream.worker")

@@ -14,9 +14,10 @@ from models.logins import without_logins
 from stream.errors import SettingsError, StreamError
 from stream.logs import log_service_to_stderr, service_formatter
 from stream.settings import Settings
+from stream.tasks import end_tasks, failure_of
 from stream.telemetry.environment import read as read_telemetry
 from stream.telemetry.setup import Telemetry, begin
-from stream.watchdog import EXIT_FATAL, Watchdog, failure_of
+from stream.watchdog import EXIT_FATAL, Watchdog
 from stream.worker.app import WorkerApp
 from stream.worker.lifecycle import Drain, log_start
 
@@ -74,7 +75,7 @@ def run_worker(settings: Settings, challenger_command: Sequence[str] | None = No
     log_start(named)
     telemetry = begin(named, os.environ)
     try:
-        return asyncio.run(_main(named, telemetry, challenger_command))
+        return asyncio.run(_run(named, telemetry, challenger_command))
     except StreamError:
         raise
     except Exception:
@@ -125,6 +126,14 @@ class _Stopping:
             self.event.set()
 
 
+async def _run(settings: Settings, telemetry: Telemetry, challenger_command: Sequence[str] | None) -> int:
+    """Run a worker, and end what it leaves: `asyncio.run` would cancel that once, and wait for ever if that is lost."""
+    try:
+        return await _main(settings, telemetry, challenger_command)
+    finally:
+        await end_tasks(*(asyncio.all_tasks() - {asyncio.current_task()}))
+
+
 async def _main(settings: Settings, telemetry: Telemetry, challenger_command: Sequence[str] | None) -> int:
     app = WorkerApp(settings, telemetry, challenger_command)
     add_health(app)
@@ -141,8 +150,7 @@ async def _main(settings: Settings, telemetry: Telemetry, challenger_command: Se
     watchdog.count_down(settings.drain_seconds)
     starting.cancel()
     await app.stop()
-    for task in background:
-        task.cancel()
+    await end_tasks(*background)
     watchdog.stand_down()
     if refused is not None:
         raise refused

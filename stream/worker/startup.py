@@ -28,7 +28,7 @@ from stream.kafka.topics import SCORES, check_readable, has_records, problems, r
 from stream.recovery.outage import DegradingStore, WaitingStore
 from stream.recovery.repairer import Repairer
 from stream.settings import Settings
-from stream.watchdog import failure_of
+from stream.tasks import end_tasks, failure_of
 from stream.worker.commit_copies import CommitCopier
 from stream.worker.group import GroupCheck
 from stream.worker.losses import InputLosses
@@ -116,9 +116,7 @@ class Startup(Service):
     async def on_stop(self) -> None:
         """End the background work and close the connections; all published records are acknowledged by then."""
         await self._deps.comparer.stop()
-        for task in self._work:
-            task.cancel()
-        await asyncio.gather(*self._work, return_exceptions=True)
+        await end_tasks(*self._work)
         await self._deps.copier.copy()
         await self._deps.publisher.stop()
         await self._deps.admin.close()

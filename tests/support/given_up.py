@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from stream.watchdog import failure_of
+from stream.tasks import failure_of
 
 
 async def give_up(*_: object, **__: object) -> Any:

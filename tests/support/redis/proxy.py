@@ -128,7 +128,8 @@ class RedisProxy:
 
     async def _close(self) -> None:
         assert self._server is not None
-        self._server.close()
+        for listener in self._server.sockets:
+            self._loop.remove_reader(listener.fileno())  # accept no more
         quiet = 0
         while quiet < QUIET_LOOKS:  # on a busy machine a connection that was accepted is served a while later
             await asyncio.sleep(SETTLE_SECONDS)
@@ -141,6 +142,7 @@ class RedisProxy:
                 connection.end()  # a task that was cancelled before it began has not done so
                 if connection.server is not None:
                     connection.server.transport.abort()  # a stopped server would never read the rest
+        self._server.close()  # last: asyncio leaves a connection open that it accepted but had not yet served by now
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = Connection((reader, writer))

@@ -1,0 +1,44 @@
+"""The ends of background tasks: why one failed, and that one which is cancelled does end."""
+
+import asyncio
+import logging
+from typing import Any
+
+_CLEAN_UP_SECONDS = 2.0
+
+
+def failure_of(task: "asyncio.Task[Any]") -> BaseException | None:
+    """Return why a task that is done failed; None if it returned or was cancelled.
+
+    A client may cancel a future that the task awaits. The task then ends as cancelled, but nobody has cancelled it, and
+    what it did is done no more: that is a failure.
+    """
+    try:
+        return task.exception()
+    except asyncio.CancelledError as error:
+        if task.cancelling():
+            return None
+        failure = RuntimeError(f"{task.get_coro()!r} ended as cancelled, but was not cancelled")
+        failure.__cause__ = error
+        return failure
+
+
+def log_on_error(logger: logging.Logger, text: str, task: "asyncio.Task[Any]") -> None:
+    """Log the failure of a background task that the process can do without; `text` says what is missing then."""
+    if (failure := failure_of(task)) is not None:
+        logger.error(text, exc_info=failure)
+
+
+async def end_tasks(*tasks: "asyncio.Future[Any]") -> list[Any]:
+    """Cancel tasks, wait until they have ended, and return their results or errors.
+
+    One that has not ended after 2 s is cancelled again. A cancellation can be lost: `asyncio.wait_for` of Python
+    3.11 drops one that arrives together with its result, and aiokafka waits for its answers by it. A task that repeats
+    something for ever would then never end.
+    """
+    left = {task for task in tasks if not task.done()}
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=_CLEAN_UP_SECONDS)
+    return await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,69 @@
+"""Background tasks that are to end do end, whatever becomes of their first cancellation."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from stream import tasks
+from stream.tasks import end_tasks
+
+
+async def forever() -> None:
+    await asyncio.Event().wait()
+
+
+async def deaf(times: int) -> str:
+    """Lose so many cancellations, as `asyncio.wait_for` may, and go on."""
+    for _ in range(times):
+        with contextlib.suppress(asyncio.CancelledError):
+            await forever()
+    await forever()
+    return "never"
+
+
+async def failing() -> None:
+    raise ValueError("a fault")
+
+
+async def test_tasks_that_lose_cancellations_are_cancelled_until_they_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "_CLEAN_UP_SECONDS", 0.01)
+    work = [asyncio.create_task(one) for one in (forever(), deaf(1), deaf(3))]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        ends = await end_tasks(*work)
+    assert [type(end) for end in ends] == [asyncio.CancelledError] * 3
+    assert all(task.done() for task in work)
+
+
+async def test_a_task_that_cleans_up_is_waited_for() -> None:
+    cleaned = False
+
+    async def cleaning() -> None:
+        nonlocal cleaned
+        try:
+            await forever()
+        finally:
+            await asyncio.sleep(0.05)
+            cleaned = True
+
+    work = asyncio.create_task(cleaning())
+    await asyncio.sleep(0)
+    await end_tasks(work)
+    assert cleaned
+
+
+async def test_results_and_errors_are_returned_in_their_order() -> None:
+    async def seven() -> int:
+        return 7
+
+    work: list[asyncio.Task[object]] = [asyncio.create_task(one) for one in (seven(), failing(), forever())]
+    await asyncio.sleep(0)
+    value, error, cancelled = await end_tasks(*work)
+    assert value == 7
+    assert isinstance(error, ValueError)
+    assert isinstance(cancelled, asyncio.CancelledError)
+
+
+async def test_no_tasks_end_at_once() -> None:
+    assert await end_tasks() == []
