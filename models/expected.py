@@ -15,6 +15,8 @@ EXPECTED = "expected"
 """The key of the words in the annotation's `extra`."""
 FORM_OF_TOKENS = "1 to 64 letters, digits, . _ : @ -"
 """The form of the contract's tokens; the letters are those of ASCII."""
+NO_NEWLINE_BEHIND = r"(?!\n)"
+"""Stands behind each pattern's `$`, which in Python also matches before a last newline."""
 _BOUNDS = (("ge", "at least"), ("gt", "above"), ("le", "at most"), ("lt", "below"))
 _KINDS: dict[type[inspect.Type], str] = {
     inspect.BoolType: "true or false",
@@ -29,9 +31,10 @@ _KINDS: dict[type[inspect.Type], str] = {
 def text_like(pattern: str, words: str, description: str | None = None) -> msgspec.Meta:
     """Return the annotation of a text that must match a pattern, whose form messages give in words.
 
+    `pattern` goes from `^` to `$` and has only what all engines read alike: no look-around, and `[0-9]` for a digit.
     `description` goes into the JSON Schema.
     """
-    return msgspec.Meta(pattern=pattern, description=description, extra={EXPECTED: words})
+    return msgspec.Meta(pattern=pattern + NO_NEWLINE_BEHIND, description=description, extra={EXPECTED: words})
 
 
 @cache

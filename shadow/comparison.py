@@ -5,11 +5,12 @@ from typing import Annotated, Literal, NamedTuple
 import msgspec
 
 from models.commands import Digest, Revision, Timestamp, Token
+from models.expected import text_like
 from models.policy import Band, Decision, Floats, Policy, Unit, bands
 from models.times import format_time
 
 AmountMinor = Annotated[int, msgspec.Meta(ge=0, le=10**12, description="in the currency's minor unit")]
-Currency = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}(?!\n)$", description="ISO 4217, alphabetic")]
+Currency = Annotated[str, text_like("^[A-Z]{3}$", "an ISO 4217 code, such as EUR", "ISO 4217, alphabetic")]
 TransactionId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 

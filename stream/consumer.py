@@ -6,7 +6,7 @@ Read a partition in order and keep two integers: a score is valid if its `epoch`
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -44,26 +44,49 @@ class Standing(NamedTuple):
         return Standing(max(self.highest_epoch, epoch), last_place)
 
 
+Headers = Sequence[tuple[str, bytes | None]]
+
+
 class ScoreRecord(Protocol):
-    """The fields of a record that are used (aiokafka's records fit; confluent's need a thin wrapper)."""
+    """The fields of a record that are used, as aiokafka's and kafka-python's have them."""
 
     partition: int
     value: bytes | None
 
 
+class ScoreMessage(Protocol):
+    """The methods of a message of confluent-kafka that are used."""
+
+    def partition(self) -> int | None:
+        """Return the partition; an error of the whole client has none."""
+
+    def value(self) -> bytes | None:
+        """Return the value; a tombstone has none."""
+
+    def error(self) -> object | None:
+        """Return the error, if the message is one and no record."""
+
+
 class TracedRecord(Protocol):
-    """The fields of a record that are needed to continue its trace (aiokafka's records fit)."""
+    """The field of a record that is needed to continue its trace, as aiokafka's and kafka-python's have it."""
 
-    headers: Sequence[tuple[str, bytes | None]]
+    headers: Headers
 
 
-Record = TypeVar("Record", bound=ScoreRecord)
+class TracedMessage(Protocol):
+    """The method of a message of confluent-kafka that is needed to continue its trace."""
+
+    def headers(self) -> Any:  # noqa: ANN401 - its stubs also allow what only a producer takes
+        """Return the headers as pairs of name and value; None if there are none."""
+
+
+Record = TypeVar("Record", bound=ScoreRecord | ScoreMessage)
 
 _TRACE_HEADERS = frozenset({"traceparent", "tracestate"})
 _decode = msgspec.json.Decoder(Score).decode
 
 
-def trace_of(record: TracedRecord) -> dict[str, str]:
+def trace_of(record: TracedRecord | TracedMessage) -> dict[str, str]:
     """Return a score's trace context, as a carrier for OpenTelemetry's `propagate.extract`.
 
     With it, a consumer continues the trace in which the payment was decided:
@@ -73,10 +96,11 @@ def trace_of(record: TracedRecord) -> dict[str, str]:
 
     Empty if the record carries none; `extract` then starts a new trace.
     """
-    return {name: value.decode() for name, value in trace_headers(record.headers) if value and value.isascii()}
+    headers = record.headers() or () if callable(record.headers) else record.headers
+    return {name: value.decode() for name, value in trace_headers(headers) if value and value.isascii()}
 
 
-def trace_headers(headers: Sequence[tuple[str, bytes | None]]) -> Sequence[tuple[str, bytes | None]]:
+def trace_headers(headers: Headers) -> Headers:
     """Return the headers of a record that carry its trace context."""
     return [(name, value) for name, value in headers if name in _TRACE_HEADERS]
 
@@ -92,7 +116,9 @@ class ValidScores(Generic[Record]):
         for record, score in valid.of(records):
             ...
 
-    `standings` is the state to store with your own offsets: two integers for each partition.
+    The records are those of aiokafka, kafka-python or confluent-kafka as these return them, their values as bytes.
+    `standings` is the state to store with your own offsets: two integers for each partition. After a valid score they
+    are that score's own `epoch` and place, so the last decision that you stored says where to go on.
     """
 
     standings: dict[int, Standing] = field(default_factory=dict)
@@ -100,14 +126,19 @@ class ValidScores(Generic[Record]):
     unreadable: int = 0
 
     def of(self, records: Iterable[Record]) -> Iterator[tuple[Record, Score]]:
-        """Yield each record whose score is valid, with the score."""
+        """Yield each record whose score is valid, with the score.
+
+        Raises:
+            ValueError: a message of confluent-kafka carries an error; the records behind it have not been read.
+        """
         for record in records:
+            partition, value = _content(record)
             try:
-                score = _decode(record.value or b"")
+                score = _decode(value or b"")
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 self.unreadable += 1
                 continue
-            if self._take(record.partition, score.epoch, place_of(score.source.log, score.source.offset)):
+            if self._take(partition, score.epoch, place_of(score.source.log, score.source.offset)):
                 yield record, score
 
     def _take(self, partition: int, epoch: int, place: int) -> bool:
@@ -116,3 +147,16 @@ class ValidScores(Generic[Record]):
         self.standings[partition] = standing.after(epoch, place)
         self.void += not valid
         return valid
+
+
+def _content(record: ScoreRecord | ScoreMessage) -> tuple[int, bytes | None]:
+    """Return the partition and the value of a record of any of the three clients."""
+    if not callable(record.partition):
+        return record.partition, record.value
+    error, partition = record.error(), record.partition()
+    if error is not None or partition is None:
+        raise ValueError(
+            f"the consumer returned an error in place of a record of partition {partition}: {error}; look at "
+            "message.error() first, and pass on only messages without one"
+        )
+    return partition, record.value()

@@ -39,17 +39,15 @@ def _duration(limits: str) -> dict[str, str]:
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400, extra=_duration("above 0, at most 1 d"))]
 Skew = Annotated[float, msgspec.Meta(ge=0, le=86_400, extra=_duration("0 or more, at most 1 d"))]
 Watch = Annotated[float, msgspec.Meta(ge=0, le=30 * 86_400, extra=_duration("0 or more, at most 30 d"))]
-Name = Annotated[str, text_like(r"^[A-Za-z0-9._-]{1,64}(?!\n)$", f"1 to 64 {_LETTERS}")]
-OptionalName = Annotated[str, text_like(r"^[A-Za-z0-9._-]{0,64}(?!\n)$", f"at most 64 {_LETTERS}")]
-Prefix = Annotated[str, text_like(r"^[A-Za-z0-9._-]{0,100}(?!\n)$", f"at most 100 {_LETTERS}")]
-Addresses = Annotated[
-    str, text_like(rf"^{_HOST}:{_PORT}(,{_HOST}:{_PORT})*(?!\n)$", "host:port,host:port,… without spaces")
-]
-Address = Annotated[str, text_like(rf"^({_HOST})?:{_PORT}(?!\n)$", "host:port, or :port for all interfaces")]
+Name = Annotated[str, text_like(r"^[A-Za-z0-9._-]{1,64}$", f"1 to 64 {_LETTERS}")]
+OptionalName = Annotated[str, text_like(r"^[A-Za-z0-9._-]{0,64}$", f"at most 64 {_LETTERS}")]
+Prefix = Annotated[str, text_like(r"^[A-Za-z0-9._-]{0,100}$", f"at most 100 {_LETTERS}")]
+Addresses = Annotated[str, text_like(rf"^{_HOST}:{_PORT}(,{_HOST}:{_PORT})*$", "host:port,host:port,… without spaces")]
+Address = Annotated[str, text_like(rf"^({_HOST})?:{_PORT}$", "host:port, or :port for all interfaces")]
 RedisUrl = Annotated[
     str,
     text_like(
-        r"^(rediss?(\+(cluster|sentinel))?|unix)://[^\s]+(?!\n)$",
+        r"^(rediss?(\+(cluster|sentinel))?|unix)://[^\s]+$",
         "a URL without spaces that begins with redis://, rediss://, redis+cluster://, rediss+cluster://, "
         "redis+sentinel://, rediss+sentinel:// or unix://",
     ),

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from models.commands import Command, Event
+from models.expected import NO_NEWLINE_BEHIND
 from shadow.comparison import Comparison
 from stream.contract.label import LabelRecord
 from stream.contract.outputs import Outcome, Score
@@ -32,4 +33,25 @@ def json_schema(record: str) -> dict[str, Any]:
     schema = msgspec.json.schema(RECORDS[record])
     for definition in schema.get("$defs", {}).values():
         definition.pop("additionalProperties", None)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": record, **schema}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": record, **portable(schema)}
+
+
+def portable(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema whose patterns every engine compiles: Go and pydantic refuse a look-ahead.
+
+    Without it, `$` also matches before a last line end in Java and Python. So `not` excludes whatever is no visible
+    ASCII character; texts of a pattern have no other.
+    """
+    found = {name: _portable_part(part) for name, part in schema.items()}
+    if isinstance(found.get("pattern"), str):
+        found |= {"pattern": found["pattern"].removesuffix(NO_NEWLINE_BEHIND), "not": {"pattern": "[^!-~]"}}
+    return found
+
+
+def _portable_part(part: Any) -> Any:  # noqa: ANN401 - any JSON
+    match part:
+        case dict():
+            return portable(part)
+        case list():
+            return [_portable_part(one) for one in part]
+    return part

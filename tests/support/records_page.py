@@ -11,11 +11,11 @@ Table = Callable[[tuple[str, ...], Sequence[tuple[str, ...]]], str]
 Schema = Mapping[str, Any]
 PATTERNS: Mapping[str, str] = MappingProxyType(
     {
-        r"^[A-Za-z0-9._:@-]{1,64}$(?!\n)": "a token",
-        r"^[A-Za-z0-9._-]{1,249}$(?!\n)": "a topic's name",
-        r"^[0-9a-f]{64}$(?!\n)": "64 hexadecimal digits",
-        r"^[0-9a-f]{8,64}$(?!\n)": "8 to 64 hexadecimal digits",
-        r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$(?!\n)": "RFC 3339, UTC, three decimals",
+        "^[A-Za-z0-9._:@-]{1,64}$": "a token",
+        "^[A-Za-z0-9._-]{1,249}$": "a topic's name",
+        "^[0-9a-f]{64}$": "64 hexadecimal digits",
+        "^[0-9a-f]{8,64}$": "8 to 64 hexadecimal digits",
+        r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$": "RFC 3339, UTC, three decimals",
     }
 )
 """The meaning of a pattern of the schemas, if the schema has no description."""

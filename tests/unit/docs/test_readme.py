@@ -27,7 +27,8 @@ from support.paths import HOUSE
 
 README = (HOUSE / "README.md").read_text()
 PAGES = {
-    str(path.relative_to(HOUSE)): path.read_text() for path in [HOUSE / "README.md", *(HOUSE / "docs").rglob("*.md")]
+    str(path.relative_to(HOUSE)): path.read_text()
+    for path in [HOUSE / "README.md", HOUSE / "examples/README.md", *(HOUSE / "docs").rglob("*.md")]
 }
 
 

@@ -46,7 +46,14 @@ def test_a_type_is_given_in_words(kind: Any, words: str) -> None:
 
 def test_the_words_do_not_change_the_json_schema() -> None:
     shown = msgspec.json.schema(Parcel)["$defs"]["Parcel"]["properties"]["code"]
-    assert shown == {"type": "string", "pattern": "^[A-Z]{3}$", "description": "a code"}
+    assert shown == {"type": "string", "pattern": r"^[A-Z]{3}$(?!\n)", "description": "a code"}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\x85", "\u2028", "\u2029"])
+def test_a_text_with_a_line_end_behind_it_is_of_another_form(end: str) -> None:
+    assert msgspec.convert("ABC", Code) == "ABC"
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(f"ABC{end}", Code)
 
 
 @pytest.mark.parametrize("value", [b'{"code": "no - at all"}', b'{"code": "x", "size": "small"}'])

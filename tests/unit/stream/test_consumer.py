@@ -1,17 +1,23 @@
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 import pytest
+from aiokafka import ConsumerRecord as AiokafkaRecord
+from confluent_kafka import KafkaError, Message
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.propagate import extract
 from opentelemetry.trace import get_current_span
 
-from stream.consumer import Standing, ValidScores, trace_of
+from stream.consumer import Headers, Standing, ValidScores, trace_of
 from stream.kafka.offsets import Decision, Position, identity_of, parse_metadata, read_topic_note, topic_note
 from stream.kafka.score_tails import _start
 from support.stream_records import Told
+
+with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # its import calls what Python will remove
+    from kafka.consumer.fetcher import ConsumerRecord as KafkaPythonRecord
 
 PLACES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 8)), max_size=30)
 
@@ -93,6 +99,14 @@ def test_the_epoch_of_a_void_score_raises_the_highest_epoch() -> None:
     assert standing.is_valid(2, 6)
 
 
+@given(PLACES)
+def test_after_a_valid_score_the_standing_is_its_own_epoch_and_place(places: list[tuple[int, int]]) -> None:
+    standing = Standing()
+    for epoch, offset in places:
+        valid, standing = standing.is_valid(epoch, offset), standing.after(epoch, offset)
+        assert not valid or standing == Standing(epoch, offset)
+
+
 @given(st.lists(st.booleans(), max_size=60), st.integers(0, 5), st.integers(0, 5))
 def test_a_zombies_scores_among_a_new_owners_cause_no_gap_and_no_duplicate(
     turns: list[bool], decided: int, unseen: int
@@ -162,6 +176,55 @@ def test_a_consumer_resumes_from_stored_standings() -> None:
     assert len(list(first.of([Told(a_score(1, 0)), Told(a_score(1, 1))]))) == 2
     second = ValidScores[Told](standings=dict(first.standings))
     assert [score.source.offset for _, score in second.of([Told(a_score(1, 1)), Told(a_score(1, 2))])] == [2]
+
+
+# --- records as the clients return them
+
+
+def by_aiokafka(value: bytes | None, headers: Headers = ()) -> Any:
+    return AiokafkaRecord("scores", 2, 7, 0, 0, b"c", value, None, 1, 0, tuple(headers))
+
+
+def by_kafka_python(value: bytes | None, headers: Headers = ()) -> Any:
+    names = dict.fromkeys(KafkaPythonRecord._fields)
+    fields = {"topic": "scores", "partition": 2, "offset": 7, "value": value, "headers": list(headers)}
+    return KafkaPythonRecord(**names | fields)
+
+
+def by_confluent_kafka(value: bytes | None, headers: Headers = ()) -> Any:
+    return Message("scores", 2, 7, b"c", value, list(headers) or None)
+
+
+CLIENTS = [by_aiokafka, by_kafka_python, by_confluent_kafka]
+
+
+@pytest.mark.parametrize("fetched", CLIENTS)
+def test_valid_scores_takes_the_records_of_each_client_as_they_come(fetched: Callable[..., Any]) -> None:
+    records = [fetched(value) for value in (a_score(1, 0), None, a_score(0, 1), b"no score", a_score(1, 1))]
+    valid: ValidScores[Any] = ValidScores()
+    passed = list(valid.of(records))
+    assert [score.source.offset for _, score in passed] == [0, 1]
+    assert [record for record, _ in passed] == [records[0], records[4]]
+    assert (valid.void, valid.unreadable) == (1, 2)
+    assert valid.standings == {2: Standing(1, 1)}
+
+
+@pytest.mark.parametrize("fetched", CLIENTS)
+def test_the_trace_of_a_record_of_each_client_is_found(fetched: Callable[..., Any]) -> None:
+    trace = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    headers = [("other", b"1"), ("traceparent", trace)]
+    assert trace_of(fetched(b"", headers)) == {"traceparent": trace.decode()}
+    assert trace_of(fetched(b"")) == {}
+
+
+def test_an_error_of_confluent_kafka_in_place_of_a_record_is_raised_and_nothing_before_it_is_lost() -> None:
+    failed = Message("scores", 2, error=KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
+    valid: ValidScores[Any] = ValidScores()
+    found = valid.of([by_confluent_kafka(a_score(1, 0)), failed, by_confluent_kafka(a_score(1, 1))])
+    assert next(found)[1].source.offset == 0
+    with pytest.raises(ValueError, match=r"in place of a record of partition 2: .*TOPIC_AUTHORIZATION_FAILED"):
+        next(found)
+    assert (valid.unreadable, valid.standings) == (0, {2: Standing(1, 0)})
 
 
 # --- the worker's position on the scores topic

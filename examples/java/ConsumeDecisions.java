@@ -1,0 +1,237 @@
+// Reads the valid decisions, each exactly once, whatever happens to this process.
+//
+//     java -cp 'examples/java/build/libs/*' examples/java/ConsumeDecisions.java BROKERS TOPIC FILE
+//
+// Appends them to the file and prints them, until Ctrl-C. One process for a file; start it again after partitions were
+// added to the topic.
+
+import com.fasterxml.jackson.databind.DeserializationFeature;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.PropertyNamingStrategies;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.CountDownLatch;
+import org.apache.kafka.clients.consumer.ConsumerConfig;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.common.KafkaException;
+import org.apache.kafka.common.PartitionInfo;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.WakeupException;
+import org.apache.kafka.common.serialization.ByteArrayDeserializer;
+
+public final class ConsumeDecisions {
+    private static final ObjectMapper JSON = new ObjectMapper()
+        .enable(DeserializationFeature.FAIL_ON_TRAILING_TOKENS)
+        .setPropertyNamingStrategy(PropertyNamingStrategies.SNAKE_CASE);
+
+    public static void main(String[] arguments) {
+        System.setProperty("org.slf4j.simpleLogger.defaultLogLevel", "warn");
+        if (arguments.length != 3) {
+            System.err.println("usage: ConsumeDecisions BROKERS TOPIC FILE");
+            System.exit(2);
+        }
+        try {
+            consume(arguments[0], arguments[1], Path.of(arguments[2]));
+        } catch (IOException | KafkaException error) {
+            System.err.println(arguments[1] + " at " + arguments[0] + " to " + arguments[2] + ": " + error);
+            System.exit(1);
+        }
+    }
+
+    private static void consume(String brokers, String topic, Path path) throws IOException {
+        Map<String, Object> options = Map.of(
+            ConsumerConfig.BOOTSTRAP_SERVERS_CONFIG, brokers,
+            ConsumerConfig.ENABLE_AUTO_COMMIT_CONFIG, false, // the file has the offsets
+            ConsumerConfig.AUTO_OFFSET_RESET_CONFIG, "none", // if the next score was deleted, say so
+            ConsumerConfig.ALLOW_AUTO_CREATE_TOPICS_CONFIG, false);
+        var bytes = new ByteArrayDeserializer();
+        var closed = new CountDownLatch(1);
+        try (var file = new DecisionsFile(path); var consumer = new KafkaConsumer<>(options, bytes, bytes)) {
+            wakeUpAtTheEnd(consumer, closed);
+            assign(consumer, topic, file.last);
+            var scores = new ValidScores(file.last);
+            try {
+                while (true) {
+                    List<Decision> valid = new ArrayList<>();
+                    for (var record : consumer.poll(Duration.ofSeconds(1))) {
+                        scores.take(record).ifPresent(valid::add);
+                    }
+                    file.append(valid);
+                }
+            } catch (WakeupException end) {
+                System.err.println(scores.voidScores + " void, " + scores.unreadable + " unreadable");
+            }
+        } finally {
+            closed.countDown();
+        }
+    }
+
+    /** Reads all partitions of a topic, each from behind its last decision. */
+    private static void assign(KafkaConsumer<?, ?> consumer, String topic, Map<Integer, Decision> last) {
+        List<PartitionInfo> found = consumer.partitionsFor(topic);
+        if (found == null || found.isEmpty()) {
+            throw new KafkaException("the topic does not exist, or may not be read");
+        }
+        List<TopicPartition> partitions =
+            found.stream().map(one -> new TopicPartition(topic, one.partition())).toList();
+        consumer.assign(partitions);
+        for (TopicPartition partition : partitions) {
+            Decision decided = last.get(partition.partition());
+            if (decided == null) {
+                consumer.seekToBeginning(List.of(partition));
+            } else {
+                consumer.seek(partition, decided.offset() + 1);
+            }
+        }
+    }
+
+    /** Ends `poll` when the process is told to end, and waits until consumer and file are closed. */
+    private static void wakeUpAtTheEnd(KafkaConsumer<?, ?> consumer, CountDownLatch closed) {
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> {
+            consumer.wakeup();
+            try {
+                closed.await();
+            } catch (InterruptedException end) {
+                Thread.currentThread().interrupt();
+            }
+        }));
+    }
+
+    /** A line of the file: a valid score with its place; partition and offset are those of the scores topic. */
+    record Decision(
+        int partition, long offset, long epoch, long log, long sourceOffset,
+        String transactionId, String decision, String decidedBy) {}
+
+    /** What the validity of a partition's next score depends on: the highest epoch, the source of the last valid one. */
+    private record Standing(long highestEpoch, long lastLog, long lastOffset) {
+        static final Standing FIRST = new Standing(-1, 0, -1);
+    }
+
+    /** Applies the rule of valid scores to records of the scores topic, each partition in order. */
+    private static final class ValidScores {
+        int voidScores;
+        int unreadable;
+        private final Map<Integer, Standing> standings = new HashMap<>();
+
+        /** Goes on behind the last decisions: after a valid score, the standing is its own epoch and source. */
+        ValidScores(Map<Integer, Decision> last) {
+            last.forEach((partition, decided) -> standings.put(
+                partition, new Standing(decided.epoch(), decided.log(), decided.sourceOffset())));
+        }
+
+        /**
+         * Returns the decision of a record, if its score is valid.
+         *
+         * A score is valid if its epoch is not below the highest so far, and its source's log and offset are above
+         * those of the last valid score. A void score counts for the highest epoch too.
+         */
+        Optional<Decision> take(ConsumerRecord<?, byte[]> record) {
+            Optional<Decision> read = read(record);
+            if (read.isEmpty()) {
+                unreadable++;
+                return read;
+            }
+            Decision one = read.get();
+            Standing now = standings.getOrDefault(record.partition(), Standing.FIRST);
+            boolean above = one.log() > now.lastLog()
+                || one.log() == now.lastLog() && one.sourceOffset() > now.lastOffset();
+            if (one.epoch() < now.highestEpoch() || !above) {
+                voidScores++;
+                long highest = Math.max(one.epoch(), now.highestEpoch());
+                standings.put(record.partition(), new Standing(highest, now.lastLog(), now.lastOffset()));
+                return Optional.empty();
+            }
+            standings.put(record.partition(), new Standing(one.epoch(), one.log(), one.sourceOffset()));
+            return read;
+        }
+
+        /** Returns what a record decides; nothing if it is no score of the version that is known here. */
+        private static Optional<Decision> read(ConsumerRecord<?, byte[]> record) {
+            try {
+                JsonNode score = JSON.readTree(record.value() == null ? new byte[0] : record.value());
+                JsonNode source = score.path("source");
+                long epoch = whole(score.path("epoch"));
+                long log = source.has("log") ? whole(source.path("log")) : 0;
+                long offset = whole(source.path("offset"));
+                if (!score.path("schema").asText().equals("score/1") || epoch < 0 || log < 0 || offset < 0) {
+                    return Optional.empty();
+                }
+                return Optional.of(new Decision(
+                    record.partition(), record.offset(), epoch, log, offset,
+                    score.path("transaction_id").asText(), score.path("decision").asText(),
+                    score.path("decided_by").asText()));
+            } catch (IOException notJson) {
+                return Optional.empty();
+            }
+        }
+
+        private static long whole(JsonNode number) {
+            return number.isIntegralNumber() && number.canConvertToLong() ? number.asLong() : -1;
+        }
+    }
+
+    /**
+     * The consumer's result, and at the same time its state: the last line of a partition says all that is needed to go
+     * on behind it. Result and state cannot disagree, since they are one; a crash neither loses nor doubles a decision.
+     * With a database, write such a row in the transaction that uses the decision.
+     */
+    private static final class DecisionsFile implements AutoCloseable {
+        /** By partition, when the file was opened. */
+        final Map<Integer, Decision> last = new HashMap<>();
+        private final FileChannel channel;
+
+        DecisionsFile(Path path) throws IOException {
+            channel = FileChannel.open(path, StandardOpenOption.CREATE, StandardOpenOption.READ, StandardOpenOption.WRITE);
+            byte[] content = Files.readAllBytes(path);
+            int end = content.length;
+            while (end > 0 && content[end - 1] != '\n') {
+                end--; // a crash cut the last line off; its score is read again
+            }
+            String whole = new String(content, 0, end, StandardCharsets.UTF_8);
+            for (String line : whole.lines().toList()) {
+                Decision decided = JSON.readValue(line, Decision.class);
+                last.put(decided.partition(), decided);
+            }
+            channel.truncate(end).position(end);
+        }
+
+        /** Stores decisions, then prints them. */
+        void append(List<Decision> decisions) throws IOException {
+            if (decisions.isEmpty()) {
+                return;
+            }
+            var lines = new ByteArrayOutputStream();
+            for (Decision one : decisions) {
+                lines.write(JSON.writeValueAsBytes(one));
+                lines.write('\n');
+            }
+            var bytes = ByteBuffer.wrap(lines.toByteArray());
+            while (bytes.hasRemaining()) {
+                channel.write(bytes);
+            }
+            channel.force(false);
+            for (Decision one : decisions) {
+                System.out.println(one.transactionId() + " " + one.decision() + " by " + one.decidedBy());
+            }
+        }
+
+        @Override
+        public void close() throws IOException {
+            channel.close();
+        }
+    }
+}
