@@ -100,7 +100,7 @@ def test_a_topic_without_records_tells_nothing_and_a_mixture_ends_with_1(fleet: 
 def test_scores_of_cards_on_two_partitions_are_marked_and_counted_and_differ_in_nothing_when_rescored(
     fleet: Fleet,
 ) -> None:
-    (worker,) = fleet.go_live()
+    (worker,) = fleet.go_live(MARK_YOUNG_HISTORY="true")
     count = 0
     for turn in range(4):
         sent = payments(range(turn * CARDS, (turn + 1) * CARDS))
@@ -112,11 +112,14 @@ def test_scores_of_cards_on_two_partitions_are_marked_and_counted_and_differ_in_
     }
     divided = {card for card, found in partitions.items() if len(found) > 1}
     assert 0.5 * CARDS < len(divided) < CARDS
-    marked = [one for one in valid if one.degraded]
-    assert {one.degraded for one in marked} == {("card_on_two_partitions",)}
+    assert {one.degraded for one in valid} == {("history_young",), ("card_on_two_partitions", "history_young")}
+    marked = [one for one in valid if "card_on_two_partitions" in one.degraded]
     assert {one.card_id for one in marked} == divided
     assert len(marked) == 2 * len(divided)  # of four payments the third is the first that goes back
     assert all((one.features or {})["card_count_30d"] in {3, 4} for one in marked)
     until(lambda: f"{MARKED}{len(marked)}.0" in worker.get("/metrics")[1], "the marked scores are counted")
+    (warning,) = json.loads(worker.get("/health/ready")[1])["warnings"]
+    assert warning.startswith("histories go back 0 days, but features look back 37")
+    assert "fraudstream_history_missing_days 37.0" in worker.get("/metrics")[1]
     compared = json.loads(fleet.cli("score", "--topic", "--diff", "--json").stdout)
     assert (compared["compared"], compared["equal"], compared["unexplained"]) == (count, count, 0)
