@@ -12,17 +12,18 @@ import msgspec
 
 from stream.contract.outputs import Score
 
-_OFFSETS_OF_A_LOG = 2**44
+OFFSETS_OF_A_LOG = 2**44
+"""No log has so many records; a place divided by it gives the log."""
 
 
 def place_of(log: int, offset: int) -> int:
     """Return one integer that orders records as (log, offset) does; in the first log, 0, it is the offset."""
-    return log * _OFFSETS_OF_A_LOG + offset
+    return log * OFFSETS_OF_A_LOG + offset
 
 
 def log_and_offset(place: int) -> tuple[int, int]:
     """Return the log and the offset of a place; (0, -1) if it is -1, which stands for no record."""
-    return (0, -1) if place < 0 else divmod(place, _OFFSETS_OF_A_LOG)
+    return (0, -1) if place < 0 else divmod(place, OFFSETS_OF_A_LOG)
 
 
 class Standing(NamedTuple):

@@ -217,6 +217,7 @@ class Pipeline:
             log=terms.log,
             now_ms=now_ms,
             headers=terms.headers,
+            look_back_days=self._features.look_back_days,
         )
 
 

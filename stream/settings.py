@@ -95,6 +95,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A module with a table of feature rows, or the old and the new one during a change; empty: the default set."""
     score_features: Literal["all", "alerts", "none"] = "all"
     """Which scores carry their features: all, those that are not approved, or none."""
+    mark_young_history: bool = False
+    """Mark the decisions (`degraded`, `history_young`) that were made while the histories go back less far than the
+    features look, as in a deployment's first weeks."""
     session_timeout: Seconds = 10.0
     """A worker without heartbeats for this long leaves the group, and its partitions move."""
     drain_seconds: Seconds = 20.0

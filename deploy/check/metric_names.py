@@ -2,7 +2,7 @@
 
 from stream.telemetry.catalogue import CATALOGUE, MetricKind
 
-_UNITS = {"By": "_bytes", "s": "_seconds"}
+_UNITS = {"By": "_bytes", "d": "_days", "s": "_seconds"}
 _ENDINGS = {
     MetricKind.COUNTER: ("_total",),
     MetricKind.GAUGE: ("",),

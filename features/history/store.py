@@ -170,7 +170,8 @@ class Observed:
     transaction without a decision, or without that entity, has its own record alone. Positions count under
     `history_epoch`. `incomplete` is true where the store is known to be behind Kafka; `stopgap` where the store was
     not available and local memory answered instead. `damaged` names, by index, a history of each transaction that lacks
-    records because it was damaged; the transaction is appended to it all the same.
+    records because it was damaged; the transaction is appended to it all the same. `ages_days` has n entries: how many
+    days the histories of the deployment went back when each transaction occurred; None where that is not known.
     """
 
     fates: Sequence[Fate]
@@ -179,6 +180,7 @@ class Observed:
     incomplete: bool
     stopgap: bool = False
     damaged: Mapping[int, str] = field(default_factory=dict)
+    ages_days: Ints | None = None
 
     @property
     def cards(self) -> Histories:

@@ -74,6 +74,11 @@ class KeyLayout:
         """The key, in HOME_SHARD, of the second copy of the group's commits."""
         return self.epochs[HOME_SHARD] + b":commits"
 
+    @property
+    def payment_days(self) -> bytes:
+        """The key, in HOME_SHARD, of the days on which payments occurred that histories have, or had."""
+        return self.epochs[HOME_SHARD] + b":days"
+
     def checkpoints(self, shard: int, epoch: int) -> bytes:
         """Return the key of an epoch's checkpoints in a shard: offsets below which everything is applied."""
         return self.epochs[shard] + f":marks:{epoch}".encode()

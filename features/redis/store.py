@@ -27,6 +27,7 @@ from features.history.append import (
 from features.history.history import History
 from features.history.retention import Retention, horizons_of
 from features.history.store import NOWHERE, Entity, Ints, Label, LabelResult, Observed, RetentionPolicy, Transactions
+from features.redis.age import HistoryAge
 from features.redis.cache import CachedHistory, CacheStats
 from features.redis.cluster import ClusterConnection
 from features.redis.commit_notes import CommitNotes
@@ -96,6 +97,7 @@ class RedisStore:
     Attributes:
         state: this worker's view of the history state.
         commit_notes: the second copy of what the group committed.
+        age: how far back the histories go.
         lock: held during each call.
     """
 
@@ -112,6 +114,7 @@ class RedisStore:
         self._session.limit_cache(options.cache_bytes)
         self.state = self._session.state
         self.commit_notes = CommitNotes(self._connection, self._layout)
+        self.age = HistoryAge(self._connection, self._layout, now_ms)
         self._visible = policy.retentions
         self._now_ms = now_ms
         own_ms = horizons_of(policy.retentions)
@@ -158,6 +161,7 @@ class RedisStore:
         async with self.lock:
             await self._connection.check_server()
             await self._session.join(emptied=emptied)
+        await self.age.sync(self.state.epoch)
 
     async def declare_loss(self, what: str, above: int | None = None) -> None:
         """Raise the history epoch for a loss that only the caller could detect.
@@ -189,7 +193,7 @@ class RedisStore:
         return not self.incomplete and await self.repair_progress.checkpoint(self.history_epoch, checkpoints)
 
     async def refresh(self) -> None:
-        """Detect a loss, a finished repair and a changed retention without a batch.
+        """Detect a loss, a finished repair and a changed retention without a batch; write and read the age.
 
         Raises:
             StoreUnavailableError: the server does not answer.
@@ -197,6 +201,7 @@ class RedisStore:
         if await self.state.refresh(apply=False):
             async with self.lock:
                 await self.state.refresh(apply=True)
+        await self.age.sync(self.state.epoch)
 
     async def observe(self, transactions: Transactions) -> Observed:
         """Append and return what is visible, as the port says."""
@@ -213,6 +218,7 @@ class RedisStore:
                 history_epoch=self.state.epoch,
                 incomplete=self.incomplete,
                 damaged=incomplete_places({kind: loaded[kind] for kind in self._visible}),
+                ages_days=self.age.at(entity_rows[Entity.CARD].rows[:, records.TIME]),
             )
 
     async def apply(self, transactions: Transactions) -> None:
@@ -254,6 +260,7 @@ class RedisStore:
             moved = await self._session.commit(loaded) if result.fates else frozenset()
         if moved is None:
             return None
+        self.age.note(entity_rows[Entity.CARD].rows[:, records.TIME], result.fates)
         for kind, one in entity_rows.items():
             _update_positions(result.positions[kind], loaded[kind], one.rows, moved)
         return entity_rows, loaded, result

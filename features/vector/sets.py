@@ -12,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from features.declaration import Feature, FeatureSet, load
+from features.declaration import DAY_MS, Feature, FeatureSet, load
 from features.errors import DeclarationError
 from features.history.frames import Floats
 from features.history.history import visible
@@ -50,6 +50,11 @@ class FeatureSets:
     def newest(self) -> FeatureSet:
         """The set named last."""
         return self.sets[-1]
+
+    @cached_property
+    def look_back_days(self) -> int:
+        """How many days before its own time a payment's features look, begun ones included: the longest of all sets."""
+        return -(-max(row.reach_ms for one in self.sets for row in one.rows) // DAY_MS)
 
     @cached_property
     def horizons_ms(self) -> Mapping[Entity, int]:

@@ -42,7 +42,8 @@ COMMANDS = {
     ),
     "shadow": CommandSource("stream.cli.shadow:shadow", "See what the challenger would have decided."),
     "topics": CommandSource(
-        "stream.cli.topics:topics", "Create the topics of the contract, and accept what Kafka lost of the input."
+        "stream.cli.topics:topics",
+        "Create and check the topics of the contract, and accept what Kafka lost of the input.",
     ),
     "train": CommandSource(
         "stream.cli.train:train",

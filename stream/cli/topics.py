@@ -1,7 +1,7 @@
-"""`fraudstream topics`: creates the topics, mends their settings, and accepts what Kafka lost of the input."""
+"""`fraudstream topics`: creates and checks topics, mends their settings, and accepts what Kafka lost of the input."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import click
 from aiokafka.errors import KafkaError
@@ -13,13 +13,15 @@ from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.control.client import PartitionArguments
 from stream.control.losses import PartitionLoss, read_losses
 from stream.errors import ControlLogError, TopicsError
+from stream.kafka.key_sample import sample_keys
+from stream.kafka.partitioners import PartitionerReport, advice, examine, used_by
 from stream.kafka.topic_settings import mend
-from stream.kafka.topics import apply
+from stream.kafka.topics import LABELS, TRANSACTIONS, apply
 
 
 @click.group()
 def topics() -> None:
-    """Create the topics of the contract, and accept what Kafka lost of the input."""
+    """Create and check the topics of the contract, and accept what Kafka lost of the input."""
 
 
 @topics.command("apply")
@@ -40,6 +42,48 @@ def topics_apply(partitions: int, replication: int, as_json: bool) -> None:  # n
     changes = [f"{one.topic}: {one.setting} changed from {one.found or 'empty'} to {one.wanted}" for one in mended]
     facts = {"created": made, "partitions": partitions, "mended": [one._asdict() for one in mended]}
     say(as_json, facts, "\n".join((*made, *changes)) or "all topics exist")
+
+
+@topics.command("check")
+@click.option("--topic", help="Only this topic, as Kafka names it; by default transactions and labels.")
+@click.option(
+    "--records", type=click.IntRange(1, 1_000_000), default=1000, show_default=True, help="Of each partition."
+)
+@click.option(
+    "--seconds", type=click.FloatRange(0, min_open=True), default=30.0, show_default=True, help="For each topic."
+)
+@json_option
+def topics_check(*, topic: str | None, records: int, seconds: float, as_json: bool) -> None:
+    """Tell from the last records of each partition which partitioner producers use, and whether they differ.
+
+    With different ones a card's records are on two partitions, and the order between them is lost: exit code 1.
+    """
+    settings = settings_or_refuse()
+    names = [topic] if topic else [settings.topic(layout.name) for layout in (TRANSACTIONS, LABELS)]
+    try:
+        found = [examine(asyncio.run(sample_keys(settings, name, records, seconds))) for name in names]
+    except (KafkaError, OSError) as error:
+        refuse_kafka(settings, error)
+    say(as_json, {"topics": found}, "\n".join(line for one in found for line in _partitioner_lines(one)))
+    if any(one.is_refused for one in found):
+        raise SystemExit(1)
+
+
+def _partitioner_lines(report: PartitionerReport) -> Iterator[str]:
+    """Yield what is found of one topic, as text."""
+    yield (
+        f"{report.topic}: {report.verdict.text} ({report.records:,} records of {report.cards:,} cards read, on "
+        f"{report.partitions} partitions)"
+    )
+    for one in report.written_by:
+        grown = "" if one.partitions == report.partitions else f" when there were {one.partitions} partitions"
+        yield f"  {one.partitioner}{grown}: {one.placements:,} cards; {used_by(one.partitioner)}"
+    if report.unexplained:
+        yield f"  another or none: {report.unexplained:,} cards"
+    if report.on_two_partitions:
+        share = report.on_two_partitions / report.cards
+        yield f"  on two partitions or more: {report.on_two_partitions:,} cards, {share:.1%} of those read"
+    yield from (f"  {line}" for line in advice(report))
 
 
 @topics.command("accept-loss")

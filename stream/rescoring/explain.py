@@ -4,6 +4,7 @@ A reason never excuses a whole row, only the features that it can have changed.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,11 @@ from stream.rescoring.workdir import Workdir
 
 _NO_FLOOR = -(1 << 62)
 """Stands for a floor where everything was read."""
+
+
+def _within(reach_ms: int) -> str:
+    """Return a condition, as SQL, on the transactions that a row looks back at."""
+    return f"other.occurred_ms >= asked.occurred_ms - {reach_ms}"
 
 
 class DifferingRows(NamedTuple):
@@ -74,12 +80,16 @@ class Explainer:
         answered, unanswered = self._seen_before_answer(rows)
         yield Reason.HISTORY_EPOCH_CHANGED, self._lost_records(rows) | answered
         yield Reason.BEYOND_RETENTION, self._before_floor(rows)
+        yield Reason.CARD_ON_TWO_PARTITIONS, self._on_other_partition(rows)
         yield Reason.ORDER_UNKNOWN, self._order_unknown(rows) | unanswered
 
     def fate(self, rows: DifferingRows) -> Iterator[tuple[Reason, Flags]]:
         """Yield each reason with the decisions, shape (k,), for which it explains that they would not be made now."""
         yield Reason.DEGRADED, rows.flags("incomplete")
         yield Reason.BEYOND_RETENTION, rows.times() - self._horizon_ms < rows.integers("card_floor_ms", _NO_FLOOR)
+        is_divided = np.zeros(len(rows.numbers), np.bool_)
+        is_divided[[line for line, _ in self._of_other_partitions(rows, self._horizon_ms)]] = True
+        yield Reason.CARD_ON_TWO_PARTITIONS, is_divided
 
     def _lost_records(self, rows: DifferingRows) -> Flags:
         """Tell where the position shows fewer records before the decision than the logs, under a later epoch."""
@@ -96,6 +106,19 @@ class Explainer:
         card = since < rows.integers("card_floor_ms", _NO_FLOOR)[:, np.newaxis]
         other = since < rows.integers("other_floor_ms", _NO_FLOOR)[:, np.newaxis]
         return (card & self.of(Entity.CARD)) | (other & self.of(*self._workdir.others))
+
+    def _on_other_partition(self, rows: DifferingRows) -> Flags:
+        """Tell where a transaction of the same card on another partition is in a feature's window, or moves it."""
+        found = np.zeros((len(rows.numbers), len(self._kinds)), np.bool_)
+        self._mark(found, rows, Entity.CARD, self._of_other_partitions(rows, int(self._reach_ms.max())))
+        return found
+
+    def _of_other_partitions(self, rows: DifferingRows, reach_ms: int) -> list[tuple[int, int]]:
+        """Return, by row, the age of each transaction of the same card on another partition, below 0 if newer."""
+        on_another = "asked.partition <> other.partition"
+        asked = self._asked(rows, Entity.CARD) | {"partition": rows.columns["partition"]}
+        found = self._of_same_entity(asked, self._workdir.divided_cards, f"{on_another} AND {_within(reach_ms)}")
+        return [(at, age_ms) for at, age_ms, _ in found]
 
     def _order_unknown(self, rows: DifferingRows) -> Flags:
         """Tell where a transaction of unknown position is in a feature's window, or moves its floor."""
@@ -152,16 +175,20 @@ class Explainer:
 
     def _unordered(self, rows: DifferingRows, kind: Entity) -> Iterator[tuple[int, int]]:
         """Yield, by row, the age of each transaction of the same entity of unknown position, below 0 if newer."""
-        with connect_memory(self._workdir.folder, self._workdir.memory_mb) as connection:
-            connection.register("asked", self._asked(rows, kind))
-            found = connection.execute(
-                f"SELECT line, asked.occurred_ms - unordered.occurred_ms, unordered.number FROM asked "
-                f"JOIN read_parquet({quoted(self._workdir.unordered(kind))}) AS unordered "
-                f"ON asked.entity_id = unordered.entity_id AND asked.number <> unordered.number "
-                f"AND unordered.occurred_ms >= asked.occurred_ms - {int(self._reach_ms.max())}"
-            ).fetchall()
+        is_visible = f"asked.number <> other.number AND {_within(int(self._reach_ms.max()))}"
+        found = self._of_same_entity(self._asked(rows, kind), self._workdir.unordered(kind), is_visible)
         fates = self._workdir.fates()
         return ((at, age_ms) for at, age_ms, number in found if fates[number] == DECIDE)
+
+    def _of_same_entity(self, asked: dict[str, Any], file: Path, condition: str) -> list[tuple[int, int, int]]:
+        """Return line, age and number of each transaction in a file that is of a row's entity and meets a condition."""
+        with connect_memory(self._workdir.folder, self._workdir.memory_mb) as connection:
+            connection.register("asked", asked)
+            found: list[tuple[int, int, int]] = connection.execute(
+                f"SELECT line, asked.occurred_ms - other.occurred_ms, other.number FROM asked "
+                f"JOIN read_parquet({quoted(file)}) AS other ON asked.entity_id = other.entity_id AND {condition}"
+            ).fetchall()
+        return found
 
     def _asked(self, rows: DifferingRows, kind: Entity) -> dict[str, Any]:
         """Return what identifies the rows in the logs of a kind of entity."""

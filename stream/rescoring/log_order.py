@@ -7,7 +7,8 @@ at 0 again; such a restart shows as a pause of at least the horizon before a pos
 one.
 
 A record without a usable position is ordered by time: a decision made without its history, a label in a device's log.
-A card's transactions always keep the order of their partition. Transactions and labels without a decision come after
+A card's transactions always keep the order of their partition; those of another partition, if producers put a card on
+two, are placed among them by position and time. Transactions and labels without a decision come after
 everything else, ordered by their records' timestamps. All of it is SQL over the tables of `topic_tables`.
 """
 
@@ -78,14 +79,20 @@ SELECT number, is_label, entity_id, at_ms,
 FROM generations
 """
 # A card's transaction without a position comes after the one before it in its partition, and after the labels that
-# were published by then.
+# were published by then. If the card is on several partitions, also one that got no decision, as a retry, is placed by
+# its time.
 CARD_ORDER = """
 CREATE TABLE card_order AS
-WITH timed AS (
+WITH divided AS (
+    SELECT card_id FROM joined GROUP BY card_id HAVING min(partition) <> max(partition)
+), timed AS (
     SELECT number, is_label, entity_id, at_ms, key FROM card_keys
     UNION ALL
     SELECT number, false, card_id, scored_ms, NULL FROM joined
     WHERE is_decided AND (incomplete OR card_position IS NULL)
+    UNION ALL
+    SELECT number, false, card_id, timestamp_ms, NULL FROM joined SEMI JOIN divided USING (card_id)
+    WHERE NOT is_decided AND is_passed
 ), keyed AS (
     SELECT number, key, max(key) OVER (PARTITION BY entity_id ORDER BY at_ms, key NULLS LAST) AS before FROM timed
     QUALIFY NOT is_label
@@ -94,8 +101,11 @@ WITH timed AS (
         max(before) OVER log AS before, min(key) OVER rest - 1 AS high,
         max(timestamp_ms) OVER log AS sent_ms, max(scored_ms) OVER log AS at_ms
     FROM joined LEFT JOIN keyed USING (number)
-    WINDOW log AS (PARTITION BY card_id ORDER BY joined.number),
-        rest AS (PARTITION BY card_id ORDER BY joined.number ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING)
+    WINDOW log AS (PARTITION BY card_id, joined.partition ORDER BY joined.number),
+        rest AS (
+            PARTITION BY card_id, joined.partition ORDER BY joined.number
+            ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING
+        )
 )
 SELECT number,
     CASE WHEN is_new THEN {undecided} WHEN key IS NULL THEN greatest(low, least(before, high)) ELSE low END AS card_key,

@@ -31,6 +31,9 @@ class Reason(StrEnum):
     counts a record that was answered only after it, and the feature looks at such a record."""
     BEYOND_RETENTION = "beyond_retention"
     """The feature looks back beyond what the topic still holds, or the transaction itself is no longer on it."""
+    CARD_ON_TWO_PARTITIONS = "card_on_two_partitions"
+    """The feature looks at a transaction of its card on another partition: producers use different partitioners, or the
+    topic got more partitions. No partition has the order of both, and where positions do not tell it, it is unknown."""
     ORDER_UNKNOWN = "order_unknown"
     """The feature looks at a transaction of unknown position in that log: one that was decided without histories
     (in a merchant's or device's log), or has no decision; or at one whose label has no outcome yet, or, in a

@@ -79,6 +79,10 @@ SELECT wanted.row, coalesce(ordered.number, -1) AS number, wanted.partition, wan
 FROM wanted JOIN decisions USING (partition, "offset") JOIN ranges USING (partition)
 LEFT JOIN ordered USING (partition, "offset")
 """
+DIVIDED_CARDS = """
+SELECT card_id AS entity_id, occurred_ms, number, partition FROM ordered
+SEMI JOIN (SELECT card_id FROM ordered GROUP BY card_id HAVING min(partition) <> max(partition)) USING (card_id)
+"""
 UNDECIDED = """
 SELECT number FROM rows JOIN (SELECT partition, min("offset") AS low, max("offset") AS high FROM wanted GROUP BY 1)
 USING (partition) WHERE "offset" BETWEEN low AND high AND NOT is_decided
@@ -210,6 +214,7 @@ def create_base(connection: Any, workdir: Workdir, *, decisions: bool) -> None: 
             f"TO {quoted(workdir.unordered(kind))} ({FORMAT})"
         )
         write_late_answers(connection, workdir, kind)
+    connection.execute(f"COPY ({DIVIDED_CARDS}) TO {quoted(workdir.divided_cards)} ({FORMAT})")
 
 
 def is_repaired(connection: Any) -> bool:  # noqa: ANN401 - likewise

@@ -78,6 +78,11 @@ class Workdir:
         """Return the file with the transactions whose position in the logs of this kind of entity is unknown."""
         return self.folder / f"unordered-{kind.value}.parquet"
 
+    @property
+    def divided_cards(self) -> Path:
+        """Return the file with the transactions of cards that have some on several partitions."""
+        return self.folder / "divided-cards.parquet"
+
     def late_answers(self, kind: Entity, what: str) -> Path:
         """Return the file with the records that were answered late, or with the positions in their logs."""
         return self.folder / f"late-{what}-{kind.value}.parquet"

@@ -17,9 +17,12 @@ from stream.kafka.batches import Record
 from stream.kafka.publisher import Headers, Outgoing
 from stream.redaction import redact_headers
 from stream.scoring.decode import Decoded
+from stream.scoring.two_partitions import CARD_ON_TWO_PARTITIONS, on_two_partitions
 from stream.settings import Settings
 
 HISTORY_INCOMPLETE = "history_incomplete"
+HISTORY_YOUNG = "history_young"
+"""The deployment's histories go back less far than its features look; only with FRAUDSTREAM_MARK_YOUNG_HISTORY."""
 UNDECIDABLE = "undecidable"
 """An error of ours on a payment that is in its histories already: it was decided by rules."""
 
@@ -30,7 +33,7 @@ _encode = msgspec.json.Encoder().encode
 class ScoreFrame:
     """What all scores of a batch share: `epochs` by partition, `log` of the transactions' topic.
 
-    `headers` returns those of a record's score.
+    `headers` returns those of a record's score; `look_back_days` is how far the deployment's features look.
     """
 
     settings: Settings
@@ -42,6 +45,7 @@ class ScoreFrame:
     now_ms: int
     headers: Callable[[Record], Headers]
     log: int = 0
+    look_back_days: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +140,7 @@ def encode(frame: ScoreFrame, decoded: Decoded, observed: Observed, judged: Judg
     out: list[Outgoing] = []
     which, vectors, judgements = judged
     matrix = vectors[frame.fingerprint]
-    judgements = _add_reason(judgements, HISTORY_INCOMPLETE) if observed.incomplete else judgements
+    judgements = _add_reasons(judgements, _marked(frame, observed, which))
     scored_at = format_time(frame.now_ms)
     for at, vector, judgement, positions in zip(
         which.tolist(), matrix.tolist(), judgements, _positions(observed, which), strict=True
@@ -190,8 +194,25 @@ def _positions(observed: Observed, which: NDArray[np.intp]) -> Iterator[Position
         yield Positions(observed.history_epoch, card, merchant, *(at if at != NOWHERE else None for at in device))
 
 
-def _add_reason(judgements: Sequence[Judgement], reason: str) -> Sequence[Judgement]:
-    return [replace(judgement, degraded=(*judgement.degraded, reason)) for judgement in judgements]
+def _marked(frame: ScoreFrame, observed: Observed, which: NDArray[np.intp]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Yield each entry of `degraded` that follows from the histories, with the decided transactions that get it."""
+    yield HISTORY_INCOMPLETE, np.full(len(which), observed.incomplete)
+    yield CARD_ON_TWO_PARTITIONS, on_two_partitions(observed.cards)[which]
+    if frame.settings.mark_young_history and observed.ages_days is not None:
+        yield HISTORY_YOUNG, observed.ages_days[which] < frame.look_back_days
+
+
+def _add_reasons(
+    judgements: Sequence[Judgement], marked: Iterable[tuple[str, NDArray[np.bool_]]]
+) -> Sequence[Judgement]:
+    """Add entries to `degraded`; nearly always there are none."""
+    for reason, flags in marked:
+        if flags.any():
+            judgements = [
+                replace(judgement, degraded=(*judgement.degraded, reason)) if is_marked else judgement
+                for judgement, is_marked in zip(judgements, flags.tolist(), strict=True)
+            ]
+    return judgements
 
 
 def _features(frame: ScoreFrame, vector: list[float], judgement: Judgement) -> dict[str, float | None] | None:

@@ -47,6 +47,7 @@ MetricName = Literal[
     "fraudstream.halted",
     "fraudstream.history.damaged",
     "fraudstream.history.incomplete",
+    "fraudstream.history.missing",
     "fraudstream.history.open_parts",
     "fraudstream.history.reapplied",
     "fraudstream.labels",
@@ -178,7 +179,7 @@ CATALOGUE: dict[MetricName, Metric] = {
         "{decision}",
         ("reason",),
         "Decisions made in degraded mode, by reason.",
-        "Redis was down or lost data, or the live model fails.",
+        "Redis was down or lost data, the live model fails, or producers use different partitioners.",
     ),
     "fraudstream.dropped_fields": Metric(
         MetricKind.COUNTER,
@@ -207,6 +208,13 @@ CATALOGUE: dict[MetricName, Metric] = {
         (),
         "1 while histories are known to lack records of Kafka, as far back as the live model looks.",
         "1: Redis lost records; decisions wait or carry `history_incomplete` until all are applied again.",
+    ),
+    "fraudstream.history.missing": Metric(
+        MetricKind.GAUGE,
+        "d",
+        (),
+        "Days by which the histories go back less far than the features look, as in a deployment's first weeks.",
+        "the share of alerts is not that of the model's evaluation.",
     ),
     "fraudstream.history.open_parts": Metric(
         MetricKind.GAUGE,
@@ -391,7 +399,7 @@ CATALOGUE: dict[MetricName, Metric] = {
 
 assert set(CATALOGUE) == set(get_args(MetricName))  # noqa: S101 - checked at import
 
-_UNIT_NAMES = {"By": "_bytes", "s": "_seconds"}
+_UNIT_NAMES = {"By": "_bytes", "d": "_days", "s": "_seconds"}
 
 
 def prometheus_name(name: MetricName) -> str:

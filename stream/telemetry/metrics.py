@@ -33,7 +33,7 @@ from stream.clock import Stage, now_ms
 from stream.contract.codes import DeadLetterCode
 from stream.contract.outputs import DecidedBy
 from stream.kafka.topics import LABELS, TRANSACTIONS
-from stream.scoring.encode import HISTORY_INCOMPLETE, UNDECIDABLE, Scored
+from stream.scoring.encode import HISTORY_INCOMPLETE, HISTORY_YOUNG, UNDECIDABLE, Scored
 from stream.scoring.facts import (
     Compared,
     Decided,
@@ -46,6 +46,7 @@ from stream.scoring.facts import (
     VoidFound,
 )
 from stream.scoring.score import LIVE_MODEL_FAILED, NO_MODEL
+from stream.scoring.two_partitions import CARD_ON_TWO_PARTITIONS
 from stream.settings import Settings
 from stream.telemetry.catalogue import CATALOGUE, MetricKind, MetricName
 
@@ -60,7 +61,14 @@ Gauges = Mapping[MetricName, Callable[[], Mapping[Values, float]]]
 
 Called from the thread that collects: it must only read."""
 _NS_A_MS = 1_000_000
-_REASONS = (HISTORY_INCOMPLETE, LIVE_MODEL_FAILED, NO_MODEL, UNDECIDABLE)
+_REASONS = (
+    CARD_ON_TWO_PARTITIONS,
+    HISTORY_INCOMPLETE,
+    HISTORY_YOUNG,
+    LIVE_MODEL_FAILED,
+    NO_MODEL,
+    UNDECIDABLE,
+)
 """What `degraded` may name."""
 
 

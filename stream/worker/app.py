@@ -57,6 +57,7 @@ from stream.worker.positions import DecisionPositions, PositionsDeps
 from stream.worker.role import PublishedScores
 from stream.worker.startup import Startup, StartupDeps
 from stream.worker.web import OwnPages
+from stream.worker.young_history import missing_days, young_history
 
 _HEARTBEATS_A_SESSION = 3
 _REQUEST_SECONDS = 40.0
@@ -127,6 +128,7 @@ class WorkerParts(NamedTuple):
     startup: Startup
     snapshots: Snapshots
     topics: TopicWatch
+    look_back_days: int
 
 
 class WorkerApp(faust.App):
@@ -182,6 +184,10 @@ class WorkerApp(faust.App):
         aside = [] if consumer is None else consumer.reasons()
         return list(dict.fromkeys((*aside, *(reason for source in sources for reason in source.reasons()))))
 
+    def warnings(self) -> list[str]:
+        """Return what an operator should know although it keeps no worker from deciding."""
+        return young_history(self.parts.store.age.days, self.parts.look_back_days)
+
     def _gauge_sources(self) -> GaugeSources:
         parts = self.parts
         return GaugeSources(
@@ -200,6 +206,7 @@ class WorkerApp(faust.App):
             lost_events=lambda: parts.follower.log.lost,
             unsaved_events=lambda: parts.snapshots.unsaved,
             deviating=lambda: parts.topics.deviating,
+            missing_days=lambda: missing_days(parts.store.age.days, parts.look_back_days),
         )
 
     def _attach(self) -> None:
@@ -347,6 +354,7 @@ def build_parts(
         startup=startup,
         snapshots=snapshots,
         topics=topics,
+        look_back_days=features.look_back_days,
     )
 
 

@@ -78,6 +78,7 @@ class GaugeSources:
     lost_events: Callable[[], int]
     unsaved_events: Callable[[], int]
     deviating: Callable[[], Mapping[str, int]]
+    missing_days: Callable[[], int]
 
     def gauges(self) -> Gauges:
         """Return the function that reads each gauge of the catalogue."""
@@ -95,6 +96,7 @@ class GaugeSources:
             "fraudstream.halted": lambda: _one(consumer.halted if (consumer := self.consumer()) else 0),
             "fraudstream.history.damaged": lambda: _one(self.damaged()),
             "fraudstream.history.incomplete": lambda: _one(self.incomplete()),
+            "fraudstream.history.missing": lambda: _one(self.missing_days()),
             "fraudstream.history.open_parts": lambda: _one(self.open_parts()),
             "fraudstream.labels.waiting": lambda: _one(self.waiting_labels()),
             "fraudstream.lag": self.lag.shown,

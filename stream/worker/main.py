@@ -48,9 +48,10 @@ def add_health(app: WorkerApp) -> None:
 
     @app.page("/health/ready")
     async def ready(view: View, _request: Request) -> Response:
-        """Answer whether this worker decides, and all reasons if it does not."""
+        """Answer whether this worker decides, all reasons if it does not, and what else an operator should know."""
         reasons = [without_logins(reason, secrets) for reason in app.reasons()]
-        return view.json({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
+        found = {"ready": not reasons, "reasons": reasons, "warnings": app.warnings()}
+        return view.json(found, status=503 if reasons else 200)
 
     @app.page("/metrics")
     async def metrics(view: View, _request: Request) -> Response:

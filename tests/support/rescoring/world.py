@@ -98,6 +98,8 @@ class World:
     topics: dict[str, dict[int, list[Record]]] = field(default_factory=dict)
     refused: set[tuple[str, int, int]] = field(default_factory=set)
     """The records that were ahead of the worker's clock, as their dead letters say."""
+    divides: bool = False
+    """Whether producers put each card's payments on all partitions in turn."""
 
     def __post_init__(self) -> None:
         names = ("transactions", "labels", "scores", "outcomes")
@@ -108,7 +110,12 @@ class World:
 
     def publish(self, *payments: Mapping[str, Any], topic: str = "transactions") -> list[Record]:
         """Append payments, or labels, to their partitions."""
-        return [self.append(topic, partition_of(one["card_id"], PARTITIONS), one) for one in payments]
+        return [self.append(topic, self._partition(topic, str(one["card_id"])), one) for one in payments]
+
+    def _partition(self, topic: str, card_id: str) -> int:
+        if self.divides and topic == "transactions":
+            return sum(map(len, self.topics[topic].values())) % PARTITIONS
+        return partition_of(card_id, PARTITIONS)
 
     def append(self, topic: str, partition: int, value: Any, at_ms: int | None = None) -> Record:
         """Append one record to a partition."""

@@ -27,6 +27,7 @@ ALL: dict[str, tuple[str, Any]] = {
     "fetch_wait_ms": ("5", 5),
     "commit_interval": ("0.5s", 0.5),
     "kafka_idempotence": ("false", False),
+    "mark_young_history": ("true", True),
     "kafka_security_protocol": ("SASL_SSL", "SASL_SSL"),
     "kafka_sasl_mechanism": ("PLAIN", "PLAIN"),
     "kafka_sasl_username": ("fraud", "fraud"),

@@ -295,6 +295,26 @@ async def test_connecting_to_a_server_that_does_not_answer_raises_unavailable_wi
         await store.close()
 
 
+async def test_the_age_of_histories_is_shared_and_returns_with_them_after_a_loss(
+    server: str, deployment: str, client: Client
+) -> None:
+    month = [transaction(day, ms=NOW + day * DAY_MS) for day in range(31)]
+    async with worker(server, deployment) as store:
+        first = await observe(store, *month[:2])
+        assert first.ages_days is not None
+        assert first.ages_days.tolist() == [0, 1]
+        await observe(store, *month[2:])
+        assert store.age.days == 30
+        await store.refresh()
+        async with worker(server, deployment) as other:
+            assert other.age.days == 30
+        await client.flushall()
+        await store.refresh()
+        assert store.age.days == 0
+        await store.apply(transactions(month))
+        assert store.age.days == 30
+
+
 async def test_refresh_without_a_server_raises_unavailable(deployment: str) -> None:
     store = RedisStore(f"redis://127.0.0.1:{free_port()}/0", deployment, DEFAULT, Clock())
     with pytest.raises(StoreUnavailableError):

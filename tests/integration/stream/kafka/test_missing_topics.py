@@ -30,6 +30,7 @@ COMMANDS: dict[str, Sequence[str]] = {
     "model demote": ("model-events",),
     "shadow report": ("model-events",),
     f"shadow report --digest {MODEL}": ("model-events",),
+    "topics check": ("transactions",),
     "topics accept-loss --dry-run": ("model-events",),
     "topics accept-loss --reason test": ("model-events",),
     "dead-letters list": ("dead-letters",),

@@ -47,3 +47,16 @@ def test_every_difference_after_faults_of_redis_is_explained(live: Trained, stre
         assert found.examples == ()
         assert found.compared == play.decided == found.equal + found.explained
         assert set(found.reasons) <= {"degraded", "order_unknown", "history_epoch_changed"}
+
+
+@given(acts(*ORDINARY, *FAULTS))
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_difference_of_cards_on_several_partitions_is_explained(live: Trained, stream: list[Act]) -> None:
+    world = live.world()
+    world.divides = True
+    play = Play(world)
+    if play.run(stream):
+        found = compared(world)
+        assert found.examples == ()
+        assert found.compared == play.decided == found.equal + found.explained
+        assert set(found.reasons) <= {"degraded", "order_unknown", "history_epoch_changed", "card_on_two_partitions"}

@@ -16,7 +16,7 @@ from stream.contract.outputs import ModelName, Score
 from stream.rescoring.request import DiffReport, Range
 from support.fleet.payments import partition_of
 from support.rescoring.faults import DAY_MS, Stopgap, lose, repair
-from support.rescoring.model import SETS, Trained, alter, compared, lines
+from support.rescoring.model import SETS, Trained, alter, compared, lines, scored
 from support.rescoring.world import PARTITIONS, World
 
 DEFAULT = FeatureSets((load(None),))
@@ -162,6 +162,73 @@ def test_a_retry_that_was_not_recognised_without_redis_is_explained(live: Traine
     found = compared(world)
     assert found.unexplained == 0
     assert found.reasons == {"degraded": 1}
+
+
+# --- cards on two partitions
+
+
+def pay_on(world: World, partition: int, number: int, **changes: Any) -> None:
+    """Publish a payment of one card to a partition; it is the first at its shop."""
+    world.append("transactions", partition, world.pay(number, merchant_id=f"shop-{number}", **changes))
+
+
+def recorded(world: World) -> dict[str, Score]:
+    logs = world.topics["scores"].values()
+    scores = [msgspec.json.decode(one.value or b"", type=Score) for log in logs for one in log]
+    return {score.transaction_id: score for score in scores}
+
+
+def test_decisions_of_a_card_on_two_partitions_are_equal_where_positions_tell_their_order(
+    live: Trained, tmp_path: Path
+) -> None:
+    world = live.world()
+    for number, partition in enumerate((2, 0, 0, 2, 1, 2, 0)):
+        pay_on(world, partition, number, amount_minor=100 * (number + 1))
+        world.decide()
+    found = recorded(world)
+    assert [name for name, score in sorted(found.items()) if score.degraded] == ["t-3", "t-5", "t-6"]
+    assert {score.degraded for score in found.values()} == {(), ("card_on_two_partitions",)}
+    assert [found[f"t-{at}"].features["card_count_30d"] for at in range(7)] == [1, 2, 3, 4, 5, 6, 7]  # type: ignore[index]
+    assert verdict(compared(world)) == (7, 0, 0)
+    scored(world, tmp_path / "out.parquet")
+    rows = lines(tmp_path / "out.parquet")
+    assert {name: row["score"] for name, row in rows.items()} == {name: one.score for name, one in found.items()}
+    pay_on(world, 1, 0, amount_minor=100, occurred_at=found["t-0"].occurred_at)
+    assert world.decide() == 0  # it is a retry
+    assert verdict(compared(world)) == (7, 0, 0)
+
+
+def test_a_payment_of_unknown_order_on_another_partition_explains_what_looks_at_it(live: Trained) -> None:
+    """One was decided without histories and applied only after the card's next payment, on its other partition."""
+    world = live.world()
+    pay_on(world, 0, 0)
+    world.decide()
+    pay_on(world, 1, 1)
+    world.decide([1], Stopgap(SETS))
+    pay_on(world, 0, 2)
+    world.decide([0])
+    found = compared(world)
+    assert (verdict(found), found.reasons) == ((1, 2, 0), {"degraded": 1, "card_on_two_partitions": 1})
+    alter(world, "t-2", features={"is_weekend": 0.5}, rescored=True)
+    assert differences(compared(world))["t-2"] >= {"is_weekend"}
+
+
+def test_the_same_payment_decided_on_two_partitions_is_explained(live: Trained) -> None:
+    world, once = live.world(), live.world().pay(0)
+    for partition, store in ((0, None), (1, Stopgap(SETS))):
+        world.append("transactions", partition, once)
+        world.decide([partition], store)
+    pay_on(world, 0, 1)
+    world.decide([0])
+    found = compared(world)
+    assert found.unexplained == 0
+    assert set(found.reasons) <= {"degraded", "card_on_two_partitions"}
+
+
+def test_a_mark_for_young_histories_changes_no_verdict(live: Trained) -> None:
+    world = month(live)
+    alter(world, "t-3", degraded=("history_young",))
+    assert verdict(compared(world)) == (96, 0, 0)
 
 
 # --- the order in a merchant's log

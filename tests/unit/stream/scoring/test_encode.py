@@ -1,5 +1,6 @@
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from features.history.records import FLAGS, PARTITION_SHIFT, TIME
 from features.history.store import Entity, Fate, Histories, LabelStatus, Observed
 from models.commands import Event, EventKind
 from models.commands import encode as encode_event
@@ -122,6 +124,25 @@ def test_without_a_model_score_band_and_model_are_null() -> None:
     found = one(Told(text()), [rules], incomplete=True)
     assert (found["score"], found["band"], found["model"], found["decided_by"]) == (None, None, None, "rules")
     assert found["degraded"] == ["live_model_failed", "no_model", "history_incomplete"]
+
+
+@pytest.mark.parametrize("marks", [True, False])
+def test_decisions_are_marked_by_their_cards_partitions_and_by_the_age_of_histories(marks: bool) -> None:  # noqa: FBT001 - a parameter
+    """The second payment is of a card that goes back and forth; histories are old enough for the third."""
+    rows = np.zeros((5, 9), np.int64)
+    rows[:, FLAGS] = np.array([0, 0, 1, 0, 0]) << PARTITION_SHIFT
+    rows[:, TIME] = [0, 0, 1, 2, 0]
+    cards = Histories(rows, np.array([1, 3, 1]), np.arange(3))
+    seen = observed(3)
+    seen = replace(seen, histories={**seen.histories, Entity.CARD: cards}, ages_days=np.array([36, 36, 37]))
+    payments = [Told(text(transaction_id=f"t-{at}"), offset=at) for at in range(3)]
+    of = replace(frame(), settings=Settings(mark_young_history=marks), look_back_days=37)
+    matrix = {FINGERPRINT: np.zeros((3, len(NAMES)))}
+    judged = (np.arange(3), matrix, [judgement(), judgement(degraded=("live_model_failed",)), judgement()])
+    (lot,) = encode(of, decode(payments, 0), seen, judged).by_partition().values()
+    young = ["history_young"] if marks else []
+    two = ["live_model_failed", "card_on_two_partitions"]
+    assert [msgspec.json.decode(one.value)["degraded"] for one in lot] == [young, [*two, *young], []]
 
 
 @pytest.mark.parametrize(

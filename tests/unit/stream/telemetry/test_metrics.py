@@ -27,6 +27,7 @@ GAUGES: Gauges = {
     "fraudstream.halted": lambda: {(): 0},
     "fraudstream.history.damaged": lambda: {(): 2},
     "fraudstream.history.incomplete": lambda: {(): 1},
+    "fraudstream.history.missing": lambda: {(): 30},
     "fraudstream.history.open_parts": lambda: {(): 4},
     "fraudstream.labels.waiting": lambda: {(): 3},
     "fraudstream.lag": lambda: {("transactions", "0"): 17},
@@ -97,6 +98,8 @@ def test_counters_with_known_attributes_are_exported_as_zero_from_the_start() ->
     assert value(series, "fraudstream_void_scores_total") == 0
     assert value(series, "fraudstream_degraded_total", reason="history_incomplete") == 0
     assert value(series, "fraudstream_degraded_total", reason="undecidable") == 0
+    assert value(series, "fraudstream_degraded_total", reason="card_on_two_partitions") == 0
+    assert value(series, "fraudstream_degraded_total", reason="history_young") == 0
 
 
 def test_a_producers_clock_that_is_ahead_gives_zero_latency() -> None:

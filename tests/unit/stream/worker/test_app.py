@@ -2,10 +2,16 @@
 
 import ast
 from pathlib import Path
+from typing import Any, cast
 
+import numpy as np
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
+from features.declaration import DAY_MS
+from features.history.store import Fate
+from features.redis.age import HistoryAge
+from features.redis.keys import KeyLayout
 from stream.errors import SettingsError
 from stream.recovery.outage import DegradingStore, WaitingStore
 from stream.scoring.facts import LabelsApplied
@@ -13,6 +19,7 @@ from stream.settings import Settings
 from stream.telemetry.setup import Telemetry
 from stream.worker.app import WorkerApp
 from stream.worker.main import add_health
+from support.features.stored_hashes import HashConnection
 from support.paths import HOUSE
 from support.stream_records import Told
 
@@ -87,6 +94,28 @@ async def test_a_worker_serves_its_three_pages_and_none_of_fausts() -> None:
         "/health/ready": 503,
         "/metrics": 200,
     }
+
+
+async def test_readiness_warns_while_histories_go_back_less_far_than_features_look() -> None:
+    app, connection = worker("wait"), HashConnection()
+    add_health(app)
+    app.parts.store.age = HistoryAge(cast("Any", connection), KeyLayout("", "default", 1), lambda: 0)
+    gauge = app._gauge_sources().gauges()["fraudstream.history.missing"]
+    async with TestClient(TestServer(await app.web.wsgi())) as client:
+
+        async def answered() -> tuple[int, list[str], float]:
+            answer = await client.get("/health/ready")
+            return answer.status, (await answer.json())["warnings"], gauge()[()]
+
+        assert await answered() == (503, [], 0)  # the age is not known before Redis was read
+        await app.parts.store.age.sync(1)
+        status, warnings, missing = await answered()
+        assert (status, len(warnings), missing) == (503, 1, 37)
+        assert "histories go back 0 days, but features look back 37" in warnings[0]
+        for days, left in ((37, 1), (38, 0)):
+            app.parts.store.age.note(np.arange(days) * DAY_MS, [Fate.DECIDE] * days)
+            _, warnings, missing = await answered()
+            assert (len(warnings), missing) == (bool(left), left)
 
 
 async def test_the_root_page_is_no_ok_and_names_the_pages() -> None:

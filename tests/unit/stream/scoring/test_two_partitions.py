@@ -1,0 +1,148 @@
+"""Cards on two partitions: found by their histories, whatever the order of the log, and not after a topic has grown."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features.declaration import DAY_MS, HOUR_MS, load
+from features.history import append
+from features.history.store import NOWHERE, Entity, Fate
+from features.memory_store import MemoryStore
+from stream.consumer import place_of
+from stream.scoring.two_partitions import SETTLED_MS, on_two_partitions
+from support.examples import examples
+from support.features.recount import Row, label, transaction, transactions
+
+DEFAULT = load(None)
+HORIZON_MS = DEFAULT.horizons_ms[Entity.CARD]
+LIMIT = append.NO_LIMIT - 1
+"""A store without a limit shares no rows."""
+START_MS = 1_700_000_000_000
+
+
+def pay(number: int, partition: int, at_ms: int, *, log: int = 0, card: str = "card-1") -> Row:
+    made = transaction(number, partition=partition, ms=START_MS + at_ms, card=card)
+    return made | {"offset": place_of(log, number)}
+
+
+def marks(store: MemoryStore, rows: Sequence[Row]) -> list[bool]:
+    """Observe payments as one batch, and return which are marked."""
+    observed = store.observe_now(transactions(list(rows)))
+    assert len(observed.fates) == len(rows)
+    return on_two_partitions(observed.cards).tolist()
+
+
+def one_by_one(*places: tuple[int, int], log: int = 0) -> list[bool]:
+    """Observe payments of one card, each a partition and a time, and return which are marked."""
+    store = MemoryStore(DEFAULT)
+    return [marks(store, [pay(at, partition, ms, log=log)])[0] for at, (partition, ms) in enumerate(places)]
+
+
+def test_a_card_is_on_two_partitions_once_a_payment_goes_back() -> None:
+    assert one_by_one((0, 0), (0, 1), (2, 2), (0, 3), (2, 4)) == [False, False, False, True, True]
+
+
+def test_a_card_that_moved_for_good_is_on_one_partition() -> None:
+    assert one_by_one((0, 0), (0, 1), (2, 2), (2, 3), (2, HOUR_MS)) == [False] * 5
+
+
+def test_a_payment_of_the_old_partition_that_is_read_late_is_marked_and_those_after_it_are_not() -> None:
+    assert one_by_one((0, 0), (2, 10), (0, 5), (2, 20), (2, 30)) == [False, False, True, False, False]
+
+
+def test_a_card_counts_as_on_one_partition_a_day_after_the_other_brought_its_last_payment() -> None:
+    last = 2 * HOUR_MS
+    assert one_by_one((0, 0), (1, last), (0, last + SETTLED_MS - 1), (0, last + SETTLED_MS)) == [
+        False,
+        False,
+        True,
+        False,
+    ]
+
+
+def test_a_topic_that_was_made_anew_moves_cards_without_a_mark() -> None:
+    store = MemoryStore(DEFAULT)
+    assert marks(store, [pay(0, 0, 0), pay(1, 1, 1)]) == [False, False]
+    assert marks(store, [pay(2, 0, 2, log=1), pay(3, 0, 3, log=1)]) == [False, False]
+    assert marks(store, [pay(4, 1, 4, log=1), pay(5, 0, 5, log=1)]) == [False, True]
+
+
+def test_other_cards_of_the_batch_are_not_marked() -> None:
+    store = MemoryStore(DEFAULT)
+    rows = [pay(at, at % 2, at, card="both") for at in range(4)] + [
+        pay(9, 1, 9, card="one"),
+        pay(10, 1, 10, card="one"),
+    ]
+    assert marks(store, rows) == [False, False, True, True, False, False]
+
+
+def test_a_repeated_payment_on_another_partition_counts_for_nothing() -> None:
+    store, first = MemoryStore(DEFAULT), pay(0, 0, 0)
+    repeated = first | {"partition": 1, "offset": 7}
+    assert store.observe_now(transactions([first, repeated])).fates == [Fate.DECIDE, Fate.REPEATED]
+    assert marks(store, [pay(2, 0, 2), pay(3, 0, 3)]) == [False, False]
+
+
+def test_a_label_on_another_partition_counts_for_nothing() -> None:
+    store, first = MemoryStore(DEFAULT), pay(0, 0, 0)
+    assert marks(store, [first]) == [False]
+    store.label_now([label(0, first, fraud=True, at_ms=START_MS + 1, partition=1)])
+    assert marks(store, [pay(2, 0, 2)]) == [False]
+
+
+def test_histories_that_were_rebuilt_partition_by_partition_tell_the_same() -> None:
+    both = [pay(at, at % 2, at) for at in range(6)]
+    grown = [pay(10 + at, at // 3, at, card="grown") for at in range(6)]
+    store = MemoryStore(DEFAULT)
+    for partition in (1, 0):
+        store.observe_now(transactions([one for one in (*both, *grown) if one["partition"] == partition]))
+    assert marks(store, [pay(6, 0, 6), pay(7, 1, 7)]) == [True, True]
+    assert marks(store, [pay(16, 1, 6, card="grown"), pay(17, 1, 7, card="grown")]) == [False, False]
+
+
+def test_a_batch_without_payments_has_no_marks() -> None:
+    assert marks(MemoryStore(DEFAULT), []) == []
+
+
+PLACES = st.tuples(st.integers(0, 1), st.integers(0, 1), st.sampled_from(["a", "b"]))
+TIMES = st.one_of(st.integers(0, 5), st.integers(0, 60 * 24).map(lambda hours: hours * HOUR_MS))
+STREAM = st.lists(st.lists(st.tuples(PLACES, TIMES), min_size=1, max_size=6), max_size=6)
+
+
+@pytest.mark.parametrize("least", [append.LONG, 1, 3], ids=["copied", "shared", "both"])
+def test_the_marks_are_those_of_a_recount(least: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(append, "LONG", least)
+
+    @given(stream=STREAM)
+    @settings(max_examples=examples(150), deadline=None)
+    def equal(stream: list[list[tuple[tuple[int, int, str], int]]]) -> None:
+        store, seen, number = MemoryStore(DEFAULT, most_bytes=LIMIT), list[Row](), 0
+        for batch in stream:
+            rows = []
+            for (partition, log, card), at_ms in batch:
+                rows.append(pay(number, partition, at_ms, log=log, card=card))
+                number += 1
+            observed = store.observe_now(transactions(rows))
+            found = on_two_partitions(observed.cards).tolist()
+            for row, position, mark in zip(rows, observed.cards.positions.tolist(), found, strict=True):
+                if position == NOWHERE:
+                    assert not mark
+                else:
+                    seen.append(row)
+                    assert mark is recounted([one for one in seen if one["card"] == row["card"]])
+            asyncio.run(store.compact())
+
+    equal()
+
+
+def recounted(seen: Sequence[Row]) -> bool:
+    """Tell it by the definition, from all payments of the card so far, one's own last."""
+    rows = [(int(row["partition"]), int(row["offset"]) // place_of(1, 0), int(row["ms"])) for row in seen]  # type: ignore[call-overload]
+    newest = max(ms for *_, ms in rows)
+    partition, log, own_ms = rows[-1]
+    visible = [one for one in rows[:-1] if one[2] > newest - HORIZON_MS and one[1] == log] + [rows[-1]]
+    first = min(ms for there, _, ms in visible if there == partition)
+    return any(there != partition and ms > first and ms > own_ms - DAY_MS for there, _, ms in visible)
