@@ -71,14 +71,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", ta
     version: Token
     fingerprint: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
     feature_names: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=4096)]
+    training: TrainingData | None = None
+    imported: Imported | None = None
     code_version: str
     parameters: dict[str, Parameter]
     seed: int
     metrics: dict[str, float]
     calibration: Calibration
     policy: Policy
-    training: TrainingData | None = None
-    imported: Imported | None = None
     parent: Digest | None = None
 
     def __post_init__(self) -> None:

@@ -61,7 +61,11 @@ def read_model_file(path: Path, names: tuple[str, ...], *, by_position: bool) ->
     Raises:
         ModelFileError: it is no such model; the message names everything that is wrong with it.
     """
-    value = _read(path)
+    return parse_model_file(_read(path), path, names, by_position=by_position)
+
+
+def parse_model_file(value: bytes, path: Path, names: tuple[str, ...], *, by_position: bool) -> ModelFile:
+    """Read the bytes of a model file; messages name its path. Raises like `read_model_file`."""
     text, end, rest = _decoded(path, value).partition(_END)
     head, separator, trees = text.removeprefix(_OPENING).partition("\n\n")
     header = dict(_pairs(head))
@@ -201,7 +205,8 @@ def _header(header: dict[str, str], names: tuple[str, ...]) -> str:
 
 def _parameters(rest: str) -> dict[str, Parameter]:
     """Return what the file says of its training, as lines `[name: value]` behind the trees."""
-    found = dict(line[1:-1].split(": ", 1) for line in rest.split("\n") if line.startswith("[") and ": " in line)
+    pairs = (line[1:-1].partition(": ") for line in rest.split("\n") if line.startswith("[") and line.endswith("]"))
+    found = {name: value for name, _, value in pairs}
     return {name: _parameter(found[name]) for name in _PARAMETERS if name in found}
 
 
