@@ -1,4 +1,4 @@
-"""`fraudstream model`: commands about the live model and the challenger, models and verdicts shown, models imported."""
+"""`fraudstream model`: sends commands about the live model and the challenger; shows, lists and imports models."""
 
 from collections.abc import Callable
 from getpass import getuser

@@ -40,7 +40,7 @@ def compute_vectors(request: VectorsRequest, progress: Progress) -> VectorsRepor
     """
     with _folder(request.out.parent) as folder:
         progress("read", 0, 1)
-        with TransactionsFile(request.file, folder, request.threads) as source:
+        with TransactionsFile(request.file, folder, request.threads, _MEMORY_MB) as source:
             progress("read", 1, 1)
             written = _VectorParts(request, VectorPass(source, request.feature_set, SEED), folder)
             written.write(progress)

@@ -165,7 +165,7 @@ def read_table(vectors: Vectors, folder: Path, threads: int, progress: Progress)
     """
     duckdb = import_duckdb()
     names = vectors.feature_set.names
-    with connect(folder / "vectors.duckdb", threads) as connection:
+    with connect(folder / "vectors.duckdb", threads, _MEMORY_MB) as connection:
         try:
             rows = _load(connection, vectors.path, names)
         except duckdb.Error as error:
