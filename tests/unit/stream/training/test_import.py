@@ -65,7 +65,7 @@ def test_only_rows_after_the_training_are_used_and_the_manifest_says_what_is_kno
 ) -> None:
     report = import_model(request_for(folder), repository, silent)
     until = format_time(TRAINED_UNTIL_MS)
-    assert report.calibrate.since > until
+    assert report.calibrate.since >= format_time(START_MS + 37 * DAY_MS)  # later than `until`: histories are complete
     assert report.calibrate.until < report.validate.since
     assert report.trained_on > 2_500
     manifest = json.loads(repository.fetch(report.digest)["manifest.json"])
@@ -88,6 +88,10 @@ def test_the_same_files_give_the_same_digest_whichever_library_wrote_the_vectors
     assert again.digest == report.digest
     other = import_model(request_for(folder, name="another"), repository, silent)
     assert other.digest != report.digest
+    changed = rewritten(folder, tmp_path / "changed.parquet", lambda table: changed_at_first(table, "is_night", 0.5))
+    third = import_model(request_for(folder, vectors=changed), repository, silent)
+    assert third.digest != report.digest  # the row is of the training: only the fingerprint of the data tells
+    assert third.metrics == report.metrics
 
 
 def test_a_model_of_the_older_of_two_feature_sets_is_imported(folder: Path, repository: Repository) -> None:
