@@ -45,10 +45,25 @@ class TrainingData(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: Digest
 
 
+class Imported(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a model that was trained elsewhere.
+
+    `model_file` is the SHA-256 of the file that it came in, and `calibrated_on` the transactions with which it was
+    calibrated here. `trained_until` is the time of the last transaction that it was trained on, as whoever imported it
+    stated; None if nobody did. With `features_by_position` the file had no names for its features.
+    """
+
+    model_file: Digest
+    calibrated_on: TrainingData
+    trained_until: Timestamp | None = None
+    features_by_position: bool = False
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag="manifest/1", omit_defaults=True):
     """Everything about a model except its trees.
 
     `fingerprint` and `feature_names` are those of the feature set that computes its rows; names are in column order.
+    A model has either `training`, what it was trained on here, or `imported`, where it was trained elsewhere.
     `parent` is the digest of the model that it was distilled or continued from.
     """
 
@@ -56,7 +71,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", ta
     version: Token
     fingerprint: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
     feature_names: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=4096)]
-    training: TrainingData
+    training: TrainingData | None = None
+    imported: Imported | None = None
     code_version: str
     parameters: dict[str, Parameter]
     seed: int
@@ -68,6 +84,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", ta
     def __post_init__(self) -> None:
         if len(set(self.feature_names)) != len(self.feature_names):
             raise ValueError("feature_names: a name occurs twice")
+        if (self.training is None) is (self.imported is None):
+            raise ValueError("training, imported: expected one of the two")
 
 
 class ProbeRows(msgspec.Struct, frozen=True):

@@ -1,8 +1,9 @@
-"""`fraudstream features`: lists the features computed here with what their histories cost, and rebuilds histories.
+"""`fraudstream features`: lists the features computed here and what their histories cost; computes vectors; rebuilds.
 
 The list has one layout for wide terminals and one for narrow ones.
 """
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,6 +15,7 @@ from rich.text import Text
 from features.declaration import DAY_MS, Feature, FeatureSet, window_text
 from features.history.records import RECORD_BYTES
 from features.history.store import ENTITY_TEXT, Entity
+from stream.cli.extras import needs
 from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import json_option, say
 from stream.cli.settings import settings_or_refuse
@@ -85,7 +87,7 @@ def _days(length_ms: int) -> str:
 
 @click.group()
 def features() -> None:
-    """List the features that are computed here, and rebuild their histories."""
+    """List the features that are computed here, compute them for a file, and rebuild their histories."""
 
 
 @features.command("rebuild")
@@ -101,6 +103,28 @@ def rebuild_command(reason: str, here: bool, as_json: bool) -> None:  # noqa: FB
     from stream.cli.rebuild import rebuild  # noqa: PLC0415 - models and telemetry come with it, for it alone
 
     rebuild(reason, as_json, here=here)
+
+
+@features.command("compute")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The file to write: .parquet, .pq or .csv; `model import` takes parquet.",
+)
+@click.option("--threads", type=click.IntRange(1, 1024), default=2, show_default=True, help="Of reading the file.")
+@json_option
+@needs("train", "duckdb")
+def compute_command(file: Path, out: Path, threads: int, as_json: bool) -> None:  # noqa: FBT001 - a flag
+    """Compute the features of a transactions FILE (parquet, CSV), to train a model of your own on them.
+
+    Each vector is the one that a worker computes at that time, from earlier transactions and the labels known by then.
+    Labels are beside the vectors. Of two feature sets in FRAUDSTREAM_FEATURES it computes the newest.
+    """
+    from stream.cli.features_compute import compute  # noqa: PLC0415 - it needs the extra `train`
+
+    compute(file, out, threads, as_json=as_json)
 
 
 @features.command("list")

@@ -19,7 +19,7 @@ COMMANDS = {
     ),
     "features": CommandSource(
         "stream.cli.features:features",
-        "List the features that are computed here, and rebuild their histories.",
+        "List the features that are computed here, compute them for a file, and rebuild their histories.",
     ),
     "model": CommandSource(
         "stream.cli.model:model",

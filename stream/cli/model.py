@@ -1,14 +1,16 @@
-"""`fraudstream model`: sends commands about the live model and the challenger, and shows models and verdicts."""
+"""`fraudstream model`: sends commands about the live model and the challenger; shows, lists and imports models."""
 
 from collections.abc import Callable
 from getpass import getuser
+from pathlib import Path
 from typing import Any
 
 import click
 
 from models.commands import CommandKind
-from stream.cli.arguments import Duration, ModelParam
+from stream.cli.arguments import Duration, ModelParam, MomentParam
 from stream.cli.commands import reason_option, refused_arguments, send, wait_option
+from stream.cli.extras import needs
 from stream.cli.output import Command, json_option
 from stream.cli.restore import restore
 from stream.cli.settings import settings_or_refuse
@@ -67,6 +69,40 @@ _command(CommandKind.WITHDRAW, "withdraw", "Take the challenger out of the shado
 _command(CommandKind.PROMOTE, "promote", "Make MODEL live, once every worker is ready with it.")
 _command(CommandKind.ROLL_BACK, "rollback", "Return to the model that was live before.")
 _command(CommandKind.DEMOTE, "demote", "Return to the model that was live before, and quarantine the live one.")
+
+
+@model.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--vectors",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="What `features compute` wrote, with labels: to calibrate the model and to set its thresholds.",
+)
+@click.option("--name", required=True, help="The model's name in scores and lists.")
+@click.option("--version", help="Default: the day of the last of the vectors.")
+@click.option(
+    "--trained-until",
+    "trained_until_ms",
+    type=MomentParam(),
+    help="The time of the last transaction that the model was trained on; vectors up to then are not used.",
+)
+@click.option("--use-training-rows", is_flag=True, help="Use vectors up to --trained-until nevertheless.")
+@click.option("--features-by-position", is_flag=True, help="Accept a model whose features have no names.")
+@click.option("--review-share", type=float, default=0.005, show_default=True, help="Of validation, at least reviewed.")
+@click.option("--decline-share", type=float, default=0.001, show_default=True, help="Of validation, declined.")
+@click.option("--threads", type=click.IntRange(1, 1024), default=2, show_default=True, help="Of reading the vectors.")
+@json_option
+@needs("train", "duckdb", "sklearn")
+def import_command(as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
+    """Import a LightGBM model FILE that was trained elsewhere, and store it in the repository.
+
+    FILE is what Booster.save_model writes, of a binary model on the feature columns of `features compute`. It is
+    calibrated, gets thresholds, is measured and verified as by `train`, on the vectors that it was not trained on.
+    """
+    from stream.cli.model_import import import_model  # noqa: PLC0415 - it needs the extra `train`
+
+    import_model(options, as_json=as_json)
 
 
 @model.command("list")

@@ -10,7 +10,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from models.artifact import Manifest, TrainingData
+from models.artifact import Manifest
 from models.errors import ModelError
 from models.overview import SHORT_DIGEST, ModelOverview, overviews
 from models.repository import Repository
@@ -31,6 +31,7 @@ _NARROW_METRICS = ("AUC", "AP")
 _AP = "AP: average precision"
 _CP100 = "CP100: card precision at 100 alerts a day"
 _MEASURED = "Measured on the end of the training file."
+_OF_IMPORTED = "Of imported models, measured on the end of the vectors."
 _LEAST_WIDTH = 80
 """On a narrower terminal lines are broken by it; a table made for it would leave out parts of digests."""
 
@@ -84,6 +85,7 @@ def _facts(model: ModelOverview, roles: Roles) -> dict[str, Any]:
         "version": manifest and manifest.version,
         "stored_at": None if model.stored_ms is None else format_time(model.stored_ms),
         "training": manifest and manifest.training,
+        "imported": manifest and manifest.imported,
         "fingerprint": manifest and manifest.fingerprint,
         "parent": manifest and manifest.parent,
         "metrics": manifest and manifest.metrics,
@@ -117,9 +119,11 @@ def _print(models: Sequence[ModelOverview], roles: Roles, summary: str) -> None:
 
 def layout(models: Sequence[ModelOverview], roles: Roles, console: Console) -> RenderableType:
     """Lay models out in one line each, or in two if that is too wide for the console; a legend is below."""
-    table, legend = _wide(models, roles), f"{_AP}; {_CP100}. {_MEASURED}"
+    imported = any(one.manifest is not None and one.manifest.imported is not None for one in models)
+    measured = f"{_MEASURED} {_OF_IMPORTED}" if imported else _MEASURED
+    table, legend = _wide(models, roles), f"{_AP}; {_CP100}. {measured}"
     if Measurement.get(console, console.options.update(max_width=10_000), table).maximum > console.width:
-        table, legend = _narrow(models, roles), f"{_AP}. {_MEASURED}"
+        table, legend = _narrow(models, roles), f"{_AP}. {measured}"
     return Group(table, "", Text(legend, style="dim"))
 
 
@@ -130,11 +134,9 @@ def _wide(models: Sequence[ModelOverview], roles: Roles) -> Table:
         if one.manifest is None:
             table.add_row("?", "?", digest, role)
             continue
-        training = one.manifest.training
         metrics = (_metric(one.manifest, name) for name in _METRICS.values())
-        counts = f"{training.rows:,}", f"{training.frauds:,}"
         named = one.manifest.name, one.manifest.version
-        table.add_row(*named, digest, role, _stored(one), _period(training), *counts, *metrics)
+        table.add_row(*named, digest, role, _stored(one), *_trained_on(one.manifest), *metrics)
     return table
 
 
@@ -145,12 +147,12 @@ def _narrow(models: Sequence[ModelOverview], roles: Roles) -> Table:
         if one.manifest is None:
             table.add_row("?", digest, role)
             continue
-        training = one.manifest.training
+        period, rows, frauds = _trained_on(one.manifest)
         table.add_row(
             f"{one.manifest.name}\n{one.manifest.version}",
             f"{digest}\n{_stored(one)}",
             role,
-            f"{_period(training)}\n{training.rows:,} rows, {training.frauds:,} frauds",
+            f"{period}\n{rows} rows, {frauds} frauds" if rows else period,
             "\n".join(f"{title:3} {_metric(one.manifest, _METRICS[title])}" for title in _NARROW_METRICS),
         )
     return table
@@ -173,9 +175,16 @@ def _stored(model: ModelOverview) -> str:
     return "" if model.stored_ms is None else format_time(model.stored_ms)[:10]
 
 
-def _period(training: TrainingData) -> str:
-    """Return the days of the first and the last transaction of the training."""
-    return f"{training.since[:10]} to {training.until[:10]}"
+def _trained_on(manifest: Manifest) -> tuple[str, str, str]:
+    """Return the days of the first and last transaction of the training, how many there were, and how many frauds.
+
+    Of an imported model only the end may be known.
+    """
+    if manifest.training is not None:
+        data = manifest.training
+        return f"{data.since[:10]} to {data.until[:10]}", f"{data.rows:,}", f"{data.frauds:,}"
+    until = manifest.imported and manifest.imported.trained_until
+    return f"imported, to {until[:10]}" if until else "imported", "", ""
 
 
 def _metric(manifest: Manifest, name: str) -> str:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from features.errors import DeclarationError
 from features.vector.sets import load_sets
-from models.artifact import MANIFEST, Manifest, read_manifest
+from models.artifact import MANIFEST, Manifest, TrainingData, read_manifest
 from models.errors import ModelError
 from models.problems import Problem
 from models.times import format_time
@@ -124,7 +124,8 @@ def _print(page: ModelPage, names: Names) -> None:
     manifest = page.manifest
     console.print(f"{manifest.name} {manifest.version}", style="bold")
     console.print(_pairs(dict(_lines(page))))
-    console.print("\nmeasured on the end of the training file", style="bold")
+    measured_on = "training file" if manifest.imported is None else "vectors that it was imported with"
+    console.print(f"\nmeasured on the end of the {measured_on}", style="bold")
     console.print(_pairs({name: f"{value:.4f}" for name, value in manifest.metrics.items()}))
     if page.entries:
         console.print("\nverdicts", style="bold")
@@ -143,15 +144,17 @@ def _pairs(lines: Mapping[str, str]) -> Table:
 
 def _lines(page: ModelPage) -> Iterator[tuple[str, str]]:
     """Yield what is known of the model, each with its name; values that would be empty are left out."""
-    manifest, training = page.manifest, page.manifest.training
+    manifest = page.manifest
     stored = "" if page.stored_ms is None else f"{format_time(page.stored_ms)} "
     yield "digest", page.digest
     yield "role", _role(page)
     yield "stored", f"{stored}in {page.place}, {page.size:,} bytes"
-    yield "trained on", f"{training.since} to {training.until}"
-    share = training.frauds / max(training.rows, 1)
-    yield "", f"{training.rows:,} transactions, {training.frauds:,} frauds ({share:.2%})"
-    yield "data digest", training.fingerprint
+    if manifest.training is not None:
+        yield from _data("trained on", manifest.training)
+    if manifest.imported is not None:
+        yield "imported", f"trained elsewhere, until {manifest.imported.trained_until or 'an unknown time'}"
+        yield "model file", manifest.imported.model_file
+        yield from _data("calibrated on", manifest.imported.calibrated_on)
     yield "features", _features(page)
     yield "fingerprint", f"{manifest.fingerprint}, {_COMPUTED[page.computed]}"
     yield "policy", f"review from {manifest.policy.review_at:.4f}, decline from {manifest.policy.decline_at:.4f}"
@@ -160,6 +163,13 @@ def _lines(page: ModelPage) -> Iterator[tuple[str, str]]:
     yield "code", f"fraudstream {manifest.code_version}"
     if manifest.parent is not None:
         yield "parent", manifest.parent
+
+
+def _data(name: str, data: TrainingData) -> Iterator[tuple[str, str]]:
+    """Yield the lines about the transactions that a model was fitted to."""
+    yield name, f"{data.since} to {data.until}"
+    yield "", f"{data.rows:,} transactions, {data.frauds:,} frauds ({data.frauds / max(data.rows, 1):.2%})"
+    yield "data digest", data.fingerprint
 
 
 def _role(page: ModelPage) -> str:
@@ -178,4 +188,6 @@ _COMPUTED = {
 def _features(page: ModelPage) -> str:
     names = page.manifest.feature_names
     more = f", and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    return f"{len(names)}: {', '.join(names[:_MOST_NAMES])}{more}"
+    imported = page.manifest.imported
+    how = ", by position" if imported is not None and imported.features_by_position else ""
+    return f"{len(names)}: {', '.join(names[:_MOST_NAMES])}{more}{how}"

@@ -22,8 +22,8 @@ from stream.cli.output import json_option, refuse, say
 from stream.cli.progress import bars
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.dataset.errors import FileError
+from stream.dataset.output import ending_problem
 from stream.rescoring.request import (
-    OUT_FORMATS,
     DiffReport,
     FileRequest,
     Range,
@@ -159,8 +159,9 @@ def _check_use(file: Path | None, options: dict[str, Any]) -> None:
 
 def _check_output(file: Path | None, out: Path) -> None:
     """Refuse an output file whose ending is not that of a format that is written, or that is the input."""
-    if out.suffix.lower() not in OUT_FORMATS:
-        raise click.UsageError(f"--out {out} ends in {out.suffix!r}: name a file that ends in {', '.join(OUT_FORMATS)}")
+    problem = ending_problem(out)
+    if problem is not None:
+        raise click.UsageError(problem)
     if file is not None and file.resolve() == out.resolve():
         raise click.UsageError("--out is the FILE itself: name another file to write")
 

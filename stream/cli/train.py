@@ -1,5 +1,6 @@
 """`fraudstream train`: trains a model on a transactions file, stores its artifact, and prints the report."""
 
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from stream.cli.progress import bars
 from stream.cli.repository import refuse_repository, repository_or_refuse
 from stream.cli.settings import settings_or_refuse
 from stream.dataset.errors import FileError
-from stream.training.request import TrainingError, TrainingReport, TrainingRequest
+from stream.training.request import ImportReport, Period, TrainingError, TrainingReport, TrainingRequest
 
 _STATED = ("auc", "average_precision", "card_precision_at_100", "alert_rate")
 
@@ -71,15 +72,35 @@ def _train(request: TrainingRequest, repository: Repository) -> TrainingReport:
 
 
 def _print(report: TrainingReport) -> None:
-    table = Table(title=f"{report.name} {report.version}", show_header=False, title_justify="left")
-    table.add_row("digest", report.digest)
+    table = report_table(report)
     table.add_row("file", f"{report.rows:,} transactions, {report.labelled:,} labelled, {report.frauds:,} frauds")
     if report.dropped:
-        table.add_row("dropped", ", ".join(f"{count:,} invalid in {name}" for name, count in report.dropped.items()))
-    for part in ("train", "calibrate", "validate"):
-        period = getattr(report, part)
-        table.add_row(part, f"{period.since} to {period.until}: {period.rows:,} rows, {period.frauds:,} frauds")
+        table.add_row("dropped", dropped_text(report.dropped))
+    add_parts(table, {"train": report.train, "calibrate": report.calibrate, "validate": report.validate})
+    add_measures(table, report)
+    Console().print(table)
+
+
+def report_table(report: TrainingReport | ImportReport) -> Table:
+    """Return the beginning of a model's report: its name, version and digest."""
+    table = Table(title=f"{report.name} {report.version}", show_header=False, title_justify="left")
+    table.add_row("digest", report.digest)
+    return table
+
+
+def dropped_text(dropped: Mapping[str, int]) -> str:
+    """Return how many optional values were dropped, by column."""
+    return ", ".join(f"{count:,} invalid in {name}" for name, count in dropped.items())
+
+
+def add_parts(table: Table, parts: Mapping[str, Period]) -> None:
+    """Add the parts of the data, by name."""
+    for name, part in parts.items():
+        table.add_row(name, f"{part.since} to {part.until}: {part.rows:,} rows, {part.frauds:,} frauds")
+
+
+def add_measures(table: Table, report: TrainingReport | ImportReport) -> None:
+    """Add a model's metrics and thresholds."""
     for metric, value in report.metrics.items():
         table.add_row(metric, f"{value:.4f}", style="bold" if metric in _STATED else "")
     table.add_row("policy", f"review from {report.review_at:.4f}, decline from {report.decline_at:.4f}")
-    Console().print(table)

@@ -42,6 +42,7 @@ class DatasetBatch:
     transactions: Transactions
     fraud: NDArray[np.int8]
     labelled_ms: Ints
+    currencies: list[str]
     lines: tuple[str, ...]
     """The content of each row as text, label included, for the fingerprint of the data."""
 
@@ -57,6 +58,7 @@ def batch_of(columns: dict[str, Any], start: int) -> DatasetBatch:
         transactions_of(columns),
         np.array(frauds, np.int8),
         np.array(labelled, np.int64),
+        columns["currency"].tolist(),
         tuple(f"{text}\t{fraud}\t{known}\n" for text, fraud, known in zip(contents, frauds, labelled, strict=True)),
     )
 

@@ -1,7 +1,8 @@
-"""The errors of transactions files, under the root of `stream`.
+"""The errors of transactions files and of what is written from them, under the root of `stream`.
 
 FileError                      catch this to catch all of ours
 ├── MissingExtraError          a library is not installed: install the extra that the message names
+├── OutputError                the output cannot be written: name another place, or make room
 └── TransactionsFileError      the file cannot be used: fix it (`problems` has all that is wrong)
 """
 
@@ -18,6 +19,10 @@ class MissingExtraError(FileError):
     def __init__(self, purpose: str, library: str, extra: str) -> None:
         """Build a message that says which extra to install, and how."""
         super().__init__(f"{purpose}: {library} is not installed; {install_extra(extra)}")
+
+
+class OutputError(FileError):
+    """There is no such folder, no right to write into it, or no room left in it."""
 
 
 class TransactionsFileError(FileError):

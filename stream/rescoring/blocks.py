@@ -1,7 +1,5 @@
 """Blocks of the output: each is joined from the shards' vectors, scored, and written as a part of the output file."""
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,21 +7,16 @@ import numpy as np
 from features.history.frames import Floats
 from models.loading import Model
 from models.policy import bands
-from stream.dataset.columns import UNPACKED, time_text
+from stream.dataset.columns import UNPACKED
 from stream.dataset.database import connect_memory, quoted
+from stream.dataset.output import Columns, matrix_columns, read_parts, write_part
 from stream.rescoring.history_pass import Flags
-from stream.rescoring.request import OUT_FORMATS
 from stream.rescoring.rescore import usable_model
 from stream.rescoring.shard_output import block_vectors
 from stream.rescoring.tasks import DECIDE, FATES
 from stream.rescoring.workdir import Workdir
 
-Columns = dict[str, Any]
-"""Arrays of one length; NaN, None and masked values become NULL."""
 FATE_NAMES = np.array([fate.value for fate in FATES], object)
-
-
-_ZONED = "TIMESTAMP WITH TIME ZONE"
 
 
 class Block(NamedTuple):
@@ -38,8 +31,8 @@ def score_block(url: str, digest: str, workdir: Workdir, block: int) -> None:
     """Score a block with one model and write it."""
     model = usable_model(url, digest, workdir.sets)
     rows = read_block(workdir, block, model.fingerprint)
-    columns = rows.base | score_columns(model, rows) | feature_columns(model.manifest.feature_names, rows.matrix)
-    write_part(workdir, block, columns)
+    columns = rows.base | score_columns(model, rows) | matrix_columns(model.manifest.feature_names, rows.matrix)
+    write_block(workdir, block, columns)
     workdir.progress()[block] = len(rows.decided)
 
 
@@ -73,64 +66,14 @@ def score_columns(model: Model, rows: Block) -> Columns:
     return {"score": scores, "band": band, "decision": decisions}
 
 
-def feature_columns(names: Sequence[str], matrix: Floats) -> Columns:
-    """Return the columns of a matrix by name."""
-    return {name: np.ascontiguousarray(matrix[:, at]) for at, name in enumerate(names)}
-
-
-def write_part(workdir: Workdir, block: int, columns: Columns) -> None:
-    """Write a block's columns in this order; columns of text are VARCHAR even if a block has only NULLs.
-
-    Times are in UTC, and written as such: arrays of NumPy have no time zone.
-    """
-    typed = ", ".join(f'{_typed(name, values)} AS "{name}"' for name, values in columns.items())
-    with connect_memory(workdir.folder, workdir.memory_mb) as connection:
-        connection.register("columns", columns)
-        connection.execute(
-            f"COPY (SELECT {typed} FROM columns) TO {quoted(workdir.part(block))} (FORMAT parquet, COMPRESSION lz4_raw)"
-        )
-
-
-def _typed(name: str, values: Any) -> str:  # noqa: ANN401 - an array of NumPy
-    match values.dtype.kind:
-        case "O":
-            return f'CAST("{name}" AS VARCHAR)'
-        case "M":
-            return f'make_timestamptz(epoch_us("{name}"))'
-        case _:
-            return f'"{name}"'
+def write_block(workdir: Workdir, block: int, columns: Columns) -> None:
+    """Write a block's columns as a part of the output."""
+    write_part(columns, workdir.part(block), workdir.memory_mb)
 
 
 def optional_columns() -> str:
     """Return the columns of the output that a transactions file may have, so that the output can be read as one."""
     return ", ".join(f"{expression} AS {name}" for name, expression in UNPACKED.items())
-
-
-def join_parts(connection: Any, workdir: Workdir, out: Path) -> None:  # noqa: ANN401 - a connection of a module without types
-    """Concatenate the parts into the output file, which appears whole or not at all.
-
-    Its format is that of its ending. In CSV, times are RFC 3339 text, `occurred_at` with its own UTC offset.
-    """
-    draft = out.with_name(f".{out.name}.{workdir.folder.name}")
-    try:
-        connection.execute(
-            f"COPY (SELECT {_chosen(connection, workdir, out)} FROM {all_parts(workdir)}) "
-            f"TO {quoted(draft)} ({OUT_FORMATS[out.suffix.lower()]})"
-        )
-        draft.replace(out)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _chosen(connection: Any, workdir: Workdir, out: Path) -> str:  # noqa: ANN401 - a connection of a module without types
-    """Return the columns to write, as SQL."""
-    if out.suffix.lower() != ".csv":
-        return "*"
-    described = connection.execute(f"DESCRIBE SELECT * FROM {all_parts(workdir)}").fetchall()
-    kinds = {name: kind for name, kind, *_ in described}
-    offsets = {"occurred_at": "utc_offset_minutes"} if "utc_offset_minutes" in kinds else {}
-    texts = [f"{time_text(name, offsets.get(name, '0'))} AS {name}" for name, kind in kinds.items() if kind == _ZONED]
-    return f"* REPLACE ({', '.join(texts)})" if texts else "*"
 
 
 def count_values(connection: Any, workdir: Workdir, values: str) -> dict[str, int]:  # noqa: ANN401 - a connection of a module without types
@@ -144,5 +87,4 @@ def count_values(connection: Any, workdir: Workdir, values: str) -> dict[str, in
 
 def all_parts(workdir: Workdir) -> str:
     """Return what SQL selects from to read all parts, in their order."""
-    parts = ", ".join(quoted(workdir.part(block)) for block in range(workdir.blocks))
-    return f"read_parquet([{parts}])"
+    return read_parts(workdir.parts)

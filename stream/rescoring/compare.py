@@ -10,7 +10,8 @@ import numpy as np
 
 from features.history.frames import Floats
 from features.history.store import Ints
-from stream.rescoring.blocks import FATE_NAMES, Columns, read_base, write_part
+from stream.dataset.output import Columns
+from stream.rescoring.blocks import FATE_NAMES, read_base, write_block
 from stream.rescoring.explain import DifferingRows, Explainer
 from stream.rescoring.history_pass import Flags, columns_of
 from stream.rescoring.reasons import Reason, Verdict
@@ -41,7 +42,7 @@ def compare_block(url: str, workdir: Workdir, number: int) -> None:
     """Compare a block of decisions with themselves rescored, and write the result."""
     comparison = BlockComparison(url, workdir, number)
     comparison.run()
-    write_part(workdir, number, comparison.columns())
+    write_block(workdir, number, comparison.columns())
     workdir.progress()[number] = len(comparison.numbers)
 
 

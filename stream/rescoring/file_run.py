@@ -14,7 +14,8 @@ from features.vector.sets import FeatureSets
 from models.loading import Model
 from stream.dataset.database import CONTENT, connect
 from stream.dataset.file import DATABASE, FileFacts, TransactionsFile
-from stream.rescoring.blocks import count_values, join_parts, optional_columns, score_block
+from stream.dataset.output import join_parts
+from stream.rescoring.blocks import count_values, optional_columns, score_block
 from stream.rescoring.request import FileRequest, Progress, ScoreReport
 from stream.rescoring.rescore import resolve, usable_model
 from stream.rescoring.shards import write_shards
@@ -104,7 +105,7 @@ def _sort_keys(time: str, tie: int) -> str:
 def write_output(workdir: Workdir, request: FileRequest, digest: str) -> ScoreReport:
     """Join the parts into the output file, and count what is in them."""
     with open_file_tables(workdir.folder, request.threads) as connection:
-        join_parts(connection, workdir, request.out)
+        join_parts(connection, workdir.parts, request.out)
         return ScoreReport(
             digest=digest,
             out=str(request.out),

@@ -21,14 +21,6 @@ Progress = Callable[[str, int, int], None]
 """Called now and then with the name of the stage, how much of it is done, and the total."""
 
 
-OUT_FORMATS: Mapping[str, str] = {
-    ".parquet": "FORMAT parquet, COMPRESSION zstd",
-    ".pq": "FORMAT parquet, COMPRESSION zstd",
-    ".csv": "FORMAT csv, HEADER",
-}
-"""The endings that an output file may have, and how it is then written."""
-
-
 class RescoringError(StreamError):
     """Any error that scoring a file or a range raises on purpose."""
 

@@ -17,8 +17,9 @@ import numpy as np
 from features.history.store import Entity
 from stream.dataset.database import connect, quoted
 from stream.dataset.file import DATABASE
+from stream.dataset.output import join_parts
 from stream.kafka.refused import read_refused
-from stream.rescoring.blocks import all_parts, count_values, join_parts, optional_columns, score_block
+from stream.rescoring.blocks import all_parts, count_values, optional_columns, score_block
 from stream.rescoring.compare import compare_block
 from stream.rescoring.late_answers import write_late_answers
 from stream.rescoring.log_order import order_logs
@@ -114,7 +115,7 @@ def score_topic(request: TopicRequest, model: str, progress: Progress) -> ScoreR
         size = ("score", workdir.blocks, workdir.rows)
         run_stage(workdir, pool, partial(score_block, url, digest), size, progress)
         if request.out is not None:
-            join_parts(connection, workdir, request.out)
+            join_parts(connection, workdir.parts, request.out)
         return ScoreReport(
             digest=digest,
             out=str(request.out or ""),
@@ -141,7 +142,7 @@ def compare_topic(request: TopicRequest, progress: Progress) -> DiffReport:
             searched = replace(workdir, is_searched=True)
             run_stage(searched, pool, compare, ("compare again", searched.blocks, searched.rows), progress)
         if request.out is not None:
-            join_parts(connection, workdir, request.out)
+            join_parts(connection, workdir.parts, request.out)
         return _report(prepared)
 
 

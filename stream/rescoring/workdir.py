@@ -92,6 +92,11 @@ class Workdir:
         return self.folder / f"part-{block:05}.parquet"
 
     @property
+    def parts(self) -> list[Path]:
+        """Return the files with all blocks of the output, in order."""
+        return [self.part(block) for block in range(self.blocks)]
+
+    @property
     def differing(self) -> Path:
         """Return the file with the decisions that are searched for displaced records."""
         return self.folder / "differing.parquet"

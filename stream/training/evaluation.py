@@ -9,8 +9,9 @@ became known, or was found, to be compromised in the two weeks before is blocked
 training week began); after that it counts as replaced.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ from stream.training.vectors import Table
 
 VALIDATE_SHARE = 0.3
 CALIBRATE_SHARE = 0.2
+UNSEEN_VALIDATE_SHARE = 0.5
 FEWEST_FRAUDS = 10
 """The least in each part: with fewer, neither trees nor thresholds are meaningful."""
 KNOTS = 128
@@ -62,12 +64,53 @@ def split(table: Table, reach_ms: int) -> Split:
     begin_ms, end_ms = int(table.occurred_ms[0]), int(table.occurred_ms[known[-1]])
     warm_ms = begin_ms + min(reach_ms, (end_ms - begin_ms) // 4)
     validate_ms = end_ms - int((end_ms - warm_ms) * VALIDATE_SHARE)
-    occurred, warm = table.occurred_ms[known], known[table.occurred_ms[known] >= warm_ms]
-    before = warm[(table.labelled_ms[warm] <= validate_ms) & (table.occurred_ms[warm] < validate_ms)]
+    before, validate = _cut(table, known[table.occurred_ms[known] >= warm_ms], validate_ms)
     cut = len(before) - int(len(before) * CALIBRATE_SHARE)
-    parts = Split(before[:cut], before[cut:], known[occurred >= validate_ms])
-    _check_parts(table, parts)
+    parts = Split(before[:cut], before[cut:], validate)
+    _check_parts(table, {"train": parts.train, "calibrate": parts.calibrate, "validate": validate}, "")
     return parts
+
+
+class UnseenSplit(NamedTuple):
+    """Row numbers of two parts, each in order of time, and how many rows were left out as seen in training."""
+
+    calibrate: Ints
+    validate: Ints
+    trained_on: int
+
+
+def split_unseen(table: Table, complete_ms: int, trained_until_ms: int | None) -> UnseenSplit:
+    """Split the rows whose labels are known and which a model that was trained elsewhere has not seen.
+
+    Rows up to `trained_until_ms` are left out, and of the others those before `complete_ms`, where histories are
+    incomplete; the latter at most for a quarter of the time. The last half of the time is for validation. Of the rows
+    before it, those are for calibration whose labels are known when it begins.
+
+    Raises:
+        TrainingDataError: a part has too few frauds, or only frauds.
+    """
+    known = np.flatnonzero(table.known)
+    check_labels(int((table.fraud >= 0).sum()), len(known), table.last_ms)
+    unseen = known if trained_until_ms is None else known[table.occurred_ms[known] > trained_until_ms]
+    until = "" if trained_until_ms is None else format_time(trained_until_ms)
+    if not len(unseen):
+        raise TrainingDataError(
+            f"no labelled transaction is later than {until}, until when the model was trained (--trained-until): "
+            "compute vectors of later days"
+        )
+    begin_ms, end_ms = int(table.occurred_ms[unseen[0]]), int(table.occurred_ms[unseen[-1]])
+    warm_ms = begin_ms + min(max(complete_ms - begin_ms, 0), (end_ms - begin_ms) // 4)
+    validate_ms = end_ms - int((end_ms - warm_ms) * UNSEEN_VALIDATE_SHARE)
+    calibrate, validate = _cut(table, unseen[table.occurred_ms[unseen] >= warm_ms], validate_ms)
+    left_out = f"; those until {until} were left out, because the model was trained on them" if until else ""
+    _check_parts(table, {"calibrate": calibrate, "validate": validate}, left_out)
+    return UnseenSplit(calibrate, validate, len(known) - len(unseen))
+
+
+def _cut(table: Table, rows: Ints, at_ms: int) -> tuple[Ints, Ints]:
+    """Return the rows before a time whose labels were known then, and the rows from it on."""
+    before = (table.labelled_ms[rows] <= at_ms) & (table.occurred_ms[rows] < at_ms)
+    return rows[before], rows[table.occurred_ms[rows] >= at_ms]
 
 
 def check_labels(labelled: int, known: int, last_ms: int) -> None:
@@ -86,9 +129,9 @@ def check_labels(labelled: int, known: int, last_ms: int) -> None:
     )
 
 
-def _check_parts(table: Table, parts: Split) -> None:
+def _check_parts(table: Table, parts: Mapping[str, Ints], note: str) -> None:
     problems = []
-    for name, rows in (("train", parts.train), ("calibrate", parts.calibrate), ("validate", parts.validate)):
+    for name, rows in parts.items():
         frauds = int(table.fraud[rows].sum())
         if frauds < FEWEST_FRAUDS or frauds == len(rows):
             problems.append(f"the {name} part has {frauds} frauds in {len(rows)} transactions")
@@ -96,7 +139,7 @@ def _check_parts(table: Table, parts: Split) -> None:
         days = (table.last_ms - int(table.occurred_ms[0])) // DAY_MS
         raise TrainingDataError(
             f"{'; '.join(problems)}: each part needs at least {FEWEST_FRAUDS} frauds and some genuine ones. The file "
-            f"spans {days} days, and only labels known by the end of a part count: add more days or more labels"
+            f"spans {days} days, and only labels known by the end of a part count{note}: add more days or more labels"
         )
 
 

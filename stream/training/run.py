@@ -1,6 +1,7 @@
 """Train a model: read, vectorise, split, fit, calibrate, choose thresholds, measure, verify, store.
 
-This is the page to read first. The same file and request give the same digest.
+This is the page to read first. The same file and request give the same digest. What follows the fit is in `assembly`,
+which models that were trained elsewhere go through too.
 """
 
 import tempfile
@@ -8,36 +9,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-import msgspec
 import numpy as np
 
-from features.history.store import Entity, Ints
-from features.vector.sets import FeatureSets
-from models.artifact import (
-    Artifact,
-    Contents,
-    Manifest,
-    Parameter,
-    ProbeHistories,
-    ProbeRows,
-    TrainingData,
-    vectors_of,
-    write_artifact,
-)
+from models.artifact import Artifact, Manifest, Parameter
 from models.booster import Booster, fit
-from models.calibration import Calibration, Calibrator
-from models.loading import Model, load
-from models.policy import Floats, Policy
+from models.policy import Policy
 from models.repository import Repository
 from models.times import format_time
-from stream.control.probes import probe_vectorisers
 from stream.dataset.file import FileFacts, TransactionsFile
-from stream.training.evaluation import Split, calibrate, check_labels, choose_policy, measure, split
-from stream.training.request import Period, Progress, TrainingReport, TrainingRequest, UnusableModelError
-from stream.training.vectors import Table, build_table
+from stream.training.assembly import data_of, fit_decisions, period, store
+from stream.training.evaluation import Split, check_labels, split
+from stream.training.request import Progress, TrainingReport, TrainingRequest
+from stream.training.vectors import Table, build_table, reach_ms
 
-PROBE_ROWS = 64
-"""Rows that the artifact keeps with their scores, to prove that a worker computes the same."""
 DEFAULTS: Mapping[str, Parameter] = MappingProxyType(
     {
         "objective": "binary",
@@ -72,15 +56,13 @@ def train(request: TrainingRequest, repository: Repository, progress: Progress) 
             check_labels(facts.labelled, facts.usable, facts.last_ms)
             progress("read", 1, 1)
             table = build_table(source, request.feature_set, folder, request.seed, progress)
-        parts = split(table, _reach_ms(request))
-        artifact = _build_artifact(request, table, parts, progress)
-        contents = write_artifact(artifact)
-        _verify(request, contents, folder)
-        digest = repository.put(contents)
+        parts = split(table, reach_ms(request.feature_set))
+        artifact = _build(request, table, parts, progress)
+        digest = store(artifact, request.feature_set, repository, folder)
     return _report(request, digest, artifact.manifest, (facts, dropped, table, parts))
 
 
-def _build_artifact(request: TrainingRequest, table: Table, parts: Split, progress: Progress) -> Artifact:
+def _build(request: TrainingRequest, table: Table, parts: Split, progress: Progress) -> Artifact:
     parameters = _parameters(request)
     names = request.feature_set.names
     text = fit(
@@ -90,31 +72,22 @@ def _build_artifact(request: TrainingRequest, table: Table, parts: Split, progre
         parameters | {"num_threads": request.threads},
         lambda trees: progress("fit", trees, request.trees),
     )
-    booster = Booster(text, names)
-    calibration = calibrate(_margins(booster, table, parts.calibrate), table.fraud[parts.calibrate])
-    scores = Calibrator.of(calibration).probabilities(_margins(booster, table, parts.validate))
-    policy = choose_policy(scores, request.review_share, request.decline_share)
+    decisions = fit_decisions(Booster(text, names), table, (parts.calibrate, parts.validate), request.shares)
     progress("evaluate", 1, 1)
-    return Artifact(
-        manifest=Manifest(
-            name=request.name,
-            version=request.version or format_time(table.last_ms)[:10],
-            fingerprint=request.feature_set.fingerprint,
-            feature_names=names,
-            training=_training(table, parts),
-            code_version=request.code_version,
-            parameters=parameters,
-            seed=request.seed,
-            metrics=measure(table, parts.validate, scores, policy),
-            calibration=calibration,
-            policy=policy,
-        ),
-        model_text=text,
-        probe_rows=_probe_rows(table, parts.validate, (booster, calibration, scores)),
-        probe_histories=ProbeHistories(
-            tuple(msgspec.Raw(probe) for probe in table.probes), vectors_of(table.matrix[table.probe_rows])
-        ),
+    manifest = Manifest(
+        name=request.name,
+        version=request.version or format_time(table.last_ms)[:10],
+        fingerprint=request.feature_set.fingerprint,
+        feature_names=names,
+        training=data_of(table, np.concatenate((parts.train, parts.calibrate))),
+        code_version=request.code_version,
+        parameters=parameters,
+        seed=request.seed,
+        metrics=decisions.metrics,
+        calibration=decisions.calibration,
+        policy=decisions.policy,
     )
+    return Artifact(manifest=manifest, model_text=text, probe_rows=decisions.probe_rows, probe_histories=table.probes)
 
 
 def _parameters(request: TrainingRequest) -> dict[str, Parameter]:
@@ -125,46 +98,6 @@ def _parameters(request: TrainingRequest) -> dict[str, Parameter]:
         "learning_rate": request.learning_rate,
         "seed": request.seed,
     }
-
-
-def _reach_ms(request: TrainingRequest) -> int:
-    return max((row.reach_ms for row in request.feature_set.rows if row.entity is not Entity.NONE), default=0)
-
-
-def _margins(booster: Booster, table: Table, rows: Ints) -> Floats:
-    """Return the margins of some rows, computed in blocks because the matrix may not fit into memory."""
-    blocks = np.array_split(rows, max(1, len(rows) // 65_536))
-    return np.concatenate([booster.margins(np.asarray(table.matrix[block])) for block in blocks])
-
-
-def _probe_rows(table: Table, rows: Ints, fitted: tuple[Booster, Calibration, Floats]) -> ProbeRows:
-    """Return rows spread evenly over the scores, from the lowest to the highest."""
-    booster, calibration, scores = fitted
-    by_score = rows[np.argsort(scores, kind="stable")]
-    matrix = np.asarray(table.matrix[by_score[np.linspace(0, len(rows) - 1, PROBE_ROWS).astype(int)]])
-    expected = Calibrator.of(calibration).probabilities(booster.margins(matrix))
-    return ProbeRows(vectors_of(matrix), tuple(expected.tolist()))
-
-
-def _training(table: Table, parts: Split) -> TrainingData:
-    period = _period(table, np.concatenate((parts.train, parts.calibrate)))
-    return TrainingData(
-        since=period.since, until=period.until, rows=period.rows, frauds=period.frauds, fingerprint=table.fingerprint
-    )
-
-
-def _verify(request: TrainingRequest, contents: Contents, folder: Path) -> None:
-    """Load the artifact as a worker would, before it is stored."""
-    trial = Repository(str(folder / "trial"))
-    digest = trial.put(contents)
-    model = load(trial, digest, probe_vectorisers(FeatureSets((request.feature_set,))))
-    if not isinstance(model, Model):
-        raise UnusableModelError("; ".join(f"{problem.code}: {problem.detail}" for problem in model))
-
-
-def _period(table: Table, rows: Ints) -> Period:
-    times = table.occurred_ms[rows]
-    return Period(format_time(int(times[0])), format_time(int(times[-1])), len(rows), int(table.fraud[rows].sum()))
 
 
 def _report(
@@ -183,9 +116,9 @@ def _report(
         frauds=int(table.fraud[table.known].sum()),
         set_aside=int((~table.decided).sum()),
         dropped=dropped,
-        train=_period(table, parts.train),
-        calibrate=_period(table, parts.calibrate),
-        validate=_period(table, parts.validate),
+        train=period(table, parts.train),
+        calibrate=period(table, parts.calibrate),
+        validate=period(table, parts.validate),
         features=manifest.feature_names,
         review_at=policy.review_at,
         decline_at=policy.decline_at,

@@ -1,19 +1,24 @@
 """Computes the vector of every transaction in the order of time, by the functions that the worker runs.
 
-Vectors go to a file mapped into memory, so memory holds only one batch and the histories.
+`VectorPass` yields them batch by batch, with what is decided and probes; a `TableWriter` collects rows in a file mapped
+into memory, so memory holds only one batch and the histories.
 """
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from features.declaration import FeatureSet
-from features.history.store import Fate, Ints, Observed, Transactions
+from features.history.store import Entity, Fate, Ints, Observed
 from features.memory_store import MemoryStore
 from features.vector.vectorise import vectorise
+from models.artifact import ProbeHistories, Vector, vectors_of
 from models.policy import Floats
 from stream.control.probes import write_probe
 from stream.dataset.database import DatasetBatch
@@ -27,6 +32,18 @@ PROBES = 24
 """Rows of the file near which probes are taken, two each."""
 LONGEST_PROBE = 2_000
 """The most records of a history in a probe, so that artifacts stay small."""
+NO_PROBES = ProbeHistories((), ())
+
+
+class TableRows(NamedTuple):
+    """n rows of a table: `matrix` of shape (n, features), and the other columns as in `Table`."""
+
+    matrix: Floats
+    occurred_ms: Ints
+    labelled_ms: Ints
+    fraud: NDArray[np.int8]
+    decided: NDArray[np.bool_]
+    card_ids: Sequence[str]
 
 
 @dataclass(slots=True)
@@ -34,7 +51,7 @@ class Table:
     """All n transactions by time: `matrix` of shape (n, features), their labels and cards, and some of them as probes.
 
     `decided` is false for rows that the stream would not decide (repeated, contradicting). `card` has a number for each
-    card.
+    card. `fingerprint` hashes the rows, labels included.
     """
 
     matrix: Floats
@@ -44,8 +61,7 @@ class Table:
     card: Ints
     decided: NDArray[np.bool_]
     fingerprint: str = ""
-    probes: list[bytes] = field(default_factory=list)
-    probe_rows: list[int] = field(default_factory=list)
+    probes: ProbeHistories = NO_PROBES
 
     @property
     def last_ms(self) -> int:
@@ -58,78 +74,133 @@ class Table:
         return self.decided & (self.fraud >= 0) & (self.labelled_ms <= self.last_ms)
 
 
-def build_table(
-    source: TransactionsFile, feature_set: FeatureSet, folder: Path, seed: int, progress: Progress
-) -> Table:
-    """Run a file through the histories; a label becomes visible when it becomes known."""
-    rows = source.facts.rows
-    table = _create_table(rows, feature_set, folder)
-    pass_ = _FilePass(feature_set, table, np.random.default_rng(seed))
-    known_ms = -1
-    for batch in source.batches(lambda: pass_.batch_size):
-        until_ms = int(batch.transactions.occurred_ms[-1])
-        pass_.store.label_now(source.frauds_known(known_ms, until_ms))
-        known_ms = until_ms
-        pass_.process(batch)
-        progress("features", pass_.done, rows)
-    table.fingerprint = pass_.digest.hexdigest()
-    return table
+class TableWriter:
+    """Fills a table of `rows` rows in their order; its matrix is a file in `folder`, mapped into memory."""
 
-
-def _create_table(rows: int, feature_set: FeatureSet, folder: Path) -> Table:
-    shape = (rows, len(feature_set.names))
-    return Table(
-        matrix=np.lib.format.open_memmap(folder / "vectors.npy", "w+", np.float64, shape),
-        occurred_ms=np.empty(rows, np.int64),
-        labelled_ms=np.empty(rows, np.int64),
-        fraud=np.empty(rows, np.int8),
-        card=np.empty(rows, np.int64),
-        decided=np.empty(rows, np.bool_),
-    )
-
-
-class _FilePass:
-    """One pass over a file: the histories, and how far the table is filled."""
-
-    def __init__(self, feature_set: FeatureSet, table: Table, random: np.random.Generator) -> None:
-        self.store = MemoryStore(feature_set)
-        self.done = 0
-        self.batch_size = BATCH
-        self.digest = hashlib.sha256()
-        self._feature_set = feature_set
-        self._table = table
-        self._random = random
-        # Probes come from the last three quarters of the file, where histories are long.
-        rows = len(table.fraud)
-        self._probe_rows = np.linspace(rows // 4, rows - 1, PROBES).astype(int).tolist()
+    def __init__(self, rows: int, width: int, folder: Path) -> None:
+        self.table = Table(
+            matrix=np.lib.format.open_memmap(folder / "vectors.npy", "w+", np.float64, (rows, width)),
+            occurred_ms=np.empty(rows, np.int64),
+            labelled_ms=np.empty(rows, np.int64),
+            fraud=np.empty(rows, np.int8),
+            card=np.empty(rows, np.int64),
+            decided=np.empty(rows, np.bool_),
+        )
+        self._filled = 0
         self._cards: dict[str, int] = {}
 
-    def process(self, batch: DatasetBatch) -> None:
-        """Append one batch to the histories, and write its vectors to the table."""
-        transactions, table = batch.transactions, self._table
-        observed = self.store.observe_now(transactions)
-        rows = slice(self.done, self.done + len(transactions))
-        table.matrix[rows] = vectorise(self._feature_set, transactions, observed)
-        table.occurred_ms[rows] = transactions.occurred_ms
-        table.labelled_ms[rows] = batch.labelled_ms
-        table.fraud[rows] = batch.fraud
-        table.card[rows] = [self._cards.setdefault(card_id, len(self._cards)) for card_id in transactions.card_ids]
-        table.decided[rows] = [fate is Fate.DECIDE for fate in observed.fates]
-        self.digest.update("".join(batch.lines).encode())
-        probe_rows = [row for row in self._probe_rows if self.done <= row < self.done + len(transactions)]
-        if probe_rows:
-            self._keep_probes(transactions, observed)
-        self.done += len(transactions)
-        records = len(observed.cards.rows) + len(observed.merchants.rows)
-        self.batch_size = int(np.clip(len(transactions) * MAX_RECORDS // records, 16, BATCH))
+    def append(self, rows: TableRows) -> None:
+        """Write rows behind those that are there."""
+        table, at = self.table, slice(self._filled, self._filled + len(rows.fraud))
+        table.matrix[at] = rows.matrix
+        table.occurred_ms[at] = rows.occurred_ms
+        table.labelled_ms[at] = rows.labelled_ms
+        table.fraud[at] = rows.fraud
+        table.decided[at] = rows.decided
+        table.card[at] = [self._cards.setdefault(card_id, len(self._cards)) for card_id in rows.card_ids]
+        self._filled = at.stop
 
-    def _keep_probes(self, transactions: Transactions, observed: Observed) -> None:
+
+class VectorBatch(NamedTuple):
+    """Some transactions with their labels, their vectors of shape (n, features), and which the stream would decide."""
+
+    rows: DatasetBatch
+    matrix: Floats
+    decided: NDArray[np.bool_]
+
+
+@dataclass(slots=True)
+class _Probes:
+    """The probes taken so far."""
+
+    histories: list[msgspec.Raw] = field(default_factory=list)
+    vectors: list[Vector] = field(default_factory=list)
+
+
+class VectorPass:
+    """One pass of a transactions file through the histories; a label becomes visible when it becomes known.
+
+    `seed` chooses the probes.
+    """
+
+    def __init__(self, source: TransactionsFile, feature_set: FeatureSet, seed: int) -> None:
+        self._source = source
+        self._feature_set = feature_set
+        self._random = np.random.default_rng(seed)
+        self._store = MemoryStore(feature_set)
+        self._digest = hashlib.sha256()
+        self._done = 0
+        self._batch_size = BATCH
+        # Probes come from the last three quarters of the file, where histories are long.
+        rows = source.facts.rows
+        self._probe_rows = np.linspace(rows // 4, rows - 1, PROBES).astype(int).tolist()
+        self._probes = _Probes()
+
+    def batches(self, progress: Progress) -> Iterator[VectorBatch]:
+        """Yield all transactions by time, at one time in the file's order.
+
+        Raises:
+            FormulaError: a formula of the feature set raised, or returned no number.
+        """
+        known_ms = -1
+        for batch in self._source.batches(lambda: self._batch_size):
+            until_ms = int(batch.transactions.occurred_ms[-1])
+            self._store.label_now(self._source.frauds_known(known_ms, until_ms))
+            known_ms = until_ms
+            yield self._process(batch)
+            progress("features", self._done, self._source.facts.rows)
+
+    @property
+    def fingerprint(self) -> str:
+        """Return the SHA-256 over all transactions so far, labels included."""
+        return self._digest.hexdigest()
+
+    @property
+    def probes(self) -> ProbeHistories:
+        """Return the probes taken so far."""
+        return ProbeHistories(tuple(self._probes.histories), tuple(self._probes.vectors))
+
+    def _process(self, batch: DatasetBatch) -> VectorBatch:
+        """Append one batch to the histories, and compute its vectors."""
+        count = len(batch.transactions)
+        observed = self._store.observe_now(batch.transactions)
+        matrix = vectorise(self._feature_set, batch.transactions, observed)
+        decided = np.array([fate is Fate.DECIDE for fate in observed.fates], np.bool_)
+        self._digest.update("".join(batch.lines).encode())
+        found = VectorBatch(batch, matrix, decided)
+        if any(self._done <= row < self._done + count for row in self._probe_rows):
+            self._keep_probes(found, observed)
+        self._done += count
+        records = len(observed.cards.rows) + len(observed.merchants.rows)
+        self._batch_size = int(np.clip(count * MAX_RECORDS // records, 16, BATCH))
+        return found
+
+    def _keep_probes(self, batch: VectorBatch, observed: Observed) -> None:
         """Keep two transactions with short enough histories: a random one, and one with the card's longest history."""
         lengths = observed.cards.lengths
-        decided = np.array([fate is Fate.DECIDE for fate in observed.fates])
-        fit = np.flatnonzero(decided & (lengths <= LONGEST_PROBE) & (observed.merchants.lengths <= LONGEST_PROBE))
+        fit = np.flatnonzero(batch.decided & (lengths <= LONGEST_PROBE) & (observed.merchants.lengths <= LONGEST_PROBE))
         if not len(fit):
             return
         for row in dict.fromkeys((int(self._random.choice(fit)), int(fit[np.argmax(lengths[fit])]))):
-            self._table.probes.append(write_probe(transactions, observed, row))
-            self._table.probe_rows.append(self.done + row)
+            self._probes.histories.append(msgspec.Raw(write_probe(batch.rows.transactions, observed, row)))
+            self._probes.vectors += vectors_of(batch.matrix[row : row + 1])
+
+
+def build_table(
+    source: TransactionsFile, feature_set: FeatureSet, folder: Path, seed: int, progress: Progress
+) -> Table:
+    """Compute the vectors of a file, and return all of its rows as a table."""
+    writer, pass_ = (
+        TableWriter(source.facts.rows, len(feature_set.names), folder),
+        VectorPass(source, feature_set, seed),
+    )
+    for rows, matrix, decided in pass_.batches(progress):
+        seen = rows.transactions
+        writer.append(TableRows(matrix, seen.occurred_ms, rows.labelled_ms, rows.fraud, decided, seen.card_ids))
+    writer.table.fingerprint, writer.table.probes = pass_.fingerprint, pass_.probes
+    return writer.table
+
+
+def reach_ms(feature_set: FeatureSet) -> int:
+    """Return how far the features look back: nearer to a file's beginning, histories are incomplete."""
+    return max((row.reach_ms for row in feature_set.rows if row.entity is not Entity.NONE), default=0)

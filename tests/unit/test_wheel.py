@@ -25,6 +25,8 @@ EXTRAS = {
     "score --topic --diff": "train",
     "replay t-1": "train",
     "publish payments.csv": "train",
+    "features compute payments.csv --out vectors.parquet": "train",
+    "model import payments.csv --vectors payments.csv --name cards": "train",
     "bench features": "train",
     "bench stages --model 3f9a02c1": "train",
     "demo": "demo",
@@ -37,7 +39,7 @@ from stream.cli.main import main
 answers = []
 for words in json.loads(sys.argv[1]):
     used = CliRunner().invoke(main, words.split(), prog_name="fraudstream")
-    name = words.split()[: 2 if words.startswith("bench") else 1]
+    name = words.split()[: 2 if words.startswith(("bench", "features", "model")) else 1]
     explained = CliRunner().invoke(main, [*name, "--help"], prog_name="fraudstream")
     answers.append((used.exit_code, used.stdout, used.stderr, explained.stdout))
 print(json.dumps(answers))

@@ -1,10 +1,12 @@
-"""Checks of what reads model artifacts, values in Redis, and the challenger's pipe: each takes any bytes."""
+"""Checks of what reads model artifacts and files, values in Redis, and the challenger's pipe: each takes any bytes."""
 
 import asyncio
+import json
 import warnings
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
@@ -29,6 +31,8 @@ from shadow.errors import ChallengerProcessError
 from shadow.process import ChallengerProcess
 from shadow.protocol import Compare, Setup, encode
 from stream.control.probes import vectorise_probe
+from stream.training.model_file import parse_model_file
+from stream.training.request import ModelFileError
 from support.features.stored_histories import NAMES as ENTITIES
 from support.features.stored_histories import NOW_MS, history, use
 from support.model_artifacts import FINGERPRINT, NAMES, history_vectors, rows
@@ -62,6 +66,14 @@ def check_model_texts(data: bytes) -> None:
     with suppress(DamagedArtifactError):
         booster = Booster(data.decode("ascii", "replace"), NAMES)
         assert booster.margins(MATRIX).shape == (len(MATRIX),)
+
+
+def check_model_files(data: bytes) -> None:
+    """Import a model from what LightGBM saves, and serve what is imported."""
+    with suppress(ModelFileError):
+        model = parse_model_file(data, Path("model.txt"), NAMES, by_position=True)
+        assert Booster(model.text, NAMES).margins(MATRIX).shape == (len(MATRIX),)
+        assert json.loads(json.dumps(model.parameters, allow_nan=False)) == model.parameters
 
 
 def check_probes(data: bytes) -> None:

@@ -31,7 +31,7 @@ from support.control_events import MODELS, accepted, event, restore_of
 from support.features import stored_histories
 from support.features.recount import transactions
 from support.fuzz import control_checks, stored_checks, topic_checks
-from support.model_artifacts import artifact
+from support.model_artifacts import artifact, train
 from support.record_batches import CODECS, HEADER_BYTES, LAST_DELTA_AT, marker, packed, sent, signed, with_body
 from support.shadow_cases import scored
 from support.stream_records import CARD_NUMBER, FULL_PAYMENT, LATEST_MS, MENTION, PAYMENT, literally
@@ -181,6 +181,12 @@ def _model_texts() -> Sequence[bytes]:
     return [artifact()["model.txt"], artifact(seed=3)["model.txt"]]
 
 
+def _model_files() -> Sequence[bytes]:
+    named, nameless = train(), train(("Column_0", "Column_1", "Column_2"), seed=3)
+    texts = [named.model_to_string(), nameless.model_to_string()]
+    return [*(text.encode() for text in texts), texts[0].replace("[seed: 0]", "[seed: 1e999]").encode()]
+
+
 def _probes() -> Sequence[bytes]:
     store = MemoryStore(stored_checks.default_set())
     earlier = [
@@ -253,6 +259,7 @@ TARGETS = {
     "snapshots": Target(control_checks.check_snapshots, _snapshots),
     "artifacts": Target(stored_checks.check_artifacts, cache(_artifacts)),
     "model-texts": Target(stored_checks.check_model_texts, cache(_model_texts)),
+    "model-files": Target(stored_checks.check_model_files, cache(_model_files)),
     "probes": Target(stored_checks.check_probes, cache(_probes)),
     "histories": Target(stored_checks.check_histories, _histories),
     "redis-states": Target(stored_checks.check_redis_states, _redis_states),

@@ -25,6 +25,7 @@ from stream.rescoring.reasons import Reason
 from stream.settings import PREFIX, Settings
 from stream.telemetry.attributes import MEANINGS
 from stream.telemetry.catalogue import CATALOGUE, prometheus_name
+from stream.training.vectors_file import COLUMNS
 
 sys.path.append(str(Path(__file__).parents[2]))  # run as a script, this file has to find `support`
 from support.features import page as features_page
@@ -110,6 +111,10 @@ def fate(row: ErrorFate) -> str:
     return "; ".join((row.handling, *others))
 
 
+def vectors() -> str:
+    return table(("column", "meaning"), ((f"`{name}`", meaning) for name, meaning in COLUMNS.items()))
+
+
 def fates() -> str:
     rows = ((", ".join(map(shown, kinds)), row.cause, fate(row), row.details) for kinds, row in TABLE.items())
     return table(("error", "cause", "fate", "details"), rows)
@@ -145,6 +150,7 @@ PARTS: dict[tuple[str, str], Callable[[], str]] = {
     (f"{REFERENCE}/features.md", "aggregates"): partial(features_page.aggregates, table),
     (f"{REFERENCE}/features.md", "default"): partial(features_page.default, table),
     (f"{REFERENCE}/features.md", "extended"): partial(features_page.extended, table),
+    (f"{REFERENCE}/vectors-file.md", "vectors"): vectors,
     (f"{REFERENCE}/commands-and-events.md", "events"): members("models/commands.py", EventKind, "kind"),
     (f"{REFERENCE}/commands-and-events.md", "problems"): members("models/problems.py", ProblemCode, "code"),
     (f"{REFERENCE}/metrics-and-spans.md", "attributes"): attributes,

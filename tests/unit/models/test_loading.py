@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.artifact import digest_of, same_bits
+from models.artifact import Imported, TrainingData, digest_of, same_bits
 from models.booster import Booster, text_of
 from models.calibration import Calibrator
 from models.errors import DamagedArtifactError, ProbeError, ScoringError
@@ -257,3 +257,13 @@ def test_a_tree_with_one_leaf_scores_as_in_lightgbm() -> None:
 
 def test_the_digest_of_an_artifact_is_stable() -> None:
     assert digest_of(artifact()) == digest_of(artifact())
+
+
+def test_a_manifest_says_what_its_model_was_trained_on_or_that_it_was_imported() -> None:
+    with pytest.raises(ValueError, match="training, imported: expected one of the two"):
+        artifact(training=None)
+    data = msgspec.json.decode(artifact()["manifest.json"])["training"]
+    imported = Imported(model_file="a" * 64, calibrated_on=msgspec.convert(data, TrainingData))
+    with pytest.raises(ValueError, match="training, imported: expected one of the two"):
+        artifact(imported=imported)
+    assert b"training" not in artifact(training=None, imported=imported)["manifest.json"]

@@ -30,6 +30,8 @@ ALLOWED: dict[tuple[str, ...], set[str]] = {
     ("model", "promote", "3f9a02c1", "--wait", "1"): KAFKA | MODELS,
     ("shadow", "report"): KAFKA | RICH | {"numpy"},
     ("features", "list"): KAFKA | RICH | {"numpy"},
+    ("features", "compute", "--help"): KAFKA | RICH | {"numpy"},
+    ("model", "import", "--help"): KAFKA | MODELS,
     ("features", "rebuild"): KAFKA | RICH | HISTORIES,
     ("publish", "--help"): KAFKA | RICH | {"numpy"},
     ("demo", "--help"): KAFKA | RICH,

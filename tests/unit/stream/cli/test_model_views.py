@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaConnectionError
 from click.testing import CliRunner, Result
 
 from features.declaration import load
-from models.artifact import TrainingData
+from models.artifact import Imported, TrainingData
 from models.commands import Command, CommandKind, Event
 from models.errors import RepositoryUnavailableError
 from models.problems import Problem, ProblemCode
@@ -160,6 +160,7 @@ def test_the_json_list_has_all_fields(run: Run, models: Path, digests: tuple[str
         "version": "2026-10-14",
         "stored_at": "2026-09-21T14:13:20.000Z",
         "training": msgspec.to_builtins(data(8_123_400)),
+        "imported": None,
         "fingerprint": "fingerprint-1",
         "parent": None,
         "metrics": METRICS,
@@ -288,6 +289,44 @@ def test_a_model_that_is_not_there_or_damaged_is_refused(run: Run, models: Path,
         file.write(" ")
     damaged = run(NOTHING, "show", digests[0])
     assert (damaged.exit_code, "store it again" in damaged.stderr) == (1, True)
+
+
+def theirs(**known: Any) -> dict[str, bytes]:
+    """Make a model that was trained elsewhere."""
+    imported = Imported(model_file="b" * 64, calibrated_on=data(250_000), **known)
+    return artifact(name="theirs", version="2026-10-14", metrics=METRICS, training=None, imported=imported)
+
+
+def test_an_imported_model_is_listed_as_such_with_the_end_of_its_training(run: Run, models: Path) -> None:
+    repository = Repository(str(models))
+    repository.put(theirs(trained_until="2026-09-01T00:00:00.000Z"))
+    wide = lines(run(NOTHING, "list", width=120))
+    assert "imported, to 2026-09-01 0.9398 0.6123 0.2812" in " ".join(wide[1].split())
+    assert "Of imported models, measured on the end of the vectors." in " ".join(wide)
+    repository.put(theirs())
+    narrow = lines(run(NOTHING, "list"))
+    assert max(map(len, narrow[:-2])) <= WIDTH
+    assert {"imported", "imported, to 2026-09-01"} <= {part for line in narrow for part in re.split("  +", line)}
+    listed = json.loads(run(NOTHING, "list", "--json").stdout)["models"]
+    assert {(one["training"], one["imported"].get("trained_until")) for one in listed} == {
+        (None, "2026-09-01T00:00:00.000Z"),
+        (None, None),
+    }
+
+
+def test_the_page_of_an_imported_model_says_what_is_known_of_its_training(run: Run, models: Path) -> None:
+    digest = Repository(str(models)).put(theirs(features_by_position=True))
+    found = lines(run(NOTHING, "show", digest))
+    for line in (
+        "imported       trained elsewhere, until an unknown time",
+        f"model file     {'b' * 64}",
+        "calibrated on  2026-08-02T00:00:03.000Z to 2026-10-14T23:59:11.000Z",
+        "               250,000 transactions, 1,000 frauds (0.40%)",
+        "features       3: a, b, c, by position",
+        "measured on the end of the vectors that it was imported with",
+    ):
+        assert line in found
+    assert not any(line.startswith("trained on") for line in found)
 
 
 # --- history

@@ -13,7 +13,7 @@ from features.declaration import load as load_features
 from features.history.store import Transactions
 from features.memory_store import MemoryStore
 from features.vector.vectorise import vectorise
-from models.artifact import PROBE_HISTORIES, ProbeHistories, same_bits
+from models.artifact import PROBE_HISTORIES, ProbeHistories, matrix_of, same_bits
 from models.errors import ProbeError, RepositoryUnavailableError
 from models.loading import Model, load
 from models.repository import Repository
@@ -133,8 +133,11 @@ def _vector(store: MemoryStore, transactions: Transactions) -> np.ndarray:
 
 
 def test_probe_histories_reproduce_their_vectors(table: Table) -> None:
-    assert len(table.probes) > 2
-    assert same_bits(vectorise_probe(FEATURES)(table.probes), np.asarray(table.matrix[table.probe_rows]))
+    assert len(table.probes.histories) > 2
+    expected = matrix_of(table.probes.vectors, len(FEATURES))
+    assert same_bits(vectorise_probe(FEATURES)([bytes(one) for one in table.probes.histories]), expected)
+    rows = np.where(np.isnan(table.matrix), np.nan, table.matrix)
+    assert {row.tobytes() for row in expected} <= {row.tobytes() for row in rows}
 
 
 @pytest.mark.parametrize("probe", [b"{}", b"{", b'{"occurred_ms":1e99}', b"\xff"])

@@ -1,0 +1,59 @@
+"""`fraudstream model import`: stores a model that was trained elsewhere, and prints the report as `train` does."""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+
+from models.errors import ModelError, RepositoryUnavailableError
+from models.repository import Repository
+from stream.cli.feature_sets import features_or_refuse
+from stream.cli.output import refuse, say
+from stream.cli.progress import bars
+from stream.cli.repository import refuse_repository, repository_or_refuse
+from stream.cli.settings import settings_or_refuse
+from stream.cli.train import add_measures, add_parts, report_table
+from stream.dataset.errors import FileError
+from stream.training import import_run
+from stream.training.request import ImportReport, ImportRequest, TrainingError
+
+
+def import_model(options: Mapping[str, Any], *, as_json: bool) -> None:
+    """Import a model; exit with 1 if it or the vectors cannot be used, and with 2 for options that cannot be."""
+    if options["use_training_rows"] and options["trained_until_ms"] is None:
+        raise click.UsageError("--use-training-rows is for --trained-until: without it all vectors are used")
+    settings = settings_or_refuse()
+    try:
+        request = ImportRequest(
+            sets=features_or_refuse(settings.features), code_version=version("fraudstream"), **options
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    report = _import(request, repository_or_refuse(settings))
+    for warning in report.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    say(as_json, msgspec.to_builtins(report), "") if as_json else _print(report)
+
+
+def _import(request: ImportRequest, repository: Repository) -> ImportReport:
+    try:
+        with bars() as progress:
+            return import_run.import_model(request, repository, progress)
+    except RepositoryUnavailableError as error:
+        refuse_repository(error)
+    except (TrainingError, FileError, ModelError) as error:
+        refuse(str(error))
+
+
+def _print(report: ImportReport) -> None:
+    table = report_table(report)
+    table.add_row("model", f"{report.file}, trained elsewhere until {report.trained_until or 'an unknown time'}")
+    table.add_row("vectors", f"{report.rows:,}, {report.labelled:,} labelled, {report.frauds:,} frauds")
+    if report.trained_on:
+        table.add_row("left out", f"{report.trained_on:,} labelled vectors, because the model was trained on them")
+    add_parts(table, {"calibrate": report.calibrate, "validate": report.validate})
+    add_measures(table, report)
+    Console().print(table)

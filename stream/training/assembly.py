@@ -1,0 +1,101 @@
+"""What every model goes through once it has trees: calibrate, choose thresholds, measure, take probes, verify.
+
+It does not matter where the trees were trained: `run` has just fitted them, `import_run` has read them from a file.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from features.declaration import FeatureSet
+from features.history.store import Ints
+from features.vector.sets import FeatureSets
+from models.artifact import Artifact, Contents, ProbeRows, TrainingData, vectors_of, write_artifact
+from models.booster import Booster
+from models.calibration import Calibration, Calibrator
+from models.loading import Model, load
+from models.policy import Floats, Policy
+from models.repository import Repository
+from models.times import format_time
+from stream.control.probes import probe_vectorisers
+from stream.training.evaluation import calibrate, choose_policy, measure
+from stream.training.request import Period, Shares, UnusableModelError
+from stream.training.vectors import Table
+
+PROBE_ROWS = 64
+"""Rows that the artifact keeps with their scores, to prove that a worker computes the same."""
+_BLOCK_ROWS = 65_536
+
+
+class Decisions(NamedTuple):
+    """How margins become decisions, how good these are, and the rows that prove the scores."""
+
+    calibration: Calibration
+    policy: Policy
+    metrics: dict[str, float]
+    probe_rows: ProbeRows
+
+
+def fit_decisions(booster: Booster, table: Table, parts: tuple[Ints, Ints], shares: Shares) -> Decisions:
+    """Calibrate on the rows of the first part; choose the thresholds, and measure, on those of the second.
+
+    Raises:
+        UnusableModelError: the probability of fraud does not rise with the margin.
+        MissingExtraError: scikit-learn is not installed.
+    """
+    calibrated_on, validated_on = parts
+    calibration = calibrate(margins(booster, table, calibrated_on), table.fraud[calibrated_on])
+    scores = Calibrator.of(calibration).probabilities(margins(booster, table, validated_on))
+    policy = choose_policy(scores, shares.review, shares.decline)
+    metrics = measure(table, validated_on, scores, policy)
+    return Decisions(calibration, policy, metrics, _probe_rows(booster, table, validated_on, (calibration, scores)))
+
+
+def margins(booster: Booster, table: Table, rows: Ints) -> Floats:
+    """Return the margins of some rows, computed in blocks because the matrix may not fit into memory."""
+    blocks = np.array_split(rows, max(1, len(rows) // _BLOCK_ROWS))
+    return np.concatenate([booster.margins(np.asarray(table.matrix[block])) for block in blocks])
+
+
+def _probe_rows(booster: Booster, table: Table, rows: Ints, fitted: tuple[Calibration, Floats]) -> ProbeRows:
+    """Return rows spread evenly over the scores, from the lowest to the highest."""
+    calibration, scores = fitted
+    by_score = rows[np.argsort(scores, kind="stable")]
+    matrix = np.asarray(table.matrix[by_score[np.linspace(0, len(rows) - 1, PROBE_ROWS).astype(int)]])
+    expected = Calibrator.of(calibration).probabilities(booster.margins(matrix))
+    return ProbeRows(vectors_of(matrix), tuple(expected.tolist()))
+
+
+def store(artifact: Artifact, feature_set: FeatureSet, repository: Repository, folder: Path) -> str:
+    """Load an artifact from a trial repository in `folder`, as a worker would, then store it; return its digest.
+
+    Raises:
+        UnusableModelError: a worker could not serve it; nothing is stored.
+        RepositoryUnavailableError: the repository cannot be written.
+    """
+    contents = write_artifact(artifact)
+    _verify(contents, feature_set, folder)
+    return repository.put(contents)
+
+
+def _verify(contents: Contents, feature_set: FeatureSet, folder: Path) -> None:
+    trial = Repository(str(folder / "trial"))
+    digest = trial.put(contents)
+    model = load(trial, digest, probe_vectorisers(FeatureSets((feature_set,))))
+    if not isinstance(model, Model):
+        raise UnusableModelError("; ".join(f"{problem.code}: {problem.detail}" for problem in model))
+
+
+def period(table: Table, rows: Ints) -> Period:
+    """Return the times of the first and the last of some rows, in order of time, and how many there are."""
+    times = table.occurred_ms[rows]
+    return Period(format_time(int(times[0])), format_time(int(times[-1])), len(rows), int(table.fraud[rows].sum()))
+
+
+def data_of(table: Table, rows: Ints) -> TrainingData:
+    """Return what a manifest says of rows of a table that its model was fitted to."""
+    found = period(table, rows)
+    return TrainingData(
+        since=found.since, until=found.until, rows=found.rows, frauds=found.frauds, fingerprint=table.fingerprint
+    )

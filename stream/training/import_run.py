@@ -1,0 +1,134 @@
+"""Import a model that was trained elsewhere: check it, calibrate it on vectors, choose thresholds, measure, store.
+
+What follows the checks is what `run` does with a model that it has trained. The same files and request give the same
+digest.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from models.artifact import Artifact, Imported, Manifest
+from models.booster import Booster
+from models.repository import Repository
+from models.times import format_time
+from stream.training.assembly import data_of, fit_decisions, period, store
+from stream.training.evaluation import UnseenSplit, split_unseen
+from stream.training.model_file import ModelFile, read_model_file
+from stream.training.request import ImportReport, ImportRequest, Progress
+from stream.training.vectors import Table, reach_ms
+from stream.training.vectors_file import Vectors, open_vectors, read_table
+
+_MOST_NAMED = 5
+
+
+def import_model(request: ImportRequest, repository: Repository, progress: Progress) -> ImportReport:
+    """Store a model file as an artifact, calibrated and with thresholds, in the repository.
+
+    The model file is checked before the vectors are read.
+
+    Raises:
+        TrainingError: the model or the vectors cannot be used, or the model does not predict the labels.
+        FileError: a library is not installed.
+        ModelError: the repository cannot be written.
+    """
+    repository.check_writable()
+    with tempfile.TemporaryDirectory(prefix="fraudstream-import-") as name:
+        folder = Path(name)
+        vectors = open_vectors(request.vectors, request.sets, folder)
+        model = read_model_file(request.file, vectors.feature_set.names, by_position=request.features_by_position)
+        table = read_table(vectors, folder, request.threads, progress)
+        parts = split_unseen(
+            table,
+            vectors.since_ms + reach_ms(vectors.feature_set),
+            None if request.use_training_rows else request.trained_until_ms,
+        )
+        artifact = _build(request, (vectors, model), table, parts)
+        progress("evaluate", 1, 1)
+        digest = store(artifact, vectors.feature_set, repository, folder)
+        warnings = tuple(_warnings(request, model, table, vectors.feature_set.names))
+    return _report(request, digest, artifact.manifest, (table, parts, warnings))
+
+
+def _build(request: ImportRequest, given: tuple[Vectors, ModelFile], table: Table, parts: UnseenSplit) -> Artifact:
+    vectors, model = given
+    names = vectors.feature_set.names
+    until = request.trained_until_ms
+    decisions = fit_decisions(Booster(model.text, names), table, (parts.calibrate, parts.validate), request.shares)
+    manifest = Manifest(
+        name=request.name,
+        version=request.version or format_time(table.last_ms)[:10],
+        fingerprint=vectors.feature_set.fingerprint,
+        feature_names=names,
+        imported=Imported(
+            model_file=model.digest,
+            calibrated_on=data_of(table, parts.calibrate),
+            trained_until=None if until is None else format_time(until),
+            features_by_position=model.features_by_position,
+        ),
+        code_version=request.code_version,
+        parameters=model.parameters,
+        seed=model.seed,
+        metrics=decisions.metrics,
+        calibration=decisions.calibration,
+        policy=decisions.policy,
+    )
+    return Artifact(
+        manifest=manifest, model_text=model.text, probe_rows=decisions.probe_rows, probe_histories=table.probes
+    )
+
+
+def _warnings(request: ImportRequest, model: ModelFile, table: Table, names: tuple[str, ...]) -> Iterator[str]:
+    """Yield what the import could not prove."""
+    if request.trained_until_ms is None:
+        yield (
+            "nothing says until when the model was trained: if it has seen these transactions, its probabilities and "
+            "metrics are too good; state --trained-until"
+        )
+    elif request.use_training_rows:
+        yield "the model was calibrated and measured on transactions of its training: its metrics are too good"
+    if model.features_by_position:
+        yield "the model names no features: nothing proves that their order is that of the feature set"
+    filled = [name for at, name in enumerate(names) if name in model.undefined_as_0 and _is_undefined(table, at)]
+    if filled:
+        more = f" and {len(filled) - _MOST_NAMED} more" if len(filled) > _MOST_NAMED else ""
+        yield (
+            f"{', '.join(filled[:_MOST_NAMED])}{more}: sometimes undefined, but never in the model's training, so it "
+            "takes undefined for 0; train on the vectors as they are, without filling gaps"
+        )
+
+
+def _is_undefined(table: Table, column: int) -> bool:
+    """Tell whether a feature is undefined in some row."""
+    return bool(np.isnan(table.matrix[:, column]).any())
+
+
+def _report(
+    request: ImportRequest, digest: str, manifest: Manifest, seen: tuple[Table, UnseenSplit, tuple[str, ...]]
+) -> ImportReport:
+    table, parts, warnings = seen
+    until = request.trained_until_ms
+    known = table.known
+    return ImportReport(
+        digest=digest,
+        name=manifest.name,
+        version=manifest.version,
+        fingerprint=manifest.fingerprint,
+        file=str(request.file),
+        vectors=str(request.vectors),
+        rows=len(table.fraud),
+        labelled=int(known.sum()),
+        frauds=int(table.fraud[known].sum()),
+        trained_until=None if until is None else format_time(until),
+        trained_on=parts.trained_on,
+        features_by_position=manifest.imported is not None and manifest.imported.features_by_position,
+        calibrate=period(table, parts.calibrate),
+        validate=period(table, parts.validate),
+        features=manifest.feature_names,
+        review_at=manifest.policy.review_at,
+        decline_at=manifest.policy.decline_at,
+        metrics=manifest.metrics,
+        warnings=warnings,
+    )

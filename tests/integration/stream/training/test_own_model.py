@@ -1,0 +1,60 @@
+"""The notebook's model, trained outside of fraudstream, is promoted on a fleet and decides its payments."""
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from features.declaration import load
+from models.repository import Repository
+from stream.contract.outputs import Score
+from support.fleet.fleet import Fleet, until
+from support.notebook import run_notebook
+from support.paths import HOUSE
+
+NOTEBOOK = HOUSE / "examples" / "notebooks" / "own-model.ipynb"
+PAYMENTS = 3_000
+NAMES = load(None).names
+
+
+def vectors_by_transaction(path: Path) -> dict[str, dict[str, float | None]]:
+    chosen = ", ".join(NAMES)
+    rows = duckdb.sql(f"SELECT transaction_id, {chosen} FROM '{path}'").fetchall()  # noqa: S608 - our own names
+    return {name: dict(zip(NAMES, values, strict=True)) for name, *values in rows}
+
+
+def deciding(score: Score) -> Any:
+    return score.model and score.model.digest, score.arm, score.decided_by, score.degraded
+
+
+@pytest.mark.acceptance
+def test_the_notebooks_model_decides_payments_with_the_vectors_that_features_compute_gives(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    printed = run_notebook(NOTEBOOK, tmp_path / "notebook", FRAUDSTREAM_MODELS=fleet.models)
+    (digest,) = Repository(fleet.models).digests()
+    assert f"model {digest}" in printed
+    assert "scores are those of the notebook's model" in printed
+
+    worker = fleet.worker()
+    until(lambda: worker.has_joined, "the group is joined")
+    fleet.promote(digest)
+    worker.await_ready()
+    payments, vectors = tmp_path / "payments.parquet", tmp_path / "vectors.parquet"
+    duckdb.sql(
+        f"SELECT * EXCLUDE (fraud, labelled_at) FROM '{tmp_path / 'notebook' / 'payments.parquet'}' "  # noqa: S608
+        f"ORDER BY occurred_at, transaction_id LIMIT {PAYMENTS}"
+    ).write_parquet(str(payments))
+    for words in (("publish", str(payments)), ("features", "compute", str(payments), "--out", str(vectors))):
+        done = fleet.cli(*words)
+        assert done.returncode == 0, done.stderr
+
+    scores = fleet.await_scores(PAYMENTS)
+    assert {deciding(score) for score in scores} == {(digest, "live", "model", ())}
+    assert {score.transaction_id: score.features for score in scores} == vectors_by_transaction(vectors)
+    assert len({score.decision for score in scores}) > 1
+    shown = fleet.cli("model", "show", digest)
+    assert "imported       trained elsewhere, until 2026-02-10T00:00:00.000Z" in shown.stdout
+    assert "role           live" in shown.stdout
+    assert worker.terminate() == 0
