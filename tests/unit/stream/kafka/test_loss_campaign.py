@@ -2,7 +2,7 @@
 
 from types import MappingProxyType
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from models.judge import InputTopic
@@ -70,7 +70,8 @@ class Partition:
             self.progress = self.progress._replace(decided=place_of(start.log, stop - 1))
             self.decided_in = self.incarnation
         if committed:
-            self.progress = self.progress._replace(committed=stop, topic_id=f"id-{self.incarnation}", log=start.log)
+            position = max(stop, start.committed or 0)  # a worker never commits less than before
+            self.progress = self.progress._replace(committed=position, topic_id=f"id-{self.incarnation}", log=start.log)
 
     def accept(self, _: int) -> None:
         loss = self.found()
@@ -109,6 +110,7 @@ OPERATIONS = [
 ]
 
 
+@example([(Partition.decide, 1), (Partition.read_dead_letters, 1), (Partition.decide, 0), (Partition.remove, 2)])
 @given(st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 5)), min_size=3, max_size=20))
 def test_a_partition_goes_on_exactly_where_nothing_unread_is_passed_over(
     steps: list[tuple[type[Partition.append], int]],

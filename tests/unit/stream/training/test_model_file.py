@@ -135,7 +135,7 @@ def own_objective(margins: np.ndarray, data: lightgbm.Dataset) -> tuple[np.ndarr
         ),
         ({"linear_tree": True}, "has linear models in its leaves: train with linear_tree=false"),
     ],
-    ids=str,
+    ids=("regression", "cross entropy", "multiclass", "own objective", "random forest", "linear trees"),
 )
 def test_a_model_whose_margins_are_not_supported_is_refused(
     path: Path, parameters: dict[str, Any], message: str
