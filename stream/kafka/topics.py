@@ -214,7 +214,8 @@ async def _create(
                 if code == InvalidReplicationFactorError.errno
                 else ""
             )
-            raise TopicsError(f"{topic}: {for_code(code).__name__} {' '.join(map(str, filter(None, message)))}{few}")
+            why = " ".join(map(str, filter(None, message))).rstrip(".")
+            raise TopicsError(f"{topic}: {for_code(code).__name__} {why}{few}")
 
 
 def _wrong_counts(settings: Settings, counts: Mapping[str, int], partitions: int) -> list[tuple[str, int]]:

@@ -13,6 +13,7 @@ from support.mistakes.servers import Servers, servers
 WITH_SERVERS = [one for one in ALL if one.stage is not Stage.NO_SERVER]
 
 
+@pytest.mark.acceptance
 def test_every_mistake_beside_servers_ends_as_the_page_says(
     kafka: Cluster, redis_url: str, topic_prefix: str, tmp_path: Path
 ) -> None:

@@ -14,12 +14,15 @@ DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
 CHANGING = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"), "TIME"),
     (re.compile(r"\b[0-9a-f]{32}\b"), "ID"),
-    (re.compile(r"[-+]?\d+\.\d{4,}\b"), "N"),
+    (re.compile(r"(?<![\d.])[-+]?\d+\.\d{4,}\b"), "N"),
+    (re.compile(r"[\d,]+ bytes"), "N bytes"),
     (re.compile(r"in \d+\.\d s, \d+\.\d a second, at most \d+ ms late"), "in N s, N a second, at most N ms late"),
     (re.compile(r" {2,}"), "  "),
     (re.compile(r"─+"), "─"),
 )
-"""What differs between runs or machines: times, ids, scores and metrics, rates, and the width of tables."""
+"""What differs between runs or machines: times, ids, scores and metrics, sizes, rates, and the width of tables."""
+COLUMNS = "300"
+"""Wide enough for one line, however long the path of the folder is."""
 
 
 class Transcript:
@@ -30,7 +33,7 @@ class Transcript:
         self._words = dict(words)
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("FRAUDSTREAM_", "OTEL_"))}
         named = {f"FRAUDSTREAM_{name}": value for name, value in settings.items()}
-        self._environment = kept | named | {"COLUMNS": "100", "PATH": f"{BIN}:{kept['PATH']}"}
+        self._environment = kept | named | {"COLUMNS": COLUMNS, "PATH": f"{BIN}:{kept['PATH']}"}
         self.digests: list[str] = []
         """The digests that were printed, in order; the first is called DIGEST-1."""
         self.text = ""

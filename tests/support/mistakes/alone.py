@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from stream.settings import PREFIX
 from support.fleet.payments import luhn, put_model
 from support.mistakes.mistake import DIGEST, Mistake, Place
 
@@ -18,6 +19,7 @@ ROW = MappingProxyType(
         "fraud": "false",
     }
 )
+MISSPELLED = "FRAUDSTREAM_BROKER"
 TRAIN = "train payments.csv --name cards"
 
 
@@ -74,7 +76,7 @@ SETTINGS = (
     Mistake(
         title="A setting is misspelled",
         command="topics apply --partitions 4",
-        settings={"BROKER": "kafka-1:9092"},
+        settings={MISSPELLED.removeprefix(PREFIX): "kafka-1:9092"},
         note="The misspelled variable has no effect, so the command goes to the default broker.",
     ),
     Mistake(title="A length of time in an unknown unit", command="worker", settings={"DRAIN_SECONDS": "2 fortnights"}),

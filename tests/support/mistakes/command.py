@@ -1,6 +1,6 @@
-"""Writes docs/reference/mistakes.md anew: `.venv/bin/python tests/support/mistakes/command.py --servers`.
+"""Writes docs/reference/mistakes.md anew: `.venv/bin/python tests/support/mistakes/command.py`.
 
-Without `--servers` it makes the mistakes that need none, and what the page says of the others stays.
+It makes the mistakes that need no server, or with `--servers` the others; what the page says of the rest stays.
 """
 
 import argparse
@@ -59,11 +59,10 @@ def reported() -> Iterator[None]:
 def main() -> None:
     """Read the arguments, make the mistakes and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--servers", action="store_true", help="also those that need Kafka and Redis")
+    parser.add_argument("--servers", action="store_true", help="those that need Kafka and Redis")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mistakes-") as name:
-        answers = made_alone(Path(name))
-        write(answers | (made_with_servers(Path(name)) if arguments.servers else {}))
+        write(made_with_servers(Path(name)) if arguments.servers else made_alone(Path(name)))
 
 
 if __name__ == "__main__":

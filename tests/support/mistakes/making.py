@@ -28,7 +28,7 @@ LOG_LINE = re.compile(r"^\d{4}-\d\d-\d\dT\S+Z [A-Z]+ .*\n", re.MULTILINE)
 CHANGING = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"), "2026-01-31T12:00:00.000Z"),
     (re.compile(rf"\b(?!{DIGEST})[0-9a-f]{{64}}\b"), OTHER_DIGEST),
-    (re.compile(r"\('127\.0\.0\.1', \d+\)"), "('127.0.0.1', 9092)"),
+    (re.compile(r"\('127\.0\.0\.1', \d+\)"), "('127.0.0.1', …)"),
     (re.compile(r"such as FRAUDSTREAM_HTTP=127\.0\.0\.1:\d+"), "such as FRAUDSTREAM_HTTP=127.0.0.1:6067"),
     (re.compile(r"\b[0-9a-f]{32}\b"), "6d0c4b1e59aa4c029d3f7b8e21f0a6c4"),
 )

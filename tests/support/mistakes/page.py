@@ -21,7 +21,7 @@ SECTIONS: Mapping[str, tuple[Mistake, ...]] = {
 ALL = tuple(mistake for group in SECTIONS.values() for mistake in group)
 GOES_ON = "No exit code: the worker waits until it is mended, and then goes on."
 BEGIN, END = "<!-- written by tests/support/mistakes/command.py -->\n", "<!-- end of what is written -->\n"
-HINT = "write the page anew: python tests/support/mistakes/command.py --servers"
+HINT = "write the page anew: python tests/support/mistakes/command.py, and again with --servers"
 
 
 def written(answers: Mapping[str, Answer]) -> str:

@@ -136,8 +136,10 @@ async def test_a_fetcher_that_is_closed_while_its_assignment_is_replaced_ends(mo
     fetcher = fetcher_of(HangingBroker({}), (SOUND,))
     await asyncio.sleep(0.01)
     fetcher._subscriptions.assign_from_user({FAILING})
-    while not any(task.cancelling() for task in fetcher._pending_tasks):
-        await asyncio.sleep(0)  # it cancels its requests of the old assignment now, and waits for them
+    for _ in range(100):  # until it has cancelled its requests of the old assignment, and waits for them
+        if any(task.cancelling() for task in fetcher._pending_tasks):
+            break
+        await asyncio.sleep(0)
     closing = asyncio.create_task(fetcher.close())
     ended, _ = await asyncio.wait({closing}, timeout=3)
     closing.cancel()  # the cancellation that was lost
