@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 from models.errors import DamagedArtifactError
 
+TEXT_VERSION = "v4"
+"""The version of LightGBM's text format that is read."""
 _FIXED = {
-    "version": "v4",
+    "version": TEXT_VERSION,
     "num_class": "1",
     "num_tree_per_iteration": "1",
     "label_index": "0",

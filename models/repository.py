@@ -62,7 +62,7 @@ class Repository:
         self._opened: tuple[fsspec.AbstractFileSystem, str] | None = None
         with self._translated_errors():
             for protocol in _protocols(url):
-                fsspec.get_filesystem_class(protocol)
+                _require_file_system(protocol)
 
     def exists(self) -> bool:
         """Tell whether the folder or the place is there; an object store's is, once something is stored in it.
@@ -285,6 +285,22 @@ def _protocols(url: str) -> list[str]:
     parts = url.split("::")
     named = [part if "://" in part or len(parts) == 1 else f"{part}://" for part in parts]
     return [fsspec.core.split_protocol(part)[0] or "file" for part in named]
+
+
+def _require_file_system(protocol: str) -> None:
+    """Fail if a file system is unknown to fsspec, or its package is not installed, which the message names.
+
+    Raises:
+        ValueError: fsspec knows none of this name.
+        ImportError: its package is not installed.
+    """
+    try:
+        fsspec.get_filesystem_class(protocol)
+    except ValueError as error:
+        raise ValueError(
+            f"there is no file system {protocol!r}: name a folder, or a URL that begins as one of fsspec's does, such "
+            "as s3://, gs:// or abfs://"
+        ) from error
 
 
 def _modified_ms(files: fsspec.AbstractFileSystem, path: str) -> int | None:

@@ -105,6 +105,8 @@ def translated_error(where: str, error: exceptions.RedisError) -> StoreRefusedEr
             f"{where}: Redis's certificate is not trusted: {text} Set FRAUDSTREAM_REDIS_CAFILE to its authority's "
             "file, and use the certificate's host name in FRAUDSTREAM_REDIS_URL."
         )
+    if isinstance(error, exceptions.ConnectionError) and "connecting to" in text:
+        return StoreUnavailableError(f"{where}: {text} Start Redis there, or correct FRAUDSTREAM_REDIS_URL.")
     return StoreUnavailableError(f"{where}: {text}")
 
 

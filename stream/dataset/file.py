@@ -25,6 +25,7 @@ LABEL_DELAY_MS = 7 * DAY_MS
 _REQUIRED = ("transaction_id", "card_id", "merchant_id", "occurred_at", "amount_minor", "currency")
 _MOST_NAMED = 30
 """More columns of a file are not listed."""
+_PARQUET = frozenset({".parquet", ".pq"})
 _PARTIES = ("account_id", "customer_id")
 """Optional columns that are not read, but must not hold card numbers."""
 _COLUMN_READERS = {
@@ -139,7 +140,9 @@ class TransactionsFile:
             self._load((*_REQUIRED, "fraud") if needs_labels else _REQUIRED)
         except self._duckdb.Error as error:
             self.close()
-            raise TransactionsFileError(str(path), (f"cannot be read: {str(error).splitlines()[0]}",)) from error
+            advice = "; if it is no parquet file, name it .csv" if path.suffix.lower() in _PARQUET else ""
+            problem = f"cannot be read: {str(error).splitlines()[0]}{advice}"
+            raise TransactionsFileError(str(path), (problem,)) from error
         except TransactionsFileError:
             self.close()
             raise
@@ -298,7 +301,7 @@ def source_of(path: Path) -> str:
         TransactionsFileError: its name has another ending.
     """
     match path.suffix.lower():
-        case ".parquet" | ".pq":
+        case ending if ending in _PARQUET:
             return f"read_parquet({quoted(path)})"
         case ".csv" | ".gz" | ".tsv":
             return f"read_csv({quoted(path)}, all_varchar = true, header = true)"

@@ -4,6 +4,7 @@ A worker's client id contains its name, so the group coordinator's list of clien
 errors are explained in terms of the settings that fix them.
 """
 
+import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -238,8 +239,11 @@ async def explain_error(settings: Settings, error: BaseException) -> str:
         return f"{error.args[0]}{_or_hidden(settings)}"  # ours: `str(error)` begins with the name of the class
     if not isinstance(error, KafkaConnectionError):
         return str(error)
-    reasons = [await _connect_problem(settings, address) for address in settings.brokers.split(",")]
-    return "; ".join([str(error), *filter(None, reasons)])
+    addresses = settings.brokers.split(",")
+    reasons = [reason for one in addresses if (reason := await _connect_problem(settings, one)) is not None]
+    if len(reasons) < len(addresses):
+        return "; ".join([str(error), *reasons])
+    return f"no broker can be used: {'; '.join(reasons)}"
 
 
 async def _connect_problem(settings: Settings, address: str) -> str | None:
@@ -273,6 +277,16 @@ def _explanation(settings: Settings, error: KafkaError | OSError) -> str:
             return f"the broker does not support {mechanism}; set {PREFIX}KAFKA_SASL_MECHANISM to one that it does"
         case KafkaConnectionError() | ConnectionResetError():
             return f"the broker ends the connection ({error}); {_PROTOCOL}"
+    return _connect_failure(error)
+
+
+def _connect_failure(error: KafkaError | OSError) -> str:
+    """Return the operating system's words for a connection that failed; asyncio puts the address before them."""
+    match error:
+        case socket.gaierror():
+            return f"{error.strerror}: correct {PREFIX}BROKERS, or the name service"
+        case ConnectionRefusedError():
+            return f"Connection refused: start Kafka there, or correct {PREFIX}BROKERS"
     return str(error) or type(error).__name__
 
 

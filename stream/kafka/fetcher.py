@@ -29,6 +29,7 @@ from stream.kafka.held_back import HeldBackPartitions
 from stream.kafka.partition_queue import PartitionQueue
 from stream.kafka.unpacking import FetchedRecord, Unreadable, committed, split_batches
 from stream.settings import Settings
+from stream.tasks import end_tasks
 
 log = logging.getLogger("fraudstream.fetcher")
 
@@ -136,6 +137,12 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
                 yield tp, self.queues.out_of_range[tp]
             elif (unreadable := self.queues.of(tp).unreadable()) is not None:
                 yield tp, unreadable
+
+    async def close(self) -> None:
+        """Stop. aiokafka's routine loses a cancellation that comes while it ends the requests of an old assignment."""
+        self._closed = True
+        await end_tasks(self._fetch_task)
+        await super().close()
 
     async def wait_for_records(self, timeout: float) -> None:  # noqa: ASYNC109 - a poll, not a failure
         """Wait until a response has arrived, at most `timeout` seconds.

@@ -7,7 +7,13 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import InvalidConfigurationError, KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    InvalidConfigurationError,
+    InvalidReplicationFactorError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    for_code,
+)
 
 from models.terms import Term
 from stream.errors import TopicsError
@@ -92,12 +98,7 @@ async def apply(settings: Settings, partitions: int, replication: int) -> tuple[
         wrong = _wrong_counts(settings, counts, partitions)
         if wrong:
             raise TopicsError(
-                "\n".join(
-                    f"topic {topic} has {counts[topic]} partitions, but must have {number}. The number cannot change "
-                    "while a topic is in use, since a card's records would be split: choose another "
-                    "FRAUDSTREAM_TOPIC_PREFIX"
-                    for topic, number in wrong
-                )
+                "\n".join(_refused_count(topic, counts[topic], number, partitions) for topic, number in wrong)
             )
         wanted = (*LAYOUTS, silent_scores(settings))
         missing = [layout for layout in wanted if settings.topic(layout.name) not in counts]
@@ -208,7 +209,13 @@ async def _create(
         errors = (await admin.create_topics(new)).topic_errors
     for topic, code, *message in errors:
         if code not in (0, TopicAlreadyExistsError.errno):
-            raise TopicsError(f"{topic}: {for_code(code).__name__} {' '.join(map(str, filter(None, message)))}")
+            few = (
+                "; give --replication at most the number of brokers"
+                if code == InvalidReplicationFactorError.errno
+                else ""
+            )
+            why = " ".join(map(str, filter(None, message))).rstrip(".")
+            raise TopicsError(f"{topic}: {for_code(code).__name__} {why}{few}")
 
 
 def _wrong_counts(settings: Settings, counts: Mapping[str, int], partitions: int) -> list[tuple[str, int]]:
@@ -216,6 +223,15 @@ def _wrong_counts(settings: Settings, counts: Mapping[str, int], partitions: int
     layouts = (*LAYOUTS, silent_scores(settings))
     wanted = {settings.topic(layout.name): partitions if layout.partitioned else 1 for layout in layouts}
     return [(topic, number) for topic, number in wanted.items() if counts.get(topic, number) != number]
+
+
+def _refused_count(topic: str, has: int, must_have: int, partitions: int) -> str:
+    """Say that a topic has another number of partitions than it must have, and what to do."""
+    given = f"give --partitions {has}, or " if must_have == partitions else ""
+    return (
+        f"topic {topic} has {has} partitions, but must have {must_have}. The number cannot change while a topic is in "
+        f"use, since a card's records would be split: {given}choose another FRAUDSTREAM_TOPIC_PREFIX"
+    )
 
 
 async def _partition_counts(admin: AIOKafkaAdminClient, settings: Settings) -> dict[str, int]:

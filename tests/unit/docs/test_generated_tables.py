@@ -31,6 +31,7 @@ sys.path.append(str(Path(__file__).parents[2]))  # run as a script, this file ha
 from support.features import page as features_page
 from support.paths import HOUSE
 from support.records_page import records
+from support.versions_page import versions
 
 
 def documented(module: str, name: str) -> dict[str, str]:
@@ -156,6 +157,7 @@ PARTS: dict[tuple[str, str], Callable[[], str]] = {
     (f"{REFERENCE}/metrics-and-spans.md", "attributes"): attributes,
     (f"{REFERENCE}/metrics-and-spans.md", "metrics"): metrics,
     (f"{REFERENCE}/records-and-topics.md", "records"): partial(records, table),
+    (f"{REFERENCE}/versioning.md", "versions"): partial(versions, table),
     ("docs/how-to/score-and-compare.md", "reasons"): members("stream/rescoring/reasons.py", Reason, "reason"),
 }
 

@@ -26,9 +26,10 @@ from support.fleet.payments import put_model
 from support.paths import HOUSE
 
 README = (HOUSE / "README.md").read_text()
+OF_THE_CHECKOUT = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md")
 PAGES = {
     str(path.relative_to(HOUSE)): path.read_text()
-    for path in [HOUSE / "README.md", HOUSE / "examples/README.md", *(HOUSE / "docs").rglob("*.md")]
+    for path in [*(HOUSE / name for name in OF_THE_CHECKOUT), *(HOUSE / "docs").rglob("*.md")]
 }
 
 

@@ -38,7 +38,9 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md", "deploy/README.md", "examples/README.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "deploy/README.md", "examples/README.md"]
+)
 def test_every_heading_that_a_page_outside_of_the_site_links_to_exists(page: str) -> None:
     links = re.findall(r"\]\(([\w./-]+\.md)#([\w-]+)\)", (HOUSE / page).read_text())
     here = (HOUSE / page).parent

@@ -155,7 +155,7 @@ def test_concurrent_writers_leave_one_complete_artifact(tmp_path: Path) -> None:
 
 
 def test_an_unusable_url_or_path_raises_repository_unavailable(tmp_path: Path) -> None:
-    with pytest.raises(RepositoryUnavailableError, match="nosuch"):
+    with pytest.raises(RepositoryUnavailableError, match="there is no file system 'nosuch': name a folder, or a URL"):
         Repository("nosuch://place")
     (tmp_path / "file").write_text("")
     with pytest.raises(RepositoryUnavailableError):

@@ -1,9 +1,10 @@
 """Unusable TLS files are reported before any connection is made; test_secured.py connects with usable ones."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
-from aiokafka.errors import UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaConnectionError, UnknownTopicOrPartitionError
 
 from stream.errors import SettingsError
 from stream.kafka.client import check_tls_files, explain_error, missing_topic
@@ -55,3 +56,18 @@ async def test_a_missing_topic_may_be_a_hidden_one_only_where_brokers_check_perm
     assert "; or the user 'ann' lacks a permission to see it: docs/how-to/secure.md" in await explain_error(
         secured, missing
     )
+
+
+async def test_brokers_that_cannot_be_reached_are_named_with_the_reason_and_the_setting() -> None:
+    refused = "Connection refused: start Kafka there, or correct FRAUDSTREAM_BROKERS"
+    said = await explain_error(Settings(brokers="127.0.0.1:1,127.0.0.1:2"), KafkaConnectionError("AddressFamily"))
+    assert said == f"no broker can be used: 127.0.0.1:1: {refused}; 127.0.0.1:2: {refused}"
+
+
+async def test_a_broker_that_ends_the_connection_is_named_with_the_setting_of_the_protocol() -> None:
+    server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        closed = await explain_error(Settings(brokers=f"127.0.0.1:{port}"), KafkaConnectionError("gone"))
+    assert closed.startswith(f"no broker can be used: 127.0.0.1:{port}: the broker ends the connection")
+    assert "FRAUDSTREAM_KAFKA_SECURITY_PROTOCOL may not match this port" in closed

@@ -122,3 +122,26 @@ async def test_an_offset_that_a_broker_lacks_for_a_moment_is_asked_for_again_and
         assert broker.refreshes > 1
     finally:
         await fetcher.close()
+
+
+class HangingBroker(Broker):
+    """A broker whose answers never come, as those of one without new records for as long as it may wait."""
+
+    async def send(self, _node: int, _request: Any) -> Any:
+        await asyncio.sleep(60)
+
+
+async def test_a_fetcher_that_is_closed_while_its_assignment_is_replaced_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.tasks._CLEAN_UP_SECONDS", 0.1)
+    fetcher = fetcher_of(HangingBroker({}), (SOUND,))
+    await asyncio.sleep(0.01)
+    fetcher._subscriptions.assign_from_user({FAILING})
+    for _ in range(100):  # until it has cancelled its requests of the old assignment, and waits for them
+        if any(task.cancelling() for task in fetcher._pending_tasks):
+            break
+        await asyncio.sleep(0)
+    closing = asyncio.create_task(fetcher.close())
+    ended, _ = await asyncio.wait({closing}, timeout=3)
+    closing.cancel()  # the cancellation that was lost
+    await closing
+    assert ended
