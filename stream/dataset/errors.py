@@ -1,8 +1,9 @@
-"""The errors of transactions files, under the root of `stream`.
+"""The errors of transactions files, and of filling histories from them, under the root of `stream`.
 
-FileError                      catch this to catch all of ours
+FileError                      catch this to catch all that a file can cause
 ├── MissingExtraError          a library is not installed: install the extra that the message names
 └── TransactionsFileError      the file cannot be used: fix it (`problems` has all that is wrong)
+BackfillError                  the histories cannot be filled so: the message says what to leave out or to do first
 """
 
 from stream.errors import StreamError, install_extra
@@ -28,3 +29,7 @@ class TransactionsFileError(FileError):
         super().__init__("\n".join(f"{path}: {problem}" for problem in problems))
         self.path = path
         self.problems = problems
+
+
+class BackfillError(StreamError):
+    """A backfill may not begin as it was asked for; nothing was written."""

@@ -153,12 +153,13 @@ class Explainer:
     def _unordered(self, rows: DifferingRows, kind: Entity) -> Iterator[tuple[int, int]]:
         """Yield, by row, the age of each transaction of the same entity of unknown position, below 0 if newer."""
         with connect_memory(self._workdir.folder, self._workdir.memory_mb) as connection:
-            connection.register("asked", self._asked(rows, kind))
+            connection.register("asked", self._asked(rows, kind) | {"scored_ms": rows.columns["scored_ms"]})
             found = connection.execute(
                 f"SELECT line, asked.occurred_ms - unordered.occurred_ms, unordered.number FROM asked "
                 f"JOIN read_parquet({quoted(self._workdir.unordered(kind))}) AS unordered "
                 f"ON asked.entity_id = unordered.entity_id AND asked.number <> unordered.number "
-                f"AND unordered.occurred_ms >= asked.occurred_ms - {int(self._reach_ms.max())}"
+                f"AND unordered.occurred_ms >= asked.occurred_ms - {int(self._reach_ms.max())} "
+                f"AND coalesce(asked.scored_ms <= unordered.uncertain_until_ms, true)"
             ).fetchall()
         fates = self._workdir.fates()
         return ((at, age_ms) for at, age_ms, number in found if fates[number] == DECIDE)

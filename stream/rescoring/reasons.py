@@ -33,7 +33,8 @@ class Reason(StrEnum):
     """The feature looks back beyond what the topic still holds, or the transaction itself is no longer on it."""
     ORDER_UNKNOWN = "order_unknown"
     """The feature looks at a transaction of unknown position in that log: one that was decided without histories
-    (in a merchant's or device's log), or has no decision; or at one whose label has no outcome yet, or, in a
+    (in a merchant's or device's log), or has no decision, or was backfilled while decisions were made; or at one whose
+    label has no outcome yet, or, in a
     device's log, had none when the decision was made. Or such a transaction is so much newer that a late one sees less
     of the log behind it."""
     FEATURES_NOT_RECORDED = "features_not_recorded"

@@ -18,6 +18,7 @@ from features.memory_store import MemoryStore
 from features.vector.sets import FeatureSets
 from models.loading import Model
 from models.policy import bands
+from stream.contract.backfill import BackfillMark
 from stream.contract.label import read_label
 from stream.contract.outputs import Score
 from stream.control.model_cache import ServingModels
@@ -109,6 +110,11 @@ class World:
     def publish(self, *payments: Mapping[str, Any], topic: str = "transactions") -> list[Record]:
         """Append payments, or labels, to their partitions."""
         return [self.append(topic, partition_of(one["card_id"], PARTITIONS), one) for one in payments]
+
+    def backfill(self, *payments: Mapping[str, Any]) -> None:
+        """Append payments that only fill the histories."""
+        for record in self.publish(*payments):
+            record.headers = [BackfillMark("0" * 16, record.offset).header()]
 
     def append(self, topic: str, partition: int, value: Any, at_ms: int | None = None) -> Record:
         """Append one record to a partition."""
