@@ -79,10 +79,9 @@ class BackfillReport(NamedTuple):
         """Return it as text."""
         facts = self.facts()
         rate = facts["written"] / max(self.write_s, 1e-3)
-        lines = [
-            "{payments:,} payments and {labels:,} labels, the last payment of {last}".format_map(facts),
-            f"written: {self.sent:,} records in {self.write_s:.1f} s, {rate:,.0f} a second",
-        ]
+        lines = ["{payments:,} payments and {labels:,} labels, the last payment of {last}".format_map(facts)]
+        if self.sent:
+            lines.append(f"written: {self.sent:,} records in {self.write_s:.1f} s, {rate:.1f} a second")
         if facts["found"]:
             lines.append(f"found on the topics already: {facts['found']:,}")
         if isinstance(self.source, TopicsSource):

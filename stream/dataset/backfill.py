@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
 from models.errors import InvalidTimeError
@@ -125,13 +126,13 @@ async def find_written(settings: Settings, source: BackfillSource, progress: Pro
         BackfillError: the stream has begun before the backfill ends.
         aiokafka.errors.KafkaError: the broker does not respond, or a topic does not exist.
     """
-    scan, steps = InputScan(source), 100
+    scan = InputScan(source)
     for at, (kind, layout) in enumerate(LAYOUTS.items()):
         async with scan_topic(settings, settings.topic(layout.name), 0) as topic:
             async for records, share in topic.read():
                 scan.add(kind, records)
-                progress("check", round((at + share) * steps), len(LAYOUTS) * steps)
-    progress("check", len(LAYOUTS) * steps, len(LAYOUTS) * steps)
+                progress("check", round((at + share) / len(LAYOUTS) * 100), 100)
+    progress("check", 100, 100)
     return scan.written
 
 
@@ -242,19 +243,22 @@ class AppliedCount(NamedTuple):
 async def watch_applied(
     settings: Settings, admin: AIOKafkaAdminClient, ends: Mapping[Destination, int]
 ) -> AsyncIterator[AppliedCount]:
-    """Yield how far the workers' group has committed what was written, until that is all.
+    """Yield how far the workers' group has committed what was written, until that is all; a broker may be away.
 
     Raises:
-        aiokafka.errors.KafkaError: the brokers do not respond.
+        aiokafka.errors.KafkaError: the brokers do not answer this question at all.
     """
     tps = {TopicPartition(*where): end for where, end in ends.items()}
-    last, since = -1, time.monotonic()
-    while True:
-        commits = await committed_offsets(settings, admin, list(tps)) if tps else {}
-        applied = sum(min(end, max(0, commits[tp].offset)) for tp, end in tps.items())
-        if applied != last:
+    last, since = 0, time.monotonic()
+    while last < sum(tps.values()):
+        try:
+            commits = await committed_offsets(settings, admin, list(tps))
+        except KafkaError as error:
+            if not error.retriable:
+                raise
+            commits = {}
+        applied = sum(min(end, max(0, commits[tp].offset)) for tp, end in tps.items() if tp in commits)
+        if applied > last:
             last, since = applied, time.monotonic()
-        yield AppliedCount(applied, sum(tps.values()), time.monotonic() - since)
-        if applied >= sum(tps.values()):
-            return
-        await asyncio.sleep(POLL_SECONDS)
+        yield AppliedCount(last, sum(tps.values()), time.monotonic() - since)
+        await asyncio.sleep(POLL_SECONDS if last < sum(tps.values()) else 0)

@@ -6,11 +6,21 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiokafka.errors import GroupAuthorizationFailedError, GroupCoordinatorNotAvailableError
+from aiokafka.structs import OffsetAndMetadata
 
 from models.times import format_time
 from stream.contract.backfill import BackfillMark, backfill_mark
 from stream.dataset import backfill as module
-from stream.dataset.backfill import PARTITIONERS, BackfillWriter, CardPlaces, InputScan, WrittenRecords, require_past
+from stream.dataset.backfill import (
+    PARTITIONERS,
+    BackfillWriter,
+    CardPlaces,
+    InputScan,
+    WrittenRecords,
+    require_past,
+    watch_applied,
+)
 from stream.dataset.backfill_sources import BackfillSource, FilesSource, TopicsSource
 from stream.dataset.errors import BackfillError
 from stream.dataset.records import RecordKind, TimedRecord
@@ -273,3 +283,42 @@ async def test_what_is_no_payment_or_label_in_a_topic_is_left_out_and_counted(tm
     assert source.count(RecordKind.TRANSACTION) < ROWS
     assert {one.code: one.records for one in source.left_out} == {"not_json": 1, "missing_field": 1, "empty_value": 1}
     assert source.left_out[0].first == "transactions partition 1 offset 7"
+
+
+# --- waiting
+
+
+async def waited(monkeypatch: pytest.MonkeyPatch, *answers: dict[int, int] | Exception) -> list[tuple[int, int]]:
+    """Return what is seen of two partitions with ends 10 and 5, when the group's commits are these in turn."""
+    asked = iter(answers)
+
+    async def committed(_settings: Any, _admin: Any, tps: list[Any]) -> dict[Any, Any]:
+        answer = next(asked)
+        if isinstance(answer, Exception):
+            raise answer
+        return {tp: OffsetAndMetadata(answer.get(tp.partition, -1), "") for tp in tps}
+
+    monkeypatch.setattr(module, "committed_offsets", committed)
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.0)
+    ends = {("transactions", 0): 10, ("transactions", 1): 5}
+    seen: Any = None
+    return [(one.applied, one.total) async for one in watch_applied(Settings(), seen, ends)]
+
+
+async def test_waiting_ends_when_the_workers_have_committed_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = await waited(monkeypatch, {}, {0: 3}, {0: 3, 1: 9}, {0: 10, 1: 9})
+    assert found == [(0, 15), (3, 15), (8, 15), (15, 15)]
+
+
+async def test_a_coordinator_that_is_away_is_asked_again_and_a_refusal_is_raised(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    away = GroupCoordinatorNotAvailableError()
+    assert await waited(monkeypatch, {0: 4}, away, {0: 10, 1: 5}) == [(4, 15), (4, 15), (15, 15)]
+    with pytest.raises(GroupAuthorizationFailedError):
+        await waited(monkeypatch, GroupAuthorizationFailedError())
+
+
+async def test_of_a_backfill_of_nothing_nothing_is_waited_for() -> None:
+    nothing: Any = None
+    assert [one async for one in watch_applied(Settings(), nothing, {})] == []
