@@ -32,6 +32,7 @@ ALLOWED: dict[tuple[str, ...], set[str]] = {
     ("features", "list"): KAFKA | RICH | {"numpy"},
     ("features", "rebuild"): KAFKA | RICH | HISTORIES,
     ("publish", "--help"): KAFKA | RICH | {"numpy"},
+    ("backfill", "--help"): KAFKA | MODELS | RICH,
     ("demo", "--help"): KAFKA | RICH,
     ("train", "--help"): KAFKA | RICH | MODELS,
     ("score", "--help"): KAFKA | RICH | {"numpy"},
