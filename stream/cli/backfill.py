@@ -55,6 +55,7 @@ class BackfillReport(NamedTuple):
     """What was done: the seconds of writing, and of waiting after that (None: not waited)."""
 
     source: BackfillSource
+    backfill: str
     sent: int
     write_s: float
     apply_s: float | None
@@ -64,7 +65,7 @@ class BackfillReport(NamedTuple):
         payments, labels = (self.source.count(kind) for kind in (RecordKind.TRANSACTION, RecordKind.LABEL))
         left_out = self.source.left_out if isinstance(self.source, TopicsSource) else ()
         return {
-            "backfill": self.source.identity,
+            "backfill": self.backfill,
             "payments": payments,
             "labels": labels,
             "last": format_time(self.source.last_ms),
@@ -159,13 +160,13 @@ async def _fill(settings: Settings, request: BackfillRequest, folder: Path) -> B
         source = await _source(settings, request, folder)
         require_past(source, now_ms() + round(settings.future_skew * 1000))
         with bars() as progress:
-            written = await find_written(settings, source, progress)
+            written = await find_written(settings, source, places.backfill_of(source), progress)
             sent, write_s = await _write(settings, source, (places, written), progress)
             began = time.monotonic()
             if request.wait:
                 await _wait(settings, admin, written, progress)
         apply_s = time.monotonic() - began if request.wait else None
-        return BackfillReport(source, sent, write_s, apply_s)
+        return BackfillReport(source, places.backfill_of(source), sent, write_s, apply_s)
 
 
 async def _source(settings: Settings, request: BackfillRequest, folder: Path) -> BackfillSource:

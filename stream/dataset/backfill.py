@@ -23,7 +23,7 @@ from aiokafka.partitioner import murmur2
 from models.errors import InvalidTimeError
 from models.times import format_time, parse_time_ms
 from stream.contract.backfill import BackfillMark, backfill_mark
-from stream.dataset.backfill_sources import BackfillSource
+from stream.dataset.backfill_sources import BackfillSource, identity_of
 from stream.dataset.errors import BackfillError
 from stream.dataset.records import RecordKind, TimedRecord
 from stream.kafka.batches import Record
@@ -87,9 +87,10 @@ class WrittenRecords(NamedTuple):
 class InputScan:
     """Finds what the input topics hold of a backfill, and refuses one that the stream would overlap."""
 
-    def __init__(self, source: BackfillSource) -> None:
+    def __init__(self, source: BackfillSource, backfill: str) -> None:
         self.written = WrittenRecords.nothing()
         self._source = source
+        self._backfill = backfill
 
     def add(self, kind: RecordKind, records: Iterable[Record]) -> None:
         """Look at records of a topic.
@@ -101,7 +102,7 @@ class InputScan:
             mark = backfill_mark(record.headers) if record.headers else None
             if mark is None and kind is RecordKind.TRANSACTION:
                 self._require_later(record)
-            elif mark is not None and mark.backfill == self._source.identity:
+            elif mark is not None and mark.backfill == self._backfill:
                 self.written.add((record.topic, record.partition), mark.number, record.offset + 1)
 
     def _require_later(self, record: Record) -> None:
@@ -119,14 +120,14 @@ class InputScan:
             )
 
 
-async def find_written(settings: Settings, source: BackfillSource, progress: Progress) -> WrittenRecords:
-    """Read the input topics, and return what they hold of a backfill.
+async def find_written(settings: Settings, source: BackfillSource, backfill: str, progress: Progress) -> WrittenRecords:
+    """Read the input topics, and return what they hold of a backfill of this identity.
 
     Raises:
         BackfillError: the stream has begun before the backfill ends.
         aiokafka.errors.KafkaError: the broker does not respond, or a topic does not exist.
     """
-    scan = InputScan(source)
+    scan = InputScan(source, backfill)
     for at, (kind, layout) in enumerate(LAYOUTS.items()):
         async with scan_topic(settings, settings.topic(layout.name), 0) as topic:
             async for records, share in topic.read():
@@ -181,6 +182,13 @@ class CardPlaces(NamedTuple):
         """Return the partition of a record."""
         return PARTITIONERS[self.partitioner](record.key) % self.partitions[record.kind]
 
+    def backfill_of(self, source: BackfillSource) -> str:
+        """Return the identity of a source's backfill: with other places, what is written says nothing of what is left.
+
+        It has 16 hexadecimal digits.
+        """
+        return identity_of([source.identity, self.partitioner, *(str(self.partitions[kind]) for kind in LAYOUTS)])
+
 
 class BackfillWriter:
     """Writes the records of a source that are not written yet, each to its card's partition.
@@ -206,11 +214,12 @@ class BackfillWriter:
         Raises:
             PublishError: the broker has not acknowledged everything; run it again.
         """
+        backfill = self._places.backfill_of(source)
         done, sent, total = 0, 0, sum(source.count(kind) for kind in RecordKind)
         progress("write", 0, total)
         numbered = enumerate(source.records())
         while chunk := list(islice(numbered, CHUNK)):
-            outputs = self._outputs(source.identity, chunk)
+            outputs = self._outputs(backfill, chunk)
             ends = await self._publisher.publish({where: [one for _, one in some] for where, some in outputs.items()})
             for where, some in outputs.items():
                 self._written.add(where, some[-1][0], ends[where])

@@ -57,6 +57,12 @@ class BackfillSource(Protocol):
         ...
 
 
+def identity_of(parts: Iterable[str]) -> str:
+    """Return 16 hexadecimal digits that are others if one of these parts is another."""
+    text = _RULE + b"\0" + "\0".join(parts).encode()
+    return hashlib.blake2b(text, digest_size=_IDENTITY_BYTES).hexdigest()
+
+
 class FilesSource:
     """Transactions files; a file without the column `fraud` has no labels.
 
@@ -74,7 +80,7 @@ class FilesSource:
     def __init__(self, paths: Sequence[Path], folder: Path, until_ms: int | None = None) -> None:
         end_ms = LAST_TIME_MS if until_ms is None else until_ms
         by_digest = {_digest(path): path for path in paths}
-        self.identity = _identity([*sorted(by_digest), str(end_ms)])
+        self.identity = identity_of([*sorted(by_digest), str(end_ms)])
         self.name = ", ".join(str(path) for path in paths)
         self._files = []
         for digest in sorted(by_digest):
@@ -138,7 +144,7 @@ class TopicsSource:
     @property
     def identity(self) -> str:
         """Return the identity of all that was added."""
-        return _identity([self._sum.to_bytes(_IDENTITY_BYTES, "big").hex(), str(self._counts.total())])
+        return identity_of([self._sum.to_bytes(_IDENTITY_BYTES, "big").hex(), str(self._counts.total())])
 
     @property
     def left_out(self) -> Sequence[LeftOut]:
@@ -244,8 +250,3 @@ def _require_payments(source: BackfillSource, until_ms: int | None) -> None:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _identity(parts: Iterable[str]) -> str:
-    text = _RULE + b"\0" + "\0".join(parts).encode()
-    return hashlib.blake2b(text, digest_size=_IDENTITY_BYTES).hexdigest()

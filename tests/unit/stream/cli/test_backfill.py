@@ -37,9 +37,9 @@ def test_the_report_tells_what_was_written_and_what_was_found(tmp_path: Path) ->
     path = write(tmp_path / "past.csv", transactions(rows=20))
     (tmp_path / "work").mkdir()
     source = FilesSource([path], tmp_path / "work")
-    report = BackfillReport(source, 30, 0.5, 2.25)
-    assert report.facts() | {"backfill": "", "last": ""} == {
-        "backfill": "",
+    report = BackfillReport(source, "0" * 16, 30, 0.5, 2.25)
+    assert report.facts() | {"last": ""} == {
+        "backfill": "0" * 16,
         "payments": 20,
         "labels": 20,
         "last": "",

@@ -61,7 +61,7 @@ class Broker:
 
     def written(self, source: BackfillSource) -> WrittenRecords:
         """Return what is found of a backfill."""
-        scan = InputScan(source)
+        scan = InputScan(source, PLACES.backfill_of(source))
         for kind, topic in ((RecordKind.TRANSACTION, "transactions"), (RecordKind.LABEL, "labels")):
             scan.add(kind, [one for one in self.records() if one.topic == topic])
         return scan.written
@@ -123,7 +123,7 @@ async def test_each_record_goes_to_the_partition_of_its_card_with_its_number(tmp
     assert len({partition for some in places.values() for partition in some}) == 3
     marks = [backfill_mark(record.headers) for record in broker.records()]
     assert sorted(mark.number for mark in marks if mark) == list(range(2 * ROWS))
-    assert {mark.backfill for mark in marks if mark} == {source.identity}
+    assert {mark.backfill for mark in marks if mark} == {PLACES.backfill_of(source)}
 
 
 def test_cards_are_placed_by_the_hashes_of_the_clients() -> None:
@@ -192,6 +192,19 @@ async def test_the_ends_to_wait_for_are_those_of_written_and_of_found_records(tm
     assert broker.written(source_of(path)) == written
 
 
+async def test_the_same_file_to_other_places_is_another_backfill_since_its_records_are_elsewhere(
+    tmp_path: Path,
+) -> None:
+    source = source_of(a_file(tmp_path))
+    others = [
+        PLACES._replace(partitioner="crc32"),
+        PLACES._replace(partitions={RecordKind.TRANSACTION: 4, RecordKind.LABEL: 3}),
+        PLACES._replace(partitions={RecordKind.TRANSACTION: 3, RecordKind.LABEL: 4}),
+    ]
+    assert len({places.backfill_of(source) for places in (PLACES, *others)}) == 4
+    assert PLACES.backfill_of(source) == PLACES.backfill_of(source_of(tmp_path / "past.parquet"))
+
+
 async def test_another_file_is_another_backfill(tmp_path: Path) -> None:
     broker = Broker()
     await fill(broker, source_of(a_file(tmp_path)))
@@ -213,7 +226,7 @@ def live(at_ms: int, **changes: Any) -> Told:
 
 def test_a_backfill_that_ends_after_the_stream_began_is_refused_and_told_where_to_cut(tmp_path: Path) -> None:
     source = source_of(a_file(tmp_path))
-    scan = InputScan(source)
+    scan = InputScan(source, PLACES.backfill_of(source))
     scan.add(RecordKind.TRANSACTION, [live(source.last_ms + 1), Told(b"no payment"), live(1, occurred_at="noon")])
     scan.add(RecordKind.LABEL, [live(START_MS)])
     with pytest.raises(BackfillError, match=r"the stream has begun before it ends.*transactions partition 2 offset 41"):
@@ -223,7 +236,7 @@ def test_a_backfill_that_ends_after_the_stream_began_is_refused_and_told_where_t
 
 
 def test_a_payment_with_a_bad_mark_counts_as_one_of_the_stream(tmp_path: Path) -> None:
-    scan = InputScan(source_of(a_file(tmp_path)))
+    scan = InputScan(source_of(a_file(tmp_path)), "e" * 16)
     marked, bad = live(START_MS), live(START_MS)
     marked.headers, bad.headers = [BackfillMark("f" * 16, 3).header()], [("fraudstream-backfill", b"1")]
     scan.add(RecordKind.TRANSACTION, [marked])
