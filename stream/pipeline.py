@@ -46,12 +46,14 @@ _REFUSALS = {
 class Outputs:
     """The result of a batch: decisions, dead letters, counts, and the time of each stage.
 
-    With `stopgap`, histories came from memory because Redis was unavailable.
+    `backfilled` counts payments that were applied to the histories without a decision, as their header asks. With
+    `stopgap`, histories came from memory because Redis was unavailable.
     """
 
     scored: Scored = field(default_factory=Scored.empty)
     dead: list[DeadLetter] = field(default_factory=list)
     repeated: int = 0
+    backfilled: int = 0
     unknown_fields: int = 0
     stages: list[Stage] = field(default_factory=list)
     stopgap: bool = False
@@ -65,6 +67,7 @@ class Outputs:
             Scored.concat(part.scored for part in parts),
             [letter for part in parts for letter in part.dead],
             sum(part.repeated for part in parts),
+            sum(part.backfilled for part in parts),
             sum(part.unknown_fields for part in parts),
             [stage for part in parts for stage in part.stages],
             any(part.stopgap for part in parts),
@@ -109,7 +112,7 @@ class Pipeline:
         """
         watch, parts = Stopwatch(), list[Outputs]()
         async for part in self._observe(records, (terms.log, clock()), watch):
-            _require_whole(records, part.decoded, part.observed)
+            _require_whole(records, part)
             parts.append(await self._decide_part(part, terms, clock))
             del part  # the next one needs the memory
         return replace(Outputs.concat(parts), stages=watch.stages)
@@ -171,7 +174,7 @@ class Pipeline:
             some = replace(decoded.part(at, at + len(observed.fates)), dead=dead)
             at, dead = at + len(observed.fates), ()
             due = np.array([fate is Fate.DECIDE for fate in observed.fates], bool)
-            yield _Part(size, some, observed, due, watch)
+            yield _Part(size, some, observed, due & ~some.backfilled, watch)
             del observed, some
 
     def _vectors(self, part: _Part) -> Vectors:
@@ -193,6 +196,7 @@ class Pipeline:
             scored,
             [*decoded.dead, *_refusals(decoded, observed)],
             sum(fate is Fate.REPEATED for fate in observed.fates),
+            sum(fate is Fate.DECIDE for fate in observed.fates) - int(part.due.sum()),
             sum(one.unknown for one in decoded.accepted),
             stopgap=observed.stopgap,
         )
@@ -221,22 +225,27 @@ class Pipeline:
         )
 
 
-def _require_whole(records: Sequence[Record], decoded: Decoded, observed: Observed) -> None:
+def _require_whole(records: Sequence[Record], part: _Part) -> None:
     """Refuse records that are due a decision, and of whose histories one lacks records.
 
     Raises:
         HistoryDamagedError: there are any; they are appended all the same.
     """
-    damaged = {at: key for at, key in observed.damaged.items() if observed.fates[at] is Fate.DECIDE}
+    damaged = {at: key for at, key in part.observed.damaged.items() if part.due[at]}
     if damaged:
+        decoded = part.decoded
         sources = {(decoded.records[at].partition, decoded.records[at].offset) for at in damaged}
         places = [place for place, one in enumerate(records) if (one.partition, one.offset) in sources]
         raise HistoryDamagedError(frozenset(damaged.values()), places)
 
 
 def _refusals(decoded: Decoded, observed: Observed) -> list[DeadLetter]:
+    """Return a dead letter for each refused payment.
+
+    One of a backfill that is too late is none: nobody waits for its decision, and no decision can see it.
+    """
     return [
         DeadLetter(record, *_REFUSALS[fate])
-        for record, fate in zip(decoded.records, observed.fates, strict=True)
-        if fate in _REFUSALS
+        for record, fate, backfilled in zip(decoded.records, observed.fates, decoded.backfilled, strict=True)
+        if fate in _REFUSALS and not (backfilled and fate is Fate.TOO_LATE)
     ]

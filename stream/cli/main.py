@@ -8,6 +8,10 @@ from stream.cli.import_path import hidden_packages, put_working_folder_last
 from stream.cli.lazy import CommandSource, LazyGroup
 
 COMMANDS = {
+    "backfill": CommandSource(
+        "stream.cli.backfill:backfill",
+        "Fill the histories with past payments and their labels, from FILEs (parquet, CSV) or from topics of yours.",
+    ),
     "bench": CommandSource("stream.cli.bench:bench", "Measure what the parts cost on this machine."),
     "dead-letters": CommandSource(
         "stream.cli.dead_letters:dead_letters",

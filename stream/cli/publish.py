@@ -2,9 +2,10 @@
 
 import asyncio
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 from aiokafka import AIOKafkaProducer
@@ -17,7 +18,7 @@ from stream.cli.extras import needs
 from stream.cli.output import json_option, say
 from stream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
 from stream.dataset.injector import InjectionReport, Injector, ScheduledRecord
-from stream.dataset.records import RecordKind, RecordsFile
+from stream.dataset.records import RecordKind, RecordsFile, TimedRecord, interleaved
 from stream.errors import StreamError
 from stream.kafka.client import producer_options, require_topic
 from stream.kafka.topics import LABELS, TRANSACTIONS
@@ -34,64 +35,121 @@ _SERVICE = "fraudstream-publish"
     "--rate", type=click.FloatRange(0, min_open=True), help="Records a second; by default as fast as possible."
 )
 @click.option("--labels", is_flag=True, help="Send the label columns as label/1, instead of the transactions.")
+@click.option(
+    "--labels-from",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Send the labels of a file between the transactions, each when its labelled_at is reached.",
+)
 @json_option
 @needs("train", "duckdb")
-def publish(file: Path, rate: float | None, labels: bool, as_json: bool) -> None:  # noqa: FBT001 - flags
+def publish(*, file: Path, rate: float | None, labels: bool, labels_from: Path | None, as_json: bool) -> None:
     """Publish a transactions FILE (parquet, CSV) in the order of time, each record with its card as key.
 
     The rate does not depend on the broker: a record that is sent late carries the time at which it was due. With
-    --labels, labels are sent in the order in which they became known.
+    --labels, labels are sent in the order in which they became known. With --labels-from, the labels that became known
+    by the last transaction are sent too, and do not count in the rate.
     """
+    if labels and labels_from is not None:
+        raise click.UsageError("--labels sends no transactions, between which --labels-from could send labels")
     settings = settings_or_refuse()
-    kind = RecordKind.LABEL if labels else RecordKind.TRANSACTION
+    kinds = _kinds(labels=labels, labels_from=labels_from)
     try:
-        asyncio.run(_check_topic(settings, kind))
+        asyncio.run(_check_topics(settings, kinds))
         with tempfile.TemporaryDirectory(prefix="fraudstream-publish-") as workplace:
-            source = RecordsFile(file, Path(workplace), needs_labels=labels)
+            playlist = _playlist(file, labels_from, kinds, Path(workplace))
             with refused_settings():
-                done = asyncio.run(_publish(settings, source, kind, rate))
+                done = asyncio.run(_publish(settings, playlist, rate))
     except (StreamError, KafkaError, OSError) as error:
         refuse_kafka(settings, error)
     facts = {"sent": done.sent, "seconds": round(done.seconds, 3), "rate": round(done.sent / done.seconds, 1)}
     facts["worst_lag_ms"] = done.worst_lag_ms
     rate_text = f"{done.seconds:.1f} s, {facts['rate']} a second, at most {done.worst_lag_ms} ms late"
-    say(as_json, facts, f"sent {done.sent} {kind}s in {rate_text}")
+    what = " and ".join(f"{count} {kind}s" for kind, count in playlist.counts.items())
+    say(as_json, facts | {f"{kind}s": count for kind, count in playlist.counts.items()}, f"sent {what} in {rate_text}")
+
+
+class _Playlist(NamedTuple):
+    """The records to send, in order, and how many there are of each kind."""
+
+    records: Iterator[TimedRecord]
+    counts: Mapping[RecordKind, int]
+
+
+def _kinds(*, labels: bool, labels_from: Path | None) -> tuple[RecordKind, ...]:
+    if labels:
+        return (RecordKind.LABEL,)
+    return (RecordKind.TRANSACTION,) if labels_from is None else (RecordKind.TRANSACTION, RecordKind.LABEL)
+
+
+def _playlist(file: Path, labels_from: Path | None, kinds: tuple[RecordKind, ...], folder: Path) -> _Playlist:
+    """Read the files; of `labels_from` the labels that are known by the last transaction.
+
+    Raises:
+        FileError: a file cannot be used.
+    """
+    source = RecordsFile(file, _made(folder / "file"), needs_labels=RecordKind.TRANSACTION not in kinds)
+    sources = {kinds[0]: source}
+    if labels_from is not None:
+        place = _made(folder / "labels")
+        sources[RecordKind.LABEL] = RecordsFile(labels_from, place, needs_labels=True, until_ms=source.last_ms + 1)
+    return _Playlist(
+        interleaved(one.records(kind) for kind, one in sources.items()),
+        {kind: one.count(kind) for kind, one in sources.items()},
+    )
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 def _topic(kind: RecordKind) -> str:
     return LABELS.name if kind is RecordKind.LABEL else TRANSACTIONS.name
 
 
-async def _check_topic(settings: Settings, kind: RecordKind) -> None:
-    """Fail before the file is read, which may take minutes, if there is no topic to send to."""
+async def _check_topics(settings: Settings, kinds: Iterable[RecordKind]) -> None:
+    """Fail before the files are read, which may take minutes, if there is no topic to send to."""
     producer = AIOKafkaProducer(**producer_options(settings))
     try:
         await producer.start()
-        await require_topic(producer, settings.topic(_topic(kind)))
+        for kind in kinds:
+            await require_topic(producer, settings.topic(_topic(kind)))
     finally:
         await producer.stop()
 
 
-async def _publish(settings: Settings, source: RecordsFile, kind: RecordKind, rate: float | None) -> InjectionReport:
+async def _publish(settings: Settings, playlist: _Playlist, rate: float | None) -> InjectionReport:
     async with steps_outside(settings, _SERVICE) as operations:
-        return await _send(settings, source, kind, rate, operations)
+        return await _send(settings, playlist, rate, operations)
 
 
 async def _send(
-    settings: Settings, source: RecordsFile, kind: RecordKind, rate: float | None, operations: OperationTracing
+    settings: Settings, playlist: _Playlist, rate: float | None, operations: OperationTracing
 ) -> InjectionReport:
-    name = _topic(kind)
-    topic = settings.topic(name)
     producer = AIOKafkaProducer(**producer_options(settings))
     try:
         await producer.start()
-        with _bar(source.count(kind)) as progress:
+        with _bar(sum(playlist.counts.values())) as progress:
             injector = Injector(
-                producer, rate, lambda _item, _due_ms: None, progress, lambda _item: operations.begin(f"send {name}")
+                producer,
+                rate,
+                lambda _item, _due_ms: None,
+                progress,
+                lambda item: operations.begin(f"send {item.name}"),
             )
-            return await injector.run(ScheduledRecord(topic, key, value, "") for key, value in source.records(kind))
+            return await injector.run(_scheduled(settings, playlist))
     finally:
         await producer.stop()
+
+
+def _scheduled(settings: Settings, playlist: _Playlist) -> Iterator[ScheduledRecord]:
+    """Yield the records to send, named by the topic of the contract; labels between transactions take no time."""
+    topics = {kind: (settings.topic(_topic(kind)), _topic(kind)) for kind in playlist.counts}
+    for record in playlist.records:
+        topic, name = topics[record.kind]
+        beside = record.kind is RecordKind.LABEL and RecordKind.TRANSACTION in topics
+        yield ScheduledRecord(topic, record.key, record.value, name, shares_slot=beside)
 
 
 class _Counter:

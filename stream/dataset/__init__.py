@@ -1,1 +1,1 @@
-"""Transactions files (parquet, CSV): checked and read by the same rules as the stream's records, or sent as such."""
+"""Transactions files (parquet, CSV): read by the same rules as the stream's records, sent, or filled into histories."""

@@ -1,9 +1,10 @@
-"""The errors of transactions files and of what is written from them, under the root of `stream`.
+"""The errors of transactions files, of what is written from them and of filling histories, under the root of `stream`.
 
-FileError                      catch this to catch all of ours
+FileError                      catch this to catch all that a file can cause
 ├── MissingExtraError          a library is not installed: install the extra that the message names
 ├── OutputError                the output cannot be written: name another place, or make room
 └── TransactionsFileError      the file cannot be used: fix it (`problems` has all that is wrong)
+BackfillError                  the histories cannot be filled so: the message says what to leave out or to do first
 """
 
 from stream.errors import StreamError, install_extra
@@ -33,3 +34,7 @@ class TransactionsFileError(FileError):
         super().__init__("\n".join(f"{path}: {problem}" for problem in problems))
         self.path = path
         self.problems = problems
+
+
+class BackfillError(StreamError):
+    """A backfill may not begin as it was asked for; nothing was written."""

@@ -63,6 +63,14 @@ class FileFacts(NamedTuple):
     usable: int
 
 
+class FileCounts(NamedTuple):
+    """How many payments and labels a file has before some time, and when the last of these payments occurred."""
+
+    payments: int
+    labels: int
+    last_ms: int
+
+
 class _Check(NamedTuple):
     """A condition that is true of the rows whose value in a column cannot be used, and what is wrong with it."""
 
@@ -169,6 +177,15 @@ class TransactionsFile:
             ).fetchnumpy()
             yield batch_of(columns, start)
             start = end
+
+    def counts_before(self, until_ms: int) -> FileCounts:
+        """Count the payments that occurred before a time, and the labels that were known before it."""
+        found = self._connection.execute(
+            "SELECT count(*) FILTER (occurred_ms < $1), count(*) FILTER (fraud >= 0 AND labelled_ms < $1), "
+            "coalesce(max(occurred_ms) FILTER (occurred_ms < $1), 0) FROM transactions",
+            [until_ms],
+        ).fetchall()[0]
+        return FileCounts(*found)
 
     def frauds_known(self, after_ms: int, until_ms: int) -> list[Label]:
         """Return the labels that say fraud and become known in (after_ms, until_ms], in that order.

@@ -6,7 +6,8 @@ errors are explained in terms of the settings that fix them.
 
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -56,6 +57,21 @@ def connection_options(settings: Settings) -> dict[str, Any]:
     """Return the options of every client: brokers, security, and how long to wait for a broker that may be hung."""
     brokers = settings.brokers.split(",")
     return {"bootstrap_servers": brokers, "request_timeout_ms": REQUEST_TIMEOUT_MS, **_security(settings)}
+
+
+@asynccontextmanager
+async def open_admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Connect an administration client, and close it at the end.
+
+    Raises:
+        aiokafka.errors.KafkaError: the brokers do not respond.
+    """
+    admin = AIOKafkaAdminClient(**connection_options(settings))
+    try:
+        await admin.start()
+        yield admin
+    finally:
+        await admin.close()
 
 
 def producer_options(settings: Settings) -> dict[str, Any]:

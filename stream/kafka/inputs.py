@@ -11,9 +11,10 @@ from stream.contract.codes import Rejection
 from stream.contract.fields import KnownFields, decode_object
 from stream.kafka.client import connection_options
 from stream.kafka.fetcher import open_consumer
-from stream.kafka.offsets import Position, identity_of
+from stream.kafka.offsets import Position, committed_offsets, identity_of
 from stream.kafka.scan import record_at
 from stream.kafka.topic_ids import topic_states
+from stream.kafka.topics import LABELS, SCORES, TRANSACTIONS, has_records, partition_counts
 from stream.settings import Settings
 
 _IDS = KnownFields(["card_id", "transaction_id"])
@@ -59,6 +60,22 @@ async def is_same_record(settings: Settings, tp: TopicPartition, state: InputTop
         return record is not None and _identity(record.value) == position.identity
     finally:
         await consumer.stop()
+
+
+async def has_filled_histories(settings: Settings, admin: AIOKafkaAdminClient) -> bool:
+    """Tell whether the deployment has written to histories: it has decided something, or read payments or labels.
+
+    A backfill leaves no scores, but it is committed.
+
+    Raises:
+        aiokafka.errors.KafkaError: the brokers do not respond.
+    """
+    if await has_records(settings, settings.topic(SCORES.name)):
+        return True
+    counts = await partition_counts(admin, settings)
+    names = [settings.topic(layout.name) for layout in (TRANSACTIONS, LABELS)]
+    tps = [tp for name in names for tp in partitions_of(name, range(counts.get(name, 0)))]
+    return any(commit.offset > 0 for commit in (await committed_offsets(settings, admin, tps)).values())
 
 
 def _identity(value: bytes | None) -> str | None:

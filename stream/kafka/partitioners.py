@@ -10,6 +10,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from enum import StrEnum
+from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
@@ -67,6 +68,9 @@ PARTITIONERS = (
     ),
     Partitioner("fnv1a_reference", "Sarama's and kafka-go's reference hash", lambda key: _fnv1a(key) & _POSITIVE),
 )
+
+HASHES = MappingProxyType({one.name: one.hash for one in PARTITIONERS})
+"""The hash of keys of each partitioner, by its name."""
 
 
 def used_by(name: str) -> str:

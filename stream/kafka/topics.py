@@ -94,7 +94,7 @@ async def apply(settings: Settings, partitions: int, replication: int) -> tuple[
     admin = AIOKafkaAdminClient(**connection_options(settings))
     try:
         await admin.start()
-        counts = await _partition_counts(admin, settings)
+        counts = await partition_counts(admin, settings)
         wrong = _wrong_counts(settings, counts, partitions)
         if wrong:
             raise TopicsError(
@@ -112,7 +112,7 @@ async def apply(settings: Settings, partitions: int, replication: int) -> tuple[
 
 async def problems(settings: Settings, admin: AIOKafkaAdminClient) -> tuple[str, ...]:
     """Return which topics are missing or have another number of partitions than `transactions`; empty if none."""
-    counts = await _partition_counts(admin, settings)
+    counts = await partition_counts(admin, settings)
     missing = [settings.topic(layout.name) for layout in LAYOUTS if settings.topic(layout.name) not in counts]
     if missing:
         unseen = "" if settings.kafka_security_protocol == "PLAINTEXT" else f" ({HIDDEN})"
@@ -158,6 +158,19 @@ async def risks(settings: Settings, admin: AIOKafkaAdminClient) -> tuple[str, ..
     if configured.get("unclean.leader.election.enable") == "true":
         found.append("unclean leader election is on: a replica that lacks decisions may become the leader")
     return tuple(f"{name}: {risk}" for risk in found)
+
+
+async def partition_counts(admin: AIOKafkaAdminClient, settings: Settings) -> dict[str, int]:
+    """Return the number of partitions of each topic of the contract that exists.
+
+    Raises:
+        aiokafka.errors.KafkaError: the brokers do not respond.
+    """
+    names = set(await admin.list_topics())
+    layouts = (*LAYOUTS, silent_scores(settings))
+    ours = [settings.topic(layout.name) for layout in layouts if settings.topic(layout.name) in names]
+    described: list[dict[str, Any]] = await admin.describe_topics(ours) if ours else []
+    return {topic["topic"]: len(topic["partitions"]) for topic in described if topic["error_code"] == 0}
 
 
 async def has_records(settings: Settings, topic: str) -> bool:
@@ -232,11 +245,3 @@ def _refused_count(topic: str, has: int, must_have: int, partitions: int) -> str
         f"topic {topic} has {has} partitions, but must have {must_have}. The number cannot change while a topic is in "
         f"use, since a card's records would be split: {given}choose another FRAUDSTREAM_TOPIC_PREFIX"
     )
-
-
-async def _partition_counts(admin: AIOKafkaAdminClient, settings: Settings) -> dict[str, int]:
-    names = set(await admin.list_topics())
-    layouts = (*LAYOUTS, silent_scores(settings))
-    ours = [settings.topic(layout.name) for layout in layouts if settings.topic(layout.name) in names]
-    described: list[dict[str, Any]] = await admin.describe_topics(ours) if ours else []
-    return {topic["topic"]: len(topic["partitions"]) for topic in described if topic["error_code"] == 0}

@@ -5,8 +5,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-from aiokafka.admin import AIOKafkaAdminClient
-
 from features.redis.progress import NO_END, LogPart
 from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets
@@ -14,9 +12,10 @@ from stream.clock import now_ms
 from stream.consumer import log_and_offset
 from stream.control.client import read_fold
 from stream.errors import RebuildError
-from stream.kafka.client import connection_options, group_members, require_topic
+from stream.kafka.client import group_members, open_admin, require_topic
+from stream.kafka.inputs import has_filled_histories
 from stream.kafka.score_tails import read_resume_points
-from stream.kafka.topics import SCORES, has_records, own_scores
+from stream.kafka.topics import SCORES, own_scores
 from stream.recovery.reapply import log_reader, part_count
 from stream.recovery.repair import REPORT_SECONDS, Repair, RepairDeps, RepairStatus
 from stream.scoring.facts import ignore_fact
@@ -41,7 +40,7 @@ async def start_rebuild(settings: Settings, sets: FeatureSets, reason: str) -> A
     """Raise the history epoch, unless a repair is in progress; the workers then start to repair.
 
     Raises:
-        RebuildError: the deployment has not decided anything.
+        RebuildError: the deployment has neither decided nor read anything.
         StoreUnavailableError: Redis does not respond.
         StoreRefusedError: Redis denies access.
         aiokafka.errors.KafkaError: Kafka does not respond.
@@ -49,10 +48,11 @@ async def start_rebuild(settings: Settings, sets: FeatureSets, reason: str) -> A
     async with log_reader(settings) as reader:
         parts = part_count(reader, settings)
         await require_topic(reader, settings.topic(SCORES.name))
-    if not await has_records(settings, settings.topic(SCORES.name)):
-        raise RebuildError(
-            f"deployment {settings.deployment} has decided nothing yet, so it has no histories to rebuild"
-        )
+    async with open_admin(settings) as admin:
+        if not await has_filled_histories(settings, admin):
+            raise RebuildError(
+                f"deployment {settings.deployment} has decided nothing yet, so it has no histories to rebuild"
+            )
     store = RedisStore(settings.redis_url, settings.deployment, sets, now_ms)
     try:
         await store.connect(emptied=True)
@@ -119,16 +119,12 @@ async def decided_offsets(settings: Settings) -> dict[LogPart, int]:
     """
     async with log_reader(settings) as reader:
         partitions = range(part_count(reader, settings) // 2)
-    admin = AIOKafkaAdminClient(**connection_options(settings))
-    try:
-        await admin.start()
+    async with open_admin(settings) as admin:
         running = await group_members(admin, settings)
         if running:
             raise RebuildError(f"{len(running)} workers run, which rebuild themselves: leave out --here, or stop them")
         scores = own_scores(settings, (await read_fold(settings)).term)
         points = await read_resume_points(settings, admin, partitions, scores.name)
-    finally:
-        await admin.close()
     ends = {LogPart(of_labels=True, partition=partition): NO_END for partition in partitions}
     for partition, point in points.items():
         _, last = log_and_offset(point.position.standing.last_place)

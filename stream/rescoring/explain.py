@@ -175,8 +175,12 @@ class Explainer:
 
     def _unordered(self, rows: DifferingRows, kind: Entity) -> Iterator[tuple[int, int]]:
         """Yield, by row, the age of each transaction of the same entity of unknown position, below 0 if newer."""
-        is_visible = f"asked.number <> other.number AND {_within(int(self._reach_ms.max()))}"
-        found = self._of_same_entity(self._asked(rows, kind), self._workdir.unordered(kind), is_visible)
+        is_visible = (
+            f"asked.number <> other.number AND {_within(int(self._reach_ms.max()))} "
+            f"AND coalesce(asked.scored_ms <= other.uncertain_until_ms, true)"
+        )
+        asked = self._asked(rows, kind) | {"scored_ms": rows.columns["scored_ms"]}
+        found = self._of_same_entity(asked, self._workdir.unordered(kind), is_visible)
         fates = self._workdir.fates()
         return ((at, age_ms) for at, age_ms, number in found if fates[number] == DECIDE)
 

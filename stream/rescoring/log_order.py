@@ -6,10 +6,12 @@ under earlier ones, because histories are repaired before decisions count again.
 at 0 again; such a restart shows as a pause of at least the horizon before a position that is no higher than an earlier
 one.
 
-A record without a usable position is ordered by time: a decision made without its history, a label in a device's log.
-A card's transactions always keep the order of their partition; those of another partition, if producers put a card on
-two, are placed among them by position and time. Transactions and labels without a decision come after
-everything else, ordered by their records' timestamps. All of it is SQL over the tables of `topic_tables`.
+A record without a usable position is ordered by time: a decision made without its history, a label in a device's log,
+a backfilled payment, which has no decision. The latter counts as applied when it was written; certainly it was before
+the next decision of its partition (`applied_by_ms`). A card's transactions always keep the order of their partition;
+those of another partition, if producers put a card on two, are placed among them by position and time. Transactions and
+labels without a decision come after everything else, ordered by their records' timestamps. All of it is SQL over the
+tables of `topic_tables`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,12 +28,20 @@ WITH first AS (
     SELECT min(history_epoch) AS epoch
     FROM (SELECT history_epoch FROM decisions WHERE NOT incomplete UNION ALL SELECT history_epoch FROM label_events)
 )
-SELECT row_number() OVER (ORDER BY transactions.partition, transactions."offset") - 1 AS number, transactions.*,
-    decisions.scored_ms, decisions.history_epoch, decisions.incomplete, decisions.score_offset,
+SELECT row_number() OVER (ORDER BY transactions.partition, transactions."offset") - 1 AS number,
+    transactions.* EXCLUDE (is_backfilled),
+    coalesce(decisions.scored_ms, CASE WHEN transactions.is_backfilled THEN timestamp_ms END) AS scored_ms,
+    decisions.history_epoch, decisions.incomplete, decisions.score_offset,
     decisions.card_position, decisions.merchant_position, decisions.device_position,
-    decisions.scored_ms IS NOT NULL AS is_decided,
-    transactions."offset" <= max(transactions."offset") FILTER (decisions.scored_ms IS NOT NULL)
+    transactions.is_backfilled AND decisions.scored_ms IS NULL AS is_backfilled,
+    transactions.is_backfilled OR decisions.scored_ms IS NOT NULL AS is_decided,
+    transactions."offset" <= max(transactions."offset")
+        FILTER (transactions.is_backfilled OR decisions.scored_ms IS NOT NULL)
         OVER (PARTITION BY transactions.partition) AS is_passed,
+    min(decisions.scored_ms) OVER (
+        PARTITION BY transactions.partition ORDER BY transactions."offset"
+        ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING
+    ) AS applied_by_ms,
     coalesce(history_epoch > (SELECT epoch FROM first), false) AS is_later_epoch
 FROM transactions LEFT JOIN decisions
     ON transactions.partition = decisions.partition AND transactions."offset" = decisions."offset"

@@ -36,7 +36,8 @@ class Reason(StrEnum):
     topic got more partitions. No partition has the order of both, and where positions do not tell it, it is unknown."""
     ORDER_UNKNOWN = "order_unknown"
     """The feature looks at a transaction of unknown position in that log: one that was decided without histories
-    (in a merchant's or device's log), or has no decision; or at one whose label has no outcome yet, or, in a
+    (in a merchant's or device's log), or has no decision, or was backfilled while decisions were made; or at one whose
+    label has no outcome yet, or, in a
     device's log, had none when the decision was made. Or such a transaction is so much newer that a late one sees less
     of the log behind it."""
     FEATURES_NOT_RECORDED = "features_not_recorded"

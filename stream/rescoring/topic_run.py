@@ -49,7 +49,8 @@ CREATE TABLE ranges (
 """
 WANTED_TRANSACTIONS = """
 CREATE TABLE wanted AS SELECT row_number() OVER (ORDER BY partition, "offset") - 1 AS row, partition, "offset"
-FROM ordered JOIN ranges USING (partition) WHERE "offset" >= first_offset AND "offset" < end_offset
+FROM ordered JOIN ranges USING (partition)
+WHERE "offset" >= first_offset AND "offset" < end_offset AND NOT is_backfilled
 """
 # A range without a beginning has the decisions whose transaction may still be on its topic.
 WANTED_DECISIONS = """
@@ -84,6 +85,10 @@ DIVIDED_CARDS = """
 SELECT card_id AS entity_id, occurred_ms, number, partition FROM ordered
 SEMI JOIN (SELECT card_id FROM ordered GROUP BY card_id HAVING min(partition) <> max(partition)) USING (card_id)
 """
+CLOCKS_APART_MS = 30_000
+"""So much the clocks of two workers may differ, one of which has applied what the other one's decision sees."""
+UNCERTAIN_UNTIL_MS = f"CASE WHEN is_backfilled THEN applied_by_ms + {CLOCKS_APART_MS} END"
+"""When the place of a record without a position no longer matters: a later decision has certainly seen it."""
 UNDECIDED = """
 SELECT number FROM rows JOIN (SELECT partition, min("offset") AS low, max("offset") AS high FROM wanted GROUP BY 1)
 USING (partition) WHERE "offset" BETWEEN low AND high AND NOT is_decided
@@ -179,7 +184,7 @@ def _order(request: TopicRequest, where: tuple[Path, Any], loaded: LoadedRange, 
     progress("order", 1, 1)
     transactions, rows = select_rows(connection, loaded, has_beginning=request.range.from_ms is not None)
     if not rows:
-        raise NothingToScoreError("the range has records, but none of them is a transaction or a valid decision")
+        raise NothingToScoreError("the range has records, but none of them is a payment to decide or a valid decision")
     shards = shard_count(transactions, request.threads)
     return Workdir(folder, request.sets, transactions, rows, shards, PROCESS_MEMORY_MB)
 
@@ -209,9 +214,11 @@ def create_base(connection: Any, workdir: Workdir, *, decisions: bool) -> None: 
     connection.execute(COMPARED_BASE)
     for kind in workdir.entities:
         # A card's own log is in the order of its partition, with or without histories.
-        unordered = f"{kind.value}_id IS NOT NULL AND (NOT is_decided OR {kind is not Entity.CARD} AND incomplete)"
+        unplaced = f"{kind is not Entity.CARD} AND (incomplete OR is_backfilled)"
         connection.execute(
-            f"COPY (SELECT {kind.value}_id AS entity_id, occurred_ms, number FROM ordered WHERE {unordered}) "
+            f"COPY (SELECT {kind.value}_id AS entity_id, occurred_ms, number, "
+            f"{UNCERTAIN_UNTIL_MS} AS uncertain_until_ms FROM ordered "
+            f"WHERE {kind.value}_id IS NOT NULL AND (NOT is_decided OR {unplaced})) "
             f"TO {quoted(workdir.unordered(kind))} ({FORMAT})"
         )
         write_late_answers(connection, workdir, kind)

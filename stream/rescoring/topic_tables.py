@@ -26,7 +26,8 @@ from stream.scoring.encode import HISTORY_INCOMPLETE, UNDECIDABLE
 CREATE_TRANSACTIONS = """CREATE TABLE transactions (
     partition BIGINT, "offset" BIGINT, timestamp_ms BIGINT, transaction_id VARCHAR,
     card_id VARCHAR, merchant_id VARCHAR, device_id VARCHAR, occurred_ms BIGINT, utc_offset_minutes BIGINT,
-    amount_minor BIGINT, exponent BIGINT, currency VARCHAR, content UBIGINT, place BIGINT, traits BIGINT)"""
+    amount_minor BIGINT, exponent BIGINT, currency VARCHAR, content UBIGINT, place BIGINT, traits BIGINT,
+    is_backfilled BOOLEAN)"""
 CREATE_DECISIONS = """CREATE TABLE decisions (
     partition BIGINT, "offset" BIGINT, score_offset BIGINT, scored_ms BIGINT,
     transaction_id VARCHAR, card_id VARCHAR, merchant_id VARCHAR, occurred_ms BIGINT, amount_minor BIGINT,
@@ -118,6 +119,7 @@ class TopicTables:
         columns = columns_of(decoded.columns)
         columns["timestamp_ms"] = np.array([record.timestamp for record in decoded.records], np.int64)
         columns["currency"] = _texts(one.transaction.currency for one in decoded.accepted)
+        columns["is_backfilled"] = decoded.backfilled
         if self._entity_filter is not None:
             which = self._entity_filter.transactions(decoded.columns)
             columns = {name: values[which] for name, values in columns.items()}

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.history.records import HAS_PLACE, pack_place, pack_traits
 from features.history.store import Transactions
 from stream.consumer import place_of
+from stream.contract.backfill import BACKFILL_HEADER, backfill_mark
 from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.iso import CURRENCY_DECIMALS
 from stream.contract.label import ParsedLabel, read_label
@@ -25,17 +27,21 @@ _LONGEST_NAME = 64
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The transactions of a batch as records, values and columns, all in the same order, and the dead letters."""
+    """The transactions of a batch as records, values and columns, all in the same order, and the dead letters.
+
+    `backfilled`, of shape (n,), tells which of them only fill the histories and get no decision.
+    """
 
     records: Sequence[Record]
     accepted: Sequence[ParsedTransaction]
     columns: Transactions
+    backfilled: NDArray[np.bool_]
     dead: Sequence[DeadLetter]
 
     def part(self, first: int, behind: int) -> "Decoded":
         """Return some of the transactions, without dead letters."""
-        columns = self.columns.first(behind).after(first)
-        return Decoded(self.records[first:behind], self.accepted[first:behind], columns, ())
+        columns, which = self.columns.first(behind).after(first), slice(first, behind)
+        return Decoded(self.records[which], self.accepted[which], columns, self.backfilled[which], ())
 
 
 def decode(records: Sequence[Record], skew_ms: int, log: int = 0, now_ms: int | None = None) -> Decoded:
@@ -56,7 +62,8 @@ def decode(records: Sequence[Record], skew_ms: int, log: int = 0, now_ms: int | 
             passable, left_out = without_impassable_headers(record)
             kept.append(passable)
             accepted.append(read._replace(dropped=(*read.dropped, *left_out)) if left_out else read)
-    return Decoded(kept, accepted, _columns(kept, accepted, log), dead)
+    backfilled = np.array([bool(one.headers) and backfill_mark(one.headers) is not None for one in kept], np.bool_)
+    return Decoded(kept, accepted, _columns(kept, accepted, log), backfilled, dead)
 
 
 def _damage_of(record: Record) -> Rejection | None:
@@ -71,18 +78,18 @@ def read_label_record(record: Record, log: int = 0) -> ParsedLabel | Rejection:
 
 
 def without_impassable_headers(record: Record) -> tuple[Record, tuple[str, ...]]:
-    """Leave out headers that would make an output too large to pass on, the largest first.
+    """Leave out headers that would make an output too large to pass on, the largest first, and unknown backfill marks.
 
     Returns the record, and the names of headers of the original that cannot be passed on: of the first
     `LARGEST_NAMED`, and how many more there are.
     """
     headers = record.headers[:LARGEST_HEADER_COUNT]
-    too_large = _too_large(headers)
+    left_out = _too_large(headers) | _unknown_marks(headers)
     more = record.headers[LARGEST_HEADER_COUNT:]
-    count = len(record.left_out) + record.left_out_more + len(too_large) + len(more)
+    count = len(record.left_out) + record.left_out_more + len(left_out) + len(more)
     if not count:
         return record, ()
-    own = [*(headers[at] for at in sorted(too_large)), *more[:LARGEST_NAMED]]
+    own = [*(headers[at] for at in sorted(left_out)), *more[:LARGEST_NAMED]]
     names = [*record.left_out, *(name for name, _ in own)][:LARGEST_NAMED]
     named = [f"headers.{shorten(name, _LONGEST_NAME)}" for name in names]
     unnamed = [f"headers: {count - len(names)} more"] if count > len(names) else []
@@ -94,9 +101,15 @@ def without_impassable_headers(record: Record) -> tuple[Record, tuple[str, ...]]
         record.timestamp_type,
         record.key,
         record.value,
-        tuple(header for at, header in enumerate(headers) if at not in too_large),
+        tuple(header for at, header in enumerate(headers) if at not in left_out),
     )
     return copy, (*named, *unnamed)
+
+
+def _unknown_marks(headers: Headers) -> set[int]:
+    """Return which headers have the name of a backfill's mark and are none: such a payment is decided."""
+    named = {at for at, (name, _) in enumerate(headers) if name == BACKFILL_HEADER}
+    return named if named and backfill_mark(headers) is None else set()
 
 
 def _too_large(headers: Headers) -> set[int]:

@@ -19,10 +19,10 @@ from stream.scoring.encode import Scored
 class Decided:
     """A batch of transactions is finished: the broker has acknowledged all its outputs.
 
-    `scored` holds its decisions, `dead` its dead letters; `repeated` counts repeated transactions and `unknown` the
-    fields that the contract does not define. `stages` are the times of the successful attempt, including publishing.
-    `already_decided` counts records that had a decision. `revision` and `digest` identify the live model. With
-    `stopgap`, histories came from memory instead of Redis.
+    `scored` holds its decisions, `dead` its dead letters; `repeated` counts repeated transactions, `backfilled` those
+    that only filled the histories, and `unknown` the fields that the contract does not define. `stages` are the times
+    of the successful attempt, including publishing. `already_decided` counts records that had a decision. `revision`
+    and `digest` identify the live model. With `stopgap`, histories came from memory instead of Redis.
     """
 
     scored: Scored
@@ -34,6 +34,7 @@ class Decided:
     digest: str
     stopgap: bool = False
     already_decided: int = 0
+    backfilled: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ class Metric(NamedTuple):
 MetricName = Literal[
     "fraudstream.already_decided",
     "fraudstream.aside",
+    "fraudstream.backfilled",
     "fraudstream.batch.size",
     "fraudstream.cache.evictions",
     "fraudstream.cache.lookups",
@@ -95,6 +96,13 @@ CATALOGUE: dict[MetricName, Metric] = {
         (),
         "Own partitions that cannot go on for now and are tried again, while the others go on.",
         "above 0 for long: `/health/ready` names each partition and its reason.",
+    ),
+    "fraudstream.backfilled": Metric(
+        MetricKind.COUNTER,
+        "{transaction}",
+        (),
+        "Payments of `fraudstream backfill` that were applied to histories, without a decision.",
+        "it stands still during a backfill, or rises without one: a producer writes its header.",
     ),
     "fraudstream.batch.size": Metric(
         MetricKind.HISTOGRAM,

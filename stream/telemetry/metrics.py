@@ -175,6 +175,7 @@ class MetricTotals:
         self._stages(fact.stages)
         counts["fraudstream.repeated"][()] += fact.repeated
         counts["fraudstream.already_decided"][()] += fact.already_decided
+        counts["fraudstream.backfilled"][()] += fact.backfilled
         counts["fraudstream.unknown_fields"][(self._transactions,)] += fact.unknown
         if not len(scored):
             return

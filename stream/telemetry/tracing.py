@@ -31,6 +31,7 @@ from opentelemetry.util.types import AnyValue
 from features.redis.urls import first_host
 from stream.card_numbers import card_numbers
 from stream.clock import Stage
+from stream.contract.backfill import backfill_mark
 from stream.kafka.batches import Record
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Headers
@@ -239,6 +240,9 @@ class SampledBatchTrace:
                     "fraudstream.decided_by": judgement.decided_by,
                     "fraudstream.degraded": judgement.degraded,
                 }
+        for sampled in self._sampled.values():
+            if backfill_mark(sampled.record.headers) is not None:
+                results.setdefault(_place(sampled.record), {"fraudstream.outcome": "backfilled"})
         self._end(results, "repeated" if fact.repeated else "given_up", fact.stages)
 
     def labelled(self, fact: LabelsApplied) -> None:

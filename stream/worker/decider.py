@@ -198,6 +198,7 @@ class Decider:
             terms.serving.revision,
             terms.serving.live.digest,
             outputs.stopgap,
+            backfilled=outputs.backfilled,
         )
 
     def _unwritten(self, dead: Iterable[DeadLetter], current: list[int]) -> list[DeadLetter]:

@@ -21,10 +21,11 @@ from stream.control.snapshots import Snapshots
 from stream.errors import NotReadyError
 from stream.fates import Phase, is_retried
 from stream.kafka.client import explain_error
+from stream.kafka.inputs import has_filled_histories
 from stream.kafka.publisher import Publisher
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.topic_settings import TopicWatch
-from stream.kafka.topics import SCORES, check_readable, has_records, problems, risks
+from stream.kafka.topics import SCORES, check_readable, problems, risks
 from stream.recovery.outage import DegradingStore, WaitingStore
 from stream.recovery.repairer import Repairer
 from stream.settings import Settings
@@ -154,9 +155,9 @@ class Startup(Service):
         await self._deps.topics.check()
 
     async def _connect_store(self) -> None:
-        """Connect to Redis; if it is empty although scores have been published, its histories are lost."""
-        settings = self._deps.settings
-        await self._deps.store.connect(emptied=await has_records(settings, settings.topic(SCORES.name)))
+        """Connect to Redis; if it is empty although payments have been decided or read, its histories are lost."""
+        deps = self._deps
+        await deps.store.connect(emptied=await has_filled_histories(deps.settings, deps.admin))
 
     async def _trim(self) -> None:
         """Trim histories, except during a repair, and write decisions to Redis that were made while it was down."""

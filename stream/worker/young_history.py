@@ -11,5 +11,6 @@ def young_history(age_days: int | None, look_back_days: int) -> list[str]:
     missing = missing_days(age_days, look_back_days)
     if not missing:
         return []
-    advice = f"expect another share of alerts for {missing} more days of payments, or publish older payments first"
+    expected = f"expect another share of alerts for {missing} more days of payments"
+    advice = f"{expected}, or fill older ones in first by `fraudstream backfill`"
     return [f"histories go back {age_days} days, but features look back {look_back_days}: {advice}"]

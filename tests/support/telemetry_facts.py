@@ -67,7 +67,7 @@ def one_of_each(prefix: str = "") -> list[Fact]:
     late = Scored(late.records, late.transactions, [("mcc",)], *[getattr(late, name) for name in _LAST])
     dead = DeadLetter(record, DeadLetterCode.NOT_JSON, "why")
     return [
-        decided(late, [dead], repeated=1, unknown=1, already_decided=1),
+        decided(late, [dead], repeated=1, unknown=1, already_decided=1, backfilled=1),
         LabelsApplied([Told()], [LabelStatus.APPLIED], [], 1, stages(("decode", "observe", "encode", "publish"))),
         Retried(f"{prefix}transactions", "StoreUnavailableError"),
         LossFound(f"{prefix}transactions", 0, 60),

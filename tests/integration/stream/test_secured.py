@@ -1,10 +1,10 @@
-"""Secured Kafka and Redis: four roles, each with the permissions of docs/how-to/secure.md and no more."""
+"""Secured Kafka and Redis: five roles, each with the permissions of docs/how-to/secure.md and no more."""
 
 import asyncio
 import json
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ from support.security_page import acl_commands, described_errors, documented, re
 
 pytestmark = pytest.mark.integration
 
-PAYMENTS = 40
+PAST, PAYMENTS = 20, 40
 SECRETS = (*PASSWORDS.values(), PASSWORD)
 
 WRONG = "not-this-one"
@@ -142,9 +142,9 @@ def by_certificate(broker: SecuredCluster, authority: Authority, name: str) -> E
     }
 
 
-def write_payments(file: Path) -> Path:
+def write_payments(file: Path, numbers: Iterable[int] = range(PAYMENTS)) -> Path:
     """Write labelled payments."""
-    rows = [payment(number) | {"fraud": "false", "labelled_at": "2026-01-03T00:00:00Z"} for number in range(PAYMENTS)]
+    rows = [payment(number) | {"fraud": "false", "labelled_at": "2026-01-03T00:00:00Z"} for number in numbers]
     lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
     file.write_text("\n".join(lines) + "\n")
     return file
@@ -190,13 +190,16 @@ def test_the_documented_acls_suffice_for_every_role(
     assert challenged.returncode == 0, challenged.stderr
     history = role("operator").cli("model", "history", "--json")
     assert [json.loads(line)["reason"] for line in history.stdout.splitlines()] == ["test", ""], history.stderr
-    file = str(write_payments(tmp_path / "payments.csv"))
+    filled = role("backfill").cli("backfill", str(write_payments(tmp_path / "past.csv", range(PAST))), "--json")
+    assert filled.returncode == 0, filled.stderr
+    numbers = range(PAST, PAST + PAYMENTS)
+    file = str(write_payments(tmp_path / "payments.csv", numbers))
     for options in ((), ("--labels",)):
         done = role("producer").cli("publish", file, *options)
         assert done.returncode == 0, done.stderr
     scores = asyncio.run(valid_scores(read(role("consumer").environment), "fraud-desk", PAYMENTS))
-    assert Counter(score.transaction_id for score in scores) == {f"t-{number}": 1 for number in range(PAYMENTS)}
-    asyncio.run(await_records(read(role("admin").environment), "outcomes", PAYMENTS))
+    assert Counter(score.transaction_id for score in scores) == {f"t-{number}": 1 for number in numbers}
+    asyncio.run(await_records(read(role("admin").environment), "outcomes", PAST + PAYMENTS))
     asyncio.run(await_records(read(role("admin").environment), "shadow-scores", PAYMENTS))
     report = role("operator").cli("shadow", "report", "--json")
     assert report.returncode == 0, report.stderr

@@ -7,7 +7,7 @@ from stream.demo.services.processes import free_port
 from support.certificates import Authority
 from support.kafka.jars import START_SECONDS, JarsCluster, Layout, resolve_jars
 
-PASSWORDS = {name: f"{name}-secret" for name in ("admin", "worker", "producer", "consumer", "operator")}
+PASSWORDS = {name: f"{name}-secret" for name in ("admin", "worker", "producer", "backfill", "consumer", "operator")}
 ACL_COMMAND = "org.apache.kafka.tools.AclCommand"
 
 

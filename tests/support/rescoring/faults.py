@@ -138,6 +138,12 @@ class Play:
         return self.world.now_ms - min(waiting, default=self.world.now_ms)
 
     def _pay(self, act: Act) -> None:
+        self.world.publish(self._made_payment(act))
+
+    def _backfill(self, act: Act) -> None:
+        self.world.backfill(self._made_payment(act))
+
+    def _made_payment(self, act: Act) -> dict[str, Any]:
         number = len(self.paid)
         device = {} if act.device is None else {"device_id": f"phone-{act.device}"}
         one = self.world.pay(
@@ -148,7 +154,7 @@ class Play:
             **device,
         )
         self.paid.append(one)
-        self.world.publish(one)
+        return one
 
     def _again(self, act: Act) -> None:
         if act.back < len(self.paid):

@@ -18,6 +18,7 @@ from features.memory_store import MemoryStore
 from features.vector.sets import FeatureSets
 from models.loading import Model
 from models.policy import bands
+from stream.contract.backfill import BackfillMark
 from stream.contract.label import read_label
 from stream.contract.outputs import Score
 from stream.control.model_cache import ServingModels
@@ -116,6 +117,11 @@ class World:
         if self.divides and topic == "transactions":
             return sum(map(len, self.topics[topic].values())) % PARTITIONS
         return partition_of(card_id, PARTITIONS)
+
+    def backfill(self, *payments: Mapping[str, Any]) -> None:
+        """Append payments that only fill the histories."""
+        for record in self.publish(*payments):
+            record.headers = [BackfillMark("0" * 16, record.offset).header()]
 
     def append(self, topic: str, partition: int, value: Any, at_ms: int | None = None) -> Record:
         """Append one record to a partition."""

@@ -30,16 +30,14 @@ def test_the_operator_may_create_every_topic_and_a_worker_may_read_or_write_each
     assert allowed("worker", "Read") | allowed("worker", "Write") == topics
 
 
-def test_each_topic_may_be_written_by_exactly_one_role() -> None:
+def test_each_topic_may_be_written_by_exactly_one_role_and_the_input_by_a_backfill_too() -> None:
+    roles = ("operator", "worker", "producer", "backfill", "consumer")
     writers: dict[str, Any] = {
-        layout.name: {
-            user for user in ("operator", "worker", "producer", "consumer") if layout.name in allowed(user, "Write")
-        }
-        for layout in WITH_SILENT
+        layout.name: {user for user in roles if layout.name in allowed(user, "Write")} for layout in WITH_SILENT
     }
     assert writers == {
-        "transactions": {"producer"},
-        "labels": {"producer"},
+        "transactions": {"producer", "backfill"},
+        "labels": {"producer", "backfill"},
         "scores": {"worker"},
         "scores-default": {"worker"},
         "shadow-scores": {"worker"},

@@ -42,6 +42,31 @@ def test_labels_go_to_their_own_topic(fleet: Fleet, tmp_path: Path) -> None:
     assert fleet.read("transactions") == []
 
 
+def test_labels_of_another_file_are_sent_between_the_payments_when_they_become_known(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    columns = transactions(rows=200, days=30)
+    past, today = ({name: values[part] for name, values in columns.items()} for part in (slice(150), slice(100, 200)))
+    files = [str(write(tmp_path / name, some)) for name, some in (("today.csv", today), ("past.csv", past))]
+    done = fleet.cli("publish", files[0], "--labels-from", files[1], "--rate", "200", "--json")
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)
+    sent = [(record.timestamp, json.loads(record.value)) for record in fleet.read("labels")]
+    payments = {
+        one["transaction_id"]: record.timestamp
+        for record in fleet.read("transactions")
+        for one in [json.loads(record.value)]
+    }
+    occurred = dict(zip(columns["transaction_id"], columns["occurred_at"], strict=True))
+    known = {one["transaction_id"] for _, one in sent}
+    assert facts["transactions"] == len(payments) == 100
+    assert facts["labels"] == len(sent) == len(known) > 100
+    for at, one in sent:
+        behind = [sent_at for name, sent_at in payments.items() if occurred[name] > one["labelled_at"]]
+        assert not behind or at <= min(behind)
+    assert all(one["labelled_at"] <= max(occurred.values()) for _, one in sent)
+
+
 def test_an_invalid_file_and_an_unreachable_broker_exit_with_1_and_a_message(fleet: Fleet, tmp_path: Path) -> None:
     bad = write(tmp_path / "bad.csv", transactions(rows=3) | {"amount_minor": [1, -2, 3]})
     done = fleet.cli("publish", str(bad))

@@ -18,6 +18,7 @@ from support.fleet.payments import PARTITIONS, payment, put_model
 from support.fleet.workers import Worker
 from support.kafka.admin import remove_before
 from support.kafka.cluster import Cluster
+from support.training_files import write
 
 
 @pytest.fixture
@@ -74,6 +75,29 @@ def test_a_second_deployment_decides_silently_and_the_same(fleet: Fleet, green: 
     assert other.readiness() == (True, [])
     letters = [dict(letter.headers) for letter in fleet.await_records("dead-letters", 1)]
     assert {headers["deployment"].decode() for headers in letters} >= {fleet.environment["DEPLOYMENT"]}
+
+
+def test_a_silent_deployment_applies_a_backfill_and_decides_the_same_behind_it(
+    fleet: Fleet, green: Fleet, tmp_path: Path
+) -> None:
+    fleet.go_live()
+    assert green.cli("topics", "apply", "--partitions", str(PARTITIONS)).returncode == 0
+    past, after = payments(0, 200), payments(200, 100)
+    done = fleet.cli("backfill", str(a_file(tmp_path / "past.csv", past)))
+    assert done.returncode == 0, done.stderr
+    go_live_when_warm(green)
+    done = fleet.cli("publish", str(a_file(tmp_path / "after.csv", after)))
+    assert done.returncode == 0, done.stderr
+    published = fleet.await_scores(len(after))
+    await_silent_scores(green, len(after))
+    decided = {score.transaction_id: score.features for score in silent_scores(green)}
+    assert decided == {score.transaction_id: score.features for score in published}
+    assert decided.keys() == {one["transaction_id"] for one in after}
+    assert min((features or {})["card_count_30d"] or 0 for features in decided.values()) > 1
+
+
+def a_file(path: Path, some: list[dict[str, Any]]) -> Path:
+    return write(path, {name: [one[name] for one in some] for name in some[0]})
 
 
 def test_a_silent_deployment_loses_unread_payments_by_retention_and_goes_on_when_exactly_that_is_accepted(

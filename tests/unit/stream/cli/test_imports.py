@@ -34,6 +34,7 @@ ALLOWED: dict[tuple[str, ...], set[str]] = {
     ("model", "import", "--help"): KAFKA | MODELS,
     ("features", "rebuild"): KAFKA | RICH | HISTORIES,
     ("publish", "--help"): KAFKA | RICH | {"numpy"},
+    ("backfill", "--help"): KAFKA | MODELS | RICH,
     ("demo", "--help"): KAFKA | RICH,
     ("train", "--help"): KAFKA | RICH | MODELS,
     ("score", "--help"): KAFKA | RICH | {"numpy"},

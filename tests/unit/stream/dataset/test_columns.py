@@ -60,7 +60,7 @@ def streamed(path: Path) -> tuple[dict[str, tuple[Any, ...]], dict[str, int]]:
     """Send a file as `publish` does, and decode it as a worker does."""
     with TemporaryDirectory() as workplace:
         sent = list(RecordsFile(path, Path(workplace)).records(RecordKind.TRANSACTION))
-    records = [Told(value, key, offset=at, timestamp=FUTURE_MS) for at, (key, value) in enumerate(sent)]
+    records = [Told(one.value, one.key, offset=at, timestamp=FUTURE_MS) for at, one in enumerate(sent)]
     decoded = decode(records, 0)
     assert not decoded.dead
     return optional_values(decoded.columns), Counter(name for one in decoded.accepted for name in one.dropped)

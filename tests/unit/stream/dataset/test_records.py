@@ -21,9 +21,9 @@ def records(path: Path, workplace: Path, kind: RecordKind = RecordKind.TRANSACTI
     source = RecordsFile(path, workplace)
     found = list(source.records(kind))
     assert len(found) == source.count(kind)
-    decoded = [json.loads(value) for _, value in found]
-    assert [key.decode() for key, _ in found] == [record["card_id"] for record in decoded]
-    for key, value in found:
+    decoded = [json.loads(one.value) for one in found]
+    assert [one.key.decode() for one in found] == [record["card_id"] for record in decoded]
+    for _, _, key, value in found:
         read = (
             read_transaction(value, key, FUTURE_MS)
             if kind is RecordKind.TRANSACTION

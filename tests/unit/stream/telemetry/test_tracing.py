@@ -16,6 +16,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from features.history.store import LabelStatus
 from models.commands import Event, EventKind
 from stream.clock import Stage
+from stream.contract.backfill import BackfillMark
 from stream.contract.codes import DeadLetterCode
 from stream.control.announcements import outcome_attributes
 from stream.kafka.dead_letters import DeadLetter
@@ -139,16 +140,17 @@ def test_a_batch_span_has_no_more_links_than_the_sdk_allows() -> None:
 
 def test_each_records_span_has_its_outcome_and_no_card_number() -> None:
     bench = Bench()
-    some = records(3)
+    some = records(4)
+    some[3].headers = [BackfillMark("0" * 16, 3).header(), *some[3].headers]
     batch_trace = bench.tracing.begin(some)
     batch_trace.headers(some[0])
     letter = DeadLetter(some[1], DeadLetterCode.CARD_NUMBER, f"got {CARD_NUMBER}")
     batch_trace.decided(decided(scored(some[:1]), [letter], repeated=1))
-    first, dead, again = (attributes_of(span) for span in bench.named("process transactions"))
+    first, dead, again, backfilled = (attributes_of(span) for span in bench.named("process transactions"))
     assert (first["fraudstream.outcome"], first["fraudstream.decision"]) == ("decided", "approve")
     assert (first["fraudstream.model.digest"], first["fraudstream.revision"]) == (DIGEST, 7)
     assert (dead["fraudstream.outcome"], dead["error.type"]) == ("dead_letter", "card_number")
-    assert again["fraudstream.outcome"] == "repeated"
+    assert (again["fraudstream.outcome"], backfilled["fraudstream.outcome"]) == ("repeated", "backfilled")
     assert CARD_NUMBER not in "".join(span.to_json() for span in bench.spans)
 
 

@@ -1,0 +1,267 @@
+"""Fills histories from the past: writes payments and labels to the input topics, marked so that none is decided.
+
+What the topics hold of a backfill says where it goes on: one that was cut off is run again, and writes nothing twice.
+A payment that was filled in can never be decided: sent later under the same id it counts as repeated. So a backfill has
+to end before the stream begins, which is checked before anything is written.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from itertools import islice
+from typing import NamedTuple, Protocol
+
+import msgspec
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from models.errors import InvalidTimeError
+from models.times import format_time, parse_time_ms
+from stream.contract.backfill import BackfillMark, backfill_mark
+from stream.dataset.backfill_sources import BackfillSource, identity_of
+from stream.dataset.errors import BackfillError
+from stream.dataset.records import RecordKind, TimedRecord
+from stream.kafka.batches import Record
+from stream.kafka.client import missing_topic
+from stream.kafka.offsets import committed_offsets
+from stream.kafka.partitioners import HASHES
+from stream.kafka.publisher import Destination, Outgoing
+from stream.kafka.scan import scan_topic
+from stream.kafka.topics import LABELS, TRANSACTIONS, partition_counts
+from stream.settings import Settings
+
+CHUNK = 4_000
+"""Records that are written before the next ones are made."""
+POLL_SECONDS = 0.5
+QUIET_SECONDS = 15.0
+LAYOUTS = {RecordKind.TRANSACTION: TRANSACTIONS, RecordKind.LABEL: LABELS}
+
+Progress = Callable[[str, int, int], None]
+"""Called with the name of a stage, how much of it is done, and the total."""
+
+
+class _Occurred(msgspec.Struct):
+    occurred_at: int | str
+
+
+_read_occurred = msgspec.json.Decoder(_Occurred).decode
+
+
+class LivePayment(NamedTuple):
+    """The earliest payment of the stream itself: when it occurred, and where it is."""
+
+    occurred_ms: int
+    partition: int
+    offset: int
+
+
+class WrittenRecords(NamedTuple):
+    """What the topics hold of a backfill: by partition, its last number and the offset behind that record."""
+
+    numbers: dict[Destination, int]
+    ends: dict[Destination, int]
+
+    @classmethod
+    def nothing(cls) -> "WrittenRecords":
+        """Return that nothing is written yet."""
+        return cls({}, {})
+
+    def holds(self, where: Destination, number: int) -> bool:
+        """Tell whether a record is written: each partition has a first part of its records, in their order."""
+        return number <= self.numbers.get(where, -1)
+
+    def add(self, where: Destination, number: int, end: int) -> None:
+        """Take a record that was found or acknowledged; records sent again after a lost answer change nothing."""
+        self.numbers[where] = max(number, self.numbers.get(where, -1))
+        self.ends[where] = max(end, self.ends.get(where, 0))
+
+
+class InputScan:
+    """Finds what the input topics hold of a backfill, and refuses one that the stream would overlap."""
+
+    def __init__(self, source: BackfillSource, backfill: str) -> None:
+        self.written = WrittenRecords.nothing()
+        self._source = source
+        self._backfill = backfill
+
+    def add(self, kind: RecordKind, records: Iterable[Record]) -> None:
+        """Look at records of a topic.
+
+        Raises:
+            BackfillError: one is a payment to decide that is not later than all of the backfill.
+        """
+        for record in records:
+            mark = backfill_mark(record.headers) if record.headers else None
+            if mark is None and kind is RecordKind.TRANSACTION:
+                self._require_later(record)
+            elif mark is not None and mark.backfill == self._backfill:
+                self.written.add((record.topic, record.partition), mark.number, record.offset + 1)
+
+    def _require_later(self, record: Record) -> None:
+        try:
+            occurred_ms = parse_time_ms(_read_occurred(record.value or b"").occurred_at).epoch_ms
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidTimeError):
+            return  # no payment: a dead letter
+        if occurred_ms <= self._source.last_ms:
+            place = f"{record.topic} partition {record.partition} offset {record.offset}"
+            raise BackfillError(
+                f"{self._source.name}: the stream has begun before it ends. Its last payment occurred at "
+                f"{format_time(self._source.last_ms)}, and {place} has one of {format_time(occurred_ms)} to decide. A "
+                "payment that is filled in is never decided, and one that was decided cannot be filled in before: "
+                f"leave out what is not earlier, with --until {format_time(occurred_ms)}"
+            )
+
+
+async def find_written(settings: Settings, source: BackfillSource, backfill: str, progress: Progress) -> WrittenRecords:
+    """Read the input topics, and return what they hold of a backfill of this identity.
+
+    Raises:
+        BackfillError: the stream has begun before the backfill ends.
+        aiokafka.errors.KafkaError: the broker does not respond, or a topic does not exist.
+    """
+    scan = InputScan(source, backfill)
+    for at, (kind, layout) in enumerate(LAYOUTS.items()):
+        async with scan_topic(settings, settings.topic(layout.name), 0) as topic:
+            async for records, share in topic.read():
+                scan.add(kind, records)
+                progress("check", round((at + share) / len(LAYOUTS) * 100), 100)
+    progress("check", 100, 100)
+    return scan.written
+
+
+def require_past(source: BackfillSource, now_ms: int) -> None:
+    """Refuse a source with payments that have not occurred yet.
+
+    Raises:
+        BackfillError: the last payment is later than `now_ms`.
+    """
+    if source.last_ms > now_ms:
+        raise BackfillError(
+            f"{source.name}: its last payment occurred at {format_time(source.last_ms)}, which is later than now. "
+            "Correct the times, or leave such payments out with --until"
+        )
+
+
+async def partitions_to_fill(settings: Settings, admin: AIOKafkaAdminClient) -> Mapping[RecordKind, int]:
+    """Return the number of partitions of each input topic.
+
+    Raises:
+        BackfillError: topics are missing.
+        aiokafka.errors.KafkaError: the broker does not respond.
+    """
+    counts = await partition_counts(admin, settings)
+    for layout in LAYOUTS.values():
+        if settings.topic(layout.name) not in counts:
+            raise BackfillError(missing_topic(settings.topic(layout.name)))
+    return {kind: counts[settings.topic(layout.name)] for kind, layout in LAYOUTS.items()}
+
+
+class AcknowledgingPublisher(Protocol):
+    """Publishes and waits for the acknowledgement, as `stream.kafka.publisher.Publisher` does."""
+
+    async def publish(self, outputs: Mapping[Destination, Sequence[Outgoing]]) -> dict[Destination, int]:
+        """Write the records of each (topic, partition), in order; return the offset behind each one's last."""
+        ...
+
+
+class CardPlaces(NamedTuple):
+    """Where a card's records go: the number of partitions of each topic, and the name of the producers' hash."""
+
+    partitions: Mapping[RecordKind, int]
+    partitioner: str
+
+    def of(self, record: TimedRecord) -> int:
+        """Return the partition of a record."""
+        return HASHES[self.partitioner](record.key) % self.partitions[record.kind]
+
+    def backfill_of(self, source: BackfillSource) -> str:
+        """Return the identity of a source's backfill: with other places, what is written says nothing of what is left.
+
+        It has 16 hexadecimal digits.
+        """
+        return identity_of([source.identity, self.partitioner, *(str(self.partitions[kind]) for kind in LAYOUTS)])
+
+
+class BackfillWriter:
+    """Writes the records of a source that are not written yet, each to its card's partition.
+
+    Args:
+        settings: name the topics.
+        publisher: it is started.
+        places: where records go.
+        written: what the topics hold already; it is kept up to date.
+    """
+
+    def __init__(
+        self, settings: Settings, publisher: AcknowledgingPublisher, places: CardPlaces, written: WrittenRecords
+    ) -> None:
+        self._publisher = publisher
+        self._topics = {kind: settings.topic(layout.name) for kind, layout in LAYOUTS.items()}
+        self._places = places
+        self._written = written
+
+    async def write(self, source: BackfillSource, progress: Progress) -> int:
+        """Write what is not written yet, and return how many records that were.
+
+        Raises:
+            PublishError: the broker has not acknowledged everything; run it again.
+        """
+        backfill = self._places.backfill_of(source)
+        done, sent, total = 0, 0, sum(source.count(kind) for kind in RecordKind)
+        progress("write", 0, total)
+        numbered = enumerate(source.records())
+        while chunk := list(islice(numbered, CHUNK)):
+            outputs = self._outputs(backfill, chunk)
+            ends = await self._publisher.publish({where: [one for _, one in some] for where, some in outputs.items()})
+            for where, some in outputs.items():
+                self._written.add(where, some[-1][0], ends[where])
+                sent += len(some)
+            done += len(chunk)
+            progress("write", done, total)
+        return sent
+
+    def _outputs(
+        self, backfill: str, chunk: Iterable[tuple[int, TimedRecord]]
+    ) -> Mapping[Destination, list[tuple[int, Outgoing]]]:
+        """Return the records of a chunk that are not written, by their place, each with its number."""
+        outputs: dict[Destination, list[tuple[int, Outgoing]]] = defaultdict(list)
+        for number, record in chunk:
+            where = (self._topics[record.kind], self._places.of(record))
+            if not self._written.holds(where, number):
+                header = BackfillMark(backfill, number).header()
+                outputs[where].append((number, Outgoing(number, record.key, record.value, (header,))))
+        return outputs
+
+
+class AppliedCount(NamedTuple):
+    """How many of `total` records the workers have applied, and for how long none has been."""
+
+    applied: int
+    total: int
+    quiet_s: float
+
+
+async def watch_applied(
+    settings: Settings, admin: AIOKafkaAdminClient, ends: Mapping[Destination, int]
+) -> AsyncIterator[AppliedCount]:
+    """Yield how far the workers' group has committed what was written, until that is all; a broker may be away.
+
+    Raises:
+        aiokafka.errors.KafkaError: the brokers do not answer this question at all.
+    """
+    tps = {TopicPartition(*where): end for where, end in ends.items()}
+    last, since = 0, time.monotonic()
+    while last < sum(tps.values()):
+        try:
+            commits = await committed_offsets(settings, admin, list(tps))
+        except KafkaError as error:
+            if not error.retriable:
+                raise
+            commits = {}
+        applied = sum(min(end, max(0, commits[tp].offset)) for tp, end in tps.items() if tp in commits)
+        if applied > last:
+            last, since = applied, time.monotonic()
+        yield AppliedCount(last, sum(tps.values()), time.monotonic() - since)
+        await asyncio.sleep(POLL_SECONDS if last < sum(tps.values()) else 0)

@@ -1,0 +1,252 @@
+"""Where a backfill's payments and labels come from: transactions files, or topics of your own.
+
+A source yields them in the order of their times, the same ones in the same order each time: a backfill that was cut off
+is recognised by its source's identity, and goes on by the numbers of its records.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+import numpy as np
+
+from models.times import format_time
+from stream.contract.codes import DeadLetterCode, Rejection
+from stream.contract.label import read_label
+from stream.contract.transaction import read_transaction
+from stream.dataset.database import connect
+from stream.dataset.errors import BackfillError
+from stream.dataset.records import CHUNK, LAST_TIME_MS, RecordKind, RecordsFile, TimedRecord, interleaved
+from stream.kafka.batches import Record
+from stream.kafka.scan import scan_topic
+from stream.settings import Settings
+
+_IDENTITY_BYTES = 8
+_RULE = b"1"
+"""Rises when the same source would yield its records in another order: a backfill begins anew then."""
+_KINDS = (RecordKind.TRANSACTION, RecordKind.LABEL)
+
+
+class BackfillSource(Protocol):
+    """Payments and labels to fill histories with."""
+
+    @property
+    def name(self) -> str:
+        """Return what messages call it."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """Return 16 hexadecimal digits that are another backfill's if one record is another one."""
+        ...
+
+    @property
+    def last_ms(self) -> int:
+        """Return when the last payment occurred, in epoch milliseconds."""
+        ...
+
+    def count(self, kind: RecordKind) -> int:
+        """Return how many records of a kind there are."""
+        ...
+
+    def records(self) -> Iterator[TimedRecord]:
+        """Yield all records in the order of their times, payments before labels of the same time."""
+        ...
+
+
+def identity_of(parts: Iterable[str]) -> str:
+    """Return 16 hexadecimal digits that are others if one of these parts is another."""
+    text = _RULE + b"\0" + "\0".join(parts).encode()
+    return hashlib.blake2b(text, digest_size=_IDENTITY_BYTES).hexdigest()
+
+
+class FilesSource:
+    """Transactions files; a file without the column `fraud` has no labels.
+
+    Args:
+        paths: parquet or CSV files, in any order.
+        folder: where the databases go, which may become as large as the files.
+        until_ms: payments and labels of this time or later are left out.
+
+    Raises:
+        MissingExtraError: DuckDB is not installed.
+        TransactionsFileError: a file cannot be used, for all the reasons given.
+        BackfillError: no payment is left.
+    """
+
+    def __init__(self, paths: Sequence[Path], folder: Path, until_ms: int | None = None) -> None:
+        end_ms = LAST_TIME_MS if until_ms is None else until_ms
+        by_digest = {_digest(path): path for path in paths}
+        self.identity = identity_of([*sorted(by_digest), str(end_ms)])
+        self.name = ", ".join(str(path) for path in paths)
+        self._files = []
+        for digest in sorted(by_digest):
+            place = folder / digest
+            place.mkdir()
+            self._files.append(RecordsFile(by_digest[digest], place, until_ms=end_ms))
+        self.last_ms = max(file.last_ms for file in self._files)
+        _require_payments(self, until_ms)
+
+    def count(self, kind: RecordKind) -> int:
+        """Return how many records of a kind there are in all files."""
+        return sum(file.count(kind) for file in self._files)
+
+    def records(self) -> Iterator[TimedRecord]:
+        """Yield the records of all files in the order of their times."""
+        parts = [(file, kind) for kind in _KINDS for file in self._files]
+        return interleaved(
+            file.records(kind) for file, kind in parts if kind is RecordKind.TRANSACTION or file.has_labels
+        )
+
+
+class LeftOut(NamedTuple):
+    """Records of a topic that a backfill leaves out: a code, how many, and where the first one is."""
+
+    code: str
+    records: int
+    first: str
+
+
+class _Card(msgspec.Struct):
+    card_id: str
+
+
+_read_card = msgspec.json.Decoder(_Card).decode
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class TopicsSource:
+    """A topic with `transaction/1` and, maybe, one with `label/1`, from their beginnings to their ends.
+
+    Make one with `read_topics`. Keys are those of the contract, whatever they are in the topics.
+
+    Attributes:
+        left_out: what cannot be read as a payment or a label.
+    """
+
+    def __init__(self, name: str, folder: Path, until_ms: int | None) -> None:
+        self.name = name
+        self._until_ms = LAST_TIME_MS if until_ms is None else until_ms
+        self._connection = connect(folder / "topics.duckdb", threads=2)
+        self._connection.execute(
+            "CREATE TABLE records "
+            "(at_ms BIGINT, is_label BOOLEAN, partition BIGINT, place BIGINT, key BLOB, value BLOB)"
+        )
+        self._sum = 0
+        self._counts: Counter[RecordKind] = Counter()
+        self._left_out: Counter[str] = Counter()
+        self._first_left_out: dict[str, str] = {}
+        self.last_ms = 0
+
+    @property
+    def identity(self) -> str:
+        """Return the identity of all that was added."""
+        return identity_of([self._sum.to_bytes(_IDENTITY_BYTES, "big").hex(), str(self._counts.total())])
+
+    @property
+    def left_out(self) -> Sequence[LeftOut]:
+        """Return what was left out, by code."""
+        return [LeftOut(code, count, self._first_left_out[code]) for code, count in self._left_out.most_common()]
+
+    def count(self, kind: RecordKind) -> int:
+        """Return how many records of a kind there are."""
+        return self._counts[kind]
+
+    def add(self, kind: RecordKind, records: Iterable[Record]) -> None:
+        """Add the records of a topic that can be read and come before the end."""
+        kept = []
+        for record in records:
+            read = _read(kind, record)
+            if isinstance(read, Rejection):
+                self._left_out[read.code] += 1
+                self._first_left_out.setdefault(
+                    read.code, f"{record.topic} partition {record.partition} offset {record.offset}"
+                )
+            elif read.at_ms < self._until_ms:
+                kept.append((record, read))
+        self._keep(kind, kept)
+
+    def _keep(self, kind: RecordKind, kept: Sequence[tuple[Record, TimedRecord]]) -> None:
+        if not kept:
+            return
+        for _, one in kept:
+            text = one.kind.encode() + b"\0" + one.key + b"\0" + one.value
+            self._sum += int.from_bytes(hashlib.blake2b(text, digest_size=_IDENTITY_BYTES).digest(), "big")
+        self._sum %= 1 << (8 * _IDENTITY_BYTES)
+        self._counts[kind] += len(kept)
+        if kind is RecordKind.TRANSACTION:
+            self.last_ms = max(self.last_ms, *(one.at_ms for _, one in kept))
+        columns: Mapping[str, Any] = {
+            "at_ms": np.array([one.at_ms for _, one in kept], np.int64),
+            "is_label": np.full(len(kept), kind is RecordKind.LABEL),
+            "partition": np.array([record.partition for record, _ in kept], np.int64),
+            "place": np.array([record.offset for record, _ in kept], np.int64),
+            "key": np.array([one.key for _, one in kept], object),
+            "value": np.array([one.value for _, one in kept], object),
+        }
+        self._connection.register("batch", columns)
+        self._connection.execute("INSERT INTO records BY NAME SELECT * FROM batch")
+        self._connection.unregister("batch")
+
+    def records(self) -> Iterator[TimedRecord]:
+        """Yield all records in the order of their times."""
+        found = self._connection.cursor().execute(
+            "SELECT at_ms, is_label, key, value FROM records ORDER BY at_ms, is_label, partition, place"
+        )
+        while rows := found.fetchmany(CHUNK):
+            for at_ms, is_label, key, value in rows:
+                yield TimedRecord(at_ms, _KINDS[is_label], bytes(key), bytes(value))
+
+
+async def read_topics(
+    settings: Settings, topics: Mapping[RecordKind, str], folder: Path, until_ms: int | None
+) -> TopicsSource:
+    """Read topics, by the kind of their records, from their beginnings to their ends.
+
+    Raises:
+        MissingExtraError: DuckDB is not installed.
+        BackfillError: no payment is left.
+        aiokafka.errors.KafkaError: the broker does not respond, or a topic does not exist.
+    """
+    source = TopicsSource(", ".join(topics.values()), folder, until_ms)
+    for kind, topic in topics.items():
+        async with scan_topic(settings, topic, 0) as scan:
+            async for records, _ in scan.read():
+                source.add(kind, records)
+    _require_payments(source, until_ms)
+    return source
+
+
+def _read(kind: RecordKind, record: Record) -> TimedRecord | Rejection:
+    """Return a record with its card as key, or why it is no payment or label."""
+    if record.damage:
+        return Rejection(DeadLetterCode.UNREADABLE_RECORD, record.damage)
+    try:
+        key = _read_card(record.value or b"").card_id.encode()
+    except _UNREADABLE:
+        key = b""  # the contract's reader says what is wrong
+    value = record.value or b""
+    if kind is RecordKind.TRANSACTION:
+        payment = read_transaction(value, key, LAST_TIME_MS)
+        return payment if isinstance(payment, Rejection) else TimedRecord(payment.occurred_ms, kind, key, value)
+    label = read_label(value, key, (record.partition, record.offset))
+    return label if isinstance(label, Rejection) else TimedRecord(label.label.labelled_ms, kind, key, value)
+
+
+def _require_payments(source: BackfillSource, until_ms: int | None) -> None:
+    """Refuse a source without payments.
+
+    Raises:
+        BackfillError: it has none.
+    """
+    if not source.count(RecordKind.TRANSACTION):
+        end = "" if until_ms is None else f" before {format_time(until_ms)}: give a later --until"
+        raise BackfillError(f"{source.name}: there is no payment{end}")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,60 @@
+"""`fraudstream backfill` refuses what it cannot do before anything is read or written."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from stream.cli.backfill import BackfillReport
+from stream.cli.main import main
+from stream.dataset.backfill_sources import FilesSource
+from support.training_files import transactions, write
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "name FILEs, or a --topic: one of the two"),
+        (["past.csv", "--topic", "archive"], "name FILEs, or a --topic: one of the two"),
+        (["past.csv", "--labels-topic", "archive"], "--labels-topic is for --topic"),
+        (["--topic", "transactions"], "transactions is the topic that is filled"),
+        (["--topic", "archive", "--labels-topic", "labels"], "labels is the topic that is filled"),
+        (["past.csv", "--until", "noon"], "noon"),
+        (["absent.csv"], "absent.csv"),
+    ],
+)
+def test_wrong_use_exits_with_2_and_says_what_is_expected(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: list[str], told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "past.csv", transactions(rows=5))
+    done = CliRunner().invoke(main, ["backfill", *arguments])
+    assert done.exit_code == 2
+    assert told in done.stderr
+
+
+def test_the_report_tells_what_was_written_and_what_was_found(tmp_path: Path) -> None:
+    path = write(tmp_path / "past.csv", transactions(rows=20))
+    (tmp_path / "work").mkdir()
+    source = FilesSource([path], tmp_path / "work")
+    report = BackfillReport(source, "0" * 16, 30, 0.5, 2.25)
+    assert report.facts() | {"last": ""} == {
+        "backfill": "0" * 16,
+        "payments": 20,
+        "labels": 20,
+        "last": "",
+        "written": 30,
+        "found": 10,
+        "write_seconds": 0.5,
+        "apply_seconds": 2.25,
+        "left_out": {},
+    }
+    assert report.text().splitlines()[1:] == [
+        "written: 30 records in 0.5 s, 60.0 a second",
+        "found on the topics already: 10",
+        "applied: by the workers, 2.2 s later",
+    ]
+    assert report._replace(sent=0, apply_s=None).text().splitlines()[1:] == [
+        "found on the topics already: 40",
+        "applied: not waited for",
+    ]

@@ -1,0 +1,337 @@
+"""A backfill is written interleaved by time, once, and only if all of it is earlier than the stream."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from aiokafka.errors import GroupAuthorizationFailedError, GroupCoordinatorNotAvailableError
+from aiokafka.structs import OffsetAndMetadata
+
+from models.times import format_time
+from stream.contract.backfill import BackfillMark, backfill_mark
+from stream.dataset import backfill as module
+from stream.dataset.backfill import (
+    BackfillWriter,
+    CardPlaces,
+    InputScan,
+    WrittenRecords,
+    require_past,
+    watch_applied,
+)
+from stream.dataset.backfill_sources import BackfillSource, FilesSource, TopicsSource
+from stream.dataset.errors import BackfillError
+from stream.dataset.records import RecordKind, TimedRecord
+from stream.errors import PublishError
+from stream.kafka.partitioners import HASHES
+from stream.kafka.publisher import Destination, Outgoing
+from stream.settings import Settings
+from support.stream_records import Told
+from support.training_files import DAY_MS, START_MS, transactions, write
+
+PLACES = CardPlaces({RecordKind.TRANSACTION: 3, RecordKind.LABEL: 3}, "murmur2")
+ROWS = 120
+
+
+class Broker:
+    """Keeps what is published; after `most` records it acknowledges no more, and keeps a part of the next call."""
+
+    def __init__(self, most: int | None = None) -> None:
+        self.logs: dict[Destination, list[Outgoing]] = {}
+        self.calls: list[set[str]] = []
+        self._most = most
+
+    async def publish(self, outputs: Mapping[Destination, Sequence[Outgoing]]) -> dict[Destination, int]:
+        self.calls.append({topic for topic, _ in outputs})
+        for where, some in outputs.items():
+            for one in some:
+                if self._most is not None and sum(map(len, self.logs.values())) >= self._most:
+                    raise PublishError("not acknowledged")
+                self.logs.setdefault(where, []).append(one)
+        return {where: len(self.logs[where]) for where in outputs}
+
+    def records(self) -> list[Told]:
+        """Return all records as a consumer returns them."""
+        return [
+            Told(one.value, one.key, partition, offset, one.headers, topic)
+            for (topic, partition), log in self.logs.items()
+            for offset, one in enumerate(log)
+        ]
+
+    def written(self, source: BackfillSource) -> WrittenRecords:
+        """Return what is found of a backfill."""
+        scan = InputScan(source, PLACES.backfill_of(source))
+        for kind, topic in ((RecordKind.TRANSACTION, "transactions"), (RecordKind.LABEL, "labels")):
+            scan.add(kind, [one for one in self.records() if one.topic == topic])
+        return scan.written
+
+
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHUNK", 20)
+
+
+def a_file(folder: Path, rows: int = ROWS, name: str = "past.parquet", **more: Any) -> Path:
+    return write(folder / name, transactions(rows=rows, days=30) | more)
+
+
+def source_of(*paths: Path, until_ms: int | None = None) -> FilesSource:
+    place = paths[0].parent / f"work-{len(list(paths[0].parent.iterdir()))}"
+    place.mkdir()
+    return FilesSource(paths, place, until_ms)
+
+
+async def fill(broker: Broker, source: BackfillSource, written: WrittenRecords | None = None) -> int:
+    writer = BackfillWriter(Settings(), broker, PLACES, broker.written(source) if written is None else written)
+    return await writer.write(source, lambda _stage, _done, _total: None)
+
+
+def times(records: Sequence[Told]) -> list[tuple[int, str]]:
+    """Return the records in the order of their numbers, as time and transaction."""
+    marked = sorted(records, key=lambda one: getattr(backfill_mark(one.headers), "number", -1))
+    found = []
+    for record in marked:
+        fields = msgspec.json.decode(record.value or b"")
+        found.append((fields.get("labelled_at") or fields["occurred_at"], fields["transaction_id"]))
+    return found
+
+
+# --- order
+
+
+async def test_payments_and_their_labels_are_written_in_the_order_of_their_times(tmp_path: Path) -> None:
+    broker = Broker()
+    source = source_of(a_file(tmp_path))
+    assert await fill(broker, source) == 2 * ROWS
+    found = times(broker.records())
+    labels = [one for one in broker.records() if one.topic == "labels"]
+    assert [moment for moment, _ in found] == sorted(moment for moment, _ in found)
+    assert len(labels) == ROWS
+    assert sum(topics == {"transactions", "labels"} for topics in broker.calls) > 5
+
+
+async def test_each_record_goes_to_the_partition_of_its_card_with_its_number(tmp_path: Path) -> None:
+    broker = Broker()
+    source = source_of(a_file(tmp_path))
+    await fill(broker, source)
+    places: dict[bytes, set[int]] = {}
+    for record in broker.records():
+        places.setdefault(record.key or b"", set()).add(record.partition)
+        assert msgspec.json.decode(record.value or b"")["card_id"].encode() == record.key
+    assert {len(some) for some in places.values()} == {1}
+    assert len({partition for some in places.values() for partition in some}) == 3
+    marks = [backfill_mark(record.headers) for record in broker.records()]
+    assert sorted(mark.number for mark in marks if mark) == list(range(2 * ROWS))
+    assert {mark.backfill for mark in marks if mark} == {PLACES.backfill_of(source)}
+
+
+def test_cards_are_placed_by_the_hashes_of_the_clients() -> None:
+    # of "abc" and "foobar" by Kafka's own unit tests, of "123456789" the check value of CRC-32
+    assert HASHES["murmur2"](b"abc") == 479_470_107
+    assert HASHES["murmur2"](b"foobar") == -790_332_482 & 0x7FFF_FFFF
+    assert HASHES["crc32"](b"123456789") == 0xCBF4_3926
+    record = TimedRecord(0, RecordKind.TRANSACTION, b"abc", b"")
+    assert CardPlaces({RecordKind.TRANSACTION: 12}, "murmur2").of(record) == 479_470_107 % 12
+
+
+async def test_files_are_merged_by_time_whatever_their_order(tmp_path: Path) -> None:
+    whole = transactions(rows=ROWS, days=30)
+    odd, even = ({name: values[at::2] for name, values in whole.items()} for at in (1, 0))
+    parts = [write(tmp_path / "odd.csv", odd), write(tmp_path / "even.parquet", even)]
+    together, apart, other = Broker(), Broker(), Broker()
+    await fill(together, source_of(write(tmp_path / "whole.parquet", whole)))
+    await fill(apart, source_of(*parts))
+    await fill(other, source_of(*reversed(parts)))
+    assert times(apart.records()) == times(together.records())
+    assert source_of(*parts).identity == source_of(*reversed(parts)).identity
+    assert apart.logs == other.logs
+
+
+async def test_a_file_without_labels_and_an_until_leave_out_what_they_say(tmp_path: Path) -> None:
+    columns = transactions(rows=ROWS, days=30)
+    del columns["fraud"]
+    broker = Broker()
+    assert await fill(broker, source_of(write(tmp_path / "p.parquet", columns))) == ROWS
+    until_ms = START_MS + 15 * DAY_MS
+    source = source_of(a_file(tmp_path), until_ms=until_ms)
+    cut = Broker()
+    await fill(cut, source)
+    found = times(cut.records())
+    assert max(moment for moment, _ in found) < format_time(until_ms)
+    assert len(found) == source.count(RecordKind.TRANSACTION) + source.count(RecordKind.LABEL)
+    assert 0 < source.count(RecordKind.LABEL) < source.count(RecordKind.TRANSACTION) < ROWS
+    assert source.last_ms < until_ms
+
+
+# --- going on
+
+
+@pytest.mark.parametrize("most", [0, 1, 19, 20, 77, 150, 2 * ROWS - 1])
+async def test_a_backfill_that_was_cut_off_goes_on_and_writes_nothing_twice(tmp_path: Path, most: int) -> None:
+    path, broker, whole = a_file(tmp_path), Broker(most), Broker()
+    await fill(whole, source_of(path))
+    with pytest.raises(PublishError):
+        await fill(broker, source_of(path))
+    assert sum(map(len, broker.logs.values())) == most
+    broker._most = None
+    assert await fill(broker, source_of(path)) == 2 * ROWS - most
+    assert broker.logs == whole.logs
+    assert await fill(broker, source_of(path)) == 0
+    assert broker.logs == whole.logs
+
+
+async def test_the_ends_to_wait_for_are_those_of_written_and_of_found_records(tmp_path: Path) -> None:
+    path, broker = a_file(tmp_path), Broker(100)
+    with pytest.raises(PublishError):
+        await fill(broker, source_of(path))
+    broker._most = None
+    written = broker.written(source_of(path))
+    await fill(broker, source_of(path), written)
+    assert written.ends == {where: len(log) for where, log in broker.logs.items()}
+    assert broker.written(source_of(path)) == written
+
+
+async def test_the_same_file_to_other_places_is_another_backfill_since_its_records_are_elsewhere(
+    tmp_path: Path,
+) -> None:
+    source = source_of(a_file(tmp_path))
+    others = [
+        PLACES._replace(partitioner="crc32"),
+        PLACES._replace(partitions={RecordKind.TRANSACTION: 4, RecordKind.LABEL: 3}),
+        PLACES._replace(partitions={RecordKind.TRANSACTION: 3, RecordKind.LABEL: 4}),
+    ]
+    assert len({places.backfill_of(source) for places in (PLACES, *others)}) == 4
+    assert PLACES.backfill_of(source) == PLACES.backfill_of(source_of(tmp_path / "past.parquet"))
+
+
+async def test_another_file_is_another_backfill(tmp_path: Path) -> None:
+    broker = Broker()
+    await fill(broker, source_of(a_file(tmp_path)))
+    other = source_of(a_file(tmp_path, rows=ROWS - 1, name="other.parquet"))
+    assert broker.written(other) == WrittenRecords.nothing()
+    assert source_of(tmp_path / "past.parquet", until_ms=START_MS + DAY_MS * 20).identity not in {
+        other.identity,
+        source_of(tmp_path / "past.parquet").identity,
+    }
+
+
+# --- refusals
+
+
+def live(at_ms: int, **changes: Any) -> Told:
+    value = {"transaction_id": "live", "card_id": "c1", "occurred_at": format_time(at_ms)} | changes
+    return Told(msgspec.json.encode(value), b"c1", 2, 41)
+
+
+def test_a_backfill_that_ends_after_the_stream_began_is_refused_and_told_where_to_cut(tmp_path: Path) -> None:
+    source = source_of(a_file(tmp_path))
+    scan = InputScan(source, PLACES.backfill_of(source))
+    scan.add(RecordKind.TRANSACTION, [live(source.last_ms + 1), Told(b"no payment"), live(1, occurred_at="noon")])
+    scan.add(RecordKind.LABEL, [live(START_MS)])
+    with pytest.raises(BackfillError, match=r"the stream has begun before it ends.*transactions partition 2 offset 41"):
+        scan.add(RecordKind.TRANSACTION, [live(source.last_ms)])
+    with pytest.raises(BackfillError, match=rf"--until {format_time(START_MS)}"):
+        scan.add(RecordKind.TRANSACTION, [live(START_MS)])
+
+
+def test_a_payment_with_a_bad_mark_counts_as_one_of_the_stream(tmp_path: Path) -> None:
+    scan = InputScan(source_of(a_file(tmp_path)), "e" * 16)
+    marked, bad = live(START_MS), live(START_MS)
+    marked.headers, bad.headers = [BackfillMark("f" * 16, 3).header()], [("fraudstream-backfill", b"1")]
+    scan.add(RecordKind.TRANSACTION, [marked])
+    assert scan.written == WrittenRecords.nothing()
+    with pytest.raises(BackfillError, match="the stream has begun"):
+        scan.add(RecordKind.TRANSACTION, [bad])
+
+
+def test_payments_that_have_not_occurred_yet_are_refused(tmp_path: Path) -> None:
+    source = source_of(a_file(tmp_path))
+    require_past(source, source.last_ms)
+    with pytest.raises(BackfillError, match="which is later than now"):
+        require_past(source, source.last_ms - 1)
+
+
+def test_a_source_without_payments_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BackfillError, match=r"past.parquet: there is no payment before 2026-01-01T00:00:00.000Z"):
+        source_of(a_file(tmp_path), until_ms=START_MS)
+
+
+# --- topics
+
+
+def spooled(folder: Path, records: Sequence[Told], until_ms: int | None = None) -> TopicsSource:
+    place = folder / f"topics-{len(list(folder.iterdir()))}"
+    place.mkdir()
+    source = TopicsSource("archive", place, until_ms)
+    for kind, topic in ((RecordKind.TRANSACTION, "transactions"), (RecordKind.LABEL, "labels")):
+        source.add(kind, [one for one in records if one.topic == topic])
+    return source
+
+
+async def test_topics_give_the_same_backfill_as_the_file_with_their_records(tmp_path: Path) -> None:
+    by_file, by_topics = Broker(), Broker()
+    source = source_of(a_file(tmp_path))
+    await fill(by_file, source)
+    records = by_file.records()
+    for one in records:
+        one.key, one.headers = b"a key of their own", [BackfillMark("e" * 16, 1).header()]
+    copied = spooled(tmp_path, records)
+    assert await fill(by_topics, copied) == 2 * ROWS
+    assert times(by_topics.records()) == times(by_file.records())
+    assert [one.key for log in by_topics.logs.values() for one in log] == [
+        one.key for where in by_topics.logs for one in by_file.logs[where]
+    ]
+    assert (copied.last_ms, copied.left_out) == (source.last_ms, [])
+    assert copied.count(RecordKind.LABEL) == ROWS
+    assert spooled(tmp_path, records[::-1]).identity == copied.identity
+    assert spooled(tmp_path, records[1:]).identity != copied.identity
+
+
+async def test_what_is_no_payment_or_label_in_a_topic_is_left_out_and_counted(tmp_path: Path) -> None:
+    broker = Broker()
+    await fill(broker, source_of(a_file(tmp_path)))
+    junk = [Told(b"{", partition=1, offset=7), Told(b"{}", partition=1, offset=8), Told(None, offset=9)]
+    source = spooled(tmp_path, [*junk, *broker.records()], START_MS + 15 * DAY_MS)
+    assert source.count(RecordKind.TRANSACTION) < ROWS
+    assert {one.code: one.records for one in source.left_out} == {"not_json": 1, "missing_field": 1, "empty_value": 1}
+    assert source.left_out[0].first == "transactions partition 1 offset 7"
+
+
+# --- waiting
+
+
+async def waited(monkeypatch: pytest.MonkeyPatch, *answers: dict[int, int] | Exception) -> list[tuple[int, int]]:
+    """Return what is seen of two partitions with ends 10 and 5, when the group's commits are these in turn."""
+    asked = iter(answers)
+
+    async def committed(_settings: Any, _admin: Any, tps: list[Any]) -> dict[Any, Any]:
+        answer = next(asked)
+        if isinstance(answer, Exception):
+            raise answer
+        return {tp: OffsetAndMetadata(answer.get(tp.partition, -1), "") for tp in tps}
+
+    monkeypatch.setattr(module, "committed_offsets", committed)
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.0)
+    ends = {("transactions", 0): 10, ("transactions", 1): 5}
+    seen: Any = None
+    return [(one.applied, one.total) async for one in watch_applied(Settings(), seen, ends)]
+
+
+async def test_waiting_ends_when_the_workers_have_committed_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = await waited(monkeypatch, {}, {0: 3}, {0: 3, 1: 9}, {0: 10, 1: 9})
+    assert found == [(0, 15), (3, 15), (8, 15), (15, 15)]
+
+
+async def test_a_coordinator_that_is_away_is_asked_again_and_a_refusal_is_raised(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    away = GroupCoordinatorNotAvailableError()
+    assert await waited(monkeypatch, {0: 4}, away, {0: 10, 1: 5}) == [(4, 15), (4, 15), (15, 15)]
+    with pytest.raises(GroupAuthorizationFailedError):
+        await waited(monkeypatch, GroupAuthorizationFailedError())
+
+
+async def test_of_a_backfill_of_nothing_nothing_is_waited_for() -> None:
+    nothing: Any = None
+    assert [one async for one in watch_applied(Settings(), nothing, {})] == []
