@@ -5,6 +5,7 @@ facts to print: name and unit, and figure.
 """
 
 import asyncio
+import os
 import signal
 import sys
 import tempfile
@@ -38,6 +39,8 @@ _READY_SECONDS = 60.0
 _DONE_SECONDS = 120.0
 Facts = dict[str, Any]
 
+_CPU_FIELDS = slice(11, 13)
+"""Of /proc/PID/stat, behind the process's name: `utime` and `stime`, in clock ticks."""
 KILL_COUNT = 5_000
 _KILL_RATE = 500.0
 
@@ -116,9 +119,9 @@ class WorkerBench:
             why = "; ".join(problem.detail for problem in answer.problems) if answer else "no answer"
             raise MeasurementError(f"{kind} {digest[:12]} ({command_id}) was not accepted: {why}; logs: {self._folder}")
 
-    async def publish(self, records: list[PublishedPayment]) -> None:
+    async def publish(self, records: Sequence[PublishedPayment], topic: str = TRANSACTIONS.name) -> None:
         """Publish without a schedule, as fast as possible."""
-        await self._inject(records, None)
+        await self._inject(records, None, topic)
 
     async def inject(self, records: list[PublishedPayment], rate: float) -> Latency:
         """Publish at a fixed rate and wait until all are decided."""
@@ -137,9 +140,11 @@ class WorkerBench:
                 self._arrived.clear()
                 await self._arrived.wait()
 
-    async def _inject(self, records: list[PublishedPayment], rate: float | None) -> dict[str, int]:
+    async def _inject(
+        self, records: Sequence[PublishedPayment], rate: float | None, topic: str = TRANSACTIONS.name
+    ) -> dict[str, int]:
         """Send records in an open loop, and return when each was due, in epoch milliseconds."""
-        topic, due = self.settings.topic(TRANSACTIONS.name), dict[str, int]()
+        topic, due = self.settings.topic(topic), dict[str, int]()
         injector = Injector(self._producer, rate, lambda item, due_ms: due.update({item.name: due_ms}), _ignore)
         await injector.run(ScheduledRecord(topic, one.key, one.value, one.transaction_id) for one in records)
         return due
@@ -169,6 +174,12 @@ def resident_mib(child: Child) -> float:
     """Return a process's resident memory, from /proc."""
     pages = int(Path(f"/proc/{child.pid}/statm").read_text().split()[1])
     return pages * 4096 / 2**20
+
+
+def cpu_seconds(child: Child) -> float:
+    """Return the CPU that a process has taken, user and system, from /proc; its children's not included."""
+    behind_name = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, behind_name[_CPU_FIELDS])) / os.sysconf("SC_CLK_TCK")
 
 
 def _text(value: object) -> str:
