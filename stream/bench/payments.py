@@ -1,8 +1,13 @@
-"""Payments to measure with: those of a simulated population, in the order in which they would be on the topic."""
+"""Payments to measure with: those of a simulated population, in the order in which they would be on the topic.
 
+Their transactions and cards have random identifiers, as tokens are: a counter would compress better than those do.
+"""
+
+from collections import defaultdict
 from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
+from uuid import UUID
 
 import msgspec
 import numpy as np
@@ -29,13 +34,20 @@ def payments(count: int, seed: int) -> list[PublishedPayment]:
     cards = max(50, count * _CARDS_PER_THOUSAND // 1000)
     plan = Plan(_START_MS, history_days=1, live_days=_DAYS, cards=cards, merchants=max(_LEAST_MERCHANTS, cards // 5))
     simulated = live(simulate(np.random.default_rng(seed), plan))
-    found = list(islice(_records(one.transaction for one in simulated), count))
+    found = list(islice(_records((one.transaction for one in simulated), seed), count))
     if len(found) < count:
         raise ValueError(f"{cards} cards made {len(found)} payments in {_DAYS} days where {count} are wanted")
     return found
 
 
-def _records(transactions: Iterator[dict[str, object]]) -> Iterator[PublishedPayment]:
+def _records(transactions: Iterator[dict[str, object]], seed: int) -> Iterator[PublishedPayment]:
+    random = np.random.default_rng((seed, 1))
+
+    def identifier() -> str:
+        return str(UUID(bytes=random.bytes(16), version=4))
+
+    cards: defaultdict[object, str] = defaultdict(identifier)
     for transaction in transactions:
-        key = str(transaction["card_id"]).encode()
-        yield PublishedPayment(str(transaction["transaction_id"]), key, msgspec.json.encode(transaction))
+        named = {"transaction_id": identifier(), "card_id": cards[transaction["card_id"]]}
+        value = msgspec.json.encode(transaction | named)
+        yield PublishedPayment(named["transaction_id"], named["card_id"].encode(), value)

@@ -99,8 +99,12 @@ async def measure_sizes(settings: Settings, digest: str, challenger: str | None,
             await _decide(run, worker, made, effort.rate)
             histories = await _histories(client, own, len(made))
             rise, resident = await _used_memory(client) - before, resident_mib(worker)
-            await _answer_the_rest(run, made)
+            await _answer_the_rest(run, made, effort.rate)
             return Sizes(own.compression, await _topics(own), histories, rise, resident)
+        except TimeoutError as error:
+            raise MeasurementError(
+                f"not everything was answered within {_DONE_SECONDS:g} s; the worker's log is in {run.folder}"
+            ) from error
         finally:
             worker.stop()
 
@@ -118,11 +122,11 @@ async def _decide(run: WorkerBench, worker: Child, made: list[PublishedPayment],
     await run.await_seen(len(made))
 
 
-async def _answer_the_rest(run: WorkerBench, made: Sequence[PublishedPayment]) -> None:
+async def _answer_the_rest(run: WorkerBench, made: Sequence[PublishedPayment], rate: float | None) -> None:
     """Publish the labels, and payments that are refused; wait for all answers, and until comparisons are written."""
     refused = [_refused(one) for one in made[::_REFUSED_EVERY]]
-    await run.publish(list(labels(made)), LABELS.name)
-    await run.publish(refused)
+    await run.publish(list(labels(made)), LABELS.name, rate)
+    await run.publish(refused, rate=rate)
     wanted = {OUTCOMES.name: len(made), DEAD_LETTERS.name: len(refused)}
     async with asyncio.timeout(_DONE_SECONDS):
         seen, before = await _record_counts(run.settings), dict[str, int]()

@@ -79,7 +79,7 @@ class WorkerBench:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.seen: list[SeenScore] = []
-        self._folder = Path(tempfile.mkdtemp(prefix="fraudstream-bench-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="fraudstream-bench-"))
         self._started = 0
         self._arrived = asyncio.Event()
         self._producer = AIOKafkaProducer(**producer_options(settings), linger_ms=1)
@@ -102,7 +102,7 @@ class WorkerBench:
         environment = {
             f"FRAUDSTREAM_{name.upper()}": _text(value) for name, value in msgspec.structs.asdict(self.settings).items()
         } | {"FRAUDSTREAM_HTTP": f"127.0.0.1:{free_port()}", "FRAUDSTREAM_WORKER_ID": f"bench-{self._started}"}
-        log = self._folder / f"{self._started}.log"
+        log = self.folder / f"{self._started}.log"
         child = Child(tuple(command) or _WORKER, log, {**environment, **variables})
         child.start()
         return child
@@ -117,11 +117,13 @@ class WorkerBench:
         command_id, answer = await command_traced(self.settings, request)
         if answer is None or answer.kind is not EventKind.ACCEPTED:
             why = "; ".join(problem.detail for problem in answer.problems) if answer else "no answer"
-            raise MeasurementError(f"{kind} {digest[:12]} ({command_id}) was not accepted: {why}; logs: {self._folder}")
+            raise MeasurementError(f"{kind} {digest[:12]} ({command_id}) was not accepted: {why}; logs: {self.folder}")
 
-    async def publish(self, records: Sequence[PublishedPayment], topic: str = TRANSACTIONS.name) -> None:
-        """Publish without a schedule, as fast as possible."""
-        await self._inject(records, None, topic)
+    async def publish(
+        self, records: Sequence[PublishedPayment], topic: str = TRANSACTIONS.name, rate: float | None = None
+    ) -> None:
+        """Publish, without a rate as fast as possible; do not wait for decisions."""
+        await self._inject(records, rate, topic)
 
     async def inject(self, records: list[PublishedPayment], rate: float) -> Latency:
         """Publish at a fixed rate and wait until all are decided."""
