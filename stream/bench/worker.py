@@ -136,11 +136,21 @@ class WorkerBench:
         return Latency(rate, len(late), *np.percentile(late, [50, 99, 100]).round(1).tolist())
 
     async def await_seen(self, count: int) -> None:
-        """Wait until so many scores have been read."""
-        async with asyncio.timeout(_DONE_SECONDS):
-            while len(self.seen) < count:
-                self._arrived.clear()
-                await self._arrived.wait()
+        """Wait until so many scores have been read.
+
+        Raises:
+            MeasurementError: there are fewer after a long time.
+        """
+        try:
+            async with asyncio.timeout(_DONE_SECONDS):
+                while len(self.seen) < count:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+        except TimeoutError as error:
+            raise MeasurementError(
+                f"{len(self.seen):,} of {count:,} payments have a score after {_DONE_SECONDS:g} s; the worker's log is "
+                f"in {self.folder}"
+            ) from error
 
     async def _inject(
         self, records: Sequence[PublishedPayment], rate: float | None, topic: str = TRANSACTIONS.name
