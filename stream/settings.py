@@ -52,6 +52,7 @@ RedisUrl = Annotated[
         "redis+sentinel://, rediss+sentinel:// or unix://",
     ),
 ]
+Compression = Literal["none", "gzip", "lz4", "snappy", "zstd"]
 Author = Annotated[str, msgspec.Meta(max_length=200)]
 Place = Annotated[str, msgspec.Meta(min_length=1)]
 
@@ -108,6 +109,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a fetch waits for data at most; a partition that is not in the fetch waits as long."""
     commit_interval: Seconds = 1.0
     """How often offsets are committed, and copied to Redis; affects how much a new owner reads again."""
+    compression: Compression = "zstd"
+    """The codec of everything that is written to Kafka, batch by batch: `none`, `gzip`, `lz4`, `snappy` or `zstd`. All
+    that read the topics need it; some Kafka clients and services have `gzip` only."""
     kafka_idempotence: bool = True
     """Use idempotent producers; turn it off only for brokers that do not support them, as the demo's."""
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"

@@ -1,5 +1,10 @@
-"""Payments to measure with: those of a simulated population, in the order in which they would be on the topic."""
+"""Payments to measure with: those of a simulated population, in the order in which they would be on the topic.
 
+Their transactions and cards have random identifiers, as tokens are: a counter would compress better than those do.
+They are letters, since one in a thousand with digits would pass for a card number.
+"""
+
+from collections import defaultdict
 from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
@@ -14,6 +19,7 @@ _START_MS = 1_759_968_000_000
 _CARDS_PER_THOUSAND = 20
 _DAYS = 60
 _LEAST_MERCHANTS = 200
+_LETTERS = str.maketrans("0123456789", "ghijklmnop")
 
 
 class PublishedPayment(NamedTuple):
@@ -29,13 +35,20 @@ def payments(count: int, seed: int) -> list[PublishedPayment]:
     cards = max(50, count * _CARDS_PER_THOUSAND // 1000)
     plan = Plan(_START_MS, history_days=1, live_days=_DAYS, cards=cards, merchants=max(_LEAST_MERCHANTS, cards // 5))
     simulated = live(simulate(np.random.default_rng(seed), plan))
-    found = list(islice(_records(one.transaction for one in simulated), count))
+    found = list(islice(_records((one.transaction for one in simulated), seed), count))
     if len(found) < count:
         raise ValueError(f"{cards} cards made {len(found)} payments in {_DAYS} days where {count} are wanted")
     return found
 
 
-def _records(transactions: Iterator[dict[str, object]]) -> Iterator[PublishedPayment]:
+def _records(transactions: Iterator[dict[str, object]], seed: int) -> Iterator[PublishedPayment]:
+    random = np.random.default_rng((seed, 1))
+
+    def identifier() -> str:
+        return random.bytes(16).hex().translate(_LETTERS)
+
+    cards: defaultdict[object, str] = defaultdict(identifier)
     for transaction in transactions:
-        key = str(transaction["card_id"]).encode()
-        yield PublishedPayment(str(transaction["transaction_id"]), key, msgspec.json.encode(transaction))
+        named = {"transaction_id": identifier(), "card_id": cards[transaction["card_id"]]}
+        value = msgspec.json.encode(transaction | named)
+        yield PublishedPayment(named["transaction_id"], named["card_id"].encode(), value)

@@ -2,7 +2,7 @@
 
 A single figure on a shared machine says little; the ratio of medians of alternating rounds says more. Each variant has
 topics, a group and Redis keys of its own; the others idle while one is measured. The variants: tracing off and on; no
-challenger, a sound one and faulty ones.
+challenger, a sound one and faulty ones; each codec of Kafka.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from typing import NamedTuple
 
 from models.commands import CommandKind
 from stream.bench.hampered import hampered_command
+from stream.bench.log_sizes import log_bytes
 from stream.bench.payments import PublishedPayment, payments
-from stream.bench.worker import Latency, WorkerBench, own_names
+from stream.bench.worker import Latency, WorkerBench, cpu_seconds, own_names
 from stream.demo.services.processes import Child, free_port, listening
-from stream.settings import Settings
+from stream.kafka.topics import SCORES
+from stream.settings import PREFIX, Settings
 
 _SETTLE_SECONDS = 1.0
 """After a round, until comparisons and spans in the background are done."""
@@ -41,12 +43,16 @@ class Variant:
 
 
 class AlternatingEffort(NamedTuple):
-    """How much to measure: rounds of all variants, each with a backlog and then an open loop of so many seconds."""
+    """How much to measure: rounds of all variants, each with a backlog and then an open loop of so many seconds.
+
+    With `measures_bytes`, also the bytes of scores on disk, which not every broker tells.
+    """
 
     rounds: int
     backlog: int
     rate: float
     seconds: int
+    measures_bytes: bool = False
 
     @property
     def each(self) -> int:
@@ -54,11 +60,34 @@ class AlternatingEffort(NamedTuple):
         return self.backlog + int(self.rate * self.seconds)
 
 
+class DecisionCost(NamedTuple):
+    """Of each decision: microseconds of the worker's CPU, and bytes of its score on disk if they were measured."""
+
+    cpu_us: float
+    score_bytes: float | None
+
+
 class VariantRound(NamedTuple):
     """The result of one variant in one round."""
 
     per_second: float
     latency: Latency
+    backlog_cost: DecisionCost
+    paced_cost: DecisionCost
+
+
+class _Meter(NamedTuple):
+    """The worker's CPU, and the bytes of the log of its scores."""
+
+    cpu_s: float
+    log_bytes: int | None
+
+    def cost_of(self, count: int, before: _Meter) -> DecisionCost:
+        """Return the cost of each of so many decisions since an earlier reading."""
+        written = None
+        if self.log_bytes is not None and before.log_bytes is not None:
+            written = (self.log_bytes - before.log_bytes) / count
+        return DecisionCost((self.cpu_s - before.cpu_s) / count * 1e6, written)
 
 
 @dataclass(slots=True)
@@ -74,7 +103,7 @@ class _Runner:
         begin = len(self.rounds) * effort.each
         backlog = self.records[begin : begin + effort.backlog]
         paced = self.records[begin + effort.backlog : begin + effort.each]
-        before = len(self.bench.seen)
+        before, idle = len(self.bench.seen), await self._read(effort)
         self.child.signal(signal.SIGSTOP)
         try:
             await self.bench.publish(backlog)
@@ -82,9 +111,18 @@ class _Runner:
             self.child.signal(signal.SIGCONT)
         await self.bench.await_seen(before + len(backlog))
         spent = (self.bench.seen[-1].at_ms - self.bench.seen[before].at_ms) / 1000
+        backlog_cost = (await self._read(effort)).cost_of(len(backlog), idle)
         await asyncio.sleep(_SETTLE_SECONDS)
-        self.rounds.append(VariantRound(len(backlog) / spent, await self.bench.inject(paced, effort.rate)))
+        idle = await self._read(effort)
+        latency = await self.bench.inject(paced, effort.rate)
+        paced_cost = (await self._read(effort)).cost_of(len(paced), idle)
+        self.rounds.append(VariantRound(len(backlog) / spent, latency, backlog_cost, paced_cost))
         await asyncio.sleep(_SETTLE_SECONDS)
+
+    async def _read(self, effort: AlternatingEffort) -> _Meter:
+        scores = self.bench.settings.topic(SCORES.name)
+        size = (await log_bytes(self.bench.settings, [scores]))[scores] if effort.measures_bytes else None
+        return _Meter(cpu_seconds(self.child), size)
 
 
 async def alternate(
@@ -121,11 +159,21 @@ def summarise(rounds: Mapping[str, Sequence[VariantRound]]) -> dict[str, dict[st
             "decisions/s": median(one.per_second for one in results),
             "p50, ms": median(one.latency.p50 for one in results),
             "p99, ms": median(one.latency.p99 for one in results),
+            "CPU µs, backlog": median(one.backlog_cost.cpu_us for one in results),
+            "CPU µs, paced": median(one.paced_cost.cpu_us for one in results),
+            **_median_bytes("backlog", [one.backlog_cost for one in results]),
+            **_median_bytes("paced", [one.paced_cost for one in results]),
         }
         base = base or figures
         ratios = {f"{what} to the first": value / base[what] for what, value in figures.items()}
         found[name] = {what: round(value, 3) for what, value in (figures | ratios).items()}
     return found
+
+
+def _median_bytes(phase: str, costs: Sequence[DecisionCost]) -> dict[str, float]:
+    """Return the median bytes of a score, if they were measured."""
+    found = [one.score_bytes for one in costs if one.score_bytes is not None]
+    return {f"bytes a score, {phase}": median(found)} if found else {}
 
 
 @contextmanager
@@ -160,3 +208,8 @@ def shadow_variants(challenger: str) -> tuple[Variant, ...]:
         Variant("100 ms slower", command=hampered_command("slow"), challenger=challenger),
         Variant("raising", command=hampered_command("raising"), challenger=challenger),
     )
+
+
+def compression_variants(codecs: Sequence[str]) -> tuple[Variant, ...]:
+    """Return workers that compress what they write with each of these codecs."""
+    return tuple(Variant(codec, {f"{PREFIX}COMPRESSION": codec}) for codec in codecs)

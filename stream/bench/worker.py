@@ -5,6 +5,7 @@ facts to print: name and unit, and figure.
 """
 
 import asyncio
+import os
 import signal
 import sys
 import tempfile
@@ -38,6 +39,8 @@ _READY_SECONDS = 60.0
 _DONE_SECONDS = 120.0
 Facts = dict[str, Any]
 
+_CPU_FIELDS = slice(11, 13)
+"""Of /proc/PID/stat, behind the process's name: `utime` and `stime`, in clock ticks."""
 KILL_COUNT = 5_000
 _KILL_RATE = 500.0
 
@@ -76,7 +79,7 @@ class WorkerBench:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.seen: list[SeenScore] = []
-        self._folder = Path(tempfile.mkdtemp(prefix="fraudstream-bench-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="fraudstream-bench-"))
         self._started = 0
         self._arrived = asyncio.Event()
         self._producer = AIOKafkaProducer(**producer_options(settings), linger_ms=1)
@@ -99,7 +102,7 @@ class WorkerBench:
         environment = {
             f"FRAUDSTREAM_{name.upper()}": _text(value) for name, value in msgspec.structs.asdict(self.settings).items()
         } | {"FRAUDSTREAM_HTTP": f"127.0.0.1:{free_port()}", "FRAUDSTREAM_WORKER_ID": f"bench-{self._started}"}
-        log = self._folder / f"{self._started}.log"
+        log = self.folder / f"{self._started}.log"
         child = Child(tuple(command) or _WORKER, log, {**environment, **variables})
         child.start()
         return child
@@ -114,11 +117,13 @@ class WorkerBench:
         command_id, answer = await command_traced(self.settings, request)
         if answer is None or answer.kind is not EventKind.ACCEPTED:
             why = "; ".join(problem.detail for problem in answer.problems) if answer else "no answer"
-            raise MeasurementError(f"{kind} {digest[:12]} ({command_id}) was not accepted: {why}; logs: {self._folder}")
+            raise MeasurementError(f"{kind} {digest[:12]} ({command_id}) was not accepted: {why}; logs: {self.folder}")
 
-    async def publish(self, records: list[PublishedPayment]) -> None:
-        """Publish without a schedule, as fast as possible."""
-        await self._inject(records, None)
+    async def publish(
+        self, records: Sequence[PublishedPayment], topic: str = TRANSACTIONS.name, rate: float | None = None
+    ) -> None:
+        """Publish, without a rate as fast as possible; do not wait for decisions."""
+        await self._inject(records, rate, topic)
 
     async def inject(self, records: list[PublishedPayment], rate: float) -> Latency:
         """Publish at a fixed rate and wait until all are decided."""
@@ -131,15 +136,27 @@ class WorkerBench:
         return Latency(rate, len(late), *np.percentile(late, [50, 99, 100]).round(1).tolist())
 
     async def await_seen(self, count: int) -> None:
-        """Wait until so many scores have been read."""
-        async with asyncio.timeout(_DONE_SECONDS):
-            while len(self.seen) < count:
-                self._arrived.clear()
-                await self._arrived.wait()
+        """Wait until so many scores have been read.
 
-    async def _inject(self, records: list[PublishedPayment], rate: float | None) -> dict[str, int]:
+        Raises:
+            MeasurementError: there are fewer after a long time.
+        """
+        try:
+            async with asyncio.timeout(_DONE_SECONDS):
+                while len(self.seen) < count:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+        except TimeoutError as error:
+            raise MeasurementError(
+                f"{len(self.seen):,} of {count:,} payments have a score after {_DONE_SECONDS:g} s; the worker's log is "
+                f"in {self.folder}"
+            ) from error
+
+    async def _inject(
+        self, records: Sequence[PublishedPayment], rate: float | None, topic: str = TRANSACTIONS.name
+    ) -> dict[str, int]:
         """Send records in an open loop, and return when each was due, in epoch milliseconds."""
-        topic, due = self.settings.topic(TRANSACTIONS.name), dict[str, int]()
+        topic, due = self.settings.topic(topic), dict[str, int]()
         injector = Injector(self._producer, rate, lambda item, due_ms: due.update({item.name: due_ms}), _ignore)
         await injector.run(ScheduledRecord(topic, one.key, one.value, one.transaction_id) for one in records)
         return due
@@ -169,6 +186,12 @@ def resident_mib(child: Child) -> float:
     """Return a process's resident memory, from /proc."""
     pages = int(Path(f"/proc/{child.pid}/statm").read_text().split()[1])
     return pages * 4096 / 2**20
+
+
+def cpu_seconds(child: Child) -> float:
+    """Return the CPU that a process has taken, user and system, from /proc; its children's not included."""
+    behind_name = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, behind_name[_CPU_FIELDS])) / os.sysconf("SC_CLK_TCK")
 
 
 def _text(value: object) -> str:

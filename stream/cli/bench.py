@@ -13,6 +13,14 @@ COMMANDS = {
         "stream.cli.bench_checks:checks",
         "Measure nanoseconds a byte of each check of input with its worst input; exits with 1 if one is not linear.",
     ),
+    "codecs": CommandSource(
+        "stream.cli.bench_sizes:codecs",
+        "Measure bytes and CPU of a score by codec, at batches of 1, 8, 64 and 512; needs neither Kafka nor Redis.",
+    ),
+    "compression": CommandSource(
+        "stream.cli.bench_sizes:compression",
+        "Measure bytes of a score on disk, CPU and latency of workers that compress with each codec, alternating.",
+    ),
     "features": CommandSource(
         "stream.cli.bench_histories:features",
         "Compare histories with sorted sets and counters: CPU of Redis and Python per event, and bytes; takes minutes.",
@@ -32,6 +40,10 @@ COMMANDS = {
     "shadow": CommandSource(
         "stream.cli.bench_decisions:shadow",
         "Measure the effect on decisions of no challenger, one, one 100 ms slower, and one that raises, alternating.",
+    ),
+    "sizes": CommandSource(
+        "stream.cli.bench_sizes:sizes",
+        "Measure bytes of a record on disk for each topic, of histories in Redis, and of a worker's memory.",
     ),
     "stages": CommandSource(
         "stream.cli.bench_decisions:stages",

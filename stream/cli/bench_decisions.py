@@ -23,7 +23,7 @@ from stream.control.probes import probe_vectorisers
 from stream.errors import StreamError
 from stream.settings import Settings
 
-_MODEL = click.option(
+model_option = click.option(
     "--model",
     "name",
     type=ModelParam(),
@@ -34,7 +34,7 @@ _MODEL = click.option(
 
 
 @click.command()
-@_MODEL
+@model_option
 @json_option
 @needs("train", "duckdb")
 def stages(name: str, as_json: bool) -> None:  # noqa: FBT001 - a flag
@@ -42,7 +42,9 @@ def stages(name: str, as_json: bool) -> None:  # noqa: FBT001 - a flag
     from stream.bench.stages import measure_stages  # noqa: PLC0415 - it needs an extra
 
     settings = settings_or_refuse()
-    found = asyncio.run(measure_stages(settings, features_or_refuse(settings.features), _model(settings, name)))
+    found = asyncio.run(
+        measure_stages(settings, features_or_refuse(settings.features), model_or_refuse(settings, name))
+    )
     table = Table("µs per event", *(f"batch {size}" for size in found))
     for stage in next(iter(found.values())):
         table.add_row(stage, *(f"{times[stage]:.1f}" for times in found.values()))
@@ -53,7 +55,7 @@ def stages(name: str, as_json: bool) -> None:  # noqa: FBT001 - a flag
 
 
 @click.command()
-@_MODEL
+@model_option
 @click.option("--backlog", type=click.IntRange(1), default=60_000, show_default=True, help="Records to drain.")
 @click.option("--rate", "rates", type=float, multiple=True, default=(100.0, 1000.0), show_default=True)
 @click.option("--seconds", type=click.IntRange(1, 600), default=20, show_default=True, help="For each rate.")
@@ -62,11 +64,11 @@ def stages(name: str, as_json: bool) -> None:  # noqa: FBT001 - a flag
 def worker(name: str, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
     """Measure throughput from a backlog, latency at fixed rates, memory, and the gaps after a start and a SIGKILL."""
     settings = settings_or_refuse()
-    facts = asyncio.run(_measure_worker(settings, _model(settings, name).digest, **options))
+    facts = asyncio.run(_measure_worker(settings, model_or_refuse(settings, name).digest, **options))
     say(as_json, facts, "\n".join(f"{fact:36} {value}" for fact, value in facts.items()))
 
 
-def _effort_options(function: Command) -> Command:
+def effort_options(function: Command) -> Command:
     """Add the options for the size of a measurement."""
     for option in (
         click.option("--rounds", type=click.IntRange(1, 50), default=5, show_default=True),
@@ -84,36 +86,38 @@ def _effort_options(function: Command) -> Command:
 
 
 @click.command()
-@_MODEL
-@_effort_options
+@model_option
+@effort_options
 @needs("train", "duckdb")
 def tracing(name: str, as_json: bool, **effort: Any) -> None:  # noqa: ANN401, FBT001 - click's options
     """Measure throughput and latency with traces off, of 1 % and of all payments, alternating in one run."""
     from stream.bench.variants import collector, tracing_variants  # noqa: PLC0415 - it needs an extra
 
     with collector() as endpoint:
-        _alternate(name, tracing_variants(endpoint), effort, as_json)
+        measure_variants(name, tracing_variants(endpoint), effort, as_json)
 
 
 @click.command()
-@_MODEL
+@model_option
 @click.option("--challenger", required=True, help="The model in the shadow.")
-@_effort_options
+@effort_options
 @needs("train", "duckdb")
 def shadow(name: str, challenger: str, as_json: bool, **effort: Any) -> None:  # noqa: ANN401, FBT001 - click's options
     """Measure the effect on decisions of no challenger, one, one 100 ms slower, and one that raises, alternating."""
     from stream.bench.variants import shadow_variants  # noqa: PLC0415 - it needs an extra
 
-    _alternate(name, shadow_variants(_model(settings_or_refuse(), challenger).digest), effort, as_json)
+    measure_variants(name, shadow_variants(model_or_refuse(settings_or_refuse(), challenger).digest), effort, as_json)
 
 
-def _alternate(name: str, variants: Any, effort: dict[str, Any], as_json: bool) -> None:  # noqa: ANN401, FBT001 - the type needs an extra
+def measure_variants(name: str, variants: Any, effort: dict[str, Any], as_json: bool) -> None:  # noqa: ANN401, FBT001 - the type needs an extra
     """Measure variants in turns and print their medians and ratios."""
     from stream.bench.variants import AlternatingEffort, alternate, summarise  # noqa: PLC0415 - it needs an extra
 
     settings = settings_or_refuse()
     try:
-        rounds = asyncio.run(alternate(settings, _model(settings, name).digest, variants, AlternatingEffort(**effort)))
+        rounds = asyncio.run(
+            alternate(settings, model_or_refuse(settings, name).digest, variants, AlternatingEffort(**effort))
+        )
     except (StreamError, KafkaError, OSError) as error:
         refuse(str(error))
     found = summarise(rounds)
@@ -148,7 +152,8 @@ async def _measure_worker(
         return facts | await measure_kill(run, list(records), child)
 
 
-def _model(settings: Settings, name: str) -> Model:
+def model_or_refuse(settings: Settings, name: str) -> Model:
+    """Load a model of the repository, or exit with 1 and why it cannot be used."""
     repository, features = existing_repository_or_refuse(settings), features_or_refuse(settings.features)
     try:
         digest = repository.resolve(name)

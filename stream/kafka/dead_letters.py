@@ -115,7 +115,7 @@ def _fit(record: Record, added: list[tuple[str, bytes]]) -> _Fitted:
 
 
 def _estimate(key: bytes | None, value: bytes | None, headers: Headers) -> int:
-    """Return an upper bound of the size of a batch with this one record; the producer does not compress."""
+    """Return an upper bound of the size of a batch with this one record; one near the limit is not compressed."""
     size: int = DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, list(headers))
     return size
 

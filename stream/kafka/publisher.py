@@ -12,12 +12,14 @@ from typing import NamedTuple
 import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.structs import RecordMetadata
 
 from models.commands import Event, encode
 from models.logins import without_logins
 from stream.errors import PublishError
-from stream.kafka.client import producer_options
+from stream.kafka.client import BATCH_BYTES, producer_options
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import MODEL_EVENTS
 from stream.redaction import redact_text
@@ -31,6 +33,7 @@ Destination = tuple[str, int]
 _ACKNOWLEDGE_SECONDS = 30.0
 _PATIENCE_SECONDS = 0.5
 _BYTES_A_SECOND = 4 * 1024 * 1024
+_NO_CODEC = 0
 
 
 class Outgoing(NamedTuple):
@@ -162,7 +165,7 @@ class Publisher:
         if partition not in await producer.partitions_for(topic):
             raise PublishError(f"{topic} has no partition {partition}")
         while at < len(records):
-            builder, first = producer.create_batch(), at
+            builder, first = _batch_for(records[at], producer), at
             while at < len(records) and builder.append(
                 key=records[at].key, value=records[at].value, timestamp=None, headers=list(records[at].headers)
             ):
@@ -214,6 +217,16 @@ class _SentBatch(NamedTuple):
 
     acknowledged: "asyncio.Future[RecordMetadata]"
     size: int
+
+
+def _batch_for(first: Outgoing, producer: AIOKafkaProducer) -> BatchBuilder:
+    """Return an empty batch; one without compression if the first record is so large that it goes alone.
+
+    aiokafka sends what a codec returns, even where that is larger than the record: a record just below its topic's
+    limit would be refused for ever.
+    """
+    size = DefaultRecordBatchBuilder.estimate_size_in_bytes(first.key, first.value, list(first.headers))
+    return BatchBuilder(BATCH_BYTES, _NO_CODEC) if size > BATCH_BYTES else producer.create_batch()
 
 
 def _patience_seconds(outputs: Mapping[Destination, Sequence[Outgoing]]) -> float:

@@ -192,8 +192,8 @@ def _file(place: Place, name: str, lines: Iterable[str]) -> str:
     return str(file)
 
 
-def run_java(place: Place, name: str, jobs: Iterable[Sequence[str]]) -> None:
-    """Run the jobs of `ForeignProducers.java` in one process; the name is that of the file for them.
+def run_java(place: Place, name: str, jobs: Iterable[Sequence[str]], program: str = "ForeignProducers.java") -> None:
+    """Run the jobs of a program in one process; the name is that of the file for them.
 
     Raises:
         NoJars: there is no JDK, or the artifacts cannot be resolved.
@@ -201,7 +201,7 @@ def run_java(place: Place, name: str, jobs: Iterable[Sequence[str]]) -> None:
     jars = java_classpath()
     file = _file(place, f"{name}-jobs", ("\t".join(job) for job in jobs))
     command = ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", jars]
-    command += [str(SUPPORT / "kafka" / "ForeignProducers.java"), place.brokers, place.topic, file]
+    command += [str(SUPPORT / "kafka" / program), place.brokers, place.topic, file]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=JAVA_SECONDS)
     assert done.returncode == 0, done.stdout[-1_500:] + done.stderr[-3_000:]
 

@@ -13,9 +13,10 @@ import cramjam
 from aiokafka.codec import gzip_encode, lz4_encode, snappy_encode, zstd_encode
 from aiokafka.record.util import calc_crc32c
 
-PRODUCE, VERSION, CORRELATION = 0, 7, 11
+PRODUCE, FETCH, VERSION, VERSION_OF_FETCH, CORRELATION = 0, 1, 7, 11, 11
 ALL_REPLICAS, TIMEOUT_MS = -1, 10_000
-MAGIC = 2
+MAGIC, ATTRIBUTES_AT, CODEC_BITS = 2, 21, 7
+FETCHED_BYTES = 8 * 1024 * 1024
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 ENCODE = {"none": bytes, "gzip": gzip_encode, "snappy": snappy_encode, "lz4": lz4_encode, "zstd": zstd_encode}
 Headers = Sequence[tuple[bytes, bytes | None]]
@@ -89,14 +90,52 @@ def produce(port: int, topic: str, partition: int, batch: bytes) -> int:
     request = struct.pack(">hhih", PRODUCE, VERSION, CORRELATION, -1)
     request += struct.pack(">hhii", -1, ALL_REPLICAS, TIMEOUT_MS, 1)
     request += struct.pack(">h", len(name)) + name + struct.pack(">i", 1) + data
+    answer = _ask(port, request)
+    code, offset = struct.unpack_from(">hq", answer, 4 + 4 + 2 + len(name) + 4 + 4)
+    if code:
+        raise ProduceRefused(code)
+    return int(offset)
+
+
+def fetch_codecs(port: int, topic: str, partition: int) -> list[str]:
+    """Return the codec of each batch that a partition has, as a broker on loopback has stored it.
+
+    Raises:
+        OSError: the broker does not answer.
+    """
+    name, codecs, offset = topic.encode(), list[str](), 0
+    while True:
+        request = struct.pack(">hhih", FETCH, VERSION_OF_FETCH, CORRELATION, -1)
+        request += struct.pack(">iiiibiii", -1, 100, 1, FETCHED_BYTES, 0, 0, -1, 1)
+        request += struct.pack(">h", len(name)) + name
+        request += struct.pack(">iiiqqi", 1, partition, -1, offset, -1, FETCHED_BYTES) + struct.pack(">ih", 0, 0)
+        records = _records_of(_ask(port, request), len(name))
+        if not records:
+            return codecs
+        while records:
+            base, length = struct.unpack_from(">qi", records)
+            attributes, last = struct.unpack_from(">hi", records, ATTRIBUTES_AT)
+            codecs.append(next(codec for codec, number in CODECS.items() if number == attributes & CODEC_BITS))
+            offset, records = base + last + 1, records[12 + length :]
+
+
+def _records_of(answer: bytes, name_bytes: int) -> bytes:
+    """Return the record batches of the one partition of a Fetch response, version 11."""
+    at = 4 + 4 + 2 + 4 + 4 + 2 + name_bytes + 4 + 4
+    code, _, _, _, aborted = struct.unpack_from(">hqqqi", answer, at)
+    if code:
+        raise ConnectionError(f"the broker refuses the fetch with {code}")
+    at += struct.calcsize(">hqqqi") + max(0, aborted) * 16 + 4
+    (size,) = struct.unpack_from(">i", answer, at)
+    return answer[at + 4 : at + 4 + max(0, size)]
+
+
+def _ask(port: int, request: bytes) -> bytes:
+    """Send a request to a broker on loopback and return its answer, which begins with the correlation id."""
     with socket.create_connection(("127.0.0.1", port), TIMEOUT_MS / 1000) as connection:
         connection.sendall(struct.pack(">i", len(request)) + request)
         stream = connection.makefile("rb")
         head = stream.read(4)
         if len(head) < 4:
             raise ConnectionResetError("the broker has closed the connection")
-        answer = stream.read(struct.unpack(">i", head)[0])
-    code, offset = struct.unpack_from(">hq", answer, 4 + 4 + 2 + len(name) + 4 + 4)
-    if code:
-        raise ProduceRefused(code)
-    return int(offset)
+        return stream.read(struct.unpack(">i", head)[0])

@@ -8,7 +8,7 @@ import importlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import redis
@@ -19,6 +19,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from stream.demo.services.errors import NotInstalled
 from stream.demo.services.servers import EmbeddedBroker, EmbeddedRedis
+from stream.settings import Compression
 
 pytestmark = pytest.mark.integration
 TOPIC = "letters"
@@ -48,8 +49,8 @@ async def consumer(broker: EmbeddedBroker) -> AsyncIterator[Any]:
     await client.stop()
 
 
-async def send_batch(broker: EmbeddedBroker, count: int) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=broker.brokers)
+async def send_batch(broker: EmbeddedBroker, count: int, codec: str = "none") -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=broker.brokers, compression_type=None if codec == "none" else codec)
     await producer.start()
     batch = producer.create_batch()
     for number in range(count):
@@ -59,11 +60,12 @@ async def send_batch(broker: EmbeddedBroker, count: int) -> None:
     await producer.stop()
 
 
-async def test_a_batch_is_consumed_with_its_headers_and_timestamps(
-    broker: EmbeddedBroker, admin: Any, consumer: Any
+@pytest.mark.parametrize("codec", get_args(Compression))
+async def test_a_batch_of_any_codec_is_consumed_with_its_headers_and_timestamps(
+    broker: EmbeddedBroker, admin: Any, consumer: Any, codec: str
 ) -> None:
     assert len((await admin.describe_topics([TOPIC]))[0]["partitions"]) == 3
-    await send_batch(broker, 5)
+    await send_batch(broker, 5, codec)
     consumer.assign([FIRST])
     await consumer.seek_to_beginning(FIRST)
     async with asyncio.timeout(20):

@@ -1,0 +1,108 @@
+"""What is published is compressed as the setting says, and stays below the limit of its topic."""
+
+import asyncio
+from typing import Any, ClassVar, get_args
+
+import msgspec
+import numpy as np
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.structs import RecordMetadata
+
+from stream.contract.codes import DeadLetterCode
+from stream.kafka import publisher
+from stream.kafka.client import BATCH_BYTES, LARGEST_OUTPUT_BYTES, producer_options
+from stream.kafka.dead_letters import DeadLetter
+from stream.kafka.publisher import Outgoing, Publisher
+from stream.kafka.topics import DEAD_LETTERS, LAYOUTS
+from stream.kafka.unpacking import FetchedRecord, RecordBatch
+from stream.settings import Compression, Settings
+from support.record_batches import CODECS
+
+WHERE = ("scores", 0)
+SCORE = msgspec.json.encode({f"card_amount_sum_{at}h": at / 7 for at in range(45)})
+ATTRIBUTES_AT = 22
+
+
+class RecordingProducer(AIOKafkaProducer):
+    """Keeps the batches that would be sent, as they would be on the wire."""
+
+    made: ClassVar[list[Any]] = []
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._closed, self.batches = True, list[bytes]()
+        self.made.append(self)
+
+    async def start(self) -> None:
+        pass
+
+    async def stop(self) -> None:
+        pass
+
+    async def partitions_for(self, _topic: str) -> set[int]:
+        return {0}
+
+    async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> "asyncio.Future[RecordMetadata]":
+        self.batches.append(bytes(batch._build()))
+        acknowledged = asyncio.get_running_loop().create_future()
+        acknowledged.set_result(RecordMetadata(topic, partition, TopicPartition(topic, partition), 0, -1, 0, 0))
+        return acknowledged
+
+
+async def sent(monkeypatch: pytest.MonkeyPatch, records: list[Outgoing], **settings: Any) -> list[bytes]:
+    """Return the batches in which a publisher with these settings sends records."""
+    monkeypatch.setattr(publisher, "AIOKafkaProducer", RecordingProducer)
+    await Publisher(Settings(**settings)).publish({WHERE: records})
+    return RecordingProducer.made.pop().batches
+
+
+def codec_of(batch: bytes) -> str:
+    names = {number: name for name, number in CODECS.items()}
+    return names[batch[ATTRIBUTES_AT] & 7]
+
+
+def values_in(batch: bytes) -> list[bytes | None]:
+    """Return the values of a batch's records; None for what cannot be unpacked."""
+    records = [record for piece in RecordBatch(batch).unpack(TopicPartition(*WHERE)) for record in piece]
+    return [record.value if isinstance(record, FetchedRecord) else None for record in records]
+
+
+@pytest.mark.parametrize("codec", get_args(Compression))
+async def test_a_batch_is_compressed_with_the_codec_of_the_setting(monkeypatch: pytest.MonkeyPatch, codec: str) -> None:
+    records = [Outgoing(at, b"card", SCORE, ()) for at in range(64)]
+    (batch,) = await sent(monkeypatch, records, compression=codec)
+    assert codec_of(batch) == codec
+    assert values_in(batch) == [SCORE] * 64
+    assert (len(batch) * 3 < 64 * len(SCORE)) == (codec != "none")
+
+
+async def test_what_is_written_is_compressed_without_any_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    (batch,) = await sent(monkeypatch, [Outgoing(0, b"card", SCORE, ())])
+    assert codec_of(batch) == "zstd"
+    assert producer_options(Settings())["compression_type"] == "zstd"
+
+
+@pytest.mark.parametrize("codec", get_args(Compression))
+async def test_the_largest_dead_letter_fits_its_topic_if_a_codec_would_make_it_larger(
+    monkeypatch: pytest.MonkeyPatch, codec: str
+) -> None:
+    random = np.random.default_rng(1).bytes(2 * LARGEST_OUTPUT_BYTES)
+    record = FetchedRecord("transactions", 0, 7, 0, 0, b"card", random, ())
+    letter = DeadLetter(record, DeadLetterCode.NOT_JSON, "no JSON").to_record()
+    small = [Outgoing(at, b"card", SCORE, ()) for at in range(2)]
+    batches = await sent(monkeypatch, [small[0], letter, small[1]], compression=codec)
+    assert [values_in(batch) for batch in batches] == [[SCORE], [letter.value], [SCORE]]
+    assert LARGEST_OUTPUT_BYTES - 200 < len(batches[1]) <= DEAD_LETTERS.largest_bytes
+    assert [codec_of(batch) for batch in batches] == [codec, "none", codec]
+
+
+@pytest.mark.parametrize("codec", get_args(Compression))
+async def test_a_full_batch_fits_every_topic_if_a_codec_makes_it_larger(
+    monkeypatch: pytest.MonkeyPatch, codec: str
+) -> None:
+    value = np.random.default_rng(2).bytes(BATCH_BYTES // 8)
+    batches = await sent(monkeypatch, [Outgoing(at, b"card", value, ()) for at in range(9)], compression=codec)
+    assert [values_in(batch) for batch in batches] == [[value] * 7, [value] * 2]
+    assert max(map(len, batches)) <= min(layout.largest_bytes for layout in LAYOUTS)
