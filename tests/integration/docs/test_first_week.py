@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from models.times import format_time
+from models.times import format_time, parse_time_ms
 from stream.clock import now_ms
 from stream.demo.services.processes import free_port
 from support.fleet.fleet import Fleet, until
@@ -17,10 +17,12 @@ from support.fleet.workers import Worker
 from support.journey.export import write_files
 from support.journey.transcript import Transcript
 from support.kafka.cluster import Cluster
+from support.own_models import rows_of, saved
 from support.paths import SUPPORT
 
 EXPECTED = SUPPORT / "journey" / "first_week.txt"
 TRAIN = "fraudstream train payments.csv --name cards --trees 40 --review-share 0.05 --decline-share 0.02"
+TRAINED_UNTIL_MS = parse_time_ms("2026-04-01T00:00:00Z").epoch_ms
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]
 
@@ -32,6 +34,8 @@ class Week:
         self.transcript = transcript
         self.fleet = fleet
         self.type = transcript.type
+        self.filled = 0
+        """How many payments were filled in, and are not decided."""
 
     def prepares_the_file(self) -> None:
         """Find out what a transactions file is, by what is refused, and train a model."""
@@ -57,7 +61,7 @@ class Week:
         self.type("fraudstream model promote DIGEST-1 --reason first --wait 5")
 
     def starts_a_worker(self) -> Worker:
-        """Start a worker, put the model live, and publish the past with its labels, and a day."""
+        """Start a worker, put the model live, fill in the past, and publish a day with its labels."""
         self.transcript.note("Wednesday: in a second terminal, fraudstream worker")
         worker = self.fleet.worker(WORKER_ID="worker-1")
         until(lambda: only_lacks_a_model(worker), "it only waits for a model")
@@ -67,8 +71,13 @@ class Week:
         self.type("fraudstream model promote DIGEST-1 --reason first")
         worker.await_ready()
         self.reads_readiness(worker)
-        self.publishes("payments.csv", "--labels")
-        self.publishes("today.csv")
+        self.type("fraudstream backfill payments.csv")
+        self.type("fraudstream backfill payments.csv")
+        self.filled = self.rows("payments.csv")
+        self.reads_readiness(worker)
+        self.publishes("today.csv", "--labels")
+        self.type("fraudstream backfill tomorrow.csv")
+        self.type("fraudstream topics check")
         return worker
 
     def rows(self, file: str) -> int:
@@ -82,7 +91,7 @@ class Week:
     def publishes(self, file: str, *labels: str) -> None:
         """Publish a file, and its labels if they are asked for, and wait until all are decided and answered."""
         self.type(f"fraudstream publish {file}")
-        self.fleet.await_scores(sum(self.fleet.ends("transactions").values()))
+        self.fleet.await_scores(sum(self.fleet.ends("transactions").values()) - self.filled)
         if labels:
             self.type(f"fraudstream publish {file} --labels")
             self.fleet.await_outcomes(sum(self.fleet.ends("labels").values()))
@@ -113,6 +122,24 @@ class Week:
         self.type("fraudstream dead-letters list")
         self.type("fraudstream dead-letters redrive --all")
         self.type("fraudstream replay no-such-payment")
+
+    def imports_a_model(self) -> None:
+        """Train a model outside, on vectors of fraudstream, and put it live."""
+        self.transcript.note(
+            "Saturday: a model of their own, trained in a notebook on the first weeks of vectors.parquet"
+        )
+        self.type("fraudstream features compute payments.csv --out vectors.parquet")
+        self.type("fraudstream model import model.txt --vectors vectors.parquet --name own")
+        saved(
+            self.transcript.folder / "model.txt", rows_of(self.transcript.folder / "vectors.parquet", TRAINED_UNTIL_MS)
+        )
+        self.type("fraudstream model import payments.csv --vectors vectors.parquet --name own")
+        self.type(
+            "fraudstream model import model.txt --vectors vectors.parquet --name own --version first "
+            f"--trained-until {format_time(TRAINED_UNTIL_MS)} --review-share 0.05 --decline-share 0.02"
+        )
+        self.type("fraudstream model promote DIGEST-3 --reason own")
+        self.type("fraudstream model list")
 
     def stops_the_worker(self, worker: Worker) -> None:
         """Stop the worker, and find out what still works without it."""
@@ -160,6 +187,6 @@ def test_every_answer_of_an_adopters_first_week_is_the_expected_one(week: Week, 
     worker = week.starts_a_worker()
     week.compares_a_second_model()
     week.looks_back()
-    # Further steps that the command line learns belong here, before the worker is stopped.
+    week.imports_a_model()
     week.stops_the_worker(worker)
     assert week.transcript.text == EXPECTED.read_text(), f"if this is right: cp {tmp_path / EXPECTED.name} {EXPECTED}"

@@ -17,6 +17,8 @@ CHANGING = (
     (re.compile(r"(?<![\d.])[-+]?\d+\.\d{4,}\b"), "N"),
     (re.compile(r"[\d,]+ bytes"), "N bytes"),
     (re.compile(r"in \d+\.\d s, \d+\.\d a second, at most \d+ ms late"), "in N s, N a second, at most N ms late"),
+    (re.compile(r"in \d+\.\d s, \d+\.\d a second$", re.MULTILINE), "in N s, N a second"),
+    (re.compile(r", \d+\.\d s later"), ", N s later"),
     (re.compile(r" {2,}"), "  "),
     (re.compile(r"─+"), "─"),
 )
