@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaConsumer
-from aiokafka.admin import AIOKafkaAdminClient
 from redis.asyncio import Redis
 
 from features.history.store import Entity
@@ -27,7 +26,7 @@ from stream.bench.worker import WorkerBench, own_names, resident_mib
 from stream.demo.services.processes import Child
 from stream.errors import MeasurementError
 from stream.kafka.client import connection_options
-from stream.kafka.topics import DEAD_LETTERS, LABELS, LAYOUTS, OUTCOMES, UNLIMITED, silent_scores
+from stream.kafka.topics import DEAD_LETTERS, LABELS, LAYOUTS, OUTCOMES, UNLIMITED
 from stream.settings import Settings
 
 _REFUSED_EVERY = 50
@@ -88,7 +87,7 @@ async def measure_sizes(settings: Settings, digest: str, challenger: str | None,
     if "+cluster:" in where:
         raise MeasurementError(f"{where}: clusters are not measured. Set FRAUDSTREAM_REDIS_URL to a single server.")
     own = own_names(settings)
-    async with _deleted_afterwards(own), open_client(settings.redis_url) as client, WorkerBench(own) as run:
+    async with _without_keys_afterwards(own), open_client(settings.redis_url) as client, WorkerBench(own) as run:
         worker = run.start_worker()
         try:
             await run.command(CommandKind.PROMOTE, digest)
@@ -193,16 +192,10 @@ async def _used_memory(client: Redis) -> int:
 
 
 @asynccontextmanager
-async def _deleted_afterwards(settings: Settings) -> AsyncIterator[None]:
-    """Delete the topics and keys of the measurement at the end."""
+async def _without_keys_afterwards(settings: Settings) -> AsyncIterator[None]:
+    """Delete the keys of the measurement at the end."""
     try:
         yield
     finally:
         async with open_client(settings.redis_url) as client:
             await delete_keys(client, keys_of(settings.deployment))
-        admin = AIOKafkaAdminClient(**connection_options(settings))
-        try:
-            await admin.start()
-            await admin.delete_topics([settings.topic(one.name) for one in (*LAYOUTS, silent_scores(settings))])
-        finally:
-            await admin.close()

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Self
 import msgspec
 import numpy as np
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import RecordMetadata
 
 from models.commands import CommandKind, EventKind
@@ -29,8 +30,9 @@ from stream.dataset.injector import Injector, ScheduledRecord
 from stream.demo.services.processes import Child, free_port
 from stream.errors import MeasurementError
 from stream.kafka.client import connection_options, producer_options
-from stream.kafka.topics import SCORES, TRANSACTIONS, apply
+from stream.kafka.topics import LAYOUTS, SCORES, TRANSACTIONS, apply, silent_scores
 from stream.settings import Settings
+from stream.tasks import end_tasks
 from stream.telemetry.command_line import command_traced
 
 PARTITIONS = 4
@@ -74,7 +76,10 @@ def own_names(settings: Settings) -> Settings:
 
 
 class WorkerBench:
-    """A worker under measurement, a producer of its payments and a consumer of its scores."""
+    """A worker under measurement, a producer of its payments and a consumer of its scores.
+
+    Its topics are deleted at the end, when its workers have been stopped.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -93,8 +98,15 @@ class WorkerBench:
 
     async def __aexit__(self, *_: object) -> None:
         if self._consuming is not None:
-            self._consuming.cancel()
+            await end_tasks(self._consuming)
         await self._producer.stop()
+        admin = AIOKafkaAdminClient(**connection_options(self.settings))
+        try:
+            await admin.start()
+            layouts = (*LAYOUTS, silent_scores(self.settings))
+            await admin.delete_topics([self.settings.topic(one.name) for one in layouts])
+        finally:
+            await admin.close()
 
     def start_worker(self, variables: Mapping[str, str] = MappingProxyType({}), command: Sequence[str] = ()) -> Child:
         """Start a worker with variables on top of the settings, or another command; do not wait until it is ready."""
