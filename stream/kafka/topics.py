@@ -117,7 +117,7 @@ async def problems(settings: Settings, admin: AIOKafkaAdminClient) -> tuple[str,
     if missing:
         unseen = "" if settings.kafka_security_protocol == "PLAINTEXT" else f" ({HIDDEN})"
         advice = f"create them with `fraudstream topics apply --partitions N`{unseen}"
-        return (f"topics missing: {', '.join(missing)}; {advice}",)
+        return (f"missing: {', '.join(missing)}; {advice}",)
     return tuple(count_problems(settings, counts))
 
 

@@ -22,7 +22,7 @@ from support.paths import SUPPORT
 
 EXPECTED = SUPPORT / "journey" / "first_week.txt"
 TRAIN = "fraudstream train payments.csv --name cards --trees 40 --review-share 0.05 --decline-share 0.02"
-TRAINED_UNTIL_MS = parse_time_ms("2026-04-01T00:00:00Z").epoch_ms
+TRAINED_UNTIL_MS = parse_time_ms("2026-03-12T00:00:00Z").epoch_ms
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]
 
@@ -134,10 +134,10 @@ class Week:
             self.transcript.folder / "model.txt", rows_of(self.transcript.folder / "vectors.parquet", TRAINED_UNTIL_MS)
         )
         self.type("fraudstream model import payments.csv --vectors vectors.parquet --name own")
-        self.type(
-            "fraudstream model import model.txt --vectors vectors.parquet --name own --version first "
-            f"--trained-until {format_time(TRAINED_UNTIL_MS)} --review-share 0.05 --decline-share 0.02"
-        )
+        command = "fraudstream model import model.txt --vectors vectors.parquet --name own --version first"
+        self.type(f"{command} --trained-until 2026-04-01T00:00:00Z")
+        shares = "--review-share 0.05 --decline-share 0.02"
+        self.type(f"{command} --trained-until {format_time(TRAINED_UNTIL_MS)} {shares}")
         self.type("fraudstream model promote DIGEST-3 --reason own")
         self.type("fraudstream model list")
 

@@ -22,7 +22,7 @@ MISSING = (
         title="No topics for a worker",
         command="worker",
         stage=Stage.NO_TOPICS,
-        reason="topics missing",
+        reason="missing: ",
     ),
     Mistake(
         title="Another number of partitions than the topics have",
