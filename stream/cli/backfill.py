@@ -160,7 +160,13 @@ async def _fill(settings: Settings, request: BackfillRequest, folder: Path) -> B
         source = await _source(settings, request, folder)
         require_past(source, now_ms() + round(settings.future_skew * 1000))
         with bars() as progress:
-            written = await find_written(settings, source, places.backfill_of(source), progress)
+            written, live = await find_written(settings, source, places.backfill_of(source), progress)
+            if live and not written.numbers:
+                click.echo(
+                    f"warning: the stream has begun ({live:,} payments to decide): what arrives during the backfill is "
+                    "decided when the workers have applied it, and decisions until now have not seen it",
+                    err=True,
+                )
             sent, write_s = await _write(settings, source, (places, written), progress)
             began = time.monotonic()
             if request.wait:

@@ -85,7 +85,7 @@ _command(CommandKind.DEMOTE, "demote", "Return to the model that was live before
     "--trained-until",
     "trained_until_ms",
     type=MomentParam(),
-    help="The time of the last transaction that the model was trained on; vectors up to then are not used.",
+    help="The time of the last transaction that the model was trained on or tuned by; only later vectors are used.",
 )
 @click.option("--use-training-rows", is_flag=True, help="Use vectors up to --trained-until nevertheless.")
 @click.option("--features-by-position", is_flag=True, help="Accept a model whose features have no names.")

@@ -1,5 +1,6 @@
 """Progress bars on standard error, one for each stage of a long command, if that is a terminal."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -11,8 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 def bars() -> Iterator[Callable[[str, int, int], None]]:
     """Yield a function to call with the name of a stage, how much of it is done, and the total."""
     columns = (TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as shown:
+    # not `console.is_terminal`, which FORCE_COLOR makes true
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as shown:
         stages: dict[str, TaskID] = {}
 
         def progress(stage: str, done: int, total: int) -> None:

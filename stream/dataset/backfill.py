@@ -50,7 +50,7 @@ _read_occurred = msgspec.json.Decoder(_Occurred).decode
 
 
 class LivePayment(NamedTuple):
-    """The earliest payment of the stream itself: when it occurred, and where it is."""
+    """A payment of the stream itself: when it occurred, and where it is."""
 
     occurred_ms: int
     partition: int
@@ -78,44 +78,65 @@ class WrittenRecords(NamedTuple):
         self.ends[where] = max(end, self.ends.get(where, 0))
 
 
+class FoundRecords(NamedTuple):
+    """What the topics hold before a backfill goes on: what is written of it, and the number of payments to decide."""
+
+    written: WrittenRecords
+    live: int
+
+
 class InputScan:
     """Finds what the input topics hold of a backfill, and refuses one that the stream would overlap."""
 
     def __init__(self, source: BackfillSource, backfill: str) -> None:
         self.written = WrittenRecords.nothing()
+        self.live = 0
+        """How many payments to decide were found; all are later than the backfill unless `require_past` raises."""
         self._source = source
         self._backfill = backfill
+        self._overlapping = 0
+        self._earliest: LivePayment | None = None
 
     def add(self, kind: RecordKind, records: Iterable[Record]) -> None:
-        """Look at records of a topic.
-
-        Raises:
-            BackfillError: one is a payment to decide that is not later than all of the backfill.
-        """
+        """Look at records of a topic."""
         for record in records:
             mark = backfill_mark(record.headers) if record.headers else None
             if mark is None and kind is RecordKind.TRANSACTION:
-                self._require_later(record)
+                self._add_live(record)
             elif mark is not None and mark.backfill == self._backfill:
                 self.written.add((record.topic, record.partition), mark.number, record.offset + 1)
 
-    def _require_later(self, record: Record) -> None:
+    def _add_live(self, record: Record) -> None:
         try:
             occurred_ms = parse_time_ms(_read_occurred(record.value or b"").occurred_at).epoch_ms
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidTimeError):
             return  # no payment: a dead letter
+        self.live += 1
         if occurred_ms <= self._source.last_ms:
-            place = f"{record.topic} partition {record.partition} offset {record.offset}"
-            raise BackfillError(
-                f"{self._source.name}: the stream has begun before it ends. Its last payment occurred at "
-                f"{format_time(self._source.last_ms)}, and {place} has one of {format_time(occurred_ms)} to decide. A "
-                "payment that is filled in is never decided, and one that was decided cannot be filled in before: "
-                f"leave out what is not earlier, with --until {format_time(occurred_ms)}"
-            )
+            self._overlapping += 1
+            found = LivePayment(occurred_ms, record.partition, record.offset)
+            self._earliest = found if self._earliest is None else min(found, self._earliest)
+
+    def require_past(self, topic: str) -> None:
+        """Refuse the backfill if payments to decide on this topic are not later than all of it.
+
+        Raises:
+            BackfillError: there are any.
+        """
+        if self._earliest is None:
+            return
+        at = self._earliest
+        raise BackfillError(
+            f"{self._source.name}: the stream has begun before it ends. Its last payment occurred at "
+            f"{format_time(self._source.last_ms)}, and {self._overlapping:,} payments to decide are not later, the "
+            f"earliest of {format_time(at.occurred_ms)}: {topic} partition {at.partition} offset {at.offset}. A "
+            "payment that is filled in is never decided, and one that was decided cannot be filled in before: leave "
+            f"out what is not earlier, with --until {format_time(at.occurred_ms)}"
+        )
 
 
-async def find_written(settings: Settings, source: BackfillSource, backfill: str, progress: Progress) -> WrittenRecords:
-    """Read the input topics, and return what they hold of a backfill of this identity.
+async def find_written(settings: Settings, source: BackfillSource, backfill: str, progress: Progress) -> FoundRecords:
+    """Read the input topics, and return what they hold of a backfill of this identity, and of the stream.
 
     Raises:
         BackfillError: the stream has begun before the backfill ends.
@@ -127,8 +148,10 @@ async def find_written(settings: Settings, source: BackfillSource, backfill: str
             async for records, share in topic.read():
                 scan.add(kind, records)
                 progress("check", round((at + share) / len(LAYOUTS) * 100), 100)
+        if kind is RecordKind.TRANSACTION:
+            scan.require_past(settings.topic(layout.name))
     progress("check", 100, 100)
-    return scan.written
+    return FoundRecords(scan.written, scan.live)
 
 
 def require_past(source: BackfillSource, now_ms: int) -> None:

@@ -2,7 +2,7 @@
 
 A record that does not fit is cut before it is redacted, so the cost of each is bounded; many large ones are published
 slice by slice, and converted in another thread. `DeadLetterRuns` counts consecutive dead letters: a partition that
-yields nothing else is halted, since its producer is faulty.
+yields nothing else is halted, since its producer is faulty. Those of a backfill do not count.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
+from stream.contract.backfill import backfill_mark
 from stream.contract.codes import DeadLetterCode
 from stream.kafka.batches import Record, size_of
 from stream.kafka.client import LARGEST_OUTPUT_BYTES
@@ -173,6 +174,8 @@ class DeadLetterRuns:
 
     def _count(self, partition: int, letters: Iterable[DeadLetter | None]) -> None:
         for letter in letters:
+            if letter is not None and backfill_mark(letter.record.headers) is not None:
+                continue  # a file that is filled in again with other contents: no producer is to be stopped for it
             self.lengths[partition] = 0 if letter is None else self.lengths.get(partition, 0) + 1
             if letter is not None and self.lengths[partition] == MAX_RUN:
                 record = letter.record

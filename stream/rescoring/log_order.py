@@ -38,7 +38,7 @@ SELECT row_number() OVER (ORDER BY transactions.partition, transactions."offset"
     transactions."offset" <= max(transactions."offset")
         FILTER (transactions.is_backfilled OR decisions.scored_ms IS NOT NULL)
         OVER (PARTITION BY transactions.partition) AS is_passed,
-    min(decisions.scored_ms) OVER (
+    min(decisions.scored_ms) FILTER (NOT decisions.incomplete) OVER (
         PARTITION BY transactions.partition ORDER BY transactions."offset"
         ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING
     ) AS applied_by_ms,

@@ -5,12 +5,13 @@ digest.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from models.artifact import Artifact, Imported, Manifest
+from models.artifact import Artifact, Imported, Manifest, matrix_of
 from models.booster import Booster
 from models.repository import Repository
 from models.times import format_time
@@ -48,7 +49,7 @@ def import_model(request: ImportRequest, repository: Repository, progress: Progr
         artifact = _build(request, (vectors, model), table, parts)
         progress("evaluate", 1, 1)
         digest = store(artifact, vectors.feature_set, repository, folder)
-        warnings = tuple(_warnings(request, model, table, vectors.feature_set.names))
+        warnings = tuple(_warnings(request, model, table, vectors))
     return _report(request, digest, artifact.manifest, (table, parts, warnings))
 
 
@@ -80,8 +81,9 @@ def _build(request: ImportRequest, given: tuple[Vectors, ModelFile], table: Tabl
     )
 
 
-def _warnings(request: ImportRequest, model: ModelFile, table: Table, names: tuple[str, ...]) -> Iterator[str]:
+def _warnings(request: ImportRequest, model: ModelFile, table: Table, vectors: Vectors) -> Iterator[str]:
     """Yield what the import could not prove."""
+    names, rows = vectors.feature_set.names, len(table.fraud)
     if request.trained_until_ms is None:
         yield (
             "nothing says until when the model was trained: if it has seen these transactions, its probabilities and "
@@ -91,18 +93,32 @@ def _warnings(request: ImportRequest, model: ModelFile, table: Table, names: tup
         yield "the model was calibrated and measured on transactions of its training: its metrics are too good"
     if model.features_by_position:
         yield "the model names no features: nothing proves that their order is that of the feature set"
-    filled = [name for at, name in enumerate(names) if name in model.undefined_as_0 and _is_undefined(table, at)]
-    if filled:
-        more = f" and {len(filled) - _MOST_NAMED} more" if len(filled) > _MOST_NAMED else ""
+    if rows < vectors.description.rows:
         yield (
-            f"{', '.join(filled[:_MOST_NAMED])}{more}: sometimes undefined, but never in the model's training, so it "
+            f"the file has {rows:,} of the {vectors.description.rows:,} vectors that were computed: if frauds were "
+            "kept and others left out, the probabilities are too high"
+        )
+    undefined, of_probes = _undefined(table.matrix), _undefined(matrix_of(vectors.probes.vectors, len(names)))
+    if filled := [name for at, name in enumerate(names) if of_probes[at] and not undefined[at]]:
+        yield (
+            f"{_named(filled)}: undefined in payments of these vectors, but nowhere in the file, so gaps were filled: "
+            "the worker does not fill them, so its scores are not those measured; import the vectors as they are"
+        )
+    if taken_for_0 := [name for at, name in enumerate(names) if name in model.undefined_as_0 and undefined[at]]:
+        yield (
+            f"{_named(taken_for_0)}: sometimes undefined, but never in the model's training, so it "
             "takes undefined for 0; train on the vectors as they are, without filling gaps"
         )
 
 
-def _is_undefined(table: Table, column: int) -> bool:
-    """Tell whether a feature is undefined in some row."""
-    return bool(np.isnan(table.matrix[:, column]).any())
+def _undefined(matrix: NDArray[np.float64]) -> list[bool]:
+    """Tell for each column whether it is undefined in some row."""
+    return [bool(np.isnan(matrix[:, at]).any()) for at in range(matrix.shape[1])]
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"{', '.join(names[:_MOST_NAMED])}{more}"
 
 
 def _report(

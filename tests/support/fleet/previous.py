@@ -14,8 +14,8 @@ from typing import NamedTuple
 from support.paths import HOUSE
 
 VARIABLE = "FRAUDSTREAM_TEST_PREVIOUS"
-"""Names the commit or tag of the earlier version; by default the commit before this one."""
-DEFAULT = "HEAD~1"
+"""Names the commit or tag of the earlier version; by default the one before the code changed last."""
+CODE = ("stream", "features", "models", "shadow")
 LOCK = "requirements/worker.txt"
 
 
@@ -57,21 +57,28 @@ def previous_version(folder: Path) -> Version:
     Raises:
         NoPreviousVersion: this is no repository or a shallow one, or the dependencies differ.
     """
-    named = os.environ.get(VARIABLE, "") or DEFAULT
+    named = os.environ.get(VARIABLE, "")
     try:
+        named = named or _before_last_change()
         commit = _git("rev-parse", "--verify", "--quiet", f"{named}^{{commit}}").decode().strip()
         locked = _git("show", f"{commit}:{LOCK}")
         files = _git("archive", "--format=tar", commit)
     except (FileNotFoundError, subprocess.CalledProcessError) as error:
         raise NoPreviousVersion(
-            f"commit {named} is not in this repository, which may be a shallow clone: fetch it, or name another in "
-            f"{VARIABLE}"
+            f"commit {named or 'before the last change'} is not in this repository, which may be a shallow clone: "
+            f"fetch it, or name another in {VARIABLE}"
         ) from error
     if locked != (HOUSE / LOCK).read_bytes():
         raise NoPreviousVersion(f"{LOCK} of commit {commit[:12]} differs, so it needs an environment of its own")
     with tarfile.open(fileobj=io.BytesIO(files)) as archive:
         archive.extractall(folder, filter="data")
     return Version(commit, folder)
+
+
+def _before_last_change() -> str:
+    """Return the commit before the last one that changed the code: texts and tests alone make no other version."""
+    changed = _git("rev-list", "--first-parent", "--max-count=1", "HEAD", "--", *CODE).decode().strip()
+    return f"{changed or 'HEAD'}~1"
 
 
 def _git(*arguments: str) -> bytes:

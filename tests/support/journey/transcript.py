@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+FOREIGN = ("FRAUDSTREAM_", "OTEL_", "FORCE_COLOR", "TTY_")
+"""Beginnings of variables that change answers, those of colours among them."""
 SECONDS = 180.0
 BIN = Path(sys.executable).parent
 DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
@@ -19,10 +21,11 @@ CHANGING = (
     (re.compile(r"in \d+\.\d s, \d+\.\d a second, at most \d+ ms late"), "in N s, N a second, at most N ms late"),
     (re.compile(r"in \d+\.\d s, \d+\.\d a second$", re.MULTILINE), "in N s, N a second"),
     (re.compile(r", \d+\.\d s later"), ", N s later"),
+    (re.compile(r"partition \d+ offset \d+"), "partition N offset N"),
     (re.compile(r" {2,}"), "  "),
     (re.compile(r"─+"), "─"),
 )
-"""What differs between runs or machines: times, ids, scores and metrics, sizes, rates, and the width of tables."""
+"""What differs between runs or machines: times, ids, scores and metrics, sizes, rates, places, widths of tables."""
 COLUMNS = "300"
 """Wide enough for one line, however long the path of the folder is."""
 
@@ -33,7 +36,7 @@ class Transcript:
     def __init__(self, folder: Path, settings: Mapping[str, str], words: Mapping[str, str]) -> None:
         self.folder = folder
         self._words = dict(words)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("FRAUDSTREAM_", "OTEL_"))}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
         named = {f"FRAUDSTREAM_{name}": value for name, value in settings.items()}
         self._environment = kept | named | {"COLUMNS": COLUMNS, "PATH": f"{BIN}:{kept['PATH']}"}
         self.digests: list[str] = []

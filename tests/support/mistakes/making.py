@@ -14,6 +14,8 @@ from support.mistakes.mistake import ADDRESS, DIGEST, Answer, Mistake, Place
 from support.paths import HOUSE
 
 FRAUDSTREAM = (str(Path(sys.executable).with_name("fraudstream")),)
+FOREIGN = ("FRAUDSTREAM_", "OTEL_", "FORCE_COLOR", "TTY_")
+"""Beginnings of variables that change answers, those of colours among them."""
 SECONDS = 60.0
 WAITING_SECONDS = 40.0
 SILENT = {
@@ -105,7 +107,7 @@ def _wait(mistake: Mistake, place: Place, settings: Mapping[str, str]) -> Answer
 
 def _environment() -> dict[str, str]:
     """Return this process's variables without settings, for a terminal of 100 columns."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("FRAUDSTREAM_", "OTEL_"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
     return kept | {"COLUMNS": "100"}
 
 

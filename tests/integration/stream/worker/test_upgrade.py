@@ -19,6 +19,8 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]
 
 SEED = 20_261_126
 RATE = 100
+SLOW_RATE = 10
+"""For the few payments of the way back: they last as long as it takes."""
 CHUNKS_A_SECOND = 5
 DECIDED = re.compile(r"^fraudstream_decisions_total\{[^}]*\} (\S+)$", re.MULTILINE)
 
@@ -35,9 +37,9 @@ def previous(tmp_path: Path) -> Version:
 
 
 @contextmanager
-def published_meanwhile(fleet: Fleet, payments: Payments) -> Iterator[None]:
-    """Publish payments at `RATE` a second while the block lasts; those that are left at its end, at once."""
-    size, ended, failures = RATE // CHUNKS_A_SECOND, threading.Event(), list[BaseException]()
+def published_meanwhile(fleet: Fleet, payments: Payments, rate: int) -> Iterator[None]:
+    """Publish payments at `rate` a second while the block lasts; those that are left at its end, at once."""
+    size, ended, failures = rate // CHUNKS_A_SECOND, threading.Event(), list[BaseException]()
 
     def publish() -> None:
         try:
@@ -101,13 +103,13 @@ def decide_on_both_ways(fleet: Fleet, previous: Version, season: Season) -> list
     fleet.await_scores(count := len(season.before))
     fleet.publish(season.early_labels, "labels")
     fleet.await_outcomes(labels := len(season.early_labels))
-    with published_meanwhile(fleet, season.during):
+    with published_meanwhile(fleet, season.during, RATE):
         await_decisions_of_all(workers)
         roll(fleet, workers, COMMAND, lambda: promote(fleet, 1, *previous.command))
     fleet.await_scores(count := count + len(season.during), seconds=120)
     fleet.publish(season.late_labels, "labels")
     fleet.await_outcomes(labels + len(season.late_labels))
-    with published_meanwhile(fleet, season.after):
+    with published_meanwhile(fleet, season.after, SLOW_RATE):
         await_decisions_of_all(workers)
         roll(fleet, workers, previous.worker, lambda: promote(fleet, 2))
     valid = fleet.await_scores(count + len(season.after), seconds=120)

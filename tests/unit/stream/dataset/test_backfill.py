@@ -229,10 +229,12 @@ def test_a_backfill_that_ends_after_the_stream_began_is_refused_and_told_where_t
     scan = InputScan(source, PLACES.backfill_of(source))
     scan.add(RecordKind.TRANSACTION, [live(source.last_ms + 1), Told(b"no payment"), live(1, occurred_at="noon")])
     scan.add(RecordKind.LABEL, [live(START_MS)])
-    with pytest.raises(BackfillError, match=r"the stream has begun before it ends.*transactions partition 2 offset 41"):
-        scan.add(RecordKind.TRANSACTION, [live(source.last_ms)])
-    with pytest.raises(BackfillError, match=rf"--until {format_time(START_MS)}"):
-        scan.add(RecordKind.TRANSACTION, [live(START_MS)])
+    scan.require_past("transactions")
+    assert scan.live == 1
+    scan.add(RecordKind.TRANSACTION, [live(source.last_ms), live(START_MS), live(source.last_ms)])
+    where = r"the stream has begun before it ends.* 3 payments to decide .*transactions partition 2 offset 41"
+    with pytest.raises(BackfillError, match=rf"{where}.*--until {format_time(START_MS)}"):
+        scan.require_past("transactions")
 
 
 def test_a_payment_with_a_bad_mark_counts_as_one_of_the_stream(tmp_path: Path) -> None:
@@ -241,8 +243,10 @@ def test_a_payment_with_a_bad_mark_counts_as_one_of_the_stream(tmp_path: Path) -
     marked.headers, bad.headers = [BackfillMark("f" * 16, 3).header()], [("fraudstream-backfill", b"1")]
     scan.add(RecordKind.TRANSACTION, [marked])
     assert scan.written == WrittenRecords.nothing()
+    scan.require_past("transactions")
+    scan.add(RecordKind.TRANSACTION, [bad])
     with pytest.raises(BackfillError, match="the stream has begun"):
-        scan.add(RecordKind.TRANSACTION, [bad])
+        scan.require_past("transactions")
 
 
 def test_payments_that_have_not_occurred_yet_are_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.card_numbers import card_numbers
+from stream.contract.backfill import BackfillMark
 from stream.contract.codes import DeadLetterCode
 from stream.kafka import dead_letters as module
 from stream.kafka.client import LARGEST_OUTPUT_BYTES
@@ -210,6 +211,16 @@ def test_one_good_record_ends_a_run() -> None:
         after = a_lot(999, 600)
         runs.add(map(letter, after), {0: after})
         assert (runs.halted, runs.lengths) == ({}, {0: 999})
+
+
+def test_payments_of_a_backfill_that_conflict_neither_lengthen_nor_end_a_run() -> None:
+    runs, mark = DeadLetterRuns(), BackfillMark("f" * 16, 3).header()
+    runs.add(map(letter, a_lot(500)), {0: a_lot(500)})
+    filled = a_lot(MAX_RUN, 500)
+    for record in filled:
+        record.headers = [mark]
+    runs.add(map(letter, filled), {0: filled})
+    assert (runs.halted, runs.lengths) == ({}, {0: 500})
 
 
 def test_a_retried_batch_counts_once_in_a_run() -> None:

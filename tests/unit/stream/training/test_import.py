@@ -148,6 +148,22 @@ def test_a_model_that_was_trained_on_filled_gaps_is_imported_with_a_warning(
     assert "takes undefined for 0; train on the vectors as they are" in report.warnings[0]
 
 
+def test_vectors_whose_gaps_were_filled_or_of_which_some_were_left_out_are_imported_with_warnings(
+    folder: Path, tmp_path: Path, repository: Repository
+) -> None:
+    def filled(table: pa.Table) -> pa.Table:
+        for name in FEATURES.names:
+            column = table.column(name)
+            table = table.set_column(table.schema.get_field_index(name), name, column.fill_null(0.0))
+        return table.slice(0, len(table) - 10)
+
+    vectors = rewritten(folder, tmp_path / "filled.parquet", filled)
+    report = import_model(request_for(folder, vectors=vectors), repository, silent)
+    few, gaps = report.warnings
+    assert few.startswith(f"the file has {report.rows:,} of the {report.rows + 10:,} vectors that were computed")
+    assert "nowhere in the file, so gaps were filled" in gaps
+
+
 # --- refusals
 
 
