@@ -2,8 +2,8 @@
 //
 //     java -cp 'examples/java/build/libs/*' examples/java/ConsumeDecisions.java BROKERS TOPIC FILE
 //
-// Appends them to the file and prints them, until Ctrl-C. One process for a file; start it again after partitions were
-// added to the topic.
+// Appends them to the file and prints them, until Ctrl-C or SIGTERM. One process for a file; start it again after
+// partitions were added to the topic.
 
 import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
@@ -12,9 +12,9 @@ import com.fasterxml.jackson.databind.PropertyNamingStrategies;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.ByteBuffer;
+import java.nio.channels.Channels;
 import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.time.Duration;
@@ -67,10 +67,16 @@ public final class ConsumeDecisions {
             try {
                 while (true) {
                     List<Decision> valid = new ArrayList<>();
+                    int unreadable = scores.unreadable;
                     for (var record : consumer.poll(Duration.ofSeconds(1))) {
                         scores.take(record).ifPresent(valid::add);
                     }
                     file.append(valid);
+                    if (scores.unreadable > unreadable) {
+                        System.err.println(
+                            topic + ": " + scores.unreadable
+                                + " unreadable so far, no score/1: are the workers newer?");
+                    }
                 }
             } catch (WakeupException end) {
                 System.err.println(scores.voidScores + " void, " + scores.unreadable + " unreadable");
@@ -123,6 +129,8 @@ public final class ConsumeDecisions {
 
     /** Applies the rule of valid scores to records of the scores topic, each partition in order. */
     private static final class ValidScores {
+        private static final long MAX_LOG = 511;
+        private static final long MAX_OFFSET = (1L << 44) - 1;
         int voidScores;
         int unreadable;
         private final Map<Integer, Standing> standings = new HashMap<>();
@@ -167,7 +175,8 @@ public final class ConsumeDecisions {
                 long epoch = whole(score.path("epoch"));
                 long log = source.has("log") ? whole(source.path("log")) : 0;
                 long offset = whole(source.path("offset"));
-                if (!score.path("schema").asText().equals("score/1") || epoch < 0 || log < 0 || offset < 0) {
+                boolean within = epoch >= 0 && log >= 0 && log <= MAX_LOG && offset >= 0 && offset <= MAX_OFFSET;
+                if (!score.path("schema").asText().equals("score/1") || !within) {
                     return Optional.empty();
                 }
                 return Optional.of(new Decision(
@@ -188,6 +197,9 @@ public final class ConsumeDecisions {
      * The consumer's result, and at the same time its state: the last line of a partition says all that is needed to go
      * on behind it. Result and state cannot disagree, since they are one; a crash neither loses nor doubles a decision.
      * With a database, write such a row in the transaction that uses the decision.
+     *
+     * It is locked while it is open: a second process would write the same decisions between the first one's. It
+     * belongs to one topic, since its lines do not name it.
      */
     private static final class DecisionsFile implements AutoCloseable {
         /** By partition, when the file was opened. */
@@ -196,7 +208,11 @@ public final class ConsumeDecisions {
 
         DecisionsFile(Path path) throws IOException {
             channel = FileChannel.open(path, StandardOpenOption.CREATE, StandardOpenOption.READ, StandardOpenOption.WRITE);
-            byte[] content = Files.readAllBytes(path);
+            if (channel.tryLock() == null) { // until the process ends, in whatever way
+                throw new IOException("another process writes this file; end that one, or name another file");
+            }
+            // through the channel: to close another one of the same file would release the lock
+            byte[] content = Channels.newInputStream(channel).readAllBytes();
             int end = content.length;
             while (end > 0 && content[end - 1] != '\n') {
                 end--; // a crash cut the last line off; its score is read again

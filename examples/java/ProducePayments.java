@@ -2,8 +2,8 @@
 //
 //     java -cp 'examples/java/build/libs/*' examples/java/ProducePayments.java BROKERS TOPIC FILE
 //
-// Prints where each payment was stored. It ends with 1 if one was not: send the file again then, the payments that were
-// stored are recognised by their transaction_id and content, and get no second decision.
+// Prints where each payment was stored. It ends with 1 if one was not: mend what it reports, and send the file again;
+// the payments that were stored are recognised by their transaction_id and content, and get no second decision.
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
@@ -12,13 +12,18 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.SecureRandom;
+import java.util.ArrayList;
 import java.util.HexFormat;
+import java.util.List;
 import java.util.Map;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.atomic.AtomicInteger;
+import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerConfig;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.KafkaException;
+import org.apache.kafka.common.errors.InterruptException;
 import org.apache.kafka.common.serialization.StringSerializer;
 
 public final class ProducePayments {
@@ -34,7 +39,8 @@ public final class ProducePayments {
         try {
             int failed = produce(arguments[0], arguments[1], Path.of(arguments[2]));
             if (failed > 0) {
-                System.err.println(failed + " payments were not stored: send the file again");
+                System.err.println(
+                    failed + " payments were not stored: mend the causes above, then send the file again");
                 System.exit(1);
             }
         } catch (IllegalArgumentException error) {
@@ -55,23 +61,20 @@ public final class ProducePayments {
             ProducerConfig.BOOTSTRAP_SERVERS_CONFIG, brokers,
             ProducerConfig.ACKS_CONFIG, "all",
             ProducerConfig.ENABLE_IDEMPOTENCE_CONFIG, true);
+        List<Payment> payments = read(file); // all, before the first is sent
+        refuseMissing(brokers, topic);
         var failed = new AtomicInteger();
         var strings = new StringSerializer();
         try (var producer = new KafkaProducer<>(options, strings, strings)) {
-            int number = 0;
-            for (String line : Files.readAllLines(file)) {
-                JsonNode payment = parse(line, ++number);
-                // A payment gets its transaction_id where it is made, once. A producer that drew one at each attempt
-                // would have the same payment decided twice.
-                String id = payment.get("transaction_id").asText();
-                var record = new ProducerRecord<>(topic, payment.get("card_id").asText(), line);
+            for (Payment payment : payments) {
+                var record = new ProducerRecord<>(topic, payment.cardId(), payment.line());
                 record.headers().add("traceparent", traceparent());
                 producer.send(record, (stored, error) -> {
                     if (error == null) {
-                        System.out.println(id + " " + stored.partition() + " " + stored.offset());
+                        System.out.println(payment.id() + " " + stored.partition() + " " + stored.offset());
                     } else {
                         failed.incrementAndGet();
-                        System.err.println(id + " was not stored: " + error);
+                        System.err.println(payment.id() + " was not stored: " + error);
                     }
                 });
             }
@@ -79,16 +82,47 @@ public final class ProducePayments {
         return failed.get();
     }
 
-    private static JsonNode parse(String line, int number) {
+    /**
+     * Refuses a topic that does not exist; the producer would have the brokers create it, where they allow that. The
+     * admin client needs the same settings of TLS and SASL as the producer.
+     */
+    private static void refuseMissing(String brokers, String topic) {
+        try (var admin = Admin.create(Map.of(ProducerConfig.BOOTSTRAP_SERVERS_CONFIG, brokers))) {
+            admin.describeTopics(List.of(topic)).allTopicNames().get();
+        } catch (ExecutionException error) {
+            throw new KafkaException("no payment was sent: " + error.getCause().getMessage(), error.getCause());
+        } catch (InterruptedException error) {
+            throw new InterruptException(error);
+        }
+    }
+
+    /**
+     * A payment; a retry sends its line as it is. It gets its transaction_id where it is made, once: a producer that
+     * drew one at each attempt would have the same payment decided twice.
+     */
+    private record Payment(String id, String cardId, String line) {}
+
+    private static List<Payment> read(Path file) throws IOException {
+        List<Payment> payments = new ArrayList<>();
+        for (String line : Files.readAllLines(file)) {
+            payments.add(parse(line, payments.size() + 1));
+        }
+        return payments;
+    }
+
+    private static Payment parse(String line, int number) {
         try {
             JsonNode payment = JSON.readTree(line);
-            if (payment.path("transaction_id").isTextual() && payment.path("card_id").isTextual()) {
-                return payment;
+            JsonNode id = payment.path("transaction_id");
+            JsonNode cardId = payment.path("card_id");
+            if (id.isTextual() && cardId.isTextual()) {
+                return new Payment(id.asText(), cardId.asText(), line);
             }
         } catch (IOException notJson) {
             // as below
         }
-        throw new IllegalArgumentException("line " + number + ": no payment in JSON with transaction_id and card_id");
+        throw new IllegalArgumentException(
+            "line " + number + ": no payment in JSON with transaction_id and card_id; none was sent");
     }
 
     /**

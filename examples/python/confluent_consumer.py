@@ -2,11 +2,12 @@
 
     python examples/python/confluent_consumer.py BROKERS TOPIC FILE
 
-Appends them to the file and prints them, until Ctrl-C. One process for a file; start it again after partitions were
-added to the topic.
+Appends them to the file and prints them, until Ctrl-C or SIGTERM. One process for a file; start it again after
+partitions were added to the topic.
 """
 
 import argparse
+import signal
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -31,15 +32,21 @@ def consume(consumer: Consumer, topic: str, decisions: DecisionsFile) -> None:
             messages = consumer.consume(500, timeout=0.1)
             if errors := [message.error() for message in messages if message.error() is not None]:
                 raise KafkaException(errors[0])
+            unreadable = valid.unreadable
             decisions.append(
                 Decision(message.partition(), message.offset(), score) for message, score in valid.of(messages)
             )
+            if valid.unreadable > unreadable:
+                print(
+                    f"{topic}: {valid.unreadable} unreadable so far, no score/1: are the workers newer?",
+                    file=sys.stderr,
+                )
     except KeyboardInterrupt:
         print(f"{valid.void} void, {valid.unreadable} unreadable", file=sys.stderr)
 
 
 def main() -> None:
-    """Read decisions until Ctrl-C."""
+    """Read decisions until Ctrl-C or SIGTERM."""
     parser = argparse.ArgumentParser(description="Read the valid decisions with confluent-kafka.")
     parser.add_argument("brokers", help="host:port,host:port")
     parser.add_argument("topic", help="scores, behind the deployment's topic prefix")
@@ -51,6 +58,7 @@ def main() -> None:
         "enable.auto.commit": False,
         "auto.offset.reset": "error",  # if the next score was deleted, say so rather than pass over some
     }
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     with closing(Consumer(options)) as consumer:
         try:
             consume(consumer, arguments.topic, DecisionsFile(arguments.file))

@@ -2,15 +2,15 @@
 
     python examples/python/confluent_producer.py BROKERS TOPIC FILE
 
-Prints where each payment was stored. It ends with 1 if one was not: send the file again then, the payments that were
-stored are recognised by their `transaction_id` and content, and get no second decision.
+Prints where each payment was stored. It ends with 1 if one was not: mend what it reports, and send the file again; the
+payments that were stored are recognised by their `transaction_id` and content, and get no second decision.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from payments_file import Payment, read_payments, traceparent
 
 
@@ -28,8 +28,13 @@ class PaymentProducer:
                 # librdkafka's default puts cards on other partitions than the clients of Java, Go and aiokafka do; a
                 # card's payments must share one.
                 "partitioner": "murmur2_random",
+                "allow.auto.create.topics": False,  # a mistyped topic is an error, whatever the brokers allow
             }
         )
+        if not self._producer.list_topics(topic, timeout=30.0).topics[topic].partitions:
+            sys.exit(
+                f"the topic {topic} does not exist at {brokers}, or may not be written: mend its name; none was sent"
+            )
 
     def send(self, payment: Payment) -> None:
         """Send a payment, under its card's id as the key."""
@@ -38,8 +43,7 @@ class PaymentProducer:
             if error is None:
                 print(payment.transaction_id, record.partition(), record.offset())
                 return
-            self.failed += 1
-            print(f"{payment.transaction_id} was not stored: {error}", file=sys.stderr)
+            self._report(payment, error)
 
         headers: list[tuple[str, str | bytes | None]] = [("traceparent", traceparent())]
         while True:
@@ -49,9 +53,16 @@ class PaymentProducer:
                 )
             except BufferError:  # the client's queue is full: let it send
                 self._producer.poll(0.1)
+            except KafkaException as failure:  # the payment is too large, or the client can send no more
+                self._report(payment, failure.args[0])
+                return
             else:
                 self._producer.poll(0)
                 return
+
+    def _report(self, payment: Payment, error: KafkaError) -> None:
+        self.failed += 1
+        print(f"{payment.transaction_id} was not stored: {error.str()}", file=sys.stderr)
 
     def close(self) -> None:
         """Wait until every payment is stored, or given up after `delivery.timeout.ms`, by default 5 minutes."""
@@ -65,12 +76,16 @@ def main() -> None:
     parser.add_argument("topic", help="transactions, behind the deployment's topic prefix")
     parser.add_argument("file", type=Path, help="a transaction/1 in JSON on each line")
     arguments = parser.parse_args()
-    producer = PaymentProducer(arguments.brokers, arguments.topic)
-    for payment in read_payments(arguments.file):
+    payments = read_payments(arguments.file)
+    try:
+        producer = PaymentProducer(arguments.brokers, arguments.topic)
+    except KafkaException as failure:
+        sys.exit(f"{arguments.brokers}: {failure.args[0].str()}; no payment was sent: send the file again")
+    for payment in payments:
         producer.send(payment)
     producer.close()
     if producer.failed:
-        sys.exit(f"{producer.failed} payments were not stored: send the file again")
+        sys.exit(f"{producer.failed} payments were not stored: mend the causes above, then send the file again")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The file of decisions that the consumers write: their result, and at the same time their state."""
 
+import fcntl
 import json
 import os
 import sys
@@ -26,13 +27,22 @@ class DecisionsFile:
     after a valid score is that score's epoch and place. Result and state cannot disagree, since they are one; a crash
     neither loses nor doubles a decision. With a database, write such a row in the transaction that uses the decision.
 
+    The file is locked while it is open: a second process would write the same decisions between the first one's. It
+    belongs to one topic, since its lines do not name it.
+
     `standings` and `next_offsets`, by partition, are those of the file when it was opened.
     """
 
     def __init__(self, path: Path) -> None:
         self.standings: dict[int, Standing] = {}
         self.next_offsets: dict[int, int] = {}
-        self._file = path.open("a+b")
+        try:
+            self._file = path.open("a+b")
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until the process ends, in whatever way
+        except BlockingIOError:
+            sys.exit(f"{path}: another process writes this file; end that one, or name another file")
+        except OSError as error:
+            sys.exit(str(error))
         self._file.seek(0)
         end = 0
         for line in self._file:

@@ -3,7 +3,6 @@
 import json
 import secrets
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +15,8 @@ class Payment(NamedTuple):
     value: bytes
 
 
-def read_payments(path: Path) -> Iterator[Payment]:
-    """Yield the payments of a file.
+def read_payments(path: Path) -> list[Payment]:
+    """Return the payments of a file, all checked before the first is sent.
 
     A payment gets its `transaction_id` where it is made, once. A producer that drew one at each attempt would have the
     same payment decided twice.
@@ -26,13 +25,21 @@ def read_payments(path: Path) -> Iterator[Payment]:
         lines = path.read_bytes().splitlines()
     except OSError as error:
         sys.exit(str(error))
+    payments = []
     for number, line in enumerate(lines, start=1):
-        try:
-            fields = json.loads(line)
-            payment = Payment(fields["transaction_id"], fields["card_id"], line)
-        except (ValueError, TypeError, KeyError) as error:
-            sys.exit(f"{path}, line {number}: no payment in JSON with transaction_id and card_id: {error}")
-        yield payment
+        match _fields(line):
+            case {"transaction_id": str(transaction_id), "card_id": str(card_id)}:
+                payments.append(Payment(transaction_id, card_id, line))
+            case _:
+                sys.exit(f"{path}, line {number}: no payment in JSON with transaction_id and card_id; none was sent")
+    return payments
+
+
+def _fields(line: bytes) -> object:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
 
 
 def traceparent() -> bytes:

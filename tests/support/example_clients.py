@@ -100,10 +100,15 @@ def _anywhere(command: Sequence[str]) -> list[str]:
     return [sys.executable if word == "python" else word for word in places]
 
 
+def run_program(program: Sequence[str], brokers: str, topic: str, file: Path) -> subprocess.CompletedProcess[str]:
+    """Run a producer, or a consumer that is to refuse its work, until it ends."""
+    command = _anywhere([*program, brokers, topic, str(file)])
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=PRODUCE_SECONDS)
+
+
 def send(client: ExampleClient, brokers: str, topic: str, file: Path) -> list[str]:
     """Run a producer until it ends, and return the lines that it prints."""
-    command = _anywhere([*client.producer, brokers, topic, str(file)])
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PRODUCE_SECONDS)
+    done = run_program(client.producer, brokers, topic, file)
     assert done.returncode == 0, f"{client.name}: {done.stdout}{done.stderr}"
     return done.stdout.splitlines()
 
@@ -128,6 +133,11 @@ class RunningConsumer:
     def interrupt(self) -> None:
         """End it as Ctrl-C does."""
         self._child.signal(signal.SIGINT)
+        self.wait()
+
+    def terminate(self) -> None:
+        """End it as a service manager does."""
+        self._child.signal(signal.SIGTERM)
         self.wait()
 
     def wait(self) -> int:

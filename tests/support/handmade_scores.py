@@ -65,11 +65,14 @@ def _partition(number: int, draw: np.random.Generator) -> Iterator[bytes | None]
 def _faulty(partition: int, highest: int) -> Iterator[bytes]:
     """Yield scores of a valid place but for one field that is none; if read, each would make later scores void."""
     above = {"epoch": highest + 1}
+    place = {"topic": "t", "partition": partition, "offset": 10**6}
     for change in (
         {"epoch": -1}, {"epoch": "9"}, {"epoch": 9.5}, {"epoch": None}, above | {"schema": "score/2"},
         above | {"source": {"topic": "t", "partition": partition, "offset": -1}},
         above | {"source": {"topic": "t", "partition": partition, "offset": "9"}},
         above | {"source": {"topic": "t", "partition": partition}}, above | {"source": 9},
+        *(above | {"source": place | {"log": log}} for log in (-1, None, "1", 0.5, 512)),
+        above | {"source": place | {"offset": 2**44}},
     ):  # fmt: skip
         fields: dict[str, Any] = msgspec.json.decode(score(partition, 9, 0, 10**6)) | change
         yield msgspec.json.encode(fields)

@@ -3,9 +3,11 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 )
 
 // A decision is a line of the file: a valid score with its place.
@@ -23,6 +25,9 @@ type decision struct {
 // decisionsFile is the consumer's result, and at the same time its state: the last line of a partition says all that is
 // needed to go on behind it. Result and state cannot disagree, since they are one; a crash neither loses nor doubles a
 // decision. With a database, write such a row in the transaction that uses the decision.
+//
+// It is locked while it is open: a second process would write the same decisions between the first one's. It belongs to
+// one topic, since its lines do not name it.
 type decisionsFile struct {
 	*os.File
 	last map[int32]decision // by partition, when the file was opened
@@ -32,6 +37,14 @@ func openDecisions(path string) (*decisionsFile, error) {
 	opened, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, err
+	}
+	lock := syscall.Flock_t{Type: syscall.F_WRLCK} // of the whole file, until the process ends, in whatever way
+	err = syscall.FcntlFlock(opened.Fd(), syscall.F_SETLK, &lock)
+	if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) {
+		err = errors.New("another process writes this file; end that one, or name another file")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	file := &decisionsFile{opened, map[int32]decision{}}
 	var end int64

@@ -2,8 +2,8 @@
 //
 //	consume BROKERS TOPIC FILE
 //
-// It appends them to the file and prints them, until Ctrl-C. One process for a file; start it again after partitions were
-// added to the topic.
+// It appends them to the file and prints them, until Ctrl-C or SIGTERM. One process for a file; start it again after
+// partitions were added to the topic.
 package main
 
 import (
@@ -57,6 +57,7 @@ func consume(ctx context.Context, brokers []string, topic, path string) error {
 			return fmt.Errorf("%s: %w", topic, err)
 		}
 		var valid []decision
+		unreadable := scores.unreadable
 		fetches.EachRecord(func(record *kgo.Record) {
 			if found, ok := scores.take(record); ok {
 				valid = append(valid, found)
@@ -64,6 +65,9 @@ func consume(ctx context.Context, brokers []string, topic, path string) error {
 		})
 		if err := file.add(valid); err != nil {
 			return err
+		}
+		if scores.unreadable > unreadable {
+			fmt.Fprintf(os.Stderr, "%s: %d unreadable so far, no score/1: are the workers newer?\n", topic, scores.unreadable)
 		}
 	}
 }

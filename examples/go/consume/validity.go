@@ -2,12 +2,19 @@ package main
 
 import (
 	"encoding/json"
+	"math"
 	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// A score has, among others, these fields. The pointers are nil where a field is absent.
+// The limits of a source, as the schema of score/1 has them.
+const (
+	maxLog    = 511
+	maxOffset = 1<<44 - 1
+)
+
+// A score has, among others, these fields. The pointers are nil where a field is null, or absent without a default.
 type score struct {
 	Schema        string `json:"schema"`
 	TransactionID string `json:"transaction_id"`
@@ -15,7 +22,7 @@ type score struct {
 	DecidedBy     string `json:"decided_by"`
 	Epoch         *int64 `json:"epoch"`
 	Source        struct {
-		Log    int64  `json:"log"` // 0 where absent
+		Log    *int64 `json:"log"` // 0 where absent
 		Offset *int64 `json:"offset"`
 	} `json:"source"`
 }
@@ -46,7 +53,7 @@ func (v *validScores) take(record *kgo.Record) (decision, bool) {
 	if !found {
 		now = standing{highestEpoch: -1, lastOffset: -1}
 	}
-	epoch, log, offset := *read.Epoch, read.Source.Log, *read.Source.Offset
+	epoch, log, offset := *read.Epoch, *read.Source.Log, *read.Source.Offset
 	valid := epoch >= now.highestEpoch && (log > now.lastLog || log == now.lastLog && offset > now.lastOffset)
 	if valid {
 		now.lastLog, now.lastOffset = log, offset
@@ -73,8 +80,14 @@ func standingsAfter(last map[int32]decision) map[int32]standing {
 // readScore returns the score of a record's value, or false if it has none of the version that is known here.
 func readScore(value []byte) (score, bool) {
 	var read score
+	read.Source.Log = new(int64)
 	if !utf8.Valid(value) || json.Unmarshal(value, &read) != nil || read.Schema != "score/1" {
 		return read, false
 	}
-	return read, read.Epoch != nil && *read.Epoch >= 0 && read.Source.Offset != nil && *read.Source.Offset >= 0
+	return read, within(read.Epoch, math.MaxInt64) && within(read.Source.Log, maxLog) &&
+		within(read.Source.Offset, maxOffset)
+}
+
+func within(number *int64, limit int64) bool {
+	return number != nil && *number >= 0 && *number <= limit
 }

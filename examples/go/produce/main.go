@@ -2,8 +2,8 @@
 //
 //	produce BROKERS TOPIC FILE
 //
-// It prints where each payment was stored. It ends with 1 if one was not: send the file again then, the payments that
-// were stored are recognised by their transaction_id and content, and get no second decision.
+// It prints where each payment was stored. It ends with 1 if one was not: mend what it reports, and send the file
+// again; the payments that were stored are recognised by their transaction_id and content, and get no second decision.
 package main
 
 import (
@@ -17,11 +17,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// deliveryTimeout bounds the client's own retries.
-const deliveryTimeout = 2 * time.Minute
+const (
+	deliveryTimeout = 2 * time.Minute // bounds the client's own retries
+	lookupTimeout   = 30 * time.Second
+)
 
 // A payment has, among others, these fields. It gets its transaction_id where it is made, once: a producer that drew
 // one at each attempt would have the same payment decided twice.
@@ -42,6 +45,10 @@ func main() {
 }
 
 func produce(brokers []string, topic, path string) error {
+	records, ids, err := readRecords(path) // all, before the first is sent
+	if err != nil {
+		return err
+	}
 	client, err := kgo.NewClient(
 		kgo.SeedBrokers(brokers...),
 		kgo.DefaultProduceTopic(topic),
@@ -55,8 +62,7 @@ func produce(brokers []string, topic, path string) error {
 		return err
 	}
 	defer client.Close()
-	records, ids, err := readRecords(path)
-	if err != nil {
+	if err := refuseMissing(client, topic); err != nil {
 		return err
 	}
 	failed := 0
@@ -70,7 +76,21 @@ func produce(brokers []string, topic, path string) error {
 		fmt.Println(id, result.Record.Partition, result.Record.Offset)
 	}
 	if failed > 0 {
-		return fmt.Errorf("%d payments were not stored: send the file again", failed)
+		return fmt.Errorf("%d payments were not stored: mend the causes above, then send the file again", failed)
+	}
+	return nil
+}
+
+// refuseMissing returns an error if a topic does not exist. The client would not create it, but say so of each payment.
+func refuseMissing(client *kgo.Client, topic string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
+	defer cancel()
+	topics, err := kadm.NewClient(client).ListTopics(ctx, topic)
+	if err == nil {
+		err = topics[topic].Err
+	}
+	if err != nil {
+		return fmt.Errorf("%s, no payment was sent: %w", topic, err)
 	}
 	return nil
 }
@@ -90,7 +110,7 @@ func readRecords(path string) ([]*kgo.Record, map[*kgo.Record]string, error) {
 			err = errors.New("transaction_id or card_id is missing")
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("%s, line %d: %w", path, number+1, err)
+			return nil, nil, fmt.Errorf("%s, line %d, none was sent: %w", path, number+1, err)
 		}
 		record := &kgo.Record{
 			Key:     []byte(read.CardID),

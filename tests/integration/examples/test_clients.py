@@ -14,15 +14,17 @@ import msgspec
 import pytest
 from aiokafka import ConsumerRecord
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
 
 from stream.consumer import ValidScores, trace_of
-from support.example_clients import Decision, NoToolchain, RunningConsumer, built, send
+from support.example_clients import Decision, NoToolchain, RunningConsumer, built, run_program, send
 from support.example_commands import CLIENTS, ExampleClient
 from support.fleet.fleet import Fleet, until
 from support.fleet.payments import PARTITIONS, payment
 from support.fleet.workers import Worker
 from support.handmade_scores import handmade_scores
 from support.kafka.cluster import Cluster
+from support.kafka.jars import RECIPE, JarsCluster, Layout, NoJars
 from support.kafka.operations import delete_records
 
 pytestmark = pytest.mark.acceptance
@@ -31,6 +33,8 @@ SENT_BY_EACH = 6_000
 CARDS = 400
 BEYOND = 100_000
 """How far behind the last valid score's source the void scores claim to be."""
+UNREADABLE_SO_FAR = " unreadable so far, "
+TOO_LARGE = 2_000_000
 BY_HAND = b"by hand"
 """The key of the scores that no worker wrote."""
 Start = Callable[[ExampleClient], RunningConsumer]
@@ -132,8 +136,10 @@ def test_a_consumer_that_is_killed_writes_each_valid_decision_once_and_no_void_o
     consumer.file.unlink()
     consumer.start()
     assert by_partition(consumer.await_decisions(len(expected))) == by_partition(expected)
-    consumer.interrupt()
-    *printed, summary = consumer.printed()[-len(expected) - 1 :]
+    consumer.terminate()
+    lines = [line for line in consumer.printed() if UNREADABLE_SO_FAR not in line]
+    assert len(lines) < len(consumer.printed())
+    *printed, summary = lines[-len(expected) - 1 :]
     assert sorted(printed) == sorted(f"{one['transaction_id']} {one['decision']} by model" for one in expected)
     assert summary == f"{reader.void} void, {reader.unreadable} unreadable"
     assert min(reader.void, reader.unreadable) > 100
@@ -155,6 +161,74 @@ def test_a_consumer_ends_where_the_next_scores_were_deleted_instead_of_passing_o
     consumer.start()
     assert consumer.wait() == 1
     assert by_partition(consumer.decisions())[0] == [first]
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_no_other_consumer_can_write_the_file_of_a_running_one(name: str, fleet: Fleet, start_consumer: Start) -> None:
+    client, topic = toolchain(name), f"{fleet.prefix}scores"
+    send_scores(fleet, handmade_scores(seed=3))
+    expected, _ = valid_decisions(fleet)
+    consumer = start_consumer(client)
+    consumer.await_decisions(len(expected))
+    for other in toolchains():
+        refused = run_program(other.consumer, fleet.brokers, topic, consumer.file)
+        assert (refused.returncode, refused.stdout) == (1, ""), other.name
+        assert one_line(refused.stderr).endswith("another process writes this file; end that one, or name another file")
+    consumer.interrupt()
+    assert by_partition(consumer.decisions()) == by_partition(expected)
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_a_payment_that_is_too_large_is_reported_and_the_others_are_stored(
+    name: str, fleet: Fleet, tmp_path: Path
+) -> None:
+    client, file = toolchain(name), tmp_path / "payments.jsonl"
+    payments = [payment(0), payment(1) | {"padding": "x" * TOO_LARGE}, payment(2)]
+    file.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in payments))
+    done = run_program(client.producer, fleet.brokers, f"{fleet.prefix}transactions", file)
+    assert sorted(line.split()[0] for line in done.stdout.splitlines()) == ["t-0", "t-2"]
+    reason, advice = done.stderr.splitlines()
+    assert reason.startswith("t-1 was not stored: ")
+    assert advice.endswith("1 payments were not stored: mend the causes above, then send the file again")
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_no_payment_is_sent_of_a_file_with_a_line_that_is_none(name: str, fleet: Fleet, tmp_path: Path) -> None:
+    client, file = toolchain(name), tmp_path / "payments.jsonl"
+    file.write_bytes(msgspec.json.encode(payment(0)) + b'\n{"transaction_id":"t-1"}\n')
+    done = run_program(client.producer, fleet.brokers, f"{fleet.prefix}transactions", file)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{file}, line 2" in one_line(done.stderr)
+    assert not fleet.read("transactions")
+
+
+def test_no_client_has_a_topic_created_that_was_mistyped(tmp_path: Path) -> None:
+    properties, file = tmp_path / "server.properties", tmp_path / "payments.jsonl"
+    forbidden = "auto.create.topics.enable=false"
+    properties.write_text((RECIPE / "server.properties").read_text().replace(forbidden, forbidden[:-5] + "true"))
+    file.write_bytes(msgspec.json.encode(payment(0)) + b"\n")
+    try:
+        cluster = JarsCluster(Layout(properties=str(properties)))
+    except NoJars as reason:
+        pytest.skip(str(reason))
+    try:
+        cluster.start()
+        admin = AdminClient({"bootstrap.servers": cluster.brokers})
+        for client in toolchains():
+            for program, path in ((client.producer, file), (client.consumer, tmp_path / f"{client.name}.jsonl")):
+                done = run_program(program, cluster.brokers, "mistyped", path)
+                assert (done.returncode, done.stdout) == (1, ""), program
+                assert "mistyped" in one_line(done.stderr)
+                assert "mistyped" not in admin.list_topics(timeout=10).topics, program
+    finally:
+        cluster.close()
+
+
+def one_line(text: str) -> str:
+    """Return the only line of a text, but for those that librdkafka logs."""
+    (line,) = [line for line in text.splitlines() if not line.startswith("%")]
+    return line
 
 
 def test_what_all_clients_send_is_decided_once_and_their_consumers_agree_while_workers_and_consumers_are_killed(
