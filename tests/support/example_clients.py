@@ -131,8 +131,9 @@ class RunningConsumer:
         self._child.kill()
 
     def interrupt(self) -> None:
-        """End it as Ctrl-C does."""
-        self._child.signal(signal.SIGINT)
+        """End it as Ctrl-C does; by SIGTERM where this process ignores Ctrl-C, as its children do then."""
+        is_ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        self._child.signal(signal.SIGTERM if is_ignored else signal.SIGINT)
         self.wait()
 
     def terminate(self) -> None:
