@@ -25,6 +25,8 @@ LABEL_DELAY_MS = 7 * DAY_MS
 _REQUIRED = ("transaction_id", "card_id", "merchant_id", "occurred_at", "amount_minor", "currency")
 _MOST_NAMED = 30
 """More columns of a file are not listed."""
+_NO_PARQUET = "if it is no parquet file, name it .csv"
+_NO_CSV = "check that all lines end alike (LF or CRLF) and have as many columns as the first, and that it is UTF-8"
 _PARQUET = frozenset({".parquet", ".pq"})
 _PARTIES = ("account_id", "customer_id")
 """Optional columns that are not read, but must not hold card numbers."""
@@ -148,8 +150,8 @@ class TransactionsFile:
             self._load((*_REQUIRED, "fraud") if needs_labels else _REQUIRED)
         except self._duckdb.Error as error:
             self.close()
-            advice = "; if it is no parquet file, name it .csv" if path.suffix.lower() in _PARQUET else ""
-            problem = f"cannot be read: {str(error).splitlines()[0]}{advice}"
+            advice = _NO_PARQUET if path.suffix.lower() in _PARQUET else _NO_CSV
+            problem = f"cannot be read: {str(error).splitlines()[0].rstrip('.')}; {advice}"
             raise TransactionsFileError(str(path), (problem,)) from error
         except TransactionsFileError:
             self.close()

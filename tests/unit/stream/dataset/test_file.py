@@ -75,6 +75,14 @@ def problems(path: Path) -> list[str]:
     return list(caught.value.problems)
 
 
+def test_a_csv_file_of_mixed_line_ends_is_refused_with_what_to_check(tmp_path: Path) -> None:
+    lines = write(tmp_path / "mixed.csv", columns(400)).read_text().splitlines()
+    (tmp_path / "mixed.csv").write_bytes("\r\n".join(lines[:1]).encode() + b"\r\n" + "\n".join(lines[1:]).encode())
+    (problem,) = problems(tmp_path / "mixed.csv")
+    assert problem.startswith("cannot be read: ")
+    assert "check that all lines end alike (LF or CRLF) and have as many columns as the first" in problem
+
+
 def test_times_are_parsed_as_in_transaction_records(file: Path) -> None:
     with opened(write(file, columns(len(TIMES), occurred_at=TIMES))) as source:
         (batch,) = source.batches(lambda: 100)
