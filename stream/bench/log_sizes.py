@@ -12,7 +12,7 @@ from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Int64, Schema, String
 
 from stream.errors import MeasurementError
-from stream.kafka.client import connection_options
+from stream.kafka.client import open_admin
 from stream.settings import Settings
 
 _DESCRIBE_LOG_DIRS_KEY, _VERSION = 35, 1
@@ -74,17 +74,13 @@ async def log_bytes(settings: Settings, topics: Collection[str]) -> dict[str, in
         MeasurementError: a broker does not tell sizes.
         aiokafka.errors.KafkaError: a broker does not respond.
     """
-    admin = AIOKafkaAdminClient(**connection_options(settings))
-    try:
-        await admin.start()
+    async with open_admin(settings) as admin:
         described: list[dict[str, Any]] = await admin.describe_topics(list(topics))
         asked = {one["topic"]: [each["partition"] for each in one["partitions"]] for one in described}
         largest: dict[tuple[str, int], int] = {}
         for broker in admin._client.cluster.brokers():  # noqa: SLF001 - there is no public way
             for place, size in (await _sizes_on(admin, broker.nodeId, asked)).items():
                 largest[place] = max(size, largest.get(place, 0))
-    finally:
-        await admin.close()
     return {topic: sum(size for (name, _), size in largest.items() if name == topic) for topic in topics}
 
 

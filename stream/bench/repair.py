@@ -15,7 +15,6 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
 from redis.asyncio import Redis
 
 from features.redis.client import without_password
@@ -30,8 +29,8 @@ from stream.bench.worker import PARTITIONS, own_names
 from stream.clock import now_ms
 from stream.dataset.injector import Injector, ScheduledRecord
 from stream.errors import MeasurementError
-from stream.kafka.client import connection_options, producer_options
-from stream.kafka.topics import LABELS, LAYOUTS, TRANSACTIONS, apply, silent_scores
+from stream.kafka.client import open_admin, producer_options
+from stream.kafka.topics import LABELS, TRANSACTIONS, apply, layouts_of
 from stream.recovery.repair import Repair, RepairDeps
 from stream.scoring.facts import Fact, Reapplied
 from stream.settings import Settings
@@ -127,9 +126,7 @@ async def filled(settings: Settings, count: int, say: Callable[[str], None]) -> 
     say("make payments")
     made = payments(count, seed=3)
     await apply(settings, PARTITIONS, 1)
-    admin = AIOKafkaAdminClient(**connection_options(settings))
     producer = AIOKafkaProducer(**producer_options(settings), linger_ms=5)
-    await admin.start()
     await producer.start()
     try:
         say("publish")
@@ -142,8 +139,8 @@ async def filled(settings: Settings, count: int, say: Callable[[str], None]) -> 
         yield
     finally:
         await producer.stop()
-        await admin.delete_topics([settings.topic(one.name) for one in (*LAYOUTS, silent_scores(settings))])
-        await admin.close()
+        async with open_admin(settings) as admin:
+            await admin.delete_topics([settings.topic(one.name) for one in layouts_of(settings)])
 
 
 def keys_of(name: str) -> str:

@@ -19,7 +19,6 @@ from typing import Any, NamedTuple, Self
 import msgspec
 import numpy as np
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import RecordMetadata
 
 from models.commands import CommandKind, EventKind
@@ -29,8 +28,8 @@ from stream.control.client import CommandRequest
 from stream.dataset.injector import Injector, ScheduledRecord
 from stream.demo.services.processes import Child, free_port
 from stream.errors import MeasurementError
-from stream.kafka.client import connection_options, producer_options
-from stream.kafka.topics import LAYOUTS, SCORES, TRANSACTIONS, apply, silent_scores
+from stream.kafka.client import connection_options, open_admin, producer_options
+from stream.kafka.topics import SCORES, TRANSACTIONS, apply, layouts_of
 from stream.settings import Settings
 from stream.tasks import end_tasks
 from stream.telemetry.command_line import command_traced
@@ -100,13 +99,8 @@ class WorkerBench:
         if self._consuming is not None:
             await end_tasks(self._consuming)
         await self._producer.stop()
-        admin = AIOKafkaAdminClient(**connection_options(self.settings))
-        try:
-            await admin.start()
-            layouts = (*LAYOUTS, silent_scores(self.settings))
-            await admin.delete_topics([self.settings.topic(one.name) for one in layouts])
-        finally:
-            await admin.close()
+        async with open_admin(self.settings) as admin:
+            await admin.delete_topics([self.settings.topic(one.name) for one in layouts_of(self.settings)])
 
     def start_worker(self, variables: Mapping[str, str] = MappingProxyType({}), command: Sequence[str] = ()) -> Child:
         """Start a worker with variables on top of the settings, or another command; do not wait until it is ready."""

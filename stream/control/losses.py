@@ -10,7 +10,7 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 from models.judge import InputTopic
 from models.logs import Logs
 from stream.control.client import read_fold
-from stream.kafka.client import connection_options, missing_topic
+from stream.kafka.client import missing_topic, open_admin
 from stream.kafka.inputs import input_states, is_same_record, partitions_of
 from stream.kafka.losses import Loss, Progress, find_start, progress_of_labels
 from stream.kafka.offsets import committed_offsets
@@ -43,9 +43,7 @@ async def read_losses(settings: Settings) -> FoundLosses:
     """
     fold = await read_fold(settings)
     scores = own_scores(settings, fold.term)
-    admin = AIOKafkaAdminClient(**connection_options(settings))
-    try:
-        await admin.start()
+    async with open_admin(settings) as admin:
         tps = {one.name: await _partitions(admin, settings.topic(one.name)) for one in (TRANSACTIONS, LABELS)}
         await _partitions(admin, settings.topic(scores.name))
         states = await input_states(settings, admin, [tp for some in tps.values() for tp in some])
@@ -55,8 +53,6 @@ async def read_losses(settings: Settings) -> FoundLosses:
             ),
             **await _progress_of_labels(settings, admin, tps[LABELS.name]),
         }
-    finally:
-        await admin.close()
     found = [one for tp in progress for one in _loss(settings, fold.logs, tp, states[tp], progress[tp])]
     return FoundLosses(found, {settings.topic(name): len(some) for name, some in tps.items()})
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 
-from stream.kafka.client import connection_options, group_members
+from stream.kafka.client import group_members, open_admin
 from stream.kafka.stray import given_up_as_error
 from stream.settings import Settings
 
@@ -26,18 +26,15 @@ async def tell_if_unjudged(settings: Settings, first_seconds: float, tell: Calla
     It looks until it has told: a worker that crashed is listed until its session has timed out.
     """
     await asyncio.sleep(first_seconds)
-    admin = AIOKafkaAdminClient(**connection_options(settings))
     try:
-        await admin.start()
-        await _until_empty(settings, admin)
+        async with open_admin(settings) as admin:
+            await _until_empty(settings, admin)
         tell(
             f"no worker of deployment {settings.deployment} is in the group {settings.group}, so nobody judges this "
             "command: start one by `fraudstream worker`"
         )
     except KafkaError:
         return  # without the right to see the group, or without a broker, nothing can be told
-    finally:
-        await admin.close()
 
 
 async def _until_empty(settings: Settings, admin: AIOKafkaAdminClient) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from models.commands import CommandKind, Event, EventKind
@@ -22,7 +21,7 @@ from stream.demo.plan import Action, DemoPlan
 from stream.demo.reader import Reader
 from stream.demo.scoreboard import CALM_SECONDS, Outage
 from stream.demo.stack import DemoStack
-from stream.kafka.client import connection_options
+from stream.kafka.client import open_admin
 from stream.kafka.offsets import committed_offsets
 from stream.kafka.topics import TRANSACTIONS
 from stream.telemetry.command_line import command_traced
@@ -126,14 +125,11 @@ class Operator:
         """Count the decisions whose offsets the killed worker had not committed; None if the broker does not answer."""
         topic = self._settings.topic(TRANSACTIONS.name)
         asked = [TopicPartition(topic, partition) for partition in range(self._plan.partitions)]
-        admin = AIOKafkaAdminClient(**connection_options(self._settings))
         try:
-            await admin.start()
-            committed = await committed_offsets(self._settings, admin, asked)
+            async with open_admin(self._settings) as admin:
+                committed = await committed_offsets(self._settings, admin, asked)
         except KafkaError:
             return None
-        finally:
-            await admin.close()
         decided = {tp: self._board.offsets[tp.partition] for tp in asked if self._board.offsets.get(tp.partition)}
         return sum(max(offsets) + 1 - max(0, int(committed[tp].offset)) for tp, offsets in decided.items())
 

@@ -15,7 +15,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, for_code
 
 from stream.errors import TopicsError
-from stream.kafka.client import connection_options, explain_error
+from stream.kafka.client import explain_error, open_admin
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import LAYOUTS, LEAD_SETTING, UNLIMITED, TopicLayout
 from stream.settings import Settings
@@ -116,14 +116,11 @@ async def mend(settings: Settings) -> Findings:
     Raises:
         TopicsError: the broker does not respond, or a topic's settings may not be changed.
     """
-    admin = AIOKafkaAdminClient(**connection_options(settings))
     try:
-        await admin.start()
-        return await _mend(settings, admin)
+        async with open_admin(settings) as admin:
+            return await _mend(settings, admin)
     except KafkaError as error:
         raise TopicsError(await explain_error(settings, error)) from error
-    finally:
-        await admin.close()
 
 
 async def _mend(settings: Settings, admin: AIOKafkaAdminClient) -> Findings:

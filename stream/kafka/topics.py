@@ -17,7 +17,7 @@ from aiokafka.errors import (
 
 from models.terms import Term
 from stream.errors import TopicsError
-from stream.kafka.client import HIDDEN, LARGEST_OUTPUT_BYTES, connection_options, explain_error
+from stream.kafka.client import HIDDEN, LARGEST_OUTPUT_BYTES, connection_options, explain_error, open_admin
 from stream.settings import Settings
 
 _DAY_MS = 86_400_000
@@ -74,6 +74,11 @@ def silent_scores(settings: Settings) -> TopicLayout:
     return TopicLayout(name, partitioned=True, retention_ms=90 * _DAY_MS, largest_bytes=LARGEST_OUTPUT_BYTES)
 
 
+def layouts_of(settings: Settings) -> tuple[TopicLayout, ...]:
+    """Return the layouts of all topics that a deployment may write: the contract's, and its own silent scores."""
+    return (*LAYOUTS, silent_scores(settings))
+
+
 def own_scores(settings: Settings, term: Term) -> TopicLayout:
     """Return the layout of the topic to which the deployment writes its decisions in a term.
 
@@ -91,22 +96,19 @@ async def apply(settings: Settings, partitions: int, replication: int) -> tuple[
     Raises:
         TopicsError: a topic exists with another number of partitions, or the broker refuses.
     """
-    admin = AIOKafkaAdminClient(**connection_options(settings))
     try:
-        await admin.start()
-        counts = await partition_counts(admin, settings)
-        wrong = _wrong_counts(settings, counts, partitions)
-        if wrong:
-            raise TopicsError(
-                "\n".join(_refused_count(topic, counts[topic], number, partitions) for topic, number in wrong)
-            )
-        wanted = (*LAYOUTS, silent_scores(settings))
-        missing = [layout for layout in wanted if settings.topic(layout.name) not in counts]
-        await _create(admin, settings, missing, (partitions, replication))
+        async with open_admin(settings) as admin:
+            counts = await partition_counts(admin, settings)
+            wrong = _wrong_counts(settings, counts, partitions)
+            if wrong:
+                raise TopicsError(
+                    "\n".join(_refused_count(topic, counts[topic], number, partitions) for topic, number in wrong)
+                )
+            wanted = layouts_of(settings)
+            missing = [layout for layout in wanted if settings.topic(layout.name) not in counts]
+            await _create(admin, settings, missing, (partitions, replication))
     except KafkaError as error:
         raise TopicsError(await explain_error(settings, error)) from error
-    finally:
-        await admin.close()
     return tuple(settings.topic(layout.name) for layout in missing)
 
 
@@ -167,7 +169,7 @@ async def partition_counts(admin: AIOKafkaAdminClient, settings: Settings) -> di
         aiokafka.errors.KafkaError: the brokers do not respond.
     """
     names = set(await admin.list_topics())
-    layouts = (*LAYOUTS, silent_scores(settings))
+    layouts = layouts_of(settings)
     ours = [settings.topic(layout.name) for layout in layouts if settings.topic(layout.name) in names]
     described: list[dict[str, Any]] = await admin.describe_topics(ours) if ours else []
     return {topic["topic"]: len(topic["partitions"]) for topic in described if topic["error_code"] == 0}
@@ -233,7 +235,7 @@ async def _create(
 
 def _wrong_counts(settings: Settings, counts: Mapping[str, int], partitions: int) -> list[tuple[str, int]]:
     """Return each existing topic whose number of partitions is not the wanted one, and that number."""
-    layouts = (*LAYOUTS, silent_scores(settings))
+    layouts = layouts_of(settings)
     wanted = {settings.topic(layout.name): partitions if layout.partitioned else 1 for layout in layouts}
     return [(topic, number) for topic, number in wanted.items() if counts.get(topic, number) != number]
 

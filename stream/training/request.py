@@ -54,11 +54,11 @@ class Shares(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingRequest:
-    """What to train on, how, and under which name.
+class ArtifactRequest:
+    """What the requests for an artifact share: the file that it is made from, its name, and its policy.
 
-    `version` defaults to the day of the file's last transaction. `review_share` and `decline_share` are the shares of
-    the validation transactions that get this decision or a severer one. `threads` changes the time, not the result.
+    `review_share` and `decline_share` are the shares of the validation transactions that get this decision or a severer
+    one. `threads` changes the time, not the result.
 
     Raises:
         ValueError: invalid values, all of them named.
@@ -66,19 +66,16 @@ class TrainingRequest:
 
     file: Path
     name: str
-    feature_set: FeatureSet
     version: str | None = None
-    seed: int = 1
-    trees: int = 150
-    leaves: int = 31
-    learning_rate: float = 0.05
     review_share: float = Shares().review
     decline_share: float = Shares().decline
     threads: int = 2
     code_version: str = ""
 
     def __post_init__(self) -> None:
-        _raise_if(self._problems())
+        found = (*_name_problems(self.name, self.version), *_share_problems(self.shares), *self._problems())
+        if found:
+            raise ValueError("; ".join(found))
 
     @property
     def shares(self) -> Shares:
@@ -86,8 +83,21 @@ class TrainingRequest:
         return Shares(self.review_share, self.decline_share)
 
     def _problems(self) -> Iterator[str]:
-        yield from _name_problems(self.name, self.version)
-        yield from _share_problems(self.shares)
+        """Yield what else is invalid."""
+        yield from ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRequest(ArtifactRequest):
+    """What to train on, how, and under which name; `version` defaults to the day of the file's last transaction."""
+
+    feature_set: FeatureSet
+    seed: int = 1
+    trees: int = 150
+    leaves: int = 31
+    learning_rate: float = 0.05
+
+    def _problems(self) -> Iterator[str]:
         for name, (least, most) in _BOUNDS.items():
             if not least <= getattr(self, name) <= most:
                 yield f"{name}: expected an integer from {least} to {most}, got {getattr(self, name)}"
@@ -96,50 +106,24 @@ class TrainingRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImportRequest:
+class ImportRequest(ArtifactRequest):
     """Which model file to import, on which vectors to calibrate it, and under which name.
 
     `sets` are the feature sets of the deployment. `trained_until_ms` is the time of the last transaction that the model
     was trained on, as far as it is known; rows up to then are not used unless `use_training_rows`. With
     `features_by_position`, a model without feature names is accepted if it has as many as the feature set. `version`
-    defaults to the day of the last of the vectors, and the shares are as in `TrainingRequest`.
-
-    Raises:
-        ValueError: invalid values, all of them named.
+    defaults to the day of the last of the vectors.
     """
 
-    file: Path
     vectors: Path
-    name: str
     sets: FeatureSets
-    version: str | None = None
     trained_until_ms: int | None = None
     use_training_rows: bool = False
     features_by_position: bool = False
-    review_share: float = Shares().review
-    decline_share: float = Shares().decline
-    threads: int = 2
-    code_version: str = ""
-
-    def __post_init__(self) -> None:
-        _raise_if(self._problems())
-
-    @property
-    def shares(self) -> Shares:
-        """Return both shares."""
-        return Shares(self.review_share, self.decline_share)
 
     def _problems(self) -> Iterator[str]:
-        yield from _name_problems(self.name, self.version)
-        yield from _share_problems(self.shares)
         if self.use_training_rows and self.trained_until_ms is None:
             yield "use_training_rows: has no effect without trained_until; all rows are used then"
-
-
-def _raise_if(problems: Iterator[str]) -> None:
-    found = tuple(problems)
-    if found:
-        raise ValueError("; ".join(found))
 
 
 def _name_problems(name: str, version: str | None) -> Iterator[str]:

@@ -1,6 +1,5 @@
 """Types commands in a folder as a newcomer does, and keeps what is typed and printed, in words that do not change."""
 
-import os
 import re
 import shlex
 import subprocess
@@ -8,8 +7,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-FOREIGN = ("FRAUDSTREAM_", "OTEL_", "FORCE_COLOR", "TTY_")
-"""Beginnings of variables that change answers, those of colours among them."""
+from support.environment import without_settings
+
 SECONDS = 180.0
 BIN = Path(sys.executable).parent
 DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
@@ -36,7 +35,7 @@ class Transcript:
     def __init__(self, folder: Path, settings: Mapping[str, str], words: Mapping[str, str]) -> None:
         self.folder = folder
         self._words = dict(words)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+        kept = without_settings()
         named = {f"FRAUDSTREAM_{name}": value for name, value in settings.items()}
         self._environment = kept | named | {"COLUMNS": COLUMNS, "PATH": f"{BIN}:{kept['PATH']}"}
         self.digests: list[str] = []

@@ -29,7 +29,12 @@ def delete_topic(brokers: str, topic: str) -> None:
     """Delete a topic, and wait until it is gone."""
 
     _with_admin(brokers, lambda admin: admin.delete_topics([topic]))
-    until(lambda: topic not in _with_admin(brokers, lambda admin: admin.list_topics()), f"{topic} is gone")
+    until(lambda: topic not in topic_names(brokers), f"{topic} is gone")
+
+
+def topic_names(brokers: str) -> list[str]:
+    """Return the names of all topics."""
+    return list(_with_admin(brokers, lambda admin: admin.list_topics()))
 
 
 def configure(brokers: str, topic: str, **values: str) -> None:

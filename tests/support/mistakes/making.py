@@ -9,13 +9,12 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from support.environment import without_settings
 from support.fleet.workers import Worker
 from support.mistakes.mistake import ADDRESS, DIGEST, Answer, Mistake, Place
 from support.paths import HOUSE
 
 FRAUDSTREAM = (str(Path(sys.executable).with_name("fraudstream")),)
-FOREIGN = ("FRAUDSTREAM_", "OTEL_", "FORCE_COLOR", "TTY_")
-"""Beginnings of variables that change answers, those of colours among them."""
 SECONDS = 60.0
 WAITING_SECONDS = 40.0
 SILENT = {
@@ -107,8 +106,7 @@ def _wait(mistake: Mistake, place: Place, settings: Mapping[str, str]) -> Answer
 
 def _environment() -> dict[str, str]:
     """Return this process's variables without settings, for a terminal of 100 columns."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
-    return kept | {"COLUMNS": "100"}
+    return without_settings() | {"COLUMNS": "100"}
 
 
 def _here(text: str, words: Mapping[str, str]) -> str:

@@ -1,15 +1,14 @@
 """`bench repair` measures one worker and two, and leaves no topic or key behind."""
 
-import asyncio
 import json
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 from click.testing import CliRunner
 from redis import Redis
 
 from stream.cli.main import main
 from support.kafka.cluster import Cluster
+from support.kafka.operations import topic_names
 
 PAYMENTS = 2_000
 
@@ -30,13 +29,4 @@ def test_one_and_two_workers_are_measured_and_no_topic_or_key_is_left(
     assert all(PAYMENTS / one["labels_per_second"] < one["seconds"] for one in found["speeds"])
     with Redis.from_url(redis_url) as client:
         assert list(client.scan_iter("fraudstream:bench-*")) == []
-    assert [name for name in asyncio.run(topics(kafka)) if name.startswith("bench-")] == []
-
-
-async def topics(kafka: Cluster) -> list[str]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.brokers)
-    try:
-        await admin.start()
-        return list(await admin.list_topics())
-    finally:
-        await admin.close()
+    assert [name for name in topic_names(kafka.brokers) if name.startswith("bench-")] == []

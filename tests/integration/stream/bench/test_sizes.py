@@ -1,19 +1,18 @@
 """`bench sizes` and `bench compression` measure what is on a broker's disk; `bench sizes` leaves no topic or key."""
 
-import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 from click.testing import CliRunner
 from redis import Redis
 
 from stream.cli.main import main
 from support.fleet.payments import put_model
 from support.kafka.cluster import Cluster
+from support.kafka.operations import topic_names
 
 pytestmark = pytest.mark.integration
 
@@ -41,15 +40,6 @@ def measured(*arguments: str) -> dict[str, Any]:
     return found
 
 
-async def topics_of(kafka: Cluster) -> list[str]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.brokers)
-    try:
-        await admin.start()
-        return list(await admin.list_topics())
-    finally:
-        await admin.close()
-
-
 def test_bytes_of_every_topic_and_history_are_measured_and_nothing_is_left(
     kafka: Cluster, redis_url: str, model: str
 ) -> None:
@@ -75,7 +65,7 @@ def test_bytes_of_every_topic_and_history_are_measured_and_nothing_is_left(
     assert {"card", "merchant"} <= histories.keys()
     for one in histories.values():
         assert one["bytes_each"] > 80 + 24 * one["payments_each"], "half of them are visible, with 48 bytes at least"
-    assert [name for name in asyncio.run(topics_of(kafka)) if name.startswith("bench-")] == []
+    assert [name for name in topic_names(kafka.brokers) if name.startswith("bench-")] == []
     with Redis.from_url(redis_url) as client:
         assert list(client.scan_iter("fraudstream:bench-*")) == []
 
@@ -92,4 +82,4 @@ def test_workers_that_compress_write_fewer_bytes_than_one_that_does_not(kafka: C
         assert all(each < none for each in others)
     assert medians["zstd"]["bytes a score, backlog to the first"] < 0.5
     assert all(one["CPU µs, paced"] > one["CPU µs, backlog"] > 0 for one in medians.values())
-    assert [name for name in asyncio.run(topics_of(kafka)) if name.startswith("bench-")] == []
+    assert [name for name in topic_names(kafka.brokers) if name.startswith("bench-")] == []

@@ -1,17 +1,16 @@
 """Every command that needs topics ends at once where there are none, and says which is missing and what to do."""
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 from click.testing import CliRunner
 
 from stream.cli.main import main
 from support.fleet.payments import put_model
 from support.kafka.cluster import Cluster
+from support.kafka.operations import topic_names
 from support.training_files import transactions, write
 
 AT_ONCE_SECONDS = 8.0
@@ -82,13 +81,4 @@ def test_a_command_without_its_topics_ends_at_once_and_names_one_and_what_to_do(
     missing = [topic for topic in COMMANDS[command] if f"topic {topic_prefix}{topic} is missing: " in said]
     assert len(missing) == 1, done.stderr
     assert "create it with `fraudstream topics apply --partitions N`" in said
-    assert not [topic for topic in asyncio.run(topics_of(kafka)) if topic.startswith(topic_prefix)], "it asked for one"
-
-
-async def topics_of(kafka: Cluster) -> Sequence[str]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.brokers)
-    await admin.start()
-    try:
-        return list(await admin.list_topics())
-    finally:
-        await admin.close()
+    assert not [topic for topic in topic_names(kafka.brokers) if topic.startswith(topic_prefix)], "it asked for one"

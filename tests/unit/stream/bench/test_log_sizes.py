@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from aiokafka.errors import ClusterAuthorizationFailedError, IncompatibleBrokerVersion
 
-from stream.bench import log_sizes
 from stream.bench.log_sizes import LogDirsRequest, log_bytes
 from stream.errors import MeasurementError
+from stream.kafka import client
 from stream.settings import Settings
 
 Answer = Callable[[int], list[Any]]
@@ -40,7 +40,7 @@ class DescribingAdmin:
 
 def answering(monkeypatch: pytest.MonkeyPatch, answer: Answer) -> None:
     monkeypatch.setattr(DescribingAdmin, "answer", staticmethod(answer), raising=False)
-    monkeypatch.setattr(log_sizes, "AIOKafkaAdminClient", DescribingAdmin)
+    monkeypatch.setattr(client, "AIOKafkaAdminClient", DescribingAdmin)
 
 
 async def test_partitions_are_summed_and_of_each_the_largest_replica_counts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,6 @@
 """The third-party packages that a command or a process may import, so that it starts no slower than it must."""
 
 import importlib.util
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import pytest
 
 from stream.cli.lazy import LazyGroup
 from stream.cli.main import main
+from support.environment import without_settings
 
 KAFKA = {"aiokafka", "async_timeout", "cramjam", "msgspec", "packaging", "typing_extensions"}
 MODELS = {"fsspec", "numpy"}
@@ -58,10 +58,9 @@ def imported(program: str, *arguments: str) -> set[str]:
     """Run a program in a new interpreter, and return the third-party packages that it imported."""
     lines = ("import sys; before = set(sys.modules)", "try:", f"    {program}", "except SystemExit: pass")
     ended = 'names = {name.partition(".")[0] for name in set(sys.modules) - before}; print("\\n", *names)'
-    settings = {name: value for name, value in os.environ.items() if not name.startswith(("FRAUDSTREAM_", "OTEL_"))}
     done = subprocess.run(
         [sys.executable, "-c", "\n".join((*lines, ended)), *arguments],
-        env=settings | {"FRAUDSTREAM_BROKERS": "127.0.0.1:1", "FRAUDSTREAM_REDIS_URL": "redis://127.0.0.1:1"},
+        env=without_settings() | {"FRAUDSTREAM_BROKERS": "127.0.0.1:1", "FRAUDSTREAM_REDIS_URL": "redis://127.0.0.1:1"},
         capture_output=True,
         text=True,
         check=False,

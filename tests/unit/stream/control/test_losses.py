@@ -15,6 +15,7 @@ from stream.cli.main import main
 from stream.consumer import Standing
 from stream.control import losses
 from stream.control.losses import read_losses
+from stream.kafka import client
 from stream.kafka.offsets import Position, ResumePoint
 from stream.settings import Settings
 
@@ -59,7 +60,6 @@ async def commits(_settings: Settings, _admin: object, tps: list[TopicPartition]
 @pytest.fixture(autouse=True)
 def _brokers(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
-        "AIOKafkaAdminClient": Brokers,
         "read_fold": fold,
         "input_states": states,
         "read_resume_points": points,
@@ -67,6 +67,7 @@ def _brokers(monkeypatch: pytest.MonkeyPatch) -> None:
         "committed_offsets": commits,
     }.items():
         monkeypatch.setattr(losses, name, value)
+    monkeypatch.setattr(client, "AIOKafkaAdminClient", Brokers)
 
 
 async def test_a_deployment_finds_what_it_lost_itself_whether_it_publishes_or_decides_silently() -> None:

@@ -8,6 +8,7 @@ from aiokafka.errors import GroupAuthorizationFailedError, GroupCoordinatorNotAv
 
 from stream.control import unjudged
 from stream.control.unjudged import tell_if_unjudged
+from stream.kafka import client
 from stream.settings import Settings
 
 SETTINGS = Settings(deployment="green")
@@ -47,7 +48,7 @@ class Coordinator:
 
 async def told(monkeypatch: pytest.MonkeyPatch, coordinator: Coordinator) -> list[str]:
     """Return what is told until it has ended, or the group was asked often enough."""
-    monkeypatch.setattr(unjudged, "AIOKafkaAdminClient", lambda **_: coordinator)
+    monkeypatch.setattr(client, "AIOKafkaAdminClient", lambda **_: coordinator)
     monkeypatch.setattr(unjudged, "group_members", coordinator.members)
     monkeypatch.setattr(unjudged, "_BETWEEN_SECONDS", 0.0)
     said: list[str] = []
