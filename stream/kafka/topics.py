@@ -1,6 +1,8 @@
 """The topics of the contract: their layouts, creation, and the checks at start-up."""
 
-from collections.abc import Mapping
+import asyncio
+import time
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +30,8 @@ LARGEST_LEAD_MS = 3_600_000
 """How far a record's timestamp may lie ahead of the broker's clock; Kafka's default since 4.0."""
 LEAD_SETTING = "message.timestamp.after.max.ms"
 _CHECK_READ_MS = 200
+_VISIBLE_SECONDS = 10.0
+_LOOK_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ LAYOUTS = (TRANSACTIONS, LABELS, SCORES, SHADOW_SCORES, OUTCOMES, MODEL_CONTROL,
 
 
 async def apply(settings: Settings, partitions: int, replication: int) -> tuple[str, ...]:
-    """Create the missing topics, and return their names.
+    """Create the missing topics, wait until the broker tells of them, and return their names.
 
     Raises:
         TopicsError: a topic exists with another number of partitions, or the broker refuses.
@@ -107,6 +111,7 @@ async def apply(settings: Settings, partitions: int, replication: int) -> tuple[
             wanted = layouts_of(settings)
             missing = [layout for layout in wanted if settings.topic(layout.name) not in counts]
             await _create(admin, settings, missing, (partitions, replication))
+            await _await_visible(admin, settings, {settings.topic(layout.name) for layout in missing})
     except KafkaError as error:
         raise TopicsError(await explain_error(settings, error)) from error
     return tuple(settings.topic(layout.name) for layout in missing)
@@ -231,6 +236,19 @@ async def _create(
             )
             why = " ".join(map(str, filter(None, message))).rstrip(".")
             raise TopicsError(f"{topic}: {for_code(code).__name__} {why}{few}")
+
+
+async def _await_visible(admin: AIOKafkaAdminClient, settings: Settings, created: Collection[str]) -> None:
+    """Wait, at most 10 s, until the broker tells of new topics: it may answer before its metadata have them.
+
+    A command that comes next would call them missing.
+    """
+    deadline = time.monotonic() + _VISIBLE_SECONDS
+    while True:
+        found = await partition_counts(admin, settings)
+        if all(topic in found for topic in created) or time.monotonic() >= deadline:
+            return
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 def _wrong_counts(settings: Settings, counts: Mapping[str, int], partitions: int) -> list[tuple[str, int]]:
