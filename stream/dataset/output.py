@@ -3,7 +3,9 @@
 The ending of its name chooses the format. Parts are parquet files beside it, in a folder that is removed at the end.
 """
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,7 +14,8 @@ import numpy as np
 
 from features.history.frames import Floats
 from stream.dataset.columns import time_text
-from stream.dataset.database import connect_memory, quoted
+from stream.dataset.database import connect_memory, import_duckdb, quoted
+from stream.errors import StreamError
 
 OUT_FORMATS: Mapping[str, str] = {
     ".parquet": "FORMAT parquet, COMPRESSION zstd",
@@ -24,6 +27,20 @@ Columns = dict[str, Any]
 """Arrays of one length; NaN, None and masked values become NULL."""
 _ZONED = "TIMESTAMP WITH TIME ZONE"
 _NO_METADATA: Mapping[str, str] = MappingProxyType({})
+
+
+@contextmanager
+def temporary_folder(beside: Path | None, purpose: str, failure: type[StreamError]) -> Iterator[Path]:
+    """Create a folder for a run, removed at its end; beside the output, where there has to be room for it anyway.
+
+    Where there is no output, it is the system's. What goes wrong with it is raised as `failure`.
+    """
+    duckdb = import_duckdb()
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".fraudstream-{purpose}-", dir=beside) as folder:
+            yield Path(folder)
+    except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
+        raise failure(f"{beside or tempfile.gettempdir()}: {str(error).splitlines()[0]}") from error
 
 
 def is_parquet(out: Path) -> bool:

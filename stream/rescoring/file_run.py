@@ -14,12 +14,12 @@ from features.vector.sets import FeatureSets
 from models.loading import Model
 from stream.dataset.database import CONTENT, connect
 from stream.dataset.file import DATABASE, FileFacts, TransactionsFile
-from stream.dataset.output import join_parts
+from stream.dataset.output import join_parts, temporary_folder
 from stream.rescoring.blocks import count_values, optional_columns, score_block
-from stream.rescoring.request import FileRequest, Progress, ScoreReport
+from stream.rescoring.request import ComputationError, FileRequest, Progress, ScoreReport
 from stream.rescoring.rescore import resolve, usable_model
 from stream.rescoring.shards import write_shards
-from stream.rescoring.stages import PROCESS_MEMORY_MB, TaskPool, run_passes, run_stage, temporary_folder
+from stream.rescoring.stages import PROCESS_MEMORY_MB, TaskPool, run_passes, run_stage
 from stream.rescoring.workdir import Workdir, shard_count
 
 MEMORY_MB = 512
@@ -56,7 +56,7 @@ def score_file(request: FileRequest, progress: Progress) -> ScoreReport:
     """
     digest = resolve(request.models, request.model)
     sets = feature_set_of(usable_model(request.models, digest, request.sets), request.sets)
-    with temporary_folder(request.out.parent) as folder:
+    with temporary_folder(request.out.parent, "score", ComputationError) as folder:
         progress("read", 0, 1)
         facts = read_file(request.file, folder, request.threads)
         progress("read", 1, 1)

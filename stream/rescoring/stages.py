@@ -4,19 +4,16 @@ Rescoring a file and rescoring a range of the topics share these stages.
 """
 
 import signal
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from functools import partial
 from multiprocessing import get_context
-from pathlib import Path
 from pickle import PicklingError
 from types import TracebackType
 from typing import Self
 
-from stream.dataset.database import import_duckdb
 from stream.rescoring.displaced_search import search_displaced
 from stream.rescoring.request import ComputationError, Progress
 from stream.rescoring.tasks import run_card_shard, run_other_shard
@@ -106,14 +103,3 @@ class TaskPool(AbstractContextManager["TaskPool"]):
 def _ignore_interrupts() -> None:
     """Ignore Ctrl-C in a pool process: the parent handles it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextmanager
-def temporary_folder(beside: Path | None) -> Iterator[Path]:
-    """Create a folder for a run, removed at its end; beside the output, where there has to be room for it anyway."""
-    duckdb = import_duckdb()
-    try:
-        with tempfile.TemporaryDirectory(prefix=".fraudstream-score-", dir=beside) as folder:
-            yield Path(folder)
-    except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
-        raise ComputationError(f"{beside or tempfile.gettempdir()}: {str(error).splitlines()[0]}") from error

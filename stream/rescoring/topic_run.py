@@ -17,14 +17,22 @@ import numpy as np
 from features.history.store import Entity
 from stream.dataset.database import connect, quoted
 from stream.dataset.file import DATABASE
-from stream.dataset.output import join_parts
+from stream.dataset.output import join_parts, temporary_folder
 from stream.kafka.refused import read_refused
 from stream.rescoring.blocks import all_parts, count_values, optional_columns, score_block
 from stream.rescoring.compare import compare_block
 from stream.rescoring.late_answers import write_late_answers
 from stream.rescoring.log_order import order_logs
 from stream.rescoring.range_loader import LoadedRange, Lookback, RangeLoader
-from stream.rescoring.request import DiffReport, Example, NothingToScoreError, Progress, ScoreReport, TopicRequest
+from stream.rescoring.request import (
+    ComputationError,
+    DiffReport,
+    Example,
+    NothingToScoreError,
+    Progress,
+    ScoreReport,
+    TopicRequest,
+)
 from stream.rescoring.rescore import resolve, usable_model
 from stream.rescoring.shards import FORMAT, write_shards
 from stream.rescoring.stages import (
@@ -33,7 +41,6 @@ from stream.rescoring.stages import (
     run_passes,
     run_searches,
     run_stage,
-    temporary_folder,
 )
 from stream.rescoring.tasks import DECIDE
 from stream.rescoring.topic_reader import open_reader
@@ -157,7 +164,10 @@ def prepare(
 ) -> Iterator[PreparedRange]:
     """Load a range, order its logs and write shards; `entity_filter` leaves out the records of other entities."""
     beside = None if request.out is None else request.out.parent
-    with temporary_folder(beside) as folder, connect(folder / DATABASE, request.threads) as connection:
+    with (
+        temporary_folder(beside, "score", ComputationError) as folder,
+        connect(folder / DATABASE, request.threads) as connection,
+    ):
         tables = TopicTables(connection, request.sets, round(request.settings.future_skew * 1000), entity_filter)
         loaded = asyncio.run(_load(request, tables, progress, decisions=decisions))
         workdir = _order(request, (folder, connection), loaded, progress)

@@ -4,9 +4,6 @@ The vectors are those of `train`: point in time, by the functions that the worke
 as they come, so memory holds one part and the histories.
 """
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +11,10 @@ import msgspec
 import numpy as np
 
 from models.times import format_time
-from stream.dataset.database import connect_memory, import_duckdb
+from stream.dataset.database import connect_memory
 from stream.dataset.errors import OutputError
 from stream.dataset.file import TransactionsFile
-from stream.dataset.output import Columns, join_parts, matrix_columns, write_part
+from stream.dataset.output import Columns, join_parts, matrix_columns, temporary_folder, write_part
 from stream.training.request import Progress, VectorsReport, VectorsRequest
 from stream.training.vectors import VectorBatch, VectorPass
 from stream.training.vectors_file import DESCRIPTION, PROBES, VectorsDescription, column_meanings
@@ -38,7 +35,7 @@ def compute_vectors(request: VectorsRequest, progress: Progress) -> VectorsRepor
         FileError: what is wrong with the file, or with the output, and what to do about it.
         FormulaError: a formula of the feature set raised, or returned no number.
     """
-    with _folder(request.out.parent) as folder:
+    with temporary_folder(request.out.parent, "vectors", OutputError) as folder:
         progress("read", 0, 1)
         with TransactionsFile(request.file, folder, request.threads, _MEMORY_MB) as source:
             progress("read", 1, 1)
@@ -61,17 +58,6 @@ def compute_vectors(request: VectorsRequest, progress: Progress) -> VectorsRepor
         fingerprint=request.feature_set.fingerprint,
         features=request.feature_set.names,
     )
-
-
-@contextmanager
-def _folder(beside: Path) -> Iterator[Path]:
-    """Create a folder beside the output, where there has to be room for it anyway; it is removed at the end."""
-    duckdb = import_duckdb()
-    try:
-        with tempfile.TemporaryDirectory(prefix=".fraudstream-vectors-", dir=beside) as folder:
-            yield Path(folder)
-    except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
-        raise OutputError(f"{beside}: {str(error).splitlines()[0]}") from error
 
 
 class _VectorParts:
