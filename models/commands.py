@@ -29,7 +29,10 @@ Timestamp = Annotated[
 Revision = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Total = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 WatchSeconds = Annotated[int, msgspec.Meta(ge=0, le=30 * 86_400)]
-BasisPoints = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
+BasisPoints = Annotated[int, msgspec.Meta(ge=1, le=9_999)]
+"""A share in steps of 0.01 %; all cards are no share, but a promotion."""
+Salt = Token
+"""It keys a hash whose key has at most 64 bytes, as many as a token."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 LogNumber = Annotated[int, msgspec.Meta(ge=0, le=511)]
 TopicName = Annotated[
@@ -52,26 +55,39 @@ class CommandKind(StrEnum):
     PROMOTE = "promote"
     """Make a model live."""
     ROLL_BACK = "roll_back"
-    """Return to what was live before."""
+    """Return to what was live before; while a canary runs, end it."""
     DEMOTE = "demote"
-    """Return to what was live before, and quarantine the model that is live now."""
+    """Return to what was live before, and quarantine the model that is live now; while a canary runs, end it and
+    quarantine its model."""
+    CANARY = "canary"
+    """Let a model decide for a share of the cards, or change the share of the model that does."""
+    END_CANARY = "end_canary"
+    """Let the live model decide for all cards again."""
     ACCEPT_LOSS = "accept_loss"
     """Let a partition go on that lost records, or whose topic was made anew."""
     SKIP = "skip"
     """Let a partition pass over records that cannot be read."""
 
 
-NAMES_A_MODEL = frozenset({CommandKind.CHALLENGE, CommandKind.PROMOTE})
+NAMES_A_MODEL = frozenset({CommandKind.CHALLENGE, CommandKind.PROMOTE, CommandKind.CANARY})
 LEAVES_REVISION = frozenset({CommandKind.ACCEPT_LOSS, CommandKind.SKIP})
 """Commands about partitions: they change no lineup, so the revision stays as it is."""
-_OF_PARTITIONS = {
+_NEEDED_BY = {
+    "model": NAMES_A_MODEL,
+    "share_bp": frozenset({CommandKind.CANARY}),
     "topic": LEAVES_REVISION,
     "partition": LEAVES_REVISION,
     "log": frozenset({CommandKind.ACCEPT_LOSS}),
     "up_to": frozenset({CommandKind.ACCEPT_LOSS}),
     "offset": frozenset({CommandKind.SKIP}),
 }
-"""The fields of these commands; each needs all of its own, and no other command takes any."""
+"""The fields that some kinds of command need, and no others take."""
+_TAKEN_BY = _NEEDED_BY | {
+    "salt": frozenset({CommandKind.CANARY}),
+    "watch_seconds": frozenset({CommandKind.PROMOTE}),
+    "arms": frozenset(),
+}
+"""The fields that only some kinds take. To others they would be ignored: a share would become a whole promotion."""
 _ALIASES = {"rollback": "roll_back"}  # the command line's spelling
 _TIMES = ("issued_at", "expires_at")
 
@@ -93,6 +109,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     kind: CommandKind
     model: ModelName | None = None
     share_bp: BasisPoints | None = None
+    salt: Salt | None = None
     arms: dict[str, BasisPoints] | None = None
     actor: Actor
     reason: Reason
@@ -142,8 +159,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     `command` and `model` (the full digest) are those of the accepted, refused or pending command; `probe_hash` belongs
     to `ready`; `partition` and `offset` to `cutover`; `topic`, `topic_id`, `partition` and `log` to an accepted
     `accept_loss`, with `up_to`, and to an accepted `skip`, with `offset` (without `log`: 0);
-    `watch_until` to an accepted promotion whose predecessor stays as challenger until then; `compared`, `skipped` and
-    `failed` to `shadow`; `actor` and `reason` to `accepted`, where they are the command's, and to `restoring`;
+    `watch_until` to an accepted promotion whose predecessor stays as challenger until then; `share_bp` and `salt` to an
+    accepted `canary`: the model's share of the buckets, and what the cards' hash is keyed with; `compared`, `skipped`
+    and `failed` to `shadow`; `actor` and `reason` to `accepted`, where they are the command's, and to `restoring`;
     `records` to `restored`, which has the `command_id` of its `restoring`.
     """
 
@@ -164,6 +182,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     log: LogNumber | None = None
     up_to: Count | None = None
     watch_until: Timestamp | None = None
+    share_bp: BasisPoints | None = None
+    salt: Salt | None = None
     compared: Total | None = None
     skipped: Total | None = None
     failed: Total | None = None
@@ -280,21 +300,19 @@ def _value_problems(field: msgspec.structs.FieldInfo, value: object) -> tuple[Pr
 
 def _kind_problems(fields: dict[str, Any]) -> tuple[Problem, ...]:
     kind = fields.get("kind")
-    if not isinstance(kind, str):
+    if not isinstance(kind, str) or kind not in set(CommandKind):
         return ()
-    if kind in NAMES_A_MODEL and "model" not in fields:
-        return (Problem(ProblemCode.INVALID_FIELD, f"model: missing, {kind} needs a model"),)
-    problems = []
-    if kind in set(CommandKind) - NAMES_A_MODEL and "model" in fields:
-        problems.append(Problem(ProblemCode.INVALID_FIELD, f"model: {kind} takes no model"))
-    if kind not in set(CommandKind):
-        return tuple(problems)
-    for name, kinds in _OF_PARTITIONS.items():
-        if kind in kinds and name not in fields:
-            problems.append(Problem(ProblemCode.INVALID_FIELD, f"{name}: missing, {kind} needs it"))
-        if kind not in kinds and name in fields:
-            problems.append(Problem(ProblemCode.INVALID_FIELD, f"{name}: {kind} takes none"))
-    return tuple(problems)
+    needed = [
+        Problem(ProblemCode.INVALID_FIELD, f"{name}: missing, {kind} needs it")
+        for name, kinds in _NEEDED_BY.items()
+        if kind in kinds and name not in fields
+    ]
+    ignored = [
+        Problem(ProblemCode.INVALID_FIELD, f"{name}: {kind} takes none")
+        for name, kinds in _TAKEN_BY.items()
+        if kind not in kinds and name in fields
+    ]
+    return (*needed, *ignored)
 
 
 def _order_problems(command: Command) -> tuple[Problem, ...]:

@@ -2,6 +2,7 @@
 
 ModelError                        catch this to catch all errors of the package
 ├── InvalidTimeError              the text or number is not a time: report it to its sender
+├── InvalidShareError             the text is not a share of cards: report it to its sender
 ├── RepositoryUnavailableError    the repository does not respond: retry later
 ├── DamagedSnapshotError          a snapshot of the control log cannot be read: use another
 ├── ArtifactError                 the artifact is unusable: use another, or store it again
@@ -18,6 +19,10 @@ class ModelError(Exception):
 
 class InvalidTimeError(ModelError, ValueError):
     """The value is neither RFC 3339 text with a zone nor integer epoch milliseconds."""
+
+
+class InvalidShareError(ModelError, ValueError):
+    """The text is not a percentage from 0.01% to 100% in steps of 0.01."""
 
 
 class RepositoryUnavailableError(ModelError):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from models.canary_rules import canary_problems, canary_salt
 from models.commands import LEAVES_REVISION, NAMES_A_MODEL, Command, CommandKind, Event, EventKind, UnreadableRecord
 from models.lineup import Answer, Lineup, artifact_needed
 from models.logs import Logs
@@ -57,7 +58,8 @@ class Accepted:
 
     `topic_id` is that of the topic in which a loss or a skip is accepted, `log` its number.
 
-    Where a promotion is watched, the model that was live stays in the shadow until `watch_until_ms`.
+    Where a promotion is watched, the model that was live stays in the shadow until `watch_until_ms`. `share_bp` and
+    `salt` are those of a canary.
     """
 
     revision: int
@@ -65,6 +67,8 @@ class Accepted:
     watch_until_ms: int | None = None
     topic_id: str | None = None
     log: int | None = None
+    share_bp: int | None = None
+    salt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +127,6 @@ def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdic
     model = _model(lineup, command, fleet)
     problems = (
         *_revision_problems(lineup, command),
-        *_argument_problems(command),
         *_state_problems(lineup, command, model, now_ms),
         *_artifact_problems(lineup, command, fleet),
         *_partition_problems(command, fleet),
@@ -136,7 +139,13 @@ def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdic
         return Refused(problems, model)
     if command.kind in LEAVES_REVISION:
         return _about_partition(lineup, command, fleet)
-    accepted = Accepted(lineup.revision + 1, model, _watch_until(lineup, model, _watch_ms(command, fleet), now_ms))
+    accepted = Accepted(
+        lineup.revision + 1,
+        model,
+        _watch_until(lineup, model, _watch_ms(command, fleet), now_ms),
+        share_bp=command.share_bp,
+        salt=canary_salt(lineup, command),
+    )
     if model is None or not needs_answers:
         return accepted
     return _by_answers(accepted, fleet, model)
@@ -190,29 +199,24 @@ def _revision_problems(lineup: Lineup, command: Command) -> Iterator[Problem]:
         )
 
 
-def _argument_problems(command: Command) -> Iterator[Problem]:
-    """Refuse fields that would be ignored: without its share, a partial promotion would become a full one."""
-    for name in ("share_bp", "arms"):
-        if getattr(command, name) is not None:
-            yield Problem(ProblemCode.INVALID_FIELD, f"{name}: not supported by {command.kind}; leave it out")
-    if command.watch_seconds is not None and command.kind is not CommandKind.PROMOTE:
-        yield Problem(ProblemCode.INVALID_FIELD, f"watch_seconds: only promote takes it, not {command.kind}")
-
-
 def _state_problems(lineup: Lineup, command: Command, model: str | None, now_ms: int) -> Iterator[Problem]:
     match command.kind:
-        case CommandKind.CHALLENGE | CommandKind.PROMOTE:
+        case CommandKind.CHALLENGE | CommandKind.PROMOTE | CommandKind.CANARY:
             yield from _choice_problems(lineup, command, model)
-        case CommandKind.WITHDRAW:
-            if lineup.challenger_at(now_ms) is None:
-                yield Problem(ProblemCode.NO_CHALLENGER, "no model is in the shadow")
-        case CommandKind.ROLL_BACK | CommandKind.DEMOTE:
-            if lineup.live is None:
-                yield Problem(ProblemCode.NOTHING_LIVE, "no model is live")
-            if lineup.rollback_target is None:
-                yield Problem(ProblemCode.NOTHING_TO_ROLL_BACK, "no other model was live before; promote one")
-        case CommandKind.ACCEPT_LOSS | CommandKind.SKIP:
-            return
+            yield from canary_problems(lineup, command, model)
+        case CommandKind.WITHDRAW if lineup.challenger_at(now_ms) is None:
+            yield Problem(ProblemCode.NO_CHALLENGER, "no model is in the shadow")
+        case CommandKind.END_CANARY if lineup.canary is None:
+            yield Problem(ProblemCode.NO_CANARY, "no canary runs")
+        case CommandKind.ROLL_BACK | CommandKind.DEMOTE if lineup.canary is None:
+            yield from _way_back_problems(lineup)
+
+
+def _way_back_problems(lineup: Lineup) -> Iterator[Problem]:
+    if lineup.live is None:
+        yield Problem(ProblemCode.NOTHING_LIVE, "no model is live")
+    if lineup.rollback_target is None:
+        yield Problem(ProblemCode.NOTHING_TO_ROLL_BACK, "no other model was live before; promote one")
 
 
 def _partition_problems(command: Command, fleet: Fleet) -> Iterator[Problem]:
@@ -308,7 +312,7 @@ def verdict_event(command: Command, verdict: Verdict, revision: int, origin: Ori
         case Accepted():
             kind, revision, watch_until_ms = EventKind.ACCEPTED, verdict.revision, verdict.watch_until_ms
             about = {name: getattr(command, name) for name in ("topic", "partition", "up_to", "offset")}
-            about |= {"topic_id": verdict.topic_id, "log": verdict.log}
+            about |= {name: getattr(verdict, name) for name in ("topic_id", "log", "share_bp", "salt")}
         case Refused():
             kind, problems = EventKind.REFUSED, verdict.problems
         case Waiting():

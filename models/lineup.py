@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from models.arms import BUCKETS, Canary
 from models.commands import LEAVES_REVISION, Command, CommandKind, Event, EventKind
 from models.errors import InvalidTimeError
 from models.persistent import GrowingMap, LiveBefore
@@ -86,7 +87,8 @@ class Lineup:
     `previous` holds the models that were live before, the latest last. `previous`, `live` and `challenger` never
     contain a digest of `quarantined`, and no two neighbours of (`previous`, `live`) are equal. `answers` maps each
     answered command to its first answer. Where `watched_until_ms` is set, `challenger` is `rollback_target`: the
-    promoted model's predecessor, kept in the shadow until then.
+    promoted model's predecessor, kept in the shadow until then. The model of `canary` is neither live, nor challenger,
+    nor quarantined, and no watch runs beside it.
     """
 
     deployment: str
@@ -94,6 +96,7 @@ class Lineup:
     live: str | None = None
     challenger: str | None = None
     watched_until_ms: int | None = None
+    canary: Canary | None = None
     previous: Sequence[str] = ()
     quarantined: frozenset[str] = frozenset()
     answers: Mapping[str, Event] = field(default_factory=lambda: MappingProxyType({}))
@@ -110,8 +113,14 @@ class Lineup:
 
     @property
     def needed(self) -> tuple[str, ...]:
-        """The models that a worker's own process keeps loaded: the live one and the roll-back target."""
-        return tuple(dict.fromkeys(digest for digest in (self.live, self.rollback_target) if digest))
+        """The models that a worker's own process keeps loaded: live, the canary's, and the roll-back target."""
+        canary = None if self.canary is None else self.canary.model
+        return tuple(dict.fromkeys(digest for digest in (self.live, canary, self.rollback_target) if digest))
+
+    @property
+    def deciding(self) -> frozenset[str]:
+        """The models that decide: the live one, and the canary's."""
+        return frozenset(digest for digest in (self.live, self.canary and self.canary.model) if digest)
 
     @property
     def explicit_challenger(self) -> str | None:
@@ -124,15 +133,29 @@ class Lineup:
             return None
         return self.challenger
 
+    def compared_at(self, now_ms: int) -> str | None:
+        """Return the model that is compared with the live one: the challenger, or else that of the canary."""
+        return self.challenger_at(now_ms) or (self.canary.model if self.canary else None)
+
+    def shadows_at(self, now_ms: int) -> frozenset[str]:
+        """Return the models that score in the shadow: the challenger, or else both sides of a canary.
+
+        Without a challenger, what the canary decides is scored by the live model too, and the other way round.
+        """
+        challenger = self.challenger_at(now_ms)
+        if challenger is not None:
+            return frozenset({challenger})
+        return self.deciding if self.canary is not None else frozenset()
+
 
 def artifact_needed(lineup: Lineup, command: Command) -> str | None:
     """Return the model that the command needs: its own, the roll-back target, or None."""
     match command.kind:
-        case CommandKind.CHALLENGE | CommandKind.PROMOTE:
+        case CommandKind.CHALLENGE | CommandKind.PROMOTE | CommandKind.CANARY:
             return command.model
         case CommandKind.ROLL_BACK | CommandKind.DEMOTE:
-            return lineup.rollback_target
-        case CommandKind.WITHDRAW | CommandKind.ACCEPT_LOSS | CommandKind.SKIP:
+            return lineup.rollback_target if lineup.canary is None else None
+        case CommandKind.END_CANARY | CommandKind.WITHDRAW | CommandKind.ACCEPT_LOSS | CommandKind.SKIP:
             return None
 
 
@@ -157,7 +180,7 @@ def _answered(lineup: Lineup, event: Event) -> Lineup:
 
 
 def _challenge(lineup: Lineup, event: Event) -> Lineup | None:
-    if event.model is None or event.model == lineup.live:
+    if event.model is None or event.model in lineup.deciding:
         return None
     return replace(
         lineup, challenger=event.model, watched_until_ms=None, quarantined=lineup.quarantined - {event.model}
@@ -170,7 +193,7 @@ def _withdraw(lineup: Lineup, _event: Event) -> Lineup:
 
 def _promote(lineup: Lineup, event: Event) -> Lineup | None:
     model = event.model
-    if model is None or model == lineup.live:
+    if model is None or model == lineup.live or (lineup.canary is not None and lineup.canary.model != model):
         return None
     challenger = None if lineup.explicit_challenger == model else lineup.explicit_challenger
     watch = _watch_end(event) if lineup.live is not None and challenger is None else None
@@ -179,6 +202,7 @@ def _promote(lineup: Lineup, event: Event) -> Lineup | None:
         live=model,
         challenger=challenger if watch is None else lineup.live,
         watched_until_ms=watch,
+        canary=None,
         previous=_with_live(lineup),
         quarantined=lineup.quarantined - {model},
     )
@@ -199,8 +223,33 @@ def _watch_end(event: Event) -> int | None:
         return None
 
 
-def _roll_back(lineup: Lineup, _event: Event) -> Lineup | None:
-    """Return to the roll-back target. The watch ends, and the model that was rolled back is not watched in turn."""
+def _canary(lineup: Lineup, event: Event) -> Lineup | None:
+    """Start a canary, or change its share. A watch ends: from now on live and the canary are compared."""
+    model, share_bp, salt, before = event.model, event.share_bp, event.salt, lineup.canary
+    if model is None or salt is None or share_bp is None or not 0 < share_bp < BUCKETS:
+        return None
+    if lineup.live in (None, model) or (before is not None and (before.model, before.salt) != (model, salt)):
+        return None
+    return replace(
+        lineup,
+        challenger=None if lineup.explicit_challenger == model else lineup.explicit_challenger,
+        watched_until_ms=None,
+        canary=Canary(model, share_bp, salt),
+        quarantined=lineup.quarantined - {model},
+    )
+
+
+def _end_canary(lineup: Lineup, _event: Event) -> Lineup | None:
+    return None if lineup.canary is None else replace(lineup, canary=None)
+
+
+def _roll_back(lineup: Lineup, event: Event) -> Lineup | None:
+    """Return to the roll-back target. The watch ends, and the model that was rolled back is not watched in turn.
+
+    While a canary runs, its model is what went wrong: the canary ends, and live stays.
+    """
+    if lineup.canary is not None:
+        return _end_canary(lineup, event)
     if lineup.rollback_target is None:
         return None
     return replace(
@@ -213,6 +262,8 @@ def _roll_back(lineup: Lineup, _event: Event) -> Lineup | None:
 
 
 def _demote(lineup: Lineup, event: Event) -> Lineup | None:
+    if lineup.canary is not None:
+        return _demote_canary(lineup, lineup.canary.model)
     demoted, rolled_back = lineup.live, _roll_back(lineup, event)
     if demoted is None or rolled_back is None:
         return None
@@ -224,6 +275,15 @@ def _demote(lineup: Lineup, event: Event) -> Lineup | None:
     )
 
 
+def _demote_canary(lineup: Lineup, model: str) -> Lineup:
+    return replace(
+        lineup,
+        canary=None,
+        previous=LiveBefore.of(lineup.previous).without(model, lineup.revision, lineup.live),
+        quarantined=lineup.quarantined | {model},
+    )
+
+
 # A handler returns None for an event that no judge of this version writes; it is void.
 _TRANSITIONS: Mapping[CommandKind, Callable[[Lineup, Event], Lineup | None]] = MappingProxyType(
     {
@@ -232,5 +292,7 @@ _TRANSITIONS: Mapping[CommandKind, Callable[[Lineup, Event], Lineup | None]] = M
         CommandKind.PROMOTE: _promote,
         CommandKind.ROLL_BACK: _roll_back,
         CommandKind.DEMOTE: _demote,
+        CommandKind.CANARY: _canary,
+        CommandKind.END_CANARY: _end_canary,
     }
 )

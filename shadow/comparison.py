@@ -4,6 +4,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
+from models.arms import CANARY, LIVE
 from models.commands import Digest, Revision, Timestamp, Token
 from models.expected import text_like
 from models.policy import Band, Decision, Floats, Policy, Unit, bands
@@ -34,11 +35,15 @@ class Side(msgspec.Struct, frozen=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """One decision, and what the challenger would have decided. Delivered at least once."""
+    """One decision, and what another model would have decided. Delivered at least once.
+
+    `live` is the live model's side, `challenger` that of the challenger or of the canary's model. The decision is the
+    live model's where `arm` is `live`, and the other's where `arm` is `canary`.
+    """
 
     schema: Literal["comparison/1"] = "comparison/1"
     deployment: str = ""
-    arm: str = "live"
+    arm: str = LIVE
     transaction_id: TransactionId
     card_id: Token
     occurred_at: Timestamp
@@ -50,6 +55,11 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     revision: Revision
     source: Source
     compared_at: Timestamp
+
+    @property
+    def decided(self) -> Side:
+        """The side that decided."""
+        return self.challenger if self.arm == CANARY else self.live
 
 
 class _ModelRef(msgspec.Struct, frozen=True):
@@ -71,7 +81,7 @@ class DecidedScore(msgspec.Struct, frozen=True):
     revision: int
     source: Source
     deployment: str = ""
-    arm: str | None = "live"
+    arm: str | None = LIVE
 
 
 class Result(NamedTuple):
@@ -93,18 +103,24 @@ def results(scores: Floats, policy: Policy) -> list[Result]:
 
 
 def compare(decided: DecidedScore, digest: str, result: Result, now_ms: int) -> Comparison:
-    """Build the comparison of a decision with the result of the challenger `digest`."""
-    live_digest = None if decided.model is None else decided.model.digest
+    """Build the comparison of a decision with the result of the model `digest`.
+
+    That is the challenger, or the canary's model for a decision of the live one, or the live one for one of the canary.
+    """
+    digest_made = None if decided.model is None else decided.model.digest
+    made = Side(digest_made, decided.score, decided.band, decided.decision)
+    sides = made, Side(digest, *result)
+    live, challenger = reversed(sides) if decided.arm == CANARY else sides
     return Comparison(
         deployment=decided.deployment,
-        arm=decided.arm or "live",
+        arm=decided.arm or LIVE,
         transaction_id=decided.transaction_id,
         card_id=decided.card_id,
         occurred_at=decided.occurred_at,
         amount_minor=decided.amount_minor,
         currency=decided.currency,
-        live=Side(live_digest, decided.score, decided.band, decided.decision),
-        challenger=Side(digest, *result),
+        live=live,
+        challenger=challenger,
         decision_changed=decided.decision is not result.decision,
         revision=decided.revision,
         source=decided.source,

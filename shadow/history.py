@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from models.arms import CANARY
 from models.commands import Event, EventKind
 from models.errors import InvalidTimeError
 from models.lineup import Lineup, follow
@@ -67,11 +68,22 @@ class ReportSchedule:
 
 @dataclass(frozen=True, slots=True)
 class ShadowTerm:
-    """The challenger under one revision, since when, and until when if that was a watch."""
+    """The challenger under one revision, since when, and until when if that was a watch.
+
+    With `canary`, it is the model of a canary beside which there is no other challenger.
+    """
 
     challenger: str | None
     since_ms: int
     until_ms: int | None
+    canary: bool = False
+
+
+class ArmAndModel(NamedTuple):
+    """The arm of a decision, and the digest of the model that made it; None where rules did."""
+
+    arm: str | None
+    digest: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +100,20 @@ class ChallengerHistory:
         for event in events:
             after = follow(lineup, event)
             if after.revision != lineup.revision:
-                terms[after.revision] = ShadowTerm(after.challenger, _ms(event.at), after.watched_until_ms)
+                terms[after.revision] = _term(after, _ms(event.at))
             lineup = after
         return cls(lineup, terms)
 
-    def should_compare(self, digest: str, revision: int, decided_ms: int) -> bool:
-        """Tell whether a decision of that revision and time had to be compared with this challenger."""
+    def should_compare(self, digest: str, revision: int, decided_ms: int, made: ArmAndModel) -> bool:
+        """Tell whether a decision of that revision and time had to be compared with this challenger.
+
+        Of a canary's decisions, those that its model made are compared with the live model's; where another model
+        stood in, or where a challenger is named, there is nothing to compare.
+        """
         term = self.terms.get(revision)
         if term is None or term.challenger != digest:
+            return False
+        if made.arm == CANARY and not (term.canary and made.digest == digest):
             return False
         return term.until_ms is None or decided_ms < term.until_ms
 
@@ -112,11 +130,17 @@ class ChallengerHistory:
         for _, term in sorted(self.terms.items()):
             if term.challenger == digest:
                 since_ms = last.since_ms if last is not None and in_shadow else term.since_ms
-                last = ShadowTerm(digest, since_ms, term.until_ms)
+                last = replace(term, since_ms=since_ms)
             elif in_shadow and last is not None:
-                last = ShadowTerm(digest, last.since_ms, min(term.since_ms, last.until_ms or term.since_ms))
+                last = replace(last, until_ms=min(term.since_ms, last.until_ms or term.since_ms))
             in_shadow = term.challenger == digest
         return last
+
+
+def _term(lineup: Lineup, since_ms: int) -> ShadowTerm:
+    if lineup.challenger is None and lineup.canary is not None:
+        return ShadowTerm(lineup.canary.model, since_ms, None, canary=True)
+    return ShadowTerm(lineup.challenger, since_ms, lineup.watched_until_ms)
 
 
 class WorkerReports(NamedTuple):

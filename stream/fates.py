@@ -141,6 +141,11 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         Handling.CAUGHT,
         "A dead letter with the code `invalid_field`, or a refused command",
     ),
+    (models.InvalidShareError,): ErrorFate(
+        "A text is not a share of cards",
+        Handling.CAUGHT,
+        "The command line refuses the argument",
+    ),
     (shadow.ChallengerProcessError, shadow.FrameError): ErrorFate(
         "The challenger's process ended, was too slow, or answered with something other than a frame",
         Handling.CAUGHT,

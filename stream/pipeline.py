@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from features.errors import HistoryDamagedError
 from features.history.store import Fate, HistoryStore, Observed, observe_all
 from features.vector.sets import FeatureSets, Vectors
+from models.arms import CANARY, LIVE
 from stream.clock import Stage, Stopwatch
 from stream.contract.codes import DeadLetterCode
 from stream.control.model_cache import ServingModels
@@ -22,7 +23,7 @@ from stream.kafka.batches import Record, in_thread_if_large, size_of
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Headers
 from stream.scoring.decode import Decoded, decode
-from stream.scoring.encode import Judgement, Scored, ScoreFrame, encode
+from stream.scoring.encode import ArmFeatures, Judgement, Scored, ScoreFrame, encode
 from stream.scoring.score import judge_undecidable, score
 from stream.settings import Settings
 
@@ -120,11 +121,11 @@ class Pipeline:
     async def _decide_part(self, part: _Part, terms: DecisionTerms, clock: Callable[[], int]) -> Outputs:
         """Decide the records that were observed together."""
         vectors, live = self._vectors(part), terms.serving.live.fingerprint
-        computed = vectors.all() if terms.serving.challenger else {live: vectors.of(live)}
+        computed = vectors.all() if terms.serving.compares else {live: vectors.of(live)}
         part.watch.lap("vectorise")
-        judgements = await self._score(terms.serving, vectors, int(part.due.sum()))
+        judgements = await self._score(terms.serving, vectors, _in_canary(terms.serving, part), int(part.due.sum()))
         part.watch.lap("score")
-        return await self._encode(part, self._frame(terms, vectors.names(live), clock()), computed, judgements)
+        return await self._encode(part, self._frame(terms, clock()), computed, judgements)
 
     async def decide_by_rules(
         self, records: Sequence[Record], terms: DecisionTerms, clock: Callable[[], int], *, features: bool
@@ -139,14 +140,15 @@ class Pipeline:
         watch, parts = Stopwatch(), list[Outputs]()
         async for part in self._observe(records, (terms.log, clock()), watch):
             vectors, live = self._vectors(part), terms.serving.live.fingerprint
-            names = self._features.by_fingerprint if terms.serving.challenger else [live]
+            names = self._features.by_fingerprint if terms.serving.compares else [live]
             computed = {name: vectors.undefined(name) for name in names}
-            if features:
-                computed[live] = vectors.without_formulas(live)
+            frame = self._frame(terms, clock())
+            for arm in (LIVE, CANARY) if features else ():
+                fingerprint = frame.features(arm).fingerprint
+                computed[fingerprint] = vectors.without_formulas(fingerprint)
             watch.lap("vectorise")
-            judgements = judge_undecidable(vectors.names(live), computed[live])
+            judgements = _undecidable(frame, computed, _in_canary(terms.serving, part))
             watch.lap("score")
-            frame = self._frame(terms, vectors.names(live), clock())
             parts.append(await self._encode(part, frame, computed, judgements))
             del part, vectors
         return replace(Outputs.concat(parts), stages=watch.stages)
@@ -204,17 +206,21 @@ class Pipeline:
     async def _decode(self, records: Sequence[Record], size: int, context: tuple[int, int | None]) -> Decoded:
         return await in_thread_if_large(size, decode, records, round(self._settings.future_skew * 1000), *context)
 
-    async def _score(self, serving: ServingModels, vectors: Vectors, count: int) -> list[Judgement]:
+    async def _score(
+        self, serving: ServingModels, vectors: Vectors, in_canary: NDArray[np.bool_] | None, count: int
+    ) -> list[Judgement]:
         """Score here, or in another thread if it takes long: LightGBM releases the GIL."""
         if count < _MIN_ROWS_FOR_THREAD:
-            return score(serving, vectors)
-        return await asyncio.to_thread(score, serving, vectors)
+            return score(serving, vectors, in_canary)
+        return await asyncio.to_thread(score, serving, vectors, in_canary)
 
-    def _frame(self, terms: DecisionTerms, names: Sequence[str], now_ms: int) -> ScoreFrame:
+    def _frame(self, terms: DecisionTerms, now_ms: int) -> ScoreFrame:
+        live, canary = terms.serving.live.fingerprint, terms.serving.canary
+        names = {one: features.names for one, features in self._features.by_fingerprint.items()}
         return ScoreFrame(
             settings=self._settings,
-            names=names,
-            fingerprint=terms.serving.live.fingerprint,
+            names=names[live],
+            fingerprint=live,
             code_version=CODE_VERSION,
             revision=terms.serving.revision,
             epochs=terms.epochs,
@@ -222,7 +228,30 @@ class Pipeline:
             now_ms=now_ms,
             headers=terms.headers,
             look_back_days=self._features.look_back_days,
+            canary=None if canary is None else ArmFeatures(canary.model.fingerprint, names[canary.model.fingerprint]),
         )
+
+
+def _in_canary(serving: ServingModels, part: _Part) -> NDArray[np.bool_] | None:
+    """Tell which of the payments that are due a decision the canary decides; None where none runs."""
+    if serving.canary is None:
+        return None
+    cards = part.decoded.columns.card_ids
+    return serving.canary.cards.takes([cards[at] for at in np.flatnonzero(part.due).tolist()])
+
+
+def _undecidable(
+    frame: ScoreFrame, vectors: Mapping[str, NDArray[np.float64]], in_canary: NDArray[np.bool_] | None
+) -> list[Judgement]:
+    """Judge payments by rules after an error, from the features of each one's arm."""
+    if in_canary is None:
+        return judge_undecidable(frame.names, vectors[frame.fingerprint])
+    arms = [CANARY if canary else LIVE for canary in in_canary.tolist()]
+    return [
+        judge_undecidable(features.names, vectors[features.fingerprint][at : at + 1], arm)[0]
+        for at, arm in enumerate(arms)
+        for features in (frame.features(arm),)
+    ]
 
 
 def _require_whole(records: Sequence[Record], part: _Part) -> None:

@@ -18,10 +18,12 @@ from shadow.process import Backoff, ChallengerProcess, QueueSlots
 from shadow.protocol import Setup
 from stream.challenger.misses import MissLog
 from stream.challenger.queue import (
+    ComparisonDue,
     DecisionColumns,
     QueuedDecisions,
     by_destination,
     compare_request,
+    comparisons_due,
     emit_compared,
     take_portion,
 )
@@ -118,20 +120,19 @@ class Comparer:
 
         Those whose features could not be computed are left out.
         """
-        scored = scored.comparable()
-        digest, admitted = serving.challenger, 0
-        if digest is None or not len(scored):
-            return
-        held = self._process.loaded.get(digest)
-        if held is not None and held.fingerprint in scored.vectors and not self._stopping:
-            self._slots, admitted = self._slots.admit(len(scored))
+        for due in comparisons_due(scored, serving):
+            self._offer(due, trace)
+
+    def _offer(self, due: ComparisonDue, trace: BatchTrace) -> None:
+        held, admitted = self._process.loaded.get(due.scorer), 0
+        if held is not None and held.fingerprint in due.scored.vectors and not self._stopping:
+            self._slots, admitted = self._slots.admit(len(due.scored))
         if held is not None and admitted:
-            self._queue.append(
-                QueuedDecisions(digest, DecisionColumns.of(scored, held.fingerprint, admitted), trace, 0, admitted)
-            )
+            columns = DecisionColumns.of(due.scored, held.fingerprint, admitted)
+            self._queue.append(QueuedDecisions(due.scorer, due.challenger, columns, trace, 0, admitted))
             self._idle.clear()
             self._woken.set()
-        self._misses.missed(digest, "skipped", len(scored) - admitted)
+        self._misses.missed(due.challenger, "skipped", len(due.scored) - admitted)
 
     def start(self) -> None:
         """Start the background task; the control log must be followed by then."""
@@ -180,12 +181,12 @@ class Comparer:
         await self._process.check()
         now = now_ms()
         candidates = self._answers.unanswered(self._follower.candidates.model_by_command(shadow=True))
-        challenger = self._follower.lineup.challenger_at(now)
-        await self._misses.report_due(self._in_use(), now)
+        await self._misses.report_due(self._compared(), now)
         for command_id, digest in candidates.items():
             await self._answer(command_id, digest)
-        if challenger and asyncio.get_running_loop().time() >= self._resume_at:
-            await self._ensure(challenger, now - _RETRY_LOADS_MS)
+        if asyncio.get_running_loop().time() >= self._resume_at:
+            for digest in sorted(self._follower.lineup.shadows_at(now)):
+                await self._ensure(digest, now - _RETRY_LOADS_MS)
         await self._unload_unused()
         self._fail_queued("the challenger is not loaded", lambda queued: queued.digest not in self._process.loaded)
         if self._queue:
@@ -193,10 +194,16 @@ class Comparer:
         else:
             await self._wait()
 
+    # What these two return is not to be cached: lineup and queue may change at every await.
+
     def _in_use(self) -> set[str]:
-        """Return the challengers needed now; not to be cached, since lineup and queue may change at every await."""
-        challenger = self._follower.lineup.challenger_at(now_ms())
-        return {queued.digest for queued in self._queue} | ({challenger} if challenger else set())
+        """Return the models that are needed in the shadow now."""
+        return {queued.digest for queued in self._queue} | self._follower.lineup.shadows_at(now_ms())
+
+    def _compared(self) -> set[str]:
+        """Return the models that decisions are compared with now."""
+        compared = self._follower.lineup.compared_at(now_ms())
+        return {queued.challenger for queued in self._queue} | ({compared} if compared else set())
 
     async def _unload_unused(self) -> None:
         """Unload models that are no longer needed; end the process if none is."""
@@ -264,11 +271,11 @@ class Comparer:
             self._queue = deque(queued for queued in self._queue if not affected(queued))
         for queued in failed:
             self._slots = self._slots.release(len(queued))
-            self._misses.missed(queued.digest, "failed", len(queued), why)
+            self._misses.missed(queued.challenger, "failed", len(queued), why)
 
     async def _compare(self, portion: Sequence[QueuedDecisions]) -> None:
         """Have decisions compared and publish the comparisons; decisions without one are counted as failed."""
-        digest, count, why = portion[0].digest, sum(map(len, portion)), "the worker was stopped"
+        challenger, count, why = portion[0].challenger, sum(map(len, portion)), "the worker was stopped"
         failed = count
         try:
             reply = await self._process.compare(compare_request(portion), self._settings.shadow_timeout)
@@ -282,8 +289,8 @@ class Comparer:
             raise
         finally:
             self._slots = self._slots.release(count)
-            self._misses.compared(digest, count - failed)
-            self._misses.missed(digest, "failed", failed, why)
+            self._misses.compared(challenger, count - failed)
+            self._misses.missed(challenger, "failed", failed, why)
 
     async def _publish(self, outgoing: Mapping[Destination, Sequence[Outgoing]]) -> bool:
         """Publish comparisons, with retries for a limited time; tell whether they were acknowledged."""

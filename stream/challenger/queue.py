@@ -3,13 +3,16 @@
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arms import CANARY, LIVE
 from models.policy import Decision
 from shadow.protocol import Compare, CompareResult
 from stream.clock import Stage
+from stream.control.model_cache import ServingModels
 from stream.kafka.publisher import Destination, Headers, Outgoing
 from stream.scoring.encode import Scored
 from stream.scoring.facts import Compared, FactListener
@@ -73,9 +76,13 @@ class RecordPlace:
 
 @dataclass(frozen=True, slots=True)
 class QueuedDecisions:
-    """The decisions from `first` up to (not including) `last` of one batch, queued for one challenger."""
+    """The decisions from `first` up to (not including) `last` of one batch, queued for the model `digest`.
+
+    `challenger` is the model that they are compared with, or that made them: then it is the live one that scores.
+    """
 
     digest: str
+    challenger: str
     columns: DecisionColumns
     trace: BatchTrace
     first: int
@@ -86,10 +93,34 @@ class QueuedDecisions:
         return self.last - self.first
 
 
+class ComparisonDue(NamedTuple):
+    """Decisions that the model `scorer` scores in the shadow, to be compared with `challenger`, or made by it."""
+
+    scorer: str
+    challenger: str
+    scored: Scored
+
+
+def comparisons_due(scored: Scored, serving: ServingModels) -> list[ComparisonDue]:
+    """Return what is to be compared of a batch's decisions.
+
+    A challenger scores what the live model decides. Without one, each side of a canary scores what the other decides.
+    Decisions whose features could not be computed are left out.
+    """
+    challenger, canary, due = serving.challenger, serving.canary, list[ComparisonDue]()
+    if challenger is not None:
+        due.append(ComparisonDue(challenger, challenger, scored.comparable(LIVE)))
+    elif canary is not None:
+        other = canary.model.digest
+        due.append(ComparisonDue(other, other, scored.comparable(LIVE)))
+        due.append(ComparisonDue(serving.live.digest, other, scored.comparable(CANARY, other)))
+    return [one for one in due if len(one.scored)]
+
+
 def take_portion(queue: deque[QueuedDecisions], limit: int) -> list[QueuedDecisions]:
-    """Take the next decisions for one challenger from the queue, at most `limit`; a larger entry is split."""
+    """Take the next decisions for one model from the queue, at most `limit`; a larger entry is split."""
     portion: list[QueuedDecisions] = []
-    while limit and queue and (not portion or queue[0].digest == portion[0].digest):
+    while limit and queue and (not portion or _sides(queue[0]) == _sides(portion[0])):
         queued = queue.popleft()
         middle = min(queued.first + limit, queued.last)
         if middle < queued.last:
@@ -99,8 +130,12 @@ def take_portion(queue: deque[QueuedDecisions], limit: int) -> list[QueuedDecisi
     return portion
 
 
+def _sides(queued: QueuedDecisions) -> tuple[str, str]:
+    return queued.digest, queued.challenger
+
+
 def compare_request(portion: Sequence[QueuedDecisions]) -> Compare:
-    """Return the request to compare decisions of one challenger."""
+    """Return the request to have decisions scored by one model."""
     return Compare(
         portion[0].digest,
         portion[0].columns.matrix.shape[1],
@@ -130,22 +165,27 @@ def emit_compared(portion: Sequence[QueuedDecisions], reply: CompareResult, emit
         if rows:
             emit(_fact(queued, reply, at, rows))
             places = [queued.columns.place(queued.first + row) for row in rows]
-            queued.trace.compared(places, queued.digest, Stage("shadow", reply.start_ns, reply.end_ns))
+            queued.trace.compared(places, queued.challenger, Stage("shadow", reply.start_ns, reply.end_ns))
         at += len(queued)
 
 
 def _fact(queued: QueuedDecisions, reply: CompareResult, at: int, rows: Sequence[int]) -> Compared:
     columns, which = queued.columns, [queued.first + row for row in rows]
-    scores = [reply.scores[at + row] for row in rows]
-    return Compared(
-        queued.digest,
-        [
-            score - live
-            for score, live in zip(scores, [columns.scores[one] for one in which], strict=True)
-            if score is not None and live is not None
-        ],
-        [columns.decisions[one] for one in which],
+    made = [columns.scores[one] for one in which], [columns.decisions[one] for one in which]
+    scored = (
+        [reply.scores[at + row] for row in rows],
         [decision for row in rows if (decision := reply.decisions[at + row]) is not None],
+    )
+    live, challenger = (made, scored) if queued.digest == queued.challenger else (scored, made)
+    return Compared(
+        queued.challenger,
+        [
+            score - live_score
+            for score, live_score in zip(challenger[0], live[0], strict=True)
+            if score is not None and live_score is not None
+        ],
+        live[1],
+        challenger[1],
         [columns.amounts_minor[one] for one in which],
         [columns.currencies[one] for one in which],
     )

@@ -13,7 +13,7 @@ import msgspec
 from models.policy import Decision
 from models.times import parse_time_ms
 from shadow.comparison import Comparison, read_comparison
-from shadow.history import ChallengerHistory, ShadowTerm, Totals, reported_totals
+from shadow.history import ArmAndModel, ChallengerHistory, ShadowTerm, Totals, reported_totals
 from shadow.tally import OffsetSet, Tally
 from stream.clock import now_ms
 from stream.consumer import ValidScores
@@ -98,7 +98,8 @@ class ExpectedComparisons(NamedTuple):
 
     def remove(self, one: Comparison) -> bool:
         """Remove the decision of a comparison, and tell whether it was expected."""
-        offsets = self.offsets.get(DecisionKey(one.source.partition, one.revision, one.live.digest, one.live.decision))
+        made = one.decided
+        offsets = self.offsets.get(DecisionKey(one.source.partition, one.revision, made.digest, made.decision))
         return offsets is not None and offsets.remove(one.source.offset)
 
     @property
@@ -128,7 +129,7 @@ async def report(settings: Settings, digest: str | None, since_ms: int | None, p
     return ShadowReport(
         chosen,
         term,
-        history.lineup.challenger_at(until_ms) == chosen,
+        history.lineup.compared_at(until_ms) == chosen,
         window_ms,
         until_ms,
         eligible,
@@ -145,7 +146,7 @@ def choose(history: ChallengerHistory, digest: str | None, at_ms: int) -> str:
         ReportError: no model is in the shadow, or `digest` matches none or several of its history.
     """
     if digest is None:
-        current = history.lineup.challenger_at(at_ms)
+        current = history.lineup.compared_at(at_ms)
         if current is None:
             past = ", ".join(one[:12] for one in history.challengers[-3:])
             earlier = f"; --digest reports on an earlier one: {past}" if past else ""
@@ -169,8 +170,9 @@ async def _read_expected(
         async for records, share in scores.read():
             for record, score in valid.of(records):
                 decided_ms = parse_time_ms(score.scored_at).epoch_ms
+                made = ArmAndModel(score.arm, None if score.model is None else score.model.digest)
                 if record.offset >= scores.first[record.partition] and history.should_compare(
-                    digest, score.revision, decided_ms
+                    digest, score.revision, decided_ms, made
                 ):
                     expected.add(score)
             progress(topic, share)

@@ -5,8 +5,9 @@ import re
 import click
 import msgspec
 
+from models.arms import BUCKETS, parse_share
 from models.commands import ModelName
-from models.errors import InvalidTimeError
+from models.errors import InvalidShareError, InvalidTimeError
 from models.times import parse_time_ms
 from stream.settings import read_seconds
 
@@ -43,6 +44,22 @@ class Duration(click.ParamType):
         if isinstance(seconds, str):
             self.fail(f"{value!r} is not a duration such as 90, 30min or 2h", param, ctx)
         return seconds
+
+
+class ShareParam(click.ParamType):
+    """Reads `1%` or `0.25 %` as basis points."""
+
+    name = "share"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return basis points, or fail with what was expected."""
+        try:
+            share_bp = parse_share(str(value))
+        except InvalidShareError as error:
+            self.fail(str(error), param, ctx)
+        if share_bp == BUCKETS:
+            self.fail("all cards are no share: promote the model instead", param, ctx)
+        return share_bp
 
 
 class MomentParam(click.ParamType):

@@ -9,6 +9,10 @@ COMMANDS = {
         "stream.cli.bench_histories:batches",
         "Measure CPU and memory of batches of payments at one merchant with a long history, and of ordinary ones.",
     ),
+    "canary": CommandSource(
+        "stream.cli.bench_decisions:canary",
+        "Measure CPU of a decision at a canary of 1, 10 and 50 % against none, alternating, and a model's memory.",
+    ),
     "checks": CommandSource(
         "stream.cli.bench_checks:checks",
         "Measure nanoseconds a byte of each check of input with its worst input; exits with 1 if one is not linear.",

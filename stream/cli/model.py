@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from models.commands import CommandKind
-from stream.cli.arguments import Duration, ModelParam, MomentParam
+from models.commands import NAMES_A_MODEL, CommandKind
+from stream.cli.arguments import Duration, ModelParam, MomentParam, ShareParam
 from stream.cli.commands import reason_option, refused_arguments, send, wait_option
 from stream.cli.extras import needs
 from stream.cli.output import Command, json_option
@@ -42,11 +42,16 @@ def _wish_options(function: Command) -> Command:
 _watch_option = click.option(
     "--watch", type=Duration(), help="How long the previous model stays in the shadow, e.g. 30min; 0: not at all."
 )
+_canary_options = (
+    click.option("--salt", help="Keys the hash that chooses the cards; by default the command's id."),
+    click.option(
+        "--share", "share_bp", type=ShareParam(), required=True, help="Of the cards, e.g. 1%; in steps of 0.01%."
+    ),
+)
 
 
 def _command(kind: CommandKind, name: str, help_text: str) -> None:
     """Register one command to the workers."""
-    takes_model = kind in (CommandKind.CHALLENGE, CommandKind.PROMOTE)
 
     def run(digest: str | None = None, **options: Any) -> None:  # noqa: ANN401 - click's options
         settings, as_json = settings_or_refuse(), options.pop("as_json")
@@ -57,7 +62,10 @@ def _command(kind: CommandKind, name: str, help_text: str) -> None:
     decorated: Callable[..., None] = _wish_options(run)
     if kind is CommandKind.PROMOTE:
         decorated = _watch_option(decorated)
-    if takes_model:
+    if kind is CommandKind.CANARY:
+        for option in _canary_options:
+            decorated = option(decorated)
+    if kind in NAMES_A_MODEL:
         decorated = click.argument("digest", type=ModelParam(), metavar="MODEL")(decorated)
     model.command(name, help=help_text)(decorated)
 
@@ -67,8 +75,19 @@ _command(
 )
 _command(CommandKind.WITHDRAW, "withdraw", "Take the challenger out of the shadow.")
 _command(CommandKind.PROMOTE, "promote", "Make MODEL live, once every worker is ready with it.")
-_command(CommandKind.ROLL_BACK, "rollback", "Return to the model that was live before.")
-_command(CommandKind.DEMOTE, "demote", "Return to the model that was live before, and quarantine the live one.")
+_command(
+    CommandKind.CANARY,
+    "canary",
+    "Let MODEL decide for a share of the cards, once every worker is ready with it; or change its share.",
+)
+_command(CommandKind.END_CANARY, "end-canary", "End the canary: the live model decides for all cards again.")
+_command(CommandKind.ROLL_BACK, "rollback", "Return to the model that was live before; while a canary runs, end it.")
+_command(
+    CommandKind.DEMOTE,
+    "demote",
+    "Return to the model that was live before, and quarantine the live one; while a canary runs, end it, and "
+    "quarantine its model.",
+)
 
 
 @model.command("import")

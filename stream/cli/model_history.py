@@ -11,6 +11,7 @@ import click
 import msgspec
 from aiokafka.errors import KafkaError
 
+from models.arms import Canary, share_text
 from models.deadline import in_thread
 from models.errors import ModelError
 from models.overview import SHORT_DIGEST, ModelOverview, overviews
@@ -94,8 +95,13 @@ def _roles_facts(roles: ModelRoles, names: Names) -> dict[str, Any]:
     return {
         "live": _model_facts(roles.live, names),
         "challenger": _model_facts(roles.challenger, names),
+        "canary": roles.canary and {**(_model_facts(roles.canary.model, names) or {}), **_share_facts(roles.canary)},
         "quarantined": [_model_facts(digest, names) for digest in sorted(roles.quarantined)],
     }
+
+
+def _share_facts(canary: Canary) -> dict[str, Any]:
+    return {"share_bp": canary.share_bp, "salt": canary.salt}
 
 
 def _model_facts(digest: str | None, names: Names) -> dict[str, Any] | None:
@@ -128,12 +134,18 @@ def _changes(entry: HistoryEntry, names: Names) -> Iterator[str]:
         yield "void: it changed nothing, another verdict came first"
     if before.live != after.live:
         yield f"live: {_label(before.live, names)} -> {_label(after.live, names)}"
+    if before.canary != after.canary:
+        yield f"canary: {_canary(before.canary, names)} -> {_canary(after.canary, names)}"
     if before.challenger != after.challenger:
         yield f"shadow: {_label(before.challenger, names)} -> {_label(after.challenger, names)}{_until(entry)}"
     for digest in sorted(after.quarantined - before.quarantined):
         yield f"quarantined: {_label(digest, names)}"
     for digest in sorted(before.quarantined - after.quarantined):
         yield f"no longer quarantined: {_label(digest, names)}"
+
+
+def _canary(canary: Canary | None, names: Names) -> str:
+    return "none" if canary is None else f"{_label(canary.model, names)} at {share_text(canary.share_bp)}"
 
 
 def _label(digest: str | None, names: Names) -> str:

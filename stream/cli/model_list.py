@@ -24,7 +24,7 @@ from stream.control.client import read_fold
 from stream.errors import ControlLogError
 from stream.settings import Settings
 
-_ORDER = {"live": 0, "challenger": 1, "before": 2}
+_ORDER = {"live": 0, "canary": 1, "challenger": 2, "before": 3}
 _METRICS = {"AUC": "auc", "AP": "average_precision", "CP100": "card_precision_at_100"}
 """The headings of the metrics that the table has; `model show` has all."""
 _NARROW_METRICS = ("AUC", "AP")

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import click
 
+from models.arms import share_text
 from models.lineup import Lineup
 from models.logins import without_logins
 from stream.clock import now_ms
@@ -17,33 +18,39 @@ _SHOWN = {"before": "live before"}
 
 
 class Roles(NamedTuple):
-    """Roles by digest (`live`, `challenger`, `before`: the roll-back target, `quarantined`), and the revision.
+    """Roles by digest, and the revision.
 
-    The revision is None where the control log could not be read: then no role is known.
+    They are `live`, `canary`, `challenger`, `before` (the roll-back target) and `quarantined`.
+    The revision is None where the control log could not be read: then no role is known. `share` is the canary's.
     """
 
     by_digest: Mapping[str, str]
     revision: int | None
+    share: str | None = None
 
     def text(self, digest: str) -> str:
         """Return a model's role for people; empty if it has none, a question mark if none is known."""
         if self.revision is None:
             return "?"
         role = self.by_digest.get(digest, "")
+        if role == "canary":
+            return f"canary {self.share}"
         return _SHOWN.get(role, role)
 
 
 def roles_of(lineup: Lineup) -> Roles:
     """Return the present roles; of several roles of a model, the one that matters most."""
     found = dict.fromkeys(lineup.quarantined, "quarantined")
+    canary = lineup.canary
     for digest, role in (
         (lineup.rollback_target, "before"),
         (lineup.challenger_at(now_ms()), "challenger"),
+        (canary and canary.model, "canary"),
         (lineup.live, "live"),
     ):
         if digest is not None:
             found[digest] = role
-    return Roles(found, lineup.revision)
+    return Roles(found, lineup.revision, None if canary is None else share_text(canary.share_bp))
 
 
 UNKNOWN = Roles({}, None)

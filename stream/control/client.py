@@ -60,6 +60,8 @@ class CommandRequest:
     """A command to send; it expires after `wait` seconds.
 
     `watch` is for how many seconds a promotion keeps its predecessor in the shadow; None: the workers' setting.
+    `share_bp` is a canary's share of the cards in 0.01 %, `salt` what the cards' hash is keyed with; None: the id of
+    the command that starts it.
     `partition` names what a loss or unreadable records are accepted of.
 
     Raises:
@@ -74,6 +76,8 @@ class CommandRequest:
     expected_revision: int | None = None
     force: bool = False
     watch: float | None = None
+    share_bp: int | None = None
+    salt: str | None = None
     partition: PartitionArguments | None = None
 
     def __post_init__(self) -> None:
@@ -93,6 +97,8 @@ class CommandRequest:
             "reason": self.reason,
             "force": self.force,
             "watch_seconds": None if self.watch is None else math.ceil(self.watch),
+            "share_bp": self.share_bp,
+            "salt": self.salt,
             **({} if self.partition is None else self.partition._asdict()),
         }
 

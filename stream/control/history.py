@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from models.arms import Canary
 from models.commands import Command, Event, EventKind
 from models.errors import InvalidTimeError
 from models.lineup import Lineup, follow
@@ -16,15 +17,18 @@ class ModelRoles:
     live: str | None
     challenger: str | None
     quarantined: frozenset[str]
+    canary: Canary | None = None
 
-    def of(self, digest: str) -> tuple[bool, bool, bool]:
-        """Tell whether a model is live, is the challenger, and is quarantined."""
-        return digest == self.live, digest == self.challenger, digest in self.quarantined
+    def of(self, digest: str) -> tuple[bool, bool, bool, int]:
+        """Tell whether a model is live, is the challenger, and is quarantined, and its canary's share, 0 if none."""
+        share_bp = self.canary.share_bp if self.canary is not None and self.canary.model == digest else 0
+        return digest == self.live, digest == self.challenger, digest in self.quarantined, share_bp
 
     @property
     def digests(self) -> frozenset[str]:
         """All models that have a role."""
-        return self.quarantined | {digest for digest in (self.live, self.challenger) if digest is not None}
+        named = (self.live, self.challenger, self.canary and self.canary.model)
+        return self.quarantined | {digest for digest in named if digest is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,7 @@ def _command_of(event: Event, commands: Mapping[str, Command]) -> Command | None
 
 
 def _roles(lineup: Lineup, at_ms: int) -> ModelRoles:
-    return ModelRoles(lineup.live, lineup.challenger_at(at_ms), lineup.quarantined)
+    return ModelRoles(lineup.live, lineup.challenger_at(at_ms), lineup.quarantined, lineup.canary)
 
 
 def _at_ms(event: Event) -> int:

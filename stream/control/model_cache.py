@@ -1,4 +1,4 @@
-"""The models that a worker keeps loaded: the live one, the roll-back target, and candidates that may go live.
+"""The models that a worker keeps loaded: live, the canary's, the roll-back target, and candidates that may decide.
 
 Challengers are loaded in a process of their own. Models load off the event loop and beside one another, so that one
 that the repository does not return delays no other; a faulty artifact becomes an answer on `model-events`, never a
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+from models.arms import Canary
 from models.deadline import in_thread
 from models.judge import HeldArtifact
 from models.loading import Model, VectoriseProbe, load
@@ -30,14 +31,27 @@ _MOST_CANDIDATES = 4
 """How many candidates load at a time: each takes a thread, and the memory of a model."""
 
 
+class CanaryModel(NamedTuple):
+    """The model that decides for a share of the cards, and which these are."""
+
+    model: Model
+    cards: Canary
+
+
 class ServingModels(NamedTuple):
-    """The models that decide at `revision`: the live one, the fallback if it fails, and the current challenger."""
+    """The models that decide at `revision`: the live one, the fallback if it fails, the challenger, and the canary."""
 
     revision: int
     live: Model
     fallback: Model | None
     challenger: str | None = None
     """The digest of the model that is in the shadow now."""
+    canary: CanaryModel | None = None
+
+    @property
+    def compares(self) -> bool:
+        """Whether decisions are compared: with a challenger, or with the other side of a canary."""
+        return self.challenger is not None or self.canary is not None
 
 
 WarmupProblems = Callable[[str], tuple[Problem, ...]]
@@ -122,13 +136,19 @@ class LoadedModels:
         self._models = {digest: model for digest, model in self._models.items() if digest in digests}
 
     def serving(self) -> ServingModels | None:
-        """Return the models that decide now; None while no model is live or the live model is not loaded."""
+        """Return the models that decide now; None while no model is live or one that decides is not loaded."""
         lineup = self._follower.lineup
         live = self._models.get(lineup.live or "")
         if not self._follower.caught_up or live is None:
             return None
+        canary = None
+        if lineup.canary is not None:
+            model = self._models.get(lineup.canary.model)
+            if model is None:
+                return None
+            canary = CanaryModel(model, lineup.canary)
         fallback = self._models.get(lineup.rollback_target or "")
-        return ServingModels(lineup.revision, live, fallback, lineup.challenger_at(now_ms()))
+        return ServingModels(lineup.revision, live, fallback, lineup.challenger_at(now_ms()), canary)
 
 
 class ModelCache:
@@ -162,10 +182,12 @@ class ModelCache:
             return ["the control log has not been read to its end"]
         if lineup.live is None:
             return ["no model is live: train one and `fraudstream model promote` it"]
-        if lineup.live in self._models:
-            return []
-        why = "; ".join(problem.detail for problem in self._failures.problems(lineup.live)) or "loading"
-        return [f"revision {lineup.revision} needs model {lineup.live[:12]}: {why}"]
+        return [
+            f"revision {lineup.revision} needs model {digest[:12]}: "
+            + ("; ".join(problem.detail for problem in self._failures.problems(digest)) or "loading")
+            for digest in sorted(lineup.deciding)
+            if digest not in self._models
+        ]
 
     def held(self, digest: str) -> HeldArtifact | tuple[Problem, ...]:
         """Return what is known of a model without asking the repository: that it is loaded, or why it could not be."""

@@ -13,6 +13,7 @@ AttributeName = Literal[
     "db.operation.name",
     "db.system.name",
     "error.type",
+    "fraudstream.arm",
     "fraudstream.batch.size",
     "fraudstream.command.outcome",
     "fraudstream.decided_by",

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from features.history.store import NOWHERE, Observed
+from models.arms import CANARY, LIVE
 from models.policy import Decision
 from models.times import format_time
 from stream.contract.outputs import DecidedBy, ModelName, Positions, Score, Source
@@ -29,11 +31,19 @@ UNDECIDABLE = "undecidable"
 _encode = msgspec.json.Encoder().encode
 
 
+class ArmFeatures(NamedTuple):
+    """The features that an arm's model was trained on."""
+
+    fingerprint: str
+    names: Sequence[str]
+
+
 @dataclass(frozen=True, slots=True)
 class ScoreFrame:
     """What all scores of a batch share: `epochs` by partition, `log` of the transactions' topic.
 
-    `headers` returns those of a record's score; `look_back_days` is how far the deployment's features look.
+    `names` and `fingerprint` are those of the live model's features, `canary` has those of the canary's. `headers`
+    returns those of a record's score; `look_back_days` is how far the deployment's features look.
     """
 
     settings: Settings
@@ -46,11 +56,19 @@ class ScoreFrame:
     headers: Callable[[Record], Headers]
     log: int = 0
     look_back_days: int = 0
+    canary: ArmFeatures | None = None
+
+    def features(self, arm: str) -> ArmFeatures:
+        """Return the features of an arm's model."""
+        return self.canary if arm == CANARY and self.canary else ArmFeatures(self.fingerprint, self.names)
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The result for one payment; `score` and `band` are None if no model gave a score."""
+    """The result for one payment; `score` and `band` are None if no model gave a score.
+
+    `arm` is as assigned, also where another model or the rules stood in for the arm's own.
+    """
 
     score: float | None
     band: int | None
@@ -58,6 +76,7 @@ class Judgement:
     decided_by: DecidedBy
     model: ModelName | None
     degraded: tuple[str, ...] = ()
+    arm: str = LIVE
 
 
 Judged = tuple[NDArray[np.intp], Mapping[str, NDArray[np.float64]], Sequence[Judgement]]
@@ -105,9 +124,19 @@ class Scored:
             [one for part in some for one in part.outgoing],
         )
 
-    def comparable(self) -> "Scored":
-        """Return the decisions that a challenger can make too: those of which all features are known."""
-        return self._at([at for at, one in enumerate(self.judgements) if UNDECIDABLE not in one.degraded])
+    def comparable(self, arm: str, digest: str | None = None) -> "Scored":
+        """Return the decisions of an arm that another model can make too: those of which all features are known.
+
+        With `digest`, only those that this model made.
+        """
+        return self._at(
+            [
+                at
+                for at, one in enumerate(self.judgements)
+                if one.arm == arm and UNDECIDABLE not in one.degraded
+                if digest is None or (one.model is not None and one.model.digest == digest)
+            ]
+        )
 
     def of(self, partitions: Iterable[int]) -> "Scored":
         """Return the decisions of some partitions."""
@@ -139,12 +168,14 @@ def encode(frame: ScoreFrame, decoded: Decoded, observed: Observed, judged: Judg
     """Encode a score for each decided transaction, in the order of the batch."""
     out: list[Outgoing] = []
     which, vectors, judgements = judged
-    matrix = vectors[frame.fingerprint]
+    arms = {arm: frame.features(arm) for arm in {judgement.arm for judgement in judgements}}
+    rows = {arm: vectors[features.fingerprint].tolist() for arm, features in arms.items()}
     judgements = _add_reasons(judgements, _marked(frame, observed, which))
     scored_at = format_time(frame.now_ms)
-    for at, vector, judgement, positions in zip(
-        which.tolist(), matrix.tolist(), judgements, _positions(observed, which), strict=True
+    for row, (at, judgement, positions) in enumerate(
+        zip(which.tolist(), judgements, _positions(observed, which), strict=True)
     ):
+        features = arms[judgement.arm]
         record, accepted = decoded.records[at], decoded.accepted[at]
         transaction = accepted.transaction
         score = Score(
@@ -159,12 +190,12 @@ def encode(frame: ScoreFrame, decoded: Decoded, observed: Observed, judged: Judg
             decision=judgement.decision,
             decided_by=judgement.decided_by,
             model=judgement.model,
-            arm="live",
+            arm=judgement.arm,
             deployment=frame.settings.deployment,
             revision=frame.revision,
-            fingerprint=frame.fingerprint,
+            fingerprint=features.fingerprint,
             code_version=frame.code_version,
-            features=_features(frame, vector, judgement),
+            features=_named(frame.settings, features.names, rows[judgement.arm][row], judgement),
             positions=positions,
             degraded=judgement.degraded,
             dropped=accepted.dropped,
@@ -215,11 +246,13 @@ def _add_reasons(
     return judgements
 
 
-def _features(frame: ScoreFrame, vector: list[float], judgement: Judgement) -> dict[str, float | None] | None:
+def _named(
+    settings: Settings, names: Sequence[str], vector: list[float], judgement: Judgement
+) -> dict[str, float | None] | None:
     """Return the vector by feature name, or None if the setting excludes it; NaN becomes null in JSON."""
-    wanted = frame.settings.score_features
+    wanted = settings.score_features
     if wanted == "none" or (wanted == "alerts" and judgement.decision is Decision.APPROVE):
         return None
     if UNDECIDABLE in judgement.degraded and all(map(isnan, vector)):
         return None  # nothing could be computed
-    return dict(zip(frame.names, vector, strict=True))
+    return dict(zip(names, vector, strict=True))

@@ -1,15 +1,18 @@
-"""Score a matrix with the live model; if that fails, row by row, then with the fallback model, then by rules.
+"""Score each payment with the model of its arm; if that fails, row by row, then with others, and at last by rules.
+
+Where the canary fails on a row, live stands in for it; where live fails, the model that was live before.
 
 The rule policy decides where no model can, so that every payment gets a decision. It is deliberately simple and mild:
 it never declines, and sends to review what an analyst would check first.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arms import CANARY, LIVE
 from models.errors import ScoringError
 from models.loading import Model
 from models.policy import Decision, bands
@@ -24,9 +27,11 @@ REVIEW_ABOVE = {
 }
 """The value of each feature above which a payment is reviewed; undefined and missing features are ignored."""
 LIVE_MODEL_FAILED = "live_model_failed"
+CANARY_MODEL_FAILED = "canary_model_failed"
 NO_MODEL = "no_model"
 
 Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 
 def decide_by_rules(names: Sequence[str], vector: NDArray[np.float64]) -> Decision:
@@ -35,14 +40,6 @@ def decide_by_rules(names: Sequence[str], vector: NDArray[np.float64]) -> Decisi
     if any(values.get(name, 0.0) > limit for name, limit in REVIEW_ABOVE.items()):
         return Decision.REVIEW
     return Decision.APPROVE
-
-
-def judge_undecidable(names: Sequence[str], matrix: Floats) -> list[Judgement]:
-    """Judge n payments by rules after an error; features that cannot be computed are NaN."""
-    return [
-        Judgement(None, None, decide_by_rules(names, vector), DecidedBy.RULES, None, (UNDECIDABLE,))
-        for vector in matrix
-    ]
 
 
 class VectorSource(Protocol):
@@ -57,37 +54,78 @@ class VectorSource(Protocol):
         ...
 
 
-def score(serving: ServingModels, vectors: VectorSource) -> list[Judgement]:
-    """Judge n payments; each model uses the features that it was trained on."""
+class _Rung(NamedTuple):
+    """A model that may decide for an arm, and what its decision says if those before it have failed."""
+
+    model: Model
+    decided_by: DecidedBy
+    degraded: tuple[str, ...]
+
+
+def judge_undecidable(names: Sequence[str], matrix: Floats, arm: str = LIVE) -> list[Judgement]:
+    """Judge n payments of an arm by rules after an error; features that cannot be computed are NaN."""
+    return [
+        Judgement(None, None, decide_by_rules(names, vector), DecidedBy.RULES, None, (UNDECIDABLE,), arm)
+        for vector in matrix
+    ]
+
+
+def score(serving: ServingModels, vectors: VectorSource, in_canary: Flags | None = None) -> list[Judgement]:
+    """Judge n payments; each model uses the features that it was trained on.
+
+    `in_canary` of shape (n,) marks those that the canary decides; None: none of them.
+    """
     matrix = vectors.of(serving.live.fingerprint)
-    if not len(matrix):
+    if in_canary is None or not in_canary.any():
+        return _score_arm(serving, vectors, LIVE, np.arange(len(matrix)))
+    rows = {LIVE: np.flatnonzero(~in_canary), CANARY: np.flatnonzero(in_canary)}
+    found = {arm: iter(_score_arm(serving, vectors, arm, which)) for arm, which in rows.items()}
+    return [next(found[CANARY if canary else LIVE]) for canary in in_canary.tolist()]
+
+
+def _score_arm(serving: ServingModels, vectors: VectorSource, arm: str, rows: NDArray[np.intp]) -> list[Judgement]:
+    """Judge the payments of one arm, at some rows of the vectors."""
+    if not len(rows):
         return []
+    ladder = _ladder(serving, arm)
+    matrix = vectors.of(ladder[0].model.fingerprint)
     try:
-        return _by_model(serving.live, matrix, DecidedBy.MODEL)
+        return _by_model(ladder[0], matrix if len(rows) == len(matrix) else matrix[rows], arm)
     except ScoringError:
-        return [_score_row(serving, vectors, at) for at in range(len(matrix))]
+        return [_score_row(ladder, vectors, arm, at) for at in rows.tolist()]
 
 
-def _score_row(serving: ServingModels, vectors: VectorSource, at: int) -> Judgement:
+def _ladder(serving: ServingModels, arm: str) -> list[_Rung]:
+    """Return the models that may decide for an arm, in the order in which they are tried."""
+    models: list[tuple[Model | None, str]] = [(serving.live, LIVE_MODEL_FAILED), (serving.fallback, NO_MODEL)]
+    if arm == CANARY and serving.canary is not None:
+        models.insert(0, (serving.canary.model, CANARY_MODEL_FAILED))
+    rungs, failed = list[_Rung](), tuple[str, ...]()
+    for model, failure in models:
+        if model is not None:
+            rungs.append(_Rung(model, DecidedBy.FALLBACK if failed else DecidedBy.MODEL, failed))
+            failed = (*failed, failure)
+    return rungs
+
+
+def _score_row(ladder: Sequence[_Rung], vectors: VectorSource, arm: str, at: int) -> Judgement:
     """Judge one payment with the first model that can score it, else by rules."""
-    candidates = [(serving.live, DecidedBy.MODEL, ()), (serving.fallback, DecidedBy.FALLBACK, (LIVE_MODEL_FAILED,))]
-    for model, decided_by, degraded in candidates:
-        if model is None:
-            continue
+    for rung in ladder:
         try:
-            return _by_model(model, vectors.of(model.fingerprint)[at : at + 1], decided_by, degraded)[0]
+            return _by_model(rung, vectors.of(rung.model.fingerprint)[at : at + 1], arm)[0]
         except ScoringError:
             continue
-    live = serving.live.fingerprint
-    decision = decide_by_rules(vectors.names(live), vectors.of(live)[at])
-    return Judgement(None, None, decision, DecidedBy.RULES, None, (LIVE_MODEL_FAILED, NO_MODEL))
+    first = ladder[0].model.fingerprint
+    decision = decide_by_rules(vectors.names(first), vectors.of(first)[at])
+    failed = (*(CANARY_MODEL_FAILED,) * (arm == CANARY), LIVE_MODEL_FAILED, NO_MODEL)
+    return Judgement(None, None, decision, DecidedBy.RULES, None, failed, arm)
 
 
-def _by_model(model: Model, matrix: Floats, decided_by: DecidedBy, degraded: tuple[str, ...] = ()) -> list[Judgement]:
-    scores = model.score(matrix)
+def _by_model(rung: _Rung, matrix: Floats, arm: str) -> list[Judgement]:
+    model, scores = rung.model, rung.model.score(matrix)
     name = ModelName(model.name, model.version, model.digest)
     return [
-        Judgement(value, band, decision, decided_by, name, degraded)
+        Judgement(value, band, decision, rung.decided_by, name, rung.degraded, arm)
         for value, band, decision in zip(
             scores.tolist(), bands(scores).tolist(), model.policy.decide(scores), strict=True
         )

@@ -36,6 +36,7 @@ MetricName = Literal[
     "fraudstream.cache.evictions",
     "fraudstream.cache.lookups",
     "fraudstream.cache.size",
+    "fraudstream.canary.share",
     "fraudstream.control_log.lost",
     "fraudstream.control_log.unsaved",
     "fraudstream.dead_letters",
@@ -133,6 +134,13 @@ CATALOGUE: dict[MetricName, Metric] = {
         "Memory of the histories that this worker caches.",
         "sizing a worker's memory.",
     ),
+    "fraudstream.canary.share": Metric(
+        MetricKind.GAUGE,
+        "1",
+        (),
+        "The share of the cards that a canary decides, from 0 to 1; 0 without one.",
+        "a rollout runs: compare the arms of `fraudstream.decisions`.",
+    ),
     "fraudstream.control_log.lost": Metric(
         MetricKind.GAUGE,
         "{record}",
@@ -178,9 +186,9 @@ CATALOGUE: dict[MetricName, Metric] = {
     "fraudstream.decisions": Metric(
         MetricKind.COUNTER,
         "{decision}",
-        ("decision", "decided_by"),
-        "Decisions written, by decision and by what decided.",
-        "the approval rate changes, or anything but `model` decides.",
+        ("decision", "decided_by", "arm"),
+        "Decisions written, by decision, by what decided, and by arm: `live` or `canary`.",
+        "the approval rate changes, anything but `model` decides, or a canary decides otherwise than live.",
     ),
     "fraudstream.degraded": Metric(
         MetricKind.COUNTER,

@@ -28,6 +28,7 @@ from opentelemetry.sdk.metrics.export import (
 from prometheus_client import CollectorRegistry
 
 from features.history.store import LabelStatus
+from models.arms import LIVE
 from models.policy import Decision
 from stream.clock import Stage, now_ms
 from stream.contract.codes import DeadLetterCode
@@ -45,7 +46,7 @@ from stream.scoring.facts import (
     Retried,
     VoidFound,
 )
-from stream.scoring.score import LIVE_MODEL_FAILED, NO_MODEL
+from stream.scoring.score import CANARY_MODEL_FAILED, LIVE_MODEL_FAILED, NO_MODEL
 from stream.scoring.two_partitions import CARD_ON_TWO_PARTITIONS
 from stream.settings import Settings
 from stream.telemetry.catalogue import CATALOGUE, MetricKind, MetricName
@@ -62,6 +63,7 @@ Gauges = Mapping[MetricName, Callable[[], Mapping[Values, float]]]
 Called from the thread that collects: it must only read."""
 _NS_A_MS = 1_000_000
 _REASONS = (
+    CANARY_MODEL_FAILED,
     CARD_ON_TWO_PARTITIONS,
     HISTORY_INCOMPLETE,
     HISTORY_YOUNG,
@@ -179,7 +181,7 @@ class MetricTotals:
         counts["fraudstream.unknown_fields"][(self._transactions,)] += fact.unknown
         if not len(scored):
             return
-        counts["fraudstream.decisions"].update((one.decision, one.decided_by) for one in scored.judgements)
+        counts["fraudstream.decisions"].update((one.decision, one.decided_by, one.arm) for one in scored.judgements)
         counts["fraudstream.degraded"].update((reason,) for one in scored.judgements for reason in one.degraded)
         # Headers have names of their producers' choice, so they count as one field.
         counts["fraudstream.dropped_fields"].update(
@@ -237,7 +239,7 @@ def _initial_series(transactions: str, labels: str) -> Iterator[tuple[MetricName
     """Yield the series whose attribute values are known beforehand."""
     plain = (name for name, metric in CATALOGUE.items() if metric.kind is MetricKind.COUNTER and not metric.attributes)
     yield from ((name, ()) for name in plain)
-    yield from (("fraudstream.decisions", pair) for pair in product(Decision, DecidedBy))
+    yield from (("fraudstream.decisions", pair) for pair in product(Decision, DecidedBy, (LIVE,)))
     yield from (("fraudstream.dead_letters", pair) for pair in product((transactions, labels), DeadLetterCode))
     yield from (("fraudstream.degraded", (reason,)) for reason in _REASONS)
     yield from (("fraudstream.history.reapplied", (topic.name,)) for topic in (TRANSACTIONS, LABELS))

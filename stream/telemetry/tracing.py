@@ -230,11 +230,13 @@ class SampledBatchTrace:
     def decided(self, fact: Decided) -> None:
         """End the spans, each with its record's result."""
         self._redis_called = not fact.stopgap
-        model: Attributes = {"fraudstream.revision": fact.revision, "fraudstream.model.digest": fact.digest}
+        revision: Attributes = {"fraudstream.revision": fact.revision}
         results = _dead_letters(fact.dead)
         for record, judgement in zip(fact.scored.records, fact.scored.judgements, strict=True):
             if _place(record) in self._sampled:
-                results[_place(record)] = model | {
+                results[_place(record)] = revision | {
+                    "fraudstream.arm": judgement.arm,
+                    "fraudstream.model.digest": fact.digest if judgement.model is None else judgement.model.digest,
                     "fraudstream.outcome": "decided",
                     "fraudstream.decision": judgement.decision,
                     "fraudstream.decided_by": judgement.decided_by,

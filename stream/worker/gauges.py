@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 
 from features.history.store import Entity
 from features.redis.cache import CacheStats
+from models.arms import BUCKETS
 from stream.control.model_cache import LoadedModels
 from stream.kafka.held_back import HeldBack
 from stream.kafka.stray import given_up_as_error
@@ -91,6 +92,7 @@ class GaugeSources:
                 for result, count in (("hit", use.hits), ("miss", use.misses))
             },
             "fraudstream.cache.size": lambda: {(kind.value,): use.held_bytes for kind, use in self._cache_stats()},
+            "fraudstream.canary.share": lambda: _one(self._canary_share()),
             "fraudstream.control_log.lost": lambda: _one(self.lost_events()),
             "fraudstream.control_log.unsaved": lambda: _one(self.unsaved_events()),
             "fraudstream.halted": lambda: _one(consumer.halted if (consumer := self.consumer()) else 0),
@@ -127,12 +129,17 @@ class GaugeSources:
         owned = {} if consumer is None else consumer.owned
         return {(topic,): owned.get(topic, 0) for topic in self.topics}
 
+    def _canary_share(self) -> float:
+        serving = self.models.serving()
+        return 0.0 if serving is None or serving.canary is None else serving.canary.cards.share_bp / BUCKETS
+
     def _model_info(self) -> Iterator[Values]:
         """Return role, digest, name and version of each model; of the challenger, the worker knows only the digest."""
         serving = self.models.serving()
         if serving is None:
             return
-        for role, model in (("live", serving.live), ("before", serving.fallback)):
+        canary = None if serving.canary is None else serving.canary.model
+        for role, model in (("live", serving.live), ("canary", canary), ("before", serving.fallback)):
             if model is not None:
                 yield role, model.digest[:_SHOWN_DIGITS], model.name, model.version
         if serving.challenger is not None:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from aiokafka import TopicPartition
 
+from models.arms import share_text
 from models.commands import CommandKind, Event, EventKind
 from models.lineup import Lineup
 from stream.control.follower import Follower
@@ -41,6 +42,8 @@ _VERBS = {
     CommandKind.DEMOTE: "demoted the live model, back to",
     CommandKind.CHALLENGE: "challenger is",
     CommandKind.WITHDRAW: "challenger withdrawn",
+    CommandKind.CANARY: "canary is",
+    CommandKind.END_CANARY: "ended the canary, live for all cards is",
 }
 
 
@@ -133,7 +136,9 @@ class LineupChanges:
         """Return the revision and the live model, as it is logged when a worker gets ready."""
         lineup = self._follower.lineup
         shadow = f", challenger {self.model(lineup.challenger)}" if lineup.challenger else ""
-        return f"revision {lineup.revision}, live model {self.model(lineup.live)}{shadow}"
+        canary = lineup.canary
+        share = "" if canary is None else f", canary {self.model(canary.model)} at {share_text(canary.share_bp)}"
+        return f"revision {lineup.revision}, live model {self.model(lineup.live)}{share}{shadow}"
 
     def model(self, digest: str | None) -> str:
         """Return the name, version and abbreviated digest of a model; its digest alone if it is not loaded here."""
@@ -146,7 +151,11 @@ class LineupChanges:
     def _log(self, event: Event, lineup: Lineup) -> None:
         command = CommandKind(event.command or CommandKind.PROMOTE)
         digest = event.model or (None if command is CommandKind.WITHDRAW else lineup.live)
+        if event.model is None and command in (CommandKind.ROLL_BACK, CommandKind.DEMOTE):
+            command = CommandKind.END_CANARY  # that is what they do while one runs
         what = f"{_VERBS[command]} {self.model(digest)}" if digest else _VERBS[command]
+        if event.share_bp is not None:
+            what += f" at {share_text(event.share_bp)}"
         found = None if digest is None else self._models.get(digest)
         actor, reason = (redact_text(text or "") for text in (event.actor, event.reason))
         log.info(

@@ -68,7 +68,7 @@ def test_a_time_of_the_right_form_that_does_not_exist_is_a_problem_of_its_field(
 
 
 def test_all_problems_are_returned_at_once_with_the_command_id() -> None:
-    answer = read(kind="canary", share_bp=10_001, actor=..., expires_at="tomorrow", model="LATEST", force="yes")
+    answer = read(kind="split", share_bp=10_001, actor=..., expires_at="tomorrow", model="LATEST", force="yes")
     assert isinstance(answer, UnreadableRecord)
     assert (answer.command_id, answer.deployment) == ("c-1", "default")
     assert set(codes(answer)) == {
@@ -87,6 +87,17 @@ def test_all_problems_are_returned_at_once_with_the_command_id() -> None:
         ({"model": ...}, "model"),
         ({"model": "0123abc"}, "model"),
         ({"kind": "demote"}, "model"),
+        ({"kind": "canary"}, "share_bp"),
+        ({"kind": "canary", "share_bp": 0}, "share_bp"),
+        ({"kind": "canary", "share_bp": 10_000}, "share_bp"),
+        ({"kind": "canary", "share_bp": 1, "salt": "ü"}, "salt"),
+        ({"kind": "canary", "share_bp": 1, "watch_seconds": 1}, "watch_seconds"),
+        ({"kind": "canary", "share_bp": 1, "model": ...}, "model"),
+        ({"kind": "end_canary"}, "model"),
+        ({"share_bp": 100}, "share_bp"),
+        ({"salt": "s"}, "salt"),
+        ({"arms": {"a": 5_000}}, "arms"),
+        ({"kind": "roll_back", "model": ..., "watch_seconds": 60}, "watch_seconds"),
         ({"kind": 7}, "kind"),
         ({"command_id": "c 1"}, "command_id"),
         ({"command_id": "c-1\n"}, "command_id"),

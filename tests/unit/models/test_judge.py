@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from models.arms import Canary
 from models.commands import Command, CommandKind, EventKind, UnreadableRecord
 from models.judge import (
     Accepted,
@@ -194,8 +195,6 @@ def test_a_promotion_is_watched_unless_another_challenger_is_there(lineup: Any, 
 
 
 def test_only_a_promotion_is_watched() -> None:
-    verdict = judge(LIVE, command("roll_back", None, watch_seconds=60), fleet(B), ISSUED)
-    assert codes(verdict) == [ProblemCode.INVALID_FIELD]
     assert judge(LIVE, command("roll_back", None), replace(fleet(B), watch_ms=5_000), ISSUED) == Accepted(5, B)
 
 
@@ -204,12 +203,6 @@ def test_a_finished_watch_leaves_nothing_to_withdraw_and_a_watched_model_may_bec
     assert judge(watched, command("withdraw", None), fleet(None), ISSUED) == Accepted(5, None)
     assert codes(judge(watched, command("withdraw", None), fleet(None), ISSUED + 1)) == [ProblemCode.NO_CHALLENGER]
     assert judge(watched, command("challenge"), fleet(w1="h", w2="h"), ISSUED) == Accepted(5, B)
-
-
-@pytest.mark.parametrize("changes", [{"share_bp": 100}, {"arms": {"a": 5_000}}])
-def test_an_argument_that_would_be_ignored_is_refused(changes: Any) -> None:
-    verdict = judge(LIVE, command(**changes), fleet(w1="h", w2="h"), ISSUED)
-    assert codes(verdict) == [ProblemCode.INVALID_FIELD]
 
 
 @pytest.mark.parametrize("kind", ["roll_back", "demote"])
@@ -222,3 +215,61 @@ def test_the_way_back_needs_no_repository_but_is_refused_to_a_model_that_could_n
     assert judge(LIVE, back, replace(loading, artifact=away), ISSUED) == Accepted(5, B)
     assert judge(LIVE, back, replace(loading, artifact=damaged), ISSUED) == Refused(damaged, B)
     assert judge(LIVE, command(), replace(loading, artifact=away), ISSUED) == Refused(away)
+
+
+# --- canary
+
+CANARY = replace(LIVE, canary=Canary(B, 100, "s"), previous=(), challenger=None)
+
+
+def test_a_canary_waits_for_the_members_and_is_salted_with_its_command() -> None:
+    start = command("canary", share_bp=100)
+    assert judge(LIVE, start, fleet(w1="h"), ISSUED) == Waiting(B, ("w2",))
+    assert judge(LIVE, start, fleet(w1="h", w2="h"), ISSUED) == Accepted(5, B, share_bp=100, salt="c-1")
+    salted = command("canary", share_bp=100, salt="r-1")
+    verdict = judge(LIVE, salted, fleet(w1="h", w2="h"), ISSUED)
+    event = verdict_event(salted, verdict, 4, Origin("e", "w1", ISSUED))
+    assert (event.model, event.share_bp, event.salt, event.revision) == (B, 100, "r-1", 5)
+
+
+def test_a_ramp_keeps_the_salt() -> None:
+    ready = fleet(w1="h", w2="h")
+    accepted = Accepted(5, B, share_bp=500, salt="s")
+    assert judge(CANARY, command("canary", share_bp=500), ready, ISSUED) == accepted
+    assert judge(CANARY, command("canary", share_bp=500, salt="s"), ready, ISSUED) == accepted
+    assert codes(judge(CANARY, command("canary", share_bp=500, salt="t"), ready, ISSUED)) == [ProblemCode.INVALID_FIELD]
+    assert codes(judge(CANARY, command("canary", share_bp=100), ready, ISSUED)) == [ProblemCode.CANARY_RUNNING]
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "code"),
+    [
+        ("canary", C, ProblemCode.CANARY_RUNNING),
+        ("canary", A, ProblemCode.ALREADY_LIVE),
+        ("promote", C, ProblemCode.CANARY_RUNNING),
+        ("promote", A, ProblemCode.ALREADY_LIVE),
+        ("challenge", B, ProblemCode.CANARY_RUNNING),
+    ],
+)
+def test_beside_a_canary_no_other_model_may_decide(kind: Any, model: Any, code: Any) -> None:
+    share = {"share_bp": 200} if kind == "canary" else {}
+    verdict = judge(CANARY, command(kind, model, **share), fleet(model, w1="h", w2="h"), ISSUED)
+    assert codes(verdict) == [code]
+
+
+def test_a_canarys_model_may_be_promoted_and_another_challenged() -> None:
+    assert judge(CANARY, command("promote", B), fleet(B, w1="h", w2="h"), ISSUED) == Accepted(5, B)
+    assert judge(CANARY, command("challenge", C), fleet(C, w1="h", w2="h"), ISSUED) == Accepted(5, C)
+
+
+@pytest.mark.parametrize("kind", ["roll_back", "demote", "end_canary"])
+def test_a_canary_is_ended_at_once_without_a_model_before_or_a_repository(kind: Any) -> None:
+    assert judge(CANARY, command(kind, None), fleet(None), ISSUED) == Accepted(5, None)
+
+
+def test_there_is_no_canary_without_live_none_to_end_and_none_of_a_quarantined_model() -> None:
+    nothing, ready = Lineup("default", revision=4), fleet(w1="h", w2="h")
+    assert codes(judge(nothing, command("canary", share_bp=1), ready, ISSUED)) == [ProblemCode.NOTHING_LIVE]
+    assert codes(judge(LIVE, command("end_canary", None), fleet(None), ISSUED)) == [ProblemCode.NO_CANARY]
+    demoted = command("canary", "d" * 64, share_bp=1)
+    assert codes(judge(LIVE, demoted, fleet("d" * 64, w1="h", w2="h"), ISSUED)) == [ProblemCode.QUARANTINED]

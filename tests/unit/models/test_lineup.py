@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from models.commands import LEAVES_REVISION, Command, CommandKind, Event, EventKind
+from models.arms import Canary
+from models.commands import LEAVES_REVISION, NAMES_A_MODEL, Command, CommandKind, Event, EventKind
 from models.judge import Accepted, Fleet, HeldArtifact, Origin, judge, verdict_event
 from models.lineup import Candidates, Lineup, artifact_needed, follow, follow_candidates
 
@@ -21,7 +22,9 @@ WATCH_MS = 1_767_225_600_000
 UNTIL = "2026-01-01T00:00:00.000Z"
 
 
-def accepted(revision: Any, kind: Any, model: Any = None, command_id: Any = None, watch_until: Any = None) -> Any:
+def accepted(
+    revision: Any, kind: Any, model: Any = None, command_id: Any = None, watch_until: Any = None, **fields: Any
+) -> Any:
     return Event(
         event_id=f"e-{revision}-{kind}",
         deployment="default",
@@ -33,7 +36,13 @@ def accepted(revision: Any, kind: Any, model: Any = None, command_id: Any = None
         command=CommandKind(kind),
         model=model,
         watch_until=watch_until,
+        **fields,
     )
+
+
+def canary(model: Any, share_bp: Any = 100, salt: Any = "s") -> Any:
+    """Return what starts a canary, or changes its share."""
+    return ("canary", model, None, None, share_bp, salt)
 
 
 def watched(model: Any) -> Any:
@@ -42,7 +51,10 @@ def watched(model: Any) -> Any:
 
 
 def fold(*steps: Any) -> Any:
-    events = [accepted(number, *step) for number, step in enumerate(steps, start=1)]
+    events = [
+        accepted(number, *step[:4], **dict(zip(("share_bp", "salt"), step[4:], strict=False)))
+        for number, step in enumerate(steps, start=1)
+    ]
     return reduce(follow, events, START)
 
 
@@ -56,6 +68,12 @@ def check_invariants(lineup: Any) -> None:
     assert lineup.serving or not lineup.previous
     assert lineup.watched_until_ms is None or lineup.challenger == lineup.rollback_target is not None
     assert lineup.explicit_challenger in {None, lineup.challenger}
+    if lineup.canary is not None:
+        assert lineup.live is not None
+        assert lineup.canary.model not in {lineup.live, lineup.challenger} | lineup.quarantined
+        assert 0 < lineup.canary.share_bp < 10_000
+        assert lineup.watched_until_ms is None
+        assert lineup.deciding == {lineup.live, lineup.canary.model} <= set(lineup.needed)
 
 
 A, B, C = MODELS
@@ -106,6 +124,40 @@ def test_a_withdrawal_roll_back_or_demotion_ends_a_watch(kind: Any) -> None:
 def test_the_model_that_failed_is_not_watched_after_a_roll_back() -> None:
     lineup = fold(("promote", A), ("promote", B), ("roll_back", None, None, UNTIL))
     assert (lineup.live, lineup.challenger, lineup.watched_until_ms) == (A, None, None)
+
+
+def test_a_canary_decides_beside_live_and_keeps_its_salt_when_its_share_changes() -> None:
+    lineup = fold(("promote", A), canary(B), canary(B, 2_500))
+    assert (lineup.live, lineup.canary) == (A, Canary(B, 2_500, "s"))
+    assert lineup.needed == (A, B)
+    assert (lineup.compared_at(0), lineup.shadows_at(0)) == (B, {A, B})
+    assert fold(("promote", A), canary(B), canary(B, 2_500, "t")).canary == Canary(B, 100, "s")
+    assert fold(("promote", A), canary(B), canary(C)).canary == Canary(B, 100, "s")
+    assert fold(canary(B)).canary is None
+    assert fold(("promote", A), canary(A)).canary is None
+    assert fold(("promote", A), canary(B), ("end_canary", None)).canary is None
+
+
+def test_a_canary_ends_a_watch_and_takes_its_model_out_of_the_shadow_and_of_quarantine() -> None:
+    assert fold(("promote", A), watched(B), canary(C)).challenger is None
+    assert fold(("promote", A), ("challenge", B), canary(B)).challenger is None
+    named = fold(("promote", A), ("challenge", C), canary(B))
+    assert (named.challenger, named.compared_at(0), named.shadows_at(0)) == (C, C, {C})
+    assert fold(("promote", A), ("promote", B), ("demote", None), canary(B)).quarantined == frozenset()
+    assert fold(("promote", A), canary(B), ("challenge", B)).challenger is None
+
+
+@pytest.mark.parametrize(("kind", "quarantined"), [("roll_back", set()), ("demote", {B}), ("end_canary", set())])
+def test_what_goes_back_during_a_canary_ends_it_and_leaves_live_as_it_is(kind: Any, quarantined: Any) -> None:
+    lineup = fold(("promote", C), ("promote", A), canary(B), (kind, None))
+    assert (lineup.live, lineup.canary, lineup.previous) == (A, None, (C,))
+    assert lineup.quarantined == quarantined
+
+
+def test_only_the_canarys_model_is_promoted_while_it_runs_and_its_predecessor_is_watched() -> None:
+    lineup = fold(("promote", A), canary(B), watched(B))
+    assert (lineup.live, lineup.canary, lineup.challenger_at(0), lineup.rollback_target) == (B, None, A, A)
+    assert fold(("promote", A), canary(B), ("promote", C)).live == A
 
 
 def test_a_demoted_model_is_quarantined_and_no_longer_a_previous_model() -> None:
@@ -162,7 +214,10 @@ def logs(draw: st.DrawFn) -> list[Event]:
         kind = draw(st.sampled_from([kind.value for kind in CommandKind]))
         command_id = f"c-{draw(st.integers(0, 99))}"
         model, until = draw(st.none() | st.sampled_from(MODELS)), draw(st.sampled_from([None, UNTIL]))
-        event = accepted(lineup.revision + step, kind, model, command_id, until)
+        share = draw(
+            st.fixed_dictionaries({"share_bp": st.none() | st.integers(1, 9_999), "salt": st.sampled_from("st")})
+        )
+        event = accepted(lineup.revision + step, kind, model, command_id, until, **share)
         log.append(event)
         lineup = follow(lineup, event)
     return log
@@ -195,7 +250,8 @@ def command_of(number: Any, kind: Any, model: Any, revision: Any) -> Any:
         deployment="default",
         expected_revision=revision,
         kind=CommandKind(kind),
-        model=model if kind in {"challenge", "promote"} else None,
+        model=model if kind in NAMES_A_MODEL else None,
+        share_bp=1 + number if kind is CommandKind.CANARY else None,
         actor="a",
         reason="",
         issued_at="2026-01-01T00:00:00.000Z",

@@ -4,15 +4,25 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from models.commands import Event, EventKind
 from models.times import format_time
-from shadow.history import ChallengerHistory, ReportSchedule, ShadowTerm, Totals, WorkerReports, reported_totals
+from shadow.history import (
+    ArmAndModel,
+    ChallengerHistory,
+    ReportSchedule,
+    ShadowTerm,
+    Totals,
+    WorkerReports,
+    reported_totals,
+)
 from shadow.tally import OffsetSet
 from support.shadow_cases import accepted
 
 A, B, C = (letter * 64 for letter in "abc")
 HOUR_MS = 3_600_000
+BY_LIVE = ArmAndModel("live", A)
 
 
 LOG = [
@@ -27,7 +37,7 @@ LOG = [
 
 def test_the_revision_and_in_a_watch_the_time_decide_what_must_be_compared() -> None:
     history = ChallengerHistory.of("default", LOG)
-    assert [history.should_compare(B, revision, 0) for revision in range(8)] == [
+    assert [history.should_compare(B, revision, 0, BY_LIVE) for revision in range(8)] == [
         False,
         False,
         True,
@@ -37,9 +47,37 @@ def test_the_revision_and_in_a_watch_the_time_decide_what_must_be_compared() -> 
         True,
         False,
     ]
-    assert (history.should_compare(C, 5, 8_999), history.should_compare(C, 5, 9_000)) == (True, False)
+    assert (history.should_compare(C, 5, 8_999, BY_LIVE), history.should_compare(C, 5, 9_000, BY_LIVE)) == (True, False)
     assert history.challengers == (C, B)
     assert ChallengerHistory.of("other", LOG).challengers == ()
+
+
+def test_beside_a_canary_what_its_model_or_the_live_one_made_is_compared() -> None:
+    events = [
+        accepted(1, "promote", A, 1_000),
+        structs.replace(accepted(2, "canary", B, 2_000), share_bp=100, salt="s"),
+        structs.replace(accepted(3, "canary", B, 3_000), share_bp=500, salt="s"),
+        accepted(4, "challenge", C, 4_000),
+        accepted(5, "end_canary", None, 5_000),
+    ]
+    history = ChallengerHistory.of("default", events)
+    made = {name: ArmAndModel(*how) for name, how in WHO.items()}
+    compared = {
+        (revision, digest): [name for name, how in made.items() if history.should_compare(digest, revision, 0, how)]
+        for revision in (2, 3, 4, 5)
+        for digest in (B, C)
+    }
+    assert compared == {
+        (2, B): ["live", "rules of live", "canary"],
+        (3, B): ["live", "rules of live", "canary"],
+        (4, C): ["live", "rules of live"],
+        (5, C): ["live", "rules of live"],
+    } | {(2, C): [], (3, C): [], (4, B): [], (5, B): []}
+    assert history.challengers == (B, C)
+    assert history.last_term(B) == ShadowTerm(B, 2_000, 4_000, canary=True)
+
+
+WHO = {"live": ("live", A), "rules of live": ("live", None), "canary": ("canary", B), "stood in": ("canary", A)}
 
 
 def test_the_last_term_spans_all_consecutive_revisions_of_a_challenger() -> None:

@@ -56,7 +56,7 @@ def new_server(repository: Repository, score: Score = Model.score) -> Challenger
     )
 
 
-def decided(number: int, score: float | None = 0.25, decision: Decision = Decision.APPROVE) -> bytes:
+def decided(number: int, score: float | None = 0.25, decision: Decision = Decision.APPROVE, **changes: Any) -> bytes:
     """A score record with the fields that a comparison reads, and some that it does not."""
     return msgspec.json.encode(
         {
@@ -75,6 +75,7 @@ def decided(number: int, score: float | None = 0.25, decision: Decision = Decisi
             "source": {"topic": "transactions", "partition": 2, "offset": number},
             "features": {"a": None},
         }
+        | changes
     )
 
 
@@ -215,3 +216,19 @@ DEEP = b"\x83\xa4type\xa6Loaded\xaaprobe_hash\xc0\xa1x" + b"\x91" * 100_000 + b"
 def test_a_reply_with_text_that_is_not_utf_8_or_nested_too_deep_raises_a_frame_error(reply: bytes) -> None:
     with pytest.raises(FrameError, match="a frame holds no reply"):
         decode_reply(reply)
+
+
+def test_what_a_canary_decided_is_compared_with_the_live_model_on_the_live_side(
+    repository: Repository, digest: str
+) -> None:
+    """The live model scores it in the shadow; `live` is its side, and the decision is the other."""
+    server, matrix = new_server(repository), rows(1, seed=9)
+    server.handle(Load(digest))
+    record = decided(1, 0.9, Decision.DECLINE, arm="canary")
+    reply = server.handle(Compare(digest, matrix.shape[1], matrix.tobytes(), (record,)))
+    assert isinstance(reply, CompareResult)
+    (made,) = map(read_comparison, filter(None, reply.records))
+    assert (made.arm, made.live.digest, made.live.score) == ("canary", digest, reply.scores[0])
+    assert (made.challenger.digest, made.challenger.score, made.challenger.decision) == (LIVE, 0.9, Decision.DECLINE)
+    assert made.decided == made.challenger
+    assert made.decision_changed is (made.live.decision is not Decision.DECLINE)

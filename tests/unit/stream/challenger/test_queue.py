@@ -1,8 +1,10 @@
+import dataclasses
 import gc
 import sys
 import weakref
 from collections import deque
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,17 +24,20 @@ from stream.challenger.queue import (
     QueuedDecisions,
     by_destination,
     compare_request,
+    comparisons_due,
     emit_compared,
     take_portion,
 )
 from stream.clock import Stage
+from stream.contract.outputs import DecidedBy, ModelName
 from stream.control.follower import Follower
+from stream.control.model_cache import CanaryModel, ServingModels
 from stream.kafka.batches import Record
-from stream.scoring.encode import Scored
+from stream.scoring.encode import Judgement, Scored
 from stream.scoring.facts import Compared, Fact, Missed
 from stream.scoring.tracing import NoTracing
 from stream.settings import PREFIX, Settings
-from support.shadow_cases import DIGEST, Log, scored, serving
+from support.shadow_cases import DIGEST, LIVE, Log, scored, serving
 
 OTHER = "b" * 64
 SECOND_MS = 1_000
@@ -49,7 +54,9 @@ class RecordingTrace(NoTracing):
 
 
 def queued_decisions(count: int, digest: str = DIGEST, trace: Any = None) -> QueuedDecisions:
-    return QueuedDecisions(digest, DecisionColumns.of(scored(count), "f", count), trace or NoTracing(), 0, count)
+    return QueuedDecisions(
+        digest, digest, DecisionColumns.of(scored(count), "f", count), trace or NoTracing(), 0, count
+    )
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.sampled_from([DIGEST, OTHER])), max_size=8), st.integers(1, 12))
@@ -74,7 +81,10 @@ def test_portions_keep_the_order_hold_one_challenger_each_and_respect_the_limit(
 def test_comparisons_are_routed_to_their_scores_partitions_and_added_to_their_batchs_trace() -> None:
     traces, facts = (RecordingTrace(), RecordingTrace()), list[Fact]()
     first, second = DecisionColumns.of(scored(4), "f", 4), DecisionColumns.of(scored(2, 10, None), "f", 2)
-    portion = [QueuedDecisions(DIGEST, first, traces[0], 1, 4), QueuedDecisions(DIGEST, second, traces[1], 0, 2)]
+    portion = [
+        QueuedDecisions(DIGEST, DIGEST, first, traces[0], 1, 4),
+        QueuedDecisions(DIGEST, DIGEST, second, traces[1], 0, 2),
+    ]
     rows: tuple[bytes | None, ...] = (b"1", None, b"3", b"10", b"11")
     decisions = tuple(row and Decision.REVIEW for row in rows)
     reply = CompareResult(rows, tuple(row and 0.5 for row in rows), decisions, 5, 9)  # type: ignore[arg-type]
@@ -190,3 +200,53 @@ async def test_a_final_report_is_published_only_if_the_challenger_missed_decisio
     misses.missed(DIGEST, "skipped", missed)
     await misses.report_due((), SECOND_MS)
     assert len(log.events) == missed
+
+
+def test_without_a_challenger_each_side_of_a_canary_scores_what_the_other_decided() -> None:
+    batch = dataclasses.replace(scored(6), judgements=[made(*how) for how in MADE])
+    live, canary = SimpleNamespace(digest=LIVE), CanaryModel(SimpleNamespace(digest=OTHER), None)  # type: ignore[arg-type]
+    due = comparisons_due(batch, ServingModels(7, live, None, None, canary))  # type: ignore[arg-type]
+    assert [(one.scorer, one.challenger, sources(one.scored)) for one in due] == [
+        (OTHER, OTHER, [0, 3]),
+        (LIVE, OTHER, [1]),
+    ]
+    named = comparisons_due(batch, ServingModels(7, live, None, DIGEST, canary))  # type: ignore[arg-type]
+    assert [(one.scorer, one.challenger, sources(one.scored)) for one in named] == [(DIGEST, DIGEST, [0, 3])]
+    assert comparisons_due(batch, ServingModels(7, live, None)) == []  # type: ignore[arg-type]
+
+
+MADE: list[tuple[str, str | None, tuple[str, ...]]] = [
+    ("live", LIVE, ()),
+    ("canary", OTHER, ()),
+    ("canary", LIVE, ("canary_model_failed",)),
+    ("live", DIGEST, ("live_model_failed",)),
+    ("canary", None, ("canary_model_failed", "live_model_failed", "no_model")),
+    ("live", None, ("undecidable",)),
+]
+"""Arm, deciding model and `degraded` of some decisions."""
+
+
+def made(arm: str, digest: str | None, degraded: tuple[str, ...]) -> Judgement:
+    model = None if digest is None else ModelName("card", "1", digest)
+    return Judgement(0.25, 500, Decision.APPROVE, DecidedBy.MODEL, model, degraded, arm)
+
+
+def sources(some: Scored) -> list[int]:
+    return [one.source_offset for one in some.outgoing]
+
+
+def test_what_a_canary_decided_is_told_from_the_live_models_side() -> None:
+    """The live model scored it in the shadow, and the fact still has its decision under `live`."""
+    facts, columns = list[Fact](), DecisionColumns.of(scored(2), "f", 2)
+    reply = CompareResult((b"0", b"1"), (0.5, 0.5), (Decision.REVIEW,) * 2, 5, 9)
+    emit_compared([QueuedDecisions(LIVE, OTHER, columns, NoTracing(), 0, 2)], reply, facts.append)
+    (fact,) = facts
+    assert isinstance(fact, Compared)
+    assert (fact.digest, fact.shifts) == (OTHER, [-0.25, -0.25])
+    assert (fact.live, fact.challenger) == ([Decision.REVIEW] * 2, [Decision.APPROVE] * 2)
+
+
+def test_portions_part_what_is_scored_by_one_model_for_two_challengers() -> None:
+    first, second = queued_decisions(2), dataclasses.replace(queued_decisions(2), challenger=OTHER)
+    waiting = deque([first, second])
+    assert [[one.challenger for one in take_portion(waiting, 9)] for _ in range(2)] == [[DIGEST], [OTHER]]

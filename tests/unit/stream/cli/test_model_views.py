@@ -380,8 +380,8 @@ def test_the_json_history_has_one_object_for_each_verdict(run: Run, digests: tup
         "force": False,
         "issued_at": "2026-01-01T00:00:00.000Z",
         "void": False,
-        "before": {"live": live, "challenger": None, "quarantined": []},
-        "after": {"live": after, "challenger": None, "quarantined": []},
+        "before": {"live": live, "challenger": None, "canary": None, "quarantined": []},
+        "after": {"live": after, "challenger": None, "canary": None, "quarantined": []},
     }
     assert (found[0]["actor"], found[0]["reason"], found[0]["before"]["live"]) == (None, None, None)
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from models.lineup import Candidate, Candidates
+from models.arms import Canary
+from models.lineup import Candidate, Candidates, Lineup
 from models.loading import Model
 from models.problems import Problem, ProblemCode
 from stream.control import model_cache
 from stream.control.follower import Follower
-from stream.control.model_cache import LoadedModels, ModelCache, ModelLoader
+from stream.control.model_cache import CanaryModel, LoadedModels, ModelCache, ModelLoader
 from stream.settings import Settings
 
 LIVE, NEXT = "a" * 64, "b" * 64
@@ -63,14 +64,7 @@ async def look_once(scene: SimpleNamespace) -> None:
 
 
 def live(scene: SimpleNamespace, digest: str | None, before: str | None = None) -> None:
-    history = SimpleNamespace(
-        live=digest,
-        rollback_target=before,
-        revision=7,
-        needed=tuple(filter(None, (digest, before))),
-        challenger_at=lambda _now: None,
-    )
-    scene.follower.lineup = history
+    scene.follower.lineup = Lineup("default", 7, digest, previous=(before,) if before else ())
 
 
 async def test_the_cache_serves_the_live_model_and_its_fallback_and_unloads_all_others(
@@ -93,6 +87,18 @@ async def test_a_live_model_that_cannot_be_loaded_is_not_served_and_is_reported_
     await run_once(scene)
     assert scene.models.serving() is None
     assert "none" in scene.cache.reasons()[0]
+
+
+async def test_a_canary_is_served_beside_live_only_once_its_model_is_loaded(scene: SimpleNamespace) -> None:
+    canary = Canary(NEXT, 100, "s")
+    scene.follower.lineup = Lineup("default", 7, LIVE, canary=canary)
+    scene.models.add(LIVE, scene.made[LIVE])
+    assert scene.models.serving() is None
+    assert scene.cache.reasons() == [f"revision 7 needs model {NEXT[:12]}: loading"]
+    await run_once(scene)
+    serving = scene.models.serving()
+    assert (serving.live, serving.canary) == (scene.made[LIVE], CanaryModel(scene.made[NEXT], canary))
+    assert (serving.challenger, serving.compares, scene.cache.reasons()) == (None, True, [])
 
 
 async def test_a_model_that_the_repository_does_not_return_delays_no_other(

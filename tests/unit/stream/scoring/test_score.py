@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.arms import Canary
 from models.errors import ScoringError
 from models.loading import Model, load
 from models.policy import Decision, bands
 from models.repository import Repository
 from stream.contract.outputs import DecidedBy, ModelName
-from stream.control.model_cache import ServingModels
+from stream.control.model_cache import CanaryModel, ServingModels
 from stream.scoring.score import REVIEW_ABOVE, Floats, decide_by_rules, score
 from support.model_artifacts import FINGERPRINT, NAMES, artifact, history_vectors, rows
 
@@ -123,6 +124,77 @@ def test_the_model_before_scores_the_features_that_it_was_trained_on(models: tup
     before = Model(before.digest, msgspec.structs.replace(before.manifest, fingerprint="before's"), before._booster)
     judged = score(ServingModels(1, Failing(live, always), before), VectorsBySet(rows(3, seed=7)))
     assert [one.score for one in judged] == before.score(rows(3, seed=8)).tolist()
+
+
+# --- a canary
+
+
+def beside(live: Model, canary: Model, fallback: Model | None = None) -> ServingModels:
+    """Return a live model and a canary's; which cards are the canary's is given to `score`."""
+    return ServingModels(1, live, fallback, None, CanaryModel(canary, Canary(canary.digest, 100, "s")))
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40), st.integers(0, 2**31))
+def test_each_payment_is_judged_by_the_model_of_its_arm_in_the_order_of_the_batch(
+    models: tuple[Model, Model], flags: list[bool], seed: int
+) -> None:
+    live, canary = models
+    matrix = rows(len(flags), seed=seed)
+    judged = score(beside(live, canary), SameVectors(matrix), np.array(flags))
+    assert [one.arm for one in judged] == ["canary" if flag else "live" for flag in flags]
+    for one, flag, row in zip(judged, flags, matrix, strict=True):
+        model = canary if flag else live
+        assert one.score == model.score(row[np.newaxis])[0]
+        assert one.model == ModelName("card", "1", model.digest)
+        assert (one.decided_by, one.degraded) == (DecidedBy.MODEL, ())
+
+
+@pytest.mark.parametrize(
+    ("failing", "decided_by", "degraded"),
+    [
+        ((), "model", ()),
+        (("canary",), "fallback", ("canary_model_failed",)),
+        (("canary", "live"), "fallback", ("canary_model_failed", "live_model_failed")),
+        (("canary", "live", "before"), "rules", ("canary_model_failed", "live_model_failed", "no_model")),
+        (("live",), "model", ()),
+    ],
+)
+def test_where_the_canary_fails_live_stands_in_then_the_model_before_then_the_rules(
+    models: tuple[Model, Model], failing: tuple[str, ...], decided_by: str, degraded: tuple[str, ...]
+) -> None:
+    live, canary = models
+    before = Model("b" * 64, live.manifest, live._booster)
+    given = {"canary": canary, "live": live, "before": before}
+    used = {name: Failing(model, always) if name in failing else model for name, model in given.items()}
+    (judged,) = score(
+        beside(used["live"], used["canary"], used["before"]), SameVectors(np.zeros((1, 3))), np.array([True])
+    )
+    assert (judged.arm, judged.decided_by, judged.degraded) == ("canary", decided_by, degraded)
+    stood = next((model for name, model in given.items() if name not in failing), None)
+    assert (judged.model and judged.model.digest) == (stood and stood.digest)
+
+
+def test_a_canary_that_fails_on_one_row_leaves_the_others_and_live_alone(models: tuple[Model, Model]) -> None:
+    live, canary = models
+    matrix = rows(6, seed=5)
+    matrix[[1, 2], 0] = 77.0
+    failing = Failing(canary, lambda some: (some == 77.0).any())
+    in_canary = np.array([False, False, True, True, True, False])
+    judged = score(beside(live, failing), SameVectors(matrix), in_canary)
+    assert [one.decided_by for one in judged] == ["model", "model", "fallback", "model", "model", "model"]
+    assert [one.arm for one in judged] == ["live", "live", "canary", "canary", "canary", "live"]
+
+
+def test_a_canary_scores_the_features_that_it_was_trained_on(models: tuple[Model, Model]) -> None:
+    class VectorsBySet(SameVectors):
+        def of(self, fingerprint: str) -> Floats:
+            return rows(3, seed=8) if fingerprint == "canary's" else rows(3, seed=7)
+
+    live, canary = models
+    canary = Model(canary.digest, msgspec.structs.replace(canary.manifest, fingerprint="canary's"), canary._booster)
+    judged = score(beside(live, canary), VectorsBySet(rows(3, seed=7)), np.array([True, False, True]))
+    theirs, ours = canary.score(rows(3, seed=8)), live.score(rows(3, seed=7))
+    assert [one.score for one in judged] == [theirs[0], ours[1], theirs[2]]
 
 
 # --- the rule policy

@@ -22,6 +22,7 @@ GAUGES: Gauges = {
     "fraudstream.cache.evictions": lambda: {("card",): 2},
     "fraudstream.cache.lookups": lambda: {("card", "hit"): 9, ("card", "miss"): 1},
     "fraudstream.cache.size": lambda: {("card",): 4096},
+    "fraudstream.canary.share": lambda: {(): 0.25},
     "fraudstream.control_log.lost": lambda: {(): 0},
     "fraudstream.control_log.unsaved": lambda: {(): 2},
     "fraudstream.halted": lambda: {(): 0},
@@ -80,7 +81,7 @@ def test_exactly_the_metrics_of_the_catalogue_are_exported_with_their_attributes
 def test_a_batch_counts_decisions_amounts_latencies_and_missed_deadlines() -> None:
     fact = decided(scored([Told(offset=at) for at in range(40)], [20] * 39 + [101], decision=Decision.REVIEW))
     series = export([fact, fact])
-    assert value(series, "fraudstream_decisions_total", decision="review", decided_by="model") == 80
+    assert value(series, "fraudstream_decisions_total", decision="review", decided_by="model", arm="live") == 80
     assert value(series, "fraudstream_decided_amount_total", decision="review", currency="EUR") == 80 * 1250
     assert value(series, "fraudstream_deadline_misses_total") == 2
     assert value(series, "fraudstream_deadline_missed_amount_total", currency="EUR") == 2 * 1250
@@ -94,7 +95,7 @@ def test_a_batch_counts_decisions_amounts_latencies_and_missed_deadlines() -> No
 def test_counters_with_known_attributes_are_exported_as_zero_from_the_start() -> None:
     series = export([])
     assert value(series, "fraudstream_dead_letters_total", topic="transactions", code="not_json") == 0
-    assert value(series, "fraudstream_decisions_total", decision="decline", decided_by="rules") == 0
+    assert value(series, "fraudstream_decisions_total", decision="decline", decided_by="rules", arm="live") == 0
     assert value(series, "fraudstream_void_scores_total") == 0
     assert value(series, "fraudstream_degraded_total", reason="history_incomplete") == 0
     assert value(series, "fraudstream_degraded_total", reason="undecidable") == 0

@@ -157,7 +157,7 @@ def test_without_an_endpoint_nothing_is_traced_and_decisions_are_counted() -> No
     assert isinstance(telemetry.tracing, NoTracing)
     assert isinstance(telemetry.operations, NoOperationTracing)
     telemetry.emit(decided(scored([Told()])))
-    assert b'fraudstream_decisions_total{decided_by="model",decision="approve"} 1.0' in telemetry.metrics()
+    assert b'fraudstream_decisions_total{arm="live",decided_by="model",decision="approve"} 1.0' in telemetry.metrics()
     telemetry.stop()
 
 

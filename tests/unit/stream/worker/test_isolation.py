@@ -10,6 +10,7 @@ from features.errors import HistoryDamagedError, StoreError, StoreRefusedError, 
 from features.history.store import Observed, Transactions
 from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
+from models.arms import LIVE
 from models.errors import ScoringError
 from models.loading import Model
 from models.policy import Policy
@@ -251,7 +252,7 @@ async def test_decisions_by_rules_join_those_of_a_batch_with_a_challenger_but_ar
     scored = (await decide(FailingPipeline(failing_on(2)), a_batch(4), serving)).scored
     assert len(scored) == 4
     assert {name: matrix.shape[0] for name, matrix in scored.vectors.items()} == dict.fromkeys(scored.vectors, 4)
-    assert [record.offset for record in scored.comparable().records] == [0, 1, 3]
+    assert [record.offset for record in scored.comparable(LIVE).records] == [0, 1, 3]
 
 
 async def test_redis_may_fail_while_a_payment_is_decided_by_rules() -> None:

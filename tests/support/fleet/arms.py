@@ -1,0 +1,71 @@
+"""The arm of each decision, computed again from the event log by the contract's text, with nothing of the code."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from stream.contract.outputs import Score
+from support.fleet.fleet import Fleet
+
+
+class Rollout(NamedTuple):
+    """Who decides at a revision: the live model, and a canary with its share and salt, if one runs."""
+
+    live: str
+    canary: str | None = None
+    share_bp: int = 0
+    salt: str = ""
+
+    def arm(self, card_id: str) -> str:
+        """Return the arm of a card."""
+        if self.canary is None:
+            return "live"
+        digest = hashlib.blake2b(card_id.encode("utf-8"), digest_size=8, key=self.salt.encode("utf-8")).digest()
+        return "canary" if int.from_bytes(digest, "big") % 10_000 < self.share_bp else "live"
+
+    def model(self, arm: str) -> str | None:
+        """Return the model of an arm."""
+        return self.live if arm == "live" else self.canary
+
+
+def rollouts(fleet: Fleet) -> dict[int, Rollout]:
+    """Return who decides at each revision, from the acceptances alone; only promotions and canaries are known."""
+    found: dict[int, Rollout] = {}
+    now = Rollout("")
+    for event in fleet.events("accepted"):
+        now = _after(now, event)
+        found[event["revision"]] = now
+    return found
+
+
+def _after(now: Rollout, event: Mapping[str, Any]) -> Rollout:
+    match event["command"]:
+        case "promote":
+            return Rollout(event["model"])
+        case "canary":
+            return Rollout(now.live, event["model"], event["share_bp"], event["salt"])
+        case "end_canary" | "roll_back" | "demote":
+            assert now.canary is not None, "without a canary these change the live model, which is not known here"
+            return Rollout(now.live)
+        case "challenge" | "withdraw":
+            return now
+    raise AssertionError(f"not known here: {event['command']}")
+
+
+def assert_decided_by_arm(scores: Iterable[Score], by_revision: Mapping[int, Rollout]) -> None:
+    """Assert that each decision has the arm of its card at its revision, and was made by that arm's model."""
+    for score in scores:
+        rollout = by_revision[score.revision]
+        expected = rollout.arm(score.card_id)
+        assert (score.arm, score.model and score.model.digest) == (expected, rollout.model(expected)), score
+
+
+def assert_revisions_rise(scores: Iterable[Score]) -> None:
+    """Assert that in each partition no decision was made under a revision before that of the one before it."""
+    by_partition: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for score in scores:
+        by_partition[score.source.partition].append((score.source.offset, score.revision))
+    for partition, pairs in by_partition.items():
+        revisions = [revision for _, revision in sorted(pairs)]
+        assert revisions == sorted(revisions), f"partition {partition} goes back"
