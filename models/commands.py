@@ -85,11 +85,12 @@ _NEEDED_BY = {
 _TAKEN_BY = _NEEDED_BY | {
     "salt": frozenset({CommandKind.CANARY}),
     "watch_seconds": frozenset({CommandKind.PROMOTE}),
+    "to": frozenset({CommandKind.ROLL_BACK}),
     "arms": frozenset(),
 }
 """The fields that only some kinds take. To others they would be ignored: a share would become a whole promotion."""
 _ALIASES = {"rollback": "roll_back"}  # the command line's spelling
-_TIMES = ("issued_at", "expires_at")
+_TIMES = ("issued_at", "expires_at", "to")
 
 LARGEST_COMMAND_BYTES = 256 * 1024
 """The largest command that is decoded: lists of a thousand cards have room, and a compressed record has any size."""
@@ -117,11 +118,22 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     expires_at: Timestamp
     force: bool = False
     watch_seconds: WatchSeconds | None = None
+    to: Timestamp | None = None
     topic: TopicName | None = None
     partition: Count | None = None
     log: LogNumber | None = None
     up_to: Count | None = None
     offset: Count | None = None
+
+    @property
+    def needs_candidate(self) -> bool:
+        """Whether workers have to load a model before it is accepted: one that it names, or that was live at a time."""
+        return self.kind in NAMES_A_MODEL or self.to is not None
+
+    @property
+    def to_ms(self) -> int | None:
+        """The epoch millisecond to which a roll-back returns; None: to what was live before."""
+        return None if self.to is None else parse_time_ms(self.to).epoch_ms
 
     @property
     def expires_ms(self) -> int:
@@ -160,9 +172,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     to `ready`; `partition` and `offset` to `cutover`; `topic`, `topic_id`, `partition` and `log` to an accepted
     `accept_loss`, with `up_to`, and to an accepted `skip`, with `offset` (without `log`: 0);
     `watch_until` to an accepted promotion whose predecessor stays as challenger until then; `share_bp` and `salt` to an
-    accepted `canary`: the model's share of the buckets, and what the cards' hash is keyed with; `compared`, `skipped`
-    and `failed` to `shadow`; `actor` and `reason` to `accepted`, where they are the command's, and to `restoring`;
-    `records` to `restored`, which has the `command_id` of its `restoring`.
+    accepted `canary`: the model's share of the buckets, and what the cards' hash is keyed with; `to` to an accepted
+    roll-back to what was live at a time; `compared`, `skipped` and `failed` to `shadow`; `actor` and `reason` to
+    `accepted`, where they are the command's, and to `restoring`; `records` to `restored`, which has the `command_id` of
+    its `restoring`.
     """
 
     event_id: Token
@@ -182,6 +195,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     log: LogNumber | None = None
     up_to: Count | None = None
     watch_until: Timestamp | None = None
+    to: Timestamp | None = None
     share_bp: BasisPoints | None = None
     salt: Salt | None = None
     compared: Total | None = None

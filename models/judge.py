@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from models.canary_rules import canary_problems, canary_salt
-from models.commands import LEAVES_REVISION, NAMES_A_MODEL, Command, CommandKind, Event, EventKind, UnreadableRecord
+from models.commands import LEAVES_REVISION, Command, CommandKind, Event, EventKind, UnreadableRecord
 from models.lineup import Answer, Lineup, artifact_needed
 from models.logs import Logs
 from models.problems import Problem, ProblemCode
@@ -131,7 +131,7 @@ def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdic
         *_artifact_problems(lineup, command, fleet),
         *_partition_problems(command, fleet),
     )
-    needs_answers = command.kind in NAMES_A_MODEL and not command.force
+    needs_answers = command.needs_candidate and not command.force
     if now_ms >= command.expires_ms:
         expired = (_expired(command, fleet), *_answer_problems(fleet)) if needs_answers else (_expired(command, None),)
         return Refused((*problems, *expired), model)
@@ -153,7 +153,7 @@ def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdic
 
 def _model(lineup: Lineup, command: Command, fleet: Fleet) -> str | None:
     """Return the full digest of the model that the command makes live or a challenger, if it is known."""
-    if command.kind in NAMES_A_MODEL:
+    if command.needs_candidate:
         return fleet.artifact.digest if isinstance(fleet.artifact, HeldArtifact) else None
     return artifact_needed(lineup, command)
 
@@ -208,8 +208,19 @@ def _state_problems(lineup: Lineup, command: Command, model: str | None, now_ms:
             yield Problem(ProblemCode.NO_CHALLENGER, "no model is in the shadow")
         case CommandKind.END_CANARY if lineup.canary is None:
             yield Problem(ProblemCode.NO_CANARY, "no canary runs")
+        case CommandKind.ROLL_BACK if command.to_ms is not None:
+            yield from _past_problems(lineup, command, command.to_ms, now_ms)
+            yield from _choice_problems(lineup, command, model)
+            yield from canary_problems(lineup, command, model)
         case CommandKind.ROLL_BACK | CommandKind.DEMOTE if lineup.canary is None:
             yield from _way_back_problems(lineup)
+
+
+def _past_problems(lineup: Lineup, command: Command, to_ms: int, now_ms: int) -> Iterator[Problem]:
+    if to_ms > now_ms:
+        yield Problem(ProblemCode.INVALID_FIELD, f"to: {command.to} is not in the past")
+    elif lineup.live_since.at(to_ms) is None:
+        yield Problem(ProblemCode.NOTHING_TO_ROLL_BACK, f"no model was live at {command.to}")
 
 
 def _way_back_problems(lineup: Lineup) -> Iterator[Problem]:
@@ -258,7 +269,7 @@ def _artifact_problems(lineup: Lineup, command: Command, fleet: Fleet) -> tuple[
     if needed is None:
         return ()
     if not isinstance(fleet.artifact, HeldArtifact):
-        if command.kind not in NAMES_A_MODEL:
+        if not command.needs_candidate:
             # The way back needs no repository: every worker keeps that model loaded, or is loading it.
             return () if _is_unavailable(fleet.artifact) else fleet.artifact
         return fleet.artifact or (Problem(ProblemCode.UNKNOWN_MODEL, f"the repository has no model {needed}"),)
@@ -311,7 +322,7 @@ def verdict_event(command: Command, verdict: Verdict, revision: int, origin: Ori
             return answer
         case Accepted():
             kind, revision, watch_until_ms = EventKind.ACCEPTED, verdict.revision, verdict.watch_until_ms
-            about = {name: getattr(command, name) for name in ("topic", "partition", "up_to", "offset")}
+            about = {name: getattr(command, name) for name in ("topic", "partition", "up_to", "offset", "to")}
             about |= {name: getattr(verdict, name) for name in ("topic_id", "log", "share_bp", "salt")}
         case Refused():
             kind, problems = EventKind.REFUSED, verdict.problems

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from models.arms import BUCKETS, Canary
 from models.commands import LEAVES_REVISION, Command, CommandKind, Event, EventKind
 from models.errors import InvalidTimeError
-from models.persistent import GrowingMap, LiveBefore
+from models.persistent import GrowingMap, LiveBefore, LiveSince
 from models.problems import Problem
 from models.times import parse_time_ms
 
@@ -88,7 +88,7 @@ class Lineup:
     contain a digest of `quarantined`, and no two neighbours of (`previous`, `live`) are equal. `answers` maps each
     answered command to its first answer. Where `watched_until_ms` is set, `challenger` is `rollback_target`: the
     promoted model's predecessor, kept in the shadow until then. The model of `canary` is neither live, nor challenger,
-    nor quarantined, and no watch runs beside it.
+    nor quarantined, and no watch runs beside it. `live_since` says who was live at which time.
     """
 
     deployment: str
@@ -100,6 +100,7 @@ class Lineup:
     previous: Sequence[str] = ()
     quarantined: frozenset[str] = frozenset()
     answers: Mapping[str, Event] = field(default_factory=lambda: MappingProxyType({}))
+    live_since: LiveSince = field(default_factory=LiveSince)
 
     @property
     def serving(self) -> bool:
@@ -153,6 +154,8 @@ def artifact_needed(lineup: Lineup, command: Command) -> str | None:
     match command.kind:
         case CommandKind.CHALLENGE | CommandKind.PROMOTE | CommandKind.CANARY:
             return command.model
+        case CommandKind.ROLL_BACK if command.to_ms is not None:
+            return lineup.live_since.at(command.to_ms)
         case CommandKind.ROLL_BACK | CommandKind.DEMOTE:
             return lineup.rollback_target if lineup.canary is None else None
         case CommandKind.END_CANARY | CommandKind.WITHDRAW | CommandKind.ACCEPT_LOSS | CommandKind.SKIP:
@@ -172,7 +175,11 @@ def follow(lineup: Lineup, event: Event) -> Lineup:
     if event.kind is not EventKind.ACCEPTED or event.command is None or event.revision != lineup.revision + 1:
         return lineup
     changed = _TRANSITIONS[event.command](lineup, event)
-    return lineup if changed is None else replace(_answered(changed, event), revision=event.revision)
+    if changed is None:
+        return lineup
+    if changed.live != lineup.live:
+        changed = replace(changed, live_since=lineup.live_since.with_added(_ms(event.at), changed.live))
+    return replace(_answered(changed, event), revision=event.revision)
 
 
 def _answered(lineup: Lineup, event: Event) -> Lineup:
@@ -215,12 +222,15 @@ def _with_live(lineup: Lineup) -> LiveBefore:
 
 def _watch_end(event: Event) -> int | None:
     """Return when a promotion's watch ends; None where it has none."""
-    if event.watch_until is None:
-        return None
+    return None if event.watch_until is None else _ms(event.watch_until) or None
+
+
+def _ms(text: str) -> int:
+    """Return a time of an event; 0 where there is no such time, which no worker of this version writes."""
     try:
-        return parse_time_ms(event.watch_until).epoch_ms
-    except InvalidTimeError:  # a judge of this version never writes one
-        return None
+        return parse_time_ms(text).epoch_ms
+    except InvalidTimeError:
+        return 0
 
 
 def _canary(lineup: Lineup, event: Event) -> Lineup | None:
@@ -246,8 +256,11 @@ def _end_canary(lineup: Lineup, _event: Event) -> Lineup | None:
 def _roll_back(lineup: Lineup, event: Event) -> Lineup | None:
     """Return to the roll-back target. The watch ends, and the model that was rolled back is not watched in turn.
 
+    To return to what was live at a time is a promotion of that model, so that a roll-back returns from it.
     While a canary runs, its model is what went wrong: the canary ends, and live stays.
     """
+    if event.to is not None:
+        return _promote(lineup, event)
     if lineup.canary is not None:
         return _end_canary(lineup, event)
     if lineup.rollback_target is None:

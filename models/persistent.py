@@ -1,4 +1,4 @@
-"""Two persistent collections of a lineup: changing one gives a new value in constant time and leaves the old one valid.
+"""Persistent collections of a lineup: changing one gives a new value in constant time and leaves the old one valid.
 
 With a copied tuple or mapping, folding a log of n commands would cost n^2: minutes for 100,000 of them.
 """
@@ -142,3 +142,46 @@ class LiveBefore(Sequence[str]):
 
     def __repr__(self) -> str:
         return f"LiveBefore({tuple(self)!r})"
+
+
+class _Period(NamedTuple):
+    """The model that was live since a time, None where there was none, and the period before."""
+
+    since_ms: int
+    live: str | None
+    earlier: "_Period | None"
+
+
+class LiveSince:
+    """Which model was live at which time: periods linked to those before them."""
+
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        """Begin with no model."""
+        self._last: _Period | None = None
+
+    def with_added(self, since_ms: int, live: str | None) -> "LiveSince":
+        """Return the periods with one more, which ends the last one."""
+        added = LiveSince()
+        added._last = _Period(since_ms, live, self._last)
+        return added
+
+    def at(self, time_ms: int) -> str | None:
+        """Return the model that was live at a time; None if there was none yet."""
+        return next((live for since_ms, live in self._from_the_last() if since_ms <= time_ms), None)
+
+    def _from_the_last(self) -> Iterator[tuple[int, str | None]]:
+        period = self._last
+        while period is not None:
+            yield period.since_ms, period.live
+            period = period.earlier
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LiveSince) and [*self._from_the_last()] == [*other._from_the_last()]
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._from_the_last()))
+
+    def __repr__(self) -> str:
+        return f"LiveSince({[*self._from_the_last()]!r})"

@@ -42,6 +42,12 @@ def _wish_options(function: Command) -> Command:
 _watch_option = click.option(
     "--watch", type=Duration(), help="How long the previous model stays in the shadow, e.g. 30min; 0: not at all."
 )
+_to_option = click.option(
+    "--to",
+    "to_ms",
+    type=MomentParam(),
+    help="Return to what was live at this time (RFC 3339, or epoch milliseconds), once every worker is ready with it.",
+)
 _canary_options = (
     click.option("--salt", help="Keys the hash that chooses the cards; by default the command's id."),
     click.option(
@@ -65,6 +71,8 @@ def _command(kind: CommandKind, name: str, help_text: str) -> None:
     if kind is CommandKind.CANARY:
         for option in _canary_options:
             decorated = option(decorated)
+    if kind is CommandKind.ROLL_BACK:
+        decorated = _to_option(decorated)
     if kind in NAMES_A_MODEL:
         decorated = click.argument("digest", type=ModelParam(), metavar="MODEL")(decorated)
     model.command(name, help=help_text)(decorated)
@@ -163,6 +171,20 @@ def history_command(as_json: bool) -> None:  # noqa: FBT001 - a flag
     from stream.cli.model_history import print_history  # noqa: PLC0415 - a roll-back needs no repository
 
     print_history(as_json=as_json)
+
+
+@model.command("who")
+@click.option("--at", "time_ms", type=MomentParam(), required=True, help="RFC 3339 with a zone, or epoch milliseconds.")
+@json_option
+def who_command(time_ms: int, as_json: bool) -> None:  # noqa: FBT001 - a flag
+    """Say who was live at a time, for which share of the cards, put there by whom, and why.
+
+    For each partition: the first payment that was decided under it, by its `cutover` event and by the scores topic,
+    which is read from then on. Exits with 1 if nobody was live, or if the scores contradict the event log.
+    """
+    from stream.cli.model_who import print_who  # noqa: PLC0415 - a roll-back needs no repository
+
+    print_who(time_ms, as_json=as_json)
 
 
 model.add_command(restore)

@@ -93,18 +93,20 @@ def facts(entry: HistoryEntry, names: Names) -> dict[str, Any]:
 
 def _roles_facts(roles: ModelRoles, names: Names) -> dict[str, Any]:
     return {
-        "live": _model_facts(roles.live, names),
-        "challenger": _model_facts(roles.challenger, names),
-        "canary": roles.canary and {**(_model_facts(roles.canary.model, names) or {}), **_share_facts(roles.canary)},
-        "quarantined": [_model_facts(digest, names) for digest in sorted(roles.quarantined)],
+        "live": model_facts(roles.live, names),
+        "challenger": model_facts(roles.challenger, names),
+        "canary": roles.canary and {**(model_facts(roles.canary.model, names) or {}), **share_facts(roles.canary)},
+        "quarantined": [model_facts(digest, names) for digest in sorted(roles.quarantined)],
     }
 
 
-def _share_facts(canary: Canary) -> dict[str, Any]:
+def share_facts(canary: Canary) -> dict[str, Any]:
+    """Return a canary's share and salt for JSON."""
     return {"share_bp": canary.share_bp, "salt": canary.salt}
 
 
-def _model_facts(digest: str | None, names: Names) -> dict[str, Any] | None:
+def model_facts(digest: str | None, names: Names) -> dict[str, Any] | None:
+    """Return a model's digest, name and version for JSON; None for no model."""
     if digest is None:
         return None
     manifest = names[digest].manifest if digest in names else None
@@ -113,11 +115,12 @@ def _model_facts(digest: str | None, names: Names) -> dict[str, Any] | None:
 
 def text(entry: HistoryEntry, names: Names, columns: int) -> str:
     """Return an entry for people: the verdict in one line, and below it what changed, who, and why."""
-    below = [*_changes(entry, names), *(f"{one.code}: {one.detail}" for one in entry.event.problems), _sender(entry)]
-    return "\n".join([verdict_line(entry.event), *(_wrapped(line, columns) for line in below)])
+    below = [*_changes(entry, names), *(f"{one.code}: {one.detail}" for one in entry.event.problems), sender(entry)]
+    return "\n".join([verdict_line(entry.event), *(wrapped(line, columns) for line in below)])
 
 
-def _wrapped(line: str, columns: int) -> str:
+def wrapped(line: str, columns: int) -> str:
+    """Return a line below a verdict, without card numbers, in lines of a terminal's width."""
     return textwrap.fill(
         printable(redact_text(line)),
         max(columns, 40),
@@ -133,22 +136,23 @@ def _changes(entry: HistoryEntry, names: Names) -> Iterator[str]:
     if entry.void:
         yield "void: it changed nothing, another verdict came first"
     if before.live != after.live:
-        yield f"live: {_label(before.live, names)} -> {_label(after.live, names)}"
+        yield f"live: {label(before.live, names)} -> {label(after.live, names)}"
     if before.canary != after.canary:
         yield f"canary: {_canary(before.canary, names)} -> {_canary(after.canary, names)}"
     if before.challenger != after.challenger:
-        yield f"shadow: {_label(before.challenger, names)} -> {_label(after.challenger, names)}{_until(entry)}"
+        yield f"shadow: {label(before.challenger, names)} -> {label(after.challenger, names)}{_until(entry)}"
     for digest in sorted(after.quarantined - before.quarantined):
-        yield f"quarantined: {_label(digest, names)}"
+        yield f"quarantined: {label(digest, names)}"
     for digest in sorted(before.quarantined - after.quarantined):
-        yield f"no longer quarantined: {_label(digest, names)}"
+        yield f"no longer quarantined: {label(digest, names)}"
 
 
 def _canary(canary: Canary | None, names: Names) -> str:
-    return "none" if canary is None else f"{_label(canary.model, names)} at {share_text(canary.share_bp)}"
+    return "none" if canary is None else f"{label(canary.model, names)} at {share_text(canary.share_bp)}"
 
 
-def _label(digest: str | None, names: Names) -> str:
+def label(digest: str | None, names: Names) -> str:
+    """Return a model's name, version and short digest, as far as they are known."""
     if digest is None:
         return "none"
     return names[digest].label if digest in names else digest[:SHORT_DIGEST]
@@ -160,7 +164,8 @@ def _until(entry: HistoryEntry) -> str:
     return f" until {format_time(entry.watched_until_ms)}"
 
 
-def _sender(entry: HistoryEntry) -> str:
+def sender(entry: HistoryEntry) -> str:
+    """Say who sent the command behind a verdict, and why."""
     command = entry.command
     if command is None:
         return "by: unknown, the command could not be read"

@@ -16,7 +16,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from models.commands import LEAVES_REVISION, NAMES_A_MODEL, Command, Event, EventKind, UnreadableRecord, read_command
+from models.commands import LEAVES_REVISION, Command, Event, EventKind, UnreadableRecord, read_command
 from models.deadline import in_thread
 from models.judge import (
     Accepted,
@@ -186,17 +186,18 @@ class Judge:
         slow, inspection = bool(self._inspecting), self._spawn(self._inspect(command))
         self._inspecting.add(inspection)
         inspection.add_done_callback(self._inspecting.discard)
-        if not slow or command.kind not in NAMES_A_MODEL:
+        if not slow or not command.needs_candidate:
             await asyncio.wait({inspection}, timeout=_IN_ORDER_SECONDS)
         return PendingCommand(command, trace, inspection)
 
     async def _inspect(self, command: Command) -> Inspected:
         """Ask the repository for the model that the command names, if it names one."""
-        if command.kind not in NAMES_A_MODEL or command.model is None:
+        name = artifact_needed(self._deps.follower.lineup, command) if command.needs_candidate else None
+        if name is None:
             return ()
         try:
             async with asyncio.timeout(DEADLINE_SECONDS), self._inspections:
-                work = partial(inspect_artifact, self._deps.loader.repository, command.model)
+                work = partial(inspect_artifact, self._deps.loader.repository, name)
                 return await asyncio.wrap_future(in_thread(work))
         except TimeoutError:
             return self._unanswered(f"no answer within {DEADLINE_SECONDS:g} s")
@@ -257,7 +258,7 @@ class Judge:
 
     def _artifact(self, pending: PendingCommand) -> Inspected:
         """Return what the repository holds of a model that is named, or what this worker has of the one before."""
-        if pending.command.kind in NAMES_A_MODEL:
+        if pending.command.needs_candidate:
             return pending.inspection.result() if pending.inspection.done() else self._unanswered("no answer yet")
         target = artifact_needed(self._deps.follower.lineup, pending.command)
         return () if target is None else self._deps.cache.held(target)

@@ -17,7 +17,8 @@ from models.judge import (
     unreadable_event,
     verdict_event,
 )
-from models.lineup import Answer, Lineup
+from models.lineup import Answer, Lineup, artifact_needed
+from models.persistent import LiveSince
 from models.problems import Problem, ProblemCode
 from models.times import format_time
 
@@ -273,3 +274,34 @@ def test_there_is_no_canary_without_live_none_to_end_and_none_of_a_quarantined_m
     assert codes(judge(LIVE, command("end_canary", None), fleet(None), ISSUED)) == [ProblemCode.NO_CANARY]
     demoted = command("canary", "d" * 64, share_bp=1)
     assert codes(judge(LIVE, demoted, fleet("d" * 64, w1="h", w2="h"), ISSUED)) == [ProblemCode.QUARANTINED]
+
+
+# --- back to a time
+
+EARLIER = "2025-12-31T00:00:00.000Z"
+PAST = replace(LIVE, live_since=LiveSince().with_added(ISSUED - 2 * 86_400_000, B).with_added(ISSUED - 1, A))
+
+
+def test_a_roll_back_to_a_time_waits_for_the_members_like_a_promotion() -> None:
+    back = command("roll_back", None, to=EARLIER)
+    assert artifact_needed(PAST, back) == B
+    assert judge(PAST, back, fleet(B, w1="h"), ISSUED) == Waiting(B, ("w2",))
+    verdict = judge(PAST, back, fleet(B, w1="h", w2="h"), ISSUED)
+    assert verdict == Accepted(5, B)
+    assert verdict_event(back, verdict, 4, Origin("e", "w1", ISSUED)).to == EARLIER
+
+
+@pytest.mark.parametrize(
+    ("time", "lineup", "code"),
+    [
+        ("2026-01-01T00:00:00.000Z", PAST, ProblemCode.ALREADY_LIVE),
+        ("2025-01-01T00:00:00.000Z", PAST, ProblemCode.NOTHING_TO_ROLL_BACK),
+        ("2026-01-01T00:00:00.001Z", PAST, ProblemCode.INVALID_FIELD),
+        (EARLIER, replace(PAST, quarantined=frozenset({B}), previous=()), ProblemCode.QUARANTINED),
+        (EARLIER, replace(PAST, canary=Canary(C, 100, "s"), challenger=None), ProblemCode.CANARY_RUNNING),
+    ],
+)
+def test_a_roll_back_to_a_time_is_refused_with_the_reason(time: Any, lineup: Any, code: Any) -> None:
+    back = command("roll_back", None, to=time)
+    needed = artifact_needed(lineup, back)
+    assert code in codes(judge(lineup, back, fleet(needed, w1="h", w2="h"), ISSUED))

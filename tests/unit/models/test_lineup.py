@@ -13,6 +13,7 @@ from models.arms import Canary
 from models.commands import LEAVES_REVISION, NAMES_A_MODEL, Command, CommandKind, Event, EventKind
 from models.judge import Accepted, Fleet, HeldArtifact, Origin, judge, verdict_event
 from models.lineup import Candidates, Lineup, artifact_needed, follow, follow_candidates
+from models.times import format_time
 
 MODELS = tuple(letter * 64 for letter in "abc")
 START = Lineup("default")
@@ -160,6 +161,50 @@ def test_only_the_canarys_model_is_promoted_while_it_runs_and_its_predecessor_is
     assert fold(("promote", A), canary(B), ("promote", C)).live == A
 
 
+@st.composite
+def logs(draw: st.DrawFn) -> list[Event]:
+    """Logs in which most acceptances name the next revision, and some a stale or a future one."""
+    lineup, log = START, []
+    for _ in range(draw(st.integers(0, 30))):
+        step = draw(st.sampled_from([1, 1, 1, 1, 0, 2]))
+        kind = draw(st.sampled_from([kind.value for kind in CommandKind]))
+        command_id = f"c-{draw(st.integers(0, 99))}"
+        model, until = draw(st.none() | st.sampled_from(MODELS)), draw(st.sampled_from([None, UNTIL]))
+        share = draw(
+            st.fixed_dictionaries({"share_bp": st.none() | st.integers(1, 9_999), "salt": st.sampled_from("st")})
+        )
+        event = accepted(lineup.revision + step, kind, model, command_id, until, **share)
+        log.append(event)
+        lineup = follow(lineup, event)
+    return log
+
+
+def back_to(model: Any, time: Any, revision: Any) -> Any:
+    return accepted(revision, "roll_back", model, to=time)
+
+
+def test_a_roll_back_to_a_time_is_a_promotion_of_what_was_live_then() -> None:
+    lineup = fold(("promote", A), ("promote", B), ("promote", C))
+    lineup = follow(lineup, back_to(A, "2026-01-01T00:00:00.000Z", 4))
+    assert (lineup.live, lineup.previous, lineup.challenger) == (A, (A, B, C), None)
+    assert follow(lineup, accepted(5, "roll_back")).live == C
+    assert follow(fold(("promote", A), canary(B)), back_to(C, "2026-01-01T00:00:00.000Z", 3)).live == A
+
+
+@given(logs())
+def test_the_model_that_was_live_at_a_time_is_that_of_the_last_change_before_it(events: Any) -> None:
+    lineup, changes = START, []
+    for second, event in enumerate(events):
+        at_ms = WATCH_MS + second * 1_000
+        after = follow(lineup, replace(event, at=format_time(at_ms)))
+        if after.live != lineup.live:
+            changes.append((at_ms, after.live))
+        lineup = after
+    for time_ms in range(WATCH_MS - 500, WATCH_MS + len(events) * 1_000, 500):
+        expected = [live for at_ms, live in changes if at_ms <= time_ms]
+        assert lineup.live_since.at(time_ms) == (expected[-1] if expected else None)
+
+
 def test_a_demoted_model_is_quarantined_and_no_longer_a_previous_model() -> None:
     lineup = fold(("promote", A), ("promote", B), ("promote", A), ("promote", B), ("demote", None))
     assert (lineup.live, lineup.previous, lineup.quarantined) == (A, (), {B})
@@ -203,24 +248,6 @@ def test_events_of_other_kinds_or_deployments_change_nothing(kind: Any) -> None:
     )
     assert follow(START, event) is START
     assert follow(Lineup("other"), accepted(1, "promote", A)) == Lineup("other")
-
-
-@st.composite
-def logs(draw: st.DrawFn) -> list[Event]:
-    """Logs in which most acceptances name the next revision, and some a stale or a future one."""
-    lineup, log = START, []
-    for _ in range(draw(st.integers(0, 30))):
-        step = draw(st.sampled_from([1, 1, 1, 1, 0, 2]))
-        kind = draw(st.sampled_from([kind.value for kind in CommandKind]))
-        command_id = f"c-{draw(st.integers(0, 99))}"
-        model, until = draw(st.none() | st.sampled_from(MODELS)), draw(st.sampled_from([None, UNTIL]))
-        share = draw(
-            st.fixed_dictionaries({"share_bp": st.none() | st.integers(1, 9_999), "salt": st.sampled_from("st")})
-        )
-        event = accepted(lineup.revision + step, kind, model, command_id, until, **share)
-        log.append(event)
-        lineup = follow(lineup, event)
-    return log
 
 
 @given(logs())

@@ -4,6 +4,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
+from getpass import getuser
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from stream.control.probes import vectorise_probe
 from support.fleet.arms import Rollout, assert_decided_by_arm, assert_revisions_rise, rollouts
 from support.fleet.fleet import Fleet, sources
 from support.fleet.load import Load
-from support.fleet.payments import FEATURES, payment, put_model
+from support.fleet.payments import FEATURES, PARTITIONS, payment, put_model
 from support.fleet.workers import Worker
 
 CARDS = 200
@@ -69,6 +70,7 @@ def test_a_canary_decides_for_its_cards_and_each_side_is_compared_with_the_other
     command(fleet, "rollback")
     publish(fleet, range(compared_from + 400, compared_from + 500))
     valid = fleet.await_scores(compared_from + 500)
+    assert_who(fleet, valid)
     by_revision = rollouts(fleet)
     assert [one.share_bp for one in by_revision.values()] == [0, 2_500, 6_000, 0]
     assert len({one.salt for one in by_revision.values() if one.canary}) == 1
@@ -81,6 +83,34 @@ def test_a_canary_decides_for_its_cards_and_each_side_is_compared_with_the_other
     diff = json.loads(fleet.cli("score", "--topic", "--diff", "--json").stdout)
     assert (diff["compared"], diff["equal"]) == (len(valid), len(valid))
     assert [worker.terminate() for worker in workers] == [0, 0]
+
+
+def assert_who(fleet: Fleet, scores: Sequence[Score]) -> None:
+    """Assert that for the time of each change, who was live and since which payments is what the scores say."""
+    for event in fleet.events("accepted"):
+        done = fleet.cli("model", "who", "--at", event["at"], "--json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        found, share_bp = json.loads(done.stdout), event.get("share_bp")
+        assert (found["revision"], found["actor"], found["reason"]) == (event["revision"], getuser(), "test")
+        assert (found["canary"] and found["canary"]["share_bp"]) == share_bp
+        firsts = {
+            str(partition): min(offsets)
+            for partition in range(PARTITIONS)
+            if (
+                offsets := [
+                    score.source.offset
+                    for score in scores
+                    if (score.revision, score.source.partition) == (event["revision"], partition)
+                ]
+            )
+        }
+        expected = {"disagrees": None}
+        assert found["partitions"] == {
+            partition: expected | {"cutover": offset, "decided": offset} for partition, offset in firsts.items()
+        }
+    refused = fleet.cli("model", "who", "--at", "2001-01-01T00:00:00Z")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "was live at 2001-01-01T00:00:00.000Z" in refused.stderr
 
 
 def assert_each_side_compared(fleet: Fleet, scores: Sequence[Score], rollout: Rollout) -> None:
@@ -129,13 +159,16 @@ def test_a_ramp_under_load_and_faults_moves_no_card_but_into_the_canary(fleet: F
         load.await_decisions(time.monotonic())
         command(fleet, "promote", challenger)
         load.await_decisions(time.monotonic())
+        back = command(fleet, "rollback", "--to", fleet.events("accepted")[0]["at"])
+        load.await_decisions(time.monotonic())
     valid = fleet.await_scores(len(load.sent))
     assert len(sources(valid)) == len(valid) == len(load.sent)
     by_revision = rollouts(fleet)
-    assert [one.share_bp for one in by_revision.values()] == [0, 100, 500, 2_500, 3_000, 0]
+    assert [one.share_bp for one in by_revision.values()] == [0, 100, 500, 2_500, 3_000, 0, 0]
+    assert back["model"] == by_revision[1].live == by_revision[7].live != by_revision[6].live
     assert_decided_by_arm(valid, by_revision)
     assert_revisions_rise(valid)
-    assert_cards_only_join(valid)
+    assert_cards_only_join([score for score in valid if score.revision < 7])
     diff = fleet.cli("score", "--topic", "--diff", "--json")
     assert json.loads(diff.stdout)["unexplained"] == 0, diff.stdout
 

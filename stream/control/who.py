@@ -1,0 +1,166 @@
+"""Who was live at a time, for which share of the cards, since which payment of each partition.
+
+The event log says who and why. A partition's first payment is that of its `cutover` event, which is an index; the
+scores themselves are read beside it, and what they say counts.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from models.arms import CANARY, LIVE, Canary
+from models.commands import Event, EventKind
+from models.errors import InvalidTimeError
+from models.times import parse_time_ms
+from stream.consumer import ValidScores
+from stream.contract.outputs import DecidedBy, Score
+from stream.control.client import read_events, read_fold, read_history
+from stream.control.history import History, HistoryEntry
+from stream.kafka.scan import scan_topic
+from stream.kafka.topics import own_scores
+from stream.settings import Settings
+
+_EARLIER_SCORES = 1_000
+"""This many scores before the time are read too: a score's validity depends on those before it."""
+_CLOCKS_MS = 60_000
+"""The judge's clock and the brokers' may differ by this much."""
+
+
+class Reign(NamedTuple):
+    """A stretch of revisions under which the same models decided for the same cards; `until` is the first one after.
+
+    `entry` is the verdict that began it, and who asked for it; `until` is None if it goes on.
+    """
+
+    entry: HistoryEntry
+    first: int
+    until: int | None
+
+    @property
+    def live(self) -> str:
+        """The live model's digest."""
+        return str(self.entry.after.live)
+
+    @property
+    def canary(self) -> Canary | None:
+        """The canary beside it."""
+        return self.entry.after.canary
+
+    def holds(self, revision: int) -> bool:
+        """Tell whether a revision is of this stretch."""
+        return self.first <= revision and (self.until is None or revision < self.until)
+
+    def contradiction(self, score: Score) -> str | None:
+        """Return how a decision of this stretch differs from what it says; None if it agrees."""
+        canary = self.canary
+        arm = CANARY if canary is not None and canary.takes([score.card_id])[0] else LIVE
+        expected = canary.model if arm == CANARY and canary is not None else self.live
+        if score.arm != arm:
+            return f"arm {score.arm}, where the card's bucket says {arm}"
+        digest = None if score.model is None else score.model.digest
+        if score.decided_by is DecidedBy.MODEL and digest != expected:
+            return f"model {str(digest)[:12]}, where arm {arm} has {expected[:12]}"
+        return None
+
+
+class FirstDecision(NamedTuple):
+    """The first decision of a partition under a stretch: by the `cutover` event, and by `scores`; None: there is none.
+
+    `disagrees` says what the score contradicts: the event, or the stretch's models.
+    """
+
+    cutover: int | None
+    decided: int | None
+    disagrees: str | None
+
+
+class WhoAt(NamedTuple):
+    """Who was live at a time; None if nobody was. `partitions` has the first decision of each."""
+
+    reign: Reign | None
+    partitions: Mapping[int, FirstDecision]
+    history: History
+
+
+Progress = Callable[[str, float], None]
+
+
+async def who_at(settings: Settings, time_ms: int, progress: Progress) -> WhoAt:
+    """Find out who was live at a time, and since which payments.
+
+    Raises:
+        ControlLogError: the event log has lost records.
+        aiokafka.errors.KafkaError: the broker does not answer.
+    """
+    history = await read_history(settings)
+    reign = reign_at(history.entries, time_ms)
+    if reign is None:
+        return WhoAt(None, {}, history)
+    cutovers = first_cutovers(await read_events(settings), reign)
+    scores = await _first_scores(settings, reign, progress)
+    found = {
+        partition: _first(cutovers.get(partition), scores.get(partition), reign)
+        for partition in sorted(cutovers.keys() | scores.keys())
+    }
+    return WhoAt(reign, found, history)
+
+
+def reign_at(entries: Sequence[HistoryEntry], time_ms: int) -> Reign | None:
+    """Return the stretch of revisions at a time: of the last acceptance until then; None if nobody was live."""
+    changes = [one for one in entries if not one.void and (one.before.live, one.before.canary) != _who(one)]
+    begun = [at for at, one in enumerate(changes) if _ms(one.event.at) <= time_ms]
+    if not begun or changes[begun[-1]].after.live is None:
+        return None
+    at = begun[-1]
+    later = changes[at + 1].event.revision if at + 1 < len(changes) else None
+    return Reign(changes[at], changes[at].event.revision, later)
+
+
+def first_cutovers(events: Sequence[Event], reign: Reign) -> dict[int, int]:
+    """Return the first offset of each partition that a worker announced for the stretch."""
+    found: dict[int, int] = {}
+    for event in events:
+        if event.kind is not EventKind.CUTOVER or event.partition is None or event.offset is None:
+            continue
+        if reign.holds(event.revision):
+            found.setdefault(event.partition, event.offset)
+    return found
+
+
+async def _first_scores(settings: Settings, reign: Reign, progress: Progress) -> dict[int, Score]:
+    """Return the first valid decision of each partition under the stretch; reads until each is found, or passed."""
+    topic = settings.topic(own_scores(settings, (await read_fold(settings)).term).name)
+    found, passed, valid = dict[int, Score](), set[int](), ValidScores[Any]()
+    async with scan_topic(settings, topic, _ms(reign.entry.event.at) - _CLOCKS_MS, _EARLIER_SCORES) as scores:
+        async for records, share in scores.read():
+            for _, score in valid.of(records):
+                if score.deployment != settings.deployment or score.source.partition in passed:
+                    continue
+                if reign.holds(score.revision):
+                    found.setdefault(score.source.partition, score)
+                if score.revision >= reign.first:
+                    passed.add(score.source.partition)
+            progress(topic, share)
+            if passed >= scores.first.keys():
+                break
+    return found
+
+
+def _first(cutover: int | None, score: Score | None, reign: Reign) -> FirstDecision:
+    if score is None:
+        return FirstDecision(cutover, None, None)
+    offset, disagrees = score.source.offset, reign.contradiction(score)
+    if disagrees is None and cutover is not None and cutover != offset:
+        disagrees = f"offset {offset}, where the cutover event says {cutover}"
+    return FirstDecision(cutover, offset, disagrees)
+
+
+def _who(entry: HistoryEntry) -> tuple[str | None, Canary | None]:
+    return entry.after.live, entry.after.canary
+
+
+def _ms(text: str) -> int:
+    """Return a time of an event; 0 where there is no such time, which no worker writes."""
+    try:
+        return parse_time_ms(text).epoch_ms
+    except InvalidTimeError:
+        return 0
