@@ -1,4 +1,4 @@
-"""Sets of 8-byte hashes of cards and transactions: exact, and 8 bytes for each when they grow large.
+"""Sets of 8-byte hashes of cards and transactions: exact, and 12 to 19 bytes of memory for each of a million or more.
 
 Two of ten million cards share a hash with a probability of 3 in a million; the second would then not be counted.
 """

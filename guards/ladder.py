@@ -122,7 +122,7 @@ def problems_of(rungs: Sequence[Rung]) -> tuple[str, ...]:
     return tuple(problems)
 
 
-class Phase(StrEnum):
+class RolloutPhase(StrEnum):
     """What a rollout does next."""
 
     WAITING = "waiting"
@@ -166,7 +166,7 @@ class Progress(NamedTuple):
         waits_for: in words, everything that must come first; nothing if it is due or done.
     """
 
-    phase: Phase
+    phase: RolloutPhase
     rung: int
     next_share_bp: int | None
     due_ms: int | None
@@ -180,14 +180,14 @@ def progress_on(ladder: Ladder, now: Situation, least_decisions: int = LEAST_DEC
     """
     rung = sum(one.share_bp <= now.share_bp for one in ladder.rungs)
     if rung == len(ladder.rungs):
-        return Progress(Phase.DONE, rung, None, None, ())
+        return Progress(RolloutPhase.DONE, rung, None, None, ())
     next_share_bp = ladder.rungs[rung].share_bp
     seconds = ladder.rungs[rung - 1].seconds if rung else 0
     due_ms = now.since_ms + 1000 * (seconds or 0)
     waits = [*_waits(now, due_ms, least_decisions if rung else 0)]
     if now.held:
-        return Progress(Phase.HELD, rung, next_share_bp, due_ms, (*now.held, *waits))
-    return Progress(Phase.WAITING if waits else Phase.DUE, rung, next_share_bp, due_ms, tuple(waits))
+        return Progress(RolloutPhase.HELD, rung, next_share_bp, due_ms, (*now.held, *waits))
+    return Progress(RolloutPhase.WAITING if waits else RolloutPhase.DUE, rung, next_share_bp, due_ms, tuple(waits))
 
 
 def _waits(now: Situation, due_ms: int, least_decisions: int) -> list[str]:

@@ -22,9 +22,10 @@ AIMED_SHARE_BP = 1_000
 def plot(effects: Sequence[EffectLine]) -> str:
     """Return the picture: a line of medians for each share, the 90th percentiles at 10 %, and the aims."""
     body = "\n".join((*_axes(), *_lines(effects), *_aims()))
+    sizes = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
-        f'font-size="13" fill="#222">\n<title>{_TITLE}</title>\n<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>\n{body}\n</svg>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" {sizes} font-family="Helvetica, Arial, sans-serif" font-size="13">\n'
+        f'<title>{_TITLE}</title>\n<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>\n{body}\n</svg>\n'
     )
 
 

@@ -44,7 +44,7 @@ _FRAILTY_SHAPE = 0.5
 """Cards differ: their rates are gamma distributed with this shape, so that one in five has 65 % of the events."""
 
 
-class World(NamedTuple):
+class SimulatedCards(NamedTuple):
     """The cards that pay, and how long they are watched: `share_bp` is the canary's share, in units of 0.01 %."""
 
     cards: int = 20_000
@@ -81,7 +81,7 @@ class BadEvents(NamedTuple):
 
 
 def bad_events(
-    world: World, scenario: Scenario, kind: GuardKind, cards: tuple[Floats, Flags], rng: np.random.Generator
+    world: SimulatedCards, scenario: Scenario, kind: GuardKind, cards: tuple[Floats, Flags], rng: np.random.Generator
 ) -> BadEvents:
     """Draw the bad events of one kind; `cards` are the payments a day of each card and whether it is the canary's."""
     pays, is_canary = cards
@@ -110,7 +110,7 @@ def _repeated(numbers: Ints, days: Floats, mean: float, rng: np.random.Generator
     return np.concatenate((numbers, np.repeat(numbers, further))), np.concatenate((days, late))
 
 
-def draw_cards(world: World, rng: np.random.Generator) -> tuple[Floats, Flags]:
+def draw_cards(world: SimulatedCards, rng: np.random.Generator) -> tuple[Floats, Flags]:
     """Draw each card's payments a day, and whether it is the canary's."""
     pays = rng.gamma(_FRAILTY_SHAPE, world.payments_a_day / _FRAILTY_SHAPE, world.cards)
     return pays, rng.random(world.cards) < world.share

@@ -20,7 +20,7 @@ from stream.bench.guard_streams import (
     Floats,
     Ints,
     Scenario,
-    World,
+    SimulatedCards,
     bad_events,
     draw_cards,
     first_breach,
@@ -123,7 +123,7 @@ class Effort(NamedTuple):
 
     runs: int
     alarm_runs: int
-    world: World = World()
+    world: SimulatedCards = SimulatedCards()
 
 
 def simulate(seed: int, effort: Effort, progress: Progress) -> GuardFigures:
@@ -174,7 +174,9 @@ class _Breach(NamedTuple):
     firsts: int
 
 
-def simulate_scenarios(seed: int, runs: int, guards: Guards, world: World, progress: Progress) -> list[ScenarioLine]:
+def simulate_scenarios(
+    seed: int, runs: int, guards: Guards, world: SimulatedCards, progress: Progress
+) -> list[ScenarioLine]:
     """Simulate each canary with all guards."""
     least = _boundaries(guards, world)
     lines = []
@@ -188,7 +190,7 @@ def simulate_scenarios(seed: int, runs: int, guards: Guards, world: World, progr
     return lines
 
 
-def _boundaries(guards: Guards, world: World) -> dict[GuardKind, Ints]:
+def _boundaries(guards: Guards, world: SimulatedCards) -> dict[GuardKind, Ints]:
     """Return the boundary of each guard on counts; no kind has more first bad events than there are cards."""
     return {
         kind: least_canary(world.share, guards[kind].factor, guards[kind].alpha, world.cards)
@@ -198,7 +200,7 @@ def _boundaries(guards: Guards, world: World) -> dict[GuardKind, Ints]:
 
 
 def _run_scenario(
-    world: World, scenario: Scenario, guards: Guards, least: Mapping[GuardKind, Ints], rng: np.random.Generator
+    world: SimulatedCards, scenario: Scenario, guards: Guards, least: Mapping[GuardKind, Ints], rng: np.random.Generator
 ) -> tuple[_Breach | None, bool, int]:
     """Return the breach that rolls back, whether any guard was breached, and the canary's declines until then."""
     cards = draw_cards(world, rng)
@@ -246,7 +248,7 @@ class _Rule(NamedTuple):
     find: Callable[[BadEvents], int | None]
 
 
-def simulate_alarms(seed: int, runs: int, guards: Guards, world: World, progress: Progress) -> list[AlarmLine]:
+def simulate_alarms(seed: int, runs: int, guards: Guards, world: SimulatedCards, progress: Progress) -> list[AlarmLine]:
     """Count the runs without a difference in which a guard, or a rule beside it, raises an alarm at any event."""
     rules, rng = _rules(guards[DECLINED], world), np.random.default_rng([seed, 3])
     least = _boundaries(guards, world)
@@ -289,7 +291,7 @@ def _rule_line(rule: _Rule, used: Sequence[tuple[bool, int | None]]) -> AlarmLin
     return AlarmLine(rule.name, rule.alpha, false, len(declines) / len(used), _median_p90(declines)[0])
 
 
-def _rules(guard: GuardSpec, world: World) -> list[_Rule]:
+def _rules(guard: GuardSpec, world: SimulatedCards) -> list[_Rule]:
     """Return the guard on declines, and what it is compared with; all look at each event."""
     share, alpha = world.share, guard.alpha
     of_cards = least_canary(share, guard.factor, alpha, world.cards)

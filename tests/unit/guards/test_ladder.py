@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guards.errors import LadderError
-from guards.ladder import LEAST_DECISIONS, Ladder, Phase, Progress, Rung, Situation, progress_on
+from guards.ladder import LEAST_DECISIONS, Ladder, Progress, RolloutPhase, Rung, Situation, progress_on
 
 TEXT = "1% 10min, 5% 1h, 25% 1h, 100%"
 LADDER = Ladder.parse(TEXT)
@@ -80,38 +80,38 @@ def at(minutes: float, share_bp: int = 500, **changes: object) -> Progress:
 
 
 def test_a_rung_is_left_when_its_time_is_over_and_enough_was_seen() -> None:
-    assert at(59.99).phase is Phase.WAITING
+    assert at(59.99).phase is RolloutPhase.WAITING
     assert at(59.99).waits_for == (
         "its time: 1 s more",
         "the guard, which has not read all decisions up to the end of that time",
     )
-    assert at(60) == Progress(Phase.DUE, 2, 2_500, 60 * MINUTE_MS, ())
+    assert at(60) == Progress(RolloutPhase.DUE, 2, 2_500, 60 * MINUTE_MS, ())
 
 
 def test_a_rung_is_not_left_before_the_guard_has_read_all_of_it() -> None:
     late = at(90, read_until_ms=60 * MINUTE_MS - 1)
-    assert late.phase is Phase.WAITING
+    assert late.phase is RolloutPhase.WAITING
     assert "not read all decisions" in late.waits_for[0]
-    assert at(90, read_until_ms=60 * MINUTE_MS).phase is Phase.DUE
+    assert at(90, read_until_ms=60 * MINUTE_MS).phase is RolloutPhase.DUE
 
 
 def test_a_rung_on_which_the_canary_decided_little_is_not_left() -> None:
     quiet = at(600, canary_decisions=LEAST_DECISIONS - 1)
-    assert quiet.phase is Phase.WAITING
+    assert quiet.phase is RolloutPhase.WAITING
     assert quiet.waits_for == ("decisions of the canary: 199 of at least 200",)
 
 
 def test_nothing_climbs_while_something_is_held() -> None:
     held = at(600, held=("declined is breached",))
-    assert held.phase is Phase.HELD
+    assert held.phase is RolloutPhase.HELD
     assert held.waits_for == ("declined is breached",)
     assert held.next_share_bp == 2_500
 
 
 def test_below_the_first_rung_it_is_due_at_once_and_at_the_last_it_is_done() -> None:
-    assert at(0, share_bp=0, canary_decisions=0) == Progress(Phase.DUE, 0, 100, 0, ())
-    assert at(0, share_bp=0, held=("frozen",)).phase is Phase.HELD
-    assert at(0, share_bp=10_000) == Progress(Phase.DONE, 4, None, None, ())
+    assert at(0, share_bp=0, canary_decisions=0) == Progress(RolloutPhase.DUE, 0, 100, 0, ())
+    assert at(0, share_bp=0, held=("frozen",)).phase is RolloutPhase.HELD
+    assert at(0, share_bp=10_000) == Progress(RolloutPhase.DONE, 4, None, None, ())
 
 
 def test_a_share_between_two_rungs_counts_as_the_lower() -> None:
@@ -135,10 +135,10 @@ def test_it_climbs_only_upwards_and_only_if_time_is_over_coverage_suffices_and_n
     ladder: Ladder, now: Situation
 ) -> None:
     found = progress_on(ladder, now)
-    assert (found.phase is Phase.DONE) is (now.share_bp == 10_000)
+    assert (found.phase is RolloutPhase.DONE) is (now.share_bp == 10_000)
     if found.next_share_bp is not None and found.due_ms is not None:
         assert found.next_share_bp > now.share_bp
         enough = now.canary_decisions >= LEAST_DECISIONS or found.rung == 0
         may = min(now.now_ms, now.read_until_ms) >= found.due_ms and enough and not now.held
-        assert (found.phase is Phase.DUE) is may
+        assert (found.phase is RolloutPhase.DUE) is may
         assert (found.waits_for == ()) is may

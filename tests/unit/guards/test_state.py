@@ -126,7 +126,7 @@ def test_a_stored_state_goes_on_as_if_it_had_never_been_stored(
     assert every_count(second) == every_count(whole)
     assert second.decided() == whole.decided()
     assert second.partitions[0].position == len(scores)
-    assert second.memory_bytes == whole.memory_bytes
+    assert second.remembered == whole.remembered
 
 
 @given(SCORES, OUTCOMES, st.data())
@@ -173,7 +173,7 @@ def test_without_a_guard_on_approved_fraud_no_payment_is_remembered() -> None:
     guards = {kind: guard for kind, guard in GUARDS.items() if kind is GuardKind.DECLINED}
     state = GuardState(guards, SHARES)
     state.count(0, [score(card) for card in range(100)] + [score(1, "decline")], 101)
-    assert state.memory_bytes == 8
+    assert state.remembered == 1
     assert state.decided() == {100: (0, 101)}
 
 

@@ -14,13 +14,21 @@ from guards.specs import GuardKind, default_guards
 from stream.bench import guard_counting, guard_streams, guards
 from stream.bench.guard_counting import generated_scores, measure_counting
 from stream.bench.guard_plot import plot
-from stream.bench.guard_streams import Scenario, World, bad_events, draw_cards, first_breach, least_canary, ratio_logs
+from stream.bench.guard_streams import (
+    Scenario,
+    SimulatedCards,
+    bad_events,
+    draw_cards,
+    first_breach,
+    least_canary,
+    ratio_logs,
+)
 from stream.bench.guards import Effort, GuardFigures, simulate, simulate_alarms
 from stream.cli.main import main
 from stream.consumer import ValidScores
 from stream.contract.outputs import Score
 
-WORLD = World(cards=5_000, days=10.0)
+WORLD = SimulatedCards(cards=5_000, days=10.0)
 DECLINED = GuardKind.DECLINED
 
 
@@ -31,7 +39,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guards, "RATIOS", (5.0, 20.0))
     monkeypatch.setattr(guards, "MOST_EVENTS", 4_000)
     monkeypatch.setattr(
-        guards.Effort, "__new__", lambda cls, runs, alarm_runs: tuple.__new__(cls, (runs, alarm_runs, World(500, 2, 9)))
+        guards.Effort,
+        "__new__",
+        lambda cls, runs, alarm_runs: tuple.__new__(cls, (runs, alarm_runs, SimulatedCards(500, 2, 9))),
     )
     monkeypatch.setattr(guard_counting, "_SET_SIZE", 10_000)
 
