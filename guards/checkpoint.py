@@ -20,6 +20,7 @@ def state_json(state: GuardState) -> dict[str, Any]:
     """Return the whole state as plain JSON, which `read_state` reads."""
     return {
         "version": VERSION,
+        "deployment": state.deployment,
         "guards": guards_json(state.guards),
         "shares": {str(revision): share_bp for revision, share_bp in state.shares.items()},
         "partitions": {str(number): _partition_json(counts) for number, counts in state.partitions.items()},
@@ -30,14 +31,15 @@ def state_json(state: GuardState) -> dict[str, Any]:
     }
 
 
-def read_state(value: object, guards: Guards) -> GuardState:
+def read_state(value: object, guards: Guards, deployment: str) -> GuardState:
     """Read a state from the plain JSON of `state_json`.
 
     Raises:
-        CheckpointError: it is damaged, of another version, or of other guards. Discard it and count the topics again.
+        CheckpointError: it is damaged, of another version or deployment, or of other guards. Discard it and count the
+            topics again.
     """
     try:
-        return _read(value, guards)
+        return _read(value, guards, deployment)
     except (KeyError, TypeError, ValueError, AttributeError, Base64Error, GuardSpecError) as error:
         raise CheckpointError(
             f"the stored state of a guard cannot be read ({type(error).__name__}: {error}); discard it, and the guard "
@@ -45,12 +47,14 @@ def read_state(value: object, guards: Guards) -> GuardState:
         ) from error
 
 
-def _read(value: Any, guards: Guards) -> GuardState:  # noqa: ANN401 - checked as it is read
+def _read(value: Any, guards: Guards, deployment: str) -> GuardState:  # noqa: ANN401 - checked as it is read
     if value["version"] != VERSION:
         raise ValueError(f"version {value['version']!r}, but this is version {VERSION}")
     if dict(read_guards(value["guards"])) != dict(guards):
         raise ValueError("it is of other guards")
-    state = GuardState(guards, {int(revision): share_bp for revision, share_bp in value["shares"].items()})
+    if value["deployment"] != deployment:
+        raise ValueError(f"it is of the deployment {str(value['deployment'])[:64]!r}, not of {deployment!r}")
+    state = GuardState(guards, deployment, {int(revision): share_bp for revision, share_bp in value["shares"].items()})
     for number, fields in value["partitions"].items():
         state.partitions[int(number)] = _read_partition(fields)
     for number, fields in value["outcomes"].items():

@@ -16,7 +16,7 @@ _RECENT_PART = 16
 
 def hash_of(text: str) -> int:
     """Return the 8-byte hash of a `card_id` or `transaction_id`; the same in every process."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
 class HashSet:

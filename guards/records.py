@@ -1,6 +1,6 @@
 """What is read of a score and of an outcome to count bad events; all other fields are skipped.
 
-Reading eight fields of a score takes less than half as long as building all of them.
+Reading ten fields of a score takes a quarter of the time of building all of them.
 """
 
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ from guards.specs import GuardKind
 APPROVED, REVIEWED, DECLINED = "approve", "review", "decline"
 LIVE, CANARY = "live", "canary"
 _BY_MODEL = "model"
+_STALE = "stale"
 _BY_DECISION = {REVIEWED: GuardKind.REVIEWED, DECLINED: GuardKind.DECLINED}
 _NOTHING: tuple[GuardKind, ...] = ()
 _STOOD_IN = (GuardKind.STOOD_IN,)
@@ -43,6 +44,7 @@ class GuardedScore(msgspec.Struct, frozen=True):
     revision: int
     epoch: int
     source: ScorePlace
+    deployment: str = ""
     arm: str | None = None
     overruled: Overrule | None = None
 
@@ -53,6 +55,12 @@ class GuardedOutcome(msgspec.Struct, frozen=True):
     transaction_id: str
     card_id: str
     fraud: bool = False
+    status: str = ""
+
+    @property
+    def confirms_fraud(self) -> bool:
+        """Whether the payment is fraud by this label, and no later label was known."""
+        return self.fraud and self.status != _STALE
 
 
 class DecidedScore(Protocol):
@@ -77,6 +85,10 @@ class DecidedScore(Protocol):
     @property
     def revision(self) -> int:
         """The revision of the lineup that decided it."""
+
+    @property
+    def deployment(self) -> str:
+        """The deployment that decided it."""
 
     @property
     def arm(self) -> str | None:

@@ -72,13 +72,15 @@ class GuardState:
 
     Attributes:
         guards: what is guarded.
+        deployment: whose rollout it is; revisions are its own, so scores of another are passed over.
         shares: the canary's share, in units of 0.01 %, by revision.
         partitions: the counts by partition of `scores`.
         outcomes: the confirmed frauds by partition of `outcomes`.
     """
 
-    def __init__(self, guards: Guards, shares: Mapping[int, int] | None = None) -> None:
+    def __init__(self, guards: Guards, deployment: str, shares: Mapping[int, int] | None = None) -> None:
         self.guards = guards
+        self.deployment = deployment
         self.shares: dict[int, int] = {}
         self.partitions: dict[int, PartitionCounts] = {}
         self.outcomes: dict[int, OutcomePartition] = {}
@@ -104,7 +106,7 @@ class GuardState:
 
         Args:
             partition: the partition of `scores`.
-            scores: its valid scores up to `position`; those of other revisions or arms are passed over.
+            scores: its valid scores up to `position`; those of other deployments, revisions or arms are passed over.
             position: the offset behind the last record read there, valid or not.
             standing: `stream.consumer.Standing` there, kept for whoever reads on.
         """
@@ -113,7 +115,7 @@ class GuardState:
         whole, keeps_approved = GuardKind.SAMPLE_RATIO in kinds, GuardKind.FRAUD_APPROVED in kinds
         for score in scores:
             arm, share_bp = score.arm, shares.get(score.revision)
-            if share_bp is None or arm not in (CANARY, LIVE):
+            if share_bp is None or arm not in (CANARY, LIVE) or score.deployment != self.deployment:
                 continue
             exposure = Exposure(share_bp, arm == CANARY)
             _increment(counts.decided, exposure)
@@ -146,7 +148,7 @@ class GuardState:
         """
         counts = self.outcomes.setdefault(partition, OutcomePartition())
         for outcome in outcomes:
-            if outcome.fraud:
+            if outcome.confirms_fraud:
                 transaction = hash_of(outcome.transaction_id)
                 counts.frauds.setdefault(transaction, hash_of(outcome.card_id))
                 self._seek(transaction)

@@ -116,14 +116,14 @@ def _score(at: int, card: int, decision: str, features: dict[str, float]) -> dic
 
 
 def _counted(scores: list[GuardedScore], guards: Guards) -> GuardState:
-    state = GuardState(guards, {_REVISION: _SHARE_BP})
+    state = GuardState(guards, "default", {_REVISION: _SHARE_BP})
     for at in range(0, len(scores), _BATCH):
         state.count(0, scores[at : at + _BATCH], at + _BATCH)
     return state
 
 
 def _read_and_count(written: list[bytes], guards: Guards) -> GuardState:
-    state = GuardState(guards, {_REVISION: _SHARE_BP})
+    state = GuardState(guards, "default", {_REVISION: _SHARE_BP})
     standing = Standing()
     for at in range(0, len(written), _BATCH):
         valid = []

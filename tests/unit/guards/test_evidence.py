@@ -175,6 +175,19 @@ def test_a_doubling_is_detected_in_a_ramp_whose_first_rungs_saw_too_little() -> 
     assert (logs.max(1) >= math.log(1 / ALPHA)).mean() > 0.95
 
 
+def test_sticky_cards_that_differ_raise_few_false_alarms_in_a_ramp() -> None:
+    rng, runs, alpha = np.random.default_rng(5), 600, 0.1
+    begins, shares = np.array([0.0, 0.3, 0.6]), np.array([0.01, 0.05, 0.25])
+    crossed = 0
+    for _ in range(runs):
+        firsts = rng.exponential(size=1_500) / rng.gamma(0.5, size=1_500)  # each card's first bad event
+        buckets = rng.random(1_500)
+        order = np.argsort(firsts)[: int((firsts < 1).sum())]
+        share = shares[np.searchsorted(begins, firsts[order], "right") - 1]
+        crossed += bool(evidence_along((buckets[order] < share)[None], share).max() >= math.log(1 / alpha))
+    assert crossed <= runs * alpha + 3 * math.sqrt(runs * alpha)
+
+
 def test_a_tolerated_factor_costs_about_twice_the_canarys_events() -> None:
     shares = np.full(1500, 0.1)
     arms = draw(300, shares, 2.0, 4)

@@ -13,7 +13,7 @@ from guards.state import GuardState, OutcomePartition, PartitionCounts
 
 
 def state_with(counts: dict[GuardKind, dict[int, list[int]]], partitions: int = 1) -> GuardState:
-    state = GuardState(default_guards())
+    state = GuardState(default_guards(), "default")
     for at in range(partitions):
         state.partitions[at] = PartitionCounts()
         state.partitions[at].position = 123_456_789
@@ -65,7 +65,7 @@ def test_evidence_is_said_in_words() -> None:
 
 
 def test_a_tolerance_is_said() -> None:
-    state = GuardState({GuardKind.DECLINED: GuardSpec(0.01, Action.HOLD, 1.25)})
+    state = GuardState({GuardKind.DECLINED: GuardSpec(0.01, Action.HOLD, 1.25)}, "default")
     state.partitions[0] = PartitionCounts()
     state.partitions[0].firsts = {GuardKind.DECLINED: {5_000: [5, 4]}}
     (line,) = explain(evidence(state))
@@ -82,4 +82,5 @@ def test_evidence_fits_into_a_command(partitions: int, has_positions: bool) -> N
     assert len(json.dumps(found, separators=(",", ":"))) <= LARGEST_EVIDENCE_BYTES
     assert ("positions" in found) is has_positions
     assert found["guards"]["declined"]["shares_left_out"] == 479
+    assert disagreements(found) == ()
     assert math.isfinite(found["guards"]["declined"]["e"])

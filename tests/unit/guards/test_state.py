@@ -21,7 +21,13 @@ KINDS = [GuardKind.REVIEWED, GuardKind.DECLINED, GuardKind.STOOD_IN]
 
 
 def score(card: int, decision: str = "approve", **fields: Any) -> GuardedScore:
-    defaults: dict[str, Any] = {"decided_by": "model", "revision": 3, "arm": "live", "transaction_id": "t"}
+    defaults: dict[str, Any] = {
+        "decided_by": "model",
+        "revision": 3,
+        "arm": "live",
+        "transaction_id": "t",
+        "deployment": "default",
+    }
     return GuardedScore(card_id=f"c-{card}", decision=decision, epoch=1, source=ScorePlace(0), **(defaults | fields))
 
 
@@ -35,15 +41,17 @@ SCORES = st.lists(
         arm=st.sampled_from(["live", "canary", "canary", None, "blue"]),
         transaction_id=st.integers(0, 20).map(str),
         overruled=st.sampled_from([None, None, Overrule("decline_cap", "decline")]),
+        deployment=st.sampled_from(["default", "default", "other"]),
     ),
     max_size=60,
 )
 OUTCOMES = st.lists(
     st.builds(
-        lambda card, payment, fraud: GuardedOutcome(str(payment), f"c-{card}", fraud),
+        lambda card, payment, fraud, status: GuardedOutcome(str(payment), f"c-{card}", fraud, status),
         st.integers(0, 8),
         st.integers(0, 20),
         st.booleans(),
+        st.sampled_from(["applied", "applied", "stale"]),
     ),
     max_size=15,
 )
@@ -60,7 +68,8 @@ def naive(scores: Sequence[GuardedScore], kind: GuardKind) -> dict[int, tuple[in
             GuardKind.STOOD_IN: one.decided_by != "model",
             GuardKind.SAMPLE_RATIO: True,
         }[kind]
-        if one.revision in SHARES and one.arm in {"live", "canary"} and bad and one.card_id not in seen:
+        ours = one.revision in SHARES and one.arm in {"live", "canary"} and one.deployment == "default"
+        if ours and bad and one.card_id not in seen:
             seen.add(one.card_id)
             canary, live = counts.get(SHARES[one.revision], (0, 0))
             is_canary = one.arm == "canary"
@@ -74,7 +83,7 @@ def every_count(state: GuardState) -> list[Any]:
 
 @given(SCORES, st.integers(0, 60))
 def test_each_cards_first_bad_event_is_counted_whatever_the_batches(scores: list[GuardedScore], cut: int) -> None:
-    state = GuardState(GUARDS, SHARES)
+    state = GuardState(GUARDS, "default", SHARES)
     state.count(0, scores[:cut], cut)
     state.count(0, scores[cut:], len(scores))
     for kind in (*KINDS, GuardKind.SAMPLE_RATIO):
@@ -84,7 +93,7 @@ def test_each_cards_first_bad_event_is_counted_whatever_the_batches(scores: list
 
 @given(SCORES, SCORES)
 def test_partitions_add_up_and_one_can_be_counted_again(one: list[GuardedScore], other: list[GuardedScore]) -> None:
-    state, alone = GuardState(GUARDS, SHARES), GuardState(GUARDS, SHARES)
+    state, alone = GuardState(GUARDS, "default", SHARES), GuardState(GUARDS, "default", SHARES)
     state.count(0, one, len(one))
     state.count(7, other, len(other))
     alone.count(7, other, len(other))
@@ -99,11 +108,11 @@ def test_partitions_add_up_and_one_can_be_counted_again(one: list[GuardedScore],
 def test_records_that_are_read_twice_add_no_bad_event(
     scores: list[GuardedScore], outcomes: list[GuardedOutcome]
 ) -> None:
-    state = GuardState(GUARDS, SHARES)
+    state = GuardState(GUARDS, "default", SHARES)
     for _ in range(2):
         state.count(0, scores, len(scores))
         state.count_outcomes(0, outcomes, len(outcomes))
-    once = GuardState(GUARDS, SHARES)
+    once = GuardState(GUARDS, "default", SHARES)
     once.count(0, scores, len(scores))
     once.count_outcomes(0, outcomes, len(outcomes))
     assert every_count(state) == every_count(once)
@@ -113,12 +122,12 @@ def test_records_that_are_read_twice_add_no_bad_event(
 def test_a_stored_state_goes_on_as_if_it_had_never_been_stored(
     scores: list[GuardedScore], outcomes: list[GuardedOutcome], cut: int, labels: int
 ) -> None:
-    whole, first = GuardState(GUARDS, SHARES), GuardState(GUARDS, SHARES)
+    whole, first = GuardState(GUARDS, "default", SHARES), GuardState(GUARDS, "default", SHARES)
     whole.count(0, scores, len(scores), (4, 9))
     whole.count_outcomes(1, outcomes, len(outcomes))
     first.count(0, scores[:cut], cut, (4, 8))
     first.count_outcomes(1, outcomes[:labels], labels)
-    second = read_state(json.loads(json.dumps(state_json(first))), GUARDS)
+    second = read_state(json.loads(json.dumps(state_json(first))), GUARDS, "default")
     assert every_count(second) == every_count(first)
     assert second.partitions[0].standing == (4, 8)
     second.count(0, scores[cut:], len(scores), (4, 9))
@@ -136,7 +145,7 @@ def test_approved_frauds_do_not_depend_on_whether_scores_or_labels_are_read_firs
     decided = {one.transaction_id: one for one in scores}  # a payment has one valid score
     scores = list(decided.values())
     cut = data.draw(st.integers(0, len(scores)))
-    first, last, between = (GuardState(GUARDS, SHARES) for _ in range(3))
+    first, last, between = (GuardState(GUARDS, "default", SHARES) for _ in range(3))
     first.count(0, scores, len(scores))
     first.count_outcomes(0, outcomes, len(outcomes))
     last.count_outcomes(0, outcomes, len(outcomes))
@@ -148,7 +157,7 @@ def test_approved_frauds_do_not_depend_on_whether_scores_or_labels_are_read_firs
 
 
 def test_a_cards_first_approved_fraud_is_counted_under_the_share_and_arm_of_its_approval() -> None:
-    state = GuardState(GUARDS, SHARES)
+    state = GuardState(GUARDS, "default", SHARES)
     state.count(
         0,
         [
@@ -171,7 +180,7 @@ def test_a_cards_first_approved_fraud_is_counted_under_the_share_and_arm_of_its_
 
 def test_without_a_guard_on_approved_fraud_no_payment_is_remembered() -> None:
     guards = {kind: guard for kind, guard in GUARDS.items() if kind is GuardKind.DECLINED}
-    state = GuardState(guards, SHARES)
+    state = GuardState(guards, "default", SHARES)
     state.count(0, [score(card) for card in range(100)] + [score(1, "decline")], 101)
     assert state.remembered == 1
     assert state.decided() == {100: (0, 101)}
@@ -185,6 +194,7 @@ def test_the_fields_of_a_score_are_read_and_others_are_skipped() -> None:
         "decision": "review",
         "decided_by": "fallback",
         "model": None,
+        "deployment": "default",
         "arm": "canary",
         "overruled": {"by": "decline_cap", "from": "decline"},
         "revision": 4,
@@ -194,7 +204,7 @@ def test_the_fields_of_a_score_are_read_and_others_are_skipped() -> None:
     }
     found = read_score(json.dumps(written))
     assert (found.source.offset, found.source.log, found.epoch) == (17, 1, 2)
-    state = GuardState(GUARDS, SHARES)
+    state = GuardState(GUARDS, "default", SHARES)
     state.count(0, [found], 1)
     assert state.counts_of(GuardKind.DECLINED) == state.counts_of(GuardKind.STOOD_IN) == {500: (1, 0)}
     assert state.counts_of(GuardKind.REVIEWED) == {}
@@ -205,13 +215,14 @@ def test_the_fields_of_a_score_are_read_and_others_are_skipped() -> None:
 @pytest.mark.parametrize("share_bp", [0, 10_000, -1])
 def test_a_share_that_no_canary_has_is_refused(share_bp: int) -> None:
     with pytest.raises(ValueError, match="share of revision 7"):
-        GuardState(GUARDS).set_share(7, share_bp)
+        GuardState(GUARDS, "default").set_share(7, share_bp)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"version": 0}, "version 0"),
+        ({"deployment": "other"}, "it is of the deployment 'other', not of 'default'"),
         ({"guards": {}}, "at least one"),
         ({"guards": {"declined": {"alpha": 0.02, "action": "hold"}}}, "other guards"),
         ({"partitions": {"0": {}}}, "standing"),
@@ -219,9 +230,9 @@ def test_a_share_that_no_canary_has_is_refused(share_bp: int) -> None:
     ],
 )
 def test_a_damaged_or_foreign_state_is_refused_with_what_to_do(change: dict[str, Any], message: str) -> None:
-    stored = state_json(GuardState(GUARDS, SHARES)) | change
+    stored = state_json(GuardState(GUARDS, "default", SHARES)) | change
     with pytest.raises(CheckpointError, match=rf"{message}.*; discard it"):
-        read_state(stored, GUARDS)
+        read_state(stored, GUARDS, "default")
 
 
 @given(st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 20)))
