@@ -12,6 +12,7 @@ from enum import StrEnum
 from aiokafka.errors import KafkaError
 
 from features import errors as features
+from guards import errors as guards
 from models import errors as models
 from shadow import errors as shadow
 from stream import errors as stream
@@ -152,6 +153,16 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         "Its decisions are counted as failed, also after any other error in comparing; a new process starts after 1 s "
         "to 1 min. Decisions go on",
     ),
+    (guards.CheckpointError,): ErrorFate(
+        "The stored state of a guard cannot be read",
+        Handling.CAUGHT,
+        "It is discarded, and the guard counts the topics again",
+    ),
+    (guards.GuardSpecError, guards.LadderError): ErrorFate(
+        "The guards or the ladder of a rollout are invalid",
+        Handling.REFUSED,
+        "The message names everything that is wrong; a judge refuses such a command",
+    ),
     (features.DeclarationError,): ErrorFate("The feature table is invalid", Handling.MISUSED),
     (stream.SettingsError,): ErrorFate(
         "A setting is invalid", Handling.MISUSED, "All invalid settings are named at once"
@@ -199,6 +210,7 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         models.ModelError,
         models.ArtifactError,
         shadow.ShadowError,
+        guards.GuardError,
         stream.StreamError,
         "stream.training.request.TrainingError",
         "stream.dataset.errors.FileError",

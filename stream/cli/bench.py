@@ -29,6 +29,10 @@ COMMANDS = {
         "stream.cli.bench_histories:features",
         "Compare histories with sorted sets and counters: CPU of Redis and Python per event, and bytes; takes minutes.",
     ),
+    "guards": CommandSource(
+        "stream.cli.bench_guards:guards",
+        "Simulate canaries with known truth: when their guards notice, and how often without cause; takes minutes.",
+    ),
     "memory": CommandSource(
         "stream.cli.bench_histories:memory",
         "Measure the bytes of a history by its records a month, exact and paned, and the cost of reading it.",

@@ -15,6 +15,8 @@ import pytest
 
 from features.aggregates import AGGREGATES
 from features.declaration import DAY_MS
+from guards.ladder import RolloutPhase
+from guards.specs import Action, GuardKind, default_guards
 from models.commands import EventKind
 from models.problems import ProblemCode
 from stream.cli.main import main
@@ -101,7 +103,7 @@ def attributes() -> str:
 
 def shown(kind: type[Exception] | str) -> str:
     package, _, path = name_of(kind).partition(".")
-    if package in {"stream", "features", "models", "shadow"}:
+    if package in {"stream", "features", "models", "shadow", "guards"}:
         return f"`{path.rpartition('.')[2]}`"
     return {"Exception": "any other", "KafkaError": "Kafka's errors"}.get(path.rpartition(".")[2], path)
 
@@ -110,6 +112,13 @@ def fate(row: ErrorFate) -> str:
     phases = {other: [phase for phase in Phase if row.otherwise.get(phase) is other] for other in Handling}
     others = (f"{', '.join(during)}: {other}" for other, during in phases.items() if during)
     return "; ".join((row.handling, *others))
+
+
+def guards() -> str:
+    rows = (
+        (f"`{kind}`", f"{one.alpha:g}", f"{one.factor:g}", f"`{one.action}`") for kind, one in default_guards().items()
+    )
+    return table(("kind", "alpha", "factor", "action"), rows)
 
 
 def vectors() -> str:
@@ -154,6 +163,10 @@ PARTS: dict[tuple[str, str], Callable[[], str]] = {
     (f"{REFERENCE}/vectors-file.md", "vectors"): vectors,
     (f"{REFERENCE}/commands-and-events.md", "events"): members("models/commands.py", EventKind, "kind"),
     (f"{REFERENCE}/commands-and-events.md", "problems"): members("models/problems.py", ProblemCode, "code"),
+    (f"{REFERENCE}/guards.md", "kinds"): members("guards/specs.py", GuardKind, "kind"),
+    (f"{REFERENCE}/guards.md", "actions"): members("guards/specs.py", Action, "action"),
+    (f"{REFERENCE}/guards.md", "guards"): guards,
+    (f"{REFERENCE}/guards.md", "phases"): members("guards/ladder.py", RolloutPhase, "phase"),
     (f"{REFERENCE}/metrics-and-spans.md", "attributes"): attributes,
     (f"{REFERENCE}/metrics-and-spans.md", "metrics"): metrics,
     (f"{REFERENCE}/records-and-topics.md", "records"): partial(records, table),

@@ -10,6 +10,7 @@ import pytest
 from aiokafka import TopicPartition
 
 import features
+import guards
 import models
 import shadow
 import stream
@@ -22,7 +23,7 @@ from stream.scoring.facts import Retried
 from stream.worker.retry import retry_until_done
 from support.stream_records import Told
 
-PACKAGES = (stream, features, models, shadow)
+PACKAGES = (stream, features, models, shadow, guards)
 
 
 def below(kind: type[BaseException]) -> Iterator[type[BaseException]]:

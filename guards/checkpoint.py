@@ -1,0 +1,105 @@
+"""A guard's state as plain JSON, and back: a checkpoint that saves reading the topics again, and may be lost.
+
+Sets of hashes are base64 of 8 bytes each, so a million cards take 11 MB.
+"""
+
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from collections.abc import Mapping
+from typing import Any
+
+from guards.errors import CheckpointError, GuardSpecError
+from guards.hashes import HashSet
+from guards.specs import GuardKind, Guards, guards_json, read_guards
+from guards.state import Exposure, GuardState, OutcomePartition, PartitionCounts
+
+VERSION = 1
+
+
+def state_json(state: GuardState) -> dict[str, Any]:
+    """Return the whole state as plain JSON, which `read_state` reads."""
+    return {
+        "version": VERSION,
+        "deployment": state.deployment,
+        "guards": guards_json(state.guards),
+        "shares": {str(revision): share_bp for revision, share_bp in state.shares.items()},
+        "partitions": {str(number): _partition_json(counts) for number, counts in state.partitions.items()},
+        "outcomes": {
+            str(number): {"position": counts.position, "frauds": [list(pair) for pair in counts.frauds.items()]}
+            for number, counts in state.outcomes.items()
+        },
+    }
+
+
+def read_state(value: object, guards: Guards, deployment: str) -> GuardState:
+    """Read a state from the plain JSON of `state_json`.
+
+    Raises:
+        CheckpointError: it is damaged, of another version or deployment, or of other guards. Discard it and count the
+            topics again.
+    """
+    try:
+        return _read(value, guards, deployment)
+    except (KeyError, TypeError, ValueError, AttributeError, Base64Error, GuardSpecError) as error:
+        raise CheckpointError(
+            f"the stored state of a guard cannot be read ({type(error).__name__}: {error}); discard it, and the guard "
+            "counts the topics again"
+        ) from error
+
+
+def _read(value: Any, guards: Guards, deployment: str) -> GuardState:  # noqa: ANN401 - checked as it is read
+    if value["version"] != VERSION:
+        raise ValueError(f"version {value['version']!r}, but this is version {VERSION}")
+    if dict(read_guards(value["guards"])) != dict(guards):
+        raise ValueError("it is of other guards")
+    if value["deployment"] != deployment:
+        raise ValueError(f"it is of the deployment {str(value['deployment'])[:64]!r}, not of {deployment!r}")
+    state = GuardState(guards, deployment, {int(revision): share_bp for revision, share_bp in value["shares"].items()})
+    for number, fields in value["partitions"].items():
+        state.partitions[int(number)] = _read_partition(fields)
+    for number, fields in value["outcomes"].items():
+        outcomes = state.outcomes[int(number)] = OutcomePartition()
+        outcomes.position = int(fields["position"])
+        outcomes.frauds = {int(transaction): int(card) for transaction, card in fields["frauds"]}
+    state.seek_all()
+    return state
+
+
+def _partition_json(counts: PartitionCounts) -> dict[str, Any]:
+    return {
+        "position": counts.position,
+        "standing": list(counts.standing),
+        "decided": _shares_json(counts.decided),
+        "firsts": {str(kind): _shares_json(by_share) for kind, by_share in counts.firsts.items()},
+        "cards": {str(kind): _packed(cards) for kind, cards in counts.cards.items()},
+        "approved": [[*exposure, _packed(approved)] for exposure, approved in counts.approved.items()],
+    }
+
+
+def _read_partition(fields: Mapping[str, Any]) -> PartitionCounts:
+    counts = PartitionCounts()
+    epoch, place = fields["standing"]
+    counts.position, counts.standing = int(fields["position"]), (int(epoch), int(place))
+    counts.decided = _read_shares(fields["decided"])
+    counts.firsts = {GuardKind(kind): _read_shares(by_share) for kind, by_share in fields["firsts"].items()}
+    counts.cards = {GuardKind(kind): _unpacked(text) for kind, text in fields["cards"].items()}
+    counts.approved = {
+        Exposure(int(share_bp), bool(canary)): _unpacked(text) for share_bp, canary, text in fields["approved"]
+    }
+    return counts
+
+
+def _shares_json(by_share: Mapping[int, list[int]]) -> dict[str, list[int]]:
+    return {str(share_bp): list(arms) for share_bp, arms in by_share.items()}
+
+
+def _read_shares(fields: Mapping[str, Any]) -> dict[int, list[int]]:
+    return {int(share_bp): [int(canary), int(live)] for share_bp, (canary, live) in fields.items()}
+
+
+def _packed(hashes: HashSet) -> str:
+    return b64encode(hashes.packed()).decode()
+
+
+def _unpacked(text: str) -> HashSet:
+    return HashSet(b64decode(text, validate=True))

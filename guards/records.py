@@ -1,0 +1,115 @@
+"""What is read of a score and of an outcome to count bad events; all other fields are skipped.
+
+Reading ten fields of a score takes a quarter of the time of building all of them.
+"""
+
+from typing import Any, Protocol
+
+import msgspec
+
+from guards.specs import GuardKind
+
+APPROVED, REVIEWED, DECLINED = "approve", "review", "decline"
+LIVE, CANARY = "live", "canary"
+_BY_MODEL = "model"
+_STALE = "stale"
+_BY_DECISION = {REVIEWED: GuardKind.REVIEWED, DECLINED: GuardKind.DECLINED}
+_NOTHING: tuple[GuardKind, ...] = ()
+_STOOD_IN = (GuardKind.STOOD_IN,)
+_WITHOUT = {decision: (kind,) for decision, kind in _BY_DECISION.items()}
+_WITH = {decision: (kind, GuardKind.STOOD_IN) for decision, kind in _BY_DECISION.items()}
+
+
+class Overrule(msgspec.Struct, frozen=True):
+    """What changed a decision (a cap, a let-through), and the decision of the model before."""
+
+    by: str
+    decision: str = msgspec.field(name="from")
+
+
+class ScorePlace(msgspec.Struct, frozen=True):
+    """The place of a score's transaction, by which `stream.consumer.Standing` tells whether the score is valid."""
+
+    offset: int
+    log: int = 0
+
+
+class GuardedScore(msgspec.Struct, frozen=True):
+    """A `score/1`, as far as a guard reads it."""
+
+    transaction_id: str
+    card_id: str
+    decision: str
+    decided_by: str
+    revision: int
+    epoch: int
+    source: ScorePlace
+    deployment: str = ""
+    arm: str | None = None
+    overruled: Overrule | None = None
+
+
+class GuardedOutcome(msgspec.Struct, frozen=True):
+    """An `outcome/1`, as far as a guard reads it."""
+
+    transaction_id: str
+    card_id: str
+    fraud: bool = False
+    status: str = ""
+
+    @property
+    def confirms_fraud(self) -> bool:
+        """Whether the payment is fraud by this label, and no later label was known."""
+        return self.fraud and self.status != _STALE
+
+
+class DecidedScore(Protocol):
+    """What is counted: a `GuardedScore`, or any score with these fields, such as `stream.contract.outputs.Score`."""
+
+    @property
+    def transaction_id(self) -> str:
+        """The payment."""
+
+    @property
+    def card_id(self) -> str:
+        """Its card."""
+
+    @property
+    def decision(self) -> str:
+        """`approve`, `review` or `decline`."""
+
+    @property
+    def decided_by(self) -> str:
+        """`model`, or what stood in for the arm's model."""
+
+    @property
+    def revision(self) -> int:
+        """The revision of the lineup that decided it."""
+
+    @property
+    def deployment(self) -> str:
+        """The deployment that decided it."""
+
+    @property
+    def arm(self) -> str | None:
+        """`live` or `canary`, as assigned."""
+
+
+read_score = msgspec.json.Decoder(GuardedScore).decode
+"""Decode the value of a record of `scores`; raises msgspec.DecodeError."""
+read_outcome = msgspec.json.Decoder(GuardedOutcome).decode
+"""Decode the value of a record of `outcomes`; raises msgspec.DecodeError."""
+
+
+def said(score: DecidedScore) -> str:
+    """Return what the arm decided, before a cap or a let-through overruled it."""
+    overruled: Any = getattr(score, "overruled", None)
+    return score.decision if overruled is None else overruled.decision
+
+
+def bad_events(score: DecidedScore) -> tuple[GuardKind, ...]:
+    """Return the bad events that the score is, without those that only labels tell."""
+    decision = said(score)
+    if score.decided_by == _BY_MODEL:
+        return _WITHOUT.get(decision, _NOTHING)
+    return _WITH.get(decision, _STOOD_IN)

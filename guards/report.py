@@ -1,0 +1,135 @@
+"""What a guard's verdict stands on: counts, E and bound as plain JSON, small enough for a command, and in words."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from guards.evidence import WHOLE_BP, Counts, log_evidence_of, log_ratio_evidence_of
+from guards.specs import Action, GuardKind, GuardSpec, total_alpha
+from guards.state import GuardState
+
+LARGEST_EVIDENCE_BYTES = 16_000
+"""A command's `evidence` is at most this long as JSON."""
+MOST_SHARES = 20
+"""Counts of at most so many shares are listed; a ladder has fewer, an operator's own changes may be more."""
+_LARGEST_LOG = 700.0
+_TOLERANCE = 1e-6
+
+_WORDS: Mapping[GuardKind, str] = {
+    GuardKind.REVIEWED: "first reviews",
+    GuardKind.DECLINED: "first declines",
+    GuardKind.STOOD_IN: "first payments that another model or the rules decided",
+    GuardKind.FRAUD_APPROVED: "first approved frauds",
+    GuardKind.SAMPLE_RATIO: "cards",
+}
+
+
+def log_evidence_for(kind: GuardKind, spec: GuardSpec, counts: Counts) -> float:
+    """Return log E of one guard."""
+    if kind is GuardKind.SAMPLE_RATIO:
+        return log_ratio_evidence_of(counts)
+    return log_evidence_of(counts, spec.factor)
+
+
+def evidence(state: GuardState) -> dict[str, Any]:
+    """Return the evidence of all guards as plain JSON, for `evidence` of a command: at most 16,000 bytes.
+
+    `alpha` is the sum over all guards. For each guard: `alpha`, `factor`, `action`, `bound` = 1/alpha, `e` (at most
+    1e304), `breached` (whether e >= bound), and `counts`, the cards with a first bad event by share and arm. `decided`
+    are the payments by share and arm. `positions` are the offsets behind the last record that was read, a list by
+    partition, so that it can be computed again from the topics; left out if they would not fit.
+    """
+    found: dict[str, Any] = {
+        "alpha": _rounded(total_alpha(state.guards)),
+        "guards": {
+            str(kind): _guard_evidence(kind, spec, state.counts_of(kind)) for kind, spec in state.guards.items()
+        },
+        "decided": _rows(state.decided()),
+    }
+    positions = {"scores": _positions(state.partitions), "outcomes": _positions(state.outcomes)}
+    whole = found | {"positions": positions}
+    return whole if len(msgspec.json.encode(whole)) <= LARGEST_EVIDENCE_BYTES else found
+
+
+def breaches(found: Mapping[str, Any]) -> dict[GuardKind, Action]:
+    """Return the guards that are breached by some evidence, with the action of each."""
+    return {GuardKind(kind): Action(guard["action"]) for kind, guard in found["guards"].items() if guard["breached"]}
+
+
+def recomputed(found: Mapping[str, Any]) -> dict[GuardKind, float]:
+    """Compute each guard's E again from the counts that some evidence states."""
+    values = {}
+    for name, guard in found["guards"].items():
+        kind, counts = GuardKind(name), {row["share_bp"]: (row["canary"], row["live"]) for row in guard["counts"]}
+        spec = GuardSpec(guard["alpha"], Action(guard["action"]), guard["factor"])
+        values[kind] = _e(log_evidence_for(kind, spec, counts))
+    return values
+
+
+def disagreements(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what is wrong with some evidence: an E that its counts do not give, or a verdict that its E does not."""
+    problems = []
+    for kind, value in recomputed(found).items():
+        guard = found["guards"][kind]
+        if "shares_left_out" not in guard and not math.isclose(value, guard["e"], rel_tol=_TOLERANCE):
+            problems.append(f"{kind}: its counts give E = {value:g}, but it states {guard['e']:g}")
+        if guard["breached"] != (guard["e"] >= guard["bound"]):
+            problems.append(f"{kind}: E = {guard['e']:g} against {guard['bound']:g} is not what `breached` says")
+    return tuple(problems)
+
+
+def explain(found: Mapping[str, Any]) -> list[str]:
+    """Say in words what some evidence states, one line for each guard."""
+    return [_explained(GuardKind(kind), guard) for kind, guard in found["guards"].items()]
+
+
+def _explained(kind: GuardKind, guard: Mapping[str, Any]) -> str:
+    rows: Sequence[Mapping[str, int]] = guard["counts"]
+    canary, total = sum(row["canary"] for row in rows), sum(row["canary"] + row["live"] for row in rows)
+    if not total:
+        return f"{kind}: no {_WORDS[kind]} yet"
+    fair = sum((row["canary"] + row["live"]) * row["share_bp"] / WHOLE_BP for row in rows)
+    tolerated = f", {guard['factor']:g} times as many are tolerated" if guard["factor"] > 1 else ""
+    bound = f"{guard['bound']:,.3g} (alpha {guard['alpha']:g})"
+    verdict = f"breached: {guard['action']}" if guard["breached"] else "not breached"
+    return (
+        f"{kind}: {canary:,} of {total:,} {_WORDS[kind]} are the canary's; by its share of cards, {fair:,.1f} would be"
+        f"{tolerated}. E = {guard['e']:,.3g} against a bound of {bound}: {verdict}"
+    )
+
+
+def _guard_evidence(kind: GuardKind, spec: GuardSpec, counts: Counts) -> dict[str, Any]:
+    e = _e(log_evidence_for(kind, spec, counts))
+    fields = {
+        "alpha": _rounded(spec.alpha),
+        "factor": spec.factor,
+        "action": str(spec.action),
+        "bound": _rounded(spec.bound),
+        "e": e,
+        "breached": e >= spec.bound,
+        "counts": _rows(counts),
+    }
+    return fields | ({"shares_left_out": len(counts) - MOST_SHARES} if len(counts) > MOST_SHARES else {})
+
+
+def _e(log: float) -> float:
+    return math.exp(min(log, _LARGEST_LOG))
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def _rows(counts: Counts) -> list[dict[str, int]]:
+    """Return the counts as rows, at most 20, those with the most events."""
+    largest = sorted(counts, key=lambda share_bp: -sum(counts[share_bp]))[:MOST_SHARES]
+    return [
+        {"share_bp": share_bp, "canary": counts[share_bp][0], "live": counts[share_bp][1]}
+        for share_bp in sorted(largest)
+    ]
+
+
+def _positions(partitions: Mapping[int, Any]) -> list[int]:
+    return [partitions[at].position if at in partitions else 0 for at in range(max(partitions, default=-1) + 1)]
