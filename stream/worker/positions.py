@@ -270,9 +270,9 @@ class DecisionPositions:
         start, state = found
         position = point.position._replace(standing=standing, topic_id=state.topic_id or "", log=start.log)
         stands_at = state.begin if point.committed is None else point.committed
-        if partition in self._displaced or start.offset != stands_at:
-            await self._deps.consumer().rewind(tp, start.offset)
         committed = max(start.offset, start.committed or 0)
+        if partition in self._displaced or start.offset != stands_at:
+            await self._deps.consumer().rewind(tp, start.offset, committed)
         if not self._is_newest(reading, partition) or not await self._claim_epoch(partition, position, committed):
             return
         if self._is_newest(reading, partition):

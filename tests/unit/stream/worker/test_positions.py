@@ -44,6 +44,7 @@ class Brokers:
         self.asked: list[object] = []
         self.rewound: list[int] = []
         self.made: list[int] = []
+        self.kept: list[int] = []
         self.aside = SimpleNamespace(hurry=lambda _tp: None)
 
     @asynccontextmanager
@@ -71,8 +72,9 @@ class Brokers:
         self.made.append(commit.offset)
         return True
 
-    async def rewind(self, _tp: TopicPartition, offset: int) -> None:
+    async def rewind(self, _tp: TopicPartition, offset: int, committed: int) -> None:
         self.rewound.append(offset)
+        self.kept.append(committed)
 
     async def wait_for_change(self, _seconds: float) -> None:
         await asyncio.sleep(0)
@@ -279,7 +281,7 @@ async def test_a_repair_ends_behind_all_that_was_read_of_the_log_before(
     assert await Repairer(deps)._ends() == {labels: NO_END, payments: found.end}
 
 
-async def test_the_commit_that_proves_the_ownership_is_not_below_what_was_committed(
+async def test_no_commit_of_a_partition_that_is_read_again_is_below_what_was_committed(
     brokers: Brokers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(positions, "find_start", find_start)
@@ -288,4 +290,4 @@ async def test_the_commit_that_proves_the_ownership_is_not_below_what_was_commit
     read._deps.follower.logs = Logs()
     read.assigned(GENERATION - 1, [0])  # of the last score's epoch: only the coordinator knows whose it is
     await settle()
-    assert (brokers.rewound, brokers.made, read.committed(0)) == ([13], [18], 18)
+    assert (brokers.rewound, brokers.kept, brokers.made, read.committed(0)) == ([13], [18], [18], 18)
