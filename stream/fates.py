@@ -188,7 +188,9 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         "A transactions file cannot be read", Handling.REFUSED, "The message names everything that is wrong"
     ),
     ("stream.dataset.errors.BackfillError",): ErrorFate(
-        "`backfill` would overlap the stream, or has no topics to write to", Handling.REFUSED, "Nothing is written"
+        "`backfill` would overlap the stream, cannot read all of a topic, or has none to write to",
+        Handling.REFUSED,
+        "Nothing is written",
     ),
     ("stream.dataset.injector.InjectionError",): ErrorFate(
         "A broker did not accept all records of a file",

@@ -22,6 +22,7 @@ from features.redis.keys import SINGLE_SERVER_SHARDS, KeyLayout
 from features.redis.sentinel import open_client
 from features.redis.store import RedisStore, StoreOptions
 from features.vector.vectorise import vectorise
+from stream.bench.keys import PREFIX, own_keys
 from stream.clock import now_ms
 from stream.settings import Settings
 
@@ -31,7 +32,6 @@ HORIZON_MS = 44 * DAY_MS
 ONE_MERCHANT, ORDINARY = "one merchant", "ordinary"
 CARDS, MERCHANTS, WARM_UP = 2_000, 300, 30_000
 _ROUNDS = {1: 41, 16: 11, 128: 3, 512: 3}
-_PREFIX = "fraudstream:"
 
 
 class BatchLine(NamedTuple):
@@ -49,7 +49,7 @@ async def measure_batches(settings: Settings, feature_set: FeatureSet, visible: 
     deployment = f"bench-{now_ms()}"
     options = StoreOptions(cache_bytes=settings.cache_mb << 20, batch_bytes=settings.batch_mb << 20)
     store = RedisStore(settings.redis_url, deployment, feature_set, now_ms, options)
-    async with open_client(settings.redis_url) as client:
+    async with own_keys(settings.redis_url, deployment), open_client(settings.redis_url) as client:
         try:
             await store.connect()
             await _write(client, deployment, visible)
@@ -59,7 +59,6 @@ async def measure_batches(settings: Settings, feature_set: FeatureSet, visible: 
             return [await _measure(store, feature_set, (source, kind, size)) for kind, size in _cases()]
         finally:
             await store.close()
-            await client.delete(*[key async for key in client.scan_iter(f"{_PREFIX}{deployment}:*", 1_000)])
 
 
 def _cases() -> Iterator[tuple[str, int]]:
@@ -71,7 +70,7 @@ def _cases() -> Iterator[tuple[str, int]]:
 async def _write(client: Redis, deployment: str, visible: int) -> None:
     """Write the merchant's history, evenly over its horizon."""
     entity = records.merchant_hash(ONE_MERCHANT)
-    key = KeyLayout(_PREFIX, deployment, SINGLE_SERVER_SHARDS).key(Entity.MERCHANT, entity)
+    key = KeyLayout(PREFIX, deployment, SINGLE_SERVER_SHARDS).key(Entity.MERCHANT, entity)
     rows = np.zeros((visible, records.SHARED_COLUMNS), records.STORED)
     rows[:, records.TIME] = now_ms() - np.arange(visible, 0, -1) * (HORIZON_MS // (visible + 1))
     rows[:, records.AMOUNT] = np.arange(visible) % 100_000

@@ -23,6 +23,7 @@ from features.redis.sentinel import open_client
 from features.redis.store import RedisStore
 from features.rows import device, paned
 from features.vector.vectorise import vectorise
+from stream.bench.keys import PREFIX, own_keys
 from stream.clock import now_ms
 from stream.settings import Settings
 
@@ -32,7 +33,6 @@ _OTHERS = 32
 _READERS = 1 << 40
 """The first offset of the payments that read the history."""
 _ROUNDS = {1: 40, 32: 5}
-_PREFIX = "fraudstream:"
 _NAMES = {Entity.CARD: "card-of-all", Entity.MERCHANT: "shop-of-all", Entity.DEVICE: "phone-of-all"}
 
 
@@ -95,13 +95,12 @@ async def _opened(
 ) -> AsyncIterator[tuple[Redis, RedisStore]]:
     """Yield a client and a store; the deployment's keys are deleted afterwards."""
     store = RedisStore(settings.redis_url, deployment, feature_set, now_ms)
-    async with open_client(settings.redis_url) as client:
+    async with own_keys(settings.redis_url, deployment), open_client(settings.redis_url) as client:
         try:
             await store.connect()
             yield client, store
         finally:
             await store.close()
-            await client.delete(*[key async for key in client.scan_iter(f"{_PREFIX}{deployment}:*", 1_000)])
 
 
 async def _write(client: Redis, deployment: str, case: MemoryCase, a_month: int, newest_ms: int) -> bytes:
@@ -110,7 +109,7 @@ async def _write(client: Redis, deployment: str, case: MemoryCase, a_month: int,
     times_ms = newest_ms - np.arange(horizon_ms * a_month // MONTH_MS, -1, -1) * (MONTH_MS // a_month)
     ours = rows_by_entity(_payments(case.kind, times_ms, 0), (case.kind,))[case.kind]
     entity = ours.hashes[0]
-    key = KeyLayout(_PREFIX, deployment, SINGLE_SERVER_SHARDS).key(case.kind, entity)
+    key = KeyLayout(PREFIX, deployment, SINGLE_SERVER_SHARDS).key(case.kind, entity)
     written = [row.tobytes() for row in ours.rows.astype(records.STORED, copy=False)]
     written[0] = CachedHistory(case.kind, entity, _NAMES[case.kind], key).header() + written[0]
     for begin in range(0, len(written), _CHUNK):

@@ -15,15 +15,14 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from redis.asyncio import Redis
 
 from features.redis.client import without_password
 from features.redis.progress import NO_END, LogPart
 from features.redis.retention import EpochCoverage
-from features.redis.sentinel import open_client
 from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets, load_sets
 from models.times import format_time, parse_time_ms
+from stream.bench.keys import own_keys
 from stream.bench.payments import PublishedPayment, payments
 from stream.bench.worker import PARTITIONS, own_names
 from stream.clock import now_ms
@@ -44,7 +43,6 @@ DAY_S, MONTH_DAYS = 86_400, 30
 _LABEL_DELAY_MS = 7 * 24 * 3_600_000
 _FRAUD_EVERY = 100
 _MOST_WORKERS = 2
-_AT_ONCE = 1_000
 
 
 class Speed(NamedTuple):
@@ -143,18 +141,6 @@ async def filled(settings: Settings, count: int, say: Callable[[str], None]) -> 
             await admin.delete_topics([settings.topic(one.name) for one in layouts_of(settings)])
 
 
-def keys_of(name: str) -> str:
-    """Return the prefix of all keys of a deployment or of a compared store."""
-    return f"fraudstream:{name}"
-
-
-async def delete_keys(client: Redis, prefix: str) -> None:
-    """Delete all keys with this prefix."""
-    found = [key async for key in client.scan_iter(match=f"{prefix}*", count=_AT_ONCE)]
-    for at in range(0, len(found), _AT_ONCE):
-        await client.unlink(*found[at : at + _AT_ONCE])
-
-
 class _Payment(msgspec.Struct):
     card_id: str
     occurred_at: str
@@ -178,7 +164,7 @@ def labels(made: Sequence[PublishedPayment]) -> Iterator[PublishedPayment]:
 async def _repair(settings: Settings, sets: FeatureSets, workers: int, count: int) -> Speed:
     """Repair a deployment that has lost all histories, in so many processes."""
     store = RedisStore(settings.redis_url, settings.deployment, sets, now_ms)
-    async with open_client(settings.redis_url) as client:
+    async with own_keys(settings.redis_url, settings.deployment):
         try:
             await store.connect()
             with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
@@ -192,7 +178,6 @@ async def _repair(settings: Settings, sets: FeatureSets, workers: int, count: in
                 return _speed(results, count, time.monotonic() - began)
         finally:
             await store.close()
-            await delete_keys(client, keys_of(settings.deployment))
 
 
 async def _all(pool: ProcessPoolExecutor, work: Callable[[Given], Made], given: Sequence[Given]) -> list[Made]:

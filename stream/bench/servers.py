@@ -1,6 +1,6 @@
 """Microseconds of `observe` on several Redis servers or clusters, alternating, on the same payments, with a warm cache.
 
-Each has keys of its own, which expire. The CPU of the servers is not measured.
+Each has keys of its own, which are deleted at the end. The CPU of the servers is not measured.
 """
 
 import time
@@ -13,6 +13,7 @@ from features.history.store import Transactions
 from features.redis.client import without_password
 from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets
+from stream.bench.keys import own_keys
 from stream.bench.payments import payments
 from stream.bench.stages import ConsumedRecord, consumed
 from stream.clock import now_ms
@@ -45,8 +46,10 @@ async def compare_servers(urls: Sequence[str], sets: FeatureSets) -> list[Server
     batches = _batches()
     found: dict[tuple[int, str], list[tuple[float, float]]] = {}
     async with AsyncExitStack() as stack:
-        stores = {url: RedisStore(url, f"bench-{now_ms()}", sets, now_ms) for url in urls}
-        for store in stores.values():
+        deployment = f"bench-{now_ms()}"
+        stores = {url: RedisStore(url, deployment, sets, now_ms) for url in urls}
+        for url, store in stores.items():
+            await stack.enter_async_context(own_keys(url, deployment))
             stack.push_async_callback(store.close)
             await store.connect()
             for batch in batches[0]:

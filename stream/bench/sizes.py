@@ -6,8 +6,7 @@ measurement's own and are deleted afterwards.
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -19,9 +18,10 @@ from features.redis.client import without_password
 from features.redis.keys import SINGLE_SERVER_SHARDS, KeyLayout
 from features.redis.sentinel import open_client
 from models.commands import CommandKind
+from stream.bench.keys import PREFIX, keys_of
 from stream.bench.log_sizes import log_bytes
 from stream.bench.payments import PublishedPayment, payments
-from stream.bench.repair import DAY_S, delete_keys, keys_of, labels
+from stream.bench.repair import DAY_S, labels
 from stream.bench.worker import WorkerBench, own_names, resident_mib
 from stream.demo.services.processes import Child
 from stream.errors import MeasurementError
@@ -34,7 +34,6 @@ _DAY_MS = DAY_S * 1000
 _POLL_SECONDS = 0.5
 _DONE_SECONDS = 120.0
 _AT_ONCE = 500
-_PREFIX = "fraudstream:"
 
 
 class SizesEffort(NamedTuple):
@@ -87,7 +86,7 @@ async def measure_sizes(settings: Settings, digest: str, challenger: str | None,
     if "+cluster:" in where:
         raise MeasurementError(f"{where}: clusters are not measured. Set FRAUDSTREAM_REDIS_URL to a single server.")
     own = own_names(settings)
-    async with _without_keys_afterwards(own), open_client(settings.redis_url) as client, WorkerBench(own) as run:
+    async with open_client(settings.redis_url) as client, WorkerBench(own) as run:
         worker = run.start_worker()
         try:
             await run.command(CommandKind.PROMOTE, digest)
@@ -170,7 +169,7 @@ async def _topics(settings: Settings) -> list[TopicSize]:
 
 async def _histories(client: Redis, settings: Settings, count: int) -> list[HistorySize]:
     """Measure the keys of all histories of the deployment."""
-    layout = KeyLayout(_PREFIX, settings.deployment, SINGLE_SERVER_SHARDS)
+    layout = KeyLayout(PREFIX, settings.deployment, SINGLE_SERVER_SHARDS)
     by_kind: dict[Entity, list[bytes]] = {}
     async for key in client.scan_iter(f"{keys_of(settings.deployment)}:*", _AT_ONCE):
         if (parsed := layout.parse(key)) is not None:
@@ -189,13 +188,3 @@ async def _histories(client: Redis, settings: Settings, count: int) -> list[Hist
 
 async def _used_memory(client: Redis) -> int:
     return int((await client.info("memory"))["used_memory"])
-
-
-@asynccontextmanager
-async def _without_keys_afterwards(settings: Settings) -> AsyncIterator[None]:
-    """Delete the keys of the measurement at the end."""
-    try:
-        yield
-    finally:
-        async with open_client(settings.redis_url) as client:
-            await delete_keys(client, keys_of(settings.deployment))

@@ -3,6 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ import numpy as np
 from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets, Vectors
 from models.loading import Model
+from stream.bench.keys import own_keys
 from stream.bench.payments import PublishedPayment, payments
 from stream.clock import now_ms
 from stream.control.model_cache import ServingModels
@@ -63,9 +65,11 @@ class _Stopwatch:
 
 async def measure_stages(settings: Settings, sets: FeatureSets, model: Model) -> dict[int, dict[str, float]]:
     """Return the median microseconds per event of each stage, by batch size, with a warm cache."""
-    store = RedisStore(settings.redis_url, f"bench-{now_ms()}", sets, now_ms)
-    await store.connect()
-    try:
+    deployment = f"bench-{now_ms()}"
+    store = RedisStore(settings.redis_url, deployment, sets, now_ms)
+    async with own_keys(settings.redis_url, deployment), AsyncExitStack() as stack:
+        stack.push_async_callback(store.close)
+        await store.connect()
         total = _WARM_UP + sum(size * rounds for size, rounds in _ROUNDS.items())
         records = [consumed(sent, offset) for offset, sent in enumerate(payments(total, seed=1))]
         for at in range(0, _WARM_UP, 500):
@@ -76,8 +80,6 @@ async def measure_stages(settings: Settings, sets: FeatureSets, model: Model) ->
             at += size * _ROUNDS[size]
             found[size] = await _measure(_Stopwatch(), batches, (settings, sets, store, model))
         return found
-    finally:
-        await store.close()
 
 
 async def _measure(

@@ -22,6 +22,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import RecordMetadata
 
 from models.commands import CommandKind, EventKind
+from stream.bench.keys import own_keys
 from stream.bench.payments import PublishedPayment
 from stream.clock import now_ms
 from stream.control.client import CommandRequest
@@ -77,7 +78,7 @@ def own_names(settings: Settings) -> Settings:
 class WorkerBench:
     """A worker under measurement, a producer of its payments and a consumer of its scores.
 
-    Its topics are deleted at the end, when its workers have been stopped.
+    Its topics and Redis keys are deleted at the end, when its workers have been stopped.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -99,7 +100,7 @@ class WorkerBench:
         if self._consuming is not None:
             await end_tasks(self._consuming)
         await self._producer.stop()
-        async with open_admin(self.settings) as admin:
+        async with own_keys(self.settings.redis_url, self.settings.deployment), open_admin(self.settings) as admin:
             await admin.delete_topics([self.settings.topic(one.name) for one in layouts_of(self.settings)])
 
     def start_worker(self, variables: Mapping[str, str] = MappingProxyType({}), command: Sequence[str] = ()) -> Child:

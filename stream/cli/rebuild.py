@@ -16,7 +16,7 @@ from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import refuse, say
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.errors import ControlLogError, RebuildError
-from stream.recovery.rebuild import decided_offsets, rebuild_here, start_rebuild, watch_workers
+from stream.recovery.rebuild import read_offsets, rebuild_here, start_rebuild, watch_workers
 from stream.recovery.repair import RepairStatus
 from stream.settings import Settings
 
@@ -44,7 +44,7 @@ def facts(seen: RepairStatus, epoch: int, seconds: float) -> dict[str, Any]:
 
 
 async def _rebuild(settings: Settings, sets: FeatureSets, reason: str, *, here: bool) -> tuple[RepairStatus, int]:
-    ends = await decided_offsets(settings) if here else None
+    ends = await read_offsets(settings) if here else None
     async with start_rebuild(settings, sets, reason) as rebuild:
         progress = watch_workers(rebuild) if ends is None else rebuild_here(rebuild, ends)
         return await _shown(progress), rebuild.store.history_epoch

@@ -20,7 +20,7 @@ from aiokafka.errors import KafkaError
 from models.errors import InvalidTimeError
 from models.times import format_time, parse_time_ms
 from stream.contract.backfill import BackfillMark, backfill_mark
-from stream.dataset.backfill_sources import BackfillSource, identity_of
+from stream.dataset.backfill_sources import BackfillSource, identity_of, require_all_read
 from stream.dataset.errors import BackfillError
 from stream.dataset.records import RecordKind, TimedRecord
 from stream.kafka.batches import Record
@@ -139,15 +139,16 @@ async def find_written(settings: Settings, source: BackfillSource, backfill: str
     """Read the input topics, and return what they hold of a backfill of this identity, and of the stream.
 
     Raises:
-        BackfillError: the stream has begun before the backfill ends.
+        BackfillError: the stream has begun before the backfill ends, or an open transaction holds records back.
         aiokafka.errors.KafkaError: the broker does not respond, or a topic does not exist.
     """
     scan = InputScan(source, backfill)
     for at, (kind, layout) in enumerate(LAYOUTS.items()):
         async with scan_topic(settings, settings.topic(layout.name), 0) as topic:
-            async for records, share in topic.read():
+            async for records, share in topic.read_all():
                 scan.add(kind, records)
                 progress("check", round((at + share) / len(LAYOUTS) * 100), 100)
+            require_all_read(topic)
         if kind is RecordKind.TRANSACTION:
             scan.require_past(settings.topic(layout.name))
     progress("check", 100, 100)

@@ -5,6 +5,7 @@ is recognised by its source's identity, and goes on by the numbers of its record
 """
 
 import hashlib
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
+from aiokafka import TopicPartition
 
 from models.times import format_time
 from stream.contract.codes import DeadLetterCode, Rejection
@@ -21,7 +23,8 @@ from stream.dataset.database import connect
 from stream.dataset.errors import BackfillError
 from stream.dataset.records import CHUNK, LAST_TIME_MS, RecordKind, RecordsFile, TimedRecord, interleaved
 from stream.kafka.batches import Record
-from stream.kafka.scan import scan_topic
+from stream.kafka.scan import TopicScan, scan_topic
+from stream.kafka.unpacking import Unreadable
 from stream.settings import Settings
 
 _IDENTITY_BYTES = 8
@@ -161,13 +164,19 @@ class TopicsSource:
         for record in records:
             read = _read(kind, record)
             if isinstance(read, Rejection):
-                self._left_out[read.code] += 1
-                self._first_left_out.setdefault(
-                    read.code, f"{record.topic} partition {record.partition} offset {record.offset}"
-                )
+                self._leave_out(read.code, TopicPartition(record.topic, record.partition), record.offset, 1)
             elif read.at_ms < self._until_ms:
                 kept.append((record, read))
         self._keep(kind, kept)
+
+    def leave_out(self, unreadable: Iterable[tuple[TopicPartition, Unreadable]]) -> None:
+        """Count ranges of a topic that cannot be unpacked: each may hold as many records as it has offsets."""
+        for tp, found in unreadable:
+            self._leave_out(DeadLetterCode.UNREADABLE_RECORD, tp, found.first, found.end - found.first)
+
+    def _leave_out(self, code: str, tp: TopicPartition, offset: int, records: int) -> None:
+        self._left_out[code] += records
+        self._first_left_out.setdefault(code, f"{tp.topic} partition {tp.partition} offset {offset}")
 
     def _keep(self, kind: RecordKind, kept: Sequence[tuple[Record, TimedRecord]]) -> None:
         if not kept:
@@ -208,16 +217,31 @@ async def read_topics(
 
     Raises:
         MissingExtraError: DuckDB is not installed.
-        BackfillError: no payment is left.
+        BackfillError: no payment is left, or an open transaction holds records back.
         aiokafka.errors.KafkaError: the broker does not respond, or a topic does not exist.
     """
     source = TopicsSource(", ".join(topics.values()), folder, until_ms)
     for kind, topic in topics.items():
         async with scan_topic(settings, topic, 0) as scan:
-            async for records, _ in scan.read():
+            async for records, _ in scan.read_all():
                 source.add(kind, records)
+            require_all_read(scan)
+            source.leave_out(scan.unreadable)
     _require_payments(source, until_ms)
     return source
+
+
+def require_all_read(scan: TopicScan) -> None:
+    """Refuse to go on without records that lie behind an open transaction.
+
+    Raises:
+        BackfillError: there are such records.
+    """
+    now = time.monotonic()
+    found = [(tp, one.reason(now - one.since)) for tp, one in sorted(scan.held_back.items())]
+    if found:
+        where = "; ".join(f"{tp.topic} partition {tp.partition}: {why}" for tp, why in found)
+        raise BackfillError(f"{where}. Run the same command again after that: these records cannot be read before")
 
 
 def _read(kind: RecordKind, record: Record) -> TimedRecord | Rejection:

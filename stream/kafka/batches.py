@@ -83,6 +83,8 @@ class CommitLedger:
     _acknowledged: dict[TopicPartition, dict[_Slice, str]] = field(default_factory=lambda: defaultdict(dict))
     _committable: dict[TopicPartition, Commit] = field(default_factory=dict)
     _finished: dict[TopicPartition, int] = field(default_factory=dict)
+    _least: dict[TopicPartition, int] = field(default_factory=dict)
+    """The commit of a partition that is read again from before it: a lower one would hide what was read up to there."""
 
     def track(self, partition: TopicPartition, generation: int, last_offset: int) -> None:
         """Record that the records up to `last_offset` are in progress."""
@@ -101,8 +103,10 @@ class CommitLedger:
         in_progress, done = self._in_progress[partition], self._acknowledged[partition]
         while in_progress and in_progress[0] in done:
             first = in_progress.popleft()
-            self._committable[partition] = Commit(first.last_offset + 1, done.pop(first))
-            self._finished[partition] = first.last_offset + 1
+            commit = Commit(first.last_offset + 1, done.pop(first))
+            self._finished[partition] = commit.offset
+            if commit.offset >= self._least.get(partition, 0):
+                self._committable[partition] = commit
 
     def withdraw(self, partition: TopicPartition, generation: int, last_offset: int) -> None:
         """Forget a slice that was not processed: its records will be delivered again."""
@@ -126,8 +130,12 @@ class CommitLedger:
 
     def drop(self, partition: TopicPartition) -> None:
         """Drop the state of a partition that was revoked, or is read again from another offset."""
-        for state in (self._in_progress, self._acknowledged, self._committable, self._finished):
+        for state in (self._in_progress, self._acknowledged, self._committable, self._finished, self._least):
             state.pop(partition, None)
+
+    def keep_commit(self, partition: TopicPartition, offset: int) -> None:
+        """Commit nothing below an offset that is committed, though the partition is read again from before it."""
+        self._least[partition] = offset
 
 
 @dataclass(slots=True, eq=False)

@@ -95,6 +95,7 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
     `refused` holds the error of each partition that the broker does not let us read.
     `pulsed_at` is when each partition was last requested, or could not be for a known reason (monotonic seconds).
     `held_back` is what lies behind a transaction that is still open, for each partition where something does.
+    `passed_over` is what `getmany` could not unpack.
     """
 
     def __init__(self, *args: Any, resets: bool, **options: Any) -> None:  # noqa: ANN401 - aiokafka's own
@@ -105,6 +106,7 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         self.refused: dict[TopicPartition, KafkaError] = {}
         self.pulsed_at: dict[TopicPartition, float] = {}
         self.held_back = HeldBackPartitions()
+        self.passed_over: list[tuple[TopicPartition, Unreadable]] = []
 
     def take(
         self,
@@ -168,7 +170,9 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         while not self._closed:
             for tp in self.queues.filled(partitions):
                 if (unreadable := self.queues.of(tp).unreadable()) is not None:
-                    log.warning("%s partition %d: offsets %d to %d are left out: %s", *tp, *unreadable)
+                    first, end, reason = unreadable
+                    log.warning("%s partition %d: offsets %d to %d are left out: %s", *tp, first, end - 1, reason)
+                    self.passed_over.append((tp, unreadable))
                     self.queues.of(tp).skip_unreadable()
             taken = self.take(partitions, max_records or _ALL)
             left = deadline - time.monotonic()

@@ -2,17 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from models.judge import InputTopic
 from stream.consumer import log_and_offset
 from stream.contract.codes import Rejection
 from stream.contract.fields import KnownFields, decode_object
-from stream.kafka.client import connection_options
 from stream.kafka.fetcher import open_consumer
 from stream.kafka.offsets import Position, committed_offsets, identity_of
-from stream.kafka.scan import record_at
+from stream.kafka.scan import offset_ranges, record_at
 from stream.kafka.topic_ids import topic_states
 from stream.kafka.topics import LABELS, SCORES, TRANSACTIONS, has_records, partition_counts
 from stream.settings import Settings
@@ -32,13 +31,8 @@ async def input_states(
     """
     states = await topic_states(admin, sorted({tp.topic for tp in partitions}))
     ids = {topic: state.topic_id for topic, state in states.items()}
-    consumer = AIOKafkaConsumer(**connection_options(settings), enable_auto_commit=False)
-    try:
-        await consumer.start()
-        begins, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
-        return {tp: InputTopic(ids.get(tp.topic), begins[tp], ends[tp]) for tp in partitions}
-    finally:
-        await consumer.stop()
+    ranges = await offset_ranges(settings, partitions)
+    return {tp: InputTopic(ids.get(tp.topic), *ranges[tp]) for tp in partitions}
 
 
 async def is_same_record(settings: Settings, tp: TopicPartition, state: InputTopic, position: Position) -> bool | None:

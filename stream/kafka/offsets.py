@@ -101,6 +101,11 @@ class Position(NamedTuple):
             identity=score.identity,
         )
 
+    def decided_to(self, log: int) -> int:
+        """Return the offset after the last decision in a log; 0 if that decision is in another one."""
+        decided_log, offset = log_and_offset(self.standing.last_place)
+        return offset + 1 if decided_log == log else 0
+
     def to_metadata(self) -> str:
         """Encode what the partition's next owner needs, as a commit's metadata."""
         note = (*self.standing, self.revision, self.scores_offset, self.identity, topic_note(self.topic_id, self.log))
@@ -135,6 +140,11 @@ class ResumePoint(NamedTuple):
     def applied(self) -> int | None:
         """The offset before which everything is decided and applied; None if that is not known."""
         return self.copied if self.committed is None else self.committed
+
+    def read_to(self, log: int) -> int:
+        """Return the offset up to which the partition was read in a log: behind its last decision, or at its commit."""
+        applied = self.applied if self.position.log == log else None
+        return max(self.position.decided_to(log), applied or 0)
 
 
 @dataclass(slots=True)

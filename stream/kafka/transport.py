@@ -108,10 +108,11 @@ class BatchConsumer(driver.Consumer):
                 self.options.fatal("a batch was still in progress when the drain timeout expired")
         await self.commit()
 
-    async def rewind(self, partition: TopicPartition, offset: int) -> None:
+    async def rewind(self, partition: TopicPartition, offset: int, committed: int = 0) -> None:
         """Read a partition again from `offset`, after the seek that follows an assignment.
 
-        Batches in progress lose this partition: it is no longer current in them.
+        Batches in progress lose this partition: it is no longer current in them. Nothing is committed below
+        `committed`, the commit of the same log.
         """
         generation = self.app.consumer_generation_id
         await self.can_resume_flow.wait()
@@ -121,6 +122,7 @@ class BatchConsumer(driver.Consumer):
                     await stack.enter_async_context(lane.lock)
             if generation == self.app.consumer_generation_id:
                 self.ledger.drop(partition)
+                self.ledger.keep_commit(partition, committed)
                 # What was committed may belong to a log that is gone, and is no longer what is finished.
                 self._committed_offset[TP(*partition)] = offset
                 await self._seek(partition, offset)

@@ -55,13 +55,13 @@ _CACHE_BYTES = 64 << 20
 class DamageDeps(NamedTuple):
     """The dependencies: `store` is the one that decides, `show` receives the number of damaged histories.
 
-    `decided` returns each own partition's decided offset, None until all are known.
+    `read_to` returns the offset up to which each own partition was read, None until all are known.
     """
 
     settings: Settings
     policy: RetentionPolicy
     store: RedisStore
-    decided: Callable[[], Mapping[int, int] | None]
+    read_to: Callable[[], Mapping[int, int] | None]
     emit: FactListener
     show: Callable[[int], None]
 
@@ -90,7 +90,7 @@ class DamageRepairer:
         """Tell whether this worker is to rebuild them, now: not during a repair of everything, which comes first."""
         store = self._deps.store
         whole = not store.incomplete and store.state.pending_repair is None
-        return whole and FIRST_PARTITION in (self._deps.decided() or {})
+        return whole and FIRST_PARTITION in (self._deps.read_to() or {})
 
     async def _repair(self, found: Sequence[DamagedHistory]) -> None:
         """Rebuild until that is done, or another worker is to do it."""

@@ -9,13 +9,12 @@ from features.redis.progress import NO_END, LogPart
 from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets
 from stream.clock import now_ms
-from stream.consumer import log_and_offset
 from stream.control.client import read_fold
 from stream.errors import RebuildError
 from stream.kafka.client import group_members, open_admin, require_topic
 from stream.kafka.inputs import has_filled_histories
 from stream.kafka.score_tails import read_resume_points
-from stream.kafka.topics import SCORES, own_scores
+from stream.kafka.topics import SCORES, TRANSACTIONS, own_scores
 from stream.recovery.reapply import log_reader, part_count
 from stream.recovery.repair import REPORT_SECONDS, Repair, RepairDeps, RepairStatus
 from stream.scoring.facts import ignore_fact
@@ -110,8 +109,8 @@ async def rebuild_here(rebuild: Rebuild, ends: Mapping[LogPart, int]) -> AsyncIt
         await end_tasks(task)
 
 
-async def decided_offsets(settings: Settings) -> dict[LogPart, int]:
-    """Return the offset up to which each partition is decided; labels have no end, as in `Repairer`.
+async def read_offsets(settings: Settings) -> dict[LogPart, int]:
+    """Return the offset up to which each partition was read; labels have no end, as in `Repairer`.
 
     Raises:
         RebuildError: workers run.
@@ -123,10 +122,8 @@ async def decided_offsets(settings: Settings) -> dict[LogPart, int]:
         running = await group_members(admin, settings)
         if running:
             raise RebuildError(f"{len(running)} workers run, which rebuild themselves: leave out --here, or stop them")
-        scores = own_scores(settings, (await read_fold(settings)).term)
+        fold = await read_fold(settings)
+        scores, log = own_scores(settings, fold.term), fold.logs.last(settings.topic(TRANSACTIONS.name))
         points = await read_resume_points(settings, admin, partitions, scores.name)
     ends = {LogPart(of_labels=True, partition=partition): NO_END for partition in partitions}
-    for partition, point in points.items():
-        _, last = log_and_offset(point.position.standing.last_place)
-        ends[LogPart(of_labels=False, partition=partition)] = max(point.committed or 0, last + 1)
-    return ends
+    return ends | {LogPart(of_labels=False, partition=one): point.read_to(log) for one, point in points.items()}

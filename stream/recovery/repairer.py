@@ -96,17 +96,17 @@ class RepairProgress:
 
 
 class RepairerDeps(NamedTuple):
-    """The repairer's dependencies: `store` is the one that decides, `decided` returns each partition's decided offset.
+    """The repairer's dependencies: `store` is the one that decides.
 
-    `decided` returns None until that is known for all partitions; `withheld` tells whether finished records of a topic
-    are not in Redis yet; `log` returns the number of a topic's log.
+    `read_to` returns the offset up to which each own partition was read, None until that is known for all; `withheld`
+    tells whether finished records of a topic are not in Redis yet; `log` returns the number of a topic's log.
     """
 
     settings: Settings
     policy: RetentionPolicy
     store: RedisStore
     consumer: Callable[[], BatchConsumer | None]
-    decided: Callable[[], Mapping[int, int] | None]
+    read_to: Callable[[], Mapping[int, int] | None]
     withheld: Callable[[str], bool]
     emit: FactListener
     progress: RepairProgress
@@ -146,7 +146,7 @@ class Repairer:
     async def run(self) -> None:
         """Repair whenever needed, for ever: all histories that are lost, and single ones that were damaged."""
         deps = self._deps
-        damage = DamageDeps(deps.settings, deps.policy, deps.store, deps.decided, deps.emit, deps.progress.show_damaged)
+        damage = DamageDeps(deps.settings, deps.policy, deps.store, deps.read_to, deps.emit, deps.progress.show_damaged)
         await asyncio.gather(self._repair_lost(), DamageRepairer(damage).run())
 
     async def _repair_lost(self) -> None:
@@ -208,12 +208,14 @@ class Repairer:
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def _ends(self) -> dict[LogPart, int]:
-        """Return the offsets up to which our transactions were delivered, or decided earlier; labels have no end.
+        """Return the offsets up to which our transactions are delivered, or were read earlier; labels have no end.
+
+        An owner reads again from the last decision on, so what lies behind that and was read may not be delivered yet.
 
         A killed worker may have applied labels past its last commit, and decisions have seen them.
         """
         consumer = self._deps.consumer()
-        while consumer is None or (decided := self._deps.decided()) is None:
+        while consumer is None or (read_to := self._deps.read_to()) is None:
             await asyncio.sleep(_POLL_SECONDS)
             consumer = self._deps.consumer()
         settings = self._deps.settings
@@ -222,7 +224,7 @@ class Repairer:
         return {
             **{LogPart(of_labels=True, partition=partition): NO_END for partition in labels},
             **{
-                LogPart(of_labels=False, partition=partition): max(offset, decided.get(partition, 0))
+                LogPart(of_labels=False, partition=partition): max(offset, read_to.get(partition, 0))
                 for partition, offset in transactions.items()
             },
         }

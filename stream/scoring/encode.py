@@ -143,6 +143,11 @@ class Scored:
         wanted = frozenset(partitions)
         return self._at([at for at, record in enumerate(self.records) if record.partition in wanted])
 
+    def among(self, records: Iterable[Record]) -> "Scored":
+        """Return the decisions on some records."""
+        wanted = {(record.partition, record.offset) for record in records}
+        return self._at([at for at, one in enumerate(self.records) if (one.partition, one.offset) in wanted])
+
     def _at(self, kept: list[int]) -> "Scored":
         if len(kept) == len(self):
             return self

@@ -305,7 +305,7 @@ def build_parts(
             policy=features,
             store=store,
             consumer=consumer.current,
-            decided=positions.decided,
+            read_to=positions.read_to,
             withheld=partial(_withheld, settings, histories),
             emit=telemetry.emit,
             progress=repair,

@@ -31,6 +31,7 @@ from stream.worker.outputs import PartitionWriter, TopicOutputs
 from stream.worker.positions import DecisionPositions
 from stream.worker.retry import retry_until_done
 from stream.worker.role import Role
+from stream.worker.unconfirmed import UnconfirmedDecisions
 
 log = logging.getLogger("fraudstream.decider")
 
@@ -77,6 +78,7 @@ class Decider:
         self._writer = PartitionWriter(deps.publisher, letters, deps.settings.deployment)
         self._positions = deps.positions
         self._runs = DeadLetterRuns()
+        self._unconfirmed = UnconfirmedDecisions()
         self._trouble: str | None = None
 
     def reasons(self) -> list[str]:
@@ -135,12 +137,13 @@ class Decider:
         serving = await self._await_serving(batch)
         role = self._positions.role
         decided, records = self._split_decided(batch)
+        already_decided = len(decided) - self._count_confirmed(batch, decided)
         await apply_isolating(self._deps.pipeline, decided, self._positions.log)
         trace = self._deps.tracing.begin(records)
         terms = DecisionTerms(serving, dict(self._positions.epochs), trace.headers, self._positions.log)
         try:
             outputs = await decide_isolating(self._deps.pipeline, records, terms)
-            fact = replace(await self._publish(batch, role, terms, outputs), already_decided=len(decided))
+            fact = replace(await self._publish(batch, role, terms, outputs), already_decided=already_decided)
         except BaseException as error:
             trace.failed(error)
             raise
@@ -159,6 +162,14 @@ class Decider:
             for record in () if partition in self._runs.halted else batch.records[partition]:
                 (decided if self._positions.is_decided(partition, record.offset) else undecided).append(record)
         return decided, undecided
+
+    def _count_confirmed(self, batch: Batch, decided: Sequence[Record]) -> int:
+        """Tell of decisions that were found written after all; return how many of these records they are."""
+        found = 0
+        for fact in self._unconfirmed.confirmed({one: self._positions[one] for one in batch.current()}):
+            self._deps.emit(fact)
+            found += len(fact.scored.among(decided))
+        return found
 
     async def _publish(self, batch: Batch, role: Role, terms: DecisionTerms, outputs: Outputs) -> Decided:
         """Publish the outputs of a batch, advance the positions of its partitions, and return what was published.
@@ -189,8 +200,8 @@ class Decider:
             else:
                 batch.acknowledge(partition, self._positions[partition].to_metadata())
         outputs.stages.extend(stopwatch.stages)
-        return Decided(
-            outputs.scored.of(written),
+        fact = Decided(
+            outputs.scored,
             [letter for letter in dead if letter.record.partition in written],
             outputs.repeated,
             outputs.unknown_fields,
@@ -200,6 +211,8 @@ class Decider:
             outputs.stopgap,
             backfilled=outputs.backfilled,
         )
+        self._unconfirmed.keep(fact, set(current) - set(written), terms.epochs, terms.log)
+        return replace(fact, scored=fact.scored.of(written))
 
     def _unwritten(self, dead: Iterable[DeadLetter], current: list[int]) -> list[DeadLetter]:
         """Leave out dead letters below the committed offset: they are written and counted already."""

@@ -168,12 +168,15 @@ class DecisionPositions:
             return False
         return partition not in self._known or self.is_decided(partition, finished)
 
-    def decided(self) -> Mapping[int, int] | None:
-        """Return the offset after the last valid decision, by own partition; None until all are known."""
+    def read_to(self) -> Mapping[int, int] | None:
+        """Return the offset up to which each own partition was read in this log; None until all are known.
+
+        That is behind its last decision, or at its commit where that is later: payments that were filled in have no
+        decision, and histories held them.
+        """
         if self.generation is None or self.partitions - self._known.keys():
             return None
-        places = {partition: log_and_offset(at.standing.last_place) for partition, at in self._known.items()}
-        return {partition: offset + 1 if log == self.log else 0 for partition, (log, offset) in places.items()}
+        return {one: max(at.decided_to(self.log), self.committed(one)) for one, at in self._known.items()}
 
     def advance(self, partition: int, revision: int, scores: Sequence[Outgoing], end: int) -> bool:
         """Move a partition behind scores that the broker has acknowledged; its topic ends at `end` now.
@@ -267,14 +270,15 @@ class DecisionPositions:
         start, state = found
         position = point.position._replace(standing=standing, topic_id=state.topic_id or "", log=start.log)
         stands_at = state.begin if point.committed is None else point.committed
+        committed = max(start.offset, start.committed or 0)
         if partition in self._displaced or start.offset != stands_at:
-            await self._deps.consumer().rewind(tp, start.offset)
-        if not self._is_newest(reading, partition) or not await self._claim_epoch(partition, position, start.offset):
+            await self._deps.consumer().rewind(tp, start.offset, committed)
+        if not self._is_newest(reading, partition) or not await self._claim_epoch(partition, position, committed):
             return
         if self._is_newest(reading, partition):
             self.log = start.log
             self._displaced.discard(partition)
-            self._committed[partition] = max(start.offset, start.committed or 0)
+            self._committed[partition] = committed
             self._known[partition] = position
             if void := self._voids.count_new(partition, point):
                 self._deps.emit(VoidFound(partition, void))

@@ -190,8 +190,7 @@ def test_the_documented_acls_suffice_for_every_role(
     assert challenged.returncode == 0, challenged.stderr
     history = role("operator").cli("model", "history", "--json")
     assert [json.loads(line)["reason"] for line in history.stdout.splitlines()] == ["test", ""], history.stderr
-    filled = role("backfill").cli("backfill", str(write_payments(tmp_path / "past.csv", range(PAST))), "--json")
-    assert filled.returncode == 0, filled.stderr
+    fill_from_a_file_and_from_topics(role, str(write_payments(tmp_path / "past.csv", range(PAST))))
     numbers = range(PAST, PAST + PAYMENTS)
     file = str(write_payments(tmp_path / "payments.csv", numbers))
     for options in ((), ("--labels",)):
@@ -209,6 +208,16 @@ def test_the_documented_acls_suffice_for_every_role(
     for worker in workers:
         assert "min.insync.replicas below" in worker.log()
         assert not [secret for secret in SECRETS if secret in worker.log()]
+
+
+def fill_from_a_file_and_from_topics(role: Callable[[str], Fleet], past: str) -> None:
+    """Fill the histories from a file, and again from topics with its payments, which are repeated then."""
+    for command in (("topics", "apply", "--partitions", "2"), ("publish", past)):
+        done = role("admin").cli(*command, TOPIC_PREFIX="archive-")
+        assert done.returncode == 0, done.stderr
+    for source in ([past], ["--topic", "archive-transactions", "--labels-topic", "archive-labels"]):
+        filled = role("backfill").cli("backfill", *source, "--json")
+        assert filled.returncode == 0, filled.stderr
 
 
 @pytest.mark.parametrize(

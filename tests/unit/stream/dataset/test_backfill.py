@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.errors import GroupAuthorizationFailedError, GroupCoordinatorNotAvailableError
 from aiokafka.structs import OffsetAndMetadata
 
@@ -20,12 +21,13 @@ from stream.dataset.backfill import (
     require_past,
     watch_applied,
 )
-from stream.dataset.backfill_sources import BackfillSource, FilesSource, TopicsSource
+from stream.dataset.backfill_sources import BackfillSource, FilesSource, LeftOut, TopicsSource
 from stream.dataset.errors import BackfillError
 from stream.dataset.records import RecordKind, TimedRecord
 from stream.errors import PublishError
 from stream.kafka.partitioners import HASHES
 from stream.kafka.publisher import Destination, Outgoing
+from stream.kafka.unpacking import Unreadable
 from stream.settings import Settings
 from support.stream_records import Told
 from support.training_files import DAY_MS, START_MS, transactions, write
@@ -300,6 +302,8 @@ async def test_what_is_no_payment_or_label_in_a_topic_is_left_out_and_counted(tm
     assert source.count(RecordKind.TRANSACTION) < ROWS
     assert {one.code: one.records for one in source.left_out} == {"not_json": 1, "missing_field": 1, "empty_value": 1}
     assert source.left_out[0].first == "transactions partition 1 offset 7"
+    source.leave_out([(TopicPartition("archive", 2), Unreadable(30, 36, "its checksum is wrong"))])
+    assert source.left_out[0] == LeftOut("unreadable_record", 6, "archive partition 2 offset 30")
 
 
 # --- waiting

@@ -8,7 +8,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.structs import OffsetAndMetadata
 
-from stream.consumer import ValidScores
+from stream.consumer import Standing, ValidScores, place_of
 from stream.kafka.offsets import Position, ResumePoint, VoidCounter, committed_offsets, folded
 from stream.kafka.unpacking import FetchedRecord
 from stream.settings import Settings
@@ -69,3 +69,14 @@ def test_a_void_score_is_counted_once_however_often_its_tail_is_read() -> None:
 
     assert [fresh(10, 3), fresh(10, 3), fresh(10, 4), fresh(10, 4, partition=1)] == [3, 0, 1, 4]
     assert [fresh(20, 1), fresh(20, 1), fresh(None, 0), fresh(None, 2)] == [1, 0, 0, 2]
+
+
+def test_a_partition_was_read_to_its_last_decision_or_to_its_commit_in_the_same_log_alone() -> None:
+    decided = Position(Standing(1, place_of(0, 12)))
+    assert ResumePoint(18, decided).read_to(0) == 18
+    assert ResumePoint(7, decided).read_to(0) == ResumePoint(None, decided).read_to(0) == 13
+    assert ResumePoint(None, decided, copied=15).read_to(0) == 15
+    assert ResumePoint(18, decided).read_to(1) == 0
+    assert ResumePoint(18, decided._replace(log=1)).read_to(1) == 18
+    assert ResumePoint(18, decided._replace(log=1)).read_to(0) == 13
+    assert ResumePoint(None, Position()).read_to(0) == 0

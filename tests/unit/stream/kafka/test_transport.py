@@ -11,7 +11,7 @@ import pytest
 from aiokafka import TopicPartition
 from faust.types import TP
 
-from stream.kafka.batches import Batch, CommitLedger
+from stream.kafka.batches import Batch, Commit, CommitLedger
 from stream.kafka.fetch_thread import Fetched
 from stream.kafka.lane import Lane
 from stream.kafka.transport import BatchConsumer
@@ -47,6 +47,22 @@ async def test_after_a_rewind_into_a_new_log_the_old_ones_commit_is_not_what_is_
     await made.rewind(HERE, 0)
     assert sought == [(HERE, 0)]
     assert made.finished_offsets("transactions") == {0: 0, 1: 70}
+
+
+async def test_what_is_read_again_from_before_the_commit_is_finished_and_commits_nothing_below_it() -> None:
+    made, _ = consumer({HERE: 50})
+    await made.rewind(HERE, 10, committed=50)
+    for last in (19, 48, 49, 60):
+        made.ledger.track(HERE, 1, last)
+    found = []
+    for last in (19, 48, 49, 60):
+        made.ledger.acknowledge(HERE, 1, last)
+        found.append((made.finished_offsets("transactions")[0], made.ledger.committable().get(HERE)))
+    assert found == [(20, None), (49, None), (50, Commit(50, "")), (61, Commit(61, ""))]
+    await made.rewind(HERE, 0)
+    made.ledger.track(HERE, 1, 4)
+    made.ledger.acknowledge(HERE, 1, 4)
+    assert made.ledger.committable() == {HERE: Commit(5, "")}, "of another log, so the earlier commit says nothing"
 
 
 async def test_a_worker_that_runs_for_minutes_does_not_log_that_it_never_fetched(

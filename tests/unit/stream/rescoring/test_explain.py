@@ -131,6 +131,7 @@ def test_degraded_decisions_are_explained_and_later_ones_are_equal(live: Trained
     assert found.reasons == {"degraded": 2}
     rows = lines(tmp_path / "out.parquet")
     assert rows["t-96"]["verdict"] == "explained"
+    assert (rows["t-96"]["degraded"], rows["t-98"]["degraded"]) == ("history_incomplete", None)
     assert rows["t-96"]["recorded_score"] is not None
     assert msgspec.json.decode(rows["t-96"]["differences"])["card_count_30d"] == [1.0, rows["t-96"]["card_count_30d"]]
 

@@ -4,19 +4,22 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from aiokafka import TopicPartition
 
+from features.redis.progress import NO_END, LogPart
 from models.judge import InputTopic
-from models.logs import SkippedRange
+from models.logs import AcceptedLoss, Logs, SkippedRange, TopicLogs
 from models.terms import Term
 from stream.consumer import Standing, place_of
+from stream.kafka.batches import Commit
 from stream.kafka.fetcher import Trouble
-from stream.kafka.losses import Progress, Start
+from stream.kafka.losses import Progress, Start, find_start
 from stream.kafka.offsets import Position, ResumePoint
 from stream.kafka.unpacking import Unreadable
+from stream.recovery.repairer import Repairer, RepairerDeps
 from stream.settings import Settings
 from stream.worker import positions
 from stream.worker.losses import InputLosses, LossesDeps
@@ -40,6 +43,8 @@ class Brokers:
         self.topic_id = "id"
         self.asked: list[object] = []
         self.rewound: list[int] = []
+        self.made: list[int] = []
+        self.kept: list[int] = []
         self.aside = SimpleNamespace(hurry=lambda _tp: None)
 
     @asynccontextmanager
@@ -63,8 +68,13 @@ class Brokers:
         self.asked.append(asked[-1])
         return Start(self.log, 10) if self.accepted else LOST
 
-    async def rewind(self, _tp: TopicPartition, offset: int) -> None:
+    async def commit_now(self, _tp: TopicPartition, commit: Commit) -> bool:
+        self.made.append(commit.offset)
+        return True
+
+    async def rewind(self, _tp: TopicPartition, offset: int, committed: int) -> None:
         self.rewound.append(offset)
+        self.kept.append(committed)
 
     async def wait_for_change(self, _seconds: float) -> None:
         await asyncio.sleep(0)
@@ -226,3 +236,58 @@ async def test_a_range_that_cannot_be_unpacked_is_named_with_the_command_that_pa
         "offsets 7 to 9 cannot be read: its checksum is wrong. To pass over them: "
         "`fraudstream dead-letters skip --topic transactions --partition 0 --offset 7`"
     )
+
+
+class ReadBefore(NamedTuple):
+    """What an owner finds of a partition, and the offset where a repair ends then."""
+
+    committed: int | None
+    last: int
+    delivered: int
+    end: int
+    log: int = 0
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        ReadBefore(committed=18, last=12, delivered=13, end=18),  # filled in behind the last decision, and read again
+        ReadBefore(committed=18, last=12, delivered=19, end=19),
+        ReadBefore(committed=13, last=17, delivered=13, end=18),  # decided, and not committed
+        ReadBefore(committed=18, last=-1, delivered=18, end=18),  # nothing was decided
+        ReadBefore(committed=None, last=12, delivered=13, end=13),
+        ReadBefore(committed=18, last=12, delivered=10, end=10, log=1),  # what was read is of another log
+    ],
+)
+async def test_a_repair_ends_behind_all_that_was_read_of_the_log_before(
+    brokers: Brokers, monkeypatch: pytest.MonkeyPatch, found: ReadBefore
+) -> None:
+    monkeypatch.setattr(positions, "find_start", find_start)
+    brokers.committed, brokers.last = found.committed, found.last
+    read = positions_on(brokers)
+    accepted = AcceptedLoss(found.log, 10)
+    anew = Logs({TP.topic: TopicLogs({"id": found.log}, found.log)}, {("default", *TP): accepted})
+    read._deps.follower.logs = anew if found.log else Logs()
+    read.assigned(GENERATION, [0])
+    await settle()
+
+    async def offsets(topic: str) -> dict[int, int]:
+        return {TP.partition: found.delivered if topic == TP.topic else 7}
+
+    consumer: Any = SimpleNamespace(delivered_offsets=offsets)
+    unused: Any = [None] * len(RepairerDeps._fields)
+    deps = RepairerDeps(*unused)._replace(settings=Settings(), consumer=lambda: consumer, read_to=read.read_to)
+    labels, payments = (LogPart(of_labels=of_labels, partition=0) for of_labels in (True, False))
+    assert await Repairer(deps)._ends() == {labels: NO_END, payments: found.end}
+
+
+async def test_no_commit_of_a_partition_that_is_read_again_is_below_what_was_committed(
+    brokers: Brokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(positions, "find_start", find_start)
+    brokers.committed, brokers.last = 18, 12
+    read = positions_on(brokers)
+    read._deps.follower.logs = Logs()
+    read.assigned(GENERATION - 1, [0])  # of the last score's epoch: only the coordinator knows whose it is
+    await settle()
+    assert (brokers.rewound, brokers.kept, brokers.made, read.committed(0)) == ([13], [18], [18], 18)

@@ -1,0 +1,147 @@
+"""A decision whose score was acknowledged too late is counted once: when a look at the scores finds that it is ours."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from aiokafka import TopicPartition
+
+from features.memory_store import MemoryStore
+from features.vector.sets import load_sets
+from models.loading import Model
+from models.policy import Policy
+from models.terms import Term
+from stream.consumer import Standing
+from stream.control.model_cache import ServingModels
+from stream.kafka.batches import Batch, CommitLedger
+from stream.kafka.offsets import Position
+from stream.kafka.publisher import Destination, Outgoing, Published
+from stream.pipeline import Pipeline
+from stream.scoring.facts import Decided, Fact
+from stream.scoring.tracing import NoTracing
+from stream.settings import Settings
+from stream.worker.decider import Decider, DeciderDeps
+from stream.worker.role import Role
+from support.stream_records import LATEST_MS, Told, text
+
+FEATURES = load_sets("")
+EPOCH, COUNT = 5, 30
+AT_MS = LATEST_MS - 400 * 86_400_000
+
+
+class EvenModel:
+    """A live model that gives everything the same score."""
+
+    fingerprint, name, version, digest = FEATURES.newest.fingerprint, "even", "1", "d" * 64
+    policy = Policy(review_at=0.3, decline_at=0.5)
+
+    def score(self, matrix: Any) -> Any:
+        return matrix[:, 0] * 0
+
+
+class Positions:
+    """The position of partition 0, as it is set; its scores end behind what was written before."""
+
+    def __init__(self) -> None:
+        self.role, self.log, self.epochs = Role(Term(), True, "scores"), 0, {0: EPOCH}  # noqa: FBT003 - a term's role
+        self.known: dict[int, Position] = {0: Position(Standing(EPOCH, -1))}
+
+    def __getitem__(self, partition: int) -> Position:
+        return self.known[partition]
+
+    def get(self, partition: int) -> Position | None:
+        return self.known.get(partition)
+
+    def why(self, _partition: int) -> str:
+        return "its last decisions are being read"
+
+    def committed(self, _partition: int) -> int:
+        return 0
+
+    def is_decided(self, partition: int, offset: int) -> bool:
+        return offset <= self.known[partition].standing.last_place
+
+    def read_again(self, partition: int, _after: object = None) -> None:
+        del self.known[partition]
+
+    def advance(self, partition: int, _revision: int, scores: Sequence[Outgoing], _end: int) -> bool:
+        self.known[partition] = Position(Standing(EPOCH, scores[-1].source_offset))
+        return True
+
+
+class Broker:
+    """Acknowledges scores, or is still writing them."""
+
+    def __init__(self) -> None:
+        self.acknowledges = False
+
+    async def publish_each(self, outputs: Mapping[Destination, Sequence[Outgoing]]) -> Published:
+        some = {where: len(records) for where, records in outputs.items() if records}
+        if self.acknowledges:
+            return Published(some, {}, {})
+        return Published({}, {}, {where: asyncio.create_task(asyncio.sleep(0, 1)) for where in some})
+
+
+class Worker:
+    """Decides the same records again and again, as they are delivered."""
+
+    def __init__(self) -> None:
+        self.positions, self.broker, self.facts = Positions(), Broker(), list[Fact]()
+        serving = ServingModels(1, cast("Model", EvenModel()), None)
+        anything: Any = SimpleNamespace(
+            serving=lambda: serving, lineup=SimpleNamespace(revision=1), offer=lambda *_: None, begin=NoTracing().begin
+        )
+        fakes: Any = {"positions": self.positions, "publisher": self.broker}
+        self._decider = Decider(
+            DeciderDeps(
+                settings=Settings(),
+                pipeline=Pipeline(Settings(), FEATURES, MemoryStore(FEATURES)),
+                models=anything,
+                follower=anything,
+                consumer=lambda: anything,
+                may_decide=lambda: True,
+                emit=self.facts.append,
+                tracing=anything,
+                shadow=anything,
+                **fakes,
+            )
+        )
+        self._records = [
+            Told(text(transaction_id=f"t-{number}", occurred_at=AT_MS + number), offset=number)
+            for number in range(COUNT)
+        ]
+
+    async def deliver(self) -> None:
+        ledger = CommitLedger()
+        ledger.track(TopicPartition("transactions", 0), 1, COUNT - 1)
+        await self._decider.handle(Batch("transactions", 1, {0: self._records}, ledger, asyncio.Event()))
+
+    def counted(self) -> tuple[int, int]:
+        """Return how many decisions were told of, and how many records that had one before."""
+        decided = [fact for fact in self.facts if isinstance(fact, Decided)]
+        return sum(len(fact.scored) for fact in decided), sum(fact.already_decided for fact in decided)
+
+
+@pytest.mark.parametrize(
+    ("found", "counts"),
+    [
+        (Position(Standing(EPOCH, COUNT - 1)), (COUNT, 0)),
+        (Position(Standing(EPOCH, 9)), (COUNT, 0)),  # the others are decided again
+        (Position(Standing(EPOCH, -1)), (COUNT, 0)),
+        (Position(Standing(EPOCH + 1, COUNT - 1)), (0, COUNT)),  # another worker's
+        (Position(Standing(EPOCH, COUNT - 1), void=1), (0, COUNT)),  # maybe
+    ],
+)
+async def test_scores_that_were_acknowledged_too_late_are_counted_once_if_they_are_found_to_be_ours(
+    found: Position, counts: tuple[int, int]
+) -> None:
+    worker = Worker()
+    await worker.deliver()
+    assert worker.counted() == (0, 0)
+    worker.positions.known[0], worker.broker.acknowledges = found, True
+    await worker.deliver()
+    assert worker.counted() == counts
+    await worker.deliver()
+    assert worker.counted() == (counts[0], counts[1] + COUNT), "delivered once more, they are decided already"
