@@ -18,7 +18,7 @@ from stream.cli.extras import needs
 from stream.cli.output import json_option, say
 from stream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
 from stream.dataset.injector import InjectionReport, Injector, ScheduledRecord
-from stream.dataset.records import RecordKind, RecordsFile, TimedRecord, interleaved
+from stream.dataset.records import RecordKind, RecordsDatabase, TimedRecord
 from stream.errors import StreamError
 from stream.kafka.client import producer_options, require_topic
 from stream.kafka.topics import LABELS, TRANSACTIONS
@@ -88,20 +88,11 @@ def _playlist(file: Path, labels_from: Path | None, kinds: tuple[RecordKind, ...
     Raises:
         FileError: a file cannot be used.
     """
-    source = RecordsFile(file, _made(folder / "file"), needs_labels=RecordKind.TRANSACTION not in kinds)
-    sources = {kinds[0]: source}
+    database = RecordsDatabase(folder)
+    database.add(file, kinds[:1])
     if labels_from is not None:
-        place = _made(folder / "labels")
-        sources[RecordKind.LABEL] = RecordsFile(labels_from, place, needs_labels=True, until_ms=source.last_ms + 1)
-    return _Playlist(
-        interleaved(one.records(kind) for kind, one in sources.items()),
-        {kind: one.count(kind) for kind, one in sources.items()},
-    )
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
+        database.add(labels_from, (RecordKind.LABEL,), until_ms=database.last_ms + 1)
+    return _Playlist(database.records(), {kind: database.count(kind) for kind in kinds})
 
 
 def _topic(kind: RecordKind) -> str:

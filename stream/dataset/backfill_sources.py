@@ -19,7 +19,7 @@ from stream.contract.label import read_label
 from stream.contract.transaction import read_transaction
 from stream.dataset.database import connect
 from stream.dataset.errors import BackfillError
-from stream.dataset.records import CHUNK, LAST_TIME_MS, RecordKind, RecordsFile, TimedRecord, interleaved
+from stream.dataset.records import CHUNK, LAST_TIME_MS, RecordKind, RecordsDatabase, TimedRecord
 from stream.kafka.batches import Record
 from stream.kafka.scan import scan_topic
 from stream.settings import Settings
@@ -68,7 +68,7 @@ class FilesSource:
 
     Args:
         paths: parquet or CSV files, in any order.
-        folder: where the databases go, which may become as large as the files.
+        folder: where the database goes, which may become as large as the files.
         until_ms: payments and labels of this time or later are left out.
 
     Raises:
@@ -82,24 +82,19 @@ class FilesSource:
         by_digest = {_digest(path): path for path in paths}
         self.identity = identity_of([*sorted(by_digest), str(end_ms)])
         self.name = ", ".join(str(path) for path in paths)
-        self._files = []
+        self._database = RecordsDatabase(folder)
         for digest in sorted(by_digest):
-            place = folder / digest
-            place.mkdir()
-            self._files.append(RecordsFile(by_digest[digest], place, until_ms=end_ms))
-        self.last_ms = max(file.last_ms for file in self._files)
+            self._database.add(by_digest[digest], until_ms=end_ms)
+        self.last_ms = self._database.last_ms
         _require_payments(self, until_ms)
 
     def count(self, kind: RecordKind) -> int:
         """Return how many records of a kind there are in all files."""
-        return sum(file.count(kind) for file in self._files)
+        return self._database.count(kind)
 
     def records(self) -> Iterator[TimedRecord]:
         """Yield the records of all files in the order of their times."""
-        parts = [(file, kind) for kind in _KINDS for file in self._files]
-        return interleaved(
-            file.records(kind) for file, kind in parts if kind is RecordKind.TRANSACTION or file.has_labels
-        )
+        return self._database.records()
 
 
 class LeftOut(NamedTuple):
