@@ -130,6 +130,7 @@ class TopicsSource:
             "CREATE TABLE records "
             "(at_ms BIGINT, is_label BOOLEAN, partition BIGINT, place BIGINT, key BLOB, value BLOB)"
         )
+        self._topics: dict[RecordKind, str] = {}
         self._sum = 0
         self._counts: Counter[RecordKind] = Counter()
         self._left_out: Counter[str] = Counter()
@@ -154,6 +155,7 @@ class TopicsSource:
         """Add the records of a topic that can be read and come before the end."""
         kept = []
         for record in records:
+            self._topics[kind] = record.topic
             read = _read(kind, record)
             if isinstance(read, Rejection):
                 self._left_out[read.code] += 1
@@ -189,11 +191,13 @@ class TopicsSource:
     def records(self) -> Iterator[TimedRecord]:
         """Yield all records in the order of their times."""
         found = self._connection.cursor().execute(
-            "SELECT at_ms, is_label, key, value FROM records ORDER BY at_ms, is_label, partition, place"
+            "SELECT at_ms, is_label, partition, place, key, value FROM records ORDER BY 1, 2, 3, 4"
         )
         while rows := found.fetchmany(CHUNK):
-            for at_ms, is_label, key, value in rows:
-                yield TimedRecord(at_ms, _KINDS[is_label], bytes(key), bytes(value))
+            for at_ms, is_label, partition, place, key, value in rows:
+                kind = _KINDS[is_label]
+                source = f"{self._topics[kind]} partition {partition} offset"
+                yield TimedRecord(at_ms, kind, bytes(key), bytes(value), source, place)
 
 
 async def read_topics(
