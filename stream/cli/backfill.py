@@ -43,12 +43,13 @@ _RUN_AGAIN = "run the same command again: it goes on where this one ended"
 
 
 class BackfillRequest(NamedTuple):
-    """Where payments and labels come from, until when, how they are placed, and whether to wait for the workers."""
+    """Where payments and labels come from, until when, how they are placed and how fast, and whether to wait."""
 
     files: tuple[Path, ...]
     topics: Mapping[RecordKind, str]
     until_ms: int | None
     partitioner: str
+    rate: float | None
     wait: bool
 
 
@@ -110,6 +111,11 @@ class BackfillReport(NamedTuple):
     help="By which your producers choose a card's partition: murmur2 as Java's client, crc32 as librdkafka.",
 )
 @click.option(
+    "--rate",
+    type=click.FloatRange(0, min_open=True),
+    help="Records a second, at most; by default as fast as possible.",
+)
+@click.option(
     "--wait/--no-wait", default=True, show_default=True, help="Wait until the workers have applied all of it."
 )
 @json_option
@@ -148,7 +154,7 @@ def _request(files: tuple[Path, ...], options: dict[str, Any]) -> BackfillReques
         raise click.UsageError("--labels-topic is for --topic; a file's labels are its column fraud")
     topics = {RecordKind.TRANSACTION: topic, RecordKind.LABEL: labels}
     named = {kind: name for kind, name in topics.items() if name is not None}
-    return BackfillRequest(files, named, options["until"], options["partitioner"], options["wait"])
+    return BackfillRequest(files, named, options["until"], options["partitioner"], options["rate"], options["wait"])
 
 
 def _require_other_topics(settings: Settings, topics: Mapping[RecordKind, str]) -> None:
@@ -174,17 +180,27 @@ async def _fill(settings: Settings, request: BackfillRequest, folder: Path) -> B
         with bars() as progress:
             written, live = await find_written(settings, source, places.backfill_of(source), progress)
             if live and not written.numbers:
-                click.echo(
-                    f"warning: the stream has begun ({live:,} payments to decide): what arrives during the backfill is "
-                    "decided when the workers have applied it, and decisions until now have not seen it",
-                    err=True,
-                )
-            (sent, too_large), write_s = await _write(settings, source, (places, written), progress)
+                click.echo(_warning(live, request.rate), err=True)
+            (sent, too_large), write_s = await _write(settings, source, (places, written), progress, request.rate)
             began = time.monotonic()
             if request.wait:
                 await _wait(settings, admin, written, progress)
         apply_s = time.monotonic() - began if request.wait else None
         return BackfillReport(source, places.backfill_of(source), sent, too_large, write_s, apply_s)
+
+
+def _warning(live: int, rate: float | None) -> str:
+    """Warn that the stream has begun, and say what its payments wait for."""
+    wait = (
+        "press Ctrl-C and give --rate, lower than what the workers apply in a second, to keep that short"
+        if rate is None
+        else f"with --rate {rate:g} that is short if the workers apply more in a second than these and the stream's own"
+    )
+    return (
+        f"warning: the stream has begun ({live:,} payments to decide): decisions until now have not seen what is "
+        "filled in, and a payment that arrives meanwhile waits until the workers have applied what lies before it; "
+        f"{wait}"
+    )
 
 
 async def _source(settings: Settings, request: BackfillRequest, folder: Path) -> BackfillSource:
@@ -194,14 +210,18 @@ async def _source(settings: Settings, request: BackfillRequest, folder: Path) ->
 
 
 async def _write(
-    settings: Settings, source: BackfillSource, where: tuple[CardPlaces, WrittenRecords], progress: Progress
+    settings: Settings,
+    source: BackfillSource,
+    where: tuple[CardPlaces, WrittenRecords],
+    progress: Progress,
+    rate: float | None,
 ) -> tuple[tuple[int, SizeFilter], float]:
     publisher = Publisher(settings)
     writer = BackfillWriter(settings, publisher, *where)
     began = time.monotonic()
     try:
         await publisher.start()
-        sent = await writer.write(source, progress)
+        sent = await writer.write(source, progress, rate)
     finally:
         await publisher.stop()
     return (sent, writer.too_large), time.monotonic() - began

@@ -37,6 +37,8 @@ CHUNK_BYTES = 8 * 1024 * 1024
 """Records, and their bytes, that are written before the next ones are made: a broker takes them in a few seconds."""
 _CODEC_GROWTH = 7 / 6
 """By how much a codec may make a batch larger, at worst."""
+PACE_SECONDS = 0.1
+"""With a rate, as many records are written at once as are due in this time."""
 _RECORD_BYTES = 200
 """What a record takes beside its key and value, at most: the mark of a backfill, and the head of its batch."""
 POLL_SECONDS = 0.5
@@ -242,8 +244,8 @@ class BackfillWriter:
         self._written = written
         self.too_large = SizeFilter(places.limits)
 
-    async def write(self, source: BackfillSource, progress: Progress) -> int:
-        """Write what is not written yet, and return how many records that were.
+    async def write(self, source: BackfillSource, progress: Progress, rate: float | None = None) -> int:
+        """Write what is not written yet, at most `rate` records a second, and return how many records that were.
 
         Raises:
             PublishError: the broker has not acknowledged everything; run it again.
@@ -251,7 +253,11 @@ class BackfillWriter:
         backfill = self._places.backfill_of(source)
         done, sent, total = 0, 0, sum(source.count(kind) for kind in RecordKind)
         progress("write", 0, total)
-        for chunk in _chunks(enumerate(source.records()), self._places.chunk_bytes()):
+        most = CHUNK if rate is None else max(1, min(CHUNK, int(rate * PACE_SECONDS)))
+        began = time.monotonic()
+        for chunk in _chunks(enumerate(source.records()), most, self._places.chunk_bytes()):
+            if rate is not None:
+                await asyncio.sleep(began + sent / rate - time.monotonic())
             outputs = self._outputs(backfill, chunk)
             ends = await self._publisher.publish({where: [one for _, one in some] for where, some in outputs.items()})
             for where, some in outputs.items():
@@ -275,14 +281,14 @@ class BackfillWriter:
 
 
 def _chunks(
-    numbered: Iterable[tuple[int, TimedRecord]], most_bytes: int
+    numbered: Iterable[tuple[int, TimedRecord]], most: int, most_bytes: int
 ) -> Iterator[Sequence[tuple[int, TimedRecord]]]:
-    """Divide records, in their order, into chunks of at most `CHUNK` records and so many bytes, or of one record."""
+    """Divide records, in their order, into chunks of at most so many records and bytes, or of one record."""
     chunk: list[tuple[int, TimedRecord]] = []
     left = most_bytes
     for number, record in numbered:
         size = len(record.key) + len(record.value) + _RECORD_BYTES
-        if chunk and (size > left or len(chunk) == CHUNK):
+        if chunk and (size > left or len(chunk) == most):
             yield chunk
             chunk, left = [], most_bytes
         chunk.append((number, record))

@@ -6,7 +6,7 @@ import pytest
 from aiokafka.errors import MessageSizeTooLargeError
 from click.testing import CliRunner
 
-from stream.cli.backfill import BackfillReport
+from stream.cli.backfill import BackfillReport, _warning
 from stream.cli.main import main
 from stream.dataset.backfill_sources import FilesSource
 from stream.dataset.too_large import SizeFilter
@@ -78,3 +78,10 @@ def test_a_refusal_for_size_is_explained_and_any_other_is_met_by_the_same_comman
     done = CliRunner().invoke(main, ["backfill", str(write(tmp_path / "past.csv", transactions(rows=5)))])
     assert done.exit_code == 1
     assert told in done.stderr
+
+
+@pytest.mark.parametrize(("rate", "told"), [(None, "give --rate"), (200.0, "with --rate 200 that is short")])
+def test_a_stream_that_has_begun_is_warned_of_with_the_rate_that_limits_the_wait(rate: float | None, told: str) -> None:
+    warning = _warning(1_200, rate)
+    assert "the stream has begun (1,200 payments to decide)" in warning
+    assert told in warning

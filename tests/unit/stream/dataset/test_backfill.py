@@ -1,5 +1,7 @@
 """A backfill is written interleaved by time, once, and only if all of it is earlier than the stream."""
 
+import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -291,6 +293,20 @@ async def test_what_is_written_at_once_is_bounded_by_bytes_too(tmp_path: Path, l
     assert await writer.write(source, lambda *_: None) == 140
     assert max(broker.sizes) <= most
     assert max(broker.sizes) > most // 2
+
+
+async def test_no_more_records_are_written_in_a_second_than_the_rate_and_found_ones_take_no_time(
+    tmp_path: Path,
+) -> None:
+    broker, source = Broker(), source_of(a_file(tmp_path, rows=20))
+    writer = BackfillWriter(Settings(), broker, PLACES, WrittenRecords.nothing())
+    began = time.monotonic()
+    assert await writer.write(source, lambda *_: None, 100) == 40
+    assert time.monotonic() - began >= 0.3, "the last ten are due after 0.3 s"
+    assert len(broker.calls) == 4
+    again = BackfillWriter(Settings(), broker, PLACES, broker.written(source))
+    async with asyncio.timeout(60):  # 40 records would take an hour
+        assert await again.write(source, lambda *_: None, 0.01) == 0
 
 
 # --- refusals
