@@ -3,18 +3,18 @@
 import asyncio
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from models.times import format_time
 from stream.cli.arguments import MomentParam
 from stream.cli.extras import needs
-from stream.cli.output import json_option, say
+from stream.cli.output import json_option, refuse, say
 from stream.cli.progress import bars
 from stream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
 from stream.clock import now_ms
@@ -29,8 +29,9 @@ from stream.dataset.backfill import (
     require_past,
     watch_applied,
 )
-from stream.dataset.backfill_sources import BackfillSource, FilesSource, TopicsSource, read_topics
+from stream.dataset.backfill_sources import BackfillSource, FilesSource, LeftOut, TopicsSource, read_topics
 from stream.dataset.records import RecordKind
+from stream.dataset.too_large import SizeFilter, explain_refusal, read_limits
 from stream.errors import PublishError, StreamError
 from stream.kafka.client import open_admin
 from stream.kafka.partitioners import HASHES
@@ -42,12 +43,13 @@ _RUN_AGAIN = "run the same command again: it goes on where this one ended"
 
 
 class BackfillRequest(NamedTuple):
-    """Where payments and labels come from, until when, how they are placed, and whether to wait for the workers."""
+    """Where payments and labels come from, until when, how they are placed and how fast, and whether to wait."""
 
     files: tuple[Path, ...]
     topics: Mapping[RecordKind, str]
     until_ms: int | None
     partitioner: str
+    rate: float | None
     wait: bool
 
 
@@ -57,24 +59,30 @@ class BackfillReport(NamedTuple):
     source: BackfillSource
     backfill: str
     sent: int
+    too_large: SizeFilter
     write_s: float
     apply_s: float | None
 
     def facts(self) -> dict[str, Any]:
         """Return it as one object."""
         payments, labels = (self.source.count(kind) for kind in (RecordKind.TRANSACTION, RecordKind.LABEL))
-        left_out = self.source.left_out if isinstance(self.source, TopicsSource) else ()
+        left_out = {one.code: one.records for one in self._left_out()}
+        too_large = self.too_large.counts.total()
         return {
             "backfill": self.backfill,
             "payments": payments,
             "labels": labels,
             "last": format_time(self.source.last_ms),
             "written": self.sent,
-            "found": payments + labels - self.sent,
+            "found": payments + labels - self.sent - too_large,
             "write_seconds": round(self.write_s, 3),
             "apply_seconds": None if self.apply_s is None else round(self.apply_s, 3),
-            "left_out": {one.code: one.records for one in left_out},
+            "left_out": left_out | ({"too_large": too_large} if too_large else {}),
+            "too_large": self.too_large.named,
         }
+
+    def _left_out(self) -> Sequence[LeftOut]:
+        return self.source.left_out if isinstance(self.source, TopicsSource) else ()
 
     def text(self) -> str:
         """Return it as text."""
@@ -85,8 +93,7 @@ class BackfillReport(NamedTuple):
             lines.append(f"written: {self.sent:,} records in {self.write_s:.1f} s, {rate:.1f} a second")
         if facts["found"]:
             lines.append(f"found on the topics already: {facts['found']:,}")
-        if isinstance(self.source, TopicsSource):
-            lines += [f"left out: {one.records:,} {one.code}, the first at {one.first}" for one in self.source.left_out]
+        lines += [f"left out: {one.records:,} {one.code}, the first at {one.first}" for one in self._left_out()]
         applied = "not waited for" if self.apply_s is None else f"by the workers, {self.apply_s:.1f} s later"
         return "\n".join([*lines, f"applied: {applied}"])
 
@@ -104,6 +111,11 @@ class BackfillReport(NamedTuple):
     help="By which your producers choose a card's partition: murmur2 as Java's client, crc32 as librdkafka.",
 )
 @click.option(
+    "--rate",
+    type=click.FloatRange(0, min_open=True),
+    help="Records a second, at most; by default as fast as possible.",
+)
+@click.option(
     "--wait/--no-wait", default=True, show_default=True, help="Wait until the workers have applied all of it."
 )
 @json_option
@@ -113,7 +125,8 @@ def backfill(files: tuple[Path, ...], as_json: bool, **options: Any) -> None:  #
 
     They go to the topics, interleaved by time and marked, so that workers apply them and decide none. All of them must
     be earlier than the stream: a payment sent later under the same id is repeated. A backfill that was cut off goes on
-    where it ended when the same command is run again.
+    where it ended when the same command is run again. Records that are too large for their topic are left out and
+    named, and the command then ends with 1.
     """
     request = _request(files, options)
     settings = settings_or_refuse()
@@ -122,10 +135,14 @@ def backfill(files: tuple[Path, ...], as_json: bool, **options: Any) -> None:  #
         with tempfile.TemporaryDirectory(prefix="fraudstream-backfill-") as folder, refused_settings():
             done = asyncio.run(_fill(settings, request, Path(folder)))
     except PublishError as error:
+        if isinstance(error.__cause__, MessageSizeTooLargeError):
+            refuse(explain_refusal(settings))
         refuse_kafka(settings, error, f"{_RUN_AGAIN}. ")
     except (StreamError, KafkaError, OSError) as error:
         refuse_kafka(settings, error)
     say(as_json, done.facts(), done.text())
+    if done.too_large.counts:
+        refuse("\n".join(done.too_large.lines()))
 
 
 def _request(files: tuple[Path, ...], options: dict[str, Any]) -> BackfillRequest:
@@ -137,7 +154,7 @@ def _request(files: tuple[Path, ...], options: dict[str, Any]) -> BackfillReques
         raise click.UsageError("--labels-topic is for --topic; a file's labels are its column fraud")
     topics = {RecordKind.TRANSACTION: topic, RecordKind.LABEL: labels}
     named = {kind: name for kind, name in topics.items() if name is not None}
-    return BackfillRequest(files, named, options["until"], options["partitioner"], options["wait"])
+    return BackfillRequest(files, named, options["until"], options["partitioner"], options["rate"], options["wait"])
 
 
 def _require_other_topics(settings: Settings, topics: Mapping[RecordKind, str]) -> None:
@@ -156,23 +173,34 @@ async def _fill(settings: Settings, request: BackfillRequest, folder: Path) -> B
         aiokafka.errors.KafkaError: the brokers do not respond.
     """
     async with open_admin(settings) as admin:
-        places = CardPlaces(await partitions_to_fill(settings, admin), request.partitioner)  # files take minutes
+        partitions = await partitions_to_fill(settings, admin)  # first, since files take minutes
+        places = CardPlaces(partitions, request.partitioner, await read_limits(settings, admin))
         source = await _source(settings, request, folder)
         require_past(source, now_ms() + round(settings.future_skew * 1000))
         with bars() as progress:
             written, live = await find_written(settings, source, places.backfill_of(source), progress)
             if live and not written.numbers:
-                click.echo(
-                    f"warning: the stream has begun ({live:,} payments to decide): what arrives during the backfill is "
-                    "decided when the workers have applied it, and decisions until now have not seen it",
-                    err=True,
-                )
-            sent, write_s = await _write(settings, source, (places, written), progress)
+                click.echo(_warning(live, request.rate), err=True)
+            (sent, too_large), write_s = await _write(settings, source, (places, written), progress, request.rate)
             began = time.monotonic()
             if request.wait:
                 await _wait(settings, admin, written, progress)
         apply_s = time.monotonic() - began if request.wait else None
-        return BackfillReport(source, places.backfill_of(source), sent, write_s, apply_s)
+        return BackfillReport(source, places.backfill_of(source), sent, too_large, write_s, apply_s)
+
+
+def _warning(live: int, rate: float | None) -> str:
+    """Warn that the stream has begun, and say what its payments wait for."""
+    wait = (
+        "press Ctrl-C and give --rate, lower than what the workers apply in a second, to keep that short"
+        if rate is None
+        else f"with --rate {rate:g} that is short if the workers apply more in a second than these and the stream's own"
+    )
+    return (
+        f"warning: the stream has begun ({live:,} payments to decide): decisions until now have not seen what is "
+        "filled in, and a payment that arrives meanwhile waits until the workers have applied what lies before it; "
+        f"{wait}"
+    )
 
 
 async def _source(settings: Settings, request: BackfillRequest, folder: Path) -> BackfillSource:
@@ -182,16 +210,21 @@ async def _source(settings: Settings, request: BackfillRequest, folder: Path) ->
 
 
 async def _write(
-    settings: Settings, source: BackfillSource, where: tuple[CardPlaces, WrittenRecords], progress: Progress
-) -> tuple[int, float]:
+    settings: Settings,
+    source: BackfillSource,
+    where: tuple[CardPlaces, WrittenRecords],
+    progress: Progress,
+    rate: float | None,
+) -> tuple[tuple[int, SizeFilter], float]:
     publisher = Publisher(settings)
+    writer = BackfillWriter(settings, publisher, *where)
     began = time.monotonic()
     try:
         await publisher.start()
-        sent = await BackfillWriter(settings, publisher, *where).write(source, progress)
+        sent = await writer.write(source, progress, rate)
     finally:
         await publisher.stop()
-    return sent, time.monotonic() - began
+    return (sent, writer.too_large), time.monotonic() - began
 
 
 async def _wait(settings: Settings, admin: AIOKafkaAdminClient, written: WrittenRecords, progress: Progress) -> None:

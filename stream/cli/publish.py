@@ -15,12 +15,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
 from stream.cli.extras import needs
-from stream.cli.output import json_option, say
+from stream.cli.output import json_option, refuse, say
 from stream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
 from stream.dataset.injector import InjectionReport, Injector, ScheduledRecord
-from stream.dataset.records import RecordKind, RecordsFile, TimedRecord, interleaved
+from stream.dataset.records import RecordKind, RecordsDatabase, TimedRecord
+from stream.dataset.too_large import SizeFilter, TopicLimit, read_limits
 from stream.errors import StreamError
-from stream.kafka.client import producer_options, require_topic
+from stream.kafka.client import open_admin, producer_options, require_topic
 from stream.kafka.topics import LABELS, TRANSACTIONS
 from stream.kafka.tracing import OperationTracing
 from stream.settings import Settings
@@ -48,25 +49,30 @@ def publish(*, file: Path, rate: float | None, labels: bool, labels_from: Path |
 
     The rate does not depend on the broker: a record that is sent late carries the time at which it was due. With
     --labels, labels are sent in the order in which they became known. With --labels-from, the labels that became known
-    by the last transaction are sent too, and do not count in the rate.
+    by the last transaction are sent too, and do not count in the rate. Records that are too large for their topic are
+    left out and named, and the command then ends with 1.
     """
     if labels and labels_from is not None:
         raise click.UsageError("--labels sends no transactions, between which --labels-from could send labels")
     settings = settings_or_refuse()
     kinds = _kinds(labels=labels, labels_from=labels_from)
     try:
-        asyncio.run(_check_topics(settings, kinds))
+        too_large = SizeFilter(asyncio.run(_check_topics(settings, kinds)), settings.compression)
         with tempfile.TemporaryDirectory(prefix="fraudstream-publish-") as workplace:
             playlist = _playlist(file, labels_from, kinds, Path(workplace))
             with refused_settings():
-                done = asyncio.run(_publish(settings, playlist, rate))
+                done = asyncio.run(_publish(settings, playlist, rate, too_large))
     except (StreamError, KafkaError, OSError) as error:
         refuse_kafka(settings, error)
     facts = {"sent": done.sent, "seconds": round(done.seconds, 3), "rate": round(done.sent / done.seconds, 1)}
     facts["worst_lag_ms"] = done.worst_lag_ms
     rate_text = f"{done.seconds:.1f} s, {facts['rate']} a second, at most {done.worst_lag_ms} ms late"
-    what = " and ".join(f"{count} {kind}s" for kind, count in playlist.counts.items())
-    say(as_json, facts | {f"{kind}s": count for kind, count in playlist.counts.items()}, f"sent {what} in {rate_text}")
+    counts = {f"{kind}s": count - too_large.counts[kind] for kind, count in playlist.counts.items()}
+    what = " and ".join(f"{count} {name}" for name, count in counts.items())
+    facts |= counts | {"too_large": too_large.counts.total()}
+    say(as_json, facts, f"sent {what} in {rate_text}")
+    if too_large.counts:
+        refuse("\n".join(too_large.lines()))
 
 
 class _Playlist(NamedTuple):
@@ -88,28 +94,19 @@ def _playlist(file: Path, labels_from: Path | None, kinds: tuple[RecordKind, ...
     Raises:
         FileError: a file cannot be used.
     """
-    source = RecordsFile(file, _made(folder / "file"), needs_labels=RecordKind.TRANSACTION not in kinds)
-    sources = {kinds[0]: source}
+    database = RecordsDatabase(folder)
+    database.add(file, kinds[:1])
     if labels_from is not None:
-        place = _made(folder / "labels")
-        sources[RecordKind.LABEL] = RecordsFile(labels_from, place, needs_labels=True, until_ms=source.last_ms + 1)
-    return _Playlist(
-        interleaved(one.records(kind) for kind, one in sources.items()),
-        {kind: one.count(kind) for kind, one in sources.items()},
-    )
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
+        database.add(labels_from, (RecordKind.LABEL,), until_ms=database.last_ms + 1)
+    return _Playlist(database.records(), {kind: database.count(kind) for kind in kinds})
 
 
 def _topic(kind: RecordKind) -> str:
     return LABELS.name if kind is RecordKind.LABEL else TRANSACTIONS.name
 
 
-async def _check_topics(settings: Settings, kinds: Iterable[RecordKind]) -> None:
-    """Fail before the files are read, which may take minutes, if there is no topic to send to."""
+async def _check_topics(settings: Settings, kinds: Iterable[RecordKind]) -> Mapping[RecordKind, TopicLimit]:
+    """Fail before the files are read, which may take minutes, if there is no topic to send to; return the limits."""
     producer = AIOKafkaProducer(**producer_options(settings))
     try:
         await producer.start()
@@ -117,11 +114,16 @@ async def _check_topics(settings: Settings, kinds: Iterable[RecordKind]) -> None
             await require_topic(producer, settings.topic(_topic(kind)))
     finally:
         await producer.stop()
+    async with open_admin(settings) as admin:
+        return await read_limits(settings, admin)
 
 
-async def _publish(settings: Settings, playlist: _Playlist, rate: float | None) -> InjectionReport:
+async def _publish(
+    settings: Settings, playlist: _Playlist, rate: float | None, too_large: SizeFilter
+) -> InjectionReport:
+    fitting = playlist._replace(records=filter(too_large.passes, playlist.records))
     async with steps_outside(settings, _SERVICE) as operations:
-        return await _send(settings, playlist, rate, operations)
+        return await _send(settings, fitting, rate, operations)
 
 
 async def _send(

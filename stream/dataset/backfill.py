@@ -8,8 +8,7 @@ to end before the stream begins, which is checked before anything is written.
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -23,20 +22,27 @@ from stream.contract.backfill import BackfillMark, backfill_mark
 from stream.dataset.backfill_sources import BackfillSource, identity_of, require_all_read
 from stream.dataset.errors import BackfillError
 from stream.dataset.records import RecordKind, TimedRecord
+from stream.dataset.too_large import TOPICS, SizeFilter, TopicLimit
 from stream.kafka.batches import Record
-from stream.kafka.client import missing_topic
+from stream.kafka.client import BATCH_BYTES, missing_topic
 from stream.kafka.offsets import committed_offsets
 from stream.kafka.partitioners import HASHES
 from stream.kafka.publisher import Destination, Outgoing
 from stream.kafka.scan import scan_topic
-from stream.kafka.topics import LABELS, TRANSACTIONS, partition_counts
+from stream.kafka.topics import partition_counts
 from stream.settings import Settings
 
 CHUNK = 4_000
-"""Records that are written before the next ones are made."""
+CHUNK_BYTES = 8 * 1024 * 1024
+"""Records, and their bytes, that are written before the next ones are made: a broker takes them in a few seconds."""
+_CODEC_GROWTH = 7 / 6
+"""By how much a codec may make a batch larger, at worst."""
+PACE_SECONDS = 0.1
+"""With a rate, as many records are written at once as are due in this time."""
+_RECORD_BYTES = 200
+"""What a record takes beside its key and value, at most: the mark of a backfill, and the head of its batch."""
 POLL_SECONDS = 0.5
 QUIET_SECONDS = 15.0
-LAYOUTS = {RecordKind.TRANSACTION: TRANSACTIONS, RecordKind.LABEL: LABELS}
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of a stage, how much of it is done, and the total."""
@@ -143,11 +149,11 @@ async def find_written(settings: Settings, source: BackfillSource, backfill: str
         aiokafka.errors.KafkaError: the broker does not respond, or a topic does not exist.
     """
     scan = InputScan(source, backfill)
-    for at, (kind, layout) in enumerate(LAYOUTS.items()):
+    for at, (kind, layout) in enumerate(TOPICS.items()):
         async with scan_topic(settings, settings.topic(layout.name), 0) as topic:
             async for records, share in topic.read_all():
                 scan.add(kind, records)
-                progress("check", round((at + share) / len(LAYOUTS) * 100), 100)
+                progress("check", round((at + share) / len(TOPICS) * 100), 100)
             require_all_read(topic)
         if kind is RecordKind.TRANSACTION:
             scan.require_past(settings.topic(layout.name))
@@ -176,10 +182,10 @@ async def partitions_to_fill(settings: Settings, admin: AIOKafkaAdminClient) -> 
         aiokafka.errors.KafkaError: the broker does not respond.
     """
     counts = await partition_counts(admin, settings)
-    for layout in LAYOUTS.values():
+    for layout in TOPICS.values():
         if settings.topic(layout.name) not in counts:
             raise BackfillError(missing_topic(settings.topic(layout.name)))
-    return {kind: counts[settings.topic(layout.name)] for kind, layout in LAYOUTS.items()}
+    return {kind: counts[settings.topic(layout.name)] for kind, layout in TOPICS.items()}
 
 
 class AcknowledgingPublisher(Protocol):
@@ -191,10 +197,11 @@ class AcknowledgingPublisher(Protocol):
 
 
 class CardPlaces(NamedTuple):
-    """Where a card's records go: the number of partitions of each topic, and the name of the producers' hash."""
+    """Where a card's records go: each topic's number of partitions and limit, and the name of the producers' hash."""
 
     partitions: Mapping[RecordKind, int]
     partitioner: str
+    limits: Mapping[RecordKind, TopicLimit]
 
     def of(self, record: TimedRecord) -> int:
         """Return the partition of a record."""
@@ -203,9 +210,17 @@ class CardPlaces(NamedTuple):
     def backfill_of(self, source: BackfillSource) -> str:
         """Return the identity of a source's backfill: with other places, what is written says nothing of what is left.
 
-        It has 16 hexadecimal digits.
+        It has 16 hexadecimal digits. With another limit, records that were left out before may have to be written.
         """
-        return identity_of([source.identity, self.partitioner, *(str(self.partitions[kind]) for kind in LAYOUTS)])
+        counts = [str(self.partitions[kind]) for kind in TOPICS]
+        limits = [str(self.limits[kind].largest_bytes) for kind in TOPICS]
+        return identity_of([source.identity, self.partitioner, *counts, *limits])
+
+    def chunk_bytes(self) -> int:
+        """Return how many bytes may be written at once: no batch of them is too large for a topic."""
+        limits = [one.largest_bytes for one in self.limits.values() if one.largest_bytes is not None]
+        small = [int(limit / _CODEC_GROWTH) for limit in limits if limit < BATCH_BYTES * _CODEC_GROWTH]
+        return min([CHUNK_BYTES, *small])
 
 
 class BackfillWriter:
@@ -216,18 +231,22 @@ class BackfillWriter:
         publisher: it is started.
         places: where records go.
         written: what the topics hold already; it is kept up to date.
+
+    Attributes:
+        too_large: the records that are left out, since their topic would not take them.
     """
 
     def __init__(
         self, settings: Settings, publisher: AcknowledgingPublisher, places: CardPlaces, written: WrittenRecords
     ) -> None:
         self._publisher = publisher
-        self._topics = {kind: settings.topic(layout.name) for kind, layout in LAYOUTS.items()}
+        self._topics = {kind: settings.topic(layout.name) for kind, layout in TOPICS.items()}
         self._places = places
         self._written = written
+        self.too_large = SizeFilter(places.limits)
 
-    async def write(self, source: BackfillSource, progress: Progress) -> int:
-        """Write what is not written yet, and return how many records that were.
+    async def write(self, source: BackfillSource, progress: Progress, rate: float | None = None) -> int:
+        """Write what is not written yet, at most `rate` records a second, and return how many records that were.
 
         Raises:
             PublishError: the broker has not acknowledged everything; run it again.
@@ -235,8 +254,11 @@ class BackfillWriter:
         backfill = self._places.backfill_of(source)
         done, sent, total = 0, 0, sum(source.count(kind) for kind in RecordKind)
         progress("write", 0, total)
-        numbered = enumerate(source.records())
-        while chunk := list(islice(numbered, CHUNK)):
+        most = CHUNK if rate is None else max(1, min(CHUNK, int(rate * PACE_SECONDS)))
+        began = time.monotonic()
+        for chunk in _chunks(enumerate(source.records()), most, self._places.chunk_bytes()):
+            if rate is not None:
+                await asyncio.sleep(began + sent / rate - time.monotonic())
             outputs = self._outputs(backfill, chunk)
             ends = await self._publisher.publish({where: [one for _, one in some] for where, some in outputs.items()})
             for where, some in outputs.items():
@@ -253,10 +275,27 @@ class BackfillWriter:
         outputs: dict[Destination, list[tuple[int, Outgoing]]] = defaultdict(list)
         for number, record in chunk:
             where = (self._topics[record.kind], self._places.of(record))
-            if not self._written.holds(where, number):
-                header = BackfillMark(backfill, number).header()
+            header = BackfillMark(backfill, number).header()
+            if self.too_large.passes(record, (header,)) and not self._written.holds(where, number):
                 outputs[where].append((number, Outgoing(number, record.key, record.value, (header,))))
         return outputs
+
+
+def _chunks(
+    numbered: Iterable[tuple[int, TimedRecord]], most: int, most_bytes: int
+) -> Iterator[Sequence[tuple[int, TimedRecord]]]:
+    """Divide records, in their order, into chunks of at most so many records and bytes, or of one record."""
+    chunk: list[tuple[int, TimedRecord]] = []
+    left = most_bytes
+    for number, record in numbered:
+        size = len(record.key) + len(record.value) + _RECORD_BYTES
+        if chunk and (size > left or len(chunk) == most):
+            yield chunk
+            chunk, left = [], most_bytes
+        chunk.append((number, record))
+        left -= size
+    if chunk:
+        yield chunk
 
 
 class AppliedCount(NamedTuple):

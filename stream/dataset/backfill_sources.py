@@ -21,7 +21,7 @@ from stream.contract.label import read_label
 from stream.contract.transaction import read_transaction
 from stream.dataset.database import connect
 from stream.dataset.errors import BackfillError
-from stream.dataset.records import CHUNK, LAST_TIME_MS, RecordKind, RecordsFile, TimedRecord, interleaved
+from stream.dataset.records import CHUNK, LAST_TIME_MS, RecordKind, RecordsDatabase, TimedRecord
 from stream.kafka.batches import Record
 from stream.kafka.scan import TopicScan, scan_topic
 from stream.kafka.unpacking import Unreadable
@@ -71,7 +71,7 @@ class FilesSource:
 
     Args:
         paths: parquet or CSV files, in any order.
-        folder: where the databases go, which may become as large as the files.
+        folder: where the database goes, which may become as large as the files.
         until_ms: payments and labels of this time or later are left out.
 
     Raises:
@@ -85,24 +85,19 @@ class FilesSource:
         by_digest = {_digest(path): path for path in paths}
         self.identity = identity_of([*sorted(by_digest), str(end_ms)])
         self.name = ", ".join(str(path) for path in paths)
-        self._files = []
+        self._database = RecordsDatabase(folder)
         for digest in sorted(by_digest):
-            place = folder / digest
-            place.mkdir()
-            self._files.append(RecordsFile(by_digest[digest], place, until_ms=end_ms))
-        self.last_ms = max(file.last_ms for file in self._files)
+            self._database.add(by_digest[digest], until_ms=end_ms)
+        self.last_ms = self._database.last_ms
         _require_payments(self, until_ms)
 
     def count(self, kind: RecordKind) -> int:
         """Return how many records of a kind there are in all files."""
-        return sum(file.count(kind) for file in self._files)
+        return self._database.count(kind)
 
     def records(self) -> Iterator[TimedRecord]:
         """Yield the records of all files in the order of their times."""
-        parts = [(file, kind) for kind in _KINDS for file in self._files]
-        return interleaved(
-            file.records(kind) for file, kind in parts if kind is RecordKind.TRANSACTION or file.has_labels
-        )
+        return self._database.records()
 
 
 class LeftOut(NamedTuple):
@@ -138,6 +133,7 @@ class TopicsSource:
             "CREATE TABLE records "
             "(at_ms BIGINT, is_label BOOLEAN, partition BIGINT, place BIGINT, key BLOB, value BLOB)"
         )
+        self._topics: dict[RecordKind, str] = {}
         self._sum = 0
         self._counts: Counter[RecordKind] = Counter()
         self._left_out: Counter[str] = Counter()
@@ -162,6 +158,7 @@ class TopicsSource:
         """Add the records of a topic that can be read and come before the end."""
         kept = []
         for record in records:
+            self._topics[kind] = record.topic
             read = _read(kind, record)
             if isinstance(read, Rejection):
                 self._leave_out(read.code, TopicPartition(record.topic, record.partition), record.offset, 1)
@@ -203,11 +200,13 @@ class TopicsSource:
     def records(self) -> Iterator[TimedRecord]:
         """Yield all records in the order of their times."""
         found = self._connection.cursor().execute(
-            "SELECT at_ms, is_label, key, value FROM records ORDER BY at_ms, is_label, partition, place"
+            "SELECT at_ms, is_label, partition, place, key, value FROM records ORDER BY 1, 2, 3, 4"
         )
         while rows := found.fetchmany(CHUNK):
-            for at_ms, is_label, key, value in rows:
-                yield TimedRecord(at_ms, _KINDS[is_label], bytes(key), bytes(value))
+            for at_ms, is_label, partition, place, key, value in rows:
+                kind = _KINDS[is_label]
+                source = f"{self._topics[kind]} partition {partition} offset"
+                yield TimedRecord(at_ms, kind, bytes(key), bytes(value), source, place)
 
 
 async def read_topics(

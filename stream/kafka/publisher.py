@@ -23,7 +23,7 @@ from stream.kafka.client import BATCH_BYTES, producer_options
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import MODEL_EVENTS
 from stream.redaction import redact_text
-from stream.settings import Settings
+from stream.settings import Compression, Settings
 
 log = logging.getLogger("fraudstream.publisher")
 
@@ -33,7 +33,8 @@ Destination = tuple[str, int]
 _ACKNOWLEDGE_SECONDS = 30.0
 _PATIENCE_SECONDS = 0.5
 _BYTES_A_SECOND = 4 * 1024 * 1024
-_NO_CODEC = 0
+_CODECS: Mapping[Compression, int] = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
+_NO_CODEC = _CODECS["none"]
 
 
 class Outgoing(NamedTuple):
@@ -227,6 +228,17 @@ def _batch_for(first: Outgoing, producer: AIOKafkaProducer) -> BatchBuilder:
     """
     size = DefaultRecordBatchBuilder.estimate_size_in_bytes(first.key, first.value, list(first.headers))
     return BatchBuilder(BATCH_BYTES, _NO_CODEC) if size > BATCH_BYTES else producer.create_batch()
+
+
+def size_alone(record: Outgoing, enough: int, codec: Compression = "none") -> int:
+    """Return the bytes of a batch with one record; an upper bound, before compression, if that is at most `enough`."""
+    fields = record.key, record.value, list(record.headers)
+    bound: int = DefaultRecordBatchBuilder.estimate_size_in_bytes(*fields)
+    if bound <= enough:
+        return bound
+    batch = DefaultRecordBatchBuilder(2, _CODECS[codec], 0, -1, -1, 0, bound)
+    batch.append(0, 0, *fields)
+    return len(batch.build())
 
 
 def _patience_seconds(outputs: Mapping[Destination, Sequence[Outgoing]]) -> float:

@@ -22,6 +22,7 @@ from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.topics")
 
+SIZE_SETTING = "max.message.bytes"
 _CHECK_SECONDS = 60.0
 _SET_ON_THE_TOPIC = 1
 """The source of a setting, in a response, that is the topic's own; others come from the broker."""

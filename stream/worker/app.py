@@ -45,6 +45,7 @@ from stream.recovery.repairer import Repairer, RepairerDeps, RepairProgress, War
 from stream.settings import PREFIX, Settings
 from stream.telemetry.setup import Telemetry
 from stream.watchdog import end_on_error, end_process
+from stream.worker.backfilled import BackfilledShare
 from stream.worker.commit_copies import CommitCopier, CommitCopies
 from stream.worker.decider import Decider, DeciderDeps
 from stream.worker.fact_log import FactLog
@@ -297,6 +298,7 @@ def build_parts(
             emit=telemetry.emit,
             tracing=telemetry.tracing,
             shadow=comparer,
+            backfilled=BackfilledShare(lambda: histories.degraded),
         )
     )
     repairer = Repairer(

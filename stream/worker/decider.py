@@ -26,6 +26,7 @@ from stream.scoring.encode import Scored
 from stream.scoring.facts import Decided, FactListener, Retried
 from stream.scoring.tracing import BatchTrace, Tracing
 from stream.settings import Settings
+from stream.worker.backfilled import BackfilledShare
 from stream.worker.isolation import apply_isolating, decide_isolating
 from stream.worker.outputs import PartitionWriter, TopicOutputs
 from stream.worker.positions import DecisionPositions
@@ -66,6 +67,7 @@ class DeciderDeps(NamedTuple):
     emit: FactListener
     tracing: Tracing
     shadow: Shadow
+    backfilled: BackfilledShare
 
 
 class Decider:
@@ -134,6 +136,7 @@ class Decider:
 
     async def _attempt(self, batch: Batch) -> None:
         """Decide and publish a batch once; every step may be repeated by the next attempt."""
+        self._deps.backfilled.admit(batch)
         serving = await self._await_serving(batch)
         role = self._positions.role
         decided, records = self._split_decided(batch)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from models.times import format_time
@@ -161,6 +162,25 @@ def test_a_topic_fills_histories_as_a_file_does_and_what_the_stream_overlaps_is_
     assert f"--until {format_time(season.during[0]['occurred_at'])}" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert sum(fleet.ends("transactions").values()) == 250
+
+
+@pytest.mark.parametrize("command", [("backfill", "--no-wait"), ("publish",)])
+def test_a_record_above_its_topics_limit_is_left_out_and_named_and_all_others_are_written(
+    fleet: Fleet, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    season = a_season(200, 1, 1, seed=6)
+    columns = {name: [one[name] for one in season.before] for name in (*COLUMNS, "occurred_at")}
+    columns["occurred_at"] = [format_time(one) for one in columns["occurred_at"]]
+    columns["device_id"] = ["d-1"] * 200
+    columns["device_id"][20] = "".join(map(chr, np.random.default_rng(1).integers(48, 123, 1_500_000)))
+    path = write(tmp_path / "past.parquet", columns)
+    done = fleet.cli(command[0], str(path), *command[1:], "--json")
+    assert done.returncode == 1
+    name = columns["transaction_id"][20]
+    assert f"{path} row 21, transaction '{name}': 1," in done.stderr
+    assert "transactions takes 1,048,588" in done.stderr
+    assert sum(fleet.ends("transactions").values()) == 199
+    assert name not in {json.loads(one.value or b"")["transaction_id"] for one in fleet.read("transactions")}
 
 
 @pytest.mark.parametrize("topic", ["transactions", "absent"])

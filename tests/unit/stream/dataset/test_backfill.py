@@ -1,5 +1,7 @@
 """A backfill is written interleaved by time, once, and only if all of it is earlier than the stream."""
 
+import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ import msgspec
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import GroupAuthorizationFailedError, GroupCoordinatorNotAvailableError
+from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import OffsetAndMetadata
 
 from models.times import format_time
@@ -24,6 +27,7 @@ from stream.dataset.backfill import (
 from stream.dataset.backfill_sources import BackfillSource, FilesSource, LeftOut, TopicsSource
 from stream.dataset.errors import BackfillError
 from stream.dataset.records import RecordKind, TimedRecord
+from stream.dataset.too_large import SizeFilter, TopicLimit
 from stream.errors import PublishError
 from stream.kafka.partitioners import HASHES
 from stream.kafka.publisher import Destination, Outgoing
@@ -32,7 +36,8 @@ from stream.settings import Settings
 from support.stream_records import Told
 from support.training_files import DAY_MS, START_MS, transactions, write
 
-PLACES = CardPlaces({RecordKind.TRANSACTION: 3, RecordKind.LABEL: 3}, "murmur2")
+LIMITS = {RecordKind.TRANSACTION: TopicLimit("transactions", 1_048_588), RecordKind.LABEL: TopicLimit("labels", None)}
+PLACES = CardPlaces({RecordKind.TRANSACTION: 3, RecordKind.LABEL: 3}, "murmur2", LIMITS)
 ROWS = 120
 
 
@@ -42,10 +47,12 @@ class Broker:
     def __init__(self, most: int | None = None) -> None:
         self.logs: dict[Destination, list[Outgoing]] = {}
         self.calls: list[set[str]] = []
+        self.sizes: list[int] = []
         self._most = most
 
     async def publish(self, outputs: Mapping[Destination, Sequence[Outgoing]]) -> dict[Destination, int]:
         self.calls.append({topic for topic, _ in outputs})
+        self.sizes.append(sum(len(one.value or b"") for some in outputs.values() for one in some))
         for where, some in outputs.items():
             for one in some:
                 if self._most is not None and sum(map(len, self.logs.values())) >= self._most:
@@ -134,7 +141,7 @@ def test_cards_are_placed_by_the_hashes_of_the_clients() -> None:
     assert HASHES["murmur2"](b"foobar") == -790_332_482 & 0x7FFF_FFFF
     assert HASHES["crc32"](b"123456789") == 0xCBF4_3926
     record = TimedRecord(0, RecordKind.TRANSACTION, b"abc", b"")
-    assert CardPlaces({RecordKind.TRANSACTION: 12}, "murmur2").of(record) == 479_470_107 % 12
+    assert CardPlaces({RecordKind.TRANSACTION: 12}, "murmur2", LIMITS).of(record) == 479_470_107 % 12
 
 
 async def test_files_are_merged_by_time_whatever_their_order(tmp_path: Path) -> None:
@@ -203,7 +210,8 @@ async def test_the_same_file_to_other_places_is_another_backfill_since_its_recor
         PLACES._replace(partitions={RecordKind.TRANSACTION: 4, RecordKind.LABEL: 3}),
         PLACES._replace(partitions={RecordKind.TRANSACTION: 3, RecordKind.LABEL: 4}),
     ]
-    assert len({places.backfill_of(source) for places in (PLACES, *others)}) == 4
+    others.append(PLACES._replace(limits=LIMITS | {RecordKind.LABEL: TopicLimit("labels", 2_000_000)}))
+    assert len({places.backfill_of(source) for places in (PLACES, *others)}) == 5
     assert PLACES.backfill_of(source) == PLACES.backfill_of(source_of(tmp_path / "past.parquet"))
 
 
@@ -216,6 +224,91 @@ async def test_another_file_is_another_backfill(tmp_path: Path) -> None:
         other.identity,
         source_of(tmp_path / "past.parquet").identity,
     }
+
+
+# --- sizes
+
+
+def limited(largest: int, payments: int | None = None) -> CardPlaces:
+    limits = {RecordKind.TRANSACTION: TopicLimit("transactions", payments), RecordKind.LABEL: TopicLimit("l", largest)}
+    return PLACES._replace(limits=limits)
+
+
+async def test_records_that_are_too_large_for_their_topic_are_left_out_and_named_and_the_others_written(
+    tmp_path: Path,
+) -> None:
+    devices = ["d"] * ROWS
+    devices[7], devices[9] = "x" * 1_048_588, "y" * 1_048_000
+    path, broker = a_file(tmp_path, device_id=devices), Broker()
+    for sent in (2 * ROWS - 1, 0):
+        source = source_of(path)
+        writer = BackfillWriter(Settings(), broker, PLACES, broker.written(source))
+        assert await writer.write(source, lambda *_: None) == sent
+        assert writer.too_large.counts == {RecordKind.TRANSACTION: 1}
+        (named,) = writer.too_large.named
+        assert named.startswith(f"{path} row 8, transaction 't7': 1,048,")
+        assert named.endswith(" bytes, transactions takes 1,048,588")
+        assert "raise max.message.bytes on the topic" in writer.too_large.lines()[-1]
+    assert "t7" not in {name for at, name in times(broker.records()) if at < format_time(START_MS)}
+    marks = [backfill_mark(record.headers) for record in broker.records()]
+    assert len({mark.number for mark in marks if mark}) == 2 * ROWS - 1
+
+
+async def test_a_record_is_too_large_by_the_bytes_of_a_batch_with_it_alone(tmp_path: Path) -> None:
+    (record,) = list(source_of(a_file(tmp_path, rows=1)).records())[:1]
+    header = BackfillMark("0" * 16, 0).header()
+    batch = BatchBuilder(1, 0)
+    batch.append(timestamp=None, key=record.key, value=record.value, headers=[header])
+    size = len(batch._build())
+    for largest, passes in ((size - 1, False), (size, True)):
+        limits = limited(9, largest).limits
+        assert SizeFilter(limits).passes(record, (header,)) is passes
+
+
+async def test_a_record_that_a_producer_compresses_is_as_large_as_what_it_sends(tmp_path: Path) -> None:
+    (record, *_) = source_of(a_file(tmp_path, rows=1, device_id=["x" * 1_200_000])).records()
+    assert SizeFilter(LIMITS, "zstd").passes(record)
+    assert not SizeFilter(LIMITS, "none").passes(record)
+
+
+async def test_a_topic_whose_limit_may_not_be_read_is_taken_to_have_none(tmp_path: Path) -> None:
+    (record, *_) = source_of(a_file(tmp_path, rows=1, device_id=["x" * 1_200_000])).records()
+    assert SizeFilter(LIMITS | {RecordKind.TRANSACTION: TopicLimit("transactions", None)}).passes(record)
+
+
+async def test_of_many_records_that_are_too_large_the_first_are_named(tmp_path: Path) -> None:
+    source = source_of(a_file(tmp_path))
+    writer = BackfillWriter(Settings(), Broker(), limited(10), WrittenRecords.nothing())
+    assert await writer.write(source, lambda *_: None) == ROWS
+    lines = writer.too_large.lines()
+    assert lines[0].endswith(f"(max.message.bytes): {ROWS}")
+    assert lines[-2] == f"  and {ROWS - 20} more"
+
+
+@pytest.mark.parametrize(("largest", "most"), [(1_048_588, 8 << 20), (70_000, 60_000)])
+async def test_what_is_written_at_once_is_bounded_by_bytes_too(tmp_path: Path, largest: int, most: int) -> None:
+    """With a limit below that of a batch, no batch may exceed it, even if a codec makes it larger."""
+    devices = ["x" * (largest // 3)] * 70
+    broker = Broker()
+    source = source_of(a_file(tmp_path, rows=70, device_id=devices))
+    writer = BackfillWriter(Settings(), broker, limited(1_048_588, largest), WrittenRecords.nothing())
+    assert await writer.write(source, lambda *_: None) == 140
+    assert max(broker.sizes) <= most
+    assert max(broker.sizes) > most // 2
+
+
+async def test_no_more_records_are_written_in_a_second_than_the_rate_and_found_ones_take_no_time(
+    tmp_path: Path,
+) -> None:
+    broker, source = Broker(), source_of(a_file(tmp_path, rows=20))
+    writer = BackfillWriter(Settings(), broker, PLACES, WrittenRecords.nothing())
+    began = time.monotonic()
+    assert await writer.write(source, lambda *_: None, 100) == 40
+    assert time.monotonic() - began >= 0.3, "the last ten are due after 0.3 s"
+    assert len(broker.calls) == 4
+    again = BackfillWriter(Settings(), broker, PLACES, broker.written(source))
+    async with asyncio.timeout(60):  # 40 records would take an hour
+        assert await again.write(source, lambda *_: None, 0.01) == 0
 
 
 # --- refusals

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from features.history.records import CHANNELS, pack_traits
 from features.history.store import Transactions
 from stream.dataset.file import TransactionsFile
-from stream.dataset.records import RecordKind, RecordsFile
+from stream.dataset.records import RecordKind, RecordsDatabase
 from stream.scoring.decode import decode
 from support.examples import examples
 from support.stream_records import Told
@@ -59,7 +59,9 @@ def read(path: Path) -> tuple[dict[str, tuple[Any, ...]], dict[str, int]]:
 def streamed(path: Path) -> tuple[dict[str, tuple[Any, ...]], dict[str, int]]:
     """Send a file as `publish` does, and decode it as a worker does."""
     with TemporaryDirectory() as workplace:
-        sent = list(RecordsFile(path, Path(workplace)).records(RecordKind.TRANSACTION))
+        database = RecordsDatabase(Path(workplace))
+        database.add(path, (RecordKind.TRANSACTION,))
+        sent = list(database.records())
     records = [Told(one.value, one.key, offset=at, timestamp=FUTURE_MS) for at, one in enumerate(sent)]
     decoded = decode(records, 0)
     assert not decoded.dead

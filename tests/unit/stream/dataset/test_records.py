@@ -10,24 +10,27 @@ from models.times import format_time
 from stream.contract.codes import Rejection
 from stream.contract.label import read_label
 from stream.contract.transaction import read_transaction
+from stream.dataset import database
+from stream.dataset.backfill_sources import FilesSource
 from stream.dataset.errors import TransactionsFileError
-from stream.dataset.records import RecordKind, RecordsFile
+from stream.dataset.records import RecordKind, RecordsDatabase
 from support.training_files import START_MS, transactions, write
 
 FUTURE_MS = 2**50
 
 
 def records(path: Path, workplace: Path, kind: RecordKind = RecordKind.TRANSACTION) -> list[dict[str, Any]]:
-    source = RecordsFile(path, workplace)
-    found = list(source.records(kind))
+    source = RecordsDatabase(workplace)
+    source.add(path, (kind,))
+    found = list(source.records())
     assert len(found) == source.count(kind)
     decoded = [json.loads(one.value) for one in found]
     assert [one.key.decode() for one in found] == [record["card_id"] for record in decoded]
-    for _, _, key, value in found:
+    for one in found:
         read = (
-            read_transaction(value, key, FUTURE_MS)
+            read_transaction(one.value, one.key, FUTURE_MS)
             if kind is RecordKind.TRANSACTION
-            else read_label(value, key, (0, 0))
+            else read_label(one.value, one.key, (0, 0))
         )
         assert not isinstance(read, Rejection), read
     return decoded
@@ -104,4 +107,29 @@ def test_reading_labels_from_a_file_without_a_fraud_column_raises(tmp_path: Path
 
 def test_an_invalid_file_is_rejected_when_it_is_opened(tmp_path: Path) -> None:
     with pytest.raises(TransactionsFileError, match="currency is not an ISO 4217 code"):
-        RecordsFile(write(tmp_path / "p.parquet", columns(1, currency=["ZZZ"])), tmp_path)
+        RecordsDatabase(tmp_path).add(write(tmp_path / "p.parquet", columns(1, currency=["ZZZ"])))
+
+
+def test_the_databases_of_many_files_share_one_memory_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[tuple[Any, int]] = []
+    totals: list[int] = []
+    open_database = database._open
+
+    def is_open(connection: Any) -> bool:
+        try:
+            connection.execute("SELECT 1")
+        except database.import_duckdb().ConnectionException:
+            return False
+        return True
+
+    def open_and_count(name: str, threads: int, memory_mb: int, folder: Path) -> Any:
+        opened.append((open_database(name, threads, memory_mb, folder), memory_mb))
+        totals.append(sum(limit for one, limit in opened if is_open(one)))
+        return opened[-1][0]
+
+    monkeypatch.setattr(database, "_open", open_and_count)
+    (tmp_path / "work").mkdir()
+    source = FilesSource([write(tmp_path / f"{at}.csv", columns(2 + at)) for at in range(3)], tmp_path / "work")
+    assert len(list(source.records())) == 2 * (2 + 3 + 4)
+    assert max(totals) == database.MEMORY_MB
+    assert len(opened) == 4

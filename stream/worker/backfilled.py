@@ -1,0 +1,51 @@
+"""Bounds the backfilled payments that are applied in memory while Redis is away, in favour of those to be decided.
+
+Nobody waits for a backfilled payment, and each takes a place of those that may be kept until Redis is back
+(`stream.recovery.outage`). Beyond a share of these places, a partition waits at its backfilled payments, as all do with
+`FRAUDSTREAM_REDIS_DOWN=wait`: they are delivered again, in their order, and the other partitions go on.
+"""
+
+from collections.abc import Callable, Sequence
+
+from stream.contract.backfill import backfill_mark
+from stream.kafka.batches import Batch, Record
+
+MOST_WITHOUT_REDIS = 100_000
+"""A fifth of the payments that may be kept, so a short outage delays no payment behind a backfilled one."""
+
+
+class BackfilledShare:
+    """Counts the backfilled payments that are applied without Redis; `degraded` tells whether it is away.
+
+    The batch during which that is noticed is not counted.
+    """
+
+    def __init__(self, degraded: Callable[[], bool]) -> None:
+        self._degraded = degraded
+        self._count = 0
+        self._counted_to: dict[int, int] = {}
+        """The offset behind the last counted record of each partition: a batch that is tried again counts once."""
+
+    def admit(self, batch: Batch) -> None:
+        """Set aside the partitions of a batch whose backfilled payments exceed the share, and count the others."""
+        if not self._degraded():
+            self._count = 0
+            self._counted_to.clear()
+            return
+        for partition in batch.current():
+            records = batch.records[partition]
+            found = _count_marked(records, self._counted_to.get(partition, 0))
+            if found and self._count + found > MOST_WITHOUT_REDIS:
+                batch.set_aside(
+                    partition,
+                    f"Redis is unavailable, and {self._count} backfilled payments wait to be applied: those of this "
+                    "partition wait for it, with what is behind them",
+                )
+            else:
+                self._count += found
+                self._counted_to[partition] = records[-1].offset + 1
+
+
+def _count_marked(records: Sequence[Record], first: int) -> int:
+    """Count the backfilled payments from an offset on."""
+    return sum(1 for one in records if one.headers and one.offset >= first and backfill_mark(one.headers) is not None)
