@@ -22,6 +22,7 @@ from stream.pipeline import Pipeline
 from stream.scoring.facts import Decided, Fact
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
+from stream.worker.backfilled import BackfilledShare
 from stream.worker.decider import Decider, DeciderDeps
 from stream.worker.role import Role
 from support.stream_records import LATEST_MS, Told, text
@@ -104,6 +105,7 @@ class Worker:
                 may_decide=lambda: True,
                 emit=self.facts.append,
                 tracing=anything,
+                backfilled=BackfilledShare(lambda: False),
                 shadow=anything,
                 **fakes,
             )
