@@ -171,11 +171,11 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     `command` and `model` (the full digest) are those of the accepted, refused or pending command; `probe_hash` belongs
     to `ready`; `partition` and `offset` to `cutover`; `topic`, `topic_id`, `partition` and `log` to an accepted
     `accept_loss`, with `up_to`, and to an accepted `skip`, with `offset` (without `log`: 0);
-    `watch_until` to an accepted promotion whose predecessor stays as challenger until then; `share_bp` and `salt` to an
-    accepted `canary`: the model's share of the buckets, and what the cards' hash is keyed with; `to` to an accepted
-    roll-back to what was live at a time; `compared`, `skipped` and `failed` to `shadow`; `actor` and `reason` to
-    `accepted`, where they are the command's, and to `restoring`; `records` to `restored`, which has the `command_id` of
-    its `restoring`.
+    `watch_until` to an accepted promotion whose predecessor stays as challenger until then; `to` to the promotion of
+    what was live at that time, which a `roll_back` asked for; `share_bp` and `salt` to an accepted `canary`: the
+    model's share of the buckets, and what the cards' hash is keyed with; `compared`, `skipped` and `failed` to
+    `shadow`; `actor` and `reason` to `accepted`, where they are the command's, and to `restoring`; `records` to
+    `restored`, which has the `command_id` of its `restoring`.
     """
 
     event_id: Token

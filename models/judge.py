@@ -333,7 +333,8 @@ def verdict_event(command: Command, verdict: Verdict, revision: int, origin: Ori
         kind,
         revision,
         command_id=command.command_id,
-        command=command.kind,
+        # A worker of the version before knows a promotion, and would take this for a roll-back to another model.
+        command=command.kind if command.to is None else CommandKind.PROMOTE,
         model=verdict.model,
         watch_until=None if watch_until_ms is None else format_time(watch_until_ms),
         problems=problems,

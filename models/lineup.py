@@ -256,11 +256,8 @@ def _end_canary(lineup: Lineup, _event: Event) -> Lineup | None:
 def _roll_back(lineup: Lineup, event: Event) -> Lineup | None:
     """Return to the roll-back target. The watch ends, and the model that was rolled back is not watched in turn.
 
-    To return to what was live at a time is a promotion of that model, so that a roll-back returns from it.
     While a canary runs, its model is what went wrong: the canary ends, and live stays.
     """
-    if event.to is not None:
-        return _promote(lineup, event)
     if lineup.canary is not None:
         return _end_canary(lineup, event)
     if lineup.rollback_target is None:

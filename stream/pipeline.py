@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from features.errors import HistoryDamagedError
+from features.errors import FormulaError, HistoryDamagedError
 from features.history.store import Fate, HistoryStore, Observed, observe_all
 from features.vector.sets import FeatureSets, Vectors
 from models.arms import CANARY, LIVE
@@ -23,7 +23,7 @@ from stream.kafka.batches import Record, in_thread_if_large, size_of
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Headers
 from stream.scoring.decode import Decoded, decode
-from stream.scoring.encode import ArmFeatures, Judgement, Scored, ScoreFrame, encode
+from stream.scoring.encode import Judgement, Scored, ScoreFrame, encode
 from stream.scoring.score import judge_undecidable, score
 from stream.settings import Settings
 
@@ -120,12 +120,36 @@ class Pipeline:
 
     async def _decide_part(self, part: _Part, terms: DecisionTerms, clock: Callable[[], int]) -> Outputs:
         """Decide the records that were observed together."""
-        vectors, live = self._vectors(part), terms.serving.live.fingerprint
-        computed = vectors.all() if terms.serving.compares else {live: vectors.of(live)}
+        vectors, in_canary = self._vectors(part), _in_canary(terms.serving, part)
+        computed = self._computed(terms.serving, vectors, in_canary)
         part.watch.lap("vectorise")
-        judgements = await self._score(terms.serving, vectors, _in_canary(terms.serving, part), int(part.due.sum()))
+        judgements = await self._score(terms.serving, vectors, in_canary, int(part.due.sum()))
+        computed |= {name: vectors.of(name) for name in {one.fingerprint for one in judgements} if name is not None}
         part.watch.lap("score")
         return await self._encode(part, self._frame(terms, clock()), computed, judgements)
+
+    def _computed(
+        self, serving: ServingModels, vectors: Vectors, in_canary: NDArray[np.bool_] | None
+    ) -> dict[str, NDArray[np.float64]]:
+        """Compute the vectors of the arms, and of all other sets while decisions are compared, as far as they can be.
+
+        Where a formula of a set fails that decides nothing here, these decisions are not compared.
+
+        Raises:
+            FormulaError: a formula of the live model's features fails, or one of the canary's that decides some of
+                several payments: decided alone, live stands in for the canary on the failing one.
+        """
+        live, canary = serving.live.fingerprint, None
+        if serving.canary is not None and in_canary is not None and in_canary.any() and len(in_canary) > 1:
+            canary = serving.canary.model.fingerprint
+        computed = {live: vectors.of(live)}
+        for name in self._features.by_fingerprint if serving.compares else ():
+            try:
+                computed[name] = vectors.of(name)
+            except FormulaError:
+                if name == canary:
+                    raise
+        return computed
 
     async def decide_by_rules(
         self, records: Sequence[Record], terms: DecisionTerms, clock: Callable[[], int], *, features: bool
@@ -142,12 +166,12 @@ class Pipeline:
             vectors, live = self._vectors(part), terms.serving.live.fingerprint
             names = self._features.by_fingerprint if terms.serving.compares else [live]
             computed = {name: vectors.undefined(name) for name in names}
-            frame = self._frame(terms, clock())
-            for arm in (LIVE, CANARY) if features else ():
-                fingerprint = frame.features(arm).fingerprint
+            frame, canary = self._frame(terms, clock()), terms.serving.canary
+            theirs = live if canary is None else canary.model.fingerprint
+            for fingerprint in {live, theirs} if features else ():
                 computed[fingerprint] = vectors.without_formulas(fingerprint)
             watch.lap("vectorise")
-            judgements = _undecidable(frame, computed, _in_canary(terms.serving, part))
+            judgements = _undecidable(frame, theirs, computed, _in_canary(terms.serving, part))
             watch.lap("score")
             parts.append(await self._encode(part, frame, computed, judgements))
             del part, vectors
@@ -215,7 +239,7 @@ class Pipeline:
         return await asyncio.to_thread(score, serving, vectors, in_canary)
 
     def _frame(self, terms: DecisionTerms, now_ms: int) -> ScoreFrame:
-        live, canary = terms.serving.live.fingerprint, terms.serving.canary
+        live = terms.serving.live.fingerprint
         names = {one: features.names for one, features in self._features.by_fingerprint.items()}
         return ScoreFrame(
             settings=self._settings,
@@ -228,7 +252,7 @@ class Pipeline:
             now_ms=now_ms,
             headers=terms.headers,
             look_back_days=self._features.look_back_days,
-            canary=None if canary is None else ArmFeatures(canary.model.fingerprint, names[canary.model.fingerprint]),
+            others=names,
         )
 
 
@@ -241,17 +265,17 @@ def _in_canary(serving: ServingModels, part: _Part) -> NDArray[np.bool_] | None:
 
 
 def _undecidable(
-    frame: ScoreFrame, vectors: Mapping[str, NDArray[np.float64]], in_canary: NDArray[np.bool_] | None
+    frame: ScoreFrame, theirs: str, vectors: Mapping[str, NDArray[np.float64]], in_canary: NDArray[np.bool_] | None
 ) -> list[Judgement]:
-    """Judge payments by rules after an error, from the features of each one's arm."""
+    """Judge payments by rules after an error, from the features of each one's arm; `theirs` are the canary's."""
     if in_canary is None:
         return judge_undecidable(frame.names, vectors[frame.fingerprint])
-    arms = [CANARY if canary else LIVE for canary in in_canary.tolist()]
-    return [
-        judge_undecidable(features.names, vectors[features.fingerprint][at : at + 1], arm)[0]
-        for at, arm in enumerate(arms)
-        for features in (frame.features(arm),)
-    ]
+    judged = list[Judgement]()
+    for at, is_canary in enumerate(in_canary.tolist()):
+        arm, fingerprint = (CANARY, theirs) if is_canary else (LIVE, frame.fingerprint)
+        row = vectors[fingerprint][at : at + 1]
+        judged += judge_undecidable(frame.names_of(fingerprint), row, arm, fingerprint)
+    return judged
 
 
 def _require_whole(records: Sequence[Record], part: _Part) -> None:

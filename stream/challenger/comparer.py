@@ -109,6 +109,7 @@ class Comparer:
         self._idle = asyncio.Event()
         self._work: asyncio.Task[None] | None = None
         self._stopping = False
+        self._canary_first = False
 
     @property
     def queued(self) -> int:
@@ -120,7 +121,9 @@ class Comparer:
 
         Those whose features could not be computed are left out.
         """
-        for due in comparisons_due(scored, serving):
+        dues = comparisons_due(scored, serving)
+        self._canary_first = not self._canary_first
+        for due in reversed(dues) if self._canary_first else dues:  # else the first would take every slot that is freed
             self._offer(due, trace)
 
     def _offer(self, due: ComparisonDue, trace: BatchTrace) -> None:

@@ -118,15 +118,24 @@ def comparisons_due(scored: Scored, serving: ServingModels) -> list[ComparisonDu
 
 
 def take_portion(queue: deque[QueuedDecisions], limit: int) -> list[QueuedDecisions]:
-    """Take the next decisions for one model from the queue, at most `limit`; a larger entry is split."""
-    portion: list[QueuedDecisions] = []
-    while limit and queue and (not portion or _sides(queue[0]) == _sides(portion[0])):
+    """Take the next decisions for one model from the queue, at most `limit`; a larger entry is split.
+
+    The model is that of the first entry. Entries of another stay in their order, since beside a canary the two sides
+    alternate, and portions of one batch each would be small.
+    """
+    portion, others = list[QueuedDecisions](), list[QueuedDecisions]()
+    sides = _sides(queue[0]) if queue else None
+    while limit and queue:
         queued = queue.popleft()
+        if _sides(queued) != sides:
+            others.append(queued)
+            continue
         middle = min(queued.first + limit, queued.last)
         if middle < queued.last:
             queue.appendleft(replace(queued, first=middle))
         portion.append(replace(queued, last=middle))
         limit -= len(portion[-1])
+    queue.extendleft(reversed(others))
     return portion
 
 

@@ -9,6 +9,7 @@ import click
 import msgspec
 from aiokafka.errors import KafkaError
 
+from models.arms import share_text
 from models.commands import LONGEST_REASON, CommandKind, Event, EventKind
 from stream.cli.output import refuse, say
 from stream.cli.settings import refuse_kafka, refused_settings
@@ -101,6 +102,8 @@ def verdict_line(event: Event) -> str:
 def _object(event: Event) -> str:
     """Return what a verdict is about: a model, or a partition."""
     if event.topic is None:
-        return (event.model or "")[:12]
+        share = "" if event.share_bp is None else f" at {share_text(event.share_bp)}"
+        past = "" if event.to is None else f" as at {event.to}"
+        return f"{(event.model or '')[:12]}{share}{past}"
     where = event.up_to if event.offset is None else event.offset
     return f"{event.topic} {event.partition} offset {where}"

@@ -12,6 +12,7 @@ import msgspec
 from aiokafka.errors import KafkaError
 
 from models.arms import Canary, share_text
+from models.commands import Command, Event
 from models.deadline import in_thread
 from models.errors import ModelError
 from models.overview import SHORT_DIGEST, ModelOverview, overviews
@@ -78,11 +79,11 @@ def _read_names(settings: Settings, digests: set[str]) -> Names:
 
 def facts(entry: HistoryEntry, names: Names) -> dict[str, Any]:
     """Return the event with who and why, and with the models in use before and after it."""
-    command = entry.command
+    command, (actor, reason) = entry.command, author(entry)
     event: dict[str, Any] = msgspec.to_builtins(entry.event)
     return event | {
-        "actor": command and redact_text(command.actor),
-        "reason": command and redact_text(command.reason),
+        "actor": actor and redact_text(actor),
+        "reason": None if reason is None else redact_text(reason),
         "force": command and command.force,
         "issued_at": command and command.issued_at,
         "void": entry.void,
@@ -166,8 +167,14 @@ def _until(entry: HistoryEntry) -> str:
 
 def sender(entry: HistoryEntry) -> str:
     """Say who sent the command behind a verdict, and why."""
-    command = entry.command
-    if command is None:
+    actor, reason = author(entry)
+    if actor is None:
         return "by: unknown, the command could not be read"
-    forced = " (forced)" if command.force else ""
-    return f"by {command.actor}{forced}: {command.reason or 'no reason given'}"
+    forced = " (forced)" if entry.command is not None and entry.command.force else ""
+    return f"by {actor}{forced}: {reason or 'no reason given'}"
+
+
+def author(entry: HistoryEntry) -> tuple[str | None, str | None]:
+    """Return who sent the command and why; an acceptance says it too, where the command cannot be read any more."""
+    said: Command | Event = entry.event if entry.command is None else entry.command
+    return said.actor, said.reason

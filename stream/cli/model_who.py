@@ -5,12 +5,14 @@ import shutil
 from collections.abc import Iterator
 from typing import Any
 
+import click
 from aiokafka.errors import KafkaError
 
 from models.arms import share_text
 from models.times import format_time
 from stream.cli.model_history import (
     Names,
+    author,
     label,
     model_facts,
     names_of,
@@ -22,6 +24,7 @@ from stream.cli.model_history import (
 from stream.cli.output import refuse, say
 from stream.cli.progress import bars
 from stream.cli.settings import refuse_kafka, settings_or_refuse
+from stream.clock import now_ms
 from stream.control.who import FirstDecision, Reign, WhoAt, who_at
 from stream.errors import ControlLogError
 from stream.redaction import redact_text
@@ -32,6 +35,8 @@ _HUNDREDTHS = 100
 def print_who(time_ms: int, *, as_json: bool) -> None:
     """Print who was live at a time; exit with 1 if nobody was, or if `scores` contradict it."""
     settings = settings_or_refuse()
+    if time_ms > now_ms():
+        raise click.UsageError(f"--at: {format_time(time_ms)} is not in the past, so nobody knows who will be live")
     try:
         with bars() as bar:
             found = asyncio.run(
@@ -53,7 +58,7 @@ def print_who(time_ms: int, *, as_json: bool) -> None:
 
 def facts(found: WhoAt, reign: Reign, names: Names) -> dict[str, Any]:
     """Return the answer for JSON."""
-    canary, command = reign.canary, reign.entry.command
+    canary, (actor, reason) = reign.canary, author(reign.entry)
     return {
         "revision": reign.first,
         "until_revision": reign.until,
@@ -61,8 +66,8 @@ def facts(found: WhoAt, reign: Reign, names: Names) -> dict[str, Any]:
         "command_id": reign.entry.event.command_id,
         "live": model_facts(reign.live, names),
         "canary": canary and {**(model_facts(canary.model, names) or {}), **share_facts(canary)},
-        "actor": command and redact_text(command.actor),
-        "reason": command and redact_text(command.reason),
+        "actor": actor and redact_text(actor),
+        "reason": None if reason is None else redact_text(reason),
         "partitions": {str(partition): one._asdict() for partition, one in found.partitions.items()},
     }
 
@@ -93,5 +98,7 @@ def _first(one: FirstDecision) -> str:
         return f"scores disagree: {one.disagrees}"
     if one.decided is None:
         return f"from offset {one.cutover} on by its cutover event; scores have no decision of it (any more)"
+    if one.earlier_deleted:
+        return f"at offset {one.decided} it decided; the scores before are deleted, so its first payment is not known"
     said = "scores and cutover event agree" if one.cutover is not None else "by scores, its cutover event is missing"
     return f"from offset {one.decided} on; {said}"

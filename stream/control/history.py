@@ -96,7 +96,9 @@ def _entry(event: Event, command: Command | None, before: Lineup, after: Lineup)
 def _command_of(event: Event, commands: Mapping[str, Command]) -> Command | None:
     """Return the command that a verdict answers; a refusal of an unreadable record answers none."""
     command = commands.get(event.command_id or "")
-    return command if command is not None and command.kind == event.command else None
+    if command is None or (command.kind != event.command and command.to is None):
+        return None
+    return command
 
 
 def _roles(lineup: Lineup, at_ms: int) -> ModelRoles:

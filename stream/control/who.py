@@ -65,12 +65,14 @@ class Reign(NamedTuple):
 class FirstDecision(NamedTuple):
     """The first decision of a partition under a stretch: by the `cutover` event, and by `scores`; None: there is none.
 
-    `disagrees` says what the score contradicts: the event, or the stretch's models.
+    `disagrees` says what the score contradicts: the event, or the stretch's models. With `earlier_deleted`, `decided`
+    is the first that the topic still holds, and there may have been others.
     """
 
     cutover: int | None
     decided: int | None
-    disagrees: str | None
+    disagrees: str | None = None
+    earlier_deleted: bool = False
 
 
 class WhoAt(NamedTuple):
@@ -95,12 +97,17 @@ async def who_at(settings: Settings, time_ms: int, progress: Progress) -> WhoAt:
     reign = reign_at(history.entries, time_ms)
     if reign is None:
         return WhoAt(None, {}, history)
-    cutovers = first_cutovers(await read_events(settings), reign)
-    scores = await _first_scores(settings, reign, progress)
-    found = {
-        partition: _first(cutovers.get(partition), scores.get(partition), reign)
-        for partition in sorted(cutovers.keys() | scores.keys())
-    }
+    cutovers = cutovers_of(await read_events(settings), reign)
+    topic = settings.topic(own_scores(settings, (await read_fold(settings)).term).name)
+    since_ms, found = _ms(reign.entry.event.at) - _CLOCKS_MS, dict[int, FirstDecision]()
+    async with scan_topic(settings, topic, since_ms) as whole:
+        partitions = sorted(whole.first)
+    for partition in partitions:
+        first = await _first_score(settings, (topic, partition, since_ms), reign)
+        offsets = cutovers.get(partition, {})
+        if first is not None or offsets:
+            found[partition] = first_decision(offsets, first, reign)
+        progress(topic, (partition + 1) / len(partitions))
     return WhoAt(reign, found, history)
 
 
@@ -115,40 +122,48 @@ def reign_at(entries: Sequence[HistoryEntry], time_ms: int) -> Reign | None:
     return Reign(changes[at], changes[at].event.revision, later)
 
 
-def first_cutovers(events: Sequence[Event], reign: Reign) -> dict[int, int]:
-    """Return the first offset of each partition that a worker announced for the stretch."""
-    found: dict[int, int] = {}
+def cutovers_of(events: Sequence[Event], reign: Reign) -> dict[int, dict[int, int]]:
+    """Return by partition the first offset that a worker announced for each revision of the stretch."""
+    found: dict[int, dict[int, int]] = {}
     for event in events:
         if event.kind is not EventKind.CUTOVER or event.partition is None or event.offset is None:
             continue
         if reign.holds(event.revision):
-            found.setdefault(event.partition, event.offset)
+            found.setdefault(event.partition, {}).setdefault(event.revision, event.offset)
     return found
 
 
-async def _first_scores(settings: Settings, reign: Reign, progress: Progress) -> dict[int, Score]:
-    """Return the first valid decision of each partition under the stretch; reads until each is found, or passed."""
-    topic = settings.topic(own_scores(settings, (await read_fold(settings)).term).name)
-    found, passed, valid = dict[int, Score](), set[int](), ValidScores[Any]()
-    async with scan_topic(settings, topic, _ms(reign.entry.event.at) - _CLOCKS_MS, _EARLIER_SCORES) as scores:
-        async for records, share in scores.read():
-            for _, score in valid.of(records):
-                if score.deployment != settings.deployment or score.source.partition in passed:
+class FirstScore(NamedTuple):
+    """A partition's first valid decision under a stretch; `is_first` unless what was before it may be deleted."""
+
+    score: Score
+    is_first: bool
+
+
+async def _first_score(settings: Settings, where: tuple[str, int, int], reign: Reign) -> FirstScore | None:
+    """Read a partition of scores since a time until its first valid decision under the stretch, or a later one."""
+    (topic, partition, since_ms), valid, has_earlier = where, ValidScores[Any](), False
+    async with scan_topic(settings, topic, since_ms, _EARLIER_SCORES) as scores:
+        scores.start_at({partition: scores.first[partition]})
+        async for records, _share in scores.read():
+            for record, score in valid.of(records):
+                if score.deployment != settings.deployment or score.revision < reign.first:
+                    has_earlier = True
                     continue
-                if reign.holds(score.revision):
-                    found.setdefault(score.source.partition, score)
-                if score.revision >= reign.first:
-                    passed.add(score.source.partition)
-            progress(topic, share)
-            if passed >= scores.first.keys():
-                break
-    return found
+                if not reign.holds(score.revision):
+                    return None
+                return FirstScore(score, has_earlier or record.offset == 0)
+    return None
 
 
-def _first(cutover: int | None, score: Score | None, reign: Reign) -> FirstDecision:
-    if score is None:
-        return FirstDecision(cutover, None, None)
-    offset, disagrees = score.source.offset, reign.contradiction(score)
+def first_decision(cutovers: Mapping[int, int], first: FirstScore | None, reign: Reign) -> FirstDecision:
+    """Return a partition's first decision under a stretch; `cutovers` are the announced offsets by revision."""
+    if first is None:
+        return FirstDecision(min(cutovers.values()), None)
+    score = first.score
+    offset, cutover, disagrees = score.source.offset, cutovers.get(score.revision), reign.contradiction(score)
+    if not first.is_first:
+        return FirstDecision(cutover, offset, disagrees, earlier_deleted=True)
     if disagrees is None and cutover is not None and cutover != offset:
         disagrees = f"offset {offset}, where the cutover event says {cutover}"
     return FirstDecision(cutover, offset, disagrees)

@@ -1,16 +1,15 @@
 """Encode judgements as `score/1` records for their partitions."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import isnan
-from typing import NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from features.history.store import NOWHERE, Observed
-from models.arms import CANARY, LIVE
+from models.arms import LIVE
 from models.policy import Decision
 from models.times import format_time
 from stream.contract.outputs import DecidedBy, ModelName, Positions, Score, Source
@@ -31,19 +30,13 @@ UNDECIDABLE = "undecidable"
 _encode = msgspec.json.Encoder().encode
 
 
-class ArmFeatures(NamedTuple):
-    """The features that an arm's model was trained on."""
-
-    fingerprint: str
-    names: Sequence[str]
-
-
 @dataclass(frozen=True, slots=True)
 class ScoreFrame:
     """What all scores of a batch share: `epochs` by partition, `log` of the transactions' topic.
 
-    `names` and `fingerprint` are those of the live model's features, `canary` has those of the canary's. `headers`
-    returns those of a record's score; `look_back_days` is how far the deployment's features look.
+    `names` and `fingerprint` are those of the live model's features, `others` has the names of the other sets that are
+    computed here, by fingerprint. `headers` returns those of a record's score; `look_back_days` is how far the
+    deployment's features look.
     """
 
     settings: Settings
@@ -56,18 +49,19 @@ class ScoreFrame:
     headers: Callable[[Record], Headers]
     log: int = 0
     look_back_days: int = 0
-    canary: ArmFeatures | None = None
+    others: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
-    def features(self, arm: str) -> ArmFeatures:
-        """Return the features of an arm's model."""
-        return self.canary if arm == CANARY and self.canary else ArmFeatures(self.fingerprint, self.names)
+    def names_of(self, fingerprint: str) -> Sequence[str]:
+        """Return the names of a set's features."""
+        return self.names if fingerprint == self.fingerprint else self.others[fingerprint]
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """The result for one payment; `score` and `band` are None if no model gave a score.
 
-    `arm` is as assigned, also where another model or the rules stood in for the arm's own.
+    `arm` is as assigned, also where another model or the rules stood in for the arm's own. `fingerprint` is that of the
+    features that it was made from; None: those of the live model.
     """
 
     score: float | None
@@ -77,6 +71,7 @@ class Judgement:
     model: ModelName | None
     degraded: tuple[str, ...] = ()
     arm: str = LIVE
+    fingerprint: str | None = None
 
 
 Judged = tuple[NDArray[np.intp], Mapping[str, NDArray[np.float64]], Sequence[Judgement]]
@@ -88,7 +83,7 @@ class Scored:
     """The decisions of a batch: n records, their transactions, vectors and judgements, and the records to publish.
 
     Within each partition they are in log order. `vectors` holds matrices of shape (n, features) by the fingerprint of
-    their feature set: the live model's, and all others that are computed here while a challenger is in the shadow.
+    their feature set: the live model's, and all others that could be computed while decisions are compared.
     """
 
     records: Sequence[Record]
@@ -118,7 +113,7 @@ class Scored:
             [one for part in some for one in part.records],
             [one for part in some for one in part.transactions],
             [one for part in some for one in part.dropped],
-            {name: np.concatenate([part.vectors[name] for part in some]) for name in some[0].vectors},
+            {name: np.concatenate([part.vectors[name] for part in some]) for name in _common(some)},
             [one for part in some for one in part.judgements],
             [one for part in some for one in part.latencies_ms],
             [one for part in some for one in part.outgoing],
@@ -169,18 +164,23 @@ class Scored:
         return outputs
 
 
+def _common(parts: Sequence[Scored]) -> list[str]:
+    """Return the feature sets of which all parts have vectors."""
+    return [name for name in parts[0].vectors if all(name in part.vectors for part in parts)]
+
+
 def encode(frame: ScoreFrame, decoded: Decoded, observed: Observed, judged: Judged) -> Scored:
     """Encode a score for each decided transaction, in the order of the batch."""
     out: list[Outgoing] = []
     which, vectors, judgements = judged
-    arms = {arm: frame.features(arm) for arm in {judgement.arm for judgement in judgements}}
-    rows = {arm: vectors[features.fingerprint].tolist() for arm, features in arms.items()}
+    rows = {name: vectors[name].tolist() for name in {one.fingerprint or frame.fingerprint for one in judgements}}
     judgements = _add_reasons(judgements, _marked(frame, observed, which))
     scored_at = format_time(frame.now_ms)
     for row, (at, judgement, positions) in enumerate(
         zip(which.tolist(), judgements, _positions(observed, which), strict=True)
     ):
-        features = arms[judgement.arm]
+        fingerprint = judgement.fingerprint or frame.fingerprint
+        features = _named(frame.settings, frame.names_of(fingerprint), rows[fingerprint][row], judgement)
         record, accepted = decoded.records[at], decoded.accepted[at]
         transaction = accepted.transaction
         score = Score(
@@ -198,9 +198,9 @@ def encode(frame: ScoreFrame, decoded: Decoded, observed: Observed, judged: Judg
             arm=judgement.arm,
             deployment=frame.settings.deployment,
             revision=frame.revision,
-            fingerprint=features.fingerprint,
+            fingerprint=fingerprint,
             code_version=frame.code_version,
-            features=_named(frame.settings, features.names, rows[judgement.arm][row], judgement),
+            features=features,
             positions=positions,
             degraded=judgement.degraded,
             dropped=accepted.dropped,

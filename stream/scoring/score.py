@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from features.errors import FormulaError
 from models.arms import CANARY, LIVE
 from models.errors import ScoringError
 from models.loading import Model
@@ -29,6 +30,9 @@ REVIEW_ABOVE = {
 LIVE_MODEL_FAILED = "live_model_failed"
 CANARY_MODEL_FAILED = "canary_model_failed"
 NO_MODEL = "no_model"
+
+_NO_SCORE = (ScoringError, FormulaError)
+"""What is another model's turn after: of the features that only the canary's model has, a formula may fail."""
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -62,10 +66,12 @@ class _Rung(NamedTuple):
     degraded: tuple[str, ...]
 
 
-def judge_undecidable(names: Sequence[str], matrix: Floats, arm: str = LIVE) -> list[Judgement]:
+def judge_undecidable(
+    names: Sequence[str], matrix: Floats, arm: str = LIVE, fingerprint: str | None = None
+) -> list[Judgement]:
     """Judge n payments of an arm by rules after an error; features that cannot be computed are NaN."""
     return [
-        Judgement(None, None, decide_by_rules(names, vector), DecidedBy.RULES, None, (UNDECIDABLE,), arm)
+        Judgement(None, None, decide_by_rules(names, vector), DecidedBy.RULES, None, (UNDECIDABLE,), arm, fingerprint)
         for vector in matrix
     ]
 
@@ -88,11 +94,11 @@ def _score_arm(serving: ServingModels, vectors: VectorSource, arm: str, rows: ND
     if not len(rows):
         return []
     ladder = _ladder(serving, arm)
-    matrix = vectors.of(ladder[0].model.fingerprint)
     try:
+        matrix = vectors.of(ladder[0].model.fingerprint)
         return _by_model(ladder[0], matrix if len(rows) == len(matrix) else matrix[rows], arm)
-    except ScoringError:
-        return [_score_row(ladder, vectors, arm, at) for at in rows.tolist()]
+    except _NO_SCORE:
+        return [_score_row((serving, ladder), vectors, arm, at) for at in rows.tolist()]
 
 
 def _ladder(serving: ServingModels, arm: str) -> list[_Rung]:
@@ -108,15 +114,16 @@ def _ladder(serving: ServingModels, arm: str) -> list[_Rung]:
     return rungs
 
 
-def _score_row(ladder: Sequence[_Rung], vectors: VectorSource, arm: str, at: int) -> Judgement:
-    """Judge one payment with the first model that can score it, else by rules."""
+def _score_row(models: tuple[ServingModels, Sequence[_Rung]], vectors: VectorSource, arm: str, at: int) -> Judgement:
+    """Judge one payment with the first model that can score it, else by rules, from the live model's features."""
+    serving, ladder = models
     for rung in ladder:
         try:
             return _by_model(rung, vectors.of(rung.model.fingerprint)[at : at + 1], arm)[0]
-        except ScoringError:
+        except _NO_SCORE:
             continue
-    first = ladder[0].model.fingerprint
-    decision = decide_by_rules(vectors.names(first), vectors.of(first)[at])
+    live = serving.live.fingerprint
+    decision = decide_by_rules(vectors.names(live), vectors.of(live)[at])
     failed = (*(CANARY_MODEL_FAILED,) * (arm == CANARY), LIVE_MODEL_FAILED, NO_MODEL)
     return Judgement(None, None, decision, DecidedBy.RULES, None, failed, arm)
 
@@ -125,7 +132,7 @@ def _by_model(rung: _Rung, matrix: Floats, arm: str) -> list[Judgement]:
     model, scores = rung.model, rung.model.score(matrix)
     name = ModelName(model.name, model.version, model.digest)
     return [
-        Judgement(value, band, decision, rung.decided_by, name, rung.degraded, arm)
+        Judgement(value, band, decision, rung.decided_by, name, rung.degraded, arm, model.fingerprint)
         for value, band, decision in zip(
             scores.tolist(), bands(scores).tolist(), model.policy.decide(scores), strict=True
         )

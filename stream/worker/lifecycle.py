@@ -151,11 +151,14 @@ class LineupChanges:
     def _log(self, event: Event, lineup: Lineup) -> None:
         command = CommandKind(event.command or CommandKind.PROMOTE)
         digest = event.model or (None if command is CommandKind.WITHDRAW else lineup.live)
+        quarantined = ""
         if event.model is None and command in (CommandKind.ROLL_BACK, CommandKind.DEMOTE):
+            quarantined = ", its model is quarantined" if command is CommandKind.DEMOTE else ""
             command = CommandKind.END_CANARY  # that is what they do while one runs
         what = f"{_VERBS[command]} {self.model(digest)}" if digest else _VERBS[command]
         if event.share_bp is not None:
             what += f" at {share_text(event.share_bp)}"
+        what += quarantined
         found = None if digest is None else self._models.get(digest)
         actor, reason = (redact_text(text or "") for text in (event.actor, event.reason))
         log.info(

@@ -43,8 +43,6 @@ def _after(now: Rollout, event: Mapping[str, Any]) -> Rollout:
     match event["command"]:
         case "promote":
             return Rollout(event["model"])
-        case "roll_back" if "to" in event:
-            return Rollout(event["model"])
         case "canary":
             return Rollout(now.live, event["model"], event["share_bp"], event["salt"])
         case "end_canary" | "roll_back" | "demote":

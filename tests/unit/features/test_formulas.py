@@ -17,9 +17,11 @@ from features.memory_store import MemoryStore
 from features.rows import card, merchant
 from features.vector.sets import FeatureSets
 from features.vector.vectorise import vectorise
+from models.arms import Canary
 from models.errors import ProbeError, ScoringError
 from models.loading import Model
-from stream.control.model_cache import ServingModels
+from models.policy import Policy
+from stream.control.model_cache import CanaryModel, ServingModels
 from stream.control.probes import vectorise_probe, write_probe
 from stream.pipeline import DecisionTerms, Pipeline
 from stream.scoring.tracing import NoTracing
@@ -164,6 +166,10 @@ def test_a_formula_that_fails_on_a_probe_raises_a_probe_error() -> None:
         vectorise_probe(broken)([probe])
 
 
+def picky(own: Payments, _: Payments) -> float:
+    return 1.0 / (own.amount - 7.0) if own.amount.item() != 7.0 else 1 // 0
+
+
 class Rules:
     """A live model that cannot score, so that the rules decide."""
 
@@ -175,9 +181,6 @@ class Rules:
 
 
 async def test_a_formulas_error_has_one_transaction_decided_by_rules_from_the_other_features() -> None:
-    def picky(own: Payments, _: Payments) -> float:
-        return 1.0 / (own.amount - 7.0) if own.amount.item() != 7.0 else 1 // 0
-
     sets = FeatureSets((FeatureSet((card(formula(picky), "1d"), card("count", "1d"))),))
     pipeline = Pipeline(Settings(), sets, MemoryStore(sets))
     amounts: Sequence[int] = (100, 700, 800)
@@ -192,3 +195,63 @@ async def test_a_formulas_error_has_one_transaction_decided_by_rules_from_the_ot
         ("undecidable",),
         ("live_model_failed", "no_model"),
     ]
+
+
+class Constant:
+    """A model that gives each payment the same score."""
+
+    name, version = "m", "1"
+    policy = Policy(review_at=0.5, decline_at=0.8)
+
+    def __init__(self, digest: str, fingerprint: str, score: float) -> None:
+        self.digest, self.fingerprint, self._score = digest, fingerprint, score
+
+    def score(self, matrix: Any) -> Any:
+        return np.full(len(matrix), self._score)
+
+
+PLAIN, PICKY = FeatureSet((card("count", "1d"),)), FeatureSet((card(formula(picky), "1d"), card("count", "1d")))
+
+
+async def decided_beside(canary: CanaryModel | None, challenger: str | None = None) -> list[dict[str, Any]]:
+    """Decide payments of several cards, one of which only the picky set's formula cannot compute, as their scores."""
+    sets = FeatureSets((PLAIN, PICKY))
+    live = cast("Model", Constant("a" * 64, PLAIN.fingerprint, 0.25))
+    serving = ServingModels(1, live, None, challenger, canary)
+    pipeline = Pipeline(Settings(), sets, MemoryStore(sets))
+    records = [
+        Told(
+            text(transaction_id=f"t-{at}", card_id=f"card-{at}", amount_minor=700 if at in BROKEN else 800),
+            offset=at,
+            key=b"card-%d" % at,
+        )
+        for at in range(12)
+    ]
+    outputs = await decide_isolating(pipeline, records, DecisionTerms(serving, {0: 1}, NoTracing().headers))
+    assert outputs.dead == []
+    return [msgspec.json.decode(one.value or b"") for one in outputs.scored.outgoing]
+
+
+BROKEN = (2, 3, 4, 5, 6, 7)
+
+
+@pytest.mark.parametrize("challenger", [None, "c" * 64])
+async def test_a_formula_that_only_a_canary_or_a_challenger_needs_leaves_lives_payments_alone(
+    challenger: str | None,
+) -> None:
+    canary = CanaryModel(cast("Model", Constant("b" * 64, PICKY.fingerprint, 0.75)), Canary("b" * 64, 5_000, "s"))
+    taken = canary.cards.takes([f"card-{at}" for at in range(12)])
+    assert {bool(taken[at]) for at in BROKEN} == {True, False}
+    for at, one in enumerate(await decided_beside(canary, challenger)):
+        if not taken[at]:
+            assert (one["arm"], one["decided_by"], one["score"], one["degraded"]) == ("live", "model", 0.25, [])
+        elif at in BROKEN:
+            assert (one["arm"], one["decided_by"], one["score"]) == ("canary", "fallback", 0.25)
+            assert one["degraded"] == ["canary_model_failed"]
+        else:
+            assert (one["arm"], one["decided_by"], one["score"]) == ("canary", "model", 0.75)
+        # the features are those of the model that decided, so that the decision can be made again from its record
+        made = PLAIN if one["model"]["digest"] == "a" * 64 else PICKY
+        assert (one["fingerprint"], [*one["features"]]) == (made.fingerprint, [*made.names])
+    for one in await decided_beside(None, challenger="c" * 64):
+        assert (one["decided_by"], one["score"], one["degraded"]) == ("model", 0.25, [])

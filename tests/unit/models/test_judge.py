@@ -288,7 +288,10 @@ def test_a_roll_back_to_a_time_waits_for_the_members_like_a_promotion() -> None:
     assert judge(PAST, back, fleet(B, w1="h"), ISSUED) == Waiting(B, ("w2",))
     verdict = judge(PAST, back, fleet(B, w1="h", w2="h"), ISSUED)
     assert verdict == Accepted(5, B)
-    assert verdict_event(back, verdict, 4, Origin("e", "w1", ISSUED)).to == EARLIER
+    event = verdict_event(back, verdict, 4, Origin("e", "w1", ISSUED))
+    assert (event.command, event.model, event.to) == (CommandKind.PROMOTE, B, EARLIER)
+    waits = verdict_event(back, Waiting(B, ("w2",)), 4, Origin("e", "w1", ISSUED))
+    assert waits.command is CommandKind.PROMOTE
 
 
 @pytest.mark.parametrize(

@@ -180,10 +180,10 @@ def logs(draw: st.DrawFn) -> list[Event]:
 
 
 def back_to(model: Any, time: Any, revision: Any) -> Any:
-    return accepted(revision, "roll_back", model, to=time)
+    return accepted(revision, "promote", model, to=time)
 
 
-def test_a_roll_back_to_a_time_is_a_promotion_of_what_was_live_then() -> None:
+def test_a_roll_back_to_a_time_is_told_as_a_promotion_of_what_was_live_then() -> None:
     lineup = fold(("promote", A), ("promote", B), ("promote", C))
     lineup = follow(lineup, back_to(A, "2026-01-01T00:00:00.000Z", 4))
     assert (lineup.live, lineup.previous, lineup.challenger) == (A, (A, B, C), None)

@@ -104,7 +104,7 @@ def assert_who(fleet: Fleet, scores: Sequence[Score]) -> None:
                 ]
             )
         }
-        expected = {"disagrees": None}
+        expected = {"disagrees": None, "earlier_deleted": False}
         assert found["partitions"] == {
             partition: expected | {"cutover": offset, "decided": offset} for partition, offset in firsts.items()
         }

@@ -14,9 +14,10 @@ from features.redis.progress import LogPart, PartProgress, PartReport
 from features.redis.store import RedisStore, StoreOptions
 from features.rows import card, merchant
 from features.vector.sets import FeatureSets
+from models.arms import Canary
 from models.loading import Model
 from models.problems import ProblemCode
-from stream.control.model_cache import ServingModels
+from stream.control.model_cache import CanaryModel, ServingModels
 from stream.recovery.repairer import WarmupCheck, needed_horizons
 from support.redis.server import redis_server
 
@@ -72,7 +73,10 @@ async def deployment(server: str) -> str:
 def test_needed_horizons_are_those_of_the_live_model_and_its_fallback() -> None:
     assert needed_horizons(BOTH, None) == {}
     assert needed_horizons(BOTH, serving(OLD)) == OLD.horizons_ms
-    assert needed_horizons(BOTH, serving(OLD, NEW)) == {Entity.CARD: 37 * DAY_MS, Entity.MERCHANT: 67 * DAY_MS}
+    both = {Entity.CARD: 37 * DAY_MS, Entity.MERCHANT: 67 * DAY_MS}
+    assert needed_horizons(BOTH, serving(OLD, NEW)) == both
+    beside = serving(OLD)._replace(canary=CanaryModel(serving(NEW).live, Canary("c" * 64, 100, "s")))
+    assert needed_horizons(BOTH, beside) == both
 
 
 async def test_the_warm_up_check_reports_needed_and_rebuilt_horizons_until_the_repair_is_done(

@@ -9,7 +9,7 @@ from models.commands import Event, EventKind
 from models.times import format_time
 from stream.contract.outputs import DecidedBy, ModelName
 from stream.control.history import history_of
-from stream.control.who import FirstDecision, _first, first_cutovers, reign_at
+from stream.control.who import FirstDecision, FirstScore, cutovers_of, first_decision, reign_at
 from support.demo_scores import Place, score
 from support.shadow_cases import accepted
 
@@ -68,7 +68,7 @@ def test_a_partitions_first_payment_may_be_of_any_revision_of_the_stretch() -> N
     reign = reign_at(ENTRIES, 3_500)
     assert reign is not None
     events = [cutover(1, 0, 5), cutover(2, 0, 9), cutover(3, 0, 12), cutover(3, 1, 7), cutover(4, 2, 1)]
-    assert first_cutovers(events, reign) == {0: 9, 1: 7}
+    assert cutovers_of(events, reign) == {0: {2: 9, 3: 12}, 1: {3: 7}}
 
 
 def test_a_score_that_contradicts_the_event_log_is_told() -> None:
@@ -78,15 +78,22 @@ def test_a_score_that_contradicts_the_event_log_is_told() -> None:
     model = {"live": ModelName("m", "1", A), "canary": ModelName("m", "1", B)}
     for arm, card in cards.items():
         one = structs.replace(score("t", Place(0, 9), revision=2), card_id=card, arm=arm, model=model[arm])
-        assert _first(9, one, reign) == FirstDecision(9, 9, None)
-        assert _first(None, one, reign) == FirstDecision(None, 9, None)
-        assert _first(8, one, reign).disagrees == "offset 9, where the cutover event says 8"
+        assert first(9, one, reign) == FirstDecision(9, 9)
+        assert first(8, one, reign).disagrees == "offset 9, where the cutover event says 8"
         other = "canary" if arm == "live" else "live"
-        assert "where the card's bucket says" in str(_first(9, structs.replace(one, arm=other), reign).disagrees)
-        assert f"where arm {arm} has" in str(_first(9, structs.replace(one, model=model[other]), reign).disagrees)
+        assert "where the card's bucket says" in str(first(9, structs.replace(one, arm=other), reign).disagrees)
+        assert f"where arm {arm} has" in str(first(9, structs.replace(one, model=model[other]), reign).disagrees)
         stood = structs.replace(one, model=model["live"], decided_by=DecidedBy.FALLBACK)
-        assert _first(9, stood, reign).disagrees is None
-    assert _first(4, None, reign) == FirstDecision(4, None, None)
+        assert first(9, stood, reign).disagrees is None
+        # a lost cutover event does no harm: that of another revision says nothing of this one
+        assert first_decision({3: 12}, FirstScore(one, is_first=True), reign) == FirstDecision(None, 9)
+        deleted = first_decision({2: 4}, FirstScore(one, is_first=False), reign)
+        assert deleted == FirstDecision(4, 9, None, earlier_deleted=True)
+    assert first_decision({2: 4, 3: 12}, None, reign) == FirstDecision(4, None)
+
+
+def first(cutover: int, one: Any, reign: Any) -> FirstDecision:
+    return first_decision({2: cutover}, FirstScore(one, is_first=True), reign)
 
 
 ARMS = ("live", "canary")

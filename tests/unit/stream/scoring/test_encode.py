@@ -19,7 +19,7 @@ from stream.consumer import ValidScores
 from stream.contract.outputs import DecidedBy, ModelName, Outcome, Positions, Score, Source
 from stream.contract.schema import RECORDS, json_schema
 from stream.scoring.decode import decode
-from stream.scoring.encode import ArmFeatures, Judgement, Scored, ScoreFrame, encode
+from stream.scoring.encode import Judgement, Scored, ScoreFrame, encode
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from support.stream_records import KEY, LATEST_MS, Told, text
@@ -313,15 +313,18 @@ def test_the_score_schema_rejects_wrong_values_and_missing_fields() -> None:
             assert not SCORE_SCHEMA.is_valid({name: value for name, value in good.items() if name != field.name})
 
 
-def test_a_canarys_decision_has_its_arm_and_the_features_of_its_model() -> None:
+def test_a_decision_has_its_arm_and_the_features_of_the_model_that_made_it() -> None:
     records = [Told(text(transaction_id=f"t-{at}"), offset=at) for at in range(2)]
     decoded, which = decode(records, 0), np.arange(2)
     vectors = {FINGERPRINT: np.array([[1.0, 2.0, 3.0]] * 2), "e" * 64: np.array([[4.0, 5.0]] * 2)}
-    judged = which, vectors, [judgement(), judgement(arm="canary", degraded=("canary_model_failed",))]
-    ours = replace(frame(), canary=ArmFeatures("e" * 64, ("a", "d")))
+    judged = which, vectors, [judgement(arm="canary"), judgement(arm="canary", fingerprint="e" * 64)]
+    ours = replace(frame(), others={"e" * 64: ("a", "d")})
     live, canary = (
         msgspec.json.decode(one.value or b"") for one in encode(ours, decoded, observed(2), judged).outgoing
     )
-    assert (live["arm"], live["fingerprint"], live["features"]) == ("live", FINGERPRINT, {"a": 1.0, "b": 2.0, "c": 3.0})
+    assert (live["arm"], live["fingerprint"], live["features"]) == (
+        "canary",
+        FINGERPRINT,
+        {"a": 1.0, "b": 2.0, "c": 3.0},
+    )
     assert (canary["arm"], canary["fingerprint"], canary["features"]) == ("canary", "e" * 64, {"a": 4.0, "d": 5.0})
-    assert canary["degraded"] == ["canary_model_failed"]
