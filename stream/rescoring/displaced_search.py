@@ -123,7 +123,7 @@ def prefix(history: History, end: int) -> History:
 
 def search_displaced(entity: Entity, workdir: Workdir, shard: int) -> None:
     """Search the logs of a shard's entities for the differing decisions, and write what they saw as `displaced`."""
-    recorded, fates = _differing_decisions(workdir), workdir.fates()
+    recorded = _differing_decisions(workdir)
     with Shard(workdir, entity, shard, ShardOrder.by_party(entity, workdir.differing)) as source:
         rows = np.intersect1d(source.rows(), np.fromiter(recorded, np.int64, len(recorded)))
         with ShardOutput(workdir, entity, shard, rows, displaced=True) as output:
@@ -132,9 +132,9 @@ def search_displaced(entity: Entity, workdir: Workdir, shard: int) -> None:
             incoming = read_incoming_labels(
                 workdir, entity, OtherPass(workdir.sets, entity).hashes(source.entity_ids())
             )
-            scored_ms, start = source.column("scored_ms"), 0
+            scored_ms, start = _published_ms(source), 0
             for batch in source.batches():
-                decided = fates[batch.numbers] == DECIDE
+                decided = workdir.is_in_other_logs(batch.numbers, DECIDE)
                 batch_ms = scored_ms[start : start + len(decided)][decided]
                 start += len(decided)
                 party = LogPass(workdir, entity)
@@ -145,6 +145,13 @@ def search_displaced(entity: Entity, workdir: Workdir, shard: int) -> None:
                 for at in np.flatnonzero(np.isin(accepted.rows, rows)).tolist():
                     output.write(accepted.rows[at : at + 1], party.search(log, at, recorded[int(accepted.rows[at])]))
             workdir.progress()[shard] = start
+
+
+def _published_ms(source: Shard) -> Ints:
+    """Return when the transactions of a shard were decided, or, those that never will be, when they were sent."""
+    scored_ms = np.ma.asarray(source.column("scored_ms"), np.int64)
+    found: Ints = np.where(np.ma.getmaskarray(scored_ms), source.column("timestamp_ms"), scored_ms.data)
+    return found
 
 
 def _differing_decisions(workdir: Workdir) -> dict[int, DifferingDecision]:

@@ -3,8 +3,7 @@
 A reason never excuses a whole row, only the features that it can have changed.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,11 +11,10 @@ import numpy as np
 from features.aggregates import Aggregate
 from features.declaration import FeatureSet
 from features.history.store import Entity, Ints
-from stream.dataset.database import connect_memory, quoted
+from stream.rescoring.entity_ages import EntityAges, SeenAge
 from stream.rescoring.history_pass import Flags
 from stream.rescoring.late_answers import seen_before_answer
 from stream.rescoring.reasons import Reason
-from stream.rescoring.tasks import DECIDE
 from stream.rescoring.workdir import Workdir
 
 _NO_FLOOR = -(1 << 62)
@@ -88,7 +86,7 @@ class Explainer:
         yield Reason.DEGRADED, rows.flags("incomplete")
         yield Reason.BEYOND_RETENTION, rows.times() - self._horizon_ms < rows.integers("card_floor_ms", _NO_FLOOR)
         is_divided = np.zeros(len(rows.numbers), np.bool_)
-        is_divided[[line for line, _ in self._of_other_partitions(rows, self._horizon_ms)]] = True
+        is_divided[[one.line for one in self._of_other_partitions(rows, self._horizon_ms)]] = True
         yield Reason.CARD_ON_TWO_PARTITIONS, is_divided
 
     def _lost_records(self, rows: DifferingRows) -> Flags:
@@ -108,54 +106,57 @@ class Explainer:
         return (card & self.of(Entity.CARD)) | (other & self.of(*self._workdir.others))
 
     def _on_other_partition(self, rows: DifferingRows) -> Flags:
-        """Tell where a transaction of the same card on another partition is in a feature's window, or moves it."""
+        """Tell where a feature's window has, or is moved by, a transaction whose card is on several partitions.
+
+        It is of the row's card, on another partition; or it came on several partitions itself, and around a loss the
+        logs may have either record.
+        """
         found = np.zeros((len(rows.numbers), len(self._kinds)), np.bool_)
         self._mark(found, rows, Entity.CARD, self._of_other_partitions(rows, int(self._reach_ms.max())))
+        for kind in self._read:
+            self._mark(found, rows, kind, self._of_ambiguous(rows, kind, "other.is_divided"))
         return found
 
-    def _of_other_partitions(self, rows: DifferingRows, reach_ms: int) -> list[tuple[int, int]]:
-        """Return, by row, the age of each transaction of the same card on another partition, below 0 if newer."""
-        on_another = "asked.partition <> other.partition"
+    def _of_other_partitions(self, rows: DifferingRows, reach_ms: int) -> Sequence[SeenAge]:
+        """Return the ages of transactions of the same card on another partition."""
         asked = self._asked(rows, Entity.CARD) | {"partition": rows.columns["partition"]}
-        found = self._of_same_entity(asked, self._workdir.divided_cards, f"{on_another} AND {_within(reach_ms)}")
-        return [(at, age_ms) for at, age_ms, _ in found]
+        condition = f"asked.partition <> other.partition AND {_within(reach_ms)}"
+        with self._ages(asked) as ages:
+            return ages.of_file(self._workdir.divided_cards, condition, only_decided=False)
 
     def _order_unknown(self, rows: DifferingRows) -> Flags:
         """Tell where a transaction of unknown position is in a feature's window, or moves its floor."""
         found = np.zeros((len(rows.numbers), len(self._kinds)), np.bool_)
         for kind in self._read:
             self._mark(found, rows, kind, self._unordered(rows, kind))
+            self._mark(found, rows, kind, self._of_ambiguous(rows, kind, "NOT other.is_divided"))
         return found
 
     def _seen_before_answer(self, rows: DifferingRows) -> tuple[Flags, Flags]:
         """Tell where a record may have been seen that was answered under a later epoch only, and one without answer."""
         after_loss, never = (np.zeros((len(rows.numbers), len(self._kinds)), np.bool_) for _ in range(2))
-        fates = self._workdir.fates()
         for kind in self._read:
             asked = self._asked(rows, kind) | {
                 "history_epoch": rows.columns["history_epoch"],
                 "scored_ms": rows.columns["scored_ms"],
                 "position": rows.columns[f"{kind.value}_position"],
             }
-            late = [
-                one
-                for one in seen_before_answer(self._workdir, kind, asked, int(self._reach_ms.max()))
-                if fates[one.number] == DECIDE
-            ]
+            with self._ages(asked) as ages:
+                late = seen_before_answer(self._workdir, kind, ages, int(self._reach_ms.max()))
             for found, is_answered in ((after_loss, True), (never, False)):
                 some = [one for one in late if one.is_answered is is_answered]
-                self._mark(found, rows, kind, [(one.line, one.age_ms) for one in some if not one.is_label])
+                self._mark(found, rows, kind, [one for one in some if not one.is_label])
                 for one in some:
                     if one.is_label:
                         found[one.line] |= self._in_window(kind, one.age_ms) & self._is_of_labels
         return after_loss, never
 
-    def _mark(self, found: Flags, rows: DifferingRows, kind: Entity, ages_ms: Iterable[tuple[int, int]]) -> None:
-        """Mark the features that transactions of these ages, by row, can have changed."""
+    def _mark(self, found: Flags, rows: DifferingRows, kind: Entity, seen: Iterable[SeenAge]) -> None:
+        """Mark the features that transactions of these ages can have changed."""
         times, newest = rows.times(), dict[int, int]()
-        for at, age_ms in ages_ms:
-            found[at] |= self._in_window(kind, age_ms)
-            newest[at] = max(newest.get(at, 0), -age_ms)
+        for one in seen:
+            found[one.line] |= self._in_window(kind, one.age_ms)
+            newest[one.line] = max(newest.get(one.line, 0), -one.age_ms)
         for at, ahead_ms in newest.items():
             if ahead_ms:
                 found[at] |= self._limited(kind, int(times[at]), int(times[at]) + ahead_ms)
@@ -173,26 +174,23 @@ class Explainer:
         coarser = np.array([row.is_paned for row in self._rows]) & (time_ms <= schedule.exact_after(newest_ms))
         return self.of(kind) & ((since_ms < floors_ms) | coarser)
 
-    def _unordered(self, rows: DifferingRows, kind: Entity) -> Iterator[tuple[int, int]]:
-        """Yield, by row, the age of each transaction of the same entity of unknown position, below 0 if newer."""
+    def _unordered(self, rows: DifferingRows, kind: Entity) -> Sequence[SeenAge]:
+        """Return the ages of transactions of the same entity of unknown position."""
         is_visible = (
             f"asked.number <> other.number AND {_within(int(self._reach_ms.max()))} "
             f"AND coalesce(asked.scored_ms <= other.uncertain_until_ms, true)"
         )
-        asked = self._asked(rows, kind) | {"scored_ms": rows.columns["scored_ms"]}
-        found = self._of_same_entity(asked, self._workdir.unordered(kind), is_visible)
-        fates = self._workdir.fates()
-        return ((at, age_ms) for at, age_ms, number in found if fates[number] == DECIDE)
+        with self._ages(self._asked(rows, kind) | {"scored_ms": rows.columns["scored_ms"]}) as ages:
+            return ages.of_file(self._workdir.unordered(kind), is_visible, only_decided=True)
 
-    def _of_same_entity(self, asked: dict[str, Any], file: Path, condition: str) -> list[tuple[int, int, int]]:
-        """Return line, age and number of each transaction in a file that is of a row's entity and meets a condition."""
-        with connect_memory(self._workdir.folder, self._workdir.memory_mb) as connection:
-            connection.register("asked", asked)
-            found: list[tuple[int, int, int]] = connection.execute(
-                f"SELECT line, asked.occurred_ms - other.occurred_ms, other.number FROM asked "
-                f"JOIN read_parquet({quoted(file)}) AS other ON asked.entity_id = other.entity_id AND {condition}"
-            ).fetchall()
-        return found
+    def _of_ambiguous(self, rows: DifferingRows, kind: Entity, condition: str) -> Sequence[SeenAge]:
+        """Return the ages of transactions of the same entity of which the logs may have one of several records."""
+        is_visible = f"asked.number <> other.number AND {_within(int(self._reach_ms.max()))} AND {condition}"
+        with self._ages(self._asked(rows, kind)) as ages:
+            return ages.of_file(self._workdir.ambiguous(kind), is_visible, only_decided=False)
+
+    def _ages(self, asked: dict[str, Any]) -> EntityAges:
+        return EntityAges(self._workdir, asked, np.concatenate([self._delay_ms, self._reach_ms]))
 
     def _asked(self, rows: DifferingRows, kind: Entity) -> dict[str, Any]:
         """Return what identifies the rows in the logs of a kind of entity."""

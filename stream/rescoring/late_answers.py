@@ -7,11 +7,12 @@ accounts for. In a device's log no outcome names a place: a decision may have se
 answered after it, without any loss.
 """
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 from features.history.store import Entity
-from stream.dataset.database import connect_memory, quoted
+from stream.dataset.database import quoted
+from stream.rescoring.entity_ages import EntityAges, SeenAge
 from stream.rescoring.shards import FORMAT
 from stream.rescoring.workdir import Workdir
 
@@ -40,8 +41,8 @@ SEMI JOIN read_parquet({late}) USING (entity_id)
 WHERE position IS NOT NULL
 """
 _SEEN = """
-SELECT line, asked.occurred_ms - late.occurred_ms, late.number, late.is_label,
-    coalesce(late.history_epoch > asked.history_epoch, false)
+SELECT line, asked.occurred_ms - late.occurred_ms AS age_ms, late.number, late.is_label,
+    coalesce(late.history_epoch > asked.history_epoch, false) AS is_answered
 FROM asked JOIN read_parquet({late}) AS late
     ON asked.entity_id = late.entity_id AND (late.is_label OR asked.number <> late.number)
     AND (coalesce(late.history_epoch > asked.history_epoch, true)
@@ -55,21 +56,6 @@ WHERE asked.position > (
 """
 
 
-class LateRecord(NamedTuple):
-    """A record that decision `line` may have seen before its answer.
-
-    `age_ms` is the age of the transaction `number`, or of the one that the label is about, below 0 if it is newer;
-    `is_answered` tells that there is an answer, under a later epoch; without, a label of a device may have one under
-    the same epoch.
-    """
-
-    line: int
-    age_ms: int
-    number: int
-    is_label: bool
-    is_answered: bool
-
-
 def write_late_answers(connection: Any, workdir: Workdir, kind: Entity) -> None:  # noqa: ANN401 - a connection of a module without types
     """Write which records of a kind's logs were answered after a loss or not yet, and the positions in their logs."""
     late, places = (quoted(workdir.late_answers(kind, what)) for what in ("records", "places"))
@@ -80,17 +66,16 @@ def write_late_answers(connection: Any, workdir: Workdir, kind: Entity) -> None:
     connection.execute(f"COPY ({select}) TO {places} ({FORMAT})")
 
 
-def seen_before_answer(workdir: Workdir, kind: Entity, asked: dict[str, Any], reach_ms: int) -> Iterator[LateRecord]:
-    """Yield what some decisions may have seen before its answer, at most `reach_ms` old.
+def seen_before_answer(workdir: Workdir, kind: Entity, ages: EntityAges, reach_ms: int) -> Sequence[SeenAge]:
+    """Return the ages of what some decisions may have seen before its answer, at most `reach_ms` old.
 
-    `asked` has their columns line, number, occurred_ms, scored_ms, entity_id, history_epoch and position.
+    `is_answered` tells that there is an answer, under a later epoch; without, a label of a device may have one under
+    the same epoch. The decisions are asked with their columns scored_ms, history_epoch and position.
     """
-    late, places = (quoted(workdir.late_answers(kind, what)) for what in ("records", "places"))
-    with connect_memory(workdir.folder, workdir.memory_mb) as connection:
-        connection.register("asked", asked)
-        select = _SEEN.format(late=late, places=places, reach_ms=reach_ms, is_unplaced=_is_unplaced(kind))
-        found = connection.execute(select).fetchall()
-    return (LateRecord(*one) for one in found)
+    records, places = (workdir.late_answers(kind, what) for what in ("records", "places"))
+    named = {"reach_ms": reach_ms, "is_unplaced": _is_unplaced(kind)}
+    select = _SEEN.format(late=quoted(records), places=quoted(places), **named)
+    return ages.of_pairs(select, records, only_decided=True)
 
 
 def _is_unplaced(kind: Entity) -> bool:

@@ -90,7 +90,8 @@ FROM generations
 """
 # A card's transaction without a position comes after the one before it in its partition, and after the labels that
 # were published by then. If the card is on several partitions, also one that got no decision, as a retry, is placed by
-# its time.
+# its time; but if the same transaction was decided on another partition, then only after that: it was sent before, and
+# read later.
 CARD_ORDER = """
 CREATE TABLE card_order AS
 WITH divided AS (
@@ -107,20 +108,37 @@ WITH divided AS (
     SELECT number, key, max(key) OVER (PARTITION BY entity_id ORDER BY at_ms, key NULLS LAST) AS before FROM timed
     QUALIFY NOT is_label
 ), bounded AS (
-    SELECT joined.number, key, NOT coalesce(is_passed, false) AS is_new, coalesce(max(key) OVER log, 0) AS low,
-        max(before) OVER log AS before, min(key) OVER rest - 1 AS high,
-        max(timestamp_ms) OVER log AS sent_ms, max(scored_ms) OVER log AS at_ms
+    SELECT joined.number, card_id, transaction_id, joined.partition, is_decided, key,
+        NOT coalesce(is_passed, false) AS is_new, coalesce(max(key) OVER log, 0) AS low, max(before) OVER log AS before,
+        min(key) OVER rest - 1 AS high, max(timestamp_ms) OVER log AS sent_ms, max(scored_ms) OVER log AS at_ms
     FROM joined LEFT JOIN keyed USING (number)
     WINDOW log AS (PARTITION BY card_id, joined.partition ORDER BY joined.number),
         rest AS (
             PARTITION BY card_id, joined.partition ORDER BY joined.number
             ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING
         )
+), placed AS (
+    SELECT number, card_id, transaction_id, partition, is_decided,
+        CASE
+            WHEN is_new THEN {undecided}
+            WHEN key IS NULL THEN greatest(low, least(coalesce(before, 0), high))
+            ELSE low
+        END AS key,
+        CASE WHEN is_new THEN sent_ms WHEN key IS NULL THEN coalesce(at_ms, 0) ELSE 0 END AS tie
+    FROM bounded
+), decided AS (
+    SELECT card_id, transaction_id, partition, key, tie FROM placed SEMI JOIN divided USING (card_id) WHERE is_decided
+    QUALIFY row_number() OVER (PARTITION BY card_id, transaction_id ORDER BY key, tie, number) = 1
+), compared AS (
+    SELECT placed.number, placed.key, placed.tie, decided.key AS decided_key, decided.tie AS decided_tie,
+        NOT is_decided AND placed.partition <> decided.partition
+            AND (placed.key, placed.tie) <= (decided.key, decided.tie) AS is_repeated
+    FROM placed LEFT JOIN decided USING (card_id, transaction_id)
 )
 SELECT number,
-    CASE WHEN is_new THEN {undecided} WHEN key IS NULL THEN greatest(low, least(before, high)) ELSE low END AS card_key,
-    CASE WHEN is_new THEN sent_ms WHEN key IS NULL THEN coalesce(at_ms, 0) ELSE 0 END AS card_tie
-FROM bounded
+    CASE WHEN is_repeated THEN decided_key ELSE key END AS card_key,
+    CASE WHEN is_repeated THEN decided_tie + 1 ELSE tie END AS card_tie
+FROM compared
 """
 OTHER_ORDER = """
 CREATE TABLE {kind}_order AS

@@ -33,13 +33,14 @@ class Reason(StrEnum):
     """The feature looks back beyond what the topic still holds, or the transaction itself is no longer on it."""
     CARD_ON_TWO_PARTITIONS = "card_on_two_partitions"
     """The feature looks at a transaction of its card on another partition: producers use different partitioners, or the
-    topic got more partitions. No partition has the order of both, and where positions do not tell it, it is unknown."""
+    topic got more partitions. No partition has the order of both, and where positions do not tell it, it is unknown.
+    Or, in any log, it looks at a transaction that came on two partitions: around a loss the log may have either."""
     ORDER_UNKNOWN = "order_unknown"
     """The feature looks at a transaction of unknown position in that log: one that was decided without histories
-    (in a merchant's or device's log), or has no decision, or was backfilled while decisions were made; or at one whose
-    label has no outcome yet, or, in a
-    device's log, had none when the decision was made. Or such a transaction is so much newer that a late one sees less
-    of the log behind it."""
+    (in a merchant's or device's log), or has no decision, or was backfilled while decisions were made, or was decided
+    twice, once with incomplete histories; or at one whose label has no outcome yet, or, in a device's log, had none
+    when the decision was made. Or such a transaction is so much newer that a late one sees less of the log behind it.
+    """
     FEATURES_NOT_RECORDED = "features_not_recorded"
     """The record has no features to compare (`FRAUDSTREAM_SCORE_FEATURES`); its score and decision match."""
     ANOTHER_FINGERPRINT = "another_fingerprint"

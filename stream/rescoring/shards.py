@@ -92,7 +92,7 @@ class ShardOrder(NamedTuple):
     def by_party(cls, entity: Entity, rows: Path) -> "ShardOrder":
         """Return the order of the logs, one log a batch, of the entities of those output rows that a file lists."""
         listed = f"(SELECT {entity.value}_id FROM shard WHERE row IN (SELECT row FROM {quoted(rows)}))"
-        condition = f"is_decided AND {entity.value}_id IN {listed}"
+        condition = f"(is_decided OR is_passed) AND {entity.value}_id IN {listed}"
         return cls(f"{entity.value}_key", f"{entity.value}_tie", condition, f"{entity.value}_id")
 
 

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from features.history.store import Entity, Fate, Ints
-from stream.rescoring.history_pass import CardLabel, CardPass, ForwardedLabel, OtherPass, PartyLabel, subset
+from features.history.store import Entity, Fate
+from stream.rescoring.history_pass import CardLabel, CardPass, Flags, ForwardedLabel, OtherPass, PartyLabel, subset
 from stream.rescoring.shard_output import IncomingLabel, ShardOutput, read_incoming_labels, write_forwarded_labels
 from stream.rescoring.shards import OrderedLabel, Shard, ShardBatch, SortKey
 from stream.rescoring.workdir import Workdir
@@ -44,13 +44,13 @@ def run_card_shard(workdir: Workdir, shard: int) -> None:
 
 def run_other_shard(entity: Entity, workdir: Workdir, shard: int) -> None:
     """Run a shard of another kind of entity through its histories: transactions to be decided, and their labels."""
-    fates, done = workdir.fates(), workdir.progress()
+    done = workdir.progress()
     with Shard(workdir, entity, shard) as source, ShardOutput(workdir, entity, shard, source.rows()) as out:
         others = OtherPass(workdir.sets, entity)
         incoming = read_incoming_labels(workdir, entity, others.hashes(source.entity_ids()))
         due = deque(incoming.ordered)
         for batch in source.batches():
-            accepted = to_decide(batch, fates[batch.numbers] == DECIDE)
+            accepted = to_decide(batch, workdir.is_in_other_logs(batch.numbers, DECIDE))
             if len(accepted.numbers):
                 sort_keys = accepted.sort_keys() if due and due[0].sort_key <= accepted.last_key else ()
                 before = [*other_labels_before(due, sort_keys, accepted.last_key)] if sort_keys else []
@@ -59,7 +59,7 @@ def run_other_shard(entity: Entity, workdir: Workdir, shard: int) -> None:
             done[shard] += len(batch.numbers)
 
 
-def to_decide(batch: ShardBatch, decided: Ints) -> ShardBatch:
+def to_decide(batch: ShardBatch, decided: Flags) -> ShardBatch:
     """Return the transactions of a batch that are to be decided."""
     if decided.all():
         return batch

@@ -90,8 +90,30 @@ FROM wanted JOIN decisions USING (partition, "offset") JOIN ranges USING (partit
 LEFT JOIN ordered USING (partition, "offset")
 """
 DIVIDED_CARDS = """
-SELECT card_id AS entity_id, occurred_ms, number, partition FROM ordered
+SELECT card_id AS entity_id, occurred_ms, number, partition,
+    is_decided AND NOT coalesce(incomplete, true) AS is_recorded
+FROM ordered
 SEMI JOIN (SELECT card_id FROM ordered GROUP BY card_id HAVING min(partition) <> max(partition)) USING (card_id)
+"""
+# A transaction is decided twice if the second decision is made without the first one's record, so with an incomplete
+# history. The log then keeps the record that is applied first, whichever was decided first; so it does around a loss,
+# for a transaction on several partitions.
+AMBIGUOUS = """
+WITH divided AS (
+    SELECT card_id FROM ordered GROUP BY card_id HAVING min(partition) <> max(partition)
+), several AS (
+    SELECT card_id, transaction_id, min(partition) <> max(partition) AS is_divided,
+        count(*) FILTER (is_decided) > 1 AS is_decided_twice
+    FROM ordered SEMI JOIN (
+        SELECT card_id, transaction_id FROM ordered SEMI JOIN divided USING (card_id)
+        UNION
+        SELECT card_id, transaction_id FROM ordered WHERE incomplete
+    ) USING (card_id, transaction_id)
+    GROUP BY card_id, transaction_id
+    HAVING is_decided_twice OR is_divided AND (SELECT coalesce(bool_or(is_later_epoch), false) FROM ordered)
+)
+SELECT {kind}_id AS entity_id, occurred_ms, number, is_divided
+FROM ordered JOIN several USING (card_id, transaction_id) WHERE {kind}_id IS NOT NULL
 """
 CLOCKS_APART_MS = 30_000
 """So much the clocks of two workers may differ, one of which has applied what the other one's decision sees."""
@@ -232,8 +254,14 @@ def create_base(connection: Any, workdir: Workdir, *, decisions: bool) -> None: 
             f"WHERE {kind.value}_id IS NOT NULL AND (NOT is_decided OR {unplaced})) "
             f"TO {quoted(workdir.unordered(kind))} ({FORMAT})"
         )
+        ambiguous = AMBIGUOUS.format(kind=kind.value)
+        connection.execute(f"COPY ({ambiguous}) TO {quoted(workdir.ambiguous(kind))} ({FORMAT})")
         write_late_answers(connection, workdir, kind)
     connection.execute(f"COPY ({DIVIDED_CARDS}) TO {quoted(workdir.divided_cards)} ({FORMAT})")
+    divided = f"SELECT number FROM {quoted(workdir.divided_cards)} WHERE is_recorded ORDER BY number"
+    recorded = np.asarray(connection.execute(divided).fetchnumpy()["number"], np.int64)
+    if len(recorded):
+        np.save(workdir.recorded, recorded)
 
 
 def is_repaired(connection: Any) -> bool:  # noqa: ANN401 - likewise

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.history.store import Entity, Ints
 from features.vector.sets import FeatureSets
@@ -82,6 +83,31 @@ class Workdir:
     def divided_cards(self) -> Path:
         """Return the file with the transactions of cards that have some on several partitions."""
         return self.folder / "divided-cards.parquet"
+
+    @property
+    def recorded(self) -> Path:
+        """Return the file, if there are any, with the numbers of these cards' transactions whose decision is on record.
+
+        They ascend; decisions made with incomplete histories are left out.
+        """
+        return self.folder / "recorded.npy"
+
+    def is_in_other_logs(self, numbers: Ints, decide: int) -> NDArray[np.bool_]:
+        """Tell which transactions are in their merchants' and devices' logs: those that get the fate `decide`.
+
+        And those of cards on several partitions whose decision is on record, even if the order of such a card's log, as
+        it was after a loss, is another one now and makes them late.
+        """
+        found: NDArray[np.bool_] = self.fates()[numbers] == decide
+        if self.recorded.exists():
+            recorded = np.load(self.recorded, mmap_mode="r")
+            at = np.searchsorted(recorded, numbers)
+            found |= recorded[np.minimum(at, len(recorded) - 1)] == numbers
+        return found
+
+    def ambiguous(self, kind: Entity) -> Path:
+        """Return the file with the transactions of which the logs of this kind may have one of several records."""
+        return self.folder / f"ambiguous-{kind.value}.parquet"
 
     def late_answers(self, kind: Entity, what: str) -> Path:
         """Return the file with the records that were answered late, or with the positions in their logs."""

@@ -162,7 +162,8 @@ class Play:
 
     def _conflict(self, act: Act) -> None:
         if act.back < len(self.paid):
-            self.world.publish(self.paid[-1 - act.back] | {"amount_minor": 77})
+            other = {"amount_minor": 77, "merchant_id": f"shop-{act.merchant}"}
+            self.world.publish(self.paid[-1 - act.back] | other)
 
     def _decide(self, act: Act) -> None:
         partitions = sorted(act.partitions[: 1 + act.back % PARTITIONS])

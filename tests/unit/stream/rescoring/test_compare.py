@@ -23,6 +23,17 @@ LATE_BEHIND_ONE_APPENDED_BY_A_CRASH = [
     PAY._replace(what="lose"),
 ]
 """The merchant's newest payment, appended before a crash and decided last, moved what the late one still saw."""
+CONFLICT_DECIDED_BEFORE_THE_PAYMENT_SENT_FIRST = [
+    PAY,
+    PAY,
+    PAY._replace(what="lose"),
+    PAY._replace(what="conflict", pause_ms=DAY_MS),
+    PAY._replace(what="label crash", fraud=True),
+    PAY,
+    PAY._replace(what="repair"),
+    PAY._replace(card=2),
+]
+"""The partition of the conflicting payment is read first, so that one is decided, and is in the merchant's log."""
 
 
 @given(acts(*ORDINARY))
@@ -50,6 +61,7 @@ def test_every_difference_after_faults_of_redis_is_explained(live: Trained, stre
 
 
 @given(acts(*ORDINARY, *FAULTS))
+@example(CONFLICT_DECIDED_BEFORE_THE_PAYMENT_SENT_FIRST)
 @settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_difference_of_cards_on_several_partitions_is_explained(live: Trained, stream: list[Act]) -> None:
     world = live.world()

@@ -17,7 +17,7 @@ from stream.rescoring.request import DiffReport, Range
 from support.fleet.payments import partition_of
 from support.rescoring.faults import DAY_MS, Stopgap, lose, repair
 from support.rescoring.model import SETS, Trained, alter, compared, lines, scored
-from support.rescoring.world import PARTITIONS, World
+from support.rescoring.world import PARTITIONS, World, completed
 
 DEFAULT = FeatureSets((load(None),))
 TELLING = {"card_count_30d": 9999.0, "merchant_fraud_share_30d": 1.0, "card_amount_max_7d": 1e6}
@@ -212,6 +212,78 @@ def test_a_payment_of_unknown_order_on_another_partition_explains_what_looks_at_
     assert (verdict(found), found.reasons) == ((1, 2, 0), {"degraded": 1, "card_on_two_partitions": 1})
     alter(world, "t-2", features={"is_weekend": 0.5}, rescored=True)
     assert differences(compared(world))["t-2"] >= {"is_weekend"}
+
+
+def test_of_a_payment_on_two_partitions_the_one_that_was_read_first_is_the_one_decided(live: Trained) -> None:
+    """The one that was sent first has no decision, since its partition was read later."""
+    world = live.world()
+    pay_on(world, 0, 0)
+    pay_on(world, 1, 0, amount_minor=7700)
+    world.decide([1])
+    pay_on(world, 0, 1)
+    assert world.decide([0]) == 1
+    pay_on(world, 2, 2)
+    world.decide()
+    found = compared(world)
+    assert (verdict(found), found.reasons) == ((3, 0, 0), {})
+
+
+@pytest.mark.parametrize(("order", "seen"), [((1, 0, 2), {"merchant_cards_1d"}), ((0, 1, 2), set())])
+def test_a_conflict_on_another_partition_that_a_repair_applied_first_explains_what_looks_at_it(
+    live: Trained, order: tuple[int, ...], seen: set[str]
+) -> None:
+    """The log of the conflict's merchant then has a payment that nobody decided."""
+    world = live.world()
+    once = world.pay(0)
+    for partition, payment in ((0, once), (1, once | {"merchant_id": "shop-1"}), (1, world.pay(1, card_id="card-1"))):
+        world.append("transactions", partition, payment)
+        world.decide()
+    lose(world)
+    repair(world, list(order))
+    world.append("transactions", 2, world.pay(2, card_id="card-2", merchant_id="shop-1"))
+    world.decide()
+    assert recorded(world)["t-2"].features["merchant_cards_1d"] == 1 + len(seen)  # type: ignore[index]
+    found = compared(world)
+    assert (found.unexplained, found.reasons) == (0, {"card_on_two_partitions": 1} if seen else {})
+    alter(world, "t-2", features={"card_count_30d": 77.0}, rescored=True)
+    assert differences(compared(world))["t-2"] == {"card_count_30d"} | seen
+
+
+def test_a_decided_payment_that_a_repair_put_before_later_ones_stays_in_its_merchants_log(live: Trained) -> None:
+    """It waited until its card's payment on another partition made it late in the order of history epochs."""
+    world = live.world()
+    world.append("transactions", 0, world.pay(0, card_id="card-9", merchant_id="shop-9"))
+    world.decide()
+    world.append("transactions", 1, world.pay(1))
+    world.observe([1])
+    world.now_ms += 60 * DAY_MS
+    world.append("transactions", 2, world.pay(2, merchant_id="shop-9"))
+    world.decide([2])
+    lose(world)
+    repair(world, [1, 2, 0])
+    world.decide([1])
+    world.append("transactions", 0, world.pay(3, card_id="card-1", occurred_at=world.now_ms - 60 * DAY_MS))
+    world.decide([0])
+    assert recorded(world)["t-3"].features["merchant_cards_1d"] == 2  # type: ignore[index]
+    found = compared(world)
+    assert (found.unexplained, found.reasons) == (0, {"card_on_two_partitions": 1})
+
+
+def test_a_card_that_begins_with_a_degraded_decision_and_moves_on_keeps_that_payment(live: Trained) -> None:
+    """Its next payment, on another partition, comes when the first one has expired, and does not make it late."""
+    world, stopgap = live.world(), Stopgap(SETS)
+    world.append("transactions", 2, world.pay(0))
+    world.decide([2], stopgap)
+    completed(world.histories.observe(stopgap.pending[0]))
+    world.append("transactions", 0, world.pay(1, card_id="card-1"))
+    world.decide()
+    for number, partition in ((2, 1), (3, 2)):
+        world.now_ms += 60 * DAY_MS
+        world.append("transactions", partition, world.pay(number))
+        world.decide()
+    assert recorded(world)["t-1"].features["merchant_cards_1d"] == 2  # type: ignore[index]
+    found = compared(world)
+    assert (verdict(found), found.reasons) == ((4, 0, 0), {})
 
 
 def test_the_same_payment_decided_on_two_partitions_is_explained(live: Trained) -> None:

@@ -4,15 +4,17 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from features.declaration import DAY_MS, HOUR_MS, load
 from features.history import append
+from features.history.displaced import Displaced
+from features.history.records import source
 from features.history.store import NOWHERE, Entity, Fate
 from features.memory_store import MemoryStore
 from stream.consumer import place_of
-from stream.scoring.two_partitions import SETTLED_MS, on_two_partitions
+from stream.scoring.two_partitions import SETTLED_MS, _are_divided, _seen, on_two_partitions
 from support.examples import examples
 from support.features.recount import Row, label, transaction, transactions
 
@@ -107,8 +109,21 @@ def test_a_batch_without_payments_has_no_marks() -> None:
     assert marks(MemoryStore(DEFAULT), []) == []
 
 
+def test_a_payment_that_expires_within_a_batch_is_seen_by_those_before_it_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(append, "LONG", 1)
+    store = MemoryStore(DEFAULT, most_bytes=LIMIT)
+    marks(store, [pay(0, 0, 10), pay(1, 1, HORIZON_MS + 9)])
+    assert marks(store, [pay(2, 0, 10), pay(3, 0, HORIZON_MS + 10)]) == [True, False]
+
+
 PLACES = st.tuples(st.integers(0, 1), st.integers(0, 1), st.sampled_from(["a", "b"]))
-TIMES = st.one_of(st.integers(0, 5), st.integers(0, 60 * 24).map(lambda hours: hours * HOUR_MS))
+TIMES = st.one_of(
+    st.integers(0, 5),
+    st.integers(0, 5).map(lambda ms: HORIZON_MS + ms),
+    st.integers(0, 60 * 24).map(lambda hours: hours * HOUR_MS),
+)
 STREAM = st.lists(st.lists(st.tuples(PLACES, TIMES), min_size=1, max_size=6), max_size=6)
 
 
@@ -136,6 +151,31 @@ def test_the_marks_are_those_of_a_recount(least: int, monkeypatch: pytest.Monkey
             asyncio.run(store.compact())
 
     equal()
+
+
+@given(stream=STREAM, labelled=st.lists(st.integers(0, 30), max_size=6), below=st.sampled_from([0, 3, 12]))
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_payments_that_share_a_long_history_are_marked_as_if_each_had_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+    stream: list[list[tuple[tuple[int, int, str], int]]],
+    labelled: list[int],
+    below: int,
+) -> None:
+    """Also where labels come from another partition, and where a repair displaced payments of one partition."""
+    monkeypatch.setattr(append, "LONG", 1)
+    store, number = MemoryStore(DEFAULT, most_bytes=LIMIT), 0
+    store._displaced = Displaced({source(0, of_labels=False): below})
+    for batch in stream:
+        rows = [pay(number + at, one, ms, log=log, card=card) for at, ((one, log, card), ms) in enumerate(batch)]
+        cards = store.observe_now(transactions(rows)).cards
+        found = on_two_partitions(cards)
+        for history in cards.long:
+            alone = [bool(_are_divided(*_seen(history, at))[0]) for at in range(len(history.numbers))]
+            assert found[history.numbers].tolist() == alone
+        for at, row in enumerate(rows, number):
+            if at in labelled:
+                store.label_now([label(at, row, fraud=True, at_ms=START_MS, partition=1)])
+        number += len(rows)
 
 
 def recounted(seen: Sequence[Row]) -> bool:
