@@ -24,6 +24,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.CountDownLatch;
+import java.util.stream.Stream;
 import org.apache.kafka.clients.consumer.ConsumerConfig;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
@@ -176,7 +177,9 @@ public final class ConsumeDecisions {
                 long log = source.has("log") ? whole(source.path("log")) : 0;
                 long offset = whole(source.path("offset"));
                 boolean within = epoch >= 0 && log >= 0 && log <= MAX_LOG && offset >= 0 && offset <= MAX_OFFSET;
-                if (!score.path("schema").asText().equals("score/1") || !within) {
+                boolean named = Stream.of("transaction_id", "decision", "decided_by")
+                    .allMatch(field -> score.path(field).isTextual());
+                if (!score.path("schema").asText().equals("score/1") || !within || !named) {
                     return Optional.empty();
                 }
                 return Optional.of(new Decision(

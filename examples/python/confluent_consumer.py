@@ -64,6 +64,8 @@ def main() -> None:
             consume(consumer, arguments.topic, DecisionsFile(arguments.file))
         except KafkaException as failure:
             sys.exit(f"{arguments.topic} at {arguments.brokers}: {failure.args[0].str()}")
+        except KeyboardInterrupt:
+            print("ended before anything was read", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -73,9 +73,13 @@ def _faulty(partition: int, highest: int) -> Iterator[bytes]:
         above | {"source": {"topic": "t", "partition": partition}}, above | {"source": 9},
         *(above | {"source": place | {"log": log}} for log in (-1, None, "1", 0.5, 512)),
         above | {"source": place | {"offset": 2**44}},
+        *(above | {name: value} for name in ("transaction_id", "decision", "decided_by") for value in (None, 9)),
     ):  # fmt: skip
         fields: dict[str, Any] = msgspec.json.decode(score(partition, 9, 0, 10**6)) | change
         yield msgspec.json.encode(fields)
+    for name in ("transaction_id", "decision", "decided_by"):
+        less: dict[str, Any] = msgspec.json.decode(score(partition, highest + 1, 0, 10**6))
+        yield msgspec.json.encode({field: value for field, value in less.items() if field != name})
     yield score(partition, highest + 1, 0, 10**6) + b"}"
 
 

@@ -16,11 +16,11 @@ const (
 
 // A score has, among others, these fields. The pointers are nil where a field is null, or absent without a default.
 type score struct {
-	Schema        string `json:"schema"`
-	TransactionID string `json:"transaction_id"`
-	Decision      string `json:"decision"`
-	DecidedBy     string `json:"decided_by"`
-	Epoch         *int64 `json:"epoch"`
+	Schema        string  `json:"schema"`
+	TransactionID *string `json:"transaction_id"`
+	Decision      *string `json:"decision"`
+	DecidedBy     *string `json:"decided_by"`
+	Epoch         *int64  `json:"epoch"`
 	Source        struct {
 		Log    *int64 `json:"log"` // 0 where absent
 		Offset *int64 `json:"offset"`
@@ -64,7 +64,7 @@ func (v *validScores) take(record *kgo.Record) (decision, bool) {
 	v.standings[record.Partition] = now
 	return decision{
 		Partition: record.Partition, Offset: record.Offset, Epoch: epoch, Log: log, SourceOffset: offset,
-		TransactionID: read.TransactionID, Decision: read.Decision, DecidedBy: read.DecidedBy,
+		TransactionID: *read.TransactionID, Decision: *read.Decision, DecidedBy: *read.DecidedBy,
 	}, valid
 }
 
@@ -84,7 +84,8 @@ func readScore(value []byte) (score, bool) {
 	if !utf8.Valid(value) || json.Unmarshal(value, &read) != nil || read.Schema != "score/1" {
 		return read, false
 	}
-	return read, within(read.Epoch, math.MaxInt64) && within(read.Source.Log, maxLog) &&
+	named := read.TransactionID != nil && read.Decision != nil && read.DecidedBy != nil
+	return read, named && within(read.Epoch, math.MaxInt64) && within(read.Source.Log, maxLog) &&
 		within(read.Source.Offset, maxOffset)
 }
 
