@@ -142,7 +142,7 @@ def backfill(files: tuple[Path, ...], as_json: bool, **options: Any) -> None:  #
         refuse_kafka(settings, error)
     say(as_json, done.facts(), done.text())
     if done.too_large.counts:
-        refuse("\n".join(done.too_large.lines()))
+        refuse(f"{done.too_large.counts.total():,} records were left out, as said above")
 
 
 def _request(files: tuple[Path, ...], options: dict[str, Any]) -> BackfillRequest:
@@ -182,6 +182,8 @@ async def _fill(settings: Settings, request: BackfillRequest, folder: Path) -> B
             if live and not written.numbers:
                 click.echo(_warning(live, request.rate), err=True)
             (sent, too_large), write_s = await _write(settings, source, (places, written), progress, request.rate)
+            if too_large.counts:
+                click.echo("\n".join(too_large.lines()), err=True)
             began = time.monotonic()
             if request.wait:
                 await _wait(settings, admin, written, progress)
@@ -236,7 +238,7 @@ async def _wait(settings: Settings, admin: AIOKafkaAdminClient, written: Written
             said = True
             click.echo(
                 f"nothing has been applied for {QUIET_SECONDS:.0f} s: workers of group {settings.group} must run, with "
-                "a live model and complete histories; their /health/ready says what they wait for. All of it is "
-                f"written: if you press Ctrl-C, nothing is lost, and to wait on, {_RUN_AGAIN}",
+                "a live model and complete histories; their /health/ready says what they wait for. All that "
+                f"was not left out is written: if you press Ctrl-C, nothing is lost, and to wait on, {_RUN_AGAIN}",
                 err=True,
             )

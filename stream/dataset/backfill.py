@@ -255,15 +255,17 @@ class BackfillWriter:
         done, sent, total = 0, 0, sum(source.count(kind) for kind in RecordKind)
         progress("write", 0, total)
         most = CHUNK if rate is None else max(1, min(CHUNK, int(rate * PACE_SECONDS)))
-        began = time.monotonic()
+        due = time.monotonic()
         for chunk in _chunks(enumerate(source.records()), most, self._places.chunk_bytes()):
-            if rate is not None:
-                await asyncio.sleep(began + sent / rate - time.monotonic())
+            await asyncio.sleep(due - time.monotonic())
+            began, before = time.monotonic(), sent
             outputs = self._outputs(backfill, chunk)
             ends = await self._publisher.publish({where: [one for _, one in some] for where, some in outputs.items()})
             for where, some in outputs.items():
                 self._written.add(where, some[-1][0], ends[where])
                 sent += len(some)
+            # from when it began: what a slow source or broker has delayed is not caught up on
+            due = began if rate is None else began + (sent - before) / rate
             done += len(chunk)
             progress("write", done, total)
         return sent

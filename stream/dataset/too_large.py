@@ -109,5 +109,6 @@ def explain_refusal(settings: Settings) -> str:
     return (
         f"a broker refuses records as too large for their topic. Allow DescribeConfigs on {topics} "
         f"(docs/how-to/secure.md in fraudstream's repository), so that {SIZE_SETTING} can be read and what exceeds it "
-        f"is left out and named; or raise {SIZE_SETTING} there. Then run the same command again"
+        f"is left out and named; or raise {SIZE_SETTING} there. Then run the same command again: with limits "
+        "that were not known before it writes everything once more, and histories count each record once"
     )

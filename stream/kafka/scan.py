@@ -13,8 +13,12 @@ from stream.kafka.held_back import HeldBack
 from stream.kafka.unpacking import FetchedRecord, Unreadable
 from stream.settings import Settings
 
-OPEN_SECONDS = 10.0
-"""So long a scan of all records waits for the end of a transaction, while nothing else is left to read."""
+OPEN_SECONDS = 75.0
+"""So long a scan of all records waits for the end of a transaction, while nothing else is left to read.
+
+A producer that writes exactly once has one open at nearly any time, often for as long as a checkpoint takes; brokers
+abort one whose producer is gone after 60 s, by default.
+"""
 _FETCH_MS = 500
 
 FetchedRecords = tuple[Sequence[FetchedRecord], float]

@@ -17,24 +17,21 @@ MOST_WITHOUT_REDIS = 100_000
 class BackfilledShare:
     """Counts the backfilled payments that are applied without Redis; `degraded` tells whether it is away.
 
-    The batch during which that is noticed is not counted.
+    The batch during which that is noticed is not counted. One that is delivered or tried again counts again, since its
+    payments are kept again.
     """
 
     def __init__(self, degraded: Callable[[], bool]) -> None:
         self._degraded = degraded
         self._count = 0
-        self._counted_to: dict[int, int] = {}
-        """The offset behind the last counted record of each partition: a batch that is tried again counts once."""
 
     def admit(self, batch: Batch) -> None:
         """Set aside the partitions of a batch whose backfilled payments exceed the share, and count the others."""
         if not self._degraded():
             self._count = 0
-            self._counted_to.clear()
             return
         for partition in batch.current():
-            records = batch.records[partition]
-            found = _count_marked(records, self._counted_to.get(partition, 0))
+            found = _count_marked(batch.records[partition])
             if found and self._count + found > MOST_WITHOUT_REDIS:
                 batch.set_aside(
                     partition,
@@ -43,9 +40,7 @@ class BackfilledShare:
                 )
             else:
                 self._count += found
-                self._counted_to[partition] = records[-1].offset + 1
 
 
-def _count_marked(records: Sequence[Record], first: int) -> int:
-    """Count the backfilled payments from an offset on."""
-    return sum(1 for one in records if one.headers and one.offset >= first and backfill_mark(one.headers) is not None)
+def _count_marked(records: Sequence[Record]) -> int:
+    return sum(1 for one in records if one.headers and backfill_mark(one.headers) is not None)

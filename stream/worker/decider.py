@@ -140,7 +140,8 @@ class Decider:
         serving = await self._await_serving(batch)
         role = self._positions.role
         decided, records = self._split_decided(batch)
-        already_decided = len(decided) - self._count_confirmed(batch, decided)
+        self._unconfirmed.look({one: self._positions[one] for one in batch.current()})
+        already_decided = len(decided) - sum(len(one.scored.among(decided)) for one in self._unconfirmed.found)
         await apply_isolating(self._deps.pipeline, decided, self._positions.log)
         trace = self._deps.tracing.begin(records)
         terms = DecisionTerms(serving, dict(self._positions.epochs), trace.headers, self._positions.log)
@@ -150,7 +151,8 @@ class Decider:
         except BaseException as error:
             trace.failed(error)
             raise
-        self._deps.emit(fact)
+        for found in (*self._unconfirmed.take_found(), fact):
+            self._deps.emit(found)
         trace.decided(fact)
         self._deps.shadow.offer(fact.scored, serving, trace)
 
@@ -165,14 +167,6 @@ class Decider:
             for record in () if partition in self._runs.halted else batch.records[partition]:
                 (decided if self._positions.is_decided(partition, record.offset) else undecided).append(record)
         return decided, undecided
-
-    def _count_confirmed(self, batch: Batch, decided: Sequence[Record]) -> int:
-        """Tell of decisions that were found written after all; return how many of these records they are."""
-        found = 0
-        for fact in self._unconfirmed.confirmed({one: self._positions[one] for one in batch.current()}):
-            self._deps.emit(fact)
-            found += len(fact.scored.among(decided))
-        return found
 
     async def _publish(self, batch: Batch, role: Role, terms: DecisionTerms, outputs: Outputs) -> Decided:
         """Publish the outputs of a batch, advance the positions of its partitions, and return what was published.
@@ -205,7 +199,7 @@ class Decider:
         outputs.stages.extend(stopwatch.stages)
         fact = Decided(
             outputs.scored,
-            [letter for letter in dead if letter.record.partition in written],
+            dead,
             outputs.repeated,
             outputs.unknown_fields,
             outputs.stages,
@@ -215,7 +209,8 @@ class Decider:
             backfilled=outputs.backfilled,
         )
         self._unconfirmed.keep(fact, set(current) - set(written), terms.epochs, terms.log)
-        return replace(fact, scored=fact.scored.of(written))
+        letters = [letter for letter in dead if letter.record.partition in written]
+        return replace(fact, scored=fact.scored.of(written), dead=letters)
 
     def _unwritten(self, dead: Iterable[DeadLetter], current: list[int]) -> list[DeadLetter]:
         """Leave out dead letters below the committed offset: they are written and counted already."""

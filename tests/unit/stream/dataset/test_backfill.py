@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -309,6 +310,21 @@ async def test_no_more_records_are_written_in_a_second_than_the_rate_and_found_o
     again = BackfillWriter(Settings(), broker, PLACES, broker.written(source))
     async with asyncio.timeout(60):  # 40 records would take an hour
         assert await again.write(source, lambda *_: None, 0.01) == 0
+
+
+async def test_what_a_slow_broker_has_delayed_is_not_caught_up_on(tmp_path: Path) -> None:
+    """The debt of a stall would go out at full speed, before the payments of the stream."""
+
+    class Stalling(Broker):
+        async def publish(self, outputs: Mapping[Destination, Sequence[Outgoing]]) -> dict[Destination, int]:
+            times.append(time.monotonic())
+            await asyncio.sleep(0.5 if len(times) == 1 else 0)
+            return await super().publish(outputs)
+
+    times = list[float]()
+    writer = BackfillWriter(Settings(), Stalling(), PLACES, WrittenRecords.nothing())
+    await writer.write(source_of(a_file(tmp_path, rows=20)), lambda *_: None, 100)
+    assert all(later - earlier > 0.09 for earlier, later in pairwise(times[1:]))
 
 
 # --- refusals

@@ -203,16 +203,6 @@ async def test_the_share_is_free_again_after_an_outage() -> None:
         await worker.store.catch_up()
 
 
-async def test_a_batch_that_is_tried_again_counts_once() -> None:
-    share, ledger = BackfilledShare(lambda: True), CommitLedger()
-    records = {0: [*Worker([FILLED] * SHARE).logs[0]]}
-    ledger.track(TopicPartition("transactions", 0), 1, SHARE - 1)
-    for _ in range(3):
-        batch = Batch("transactions", 1, records, ledger, asyncio.Event())
-        share.admit(batch)
-        assert batch.current() == [0]
-
-
 runs = st.integers(1, 30).map(lambda length: [FILLED] * length) | st.integers(1, 3).map(lambda some: [PAYMENT] * some)
 mixed = st.lists(runs, max_size=4).map(lambda some: [mark for run in some for mark in run])
 
@@ -251,3 +241,17 @@ async def through_an_outage(logs: list[list[bool]], before: int, later: int) -> 
     partitions = range(len(worker.logs))
     assert [worker.scores.offsets.get(one, []) for one in partitions] == [worker.due(one) for one in partitions]
     assert worker.cards() == [len(log) for log in worker.logs]
+
+
+async def test_backfilled_payments_that_are_delivered_again_take_their_places_again() -> None:
+    """During an outage nothing is committed, so each rebalance delivers them again, and they are kept again."""
+    worker = Worker([PAYMENT], [FILLED] * 8)
+    worker.redis.away = True
+    for _ in range(10):
+        worker.at = [0, 0]
+        worker.aside.clear()
+        await worker.work()
+    assert worker.store._pending_count <= MOST_KEPT
+    worker.send(0, [PAYMENT] * 20)
+    await worker.work()
+    assert worker.at[0] == len(worker.logs[0]), "the other partition goes on"

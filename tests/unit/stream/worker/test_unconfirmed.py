@@ -8,6 +8,8 @@ from typing import Any, cast
 import pytest
 from aiokafka import TopicPartition
 
+from features.errors import StoreUnavailableError
+from features.history.store import Observed, Transactions
 from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
 from models.loading import Model
@@ -85,11 +87,24 @@ class Broker:
         return Published({}, {}, {where: asyncio.create_task(asyncio.sleep(0, 1)) for where in some})
 
 
+class FailingOnce(MemoryStore):
+    """Histories that do not answer once, when asked to."""
+
+    fails = False
+
+    async def observe(self, transactions: Transactions) -> Observed:
+        if self.fails:
+            self.fails = False
+            raise StoreUnavailableError("away for a moment")
+        return await super().observe(transactions)
+
+
 class Worker:
     """Decides the same records again and again, as they are delivered."""
 
     def __init__(self) -> None:
         self.positions, self.broker, self.facts = Positions(), Broker(), list[Fact]()
+        store = FailingOnce(FEATURES)
         serving = ServingModels(1, cast("Model", EvenModel()), None)
         anything: Any = SimpleNamespace(
             serving=lambda: serving, lineup=SimpleNamespace(revision=1), offer=lambda *_: None, begin=NoTracing().begin
@@ -98,7 +113,7 @@ class Worker:
         self._decider = Decider(
             DeciderDeps(
                 settings=Settings(),
-                pipeline=Pipeline(Settings(), FEATURES, MemoryStore(FEATURES)),
+                pipeline=Pipeline(Settings(), FEATURES, store),
                 models=anything,
                 follower=anything,
                 consumer=lambda: anything,
@@ -114,6 +129,11 @@ class Worker:
             Told(text(transaction_id=f"t-{number}", occurred_at=AT_MS + number), offset=number)
             for number in range(COUNT)
         ]
+        self.store = store
+
+    def spoil(self, offset: int) -> None:
+        """Make a record one that becomes a dead letter."""
+        self._records[offset] = Told(b"no payment", offset=offset)
 
     async def deliver(self) -> None:
         ledger = CommitLedger()
@@ -147,3 +167,24 @@ async def test_scores_that_were_acknowledged_too_late_are_counted_once_if_they_a
     assert worker.counted() == counts
     await worker.deliver()
     assert worker.counted() == (counts[0], counts[1] + COUNT), "delivered once more, they are decided already"
+
+
+async def test_what_was_found_is_counted_once_though_the_attempt_that_found_it_fails() -> None:
+    worker = Worker()
+    await worker.deliver()
+    worker.positions.known[0], worker.broker.acknowledges = Position(Standing(EPOCH, COUNT - 1)), True
+    worker.store.fails = True
+    await worker.deliver()
+    assert worker.counted() == (COUNT, 0)
+    await worker.deliver()
+    assert worker.counted() == (COUNT, COUNT)
+
+
+async def test_a_dead_letter_beside_scores_that_were_acknowledged_too_late_is_counted() -> None:
+    worker = Worker()
+    worker.spoil(3)
+    await worker.deliver()
+    worker.positions.known[0], worker.broker.acknowledges = Position(Standing(EPOCH, COUNT - 1)), True
+    await worker.deliver()
+    assert [len(fact.dead) for fact in worker.facts if isinstance(fact, Decided) and len(fact.scored)] == [1]
+    assert worker.counted() == (COUNT - 1, 1)
