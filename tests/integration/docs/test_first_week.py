@@ -58,7 +58,7 @@ class Week:
         self.type("fraudstream topics apply --partitions 4")
         self.type("fraudstream topics apply --partitions 8")
         self.type("fraudstream model list")
-        self.type("fraudstream model promote DIGEST-1 --reason first --wait 5")
+        self.type("fraudstream model promote DIGEST-1 --reason first --wait 10")
 
     def starts_a_worker(self) -> Worker:
         """Start a worker, put the model live, fill in the past, and publish a day with its labels."""
@@ -145,7 +145,7 @@ class Week:
         """Stop the worker, and find out what still works without it."""
         assert worker.terminate() == 0
         self.transcript.note("the worker is stopped")
-        self.type("fraudstream model promote DIGEST-2 --reason late --wait 5")
+        self.type("fraudstream model promote DIGEST-2 --reason late --wait 10")
         self.type("fraudstream model history")
 
 
