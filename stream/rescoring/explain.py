@@ -138,6 +138,7 @@ class Explainer:
         for kind in self._read:
             asked = self._asked(rows, kind) | {
                 "history_epoch": rows.columns["history_epoch"],
+                "timestamp_ms": rows.columns["timestamp_ms"],
                 "scored_ms": rows.columns["scored_ms"],
                 "position": rows.columns[f"{kind.value}_position"],
             }

@@ -4,7 +4,8 @@ A worker appends transactions and labels first and publishes their decisions and
 until they are written. If histories are lost in between, the answer comes under the next epoch; what was decided
 meanwhile has seen the record all the same. Positions tell of it: they count a record that no answer of their epoch
 accounts for. In a device's log no outcome names a place: a decision may have seen a label that was given before it and
-answered after it, without any loss.
+answered after it, without any loss. And it may not have seen one that was answered before it, if a worker had appended
+the payment before the label, and ended before it decided it.
 """
 
 from collections.abc import Sequence
@@ -41,6 +42,12 @@ SEMI JOIN read_parquet({late}) USING (entity_id)
 WHERE position IS NOT NULL
 """
 _SEEN = """
+SELECT line, asked.occurred_ms - late.occurred_ms AS age_ms, late.number, true AS is_label, false AS is_answered
+FROM asked JOIN read_parquet({late}) AS late
+    ON asked.entity_id = late.entity_id AND late.is_label AND {is_unplaced}
+    AND late.published_ms BETWEEN asked.timestamp_ms AND asked.scored_ms
+    AND late.occurred_ms >= asked.occurred_ms - {reach_ms}
+UNION ALL
 SELECT line, asked.occurred_ms - late.occurred_ms AS age_ms, late.number, late.is_label,
     coalesce(late.history_epoch > asked.history_epoch, false) AS is_answered
 FROM asked JOIN read_parquet({late}) AS late
@@ -70,7 +77,8 @@ def seen_before_answer(workdir: Workdir, kind: Entity, ages: EntityAges, reach_m
     """Return the ages of what some decisions may have seen before its answer, at most `reach_ms` old.
 
     `is_answered` tells that there is an answer, under a later epoch; without, a label of a device may have one under
-    the same epoch. The decisions are asked with their columns scored_ms, history_epoch and position.
+    the same epoch, and it may not have been seen. The decisions are asked with their columns timestamp_ms, scored_ms,
+    history_epoch and position.
     """
     records, places = (workdir.late_answers(kind, what) for what in ("records", "places"))
     named = {"reach_ms": reach_ms, "is_unplaced": _is_unplaced(kind)}

@@ -38,9 +38,9 @@ class Reason(StrEnum):
     ORDER_UNKNOWN = "order_unknown"
     """The feature looks at a transaction of unknown position in that log: one that was decided without histories
     (in a merchant's or device's log), or has no decision, or was backfilled while decisions were made, or was decided
-    twice, once with incomplete histories; or at one whose label has no outcome yet, or, in a device's log, had none
-    when the decision was made. Or such a transaction is so much newer that a late one sees less of the log behind it.
-    """
+    twice, once with incomplete histories; or at one whose label has no outcome yet, or, in a device's log, got one
+    only after the decision or while the payment waited for it. Or such a transaction is so much newer that a late one
+    sees less of the log behind it."""
     FEATURES_NOT_RECORDED = "features_not_recorded"
     """The record has no features to compare (`FRAUDSTREAM_SCORE_FEATURES`); its score and decision match."""
     ANOTHER_FINGERPRINT = "another_fingerprint"

@@ -80,7 +80,7 @@ SELECT wanted.row, coalesce(ordered.number, -1) AS number, wanted.partition, wan
     decisions.card_id, decisions.merchant_id, ordered.device_id, decisions.occurred_ms,
     make_timestamptz(decisions.occurred_ms * 1000) AS occurred_at, decisions.amount_minor, decisions.currency,
     decisions.decided_by, nullif(decisions.degraded, '') AS degraded, decisions.digest, decisions.fingerprint,
-    decisions.incomplete, decisions.undecidable,
+    decisions.incomplete, decisions.undecidable, ordered.timestamp_ms,
     decisions.features, decisions.is_vector, decisions.score AS recorded_score, decisions.band AS recorded_band,
     decisions.decision AS recorded_decision, decisions.scored_ms, decisions.history_epoch, decisions.card_position,
     decisions.merchant_position, decisions.device_position, ordered.is_later_epoch,

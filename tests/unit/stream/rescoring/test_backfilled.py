@@ -6,7 +6,7 @@ from typing import Any
 import duckdb
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 
 from stream.rescoring.request import NothingToScoreError
 from support.examples import examples
@@ -16,6 +16,16 @@ from support.rescoring.model import Trained, alter, compared, lines, scored
 from support.rescoring.world import PARTITIONS, World
 
 STEP_MS = DAY_MS // 2
+PAY = Act("pay", 0, 0, None, 0, 0, 0, fraud=False, partitions=(0, 1, 2))
+DEVICE_LABELLED_BETWEEN_A_CRASH_AND_THE_DECISION = [
+    PAY._replace(device=1),
+    PAY,
+    PAY._replace(what="crash", back=1),
+    PAY,
+    PAY,
+    PAY._replace(what="label", late_ms=38 * DAY_MS, back=4, fraud=True),
+]
+"""The second payment was appended before the label, which was answered before the payment was decided."""
 FILLED, LIVE = 80, 30
 
 
@@ -139,6 +149,7 @@ def test_while_a_backfill_runs_its_place_in_a_merchants_log_is_unknown_and_known
 
 
 @given(acts("label", "early label", "again", "conflict", "away", "back", "lose", "repair", "crash", "backfill"))
+@example(DEVICE_LABELLED_BETWEEN_A_CRASH_AND_THE_DECISION)
 @settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_difference_beside_backfilled_payments_is_explained(live: Trained, stream: list[Act]) -> None:
     world = live.world()

@@ -479,6 +479,25 @@ def test_a_device_label_that_was_given_after_a_decision_explains_nothing(live: T
     assert differences(compared(world)) == {"t-2": {"device_fraud_share_7d"}}
 
 
+def test_a_device_label_that_was_answered_while_a_payment_waited_explains_the_share_that_did_not_see_it(
+    live: Trained,
+) -> None:
+    """A worker appended the payment and ended; the label came behind it, and was answered before its decision."""
+    world = live.world()
+    for number in range(2):
+        world.publish(world.pay(number, card_id=payer(number), device_id="phone-0"))
+        world.decide()
+    said = {"transaction_id": "t-0", "card_id": payer(0), "fraud": True, "reported_by": "rule"}
+    world.publish(world.pay(2, card_id=payer(2), device_id="phone-0"))
+    world.observe([partition_of(payer(2), PARTITIONS)])
+    world.tell(said | {"labelled_at": world.now_ms - 500})
+    world.decide()
+    found = compared(world)
+    assert (verdict(found), found.reasons) == ((2, 1, 0), {"order_unknown": 1})
+    alter(world, "t-2", features={"device_cards_30d": 77.0}, rescored=True)
+    assert differences(compared(world)) == {"t-2": {"device_cards_30d", "device_fraud_share_7d"}}
+
+
 def payer(partition: int) -> str:
     """Return a card of a partition."""
     return next(card for card in (f"payer-{n}" for n in range(50)) if partition_of(card, PARTITIONS) == partition)
